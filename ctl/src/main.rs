@@ -1,0 +1,2 @@
+//! `ggen`: parses, asks the daemon, renders.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The daemon in all its roles: supervisor, workers and shim.

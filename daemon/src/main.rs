@@ -1,0 +1,2 @@
+//! `ggend`: picks the role and hands over.
+fn main() {}
