@@ -1,1 +1,5 @@
 //! The daemon in all its roles: supervisor, workers and shim.
+
+pub mod config;
+pub mod ipc;
+pub mod metrics;

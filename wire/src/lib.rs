@@ -1,2 +1,13 @@
 //! What the daemon and the control command share: the control interface, the status types, the framing and the table of error codes.
 //! May use serde and std, nothing of ours.
+
+pub mod code;
+pub mod control;
+pub mod log;
+pub mod status;
+pub mod varlink;
+
+pub use code::Code;
+
+/// The version of the binaries, sent with every control reply so that skew shows.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

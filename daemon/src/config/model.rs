@@ -1,0 +1,301 @@
+//! The configuration's structure; doc comments are the reference. Durations are milliseconds, sizes are bytes unless a unit is written (`"4MB"`).
+
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// `.mcp.json`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Version of the file format.
+    pub version: String,
+    /// Free text.
+    pub description: Option<String>,
+    /// Free JSON, ignored.
+    pub metadata: Option<serde_json::Value>,
+    /// The daemon itself.
+    pub server: Server,
+    /// The front doors.
+    pub transports: Transports,
+    /// What is logged, and how.
+    pub logging: Logging,
+    /// The admin listener.
+    pub metrics: Metrics,
+    /// The upstream servers, by name.
+    #[serde(rename = "mcpServers", alias = "mcp_servers")]
+    pub mcp_servers: BTreeMap<String, Upstream>,
+    /// Names of `mcp_servers` in the order of the file (filled by the loader; not a key of the file).
+    #[serde(rename = "__order", skip_serializing_if = "Vec::is_empty")]
+    pub order: Vec<String>,
+}
+
+/// `server`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Worker processes per transport, 1 to 64.
+    pub workers: u16,
+    /// Connections kept open to a remote upstream, 1 to 1000.
+    pub connection_pool: u16,
+    /// Size of a read buffer: bytes, or text with KB or MB.
+    pub buffer_size: Size,
+    /// How long a worker may finish what is in flight, in milliseconds.
+    pub drain_timeout_ms: u64,
+    /// How many stdio servers may be in their start-up at once, 1 to 64.
+    pub start_concurrency: u16,
+}
+
+/// `transports`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Transports {
+    /// HTTP/1.1 and HTTP/2.
+    pub http: Http,
+}
+
+/// `transports.http`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Whether it is served.
+    pub enabled: bool,
+    /// Address to bind.
+    pub host: IpAddr,
+    /// Port to bind; 0 lets the system choose.
+    pub port: u16,
+    /// Time for a connection to send its request header, in milliseconds.
+    pub timeout_ms: u64,
+    /// Time for a request as a whole until its answer begins, in milliseconds.
+    pub request_timeout_ms: u64,
+    /// gzip for responses that are worth it; never for event streams.
+    pub compression: bool,
+    /// Largest request body.
+    pub max_body: Size,
+    /// Origins that browsers may come from, as `https://host[:port]`. Loopback origins are allowed when bound to loopback.
+    pub allowed_origins: Vec<String>,
+    /// Names in `Host` that are answered. Empty: loopback names when bound to loopback, every name otherwise.
+    pub allowed_hosts: Vec<String>,
+    /// Open connections per worker, at most.
+    pub max_connections: u32,
+}
+
+/// `logging`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Logging {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: LogLevel,
+    /// `console` or `json`.
+    pub format: LogFormat,
+    /// Levels of single categories: `mcp_server`, `transport`, `auth`, `tools`, `protocol`.
+    pub modules: BTreeMap<String, LogLevel>,
+}
+
+/// A log level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+/// How log lines look on the daemon's stderr.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Console,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `metrics`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Whether the admin listener is served.
+    pub enabled: bool,
+    /// Address to bind.
+    pub host: IpAddr,
+    /// Port to bind; 0 lets the system choose.
+    pub port: u16,
+}
+
+/// An entry of `mcpServers`. Keys that other MCP clients own are kept out of it and only warned of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// How it is reached.
+    #[serde(flatten)]
+    pub transport: UpstreamTransport,
+    /// Whether it is served.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// Time for one call, in milliseconds.
+    #[serde(default = "Upstream::default_timeout", alias = "timeout_ms")]
+    pub timeout: u64,
+    /// Restarts before it is given up; none: for ever, with backoff.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_restarts: Option<u32>,
+    /// Which protocol era it speaks.
+    #[serde(default)]
+    pub era: EraChoice,
+    /// Set by the loader when the entry would call the gateway itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_self: bool,
+}
+
+impl Upstream {
+    const fn default_timeout() -> u64 {
+        60_000
+    }
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// How an upstream is reached.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum UpstreamTransport {
+    /// A command whose stdin and stdout speak MCP.
+    Stdio {
+        /// The program, looked up in PATH.
+        command: String,
+        /// Its arguments.
+        #[serde(default)]
+        args: Vec<String>,
+        /// Its environment, on top of a small clean one.
+        #[serde(default)]
+        env: BTreeMap<String, String>,
+        /// Its working directory.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cwd: Option<std::path::PathBuf>,
+    },
+    /// A remote server over Streamable HTTP.
+    Http {
+        /// Its MCP endpoint.
+        url: String,
+        /// Headers sent with every request.
+        #[serde(default)]
+        headers: BTreeMap<String, String>,
+    },
+}
+
+/// `era` of an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EraChoice {
+    /// Probe it.
+    #[default]
+    Auto,
+    /// `initialize` at once.
+    Legacy,
+    /// Never `initialize`.
+    Modern,
+}
+
+/// A number of bytes, written as a number or as text with KB, MB or GB (powers of 1024).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            version: "1.0".to_owned(),
+            description: None,
+            metadata: None,
+            server: Server::default(),
+            transports: Transports::default(),
+            logging: Logging::default(),
+            metrics: Metrics::default(),
+            mcp_servers: BTreeMap::new(),
+            order: Vec::new(),
+        }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { workers: 2, connection_pool: 10, buffer_size: Size(8 << 10), drain_timeout_ms: 30_000, start_concurrency: 4 }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            host: IpAddr::from([127, 0, 0, 1]),
+            port: 3000,
+            timeout_ms: 10_000,
+            request_timeout_ms: 60_000,
+            compression: false,
+            max_body: Size(4 << 20),
+            allowed_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
+            max_connections: 4096,
+        }
+    }
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Console, modules: BTreeMap::new() }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { enabled: true, host: IpAddr::from([127, 0, 0, 1]), port: 9464 }
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Bytes(u64),
+            Text(String),
+        }
+        match Form::deserialize(deserializer)? {
+            Form::Bytes(bytes) => Ok(Self(bytes)),
+            Form::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+impl std::str::FromStr for Size {
+    type Err = BadSize;
+
+    fn from_str(text: &str) -> Result<Self, BadSize> {
+        let text = text.trim();
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let number: u64 = text[..digits].parse().map_err(|_| BadSize)?;
+        let shift = match text[digits..].trim().to_ascii_uppercase().as_str() {
+            "" | "B" => 0,
+            "K" | "KB" | "KIB" => 10,
+            "M" | "MB" | "MIB" => 20,
+            "G" | "GB" | "GIB" => 30,
+            _ => return Err(BadSize),
+        };
+        number.checked_mul(1 << shift).map(Self).ok_or(BadSize)
+    }
+}
+
+/// The text is not a size.
+#[derive(Debug, thiserror::Error)]
+#[error("expected a size such as 65536, \"64KB\" or \"4MB\"")]
+pub struct BadSize;

@@ -1,0 +1,254 @@
+//! The messages of the control channel: JSON frames over a worker's stdin (a socket pair), file descriptors beside them by SCM_RIGHTS.
+//! The descriptors that belong to a message are named, in order, in its documentation.
+
+use crate::{config, metrics::Family};
+use ggen_wire::{
+    Code,
+    control::Failure,
+    log::LogLine,
+    status::{Status, UpstreamState},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What a worker process is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The MCP relay.
+    Gateway,
+    /// HTTP/1.1 and HTTP/2.
+    Http,
+    /// `/livez`, `/readyz`, `/metrics`.
+    Admin,
+}
+
+/// Supervisor → worker.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToWorker {
+    /// The first message, once. Descriptors: the worker's listening sockets, in the order of `Start::listeners`.
+    Start(Box<Start>),
+    /// One end of a socket pair for edge frames. To an edge worker: its way to the gateway worker, replacing an earlier one. To the gateway
+    /// worker: a new edge, `edge` being unique over the daemon's life. Descriptors: the socket.
+    Link {
+        /// Number of the link.
+        edge: u32,
+        /// Name of the worker at the other end.
+        peer: String,
+    },
+    /// Gateway: a stdio server that it asked for is running. Descriptors: its stdin (to write), its stdout (to read).
+    Child(Child),
+    /// Gateway: that server is gone, or could not be started.
+    ChildGone(ChildGone),
+    /// The answer to the worker's own `Ask` of that number.
+    Answer {
+        /// The number of the `Ask`.
+        id: u64,
+        /// JSON, or what went wrong.
+        result: Result<serde_json::Value, Failure>,
+    },
+    /// A question that only this worker can answer (gateway: tools).
+    Ask {
+        /// To be repeated in the answer.
+        id: u64,
+        /// The question.
+        question: Question,
+    },
+    /// New values for what can change while running; the same structure as at the start.
+    Reconfigure(Box<Start>),
+    /// Finish what is in flight, take nothing new, exit 0 when done or at the deadline.
+    Drain {
+        /// Milliseconds from now.
+        deadline_ms: u64,
+    },
+}
+
+/// Worker → supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToSupervisor {
+    /// Serving. Sent once.
+    Ready,
+    /// Once a second while alive: liveness, health and metrics in one frame.
+    Beat(Beat),
+    /// Log lines; `seq` is 0.
+    Log(Vec<LogLine>),
+    /// A question to the supervisor.
+    Ask {
+        /// To be repeated in the answer.
+        id: u64,
+        /// The question.
+        question: Question,
+    },
+    /// The answer to the supervisor's `Ask`.
+    Answer {
+        /// The number of the `Ask`.
+        id: u64,
+        /// JSON, or what went wrong.
+        result: Result<serde_json::Value, Failure>,
+    },
+    /// Gateway: please run this stdio server. The supervisor starts it when its turn comes, keeps it running with backoff, and sends `Child` and
+    /// `ChildGone` each time.
+    Want {
+        /// Name of the upstream.
+        upstream: String,
+    },
+    /// Gateway: stop this child (it hangs, prints garbage, …); it counts as a failure and is started again with backoff.
+    Recycle {
+        /// Name of the upstream.
+        upstream: String,
+        /// Which of its lives is meant; an older one is ignored.
+        incarnation: u64,
+        /// What was wrong.
+        code: Code,
+        /// Evidence, one line.
+        detail: String,
+    },
+    /// Gateway: how an upstream stands, whenever that changes. For stdio servers `Ready` also ends the start-up of the child.
+    Upstream(UpstreamReport),
+}
+
+/// The first message to a worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Start {
+    /// `gateway-0`, `http-1`, …
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// The generation of the configuration.
+    pub generation: u32,
+    /// How often this worker has been started before, over the daemon's life. Seeds what must differ between lives.
+    pub incarnation: u64,
+    /// Milliseconds between two beats.
+    pub beat_ms: u64,
+    /// `RUST_LOG`-like filter for its log lines.
+    pub log_filter: String,
+    /// What the descriptors are, in order (`http`, `admin`), with their addresses.
+    pub listeners: Vec<Bound>,
+    /// The part of the configuration in force that this role may know. Secrets that it does not need are not in it.
+    pub config: config::Config,
+}
+
+/// A listening socket that is handed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// `http` or `admin`.
+    pub transport: String,
+    /// The address that it is bound to.
+    pub address: std::net::SocketAddr,
+}
+
+/// A running stdio server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Child {
+    /// Name of the upstream.
+    pub upstream: String,
+    /// Which of its lives this is, from 1.
+    pub incarnation: u64,
+    /// Process id of the server itself.
+    pub pid: u32,
+    /// What an earlier gateway worker learnt from it (`UpstreamReport::handoff`): if present, the handshake has been made already.
+    pub handoff: Option<String>,
+}
+
+/// A stdio server that is not running any more.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChildGone {
+    /// Name of the upstream.
+    pub upstream: String,
+    /// Which of its lives ended; 0 if it could not be started at all.
+    pub incarnation: u64,
+    /// Its state now.
+    pub state: UpstreamState,
+    /// Why: `UpstreamExited`, `CommandNotFound`, …
+    pub code: Code,
+    /// `exit status 3`, `killed by signal 9`, with the last line of its stderr.
+    pub reason: String,
+    /// Milliseconds until the next start; `None` if there will be none.
+    pub next_start_ms: Option<u64>,
+}
+
+/// How the gateway worker sees an upstream.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UpstreamReport {
+    /// Name of the upstream.
+    pub upstream: String,
+    /// The child's life that is meant; 0 for a remote server.
+    pub incarnation: u64,
+    /// Where it stands.
+    pub state: UpstreamState,
+    /// `legacy` or `modern`.
+    pub era: Option<String>,
+    /// Protocol version spoken with it.
+    pub protocol: Option<String>,
+    /// The server's own name and version.
+    pub server: Option<String>,
+    /// Sizes of its lists.
+    pub tools: u32,
+    /// Prompts.
+    pub prompts: u32,
+    /// Resources.
+    pub resources: u32,
+    /// What is wrong with it, if anything.
+    pub code: Option<Code>,
+    /// Evidence, one line.
+    pub detail: Option<String>,
+    /// Opaque to the supervisor, handed to the next gateway worker with the child.
+    pub handoff: Option<String>,
+}
+
+/// One beat of a worker.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Beat {
+    /// Ascending from 1.
+    pub seq: u64,
+    /// Open client connections.
+    pub connections: u64,
+    /// Calls in flight.
+    pub in_flight: u64,
+    /// Legacy sessions.
+    pub sessions: u64,
+    /// Tools in the view of all (gateway).
+    pub tools: u32,
+    /// Longest delay of the event loop since the last beat, in microseconds.
+    pub lag_us: u64,
+    /// The worker's metrics since its start.
+    pub metrics: Vec<Family>,
+    /// Slow calls since the last beat (gateway).
+    pub slow: Vec<ggen_wire::status::SlowCall>,
+}
+
+/// Questions between processes; each is answered by JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Question {
+    /// To the supervisor: the daemon's [`Status`].
+    Status,
+    /// To the supervisor: all metrics (`Vec<Family>`), retired workers included.
+    Metrics,
+    /// To the supervisor: log lines (`Vec<LogLine>`).
+    Logs(ggen_wire::control::LogQuery),
+    /// To the supervisor: the configuration in force, secrets redacted.
+    Config,
+    /// To the gateway: `Vec<ggen_wire::status::Tool>`.
+    Tools,
+    /// To the gateway: one tool's definition.
+    Tool {
+        /// The exposed name.
+        name: String,
+    },
+    /// To the gateway: a real call; the answer is the tool's result.
+    CallTool {
+        /// The exposed name.
+        name: String,
+        /// The arguments.
+        arguments: serde_json::Value,
+    },
+}
+
+/// A status with the sender's own facts filled in; kept here so that both sides name one type.
+pub type StatusAnswer = Status;
+
+/// Environment for a child, in order of names.
+pub type Environment = BTreeMap<String, String>;

@@ -1,0 +1,91 @@
+//! What an edge worker passes to the gateway worker and gets back: one HTTP exchange (later: one message of a WebSocket), stripped of its transport.
+//! The edge has already checked Host, Origin, authentication, Content-Type, Accept and the size of the body.
+
+use bytes::Bytes;
+
+/// The HTTP method of an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// A message from the client.
+    Post,
+    /// A legacy client's stream for what the server sends by itself.
+    Get,
+    /// The end of a legacy session.
+    Delete,
+}
+
+/// One exchange as the edge read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The HTTP method.
+    pub verb: Verb,
+    /// Whether the client takes `application/json`.
+    pub accept_json: bool,
+    /// Whether the client takes `text/event-stream`.
+    pub accept_sse: bool,
+    /// Empty for the view of all servers (`/mcp`), else the server's name (`/mcp/<server>`).
+    pub view: Box<str>,
+    /// Who is calling; `anonymous` until authentication says otherwise. Never a secret.
+    pub principal: Box<str>,
+    /// The headers that the relay needs (see [`is_relayed`]), names in lower case, values as they came, repeated ones repeated.
+    pub headers: Vec<(Box<str>, Box<[u8]>)>,
+    /// The body as it came.
+    pub body: Bytes,
+}
+
+/// Whether the edge passes a header on: `mcp-*`, `last-event-id` and the W3C trace context. `name` is in lower case.
+#[must_use]
+pub fn is_relayed(name: &str) -> bool {
+    name.starts_with("mcp-") || matches!(name, "last-event-id" | "traceparent" | "tracestate" | "baggage")
+}
+
+impl Request {
+    /// The value of a header that came exactly once and is visible ASCII.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.iter().filter(|(key, _)| &**key == name);
+        let value = values.next()?;
+        if values.next().is_some() {
+            return None;
+        }
+        std::str::from_utf8(&value.1).ok().map(|text| text.trim_matches([' ', '\t']))
+    }
+
+    /// How often a header came.
+    #[must_use]
+    pub fn count(&self, name: &str) -> usize {
+        self.headers.iter().filter(|(key, _)| &**key == name).count()
+    }
+}
+
+/// What the gateway worker answers on an exchange: either one `Full`, or `Start`, any number of `Event`, and `End`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The whole answer.
+    Full {
+        /// HTTP status.
+        status: u16,
+        /// For the `Mcp-Session-Id` header.
+        session: Option<Box<str>>,
+        /// For the `Retry-After` header, in seconds.
+        retry_after: Option<u32>,
+        /// `application/json`; empty means no body.
+        body: Bytes,
+    },
+    /// An event stream begins (status 200, `text/event-stream`).
+    Start {
+        /// For the `Mcp-Session-Id` header.
+        session: Option<Box<str>>,
+    },
+    /// One event of the stream.
+    Event {
+        /// The `id:` field.
+        id: Option<Box<str>>,
+        /// The `retry:` field, in milliseconds.
+        retry_ms: Option<u32>,
+        /// The `data:` field, one JSON-RPC message without line breaks; empty for a priming event.
+        data: Bytes,
+    },
+    /// The stream ends.
+    End,
+}

@@ -1,0 +1,135 @@
+//! The control interface `io.ggend.Control`: methods, parameters and errors, as published in `ggend.varlink`.
+
+use crate::{Code, log::LogLine, status};
+use serde::{Deserialize, Serialize};
+
+/// The interface name; methods are `io.ggend.Control.<Method>`.
+pub const INTERFACE: &str = "io.ggend.Control";
+
+/// A call, with the parameters of its method.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "method", content = "parameters")]
+pub enum Call {
+    /// The daemon's status. Reader.
+    #[serde(rename = "io.ggend.Control.GetStatus")]
+    GetStatus {},
+    /// Log lines from the ring; with `more` and `follow`, further ones as they come. Reader.
+    #[serde(rename = "io.ggend.Control.GetLogs")]
+    GetLogs(LogQuery),
+    /// The catalogue as clients see it. Reader.
+    #[serde(rename = "io.ggend.Control.ListTools")]
+    ListTools {},
+    /// One tool's full definition. Reader.
+    #[serde(rename = "io.ggend.Control.DescribeTool")]
+    DescribeTool {
+        /// The exposed name.
+        name: String,
+    },
+    /// A real call of a tool. Operator.
+    #[serde(rename = "io.ggend.Control.CallTool")]
+    CallTool {
+        /// The exposed name.
+        name: String,
+        /// The tool's arguments.
+        arguments: serde_json::Value,
+    },
+    /// Current metrics as Prometheus text. Reader.
+    #[serde(rename = "io.ggend.Control.GetMetrics")]
+    GetMetrics {},
+    /// The configuration in force, secrets redacted. Reader.
+    #[serde(rename = "io.ggend.Control.GetConfig")]
+    GetConfig {},
+    /// Returns once every upstream has settled (ready, or known not to be), or at the time-out. Reader.
+    #[serde(rename = "io.ggend.Control.Wait")]
+    Wait {
+        /// Milliseconds to wait at most.
+        timeout_ms: u64,
+    },
+    /// Drain and exit. Answers with progress if `more` is set, and once draining has begun otherwise. Operator.
+    #[serde(rename = "io.ggend.Control.Stop")]
+    Stop {
+        /// Do not wait for what is in flight.
+        force: bool,
+    },
+    /// Replace every worker of a role, or one upstream, or all workers when both are `None`. Operator.
+    #[serde(rename = "io.ggend.Control.Restart")]
+    Restart {
+        /// A role (`http`, `gateway`, `admin`) or an upstream's name.
+        target: Option<String>,
+    },
+    /// Re-read the configuration. Operator.
+    #[serde(rename = "io.ggend.Control.Reload")]
+    Reload {},
+}
+
+/// Which log lines.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LogQuery {
+    /// The newest N that match; `None` is all that the ring holds.
+    #[serde(default)]
+    pub tail: Option<u32>,
+    /// Keep the call open and send new lines.
+    #[serde(default)]
+    pub follow: bool,
+    /// This level and more severe ones.
+    #[serde(default)]
+    pub level: Option<crate::log::Level>,
+    /// One category.
+    #[serde(default)]
+    pub category: Option<String>,
+    /// One upstream's stderr and what concerns it.
+    #[serde(default)]
+    pub upstream: Option<String>,
+    /// Only lines that contain this text, whatever the case.
+    #[serde(default)]
+    pub grep: Option<String>,
+    /// Only lines of the last so many milliseconds.
+    #[serde(default)]
+    pub since_ms: Option<u64>,
+}
+
+/// What every reply's `parameters` hold: the daemon's version, so that skew shows, and one member of the answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Version of the daemon that answers.
+    pub version: String,
+    /// The answer.
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+/// The answer to a call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// To `GetStatus` and `Wait`.
+    Status(Box<status::Status>),
+    /// To `GetLogs`.
+    Lines(Vec<LogLine>),
+    /// To `ListTools`.
+    Tools(Vec<status::Tool>),
+    /// To `DescribeTool`, `CallTool` and `GetConfig`: JSON as it came.
+    Value(serde_json::Value),
+    /// To `GetMetrics`.
+    Text(String),
+    /// To `Stop`, `Restart`, `Reload`: a line of progress or the outcome.
+    Done(String),
+}
+
+/// Varlink error of ours: `io.ggend.Control.Failed`.
+pub const FAILED: &str = "io.ggend.Control.Failed";
+
+/// Parameters of [`FAILED`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Version of the daemon that answers.
+    #[serde(default)]
+    pub version: String,
+    /// The stable code.
+    pub code: Code,
+    /// What is wrong.
+    pub message: String,
+    /// The command that mends it.
+    #[serde(default)]
+    pub help: String,
+}

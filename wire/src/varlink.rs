@@ -1,0 +1,1 @@
+//! Varlink framing: one JSON object, then a NUL byte (<https://varlink.org/Method-Call>).
