@@ -1,0 +1,336 @@
+//! The relay's two mouths: what the gateway worker tells it ([`Input`]) and what it asks to be done ([`Output`]). Time is an argument everywhere:
+//! microseconds of a monotonic clock that starts at any value.
+
+use crate::edge::{Reply, Request};
+use bytes::Bytes;
+use ggen_wire::{Code, status::UpstreamState};
+use std::sync::Arc;
+
+/// Microseconds of a monotonic clock.
+pub type Micros = u64;
+
+/// One client exchange: the link it came over, and its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamKey {
+    /// The link's number, unique over the daemon's life.
+    pub edge: u32,
+    /// The exchange's number on that link.
+    pub stream: u32,
+}
+
+/// An upstream, by its place in [`Settings::upstreams`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UpId(pub u32);
+
+/// What the relay is told once.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The upstreams, in the configuration's order.
+    pub upstreams: Vec<UpstreamSettings>,
+    /// How often the gateway worker has been started before; request ids of different lives never meet.
+    pub incarnation: u64,
+    /// Bounds; see [`Limits`].
+    pub limits: Limits,
+}
+
+/// One upstream, as far as the relay must know it. Secrets (headers, environment) stay outside.
+#[derive(Clone, Debug)]
+pub struct UpstreamSettings {
+    /// The key in `mcpServers`.
+    pub name: String,
+    /// Whether messages go over one pair of pipes or as HTTP exchanges.
+    pub transport: Transport,
+    /// Which era it speaks.
+    pub era: EraSetting,
+    /// Time for one call; progress starts it anew.
+    pub timeout: Micros,
+    /// False: configured, but not served.
+    pub enabled: bool,
+}
+
+/// How an upstream is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Lines over pipes.
+    Stdio,
+    /// Streamable HTTP.
+    Http,
+}
+
+/// `era` of the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EraSetting {
+    /// Probe it.
+    #[default]
+    Auto,
+    /// `initialize` at once.
+    Legacy,
+    /// Never `initialize`.
+    Modern,
+}
+
+/// Bounds of the relay. What is over one of them gets an error with a code; nothing grows without end.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Legacy sessions that may be open.
+    pub sessions: usize,
+    /// A session without any exchange for this long ends.
+    pub session_idle: Micros,
+    /// Calls in flight to one upstream.
+    pub calls_per_upstream: usize,
+    /// Bytes of requests in flight to one upstream.
+    pub bytes_per_upstream: usize,
+    /// Calls in flight in all.
+    pub calls: usize,
+    /// How long a list waits for upstreams that are still starting.
+    pub list_wait: Micros,
+    /// How long a call waits for its upstream to become ready.
+    pub call_wait: Micros,
+    /// How long an upstream may take for its handshake.
+    pub handshake: Micros,
+    /// Silence after `server/discover` before `initialize` is tried on a pipe.
+    pub probe: Micros,
+    /// A call that has no answer after this time turns its exchange into an event stream (if the client takes one).
+    pub stream_after: Micros,
+    /// Events kept for resumption, per stream.
+    pub ring: usize,
+    /// Nesting of a message.
+    pub depth: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions: 10_000,
+            session_idle: 3_600_000_000,
+            calls_per_upstream: 1024,
+            bytes_per_upstream: 64 << 20,
+            calls: 8192,
+            list_wait: 1_500_000,
+            call_wait: 10_000_000,
+            handshake: 30_000_000,
+            probe: 3_000_000,
+            stream_after: 2_000_000,
+            ring: 256,
+            depth: 128,
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// An edge has a new exchange.
+    Open(StreamKey, Request),
+    /// The client of an exchange is gone.
+    Gone(StreamKey),
+    /// The edge takes so many more events on an exchange.
+    Credit(StreamKey, u32),
+    /// A link is gone, and every exchange on it.
+    EdgeLost(u32),
+    /// Something about an upstream.
+    Up(UpId, UpInput),
+    /// The answer to [`Output::Ask`]: JSON, or a message why there is none.
+    Answer(u64, Result<Bytes, String>),
+    /// Time has passed; due at least every [`TICK`] while anything is in flight.
+    Tick,
+}
+
+/// How often [`Input::Tick`] is due.
+pub const TICK: Micros = 250_000;
+
+/// What happened at an upstream.
+#[derive(Debug)]
+pub enum UpInput {
+    /// A stdio server's pipes are there. `handoff` is what an earlier life of the gateway worker reported with [`Report::handoff`].
+    Connected {
+        /// The server's life, from 1.
+        incarnation: u64,
+        /// Present if the handshake was made already.
+        handoff: Option<String>,
+    },
+    /// A line from a stdio server, without its line break.
+    Line(Bytes),
+    /// A line over the limit was skipped; its first bytes.
+    Overlong(Bytes),
+    /// A stdio server is gone, or could not be started.
+    Lost {
+        /// Its state now.
+        state: UpstreamState,
+        /// Why.
+        code: Code,
+        /// Evidence, one line.
+        reason: String,
+        /// Time until its next start, if there will be one.
+        next_start: Option<Micros>,
+    },
+    /// HTTP: the head of a response.
+    Head {
+        /// The exchange of [`Output::Http`].
+        exchange: u64,
+        /// HTTP status.
+        status: u16,
+        /// `Mcp-Session-Id` of the response.
+        session: Option<String>,
+        /// Whether an event stream follows.
+        sse: bool,
+    },
+    /// HTTP: a JSON body, or one event of an event stream.
+    Message {
+        /// The exchange.
+        exchange: u64,
+        /// The event's id.
+        event_id: Option<String>,
+        /// The event's `retry`, in milliseconds.
+        retry_ms: Option<u32>,
+        /// The message; empty for a priming event.
+        data: Bytes,
+    },
+    /// HTTP: the response is over. An error says what went wrong, with its code.
+    End {
+        /// The exchange.
+        exchange: u64,
+        /// `None` if it ended as it should.
+        error: Option<(Code, String)>,
+    },
+}
+
+/// What is to be done, in order.
+#[derive(Debug)]
+pub enum Output {
+    /// Answer a client exchange.
+    Reply(StreamKey, Reply),
+    /// Please run this stdio server.
+    Want(UpId),
+    /// Write a line to a stdio server (the line break is the writer's).
+    Write(UpId, Bytes),
+    /// Read nothing from this stdio server for so long: it floods.
+    Pause(UpId, Micros),
+    /// Begin an HTTP exchange with an upstream.
+    Http(UpId, HttpRequest),
+    /// Give an HTTP exchange up.
+    Abort(UpId, u64),
+    /// Stop this stdio server; it is started again with backoff.
+    Recycle {
+        /// The upstream.
+        up: UpId,
+        /// Its life.
+        incarnation: u64,
+        /// What is wrong.
+        code: Code,
+        /// Evidence, one line.
+        detail: String,
+    },
+    /// How an upstream stands, whenever that changes.
+    Report(UpId, Report),
+    /// A question to the supervisor, answered by [`Input::Answer`].
+    Ask(u64, Question),
+    /// Something to count.
+    Observe(Observation),
+    /// Something to log.
+    Log(Note),
+}
+
+/// An HTTP exchange with an upstream. The caller adds `Host`, the configured headers and `Content-Type: application/json` where there is a body.
+#[derive(Debug)]
+pub struct HttpRequest {
+    /// Its number; unique over the relay's life.
+    pub exchange: u64,
+    /// The method.
+    pub verb: crate::edge::Verb,
+    /// Headers, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body; empty for GET and DELETE.
+    pub body: Bytes,
+    /// Time until the response's head must be there.
+    pub timeout: Micros,
+}
+
+/// How an upstream stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// The server's life; 0 for a remote one.
+    pub incarnation: u64,
+    /// Where it stands.
+    pub state: UpstreamState,
+    /// `legacy` or `modern`.
+    pub era: Option<String>,
+    /// Protocol version.
+    pub protocol: Option<String>,
+    /// Name and version.
+    pub server: Option<String>,
+    /// Tools it gives.
+    pub tools: u32,
+    /// Prompts it gives.
+    pub prompts: u32,
+    /// Resources it gives.
+    pub resources: u32,
+    /// What is wrong.
+    pub code: Option<Code>,
+    /// Evidence.
+    pub detail: Option<String>,
+    /// For the next life of the gateway worker.
+    pub handoff: Option<String>,
+}
+
+/// Questions to the supervisor; each is answered by JSON of the type named in `ggen-wire`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Question {
+    /// `status::Status`
+    Status,
+    /// Metric families.
+    Metrics,
+    /// `Vec<log::LogLine>`
+    Logs(ggen_wire::control::LogQuery),
+    /// The configuration, redacted.
+    Config,
+}
+
+/// Something to count.
+#[derive(Clone, Debug)]
+pub enum Observation {
+    /// A client's request was answered.
+    Request {
+        /// The method if it is one of the protocol's, else `other`.
+        method: &'static str,
+        /// `legacy` or `modern`.
+        era: &'static str,
+        /// `ok`, `tool_error`, `error`, `cancelled`.
+        outcome: &'static str,
+        /// From its arrival to its answer.
+        duration: Micros,
+    },
+    /// An upstream answered (or did not answer) a client's call.
+    Call {
+        /// The upstream.
+        up: UpId,
+        /// The tool, if it was a tool call.
+        tool: Option<Arc<str>>,
+        /// `ok`, `tool_error`, `error`, `timeout`, `lost`, `cancelled`.
+        outcome: &'static str,
+        /// From the write to the answer.
+        duration: Micros,
+    },
+    /// Something was dropped: `garbage`, `late_response`, `slow_client`, `unattributed_log`, `torn_line`.
+    Dropped {
+        /// The upstream, if one is to blame.
+        up: Option<UpId>,
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+/// Something to log.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// Severity.
+    pub level: ggen_wire::log::Level,
+    /// `mcp_server`, `tools`, `protocol`.
+    pub category: &'static str,
+    /// The upstream it concerns.
+    pub up: Option<UpId>,
+    /// The code, if it reports an error of the table.
+    pub code: Option<Code>,
+    /// One line.
+    pub text: String,
+}
