@@ -193,7 +193,7 @@ export async function runChecks(adapter, { url, profile }) {
 
     await check('list-change', async () => {
         const step = need('change', 'tool that changes a list');
-        const nonce = `interop-${randomUUID()}`;
+        const nonce = `interop-${randomUUID().slice(0, 8)}`;
         let seen = false;
         const stop = await adapter.watch(step.list, () => (seen = true));
         try {
