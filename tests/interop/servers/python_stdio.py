@@ -11,6 +11,7 @@ import sys
 import anyio
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import Completion
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
@@ -56,7 +57,7 @@ async def was_cancelled(key: str) -> str:
 @server.tool()
 async def fails() -> str:
     """Always fails."""
-    raise ValueError("as it should")
+    raise ToolError("as it should")
 
 
 @server.tool()

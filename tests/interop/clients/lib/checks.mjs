@@ -125,6 +125,8 @@ export async function runChecks(adapter, { url, profile }) {
         const step = need('slow', 'slow tool');
         const nonce = randomUUID();
         const abort = new AbortController();
+        const counted = async () => (await callNamed(kind.cancelled_count, nonce)).structuredContent[kind.cancelled_count.member];
+        const before = kind.cancelled_count && (await counted());
         let begun;
         const running = new Promise(resolve => (begun = resolve));
         const call = callNamed(step, nonce, { signal: abort.signal, onProgress: () => begun() })
@@ -135,10 +137,13 @@ export async function runChecks(adapter, { url, profile }) {
         insist(outcome !== 'answered', 'the call was answered before it was given up');
         insist(/given up|abort|cancel/i.test(describe(outcome)), `ended otherwise: ${describe(outcome)}`);
         await echo();
-        if (!kind.was_cancelled) return 'echo answers afterwards';
+        if (!kind.was_cancelled && !kind.cancelled_count) return 'echo answers afterwards';
         for (const started = Date.now(); ; await pause(POLL)) {
-            const told = await callNamed(kind.was_cancelled, nonce);
-            if (textOf(told.content).includes(kind.was_cancelled.text)) return 'seen by the server';
+            if (kind.cancelled_count && (await counted()) > before) return 'counted by the server';
+            if (kind.was_cancelled) {
+                const told = await callNamed(kind.was_cancelled, nonce);
+                if (textOf(told.content).includes(kind.was_cancelled.text)) return 'seen by the server';
+            }
             insist(Date.now() - started < 5_000, 'the server was not told within 5 s');
         }
     });
