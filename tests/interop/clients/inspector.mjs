@@ -63,10 +63,10 @@ await check('echo', async () => {
 });
 await check('read-resource', async () => {
     const { resources } = await inspect('--method', 'resources/list');
-    const owner = profile.prefix.replace(/__$/, '');
-    const found = resources.find(entry => entry.uri === kind.resource.uri)
-        ?? resources.find(entry => entry.uri.endsWith(kind.resource.uri) && entry.uri.includes(owner));
-    insist(found, `${kind.resource.uri} is not listed`);
+    // The view of all servers marks each address with its server.
+    const marked = `${profile.prefix.replace(/__$/, '')}+${kind.resource.uri}`;
+    const found = resources.find(entry => entry.uri === kind.resource.uri) ?? resources.find(entry => entry.uri === marked);
+    insist(found, `neither ${kind.resource.uri} nor ${marked} is listed`);
     const { contents } = await inspect('--method', 'resources/read', '--uri', found.uri);
     insist(contents.map(entry => entry.text).join('\n').includes(kind.resource.text), 'unexpected text');
     return found.uri;

@@ -107,14 +107,12 @@ class Checks:
         return self.client.call_tool(self.prefix + step["tool"], fill(step["args"], nonce), **options)
 
     def address_of(self, entries, key, wanted):
-        """A view of several servers may mark resource addresses with their server."""
+        """The view of all servers marks each address with its server: `<server>+<uri>`."""
         addresses = [getattr(entry, key) for entry in entries]
-        if wanted in addresses:
-            return wanted
-        owner = self.prefix.removesuffix("__")
-        marked = [address for address in addresses if address.endswith(wanted) and owner in address]
-        insist(marked, f"{wanted} is not among the {len(addresses)} listed")
-        return marked[0]
+        marked = f"{self.prefix.removesuffix('__')}+{wanted}"
+        found = [address for address in (wanted, marked) if address in addresses]
+        insist(found, f"neither {wanted} nor {marked} is among the {len(addresses)} listed")
+        return found[0]
 
     async def all_pages(self, what):
         call = {

@@ -78,12 +78,12 @@ export async function runChecks(adapter, { url, profile }) {
         const text = textOf(result.content);
         insist(text.includes(fill(kind.echo.text, nonce)), `answer of another call: ${text}`);
     };
-    // A view of several servers may mark resource addresses with their server.
+    // The view of all servers marks each address with its server: `<server>+<uri>`.
     const addressOf = (entries, key, wanted) => {
-        const found = entries.find(entry => entry[key] === wanted)
-            ?? entries.find(entry => entry[key].endsWith(wanted) && (!profile.prefix || entry[key].includes(profile.prefix.replace(/__$/, ''))));
-        insist(found, `${wanted} is not among the ${entries.length} listed`);
-        return found[key];
+        const marked = `${profile.prefix.replace(/__$/, '')}+${wanted}`;
+        const found = [wanted, marked].find(address => entries.some(entry => entry[key] === address));
+        insist(found, `neither ${wanted} nor ${marked} is among the ${entries.length} listed`);
+        return found;
     };
 
     await check('connect', async () => {
