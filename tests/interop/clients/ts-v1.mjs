@@ -1,0 +1,55 @@
+// The official TypeScript SDK, v1: legacy revisions only, Streamable HTTP.
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import {
+    PromptListChangedNotificationSchema,
+    ResourceListChangedNotificationSchema,
+    ToolListChangedNotificationSchema
+} from '@modelcontextprotocol/sdk/types.js';
+import { commandLine, runChecks } from './lib/checks.mjs';
+
+const client = new Client({ name: 'interop-ts-v1', version: '1.0.0' });
+let transport;
+
+const pages = {
+    tools: cursor => client.listTools({ cursor }),
+    prompts: cursor => client.listPrompts({ cursor }),
+    resources: cursor => client.listResources({ cursor }),
+    templates: cursor => client.listResourceTemplates({ cursor })
+};
+const changed = {
+    tools: ToolListChangedNotificationSchema,
+    prompts: PromptListChangedNotificationSchema,
+    resources: ResourceListChangedNotificationSchema
+};
+
+await runChecks(
+    {
+        async connect(url) {
+            transport = new StreamableHTTPClientTransport(new URL(url));
+            await client.connect(transport);
+            return { version: transport.protocolVersion, era: 'legacy' };
+        },
+        async list(what) {
+            const entries = [];
+            let cursor;
+            do {
+                const page = await pages[what](cursor);
+                entries.push(...(page[what === 'templates' ? 'resourceTemplates' : what]));
+                cursor = page.nextCursor;
+            } while (cursor !== undefined);
+            return entries;
+        },
+        call: (name, args, { onProgress, signal } = {}) =>
+            client.callTool({ name, arguments: args }, undefined, { onprogress: onProgress, signal }),
+        read: uri => client.readResource({ uri }),
+        prompt: (name, args) => client.getPrompt({ name, arguments: args }),
+        complete: async (ref, argument) => (await client.complete({ ref, argument })).completion.values,
+        watch: async (list, seen) => client.setNotificationHandler(changed[list], seen),
+        async close() {
+            await transport.terminateSession();
+            await client.close();
+        }
+    },
+    commandLine()
+);
