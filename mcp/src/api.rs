@@ -132,6 +132,8 @@ pub enum Input {
     Up(UpId, UpInput),
     /// The answer to [`Output::Ask`]: JSON, or a message why there is none.
     Answer(u64, Result<Bytes, String>),
+    /// The worker is about to stop: streams are to end now, calls may finish.
+    Drain,
     /// Time has passed; due at least every [`TICK`] while anything is in flight.
     Tick,
 }

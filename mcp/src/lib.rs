@@ -3,6 +3,18 @@
 
 pub mod api;
 pub mod edge;
+pub mod exchange;
 pub mod frame;
 pub mod gateway;
+pub mod header;
+pub mod inbound;
+pub mod json;
+pub mod list;
+pub mod method;
+pub mod name;
+pub mod refusal;
+pub mod session;
+pub mod splice;
 pub mod sse;
+pub mod upstream;
+pub mod view;

@@ -1,25 +1,225 @@
-//! The relay itself: one state machine behind [`Gateway::input`].
+//! The relay itself: one state machine behind [`Gateway::input`]. The way of a request through the files:
+//! `post` (what is it, may it) → `local` (answered here) or `relay` (written to an upstream) → `answer` (back to the client);
+//! `upstream` keeps the connections alive and the lists fresh, `notify` carries what nobody asked for, `ask` what servers ask of legacy clients.
 
-use crate::api::{Input, Micros, Output, Settings};
+mod answer;
+mod ask;
+mod builtin;
+mod call;
+mod http;
+mod inspect;
+mod listen;
+mod local;
+mod notify;
+mod post;
+mod receive;
+mod relay;
+mod stream;
+mod tick;
+mod translate;
+mod upstream;
+
+use crate::api::{Input, Limits, Micros, Note, Observation, Output, Settings, StreamKey, UpId};
+use crate::edge::{Reply, Request};
+use crate::exchange::Exchange;
+use crate::session::Session;
+use crate::upstream::Upstream;
+use crate::view::Table;
+use bytes::Bytes;
+use call::Call;
+use ggen_wire::{Code, log::Level, status::UpstreamState};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Fills a buffer with random bytes: the operating system's in the gateway worker, a seeded generator in the simulation.
 pub type Random = Box<dyn FnMut(&mut [u8])>;
 
 /// The relay.
 pub struct Gateway {
-    settings: Settings,
+    limits: Limits,
     random: Random,
+    now: Micros,
+    out: Vec<Output>,
+    ups: Vec<Upstream>,
+    /// The lists of `/mcp`, of each `/mcp/<server>`, and of `/mcp/core`, by [`crate::list::ListKind`].
+    all: [Table; 4],
+    ones: Vec<[Table; 4]>,
+    core: [Table; 4],
+    sessions: HashMap<Arc<str>, Session>,
+    exchanges: HashMap<StreamKey, Exchange>,
+    /// Requests to upstreams that have no answer yet, by the id that they were sent with.
+    calls: HashMap<u64, Call>,
+    /// Client requests that wait for an upstream to become ready.
+    waiting: Vec<Waiting>,
+    /// `subscriptions/listen` of modern clients.
+    listens: HashMap<StreamKey, listen::Listen>,
+    /// Built-in tool calls and `/health` requests that wait for the supervisor.
+    questions: HashMap<u64, builtin::Pending>,
+    /// Requests of upstreams that legacy clients were asked, by the id that the client sees.
+    asked: HashMap<u64, ask::Asked>,
+    next: u64,
+    started: bool,
+    scanned: Micros,
+    woken: Micros,
+    /// Broken streams of HTTP servers: when to resume, whose, which call.
+    resumes: Vec<(Micros, UpId, u64)>,
+}
+
+struct Waiting {
+    key: StreamKey,
+    request: Request,
+    arrived: Micros,
+}
+
+/// Figures for the worker's beat.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Legacy sessions.
+    pub sessions: u64,
+    /// Client exchanges that are not over, waiting ones included.
+    pub in_flight: u64,
+    /// Tools in the view of all.
+    pub tools: u32,
 }
 
 impl Gateway {
     /// A relay without clients. `input` must be called with [`Input::Tick`] once to make it reach for its upstreams.
     #[must_use]
     pub fn new(settings: Settings, random: Random) -> Self {
-        Self { settings, random }
+        let ups: Vec<_> = (0u32..).zip(settings.upstreams).map(|(at, settings)| Upstream::new(UpId(at), settings)).collect();
+        let mut gateway = Self {
+            limits: settings.limits,
+            random,
+            now: 0,
+            out: Vec::new(),
+            all: <[Table; 4]>::default(),
+            ones: ups.iter().map(|_| <[Table; 4]>::default()).collect(),
+            core: builtin::tables(),
+            ups,
+            sessions: HashMap::new(),
+            exchanges: HashMap::new(),
+            calls: HashMap::new(),
+            waiting: Vec::new(),
+            listens: HashMap::new(),
+            questions: HashMap::new(),
+            asked: HashMap::new(),
+            // Ids of different lives never meet: a late answer to an earlier life's request is not taken for one to ours. 2^53 bounds JSON integers.
+            next: (settings.incarnation & 0xf_ffff) << 32,
+            started: false,
+            scanned: 0,
+            woken: 0,
+            resumes: Vec::new(),
+        };
+        gateway.rebuild_all();
+        gateway
     }
 
     /// Takes an event and appends what is to be done.
     pub fn input(&mut self, now: Micros, input: Input, out: &mut Vec<Output>) {
-        let _ = (now, input, out, &self.settings, &mut self.random);
+        std::mem::swap(&mut self.out, out);
+        self.now = now;
+        if !self.started {
+            self.started = true;
+            self.reach_for_all();
+        }
+        match input {
+            Input::Open(key, request) => self.open(key, request, now),
+            Input::Gone(key) => self.gone(key),
+            Input::Credit(key, events) => self.credit(key, events),
+            Input::EdgeLost(edge) => self.edge_lost(edge),
+            Input::Up(up, event) if (up.0 as usize) < self.ups.len() => self.up(up, event),
+            Input::Up(..) => {}
+            Input::Answer(id, answer) => self.answered(id, answer),
+            Input::Drain => self.end_streams(),
+            Input::Tick => self.tick(),
+        }
+        std::mem::swap(&mut self.out, out);
+    }
+
+    /// Figures for the beat.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            sessions: self.sessions.len() as u64,
+            in_flight: (self.exchanges.len() + self.waiting.len() + self.questions.len()) as u64,
+            tools: u32::try_from(self.all[0].entries.len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn up_ref(&self, up: UpId) -> &Upstream {
+        &self.ups[up.0 as usize]
+    }
+
+    fn up_mut(&mut self, up: UpId) -> &mut Upstream {
+        &mut self.ups[up.0 as usize]
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn emit(&mut self, output: Output) {
+        self.out.push(output);
+    }
+
+    fn note(&mut self, level: Level, category: &'static str, up: Option<UpId>, code: Option<Code>, text: String) {
+        self.out.push(Output::Log(Note { level, category, up, code, text }));
+    }
+
+    fn dropped(&mut self, up: Option<UpId>, reason: &'static str) {
+        self.out.push(Output::Observe(Observation::Dropped { up, reason }));
+    }
+
+    /// The whole answer to an exchange that has no record.
+    fn full(&mut self, key: StreamKey, status: u16, body: Bytes) {
+        self.out.push(Output::Reply(key, Reply::Full { status, session: None, retry_after: None, body }));
+    }
+
+    /// Forgets an exchange that is over.
+    fn sweep(&mut self, key: StreamKey) {
+        if self.exchanges.get(&key).is_some_and(Exchange::is_over) {
+            self.exchanges.remove(&key);
+        }
+    }
+
+    fn credit(&mut self, key: StreamKey, events: u32) {
+        if let Some(exchange) = self.exchanges.get_mut(&key) {
+            exchange.credit(key, events, &mut self.out);
+            self.sweep(key);
+        }
+    }
+
+    fn edge_lost(&mut self, edge: u32) {
+        let mut lost: Vec<_> = self.exchanges.keys().copied().filter(|key| key.edge == edge).collect();
+        lost.extend(self.waiting.iter().map(|waiting| waiting.key).filter(|key| key.edge == edge));
+        lost.extend(self.questions.values().map(builtin::Pending::key).filter(|key| key.edge == edge));
+        for key in lost {
+            self.gone(key);
+        }
+    }
+
+    /// Tells the supervisor how an upstream stands, if that changed.
+    fn report(&mut self, up: UpId) {
+        let report = self.up_ref(up).report();
+        if self.up_ref(up).reported.as_ref() != Some(&report) {
+            self.up_mut(up).reported = Some(report.clone());
+            self.emit(Output::Report(up, report));
+        }
+    }
+
+    /// Whether an upstream of the view is expected to become ready soon.
+    fn is_unsettled(&self, view: crate::view::View) -> bool {
+        match view {
+            crate::view::View::All => self.ups.iter().any(|up| up.unsettled.is_some()),
+            crate::view::View::One(up) => self.up_ref(up).unsettled.is_some(),
+            crate::view::View::Core => false,
+        }
+    }
+
+    /// Whether an upstream has said who it is, now or before.
+    fn is_known(&self, up: UpId) -> bool {
+        let up = self.up_ref(up);
+        up.era.is_some() && !matches!(up.state, UpstreamState::Disabled)
     }
 }

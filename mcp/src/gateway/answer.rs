@@ -1,0 +1,225 @@
+//! Upstream → client: the answer to a call, or the reason why there is none.
+
+use super::Gateway;
+use super::call::{Call, ClientCall, Purpose};
+use super::translate::{self, Incoming};
+use crate::api::{Observation, Output, StreamKey, UpId};
+use crate::json::{self, Envelope, Kind};
+use crate::method::Method;
+use crate::refusal::{self, Refusal, rpc};
+use crate::session;
+use crate::upstream::UpEra;
+use bytes::Bytes;
+use ggen_wire::Code;
+
+impl Gateway {
+    /// A response of an upstream.
+    pub(super) fn response(&mut self, up: UpId, envelope: &Envelope<'_>) {
+        let number = match envelope.kind {
+            Kind::Result(id, _) | Kind::Error(Some(id), _) => id.parse::<u64>().ok(),
+            _ => None,
+        };
+        let Some((number, call)) = number.and_then(|number| self.take_call(up, number)) else {
+            return self.dropped(Some(up), "late_response");
+        };
+        match call.purpose {
+            Purpose::Client(ref client) => self.client_response(&call, client, envelope),
+            Purpose::Discover => self.discovered(up, envelope),
+            Purpose::Initialize => self.initialized(up, call.conn, envelope),
+            Purpose::List(kind) => self.listed(up, kind, envelope),
+            Purpose::Listen => self.listen_ended(up, number),
+            Purpose::Stream | Purpose::Aside => {}
+        }
+    }
+
+    /// Takes a call of this upstream off the books.
+    pub(super) fn take_call(&mut self, up: UpId, number: u64) -> Option<(u64, Call)> {
+        if self.calls.get(&number)?.up != up {
+            return None;
+        }
+        let call = self.calls.remove(&number)?;
+        self.settle(number, &call);
+        Some((number, call))
+    }
+
+    /// What has to be forgotten with a call.
+    pub(super) fn settle(&mut self, number: u64, call: &Call) {
+        let upstream = self.up_mut(call.up);
+        let Purpose::Client(client) = &call.purpose else { return };
+        upstream.bytes = upstream.bytes.saturating_sub(call.bytes);
+        if let Some(conn) = upstream.conns.get_mut(call.conn) {
+            conn.calls.remove(&number);
+            conn.queue.retain(|queued| *queued != number);
+        }
+        if let Some(session) = client.session.as_ref().and_then(|id| self.sessions.get_mut(id)) {
+            session.calls.remove(&client.id);
+        }
+        if client.asked > 0 {
+            self.asked.retain(|_, asked| asked.call != number);
+        }
+    }
+
+    fn client_response(&mut self, call: &Call, client: &ClientCall, envelope: &Envelope<'_>) {
+        let modern_up = self.up_ref(call.up).era == Some(UpEra::Modern);
+        let modern = (client.modern, modern_up);
+        match envelope.kind {
+            Kind::Result(number, result) => {
+                if modern == (false, true) && is_input_required(result) {
+                    return self.give_up(call, client, &input_unsupported(), "error");
+                }
+                let failed = client.method == Method::ToolsCall
+                    && result.contains("\"isError\"")
+                    && json::pick(result, ["isError"]).is_some_and(|[flag]| flag == Some("true"));
+                let upstream = self.up_ref(call.up);
+                let body = translate::result(
+                    &Incoming {
+                        text: envelope.text,
+                        number,
+                        id: &client.id,
+                        modern,
+                        method: client.method,
+                        server: upstream.hello.server.as_deref(),
+                        exposes: client.exposes.then_some(upstream.key.as_str()),
+                    },
+                    result,
+                );
+                self.deliver(call, client, 200, body, if failed { "tool_error" } else { "ok" });
+            }
+            Kind::Error(Some(number), error) => self.client_error(call, client, envelope.text, number, error, modern),
+            _ => {}
+        }
+    }
+
+    fn client_error(&mut self, call: &Call, client: &ClientCall, text: &str, number: &str, error: &str, modern: (bool, bool)) {
+        let [code, message, data] = json::pick(error, ["code", "message", "data"]).unwrap_or_default();
+        let number_code = code.and_then(|raw| raw.parse::<i64>().ok()).unwrap_or(rpc::INTERNAL);
+        let uri = data.and_then(|data| json::pick(data, ["uri"])).and_then(|[uri]| uri);
+        // What a legacy client cannot be asked through us, and what a modern one would have to be asked by a result.
+        if modern == (true, false) && number_code == -32042 || modern == (false, true) && number_code == rpc::MISSING_CAPABILITY {
+            return self.give_up(call, client, &input_unsupported(), "error");
+        }
+        let mapped = translate::error_code(client.method, number_code, uri.is_some(), modern);
+        let status = if client.modern { refusal::modern_status(mapped) } else { 200 };
+        let body = if mapped == number_code {
+            let mut splice = crate::splice::Splice::new(text);
+            splice.replace(number, client.id.to_string());
+            splice.finish()
+        } else {
+            let mut error = format!("{{\"code\":{mapped},\"message\":{}", message.unwrap_or("\"\""));
+            match (data, uri, &client.uri) {
+                (_, None, Some(asked)) if mapped == rpc::INVALID_PARAMS => {
+                    error.push_str(&format!(",\"data\":{{\"uri\":{}}}", json::quote(asked)))
+                }
+                (Some(data), ..) => error.push_str(&format!(",\"data\":{data}")),
+                _ => {}
+            }
+            error.push('}');
+            json::one_line(refusal::error_message(Some(&client.id), &error))
+        };
+        self.deliver(call, client, status, body, "error");
+    }
+
+    /// Answers a client's call with an error of ours.
+    pub(super) fn give_up(&mut self, call: &Call, client: &ClientCall, refusal: &Refusal, outcome: &'static str) {
+        let status = if client.modern { refusal.status } else { 200 };
+        self.deliver(call, client, status, refusal.body(Some(&client.id)), outcome);
+    }
+
+    /// Sends the answer and counts it.
+    fn deliver(&mut self, call: &Call, client: &ClientCall, status: u16, body: Bytes, outcome: &'static str) {
+        let era = if client.modern { "modern" } else { "legacy" };
+        let duration = self.now.saturating_sub(client.arrived);
+        self.emit(Output::Observe(Observation::Request { method: client.method.name(), era, outcome: plain(outcome), duration }));
+        self.emit(Output::Observe(Observation::Call {
+            up: call.up,
+            tool: client.tool.clone(),
+            outcome,
+            duration: self.now.saturating_sub(call.began),
+        }));
+        self.answer(client.key, status, body);
+    }
+
+    /// The answer to one request of an exchange, kept for a legacy client that comes back for it.
+    pub(super) fn answer(&mut self, key: StreamKey, status: u16, body: Bytes) {
+        let Some(exchange) = self.exchanges.get_mut(&key) else { return };
+        let Some(ring) = exchange.ring else {
+            exchange.answer(key, None, status, None, body, &mut self.out);
+            return self.sweep(key);
+        };
+        exchange.left = exchange.left.saturating_sub(1);
+        let (last, session) = (exchange.left == 0, exchange.session.clone());
+        self.ring_event(session.as_ref(), ring, body, false);
+        if last {
+            self.ring_done(session.as_ref(), ring);
+            self.exchanges.remove(&key);
+        }
+    }
+
+    /// Adds an event to a stream of a session, and sends it to whoever reads the stream now.
+    pub(super) fn ring_event(&mut self, session: Option<&std::sync::Arc<str>>, ring: u32, data: Bytes, droppable: bool) {
+        let Some(stream) = session.and_then(|id| self.sessions.get_mut(id)).and_then(|session| session.rings.get_mut(&ring)) else {
+            return;
+        };
+        let id = session::event_id(ring, stream.push(data.clone(), self.limits.ring));
+        if let Some(reader) = stream.attached
+            && let Some(exchange) = self.exchanges.get_mut(&reader)
+            && !exchange.event(reader, Some(id), None, data, droppable, &mut self.out)
+        {
+            self.dropped(None, "slow_client");
+        }
+    }
+
+    /// Ends a stream of a session: its reader is told, its events are kept for a while.
+    fn ring_done(&mut self, session: Option<&std::sync::Arc<str>>, ring: u32) {
+        let now = self.now;
+        let Some(stream) = session.and_then(|id| self.sessions.get_mut(id)).and_then(|session| session.rings.get_mut(&ring)) else {
+            return;
+        };
+        stream.done = Some(now);
+        if let Some(reader) = stream.attached.take()
+            && let Some(exchange) = self.exchanges.get_mut(&reader)
+        {
+            exchange.close(reader, &mut self.out);
+            self.sweep(reader);
+        }
+    }
+
+    /// Ends every call of a connection (or, with `None`, of the upstream) with an error.
+    pub(super) fn fail_calls(&mut self, up: UpId, conn: Option<usize>, refusal: &Refusal, outcome: &'static str) {
+        let numbers: Vec<_> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| call.up == up && conn.is_none_or(|conn| call.conn == conn))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in numbers {
+            let Some((_, call)) = self.take_call(up, number) else { continue };
+            match &call.purpose {
+                Purpose::Client(client) => self.give_up(&call, client, refusal, outcome),
+                Purpose::List(kind) => self.list_failed(up, *kind),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The request metric knows no upstream's outcomes.
+const fn plain(outcome: &'static str) -> &'static str {
+    match outcome.as_bytes() {
+        b"timeout" | b"lost" => "error",
+        _ => outcome,
+    }
+}
+
+fn is_input_required(result: &str) -> bool {
+    result.contains("\"input_required\"") && json::pick(result, ["resultType"]).is_some_and(|[kind]| kind == Some("\"input_required\""))
+}
+
+fn input_unsupported() -> Refusal {
+    Refusal::new(
+        200,
+        rpc::INTERNAL,
+        Code::InputUnsupported,
+        "the server asks for input in a way that this client's protocol version does not know",
+    )
+}

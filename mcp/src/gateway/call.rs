@@ -1,0 +1,83 @@
+//! Requests to upstreams that have no answer yet: why each was sent, and who waits for it.
+
+use crate::api::{Micros, StreamKey, UpId};
+use crate::list::ListKind;
+use crate::method::{LogLevel, Method};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// A request (or, over HTTP, any exchange) that is under way.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) up: UpId,
+    pub(super) conn: usize,
+    pub(super) purpose: Purpose,
+    /// When it was written.
+    pub(super) began: Micros,
+    pub(super) deadline: Micros,
+    /// Size of the request.
+    pub(super) bytes: usize,
+    /// HTTP: the request as it was sent, to send it once more after a lost session.
+    pub(super) request: Sent,
+    /// HTTP: the status of the answer.
+    pub(super) status: u16,
+    /// HTTP: the last event id seen, to resume a stream that broke off.
+    pub(super) last_event: Option<String>,
+    /// HTTP: how long to wait before resuming, in milliseconds.
+    pub(super) retry_ms: Option<u32>,
+    /// HTTP: how often it was sent or resumed already.
+    pub(super) tries: u8,
+}
+
+/// What was sent.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sent {
+    /// Headers that depend on the body.
+    pub(super) headers: Vec<(String, String)>,
+    /// The body.
+    pub(super) body: Bytes,
+}
+
+/// Why a request was sent.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// For a client.
+    Client(Box<ClientCall>),
+    /// `server/discover`
+    Discover,
+    /// `initialize`
+    Initialize,
+    /// A page of a list.
+    List(ListKind),
+    /// `subscriptions/listen`
+    Listen,
+    /// A legacy HTTP server's GET stream.
+    Stream,
+    /// Anything whose answer does not matter: notifications, answers to the server's own requests, subscriptions made again.
+    Aside,
+}
+
+/// Who waits for a call.
+#[derive(Debug)]
+pub(super) struct ClientCall {
+    pub(super) key: StreamKey,
+    /// The client's own id, as it stands.
+    pub(super) id: Box<str>,
+    pub(super) modern: bool,
+    pub(super) session: Option<Arc<str>>,
+    pub(super) method: Method,
+    /// The exposed name of a tool.
+    pub(super) tool: Option<Arc<str>>,
+    /// The client's progress token, as it stands.
+    pub(super) progress: Option<Box<str>>,
+    /// The level that a modern client asked for.
+    pub(super) log_level: Option<LogLevel>,
+    /// Whether URIs in the result are to be given exposed names.
+    pub(super) exposes: bool,
+    /// The exposed URI that was asked for.
+    pub(super) uri: Option<Box<str>>,
+    /// When the client's request arrived.
+    pub(super) arrived: Micros,
+    /// How many requests of the server the client has not answered yet.
+    pub(super) asked: usize,
+}

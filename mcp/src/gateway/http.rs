@@ -1,0 +1,178 @@
+//! HTTP upstreams: what an exchange brings, and what its end means.
+
+use super::Gateway;
+use super::call::Purpose;
+use crate::api::{HttpRequest, Micros, Output, UpId};
+use crate::edge::Verb;
+use crate::refusal::{Refusal, rpc};
+use crate::upstream::{Phase, UpEra};
+use bytes::Bytes;
+use ggen_wire::{Code, status::UpstreamState};
+
+/// How often a broken stream is resumed.
+const RESUMES: u8 = 5;
+/// Connection failures in a row after which a server counts as down.
+const FAILURES: u32 = 3;
+
+impl Gateway {
+    pub(super) fn http_head(&mut self, up: UpId, exchange: u64, status: u16, session: Option<String>) {
+        let Some(call) = self.calls.get_mut(&exchange).filter(|call| call.up == up) else { return };
+        call.status = status;
+        let conn = call.conn;
+        if matches!(call.purpose, Purpose::Initialize) && (200..300).contains(&status) {
+            self.up_mut(up).conns[conn].session = session;
+        }
+    }
+
+    pub(super) fn http_message(&mut self, up: UpId, exchange: u64, event_id: Option<String>, retry_ms: Option<u32>, data: Bytes) {
+        let Some(call) = self.calls.get_mut(&exchange).filter(|call| call.up == up) else { return };
+        let conn = call.conn;
+        if let Some(event) = &event_id {
+            call.last_event = Some(event.clone());
+            if matches!(call.purpose, Purpose::Stream) {
+                self.up_mut(up).conns[conn].last_event.clone_from(&event_id);
+            }
+        }
+        if let (Some(retry), Some(call)) = (retry_ms, self.calls.get_mut(&exchange)) {
+            call.retry_ms = Some(retry);
+        }
+        if data.is_empty() {
+            return self.primed(exchange);
+        }
+        // The body of a 404 is about the session, not about the call.
+        if !self.is_session_lost(up, exchange) {
+            self.received(up, conn, Some(exchange), crate::json::one_line(data));
+        }
+    }
+
+    /// The server lets its client resume the call: so do we.
+    fn primed(&mut self, exchange: u64) {
+        if let Some(Purpose::Client(client)) = self.calls.get(&exchange).map(|call| &call.purpose) {
+            let key = client.key;
+            self.begin_stream(key);
+        }
+    }
+
+    /// Whether an answer says that the server has forgotten our session (2025-11-25, Session Management 3).
+    fn is_session_lost(&self, up: UpId, exchange: u64) -> bool {
+        let Some(call) = self.calls.get(&exchange) else { return false };
+        let upstream = self.up_ref(up);
+        call.status == 404 && matches!(upstream.era, Some(UpEra::Legacy(_))) && upstream.conns[call.conn].session.is_some()
+    }
+
+    pub(super) fn http_end(&mut self, up: UpId, exchange: u64, error: Option<(Code, String)>) {
+        let Some(call) = self.calls.get(&exchange).filter(|call| call.up == up) else { return };
+        let (conn, status, tries) = (call.conn, call.status, call.tries);
+        let why = |what: &str| match status {
+            0 => what.to_owned(),
+            401 | 403 => format!("HTTP {status}: the server wants other credentials; check its headers in the configuration"),
+            status if status >= 400 => format!("HTTP {status}"),
+            _ => what.to_owned(),
+        };
+        let failure = error.unwrap_or_else(|| {
+            let code = if (500..600).contains(&status) { Code::UpstreamUnreachable } else { Code::UpstreamRefused };
+            (code, why("the response ended without an answer"))
+        });
+        match call.purpose {
+            Purpose::Client(_) if self.is_session_lost(up, exchange) && tries < 2 => self.session_lost(up, conn, exchange),
+            Purpose::Client(_) if call.last_event.is_some() && tries <= RESUMES => self.resume(up, exchange),
+            Purpose::Discover => {
+                self.calls.remove(&exchange);
+                match failure.0 {
+                    Code::UpstreamRefused if !matches!(status, 401 | 403) => self.fall_back(up, &failure.1),
+                    code => self.greeting_failed(up, conn, code, failure.1),
+                }
+            }
+            Purpose::Initialize => {
+                self.calls.remove(&exchange);
+                self.greeting_failed(up, conn, failure.0, failure.1);
+            }
+            Purpose::Stream => {
+                self.calls.remove(&exchange);
+                let again = self.now + 1_000_000;
+                let member = &mut self.up_mut(up).conns[conn];
+                member.stream = None;
+                // A server without such a stream says 405; one that was cut off is asked again.
+                member.stream_at = ((200..300).contains(&status) || status >= 500 || status == 0).then_some(again);
+                if status == 404 && member.session.is_some() && member.phase == Phase::Ready {
+                    self.initialize_upstream(up, conn);
+                }
+            }
+            Purpose::Listen => {
+                self.calls.remove(&exchange);
+                self.listen_ended(up, exchange);
+            }
+            Purpose::List(kind) => {
+                let lost = self.is_session_lost(up, exchange);
+                self.calls.remove(&exchange);
+                if lost {
+                    self.up_mut(up).lists[kind as usize].loading = None;
+                    self.initialize_upstream(up, conn);
+                } else {
+                    self.list_failed(up, kind);
+                }
+            }
+            Purpose::Aside => drop(self.calls.remove(&exchange)),
+            Purpose::Client(_) => self.client_end(up, exchange, &failure.0, &failure.1),
+        }
+    }
+
+    fn client_end(&mut self, up: UpId, exchange: u64, code: &Code, reason: &str) {
+        let name = self.up_ref(up).settings.name.clone();
+        let refusal = Refusal::new(200, rpc::INTERNAL, *code, &format!("{name}: {reason}"));
+        if let Some((_, call)) = self.take_call(up, exchange)
+            && let Purpose::Client(client) = &call.purpose
+        {
+            self.give_up(&call, client, &refusal, "error");
+        }
+        if *code == Code::UpstreamUnreachable {
+            let upstream = self.up_mut(up);
+            upstream.failures += 1;
+            if upstream.failures >= FAILURES && upstream.conns[0].phase == Phase::Ready {
+                upstream.conns[0].phase = Phase::Down;
+                self.retry_later(up);
+                self.down(up, UpstreamState::Degraded, *code, reason.to_owned(), false);
+            }
+        }
+    }
+
+    /// The server has forgotten the session: begin a new one and send the call again; it was not executed.
+    fn session_lost(&mut self, up: UpId, conn: usize, exchange: u64) {
+        if let Some(call) = self.calls.get_mut(&exchange) {
+            call.status = 0;
+        }
+        let member = &mut self.up_mut(up).conns[conn];
+        member.calls.remove(&exchange);
+        member.queue.push(exchange);
+        if member.phase == Phase::Ready {
+            self.initialize_upstream(up, conn);
+        }
+    }
+
+    /// Asks for the rest of a stream that ended before its answer (2025-11-25, Resumability).
+    fn resume(&mut self, up: UpId, exchange: u64) {
+        let Some(call) = self.calls.get_mut(&exchange) else { return };
+        let wait: Micros = u64::from(call.retry_ms.unwrap_or(500).min(30_000)) * 1000;
+        let Purpose::Client(client) = &call.purpose else { return };
+        let (key, retry) = (client.key, call.retry_ms);
+        let due = self.now + wait;
+        self.resumes.push((due, up, exchange));
+        self.suspend_stream(key, retry);
+    }
+
+    /// The due resumptions of broken streams.
+    pub(super) fn resume_due(&mut self) {
+        let now = self.now;
+        let due: Vec<_> = self.resumes.extract_if(.., |(at, ..)| *at <= now).collect();
+        for (_, up, exchange) in due {
+            let Some(call) = self.calls.get_mut(&exchange) else { continue };
+            call.tries += 1;
+            call.status = 0;
+            let (conn, event) = (call.conn, call.last_event.clone().unwrap_or_default());
+            let mut headers = self.legacy_headers(up, conn);
+            headers[0].1 = "text/event-stream".to_owned();
+            headers.push(("last-event-id".to_owned(), event));
+            self.emit(Output::Http(up, HttpRequest { exchange, verb: Verb::Get, headers, body: Bytes::new(), timeout: 30_000_000 }));
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The views that are no MCP: `/tools` and `/health` for people and probes, `/catalogue` and `/tool/<name>` for the control command.
+
+use super::Gateway;
+use super::builtin::Pending;
+use super::post::Flow;
+use crate::api::{Output, Question, StreamKey};
+use crate::edge::Request;
+use crate::json;
+use crate::list::ListKind;
+use crate::refusal::{Refusal, rpc};
+use crate::view::Owner;
+use bytes::Bytes;
+use ggen_wire::{Code, status};
+
+impl Gateway {
+    pub(super) fn inspect(&mut self, key: StreamKey, request: &Request) -> Result<Flow, (Option<Box<str>>, Refusal)> {
+        match &*request.view {
+            "/tools" => {
+                let items: Vec<_> =
+                    self.all[ListKind::Tools as usize].entries.iter().map(|entry| String::from_utf8_lossy(&entry.text)).collect();
+                self.full(key, 200, format!("{{\"tools\":[{}]}}", items.join(",")).into());
+            }
+            "/health" => {
+                let number = self.next_id();
+                self.questions.insert(number, Pending::Health(key));
+                self.emit(Output::Ask(number, Question::Status));
+            }
+            "/catalogue" => {
+                let body = serde_json::to_vec(&self.catalogue()).unwrap_or_default();
+                self.full(key, 200, body.into());
+            }
+            path => {
+                let entry = path.strip_prefix("/tool/").and_then(|name| self.all[ListKind::Tools as usize].get(name));
+                match entry.map(|entry| entry.text.clone()) {
+                    Some(text) => self.full(key, 200, text),
+                    None if path.starts_with("/tool/") => {
+                        let refusal = Refusal::new(404, rpc::INVALID_PARAMS, Code::ToolNotFound, path.trim_start_matches("/tool/"));
+                        return Err((None, refusal));
+                    }
+                    None => return Err((None, Refusal::new(404, rpc::INVALID_REQUEST, Code::PathUnknown, path))),
+                }
+            }
+        }
+        Ok(Flow::Done)
+    }
+
+    /// The tools of the view of all.
+    fn catalogue(&self) -> Vec<status::Tool> {
+        let each = self.all[ListKind::Tools as usize].entries.iter().map(|entry| {
+            let text = String::from_utf8_lossy(&entry.text);
+            let description = json::pick(&text, ["description"]).and_then(|[raw]| json::string(raw?)).unwrap_or_default();
+            let (server, status) = match entry.owner {
+                Owner::Core(_) => ("core".to_owned(), "available".to_owned()),
+                Owner::Up(up) => {
+                    let up = self.up_ref(up);
+                    let status = if up.state == status::UpstreamState::Ready { "available" } else { up.state.as_str() };
+                    (up.settings.name.clone(), status.to_owned())
+                }
+            };
+            status::Tool {
+                name: entry.exposed.to_string(),
+                server,
+                original: entry.original.to_string(),
+                description: description.lines().next().unwrap_or_default().to_owned(),
+                status,
+            }
+        });
+        each.collect()
+    }
+
+    /// `/health`: what a probe and a person want to know, out of the supervisor's status.
+    pub(super) fn health_answered(&mut self, key: StreamKey, answer: Result<Bytes, String>) {
+        let body = answer.ok().and_then(|body| serde_json::from_slice::<status::Status>(&body).ok()).map(|status| {
+            let word = if status.issues.is_empty() { "ok" } else { "degraded" };
+            let upstreams: Vec<_> = status
+                .upstreams
+                .iter()
+                .map(|up| serde_json::json!({"name": up.name, "state": up.state, "era": up.era, "tools": up.tools, "code": up.code, "last_exit": up.last_exit}))
+                .collect();
+            let transports: Vec<_> = status
+                .listeners
+                .iter()
+                .map(|listener| serde_json::json!({"name": listener.transport, "address": listener.address, "state": "serving"}))
+                .collect();
+            serde_json::json!({
+                "status": word, "version": status.version, "uptime_ms": status.uptime_ms, "tools": status.tools,
+                "transports": transports, "upstreams": upstreams, "issues": status.issues,
+            })
+        });
+        match body {
+            Some(body) => self.full(key, 200, body.to_string().into()),
+            None => self.full(key, 503, Bytes::from_static(b"{\"status\":\"unavailable\"}")),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! `subscriptions/listen` on both sides: the streams of modern clients, and our own stream at each modern upstream.
+
+use super::Gateway;
+use super::call::Purpose;
+use super::post::{Ctx, Flow};
+use crate::api::{Micros, Output, StreamKey, UpId};
+use crate::exchange::Exchange;
+use crate::inbound::key;
+use crate::json::{self, Envelope};
+use crate::list::ListKind;
+use crate::name;
+use crate::refusal::{Refusal, result_message, rpc};
+use crate::upstream::{Phase, UpEra};
+use crate::view::View;
+use bytes::Bytes;
+use ggen_wire::Code;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A modern client's stream.
+pub(super) struct Listen {
+    view: View,
+    /// The request's id, which tags every message.
+    id: Box<str>,
+    /// Tools, prompts, resources.
+    lists: [bool; 3],
+    /// Exposed URIs, with whose they are and the original.
+    uris: BTreeMap<String, (UpId, Arc<str>)>,
+}
+
+/// The members of the filter, by list.
+const FLAGS: [(&str, ListKind); 3] =
+    [("toolsListChanged", ListKind::Tools), ("promptsListChanged", ListKind::Prompts), ("resourcesListChanged", ListKind::Resources)];
+/// URIs in one subscription, at most.
+const MAX_URIS: usize = 1000;
+/// How long after the end of our stream at an upstream another one is opened.
+const AGAIN: Micros = 1_000_000;
+
+impl Gateway {
+    pub(super) fn listen(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+        let filter = ctx.params.and_then(|params| json::pick(params, ["notifications"])).and_then(|[filter]| filter);
+        let Some(filter) = filter.filter(|filter| filter.starts_with('{')) else {
+            return Err(Refusal::new(200, rpc::INVALID_PARAMS, Code::InvalidRequest, "params.notifications is missing"));
+        };
+        if !ctx.request.accept_sse {
+            return Err(Refusal::new(406, rpc::INVALID_REQUEST, Code::NotAcceptable, ""));
+        }
+        let [tools, prompts, resources, uris] =
+            json::pick(filter, [FLAGS[0].0, FLAGS[1].0, FLAGS[2].0, "resourceSubscriptions"]).unwrap_or_default();
+        let offered = FLAGS.map(|(_, kind)| self.offers_changes(ctx.view, kind));
+        let lists = [tools, prompts, resources].map(|flag| flag == Some("true"));
+        let lists = [lists[0] && offered[0], lists[1] && offered[1], lists[2] && offered[2]];
+        let mut accepted = BTreeMap::new();
+        for uri in uris.and_then(json::elements).unwrap_or_default().into_iter().take(MAX_URIS).filter_map(json::string) {
+            if let Some(owner) = self.subscribable(ctx.view, &uri) {
+                accepted.insert(uri.into_owned(), owner);
+            }
+        }
+        let mut parts: Vec<_> = FLAGS.iter().zip(lists).filter(|(_, on)| *on).map(|((flag, _), _)| format!("\"{flag}\":true")).collect();
+        if uris.is_some() {
+            let list = accepted.keys().map(|uri| json::quote(uri)).collect::<Vec<_>>().join(",");
+            parts.push(format!("\"resourceSubscriptions\":[{list}]"));
+        }
+        let ack = Self::tagged("notifications/subscriptions/acknowledged", &format!("\"notifications\":{{{}}}", parts.join(",")), ctx.id);
+        let mut exchange = Exchange::new(ctx.request, None, ctx.arrived);
+        exchange.event(ctx.key, None, None, ack, false, &mut self.out);
+        self.exchanges.insert(ctx.key, exchange);
+        for (up, uri) in accepted.values() {
+            if self.hold(*up, uri) {
+                self.subscribe_upstream(*up, uri, true);
+            }
+        }
+        self.listens.insert(ctx.key, Listen { view: ctx.view, id: ctx.id.into(), lists, uris: accepted });
+        Ok(Flow::Done)
+    }
+
+    /// Whether changes of a list can be told: the gateway refreshes all of them, so every list that is offered.
+    fn offers_changes(&self, view: View, kind: ListKind) -> bool {
+        match view {
+            View::One(up) => self.up_ref(up).hello.has(kind.capability()),
+            View::All => kind == ListKind::Tools || self.ups.iter().any(|up| up.hello.has(kind.capability())),
+            View::Core => kind == ListKind::Tools,
+        }
+    }
+
+    /// Whose a URI is, if its server lets one subscribe.
+    fn subscribable(&self, view: View, uri: &str) -> Option<(UpId, Arc<str>)> {
+        let (up, original) = match view {
+            View::One(up) => (self.up_ref(up), uri.to_owned()),
+            View::All => {
+                let (key, original) = name::original_uri(uri)?;
+                (self.ups.iter().find(|up| up.key == key)?, original)
+            }
+            View::Core => return None,
+        };
+        up.hello.flag("resources", "subscribe").then(|| (up.id, original.into()))
+    }
+
+    /// Tells a server of a first subscriber, or of the last one's end.
+    fn subscribe_upstream(&mut self, up: UpId, uri: &str, on: bool) {
+        if self.up_ref(up).conns[0].phase != Phase::Ready {
+            return;
+        }
+        match self.up_ref(up).era {
+            Some(UpEra::Legacy(_)) => {
+                let method = if on { "resources/subscribe" } else { "resources/unsubscribe" };
+                self.own_request(up, 0, Purpose::Aside, method, &format!("\"uri\":{}", json::quote(uri)), 30_000_000);
+            }
+            Some(UpEra::Modern) => self.listen_upstream(up),
+            None => {}
+        }
+    }
+
+    /// After a (re)start of a server: everything that clients are subscribed to.
+    pub(super) fn subscribe_again(&mut self, up: UpId) {
+        match self.up_ref(up).era {
+            Some(UpEra::Modern) => self.listen_upstream(up),
+            _ => {
+                for uri in self.up_ref(up).subscriptions.keys().cloned().collect::<Vec<_>>() {
+                    self.subscribe_upstream(up, &uri, true);
+                }
+            }
+        }
+    }
+
+    /// Opens our stream at a modern upstream, with everything that is wanted of it now. The old one ends when the new one is acknowledged.
+    pub(super) fn listen_upstream(&mut self, up: UpId) {
+        let upstream = self.up_ref(up);
+        let mut parts: Vec<_> = FLAGS
+            .iter()
+            .filter(|(_, kind)| upstream.hello.flag(kind.capability(), "listChanged"))
+            .map(|(flag, _)| format!("\"{flag}\":true"))
+            .collect();
+        if !upstream.subscriptions.is_empty() {
+            let list = upstream.subscriptions.keys().map(|uri| json::quote(uri)).collect::<Vec<_>>().join(",");
+            parts.push(format!("\"resourceSubscriptions\":[{list}]"));
+        }
+        if let Some(number) = upstream.listen.1 {
+            self.end_listen(up, number);
+        }
+        if parts.is_empty() {
+            if let Some(number) = self.up_mut(up).listen.0.take() {
+                self.end_listen(up, number);
+            }
+            return;
+        }
+        let members = format!("\"notifications\":{{{}}}", parts.join(","));
+        let number = self.own_request(up, 0, Purpose::Listen, "subscriptions/listen", &members, super::upstream::NEVER);
+        let upstream = self.up_mut(up);
+        upstream.listen_at = None;
+        upstream.listen.1 = Some(number);
+    }
+
+    pub(super) fn listen_acknowledged(&mut self, up: UpId, envelope: &Envelope<'_>) {
+        let meta = envelope.params.and_then(|params| json::pick(params, ["_meta"])).and_then(|[meta]| meta);
+        let number = meta.and_then(|meta| json::pick(meta, [key::SUBSCRIPTION])).and_then(|[id]| id?.trim_matches('"').parse::<u64>().ok());
+        let upstream = self.up_mut(up);
+        if number.is_some() && upstream.listen.1 == number {
+            upstream.listen.1 = None;
+            if let Some(old) = std::mem::replace(&mut upstream.listen.0, number) {
+                self.end_listen(up, old);
+            }
+        }
+    }
+
+    fn end_listen(&mut self, up: UpId, number: u64) {
+        if self.calls.remove(&number).is_none() {
+            return;
+        }
+        if self.up_ref(up).is_http() {
+            self.emit(Output::Abort(up, number));
+        } else {
+            self.emit(Output::Write(up, cancelled(number)));
+        }
+    }
+
+    /// Our stream at an upstream is over.
+    pub(super) fn listen_ended(&mut self, up: UpId, number: u64) {
+        let now = self.now;
+        let upstream = self.up_mut(up);
+        if upstream.listen.0 == Some(number) {
+            upstream.listen.0 = None;
+        }
+        if upstream.listen.1 == Some(number) {
+            upstream.listen.1 = None;
+        }
+        if upstream.listen == (None, None) && upstream.conns[0].phase == Phase::Ready {
+            upstream.listen_at = Some(now + AGAIN);
+        }
+    }
+
+    /// A modern client has left its stream.
+    pub(super) fn unlisten(&mut self, key: StreamKey) {
+        let Some(listen) = self.listens.remove(&key) else { return };
+        for (up, uri) in listen.uris.values() {
+            self.release_and_tell(*up, uri);
+        }
+    }
+
+    /// One subscriber less; the server is told of the last one's end.
+    pub(super) fn release_and_tell(&mut self, up: UpId, uri: &Arc<str>) {
+        if self.release(up, uri) {
+            self.subscribe_upstream(up, uri, false);
+        }
+    }
+
+    pub(super) fn listens_changed(&mut self, kind: ListKind, method: &str, concerns: impl Fn(View) -> bool) {
+        let at = FLAGS.iter().position(|(_, of)| of.capability() == kind.capability()).unwrap_or(0);
+        let events: Vec<_> = self
+            .listens
+            .iter()
+            .filter(|(_, listen)| listen.lists[at] && concerns(listen.view))
+            .map(|(key, listen)| (*key, Self::tagged(method, "", &listen.id)))
+            .collect();
+        for (key, data) in events {
+            self.stream_event(key, data, true);
+        }
+    }
+
+    pub(super) fn listens_updated(&mut self, up: UpId, uri: &str, exposed: &str) {
+        let mut events = Vec::new();
+        for (key, listen) in &self.listens {
+            let name = if listen.view == View::One(up) { uri } else { exposed };
+            if listen.uris.get(name).is_some_and(|(owner, _)| *owner == up) {
+                let members = format!("\"uri\":{}", json::quote(name));
+                events.push((*key, Self::tagged("notifications/resources/updated", &members, &listen.id)));
+            }
+        }
+        for (key, data) in events {
+            self.stream_event(key, data, true);
+        }
+    }
+
+    /// Ends every stream gracefully: the worker is about to stop.
+    pub(super) fn end_streams(&mut self) {
+        for (key, listen) in std::mem::take(&mut self.listens) {
+            let result = format!("{{\"resultType\":\"complete\",\"_meta\":{{\"{}\":{}}}}}", key::SUBSCRIPTION, listen.id);
+            if let Some(exchange) = self.exchanges.get_mut(&key) {
+                exchange.answer(key, None, 200, None, result_message(&listen.id, &result), &mut self.out);
+            }
+            self.sweep(key);
+        }
+        let streams: Vec<_> = self.exchanges.iter().filter(|(_, exchange)| exchange.left == 0).map(|(key, _)| *key).collect();
+        for key in streams {
+            if let Some(exchange) = self.exchanges.get_mut(&key) {
+                exchange.close(key, &mut self.out);
+            }
+            self.sweep(key);
+        }
+    }
+}
+
+/// `notifications/cancelled` for one of our requests.
+pub(super) fn cancelled(number: u64) -> Bytes {
+    format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{number}}}}}").into()
+}

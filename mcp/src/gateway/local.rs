@@ -1,0 +1,257 @@
+//! What the relay answers itself: the handshake of legacy clients, discovery, lists, ping and log levels.
+
+use super::Gateway;
+use super::post::{ClientEra, Ctx, Flow};
+use super::translate;
+use crate::api::{Observation, Output, StreamKey};
+use crate::edge::{Reply, Request};
+use crate::inbound::key;
+use crate::json;
+use crate::list::ListKind;
+use crate::method::{Legacy, LogLevel, Method, SUPPORTED};
+use crate::refusal::{Refusal, result_message, rpc};
+use crate::session::{self, Ring, Session};
+use crate::upstream::{Caps, UpEra, Upstream};
+use crate::view::{Owner, Table, View};
+use ggen_wire::{Code, status::UpstreamState};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+impl Gateway {
+    /// The lists of a view.
+    pub(super) const fn table(&self, view: View, kind: ListKind) -> &Table {
+        match view {
+            View::All => &self.all[kind as usize],
+            View::One(up) => &self.ones.as_slice()[up.0 as usize][kind as usize],
+            View::Core => &self.core[kind as usize],
+        }
+    }
+
+    /// The upstreams of a view.
+    fn of_view(&self, view: View) -> impl Iterator<Item = &Upstream> {
+        self.ups.iter().filter(move |up| match view {
+            View::All => up.state != UpstreamState::Disabled,
+            View::One(one) => up.id == one,
+            View::Core => false,
+        })
+    }
+
+    /// Whether an answer about a view should wait: briefly for all, longer for a single server that has not said anything yet.
+    fn hold_for(&self, view: View, arrived: u64) -> Result<bool, Refusal> {
+        let limit = match view {
+            View::One(up) if !self.is_known(up) => self.limits.call_wait,
+            _ => self.limits.list_wait,
+        };
+        if self.is_unsettled(view) && self.now < arrived + limit {
+            return Ok(true);
+        }
+        match view {
+            View::One(up) if !self.is_known(up) => {
+                let mut refusal = self.unavailable(up);
+                refusal.status = 503;
+                Err(refusal)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    pub(super) fn initialize(
+        &mut self,
+        key: StreamKey,
+        request: &Request,
+        view: View,
+        id: &str,
+        params: Option<&str>,
+        arrived: u64,
+    ) -> Result<Flow, Refusal> {
+        let [version, capabilities, client] =
+            params.and_then(|params| json::pick(params, ["protocolVersion", "capabilities", "clientInfo"])).unwrap_or_default();
+        let Some(version) = version.and_then(json::string) else {
+            return Err(Refusal::new(200, rpc::INVALID_PARAMS, Code::InvalidRequest, "params.protocolVersion is missing"));
+        };
+        if self.hold_for(view, arrived)? {
+            return Ok(Flow::Wait);
+        }
+        if self.sessions.len() >= self.limits.sessions {
+            return Err(Refusal::new(503, rpc::INTERNAL, Code::TooManySessions, "").retry(10));
+        }
+        let version = Legacy::parse(&version).unwrap_or(Legacy::LATEST);
+        let name: Arc<str> = session::new_id(&mut *self.random).into();
+        let session = Session {
+            version,
+            view,
+            principal: request.principal.clone(),
+            caps: capabilities.map(Caps::read).unwrap_or_default(),
+            client: client.unwrap_or("{\"name\":\"unknown\",\"version\":\"0\"}").into(),
+            log_level: None,
+            used: self.now,
+            rings: HashMap::from([(0, Ring::default())]),
+            next_ring: 1,
+            calls: HashMap::new(),
+            subscriptions: BTreeSet::new(),
+        };
+        self.sessions.insert(name.clone(), session);
+        let instructions = self.instructions(view).map(|text| format!(",\"instructions\":{text}")).unwrap_or_default();
+        let (capabilities, server) = (self.capabilities(view, false), self.server_info(view));
+        let result = format!(
+            "{{\"protocolVersion\":\"{}\",\"capabilities\":{capabilities},\"serverInfo\":{server}{instructions}}}",
+            version.as_str()
+        );
+        let (status, session, body) = (200, Some(name.as_ref().into()), json::one_line(result_message(id, &result)));
+        let reply = if request.accept_json {
+            vec![Reply::Full { status, session, retry_after: None, body }]
+        } else {
+            vec![Reply::Start { session }, Reply::Event { id: None, retry_ms: None, data: body }, Reply::End]
+        };
+        self.out.extend(reply.into_iter().map(|reply| Output::Reply(key, reply)));
+        let duration = self.now.saturating_sub(arrived);
+        self.emit(Output::Observe(Observation::Request { method: "initialize", era: "legacy", outcome: "ok", duration }));
+        Ok(Flow::Done)
+    }
+
+    /// Requests that need no upstream.
+    pub(super) fn local(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+        let kind = match ctx.method {
+            Method::ToolsList => Some(ListKind::Tools),
+            Method::PromptsList => Some(ListKind::Prompts),
+            Method::ResourcesList => Some(ListKind::Resources),
+            Method::TemplatesList => Some(ListKind::Templates),
+            _ => None,
+        };
+        if (kind.is_some() || ctx.method == Method::Discover) && self.hold_for(ctx.view, ctx.arrived)? {
+            return Ok(Flow::Wait);
+        }
+        match (ctx.method, kind) {
+            (_, Some(kind)) => self.list(ctx, kind)?,
+            (Method::Discover, _) => self.discover(ctx),
+            (Method::SetLevel, _) => self.client_level(ctx)?,
+            _ => self.result(ctx, "{}"),
+        }
+        Ok(Flow::Done)
+    }
+
+    fn list(&mut self, ctx: &Ctx<'_>, kind: ListKind) -> Result<(), Refusal> {
+        if !self.offers(ctx.view, kind.capability()) {
+            return Err(self.unknown_method(ctx));
+        }
+        let cursor = ctx.params.and_then(|params| json::pick(params, ["cursor"])).and_then(|[raw]| raw).filter(|raw| *raw != "null");
+        let bad = || Refusal::new(200, rpc::INVALID_PARAMS, Code::CursorInvalid, "begin the list again");
+        let cursor = cursor.map(|raw| json::string(raw).ok_or_else(bad)).transpose()?;
+        let modern = ctx.is_modern();
+        let from_legacy = |owner| match owner {
+            Owner::Up(up) => matches!(self.up_ref(up).era, Some(UpEra::Legacy(_))),
+            Owner::Core(_) => false,
+        };
+        let edit = |entry: &crate::view::Entry| {
+            (modern && from_legacy(entry.owner)).then(|| translate::without_execution(kind, &entry.text)).flatten()
+        };
+        let (items, next) = self.table(ctx.view, kind).page(cursor.as_deref(), edit).ok_or_else(bad)?;
+        let mut result = format!("{{\"{}\":[", kind.member()).into_bytes();
+        result.extend_from_slice(&items);
+        result.push(b']');
+        let mut rest = next.map(|cursor| format!(",\"nextCursor\":{}", json::quote(&cursor))).unwrap_or_default();
+        if modern {
+            let (ttl, public) = self.freshness(ctx.view, kind);
+            rest.push_str(&self.modern_rest(ctx.view, ttl, public));
+        }
+        result.extend_from_slice(rest.as_bytes());
+        result.push(b'}');
+        let result = String::from_utf8(result).unwrap_or_default();
+        self.result(ctx, &result);
+        Ok(())
+    }
+
+    /// `ttlMs` and `cacheScope` of a list: the least of what the contributing upstreams say.
+    fn freshness(&self, view: View, kind: ListKind) -> (u64, bool) {
+        let of = |up: &Upstream| match up.era {
+            Some(UpEra::Modern) => up.list(kind).ttl_ms.unwrap_or(0),
+            _ if up.hello.flag(kind.capability(), "listChanged") => 60_000,
+            _ => 5_000,
+        };
+        let ttl = self.of_view(view).map(of).min().unwrap_or(60_000);
+        let public = self.of_view(view).all(|up| up.era == Some(UpEra::Modern) && up.list(kind).public) && view != View::All;
+        (if self.is_unsettled(view) { ttl.min(5_000) } else { ttl }, public)
+    }
+
+    /// The members that every complete modern result has, and those of a cacheable one.
+    fn modern_rest(&self, view: View, ttl: u64, public: bool) -> String {
+        let scope = if public { "public" } else { "private" };
+        format!(
+            ",\"resultType\":\"complete\",\"ttlMs\":{ttl},\"cacheScope\":\"{scope}\",\"_meta\":{{\"{}\":{}}}",
+            key::SERVER,
+            self.server_info(view)
+        )
+    }
+
+    fn discover(&mut self, ctx: &Ctx<'_>) {
+        let versions = SUPPORTED.map(json::quote).join(",");
+        let instructions = self.instructions(ctx.view).map(|text| format!(",\"instructions\":{text}")).unwrap_or_default();
+        let (ttl, _) = self.freshness(ctx.view, ListKind::Tools);
+        let result = format!(
+            "{{\"supportedVersions\":[{versions}],\"capabilities\":{}{instructions}{}}}",
+            self.capabilities(ctx.view, true),
+            self.modern_rest(ctx.view, ttl, false)
+        );
+        self.result(ctx, &result);
+    }
+
+    fn client_level(&mut self, ctx: &Ctx<'_>) -> Result<(), Refusal> {
+        let level = ctx.params.and_then(|params| json::pick(params, ["level"])).and_then(|[raw]| json::string(raw?));
+        let Some(level) = level.and_then(|level| LogLevel::parse(&level)) else {
+            return Err(Refusal::new(200, rpc::INVALID_PARAMS, Code::InvalidRequest, "params.level is not a log level"));
+        };
+        if let ClientEra::Legacy(id, _) = &ctx.era
+            && let Some(session) = self.sessions.get_mut(id)
+        {
+            session.log_level = Some(level);
+        }
+        self.result(ctx, "{}");
+        Ok(())
+    }
+
+    /// Whether a view has a capability.
+    fn offers(&self, view: View, capability: &str) -> bool {
+        (capability == "tools" && !matches!(view, View::One(_))) || self.of_view(view).any(|up| up.hello.has(capability))
+    }
+
+    /// The capabilities of a view: those of its one server if it speaks the client's era, the union of what can be bridged otherwise.
+    fn capabilities(&self, view: View, modern: bool) -> String {
+        if let View::One(up) = view {
+            let up = self.up_ref(up);
+            if !up.hello.capabilities.is_empty() && up.era.is_some_and(|era| (era == UpEra::Modern) == modern) {
+                return up.hello.capabilities.clone();
+            }
+        }
+        let mut parts = Vec::new();
+        for list in ["tools", "prompts", "resources"] {
+            if self.offers(view, list) {
+                let subscribe = list == "resources" && self.of_view(view).any(|up| up.hello.flag("resources", "subscribe"));
+                parts.push(format!("\"{list}\":{{\"listChanged\":true{}}}", if subscribe { ",\"subscribe\":true" } else { "" }));
+            }
+        }
+        parts.extend(["completions", "logging"].into_iter().filter(|name| self.offers(view, name)).map(|name| format!("\"{name}\":{{}}")));
+        format!("{{{}}}", parts.join(","))
+    }
+
+    /// Who answers: the one server of a view itself, the gateway for several.
+    pub(super) fn server_info(&self, view: View) -> String {
+        let own = || format!("{{\"name\":\"ggend\",\"title\":\"ggend MCP gateway\",\"version\":\"{}\"}}", ggen_wire::VERSION);
+        match view {
+            View::One(up) => self.up_ref(up).hello.server.clone().unwrap_or_else(own),
+            _ => own(),
+        }
+    }
+
+    /// The instructions of a view, as a JSON string.
+    fn instructions(&self, view: View) -> Option<String> {
+        if let View::One(up) = view {
+            return self.up_ref(up).hello.instructions.clone();
+        }
+        let each = self.of_view(view).filter_map(|up| {
+            let text = json::string(up.hello.instructions.as_deref()?)?.into_owned();
+            Some(format!("[{}] (names begin with {}__)\n{text}", up.settings.name, up.key))
+        });
+        let text = each.collect::<Vec<_>>().join("\n\n");
+        (!text.is_empty()).then(|| json::quote(&text))
+    }
+}

@@ -1,0 +1,217 @@
+//! What nobody asked for: notifications of servers to clients, and of clients to servers.
+
+use super::Gateway;
+use super::call::Purpose;
+use crate::api::{Micros, StreamKey, UpId};
+use crate::inbound::key;
+use crate::json::{self, Envelope};
+use crate::list::ListKind;
+use crate::method::{Legacy, LogLevel};
+use crate::name;
+use crate::session::{self, Ring};
+use crate::splice::Splice;
+use crate::view::View;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Changes of lists are collected for this long before the list is fetched.
+const DEBOUNCE: Micros = 50_000;
+
+impl Gateway {
+    /// A notification of a server. False: nobody has asked for it.
+    pub(super) fn server_notification(&mut self, up: UpId, conn: usize, call: Option<u64>, name: &str, envelope: &Envelope<'_>) -> bool {
+        match name {
+            "notifications/progress" => self.progress(up, envelope),
+            "notifications/message" => self.log_message(up, conn, call, envelope),
+            "notifications/tools/list_changed" => self.announce(up, &[ListKind::Tools]),
+            "notifications/prompts/list_changed" => self.announce(up, &[ListKind::Prompts]),
+            "notifications/resources/list_changed" => self.announce(up, &[ListKind::Resources, ListKind::Templates]),
+            "notifications/resources/updated" => self.resource_updated(up, envelope),
+            "notifications/subscriptions/acknowledged" => {
+                self.listen_acknowledged(up, envelope);
+                true
+            }
+            "notifications/cancelled" => {
+                self.server_cancels(up, envelope);
+                true
+            }
+            _ => {
+                // Unknown ones belong to the request on whose stream they came.
+                let Some(client) = self.client_of(up, call) else { return false };
+                self.stream_event(client, Bytes::copy_from_slice(envelope.text.as_bytes()), true);
+                true
+            }
+        }
+    }
+
+    /// The client exchange of a call.
+    fn client_of(&self, up: UpId, call: Option<u64>) -> Option<StreamKey> {
+        match self.calls.get(&call?).filter(|call| call.up == up).map(|call| &call.purpose) {
+            Some(Purpose::Client(client)) => Some(client.key),
+            _ => None,
+        }
+    }
+
+    fn progress(&mut self, up: UpId, envelope: &Envelope<'_>) -> bool {
+        let token = envelope.params.and_then(|params| json::pick(params, ["progressToken"])).and_then(|[token]| token);
+        let Some(number) = token.and_then(|token| token.parse::<u64>().ok()) else { return false };
+        let timeout = self.up_ref(up).settings.timeout;
+        let Some(call) = self.calls.get_mut(&number).filter(|call| call.up == up) else { return false };
+        let Purpose::Client(client) = &call.purpose else { return false };
+        let (Some(theirs), Some(ours)) = (&client.progress, token) else { return false };
+        let mut splice = Splice::new(envelope.text);
+        splice.replace(ours, theirs.to_string());
+        call.deadline = self.now + timeout;
+        let key = client.key;
+        self.stream_event(key, splice.finish(), true);
+        true
+    }
+
+    /// A log message goes to the call that it certainly belongs to, if that client wants messages of its level.
+    fn log_message(&mut self, up: UpId, conn: usize, call: Option<u64>, envelope: &Envelope<'_>) -> bool {
+        let calls = &self.up_ref(up).conns[conn].calls;
+        let number = call
+            .filter(|call| calls.contains(call))
+            .or_else(|| calls.iter().next().copied().filter(|_| calls.len() == 1 && call.is_none()));
+        let Some(Purpose::Client(client)) = number.and_then(|number| self.calls.get(&number)).map(|call| &call.purpose) else {
+            self.dropped(Some(up), "unattributed_log");
+            return false;
+        };
+        let level = envelope.params.and_then(|params| json::pick(params, ["level"])).and_then(|[level]| json::string(level?));
+        let level = level.and_then(|level| LogLevel::parse(&level)).unwrap_or(LogLevel::Info);
+        let wanted = match &client.session {
+            Some(session) => self.sessions.get(session).is_some_and(|session| session.log_level.is_none_or(|wanted| level >= wanted)),
+            None => client.log_level.is_some_and(|wanted| level >= wanted),
+        };
+        if wanted {
+            let key = client.key;
+            self.stream_event(key, Bytes::copy_from_slice(envelope.text.as_bytes()), true);
+        }
+        wanted
+    }
+
+    fn announce(&mut self, up: UpId, kinds: &[ListKind]) -> bool {
+        let due = self.now + DEBOUNCE;
+        let upstream = self.up_mut(up);
+        for kind in kinds {
+            if upstream.hello.has(kind.capability()) {
+                upstream.lists[*kind as usize].announced = true;
+                upstream.refresh_at[*kind as usize].get_or_insert(due);
+            }
+        }
+        false
+    }
+
+    fn resource_updated(&mut self, up: UpId, envelope: &Envelope<'_>) -> bool {
+        let raw = envelope.params.and_then(|params| json::pick(params, ["uri"])).and_then(|[uri]| uri);
+        let Some(uri) = raw.and_then(json::string) else { return false };
+        if !self.up_ref(up).subscriptions.contains_key(&*uri) {
+            return false;
+        }
+        let exposed = name::exposed_uri(&self.up_ref(up).key, &uri);
+        let message = |uri: &str| {
+            Bytes::from(format!(
+                "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{{\"uri\":{}}}}}",
+                json::quote(uri)
+            ))
+        };
+        let sessions: Vec<_> = self
+            .sessions
+            .iter()
+            .filter_map(|(id, session)| {
+                let uri = match session.view {
+                    View::All => exposed.as_str(),
+                    View::One(one) if one == up => &uri,
+                    _ => return None,
+                };
+                session.subscriptions.contains(uri).then(|| (id.clone(), message(uri)))
+            })
+            .collect();
+        for (session, data) in sessions {
+            self.session_event(&session, data);
+        }
+        self.listens_updated(up, &uri, &exposed);
+        true
+    }
+
+    /// Tells clients that a list changed: those of the server's own view, and those of the view of all.
+    pub(super) fn tell_changed(&mut self, up: UpId, kind: ListKind, one: bool, all: bool) {
+        let method = match kind {
+            ListKind::Tools => "notifications/tools/list_changed",
+            ListKind::Prompts => "notifications/prompts/list_changed",
+            ListKind::Resources | ListKind::Templates => "notifications/resources/list_changed",
+        };
+        if !one && !all {
+            return;
+        }
+        let concerns = |view: View| one && view == View::One(up) || all && view == View::All;
+        let data = Bytes::from(format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\"}}"));
+        let sessions: Vec<_> = self.sessions.iter().filter(|(_, session)| concerns(session.view)).map(|(id, _)| id.clone()).collect();
+        for session in sessions {
+            self.session_event(&session, data.clone());
+        }
+        self.listens_changed(kind, method, concerns);
+    }
+
+    /// Something for the GET stream of a session; kept until there is one, and told only once.
+    fn session_event(&mut self, session: &Arc<str>, data: Bytes) {
+        let waiting = self.sessions.get(session).and_then(|session| session.rings.get(&0)).is_some_and(|ring| ring.is_waiting(&data));
+        if !waiting {
+            self.ring_event(Some(session), 0, data, true);
+        }
+    }
+
+    /// An event on the stream of a client's exchange, which becomes an event stream now if it was none.
+    pub(super) fn stream_event(&mut self, key: StreamKey, data: Bytes, droppable: bool) {
+        self.begin_stream(key);
+        let Some(exchange) = self.exchanges.get_mut(&key) else { return };
+        if !exchange.may_stream() {
+            return;
+        }
+        match (exchange.ring, exchange.session.clone()) {
+            (Some(ring), session) => self.ring_event(session.as_ref(), ring, data, droppable),
+            (None, _) => {
+                if !exchange.event(key, None, None, data, droppable, &mut self.out) {
+                    self.dropped(None, "slow_client");
+                }
+            }
+        }
+    }
+
+    /// Turns an exchange into an event stream; in a legacy session it can be resumed, and since 2025-11-25 from its very beginning.
+    pub(super) fn begin_stream(&mut self, key: StreamKey) {
+        let Some(exchange) = self.exchanges.get_mut(&key) else { return };
+        if exchange.is_streaming() || !exchange.may_stream() || !exchange.connected {
+            return;
+        }
+        exchange.start(key, &mut self.out);
+        let session = exchange.session.clone().filter(|_| !exchange.is_batch());
+        let Some(session) = session.and_then(|id| self.sessions.get_mut(&id)) else { return };
+        let ring = session.next_ring;
+        session.next_ring += 1;
+        session.rings.insert(ring, Ring::read_by(key));
+        exchange.ring = Some(ring);
+        if session.version >= Legacy::L2025_11_25 {
+            exchange.event(key, Some(session::event_id(ring, 0)), None, Bytes::new(), false, &mut self.out);
+        }
+    }
+
+    /// A notification of a legacy client.
+    pub(super) fn client_notification(&mut self, session: &Arc<str>, name: &str, params: Option<&str>) {
+        if name != "notifications/cancelled" {
+            return;
+        }
+        let id = params.and_then(|params| json::pick(params, ["requestId"])).and_then(|[id]| id);
+        let number = id.and_then(|id| self.sessions.get(session)?.calls.get(id).copied());
+        if let Some(number) = number {
+            self.cancel(number);
+        }
+    }
+
+    /// A message with the id of a subscription in it.
+    pub(super) fn tagged(method: &str, members: &str, subscription: &str) -> Bytes {
+        let comma = if members.is_empty() { "" } else { "," };
+        let meta = format!("\"_meta\":{{\"{}\":{subscription}}}", key::SUBSCRIPTION);
+        format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\",\"params\":{{{meta}{comma}{members}}}}}").into()
+    }
+}

@@ -1,0 +1,281 @@
+//! The front of the relay: what a client sent, whether it may, and where it goes.
+
+use super::{Gateway, Waiting};
+use crate::api::{Micros, Observation, Output, StreamKey};
+use crate::edge::{Request, Verb};
+use crate::exchange::Exchange;
+use crate::header;
+use crate::inbound::{self, Claim, Era};
+use crate::json::{self, BadJson, Envelope, Kind};
+use crate::method::{Legacy, Method, SUPPORTED};
+use crate::refusal::{Refusal, rpc};
+use crate::view::View;
+use bytes::Bytes;
+use ggen_wire::Code;
+use std::sync::Arc;
+
+/// A client's request with everything that was found out about it.
+pub(super) struct Ctx<'a> {
+    pub(super) key: StreamKey,
+    pub(super) request: &'a Request,
+    pub(super) arrived: Micros,
+    pub(super) view: View,
+    pub(super) text: &'a str,
+    pub(super) id: &'a str,
+    pub(super) name: &'a str,
+    pub(super) method: Method,
+    pub(super) params: Option<&'a str>,
+    pub(super) era: ClientEra<'a>,
+}
+
+/// The client's era.
+#[derive(Clone)]
+pub(super) enum ClientEra<'a> {
+    Modern(Claim<'a>),
+    /// The session, and its revision.
+    Legacy(Arc<str>, Legacy),
+}
+
+impl Ctx<'_> {
+    pub(super) const fn is_modern(&self) -> bool {
+        matches!(self.era, ClientEra::Modern(_))
+    }
+
+    pub(super) const fn era_name(&self) -> &'static str {
+        if self.is_modern() { "modern" } else { "legacy" }
+    }
+
+    pub(super) fn session(&self) -> Option<Arc<str>> {
+        match &self.era {
+            ClientEra::Legacy(session, _) => Some(session.clone()),
+            ClientEra::Modern(_) => None,
+        }
+    }
+}
+
+/// What became of a request.
+pub(super) enum Flow {
+    /// It was answered, or somebody will answer it.
+    Done,
+    /// It is to be tried again when an upstream changes, and then as if nothing more were to be hoped for.
+    Wait,
+}
+
+impl Gateway {
+    pub(super) fn open(&mut self, key: StreamKey, request: Request, arrived: Micros) {
+        let flow = match request.verb {
+            Verb::Get if request.view.starts_with('/') => self.inspect(key, &request),
+            Verb::Get => self.get(key, &request),
+            Verb::Delete => self.delete(key, &request),
+            Verb::Post => self.post(key, &request, arrived),
+        };
+        match flow {
+            Ok(Flow::Done) => {}
+            Ok(Flow::Wait) => self.waiting.push(Waiting { key, request, arrived }),
+            Err((id, refusal)) => {
+                self.observe_refusal(&refusal);
+                let body = refusal.body(id.as_deref());
+                self.emit(Output::Reply(
+                    key,
+                    crate::edge::Reply::Full { status: refusal.status, session: None, retry_after: refusal.retry_after, body },
+                ));
+            }
+        }
+    }
+
+    /// The view that a path names.
+    pub(super) fn view(&self, name: &str) -> Result<View, Refusal> {
+        match name {
+            "" => Ok(View::All),
+            "core" if !self.ups.iter().any(|up| up.settings.name == "core") => Ok(View::Core),
+            name => self
+                .ups
+                .iter()
+                .find(|up| up.settings.name == name)
+                .map(|up| View::One(up.id))
+                .ok_or_else(|| Refusal::new(404, rpc::INVALID_REQUEST, Code::ServerUnknown, name)),
+        }
+    }
+
+    fn post(&mut self, key: StreamKey, request: &Request, arrived: Micros) -> Result<Flow, (Option<Box<str>>, Refusal)> {
+        let anonymous = |refusal| (None, refusal);
+        let view = self.view(&request.view).map_err(anonymous)?;
+        let text = std::str::from_utf8(&request.body).map_err(|_| anonymous(Refusal::bad_json(BadJson::Syntax)))?;
+        if json::deeper_than(text.as_bytes(), self.limits.depth) {
+            return Err(anonymous(Refusal::bad_json(BadJson::Depth)));
+        }
+        if text.trim_start().starts_with('[') {
+            return self.post_batch(key, request, view, text, arrived).map_err(anonymous);
+        }
+        let envelope = Envelope::parse(text).map_err(|bad| anonymous(Refusal::bad_json(bad)))?;
+        let id = match envelope.kind {
+            Kind::Request(id, _) => Some(id),
+            _ => None,
+        };
+        self.message(key, request, view, &envelope, arrived).map_err(|refusal| (id.map(Into::into), refusal))
+    }
+
+    fn message(
+        &mut self,
+        key: StreamKey,
+        request: &Request,
+        view: View,
+        envelope: &Envelope<'_>,
+        arrived: Micros,
+    ) -> Result<Flow, Refusal> {
+        let era = match inbound::classify(request, envelope)? {
+            Era::Handshake => {
+                let Kind::Request(id, _) = envelope.kind else {
+                    return Err(Refusal::new(400, rpc::INVALID_REQUEST, Code::InvalidRequest, "initialize is a request"));
+                };
+                return self.initialize(key, request, view, id, envelope.params, arrived);
+            }
+            Era::Session(id) => {
+                let (session, version) = self.session_of(request, view, id)?;
+                ClientEra::Legacy(session, version)
+            }
+            Era::Modern(claim) => ClientEra::Modern(claim),
+        };
+        match (&envelope.kind, &era) {
+            (Kind::Request(id, name), _) => {
+                let ctx = Ctx {
+                    key,
+                    request,
+                    arrived,
+                    view,
+                    text: envelope.text,
+                    id,
+                    name,
+                    method: Method::parse(name),
+                    params: envelope.params,
+                    era: era.clone(),
+                };
+                self.request(&ctx)
+            }
+            (Kind::Notification(name), ClientEra::Legacy(session, _)) => {
+                self.client_notification(&session.clone(), name, envelope.params);
+                self.full(key, 202, Bytes::new());
+                Ok(Flow::Done)
+            }
+            (Kind::Notification(_), ClientEra::Modern(_)) => {
+                self.full(key, 202, Bytes::new());
+                Ok(Flow::Done)
+            }
+            (Kind::Result(..) | Kind::Error(..), ClientEra::Legacy(session, _)) => {
+                self.client_answer(&session.clone(), envelope);
+                self.full(key, 202, Bytes::new());
+                Ok(Flow::Done)
+            }
+            (Kind::Result(..) | Kind::Error(..), ClientEra::Modern(_)) => {
+                Err(Refusal::new(400, rpc::INVALID_REQUEST, Code::InvalidRequest, "a modern client sends no responses"))
+            }
+        }
+    }
+
+    /// The session that a request names, if it is this principal's and of this view.
+    pub(super) fn session_of(&mut self, request: &Request, view: View, id: &str) -> Result<(Arc<str>, Legacy), Refusal> {
+        if request.header("mcp-protocol-version").is_some_and(|version| !SUPPORTED.contains(&version)) {
+            return Err(inbound::unsupported(request.header("mcp-protocol-version").unwrap_or_default()));
+        }
+        let now = self.now;
+        let (key, session) = match self.sessions.get_key_value(id) {
+            Some((key, session)) if session.principal == request.principal && session.view == view => (key.clone(), session.version),
+            _ => return Err(Refusal::new(404, rpc::INVALID_REQUEST, Code::SessionUnknown, "send initialize to begin a new one")),
+        };
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.used = now;
+        }
+        Ok((key, session))
+    }
+
+    fn request(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+        if let ClientEra::Modern(_) = ctx.era {
+            header::check(ctx.request, ctx.name, ctx.params)?;
+        }
+        if !ctx.method.exists(ctx.is_modern()) {
+            return Err(self.unknown_method(ctx));
+        }
+        match ctx.method {
+            Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::Complete => self.relay_named(ctx),
+            Method::Subscribe | Method::Unsubscribe => self.subscribe(ctx),
+            Method::Listen => self.listen(ctx),
+            Method::Other => self.relay_other(ctx),
+            _ => self.local(ctx),
+        }
+    }
+
+    pub(super) fn unknown_method(&self, ctx: &Ctx<'_>) -> Refusal {
+        Refusal::new(if ctx.is_modern() { 404 } else { 200 }, rpc::METHOD_NOT_FOUND, Code::MethodUnknown, ctx.name)
+    }
+
+    /// A batch: part of revision 2025-03-26 only (basic, "Batching").
+    fn post_batch(&mut self, key: StreamKey, request: &Request, view: View, text: &str, arrived: Micros) -> Result<Flow, Refusal> {
+        let refused = || Refusal::new(400, rpc::INVALID_REQUEST, Code::BatchRefused, "");
+        let parts = json::elements(text).ok_or_else(|| Refusal::bad_json(BadJson::Syntax))?;
+        let id = request.header("mcp-session-id").ok_or_else(refused)?;
+        let (session, version) = self.session_of(request, view, id)?;
+        if version != Legacy::L2025_03_26 || parts.is_empty() || parts.len() > 100 {
+            return Err(refused());
+        }
+        let envelopes = parts.into_iter().map(Envelope::parse).collect::<Result<Vec<_>, _>>().map_err(Refusal::bad_json)?;
+        let requests = envelopes.iter().filter(|envelope| matches!(envelope.kind, Kind::Request(..))).count();
+        if requests > 0 {
+            let mut exchange = Exchange::new(request, Some(session.clone()), arrived);
+            exchange.batch(requests);
+            self.exchanges.insert(key, exchange);
+        }
+        for envelope in &envelopes {
+            match &envelope.kind {
+                Kind::Request(id, name) => {
+                    let era = ClientEra::Legacy(session.clone(), version);
+                    let (method, params) = (Method::parse(name), envelope.params);
+                    let ctx = Ctx { key, request, arrived, view, text: envelope.text, id, name, method, params, era };
+                    let flow = if method == Method::Initialize { Err(refused()) } else { self.request(&ctx) };
+                    match flow {
+                        Ok(Flow::Done) => {}
+                        // A request of a batch cannot be set aside alone; it is answered with what is known now.
+                        Ok(Flow::Wait) => self.refuse(&ctx, &Refusal::new(200, rpc::INTERNAL, Code::UpstreamStarting, "").retry(1)),
+                        Err(refusal) => self.refuse(&ctx, &refusal),
+                    }
+                }
+                Kind::Notification(name) => self.client_notification(&session, name, envelope.params),
+                Kind::Result(..) | Kind::Error(..) => self.client_answer(&session, envelope),
+            }
+        }
+        if requests == 0 {
+            self.full(key, 202, Bytes::new());
+        }
+        Ok(Flow::Done)
+    }
+
+    /// Answers a request with an error.
+    pub(super) fn refuse(&mut self, ctx: &Ctx<'_>, refusal: &Refusal) {
+        self.answer_now(ctx, refusal.status, refusal.retry_after, refusal.body(Some(ctx.id)), "error");
+    }
+
+    /// Answers a request with the members of a result.
+    pub(super) fn result(&mut self, ctx: &Ctx<'_>, result: &str) {
+        self.answer_now(ctx, 200, None, crate::refusal::result_message(ctx.id, result), "ok");
+    }
+
+    /// Answers a request that was not passed on.
+    pub(super) fn answer_now(&mut self, ctx: &Ctx<'_>, status: u16, retry_after: Option<u32>, body: Bytes, outcome: &'static str) {
+        let duration = self.now.saturating_sub(ctx.arrived);
+        self.emit(Output::Observe(Observation::Request { method: ctx.method.name(), era: ctx.era_name(), outcome, duration }));
+        match self.exchanges.get_mut(&ctx.key) {
+            Some(exchange) => {
+                exchange.answer(ctx.key, None, status, retry_after, body, &mut self.out);
+                self.sweep(ctx.key);
+            }
+            None => {
+                let mut exchange = Exchange::new(ctx.request, None, ctx.arrived);
+                exchange.answer(ctx.key, None, status, retry_after, body, &mut self.out);
+            }
+        }
+    }
+
+    fn observe_refusal(&mut self, refusal: &Refusal) {
+        self.emit(Output::Observe(Observation::Request { method: "other", era: "unknown", outcome: "error", duration: 0 }));
+        self.note(ggen_wire::log::Level::Debug, "protocol", None, Some(refusal.code), refusal.message.clone());
+    }
+}

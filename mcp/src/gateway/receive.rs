@@ -1,0 +1,90 @@
+//! A message from an upstream: what it is, and whether the upstream sends more than anybody asked for.
+
+use super::Gateway;
+use super::call::Purpose;
+use crate::api::{Micros, Output, UpId};
+use crate::json::{Envelope, Kind};
+use crate::refusal::{Refusal, rpc};
+use bytes::Bytes;
+use ggen_wire::{Code, log::Level};
+
+/// Messages that nobody asked for: so many at once, and so many a second; what sends more is not read for a while.
+const PATIENCE: (f64, f64) = (2000.0, 1000.0);
+/// How long it is not read then.
+const PAUSE: Micros = 100_000;
+/// Complaints about one upstream are this far apart.
+const COMPLAINT: Micros = 10_000_000;
+
+impl Gateway {
+    /// A message; `call` is the HTTP exchange that it came on.
+    pub(super) fn received(&mut self, up: UpId, conn: usize, call: Option<u64>, data: Bytes) {
+        let envelope = match std::str::from_utf8(&data).ok().map(Envelope::parse) {
+            Some(Ok(envelope)) => envelope,
+            _ if data.iter().all(u8::is_ascii_whitespace) => return,
+            _ => return self.garbage(up, &data),
+        };
+        match &envelope.kind {
+            Kind::Result(..) | Kind::Error(Some(_), _) => self.response(up, &envelope),
+            // An error without an id answers the exchange that it came on.
+            Kind::Error(None, error) => match call {
+                Some(number) => {
+                    let text = crate::refusal::error_message(Some(&number.to_string()), error);
+                    self.received(up, conn, None, text);
+                }
+                None => self.garbage(up, &data),
+            },
+            Kind::Request(id, name) => self.server_request(up, conn, call, id, name, &envelope),
+            Kind::Notification(name) => {
+                if !self.server_notification(up, conn, call, name, &envelope) {
+                    self.lose_patience(up);
+                }
+            }
+        }
+    }
+
+    fn garbage(&mut self, up: UpId, data: &[u8]) {
+        self.dropped(Some(up), "garbage");
+        self.lose_patience(up);
+        let now = self.now;
+        let upstream = self.up_mut(up);
+        if upstream.complained.is_none_or(|last| now >= last + COMPLAINT) {
+            upstream.complained = Some(now);
+            let head: String = String::from_utf8_lossy(&data[..data.len().min(120)]).chars().filter(|c| !c.is_control()).collect();
+            let text = format!("{} printed something that is not MCP on stdout: {head}", self.up_ref(up).settings.name);
+            self.note(Level::Warn, "protocol", Some(up), Some(Code::UpstreamGarbage), text);
+        }
+    }
+
+    fn lose_patience(&mut self, up: UpId) {
+        let now = self.now;
+        let upstream = self.up_mut(up);
+        #[allow(clippy::cast_precision_loss, reason = "a rate needs no precision")]
+        let elapsed = now.saturating_sub(upstream.refilled) as f64 / 1e6;
+        upstream.patience = (upstream.patience + elapsed * PATIENCE.1).min(PATIENCE.0) - 1.0;
+        upstream.refilled = now;
+        if upstream.patience < 0.0 && !upstream.is_http() {
+            self.dropped(Some(up), "flood_pause");
+            self.emit(Output::Pause(up, PAUSE));
+        }
+    }
+
+    /// A line over the limit: the call that it would have answered fails, nothing else.
+    pub(super) fn overlong(&mut self, up: UpId, head: &[u8]) {
+        self.dropped(Some(up), "too_large");
+        let head = String::from_utf8_lossy(head);
+        let number = head.split("\"id\":").nth(1).map(str::trim_start).and_then(|rest| {
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            rest[..digits].parse::<u64>().ok()
+        });
+        if let Some((_, call)) = number.and_then(|number| self.take_call(up, number)) {
+            let name = self.up_ref(up).settings.name.clone();
+            match &call.purpose {
+                Purpose::Client(client) => {
+                    self.give_up(&call, client, &Refusal::new(200, rpc::INTERNAL, Code::UpstreamTooLarge, &name), "error");
+                }
+                Purpose::List(kind) => self.list_failed(up, *kind),
+                _ => {}
+            }
+        }
+    }
+}

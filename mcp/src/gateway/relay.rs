@@ -1,0 +1,344 @@
+//! Client → upstream: whose the name is, which connection takes the call, and the call's record.
+
+use super::Gateway;
+use super::call::{Call, ClientCall, Purpose, Sent};
+use super::post::{ClientEra, Ctx, Flow};
+use super::translate::{self, Outgoing};
+use crate::api::{HttpRequest, Output, UpId};
+use crate::edge::Verb;
+use crate::exchange::Exchange;
+use crate::header::{self, Param};
+use crate::json;
+use crate::list::ListKind;
+use crate::method::{LogLevel, Method};
+use crate::name;
+use crate::refusal::{Refusal, rpc};
+use crate::upstream::{Caps, Conn, Phase, UpEra};
+use crate::view::{Owner, View};
+use ggen_wire::{Code, status::UpstreamState};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Where a named request goes.
+struct Target<'a> {
+    up: UpId,
+    /// The slice with the exposed name, and the original one as JSON, if they differ.
+    rename: Option<(&'a str, String)>,
+    /// The original name or URI.
+    original: Cow<'a, str>,
+    tool: Option<Arc<str>>,
+    uri: Option<Box<str>>,
+    params: Arc<[Param]>,
+}
+
+enum Route<'a> {
+    Core(usize),
+    Up(Target<'a>),
+}
+
+impl Gateway {
+    /// `tools/call`, `prompts/get`, `resources/read`, `completion/complete`.
+    pub(super) fn relay_named(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+        match self.route(ctx)? {
+            None => Ok(Flow::Wait),
+            Some(Route::Core(tool)) => self.call_builtin(ctx, tool),
+            Some(Route::Up(target)) => {
+                if !target.params.is_empty() && ctx.is_modern() {
+                    let arguments = ctx.params.and_then(|params| json::pick(params, ["arguments"])).and_then(|[raw]| raw);
+                    header::check_params(ctx.request, &target.params, arguments)?;
+                }
+                self.relay(ctx, target)
+            }
+        }
+    }
+
+    /// Subscriptions are kept per session; the upstream hears of the first one and of the end of the last one.
+    pub(super) fn subscribe(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+        let Some(Route::Up(target)) = self.route(ctx)? else { return Ok(Flow::Wait) };
+        let (up, exposed) = (target.up, target.uri.clone().unwrap_or_default());
+        let Some(session) = ctx.session().and_then(|id| self.sessions.get_mut(&id)) else { return Ok(Flow::Done) };
+        let original: Arc<str> = (*target.original).into();
+        let changes = if ctx.method == Method::Subscribe {
+            session.subscriptions.len() < 1000 && session.subscriptions.insert(exposed) && self.hold(up, &original)
+        } else {
+            session.subscriptions.remove(&exposed) && self.release(up, &original)
+        };
+        match self.up_ref(up).era {
+            Some(UpEra::Legacy(_)) if changes => self.relay(ctx, target),
+            era => {
+                if changes && era == Some(UpEra::Modern) {
+                    self.listen_upstream(up);
+                }
+                self.result(ctx, "{}");
+                Ok(Flow::Done)
+            }
+        }
+    }
+
+    /// One more subscriber of a URI; true for the first.
+    pub(super) fn hold(&mut self, up: UpId, uri: &Arc<str>) -> bool {
+        let count = self.up_mut(up).subscriptions.entry(uri.clone()).or_default();
+        *count += 1;
+        *count == 1
+    }
+
+    /// One subscriber less; true for the last.
+    pub(super) fn release(&mut self, up: UpId, uri: &Arc<str>) -> bool {
+        let subscriptions = &mut self.up_mut(up).subscriptions;
+        match subscriptions.get_mut(uri) {
+            Some(count) if *count > 1 => {
+                *count -= 1;
+                false
+            }
+            Some(_) => subscriptions.remove(uri).is_some(),
+            None => false,
+        }
+    }
+
+    /// What the protocol does not name goes to the server of a view of one, if it speaks the client's era.
+    pub(super) fn relay_other(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+        let View::One(up) = ctx.view else { return Err(self.unknown_method(ctx)) };
+        match self.up_ref(up).era {
+            Some(era) if (era == UpEra::Modern) == ctx.is_modern() => {}
+            None if self.may_wait(ctx, self.limits.call_wait) && self.is_unsettled(ctx.view) => return Ok(Flow::Wait),
+            _ => return Err(self.unknown_method(ctx)),
+        }
+        let name = header::name_member(ctx.name).and_then(|member| json::pick(ctx.params?, [member])?[0]).and_then(json::string);
+        let original = name.unwrap_or_default();
+        self.relay(ctx, Target { up, rename: None, original, tool: None, uri: None, params: Arc::new([]) })
+    }
+
+    pub(super) fn may_wait(&self, ctx: &Ctx<'_>, limit: u64) -> bool {
+        self.now < ctx.arrived + limit
+    }
+
+    /// Whose the name in the request is. `None`: an upstream that may have it is still starting.
+    fn route<'a>(&self, ctx: &Ctx<'a>) -> Result<Option<Route<'a>>, Refusal> {
+        let invalid = |what: &str| Refusal::new(200, rpc::INVALID_PARAMS, Code::InvalidRequest, what);
+        let params = ctx.params.ok_or_else(|| invalid("params are missing"))?;
+        let (kind, raw) = match ctx.method {
+            Method::ToolsCall => (ListKind::Tools, json::pick(params, ["name"]).and_then(|[raw]| raw)),
+            Method::PromptsGet => (ListKind::Prompts, json::pick(params, ["name"]).and_then(|[raw]| raw)),
+            Method::Complete => {
+                let [name, uri] = json::pick(params, ["ref"]).and_then(|[raw]| json::pick(raw?, ["name", "uri"])).unwrap_or_default();
+                if name.is_some() { (ListKind::Prompts, name) } else { (ListKind::Templates, uri) }
+            }
+            _ => (ListKind::Resources, json::pick(params, ["uri"]).and_then(|[raw]| raw)),
+        };
+        let raw = raw.ok_or_else(|| invalid(&format!("params.{} is missing or came twice", kind.key())))?;
+        let exposed = json::string(raw).ok_or_else(|| invalid(&format!("params.{} is not a string", kind.key())))?;
+        let uri = matches!(kind, ListKind::Resources | ListKind::Templates).then(|| exposed.as_ref().into());
+        let target = |up, original: Cow<'a, str>, tool, params| {
+            let rename = (original != exposed).then(|| (raw, json::quote(&original)));
+            Some(Route::Up(Target { up, rename, original, tool, uri: uri.clone(), params }))
+        };
+        if let Some(entry) = self.table(ctx.view, kind).get(&exposed) {
+            let tool = (kind == ListKind::Tools).then(|| entry.exposed.clone());
+            return Ok(match entry.owner {
+                Owner::Core(tool) => Some(Route::Core(tool)),
+                Owner::Up(up) => target(up, Cow::Owned(entry.original.to_string()), tool, entry.params.clone()),
+            });
+        }
+        match ctx.view {
+            // The one server decides; it may know names that it does not list.
+            View::One(up) => {
+                let tool = (kind == ListKind::Tools).then(|| Arc::from("unlisted"));
+                return Ok(target(up, Cow::Owned(exposed.clone().into_owned()), tool, Arc::new([])));
+            }
+            View::All if uri.is_some() => {
+                if let Some((key, original)) = name::original_uri(&exposed)
+                    && let Some(up) = self.ups.iter().find(|up| up.key == key)
+                {
+                    return Ok(target(up.id, Cow::Owned(original), None, Arc::new([])));
+                }
+            }
+            _ => {}
+        }
+        if self.is_unsettled(ctx.view) && self.may_wait(ctx, self.limits.call_wait) {
+            return Ok(None);
+        }
+        Err(not_found(kind, &exposed, ctx.is_modern()))
+    }
+
+    fn relay(&mut self, ctx: &Ctx<'_>, target: Target<'_>) -> Result<Flow, Refusal> {
+        let up = target.up;
+        let upstream = self.up_ref(up);
+        let Some(era) = upstream.era.filter(|_| upstream.state != UpstreamState::Disabled && self.is_reachable(up)) else {
+            if upstream.unsettled.is_some() && self.may_wait(ctx, self.limits.call_wait) {
+                return Ok(Flow::Wait);
+            }
+            return Err(self.unavailable(up));
+        };
+        if upstream.in_flight() >= self.limits.calls_per_upstream
+            || upstream.bytes + ctx.text.len() > self.limits.bytes_per_upstream
+            || self.calls.len() >= self.limits.calls
+        {
+            return Err(Refusal::new(503, rpc::INTERNAL, Code::UpstreamBusy, &upstream.settings.name).retry(1));
+        }
+        let modern = (ctx.is_modern(), era == UpEra::Modern);
+        let (progress, log_level, client) = self.client_facts(ctx, modern.1);
+        let number = self.next_id();
+        let body = translate::request(&Outgoing {
+            text: ctx.text,
+            id: ctx.id,
+            params: ctx.params,
+            number,
+            rename: target.rename,
+            progress,
+            modern,
+            client: &client,
+            log_level: log_level.filter(|_| modern == (false, true)),
+        });
+        let headers = if modern.1 && self.up_ref(up).is_http() {
+            let arguments = ctx.params.filter(|_| !target.params.is_empty()).and_then(|params| json::pick(params, ["arguments"])?[0]);
+            let name = header::name_member(ctx.name).map(|_| &*target.original);
+            let mut headers = header::make(ctx.name, name);
+            headers.extend(header::make_params(&target.params, arguments));
+            headers
+        } else {
+            Vec::new()
+        };
+        let call = ClientCall {
+            key: ctx.key,
+            id: ctx.id.into(),
+            modern: modern.0,
+            session: ctx.session(),
+            method: ctx.method,
+            tool: target.tool,
+            progress: progress.map(Into::into),
+            log_level: log_level.filter(|_| modern.0),
+            exposes: ctx.view == View::All,
+            uri: target.uri,
+            arrived: ctx.arrived,
+            asked: 0,
+        };
+        let exchange = self.exchanges.entry(ctx.key).or_insert_with(|| Exchange::new(ctx.request, ctx.session(), ctx.arrived));
+        exchange.calls.push(number);
+        if let Some(session) = call.session.as_ref().and_then(|id| self.sessions.get_mut(id)) {
+            session.calls.insert(ctx.id.into(), number);
+        }
+        let conn = self.conn_for(up, &call, era);
+        if let (UpEra::Legacy(_), Some(level)) = (era, log_level) {
+            self.set_level(up, conn, level);
+        }
+        let deadline = self.now + self.up_ref(up).settings.timeout;
+        let (began, bytes) = (self.now, body.len());
+        self.up_mut(up).bytes += bytes;
+        self.calls.insert(
+            number,
+            Call {
+                up,
+                conn,
+                purpose: Purpose::Client(Box::new(call)),
+                began,
+                deadline,
+                bytes,
+                request: Sent { headers, body },
+                status: 0,
+                last_event: None,
+                retry_ms: None,
+                tries: 0,
+            },
+        );
+        self.dispatch(number);
+        Ok(Flow::Done)
+    }
+
+    /// The client's progress token, the log level in force for it, and its `clientInfo` for a modern upstream.
+    fn client_facts<'a>(&self, ctx: &Ctx<'a>, modern_up: bool) -> (Option<&'a str>, Option<LogLevel>, Arc<str>) {
+        match &ctx.era {
+            ClientEra::Modern(claim) => (claim.progress, claim.log_level, Arc::from("")),
+            ClientEra::Legacy(id, _) => {
+                let meta =
+                    ctx.params.filter(|params| params.contains("\"progressToken\"")).and_then(|params| json::pick(params, ["_meta"])?[0]);
+                let progress = meta.and_then(|meta| json::pick(meta, ["progressToken"])?[0]);
+                let session = self.sessions.get(id);
+                let client = session.filter(|_| modern_up).map_or_else(|| Arc::from(""), |session| session.client.clone());
+                (progress, session.and_then(|session| session.log_level), client)
+            }
+        }
+    }
+
+    /// The connection that takes a call. HTTP sessions cost nothing, so that clients that can be asked for something get one whose handshake says so.
+    fn conn_for(&mut self, up: UpId, call: &ClientCall, era: UpEra) -> usize {
+        let caps = call.session.as_ref().and_then(|id| self.sessions.get(id)).map(|session| session.caps).unwrap_or_default();
+        let now = self.now;
+        let upstream = self.up_mut(up);
+        if caps == Caps::default() || !upstream.is_http() || era == UpEra::Modern {
+            return 0;
+        }
+        let at = upstream.conns.iter().skip(1).position(|conn| conn.caps == caps).map_or(upstream.conns.len(), |at| at + 1);
+        if at == upstream.conns.len() {
+            upstream.conns.push(Conn::new(caps));
+        }
+        upstream.conns[at].used = now;
+        if upstream.conns[at].phase == Phase::Down {
+            self.initialize_upstream(up, at);
+        }
+        at
+    }
+
+    /// Writes a call, or keeps it until its connection is ready.
+    pub(super) fn dispatch(&mut self, number: u64) {
+        let Some(call) = self.calls.get(&number) else { return };
+        let (up, at) = (call.up, call.conn);
+        let conn = &mut self.up_mut(up).conns[at];
+        if conn.phase == Phase::Ready {
+            conn.calls.insert(number);
+            self.send(number);
+        } else {
+            conn.queue.push(number);
+        }
+    }
+
+    /// Writes a call to its upstream.
+    pub(super) fn send(&mut self, number: u64) {
+        let Some(call) = self.calls.get_mut(&number) else { return };
+        call.tries += 1;
+        let (up, at, timeout) = (call.up, call.conn, call.deadline.saturating_sub(self.now));
+        if self.ups[up.0 as usize].is_http() {
+            let (mut headers, body) = (call.request.headers.clone(), call.request.body.clone());
+            if headers.is_empty() {
+                headers = self.legacy_headers(up, at);
+            }
+            self.emit(Output::Http(up, HttpRequest { exchange: number, verb: Verb::Post, headers, body, timeout }));
+        } else {
+            // A line is written once; only HTTP requests are ever sent again.
+            let body = std::mem::take(&mut call.request.body);
+            self.emit(Output::Write(up, body));
+        }
+    }
+
+    /// Whether an upstream takes calls now (connections of its own are made on demand).
+    fn is_reachable(&self, up: UpId) -> bool {
+        self.up_ref(up).conns[0].phase == Phase::Ready
+    }
+
+    /// The error for an upstream that takes no calls: its own trouble, if it has one.
+    pub(super) fn unavailable(&self, up: UpId) -> Refusal {
+        let upstream = self.up_ref(up);
+        let name = &upstream.settings.name;
+        let (code, detail) = match (&upstream.trouble, upstream.state) {
+            (_, UpstreamState::Disabled) => (Code::UpstreamDisabled, name.clone()),
+            (Some((code, reason)), _) => (*code, format!("{name}: {reason}")),
+            (None, _) => (Code::UpstreamStarting, name.clone()),
+        };
+        Refusal::new(200, rpc::INTERNAL, code, &detail)
+            .with("server", &json::quote(name))
+            .with("state", &json::quote(upstream.state.as_str()))
+            .with("help", "\"ggen mcp server status\"")
+            .retry(1)
+    }
+}
+
+/// The error for a name that nobody has.
+fn not_found(kind: ListKind, exposed: &str, modern: bool) -> Refusal {
+    match kind {
+        ListKind::Tools => Refusal::new(200, rpc::INVALID_PARAMS, Code::ToolNotFound, exposed).with("help", "\"ggen mcp list\""),
+        ListKind::Prompts => Refusal::new(200, rpc::INVALID_PARAMS, Code::PromptNotFound, exposed),
+        ListKind::Resources | ListKind::Templates => {
+            let code = if modern { rpc::INVALID_PARAMS } else { rpc::RESOURCE_NOT_FOUND };
+            Refusal::new(200, code, Code::ResourceNotFound, exposed).with("uri", &json::quote(exposed))
+        }
+    }
+}

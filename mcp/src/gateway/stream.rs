@@ -1,0 +1,181 @@
+//! GET and DELETE of legacy sessions, clients that go away, and calls that are cancelled.
+
+use super::Gateway;
+use super::call::Purpose;
+use super::listen::cancelled;
+use super::post::Flow;
+use crate::api::{Observation, Output, StreamKey, UpId};
+use crate::edge::Request;
+use crate::exchange::Exchange;
+use crate::method::{Legacy, MODERN};
+use crate::refusal::{Refusal, rpc};
+use crate::session;
+use bytes::Bytes;
+use ggen_wire::Code;
+use std::sync::Arc;
+
+type Answer = Result<Flow, (Option<Box<str>>, Refusal)>;
+
+impl Gateway {
+    /// The stream on which a legacy client hears what nobody asked for, or the rest of a stream that broke off.
+    pub(super) fn get(&mut self, key: StreamKey, request: &Request) -> Answer {
+        let anonymous = |refusal| (None, refusal);
+        let refused = |detail: &str| (None, Refusal::new(405, rpc::INVALID_REQUEST, Code::MethodNotAllowed, detail));
+        let view = self.view(&request.view).map_err(anonymous)?;
+        if request.header("mcp-protocol-version") == Some(MODERN) {
+            return Err(refused("revision 2026-07-28 has no GET; use subscriptions/listen"));
+        }
+        let id = request.header("mcp-session-id").ok_or_else(|| refused("GET needs an Mcp-Session-Id"))?;
+        let (name, _) = self.session_of(request, view, id).map_err(anonymous)?;
+        if !request.accept_sse {
+            return Err((None, Refusal::new(406, rpc::INVALID_REQUEST, Code::NotAcceptable, "")));
+        }
+        let resumed = request.header("last-event-id").and_then(session::parse_event_id);
+        let Some(session) = self.sessions.get_mut(&name) else { return Ok(Flow::Done) };
+        let number = resumed.map(|(ring, _)| ring).filter(|ring| session.rings.contains_key(ring)).unwrap_or(0);
+        let Some(ring) = session.rings.get_mut(&number) else { return Ok(Flow::Done) };
+        let events = ring.replay(resumed.filter(|(at, _)| *at == number).map(|(_, event)| event));
+        let done = ring.done.is_some();
+        ring.attached = (!done).then_some(key);
+        let mut exchange = Exchange::new(request, Some(name.clone()), self.now);
+        exchange.left = 0;
+        exchange.start(key, &mut self.out);
+        for (event, data) in events {
+            exchange.event(key, Some(session::event_id(number, event)), None, data, false, &mut self.out);
+        }
+        if done {
+            exchange.close(key, &mut self.out);
+        }
+        self.exchanges.insert(key, exchange);
+        self.sweep(key);
+        Ok(Flow::Done)
+    }
+
+    /// The end of a legacy session.
+    pub(super) fn delete(&mut self, key: StreamKey, request: &Request) -> Answer {
+        let view = self.view(&request.view).map_err(|refusal| (None, refusal))?;
+        if request.header("mcp-protocol-version") == Some(MODERN) {
+            return Err((None, Refusal::new(405, rpc::INVALID_REQUEST, Code::MethodNotAllowed, "revision 2026-07-28 has no sessions")));
+        }
+        let missing = || (None, Refusal::new(400, rpc::INVALID_REQUEST, Code::SessionMissing, "DELETE needs an Mcp-Session-Id"));
+        let id = request.header("mcp-session-id").ok_or_else(missing)?;
+        let (name, _) = self.session_of(request, view, id).map_err(|refusal| (None, refusal))?;
+        self.end_session(&name);
+        self.full(key, 204, Bytes::new());
+        Ok(Flow::Done)
+    }
+
+    /// Ends a session: its calls are cancelled, its streams closed, its subscriptions given up.
+    pub(super) fn end_session(&mut self, name: &Arc<str>) {
+        let Some(session) = self.sessions.remove(name) else { return };
+        for number in session.calls.into_values() {
+            self.cancel(number);
+        }
+        for reader in session.rings.into_values().filter_map(|ring| ring.attached) {
+            if let Some(exchange) = self.exchanges.get_mut(&reader) {
+                exchange.close(reader, &mut self.out);
+            }
+            self.sweep(reader);
+        }
+        for exposed in &session.subscriptions {
+            let owner = match session.view {
+                crate::view::View::One(up) => Some((up, exposed.to_string())),
+                _ => crate::name::original_uri(exposed)
+                    .and_then(|(key, original)| self.ups.iter().find(|up| up.key == key).map(|up| (up.id, original))),
+            };
+            if let Some((up, original)) = owner {
+                self.release_and_tell(up, &original.into());
+            }
+        }
+    }
+
+    /// The client of an exchange is gone. A modern one cancels with that; a legacy one may come back for the answer.
+    pub(super) fn gone(&mut self, key: StreamKey) {
+        self.waiting.retain(|waiting| waiting.key != key);
+        self.questions.retain(|_, pending| pending.key() != key);
+        self.unlisten(key);
+        let Some(exchange) = self.exchanges.get_mut(&key) else { return };
+        exchange.connected = false;
+        let Some(name) = exchange.session.clone() else {
+            for number in std::mem::take(&mut exchange.calls) {
+                self.cancel(number);
+            }
+            self.exchanges.remove(&key);
+            return;
+        };
+        let waits = exchange.left > 0;
+        if let Some(session) = self.sessions.get_mut(&name) {
+            session.rings.values_mut().filter(|ring| ring.attached == Some(key)).for_each(|ring| ring.attached = None);
+        }
+        if !waits {
+            self.exchanges.remove(&key);
+        }
+    }
+
+    /// Cancels a client's call: the server is told, the client gets nothing more.
+    pub(super) fn cancel(&mut self, number: u64) {
+        let Some(up) = self.calls.get(&number).map(|call| call.up) else { return };
+        let queued = self.calls.get(&number).is_some_and(|call| self.up_ref(up).conns[call.conn].queue.contains(&number));
+        let Some((_, call)) = self.take_call(up, number) else { return };
+        let Purpose::Client(client) = &call.purpose else { return };
+        if !queued {
+            self.cancel_upstream(up, call.conn, number);
+        }
+        let era = if client.modern { "modern" } else { "legacy" };
+        let duration = self.now.saturating_sub(client.arrived);
+        self.emit(Output::Observe(Observation::Request { method: client.method.name(), era, outcome: "cancelled", duration }));
+        self.emit(Output::Observe(Observation::Call { up, tool: client.tool.clone(), outcome: "cancelled", duration }));
+        self.drop_answer(client.key);
+    }
+
+    /// Tells a server that an answer is not wanted any more.
+    pub(super) fn cancel_upstream(&mut self, up: UpId, conn: usize, number: u64) {
+        let modern = self.up_ref(up).era == Some(crate::upstream::UpEra::Modern);
+        if !self.up_ref(up).is_http() {
+            return self.emit(Output::Write(up, cancelled(number)));
+        }
+        if !modern {
+            self.aside(up, conn, cancelled(number), Vec::new());
+        }
+        self.emit(Output::Abort(up, number));
+    }
+
+    /// One answer less on an exchange; the last one ends it.
+    fn drop_answer(&mut self, key: StreamKey) {
+        let Some(exchange) = self.exchanges.get_mut(&key) else { return };
+        exchange.left = exchange.left.saturating_sub(1);
+        if exchange.left > 0 {
+            return;
+        }
+        if exchange.may_stream() && !exchange.is_batch() {
+            exchange.start(key, &mut self.out);
+        }
+        let (ring, session) = (exchange.ring, exchange.session.clone());
+        exchange.close(key, &mut self.out);
+        self.sweep(key);
+        if let (Some(ring), Some(session)) = (ring, session.and_then(|id| self.sessions.get_mut(&id))) {
+            session.rings.remove(&ring);
+        }
+    }
+
+    /// The server lets go of its stream and wants to be asked again later: so does the client's, if it can resume.
+    pub(super) fn suspend_stream(&mut self, key: StreamKey, retry_ms: Option<u32>) {
+        let Some(exchange) = self.exchanges.get(&key).filter(|_| retry_ms.is_some()) else { return };
+        let (Some(number), Some(session)) = (exchange.ring, exchange.session.as_ref().and_then(|id| self.sessions.get_mut(id))) else {
+            return;
+        };
+        if session.version < Legacy::L2025_11_25 {
+            return;
+        }
+        let Some(ring) = session.rings.get_mut(&number) else { return };
+        let (last, Some(reader)) = (ring.last(), ring.attached.take()) else { return };
+        let Some(exchange) = self.exchanges.get_mut(&reader) else { return };
+        exchange.event(reader, Some(session::event_id(number, last)), retry_ms, Bytes::new(), false, &mut self.out);
+        if reader == key {
+            exchange.suspend(key, &mut self.out);
+        } else {
+            exchange.close(reader, &mut self.out);
+            self.sweep(reader);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The bytes of a message on its way between the eras. What does not have to change is not touched.
+
+use crate::inbound::key;
+use crate::json;
+use crate::list::ListKind;
+use crate::method::{LogLevel, Method};
+use crate::name;
+use crate::refusal::rpc;
+use crate::splice::{self, Splice};
+use bytes::Bytes;
+use std::borrow::Cow;
+
+/// What a request to an upstream is made of.
+pub(super) struct Outgoing<'a> {
+    /// The client's message, and slices of it.
+    pub(super) text: &'a str,
+    pub(super) id: &'a str,
+    pub(super) params: Option<&'a str>,
+    /// The number that it gets.
+    pub(super) number: u64,
+    /// A value to replace: the slice, and the new text as JSON.
+    pub(super) rename: Option<(&'a str, String)>,
+    /// Whether the client gave a progress token.
+    pub(super) progress: Option<&'a str>,
+    /// Client and upstream are modern.
+    pub(super) modern: (bool, bool),
+    /// For a legacy client of a modern upstream.
+    pub(super) client: &'a str,
+    pub(super) log_level: Option<LogLevel>,
+}
+
+/// The request as the upstream gets it.
+pub(super) fn request(from: &Outgoing<'_>) -> Bytes {
+    let mut splice = Splice::new(from.text);
+    splice.replace(from.id, from.number.to_string());
+    match from.modern {
+        (true, false) => {
+            if let Some(params) = from.params {
+                splice.replace(params, legacy_params(from, params));
+                return splice.finish();
+            }
+        }
+        (false, true) => {
+            let meta = modern_meta(from);
+            match from.params.map(|params| (params, json::pick(params, ["_meta"]))) {
+                Some((_, Some([Some(old)]))) if old.starts_with('{') => splice.insert(old, &meta),
+                Some((params, _)) => splice.insert(params, &format!("\"_meta\":{{{meta}}}")),
+                None => splice.insert(from.text.trim_start(), &format!("\"params\":{{\"_meta\":{{{meta}}}}}")),
+            }
+        }
+        _ => {}
+    }
+    if let Some((value, new)) = &from.rename {
+        splice.replace(value, new.clone());
+    }
+    if let Some(token) = from.progress {
+        splice.replace(token, from.number.to_string());
+    }
+    splice.finish()
+}
+
+/// Parameters for a legacy upstream: without what only the modern era knows.
+fn legacy_params(from: &Outgoing<'_>, params: &str) -> String {
+    let mut out = String::with_capacity(params.len());
+    for (member, value) in json::members(params).unwrap_or_default() {
+        let value: Cow<'_, str> = match &*member {
+            "inputResponses" | "requestState" => continue,
+            "_meta" => {
+                let number = from.number.to_string();
+                let token: &[(&str, &str)] = if from.progress.is_some() { &[("progressToken", &number)] } else { &[] };
+                let meta = splice::rebuild(value, |name| name != "progressToken" && !key::RESERVED.contains(&name), token);
+                if meta == "{}" {
+                    continue;
+                }
+                meta.into()
+            }
+            _ => match &from.rename {
+                Some((old, new)) => {
+                    let mut splice = Splice::new(value);
+                    splice.replace(old, new.as_str());
+                    splice.finish_text().into()
+                }
+                None => value.into(),
+            },
+        };
+        out.push(if out.is_empty() { '{' } else { ',' });
+        out.push_str(&json::quote(&member));
+        out.push(':');
+        out.push_str(&value);
+    }
+    out.push_str(if out.is_empty() { "{}" } else { "}" });
+    out
+}
+
+/// The members of `_meta` that a modern upstream needs. Nothing is declared that a legacy client could not be asked for through us.
+fn modern_meta(from: &Outgoing<'_>) -> String {
+    let mut meta = own_meta(from.client);
+    if let Some(level) = from.log_level {
+        meta.push_str(&format!(",\"{}\":\"{}\"", key::LOG_LEVEL, level.as_str()));
+    }
+    meta
+}
+
+/// The members of `_meta` of a request of ours, or of a legacy client.
+pub(super) fn own_meta(client: &str) -> String {
+    format!("\"{}\":\"{}\",\"{}\":{client},\"{}\":{{}}", key::VERSION, crate::method::MODERN, key::CLIENT, key::CAPABILITIES)
+}
+
+/// What an answer is made of.
+pub(super) struct Incoming<'a> {
+    /// The upstream's message, and slices of it.
+    pub(super) text: &'a str,
+    pub(super) number: &'a str,
+    /// The client's id as it stands.
+    pub(super) id: &'a str,
+    /// Client and upstream are modern.
+    pub(super) modern: (bool, bool),
+    pub(super) method: Method,
+    /// `serverInfo` of the upstream.
+    pub(super) server: Option<&'a str>,
+    /// The upstream's key, if URIs get exposed names.
+    pub(super) exposes: Option<&'a str>,
+}
+
+/// A result as the client gets it.
+pub(super) fn result(from: &Incoming<'_>, result: &str) -> Bytes {
+    let mut splice = Splice::new(from.text);
+    splice.replace(from.number, from.id.to_owned());
+    match from.modern {
+        (false, true) => {
+            let kept = splice::rebuild(result, |member| !matches!(member, "resultType" | "ttlMs" | "cacheScope"), &[]);
+            let mut inner = Splice::new(&kept);
+            expose(from, &kept, &mut inner);
+            splice.replace(result, inner.finish_text());
+        }
+        (modern, up) => {
+            expose(from, result, &mut splice);
+            if modern && !up {
+                splice.insert(result, &modern_members(from, result));
+            }
+        }
+    }
+    splice.finish()
+}
+
+/// Gives the URIs of a result their exposed names.
+fn expose<'a>(from: &Incoming<'_>, result: &'a str, splice: &mut Splice<'a>) {
+    let Some(server_key) = from.exposes.filter(|_| result.contains("\"uri\"")) else { return };
+    for uri in uris(from.method, result) {
+        if let Some(text) = json::string(uri) {
+            splice.replace(uri, json::quote(&name::exposed_uri(server_key, &text)));
+        }
+    }
+}
+
+/// What a legacy result lacks for a modern client.
+fn modern_members(from: &Incoming<'_>, result: &str) -> String {
+    let [kind, meta] = json::pick(result, ["resultType", "_meta"]).unwrap_or_default();
+    let mut members = if kind.is_none() { "\"resultType\":\"complete\"".to_owned() } else { String::new() };
+    if from.method == Method::ResourcesRead {
+        members.push_str(",\"ttlMs\":0,\"cacheScope\":\"private\"");
+    }
+    if let (None, Some(server)) = (meta, from.server) {
+        members.push_str(&format!(",\"_meta\":{{\"{}\":{server}}}", key::SERVER));
+    }
+    members.trim_start_matches(',').to_owned()
+}
+
+/// The URIs in a result that name resources of the upstream.
+fn uris(method: Method, result: &str) -> Vec<&str> {
+    let list = |text, member| json::pick(text, [member]).and_then(|[list]| json::elements(list?)).unwrap_or_default();
+    let of_block = |block| {
+        let [kind, uri, resource] = json::pick(block, ["type", "uri", "resource"]).unwrap_or_default();
+        match kind {
+            Some("\"resource_link\"") => uri,
+            Some("\"resource\"") => resource.and_then(|resource| json::pick(resource, ["uri"])).and_then(|[uri]| uri),
+            _ => None,
+        }
+    };
+    match method {
+        Method::ResourcesRead => list(result, "contents").into_iter().filter_map(|part| json::pick(part, ["uri"])?[0]).collect(),
+        Method::ToolsCall => list(result, "content").into_iter().filter_map(of_block).collect(),
+        Method::PromptsGet => {
+            list(result, "messages").into_iter().filter_map(|message| of_block(json::pick(message, ["content"])?[0]?)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The code that the client of one era gets for an upstream's error of the other.
+pub(super) fn error_code(method: Method, code: i64, has_uri: bool, modern: (bool, bool)) -> i64 {
+    match (modern, method, code) {
+        ((true, false), _, rpc::RESOURCE_NOT_FOUND) => rpc::INVALID_PARAMS,
+        ((false, true), Method::ResourcesRead, rpc::INVALID_PARAMS) if has_uri => rpc::RESOURCE_NOT_FOUND,
+        ((false, true), _, rpc::HEADER_MISMATCH | rpc::MISSING_CAPABILITY | rpc::UNSUPPORTED_VERSION) => rpc::INTERNAL,
+        _ => code,
+    }
+}
+
+/// A tool for a modern client of a legacy upstream: without `execution`, which belongs to tasks that are not bridged.
+pub(super) fn without_execution(kind: ListKind, text: &Bytes) -> Option<Bytes> {
+    let text = std::str::from_utf8(text).ok().filter(|text| kind == ListKind::Tools && text.contains("\"execution\""))?;
+    Some(splice::rebuild(text, |member| member != "execution", &[]).into())
+}
