@@ -94,7 +94,7 @@ impl Report {
             wanted.into_iter().filter(|(_, enabled, ..)| *enabled).map(|(name, _, host, port)| try_port(name, host, port)).collect();
         for (name, upstream) in in_order(&loaded.config).filter(|(_, upstream)| upstream.enabled) {
             let source = loaded.provenance.get(&format!("mcpServers.{name}")).cloned().unwrap_or_default();
-            match find_command(name, upstream, &options.env, Place { source, at: None }) {
+            match find_command(name, upstream, &options.env, &options.cwd, Place { source, at: None }) {
                 Some(Ok(path)) => report.commands.push((name.to_owned(), path)),
                 Some(Err(problem)) => report.problems.push(problem),
                 None => {}
@@ -250,7 +250,7 @@ fn human_problem(out: &mut String, paint: &Paint, indent: &str, problem: &Proble
     if !problem.place.source.is_empty() && problem.place.source != "default" {
         let _ = writeln!(out, "{indent}  at {}", problem.place);
     }
-    for command in &problem.help {
+    for command in problem.commands() {
         let _ = writeln!(out, "{indent}  help: {command}");
     }
 }

@@ -14,9 +14,16 @@ use std::{
 /// PATH of execvp(3) when there is none.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// Looks a stdio entry's command up in its own PATH, else in the daemon's; also that its directory exists. `None` for remote entries.
+/// Looks a stdio entry's command up in its own PATH, else in the daemon's; also that its directory exists. `here` is the daemon's directory,
+/// for relative commands of entries without `cwd`. `None` for remote entries.
 #[must_use]
-pub fn find_command(name: &str, upstream: &Upstream, env: &BTreeMap<String, String>, place: Place) -> Option<Result<PathBuf, Problem>> {
+pub fn find_command(
+    name: &str,
+    upstream: &Upstream,
+    env: &BTreeMap<String, String>,
+    here: &Path,
+    place: Place,
+) -> Option<Result<PathBuf, Problem>> {
     let UpstreamTransport::Stdio { command, env: own, cwd, .. } = &upstream.transport else { return None };
     let problem = |code, key: &str, what: String| {
         Problem::new(Severity::Entry, code, place.clone(), format!("mcpServers.{name}.{key}"), what).of_server(name)
@@ -27,13 +34,13 @@ pub fn find_command(name: &str, upstream: &Upstream, env: &BTreeMap<String, Stri
         ));
     }
     let path = own.get("PATH").or_else(|| env.get("PATH")).map_or(DEFAULT_PATH, String::as_str);
-    let here = cwd.as_deref().unwrap_or(Path::new("."));
+    let here = cwd.as_deref().unwrap_or(here);
     Some(search(command, here, path).map_err(|unusable| {
         if let Some(file) = unusable {
             return problem(Code::CommandNotFound, "command", format!("Command is not executable: {}", file.display()))
                 .help(format!("chmod +x {}", file.display()));
         }
-        problem(Code::CommandNotFound, "command", format!("Command not found: {command}")).help(mend(name, command))
+        problem(Code::CommandNotFound, "command", format!("Command not found: {}", super::redact::text(command))).help(mend(name, command))
     }))
 }
 

@@ -158,8 +158,11 @@ impl<'a> Fields<'a> {
                 String::new()
             }
             Ok(expanded) => expanded,
-            Err(what) => {
-                self.problem(Severity::Entry, Code::ConfigVariable, path, at, what);
+            Err(expand::Unexpanded { what, missing }) => {
+                let problem = self.problem(Severity::Entry, Code::ConfigVariable, path, at, what);
+                problem
+                    .help
+                    .extend(missing.map(|name| format!("export {name}=…   (where the daemon starts; or write ${{{name}:-default}})")));
                 text.to_owned()
             }
         }

@@ -6,8 +6,23 @@ use std::collections::BTreeMap;
 /// Defaults may hold further variables, this deep.
 const MAX_DEPTH: usize = 8;
 
-/// Expands a text; the error is what is wrong, fit for a person. As in a shell, `:-` also replaces an empty value.
-pub(super) fn expand(text: &str, env: &BTreeMap<String, String>) -> Result<String, String> {
+/// Why a text cannot be expanded.
+#[derive(Debug, PartialEq)]
+pub(super) struct Unexpanded {
+    /// In words.
+    pub what: String,
+    /// The variable that is missing.
+    pub missing: Option<String>,
+}
+
+impl From<String> for Unexpanded {
+    fn from(what: String) -> Self {
+        Self { what, missing: None }
+    }
+}
+
+/// Expands a text. As in a shell, `:-` also replaces an empty value.
+pub(super) fn expand(text: &str, env: &BTreeMap<String, String>) -> Result<String, Unexpanded> {
     expand_at(text, env, 0)
 }
 
@@ -17,9 +32,9 @@ pub(super) fn has_variable(text: &str) -> bool {
     text.find("${").is_some_and(|start| closing(&text[start + 2..]).is_some())
 }
 
-fn expand_at(text: &str, env: &BTreeMap<String, String>, depth: usize) -> Result<String, String> {
+fn expand_at(text: &str, env: &BTreeMap<String, String>, depth: usize) -> Result<String, Unexpanded> {
     if depth > MAX_DEPTH {
-        return Err(format!("defaults are nested more than {MAX_DEPTH} deep"));
+        return Err(format!("defaults are nested more than {MAX_DEPTH} deep").into());
     }
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -33,7 +48,7 @@ fn expand_at(text: &str, env: &BTreeMap<String, String>, depth: usize) -> Result
     Ok(out)
 }
 
-fn variable(inner: &str, env: &BTreeMap<String, String>, depth: usize) -> Result<String, String> {
+fn variable(inner: &str, env: &BTreeMap<String, String>, depth: usize) -> Result<String, Unexpanded> {
     let (name, default) = inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
     let name = name.strip_prefix("env:").unwrap_or(name);
     let valid =
@@ -43,13 +58,17 @@ fn variable(inner: &str, env: &BTreeMap<String, String>, depth: usize) -> Result
             format!("${{{name}}} asks a person, which a daemon cannot do; use an environment variable")
         } else {
             format!("${{{name}}} does not name an environment variable")
-        });
+        }
+        .into());
     }
     match (env.get(name), default) {
         (Some(value), _) if !value.is_empty() => Ok(value.clone()),
         (_, Some(default)) => expand_at(default, env, depth + 1),
         (Some(empty), None) => Ok(empty.clone()),
-        (None, None) => Err(format!("environment variable {name} is not set and ${{{name}}} has no default")),
+        (None, None) => Err(Unexpanded {
+            what: format!("environment variable {name} is not set and ${{{name}}} has no default"),
+            missing: Some(name.to_owned()),
+        }),
     }
 }
 

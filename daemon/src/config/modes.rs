@@ -28,42 +28,51 @@ pub(super) fn check(file: &File, service: bool, problems: &mut Vec<Problem>) {
     }
 }
 
-/// The first value in the entries that is a secret and does not come from a variable.
+/// The first value in the entries that is a secret beyond doubt and does not come from a variable. Stricter than what `redact` hides: a
+/// warning about `--key-file /etc/key.pem` would be a false alarm.
 fn literal_secret(entries: &Node) -> Option<(String, Position)> {
     entries.members().iter().find_map(|entry| {
-        let path = schema::join(schema::SERVERS[0], &entry.key);
-        let named = ["env", "headers"].iter().find_map(|key| {
-            let path = schema::join(&path, key);
-            let members = entry.node.member(key)?.node.members();
-            members
+        let path = |key: &str| format!("{}.{}.{key}", schema::SERVERS[0], entry.key);
+        let named = ["env", "headers"].iter().filter_map(|key| entry.node.member(key)).flat_map(|map| {
+            map.node
+                .members()
                 .iter()
-                .find(|member| text(&member.node).is_some_and(|text| is_secret(&member.key, text)))
-                .map(|member| (schema::join(&path, &member.key), member.node.at))
+                .map(|member| (path(&format!("{}.{}", map.key, member.key)), member.node.at, Some(member.key.as_str()), text(&member.node)))
         });
-        named
-            .or_else(|| {
-                let url = entry.node.member("url")?;
-                let shown = text(&url.node).filter(|text| !expand::has_variable(text) && redact::text(text) != **text);
-                shown.map(|_| (schema::join(&path, "url"), url.node.at))
-            })
-            .or_else(|| {
-                let args = entry.node.member("args")?;
-                let Tree::Array(items) = &args.node.tree else { return None };
-                let texts: Vec<String> = items.iter().map(|item| text(item).unwrap_or_default().to_owned()).collect();
-                let shown = redact::arguments(&texts);
-                let index = (0..texts.len()).find(|index| !expand::has_variable(&texts[*index]) && shown[*index] != texts[*index])?;
-                Some((format!("{}[{index}]", schema::join(&path, "args")), items[index].at))
-            })
+        let url = entry.node.member("url").map(|url| (path("url"), url.node.at, None, text(&url.node)));
+        let args: &[Node] = match entry.node.member("args").map(|args| &args.node.tree) {
+            Some(Tree::Array(items)) => items,
+            _ => &[],
+        };
+        let args_of = args.iter().enumerate().map(|(index, argument)| {
+            let option = index.checked_sub(1).map(|before| text(&args[before])).filter(|before| before.starts_with("--"));
+            (path(&format!("args[{index}]")), argument.at, option, text(argument))
+        });
+        named.chain(url).chain(args_of).find(|(_, _, name, value)| is_secret(*name, value)).map(|(path, at, ..)| (path, at))
     })
 }
 
-fn text(node: &Node) -> Option<&str> {
+fn text(node: &Node) -> &str {
     match &node.tree {
-        Tree::Scalar(Value::String(text)) => Some(text),
-        _ => None,
+        Tree::Scalar(Value::String(text)) => text,
+        _ => "",
     }
 }
 
-fn is_secret(name: &str, value: &str) -> bool {
-    !value.is_empty() && !expand::has_variable(value) && (redact::secret_name(name) || redact::text(value) != value)
+/// Names that end so have secrets as values.
+const SURE: [&str; 7] = ["TOKEN", "API_KEY", "APIKEY", "SECRET", "PASSWORD", "SECRET_KEY", "AUTHORIZATION"];
+
+fn is_secret(name: Option<&str>, value: &str) -> bool {
+    if value.is_empty() || expand::has_variable(value) {
+        return false;
+    }
+    let by_name = |name: &str, value: &str| {
+        let name = name.trim_start_matches('-').to_ascii_uppercase().replace('-', "_");
+        let a_value = value.len() >= 4 && !value.starts_with(['/', '~', '-']) && !["true", "false", "none"].contains(&value);
+        a_value && SURE.iter().any(|end| name.ends_with(end))
+    };
+    let in_itself = value.split_once(['=', ':']).is_some_and(|(name, value)| !name.contains(' ') && by_name(name, value.trim()));
+    let login = value.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next()?.split_once('@'));
+    let login = login.is_some_and(|(user, _)| user.contains(':'));
+    name.is_some_and(|name| by_name(name, value)) || in_itself || login || redact::known_token(value)
 }

@@ -33,6 +33,9 @@ impl fmt::Display for Place {
     }
 }
 
+/// First words of a text that has its key path as the subject of the sentence.
+const VERBS: [&str; 8] = ["is", "must", "holds", "stands", "belongs", "calls", "needs", "contradicts"];
+
 /// One problem. `Display` gives one line: place, key path, what, did-you-mean, code.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
@@ -82,6 +85,12 @@ impl Problem {
         self
     }
 
+    /// The commands that mend it; where there is none, the one that explains it.
+    #[must_use]
+    pub fn commands(&self) -> Vec<String> {
+        if self.help.is_empty() { vec![format!("ggen mcp explain {}", self.code)] } else { self.help.clone() }
+    }
+
     /// Whether `ggend check` counts it as an error.
     #[must_use]
     pub fn is_error(&self) -> bool {
@@ -91,7 +100,9 @@ impl Problem {
     /// Key path, what is wrong and the did-you-mean, without place and code.
     #[must_use]
     pub fn text(&self) -> String {
-        let path = if self.path.is_empty() { String::new() } else { format!("{}: ", self.path) };
+        let first = self.what.split(' ').next().unwrap_or_default();
+        let joint = if VERBS.contains(&first) { " " } else { ": " };
+        let path = if self.path.is_empty() { String::new() } else { format!("{}{joint}", self.path) };
         let suggestion = self.suggestion.as_ref().map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
         format!("{path}{}{suggestion}", self.what)
     }
@@ -120,7 +131,7 @@ impl Serialize for Problem {
         fields.serialize_field("path", &self.path)?;
         fields.serialize_field("message", &self.what)?;
         fields.serialize_field("suggestion", &self.suggestion)?;
-        fields.serialize_field("help", &self.help)?;
+        fields.serialize_field("help", &self.commands())?;
         fields.serialize_field("server", &self.server)?;
         fields.end()
     }

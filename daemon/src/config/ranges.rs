@@ -46,37 +46,52 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    fn add(&mut self, severity: Severity, code: Code, path: &str, what: String) -> &mut Problem {
+    fn add(&mut self, severity: Severity, code: Code, path: &str, what: String) {
         self.problems.push(Problem::new(severity, code, (self.place)(path), path, what));
-        let last = self.problems.len() - 1;
-        &mut self.problems[last]
     }
 
-    fn value(&mut self, path: &str, what: String) -> &mut Problem {
-        self.add(Severity::Error, Code::ConfigValue, path, what)
+    fn value(&mut self, path: &str, what: String) {
+        self.add(Severity::Error, Code::ConfigValue, path, what);
+    }
+
+    fn help(&mut self, command: String) {
+        if let Some(last) = self.problems.last_mut() {
+            last.help.push(command);
+        }
+    }
+
+    /// The command that mends the last problem, where its value came from.
+    fn mend(&mut self, path: &str, example: &str) {
+        let source = (self.place)(path).source;
+        self.help(if source.starts_with(super::layers::PREFIX) {
+            format!("unset {source}")
+        } else if source.starts_with("--") {
+            format!("ggend …   (without {source})")
+        } else {
+            format!("ggen mcp config set {path}={example}")
+        });
     }
 
     fn range(&mut self, path: &str, value: u64, least: u64, most: u64, example: &str) {
         if !(least..=most).contains(&value) {
-            let problem = self.value(path, format!("must be from {least} to {most}, is {value}"));
-            problem.help.push(format!("ggen mcp config set {path}={example}"));
+            self.value(path, format!("must be from {least} to {most}, is {value}"));
+            self.mend(path, example);
         }
     }
 
     fn time(&mut self, path: &str, value: u64, example: &str) {
         self.range(path, value, 1, super::servers::MAX_TIME, example);
         if (1..LOW_TIMEOUT).contains(&value) {
-            let problem =
-                self.add(Severity::Warning, Code::ConfigValue, path, format!("is very low: {value} ms (milliseconds, not seconds)"));
-            problem.help.push(format!("ggen mcp config set {path}={example}"));
+            self.add(Severity::Warning, Code::ConfigValue, path, format!("is very low: {value} ms (milliseconds, not seconds)"));
+            self.mend(path, example);
         }
     }
 
     fn version(&mut self, version: &str) {
         let major = version.split('.').next().unwrap_or_default();
         if major != "1" {
-            let problem = self.value("version", format!("this version of ggend reads file format 1.0, found {version:?}"));
-            problem.help.push("ggen mcp config set version=1.0".to_owned());
+            self.value("version", format!("this version of ggend reads file format 1.0, found {version:?}"));
+            self.mend("version", "1.0");
         }
     }
 
@@ -84,18 +99,19 @@ impl Judge<'_> {
         let (http, metrics) = (&config.transports.http, &config.metrics);
         if http.enabled && !is_loopback(http.host) {
             let what = format!("{} is reachable from other hosts, and this version has no authentication", http.host);
-            let problem = self.add(Severity::Error, Code::OpenWithoutAuth, "transports.http.host", what);
-            problem.help.push("ggen mcp config set transports.http.host=127.0.0.1".to_owned());
-            problem.help.push(format!("ssh -N -L {0}:127.0.0.1:{0} HOST   (from the other host, instead of opening the port)", http.port));
+            self.add(Severity::Error, Code::OpenWithoutAuth, "transports.http.host", what);
+            self.mend("transports.http.host", "127.0.0.1");
+            self.help(format!("ssh -N -L {0}:127.0.0.1:{0} HOST   (from the other host, instead of opening the port)", http.port));
         }
         if metrics.enabled && !is_loopback(metrics.host) {
             let what = format!("{} is reachable from other hosts: whoever reaches the port reads the metrics", metrics.host);
             self.add(Severity::Warning, Code::OpenWithoutAuth, "metrics.host", what);
+            self.mend("metrics.host", "127.0.0.1");
         }
         let overlap = http.host == metrics.host || http.host.is_unspecified() || metrics.host.is_unspecified();
         if http.enabled && metrics.enabled && http.port != 0 && http.port == metrics.port && overlap {
-            let problem = self.value("metrics.port", format!("{} is also transports.http.port", metrics.port));
-            problem.help.push("ggen mcp config set metrics.port=9464".to_owned());
+            self.value("metrics.port", format!("{} is also transports.http.port", metrics.port));
+            self.mend("metrics.port", if http.port == 9464 { "9465" } else { "9464" });
         }
     }
 }

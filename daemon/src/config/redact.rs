@@ -132,13 +132,19 @@ pub(super) fn secret_name(name: &str) -> bool {
     SECRET_PARTS.iter().any(|part| name.contains(part)) || name.split('_').any(|part| SECRET_WORDS.contains(&part))
 }
 
+/// Whether a word begins as well-known tokens do.
+#[must_use]
+pub(super) fn known_token(word: &str) -> bool {
+    word.len() >= 12 && TOKEN_STARTS.iter().any(|start| word.starts_with(start))
+}
+
 /// Whether a word looks like a token by itself: a well-known beginning, or long and mixed of letters and digits.
 #[must_use]
 pub(super) fn token_like(word: &str) -> bool {
     if word.starts_with(['/', '.', '~', '@']) {
         return false;
     }
-    if word.len() >= 12 && TOKEN_STARTS.iter().any(|start| word.starts_with(start)) {
+    if known_token(word) {
         return true;
     }
     let digits = word.bytes().filter(u8::is_ascii_digit).count();

@@ -10,18 +10,18 @@ const TABLE: &[(&str, &str)] = &[
     (r#"{"type": "streamable-http", "url": "https://h/mcp", "headers": {"X-A": "b"}}"#, ""),
     (r#"{"command": "x", "limits": {}, "isolation": "none"}"#, ""),
     (r#"5"#, "Entry 2:7: mcpServers.a: expected an object with `command` or `url` [GGEN-E1003]\n"),
-    (r#"{}"#, "Entry 2:7: mcpServers.a: needs `command` (a program) or `url` (a remote server) [GGEN-E1004]\n"),
+    (r#"{}"#, "Entry 2:7: mcpServers.a needs `command` (a program) or `url` (a remote server) [GGEN-E1004]\n"),
     (r#"{"command": 5}"#, "Entry 2:19: mcpServers.a.command: expected text [GGEN-E1003]\n"),
-    (r#"{"command": ""}"#, "Entry 2:19: mcpServers.a.command: is empty [GGEN-E1004]\n"),
+    (r#"{"command": ""}"#, "Entry 2:19: mcpServers.a.command is empty [GGEN-E1004]\n"),
     (r#"{"command": "x", "args": "y"}"#, "Entry 2:32: mcpServers.a.args: expected a list of texts [GGEN-E1003]\n"),
     (r#"{"command": "x", "args": ["y", null]}"#, "Entry 2:38: mcpServers.a.args[1]: expected text [GGEN-E1003]\n"),
     (r#"{"command": "x", "env": {"A=B": "y"}}"#, "Entry 2:32: mcpServers.a.env.A=B: not a name of an environment variable [GGEN-E1004]\n"),
-    (r#"{"command": "x", "args": ["\u0000"]}"#, "Entry 2:33: mcpServers.a.args[0]: holds a NUL character [GGEN-E1004]\n"),
+    (r#"{"command": "x", "args": ["\u0000"]}"#, "Entry 2:33: mcpServers.a.args[0] holds a NUL character [GGEN-E1004]\n"),
     (
         r#"{"command": "x", "url": "http://h/"}"#,
         "Entry 2:7: mcpServers.a: has both `command` and `url`; keep one of them, or say which by `type` [GGEN-E1004]\n",
     ),
-    (r#"{"type": "http", "command": "x"}"#, "Entry 2:16: mcpServers.a.type: needs `url` [GGEN-E1004]\n"),
+    (r#"{"type": "http", "command": "x"}"#, "Entry 2:16: mcpServers.a.type needs `url` [GGEN-E1004]\n"),
     (
         r#"{"type": "htpp", "url": "http://h/"}"#,
         "Entry 2:16: mcpServers.a.type: expected \"stdio\", \"http\", \"streamable-http\" or \"sse\", found \"htpp\"; did you mean `http`? [GGEN-E1004]\n",
@@ -38,7 +38,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         r#"{"command": "x", "timeout": 60}"#,
-        "Warning 2:35: mcpServers.a.timeout: is very low: 60 ms (milliseconds, not seconds) [GGEN-E1004]\n",
+        "Warning 2:35: mcpServers.a.timeout is very low: 60 ms (milliseconds, not seconds) [GGEN-E1004]\n",
     ),
     (
         r#"{"command": "x", "timeout": 0}"#,
@@ -46,9 +46,9 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         r#"{"command": "x", "timeout": 2000, "timeout_ms": 2000}"#,
-        "Entry 2:55: mcpServers.a.timeout_ms: stands beside `timeout`, which means the same [GGEN-E1002]\n",
+        "Entry 2:55: mcpServers.a.timeout_ms stands beside `timeout`, which means the same [GGEN-E1002]\n",
     ),
-    (r#"{"command": "x", "enabled": true, "disabled": true}"#, "Entry 2:53: mcpServers.a.disabled: contradicts `enabled` [GGEN-E1004]\n"),
+    (r#"{"command": "x", "enabled": true, "disabled": true}"#, "Entry 2:53: mcpServers.a.disabled contradicts `enabled` [GGEN-E1004]\n"),
     (
         r#"{"command": "x", "era": "modren"}"#,
         "Entry 2:31: mcpServers.a.era: expected \"auto\", \"legacy\" or \"modern\", found \"modren\"; did you mean `modern`? [GGEN-E1004]\n",
@@ -133,7 +133,7 @@ fn entries_that_call_the_gateway_itself_are_recognised() {
     ];
     for text in own {
         let host = with_entry(text);
-        assert_eq!(host.problems(), "Warning 2:2: mcpServers.a: calls this gateway itself; not served [GGEN-E1007]\n", "of {text}");
+        assert_eq!(host.problems(), "Warning 2:2: mcpServers.a calls this gateway itself; not served [GGEN-E1007]\n", "of {text}");
         let upstream = entry(&host);
         assert!(upstream.is_self && !upstream.enabled, "of {text}");
         assert_eq!(host.loaded().blocked["a"].code, Code::ConfigSelfReference);

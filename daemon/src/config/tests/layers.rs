@@ -128,7 +128,7 @@ fn wrong_variables_are_named() {
         "Error GGEN_MCP_AUTH_REQUIRED: auth: this version does not enforce it yet, and must not pretend to [GGEN-E1008]\n"
     );
     let host = Host::new().env(&[("GGEN_MCP_SERVER_WORKERS", "65")]);
-    assert_eq!(host.problems(), "Error GGEN_MCP_SERVER_WORKERS: server.workers: must be from 1 to 64, is 65 [GGEN-E1004]\n");
+    assert_eq!(host.problems(), "Error GGEN_MCP_SERVER_WORKERS: server.workers must be from 1 to 64, is 65 [GGEN-E1004]\n");
 }
 
 #[test]

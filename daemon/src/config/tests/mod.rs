@@ -4,6 +4,7 @@
 mod anything;
 mod entries;
 mod layers;
+mod report;
 mod secrets;
 mod wrong;
 

@@ -28,16 +28,16 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("{\"max_body\": 1}", "Error 1:2: max_body: unknown key; did you mean `transports.http.max_body`? [GGEN-E1002]\n"),
     ("{\"qqqqqq\": 1}", "Error 1:2: qqqqqq: unknown key [GGEN-E1002]\n"),
-    ("{\"__order\": [\"a\"]}", "Warning 1:2: __order: belongs to another MCP client; not used [GGEN-E1002]\n"),
+    ("{\"__order\": [\"a\"]}", "Warning 1:2: __order belongs to another MCP client; not used [GGEN-E1002]\n"),
     (
         "{\"logging\": {\"modules\": {\"tool\": \"debug\"}}}",
         "Error 1:26: logging.modules.tool: unknown key; did you mean `tools`? [GGEN-E1002]\n",
     ),
-    ("{\"servers\": {}}", "Warning 1:2: servers: belongs to another MCP client; not used; did you mean `mcpServers`? [GGEN-E1002]\n"),
-    ("{\"$schema\": \"x\", \"inputs\": []}", "Warning 1:18: inputs: belongs to another MCP client; not used [GGEN-E1002]\n"),
+    ("{\"servers\": {}}", "Warning 1:2: servers belongs to another MCP client; not used; did you mean `mcpServers`? [GGEN-E1002]\n"),
+    ("{\"$schema\": \"x\", \"inputs\": []}", "Warning 1:18: inputs belongs to another MCP client; not used [GGEN-E1002]\n"),
     (
         "{\"mcpServers\": {}, \"mcp_servers\": {}}",
-        "Error 1:20: mcp_servers: stands beside `mcpServers`, which means the same; keep one of them [GGEN-E1002]\n",
+        "Error 1:20: mcp_servers stands beside `mcpServers`, which means the same; keep one of them [GGEN-E1002]\n",
     ),
     // types
     ("{\"server\": 5}", "Error 1:12: server: expected an object, `{ … }` [GGEN-E1003]\n"),
@@ -80,15 +80,15 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("{\"mcpServers\": []}", "Error 1:16: mcpServers: expected an object, `{ \"name\": { … } }` [GGEN-E1003]\n"),
     // ranges
-    ("{\"server\": {\"workers\": 0}}", "Error 1:24: server.workers: must be from 1 to 64, is 0 [GGEN-E1004]\n"),
-    ("{\"server\": {\"workers\": 65}}", "Error 1:24: server.workers: must be from 1 to 64, is 65 [GGEN-E1004]\n"),
+    ("{\"server\": {\"workers\": 0}}", "Error 1:24: server.workers must be from 1 to 64, is 0 [GGEN-E1004]\n"),
+    ("{\"server\": {\"workers\": 65}}", "Error 1:24: server.workers must be from 1 to 64, is 65 [GGEN-E1004]\n"),
     (
         "{\"transports\": {\"http\": {\"timeout_ms\": 0}}}",
-        "Error 1:40: transports.http.timeout_ms: must be from 1 to 86400000, is 0 [GGEN-E1004]\n",
+        "Error 1:40: transports.http.timeout_ms must be from 1 to 86400000, is 0 [GGEN-E1004]\n",
     ),
     (
         "{\"transports\": {\"http\": {\"timeout_ms\": 30}}}",
-        "Warning 1:40: transports.http.timeout_ms: is very low: 30 ms (milliseconds, not seconds) [GGEN-E1004]\n",
+        "Warning 1:40: transports.http.timeout_ms is very low: 30 ms (milliseconds, not seconds) [GGEN-E1004]\n",
     ),
     ("{\"version\": \"2.0\"}", "Error 1:13: version: this version of ggend reads file format 1.0, found \"2.0\" [GGEN-E1004]\n"),
     ("{\"metrics\": {\"port\": 3000}}", "Error 1:22: metrics.port: 3000 is also transports.http.port [GGEN-E1004]\n"),
@@ -127,8 +127,8 @@ const TABLE: &[(&str, &str)] = &[
         "{\n  \"a\": 1,\n  \"server\": {\"workers\": \"x\", \"connection_pool\": 0},\n  \"mcpServers\": {\"b\": {}}\n}",
         "Error 2:3: a: unknown key [GGEN-E1002]\n\
          Error 3:25: server.workers: expected a whole number from 0 to 65535, found the text \"x\" [GGEN-E1003]\n\
-         Error 3:49: server.connection_pool: must be from 1 to 1000, is 0 [GGEN-E1004]\n\
-         Entry 4:23: mcpServers.b: needs `command` (a program) or `url` (a remote server) [GGEN-E1004]\n",
+         Error 3:49: server.connection_pool must be from 1 to 1000, is 0 [GGEN-E1004]\n\
+         Entry 4:23: mcpServers.b needs `command` (a program) or `url` (a remote server) [GGEN-E1004]\n",
     ),
 ];
 
@@ -180,7 +180,7 @@ fn modes_that_let_others_in() {
     host.mode(&file, 0o644);
     assert_eq!(
         host.problems(),
-        "Warning 1:58: mcpServers.a.env.A_TOKEN: holds a secret, and every user of this host may read the file [GGEN-E1009]\n"
+        "Warning 1:58: mcpServers.a.env.A_TOKEN holds a secret, and every user of this host may read the file [GGEN-E1009]\n"
     );
     std::fs::write(&file, "{\"mcpServers\": {\"a\": {\"command\": \"x\", \"env\": {\"A_TOKEN\": \"${A:-}\"}}}}").unwrap();
     assert_eq!(host.problems(), "");
@@ -189,4 +189,25 @@ fn modes_that_let_others_in() {
     host.options.user_mode = false;
     host.options.config_path = Some(file);
     assert!(host.load().is_err());
+}
+
+#[test]
+fn a_readable_file_without_a_sure_secret_is_no_alarm() {
+    let host = Host::with(
+        r#"{"mcpServers": {"a": {"command": "x", "args": ["--key-file", "/etc/key.pem", "--auth", "none", "--token", "${T:-}"],
+            "env": {"SSH_AUTH_SOCK": "/run/agent", "API_KEY": "", "LOG_LEVEL": "debug"}}, "b": {"url": "http://h.example/mcp?view=all"}}}"#,
+    );
+    let file = host.dir.path().join("cwd/.mcp.json");
+    host.mode(&file, 0o644);
+    assert_eq!(host.problems(), "");
+    for secret in [
+        r#"{"command": "x", "args": ["--token", "abcd"]}"#,
+        r#"{"command": "x", "args": ["--api-key=abcd"]}"#,
+        r#"{"command": "x", "args": ["ghp_0123456789ab"]}"#,
+        r#"{"url": "https://u:p@h.example/"}"#,
+        r#"{"url": "https://h.example/", "headers": {"Authorization": "Bearer x"}}"#,
+    ] {
+        std::fs::write(&file, format!("{{\"mcpServers\": {{\"a\": {secret}}}}}")).unwrap();
+        assert!(host.problems().contains("GGEN-E1009"), "of {secret}");
+    }
 }
