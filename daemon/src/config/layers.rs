@@ -65,13 +65,12 @@ impl Layer {
         layer
     }
 
-    /// The `GGEN_MCP_*` variables.
+    /// The `GGEN_MCP_*` variables; an empty one counts as not set.
     pub(super) fn environment(env: &BTreeMap<String, String>, problems: &mut Vec<Problem>) -> Self {
         let mut layer = Self { name: "environment".to_owned(), ..Self::default() };
         let names: BTreeMap<String, &String> = schema::leaves().iter().map(|leaf| (variable(leaf), leaf)).collect();
-        for (name, text) in
-            env.range(PREFIX.to_owned()..).take_while(|(name, _)| name.starts_with(PREFIX)).filter(|(name, _)| *name != FILE_VARIABLE)
-        {
+        let ours = env.range(PREFIX.to_owned()..).take_while(|(name, _)| name.starts_with(PREFIX));
+        for (name, text) in ours.filter(|(name, text)| *name != FILE_VARIABLE && !text.is_empty()) {
             let place = Place { source: name.clone(), at: None };
             let Some(path) = names.get(name) else {
                 problems.push(unknown_variable(name, text, place, &names));

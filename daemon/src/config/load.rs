@@ -111,7 +111,7 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
         config.mcp_servers.insert(entry.name, entry.upstream);
     }
     let rank = |place: &Place| files.iter().position(|file| file.path.display().to_string() == place.source);
-    problems.sort_by_key(|problem| (rank(&problem.place), problem.place.at));
+    problems.sort_by_cached_key(|problem| (rank(&problem.place), problem.place.clone()));
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(problems);
     }

@@ -153,7 +153,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    const fn default_timeout() -> u64 {
+    pub(super) const fn default_timeout() -> u64 {
         60_000
     }
 }

@@ -11,15 +11,12 @@ use super::{
 };
 use ggen_wire::Code;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
 };
 
 /// Longest time-out, a day, in milliseconds.
 pub(super) const MAX_TIME: u64 = 86_400_000;
-
-/// Default of `timeout`, in milliseconds.
-const DEFAULT_TIMEOUT: u64 = 60_000;
 
 /// What the entries are read with.
 pub(super) struct Around<'a> {
@@ -41,23 +38,23 @@ pub(super) struct Entry {
     pub problems: Vec<Problem>,
     /// `file:line:column` of its key.
     pub source: String,
+    wanted: bool,
 }
 
 impl Entry {
     /// The reason why the entry is not served although nobody switched it off.
     pub(super) fn reason(&self) -> Option<&Problem> {
-        let worst = |severity| self.problems.iter().find(|problem| problem.severity == severity);
-        worst(Severity::Entry).or_else(|| {
-            self.problems.iter().find(|problem| {
-                problem.code == Code::ConfigSelfReference || (problem.code == Code::ConfigUnserved && !self.upstream.enabled)
-            })
-        })
+        let reasons = [Code::ConfigSelfReference, Code::ConfigUnserved];
+        let disables = |problem: &&Problem| problem.severity == Severity::Entry || reasons.contains(&problem.code);
+        let off = self.wanted && !self.upstream.enabled;
+        self.problems.iter().filter(|_| off).filter(disables).min_by_key(|problem| problem.severity)
     }
 }
 
 /// The entries of all files, highest first, in the order of the files.
 pub(super) fn entries(files: &[File], around: &Around<'_>, problems: &mut Vec<Problem>) -> Vec<Entry> {
     let mut found: Vec<Entry> = Vec::new();
+    let mut names = HashSet::new();
     for file in files {
         let present: Vec<&Member> = schema::SERVERS.iter().filter_map(|key| file.root.member(key)).collect();
         if let [_, second] = present[..] {
@@ -71,7 +68,7 @@ pub(super) fn entries(files: &[File], around: &Around<'_>, problems: &mut Vec<Pr
             continue;
         }
         for member in section.node.members() {
-            if !found.iter().any(|entry| entry.name == member.key) {
+            if names.insert(member.key.as_str()) {
                 found.push(entry(file, member, around));
             }
         }
@@ -99,7 +96,8 @@ fn entry(file: &File, member: &Member, around: &Around<'_>) -> Entry {
     if fields.problems.iter().any(|problem| problem.severity == Severity::Entry) {
         upstream.enabled = false;
     }
-    Entry { name: member.key.clone(), upstream, problems: fields.problems, source: file.place(member.at).to_string() }
+    let source = file.place(member.at).to_string();
+    Entry { name: member.key.clone(), upstream, wanted: fields.wanted, problems: fields.problems, source }
 }
 
 fn read(fields: &mut Fields<'_>, node: &Node, file: &File, around: &Around<'_>) -> Upstream {
@@ -132,14 +130,21 @@ fn read(fields: &mut Fields<'_>, node: &Node, file: &File, around: &Around<'_>) 
     let era = era(fields);
     protections(fields);
     let (transport, served) = transport(fields, node, file, around);
-    Upstream { transport, enabled: enabled && served, timeout: timeout.unwrap_or(DEFAULT_TIMEOUT), max_restarts, era, is_self: false }
+    Upstream {
+        transport,
+        enabled: enabled && served,
+        timeout: timeout.unwrap_or(Upstream::default_timeout()),
+        max_restarts,
+        era,
+        is_self: false,
+    }
 }
 
 fn switched_on(fields: &mut Fields<'_>) -> bool {
     match (fields.boolean("enabled"), fields.boolean("disabled")) {
         (Some(enabled), Some(disabled)) if enabled == disabled => {
             fields.problem(Severity::Entry, Code::ConfigValue, "disabled", fields.at("disabled"), "contradicts `enabled`");
-            false
+            true
         }
         (enabled, disabled) => enabled.or(disabled.map(|disabled| !disabled)).unwrap_or(true),
     }
@@ -161,14 +166,22 @@ fn era(fields: &mut Fields<'_>) -> EraChoice {
 
 /// Keys of later versions that protect the host: an entry that asks for them does not run without.
 fn protections(fields: &mut Fields<'_>) {
-    for key in ["isolation", "sandbox", "limits", "policy", "auth", "oauth"] {
+    for key in ["isolation", "sandbox", "limits", "policy"] {
         if let Some(member) = fields.member(key)
+            && fields.wanted
             && schema::asks(&member.node.value())
             && !matches!(&member.node.tree, Tree::Scalar(serde_json::Value::String(none)) if none == "none")
         {
             let what = "this version does not enforce it yet; the entry is not served without it";
             let problem = fields.problem(Severity::Entry, Code::ConfigUnserved, key, member.at, what);
             problem.help.push(format!("ggen mcp config unset {}", problem.path));
+        }
+    }
+    for key in ["includeTools", "excludeTools", "enabledTools", "disabledTools", "enabled_tools", "disabled_tools", "allowedTools", "tools"]
+    {
+        if let Some(member) = fields.member(key) {
+            let what = "restricts nothing in this version: every tool of the server is served";
+            fields.problem(Severity::Warning, Code::ConfigUnserved, key, member.at, what);
         }
     }
 }
@@ -183,13 +196,15 @@ fn transport(fields: &mut Fields<'_>, node: &Node, file: &File, around: &Around<
         Some(("http" | "streamable-http" | "streamableHttp" | "streamable_http", _)) => true,
         Some(("sse", at)) => {
             served = false;
-            fields.problem(
-                Severity::Warning,
-                Code::ConfigUnserved,
-                "type",
-                at,
-                "\"sse\" is not served by this version; the entry is disabled",
-            );
+            if fields.wanted {
+                fields.problem(
+                    Severity::Warning,
+                    Code::ConfigUnserved,
+                    "type",
+                    at,
+                    "\"sse\" is not served by this version; the entry is disabled",
+                );
+            }
             true
         }
         Some((other, at)) => {

@@ -93,6 +93,7 @@ fn variables_are_typed_by_the_key_that_they_set() {
         ("GGEN_MCP_LOGGING_LEVEL", "debug"),
         ("GGEN_MCP_LOGGING_MODULES_AUTH", "trace"),
         ("GGEN_MCP_VERSION", "1.0"),
+        ("GGEN_MCP_METRICS_PORT", ""),
         ("GGEN_MCP_DESCRIPTION", "1.5"),
     ]);
     let config = host.loaded().config;
