@@ -4,6 +4,7 @@
 use crate::config::{self, Config, LoadOptions, Loaded, Place, Problem, Severity, Upstream, UpstreamTransport, find_command};
 use serde_json::{Value, json};
 use std::{
+    collections::HashMap,
     fmt::Write as _,
     io::{IsTerminal, Write as _},
     net::{IpAddr, SocketAddr, TcpListener},
@@ -63,7 +64,7 @@ pub struct Report {
     loaded: Option<Loaded>,
     problems: Vec<Problem>,
     listeners: Vec<Listener>,
-    commands: Vec<(String, PathBuf)>,
+    commands: HashMap<String, PathBuf>,
 }
 
 struct Listener {
@@ -95,7 +96,7 @@ impl Report {
         for (name, upstream) in in_order(&loaded.config).filter(|(_, upstream)| upstream.enabled) {
             let source = loaded.provenance.get(&format!("mcpServers.{name}")).cloned().unwrap_or_default();
             match find_command(name, upstream, &options.env, &options.cwd, Place { source, at: None }) {
-                Some(Ok(path)) => report.commands.push((name.to_owned(), path)),
+                Some(Ok(path)) => drop(report.commands.insert(name.to_owned(), path)),
                 Some(Err(problem)) => report.problems.push(problem),
                 None => {}
             }
@@ -115,7 +116,7 @@ impl Report {
             (None, None) if loaded.is_some() => "none found, built-in defaults".to_owned(),
             (None, None) => "./.mcp.json".to_owned(),
         };
-        Self { shown_file, loaded, problems, listeners: Vec::new(), commands: Vec::new() }
+        Self { shown_file, loaded, problems, listeners: Vec::new(), commands: HashMap::new() }
     }
 
     /// How many errors there are, those of single entries included.
@@ -136,8 +137,15 @@ impl Report {
         if let Some(loaded) = &self.loaded {
             let _ = writeln!(out, "  Config version: {}", loaded.config.version);
             self.human_listeners(&mut out, &paint);
+            let mut of_server: HashMap<&str, Vec<&Problem>> = HashMap::new();
+            for problem in &self.problems {
+                if let Some(name) = &problem.server {
+                    of_server.entry(name).or_default().push(problem);
+                }
+            }
             for (name, upstream) in in_order(&loaded.config) {
-                self.human_server(&mut out, &paint, name, upstream);
+                let problems = of_server.get(name).map_or(&[][..], Vec::as_slice);
+                self.human_server(&mut out, &paint, name, upstream, problems);
             }
         }
         let seen = |problem: &&Problem| problem.server.is_none() || self.loaded.is_none();
@@ -165,18 +173,18 @@ impl Report {
         }
     }
 
-    fn human_server(&self, out: &mut String, paint: &Paint, name: &str, upstream: &Upstream) {
+    fn human_server(&self, out: &mut String, paint: &Paint, name: &str, upstream: &Upstream, problems: &[&Problem]) {
         let _ = writeln!(out, "  Server: {name}");
-        for problem in self.problems.iter().filter(|problem| problem.server.as_deref() == Some(name)) {
+        for problem in problems {
             human_problem(out, paint, "    ", problem, false);
         }
-        if let Some((_, path)) = self.commands.iter().find(|(of, _)| of == name) {
+        if let Some(path) = self.commands.get(name) {
             let _ = writeln!(out, "    {} Command found ({})", paint.good(), path.display());
         }
         if let (UpstreamTransport::Http { url, .. }, true) = (&upstream.transport, upstream.enabled) {
             let _ = writeln!(out, "    {} URL ({})", paint.good(), config::redacted_text(url));
         }
-        let failed = self.problems.iter().any(|problem| problem.server.as_deref() == Some(name) && problem.is_error());
+        let failed = problems.iter().any(|problem| problem.is_error());
         let _ = match (upstream.enabled, failed) {
             (true, false) => writeln!(out, "    {} Enabled", paint.good()),
             (false, false) => writeln!(out, "    - Disabled"),
@@ -192,7 +200,7 @@ impl Report {
             .into_iter()
             .flat_map(in_order)
             .map(|(name, upstream)| {
-                let command = self.commands.iter().find(|(of, _)| of == name).map(|(_, path)| path.display().to_string());
+                let command = self.commands.get(name).map(|path| path.display().to_string());
                 json!({"name": name, "enabled": upstream.enabled, "is_self": upstream.is_self, "command_path": command})
             })
             .collect();

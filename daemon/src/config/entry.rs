@@ -51,10 +51,15 @@ impl<'a> Fields<'a> {
         self.node.member(key).map_or(self.node.at, |member| member.node.at)
     }
 
-    /// The raw member, marked as known.
+    /// Whether the entry has that key with a value; null counts as absent, because exporters write it.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.node.member(key).is_some_and(|member| member.node.tree != Tree::Scalar(Value::Null))
+    }
+
+    /// The raw member, marked as known; null counts as absent.
     pub(super) fn member(&mut self, key: &'static str) -> Option<&'a Member> {
         self.used.push(key);
-        self.node.member(key)
+        self.node.member(key).filter(|_| self.has(key))
     }
 
     fn wrong_type(&mut self, key: &str, at: Position, expected: &str) {

@@ -117,7 +117,7 @@ fn read(fields: &mut Fields<'_>, node: &Node, file: &File, around: &Around<'_>) 
         (one, other) => one.or(other),
     };
     if let Some(low) = timeout.filter(|low| *low < super::ranges::LOW_TIMEOUT) {
-        let key = if node.member("timeout").is_some() { "timeout" } else { "timeout_ms" };
+        let key = if fields.has("timeout") { "timeout" } else { "timeout_ms" };
         fields.problem(
             Severity::Warning,
             Code::ConfigValue,
@@ -188,7 +188,7 @@ fn protections(fields: &mut Fields<'_>) {
 
 /// The transport, and whether this version serves it.
 fn transport(fields: &mut Fields<'_>, node: &Node, file: &File, around: &Around<'_>) -> (UpstreamTransport, bool) {
-    let (has_command, has_url) = (node.member("command").is_some(), node.member("url").is_some());
+    let (has_command, has_url) = (fields.has("command"), fields.has("url"));
     let kind = fields.plain("type");
     let mut served = true;
     let remote = match kind {
