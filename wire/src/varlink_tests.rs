@@ -104,7 +104,7 @@ fn the_splitter_cuts_alike_however_the_bytes_come() {
 #[test]
 fn the_splitters_limit_counts_the_message_and_not_what_follows() {
     let mut splitter = Splitter::new(4);
-    splitter.push(b"1234\0123\01");
+    splitter.push(b"1234\x00123\x001");
     assert_eq!(splitter.next().unwrap().unwrap(), b"1234");
     assert_eq!(splitter.next().unwrap().unwrap(), b"123");
     splitter.push(b"2345\0");
