@@ -4,8 +4,9 @@
 use crate::Code;
 use serde::{Deserialize, Serialize};
 
-/// The daemon as a whole.
+/// The daemon as a whole. Members that an older daemon does not send have their default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Status {
     /// Version of the running daemon.
     pub version: String,
@@ -150,8 +151,9 @@ impl UpstreamState {
     }
 }
 
-/// An upstream server.
+/// An upstream server. Members that an older daemon does not send have their default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Upstream {
     /// The key in `mcpServers`.
     pub name: String,
