@@ -24,6 +24,17 @@ use std::{
 
 const START: &str = "ggen mcp server start";
 
+/// How a client behaves beside its calls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// Print the traffic on standard error.
+    pub(crate) debug: bool,
+    /// Say nothing of a difference of versions.
+    pub(crate) quiet: bool,
+    /// Take control characters out of every text, so that no upstream's words steer a terminal. Off where the output is JSON, which escapes them.
+    pub(crate) clean: bool,
+}
+
 /// What a reader of a stream wants next.
 pub(crate) enum Next {
     /// Another reply, if there is one.
@@ -37,16 +48,16 @@ pub(crate) struct Client {
     stream: BufReader<UnixStream>,
     socket: PathBuf,
     timeout: Duration,
-    debug: bool,
+    manner: Manner,
     // Whether a difference of versions has been reported, or shall not be.
     skew_told: bool,
 }
 
 impl Client {
     /// Connects; each call may take `timeout`.
-    pub(crate) fn connect(socket: &Path, timeout: Duration, debug: bool, quiet: bool) -> Result<Self, Failed> {
+    pub(crate) fn connect(socket: &Path, timeout: Duration, manner: Manner) -> Result<Self, Failed> {
         let stream = UnixStream::connect(socket).map_err(|error| refused(socket, &error))?;
-        Ok(Self { stream: BufReader::new(stream), socket: socket.to_path_buf(), timeout, debug, skew_told: quiet })
+        Ok(Self { stream: BufReader::new(stream), socket: socket.to_path_buf(), timeout, manner, skew_told: manner.quiet })
     }
 
     /// Calls and takes the one reply.
@@ -98,7 +109,7 @@ impl Client {
         each: &mut dyn FnMut(Body, bool) -> Result<Next, Failed>,
     ) -> Result<(), Failed> {
         let request = Request::new(call, more).map_err(|error| self.invalid(&format!("the call cannot be written: {error}")))?;
-        if self.debug {
+        if self.manner.debug {
             render::note(&format!("debug: → {}", serde_json::to_string(&request).unwrap_or_default()));
         }
         let began = Instant::now();
@@ -110,7 +121,7 @@ impl Client {
                 (Err(cause), ReadError::Closed | ReadError::Io(_)) => self.invalid(&format!("the call could not be sent: {cause}")),
                 _ => self.unreadable(&error, timeout),
             })?;
-            if self.debug {
+            if self.manner.debug {
                 let text = serde_json::to_string(&reply).unwrap_or_default();
                 render::note(&format!("debug: ← {text} ({} µs)", began.elapsed().as_micros()));
             }
@@ -130,7 +141,10 @@ impl Client {
             .map_err(|error| self.invalid(&format!("the time-out cannot be set: {error}")))
     }
 
-    fn open(&mut self, reply: Reply) -> Result<Body, Failed> {
+    fn open(&mut self, mut reply: Reply) -> Result<Body, Failed> {
+        if self.manner.clean {
+            crate::text::clean(&mut reply.parameters);
+        }
         let theirs = reply.parameters.get("version").and_then(Value::as_str).unwrap_or_default().to_owned();
         if !theirs.is_empty() && theirs != VERSION && !self.skew_told {
             self.skew_told = true;

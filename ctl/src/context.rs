@@ -2,7 +2,7 @@
 
 use crate::{
     args::{Format, Global},
-    client::Client,
+    client::{Client, Manner},
     failed::Failed,
     render::Out,
 };
@@ -39,6 +39,11 @@ impl Context {
     /// # Errors
     /// Not running, not allowed.
     pub(crate) fn client(&self) -> Result<Client, Failed> {
-        Client::connect(&self.socket, self.timeout(Duration::from_secs(10)), self.global.debug, self.global.quiet)
+        Client::connect(&self.socket, self.timeout(Duration::from_secs(10)), self.manner())
+    }
+
+    /// How clients behave under the global flags.
+    pub(crate) fn manner(&self) -> Manner {
+        Manner { debug: self.global.debug, quiet: self.global.quiet, clean: !self.out.json }
     }
 }

@@ -111,12 +111,13 @@ impl Out {
                 rows.iter().filter_map(|row| row.get(column)).map(|cell| width(&cell.1)).max().unwrap_or(0).max(width(headings[column]))
             })
             .collect();
+        // A line end inside a cell would look like another row.
         let heading: Vec<_> = headings.iter().map(|text| (Tone::Faint, (*text).to_owned())).collect();
         for row in std::iter::once(&heading).chain(rows) {
             let mut text = String::from(" ");
             for (column, (tone, cell)) in row.iter().enumerate() {
                 text.push(' ');
-                text.push_str(&self.tone(*tone, cell));
+                text.push_str(&self.tone(*tone, &cell.replace('\n', " ")));
                 if column + 1 < row.len() {
                     text.push_str(&" ".repeat(widths[column] - width(cell) + 1));
                 }
@@ -202,7 +203,7 @@ impl Drop for Dots {
 }
 
 fn paint(colour: bool, tone: Tone, text: &str) -> String {
-    if colour && tone != Tone::Plain { format!("{}{text}\x1b[0m", tone.code()) } else { text.to_owned() }
+    if colour && tone != Tone::Plain && !text.is_empty() { format!("{}{text}\x1b[0m", tone.code()) } else { text.to_owned() }
 }
 
 fn colours() -> bool {

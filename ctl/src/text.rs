@@ -96,6 +96,19 @@ pub(crate) fn plain(line: &str) -> String {
     kept
 }
 
+/// [`plain`] for every text of a JSON value; line ends stay.
+pub(crate) fn clean(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    match value {
+        Value::String(text) if text.contains(|c: char| c.is_control() && c != '\n') => {
+            *text = text.split('\n').map(plain).collect::<Vec<_>>().join("\n");
+        }
+        Value::Array(values) => values.iter_mut().for_each(clean),
+        Value::Object(members) => members.values_mut().for_each(clean),
+        _ => {}
+    }
+}
+
 // Days since 1970-01-01 to the proleptic Gregorian calendar; years are counted from March, so that the leap day is the last.
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;

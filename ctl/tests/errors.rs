@@ -119,7 +119,7 @@ fn an_older_daemon_is_served_with_one_warning() {
     let ran = fake.ggen("mcp list");
     ran.fails(
         0,
-        "warning[GGEN-E6003]: Versions differ: the running ggend 0.0.9 is older than ggen 0.1.0; \
+        "warning[GGEN-E6003]: Versions differ: the running ggend 0.0.9 is older than ggen @VERSION@; \
          restart the daemon: ggen mcp server stop && ggen mcp server start",
     );
     assert_eq!(ran.stdout, "Listing 0 MCP tools\n");
@@ -138,33 +138,38 @@ fn an_older_daemon_that_lacks_the_method() {
     let fake = Fake::always(r#"{"error":"org.varlink.service.MethodNotFound","parameters":{"method":"io.ggend.Control.ListTools"}}"#);
     fake.ggen("mcp list").fails(
         69,
-        "error[GGEN-E6003]: the running ggend does not know io.ggend.Control.ListTools: it is older than ggen 0.1.0\n\
+        "error[GGEN-E6003]: the running ggend does not know io.ggend.Control.ListTools: it is older than ggen @VERSION@\n\
          help: ggen mcp server stop && ggen mcp server start",
     );
 }
 
 #[test]
 fn a_newer_daemon_is_served_with_one_warning() {
-    let fake = Fake::always(r#"{"parameters":{"version":"0.10.0","tools":[],"new":1},"newer":true}"#);
-    fake.ggen("mcp list").fails(0, "warning[GGEN-E6003]: Versions differ: the running ggend 0.10.0 is newer than ggen 0.1.0; update ggen");
+    let fake = Fake::always(r#"{"parameters":{"version":"99.10.0","tools":[],"new":1},"newer":true}"#);
+    fake.ggen("mcp list")
+        .fails(0, "warning[GGEN-E6003]: Versions differ: the running ggend 99.10.0 is newer than ggen @VERSION@; update ggen");
 }
 
 #[test]
 fn a_newer_daemon_whose_answer_is_not_understood() {
-    let ran = Fake::always(r#"{"parameters":{"version":"9.0.0","catalogue":{}}}"#).ggen("mcp list --quiet");
+    let ran = Fake::always(r#"{"parameters":{"version":"99.0.0","catalogue":{}}}"#).ggen("mcp list --quiet");
     assert_eq!(ran.code, 69);
-    assert!(ran.stderr.starts_with("error[GGEN-E6003]: ggend 9.0.0 answers in a form that ggen 0.1.0 does not know"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.starts_with("error[GGEN-E6003]: ggend 99.0.0 answers in a form that ggen @VERSION@ does not know"),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]
 fn an_error_with_a_code_that_is_not_in_the_table_is_shown_as_it_is() {
-    let reply = r#"{"error":"io.ggend.Control.Failed","parameters":{"version":"0.1.0","code":"GGEN-E9999","message":"new trouble","help":"new help"}}"#;
+    let reply = r#"{"error":"io.ggend.Control.Failed","parameters":{"version":"@VERSION@","code":"GGEN-E9999","message":"new trouble","help":"new help"}}"#;
     Fake::always(reply).ggen("mcp list").fails(1, "error[GGEN-E9999]: new trouble\nhelp: new help");
 }
 
 #[test]
 fn an_answer_to_another_question() {
-    let fake = Fake::always(r#"{"parameters":{"version":"0.1.0","done":"x"}}"#);
+    let fake = Fake::always(r#"{"parameters":{"version":"@VERSION@","done":"x"}}"#);
     fake.ggen("mcp list")
         .fails(69, &format!("error[GGEN-E6005]: the daemon answered with an outcome, which does not belong to the call{LOGS}"));
 }

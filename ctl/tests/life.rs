@@ -81,6 +81,23 @@ fn a_start_that_fails_gives_the_daemons_own_reason() {
 }
 
 #[test]
+fn of_two_starts_the_slower_one_waits_for_the_others_daemon() {
+    let mut asked = 0;
+    let fake = Fake::new(move |request| {
+        asked += 1;
+        // At first it looks as if nobody were there.
+        if asked == 1 {
+            return Play::Send(message(r#"{"error":"io.ggend.Control.Failed","parameters":{"code":"GGEN-E6001","message":"","help":""}}"#));
+        }
+        let status = reply(request, "");
+        Play::Send(message(&if asked < 9 { status.replace(r#""phase": "running""#, r#""phase": "starting""#) } else { status }))
+    });
+    let ran = start(&fake.sandbox, "ggend-second", "mcp server start");
+    ran.fails(0, "");
+    assert_eq!(ran.stdout, "Starting MCP server...\nMCP server started successfully\n  PID: 12345\n  Port: 3000\n");
+}
+
+#[test]
 fn a_start_that_fails_without_a_word_says_so() {
     let ran = start(&Sandbox::new(), "ggend-mute", "mcp server start");
     ran.fails(1, "error: ggend ended (exit status: 70) and wrote nothing to {dir}/ggend.log\nhelp: ggen mcp server start --foreground");
@@ -113,7 +130,7 @@ fn stop_shows_the_drain_and_ends_when_the_process_is_gone() {
         }
         assert!(request.more);
         victim.lock().unwrap().kill().unwrap();
-        Play::SendAndClose(message(r#"{"parameters":{"version":"0.1.0","done":"3 connections draining"},"continues":true}"#))
+        Play::SendAndClose(message(r#"{"parameters":{"version":"@VERSION@","done":"3 connections draining"},"continues":true}"#))
     });
     let ran = fake.ggen("mcp server stop");
     ran.fails(0, "");
@@ -130,7 +147,7 @@ fn stop_does_not_claim_what_is_not_so() {
         if request.method.ends_with("GetStatus") {
             Play::Send(message(&status))
         } else {
-            Play::SendAndClose(message(r#"{"parameters":{"version":"0.1.0","done":"0"}}"#))
+            Play::SendAndClose(message(r#"{"parameters":{"version":"@VERSION@","done":"0"}}"#))
         }
     });
     let ran = fake.ggen("mcp server stop --timeout 0.1");
@@ -150,7 +167,7 @@ fn an_operator_verb_that_is_refused_is_exit_code_4() {
             return Play::Send(message(&reply(request, "")));
         }
         Play::Send(message(
-            r#"{"error":"io.ggend.Control.Failed","parameters":{"version":"0.1.0","code":"GGEN-E6002","message":"Permission denied: uid 1000 may look, not change","help":"sudo ggen mcp server stop"}}"#,
+            r#"{"error":"io.ggend.Control.Failed","parameters":{"version":"@VERSION@","code":"GGEN-E6002","message":"Permission denied: uid 1000 may look, not change","help":"sudo ggen mcp server stop"}}"#,
         ))
     });
     fake.ggen("mcp server stop")

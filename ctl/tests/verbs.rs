@@ -121,6 +121,15 @@ fn logs_are_one_line_each() {
 }
 
 #[test]
+fn an_upstreams_words_cannot_steer_the_terminal() {
+    let reply =
+        r#"{"parameters":{"version":"@VERSION@","value":{"content":[{"type":"text","text":"a\u001b[2J\u001b]0;title\u0007b\r\nc"}]}}}"#;
+    let fake = Fake::always(reply);
+    assert_eq!(fake.ggen("mcp test x").stdout, "a0;titleb\nc\n");
+    assert!(fake.ggen("mcp test x --json").stdout.contains(r#""a\u001b[2J"#), "JSON keeps every character");
+}
+
+#[test]
 fn followed_logs_come_until_the_daemon_ends_them() {
     let fake = Fake::recorded("-follow");
     let ran = fake.ggen("mcp server logs --follow");
@@ -185,7 +194,7 @@ fn configuration_is_handed_over_to_ggend() {
 #[test]
 fn the_command_line_is_checked_and_meant_well() {
     let sandbox = Sandbox::new();
-    assert_eq!(sandbox.ggen("--version").stdout, format!("ggen {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(sandbox.ggen("--version").stdout, "ggen @VERSION@\n");
     let ran = sandbox.ggen("mcp server statsu");
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("'status'"), "{}", ran.stderr);
@@ -204,7 +213,7 @@ fn debug_shows_the_traffic_on_standard_error() {
 
 #[test]
 fn a_reader_that_leaves_ends_ggen_quietly() {
-    let many = r#"{"parameters":{"version":"0.1.0","text":"METRICS"}}"#.replace("METRICS", &"ggend_x 1\\n".repeat(20_000));
+    let many = r#"{"parameters":{"version":"@VERSION@","text":"METRICS"}}"#.replace("METRICS", &"ggend_x 1\\n".repeat(20_000));
     let fake = Fake::new(move |_| Play::Send(message(&many)));
     let mut command = fake.sandbox.command("mcp server status --metrics");
     let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();

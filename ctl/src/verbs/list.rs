@@ -11,7 +11,12 @@ use ggen_wire::{
     control::{Body, Call},
     status::Tool,
 };
-use serde_json::json;
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    tools: &'a [Tool],
+}
 
 /// Asks and prints; the filters only choose what is printed.
 pub(crate) fn run(context: &mut Context, list: &List) -> Result<Exit, Failed> {
@@ -22,7 +27,7 @@ pub(crate) fn run(context: &mut Context, list: &List) -> Result<Exit, Failed> {
     };
     tools.retain(|tool| wanted(tool, list));
     let out = &mut context.out;
-    out.value(&json!({ "tools": tools }))?;
+    out.value(&Listed { tools: &tools })?;
     if out.quiet {
         for tool in &tools {
             out.line(&tool.name)?;

@@ -82,19 +82,13 @@ fn show(out: &Out, line: &LogLine) -> String {
         Level::Trace => (Tone::Faint, "TRACE"),
     };
     let time = text::timestamp(line.at_us);
-    let mut shown = format!(
-        "{} {} {} {}: {}",
-        out.tone(Tone::Faint, &time),
-        out.tone(tone, level),
-        line.category,
-        line.source,
-        text::plain(&line.message)
-    );
+    let mut shown =
+        format!("{} {} {} {}: {}", out.tone(Tone::Faint, &time), out.tone(tone, level), line.category, line.source, line.message);
     if let Some(code) = line.code {
         shown.push_str(&format!(" [{code}]"));
     }
     for (name, value) in &line.fields {
-        shown.push_str(&format!(" {name}={}", text::plain(value)));
+        shown.push_str(&format!(" {name}={value}"));
     }
     shown
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     args::Start,
-    client::Client,
+    client::{Client, Manner},
     context::Context,
     daemon::{self, Detached},
     failed::{Exit, Failed, exit_of},
@@ -133,13 +133,19 @@ fn start_detached(context: &mut Context, start: &Start) -> Result<Status, Failed
     let timeout = context.timeout(Duration::from_secs(30));
     let mut detached = daemon::detach(context, &arguments(context, start, false))?;
     let began = Instant::now();
+    let mut other = false;
     let mut dots = Dots::new(&context.out);
     let mut next_dot = Duration::from_millis(500);
     let outcome = loop {
-        if let Ok(Some(status)) = detached.child.try_wait() {
-            break Err(exited(&detached, status));
+        if !other && let Ok(Some(status)) = detached.child.try_wait() {
+            let failed = exited(&detached, status);
+            // Somebody else's start was quicker: theirs is the daemon to wait for.
+            other = failed.code.as_deref() == Some(Code::AlreadyRunning.as_str());
+            if !other {
+                break Err(failed);
+            }
         }
-        if let Some(status) = ready(context, timeout)? {
+        if let Some(status) = ready(context, timeout.saturating_sub(began.elapsed()))? {
             break Ok(status);
         }
         if began.elapsed() >= timeout {
@@ -162,7 +168,9 @@ fn start_detached(context: &mut Context, start: &Start) -> Result<Status, Failed
 
 // The daemon's status once it serves; a socket that is not there yet, or closes again, is no answer.
 fn ready(context: &Context, timeout: Duration) -> Result<Option<Status>, Failed> {
-    let answer = Client::connect(&context.socket, timeout, false, context.global.quiet).and_then(|mut client| client.status());
+    let manner = Manner { debug: false, quiet: true, ..context.manner() };
+    let timeout = timeout.max(Duration::from_millis(50));
+    let answer = Client::connect(&context.socket, timeout, manner).and_then(|mut client| client.status());
     match answer {
         Ok(status) => Ok((status.phase != Phase::Starting).then_some(status)),
         Err(failed) if failed.exit == Exit::NoPermission => Err(failed),

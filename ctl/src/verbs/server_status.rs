@@ -139,8 +139,12 @@ fn details(out: &mut Out, status: &Status) -> io::Result<()> {
         let server = upstream.server.as_deref().unwrap_or("unknown server");
         let protocol = upstream.protocol.as_deref().unwrap_or("no protocol yet");
         let next = upstream.next_start_ms.map_or_else(String::new, |ms| format!(", next start in {}", text::duration_ms(ms)));
-        let given = format!("{} prompts, {} resources, {} in flight", upstream.prompts, upstream.resources, upstream.in_flight);
-        out.line(&format!("  Upstream {}: {server}, {}, {protocol}, {given}{next}", upstream.name, upstream.transport))?;
+        let given = [(upstream.tools, "tool"), (upstream.prompts, "prompt"), (upstream.resources, "resource")];
+        let given = given.map(|(number, noun)| text::count(number as usize, noun)).join(", ");
+        out.line(&format!(
+            "  Upstream {}: {server}, {}, {protocol}, {given}, {} in flight{next}",
+            upstream.name, upstream.transport, upstream.in_flight
+        ))?;
     }
     let Some(slowest) = status.slow.first() else {
         return out.line("\nSlow operations: none");

@@ -18,7 +18,7 @@ pub(crate) fn run(context: &mut Context) -> Result<Exit, Failed> {
     let mut client = loop {
         // The daemon keeps to the time it is given; a little more is for its answer to arrive.
         let answer_within = left() + Duration::from_secs(2);
-        match Client::connect(&context.socket, answer_within, context.global.debug, context.global.quiet) {
+        match Client::connect(&context.socket, answer_within, context.manner()) {
             Err(failed) if failed.is_not_running() && !left().is_zero() => super::pause(Duration::from_millis(20)),
             other => break other?,
         }

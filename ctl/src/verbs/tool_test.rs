@@ -29,8 +29,7 @@ pub(crate) fn run(context: &mut Context, name: String, arguments: &str) -> Resul
     let failed = result.get("isError").and_then(Value::as_bool).unwrap_or(false);
     let contents = result.get("content").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     for content in contents {
-        let line = if context.out.terminal { safe(&show(content)) } else { show(content) };
-        context.out.line(&line)?;
+        context.out.line(&show(content))?;
     }
     if contents.is_empty() && !context.out.json {
         let shown = result.get("structuredContent").unwrap_or(&result);
@@ -60,9 +59,4 @@ fn show(content: &Value) -> String {
         }
         _ => content.to_string(),
     }
-}
-
-// A tool's text must not steer the terminal.
-fn safe(shown: &str) -> String {
-    shown.lines().map(text::plain).collect::<Vec<_>>().join("\n")
 }

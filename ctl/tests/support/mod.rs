@@ -145,8 +145,9 @@ fn serve(stream: UnixStream, seen: &Mutex<Vec<Request>>, play: &mut (impl FnMut(
     }
 }
 
-/// A text with its NUL; several messages are separated by a line of `---`.
+/// A text with its NUL; several messages are separated by a line of `---`, and `@VERSION@` is that of this workspace.
 pub fn message(text: &str) -> Vec<u8> {
+    let text = text.replace("@VERSION@", env!("CARGO_PKG_VERSION"));
     text.split("\n---\n").flat_map(|part| part.trim().bytes().chain([0])).collect()
 }
 
@@ -173,6 +174,7 @@ impl Ran {
 
     fn from(sandbox: &Sandbox, output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(sandbox.directory.path().to_str().unwrap(), "{dir}");
+        let text = |bytes| text(bytes).replace(concat!("ggen ", env!("CARGO_PKG_VERSION")), "ggen @VERSION@");
         let ran = Self { stdout: text(output.stdout), stderr: text(output.stderr), code: output.status.code().unwrap() };
         assert!(!ran.stdout.contains('\u{1b}') && !ran.stderr.contains('\u{1b}'), "escape codes on a pipe:\n{}{}", ran.stdout, ran.stderr);
         ran
@@ -182,11 +184,12 @@ impl Ran {
     #[track_caller]
     pub fn golden(&self, name: &str) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+        let stdout = self.stdout.replace(env!("CARGO_PKG_VERSION"), "@VERSION@");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&path, &self.stdout).unwrap();
+            std::fs::write(&path, &stdout).unwrap();
         }
         let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert_eq!(self.stdout, expected, "{name} differs (stderr: {})", self.stderr);
+        assert_eq!(stdout, expected, "{name} differs (stderr: {})", self.stderr);
     }
 
     /// Exit code, and standard error as a whole.
