@@ -222,8 +222,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn level(text: &str) -> Result<Level, String> {
-    serde_json::from_value(serde_json::Value::String(text.to_ascii_lowercase()))
-        .map_err(|_| "expected error, warn, info, debug or trace".to_owned())
+    parse_level(text).ok_or_else(|| "expected error, warn, info, debug or trace".to_owned())
+}
+
+/// A level's name, whatever the case.
+pub(crate) fn parse_level(text: &str) -> Option<Level> {
+    serde_json::from_value(serde_json::Value::String(text.to_ascii_lowercase())).ok()
 }
 
 #[cfg(test)]

@@ -100,12 +100,22 @@ pub(crate) fn written_since(log: &Path, from: u64) -> Vec<String> {
     String::from_utf8_lossy(&read().unwrap_or_default()).lines().map(text::plain).collect()
 }
 
-/// Why a daemon did not start: the last error that it printed with its help, else its last lines about errors, else its last lines.
+/// Why a daemon did not start: the last error that it printed with its code and help, else its last lines about errors, else its last lines.
+///
+/// Errors look like `error[GGEN-E1101]: …`, `help: …` or `ggend: … [GGEN-E1101]`, `try: …`.
 pub(crate) fn reason(lines: &[String]) -> Option<Failed> {
-    if let Some(at) = lines.iter().rposition(|line| line.starts_with("error[") || line.starts_with("error: ")) {
-        let (label, message) = lines[at].split_once(": ")?;
-        let code = label.strip_prefix("error[").and_then(|label| label.strip_suffix(']'));
-        let help = lines[at + 1..].iter().find_map(|line| line.trim_start().strip_prefix("help: ")).unwrap_or_default();
+    let printed = |line: &String| ["error[", "error: ", "ggend: "].iter().any(|start| line.starts_with(start));
+    if let Some(at) = lines.iter().rposition(printed) {
+        let (label, mut message) = lines[at].split_once(": ")?;
+        let mut code = label.strip_prefix("error[").and_then(|label| label.strip_suffix(']'));
+        if let Some((text, last)) =
+            message.strip_suffix(']').and_then(|rest| rest.rsplit_once(" [")).filter(|(_, last)| last.starts_with("GGEN-"))
+        {
+            (message, code) = (text, code.or(Some(last)));
+        }
+        let helps = lines[at + 1..].iter().map(|line| line.trim_start());
+        let help =
+            helps.into_iter().find_map(|line| line.strip_prefix("help: ").or_else(|| line.strip_prefix("try: "))).unwrap_or_default();
         let exit = code.and_then(|code| code.parse().ok()).map_or(Exit::Bad, crate::failed::exit_of);
         return Some(Failed { code: code.map(str::to_owned), ..Failed::plain(exit, message, help) });
     }
@@ -135,6 +145,10 @@ mod tests {
         assert_eq!(code.as_deref(), Some("GGEN-E1101"));
         assert_eq!(message, "port 3000 is taken by nginx (pid 812)");
         assert_eq!(help, "ggen mcp server start --port 3001");
+        let log = "ggend: the lock cannot be taken [GGEN-E6004]\n       try: ggen mcp server status\n";
+        let (code, message, help) = reason_of(log).unwrap();
+        assert_eq!(code.as_deref(), Some("GGEN-E6004"));
+        assert_eq!((message.as_str(), help.as_str()), ("the lock cannot be taken", "ggen mcp server status"));
     }
 
     #[test]

@@ -146,6 +146,12 @@ fn logs_of_a_daemon_that_is_down_come_from_its_file() {
     ran.fails(0, "note: the daemon is not running; this is what it last wrote to {dir}/ggend.log");
     assert_eq!(ran.stdout, "two again\n");
     assert_eq!(sandbox.ggen("mcp server logs -q --grep two").stdout, "TWO\ntwo again\n");
+    let console = "T1 INFO  mcp_server supervisor: a\nT2 ERROR upstream   github: b\nT3 WARN  transport  http-1: c\nggend: d\n";
+    std::fs::write(sandbox.path("ggend.log"), console).unwrap();
+    let heads = |line: &str| sandbox.ggen(line).stdout.lines().map(|line| line[..2].to_owned()).collect::<Vec<_>>();
+    assert_eq!(heads("mcp server logs -q --level warn"), ["T2", "T3", "gg"]);
+    assert_eq!(heads("mcp server logs -q --upstream github"), ["T2", "gg"]);
+    assert_eq!(heads("mcp server logs -q --category transport"), ["T3", "gg"]);
 }
 
 #[test]
@@ -185,10 +191,21 @@ fn configuration_is_handed_over_to_ggend() {
     let sandbox = Sandbox::new();
     let ggen = |line: &str| Ran::of(&sandbox, sandbox.command(line).env("GGEN_DAEMON", script("ggend-args")));
     let ran = ggen("mcp config validate --file a.json --verbose");
-    assert_eq!((ran.stdout.as_str(), ran.code), ("ggend check a.json --verbose\n", 78));
+    assert_eq!((ran.stdout.as_str(), ran.code), ("ggend check a.json\n", 78));
     assert_eq!(ggen("--config b.json mcp config validate --json").stdout, "ggend check b.json --json\n");
-    assert_eq!(ggen("mcp config path").stdout, "ggend check --path\n");
     assert_eq!(ggen("mcp server start --foreground --port 3001 --debug").stdout, "ggend --foreground --debug --port 3001\n");
+}
+
+#[test]
+fn the_files_that_count_come_from_ggends_report() {
+    let sandbox = Sandbox::new();
+    let ggen = |line: &str| Ran::of(&sandbox, sandbox.command(line).env("GGEN_DAEMON", script("ggend-report")));
+    assert_eq!(ggen("mcp config path").stdout, "/home/me/.mcp.json\n/etc/ggen/mcp.json\n");
+    assert_eq!(ggen("mcp config path --config broken.json").stdout, "broken.json\n");
+    let json: serde_json::Value = serde_json::from_str(&ggen("mcp config path --json").stdout).unwrap();
+    assert_eq!(json["files"][1], "/etc/ggen/mcp.json");
+    let ran = Ran::of(&sandbox, sandbox.command("mcp config path").env("GGEN_DAEMON", script("ggend-mute")));
+    assert_eq!(ran.code, 69);
 }
 
 #[test]

@@ -101,13 +101,12 @@ fn read_file(context: &mut Context, logs: &Logs, not_running: Failed) -> Result<
     }
     if !context.out.quiet {
         note(&format!("note: the daemon is not running; this is what it last wrote to {}", path.display()));
-        if logs.level.is_some() || logs.since.is_some() || logs.category.is_some() || logs.upstream.is_some() || logs.follow {
-            note("note: only --tail and --grep apply to that file");
+        if logs.since.is_some() || logs.follow {
+            note("note: --since and --follow do not apply to that file");
         }
     }
-    let wanted = logs.grep.as_ref().map(|part| part.to_lowercase());
     let mut lines = daemon::written_since(&path, 0);
-    lines.retain(|line| wanted.as_ref().is_none_or(|part| line.to_lowercase().contains(part)));
+    lines.retain(|line| wanted(line, logs));
     let skipped = logs.tail.map_or(0, |tail| lines.len().saturating_sub(tail as usize));
     for line in &lines[skipped..] {
         if context.out.json {
@@ -117,4 +116,17 @@ fn read_file(context: &mut Context, logs: &Logs, not_running: Failed) -> Result<
         }
     }
     Ok(Exit::Ok)
+}
+
+// A line of the daemon's console form is `TIME LEVEL CATEGORY SOURCE: …`; any other one has no level, so that only --grep applies to it.
+fn wanted(line: &str, logs: &Logs) -> bool {
+    let mut words = line.split_whitespace().skip(1);
+    let level = words.next().and_then(crate::args::parse_level);
+    let (category, source) = (words.next().unwrap_or_default(), words.next().unwrap_or_default().trim_end_matches(':'));
+    let by_head = level.is_none_or(|level| {
+        logs.level.is_none_or(|most| level <= most)
+            && logs.category.as_ref().is_none_or(|wanted| category == wanted)
+            && logs.upstream.as_ref().is_none_or(|wanted| source == wanted)
+    });
+    by_head && logs.grep.as_ref().is_none_or(|part| line.to_lowercase().contains(&part.to_lowercase()))
 }

@@ -28,14 +28,13 @@ fn follow(context: &mut Context, heading: &str, call: &Call, done: &str) -> Resu
     let mut progress = Vec::new();
     let mut wrong = None;
     let out = &mut context.out;
-    client.stream(call, Some(timeout), &mut |body, continues| {
+    client.stream(call, Some(timeout), &mut |body, _| {
         match body {
             Body::Done(line) => {
                 if !line.is_empty() {
                     out.say(&format!("  {line}"))?;
                 }
                 progress.push(line);
-                let _ = continues;
             }
             other => wrong = Some(other),
         }
