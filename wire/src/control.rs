@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// The interface name; methods are `io.ggend.Control.<Method>`.
 pub const INTERFACE: &str = "io.ggend.Control";
 
+/// The published definition of [`INTERFACE`], for `org.varlink.service.GetInterfaceDescription`.
+pub const DEFINITION: &str = include_str!("ggend.varlink");
+
 /// A call, with the parameters of its method.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "method", content = "parameters")]
@@ -133,3 +136,7 @@ pub struct Failure {
     #[serde(default)]
     pub help: String,
 }
+
+#[cfg(test)]
+#[path = "control_tests.rs"]
+mod tests;

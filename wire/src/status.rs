@@ -4,8 +4,9 @@
 use crate::Code;
 use serde::{Deserialize, Serialize};
 
-/// The daemon as a whole.
+/// The daemon as a whole. Members that an older daemon does not send have their default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Status {
     /// Version of the running daemon.
     pub version: String,
@@ -60,6 +61,22 @@ pub enum Phase {
     Failed,
     /// Stopped on request.
     Stopped,
+}
+
+impl Phase {
+    /// The name as it is printed.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Degraded => "degraded",
+            Self::Draining => "draining",
+            Self::Backoff => "backoff",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
 }
 
 /// A listening address.
@@ -134,8 +151,9 @@ impl UpstreamState {
     }
 }
 
-/// An upstream server.
+/// An upstream server. Members that an older daemon does not send have their default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Upstream {
     /// The key in `mcpServers`.
     pub name: String,

@@ -1,0 +1,265 @@
+//! What may be typed. Definitions only: no defaults that depend on the host, no behaviour.
+
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
+use ggen_wire::log::Level;
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+/// Looks after ggend, the MCP gateway daemon.
+#[derive(Debug, Parser)]
+#[command(name = "ggen", version, propagate_version = true, arg_required_else_help = true, disable_help_subcommand = true)]
+pub(crate) struct Args {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// What is talked about.
+    #[command(subcommand)]
+    pub(crate) noun: Noun,
+}
+
+/// Flags of every command, in front of it or behind it.
+#[derive(Clone, Debug, Group)]
+pub(crate) struct Global {
+    /// How to print
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    pub(crate) format: Format,
+    /// The same as --format json
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print results and errors only
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Print more
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+    /// Print what passes between ggen and the daemon; with `server start`, let the daemon log everything
+    #[arg(long, global = true)]
+    pub(crate) debug: bool,
+    /// The configuration file, for commands that hand one to ggend
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The daemon's control socket
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// How long to wait for the daemon
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Ways to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Human,
+    /// For programs; the schema is that of the control interface
+    Json,
+}
+
+/// Nouns.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Noun {
+    /// The gateway, its tools and its upstream servers
+    #[command(subcommand, arg_required_else_help = true)]
+    Mcp(Mcp),
+    /// Takes a session of its own and becomes the given program
+    #[command(name = "__detach", hide = true, disable_help_flag = true)]
+    Detach {
+        /// The program and its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<OsString>,
+    },
+}
+
+/// `ggen mcp …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Mcp {
+    /// Start, stop and look at the daemon
+    #[command(subcommand, arg_required_else_help = true)]
+    Server(Server),
+    /// List the tools that clients see
+    List(List),
+    /// Show one tool
+    Status {
+        /// The tool's name, as `ggen mcp list` shows it
+        tool: String,
+        /// Print its definition too
+        #[arg(long)]
+        schema: bool,
+    },
+    /// Call one tool for real
+    Test {
+        /// The tool's name, as `ggen mcp list` shows it
+        tool: String,
+        /// Its arguments, a JSON object
+        #[arg(long, value_name = "JSON", default_value = "{}")]
+        args: String,
+    },
+    /// Explain an error code: meaning, causes, mends
+    Explain {
+        /// GGEN-E1101 or E1101; without one, every code is listed
+        code: Option<String>,
+    },
+    /// Look at the configuration
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(Config),
+}
+
+/// `ggen mcp server …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Server {
+    /// Start the daemon and wait until it serves
+    Start(Start),
+    /// Finish what is in flight and stop
+    Stop {
+        /// Do not wait for what is in flight
+        #[arg(long)]
+        force: bool,
+    },
+    /// Replace the workers one after another, or one upstream
+    Restart {
+        /// A worker role (http, gateway, admin) or an upstream's name
+        #[arg(long, value_name = "NAME")]
+        server: Option<String>,
+    },
+    /// Re-read the configuration
+    Reload,
+    /// Show whether it runs, where, and how its parts are
+    Status {
+        /// Print the metrics: JSON into a pipe or file, a table on a terminal
+        #[arg(long)]
+        metrics: bool,
+    },
+    /// Wait until the daemon runs and every upstream has settled
+    Wait,
+    /// Show the logs of the daemon, its workers and the upstream servers
+    Logs(Logs),
+}
+
+/// `ggen mcp server start`
+#[derive(Debug, Group)]
+pub(crate) struct Start {
+    /// Stay in the foreground: ggen becomes ggend
+    #[arg(long)]
+    pub(crate) foreground: bool,
+    /// The HTTP port, instead of the configured one
+    #[arg(long, value_name = "N")]
+    pub(crate) port: Option<u16>,
+    /// One transport or upstream of a running daemon
+    #[arg(long, value_name = "NAME", conflicts_with = "foreground")]
+    pub(crate) server: Option<String>,
+}
+
+/// `ggen mcp server logs`
+#[derive(Debug, Group)]
+pub(crate) struct Logs {
+    /// Only the newest N lines
+    #[arg(long, value_name = "N")]
+    pub(crate) tail: Option<u32>,
+    /// Go on with new lines as they come
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// Only lines that contain TEXT, whatever the case
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) grep: Option<String>,
+    /// This level and more severe ones: error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL", value_parser = level)]
+    pub(crate) level: Option<Level>,
+    /// Only lines of the last 30s, 10m, 2h, 1d
+    #[arg(long, value_name = "TIME", value_parser = crate::text::parse_duration)]
+    pub(crate) since: Option<Duration>,
+    /// One category: mcp_server, transport, auth, tools, protocol, upstream
+    #[arg(long, value_name = "CATEGORY")]
+    pub(crate) category: Option<String>,
+    /// One upstream server
+    #[arg(long, value_name = "NAME")]
+    pub(crate) upstream: Option<String>,
+}
+
+/// `ggen mcp list`
+#[derive(Debug, Group)]
+pub(crate) struct List {
+    /// Only tools of one server (`core` is the gateway's own)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server: Option<String>,
+    /// Only the gateway's own tools, or only those of upstream servers
+    #[arg(long = "type", value_enum, value_name = "TYPE")]
+    pub(crate) kind: Option<Kind>,
+    /// Only tools with this status
+    #[arg(long, value_name = "STATUS")]
+    pub(crate) status: Option<String>,
+    /// Only tools whose name or description contains TEXT, whatever the case
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) search: Option<String>,
+}
+
+/// Kinds of tools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// The gateway's own
+    Core,
+    /// Of upstream servers
+    Upstream,
+}
+
+/// `ggen mcp config …`: what ggend answers, with or without a running daemon.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Check the configuration
+    Validate {
+        /// The file to check, instead of the one in force
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Print where the configuration comes from
+    Path,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|time| !time.is_zero() && time.as_secs() <= 86_400)
+        .ok_or_else(|| "expected more than 0 and at most 86400 seconds".to_owned())
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    parse_level(text).ok_or_else(|| "expected error, warn, info, debug or trace".to_owned())
+}
+
+/// A level's name, whatever the case.
+pub(crate) fn parse_level(text: &str) -> Option<Level> {
+    serde_json::from_value(serde_json::Value::String(text.to_ascii_lowercase())).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Args;
+    use clap::{CommandFactory, Parser};
+
+    #[test]
+    fn the_definitions_agree_with_each_other() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_are_taken_anywhere() {
+        for line in ["ggen --json mcp server status", "ggen mcp --json server status", "ggen mcp server status --json"] {
+            assert!(Args::try_parse_from(line.split(' ')).expect(line).global.json);
+        }
+    }
+
+    #[test]
+    fn every_command_that_a_page_names_exists() {
+        for code in ggen_wire::Code::ALL {
+            for mend in code.page().mends {
+                // Words in capitals stand for values; `$` begins what a shell expands.
+                for command in mend.command.split("&&").map(str::trim).filter(|command| command.starts_with("ggen ")) {
+                    let words = command.split('|').next().unwrap_or_default().split_whitespace();
+                    let words = words.map(|word| if word == "N" { "1" } else { word.trim_matches('\'') });
+                    if let Err(error) = Args::try_parse_from(words) {
+                        panic!("{code}: {command}: {error}");
+                    }
+                }
+            }
+        }
+    }
+}

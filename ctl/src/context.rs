@@ -1,0 +1,49 @@
+//! What every verb is given: the global flags, the socket's place, and where to print.
+
+use crate::{
+    args::{Format, Global},
+    client::{Client, Manner},
+    failed::Failed,
+    render::Out,
+};
+use ggen_wire::paths::Host;
+use std::{path::PathBuf, time::Duration};
+
+/// The surroundings of one command.
+pub(crate) struct Context {
+    /// Flags of every command.
+    pub(crate) global: Global,
+    /// The control socket.
+    pub(crate) socket: PathBuf,
+    /// Where to print.
+    pub(crate) out: Out,
+}
+
+impl Context {
+    /// Looks at the environment once.
+    pub(crate) fn new(global: &Global) -> Self {
+        let env = |name: &str| std::env::var_os(name);
+        let host = Host { env: &env, root: nix::unistd::geteuid().is_root() };
+        let socket = host.client_socket(global.socket.as_deref(), &|path| path.exists());
+        let json = global.json || global.format == Format::Json;
+        Self { global: global.clone(), socket, out: Out::new(json, global.quiet, global.verbose) }
+    }
+
+    /// The time-out: the flag, or what suits the verb.
+    pub(crate) fn timeout(&self, default: Duration) -> Duration {
+        self.global.timeout.unwrap_or(default)
+    }
+
+    /// Connects to the daemon; an answer may take as long as `--timeout`, 10 s without it.
+    ///
+    /// # Errors
+    /// Not running, not allowed.
+    pub(crate) fn client(&self) -> Result<Client, Failed> {
+        Client::connect(&self.socket, self.timeout(Duration::from_secs(10)), self.manner())
+    }
+
+    /// How clients behave under the global flags.
+    pub(crate) fn manner(&self) -> Manner {
+        Manner { debug: self.global.debug, quiet: self.global.quiet, clean: !self.out.json }
+    }
+}

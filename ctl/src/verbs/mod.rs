@@ -1,0 +1,57 @@
+//! One file per verb. Each asks the daemon or the `ggend` binary, and renders; none decides anything about the gateway.
+
+mod config;
+mod detach;
+mod explain;
+mod list;
+mod server_logs;
+mod server_restart;
+mod server_start;
+mod server_status;
+mod server_stop;
+mod server_wait;
+mod tool_status;
+mod tool_test;
+
+use crate::{
+    args::{Mcp, Noun, Server},
+    context::Context,
+    failed::{Exit, Failed},
+};
+use ggen_wire::status::{Listener, Status};
+use std::time::Duration;
+
+/// Runs the verb that was asked for.
+pub(crate) fn run(context: &mut Context, noun: Noun) -> Result<Exit, Failed> {
+    match noun {
+        Noun::Detach { command } => Err(detach::run(&command)),
+        Noun::Mcp(Mcp::Server(Server::Start(start))) => server_start::run(context, &start),
+        Noun::Mcp(Mcp::Server(Server::Stop { force })) => server_stop::run(context, force),
+        Noun::Mcp(Mcp::Server(Server::Restart { server })) => server_restart::restart(context, server),
+        Noun::Mcp(Mcp::Server(Server::Reload)) => server_restart::reload(context),
+        Noun::Mcp(Mcp::Server(Server::Status { metrics: false })) => server_status::run(context),
+        Noun::Mcp(Mcp::Server(Server::Status { metrics: true })) => server_status::metrics(context),
+        Noun::Mcp(Mcp::Server(Server::Wait)) => server_wait::run(context),
+        Noun::Mcp(Mcp::Server(Server::Logs(logs))) => server_logs::run(context, &logs),
+        Noun::Mcp(Mcp::List(list)) => list::run(context, &list),
+        Noun::Mcp(Mcp::Status { tool, schema }) => tool_status::run(context, &tool, schema),
+        Noun::Mcp(Mcp::Test { tool, args }) => tool_test::run(context, tool, &args),
+        Noun::Mcp(Mcp::Explain { code }) => explain::run(context, code.as_deref()),
+        Noun::Mcp(Mcp::Config(verb)) => config::run(context, verb),
+    }
+}
+
+/// The listener that clients use: http, or whatever there is but the admin one.
+fn front(status: &Status) -> Option<&Listener> {
+    let listeners = &status.listeners;
+    listeners
+        .iter()
+        .find(|listener| listener.transport == "http")
+        .or_else(|| listeners.iter().find(|listener| listener.transport != "admin"))
+}
+
+/// Waits between two looks at something that cannot be waited for.
+#[allow(clippy::disallowed_methods, reason = "a command has no event loop that this could block")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}

@@ -1,0 +1,340 @@
+//! The page of each error code: what it means, where it comes from, what mends it. `ggen mcp explain CODE` prints it.
+//! Every command exists, in `ggen`, in `ggend` or on an ordinary system (a test in `ctl` parses ours). Words in angle brackets stand for values.
+
+use crate::Code;
+
+/// What a person reads about a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// One or two sentences.
+    pub meaning: &'static str,
+    /// Where it comes from, likeliest first.
+    pub causes: &'static [&'static str],
+    /// What mends it, likeliest first.
+    pub mends: &'static [Mend],
+}
+
+/// One way to mend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mend {
+    /// What to do.
+    pub what: &'static str,
+    /// The command; empty where none exists.
+    pub command: &'static str,
+}
+
+macro_rules! pages {
+    ($($code:ident: $meaning:literal;
+        because [$($cause:literal),* $(,)?];
+        mend [$($what:literal => $command:literal),* $(,)?];)*) => {
+        impl Code {
+            /// The code's page.
+            #[must_use]
+            pub const fn page(self) -> Page {
+                match self {
+                    $(Self::$code => Page { meaning: $meaning, causes: &[$($cause),*], mends: &[$(Mend { what: $what, command: $command }),*] },)*
+                }
+            }
+        }
+    };
+}
+
+pages! {
+    ConfigSyntax: "The configuration file is not valid JSON, so that nothing of it was taken. A running daemon keeps the configuration it has.";
+        because [
+            "A comma too many or too few, a missing quote or bracket",
+            "A comment: JSON has none",
+            "The file was cut while it was written",
+        ];
+        mend ["See the line and column" => "ggen mcp config validate", "After the repair, take it over" => "ggen mcp server reload"];
+    ConfigUnknownKey: "A key is not one that ggend knows. It is refused, because a misspelt key would otherwise be without effect and nobody would notice.";
+        because ["A misspelt key", "A key at the wrong level", "A key of a newer version"];
+        mend [
+            "See the key and the one that is closest" => "ggen mcp config validate",
+            "See which version reads the file" => "ggend --version",
+        ];
+    ConfigType: "A value has the wrong type, such as a text where a number is expected.";
+        because ["A number or true/false in quotes", "A single value where a list is expected"];
+        mend ["See the key, its place and what is expected" => "ggen mcp config validate"];
+    ConfigValue: "A value has the right type, but lies outside what is allowed.";
+        because ["A number below the minimum or above the maximum", "An address or a size that cannot be read"];
+        mend ["See the key and its range" => "ggen mcp config validate"];
+    ConfigUnreadable: "The configuration file was named, but cannot be read.";
+        because ["It does not exist", "The daemon's user may not read it, or may not enter its directory", "It is a directory"];
+        mend ["See which file is meant" => "ggen mcp config path", "Look at its owner and mode" => "ls -l <FILE>"];
+    ConfigVariable: "The configuration uses ${NAME}, and the daemon's environment has no such variable.";
+        because [
+            "The variable is set in your shell, but not where the daemon was started",
+            "A misspelt name",
+            "A secret that is missing in the service's environment file",
+        ];
+        mend [
+            "See which entry uses it" => "ggen mcp config validate",
+            "Set it where the daemon starts, and start it anew" => "ggen mcp server stop && ggen mcp server start",
+        ];
+    ConfigSelfReference: "An entry of mcpServers would start or call this gateway itself. It is skipped, because calls would go round for ever.";
+        because [
+            "A client's file that lists the gateway as one of its servers is used as the gateway's own",
+            "A url that points at the gateway's own address",
+        ];
+        mend ["See which entry it is" => "ggen mcp config validate", "Remove it, then take the file over" => "ggen mcp server reload"];
+    PortTaken: "Another process listens on the port already. The message names it where the system tells.";
+        because ["Another ggend, of another user or of an earlier start", "Another program with the same default port"];
+        mend ["See who has it" => "ss -ltnp", "Start on another port" => "ggen mcp server start --port 3001"];
+    BindFailed: "The system does not let the daemon listen on this address.";
+        because ["The address belongs to no interface of this host", "A port below 1024 without the privilege", "IPv6 is switched off"];
+        mend [
+            "See the host's addresses" => "ip addr",
+            "Look at transports.http.host and transports.http.port" => "ggen mcp config validate",
+        ];
+    OpenWithoutAuth: "The daemon would listen on an address that others can reach, without asking who they are. It refuses that.";
+        because ["transports.http.host is no loopback address, and no authentication is configured"];
+        mend ["Set transports.http.host to 127.0.0.1, then check" => "ggen mcp config validate"];
+    WorkerDied: "A worker process ended unexpectedly. The supervisor starts its successor; listeners and upstream servers stay as they were.";
+        because ["A fault in ggend", "The system was out of memory and killed it", "Somebody killed it"];
+        mend [
+            "See why it ended" => "ggen mcp server status",
+            "See the errors before it" => "ggen mcp server logs --level error --tail 20",
+            "See whether the system killed it" => "dmesg",
+        ];
+    WorkerHung: "A worker gave no sign of life for three seconds and was replaced.";
+        because ["The host is overloaded or was suspended", "The process was stopped (SIGSTOP) or is being debugged", "A fault in ggend"];
+        mend ["See beats and restarts" => "ggen mcp server status --verbose", "See the host's load" => "uptime"];
+    TransportDegraded: "Workers of a transport died several times within a minute. They are still restarted, with growing pauses; the other transports are untouched.";
+        because ["A fault that strikes at every start", "Too little memory or too few file descriptors"];
+        mend [
+            "See the last exit reasons" => "ggen mcp server status",
+            "See the errors" => "ggen mcp server logs --level error --tail 20",
+            "Replace the workers" => "ggen mcp server restart --server http",
+        ];
+    GatewayLost: "The gateway worker was replaced while this call was on its way. Whether the upstream server carried it out is unknown.";
+        because ["The gateway worker died or hung", "The workers were restarted"];
+        mend ["See why" => "ggen mcp server logs --level error --tail 20", "Repeat the call, if it may be carried out twice" => ""];
+    UpstreamStarting: "The upstream server has not finished its handshake yet.";
+        because ["It was started just now", "It downloads or compiles something first, as npx and uvx do"];
+        mend [
+            "Wait until every upstream has settled" => "ggen mcp server wait",
+            "See what it says meanwhile" => "ggen mcp server logs --upstream NAME --tail 20",
+        ];
+    UpstreamExited: "The upstream server's process ended. It is started again, with growing pauses if it keeps ending.";
+        because ["A missing argument, file or secret: its last words say which", "It crashed", "It was killed for want of memory"];
+        mend [
+            "See its exit reason" => "ggen mcp server status",
+            "See its last words" => "ggen mcp server logs --upstream NAME --tail 20",
+            "Start it again now" => "ggen mcp server restart --server NAME",
+        ];
+    CommandNotFound: "The command of an upstream server is not found in the daemon's PATH, which need not be your shell's.";
+        because [
+            "The program is not installed",
+            "It is installed where only your shell looks (nvm, pyenv, ~/.local/bin)",
+            "A misspelt command",
+        ];
+        mend [
+            "See which entry it is" => "ggen mcp config validate",
+            "Find the program, and write its full path as the entry's command" => "command -v <COMMAND>",
+            "Then take it over" => "ggen mcp server reload",
+        ];
+    UpstreamSilent: "The upstream server's process runs, but does not answer.";
+        because [
+            "It waits for something: a network, a lock, a question on its terminal",
+            "It is no MCP server, or one that speaks HTTP only",
+            "It is stuck",
+        ];
+        mend [
+            "See what it says" => "ggen mcp server logs --upstream NAME --tail 20",
+            "Start it anew" => "ggen mcp server restart --server NAME",
+        ];
+    UpstreamGarbage: "The upstream server printed something on its standard output that is not an MCP message.";
+        because [
+            "The server, or a tool that it uses, writes its log to standard output instead of standard error",
+            "A banner of npx, uvx or a shell profile",
+        ];
+        mend [
+            "See the lines" => "ggen mcp server logs --upstream NAME --tail 20",
+            "Give it its own option for quiet or for logging to standard error, then" => "ggen mcp server reload",
+        ];
+    UpstreamCrashLoop: "The upstream server died five times within a minute. It is still tried, with growing pauses.";
+        because ["It cannot start at all: a missing secret, file or program", "It dies at its first request"];
+        mend [
+            "See its last words" => "ggen mcp server logs --upstream NAME --tail 20",
+            "See its entry checked" => "ggen mcp config validate",
+            "After the repair, start it now" => "ggen mcp server restart --server NAME",
+        ];
+    UpstreamTimeout: "The upstream server did not answer the call within the time of its entry (timeout, in milliseconds).";
+        because ["The tool needs longer than the entry allows", "The server waits for something or is stuck"];
+        mend [
+            "See the slow calls" => "ggen mcp server status --verbose",
+            "Raise timeout in its entry, then" => "ggen mcp server reload",
+            "Start it anew" => "ggen mcp server restart --server NAME",
+        ];
+    UpstreamDisabled: "The upstream server is switched off in the configuration.";
+        because ["Its entry has \"enabled\": false", "It was skipped, because it would call the gateway itself"];
+        mend ["Find the file, and set enabled to true" => "ggen mcp config path", "Then take it over" => "ggen mcp server reload"];
+    UpstreamUnreachable: "The upstream server's URL cannot be reached.";
+        because [
+            "The server is down",
+            "The name does not resolve, or a firewall or proxy is in between",
+            "This host does not trust its certificate",
+        ];
+        mend ["Try it from this host" => "curl -v <URL>", "See the reason" => "ggen mcp server logs --upstream NAME --tail 20"];
+    UpstreamTooLarge: "The upstream server sent a message over the limit. It was dropped, and the call got an error.";
+        because ["A tool returned a whole file or table", "The server is faulty"];
+        mend ["Ask the tool for less" => "", "See which call it was" => "ggen mcp server logs --upstream NAME --tail 20"];
+    UpstreamRefused: "The upstream server answered the handshake with an error.";
+        because ["It asks for credentials that its entry does not give", "It speaks no protocol version that ggend speaks"];
+        mend [
+            "See its answer" => "ggen mcp server logs --upstream NAME --tail 20",
+            "Look at headers, env and era of its entry" => "ggen mcp config validate",
+        ];
+    UpstreamBusy: "The upstream server has as many calls in flight as are allowed at once.";
+        because ["Many clients call it at the same time", "It has become slow or is stuck"];
+        mend ["See its calls in flight" => "ggen mcp server status --verbose", "Try again a little later" => ""];
+    ToolNameTooLong: "The tool's name, with its server's in front, would be longer than 64 characters, which clients refuse. It was shortened; calls go to the right tool.";
+        because ["A long server name or a long tool name"];
+        mend ["See the names in use" => "ggen mcp list", "Give the server a shorter name in mcpServers, then" => "ggen mcp server reload"];
+    NameCollision: "Two upstream servers give something of the same exposed name.";
+        because ["Two entries whose names differ only in characters that names may not have", "The same resource URI from two servers"];
+        mend ["See what is served" => "ggen mcp list", "Rename one of the entries, then" => "ggen mcp server reload"];
+    InvalidJson: "The request's body is not JSON.";
+        because ["The body was cut or is empty", "Quotes that a shell has taken away", "The body is in another encoding than UTF-8"];
+        mend ["Check the body" => "python3 -m json.tool <FILE>"];
+    InvalidRequest: "The body is JSON, but not a request that the protocol allows. The message says what is wrong.";
+        because ["A member is missing: jsonrpc, method or id", "params that do not fit the method", "A request before initialize"];
+        mend ["See what the gateway says about it" => "ggen mcp server logs --category protocol --tail 20"];
+    BodyTooLarge: "The request's body is larger than transports.http.max_body.";
+        because ["A file was sent as an argument"];
+        mend ["Send less, or raise transports.http.max_body, then" => "ggen mcp server reload"];
+    WrongContentType: "The request is not marked as JSON.";
+        because ["curl -d without a header sends a form", "The client is no MCP client"];
+        mend ["Send the header" => "curl -H 'Content-Type: application/json' -d @<FILE> <URL>"];
+    TooDeep: "The request's JSON is nested more deeply than is allowed.";
+        because ["A fault in the client", "An attempt to exhaust the server"];
+        mend ["See where it came from" => "ggen mcp server logs --category transport --tail 20"];
+    DuplicateKey: "The request names a member twice, so that two readers could understand two different requests. It is refused.";
+        because ["A fault in the client", "An attempt to get around a filter"];
+        mend ["See where it came from" => "ggen mcp server logs --category protocol --tail 20"];
+    HeaderMismatch: "A header (Mcp-Method, Mcp-Name, MCP-Protocol-Version) does not say what the body says.";
+        because ["A proxy or the client sets headers by itself", "A client that mixes two protocol versions"];
+        mend ["See both values" => "ggen mcp server logs --category protocol --tail 20"];
+    OriginRefused: "A web page from an origin that is not allowed made the request. Browsers are let in from the listed origins only.";
+        because ["The page's origin is missing in transports.http.allowed_origins", "A foreign page tries to reach your local gateway"];
+        mend ["If the page is yours, add its origin to transports.http.allowed_origins, then" => "ggen mcp server reload"];
+    HostRefused: "The request's Host is no name that the gateway answers to. This is what stops DNS rebinding.";
+        because ["The gateway is reached by a name that is missing in transports.http.allowed_hosts", "A proxy that changes Host"];
+        mend ["Add the name to transports.http.allowed_hosts, then" => "ggen mcp server reload"];
+    MethodUnknown: "The request's method is not one of the protocol version in use.";
+        because ["A misspelt method", "A method of another protocol version", "No upstream server offers it"];
+        mend ["See what is offered" => "ggen mcp list"];
+    ToolNotFound: "No tool of this name is served.";
+        because [
+            "A misspelt name, or one without its server in front (server__tool)",
+            "Its upstream server has not been ready once",
+            "The server does not give the tool any more",
+        ];
+        mend ["See the names" => "ggen mcp list", "See the upstream servers" => "ggen mcp server status"];
+    SessionUnknown: "The request names a session that does not exist. Most clients then begin a new one by themselves.";
+        because ["The session was ended, or lay idle too long", "The gateway worker was replaced", "The request went to another gateway"];
+        mend ["See sessions and restarts" => "ggen mcp server status --verbose"];
+    VersionUnsupported: "The client asks for a protocol version that ggend does not speak.";
+        because ["A very old or very new client", "A misspelt MCP-Protocol-Version header"];
+        mend ["See the version of ggend" => "ggend --version"];
+    BatchRefused: "The request is a list of requests, which this protocol version does not have.";
+        because ["A client that agreed on a version without batches; only 2025-03-26 has them"];
+        mend ["Send each request by itself" => ""];
+    MethodNotAllowed: "The path exists, but not with this HTTP method. The Allow header lists those that it has.";
+        because ["A browser opened the MCP endpoint", "A GET where the protocol version knows POST only"];
+        mend ["Look at the gateway with a path made for GET" => "curl http://127.0.0.1:3000/health"];
+    Overloaded: "As many requests are in flight as the gateway takes at once. New ones are refused until some are done.";
+        because ["A client in a loop", "An upstream server has become slow, and calls pile up"];
+        mend ["See what is slow" => "ggen mcp server status --verbose", "Try again a little later" => ""];
+    PromptNotFound: "No prompt of this name is served.";
+        because ["A misspelt name, or one without its server in front (server__prompt)", "Its upstream server has not been ready once"];
+        mend ["See the upstream servers and how many prompts they give" => "ggen mcp server status --verbose"];
+    ResourceNotFound: "No upstream server gives this resource.";
+        because ["A misspelt URI", "The resource is gone", "Its upstream server has not been ready once"];
+        mend ["See the upstream servers and how many resources they give" => "ggen mcp server status --verbose"];
+    NotAcceptable: "The client's Accept header allows none of the forms in which an answer can come.";
+        because ["A client with a fixed Accept header, such as text/html"];
+        mend ["Send the header" => "curl -H 'Accept: application/json, text/event-stream' <URL>"];
+    InputUnsupported: "The upstream server needs something from the client during the call (an answer of the user, a model's text, its roots), and this client cannot give it.";
+        because ["The client did not declare the capability", "The client has no way to be asked"];
+        mend ["Use a client that has the capability, or a tool that does not ask" => ""];
+    TooManySessions: "As many sessions are open as the gateway keeps.";
+        because ["A client opens sessions and does not end them", "More users than expected"];
+        mend [
+            "See the sessions" => "ggen mcp server status --verbose",
+            "See who opens them" => "ggen mcp server logs --category protocol --tail 50",
+        ];
+    SessionMissing: "The request needs the header Mcp-Session-Id, which the answer to initialize gave.";
+        because ["The client does not keep the header", "A proxy removes it", "A request before initialize"];
+        mend ["See what the gateway says about it" => "ggen mcp server logs --category protocol --tail 20"];
+    ServerUnknown: "The path /mcp/NAME names no upstream server.";
+        because ["A misspelt name", "The entry is missing or switched off"];
+        mend ["See the names" => "ggen mcp server status"];
+    PathUnknown: "The gateway serves nothing at this path. It serves /mcp, /mcp/NAME, /tools and /health.";
+        because ["A misspelt path", "A client set up for another server"];
+        mend ["Try the gateway" => "curl http://127.0.0.1:3000/health"];
+    CursorInvalid: "The cursor is none that this gateway gave, or what it pointed at has changed.";
+        because ["The list changed between two pages", "The client changed the cursor"];
+        mend ["Ask for the list again from its beginning" => ""];
+    RequestTimeout: "The answer did not begin within transports.http.request_timeout_ms.";
+        because ["A slow tool", "An upstream server that is stuck"];
+        mend [
+            "See the slow calls" => "ggen mcp server status --verbose",
+            "Raise transports.http.request_timeout_ms, then" => "ggen mcp server reload",
+        ];
+    Internal: "Something went wrong inside ggend that should not have. The log has the details.";
+        because ["A fault in ggend"];
+        mend ["See what it says" => "ggen mcp server logs --level error --tail 20", "Replace the workers" => "ggen mcp server restart"];
+    GatewayUnavailable: "The gateway worker is being replaced, and its successor was not ready in time for this request.";
+        because ["It died, and its successor takes long to start", "The host is overloaded"];
+        mend ["Wait until it is back" => "ggen mcp server wait", "See why" => "ggen mcp server logs --level error --tail 20"];
+    NotRunning: "Nothing answers at the daemon's control socket.";
+        because [
+            "The daemon was not started, or has stopped",
+            "It runs as another user or with another socket",
+            "It was killed and left its socket behind",
+        ];
+        mend [
+            "Start it" => "ggen mcp server start",
+            "See what it wrote last" => "ggen mcp server logs --tail 20",
+            "Name the socket of another one" => "ggen mcp server status --socket <PATH>",
+        ];
+    PermissionDenied: "Your user may not do this to the daemon. Its own user and root may change things; the socket's group may look.";
+        because ["The daemon runs as a service, and you are not in its group", "The socket or its directory belongs to somebody else"];
+        mend ["Do it as root" => "sudo ggen mcp server status", "See the service's socket" => "ls -l /run/ggen"];
+    VersionSkew: "ggen and the running daemon are of different versions, so that some answers may not be understood.";
+        because ["The package was updated and the daemon not restarted", "Two installations"];
+        mend [
+            "Restart the daemon" => "ggen mcp server stop && ggen mcp server start",
+            "See the version that is installed" => "ggend --version",
+        ];
+    AlreadyRunning: "A daemon answers at the control socket already, so that a second one does not start.";
+        because ["It was started before, by the system or in another terminal"];
+        mend [
+            "Look at it" => "ggen mcp server status",
+            "Start it anew" => "ggen mcp server stop && ggen mcp server start",
+            "Run a second one beside it" => "ggen mcp server start --socket <PATH> --port 3001",
+        ];
+    ControlProtocol: "Something accepted the connection at the control socket, but gave no answer that can be used.";
+        because ["The daemon hangs or is overloaded", "It ended in the middle of its answer", "Something else listens at that path"];
+        mend [
+            "Give it more time" => "ggen mcp server status --timeout 60",
+            "See who listens there" => "ss -xlp",
+            "Stop it by force" => "ggen mcp server stop --force",
+        ];
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Code;
+
+    #[test]
+    fn every_page_says_something_and_offers_a_way_out() {
+        for code in Code::ALL {
+            let page = code.page();
+            assert!(page.meaning.ends_with('.') && !page.causes.is_empty() && !page.mends.is_empty(), "{code}");
+            assert!(page.causes.iter().chain(page.mends.iter().map(|mend| &mend.what)).all(|text| !text.is_empty()), "{code}");
+        }
+    }
+}
