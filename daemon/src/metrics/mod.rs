@@ -1,9 +1,14 @@
 //! Metrics as they travel: worker registry → beat → supervisor's ledger → admin worker → scrape. Names and units follow the Prometheus conventions.
 
 mod gather;
+mod label;
+mod registry;
 mod text;
 
 pub use gather::gather;
+pub use label::Bounded;
+pub use registry::{CALL_SECONDS, Error, Instrument};
+pub(crate) use registry::{buckets, metrics};
 pub use text::{CONTENT_TYPE, render};
 
 use serde::{Deserialize, Serialize};

@@ -10,6 +10,7 @@ mod context;
 mod outbox;
 
 pub mod admin;
+pub(crate) mod edge;
 pub mod gateway;
 pub mod http;
 

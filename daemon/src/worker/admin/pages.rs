@@ -1,0 +1,157 @@
+//! The pages of the admin listener.
+
+use crate::{
+    ipc::messages::Question,
+    metrics::{self, Family, Kind, Sample, Value},
+    worker::{
+        Outbox,
+        edge::{guard::Guard, listen::Handler},
+    },
+};
+use bytes::Bytes;
+use ggen_wire::status::{Phase, Status};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// How long the supervisor may take to answer before what it last said is shown.
+const PATIENCE: Duration = Duration::from_secs(1);
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// Answers the requests of the admin listener.
+pub(super) struct Pages {
+    outbox: Outbox,
+    guard: Guard,
+    metrics: Mutex<Option<Known<Vec<Family>>>>,
+    status: Mutex<Option<Known<Status>>>,
+}
+
+/// What the supervisor said, and when.
+#[derive(Clone)]
+struct Known<T> {
+    value: T,
+    at: Instant,
+}
+
+impl Handler for Pages {
+    type Body = Full<Bytes>;
+
+    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (head, _) = request.into_parts();
+        if let Err(denied) = self.guard.admit(&head) {
+            return page(StatusCode::FORBIDDEN, TEXT, format!("{denied}\n"));
+        }
+        if !matches!(head.method, Method::GET | Method::HEAD) {
+            let mut response = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET or HEAD\n".to_owned());
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        let path = head.uri.path();
+        match path.strip_suffix('/').unwrap_or(path) {
+            // That this answers is the point: the supervisor ends and restarts a worker that does not.
+            "/livez" => page(StatusCode::OK, TEXT, "ok\n".to_owned()),
+            "/readyz" => self.ready().await,
+            "/health" => self.health().await,
+            "/metrics" => self.metrics().await,
+            _ => page(StatusCode::NOT_FOUND, TEXT, "/livez /readyz /health /metrics\n".to_owned()),
+        }
+    }
+
+    fn overloaded(&self) -> Bytes {
+        Bytes::from_static(br#"{"status":"too many connections"}"#)
+    }
+}
+
+impl Pages {
+    pub(super) fn new(outbox: Outbox, guard: Guard) -> Self {
+        Self { outbox, guard, metrics: Mutex::default(), status: Mutex::default() }
+    }
+
+    async fn ready(&self) -> Response<Full<Bytes>> {
+        // Readiness is about now: what was known a while ago does not count.
+        let status = self.ask(Question::Status, &self.status).await.filter(|known| known.at.elapsed() < PATIENCE * 2);
+        match status.map(|known| known.value.phase) {
+            Some(Phase::Running | Phase::Degraded) => page(StatusCode::OK, TEXT, "ready\n".to_owned()),
+            Some(phase) => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {}\n", name(phase))),
+            None => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready: the supervisor does not answer\n".to_owned()),
+        }
+    }
+
+    async fn health(&self) -> Response<Full<Bytes>> {
+        let Some(Known { value: status, at }) = self.ask(Question::Status, &self.status).await else {
+            return page(StatusCode::SERVICE_UNAVAILABLE, JSON, r#"{"status":"unavailable"}"#.to_owned());
+        };
+        let (code, word) = match status.phase {
+            Phase::Running => (StatusCode::OK, "healthy"),
+            Phase::Degraded => (StatusCode::OK, "degraded"),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        };
+        let body = serde_json::json!({
+            "status": word,
+            "phase": status.phase,
+            "version": status.version,
+            "uptime_ms": status.uptime_ms,
+            "age_ms": u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "listeners": status.listeners,
+            "workers": status.workers.iter().map(|worker| serde_json::json!({
+                "name": worker.name, "phase": worker.phase, "restarts": worker.restarts,
+            })).collect::<Vec<_>>(),
+            "upstreams": status.upstreams.iter().map(|upstream| serde_json::json!({
+                "name": upstream.name, "state": upstream.state, "restarts": upstream.restarts, "code": upstream.code,
+            })).collect::<Vec<_>>(),
+            "issues": status.issues,
+        });
+        page(code, JSON, body.to_string())
+    }
+
+    /// The text format, whatever `Accept` says: OpenMetrics scrapers all name it as their second choice.
+    async fn metrics(&self) -> Response<Full<Bytes>> {
+        let Some(Known { value: mut families, at }) = self.ask(Question::Metrics, &self.metrics).await else {
+            return page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the supervisor does not answer\n".to_owned());
+        };
+        families.push(Family {
+            name: "ggend_scrape_age_seconds".to_owned(),
+            help: "Age of the figures shown; over a second when the supervisor was too busy to give new ones.".to_owned(),
+            kind: Kind::Gauge,
+            samples: vec![Sample { labels: Vec::new(), value: Value::Number(at.elapsed().as_secs_f64()) }],
+        });
+        page(StatusCode::OK, metrics::CONTENT_TYPE, metrics::render(&families))
+    }
+
+    /// What the supervisor says, or what it said last if it does not answer in time.
+    async fn ask<T: DeserializeOwned + Clone>(&self, question: Question, known: &Mutex<Option<Known<T>>>) -> Option<Known<T>> {
+        let answer = tokio::time::timeout(PATIENCE, self.outbox.ask(question)).await;
+        let fresh = answer.ok().and_then(Result::ok).and_then(|value| serde_json::from_value(value).ok());
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(value) = fresh {
+            *known = Some(Known { value, at: Instant::now() });
+        }
+        known.clone()
+    }
+}
+
+fn name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Starting => "starting",
+        Phase::Running => "running",
+        Phase::Degraded => "degraded",
+        Phase::Draining => "draining",
+        Phase::Backoff => "backoff",
+        Phase::Failed => "failed",
+        Phase::Stopped => "stopped",
+    }
+}
+
+fn page(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,86 @@
+//! The socket to the gateway worker: one reader task and one writer task per link. Whatever is queued while a write runs leaves in the next one,
+//! so that a busy worker pays one system call for many frames in each direction.
+
+use super::Shared;
+use bytes::BytesMut;
+use ggen_mcp::frame::{self, Frame};
+use std::{io, sync::Arc};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::Notify,
+};
+
+/// Bytes asked for in one read.
+const READ: usize = 64 << 10;
+/// Buffers that grew beyond this for a large message are not kept.
+const KEEP: usize = 256 << 10;
+/// No new exchange is written while so many bytes wait for the socket.
+pub(super) const HIGH_WATER: usize = 1 << 20;
+
+/// What is queued for one link.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) id: u32,
+    pub(super) buffer: BytesMut,
+    /// Wakes the writer.
+    pub(super) ready: Arc<Notify>,
+}
+
+impl Outgoing {
+    pub(super) fn push(&mut self, stream: u32, frame: &Frame) {
+        if self.buffer.is_empty() {
+            self.ready.notify_one();
+        }
+        frame::encode(stream, frame, &mut self.buffer);
+    }
+}
+
+/// Serves a link until it ends. Afterwards its unfinished exchanges are lost and it takes no new ones.
+pub(super) async fn serve(shared: Arc<Shared>, id: u32, socket: UnixStream, ready: Arc<Notify>) {
+    let (reader, writer) = socket.into_split();
+    let ended = tokio::select! {
+        ended = read(&shared, id, reader) => ended,
+        ended = write(&shared, id, writer, &ready) => ended,
+    };
+    match ended {
+        Ok(()) => tracing::debug!(target: "transport", link = id, "the gateway worker closed the link"),
+        Err(error) => tracing::warn!(target: "transport", link = id, %error, "the link to the gateway worker broke"),
+    }
+    shared.lost(id);
+}
+
+async fn read(shared: &Shared, id: u32, mut socket: OwnedReadHalf) -> io::Result<()> {
+    let mut input = BytesMut::with_capacity(READ);
+    let mut replies = Vec::new();
+    loop {
+        input.reserve(READ / 4);
+        if socket.read_buf(&mut input).await? == 0 {
+            return Ok(());
+        }
+        while let Some((stream, frame)) = frame::decode(&mut input).map_err(io::Error::other)? {
+            let Frame::Reply(reply) = frame else { return Err(io::Error::other("a frame that only an edge may send")) };
+            replies.push((stream, reply));
+        }
+        shared.deliver(id, &mut replies).map_err(io::Error::other)?;
+    }
+}
+
+async fn write(shared: &Shared, id: u32, mut socket: OwnedWriteHalf, ready: &Notify) -> io::Result<()> {
+    let mut batch = BytesMut::new();
+    loop {
+        shared.swap(id, &mut batch);
+        if batch.is_empty() {
+            ready.notified().await;
+            continue;
+        }
+        socket.write_all(&batch).await?;
+        if batch.capacity() > KEEP {
+            batch = BytesMut::new();
+        }
+        batch.clear();
+    }
+}

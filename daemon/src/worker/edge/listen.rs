@@ -1,0 +1,264 @@
+//! The accept loop over a listening socket that several workers share, and the care for what it accepts: limits, time-outs, drain.
+//!
+//! At the connection limit nothing is accepted for [`PATIENCE`], so that a sibling worker may take the connection; after that it is taken and
+//! answered 503, because a client that hangs without a reason is worse off. The listening socket is never closed here: it belongs to the
+//! supervisor, and what arrives during a drain waits in its queue for the successor.
+
+use super::connection::{self, Connection, Phase};
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use std::{
+    error::Error,
+    future::Future,
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{Notify, watch},
+    task::AbortHandle,
+};
+
+/// How long a full worker leaves new connections to its siblings.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// Connections that are being told that there are too many.
+const MAX_REFUSALS: usize = 64;
+/// A connection without a request for so long is closed.
+const IDLE: Duration = Duration::from_secs(300);
+/// A connection whose client takes nothing of what we write for so long is closed.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// Bounds of a listener.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Open connections, at most.
+    pub(crate) connections: usize,
+    /// Time for a connection to become a request: from its first byte, or from the accept for the first one.
+    pub(crate) header: Duration,
+}
+
+/// What answers requests.
+pub(crate) trait Handler: Send + Sync + 'static {
+    /// Bodies of the answers.
+    type Body: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static;
+
+    /// Answers one request. Dropped when the client goes away before the answer begins.
+    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// A connection was accepted.
+    fn accepted(&self) {}
+
+    /// The body of the 503 that a connection over the limit gets, `application/json`.
+    fn overloaded(&self) -> Bytes;
+}
+
+/// A listener at work.
+pub(crate) struct Server<H> {
+    pub(super) handler: H,
+    limits: Limits,
+    epoch: Instant,
+    connections: Mutex<Vec<(Arc<Connection>, AbortHandle)>>,
+    open: AtomicUsize,
+    refusing: AtomicUsize,
+    /// Wakes the accept loop at its limit, and the drain.
+    closed: Notify,
+    draining: watch::Sender<bool>,
+}
+
+impl<H: Handler> Server<H> {
+    /// Not yet accepting.
+    pub(crate) fn new(handler: H, limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            handler,
+            limits,
+            epoch: Instant::now(),
+            connections: Mutex::default(),
+            open: AtomicUsize::new(0),
+            refusing: AtomicUsize::new(0),
+            closed: Notify::new(),
+            draining: watch::Sender::new(false),
+        })
+    }
+
+    /// Open connections.
+    pub(crate) fn connections(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// What answers.
+    pub(crate) const fn handler(&self) -> &H {
+        &self.handler
+    }
+
+    /// Accepts until [`Self::drain`].
+    pub(crate) async fn accept(self: &Arc<Self>, listener: &TcpListener) {
+        let mut draining = self.draining.subscribe();
+        let mut pause = Duration::ZERO;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = draining.wait_for(|draining| *draining) => return,
+                accepted = async {
+                    self.room().await;
+                    listener.accept().await
+                } => accepted,
+            };
+            match accepted {
+                Ok((socket, _)) => {
+                    pause = Duration::ZERO;
+                    self.take(socket);
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    // No descriptors or no memory: the connection stays in the queue and the socket readable, so wait instead of spinning.
+                    pause = (pause * 2).clamp(Duration::from_millis(10), Duration::from_secs(1));
+                    tracing::warn!(target: "transport", %error, pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX), "cannot accept");
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    /// Waits at the limit for a free place, but not longer than [`PATIENCE`] unless too many are being refused already.
+    async fn room(&self) {
+        let patience = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let mut closed = std::pin::pin!(self.closed.notified());
+            closed.as_mut().enable();
+            if self.connections() < self.limits.connections {
+                return;
+            }
+            if self.refusing.load(Ordering::Relaxed) >= MAX_REFUSALS {
+                closed.await;
+            } else if tokio::time::timeout_at(patience, closed).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn take(self: &Arc<Self>, socket: TcpStream) {
+        self.handler.accepted();
+        if self.connections() >= self.limits.connections {
+            let server = Arc::clone(self);
+            server.refusing.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                let _ = tokio::time::timeout(Duration::from_secs(1), refuse(socket, server.handler.overloaded())).await;
+                server.refusing.fetch_sub(1, Ordering::Relaxed);
+                server.closed.notify_waiters();
+            });
+            return;
+        }
+        if let Err(error) = tune(&socket) {
+            tracing::debug!(target: "transport", %error, "connection gone before it was served");
+            return;
+        }
+        let state = Arc::new(Connection::new(self.now_ms()));
+        let mut connections = self.lock();
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let closing = Closing { server: Arc::clone(self), state: Arc::clone(&state) };
+        let task = tokio::spawn(async move {
+            connection::serve(socket, &closing.server, &closing.state).await;
+        });
+        connections.push((state, task.abort_handle()));
+    }
+
+    /// Applies the time-outs; to be called regularly, its period is their precision.
+    pub(crate) fn sweep(&self) {
+        let now = self.now_ms();
+        let late = |since: u64, limit: Duration| Duration::from_millis(now.saturating_sub(since)) >= limit;
+        for (connection, task) in &*self.lock() {
+            match connection.phase() {
+                Phase::Head(since) if late(since, self.limits.header) => task.abort(),
+                Phase::Stalled(since) if late(since, STALLED) => task.abort(),
+                Phase::Idle(since) if late(since, IDLE) => connection.finish(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Stops accepting, asks every connection to finish what it has begun, and returns when all are closed; what is left at the deadline is cut.
+    pub(crate) async fn drain(&self, deadline: tokio::time::Instant) {
+        self.draining.send_replace(true);
+        for (connection, _) in &*self.lock() {
+            connection.finish();
+        }
+        loop {
+            let mut closed = std::pin::pin!(self.closed.notified());
+            closed.as_mut().enable();
+            if self.connections() == 0 {
+                return;
+            }
+            if tokio::time::timeout_at(deadline, closed).await.is_err() {
+                break;
+            }
+        }
+        tracing::warn!(target: "transport", connections = self.connections(), "drain deadline passed, closing what is left");
+        for (_, task) in &*self.lock() {
+            task.abort();
+        }
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// Milliseconds since the server began, never 0.
+    pub(super) fn now_ms(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Arc<Connection>, AbortHandle)>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts a connection off, also when its task is aborted.
+struct Closing<H: Handler> {
+    server: Arc<Server<H>>,
+    state: Arc<Connection>,
+}
+
+impl<H: Handler> Drop for Closing<H> {
+    fn drop(&mut self) {
+        let mut connections = self.server.lock();
+        if let Some(at) = connections.iter().position(|(state, _)| Arc::ptr_eq(state, &self.state)) {
+            connections.swap_remove(at);
+        }
+        self.server.open.fetch_sub(1, Ordering::Relaxed);
+        self.server.closed.notify_waiters();
+    }
+}
+
+/// accept(2): an error that belongs to the connection that was about to be accepted, not to the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, WouldBlock};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | WouldBlock)
+}
+
+fn tune(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    // A peer that vanished without a word is noticed once something was written to it (tcp(7)).
+    #[cfg(target_os = "linux")]
+    nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::TcpUserTimeout, &60_000)?;
+    Ok(())
+}
+
+/// Says that there are too many connections, and waits for the client to read it: closing with unread input would reset the connection.
+async fn refuse(mut socket: TcpStream, body: Bytes) -> io::Result<()> {
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\nretry-after: 1\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    socket.write_all(head.as_bytes()).await?;
+    socket.write_all(&body).await?;
+    socket.shutdown().await?;
+    let mut scrap = [0; 4096];
+    while socket.read(&mut scrap).await? > 0 {}
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! The table by itself: order, credit, loss, time.
+
+use super::{Broken, Input, QUIET, Table, Tell, Violation};
+use bytes::Bytes;
+use ggen_mcp::{edge::Reply, frame::WINDOW};
+use std::{
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+fn full() -> Reply {
+    Reply::Full { status: 200, session: None, retry_after: None, body: Bytes::from_static(b"{}") }
+}
+
+fn event() -> Reply {
+    Reply::Event { id: None, retry_ms: None, data: Bytes::from_static(b"{}") }
+}
+
+fn start() -> Reply {
+    Reply::Start { session: None }
+}
+
+fn poll(table: &mut Table, stream: u32, now: Instant) -> (Poll<Result<Input, Broken>>, Tell) {
+    table.poll(stream, now, &Context::from_waker(Waker::noop()))
+}
+
+fn ready(reply: Reply) -> Poll<Result<Input, Broken>> {
+    Poll::Ready(Ok(Input::Reply(reply)))
+}
+
+#[test]
+fn a_whole_answer_is_given_once_and_the_exchange_forgotten() {
+    let (mut table, now) = (Table::default(), Instant::now());
+    let stream = table.open(1, now, None, false);
+    assert_eq!(poll(&mut table, stream, now).0, Poll::Pending);
+    table.deliver(1, stream, full()).unwrap();
+    assert_eq!(table.deliver(1, stream, full()), Err(Violation::Order(stream)));
+    assert_eq!(poll(&mut table, stream, now).0, ready(full()));
+    assert_eq!((table.len(), table.give_up(stream)), (0, None));
+    assert_eq!(table.deliver(1, stream, full()), Ok(()), "late replies are dropped");
+}
+
+#[test]
+fn events_are_bounded_by_credit_which_is_granted_as_they_are_taken() {
+    let (mut table, now) = (Table::default(), Instant::now());
+    let stream = table.open(1, now, None, false);
+    table.deliver(1, stream, start()).unwrap();
+    for _ in 0..WINDOW {
+        table.deliver(1, stream, event()).unwrap();
+    }
+    assert_eq!(poll(&mut table, stream, now).0, ready(start()));
+    let granted: u32 = (0..WINDOW)
+        .map(|_| match poll(&mut table, stream, now) {
+            (Poll::Ready(Ok(_)), Tell::Credit(events)) => events,
+            (Poll::Ready(Ok(_)), _) => 0,
+            other => panic!("{other:?}"),
+        })
+        .sum();
+    assert_eq!(granted, WINDOW);
+    for _ in 0..WINDOW {
+        table.deliver(1, stream, event()).unwrap();
+    }
+    assert_eq!(table.deliver(1, stream, event()), Err(Violation::Credit(stream)));
+}
+
+#[test]
+fn a_lost_link_breaks_what_is_unfinished_and_keeps_what_has_come() {
+    let (mut table, now) = (Table::default(), Instant::now());
+    let [answered, waiting, streaming, other] = [1, 1, 1, 2].map(|link| table.open(link, now, None, false));
+    table.deliver(1, answered, full()).unwrap();
+    table.deliver(1, streaming, start()).unwrap();
+    table.lose(1);
+    assert_eq!(poll(&mut table, answered, now).0, ready(full()));
+    assert_eq!(poll(&mut table, waiting, now).0, Poll::Ready(Err(Broken::Lost)));
+    assert_eq!(poll(&mut table, streaming, now).0, ready(start()));
+    assert_eq!(poll(&mut table, streaming, now).0, Poll::Ready(Err(Broken::Lost)));
+    assert_eq!(poll(&mut table, other, now).0, Poll::Pending);
+    assert_eq!(table.give_up(other), Some((2, Tell::Gone)));
+}
+
+#[test]
+fn time_cuts_what_has_not_begun_and_gives_signs_of_life_on_silent_streams() {
+    let (mut table, now) = (Table::default(), Instant::now());
+    let deadline = Some(now + Duration::from_secs(1));
+    let (late, stream) = (table.open(1, now, deadline, false), table.open(1, now, deadline, true));
+    table.deliver(1, stream, start()).unwrap();
+    assert_eq!(poll(&mut table, stream, now).0, ready(start()));
+    assert_eq!(table.sweep(now + Duration::from_millis(999)), []);
+    assert_eq!(table.sweep(now + Duration::from_secs(1)), [(1, late)]);
+    assert_eq!(poll(&mut table, late, now).0, Poll::Ready(Err(Broken::TimedOut)));
+    assert_eq!(table.sweep(now + QUIET), []);
+    assert_eq!(poll(&mut table, stream, now + QUIET).0, Poll::Ready(Ok(Input::Quiet)));
+    assert_eq!(poll(&mut table, stream, now + QUIET).0, Poll::Pending);
+    assert_eq!(table.end_endless(), [(1, stream)]);
+    assert_eq!(poll(&mut table, stream, now).0, ready(Reply::End));
+}

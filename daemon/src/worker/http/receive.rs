@@ -1,0 +1,123 @@
+//! Receiving a request: what is checked before its body is read, and the body itself.
+
+use super::{
+    answer::Refusal,
+    route::{Accept, Route, is_json},
+};
+use bytes::{Bytes, BytesMut};
+use ggen_mcp::edge::{Verb, is_relayed};
+use ggen_wire::Code;
+use http::{HeaderMap, Method, StatusCode, request::Parts};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
+
+/// Relayed headers of one request, names and values.
+const MAX_RELAYED: usize = 16 << 10;
+/// Relayed headers of one request; the frame counts them in a byte.
+const MAX_RELAYED_COUNT: usize = 128;
+/// Room made for a body before it is seen.
+const FIRST: usize = 64 << 10;
+
+/// A request that may be passed on once its body is there.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Admitted {
+    pub(super) verb: Verb,
+    pub(super) accept: Accept,
+    pub(super) view: Box<str>,
+    pub(super) headers: Vec<(Box<str>, Box<[u8]>)>,
+}
+
+/// MCP.md's pipeline after Host and Origin: path, method, Content-Type, announced size, Accept, relayed headers.
+pub(super) fn admit(head: &Parts, route: &Route<'_>, announced: u64, max_body: u64) -> Result<Admitted, Refusal> {
+    let both = Accept { json: true, sse: true };
+    let own = |view: &str| match head.method {
+        Method::GET | Method::HEAD => Ok(Admitted { verb: Verb::Get, accept: both, view: view.into(), headers: Vec::new() }),
+        _ => Err(not_allowed("GET, HEAD, OPTIONS")),
+    };
+    let server = match route {
+        Route::Mcp(server) => server,
+        Route::Tools => return own("/tools"),
+        Route::Health => return own("/health"),
+        Route::NoServer => return Err(Refusal::new(StatusCode::NOT_FOUND, Code::ServerUnknown, "")),
+        Route::Unknown => return Err(Refusal::new(StatusCode::NOT_FOUND, Code::PathUnknown, "")),
+    };
+    let (verb, accept) = match head.method {
+        Method::POST => (Verb::Post, Accept::of(&head.headers)),
+        Method::GET => (Verb::Get, Accept { json: false, ..Accept::of(&head.headers) }),
+        Method::DELETE => (Verb::Delete, both),
+        _ => return Err(not_allowed("GET, POST, DELETE, OPTIONS")),
+    };
+    if verb == Verb::Post && !is_json(&head.headers) {
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::WrongContentType, ""));
+    }
+    if announced > max_body {
+        return Err(too_large(max_body));
+    }
+    if !accept.json && !accept.sse {
+        return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, Code::NotAcceptable, ""));
+    }
+    Ok(Admitted { verb, accept, view: server.as_ref().into(), headers: relayed(&head.headers)? })
+}
+
+fn relayed(headers: &HeaderMap) -> Result<Vec<(Box<str>, Box<[u8]>)>, Refusal> {
+    let mut relayed = Vec::new();
+    let mut size = 0;
+    for (name, value) in headers.iter().filter(|(name, _)| is_relayed(name.as_str())) {
+        size += name.as_str().len() + value.len();
+        if size > MAX_RELAYED || relayed.len() == MAX_RELAYED_COUNT {
+            let why = "MCP and trace headers take more than 16 KiB or are more than 128";
+            return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Code::InvalidRequest, why));
+        }
+        relayed.push((name.as_str().into(), value.as_bytes().into()));
+    }
+    Ok(relayed)
+}
+
+fn not_allowed(methods: &'static str) -> Refusal {
+    Refusal { allow: Some(methods), ..Refusal::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, "") }
+}
+
+fn too_large(max_body: u64) -> Refusal {
+    let mut refusal = Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, Code::BodyTooLarge, "");
+    refusal.detail = format!("at most {max_body} bytes").into();
+    refusal
+}
+
+/// Reads a whole body. One that came with its head (nearly all do) is neither copied nor timed.
+pub(super) async fn body(incoming: &mut Incoming, max_body: u64, within: Duration) -> Result<Bytes, Refusal> {
+    let mut first = Bytes::new();
+    if !incoming.is_end_stream()
+        && let Poll::Ready(Some(frame)) = poll_fn(|cx| Poll::Ready(Pin::new(&mut *incoming).poll_frame(cx))).await
+    {
+        first = frame.map_err(broken)?.into_data().unwrap_or_default();
+    }
+    let limit = usize::try_from(max_body).unwrap_or(usize::MAX);
+    if first.len() > limit {
+        return Err(too_large(max_body));
+    }
+    if incoming.is_end_stream() {
+        return Ok(first);
+    }
+    let rest = async {
+        let announced = usize::try_from(incoming.size_hint().lower()).unwrap_or(FIRST);
+        let mut whole = BytesMut::with_capacity(first.len() + announced.min(FIRST));
+        whole.extend_from_slice(&first);
+        while let Some(frame) = incoming.frame().await {
+            let data = frame.map_err(broken)?.into_data().unwrap_or_default();
+            if whole.len() + data.len() > limit {
+                return Err(too_large(max_body));
+            }
+            whole.extend_from_slice(&data);
+        }
+        Ok(whole.freeze())
+    };
+    let slow = || Refusal::new(StatusCode::REQUEST_TIMEOUT, Code::RequestTimeout, "the body did not arrive in time");
+    tokio::time::timeout(within, rest).await.unwrap_or_else(|_| Err(slow()))
+}
+
+/// Nobody reads this: the client is gone, or its framing is broken.
+fn broken(_: hyper::Error) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, Code::InvalidRequest, "the body is incomplete")
+}

@@ -1,0 +1,173 @@
+//! One HTTP request, from its head to the beginning of its answer.
+
+use super::{
+    answer::{self, Refusal},
+    body::{Body, refusal},
+    cors,
+    counts::Counts,
+    receive::{self, Admitted},
+    route::Route,
+};
+use crate::worker::edge::{Gateway, Input, Refused, Terms, guard::Guard, listen::Handler};
+use bytes::Bytes;
+use ggen_mcp::edge::{Reply, Request, Verb};
+use ggen_wire::Code;
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use std::time::{Duration, Instant};
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+/// nginx: do not buffer this answer.
+const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Answers the requests of a listener.
+#[derive(Debug)]
+pub(crate) struct Http {
+    pub(super) gateway: Gateway,
+    pub(super) guard: Guard,
+    pub(super) counts: Counts,
+    pub(super) max_body: u64,
+    /// Until the answer begins.
+    pub(super) answer_within: Duration,
+    /// How long a refused client may go on sending.
+    pub(super) patience: Duration,
+}
+
+impl Handler for Http {
+    type Body = Body;
+
+    async fn handle(&self, request: http::Request<Incoming>) -> Response<Body> {
+        let (head, incoming) = request.into_parts();
+        let began = tracing::enabled!(target: "transport", tracing::Level::DEBUG).then(Instant::now);
+        let route = Route::of(head.uri.path());
+        let response = self.answer(&head, &route, incoming).await;
+        let status = response.status().as_u16();
+        self.counts.answered(route.class(), status);
+        if let Some(began) = began {
+            let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            tracing::debug!(target: "transport", method = %head.method, path = head.uri.path(), status, us, "request");
+        }
+        response
+    }
+
+    fn accepted(&self) {
+        self.counts.metrics.http_connections_total.inc();
+    }
+
+    fn overloaded(&self) -> Bytes {
+        answer::too_many_connections()
+    }
+}
+
+impl Http {
+    async fn answer(&self, head: &Parts, route: &Route<'_>, incoming: Incoming) -> Response<Body> {
+        let origin = match self.guard.admit(head) {
+            Ok(origin) => origin,
+            Err(denied) => return self.refuse(&denied.into(), head, incoming),
+        };
+        let mut response = if head.method == Method::OPTIONS && !matches!(route, Route::Unknown | Route::NoServer) {
+            let mut response = Response::new(Body::full(Bytes::new()));
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            cors::preflight(head, response.headers_mut());
+            response
+        } else {
+            match receive::admit(head, route, incoming.size_hint().lower(), self.max_body) {
+                Ok(admitted) => self.pass_on(admitted, head, incoming, *route == Route::Health).await,
+                Err(refusal) => self.refuse(&refusal, head, incoming),
+            }
+        };
+        if let Some(origin) = origin {
+            cors::expose(origin, response.headers_mut());
+        }
+        response
+    }
+
+    async fn pass_on(&self, admitted: Admitted, head: &Parts, mut incoming: Incoming, health: bool) -> Response<Body> {
+        let Admitted { verb, accept, view, headers } = admitted;
+        let body = match verb {
+            Verb::Post => match receive::body(&mut incoming, self.max_body, self.answer_within).await {
+                Ok(body) => body,
+                Err(refusal) => return self.refuse(&refusal, head, incoming),
+            },
+            Verb::Get | Verb::Delete => Bytes::new(),
+        };
+        // A view of our own begins with a slash and is answered whole.
+        let endless = verb == Verb::Get && !view.starts_with('/');
+        let terms = Terms { answer_within: (!endless).then_some(self.answer_within), endless, patient: !health };
+        let request = Request {
+            verb,
+            accept_json: accept.json,
+            accept_sse: accept.sse,
+            view,
+            principal: "anonymous".into(),
+            headers,
+            body: body.clone(),
+        };
+        let mut exchange = match self.gateway.open(request, terms).await {
+            Ok(exchange) => exchange,
+            Err(_) if health => return answer::unhealthy(),
+            Err(refused) => return not_passed_on(refused).response(&body),
+        };
+        loop {
+            return match exchange.next().await {
+                Ok(Input::Reply(Reply::Full { status, session, retry_after, body })) => full(status, session.as_deref(), retry_after, body),
+                Ok(Input::Reply(Reply::Start { session })) => {
+                    let mut response = Response::new(Body::events(exchange, body));
+                    let headers = response.headers_mut();
+                    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+                    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                    headers.insert(UNBUFFERED, HeaderValue::from_static("no"));
+                    set_session(&mut response, session.as_deref());
+                    response
+                }
+                // The table lets nothing else be first.
+                Ok(_) => continue,
+                Err(_) if health => answer::unhealthy(),
+                Err(broken) => refusal(broken).response(&body),
+            };
+        }
+    }
+
+    /// Refuses a request whose body may still be on its way.
+    fn refuse(&self, refusal: &Refusal, head: &Parts, incoming: Incoming) -> Response<Body> {
+        // HTTP/2 resets the stream alone. A client that waits for "100 Continue" sends nothing when it is refused.
+        if head.version > Version::HTTP_11 || incoming.is_end_stream() || head.headers.contains_key(header::EXPECT) {
+            return refusal.response(b"");
+        }
+        let mut response = refusal.with(Body::linger(refusal.body(b""), incoming, tokio::time::sleep(self.patience)));
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+}
+
+fn not_passed_on(refused: Refused) -> Refusal {
+    let code = match refused {
+        Refused::Away => Code::GatewayUnavailable,
+        Refused::Full => Code::Overloaded,
+    };
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code, "")
+}
+
+fn full(status: u16, session: Option<&str>, retry_after: Option<u32>, body: Bytes) -> Response<Body> {
+    let typed = !body.is_empty();
+    let mut response = Response::new(Body::full(body));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if typed {
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    if status == 405 {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    }
+    set_session(&mut response, session);
+    response
+}
+
+fn set_session(response: &mut Response<Body>, session: Option<&str>) {
+    if let Some(Ok(session)) = session.map(HeaderValue::from_str) {
+        response.headers_mut().insert(SESSION, session);
+    }
+}
