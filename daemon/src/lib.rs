@@ -2,4 +2,7 @@
 
 pub mod config;
 pub mod ipc;
+pub mod log;
 pub mod metrics;
+pub mod platform;
+pub mod worker;

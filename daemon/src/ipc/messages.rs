@@ -23,6 +23,18 @@ pub enum Role {
     Admin,
 }
 
+impl Role {
+    /// The name as it is written in `ggend worker <role>`, in worker names and in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Http => "http",
+            Self::Admin => "admin",
+        }
+    }
+}
+
 /// Supervisor → worker.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -1,5 +1,9 @@
 //! Metrics as they travel: worker registry → beat → supervisor's ledger → admin worker → scrape. Names and units follow the Prometheus conventions.
 
+mod gather;
+
+pub use gather::gather;
+
 use serde::{Deserialize, Serialize};
 
 /// The kind of a metric family.

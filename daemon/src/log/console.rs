@@ -1,0 +1,132 @@
+//! Log lines on the daemon's stderr, for people or as JSON. A thread of its own writes, so that a terminal or pipe that nobody reads never holds
+//! up the supervisor's loop; what it cannot take is counted and dropped.
+
+use crate::config::LogFormat;
+use ggen_wire::log::{Level, LogLine};
+use std::{
+    fmt::Write as _,
+    io::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+const QUEUE: usize = 1024;
+
+/// The writer's front end.
+pub struct Console {
+    queue: SyncSender<Arc<LogLine>>,
+    dropped: AtomicU64,
+}
+
+impl Console {
+    /// Starts the writing thread. The handle is for [`Console::finish`].
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(format: LogFormat) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let (queue, lines) = sync_channel::<Arc<LogLine>>(QUEUE);
+        let thread = std::thread::Builder::new().name("log".to_owned()).stack_size(64 << 10).spawn(move || {
+            let mut text = String::new();
+            for line in lines {
+                text.clear();
+                render(&line, format, &mut text);
+                std::io::stderr().write_all(text.as_bytes()).unwrap_or_default();
+            }
+        })?;
+        Ok((Self { queue, dropped: AtomicU64::new(0) }, thread))
+    }
+
+    /// Hands a line to the writer, without waiting.
+    pub fn print(&self, line: Arc<LogLine>) {
+        if self.queue.try_send(line).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Lines that the writer could not take so far.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// Waits until the writer has written what it was given, or until the time is up. Call after the last [`Console`] is dropped.
+pub fn finish(thread: &JoinHandle<()>, most: Duration) {
+    let end = Instant::now() + most;
+    while !thread.is_finished() && Instant::now() < end {
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// One line of text, with its end.
+pub fn render(line: &LogLine, format: LogFormat, out: &mut String) {
+    match format {
+        LogFormat::Json => out.push_str(&serde_json::to_string(line).unwrap_or_default()),
+        LogFormat::Console => {
+            let level = match line.level {
+                Level::Error => "ERROR",
+                Level::Warn => "WARN ",
+                Level::Info => "INFO ",
+                Level::Debug => "DEBUG",
+                Level::Trace => "TRACE",
+            };
+            write!(out, "{} {level} {:<10} {}: {}", timestamp(line.at_us), line.category, line.source, line.message).unwrap_or_default();
+            for (name, value) in &line.fields {
+                let quoted = value.is_empty() || value.contains([' ', '"', '=']);
+                let written = if quoted { write!(out, " {name}={value:?}") } else { write!(out, " {name}={value}") };
+                written.unwrap_or_default();
+            }
+            if let Some(code) = line.code {
+                write!(out, " [{code}]").unwrap_or_default();
+            }
+        }
+    }
+    out.push('\n');
+}
+
+/// RFC 3339 in UTC with milliseconds.
+fn timestamp(at_us: u64) -> String {
+    let (days, ms) = (at_us / 86_400_000_000, at_us / 1000 % 86_400_000);
+    // Civil date from days since the epoch, by eras of 400 years that begin on 1 March of year 0.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", ms % 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ggen_wire::Code;
+
+    #[test]
+    fn a_line_reads_well_and_dates_are_right() {
+        assert_eq!(timestamp(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(timestamp(951_782_400_000_000), "2000-02-29T00:00:00.000Z");
+        assert_eq!(timestamp(1_767_225_599_999_000), "2025-12-31T23:59:59.999Z");
+        let line = LogLine {
+            seq: 1,
+            at_us: 0,
+            level: Level::Warn,
+            category: "tools".to_owned(),
+            source: "gateway-0".to_owned(),
+            message: "slow".to_owned(),
+            code: Some(Code::UpstreamTimeout),
+            fields: vec![("upstream".to_owned(), "a b".to_owned())],
+        };
+        let mut text = String::new();
+        render(&line, LogFormat::Console, &mut text);
+        assert_eq!(text, "1970-01-01T00:00:00.000Z WARN  tools      gateway-0: slow upstream=\"a b\" [GGEN-E2107]\n");
+    }
+}

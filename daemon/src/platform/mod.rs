@@ -1,0 +1,10 @@
+//! Everything near the kernel: descriptors over sockets, processes, /proc. Thin and safe wrappers; `unsafe` may appear here and nowhere else.
+//! May use nothing of ours.
+
+mod descriptors;
+mod proc;
+mod process;
+
+pub use descriptors::*;
+pub use proc::*;
+pub use process::*;

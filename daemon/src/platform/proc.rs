@@ -1,0 +1,126 @@
+//! What /proc says about processes and listening sockets. Everything here is best effort: elsewhere than on Linux it finds nothing.
+
+use nix::unistd::{SysconfVar, sysconf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+/// One process, as `/proc/<pid>/stat` describes it (`proc_pid_stat(5)`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Process id.
+    pub pid: u32,
+    /// Parent's process id.
+    pub parent: u32,
+    /// Process group.
+    pub group: u32,
+    /// Resident memory in bytes.
+    pub rss_bytes: u64,
+    /// User and system time since its start, in milliseconds.
+    pub cpu_ms: u64,
+}
+
+/// Memory and processor time of one process or of a whole tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Resident memory in bytes.
+    pub rss_bytes: u64,
+    /// User and system time in milliseconds.
+    pub cpu_ms: u64,
+}
+
+/// Every process that we may see.
+#[must_use]
+pub fn processes() -> Vec<Process> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| process(entry.file_name().to_str()?.parse().ok()?)).collect()
+}
+
+/// One process.
+#[must_use]
+pub fn process(pid: u32) -> Option<Process> {
+    parse(pid, &std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse(pid: u32, stat: &str) -> Option<Process> {
+    // The name in parentheses may hold anything, parentheses and spaces included: what follows the last one is what counts.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    let number = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok());
+    let setting = |name, otherwise| sysconf(name).ok().flatten().and_then(|value| u64::try_from(value).ok()).unwrap_or(otherwise).max(1);
+    Some(Process {
+        pid,
+        parent: u32::try_from(number(1)?).ok()?,
+        group: u32::try_from(number(2)?).ok()?,
+        cpu_ms: (number(11)? + number(12)?) * 1000 / setting(SysconfVar::CLK_TCK, 100),
+        rss_bytes: number(21)? * setting(SysconfVar::PAGE_SIZE, 4096),
+    })
+}
+
+/// Adds up, for each root, the processes below it and those in the root's own process group. One walk over the table for all roots.
+#[must_use]
+pub fn usage_of_trees(table: &[Process], roots: &[u32]) -> BTreeMap<u32, Usage> {
+    let mut below: BTreeMap<u32, Vec<&Process>> = BTreeMap::new();
+    for process in table {
+        below.entry(process.parent).or_default().push(process);
+    }
+    let tree = |root: u32| {
+        let mut seen = BTreeSet::new();
+        let mut sum = Usage::default();
+        let mut open: Vec<&Process> = table.iter().filter(|process| process.pid == root || process.group == root).collect();
+        while let Some(process) = open.pop() {
+            if seen.insert(process.pid) {
+                sum.rss_bytes += process.rss_bytes;
+                sum.cpu_ms += process.cpu_ms;
+                open.extend(below.get(&process.pid).into_iter().flatten());
+            }
+        }
+        sum
+    };
+    roots.iter().map(|root| (*root, tree(*root))).collect()
+}
+
+/// `pid 1234 (name)` of who listens on a TCP address, if it can be found out.
+#[must_use]
+pub fn who_listens(address: SocketAddr) -> Option<String> {
+    let file = if address.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" };
+    let port = format!(":{:04X}", address.port());
+    let inodes: Vec<String> = std::fs::read_to_string(file)
+        .ok()?
+        .lines()
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            let listening = *fields.get(3)? == "0A" && fields.get(1)?.ends_with(&port);
+            listening.then(|| format!("socket:[{}]", fields.get(9).copied().unwrap_or_default()))
+        })
+        .collect();
+    for entry in std::fs::read_dir("/proc").ok()?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Ok(open) = std::fs::read_dir(entry.path().join("fd")) else { continue };
+        let holds = |link: std::path::PathBuf| inodes.iter().any(|inode| link.as_os_str() == inode.as_str());
+        if open.flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(holds) {
+            let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+            return Some(format!("pid {pid} ({})", name.trim()));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_shift_the_fields() {
+        let line = "7 (a) b (c) S 3 7 7 0 -1 4194560 1 0 0 0 250 50 0 0 20 0 1 0 100 1000 10 18446744073709551615";
+        let found = parse(7, line);
+        assert_eq!(found, Some(Process { pid: 7, parent: 3, group: 7, rss_bytes: found.unwrap().rss_bytes, cpu_ms: 3000 }));
+    }
+
+    #[test]
+    fn a_tree_counts_each_process_once() {
+        let one = |pid, parent, group| Process { pid, parent, group, rss_bytes: 10, cpu_ms: 1 };
+        let table = [one(5, 1, 5), one(6, 5, 5), one(7, 6, 7), one(8, 1, 5), one(9, 1, 9)];
+        assert_eq!(usage_of_trees(&table, &[5]).get(&5), Some(&Usage { rss_bytes: 40, cpu_ms: 4 }));
+    }
+}

@@ -1,0 +1,164 @@
+//! Processes: spawning ourselves, subreaper, children, signals, credentials of a peer.
+
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{self, Signal},
+        socket::{getsockopt, sockopt},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It exited with this status.
+    Exited(i32),
+    /// A signal killed it.
+    Killed(i32),
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exited(status) => write!(f, "exit status {status}"),
+            Self::Killed(number) => match Signal::try_from(*number) {
+                Ok(signal) => write!(f, "killed by signal {number} ({})", signal.as_str()),
+                Err(_) => write!(f, "killed by signal {number}"),
+            },
+        }
+    }
+}
+
+/// Orphaned descendants become our children instead of init's (Linux; elsewhere nothing happens).
+///
+/// # Errors
+/// As `prctl(2)`.
+pub fn become_subreaper() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_child_subreaper(true)?;
+    Ok(())
+}
+
+/// The path by which this very binary is executed again, even after a package upgrade replaced the file.
+///
+/// # Errors
+/// When the system does not tell.
+pub fn own_binary() -> io::Result<PathBuf> {
+    if cfg!(target_os = "linux") { Ok(PathBuf::from("/proc/self/exe")) } else { std::env::current_exe() }
+}
+
+/// Spawns this binary again with `channel` as its stdin, stdout closed off, stderr inherited, in a process group of its own, with nothing in its
+/// environment but the given variables. The caller reaps the returned process id.
+///
+/// # Errors
+/// As `fork(2)` and `execve(2)`.
+pub fn spawn_self<'a>(
+    arguments: &[&str],
+    channel: OwnedFd,
+    environment: impl IntoIterator<Item = (&'a str, std::ffi::OsString)>,
+) -> io::Result<u32> {
+    let child = Command::new(own_binary()?)
+        .arg0("ggend")
+        .args(arguments)
+        .env_clear()
+        .envs(environment)
+        .stdin(Stdio::from(channel))
+        .stdout(Stdio::null())
+        .process_group(0)
+        .spawn()?;
+    Ok(child.id())
+}
+
+/// Reaps one child that has ended, if any has; waits for one if `wait` is set. `None`: none has ended.
+///
+/// # Errors
+/// `NotFound` when there are no children at all.
+pub fn reap(wait: bool) -> io::Result<Option<(u32, Ended)>> {
+    loop {
+        match waitpid(None, (!wait).then_some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, status)) => return Ok(Some((pid.as_raw().unsigned_abs(), Ended::Exited(status)))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => return Ok(Some((pid.as_raw().unsigned_abs(), Ended::Killed(signal as i32)))),
+            Ok(WaitStatus::StillAlive) => return Ok(None),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::ECHILD) => return Err(io::ErrorKind::NotFound.into()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Signals one process; a process that is gone is no error. Process ids 0 and 1 are never signalled.
+pub fn signal_process(pid: u32, signal: Signal) {
+    if let Some(pid) = target(pid) {
+        signal::kill(pid, signal).unwrap_or_default();
+    }
+}
+
+/// Signals a process group; a group that is gone is no error.
+pub fn signal_group(leader: u32, signal: Signal) {
+    if let Some(leader) = target(leader) {
+        signal::killpg(leader, signal).unwrap_or_default();
+    }
+}
+
+fn target(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().filter(|pid| *pid > 1).map(Pid::from_raw)
+}
+
+/// The process ids of our children (Linux: /proc; elsewhere none are listed).
+#[must_use]
+pub fn children() -> Vec<u32> {
+    let own = std::process::id();
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return Vec::new() };
+    let mut found = Vec::new();
+    let mut listed = false;
+    for task in tasks.flatten() {
+        if let Ok(text) = std::fs::read_to_string(task.path().join("children")) {
+            listed = true;
+            found.extend(text.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        }
+    }
+    if !listed {
+        found.extend(super::processes().into_iter().filter(|process| process.parent == own).map(|process| process.pid));
+    }
+    found
+}
+
+/// Who is at the other end of a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Effective user id when it connected.
+    pub uid: u32,
+    /// Process id when it connected, 0 where the system does not tell.
+    pub pid: u32,
+}
+
+/// Credentials of the peer of a connected Unix socket (`SO_PEERCRED`, `LOCAL_PEERCRED`).
+///
+/// # Errors
+/// As `getsockopt(2)`.
+pub fn peer(socket: &impl AsFd) -> io::Result<Peer> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let found = getsockopt(socket, sockopt::PeerCredentials)?;
+        Ok(Peer { uid: found.uid(), pid: found.pid().unsigned_abs() })
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        Ok(Peer { uid: getsockopt(socket, sockopt::LocalPeerCred)?.uid(), pid: 0 })
+    }
+}
+
+/// Our effective user id.
+#[must_use]
+pub fn own_uid() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}

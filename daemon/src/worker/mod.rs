@@ -1,0 +1,67 @@
+//! What all workers share: the process's frame (event loop, control channel, logging, beats, drain) and the dispatch to the role's body. A worker
+//! opens no configuration file, binds nothing, spawns nothing, and knows nothing of the supervisor but the messages.
+//!
+//! A role's body is `pub async fn run(context: Context) -> ExitCode` in `worker/<role>/mod.rs`. It calls [`Context::on_beat`] and
+//! [`Context::ready`], serves, reads [`Context::next`], and returns when [`Drain::begun`] has told it to and its work is done. The frame ends the
+//! process at the drain's deadline in any case.
+
+mod beat;
+mod context;
+mod outbox;
+
+pub mod admin;
+pub mod gateway;
+pub mod http;
+
+#[cfg(test)]
+mod tests;
+
+pub use context::{Context, Drain, Incoming};
+pub use outbox::{Closed, Outbox};
+
+use crate::{ipc::messages::Role, platform};
+use std::{process::ExitCode, time::Duration};
+
+/// EX_SOFTWARE of `sysexits.h`: the frame itself failed.
+const SOFTWARE: u8 = 70;
+
+/// Runs this process as a worker, with the control channel on its standard input, until it is drained.
+pub fn main(role: Role) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let Ok(runtime) = runtime else { return ExitCode::from(SOFTWARE) };
+    let code = runtime.block_on(serve(role));
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    code
+}
+
+async fn serve(role: Role) -> ExitCode {
+    let opened = match platform::standard_input() {
+        Ok(socket) => Context::open(socket).await,
+        Err(error) => Err(error),
+    };
+    let (context, frame) = match opened {
+        Ok(opened) => opened,
+        // The supervisor is gone before it could say anything, or somebody started a worker by hand.
+        Err(_) => return ExitCode::from(SOFTWARE),
+    };
+    if context.start.role != role {
+        return ExitCode::from(SOFTWARE);
+    }
+    let drain = context.drain();
+    let body = async {
+        match role {
+            Role::Gateway => gateway::run(context).await,
+            Role::Http => http::run(context).await,
+            Role::Admin => admin::run(context).await,
+        }
+    };
+    let code = tokio::select! {
+        code = body => code,
+        () = drain.expired() => {
+            tracing::warn!(target: "mcp_server", "drain deadline passed with work in flight");
+            ExitCode::SUCCESS
+        }
+    };
+    frame.finish().await;
+    code
+}
