@@ -8,7 +8,7 @@ use super::{
     questions::{OWN_EDGE, Questions},
     ready::{Ready, Token},
     remote::{Clients, Remote},
-    settings::Target,
+    settings::Reach,
     stdio::Child,
 };
 use crate::{
@@ -118,12 +118,7 @@ pub(super) struct Driver<C> {
 
 impl<C: Core> Driver<C> {
     /// A driver that has not done anything yet. `names` and `targets` have one entry per upstream, in the settings' order.
-    pub(super) fn new(
-        context: Context,
-        core: C,
-        names: Vec<Arc<str>>,
-        targets: Vec<Option<Result<Arc<Target>, String>>>,
-    ) -> Result<Self, prometheus::Error> {
+    pub(super) fn new(context: Context, core: C, names: Vec<Arc<str>>, targets: Vec<Reach>) -> Result<Self, prometheus::Error> {
         let observer = Observer::new(names.clone())?;
         let shared = observer.shared();
         let (sink, events) = events::queue();
@@ -174,8 +169,7 @@ impl<C: Core> Driver<C> {
         })
     }
 
-    /// Serves until drained. Not subject to tokio's budget: the driver bounds its turns itself, and a server's last words must be readable when the
-    /// news of its death is.
+    /// Serves until drained. Not subject to tokio's budget: the driver bounds its turns itself.
     pub(super) async fn run(mut self) -> ExitCode {
         let shared = self.observer.shared();
         self.context.on_beat(move || shared.beat());
@@ -290,7 +284,11 @@ impl<C: Core> Driver<C> {
         match message {
             Incoming::Link { edge, socket, peer } => {
                 let waker = self.ready.waker(Token::Link(edge));
-                let taken = if edge == OWN_EDGE { Err(std::io::ErrorKind::InvalidInput.into()) } else { Link::new(edge, socket, waker, self.chunk) };
+                let taken = if edge == OWN_EDGE {
+                    Err(std::io::ErrorKind::InvalidInput.into())
+                } else {
+                    Link::new(edge, socket, waker, self.chunk)
+                };
                 match taken {
                     Ok(link) => {
                         self.lose_link(edge);

@@ -24,7 +24,8 @@ const SLOW: usize = 10;
 /// A call is slow from here on, in microseconds.
 const SLOW_FROM: Micros = 1_000_000;
 /// Upper bounds in seconds: 100 µs (the gateway's own share) to a minute (the default time-out).
-const SECONDS: &[f64] = &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const SECONDS: &[f64] =
+    &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// Handles of one series, looked up once: a call costs a few atomic additions and no formatting.
 struct Series {

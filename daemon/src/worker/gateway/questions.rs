@@ -137,7 +137,7 @@ fn header_value(text: &str) -> String {
     let plain = text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'))
         && !text.starts_with([' ', '\t'])
         && !text.ends_with([' ', '\t'])
-        && !(text.starts_with("=?base64?") && text.ends_with("?="));
+        && (!text.starts_with("=?base64?") || !text.ends_with("?="));
     if plain { text.to_owned() } else { format!("=?base64?{}?=", STANDARD.encode(text)) }
 }
 

@@ -79,7 +79,8 @@ impl Clients {
             let loaded = tokio::task::spawn_blocking(|| {
                 HttpsConnectorBuilder::new().with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
             });
-            let builder = loaded.await.map_err(|error| error.to_string())?.map_err(|error| format!("no certificates of the host: {error}"))?;
+            let builder =
+                loaded.await.map_err(|error| error.to_string())?.map_err(|error| format!("no certificates of the host: {error}"))?;
             let connector = builder.https_or_http().enable_http1().enable_http2().wrap_connector(Self::connector());
             Ok(Self::builder(self.pool).build(connector))
         };
@@ -122,7 +123,8 @@ impl Remote {
         if self.open.len() >= EXCHANGES {
             return refused(Code::UpstreamBusy, Code::UpstreamBusy.title());
         }
-        let exchange = Exchange { up: self.up, number, sink: self.sink.clone(), held: Held { total: Arc::clone(&self.collecting), own: 0 } };
+        let exchange =
+            Exchange { up: self.up, number, sink: self.sink.clone(), held: Held { total: Arc::clone(&self.collecting), own: 0 } };
         let task = tokio::spawn(exchange.run(target, Arc::clone(&self.clients), request));
         self.open.insert(number, task.abort_handle());
         None
@@ -156,7 +158,11 @@ impl Held {
         self.clear();
         self.own = count;
         let total = self.total.fetch_add(count, Ordering::Relaxed) + count;
-        if self.own > LIMIT || total > COLLECTING { Err((Code::UpstreamTooLarge, Code::UpstreamTooLarge.title().to_owned())) } else { Ok(()) }
+        if self.own > LIMIT || total > COLLECTING {
+            Err((Code::UpstreamTooLarge, Code::UpstreamTooLarge.title().to_owned()))
+        } else {
+            Ok(())
+        }
     }
 
     fn clear(&mut self) {
@@ -191,9 +197,9 @@ impl Exchange {
             let request = build(target, request)?;
             clients.request(target, request).await?.await.map_err(|error| broken(target, &error))
         };
-        let response = tokio::time::timeout(timeout, head).await.map_err(|_| {
-            (Code::UpstreamTimeout, format!("{} sent no response within {} ms", target.origin, timeout.as_millis()))
-        })??;
+        let response = tokio::time::timeout(timeout, head)
+            .await
+            .map_err(|_| (Code::UpstreamTimeout, format!("{} sent no response within {} ms", target.origin, timeout.as_millis())))??;
         let sse = response.status() == StatusCode::OK && is_event_stream(&response);
         let session = response.headers().get("mcp-session-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
         self.tell(UpInput::Head { exchange: self.number, status: response.status().as_u16(), session, sse }).await;

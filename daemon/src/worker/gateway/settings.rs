@@ -19,8 +19,11 @@ pub(super) struct Target {
     pub(super) headers: HeaderMap,
 }
 
-/// The relay's settings, and for each upstream that is reached over HTTP its target, or what is wrong with its address.
-pub(super) fn settings(start: &Start) -> (Settings, Vec<Option<Result<Arc<Target>, String>>>) {
+/// How an upstream is reached: `None` over pipes, else its target, or what is wrong with its address.
+pub(super) type Reach = Option<Result<Arc<Target>, String>>;
+
+/// The relay's settings, and how each upstream is reached.
+pub(super) fn settings(start: &Start) -> (Settings, Vec<Reach>) {
     let mut targets = Vec::new();
     let upstreams = in_order(&start.config).map(|(name, upstream)| {
         let (transport, target) = match &upstream.transport {

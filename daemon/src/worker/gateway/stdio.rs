@@ -6,7 +6,8 @@ use super::{
 };
 use ggen_mcp::api::{Micros, UpInput};
 use std::{
-    io,
+    fs::File,
+    io::{self, Read},
     os::fd::OwnedFd,
     task::{Context, Poll, Waker},
 };
@@ -18,6 +19,7 @@ pub(super) const LINE: usize = 64 << 20;
 const BACKLOG: usize = 128 << 20;
 /// What is read at most once the server is known to be gone: more than a pipe holds.
 const LAST_WORDS: usize = 4 << 20;
+const CHUNK: usize = 64 << 10;
 /// How long a server may live on with a closed stdin or stdout.
 const CLOSED_GRACE: Micros = 2_000_000;
 
@@ -71,29 +73,50 @@ impl Child {
         })
     }
 
+    /// Reads what the pipe still holds, once the server is gone. What a grandchild writes later is lost. Asks the pipe itself: the event loop may not
+    /// know of its bytes yet when a server dies at once.
+    pub(super) fn last_words(&mut self, now: Micros, take: &mut impl FnMut(UpInput)) {
+        let pipe = self.stdout.take().and_then(|stdout| stdout.into_nonblocking_fd().ok());
+        let Some(mut pipe) = pipe.map(File::from) else { return };
+        let (mut chunk, mut count) = (vec![0; CHUNK], 0);
+        while count < LAST_WORDS {
+            match pipe.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(more) => {
+                    count += more;
+                    self.input.bytes.extend_from_slice(&chunk[..more]);
+                    while let Some(line) = self.lines.next(&mut self.input) {
+                        take(line.into());
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        self.closed_at.get_or_insert(now);
+        if let Some(line) = self.lines.rest(&mut self.input) {
+            take(line.into());
+        }
+    }
+
     /// Reads what is there, up to its share of the turn.
     pub(super) fn read(&mut self, now: Micros, take: &mut impl FnMut(UpInput)) -> Turn {
         if self.paused_until.is_some() {
             return Turn::Waiting;
         }
-        self.read_up_to(TURN, now, take)
-    }
-
-    /// Reads what the pipe still holds, once the server is gone. What a grandchild writes later is lost.
-    pub(super) fn last_words(&mut self, now: Micros, take: &mut impl FnMut(UpInput)) {
-        self.read_up_to(LAST_WORDS, now, take);
-        self.end(now, take);
-    }
-
-    fn read_up_to(&mut self, limit: usize, now: Micros, take: &mut impl FnMut(UpInput)) -> Turn {
         let mut cx = Context::from_waker(&self.waker);
         let mut count = 0;
-        while count < limit {
+        while count < TURN {
             let Some(stdout) = &mut self.stdout else { return Turn::Waiting };
             match self.input.fill(stdout, &mut cx) {
                 Poll::Pending => return Turn::Waiting,
                 Poll::Ready(Ok(0) | Err(_)) => {
-                    self.end(now, take);
+                    // Closed, so that its end does not wake us again and again.
+                    self.stdout = None;
+                    self.closed_at.get_or_insert(now);
+                    if let Some(line) = self.lines.rest(&mut self.input) {
+                        take(line.into());
+                    }
                     return Turn::Closed;
                 }
                 Poll::Ready(Ok(more)) => count += more,
@@ -103,16 +126,6 @@ impl Child {
             }
         }
         Turn::More
-    }
-
-    /// The stream is over: its rest is a line, the pipe is closed (so that its end does not wake us again and again).
-    fn end(&mut self, now: Micros, take: &mut impl FnMut(UpInput)) {
-        if self.stdout.take().is_some() {
-            self.closed_at.get_or_insert(now);
-            if let Some(line) = self.lines.rest(&mut self.input) {
-                take(line.into());
-            }
-        }
     }
 
     /// Queues a line for the next flush.
