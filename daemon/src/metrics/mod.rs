@@ -1,8 +1,10 @@
 //! Metrics as they travel: worker registry → beat → supervisor's ledger → admin worker → scrape. Names and units follow the Prometheus conventions.
 
 mod gather;
+mod text;
 
 pub use gather::gather;
+pub use text::{CONTENT_TYPE, render};
 
 use serde::{Deserialize, Serialize};
 
