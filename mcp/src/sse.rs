@@ -75,6 +75,12 @@ impl Parser {
         Ok(())
     }
 
+    /// Bytes that are held for the event that is not complete yet.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.line.len() + self.data.len()
+    }
+
     fn end_line(&mut self, events: &mut Vec<Event>) {
         let line = self.line.split();
         let mut line = &line[..];

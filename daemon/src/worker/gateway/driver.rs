@@ -1,0 +1,395 @@
+//! The task that owns the relay: takes what is ready, feeds the relay, has its outputs performed ([`super::perform`]), writes.
+
+use super::{
+    buffers::Turn,
+    events::{self, Event, Sink},
+    link::Link,
+    observe::{Observer, Shared},
+    questions::{OWN_EDGE, Questions},
+    ready::{Ready, Token},
+    remote::{Clients, Remote},
+    settings::Reach,
+    stdio::Child,
+};
+use crate::{
+    ipc::messages::ToSupervisor,
+    worker::{Context, Incoming, Outbox},
+};
+use ggen_mcp::{
+    api::{Input, Micros, Output, TICK, UpId, UpInput},
+    gateway::{Counts, Gateway},
+};
+use std::{
+    collections::BTreeMap,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    process::ExitCode,
+    sync::Arc,
+    task::{self, Poll, Waker},
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant as Deadline, Sleep},
+};
+
+/// Time between two ticks while nothing happens.
+const IDLE_TICK: Micros = 1_000_000;
+/// Messages of the supervisor, and reports of tasks, that are taken in one turn.
+const BATCH: usize = 64;
+/// Messages that may wait for the supervisor.
+const COURIER: usize = 4096;
+
+/// The relay as the driver sees it; the tests put a scripted one in its place.
+pub(super) trait Core {
+    /// See [`Gateway::input`].
+    fn input(&mut self, now: Micros, input: Input, out: &mut Vec<Output>);
+    /// See [`Gateway::counts`].
+    fn counts(&self) -> Counts;
+}
+
+impl Core for Gateway {
+    fn input(&mut self, now: Micros, input: Input, out: &mut Vec<Output>) {
+        Gateway::input(self, now, input, out);
+    }
+
+    fn counts(&self) -> Counts {
+        Gateway::counts(self)
+    }
+}
+
+/// The relay and what it has asked for.
+pub(super) struct Fed<C> {
+    core: C,
+    began: Instant,
+    pub(super) now: Micros,
+    pub(super) out: Vec<Output>,
+    active: bool,
+}
+
+impl<C: Core> Fed<C> {
+    pub(super) fn give(&mut self, input: Input) {
+        self.active = true;
+        self.core.input(self.now, input, &mut self.out);
+    }
+
+    fn read_clock(&mut self) {
+        self.now = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    }
+}
+
+/// An upstream's connection. Remote ones stay for the worker's life, children come and go.
+pub(super) enum Connection {
+    /// No process now.
+    None,
+    /// A running stdio server.
+    Child(Box<Child>),
+    /// A remote server.
+    Remote(Remote),
+}
+
+/// The gateway worker's one busy task.
+pub(super) struct Driver<C> {
+    context: Context,
+    pub(super) fed: Fed<C>,
+    pub(super) ready: Ready,
+    pub(super) names: Vec<Arc<str>>,
+    pub(super) links: BTreeMap<u32, Link>,
+    pub(super) upstreams: Vec<Connection>,
+    pub(super) questions: Questions,
+    pub(super) asked: usize,
+    pub(super) observer: Observer,
+    pub(super) sink: Sink,
+    pub(super) dirty: Vec<Token>,
+    pub(super) draining: bool,
+    pub(super) courier: mpsc::Sender<ToSupervisor>,
+    shared: Arc<Shared>,
+    events: mpsc::Receiver<Event>,
+    arrived: Vec<Event>,
+    inbox_waker: Waker,
+    events_waker: Waker,
+    timer_waker: Waker,
+    timer: Pin<Box<Sleep>>,
+    slow_timer: bool,
+    drain: Pin<Box<dyn Future<Output = ()> + Send>>,
+    drain_waker: Waker,
+    chunk: usize,
+}
+
+impl<C: Core> Driver<C> {
+    /// A driver that has not done anything yet. `names` and `targets` have one entry per upstream, in the settings' order.
+    pub(super) fn new(context: Context, core: C, names: Vec<Arc<str>>, targets: Vec<Reach>) -> Result<Self, prometheus::Error> {
+        let observer = Observer::new(names.clone())?;
+        let shared = observer.shared();
+        let (sink, events) = events::queue();
+        let server = &context.start.config.server;
+        let clients = Arc::new(Clients::new(server.connection_pool));
+        let upstreams = targets.into_iter().zip(0..).map(|(target, up)| match target {
+            Some(target) => Connection::Remote(Remote::new(UpId(up), target, Arc::clone(&clients), sink.clone())),
+            None => Connection::None,
+        });
+        let ready = Ready::default();
+        let (courier, mut letters) = mpsc::channel(COURIER);
+        let outbox = context.outbox();
+        tokio::spawn(async move {
+            while let Some(letter) = letters.recv().await {
+                if outbox.send(letter).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let drain = context.drain();
+        Ok(Self {
+            upstreams: upstreams.collect(),
+            chunk: usize::try_from(server.buffer_size.0).unwrap_or(usize::MAX),
+            fed: Fed { core, began: Instant::now(), now: 0, out: Vec::new(), active: false },
+            names,
+            links: BTreeMap::new(),
+            questions: Questions::default(),
+            asked: 0,
+            observer,
+            sink,
+            dirty: Vec::new(),
+            draining: false,
+            courier,
+            shared,
+            events,
+            arrived: Vec::new(),
+            inbox_waker: ready.waker(Token::Inbox),
+            events_waker: ready.waker(Token::Events),
+            timer_waker: ready.waker(Token::Timer),
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            slow_timer: false,
+            drain: Box::pin(async move {
+                drain.begun().await;
+            }),
+            drain_waker: ready.waker(Token::Drain),
+            ready,
+            context,
+        })
+    }
+
+    /// Serves until drained. Not subject to tokio's budget: the driver bounds its turns itself.
+    pub(super) async fn run(mut self) -> ExitCode {
+        let shared = self.observer.shared();
+        self.context.on_beat(move || shared.beat());
+        self.context.ready().await;
+        for token in [Token::Timer, Token::Inbox, Token::Events, Token::Drain] {
+            self.ready.mark(token);
+        }
+        let mut batch = Vec::new();
+        tokio::task::unconstrained(poll_fn(|cx| self.turn(&mut batch, cx.waker()))).await
+    }
+
+    fn turn(&mut self, batch: &mut Vec<Token>, waker: &Waker) -> Poll<ExitCode> {
+        self.ready.take(batch, waker);
+        for token in batch.drain(..) {
+            self.fed.read_clock();
+            match token {
+                Token::Link(edge) => self.read_link(edge),
+                Token::Child(up) => self.read_child(up),
+                Token::Events => self.read_events(),
+                Token::Inbox => self.read_inbox(),
+                Token::Timer => self.tick(),
+                Token::Drain => self.draining = self.draining || self.drain_begun(),
+            }
+            self.perform();
+        }
+        self.flush();
+        if self.slow_timer && self.fed.active {
+            self.arm(TICK);
+        }
+        if self.draining && self.fed.core.counts().in_flight == 0 && self.links.values().all(|link| link.output.bytes.is_empty()) {
+            return Poll::Ready(ExitCode::SUCCESS);
+        }
+        Poll::Pending
+    }
+
+    fn read_link(&mut self, edge: u32) {
+        let Some(link) = self.links.get_mut(&edge) else { return };
+        let (fed, draining) = (&mut self.fed, self.draining);
+        let mut refused = Vec::new();
+        let turn = link.read(&mut |input| match input {
+            Input::Open(key, _) if draining => refused.push(key.stream),
+            input => fed.give(input),
+        });
+        for stream in refused {
+            link.send(stream, super::perform::replaced());
+        }
+        if !link.output.bytes.is_empty() && !std::mem::replace(&mut link.output.listed, true) {
+            self.dirty.push(Token::Link(edge));
+        }
+        match turn {
+            Turn::Waiting => {}
+            Turn::More => self.ready.mark(Token::Link(edge)),
+            Turn::Closed => self.lose_link(edge),
+        }
+    }
+
+    pub(super) fn lose_link(&mut self, edge: u32) {
+        if self.links.remove(&edge).is_some() {
+            self.fed.give(Input::EdgeLost(edge));
+        }
+    }
+
+    fn read_child(&mut self, up: u32) {
+        let Some(Connection::Child(child)) = self.upstreams.get_mut(up as usize) else { return };
+        let fed = &mut self.fed;
+        if !child.output.bytes.is_empty() && !std::mem::replace(&mut child.output.listed, true) {
+            self.dirty.push(Token::Child(up));
+        }
+        let now = fed.now;
+        if child.read(now, &mut |input| fed.give(Input::Up(UpId(up), input))) == Turn::More {
+            self.ready.mark(Token::Child(up));
+        }
+    }
+
+    fn read_events(&mut self) {
+        let mut cx = task::Context::from_waker(&self.events_waker);
+        let Poll::Ready(count) = self.events.poll_recv_many(&mut cx, &mut self.arrived, BATCH) else { return };
+        if count > 0 {
+            self.ready.mark(Token::Events);
+        }
+        for event in self.arrived.drain(..) {
+            match event {
+                Event::Answer(id, answer) => {
+                    self.asked = self.asked.saturating_sub(1);
+                    self.fed.give(Input::Answer(id, answer));
+                }
+                Event::Up(up, input, _permit) => {
+                    if let Some(Connection::Remote(remote)) = self.upstreams.get_mut(up.0 as usize)
+                        && remote.wanted(&input)
+                    {
+                        self.fed.give(Input::Up(up, input));
+                    }
+                }
+            }
+        }
+    }
+
+    fn read_inbox(&mut self) {
+        for _ in 0..BATCH {
+            let waker = self.inbox_waker.clone();
+            let mut cx = task::Context::from_waker(&waker);
+            let next = pin!(self.context.next()).poll(&mut cx);
+            let Poll::Ready(Some(message)) = next else { return };
+            self.message(message);
+            // The children's next life must not meet outputs for their last one.
+            self.perform();
+        }
+        self.ready.mark(Token::Inbox);
+    }
+
+    fn message(&mut self, message: Incoming) {
+        match message {
+            Incoming::Link { edge, socket, peer } => {
+                let waker = self.ready.waker(Token::Link(edge));
+                let taken = if edge == OWN_EDGE {
+                    Err(std::io::ErrorKind::InvalidInput.into())
+                } else {
+                    Link::new(edge, socket, waker, self.chunk)
+                };
+                match taken {
+                    Ok(link) => {
+                        self.lose_link(edge);
+                        self.links.insert(edge, link);
+                        self.ready.mark(Token::Link(edge));
+                    }
+                    Err(error) => tracing::error!(target: "transport", edge, peer, "link cannot be taken: {error}"),
+                }
+            }
+            Incoming::Child { child, stdin, stdout } => {
+                let Some(up) = self.upstream(&child.upstream) else { return };
+                let waker = self.ready.waker(Token::Child(up.0));
+                match Child::new(child.incarnation, stdin, stdout, child.handoff.is_some(), waker, self.chunk) {
+                    Ok(pipes) => {
+                        self.upstreams[up.0 as usize] = Connection::Child(Box::new(pipes));
+                        let connected = UpInput::Connected { incarnation: child.incarnation, handoff: child.handoff };
+                        self.fed.give(Input::Up(up, connected));
+                        self.ready.mark(Token::Child(up.0));
+                    }
+                    Err(error) => {
+                        tracing::error!(target: "mcp_server", upstream = child.upstream, "its pipes cannot be taken: {error}");
+                        self.recycle(up, child.incarnation, ggen_wire::Code::Internal, error.to_string());
+                    }
+                }
+            }
+            Incoming::ChildGone(gone) => {
+                let Some(up) = self.upstream(&gone.upstream) else { return };
+                let fed = &mut self.fed;
+                if let Connection::Child(child) = &mut self.upstreams[up.0 as usize] {
+                    if gone.incarnation != 0 && child.incarnation != gone.incarnation {
+                        return;
+                    }
+                    let now = fed.now;
+                    child.last_words(now, &mut |input| fed.give(Input::Up(up, input)));
+                    self.upstreams[up.0 as usize] = Connection::None;
+                }
+                let next_start = gone.next_start_ms.map(|ms| ms.saturating_mul(1000));
+                fed.give(Input::Up(up, UpInput::Lost { state: gone.state, code: gone.code, reason: gone.reason, next_start }));
+            }
+            Incoming::Ask { id, question } => match self.questions.ask(id, question) {
+                Ok(input) => self.fed.give(input),
+                Err((id, result)) => self.send(ToSupervisor::Answer { id, result }),
+            },
+            // A new configuration comes with a new gateway worker.
+            Incoming::Reconfigure(_) => {}
+        }
+    }
+
+    /// A stdio upstream by its name.
+    fn upstream(&self, name: &str) -> Option<UpId> {
+        let at = self.names.iter().position(|known| **known == *name)?;
+        let stdio = !matches!(self.upstreams.get(at)?, Connection::Remote(_));
+        if stdio { u32::try_from(at).ok().map(UpId) } else { None }
+    }
+
+    fn tick(&mut self) {
+        let mut cx = task::Context::from_waker(&self.timer_waker);
+        if self.timer.as_mut().poll(&mut cx).is_pending() {
+            return;
+        }
+        let was_active = std::mem::take(&mut self.fed.active);
+        self.fed.give(Input::Tick);
+        self.fed.active = false;
+        let (now, mut next, mut stuck) = (self.fed.now, None, Vec::new());
+        for (upstream, up) in self.upstreams.iter_mut().zip(0..) {
+            let Connection::Child(child) = upstream else { continue };
+            if child.resume(now) {
+                self.ready.mark(Token::Child(up));
+            }
+            let due = child.paused_until().map(|until| until.saturating_sub(now)).or(child.closing().then_some(TICK));
+            next = next.into_iter().chain(due).min();
+            if let Some(what) = child.half_closed(now) {
+                stuck.push((UpId(up), child.incarnation, what));
+            }
+        }
+        for (up, incarnation, what) in stuck {
+            self.recycle(up, incarnation, ggen_wire::Code::UpstreamSilent, what.to_owned());
+        }
+        let counts = self.fed.core.counts();
+        self.shared.set(counts);
+        let rest = if was_active || counts.in_flight > 0 { TICK } else { IDLE_TICK };
+        self.arm(next.map_or(rest, |due| due.min(rest)));
+    }
+
+    /// Has the next tick come after so long, or earlier if that was agreed before.
+    pub(super) fn arm(&mut self, after: Micros) {
+        let due = Deadline::now() + Duration::from_micros(after.max(1000));
+        if self.timer.is_elapsed() || due < self.timer.deadline() {
+            self.slow_timer = after > TICK;
+            self.timer.as_mut().reset(due);
+            self.ready.mark(Token::Timer);
+        }
+    }
+
+    /// The way to the supervisor for tasks.
+    pub(super) fn outbox(&self) -> Outbox {
+        self.context.outbox()
+    }
+
+    fn drain_begun(&mut self) -> bool {
+        let mut cx = task::Context::from_waker(&self.drain_waker);
+        self.drain.as_mut().poll(&mut cx).is_ready()
+    }
+}

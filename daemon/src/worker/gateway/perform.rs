@@ -1,0 +1,195 @@
+//! What the relay has asked for, done: replies and lines are queued and written once per turn, everything else is handed on.
+
+use super::{
+    driver::{Connection, Core, Driver},
+    events::Sink,
+    questions::{OWN_EDGE, to_supervisor},
+    ready::Token,
+    stdio::Accepted,
+};
+use crate::{
+    ipc::messages::{ToSupervisor, UpstreamReport},
+    worker::Outbox,
+};
+use bytes::Bytes;
+use ggen_mcp::{
+    api::{Input, Micros, Output, Question, Report, StreamKey, UpId},
+    edge::Reply,
+};
+use ggen_wire::Code;
+use serde_json::json;
+
+/// Questions of the relay to the supervisor that may be open at once.
+const ASKED: usize = 64;
+
+impl<C: Core> Driver<C> {
+    /// Performs all outputs, and those that follow from them.
+    pub(super) fn perform(&mut self) {
+        while !self.fed.out.is_empty() {
+            let mut outputs = std::mem::take(&mut self.fed.out);
+            outputs.drain(..).for_each(|output| self.output(output));
+            if self.fed.out.is_empty() {
+                // Keeps the memory for the next turn.
+                self.fed.out = outputs;
+            }
+        }
+    }
+
+    fn output(&mut self, output: Output) {
+        match output {
+            Output::Reply(key, reply) => self.reply(key, reply),
+            Output::Write(up, line) => self.write(up, &line),
+            Output::Observe(observation) => self.observer.observe(observation),
+            Output::Log(note) => self.observer.log(&note),
+            Output::Http(up, request) => {
+                if let Some(Connection::Remote(remote)) = self.upstreams.get_mut(up.0 as usize)
+                    && let Some(refused) = remote.begin(request)
+                {
+                    self.fed.give(Input::Up(up, refused));
+                }
+            }
+            Output::Abort(up, exchange) => {
+                if let Some(Connection::Remote(remote)) = self.upstreams.get_mut(up.0 as usize) {
+                    remote.abort(exchange);
+                }
+            }
+            Output::Pause(up, time) => self.pause(up, time),
+            Output::Want(up) => {
+                if let Some(upstream) = self.name(up) {
+                    self.send(ToSupervisor::Want { upstream });
+                }
+            }
+            Output::Recycle { up, incarnation, code, detail } => self.recycle(up, incarnation, code, detail),
+            Output::Report(up, report) => {
+                if let Some(upstream) = self.name(up) {
+                    self.send(ToSupervisor::Upstream(told(upstream, report)));
+                }
+            }
+            Output::Ask(id, question) => self.ask(id, question),
+        }
+    }
+
+    fn reply(&mut self, key: StreamKey, reply: Reply) {
+        if key.edge == OWN_EDGE {
+            let (answer, credit) = self.questions.reply(key.stream, reply);
+            if let Some((id, result)) = answer {
+                self.send(ToSupervisor::Answer { id, result });
+            }
+            if let Some(credit) = credit {
+                self.fed.give(credit);
+            }
+            return;
+        }
+        let Some(link) = self.links.get_mut(&key.edge) else { return };
+        link.send(key.stream, reply);
+        if !std::mem::replace(&mut link.output.listed, true) {
+            self.dirty.push(Token::Link(key.edge));
+        }
+    }
+
+    fn write(&mut self, up: UpId, line: &[u8]) {
+        let Some(Connection::Child(child)) = self.upstreams.get_mut(up.0 as usize) else { return };
+        match child.write(line) {
+            Accepted::Queued => {
+                if !std::mem::replace(&mut child.output.listed, true) {
+                    self.dirty.push(Token::Child(up.0));
+                }
+            }
+            Accepted::Dropped => {}
+            Accepted::Overflow => {
+                let incarnation = child.incarnation;
+                self.recycle(up, incarnation, Code::UpstreamBusy, "it does not read its stdin".to_owned());
+            }
+        }
+    }
+
+    fn pause(&mut self, up: UpId, time: Micros) {
+        let now = self.fed.now;
+        if let Some(Connection::Child(child)) = self.upstreams.get_mut(up.0 as usize) {
+            child.pause(now.saturating_add(time));
+            self.arm(time.min(ggen_mcp::api::TICK));
+        }
+    }
+
+    fn ask(&mut self, id: u64, question: Question) {
+        if self.asked >= ASKED {
+            return self.fed.give(Input::Answer(id, Err(Code::Overloaded.title().to_owned())));
+        }
+        self.asked += 1;
+        tokio::spawn(asked(self.outbox(), self.sink.clone(), id, question));
+    }
+
+    /// Has the supervisor replace a stdio server.
+    pub(super) fn recycle(&self, up: UpId, incarnation: u64, code: Code, detail: String) {
+        if let Some(upstream) = self.name(up) {
+            self.send(ToSupervisor::Recycle { upstream, incarnation, code, detail });
+        }
+    }
+
+    /// Sends to the supervisor, in order. The queue only fills when the supervisor hangs; then its own watchdog ends it.
+    pub(super) fn send(&self, message: ToSupervisor) {
+        if self.courier.try_send(message).is_err() {
+            tracing::error!(target: "mcp_server", "the supervisor takes no messages");
+        }
+    }
+
+    fn name(&self, up: UpId) -> Option<String> {
+        self.names.get(up.0 as usize).map(|name| name.to_string())
+    }
+
+    /// Writes to every connection that has something to send, once.
+    pub(super) fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for token in dirty.drain(..) {
+            match token {
+                Token::Link(edge) => {
+                    let Some(link) = self.links.get_mut(&edge) else { continue };
+                    link.output.listed = false;
+                    match link.flush() {
+                        Ok(true) => self.ready.mark(Token::Link(edge)),
+                        Ok(false) => {}
+                        Err(_) => {
+                            self.lose_link(edge);
+                            self.ready.mark(Token::Link(edge));
+                        }
+                    }
+                }
+                Token::Child(up) => {
+                    let now = self.fed.now;
+                    if let Some(Connection::Child(child)) = self.upstreams.get_mut(up as usize) {
+                        child.output.listed = false;
+                        child.flush(now);
+                    }
+                }
+                _ => {}
+            }
+        }
+        // What a lost link made the relay say is performed now and written in the next turn.
+        self.dirty = dirty;
+        self.perform();
+    }
+}
+
+async fn asked(outbox: Outbox, sink: Sink, id: u64, question: Question) {
+    let answer = match outbox.ask(to_supervisor(question)).await {
+        Ok(value) => serde_json::to_vec(&value).map(Bytes::from).map_err(|error| error.to_string()),
+        Err(failure) => Err(failure.message),
+    };
+    sink.answer(id, answer).await;
+}
+
+fn told(upstream: String, report: Report) -> UpstreamReport {
+    let Report { incarnation, state, era, protocol, server, tools, prompts, resources, code, detail, handoff } = report;
+    UpstreamReport { upstream, incarnation, state, era, protocol, server, tools, prompts, resources, code, detail, handoff }
+}
+
+/// The answer to what arrives while this worker is being replaced.
+pub(super) fn replaced() -> Reply {
+    let code = Code::GatewayUnavailable;
+    let body = json!({
+        "jsonrpc": "2.0",
+        "id": null,
+        "error": { "code": -32603, "message": code.title(), "data": { "code": code, "help": "send the request again" } },
+    });
+    Reply::Full { status: 503, session: None, retry_after: Some(1), body: body.to_string().into() }
+}
