@@ -34,17 +34,6 @@ use std::sync::Arc;
 /// Fills a buffer with random bytes: the operating system's in the gateway worker, a seeded generator in the simulation.
 pub type Random = Box<dyn FnMut(&mut [u8])>;
 
-/// What is open now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Legacy sessions.
-    pub sessions: u64,
-    /// Calls in flight.
-    pub in_flight: u64,
-    /// Tools in the view of all.
-    pub tools: u32,
-}
-
 /// The relay.
 pub struct Gateway {
     limits: Limits,
@@ -123,12 +112,6 @@ impl Gateway {
         };
         gateway.rebuild_all();
         gateway
-    }
-
-    /// What is open now; cheap.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
-        Counts::default()
     }
 
     /// Takes an event and appends what is to be done.
