@@ -204,7 +204,8 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    pub(super) fn is_draining(&self) -> bool {
+    /// Whether [`Self::drain`] has begun.
+    pub(crate) fn is_draining(&self) -> bool {
         *self.draining.borrow()
     }
 
