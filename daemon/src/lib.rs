@@ -1,8 +1,25 @@
-//! The daemon in all its roles: supervisor, workers and shim.
+//! The daemon in all its roles: supervisor, workers and shim. Which one a process plays is the command line's to say.
 
+pub mod check;
+pub mod cli;
 pub mod config;
 pub mod ipc;
 pub mod log;
 pub mod metrics;
 pub mod platform;
+pub mod shim;
+pub mod supervisor;
 pub mod worker;
+
+use std::process::ExitCode;
+
+/// Plays the role that the command line names.
+#[must_use]
+pub fn run() -> ExitCode {
+    match cli::read(std::env::args_os()) {
+        cli::Play::Supervisor(options) => supervisor::main(*options),
+        cli::Play::Worker(role) => worker::main(role),
+        cli::Play::Shim => shim::main(),
+        cli::Play::Finished(code) => code,
+    }
+}

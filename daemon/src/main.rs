@@ -1,2 +1,7 @@
 //! `ggend`: picks the role and hands over.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ggend::run()
+}

@@ -1,9 +1,10 @@
-//! What the daemon and the control command share: the control interface, the status types, the framing and the table of error codes.
-//! May use serde and std, nothing of ours.
+//! What the daemon and the control command share: the control interface, the status types, the framing, the socket's place and the table of
+//! error codes with their pages. May use serde and std, nothing of ours.
 
 pub mod code;
 pub mod control;
 pub mod log;
+pub mod paths;
 pub mod status;
 pub mod varlink;
 

@@ -2,4 +2,5 @@
 //! The hot path between edge and gateway worker is `ggen_mcp::frame` over a socket pair of its own.
 
 pub mod channel;
+pub mod launch;
 pub mod messages;

@@ -11,7 +11,6 @@ use std::{
         atomic::{AtomicU64, Ordering},
         mpsc::{SyncSender, sync_channel},
     },
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -20,32 +19,37 @@ const QUEUE: usize = 1024;
 /// The writer's front end.
 pub struct Console {
     queue: SyncSender<Arc<LogLine>>,
+    given: AtomicU64,
+    written: Arc<AtomicU64>,
     dropped: AtomicU64,
 }
 
 impl Console {
-    /// Starts the writing thread. The handle is for [`Console::finish`].
+    /// Starts the writing thread, which lives as long as the process.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(format: LogFormat) -> std::io::Result<(Self, JoinHandle<()>)> {
+    pub fn start(format: LogFormat) -> std::io::Result<Self> {
         let (queue, lines) = sync_channel::<Arc<LogLine>>(QUEUE);
-        let thread = std::thread::Builder::new().name("log".to_owned()).stack_size(64 << 10).spawn(move || {
+        let written = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&written);
+        std::thread::Builder::new().name("log".to_owned()).stack_size(64 << 10).spawn(move || {
             let mut text = String::new();
             for line in lines {
                 text.clear();
                 render(&line, format, &mut text);
+                // Nobody could be told.
                 std::io::stderr().write_all(text.as_bytes()).unwrap_or_default();
+                count.fetch_add(1, Ordering::Release);
             }
         })?;
-        Ok((Self { queue, dropped: AtomicU64::new(0) }, thread))
+        Ok(Self { queue, given: AtomicU64::new(0), written, dropped: AtomicU64::new(0) })
     }
 
     /// Hands a line to the writer, without waiting.
     pub fn print(&self, line: Arc<LogLine>) {
-        if self.queue.try_send(line).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        let counter = if self.queue.try_send(line).is_ok() { &self.given } else { &self.dropped };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Lines that the writer could not take so far.
@@ -53,13 +57,13 @@ impl Console {
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
-}
 
-/// Waits until the writer has written what it was given, or until the time is up. Call after the last [`Console`] is dropped.
-pub fn finish(thread: &JoinHandle<()>, most: Duration) {
-    let end = Instant::now() + most;
-    while !thread.is_finished() && Instant::now() < end {
-        std::thread::park_timeout(Duration::from_millis(1));
+    /// Waits until what was handed over is written, or until the time is up. Blocks: for the very end of the process.
+    pub fn flush(&self, most: Duration) {
+        let end = Instant::now() + most;
+        while self.written.load(Ordering::Acquire) < self.given.load(Ordering::Relaxed) && Instant::now() < end {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
     }
 }
 

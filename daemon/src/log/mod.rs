@@ -5,7 +5,7 @@ mod console;
 mod layer;
 mod ring;
 
-pub use console::{Console, finish, render};
+pub use console::{Console, render};
 pub use layer::{LogLayer, Sink, now_us};
 pub use ring::{Ring, RingStatus, matches};
 

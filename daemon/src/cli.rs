@@ -1,0 +1,105 @@
+//! The command line of `ggend`. The internal roles are told apart before anything is parsed: a worker has to be there within milliseconds.
+
+use crate::{
+    check,
+    config::{Flag, LoadOptions, LogLevel},
+    ipc::messages::Role,
+    supervisor::Options,
+};
+use clap::{Parser, Subcommand};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+/// EX_USAGE of `sysexits.h`.
+const USAGE: u8 = 64;
+
+/// Serves the MCP servers of a configuration over HTTP.
+#[derive(Debug, Parser)]
+#[command(name = "ggend", version, about)]
+struct Arguments {
+    /// The configuration file; otherwise GGEN_MCP_CONFIG, ./.mcp.json, ~/.ggen/mcp/config.json and /etc/ggen/mcp.json are looked for.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The port of the HTTP listener.
+    #[arg(long, value_name = "N")]
+    port: Option<u16>,
+    /// The control socket.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Log at level debug.
+    #[arg(long)]
+    verbose: bool,
+    /// Log at level trace.
+    #[arg(long)]
+    debug: bool,
+    /// Stay in the foreground, which is what it does anyway.
+    #[arg(long)]
+    foreground: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a configuration and say what is wrong with it.
+    Check(check::Options),
+}
+
+/// What this process is to be.
+#[derive(Debug)]
+pub enum Play {
+    /// The supervisor.
+    Supervisor(Box<Options>),
+    /// A worker.
+    Worker(Role),
+    /// A shim.
+    Shim,
+    /// Nothing more; everything has been said.
+    Finished(ExitCode),
+}
+
+/// Reads the command line.
+#[must_use]
+pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Play {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let word = |at: usize| arguments.get(at).and_then(|word| word.to_str());
+    match (word(1), word(2), arguments.len()) {
+        (Some("shim"), None, 2) => return Play::Shim,
+        (Some("worker"), Some("gateway"), 3) => return Play::Worker(Role::Gateway),
+        (Some("worker"), Some("http"), 3) => return Play::Worker(Role::Http),
+        (Some("worker"), Some("admin"), 3) => return Play::Worker(Role::Admin),
+        _ => {}
+    }
+    match Arguments::try_parse_from(&arguments) {
+        Ok(parsed) => act(parsed),
+        Err(error) => {
+            // Help and version are errors to clap, and no errors to anybody else.
+            error.print().unwrap_or_default();
+            Play::Finished(if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS })
+        }
+    }
+}
+
+fn act(parsed: Arguments) -> Play {
+    let mut load = load_options(parsed.config);
+    if let Some(port) = parsed.port {
+        load.flags.push(Flag { name: "--port".to_owned(), path: "transports.http.port".to_owned(), value: port.into() });
+    }
+    match parsed.command {
+        Some(Command::Check(mut options)) => {
+            options.file = options.file.or(load.config_path);
+            Play::Finished(check::run(&options))
+        }
+        None => {
+            let level = if parsed.debug { Some(LogLevel::Trace) } else { parsed.verbose.then_some(LogLevel::Debug) };
+            Play::Supervisor(Box::new(Options { load, level, socket: parsed.socket }))
+        }
+    }
+}
+
+fn load_options(config_path: Option<PathBuf>) -> LoadOptions {
+    let set = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty());
+    // systemd names the process that it started itself; a person's shell may have inherited the variable from somewhere above.
+    let started_by_systemd = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+    let service = set("NOTIFY_SOCKET") || started_by_systemd;
+    LoadOptions { config_path, ..LoadOptions::from_process(!service) }
+}

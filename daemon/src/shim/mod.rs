@@ -1,0 +1,120 @@
+//! `ggend shim`: stands between the supervisor and one stdio server. It runs the server in a process group of its own, is the subreaper of
+//! everything below it, and leaves nothing behind: not when the server dies, not on request, not when the supervisor is killed. It never touches
+//! the server's pipes, opens no file, and has no event loop: two descriptors and a clock.
+
+mod plan;
+mod waiter;
+
+use crate::{
+    ipc::{
+        channel::Blocking,
+        launch::{FromShim, Launch, ToShim},
+    },
+    platform::{self, Ended},
+};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::Signal,
+};
+use plan::{Plan, Step};
+use std::{
+    collections::BTreeSet,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    os::unix::process::CommandExt,
+    process::{Command, ExitCode, Stdio},
+    time::Instant,
+};
+
+/// EX_SOFTWARE of `sysexits.h`.
+const SOFTWARE: u8 = 70;
+
+/// Runs this process as a shim, with its channel on standard input.
+pub fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(SOFTWARE),
+    }
+}
+
+fn run() -> io::Result<()> {
+    let mut channel = Blocking::new(platform::standard_input()?)?;
+    let Some((ToShim::Launch(launch), descriptors)) = channel.receive()? else { return Ok(()) };
+    platform::become_subreaper()?;
+    let pid = match spawn(&launch, descriptors) {
+        Ok(pid) => pid,
+        Err(error) => {
+            let missing = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
+            return channel.send(&FromShim::SpawnFailed { missing, reason: error.to_string() }, &[]);
+        }
+    };
+    // The supervisor may be gone already: then the loop below sees the end of the channel and cleans up.
+    channel.send(&FromShim::Started { pid }, &[]).unwrap_or_default();
+    let children = waiter::start()?;
+    let plan = attend(&mut channel, &children, pid);
+    let (reason, status) = match plan.ended() {
+        Some(Ended::Exited(status)) => (Ended::Exited(status).to_string(), Some(status)),
+        Some(ended) => (ended.to_string(), None),
+        None => ("could not be killed".to_owned(), None),
+    };
+    channel.send(&FromShim::Exited { reason, status, swept: plan.swept() }, &[]).unwrap_or_default();
+    Ok(())
+}
+
+fn spawn(launch: &Launch, descriptors: Vec<OwnedFd>) -> io::Result<u32> {
+    let mut descriptors = descriptors.into_iter().map(Stdio::from);
+    let mut next = || descriptors.next().ok_or_else(|| io::Error::other("the command came without its pipes"));
+    let mut command = Command::new(&launch.command);
+    command.args(&launch.args).env_clear().envs(&launch.env).process_group(0).stdin(next()?).stdout(next()?).stderr(next()?);
+    if let Some(cwd) = &launch.cwd {
+        // Told apart from a missing command, which gives the same error number.
+        if !cwd.is_dir() {
+            return Err(io::Error::other(format!("working directory {} is not there", cwd.display())));
+        }
+        command.current_dir(cwd);
+    }
+    Ok(command.spawn()?.id())
+}
+
+/// Waits for children, messages and time, and does what the plan says, until nothing is left below this process.
+fn attend(channel: &mut Blocking, children: &OwnedFd, pid: u32) -> Plan {
+    let mut plan = Plan::new(pid);
+    let mut told = BTreeSet::new();
+    loop {
+        match plan.step(Instant::now()) {
+            Step::Done => return plan,
+            Step::Wait => {}
+            Step::Ask => {
+                if told.insert(pid) {
+                    platform::signal_group(pid, Signal::SIGTERM);
+                }
+                for child in platform::children().into_iter().filter(|child| told.insert(*child)) {
+                    platform::signal_process(child, Signal::SIGTERM);
+                }
+            }
+            Step::Kill => {
+                platform::signal_group(pid, Signal::SIGKILL);
+                platform::children().into_iter().for_each(|child| platform::signal_process(child, Signal::SIGKILL));
+            }
+        }
+        let timeout = plan.timeout(Instant::now()).map_or(PollTimeout::NONE, |left| left.try_into().unwrap_or(PollTimeout::MAX));
+        let listening = plan.listens();
+        let mut sources = [PollFd::new(children.as_fd(), PollFlags::POLLIN), PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
+        let count = if listening { 2 } else { 1 };
+        if poll(&mut sources[..count], timeout).is_err() {
+            continue;
+        }
+        let ready = |source: &PollFd<'_>| source.revents().is_some_and(|events| !events.is_empty());
+        let (child_ended, message_came) = (ready(&sources[0]), listening && ready(&sources[1]));
+        if child_ended {
+            plan.reaped(waiter::read(children), Instant::now());
+        }
+        if message_came {
+            match channel.receive::<ToShim>() {
+                Ok(Some((ToShim::Stop { grace_ms }, _))) => plan.stop(grace_ms, Instant::now()),
+                Ok(Some((ToShim::Launch(_), _))) => {}
+                Ok(None) | Err(_) => plan.orphaned(Instant::now()),
+            }
+        }
+    }
+}

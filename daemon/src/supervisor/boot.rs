@@ -1,0 +1,159 @@
+//! From nothing to the loop: configuration, the single instance, listeners, logging. What fails here fails with an exit code of `sysexits.h`, one
+//! clear line, and nothing left behind.
+
+use super::{
+    Hub, Supervisor, control, figures,
+    instance::{Instance, InstanceError},
+    ledger, listeners, notify, reaper,
+    signals::Signals,
+    workers,
+};
+use crate::{
+    config::{self, LoadOptions, LogLevel},
+    log, platform,
+};
+use ggen_wire::{Code, paths::Host};
+use std::{
+    error::Error,
+    io::Write,
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::sync::mpsc;
+
+/// EX_UNAVAILABLE, EX_SOFTWARE, EX_NOPERM, EX_CONFIG of `sysexits.h`.
+const UNAVAILABLE: u8 = 69;
+const SOFTWARE: u8 = 70;
+const NO_PERMISSION: u8 = 77;
+const CONFIG: u8 = 78;
+
+/// Events that may wait for the loop.
+const EVENTS: usize = 1024;
+
+/// How the supervisor is started.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where the configuration comes from.
+    pub load: LoadOptions,
+    /// A level from a flag, over the configuration's.
+    pub level: Option<LogLevel>,
+    /// `--socket`
+    pub socket: Option<PathBuf>,
+}
+
+/// Why the daemon did not start: what to say, and the exit code.
+struct Refusal {
+    lines: Vec<String>,
+    code: u8,
+}
+
+impl Refusal {
+    fn new(code: u8, stable: Code, error: &dyn Error, help: &str) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        let stable = if text.contains(stable.as_str()) { String::new() } else { format!(" [{stable}]") };
+        Self { lines: vec![format!("ggend: {text}{stable}"), format!("       try: {help}")], code }
+    }
+}
+
+/// Runs this process as the supervisor until it has stopped.
+pub fn main(options: Options) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(_) => return ExitCode::from(SOFTWARE),
+    };
+    let code = match runtime.block_on(serve(options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => {
+            // Before logging is up, and for people: stderr, whatever the log format.
+            let text: String = refusal.lines.iter().map(|line| format!("{line}\n")).collect();
+            std::io::stderr().write_all(text.as_bytes()).unwrap_or_default();
+            ExitCode::from(refusal.code)
+        }
+    };
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    code
+}
+
+async fn serve(options: Options) -> Result<(), Refusal> {
+    let began = Instant::now();
+    let loaded = config::load(&options.load)
+        .map_err(|problems| Refusal { lines: problems.iter().map(|problem| format!("ggend: {problem}")).collect(), code: CONFIG })?;
+    let internal = |error: std::io::Error| Refusal::new(SOFTWARE, Code::Internal, &error, "ggend --debug");
+    let strangers = reaper::Strangers::at_start();
+    platform::become_subreaper().map_err(internal)?;
+
+    let root = platform::own_uid() == 0;
+    let env = |name: &str| std::env::var_os(name);
+    let path = Host { env: &env, root }.socket(options.socket.as_deref());
+    let (instance, control_socket) = Instance::take(&path, root).map_err(|error| match &error {
+        InstanceError::Running(_) => Refusal::new(UNAVAILABLE, Code::AlreadyRunning, &error, "ggen mcp server status"),
+        InstanceError::Place(_, cause) if cause.kind() == std::io::ErrorKind::PermissionDenied => {
+            Refusal::new(NO_PERMISSION, Code::PermissionDenied, &error, "ggend --socket PATH")
+        }
+        InstanceError::Place(..) => Refusal::new(UNAVAILABLE, Code::Internal, &error, "ggend --socket PATH"),
+    })?;
+    let inherited = platform::inherited_sockets().map_err(internal)?;
+    let listeners = listeners::Listeners::open(&loaded.config, &listeners::Listeners::default(), inherited).map_err(|error| {
+        let denied = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+        let code = if denied == Some(std::io::ErrorKind::PermissionDenied) { NO_PERMISSION } else { UNAVAILABLE };
+        let help = if error.code == Code::PortTaken { "ggend --port N, or end the other process" } else { "ggend check" };
+        Refusal::new(code, error.code, &error, help)
+    })?;
+
+    let log_filter = log::filter_text(&loaded.config.logging, options.level, std::env::var("RUST_LOG").ok().as_deref());
+    let console = log::Console::start(loaded.config.logging.format).map_err(internal)?;
+    let hub = Arc::new(Hub { ring: log::Ring::default(), console });
+    let log_control = log::install("supervisor", &log_filter, Arc::clone(&hub) as Arc<dyn log::Sink>);
+
+    let signals = Signals::install().map_err(internal)?;
+    let (events, incoming) = mpsc::channel(EVENTS);
+    let serving = control::serve(control_socket, events.clone(), Arc::clone(&hub)).map_err(internal)?;
+    let started_ms =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+    let mut supervisor = Supervisor {
+        began,
+        started_ms,
+        load_options: options.load,
+        loaded,
+        generation: 1,
+        level: options.level,
+        log_filter,
+        log_control,
+        hub: Arc::clone(&hub),
+        events,
+        instance,
+        listeners,
+        workers: workers::Workers::default(),
+        upstreams: Vec::new(),
+        shims: super::shims::Shims::default(),
+        pids: reaper::Pids::default(),
+        strangers,
+        ledger: ledger::Ledger::default(),
+        counters: figures::Counters::default(),
+        questions: super::calls::Questions::default(),
+        rolling: super::reload::Rolling::default(),
+        stop: super::stop::Stop::default(),
+        notify: notify::Notify::from_environment(),
+        last_link: 0,
+        slow: Vec::new(),
+        usage: platform::Usage::default(),
+        scan_at: Duration::ZERO,
+        announced: false,
+    };
+    supervisor.tell_warnings();
+    supervisor.lay_out_upstreams();
+    supervisor.lay_out_slots();
+    supervisor.run(incoming, signals).await;
+    // The last answers get a moment to leave; nobody is waited for longer.
+    drop(supervisor);
+    serving.finish(Duration::from_millis(200)).await;
+    hub.console.flush(Duration::from_millis(500));
+    Ok(())
+}

@@ -1,0 +1,259 @@
+//! What is done about a call at the control socket, and about questions between processes.
+
+use super::{
+    Supervisor,
+    event::{Incoming, ProcId, Reply},
+    life::Life,
+    upstreams::Phase,
+};
+use crate::{
+    config,
+    ipc::messages::{Question, ToWorker},
+    log::now_us,
+    metrics, platform,
+};
+use ggen_wire::{
+    Code,
+    control::{Body, Call, Failure},
+};
+use serde_json::Value;
+use std::{collections::BTreeMap, time::Duration};
+
+/// Questions that may be open at once.
+const MAX_OPEN: usize = 256;
+/// How long a worker may take to answer; calls of tools have their own, shorter limits in the gateway.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Who waits for a worker's answer.
+#[derive(Debug)]
+enum Asker {
+    Tools(Reply),
+    Value(Reply),
+    Worker(ProcId, u64),
+}
+
+/// Questions that workers have not answered yet.
+#[derive(Debug, Default)]
+pub(crate) struct Questions {
+    last: u64,
+    open: BTreeMap<u64, (ProcId, Duration, Asker)>,
+    /// Callers of `Wait`.
+    waiting: Vec<(Duration, Reply)>,
+}
+
+impl Questions {
+    /// When one of them is out of time.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.open.values().map(|(_, until, _)| *until).chain(self.waiting.iter().map(|(until, _)| *until)).min()
+    }
+}
+
+/// A failure with the daemon's version.
+pub(crate) fn failure(code: Code, message: &str, help: &str) -> Failure {
+    Failure { version: ggen_wire::VERSION.to_owned(), code, message: message.to_owned(), help: help.to_owned() }
+}
+
+/// The last part of a call's method name.
+fn verb(call: &Call) -> &'static str {
+    match call {
+        Call::GetStatus {} => "GetStatus",
+        Call::GetLogs(_) => "GetLogs",
+        Call::ListTools {} => "ListTools",
+        Call::DescribeTool { .. } => "DescribeTool",
+        Call::CallTool { .. } => "CallTool",
+        Call::GetMetrics {} => "GetMetrics",
+        Call::GetConfig {} => "GetConfig",
+        Call::Wait { .. } => "Wait",
+        Call::Stop { .. } => "Stop",
+        Call::Restart { .. } => "Restart",
+        Call::Reload {} => "Reload",
+    }
+}
+
+fn changes_things(call: &Call) -> bool {
+    matches!(call, Call::CallTool { .. } | Call::Stop { .. } | Call::Restart { .. } | Call::Reload {})
+}
+
+impl Supervisor {
+    /// Does what a caller wants, if it may.
+    pub(crate) fn call(&mut self, incoming: Incoming) {
+        let Incoming { call, more, peer, reply } = incoming;
+        if changes_things(&call) {
+            let allowed = peer.uid == 0 || peer.uid == platform::own_uid();
+            let outcome = if allowed { "allowed" } else { "refused" };
+            tracing::info!(target: "auth", uid = peer.uid, pid = peer.pid, verb = verb(&call), outcome, "control call");
+            if !allowed {
+                let message = format!("{} needs root or the daemon's own user; user {} may only read", verb(&call), peer.uid);
+                return reply.last(Err(failure(
+                    Code::PermissionDenied,
+                    &message,
+                    &format!("sudo ggen mcp server {}", verb(&call).to_lowercase()),
+                )));
+            }
+        }
+        match call {
+            Call::GetStatus {} => reply.last(Ok(Body::Status(Box::new(self.status())))),
+            // Followed by the connection itself; here only what the ring holds.
+            Call::GetLogs(query) => reply.last(Ok(Body::Lines(self.hub.ring.query(&query, now_us())))),
+            Call::ListTools {} => self.ask_gateway(Question::Tools, Asker::Tools(reply)),
+            Call::DescribeTool { name } => self.ask_gateway(Question::Tool { name }, Asker::Value(reply)),
+            Call::CallTool { name, arguments } => self.ask_gateway(Question::CallTool { name, arguments }, Asker::Value(reply)),
+            Call::GetMetrics {} => reply.last(Ok(Body::Text(metrics::render(&self.all_metrics())))),
+            Call::GetConfig {} => reply.last(Ok(Body::Value(config::redacted(&self.loaded.config)))),
+            Call::Wait { timeout_ms } => {
+                self.questions.waiting.push((self.now() + Duration::from_millis(timeout_ms), reply));
+                self.answer_waiters();
+            }
+            Call::Stop { force } => {
+                if !more {
+                    reply.last(Ok(Body::Done(if force { "stopping" } else { "draining" }.to_owned())));
+                }
+                self.begin_stop(force, more.then_some(reply));
+            }
+            Call::Restart { target } => self.restart(target.as_deref(), reply),
+            Call::Reload {} => self.reload(Some(reply)),
+        }
+    }
+
+    fn restart(&mut self, target: Option<&str>, reply: Reply) {
+        let now = self.now();
+        let of_role = |role: &str| target.is_none_or(|target| target == role);
+        let names: Vec<String> = self
+            .workers
+            .slots
+            .iter()
+            .filter(|slot| of_role(slot.role.as_str()) || target == Some(&slot.name))
+            .map(|slot| slot.name.clone())
+            .collect();
+        if !names.is_empty() {
+            let outcome = format!("{} restarted", names.join(", "));
+            return self.roll_through(names, outcome, Some(reply));
+        }
+        let name = target.unwrap_or_default();
+        let Some(upstream) = self.upstreams.iter_mut().find(|upstream| upstream.name == name) else {
+            let message = format!("no worker role and no server is called `{name}`");
+            return reply.last(Err(failure(Code::ServerUnknown, &message, "ggen mcp server status")));
+        };
+        match upstream.phase {
+            Phase::Disabled | Phase::Remote => {
+                let message = format!("{name} is {}", if upstream.phase == Phase::Remote { "not a process of ours" } else { "disabled" });
+                return reply.last(Err(failure(Code::UpstreamDisabled, &message, "ggen mcp list")));
+            }
+            Phase::Backoff(_) | Phase::Stopped => (upstream.life, upstream.phase) = (Life::default(), Phase::Queued),
+            Phase::Starting(shim, _) | Phase::Running(shim) => {
+                // As one that had served well, so that it is started again at once.
+                upstream.life = Life::default();
+                upstream.life.ready(now);
+                self.end_upstream_of(shim, Duration::ZERO, now);
+            }
+            Phase::Idle | Phase::Queued | Phase::Ending(_) => {}
+        }
+        self.start_queued();
+        reply.last(Ok(Body::Done(format!("{name} is being restarted"))));
+    }
+
+    fn ask_gateway(&mut self, question: Question, asker: Asker) {
+        let unavailable = || failure(Code::GatewayUnavailable, "the gateway worker is not there just now", "ggen mcp server status");
+        let Some(gateway) = self.workers.gateway() else { return self.answer_asker(asker, Err(unavailable())) };
+        if self.questions.open.len() >= MAX_OPEN {
+            return self.answer_asker(asker, Err(failure(Code::Overloaded, "too many questions are open", "ggen mcp server status")));
+        }
+        self.questions.last += 1;
+        let id = self.questions.last;
+        let until = self.now() + PATIENCE;
+        if self.tell(gateway, ToWorker::Ask { id, question }, Vec::new()) {
+            self.questions.open.insert(id, (gateway, until, asker));
+        } else {
+            self.answer_asker(asker, Err(unavailable()));
+        }
+    }
+
+    /// A worker's question.
+    pub(crate) fn worker_asks(&mut self, worker: ProcId, id: u64, question: Question) {
+        let json = |value: Result<Value, serde_json::Error>| {
+            value.map_err(|error| failure(Code::Internal, &error.to_string(), "ggen mcp server logs"))
+        };
+        let result = match question {
+            Question::Status => json(serde_json::to_value(self.status())),
+            Question::Metrics => json(serde_json::to_value(self.all_metrics())),
+            Question::Logs(query) => json(serde_json::to_value(self.hub.ring.query(&query, now_us()))),
+            Question::Config => Ok(config::redacted(&self.loaded.config)),
+            // Workers' own questions that only the gateway can answer.
+            other => return self.ask_gateway(other, Asker::Worker(worker, id)),
+        };
+        self.tell(worker, ToWorker::Answer { id, result }, Vec::new());
+    }
+
+    /// A worker's answer.
+    pub(crate) fn worker_answers(&mut self, worker: ProcId, id: u64, result: Result<Value, Failure>) {
+        if self.questions.open.get(&id).is_some_and(|(asked, ..)| *asked == worker)
+            && let Some((_, _, asker)) = self.questions.open.remove(&id)
+        {
+            self.answer_asker(asker, result);
+        }
+    }
+
+    fn answer_asker(&mut self, asker: Asker, result: Result<Value, Failure>) {
+        match asker {
+            Asker::Value(reply) => reply.last(result.map(Body::Value)),
+            Asker::Tools(reply) => reply.last(result.and_then(|value| {
+                serde_json::from_value(value)
+                    .map(Body::Tools)
+                    .map_err(|error| failure(Code::Internal, &error.to_string(), "ggen mcp server logs"))
+            })),
+            Asker::Worker(worker, id) => {
+                self.tell(worker, ToWorker::Answer { id, result }, Vec::new());
+            }
+        }
+    }
+
+    /// A worker is gone, and with it its answers.
+    pub(crate) fn fail_questions_of(&mut self, worker: ProcId) {
+        self.fail_questions(|asked, _| asked == worker, &failure(Code::GatewayLost, Code::GatewayLost.title(), "ggen mcp server status"));
+    }
+
+    /// What is out of time by now.
+    pub(crate) fn questions_on_time(&mut self, now: Duration) {
+        self.fail_questions(
+            |_, until| until <= now,
+            &failure(Code::Internal, "the gateway worker did not answer in time", "ggen mcp server status"),
+        );
+        if self.questions.waiting.iter().any(|(until, _)| *until <= now) {
+            self.answer_waiters();
+        }
+    }
+
+    fn fail_questions(&mut self, which: impl Fn(ProcId, Duration) -> bool, why: &Failure) {
+        let lost: Vec<u64> = self.questions.open.iter().filter(|(_, (asked, until, _))| which(*asked, *until)).map(|(id, _)| *id).collect();
+        for id in lost {
+            if let Some((_, _, asker)) = self.questions.open.remove(&id) {
+                self.answer_asker(asker, Err(why.clone()));
+            }
+        }
+    }
+
+    /// Whether every worker and every upstream stands as it will for now.
+    fn is_settled(&self) -> bool {
+        let now = self.now();
+        let workers = self.workers.slots.iter().all(|slot| {
+            let ready =
+                slot.current.and_then(|id| self.workers.procs.get(&id)).is_some_and(|proc| proc.stage == super::workers::Stage::Ready);
+            ready || slot.failed || slot.life.is_unwell(now)
+        });
+        workers && self.upstreams.iter().all(super::upstreams::Upstream::is_settled)
+    }
+
+    /// Answers callers of `Wait` whose time has come.
+    pub(crate) fn answer_waiters(&mut self) {
+        if self.questions.waiting.is_empty() {
+            return;
+        }
+        let (now, settled) = (self.now(), self.is_settled());
+        let due = |(until, reply): &(Duration, Reply)| settled || *until <= now || reply.is_gone();
+        let (answered, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.questions.waiting).into_iter().partition(due);
+        self.questions.waiting = waiting;
+        for (_, reply) in answered {
+            reply.last(Ok(Body::Status(Box::new(self.status()))));
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What reaches the supervisor's loop from the tasks around it, through one bounded queue.
+
+use crate::{
+    ipc::{launch::FromShim, messages::ToSupervisor},
+    platform::Peer,
+};
+use ggen_wire::control::{Body, Call, Failure};
+use tokio::sync::mpsc;
+
+/// Number of a worker process, unique over the daemon's life.
+pub(crate) type ProcId = u64;
+
+/// One event.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A worker said something.
+    Worker(ProcId, ToSupervisor),
+    /// A worker's channel has closed; nothing more comes from it.
+    WorkerClosed(ProcId),
+    /// A worker does not read its channel: its queue is full.
+    WorkerStuck(ProcId),
+    /// A shim said something.
+    Shim(u64, FromShim),
+    /// A shim's channel has closed and its server's stderr has been read; `0` of the pair is the shim's number, the text the last line of stderr.
+    ShimClosed(u64, String),
+    /// Somebody at the control socket.
+    Call(Incoming),
+}
+
+/// A call at the control socket.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    /// What is wanted.
+    pub(crate) call: Call,
+    /// Whether the caller takes several replies.
+    pub(crate) more: bool,
+    /// Who is asking.
+    pub(crate) peer: Peer,
+    /// Where the replies go; dropped when there are no more.
+    pub(crate) reply: Reply,
+}
+
+/// The way back to a caller. Never blocks: a caller who does not read loses progress lines, not the answer's end.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply(pub(crate) mpsc::Sender<Answer>);
+
+/// One reply.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// Another one follows.
+    Progress(Body),
+    /// The last one.
+    Last(Result<Body, Failure>),
+}
+
+impl Reply {
+    /// One of several replies.
+    pub(crate) fn progress(&self, body: Body) {
+        self.0.try_send(Answer::Progress(body)).unwrap_or_default();
+    }
+
+    /// The last reply.
+    pub(crate) fn last(&self, result: Result<Body, Failure>) {
+        self.0.try_send(Answer::Last(result)).unwrap_or_default();
+    }
+
+    /// Whether the caller has gone away.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.is_closed()
+    }
+}

@@ -1,0 +1,201 @@
+//! The supervisor's own metrics: lives and deaths of workers and servers, memory and processor time of every process.
+
+use super::{Supervisor, workers::Stage};
+use crate::{
+    ipc::messages::Role,
+    metrics::{Family, Kind, Sample, Value},
+    platform::{self, Usage},
+};
+use ggen_wire::{Code, status::UpstreamState};
+use std::{collections::BTreeMap, time::Duration};
+
+/// How often /proc is read.
+pub(crate) const SCAN: Duration = Duration::from_secs(5);
+
+/// What is counted over the daemon's life.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    restarts: BTreeMap<&'static str, u64>,
+    exits: BTreeMap<(&'static str, &'static str), u64>,
+    upstream_exits: BTreeMap<(String, &'static str), u64>,
+    /// Processor time of processes that are gone, and what the living ones had at the last look: (retired, last).
+    cpu_ms: BTreeMap<(&'static str, String), (u64, u64)>,
+}
+
+impl Counters {
+    pub(crate) fn worker_exit(&mut self, role: Role, reason: &'static str) {
+        *self.exits.entry((role.as_str(), reason)).or_default() += 1;
+    }
+
+    pub(crate) fn worker_restart(&mut self, role: Role) {
+        *self.restarts.entry(role.as_str()).or_default() += 1;
+    }
+
+    pub(crate) fn upstream_exit(&mut self, upstream: &str, code: Code) {
+        let reason = match code {
+            Code::CommandNotFound => "not-found",
+            Code::UpstreamSilent | Code::UpstreamTimeout => "silent",
+            Code::UpstreamGarbage | Code::UpstreamTooLarge => "garbage",
+            Code::UpstreamRefused => "refused",
+            Code::UpstreamExited => "exit",
+            _ => "other",
+        };
+        *self.upstream_exits.entry((upstream.to_owned(), reason)).or_default() += 1;
+    }
+
+    /// A process's time can only grow; less than at the last look is another process.
+    fn cpu(&mut self, kind: &'static str, name: &str, ms: u64) {
+        let (retired, last) = self.cpu_ms.entry((kind, name.to_owned())).or_default();
+        if ms < *last {
+            *retired += *last;
+        }
+        *last = ms;
+    }
+}
+
+impl Supervisor {
+    /// Looks at memory and processor time of every process.
+    pub(crate) fn scan(&mut self) {
+        let own = platform::process(std::process::id());
+        self.usage = own.map_or_else(Usage::default, |own| Usage { rss_bytes: own.rss_bytes, cpu_ms: own.cpu_ms });
+        self.counters.cpu("process", "supervisor", self.usage.cpu_ms);
+        for proc in self.workers.procs.values_mut() {
+            if let Some(found) = platform::process(proc.pid) {
+                proc.usage = Usage { rss_bytes: found.rss_bytes, cpu_ms: found.cpu_ms };
+                if proc.is_current() {
+                    self.counters.cpu("process", &proc.name, found.cpu_ms);
+                }
+            }
+        }
+        let roots: Vec<u32> = self.upstreams.iter().filter_map(|upstream| upstream.pid).collect();
+        if !roots.is_empty() {
+            let mut found = platform::usage_of_trees(&platform::processes(), &roots);
+            for upstream in &mut self.upstreams {
+                upstream.usage = upstream.pid.and_then(|pid| found.remove(&pid)).unwrap_or_default();
+                self.counters.cpu("upstream", &upstream.name, upstream.usage.cpu_ms);
+            }
+        }
+        if std::process::id() == 1 {
+            self.note_foreign();
+        }
+    }
+
+    /// All metrics of the daemon, retired workers included, by name.
+    pub(crate) fn all_metrics(&self) -> Vec<Family> {
+        let mut all = self.ledger.snapshot();
+        all.extend(self.own_metrics());
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "metrics are floating-point numbers")]
+    fn own_metrics(&self) -> Vec<Family> {
+        let now = self.now();
+        let flag = |on: bool| f64::from(u8::from(on));
+        let seconds = |ms: u64| ms as f64 / 1000.0;
+        let current = || self.workers.slots.iter().map(|slot| (slot, slot.current.and_then(|id| self.workers.procs.get(&id))));
+        let cpu = |wanted: &'static str, label: &'static str| {
+            let mine = self.counters.cpu_ms.iter().filter(move |((kind, _), _)| *kind == wanted);
+            mine.map(move |((_, name), (retired, last))| sample(&[(label, name)], seconds(retired + last)))
+        };
+        let rss = [("supervisor", self.usage.rss_bytes)]
+            .into_iter()
+            .chain(current().filter_map(|(slot, proc)| Some((slot.name.as_str(), proc?.usage.rss_bytes))));
+        let (gauge, counter) = (Kind::Gauge, Kind::Counter);
+        vec![
+            family("ggend_build_info", "The running version.", gauge, [sample(&[("version", ggen_wire::VERSION)], 1.0)]),
+            family(
+                "ggend_config_generation",
+                "Generation of the configuration in force.",
+                gauge,
+                [sample(&[], f64::from(self.generation))],
+            ),
+            family(
+                "ggend_start_time_seconds",
+                "When the supervisor started, since the Unix epoch.",
+                gauge,
+                [sample(&[], seconds(self.started_ms))],
+            ),
+            family(
+                "ggend_worker_restarts_total",
+                "Starts of workers after one died.",
+                counter,
+                self.counters.restarts.iter().map(|(role, count)| sample(&[("role", role)], *count as f64)),
+            ),
+            family(
+                "ggend_worker_exits_total",
+                "Ends of worker processes, by reason.",
+                counter,
+                self.counters.exits.iter().map(|((role, reason), count)| sample(&[("reason", reason), ("role", role)], *count as f64)),
+            ),
+            family(
+                "ggend_worker_up",
+                "Whether a worker is ready.",
+                gauge,
+                current().map(|(slot, proc)| sample(&[("worker", &slot.name)], flag(proc.is_some_and(|proc| proc.stage == Stage::Ready)))),
+            ),
+            family(
+                "ggend_worker_beat_age_seconds",
+                "Time since a worker's last beat.",
+                gauge,
+                current()
+                    .filter_map(|(slot, proc)| Some(sample(&[("worker", &slot.name)], now.saturating_sub(proc?.beat_at).as_secs_f64()))),
+            ),
+            family(
+                "ggend_worker_loop_lag_seconds",
+                "Longest delay of a worker's event loop between its last two beats.",
+                gauge,
+                current().filter_map(|(slot, proc)| Some(sample(&[("worker", &slot.name)], proc?.beat.lag_us as f64 / 1e6))),
+            ),
+            family(
+                "ggend_process_resident_memory_bytes",
+                "Resident memory of our own processes.",
+                gauge,
+                rss.map(|(process, bytes)| sample(&[("process", process)], bytes as f64)),
+            ),
+            family("ggend_process_cpu_seconds_total", "Processor time of our own processes.", counter, cpu("process", "process")),
+            family(
+                "ggend_upstream_up",
+                "Whether an upstream server is ready.",
+                gauge,
+                self.upstreams.iter().map(|it| sample(&[("upstream", &it.name)], flag(it.state(now) == UpstreamState::Ready))),
+            ),
+            family(
+                "ggend_upstream_restarts_total",
+                "Starts of an upstream server after the first one.",
+                counter,
+                self.upstreams.iter().map(|it| sample(&[("upstream", &it.name)], it.restarts as f64)),
+            ),
+            family(
+                "ggend_upstream_exits_total",
+                "Ends of an upstream server, by reason.",
+                counter,
+                self.counters
+                    .upstream_exits
+                    .iter()
+                    .map(|((name, reason), count)| sample(&[("reason", reason), ("upstream", name)], *count as f64)),
+            ),
+            family(
+                "ggend_upstream_resident_memory_bytes",
+                "Resident memory of an upstream server and its descendants.",
+                gauge,
+                self.upstreams.iter().map(|it| sample(&[("upstream", &it.name)], it.usage.rss_bytes as f64)),
+            ),
+            family(
+                "ggend_upstream_cpu_seconds_total",
+                "Processor time of an upstream server and its living descendants.",
+                counter,
+                cpu("upstream", "upstream"),
+            ),
+        ]
+    }
+}
+
+fn sample(labels: &[(&str, &str)], value: f64) -> Sample {
+    let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Sample { labels, value: Value::Number(value) }
+}
+
+fn family(name: &str, help: &str, kind: Kind, samples: impl IntoIterator<Item = Sample>) -> Family {
+    Family { name: name.to_owned(), help: help.to_owned(), kind, samples: samples.into_iter().collect() }
+}

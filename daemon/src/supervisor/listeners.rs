@@ -1,0 +1,136 @@
+//! The listening sockets: bound here or inherited from the service manager, one per transport, shared by its workers, open for as long as they
+//! are configured. Nothing is ever accepted here.
+
+use crate::{
+    config::Config,
+    ipc::messages::{Bound, Role},
+    platform,
+};
+use ggen_wire::{Code, status};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
+    sync::Arc,
+};
+
+/// A listening socket.
+#[derive(Clone, Debug)]
+pub(crate) struct Listener {
+    transport: &'static str,
+    /// What the configuration asks for.
+    wanted: SocketAddr,
+    /// What it is bound to.
+    address: SocketAddr,
+    origin: &'static str,
+    socket: Arc<OwnedFd>,
+}
+
+/// All of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Listeners {
+    all: Vec<Listener>,
+}
+
+/// An address could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("{message} [{code}]")]
+pub(crate) struct ListenError {
+    /// `PortTaken` or `BindFailed`.
+    pub(crate) code: Code,
+    message: String,
+    #[source]
+    source: io::Error,
+}
+
+impl Listeners {
+    /// Sockets for what the configuration asks for: those of `old` and `inherited` that fit, new ones otherwise. Nothing of `old` is closed here.
+    ///
+    /// # Errors
+    /// The first address that cannot be had; nothing has changed then.
+    pub(crate) fn open(config: &Config, old: &Self, mut inherited: Vec<(String, OwnedFd)>) -> Result<Self, ListenError> {
+        let mut wanted = Vec::new();
+        if config.transports.http.enabled {
+            wanted.push(("http", SocketAddr::new(config.transports.http.host, config.transports.http.port)));
+        }
+        if config.metrics.enabled {
+            wanted.push(("admin", SocketAddr::new(config.metrics.host, config.metrics.port)));
+        }
+        let mut all = Vec::new();
+        for (transport, address) in wanted {
+            let known = old.all.iter().find(|listener| listener.transport == transport);
+            let given = inherited.iter().position(|(name, _)| name == transport).map(|at| inherited.swap_remove(at).1);
+            all.push(match (known, given) {
+                (Some(known), _) if known.origin == "inherited" || known.wanted == address => known.clone(),
+                (_, Some(socket)) => adopt(transport, address, socket)?,
+                _ => bind(transport, address)?,
+            });
+        }
+        Ok(Self { all })
+    }
+
+    /// The sockets that a role is given.
+    pub(crate) fn sockets_for(&self, role: Role) -> Vec<Arc<OwnedFd>> {
+        self.of(role).map(|listener| Arc::clone(&listener.socket)).collect()
+    }
+
+    /// Their description, in the same order.
+    pub(crate) fn bound_for(&self, role: Role) -> Vec<Bound> {
+        self.of(role).map(|listener| Bound { transport: listener.transport.to_owned(), address: listener.address }).collect()
+    }
+
+    fn of(&self, role: Role) -> impl Iterator<Item = &Listener> {
+        let transport = match role {
+            Role::Http => "http",
+            Role::Admin => "admin",
+            Role::Gateway => "",
+        };
+        self.all.iter().filter(move |listener| listener.transport == transport)
+    }
+
+    /// Where a transport is reached.
+    pub(crate) fn address(&self, transport: &str) -> Option<SocketAddr> {
+        self.all.iter().find(|listener| listener.transport == transport).map(|listener| listener.address)
+    }
+
+    /// For the status.
+    pub(crate) fn status(&self) -> Vec<status::Listener> {
+        let show = |listener: &Listener| status::Listener {
+            transport: listener.transport.to_owned(),
+            address: listener.address.to_string(),
+            port: listener.address.port(),
+            origin: listener.origin.to_owned(),
+        };
+        self.all.iter().map(show).collect()
+    }
+}
+
+fn bind(transport: &'static str, wanted: SocketAddr) -> Result<Listener, ListenError> {
+    let bound = TcpListener::bind(wanted).and_then(|socket| {
+        platform::deepen_backlog(&socket)?;
+        socket.set_nonblocking(true)?;
+        Ok((socket.local_addr()?, socket))
+    });
+    match bound {
+        Ok((address, socket)) => Ok(Listener { transport, wanted, address, origin: "bound", socket: Arc::new(socket.into()) }),
+        Err(source) if source.kind() == io::ErrorKind::AddrInUse => {
+            let holder = platform::who_listens(wanted).map_or_else(String::new, |who| format!(" by {who}"));
+            let message = format!("port {} ({transport}, {wanted}) is taken{holder}", wanted.port());
+            Err(ListenError { code: Code::PortTaken, message, source })
+        }
+        Err(source) => {
+            let message = format!("{wanted} ({transport}) cannot be bound");
+            Err(ListenError { code: Code::BindFailed, message, source })
+        }
+    }
+}
+
+fn adopt(transport: &'static str, wanted: SocketAddr, socket: OwnedFd) -> Result<Listener, ListenError> {
+    let socket = TcpListener::from(socket);
+    let address = socket.set_nonblocking(true).and_then(|()| socket.local_addr()).map_err(|source| ListenError {
+        code: Code::BindFailed,
+        message: format!("the socket inherited for {transport} is not a listening TCP socket"),
+        source,
+    })?;
+    Ok(Listener { transport, wanted, address, origin: "inherited", socket: Arc::new(socket.into()) })
+}

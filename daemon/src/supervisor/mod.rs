@@ -1,0 +1,258 @@
+//! The supervisor: owns the listeners, the children, the generations and the counters. One structure holds its whole state, one loop drives it;
+//! decisions are made in pure parts (`life`, `ledger`). It parses no network bytes, and no worker code runs here.
+
+mod boot;
+mod calls;
+mod control;
+mod environment;
+mod event;
+mod figures;
+mod instance;
+mod ledger;
+mod life;
+mod links;
+mod listeners;
+mod notify;
+mod reaper;
+mod reload;
+mod shims;
+mod signals;
+mod status;
+mod stderr;
+mod stop;
+mod upstreams;
+mod workers;
+
+pub use boot::{Options, main};
+
+use crate::{
+    config::{LoadOptions, Loaded, LogLevel},
+    ipc::messages::ToSupervisor,
+    log::{Console, Control, Ring, Sink},
+    platform::Usage,
+};
+use event::{Event, ProcId};
+use ggen_wire::{log::LogLine, status::SlowCall};
+use signals::{Asked, Signals};
+use std::{
+    io::Write,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc;
+
+/// Events handled in one turn before the clock is looked at again.
+const TURN: usize = 256;
+/// A turn that comes so late means that we were not running ourselves, and that silence of workers says nothing.
+const STALL: Duration = Duration::from_millis(500);
+/// Without anything to do, the loop turns once in so long.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Where the log lines of all processes meet: the ring and the console.
+pub(crate) struct Hub {
+    pub(crate) ring: Ring,
+    pub(crate) console: Console,
+}
+
+impl Sink for Hub {
+    fn take(&self, line: LogLine) {
+        self.console.print(self.ring.push(line));
+    }
+}
+
+/// The whole state.
+struct Supervisor {
+    began: Instant,
+    started_ms: u64,
+    load_options: LoadOptions,
+    loaded: Loaded,
+    generation: u32,
+    level: Option<LogLevel>,
+    log_filter: String,
+    log_control: Control,
+    hub: Arc<Hub>,
+    events: mpsc::Sender<Event>,
+    instance: instance::Instance,
+    listeners: listeners::Listeners,
+    workers: workers::Workers,
+    upstreams: Vec<upstreams::Upstream>,
+    shims: shims::Shims,
+    pids: reaper::Pids,
+    strangers: reaper::Strangers,
+    ledger: ledger::Ledger,
+    counters: figures::Counters,
+    questions: calls::Questions,
+    rolling: reload::Rolling,
+    stop: stop::Stop,
+    notify: notify::Notify,
+    last_link: u32,
+    slow: Vec<SlowCall>,
+    usage: Usage,
+    scan_at: Duration,
+    announced: bool,
+}
+
+impl Supervisor {
+    /// Time since the supervisor's start.
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Something between -1 and 1.
+    fn jitter(&self) -> f64 {
+        let mut bytes = [0; 2];
+        getrandom::fill(&mut bytes).unwrap_or_default();
+        f64::from(u16::from_le_bytes(bytes)) / 32767.5 - 1.0
+    }
+
+    /// Turns until the daemon has stopped.
+    async fn run(&mut self, mut events: mpsc::Receiver<Event>, mut signals: Signals) {
+        self.on_time();
+        while !self.stop.is_done() {
+            let due = self.deadline();
+            tokio::select! {
+                biased;
+                asked = signals.next() => self.signal(asked),
+                Some(event) = events.recv() => self.event(event),
+                () = tokio::time::sleep(due.saturating_sub(self.now())) => {}
+            }
+            for _ in 0..TURN {
+                match events.try_recv() {
+                    Ok(event) => self.event(event),
+                    Err(_) => break,
+                }
+            }
+            let late = self.now().saturating_sub(due);
+            if late > STALL {
+                self.workers.procs.values_mut().for_each(|proc| proc.beat_at += late);
+            }
+            self.on_time();
+        }
+        self.finish_stop();
+    }
+
+    fn signal(&mut self, asked: Asked) {
+        match asked {
+            Asked::Reap => self.reap(),
+            Asked::Stop => self.begin_stop(false, None),
+            Asked::Reload if self.stop.is_stopping() => {}
+            Asked::Reload => self.reload(None),
+            Asked::Dump => {
+                let status = serde_json::to_string(&self.status()).unwrap_or_default();
+                tracing::info!(target: "mcp_server", status, "status");
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Worker(id, message) => self.worker_says(id, message),
+            Event::WorkerClosed(id) => self.ledger.retire(id),
+            Event::WorkerStuck(id) => self.abort_worker(id, "worker does not read its control channel"),
+            Event::Shim(id, message) => self.shim_says(id, message),
+            Event::ShimClosed(id, last_line) => self.shim_closed(id, &last_line),
+            Event::Call(incoming) => self.call(incoming),
+        }
+    }
+
+    fn worker_says(&mut self, id: ProcId, message: ToSupervisor) {
+        // Only the gateway of now has a say about servers; a draining one's words would be about its successor's.
+        let is_gateway = self.workers.gateway() == Some(id);
+        match message {
+            ToSupervisor::Ready => self.worker_ready(id),
+            ToSupervisor::Beat(beat) => self.worker_beat(id, beat),
+            ToSupervisor::Log(lines) => lines.into_iter().for_each(|line| self.hub.take(line)),
+            ToSupervisor::Ask { id: number, question } => self.worker_asks(id, number, question),
+            ToSupervisor::Answer { id: number, result } => self.worker_answers(id, number, result),
+            ToSupervisor::Want { upstream } if is_gateway => self.want(&upstream),
+            ToSupervisor::Recycle { upstream, incarnation, code, detail } if is_gateway => {
+                self.recycle(&upstream, incarnation, code, detail)
+            }
+            ToSupervisor::Upstream(report) if is_gateway => self.upstream_report(report),
+            ToSupervisor::Want { .. } | ToSupervisor::Recycle { .. } | ToSupervisor::Upstream(_) => {}
+        }
+    }
+
+    /// When the loop has to turn if nothing happens.
+    fn deadline(&self) -> Duration {
+        let now = self.now();
+        let workers = self.workers.procs.values().filter_map(workers::Proc::deadline);
+        let starts = self.workers.slots.iter().filter_map(|slot| slot.start_at);
+        let others = [
+            self.upstreams_deadline(),
+            self.questions.deadline(),
+            self.stop.deadline(now),
+            self.notify.deadline(),
+            self.strangers.deadline(now),
+            Some(self.scan_at),
+        ];
+        workers.chain(starts).chain(others.into_iter().flatten()).min().unwrap_or(now + IDLE)
+    }
+
+    /// Does everything that is due.
+    fn on_time(&mut self) {
+        let now = self.now();
+        if !self.stop.is_stopping() {
+            self.workers_on_time(now);
+            self.upstreams_on_time(now);
+        } else {
+            self.shims.on_time(now);
+            self.reap_and_kill_late_workers(now);
+            self.go_on_stopping();
+        }
+        self.questions_on_time(now);
+        self.notify.feed(now);
+        if self.strangers.deadline(now).is_some() {
+            self.sweep();
+        }
+        if self.scan_at <= now {
+            self.scan_at = now + figures::SCAN;
+            self.scan();
+        }
+    }
+
+    fn reap_and_kill_late_workers(&mut self, now: Duration) {
+        self.reap();
+        // No slot is due while stopping, so this only kills who outlives the drain.
+        self.workers.slots.iter_mut().for_each(|slot| slot.start_at = None);
+        self.workers_on_time(now);
+    }
+
+    /// Once every worker serves for the first time, says so to the service manager and to whoever looks at the terminal.
+    fn announce_if_ready(&mut self) {
+        self.answer_waiters();
+        if self.announced || !self.workers.all_ready() || self.stop.is_stopping() {
+            return;
+        }
+        self.announced = true;
+        let control = self.instance.path.display();
+        let (version, pid) = (ggen_wire::VERSION, std::process::id());
+        let line = match self.listeners.address("http") {
+            Some(address) => format!("ggend {version} serving MCP on http://{address}/mcp (pid {pid}, control {control})\n"),
+            None => format!("ggend {version} running without an HTTP listener (pid {pid}, control {control})\n"),
+        };
+        // A closed stdout is no reason to fail.
+        std::io::stdout().write_all(line.as_bytes()).unwrap_or_default();
+        self.notify.ready(line.trim_end());
+        tracing::info!(target: "mcp_server", version, pid, "ready in {} ms", self.now().as_millis());
+    }
+
+    fn shim_says(&mut self, id: shims::ShimId, message: crate::ipc::launch::FromShim) {
+        use crate::ipc::launch::FromShim;
+        let Some(shim) = self.shims.all.get_mut(&id) else { return };
+        match message {
+            FromShim::Started { pid } => {
+                shim.child = Some(pid);
+                self.upstream_started(id, pid);
+            }
+            verdict @ (FromShim::SpawnFailed { .. } | FromShim::Exited { .. }) => shim.verdict = Some(verdict),
+        }
+    }
+
+    /// Logs what does not stop the start.
+    fn tell_warnings(&self) {
+        for problem in &self.loaded.warnings {
+            tracing::warn!(target: "mcp_server", code = %problem.code, "{problem}");
+        }
+    }
+}
