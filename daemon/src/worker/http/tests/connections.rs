@@ -129,8 +129,12 @@ async fn a_drain_finishes_what_has_begun_closes_what_is_idle_and_leaves_new_conn
     busy.post("{\"id\":2}").await;
     let (stream, _) = gateway.open().await;
 
+    let mut silent = Client::connect(rig.address).await;
+    while rig.beat().await.connections < 4 {}
+
     rig.drain().await;
     idle.closed().await;
+    silent.closed().await;
     assert!(listening.chunk().await.is_empty());
     assert_eq!(gateway.next().await, (endless, Frame::Gone));
     assert!(!rig.task.is_finished());
