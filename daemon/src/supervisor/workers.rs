@@ -82,7 +82,8 @@ impl Proc {
     }
 
     fn silent_at(&self) -> Duration {
-        self.beat_at + if self.beat.seq == 0 { LOADING } else { SILENCE }
+        let loading = self.stage == Stage::Starting && self.beat.seq == 0;
+        self.beat_at + if loading { LOADING } else { SILENCE }
     }
 
     /// When something has to be done about it if nothing happens.
@@ -281,7 +282,7 @@ impl Supervisor {
     pub(crate) fn worker_ready(&mut self, id: ProcId) {
         let now = self.now();
         let Some(proc) = self.workers.procs.get_mut(&id).filter(|proc| proc.stage == Stage::Starting) else { return };
-        proc.stage = Stage::Ready;
+        (proc.stage, proc.beat_at) = (Stage::Ready, now);
         let (name, pid, role) = (proc.name.clone(), proc.pid, proc.role);
         tracing::info!(target: "mcp_server", worker = %name, pid, "worker ready");
         let mut old = None;
