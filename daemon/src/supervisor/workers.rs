@@ -432,7 +432,11 @@ impl Supervisor {
         if slot.life.is_unwell(now) {
             tracing::error!(target: "transport", code = %Code::TransportDegraded, worker = name, "worker dies again and again; still tried");
         }
+        let failed = slot.failed;
         self.counters.worker_restart(role);
+        if failed && self.workers.rolling.front().is_some_and(|front| front == name) {
+            self.rolling_failed(name, reason);
+        }
         self.workers_on_time(now);
     }
 
