@@ -211,3 +211,21 @@ async fn a_bad_host_is_refused_over_http2_too() {
     let answer = tokio::time::timeout(PATIENCE, client.send_request(request)).await.unwrap().unwrap();
     assert_eq!(answer.status(), 403);
 }
+
+#[tokio::test]
+async fn an_http2_connection_that_breaks_takes_its_calls_with_it() {
+    let mut rig = Rig::new(|_| {});
+    let mut gateway = rig.link().await;
+    let socket = std::net::TcpStream::connect(rig.address).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let other = socket.try_clone().unwrap();
+    let socket = TcpStream::from_std(socket).unwrap();
+    let (mut client, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::post("http://localhost/mcp").header("content-type", "application/json");
+    let call = tokio::spawn(client.send_request(request.body(Full::new(Bytes::from_static(b"{}"))).unwrap()));
+    let (stream, _) = gateway.open().await;
+    other.shutdown(std::net::Shutdown::Both).unwrap();
+    assert_eq!(gateway.next().await, (stream, Frame::Gone));
+    assert!(soon(call).await.unwrap().is_err());
+}
