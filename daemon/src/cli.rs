@@ -1,16 +1,16 @@
 //! The command line of `ggend`. The internal roles are told apart before anything is parsed: a worker has to be there within milliseconds.
 
 use crate::{
-    config::{self, Flag, LoadOptions, LogLevel},
+    check,
+    config::{Flag, LoadOptions, LogLevel},
     ipc::messages::Role,
     supervisor::Options,
 };
 use clap::{Parser, Subcommand};
-use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-/// EX_USAGE and EX_CONFIG of `sysexits.h`.
+/// EX_USAGE of `sysexits.h`.
 const USAGE: u8 = 64;
-const CONFIG: u8 = 78;
 
 /// Serves the MCP servers of a configuration over HTTP.
 #[derive(Debug, Parser)]
@@ -41,10 +41,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Check a configuration and say what is wrong with it.
-    Check {
-        /// The file; otherwise what would be loaded.
-        file: Option<PathBuf>,
-    },
+    Check(check::Options),
 }
 
 /// What this process is to be.
@@ -88,9 +85,9 @@ fn act(parsed: Arguments) -> Play {
         load.flags.push(Flag { name: "--port".to_owned(), path: "transports.http.port".to_owned(), value: port.into() });
     }
     match parsed.command {
-        Some(Command::Check { file }) => {
-            load.config_path = file.or(load.config_path);
-            Play::Finished(check(&load))
+        Some(Command::Check(mut options)) => {
+            options.file = options.file.or(load.config_path);
+            Play::Finished(check::run(&options))
         }
         None => {
             let level = if parsed.debug { Some(LogLevel::Trace) } else { parsed.verbose.then_some(LogLevel::Debug) };
@@ -100,29 +97,9 @@ fn act(parsed: Arguments) -> Play {
 }
 
 fn load_options(config_path: Option<PathBuf>) -> LoadOptions {
-    let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let service = env("NOTIFY_SOCKET").is_some() || env("SYSTEMD_EXEC_PID").is_some_and(|pid| pid == std::process::id().to_string());
-    LoadOptions {
-        config_path,
-        env: std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect(),
-        cwd: std::env::current_dir().unwrap_or_default(),
-        home: env("HOME").map(PathBuf::from),
-        etc: PathBuf::from("/etc/ggen"),
-        user_mode: !service,
-        ..LoadOptions::default()
-    }
-}
-
-fn check(load: &LoadOptions) -> ExitCode {
-    let (problems, refused) = match config::load(load) {
-        Ok(loaded) => (loaded.warnings, false),
-        Err(problems) => (problems, true),
-    };
-    let refused = refused || problems.iter().any(config::Problem::is_error);
-    let mut text: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
-    if !refused {
-        text.push_str("configuration is valid\n");
-    }
-    std::io::stdout().write_all(text.as_bytes()).unwrap_or_default();
-    if refused { ExitCode::from(CONFIG) } else { ExitCode::SUCCESS }
+    let set = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty());
+    // systemd names the process that it started itself; a person's shell may have inherited the variable from somewhere above.
+    let started_by_systemd = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+    let service = set("NOTIFY_SOCKET") || started_by_systemd;
+    LoadOptions { config_path, ..LoadOptions::from_process(!service) }
 }

@@ -1,5 +1,6 @@
 //! The daemon in all its roles: supervisor, workers and shim. Which one a process plays is the command line's to say.
 
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod ipc;

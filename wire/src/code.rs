@@ -34,6 +34,8 @@ codes! {
     ConfigUnreadable = "GGEN-E1005", "Configuration file cannot be read";
     ConfigVariable = "GGEN-E1006", "Environment variable is not set";
     ConfigSelfReference = "GGEN-E1007", "Entry would call the gateway itself";
+    ConfigUnserved = "GGEN-E1008", "Setting is not served by this version";
+    ConfigMode = "GGEN-E1009", "Configuration file's mode is unsafe";
     // 11xx: listeners
     PortTaken = "GGEN-E1101", "Port is taken";
     BindFailed = "GGEN-E1102", "Address cannot be bound";

@@ -60,6 +60,7 @@ pub struct Http {
     /// Whether it is served.
     pub enabled: bool,
     /// Address to bind.
+    #[serde(deserialize_with = "host")]
     pub host: IpAddr,
     /// Port to bind; 0 lets the system choose.
     pub port: u16,
@@ -122,6 +123,7 @@ pub struct Metrics {
     /// Whether the admin listener is served.
     pub enabled: bool,
     /// Address to bind.
+    #[serde(deserialize_with = "host")]
     pub host: IpAddr,
     /// Port to bind; 0 lets the system choose.
     pub port: u16,
@@ -151,7 +153,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    const fn default_timeout() -> u64 {
+    pub(super) const fn default_timeout() -> u64 {
         60_000
     }
 }
@@ -264,17 +266,49 @@ impl Serialize for Size {
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Bytes(u64),
-            Text(String),
+        struct Form;
+        impl serde::de::Visitor<'_> for Form {
+            type Value = Size;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a size such as 65536, \"64KB\" or \"4MB\"")
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, bytes: u64) -> Result<Size, E> {
+                Ok(Size(bytes))
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, bytes: i64) -> Result<Size, E> {
+                u64::try_from(bytes).map(Size).map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(bytes), &self))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Size, E> {
+                text.parse().map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+            }
         }
-        match Form::deserialize(deserializer)? {
-            Form::Bytes(bytes) => Ok(Self(bytes)),
-            Form::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        deserializer.deserialize_any(Form)
+    }
+}
+
+/// An address to bind: an IP address, or `localhost` for 127.0.0.1. Other names are refused: what they mean may change under the daemon.
+fn host<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::Error> {
+    struct Form;
+    impl serde::de::Visitor<'_> for Form {
+        type Value = IpAddr;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an IP address such as \"127.0.0.1\" or \"::1\", or \"localhost\"")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<IpAddr, E> {
+            let bare = text.trim().trim_start_matches('[').trim_end_matches(']');
+            if bare.eq_ignore_ascii_case("localhost") {
+                return Ok(IpAddr::from([127, 0, 0, 1]));
+            }
+            bare.parse().map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
         }
     }
+    deserializer.deserialize_str(Form)
 }
 
 impl std::str::FromStr for Size {

@@ -32,7 +32,7 @@ use crate::{
     platform::Usage,
 };
 use event::{Event, ProcId};
-use ggen_wire::{Code, log::LogLine, status::SlowCall};
+use ggen_wire::{log::LogLine, status::SlowCall};
 use signals::{Asked, Signals};
 use std::{
     io::Write,
@@ -253,9 +253,6 @@ impl Supervisor {
     fn tell_warnings(&self) {
         for problem in &self.loaded.warnings {
             tracing::warn!(target: "mcp_server", code = %problem.code, "{problem}");
-        }
-        if self.loaded.blocked.is_empty() && self.loaded.config.mcp_servers.values().any(|upstream| upstream.is_self) {
-            tracing::warn!(target: "tools", code = %Code::ConfigSelfReference, "entries that would call the gateway itself are skipped");
         }
     }
 }

@@ -1,0 +1,186 @@
+//! Loading: which files, in which order, and what the layers give together.
+
+use super::{
+    file::{File, Unread},
+    layers::{FILE_VARIABLE, Flag, Layer},
+    model::Config,
+    modes,
+    problem::{Place, Problem, Severity},
+    ranges, schema,
+    selfref::Own,
+    servers::{self, Around},
+};
+use figment::{Figment, providers::Serialized};
+use ggen_wire::Code;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// Everything that loading depends on; nothing is taken from the process itself.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Values of command-line flags; later ones win.
+    pub flags: Vec<Flag>,
+    /// `--config`
+    pub config_path: Option<PathBuf>,
+    /// The environment: `GGEN_MCP_*`, and the variables of `mcpServers`.
+    pub env: BTreeMap<String, String>,
+    /// The working directory: `./.mcp.json` in user mode, and relative `--config` paths.
+    pub cwd: PathBuf,
+    /// The home directory: `~/.ggen/mcp/config.json`, `~`.
+    pub home: Option<PathBuf>,
+    /// The system's folder, `/etc/ggen`.
+    pub etc: PathBuf,
+    /// Run by a person, not as a service: `./.mcp.json` is read, and a file that others may write is only a warning.
+    pub user_mode: bool,
+}
+
+impl LoadOptions {
+    /// From the process: its environment, working directory and HOME. Variables that are not UTF-8 are left out.
+    #[must_use]
+    pub fn from_process(user_mode: bool) -> Self {
+        let env: BTreeMap<String, String> =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+        let home = env.get("HOME").filter(|home| home.starts_with('/')).map(PathBuf::from);
+        let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        Self { flags: Vec::new(), config_path: None, env, cwd, home, etc: PathBuf::from("/etc/ggen"), user_mode }
+    }
+
+    /// The file that a flag or a variable names, as it was written.
+    #[must_use]
+    pub fn named_file(&self) -> Option<PathBuf> {
+        let variable = || self.env.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.config_path.clone().or_else(variable)
+    }
+}
+
+/// A configuration in force.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The values. Entries that cannot be served are in it, disabled.
+    pub config: Config,
+    /// Warnings, and the problems of single entries (`Severity::Entry`), by place.
+    pub warnings: Vec<Problem>,
+    /// Why an entry is disabled that nobody switched off: its name → the problem.
+    pub blocked: BTreeMap<String, Problem>,
+    /// Each leaf path, and `mcpServers.NAME` → `/path/.mcp.json:12:7`, `GGEN_MCP_…`, `--port` or `default`.
+    pub provenance: BTreeMap<String, String>,
+    /// The highest file that was read; `None`: built-in defaults.
+    pub file: Option<PathBuf>,
+    /// Every file that was read, highest first.
+    pub files: Vec<PathBuf>,
+}
+
+/// Loads and checks.
+///
+/// # Errors
+/// All problems, warnings included, if any is an error. Nothing of such a configuration is to be used.
+pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let files = files(options, &mut problems);
+    for file in &files {
+        modes::check(file, !options.user_mode, &mut problems);
+    }
+    let mut layers = vec![Layer::flags(&options.flags, &mut problems), Layer::environment(&options.env, &mut problems)];
+    layers.extend(files.iter().map(|file| Layer::file(file, &mut problems)));
+    let mut figment = Figment::from(Serialized::defaults(Config::default()));
+    for layer in layers.iter().rev() {
+        figment = figment.merge(layer);
+    }
+    let mut config: Config = figment.extract().unwrap_or_else(|error| {
+        // Every leaf was judged before it came here, so this speaks of a fault of ours; it must not be lost all the same.
+        problems.push(Problem::new(Severity::Error, Code::ConfigType, Place::default(), error.path.join("."), error.kind.to_string()));
+        Config::default()
+    });
+    let place = |path: &str| place(&figment, &layers, path);
+    problems.extend(ranges::check(&config, &place));
+    let mut provenance: BTreeMap<String, String> =
+        schema::leaves().iter().map(|leaf| (leaf.clone(), place(leaf).to_string())).filter(|(leaf, source)| keeps(leaf, source)).collect();
+    let own = Own::of(&config);
+    let around = Around { env: &options.env, home: options.home.as_deref(), own: &own };
+    let entries = servers::entries(&files, &around, &mut problems);
+    let mut blocked = BTreeMap::new();
+    for entry in entries {
+        if let Some(reason) = entry.reason() {
+            blocked.insert(entry.name.clone(), reason.clone());
+        }
+        provenance.insert(format!("{}.{}", schema::SERVERS[0], entry.name), entry.source);
+        problems.extend(entry.problems);
+        config.order.push(entry.name.clone());
+        config.mcp_servers.insert(entry.name, entry.upstream);
+    }
+    let rank = |place: &Place| files.iter().position(|file| file.path.display().to_string() == place.source);
+    problems.sort_by_cached_key(|problem| (rank(&problem.place), problem.place.clone()));
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        return Err(problems);
+    }
+    let files: Vec<_> = files.into_iter().map(|file| file.path).collect();
+    Ok(Loaded { config, warnings: problems, blocked, provenance, file: files.first().cloned(), files })
+}
+
+/// Single categories show only where they are set.
+fn keeps(leaf: &str, source: &str) -> bool {
+    !(leaf.starts_with(schema::MODULES) && source == DEFAULT)
+}
+
+const DEFAULT: &str = "default";
+
+fn place(figment: &Figment, layers: &[Layer], path: &str) -> Place {
+    let name = figment.find_metadata(path).map(|metadata| metadata.name.as_ref());
+    let layer = layers.iter().find(|layer| Some(layer.name.as_str()) == name);
+    layer.and_then(|layer| layer.place(path)).cloned().unwrap_or(Place { source: DEFAULT.to_owned(), at: None })
+}
+
+/// The files that exist, highest first. All of them count: values of a higher one replace those of a lower one.
+fn files(options: &LoadOptions, problems: &mut Vec<Problem>) -> Vec<File> {
+    let mut candidates: Vec<(PathBuf, Origin)> = Vec::new();
+    match options.named_file() {
+        Some(path) => candidates.push((options.cwd.join(path), Origin::Named)),
+        None if options.user_mode => candidates.push((options.cwd.join(".mcp.json"), Origin::WorkingDirectory)),
+        None => {}
+    }
+    candidates.extend(options.home.as_ref().map(|home| (home.join(".ggen/mcp/config.json"), Origin::Home)));
+    candidates.push((options.etc.join("mcp.json"), Origin::System));
+    let mut found: Vec<File> = Vec::new();
+    for (path, origin) in candidates {
+        if found.iter().any(|file| same(&file.path, &path)) {
+            continue;
+        }
+        match File::read(&path, problems) {
+            Ok(file) => found.push(file),
+            Err(unread) => problems.extend(origin.judge(unread, &path, options.user_mode)),
+        }
+    }
+    found
+}
+
+fn same(one: &Path, other: &Path) -> bool {
+    one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}
+
+/// Why a file is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Named,
+    WorkingDirectory,
+    Home,
+    System,
+}
+
+impl Origin {
+    /// Whether it matters that a file could not be read. A person need not be able to read the service's file, nor a service somebody's home.
+    fn judge(self, unread: Unread, path: &Path, user_mode: bool) -> Option<Problem> {
+        match unread {
+            Unread::Missing if self == Self::Named => {
+                let place = Place { source: path.display().to_string(), at: None };
+                let problem = Problem::new(Severity::Error, Code::ConfigUnreadable, place, "", "no such file");
+                Some(problem.help(format!("ggen mcp config init --file {}", path.display())))
+            }
+            Unread::Missing => None,
+            Unread::Denied(_) if self == Self::System && user_mode => None,
+            Unread::Denied(problem) if self == Self::Home && !user_mode => Some(Problem { severity: Severity::Warning, ..*problem }),
+            Unread::Denied(problem) | Unread::Bad(problem) => Some(*problem),
+        }
+    }
+}

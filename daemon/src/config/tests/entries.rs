@@ -1,0 +1,159 @@
+//! `mcpServers`: one bad entry costs the others nothing.
+
+use super::Host;
+use crate::config::{Upstream, UpstreamTransport};
+use ggen_wire::Code;
+
+/// An entry, and the problems that it gives as `a` in a file whose entries begin on line 2.
+const TABLE: &[(&str, &str)] = &[
+    (r#"{"command": "x", "args": ["a", 1], "env": {"N": 3, "B": true}, "type": "stdio"}"#, ""),
+    (r#"{"type": "streamable-http", "url": "https://h/mcp", "headers": {"X-A": "b"}}"#, ""),
+    (r#"{"command": "x", "limits": {}, "isolation": "none"}"#, ""),
+    (r#"{"command": "x", "url": null, "cwd": null, "env": null, "timeout": null, "enabled": null}"#, ""),
+    (r#"5"#, "Entry 2:7: mcpServers.a: expected an object with `command` or `url` [GGEN-E1003]\n"),
+    (r#"{}"#, "Entry 2:7: mcpServers.a needs `command` (a program) or `url` (a remote server) [GGEN-E1004]\n"),
+    (r#"{"command": 5}"#, "Entry 2:19: mcpServers.a.command: expected text [GGEN-E1003]\n"),
+    (r#"{"command": ""}"#, "Entry 2:19: mcpServers.a.command is empty [GGEN-E1004]\n"),
+    (r#"{"command": "x", "args": "y"}"#, "Entry 2:32: mcpServers.a.args: expected a list of texts [GGEN-E1003]\n"),
+    (r#"{"command": "x", "args": ["y", null]}"#, "Entry 2:38: mcpServers.a.args[1]: expected text [GGEN-E1003]\n"),
+    (r#"{"command": "x", "env": {"A=B": "y"}}"#, "Entry 2:32: mcpServers.a.env.A=B: not a name of an environment variable [GGEN-E1004]\n"),
+    (r#"{"command": "x", "args": ["\u0000"]}"#, "Entry 2:33: mcpServers.a.args[0] holds a NUL character [GGEN-E1004]\n"),
+    (
+        r#"{"command": "x", "url": "http://h/"}"#,
+        "Entry 2:7: mcpServers.a: has both `command` and `url`; keep one of them, or say which by `type` [GGEN-E1004]\n",
+    ),
+    (r#"{"type": "http", "command": "x"}"#, "Entry 2:16: mcpServers.a.type needs `url` [GGEN-E1004]\n"),
+    (
+        r#"{"type": "htpp", "url": "http://h/"}"#,
+        "Entry 2:16: mcpServers.a.type: expected \"stdio\", \"http\", \"streamable-http\" or \"sse\", found \"htpp\"; did you mean `http`? [GGEN-E1004]\n",
+    ),
+    (
+        r#"{"type": "sse", "url": "http://h/"}"#,
+        "Warning 2:16: mcpServers.a.type: \"sse\" is not served by this version; the entry is disabled [GGEN-E1008]\n",
+    ),
+    (r#"{"url": "ftp://h/"}"#, "Entry 2:15: mcpServers.a.url: the URL must begin with http:// or https:// [GGEN-E1004]\n"),
+    (r#"{"url": "http://h/", "headers": {"A B": "c"}}"#, "Entry 2:40: mcpServers.a.headers.A B: not a header name [GGEN-E1004]\n"),
+    (
+        r#"{"url": "http://h/", "headers": {"A": "c\n"}}"#,
+        "Entry 2:40: mcpServers.a.headers.A: the value cannot stand in a header [GGEN-E1004]\n",
+    ),
+    (
+        r#"{"command": "x", "timeout": 60}"#,
+        "Warning 2:35: mcpServers.a.timeout is very low: 60 ms (milliseconds, not seconds) [GGEN-E1004]\n",
+    ),
+    (
+        r#"{"command": "x", "timeout": 0}"#,
+        "Entry 2:35: mcpServers.a.timeout: expected a whole number from 1 to 86400000, found 0 [GGEN-E1004]\n",
+    ),
+    (
+        r#"{"command": "x", "timeout": 2000, "timeout_ms": 2000}"#,
+        "Entry 2:55: mcpServers.a.timeout_ms stands beside `timeout`, which means the same [GGEN-E1002]\n",
+    ),
+    (r#"{"command": "x", "enabled": true, "disabled": true}"#, "Entry 2:53: mcpServers.a.disabled contradicts `enabled` [GGEN-E1004]\n"),
+    (
+        r#"{"command": "x", "era": "modren"}"#,
+        "Entry 2:31: mcpServers.a.era: expected \"auto\", \"legacy\" or \"modern\", found \"modren\"; did you mean `modern`? [GGEN-E1004]\n",
+    ),
+    (r#"{"command": "x", "alwaysAllow": []}"#, "Warning 2:24: mcpServers.a.alwaysAllow: unknown key; not used [GGEN-E1002]\n"),
+    (
+        r#"{"command": "x", "max_restart": 1}"#,
+        "Warning 2:24: mcpServers.a.max_restart: unknown key; not used; did you mean `max_restarts`? [GGEN-E1002]\n",
+    ),
+    (
+        r#"{"command": "x", "sandbox": {"network": false, "fs": ["/tmp"]}}"#,
+        "Entry 2:24: mcpServers.a.sandbox: this version does not enforce it yet; the entry is not served without it [GGEN-E1008]\n",
+    ),
+    (r#"{"command": "x", "disabled": true, "sandbox": {"network": false, "fs": ["/tmp"]}}"#, ""),
+    (r#"{"type": "sse", "url": "http://h/", "disabled": true}"#, ""),
+    (
+        r#"{"command": "x", "excludeTools": ["rm"]}"#,
+        "Warning 2:24: mcpServers.a.excludeTools: restricts nothing in this version: every tool of the server is served [GGEN-E1008]\n",
+    ),
+    (
+        r#"{"command": "x", "env": {"T": "${NOT_SET}"}}"#,
+        "Entry 2:37: mcpServers.a.env.T: environment variable NOT_SET is not set and ${NOT_SET} has no default [GGEN-E1006]\n",
+    ),
+    (r#"{"command": "x", "disabled": true, "env": {"T": "${NOT_SET}"}}"#, ""),
+    (
+        r#"{"command": "x", "args": ["${input:key}"]}"#,
+        "Entry 2:33: mcpServers.a.args[0]: ${input:key} asks a person, which a daemon cannot do; use an environment variable [GGEN-E1006]\n",
+    ),
+];
+
+fn with_entry(entry: &str) -> Host {
+    Host::with(&format!("{{\"mcpServers\": {{\n \"a\": {entry},\n \"good\": {{\"command\": \"true\"}}\n}}}}"))
+}
+
+#[test]
+fn a_bad_entry_is_named_and_disabled_and_the_others_are_served() {
+    for (entry, expected) in TABLE {
+        let host = with_entry(entry);
+        assert_eq!(host.problems(), *expected, "of {entry}");
+        let loaded = host.loaded();
+        assert!(loaded.config.mcp_servers["good"].enabled, "of {entry}");
+        assert_eq!(loaded.config.order, ["a", "good"]);
+        let off = expected.starts_with("Entry") || (entry.contains("sse") && !expected.is_empty());
+        assert_eq!(loaded.blocked.contains_key("a"), off, "of {entry}");
+        assert_eq!(loaded.config.mcp_servers["a"].enabled, !off && !entry.contains("\"disabled\": true"), "of {entry}");
+    }
+}
+
+fn entry(host: &Host) -> Upstream {
+    host.loaded().config.mcp_servers["a"].clone()
+}
+
+#[test]
+fn variables_and_homes_are_expanded() {
+    let host = with_entry(
+        r#"{"command": "~/bin/${TOOL}", "args": ["${A}-${B:-b}", "${EMPTY:-e}", "${EMPTY}", "${B:-${A}}", "${env:A}", "$A", "$${A}", "${open", "{}"],
+            "env": {"K": "${A}"}, "cwd": "~/work"}"#,
+    )
+    .env(&[("A", "1"), ("EMPTY", ""), ("TOOL", "t")]);
+    let home = host.dir.path().join("home");
+    let UpstreamTransport::Stdio { command, args, env, cwd } = entry(&host).transport else { panic!("stdio") };
+    assert_eq!(command, home.join("bin/t").display().to_string());
+    assert_eq!(args, ["1-b", "e", "", "1", "1", "$A", "$1", "${open", "{}"]);
+    assert_eq!(env["K"], "1");
+    assert_eq!(cwd, Some(home.join("work")));
+
+    let host =
+        with_entry(r#"{"url": "https://${H}/mcp", "headers": {"Authorization": "Bearer ${T}"}}"#).env(&[("H", "h.example"), ("T", "t")]);
+    let UpstreamTransport::Http { url, headers } = entry(&host).transport else { panic!("http") };
+    assert_eq!((url.as_str(), headers["Authorization"].as_str()), ("https://h.example/mcp", "Bearer t"));
+
+    let host = with_entry(r#"{"command": "x", "cwd": "below"}"#);
+    let UpstreamTransport::Stdio { cwd, .. } = entry(&host).transport else { panic!("stdio") };
+    assert_eq!(cwd, Some(host.dir.path().join("cwd/below")), "from the folder of the file");
+}
+
+#[test]
+fn entries_that_call_the_gateway_itself_are_recognised() {
+    let own = [
+        r#"{"command": "ggen", "args": ["mcp", "server", "stdio"]}"#,
+        r#"{"command": "/usr/bin/ggen", "args": ["--quiet", "mcp", "server", "stdio"]}"#,
+        r#"{"command": "/opt/ggend"}"#,
+        r#"{"url": "http://127.0.0.1:3000/mcp"}"#,
+        r#"{"url": "http://localhost:3000/mcp/github"}"#,
+        r#"{"url": "http://[::1]:3000/mcp?x"}"#,
+        r#"{"url": "http://LOCALHOST:3000/mcp"}"#,
+        r#"{"command": "npx", "args": ["-y", "mcp-remote", "http://localhost:3000/mcp"]}"#,
+    ];
+    for text in own {
+        let host = with_entry(text);
+        assert_eq!(host.problems(), "Warning 2:2: mcpServers.a calls this gateway itself; not served [GGEN-E1007]\n", "of {text}");
+        let upstream = entry(&host);
+        assert!(upstream.is_self && !upstream.enabled, "of {text}");
+        assert_eq!(host.loaded().blocked["a"].code, Code::ConfigSelfReference);
+    }
+    let others = [
+        r#"{"command": "ggen", "args": ["lsp"]}"#,
+        r#"{"command": "ggendarme"}"#,
+        r#"{"url": "http://127.0.0.1:3001/mcp"}"#,
+        r#"{"url": "http://127.0.0.1:3000/mcpx"}"#,
+        r#"{"url": "http://h.example:3000/mcp"}"#,
+        r#"{"command": "npx", "args": ["-y", "mcp-remote", "http://localhost:3001/mcp"]}"#,
+    ];
+    for text in others {
+        assert!(!entry(&with_entry(text)).is_self, "of {text}");
+    }
+}

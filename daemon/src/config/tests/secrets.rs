@@ -1,0 +1,68 @@
+//! Planted secrets must not come out.
+
+use super::Host;
+use crate::config::{redacted, redacted_text};
+
+#[test]
+fn no_planted_secret_is_shown() {
+    let host = Host::with(
+        r#"{
+  "description": "uses Bearer PLANT-1",
+  "metadata": {"owner": "ops", "api_key": "PLANT-2", "list": [{"password": "PLANT-3"}]},
+  "mcpServers": {
+    "a": {
+      "command": "npx",
+      "args": ["-y", "pkg@1.2.3", "--token", "PLANT-4", "--api-key=PLANT-5", "-H", "X-Any: PLANT-6", "--header", "Authorization: Bearer PLANT-7",
+               "-e", "ANY=PLANT-8", "postgres://me:PLANT-9@db/x", "postgres://me:PLANT/10@db/x", "https://h/p?access_token=PLANT-11&page=2",
+               "{\"secret\": \"PLANT-12\"}", "host=db password=PLANT-13", "--url=https://PLANT-14@h/", "Authorization:Bearer PLANT-15",
+               "ghp_PLANT16PLANT16", "--dir", "/srv/data", "PASSWORD=PLANT-17 x", "-u", "me:PLANT-18", "Bearer  PLANT-19"],
+      "env": {"GITHUB_TOKEN": "PLANT-20", "ANYTHING": "PLANT-21", "NODE_ENV": "production", "DEBUG": "https://u:PLANT-22@h/"}
+    },
+    "b": {
+      "url": "https://u:PLANT-23@h.example/mcp?key=PLANT-24&view=all#token=PLANT-25",
+      "headers": {"Authorization": "Bearer PLANT-26", "X-Whatever": "PLANT-27", "Accept": "application/json"}
+    },
+    "c": {"url": "https://h.example/s/PLANT28abcdef0123456789/mcp"}
+  }
+}"#,
+    );
+    let shown = redacted(&host.loaded().config).to_string();
+    assert!(!shown.contains("PLANT"), "{shown}");
+    for kept in [
+        "npx",
+        "pkg@1.2.3",
+        "--token",
+        "/srv/data",
+        "production",
+        "application/json",
+        "view=all",
+        "page=2",
+        "h.example/mcp",
+        "GITHUB_TOKEN",
+        "ops",
+    ] {
+        assert!(shown.contains(kept), "{kept} is not in {shown}");
+    }
+}
+
+#[test]
+fn what_is_no_secret_is_kept() {
+    for text in [
+        "@modelcontextprotocol/server-filesystem@2025.11.25",
+        "/home/me/project-2024",
+        "http://127.0.0.1:3000/mcp",
+        "--verbose",
+        "server-everything",
+        "stdio",
+    ] {
+        assert_eq!(redacted_text(text), text);
+    }
+}
+
+#[test]
+fn problems_do_not_show_values_of_entries() {
+    let host = Host::with(
+        r#"{"mcpServers": {"a": {"command": "x", "env": {"T": ["PLANT"]}, "headers": {"A": "PLANT\n"}, "url": "PLANT", "type": "http"}}}"#,
+    );
+    assert!(!host.problems().contains("PLANT"), "{}", host.problems());
+}
