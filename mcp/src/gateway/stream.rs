@@ -92,7 +92,9 @@ impl Gateway {
     /// The client of an exchange is gone. A modern one cancels with that; a legacy one may come back for the answer.
     pub(super) fn gone(&mut self, key: StreamKey) {
         self.waiting.retain(|waiting| waiting.key != key);
+        let questions = self.questions.len();
         self.questions.retain(|_, pending| pending.key() != key);
+        let questions = questions - self.questions.len();
         self.unlisten(key);
         let Some(exchange) = self.exchanges.get_mut(&key) else { return };
         exchange.connected = false;
@@ -103,6 +105,7 @@ impl Gateway {
             self.exchanges.remove(&key);
             return;
         };
+        exchange.left = exchange.left.saturating_sub(questions);
         let waits = exchange.left > 0;
         if let Some(session) = self.sessions.get_mut(&name) {
             session.rings.values_mut().filter(|ring| ring.attached == Some(key)).for_each(|ring| ring.attached = None);
