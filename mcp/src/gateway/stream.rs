@@ -148,6 +148,7 @@ impl Gateway {
     pub(super) fn cancel_upstream(&mut self, up: UpId, conn: usize, number: u64) {
         let modern = self.up_ref(up).era == Some(crate::upstream::UpEra::Modern);
         if !self.up_ref(up).is_http() {
+            self.up_mut(up).conns[conn].unsure = self.now + super::notify::UNSURE;
             return self.emit(Output::Write(up, cancelled(number)));
         }
         if !modern {

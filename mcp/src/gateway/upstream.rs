@@ -58,6 +58,8 @@ impl Gateway {
         upstream.patience = 2000.0;
         upstream.refilled = now;
         upstream.conns[0].log_level = None;
+        // Calls of an earlier life of the gateway worker may still be running in a server that it left behind.
+        upstream.conns[0].unsure = if handoff.is_some() { now + super::notify::UNSURE } else { 0 };
         if handoff.is_some_and(|handoff| upstream.adopt(handoff)) {
             self.ready(up, 0);
         } else {
