@@ -193,9 +193,13 @@ impl Gateway {
             .collect();
         for number in numbers {
             let Some((_, call)) = self.take_call(up, number) else { continue };
+            if self.up_ref(up).is_http() {
+                self.emit(Output::Abort(up, number));
+            }
             match &call.purpose {
                 Purpose::Client(client) => self.give_up(&call, client, refusal, outcome),
                 Purpose::List(kind) => self.list_failed(up, *kind),
+                Purpose::Stream => self.up_mut(up).conns[call.conn].stream = None,
                 _ => {}
             }
         }

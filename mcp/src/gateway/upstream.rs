@@ -117,12 +117,15 @@ impl Gateway {
         let member = &mut self.up_mut(up).conns[conn];
         member.phase = Phase::Greeting(now);
         member.session = None;
-        let members = format!(
-            "\"protocolVersion\":\"{}\",\"capabilities\":{},\"clientInfo\":{}",
-            Legacy::LATEST.as_str(),
-            member.caps.write(),
-            client_info()
-        );
+        // A stream of the session before tells nothing any more.
+        let stream = member.stream.take();
+        let caps = member.caps.write();
+        if let Some(number) = stream {
+            self.calls.remove(&number);
+            self.emit(Output::Abort(up, number));
+        }
+        let members =
+            format!("\"protocolVersion\":\"{}\",\"capabilities\":{},\"clientInfo\":{}", Legacy::LATEST.as_str(), caps, client_info());
         self.own_request(up, conn, Purpose::Initialize, "initialize", &members, self.limits.handshake);
     }
 
