@@ -281,6 +281,17 @@ impl Daemon {
         self.output("stderr")
     }
 
+    /// Starts another supervisor in the same sandbox, after the first one's end, and waits until it serves.
+    pub fn restart(&mut self) {
+        assert!(self.child.is_none(), "one at a time");
+        let mut command = self.sandbox.command("ggend");
+        command.arg("--config").arg(self.sandbox.config());
+        let child = self.sandbox.spawn(&mut command);
+        self.pid = child.id();
+        self.child = Some(child);
+        self.until_serving();
+    }
+
     /// Sends the supervisor a signal.
     pub fn signal(&self, signal: Signal) {
         process::signal(self.pid, signal);

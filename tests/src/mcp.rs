@@ -110,6 +110,12 @@ impl Exchange {
         }
     }
 
+    /// The connection, with what of the answer has not been read.
+    #[must_use]
+    pub fn into_connection(self) -> Connection {
+        self.connection
+    }
+
     /// The next message, which has to come.
     #[track_caller]
     pub fn message(&mut self) -> Message {
@@ -331,6 +337,11 @@ impl Client {
             Ok(reply) => reply,
             Err(error) => panic!("{method}: {error}"),
         }
+    }
+
+    /// Forgets the connection, which may be broken; the next request opens another.
+    pub fn reconnect(&mut self) {
+        self.connection = None;
     }
 
     /// Calls a tool.
