@@ -43,7 +43,8 @@ impl Gateway {
             None => Ok(Flow::Wait),
             Some(Route::Core(tool)) => self.call_builtin(ctx, tool),
             Some(Route::Up(target)) => {
-                if !target.params.is_empty() && ctx.is_modern() {
+                // Link 0 is the worker's own: the control command has no headers to mirror.
+                if !target.params.is_empty() && ctx.is_modern() && ctx.key.edge != 0 {
                     let arguments = ctx.params.and_then(|params| json::pick(params, ["arguments"])).and_then(|[raw]| raw);
                     header::check_params(ctx.request, &target.params, arguments)?;
                 }
