@@ -139,7 +139,7 @@ fn a_flood_on_stderr_is_thinned_out() {
         let log = daemon.log();
         let uptime = Duration::from_millis(daemon.status().uptime_ms);
         println!("{} lines in {uptime:?}", log.lines().count());
-        assert!(log.lines().count() < 1_000 + 200 * usize::try_from(uptime.as_secs()).unwrap(), "{} lines in {uptime:?}", log.lines().count());
+        assert!(log.lines().count() < 300 + 60 * usize::try_from(uptime.as_secs()).unwrap(), "{} lines in {uptime:?}", log.lines().count());
         assert!(log.contains("left out"));
     });
 }
@@ -213,6 +213,7 @@ fn a_server_that_hangs_at_its_start_does_not_hold_up_the_others() {
     let began = Instant::now();
     daemon.until_ready(&["good"]);
     println!("ready beside six that hang after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     daemon.stop();
 }
 
