@@ -29,7 +29,7 @@ impl Gateway {
 
     /// The upstreams of a view.
     fn of_view(&self, view: View) -> impl Iterator<Item = &Upstream> {
-        self.ups.iter().filter(move |up| match view {
+        self.configured().filter(move |up| match view {
             View::All => up.state != UpstreamState::Disabled,
             View::One(one) => up.id == one,
             View::Core => false,

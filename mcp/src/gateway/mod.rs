@@ -13,6 +13,7 @@ mod local;
 mod notify;
 mod post;
 mod receive;
+mod reconfigure;
 mod relay;
 mod stream;
 mod tick;
@@ -40,7 +41,10 @@ pub struct Gateway {
     random: Random,
     now: Micros,
     out: Vec<Output>,
+    /// Every upstream that ever was; those that were removed keep their place.
     ups: Vec<Upstream>,
+    /// Those that are configured now, in the configuration's order.
+    order: Vec<UpId>,
     /// The lists of `/mcp`, of each `/mcp/<server>`, and of `/mcp/core`, by [`crate::list::ListKind`].
     all: [Table; 4],
     ones: Vec<[Table; 4]>,
@@ -95,6 +99,7 @@ impl Gateway {
             all: <[Table; 4]>::default(),
             ones: ups.iter().map(|_| <[Table; 4]>::default()).collect(),
             core: builtin::tables(),
+            order: ups.iter().map(|up| up.id).collect(),
             ups,
             sessions: HashMap::new(),
             exchanges: HashMap::new(),
@@ -130,6 +135,7 @@ impl Gateway {
             Input::Up(up, event) if (up.0 as usize) < self.ups.len() => self.up(up, event),
             Input::Up(..) => {}
             Input::Answer(id, answer) => self.answered(id, answer),
+            Input::Reconfigure(list) => self.reconfigure(list),
             Input::Drain => self.end_streams(),
             Input::Tick => self.tick(),
         }
@@ -144,6 +150,11 @@ impl Gateway {
             in_flight: (self.exchanges.len() + self.waiting.len() + self.questions.len()) as u64,
             tools: u32::try_from(self.all[0].entries.len()).unwrap_or(u32::MAX),
         }
+    }
+
+    /// The upstreams that are configured now, in the configuration's order.
+    fn configured(&self) -> impl Iterator<Item = &Upstream> {
+        self.order.iter().map(|up| self.up_ref(*up))
     }
 
     fn up_ref(&self, up: UpId) -> &Upstream {
@@ -211,7 +222,7 @@ impl Gateway {
     /// Whether an upstream of the view is expected to become ready soon.
     fn is_unsettled(&self, view: crate::view::View) -> bool {
         match view {
-            crate::view::View::All => self.ups.iter().any(|up| up.unsettled.is_some()),
+            crate::view::View::All => self.configured().any(|up| up.unsettled.is_some()),
             crate::view::View::One(up) => self.up_ref(up).unsettled.is_some(),
             crate::view::View::Core => false,
         }

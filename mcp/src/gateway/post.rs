@@ -87,10 +87,9 @@ impl Gateway {
     pub(super) fn view(&self, name: &str) -> Result<View, Refusal> {
         match name {
             "" => Ok(View::All),
-            "core" if !self.ups.iter().any(|up| up.settings.name == "core") => Ok(View::Core),
+            "core" if !self.configured().any(|up| up.settings.name == "core") => Ok(View::Core),
             name => self
-                .ups
-                .iter()
+                .configured()
                 .find(|up| up.settings.name == name)
                 .map(|up| View::One(up.id))
                 .ok_or_else(|| Refusal::new(404, rpc::INVALID_REQUEST, Code::ServerUnknown, name)),

@@ -20,18 +20,8 @@ pub(super) const NEVER: Micros = Micros::MAX;
 impl Gateway {
     /// Asks for every stdio server and greets every remote one.
     pub(super) fn reach_for_all(&mut self) {
-        for at in 0..self.ups.len() {
-            let (up, now) = (self.ups[at].id, self.now);
-            if !self.ups[at].settings.enabled {
-                self.report(up);
-                continue;
-            }
-            self.ups[at].unsettled = Some(now);
-            if self.ups[at].is_http() {
-                self.greet(up);
-            } else {
-                self.emit(Output::Want(up));
-            }
+        for up in self.order.clone() {
+            self.reach_for(up);
         }
     }
 
@@ -58,6 +48,8 @@ impl Gateway {
         upstream.patience = 2000.0;
         upstream.refilled = now;
         upstream.conns[0].log_level = None;
+        // Calls of an earlier life of the gateway worker may still be running in a server that it left behind.
+        upstream.conns[0].unsure = if handoff.is_some() { now + super::notify::UNSURE } else { 0 };
         if handoff.is_some_and(|handoff| upstream.adopt(handoff)) {
             self.ready(up, 0);
         } else {
@@ -115,12 +107,15 @@ impl Gateway {
         let member = &mut self.up_mut(up).conns[conn];
         member.phase = Phase::Greeting(now);
         member.session = None;
-        let members = format!(
-            "\"protocolVersion\":\"{}\",\"capabilities\":{},\"clientInfo\":{}",
-            Legacy::LATEST.as_str(),
-            member.caps.write(),
-            client_info()
-        );
+        // A stream of the session before tells nothing any more.
+        let stream = member.stream.take();
+        let caps = member.caps.write();
+        if let Some(number) = stream {
+            self.calls.remove(&number);
+            self.emit(Output::Abort(up, number));
+        }
+        let members =
+            format!("\"protocolVersion\":\"{}\",\"capabilities\":{},\"clientInfo\":{}", Legacy::LATEST.as_str(), caps, client_info());
         self.own_request(up, conn, Purpose::Initialize, "initialize", &members, self.limits.handshake);
     }
 
@@ -376,13 +371,13 @@ impl Gateway {
     pub(super) fn rebuild_all(&mut self) {
         for kind in ListKind::ALL {
             let core: Vec<_> = if kind == ListKind::Tools { super::builtin::items() } else { Vec::new() };
-            let sources = self.ups.iter().map(|up| (up.id, up.key.as_str(), up.list(kind).items.as_slice()));
+            let sources = self.configured().map(|up| (up.id, up.key.as_str(), up.list(kind).items.as_slice()));
             self.all[kind as usize] = Table::build(kind, &core, sources, true);
         }
     }
 
     /// Makes the views of an upstream anew, and tells clients whose lists are different now, or whose server said that they are.
-    fn rebuild(&mut self, up: UpId) {
+    pub(super) fn rebuild(&mut self, up: UpId) {
         let before: Vec<_> = self.all.iter().map(|table| table.hash).collect();
         self.rebuild_all();
         for kind in ListKind::ALL {
