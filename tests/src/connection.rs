@@ -231,7 +231,8 @@ impl Connection {
         // A stream whose head has been read is one that began well.
         let head = if self.framing == Framing::Done { Some(self.head().expect("an answer")) } else { None };
         let (mut body, mut events, mut last) = (Vec::new(), Events::default(), None);
-        let is_stream = head.as_ref().is_none_or(|head| head.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")));
+        let is_stream =
+            head.as_ref().is_none_or(|head| head.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")));
         while let Some(piece) = self.piece().expect("the rest of the answer") {
             if is_stream {
                 events.push(&piece);
