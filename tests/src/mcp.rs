@@ -110,6 +110,12 @@ impl Exchange {
         }
     }
 
+    /// The connection, with what of the answer has not been read.
+    #[must_use]
+    pub fn into_connection(self) -> Connection {
+        self.connection
+    }
+
     /// The next message, which has to come.
     #[track_caller]
     pub fn message(&mut self) -> Message {
@@ -250,7 +256,16 @@ impl Client {
     ///
     /// # Errors
     /// Those of the socket.
-    pub fn start(&mut self, method: &str, mut params: Value) -> io::Result<Exchange> {
+    pub fn start(&mut self, method: &str, params: Value) -> io::Result<Exchange> {
+        let (headers, body) = self.message(method, params);
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut connection = self.connection()?;
+        connection.request("POST", &self.path, &headers, body.as_bytes())?;
+        Exchange::begin(connection)
+    }
+
+    /// The next request of this client: headers and body.
+    fn message(&mut self, method: &str, mut params: Value) -> (Vec<(&'static str, String)>, String) {
         self.last_id += 1;
         if self.era == Era::Modern {
             let mut meta = json!({
@@ -264,7 +279,32 @@ impl Client {
             params["_meta"] = meta;
         }
         let body = json!({ "jsonrpc": "2.0", "id": self.last_id, "method": method, "params": params }).to_string();
-        self.post(method, &params, body.as_bytes())
+        (self.headers(method, &params), body)
+    }
+
+    /// Sends a request on a connection of its own and reads nothing: dropping the connection is hanging up.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn send_only(&mut self, method: &str, params: Value) -> io::Result<Connection> {
+        let (headers, body) = self.message(method, params);
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut connection = Connection::open(self.address)?;
+        connection.request("POST", &self.path, &headers, body.as_bytes())?;
+        Ok(connection)
+    }
+
+    /// Calls a tool with arguments as they are written.
+    #[track_caller]
+    pub fn raw_tool(&mut self, name: &str, arguments: &str) -> Reply {
+        let (headers, body) = self.message("tools/call", json!({ "name": name, "arguments": "@arguments@" }));
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut connection = Connection::open(self.address).unwrap();
+        let body = body.replace("\"@arguments@\"", arguments);
+        connection.request("POST", &self.path, &headers, body.as_bytes()).unwrap();
+        let mut exchange = Exchange::begin(connection).unwrap();
+        let messages = std::iter::from_fn(|| exchange.next().unwrap()).collect();
+        Reply { head: exchange.head, messages }
     }
 
     /// Sends a request and waits for its answer.
@@ -297,6 +337,11 @@ impl Client {
             Ok(reply) => reply,
             Err(error) => panic!("{method}: {error}"),
         }
+    }
+
+    /// Forgets the connection, which may be broken; the next request opens another.
+    pub fn reconnect(&mut self) {
+        self.connection = None;
     }
 
     /// Calls a tool.
