@@ -1,1 +1,20 @@
-//! The harness: a real daemon in a sandbox home, real clients, and a check that nothing is left behind.
+//! The harness: a real daemon in a sandbox home, clients that share no code with the product, and a check that nothing is left behind.
+//! Blocking I/O and threads only; everything waits for a condition with a deadline.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+
+pub mod connection;
+pub mod control;
+pub mod daemon;
+pub mod fixture;
+pub mod mcp;
+pub mod metrics;
+pub mod process;
+pub mod traffic;
+pub mod wait;
+
+pub use connection::{Answer, Connection};
+pub use daemon::{Daemon, Ran, daemon, fixture};
+pub use fixture::RemoteFixture;
+pub use mcp::{Client, Era, Exchange, Message, Reply};
+pub use wait::{DEADLINE, until, within};

@@ -76,9 +76,9 @@ pub enum ToWorker {
     },
 }
 
-/// Worker → supervisor.
+/// Worker → supervisor. Adjacently tagged: serde cannot put a tag into a list, and `Log` is one.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", content = "content", rename_all = "snake_case")]
 pub enum ToSupervisor {
     /// Serving. Sent once.
     Ready,
@@ -264,3 +264,14 @@ pub type StatusAnswer = Status;
 
 /// Environment for a child, in order of names.
 pub type Environment = BTreeMap<String, String>;
+
+#[cfg(test)]
+mod tests {
+    use super::ToSupervisor;
+
+    #[test]
+    fn log_lines_travel() {
+        let text = serde_json::to_string(&ToSupervisor::Log(Vec::new())).expect("can be written");
+        assert!(matches!(serde_json::from_str(&text), Ok(ToSupervisor::Log(lines)) if lines.is_empty()));
+    }
+}

@@ -74,12 +74,17 @@ fn changes_things(call: &Call) -> bool {
     matches!(call, Call::CallTool { .. } | Call::Stop { .. } | Call::Restart { .. } | Call::Reload {})
 }
 
+/// Root and the daemon's own user may change things; who else can reach the socket (its group) may read.
+const fn may_operate(uid: u32, own: u32) -> bool {
+    uid == 0 || uid == own
+}
+
 impl Supervisor {
     /// Does what a caller wants, if it may.
     pub(crate) fn call(&mut self, incoming: Incoming) {
         let Incoming { call, more, peer, reply } = incoming;
         if changes_things(&call) {
-            let allowed = peer.uid == 0 || peer.uid == platform::own_uid();
+            let allowed = may_operate(peer.uid, platform::own_uid());
             let outcome = if allowed { "allowed" } else { "refused" };
             tracing::info!(target: "auth", uid = peer.uid, pid = peer.pid, verb = verb(&call), outcome, "control call");
             if !allowed {
@@ -255,5 +260,23 @@ impl Supervisor {
         for (_, reply) in answered {
             reply.last(Ok(Body::Status(Box::new(self.status()))));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_group_reads_and_only_the_owner_and_root_change_things() {
+        assert!(may_operate(0, 1000) && may_operate(1000, 1000) && !may_operate(1001, 1000) && !may_operate(1001, 0));
+        let changing = [
+            Call::Stop { force: true },
+            Call::Restart { target: None },
+            Call::Reload {},
+            Call::CallTool { name: String::new(), arguments: Value::Null },
+        ];
+        let reading = [Call::GetStatus {}, Call::ListTools {}, Call::GetMetrics {}, Call::GetConfig {}, Call::Wait { timeout_ms: 1 }];
+        assert!(changing.iter().all(changes_things) && !reading.iter().any(changes_things));
     }
 }

@@ -55,6 +55,7 @@ impl Counters {
 
 impl Supervisor {
     /// Looks at memory and processor time of every process.
+    #[allow(clippy::cast_precision_loss, reason = "metrics are floating-point numbers")]
     pub(crate) fn scan(&mut self) {
         let own = platform::process(std::process::id());
         self.usage = own.map_or_else(Usage::default, |own| Usage { rss_bytes: own.rss_bytes, cpu_ms: own.cpu_ms });
@@ -75,6 +76,9 @@ impl Supervisor {
                 self.counters.cpu("upstream", &upstream.name, upstream.usage.cpu_ms);
             }
         }
+        // In the ledger, because the workers count theirs under the same name.
+        let dropped = sample(&[], self.hub.console.dropped() as f64);
+        self.ledger.take(0, vec![family("ggend_log_lines_dropped_total", "Log lines lost to a full queue.", Kind::Counter, [dropped])]);
         if std::process::id() == 1 {
             self.note_foreign();
         }

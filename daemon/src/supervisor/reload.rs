@@ -83,10 +83,10 @@ impl Supervisor {
         }
     }
 
-    /// A successor died before it was Ready; its predecessor goes on, and so do those that had not had their turn.
+    /// A new process died before it was Ready; a predecessor goes on if there is one, and so do those that had not had their turn.
     pub(crate) fn rolling_failed(&mut self, name: &str, reason: &str) {
         self.workers.rolling.clear();
-        let message = format!("the new {name} died before it was ready ({reason}); the old one goes on");
+        let message = format!("the new {name} died before it was ready ({reason}); workers that were not replaced yet go on");
         tracing::error!(target: "mcp_server", code = %Code::WorkerDied, "{message}");
         let failure: Failure = super::calls::failure(Code::WorkerDied, &message, "ggen mcp server logs --level error");
         for watcher in std::mem::take(&mut self.rolling.watchers) {

@@ -161,7 +161,7 @@ impl Supervisor {
             if let Some(shim) = upstream.shim() {
                 self.shims.end(shim, Duration::ZERO, self.now());
             }
-            self.tell_gone(&upstream, Code::UpstreamDisabled, "it is not in the configuration any more", None);
+            self.tell_gone(&upstream, Code::UpstreamDisabled, "its entry has changed or is gone", None);
         }
     }
 

@@ -82,7 +82,8 @@ impl Proc {
     }
 
     fn silent_at(&self) -> Duration {
-        self.beat_at + if self.beat.seq == 0 { LOADING } else { SILENCE }
+        let loading = self.stage == Stage::Starting && self.beat.seq == 0;
+        self.beat_at + if loading { LOADING } else { SILENCE }
     }
 
     /// When something has to be done about it if nothing happens.
@@ -281,7 +282,7 @@ impl Supervisor {
     pub(crate) fn worker_ready(&mut self, id: ProcId) {
         let now = self.now();
         let Some(proc) = self.workers.procs.get_mut(&id).filter(|proc| proc.stage == Stage::Starting) else { return };
-        proc.stage = Stage::Ready;
+        (proc.stage, proc.beat_at) = (Stage::Ready, now);
         let (name, pid, role) = (proc.name.clone(), proc.pid, proc.role);
         tracing::info!(target: "mcp_server", worker = %name, pid, "worker ready");
         let mut old = None;
@@ -431,7 +432,11 @@ impl Supervisor {
         if slot.life.is_unwell(now) {
             tracing::error!(target: "transport", code = %Code::TransportDegraded, worker = name, "worker dies again and again; still tried");
         }
+        let failed = slot.failed;
         self.counters.worker_restart(role);
+        if failed && self.workers.rolling.front().is_some_and(|front| front == name) {
+            self.rolling_failed(name, reason);
+        }
         self.workers_on_time(now);
     }
 

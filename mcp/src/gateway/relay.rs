@@ -43,7 +43,8 @@ impl Gateway {
             None => Ok(Flow::Wait),
             Some(Route::Core(tool)) => self.call_builtin(ctx, tool),
             Some(Route::Up(target)) => {
-                if !target.params.is_empty() && ctx.is_modern() {
+                // Link 0 is the worker's own: the control command has no headers to mirror.
+                if !target.params.is_empty() && ctx.is_modern() && ctx.key.edge != 0 {
                     let arguments = ctx.params.and_then(|params| json::pick(params, ["arguments"])).and_then(|[raw]| raw);
                     header::check_params(ctx.request, &target.params, arguments)?;
                 }
@@ -309,9 +310,15 @@ impl Gateway {
         }
     }
 
-    /// Whether an upstream takes calls now (connections of its own are made on demand).
+    /// Whether an upstream takes calls now (connections of its own are made on demand). While a remote server's lost session is begun anew, calls
+    /// queue for it.
     fn is_reachable(&self, up: UpId) -> bool {
-        self.up_ref(up).conns[0].phase == Phase::Ready
+        let upstream = self.up_ref(up);
+        match upstream.conns[0].phase {
+            Phase::Ready => true,
+            Phase::Greeting(_) => upstream.is_http() && upstream.state == UpstreamState::Ready,
+            Phase::Down => false,
+        }
     }
 
     /// The error for an upstream that takes no calls: its own trouble, if it has one.

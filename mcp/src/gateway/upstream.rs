@@ -58,6 +58,8 @@ impl Gateway {
         upstream.patience = 2000.0;
         upstream.refilled = now;
         upstream.conns[0].log_level = None;
+        // Calls of an earlier life of the gateway worker may still be running in a server that it left behind.
+        upstream.conns[0].unsure = if handoff.is_some() { now + super::notify::UNSURE } else { 0 };
         if handoff.is_some_and(|handoff| upstream.adopt(handoff)) {
             self.ready(up, 0);
         } else {
@@ -115,12 +117,15 @@ impl Gateway {
         let member = &mut self.up_mut(up).conns[conn];
         member.phase = Phase::Greeting(now);
         member.session = None;
-        let members = format!(
-            "\"protocolVersion\":\"{}\",\"capabilities\":{},\"clientInfo\":{}",
-            Legacy::LATEST.as_str(),
-            member.caps.write(),
-            client_info()
-        );
+        // A stream of the session before tells nothing any more.
+        let stream = member.stream.take();
+        let caps = member.caps.write();
+        if let Some(number) = stream {
+            self.calls.remove(&number);
+            self.emit(Output::Abort(up, number));
+        }
+        let members =
+            format!("\"protocolVersion\":\"{}\",\"capabilities\":{},\"clientInfo\":{}", Legacy::LATEST.as_str(), caps, client_info());
         self.own_request(up, conn, Purpose::Initialize, "initialize", &members, self.limits.handshake);
     }
 

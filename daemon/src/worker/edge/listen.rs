@@ -31,6 +31,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const MAX_REFUSALS: usize = 64;
 /// A connection without a request for so long is closed.
 const IDLE: Duration = Duration::from_secs(300);
+/// A drain waits so long for a head that has not come.
+const DRAIN_SILENCE: Duration = Duration::from_secs(2);
 /// A connection whose client takes nothing of what we write for so long is closed.
 const STALLED: Duration = Duration::from_secs(60);
 
@@ -171,10 +173,12 @@ impl<H: Handler> Server<H> {
     /// Applies the time-outs; to be called regularly, its period is their precision.
     pub(crate) fn sweep(&self) {
         let now = self.now_ms();
+        // A connection that has been silent for so long will not be missed: a drain does not wait for it.
+        let header = if self.is_draining() { self.limits.header.min(DRAIN_SILENCE) } else { self.limits.header };
         let late = |since: u64, limit: Duration| Duration::from_millis(now.saturating_sub(since)) >= limit;
         for (connection, task) in &*self.lock() {
             match connection.phase() {
-                Phase::Head(since) if late(since, self.limits.header) => task.abort(),
+                Phase::Head(since) if late(since, header) => task.abort(),
                 Phase::Stalled(since) if late(since, STALLED) => task.abort(),
                 Phase::Idle(since) if late(since, IDLE) => connection.finish(),
                 _ => {}
@@ -204,7 +208,8 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    pub(super) fn is_draining(&self) -> bool {
+    /// Whether [`Self::drain`] has begun.
+    pub(crate) fn is_draining(&self) -> bool {
         *self.draining.borrow()
     }
 

@@ -144,11 +144,6 @@ impl Gateway {
     }
 
     #[cfg(test)]
-    pub(crate) fn longest_queue(&self) -> usize {
-        self.0.lock().table.longest_queue()
-    }
-
-    #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         self.0.waiting.load(Ordering::Relaxed)
     }

@@ -225,12 +225,6 @@ impl Table {
         }
         late
     }
-
-    /// The most replies that wait on any one exchange.
-    #[cfg(test)]
-    pub(crate) fn longest_queue(&self) -> usize {
-        self.slots.values().map(|slot| slot.queue.len()).max().unwrap_or(0)
-    }
 }
 
 impl Slot {

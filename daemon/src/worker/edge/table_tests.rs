@@ -1,4 +1,5 @@
 //! The table by itself: order, credit, loss, time.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::{Broken, Input, QUIET, Table, Tell, Violation};
 use bytes::Bytes;
@@ -93,4 +94,86 @@ fn time_cuts_what_has_not_begun_and_gives_signs_of_life_on_silent_streams() {
     assert_eq!(poll(&mut table, stream, now + QUIET).0, Poll::Pending);
     assert_eq!(table.end_endless(), [(1, stream)]);
     assert_eq!(poll(&mut table, stream, now).0, ready(Reply::End));
+}
+
+/// xorshift64: the same steps for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).unwrap() % sides
+    }
+}
+
+#[test]
+fn whatever_happens_each_exchange_ends_once_and_the_table_empties() {
+    for seed in 1..=500 {
+        let (mut dice, mut table, mut now) = (Dice(seed * 0x9E37_79B9), Table::default(), Instant::now());
+        // What the gateway believes: stream, link, whether it streams, credit; and what the client still waits for.
+        let (mut gateway, mut client) = (Vec::new(), Vec::new());
+        let mut link = 1;
+        for _ in 0..400 {
+            let pick = dice.roll(client.len().max(1));
+            match dice.roll(8) {
+                0 | 1 => {
+                    let deadline = (dice.roll(2) == 0).then(|| now + Duration::from_millis(50));
+                    let stream = table.open(link, now, deadline, dice.roll(4) == 0);
+                    gateway.push((stream, link, false, WINDOW));
+                    client.push(stream);
+                }
+                2 | 3 if !gateway.is_empty() => {
+                    let at = dice.roll(gateway.len());
+                    let (stream, of, streams, credit) = gateway[at];
+                    let reply = match (streams, dice.roll(4)) {
+                        (false, 0) => start(),
+                        (false, _) => full(),
+                        (true, 1..) if credit > 0 => event(),
+                        (true, _) => Reply::End,
+                    };
+                    match &reply {
+                        Reply::Start { .. } => gateway[at].2 = true,
+                        Reply::Event { .. } => gateway[at].3 -= 1,
+                        _ => drop(gateway.swap_remove(at)),
+                    }
+                    assert_eq!(table.deliver(of, stream, reply), Ok(()), "seed {seed}");
+                }
+                4 | 5 if !client.is_empty() => {
+                    let (polled, tell) = poll(&mut table, client[pick], now);
+                    if let Tell::Credit(events) = tell {
+                        gateway.iter_mut().filter(|known| known.0 == client[pick]).for_each(|known| known.3 += events);
+                    }
+                    if matches!(polled, Poll::Ready(Err(_) | Ok(Input::Reply(Reply::Full { .. } | Reply::End)))) {
+                        let stream = client.swap_remove(pick);
+                        assert_eq!(table.give_up(stream), None, "seed {seed}: ended twice");
+                    }
+                }
+                6 if !client.is_empty() => {
+                    let stream = client.swap_remove(pick);
+                    if let Some((_, Tell::Gone)) = table.give_up(stream) {
+                        gateway.retain(|known| known.0 != stream);
+                    }
+                }
+                7 if dice.roll(10) == 0 => {
+                    table.lose(link);
+                    gateway.retain(|known| known.1 != link);
+                    link += 1;
+                }
+                _ => {
+                    now += Duration::from_millis(u64::try_from(dice.roll(30)).unwrap());
+                    for (_, stream) in table.sweep(now) {
+                        gateway.retain(|known| known.0 != stream);
+                    }
+                }
+            }
+            assert_eq!(table.len(), client.len(), "seed {seed}");
+        }
+        table.lose(link);
+        for stream in client {
+            while !matches!(poll(&mut table, stream, now).0, Poll::Ready(Err(_) | Ok(Input::Reply(Reply::Full { .. } | Reply::End)))) {}
+        }
+        assert_eq!(table.len(), 0, "seed {seed}");
+    }
 }

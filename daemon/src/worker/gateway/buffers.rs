@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 pub(super) const TURN: usize = 256 << 10;
 /// A read buffer grows up to this while reads fill it.
 const MAX_CHUNK: usize = 128 << 10;
-/// An empty write buffer over this is given back.
+/// A buffer that grew over this is given back once it is not needed.
 const KEEP: usize = 256 << 10;
 
 /// How a source's turn ended.
@@ -33,22 +33,29 @@ pub(super) struct Incoming {
     pub(super) bytes: BytesMut,
     base: usize,
     chunk: usize,
+    most: usize,
 }
 
 impl Incoming {
     /// A buffer that begins with reads of `chunk` bytes.
     pub(super) fn new(chunk: usize) -> Self {
         let chunk = chunk.clamp(1 << 10, MAX_CHUNK);
-        Self { bytes: BytesMut::new(), base: chunk, chunk }
+        Self { bytes: BytesMut::new(), base: chunk, chunk, most: 0 }
     }
 
     /// One read; 0 is the end. Small reads keep the buffer small, because a message that is still in flight holds the whole of it.
     pub(super) fn fill(&mut self, reader: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.most > KEEP && self.bytes.len() < KEEP / 2 {
+            // The large message has been taken; the buffer that grew for it would otherwise be used for ever.
+            self.bytes = BytesMut::from(&self.bytes[..]);
+            self.most = 0;
+        }
         if self.bytes.capacity() - self.bytes.len() < self.chunk / 2 {
             self.bytes.reserve(self.chunk);
         }
         let room = self.bytes.capacity() - self.bytes.len();
         let count = ready!(pin!(reader.read_buf(&mut self.bytes)).poll(cx))?;
+        self.most = self.most.max(self.bytes.len());
         if count == room {
             self.chunk = (self.chunk * 2).min(MAX_CHUNK);
         } else if count < self.chunk / 4 {
@@ -82,5 +89,33 @@ impl Outgoing {
             self.bytes.clear();
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use std::task::Waker;
+
+    #[test]
+    fn a_read_buffer_shrinks_after_a_large_message() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut input = Incoming::new(8 << 10);
+        let large = vec![b'x'; 16 << 20];
+        let mut reader = &large[..];
+        while !reader.is_empty() {
+            assert!(input.fill(&mut reader, &mut cx).is_ready());
+        }
+        let message = input.bytes.split_to(large.len() - 3).freeze();
+        drop(message);
+        assert!(matches!(input.fill(&mut &b"abc"[..], &mut cx), Poll::Ready(Ok(3))));
+        assert_eq!(&input.bytes[..], b"xxxabc");
+        assert!(input.bytes.capacity() <= 2 * MAX_CHUNK, "{}", input.bytes.capacity());
+        for _ in 0..10 {
+            assert!(input.fill(&mut &b"abc"[..], &mut cx).is_ready());
+        }
+        assert_eq!(input.chunk, 8 << 10);
     }
 }

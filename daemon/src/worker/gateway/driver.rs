@@ -191,7 +191,12 @@ impl<C: Core> Driver<C> {
                 Token::Events => self.read_events(),
                 Token::Inbox => self.read_inbox(),
                 Token::Timer => self.tick(),
-                Token::Drain => self.draining = self.draining || self.drain_begun(),
+                Token::Drain => {
+                    if !self.draining && self.drain_begun() {
+                        self.draining = true;
+                        self.fed.give(Input::Drain);
+                    }
+                }
             }
             self.perform();
         }

@@ -17,6 +17,8 @@ use tokio::net::unix::pipe;
 pub(super) const LINE: usize = 64 << 20;
 /// Bytes that may wait for a server that does not read its stdin.
 const BACKLOG: usize = 128 << 20;
+/// Lines that one server may bring in one turn: about a millisecond of the relay's time, however short they are.
+const LINES: usize = 512;
 /// What is read at most once the server is known to be gone: more than a pipe holds.
 const LAST_WORDS: usize = 4 << 20;
 const CHUNK: usize = 64 << 10;
@@ -80,20 +82,23 @@ impl Child {
         let Some(mut pipe) = pipe.map(File::from) else { return };
         let (mut chunk, mut count) = (vec![0; CHUNK], 0);
         while count < LAST_WORDS {
+            while let Some(line) = self.lines.next(&mut self.input) {
+                take(line.into());
+            }
             match pipe.read(&mut chunk) {
                 Ok(0) => break,
                 Ok(more) => {
                     count += more;
                     self.input.bytes.extend_from_slice(&chunk[..more]);
-                    while let Some(line) = self.lines.next(&mut self.input) {
-                        take(line.into());
-                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => break,
             }
         }
         self.closed_at.get_or_insert(now);
+        while let Some(line) = self.lines.next(&mut self.input) {
+            take(line.into());
+        }
         if let Some(line) = self.lines.rest(&mut self.input) {
             take(line.into());
         }
@@ -105,8 +110,15 @@ impl Child {
             return Turn::Waiting;
         }
         let mut cx = Context::from_waker(&self.waker);
-        let mut count = 0;
+        let (mut count, mut lines) = (0, 0);
         while count < TURN {
+            while let Some(line) = self.lines.next(&mut self.input) {
+                take(line.into());
+                lines += 1;
+                if lines == LINES {
+                    return Turn::More;
+                }
+            }
             let Some(stdout) = &mut self.stdout else { return Turn::Waiting };
             match self.input.fill(stdout, &mut cx) {
                 Poll::Pending => return Turn::Waiting,
@@ -120,9 +132,6 @@ impl Child {
                     return Turn::Closed;
                 }
                 Poll::Ready(Ok(more)) => count += more,
-            }
-            while let Some(line) = self.lines.next(&mut self.input) {
-                take(line.into());
             }
         }
         Turn::More

@@ -117,8 +117,13 @@ async fn sweep<H: Handler + AsRef<Http>>(server: &Server<H>, config: &config::Ht
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         clock.tick().await;
+        let gateway = &server.handler().as_ref().gateway;
         server.sweep();
-        server.handler().as_ref().gateway.sweep(Instant::now());
+        gateway.sweep(Instant::now());
+        if server.is_draining() {
+            // Those that began on connections which were accepted just before the drain.
+            gateway.end_endless();
+        }
     }
 }
 

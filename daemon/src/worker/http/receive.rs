@@ -20,13 +20,16 @@ const MAX_RELAYED_COUNT: usize = 128;
 /// Room made for a body before it is seen.
 const FIRST: usize = 64 << 10;
 
+/// Names in lower case and values, as [`ggen_mcp::edge::Request`] takes them.
+type Headers = Vec<(Box<str>, Box<[u8]>)>;
+
 /// A request that may be passed on once its body is there.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Admitted {
     pub(super) verb: Verb,
     pub(super) accept: Accept,
     pub(super) view: Box<str>,
-    pub(super) headers: Vec<(Box<str>, Box<[u8]>)>,
+    pub(super) headers: Headers,
 }
 
 /// MCP.md's pipeline after Host and Origin: path, method, Content-Type, announced size, Accept, relayed headers.
@@ -61,7 +64,7 @@ pub(super) fn admit(head: &Parts, route: &Route<'_>, announced: u64, max_body: u
     Ok(Admitted { verb, accept, view: server.as_ref().into(), headers: relayed(&head.headers)? })
 }
 
-fn relayed(headers: &HeaderMap) -> Result<Vec<(Box<str>, Box<[u8]>)>, Refusal> {
+fn relayed(headers: &HeaderMap) -> Result<Headers, Refusal> {
     let mut relayed = Vec::new();
     let mut size = 0;
     for (name, value) in headers.iter().filter(|(name, _)| is_relayed(name.as_str())) {

@@ -1,0 +1,151 @@
+//! The pages under `docs/` say what the code does: every key with its default, every metric that a daemon shows.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use ggend::config::{Config, leaves};
+use serde_json::{Map, Value, json};
+use std::{collections::BTreeMap, fs, path::Path};
+
+fn page(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// First cell, without its backticks, to the second of every row of every table.
+fn rows(page: &str) -> BTreeMap<String, String> {
+    let row = |line: &str| {
+        let mut cells = line.strip_prefix("| `")?.split(" | ");
+        Some((cells.next()?.trim_end_matches('`').to_owned(), cells.next()?.trim_matches('`').to_owned()))
+    };
+    page.lines().filter_map(row).collect()
+}
+
+fn with(path: &str, value: Value) -> Value {
+    path.rsplit('.').fold(value, |inner, key| Value::Object(Map::from_iter([(key.to_owned(), inner)])))
+}
+
+#[test]
+fn every_key_is_explained_with_its_default() {
+    let page = page("configuration.md");
+    let rows = rows(&page);
+    for leaf in leaves() {
+        let default = rows.get(leaf).unwrap_or_else(|| panic!("docs/configuration.md has no row for {leaf}"));
+        if default != "–" {
+            let value = serde_json::from_str(default).unwrap_or_else(|error| panic!("{leaf}: {default}: {error}"));
+            let config: Config = serde_json::from_value(with(leaf, value)).unwrap();
+            assert_eq!(config, Config::default(), "docs/configuration.md: {leaf} is not {default} by default");
+        }
+    }
+    for name in rows.keys().filter(|name| name.contains('.')) {
+        assert!(leaves().contains(name), "docs/configuration.md explains {name}, which no configuration has");
+    }
+}
+
+#[test]
+fn every_key_of_an_entry_is_explained() {
+    let rows = rows(&page("configuration.md"));
+    for entry in [
+        json!({"command": "c", "args": [], "env": {}, "cwd": "/", "max_restarts": 1}),
+        json!({"type": "http", "url": "http://127.0.0.1:1/mcp", "headers": {}}),
+    ] {
+        let config: Config = serde_json::from_value(json!({"mcpServers": {"one": entry}})).unwrap();
+        let shown = serde_json::to_value(&config.mcp_servers["one"]).unwrap();
+        for key in shown.as_object().unwrap().keys().chain(entry.as_object().unwrap().keys()) {
+            assert!(rows.contains_key(key), "docs/configuration.md has no row for {key} of an entry");
+        }
+    }
+}
+
+/// Ends the daemon when the test ends, however it ends.
+struct Daemon(std::process::Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// A stdio server that knows the handshake of an early revision and nothing else.
+const SERVER: &str = r#"while read -r line; do
+  case $line in
+    *'"initialize"'*) result='{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"sh","version":"1"}}' ;;
+    *'"tools/list"'*) result='{"tools":[{"name":"one","inputSchema":{"type":"object"}}]}' ;;
+    *) result='{"content":[]}' ;;
+  esac
+  id=$(printf '%s' "$line" | sed -n 's/.*"id":\([^,}]*\).*/\1/p')
+  [ -z "$id" ] || printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$result"
+done"#;
+
+fn get(address: &str, request: &str) -> Option<String> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).ok()?;
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+fn call(address: &str, tool: &str) -> Option<String> {
+    let meta = r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
+    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}},"_meta":{meta}}}}}"#);
+    let headers = "Content-Type: application/json\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nConnection: close";
+    let length = body.len();
+    get(address, &format!("POST /mcp HTTP/1.1\r\nHost: localhost\r\n{headers}\r\nMcp-Name: {tool}\r\nContent-Length: {length}\r\n\r\n{body}"))
+}
+
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(std::time::Instant::now() < until, "{what} did not come");
+        #[allow(clippy::disallowed_methods, reason = "a pause between two looks; the condition decides")]
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn every_metric_that_a_daemon_shows_is_explained() {
+    let place = tempfile::tempdir().unwrap();
+    let socket = place.path().join("run/ggend.sock");
+    let servers = json!({"mcpServers": {"sh": {"command": "sh", "args": ["-c", SERVER], "era": "legacy"}, "none": {"command": "no-such-program"}}});
+    fs::write(place.path().join("servers.json"), servers.to_string()).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ggend"));
+    command.current_dir(place.path()).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", place.path());
+    command.env("GGEN_MCP_METRICS_PORT", "0").args(["--port", "0", "--config", "servers.json", "--socket"]).arg(&socket);
+    let _daemon = Daemon(command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap());
+
+    let address = |transport: &str| {
+        wait_for("a status", || {
+            let mut stream = std::os::unix::net::UnixStream::connect(&socket).ok()?;
+            std::io::Write::write_all(&mut stream, b"{\"method\":\"io.ggend.Control.GetStatus\"}\0").ok()?;
+            let mut answer = Vec::new();
+            std::io::BufRead::read_until(&mut std::io::BufReader::new(stream), 0, &mut answer).ok()?;
+            let answer: Value = serde_json::from_slice(answer.strip_suffix(&[0])?).ok()?;
+            let listeners = answer.pointer("/parameters/status/listeners").or_else(|| answer.pointer("/parameters/listeners"))?.clone();
+            let found = listeners.as_array()?.iter().find(|listener| listener["transport"] == transport)?;
+            found["address"].as_str().map(str::to_owned)
+        })
+    };
+    let (http, admin) = (address("http"), address("admin"));
+    wait_for("an answer of the server", || call(&http, "sh__one").filter(|answer| answer.contains("\"content\":[]")));
+    call(&http, "explain-code").unwrap();
+    // Figures of the workers come with their next beat.
+    let shown = wait_for("the figures of that call", || {
+        let text = get(&admin, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        text.contains("ggend_tool_calls_total{").then_some(text)
+    });
+    let page = page("metrics.md");
+    let rows = rows(&page);
+    let families: Vec<&str> = shown.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    assert!(families.len() > 20, "{families:?}");
+    for family in &families {
+        assert!(rows.contains_key(*family), "docs/metrics.md has no row for {family}");
+    }
+    let rare = ["ggend_dropped_total", "ggend_worker_exits_total", "ggend_worker_restarts_total"];
+    for name in rows.keys() {
+        assert!(families.contains(&name.as_str()) || rare.contains(&name.as_str()), "docs/metrics.md explains {name}, which the daemon does not show");
+    }
+}

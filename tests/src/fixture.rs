@@ -1,0 +1,47 @@
+//! A fixture that serves over Streamable HTTP, as somebody else's server would: started by the test, not by the daemon.
+
+use crate::daemon::binary;
+use serde_json::{Value, json};
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+};
+
+/// A running fixture; it ends with its handle.
+#[derive(Debug)]
+pub struct RemoteFixture {
+    child: Child,
+    /// Its MCP endpoint.
+    pub url: String,
+}
+
+impl RemoteFixture {
+    /// Starts one and waits for its address.
+    ///
+    /// # Panics
+    /// When it does not announce itself.
+    #[must_use]
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(binary("ggend-fixture"));
+        // The pipe on its stdin ends with this process, even a killed one.
+        command.args(["--transport", "http", "--exit-with-stdin"]).args(arguments);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("no address: {line:?}")).to_owned();
+        Self { child, url }
+    }
+
+    /// The configuration entry for it.
+    #[must_use]
+    pub fn entry(&self) -> Value {
+        json!({ "type": "http", "url": self.url })
+    }
+}
+
+impl Drop for RemoteFixture {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
