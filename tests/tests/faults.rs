@@ -118,7 +118,9 @@ fn garbage_between_messages_is_passed_over() {
     beside(bad("garbage"), |daemon| {
         daemon.until_ready(&["bad"]);
         assert_eq!(call_bad(daemon).text(), "x");
-        let noted = control::logs(&daemon.sandbox.socket(), "").into_iter().find(|line| line.code.is_some_and(|code| code.as_str() == "GGEN-E2105"));
+        let noted = control::logs(&daemon.sandbox.socket(), "")
+            .into_iter()
+            .find(|line| line.code.is_some_and(|code| code.as_str() == "GGEN-E2105"));
         println!("{noted:?}");
     });
 }
