@@ -2,6 +2,7 @@
 //! `cargo test -p ggend-tests --test bad_input -- --nocapture` prints it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(clippy::print_stdout, reason = "figures, for who runs with --nocapture")]
 
 use ggend_tests::*;
 use serde_json::{Value, json};
@@ -84,7 +85,13 @@ fn rows(session: &str, address: &str) -> Vec<Row> {
         // Not a message.
         Row("invalid JSON", of_session("{\"jsonrpc\":"), 400, -32700, "GGEN-E3001"),
         Row("no body", of_session(""), 400, -32700, "GGEN-E3001"),
-        Row("not UTF-8", post("/mcp/fix", legacy(&[]), &b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"\xff\"}"[..]), 400, -32700, "GGEN-E3001"),
+        Row(
+            "not UTF-8",
+            post("/mcp/fix", legacy(&[]), &b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"\xff\"}"[..]),
+            400,
+            -32700,
+            "GGEN-E3001",
+        ),
         Row("something behind the message", of_session(r#"{"jsonrpc":"2.0","id":1,"method":"ping"} x"#), 400, -32700, "GGEN-E3001"),
         Row("a number", of_session("42"), 400, -32600, "GGEN-E3002"),
         Row("no method", of_session(r#"{"jsonrpc":"2.0","id":1}"#), 400, -32600, "GGEN-E3002"),
@@ -102,14 +109,38 @@ fn rows(session: &str, address: &str) -> Vec<Row> {
         Row("no Content-Type", post("/mcp/fix", but(legacy(&[]), "Content-Type", "-"), "{}"), 415, -32600, "GGEN-E3004"),
         Row("Accept text/html", post("/mcp/fix", but(legacy(&[]), "Accept", "text/html"), "{}"), 406, -32600, "GGEN-E3020"),
         Row("a body over the limit", post("/mcp/fix", legacy(&[]), vec![b' '; 300_000]), 413, -32600, "GGEN-E3003"),
-        Row("chunks over the limit", raw(&format!("POST /mcp HTTP/1.1\r\n{json_head}Transfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n")), 413, -32600, "GGEN-E3003"),
+        Row(
+            "chunks over the limit",
+            raw(&format!("POST /mcp HTTP/1.1\r\n{json_head}Transfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n")),
+            413,
+            -32600,
+            "GGEN-E3003",
+        ),
         Row("a foreign Origin", post("/mcp/fix", legacy(&[("Origin", "https://evil.example")]), "{}"), 403, -32600, "GGEN-E3008"),
         Row("Origin null", post("/mcp/fix", legacy(&[("Origin", "null")]), "{}"), 403, -32600, "GGEN-E3008"),
-        Row("a foreign Origin on GET", Request("GET", "/mcp/fix", legacy(&[("Origin", "https://evil.example")]), vec![]), 403, -32600, "GGEN-E3008"),
+        Row(
+            "a foreign Origin on GET",
+            Request("GET", "/mcp/fix", legacy(&[("Origin", "https://evil.example")]), vec![]),
+            403,
+            -32600,
+            "GGEN-E3008",
+        ),
         Row("a foreign Host", raw("POST /mcp HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 0\r\n\r\n"), 403, -32600, "GGEN-E3009"),
         Row("no Host", raw("POST /mcp HTTP/1.1\r\nContent-Length: 0\r\n\r\n"), 400, -32600, "GGEN-E3002"),
-        Row("two Hosts", raw("POST /mcp HTTP/1.1\r\nHost: {host}\r\nHost: evil.example\r\nContent-Length: 0\r\n\r\n"), 400, -32600, "GGEN-E3002"),
-        Row("a header section of 1 MB", raw(&format!("POST /mcp HTTP/1.1\r\n{json_head}X-Much: {}\r\n\r\n", "x".repeat(1 << 20))), 431, 0, ""),
+        Row(
+            "two Hosts",
+            raw("POST /mcp HTTP/1.1\r\nHost: {host}\r\nHost: evil.example\r\nContent-Length: 0\r\n\r\n"),
+            400,
+            -32600,
+            "GGEN-E3002",
+        ),
+        Row(
+            "a header section of 1 MB",
+            raw(&format!("POST /mcp HTTP/1.1\r\n{json_head}X-Much: {}\r\n\r\n", "x".repeat(1 << 20))),
+            431,
+            0,
+            "",
+        ),
         Row("MCP headers of 20 KB", post("/mcp/fix", legacy(&[("Mcp-Param-X", &"x".repeat(20_000))]), "{}"), 431, -32600, "GGEN-E3002"),
         Row("not HTTP", raw("\u{16}\u{3}\u{1}\u{2}hello\r\n\r\n"), 400, 0, ""),
         Row("PUT", Request("PUT", "/mcp", legacy(&[]), vec![]), 405, -32600, "GGEN-E3016"),
@@ -119,37 +150,133 @@ fn rows(session: &str, address: &str) -> Vec<Row> {
         Row("GET of a modern client", Request("GET", "/mcp/fix", modern("", ""), vec![]), 405, -32600, "GGEN-E3016"),
         Row("DELETE without a session", Request("DELETE", "/mcp/fix", plain(), vec![]), 400, -32600, "GGEN-E3023"),
         Row("DELETE of a modern client", Request("DELETE", "/mcp/fix", modern("", ""), vec![]), 405, -32600, "GGEN-E3016"),
-        Row("DELETE of an unknown session", Request("DELETE", "/mcp/fix", but(legacy(&[]), "Mcp-Session-Id", "nobody"), vec![]), 404, -32600, "GGEN-E3013"),
+        Row(
+            "DELETE of an unknown session",
+            Request("DELETE", "/mcp/fix", but(legacy(&[]), "Mcp-Session-Id", "nobody"), vec![]),
+            404,
+            -32600,
+            "GGEN-E3013",
+        ),
         // Legacy. In the view of one server, what the relay does not know is that server's to refuse, in its own words.
         Row("no session", post("/mcp/fix", plain(), request("tools/list", json!({}))), 400, -32600, "GGEN-E3023"),
-        Row("an unknown session", post("/mcp/fix", but(legacy(&[]), "Mcp-Session-Id", "nobody"), request("tools/list", json!({}))), 404, -32600, "GGEN-E3013"),
+        Row(
+            "an unknown session",
+            post("/mcp/fix", but(legacy(&[]), "Mcp-Session-Id", "nobody"), request("tools/list", json!({}))),
+            404,
+            -32600,
+            "GGEN-E3013",
+        ),
         Row("a session of another view", post("/mcp", legacy(&[]), request("tools/list", json!({}))), 404, -32600, "GGEN-E3013"),
-        Row("an unknown version in a session", post("/mcp/fix", but(legacy(&[]), "MCP-Protocol-Version", "1999-01-01"), request("ping", json!({}))), 400, -32022, "GGEN-E3014"),
+        Row(
+            "an unknown version in a session",
+            post("/mcp/fix", but(legacy(&[]), "MCP-Protocol-Version", "1999-01-01"), request("ping", json!({}))),
+            400,
+            -32022,
+            "GGEN-E3014",
+        ),
         Row("an unknown method, legacy", of_session(&request("no/such", json!({}))), 200, -32601, "GGEN-E3011"),
         Row("an unknown tool, legacy", of_session(&request("tools/call", json!({ "name": "nobody" }))), 200, -32602, ""),
         Row("a tool without a name", of_session(&request("tools/call", json!({}))), 200, -32602, "GGEN-E3002"),
         Row("an unknown prompt, legacy", of_session(&request("prompts/get", json!({ "name": "nobody" }))), 200, -32602, ""),
         Row("an unknown resource, legacy", of_session(&request("resources/read", json!({ "uri": "test://nobody" }))), 200, -32002, ""),
         Row("an invalid cursor", of_session(&request("tools/list", json!({ "cursor": "nonsense" }))), 200, -32602, "GGEN-E3026"),
-        Row("initialize without params", post("/mcp/fix", plain(), r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#), 200, -32602, "GGEN-E3002"),
+        Row(
+            "initialize without params",
+            post("/mcp/fix", plain(), r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#),
+            200,
+            -32602,
+            "GGEN-E3002",
+        ),
         // Modern.
-        Row("no MCP-Protocol-Version", post("/mcp/fix", but(modern("tools/list", ""), "MCP-Protocol-Version", "-"), list()), 400, -32020, "GGEN-E3007"),
-        Row("another MCP-Protocol-Version", post("/mcp/fix", but(modern("tools/list", ""), "MCP-Protocol-Version", "2025-11-25"), list()), 400, -32020, "GGEN-E3007"),
+        Row(
+            "no MCP-Protocol-Version",
+            post("/mcp/fix", but(modern("tools/list", ""), "MCP-Protocol-Version", "-"), list()),
+            400,
+            -32020,
+            "GGEN-E3007",
+        ),
+        Row(
+            "another MCP-Protocol-Version",
+            post("/mcp/fix", but(modern("tools/list", ""), "MCP-Protocol-Version", "2025-11-25"), list()),
+            400,
+            -32020,
+            "GGEN-E3007",
+        ),
         Row("no Mcp-Method", post("/mcp/fix", but(modern("tools/list", ""), "Mcp-Method", "-"), list()), 400, -32020, "GGEN-E3007"),
         Row("another Mcp-Method", post("/mcp/fix", modern("prompts/list", ""), list()), 400, -32020, "GGEN-E3007"),
         Row("Mcp-Method in capitals", post("/mcp/fix", modern("Tools/List", ""), list()), 400, -32020, "GGEN-E3007"),
         Row("Mcp-Method twice", post("/mcp/fix", two, list()), 400, -32020, "GGEN-E3007"),
         Row("no Mcp-Name", post("/mcp/fix", modern("tools/call", ""), echo(json!({}))), 400, -32020, "GGEN-E3007"),
         Row("another Mcp-Name", post("/mcp/fix", modern("tools/call", "add"), echo(json!({}))), 400, -32020, "GGEN-E3007"),
-        Row("Mcp-Name in broken base64", post("/mcp/fix", modern("tools/call", "=?base64?%%%?="), echo(json!({}))), 400, -32020, "GGEN-E3007"),
-        Row("the modern header without _meta", post("/mcp/fix", modern("tools/list", ""), request("tools/list", json!({}))), 400, -32602, "GGEN-E3002"),
-        Row("_meta without capabilities", post("/mcp/fix", modern("tools/list", ""), request("tools/list", json!({ "_meta": { "io.modelcontextprotocol/protocolVersion": MODERN } }))), 400, -32602, "GGEN-E3002"),
-        Row("an unknown log level", post("/mcp/fix", modern("tools/list", ""), list().replace("\"params\":{\"_meta\":{", "\"params\":{\"_meta\":{\"io.modelcontextprotocol/logLevel\":\"loud\",")), 200, -32602, "GGEN-E3002"),
-        Row("a tool of another's mirrored header", post("/mcp/fix", modern("tools/call", "test_x_mcp_header"), body("tools/call", json!({ "name": "test_x_mcp_header", "arguments": { "region": "eu" } }))), 400, -32020, "GGEN-E3007"),
+        Row(
+            "Mcp-Name in broken base64",
+            post("/mcp/fix", modern("tools/call", "=?base64?%%%?="), echo(json!({}))),
+            400,
+            -32020,
+            "GGEN-E3007",
+        ),
+        Row(
+            "the modern header without _meta",
+            post("/mcp/fix", modern("tools/list", ""), request("tools/list", json!({}))),
+            400,
+            -32602,
+            "GGEN-E3002",
+        ),
+        Row(
+            "_meta without capabilities",
+            post(
+                "/mcp/fix",
+                modern("tools/list", ""),
+                request("tools/list", json!({ "_meta": { "io.modelcontextprotocol/protocolVersion": MODERN } })),
+            ),
+            400,
+            -32602,
+            "GGEN-E3002",
+        ),
+        Row(
+            "an unknown log level",
+            post(
+                "/mcp/fix",
+                modern("tools/list", ""),
+                list().replace("\"params\":{\"_meta\":{", "\"params\":{\"_meta\":{\"io.modelcontextprotocol/logLevel\":\"loud\","),
+            ),
+            200,
+            -32602,
+            "GGEN-E3002",
+        ),
+        Row(
+            "a tool of another's mirrored header",
+            post(
+                "/mcp/fix",
+                modern("tools/call", "test_x_mcp_header"),
+                body("tools/call", json!({ "name": "test_x_mcp_header", "arguments": { "region": "eu" } })),
+            ),
+            400,
+            -32020,
+            "GGEN-E3007",
+        ),
         Row("an unknown method, modern", post("/mcp/fix", modern("no/such", ""), body("no/such", json!({}))), 404, -32601, ""),
-        Row("an unknown tool, modern", post("/mcp/fix", modern("tools/call", "nobody"), body("tools/call", json!({ "name": "nobody" }))), 200, -32602, ""),
-        Row("an unknown prompt, modern", post("/mcp/fix", modern("prompts/get", "nobody"), body("prompts/get", json!({ "name": "nobody" }))), 200, -32602, ""),
-        Row("an unknown resource, modern", post("/mcp/fix", modern("resources/read", "test://nobody"), body("resources/read", json!({ "uri": "test://nobody" }))), 200, -32602, ""),
+        Row(
+            "an unknown tool, modern",
+            post("/mcp/fix", modern("tools/call", "nobody"), body("tools/call", json!({ "name": "nobody" }))),
+            200,
+            -32602,
+            "",
+        ),
+        Row(
+            "an unknown prompt, modern",
+            post("/mcp/fix", modern("prompts/get", "nobody"), body("prompts/get", json!({ "name": "nobody" }))),
+            200,
+            -32602,
+            "",
+        ),
+        Row(
+            "an unknown resource, modern",
+            post("/mcp/fix", modern("resources/read", "test://nobody"), body("resources/read", json!({ "uri": "test://nobody" }))),
+            200,
+            -32602,
+            "",
+        ),
         Row("a response, modern", post("/mcp/fix", modern("", ""), r#"{"jsonrpc":"2.0","id":1,"result":{}}"#), 400, -32600, "GGEN-E3002"),
     ];
     // In the view of all nobody but the gateway can say that there is no such name.
@@ -158,15 +285,33 @@ fn rows(session: &str, address: &str) -> Vec<Row> {
     {
         let mut params = json!({});
         params[member] = json!("nobody:x");
-        rows.push(Row("an unknown name in the view of all", post("/mcp", modern(method, "nobody:x"), body(method, params)), 200, -32602, ours));
+        rows.push(Row(
+            "an unknown name in the view of all",
+            post("/mcp", modern(method, "nobody:x"), body(method, params)),
+            200,
+            -32602,
+            ours,
+        ));
     }
-    rows.push(Row("an unknown method in the view of all", post("/mcp", modern("no/such", ""), body("no/such", json!({}))), 404, -32601, "GGEN-E3011"));
+    rows.push(Row(
+        "an unknown method in the view of all",
+        post("/mcp", modern("no/such", ""), body("no/such", json!({}))),
+        404,
+        -32601,
+        "GGEN-E3011",
+    ));
     for method in ["initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"] {
         rows.push(Row(method, post("/mcp/fix", modern(method, ""), body(method, json!({}))), 404, -32601, "GGEN-E3011"));
     }
     for version in ["1999-01-01", "2025-11-25"] {
         let asked = list().replace(MODERN, version);
-        rows.push(Row("an unsupported version", post("/mcp/fix", but(modern("tools/list", ""), "MCP-Protocol-Version", version), asked), 400, -32022, "GGEN-E3014"));
+        rows.push(Row(
+            "an unsupported version",
+            post("/mcp/fix", but(modern("tools/list", ""), "MCP-Protocol-Version", version), asked),
+            400,
+            -32022,
+            "GGEN-E3014",
+        ));
     }
     rows
 }
@@ -223,7 +368,8 @@ fn each_bad_input_gets_its_answer_and_a_good_client_is_served_after_it() {
 
 #[test]
 fn slow_clients_are_shown_the_door_and_do_not_keep_others_out() {
-    let config = json!({ "transports": { "http": { "timeout_ms": 500, "request_timeout_ms": 1500 } }, "mcpServers": { "fix": fixture(&[]) } });
+    let config =
+        json!({ "transports": { "http": { "timeout_ms": 500, "request_timeout_ms": 1500 } }, "mcpServers": { "fix": fixture(&[]) } });
     let daemon = daemon(config).start();
     daemon.until_ready(&["fix"]);
     // Head, or body, that never comes to its end.

@@ -1,13 +1,14 @@
 //! Workers and supervisors that are killed, stopped and told to end while clients call: every call is accounted for in a ledger.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(clippy::print_stdout, reason = "figures, for who runs with --nocapture")]
 
+use ggen_wire::status::Phase;
 use ggend_tests::{
     metrics::Scrape,
     traffic::{Ledger, Outcome, Traffic},
     *,
 };
-use ggen_wire::status::Phase;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -140,7 +141,11 @@ fn a_killed_gateway_is_replaced_with_clear_errors_and_the_same_upstreams() {
         }
         let answered = Client::new(daemon.http, "old", Era::Modern).tool("echo", json!({ "message": "x" }));
         assert_eq!(answered.text(), "x");
-        println!("SIGKILL gateway: in-flight calls have their error after {:?}, a new call its answer after {:?}", errors.last(), at.elapsed());
+        println!(
+            "SIGKILL gateway: in-flight calls have their error after {:?}, a new call its answer after {:?}",
+            errors.last(),
+            at.elapsed()
+        );
         daemon.until_replaced("gateway-0", pid);
         traffic.until_answered(100);
         let now = until("a scrape", || daemon.scrape());
@@ -153,7 +158,9 @@ fn a_killed_gateway_is_replaced_with_clear_errors_and_the_same_upstreams() {
     let clear = |outcome: &Outcome| match outcome {
         Outcome::Answered => true,
         // Its session went with the gateway: the specification's 404 tells the client to begin a new one.
-        Outcome::Error(status, code) => matches!((*status, code.as_str()), (502 | 200, "GGEN-E1204") | (503, "GGEN-E5002") | (404, "GGEN-E3013")),
+        Outcome::Error(status, code) => {
+            matches!((*status, code.as_str()), (502 | 200, "GGEN-E1204") | (503, "GGEN-E5002") | (404, "GGEN-E3013"))
+        }
         _ => false,
     };
     assert_eq!(ledger.count(|outcome| !clear(outcome)), 0, "{:#?}", ledger.counts());
@@ -185,7 +192,8 @@ fn a_killed_admin_worker_costs_no_call_and_no_count() {
         daemon.until_replaced("admin-0", pid);
         traffic.until_answered(50);
     }
-    let restarts = until("the restarts are counted", || daemon.scrape().filter(|scrape| scrape.sum("ggend_worker_restarts_total", "admin") >= 3.0));
+    let restarts =
+        until("the restarts are counted", || daemon.scrape().filter(|scrape| scrape.sum("ggend_worker_restarts_total", "admin") >= 3.0));
     assert_eq!(restarts.sum("ggend_worker_restarts_total", "http"), 0.0);
     let ledger = traffic.finish();
     assert_eq!(ledger.count(|outcome| *outcome != Outcome::Answered), 0, "{:#?}", ledger.counts());
@@ -222,7 +230,11 @@ fn a_worker_that_stops_answering_is_seen_within_five_seconds_and_replaced() {
     assert_eq!(Client::new(daemon.http, "old", Era::Legacy).tool("echo", json!({ "message": "x" })).text(), "x");
     until("a scrape", || daemon.scrape());
     assert_eq!(upstream_pids(&daemon), before);
-    assert!(!control::logs(&daemon.sandbox.socket(), "").iter().all(|line| line.code.is_none_or(|code| code.as_str() != "GGEN-E1202")), "{}", daemon.log());
+    assert!(
+        !control::logs(&daemon.sandbox.socket(), "").iter().all(|line| line.code.is_none_or(|code| code.as_str() != "GGEN-E1202")),
+        "{}",
+        daemon.log()
+    );
     daemon.stop();
 }
 
@@ -279,7 +291,11 @@ fn a_drain_is_bounded_by_its_time_out() {
     let began = Instant::now();
     daemon.signal(Signal::SIGTERM);
     let status = daemon.wait();
-    println!("drain of 1 s with a call of 60 s: {status} after {:?}; the call got {:?}", began.elapsed(), flight.answer().map(|answer| answer.head.status));
+    println!(
+        "drain of 1 s with a call of 60 s: {status} after {:?}; the call got {:?}",
+        began.elapsed(),
+        flight.answer().map(|answer| answer.head.status)
+    );
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert_eq!(status.code(), Some(0));
     daemon.check_runtime_directory();
@@ -325,7 +341,10 @@ fn sighup_with_a_broken_file_changes_nothing_and_with_a_good_one_does() {
         std::fs::write(daemon.sandbox.config(), broken).unwrap();
         daemon.signal(Signal::SIGHUP);
         until("the refusal is logged", || {
-            control::logs(&daemon.sandbox.socket(), "").iter().any(|line| line.code.is_some_and(|known| known.as_str() == code)).then_some(())
+            control::logs(&daemon.sandbox.socket(), "")
+                .iter()
+                .any(|line| line.code.is_some_and(|known| known.as_str() == code))
+                .then_some(())
         });
         traffic.until_answered(50);
         let status = daemon.status();

@@ -1,6 +1,7 @@
 //! Bad upstream servers: what becomes of each, and that a good one beside it loses nothing.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(clippy::print_stdout, reason = "figures, for who runs with --nocapture")]
 
 use ggen_wire::{
     control::{Body, Call},
@@ -118,7 +119,9 @@ fn garbage_between_messages_is_passed_over() {
     beside(bad("garbage"), |daemon| {
         daemon.until_ready(&["bad"]);
         assert_eq!(call_bad(daemon).text(), "x");
-        let noted = control::logs(&daemon.sandbox.socket(), "").into_iter().find(|line| line.code.is_some_and(|code| code.as_str() == "GGEN-E2105"));
+        let noted = control::logs(&daemon.sandbox.socket(), "")
+            .into_iter()
+            .find(|line| line.code.is_some_and(|code| code.as_str() == "GGEN-E2105"));
         println!("{noted:?}");
     });
 }

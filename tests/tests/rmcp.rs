@@ -1,6 +1,7 @@
 //! The Rust SDK's client, which shares no code with the product, through ggend in both of its lifecycles.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(clippy::print_stdout, reason = "figures, for who runs with --nocapture")]
 
 use ggend_tests::{RemoteFixture, daemon, fixture};
 use rmcp::{
@@ -26,11 +27,14 @@ impl ClientHandler for Watcher {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_rust_sdk_lists_and_calls_in_both_lifecycles() {
     let remote = RemoteFixture::start(&["--era", "modern"]);
-    let config = json!({ "mcpServers": { "old": fixture(&["--era", "legacy"]), "new": fixture(&["--era", "modern"]), "far": remote.entry() } });
+    let config =
+        json!({ "mcpServers": { "old": fixture(&["--era", "legacy"]), "new": fixture(&["--era", "modern"]), "far": remote.entry() } });
     let daemon = daemon(config).start();
     daemon.until_ready(&["old", "new", "far"]);
     for server in ["old", "new", "far"] {
-        for lifecycle in [ClientLifecycleMode::Initialize, ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] }] {
+        for lifecycle in
+            [ClientLifecycleMode::Initialize, ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] }]
+        {
             println!("{server}, {lifecycle:?}");
             let watcher = Watcher::default();
             let transport = StreamableHttpClientTransport::from_uri(format!("http://{}/mcp/{server}", daemon.http));

@@ -1,6 +1,7 @@
 //! What clients see of a daemon that is well: every client era against every server era, over stdio and over HTTP.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(clippy::print_stdout, reason = "figures, for who runs with --nocapture")]
 
 use ggend_tests::*;
 use serde_json::{Value, json};
@@ -8,8 +9,12 @@ use std::collections::BTreeSet;
 
 const ERAS: [Era; 2] = [Era::Legacy, Era::Modern];
 /// The upstreams of [`House`]: name, era, whether they are reached over HTTP.
-const UPSTREAMS: [(&str, Era, bool); 4] =
-    [("legacy-stdio", Era::Legacy, false), ("modern-stdio", Era::Modern, false), ("legacy-http", Era::Legacy, true), ("modern-http", Era::Modern, true)];
+const UPSTREAMS: [(&str, Era, bool); 4] = [
+    ("legacy-stdio", Era::Legacy, false),
+    ("modern-stdio", Era::Modern, false),
+    ("legacy-http", Era::Legacy, true),
+    ("modern-http", Era::Modern, true),
+];
 
 /// A daemon with a server of each era on each transport.
 struct House {
@@ -124,9 +129,13 @@ fn views_have_plain_names_and_the_view_of_all_has_prefixed_ones() {
 fn lists_calls_prompts_resources_and_completion_work_in_every_cell() {
     House::new(&[]).each(|client, _, _| {
         assert_eq!(client.tool("echo", json!({ "message": "grüße \u{1F600}\u{0}\"" })).text(), "grüße \u{1F600}\u{0}\"");
-        assert_eq!(client.tool("add", json!({ "a": 9_007_199_254_740_993_i64, "b": -1 })).result()["structuredContent"]["sum"], json!(9_007_199_254_740_992_i64));
+        assert_eq!(
+            client.tool("add", json!({ "a": 9_007_199_254_740_993_i64, "b": -1 })).result()["structuredContent"]["sum"],
+            json!(9_007_199_254_740_992_i64)
+        );
         assert_eq!(client.tool("test_error_handling", json!({})).result()["isError"], json!(true));
-        let prompt = client.request("prompts/get", json!({ "name": "test_prompt_with_arguments", "arguments": { "arg1": "x", "arg2": "y" } }));
+        let prompt =
+            client.request("prompts/get", json!({ "name": "test_prompt_with_arguments", "arguments": { "arg1": "x", "arg2": "y" } }));
         assert!(prompt.result()["messages"][0]["content"]["text"].as_str().unwrap().contains('x'));
         assert_eq!(client.names("prompts/list").len(), 5);
         assert_eq!(client.names("resources/list"), ["test://static-text", "test://static-binary", "test://watched-resource"]);
@@ -156,7 +165,11 @@ fn progress_arrives_with_the_clients_token_and_the_servers_numbers() {
             assert_eq!(steps.len(), 3, "{:?}", reply.messages);
             for (step, message) in steps.iter().enumerate() {
                 assert_eq!(message.value["params"]["progressToken"], token);
-                assert!(message.raw.contains(&format!("\"progress\":{}", step + 1)) && message.raw.contains("\"total\":3.0"), "{}", message.raw);
+                assert!(
+                    message.raw.contains(&format!("\"progress\":{}", step + 1)) && message.raw.contains("\"total\":3.0"),
+                    "{}",
+                    message.raw
+                );
             }
         }
         let silent = client.tool("progress", json!({ "steps": 2, "ms": 1 }));
@@ -242,13 +255,18 @@ fn changes_of_lists_and_resources_are_pushed() {
 #[test]
 fn json_passes_byte_for_byte() {
     let odd = r#""zeta":1.0,"content":[{"x-unknown":{"b":[],"a":{}},"type":"text","text":"\u00e9\ud83d\ude00 \/ \u0022 é","annotations":{"priority":1.0}}],"alpha":9007199254740993,"huge":123456789012345678901234567890,"negative":-0.0,"exponent":1.50e+2,"nothing":null, "spaced" : [ 1 , 2 ],"structuredContent":{"z":1,"a":18446744073709551615,"\u006dixed":"\u006b\u0065y"}"#;
-    let arguments = r#"{"z":1.0,"a":9007199254740993,"huge":123456789012345678901234567890,"e":1.50e+2,"s":"\u00e9\/","n":null, "x" : [ 1 , 2 ]}"#;
+    let arguments =
+        r#"{"z":1.0,"a":9007199254740993,"huge":123456789012345678901234567890,"e":1.50e+2,"s":"\u00e9\/","n":null, "x" : [ 1 , 2 ]}"#;
     // Between eras a member may be taken out or put in; blanks around the members beside it are the relay's then, their values never are.
     let translated = odd.replace("\"spaced\" : [", "\"spaced\":[").replace("null, ", "null,");
     House::new(&[]).each(|client, era, (_, server, _)| {
         let reply = client.tool("odd", json!({}));
         let expected = if era == server { odd } else { &translated };
-        let raw = if era == server { reply.response().raw.clone() } else { reply.response().raw.replace("\"spaced\" : [", "\"spaced\":[").replace("null, ", "null,") };
+        let raw = if era == server {
+            reply.response().raw.clone()
+        } else {
+            reply.response().raw.replace("\"spaced\" : [", "\"spaced\":[").replace("null, ", "null,")
+        };
         assert!(raw.contains(expected), "{raw}");
         assert!(reply.response().raw.contains(r#""example.org/odd":[1e2,-1]"#), "{}", reply.response().raw);
         let mirrored = client.raw_tool("mirror", arguments);
