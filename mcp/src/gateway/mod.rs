@@ -4,6 +4,7 @@
 
 mod answer;
 mod ask;
+mod books;
 mod builtin;
 mod call;
 mod http;
@@ -26,6 +27,8 @@ use crate::exchange::Exchange;
 use crate::session::Session;
 use crate::upstream::Upstream;
 use crate::view::Table;
+#[doc(hidden)]
+pub use books::Leftovers;
 use bytes::Bytes;
 use call::Call;
 use ggen_wire::{Code, log::Level, status::UpstreamState};
