@@ -90,7 +90,7 @@ impl Exchange {
     ///
     /// # Errors
     /// Those of the socket.
-    pub fn try_message(&mut self) -> io::Result<Option<Message>> {
+    pub fn receive(&mut self) -> io::Result<Option<Message>> {
         let Some(events) = &mut self.events else {
             let mut body = Vec::new();
             while let Some(piece) = self.connection.piece()? {
@@ -119,7 +119,7 @@ impl Exchange {
     /// The next message, which has to come.
     #[track_caller]
     pub fn message(&mut self) -> Message {
-        self.try_message().expect("a message in time").expect("a message before the end")
+        self.receive().expect("a message in time").expect("a message before the end")
     }
 
     /// The next message of that method, or the response if `method` is "".
@@ -303,7 +303,7 @@ impl Client {
         let body = body.replace("\"@arguments@\"", arguments);
         connection.request("POST", &self.path, &headers, body.as_bytes()).unwrap();
         let mut exchange = Exchange::begin(connection).unwrap();
-        let messages = std::iter::from_fn(|| exchange.try_message().unwrap()).collect();
+        let messages = std::iter::from_fn(|| exchange.receive().unwrap()).collect();
         Reply { head: exchange.head, messages }
     }
 
@@ -317,7 +317,7 @@ impl Client {
     pub fn try_request(&mut self, method: &str, params: Value) -> io::Result<Reply> {
         let mut exchange = self.start(method, params)?;
         let mut messages = Vec::new();
-        while let Some(message) = exchange.try_message()? {
+        while let Some(message) = exchange.receive()? {
             messages.push(message);
         }
         if let Some(id) = messages.last().and_then(|message| message.value.get("id")) {
@@ -357,7 +357,7 @@ impl Client {
     pub fn notify(&mut self, method: &str, params: Value) -> io::Result<()> {
         let body = json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string();
         let mut exchange = self.post(method, &params, body.as_bytes())?;
-        let message = exchange.try_message()?;
+        let message = exchange.receive()?;
         if exchange.head.status == 202 { Ok(()) } else { Err(io::Error::other(format!("{} {message:?}", exchange.head.status))) }
     }
 

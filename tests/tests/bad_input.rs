@@ -2,6 +2,7 @@
 //! `cargo test -p ggend-tests --test bad_input -- --nocapture` prints it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(clippy::print_stdout, reason = "figures, for who runs with --nocapture")]
 
 use ggend_tests::*;
 use serde_json::{Value, json};

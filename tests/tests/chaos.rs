@@ -1,6 +1,7 @@
 //! Workers and supervisors that are killed, stopped and told to end while clients call: every call is accounted for in a ledger.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(clippy::print_stdout, reason = "figures, for who runs with --nocapture")]
 
 use ggen_wire::status::Phase;
 use ggend_tests::{

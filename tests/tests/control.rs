@@ -1,6 +1,7 @@
 //! `ggen` against a real daemon: exit codes and the lines that people look for.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(clippy::print_stdout, reason = "figures, for who runs with --nocapture")]
 
 use ggen_wire::status::UpstreamState;
 use ggend_tests::*;

@@ -1,6 +1,7 @@
 //! Bad upstream servers: what becomes of each, and that a good one beside it loses nothing.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test that cannot go on fails where it stands")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(clippy::print_stdout, reason = "figures, for who runs with --nocapture")]
 
 use ggen_wire::{
     control::{Body, Call},

@@ -1,6 +1,7 @@
 //! The Rust SDK's client, which shares no code with the product, through ggend in both of its lifecycles.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(clippy::print_stdout, reason = "figures, for who runs with --nocapture")]
 
 use ggend_tests::{RemoteFixture, daemon, fixture};
 use rmcp::{

@@ -1,6 +1,7 @@
 //! What clients see of a daemon that is well: every client era against every server era, over stdio and over HTTP.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test that cannot go on fails where it stands")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(clippy::print_stdout, reason = "figures, for who runs with --nocapture")]
 
 use ggend_tests::*;
 use serde_json::{Value, json};
