@@ -4,6 +4,7 @@ use crate::{
     check,
     config::{Flag, LoadOptions, LogLevel},
     ipc::messages::Role,
+    probe,
     supervisor::Options,
 };
 use clap::{Parser, Subcommand};
@@ -42,6 +43,9 @@ struct Arguments {
 enum Command {
     /// Check a configuration and say what is wrong with it.
     Check(check::Options),
+    /// Look for what is wrong: with the daemon, its configuration, its connections, this host.
+    #[command(subcommand)]
+    Probe(probe::Verb),
 }
 
 /// What this process is to be.
@@ -89,6 +93,7 @@ fn act(parsed: Arguments) -> Play {
             options.file = options.file.or(load.config_path);
             Play::Finished(check::run(&options))
         }
+        Some(Command::Probe(verb)) => Play::Finished(probe::run(verb, load, parsed.socket)),
         None => {
             let level = if parsed.debug { Some(LogLevel::Trace) } else { parsed.verbose.then_some(LogLevel::Debug) };
             Play::Supervisor(Box::new(Options { load, level, socket: parsed.socket }))
