@@ -93,6 +93,7 @@ impl Gateway {
     pub(super) fn gone(&mut self, key: StreamKey) {
         self.waiting.retain(|waiting| waiting.key != key);
         self.questions.retain(|_, pending| pending.key() != key);
+        self.refreshing.retain(|waiting| *waiting != key);
         self.unlisten(key);
         let Some(exchange) = self.exchanges.get_mut(&key) else { return };
         exchange.connected = false;

@@ -370,6 +370,7 @@ impl Gateway {
         } else {
             self.settle_up(up);
         }
+        self.refreshed();
     }
 
     /// Makes every view anew.
