@@ -91,6 +91,7 @@ impl Gateway {
         } else {
             self.settle_up(up);
         }
+        self.refreshed();
     }
 
     /// Makes every view anew.

@@ -65,6 +65,8 @@ pub struct Gateway {
     listens: HashMap<StreamKey, listen::Listen>,
     /// Built-in tool calls and `/health` requests that wait for the supervisor.
     questions: HashMap<u64, builtin::Pending>,
+    /// `/refresh` requests that wait for the lists.
+    refreshing: Vec<StreamKey>,
     /// Requests of upstreams that legacy clients were asked, by the id that the client sees.
     asked: HashMap<u64, ask::Asked>,
     next: u64,
@@ -113,6 +115,7 @@ impl Gateway {
             waiting: Vec::new(),
             listens: HashMap::new(),
             questions: HashMap::new(),
+            refreshing: Vec::new(),
             asked: HashMap::new(),
             // Ids of different lives never meet: a late answer to an earlier life's request is not taken for one to ours. 2^53 bounds JSON integers.
             next: (settings.incarnation & 0xf_ffff) << 32,

@@ -108,6 +108,7 @@ impl Gateway {
         let questions = self.questions.len();
         self.questions.retain(|_, pending| pending.key() != key);
         let questions = questions - self.questions.len();
+        self.refreshing.retain(|waiting| *waiting != key);
         self.unlisten(key);
         let Some(exchange) = self.exchanges.get_mut(&key) else { return };
         exchange.connected = false;
