@@ -126,6 +126,9 @@ impl Gateway {
     /// Opens our stream at a modern upstream, with everything that is wanted of it now. The old one ends when the new one is acknowledged.
     pub(super) fn listen_upstream(&mut self, up: UpId) {
         let upstream = self.up_ref(up);
+        if upstream.conns[0].phase != Phase::Ready {
+            return;
+        }
         let mut parts: Vec<_> = FLAGS
             .iter()
             .filter(|(_, kind)| upstream.hello.flag(kind.capability(), "listChanged"))

@@ -205,8 +205,10 @@ impl Gateway {
         }
         let id = params.and_then(|params| json::pick(params, ["requestId"])).and_then(|[id]| id);
         let number = id.and_then(|id| self.sessions.get(session)?.calls.get(id).copied());
-        if let Some(number) = number {
-            self.cancel(number);
+        match (number, id) {
+            (Some(number), _) => self.cancel(number),
+            (None, Some(id)) => self.cancel_waiting(session, id),
+            _ => {}
         }
     }
 

@@ -129,6 +129,23 @@ impl Gateway {
         }
     }
 
+    /// Cancels a request of a legacy client that waits for a server to become ready.
+    pub(super) fn cancel_waiting(&mut self, session: &Arc<str>, id: &str) {
+        let is_it = |waiting: &mut super::Waiting| {
+            let text = std::str::from_utf8(&waiting.request.body).unwrap_or_default();
+            waiting.request.header("mcp-session-id") == Some(session)
+                && matches!(crate::json::Envelope::parse(text).map(|envelope| envelope.kind), Ok(crate::json::Kind::Request(own, _)) if own == id)
+        };
+        let cancelled: Vec<_> = self.waiting.extract_if(.., is_it).collect();
+        for waiting in cancelled {
+            let mut exchange = Exchange::new(&waiting.request, None, waiting.arrived);
+            if exchange.may_stream() {
+                exchange.start(waiting.key, &mut self.out);
+            }
+            exchange.close(waiting.key, &mut self.out);
+        }
+    }
+
     /// Cancels a client's call: the server is told, the client gets nothing more.
     pub(super) fn cancel(&mut self, number: u64) {
         let Some(up) = self.calls.get(&number).map(|call| call.up) else { return };
