@@ -65,7 +65,7 @@ fn expand(prefix: &str, import: &str, found: &mut BTreeSet<String>) {
     let Some((head, group)) = import.split_once('{') else {
         let whole = format!("{prefix}{import}");
         let steps: Vec<&str> = whole.split("::").collect();
-        (1..=steps.len().min(3)).for_each(|count| drop(found.insert(steps[..count].join("::"))));
+        found.extend((1..=steps.len().min(3)).map(|count| steps[..count].join("::")));
         return;
     };
     let (mut depth, mut start) = (0, 0);

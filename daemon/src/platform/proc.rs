@@ -138,7 +138,7 @@ pub fn lock_holder(path: &std::path::Path) -> Option<u32> {
 
 /// Bytes and inodes that are free for us in a directory's file system (`statvfs(3)`). File systems that count no inodes say so by `u64::MAX`.
 #[must_use]
-#[allow(clippy::useless_conversion, reason = "the widths of these numbers differ between systems")]
+#[allow(clippy::useless_conversion, reason = "these counts have another width on other platforms")]
 pub fn free_space(directory: &std::path::Path) -> Option<(u64, u64)> {
     let found = nix::sys::statvfs::statvfs(directory).ok()?;
     let inodes = if found.files() == 0 { u64::MAX } else { u64::from(found.files_available()) };

@@ -150,8 +150,11 @@ impl Gateway {
         let (last, session) = (exchange.left == 0, exchange.session.clone());
         self.ring_event(session.as_ref(), ring, body, false);
         if last {
-            self.ring_done(session.as_ref(), ring);
-            self.exchanges.remove(&key);
+            let reader = self.ring_done(session.as_ref(), ring);
+            // Its own reader may still have to take what is queued.
+            if reader != Some(key) {
+                self.exchanges.remove(&key);
+            }
         }
     }
 
@@ -169,19 +172,15 @@ impl Gateway {
         }
     }
 
-    /// Ends a stream of a session: its reader is told, its events are kept for a while.
-    fn ring_done(&mut self, session: Option<&std::sync::Arc<str>>, ring: u32) {
+    /// Ends a stream of a session: its reader, who is returned, is told; its events are kept for a while.
+    fn ring_done(&mut self, session: Option<&std::sync::Arc<str>>, ring: u32) -> Option<StreamKey> {
         let now = self.now;
-        let Some(stream) = session.and_then(|id| self.sessions.get_mut(id)).and_then(|session| session.rings.get_mut(&ring)) else {
-            return;
-        };
+        let stream = session.and_then(|id| self.sessions.get_mut(id))?.rings.get_mut(&ring)?;
         stream.done = Some(now);
-        if let Some(reader) = stream.attached.take()
-            && let Some(exchange) = self.exchanges.get_mut(&reader)
-        {
-            exchange.close(reader, &mut self.out);
-            self.sweep(reader);
-        }
+        let reader = stream.attached.take()?;
+        self.exchanges.get_mut(&reader)?.close(reader, &mut self.out);
+        self.sweep(reader);
+        Some(reader)
     }
 
     /// Ends every call of a connection (or, with `None`, of the upstream) with an error.
@@ -194,9 +193,13 @@ impl Gateway {
             .collect();
         for number in numbers {
             let Some((_, call)) = self.take_call(up, number) else { continue };
+            if self.up_ref(up).is_http() {
+                self.emit(Output::Abort(up, number));
+            }
             match &call.purpose {
                 Purpose::Client(client) => self.give_up(&call, client, refusal, outcome),
                 Purpose::List(kind) => self.list_failed(up, *kind),
+                Purpose::Stream => self.up_mut(up).conns[call.conn].stream = None,
                 _ => {}
             }
         }

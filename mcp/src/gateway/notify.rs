@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// Changes of lists are collected for this long before the list is fetched.
 const DEBOUNCE: Micros = 50_000;
+/// How long a call that was given up may still write log messages to a pipe that it shares with others.
+pub(super) const UNSURE: Micros = 30_000_000;
 
 impl Gateway {
     /// A notification of a server. False: nobody has asked for it.
@@ -69,10 +71,10 @@ impl Gateway {
 
     /// A log message goes to the call that it certainly belongs to, if that client wants messages of its level.
     fn log_message(&mut self, up: UpId, conn: usize, call: Option<u64>, envelope: &Envelope<'_>) -> bool {
-        let calls = &self.up_ref(up).conns[conn].calls;
-        let number = call
-            .filter(|call| calls.contains(call))
-            .or_else(|| calls.iter().next().copied().filter(|_| calls.len() == 1 && call.is_none()));
+        let member = &self.up_ref(up).conns[conn];
+        let calls = &member.calls;
+        let only = || calls.iter().next().copied().filter(|_| calls.len() == 1 && call.is_none() && self.now >= member.unsure);
+        let number = call.filter(|call| calls.contains(call)).or_else(only);
         let Some(Purpose::Client(client)) = number.and_then(|number| self.calls.get(&number)).map(|call| &call.purpose) else {
             self.dropped(Some(up), "unattributed_log");
             return false;

@@ -148,7 +148,7 @@ impl Gateway {
             }
             View::All if uri.is_some() => {
                 if let Some((key, original)) = name::original_uri(&exposed)
-                    && let Some(up) = self.ups.iter().find(|up| up.key == key)
+                    && let Some(up) = self.configured().find(|up| up.key == key)
                 {
                     return Ok(target(up.id, Cow::Owned(original), None, Arc::new([])));
                 }
@@ -310,9 +310,15 @@ impl Gateway {
         }
     }
 
-    /// Whether an upstream takes calls now (connections of its own are made on demand).
+    /// Whether an upstream takes calls now (connections of its own are made on demand). While a remote server's lost session is begun anew, calls
+    /// queue for it.
     fn is_reachable(&self, up: UpId) -> bool {
-        self.up_ref(up).conns[0].phase == Phase::Ready
+        let upstream = self.up_ref(up);
+        match upstream.conns[0].phase {
+            Phase::Ready => true,
+            Phase::Greeting(_) => upstream.is_http() && upstream.state == UpstreamState::Ready,
+            Phase::Down => false,
+        }
     }
 
     /// The error for an upstream that takes no calls: its own trouble, if it has one.

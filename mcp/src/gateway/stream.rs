@@ -36,7 +36,10 @@ impl Gateway {
         let Some(ring) = session.rings.get_mut(&number) else { return Ok(Flow::Done) };
         let events = ring.replay(resumed.filter(|(at, _)| *at == number).map(|(_, event)| event));
         let done = ring.done.is_some();
-        ring.attached = (!done).then_some(key);
+        let before = std::mem::replace(&mut ring.attached, (!done).then_some(key));
+        if let Some(reader) = before.filter(|_| number > 0) {
+            self.let_go(reader);
+        }
         let mut exchange = Exchange::new(request, Some(name.clone()), self.now);
         exchange.left = 0;
         exchange.start(key, &mut self.out);
@@ -49,6 +52,15 @@ impl Gateway {
         self.exchanges.insert(key, exchange);
         self.sweep(key);
         Ok(Flow::Done)
+    }
+
+    /// The client reads a stream elsewhere now: its old exchange ends, the calls behind it go on.
+    fn let_go(&mut self, reader: StreamKey) {
+        let Some(exchange) = self.exchanges.get_mut(&reader) else { return };
+        exchange.suspend(reader, &mut self.out);
+        if exchange.left == 0 {
+            self.exchanges.remove(&reader);
+        }
     }
 
     /// The end of a legacy session.
@@ -71,7 +83,8 @@ impl Gateway {
         for number in session.calls.into_values() {
             self.cancel(number);
         }
-        for reader in session.rings.into_values().filter_map(|ring| ring.attached) {
+        let streams = self.exchanges.iter().filter(|(_, exchange)| exchange.left == 0 && exchange.session.as_ref() == Some(name));
+        for reader in streams.map(|(key, _)| *key).collect::<Vec<_>>() {
             if let Some(exchange) = self.exchanges.get_mut(&reader) {
                 exchange.close(reader, &mut self.out);
             }
@@ -81,7 +94,7 @@ impl Gateway {
             let owner = match session.view {
                 crate::view::View::One(up) => Some((up, exposed.to_string())),
                 _ => crate::name::original_uri(exposed)
-                    .and_then(|(key, original)| self.ups.iter().find(|up| up.key == key).map(|up| (up.id, original))),
+                    .and_then(|(key, original)| self.configured().find(|up| up.key == key).map(|up| (up.id, original))),
             };
             if let Some((up, original)) = owner {
                 self.release_and_tell(up, &original.into());
@@ -92,7 +105,10 @@ impl Gateway {
     /// The client of an exchange is gone. A modern one cancels with that; a legacy one may come back for the answer.
     pub(super) fn gone(&mut self, key: StreamKey) {
         self.waiting.retain(|waiting| waiting.key != key);
+        let questions = self.questions.len();
         self.questions.retain(|_, pending| pending.key() != key);
+        let questions = questions - self.questions.len();
+        self.refreshing.retain(|waiting| *waiting != key);
         self.unlisten(key);
         let Some(exchange) = self.exchanges.get_mut(&key) else { return };
         exchange.connected = false;
@@ -103,6 +119,7 @@ impl Gateway {
             self.exchanges.remove(&key);
             return;
         };
+        exchange.left = exchange.left.saturating_sub(questions);
         let waits = exchange.left > 0;
         if let Some(session) = self.sessions.get_mut(&name) {
             session.rings.values_mut().filter(|ring| ring.attached == Some(key)).for_each(|ring| ring.attached = None);
@@ -132,6 +149,7 @@ impl Gateway {
     pub(super) fn cancel_upstream(&mut self, up: UpId, conn: usize, number: u64) {
         let modern = self.up_ref(up).era == Some(crate::upstream::UpEra::Modern);
         if !self.up_ref(up).is_http() {
+            self.up_mut(up).conns[conn].unsure = self.now + super::notify::UNSURE;
             return self.emit(Output::Write(up, cancelled(number)));
         }
         if !modern {
@@ -154,7 +172,13 @@ impl Gateway {
         exchange.close(key, &mut self.out);
         self.sweep(key);
         if let (Some(ring), Some(session)) = (ring, session.and_then(|id| self.sessions.get_mut(&id))) {
-            session.rings.remove(&ring);
+            let reader = session.rings.remove(&ring).and_then(|ring| ring.attached);
+            if let Some(reader) = reader.filter(|reader| *reader != key)
+                && let Some(exchange) = self.exchanges.get_mut(&reader)
+            {
+                exchange.close(reader, &mut self.out);
+                self.sweep(reader);
+            }
         }
     }
 

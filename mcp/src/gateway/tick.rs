@@ -2,7 +2,7 @@
 
 use super::call::Purpose;
 use super::{Gateway, Waiting};
-use crate::api::{Micros, UpId};
+use crate::api::{Micros, Output, UpId};
 use crate::list::ListKind;
 use crate::refusal::{Refusal, rpc};
 use crate::upstream::{Phase, UpEra};
@@ -29,6 +29,7 @@ impl Gateway {
             self.sessions_due();
         }
         self.wake_expired();
+        self.refreshed();
     }
 
     /// Tries the waiting requests again: something has changed.
@@ -83,6 +84,9 @@ impl Gateway {
             return self.initialize_upstream(up, 0);
         }
         let Some((_, call)) = self.take_call(up, number) else { return };
+        if self.up_ref(up).is_http() && !matches!(call.purpose, Purpose::Client(_)) {
+            self.emit(Output::Abort(up, number));
+        }
         match &call.purpose {
             Purpose::Client(client) => {
                 let refusal = Refusal::new(200, rpc::INTERNAL, Code::UpstreamTimeout, &format!("{name}: no answer within {seconds} s"))
