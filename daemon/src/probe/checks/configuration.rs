@@ -107,6 +107,8 @@ pub(super) fn drift(context: &Context) -> Vec<Finding> {
     };
     let mut differing = Vec::new();
     differences("", &config::redacted(&loaded.config), &running, &mut differing);
+    // The order of the entries is the loader's own record; entries themselves are compared by name.
+    differing.retain(|path| path != "__order");
     if has_port_flag(status.pid) {
         differing.retain(|path| path != "transports.http.port");
     }
