@@ -52,6 +52,10 @@ pub(crate) enum Format {
     Human,
     /// For programs; the schema is that of the control interface
     Json,
+    /// For spreadsheets (RFC 4180); `list` only
+    Csv,
+    /// A table for documents; `list` only
+    Markdown,
 }
 
 /// Nouns.
@@ -60,6 +64,12 @@ pub(crate) enum Noun {
     /// The gateway, its tools and its upstream servers
     #[command(subcommand, arg_required_else_help = true)]
     Mcp(Mcp),
+    /// Print the completion script of a shell
+    Completion {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
     /// Takes a session of its own and becomes the given program
     #[command(name = "__detach", hide = true, disable_help_flag = true)]
     Detach {
@@ -67,6 +77,15 @@ pub(crate) enum Noun {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<OsString>,
     },
+}
+
+/// Shells that ggen completes for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "the names say it")]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 /// `ggen mcp …`
@@ -92,6 +111,12 @@ pub(crate) enum Mcp {
         /// Its arguments, a JSON object
         #[arg(long, value_name = "JSON", default_value = "{}")]
         args: String,
+    },
+    /// Print the definitions of all tools
+    Schemas {
+        /// Only tools of one server (`core` is the gateway's own)
+        #[arg(long, value_name = "NAME")]
+        server: Option<String>,
     },
     /// Explain an error code: meaning, causes, mends
     Explain {
@@ -136,6 +161,42 @@ pub(crate) enum Server {
     Wait,
     /// Show the logs of the daemon, its workers and the upstream servers
     Logs(Logs),
+    /// Change what is logged while the daemon runs
+    LogLevel(LogLevel),
+    /// Watch the daemon: a full screen on a terminal, a line a second elsewhere
+    Monitor(Monitor),
+    /// Relay standard input and output to the daemon, for clients that know only stdio
+    Stdio {
+        /// Only one upstream server, under its own names
+        #[arg(long, value_name = "NAME")]
+        server: Option<String>,
+    },
+}
+
+/// `ggen mcp server log-level`
+#[derive(Debug, Group)]
+pub(crate) struct LogLevel {
+    /// The level (error, warn, info, debug, trace), or `default` for the configured one; of one category or of all: mcp_server, transport, auth,
+    /// tools, protocol
+    #[arg(value_name = "[CATEGORY=]LEVEL")]
+    pub(crate) spec: String,
+    /// How long: 30s, 10m, 2h; without it, while the daemon runs
+    #[arg(long = "for", value_name = "TIME", value_parser = crate::text::parse_duration)]
+    pub(crate) time: Option<Duration>,
+}
+
+/// `ggen mcp server monitor`
+#[derive(Debug, Group)]
+pub(crate) struct Monitor {
+    /// Lines instead of a screen, on a terminal too
+    #[arg(long)]
+    pub(crate) plain: bool,
+    /// Between two looks: 500ms, 1s, 10s
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::text::parse_duration)]
+    pub(crate) interval: Duration,
+    /// End after N lines
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u32>,
 }
 
 /// `ggen mcp server start`
@@ -187,12 +248,15 @@ pub(crate) struct List {
     /// Only the gateway's own tools, or only those of upstream servers
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     pub(crate) kind: Option<Kind>,
-    /// Only tools with this status
-    #[arg(long, value_name = "STATUS")]
+    /// Show the status of every tool; with a value, only tools with that status
+    #[arg(long, value_name = "STATUS", num_args = 0..=1, default_missing_value = "")]
     pub(crate) status: Option<String>,
     /// Only tools whose name or description contains TEXT, whatever the case
     #[arg(long, value_name = "TEXT")]
     pub(crate) search: Option<String>,
+    /// Let the gateway ask every server for its tools again first
+    #[arg(long)]
+    pub(crate) refresh: bool,
 }
 
 /// Kinds of tools.

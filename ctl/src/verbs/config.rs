@@ -19,11 +19,13 @@ pub(crate) fn run(context: &mut Context, verb: Config) -> Result<Exit, Failed> {
         Config::Validate { file } => {
             arguments.extend(file.or_else(|| context.global.config.clone()).map(Into::into));
             arguments.extend(context.out.json.then(|| "--json".into()));
+            context.say_program(&arguments);
             Err(daemon::become_daemon(&arguments))
         }
         Config::Path => {
             arguments.extend(context.global.config.clone().map(Into::into));
             arguments.push("--json".into());
+            context.say_program(&arguments);
             path(context, &arguments)
         }
     }
