@@ -93,3 +93,11 @@ fn every_request_is_answered_once_and_to_whom_it_belongs() {
         total(|stats| stats.answers)
     );
 }
+
+#[test]
+fn a_seed_gives_the_same_run() {
+    for seed in 0..12 {
+        let (one, two) = (run(seed, 1000), run(seed, 1000));
+        assert_eq!((one.inputs, one.requests, one.answers), (two.inputs, two.requests, two.answers), "seed {seed}");
+    }
+}

@@ -200,12 +200,13 @@ impl Gateway {
 
     /// Ends every call of a connection (or, with `None`, of the upstream) with an error.
     pub(super) fn fail_calls(&mut self, up: UpId, conn: Option<usize>, refusal: &Refusal, outcome: &'static str) {
-        let numbers: Vec<_> = self
+        let mut numbers: Vec<_> = self
             .calls
             .iter()
             .filter(|(_, call)| call.up == up && conn.is_none_or(|conn| call.conn == conn))
             .map(|(number, _)| *number)
             .collect();
+        numbers.sort_unstable();
         for number in numbers {
             let Some((_, call)) = self.take_call(up, number) else { continue };
             if self.up_ref(up).is_http() {

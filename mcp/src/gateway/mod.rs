@@ -128,7 +128,7 @@ impl Gateway {
         gateway
     }
 
-    /// Takes an event and appends what is to be done.
+    /// Takes an event and appends what is to be done, in an order that depends on nothing but the events before.
     pub fn input(&mut self, now: Micros, input: Input, out: &mut Vec<Output>) {
         std::mem::swap(&mut self.out, out);
         self.now = now;
@@ -214,6 +214,7 @@ impl Gateway {
         let mut lost: Vec<_> = self.exchanges.keys().copied().filter(|key| key.edge == edge).collect();
         lost.extend(self.waiting.iter().map(|waiting| waiting.key).filter(|key| key.edge == edge));
         lost.extend(self.questions.values().map(builtin::Pending::key).filter(|key| key.edge == edge));
+        lost.sort_unstable();
         for key in lost {
             self.gone(key);
         }

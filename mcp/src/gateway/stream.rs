@@ -80,11 +80,15 @@ impl Gateway {
     /// Ends a session: its calls are cancelled, its streams closed, its subscriptions given up.
     pub(super) fn end_session(&mut self, name: &Arc<str>) {
         let Some(session) = self.sessions.remove(name) else { return };
-        for number in session.calls.into_values() {
+        let mut calls: Vec<_> = session.calls.into_values().collect();
+        calls.sort_unstable();
+        for number in calls {
             self.cancel(number);
         }
         let streams = self.exchanges.iter().filter(|(_, exchange)| exchange.left == 0 && exchange.session.as_ref() == Some(name));
-        for reader in streams.map(|(key, _)| *key).collect::<Vec<_>>() {
+        let mut streams: Vec<_> = streams.map(|(key, _)| *key).collect();
+        streams.sort_unstable();
+        for reader in streams {
             if let Some(exchange) = self.exchanges.get_mut(&reader) {
                 exchange.close(reader, &mut self.out);
             }
