@@ -4,6 +4,7 @@ use crate::{
     check,
     config::{Flag, LoadOptions, LogLevel, commands},
     ipc::messages::Role,
+    probe,
     supervisor::Options,
 };
 use clap::{Parser, Subcommand};
@@ -49,6 +50,9 @@ enum Command {
     Check(check::Options),
     /// Look at the configuration and change its file.
     Config(commands::Options),
+    /// Look for what is wrong: with the daemon, its configuration, its connections, this host.
+    #[command(subcommand)]
+    Probe(probe::Verb),
 }
 
 /// What this process is to be.
@@ -97,6 +101,7 @@ fn act(parsed: Arguments) -> Play {
             Play::Finished(check::run(&options))
         }
         Some(Command::Config(options)) => Play::Finished(commands::run(&options, &load, &client_socket(parsed.socket.as_deref()))),
+        Some(Command::Probe(verb)) => Play::Finished(probe::run(verb, load, parsed.socket)),
         None => {
             let level = if parsed.debug { Some(LogLevel::Trace) } else { parsed.verbose.then_some(LogLevel::Debug) };
             Play::Supervisor(Box::new(Options { load, level, socket: parsed.socket }))

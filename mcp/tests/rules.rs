@@ -342,3 +342,19 @@ fn names_route_by_table() {
         assert_eq!((*up as usize, line.contains(&format!("\"name\":\"{original}\""))), (at / 6, true), "{name}: {line}");
     }
 }
+
+#[test]
+fn what_waits_for_a_server_is_bounded() {
+    let mut relay = Relay::new(&[("slow", false, |_, _| Some(String::new()))]);
+    let headers = [VERSION, ("mcp-method", "tools/list")];
+    let body = modern("\"w\"", "tools/list", "");
+    let limit = ggen_mcp::api::Limits::default().calls;
+    for _ in 0..limit {
+        assert!(relay.send(Verb::Post, "", &headers, body.clone()).1.is_empty());
+        relay.replies.clear();
+    }
+    let (status, answer) = relay.post("", &headers, &body);
+    assert_eq!((status, code(&answer)), (503, -32603), "{answer}");
+    assert!(answer.contains(r#""id":"w""#) && answer.contains("GGEN-E3017"), "{answer}");
+    assert_eq!(relay.gateway.leftovers().waiting, limit);
+}

@@ -145,7 +145,7 @@ impl Gateway {
             return;
         }
         let members = format!("\"notifications\":{{{}}}", parts.join(","));
-        let number = self.own_request(up, 0, Purpose::Listen, "subscriptions/listen", &members, super::upstream::NEVER);
+        let number = self.own_request(up, 0, Purpose::Listen, "subscriptions/listen", &members, super::own::NEVER);
         let upstream = self.up_mut(up);
         upstream.listen_at = None;
         upstream.listen.1 = Some(number);

@@ -1,17 +1,20 @@
 //! The relay itself: one state machine behind [`Gateway::input`]. The way of a request through the files:
 //! `post` (what is it, may it) → `local` (answered here) or `relay` (written to an upstream) → `answer` (back to the client);
-//! `upstream` keeps the connections alive and the lists fresh, `notify` carries what nobody asked for, `ask` what servers ask of legacy clients.
+//! `upstream`, `greet` and `lists` keep the servers' connections alive and their lists fresh, `notify` carries what nobody asked for, `ask` what servers ask of legacy clients.
 
 mod answer;
 mod ask;
 mod books;
 mod builtin;
 mod call;
+mod greet;
 mod http;
 mod inspect;
 mod listen;
+mod lists;
 mod local;
 mod notify;
+mod own;
 mod post;
 mod receive;
 mod reconfigure;

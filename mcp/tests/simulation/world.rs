@@ -563,6 +563,7 @@ fn relay(servers: &[Server], incarnation: u64, seed: u64, calm: bool) -> Gateway
         era: EraSetting::Auto,
         timeout: 6_000_000,
         enabled: true,
+        revision: 0,
     });
     let limits = Limits {
         sessions: 40,

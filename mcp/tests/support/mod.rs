@@ -32,6 +32,7 @@ impl Relay {
             era: EraSetting::Auto,
             timeout: 5_000_000,
             enabled: true,
+            revision: 0,
         });
         let settings = Settings { upstreams: upstreams.collect(), incarnation: 1, limits: Limits::default() };
         let mut seed = 0u8;

@@ -5,7 +5,7 @@ use super::Shared;
 use crate::worker::link_socket::{self, Reading, Writing};
 use bytes::BytesMut;
 use ggen_mcp::frame::{self, Frame};
-use std::{io, sync::Arc};
+use std::{future::poll_fn, io, sync::Arc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
@@ -57,6 +57,8 @@ async fn read(shared: &Shared, id: u32, mut socket: Reading) -> io::Result<()> {
     let mut input = BytesMut::with_capacity(READ);
     let mut replies = Vec::new();
     loop {
+        // By then those who got the last replies have used them, and their memory is used again.
+        poll_fn(|cx| socket.poll_read_ready(cx)).await?;
         input.reserve(READ / 4);
         if socket.read_buf(&mut input).await? == 0 {
             return Ok(());
