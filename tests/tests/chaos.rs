@@ -75,6 +75,47 @@ fn killed_http_workers_cost_only_the_calls_on_their_own_connections() {
 }
 
 #[test]
+fn an_event_stream_that_its_worker_took_along_is_resumed_without_a_gap() {
+    let daemon = house(json!({ "workers": 1 }));
+    for server in ["old", "new"] {
+        let mut client = Client::new(daemon.http, server, Era::Legacy);
+        let call = json!({ "name": "progress", "arguments": { "steps": 20, "ms": 50 }, "_meta": { "progressToken": "t" } });
+        let mut stream = client.start("tools/call", call).unwrap();
+        let mut steps = Vec::new();
+        let mut last = None;
+        let mut note = |message: &Message| {
+            steps.extend(message.value["params"]["progress"].as_u64());
+            last.clone_from(&message.event);
+            last.clone()
+        };
+        for _ in 0..3 {
+            note(&stream.message());
+        }
+        let pid = daemon.worker_pid("http-0").unwrap();
+        kill(pid);
+        let last = loop {
+            // What had left the worker before it died arrives all the same.
+            match stream.receive() {
+                Ok(Some(message)) => drop(note(&message)),
+                Ok(None) | Err(_) => break last.clone().expect("events of 2025-11-25 have ids"),
+            }
+        };
+        let mut resumed = client.listen(Some(&last)).unwrap();
+        loop {
+            let message = resumed.message();
+            if message.method().is_empty() {
+                assert_eq!(message.value["result"]["content"][0]["text"], "Made 20 steps", "{}", message.raw);
+                break;
+            }
+            steps.extend(message.value["params"]["progress"].as_u64());
+        }
+        assert_eq!(steps, (1..=20).collect::<Vec<_>>(), "every event once, in order");
+        daemon.until_replaced("http-0", pid);
+    }
+    daemon.stop();
+}
+
+#[test]
 fn the_listener_of_a_single_killed_worker_refuses_nobody() {
     let daemon = house(json!({ "workers": 1 }));
     let mut times = Vec::new();

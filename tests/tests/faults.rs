@@ -163,9 +163,11 @@ fn one_that_answers_no_probe_is_spoken_to_in_the_older_era() {
 }
 
 #[test]
-fn a_line_without_end_is_not_kept() {
+fn a_line_without_end_is_not_kept_and_no_handshake() {
     beside(bad("no-newline"), |daemon| {
-        assert!(call_bad(daemon).response().value.get("error").is_some());
+        let row = daemon.until_upstream("bad", |bad| bad.state == UpstreamState::CrashLoop);
+        assert_eq!(row.code.map(|code| code.as_str()), Some("GGEN-E2110"), "{row:?}");
+        assert_eq!(call_bad(daemon).error().1, "GGEN-E2110");
     });
 }
 
