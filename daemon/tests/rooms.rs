@@ -64,7 +64,7 @@ fn expand(prefix: &str, import: &str, found: &mut BTreeSet<String>) {
     let Some((head, group)) = import.split_once('{') else {
         let whole = format!("{prefix}{import}");
         let steps: Vec<&str> = whole.split("::").collect();
-        (1..=steps.len().min(3)).for_each(|count| drop(found.insert(steps[..count].join("::"))));
+        found.extend((1..=steps.len().min(3)).map(|count| steps[..count].join("::")));
         return;
     };
     let (mut depth, mut start) = (0, 0);
@@ -84,7 +84,8 @@ fn expand(prefix: &str, import: &str, found: &mut BTreeSet<String>) {
 
 #[test]
 fn imports_are_taken_apart() {
-    let found = paths("use crate::{\n    config::{self, Level},\n    worker,\n};\nfn f() { hyper::go(std::net::lookup()); }\n// use tokio;\n");
+    let found =
+        paths("use crate::{\n    config::{self, Level},\n    worker,\n};\nfn f() { hyper::go(std::net::lookup()); }\n// use tokio;\n");
     for path in ["crate::config", "crate::config::Level", "crate::worker", "hyper", "std::net"] {
         assert!(found.contains(path), "{path} in {found:?}");
     }

@@ -22,6 +22,9 @@ pub enum Call {
     /// The catalogue as clients see it. Reader.
     #[serde(rename = "io.ggend.Control.ListTools")]
     ListTools {},
+    /// The same after every server that serves has been asked for its tools again. Reader.
+    #[serde(rename = "io.ggend.Control.RefreshTools")]
+    RefreshTools {},
     /// One tool's full definition. Reader.
     #[serde(rename = "io.ggend.Control.DescribeTool")]
     DescribeTool {
@@ -63,6 +66,16 @@ pub enum Call {
     /// Re-read the configuration. Operator.
     #[serde(rename = "io.ggend.Control.Reload")]
     Reload {},
+    /// Log at another level, in all processes, over configuration, flags and `RUST_LOG`. Operator.
+    #[serde(rename = "io.ggend.Control.SetLogLevel")]
+    SetLogLevel {
+        /// `mcp_server`, `transport`, `auth`, `tools`, `protocol`; `None` means all of them.
+        category: Option<String>,
+        /// The level; `None` takes the override back.
+        level: Option<crate::log::Level>,
+        /// Milliseconds until it is taken back; `None` means never while the daemon runs.
+        for_ms: Option<u64>,
+    },
 }
 
 /// Which log lines.
@@ -109,13 +122,13 @@ pub enum Body {
     Status(Box<status::Status>),
     /// To `GetLogs`.
     Lines(Vec<LogLine>),
-    /// To `ListTools`.
+    /// To `ListTools` and `RefreshTools`.
     Tools(Vec<status::Tool>),
     /// To `DescribeTool`, `CallTool` and `GetConfig`: JSON as it came.
     Value(serde_json::Value),
     /// To `GetMetrics`.
     Text(String),
-    /// To `Stop`, `Restart`, `Reload`: a line of progress or the outcome.
+    /// To `Stop`, `Restart`, `Reload`, `SetLogLevel`: a line of progress or the outcome.
     Done(String),
 }
 

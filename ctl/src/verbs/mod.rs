@@ -4,6 +4,7 @@ mod config;
 mod detach;
 mod explain;
 mod list;
+mod probe;
 mod server_logs;
 mod server_restart;
 mod server_start;
@@ -37,6 +38,8 @@ pub(crate) fn run(context: &mut Context, noun: Noun) -> Result<Exit, Failed> {
         Noun::Mcp(Mcp::Status { tool, schema }) => tool_status::run(context, &tool, schema),
         Noun::Mcp(Mcp::Test { tool, args }) => tool_test::run(context, tool, &args),
         Noun::Mcp(Mcp::Explain { code }) => explain::run(context, code.as_deref()),
+        Noun::Mcp(Mcp::Doctor) => Err(probe::doctor(context)),
+        Noun::Mcp(Mcp::TestConnection(test)) => Err(probe::connection(context, &test)),
         Noun::Mcp(Mcp::Config(verb)) => config::run(context, verb),
     }
 }

@@ -4,11 +4,12 @@
 mod boot;
 mod calls;
 mod control;
-mod environment;
+pub(crate) mod environment;
 mod event;
 mod figures;
 mod instance;
 mod ledger;
+mod levels;
 mod life;
 mod links;
 mod listeners;
@@ -69,6 +70,7 @@ struct Supervisor {
     generation: u32,
     level: Option<LogLevel>,
     log_filter: String,
+    levels: levels::Levels,
     log_control: Control,
     hub: Arc<Hub>,
     events: mpsc::Sender<Event>,
@@ -181,6 +183,7 @@ impl Supervisor {
         let others = [
             self.upstreams_deadline(),
             self.questions.deadline(),
+            self.levels.deadline(),
             self.stop.deadline(now),
             self.notify.deadline(),
             self.strangers.deadline(now),
@@ -201,6 +204,10 @@ impl Supervisor {
             self.go_on_stopping();
         }
         self.questions_on_time(now);
+        if self.levels.expire(now) {
+            tracing::info!(target: "mcp_server", "log levels are the configured ones again");
+            self.put_log_filter();
+        }
         self.notify.feed(now);
         if self.strangers.deadline(now).is_some() {
             self.sweep();

@@ -49,7 +49,7 @@ impl Supervisor {
         self.loaded = loaded;
         self.listeners = listeners;
         self.log_filter = log::filter_text(&self.loaded.config.logging, self.level, std::env::var("RUST_LOG").ok().as_deref());
-        self.log_control.set(&self.log_filter);
+        self.put_log_filter();
         tracing::info!(target: "mcp_server", generation = self.generation, "configuration in force");
         self.lay_out_upstreams();
         self.lay_out_slots();

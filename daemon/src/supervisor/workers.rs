@@ -259,7 +259,7 @@ impl Supervisor {
             generation: self.generation,
             incarnation,
             beat_ms: u64::try_from(BEAT.as_millis()).unwrap_or(1000),
-            log_filter: self.log_filter.clone(),
+            log_filter: self.levels.over(&self.log_filter),
             listeners: self.listeners.bound_for(role),
             config: super::environment::config_for(role, &self.loaded.config),
         }

@@ -78,7 +78,7 @@ impl Gateway {
     fn offers_changes(&self, view: View, kind: ListKind) -> bool {
         match view {
             View::One(up) => self.up_ref(up).hello.has(kind.capability()),
-            View::All => kind == ListKind::Tools || self.ups.iter().any(|up| up.hello.has(kind.capability())),
+            View::All => kind == ListKind::Tools || self.configured().any(|up| up.hello.has(kind.capability())),
             View::Core => kind == ListKind::Tools,
         }
     }
@@ -89,7 +89,7 @@ impl Gateway {
             View::One(up) => (self.up_ref(up), uri.to_owned()),
             View::All => {
                 let (key, original) = name::original_uri(uri)?;
-                (self.ups.iter().find(|up| up.key == key)?, original)
+                (self.configured().find(|up| up.key == key)?, original)
             }
             View::Core => return None,
         };
@@ -145,7 +145,7 @@ impl Gateway {
             return;
         }
         let members = format!("\"notifications\":{{{}}}", parts.join(","));
-        let number = self.own_request(up, 0, Purpose::Listen, "subscriptions/listen", &members, super::upstream::NEVER);
+        let number = self.own_request(up, 0, Purpose::Listen, "subscriptions/listen", &members, super::own::NEVER);
         let upstream = self.up_mut(up);
         upstream.listen_at = None;
         upstream.listen.1 = Some(number);

@@ -1,18 +1,23 @@
 //! The relay itself: one state machine behind [`Gateway::input`]. The way of a request through the files:
 //! `post` (what is it, may it) → `local` (answered here) or `relay` (written to an upstream) → `answer` (back to the client);
-//! `upstream` keeps the connections alive and the lists fresh, `notify` carries what nobody asked for, `ask` what servers ask of legacy clients.
+//! `upstream`, `greet` and `lists` keep the servers' connections alive and their lists fresh, `notify` carries what nobody asked for, `ask` what servers ask of legacy clients.
 
 mod answer;
 mod ask;
+mod books;
 mod builtin;
 mod call;
+mod greet;
 mod http;
 mod inspect;
 mod listen;
+mod lists;
 mod local;
 mod notify;
+mod own;
 mod post;
 mod receive;
+mod reconfigure;
 mod relay;
 mod stream;
 mod tick;
@@ -25,6 +30,8 @@ use crate::exchange::Exchange;
 use crate::session::Session;
 use crate::upstream::Upstream;
 use crate::view::Table;
+#[doc(hidden)]
+pub use books::Leftovers;
 use bytes::Bytes;
 use call::Call;
 use ggen_wire::{Code, log::Level, status::UpstreamState};
@@ -40,7 +47,10 @@ pub struct Gateway {
     random: Random,
     now: Micros,
     out: Vec<Output>,
+    /// Every upstream that ever was; those that were removed keep their place.
     ups: Vec<Upstream>,
+    /// Those that are configured now, in the configuration's order.
+    order: Vec<UpId>,
     /// The lists of `/mcp`, of each `/mcp/<server>`, and of `/mcp/core`, by [`crate::list::ListKind`].
     all: [Table; 4],
     ones: Vec<[Table; 4]>,
@@ -55,6 +65,8 @@ pub struct Gateway {
     listens: HashMap<StreamKey, listen::Listen>,
     /// Built-in tool calls and `/health` requests that wait for the supervisor.
     questions: HashMap<u64, builtin::Pending>,
+    /// `/refresh` requests that wait for the lists.
+    refreshing: Vec<StreamKey>,
     /// Requests of upstreams that legacy clients were asked, by the id that the client sees.
     asked: HashMap<u64, ask::Asked>,
     next: u64,
@@ -95,6 +107,7 @@ impl Gateway {
             all: <[Table; 4]>::default(),
             ones: ups.iter().map(|_| <[Table; 4]>::default()).collect(),
             core: builtin::tables(),
+            order: ups.iter().map(|up| up.id).collect(),
             ups,
             sessions: HashMap::new(),
             exchanges: HashMap::new(),
@@ -102,6 +115,7 @@ impl Gateway {
             waiting: Vec::new(),
             listens: HashMap::new(),
             questions: HashMap::new(),
+            refreshing: Vec::new(),
             asked: HashMap::new(),
             // Ids of different lives never meet: a late answer to an earlier life's request is not taken for one to ours. 2^53 bounds JSON integers.
             next: (settings.incarnation & 0xf_ffff) << 32,
@@ -130,6 +144,7 @@ impl Gateway {
             Input::Up(up, event) if (up.0 as usize) < self.ups.len() => self.up(up, event),
             Input::Up(..) => {}
             Input::Answer(id, answer) => self.answered(id, answer),
+            Input::Reconfigure(list) => self.reconfigure(list),
             Input::Drain => self.end_streams(),
             Input::Tick => self.tick(),
         }
@@ -144,6 +159,11 @@ impl Gateway {
             in_flight: (self.exchanges.len() + self.waiting.len() + self.questions.len()) as u64,
             tools: u32::try_from(self.all[0].entries.len()).unwrap_or(u32::MAX),
         }
+    }
+
+    /// The upstreams that are configured now, in the configuration's order.
+    fn configured(&self) -> impl Iterator<Item = &Upstream> {
+        self.order.iter().map(|up| self.up_ref(*up))
     }
 
     fn up_ref(&self, up: UpId) -> &Upstream {
@@ -211,7 +231,7 @@ impl Gateway {
     /// Whether an upstream of the view is expected to become ready soon.
     fn is_unsettled(&self, view: crate::view::View) -> bool {
         match view {
-            crate::view::View::All => self.ups.iter().any(|up| up.unsettled.is_some()),
+            crate::view::View::All => self.configured().any(|up| up.unsettled.is_some()),
             crate::view::View::One(up) => self.up_ref(up).unsettled.is_some(),
             crate::view::View::Core => false,
         }

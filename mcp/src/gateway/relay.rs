@@ -148,7 +148,7 @@ impl Gateway {
             }
             View::All if uri.is_some() => {
                 if let Some((key, original)) = name::original_uri(&exposed)
-                    && let Some(up) = self.ups.iter().find(|up| up.key == key)
+                    && let Some(up) = self.configured().find(|up| up.key == key)
                 {
                     return Ok(target(up.id, Cow::Owned(original), None, Arc::new([])));
                 }

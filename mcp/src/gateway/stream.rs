@@ -94,7 +94,7 @@ impl Gateway {
             let owner = match session.view {
                 crate::view::View::One(up) => Some((up, exposed.to_string())),
                 _ => crate::name::original_uri(exposed)
-                    .and_then(|(key, original)| self.ups.iter().find(|up| up.key == key).map(|up| (up.id, original))),
+                    .and_then(|(key, original)| self.configured().find(|up| up.key == key).map(|up| (up.id, original))),
             };
             if let Some((up, original)) = owner {
                 self.release_and_tell(up, &original.into());
@@ -108,6 +108,7 @@ impl Gateway {
         let questions = self.questions.len();
         self.questions.retain(|_, pending| pending.key() != key);
         let questions = questions - self.questions.len();
+        self.refreshing.retain(|waiting| *waiting != key);
         self.unlisten(key);
         let Some(exchange) = self.exchanges.get_mut(&key) else { return };
         exchange.connected = false;

@@ -29,6 +29,7 @@ impl Gateway {
             self.sessions_due();
         }
         self.wake_expired();
+        self.refreshed();
     }
 
     /// Tries the waiting requests again: something has changed.

@@ -83,6 +83,12 @@ impl Connection {
         }
     }
 
+    /// Whether its client may be sending the next request at this moment, unable to know that it would be the first one too many: HTTP/1.1 has no
+    /// GOAWAY. `recently` and `now` are milliseconds.
+    pub(super) fn may_be_asked(&self, now: u64, recently: u64) -> bool {
+        !self.http2.load(Relaxed) && matches!(self.phase(), Phase::Idle(since) if now.saturating_sub(since) < recently)
+    }
+
     /// No further requests on this connection: it closes when those that have begun are answered.
     pub(super) fn finish(&self) {
         self.finish.store(true, Relaxed);
@@ -113,7 +119,8 @@ async fn http1<H: Handler>(io: Io<H>, server: &Arc<Server<H>>, state: &Arc<Conne
     let mut connection = pin!(http1::Builder::new().max_buf_size(BUFFER).header_read_timeout(None).serve_connection(io, service));
     let mut told = false;
     poll_fn(|cx| {
-        if !told && state.finish.load(Relaxed) {
+        // While a head is awaited hyper would close without looking whether its bytes have come; the answer to it will say that it is the last.
+        if !told && state.finish.load(Relaxed) && !matches!(state.phase(), Phase::Head(_)) {
             told = true;
             connection.as_mut().graceful_shutdown();
         }
