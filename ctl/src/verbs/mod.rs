@@ -37,7 +37,7 @@ pub(crate) fn run(context: &mut Context, noun: Noun) -> Result<Exit, Failed> {
         Noun::Mcp(Mcp::Status { tool, schema }) => tool_status::run(context, &tool, schema),
         Noun::Mcp(Mcp::Test { tool, args }) => tool_test::run(context, tool, &args),
         Noun::Mcp(Mcp::Explain { code }) => explain::run(context, code.as_deref()),
-        Noun::Mcp(Mcp::Config(verb)) => config::run(context, verb),
+        Noun::Mcp(Mcp::Config(verb)) => Err(config::run(context, verb)),
     }
 }
 

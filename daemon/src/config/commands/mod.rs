@@ -5,6 +5,8 @@ mod change;
 mod init;
 mod places;
 mod show;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use super::{LoadOptions, Problem, json_schema};
