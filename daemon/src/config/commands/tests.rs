@@ -146,6 +146,15 @@ fn mistakes_are_mended_one_after_another() {
 }
 
 #[test]
+fn the_mend_that_is_shown_mends() {
+    let host = Host::with("{\"mcpServers\": {\"a b\": {\"command\": \"ggend\"}}}");
+    let help = host.loaded().warnings[0].commands();
+    assert_eq!(help, ["ggen mcp config unset 'mcpServers[\"a b\"]'"]);
+    unset(&host, &["mcpServers[\"a b\"]"]).unwrap();
+    assert_eq!(file(&host), "{\"mcpServers\": {}}");
+}
+
+#[test]
 fn what_covers_a_value_is_named() {
     let host = Host::with("{}").env(&[("GGEN_MCP_SERVER_WORKERS", "8")]);
     assert!(set(&host, &["server.workers=4"]).unwrap().text.contains("  ! GGEN_MCP_SERVER_WORKERS covers it\n"));
