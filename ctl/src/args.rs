@@ -20,8 +20,8 @@ pub(crate) struct Args {
 #[derive(Clone, Debug, Group)]
 pub(crate) struct Global {
     /// How to print
-    #[arg(long, global = true, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
-    pub(crate) format: Format,
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
     /// The same as --format json
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -312,14 +312,51 @@ impl Transport {
 /// `ggen mcp config …`: what ggend answers, with or without a running daemon.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
-    /// Check the configuration
+    /// Write a new configuration file
+    Init {
+        /// With entries of mcpServers to start from, switched off
+        #[arg(long)]
+        examples: bool,
+        /// The file, instead of ./.mcp.json
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Replace a file that exists
+        #[arg(long)]
+        force: bool,
+    },
+    /// Show every value and where it comes from; secrets are hidden, and a pipe or file gets JSON
+    Show {
+        /// Entries of mcpServers as they are run: defaults filled in, variables replaced
+        #[arg(long)]
+        effective: bool,
+    },
+    /// Print one value or section
+    Get {
+        /// Such as transports.http.port
+        key: String,
+    },
+    /// Change values in the file: all of them, or none if the result would not be valid
+    Set {
+        /// Such as transports.http.port=3001; lists and objects as JSON
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        assignments: Vec<String>,
+    },
+    /// Take values out of the file
+    Unset {
+        /// Such as transports.http.port
+        #[arg(required = true, value_name = "KEY")]
+        keys: Vec<String>,
+    },
+    /// Check the configuration; commands, folders and ports are tried
     Validate {
         /// The file to check, instead of the one in force
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
     },
-    /// Print where the configuration comes from
+    /// Print where configuration files are looked for, and which are there
     Path,
+    /// Print the JSON Schema of the file, for editors
+    Schema,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -26,7 +26,7 @@ impl Context {
         let env = |name: &str| std::env::var_os(name);
         let host = Host { env: &env, root: nix::unistd::geteuid().is_root() };
         let socket = host.client_socket(global.socket.as_deref(), &|path| path.exists());
-        let json = global.json || global.format == Format::Json;
+        let json = global.json || global.format == Some(Format::Json);
         Self { global: global.clone(), socket, out: Out::new(json, global.quiet, global.verbose) }
     }
 

@@ -243,7 +243,7 @@ fn configuration_is_handed_over_to_ggend() {
     let sandbox = Sandbox::new();
     let ggen = |line: &str| Ran::of(&sandbox, sandbox.command(line).env("GGEN_DAEMON", script("ggend-args")));
     let ran = ggen("mcp config validate --file a.json --verbose");
-    assert_eq!((ran.stdout.as_str(), ran.code), ("ggend check a.json\n", 78));
+    assert_eq!((ran.stdout.as_str(), ran.code), ("ggend check a.json --verbose\n", 78));
     assert_eq!(ggen("--config b.json mcp config validate --json").stdout, "ggend check b.json --json\n");
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(
@@ -258,15 +258,24 @@ fn configuration_is_handed_over_to_ggend() {
 }
 
 #[test]
-fn the_files_that_count_come_from_ggends_report() {
+fn every_verb_of_config_becomes_one_of_ggends() {
     let sandbox = Sandbox::new();
-    let ggen = |line: &str| Ran::of(&sandbox, sandbox.command(line).env("GGEN_DAEMON", script("ggend-report")));
-    assert_eq!(ggen("mcp config path").stdout, "/home/me/.mcp.json\n/etc/ggen/mcp.json\n");
-    assert_eq!(ggen("mcp config path --config broken.json").stdout, "broken.json\n");
-    let json: serde_json::Value = serde_json::from_str(&ggen("mcp config path --json").stdout).unwrap();
-    assert_eq!(json["files"][1], "/etc/ggen/mcp.json");
-    let ran = Ran::of(&sandbox, sandbox.command("mcp config path").env("GGEN_DAEMON", script("ggend-mute")));
-    assert_eq!(ran.code, 69);
+    let ggen = |line: &str| Ran::of(&sandbox, sandbox.command(line).env("GGEN_DAEMON", script("ggend-args"))).stdout;
+    for (typed, handed) in [
+        ("init --examples --file a.json --force", "init --examples --file a.json --force"),
+        ("show", "show"),
+        ("show --effective --format json", "--json show --effective"),
+        ("show --format human", "--format=human show"),
+        ("get transports.http.port", "get -- transports.http.port"),
+        ("set a.b=1 c=-x --quiet", "--quiet set -- a.b=1 c=-x"),
+        ("unset a b", "unset -- a b"),
+        ("path --json", "--json path"),
+        ("schema", "schema"),
+    ] {
+        assert_eq!(ggen(&format!("mcp config {typed}")), format!("ggend config {handed}\n"));
+    }
+    assert_eq!(ggen("mcp config path --config b.json --socket s"), "ggend --socket s --config b.json config path\n");
+    assert_eq!(Ran::of(&sandbox, &mut sandbox.command("mcp config set")).code, 2);
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn act(parsed: Arguments) -> Play {
     match parsed.command {
         Some(Command::Check(mut options)) => {
             options.file = options.file.or(load.config_path);
-            Play::Finished(check::run(&options))
+            Play::Finished(check::run(&options, &client_socket(parsed.socket.as_deref())))
         }
         Some(Command::Config(options)) => Play::Finished(commands::run(&options, &load, &client_socket(parsed.socket.as_deref()))),
         Some(Command::Probe(verb)) => Play::Finished(probe::run(verb, load, parsed.socket)),

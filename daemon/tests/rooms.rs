@@ -85,7 +85,8 @@ fn expand(prefix: &str, import: &str, found: &mut BTreeSet<String>) {
 
 #[test]
 fn imports_are_taken_apart() {
-    let found = paths("use crate::{\n    config::{self, Level},\n    worker,\n};\nfn f() { hyper::go(std::net::lookup()); }\n// use tokio;\n");
+    let found =
+        paths("use crate::{\n    config::{self, Level},\n    worker,\n};\nfn f() { hyper::go(std::net::lookup()); }\n// use tokio;\n");
     for path in ["crate::config", "crate::config::Level", "crate::worker", "hyper", "std::net"] {
         assert!(found.contains(path), "{path} in {found:?}");
     }

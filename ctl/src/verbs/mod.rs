@@ -53,7 +53,7 @@ pub(crate) fn run(context: &mut Context, noun: Noun) -> Result<Exit, Failed> {
         Noun::Mcp(Mcp::Explain { code }) => explain::run(context, code.as_deref()),
         Noun::Mcp(Mcp::Doctor) => Err(probe::doctor(context)),
         Noun::Mcp(Mcp::TestConnection(test)) => Err(probe::connection(context, &test)),
-        Noun::Mcp(Mcp::Config(verb)) => config::run(context, verb),
+        Noun::Mcp(Mcp::Config(verb)) => Err(config::run(context, verb)),
     }
 }
 

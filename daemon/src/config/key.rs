@@ -22,6 +22,7 @@ impl Key {
     /// What is wrong with it, in words.
     pub(super) fn parse_assignment(text: &str) -> Result<(Self, &str), String> {
         let (key, rest) = Self::split(text)?;
+        // Without the sign, all of the text is the key.
         let value = rest.strip_prefix('=').ok_or_else(|| format!("{text}: expected KEY=VALUE"))?;
         Ok((key, value))
     }
@@ -30,6 +31,8 @@ impl Key {
     fn split(text: &str) -> Result<(Self, &str), String> {
         let mut parts = Vec::new();
         let mut rest = text;
+        // What stands behind the sign may be a secret, and is not repeated.
+        let text = text.split('=').next().unwrap_or_default();
         loop {
             let part = if let Some(inside) = rest.strip_prefix('[') {
                 let (part, after) = quoted(inside).ok_or_else(|| format!("{text}: lists are set as a whole, as JSON"))?;
@@ -126,5 +129,6 @@ mod tests {
         assert_eq!((key.0[1].as_str(), value), ("a=b", r#"["x=1"]"#));
         assert_eq!(Key::parse_assignment("description=").unwrap().1, "");
         assert!(Key::parse_assignment("server.workers").is_err());
+        assert!(!Key::parse_assignment(r#"mcpServers."x.env.TOKEN=hidden"#).unwrap_err().contains("hidden"));
     }
 }

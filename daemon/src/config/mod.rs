@@ -37,5 +37,5 @@ pub use model::*;
 pub use position::Position;
 pub use problem::{Place, Problem, Severity};
 pub use ranges::check;
-pub use redact::{HIDDEN, redacted, text as redacted_text};
+pub use redact::{HIDDEN, arguments as redacted_arguments, redacted, text as redacted_text};
 pub use schema::{CATEGORIES, leaves};

@@ -208,7 +208,7 @@ pub(super) fn token_like(word: &str) -> bool {
 
 /// A command line's arguments without secrets: values of options such as `--token`, headers, `NAME=value`, URLs, JSON, tokens.
 #[must_use]
-pub(super) fn arguments(args: &[String]) -> Vec<String> {
+pub fn arguments(args: &[String]) -> Vec<String> {
     let mut before = "";
     args.iter()
         .map(|argument| {

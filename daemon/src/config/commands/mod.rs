@@ -5,6 +5,8 @@ mod change;
 mod init;
 mod places;
 mod show;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use super::{LoadOptions, Problem, json_schema};
@@ -142,8 +144,10 @@ impl Refusal {
 
     fn io(path: &Path, error: &io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::PermissionDenied => Self::new(NO_PERMISSION, Code::ConfigUnreadable, format!("{}: {error}", path.display()))
-                .help(format!("ls -ld {} {}", path.parent().unwrap_or(Path::new(".")).display(), path.display())),
+            io::ErrorKind::PermissionDenied => {
+                Self::new(NO_PERMISSION, Code::ConfigUnreadable, format!("{}: permission denied", path.display()))
+                    .help("sudo ggen mcp config …   (or a file of your own: --config FILE)")
+            }
             _ => Self::new(CONFIG, Code::ConfigUnreadable, format!("{}: {error}", path.display())),
         }
     }

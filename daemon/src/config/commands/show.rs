@@ -155,7 +155,7 @@ pub(super) fn get(options: &LoadOptions, key: &str) -> Result<Answer, Refusal> {
     let loaded = loaded(options)?;
     let key = values::of_entries(key, &loaded.config.order);
     let mut whole = serde_json::to_value(collect(options, &loaded, false)).unwrap_or_default();
-    let known = schema::leaves().contains(&key.dotted()) || key.dotted() == schema::METADATA;
+    let known = schema::leaves().contains(&key.dotted()) || key.dotted() == schema::METADATA || schema::later(&key.dotted()).is_some();
     let found = key.0.iter().try_fold(&mut whole, |inside, part| inside.get_mut(part)).map(Value::take);
     let value = match found {
         Some(value) => value,
