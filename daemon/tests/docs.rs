@@ -91,7 +91,10 @@ fn call(address: &str, tool: &str) -> Option<String> {
     let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}},"_meta":{meta}}}}}"#);
     let headers = "Content-Type: application/json\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nConnection: close";
     let length = body.len();
-    get(address, &format!("POST /mcp HTTP/1.1\r\nHost: localhost\r\n{headers}\r\nMcp-Name: {tool}\r\nContent-Length: {length}\r\n\r\n{body}"))
+    get(
+        address,
+        &format!("POST /mcp HTTP/1.1\r\nHost: localhost\r\n{headers}\r\nMcp-Name: {tool}\r\nContent-Length: {length}\r\n\r\n{body}"),
+    )
 }
 
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -110,7 +113,8 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 fn every_metric_that_a_daemon_shows_is_explained() {
     let place = tempfile::tempdir().unwrap();
     let socket = place.path().join("run/ggend.sock");
-    let servers = json!({"mcpServers": {"sh": {"command": "sh", "args": ["-c", SERVER], "era": "legacy"}, "none": {"command": "no-such-program"}}});
+    let servers =
+        json!({"mcpServers": {"sh": {"command": "sh", "args": ["-c", SERVER], "era": "legacy"}, "none": {"command": "no-such-program"}}});
     fs::write(place.path().join("servers.json"), servers.to_string()).unwrap();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ggend"));
     command.current_dir(place.path()).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", place.path());
@@ -146,6 +150,17 @@ fn every_metric_that_a_daemon_shows_is_explained() {
     }
     let rare = ["ggend_dropped_total", "ggend_worker_exits_total", "ggend_worker_restarts_total"];
     for name in rows.keys() {
-        assert!(families.contains(&name.as_str()) || rare.contains(&name.as_str()), "docs/metrics.md explains {name}, which the daemon does not show");
+        assert!(
+            families.contains(&name.as_str()) || rare.contains(&name.as_str()),
+            "docs/metrics.md explains {name}, which the daemon does not show"
+        );
+    }
+}
+
+#[test]
+fn every_check_of_the_doctor_is_explained() {
+    let rows = rows(&page("troubleshooting.md"));
+    for check in ggend::probe::ALL {
+        assert!(rows.contains_key(check.name), "docs/troubleshooting.md does not explain the check {}", check.name);
     }
 }

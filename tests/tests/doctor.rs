@@ -158,11 +158,15 @@ fn the_servers_of_a_daemon_that_is_down_are_tried_for_real_and_nothing_is_left()
     assert!(issue(&ran, "GGEN-E2103").contains("Command not found: no-such-program"), "{}", ran.stdout);
     assert_eq!(mend(&ran, "GGEN-E2103"), "ggen mcp config set mcpServers.gone.command=/full/path/to/no-such-program");
     let dead = issue(&ran, "GGEN-E2102");
-    assert!(dead.contains("upstream dies ") && dead.contains("exit status 3") && dead.contains("stderr: fixture: exiting at start"), "{dead}");
-    assert_eq!(mend(&ran, "GGEN-E2102"), "ggen mcp config validate --verbose");
+    assert!(
+        dead.contains("upstream dies ") && dead.contains("exit status 3") && dead.contains("stderr: fixture: exiting at start"),
+        "{dead}"
+    );
+    assert_eq!(mend(&ran, "GGEN-E2102"), "ggen mcp server start && ggen mcp server logs --upstream dies --tail 20");
     let silent = issue(&ran, "GGEN-E2104");
     assert!(silent.contains("upstream hangs ") && silent.trim_start().starts_with('!'), "{silent}");
-    let served = |name: &str| ran.stdout.lines().any(|line| line.trim().starts_with(&format!("{name}: ")) && line.contains(" tools (started "));
+    let served =
+        |name: &str| ran.stdout.lines().any(|line| line.trim().starts_with(&format!("{name}: ")) && line.contains(" tools (started "));
     assert!(served("well") && served("stubborn"), "{}", ran.stdout);
     down.assert_nothing_is_left();
 }
