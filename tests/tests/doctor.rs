@@ -162,7 +162,7 @@ fn the_servers_of_a_daemon_that_is_down_are_tried_for_real_and_nothing_is_left()
         dead.contains("upstream dies ") && dead.contains("exit status 3") && dead.contains("stderr: fixture: exiting at start"),
         "{dead}"
     );
-    assert_eq!(mend(&ran, "GGEN-E2102"), "ggen mcp config validate --verbose");
+    assert_eq!(mend(&ran, "GGEN-E2102"), "ggen mcp server start && ggen mcp server logs --upstream dies --tail 20");
     let silent = issue(&ran, "GGEN-E2104");
     assert!(silent.contains("upstream hangs ") && silent.trim_start().starts_with('!'), "{silent}");
     let served =

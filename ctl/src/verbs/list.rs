@@ -33,9 +33,9 @@ pub(crate) fn run(context: &mut Context, list: &List) -> Result<Exit, Failed> {
     tools.retain(|tool| wanted(tool, list));
     match context.global.format {
         _ if context.out.json => context.out.value(&Listed { tools: &tools })?,
-        Format::Csv => table(context, &tools, "", ",", csv)?,
-        Format::Markdown => table(context, &tools, "| ", " | ", markdown)?,
-        Format::Human | Format::Json => print(context, list, &tools)?,
+        Some(Format::Csv) => table(context, &tools, "", ",", csv)?,
+        Some(Format::Markdown) => table(context, &tools, "| ", " | ", markdown)?,
+        None | Some(Format::Human | Format::Json) => print(context, list, &tools)?,
     }
     Ok(Exit::Ok)
 }

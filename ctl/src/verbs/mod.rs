@@ -29,7 +29,7 @@ use std::time::Duration;
 
 /// Runs the verb that was asked for.
 pub(crate) fn run(context: &mut Context, noun: Noun) -> Result<Exit, Failed> {
-    if matches!(context.global.format, Format::Csv | Format::Markdown) && !matches!(noun, Noun::Mcp(Mcp::List(_))) {
+    if matches!(context.global.format, Some(Format::Csv | Format::Markdown)) && !matches!(noun, Noun::Mcp(Mcp::List(_))) {
         return Err(Failed::plain(Exit::Usage, "csv and markdown are formats of `ggen mcp list` only", "--format json"));
     }
     match noun {

@@ -115,6 +115,8 @@ fn as_the_daemon(load: &mut LoadOptions, status: &Status) -> bool {
     let Ok(bytes) = std::fs::read(process.join("environ")) else { return false };
     let pairs = bytes.split(|byte| *byte == 0).filter_map(|pair| std::str::from_utf8(pair).ok()?.split_once('='));
     load.env = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    // Modes are judged more strictly for a service.
+    load.user_mode &= !load.env.contains_key("NOTIFY_SOCKET");
     load.home = load.env.get("HOME").filter(|home| home.starts_with('/')).map(PathBuf::from);
     if let Ok(cwd) = std::fs::read_link(process.join("cwd")) {
         load.cwd = cwd;

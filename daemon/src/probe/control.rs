@@ -10,6 +10,7 @@ use std::{
     io::{self, BufReader},
     os::unix::net::UnixStream,
     path::Path,
+    sync::mpsc,
     time::Duration,
 };
 
@@ -58,10 +59,12 @@ pub(super) fn look(socket: &Path, patience: Duration) -> Daemon {
         Err(Unanswered::Refused(failure)) => Daemon::Mute { pid: 0, why: format!("it answered {}: {}", failure.code, failure.message) },
         Err(Unanswered::Connect(error)) => match error.kind() {
             io::ErrorKind::NotFound => Daemon::Absent,
+            io::ErrorKind::TimedOut => {
+                Daemon::Mute { pid: 0, why: format!("no connection within {}: too many wait for it already", super::text::took(patience)) }
+            }
             io::ErrorKind::PermissionDenied => Daemon::Denied,
             io::ErrorKind::ConnectionRefused if is_socket(socket) => Daemon::Deserted,
             io::ErrorKind::ConnectionRefused => Daemon::Unusable("it is not a socket".to_owned()),
-            // A full accept queue of a blocking connect, and what else there may be.
             _ => Daemon::Unusable(error.to_string()),
         },
     }
@@ -72,9 +75,17 @@ fn is_socket(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|file| file.file_type().is_socket())
 }
 
+/// Connects in a thread of its own: where the accept queue is full, the system would have us wait for ever.
+fn connect(socket: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let path = socket.to_path_buf();
+    std::thread::Builder::new().name("connect".to_owned()).spawn(move || drop(sender.send(UnixStream::connect(path))))?;
+    receiver.recv_timeout(patience).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
 /// Asks anything. The answer may take `patience`.
 pub(super) fn ask(socket: &Path, call: &Call, patience: Duration) -> Result<Body, Unanswered> {
-    let stream = UnixStream::connect(socket).map_err(Unanswered::Connect)?;
+    let stream = connect(socket, patience).map_err(Unanswered::Connect)?;
     let pid = platform::peer(&stream).map_or(0, |peer| peer.pid);
     let mute = |why: String| Unanswered::Mute { pid, why };
     let prepared = stream.set_read_timeout(Some(patience)).and_then(|()| stream.set_write_timeout(Some(patience)));

@@ -42,7 +42,8 @@ fn mute(context: &Context, pid: u32, why: &str) -> Finding {
     if platform::is_stopped(pid) == Some(true) {
         return found.seen(format!("{path}{who}: {why}; the process is stopped")).mend(format!("kill -CONT {pid}"));
     }
-    let mend = if pid == 0 { "ss -xlp".to_owned() } else { format!("kill {pid} && {START}") };
+    let last = if pid == 0 { "ss -xlp".to_owned() } else { format!("kill -9 {pid} && {START}") };
+    let mend = format!("ggen mcp server status --timeout 60   (and if that fails: {last})");
     found.seen(format!("{path}{who}: {why}")).mend(mend)
 }
 

@@ -156,9 +156,9 @@ fn try_one(context: &Context, name: &str, upstream: &Upstream) -> Finding {
 fn judge(name: &str, trial: &Trial, limit: Duration) -> Finding {
     let mut seen: Vec<String> = trial.steps.iter().map(|(step, took)| format!("{step} {}", text::took(*took))).collect();
     let words = trial.stderr.last().map(|line| format!("stderr: {}", config::redacted_text(line)));
-    let broken = |code, what: &str, seen: Vec<String>| {
-        Finding::error(code, format!("upstream {name} {what}")).seen(seen.join("; ")).mend("ggen mcp config validate --verbose")
-    };
+    let logs = format!("ggen mcp server start && ggen mcp server logs --upstream {name} --tail 20");
+    let broken =
+        |code, what: &str, seen: Vec<String>| Finding::error(code, format!("upstream {name} {what}")).seen(seen.join("; ")).mend(&logs);
     match &trial.verdict {
         Verdict::Serves(tools) => {
             let noise = trial.garbage.as_ref().map_or("", |_| ", prints what is no MCP on standard output");
@@ -181,9 +181,7 @@ fn judge(name: &str, trial: &Trial, limit: Duration) -> Finding {
             seen.push(format!("no answer within {}", text::took(limit)));
             seen.extend(garbage.into_iter().chain(words));
             // A first start may download or compile; whether that is so cannot be seen from here.
-            Finding::warning(code, format!("upstream {name} runs and does not answer"))
-                .seen(seen.join("; "))
-                .mend(format!("ggen mcp server start && ggen mcp server logs --upstream {name} --tail 20"))
+            Finding::warning(code, format!("upstream {name} runs and does not answer")).seen(seen.join("; ")).mend(&logs)
         }
         Verdict::Untried(reason) => {
             Finding::warning(Code::CheckUnfinished, format!("upstream {name} could not be tried")).seen(reason).mend("uptime")
