@@ -4,6 +4,7 @@ use crate::{
     check,
     config::{Flag, LoadOptions, LogLevel},
     ipc::messages::Role,
+    relay,
     supervisor::Options,
 };
 use clap::{Parser, Subcommand};
@@ -42,6 +43,8 @@ struct Arguments {
 enum Command {
     /// Check a configuration and say what is wrong with it.
     Check(check::Options),
+    /// Relay standard input and output to the running daemon, for MCP clients that know only stdio.
+    Stdio(relay::Options),
 }
 
 /// What this process is to be.
@@ -89,6 +92,7 @@ fn act(parsed: Arguments) -> Play {
             options.file = options.file.or(load.config_path);
             Play::Finished(check::run(&options))
         }
+        Some(Command::Stdio(options)) => Play::Finished(relay::main(&options, parsed.socket)),
         None => {
             let level = if parsed.debug { Some(LogLevel::Trace) } else { parsed.verbose.then_some(LogLevel::Debug) };
             Play::Supervisor(Box::new(Options { load, level, socket: parsed.socket }))
@@ -103,3 +107,7 @@ fn load_options(config_path: Option<PathBuf>) -> LoadOptions {
     let service = set("NOTIFY_SOCKET") || started_by_systemd;
     LoadOptions { config_path, ..LoadOptions::from_process(!service) }
 }
+
+#[cfg(test)]
+#[path = "cli_tests.rs"]
+mod tests;
