@@ -5,6 +5,7 @@ use crate::{
     config::{Flag, LoadOptions, LogLevel, commands},
     ipc::messages::Role,
     probe,
+    relay,
     supervisor::Options,
 };
 use clap::{Parser, Subcommand};
@@ -53,6 +54,8 @@ enum Command {
     /// Look for what is wrong: with the daemon, its configuration, its connections, this host.
     #[command(subcommand)]
     Probe(probe::Verb),
+    /// Relay standard input and output to the running daemon, for MCP clients that know only stdio.
+    Stdio(relay::Options),
 }
 
 /// What this process is to be.
@@ -102,6 +105,7 @@ fn act(parsed: Arguments) -> Play {
         }
         Some(Command::Config(options)) => Play::Finished(commands::run(&options, &load, &client_socket(parsed.socket.as_deref()))),
         Some(Command::Probe(verb)) => Play::Finished(probe::run(verb, load, parsed.socket)),
+        Some(Command::Stdio(options)) => Play::Finished(relay::main(&options, parsed.socket)),
         None => {
             let level = if parsed.debug { Some(LogLevel::Trace) } else { parsed.verbose.then_some(LogLevel::Debug) };
             Play::Supervisor(Box::new(Options { load, level, socket: parsed.socket }))
@@ -122,3 +126,7 @@ fn load_options(config_path: Option<PathBuf>) -> LoadOptions {
     let service = set("NOTIFY_SOCKET") || started_by_systemd;
     LoadOptions { config_path, ..LoadOptions::from_process(!service) }
 }
+
+#[cfg(test)]
+#[path = "cli_tests.rs"]
+mod tests;

@@ -16,6 +16,7 @@ const DOORS: [(&str, &[&str]); 13] = [
     ("daemon/src/supervisor", &["crate::worker", "crate::shim", "axum", "hyper", "hyper_util", "rustls", "ggen_mcp"]),
     ("daemon/src/worker", &["crate::supervisor", "crate::shim", "figment", "std::process::Command"]),
     ("daemon/src/shim", &["crate::supervisor", "crate::worker", "crate::config", "tokio"]),
+    ("daemon/src/relay", &["crate::supervisor", "crate::worker", "crate::shim", "crate::config", "crate::ipc", "axum", "rustls"]),
     ("daemon/src/ipc", &["crate::supervisor", "crate::worker", "crate::shim"]),
     ("daemon/src/log", &["crate::supervisor", "crate::worker", "crate::shim"]),
     ("daemon/src/metrics", &["crate::supervisor", "crate::worker", "crate::shim", "crate::config"]),
