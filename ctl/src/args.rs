@@ -123,6 +123,10 @@ pub(crate) enum Mcp {
         /// GGEN-E1101 or E1101; without one, every code is listed
         code: Option<String>,
     },
+    /// Look for what is wrong: the daemon, its configuration, its connections, its servers, this host
+    Doctor,
+    /// Connect as a client does, and name the layer that fails
+    TestConnection(TestConnection),
     /// Look at the configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(Config),
@@ -262,6 +266,47 @@ pub(crate) enum Kind {
     Core,
     /// Of upstream servers
     Upstream,
+}
+
+/// `ggen mcp test-connection`
+#[derive(Debug, Group)]
+pub(crate) struct TestConnection {
+    /// The MCP endpoint; otherwise that of the running daemon, else that of the configuration
+    pub(crate) url: Option<String>,
+    /// Which way
+    #[arg(long, value_enum, value_name = "TRANSPORT", default_value_t = Transport::All)]
+    pub(crate) transport: Transport,
+    /// A tool that has to be there
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tool: Option<String>,
+}
+
+/// Ways to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Transport {
+    /// HTTP without TLS
+    Http,
+    /// HTTP with TLS
+    Https,
+    /// WebSocket
+    Websocket,
+    /// HTTP/3 over QUIC
+    Quic,
+    /// Every one that is served
+    All,
+}
+
+impl Transport {
+    /// The name as ggend takes it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Websocket => "websocket",
+            Self::Quic => "quic",
+            Self::All => "all",
+        }
+    }
 }
 
 /// `ggen mcp config …`: what ggend answers, with or without a running daemon.

@@ -245,6 +245,15 @@ fn configuration_is_handed_over_to_ggend() {
     let ran = ggen("mcp config validate --file a.json --verbose");
     assert_eq!((ran.stdout.as_str(), ran.code), ("ggend check a.json\n", 78));
     assert_eq!(ggen("--config b.json mcp config validate --json").stdout, "ggend check b.json --json\n");
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(
+        ggen("mcp doctor --verbose --socket s --config c").stdout,
+        format!("ggend --config c --socket s probe doctor --client {version} --verbose\n")
+    );
+    assert_eq!(
+        ggen("mcp test-connection http://h:1/mcp --transport http --tool t --timeout 2 --json").stdout,
+        "ggend probe connection --transport http --tool t --timeout-ms 2000 --json -- http://h:1/mcp\n"
+    );
     assert_eq!(ggen("mcp server start --foreground --port 3001 --debug").stdout, "ggend --foreground --debug --port 3001\n");
 }
 

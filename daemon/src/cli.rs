@@ -2,13 +2,19 @@
 
 use crate::{
     check,
-    config::{Flag, LoadOptions, LogLevel},
+    config::{Flag, LoadOptions, LogLevel, commands},
     ipc::messages::Role,
+    probe,
     relay,
     supervisor::Options,
 };
 use clap::{Parser, Subcommand};
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use ggen_wire::paths::Host;
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// EX_USAGE of `sysexits.h`.
 const USAGE: u8 = 64;
@@ -43,6 +49,11 @@ struct Arguments {
 enum Command {
     /// Check a configuration and say what is wrong with it.
     Check(check::Options),
+    /// Look at the configuration and change its file.
+    Config(commands::Options),
+    /// Look for what is wrong: with the daemon, its configuration, its connections, this host.
+    #[command(subcommand)]
+    Probe(probe::Verb),
     /// Relay standard input and output to the running daemon, for MCP clients that know only stdio.
     Stdio(relay::Options),
 }
@@ -92,12 +103,20 @@ fn act(parsed: Arguments) -> Play {
             options.file = options.file.or(load.config_path);
             Play::Finished(check::run(&options))
         }
+        Some(Command::Config(options)) => Play::Finished(commands::run(&options, &load, &client_socket(parsed.socket.as_deref()))),
+        Some(Command::Probe(verb)) => Play::Finished(probe::run(verb, load, parsed.socket)),
         Some(Command::Stdio(options)) => Play::Finished(relay::main(&options, parsed.socket)),
         None => {
             let level = if parsed.debug { Some(LogLevel::Trace) } else { parsed.verbose.then_some(LogLevel::Debug) };
             Play::Supervisor(Box::new(Options { load, level, socket: parsed.socket }))
         }
     }
+}
+
+/// Where a client would look for a running daemon.
+fn client_socket(flag: Option<&Path>) -> PathBuf {
+    let env = |name: &str| std::env::var_os(name);
+    Host { env: &env, root: nix::unistd::geteuid().is_root() }.client_socket(flag, &|path| path.exists())
 }
 
 fn load_options(config_path: Option<PathBuf>) -> LoadOptions {

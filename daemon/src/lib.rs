@@ -7,6 +7,7 @@ pub mod ipc;
 pub mod log;
 pub mod metrics;
 pub mod platform;
+pub mod probe;
 pub mod relay;
 pub mod shim;
 pub mod supervisor;

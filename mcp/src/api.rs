@@ -46,6 +46,8 @@ pub struct UpstreamSettings {
     pub timeout: Micros,
     /// False: configured, but not served.
     pub enabled: bool,
+    /// Changes when something about the server changes that the relay does not know (its URL, its headers).
+    pub revision: u64,
 }
 
 /// How an upstream is reached.
@@ -132,6 +134,8 @@ pub enum Input {
     Up(UpId, UpInput),
     /// The answer to [`Output::Ask`]: JSON, or a message why there is none.
     Answer(u64, Result<Bytes, String>),
+    /// The list of upstreams has changed. Names that stay keep their [`UpId`]; the others get the next ones in the order of this list.
+    Reconfigure(Vec<UpstreamSettings>),
     /// The worker is about to stop: streams are to end now, calls may finish.
     Drain,
     /// Time has passed; due at least every [`TICK`] while anything is in flight.

@@ -92,6 +92,10 @@ impl Exchange {
         if !self.streaming {
             self.streaming = true;
             send(self.connected, key, Reply::Start { session: None }, out);
+            // What was collected for one JSON array goes out as events now.
+            for body in self.batch.as_mut().map(std::mem::take).unwrap_or_default() {
+                self.event(key, None, None, body, false, out);
+            }
         }
     }
 

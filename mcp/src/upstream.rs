@@ -159,6 +159,8 @@ pub struct Conn {
     pub queue: Vec<u64>,
     /// Client calls in flight.
     pub calls: HashSet<u64>,
+    /// Until when a call that was given up may still write log messages, which nothing tells from those of other calls on a pipe.
+    pub unsure: Micros,
     /// The level last set with `logging/setLevel`.
     pub log_level: Option<LogLevel>,
     /// The exchange of its GET stream.
@@ -181,6 +183,7 @@ impl Conn {
             session: None,
             queue: Vec::new(),
             calls: HashSet::new(),
+            unsure: 0,
             log_level: None,
             stream: None,
             stream_at: None,

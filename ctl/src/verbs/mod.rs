@@ -7,6 +7,7 @@ mod explain;
 mod list;
 mod log_level;
 mod monitor;
+mod probe;
 mod schemas;
 mod server_logs;
 mod server_restart;
@@ -50,6 +51,8 @@ pub(crate) fn run(context: &mut Context, noun: Noun) -> Result<Exit, Failed> {
         Noun::Mcp(Mcp::Test { tool, args }) => tool_test::run(context, tool, &args),
         Noun::Mcp(Mcp::Schemas { server }) => schemas::run(context, server.as_deref()),
         Noun::Mcp(Mcp::Explain { code }) => explain::run(context, code.as_deref()),
+        Noun::Mcp(Mcp::Doctor) => Err(probe::doctor(context)),
+        Noun::Mcp(Mcp::TestConnection(test)) => Err(probe::connection(context, &test)),
         Noun::Mcp(Mcp::Config(verb)) => config::run(context, verb),
     }
 }

@@ -7,9 +7,13 @@
 //! not enforce are refused, never ignored. `timeout` of an entry is in milliseconds; a relative `cwd` is meant from the folder of its file.
 
 mod command;
+pub mod commands;
+mod describe;
+mod edit;
 mod entry;
 mod expand;
 mod file;
+mod key;
 mod layers;
 mod load;
 mod model;
@@ -21,10 +25,12 @@ mod redact;
 mod schema;
 mod selfref;
 mod servers;
+mod store;
 #[cfg(test)]
 mod tests;
 
 pub use command::find_command;
+pub use describe::json_schema;
 pub use layers::{Flag, variable};
 pub use load::{LoadOptions, Loaded, load};
 pub use model::*;

@@ -4,7 +4,7 @@
 mod boot;
 mod calls;
 mod control;
-mod environment;
+pub(crate) mod environment;
 mod event;
 mod figures;
 mod instance;

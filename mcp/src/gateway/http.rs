@@ -57,7 +57,10 @@ impl Gateway {
     fn is_session_lost(&self, up: UpId, exchange: u64) -> bool {
         let Some(call) = self.calls.get(&exchange) else { return false };
         let upstream = self.up_ref(up);
-        call.status == 404 && matches!(upstream.era, Some(UpEra::Legacy(_))) && upstream.conns[call.conn].session.is_some()
+        let conn = &upstream.conns[call.conn];
+        // Several calls may learn of it; only the first one finds the old session still on the books.
+        let had_session = conn.session.is_some() || matches!(conn.phase, Phase::Greeting(_));
+        call.status == 404 && matches!(upstream.era, Some(UpEra::Legacy(_))) && had_session
     }
 
     pub(super) fn http_end(&mut self, up: UpId, exchange: u64, error: Option<(Code, String)>) {
@@ -107,7 +110,9 @@ impl Gateway {
                 self.calls.remove(&exchange);
                 if lost {
                     self.up_mut(up).lists[kind as usize].loading = None;
-                    self.initialize_upstream(up, conn);
+                    if self.up_ref(up).conns[conn].phase == Phase::Ready {
+                        self.initialize_upstream(up, conn);
+                    }
                 } else {
                     self.list_failed(up, kind);
                 }

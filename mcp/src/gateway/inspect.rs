@@ -58,7 +58,7 @@ impl Gateway {
     pub(super) fn refreshed(&mut self) {
         let tools = ListKind::Tools as usize;
         let busy = |up: &Upstream| up.conns[0].phase == Phase::Ready && up.lists[tools].loading.is_some();
-        if self.refreshing.is_empty() || self.ups.iter().any(busy) {
+        if self.refreshing.is_empty() || self.configured().any(busy) {
             return;
         }
         let body = Bytes::from(serde_json::to_vec(&self.catalogue()).unwrap_or_default());

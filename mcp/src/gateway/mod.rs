@@ -1,18 +1,23 @@
 //! The relay itself: one state machine behind [`Gateway::input`]. The way of a request through the files:
 //! `post` (what is it, may it) → `local` (answered here) or `relay` (written to an upstream) → `answer` (back to the client);
-//! `upstream` keeps the connections alive and the lists fresh, `notify` carries what nobody asked for, `ask` what servers ask of legacy clients.
+//! `upstream`, `greet` and `lists` keep the servers' connections alive and their lists fresh, `notify` carries what nobody asked for, `ask` what servers ask of legacy clients.
 
 mod answer;
 mod ask;
+mod books;
 mod builtin;
 mod call;
+mod greet;
 mod http;
 mod inspect;
 mod listen;
+mod lists;
 mod local;
 mod notify;
+mod own;
 mod post;
 mod receive;
+mod reconfigure;
 mod relay;
 mod stream;
 mod tick;
@@ -25,6 +30,8 @@ use crate::exchange::Exchange;
 use crate::session::Session;
 use crate::upstream::Upstream;
 use crate::view::Table;
+#[doc(hidden)]
+pub use books::Leftovers;
 use bytes::Bytes;
 use call::Call;
 use ggen_wire::{Code, log::Level, status::UpstreamState};
@@ -40,7 +47,10 @@ pub struct Gateway {
     random: Random,
     now: Micros,
     out: Vec<Output>,
+    /// Every upstream that ever was; those that were removed keep their place.
     ups: Vec<Upstream>,
+    /// Those that are configured now, in the configuration's order.
+    order: Vec<UpId>,
     /// The lists of `/mcp`, of each `/mcp/<server>`, and of `/mcp/core`, by [`crate::list::ListKind`].
     all: [Table; 4],
     ones: Vec<[Table; 4]>,
@@ -97,6 +107,7 @@ impl Gateway {
             all: <[Table; 4]>::default(),
             ones: ups.iter().map(|_| <[Table; 4]>::default()).collect(),
             core: builtin::tables(),
+            order: ups.iter().map(|up| up.id).collect(),
             ups,
             sessions: HashMap::new(),
             exchanges: HashMap::new(),
@@ -117,7 +128,7 @@ impl Gateway {
         gateway
     }
 
-    /// Takes an event and appends what is to be done.
+    /// Takes an event and appends what is to be done, in an order that depends on nothing but the events before.
     pub fn input(&mut self, now: Micros, input: Input, out: &mut Vec<Output>) {
         std::mem::swap(&mut self.out, out);
         self.now = now;
@@ -133,6 +144,7 @@ impl Gateway {
             Input::Up(up, event) if (up.0 as usize) < self.ups.len() => self.up(up, event),
             Input::Up(..) => {}
             Input::Answer(id, answer) => self.answered(id, answer),
+            Input::Reconfigure(list) => self.reconfigure(list),
             Input::Drain => self.end_streams(),
             Input::Tick => self.tick(),
         }
@@ -147,6 +159,11 @@ impl Gateway {
             in_flight: (self.exchanges.len() + self.waiting.len() + self.questions.len()) as u64,
             tools: u32::try_from(self.all[0].entries.len()).unwrap_or(u32::MAX),
         }
+    }
+
+    /// The upstreams that are configured now, in the configuration's order.
+    fn configured(&self) -> impl Iterator<Item = &Upstream> {
+        self.order.iter().map(|up| self.up_ref(*up))
     }
 
     fn up_ref(&self, up: UpId) -> &Upstream {
@@ -197,6 +214,7 @@ impl Gateway {
         let mut lost: Vec<_> = self.exchanges.keys().copied().filter(|key| key.edge == edge).collect();
         lost.extend(self.waiting.iter().map(|waiting| waiting.key).filter(|key| key.edge == edge));
         lost.extend(self.questions.values().map(builtin::Pending::key).filter(|key| key.edge == edge));
+        lost.sort_unstable();
         for key in lost {
             self.gone(key);
         }
@@ -214,7 +232,7 @@ impl Gateway {
     /// Whether an upstream of the view is expected to become ready soon.
     fn is_unsettled(&self, view: crate::view::View) -> bool {
         match view {
-            crate::view::View::All => self.ups.iter().any(|up| up.unsettled.is_some()),
+            crate::view::View::All => self.configured().any(|up| up.unsettled.is_some()),
             crate::view::View::One(up) => self.up_ref(up).unsettled.is_some(),
             crate::view::View::Core => false,
         }

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// Changes of lists are collected for this long before the list is fetched.
 const DEBOUNCE: Micros = 50_000;
+/// How long a call that was given up may still write log messages to a pipe that it shares with others.
+pub(super) const UNSURE: Micros = 30_000_000;
 
 impl Gateway {
     /// A notification of a server. False: nobody has asked for it.
@@ -69,10 +71,10 @@ impl Gateway {
 
     /// A log message goes to the call that it certainly belongs to, if that client wants messages of its level.
     fn log_message(&mut self, up: UpId, conn: usize, call: Option<u64>, envelope: &Envelope<'_>) -> bool {
-        let calls = &self.up_ref(up).conns[conn].calls;
-        let number = call
-            .filter(|call| calls.contains(call))
-            .or_else(|| calls.iter().next().copied().filter(|_| calls.len() == 1 && call.is_none()));
+        let member = &self.up_ref(up).conns[conn];
+        let calls = &member.calls;
+        let only = || calls.iter().next().copied().filter(|_| calls.len() == 1 && call.is_none() && self.now >= member.unsure);
+        let number = call.filter(|call| calls.contains(call)).or_else(only);
         let Some(Purpose::Client(client)) = number.and_then(|number| self.calls.get(&number)).map(|call| &call.purpose) else {
             self.dropped(Some(up), "unattributed_log");
             return false;
@@ -115,7 +117,7 @@ impl Gateway {
                 json::quote(uri)
             ))
         };
-        let sessions: Vec<_> = self
+        let mut sessions: Vec<_> = self
             .sessions
             .iter()
             .filter_map(|(id, session)| {
@@ -127,6 +129,7 @@ impl Gateway {
                 session.subscriptions.contains(uri).then(|| (id.clone(), message(uri)))
             })
             .collect();
+        sessions.sort_unstable();
         for (session, data) in sessions {
             self.session_event(&session, data);
         }
@@ -146,7 +149,8 @@ impl Gateway {
         }
         let concerns = |view: View| one && view == View::One(up) || all && view == View::All;
         let data = Bytes::from(format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\"}}"));
-        let sessions: Vec<_> = self.sessions.iter().filter(|(_, session)| concerns(session.view)).map(|(id, _)| id.clone()).collect();
+        let mut sessions: Vec<_> = self.sessions.iter().filter(|(_, session)| concerns(session.view)).map(|(id, _)| id.clone()).collect();
+        sessions.sort_unstable();
         for session in sessions {
             self.session_event(&session, data.clone());
         }
@@ -203,8 +207,10 @@ impl Gateway {
         }
         let id = params.and_then(|params| json::pick(params, ["requestId"])).and_then(|[id]| id);
         let number = id.and_then(|id| self.sessions.get(session)?.calls.get(id).copied());
-        if let Some(number) = number {
-            self.cancel(number);
+        match (number, id) {
+            (Some(number), _) => self.cancel(number),
+            (None, Some(id)) => self.cancel_waiting(session, id),
+            _ => {}
         }
     }
 

@@ -31,6 +31,9 @@ struct Target<'a> {
     params: Arc<[Param]>,
 }
 
+/// Subscriptions of one session.
+const SUBSCRIPTIONS: usize = 1000;
+
 enum Route<'a> {
     Core(usize),
     Up(Target<'a>),
@@ -59,8 +62,11 @@ impl Gateway {
         let (up, exposed) = (target.up, target.uri.clone().unwrap_or_default());
         let Some(session) = ctx.session().and_then(|id| self.sessions.get_mut(&id)) else { return Ok(Flow::Done) };
         let original: Arc<str> = (*target.original).into();
+        if ctx.method == Method::Subscribe && session.subscriptions.len() >= SUBSCRIPTIONS {
+            return Err(Refusal::new(200, rpc::INTERNAL, Code::Overloaded, "too many subscriptions in this session"));
+        }
         let changes = if ctx.method == Method::Subscribe {
-            session.subscriptions.len() < 1000 && session.subscriptions.insert(exposed) && self.hold(up, &original)
+            session.subscriptions.insert(exposed) && self.hold(up, &original)
         } else {
             session.subscriptions.remove(&exposed) && self.release(up, &original)
         };
@@ -148,7 +154,7 @@ impl Gateway {
             }
             View::All if uri.is_some() => {
                 if let Some((key, original)) = name::original_uri(&exposed)
-                    && let Some(up) = self.ups.iter().find(|up| up.key == key)
+                    && let Some(up) = self.configured().find(|up| up.key == key)
                 {
                     return Ok(target(up.id, Cow::Owned(original), None, Arc::new([])));
                 }
@@ -310,9 +316,15 @@ impl Gateway {
         }
     }
 
-    /// Whether an upstream takes calls now (connections of its own are made on demand).
+    /// Whether an upstream takes calls now (connections of its own are made on demand). While a remote server's lost session is begun anew, calls
+    /// queue for it.
     fn is_reachable(&self, up: UpId) -> bool {
-        self.up_ref(up).conns[0].phase == Phase::Ready
+        let upstream = self.up_ref(up);
+        match upstream.conns[0].phase {
+            Phase::Ready => true,
+            Phase::Greeting(_) => upstream.is_http() && upstream.state == UpstreamState::Ready,
+            Phase::Down => false,
+        }
     }
 
     /// The error for an upstream that takes no calls: its own trouble, if it has one.

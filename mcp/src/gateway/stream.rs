@@ -36,7 +36,10 @@ impl Gateway {
         let Some(ring) = session.rings.get_mut(&number) else { return Ok(Flow::Done) };
         let events = ring.replay(resumed.filter(|(at, _)| *at == number).map(|(_, event)| event));
         let done = ring.done.is_some();
-        ring.attached = (!done).then_some(key);
+        let before = std::mem::replace(&mut ring.attached, (!done).then_some(key));
+        if let Some(reader) = before.filter(|_| number > 0) {
+            self.let_go(reader);
+        }
         let mut exchange = Exchange::new(request, Some(name.clone()), self.now);
         exchange.left = 0;
         exchange.start(key, &mut self.out);
@@ -49,6 +52,15 @@ impl Gateway {
         self.exchanges.insert(key, exchange);
         self.sweep(key);
         Ok(Flow::Done)
+    }
+
+    /// The client reads a stream elsewhere now: its old exchange ends, the calls behind it go on.
+    fn let_go(&mut self, reader: StreamKey) {
+        let Some(exchange) = self.exchanges.get_mut(&reader) else { return };
+        exchange.suspend(reader, &mut self.out);
+        if exchange.left == 0 {
+            self.exchanges.remove(&reader);
+        }
     }
 
     /// The end of a legacy session.
@@ -68,10 +80,15 @@ impl Gateway {
     /// Ends a session: its calls are cancelled, its streams closed, its subscriptions given up.
     pub(super) fn end_session(&mut self, name: &Arc<str>) {
         let Some(session) = self.sessions.remove(name) else { return };
-        for number in session.calls.into_values() {
+        let mut calls: Vec<_> = session.calls.into_values().collect();
+        calls.sort_unstable();
+        for number in calls {
             self.cancel(number);
         }
-        for reader in session.rings.into_values().filter_map(|ring| ring.attached) {
+        let streams = self.exchanges.iter().filter(|(_, exchange)| exchange.left == 0 && exchange.session.as_ref() == Some(name));
+        let mut streams: Vec<_> = streams.map(|(key, _)| *key).collect();
+        streams.sort_unstable();
+        for reader in streams {
             if let Some(exchange) = self.exchanges.get_mut(&reader) {
                 exchange.close(reader, &mut self.out);
             }
@@ -81,7 +98,7 @@ impl Gateway {
             let owner = match session.view {
                 crate::view::View::One(up) => Some((up, exposed.to_string())),
                 _ => crate::name::original_uri(exposed)
-                    .and_then(|(key, original)| self.ups.iter().find(|up| up.key == key).map(|up| (up.id, original))),
+                    .and_then(|(key, original)| self.configured().find(|up| up.key == key).map(|up| (up.id, original))),
             };
             if let Some((up, original)) = owner {
                 self.release_and_tell(up, &original.into());
@@ -92,7 +109,9 @@ impl Gateway {
     /// The client of an exchange is gone. A modern one cancels with that; a legacy one may come back for the answer.
     pub(super) fn gone(&mut self, key: StreamKey) {
         self.waiting.retain(|waiting| waiting.key != key);
+        let questions = self.questions.len();
         self.questions.retain(|_, pending| pending.key() != key);
+        let questions = questions - self.questions.len();
         self.refreshing.retain(|waiting| *waiting != key);
         self.unlisten(key);
         let Some(exchange) = self.exchanges.get_mut(&key) else { return };
@@ -104,12 +123,30 @@ impl Gateway {
             self.exchanges.remove(&key);
             return;
         };
+        exchange.left = exchange.left.saturating_sub(questions);
         let waits = exchange.left > 0;
         if let Some(session) = self.sessions.get_mut(&name) {
             session.rings.values_mut().filter(|ring| ring.attached == Some(key)).for_each(|ring| ring.attached = None);
         }
         if !waits {
             self.exchanges.remove(&key);
+        }
+    }
+
+    /// Cancels a request of a legacy client that waits for a server to become ready.
+    pub(super) fn cancel_waiting(&mut self, session: &Arc<str>, id: &str) {
+        let is_it = |waiting: &mut super::Waiting| {
+            let text = std::str::from_utf8(&waiting.request.body).unwrap_or_default();
+            waiting.request.header("mcp-session-id") == Some(session)
+                && matches!(crate::json::Envelope::parse(text).map(|envelope| envelope.kind), Ok(crate::json::Kind::Request(own, _)) if own == id)
+        };
+        let cancelled: Vec<_> = self.waiting.extract_if(.., is_it).collect();
+        for waiting in cancelled {
+            let mut exchange = Exchange::new(&waiting.request, None, waiting.arrived);
+            if exchange.may_stream() {
+                exchange.start(waiting.key, &mut self.out);
+            }
+            exchange.close(waiting.key, &mut self.out);
         }
     }
 
@@ -133,6 +170,7 @@ impl Gateway {
     pub(super) fn cancel_upstream(&mut self, up: UpId, conn: usize, number: u64) {
         let modern = self.up_ref(up).era == Some(crate::upstream::UpEra::Modern);
         if !self.up_ref(up).is_http() {
+            self.up_mut(up).conns[conn].unsure = self.now + super::notify::UNSURE;
             return self.emit(Output::Write(up, cancelled(number)));
         }
         if !modern {
@@ -155,7 +193,13 @@ impl Gateway {
         exchange.close(key, &mut self.out);
         self.sweep(key);
         if let (Some(ring), Some(session)) = (ring, session.and_then(|id| self.sessions.get_mut(&id))) {
-            session.rings.remove(&ring);
+            let reader = session.rings.remove(&ring).and_then(|ring| ring.attached);
+            if let Some(reader) = reader.filter(|reader| *reader != key)
+                && let Some(exchange) = self.exchanges.get_mut(&reader)
+            {
+                exchange.close(reader, &mut self.out);
+                self.sweep(reader);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::call::Purpose;
 use super::{Gateway, Waiting};
-use crate::api::{Micros, UpId};
+use crate::api::{Micros, Output, UpId};
 use crate::list::ListKind;
 use crate::refusal::{Refusal, rpc};
 use crate::upstream::{Phase, UpEra};
@@ -54,7 +54,7 @@ impl Gateway {
     fn calls_due(&mut self) {
         let now = self.now;
         let slow = now.saturating_sub(self.limits.stream_after);
-        let streams: Vec<_> = self
+        let mut streams: Vec<_> = self
             .calls
             .values()
             .filter_map(|call| match &call.purpose {
@@ -62,10 +62,12 @@ impl Gateway {
                 _ => None,
             })
             .collect();
+        streams.sort_unstable();
         for key in streams {
             self.begin_stream(key);
         }
-        let due: Vec<_> = self.calls.iter().filter(|(_, call)| call.deadline <= now).map(|(number, call)| (*number, call.up)).collect();
+        let mut due: Vec<_> = self.calls.iter().filter(|(_, call)| call.deadline <= now).map(|(number, call)| (*number, call.up)).collect();
+        due.sort_unstable();
         for (number, up) in due {
             self.call_due(number, up);
         }
@@ -84,6 +86,9 @@ impl Gateway {
             return self.initialize_upstream(up, 0);
         }
         let Some((_, call)) = self.take_call(up, number) else { return };
+        if self.up_ref(up).is_http() && !matches!(call.purpose, Purpose::Client(_)) {
+            self.emit(Output::Abort(up, number));
+        }
         match &call.purpose {
             Purpose::Client(client) => {
                 let refusal = Refusal::new(200, rpc::INTERNAL, Code::UpstreamTimeout, &format!("{name}: no answer within {seconds} s"))
@@ -143,7 +148,7 @@ impl Gateway {
 
     fn sessions_due(&mut self) {
         let now = self.now;
-        let idle: Vec<_> = self
+        let mut idle: Vec<_> = self
             .sessions
             .iter()
             .filter(|(_, session)| {
@@ -152,6 +157,7 @@ impl Gateway {
             })
             .map(|(name, _)| name.clone())
             .collect();
+        idle.sort_unstable();
         for name in idle {
             self.end_session(&name);
         }

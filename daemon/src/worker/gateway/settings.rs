@@ -7,7 +7,11 @@ use crate::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ggen_mcp::api::{EraSetting, Limits, Settings, Transport, UpstreamSettings};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 /// An HTTP upstream's private part. Has no `Debug`: its headers are secret.
 pub(super) struct Target {
@@ -44,10 +48,20 @@ pub(super) fn settings(start: &Start) -> (Settings, Vec<Reach>) {
             },
             timeout: upstream.timeout.saturating_mul(1000),
             enabled: upstream.enabled && !upstream.is_self,
+            revision: revision(&upstream.transport),
         }
     });
     let upstreams = upstreams.collect();
     (Settings { upstreams, incarnation: start.incarnation, limits: Limits::default() }, targets)
+}
+
+/// Differs when an address or its headers differ. Never leaves the process, so that it says nothing of the secrets in it.
+fn revision(transport: &UpstreamTransport) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    if let UpstreamTransport::Http { url, headers } = transport {
+        (url, headers).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// The upstreams in the order of the file; what the file's order does not name comes last.
