@@ -4,8 +4,7 @@ use crate::{
     check,
     config::{Flag, LoadOptions, LogLevel, commands},
     ipc::messages::Role,
-    probe,
-    relay,
+    probe, relay,
     supervisor::Options,
 };
 use clap::{Parser, Subcommand};

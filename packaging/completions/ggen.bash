@@ -28,6 +28,9 @@ _ggen() {
             ggen__subcmd__mcp,config)
                 cmd="ggen__subcmd__mcp__subcmd__config"
                 ;;
+            ggen__subcmd__mcp,doctor)
+                cmd="ggen__subcmd__mcp__subcmd__doctor"
+                ;;
             ggen__subcmd__mcp,explain)
                 cmd="ggen__subcmd__mcp__subcmd__explain"
                 ;;
@@ -45,6 +48,9 @@ _ggen() {
                 ;;
             ggen__subcmd__mcp,test)
                 cmd="ggen__subcmd__mcp__subcmd__test"
+                ;;
+            ggen__subcmd__mcp,test-connection)
+                cmd="ggen__subcmd__mcp__subcmd__test__subcmd__connection"
                 ;;
             ggen__subcmd__mcp__subcmd__config,path)
                 cmd="ggen__subcmd__mcp__subcmd__config__subcmd__path"
@@ -179,7 +185,7 @@ _ggen() {
             return 0
             ;;
         ggen__subcmd__mcp)
-            opts="-q -v -h -V --format --json --quiet --verbose --debug --config --socket --timeout --help --version server list status test schemas explain config"
+            opts="-q -v -h -V --format --json --quiet --verbose --debug --config --socket --timeout --help --version server list status test schemas explain doctor test-connection config"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -279,6 +285,36 @@ _ggen() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --format)
+                    COMPREPLY=($(compgen -W "human json csv markdown" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggen__subcmd__mcp__subcmd__doctor)
+            opts="-q -v -h -V --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --format)
                     COMPREPLY=($(compgen -W "human json csv markdown" -- "${cur}"))
                     return 0
@@ -832,6 +868,44 @@ _ggen() {
             fi
             case "${prev}" in
                 --args)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "human json csv markdown" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggen__subcmd__mcp__subcmd__test__subcmd__connection)
+            opts="-q -v -h -V --transport --tool --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --transport)
+                    COMPREPLY=($(compgen -W "http https websocket quic all" -- "${cur}"))
+                    return 0
+                    ;;
+                --tool)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -40,26 +40,28 @@ complete -c ggen -n "__fish_ggen_needs_command" -s V -l version -d 'Print versio
 complete -c ggen -n "__fish_ggen_needs_command" -f -a "mcp" -d 'The gateway, its tools and its upstream servers'
 complete -c ggen -n "__fish_ggen_needs_command" -f -a "completion" -d 'Print the completion script of a shell'
 complete -c ggen -n "__fish_ggen_needs_command" -f -a "__detach" -d 'Takes a session of its own and becomes the given program'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain config" -l format -d 'How to print' -r -f -a "human\t'For people'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection config" -l format -d 'How to print' -r -f -a "human\t'For people'
 json\t'For programs; the schema is that of the control interface'
 csv\t'For spreadsheets (RFC 4180); `list` only'
 markdown\t'A table for documents; `list` only'"
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain config" -l config -d 'The configuration file, for commands that hand one to ggend' -r -F
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain config" -l socket -d 'The daemon\'s control socket' -r -F
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain config" -l timeout -d 'How long to wait for the daemon' -r
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain config" -l json -d 'The same as --format json'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain config" -s q -l quiet -d 'Print results and errors only'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain config" -s v -l verbose -d 'Print more'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain config" -l debug -d 'Print what passes between ggen and the daemon; with `server start`, let the daemon log everything'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain config" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain config" -s V -l version -d 'Print version'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain config" -f -a "server" -d 'Start, stop and look at the daemon'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain config" -f -a "list" -d 'List the tools that clients see'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain config" -f -a "status" -d 'Show one tool'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain config" -f -a "test" -d 'Call one tool for real'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain config" -f -a "schemas" -d 'Print the definitions of all tools'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain config" -f -a "explain" -d 'Explain an error code: meaning, causes, mends'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain config" -f -a "config" -d 'Look at the configuration'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection config" -l config -d 'The configuration file, for commands that hand one to ggend' -r -F
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection config" -l socket -d 'The daemon\'s control socket' -r -F
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection config" -l timeout -d 'How long to wait for the daemon' -r
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection config" -l json -d 'The same as --format json'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection config" -s q -l quiet -d 'Print results and errors only'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection config" -s v -l verbose -d 'Print more'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection config" -l debug -d 'Print what passes between ggen and the daemon; with `server start`, let the daemon log everything'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection config" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection config" -s V -l version -d 'Print version'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection config" -f -a "server" -d 'Start, stop and look at the daemon'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection config" -f -a "list" -d 'List the tools that clients see'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection config" -f -a "status" -d 'Show one tool'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection config" -f -a "test" -d 'Call one tool for real'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection config" -f -a "schemas" -d 'Print the definitions of all tools'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection config" -f -a "explain" -d 'Explain an error code: meaning, causes, mends'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection config" -f -a "doctor" -d 'Look for what is wrong: the daemon, its configuration, its connections, its servers, this host'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection config" -f -a "test-connection" -d 'Connect as a client does, and name the layer that fails'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection config" -f -a "config" -d 'Look at the configuration'
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from server" -l format -d 'How to print' -r -f -a "human\t'For people'
 json\t'For programs; the schema is that of the control interface'
 csv\t'For spreadsheets (RFC 4180); `list` only'
@@ -157,6 +159,38 @@ complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcomman
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from explain" -l debug -d 'Print what passes between ggen and the daemon; with `server start`, let the daemon log everything'
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from explain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from explain" -s V -l version -d 'Print version'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from doctor" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs; the schema is that of the control interface'
+csv\t'For spreadsheets (RFC 4180); `list` only'
+markdown\t'A table for documents; `list` only'"
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from doctor" -l config -d 'The configuration file, for commands that hand one to ggend' -r -F
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from doctor" -l socket -d 'The daemon\'s control socket' -r -F
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from doctor" -l timeout -d 'How long to wait for the daemon' -r
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from doctor" -l json -d 'The same as --format json'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from doctor" -s q -l quiet -d 'Print results and errors only'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from doctor" -s v -l verbose -d 'Print more'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from doctor" -l debug -d 'Print what passes between ggen and the daemon; with `server start`, let the daemon log everything'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from doctor" -s V -l version -d 'Print version'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from test-connection" -l transport -d 'Which way' -r -f -a "http\t'HTTP without TLS'
+https\t'HTTP with TLS'
+websocket\t'WebSocket'
+quic\t'HTTP/3 over QUIC'
+all\t'Every one that is served'"
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from test-connection" -l tool -d 'A tool that has to be there' -r
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from test-connection" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs; the schema is that of the control interface'
+csv\t'For spreadsheets (RFC 4180); `list` only'
+markdown\t'A table for documents; `list` only'"
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from test-connection" -l config -d 'The configuration file, for commands that hand one to ggend' -r -F
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from test-connection" -l socket -d 'The daemon\'s control socket' -r -F
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from test-connection" -l timeout -d 'How long to wait for the daemon' -r
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from test-connection" -l json -d 'The same as --format json'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from test-connection" -s q -l quiet -d 'Print results and errors only'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from test-connection" -s v -l verbose -d 'Print more'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from test-connection" -l debug -d 'Print what passes between ggen and the daemon; with `server start`, let the daemon log everything'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from test-connection" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from test-connection" -s V -l version -d 'Print version'
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from config" -l format -d 'How to print' -r -f -a "human\t'For people'
 json\t'For programs; the schema is that of the control interface'
 csv\t'For spreadsheets (RFC 4180); `list` only'
