@@ -52,8 +52,26 @@ _ggen() {
             ggen__subcmd__mcp,test-connection)
                 cmd="ggen__subcmd__mcp__subcmd__test__subcmd__connection"
                 ;;
+            ggen__subcmd__mcp__subcmd__config,get)
+                cmd="ggen__subcmd__mcp__subcmd__config__subcmd__get"
+                ;;
+            ggen__subcmd__mcp__subcmd__config,init)
+                cmd="ggen__subcmd__mcp__subcmd__config__subcmd__init"
+                ;;
             ggen__subcmd__mcp__subcmd__config,path)
                 cmd="ggen__subcmd__mcp__subcmd__config__subcmd__path"
+                ;;
+            ggen__subcmd__mcp__subcmd__config,schema)
+                cmd="ggen__subcmd__mcp__subcmd__config__subcmd__schema"
+                ;;
+            ggen__subcmd__mcp__subcmd__config,set)
+                cmd="ggen__subcmd__mcp__subcmd__config__subcmd__set"
+                ;;
+            ggen__subcmd__mcp__subcmd__config,show)
+                cmd="ggen__subcmd__mcp__subcmd__config__subcmd__show"
+                ;;
+            ggen__subcmd__mcp__subcmd__config,unset)
+                cmd="ggen__subcmd__mcp__subcmd__config__subcmd__unset"
                 ;;
             ggen__subcmd__mcp__subcmd__config,validate)
                 cmd="ggen__subcmd__mcp__subcmd__config__subcmd__validate"
@@ -215,7 +233,7 @@ _ggen() {
             return 0
             ;;
         ggen__subcmd__mcp__subcmd__config)
-            opts="-q -v -h -V --format --json --quiet --verbose --debug --config --socket --timeout --help --version validate path"
+            opts="-q -v -h -V --format --json --quiet --verbose --debug --config --socket --timeout --help --version init show get set unset validate path schema"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -244,7 +262,191 @@ _ggen() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        ggen__subcmd__mcp__subcmd__config__subcmd__get)
+            opts="-q -v -h -V --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "human json csv markdown" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggen__subcmd__mcp__subcmd__config__subcmd__init)
+            opts="-q -v -h -V --examples --file --force --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "human json csv markdown" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         ggen__subcmd__mcp__subcmd__config__subcmd__path)
+            opts="-q -v -h -V --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "human json csv markdown" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggen__subcmd__mcp__subcmd__config__subcmd__schema)
+            opts="-q -v -h -V --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "human json csv markdown" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggen__subcmd__mcp__subcmd__config__subcmd__set)
+            opts="-q -v -h -V --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "human json csv markdown" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggen__subcmd__mcp__subcmd__config__subcmd__show)
+            opts="-q -v -h -V --effective --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "human json csv markdown" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggen__subcmd__mcp__subcmd__config__subcmd__unset)
             opts="-q -v -h -V --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

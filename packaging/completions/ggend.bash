@@ -172,7 +172,7 @@ _ggend() {
             return 0
             ;;
         ggend__subcmd__check)
-            opts="-h --format --json --service --help"
+            opts="-h --format --json --service --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -41,6 +41,7 @@ complete -c ggend -n "__fish_ggend_using_subcommand check" -l format -d 'How to 
 json\t'One JSON object'"
 complete -c ggend -n "__fish_ggend_using_subcommand check" -l json -d 'The same as `--format json`'
 complete -c ggend -n "__fish_ggend_using_subcommand check" -l service -d 'Judge as for the service: `./.mcp.json` is not read, unsafe file modes are errors'
+complete -c ggend -n "__fish_ggend_using_subcommand check" -l verbose -d 'Also which files are read, where listeners and servers come from, and how servers are run'
 complete -c ggend -n "__fish_ggend_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ggend -n "__fish_ggend_using_subcommand config; and not __fish_seen_subcommand_from init show get set unset path schema help" -l format -d 'How to print' -r -f -a "human\t'For people'
 json\t'For programs'"
