@@ -60,9 +60,21 @@ pub enum Call {
         /// A role (`http`, `gateway`, `admin`) or an upstream's name.
         target: Option<String>,
     },
-    /// Re-read the configuration. Operator.
+    /// Re-read the configuration and put it in force. With `more`, the plan and lines of progress come first. Operator.
     #[serde(rename = "io.ggend.Control.Reload")]
-    Reload {},
+    Reload {
+        /// Answer with the plan, and do nothing.
+        #[serde(default)]
+        plan_only: bool,
+        /// Check the configuration, and do nothing.
+        #[serde(default)]
+        validate_only: bool,
+    },
+}
+
+impl Call {
+    /// A reload that is carried out.
+    pub const RELOAD: Self = Self::Reload { plan_only: false, validate_only: false };
 }
 
 /// Which log lines.
@@ -115,6 +127,8 @@ pub enum Body {
     Value(serde_json::Value),
     /// To `GetMetrics`.
     Text(String),
+    /// To `Reload`: what it takes.
+    Plan(crate::plan::Plan),
     /// To `Stop`, `Restart`, `Reload`: a line of progress or the outcome.
     Done(String),
 }

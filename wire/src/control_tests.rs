@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     log::Level,
+    plan::{Change, Effect, Plan},
     status::{Issue, Listener, Phase, SlowCall, Status, Tool, Upstream, Worker},
 };
 use serde_json::Value;
@@ -22,7 +23,7 @@ fn calls() -> Vec<Call> {
         | Call::Wait { .. }
         | Call::Stop { .. }
         | Call::Restart { .. }
-        | Call::Reload {} => true,
+        | Call::Reload { .. } => true,
     };
     let calls = vec![
         Call::GetStatus {},
@@ -35,7 +36,7 @@ fn calls() -> Vec<Call> {
         Call::Wait { timeout_ms: 1 },
         Call::Stop { force: false },
         Call::Restart { target: None },
-        Call::Reload {},
+        Call::RELOAD,
     ];
     assert!(calls.iter().all(known));
     calls
@@ -91,6 +92,9 @@ fn the_definition_and_the_types_have_the_same_members() {
         last_exit: None,
     };
     assert_eq!(keys(&worker), members("type Worker"));
+    assert_eq!(keys(&Plan::default()), members("type Plan"));
+    let change = Change { setting: text(), from: None, to: None, effect: Effect::Nothing, what: text(), tools: Vec::new() };
+    assert_eq!(keys(&change), members("type Change"));
     assert_eq!(keys(&SlowCall { what: text(), upstream: text(), duration_ms: 0, ended_ms: 0 }), members("type SlowCall"));
     assert_eq!(keys(&Issue { code: Code::Internal, message: text(), help: text() }), members("type Issue"));
     assert_eq!(keys(&Tool { name: text(), server: text(), original: text(), description: text(), status: text() }), members("type Tool"));
