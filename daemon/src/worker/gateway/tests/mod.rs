@@ -3,6 +3,7 @@
 
 mod children;
 mod edges;
+mod reconfigure;
 mod remotes;
 mod supervisor;
 
