@@ -172,7 +172,12 @@ fn upstreams_change_while_a_session_and_a_call_elsewhere_live_on() {
     assert_eq!((of("added").effect, of("change").effect, of("drop").effect), (Effect::Added, Effect::Restarted, Effect::Removed));
     assert!(of("drop").tools.contains(&"drop__echo".to_owned()) && of("change").tools.contains(&"change__echo".to_owned()), "{plan:?}");
     assert_eq!(plan.changes.len(), 3);
+    let (beside, there) = (Traffic::start(daemon.http, "keep", &ERAS, 1), Traffic::start(daemon.http, "change", &ERAS, 1));
+    there.until_answered(20);
     assert_eq!(reload(&mut daemon, &new), Ok("generation 2 in force".to_owned()));
+    only_answers(beside);
+    // New calls wait for the restart.
+    only_answers(there);
 
     assert_eq!((pids(&daemon), daemon.upstream("keep").pid), (workers, keep));
     daemon

@@ -199,7 +199,12 @@ impl Supervisor {
         candidate.waiting = names.iter().cloned().collect();
         self.reload.stage = Stage::Preparing(candidate);
         self.workers.slots.extend(fresh.into_iter().map(|(name, role)| Slot::prospective(name, role)));
-        names.iter().for_each(|name| self.start_worker(name, false));
+        for name in names {
+            // One that cannot be started ends this reload, and the next one may have begun with slots of the same names.
+            if self.workers.slot_mut(&name).is_some_and(|slot| slot.prospective && slot.current.is_none()) {
+                self.start_worker(&name, false);
+            }
+        }
     }
 
     /// The first process of an additional slot serves.
