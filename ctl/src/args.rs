@@ -20,8 +20,8 @@ pub(crate) struct Args {
 #[derive(Clone, Debug, Group)]
 pub(crate) struct Global {
     /// How to print
-    #[arg(long, global = true, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
-    pub(crate) format: Format,
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    pub(crate) format: Option<Format>,
     /// The same as --format json
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -52,6 +52,10 @@ pub(crate) enum Format {
     Human,
     /// For programs; the schema is that of the control interface
     Json,
+    /// For spreadsheets (RFC 4180); `list` only
+    Csv,
+    /// A table for documents; `list` only
+    Markdown,
 }
 
 /// Nouns.
@@ -60,6 +64,12 @@ pub(crate) enum Noun {
     /// The gateway, its tools and its upstream servers
     #[command(subcommand, arg_required_else_help = true)]
     Mcp(Mcp),
+    /// Print the completion script of a shell
+    Completion {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
     /// Takes a session of its own and becomes the given program
     #[command(name = "__detach", hide = true, disable_help_flag = true)]
     Detach {
@@ -67,6 +77,15 @@ pub(crate) enum Noun {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<OsString>,
     },
+}
+
+/// Shells that ggen completes for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "the names say it")]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 /// `ggen mcp …`
@@ -93,11 +112,21 @@ pub(crate) enum Mcp {
         #[arg(long, value_name = "JSON", default_value = "{}")]
         args: String,
     },
+    /// Print the definitions of all tools
+    Schemas {
+        /// Only tools of one server (`core` is the gateway's own)
+        #[arg(long, value_name = "NAME")]
+        server: Option<String>,
+    },
     /// Explain an error code: meaning, causes, mends
     Explain {
         /// GGEN-E1101 or E1101; without one, every code is listed
         code: Option<String>,
     },
+    /// Look for what is wrong: the daemon, its configuration, its connections, its servers, this host
+    Doctor,
+    /// Connect as a client does, and name the layer that fails
+    TestConnection(TestConnection),
     /// Look at the configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(Config),
@@ -139,6 +168,42 @@ pub(crate) enum Server {
     Wait,
     /// Show the logs of the daemon, its workers and the upstream servers
     Logs(Logs),
+    /// Change what is logged while the daemon runs
+    LogLevel(LogLevel),
+    /// Watch the daemon: a full screen on a terminal, a line a second elsewhere
+    Monitor(Monitor),
+    /// Relay standard input and output to the daemon, for clients that know only stdio
+    Stdio {
+        /// Only one upstream server, under its own names
+        #[arg(long, value_name = "NAME")]
+        server: Option<String>,
+    },
+}
+
+/// `ggen mcp server log-level`
+#[derive(Debug, Group)]
+pub(crate) struct LogLevel {
+    /// The level (error, warn, info, debug, trace), or `default` for the configured one; of one category or of all: mcp_server, transport, auth,
+    /// tools, protocol
+    #[arg(value_name = "[CATEGORY=]LEVEL")]
+    pub(crate) spec: String,
+    /// How long: 30s, 10m, 2h; without it, while the daemon runs
+    #[arg(long = "for", value_name = "TIME", value_parser = crate::text::parse_duration)]
+    pub(crate) time: Option<Duration>,
+}
+
+/// `ggen mcp server monitor`
+#[derive(Debug, Group)]
+pub(crate) struct Monitor {
+    /// Lines instead of a screen, on a terminal too
+    #[arg(long)]
+    pub(crate) plain: bool,
+    /// Between two looks: 500ms, 1s, 10s
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::text::parse_duration)]
+    pub(crate) interval: Duration,
+    /// End after N lines
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u32>,
 }
 
 /// `ggen mcp server start`
@@ -190,12 +255,15 @@ pub(crate) struct List {
     /// Only the gateway's own tools, or only those of upstream servers
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     pub(crate) kind: Option<Kind>,
-    /// Only tools with this status
-    #[arg(long, value_name = "STATUS")]
+    /// Show the status of every tool; with a value, only tools with that status
+    #[arg(long, value_name = "STATUS", num_args = 0..=1, default_missing_value = "")]
     pub(crate) status: Option<String>,
     /// Only tools whose name or description contains TEXT, whatever the case
     #[arg(long, value_name = "TEXT")]
     pub(crate) search: Option<String>,
+    /// Let the gateway ask every server for its tools again first
+    #[arg(long)]
+    pub(crate) refresh: bool,
 }
 
 /// Kinds of tools.
@@ -207,17 +275,95 @@ pub(crate) enum Kind {
     Upstream,
 }
 
+/// `ggen mcp test-connection`
+#[derive(Debug, Group)]
+pub(crate) struct TestConnection {
+    /// The MCP endpoint; otherwise that of the running daemon, else that of the configuration
+    pub(crate) url: Option<String>,
+    /// Which way
+    #[arg(long, value_enum, value_name = "TRANSPORT", default_value_t = Transport::All)]
+    pub(crate) transport: Transport,
+    /// A tool that has to be there
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tool: Option<String>,
+}
+
+/// Ways to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Transport {
+    /// HTTP without TLS
+    Http,
+    /// HTTP with TLS
+    Https,
+    /// WebSocket
+    Websocket,
+    /// HTTP/3 over QUIC
+    Quic,
+    /// Every one that is served
+    All,
+}
+
+impl Transport {
+    /// The name as ggend takes it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Websocket => "websocket",
+            Self::Quic => "quic",
+            Self::All => "all",
+        }
+    }
+}
+
 /// `ggen mcp config …`: what ggend answers, with or without a running daemon.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
-    /// Check the configuration
+    /// Write a new configuration file
+    Init {
+        /// With entries of mcpServers to start from, switched off
+        #[arg(long)]
+        examples: bool,
+        /// The file, instead of ./.mcp.json
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Replace a file that exists
+        #[arg(long)]
+        force: bool,
+    },
+    /// Show every value and where it comes from; secrets are hidden, and a pipe or file gets JSON
+    Show {
+        /// Entries of mcpServers as they are run: defaults filled in, variables replaced
+        #[arg(long)]
+        effective: bool,
+    },
+    /// Print one value or section
+    Get {
+        /// Such as transports.http.port
+        key: String,
+    },
+    /// Change values in the file: all of them, or none if the result would not be valid
+    Set {
+        /// Such as transports.http.port=3001; lists and objects as JSON
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        assignments: Vec<String>,
+    },
+    /// Take values out of the file
+    Unset {
+        /// Such as transports.http.port
+        #[arg(required = true, value_name = "KEY")]
+        keys: Vec<String>,
+    },
+    /// Check the configuration; commands, folders and ports are tried
     Validate {
         /// The file to check, instead of the one in force
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
     },
-    /// Print where the configuration comes from
+    /// Print where configuration files are looked for, and which are there
     Path,
+    /// Print the JSON Schema of the file, for editors
+    Schema,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

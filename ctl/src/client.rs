@@ -111,7 +111,7 @@ impl Client {
     ) -> Result<(), Failed> {
         let request = Request::new(call, more).map_err(|error| self.invalid(&format!("the call cannot be written: {error}")))?;
         if self.manner.debug {
-            render::note(&format!("debug: → {}", serde_json::to_string(&request).unwrap_or_default()));
+            render::note(&format!("debug: → {}", shown(&request)));
         }
         let began = Instant::now();
         self.set_timeouts(timeout)?;
@@ -123,8 +123,7 @@ impl Client {
                 _ => self.unreadable(&error, timeout),
             })?;
             if self.manner.debug {
-                let text = serde_json::to_string(&reply).unwrap_or_default();
-                render::note(&format!("debug: ← {text} ({} µs)", began.elapsed().as_micros()));
+                render::note(&format!("debug: ← {} ({} µs)", shown(&reply), began.elapsed().as_micros()));
             }
             let continues = reply.continues;
             let body = self.open(reply)?;
@@ -239,6 +238,14 @@ fn refused(socket: &Path, error: &io::Error) -> Failed {
         }
         _ => Failed::new(Code::ControlProtocol, format!("{path} cannot be connected to: {error}"), format!("ls -l {path}")),
     }
+}
+
+// A message for `--debug`: what stands under a name that secrets have is left out, however it got there.
+fn shown(message: &impl serde::Serialize) -> String {
+    let mut value = serde_json::to_value(message).unwrap_or_default();
+    crate::text::mask(&mut value);
+    crate::text::clean(&mut value);
+    value.to_string()
 }
 
 // One line for a daemon of another version.

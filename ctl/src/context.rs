@@ -3,11 +3,12 @@
 use crate::{
     args::{Format, Global},
     client::{Client, Manner},
+    daemon,
     failed::Failed,
-    render::Out,
+    render::{Out, note},
 };
 use ggen_wire::paths::Host;
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 /// The surroundings of one command.
 pub(crate) struct Context {
@@ -25,7 +26,7 @@ impl Context {
         let env = |name: &str| std::env::var_os(name);
         let host = Host { env: &env, root: nix::unistd::geteuid().is_root() };
         let socket = host.client_socket(global.socket.as_deref(), &|path| path.exists());
-        let json = global.json || global.format == Format::Json;
+        let json = global.json || global.format == Some(Format::Json);
         Self { global: global.clone(), socket, out: Out::new(json, global.quiet, global.verbose) }
     }
 
@@ -40,6 +41,15 @@ impl Context {
     /// Not running, not allowed.
     pub(crate) fn client(&self) -> Result<Client, Failed> {
         Client::connect(&self.socket, self.timeout(Duration::from_secs(10)), self.manner())
+    }
+
+    /// With `--debug`, says which ggend is run how.
+    pub(crate) fn say_program(&self, arguments: &[OsString]) {
+        if self.global.debug {
+            let line: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
+            let program = daemon::find().map_or_else(|_| "ggend".to_owned(), |path| path.display().to_string());
+            note(&format!("debug: runs {program} {}", line.join(" ")));
+        }
     }
 
     /// How clients behave under the global flags.

@@ -7,6 +7,7 @@ mod context;
 mod daemon;
 mod failed;
 mod metrics;
+mod monitor;
 mod render;
 mod text;
 mod verbs;

@@ -97,6 +97,11 @@ impl Out {
         self.stdout.write_all(b"\n")
     }
 
+    /// Text as it is, whatever the form.
+    pub(crate) fn text(&mut self, text: &str) -> io::Result<()> {
+        self.stdout.write_all(text.as_bytes())
+    }
+
     /// A JSON value on one line, for streams.
     pub(crate) fn record(&mut self, value: &impl Serialize) -> io::Result<()> {
         serde_json::to_writer(&mut self.stdout, value)?;

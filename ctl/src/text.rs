@@ -109,6 +109,26 @@ pub(crate) fn clean(value: &mut serde_json::Value) {
     }
 }
 
+/// Hides the values of members whose names say that they are secret.
+pub(crate) fn mask(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    const SECRET: [&str; 9] = ["token", "secret", "password", "passwd", "authorization", "api_key", "apikey", "credential", "cookie"];
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(mask),
+        Value::Object(members) => {
+            for (name, member) in members {
+                let name = name.to_lowercase().replace('-', "_");
+                if SECRET.iter().any(|secret| name.contains(secret)) && matches!(member, Value::String(_) | Value::Number(_)) {
+                    *member = Value::from("[hidden]");
+                } else {
+                    mask(member);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
 // Days since 1970-01-01 to the proleptic Gregorian calendar; years are counted from March, so that the leap day is the last.
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
@@ -156,6 +176,16 @@ mod tests {
         assert_eq!(parse_duration("90").unwrap(), Duration::from_secs(90));
         assert!(parse_duration("soon").is_err());
         assert!(parse_duration("99999999999999999d").is_err());
+    }
+
+    #[test]
+    fn what_is_called_a_secret_is_hidden() {
+        let mut value =
+            serde_json::json!({ "arguments": { "apiKey": "s1", "X-Auth-Token": "s2", "query": "q", "list": [{ "password": 3 }] } });
+        mask(&mut value);
+        let hidden = "[hidden]";
+        let expected = serde_json::json!({ "arguments": { "apiKey": hidden, "X-Auth-Token": hidden, "query": "q", "list": [{ "password": hidden }] } });
+        assert_eq!(value, expected);
     }
 
     #[test]

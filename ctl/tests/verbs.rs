@@ -61,7 +61,50 @@ fn list_counts_and_filters() {
     assert_eq!(fake.ggen("mcp list -q --search ISSUES").stdout, "github__search_issues\n");
     assert_eq!(fake.ggen("mcp list -q --server old").stdout, "old__fetch\n");
     assert_eq!(fake.ggen("mcp list --status ready").stdout, "Listing 0 MCP tools\n");
+    assert!(fake.ggen("mcp list --status").stdout.contains("  • recent-logs (core) [available]\n"));
     assert!(fake.ggen("mcp list --verbose").stdout.contains("  • github__search_issues (github) Finds issues.\n"));
+}
+
+#[test]
+fn lists_go_into_spreadsheets_and_documents() {
+    let fake = Fake::recorded("");
+    fake.ggen("mcp list --format csv").golden("list.csv");
+    fake.ggen("mcp list --format markdown").golden("list.md");
+    fake.ggen("mcp server status --format csv")
+        .fails(2, "error: csv and markdown are formats of `ggen mcp list` only\nhelp: --format json");
+}
+
+#[test]
+fn refresh_asks_for_fresh_lists() {
+    let fake = Fake::recorded("");
+    assert!(fake.ggen("mcp list --refresh --quiet").stdout.starts_with("server-status\n"));
+    assert_eq!(fake.methods(), ["RefreshTools"]);
+}
+
+#[test]
+fn schemas_are_those_of_all_tools() {
+    let fake = Fake::recorded("");
+    fake.ggen("mcp schemas --server github").golden("schemas.txt");
+    fake.ggen("mcp schemas --server github --json").golden("schemas.json");
+    fake.requests.lock().unwrap().clear();
+    fake.ggen("mcp schemas");
+    assert_eq!(fake.methods(), ["ListTools", "DescribeTool", "DescribeTool", "DescribeTool", "DescribeTool"]);
+}
+
+#[test]
+fn log_levels_are_the_daemons_to_change() {
+    let fake = Fake::recorded("");
+    assert_eq!(fake.ggen("mcp server log-level tools=debug --for 10m").stdout, "tools logs at debug for 600 s\n");
+    fake.ggen("mcp server log-level default");
+    let asked: Vec<serde_json::Value> = fake.requests.lock().unwrap().iter().map(|request| request.parameters.clone().into()).collect();
+    assert_eq!(
+        asked,
+        [
+            serde_json::json!({ "category": "tools", "level": "debug", "for_ms": 600_000 }),
+            serde_json::json!({ "category": null, "level": null, "for_ms": null })
+        ]
+    );
+    assert_eq!(fake.ggen("mcp server log-level tools=loud").code, 2);
 }
 
 #[test]
@@ -190,25 +233,52 @@ fn explain_needs_no_daemon() {
 }
 
 #[test]
+fn the_stdio_relay_is_ggends() {
+    let sandbox = Sandbox::new();
+    let ggen = |line: &str| Ran::of(&sandbox, sandbox.command(line).env("GGEN_DAEMON", script("ggend-args")));
+    assert_eq!(ggen("mcp server stdio --server github").stdout, "ggend --socket {dir}/ggend.sock stdio --server github\n");
+    let ran = ggen("mcp server stdio --debug");
+    assert_eq!(ran.stdout, "ggend --socket {dir}/ggend.sock stdio --debug\n");
+}
+
+#[test]
 fn configuration_is_handed_over_to_ggend() {
     let sandbox = Sandbox::new();
     let ggen = |line: &str| Ran::of(&sandbox, sandbox.command(line).env("GGEN_DAEMON", script("ggend-args")));
     let ran = ggen("mcp config validate --file a.json --verbose");
-    assert_eq!((ran.stdout.as_str(), ran.code), ("ggend check a.json\n", 78));
+    assert_eq!((ran.stdout.as_str(), ran.code), ("ggend check a.json --verbose\n", 78));
     assert_eq!(ggen("--config b.json mcp config validate --json").stdout, "ggend check b.json --json\n");
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(
+        ggen("mcp doctor --verbose --socket s --config c").stdout,
+        format!("ggend --config c --socket s probe doctor --client {version} --verbose\n")
+    );
+    assert_eq!(
+        ggen("mcp test-connection http://h:1/mcp --transport http --tool t --timeout 2 --json").stdout,
+        "ggend probe connection --transport http --tool t --timeout-ms 2000 --json -- http://h:1/mcp\n"
+    );
     assert_eq!(ggen("mcp server start --foreground --port 3001 --debug").stdout, "ggend --foreground --debug --port 3001\n");
 }
 
 #[test]
-fn the_files_that_count_come_from_ggends_report() {
+fn every_verb_of_config_becomes_one_of_ggends() {
     let sandbox = Sandbox::new();
-    let ggen = |line: &str| Ran::of(&sandbox, sandbox.command(line).env("GGEN_DAEMON", script("ggend-report")));
-    assert_eq!(ggen("mcp config path").stdout, "/home/me/.mcp.json\n/etc/ggen/mcp.json\n");
-    assert_eq!(ggen("mcp config path --config broken.json").stdout, "broken.json\n");
-    let json: serde_json::Value = serde_json::from_str(&ggen("mcp config path --json").stdout).unwrap();
-    assert_eq!(json["files"][1], "/etc/ggen/mcp.json");
-    let ran = Ran::of(&sandbox, sandbox.command("mcp config path").env("GGEN_DAEMON", script("ggend-mute")));
-    assert_eq!(ran.code, 69);
+    let ggen = |line: &str| Ran::of(&sandbox, sandbox.command(line).env("GGEN_DAEMON", script("ggend-args"))).stdout;
+    for (typed, handed) in [
+        ("init --examples --file a.json --force", "init --examples --file a.json --force"),
+        ("show", "show"),
+        ("show --effective --format json", "--json show --effective"),
+        ("show --format human", "--format=human show"),
+        ("get transports.http.port", "get -- transports.http.port"),
+        ("set a.b=1 c=-x --quiet", "--quiet set -- a.b=1 c=-x"),
+        ("unset a b", "unset -- a b"),
+        ("path --json", "--json path"),
+        ("schema", "schema"),
+    ] {
+        assert_eq!(ggen(&format!("mcp config {typed}")), format!("ggend config {handed}\n"));
+    }
+    assert_eq!(ggen("mcp config path --config b.json --socket s"), "ggend --socket s --config b.json config path\n");
+    assert_eq!(Ran::of(&sandbox, &mut sandbox.command("mcp config set")).code, 2);
 }
 
 #[test]
@@ -229,6 +299,12 @@ fn debug_shows_the_traffic_on_standard_error() {
     let ran = Fake::recorded("").ggen("mcp list --debug");
     assert!(ran.stderr.contains(r#"debug: → {"method":"io.ggend.Control.ListTools","parameters":{}}"#), "{}", ran.stderr);
     assert!(ran.stdout.starts_with("Listing 4 MCP tools (2 core, 1 github, 1 old)\n"));
+    let fake = Fake::recorded("");
+    let mut command = fake.sandbox.command("mcp test x --debug --args");
+    let ran = Ran::of(&fake.sandbox, command.arg(r#"{"api_key": "k1", "q": "plain"}"#));
+    assert!(ran.stderr.contains("plain") && ran.stderr.contains("[hidden]") && !ran.stderr.contains("k1"), "{}", ran.stderr);
+    let ran = Ran::of(&fake.sandbox, fake.sandbox.command("mcp config validate --debug").env("GGEN_DAEMON", script("ggend-args")));
+    assert!(ran.stderr.contains("debug: runs ") && ran.stderr.contains("ggend-args check"), "{}", ran.stderr);
 }
 
 #[test]

@@ -1,14 +1,18 @@
 //! `ggend check [FILE]`: loads and judges a configuration as the daemon would, tries commands and ports, prints the result.
-//! May not: start anything, write anything, talk to a running daemon.
+//! May not: start anything, write anything; of a running daemon it asks nothing but whose a port is.
+
+mod running;
 
 use crate::config::{self, Config, LoadOptions, Loaded, Place, Problem, Severity, Upstream, UpstreamTransport, find_command};
+use ggen_wire::Code;
+use running::Running;
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
     fmt::Write as _,
     io::{IsTerminal, Write as _},
     net::{IpAddr, SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -29,6 +33,9 @@ pub struct Options {
     /// Judge as for the service: `./.mcp.json` is not read, unsafe file modes are errors.
     #[arg(long)]
     pub service: bool,
+    /// Also which files are read, where listeners and servers come from, and how servers are run.
+    #[arg(long)]
+    pub verbose: bool,
 }
 
 /// How the result is printed.
@@ -43,10 +50,12 @@ pub enum Format {
 
 /// Checks and prints; exits 0 if the configuration is valid (warnings allowed), else 78.
 #[must_use]
-pub fn run(options: &Options) -> ExitCode {
+pub fn run(options: &Options, socket: &Path) -> ExitCode {
     let mut load = LoadOptions::from_process(!options.service);
     load.config_path.clone_from(&options.file);
-    let report = Report::of(&load);
+    let mut report = Report::of(&load);
+    report.ask(socket);
+    report.verbose = options.verbose;
     let mut out = std::io::stdout().lock();
     let text = if options.json || options.format == Format::Json {
         format!("{:#}\n", report.json())
@@ -65,6 +74,7 @@ pub struct Report {
     problems: Vec<Problem>,
     listeners: Vec<Listener>,
     commands: HashMap<String, PathBuf>,
+    verbose: bool,
 }
 
 struct Listener {
@@ -75,7 +85,12 @@ struct Listener {
 
 enum PortState {
     Free,
-    InUse,
+    /// By the running daemon of this process id.
+    Ours(u32),
+    /// By a program that is not the daemon that was asked, if one was.
+    InUse {
+        asked: bool,
+    },
     Unusable(String),
 }
 
@@ -116,7 +131,21 @@ impl Report {
             (None, None) if loaded.is_some() => "none found, built-in defaults".to_owned(),
             (None, None) => "./.mcp.json".to_owned(),
         };
-        Self { shown_file, loaded, problems, listeners: Vec::new(), commands: HashMap::new() }
+        Self { shown_file, loaded, problems, listeners: Vec::new(), commands: HashMap::new(), verbose: false }
+    }
+
+    /// Finds out which of the ports in use are those of the daemon that listens at a control socket.
+    pub fn ask(&mut self, socket: &Path) {
+        let in_use = |listener: &&mut Listener| matches!(listener.state, PortState::InUse { .. });
+        let mut in_use: Vec<&mut Listener> = self.listeners.iter_mut().filter(in_use).collect();
+        if in_use.is_empty() {
+            return;
+        }
+        let running = Running::ask(socket);
+        for listener in &mut in_use {
+            let ours = running.as_ref().and_then(|running| running.holds(listener.address));
+            listener.state = ours.map_or(PortState::InUse { asked: true }, PortState::Ours);
+        }
     }
 
     /// How many errors there are, those of single entries included.
@@ -136,6 +165,9 @@ impl Report {
         let mut out = format!("Validating MCP configuration: {}\n\nValidation Results:\n", self.shown_file);
         if let Some(loaded) = &self.loaded {
             let _ = writeln!(out, "  Config version: {}", loaded.config.version);
+            for file in loaded.files.iter().filter(|_| self.verbose) {
+                let _ = writeln!(out, "  File: {}", file.display());
+            }
             self.human_listeners(&mut out, &paint);
             let mut of_server: HashMap<&str, Vec<&Problem>> = HashMap::new();
             for problem in &self.problems {
@@ -164,10 +196,22 @@ impl Report {
     fn human_listeners(&self, out: &mut String, paint: &Paint) {
         for listener in &self.listeners {
             let _ = writeln!(out, "  {}: {}", listener.name, listener.address);
+            let section = if listener.name == "HTTP" { "transports.http" } else { "metrics" };
+            for key in ["host", "port"].into_iter().filter(|_| self.verbose) {
+                let path = format!("{section}.{key}");
+                let source = self.loaded.as_ref().and_then(|loaded| loaded.provenance.get(&path)).map_or("", String::as_str);
+                let _ = writeln!(out, "    - {path} from {source}");
+            }
             let _ = match &listener.state {
                 PortState::Free if listener.address.port() == 0 => writeln!(out, "    {} Port chosen by the system", paint.good()),
                 PortState::Free => writeln!(out, "    {} Port free", paint.good()),
-                PortState::InUse => writeln!(out, "    {} Port in use now (by a running ggend, or by another program)", paint.note()),
+                PortState::Ours(pid) => writeln!(out, "    {} Port in use by the running ggend (pid {pid})", paint.good()),
+                PortState::InUse { asked: false } => {
+                    writeln!(out, "    {} Port in use now (by a running ggend, or by another program)", paint.note())
+                }
+                PortState::InUse { asked: true } => {
+                    writeln!(out, "    {} Port in use by another program  [{}]", paint.note(), Code::PortTaken)
+                }
                 PortState::Unusable(why) => writeln!(out, "    {} Cannot be bound now: {why}", paint.note()),
             };
         }
@@ -184,12 +228,34 @@ impl Report {
         if let (UpstreamTransport::Http { url, .. }, true) = (&upstream.transport, upstream.enabled) {
             let _ = writeln!(out, "    {} URL ({})", paint.good(), config::redacted_text(url));
         }
+        if self.verbose {
+            self.details(out, name, upstream);
+        }
         let failed = problems.iter().any(|problem| problem.is_error());
         let _ = match (upstream.enabled, failed) {
             (true, false) => writeln!(out, "    {} Enabled", paint.good()),
             (false, false) => writeln!(out, "    - Disabled"),
             (_, true) => Ok(()),
         };
+    }
+
+    /// Where an entry stands, and how it is run, without secrets.
+    fn details(&self, out: &mut String, name: &str, upstream: &Upstream) {
+        if let Some(source) = self.loaded.as_ref().and_then(|loaded| loaded.provenance.get(&format!("mcpServers.{name}"))) {
+            let _ = writeln!(out, "    - from {source}");
+        }
+        if let UpstreamTransport::Stdio { command, args, env, cwd } = &upstream.transport {
+            let line: Vec<String> = std::iter::once(config::redacted_text(command)).chain(config::redacted_arguments(args)).collect();
+            let _ = writeln!(out, "    - runs {}", line.join(" "));
+            if let Some(cwd) = cwd {
+                let _ = writeln!(out, "    - in {}", cwd.display());
+            }
+            if !env.is_empty() {
+                let names: Vec<&str> = env.keys().map(String::as_str).collect();
+                let _ = writeln!(out, "    - with {}", names.join(", "));
+            }
+        }
+        let _ = writeln!(out, "    - time-out of a call: {} ms", upstream.timeout);
     }
 
     /// The same as JSON; secrets do not occur in it.
@@ -210,7 +276,8 @@ impl Report {
             .map(|listener| {
                 let state = match &listener.state {
                     PortState::Free => "free",
-                    PortState::InUse => "in_use",
+                    PortState::Ours(_) => "ours",
+                    PortState::InUse { .. } => "in_use",
                     PortState::Unusable(_) => "unusable",
                 };
                 json!({"name": listener.name.to_lowercase(), "address": listener.address.to_string(), "state": state})
@@ -238,7 +305,7 @@ fn try_port(name: &'static str, host: IpAddr, port: u16) -> Listener {
     let address = SocketAddr::new(host, port);
     let state = match TcpListener::bind(address) {
         Ok(_) => PortState::Free,
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => PortState::InUse,
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => PortState::InUse { asked: false },
         Err(error) => PortState::Unusable(error.to_string()),
     };
     Listener { name, address, state }
@@ -248,7 +315,7 @@ fn try_port(name: &'static str, host: IpAddr, port: u16) -> Listener {
 fn human_problem(out: &mut String, paint: &Paint, indent: &str, problem: &Problem, with_path: bool) {
     let (mark, word) = if problem.severity == Severity::Warning { (paint.note(), "Warning: ") } else { (paint.bad(), "") };
     let key = problem.path.strip_prefix("mcpServers.").and_then(|path| path.split_once('.')).map_or("", |(_, key)| key);
-    let obvious = problem.code == ggen_wire::Code::CommandNotFound;
+    let obvious = problem.code == Code::CommandNotFound;
     let text = match (with_path, key.is_empty() || obvious) {
         (true, _) => problem.text(),
         (false, true) => Problem { path: String::new(), ..problem.clone() }.text(),

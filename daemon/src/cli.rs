@@ -2,12 +2,18 @@
 
 use crate::{
     check,
-    config::{Flag, LoadOptions, LogLevel},
+    config::{Flag, LoadOptions, LogLevel, commands},
     ipc::messages::Role,
+    probe, relay,
     supervisor::Options,
 };
 use clap::{Parser, Subcommand};
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use ggen_wire::paths::Host;
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// EX_USAGE of `sysexits.h`.
 const USAGE: u8 = 64;
@@ -42,6 +48,13 @@ struct Arguments {
 enum Command {
     /// Check a configuration and say what is wrong with it.
     Check(check::Options),
+    /// Look at the configuration and change its file.
+    Config(commands::Options),
+    /// Look for what is wrong: with the daemon, its configuration, its connections, this host.
+    #[command(subcommand)]
+    Probe(probe::Verb),
+    /// Relay standard input and output to the running daemon, for MCP clients that know only stdio.
+    Stdio(relay::Options),
 }
 
 /// What this process is to be.
@@ -87,13 +100,22 @@ fn act(parsed: Arguments) -> Play {
     match parsed.command {
         Some(Command::Check(mut options)) => {
             options.file = options.file.or(load.config_path);
-            Play::Finished(check::run(&options))
+            Play::Finished(check::run(&options, &client_socket(parsed.socket.as_deref())))
         }
+        Some(Command::Config(options)) => Play::Finished(commands::run(&options, &load, &client_socket(parsed.socket.as_deref()))),
+        Some(Command::Probe(verb)) => Play::Finished(probe::run(verb, load, parsed.socket)),
+        Some(Command::Stdio(options)) => Play::Finished(relay::main(&options, parsed.socket)),
         None => {
             let level = if parsed.debug { Some(LogLevel::Trace) } else { parsed.verbose.then_some(LogLevel::Debug) };
             Play::Supervisor(Box::new(Options { load, level, socket: parsed.socket }))
         }
     }
+}
+
+/// Where a client would look for a running daemon.
+fn client_socket(flag: Option<&Path>) -> PathBuf {
+    let env = |name: &str| std::env::var_os(name);
+    Host { env: &env, root: nix::unistd::geteuid().is_root() }.client_socket(flag, &|path| path.exists())
 }
 
 fn load_options(config_path: Option<PathBuf>) -> LoadOptions {
@@ -103,3 +125,7 @@ fn load_options(config_path: Option<PathBuf>) -> LoadOptions {
     let service = set("NOTIFY_SOCKET") || started_by_systemd;
     LoadOptions { config_path, ..LoadOptions::from_process(!service) }
 }
+
+#[cfg(test)]
+#[path = "cli_tests.rs"]
+mod tests;

@@ -1,4 +1,4 @@
-//! The daemon in all its roles: supervisor, workers and shim. Which one a process plays is the command line's to say.
+//! The daemon in all its roles: supervisor, workers, shim, and the relay of `ggend stdio`. Which one a process plays is the command line's to say.
 
 pub mod check;
 pub mod cli;
@@ -7,6 +7,8 @@ pub mod ipc;
 pub mod log;
 pub mod metrics;
 pub mod platform;
+pub mod probe;
+pub mod relay;
 pub mod shim;
 pub mod supervisor;
 pub mod worker;

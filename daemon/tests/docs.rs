@@ -156,3 +156,11 @@ fn every_metric_that_a_daemon_shows_is_explained() {
         );
     }
 }
+
+#[test]
+fn every_check_of_the_doctor_is_explained() {
+    let rows = rows(&page("troubleshooting.md"));
+    for check in ggend::probe::ALL {
+        assert!(rows.contains_key(check.name), "docs/troubleshooting.md does not explain the check {}", check.name);
+    }
+}

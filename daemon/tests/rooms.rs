@@ -8,7 +8,7 @@ use std::{
 };
 
 /// A folder (or file), and what may not be imported there: `crate::…` modules of the same crate, or other crates.
-const DOORS: [(&str, &[&str]); 12] = [
+const DOORS: [(&str, &[&str]); 14] = [
     ("wire/src", &["ggen_mcp", "ggend", "tokio", "hyper", "nix"]),
     ("mcp/src", &["ggend", "tokio", "hyper", "nix", "std::net", "std::fs", "std::process"]),
     ("ctl/src", &["ggend", "ggen_mcp", "tokio", "hyper", "figment"]),
@@ -16,10 +16,12 @@ const DOORS: [(&str, &[&str]); 12] = [
     ("daemon/src/supervisor", &["crate::worker", "crate::shim", "axum", "hyper", "hyper_util", "rustls", "ggen_mcp"]),
     ("daemon/src/worker", &["crate::supervisor", "crate::shim", "figment", "std::process::Command"]),
     ("daemon/src/shim", &["crate::supervisor", "crate::worker", "crate::config", "tokio"]),
+    ("daemon/src/relay", &["crate::supervisor", "crate::worker", "crate::shim", "crate::config", "crate::ipc", "axum", "rustls"]),
     ("daemon/src/ipc", &["crate::supervisor", "crate::worker", "crate::shim"]),
     ("daemon/src/log", &["crate::supervisor", "crate::worker", "crate::shim"]),
     ("daemon/src/metrics", &["crate::supervisor", "crate::worker", "crate::shim", "crate::config"]),
     ("daemon/src/platform", &["crate::supervisor", "crate::worker", "crate::config", "crate::ipc", "crate::shim", "ggen_wire", "ggen_mcp"]),
+    ("daemon/src/probe", &["crate::supervisor::Supervisor", "crate::worker", "crate::shim", "tokio", "hyper", "axum", "rustls"]),
     ("daemon/src/check.rs", &["crate::supervisor", "crate::worker", "crate::shim"]),
 ];
 

@@ -14,6 +14,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 pub const MAX_FRAME: usize = (64 << 20) + (64 << 10);
 
 const HEADER: usize = 9;
+/// Room that is made for a frame that has only begun.
+const AHEAD: usize = 64 << 10;
 
 /// A frame in either direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +86,8 @@ pub fn decode(input: &mut BytesMut) -> Result<Option<(u32, Frame)>, FrameError> 
         return Err(FrameError::Length(whole));
     }
     if input.len() < whole {
-        input.reserve(whole - input.len());
+        // What the peer claims is not believed before it comes.
+        input.reserve((whole - input.len()).min(input.len().max(AHEAD)));
         return Ok(None);
     }
     let mut frame = input.split_to(whole).freeze();
@@ -196,4 +199,102 @@ fn get_short(bytes: &mut Bytes) -> Result<Bytes, FrameError> {
 fn get_text(bytes: &mut Bytes) -> Result<Box<str>, FrameError> {
     let text = get_short(bytes)?;
     std::str::from_utf8(&text).map(Into::into).map_err(|_| FrameError::Payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+
+    fn text(pattern: &'static str) -> impl Strategy<Value = Box<str>> {
+        pattern.prop_map(|text: String| text.into())
+    }
+
+    fn body() -> impl Strategy<Value = Bytes> {
+        vec(any::<u8>(), 0..300).prop_map(Bytes::from)
+    }
+
+    fn request() -> impl Strategy<Value = Request> {
+        let verb = prop_oneof![Just(Verb::Post), Just(Verb::Get), Just(Verb::Delete)];
+        let header = (text("[a-z-]{1,20}"), vec(any::<u8>(), 0..40).prop_map(Vec::into_boxed_slice));
+        (verb, any::<[bool; 2]>(), text("\\PC{0,20}"), text("\\PC{0,20}"), vec(header, 0..12), body()).prop_map(
+            |(verb, [accept_json, accept_sse], view, principal, headers, body)| Request {
+                verb,
+                accept_json,
+                accept_sse,
+                view,
+                principal,
+                headers,
+                body,
+            },
+        )
+    }
+
+    fn reply() -> impl Strategy<Value = Reply> {
+        let session = || option::of(text("[!-~]{1,40}"));
+        // The codec keeps zero for absence, so that the largest value does not exist.
+        let number = || option::of(0..u32::MAX);
+        prop_oneof![
+            (any::<u16>(), session(), number(), body()).prop_map(|(status, session, retry_after, body)| Reply::Full {
+                status,
+                session,
+                retry_after,
+                body
+            }),
+            session().prop_map(|session| Reply::Start { session }),
+            (session(), number(), body()).prop_map(|(id, retry_ms, data)| Reply::Event { id, retry_ms, data }),
+            Just(Reply::End),
+        ]
+    }
+
+    fn frame() -> impl Strategy<Value = Frame> {
+        prop_oneof![
+            request().prop_map(Frame::Open),
+            Just(Frame::Gone),
+            any::<u32>().prop_map(Frame::Credit),
+            reply().prop_map(Frame::Reply),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_however_it_is_cut(frames in vec((any::<u32>(), frame()), 1..6), cut in 1usize..400) {
+            let mut out = BytesMut::new();
+            for (stream, frame) in &frames {
+                encode(*stream, frame, &mut out);
+            }
+            let (mut input, mut read) = (BytesMut::new(), Vec::new());
+            for piece in out.chunks(cut) {
+                input.extend_from_slice(piece);
+                while let Some(frame) = decode(&mut input).expect("own frames") {
+                    read.push(frame);
+                }
+            }
+            prop_assert!(input.is_empty());
+            prop_assert_eq!(read, frames);
+        }
+
+        #[test]
+        fn garbage_is_an_error_or_is_waited_for(bytes in vec(any::<u8>(), 0..400), kind in 0u8..24, length in any::<u32>()) {
+            for header in [Vec::new(), [&length.to_le_bytes()[..], &[kind]].concat(), [&(bytes.len() as u32 + 1).to_le_bytes()[..], &[kind]].concat()] {
+                let mut input = BytesMut::from(&[&header[..], &bytes].concat()[..]);
+                let had = input.len();
+                while let Ok(Some(_)) = decode(&mut input) {}
+                prop_assert!(input.capacity() <= 2 * had + AHEAD, "{} bytes for {}", input.capacity(), had);
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_are_bounded() {
+        for length in [0, 4, u32::MAX, u32::try_from(MAX_FRAME).expect("small")] {
+            let mut input = BytesMut::from(&length.to_le_bytes()[..]);
+            assert_eq!(decode(&mut input), Err(FrameError::Length(length as usize + 4)));
+        }
+        let mut input = BytesMut::from(&u32::try_from(MAX_FRAME - 4).expect("small").to_le_bytes()[..]);
+        assert_eq!(decode(&mut input), Ok(None));
+        assert!(input.capacity() <= 2 * AHEAD);
+    }
 }

@@ -48,6 +48,21 @@ pub struct Ring {
     pub done: Option<Micros>,
 }
 
+/// Complete streams that a session keeps for a client that comes back.
+const KEPT: usize = 32;
+
+impl Session {
+    /// Forgets the oldest complete stream if there are too many.
+    pub fn forget_oldest(&mut self) {
+        let done = self.rings.iter().filter_map(|(number, ring)| ring.done.map(|at| (at, *number)));
+        if done.clone().count() > KEPT
+            && let Some((_, oldest)) = done.min()
+        {
+            self.rings.remove(&oldest);
+        }
+    }
+}
+
 impl Ring {
     /// An empty stream with a reader.
     #[must_use]

@@ -222,6 +222,30 @@ impl Connection {
         Ok(Answer { head, body })
     }
 
+    /// Reads the rest of an answer, plain or an event stream, and gives the HTTP status and the last message in it.
+    ///
+    /// # Panics
+    /// When the daemon closes early or sends no JSON.
+    #[track_caller]
+    pub fn last_message(&mut self) -> (u16, serde_json::Value) {
+        // A stream whose head has been read is one that began well.
+        let head = if self.framing == Framing::Done { Some(self.head().expect("an answer")) } else { None };
+        let (mut body, mut events, mut last) = (Vec::new(), Events::default(), None);
+        let is_stream =
+            head.as_ref().is_none_or(|head| head.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")));
+        while let Some(piece) = self.piece().expect("the rest of the answer") {
+            if is_stream {
+                events.push(&piece);
+                last = std::iter::from_fn(|| events.take()).filter(|event| !event.data.is_empty()).last().or(last);
+            } else {
+                body.extend_from_slice(&piece);
+            }
+        }
+        let text = if is_stream { last.expect("a message").data.into_bytes() } else { body };
+        let message = serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&text)));
+        (head.map_or(200, |head| head.status), message)
+    }
+
     /// One request on a connection of its own.
     ///
     /// # Errors

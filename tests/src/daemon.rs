@@ -78,9 +78,29 @@ impl Plan {
         daemon
     }
 
+    /// Makes its place, and starts nothing.
+    #[must_use]
+    pub fn idle(&self) -> Daemon {
+        let sandbox = self.sandbox();
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        Daemon { sandbox, child: None, http: nowhere, admin: nowhere, pid: 0 }
+    }
+
     /// Starts it, whatever becomes of it.
     #[must_use]
     pub fn spawn(self) -> Daemon {
+        let mut daemon = self.idle();
+        let mut command = daemon.sandbox.command("ggend");
+        if self.config.is_some() {
+            command.arg("--config").arg(daemon.sandbox.config());
+        }
+        let child = daemon.sandbox.spawn(command.args(&self.arguments).envs(self.environment));
+        daemon.pid = child.id();
+        daemon.child = Some(child);
+        daemon
+    }
+
+    fn sandbox(&self) -> Sandbox {
         let directory = tempfile::Builder::new().prefix("ggend-test-").tempdir().unwrap();
         // As the kernel shows it in links.
         let root = directory.path().canonicalize().unwrap();
@@ -88,15 +108,10 @@ impl Plan {
             fs::create_dir(root.join(name)).unwrap();
         }
         let mut sandbox = Sandbox { directory, root };
-        let mut command = sandbox.command("ggend");
         if let Some(config) = &self.config {
             sandbox.write_config(config);
-            command.arg("--config").arg(sandbox.config());
         }
-        command.args(&self.arguments).envs(self.environment);
-        let child = sandbox.spawn(&mut command);
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        Daemon { sandbox, child: Some(child), http: nowhere, admin: nowhere, pid: 0 }.with_pid()
+        sandbox
     }
 }
 
@@ -182,11 +197,6 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    fn with_pid(mut self) -> Self {
-        self.pid = self.child.as_ref().map_or(0, Child::id);
-        self
-    }
-
     fn until_serving(&mut self) {
         let status = until("the daemon serves", || {
             if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
@@ -279,6 +289,17 @@ impl Daemon {
     #[must_use]
     pub fn log(&self) -> String {
         self.output("stderr")
+    }
+
+    /// Starts another supervisor in the same sandbox, after the first one's end, and waits until it serves.
+    pub fn restart(&mut self) {
+        assert!(self.child.is_none(), "one at a time");
+        let mut command = self.sandbox.command("ggend");
+        command.arg("--config").arg(self.sandbox.config());
+        let child = self.sandbox.spawn(&mut command);
+        self.pid = child.id();
+        self.child = Some(child);
+        self.until_serving();
     }
 
     /// Sends the supervisor a signal.

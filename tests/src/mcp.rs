@@ -90,7 +90,7 @@ impl Exchange {
     ///
     /// # Errors
     /// Those of the socket.
-    pub fn next(&mut self) -> io::Result<Option<Message>> {
+    pub fn receive(&mut self) -> io::Result<Option<Message>> {
         let Some(events) = &mut self.events else {
             let mut body = Vec::new();
             while let Some(piece) = self.connection.piece()? {
@@ -110,10 +110,16 @@ impl Exchange {
         }
     }
 
+    /// The connection, with what of the answer has not been read.
+    #[must_use]
+    pub fn into_connection(self) -> Connection {
+        self.connection
+    }
+
     /// The next message, which has to come.
     #[track_caller]
     pub fn message(&mut self) -> Message {
-        self.next().expect("a message in time").expect("a message before the end")
+        self.receive().expect("a message in time").expect("a message before the end")
     }
 
     /// The next message of that method, or the response if `method` is "".
@@ -250,7 +256,16 @@ impl Client {
     ///
     /// # Errors
     /// Those of the socket.
-    pub fn start(&mut self, method: &str, mut params: Value) -> io::Result<Exchange> {
+    pub fn start(&mut self, method: &str, params: Value) -> io::Result<Exchange> {
+        let (headers, body) = self.message(method, params);
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut connection = self.connection()?;
+        connection.request("POST", &self.path, &headers, body.as_bytes())?;
+        Exchange::begin(connection)
+    }
+
+    /// The next request of this client: headers and body.
+    fn message(&mut self, method: &str, mut params: Value) -> (Vec<(&'static str, String)>, String) {
         self.last_id += 1;
         if self.era == Era::Modern {
             let mut meta = json!({
@@ -264,7 +279,32 @@ impl Client {
             params["_meta"] = meta;
         }
         let body = json!({ "jsonrpc": "2.0", "id": self.last_id, "method": method, "params": params }).to_string();
-        self.post(method, &params, body.as_bytes())
+        (self.headers(method, &params), body)
+    }
+
+    /// Sends a request on a connection of its own and reads nothing: dropping the connection is hanging up.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn send_only(&mut self, method: &str, params: Value) -> io::Result<Connection> {
+        let (headers, body) = self.message(method, params);
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut connection = Connection::open(self.address)?;
+        connection.request("POST", &self.path, &headers, body.as_bytes())?;
+        Ok(connection)
+    }
+
+    /// Calls a tool with arguments as they are written.
+    #[track_caller]
+    pub fn raw_tool(&mut self, name: &str, arguments: &str) -> Reply {
+        let (headers, body) = self.message("tools/call", json!({ "name": name, "arguments": "@arguments@" }));
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut connection = Connection::open(self.address).unwrap();
+        let body = body.replace("\"@arguments@\"", arguments);
+        connection.request("POST", &self.path, &headers, body.as_bytes()).unwrap();
+        let mut exchange = Exchange::begin(connection).unwrap();
+        let messages = std::iter::from_fn(|| exchange.receive().unwrap()).collect();
+        Reply { head: exchange.head, messages }
     }
 
     /// Sends a request and waits for its answer.
@@ -277,7 +317,7 @@ impl Client {
     pub fn try_request(&mut self, method: &str, params: Value) -> io::Result<Reply> {
         let mut exchange = self.start(method, params)?;
         let mut messages = Vec::new();
-        while let Some(message) = exchange.next()? {
+        while let Some(message) = exchange.receive()? {
             messages.push(message);
         }
         if let Some(id) = messages.last().and_then(|message| message.value.get("id")) {
@@ -299,6 +339,11 @@ impl Client {
         }
     }
 
+    /// Forgets the connection, which may be broken; the next request opens another.
+    pub fn reconnect(&mut self) {
+        self.connection = None;
+    }
+
     /// Calls a tool.
     #[track_caller]
     pub fn tool(&mut self, name: &str, arguments: Value) -> Reply {
@@ -312,7 +357,7 @@ impl Client {
     pub fn notify(&mut self, method: &str, params: Value) -> io::Result<()> {
         let body = json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string();
         let mut exchange = self.post(method, &params, body.as_bytes())?;
-        let message = exchange.next()?;
+        let message = exchange.receive()?;
         if exchange.head.status == 202 { Ok(()) } else { Err(io::Error::other(format!("{} {message:?}", exchange.head.status))) }
     }
 

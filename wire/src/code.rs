@@ -36,6 +36,8 @@ codes! {
     ConfigSelfReference = "GGEN-E1007", "Entry would call the gateway itself";
     ConfigUnserved = "GGEN-E1008", "Setting is not served by this version";
     ConfigMode = "GGEN-E1009", "Configuration file's mode is unsafe";
+    ConfigDrift = "GGEN-E1010", "Configuration in force is not what the file says";
+    ConfigOverridden = "GGEN-E1011", "A variable overrides the configuration file";
     // 11xx: listeners
     PortTaken = "GGEN-E1101", "Port is taken";
     BindFailed = "GGEN-E1102", "Address cannot be bound";
@@ -96,6 +98,18 @@ codes! {
     VersionSkew = "GGEN-E6003", "Versions differ";
     AlreadyRunning = "GGEN-E6004", "Already running";
     ControlProtocol = "GGEN-E6005", "The control socket gave no valid answer";
+    ConnectionRefused = "GGEN-E6006", "Connection refused";
+    ConnectionTimeout = "GGEN-E6007", "Connection timeout";
+    NameUnresolved = "GGEN-E6008", "Name does not resolve";
+    AnswerUnusable = "GGEN-E6009", "The answer is not that of an MCP server";
+    RuntimeLeftover = "GGEN-E6010", "Socket or lock of a daemon that is gone";
+    SocketMode = "GGEN-E6011", "Control socket's owner or mode is unsafe";
+    CheckUnfinished = "GGEN-E6012", "A check did not finish in time";
+    // 70xx: the host
+    FilesLimit = "GGEN-E7001", "Limit of open files is nearly reached";
+    DiskUnusable = "GGEN-E7002", "Directory is full or cannot be written";
+    ClockWrong = "GGEN-E7003", "The clock is wrong";
+    ServiceFailed = "GGEN-E7004", "The service manager gave the service up";
 }
 
 impl fmt::Display for Code {

@@ -22,6 +22,9 @@ pub enum Call {
     /// The catalogue as clients see it. Reader.
     #[serde(rename = "io.ggend.Control.ListTools")]
     ListTools {},
+    /// The same after every server that serves has been asked for its tools again. Reader.
+    #[serde(rename = "io.ggend.Control.RefreshTools")]
+    RefreshTools {},
     /// One tool's full definition. Reader.
     #[serde(rename = "io.ggend.Control.DescribeTool")]
     DescribeTool {
@@ -69,6 +72,16 @@ pub enum Call {
         /// Check the configuration, and do nothing.
         #[serde(default)]
         validate_only: bool,
+    },
+    /// Log at another level, in all processes, over configuration, flags and `RUST_LOG`. Operator.
+    #[serde(rename = "io.ggend.Control.SetLogLevel")]
+    SetLogLevel {
+        /// `mcp_server`, `transport`, `auth`, `tools`, `protocol`; `None` means all of them.
+        category: Option<String>,
+        /// The level; `None` takes the override back.
+        level: Option<crate::log::Level>,
+        /// Milliseconds until it is taken back; `None` means never while the daemon runs.
+        for_ms: Option<u64>,
     },
 }
 
@@ -121,7 +134,7 @@ pub enum Body {
     Status(Box<status::Status>),
     /// To `GetLogs`.
     Lines(Vec<LogLine>),
-    /// To `ListTools`.
+    /// To `ListTools` and `RefreshTools`.
     Tools(Vec<status::Tool>),
     /// To `DescribeTool`, `CallTool` and `GetConfig`: JSON as it came.
     Value(serde_json::Value),
@@ -129,7 +142,7 @@ pub enum Body {
     Text(String),
     /// To `Reload`: what it takes.
     Plan(crate::plan::Plan),
-    /// To `Stop`, `Restart`, `Reload`: a line of progress or the outcome.
+    /// To `Stop`, `Restart`, `Reload`, `SetLogLevel`: a line of progress or the outcome.
     Done(String),
 }
 

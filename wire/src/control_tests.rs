@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     log::Level,
     plan::{Change, Effect, Plan},
-    status::{Issue, Listener, Phase, SlowCall, Status, Tool, Upstream, Worker},
+    status::{Issue, Limit, Listener, LogOverride, Phase, SlowCall, Status, Tool, Upstream, Worker},
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -23,7 +23,9 @@ fn calls() -> Vec<Call> {
         | Call::Wait { .. }
         | Call::Stop { .. }
         | Call::Restart { .. }
-        | Call::Reload { .. } => true,
+        | Call::Reload { .. }
+        | Call::RefreshTools {}
+        | Call::SetLogLevel { .. } => true,
     };
     let calls = vec![
         Call::GetStatus {},
@@ -37,6 +39,8 @@ fn calls() -> Vec<Call> {
         Call::Stop { force: false },
         Call::Restart { target: None },
         Call::RELOAD,
+        Call::RefreshTools {},
+        Call::SetLogLevel { category: Some(name()), level: Some(Level::Debug), for_ms: Some(1) },
     ];
     assert!(calls.iter().all(known));
     calls
@@ -96,6 +100,8 @@ fn the_definition_and_the_types_have_the_same_members() {
     let change = Change { setting: text(), from: None, to: None, effect: Effect::Nothing, what: text(), tools: Vec::new() };
     assert_eq!(keys(&change), members("type Change"));
     assert_eq!(keys(&SlowCall { what: text(), upstream: text(), duration_ms: 0, ended_ms: 0 }), members("type SlowCall"));
+    assert_eq!(keys(&Limit { name: text(), value: text() }), members("type Limit"));
+    assert_eq!(keys(&LogOverride { category: text(), level: Level::Info, left_ms: None }), members("type LogOverride"));
     assert_eq!(keys(&Issue { code: Code::Internal, message: text(), help: text() }), members("type Issue"));
     assert_eq!(keys(&Tool { name: text(), server: text(), original: text(), description: text(), status: text() }), members("type Tool"));
     let line = LogLine {

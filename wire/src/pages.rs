@@ -84,6 +84,15 @@ pages! {
     ConfigMode: "The configuration file can be read or written by more people than is safe: whoever writes it decides which commands run.";
         because ["The file was made with a loose umask", "It lies in a shared folder"];
         mend ["Let only its owner write and read it" => "chmod 600 .mcp.json"];
+    ConfigDrift: "The configuration file was changed after the daemon read it, so that what runs is not what the file says.";
+        because ["The file was edited and not taken over", "A reload was refused, and the daemon kept what it had"];
+        mend ["See whether the file is valid" => "ggen mcp config validate", "Take it over" => "ggen mcp server reload"];
+    ConfigOverridden: "An environment variable (GGEN_MCP_…) gives a key another value than the configuration file. The variable wins, so that editing the file has no effect.";
+        because ["A variable of the shell profile or of the service's environment file that was forgotten", "A variable meant for another daemon"];
+        mend [
+            "Take the variable out of the environment" => "unset <VARIABLE>",
+            "Start the daemon without it" => "ggen mcp server stop && ggen mcp server start",
+        ];
     PortTaken: "Another process listens on the port already. The message names it where the system tells.";
         because ["Another ggend, of another user or of an earlier start", "Another program with the same default port"];
         mend ["See who has it" => "ss -ltnp", "Start on another port" => "ggen mcp server start --port 3001"];
@@ -328,6 +337,57 @@ pages! {
             "Give it more time" => "ggen mcp server status --timeout 60",
             "See who listens there" => "ss -xlp",
             "Stop it by force" => "ggen mcp server stop --force",
+        ];
+    ConnectionRefused: "The host was reached, and nothing listens at the port.";
+        because ["The daemon is not running", "It listens on another port or another address", "A firewall rejects the connection"];
+        mend [
+            "See whether it runs, and where" => "ggen mcp server status",
+            "Start it" => "ggen mcp server start",
+            "See who listens" => "ss -ltnp",
+        ];
+    ConnectionTimeout: "The connection was not made, or the answer did not come, within the time.";
+        because [
+            "A firewall drops the packets",
+            "The process that listens hangs, is stopped (SIGSTOP) or overloaded",
+            "The address belongs to a host that is down",
+        ];
+        mend [
+            "See which layer it is" => "ggen mcp test-connection",
+            "Look at the workers" => "ggen mcp doctor --verbose",
+            "See firewall rules" => "sudo iptables -L -n",
+        ];
+    NameUnresolved: "The host's name has no address.";
+        because ["A misspelt name", "No name server is reachable", "A line is missing in /etc/hosts"];
+        mend ["Ask the system for the name" => "getent hosts <NAME>", "See which name servers are asked" => "cat /etc/resolv.conf"];
+    AnswerUnusable: "Something answered, but not as an MCP server does.";
+        because ["Another program listens at this port", "The URL's path is wrong: ggend serves /mcp", "A proxy answers in its place"];
+        mend ["See the answer" => "curl -v <URL>", "See where the gateway is" => "ggen mcp server status"];
+    RuntimeLeftover: "The control socket or its lock is there, and no daemon answers at it.";
+        because ["The daemon was killed and could not clean up", "A daemon that is starting or ending, or that hangs, holds the lock"];
+        mend ["Start the daemon, which removes what is left over" => "ggen mcp server start", "See who holds files there" => "ss -xlp"];
+    SocketMode: "More users than the daemon's own and its group can reach the control socket, or put another one in its place.";
+        because ["The mode was changed by hand", "The runtime directory lies in a shared folder"];
+        mend ["Let only owner and group use the socket" => "chmod 660 <SOCKET>", "Let only the owner write its directory" => "chmod 700 <DIRECTORY>"];
+    CheckUnfinished: "A check of doctor was not done when its time was over, so that it is not known what it would have found.";
+        because ["The host is overloaded", "A file system or name server that does not answer"];
+        mend ["Try again, and see how long each check takes" => "ggen mcp doctor --verbose", "See the host's load" => "uptime"];
+    FilesLimit: "A process of the daemon has nearly as many files and sockets open as it may. Further connections would be refused.";
+        because ["Many clients or upstream servers, and a low limit (RLIMIT_NOFILE)", "A client that opens connections and never closes them"];
+        mend [
+            "Raise the limit of the shell that starts the daemon" => "ulimit -n 65536",
+            "For the service: set LimitNOFILE" => "sudo systemctl edit ggend.service",
+        ];
+    DiskUnusable: "The daemon keeps its socket, lock and log in a directory that is full or that it may not write.";
+        because ["The file system is full, or out of inodes", "The directory belongs to somebody else", "The file system is mounted read-only"];
+        mend ["See what is free" => "df -h <DIRECTORY>", "See who may write" => "ls -ld <DIRECTORY>"];
+    ClockWrong: "The host's clock is far from the real time: certificates and tokens are judged wrongly, and logs mislead.";
+        because ["No time synchronisation", "A board without a battery-backed clock", "A virtual machine that was suspended"];
+        mend ["See the clock and its synchronisation" => "timedatectl", "Switch synchronisation on" => "sudo timedatectl set-ntp true"];
+    ServiceFailed: "systemd has given the daemon's unit up and does not start it any more.";
+        because ["It failed at every start: configuration, port or permission", "It was started too often in a short time (start limit)"];
+        mend [
+            "See why" => "journalctl -u ggend.service -n 50",
+            "After the repair, start it" => "sudo systemctl reset-failed ggend.service && sudo systemctl start ggend.service",
         ];
 }
 

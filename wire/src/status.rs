@@ -38,8 +38,32 @@ pub struct Status {
     pub in_flight: u32,
     /// The slowest recent calls, slowest first, at most ten.
     pub slow: Vec<SlowCall>,
+    /// Limits and time-outs in force.
+    pub limits: Vec<Limit>,
+    /// Log levels that were changed at run time.
+    pub log_levels: Vec<LogOverride>,
     /// What is wrong now; empty on a healthy daemon.
     pub issues: Vec<Issue>,
+}
+
+/// A limit in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Limit {
+    /// The configuration's key, or `rlimit.nofile` for the number of files that the supervisor may open.
+    pub name: String,
+    /// Its value, with its unit where the key does not name it.
+    pub value: String,
+}
+
+/// A log level that stands over the configured one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogOverride {
+    /// The category.
+    pub category: String,
+    /// The level.
+    pub level: crate::log::Level,
+    /// Milliseconds until it is taken back; `None` means that it stays.
+    pub left_ms: Option<u64>,
 }
 
 /// Life phases of the daemon and of its workers.

@@ -1,51 +1,75 @@
-//! `ggen mcp config …`: hands over to `ggend check`, which shares the daemon's own code and works without a running daemon.
+//! `ggen mcp config …`: hands over to `ggend config` and `ggend check`, which share the daemon's own code and work without a running daemon.
 
 use crate::{
-    args::Config,
+    args::{Config, Format},
     context::Context,
     daemon,
-    failed::{Exit, Failed},
+    failed::Failed,
 };
-use serde_json::{Value, json};
-use std::{
-    ffi::OsString,
-    process::{Command, Stdio},
-};
+use std::{ffi::OsString, path::PathBuf};
 
-/// `validate` becomes `ggend check`; `path` reads from its report which files count.
-pub(crate) fn run(context: &mut Context, verb: Config) -> Result<Exit, Failed> {
-    let mut arguments: Vec<OsString> = vec!["check".into()];
-    match verb {
-        Config::Validate { file } => {
-            arguments.extend(file.or_else(|| context.global.config.clone()).map(Into::into));
-            arguments.extend(context.out.json.then(|| "--json".into()));
-            Err(daemon::become_daemon(&arguments))
-        }
-        Config::Path => {
-            arguments.extend(context.global.config.clone().map(Into::into));
-            arguments.push("--json".into());
-            path(context, &arguments)
-        }
+/// Becomes `ggend`; returns only when that fails.
+pub(crate) fn run(context: &Context, verb: Config) -> Failed {
+    let global = &context.global;
+    let mut line = Line::default();
+    line.option("--socket", global.socket.clone());
+    if let Config::Validate { file } = verb {
+        line.word("check");
+        line.0.extend(file.or_else(|| global.config.clone()).map(Into::into));
+        line.flag("--json", context.out.json);
+        line.flag("--verbose", context.out.verbose);
+        context.say_program(&line.0);
+        return daemon::become_daemon(&line.0);
     }
+    line.option("--config", global.config.clone());
+    line.word("config");
+    line.flag("--json", context.out.json);
+    // Only `show` looks at what was not said: a file or pipe gets JSON.
+    line.flag("--format=human", !context.out.json && global.format == Some(Format::Human));
+    line.flag("--quiet", context.out.quiet);
+    match verb {
+        Config::Init { examples, file, force } => {
+            line.word("init");
+            line.flag("--examples", examples);
+            line.option("--file", file);
+            line.flag("--force", force);
+        }
+        Config::Show { effective } => {
+            line.word("show");
+            line.flag("--effective", effective);
+        }
+        Config::Get { key } => line.operands("get", [key]),
+        Config::Set { assignments } => line.operands("set", assignments),
+        Config::Unset { keys } => line.operands("unset", keys),
+        Config::Path => line.word("path"),
+        Config::Validate { .. } | Config::Schema => line.word("schema"),
+    }
+    context.say_program(&line.0);
+    daemon::become_daemon(&line.0)
 }
 
-fn path(context: &mut Context, arguments: &[OsString]) -> Result<Exit, Failed> {
-    let ggend = daemon::find()?;
-    let failed = |why: String| Failed::plain(Exit::Unavailable, format!("{} check: {why}", ggend.display()), "ggen mcp config validate");
-    let mut command = Command::new(&ggend);
-    command.args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit());
-    let output = command.output().map_err(|error| failed(error.to_string()))?;
-    let report: Value = serde_json::from_slice(&output.stdout).map_err(|error| failed(format!("its report is not valid: {error}")))?;
-    let read: Vec<&str> = report["files"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    // A file with a mistake was not read, but is the one that counts.
-    let named = report["file"].as_str().filter(|_| report["valid"] == Value::Bool(false) && read.is_empty());
-    let files: Vec<&str> = read.into_iter().chain(named).collect();
-    context.out.value(&json!({ "files": files }))?;
-    for file in &files {
-        context.out.line(file)?;
+/// The arguments of `ggend`.
+#[derive(Default)]
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn word(&mut self, word: &str) {
+        self.0.push(word.into());
     }
-    if files.is_empty() {
-        context.out.line("none: the built-in defaults apply")?;
+
+    fn flag(&mut self, name: &str, given: bool) {
+        self.0.extend(given.then(|| name.into()));
     }
-    Ok(Exit::Ok)
+
+    fn option(&mut self, name: &str, value: Option<PathBuf>) {
+        if let Some(value) = value {
+            self.0.extend([name.into(), value.into()]);
+        }
+    }
+
+    /// A verb with what was typed behind it, of which none may be taken for a flag.
+    fn operands(&mut self, verb: &str, operands: impl IntoIterator<Item = String>) {
+        self.0.extend([verb.into(), "--".into()]);
+        self.0.extend(operands.into_iter().map(Into::into));
+    }
 }

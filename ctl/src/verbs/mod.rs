@@ -1,9 +1,14 @@
 //! One file per verb. Each asks the daemon or the `ggend` binary, and renders; none decides anything about the gateway.
 
+mod completion;
 mod config;
 mod detach;
 mod explain;
 mod list;
+mod log_level;
+mod monitor;
+mod probe;
+mod schemas;
 mod server_logs;
 mod server_reload;
 mod server_restart;
@@ -11,11 +16,12 @@ mod server_start;
 mod server_status;
 mod server_stop;
 mod server_wait;
+mod stdio;
 mod tool_status;
 mod tool_test;
 
 use crate::{
-    args::{Mcp, Noun, Server},
+    args::{Format, Mcp, Noun, Server},
     context::Context,
     failed::{Exit, Failed},
 };
@@ -24,7 +30,11 @@ use std::time::Duration;
 
 /// Runs the verb that was asked for.
 pub(crate) fn run(context: &mut Context, noun: Noun) -> Result<Exit, Failed> {
+    if matches!(context.global.format, Some(Format::Csv | Format::Markdown)) && !matches!(noun, Noun::Mcp(Mcp::List(_))) {
+        return Err(Failed::plain(Exit::Usage, "csv and markdown are formats of `ggen mcp list` only", "--format json"));
+    }
     match noun {
+        Noun::Completion { shell } => completion::run(context, shell),
         Noun::Detach { command } => Err(detach::run(&command)),
         Noun::Mcp(Mcp::Server(Server::Start(start))) => server_start::run(context, &start),
         Noun::Mcp(Mcp::Server(Server::Stop { force })) => server_stop::run(context, force),
@@ -34,16 +44,22 @@ pub(crate) fn run(context: &mut Context, noun: Noun) -> Result<Exit, Failed> {
         Noun::Mcp(Mcp::Server(Server::Status { metrics: true })) => server_status::metrics(context),
         Noun::Mcp(Mcp::Server(Server::Wait)) => server_wait::run(context),
         Noun::Mcp(Mcp::Server(Server::Logs(logs))) => server_logs::run(context, &logs),
+        Noun::Mcp(Mcp::Server(Server::LogLevel(wanted))) => log_level::run(context, &wanted),
+        Noun::Mcp(Mcp::Server(Server::Monitor(monitor))) => monitor::run(context, &monitor),
+        Noun::Mcp(Mcp::Server(Server::Stdio { server })) => Err(stdio::run(context, server)),
         Noun::Mcp(Mcp::List(list)) => list::run(context, &list),
         Noun::Mcp(Mcp::Status { tool, schema }) => tool_status::run(context, &tool, schema),
         Noun::Mcp(Mcp::Test { tool, args }) => tool_test::run(context, tool, &args),
+        Noun::Mcp(Mcp::Schemas { server }) => schemas::run(context, server.as_deref()),
         Noun::Mcp(Mcp::Explain { code }) => explain::run(context, code.as_deref()),
-        Noun::Mcp(Mcp::Config(verb)) => config::run(context, verb),
+        Noun::Mcp(Mcp::Doctor) => Err(probe::doctor(context)),
+        Noun::Mcp(Mcp::TestConnection(test)) => Err(probe::connection(context, &test)),
+        Noun::Mcp(Mcp::Config(verb)) => Err(config::run(context, verb)),
     }
 }
 
 /// The listener that clients use: http, or whatever there is but the admin one.
-fn front(status: &Status) -> Option<&Listener> {
+pub(crate) fn front(status: &Status) -> Option<&Listener> {
     let listeners = &status.listeners;
     listeners
         .iter()

@@ -27,7 +27,9 @@ const UNIT: &str = "ggend.service";
 /// Starts, or says that it runs already.
 pub(crate) fn run(context: &mut Context, start: &Start) -> Result<Exit, Failed> {
     if start.foreground {
-        return Err(daemon::become_daemon(&arguments(context, start, true)));
+        let arguments = arguments(context, start, true);
+        context.say_program(&arguments);
+        return Err(daemon::become_daemon(&arguments));
     }
     match context.client().and_then(|mut client| Ok((client.status()?, client))) {
         Ok((status, client)) => return running(context, start, &status, client),
@@ -131,7 +133,9 @@ fn start_unit(context: &mut Context) -> Result<Status, Failed> {
 
 fn start_detached(context: &mut Context, start: &Start) -> Result<Status, Failed> {
     let timeout = context.timeout(Duration::from_secs(30));
-    let mut detached = daemon::detach(context, &arguments(context, start, false))?;
+    let arguments = arguments(context, start, false);
+    context.say_program(&arguments);
+    let mut detached = daemon::detach(context, &arguments)?;
     let began = Instant::now();
     let mut other = false;
     let mut dots = Dots::new(&context.out);

@@ -146,6 +146,25 @@ fn details(out: &mut Out, status: &Status) -> io::Result<()> {
             upstream.name, upstream.transport, upstream.in_flight
         ))?;
     }
+    for held in &status.log_levels {
+        let left = held.left_ms.map_or_else(|| "while the daemon runs".to_owned(), |ms| format!("for another {}", text::duration_ms(ms)));
+        let level = format!("{:?}", held.level).to_lowercase();
+        out.line(&format!("  Log level of {}: {level}, {left}", held.category))?;
+    }
+    let draining: Vec<_> = status.workers.iter().filter(|worker| worker.phase == Phase::Draining).collect();
+    if draining.is_empty() {
+        out.line("  Draining generations: none")?;
+    }
+    for worker in draining {
+        let connections = text::count(usize::try_from(worker.connections).unwrap_or(usize::MAX), "connection");
+        out.line(&format!("  Draining generation {}: {} (pid {}), {connections}", worker.generation, worker.name, optional(worker.pid)))?;
+    }
+    if !status.limits.is_empty() {
+        out.line("\nLimits:")?;
+        for limit in &status.limits {
+            out.line(&format!("  {}: {}", limit.name, limit.value))?;
+        }
+    }
     let Some(slowest) = status.slow.first() else {
         return out.line("\nSlow operations: none");
     };

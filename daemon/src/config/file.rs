@@ -57,11 +57,20 @@ impl File {
         if bytes.len() as u64 > MAX_FILE {
             return Err(Unread::Bad(Box::new(unreadable(format!("larger than {} MB", MAX_FILE >> 20)))));
         }
-        let root = parse(&bytes).map_err(|(at, what)| {
-            let place = Place { at: Some(at), ..place() };
+        Self::of(path, &bytes, facts.mode(), problems)
+    }
+
+    /// As if that were the content and mode of a file.
+    ///
+    /// # Errors
+    /// What hinders parsing.
+    pub(super) fn of(path: &Path, bytes: &[u8], mode: u32, problems: &mut Vec<Problem>) -> Result<Self, Unread> {
+        let place = Place { source: path.display().to_string(), at: None };
+        let root = parse(bytes).map_err(|(at, what)| {
+            let place = Place { at: Some(at), ..place };
             Unread::Bad(Box::new(Problem::new(Severity::Error, Code::ConfigSyntax, place, "", what)))
         })?;
-        let file = Self { path: path.to_owned(), root, mode: facts.mode() };
+        let file = Self { path: path.to_owned(), root, mode };
         if !matches!(file.root.tree, Tree::Object(_)) {
             let problem = Problem::new(
                 Severity::Error,

@@ -14,6 +14,7 @@ use figment::{Figment, providers::Serialized};
 use ggen_wire::Code;
 use std::{
     collections::BTreeMap,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -34,6 +35,8 @@ pub struct LoadOptions {
     pub etc: PathBuf,
     /// Run by a person, not as a service: `./.mcp.json` is read, and a file that others may write is only a warning.
     pub user_mode: bool,
+    /// A content to judge in the place of a file's own, before it is written. The file need not exist, nor be one of those that are read.
+    pub instead: Option<(PathBuf, String)>,
 }
 
 impl LoadOptions {
@@ -44,7 +47,7 @@ impl LoadOptions {
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
         let home = env.get("HOME").filter(|home| home.starts_with('/')).map(PathBuf::from);
         let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        Self { flags: Vec::new(), config_path: None, env, cwd, home, etc: PathBuf::from("/etc/ggen"), user_mode }
+        Self { flags: Vec::new(), config_path: None, env, cwd, home, etc: PathBuf::from("/etc/ggen"), user_mode, instead: None }
     }
 
     /// The file that a flag or a variable names, as it was written.
@@ -66,6 +69,8 @@ pub struct Loaded {
     pub blocked: BTreeMap<String, Problem>,
     /// Each leaf path, and `mcpServers.NAME` → `/path/.mcp.json:12:7`, `GGEN_MCP_…`, `--port` or `default`.
     pub provenance: BTreeMap<String, String>,
+    /// What the files say as they say it, variables and all: entries (`mcpServers.NAME`) and sections that this version does not serve, by path.
+    pub written: BTreeMap<String, serde_json::Value>,
     /// The highest file that was read; `None`: built-in defaults.
     pub file: Option<PathBuf>,
     /// Every file that was read, highest first.
@@ -101,11 +106,15 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
     let around = Around { env: &options.env, home: options.home.as_deref(), own: &own };
     let entries = servers::entries(&files, &around, &mut problems);
     let mut blocked = BTreeMap::new();
+    let mut written: BTreeMap<String, serde_json::Value> =
+        schema::later_paths().filter_map(|(path, _)| Some((path.to_owned(), as_written(&files, path)?))).collect();
     for entry in entries {
         if let Some(reason) = entry.reason() {
             blocked.insert(entry.name.clone(), reason.clone());
         }
-        provenance.insert(format!("{}.{}", schema::SERVERS[0], entry.name), entry.source);
+        let path = format!("{}.{}", schema::SERVERS[0], entry.name);
+        written.insert(path.clone(), entry.written);
+        provenance.insert(path, entry.source);
         problems.extend(entry.problems);
         config.order.push(entry.name.clone());
         config.mcp_servers.insert(entry.name, entry.upstream);
@@ -116,7 +125,7 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
         return Err(problems);
     }
     let files: Vec<_> = files.into_iter().map(|file| file.path).collect();
-    Ok(Loaded { config, warnings: problems, blocked, provenance, file: files.first().cloned(), files })
+    Ok(Loaded { config, warnings: problems, blocked, provenance, written, file: files.first().cloned(), files })
 }
 
 /// Single categories show only where they are set.
@@ -132,8 +141,14 @@ fn place(figment: &Figment, layers: &[Layer], path: &str) -> Place {
     layer.and_then(|layer| layer.place(path)).cloned().unwrap_or(Place { source: DEFAULT.to_owned(), at: None })
 }
 
-/// The files that exist, highest first. All of them count: values of a higher one replace those of a lower one.
-fn files(options: &LoadOptions, problems: &mut Vec<Problem>) -> Vec<File> {
+/// A section of the highest file that has it.
+fn as_written(files: &[File], path: &str) -> Option<serde_json::Value> {
+    let find = |file: &File| path.split('.').try_fold(file.root.clone(), |node, key| Some(node.member(key)?.node.clone()));
+    files.iter().find_map(find).map(|node| node.value())
+}
+
+/// Every place where a file is looked for, highest first.
+fn candidates(options: &LoadOptions) -> Vec<(PathBuf, Origin)> {
     let mut candidates: Vec<(PathBuf, Origin)> = Vec::new();
     match options.named_file() {
         Some(path) => candidates.push((options.cwd.join(path), Origin::Named)),
@@ -142,12 +157,34 @@ fn files(options: &LoadOptions, problems: &mut Vec<Problem>) -> Vec<File> {
     }
     candidates.extend(options.home.as_ref().map(|home| (home.join(".ggen/mcp/config.json"), Origin::Home)));
     candidates.push((options.etc.join("mcp.json"), Origin::System));
+    candidates
+}
+
+/// The paths of [`candidates`], each once.
+pub(super) fn places(options: &LoadOptions) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    for (path, _) in candidates(options) {
+        if !found.iter().any(|other| same(other, &path)) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The files that exist, highest first. All of them count: values of a higher one replace those of a lower one.
+fn files(options: &LoadOptions, problems: &mut Vec<Problem>) -> Vec<File> {
     let mut found: Vec<File> = Vec::new();
-    for (path, origin) in candidates {
+    for (path, origin) in candidates(options) {
         if found.iter().any(|file| same(&file.path, &path)) {
             continue;
         }
-        match File::read(&path, problems) {
+        let read = match options.instead.as_ref().filter(|(instead, _)| same(instead, &path)) {
+            Some((_, content)) => {
+                File::of(&path, content.as_bytes(), std::fs::metadata(&path).map_or(0o600, |facts| facts.mode()), problems)
+            }
+            None => File::read(&path, problems),
+        };
+        match read {
             Ok(file) => found.push(file),
             Err(unread) => problems.extend(origin.judge(unread, &path, options.user_mode)),
         }
@@ -155,7 +192,7 @@ fn files(options: &LoadOptions, problems: &mut Vec<Problem>) -> Vec<File> {
     found
 }
 
-fn same(one: &Path, other: &Path) -> bool {
+pub(super) fn same(one: &Path, other: &Path) -> bool {
     one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 

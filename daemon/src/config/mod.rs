@@ -7,9 +7,13 @@
 //! not enforce are refused, never ignored. `timeout` of an entry is in milliseconds; a relative `cwd` is meant from the folder of its file.
 
 mod command;
+pub mod commands;
+mod describe;
+mod edit;
 mod entry;
 mod expand;
 mod file;
+mod key;
 mod layers;
 mod load;
 mod model;
@@ -21,15 +25,17 @@ mod redact;
 mod schema;
 mod selfref;
 mod servers;
+mod store;
 #[cfg(test)]
 mod tests;
 
 pub use command::find_command;
+pub use describe::json_schema;
 pub use layers::{Flag, variable};
 pub use load::{LoadOptions, Loaded, load};
 pub use model::*;
 pub use position::Position;
 pub use problem::{Place, Problem, Severity};
 pub use ranges::check;
-pub use redact::{HIDDEN, redacted, text as redacted_text};
+pub use redact::{HIDDEN, arguments as redacted_arguments, redacted, text as redacted_text};
 pub use schema::{CATEGORIES, leaves};

@@ -88,7 +88,11 @@ impl Problem {
     /// The commands that mend it; where there is none, the one that explains it.
     #[must_use]
     pub fn commands(&self) -> Vec<String> {
-        if self.help.is_empty() { vec![format!("ggen mcp explain {}", self.code)] } else { self.help.clone() }
+        if self.help.is_empty() {
+            vec![format!("ggen mcp explain {}", self.code)]
+        } else {
+            self.help.iter().map(|command| quoted(command)).collect()
+        }
     }
 
     /// Whether `ggend check` counts it as an error.
@@ -105,6 +109,16 @@ impl Problem {
         let path = if self.path.is_empty() { String::new() } else { format!("{}{joint}", self.path) };
         let suggestion = self.suggestion.as_ref().map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
         format!("{path}{}{suggestion}", self.what)
+    }
+}
+
+/// A command that takes a key out, safe to paste: a shell would take the quotes of `mcpServers["a b"]` away.
+fn quoted(command: &str) -> String {
+    match command.split_once(" unset ") {
+        Some((verb, key)) if key.contains(['"', ' ', '$', '*', '(', ';', '&', '|', '<', '>', '`', '#', '\\']) && !key.contains('\'') => {
+            format!("{verb} unset '{key}'")
+        }
+        _ => command.to_owned(),
     }
 }
 

@@ -108,17 +108,70 @@ pub fn redacted(config: &Config) -> Value {
             }
             UpstreamTransport::Http { url: address, headers } => {
                 *address = word(address);
-                hide(headers, |name| SAFE_HEADERS.contains(&name.to_ascii_lowercase().as_str()));
+                hide(headers, header_is_safe);
             }
         }
     }
     serde_json::to_value(shown).unwrap_or_default()
 }
 
+/// An entry as it is written in the file, without secrets. `${VAR}` stays: it names a secret and does not tell it.
+#[must_use]
+pub(super) fn entry(written: &Value) -> Value {
+    let Value::Object(members) = written else { return json(written) };
+    let shown = members.iter().map(|(key, value)| {
+        let shown = match (key.as_str(), value) {
+            ("env", Value::Object(map)) => {
+                Value::Object(map.iter().map(|(name, value)| (name.clone(), named(name, value, env_is_safe))).collect())
+            }
+            ("headers", Value::Object(map)) => {
+                Value::Object(map.iter().map(|(name, value)| (name.clone(), named(name, value, header_is_safe))).collect())
+            }
+            ("args", Value::Array(items)) => {
+                // A number may be the value of the option before it.
+                let texts: Vec<String> = items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect();
+                arguments(&texts).into()
+            }
+            ("url", Value::String(address)) => word(address).into(),
+            _ => json(&Value::Object(serde_json::Map::from_iter([(key.clone(), value.clone())])))[key].clone(),
+        };
+        (key.clone(), shown)
+    });
+    Value::Object(shown.collect())
+}
+
+fn named(name: &str, value: &Value, safe: impl Fn(&str) -> bool) -> Value {
+    match value {
+        Value::String(content) if only_variables(content) => content.as_str().into(),
+        Value::String(content) if safe(name) => text(content).into(),
+        Value::Null => Value::Null,
+        _ => HIDDEN.into(),
+    }
+}
+
+/// Whether a text is `${VAR}`, perhaps behind one word such as `Bearer`, and holds no default.
+fn only_variables(content: &str) -> bool {
+    let last = content.strip_prefix("Bearer ").or_else(|| content.strip_prefix("Basic ")).unwrap_or(content);
+    last.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).is_some_and(|name| {
+        let name = name.strip_prefix("env:").unwrap_or(name);
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    })
+}
+
+/// Any JSON outside `mcpServers`, without secrets.
+#[must_use]
+pub(super) fn value(value: &Value) -> Value {
+    json(value)
+}
+
 fn hide(map: &mut BTreeMap<String, String>, safe: impl Fn(&str) -> bool) {
     for (name, value) in map {
         *value = if safe(name) { text(value) } else { HIDDEN.to_owned() };
     }
+}
+
+fn header_is_safe(name: &str) -> bool {
+    SAFE_HEADERS.contains(&name.to_ascii_lowercase().as_str())
 }
 
 fn env_is_safe(name: &str) -> bool {
@@ -155,7 +208,7 @@ pub(super) fn token_like(word: &str) -> bool {
 
 /// A command line's arguments without secrets: values of options such as `--token`, headers, `NAME=value`, URLs, JSON, tokens.
 #[must_use]
-pub(super) fn arguments(args: &[String]) -> Vec<String> {
+pub fn arguments(args: &[String]) -> Vec<String> {
     let mut before = "";
     args.iter()
         .map(|argument| {

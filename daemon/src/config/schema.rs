@@ -39,7 +39,7 @@ const LATER: [(&str, Later); 8] = [
 ];
 
 /// Top-level keys that other MCP clients keep in the same file: VS Code, Claude Desktop and Code, Cursor, Zed.
-const FOREIGN: [&str; 9] =
+pub(super) const FOREIGN: [&str; 9] =
     ["inputs", "servers", "projects", "globalShortcut", "preferences", "permissions", "mcp", "enabledPlugins", "isUsingBuiltInNodeForMcp"];
 
 /// The defaults as JSON: the shape of the whole file.

@@ -38,6 +38,8 @@ pub(super) struct Entry {
     pub problems: Vec<Problem>,
     /// `file:line:column` of its key.
     pub source: String,
+    /// The entry as it is written.
+    pub written: serde_json::Value,
     wanted: bool,
 }
 
@@ -97,7 +99,7 @@ fn entry(file: &File, member: &Member, around: &Around<'_>) -> Entry {
         upstream.enabled = false;
     }
     let source = file.place(member.at).to_string();
-    Entry { name: member.key.clone(), upstream, wanted: fields.wanted, problems: fields.problems, source }
+    Entry { name: member.key.clone(), upstream, wanted: fields.wanted, problems: fields.problems, source, written: member.node.value() }
 }
 
 fn read(fields: &mut Fields<'_>, node: &Node, file: &File, around: &Around<'_>) -> Upstream {

@@ -78,6 +78,11 @@ pub enum ToWorker {
         /// Milliseconds from now.
         within_ms: u64,
     },
+    /// Another filter for its log lines, in force at once.
+    LogFilter {
+        /// As in [`Start::log_filter`].
+        filter: String,
+    },
     /// Finish what is in flight, take nothing new, exit 0 when done or at the deadline.
     Drain {
         /// Milliseconds from now.
@@ -264,6 +269,8 @@ pub enum Question {
     Config,
     /// To the gateway: `Vec<ggen_wire::status::Tool>`.
     Tools,
+    /// To the gateway: the same after it has asked every server that serves for its tools again.
+    RefreshTools,
     /// To the gateway: one tool's definition.
     Tool {
         /// The exposed name.

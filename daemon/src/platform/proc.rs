@@ -106,6 +106,51 @@ pub fn who_listens(address: SocketAddr) -> Option<String> {
     None
 }
 
+/// Whether a process is stopped by a signal or a debugger (`T`, `t`); `None`: there is none, or the system does not tell.
+#[must_use]
+pub fn is_stopped(pid: u32) -> Option<bool> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let state = stat.rsplit_once(')')?.1.trim_start().chars().next()?;
+    Some(matches!(state, 'T' | 't'))
+}
+
+/// How many descriptors a process has open, and how many it may have (`RLIMIT_NOFILE`, soft).
+#[must_use]
+pub fn open_files(pid: u32) -> Option<(u64, u64)> {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let soft = line.split_ascii_whitespace().next()?.parse().unwrap_or(u64::MAX);
+    Some((u64::try_from(open).unwrap_or(u64::MAX), soft))
+}
+
+/// Who holds a `flock(2)` on a file (`proc_locks(5)`), without touching the lock; 0 is a process that we cannot see.
+#[must_use]
+pub fn lock_holder(path: &std::path::Path) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    let inode = format!(":{}", std::fs::metadata(path).ok()?.ino());
+    std::fs::read_to_string("/proc/locks").ok()?.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let held = fields.get(1) == Some(&"FLOCK") && fields.get(5)?.ends_with(&inode);
+        held.then(|| fields.get(4).and_then(|pid| pid.parse().ok()).unwrap_or(0))
+    })
+}
+
+/// Bytes and inodes that are free for us in a directory's file system (`statvfs(3)`). File systems that count no inodes say so by `u64::MAX`.
+#[must_use]
+#[allow(clippy::useless_conversion, reason = "these counts have another width on other platforms")]
+pub fn free_space(directory: &std::path::Path) -> Option<(u64, u64)> {
+    let found = nix::sys::statvfs::statvfs(directory).ok()?;
+    let inodes = if found.files() == 0 { u64::MAX } else { u64::from(found.files_available()) };
+    Some((u64::from(found.blocks_available()).saturating_mul(u64::from(found.fragment_size())), inodes))
+}
+
+/// Whether we may make files in a directory (`access(2)`).
+#[must_use]
+pub fn may_write(directory: &std::path::Path) -> bool {
+    nix::unistd::access(directory, nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -95,6 +95,24 @@ pub fn reap(wait: bool) -> io::Result<Option<(u32, Ended)>> {
     }
 }
 
+/// Waits for one child of ours for at most `patience`. `false`: it has not ended.
+#[must_use]
+pub fn reap_one(pid: u32, patience: std::time::Duration) -> bool {
+    let Some(pid) = target(pid) else { return true };
+    let end = std::time::Instant::now() + patience;
+    loop {
+        match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => {}
+            _ => return true,
+        }
+        if std::time::Instant::now() >= end {
+            return false;
+        }
+        // A child's end could only be waited for by a signal handler of the whole process.
+        std::thread::park_timeout(std::time::Duration::from_millis(2));
+    }
+}
+
 /// Signals one process; a process that is gone is no error. Process ids 0 and 1 are never signalled.
 pub fn signal_process(pid: u32, signal: Signal) {
     if let Some(pid) = target(pid) {

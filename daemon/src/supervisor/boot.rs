@@ -125,6 +125,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         generation: 1,
         level: options.level,
         log_filter,
+        levels: super::levels::Levels::default(),
         log_control,
         hub: Arc::clone(&hub),
         events,

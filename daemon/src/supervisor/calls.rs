@@ -3,18 +3,20 @@
 use super::{
     Supervisor,
     event::{Incoming, ProcId, Reply},
+    levels,
     life::Life,
     upstreams::Phase,
 };
 use crate::{
     config,
     ipc::messages::{Question, ToWorker},
-    log::now_us,
+    log::{self, now_us},
     metrics, platform,
 };
 use ggen_wire::{
     Code,
     control::{Body, Call, Failure},
+    log::Level,
     plan::Plan,
 };
 use serde_json::Value;
@@ -72,11 +74,13 @@ fn verb(call: &Call) -> &'static str {
         Call::Stop { .. } => "Stop",
         Call::Restart { .. } => "Restart",
         Call::Reload { .. } => "Reload",
+        Call::RefreshTools {} => "RefreshTools",
+        Call::SetLogLevel { .. } => "SetLogLevel",
     }
 }
 
 fn changes_things(call: &Call) -> bool {
-    matches!(call, Call::CallTool { .. } | Call::Stop { .. } | Call::Restart { .. } | Call::Reload { .. })
+    matches!(call, Call::CallTool { .. } | Call::Stop { .. } | Call::Restart { .. } | Call::Reload { .. } | Call::SetLogLevel { .. })
 }
 
 /// Root and the daemon's own user may change things; who else can reach the socket (its group) may read.
@@ -124,6 +128,36 @@ impl Supervisor {
             Call::Reload { validate_only: true, .. } => self.validate(&reply, more),
             Call::Reload { plan_only: true, .. } => self.show_plan(reply),
             Call::Reload { .. } => self.reload(Some((reply, more))),
+            Call::RefreshTools {} => self.ask_gateway(Question::RefreshTools, Asker::Tools(reply)),
+            Call::SetLogLevel { category, level, for_ms } => self.set_log_level(category.as_deref(), level, for_ms, &reply),
+        }
+    }
+
+    fn set_log_level(&mut self, category: Option<&str>, level: Option<Level>, for_ms: Option<u64>, reply: &Reply) {
+        let now = self.now();
+        let until = for_ms.and_then(|ms| now.checked_add(Duration::from_millis(ms)));
+        if let Err(error) = self.levels.set(category, level, until) {
+            let help = format!("one of {}", log::CATEGORIES.join(", "));
+            return reply.last(Err(failure(Code::InvalidRequest, &error.to_string(), &help)));
+        }
+        self.put_log_filter();
+        let what = category.unwrap_or("every category");
+        let outcome = match (level, until) {
+            (Some(level), Some(_)) => format!("{what} logs at {} for {} s", levels::name(level), for_ms.unwrap_or_default() / 1000),
+            (Some(level), None) => format!("{what} logs at {} while the daemon runs", levels::name(level)),
+            (None, _) => format!("{what} logs at the configured level"),
+        };
+        tracing::info!(target: "mcp_server", "{outcome}");
+        reply.last(Ok(Body::Done(outcome)));
+    }
+
+    /// Puts the configured filter with the overrides over it in force, in this process and in all workers.
+    pub(crate) fn put_log_filter(&mut self) {
+        let filter = self.levels.over(&self.log_filter);
+        self.log_control.set(&filter);
+        let workers: Vec<ProcId> = self.workers.procs.keys().copied().collect();
+        for worker in workers {
+            self.tell(worker, ToWorker::LogFilter { filter: filter.clone() }, Vec::new());
         }
     }
 
@@ -287,6 +321,7 @@ mod tests {
             Call::Stop { force: true },
             Call::Restart { target: None },
             Call::RELOAD,
+            Call::SetLogLevel { category: None, level: None, for_ms: None },
             Call::CallTool { name: String::new(), arguments: Value::Null },
         ];
         let reading = [Call::GetStatus {}, Call::ListTools {}, Call::GetMetrics {}, Call::GetConfig {}, Call::Wait { timeout_ms: 1 }];

@@ -4,12 +4,13 @@
 mod boot;
 mod calls;
 mod control;
-mod environment;
+pub(crate) mod environment;
 mod event;
 mod figures;
 mod instance;
 mod leaving;
 mod ledger;
+mod levels;
 mod life;
 mod links;
 mod listeners;
@@ -72,6 +73,7 @@ struct Supervisor {
     generation: u32,
     level: Option<LogLevel>,
     log_filter: String,
+    levels: levels::Levels,
     log_control: Control,
     hub: Arc<Hub>,
     events: mpsc::Sender<Event>,
@@ -190,6 +192,7 @@ impl Supervisor {
             self.leaving_deadline(),
             self.reload.deadline(),
             self.questions.deadline(),
+            self.levels.deadline(),
             self.stop.deadline(now),
             self.notify.deadline(),
             self.strangers.deadline(now),
@@ -212,6 +215,10 @@ impl Supervisor {
             self.go_on_stopping();
         }
         self.questions_on_time(now);
+        if self.levels.expire(now) {
+            tracing::info!(target: "mcp_server", "log levels are the configured ones again");
+            self.put_log_filter();
+        }
         self.notify.feed(now);
         if self.strangers.deadline(now).is_some() {
             self.sweep();

@@ -247,7 +247,7 @@ impl Supervisor {
         // Our own descriptors of listeners that are not wanted any more close here; the last worker that has one takes who waits there.
         self.listeners = listeners;
         self.log_filter = log_filter;
-        self.log_control.set(&self.log_filter);
+        self.put_log_filter();
         self.hub.console.set_format(self.loaded.config.logging.format);
         tracing::info!(target: "mcp_server", generation, "configuration in force");
         self.tell_warnings();

@@ -5,11 +5,12 @@ use super::{
     upstreams::{self, Phase as UpstreamPhase},
     workers::{Proc, Slot, Stage},
 };
-use crate::config::UpstreamTransport;
+use crate::config::{Config, Size, UpstreamTransport};
 use ggen_wire::{
     Code,
-    status::{Issue, Phase, SlowCall, Status, Upstream, UpstreamState, Worker},
+    status::{Issue, Limit, Phase, SlowCall, Status, Upstream, UpstreamState, Worker},
 };
+use nix::sys::resource::{Resource, getrlimit};
 use std::time::Duration;
 
 /// Slow calls that are shown.
@@ -40,6 +41,8 @@ impl Supervisor {
             sessions: small(beats().map(|beat| beat.sessions).sum()),
             in_flight: self.in_flight(),
             slow: self.slow.clone(),
+            limits: limits(&self.loaded.config),
+            log_levels: self.levels.status(now),
             issues,
         }
     }
@@ -167,6 +170,27 @@ fn worker_row(proc: &Proc, slot: Option<&Slot>, now: Duration) -> Worker {
         beat_age_ms: ms(now.saturating_sub(proc.beat_at)),
         last_exit: slot.and_then(|slot| slot.last_exit.clone()),
     }
+}
+
+/// What bounds clients and calls, in the order of the configuration's page.
+fn limits(config: &Config) -> Vec<Limit> {
+    let (server, http) = (&config.server, &config.transports.http);
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or_else(|_| "unknown".to_owned(), |(soft, _)| soft.to_string());
+    let bytes = |size: Size| format!("{} bytes", size.0);
+    let all = [
+        ("server.workers", server.workers.to_string()),
+        ("server.connection_pool", server.connection_pool.to_string()),
+        ("server.buffer_size", bytes(server.buffer_size)),
+        ("server.drain_timeout_ms", server.drain_timeout_ms.to_string()),
+        ("server.start_concurrency", server.start_concurrency.to_string()),
+        ("transports.http.timeout_ms", http.timeout_ms.to_string()),
+        ("transports.http.request_timeout_ms", http.request_timeout_ms.to_string()),
+        ("transports.http.compression", http.compression.to_string()),
+        ("transports.http.max_body", bytes(http.max_body)),
+        ("transports.http.max_connections", format!("{} per worker", http.max_connections)),
+        ("rlimit.nofile", files),
+    ];
+    all.map(|(name, value)| Limit { name: name.to_owned(), value }).to_vec()
 }
 
 fn row(upstream: &upstreams::Upstream, now: Duration) -> Upstream {

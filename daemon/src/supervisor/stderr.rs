@@ -16,11 +16,13 @@ const MAX_LINE: usize = 8 << 10;
 const BURST: u32 = 200;
 /// … and one more each time this has passed.
 const REFILL: Duration = Duration::from_millis(20);
+/// How often it is said that lines were left out; saying it each time would be a flood of our own.
+const TELL: Duration = Duration::from_secs(1);
 
 /// Reads until every holder of the other end has closed it.
 pub(crate) async fn read(pipe: OwnedFd, name: String, hub: Arc<Hub>, last: Arc<Mutex<String>>) {
     let Ok(mut pipe) = pipe::Receiver::from_owned_fd(pipe) else { return };
-    let mut lines = Lines { name, hub, last, line: Vec::new(), tokens: BURST, refilled: Instant::now(), suppressed: 0 };
+    let mut lines = Lines { name, hub, last, line: Vec::new(), tokens: BURST, refilled: Instant::now(), suppressed: 0, told: None };
     let mut chunk = vec![0; MAX_LINE];
     loop {
         match pipe.read(&mut chunk).await {
@@ -41,6 +43,7 @@ struct Lines {
     tokens: u32,
     refilled: Instant,
     suppressed: u64,
+    told: Option<Instant>,
 }
 
 impl Lines {
@@ -72,7 +75,9 @@ impl Lines {
             None => self.suppressed += 1,
             Some(left) => {
                 self.tokens = left;
-                self.tell_suppressed();
+                if self.told.is_none_or(|told| told.elapsed() >= TELL) {
+                    self.tell_suppressed();
+                }
                 self.log(Level::Info, text);
             }
         }
@@ -81,6 +86,7 @@ impl Lines {
     fn tell_suppressed(&mut self) {
         let suppressed = std::mem::take(&mut self.suppressed);
         if suppressed > 0 {
+            self.told = Some(Instant::now());
             self.log(Level::Warn, format!("{suppressed} lines of stderr left out: it writes too fast"));
         }
     }

@@ -15,8 +15,9 @@ use crate::{
 use ggen_wire::{Code, status::UpstreamState};
 use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
-/// A start-up that takes longer makes room for the next one.
-const START_UP: Duration = Duration::from_secs(30);
+/// A start-up that takes longer makes room for the next one: long enough that hosts with many servers do not start them all at once, short enough
+/// that servers which hang do not keep the others out.
+const START_UP: Duration = Duration::from_secs(3);
 
 /// Where an upstream stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

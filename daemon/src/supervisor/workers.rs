@@ -273,7 +273,7 @@ impl Supervisor {
             generation: candidate.map_or(self.generation, |candidate| candidate.generation),
             incarnation: slot.map_or(0, |slot| slot.starts.saturating_sub(1)),
             beat_ms: u64::try_from(BEAT.as_millis()).unwrap_or(1000),
-            log_filter: candidate.map_or(&self.log_filter, |candidate| &candidate.log_filter).clone(),
+            log_filter: self.levels.over(candidate.map_or(&self.log_filter, |candidate| &candidate.log_filter)),
             listeners: self.listeners_for(name).bound_for(role),
             config: super::environment::config_for(role, config),
         }

@@ -266,6 +266,12 @@ async fn read(
             },
             ToWorker::ChildGone(gone) => Incoming::ChildGone(gone),
             ToWorker::Ask { id, question } => Incoming::Ask { id, question },
+            ToWorker::LogFilter { filter: text } => {
+                if let Some(filter) = &filter {
+                    filter.set(&text);
+                }
+                continue;
+            }
             ToWorker::Reconfigure(start) => {
                 if let Some(filter) = &filter {
                     filter.set(&start.log_filter);

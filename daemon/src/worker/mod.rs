@@ -7,6 +7,7 @@
 
 mod beat;
 mod context;
+mod link_socket;
 mod outbox;
 
 pub mod admin;

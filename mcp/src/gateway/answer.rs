@@ -91,6 +91,7 @@ impl Gateway {
     }
 
     fn client_error(&mut self, call: &Call, client: &ClientCall, text: &str, number: &str, error: &str, modern: (bool, bool)) {
+        self.unsubscribed(call, client);
         let [code, message, data] = json::pick(error, ["code", "message", "data"]).unwrap_or_default();
         let number_code = code.and_then(|raw| raw.parse::<i64>().ok()).unwrap_or(rpc::INTERNAL);
         let uri = data.and_then(|data| json::pick(data, ["uri"])).and_then(|[uri]| uri);
@@ -121,8 +122,19 @@ impl Gateway {
 
     /// Answers a client's call with an error of ours.
     pub(super) fn give_up(&mut self, call: &Call, client: &ClientCall, refusal: &Refusal, outcome: &'static str) {
+        self.unsubscribed(call, client);
         let status = if client.modern { refusal.status } else { 200 };
         self.deliver(call, client, status, refusal.body(Some(&client.id)), outcome);
+    }
+
+    /// A subscription that the server refused is none.
+    fn unsubscribed(&mut self, call: &Call, client: &ClientCall) {
+        let (Method::Subscribe, Some(uri), Some(session)) = (client.method, &client.uri, &client.session) else { return };
+        if self.sessions.get_mut(session).is_some_and(|session| session.subscriptions.remove(uri)) {
+            let original =
+                if client.exposes { crate::name::original_uri(uri).map(|(_, original)| original) } else { Some(uri.to_string()) };
+            self.release(call.up, &original.unwrap_or_default().into());
+        }
     }
 
     /// Sends the answer and counts it.
@@ -175,9 +187,12 @@ impl Gateway {
     /// Ends a stream of a session: its reader, who is returned, is told; its events are kept for a while.
     fn ring_done(&mut self, session: Option<&std::sync::Arc<str>>, ring: u32) -> Option<StreamKey> {
         let now = self.now;
-        let stream = session.and_then(|id| self.sessions.get_mut(id))?.rings.get_mut(&ring)?;
+        let session = session.and_then(|id| self.sessions.get_mut(id))?;
+        let stream = session.rings.get_mut(&ring)?;
         stream.done = Some(now);
-        let reader = stream.attached.take()?;
+        let reader = stream.attached.take();
+        session.forget_oldest();
+        let reader = reader?;
         self.exchanges.get_mut(&reader)?.close(reader, &mut self.out);
         self.sweep(reader);
         Some(reader)
@@ -185,12 +200,13 @@ impl Gateway {
 
     /// Ends every call of a connection (or, with `None`, of the upstream) with an error.
     pub(super) fn fail_calls(&mut self, up: UpId, conn: Option<usize>, refusal: &Refusal, outcome: &'static str) {
-        let numbers: Vec<_> = self
+        let mut numbers: Vec<_> = self
             .calls
             .iter()
             .filter(|(_, call)| call.up == up && conn.is_none_or(|conn| call.conn == conn))
             .map(|(number, _)| *number)
             .collect();
+        numbers.sort_unstable();
         for number in numbers {
             let Some((_, call)) = self.take_call(up, number) else { continue };
             if self.up_ref(up).is_http() {

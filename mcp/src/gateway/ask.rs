@@ -22,6 +22,8 @@ pub(super) struct Asked {
     session: Arc<str>,
 }
 
+/// Questions of one call that may be open at once.
+const QUESTIONS: usize = 32;
 /// How long a person may take to answer.
 const THINK: Micros = 600_000_000;
 
@@ -42,6 +44,9 @@ impl Gateway {
         let caps = self.up_ref(up).conns[conn].caps;
         let Some(number) = call.filter(|_| caps.allow(name)) else { return false };
         let Some(Purpose::Client(client)) = self.calls.get(&number).map(|call| &call.purpose) else { return false };
+        if client.asked >= QUESTIONS {
+            return false;
+        }
         let (Some(session), key) = (client.session.clone(), client.key) else { return false };
         if !self.exchanges.get(&key).is_some_and(|exchange| exchange.may_stream() && exchange.connected || exchange.ring.is_some()) {
             return false;

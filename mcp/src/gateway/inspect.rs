@@ -1,4 +1,5 @@
-//! The views that are no MCP: `/tools` and `/health` for people and probes, `/catalogue` and `/tool/<name>` for the control command.
+//! The views that are no MCP: `/tools` and `/health` for people and probes, `/catalogue`, `/refresh` and `/tool/<name>` for the
+//! control command.
 
 use super::Gateway;
 use super::builtin::Pending;
@@ -8,6 +9,7 @@ use crate::edge::Request;
 use crate::json;
 use crate::list::ListKind;
 use crate::refusal::{Refusal, rpc};
+use crate::upstream::{Phase, Upstream};
 use crate::view::Owner;
 use bytes::Bytes;
 use ggen_wire::{Code, status};
@@ -24,6 +26,14 @@ impl Gateway {
                 let number = self.next_id();
                 self.questions.insert(number, Pending::Health(key));
                 self.emit(Output::Ask(number, Question::Status));
+            }
+            "/refresh" => {
+                self.refreshing.push(key);
+                for at in 0..self.ups.len() {
+                    let up = self.ups[at].id;
+                    self.fetch(up, ListKind::Tools);
+                }
+                self.refreshed();
             }
             "/catalogue" => {
                 let body = serde_json::to_vec(&self.catalogue()).unwrap_or_default();
@@ -42,6 +52,19 @@ impl Gateway {
             }
         }
         Ok(Flow::Done)
+    }
+
+    /// Answers `/refresh` once no server that serves is being asked for its tools any more.
+    pub(super) fn refreshed(&mut self) {
+        let tools = ListKind::Tools as usize;
+        let busy = |up: &Upstream| up.conns[0].phase == Phase::Ready && up.lists[tools].loading.is_some();
+        if self.refreshing.is_empty() || self.configured().any(busy) {
+            return;
+        }
+        let body = Bytes::from(serde_json::to_vec(&self.catalogue()).unwrap_or_default());
+        for key in std::mem::take(&mut self.refreshing) {
+            self.full(key, 200, body.clone());
+        }
     }
 
     /// The tools of the view of all.

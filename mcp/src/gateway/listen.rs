@@ -126,6 +126,9 @@ impl Gateway {
     /// Opens our stream at a modern upstream, with everything that is wanted of it now. The old one ends when the new one is acknowledged.
     pub(super) fn listen_upstream(&mut self, up: UpId) {
         let upstream = self.up_ref(up);
+        if upstream.conns[0].phase != Phase::Ready {
+            return;
+        }
         let mut parts: Vec<_> = FLAGS
             .iter()
             .filter(|(_, kind)| upstream.hello.flag(kind.capability(), "listChanged"))
@@ -145,7 +148,7 @@ impl Gateway {
             return;
         }
         let members = format!("\"notifications\":{{{}}}", parts.join(","));
-        let number = self.own_request(up, 0, Purpose::Listen, "subscriptions/listen", &members, super::upstream::NEVER);
+        let number = self.own_request(up, 0, Purpose::Listen, "subscriptions/listen", &members, super::own::NEVER);
         let upstream = self.up_mut(up);
         upstream.listen_at = None;
         upstream.listen.1 = Some(number);
@@ -206,12 +209,13 @@ impl Gateway {
 
     pub(super) fn listens_changed(&mut self, kind: ListKind, method: &str, concerns: impl Fn(View) -> bool) {
         let at = FLAGS.iter().position(|(_, of)| of.capability() == kind.capability()).unwrap_or(0);
-        let events: Vec<_> = self
+        let mut events: Vec<_> = self
             .listens
             .iter()
             .filter(|(_, listen)| listen.lists[at] && concerns(listen.view))
             .map(|(key, listen)| (*key, Self::tagged(method, "", &listen.id)))
             .collect();
+        events.sort_unstable();
         for (key, data) in events {
             self.stream_event(key, data, true);
         }
@@ -226,6 +230,7 @@ impl Gateway {
                 events.push((*key, Self::tagged("notifications/resources/updated", &members, &listen.id)));
             }
         }
+        events.sort_unstable();
         for (key, data) in events {
             self.stream_event(key, data, true);
         }
@@ -233,14 +238,17 @@ impl Gateway {
 
     /// Ends every stream gracefully: the worker is about to stop.
     pub(super) fn end_streams(&mut self) {
-        for (key, listen) in std::mem::take(&mut self.listens) {
+        let mut listens: Vec<_> = std::mem::take(&mut self.listens).into_iter().collect();
+        listens.sort_unstable_by_key(|(key, _)| *key);
+        for (key, listen) in listens {
             let result = format!("{{\"resultType\":\"complete\",\"_meta\":{{\"{}\":{}}}}}", key::SUBSCRIPTION, listen.id);
             if let Some(exchange) = self.exchanges.get_mut(&key) {
                 exchange.answer(key, None, 200, None, result_message(&listen.id, &result), &mut self.out);
             }
             self.sweep(key);
         }
-        let streams: Vec<_> = self.exchanges.iter().filter(|(_, exchange)| exchange.left == 0).map(|(key, _)| *key).collect();
+        let mut streams: Vec<_> = self.exchanges.iter().filter(|(_, exchange)| exchange.left == 0).map(|(key, _)| *key).collect();
+        streams.sort_unstable();
         for key in streams {
             if let Some(exchange) = self.exchanges.get_mut(&key) {
                 exchange.close(key, &mut self.out);

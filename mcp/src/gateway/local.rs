@@ -3,7 +3,7 @@
 use super::Gateway;
 use super::post::{ClientEra, Ctx, Flow};
 use super::translate;
-use crate::api::{Observation, Output, StreamKey};
+use crate::api::{Micros, Observation, Output, StreamKey};
 use crate::edge::{Reply, Request};
 use crate::inbound::key;
 use crate::json;
@@ -16,6 +16,9 @@ use crate::view::{Owner, Table, View};
 use ggen_wire::{Code, status::UpstreamState};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+
+/// A list is not fetched again sooner than this, whatever its server says of its age.
+const STALE: Micros = 5_000_000;
 
 impl Gateway {
     /// The lists of a view.
@@ -134,6 +137,7 @@ impl Gateway {
         if !self.offers(ctx.view, kind.capability()) {
             return Err(self.unknown_method(ctx));
         }
+        self.refresh_stale(ctx.view, kind);
         let cursor = ctx.params.and_then(|params| json::pick(params, ["cursor"])).and_then(|[raw]| raw).filter(|raw| *raw != "null");
         let bad = || Refusal::new(200, rpc::INVALID_PARAMS, Code::CursorInvalid, "begin the list again");
         let cursor = cursor.map(|raw| json::string(raw).ok_or_else(bad)).transpose()?;
@@ -159,6 +163,23 @@ impl Gateway {
         let result = String::from_utf8(result).unwrap_or_default();
         self.result(ctx, &result);
         Ok(())
+    }
+
+    /// Fetches the lists of servers that announce no changes again once they are old; this request still gets the last good one.
+    fn refresh_stale(&mut self, view: View, kind: ListKind) {
+        let now = self.now;
+        let old = |up: &&Upstream| {
+            let (list, silent) = (up.list(kind), !up.hello.flag(kind.capability(), "listChanged"));
+            let ttl = list.ttl_ms.unwrap_or(0).saturating_mul(1000).max(STALE);
+            silent
+                && up.state == UpstreamState::Ready
+                && list.loading.is_none()
+                && up.hello.has(kind.capability())
+                && now >= list.fetched.saturating_add(ttl)
+        };
+        for up in self.of_view(view).filter(old).map(|up| up.id).collect::<Vec<_>>() {
+            self.fetch(up, kind);
+        }
     }
 
     /// `ttlMs` and `cacheScope` of a list: the least of what the contributing upstreams say.

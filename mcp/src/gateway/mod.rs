@@ -1,16 +1,20 @@
 //! The relay itself: one state machine behind [`Gateway::input`]. The way of a request through the files:
 //! `post` (what is it, may it) → `local` (answered here) or `relay` (written to an upstream) → `answer` (back to the client);
-//! `upstream` keeps the connections alive and the lists fresh, `notify` carries what nobody asked for, `ask` what servers ask of legacy clients.
+//! `upstream`, `greet` and `lists` keep the servers' connections alive and their lists fresh, `notify` carries what nobody asked for, `ask` what servers ask of legacy clients.
 
 mod answer;
 mod ask;
+mod books;
 mod builtin;
 mod call;
+mod greet;
 mod http;
 mod inspect;
 mod listen;
+mod lists;
 mod local;
 mod notify;
+mod own;
 mod post;
 mod receive;
 mod reconfigure;
@@ -26,6 +30,8 @@ use crate::exchange::Exchange;
 use crate::session::Session;
 use crate::upstream::Upstream;
 use crate::view::Table;
+#[doc(hidden)]
+pub use books::Leftovers;
 use bytes::Bytes;
 use call::Call;
 use ggen_wire::{Code, log::Level, status::UpstreamState};
@@ -59,6 +65,8 @@ pub struct Gateway {
     listens: HashMap<StreamKey, listen::Listen>,
     /// Built-in tool calls and `/health` requests that wait for the supervisor.
     questions: HashMap<u64, builtin::Pending>,
+    /// `/refresh` requests that wait for the lists.
+    refreshing: Vec<StreamKey>,
     /// Requests of upstreams that legacy clients were asked, by the id that the client sees.
     asked: HashMap<u64, ask::Asked>,
     next: u64,
@@ -107,6 +115,7 @@ impl Gateway {
             waiting: Vec::new(),
             listens: HashMap::new(),
             questions: HashMap::new(),
+            refreshing: Vec::new(),
             asked: HashMap::new(),
             // Ids of different lives never meet: a late answer to an earlier life's request is not taken for one to ours. 2^53 bounds JSON integers.
             next: (settings.incarnation & 0xf_ffff) << 32,
@@ -119,7 +128,7 @@ impl Gateway {
         gateway
     }
 
-    /// Takes an event and appends what is to be done.
+    /// Takes an event and appends what is to be done, in an order that depends on nothing but the events before.
     pub fn input(&mut self, now: Micros, input: Input, out: &mut Vec<Output>) {
         std::mem::swap(&mut self.out, out);
         self.now = now;
@@ -212,6 +221,7 @@ impl Gateway {
         let mut lost: Vec<_> = self.exchanges.keys().copied().filter(|key| key.edge == edge).collect();
         lost.extend(self.waiting.iter().map(|waiting| waiting.key).filter(|key| key.edge == edge));
         lost.extend(self.questions.values().map(builtin::Pending::key).filter(|key| key.edge == edge));
+        lost.sort_unstable();
         for key in lost {
             self.gone(key);
         }

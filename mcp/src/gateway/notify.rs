@@ -117,7 +117,7 @@ impl Gateway {
                 json::quote(uri)
             ))
         };
-        let sessions: Vec<_> = self
+        let mut sessions: Vec<_> = self
             .sessions
             .iter()
             .filter_map(|(id, session)| {
@@ -129,6 +129,7 @@ impl Gateway {
                 session.subscriptions.contains(uri).then(|| (id.clone(), message(uri)))
             })
             .collect();
+        sessions.sort_unstable();
         for (session, data) in sessions {
             self.session_event(&session, data);
         }
@@ -148,7 +149,8 @@ impl Gateway {
         }
         let concerns = |view: View| one && view == View::One(up) || all && view == View::All;
         let data = Bytes::from(format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\"}}"));
-        let sessions: Vec<_> = self.sessions.iter().filter(|(_, session)| concerns(session.view)).map(|(id, _)| id.clone()).collect();
+        let mut sessions: Vec<_> = self.sessions.iter().filter(|(_, session)| concerns(session.view)).map(|(id, _)| id.clone()).collect();
+        sessions.sort_unstable();
         for session in sessions {
             self.session_event(&session, data.clone());
         }
@@ -205,8 +207,10 @@ impl Gateway {
         }
         let id = params.and_then(|params| json::pick(params, ["requestId"])).and_then(|[id]| id);
         let number = id.and_then(|id| self.sessions.get(session)?.calls.get(id).copied());
-        if let Some(number) = number {
-            self.cancel(number);
+        match (number, id) {
+            (Some(number), _) => self.cancel(number),
+            (None, Some(id)) => self.cancel_waiting(session, id),
+            _ => {}
         }
     }
 

@@ -71,6 +71,13 @@ impl Gateway {
         };
         match flow {
             Ok(Flow::Done) => {}
+            Ok(Flow::Wait) if self.waiting.len() >= self.limits.calls => {
+                let refusal = Refusal::new(503, rpc::INTERNAL, Code::Overloaded, "").retry(1);
+                let id = std::str::from_utf8(&request.body).ok().and_then(|text| json::pick(text, ["id"])?[0]);
+                let body = refusal.body(id);
+                let (status, retry_after) = (refusal.status, refusal.retry_after);
+                self.emit(Output::Reply(key, crate::edge::Reply::Full { status, session: None, retry_after, body }));
+            }
             Ok(Flow::Wait) => self.waiting.push(Waiting { key, request, arrived }),
             Err((id, refusal)) => {
                 self.observe_refusal(&refusal);

@@ -5,6 +5,7 @@ use super::call::Purpose;
 use crate::api::{Micros, Output, UpId};
 use crate::json::{Envelope, Kind};
 use crate::refusal::{Refusal, rpc};
+use crate::upstream::Phase;
 use bytes::Bytes;
 use ggen_wire::{Code, log::Level};
 
@@ -68,7 +69,7 @@ impl Gateway {
         }
     }
 
-    /// A line over the limit: the call that it would have answered fails, nothing else.
+    /// A line over the limit: the call that it would have answered fails, nothing else. Before the handshake is through it is no MCP server's line.
     pub(super) fn overlong(&mut self, up: UpId, head: &[u8]) {
         self.dropped(Some(up), "too_large");
         let head = String::from_utf8_lossy(head);
@@ -76,6 +77,11 @@ impl Gateway {
             let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
             rest[..digits].parse::<u64>().ok()
         });
+        if matches!(self.up_ref(up).conns.first().map(|conn| &conn.phase), Some(Phase::Greeting(_))) {
+            self.calls.retain(|_, call| call.up != up || !matches!(call.purpose, Purpose::Discover | Purpose::Initialize));
+            let detail = "a line over the limit instead of an answer to the handshake".to_owned();
+            return self.greeting_failed(up, 0, Code::UpstreamTooLarge, detail);
+        }
         if let Some((_, call)) = number.and_then(|number| self.take_call(up, number)) {
             let name = self.up_ref(up).settings.name.clone();
             match &call.purpose {

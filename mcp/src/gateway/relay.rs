@@ -31,6 +31,9 @@ struct Target<'a> {
     params: Arc<[Param]>,
 }
 
+/// Subscriptions of one session.
+const SUBSCRIPTIONS: usize = 1000;
+
 enum Route<'a> {
     Core(usize),
     Up(Target<'a>),
@@ -59,8 +62,11 @@ impl Gateway {
         let (up, exposed) = (target.up, target.uri.clone().unwrap_or_default());
         let Some(session) = ctx.session().and_then(|id| self.sessions.get_mut(&id)) else { return Ok(Flow::Done) };
         let original: Arc<str> = (*target.original).into();
+        if ctx.method == Method::Subscribe && session.subscriptions.len() >= SUBSCRIPTIONS {
+            return Err(Refusal::new(200, rpc::INTERNAL, Code::Overloaded, "too many subscriptions in this session"));
+        }
         let changes = if ctx.method == Method::Subscribe {
-            session.subscriptions.len() < 1000 && session.subscriptions.insert(exposed) && self.hold(up, &original)
+            session.subscriptions.insert(exposed) && self.hold(up, &original)
         } else {
             session.subscriptions.remove(&exposed) && self.release(up, &original)
         };

@@ -80,11 +80,15 @@ impl Gateway {
     /// Ends a session: its calls are cancelled, its streams closed, its subscriptions given up.
     pub(super) fn end_session(&mut self, name: &Arc<str>) {
         let Some(session) = self.sessions.remove(name) else { return };
-        for number in session.calls.into_values() {
+        let mut calls: Vec<_> = session.calls.into_values().collect();
+        calls.sort_unstable();
+        for number in calls {
             self.cancel(number);
         }
         let streams = self.exchanges.iter().filter(|(_, exchange)| exchange.left == 0 && exchange.session.as_ref() == Some(name));
-        for reader in streams.map(|(key, _)| *key).collect::<Vec<_>>() {
+        let mut streams: Vec<_> = streams.map(|(key, _)| *key).collect();
+        streams.sort_unstable();
+        for reader in streams {
             if let Some(exchange) = self.exchanges.get_mut(&reader) {
                 exchange.close(reader, &mut self.out);
             }
@@ -108,6 +112,7 @@ impl Gateway {
         let questions = self.questions.len();
         self.questions.retain(|_, pending| pending.key() != key);
         let questions = questions - self.questions.len();
+        self.refreshing.retain(|waiting| *waiting != key);
         self.unlisten(key);
         let Some(exchange) = self.exchanges.get_mut(&key) else { return };
         exchange.connected = false;
@@ -125,6 +130,23 @@ impl Gateway {
         }
         if !waits {
             self.exchanges.remove(&key);
+        }
+    }
+
+    /// Cancels a request of a legacy client that waits for a server to become ready.
+    pub(super) fn cancel_waiting(&mut self, session: &Arc<str>, id: &str) {
+        let is_it = |waiting: &mut super::Waiting| {
+            let text = std::str::from_utf8(&waiting.request.body).unwrap_or_default();
+            waiting.request.header("mcp-session-id") == Some(session)
+                && matches!(crate::json::Envelope::parse(text).map(|envelope| envelope.kind), Ok(crate::json::Kind::Request(own, _)) if own == id)
+        };
+        let cancelled: Vec<_> = self.waiting.extract_if(.., is_it).collect();
+        for waiting in cancelled {
+            let mut exchange = Exchange::new(&waiting.request, None, waiting.arrived);
+            if exchange.may_stream() {
+                exchange.start(waiting.key, &mut self.out);
+            }
+            exchange.close(waiting.key, &mut self.out);
         }
     }
 

@@ -29,6 +29,7 @@ impl Gateway {
             self.sessions_due();
         }
         self.wake_expired();
+        self.refreshed();
     }
 
     /// Tries the waiting requests again: something has changed.
@@ -53,7 +54,7 @@ impl Gateway {
     fn calls_due(&mut self) {
         let now = self.now;
         let slow = now.saturating_sub(self.limits.stream_after);
-        let streams: Vec<_> = self
+        let mut streams: Vec<_> = self
             .calls
             .values()
             .filter_map(|call| match &call.purpose {
@@ -61,10 +62,12 @@ impl Gateway {
                 _ => None,
             })
             .collect();
+        streams.sort_unstable();
         for key in streams {
             self.begin_stream(key);
         }
-        let due: Vec<_> = self.calls.iter().filter(|(_, call)| call.deadline <= now).map(|(number, call)| (*number, call.up)).collect();
+        let mut due: Vec<_> = self.calls.iter().filter(|(_, call)| call.deadline <= now).map(|(number, call)| (*number, call.up)).collect();
+        due.sort_unstable();
         for (number, up) in due {
             self.call_due(number, up);
         }
@@ -145,7 +148,7 @@ impl Gateway {
 
     fn sessions_due(&mut self) {
         let now = self.now;
-        let idle: Vec<_> = self
+        let mut idle: Vec<_> = self
             .sessions
             .iter()
             .filter(|(_, session)| {
@@ -154,6 +157,7 @@ impl Gateway {
             })
             .map(|(name, _)| name.clone())
             .collect();
+        idle.sort_unstable();
         for name in idle {
             self.end_session(&name);
         }

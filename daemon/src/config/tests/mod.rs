@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod anything;
+mod described;
+mod edits;
 mod entries;
 mod layers;
 mod report;
@@ -13,13 +15,13 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt, path::PathBuf};
 use tempfile::TempDir;
 
 /// A host of its own.
-struct Host {
-    dir: TempDir,
-    options: LoadOptions,
+pub(super) struct Host {
+    pub(super) dir: TempDir,
+    pub(super) options: LoadOptions,
 }
 
 impl Host {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         for below in ["cwd", "home/.ggen/mcp", "etc"] {
             std::fs::create_dir_all(dir.path().join(below)).unwrap();
@@ -35,33 +37,33 @@ impl Host {
     }
 
     /// With a `./.mcp.json`.
-    fn with(text: &str) -> Self {
+    pub(super) fn with(text: &str) -> Self {
         let host = Self::new();
         host.write("cwd/.mcp.json", text);
         host
     }
 
-    fn write(&self, path: &str, text: impl AsRef<[u8]>) -> PathBuf {
+    pub(super) fn write(&self, path: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.dir.path().join(path);
         std::fs::write(&path, text).unwrap();
         self.mode(&path, 0o600);
         path
     }
 
-    fn mode(&self, path: &PathBuf, mode: u32) {
+    pub(super) fn mode(&self, path: &PathBuf, mode: u32) {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    fn env(mut self, variables: &[(&str, &str)]) -> Self {
+    pub(super) fn env(mut self, variables: &[(&str, &str)]) -> Self {
         self.options.env = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>();
         self
     }
 
-    fn load(&self) -> Result<Loaded, Vec<Problem>> {
+    pub(super) fn load(&self) -> Result<Loaded, Vec<Problem>> {
         load(&self.options)
     }
 
-    fn loaded(&self) -> Loaded {
+    pub(super) fn loaded(&self) -> Loaded {
         self.load().unwrap_or_else(|problems| panic!("{}", self.lines(&problems)))
     }
 

@@ -30,6 +30,8 @@ use tokio::net::TcpStream;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Largest head of a request, and what is buffered of an answer before the client's socket must take some (back-pressure).
 const BUFFER: usize = 64 << 10;
+/// Answers up to this size are written in one piece.
+const SMALL: usize = 2 << 10;
 
 /// What a connection is doing, as the sweep sees it; times are milliseconds since the server began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +83,12 @@ impl Connection {
         }
     }
 
+    /// Whether its client may be sending the next request at this moment, unable to know that it would be the first one too many: HTTP/1.1 has no
+    /// GOAWAY. `recently` and `now` are milliseconds.
+    pub(super) fn may_be_asked(&self, now: u64, recently: u64) -> bool {
+        !self.http2.load(Relaxed) && matches!(self.phase(), Phase::Idle(since) if now.saturating_sub(since) < recently)
+    }
+
     /// No further requests on this connection: it closes when those that have begun are answered.
     pub(super) fn finish(&self) {
         self.finish.store(true, Relaxed);
@@ -111,7 +119,8 @@ async fn http1<H: Handler>(io: Io<H>, server: &Arc<Server<H>>, state: &Arc<Conne
     let mut connection = pin!(http1::Builder::new().max_buf_size(BUFFER).header_read_timeout(None).serve_connection(io, service));
     let mut told = false;
     poll_fn(|cx| {
-        if !told && state.finish.load(Relaxed) {
+        // While a head is awaited hyper would close without looking whether its bytes have come; the answer to it will say that it is the last.
+        if !told && state.finish.load(Relaxed) && !matches!(state.phase(), Phase::Head(_)) {
             told = true;
             connection.as_mut().graceful_shutdown();
         }
@@ -279,6 +288,16 @@ impl<H: Handler> Write for Io<H> {
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        // The kernel takes longer over a list of small parts than we over copying them.
+        let whole = parts.iter().map(|part| part.len()).sum::<usize>();
+        if whole <= SMALL {
+            let (mut flat, mut to) = ([0; SMALL], 0);
+            for part in parts {
+                flat[to..to + part.len()].copy_from_slice(part);
+                to += part.len();
+            }
+            return self.poll_write(cx, &flat[..whole]);
+        }
         let written = Pin::new(&mut self.inner).poll_write_vectored(cx, parts);
         self.note_write(&written);
         written

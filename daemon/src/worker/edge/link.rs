@@ -2,15 +2,13 @@
 //! so that a busy worker pays one system call for many frames in each direction.
 
 use super::Shared;
+use crate::worker::link_socket::{self, Reading, Writing};
 use bytes::BytesMut;
 use ggen_mcp::frame::{self, Frame};
-use std::{io, sync::Arc};
+use std::{future::poll_fn, io, sync::Arc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::UnixStream,
     sync::Notify,
 };
 
@@ -41,10 +39,12 @@ impl Outgoing {
 
 /// Serves a link until it ends. Afterwards its unfinished exchanges are lost and it takes no new ones.
 pub(super) async fn serve(shared: Arc<Shared>, id: u32, socket: UnixStream, ready: Arc<Notify>) {
-    let (reader, writer) = socket.into_split();
-    let ended = tokio::select! {
-        ended = read(&shared, id, reader) => ended,
-        ended = write(&shared, id, writer, &ready) => ended,
+    let ended = match socket.into_std().and_then(link_socket::split) {
+        Ok((reading, writing)) => tokio::select! {
+            ended = read(&shared, id, reading) => ended,
+            ended = write(&shared, id, writing, &ready) => ended,
+        },
+        Err(error) => Err(error),
     };
     match ended {
         Ok(()) => tracing::debug!(target: "transport", link = id, "the gateway worker closed the link"),
@@ -53,10 +53,12 @@ pub(super) async fn serve(shared: Arc<Shared>, id: u32, socket: UnixStream, read
     shared.lost(id);
 }
 
-async fn read(shared: &Shared, id: u32, mut socket: OwnedReadHalf) -> io::Result<()> {
+async fn read(shared: &Shared, id: u32, mut socket: Reading) -> io::Result<()> {
     let mut input = BytesMut::with_capacity(READ);
     let mut replies = Vec::new();
     loop {
+        // By then those who got the last replies have used them, and their memory is used again.
+        poll_fn(|cx| socket.poll_read_ready(cx)).await?;
         input.reserve(READ / 4);
         if socket.read_buf(&mut input).await? == 0 {
             return Ok(());
@@ -69,7 +71,7 @@ async fn read(shared: &Shared, id: u32, mut socket: OwnedReadHalf) -> io::Result
     }
 }
 
-async fn write(shared: &Shared, id: u32, mut socket: OwnedWriteHalf, ready: &Notify) -> io::Result<()> {
+async fn write(shared: &Shared, id: u32, mut socket: Writing, ready: &Notify) -> io::Result<()> {
     let mut batch = BytesMut::new();
     loop {
         shared.swap(id, &mut batch);

@@ -33,6 +33,10 @@ const MAX_REFUSALS: usize = 64;
 const IDLE: Duration = Duration::from_secs(300);
 /// A drain waits so long for a head that has not come.
 const DRAIN_SILENCE: Duration = Duration::from_secs(2);
+/// A drain leaves a connection that was used so recently open for one more request, in milliseconds.
+const DRAIN_IDLE: u64 = 300;
+/// How often a drain looks for those that have been idle since.
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
 /// A connection whose client takes nothing of what we write for so long is closed.
 const STALLED: Duration = Duration::from_secs(60);
 
@@ -213,16 +217,19 @@ impl<H: Handler> Server<H> {
     /// Stops accepting, asks every connection to finish what it has begun, and returns when all are closed; what is left at the deadline is cut.
     pub(crate) async fn drain(&self, deadline: tokio::time::Instant) {
         self.draining.send_replace(true);
-        for (connection, _) in &*self.lock() {
-            connection.finish();
-        }
         loop {
             let mut closed = std::pin::pin!(self.closed.notified());
             closed.as_mut().enable();
+            for (connection, _) in &*self.lock() {
+                if !connection.may_be_asked(self.now_ms(), DRAIN_IDLE) {
+                    connection.finish();
+                }
+            }
             if self.connections() == 0 {
                 return;
             }
-            if tokio::time::timeout_at(deadline, closed).await.is_err() {
+            let look = tokio::time::Instant::now() + DRAIN_LOOK;
+            if tokio::time::timeout_at(deadline.min(look), closed).await.is_err() && look > deadline {
                 break;
             }
         }

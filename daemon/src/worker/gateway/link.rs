@@ -1,6 +1,7 @@
 //! A link to an edge worker: frames in, frames out, many exchanges on one socket. Nothing here looks into a message.
 
 use super::buffers::{Incoming, Outgoing, TURN, Turn};
+use crate::worker::link_socket::{self, Reading, Writing};
 use ggen_mcp::{
     api::{Input, StreamKey},
     edge::Reply,
@@ -9,10 +10,9 @@ use ggen_mcp::{
 use std::{
     io,
     os::fd::OwnedFd,
-    os::unix::net::UnixStream as Blocking,
+    os::unix::net::UnixStream,
     task::{Context, Poll, Waker},
 };
-use tokio::net::UnixStream;
 
 /// While more than this waits for the edge, nothing is read from it.
 const HIGH_WATER: usize = 8 << 20;
@@ -22,7 +22,8 @@ const GIVE_UP: usize = 512 << 20;
 /// One link.
 pub(super) struct Link {
     edge: u32,
-    socket: UnixStream,
+    reading: Reading,
+    writing: Writing,
     waker: Waker,
     input: Incoming,
     pub(super) output: Outgoing,
@@ -35,10 +36,8 @@ impl Link {
     /// # Errors
     /// When the descriptor is not a socket, or cannot be registered.
     pub(super) fn new(edge: u32, socket: OwnedFd, waker: Waker, chunk: usize) -> io::Result<Self> {
-        let socket = Blocking::from(socket);
-        socket.set_nonblocking(true)?;
-        let socket = UnixStream::from_std(socket)?;
-        Ok(Self { edge, socket, waker, input: Incoming::new(chunk), output: Outgoing::default(), held: false })
+        let (reading, writing) = link_socket::split(UnixStream::from(socket))?;
+        Ok(Self { edge, reading, writing, waker, input: Incoming::new(chunk), output: Outgoing::default(), held: false })
     }
 
     /// Reads what is there, up to its share of the turn.
@@ -50,7 +49,7 @@ impl Link {
             if self.held {
                 return Turn::Waiting;
             }
-            match self.input.fill(&mut self.socket, &mut cx) {
+            match self.input.fill(&mut self.reading, &mut cx) {
                 Poll::Pending => return Turn::Waiting,
                 Poll::Ready(Ok(0) | Err(_)) => return Turn::Closed,
                 Poll::Ready(Ok(more)) => count += more,
@@ -90,7 +89,7 @@ impl Link {
     /// The edge is gone, or so slow that it is given up.
     pub(super) fn flush(&mut self) -> io::Result<bool> {
         let mut cx = Context::from_waker(&self.waker);
-        if let Poll::Ready(result) = self.output.flush(&mut self.socket, &mut cx) {
+        if let Poll::Ready(result) = self.output.flush(&mut self.writing, &mut cx) {
             result?;
         }
         if self.output.bytes.len() > GIVE_UP {

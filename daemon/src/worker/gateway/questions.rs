@@ -40,6 +40,7 @@ impl Questions {
     pub(super) fn ask(&mut self, id: u64, question: Question) -> Result<Input, Answer> {
         let (request, call) = match question {
             Question::Tools => (get("/catalogue".into()), false),
+            Question::RefreshTools => (get("/refresh".into()), false),
             Question::Tool { name } => (get(format!("/tool/{name}").into()), false),
             Question::CallTool { name, arguments } => (call_tool(id, &name, &arguments), true),
             Question::Status | Question::Metrics | Question::Logs(_) | Question::Config => {

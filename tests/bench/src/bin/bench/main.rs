@@ -32,10 +32,10 @@ struct Arguments {
     #[arg(long, value_name = "FOLDER")]
     programs: Option<PathBuf>,
     /// Turns of each of the two per line of the table.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 9)]
     rounds: usize,
     /// Length of a turn.
-    #[arg(long, default_value_t = 800, value_name = "MS")]
+    #[arg(long, default_value_t = 400, value_name = "MS")]
     turn: u64,
     /// Connections, each with one call in flight.
     #[arg(long, value_delimiter = ',', default_value = "1,16,64,256")]

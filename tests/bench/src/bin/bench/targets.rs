@@ -22,7 +22,7 @@ use std::{
 /// How long a program may take to serve, or to end.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// A process that ends with this value: asked first, then forced.
+/// A process that ends with this value: asked first, then forced. Its own children end when it does, and are waited for, too.
 pub(crate) struct Process(Child);
 
 impl Process {
@@ -37,11 +37,16 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        let mut children = processes::children(self.0.id()).unwrap_or_default();
         if let Ok(pid) = i32::try_from(self.0.id()) {
             kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap_or_default();
         }
         let deadline = Instant::now() + PATIENCE;
-        while matches!(self.0.try_wait(), Ok(None)) {
+        loop {
+            children.retain(|pid| processes::arguments(*pid).is_ok());
+            if children.is_empty() && !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
             if Instant::now() > deadline {
                 self.0.kill().unwrap_or_default();
                 self.0.wait().map(drop).unwrap_or_default();

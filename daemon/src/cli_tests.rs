@@ -1,0 +1,44 @@
+//! The packaged completion scripts and man pages of `ggend` are what its definitions give; `UPDATE_DOCS=1` writes them anew.
+
+use super::*;
+use clap::CommandFactory;
+use std::{fs, path::Path};
+
+fn packaged(name: &str, wanted: &[u8]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(name);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, wanted).unwrap();
+    }
+    let found = fs::read(&path).unwrap_or_default();
+    assert!(found == wanted, "packaging/{name} is not what the definitions give; UPDATE_DOCS=1 cargo test -p ggend packaged");
+}
+
+#[test]
+fn packaged_completions_are_up_to_date() {
+    use clap_complete::Shell;
+    for (shell, name) in [(Shell::Bash, "ggend.bash"), (Shell::Zsh, "_ggend"), (Shell::Fish, "ggend.fish")] {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Arguments::command(), "ggend", &mut script);
+        packaged(&format!("completions/{name}"), &script);
+    }
+}
+
+#[test]
+fn packaged_man_pages_are_up_to_date() {
+    let mut command = Arguments::command().disable_help_subcommand(true);
+    command.build();
+    page(&command, "ggend", "8");
+    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+        page(sub, &format!("ggend-{}", sub.get_name()), "8");
+    }
+}
+
+fn page(command: &clap::Command, name: &str, section: &str) {
+    // Names of commands are static text; a test may leak a few.
+    let own = command.clone().name(&*name.to_owned().leak()).version(None::<&str>);
+    let man = clap_mangen::Man::new(own).title(name.to_uppercase()).section(section).source("ggend").manual("ggend manual").date("");
+    let mut text = Vec::new();
+    man.render(&mut text).unwrap();
+    packaged(&format!("man/{name}.{section}"), &text);
+}

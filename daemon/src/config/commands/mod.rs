@@ -1,0 +1,240 @@
+//! `ggend config …`, which `ggen mcp config …` becomes: looks at the configuration and changes files, with the loader that the daemon uses.
+//! Exit codes are those of `ggen`. May not: talk to a running daemon; it only looks whether one listens.
+
+mod change;
+mod init;
+mod places;
+mod show;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use super::{LoadOptions, Problem, json_schema};
+use clap::{Args, Subcommand, ValueEnum};
+use ggen_wire::Code;
+use serde_json::{Value, json};
+use std::{
+    fmt::Write as _,
+    io::{self, IsTerminal, Write as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// Done, and yet there are mistakes left in the configuration.
+const BAD: u8 = 1;
+/// The command line is wrong.
+const USAGE: u8 = 2;
+/// Not allowed.
+const NO_PERMISSION: u8 = 4;
+/// The configuration is wrong, or would be.
+const CONFIG: u8 = 78;
+
+/// Arguments of `ggend config`.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(subcommand)]
+    verb: Verb,
+    /// How to print.
+    #[arg(long, global = true, value_enum)]
+    format: Option<Format>,
+    /// The same as `--format json`.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print values and errors only.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Human,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Write a new configuration file.
+    Init {
+        /// With entries of mcpServers to start from, switched off.
+        #[arg(long)]
+        examples: bool,
+        /// The file, instead of ./.mcp.json.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Replace a file that exists.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Show every value and its source; secrets are hidden.
+    Show {
+        /// Entries of mcpServers as they are run: defaults filled in, variables replaced.
+        #[arg(long)]
+        effective: bool,
+    },
+    /// Print one value or section.
+    Get {
+        /// Such as transports.http.port, or mcpServers."a.b".command.
+        key: String,
+    },
+    /// Change values in the file, all of them or none.
+    Set {
+        /// Such as transports.http.port=3001; lists and objects as JSON.
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        assignments: Vec<String>,
+    },
+    /// Take values out of the file.
+    Unset {
+        /// Such as transports.http.port, or mcpServers.github.
+        #[arg(required = true, value_name = "KEY")]
+        keys: Vec<String>,
+    },
+    /// Print where files are looked for, highest first, and which are there.
+    Path,
+    /// Print the JSON Schema of the file, for editors.
+    Schema,
+}
+
+/// What a verb has to say.
+#[derive(Debug, Default, PartialEq)]
+struct Answer {
+    /// For people.
+    text: String,
+    /// For programs.
+    json: Value,
+    exit: u8,
+    /// `text` is values and nothing but values: printed with `--quiet` too.
+    bare: bool,
+}
+
+/// Why a verb did nothing.
+#[derive(Debug, PartialEq)]
+struct Refusal {
+    exit: u8,
+    code: Option<Code>,
+    message: String,
+    help: Vec<String>,
+    /// Further problems behind the first, which `message` tells.
+    more: Vec<Problem>,
+}
+
+impl Refusal {
+    fn new(exit: u8, code: impl Into<Option<Code>>, message: impl Into<String>) -> Self {
+        Self { exit, code: code.into(), message: message.into(), help: Vec::new(), more: Vec::new() }
+    }
+
+    fn usage(message: impl Into<String>) -> Self {
+        Self::new(USAGE, None, message)
+    }
+
+    fn help(mut self, command: impl Into<String>) -> Self {
+        self.help.push(command.into());
+        self
+    }
+
+    /// The errors of a configuration; never called without one.
+    fn of(problems: impl IntoIterator<Item = Problem>) -> Self {
+        let mut problems = problems.into_iter().filter(Problem::is_error);
+        let Some(first) = problems.next() else { return Self::new(CONFIG, None, "the configuration is refused") };
+        let message = if first.place.source.is_empty() { first.text() } else { format!("{}: {}", first.place, first.text()) };
+        Self { help: first.commands(), more: problems.collect(), ..Self::new(CONFIG, first.code, message) }
+    }
+
+    fn io(path: &Path, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                Self::new(NO_PERMISSION, Code::ConfigUnreadable, format!("{}: permission denied", path.display()))
+                    .help("sudo ggen mcp config …   (or a file of your own: --config FILE)")
+            }
+            _ => Self::new(CONFIG, Code::ConfigUnreadable, format!("{}: {error}", path.display())),
+        }
+    }
+
+    fn human(&self, colour: bool) -> String {
+        let (bad, strong, end) = if colour { ("\x1b[31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
+        let label = |code: Option<Code>| code.map_or_else(|| "error".to_owned(), |code| format!("error[{code}]"));
+        let mut text = format!("{bad}{}{end}: {}\n", label(self.code), self.message);
+        for command in &self.help {
+            let _ = writeln!(text, "{strong}help{end}: {command}");
+        }
+        for problem in &self.more {
+            let _ = writeln!(text, "{bad}{}{end}: {}", label(Some(problem.code)), problem.text());
+            for command in problem.commands() {
+                let _ = writeln!(text, "{strong}help{end}: {command}");
+            }
+        }
+        text
+    }
+
+    fn json(&self) -> Value {
+        let code = self.code.map(|code| code.to_string());
+        json!({"error": {"code": code, "message": self.message, "help": self.help.first().map_or("", String::as_str), "commands": self.help, "more": self.more}})
+    }
+}
+
+/// Plays a verb and prints what it says. `socket` is where a running daemon would listen.
+#[must_use]
+pub fn run(options: &Options, load: &LoadOptions, socket: &Path) -> ExitCode {
+    let (stdout, stderr) = (io::stdout(), io::stderr());
+    let terminal = stdout.is_terminal();
+    let format = if options.json { Some(Format::Json) } else { options.format };
+    let json = format == Some(Format::Json);
+    let running = || UnixStream::connect(socket).is_ok();
+    let outcome = match &options.verb {
+        Verb::Init { examples, file, force } => init::init(load, file.as_deref(), *examples, *force),
+        // Saved to a file it has to be JSON, and lines of JSON are found by grep as well.
+        Verb::Show { effective } => show::show(load, *effective, format.map_or(terminal, |format| format == Format::Human)),
+        Verb::Get { key } => show::get(load, key),
+        Verb::Set { assignments } => change::set(load, assignments, &running),
+        Verb::Unset { keys } => change::unset(load, keys, &running),
+        Verb::Path => places::path(load),
+        Verb::Schema => {
+            let schema = json_schema();
+            Ok(Answer { text: format!("{schema:#}\n"), json: schema, bare: true, ..Answer::default() })
+        }
+    };
+    // Whoever closes the pipe early has read enough; the exit code still tells.
+    match outcome {
+        Ok(answer) if json => {
+            let _ = writeln!(stdout.lock(), "{:#}", answer.json);
+            ExitCode::from(answer.exit)
+        }
+        Ok(answer) => {
+            if answer.bare || !options.quiet {
+                let _ = stdout.lock().write_all(answer.text.as_bytes());
+            }
+            ExitCode::from(answer.exit)
+        }
+        Err(refusal) if json => {
+            let _ = writeln!(stdout.lock(), "{:#}", refusal.json());
+            ExitCode::from(refusal.exit)
+        }
+        Err(refusal) => {
+            let colour = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            let _ = stderr.lock().write_all(refusal.human(colour).as_bytes());
+            ExitCode::from(refusal.exit)
+        }
+    }
+}
+
+/// The file that changes go to: the one that is named, otherwise the highest that exists, otherwise `./.mcp.json`.
+fn target(load: &LoadOptions) -> PathBuf {
+    let places = super::load::places(load);
+    let named = load.named_file().map(|named| load.cwd.join(named));
+    named.or_else(|| places.iter().find(|place| place.exists()).cloned()).or_else(|| places.first().cloned()).unwrap_or_default()
+}
+
+/// A path or a place in a file, shorter where it lies below the working directory.
+fn short(load: &LoadOptions, place: &str) -> String {
+    match place.strip_prefix(&format!("{}/", load.cwd.display())) {
+        Some(below) => format!("./{below}"),
+        None => place.to_owned(),
+    }
+}
+
+/// A value as it is printed alone: text without quotes, everything else as JSON.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

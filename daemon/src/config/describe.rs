@@ -1,0 +1,164 @@
+//! The JSON Schema (draft 2020-12) of the file, for editors. Keys and defaults are those of `Config`; the table adds what its types do not tell:
+//! meaning and range. A test holds both tables to the model, the ranges to what `ranges.rs` refuses.
+
+use super::schema::{self, Later};
+use serde_json::{Map, Value, json};
+
+/// What a leaf takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// Any text.
+    Text,
+    /// true or false
+    Flag,
+    /// A whole number, from and to.
+    Number(u64, u64),
+    /// Bytes from and to, or text with a unit.
+    Size(u64, u64),
+    /// An address to bind.
+    Host,
+    /// A list of texts.
+    Texts,
+    /// One of these.
+    Choice(&'static [&'static str]),
+}
+
+const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
+const DAY: u64 = super::servers::MAX_TIME;
+
+/// Every leaf, as [`schema::leaves`] has them.
+pub(super) const LEAVES: &[(&str, Kind, &str)] = &[
+    ("version", Kind::Text, "Version of the file format."),
+    ("description", Kind::Text, "Free text."),
+    ("server.workers", Kind::Number(1, 64), "Worker processes per edge transport."),
+    ("server.connection_pool", Kind::Number(1, 1000), "Connections kept open to a remote server."),
+    ("server.buffer_size", Kind::Size(1 << 10, 16 << 20), "Size of a read buffer."),
+    ("server.drain_timeout_ms", Kind::Number(1, DAY), "How long a worker may finish what is in flight, in milliseconds."),
+    ("server.start_concurrency", Kind::Number(1, 64), "How many stdio servers may be in their start-up at once."),
+    ("transports.http.enabled", Kind::Flag, "Whether HTTP/1.1 and HTTP/2 are served."),
+    ("transports.http.host", Kind::Host, "Address to bind. Other than loopback is refused: there is no authentication yet."),
+    ("transports.http.port", Kind::Number(0, 65535), "Port to bind; 0 lets the system choose."),
+    ("transports.http.timeout_ms", Kind::Number(1, DAY), "Time for a connection to send its request header, in milliseconds."),
+    ("transports.http.request_timeout_ms", Kind::Number(1, DAY), "Time for a request until its answer begins, in milliseconds."),
+    ("transports.http.compression", Kind::Flag, "gzip for answers that are worth it; never for event streams."),
+    ("transports.http.max_body", Kind::Size(1 << 10, 1 << 30), "Largest request body."),
+    ("transports.http.allowed_origins", Kind::Texts, "Origins that browsers may come from, as https://host[:port]."),
+    ("transports.http.allowed_hosts", Kind::Texts, "Names in Host that are answered."),
+    ("transports.http.max_connections", Kind::Number(1, 1_000_000), "Open connections per worker, at most."),
+    ("logging.level", Kind::Choice(LEVELS), "What is logged."),
+    ("logging.format", Kind::Choice(&["console", "json"]), "How lines look on the daemon's standard error."),
+    ("logging.modules.mcp_server", Kind::Choice(LEVELS), "The level of one category: the daemon's own life."),
+    ("logging.modules.transport", Kind::Choice(LEVELS), "The level of one category: connections and listeners."),
+    ("logging.modules.auth", Kind::Choice(LEVELS), "The level of one category: who is let in."),
+    ("logging.modules.tools", Kind::Choice(LEVELS), "The level of one category: tool calls."),
+    ("logging.modules.protocol", Kind::Choice(LEVELS), "The level of one category: MCP messages."),
+    ("metrics.enabled", Kind::Flag, "Whether the admin listener (/livez, /readyz, /health, /metrics) is served."),
+    ("metrics.host", Kind::Host, "Address to bind."),
+    ("metrics.port", Kind::Number(0, 65535), "Port to bind; 0 lets the system choose."),
+];
+
+/// The schema of a whole file.
+#[must_use]
+pub fn json_schema() -> Value {
+    let mut root = object(schema::template(), "");
+    let properties = &mut root["properties"];
+    properties["$schema"] = json!({"type": "string"});
+    properties[schema::METADATA] = json!({"description": "Any JSON; ignored."});
+    let servers =
+        json!({"description": "The upstream servers, by name.", "type": "object", "additionalProperties": {"$ref": "#/$defs/server"}});
+    schema::SERVERS.iter().for_each(|key| properties[*key] = servers.clone());
+    for key in schema::FOREIGN {
+        properties[key] = json!({"description": "Belongs to another MCP client; not used."});
+    }
+    for (path, later) in schema::later_paths() {
+        let (above, key) = path.rsplit_once('.').unwrap_or(("", path));
+        let inside = above.split('.').filter(|part| !part.is_empty()).fold(&mut root, |at, part| &mut at["properties"][part]);
+        inside["properties"][key] = match later {
+            Later::Ignored => json!({"description": "Not served by this version; ignored with a warning."}),
+            Later::Refused => json!({"description": "Not enforced by this version, so refused unless it is off.", "$ref": "#/$defs/off"}),
+        };
+    }
+    root["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+    root["title"] = "ggend configuration".into();
+    root["patternProperties"] = json!({"^(_|x-|//)": true});
+    root["$defs"] = json!({
+        "server": server(),
+        "off": {"anyOf": [
+            {"enum": [null, false]},
+            {"type": "array", "maxItems": 0},
+            {"type": "object", "maxProperties": 0},
+            {"type": "object", "properties": {"enabled": {"const": false}}, "required": ["enabled"]}
+        ]},
+    });
+    root
+}
+
+fn object(template: &Value, path: &str) -> Value {
+    let mut properties = Map::new();
+    if path == schema::MODULES {
+        properties.extend(schema::CATEGORIES.iter().map(|key| ((*key).to_owned(), leaf(&schema::join(path, key), None))));
+    }
+    for (key, value) in template.as_object().into_iter().flatten() {
+        let here = schema::join(path, key);
+        let property = if value.is_object() { object(value, &here) } else { leaf(&here, Some(value)) };
+        properties.insert(key.clone(), property);
+    }
+    json!({"type": "object", "properties": properties, "additionalProperties": false})
+}
+
+fn leaf(path: &str, default: Option<&Value>) -> Value {
+    let Some((_, kind, meaning)) = LEAVES.iter().find(|(leaf, ..)| *leaf == path) else { return json!({}) };
+    let mut described = match *kind {
+        Kind::Text => json!({"type": "string"}),
+        Kind::Flag => json!({"type": "boolean"}),
+        Kind::Number(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
+        Kind::Size(least, most) => json!({"anyOf": [
+            {"type": "integer", "minimum": least, "maximum": most},
+            {"type": "string", "pattern": "^\\s*[0-9]+\\s*([kKmMgG]?[bB]?|[kKmMgG][iI][bB])\\s*$"}
+        ]}),
+        Kind::Host => json!({"type": "string", "examples": ["127.0.0.1", "::1", "localhost"]}),
+        Kind::Texts => json!({"type": "array", "items": {"type": "string"}}),
+        Kind::Choice(choices) => json!({"enum": choices}),
+    };
+    described["description"] = (*meaning).into();
+    match (path, default) {
+        // The model's `null` is its way to say that there is none.
+        ("description", _) => described["type"] = json!(["string", "null"]),
+        ("version", _) => described["pattern"] = "^1(\\..*)?$".into(),
+        _ => {}
+    }
+    if let Some(default) = default.filter(|default| !default.is_null()) {
+        described["default"] = default.clone();
+    }
+    described
+}
+
+/// An entry of `mcpServers`. Keys of other clients may stand in it; null means that a key is absent.
+fn server() -> Value {
+    let text = |meaning: &str| json!({"type": ["string", "null"], "description": meaning});
+    let texts = |meaning: &str| {
+        let one = json!({"type": ["string", "number", "boolean"]});
+        json!({"type": ["object", "null"], "additionalProperties": one, "description": meaning})
+    };
+    let flag = |meaning: &str| json!({"type": ["boolean", "null"], "description": meaning});
+    let time = json!({"type": ["integer", "null"], "minimum": 1, "maximum": DAY, "default": 60_000, "description": "Time for one call, in milliseconds."});
+    json!({
+        "type": "object",
+        "properties": {
+            "command": text("The program of a stdio server, looked up in PATH."),
+            "args": {"type": ["array", "null"], "items": {"type": ["string", "number", "boolean"]}, "description": "Its arguments."},
+            "env": texts("Its environment, on top of a small clean one."),
+            "cwd": text("Its working directory; a relative one is meant from the folder of the file."),
+            "type": {"enum": ["stdio", "http", "streamable-http", "streamableHttp", "streamable_http", "sse", null], "description": "How it is reached; sse is not served by this version."},
+            "url": text("The MCP endpoint of a remote server over Streamable HTTP."),
+            "headers": texts("Headers sent to it with every request."),
+            "enabled": flag("Whether it is served."),
+            "disabled": flag("The opposite of enabled."),
+            "timeout": time.clone(),
+            "timeout_ms": time,
+            "max_restarts": {"type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX, "description": "Restarts before it is given up; none: for ever, with backoff."},
+            "era": {"enum": ["auto", "legacy", "modern", null], "default": "auto", "description": "Which protocol era it speaks."}
+        },
+        "anyOf": [{"required": ["command"]}, {"required": ["url"]}]
+    })
+}

@@ -1,0 +1,66 @@
+//! The JSON Schema says what the loader does.
+
+use super::Host;
+use crate::config::{
+    describe::{Kind, LEAVES, json_schema},
+    leaves, schema,
+};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+fn with(path: &str, value: Value) -> String {
+    path.rsplit('.').fold(value, |inner, key| json!({ key: inner })).to_string()
+}
+
+fn accepted(path: &str, value: Value) -> bool {
+    // Ports of both listeners must differ, which no schema says.
+    Host::with(&with(path, value)).load().is_ok()
+}
+
+#[test]
+fn every_leaf_is_described_once() {
+    let described: BTreeSet<&str> = LEAVES.iter().map(|(path, ..)| *path).collect();
+    assert_eq!(described.len(), LEAVES.len());
+    assert_eq!(described, leaves().iter().map(String::as_str).collect());
+    let schema = json_schema();
+    for (path, _, meaning) in LEAVES {
+        let at = format!("/properties/{}", path.replace('.', "/properties/"));
+        let leaf = schema.pointer(&at).unwrap_or_else(|| panic!("{path} is not in the schema"));
+        assert_eq!(leaf["description"], *meaning);
+        let default = schema::template().pointer(&format!("/{}", path.replace('.', "/")));
+        assert_eq!(leaf.get("default"), default.filter(|default| !default.is_null()), "{path}");
+    }
+}
+
+#[test]
+fn ranges_and_choices_are_those_of_the_loader() {
+    for (path, kind, _) in LEAVES {
+        match *kind {
+            Kind::Number(least, most) | Kind::Size(least, most) => {
+                assert!(accepted(path, json!(least)) && accepted(path, json!(most)), "{path}");
+                assert!(!accepted(path, json!(most + 1)), "{path}");
+                assert!(least == 0 || !accepted(path, json!(least - 1)), "{path}");
+            }
+            Kind::Choice(choices) => {
+                assert!(choices.iter().all(|choice| accepted(path, json!(choice))), "{path}");
+                assert!(!accepted(path, json!("other")), "{path}");
+            }
+            Kind::Flag => assert!(accepted(path, json!(true)) && !accepted(path, json!("true")), "{path}"),
+            Kind::Host => assert!(accepted(path, json!("::1")) && !accepted(path, json!("example.com")), "{path}"),
+            Kind::Texts => assert!(accepted(path, json!([])) && !accepted(path, json!([1])), "{path}"),
+            Kind::Text => assert!(!accepted(path, json!(1)), "{path}"),
+        }
+    }
+}
+
+#[test]
+fn sections_of_later_versions_and_other_programs_are_known() {
+    let schema = json_schema();
+    for path in
+        ["auth", "policy", "rate_limit", "transports.http.ssl", "transports.websocket", "transports.quic", "tools", "inputs", "$schema"]
+    {
+        let at = format!("/properties/{}", path.replace('.', "/properties/"));
+        assert!(schema.pointer(&at).is_some(), "{path}");
+    }
+    assert_eq!(schema["properties"]["transports"]["additionalProperties"], false);
+}

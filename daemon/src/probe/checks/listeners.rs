@@ -1,0 +1,53 @@
+//! The listening addresses: reachable as a client while the daemon runs, free while it does not.
+
+use super::super::{context::Context, finding::Finding, http, mcp};
+use crate::platform;
+use ggen_wire::Code;
+use std::{io, net::TcpListener, time::Duration};
+
+/// How long a connection within this host may take.
+const CONNECT: Duration = Duration::from_secs(3);
+
+pub(super) fn reachable(context: &Context) -> Vec<Finding> {
+    if context.status().is_none() {
+        return vec![Finding::note("not tried: no daemon answers")];
+    }
+    let each = context.listeners().into_iter().map(|(name, address)| {
+        let target = http::Target::of(address, "/");
+        match mcp::connect(&target, &[http::reachable(address)], context.within(CONNECT)) {
+            Ok(_) => Finding::note(format!("{name}: {address} takes connections")),
+            Err(fault) => {
+                Finding::error(fault.code, fault.what).seen(format!("{name} listener: {}", fault.seen)).mend("ggen mcp server restart")
+            }
+        }
+    });
+    each.collect()
+}
+
+pub(super) fn free(context: &Context) -> Vec<Finding> {
+    if !context.is_down() {
+        return vec![Finding::note("not tried: a daemon runs")];
+    }
+    let each = context.listeners().into_iter().filter(|(_, address)| address.port() != 0).map(|(name, address)| {
+        let key = if name == "http" { "transports.http" } else { "metrics" };
+        match TcpListener::bind(address) {
+            Ok(_) => Finding::note(format!("{name}: {address} is free")),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                let who = platform::who_listens(address).unwrap_or_else(|| "a process that this user cannot see".to_owned());
+                let other = address.port().checked_add(1).unwrap_or(3001);
+                Finding::error(Code::PortTaken, format!("port {} ({name}) is taken by {who}", address.port()))
+                    .seen(format!("{address} cannot be bound: {error}"))
+                    .mend(format!("ggen mcp config set {key}.port={other}"))
+            }
+            Err(error) => {
+                let mend = if error.kind() == io::ErrorKind::PermissionDenied {
+                    format!("ggen mcp config set {key}.port={}", if name == "http" { 3000 } else { 9464 })
+                } else {
+                    format!("ggen mcp config set {key}.host=127.0.0.1")
+                };
+                Finding::error(Code::BindFailed, format!("{address} ({name}) cannot be bound")).seen(error.to_string()).mend(mend)
+            }
+        }
+    });
+    each.collect()
+}

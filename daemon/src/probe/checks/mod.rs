@@ -1,0 +1,50 @@
+//! The table of checks. Each is a function from what was gathered to findings; it is bounded by the context's deadline, changes nothing, and says
+//! nothing at all, or a note, when all is well.
+
+mod configuration;
+mod daemon;
+mod host;
+mod listeners;
+mod protocol;
+mod service;
+mod upstreams;
+mod workers;
+
+use super::{context::Context, finding::Finding};
+
+/// A check.
+#[derive(Clone, Copy)]
+pub struct Check {
+    /// Its name, in kebab case; stable.
+    pub name: &'static str,
+    /// What it does.
+    pub run: fn(&Context) -> Vec<Finding>,
+}
+
+/// Every check, in the order in which findings are shown: what explains the others comes first.
+pub const ALL: &[Check] = &[
+    Check { name: "daemon-running", run: daemon::running },
+    Check { name: "control-socket", run: daemon::socket },
+    Check { name: "runtime-leftovers", run: daemon::leftovers },
+    Check { name: "versions", run: daemon::versions },
+    Check { name: "configuration", run: configuration::valid },
+    Check { name: "config-modes", run: configuration::modes },
+    Check { name: "config-variables", run: configuration::variables },
+    Check { name: "config-drift", run: configuration::drift },
+    Check { name: "workers", run: workers::workers },
+    Check { name: "open-files", run: workers::open_files },
+    Check { name: "ports-free", run: listeners::free },
+    Check { name: "listeners", run: listeners::reachable },
+    Check { name: "http", run: protocol::http },
+    Check { name: "mcp-modern", run: protocol::modern },
+    Check { name: "mcp-legacy", run: protocol::legacy },
+    Check { name: "metrics", run: protocol::metrics },
+    Check { name: "upstreams", run: upstreams::states },
+    Check { name: "upstream-launch", run: upstreams::launch },
+    Check { name: "upstream-urls", run: upstreams::remote },
+    Check { name: "tool-names", run: upstreams::names },
+    Check { name: "localhost", run: host::localhost },
+    Check { name: "disk", run: host::disk },
+    Check { name: "clock", run: host::clock },
+    Check { name: "service", run: service::unit },
+];

@@ -1,0 +1,248 @@
+//! `ggen mcp test-connection`: one connection as a client makes it, layer by layer, each timed; the first layer that fails is named.
+
+use super::{
+    Connection, Transport,
+    context::Context,
+    finding::Severity,
+    http::{self, Target},
+    mcp::{self, Client, Era, Fault},
+    report::Paint,
+    text,
+};
+use crate::config;
+use ggen_wire::Code;
+use serde_json::{Value, json};
+use std::{
+    fmt::Write as _,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+/// One step.
+struct Step {
+    layer: &'static str,
+    /// What was seen, or what went wrong.
+    outcome: Result<String, Fault>,
+    took: Duration,
+    /// It was left out, or failed where that does not matter.
+    skipped: bool,
+}
+
+/// What came of it.
+pub(super) struct Outcome {
+    url: String,
+    /// A daemon answers at the control socket.
+    running: bool,
+    steps: Vec<Step>,
+}
+
+impl Outcome {
+    pub(super) fn is_good(&self) -> bool {
+        self.failure().is_none()
+    }
+
+    fn failure(&self) -> Option<(&Step, &Fault)> {
+        self.steps.iter().filter(|step| !step.skipped).find_map(|step| step.outcome.as_ref().err().map(|fault| (step, fault)))
+    }
+
+    fn run<T>(&mut self, layer: &'static str, show: impl FnOnce(&T) -> String, work: impl FnOnce() -> Result<T, Fault>) -> Option<T> {
+        let began = Instant::now();
+        let result = work();
+        let outcome = match &result {
+            Ok(value) => Ok(show(value)),
+            Err(fault) => Err(fault.clone()),
+        };
+        self.steps.push(Step { layer, outcome, took: began.elapsed(), skipped: false });
+        result.ok()
+    }
+
+    fn skip(&mut self, layer: &'static str, why: &str) {
+        self.steps.push(Step { layer, outcome: Ok(why.to_owned()), took: Duration::ZERO, skipped: true });
+    }
+
+    /// For people.
+    pub(super) fn human(&self, paint: &Paint) -> String {
+        let mut out = format!("Testing MCP connection: {}\n\n", self.url);
+        for step in &self.steps {
+            let _ = match (&step.outcome, step.skipped) {
+                (Ok(seen), false) => writeln!(out, "  {} {}: {seen} ({})", paint.mark(Severity::Note), step.layer, text::took(step.took)),
+                (Ok(why), true) => writeln!(out, "  - {}: {why}", step.layer),
+                (Err(fault), true) => writeln!(out, "  - {}: not spoken ({})", step.layer, fault.seen),
+                (Err(fault), false) => {
+                    let mark = paint.mark(Severity::Error);
+                    writeln!(
+                        out,
+                        "  {mark} {}: {}  [{}] ({})\n    seen: {}",
+                        step.layer,
+                        fault.what,
+                        fault.code,
+                        text::took(step.took),
+                        fault.seen
+                    )
+                }
+            };
+        }
+        let _ = match self.failure() {
+            None => {
+                let all: Duration = self.steps.iter().map(|step| step.took).sum();
+                writeln!(out, "\nConnection OK ({})", text::took(all))
+            }
+            Some((step, fault)) => writeln!(out, "\nConnection failed at {}\n  help: {}", step.layer, self.mend(fault)),
+        };
+        out
+    }
+
+    /// The command that mends it, or the next one to look with.
+    fn mend(&self, fault: &Fault) -> String {
+        let target = Target::parse(&self.url);
+        let host = target.as_ref().map_or("", |target| target.host.as_str());
+        let port = target.as_ref().map_or(0, |target| target.port);
+        let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+        match (fault.layer, fault.code) {
+            (_, Code::ToolNotFound) => "ggen mcp list".to_owned(),
+            (_, Code::ConfigUnserved) => "ggen mcp test-connection --transport http".to_owned(),
+            (_, Code::ConfigValue) => "ggen mcp test-connection http://127.0.0.1:3000/mcp".to_owned(),
+            ("DNS", _) => format!("getent hosts {host}"),
+            (_, Code::ConnectionRefused) if here && self.running => "ggen mcp server status".to_owned(),
+            (_, Code::ConnectionRefused) if here && fault.layer == "TCP connect" => "ggen mcp server start".to_owned(),
+            (_, Code::ConnectionRefused) => format!("nc -zv {host} {port}"),
+            (_, Code::ConnectionTimeout) if here => "ggen mcp doctor".to_owned(),
+            (_, Code::ConnectionTimeout) => format!("sudo iptables -L -n | grep {port}"),
+            _ if here => "ggen mcp server logs --tail 20".to_owned(),
+            _ => format!("curl -v {}", self.url),
+        }
+    }
+
+    /// For programs.
+    pub(super) fn json(&self) -> Value {
+        let step = |step: &Step| {
+            let us = u64::try_from(step.took.as_micros()).unwrap_or(u64::MAX);
+            let word = match (&step.outcome, step.skipped) {
+                (_, true) => "skipped",
+                (Ok(_), false) => "ok",
+                (Err(_), false) => "failed",
+            };
+            let (seen, code, message) = match &step.outcome {
+                Ok(seen) => (seen, None, None),
+                Err(fault) => (&fault.seen, Some(fault.code), Some(&fault.what)),
+            };
+            json!({ "layer": step.layer, "status": word, "duration_us": us, "seen": seen, "code": code, "message": message })
+        };
+        let failure = self.failure();
+        json!({
+            "url": self.url,
+            "ok": failure.is_none(),
+            "failed_layer": failure.map(|(step, _)| step.layer),
+            "code": failure.map(|(_, fault)| fault.code),
+            "message": failure.map(|(_, fault)| &fault.what),
+            "help": failure.map(|(_, fault)| self.mend(fault)),
+            "steps": self.steps.iter().map(step).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Walks through the layers until one fails.
+pub(super) fn walk(context: &Context, options: &Connection) -> Outcome {
+    let limit = Duration::from_millis(options.timeout_ms);
+    let given = options.url.clone().or_else(|| context.front().map(|front| format!("http://{}{}", front.authority(), front.path)));
+    let running = context.status().is_some();
+    let mut outcome =
+        Outcome { url: given.as_deref().map_or_else(|| "none".to_owned(), config::redacted_text), running, steps: Vec::new() };
+    let fault = |layer, code, what: &str, seen: &str| Fault { layer, code, what: what.to_owned(), seen: seen.to_owned() };
+    let unserved = match options.transport {
+        Transport::Http | Transport::All => None,
+        Transport::Https => Some("HTTPS"),
+        Transport::Websocket => Some("WebSocket"),
+        Transport::Quic => Some("QUIC"),
+    };
+    if let Some(name) = unserved {
+        let fault = fault("transport", Code::ConfigUnserved, &format!("{name} is not served by this version"), "this version serves HTTP");
+        outcome.run("Transport", |(): &()| String::new(), || Err(fault));
+        return outcome;
+    }
+    let target = given.as_deref().and_then(Target::parse);
+    let Some(target) = target else {
+        let seen =
+            if given.is_some() { "expected http://HOST[:PORT]/PATH" } else { "HTTP is switched off, or the configuration cannot be read" };
+        let fault = fault("URL", Code::ConfigValue, "there is no URL to connect to", seen);
+        outcome.run("URL", |(): &()| String::new(), || Err(fault));
+        return outcome;
+    };
+    layers(&mut outcome, &target, limit, options.tool.as_deref());
+    if options.transport == Transport::All {
+        outcome.skip("WebSocket", "not served by this version");
+        outcome.skip("QUIC", "not served by this version");
+    }
+    outcome
+}
+
+fn layers(outcome: &mut Outcome, target: &Target, limit: Duration, tool: Option<&str>) {
+    let show = |found: &Vec<std::net::SocketAddr>| found.iter().map(|one| one.ip().to_string()).collect::<Vec<_>>().join(", ");
+    let Some(addresses) = outcome.run("DNS", show, || mcp::resolve(target, limit)) else { return };
+    let deadline = || Instant::now() + limit;
+    let connected =
+        outcome.run("TCP connect", |(address, _): &(_, _)| format!("{address}"), || mcp::connect(target, &addresses, deadline()));
+    let Some((address, stream)) = connected else { return };
+    if target.tls {
+        let seen = "the connection was made; certificate and encryption were not looked at".to_owned();
+        let fault = Fault { layer: "TLS", code: Code::ConfigUnserved, what: "TLS is not tested by this version".to_owned(), seen };
+        outcome.run("TLS", |(): &()| String::new(), || Err(fault));
+        return;
+    }
+    outcome.skip("TLS", "not used");
+    let http = outcome.run(
+        "HTTP",
+        |status: &u16| format!("status {status} from {}", target.path),
+        || {
+            // What a plain GET is answered with differs between servers; that it is answered at all is this layer's question.
+            let headers = [("Accept", "application/json, text/event-stream")];
+            http::exchange(stream, target, "GET", &headers, b"", deadline(), &|_| true)
+                .map(|answer| answer.status)
+                .map_err(|error| mcp::unserved(target, &error))
+        },
+    );
+    if http.is_none() {
+        return;
+    }
+    let mut tools = None;
+    let mut spoken = false;
+    for (layer, era) in [("MCP discover", Era::Modern), ("MCP initialize", Era::Legacy)] {
+        let mut client = Client::new(target, address, era, deadline());
+        let mut server = String::new();
+        let greeted = outcome.run(
+            layer,
+            |text: &String| text.clone(),
+            || {
+                let version = client.greet()?;
+                server.clone_from(&client.server);
+                Ok(if server.is_empty() { version } else { format!("{version}, {server}") })
+            },
+        );
+        if greeted.is_some() {
+            spoken = true;
+            let found = outcome.run("tools/list", |names: &Vec<String>| text::count(names.len(), "tool"), || client.tools());
+            tools = tools.or(found);
+        }
+        client.leave();
+    }
+    // A server need not speak both eras; one of them is enough.
+    if spoken {
+        let silent = |step: &&mut Step| step.layer.starts_with("MCP ") && step.outcome.is_err();
+        outcome.steps.iter_mut().filter(silent).for_each(|step| step.skipped = true);
+    }
+    if let (Some(tool), Some(tools)) = (tool, tools) {
+        outcome.run(
+            "Tool",
+            |name: &String| format!("{name} is there"),
+            || {
+                let near = tools.iter().min_by_key(|known| strsim::levenshtein(known, tool));
+                let seen = near.map_or_else(
+                    || "no tools are listed".to_owned(),
+                    |near| format!("{} tools are listed, the closest is {near}", tools.len()),
+                );
+                let fault = Fault { layer: "Tool", code: Code::ToolNotFound, what: format!("Tool not found: {tool}"), seen };
+                if tools.iter().any(|known| known == tool) { Ok(tool.to_owned()) } else { Err(fault) }
+            },
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! `ggend probe …`: looks for what is wrong, by trying. Works with the daemon up, down, half dead or not configured, and shares the daemon's own code
+//! where that says what the daemon would do (configuration, environment, shim), and none of it where it plays the client. Threads and blocking
+//! calls, each bounded. May not: change anything, start the daemon, talk to workers but as a client does.
+
+mod checks;
+mod connection;
+mod context;
+mod control;
+mod doctor;
+mod finding;
+mod http;
+mod launch;
+mod mcp;
+mod report;
+mod text;
+
+pub use checks::{ALL, Check};
+pub use context::Context;
+pub use finding::{Finding, Severity};
+
+use crate::{check::Format, config::LoadOptions};
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+/// What is looked at.
+#[derive(Debug, clap::Subcommand)]
+pub enum Verb {
+    /// Everything: the daemon, its configuration, its connections, its servers, this host.
+    Doctor(Doctor),
+    /// One connection, layer by layer, as a client makes it.
+    Connection(Connection),
+}
+
+/// Arguments of `ggend probe doctor`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Doctor {
+    /// Show healthy checks too, and how long each took.
+    #[arg(long)]
+    verbose: bool,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// The same as `--format json`.
+    #[arg(long)]
+    json: bool,
+    /// The version of the ggen that asks.
+    #[arg(long, value_name = "VERSION", hide = true)]
+    client: Option<String>,
+}
+
+/// Arguments of `ggend probe connection`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Connection {
+    /// The MCP endpoint; otherwise that of the running daemon, else that of the configuration.
+    url: Option<String>,
+    /// Which way.
+    #[arg(long, value_enum, default_value_t)]
+    transport: Transport,
+    /// A tool that has to be there.
+    #[arg(long, value_name = "NAME")]
+    tool: Option<String>,
+    /// How long each step may take, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    timeout_ms: u64,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// The same as `--format json`.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Ways to connect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Transport {
+    /// HTTP without TLS.
+    Http,
+    /// HTTP with TLS.
+    Https,
+    /// WebSocket.
+    Websocket,
+    /// HTTP/3 over QUIC.
+    Quic,
+    /// Every one that is served.
+    #[default]
+    All,
+}
+
+/// Looks, prints, and says by the exit code how it is.
+#[must_use]
+pub fn run(verb: Verb, load: LoadOptions, socket: Option<PathBuf>) -> ExitCode {
+    let terminal = std::io::stdout().is_terminal();
+    let paint = report::Paint(terminal && std::env::var_os("NO_COLOR").is_none());
+    let json = |json: bool, format: Format| json || format == Format::Json;
+    let (text, code) = match verb {
+        Verb::Doctor(options) => {
+            let context = Context::gather(load, socket.as_deref(), options.client);
+            let (context, results) = doctor::examine(context);
+            let report = report::Report::new(&context, results);
+            let text =
+                if json(options.json, options.format) { format!("{:#}\n", report.json()) } else { report.human(&paint, options.verbose) };
+            (text, report.exit())
+        }
+        Verb::Connection(options) => {
+            let as_json = json(options.json, options.format);
+            let context = Context::gather(load, socket.as_deref(), None);
+            let outcome = connection::walk(&context, &options);
+            let text = if as_json { format!("{:#}\n", outcome.json()) } else { outcome.human(&paint) };
+            (text, u8::from(!outcome.is_good()))
+        }
+    };
+    let mut out = std::io::stdout().lock();
+    // Whoever closes the pipe early has read enough; the exit code still tells.
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+    ExitCode::from(code)
+}

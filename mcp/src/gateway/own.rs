@@ -1,0 +1,108 @@
+//! Messages that the relay sends for itself: its own requests, asides, log levels, and the GET stream and end of a legacy HTTP session.
+
+use super::Gateway;
+use super::call::{Call, Purpose, Sent};
+use super::greet::client_info;
+use crate::api::{HttpRequest, Micros, Output, UpId};
+use crate::edge::Verb;
+use crate::method::LogLevel;
+use crate::upstream::{Phase, UpEra};
+use bytes::Bytes;
+
+/// How an own request waits for ever (streams).
+pub(super) const NEVER: Micros = Micros::MAX;
+
+impl Gateway {
+    /// A request of ours: `members` of its params beside `_meta`, which modern servers get.
+    pub(super) fn own_request(&mut self, up: UpId, conn: usize, purpose: Purpose, method: &str, members: &str, limit: Micros) -> u64 {
+        let number = self.next_id();
+        let modern =
+            matches!(purpose, Purpose::Discover) || self.up_ref(up).era == Some(UpEra::Modern) && !matches!(purpose, Purpose::Initialize);
+        let mut params = members.to_owned();
+        if modern {
+            let comma = if members.is_empty() { "" } else { "," };
+            params.push_str(&format!("{comma}\"_meta\":{{{}}}", super::translate::own_meta(&client_info())));
+        }
+        let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"{method}\",\"params\":{{{params}}}}}");
+        let headers = if modern { crate::header::make(method, None) } else { Vec::new() };
+        self.register(number, up, conn, purpose, Sent { headers, body: body.into() }, limit);
+        self.send(number);
+        number
+    }
+
+    fn register(&mut self, number: u64, up: UpId, conn: usize, purpose: Purpose, request: Sent, limit: Micros) {
+        let (began, deadline) = (self.now, self.now.saturating_add(limit));
+        let call = Call { up, conn, purpose, began, deadline, bytes: 0, request, status: 0, last_event: None, retry_ms: None, tries: 0 };
+        self.calls.insert(number, call);
+    }
+
+    /// A message of ours that has no answer: a notification, or the answer to a request of the server.
+    pub(super) fn aside(&mut self, up: UpId, conn: usize, body: Bytes, headers: Vec<(String, String)>) {
+        if !self.up_ref(up).is_http() {
+            return self.emit(Output::Write(up, body));
+        }
+        let number = self.next_id();
+        self.register(number, up, conn, Purpose::Aside, Sent { headers, body }, 30_000_000);
+        self.send(number);
+    }
+
+    /// Raises the verbosity of a legacy server if a client wants more than it was told so far.
+    pub(super) fn set_level(&mut self, up: UpId, conn: usize, level: LogLevel) {
+        let upstream = self.up_mut(up);
+        let member = &mut upstream.conns[conn];
+        if member.phase == Phase::Ready && upstream.hello.has("logging") && member.log_level.is_none_or(|now| level < now) {
+            member.log_level = Some(level);
+            self.own_request(up, conn, Purpose::Aside, "logging/setLevel", &format!("\"level\":\"{}\"", level.as_str()), 30_000_000);
+        }
+    }
+
+    /// The headers of a request to a legacy HTTP server.
+    pub(super) fn legacy_headers(&self, up: UpId, conn: usize) -> Vec<(String, String)> {
+        let member = &self.up_ref(up).conns[conn];
+        let mut headers = vec![("accept".to_owned(), "application/json, text/event-stream".to_owned())];
+        if let (Some(UpEra::Legacy(version)), Phase::Ready) = (self.up_ref(up).era, member.phase) {
+            headers.push(("mcp-protocol-version".to_owned(), version.as_str().to_owned()));
+        }
+        if let Some(session) = &member.session {
+            headers.push(("mcp-session-id".to_owned(), session.clone()));
+        }
+        headers
+    }
+
+    /// Ends the session of a connection that nobody uses.
+    pub(super) fn close_conn(&mut self, up: UpId, conn: usize) {
+        let headers = self.legacy_headers(up, conn);
+        let member = &mut self.up_mut(up).conns[conn];
+        member.phase = Phase::Down;
+        let (stream, session) = (member.stream.take(), member.session.take());
+        if let Some(number) = stream {
+            self.calls.remove(&number);
+            self.emit(Output::Abort(up, number));
+        }
+        if session.is_some() {
+            let number = self.next_id();
+            self.register(number, up, conn, Purpose::Aside, Sent::default(), 30_000_000);
+            let request = HttpRequest { exchange: number, verb: Verb::Delete, headers, body: Bytes::new(), timeout: 30_000_000 };
+            self.emit(Output::Http(up, request));
+        }
+    }
+
+    /// Opens the GET stream of a legacy HTTP session.
+    pub(super) fn open_stream(&mut self, up: UpId, conn: usize) {
+        if self.up_ref(up).conns[conn].stream.is_some() {
+            return;
+        }
+        let number = self.next_id();
+        let mut headers = self.legacy_headers(up, conn);
+        headers[0].1 = "text/event-stream".to_owned();
+        let member = &mut self.up_mut(up).conns[conn];
+        member.stream = Some(number);
+        member.stream_at = None;
+        if let Some(event) = &member.last_event {
+            headers.push(("last-event-id".to_owned(), event.clone()));
+        }
+        self.register(number, up, conn, Purpose::Stream, Sent::default(), NEVER);
+        let request = HttpRequest { exchange: number, verb: Verb::Get, headers, body: Bytes::new(), timeout: 30_000_000 };
+        self.emit(Output::Http(up, request));
+    }
+}

@@ -1,0 +1,330 @@
+//! The simulated upstreams: what each answers, and how it misbehaves. Every answer to a call carries the server's name, the tool's own name and
+//! the nonce of the call, so that a crossed answer is seen.
+
+use crate::rng::Rng;
+use serde_json::Value;
+use std::collections::{HashMap, HashSet};
+
+const MODERN: &str = "2026-07-28";
+
+/// What a server does, after so many microseconds.
+pub struct Step {
+    pub after: u64,
+    pub act: Act,
+}
+
+pub enum Act {
+    Say(String),
+    /// Not JSON-RPC.
+    Garbage,
+    Die,
+    /// HTTP: the stream ends here, and the rest is given to who resumes.
+    Break,
+    /// Nothing more comes, and the stream stays open.
+    Hang,
+}
+
+/// How a server behaves, all in percent.
+#[derive(Clone, Copy)]
+pub struct Manners {
+    pub never: u64,
+    pub die: u64,
+    pub garbage: u64,
+    pub storm: u64,
+    pub refuse_http: u64,
+    pub forget: u64,
+    pub silent_probe: u64,
+    pub fail_start: u64,
+    pub ask: u64,
+}
+
+pub const CALM: Manners =
+    Manners { never: 0, die: 0, garbage: 0, storm: 0, refuse_http: 0, forget: 4, silent_probe: 20, fail_start: 0, ask: 6 };
+pub const WILD: Manners =
+    Manners { never: 4, die: 2, garbage: 4, storm: 2, refuse_http: 4, forget: 3, silent_probe: 20, fail_start: 25, ask: 10 };
+
+pub struct Server {
+    pub name: String,
+    pub http: bool,
+    pub modern: bool,
+    pub version: &'static str,
+    pub manners: Manners,
+    pub alive: bool,
+    pub life: u64,
+    pub handoff: Option<String>,
+    /// The supervisor was asked for it, and the pipes were given to the present relay.
+    pub connected: bool,
+    pub tools: usize,
+    /// HTTP sessions, with whether they may be asked for something.
+    pub sessions: HashMap<String, bool>,
+    pub minted: u64,
+    /// The rest of streams that broke off, by event id.
+    pub rest: HashMap<String, Vec<Step>>,
+    /// Streams on which changes are told: stdio 0, else the HTTP exchange; with the listen id of a modern client.
+    pub listeners: Vec<(u64, Option<String>)>,
+    pub cancelled: HashSet<String>,
+    pub subscribed: HashSet<String>,
+    asks: u64,
+}
+
+/// What a request brings: steps, or an HTTP status.
+pub enum Served {
+    Steps(Vec<Step>),
+    Status(u16),
+    /// A stream that stays open.
+    Stream(Vec<Step>),
+    Session(String, Vec<Step>),
+}
+
+fn say(after: u64, text: String) -> Step {
+    Step { after, act: Act::Say(text) }
+}
+
+impl Server {
+    pub fn new(at: usize, rng: &mut Rng, manners: Manners) -> Self {
+        Self {
+            name: format!("u{at}"),
+            http: rng.chance(50),
+            modern: rng.chance(50),
+            version: rng.pick(&["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"]),
+            manners,
+            alive: false,
+            life: 0,
+            handoff: None,
+            connected: false,
+            tools: 3,
+            sessions: HashMap::new(),
+            minted: 0,
+            rest: HashMap::new(),
+            listeners: Vec::new(),
+            cancelled: HashSet::new(),
+            subscribed: HashSet::new(),
+            asks: 0,
+        }
+    }
+
+    /// It is dead: its memory is gone.
+    pub fn dies(&mut self) {
+        self.alive = false;
+        self.connected = false;
+        self.handoff = None;
+        self.sessions.clear();
+        self.listeners.clear();
+        self.cancelled.clear();
+        self.subscribed.clear();
+        self.rest.clear();
+    }
+
+    pub fn tool(at: usize) -> &'static str {
+        ["echo", "do.it", "a_b-c", "later", "last"][at % 5]
+    }
+
+    fn items(&self, method: &str) -> (&'static str, Vec<String>) {
+        match method {
+            "tools/list" => {
+                let tool = |at| format!(r#"{{"name":"{}","x":1.0,"inputSchema":{{"type":"object"}}}}"#, Self::tool(at));
+                ("tools", (0..self.tools).map(tool).collect())
+            }
+            "prompts/list" => ("prompts", vec![r#"{"name":"greet"}"#.into(), r#"{"name":"p2"}"#.into()]),
+            "resources/list" => ("resources", vec![format!(r#"{{"uri":"test://{}/listed","name":"r"}}"#, self.name)]),
+            _ => ("resourceTemplates", vec![r#"{"uriTemplate":"test://x/{n}","name":"t"}"#.into()]),
+        }
+    }
+
+    /// Serves one message. `session`: HTTP.
+    pub fn serve(&mut self, text: &str, rng: &mut Rng, exchange: u64, session: Option<&str>, headers: &[(String, String)]) -> Served {
+        let message: Value = serde_json::from_str(text).unwrap_or_else(|_| panic!("{} got no JSON: {text}", self.name));
+        let method = message["method"].as_str().unwrap_or_default().to_owned();
+        let params = &message["params"];
+        if self.http && !self.modern && method != "initialize" && method != "server/discover" {
+            match session {
+                Some(id) if self.sessions.contains_key(id) => {}
+                Some(_) => return Served::Status(404),
+                None => return Served::Status(400),
+            }
+            if method.ends_with("/call") && rng.chance(self.manners.forget) && (self.manners.die > 0 || self.minted < 2) {
+                self.sessions.clear();
+                return Served::Status(404);
+            }
+        }
+        if message.get("id").is_none() || method.is_empty() {
+            if method == "notifications/cancelled" {
+                self.cancelled.insert(params["requestId"].to_string());
+                self.listeners.retain(|(_, id)| id.as_deref() != Some(&*params["requestId"].to_string()));
+            }
+            return Served::Status(202);
+        }
+        let id = message["id"].to_string();
+        assert!(message["id"].is_u64(), "{} got a request with a client's id: {text}", self.name);
+        self.check_era(&message, &method, headers, text);
+        let result = |result: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
+        let error = |code: i64, why: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"{why}"}}}}"#);
+        let complete = if self.modern { r#","resultType":"complete","ttlMs":1000,"cacheScope":"private""# } else { "" };
+        let soon = rng.between(100, 20_000);
+        let caps = r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true,"subscribe":true},"logging":{},"completions":{}}"#;
+        let steps = match method.as_str() {
+            "server/discover" if self.modern => {
+                vec![say(soon, result(&format!(r#"{{"supportedVersions":["{MODERN}"],"capabilities":{caps}{complete}}}"#)))]
+            }
+            "server/discover" if self.http => return Served::Status(400),
+            "server/discover" if rng.chance(self.manners.silent_probe) => vec![Step { after: 0, act: Act::Hang }],
+            "initialize" if !self.modern => {
+                let answer = result(&format!(
+                    r#"{{"protocolVersion":"{}","capabilities":{caps},"serverInfo":{{"name":"{}","version":"1"}}}}"#,
+                    self.version, self.name
+                ));
+                if !self.http {
+                    return Served::Steps(vec![say(soon, answer)]);
+                }
+                self.minted += 1;
+                let session = format!("{}-{}", self.name, self.minted);
+                self.sessions.insert(session.clone(), params["capabilities"].get("elicitation").is_some());
+                return Served::Session(session, vec![say(soon, answer)]);
+            }
+            "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => {
+                let (member, items) = self.items(&method);
+                let from = params["cursor"].as_str().and_then(|cursor| cursor.parse::<usize>().ok()).unwrap_or(0);
+                let to = (from + 2).min(items.len());
+                let next = if to < items.len() { format!(r#","nextCursor":"{to}""#) } else { String::new() };
+                let items = items.get(from..to).unwrap_or_default().join(",");
+                vec![say(soon, result(&format!(r#"{{"{member}":[{items}]{next}{complete}}}"#)))]
+            }
+            "subscriptions/listen" if self.modern => {
+                self.listeners.push((exchange, Some(id.clone())));
+                self.subscribed
+                    .extend(params["notifications"]["resourceSubscriptions"].as_array().into_iter().flatten().map(|uri| uri.to_string()));
+                let ack = format!(
+                    r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}},"notifications":{{}}}}}}"#
+                );
+                return Served::Stream(vec![say(soon, ack)]);
+            }
+            "resources/subscribe" | "resources/unsubscribe" if !self.modern => {
+                self.subscribed.insert(params["uri"].to_string());
+                vec![say(soon, result("{}"))]
+            }
+            "logging/setLevel" if !self.modern => vec![say(soon, result("{}"))],
+            "tools/call" | "prompts/get" | "resources/read" | "completion/complete" | "x/own" => {
+                return self.call(&id, &method, params, rng, session);
+            }
+            _ => vec![say(soon, error(-32601, "no such method"))],
+        };
+        Served::Steps(steps)
+    }
+
+    /// Each era gets what it knows, and nothing else.
+    fn check_era(&self, message: &Value, method: &str, headers: &[(String, String)], text: &str) {
+        let meta = &message["params"]["_meta"];
+        let reserved = |key: &str| meta.get(format!("io.modelcontextprotocol/{key}")).is_some();
+        if self.modern && method != "initialize" {
+            assert_eq!(meta["io.modelcontextprotocol/protocolVersion"], MODERN, "{} got {text}", self.name);
+            assert!(meta["io.modelcontextprotocol/clientCapabilities"].is_object(), "{} got {text}", self.name);
+            if self.http {
+                let header = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+                assert_eq!(header("mcp-protocol-version"), Some(MODERN), "{text}");
+                assert_eq!(header("mcp-method"), Some(method), "{text}");
+                let name = message["params"]["name"].as_str().or(message["params"]["uri"].as_str());
+                if matches!(method, "tools/call" | "prompts/get" | "resources/read") {
+                    assert_eq!(header("mcp-name"), name, "{text}");
+                }
+            }
+        } else if method != "server/discover" {
+            assert!(
+                !["protocolVersion", "clientInfo", "clientCapabilities", "logLevel"].into_iter().any(reserved),
+                "{} got {text}",
+                self.name
+            );
+        }
+    }
+
+    /// A client's call.
+    fn call(&mut self, id: &str, method: &str, params: &Value, rng: &mut Rng, session: Option<&str>) -> Served {
+        let (name, nonce) = match method {
+            "resources/read" => {
+                let uri = params["uri"].as_str().unwrap_or_default();
+                ("res".to_owned(), uri.rsplit('/').next().unwrap_or_default().to_owned())
+            }
+            "completion/complete" => (
+                params["ref"]["name"].as_str().unwrap_or_default().to_owned(),
+                params["argument"]["value"].as_str().unwrap_or_default().to_owned(),
+            ),
+            "x/own" => ("own".to_owned(), params["nonce"].as_str().unwrap_or_default().to_owned()),
+            _ => (
+                params["name"].as_str().unwrap_or_default().to_owned(),
+                params["arguments"]["nonce"].as_str().unwrap_or_default().to_owned(),
+            ),
+        };
+        let marker = format!("{}|{name}|{nonce}", self.name);
+        let complete = if self.modern { r#","resultType":"complete""# } else { "" };
+        let result = match method {
+            "tools/call" => {
+                let failed = rng.chance(10);
+                let link = if rng.chance(20) {
+                    format!(r#",{{"type":"resource_link","uri":"test://{}/made","name":"m"}}"#, self.name)
+                } else {
+                    String::new()
+                };
+                format!(r#"{{"content":[{{"type":"text","text":"{marker}"}}{link}],"isError":{failed}{complete}}}"#)
+            }
+            "prompts/get" => {
+                format!(r#"{{"messages":[{{"role":"user","content":{{"type":"text","text":"{marker}"}}}}]{complete}}}"#)
+            }
+            "resources/read" => format!(r#"{{"contents":[{{"uri":{},"text":"{marker}"}}]{complete}}}"#, params["uri"]),
+            _ => format!(r#"{{"completion":{{"values":["{marker}"],"hasMore":false}}{complete}}}"#),
+        };
+        let answer = if rng.chance(10) {
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32000,"message":"{marker}"}}}}"#)
+        } else {
+            format!(r#"{{"jsonrpc":"2.0", "id": {id},"result":{result}}}"#)
+        };
+        let mut steps = Vec::new();
+        let mut at = if rng.chance(50) { 0 } else { rng.between(0, 300_000) };
+        if rng.chance(self.manners.die) {
+            return Served::Steps(vec![Step { after: at, act: Act::Die }]);
+        }
+        if rng.chance(self.manners.garbage) {
+            steps.push(Step { after: at, act: Act::Garbage });
+        }
+        if let Some(token) = params["_meta"].get("progressToken") {
+            let many = if rng.chance(self.manners.storm) { rng.between(70, 400) } else { rng.below(4) };
+            for n in 0..many {
+                at += rng.below(if many > 4 { 200 } else { 200_000 });
+                steps.push(say(
+                    at,
+                    format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":{n},"message":"{marker}"}}}}"#),
+                ));
+            }
+        }
+        if rng.chance(10) {
+            steps.push(say(
+                at,
+                format!(r#"{{"jsonrpc":"2.0","method":"notifications/message","params":{{"level":"error","data":"{marker}"}}}}"#),
+            ));
+        }
+        if rng.chance(self.manners.ask) {
+            self.asks += 1;
+            let method = rng.pick(&["ping", "elicitation/create", "roots/list"]);
+            let text = format!(r#"{{"jsonrpc":"2.0","id":"ask-{}","method":"{method}","params":{{"message":"{marker}"}}}}"#, self.asks);
+            steps.push(say(at, text));
+            at += rng.below(500_000);
+        }
+        if self.http && !self.modern && session.is_some() && rng.chance(10) {
+            steps.push(Step { after: at, act: Act::Break });
+            at += 1000;
+        }
+        if rng.chance(self.manners.never) {
+            steps.push(Step { after: at, act: Act::Hang });
+            return Served::Steps(steps);
+        }
+        if rng.chance(5) {
+            steps.push(say(at, r#"{"jsonrpc":"2.0","id":987654321987,"result":{"content":[]}}"#.to_owned()));
+        }
+        if rng.chance(5) {
+            at += rng.below(3_000_000);
+        }
+        steps.push(say(at, answer.clone()));
+        if rng.chance(5) {
+            steps.push(say(at, answer));
+        }
+        Served::Steps(steps)
+    }
+}

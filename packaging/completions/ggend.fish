@@ -1,0 +1,145 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_ggend_global_optspecs
+    string join \n config= port= socket= verbose debug foreground h/help V/version
+end
+
+function __fish_ggend_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_ggend_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_ggend_using_subcommand
+    set -l cmd (__fish_ggend_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c ggend -n "__fish_ggend_needs_command" -l config -d 'The configuration file; otherwise GGEN_MCP_CONFIG, ./.mcp.json, ~/.ggen/mcp/config.json and /etc/ggen/mcp.json are looked for' -r -F
+complete -c ggend -n "__fish_ggend_needs_command" -l port -d 'The port of the HTTP listener' -r
+complete -c ggend -n "__fish_ggend_needs_command" -l socket -d 'The control socket' -r -F
+complete -c ggend -n "__fish_ggend_needs_command" -l verbose -d 'Log at level debug'
+complete -c ggend -n "__fish_ggend_needs_command" -l debug -d 'Log at level trace'
+complete -c ggend -n "__fish_ggend_needs_command" -l foreground -d 'Stay in the foreground, which is what it does anyway'
+complete -c ggend -n "__fish_ggend_needs_command" -s h -l help -d 'Print help'
+complete -c ggend -n "__fish_ggend_needs_command" -s V -l version -d 'Print version'
+complete -c ggend -n "__fish_ggend_needs_command" -f -a "check" -d 'Check a configuration and say what is wrong with it'
+complete -c ggend -n "__fish_ggend_needs_command" -f -a "config" -d 'Look at the configuration and change its file'
+complete -c ggend -n "__fish_ggend_needs_command" -f -a "probe" -d 'Look for what is wrong: with the daemon, its configuration, its connections, this host'
+complete -c ggend -n "__fish_ggend_needs_command" -f -a "stdio" -d 'Relay standard input and output to the running daemon, for MCP clients that know only stdio'
+complete -c ggend -n "__fish_ggend_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ggend -n "__fish_ggend_using_subcommand check" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'One JSON object'"
+complete -c ggend -n "__fish_ggend_using_subcommand check" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand check" -l service -d 'Judge as for the service: `./.mcp.json` is not read, unsafe file modes are errors'
+complete -c ggend -n "__fish_ggend_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and not __fish_seen_subcommand_from init show get set unset path schema help" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs'"
+complete -c ggend -n "__fish_ggend_using_subcommand config; and not __fish_seen_subcommand_from init show get set unset path schema help" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and not __fish_seen_subcommand_from init show get set unset path schema help" -s q -l quiet -d 'Print values and errors only'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and not __fish_seen_subcommand_from init show get set unset path schema help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and not __fish_seen_subcommand_from init show get set unset path schema help" -f -a "init" -d 'Write a new configuration file'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and not __fish_seen_subcommand_from init show get set unset path schema help" -f -a "show" -d 'Show every value and its source; secrets are hidden'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and not __fish_seen_subcommand_from init show get set unset path schema help" -f -a "get" -d 'Print one value or section'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and not __fish_seen_subcommand_from init show get set unset path schema help" -f -a "set" -d 'Change values in the file, all of them or none'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and not __fish_seen_subcommand_from init show get set unset path schema help" -f -a "unset" -d 'Take values out of the file'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and not __fish_seen_subcommand_from init show get set unset path schema help" -f -a "path" -d 'Print where files are looked for, highest first, and which are there'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and not __fish_seen_subcommand_from init show get set unset path schema help" -f -a "schema" -d 'Print the JSON Schema of the file, for editors'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and not __fish_seen_subcommand_from init show get set unset path schema help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from init" -l file -d 'The file, instead of ./.mcp.json' -r -F
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from init" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs'"
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from init" -l examples -d 'With entries of mcpServers to start from, switched off'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from init" -l force -d 'Replace a file that exists'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from init" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from init" -s q -l quiet -d 'Print values and errors only'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from init" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from show" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs'"
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from show" -l effective -d 'Entries of mcpServers as they are run: defaults filled in, variables replaced'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from show" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print values and errors only'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from get" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs'"
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from get" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from get" -s q -l quiet -d 'Print values and errors only'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from get" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from set" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs'"
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from set" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from set" -s q -l quiet -d 'Print values and errors only'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from set" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from unset" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs'"
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from unset" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from unset" -s q -l quiet -d 'Print values and errors only'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from unset" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from path" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs'"
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from path" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from path" -s q -l quiet -d 'Print values and errors only'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from path" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from schema" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs'"
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from schema" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from schema" -s q -l quiet -d 'Print values and errors only'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "init" -d 'Write a new configuration file'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show every value and its source; secrets are hidden'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "get" -d 'Print one value or section'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "set" -d 'Change values in the file, all of them or none'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "unset" -d 'Take values out of the file'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "path" -d 'Print where files are looked for, highest first, and which are there'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "schema" -d 'Print the JSON Schema of the file, for editors'
+complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and not __fish_seen_subcommand_from doctor connection help" -s h -l help -d 'Print help'
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and not __fish_seen_subcommand_from doctor connection help" -f -a "doctor" -d 'Everything: the daemon, its configuration, its connections, its servers, this host'
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and not __fish_seen_subcommand_from doctor connection help" -f -a "connection" -d 'One connection, layer by layer, as a client makes it'
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and not __fish_seen_subcommand_from doctor connection help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from doctor" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'One JSON object'"
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from doctor" -l client -d 'The version of the ggen that asks' -r
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from doctor" -l verbose -d 'Show healthy checks too, and how long each took'
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from doctor" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from connection" -l transport -d 'Which way' -r -f -a "http\t'HTTP without TLS'
+https\t'HTTP with TLS'
+websocket\t'WebSocket'
+quic\t'HTTP/3 over QUIC'
+all\t'Every one that is served'"
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from connection" -l tool -d 'A tool that has to be there' -r
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from connection" -l timeout-ms -d 'How long each step may take, in milliseconds' -r
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from connection" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'One JSON object'"
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from connection" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from connection" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from help" -f -a "doctor" -d 'Everything: the daemon, its configuration, its connections, its servers, this host'
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from help" -f -a "connection" -d 'One connection, layer by layer, as a client makes it'
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ggend -n "__fish_ggend_using_subcommand stdio" -l server -d 'Only one upstream server, under its own names' -r
+complete -c ggend -n "__fish_ggend_using_subcommand stdio" -l debug -d 'Say on standard error what passes: methods, statuses and times, never contents'
+complete -c ggend -n "__fish_ggend_using_subcommand stdio" -s h -l help -d 'Print help'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config probe stdio help" -f -a "check" -d 'Check a configuration and say what is wrong with it'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config probe stdio help" -f -a "config" -d 'Look at the configuration and change its file'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config probe stdio help" -f -a "probe" -d 'Look for what is wrong: with the daemon, its configuration, its connections, this host'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config probe stdio help" -f -a "stdio" -d 'Relay standard input and output to the running daemon, for MCP clients that know only stdio'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config probe stdio help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "init" -d 'Write a new configuration file'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "show" -d 'Show every value and its source; secrets are hidden'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "get" -d 'Print one value or section'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "set" -d 'Change values in the file, all of them or none'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "unset" -d 'Take values out of the file'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "path" -d 'Print where files are looked for, highest first, and which are there'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "schema" -d 'Print the JSON Schema of the file, for editors'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from probe" -f -a "doctor" -d 'Everything: the daemon, its configuration, its connections, its servers, this host'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from probe" -f -a "connection" -d 'One connection, layer by layer, as a client makes it'
