@@ -149,8 +149,15 @@ pub(crate) enum Server {
         #[arg(long, value_name = "NAME")]
         server: Option<String>,
     },
-    /// Re-read the configuration
-    Reload,
+    /// Put the changed configuration in force, without dropping a connection
+    Reload {
+        /// Only check the configuration
+        #[arg(long)]
+        validate: bool,
+        /// Only show what would happen
+        #[arg(long, conflicts_with = "validate")]
+        plan: bool,
+    },
     /// Show whether it runs, where, and how its parts are
     Status {
         /// Print the metrics: JSON into a pipe or file, a table on a terminal

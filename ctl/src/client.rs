@@ -96,6 +96,7 @@ impl Client {
             Body::Tools(_) => "a list of tools",
             Body::Value(_) => "a value",
             Body::Text(_) => "a text",
+            Body::Plan(_) => "a plan",
             Body::Done(_) => "an outcome",
         };
         self.invalid(&format!("the daemon answered with {kind}, which does not belong to the call"))

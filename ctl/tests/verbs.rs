@@ -204,6 +204,9 @@ fn restart_and_reload_show_progress() {
     assert_eq!(fake.requests.lock().unwrap()[0].parameters["target"], "http");
     fake.ggen("mcp server restart --json").golden("restart.json");
     fake.ggen("mcp server reload").golden("reload.txt");
+    let fake = Fake::recorded("-plan");
+    fake.ggen("mcp server reload --plan").golden("reload-plan.txt");
+    assert_eq!(fake.requests.lock().unwrap()[0].parameters["plan_only"], true);
     Fake::recorded("-invalid").ggen("mcp server reload").fails(
         78,
         "error[GGEN-E1001]: /home/me/.mcp.json:4:7: trailing comma; generation 1 stays in force\nhelp: ggen mcp config validate",

@@ -195,18 +195,18 @@ fn a_reload_replaces_the_workers_or_says_why_not() {
     let daemon = Daemon::start("");
     let file = daemon.directory.path().join("mcp.json");
     let before = daemon.status();
-    let Ok(Body::Done(text)) = daemon.call(&Call::Reload {}) else { panic!("refused") };
+    let Ok(Body::Done(text)) = daemon.call(&Call::RELOAD) else { panic!("refused") };
     assert!(text.starts_with("no change"), "{text}");
 
     std::fs::write(&file, "{").unwrap();
-    assert_eq!(daemon.call(&Call::Reload {}).unwrap_err().code, Code::ConfigSyntax);
+    assert_eq!(daemon.call(&Call::RELOAD).unwrap_err().code, Code::ConfigSyntax);
     assert_eq!(
         daemon.status().workers.iter().map(|it| it.pid).collect::<Vec<_>>(),
         before.workers.iter().map(|it| it.pid).collect::<Vec<_>>()
     );
 
     std::fs::write(&file, config(r#""server":{"workers":3},"#, "")).unwrap();
-    let Ok(Body::Done(text)) = daemon.call(&Call::Reload {}) else { panic!("refused") };
+    let Ok(Body::Done(text)) = daemon.call(&Call::RELOAD) else { panic!("refused") };
     assert_eq!(text, "generation 2 in force");
     let after = daemon.status_when("three http workers", |status| {
         let http = status.workers.iter().filter(|worker| worker.role == "http");

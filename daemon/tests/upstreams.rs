@@ -121,7 +121,7 @@ fn a_reload_touches_only_what_changed() {
     let (same, other) = (pid("same"), pid("other"));
     let servers = [script("same", "cat >/dev/null", ""), script("other", "cat >/dev/null; true", ""), script("new", "cat >/dev/null", "")];
     std::fs::write(daemon.directory.path().join("mcp.json"), config("", &servers.join(","))).unwrap();
-    daemon.call(&Call::Reload {}).unwrap();
+    daemon.call(&Call::RELOAD).unwrap();
     daemon.upstream_when("new", "a process", |it| it.pid.is_some());
     daemon.upstream_when("other", "another process", |it| it.pid.is_some_and(|pid| pid != other));
     eventually("the end of the old one", || is_gone(other).then_some(()));

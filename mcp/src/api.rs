@@ -136,6 +136,8 @@ pub enum Input {
     Answer(u64, Result<Bytes, String>),
     /// The list of upstreams has changed. Names that stay keep their [`UpId`]; the others get the next ones in the order of this list.
     Reconfigure(Vec<UpstreamSettings>),
+    /// These upstreams, and no others, take no new calls for now: they wait until the upstream is reached anew, or is not in this list any more.
+    Hold(Vec<UpId>),
     /// The worker is about to stop: streams are to end now, calls may finish.
     Drain,
     /// Time has passed; due at least every [`TICK`] while anything is in flight.

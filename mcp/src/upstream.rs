@@ -218,6 +218,8 @@ pub struct Upstream {
     pub conns: Vec<Conn>,
     /// Bytes of client requests in flight.
     pub bytes: usize,
+    /// New calls wait: it is about to be restarted, and finishes what is in flight.
+    pub held: bool,
     /// Since when it is expected to become ready; `None` when it has settled (ready, or known not to be).
     pub unsettled: Option<Micros>,
     /// A remote server: when to try again, and how often that was in vain.
@@ -261,6 +263,7 @@ impl Upstream {
             lists: <[List; 4]>::default(),
             conns: vec![Conn::new(Caps::default())],
             bytes: 0,
+            held: false,
             retry_at: None,
             failures: 0,
             refresh_at: [None; 4],

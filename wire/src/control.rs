@@ -63,9 +63,16 @@ pub enum Call {
         /// A role (`http`, `gateway`, `admin`) or an upstream's name.
         target: Option<String>,
     },
-    /// Re-read the configuration. Operator.
+    /// Re-read the configuration and put it in force. With `more`, the plan and lines of progress come first. Operator.
     #[serde(rename = "io.ggend.Control.Reload")]
-    Reload {},
+    Reload {
+        /// Answer with the plan, and do nothing.
+        #[serde(default)]
+        plan_only: bool,
+        /// Check the configuration, and do nothing.
+        #[serde(default)]
+        validate_only: bool,
+    },
     /// Log at another level, in all processes, over configuration, flags and `RUST_LOG`. Operator.
     #[serde(rename = "io.ggend.Control.SetLogLevel")]
     SetLogLevel {
@@ -76,6 +83,11 @@ pub enum Call {
         /// Milliseconds until it is taken back; `None` means never while the daemon runs.
         for_ms: Option<u64>,
     },
+}
+
+impl Call {
+    /// A reload that is carried out.
+    pub const RELOAD: Self = Self::Reload { plan_only: false, validate_only: false };
 }
 
 /// Which log lines.
@@ -128,6 +140,8 @@ pub enum Body {
     Value(serde_json::Value),
     /// To `GetMetrics`.
     Text(String),
+    /// To `Reload`: what it takes.
+    Plan(crate::plan::Plan),
     /// To `Stop`, `Restart`, `Reload`, `SetLogLevel`: a line of progress or the outcome.
     Done(String),
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     log::Level,
+    plan::{Change, Effect, Plan},
     status::{Issue, Limit, Listener, LogOverride, Phase, SlowCall, Status, Tool, Upstream, Worker},
 };
 use serde_json::Value;
@@ -22,7 +23,7 @@ fn calls() -> Vec<Call> {
         | Call::Wait { .. }
         | Call::Stop { .. }
         | Call::Restart { .. }
-        | Call::Reload {}
+        | Call::Reload { .. }
         | Call::RefreshTools {}
         | Call::SetLogLevel { .. } => true,
     };
@@ -37,7 +38,7 @@ fn calls() -> Vec<Call> {
         Call::Wait { timeout_ms: 1 },
         Call::Stop { force: false },
         Call::Restart { target: None },
-        Call::Reload {},
+        Call::RELOAD,
         Call::RefreshTools {},
         Call::SetLogLevel { category: Some(name()), level: Some(Level::Debug), for_ms: Some(1) },
     ];
@@ -95,6 +96,9 @@ fn the_definition_and_the_types_have_the_same_members() {
         last_exit: None,
     };
     assert_eq!(keys(&worker), members("type Worker"));
+    assert_eq!(keys(&Plan::default()), members("type Plan"));
+    let change = Change { setting: text(), from: None, to: None, effect: Effect::Nothing, what: text(), tools: Vec::new() };
+    assert_eq!(keys(&change), members("type Change"));
     assert_eq!(keys(&SlowCall { what: text(), upstream: text(), duration_ms: 0, ended_ms: 0 }), members("type SlowCall"));
     assert_eq!(keys(&Limit { name: text(), value: text() }), members("type Limit"));
     assert_eq!(keys(&LogOverride { category: text(), level: Level::Info, left_ms: None }), members("type LogOverride"));

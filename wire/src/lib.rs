@@ -6,6 +6,7 @@ pub mod control;
 pub mod log;
 pub mod pages;
 pub mod paths;
+pub mod plan;
 pub mod status;
 pub mod varlink;
 

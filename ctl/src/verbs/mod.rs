@@ -10,6 +10,7 @@ mod monitor;
 mod probe;
 mod schemas;
 mod server_logs;
+mod server_reload;
 mod server_restart;
 mod server_start;
 mod server_status;
@@ -37,8 +38,8 @@ pub(crate) fn run(context: &mut Context, noun: Noun) -> Result<Exit, Failed> {
         Noun::Detach { command } => Err(detach::run(&command)),
         Noun::Mcp(Mcp::Server(Server::Start(start))) => server_start::run(context, &start),
         Noun::Mcp(Mcp::Server(Server::Stop { force })) => server_stop::run(context, force),
-        Noun::Mcp(Mcp::Server(Server::Restart { server })) => server_restart::restart(context, server),
-        Noun::Mcp(Mcp::Server(Server::Reload)) => server_restart::reload(context),
+        Noun::Mcp(Mcp::Server(Server::Restart { server })) => server_restart::run(context, server),
+        Noun::Mcp(Mcp::Server(Server::Reload { validate, plan })) => server_reload::run(context, validate, plan),
         Noun::Mcp(Mcp::Server(Server::Status { metrics: false })) => server_status::run(context),
         Noun::Mcp(Mcp::Server(Server::Status { metrics: true })) => server_status::metrics(context),
         Noun::Mcp(Mcp::Server(Server::Wait)) => server_wait::run(context),

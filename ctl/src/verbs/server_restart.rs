@@ -1,4 +1,4 @@
-//! `ggen mcp server restart` and `reload`: the daemon does it and says how it goes.
+//! `ggen mcp server restart`: the daemon does it and says how it goes.
 
 use crate::{
     client::Next,
@@ -10,14 +10,9 @@ use serde_json::json;
 use std::time::Duration;
 
 /// Replaces all workers, those of one role, or one upstream.
-pub(crate) fn restart(context: &mut Context, target: Option<String>) -> Result<Exit, Failed> {
+pub(crate) fn run(context: &mut Context, target: Option<String>) -> Result<Exit, Failed> {
     let heading = target.as_ref().map_or_else(|| "Restarting MCP server...".to_owned(), |name| format!("Restarting {name}..."));
     follow(context, &heading, &Call::Restart { target }, "Restarted successfully")
-}
-
-/// Re-reads the configuration.
-pub(crate) fn reload(context: &mut Context) -> Result<Exit, Failed> {
-    follow(context, "Reloading configuration...", &Call::Reload {}, "Reloaded successfully")
 }
 
 // Prints progress as it comes; the last reply is the outcome.

@@ -67,8 +67,17 @@ pub enum ToWorker {
         /// The question.
         question: Question,
     },
-    /// New values for what can change while running; the same structure as at the start.
+    /// New values for what can change while running; the same structure as at the start. Descriptors: listening sockets of `Start::listeners`
+    /// that the worker does not have yet; one that is no longer named there is to be closed. To be answered with `Reconfigured`.
     Reconfigure(Box<Start>),
+    /// Gateway, before `Reconfigure`: the connections of these upstreams end with it, because their entry has changed or is gone. What is in
+    /// flight there is finished first, up to the time limit; each is answered with `Released` then.
+    Retire {
+        /// Their names.
+        upstreams: Vec<String>,
+        /// Milliseconds from now.
+        within_ms: u64,
+    },
     /// Another filter for its log lines, in force at once.
     LogFilter {
         /// As in [`Start::log_filter`].
@@ -104,6 +113,16 @@ pub enum ToSupervisor {
         id: u64,
         /// JSON, or what went wrong.
         result: Result<serde_json::Value, Failure>,
+    },
+    /// The `Reconfigure` with that generation is in force.
+    Reconfigured {
+        /// Its generation.
+        generation: u32,
+    },
+    /// Gateway: nothing is in flight any more at an upstream that was to be retired, and its input is closed.
+    Released {
+        /// Name of the upstream.
+        upstream: String,
     },
     /// Gateway: please run this stdio server. The supervisor starts it when its turn comes, keeps it running with backoff, and sends `Child` and
     /// `ChildGone` each time.

@@ -8,7 +8,7 @@ use std::{
     io::Write as _,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{SyncSender, sync_channel},
     },
     time::{Duration, Instant},
@@ -22,6 +22,7 @@ pub struct Console {
     given: AtomicU64,
     written: Arc<AtomicU64>,
     dropped: AtomicU64,
+    json: Arc<AtomicBool>,
 }
 
 impl Console {
@@ -33,17 +34,25 @@ impl Console {
         let (queue, lines) = sync_channel::<Arc<LogLine>>(QUEUE);
         let written = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&written);
+        let json = Arc::new(AtomicBool::new(format == LogFormat::Json));
+        let as_json = Arc::clone(&json);
         std::thread::Builder::new().name("log".to_owned()).stack_size(64 << 10).spawn(move || {
             let mut text = String::new();
             for line in lines {
                 text.clear();
+                let format = if as_json.load(Ordering::Relaxed) { LogFormat::Json } else { LogFormat::Console };
                 render(&line, format, &mut text);
                 // Nobody could be told.
                 std::io::stderr().write_all(text.as_bytes()).unwrap_or_default();
                 count.fetch_add(1, Ordering::Release);
             }
         })?;
-        Ok(Self { queue, given: AtomicU64::new(0), written, dropped: AtomicU64::new(0) })
+        Ok(Self { queue, given: AtomicU64::new(0), written, dropped: AtomicU64::new(0), json })
+    }
+
+    /// Prints later lines in another form.
+    pub fn set_format(&self, format: LogFormat) {
+        self.json.store(format == LogFormat::Json, Ordering::Relaxed);
     }
 
     /// Hands a line to the writer, without waiting.

@@ -17,6 +17,7 @@ use ggen_wire::{
     Code,
     control::{Body, Call, Failure},
     log::Level,
+    plan::Plan,
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
@@ -25,13 +26,17 @@ use std::{collections::BTreeMap, time::Duration};
 const MAX_OPEN: usize = 256;
 /// How long a worker may take to answer; calls of tools have their own, shorter limits in the gateway.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a reload waits for the names of the tools that it concerns.
+const CATALOGUE: Duration = Duration::from_secs(2);
 
 /// Who waits for a worker's answer.
 #[derive(Debug)]
-enum Asker {
+pub(crate) enum Asker {
     Tools(Reply),
     Value(Reply),
     Worker(ProcId, u64),
+    /// A plan that lacks the tools, for a caller who wants nothing else or for the reload that is under way.
+    Plan(Plan, Option<Reply>),
 }
 
 /// Questions that workers have not answered yet.
@@ -68,14 +73,14 @@ fn verb(call: &Call) -> &'static str {
         Call::Wait { .. } => "Wait",
         Call::Stop { .. } => "Stop",
         Call::Restart { .. } => "Restart",
-        Call::Reload {} => "Reload",
+        Call::Reload { .. } => "Reload",
         Call::RefreshTools {} => "RefreshTools",
         Call::SetLogLevel { .. } => "SetLogLevel",
     }
 }
 
 fn changes_things(call: &Call) -> bool {
-    matches!(call, Call::CallTool { .. } | Call::Stop { .. } | Call::Restart { .. } | Call::Reload {} | Call::SetLogLevel { .. })
+    matches!(call, Call::CallTool { .. } | Call::Stop { .. } | Call::Restart { .. } | Call::Reload { .. } | Call::SetLogLevel { .. })
 }
 
 /// Root and the daemon's own user may change things; who else can reach the socket (its group) may read.
@@ -120,7 +125,9 @@ impl Supervisor {
                 self.begin_stop(force, more.then_some(reply));
             }
             Call::Restart { target } => self.restart(target.as_deref(), reply),
-            Call::Reload {} => self.reload(Some(reply)),
+            Call::Reload { validate_only: true, .. } => self.validate(&reply, more),
+            Call::Reload { plan_only: true, .. } => self.show_plan(reply),
+            Call::Reload { .. } => self.reload(Some((reply, more))),
             Call::RefreshTools {} => self.ask_gateway(Question::RefreshTools, Asker::Tools(reply)),
             Call::SetLogLevel { category, level, for_ms } => self.set_log_level(category.as_deref(), level, for_ms, &reply),
         }
@@ -161,6 +168,7 @@ impl Supervisor {
             .workers
             .slots
             .iter()
+            .filter(|slot| !slot.prospective)
             .filter(|slot| of_role(slot.role.as_str()) || target == Some(&slot.name))
             .map(|slot| slot.name.clone())
             .collect();
@@ -191,7 +199,7 @@ impl Supervisor {
         reply.last(Ok(Body::Done(format!("{name} is being restarted"))));
     }
 
-    fn ask_gateway(&mut self, question: Question, asker: Asker) {
+    pub(crate) fn ask_gateway(&mut self, question: Question, asker: Asker) {
         let unavailable = || failure(Code::GatewayUnavailable, "the gateway worker is not there just now", "ggen mcp server status");
         let Some(gateway) = self.workers.gateway() else { return self.answer_asker(asker, Err(unavailable())) };
         if self.questions.open.len() >= MAX_OPEN {
@@ -199,7 +207,7 @@ impl Supervisor {
         }
         self.questions.last += 1;
         let id = self.questions.last;
-        let until = self.now() + PATIENCE;
+        let until = self.now() + if matches!(asker, Asker::Plan(..)) { CATALOGUE } else { PATIENCE };
         if self.tell(gateway, ToWorker::Ask { id, question }, Vec::new()) {
             self.questions.open.insert(id, (gateway, until, asker));
         } else {
@@ -240,6 +248,11 @@ impl Supervisor {
                     .map(Body::Tools)
                     .map_err(|error| failure(Code::Internal, &error.to_string(), "ggen mcp server logs"))
             })),
+            // Without the gateway's word the plan names no tools.
+            Asker::Plan(plan, asked_by) => {
+                let tools = result.ok().and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default();
+                self.planned(plan, tools, asked_by);
+            }
             Asker::Worker(worker, id) => {
                 self.tell(worker, ToWorker::Answer { id, result }, Vec::new());
             }
@@ -307,7 +320,7 @@ mod tests {
         let changing = [
             Call::Stop { force: true },
             Call::Restart { target: None },
-            Call::Reload {},
+            Call::RELOAD,
             Call::SetLogLevel { category: None, level: None, for_ms: None },
             Call::CallTool { name: String::new(), arguments: Value::Null },
         ];

@@ -58,10 +58,13 @@ impl Listeners {
         }
         let mut all = Vec::new();
         for (transport, address) in wanted {
-            let known = old.all.iter().find(|listener| listener.transport == transport);
+            // A socket stays when its address does, also when that was the system's choice before.
+            let fits = |known: &&Listener| known.transport == transport && (known.origin == "inherited" || known.wanted == address);
+            let chosen = |known: &&Listener| known.origin == "bound" && known.address == address;
+            let known = old.all.iter().find(fits).or_else(|| old.all.iter().find(chosen));
             let given = inherited.iter().position(|(name, _)| name == transport).map(|at| inherited.swap_remove(at).1);
             all.push(match (known, given) {
-                (Some(known), _) if known.origin == "inherited" || known.wanted == address => known.clone(),
+                (Some(known), _) => Listener { transport, wanted: address, ..known.clone() },
                 (_, Some(socket)) => adopt(transport, address, socket)?,
                 _ => bind(transport, address)?,
             });

@@ -8,14 +8,17 @@ pub(crate) mod environment;
 mod event;
 mod figures;
 mod instance;
+mod leaving;
 mod ledger;
 mod levels;
 mod life;
 mod links;
 mod listeners;
 mod notify;
+mod plan;
 mod reaper;
 mod reload;
+mod rolling;
 mod shims;
 mod signals;
 mod status;
@@ -84,7 +87,9 @@ struct Supervisor {
     ledger: ledger::Ledger,
     counters: figures::Counters,
     questions: calls::Questions,
-    rolling: reload::Rolling,
+    leaving: Vec<leaving::Leaving>,
+    reload: reload::Reload,
+    rolling: rolling::Rolling,
     stop: stop::Stop,
     notify: notify::Notify,
     last_link: u32,
@@ -166,12 +171,14 @@ impl Supervisor {
             ToSupervisor::Log(lines) => lines.into_iter().for_each(|line| self.hub.take(line)),
             ToSupervisor::Ask { id: number, question } => self.worker_asks(id, number, question),
             ToSupervisor::Answer { id: number, result } => self.worker_answers(id, number, result),
+            ToSupervisor::Reconfigured { generation } => self.reconfigured(id, Some(generation)),
+            ToSupervisor::Released { upstream } if is_gateway => self.released(&upstream),
             ToSupervisor::Want { upstream } if is_gateway => self.want(&upstream),
             ToSupervisor::Recycle { upstream, incarnation, code, detail } if is_gateway => {
                 self.recycle(&upstream, incarnation, code, detail)
             }
             ToSupervisor::Upstream(report) if is_gateway => self.upstream_report(report),
-            ToSupervisor::Want { .. } | ToSupervisor::Recycle { .. } | ToSupervisor::Upstream(_) => {}
+            ToSupervisor::Want { .. } | ToSupervisor::Recycle { .. } | ToSupervisor::Upstream(_) | ToSupervisor::Released { .. } => {}
         }
     }
 
@@ -182,6 +189,8 @@ impl Supervisor {
         let starts = self.workers.slots.iter().filter_map(|slot| slot.start_at);
         let others = [
             self.upstreams_deadline(),
+            self.leaving_deadline(),
+            self.reload.deadline(),
             self.questions.deadline(),
             self.levels.deadline(),
             self.stop.deadline(now),
@@ -197,7 +206,9 @@ impl Supervisor {
         let now = self.now();
         if !self.stop.is_stopping() {
             self.workers_on_time(now);
+            self.leaving_on_time(now);
             self.upstreams_on_time(now);
+            self.go_on_reloading();
         } else {
             self.shims.on_time(now);
             self.reap_and_kill_late_workers(now);

@@ -30,6 +30,21 @@ impl Notify {
         send(&[NotifyState::Stopping, NotifyState::Status("draining")]);
     }
 
+    /// RELOADING=1 (`sd_notify(3)`: with the time, by which the end of this reload is told from that of an earlier one).
+    pub(crate) fn reloading(&self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(time) if self.ready => send(&[NotifyState::Reloading, time]),
+            _ => {}
+        }
+    }
+
+    /// READY=1 after a reload, whatever came of it.
+    pub(crate) fn reloaded(&self) {
+        if self.ready {
+            send(&[NotifyState::Ready]);
+        }
+    }
+
     /// WATCHDOG=1, if it is due. Called from the loop alone, so that it stops when the loop does.
     pub(crate) fn feed(&mut self, now: Duration) {
         if self.deadline().is_some_and(|due| due <= now) {

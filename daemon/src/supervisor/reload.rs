@@ -1,96 +1,372 @@
-//! Reading the configuration again, and replacing workers one after another without closing a listener.
+//! Putting another configuration in force without dropping a connection, a session or a call. In steps, each of which the loop goes on from:
+//! read and compare ([`Stage::Asking`] for the tools that are concerned) → bind new listeners and start additional workers ([`Stage::Preparing`];
+//! whatever fails up to here leaves everything as it was) → tell every process ([`Stage::Switching`]) → see what becomes of the upstreams that were
+//! touched ([`Stage::Settling`]) → answer.
 
-use super::{Supervisor, event::Reply, listeners::Listeners};
-use crate::{config, log};
+use super::{
+    Supervisor,
+    event::{ProcId, Reply},
+    listeners::Listeners,
+    plan::{self, Step},
+    upstreams::Phase,
+    workers::{Slot, wanted_slots},
+};
+use crate::{
+    config::{self, Loaded, Problem},
+    ipc::messages::{Question, Role, ToWorker},
+    log,
+};
 use ggen_wire::{
     Code,
     control::{Body, Failure},
+    plan::{Effect, Plan},
+    status::{Tool, UpstreamState},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
 };
 
-/// Who waits for a rolling replacement.
-#[derive(Debug, Default)]
-pub(crate) struct Rolling {
-    watchers: Vec<Reply>,
-    outcome: String,
+/// How long the answer waits for upstreams that were touched.
+const SETTLING: Duration = Duration::from_secs(10);
+
+/// Somebody who waits for the outcome.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    reply: Reply,
+    more: bool,
+}
+
+/// A configuration that is not in force yet.
+pub(crate) struct Candidate {
+    pub(crate) loaded: Loaded,
+    pub(crate) listeners: Listeners,
+    pub(crate) generation: u32,
+    pub(crate) log_filter: String,
+    plan: Plan,
+    /// Slots whose first process is not Ready yet.
+    waiting: BTreeSet<String>,
+}
+
+/// How far it has come.
+#[derive(Default)]
+pub(crate) enum Stage {
+    /// Nothing is under way.
+    #[default]
+    Idle,
+    /// The gateway is asked for the tools that are concerned.
+    Asking(Box<Candidate>),
+    /// Additional workers start.
+    Preparing(Box<Candidate>),
+    /// Workers have been told, and have not confirmed yet; `true`: one that is to go then.
+    Switching(BTreeMap<ProcId, bool>, BTreeSet<String>),
+    /// Upstreams that were touched are starting, until that time.
+    Settling(BTreeSet<String>, Duration),
+}
+
+/// A reload, and who wants the next one.
+#[derive(Default)]
+pub(crate) struct Reload {
+    pub(crate) stage: Stage,
+    watchers: Vec<Watcher>,
+    queued: Vec<Watcher>,
+    again: bool,
+}
+
+impl Reload {
+    /// When something has to be done if nothing happens.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        if let Stage::Settling(_, until) = &self.stage { Some(*until) } else { None }
+    }
+
+    fn say(&self, body: &Body) {
+        self.watchers.iter().filter(|watcher| watcher.more).for_each(|watcher| watcher.reply.progress(body.clone()));
+    }
+}
+
+fn refused(problems: &[Problem]) -> Failure {
+    for problem in problems {
+        tracing::error!(target: "mcp_server", code = %problem.code, "configuration refused, the old one stays in force: {problem}");
+    }
+    let first = problems.iter().find(|problem| problem.is_error()).or(problems.first());
+    let code = first.map_or(Code::ConfigValue, |problem| problem.code);
+    let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    super::calls::failure(code, &message, "ggend check")
 }
 
 impl Supervisor {
-    /// Reads and checks the configuration; puts it in force, or leaves everything as it was and says why.
-    pub(crate) fn reload(&mut self, watcher: Option<Reply>) {
-        let answer = |watcher: Option<Reply>, result| {
-            if let Some(watcher) = watcher {
-                watcher.last(result);
+    /// Checks the configuration, and does nothing.
+    pub(crate) fn validate(&self, reply: &Reply, more: bool) {
+        reply.last(config::load(&self.load_options).map_err(|problems| refused(&problems)).map(|loaded| {
+            let warnings = loaded.warnings.iter().map(ToString::to_string);
+            warnings.filter(|_| more).for_each(|warning| reply.progress(Body::Done(warning)));
+            Body::Done("the configuration is valid".to_owned())
+        }));
+    }
+
+    /// Says what a reload would do, and does nothing.
+    pub(crate) fn show_plan(&mut self, reply: Reply) {
+        match config::load(&self.load_options) {
+            Err(problems) => reply.last(Err(refused(&problems))),
+            Ok(loaded) => {
+                let plan = plan::plan(&self.loaded.config, &loaded.config, self.generation);
+                self.ask_for_tools(plan, Some(reply));
             }
-        };
+        }
+    }
+
+    /// Reads the configuration and puts it in force, or leaves everything as it was and says why. While one is under way, the next one waits.
+    pub(crate) fn reload(&mut self, watcher: Option<(Reply, bool)>) {
+        self.reload.queued.extend(watcher.map(|(reply, more)| Watcher { reply, more }));
+        self.reload.again = true;
+        self.next_reload();
+    }
+
+    fn next_reload(&mut self) {
+        if !matches!(self.reload.stage, Stage::Idle) || !std::mem::take(&mut self.reload.again) || self.stop.is_stopping() {
+            return;
+        }
+        self.reload.watchers = std::mem::take(&mut self.reload.queued);
         let loaded = match config::load(&self.load_options) {
             Ok(loaded) => loaded,
-            Err(problems) => {
-                for problem in &problems {
-                    tracing::error!(target: "mcp_server", code = %problem.code, "configuration refused, the old one stays in force: {problem}");
-                }
-                let first = problems.iter().find(|problem| problem.is_error()).or(problems.first());
-                let code = first.map_or(Code::ConfigValue, |problem| problem.code);
-                let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-                return answer(watcher, Err(super::calls::failure(code, &message, "ggend check")));
-            }
+            Err(problems) => return self.end_reload(Err(refused(&problems))),
         };
         if loaded.config == self.loaded.config {
-            tracing::info!(target: "mcp_server", "configuration has not changed");
-            return answer(watcher, Ok(Body::Done(format!("no change, generation {} stays in force", self.generation))));
+            self.loaded = loaded;
+            self.revive();
+            return self.end_reload(Ok(format!("no change, generation {} stays in force", self.generation)));
         }
         let listeners = match Listeners::open(&loaded.config, &self.listeners, Vec::new()) {
             Ok(listeners) => listeners,
             Err(error) => {
                 tracing::error!(target: "transport", code = %error.code, "configuration refused, the old one stays in force: {error}");
-                return answer(watcher, Err(super::calls::failure(error.code, &error.to_string(), "ggen mcp server status")));
+                let message = format!("{error}; generation {} stays in force", self.generation);
+                return self.end_reload(Err(super::calls::failure(error.code, &message, "ggen mcp server status")));
             }
         };
-        self.generation += 1;
-        self.loaded = loaded;
-        self.listeners = listeners;
-        self.log_filter = log::filter_text(&self.loaded.config.logging, self.level, std::env::var("RUST_LOG").ok().as_deref());
-        self.put_log_filter();
-        tracing::info!(target: "mcp_server", generation = self.generation, "configuration in force");
-        self.lay_out_upstreams();
-        self.lay_out_slots();
-        let names = self.workers.slots.iter().filter(|slot| slot.current.is_some() || slot.failed).map(|slot| slot.name.clone()).collect();
-        self.roll_through(names, format!("generation {} in force", self.generation), watcher);
+        let plan = plan::plan(&self.loaded.config, &loaded.config, self.generation);
+        let log_filter = log::filter_text(&loaded.config.logging, self.level, std::env::var("RUST_LOG").ok().as_deref());
+        let generation = self.generation + 1;
+        let candidate = Candidate { loaded, listeners, generation, log_filter, plan: plan.clone(), waiting: BTreeSet::new() };
+        self.reload.stage = Stage::Asking(Box::new(candidate));
+        self.notify.reloading();
+        self.ask_for_tools(plan, None);
     }
 
-    /// Replaces the workers of these slots, one after another.
-    pub(crate) fn roll_through(&mut self, names: Vec<String>, outcome: String, watcher: Option<Reply>) {
-        self.rolling.watchers.extend(watcher);
-        self.rolling.outcome = outcome;
-        let idle = self.workers.rolling.is_empty();
-        for name in names {
-            if !self.workers.rolling.contains(&name) {
-                self.workers.rolling.push_back(name);
-            } else if !idle && self.workers.rolling.front() == Some(&name) {
-                // The one in turn was started with what was in force before: it comes round once more.
-                self.workers.rolling.push_back(name);
+    /// Completes a plan with the tools that are concerned; `asked_by`: it is all that is wanted.
+    fn ask_for_tools(&mut self, plan: Plan, asked_by: Option<Reply>) {
+        let concerns = |effect| matches!(effect, Effect::Removed | Effect::Restarted | Effect::Reconnected);
+        if plan.changes.iter().any(|change| concerns(change.effect)) && self.workers.gateway().is_some() {
+            self.ask_gateway(Question::Tools, super::calls::Asker::Plan(plan, asked_by));
+        } else {
+            self.planned(plan, Vec::new(), asked_by);
+        }
+    }
+
+    /// The tools are known, or will not be.
+    pub(crate) fn planned(&mut self, mut plan: Plan, tools: Vec<Tool>, asked_by: Option<Reply>) {
+        for change in &mut plan.changes {
+            if let Some(name) = change.setting.strip_prefix("mcpServers.")
+                && matches!(change.effect, Effect::Removed | Effect::Restarted | Effect::Reconnected)
+            {
+                change.tools = tools.iter().filter(|tool| tool.server == name).map(|tool| tool.name.clone()).collect();
             }
         }
-        if idle {
-            self.roll();
+        if let Some(reply) = asked_by {
+            return reply.last(Ok(Body::Plan(plan)));
+        }
+        let Stage::Asking(mut candidate) = std::mem::take(&mut self.reload.stage) else { return };
+        if self.stop.is_stopping() {
+            return;
+        }
+        for change in &plan.changes {
+            tracing::info!(target: "mcp_server", "reload: {}", change.line());
+        }
+        self.reload.say(&Body::Plan(plan.clone()));
+        candidate.plan = plan;
+        self.prepare(candidate);
+    }
+
+    /// Starts the workers that are additional.
+    fn prepare(&mut self, mut candidate: Box<Candidate>) {
+        let wanted = wanted_slots(&candidate.loaded.config);
+        let fresh: Vec<_> = wanted.into_iter().filter(|(name, _)| !self.workers.slots.iter().any(|slot| slot.name == *name)).collect();
+        let names: Vec<String> = fresh.iter().map(|(name, _)| name.clone()).collect();
+        if names.is_empty() {
+            return self.switch(candidate);
+        }
+        self.reload.say(&Body::Done(format!("starting {}", names.join(", "))));
+        candidate.waiting = names.iter().cloned().collect();
+        self.reload.stage = Stage::Preparing(candidate);
+        self.workers.slots.extend(fresh.into_iter().map(|(name, role)| Slot::prospective(name, role)));
+        for name in names {
+            // One that cannot be started ends this reload, and the next one may have begun with slots of the same names.
+            if self.workers.slot_mut(&name).is_some_and(|slot| slot.prospective && slot.current.is_none()) {
+                self.start_worker(&name, false);
+            }
         }
     }
 
-    /// All have been replaced.
-    pub(crate) fn rolling_done(&mut self) {
-        let outcome = std::mem::take(&mut self.rolling.outcome);
-        for watcher in std::mem::take(&mut self.rolling.watchers) {
-            watcher.last(Ok(Body::Done(outcome.clone())));
+    /// The first process of an additional slot serves.
+    pub(crate) fn prepared(&mut self, name: &str) {
+        let Stage::Preparing(candidate) = &mut self.reload.stage else { return };
+        candidate.waiting.remove(name);
+        if candidate.waiting.is_empty()
+            && let Stage::Preparing(candidate) = std::mem::take(&mut self.reload.stage)
+        {
+            self.switch(candidate);
         }
     }
 
-    /// A new process died before it was Ready; a predecessor goes on if there is one, and so do those that had not had their turn.
-    pub(crate) fn rolling_failed(&mut self, name: &str, reason: &str) {
-        self.workers.rolling.clear();
-        let message = format!("the new {name} died before it was ready ({reason}); workers that were not replaced yet go on");
+    /// An additional process died before it served: nothing has changed, and nothing will.
+    pub(crate) fn reload_failed(&mut self, name: &str, reason: &str) {
+        if !matches!(self.reload.stage, Stage::Preparing(_)) {
+            return;
+        }
+        // The new listeners close with the candidate.
+        self.reload.stage = Stage::Idle;
+        let (gone, slots) = std::mem::take(&mut self.workers.slots).into_iter().partition(|slot| slot.prospective);
+        self.workers.slots = slots;
+        for id in Vec::<Slot>::into_iter(gone).filter_map(|slot| slot.current) {
+            self.drain_worker(id);
+        }
+        let message = format!(
+            "the new {name} died before it was ready ({reason}); generation {} stays in force, nothing has changed",
+            self.generation
+        );
         tracing::error!(target: "mcp_server", code = %Code::WorkerDied, "{message}");
-        let failure: Failure = super::calls::failure(Code::WorkerDied, &message, "ggen mcp server logs --level error");
-        for watcher in std::mem::take(&mut self.rolling.watchers) {
-            watcher.last(Err(failure.clone()));
+        self.end_reload(Err(super::calls::failure(Code::WorkerDied, &message, "ggen mcp server logs --level error")));
+    }
+
+    /// From here on the new configuration is the one in force.
+    fn switch(&mut self, candidate: Box<Candidate>) {
+        let Candidate { loaded, listeners, generation, log_filter, .. } = *candidate;
+        let steps = plan::steps(&self.loaded.config, &loaded.config);
+        self.generation = generation;
+        self.loaded = loaded;
+        // Our own descriptors of listeners that are not wanted any more close here; the last worker that has one takes who waits there.
+        self.listeners = listeners;
+        self.log_filter = log_filter;
+        self.put_log_filter();
+        self.hub.console.set_format(self.loaded.config.logging.format);
+        tracing::info!(target: "mcp_server", generation, "configuration in force");
+        self.tell_warnings();
+        let surplus = self.lay_out_slots();
+        let ends = |step: &Step| matches!(step, Step::Vanishes | Step::Replaced | Step::Restarts | Step::Reconnects);
+        let mut retiring: BTreeSet<String> = steps.iter().filter(|(_, step)| ends(step)).map(|(name, _)| name.clone()).collect();
+        retiring.extend(self.leaving_names());
+        let procs = self.workers.procs.iter().filter(|(_, proc)| proc.is_current() && proc.generation != generation);
+        let procs: Vec<_> = procs.map(|(id, proc)| (*id, proc.name.clone(), proc.role)).collect();
+        let mut pending = BTreeMap::new();
+        for (id, name, role) in procs {
+            if role == Role::Gateway {
+                let upstreams = retiring.iter().cloned().collect();
+                self.tell(id, ToWorker::Retire { upstreams, within_ms: self.loaded.config.server.drain_timeout_ms }, Vec::new());
+            }
+            let start = self.start_message(&name, role);
+            let sockets = self.listeners.sockets_for(role);
+            if self.tell(id, ToWorker::Reconfigure(Box::new(start)), sockets) {
+                pending.insert(id, surplus.contains(&id));
+            }
         }
+        self.lay_out_upstreams();
+        let touched = steps.into_iter().filter(|(name, step)| {
+            let serves = self.loaded.config.mcp_servers.get(name).is_some_and(|upstream| upstream.enabled && !upstream.is_self);
+            serves && matches!(step, Step::Appears | Step::Replaced | Step::Restarts | Step::Reconnects)
+        });
+        self.reload.stage = Stage::Switching(pending, touched.map(|(name, _)| name).collect());
+        if self.workers.gateway().is_none() {
+            self.release_all();
+        }
+        self.go_on_reloading();
+    }
+
+    /// A worker has taken the configuration over, or is gone.
+    pub(crate) fn reconfigured(&mut self, id: ProcId, generation: Option<u32>) {
+        if let (Some(proc), Some(generation)) = (self.workers.procs.get_mut(&id), generation) {
+            proc.generation = generation;
+        }
+        if generation.is_some_and(|generation| generation != self.generation) {
+            return;
+        }
+        if let Stage::Switching(pending, _) = &mut self.reload.stage
+            && let Some(surplus) = pending.remove(&id)
+        {
+            if surplus {
+                self.drain_worker(id);
+            }
+            self.go_on_reloading();
+        }
+    }
+
+    /// Takes the next step if the one before is finished.
+    pub(crate) fn go_on_reloading(&mut self) {
+        let now = self.now();
+        if let Stage::Switching(pending, touched) = &mut self.reload.stage
+            && pending.is_empty()
+        {
+            let touched = std::mem::take(touched);
+            self.reload.stage = Stage::Settling(touched, now + SETTLING);
+            let in_force = format!("generation {} in force", self.generation);
+            if matches!(&self.reload.stage, Stage::Settling(touched, _) if !touched.is_empty()) {
+                self.reload.say(&Body::Done(in_force));
+            }
+        }
+        let Stage::Settling(touched, until) = &mut self.reload.stage else { return };
+        let (until, names) = (*until, touched.clone());
+        for name in names {
+            if let Some(outcome) = self.outcome_of(&name) {
+                self.reload.say(&Body::Done(format!("{name}: {outcome}")));
+                if let Stage::Settling(touched, _) = &mut self.reload.stage {
+                    touched.remove(&name);
+                }
+            }
+        }
+        let Stage::Settling(touched, _) = &self.reload.stage else { return };
+        if touched.is_empty() || until <= now {
+            let rest = touched.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let rest = if rest.is_empty() { rest } else { format!("; not ready yet: {rest}") };
+            self.reload.stage = Stage::Idle;
+            self.end_reload(Ok(format!("generation {} in force{rest}", self.generation)));
+        }
+    }
+
+    /// What has become of an upstream; `None` while that is not known.
+    fn outcome_of(&self, name: &str) -> Option<String> {
+        let now = self.now();
+        let Some(upstream) = self.upstreams.iter().find(|upstream| upstream.name == name) else { return Some("gone".to_owned()) };
+        if upstream.leaving_by.is_some() {
+            return None;
+        }
+        let reported = upstream.report.as_ref().filter(|report| !matches!(report.state, UpstreamState::Starting | UpstreamState::Disabled));
+        let known = match upstream.phase {
+            Phase::Ending(_) => false,
+            Phase::Running(_) | Phase::Remote => reported.is_some(),
+            Phase::Idle | Phase::Queued | Phase::Starting(..) | Phase::Backoff(_) => upstream.life.quick() > 0,
+            Phase::Stopped | Phase::Disabled => true,
+        };
+        let tools = reported.map_or(0, |report| report.tools);
+        known.then(|| match (upstream.state(now), upstream.last_exit.as_ref()) {
+            (UpstreamState::Ready, _) => format!("ready, {tools} tools"),
+            (state, Some(reason)) => format!("{}: {reason}", state.as_str()),
+            (state, None) => state.as_str().to_owned(),
+        })
+    }
+
+    fn end_reload(&mut self, outcome: Result<String, Failure>) {
+        self.notify.reloaded();
+        for watcher in std::mem::take(&mut self.reload.watchers) {
+            watcher.reply.last(outcome.clone().map(Body::Done));
+        }
+        self.next_reload();
+    }
+
+    /// What had been given up until the next reload is tried again.
+    fn revive(&mut self) {
+        let now = self.now();
+        for slot in self.workers.slots.iter_mut().filter(|slot| slot.failed) {
+            (slot.failed, slot.start_at) = (false, Some(now));
+        }
+        self.revive_upstreams();
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     Supervisor,
     upstreams::{self, Phase as UpstreamPhase},
-    workers::{Slot, Stage},
+    workers::{Proc, Slot, Stage},
 };
 use crate::config::{Config, Size, UpstreamTransport};
 use ggen_wire::{
@@ -71,29 +71,15 @@ impl Supervisor {
             let mut shown = false;
             for proc in self.workers.procs.values().filter(|proc| proc.name == slot.name) {
                 shown |= proc.is_current();
-                rows.push(Worker {
-                    name: slot.name.clone(),
-                    role: slot.role.as_str().to_owned(),
-                    pid: Some(proc.pid),
-                    generation: proc.generation,
-                    phase: match proc.stage {
-                        Stage::Starting => Phase::Starting,
-                        Stage::Ready if slot.life.is_unwell(now) => Phase::Degraded,
-                        Stage::Ready => Phase::Running,
-                        Stage::Draining(_) => Phase::Draining,
-                        Stage::Aborted(_) | Stage::Killed => Phase::Degraded,
-                    },
-                    restarts: slot.restarts,
-                    connections: proc.beat.connections,
-                    rss_bytes: proc.usage.rss_bytes,
-                    beat_age_ms: ms(now.saturating_sub(proc.beat_at)),
-                    last_exit: slot.last_exit.clone(),
-                });
+                rows.push(worker_row(proc, Some(slot), now));
             }
             if !shown {
                 rows.push(self.waiting_row(slot));
             }
         }
+        // Of places that are not configured any more: they drain.
+        let has_slot = |proc: &Proc| self.workers.slots.iter().any(|slot| slot.name == proc.name);
+        rows.extend(self.workers.procs.values().filter(|proc| !has_slot(proc)).map(|proc| worker_row(proc, None, now)));
         rows
     }
 
@@ -162,6 +148,27 @@ impl Supervisor {
         self.slow.retain(|call| newest.saturating_sub(call.ended_ms) <= SLOW_FOR);
         self.slow.sort_by_key(|call| std::cmp::Reverse(call.duration_ms));
         self.slow.truncate(SLOW);
+    }
+}
+
+fn worker_row(proc: &Proc, slot: Option<&Slot>, now: Duration) -> Worker {
+    Worker {
+        name: proc.name.clone(),
+        role: proc.role.as_str().to_owned(),
+        pid: Some(proc.pid),
+        generation: proc.generation,
+        phase: match proc.stage {
+            Stage::Starting => Phase::Starting,
+            Stage::Ready if slot.is_some_and(|slot| slot.life.is_unwell(now)) => Phase::Degraded,
+            Stage::Ready => Phase::Running,
+            Stage::Draining(_) => Phase::Draining,
+            Stage::Aborted(_) | Stage::Killed => Phase::Degraded,
+        },
+        restarts: slot.map_or(0, |slot| slot.restarts),
+        connections: proc.beat.connections,
+        rss_bytes: proc.usage.rss_bytes,
+        beat_age_ms: ms(now.saturating_sub(proc.beat_at)),
+        last_exit: slot.and_then(|slot| slot.last_exit.clone()),
     }
 }
 

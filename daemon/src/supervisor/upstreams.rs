@@ -4,6 +4,7 @@
 use super::{
     Supervisor,
     life::{Life, Next},
+    plan::{self, Step},
     shims::ShimId,
 };
 use crate::{
@@ -70,9 +71,16 @@ pub(crate) struct Upstream {
     delivered: bool,
     /// What the gateway had against it, for the reason of its end.
     complaint: Option<(Code, String)>,
+    /// It restarts when its calls are answered, by that time at the latest.
+    pub(crate) leaving_by: Option<Duration>,
 }
 
 impl Upstream {
+    /// Gives the reason for its coming end.
+    pub(crate) fn complain(&mut self, code: Code, why: &str) {
+        self.complaint = Some((code, why.to_owned()));
+    }
+
     fn new(name: &str, config: &config::Upstream) -> Self {
         let phase = match config.transport {
             _ if !config.enabled || config.is_self => Phase::Disabled,
@@ -96,6 +104,7 @@ impl Upstream {
             wanted: false,
             delivered: false,
             complaint: None,
+            leaving_by: None,
         }
     }
 
@@ -133,37 +142,73 @@ impl Upstream {
 }
 
 impl Supervisor {
-    /// Makes the upstreams fit the configuration: new ones appear, vanished and changed ones are ended, and what has not changed is not touched.
+    /// Makes the upstreams fit the configuration: new ones appear, what vanished or changed ends once its calls are over, and what has not changed
+    /// is not touched.
     pub(crate) fn lay_out_upstreams(&mut self) {
         let config = self.loaded.config.clone();
+        let leave_by = self.leave_by();
         let mut names: Vec<&String> = config.order.iter().filter(|name| config.mcp_servers.contains_key(*name)).collect();
         names.extend(config.mcp_servers.keys().filter(|name| !config.order.contains(name)));
         let mut old = std::mem::take(&mut self.upstreams);
         for name in names {
             let wanted = &config.mcp_servers[name];
-            let kept = old.iter().position(|upstream| upstream.name == *name && upstream.config == *wanted).map(|at| old.swap_remove(at));
-            let mut upstream = kept.unwrap_or_else(|| {
-                let mut fresh = Upstream::new(name, wanted);
-                // Numbers of lives go on, so that a late word about an old life is not taken for the new one.
-                fresh.incarnation = old.iter().find(|upstream| upstream.name == *name).map_or(0, |upstream| upstream.incarnation);
-                fresh
-            });
+            let known = old.iter().position(|upstream| upstream.name == *name).map(|at| old.swap_remove(at));
+            let step = plan::step(known.as_ref().map(|known| &known.config), Some(wanted));
+            let mut upstream = match (known, step) {
+                (Some(mut known), None | Some(Step::InPlace)) => {
+                    known.config = wanted.clone();
+                    known
+                }
+                (Some(mut known), Some(Step::Reconnects)) => {
+                    (known.config, known.report, known.code) = (wanted.clone(), None, None);
+                    known
+                }
+                (Some(mut known), Some(Step::Restarts)) => {
+                    known.config = wanted.clone();
+                    match known.phase {
+                        Phase::Starting(..) | Phase::Running(_) => known.leaving_by = Some(leave_by),
+                        Phase::Backoff(_) | Phase::Stopped => (known.phase, known.life) = (Phase::Queued, Life::default()),
+                        _ => {}
+                    }
+                    known
+                }
+                (known, _) => self.appear(name, wanted, known, leave_by),
+            };
             if let Some(problem) = self.loaded.blocked.get(name) {
                 upstream.phase = Phase::Disabled;
                 upstream.code = Some(problem.code);
                 upstream.last_exit = Some(problem.to_string());
             }
-            if upstream.phase == Phase::Stopped {
-                (upstream.phase, upstream.life, upstream.restarts) = (Phase::Idle, Life::default(), 0);
-            }
             self.upstreams.push(upstream);
         }
-        for upstream in old {
-            if let Some(shim) = upstream.shim() {
-                self.shims.end(shim, Duration::ZERO, self.now());
+        old.into_iter().for_each(|upstream| self.leave(upstream));
+        self.revive_upstreams();
+    }
+
+    /// An upstream that is new, or takes the place of another one. Numbers of lives go on, so that a late word about an old life is not taken for
+    /// the new one.
+    fn appear(&mut self, name: &str, wanted: &config::Upstream, known: Option<Upstream>, leave_by: Duration) -> Upstream {
+        let mut fresh = Upstream::new(name, wanted);
+        fresh.incarnation = known.as_ref().map_or(0, |known| known.incarnation);
+        if let Some(at) = self.leaving.iter().position(|leaving| leaving.upstream.name == name) {
+            let leaving = self.leaving.swap_remove(at).upstream;
+            if fresh.phase == Phase::Idle {
+                // Switched off and on again while its last calls are answered: the gateway may not know of the first, so it is a restart.
+                return Upstream { config: wanted.clone(), leaving_by: Some(leave_by), ..leaving };
             }
-            self.tell_gone(&upstream, Code::UpstreamDisabled, "its entry has changed or is gone", None);
+            self.leave(leaving);
         }
+        known.into_iter().for_each(|known| self.leave(known));
+        fresh
+    }
+
+    /// Those that had been given up until a reload are tried again.
+    pub(crate) fn revive_upstreams(&mut self) {
+        for upstream in self.upstreams.iter_mut().filter(|upstream| upstream.phase == Phase::Stopped) {
+            let phase = if upstream.wanted { Phase::Queued } else { Phase::Idle };
+            (upstream.phase, upstream.life, upstream.restarts) = (phase, Life::default(), 0);
+        }
+        self.start_queued();
     }
 
     /// The gateway has been replaced: what it had asked for, its successor asks for anew.
@@ -323,7 +368,7 @@ impl Supervisor {
         let upstream = &mut self.upstreams[at];
         let (code, reason) =
             upstream.complaint.take().map_or_else(|| (code, reason.to_owned()), |(code, why)| (code, format!("{why} ({reason})")));
-        (upstream.pid, upstream.pipes, upstream.report, upstream.handoff) = (None, None, None, None);
+        (upstream.pid, upstream.pipes, upstream.report, upstream.handoff, upstream.leaving_by) = (None, None, None, None, None);
         (upstream.code, upstream.last_exit) = (Some(code), Some(reason.clone()));
         let asked = matches!(upstream.phase, Phase::Ending(_)) && stopping;
         let next = upstream.life.died(now, status, jitter);
@@ -358,12 +403,6 @@ impl Supervisor {
         let message = gone(upstream, state, code, reason, wait);
         if let Some(gateway) = self.workers.gateway() {
             self.tell(gateway, message, Vec::new());
-        }
-    }
-
-    fn tell_gone(&mut self, upstream: &Upstream, code: Code, reason: &str, wait: Option<Duration>) {
-        if let Some(gateway) = self.workers.gateway() {
-            self.tell(gateway, gone(upstream, UpstreamState::Disabled, code, reason, wait), Vec::new());
         }
     }
 

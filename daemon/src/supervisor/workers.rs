@@ -4,8 +4,11 @@ use super::{
     Supervisor,
     event::{Event, ProcId},
     life::{Life, Next},
+    listeners::Listeners,
+    reload::{self, Candidate},
 };
 use crate::{
+    config::Config,
     ipc::{
         channel,
         messages::{Beat, Role, Start, ToSupervisor, ToWorker},
@@ -116,6 +119,8 @@ pub(crate) struct Slot {
     pub(crate) last_exit: Option<String>,
     /// Not started again until a reload.
     pub(crate) failed: bool,
+    /// It belongs to a configuration that is not in force yet.
+    pub(crate) prospective: bool,
     starts: u64,
 }
 
@@ -131,8 +136,14 @@ impl Slot {
             restarts: 0,
             last_exit: None,
             failed: false,
+            prospective: false,
             starts: 0,
         }
+    }
+
+    /// A slot of a configuration that is not in force yet.
+    pub(crate) fn prospective(name: String, role: Role) -> Self {
+        Self { start_at: None, prospective: true, ..Self::new(name, role) }
     }
 }
 
@@ -166,24 +177,22 @@ impl Workers {
 }
 
 impl Supervisor {
-    /// Makes the slots fit the configuration; new ones are due at once, processes of removed ones are drained.
-    pub(crate) fn lay_out_slots(&mut self) {
-        let config = &self.loaded.config;
-        let mut wanted = vec![("gateway-0".to_owned(), Role::Gateway)];
-        if config.transports.http.enabled {
-            wanted.extend((0..config.server.workers.max(1)).map(|index| (format!("http-{index}"), Role::Http)));
-        }
-        if config.metrics.enabled {
-            wanted.push(("admin-0".to_owned(), Role::Admin));
-        }
+    /// Makes the slots fit the configuration; new ones and those that had failed are due at once. Returns the processes of removed ones.
+    pub(crate) fn lay_out_slots(&mut self) -> Vec<ProcId> {
+        let now = self.now();
+        let wanted = wanted_slots(&self.loaded.config);
         let mut old = std::mem::take(&mut self.workers.slots);
         for (name, role) in wanted {
             let at = old.iter().position(|slot| slot.name == name);
             self.workers.slots.push(at.map_or_else(|| Slot::new(name, role), |at| old.swap_remove(at)));
         }
-        for id in old.into_iter().flat_map(|slot| [slot.current, slot.successor]).flatten() {
-            self.drain_worker(id);
+        for slot in &mut self.workers.slots {
+            slot.prospective = false;
+            if std::mem::take(&mut slot.failed) {
+                slot.start_at = Some(now);
+            }
         }
+        old.into_iter().flat_map(|slot| [slot.current, slot.successor]).flatten().collect()
     }
 
     /// Starts a process for a slot. `successor`: the one that serves goes on until the new one is Ready.
@@ -195,10 +204,10 @@ impl Supervisor {
         if !successor {
             slot.life.started();
         }
-        let (role, incarnation) = (slot.role, slot.starts - 1);
+        let role = slot.role;
         self.workers.last_id += 1;
         let id = self.workers.last_id;
-        match self.spawn_worker(id, name, role, incarnation) {
+        match self.spawn_worker(id, name, role) {
             Ok(proc) => {
                 tracing::debug!(target: "mcp_server", worker = name, pid = proc.pid, "worker started");
                 self.pids.insert(proc.pid, super::reaper::Owner::Worker(id));
@@ -215,7 +224,7 @@ impl Supervisor {
         }
     }
 
-    fn spawn_worker(&mut self, id: ProcId, name: &str, role: Role, incarnation: u64) -> io::Result<Proc> {
+    fn spawn_worker(&mut self, id: ProcId, name: &str, role: Role) -> io::Result<Proc> {
         let (ours, theirs) = platform::socket_pair()?;
         let (mut sender, mut receiver) = channel::channel(ours)?;
         let pid = platform::spawn_self(&["worker", role.as_str()], theirs, super::environment::of_worker())?;
@@ -236,14 +245,15 @@ impl Supervisor {
             }
             events.send(Event::WorkerClosed(id)).await.ok();
         });
-        let start = self.start_message(name, role, incarnation);
-        let sockets = self.listeners.sockets_for(role);
+        let start = self.start_message(name, role);
+        let sockets = self.listeners_for(name).sockets_for(role);
+        let generation = start.generation;
         queue.try_send((ToWorker::Start(Box::new(start)), sockets)).map_err(io::Error::other)?;
         Ok(Proc {
             pid,
             name: name.to_owned(),
             role,
-            generation: self.generation,
+            generation,
             stage: Stage::Starting,
             beat: Beat::default(),
             beat_at: self.now(),
@@ -252,17 +262,30 @@ impl Supervisor {
         })
     }
 
-    fn start_message(&self, name: &str, role: Role, incarnation: u64) -> Start {
+    /// What a worker of that name is told: the configuration in force, or the one that it is to prove.
+    pub(crate) fn start_message(&self, name: &str, role: Role) -> Start {
+        let slot = self.workers.slots.iter().find(|slot| slot.name == name);
+        let candidate = self.candidate_for(name);
+        let config = candidate.map_or(&self.loaded.config, |candidate| &candidate.loaded.config);
         Start {
             name: name.to_owned(),
             role,
-            generation: self.generation,
-            incarnation,
+            generation: candidate.map_or(self.generation, |candidate| candidate.generation),
+            incarnation: slot.map_or(0, |slot| slot.starts.saturating_sub(1)),
             beat_ms: u64::try_from(BEAT.as_millis()).unwrap_or(1000),
-            log_filter: self.levels.over(&self.log_filter),
-            listeners: self.listeners.bound_for(role),
-            config: super::environment::config_for(role, &self.loaded.config),
+            log_filter: self.levels.over(candidate.map_or(&self.log_filter, |candidate| &candidate.log_filter)),
+            listeners: self.listeners_for(name).bound_for(role),
+            config: super::environment::config_for(role, config),
         }
+    }
+
+    fn listeners_for(&self, name: &str) -> &Listeners {
+        self.candidate_for(name).map_or(&self.listeners, |candidate| &candidate.listeners)
+    }
+
+    fn candidate_for(&self, name: &str) -> Option<&Candidate> {
+        let prospective = self.workers.slots.iter().any(|slot| slot.name == name && slot.prospective);
+        if let (reload::Stage::Preparing(candidate), true) = (&self.reload.stage, prospective) { Some(candidate) } else { None }
     }
 
     /// Queues a message for a worker; never waits. A worker whose queue is full does not read, and is dealt with as hung.
@@ -285,8 +308,9 @@ impl Supervisor {
         (proc.stage, proc.beat_at) = (Stage::Ready, now);
         let (name, pid, role) = (proc.name.clone(), proc.pid, proc.role);
         tracing::info!(target: "mcp_server", worker = %name, pid, "worker ready");
-        let mut old = None;
+        let (mut old, mut prospective) = (None, false);
         if let Some(slot) = self.workers.slot_mut(&name) {
+            prospective = slot.prospective;
             if slot.successor == Some(id) {
                 old = slot.current.replace(id);
                 slot.successor = None;
@@ -296,6 +320,9 @@ impl Supervisor {
         }
         if let Some(old) = old {
             self.drain_worker(old);
+        }
+        if prospective {
+            self.prepared(&name);
         }
         if self.workers.rolling.front() == Some(&name) {
             self.workers.rolling.pop_front();
@@ -383,6 +410,7 @@ impl Supervisor {
         };
         self.counters.worker_exit(proc.role, exit_label(proc.stage, ended));
         self.fail_questions_of(id);
+        self.reconfigured(id, None);
         let (mut was_current, mut was_successor) = (false, false);
         if let Some(slot) = self.workers.slot_mut(&proc.name) {
             was_current = slot.current == Some(id);
@@ -414,6 +442,10 @@ impl Supervisor {
             }
         }
         if proc.role == Role::Gateway {
+            if was_current {
+                // Its calls are lost, and its successor knows only the new entries.
+                self.release_all();
+            }
             self.deliver_children();
         }
     }
@@ -422,6 +454,9 @@ impl Supervisor {
     fn plan_restart(&mut self, name: &str, reason: &str, status: Option<i32>) {
         let (now, jitter) = (self.now(), self.jitter());
         let Some(slot) = self.workers.slot_mut(name) else { return };
+        if slot.prospective {
+            return self.reload_failed(name, reason);
+        }
         slot.last_exit = Some(reason.to_owned());
         let role = slot.role;
         match slot.life.died(now, status, jitter) {
@@ -439,30 +474,18 @@ impl Supervisor {
         }
         self.workers_on_time(now);
     }
+}
 
-    /// Starts the replacement of the next slot in turn.
-    pub(crate) fn roll(&mut self) {
-        while let Some(name) = self.workers.rolling.front().cloned() {
-            let Some(slot) = self.workers.slot_mut(&name) else {
-                self.workers.rolling.pop_front();
-                continue;
-            };
-            slot.failed = false;
-            let (role, current) = (slot.role, slot.current);
-            if role == Role::Gateway {
-                // Two gateways would read from the same pipes: the old one gets only a short time, and the new one gets the children after it.
-                slot.current = None;
-                self.start_worker(&name, false);
-                if let Some(old) = current {
-                    self.drain_worker_within(old, Duration::from_secs(5));
-                }
-            } else {
-                self.start_worker(&name, current.is_some());
-            }
-            return;
-        }
-        self.rolling_done();
+/// The names and roles of the workers that a configuration asks for, gateway first.
+pub(crate) fn wanted_slots(config: &Config) -> Vec<(String, Role)> {
+    let mut wanted = vec![("gateway-0".to_owned(), Role::Gateway)];
+    if config.transports.http.enabled {
+        wanted.extend((0..config.server.workers.max(1)).map(|index| (format!("http-{index}"), Role::Http)));
     }
+    if config.metrics.enabled {
+        wanted.push(("admin-0".to_owned(), Role::Admin));
+    }
+    wanted
 }
 
 fn exit_label(stage: Stage, ended: Ended) -> &'static str {

@@ -61,8 +61,15 @@ pub enum Incoming {
         /// The question.
         question: Question,
     },
-    /// See [`ToWorker::Reconfigure`].
-    Reconfigure(Box<Start>),
+    /// See [`ToWorker::Reconfigure`]; to be answered with [`Context::reconfigured`]. The sockets are non-blocking.
+    Reconfigure(Box<Start>, Vec<TcpListener>),
+    /// See [`ToWorker::Retire`].
+    Retire {
+        /// Names of upstreams.
+        upstreams: Vec<String>,
+        /// Time to finish what is in flight.
+        within: Duration,
+    },
 }
 
 /// What a worker's body works with.
@@ -174,6 +181,11 @@ impl Context {
         *self.beats.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(source));
     }
 
+    /// Tells the supervisor that the configuration of this generation is in force here.
+    pub async fn reconfigured(&self, generation: u32) {
+        self.outbox.send(ToSupervisor::Reconfigured { generation }).await.ok();
+    }
+
     /// The listener of a transport, taken out of the context.
     pub fn take_listener(&mut self, transport: &str) -> Option<TcpListener> {
         let at = self.start.listeners.iter().position(|bound| bound.transport == transport)?;
@@ -264,8 +276,10 @@ async fn read(
                 if let Some(filter) = &filter {
                     filter.set(&start.log_filter);
                 }
-                Incoming::Reconfigure(start)
+                let sockets = descriptors.map(TcpListener::from).filter(|socket| socket.set_nonblocking(true).is_ok());
+                Incoming::Reconfigure(start, sockets.collect())
             }
+            ToWorker::Retire { upstreams, within_ms } => Incoming::Retire { upstreams, within: Duration::from_millis(within_ms) },
         };
         // Fails once the body has dropped its end (it is draining); the channel is read on, to see its end.
         inbox.send(incoming).await.ok();

@@ -145,6 +145,7 @@ impl Gateway {
             Input::Up(..) => {}
             Input::Answer(id, answer) => self.answered(id, answer),
             Input::Reconfigure(list) => self.reconfigure(list),
+            Input::Hold(ups) => self.hold_back(&ups),
             Input::Drain => self.end_streams(),
             Input::Tick => self.tick(),
         }
@@ -159,6 +160,12 @@ impl Gateway {
             in_flight: (self.exchanges.len() + self.waiting.len() + self.questions.len()) as u64,
             tools: u32::try_from(self.all[0].entries.len()).unwrap_or(u32::MAX),
         }
+    }
+
+    /// Requests of clients that an upstream has not answered yet; 0 for an unknown one.
+    #[must_use]
+    pub fn in_flight_of(&self, up: UpId) -> usize {
+        self.calls.values().filter(|call| call.up == up && matches!(call.purpose, call::Purpose::Client(_))).count()
     }
 
     /// The upstreams that are configured now, in the configuration's order.

@@ -33,6 +33,14 @@ impl Gateway {
         self.wake();
     }
 
+    /// New calls for these upstreams wait (as for one that is starting) while what is in flight there goes on; all others take calls.
+    pub(super) fn hold_back(&mut self, held: &[UpId]) {
+        for up in &mut self.ups {
+            up.held = held.contains(&up.id);
+        }
+        self.wake();
+    }
+
     fn add(&mut self, settings: UpstreamSettings) -> UpId {
         let up = UpId(u32::try_from(self.ups.len()).unwrap_or(u32::MAX));
         self.ups.push(Upstream::new(up, settings));
@@ -73,6 +81,7 @@ impl Gateway {
         let upstream = self.up_mut(up);
         upstream.conns = vec![Conn::new(Caps::default())];
         upstream.state = UpstreamState::Disabled;
+        upstream.held = false;
         upstream.trouble = None;
         upstream.unsettled = None;
         upstream.retry_at = None;

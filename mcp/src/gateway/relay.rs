@@ -170,6 +170,9 @@ impl Gateway {
     fn relay(&mut self, ctx: &Ctx<'_>, target: Target<'_>) -> Result<Flow, Refusal> {
         let up = target.up;
         let upstream = self.up_ref(up);
+        if upstream.held && self.may_wait(ctx, self.limits.call_wait) {
+            return Ok(Flow::Wait);
+        }
         let Some(era) = upstream.era.filter(|_| upstream.state != UpstreamState::Disabled && self.is_reachable(up)) else {
             if upstream.unsettled.is_some() && self.may_wait(ctx, self.limits.call_wait) {
                 return Ok(Flow::Wait);

@@ -33,6 +33,7 @@ impl Gateway {
         self.fail_calls(up, None, &Refusal::new(200, rpc::INTERNAL, Code::UpstreamExited, ""), "lost");
         let upstream = self.up_mut(up);
         upstream.incarnation = incarnation;
+        upstream.held = false;
         upstream.state = UpstreamState::Starting;
         upstream.unsettled = Some(now);
         upstream.listen = (None, None);
@@ -75,6 +76,7 @@ impl Gateway {
     fn lost(&mut self, up: UpId, state: UpstreamState, code: Code, reason: String, next_start: Option<Micros>) {
         let name = self.up_ref(up).settings.name.clone();
         self.up_mut(up).conns[0].phase = Phase::Down;
+        self.up_mut(up).held = false;
         let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}")).with("server", &json::quote(&name));
         self.fail_calls(up, None, &refusal, "lost");
         let soon = next_start.is_some_and(|wait| wait <= 1_000_000);

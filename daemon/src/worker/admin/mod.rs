@@ -7,16 +7,16 @@ mod pages;
 mod tests;
 
 use super::{
-    Context,
+    Context, Incoming,
     edge::{
+        doors::Doors,
         guard::Guard,
         listen::{Limits, Server},
     },
 };
-use crate::ipc::messages::Beat;
+use crate::ipc::messages::{Beat, Start};
 use pages::Pages;
 use std::{process::ExitCode, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
 
 /// EX_SOFTWARE of `sysexits.h`.
 const SOFTWARE: u8 = 70;
@@ -25,15 +25,18 @@ const LIMITS: Limits = Limits { connections: 64, header: Duration::from_secs(10)
 
 /// Serves until drained.
 pub(crate) async fn run(mut context: Context) -> ExitCode {
-    let listener = match context.take_listener("admin").map(TcpListener::from_std) {
-        Some(Ok(listener)) => listener,
-        listener => {
-            tracing::error!(target: "transport", ?listener, "cannot serve");
-            return ExitCode::from(SOFTWARE);
-        }
+    let loopback = |start: &Start| start.listeners.iter().all(|bound| bound.address.ip().is_loopback());
+    let guard = Guard::new(&[], &[], loopback(&context.start));
+    let Some(listener) = context.take_listener("admin") else {
+        tracing::error!(target: "transport", "cannot serve: no listener");
+        return ExitCode::from(SOFTWARE);
     };
-    let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let server = Server::new(Pages::new(context.outbox(), Guard::new(&[], &[], loopback)), LIMITS);
+    let server = Server::new(Pages::new(context.outbox(), guard), LIMITS);
+    let mut doors = Doors::new(Arc::clone(&server));
+    if let Err(error) = doors.open(listener) {
+        tracing::error!(target: "transport", %error, "cannot serve");
+        return ExitCode::from(SOFTWARE);
+    }
     let beat = Arc::clone(&server);
     context.on_beat(move || Beat { connections: u64::try_from(beat.connections()).unwrap_or(u64::MAX), ..Beat::default() });
     context.ready().await;
@@ -42,10 +45,15 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     tokio::select! {
         () = async { server.drain(drain.begun().await).await } => {}
         () = async {
-            server.accept(&listener).await;
+            while let Some(message) = context.next().await {
+                if let Incoming::Reconfigure(start, sockets) = message {
+                    server.handler().set_guard(Guard::new(&[], &[], loopback(&start)));
+                    doors.fit(&start.listeners, sockets);
+                    context.reconfigured(start.generation).await;
+                }
+            }
             std::future::pending::<()>().await;
         } => {}
-        () = async { while context.next().await.is_some() {} std::future::pending::<()>().await } => {}
         () = async {
             let mut clock = tokio::time::interval(Duration::from_secs(1));
             loop {

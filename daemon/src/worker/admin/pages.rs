@@ -15,7 +15,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -27,7 +27,7 @@ const JSON: &str = "application/json";
 /// Answers the requests of the admin listener.
 pub(super) struct Pages {
     outbox: Outbox,
-    guard: Guard,
+    guard: RwLock<Guard>,
     metrics: Mutex<Option<Known<Vec<Family>>>>,
     status: Mutex<Option<Known<Status>>>,
 }
@@ -44,7 +44,7 @@ impl Handler for Pages {
 
     async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, _) = request.into_parts();
-        if let Err(denied) = self.guard.admit(&head) {
+        if let Err(denied) = self.guard.read().unwrap_or_else(PoisonError::into_inner).admit(&head) {
             return page(StatusCode::FORBIDDEN, TEXT, format!("{denied}\n"));
         }
         if !matches!(head.method, Method::GET | Method::HEAD) {
@@ -70,7 +70,12 @@ impl Handler for Pages {
 
 impl Pages {
     pub(super) fn new(outbox: Outbox, guard: Guard) -> Self {
-        Self { outbox, guard, metrics: Mutex::default(), status: Mutex::default() }
+        Self { outbox, guard: RwLock::new(guard), metrics: Mutex::default(), status: Mutex::default() }
+    }
+
+    /// Puts another guard in force.
+    pub(super) fn set_guard(&self, guard: Guard) {
+        *self.guard.write().unwrap_or_else(PoisonError::into_inner) = guard;
     }
 
     async fn ready(&self) -> Response<Full<Bytes>> {

@@ -1,8 +1,8 @@
 //! The accept loop over a listening socket that several workers share, and the care for what it accepts: limits, time-outs, drain.
 //!
 //! At the connection limit nothing is accepted for [`PATIENCE`], so that a sibling worker may take the connection; after that it is taken and
-//! answered 503, because a client that hangs without a reason is worse off. The listening socket is never closed here: it belongs to the
-//! supervisor, and what arrives during a drain waits in its queue for the successor.
+//! answered 503, because a client that hangs without a reason is worse off. The listening socket belongs to the supervisor: what arrives during a
+//! drain waits in its queue for the successor.
 
 use super::connection::{self, Connection, Phase};
 use bytes::Bytes;
@@ -67,7 +67,7 @@ pub(crate) trait Handler: Send + Sync + 'static {
 /// A listener at work.
 pub(crate) struct Server<H> {
     pub(super) handler: H,
-    limits: Limits,
+    limits: Mutex<Limits>,
     epoch: Instant,
     connections: Mutex<Vec<(Arc<Connection>, AbortHandle)>>,
     open: AtomicUsize,
@@ -82,7 +82,7 @@ impl<H: Handler> Server<H> {
     pub(crate) fn new(handler: H, limits: Limits) -> Arc<Self> {
         Arc::new(Self {
             handler,
-            limits,
+            limits: Mutex::new(limits),
             epoch: Instant::now(),
             connections: Mutex::default(),
             open: AtomicUsize::new(0),
@@ -102,14 +102,26 @@ impl<H: Handler> Server<H> {
         &self.handler
     }
 
-    /// Accepts until [`Self::drain`].
-    pub(crate) async fn accept(self: &Arc<Self>, listener: &TcpListener) {
+    /// Puts other bounds in force, for open connections too.
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+        self.closed.notify_waiters();
+    }
+
+    fn limits(&self) -> Limits {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Accepts until [`Self::drain`], or until `closing` says that nobody is to listen there any more: then those that wait already are taken
+    /// before the socket is closed.
+    pub(crate) async fn accept(self: &Arc<Self>, listener: TcpListener, mut closing: watch::Receiver<bool>) {
         let mut draining = self.draining.subscribe();
         let mut pause = Duration::ZERO;
         loop {
             let accepted = tokio::select! {
                 biased;
                 _ = draining.wait_for(|draining| *draining) => return,
+                _ = closing.wait_for(|closing| *closing) => return self.take_waiting(listener),
                 accepted = async {
                     self.room().await;
                     listener.accept().await
@@ -131,13 +143,24 @@ impl<H: Handler> Server<H> {
         }
     }
 
+    /// Asks the socket itself: the event loop may not know yet of the connections that came last.
+    fn take_waiting(self: &Arc<Self>, listener: TcpListener) {
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok((socket, _)) = listener.accept() {
+            let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
+            if let Ok(socket) = socket {
+                self.take(socket);
+            }
+        }
+    }
+
     /// Waits at the limit for a free place, but not longer than [`PATIENCE`] unless too many are being refused already.
     async fn room(&self) {
         let patience = tokio::time::Instant::now() + PATIENCE;
         loop {
             let mut closed = std::pin::pin!(self.closed.notified());
             closed.as_mut().enable();
-            if self.connections() < self.limits.connections {
+            if self.connections() < self.limits().connections {
                 return;
             }
             if self.refusing.load(Ordering::Relaxed) >= MAX_REFUSALS {
@@ -150,7 +173,7 @@ impl<H: Handler> Server<H> {
 
     fn take(self: &Arc<Self>, socket: TcpStream) {
         self.handler.accepted();
-        if self.connections() >= self.limits.connections {
+        if self.connections() >= self.limits().connections {
             let server = Arc::clone(self);
             server.refusing.fetch_add(1, Ordering::Relaxed);
             tokio::spawn(async move {
@@ -178,7 +201,8 @@ impl<H: Handler> Server<H> {
     pub(crate) fn sweep(&self) {
         let now = self.now_ms();
         // A connection that has been silent for so long will not be missed: a drain does not wait for it.
-        let header = if self.is_draining() { self.limits.header.min(DRAIN_SILENCE) } else { self.limits.header };
+        let limit = self.limits().header;
+        let header = if self.is_draining() { limit.min(DRAIN_SILENCE) } else { limit };
         let late = |since: u64, limit: Duration| Duration::from_millis(now.saturating_sub(since)) >= limit;
         for (connection, task) in &*self.lock() {
             match connection.phase() {

@@ -5,6 +5,7 @@
 //! is gone. While the gateway worker is being replaced, new requests wait (bounded), those in flight end with [`Broken::Lost`].
 
 mod connection;
+pub(crate) mod doors;
 pub(crate) mod guard;
 mod link;
 pub(crate) mod listen;

@@ -7,6 +7,7 @@ use super::{
     observe::{Observer, Shared},
     questions::{OWN_EDGE, Questions},
     ready::{Ready, Token},
+    reconfigure::Configuration,
     remote::{Clients, Remote},
     settings::Reach,
     stdio::Child,
@@ -16,7 +17,7 @@ use crate::{
     worker::{Context, Incoming, Outbox},
 };
 use ggen_mcp::{
-    api::{Input, Micros, Output, TICK, UpId, UpInput},
+    api::{Input, Micros, Output, TICK, UpId, UpInput, UpstreamSettings},
     gateway::{Counts, Gateway},
 };
 use std::{
@@ -46,6 +47,8 @@ pub(super) trait Core {
     fn input(&mut self, now: Micros, input: Input, out: &mut Vec<Output>);
     /// See [`Gateway::counts`].
     fn counts(&self) -> Counts;
+    /// See [`Gateway::in_flight_of`].
+    fn in_flight_of(&self, up: UpId) -> usize;
 }
 
 impl Core for Gateway {
@@ -56,11 +59,15 @@ impl Core for Gateway {
     fn counts(&self) -> Counts {
         Gateway::counts(self)
     }
+
+    fn in_flight_of(&self, up: UpId) -> usize {
+        Gateway::in_flight_of(self, up)
+    }
 }
 
 /// The relay and what it has asked for.
 pub(super) struct Fed<C> {
-    core: C,
+    pub(super) core: C,
     began: Instant,
     pub(super) now: Micros,
     pub(super) out: Vec<Output>,
@@ -78,7 +85,7 @@ impl<C: Core> Fed<C> {
     }
 }
 
-/// An upstream's connection. Remote ones stay for the worker's life, children come and go.
+/// An upstream's connection.
 pub(super) enum Connection {
     /// No process now.
     None,
@@ -93,7 +100,9 @@ pub(super) struct Driver<C> {
     context: Context,
     pub(super) fed: Fed<C>,
     pub(super) ready: Ready,
+    /// By number; those that are not configured any more keep their place.
     pub(super) names: Vec<Arc<str>>,
+    pub(super) configuration: Configuration,
     pub(super) links: BTreeMap<u32, Link>,
     pub(super) upstreams: Vec<Connection>,
     pub(super) questions: Questions,
@@ -113,18 +122,19 @@ pub(super) struct Driver<C> {
     slow_timer: bool,
     drain: Pin<Box<dyn Future<Output = ()> + Send>>,
     drain_waker: Waker,
-    chunk: usize,
+    pub(super) chunk: usize,
 }
 
 impl<C: Core> Driver<C> {
-    /// A driver that has not done anything yet. `names` and `targets` have one entry per upstream, in the settings' order.
-    pub(super) fn new(context: Context, core: C, names: Vec<Arc<str>>, targets: Vec<Reach>) -> Result<Self, prometheus::Error> {
+    /// A driver that has not done anything yet. `upstreams` and `targets` have one entry per upstream, in the settings' order.
+    pub(super) fn new(context: Context, core: C, upstreams: Vec<UpstreamSettings>, targets: Vec<Reach>) -> Result<Self, prometheus::Error> {
+        let names: Vec<Arc<str>> = upstreams.iter().map(|upstream| upstream.name.as_str().into()).collect();
         let observer = Observer::new(names.clone())?;
         let shared = observer.shared();
         let (sink, events) = events::queue();
         let server = &context.start.config.server;
         let clients = Arc::new(Clients::new(server.connection_pool));
-        let upstreams = targets.into_iter().zip(0..).map(|(target, up)| match target {
+        let connections = targets.into_iter().zip(0..).map(|(target, up)| match target {
             Some(target) => Connection::Remote(Remote::new(UpId(up), target, Arc::clone(&clients), sink.clone())),
             None => Connection::None,
         });
@@ -140,7 +150,8 @@ impl<C: Core> Driver<C> {
         });
         let drain = context.drain();
         Ok(Self {
-            upstreams: upstreams.collect(),
+            upstreams: connections.collect(),
+            configuration: Configuration::new(upstreams, server.connection_pool, clients),
             chunk: usize::try_from(server.buffer_size.0).unwrap_or(usize::MAX),
             fed: Fed { core, began: Instant::now(), now: 0, out: Vec::new(), active: false },
             names,
@@ -198,6 +209,10 @@ impl<C: Core> Driver<C> {
                     }
                 }
             }
+            self.perform();
+        }
+        if self.configuration.is_retiring() {
+            self.settle(false);
             self.perform();
         }
         self.flush();
@@ -308,6 +323,7 @@ impl<C: Core> Driver<C> {
                 let waker = self.ready.waker(Token::Child(up.0));
                 match Child::new(child.incarnation, stdin, stdout, child.handoff.is_some(), waker, self.chunk) {
                     Ok(pipes) => {
+                        self.configuration.reached(up);
                         self.upstreams[up.0 as usize] = Connection::Child(Box::new(pipes));
                         let connected = UpInput::Connected { incarnation: child.incarnation, handoff: child.handoff };
                         self.fed.give(Input::Up(up, connected));
@@ -330,6 +346,7 @@ impl<C: Core> Driver<C> {
                     child.last_words(now, &mut |input| fed.give(Input::Up(up, input)));
                     self.upstreams[up.0 as usize] = Connection::None;
                 }
+                self.configuration.reached(up);
                 let next_start = gone.next_start_ms.map(|ms| ms.saturating_mul(1000));
                 fed.give(Input::Up(up, UpInput::Lost { state: gone.state, code: gone.code, reason: gone.reason, next_start }));
             }
@@ -337,16 +354,19 @@ impl<C: Core> Driver<C> {
                 Ok(input) => self.fed.give(input),
                 Err((id, result)) => self.send(ToSupervisor::Answer { id, result }),
             },
-            // A new configuration comes with a new gateway worker.
-            Incoming::Reconfigure(_) => {}
+            Incoming::Retire { upstreams, within } => {
+                let within = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
+                self.configuration.retire(upstreams, self.fed.now.saturating_add(within));
+            }
+            Incoming::Reconfigure(start, _) => self.reconfigure(*start),
         }
     }
 
     /// A stdio upstream by its name.
     fn upstream(&self, name: &str) -> Option<UpId> {
-        let at = self.names.iter().position(|known| **known == *name)?;
-        let stdio = !matches!(self.upstreams.get(at)?, Connection::Remote(_));
-        if stdio { u32::try_from(at).ok().map(UpId) } else { None }
+        let up = self.configuration.find(name)?;
+        let stdio = !matches!(self.upstreams.get(up.0 as usize)?, Connection::Remote(_));
+        stdio.then_some(up)
     }
 
     fn tick(&mut self) {

@@ -14,6 +14,7 @@ mod observe;
 mod perform;
 mod questions;
 mod ready;
+mod reconfigure;
 mod remote;
 mod settings;
 mod stdio;
@@ -38,9 +39,9 @@ pub(crate) async fn run(context: Context) -> ExitCode {
             panic!("the operating system gives no random bytes: {error}");
         }
     });
-    let names = settings.upstreams.iter().map(|upstream| upstream.name.as_str().into()).collect();
+    let upstreams = settings.upstreams.clone();
     let core = Gateway::new(settings, random);
-    match Driver::new(context, core, names, targets) {
+    match Driver::new(context, core, upstreams, targets) {
         Ok(driver) => driver.run().await,
         Err(error) => {
             tracing::error!(target: "mcp_server", "the metrics cannot be declared: {error}");

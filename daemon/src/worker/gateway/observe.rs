@@ -124,6 +124,12 @@ impl Observer {
         })
     }
 
+    /// One more upstream, with the next number.
+    pub(super) fn add(&mut self, name: Arc<str>) {
+        self.names.push(name);
+        self.by_upstream.push(None);
+    }
+
     /// What the beat reads.
     pub(super) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)

@@ -130,6 +130,11 @@ impl Remote {
         None
     }
 
+    /// Uses other connection pools from now on.
+    pub(super) fn set_clients(&mut self, clients: Arc<Clients>) {
+        self.clients = clients;
+    }
+
     /// Gives an exchange up: its connection is closed, or its HTTP/2 stream reset. Nothing more is heard of it.
     pub(super) fn abort(&mut self, exchange: u64) {
         if let Some(task) = self.open.remove(&exchange) {
@@ -144,6 +149,12 @@ impl Remote {
             UpInput::Head { exchange, .. } | UpInput::Message { exchange, .. } => self.open.contains_key(exchange),
             _ => true,
         }
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.open.values().for_each(AbortHandle::abort);
     }
 }
 

@@ -163,6 +163,14 @@ impl Child {
         }
     }
 
+    /// Closes its stdin, by which a server is asked to end (MCP transports, "Shutdown").
+    pub(super) fn finish(&mut self) {
+        self.stdin = None;
+        self.output = Outgoing::default();
+        // That it runs on for a while is the supervisor's affair.
+        self.given_up = true;
+    }
+
     /// Reads nothing before `until`.
     pub(super) fn pause(&mut self, until: Micros) {
         self.paused_until = Some(self.paused_until.map_or(until, |earlier| earlier.max(until)));

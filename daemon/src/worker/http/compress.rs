@@ -1,7 +1,6 @@
 //! `transports.http.compression`: gzip for whole answers from 1 KiB on, never for event streams.
 
-use super::{body::Body, service::Http};
-use crate::worker::edge::listen::Handler;
+use super::body::Body;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use std::convert::Infallible;
@@ -11,34 +10,20 @@ use tower_http::compression::{
     predicate::{And, NotForContentType, Predicate, SizeAbove},
 };
 
-/// [`Http`] with compressed answers.
-#[derive(Debug)]
-pub(crate) struct Compressed(pub(super) Http);
-
-impl Handler for Compressed {
-    type Body = CompressionBody<Body>;
-
-    async fn handle(&self, request: Request<Incoming>) -> Response<Self::Body> {
-        let service = service_fn(|request| async { Ok::<_, Infallible>(self.0.handle(request).await) });
-        let worth: And<SizeAbove, NotForContentType> = SizeAbove::new(1024).and(NotForContentType::SSE);
-        let compression = Compression::new(service).quality(CompressionLevel::Fastest).compress_when(worth);
-        match compression.oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
-    }
-
-    fn accepted(&self) {
-        self.0.accepted();
-    }
-
-    fn overloaded(&self) -> bytes::Bytes {
-        self.0.overloaded()
-    }
-}
-
-impl AsRef<Http> for Compressed {
-    fn as_ref(&self) -> &Http {
-        &self.0
+/// The answer that `respond` gives, compressed if that is worth it and the client takes it.
+pub(super) async fn answer<F: Future<Output = Response<Body>>>(
+    request: Request<Incoming>,
+    respond: impl FnMut(Request<Incoming>) -> F,
+) -> Response<CompressionBody<Body>> {
+    let mut respond = respond;
+    let service = service_fn(|request| {
+        let response = respond(request);
+        async { Ok::<_, Infallible>(response.await) }
+    });
+    let worth: And<SizeAbove, NotForContentType> = SizeAbove::new(1024).and(NotForContentType::SSE);
+    let compression = Compression::new(service).quality(CompressionLevel::Fastest).compress_when(worth);
+    match compression.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
     }
 }

@@ -18,20 +18,22 @@ use super::{
     Context, Incoming,
     edge::{
         Gateway,
-        guard::Guard,
-        listen::{Handler, Limits, Server},
+        doors::Doors,
+        listen::{Limits, Server},
     },
 };
-use crate::{config, ipc::messages::Beat};
-use compress::Compressed;
+use crate::{
+    config,
+    ipc::messages::{Beat, Bound},
+};
 use counts::Counts;
-use service::Http;
+use service::{Http, Rules};
 use std::{
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, RwLock},
     time::{Duration, Instant},
 };
-use tokio::net::{TcpListener, UnixStream};
+use tokio::net::UnixStream;
 
 /// EX_SOFTWARE of `sysexits.h`.
 const SOFTWARE: u8 = 70;
@@ -39,38 +41,24 @@ const SOFTWARE: u8 = 70;
 /// Serves until drained.
 pub(crate) async fn run(mut context: Context) -> ExitCode {
     let config = context.start.config.transports.http.clone();
-    let (listener, counts) = match (context.take_listener("http").map(TcpListener::from_std), Counts::new()) {
-        (Some(Ok(listener)), Ok(counts)) => (listener, counts),
+    let rules = Rules::new(&config, is_loopback(&context.start.listeners));
+    let (listener, counts) = match (context.take_listener("http"), Counts::new()) {
+        (Some(listener), Ok(counts)) => (listener, counts),
         (listener, counts) => {
             tracing::error!(target: "transport", ?listener, counts = ?counts.err(), "cannot serve");
             return ExitCode::from(SOFTWARE);
         }
     };
-    let loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-    let http = Http {
-        gateway: Gateway::default(),
-        guard: Guard::new(&config.allowed_hosts, &config.allowed_origins, loopback),
-        counts,
-        max_body: config.max_body.0,
-        answer_within: Duration::from_millis(config.request_timeout_ms),
-        patience: Duration::from_millis(config.timeout_ms),
-    };
-    if config.compression {
-        serve(context, listener, &config, Compressed(http)).await
-    } else {
-        serve(context, listener, &config, http).await
+    let handler = Http { gateway: Gateway::default(), counts, rules: RwLock::new(Arc::new(rules)) };
+    let server = Server::new(handler, limits(&config));
+    let mut doors = Doors::new(Arc::clone(&server));
+    if let Err(error) = doors.open(listener) {
+        tracing::error!(target: "transport", %error, "cannot serve");
+        return ExitCode::from(SOFTWARE);
     }
-}
-
-async fn serve<H: Handler + AsRef<Http>>(mut context: Context, listener: TcpListener, config: &config::Http, handler: H) -> ExitCode {
-    let limits = Limits {
-        connections: usize::try_from(config.max_connections).unwrap_or(usize::MAX),
-        header: Duration::from_millis(config.timeout_ms),
-    };
-    let server = Server::new(handler, limits);
     let beat = Arc::clone(&server);
     context.on_beat(move || {
-        let http = beat.handler().as_ref();
+        let http = beat.handler();
         let connections = u64::try_from(beat.connections()).unwrap_or(u64::MAX);
         http.counts.metrics.http_connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
         let in_flight = u64::try_from(http.gateway.in_flight()).unwrap_or(u64::MAX);
@@ -79,56 +67,61 @@ async fn serve<H: Handler + AsRef<Http>>(mut context: Context, listener: TcpList
     context.ready().await;
 
     let drain = context.drain();
-    let links = async {
+    let messages = async {
         while let Some(message) = context.next().await {
-            if let Incoming::Link { socket, .. } = message {
-                let socket = std::os::unix::net::UnixStream::from(socket);
-                let attached = socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(socket));
-                match attached {
-                    Ok(socket) => server.handler().as_ref().gateway.attach(socket),
-                    Err(error) => tracing::error!(target: "transport", %error, "link to the gateway worker not usable"),
+            match message {
+                Incoming::Link { socket, .. } => attach(&server.handler().gateway, socket.into()),
+                Incoming::Reconfigure(start, sockets) => {
+                    let config = &start.config.transports.http;
+                    server.handler().set_rules(Rules::new(config, is_loopback(&start.listeners)));
+                    server.set_limits(limits(config));
+                    doors.fit(&start.listeners, sockets);
+                    context.reconfigured(start.generation).await;
                 }
+                _ => {}
             }
         }
         std::future::pending::<()>().await;
     };
     let drained = async {
         let deadline = drain.begun().await;
-        server.handler().as_ref().gateway.end_endless();
+        server.handler().gateway.end_endless();
         server.drain(deadline).await;
-    };
-    let accepting = async {
-        server.accept(&listener).await;
-        std::future::pending::<()>().await;
     };
     tokio::select! {
         () = drained => {}
-        () = links => {}
-        () = accepting => {}
-        () = sweep(&server, config) => {}
+        () = messages => {}
+        () = sweep(&server) => {}
     }
     ExitCode::SUCCESS
 }
 
-/// Applies all time-outs. One timer for the worker, as precise as the shortest of them needs.
-async fn sweep<H: Handler + AsRef<Http>>(server: &Server<H>, config: &config::Http) {
-    let shortest = config.timeout_ms.min(config.request_timeout_ms);
-    let mut clock = tokio::time::interval(Duration::from_millis((shortest / 10).clamp(10, 1000)));
-    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        clock.tick().await;
-        let gateway = &server.handler().as_ref().gateway;
-        server.sweep();
-        gateway.sweep(Instant::now());
-        if server.is_draining() {
-            // Those that began on connections which were accepted just before the drain.
-            gateway.end_endless();
-        }
+fn is_loopback(listeners: &[Bound]) -> bool {
+    listeners.iter().all(|bound| bound.address.ip().is_loopback())
+}
+
+fn limits(config: &config::Http) -> Limits {
+    Limits { connections: usize::try_from(config.max_connections).unwrap_or(usize::MAX), header: Duration::from_millis(config.timeout_ms) }
+}
+
+fn attach(gateway: &Gateway, socket: std::os::unix::net::UnixStream) {
+    match socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(socket)) {
+        Ok(socket) => gateway.attach(socket),
+        Err(error) => tracing::error!(target: "transport", %error, "link to the gateway worker not usable"),
     }
 }
 
-impl AsRef<Self> for Http {
-    fn as_ref(&self) -> &Self {
-        self
+/// Applies all time-outs. One timer for the worker, as precise as the shortest of them needs.
+async fn sweep(server: &Server<Http>) {
+    loop {
+        let http = server.handler();
+        let rules = http.rules();
+        tokio::time::sleep((rules.patience.min(rules.answer_within) / 10).clamp(Duration::from_millis(10), Duration::from_secs(1))).await;
+        server.sweep();
+        http.gateway.sweep(Instant::now());
+        if server.is_draining() {
+            // Those that began on connections which were accepted just before the drain.
+            http.gateway.end_endless();
+        }
     }
 }

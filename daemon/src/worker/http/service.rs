@@ -3,30 +3,37 @@
 use super::{
     answer::{self, Refusal},
     body::{Body, refusal},
-    cors,
+    compress, cors,
     counts::Counts,
     receive::{self, Admitted},
     route::Route,
 };
-use crate::worker::edge::{Gateway, Input, Refused, Terms, guard::Guard, listen::Handler};
+use crate::{
+    config,
+    worker::edge::{Gateway, Input, Refused, Terms, guard::Guard, listen::Handler},
+};
 use bytes::Bytes;
 use ggen_mcp::edge::{Reply, Request, Verb};
 use ggen_wire::Code;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body as _;
+use http_body_util::Either;
 use hyper::body::Incoming;
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+use tower_http::compression::CompressionBody;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 /// nginx: do not buffer this answer.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Answers the requests of a listener.
+/// What the configuration says about requests; replaced as a whole. A request keeps those that it began with.
 #[derive(Debug)]
-pub(crate) struct Http {
-    pub(super) gateway: Gateway,
+pub(crate) struct Rules {
     pub(super) guard: Guard,
-    pub(super) counts: Counts,
+    pub(super) compression: bool,
     pub(super) max_body: u64,
     /// Until the answer begins.
     pub(super) answer_within: Duration,
@@ -34,21 +41,37 @@ pub(crate) struct Http {
     pub(super) patience: Duration,
 }
 
-impl Handler for Http {
-    type Body = Body;
-
-    async fn handle(&self, request: http::Request<Incoming>) -> Response<Body> {
-        let (head, incoming) = request.into_parts();
-        let began = tracing::enabled!(target: "transport", tracing::Level::DEBUG).then(Instant::now);
-        let route = Route::of(head.uri.path());
-        let response = self.answer(&head, &route, incoming).await;
-        let status = response.status().as_u16();
-        self.counts.answered(route.class(), status);
-        if let Some(began) = began {
-            let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-            tracing::debug!(target: "transport", method = %head.method, path = head.uri.path(), status, us, "request");
+impl Rules {
+    /// Those of a configuration, for listeners that are all bound to loopback or not.
+    pub(super) fn new(config: &config::Http, loopback: bool) -> Self {
+        Self {
+            guard: Guard::new(&config.allowed_hosts, &config.allowed_origins, loopback),
+            compression: config.compression,
+            max_body: config.max_body.0,
+            answer_within: Duration::from_millis(config.request_timeout_ms),
+            patience: Duration::from_millis(config.timeout_ms),
         }
-        response
+    }
+}
+
+/// Answers the requests of a listener.
+#[derive(Debug)]
+pub(crate) struct Http {
+    pub(super) gateway: Gateway,
+    pub(super) counts: Counts,
+    pub(super) rules: RwLock<Arc<Rules>>,
+}
+
+impl Handler for Http {
+    type Body = Either<CompressionBody<Body>, Body>;
+
+    async fn handle(&self, request: http::Request<Incoming>) -> Response<Self::Body> {
+        let rules = self.rules();
+        if rules.compression {
+            compress::answer(request, |request| self.respond(request, &rules)).await.map(Either::Left)
+        } else {
+            self.respond(request, &rules).await.map(Either::Right)
+        }
     }
 
     fn accepted(&self) {
@@ -61,10 +84,34 @@ impl Handler for Http {
 }
 
 impl Http {
-    async fn answer(&self, head: &Parts, route: &Route<'_>, incoming: Incoming) -> Response<Body> {
-        let origin = match self.guard.admit(head) {
+    /// What is in force now.
+    pub(super) fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts other rules in force.
+    pub(super) fn set_rules(&self, rules: Rules) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+
+    async fn respond(&self, request: http::Request<Incoming>, rules: &Rules) -> Response<Body> {
+        let (head, incoming) = request.into_parts();
+        let began = tracing::enabled!(target: "transport", tracing::Level::DEBUG).then(Instant::now);
+        let route = Route::of(head.uri.path());
+        let response = self.answer(&head, &route, incoming, rules).await;
+        let status = response.status().as_u16();
+        self.counts.answered(route.class(), status);
+        if let Some(began) = began {
+            let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            tracing::debug!(target: "transport", method = %head.method, path = head.uri.path(), status, us, "request");
+        }
+        response
+    }
+
+    async fn answer(&self, head: &Parts, route: &Route<'_>, incoming: Incoming, rules: &Rules) -> Response<Body> {
+        let origin = match rules.guard.admit(head) {
             Ok(origin) => origin,
-            Err(denied) => return self.refuse(&denied.into(), head, incoming),
+            Err(denied) => return refuse(&denied.into(), head, incoming, rules),
         };
         let mut response = if head.method == Method::OPTIONS && !matches!(route, Route::Unknown | Route::NoServer) {
             let mut response = Response::new(Body::full(Bytes::new()));
@@ -72,9 +119,9 @@ impl Http {
             cors::preflight(head, response.headers_mut());
             response
         } else {
-            match receive::admit(head, route, incoming.size_hint().lower(), self.max_body) {
-                Ok(admitted) => self.pass_on(admitted, head, incoming, *route == Route::Health).await,
-                Err(refusal) => self.refuse(&refusal, head, incoming),
+            match receive::admit(head, route, incoming.size_hint().lower(), rules.max_body) {
+                Ok(admitted) => self.pass_on(admitted, head, incoming, rules).await,
+                Err(refusal) => refuse(&refusal, head, incoming, rules),
             }
         };
         if let Some(origin) = origin {
@@ -83,18 +130,19 @@ impl Http {
         response
     }
 
-    async fn pass_on(&self, admitted: Admitted, head: &Parts, mut incoming: Incoming, health: bool) -> Response<Body> {
+    async fn pass_on(&self, admitted: Admitted, head: &Parts, mut incoming: Incoming, rules: &Rules) -> Response<Body> {
         let Admitted { verb, accept, view, headers } = admitted;
+        let health = &*view == "/health";
         let body = match verb {
-            Verb::Post => match receive::body(&mut incoming, self.max_body, self.answer_within).await {
+            Verb::Post => match receive::body(&mut incoming, rules.max_body, rules.answer_within).await {
                 Ok(body) => body,
-                Err(refusal) => return self.refuse(&refusal, head, incoming),
+                Err(refusal) => return refuse(&refusal, head, incoming, rules),
             },
             Verb::Get | Verb::Delete => Bytes::new(),
         };
         // A view of our own begins with a slash and is answered whole.
         let endless = verb == Verb::Get && !view.starts_with('/');
-        let terms = Terms { answer_within: (!endless).then_some(self.answer_within), endless, patient: !health };
+        let terms = Terms { answer_within: (!endless).then_some(rules.answer_within), endless, patient: !health };
         let request = Request {
             verb,
             accept_json: accept.json,
@@ -128,17 +176,17 @@ impl Http {
             };
         }
     }
+}
 
-    /// Refuses a request whose body may still be on its way.
-    fn refuse(&self, refusal: &Refusal, head: &Parts, incoming: Incoming) -> Response<Body> {
-        // HTTP/2 resets the stream alone. A client that waits for "100 Continue" sends nothing when it is refused.
-        if head.version > Version::HTTP_11 || incoming.is_end_stream() || head.headers.contains_key(header::EXPECT) {
-            return refusal.response(b"");
-        }
-        let mut response = refusal.with(Body::linger(refusal.body(b""), incoming, tokio::time::sleep(self.patience)));
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        response
+/// Refuses a request whose body may still be on its way.
+fn refuse(refusal: &Refusal, head: &Parts, incoming: Incoming, rules: &Rules) -> Response<Body> {
+    // HTTP/2 resets the stream alone. A client that waits for "100 Continue" sends nothing when it is refused.
+    if head.version > Version::HTTP_11 || incoming.is_end_stream() || head.headers.contains_key(header::EXPECT) {
+        return refusal.response(b"");
     }
+    let mut response = refusal.with(Body::linger(refusal.body(b""), incoming, tokio::time::sleep(rules.patience)));
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 fn not_passed_on(refused: Refused) -> Refusal {

@@ -3,6 +3,7 @@
 
 mod children;
 mod edges;
+mod reconfigure;
 mod remotes;
 mod supervisor;
 
@@ -17,7 +18,7 @@ use crate::{
     worker::Context,
 };
 use ggen_mcp::{
-    api::{Input, Micros, Output},
+    api::{Input, Micros, Output, UpId},
     gateway::Counts,
 };
 use std::{
@@ -72,6 +73,7 @@ struct Seen {
     inputs: Rc<RefCell<Vec<(Micros, Input)>>>,
     ticks: Rc<RefCell<Vec<Micros>>>,
     counts: Rc<RefCell<Counts>>,
+    busy: Rc<RefCell<Vec<UpId>>>,
     changed: Rc<Notify>,
 }
 
@@ -87,6 +89,10 @@ impl Core for Script {
 
     fn counts(&self) -> Counts {
         *self.seen.counts.borrow()
+    }
+
+    fn in_flight_of(&self, up: UpId) -> usize {
+        self.seen.busy.borrow().iter().filter(|busy| **busy == up).count()
     }
 }
 
@@ -149,11 +155,10 @@ fn world(config: Config, react: impl FnMut(&Input, &mut Vec<Output>) + 'static) 
     let (sender, receiver) = channel(ours).unwrap();
     let start = start(config);
     let (settings, targets) = super::settings::settings(&start);
-    let names = settings.upstreams.iter().map(|upstream| upstream.name.as_str().into()).collect();
     let seen = Seen::default();
     let script = Script { react: Box::new(react), seen: seen.clone() };
     let context = Context::for_test(start, Vec::new(), theirs).unwrap();
-    (Driver::new(context, script, names, targets).unwrap(), Supervisor { sender, receiver }, seen)
+    (Driver::new(context, script, settings.upstreams, targets).unwrap(), Supervisor { sender, receiver }, seen)
 }
 
 /// Runs the driver beside the test's own steps; fails if the driver ends first.

@@ -1,0 +1,79 @@
+//! Replacing workers one after another without closing a listener: what `Restart` asks for. A new configuration takes no replacement (`reload.rs`).
+
+use super::{Supervisor, event::Reply};
+use crate::ipc::messages::Role;
+use ggen_wire::{
+    Code,
+    control::{Body, Failure},
+};
+use std::time::Duration;
+
+/// Who waits for a rolling replacement.
+#[derive(Debug, Default)]
+pub(crate) struct Rolling {
+    watchers: Vec<Reply>,
+    outcome: String,
+}
+
+impl Supervisor {
+    /// Replaces the workers of these slots, one after another.
+    pub(crate) fn roll_through(&mut self, names: Vec<String>, outcome: String, watcher: Option<Reply>) {
+        self.rolling.watchers.extend(watcher);
+        self.rolling.outcome = outcome;
+        let idle = self.workers.rolling.is_empty();
+        for name in names {
+            if !self.workers.rolling.contains(&name) {
+                self.workers.rolling.push_back(name);
+            } else if !idle && self.workers.rolling.front() == Some(&name) {
+                // The one in turn was started with what was in force before: it comes round once more.
+                self.workers.rolling.push_back(name);
+            }
+        }
+        if idle {
+            self.roll();
+        }
+    }
+
+    /// All have been replaced.
+    pub(crate) fn rolling_done(&mut self) {
+        let outcome = std::mem::take(&mut self.rolling.outcome);
+        for watcher in std::mem::take(&mut self.rolling.watchers) {
+            watcher.last(Ok(Body::Done(outcome.clone())));
+        }
+    }
+
+    /// A new process died before it was Ready; a predecessor goes on if there is one, and so do those that had not had their turn.
+    pub(crate) fn rolling_failed(&mut self, name: &str, reason: &str) {
+        self.workers.rolling.clear();
+        let message = format!("the new {name} died before it was ready ({reason}); workers that were not replaced yet go on");
+        tracing::error!(target: "mcp_server", code = %Code::WorkerDied, "{message}");
+        let failure: Failure = super::calls::failure(Code::WorkerDied, &message, "ggen mcp server logs --level error");
+        for watcher in std::mem::take(&mut self.rolling.watchers) {
+            watcher.last(Err(failure.clone()));
+        }
+    }
+
+    /// Starts the replacement of the next slot in turn.
+    pub(crate) fn roll(&mut self) {
+        while let Some(name) = self.workers.rolling.front().cloned() {
+            let Some(slot) = self.workers.slot_mut(&name) else {
+                self.workers.rolling.pop_front();
+                continue;
+            };
+            slot.failed = false;
+            let (role, current) = (slot.role, slot.current);
+            if role == Role::Gateway {
+                // Two gateways would read from the same pipes: the old one gets only a short time, and the new one gets the children after it.
+                slot.current = None;
+                self.start_worker(&name, false);
+                if let Some(old) = current {
+                    self.drain_worker_within(old, Duration::from_secs(5));
+                }
+            } else {
+                self.start_worker(&name, current.is_some());
+            }
+            return;
+        }
+        self.rolling_done();
+    }
+}
