@@ -230,11 +230,11 @@ impl<C: Core> Driver<C> {
         let (fed, draining) = (&mut self.fed, self.draining);
         let mut refused = Vec::new();
         let turn = link.read(&mut |input| match input {
-            Input::Open(key, _) if draining => refused.push(key.stream),
+            Input::Open(key, request) if draining => refused.push((key.stream, super::perform::replaced(&request))),
             input => fed.give(input),
         });
-        for stream in refused {
-            link.send(stream, super::perform::replaced());
+        for (stream, reply) in refused {
+            link.send(stream, reply);
         }
         if !link.output.bytes.is_empty() && !std::mem::replace(&mut link.output.listed, true) {
             self.dirty.push(Token::Link(edge));

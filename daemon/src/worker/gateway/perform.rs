@@ -14,10 +14,11 @@ use crate::{
 use bytes::Bytes;
 use ggen_mcp::{
     api::{Input, Micros, Output, Question, Report, StreamKey, UpId},
-    edge::Reply,
+    edge::{Reply, Request},
+    json::{Envelope, Kind},
+    refusal::{Refusal, rpc},
 };
 use ggen_wire::Code;
-use serde_json::json;
 
 /// Questions of the relay to the supervisor that may be open at once.
 const ASKED: usize = 64;
@@ -183,13 +184,13 @@ fn told(upstream: String, report: Report) -> UpstreamReport {
     UpstreamReport { upstream, incarnation, state, era, protocol, server, tools, prompts, resources, code, detail, handoff }
 }
 
-/// The answer to what arrives while this worker is being replaced.
-pub(super) fn replaced() -> Reply {
-    let code = Code::GatewayUnavailable;
-    let body = json!({
-        "jsonrpc": "2.0",
-        "id": null,
-        "error": { "code": -32603, "message": code.title(), "data": { "code": code, "help": "send the request again" } },
-    });
-    Reply::Full { status: 503, session: None, retry_after: Some(1), body: body.to_string().into() }
+/// The answer to what arrives while this worker is being replaced. It has the request's id, if the request has one.
+pub(super) fn replaced(request: &Request) -> Reply {
+    let text = std::str::from_utf8(&request.body).unwrap_or_default();
+    let id = match Envelope::parse(text).map(|envelope| envelope.kind) {
+        Ok(Kind::Request(id, _)) => Some(id),
+        _ => None,
+    };
+    let refusal = Refusal::new(503, rpc::INTERNAL, Code::GatewayUnavailable, "").with("help", "\"send the request again\"");
+    Reply::Full { status: refusal.status, session: None, retry_after: Some(1), body: refusal.body(id) }
 }
