@@ -135,5 +135,28 @@ fn adopt(transport: &'static str, wanted: SocketAddr, socket: OwnedFd) -> Result
         message: format!("the socket inherited for {transport} is not a listening TCP socket"),
         source,
     })?;
+    // What the configuration may not ask for, a service manager may not give either.
+    if transport == "http" && !address.ip().is_loopback() {
+        return Err(ListenError {
+            code: Code::OpenWithoutAuth,
+            message: format!(
+                "the socket inherited for {transport} listens on {address}, which others can reach, and nobody is asked who they are"
+            ),
+            source: io::ErrorKind::PermissionDenied.into(),
+        });
+    }
     Ok(Listener { transport, wanted, address, origin: "inherited", socket: Arc::new(socket.into()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inherited_socket_is_judged_like_a_configured_address() {
+        let socket = |address: &str| OwnedFd::from(TcpListener::bind(address).expect("a free port"));
+        let wanted = SocketAddr::from(([127, 0, 0, 1], 3000));
+        assert_eq!(adopt("http", wanted, socket("0.0.0.0:0")).map_err(|error| error.code).err(), Some(Code::OpenWithoutAuth));
+        assert!(adopt("http", wanted, socket("127.0.0.1:0")).is_ok());
+    }
 }
