@@ -60,6 +60,20 @@ fn status_shows_workers_upstreams_and_what_is_wrong() {
 }
 
 #[test]
+fn calls_in_flight_are_counted_and_open_streams_are_not() {
+    let daemon = house();
+    let mut client = Client::new(daemon.http, "fix", Era::Legacy);
+    let stream = client.listen(None).unwrap();
+    let call = client.send_only("tools/call", json!({ "name": "slow", "arguments": { "ms": 60_000 } })).unwrap();
+    daemon.until_upstream("fix", |fix| fix.in_flight == 1);
+    assert_eq!(daemon.status().in_flight, 1, "the open stream is no call");
+    drop((call, stream));
+    assert_eq!(client.delete().unwrap(), 204);
+    daemon.until_upstream("fix", |fix| fix.in_flight == 0);
+    daemon.stop();
+}
+
+#[test]
 fn tools_are_listed_described_and_called() {
     let daemon = house();
     let list = daemon.ggen(&["mcp", "list"]);

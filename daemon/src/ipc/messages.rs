@@ -251,6 +251,8 @@ pub struct Beat {
     pub lag_us: u64,
     /// The worker's metrics since its start.
     pub metrics: Vec<Family>,
+    /// Upstreams with calls in flight, and how many (gateway).
+    pub busy: Vec<(String, u32)>,
     /// Slow calls since the last beat (gateway).
     pub slow: Vec<ggen_wire::status::SlowCall>,
 }

@@ -36,7 +36,11 @@ impl Supervisor {
             config_version: self.loaded.config.version.clone(),
             listeners: self.listeners.status(),
             workers: self.worker_rows(now),
-            upstreams: self.upstreams.iter().map(|upstream| row(upstream, now)).collect(),
+            upstreams: self
+                .upstreams
+                .iter()
+                .map(|upstream| Upstream { in_flight: self.calls_of(&upstream.name), ..row(upstream, now) })
+                .collect(),
             tools: beats().map(|beat| beat.tools).max().unwrap_or(0),
             sessions: small(beats().map(|beat| beat.sessions).sum()),
             in_flight: self.in_flight(),
@@ -63,6 +67,12 @@ impl Supervisor {
     fn in_flight(&self) -> u32 {
         let gateway = self.workers.gateway().and_then(|id| self.workers.procs.get(&id));
         gateway.map_or(0, |proc| u32::try_from(proc.beat.in_flight).unwrap_or(u32::MAX))
+    }
+
+    /// Calls in flight to one upstream, as of the gateway's last beat.
+    fn calls_of(&self, upstream: &str) -> u32 {
+        let gateway = self.workers.gateway().and_then(|id| self.workers.procs.get(&id));
+        gateway.and_then(|proc| proc.beat.busy.iter().find(|(name, _)| name == upstream)).map_or(0, |(_, calls)| *calls)
     }
 
     fn worker_rows(&self, now: Duration) -> Vec<Worker> {

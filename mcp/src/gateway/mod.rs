@@ -88,7 +88,7 @@ struct Waiting {
 pub struct Counts {
     /// Legacy sessions.
     pub sessions: u64,
-    /// Client exchanges that are not over, waiting ones included.
+    /// Client requests without an answer, waiting ones included.
     pub in_flight: u64,
     /// Tools in the view of all.
     pub tools: u32,
@@ -157,9 +157,21 @@ impl Gateway {
     pub fn counts(&self) -> Counts {
         Counts {
             sessions: self.sessions.len() as u64,
-            in_flight: (self.exchanges.len() + self.waiting.len() + self.questions.len()) as u64,
+            in_flight: (self.answers_due() + self.waiting.len() + self.questions.len()) as u64,
             tools: u32::try_from(self.all[0].entries.len()).unwrap_or(u32::MAX),
         }
+    }
+
+    /// Exchanges that wait for an answer. Streams that only bring what nobody asked for do not count.
+    fn answers_due(&self) -> usize {
+        self.exchanges.values().filter(|exchange| exchange.left > 0).count().saturating_sub(self.listens.len())
+    }
+
+    /// Upstreams with calls in flight or waiting for a connection, with their number.
+    #[must_use]
+    pub fn busy(&self) -> Vec<(String, u32)> {
+        let each = self.configured().map(|up| (up.settings.name.clone(), u32::try_from(up.in_flight()).unwrap_or(u32::MAX)));
+        each.filter(|(_, calls)| *calls > 0).collect()
     }
 
     /// Requests of clients that an upstream has not answered yet; 0 for an unknown one.

@@ -49,6 +49,10 @@ pub(super) trait Core {
     fn counts(&self) -> Counts;
     /// See [`Gateway::in_flight_of`].
     fn in_flight_of(&self, up: UpId) -> usize;
+    /// See [`Gateway::busy`].
+    fn busy(&self) -> Vec<(String, u32)> {
+        Vec::new()
+    }
 }
 
 impl Core for Gateway {
@@ -62,6 +66,10 @@ impl Core for Gateway {
 
     fn in_flight_of(&self, up: UpId) -> usize {
         Gateway::in_flight_of(self, up)
+    }
+
+    fn busy(&self) -> Vec<(String, u32)> {
+        Gateway::busy(self)
     }
 }
 
@@ -393,7 +401,7 @@ impl<C: Core> Driver<C> {
             self.recycle(up, incarnation, ggen_wire::Code::UpstreamSilent, what.to_owned());
         }
         let counts = self.fed.core.counts();
-        self.shared.set(counts);
+        self.shared.set(counts, self.fed.core.busy());
         let rest = if was_active || counts.in_flight > 0 { TICK } else { IDLE_TICK };
         self.arm(next.map_or(rest, |due| due.min(rest)));
     }

@@ -80,6 +80,8 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct State {
     counts: Counts,
+    /// Calls in flight, by upstream.
+    busy: Vec<(String, u32)>,
     slow: Vec<SlowCall>,
 }
 
@@ -209,8 +211,10 @@ impl Observer {
 
 impl Shared {
     /// What is open now, for the next beat.
-    pub(super) fn set(&self, counts: Counts) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).counts = counts;
+    pub(super) fn set(&self, counts: Counts, busy: Vec<(String, u32)>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.counts = counts;
+        state.busy = busy;
     }
 
     fn slow(&self, call: SlowCall) {
@@ -224,14 +228,15 @@ impl Shared {
 
     /// The worker's part of a beat.
     pub(super) fn beat(&self) -> Beat {
-        let State { counts, slow } = {
+        let State { counts, busy, slow } = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            State { counts: state.counts, slow: std::mem::take(&mut state.slow) }
+            State { counts: state.counts, busy: state.busy.clone(), slow: std::mem::take(&mut state.slow) }
         };
         self.sessions.set(i64::try_from(counts.sessions).unwrap_or(i64::MAX));
         self.in_flight.set(i64::try_from(counts.in_flight).unwrap_or(i64::MAX));
         let metrics: Vec<Family> = gather(&self.registry);
-        Beat { in_flight: counts.in_flight, sessions: counts.sessions, tools: counts.tools, metrics, slow, ..Beat::default() }
+        let Counts { sessions, in_flight, tools } = counts;
+        Beat { in_flight, sessions, tools, metrics, busy, slow, ..Beat::default() }
     }
 }
 
@@ -286,7 +291,7 @@ mod tests {
         let mut observer = Observer::new(vec!["up".into()]).unwrap();
         (0..20).for_each(|number| observer.observe(call("slow", SLOW_FROM + number * 1000)));
         observer.observe(call("quick", SLOW_FROM - 1));
-        observer.shared().set(Counts { sessions: 3, in_flight: 2, tools: 7 });
+        observer.shared().set(Counts { sessions: 3, in_flight: 2, tools: 7 }, vec![("one".to_owned(), 2)]);
         let beat = observer.shared().beat();
         assert_eq!((beat.slow.len(), beat.slow.iter().map(|call| call.duration_ms).min()), (SLOW, Some(1010)));
         assert_eq!((beat.sessions, beat.in_flight, beat.tools), (3, 2, 7));
