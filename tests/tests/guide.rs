@@ -1,0 +1,140 @@
+//! The user's guide, command by command: every fenced command of `docs/guide/troubleshoot-connection.md` is run in order against a real daemon, and what
+//! the guide shows of the output is compared label by label. What is not run is listed with its reason.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(clippy::print_stdout, reason = "the list of commands with their results is the point of it")]
+
+use ggend_tests::{daemon::binary, *};
+use serde_json::json;
+use std::{fs, path::Path, process::Command};
+
+/// A fenced block: commands, or commands with the output that is expected of them.
+enum Block {
+    Commands(Vec<String>),
+    Shown(String, Vec<String>),
+}
+
+fn blocks(guide: &str) -> Vec<Block> {
+    let mut found = Vec::new();
+    let mut lines = guide.lines().map(|line| line.trim_start_matches("   "));
+    while let Some(line) = lines.next() {
+        if line.trim() != "```bash" {
+            continue;
+        }
+        let body: Vec<&str> = lines.by_ref().take_while(|line| line.trim() != "```").collect();
+        if let Some(command) = body.first().and_then(|line| line.strip_prefix("$ ")) {
+            found.push(Block::Shown(
+                command.to_owned(),
+                body[1..].iter().filter(|line| !line.is_empty()).map(|line| (*line).to_owned()).collect(),
+            ));
+            continue;
+        }
+        let text = body.join("\n").replace("\\\n", " ");
+        let commands = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        found.push(Block::Commands(commands.map(str::to_owned).collect()));
+    }
+    found
+}
+
+/// Why a command is not run.
+fn skipped(command: &str) -> Option<&'static str> {
+    let first = command.split_whitespace().next().unwrap_or_default();
+    match first {
+        "sudo" | "echo" => Some("changes or reads the firewall of the host"),
+        "ping" | "nc" | "nslookup" | "netstat" | "lsof" => Some("a tool of the host, not ours"),
+        "wscat" => Some("WebSocket is not served by this version"),
+        "quiche-client" => Some("HTTP/3 is not served by this version"),
+        "openssl" => Some("TLS is not served by this version"),
+        _ if command.contains("https://") => Some("TLS is not served by this version"),
+        _ if command.contains("mcp auth ") => Some("authentication is not part of this version"),
+        _ if command.contains("your-server") => Some("names a host of the reader's"),
+        _ => None,
+    }
+}
+
+/// The exit codes that a command may end with.
+const fn expected(command: &str) -> &'static [i32] {
+    match command.as_bytes() {
+        // Refused: this version has no authentication.
+        b"ggen mcp config set transports.http.host=\"0.0.0.0\"" => &[78],
+        // A line a second until it is ended.
+        b"ggen mcp server monitor" => &[124],
+        // The settings changed on the way wait for a reload: a warning.
+        b"ggen mcp doctor > diagnostics.txt" => &[1],
+        _ => &[0],
+    }
+}
+
+/// The part of a shown line that does not depend on the machine: the label, or the whole line.
+fn label(line: &str) -> &str {
+    match line.split_once(": ") {
+        Some((_, "Running" | "Valid" | "OK" | "Connected" | "None found" | "1.0")) if !line.contains("WebSocket") => line,
+        Some((label, _)) => label,
+        None => line,
+    }
+}
+
+fn shell(daemon: &Daemon, command: &str) -> Ran {
+    let ours = daemon.sandbox.command("ggen");
+    let mut bash = Command::new("bash");
+    bash.env_clear().envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(daemon.sandbox.path("work"));
+    let path = format!("{}:{}", binary("ggen").parent().unwrap().display(), std::env::var("PATH").unwrap_or_default());
+    bash.env("PATH", path).env("GGEN_MCP_CONFIG", daemon.sandbox.config()).env("TOKEN", "none").stdin(std::process::Stdio::null());
+    let timed = if command == "ggen mcp server monitor" { format!("timeout 3 {command}") } else { command.to_owned() };
+    let output = bash.arg("-c").arg(timed).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ran { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+#[test]
+fn every_command_of_the_guide_does_what_it_says() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guide/troubleshoot-connection.md");
+    let guide = blocks(&fs::read_to_string(guide).unwrap());
+    let daemon = daemon(json!({ "mcpServers": { "fix": fixture(&[]) } })).idle();
+    let started = shell(&daemon, "ggen mcp server start");
+    assert_eq!(started.code, 0, "{started:#?}");
+    assert_eq!(shell(&daemon, "ggen mcp server wait").code, 0);
+    let port = daemon.status().listeners.iter().find(|listener| listener.transport == "http").unwrap().port;
+    let (mut failures, mut ran, mut left) = (Vec::new(), 0, 0);
+    for block in &guide {
+        match block {
+            Block::Shown(command, lines) => {
+                let output = if command == "ggen mcp server start" { started.stdout.clone() } else { shell(&daemon, command).stdout };
+                for line in lines {
+                    if !output.lines().any(|shown| shown.starts_with(label(line))) {
+                        failures.push(format!("{command}: no line {:?} in\n{output}", label(line)));
+                    }
+                }
+                println!("shown    {command}");
+            }
+            Block::Commands(commands) => {
+                for command in commands {
+                    if let Some(reason) = skipped(command) {
+                        left += 1;
+                        println!("skipped  {command}   ({reason})");
+                        continue;
+                    }
+                    let done = shell(&daemon, &command.replace("localhost:3000", &format!("localhost:{port}")));
+                    ran += 1;
+                    println!("exit {:<3} {command}", done.code);
+                    if !expected(command).contains(&done.code) {
+                        failures.push(format!("{command}: {done:#?}"));
+                    }
+                    if command.contains("| grep") && done.stdout.is_empty() && !command.contains("3000") {
+                        failures.push(format!("{command}: found nothing"));
+                    }
+                }
+            }
+        }
+    }
+    for name in ["config.json", "metrics.json"] {
+        let text = fs::read_to_string(daemon.sandbox.path("work").join(name)).unwrap();
+        assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{name} is no JSON");
+    }
+    let found = fs::read_to_string(daemon.sandbox.path("work/diagnostics.txt")).unwrap();
+    assert!(found.contains("(0 errors, ") && found.contains("help: ggen mcp server reload"), "{found}");
+    println!("{ran} commands run, {left} skipped");
+    assert_eq!(shell(&daemon, "ggen mcp server stop").code, 0);
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(ran > 35, "only {ran} commands found");
+}
