@@ -807,7 +807,7 @@ _ggen() {
             return 0
             ;;
         ggen__subcmd__mcp__subcmd__server__subcmd__reload)
-            opts="-q -v -h -V --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
+            opts="-q -v -h -V --validate --plan --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
