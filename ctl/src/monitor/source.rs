@@ -124,8 +124,10 @@ impl Asker {
         Ok(Look { at, status, families, errors })
     }
 
+    /// On a connection of its own, which is not used again: more of its answer may come.
     fn restart(&mut self, name: String) -> Result<String, Failed> {
-        let client = self.connected()?;
+        self.client = None;
+        let mut client = Client::connect(&self.socket, PATIENCE, self.manner)?;
         match client.call(&Call::Restart { target: Some(name) })? {
             Body::Done(outcome) => Ok(outcome),
             other => Err(client.unexpected(&other)),
