@@ -72,6 +72,7 @@ fuzz_target!(|data: &[u8]| {
         era: EraSetting::Auto,
         timeout: 5_000_000,
         enabled: true,
+        revision: 0,
     };
     let settings = Settings {
         upstreams: vec![settings("u0", Transport::Stdio), settings("u1", Transport::Http)],
