@@ -2,7 +2,6 @@
 
 use crate::edge::Request;
 use crate::json;
-use crate::method::Method;
 use crate::refusal::{Refusal, rpc};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ggen_wire::Code;
@@ -198,12 +197,6 @@ pub fn make(method: &str, name: Option<&str>) -> Vec<(String, String)> {
         headers.push(("mcp-name".to_owned(), encode(name)));
     }
     headers
-}
-
-/// Whether a method needs a name header at all; a cheap test for the hot path.
-#[must_use]
-pub const fn has_name(method: Method) -> bool {
-    matches!(method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead)
 }
 
 #[cfg(test)]

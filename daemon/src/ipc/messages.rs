@@ -2,12 +2,7 @@
 //! The descriptors that belong to a message are named, in order, in its documentation.
 
 use crate::{config, metrics::Family};
-use ggen_wire::{
-    Code,
-    control::Failure,
-    log::LogLine,
-    status::{Status, UpstreamState},
-};
+use ggen_wire::{Code, control::Failure, log::LogLine, status::UpstreamState};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -261,7 +256,7 @@ pub struct Beat {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub enum Question {
-    /// To the supervisor: the daemon's [`Status`].
+    /// To the supervisor: the daemon's [`ggen_wire::status::Status`].
     Status,
     /// To the supervisor: all metrics (`Vec<Family>`), retired workers included.
     Metrics,
@@ -286,9 +281,6 @@ pub enum Question {
         arguments: serde_json::Value,
     },
 }
-
-/// A status with the sender's own facts filled in; kept here so that both sides name one type.
-pub type StatusAnswer = Status;
 
 /// Environment for a child, in order of names.
 pub type Environment = BTreeMap<String, String>;
