@@ -2,6 +2,7 @@
 //! The edge has already checked Host, Origin, authentication, Content-Type, Accept and the size of the body.
 
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// The HTTP method of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,30 @@ pub enum Verb {
     Get,
     /// The end of a legacy session.
     Delete,
+}
+
+/// Who is calling, as the edge found out. Never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// Stable over requests and over the daemon's life: `anonymous`, `key:<id>`, `jwt:<issuer>|<subject>`, `cert:<name>`. What one principal
+    /// began (a session, a parked call), no other may use.
+    pub id: Arc<str>,
+    /// What else is known of it and rules may name: `client:<id>`, `scope:<scope>`, `claim:<name>=<value>`, `cert:<name>`, …; at most 255.
+    pub labels: Arc<[Box<str>]>,
+}
+
+impl Principal {
+    /// A principal of whom nothing but its id is known.
+    #[must_use]
+    pub fn new(id: &str) -> Self {
+        Self { id: id.into(), labels: Arc::default() }
+    }
+}
+
+impl From<&str> for Principal {
+    fn from(id: &str) -> Self {
+        Self::new(id)
+    }
 }
 
 /// One exchange as the edge read it.
@@ -25,8 +50,8 @@ pub struct Request {
     pub accept_sse: bool,
     /// Empty for the view of all servers (`/mcp`), else the server's name (`/mcp/<server>`).
     pub view: Box<str>,
-    /// Who is calling; `anonymous` until authentication says otherwise. Never a secret.
-    pub principal: Box<str>,
+    /// Who is calling.
+    pub principal: Principal,
     /// The headers that the relay needs (see [`is_relayed`]), names in lower case, values as they came, repeated ones repeated.
     pub headers: Vec<(Box<str>, Box<[u8]>)>,
     /// The body as it came.

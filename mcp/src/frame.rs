@@ -7,7 +7,7 @@
 //!
 //! A decoder never trusts the peer's lengths: a frame over [`MAX_FRAME`] and a payload that does not parse are errors, and the link is closed.
 
-use crate::edge::{Reply, Request, Verb};
+use crate::edge::{Principal, Reply, Request, Verb};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Largest frame in bytes, header included: the largest message that may pass (64 MiB) and room for its headers.
@@ -116,7 +116,12 @@ fn put_request(out: &mut BytesMut, request: &Request) {
     });
     out.put_u8(u8::from(request.accept_json) | u8::from(request.accept_sse) << 1);
     put_short(out, request.view.as_bytes());
-    put_short(out, request.principal.as_bytes());
+    put_short(out, request.principal.id.as_bytes());
+    let labels = request.principal.labels.len().min(usize::from(u8::MAX));
+    out.put_u8(u8::try_from(labels).unwrap_or(u8::MAX));
+    for label in &request.principal.labels[..labels] {
+        put_short(out, label.as_bytes());
+    }
     let count = request.headers.len().min(usize::from(u8::MAX));
     out.put_u8(u8::try_from(count).unwrap_or(u8::MAX));
     for (name, value) in &request.headers[..count] {
@@ -135,11 +140,18 @@ fn get_request(mut bytes: Bytes) -> Result<Request, FrameError> {
     };
     let accept = bytes.try_get_u8().map_err(|_| FrameError::Payload)?;
     let view = get_text(&mut bytes)?;
-    let principal = get_text(&mut bytes)?;
+    let principal = get_principal(&mut bytes)?;
     let count = bytes.try_get_u8().map_err(|_| FrameError::Payload)?;
     let headers =
         (0..count).map(|_| Ok((get_text(&mut bytes)?, get_short(&mut bytes)?.as_ref().into()))).collect::<Result<Vec<_>, FrameError>>()?;
     Ok(Request { verb, accept_json: accept & 1 != 0, accept_sse: accept & 2 != 0, view, principal, headers, body: bytes })
+}
+
+fn get_principal(bytes: &mut Bytes) -> Result<Principal, FrameError> {
+    let id = get_text(bytes)?;
+    let count = bytes.try_get_u8().map_err(|_| FrameError::Payload)?;
+    let labels = (0..count).map(|_| get_text(bytes)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Principal { id: id.into(), labels: labels.into() })
 }
 
 fn put_reply(out: &mut BytesMut, stream: u32, reply: &Reply) {
@@ -219,7 +231,9 @@ mod tests {
     fn request() -> impl Strategy<Value = Request> {
         let verb = prop_oneof![Just(Verb::Post), Just(Verb::Get), Just(Verb::Delete)];
         let header = (text("[a-z-]{1,20}"), vec(any::<u8>(), 0..40).prop_map(Vec::into_boxed_slice));
-        (verb, any::<[bool; 2]>(), text("\\PC{0,20}"), text("\\PC{0,20}"), vec(header, 0..12), body()).prop_map(
+        let principal = (text("\\PC{0,20}"), vec(text("\\PC{0,20}"), 0..4))
+            .prop_map(|(id, labels)| Principal { id: (&*id).into(), labels: labels.into() });
+        (verb, any::<[bool; 2]>(), text("\\PC{0,20}"), principal, vec(header, 0..12), body()).prop_map(
             |(verb, [accept_json, accept_sse], view, principal, headers, body)| Request {
                 verb,
                 accept_json,

@@ -16,7 +16,7 @@ pub struct Session {
     /// What it sees.
     pub view: View,
     /// Whose it is; nobody else may use it.
-    pub principal: Box<str>,
+    pub principal: Arc<str>,
     /// What the client can be asked for.
     pub caps: Caps,
     /// The client's `clientInfo` as it stands.

@@ -83,7 +83,7 @@ impl Gateway {
         let session = Session {
             version,
             view,
-            principal: request.principal.clone(),
+            principal: request.principal.id.clone(),
             caps: capabilities.map(Caps::read).unwrap_or_default(),
             client: client.unwrap_or("{\"name\":\"unknown\",\"version\":\"0\"}").into(),
             log_level: None,

@@ -185,7 +185,7 @@ impl Gateway {
         }
         let now = self.now;
         let (key, session) = match self.sessions.get_key_value(id) {
-            Some((key, session)) if session.principal == request.principal && session.view == view => (key.clone(), session.version),
+            Some((key, session)) if session.principal == request.principal.id && session.view == view => (key.clone(), session.version),
             _ => return Err(Refusal::new(404, rpc::INVALID_REQUEST, Code::SessionUnknown, "send initialize to begin a new one")),
         };
         if let Some(session) = self.sessions.get_mut(id) {

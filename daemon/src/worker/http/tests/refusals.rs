@@ -18,7 +18,7 @@ async fn a_call_is_passed_on_with_the_headers_that_matter_and_answered() {
     client.write(&post("{\"id\":1}", headers).replace("/mcp ", "/mcp/my%20files/?x=1 ")).await;
     let (stream, request) = gateway.open().await;
     assert_eq!((request.verb, &*request.view, &request.body[..]), (Verb::Post, "my files", &b"{\"id\":1}"[..]));
-    assert_eq!((request.accept_json, request.accept_sse, &*request.principal), (true, true, "anonymous"));
+    assert_eq!((request.accept_json, request.accept_sse, &*request.principal.id), (true, true, "anonymous"));
     assert_eq!((request.count("mcp-session-id"), request.header("mcp-protocol-version")), (2, Some("2025-11-25")));
     assert_eq!(request.headers.len(), 4, "{:?}", request.headers);
     let reply = Reply::Full { status: 200, session: Some("s-1".into()), retry_after: Some(3), body: "{}".into() };
