@@ -315,7 +315,7 @@ impl Gateway {
         } else {
             // A line is written once; only HTTP requests are ever sent again.
             let body = std::mem::take(&mut call.request.body);
-            self.emit(Output::Write(up, body));
+            self.write_line(up, at, body);
         }
     }
 
