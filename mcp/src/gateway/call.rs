@@ -3,6 +3,7 @@
 use crate::api::{Micros, StreamKey, UpId};
 use crate::list::ListKind;
 use crate::method::{LogLevel, Method};
+use crate::upstream::Caps;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -72,6 +73,8 @@ pub(super) struct ClientCall {
     pub(super) progress: Option<Box<str>>,
     /// The level that a modern client asked for.
     pub(super) log_level: Option<LogLevel>,
+    /// What the client can be asked for.
+    pub(super) caps: Caps,
     /// Whether URIs in the result are to be given exposed names.
     pub(super) exposes: bool,
     /// The exposed URI that was asked for.

@@ -13,7 +13,7 @@ use crate::list::ListKind;
 use crate::method::{LogLevel, Method};
 use crate::name;
 use crate::refusal::{Refusal, rpc};
-use crate::upstream::{Caps, Conn, Phase, UpEra};
+use crate::upstream::{Caps, Conn, Lent, Phase, UpEra};
 use crate::view::{Owner, View};
 use ggen_wire::{Code, status::UpstreamState};
 use std::borrow::Cow;
@@ -217,6 +217,7 @@ impl Gateway {
             tool: target.tool,
             progress: progress.map(Into::into),
             log_level: log_level.filter(|_| modern.0),
+            caps: self.caps_of(ctx),
             exposes: ctx.view == View::All,
             uri: target.uri,
             arrived: ctx.arrived,
@@ -231,7 +232,8 @@ impl Gateway {
         if let (UpEra::Legacy(_), Some(level)) = (era, log_level) {
             self.set_level(up, conn, level);
         }
-        let deadline = self.now + self.up_ref(up).settings.timeout;
+        let waits = self.up_ref(up).conns[conn].lent == Lent::Lobby;
+        let deadline = self.now + if waits { self.limits.call_wait } else { self.up_ref(up).settings.timeout };
         let (began, bytes) = (self.now, body.len());
         self.up_mut(up).bytes += bytes;
         self.calls.insert(
@@ -269,12 +271,23 @@ impl Gateway {
         }
     }
 
+    /// What the client of a request can be asked for while the request is under way.
+    fn caps_of(&self, ctx: &Ctx<'_>) -> Caps {
+        match &ctx.era {
+            ClientEra::Legacy(id, _) => self.sessions.get(id).map(|session| session.caps).unwrap_or_default(),
+            // Modern clients are asked by results only, and this relay does not make such ones of a legacy server's questions.
+            ClientEra::Modern(_) => Caps::default(),
+        }
+    }
+
     /// The connection that takes a call. HTTP sessions cost nothing, so that clients that can be asked for something get one whose handshake says so.
     fn conn_for(&mut self, up: UpId, call: &ClientCall, era: UpEra) -> usize {
-        let caps = call.session.as_ref().and_then(|id| self.sessions.get(id)).map(|session| session.caps).unwrap_or_default();
-        let now = self.now;
+        let (now, caps) = (self.now, call.caps);
+        if !self.up_ref(up).is_http() {
+            return self.child_for(up, call);
+        }
         let upstream = self.up_mut(up);
-        if caps == Caps::default() || !upstream.is_http() || era == UpEra::Modern {
+        if caps == Caps::default() || era == UpEra::Modern {
             return 0;
         }
         let at = upstream.conns.iter().skip(1).position(|conn| conn.caps == caps).map_or(upstream.conns.len(), |at| at + 1);
