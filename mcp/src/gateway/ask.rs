@@ -83,7 +83,7 @@ impl Gateway {
         self.aside(asked.up, asked.conn, splice.finish(), Vec::new());
     }
 
-    /// Of the calls of a leased child, all of them one client's, the oldest on whose stream the client can be asked.
+    /// Of the calls of a leased child, all of them one client's, the newest on whose stream the client can be asked.
     fn askable(&self, up: UpId, conn: usize) -> Option<u64> {
         let conn = &self.up_ref(up).conns[conn];
         let key = |number: &u64| match self.calls.get(number).map(|call| &call.purpose) {
@@ -91,7 +91,7 @@ impl Gateway {
             _ => None,
         };
         let calls = conn.calls.iter().filter(|_| conn.is_leased());
-        calls.filter(|number| key(number).is_some_and(|key| self.reaches(key))).min().copied()
+        calls.filter(|number| key(number).is_some_and(|key| self.reaches(key))).max().copied()
     }
 
     /// Whether a client can be sent something on an exchange.

@@ -2,6 +2,7 @@
 //! the nonce of the call, so that a crossed answer is seen.
 
 use crate::rng::Rng;
+use ggen_mcp::api::Isolation;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
@@ -55,6 +56,8 @@ pub struct Server {
     /// The supervisor was asked for it, and the pipes were given to the present relay.
     pub connected: bool,
     pub tools: usize,
+    /// Who shares its children.
+    pub isolation: Isolation,
     /// HTTP sessions, with whether they may be asked for something.
     pub sessions: HashMap<String, bool>,
     pub minted: u64,
@@ -93,6 +96,13 @@ impl Server {
             handoff: None,
             connected: false,
             tools: 3,
+            // A session that has no child of its own may have to wait for one without end.
+            isolation: match rng.below(10) {
+                0 => Isolation::Single,
+                1 | 2 => Isolation::PerCall,
+                3 | 4 if manners.die > 0 => Isolation::PerSession,
+                _ => Isolation::Shared,
+            },
             sessions: HashMap::new(),
             minted: 0,
             rest: HashMap::new(),
