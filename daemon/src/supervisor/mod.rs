@@ -4,6 +4,7 @@
 mod boot;
 mod calls;
 mod control;
+mod ends;
 pub(crate) mod environment;
 mod event;
 mod figures;
@@ -21,10 +22,13 @@ mod reload;
 mod rolling;
 mod shims;
 mod signals;
+mod slots;
+mod spawning;
 mod status;
 mod stderr;
 mod stop;
 mod upstreams;
+mod watch;
 mod workers;
 
 pub use boot::{Options, main};
