@@ -1,6 +1,7 @@
 //! The messages of the control channel: JSON frames over a worker's stdin (a socket pair), file descriptors beside them by SCM_RIGHTS.
 //! The descriptors that belong to a message are named, in order, in its documentation.
 
+use super::secrets::Secrets;
 use crate::{config, metrics::Family};
 use ggen_wire::{Code, control::Failure, log::LogLine, status::UpstreamState};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,12 @@ impl Role {
             Self::Admin => "admin",
         }
     }
+
+    /// Whether clients speak to it whom it has to tell apart: it is told the secrets.
+    #[must_use]
+    pub const fn is_edge(self) -> bool {
+        matches!(self, Self::Http)
+    }
 }
 
 /// Supervisor → worker.
@@ -36,6 +43,9 @@ impl Role {
 pub enum ToWorker {
     /// The first message, once. Descriptors: the worker's listening sockets, in the order of `Start::listeners`.
     Start(Box<Start>),
+    /// Edge workers only: what they need to know to tell who asks. Once right after `Start`, before the worker says `Ready`; then whole, in the
+    /// place of what was sent before, on each change.
+    Secrets(Box<Secrets>),
     /// One end of a socket pair for edge frames. To an edge worker: its way to the gateway worker, replacing an earlier one. To the gateway
     /// worker: a new edge, `edge` being unique over the daemon's life. Descriptors: the socket.
     Link {
