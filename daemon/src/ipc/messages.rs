@@ -33,7 +33,7 @@ impl Role {
     /// Whether clients speak to it whom it has to tell apart: it is told the secrets.
     #[must_use]
     pub const fn is_edge(self) -> bool {
-        matches!(self, Self::Http)
+        matches!(self, Self::Http | Self::Admin)
     }
 }
 
@@ -258,6 +258,9 @@ pub struct Beat {
     pub metrics: Vec<Family>,
     /// Upstreams with calls in flight, and how many (gateway).
     pub busy: Vec<(String, u32)>,
+    /// API keys that were used since the last beat, and when, in seconds since 1970 (edge workers).
+    #[serde(default)]
+    pub used: Vec<(String, u64)>,
     /// Slow calls since the last beat (gateway).
     pub slow: Vec<ggen_wire::status::SlowCall>,
 }
