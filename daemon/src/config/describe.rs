@@ -11,6 +11,8 @@ pub(super) enum Kind {
     Text,
     /// true or false
     Flag,
+    /// true, false or one word.
+    FlagOr(&'static str),
     /// A whole number, from and to.
     Number(u64, u64),
     /// Bytes from and to, or text with a unit.
@@ -23,6 +25,7 @@ pub(super) enum Kind {
     Choice(&'static [&'static str]),
 }
 
+const ALGORITHMS: &[&str] = &["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
 const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 const DAY: u64 = super::servers::MAX_TIME;
 
@@ -36,7 +39,7 @@ pub(super) const LEAVES: &[(&str, Kind, &str)] = &[
     ("server.drain_timeout_ms", Kind::Number(1, DAY), "How long a worker may finish what is in flight, in milliseconds."),
     ("server.start_concurrency", Kind::Number(1, 64), "How many stdio servers may be in their start-up at once."),
     ("transports.http.enabled", Kind::Flag, "Whether HTTP/1.1 and HTTP/2 are served."),
-    ("transports.http.host", Kind::Host, "Address to bind. Other than loopback is refused: there is no authentication yet."),
+    ("transports.http.host", Kind::Host, "Address to bind. Other than loopback needs authentication."),
     ("transports.http.port", Kind::Number(0, 65535), "Port to bind; 0 lets the system choose."),
     ("transports.http.timeout_ms", Kind::Number(1, DAY), "Time for a connection to send its request header, in milliseconds."),
     ("transports.http.request_timeout_ms", Kind::Number(1, DAY), "Time for a request until its answer begins, in milliseconds."),
@@ -45,6 +48,21 @@ pub(super) const LEAVES: &[(&str, Kind, &str)] = &[
     ("transports.http.allowed_origins", Kind::Texts, "Origins that browsers may come from, as https://host[:port]."),
     ("transports.http.allowed_hosts", Kind::Texts, "Names in Host that are answered."),
     ("transports.http.max_connections", Kind::Number(1, 1_000_000), "Open connections per worker, at most."),
+    ("auth.required", Kind::FlagOr("auto"), "Whether every request needs a credential; auto: unless bound to loopback."),
+    ("auth.api_key", Kind::Text, "One key for everything, beside those of the key store. Also GGEN_MCP_API_KEY."),
+    ("auth.api_key_file", Kind::Text, "A file that holds that key; an absolute path."),
+    ("auth.jwt.secret", Kind::Text, "The secret of HS256, HS384 and HS512: at least 32 bytes."),
+    ("auth.jwt.secret_file", Kind::Text, "A file that holds that secret; an absolute path."),
+    ("auth.jwt.public_key", Kind::Text, "A file with the public key (PEM) of RS, PS, ES or EdDSA; an absolute path."),
+    ("auth.jwt.jwks_url", Kind::Text, "Where the issuer publishes its keys: https, or http on loopback."),
+    ("auth.jwt.issuer", Kind::Text, "What iss has to be."),
+    ("auth.jwt.audience", Kind::Text, "What aud has to contain."),
+    ("auth.jwt.expiration", Kind::Number(1, 315_360_000), "Life of tokens that generate-token makes, in seconds."),
+    ("auth.jwt.algorithm", Kind::Choice(ALGORITHMS), "The only algorithm that is taken; otherwise every one that fits the key."),
+    ("auth.jwt.leeway", Kind::Number(0, 600), "How far clocks may differ, in seconds."),
+    ("auth.oauth2.issuer", Kind::Text, "The authorization server; its metadata names its keys."),
+    ("auth.oauth2.audience", Kind::Text, "What aud has to contain: the address of this gateway as clients know it."),
+    ("auth.oauth2.scopes", Kind::Texts, "What a token needs in scope to be heard at all."),
     ("logging.level", Kind::Choice(LEVELS), "What is logged."),
     ("logging.format", Kind::Choice(&["console", "json"]), "How lines look on the daemon's standard error."),
     ("logging.modules.mcp_server", Kind::Choice(LEVELS), "The level of one category: the daemon's own life."),
@@ -111,6 +129,7 @@ fn leaf(path: &str, default: Option<&Value>) -> Value {
     let mut described = match *kind {
         Kind::Text => json!({"type": "string"}),
         Kind::Flag => json!({"type": "boolean"}),
+        Kind::FlagOr(word) => json!({"enum": [true, false, word]}),
         Kind::Number(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
         Kind::Size(least, most) => json!({"anyOf": [
             {"type": "integer", "minimum": least, "maximum": most},

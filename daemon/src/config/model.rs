@@ -1,5 +1,9 @@
 //! The configuration's structure; doc comments are the reference. Durations are milliseconds, sizes are bytes unless a unit is written (`"4MB"`).
 
+mod auth;
+
+pub use auth::{Auth, Jwt, OAuth2, Required};
+
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -17,6 +21,8 @@ pub struct Config {
     pub server: Server,
     /// The front doors.
     pub transports: Transports,
+    /// Who may ask.
+    pub auth: Auth,
     /// What is logged, and how.
     pub logging: Logging,
     /// The admin listener.
@@ -215,6 +221,7 @@ impl Default for Config {
             metadata: None,
             server: Server::default(),
             transports: Transports::default(),
+            auth: Auth::default(),
             logging: Logging::default(),
             metrics: Metrics::default(),
             mcp_servers: BTreeMap::new(),

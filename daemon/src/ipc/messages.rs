@@ -229,6 +229,9 @@ pub struct Beat {
     pub metrics: Vec<Family>,
     /// Upstreams with calls in flight, and how many (gateway).
     pub busy: Vec<(String, u32)>,
+    /// API keys that were used since the last beat, and when, in seconds since 1970 (edge workers).
+    #[serde(default)]
+    pub used: Vec<(String, u64)>,
     /// Slow calls since the last beat (gateway).
     pub slow: Vec<ggen_wire::status::SlowCall>,
 }

@@ -9,6 +9,7 @@ pub(crate) mod environment;
 mod event;
 mod figures;
 mod instance;
+mod keys;
 mod leaving;
 mod ledger;
 mod levels;
@@ -93,6 +94,7 @@ struct Supervisor {
     ledger: ledger::Ledger,
     counters: figures::Counters,
     questions: calls::Questions,
+    keys: keys::Keys,
     leaving: Vec<leaving::Leaving>,
     reload: reload::Reload,
     rolling: rolling::Rolling,
@@ -164,6 +166,7 @@ impl Supervisor {
             Event::WorkerStuck(id) => self.abort_worker(id, "worker does not read its control channel"),
             Event::Shim(id, message) => self.shim_says(id, message),
             Event::ShimClosed(id, last_line) => self.shim_closed(id, &last_line),
+            Event::Keys(snapshot) => self.keys_changed(*snapshot),
             Event::Call(incoming) => self.call(incoming),
         }
     }

@@ -46,6 +46,9 @@ fn ranges_and_choices_are_those_of_the_loader() {
                 assert!(!accepted(path, json!("other")), "{path}");
             }
             Kind::Flag => assert!(accepted(path, json!(true)) && !accepted(path, json!("true")), "{path}"),
+            Kind::FlagOr(word) => {
+                assert!(accepted(path, json!(true)) && accepted(path, json!(word)) && !accepted(path, json!("true")), "{path}");
+            }
             Kind::Host => assert!(accepted(path, json!("::1")) && !accepted(path, json!("example.com")), "{path}"),
             Kind::Texts => assert!(accepted(path, json!([])) && !accepted(path, json!([1])), "{path}"),
             Kind::Text => assert!(!accepted(path, json!(1)), "{path}"),

@@ -18,6 +18,7 @@ use super::{
     Context, Incoming,
     edge::{
         Gateway,
+        auth::Authenticator,
         doors::Doors,
         listen::{Limits, Server},
     },
@@ -49,7 +50,12 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
             return ExitCode::from(SOFTWARE);
         }
     };
-    let handler = Http { gateway: Gateway::default(), counts, rules: RwLock::new(Arc::new(rules)) };
+    let handler = Http {
+        gateway: Gateway::default(),
+        counts,
+        rules: RwLock::new(Arc::new(rules)),
+        auth: Authenticator::new(context.secrets.auth.clone()),
+    };
     let server = Server::new(handler, limits(&config));
     let mut doors = Doors::new(Arc::clone(&server));
     if let Err(error) = doors.open(listener) {
@@ -62,7 +68,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         let connections = u64::try_from(beat.connections()).unwrap_or(u64::MAX);
         http.counts.metrics.http_connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
         let in_flight = u64::try_from(http.gateway.in_flight()).unwrap_or(u64::MAX);
-        Beat { connections, in_flight, metrics: http.counts.metrics.gather(), ..Beat::default() }
+        Beat { connections, in_flight, used: http.auth.take_used(), metrics: http.counts.metrics.gather(), ..Beat::default() }
     });
     context.ready().await;
 
@@ -71,6 +77,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         while let Some(message) = context.next().await {
             match message {
                 Incoming::Link { socket, .. } => attach(&server.handler().gateway, socket.into()),
+                Incoming::Secrets(secrets) => server.handler().auth.set(secrets.auth),
                 Incoming::Reconfigure(start, sockets) => {
                     let config = &start.config.transports.http;
                     server.handler().set_rules(Rules::new(config, is_loopback(&start.listeners)));
@@ -92,6 +99,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         () = drained => {}
         () = messages => {}
         () = sweep(&server) => {}
+        () = server.handler().auth.keep_fresh() => {}
     }
     ExitCode::SUCCESS
 }
