@@ -31,6 +31,8 @@ pub struct Settings {
     pub incarnation: u64,
     /// Bounds; see [`Limits`].
     pub limits: Limits,
+    /// What `requestState` is sealed with; without one, a key is drawn at random.
+    pub key: Option<crate::seal::Key>,
 }
 
 /// One upstream, as far as the relay must know it. Secrets (headers, environment) stay outside.
@@ -98,6 +100,20 @@ pub struct Limits {
     pub ring: usize,
     /// Nesting of a message.
     pub depth: usize,
+    /// Calls of modern clients that wait for an answer to a legacy server's question: of one principal, at one upstream, in all.
+    pub parked: [usize; 3],
+    /// Silence of a server after a question, before its client is asked what has come together.
+    pub gather: Micros,
+    /// How long a modern client may take to come back with its answers.
+    pub park: Micros,
+    /// How long an identical retry gets the same answer.
+    pub repeat: Micros,
+    /// How long a legacy client may take for an answer.
+    pub think: Micros,
+    /// Rounds of questions that a modern server may put to a legacy client in one call.
+    pub rounds: u8,
+    /// Time between a modern server's state without questions and the next try.
+    pub pace: Micros,
 }
 
 impl Default for Limits {
@@ -115,6 +131,13 @@ impl Default for Limits {
             stream_after: 2_000_000,
             ring: 256,
             depth: 128,
+            parked: [16, 64, 1024],
+            gather: 10_000,
+            park: 300_000_000,
+            repeat: 60_000_000,
+            think: 600_000_000,
+            rounds: 10,
+            pace: 250_000,
         }
     }
 }
@@ -140,7 +163,7 @@ pub enum Input {
     Hold(Vec<UpId>),
     /// The worker is about to stop: streams are to end now, calls may finish.
     Drain,
-    /// Time has passed; due at least every [`TICK`] while anything is in flight.
+    /// Time has passed; due at least every [`TICK`] while anything is in flight, and at [`crate::gateway::Gateway::next_due`].
     Tick,
 }
 

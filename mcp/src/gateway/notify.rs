@@ -1,7 +1,7 @@
 //! What nobody asked for: notifications of servers to clients, and of clients to servers.
 
 use super::Gateway;
-use super::call::Purpose;
+use super::call::{NOBODY, Purpose};
 use crate::api::{Micros, StreamKey, UpId};
 use crate::inbound::key;
 use crate::json::{self, Envelope};
@@ -40,6 +40,9 @@ impl Gateway {
             _ => {
                 // Unknown ones belong to the request on whose stream they came.
                 let Some(client) = self.client_of(up, call) else { return false };
+                if call.is_some_and(|number| self.keep_message(number, envelope.text)) {
+                    return true;
+                }
                 self.stream_event(client, Bytes::copy_from_slice(envelope.text.as_bytes()), true);
                 true
             }
@@ -58,12 +61,20 @@ impl Gateway {
         let token = envelope.params.and_then(|params| json::pick(params, ["progressToken"])).and_then(|[token]| token);
         let Some(number) = token.and_then(|token| token.parse::<u64>().ok()) else { return false };
         let timeout = self.up_ref(up).settings.timeout;
-        let Some(call) = self.calls.get_mut(&number).filter(|call| call.up == up) else { return false };
+        if self.client_of(up, Some(number)).is_none() {
+            return false;
+        }
+        if self.keep_message(number, envelope.text) {
+            return true;
+        }
+        let Some(call) = self.calls.get_mut(&number) else { return false };
         let Purpose::Client(client) = &call.purpose else { return false };
         let (Some(theirs), Some(ours)) = (&client.progress, token) else { return false };
         let mut splice = Splice::new(envelope.text);
         splice.replace(ours, theirs.to_string());
-        call.deadline = self.now + timeout;
+        if !client.is_asked() {
+            call.deadline = self.now + timeout;
+        }
         let key = client.key;
         self.stream_event(key, splice.finish(), true);
         true
@@ -79,6 +90,11 @@ impl Gateway {
             self.dropped(Some(up), "unattributed_log");
             return false;
         };
+        if let Some(number) = number
+            && client.key == NOBODY
+        {
+            return self.keep_message(number, envelope.text);
+        }
         let level = envelope.params.and_then(|params| json::pick(params, ["level"])).and_then(|[level]| json::string(level?));
         let level = level.and_then(|level| LogLevel::parse(&level)).unwrap_or(LogLevel::Info);
         let wanted = match &client.session {

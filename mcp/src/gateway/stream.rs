@@ -118,7 +118,9 @@ impl Gateway {
         exchange.connected = false;
         let Some(name) = exchange.session.clone() else {
             for number in std::mem::take(&mut exchange.calls) {
-                self.cancel(number);
+                if !self.hand_over(number, key) {
+                    self.cancel(number);
+                }
             }
             self.exchanges.remove(&key);
             return;
@@ -156,7 +158,11 @@ impl Gateway {
         let queued = self.calls.get(&number).is_some_and(|call| self.up_ref(up).conns[call.conn].queue.contains(&number));
         let Some((_, call)) = self.take_call(up, number) else { return };
         let Purpose::Client(client) = &call.purpose else { return };
-        if !queued {
+        if let Some(park) = client.park() {
+            self.unpark(park);
+        }
+        // What waits for a connection, or for the client, is unknown to the server.
+        if !queued && call.tries > 0 {
             self.cancel_upstream(up, call.conn, number);
         }
         let era = if client.modern { "modern" } else { "legacy" };

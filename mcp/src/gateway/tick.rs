@@ -20,6 +20,8 @@ const SCAN: Micros = 5_000_000;
 impl Gateway {
     pub(super) fn tick(&mut self) {
         self.calls_due();
+        self.parks_due();
+        self.rounds_due();
         self.resume_due();
         for at in 0..self.ups.len() {
             self.upstream_due(self.ups[at].id);
@@ -91,8 +93,12 @@ impl Gateway {
         }
         match &call.purpose {
             Purpose::Client(client) => {
-                let refusal = Refusal::new(200, rpc::INTERNAL, Code::UpstreamTimeout, &format!("{name}: no answer within {seconds} s"))
-                    .with("server", &crate::json::quote(&name));
+                let refusal = if client.is_asked() {
+                    Refusal::new(200, rpc::INTERNAL, Code::AnswerLate, &name)
+                } else {
+                    Refusal::new(200, rpc::INTERNAL, Code::UpstreamTimeout, &format!("{name}: no answer within {seconds} s"))
+                };
+                let refusal = refusal.with("server", &crate::json::quote(&name));
                 if call.tries > 0 {
                     self.cancel_upstream(up, call.conn, number);
                 }

@@ -577,7 +577,7 @@ fn relay(servers: &[Server], incarnation: u64, seed: u64, calm: bool) -> Gateway
     };
     let mut random = Rng::new(seed);
     Gateway::new(
-        Settings { upstreams: upstreams.collect(), incarnation, limits },
+        Settings { upstreams: upstreams.collect(), incarnation, limits, key: None },
         Box::new(move |bytes| bytes.iter_mut().for_each(|byte| *byte = random.next() as u8)),
     )
 }

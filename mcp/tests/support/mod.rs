@@ -34,7 +34,7 @@ impl Relay {
             enabled: true,
             revision: 0,
         });
-        let settings = Settings { upstreams: upstreams.collect(), incarnation: 1, limits: Limits::default() };
+        let settings = Settings { upstreams: upstreams.collect(), incarnation: 1, limits: Limits::default(), key: None };
         let mut seed = 0u8;
         let random = Box::new(move |bytes: &mut [u8]| {
             seed += 1;

@@ -47,6 +47,10 @@ pub(super) trait Core {
     fn input(&mut self, now: Micros, input: Input, out: &mut Vec<Output>);
     /// See [`Gateway::counts`].
     fn counts(&self) -> Counts;
+    /// See [`Gateway::next_due`].
+    fn next_due(&self) -> Option<Micros> {
+        None
+    }
     /// See [`Gateway::in_flight_of`].
     fn in_flight_of(&self, up: UpId) -> usize;
     /// See [`Gateway::busy`].
@@ -62,6 +66,10 @@ impl Core for Gateway {
 
     fn counts(&self) -> Counts {
         Gateway::counts(self)
+    }
+
+    fn next_due(&self) -> Option<Micros> {
+        Gateway::next_due(self)
     }
 
     fn in_flight_of(&self, up: UpId) -> usize {
@@ -226,6 +234,9 @@ impl<C: Core> Driver<C> {
         self.flush();
         if self.slow_timer && self.fed.active {
             self.arm(TICK);
+        }
+        if let Some(due) = self.fed.core.next_due() {
+            self.arm(due.saturating_sub(self.fed.now));
         }
         if self.draining && self.fed.core.counts().in_flight == 0 && self.links.values().all(|link| link.output.bytes.is_empty()) {
             return Poll::Ready(ExitCode::SUCCESS);
