@@ -157,6 +157,9 @@ pub struct Start {
     pub log_filter: String,
     /// What the descriptors are, in order (`http`, `admin`), with their addresses.
     pub listeners: Vec<Bound>,
+    /// Gateway: what `requestState` is sealed with, the same for every gateway worker of the daemon's life.
+    #[serde(default)]
+    pub seal: Option<super::seal::SealKey>,
     /// The part of the configuration in force that this role may know. Secrets that it does not need are not in it.
     pub config: config::Config,
 }

@@ -4,3 +4,4 @@
 pub mod channel;
 pub mod launch;
 pub mod messages;
+pub mod seal;

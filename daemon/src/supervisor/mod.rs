@@ -92,6 +92,7 @@ struct Supervisor {
     rolling: rolling::Rolling,
     stop: stop::Stop,
     notify: notify::Notify,
+    seal: crate::ipc::seal::SealKey,
     last_link: u32,
     slow: Vec<SlowCall>,
     usage: Usage,
