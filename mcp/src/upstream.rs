@@ -1,6 +1,6 @@
 //! One upstream server as the relay knows it: its life, what it said of itself, its lists, and the connections to it.
 
-use crate::api::{Micros, Report, Transport, UpId, UpstreamSettings};
+use crate::api::{Lease, Micros, Report, SHARED, Transport, UpId, UpstreamSettings};
 use crate::json;
 use crate::list::{List, ListKind};
 use crate::method::{Legacy, LogLevel};
@@ -177,6 +177,8 @@ pub enum Phase {
 pub struct Conn {
     /// What its clients can be asked for; part of its handshake with a legacy server.
     pub caps: Caps,
+    /// Which child of a stdio server it is; [`SHARED`] as well for an HTTP session, and for a place where none is.
+    pub lease: Lease,
     /// How far it is.
     pub phase: Phase,
     /// `Mcp-Session-Id` of a legacy HTTP server.
@@ -205,6 +207,7 @@ impl Conn {
     pub fn new(caps: Caps) -> Self {
         Self {
             caps,
+            lease: SHARED,
             phase: Phase::Down,
             session: None,
             queue: Vec::new(),

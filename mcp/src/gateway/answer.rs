@@ -13,11 +13,13 @@ use bytes::Bytes;
 
 impl Gateway {
     /// A response of an upstream.
-    pub(super) fn response(&mut self, up: UpId, envelope: &Envelope<'_>) {
+    pub(super) fn response(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) {
         let number = match envelope.kind {
             Kind::Result(id, _) | Kind::Error(Some(id), _) => id.parse::<u64>().ok(),
             _ => None,
         };
+        // An answer counts on the connection that the request went out on, and on no other one.
+        let number = number.filter(|number| self.calls.get(number).is_some_and(|call| call.conn == conn));
         let Some((number, call)) = number.and_then(|number| self.take_call(up, number)) else {
             return self.dropped(Some(up), "late_response");
         };

@@ -173,7 +173,7 @@ impl Gateway {
         if self.up_ref(up).is_http() {
             self.emit(Output::Abort(up, number));
         } else {
-            self.emit(Output::Write(up, cancelled(number)));
+            self.write_line(up, 0, cancelled(number));
         }
     }
 

@@ -168,7 +168,7 @@ impl Gateway {
             Input::Credit(key, events) => self.credit(key, events),
             Input::EdgeLost(edge) => self.edge_lost(edge),
             Input::Up(up, event) if (up.0 as usize) < self.ups.len() => self.up(up, event),
-            Input::Up(..) => {}
+            Input::Up(..) | Input::Leased(..) => {}
             Input::Answer(id, answer) => self.answered(id, answer),
             Input::Reconfigure(list) => self.reconfigure(list),
             Input::Hold(ups) => self.hold_back(&ups),

@@ -36,10 +36,16 @@ impl Gateway {
         self.calls.insert(number, call);
     }
 
+    /// Writes a line to the child of a stdio server that a connection stands for.
+    pub(super) fn write_line(&mut self, up: UpId, conn: usize, line: Bytes) {
+        let lease = self.up_ref(up).conns[conn].lease;
+        self.emit(Output::Write(up, lease, line));
+    }
+
     /// A message of ours that has no answer: a notification, or the answer to a request of the server.
     pub(super) fn aside(&mut self, up: UpId, conn: usize, body: Bytes, headers: Vec<(String, String)>) {
         if !self.up_ref(up).is_http() {
-            return self.emit(Output::Write(up, body));
+            return self.write_line(up, conn, body);
         }
         let number = self.next_id();
         self.register(number, up, conn, Purpose::Aside, Sent { headers, body }, 30_000_000);

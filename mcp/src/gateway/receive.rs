@@ -22,30 +22,30 @@ impl Gateway {
         let envelope = match std::str::from_utf8(&data).ok().map(Envelope::parse) {
             Some(Ok(envelope)) => envelope,
             _ if data.iter().all(u8::is_ascii_whitespace) => return,
-            _ => return self.garbage(up, &data),
+            _ => return self.garbage(up, conn, &data),
         };
         match &envelope.kind {
-            Kind::Result(..) | Kind::Error(Some(_), _) => self.response(up, &envelope),
+            Kind::Result(..) | Kind::Error(Some(_), _) => self.response(up, conn, &envelope),
             // An error without an id answers the exchange that it came on.
             Kind::Error(None, error) => match call {
                 Some(number) => {
                     let text = crate::refusal::error_message(Some(&number.to_string()), error);
                     self.received(up, conn, None, text);
                 }
-                None => self.garbage(up, &data),
+                None => self.garbage(up, conn, &data),
             },
             Kind::Request(id, name) => self.server_request(up, conn, call, id, name, &envelope),
             Kind::Notification(name) => {
                 if !self.server_notification(up, conn, call, name, &envelope) {
-                    self.lose_patience(up);
+                    self.lose_patience(up, conn);
                 }
             }
         }
     }
 
-    fn garbage(&mut self, up: UpId, data: &[u8]) {
+    fn garbage(&mut self, up: UpId, conn: usize, data: &[u8]) {
         self.dropped(Some(up), "garbage");
-        self.lose_patience(up);
+        self.lose_patience(up, conn);
         let now = self.now;
         let upstream = self.up_mut(up);
         if upstream.complained.is_none_or(|last| now >= last + COMPLAINT) {
@@ -56,7 +56,7 @@ impl Gateway {
         }
     }
 
-    fn lose_patience(&mut self, up: UpId) {
+    fn lose_patience(&mut self, up: UpId, conn: usize) {
         let now = self.now;
         let upstream = self.up_mut(up);
         #[allow(clippy::cast_precision_loss, reason = "a rate needs no precision")]
@@ -65,7 +65,8 @@ impl Gateway {
         upstream.refilled = now;
         if upstream.patience < 0.0 && !upstream.is_http() {
             self.dropped(Some(up), "flood_pause");
-            self.emit(Output::Pause(up, PAUSE));
+            let lease = self.up_ref(up).conns[conn].lease;
+            self.emit(Output::Pause(up, lease, PAUSE));
         }
     }
 

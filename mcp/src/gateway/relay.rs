@@ -367,7 +367,7 @@ impl Gateway {
             // A line is written once, unless its server may want it again with answers.
             let again = modern_up && matches!(&call.purpose, Purpose::Client(client) if !client.modern && retry::may_ask(client.method));
             let body = if again { call.request.body.clone() } else { std::mem::take(&mut call.request.body) };
-            self.emit(Output::Write(up, body));
+            self.write_line(up, at, body);
         }
     }
 

@@ -177,7 +177,7 @@ impl Gateway {
         let modern = self.up_ref(up).era == Some(crate::upstream::UpEra::Modern);
         if !self.up_ref(up).is_http() {
             self.up_mut(up).conns[conn].unsure = self.now + super::notify::UNSURE;
-            return self.emit(Output::Write(up, cancelled(number)));
+            return self.write_line(up, conn, cancelled(number));
         }
         if !modern {
             self.aside(up, conn, cancelled(number), Vec::new());

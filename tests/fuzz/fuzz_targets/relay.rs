@@ -70,6 +70,8 @@ fuzz_target!(|data: &[u8]| {
         name: name.to_owned(),
         transport,
         era: EraSetting::Auto,
+        isolation: Isolation::Shared,
+        pool: 2,
         timeout: 5_000_000,
         enabled: true,
         revision: 0,
@@ -183,7 +185,7 @@ fuzz_target!(|data: &[u8]| {
         gateway.input(now, event, &mut out);
         for output in out {
             match output {
-                Output::Write(_, line) => {
+                Output::Write(_, _, line) => {
                     assert!(!line.contains(&b'\n'));
                     sent.extend(number(&line));
                 }
