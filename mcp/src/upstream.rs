@@ -172,6 +172,22 @@ pub enum Phase {
     Ready,
 }
 
+/// Whose a leased child of a stdio server is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lent {
+    /// It is no leased child.
+    #[default]
+    No,
+    /// No child at all: the calls that wait for one stand in its queue.
+    Lobby,
+    /// One client's at a time.
+    Pooled,
+    /// One session's.
+    Session,
+    /// One call's.
+    Once,
+}
+
 /// One connection: a pair of pipes, or an HTTP session (or, with a modern HTTP server, just its URL).
 #[derive(Debug)]
 pub struct Conn {
@@ -179,6 +195,14 @@ pub struct Conn {
     pub caps: Caps,
     /// Which child of a stdio server it is; [`SHARED`] as well for an HTTP session, and for a place where none is.
     pub lease: Lease,
+    /// Whose it is, if it is leased.
+    pub lent: Lent,
+    /// The legacy session that used it last.
+    pub user: Option<Arc<str>>,
+    /// It has had a call.
+    pub spent: bool,
+    /// Calls that were given up and may still be answered, until when at most.
+    pub late: Vec<(u64, Micros)>,
     /// How far it is.
     pub phase: Phase,
     /// `Mcp-Session-Id` of a legacy HTTP server.
@@ -208,6 +232,10 @@ impl Conn {
         Self {
             caps,
             lease: SHARED,
+            lent: Lent::No,
+            user: None,
+            spent: false,
+            late: Vec::new(),
             phase: Phase::Down,
             session: None,
             queue: Vec::new(),
@@ -219,6 +247,12 @@ impl Conn {
             last_event: None,
             used: 0,
         }
+    }
+
+    /// Whether it is a leased child.
+    #[must_use]
+    pub const fn is_leased(&self) -> bool {
+        self.lease != SHARED
     }
 }
 
@@ -245,6 +279,10 @@ pub struct Upstream {
     pub lists: [List; 4],
     /// Connections; the first one always exists and is the one for lists, notifications and subscriptions.
     pub conns: Vec<Conn>,
+    /// The number of the newest leased child.
+    pub next_lease: Lease,
+    /// Until when no more children are started, and why.
+    pub no_leases: Option<(Micros, Code, String)>,
     /// Bytes of client requests in flight.
     pub bytes: usize,
     /// New calls wait: it is about to be restarted, and finishes what is in flight.
@@ -291,6 +329,8 @@ impl Upstream {
             hello: Hello::default(),
             lists: <[List; 4]>::default(),
             conns: vec![Conn::new(Caps::default())],
+            next_lease: SHARED,
+            no_leases: None,
             bytes: 0,
             held: false,
             retry_at: None,

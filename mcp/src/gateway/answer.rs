@@ -14,13 +14,16 @@ use bytes::Bytes;
 impl Gateway {
     /// A response of an upstream.
     pub(super) fn response(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) {
-        let number = match envelope.kind {
+        let id = match envelope.kind {
             Kind::Result(id, _) | Kind::Error(Some(id), _) => id.parse::<u64>().ok(),
             _ => None,
         };
         // An answer counts on the connection that the request went out on, and on no other one.
-        let number = number.filter(|number| self.calls.get(number).is_some_and(|call| call.conn == conn));
+        let number = id.filter(|number| self.calls.get(number).is_some_and(|call| call.conn == conn));
         let Some((number, call)) = number.and_then(|number| self.take_call(up, number)) else {
+            if let Some(late) = id {
+                self.late_answer(up, conn, late);
+            }
             return self.dropped(Some(up), "late_response");
         };
         match call.purpose {
@@ -45,18 +48,23 @@ impl Gateway {
 
     /// What has to be forgotten with a call.
     pub(super) fn settle(&mut self, number: u64, call: &Call) {
+        let now = self.now;
         let upstream = self.up_mut(call.up);
         let Purpose::Client(client) = &call.purpose else { return };
         upstream.bytes = upstream.bytes.saturating_sub(call.bytes);
         if let Some(conn) = upstream.conns.get_mut(call.conn) {
             conn.calls.remove(&number);
             conn.queue.retain(|queued| *queued != number);
+            if conn.is_leased() {
+                conn.used = now;
+                self.touch(call.up);
+            }
         }
         if let Some(session) = client.session.as_ref().and_then(|id| self.sessions.get_mut(id)) {
             session.calls.remove(&client.id);
         }
         if client.asked > 0 {
-            self.asked.retain(|_, asked| asked.call != number);
+            self.inherit_questions(number, call);
         }
     }
 

@@ -2,8 +2,8 @@
 //! one gets the question as the call's result ([`super::park`]).
 
 use super::Gateway;
-use super::call::Purpose;
-use crate::api::UpId;
+use super::call::{Call, Purpose};
+use crate::api::{Micros, StreamKey, UpId};
 use crate::json::{self, Envelope, Kind};
 use crate::refusal::{Refusal, error_message, rpc};
 use crate::splice::Splice;
@@ -38,7 +38,7 @@ impl Gateway {
             return self.aside(up, conn, answer, Vec::new());
         }
         let allowed = self.up_ref(up).conns[conn].caps.allow(name, envelope.params);
-        let number = self.asking_call(up, conn, call).filter(|_| allowed);
+        let number = call.or_else(|| self.askable(up, conn)).filter(|_| allowed);
         let modern = number.and_then(|number| match &self.calls.get(&number)?.purpose {
             Purpose::Client(client) => Some(client.modern),
             _ => None,
@@ -59,21 +59,12 @@ impl Gateway {
         self.aside(up, conn, error_message(Some(id), &refusal.error()), Vec::new());
     }
 
-    /// The client's call that a question belongs to: the one on whose stream it came, or the only one that has the pipe for itself.
-    fn asking_call(&self, up: UpId, conn: usize, call: Option<u64>) -> Option<u64> {
-        if self.up_ref(up).is_http() || conn == 0 {
-            return call;
-        }
-        let calls = &self.up_ref(up).conns[conn].calls;
-        calls.iter().next().copied().filter(|_| calls.len() == 1)
-    }
-
     fn ask_legacy(&mut self, up: UpId, conn: usize, number: u64, id: &str, envelope: &Envelope<'_>) -> bool {
         let Some(Purpose::Client(client)) = self.calls.get(&number).map(|call| &call.purpose) else { return false };
         if client.asked >= QUESTIONS {
             return false;
         }
-        let Some(session) = client.session.clone().filter(|_| self.can_be_asked(client.key)) else { return false };
+        let Some(session) = client.session.clone().filter(|_| self.reaches(client.key)) else { return false };
         let ours = self.next_id();
         let mut splice = Splice::new(envelope.text);
         splice.replace(id, ours.to_string());
@@ -82,20 +73,13 @@ impl Gateway {
         true
     }
 
-    /// Whether a question can reach the legacy client of an exchange.
-    pub(super) fn can_be_asked(&self, key: crate::api::StreamKey) -> bool {
-        self.exchanges.get(&key).is_some_and(|exchange| exchange.may_stream() && exchange.connected || exchange.ring.is_some())
-    }
-
     /// Puts a question to the legacy client of a call.
     pub(super) fn ask(&mut self, ours: u64, number: u64, session: Arc<str>, asker: Asker, question: Bytes) {
-        let think = self.now + self.limits.think;
-        let Some(call) = self.calls.get_mut(&number) else { return };
-        call.deadline = think;
-        let Purpose::Client(client) = &mut call.purpose else { return };
+        let Some(Purpose::Client(client)) = self.calls.get_mut(&number).map(|call| &mut call.purpose) else { return };
         client.asked += 1;
         let key = client.key;
         self.asked.insert(ours, Asked { call: number, session, asker });
+        self.extend(number, self.limits.think);
         self.stream_event(key, question, false);
     }
 
@@ -107,12 +91,10 @@ impl Gateway {
             return self.dropped(None, "late_response");
         };
         let Some(asked) = self.asked.remove(&number) else { return };
-        if let Some(call) = self.calls.get_mut(&asked.call)
-            && let Purpose::Client(client) = &mut call.purpose
-        {
+        if let Some(Purpose::Client(client)) = self.calls.get_mut(&asked.call).map(|call| &mut call.purpose) {
             client.asked = client.asked.saturating_sub(1);
             if client.asked == 0 {
-                call.deadline = self.now + self.ups[call.up.0 as usize].settings.timeout;
+                self.in_time(asked.call);
             }
         }
         match asked.asker {
@@ -125,26 +107,77 @@ impl Gateway {
         }
     }
 
+    /// Of the calls of a leased child, all of them one client's, the oldest whose client can be asked: a modern one by the result, a legacy one on its stream.
+    fn askable(&self, up: UpId, conn: usize) -> Option<u64> {
+        let conn = &self.up_ref(up).conns[conn];
+        let can = |number: &&u64| match self.calls.get(number).map(|call| &call.purpose) {
+            Some(Purpose::Client(client)) => client.modern || self.reaches(client.key),
+            _ => false,
+        };
+        conn.calls.iter().filter(|_| conn.is_leased()).filter(can).min().copied()
+    }
+
+    /// Whether a client can be sent something on an exchange.
+    pub(super) fn reaches(&self, key: StreamKey) -> bool {
+        self.exchanges.get(&key).is_some_and(|exchange| exchange.may_stream() && exchange.connected || exchange.ring.is_some())
+    }
+
+    /// Gives a call time from now on; on a leased child, all of its calls: which one waits for the answer is not known.
+    fn extend(&mut self, number: u64, time: Micros) {
+        let deadline = self.now + time;
+        let Some(call) = self.calls.get_mut(&number) else { return };
+        call.deadline = deadline;
+        let conn = &self.ups[call.up.0 as usize].conns[call.conn];
+        for number in conn.calls.iter().filter(|_| conn.is_leased()) {
+            if let Some(call) = self.calls.get_mut(number) {
+                call.deadline = deadline;
+            }
+        }
+    }
+
+    /// The questions of a call are answered: the server's time runs again.
+    fn in_time(&mut self, number: u64) {
+        let Some(call) = self.calls.get(&number) else { return };
+        let (up, conn) = (call.up, &self.up_ref(call.up).conns[call.conn]);
+        let open = |number: &u64| self.asked.values().any(|asked| asked.call == *number);
+        if !conn.is_leased() || !conn.calls.iter().any(open) {
+            self.extend(number, self.up_ref(up).settings.timeout);
+        }
+    }
+
+    /// A call with open questions is over. On a leased child they may be another call's of the same client, which takes them over.
+    pub(super) fn inherit_questions(&mut self, number: u64, call: &Call) {
+        let heir = self.up_ref(call.up).conns.get(call.conn).filter(|conn| conn.is_leased());
+        let heir = heir.and_then(|conn| conn.calls.iter().min().copied());
+        self.asked.retain(|_, asked| asked.call != number || heir.is_some() && matches!(asked.asker, Asker::Server { .. }));
+        let Some(heir) = heir else { return };
+        let mut count = 0;
+        for asked in self.asked.values_mut().filter(|asked| asked.call == number) {
+            asked.call = heir;
+            count += 1;
+        }
+        if let Some(Purpose::Client(client)) = self.calls.get_mut(&heir).map(|call| &mut call.purpose) {
+            client.asked += count;
+        }
+    }
+
     /// The server takes a question back.
-    pub(super) fn server_cancels(&mut self, up: UpId, envelope: &Envelope<'_>) {
+    pub(super) fn server_cancels(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) {
         let Some(id) = envelope.params.and_then(|params| json::pick(params, ["requestId"])).and_then(|[id]| id) else { return };
-        let is_it = |asked: &Asked| matches!(&asked.asker, Asker::Server { up: of, id: own, .. } if *of == up && **own == *id);
+        let is_it = |asked: &Asked| matches!(&asked.asker, Asker::Server { up: of, conn: on, id: own } if (*of, *on) == (up, conn) && **own == *id);
         let Some((ours, number)) = self.asked.iter().find(|(_, asked)| is_it(asked)).map(|(ours, asked)| (*ours, asked.call)) else {
-            return self.withdrawn(up, id);
+            return self.withdrawn(up, conn, id);
         };
         self.asked.remove(&ours);
         let mut splice = Splice::new(envelope.text);
         splice.replace(id, ours.to_string());
         let message: Bytes = splice.finish();
-        let timeout = self.now + self.up_ref(up).settings.timeout;
-        if let Some(call) = self.calls.get_mut(&number)
-            && let Purpose::Client(client) = &mut call.purpose
-        {
+        if let Some(Purpose::Client(client)) = self.calls.get_mut(&number).map(|call| &mut call.purpose) {
             client.asked = client.asked.saturating_sub(1);
-            if client.asked == 0 {
-                call.deadline = timeout;
+            let (key, none_left) = (client.key, client.asked == 0);
+            if none_left {
+                self.in_time(number);
             }
-            let key = client.key;
             self.stream_event(key, message, false);
         }
     }

@@ -73,6 +73,8 @@ pub(super) struct ClientCall {
     pub(super) progress: Option<Box<str>>,
     /// The level that a modern client asked for.
     pub(super) log_level: Option<LogLevel>,
+    /// What the client can be asked for.
+    pub(super) caps: Caps,
     /// Whether URIs in the result are to be given exposed names.
     pub(super) exposes: bool,
     /// The exposed URI that was asked for.
@@ -81,8 +83,6 @@ pub(super) struct ClientCall {
     pub(super) arrived: Micros,
     /// How many requests of the server the client has not answered yet.
     pub(super) asked: usize,
-    /// What the client can be asked for.
-    pub(super) caps: Caps,
     /// A modern client of a legacy server: what it takes to park the call.
     pub(super) asking: Option<Box<Asking>>,
     /// A legacy client of a modern server: the questions of the present round.

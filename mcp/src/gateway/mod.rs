@@ -1,7 +1,8 @@
 //! The relay itself: one state machine behind [`Gateway::input`]. The way of a request through the files:
 //! `post` (what is it, may it) → `local` (answered here) or `relay` (written to an upstream) → `answer` (back to the client);
 //! `upstream`, `greet` and `lists` keep the servers' connections alive and their lists fresh, `notify` carries what nobody asked for, `ask` what servers ask
-//! of clients: `park` and `retry` bring the questions of legacy servers to modern clients, `rounds` those of modern servers to legacy clients.
+//! of clients: `park` and `retry` bring the questions of legacy servers to modern clients, `rounds` those of modern servers to legacy clients;
+//! `lease` and `leased` are about the children that such calls need.
 
 mod answer;
 mod ask;
@@ -11,6 +12,8 @@ mod call;
 mod greet;
 mod http;
 mod inspect;
+mod lease;
+mod leased;
 mod listen;
 mod lists;
 mod local;
@@ -85,6 +88,8 @@ pub struct Gateway {
     sealer: Sealer,
     /// See [`Settings::incarnation`].
     life: u64,
+    /// Upstreams where something has changed for calls that wait for a child.
+    lending: Vec<UpId>,
     next: u64,
     started: bool,
     scanned: Micros,
@@ -143,6 +148,7 @@ impl Gateway {
             due: BinaryHeap::new(),
             sealer: Sealer::new(&key),
             life: settings.incarnation,
+            lending: Vec::new(),
             // Ids of different lives never meet: a late answer to an earlier life's request is not taken for one to ours. 2^53 bounds JSON integers.
             next: (settings.incarnation & 0xf_ffff) << 32,
             started: false,
@@ -168,6 +174,7 @@ impl Gateway {
             Input::Credit(key, events) => self.credit(key, events),
             Input::EdgeLost(edge) => self.edge_lost(edge),
             Input::Up(up, event) if (up.0 as usize) < self.ups.len() => self.up(up, event),
+            Input::Leased(up, lease, event) if (up.0 as usize) < self.ups.len() => self.leased(up, lease, event),
             Input::Up(..) | Input::Leased(..) => {}
             Input::Answer(id, answer) => self.answered(id, answer),
             Input::Reconfigure(list) => self.reconfigure(list),
@@ -175,6 +182,7 @@ impl Gateway {
             Input::Drain => self.end_streams(),
             Input::Tick => self.tick(),
         }
+        self.lend_all();
         std::mem::swap(&mut self.out, out);
     }
 

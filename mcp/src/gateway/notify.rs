@@ -22,8 +22,17 @@ pub(super) const UNSURE: Micros = 30_000_000;
 impl Gateway {
     /// A notification of a server. False: nobody has asked for it.
     pub(super) fn server_notification(&mut self, up: UpId, conn: usize, call: Option<u64>, name: &str, envelope: &Envelope<'_>) -> bool {
+        let shared = || !self.up_ref(up).conns[conn].is_leased();
         match name {
-            "notifications/progress" => self.progress(up, envelope),
+            "notifications/tools/list_changed"
+            | "notifications/prompts/list_changed"
+            | "notifications/resources/list_changed"
+            | "notifications/resources/updated"
+                if !shared() =>
+            {
+                false
+            }
+            "notifications/progress" => self.progress(up, conn, envelope),
             "notifications/message" => self.log_message(up, conn, call, envelope),
             "notifications/tools/list_changed" => self.announce(up, &[ListKind::Tools]),
             "notifications/prompts/list_changed" => self.announce(up, &[ListKind::Prompts]),
@@ -34,7 +43,7 @@ impl Gateway {
                 true
             }
             "notifications/cancelled" => {
-                self.server_cancels(up, envelope);
+                self.server_cancels(up, conn, envelope);
                 true
             }
             _ => {
@@ -57,7 +66,7 @@ impl Gateway {
         }
     }
 
-    fn progress(&mut self, up: UpId, envelope: &Envelope<'_>) -> bool {
+    fn progress(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) -> bool {
         let token = envelope.params.and_then(|params| json::pick(params, ["progressToken"])).and_then(|[token]| token);
         let Some(number) = token.and_then(|token| token.parse::<u64>().ok()) else { return false };
         let timeout = self.up_ref(up).settings.timeout;
@@ -67,7 +76,7 @@ impl Gateway {
         if self.keep_message(number, envelope.text) {
             return true;
         }
-        let Some(call) = self.calls.get_mut(&number) else { return false };
+        let Some(call) = self.calls.get_mut(&number).filter(|call| call.conn == conn) else { return false };
         let Purpose::Client(client) = &call.purpose else { return false };
         let (Some(theirs), Some(ours)) = (&client.progress, token) else { return false };
         let mut splice = Splice::new(envelope.text);

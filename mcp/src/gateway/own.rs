@@ -56,7 +56,9 @@ impl Gateway {
     pub(super) fn set_level(&mut self, up: UpId, conn: usize, level: LogLevel) {
         let upstream = self.up_mut(up);
         let member = &mut upstream.conns[conn];
-        if member.phase == Phase::Ready && upstream.hello.has("logging") && member.log_level.is_none_or(|now| level < now) {
+        // A child that one client has for itself says what that client wants to hear, and no more.
+        let is_news = member.log_level.is_none_or(|now| level < now || member.is_leased() && level != now);
+        if member.phase == Phase::Ready && upstream.hello.has("logging") && is_news {
             member.log_level = Some(level);
             self.own_request(up, conn, Purpose::Aside, "logging/setLevel", &format!("\"level\":\"{}\"", level.as_str()), 30_000_000);
         }

@@ -296,8 +296,8 @@ impl Gateway {
     }
 
     /// The server takes a question back that was put to a modern client.
-    pub(super) fn withdrawn(&mut self, up: UpId, id: &str) {
-        for parked in self.parked.values_mut().filter(|parked| parked.up == up) {
+    pub(super) fn withdrawn(&mut self, up: UpId, conn: usize, id: &str) {
+        for parked in self.parked.values_mut().filter(|parked| (parked.up, parked.conn) == (up, conn)) {
             parked.pending.retain(|pending| *pending.id != *id);
             if parked.pending.is_empty() && matches!(parked.stage, Stage::Gathering(_)) {
                 parked.stage = Stage::Running;

@@ -15,7 +15,7 @@ use crate::method::{LogLevel, Method};
 use crate::name;
 use crate::refusal::{Refusal, rpc};
 use crate::seal;
-use crate::upstream::{Caps, Conn, Phase, UpEra};
+use crate::upstream::{Caps, Conn, Lent, Phase, UpEra};
 use crate::view::{Owner, View};
 use ggen_wire::{Code, status::UpstreamState};
 use std::borrow::Cow;
@@ -259,7 +259,7 @@ impl Gateway {
             session.calls.insert(ctx.id.into(), number);
         }
         let conn = self.conn_for(up, &call, era);
-        let deadline = self.now + self.up_ref(up).settings.timeout;
+        let deadline = self.now + self.time_for(up, conn);
         let (began, bytes) = (self.now, body.len());
         self.up_mut(up).bytes += bytes;
         self.calls.insert(
@@ -297,7 +297,13 @@ impl Gateway {
         }
     }
 
-    /// What the client of a request can be asked for. One that takes no event stream, in the legacy era, for nothing.
+    /// How long a call on a connection may take, or wait for one.
+    pub(super) fn time_for(&self, up: UpId, conn: usize) -> u64 {
+        let upstream = self.up_ref(up);
+        if upstream.conns[conn].lent == Lent::Lobby { self.limits.call_wait } else { upstream.settings.timeout }
+    }
+
+    /// What the client of a request can be asked for while the request is under way. One that takes no event stream, in the legacy era, for nothing.
     fn caps_of(&self, ctx: &Ctx<'_>) -> Caps {
         match &ctx.era {
             ClientEra::Modern(_) => ctx.caps(),
@@ -309,10 +315,13 @@ impl Gateway {
     }
 
     /// The connection that takes a call. HTTP sessions cost nothing, so that clients that can be asked for something get one whose handshake says so.
-    fn conn_for(&mut self, up: UpId, call: &ClientCall, era: UpEra) -> usize {
+    pub(super) fn conn_for(&mut self, up: UpId, call: &ClientCall, era: UpEra) -> usize {
         let (caps, now) = (call.caps, self.now);
+        if !self.up_ref(up).is_http() {
+            return self.child_for(up, call);
+        }
         let upstream = self.up_mut(up);
-        if caps == Caps::default() || !upstream.is_http() || era == UpEra::Modern {
+        if caps == Caps::default() || era == UpEra::Modern {
             return 0;
         }
         let at = upstream.conns.iter().skip(1).position(|conn| conn.caps == caps).map_or(upstream.conns.len(), |at| at + 1);

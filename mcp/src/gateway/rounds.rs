@@ -9,7 +9,7 @@ use super::translate;
 use crate::json::{self, Envelope, Kind};
 use crate::method::{Legacy, Method};
 use crate::refusal::{Refusal, result_message, rpc};
-use crate::upstream::Caps;
+use crate::upstream::{Caps, UpEra};
 use ggen_wire::Code;
 use std::cmp::Reverse;
 
@@ -84,7 +84,7 @@ impl Gateway {
         if requests.is_empty() && state.is_none() || requests.len() > QUESTIONS {
             return Err(invalid("neither inputRequests nor requestState, or too many"));
         }
-        if !requests.is_empty() && !self.can_be_asked(key) {
+        if !requests.is_empty() && !self.reaches(key) {
             return Err(Stop::Other(Code::InputUnsupported, "the client takes no event stream"));
         }
         let mut questions = Vec::new();
@@ -131,15 +131,19 @@ impl Gateway {
 
     /// Calls the server again, with its state as it gave it and the answers of this round only.
     fn next_round(&mut self, number: u64) {
-        let Some(call) = self.calls.get_mut(&number) else { return };
+        let Some(mut call) = self.calls.remove(&number) else { return };
+        let (up, now) = (call.up, self.now);
         let Purpose::Client(client) = &mut call.purpose else { return };
         let Some(rounds) = &mut client.rounds else { return };
         let inputs = std::mem::take(&mut rounds.inputs);
         let responses: Vec<_> = inputs.iter().map(|(key, answer)| format!("{key}:{}", answer.as_deref().unwrap_or("{}"))).collect();
         let responses = (!inputs.is_empty()).then(|| format!("{{{}}}", responses.join(",")));
         call.request.body = translate::again(&call.request.body, number, rounds.state.as_deref(), responses.as_deref());
-        call.began = self.now;
-        call.deadline = self.now + self.ups[call.up.0 as usize].settings.timeout;
+        // The child of the round before may be somebody else's now.
+        call.conn = self.conn_for(up, client, UpEra::Modern);
+        call.began = now;
+        call.deadline = now + self.time_for(up, call.conn);
+        self.calls.insert(number, call);
         self.dispatch(number);
     }
 

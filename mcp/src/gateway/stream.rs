@@ -85,6 +85,7 @@ impl Gateway {
         for number in calls {
             self.cancel(number);
         }
+        self.session_leaves(name);
         let streams = self.exchanges.iter().filter(|(_, exchange)| exchange.left == 0 && exchange.session.as_ref() == Some(name));
         let mut streams: Vec<_> = streams.map(|(key, _)| *key).collect();
         streams.sort_unstable();
@@ -176,7 +177,11 @@ impl Gateway {
     pub(super) fn cancel_upstream(&mut self, up: UpId, conn: usize, number: u64) {
         let modern = self.up_ref(up).era == Some(crate::upstream::UpEra::Modern);
         if !self.up_ref(up).is_http() {
-            self.up_mut(up).conns[conn].unsure = self.now + super::notify::UNSURE;
+            if self.up_ref(up).conns[conn].is_leased() {
+                self.answer_may_come(up, conn, number);
+            } else {
+                self.up_mut(up).conns[conn].unsure = self.now + super::notify::UNSURE;
+            }
             return self.write_line(up, conn, cancelled(number));
         }
         if !modern {

@@ -87,6 +87,9 @@ impl Gateway {
             call.deadline = self.now + self.limits.handshake;
             return self.initialize_upstream(up, 0);
         }
+        if self.waits_on(number, up) {
+            return;
+        }
         let Some((_, call)) = self.take_call(up, number) else { return };
         if self.up_ref(up).is_http() && !matches!(call.purpose, Purpose::Client(_)) {
             self.emit(Output::Abort(up, number));
@@ -133,7 +136,10 @@ impl Gateway {
             self.up_mut(up).listen_at = None;
             self.listen_upstream(up);
         }
-        let legacy = matches!(self.up_ref(up).era, Some(UpEra::Legacy(_)));
+        if !self.up_ref(up).is_http() {
+            self.children_due(up);
+        }
+        let legacy = self.up_ref(up).is_http() && matches!(self.up_ref(up).era, Some(UpEra::Legacy(_)));
         for conn in 0..self.up_ref(up).conns.len() {
             let member = &self.up_ref(up).conns[conn];
             if member.phase != Phase::Ready || !legacy {
