@@ -280,6 +280,18 @@ pages! {
     InputUnsupported: "The upstream server needs something from the client during the call (an answer of the user, a model's text, its roots), and this client cannot give it.";
         because ["The client did not declare the capability", "The client has no way to be asked"];
         mend ["Use a client that has the capability, or a tool that does not ask" => ""];
+    StateInvalid: "A call was repeated with a requestState that was not given for it, was used already, or is too old.";
+        because ["The answers came after five minutes", "The gateway worker was replaced meanwhile", "Another user's state, or one that was changed", "Other arguments than in the first call"];
+        mend ["Call the tool again without requestState" => ""];
+    TooManyParked: "As many calls wait for answers of their clients as the gateway keeps: 16 of one user, 64 at one server, 1024 in all.";
+        because ["A client begins calls that ask for something, and does not come back with the answers"];
+        mend ["Answer or wait: a call without an answer is given up after five minutes" => "ggen mcp server status --verbose"];
+    AnswerLate: "The server asked the client for something during the call, and no answer came within ten minutes.";
+        because ["Nobody was there to answer", "The client does not answer what it cannot do"];
+        mend ["Call the tool again, and answer" => ""];
+    TooManyRounds: "The server answered the call with questions again and again, more often than the gateway asks the client.";
+        because ["A server that does not accept the answers", "A server that waits by asking to be called again"];
+        mend ["See what the server says" => "ggen mcp server logs --upstream NAME --tail 20"];
     TooManySessions: "As many sessions are open as the gateway keeps.";
         because ["A client opens sessions and does not end them", "More users than expected"];
         mend [

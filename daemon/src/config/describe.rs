@@ -34,7 +34,11 @@ pub(super) const LEAVES: &[(&str, Kind, &str)] = &[
     ("version", Kind::Text, "Version of the file format."),
     ("description", Kind::Text, "Free text."),
     ("server.workers", Kind::Number(1, 64), "Worker processes per edge transport."),
-    ("server.connection_pool", Kind::Number(1, 1000), "Connections kept open to a remote server."),
+    (
+        "server.connection_pool",
+        Kind::Number(1, 1000),
+        "Connections kept open to a remote server; children of a stdio server beside the shared one, at most.",
+    ),
     ("server.buffer_size", Kind::Size(1 << 10, 16 << 20), "Size of a read buffer."),
     ("server.drain_timeout_ms", Kind::Number(1, DAY), "How long a worker may finish what is in flight, in milliseconds."),
     ("server.start_concurrency", Kind::Number(1, 64), "How many stdio servers may be in their start-up at once."),
@@ -176,7 +180,8 @@ fn server() -> Value {
             "timeout": time.clone(),
             "timeout_ms": time,
             "max_restarts": {"type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX, "description": "Restarts before it is given up; none: for ever, with backoff."},
-            "era": {"enum": ["auto", "legacy", "modern", null], "default": "auto", "description": "Which protocol era it speaks."}
+            "era": {"enum": ["auto", "legacy", "modern", null], "default": "auto", "description": "Which protocol era it speaks."},
+            "isolation": {"enum": ["shared", "single", "per-session", "per-call", null], "default": "shared", "description": "Which calls may meet in one child of a stdio server."}
         },
         "anyOf": [{"required": ["command"]}, {"required": ["url"]}]
     })

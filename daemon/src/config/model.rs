@@ -153,6 +153,9 @@ pub struct Upstream {
     /// Which protocol era it speaks.
     #[serde(default)]
     pub era: EraChoice,
+    /// Which calls may meet in one child; stdio only.
+    #[serde(default)]
+    pub isolation: IsolationChoice,
     /// Set by the loader when the entry would call the gateway itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_self: bool,
@@ -207,6 +210,21 @@ pub enum EraChoice {
     Legacy,
     /// Never `initialize`.
     Modern,
+}
+
+/// `isolation` of an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IsolationChoice {
+    /// All calls whose client cannot be asked for anything; the others in a child of their own.
+    #[default]
+    Shared,
+    /// All, always; no client is asked for anything.
+    Single,
+    /// Those of one session.
+    PerSession,
+    /// None.
+    PerCall,
 }
 
 /// A number of bytes, written as a number or as text with KB, MB or GB (powers of 1024).

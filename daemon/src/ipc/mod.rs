@@ -6,3 +6,4 @@ pub mod launch;
 pub mod messages;
 pub mod role;
 pub mod secrets;
+pub mod seal;

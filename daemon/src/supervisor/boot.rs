@@ -147,6 +147,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         rolling: super::rolling::Rolling::default(),
         stop: super::stop::Stop::default(),
         notify: notify::Notify::from_environment(),
+        seal: crate::ipc::seal::SealKey::random().map_err(internal)?,
         last_link: 0,
         slow: Vec::new(),
         usage: platform::Usage::default(),

@@ -100,6 +100,7 @@ struct Supervisor {
     rolling: rolling::Rolling,
     stop: stop::Stop,
     notify: notify::Notify,
+    seal: crate::ipc::seal::SealKey,
     last_link: u32,
     slow: Vec<SlowCall>,
     usage: Usage,
@@ -182,12 +183,16 @@ impl Supervisor {
             ToSupervisor::Answer { id: number, result } => self.worker_answers(id, number, result),
             ToSupervisor::Reconfigured { generation } => self.reconfigured(id, Some(generation)),
             ToSupervisor::Released { upstream } if is_gateway => self.released(&upstream),
-            ToSupervisor::Want { upstream } if is_gateway => self.want(&upstream),
+            ToSupervisor::Want { upstream, lease: 0 } if is_gateway => self.want(&upstream),
             ToSupervisor::Recycle { upstream, incarnation, code, detail } if is_gateway => {
                 self.recycle(&upstream, incarnation, code, detail)
             }
             ToSupervisor::Upstream(report) if is_gateway => self.upstream_report(report),
-            ToSupervisor::Want { .. } | ToSupervisor::Recycle { .. } | ToSupervisor::Upstream(_) | ToSupervisor::Released { .. } => {}
+            ToSupervisor::Want { .. }
+            | ToSupervisor::Unlease { .. }
+            | ToSupervisor::Recycle { .. }
+            | ToSupervisor::Upstream(_)
+            | ToSupervisor::Released { .. } => {}
         }
     }
 

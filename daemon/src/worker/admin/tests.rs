@@ -31,6 +31,7 @@ fn worker() -> (SocketAddr, Sender, Receiver, JoinHandle<ExitCode>) {
         beat_ms: 1000,
         log_filter: "info".to_owned(),
         listeners: vec![Bound { transport: "admin".to_owned(), address }],
+        seal: None,
         config: Config::default(),
     };
     let (ours, theirs) = socket_pair().unwrap();
