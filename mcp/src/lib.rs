@@ -12,6 +12,7 @@ pub mod json;
 pub mod list;
 pub mod method;
 pub mod name;
+pub mod policy;
 pub mod refusal;
 pub mod session;
 pub mod splice;
