@@ -89,6 +89,8 @@ codes! {
     PathUnknown = "GGEN-E3025", "No such path";
     CursorInvalid = "GGEN-E3026", "Invalid cursor";
     RequestTimeout = "GGEN-E3027", "Request took too long";
+    // 40xx: who may do what
+    RateLimited = "GGEN-E4060", "Rate limit exceeded";
     // 50xx: ourselves
     Internal = "GGEN-E5001", "Server error";
     GatewayUnavailable = "GGEN-E5002", "Server error: the gateway worker is being replaced";

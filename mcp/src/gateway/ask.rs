@@ -74,10 +74,9 @@ impl Gateway {
             return self.dropped(None, "late_response");
         };
         let Some(asked) = self.asked.remove(&number) else { return };
-        let timeout = self.up_ref(asked.up).settings.timeout;
         if let Some(call) = self.calls.get_mut(&asked.call) {
-            call.deadline = self.now + timeout;
             if let Purpose::Client(client) = &mut call.purpose {
+                call.deadline = self.now + client.timeout;
                 client.asked = client.asked.saturating_sub(1);
             }
         }

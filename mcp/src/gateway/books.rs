@@ -18,6 +18,7 @@ pub struct Leftovers {
     pub bytes: usize,
     pub session_calls: usize,
     pub resumes: usize,
+    pub places: usize,
 }
 
 impl Gateway {
@@ -36,6 +37,7 @@ impl Gateway {
             bytes: self.ups.iter().map(|up| up.bytes).sum(),
             session_calls: self.sessions.values().map(|session| session.calls.len()).sum(),
             resumes: self.resumes.len(),
+            places: self.places(),
         }
     }
 

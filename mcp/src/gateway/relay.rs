@@ -4,7 +4,7 @@ use super::Gateway;
 use super::call::{Call, ClientCall, Purpose, Sent};
 use super::post::{ClientEra, Ctx, Flow};
 use super::translate::{self, Outgoing};
-use crate::api::{HttpRequest, Output, UpId};
+use crate::api::{HttpRequest, Observation, Output, UpId};
 use crate::edge::Verb;
 use crate::exchange::Exchange;
 use crate::header::{self, Param};
@@ -44,7 +44,11 @@ impl Gateway {
     pub(super) fn relay_named(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
         match self.route(ctx)? {
             None => Ok(Flow::Wait),
-            Some(Route::Core(tool)) => self.call_builtin(ctx, tool),
+            Some(Route::Core(tool)) => {
+                let flow = self.call_builtin(ctx, tool)?;
+                self.audit_local(ctx, None);
+                Ok(flow)
+            }
             Some(Route::Up(target)) => {
                 // Link 0 is the worker's own: the control command has no headers to mirror.
                 if !target.params.is_empty() && ctx.is_modern() && ctx.key.edge != 0 {
@@ -105,6 +109,10 @@ impl Gateway {
     /// What the protocol does not name goes to the server of a view of one, if it speaks the client's era.
     pub(super) fn relay_other(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
         let View::One(up) = ctx.view else { return Err(self.unknown_method(ctx)) };
+        if !self.may_all(ctx.access.as_deref(), up) {
+            self.denied("method");
+            return Err(self.unknown_method(ctx));
+        }
         match self.up_ref(up).era {
             Some(era) if (era == UpEra::Modern) == ctx.is_modern() => {}
             None if self.may_wait(ctx, self.limits.call_wait) && self.is_unsettled(ctx.view) => return Ok(Flow::Wait),
@@ -120,7 +128,7 @@ impl Gateway {
     }
 
     /// Whose the name in the request is. `None`: an upstream that may have it is still starting.
-    fn route<'a>(&self, ctx: &Ctx<'a>) -> Result<Option<Route<'a>>, Refusal> {
+    fn route<'a>(&mut self, ctx: &Ctx<'a>) -> Result<Option<Route<'a>>, Refusal> {
         let invalid = |what: &str| Refusal::new(200, rpc::INVALID_PARAMS, Code::InvalidRequest, what);
         let params = ctx.params.ok_or_else(|| invalid("params are missing"))?;
         let (kind, raw) = match ctx.method {
@@ -139,7 +147,8 @@ impl Gateway {
             let rename = (original != exposed).then(|| (raw, json::quote(&original)));
             Some(Route::Up(Target { up, rename, original, tool, uri: uri.clone(), params }))
         };
-        if let Some(entry) = self.table(ctx.view, kind).get(&exposed) {
+        let access = ctx.access.as_deref();
+        if let Some(entry) = self.entry(access, ctx.view, kind, &exposed) {
             let tool = (kind == ListKind::Tools).then(|| entry.exposed.clone());
             return Ok(match entry.owner {
                 Owner::Core(tool) => Some(Route::Core(tool)),
@@ -148,13 +157,14 @@ impl Gateway {
         }
         match ctx.view {
             // The one server decides; it may know names that it does not list.
-            View::One(up) => {
+            View::One(up) if self.may(access, kind, up, &exposed) => {
                 let tool = (kind == ListKind::Tools).then(|| Arc::from("unlisted"));
                 return Ok(target(up, Cow::Owned(exposed.clone().into_owned()), tool, Arc::new([])));
             }
             View::All if uri.is_some() => {
                 if let Some((key, original)) = name::original_uri(&exposed)
                     && let Some(up) = self.configured().find(|up| up.key == key)
+                    && self.may(access, kind, up.id, &original)
                 {
                     return Ok(target(up.id, Cow::Owned(original), None, Arc::new([])));
                 }
@@ -163,6 +173,13 @@ impl Gateway {
         }
         if self.is_unsettled(ctx.view) && self.may_wait(ctx, self.limits.call_wait) {
             return Ok(None);
+        }
+        if access.is_some() {
+            self.denied(match kind {
+                ListKind::Tools => "tool",
+                ListKind::Prompts => "prompt",
+                ListKind::Resources | ListKind::Templates => "resource",
+            });
         }
         Err(not_found(kind, &exposed, ctx.is_modern()))
     }
@@ -179,12 +196,15 @@ impl Gateway {
             }
             return Err(self.unavailable(up));
         };
-        if upstream.in_flight() >= self.limits.calls_per_upstream
-            || upstream.bytes + ctx.text.len() > self.limits.bytes_per_upstream
-            || self.calls.len() >= self.limits.calls
-        {
-            return Err(Refusal::new(503, rpc::INTERNAL, Code::UpstreamBusy, &upstream.settings.name).retry(1));
+        let full = upstream.in_flight() >= self.calls_per_upstream();
+        if full || upstream.bytes + ctx.text.len() > self.limits.bytes_per_upstream || self.calls.len() >= self.limits.calls {
+            let refusal = Refusal::new(503, rpc::INTERNAL, Code::UpstreamBusy, &upstream.settings.name).retry(1);
+            self.emit(Output::Observe(Observation::Limited("upstream_in_flight")));
+            return Err(refusal);
         }
+        let rule = self.admit_call(ctx, target.tool.as_ref())?;
+        let again = if rule.retries > 0 { self.again(ctx, up, &target.original, rule) } else { None };
+        let timeout = if rule.timeout > 0 { rule.timeout } else { self.up_ref(up).settings.timeout };
         let modern = (ctx.is_modern(), era == UpEra::Modern);
         let (progress, log_level, client) = self.client_facts(ctx, modern.1);
         let number = self.next_id();
@@ -208,6 +228,7 @@ impl Gateway {
         } else {
             Vec::new()
         };
+        let held = self.hold_places(ctx, target.tool.as_ref(), rule);
         let call = ClientCall {
             key: ctx.key,
             id: ctx.id.into(),
@@ -221,6 +242,10 @@ impl Gateway {
             uri: target.uri,
             arrived: ctx.arrived,
             asked: 0,
+            timeout,
+            held,
+            again,
+            trail: self.trail(ctx),
         };
         let exchange = self.exchanges.entry(ctx.key).or_insert_with(|| Exchange::new(ctx.request, ctx.session(), ctx.arrived));
         exchange.calls.push(number);
@@ -231,7 +256,7 @@ impl Gateway {
         if let (UpEra::Legacy(_), Some(level)) = (era, log_level) {
             self.set_level(up, conn, level);
         }
-        let deadline = self.now + self.up_ref(up).settings.timeout;
+        let deadline = self.now + timeout;
         let (began, bytes) = (self.now, body.len());
         self.up_mut(up).bytes += bytes;
         self.calls.insert(

@@ -68,7 +68,8 @@ fn who_is_named_may_do_nothing_else() {
 #[test]
 fn tools_are_meant_by_exposed_name_or_with_their_server() {
     let ci = who("c", &[]);
-    let with = |servers: Option<&[&str]>, tools: &[&str]| [Rule { servers: servers.map(globs), tools: Some(globs(tools)), ..allow(&["c"]) }];
+    let with =
+        |servers: Option<&[&str]>, tools: &[&str]| [Rule { servers: servers.map(globs), tools: Some(globs(tools)), ..allow(&["c"]) }];
     assert!(may(&with(None, &["github__*"]), &ci, &get()));
     assert!(may(&with(None, &["github/get"]), &ci, &get()));
     assert!(may(&with(None, &["*/get"]), &ci, &get()));
@@ -109,7 +110,9 @@ fn resources_do_not_wind_out_of_their_glob() {
     let a = who("a", &[]);
     let rules = [Rule { resources: Some(globs(&["s+file:///docs/*"])), ..allow(&["a"]) }];
     assert!(may(&rules, &a, &resource("s+file:///docs/a.txt", "file:///docs/a.txt")));
-    for uri in ["file:///docs/../etc/passwd", "file:///docs/%2e%2E/etc", "file:///docs/x/..", "file:///docs/..%2fetc", "file:///docs/..\\etc"] {
+    for uri in
+        ["file:///docs/../etc/passwd", "file:///docs/%2e%2E/etc", "file:///docs/x/..", "file:///docs/..%2fetc", "file:///docs/..\\etc"]
+    {
         assert!(!may(&rules, &a, &resource(&format!("s+{uri}"), uri)), "{uri}");
     }
     let rules = [allow(&["a"]), Rule { resources: Some(globs(&["s+file:///private/*"])), ..deny(&["a"]) }];
