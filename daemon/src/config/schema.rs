@@ -15,6 +15,9 @@ pub(super) const SERVERS: [&str; 2] = ["mcpServers", "mcp_servers"];
 /// A map whose keys are the categories.
 pub(super) const MODULES: &str = "logging.modules";
 
+/// A map whose keys are exposed names of tools, beside `defaults`.
+pub(super) const TOOLS: &str = "tools";
+
 /// Any JSON, never looked into.
 pub(super) const METADATA: &str = "metadata";
 
@@ -27,14 +30,11 @@ pub(super) enum Later {
     Ignored,
 }
 
-const LATER: [(&str, Later); 8] = [
+const LATER: [(&str, Later); 5] = [
     ("auth", Later::Refused),
-    ("policy", Later::Refused),
-    ("rate_limit", Later::Refused),
     ("transports.http.ssl", Later::Refused),
     ("transports.websocket", Later::Ignored),
     ("transports.quic", Later::Ignored),
-    ("tools", Later::Ignored),
     ("logging.file", Later::Ignored),
 ];
 

@@ -113,10 +113,10 @@ const TABLE: &[(&str, &str)] = &[
         "{\"transports\": {\"http\": {\"ssl\": {\"enabled\": true}}}}",
         "Error 1:26: transports.http.ssl: this version does not enforce it yet, and must not pretend to [GGEN-E1008]\n",
     ),
+    ("{\"rate_limit\": {\"burst\": 5}, \"policy\": {\"allow\": [\"*\"]}}", "Error 1:42: policy.allow: unknown key [GGEN-E1002]\n"),
     (
-        "{\"rate_limit\": {\"burst\": 5}, \"policy\": {\"allow\": [\"*\"]}}",
-        "Error 1:2: rate_limit: this version does not enforce it yet, and must not pretend to [GGEN-E1008]\n\
-         Error 1:30: policy: this version does not enforce it yet, and must not pretend to [GGEN-E1008]\n",
+        "{\"tools\": {\"a__b\": {\"max_retries\": 11}, \"a.b\": {}}, \"policy\": {\"rules\": [{\"effect\": \"deny\", \"subjects\": [\"key:*\"]}]}}",
+        "Error 1:44: tools.a.b: unknown key [GGEN-E1002]\n",
     ),
     (
         "{\"transports\": {\"websocket\": {\"enabled\": true}, \"quic\": {\"enabled\": false}}}",

@@ -16,6 +16,7 @@ mod questions;
 mod ready;
 mod reconfigure;
 mod remote;
+mod rules;
 mod settings;
 mod stdio;
 
