@@ -74,7 +74,7 @@ fn a_good_client_is_served_throughout() {
     report("slow heads", &daemon, quiet, good(daemon.http));
     // None of them became a request in time.
     let mut byte = [0];
-    assert!(matches!(idle[0].read(&mut byte), Ok(0) | Err(_)) , "a head that never ends is cut off");
+    assert!(matches!(idle[0].read(&mut byte), Ok(0) | Err(_)), "a head that never ends is cut off");
     drop(idle);
     std::thread::scope(|scope| {
         let flood = scope.spawn(|| (0..3000).for_each(|_| drop(TcpStream::connect(daemon.http))));
