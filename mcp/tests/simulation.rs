@@ -1,5 +1,6 @@
 //! A seeded simulation of the whole relay: servers and clients of every kind, well-behaved and not, on a virtual clock. After every event the model
-//! checks that each request is answered once, to whom it belongs and with its own content, and in the end that nothing is left on the books.
+//! checks that each request is answered once, to whom it belongs and with its own content, that what a
+//! guest may not see never leaks, and in the end that nothing is left on the books.
 //!
 //! `SIM_SEEDS=20000` runs more seeds, `SIM_EVENTS` sets their length, `SIM_SEED=17` runs one; a failure prints its seed and the last 40 (`SIM_LAST`)
 //! events.
@@ -8,6 +9,8 @@
 
 #[path = "simulation/client.rs"]
 mod client;
+#[path = "simulation/guest.rs"]
+mod guest;
 #[path = "simulation/model.rs"]
 mod model;
 #[path = "simulation/rng.rs"]
@@ -28,6 +31,7 @@ fn run(seed: u64, events: u64) -> Stats {
         world.step();
     }
     world.settle();
+    assert!(world.looks < 100 || world.found > 0, "the guest was never answered");
     world.stats
 }
 

@@ -101,6 +101,8 @@ codes! {
     InsufficientScope = "GGEN-E4005", "Insufficient scope";
     KeyStoreUnusable = "GGEN-E4006", "Key store cannot be used";
     IssuerUnreachable = "GGEN-E4007", "Keys of the token issuer cannot be fetched";
+    // 40xx: who may do what
+    RateLimited = "GGEN-E4060", "Rate limit exceeded";
     // 50xx: ourselves
     Internal = "GGEN-E5001", "Server error";
     GatewayUnavailable = "GGEN-E5002", "Server error: the gateway worker is being replaced";

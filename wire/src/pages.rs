@@ -373,6 +373,9 @@ pages! {
             "See which address is meant" => "ggen mcp config get auth",
             "Try it" => "curl -v <URL>",
         ];
+    RateLimited: "The client sent more requests than it may, has too many in flight, or a tool is at its own limit. Nothing was done; Retry-After says when there is room again.";
+        because ["A client in a loop", "A limit in rate_limit or tools that is lower than what clients need", "Several clients that share one principal, such as anonymous"];
+        mend ["See which limit it was" => "curl -s http://127.0.0.1:9464/metrics | grep ggend_rate_limited_total", "Raise it" => "ggen mcp config set rate_limit.requests_per_second=100"];
     Internal: "Something went wrong inside ggend that should not have. The log has the details.";
         because ["A fault in ggend"];
         mend ["See what it says" => "ggen mcp server logs --level error --tail 20", "Replace the workers" => "ggen mcp server restart"];

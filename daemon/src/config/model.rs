@@ -4,6 +4,9 @@ mod auth;
 
 pub use auth::{Auth, Jwt, OAuth2, Required};
 
+mod limits;
+
+pub use limits::*;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -27,6 +30,12 @@ pub struct Config {
     pub logging: Logging,
     /// The admin listener.
     pub metrics: Metrics,
+    /// Who may see and call what.
+    pub policy: Policy,
+    /// How much one principal may ask for.
+    pub rate_limit: RateLimit,
+    /// How much may be asked of single tools.
+    pub tools: Tools,
     /// The upstream servers, by name.
     #[serde(rename = "mcpServers", alias = "mcp_servers")]
     pub mcp_servers: BTreeMap<String, Upstream>,
@@ -84,6 +93,16 @@ pub struct Http {
     pub allowed_hosts: Vec<String>,
     /// Open connections per worker, at most.
     pub max_connections: u32,
+    /// Open connections per worker from one address, at most; 0: as many as there may be.
+    pub max_connections_per_address: u32,
+    /// Fields in a request's header, at most.
+    pub max_headers: u32,
+    /// Largest header of a request.
+    pub max_header_size: Size,
+    /// Longest path with its query, in bytes.
+    pub max_uri: Size,
+    /// A connection without a request for so long is closed, in milliseconds.
+    pub idle_timeout_ms: u64,
 }
 
 /// `logging`
@@ -96,6 +115,10 @@ pub struct Logging {
     pub format: LogFormat,
     /// Levels of single categories: `mcp_server`, `transport`, `auth`, `tools`, `protocol`.
     pub modules: BTreeMap<String, LogLevel>,
+    /// A line for each call: who, what, outcome, duration, bytes.
+    pub audit: bool,
+    /// The arguments of calls in those lines, too.
+    pub audit_arguments: bool,
 }
 
 /// A log level.
@@ -242,6 +265,9 @@ impl Default for Config {
             auth: Auth::default(),
             logging: Logging::default(),
             metrics: Metrics::default(),
+            policy: Policy::default(),
+            rate_limit: RateLimit::default(),
+            tools: Tools::default(),
             mcp_servers: BTreeMap::new(),
             order: Vec::new(),
         }
@@ -267,13 +293,18 @@ impl Default for Http {
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             max_connections: 4096,
+            max_connections_per_address: 0,
+            max_headers: 100,
+            max_header_size: Size(64 << 10),
+            max_uri: Size(8 << 10),
+            idle_timeout_ms: 300_000,
         }
     }
 }
 
 impl Default for Logging {
     fn default() -> Self {
-        Self { level: LogLevel::Info, format: LogFormat::Console, modules: BTreeMap::new() }
+        Self { level: LogLevel::Info, format: LogFormat::Console, modules: BTreeMap::new(), audit: false, audit_arguments: false }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What types cannot say: ranges, and what must hold between values. One function for the daemon, the reload and `ggend check`.
 
 mod auth;
+mod limits;
 
 use super::{
     model::{Config, Required},
@@ -29,6 +30,12 @@ pub fn check(config: &Config, place: &dyn Fn(&str) -> Place, keys_made: bool) ->
     judge.time("transports.http.request_timeout_ms", http.request_timeout_ms, "60000");
     judge.range("transports.http.max_body", http.max_body.0, 1 << 10, 1 << 30, "4MB");
     judge.range("transports.http.max_connections", u64::from(http.max_connections), 1, 1_000_000, "4096");
+    judge.range("transports.http.max_connections_per_address", u64::from(http.max_connections_per_address), 0, 1_000_000, "256");
+    judge.range("transports.http.max_headers", u64::from(http.max_headers), 10, 1000, "100");
+    judge.range("transports.http.max_header_size", http.max_header_size.0, 8 << 10, 1 << 20, "64KB");
+    judge.range("transports.http.max_uri", http.max_uri.0, 64, 64 << 10, "8KB");
+    judge.time("transports.http.idle_timeout_ms", http.idle_timeout_ms, "300000");
+    judge.limits(config);
     for origin in &http.allowed_origins {
         if !is_origin(origin) {
             judge.value("transports.http.allowed_origins", format!("expected `https://host[:port]`, found {origin:?}"));

@@ -15,6 +15,9 @@ pub(super) const SERVERS: [&str; 2] = ["mcpServers", "mcp_servers"];
 /// A map whose keys are the categories.
 pub(super) const MODULES: &str = "logging.modules";
 
+/// A map whose keys are exposed names of tools, beside `defaults`.
+pub(super) const TOOLS: &str = "tools";
+
 /// Any JSON, never looked into.
 pub(super) const METADATA: &str = "metadata";
 
@@ -30,13 +33,10 @@ pub(super) enum Later {
 /// Leaves that are secret.
 pub(super) const SECRETS: [&str; 2] = ["auth.api_key", "auth.jwt.secret"];
 
-const LATER: [(&str, Later); 7] = [
-    ("policy", Later::Refused),
-    ("rate_limit", Later::Refused),
+const LATER: [(&str, Later); 4] = [
     ("transports.http.ssl", Later::Refused),
     ("transports.websocket", Later::Ignored),
     ("transports.quic", Later::Ignored),
-    ("tools", Later::Ignored),
     ("logging.file", Later::Ignored),
 ];
 

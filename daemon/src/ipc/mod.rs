@@ -5,5 +5,5 @@ pub mod channel;
 pub mod launch;
 pub mod messages;
 pub mod role;
-pub mod secrets;
 pub mod seal;
+pub mod secrets;

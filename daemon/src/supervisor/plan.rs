@@ -148,6 +148,10 @@ fn effect(path: &str) -> (Effect, &'static str) {
         "transports.http.host" | "transports.http.port" | "metrics.host" | "metrics.port" => {
             (Effect::Listener, "the new address is served before the old one is closed; open connections stay")
         }
+        "policy.rules" => (Effect::InPlace, "counts from the next request on; who sees other lists then is told so"),
+        path if path.starts_with("rate_limit.") || path.starts_with("tools.") => {
+            (Effect::InPlace, "counts from the next request on; what is in flight goes on")
+        }
         path if path.starts_with("transports.http.") => (Effect::InPlace, "counts from the next request on"),
         path if path.starts_with("auth.") => (Effect::InPlace, "counts from the next request on; sessions stay with whoever began them"),
         path if path.starts_with("logging.") => (Effect::Logging, "counts from the next line on"),

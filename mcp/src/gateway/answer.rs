@@ -63,6 +63,7 @@ impl Gateway {
         if let Some(session) = client.session.as_ref().and_then(|id| self.sessions.get_mut(id)) {
             session.calls.remove(&client.id);
         }
+        self.leave_places(&client.held);
         if client.asked > 0 {
             self.inherit_questions(number, call);
         }
@@ -160,6 +161,7 @@ impl Gateway {
             outcome,
             duration: self.now.saturating_sub(call.began),
         }));
+        self.audit_call(call.up, client, outcome, body.len());
         if let Some(park) = client.park() {
             return self.park_over(park, client, status, body, plain(outcome));
         }
@@ -224,9 +226,12 @@ impl Gateway {
             .collect();
         numbers.sort_unstable();
         for number in numbers {
-            let Some((_, call)) = self.take_call(up, number) else { continue };
+            let Some((_, mut call)) = self.take_call(up, number) else { continue };
             if self.up_ref(up).is_http() {
                 self.emit(Output::Abort(up, number));
+            }
+            if outcome == "lost" && self.retry(number, &mut call) {
+                continue;
             }
             match &call.purpose {
                 Purpose::Client(client) => self.give_up(&call, client, refusal, outcome),

@@ -138,10 +138,14 @@ impl Gateway {
     /// The questions of a call are answered: the server's time runs again.
     fn in_time(&mut self, number: u64) {
         let Some(call) = self.calls.get(&number) else { return };
-        let (up, conn) = (call.up, &self.up_ref(call.up).conns[call.conn]);
+        let conn = &self.up_ref(call.up).conns[call.conn];
+        let timeout = match &call.purpose {
+            Purpose::Client(client) => client.timeout,
+            _ => self.up_ref(call.up).settings.timeout,
+        };
         let open = |number: &u64| self.asked.values().any(|asked| asked.call == *number);
         if !conn.is_leased() || !conn.calls.iter().any(open) {
-            self.extend(number, self.up_ref(up).settings.timeout);
+            self.extend(number, timeout);
         }
     }
 
@@ -164,7 +168,8 @@ impl Gateway {
     /// The server takes a question back.
     pub(super) fn server_cancels(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) {
         let Some(id) = envelope.params.and_then(|params| json::pick(params, ["requestId"])).and_then(|[id]| id) else { return };
-        let is_it = |asked: &Asked| matches!(&asked.asker, Asker::Server { up: of, conn: on, id: own } if (*of, *on) == (up, conn) && **own == *id);
+        let is_it =
+            |asked: &Asked| matches!(&asked.asker, Asker::Server { up: of, conn: on, id: own } if (*of, *on) == (up, conn) && **own == *id);
         let Some((ours, number)) = self.asked.iter().find(|(_, asked)| is_it(asked)).map(|(ours, asked)| (*ours, asked.call)) else {
             return self.withdrawn(up, conn, id);
         };

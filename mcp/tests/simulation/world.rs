@@ -140,6 +140,9 @@ pub struct World {
     pub calm: bool,
     /// No new requests: everything comes to its end.
     pub quiet: bool,
+    /// How often the guest looked, as the number of its last exchange, and how often it was answered.
+    pub looks: u32,
+    pub found: u64,
 }
 
 impl World {
@@ -168,6 +171,8 @@ impl World {
             next_resume: None,
             calm,
             quiet: false,
+            looks: 0,
+            found: 0,
         };
         for server in world.servers.iter_mut().filter(|server| server.http) {
             server.alive = calm || world.rng.chance(70);
@@ -180,6 +185,7 @@ impl World {
                 world.at(3_000_000, What::Start(up));
             }
         }
+        world.hide();
         world.at(0, What::Tick);
         world
     }
@@ -297,6 +303,7 @@ impl World {
 
     fn output(&mut self, output: Output) {
         match output {
+            Output::Reply(key, reply) if key.edge == crate::guest::EDGE => self.seen(key, &reply),
             Output::Reply(key, reply) => self.reply(key, reply),
             Output::Want(UpId(up)) => {
                 let up = up as usize;
@@ -499,6 +506,7 @@ impl World {
                 self.input(Input::EdgeLost(edge));
             }
             34..36 if !self.calm => self.replace(),
+            36..80 => self.look(),
             _ => {}
         }
     }
@@ -540,6 +548,7 @@ impl World {
             server.listeners.retain(|(exchange, _)| *exchange == 0);
         }
         self.gateway = relay(&self.servers, self.life, self.rng.next(), self.calm);
+        self.hide();
         self.input(Input::Tick);
     }
 

@@ -113,11 +113,8 @@ const TABLE: &[(&str, &str)] = &[
         "{\"transports\": {\"http\": {\"ssl\": {\"enabled\": true}}}}",
         "Error 1:26: transports.http.ssl: this version does not enforce it yet, and must not pretend to [GGEN-E1008]\n",
     ),
-    (
-        "{\"rate_limit\": {\"burst\": 5}, \"policy\": {\"allow\": [\"*\"]}}",
-        "Error 1:2: rate_limit: this version does not enforce it yet, and must not pretend to [GGEN-E1008]\n\
-         Error 1:30: policy: this version does not enforce it yet, and must not pretend to [GGEN-E1008]\n",
-    ),
+    ("{\"rate_limit\": {\"burst\": 5}, \"policy\": {\"allow\": [\"*\"]}}", "Error 1:41: policy.allow: unknown key [GGEN-E1002]\n"),
+    ("{\"tools\": {\"a__b\": {\"max_retries\": 1}, \"a.b\": {}}}", "Error 1:40: tools.a.b: unknown key [GGEN-E1002]\n"),
     (
         "{\"transports\": {\"websocket\": {\"enabled\": true}, \"quic\": {\"enabled\": false}}}",
         "Warning 1:17: transports.websocket: not served by this version [GGEN-E1008]\n",

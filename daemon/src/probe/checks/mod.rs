@@ -39,6 +39,7 @@ pub const ALL: &[Check] = &[
     Check { name: "mcp-modern", run: protocol::modern },
     Check { name: "mcp-legacy", run: protocol::legacy },
     Check { name: "metrics", run: protocol::metrics },
+    Check { name: "limits", run: protocol::limits },
     Check { name: "upstreams", run: upstreams::states },
     Check { name: "upstream-launch", run: upstreams::launch },
     Check { name: "upstream-urls", run: upstreams::remote },

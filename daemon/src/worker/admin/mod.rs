@@ -22,7 +22,14 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 /// EX_SOFTWARE of `sysexits.h`.
 const SOFTWARE: u8 = 70;
 /// Probes and scrapers are few.
-const LIMITS: Limits = Limits { connections: 64, header: Duration::from_secs(10) };
+const LIMITS: Limits = Limits {
+    connections: 64,
+    per_address: 64,
+    headers: 100,
+    head: 64 << 10,
+    header: Duration::from_secs(10),
+    idle: Duration::from_secs(300),
+};
 
 /// Serves until drained.
 pub(crate) async fn run(mut context: Context) -> ExitCode {

@@ -2,7 +2,7 @@
 //! all connections replaces a timer per request.
 
 use super::{
-    listen::{Handler, Server},
+    listen::{Handler, Limits, Server},
     peer::Peer,
 };
 use bytes::Bytes;
@@ -31,8 +31,10 @@ use tokio::net::TcpStream;
 
 /// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Largest head of a request, and what is buffered of an answer before the client's socket must take some (back-pressure).
+/// What is buffered of an answer before the client's socket must take some (back-pressure).
 const BUFFER: usize = 64 << 10;
+/// Fields of a header that hyper takes unless it is told otherwise.
+const HEADERS: usize = 100;
 /// Answers up to this size are written in one piece.
 const SMALL: usize = 2 << 10;
 
@@ -119,7 +121,14 @@ pub(super) async fn serve<H: Handler>(socket: TcpStream, peer: Peer, server: &Ar
 async fn http1<H: Handler>(io: Io<H>, peer: Peer, server: &Arc<Server<H>>, state: &Arc<Connection>) -> Result<(), String> {
     let service = service_fn(|request| answer(request, peer.clone(), server, state));
     // The sweep watches the time: hyper's own header time-out sets a timer for each request and closes idle connections with it.
-    let mut connection = pin!(http1::Builder::new().max_buf_size(BUFFER).header_read_timeout(None).serve_connection(io, service));
+    let Limits { headers, head, .. } = server.limits();
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(head).header_read_timeout(None);
+    // hyper's own number costs nothing; any other makes it allocate for each request.
+    if headers != HEADERS {
+        builder.max_headers(headers);
+    }
+    let mut connection = pin!(builder.serve_connection(io, service));
     let mut told = false;
     poll_fn(|cx| {
         // While a head is awaited hyper would close without looking whether its bytes have come; the answer to it will say that it is the last.
@@ -135,6 +144,7 @@ async fn http1<H: Handler>(io: Io<H>, peer: Peer, server: &Arc<Server<H>>, state
 
 async fn http2<H: Handler>(io: Io<H>, peer: Peer, server: &Arc<Server<H>>, state: &Arc<Connection>) -> Result<(), String> {
     state.http2.store(true, Relaxed);
+    let head = u32::try_from(server.limits().head).unwrap_or(u32::MAX);
     let (server, owned) = (Arc::clone(server), Arc::clone(state));
     let service = service_fn(move |request| {
         let (server, state, peer) = (Arc::clone(&server), Arc::clone(&owned), peer.clone());
@@ -144,7 +154,7 @@ async fn http2<H: Handler>(io: Io<H>, peer: Peer, server: &Arc<Server<H>>, state
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(100)
-        .max_header_list_size(64 << 10)
+        .max_header_list_size(head)
         .max_pending_accept_reset_streams(Some(20))
         .max_local_error_reset_streams(Some(100))
         .max_send_buf_size(BUFFER)

@@ -12,10 +12,11 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use std::{
+    collections::{HashMap, hash_map::Entry},
     error::Error,
     future::Future,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -33,8 +34,6 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Connections that are being told that there are too many.
 const MAX_REFUSALS: usize = 64;
-/// A connection without a request for so long is closed.
-const IDLE: Duration = Duration::from_secs(300);
 /// A drain waits so long for a head that has not come.
 const DRAIN_SILENCE: Duration = Duration::from_secs(2);
 /// A drain leaves a connection that was used so recently open for one more request, in milliseconds.
@@ -49,6 +48,14 @@ const STALLED: Duration = Duration::from_secs(60);
 pub(crate) struct Limits {
     /// Open connections, at most.
     pub(crate) connections: usize,
+    /// Open connections from one address, at most.
+    pub(crate) per_address: usize,
+    /// Fields in a request's header, at most.
+    pub(crate) headers: usize,
+    /// Largest header of a request, in bytes; at least 8 KiB.
+    pub(crate) head: usize,
+    /// A connection without a request for so long is closed.
+    pub(crate) idle: Duration,
     /// Time for a connection to become a request: from its first byte, or from the accept for the first one.
     pub(crate) header: Duration,
 }
@@ -75,6 +82,8 @@ pub(crate) struct Server<H> {
     epoch: Instant,
     connections: Mutex<Vec<(Arc<Connection>, AbortHandle)>>,
     open: AtomicUsize,
+    /// Open connections by address.
+    addresses: Mutex<HashMap<IpAddr, usize>>,
     refusing: AtomicUsize,
     /// Wakes the accept loop at its limit, and the drain.
     closed: Notify,
@@ -90,6 +99,7 @@ impl<H: Handler> Server<H> {
             epoch: Instant::now(),
             connections: Mutex::default(),
             open: AtomicUsize::new(0),
+            addresses: Mutex::default(),
             refusing: AtomicUsize::new(0),
             closed: Notify::new(),
             draining: watch::Sender::new(false),
@@ -112,7 +122,7 @@ impl<H: Handler> Server<H> {
         self.closed.notify_waiters();
     }
 
-    fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -177,7 +187,13 @@ impl<H: Handler> Server<H> {
 
     fn take(self: &Arc<Self>, socket: TcpStream, address: SocketAddr) {
         self.handler.accepted();
-        if self.connections() >= self.limits().connections {
+        let (limits, address) = (self.limits(), address.to_canonical());
+        let crowded = self.addresses().get(&address).is_some_and(|open| *open >= limits.per_address);
+        if crowded && self.refusing.load(Ordering::Relaxed) >= MAX_REFUSALS {
+            // One address alone may not have all others wait for their refusal.
+            return;
+        }
+        if crowded || self.connections() >= limits.connections {
             let server = Arc::clone(self);
             server.refusing.fetch_add(1, Ordering::Relaxed);
             tokio::spawn(async move {
@@ -194,7 +210,8 @@ impl<H: Handler> Server<H> {
         let state = Arc::new(Connection::new(self.now_ms()));
         let mut connections = self.lock();
         self.open.fetch_add(1, Ordering::Relaxed);
-        let closing = Closing { server: Arc::clone(self), state: Arc::clone(&state) };
+        *self.addresses().entry(address).or_default() += 1;
+        let closing = Closing { server: Arc::clone(self), state: Arc::clone(&state), address };
         let task = tokio::spawn(async move {
             connection::serve(socket, Peer::plain(address), &closing.server, &closing.state).await;
         });
@@ -205,14 +222,14 @@ impl<H: Handler> Server<H> {
     pub(crate) fn sweep(&self) {
         let now = self.now_ms();
         // A connection that has been silent for so long will not be missed: a drain does not wait for it.
-        let limit = self.limits().header;
+        let Limits { header: limit, idle, .. } = self.limits();
         let header = if self.is_draining() { limit.min(DRAIN_SILENCE) } else { limit };
         let late = |since: u64, limit: Duration| Duration::from_millis(now.saturating_sub(since)) >= limit;
         for (connection, task) in &*self.lock() {
             match connection.phase() {
                 Phase::Head(since) if late(since, header) => task.abort(),
                 Phase::Stalled(since) if late(since, STALLED) => task.abort(),
-                Phase::Idle(since) if late(since, IDLE) => connection.finish(),
+                Phase::Idle(since) if late(since, idle) => connection.finish(),
                 _ => {}
             }
         }
@@ -253,6 +270,10 @@ impl<H: Handler> Server<H> {
         u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
+    fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<(Arc<Connection>, AbortHandle)>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -262,10 +283,17 @@ impl<H: Handler> Server<H> {
 struct Closing<H: Handler> {
     server: Arc<Server<H>>,
     state: Arc<Connection>,
+    address: IpAddr,
 }
 
 impl<H: Handler> Drop for Closing<H> {
     fn drop(&mut self) {
+        if let Entry::Occupied(mut open) = self.server.addresses().entry(self.address) {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+            }
+        }
         let mut connections = self.server.lock();
         if let Some(at) = connections.iter().position(|(state, _)| Arc::ptr_eq(state, &self.state)) {
             connections.swap_remove(at);

@@ -41,6 +41,10 @@ const SOFTWARE: u8 = 70;
 
 /// Serves until drained.
 pub(crate) async fn run(mut context: Context) -> ExitCode {
+    // Each connection takes one descriptor; the usual soft limit is there for programs with select(2).
+    if let Err(error) = crate::platform::raise_open_files() {
+        tracing::warn!(target: "transport", %error, "the limit of open files stays as it is");
+    }
     let config = context.start.config.transports.http.clone();
     let rules = Rules::new(&config, is_loopback(&context.start.listeners));
     let (listener, counts) = match (context.take_listener("http"), Counts::new()) {
@@ -109,7 +113,15 @@ fn is_loopback(listeners: &[Bound]) -> bool {
 }
 
 fn limits(config: &config::Http) -> Limits {
-    Limits { connections: usize::try_from(config.max_connections).unwrap_or(usize::MAX), header: Duration::from_millis(config.timeout_ms) }
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    Limits {
+        connections: count(config.max_connections),
+        per_address: if config.max_connections_per_address == 0 { usize::MAX } else { count(config.max_connections_per_address) },
+        headers: count(config.max_headers),
+        head: usize::try_from(config.max_header_size.0).unwrap_or(usize::MAX),
+        header: Duration::from_millis(config.timeout_ms),
+        idle: Duration::from_millis(config.idle_timeout_ms),
+    }
 }
 
 fn attach(gateway: &Gateway, socket: std::os::unix::net::UnixStream) {

@@ -45,6 +45,8 @@ pub(crate) struct Rules {
     pub(super) guard: Guard,
     pub(super) compression: bool,
     pub(super) max_body: u64,
+    pub(super) max_uri: usize,
+    pub(super) max_headers: usize,
     /// Until the answer begins.
     pub(super) answer_within: Duration,
     /// How long a refused client may go on sending.
@@ -58,6 +60,8 @@ impl Rules {
             guard: Guard::new(&config.allowed_hosts, &config.allowed_origins, loopback),
             compression: config.compression,
             max_body: config.max_body.0,
+            max_uri: usize::try_from(config.max_uri.0).unwrap_or(usize::MAX),
+            max_headers: usize::try_from(config.max_headers).unwrap_or(usize::MAX),
             answer_within: Duration::from_millis(config.request_timeout_ms),
             patience: Duration::from_millis(config.timeout_ms),
         }
@@ -120,6 +124,9 @@ impl Http {
     }
 
     async fn answer(&self, head: &Parts, route: &Route<'_>, incoming: Incoming, rules: &Rules) -> Response<Body> {
+        if let Err(refusal) = receive::measure(head, rules.max_uri, rules.max_headers) {
+            return refuse(&refusal, head, incoming, rules);
+        }
         let origin = match rules.guard.admit(head) {
             Ok(origin) => origin,
             Err(denied) => return refuse(&denied.into(), head, incoming, rules),
