@@ -6,6 +6,7 @@ use crate::{
     ipc::messages::Role,
     probe, relay,
     supervisor::Options,
+    tls,
 };
 use clap::{Parser, Subcommand};
 use ggen_wire::paths::Host;
@@ -48,6 +49,9 @@ struct Arguments {
 enum Command {
     /// Check a configuration and say what is wrong with it.
     Check(check::Options),
+    /// Make certificates.
+    #[command(subcommand)]
+    Auth(tls::command::Verb),
     /// Look at the configuration and change its file.
     Config(commands::Options),
     /// Look for what is wrong: with the daemon, its configuration, its connections, this host.
@@ -102,6 +106,7 @@ fn act(parsed: Arguments) -> Play {
             options.file = options.file.or(load.config_path);
             Play::Finished(check::run(&options, &client_socket(parsed.socket.as_deref())))
         }
+        Some(Command::Auth(verb)) => Play::Finished(tls::command::run(&verb)),
         Some(Command::Config(options)) => Play::Finished(commands::run(&options, &load, &client_socket(parsed.socket.as_deref()))),
         Some(Command::Probe(verb)) => Play::Finished(probe::run(verb, load, parsed.socket)),
         Some(Command::Stdio(options)) => Play::Finished(relay::main(&options, parsed.socket)),

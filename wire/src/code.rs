@@ -89,6 +89,11 @@ codes! {
     PathUnknown = "GGEN-E3025", "No such path";
     CursorInvalid = "GGEN-E3026", "Invalid cursor";
     RequestTimeout = "GGEN-E3027", "Request took too long";
+    // 40xx: who asks
+    CertificateVerifyFailed = "GGEN-E4030", "Certificate verify failed";
+    CertificateUnusable = "GGEN-E4031", "Certificate or key cannot be used";
+    CertificateExpiring = "GGEN-E4032", "Certificate has expired or soon will";
+    CertificateSelfSigned = "GGEN-E4033", "Certificate is self-signed";
     // 50xx: ourselves
     Internal = "GGEN-E5001", "Server error";
     GatewayUnavailable = "GGEN-E5002", "Server error: the gateway worker is being replaced";

@@ -1,5 +1,6 @@
 //! One file per verb. Each asks the daemon or the `ggend` binary, and renders; none decides anything about the gateway.
 
+mod certificates;
 mod completion;
 mod config;
 mod detach;
@@ -21,7 +22,7 @@ mod tool_status;
 mod tool_test;
 
 use crate::{
-    args::{Format, Mcp, Noun, Server},
+    args::{Auth, Format, Mcp, Noun, Server},
     context::Context,
     failed::{Exit, Failed},
 };
@@ -54,6 +55,8 @@ pub(crate) fn run(context: &mut Context, noun: Noun) -> Result<Exit, Failed> {
         Noun::Mcp(Mcp::Explain { code }) => explain::run(context, code.as_deref()),
         Noun::Mcp(Mcp::Doctor) => Err(probe::doctor(context)),
         Noun::Mcp(Mcp::TestConnection(test)) => Err(probe::connection(context, &test)),
+        Noun::Mcp(Mcp::Auth(Auth::GenerateCa(options))) => Err(certificates::authority(context, &options)),
+        Noun::Mcp(Mcp::Auth(Auth::GenerateCert(options))) => Err(certificates::signed(context, &options)),
         Noun::Mcp(Mcp::Config(verb)) => Err(config::run(context, verb)),
     }
 }

@@ -1,5 +1,11 @@
 //! The configuration's structure; doc comments are the reference. Durations are milliseconds, sizes are bytes unless a unit is written (`"4MB"`).
 
+mod auth;
+mod tls;
+
+pub use auth::Auth;
+pub use tls::{Mtls, Ssl, TlsVersion};
+
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -17,6 +23,8 @@ pub struct Config {
     pub server: Server,
     /// The front doors.
     pub transports: Transports,
+    /// Who may ask.
+    pub auth: Auth,
     /// What is logged, and how.
     pub logging: Logging,
     /// The admin listener.
@@ -78,6 +86,8 @@ pub struct Http {
     pub allowed_hosts: Vec<String>,
     /// Open connections per worker, at most.
     pub max_connections: u32,
+    /// HTTPS.
+    pub ssl: Ssl,
 }
 
 /// `logging`
@@ -215,6 +225,7 @@ impl Default for Config {
             metadata: None,
             server: Server::default(),
             transports: Transports::default(),
+            auth: Auth::default(),
             logging: Logging::default(),
             metrics: Metrics::default(),
             mcp_servers: BTreeMap::new(),
@@ -242,6 +253,7 @@ impl Default for Http {
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             max_connections: 4096,
+            ssl: Ssl::default(),
         }
     }
 }

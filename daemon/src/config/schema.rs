@@ -27,11 +27,15 @@ pub(super) enum Later {
     Ignored,
 }
 
-const LATER: [(&str, Later); 8] = [
-    ("auth", Later::Refused),
+const LATER: [(&str, Later); 12] = [
+    ("auth.required", Later::Refused),
+    ("auth.api_key", Later::Refused),
+    ("auth.api_key_file", Later::Refused),
+    ("auth.api_keys", Later::Refused),
+    ("auth.jwt", Later::Refused),
+    ("auth.oauth2", Later::Refused),
     ("policy", Later::Refused),
     ("rate_limit", Later::Refused),
-    ("transports.http.ssl", Later::Refused),
     ("transports.websocket", Later::Ignored),
     ("transports.quic", Later::Ignored),
     ("tools", Later::Ignored),

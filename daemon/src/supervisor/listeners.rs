@@ -2,7 +2,7 @@
 //! are configured. Nothing is ever accepted here.
 
 use crate::{
-    config::Config,
+    config::Loaded,
     ipc::messages::{Bound, Role},
     platform,
 };
@@ -13,6 +13,9 @@ use std::{
     os::fd::OwnedFd,
     sync::Arc,
 };
+
+/// HTTP over TLS.
+const HTTPS: &str = "https";
 
 /// A listening socket.
 #[derive(Clone, Debug)]
@@ -48,10 +51,15 @@ impl Listeners {
     ///
     /// # Errors
     /// The first address that cannot be had; nothing has changed then.
-    pub(crate) fn open(config: &Config, old: &Self, mut inherited: Vec<(String, OwnedFd)>) -> Result<Self, ListenError> {
+    pub(crate) fn open(loaded: &Loaded, old: &Self, mut inherited: Vec<(String, OwnedFd)>) -> Result<Self, ListenError> {
+        let config = &loaded.config;
         let mut wanted = Vec::new();
-        if config.transports.http.enabled {
-            wanted.push(("http", SocketAddr::new(config.transports.http.host, config.transports.http.port)));
+        let http = &config.transports.http;
+        if http.enabled {
+            wanted.push(("http", SocketAddr::new(http.host, http.port)));
+        }
+        if http.enabled && http.ssl.enabled {
+            wanted.push((HTTPS, SocketAddr::new(http.host, http.ssl.port)));
         }
         if config.metrics.enabled {
             wanted.push(("admin", SocketAddr::new(config.metrics.host, config.metrics.port)));
@@ -66,7 +74,14 @@ impl Listeners {
             all.push(match (known, given) {
                 (Some(known), _) => Listener { transport, wanted: address, ..known.clone() },
                 (_, Some(socket)) => adopt(transport, address, socket)?,
-                _ => bind(transport, address)?,
+                _ => match bind(transport, address) {
+                    // Nobody asked for it by name: the rest is served all the same.
+                    Err(error) if transport == HTTPS && !loaded.is_set("transports.http.ssl") => {
+                        tracing::warn!(target: "transport", code = %error.code, "HTTPS is not served: {}; transports.http.ssl.port is another port", error.message);
+                        continue;
+                    }
+                    bound => bound?,
+                },
             });
         }
         Ok(Self { all })
@@ -83,12 +98,12 @@ impl Listeners {
     }
 
     fn of(&self, role: Role) -> impl Iterator<Item = &Listener> {
-        let transport = match role {
-            Role::Http => "http",
-            Role::Admin => "admin",
-            Role::Gateway => "",
+        let transports: &[&str] = match role {
+            Role::Http => &["http", HTTPS],
+            Role::Admin => &["admin"],
+            Role::Gateway => &[],
         };
-        self.all.iter().filter(move |listener| listener.transport == transport)
+        self.all.iter().filter(move |listener| transports.contains(&listener.transport))
     }
 
     /// Where a transport is reached.
@@ -136,7 +151,7 @@ fn adopt(transport: &'static str, wanted: SocketAddr, socket: OwnedFd) -> Result
         source,
     })?;
     // What the configuration may not ask for, a service manager may not give either.
-    if transport == "http" && !address.ip().is_loopback() {
+    if transport != "admin" && !address.ip().is_loopback() {
         return Err(ListenError {
             code: Code::OpenWithoutAuth,
             message: format!(

@@ -81,6 +81,7 @@ struct Supervisor {
     instance: instance::Instance,
     listeners: listeners::Listeners,
     secrets: crate::ipc::secrets::Secrets,
+    tls: secrets::Tls,
     workers: workers::Workers,
     upstreams: Vec<upstreams::Upstream>,
     shims: shims::Shims,
@@ -161,6 +162,7 @@ impl Supervisor {
             Event::Shim(id, message) => self.shim_says(id, message),
             Event::ShimClosed(id, last_line) => self.shim_closed(id, &last_line),
             Event::Call(incoming) => self.call(incoming),
+            Event::Tls(read) => self.tls_changed(*read),
         }
     }
 

@@ -142,6 +142,11 @@ fn effect(path: &str) -> (Effect, &'static str) {
         "transports.http.host" | "transports.http.port" | "metrics.host" | "metrics.port" => {
             (Effect::Listener, "the new address is served before the old one is closed; open connections stay")
         }
+        "transports.http.ssl.enabled" => (Effect::Listener, "the listener appears or vanishes"),
+        "transports.http.ssl.port" => (Effect::Listener, "the new address is served before the old one is closed; open connections stay"),
+        path if path.starts_with("transports.http.ssl.") || path.starts_with("auth.mtls.") => {
+            (Effect::InPlace, "counts from the next connection on")
+        }
         path if path.starts_with("transports.http.") => (Effect::InPlace, "counts from the next request on"),
         path if path.starts_with("logging.") => (Effect::Logging, "counts from the next line on"),
         // A test sees to it that every setting is named above.

@@ -1,6 +1,10 @@
 //! Who is at the other end of a connection, as far as the connection itself tells. Edge transports put it into each request's extensions.
 
+use ggen_mcp::edge::Principal;
 use std::{net::SocketAddr, sync::Arc};
+
+/// Names of a certificate that rules may name, at most.
+const LABELS: usize = 100;
 
 /// The other end of a connection. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -20,6 +24,13 @@ impl Peer {
     /// Of a connection without TLS.
     pub(crate) const fn plain(address: SocketAddr) -> Self {
         Self { address, certificate: None, refused: None, secure: false }
+    }
+
+    /// Who it is by its connection alone: `cert:<name>`, labelled with every name of the certificate, or `anonymous`.
+    pub(crate) fn principal(&self) -> Principal {
+        let Some(certificate) = &self.certificate else { return "anonymous".into() };
+        let label = |name: &String| format!("cert:{name}").into_boxed_str();
+        Principal { id: format!("cert:{}", certificate.name).into(), labels: certificate.names.iter().take(LABELS).map(label).collect() }
     }
 }
 

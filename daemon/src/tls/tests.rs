@@ -1,0 +1,1 @@
+//! TLS and its files.
