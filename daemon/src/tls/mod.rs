@@ -7,8 +7,6 @@ pub mod command;
 pub mod files;
 pub mod make;
 pub mod serve;
-#[cfg(test)]
-mod tests;
 
 pub use certificate::{Facts, chain, facts};
 

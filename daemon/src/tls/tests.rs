@@ -1,1 +1,0 @@
-//! TLS and its files.
