@@ -94,6 +94,26 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
 }
 
+impl Loaded {
+    /// Whether somebody set a key, or any below it, rather than left it at its default.
+    #[must_use]
+    pub fn is_set(&self, key: &str) -> bool {
+        let below = |leaf: &str| leaf == key || leaf.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
+        self.provenance.iter().any(|(leaf, source)| below(leaf) && source != DEFAULT)
+    }
+
+    /// A path of the configuration: `~/` is the home directory, a relative one is meant from the folder of the file that says it.
+    #[must_use]
+    pub fn path(&self, key: &str, path: &Path) -> PathBuf {
+        if let (Ok(below), Some(home)) = (path.strip_prefix("~"), std::env::var_os("HOME")) {
+            return PathBuf::from(home).join(below);
+        }
+        let source = self.provenance.get(key).filter(|source| source.starts_with('/'));
+        let file = source.and_then(|source| source.rsplitn(3, ':').last());
+        file.and_then(|file| Path::new(file).parent()).map_or_else(|| path.to_path_buf(), |folder| folder.join(path))
+    }
+}
+
 /// Loads and checks.
 ///
 /// # Errors
@@ -116,6 +136,11 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
         Config::default()
     });
     let place = |path: &str| place(&figment, &layers, path);
+    // Who lets the system choose one port lets it choose the other.
+    let ssl = &mut config.transports.http.ssl;
+    if config.transports.http.port == 0 && place("transports.http.ssl.port").source == DEFAULT {
+        ssl.port = 0;
+    }
     let keys_made = options.state.as_ref().is_some_and(|state| state.join(auth_files::KEY_STORE).exists());
     problems.extend(ranges::check(&config, &place, keys_made));
     let auth_files = auth_files::read(&config, &place, &mut problems);

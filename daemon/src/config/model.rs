@@ -1,12 +1,13 @@
 //! The configuration's structure; doc comments are the reference. Durations are milliseconds, sizes are bytes unless a unit is written (`"4MB"`).
 
 mod auth;
+mod limits;
+mod tls;
 
 pub use auth::{Auth, Jwt, OAuth2, Required};
-
-mod limits;
-
 pub use limits::*;
+pub use tls::{Mtls, Ssl, TlsVersion};
+
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -103,6 +104,8 @@ pub struct Http {
     pub max_uri: Size,
     /// A connection without a request for so long is closed, in milliseconds.
     pub idle_timeout_ms: u64,
+    /// HTTPS.
+    pub ssl: Ssl,
 }
 
 /// `logging`
@@ -298,6 +301,7 @@ impl Default for Http {
             max_header_size: Size(64 << 10),
             max_uri: Size(8 << 10),
             idle_timeout_ms: 300_000,
+            ssl: Ssl::default(),
         }
     }
 }

@@ -48,6 +48,7 @@ pub fn check(config: &Config, place: &dyn Fn(&str) -> Place, keys_made: bool) ->
     }
     judge.auth(config);
     judge.openness(config, keys_made);
+    judge.tls(config);
     judge.listeners(config);
     judge.problems
 }
@@ -107,6 +108,22 @@ impl Judge<'_> {
         }
     }
 
+    fn tls(&mut self, config: &Config) {
+        let (ssl, mtls) = (&config.transports.http.ssl, &config.auth.mtls);
+        if ssl.cert.len() != ssl.key.len() {
+            let path = if ssl.cert.len() > ssl.key.len() { "transports.http.ssl.key" } else { "transports.http.ssl.cert" };
+            self.value(path, format!("each certificate needs its key: {} of cert, {} of key", ssl.cert.len(), ssl.key.len()));
+        }
+        if mtls.enabled && mtls.ca_cert.is_none() {
+            self.value("auth.mtls.enabled", "needs auth.mtls.ca_cert, the authorities whose client certificates are taken".to_owned());
+            self.help("ggen mcp auth generate-ca".to_owned());
+        }
+        if mtls.enabled && !(config.transports.http.enabled && ssl.enabled) {
+            self.value("auth.mtls.enabled", "needs transports.http.ssl.enabled: certificates are shown over TLS only".to_owned());
+            self.mend("transports.http.ssl.enabled", "true");
+        }
+    }
+
     fn listeners(&mut self, config: &Config) {
         let (http, metrics) = (&config.transports.http, &config.metrics);
         if metrics.enabled && !is_loopback(metrics.host) && config.auth.required == Required::No {
@@ -118,6 +135,16 @@ impl Judge<'_> {
         if http.enabled && metrics.enabled && http.port != 0 && http.port == metrics.port && overlap {
             self.value("metrics.port", format!("{} is also transports.http.port", metrics.port));
             self.mend("metrics.port", if http.port == 9464 { "9465" } else { "9464" });
+        }
+        let ssl = &http.ssl;
+        if http.enabled && ssl.enabled && ssl.port != 0 {
+            if ssl.port == http.port {
+                self.value("transports.http.ssl.port", format!("{} is also transports.http.port", ssl.port));
+                self.mend("transports.http.ssl.port", if http.port == 3443 { "3444" } else { "3443" });
+            } else if metrics.enabled && ssl.port == metrics.port && overlap {
+                self.value("transports.http.ssl.port", format!("{} is also metrics.port", ssl.port));
+                self.mend("transports.http.ssl.port", "3443");
+            }
         }
     }
 }

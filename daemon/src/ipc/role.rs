@@ -57,7 +57,7 @@ impl Role {
     #[must_use]
     pub const fn transports(self) -> &'static [&'static str] {
         match self {
-            Self::Http => &["http"],
+            Self::Http => &["http", "https"],
             Self::Admin => &["admin"],
             Self::Gateway => &[],
         }

@@ -107,6 +107,8 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         Refusal::new(code, error.code, &error, help)
     })?;
 
+    let tls = super::secrets::Tls::read(&loaded)
+        .map_err(|error| Refusal::new(CONFIG, error.code, &error, "ggen mcp config show transports.http.ssl"))?;
     let log_filter = log::filter_text(&loaded.config.logging, options.level, std::env::var("RUST_LOG").ok().as_deref());
     let console = log::Console::start(loaded.config.logging.format).map_err(internal)?;
     let hub = Arc::new(Hub { ring: log::Ring::default(), console });
@@ -133,6 +135,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         instance,
         listeners,
         secrets: crate::ipc::secrets::Secrets::default(),
+        tls: super::secrets::Tls::default(),
         workers: workers::Workers::default(),
         upstreams: Vec::new(),
         shims: super::shims::Shims::default(),
@@ -156,6 +159,8 @@ async fn serve(options: Options) -> Result<(), Refusal> {
     };
     supervisor.tell_warnings();
     supervisor.refresh_auth();
+    supervisor.take_tls(tls);
+    supervisor.watch_files();
     supervisor.lay_out_upstreams();
     supervisor.lay_out_slots();
     supervisor.run(incoming, signals).await;

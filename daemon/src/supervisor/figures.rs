@@ -121,6 +121,16 @@ impl Supervisor {
                 [sample(&[], seconds(self.started_ms))],
             ),
             family(
+                "ggend_certificate_expiry_timestamp_seconds",
+                "When a certificate that is served expires, since the Unix epoch.",
+                gauge,
+                self.tls
+                    .found
+                    .certificates
+                    .iter()
+                    .map(|(path, facts)| sample(&[("file", &path.display().to_string()), ("name", &facts.name)], facts.not_after as f64)),
+            ),
+            family(
                 "ggend_worker_restarts_total",
                 "Starts of workers after one died.",
                 counter,

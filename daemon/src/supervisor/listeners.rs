@@ -14,6 +14,9 @@ use std::{
     sync::Arc,
 };
 
+/// HTTP over TLS.
+const HTTPS: &str = "https";
+
 /// A listening socket.
 #[derive(Clone, Debug)]
 pub(crate) struct Listener {
@@ -51,8 +54,12 @@ impl Listeners {
     pub(crate) fn open(loaded: &Loaded, old: &Self, mut inherited: Vec<(String, OwnedFd)>) -> Result<Self, ListenError> {
         let config = &loaded.config;
         let mut wanted = Vec::new();
-        if config.transports.http.enabled {
-            wanted.push(("http", SocketAddr::new(config.transports.http.host, config.transports.http.port)));
+        let http = &config.transports.http;
+        if http.enabled {
+            wanted.push(("http", SocketAddr::new(http.host, http.port)));
+        }
+        if http.enabled && http.ssl.enabled {
+            wanted.push((HTTPS, SocketAddr::new(http.host, http.ssl.port)));
         }
         if config.metrics.enabled {
             wanted.push(("admin", SocketAddr::new(config.metrics.host, config.metrics.port)));
@@ -67,7 +74,14 @@ impl Listeners {
             all.push(match (known, given) {
                 (Some(known), _) => Listener { transport, wanted: address, ..known.clone() },
                 (_, Some(socket)) => adopt(transport, address, socket, loaded.asks_strangers)?,
-                _ => bind(transport, address)?,
+                _ => match bind(transport, address) {
+                    // Nobody asked for it by name: the rest is served all the same.
+                    Err(error) if transport == HTTPS && !loaded.is_set("transports.http.ssl") => {
+                        tracing::warn!(target: "transport", code = %error.code, "HTTPS is not served: {}; transports.http.ssl.port is another port", error.message);
+                        continue;
+                    }
+                    bound => bound?,
+                },
             });
         }
         Ok(Self { all })
@@ -137,7 +151,7 @@ fn adopt(transport: &'static str, wanted: SocketAddr, socket: OwnedFd, asks: boo
         source,
     })?;
     // What the configuration may not ask for, a service manager may not give either.
-    if transport == "http" && !asks && !address.ip().is_loopback() {
+    if transport != "admin" && !asks && !address.ip().is_loopback() {
         return Err(ListenError {
             code: Code::OpenWithoutAuth,
             message: format!(

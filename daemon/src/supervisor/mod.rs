@@ -86,6 +86,7 @@ struct Supervisor {
     instance: instance::Instance,
     listeners: listeners::Listeners,
     secrets: crate::ipc::secrets::Secrets,
+    tls: secrets::Tls,
     workers: workers::Workers,
     upstreams: Vec<upstreams::Upstream>,
     shims: shims::Shims,
@@ -169,6 +170,7 @@ impl Supervisor {
             Event::ShimClosed(id, last_line) => self.shim_closed(id, &last_line),
             Event::Keys(snapshot) => self.keys_changed(*snapshot),
             Event::Call(incoming) => self.call(incoming),
+            Event::Tls(read) => self.tls_changed(*read),
         }
     }
 

@@ -6,6 +6,7 @@ mod daemon;
 mod host;
 mod listeners;
 mod protocol;
+mod secure;
 mod service;
 mod upstreams;
 mod workers;
@@ -36,6 +37,7 @@ pub const ALL: &[Check] = &[
     Check { name: "ports-free", run: listeners::free },
     Check { name: "listeners", run: listeners::reachable },
     Check { name: "http", run: protocol::http },
+    Check { name: "https", run: secure::https },
     Check { name: "mcp-modern", run: protocol::modern },
     Check { name: "mcp-legacy", run: protocol::legacy },
     Check { name: "metrics", run: protocol::metrics },

@@ -41,7 +41,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     };
     let server = Server::new(Pages::new(context.outbox(), guard, Authenticator::new(context.secrets.auth.clone())), LIMITS);
     let mut doors = Doors::new(Arc::clone(&server));
-    if let Err(error) = doors.open(listener) {
+    if let Err(error) = doors.open(listener, false) {
         tracing::error!(target: "transport", %error, "cannot serve");
         return ExitCode::from(SOFTWARE);
     }

@@ -7,7 +7,9 @@
 use super::{
     connection::{self, Connection, Phase},
     peer::Peer,
+    tls,
 };
+use crate::tls::serve::Serving;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -71,6 +73,9 @@ pub(crate) trait Handler: Send + Sync + 'static {
     /// A connection was accepted.
     fn accepted(&self) {}
 
+    /// A TLS handshake failed; the reason is one of few.
+    fn handshake_failed(&self, _reason: &'static str) {}
+
     /// The body of the 503 that a connection over the limit gets, `application/json`.
     fn overloaded(&self) -> Bytes;
 }
@@ -79,6 +84,7 @@ pub(crate) trait Handler: Send + Sync + 'static {
 pub(crate) struct Server<H> {
     pub(super) handler: H,
     limits: Mutex<Limits>,
+    tls: Mutex<Option<Arc<Serving>>>,
     epoch: Instant,
     connections: Mutex<Vec<(Arc<Connection>, AbortHandle)>>,
     open: AtomicUsize,
@@ -96,6 +102,7 @@ impl<H: Handler> Server<H> {
         Arc::new(Self {
             handler,
             limits: Mutex::new(limits),
+            tls: Mutex::default(),
             epoch: Instant::now(),
             connections: Mutex::default(),
             open: AtomicUsize::new(0),
@@ -122,20 +129,25 @@ impl<H: Handler> Server<H> {
         self.closed.notify_waiters();
     }
 
+    /// What new connections of secure sockets are served with; none: they are closed.
+    pub(crate) fn set_tls(&self, tls: Option<Serving>) {
+        *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = tls.map(Arc::new);
+    }
+
     pub(super) fn limits(&self) -> Limits {
         *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Accepts until [`Self::drain`], or until `closing` says that nobody is to listen there any more: then those that wait already are taken
-    /// before the socket is closed.
-    pub(crate) async fn accept(self: &Arc<Self>, listener: TcpListener, mut closing: watch::Receiver<bool>) {
+    /// before the socket is closed. `secure`: clients speak TLS.
+    pub(crate) async fn accept(self: &Arc<Self>, listener: TcpListener, secure: bool, mut closing: watch::Receiver<bool>) {
         let mut draining = self.draining.subscribe();
         let mut pause = Duration::ZERO;
         loop {
             let accepted = tokio::select! {
                 biased;
                 _ = draining.wait_for(|draining| *draining) => return,
-                _ = closing.wait_for(|closing| *closing) => return self.take_waiting(listener),
+                _ = closing.wait_for(|closing| *closing) => return self.take_waiting(listener, secure),
                 accepted = async {
                     self.room().await;
                     listener.accept().await
@@ -144,7 +156,7 @@ impl<H: Handler> Server<H> {
             match accepted {
                 Ok((socket, address)) => {
                     pause = Duration::ZERO;
-                    self.take(socket, address);
+                    self.take(socket, address, secure);
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -158,12 +170,12 @@ impl<H: Handler> Server<H> {
     }
 
     /// Asks the socket itself: the event loop may not know yet of the connections that came last.
-    fn take_waiting(self: &Arc<Self>, listener: TcpListener) {
+    fn take_waiting(self: &Arc<Self>, listener: TcpListener, secure: bool) {
         let Ok(listener) = listener.into_std() else { return };
         while let Ok((socket, address)) = listener.accept() {
             let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
             if let Ok(socket) = socket {
-                self.take(socket, address);
+                self.take(socket, address, secure);
             }
         }
     }
@@ -185,15 +197,23 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    fn take(self: &Arc<Self>, socket: TcpStream, address: SocketAddr) {
+    fn take(self: &Arc<Self>, socket: TcpStream, address: SocketAddr, secure: bool) {
         self.handler.accepted();
-        let (limits, address) = (self.limits(), address.to_canonical());
-        let crowded = self.addresses().get(&address).is_some_and(|open| *open >= limits.per_address);
+        let tls = if secure { self.tls.lock().unwrap_or_else(PoisonError::into_inner).clone() } else { None };
+        if secure && tls.is_none() {
+            return self.handler.handshake_failed("no_certificate");
+        }
+        let (limits, ip) = (self.limits(), address.ip().to_canonical());
+        let crowded = self.addresses().get(&ip).is_some_and(|open| *open >= limits.per_address);
         if crowded && self.refusing.load(Ordering::Relaxed) >= MAX_REFUSALS {
             // One address alone may not have all others wait for their refusal.
             return;
         }
         if crowded || self.connections() >= limits.connections {
+            if secure {
+                // Nothing could be said before a handshake, which is more work than there is room for.
+                return;
+            }
             let server = Arc::clone(self);
             server.refusing.fetch_add(1, Ordering::Relaxed);
             tokio::spawn(async move {
@@ -210,10 +230,17 @@ impl<H: Handler> Server<H> {
         let state = Arc::new(Connection::new(self.now_ms()));
         let mut connections = self.lock();
         self.open.fetch_add(1, Ordering::Relaxed);
-        *self.addresses().entry(address).or_default() += 1;
-        let closing = Closing { server: Arc::clone(self), state: Arc::clone(&state), address };
+        *self.addresses().entry(ip).or_default() += 1;
+        let closing = Closing { server: Arc::clone(self), state: Arc::clone(&state), address: ip };
         let task = tokio::spawn(async move {
-            connection::serve(socket, Peer::plain(address), &closing.server, &closing.state).await;
+            match tls {
+                None => connection::serve(socket, Peer::plain(address), &closing.server, &closing.state).await,
+                // The sweep bounds the handshake's time like that of a head.
+                Some(tls) => match tls::accept(socket, address, &tls).await {
+                    Ok((socket, peer)) => connection::serve(socket, peer, &closing.server, &closing.state).await,
+                    Err(reason) => closing.server.handler.handshake_failed(reason),
+                },
+            }
         });
         connections.push((state, task.abort_handle()));
     }

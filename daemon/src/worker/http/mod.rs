@@ -19,13 +19,17 @@ use super::{
     edge::{
         Gateway,
         auth::Authenticator,
-        doors::Doors,
+        doors::{Doors, SECURE},
         listen::{Limits, Server},
     },
 };
 use crate::{
     config,
-    ipc::messages::{Beat, Bound},
+    ipc::{
+        messages::{Beat, Bound},
+        secrets::TlsSecrets,
+    },
+    tls::serve::Serving,
 };
 use counts::Counts;
 use service::{Http, Rules};
@@ -62,7 +66,10 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     };
     let server = Server::new(handler, limits(&config));
     let mut doors = Doors::new(Arc::clone(&server));
-    if let Err(error) = doors.open(listener) {
+    let mut tls = Tls { config: context.start.config.clone(), secrets: std::mem::take(&mut context.secrets).tls };
+    tls.put(&server);
+    let secure = context.take_listener(SECURE);
+    if let Err(error) = doors.open(listener, false).and_then(|()| secure.map_or(Ok(()), |secure| doors.open(secure, true))) {
         tracing::error!(target: "transport", %error, "cannot serve");
         return ExitCode::from(SOFTWARE);
     }
@@ -81,13 +88,19 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         while let Some(message) = context.next().await {
             match message {
                 Incoming::Link { socket, .. } => attach(&server.handler().gateway, socket.into()),
-                Incoming::Secrets(secrets) => server.handler().auth.set(secrets.auth),
                 Incoming::Reconfigure(start, sockets) => {
                     let config = &start.config.transports.http;
                     server.handler().set_rules(Rules::new(config, is_loopback(&start.listeners)));
                     server.set_limits(limits(config));
+                    tls.config = start.config.clone();
+                    tls.put(&server);
                     doors.fit(&start.listeners, sockets);
                     context.reconfigured(start.generation).await;
+                }
+                Incoming::Secrets(secrets) => {
+                    server.handler().auth.set(secrets.auth);
+                    tls.secrets = secrets.tls;
+                    tls.put(&server);
                 }
                 _ => {}
             }
@@ -106,6 +119,22 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         () = server.handler().auth.keep_fresh() => {}
     }
     ExitCode::SUCCESS
+}
+
+/// What TLS is served with: made anew when either part changes. Open connections keep what they began with.
+struct Tls {
+    config: config::Config,
+    secrets: TlsSecrets,
+}
+
+impl Tls {
+    fn put(&self, server: &Server<Http>) {
+        match Serving::new(&self.config.transports.http.ssl, &self.config.auth.mtls, &self.secrets) {
+            Ok(serving) => server.set_tls(serving),
+            // The supervisor has judged them before; what served goes on serving.
+            Err(error) => tracing::error!(target: "transport", code = %error.code, "TLS: {}", error.what),
+        }
+    }
 }
 
 fn is_loopback(listeners: &[Bound]) -> bool {

@@ -93,6 +93,10 @@ impl Handler for Http {
         self.counts.metrics.http_connections_total.inc();
     }
 
+    fn handshake_failed(&self, reason: &'static str) {
+        self.counts.metrics.tls_handshakes_failed_total.with_label_values(&[reason]).inc();
+    }
+
     fn overloaded(&self) -> Bytes {
         answer::too_many_connections()
     }
@@ -131,6 +135,11 @@ impl Http {
             Ok(origin) => origin,
             Err(denied) => return refuse(&denied.into(), head, incoming, rules),
         };
+        if let Some(reason) = head.extensions.get::<Peer>().and_then(|peer| peer.refused.as_deref()) {
+            let refusal =
+                Refusal { detail: reason.to_owned().into(), ..Refusal::new(StatusCode::UNAUTHORIZED, Code::CertificateVerifyFailed, "") };
+            return refuse(&refusal, head, incoming, rules);
+        }
         let mut response = if head.method == Method::OPTIONS && !matches!(route, Route::Unknown | Route::NoServer) {
             let mut response = Response::new(Body::full(Bytes::new()));
             *response.status_mut() = StatusCode::NO_CONTENT;
