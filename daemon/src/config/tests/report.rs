@@ -99,10 +99,10 @@ Validation Results:
   ✗ transports.http.prot: unknown key; did you mean `port`?  [GGEN-E1002]
     at cwd/.mcp.json:2:27
     help: ggen mcp config unset transports.http.prot
-  ✗ transports.http.host: 0.0.0.0 is reachable from other hosts, and this version has no authentication  [GGEN-E1103]
+  ✗ transports.http.host: 0.0.0.0 is reachable from other hosts, and there is no key that anybody could be known by  [GGEN-E1103]
     at cwd/.mcp.json:2:46
+    help: ggen mcp auth generate-api-key
     help: ggen mcp config set transports.http.host=127.0.0.1
-    help: ssh -N -L 3000:127.0.0.1:3000 HOST   (from the other host, instead of opening the port)
   ✗ mcpServers.a needs `command` (a program) or `url` (a remote server)  [GGEN-E1004]
     at cwd/.mcp.json:3:23
     help: ggen mcp explain GGEN-E1004
