@@ -81,9 +81,11 @@ pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Play {
     let word = |at: usize| arguments.get(at).and_then(|word| word.to_str());
     match (word(1), word(2), arguments.len()) {
         (Some("shim"), None, 2) => return Play::Shim,
-        (Some("worker"), Some("gateway"), 3) => return Play::Worker(Role::Gateway),
-        (Some("worker"), Some("http"), 3) => return Play::Worker(Role::Http),
-        (Some("worker"), Some("admin"), 3) => return Play::Worker(Role::Admin),
+        (Some("worker"), Some(name), 3) => {
+            if let Some(role) = Role::named(name) {
+                return Play::Worker(role);
+            }
+        }
         _ => {}
     }
     match Arguments::try_parse_from(&arguments) {

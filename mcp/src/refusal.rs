@@ -77,10 +77,12 @@ impl Refusal {
         }
     }
 
-    /// The `error` member's value.
+    /// The `error` member's value. `data.help` is the command that says more, unless a better one was given.
     #[must_use]
     pub fn error(&self) -> String {
-        format!("{{\"code\":{},\"message\":{},\"data\":{{\"code\":\"{}\"{}}}}}", self.rpc, quote(&self.message), self.code, self.data)
+        let (rpc, message, code, data) = (self.rpc, quote(&self.message), self.code, &self.data);
+        let help = if data.contains("\"help\":") { String::new() } else { format!(",\"help\":\"ggen mcp explain {code}\"") };
+        format!("{{\"code\":{rpc},\"message\":{message},\"data\":{{\"code\":\"{code}\"{data}{help}}}}}")
     }
 
     /// The whole JSON-RPC error message; `id` as it stood in the request, or none.

@@ -1,41 +1,12 @@
 //! The messages of the control channel: JSON frames over a worker's stdin (a socket pair), file descriptors beside them by SCM_RIGHTS.
 //! The descriptors that belong to a message are named, in order, in its documentation.
 
+pub use super::role::Role;
 use super::secrets::Secrets;
 use crate::{config, metrics::Family};
 use ggen_wire::{Code, control::Failure, log::LogLine, status::UpstreamState};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// What a worker process is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// The MCP relay.
-    Gateway,
-    /// HTTP/1.1 and HTTP/2.
-    Http,
-    /// `/livez`, `/readyz`, `/metrics`.
-    Admin,
-}
-
-impl Role {
-    /// The name as it is written in `ggend worker <role>`, in worker names and in metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Gateway => "gateway",
-            Self::Http => "http",
-            Self::Admin => "admin",
-        }
-    }
-
-    /// Whether clients speak to it whom it has to tell apart: it is told the secrets.
-    #[must_use]
-    pub const fn is_edge(self) -> bool {
-        matches!(self, Self::Http | Self::Admin)
-    }
-}
 
 /// Supervisor → worker.
 #[derive(Debug, Serialize, Deserialize)]

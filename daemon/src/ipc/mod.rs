@@ -4,4 +4,5 @@
 pub mod channel;
 pub mod launch;
 pub mod messages;
+pub mod role;
 pub mod secrets;

@@ -84,12 +84,7 @@ impl Listeners {
     }
 
     fn of(&self, role: Role) -> impl Iterator<Item = &Listener> {
-        let transport = match role {
-            Role::Http => "http",
-            Role::Admin => "admin",
-            Role::Gateway => "",
-        };
-        self.all.iter().filter(move |listener| listener.transport == transport)
+        self.all.iter().filter(move |listener| role.transports().contains(&listener.transport))
     }
 
     /// Whether nobody but this host can reach what serves MCP.

@@ -4,6 +4,7 @@
 mod boot;
 mod calls;
 mod control;
+mod ends;
 pub(crate) mod environment;
 mod event;
 mod figures;
@@ -23,10 +24,13 @@ mod rolling;
 mod secrets;
 mod shims;
 mod signals;
+mod slots;
+mod spawning;
 mod status;
 mod stderr;
 mod stop;
 mod upstreams;
+mod watch;
 mod workers;
 
 pub use boot::{Options, main};

@@ -8,8 +8,9 @@ use super::{
     event::{ProcId, Reply},
     listeners::Listeners,
     plan::{self, Step},
+    slots::wanted_slots,
     upstreams::Phase,
-    workers::{Slot, wanted_slots},
+    workers::Slot,
 };
 use crate::{
     config::{self, Loaded, Problem},

@@ -24,7 +24,7 @@ impl Supervisor {
             }
             secrets
         };
-        role.is_edge().then(|| ToWorker::Secrets(Box::new(secrets())))
+        role.knows_secrets().then(|| ToWorker::Secrets(Box::new(secrets())))
     }
 
     /// Changes the secrets, and tells every edge worker if that made a difference.
@@ -38,7 +38,7 @@ impl Supervisor {
             .workers
             .procs
             .iter()
-            .filter(|(_, proc)| proc.role.is_edge())
+            .filter(|(_, proc)| proc.role.knows_secrets())
             .map(|(id, proc)| (*id, proc.name.clone(), proc.role))
             .collect();
         for (id, name, role) in edges {

@@ -85,9 +85,13 @@ impl Supervisor {
             (self.stop.drained_by, self.stop.ended_by) = (now + limit, now + limit + ON_TOP);
             self.stop.step = Step::Edges;
             self.notify.stopping();
-            self.drain_role(Role::Http, limit);
+            self.drain_edges(limit);
         }
         self.go_on_stopping();
+    }
+
+    fn drain_edges(&mut self, limit: Duration) {
+        Role::ALL.into_iter().filter(|role| role.is_edge()).for_each(|role| self.drain_role(role, limit));
     }
 
     fn drain_role(&mut self, role: Role, limit: Duration) {
@@ -105,7 +109,7 @@ impl Supervisor {
         let live = |supervisor: &Self, role: Role| supervisor.workers.procs.values().filter(|proc| proc.role == role).count();
         let left = self.stop.drained_by.saturating_sub(now).max(Duration::from_millis(500));
         if self.stop.step == Step::Edges {
-            let edges = live(self, Role::Http);
+            let edges = self.workers.procs.values().filter(|proc| proc.role.is_edge()).count();
             let connections: u64 = self.workers.procs.values().map(|proc| proc.beat.connections).sum();
             if edges == 0 {
                 self.stop.step = Step::Gateway;
