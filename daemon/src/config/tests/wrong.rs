@@ -109,7 +109,7 @@ const TABLE: &[(&str, &str)] = &[
     // what later versions serve
     (
         "{\"auth\": {\"required\": false, \"api_key\": \"0123456789012345678901234\"}, \"transports\": {\"http\": {\"host\": \"0.0.0.0\"}}}",
-        "Error 1:98: transports.http.host: 0.0.0.0 is reachable from other hosts, and auth.required is false [GGEN-E1103]\n",
+        "Error 1:103: transports.http.host: 0.0.0.0 is reachable from other hosts, and auth.required is false [GGEN-E1103]\n",
     ),
     ("{\"auth\": {\"api_key\": \"0123456789012345678901234\"}, \"transports\": {\"http\": {\"host\": \"0.0.0.0\"}}}", ""),
     ("{\"auth\": {\"jwt\": {\"secret\": \"short\"}}}", "Error 1:28: auth.jwt.secret must have at least 32 bytes [GGEN-E1004]\n"),
@@ -168,8 +168,11 @@ fn every_error_outside_an_entry_refuses_the_configuration() {
 fn an_open_address_is_refused_with_the_commands_that_mend_it() {
     let host = Host::with("{\"transports\": {\"http\": {\"host\": \"0.0.0.0\", \"port\": 3001}}}");
     let problems = host.load().unwrap_err();
-    assert_eq!(problems[0].help[0], "ggen mcp config set transports.http.host=127.0.0.1");
-    assert!(problems[0].help[1].starts_with("ssh -N -L 3001:127.0.0.1:3001 "), "{:?}", problems[0].help);
+    assert_eq!(problems[0].help, ["ggen mcp auth generate-api-key", "ggen mcp config set transports.http.host=127.0.0.1"]);
+    // A key store is enough: then everybody is asked.
+    let mut host = host;
+    host.options.state = Some(host.write("auth.sqlite", "").parent().unwrap().into());
+    assert!(host.loaded().asks_strangers);
 }
 
 #[test]
