@@ -49,7 +49,7 @@ pub fn check(config: &Config, place: &dyn Fn(&str) -> Place, keys_made: bool) ->
     judge.auth(config);
     judge.openness(config, keys_made);
     judge.tls(config);
-    judge.listeners(config);
+    judge.listeners(config, keys_made);
     judge.problems
 }
 
@@ -124,12 +124,20 @@ impl Judge<'_> {
         }
     }
 
-    fn listeners(&mut self, config: &Config) {
+    fn listeners(&mut self, config: &Config, keys_made: bool) {
         let (http, metrics) = (&config.transports.http, &config.metrics);
-        if metrics.enabled && !is_loopback(metrics.host) && config.auth.required == Required::No {
-            let what = format!("{} is reachable from other hosts: whoever reaches the port reads the metrics", metrics.host);
-            self.add(Severity::Warning, Code::OpenWithoutAuth, "metrics.host", what);
-            self.mend("metrics.host", "127.0.0.1");
+        if metrics.enabled && !is_loopback(metrics.host) {
+            let what = match config.auth.required {
+                Required::No => Some("whoever reaches the port reads the metrics"),
+                _ if config.auth.names_credentials() || keys_made => None,
+                _ => Some("nobody could show who they are to read the metrics"),
+            };
+            if let Some(what) = what {
+                let joint = if config.auth.required == Required::No { ":" } else { ", and" };
+                let what = format!("{} is reachable from other hosts{joint} {what}", metrics.host);
+                self.add(Severity::Warning, Code::OpenWithoutAuth, "metrics.host", what);
+                self.mend("metrics.host", "127.0.0.1");
+            }
         }
         let overlap = http.host == metrics.host || http.host.is_unspecified() || metrics.host.is_unspecified();
         if http.enabled && metrics.enabled && http.port != 0 && http.port == metrics.port && overlap {

@@ -70,7 +70,7 @@ impl Supervisor {
             }
             secrets
         };
-        role.has_secrets().then(|| ToWorker::Secrets(Box::new(secrets())))
+        role.knows_secrets().then(|| ToWorker::Secrets(Box::new(secrets())))
     }
 
     /// Changes the secrets, and tells every edge worker if that made a difference.
@@ -84,7 +84,7 @@ impl Supervisor {
             .workers
             .procs
             .iter()
-            .filter(|(_, proc)| proc.role.has_secrets())
+            .filter(|(_, proc)| proc.role.knows_secrets())
             .map(|(id, proc)| (*id, proc.name.clone(), proc.role))
             .collect();
         for (id, name, role) in edges {
