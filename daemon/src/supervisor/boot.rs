@@ -138,6 +138,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         tls: super::secrets::Tls::default(),
         workers: workers::Workers::default(),
         upstreams: Vec::new(),
+        leased: Vec::new(),
         shims: super::shims::Shims::default(),
         pids: reaper::Pids::default(),
         strangers,
