@@ -64,7 +64,8 @@ fn a_question_becomes_a_result_and_its_answer_goes_back() {
     );
     assert_eq!(answer["result"]["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "s");
     relay.pass(100_000_000);
-    let again = call(&mut relay, 2, &json!({"arguments": {"a": 1.0}, "requestState": state(&answer), "inputResponses": {"req_1": accept(7)}}));
+    let again =
+        call(&mut relay, 2, &json!({"arguments": {"a": 1.0}, "requestState": state(&answer), "inputResponses": {"req_1": accept(7)}}));
     assert_eq!(relay.last().body, json!({"jsonrpc": "2.0", "id": "ask-1", "result": accept(7)}));
     assert_eq!(relay.answer(again), Value::Null);
     relay.answers(exchange, &json!({"content": []}));
@@ -265,6 +266,19 @@ fn questions_that_a_client_cannot_be_asked_are_refused() {
         relay.answers(exchange, &json!({"content": []}));
         assert_eq!(relay.answer(key)["result"]["resultType"], "complete");
     }
+    // A call that fails for want of it says so in the modern way.
+    for error in [true, false] {
+        let key = relay.modern(1, "tools/call", "t", &json!({}), &json!({}));
+        let exchange = relay.last().exchange;
+        relay.asks(exchange, "ask", "sampling/createMessage", &json!({"messages": []}));
+        if error {
+            relay.fails(exchange, &json!({"code": -32603, "message": "no"}));
+        } else {
+            relay.answers(exchange, &json!({"content": [], "isError": true}));
+        }
+        assert_eq!(relay.answer(key)["error"]["code"], -32021, "{}", relay.answer(key));
+        assert_eq!(relay.answer(key)["error"]["data"]["requiredCapabilities"], json!({"sampling": {}}));
+    }
     // Completion has no rounds.
     let body = json!({"ref": {"type": "ref/prompt", "name": "p"}, "argument": {"name": "a", "value": ""}});
     let key = relay.modern(1, "completion/complete", "p", &all(), &body);
@@ -318,7 +332,8 @@ fn messages_wait_for_a_client_that_is_away() {
     let key = call(&mut relay, 1, &meta("one"));
     let Got { exchange, body, .. } = relay.last();
     let token = &body["params"]["_meta"]["progressToken"];
-    let progress = |n: u32| json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token, "progress": n}});
+    let progress =
+        |n: u32| json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token, "progress": n}});
     let log = |level: &str| json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": level, "data": "d"}});
     relay.says(exchange, &progress(1));
     relay.asks(exchange, "a", "elicitation/create", &json!({"message": "?"}));
@@ -403,7 +418,11 @@ fn legacy_call(relay: &mut Remote, session: &str, id: u32, method: &str) -> (Str
 }
 
 fn forms(names: &[&str]) -> Value {
-    names.iter().map(|name| ((*name).to_owned(), json!({"method": "elicitation/create", "params": {"mode": "form", "message": name}}))).collect::<serde_json::Map<_, _>>().into()
+    names
+        .iter()
+        .map(|name| ((*name).to_owned(), json!({"method": "elicitation/create", "params": {"mode": "form", "message": name}})))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 /// The questions that a client was asked on an exchange, with the ids to answer them by.
@@ -421,7 +440,11 @@ fn the_relay_runs_the_rounds_of_a_legacy_client() {
     let odd = "\"st\\u0061te \\\"1\\\"\"";
     relay.says_text(
         got.exchange,
-        &format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{"resultType":"input_required","requestState":{odd},"inputRequests":{}}}}}"#, got.exchange, forms(&["a", "b/ü"])),
+        &format!(
+            r#"{{"jsonrpc":"2.0","id":{},"result":{{"resultType":"input_required","requestState":{odd},"inputRequests":{}}}}}"#,
+            got.exchange,
+            forms(&["a", "b/ü"])
+        ),
     );
     let asked = questions(&relay, key);
     assert_eq!(asked.len(), 2, "both at once");
@@ -445,7 +468,10 @@ fn the_relay_runs_the_rounds_of_a_legacy_client() {
     let last = relay.last();
     assert_eq!(last.body["params"]["inputResponses"], json!({"c": accept(2)}));
     assert!(last.body["params"].get("requestState").is_none());
-    relay.says(last.exchange, &json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": last.exchange, "progress": 1}}));
+    relay.says(
+        last.exchange,
+        &json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": last.exchange, "progress": 1}}),
+    );
     relay.answers(last.exchange, &json!({"resultType": "complete", "content": [], "x": 1.0}));
     let messages = relay.messages(key);
     assert_eq!(messages[messages.len() - 2]["params"]["progressToken"], "mine");

@@ -361,6 +361,17 @@ impl Client {
         if exchange.head.status == 202 { Ok(()) } else { Err(io::Error::other(format!("{} {message:?}", exchange.head.status))) }
     }
 
+    /// Answers a request of the server, as a legacy client.
+    ///
+    /// # Errors
+    /// Those of the socket; `Other` when the answer is not accepted with 202.
+    pub fn respond(&mut self, id: &Value, result: &Value) -> io::Result<()> {
+        let body = json!({ "jsonrpc": "2.0", "id": id, "result": result }).to_string();
+        let mut exchange = self.post("", &Value::Null, body.as_bytes())?;
+        let message = exchange.receive()?;
+        if exchange.head.status == 202 { Ok(()) } else { Err(io::Error::other(format!("{} {message:?}", exchange.head.status))) }
+    }
+
     /// Opens the event stream of a legacy session.
     ///
     /// # Errors

@@ -129,7 +129,11 @@ impl Gateway {
         }
         let (principal, subject, method) = (asking.principal.clone(), asking.subject, client.method);
         let live = || self.parked.values().filter(|parked| !matches!(parked.stage, Stage::Over(_)));
-        let counts = [live().filter(|parked| parked.principal == principal).count(), live().filter(|parked| parked.up == up).count(), live().count()];
+        let counts = [
+            live().filter(|parked| parked.principal == principal).count(),
+            live().filter(|parked| parked.up == up).count(),
+            live().count(),
+        ];
         if counts.iter().zip(self.limits.parked).any(|(count, limit)| *count >= limit) {
             return None;
         }
@@ -363,7 +367,8 @@ impl Gateway {
     pub(super) fn addresses(&mut self, call: &Call, client: &ClientCall, data: Option<&str>) -> Result<Bytes, Refusal> {
         let list = data.and_then(|data| json::pick(data, ["elicitations"])?[0]).and_then(json::elements).unwrap_or_default();
         let name = self.up_ref(call.up).settings.name.clone();
-        let unsupported = |rpc, status| Refusal::new(status, rpc, Code::InputUnsupported, &format!("{name}: an address to be visited first"));
+        let unsupported =
+            |rpc, status| Refusal::new(status, rpc, Code::InputUnsupported, &format!("{name}: an address to be visited first"));
         let Some(asking) = client.asking.as_ref().filter(|_| client.caps.url) else {
             return Err(unsupported(rpc::MISSING_CAPABILITY, 400).with("requiredCapabilities", "{\"elicitation\":{\"url\":{}}}"));
         };

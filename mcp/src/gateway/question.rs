@@ -29,7 +29,10 @@ pub(super) fn question(method: &str, params: Option<&str>, caps: Caps) -> String
 
 /// Members of a legacy request's `_meta` that mean something beyond it.
 fn keeps(member: &str) -> bool {
-    !member.ends_with("/inputKey") && member != "progressToken" && member != "io.modelcontextprotocol/related-task" && !key::RESERVED.contains(&member)
+    !member.ends_with("/inputKey")
+        && member != "progressToken"
+        && member != "io.modelcontextprotocol/related-task"
+        && !key::RESERVED.contains(&member)
 }
 
 /// A modern server's question for a legacy client.

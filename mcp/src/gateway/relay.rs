@@ -250,6 +250,7 @@ impl Gateway {
             arrived: ctx.arrived,
             asked: 0,
             caps,
+            lacked: None,
             asking,
             rounds: None,
         };

@@ -30,8 +30,8 @@ pub(super) fn brought<'a>(params: Option<&'a str>) -> Result<Brought<'a>, Refusa
     let Some(params) = params.filter(|params| params.contains("requestState") || params.contains("inputResponses")) else {
         return Ok(Brought { state: None, responses: None });
     };
-    let [state, responses] =
-        json::pick(params, ["requestState", "inputResponses"]).ok_or_else(|| invalid("params.requestState or params.inputResponses came twice"))?;
+    let [state, responses] = json::pick(params, ["requestState", "inputResponses"])
+        .ok_or_else(|| invalid("params.requestState or params.inputResponses came twice"))?;
     let state = match state {
         None | Some("null") => None,
         Some(raw) => Some(json::string(raw).ok_or_else(|| stale("it is no string"))?),
@@ -54,7 +54,13 @@ fn stale(detail: &str) -> Refusal {
 
 impl Gateway {
     /// Goes on with the call that a state belongs to. `None`: the request begins a call, because it brings no state or one that says so.
-    pub(super) fn resume_parked(&mut self, ctx: &Ctx<'_>, up: UpId, subject: [u8; 32], brought: &Brought<'_>) -> Result<Option<Flow>, Refusal> {
+    pub(super) fn resume_parked(
+        &mut self,
+        ctx: &Ctx<'_>,
+        up: UpId,
+        subject: [u8; 32],
+        brought: &Brought<'_>,
+    ) -> Result<Option<Flow>, Refusal> {
         let Some(text) = &brought.state else { return Ok(None) };
         let state = self.sealer.open(ctx.method.name(), text).filter(|state| state.subject == subject).ok_or_else(|| stale(""))?;
         let expired = || stale("the pending operation expired; call the tool again");
@@ -69,9 +75,9 @@ impl Gateway {
         });
         let parked = ours.ok_or_else(expired)?;
         let accepted = Accepted { round: state.round, digest: seal::digest(brought.responses.unwrap_or("{}")), at: self.now };
-        let again = parked.accepted.is_some_and(|last| {
-            last.round == accepted.round && last.digest == accepted.digest && self.now < last.at + self.limits.repeat
-        });
+        let again = parked
+            .accepted
+            .is_some_and(|last| last.round == accepted.round && last.digest == accepted.digest && self.now < last.at + self.limits.repeat);
         match parked.stage {
             Stage::Waiting(_) if parked.round == state.round => self.accept(ctx, &state, accepted, brought.responses.unwrap_or("{}")),
             _ if again => return self.join(ctx, state.park).map(Some),

@@ -27,7 +27,9 @@ impl Gateway {
         let Purpose::Client(client) = &mut call.purpose else { return };
         let count = client.rounds.as_ref().map_or(0, |rounds| rounds.count) + 1;
         let (key, id) = (client.key, client.id.clone());
-        let Some((session, version)) = client.session.clone().and_then(|id| Some((id.clone(), self.sessions.get(&id)?.version))) else { return };
+        let Some((session, version)) = client.session.clone().and_then(|id| Some((id.clone(), self.sessions.get(&id)?.version))) else {
+            return;
+        };
         let prepared = if count > self.limits.rounds {
             Err(Stop::Other(Code::TooManyRounds, ""))
         } else {
@@ -78,8 +80,7 @@ impl Gateway {
         key: crate::api::StreamKey,
     ) -> Result<(Option<Box<str>>, Vec<(Box<str>, String)>), Stop> {
         let invalid = |what| Stop::Other(Code::UpstreamGarbage, what);
-        let [requests, state] =
-            json::pick(result, ["inputRequests", "requestState"]).ok_or_else(|| invalid("a member came twice"))?;
+        let [requests, state] = json::pick(result, ["inputRequests", "requestState"]).ok_or_else(|| invalid("a member came twice"))?;
         let requests = requests.map_or(Some(Vec::new()), json::members).ok_or_else(|| invalid("inputRequests is no object"))?;
         if requests.is_empty() && state.is_none() || requests.len() > QUESTIONS {
             return Err(invalid("neither inputRequests nor requestState, or too many"));
@@ -188,4 +189,3 @@ fn missing(name: &str, needed: &str) -> Refusal {
     let detail = format!("{name} needs {}, which this client does not support", names.join(", "));
     Refusal::new(200, rpc::INTERNAL, Code::InputUnsupported, &detail).with("requiredCapabilities", needed)
 }
-

@@ -104,7 +104,9 @@ impl Remote {
                 self.greeted.push(body["params"]["capabilities"].clone());
                 json!({"protocolVersion": "2025-11-25", "capabilities": caps, "serverInfo": {"name": "s", "version": "1"}})
             }
-            "tools/list" => json!({"tools": [{"name": "t", "inputSchema": {"type": "object"}}, {"name": "job", "inputSchema": {"type": "object"}, "execution": {"taskSupport": "required"}}]}),
+            "tools/list" => {
+                json!({"tools": [{"name": "t", "inputSchema": {"type": "object"}}, {"name": "job", "inputSchema": {"type": "object"}, "execution": {"taskSupport": "required"}}]})
+            }
             "prompts/list" => json!({"prompts": [{"name": "p"}]}),
             "resources/list" => json!({"resources": [{"uri": "test://r", "name": "r"}]}),
             "resources/templates/list" => json!({"resourceTemplates": []}),
@@ -181,8 +183,15 @@ impl Remote {
         let key = StreamKey { edge: 1, stream: self.next };
         let headers = headers.iter().map(|(key, value)| ((*key).into(), value.as_bytes().into())).collect();
         let principal = self.principal.into();
-        let request =
-            Request { verb: Verb::Post, accept_json: true, accept_sse: true, view: "s".into(), principal, headers, body: body.to_owned().into() };
+        let request = Request {
+            verb: Verb::Post,
+            accept_json: true,
+            accept_sse: true,
+            view: "s".into(),
+            principal,
+            headers,
+            body: body.to_owned().into(),
+        };
         self.input(Input::Open(key, request));
         key
     }
