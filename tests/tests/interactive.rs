@@ -47,13 +47,13 @@ fn play(client: &mut Client, era: Era, method: &str, params: &Value) -> (Value, 
         Era::Legacy => {
             let mut exchange = client.start(method, params.clone()).unwrap();
             loop {
-                let message = exchange.message().value;
-                if message.get("method").is_none() {
-                    return (message, asked);
+                let message = exchange.message();
+                if message.method().is_empty() {
+                    return (message.value, asked);
                 }
-                if message.get("id").is_some() {
+                if message.value.get("id").is_some() {
                     asked += 1;
-                    client.respond(&message["id"], &answer(&message)).unwrap();
+                    client.respond(&message, answer(&message.value)).unwrap();
                 }
             }
         }

@@ -133,6 +133,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         listeners,
         workers: workers::Workers::default(),
         upstreams: Vec::new(),
+        leased: Vec::new(),
         shims: super::shims::Shims::default(),
         pids: reaper::Pids::default(),
         strangers,

@@ -8,6 +8,7 @@ pub(crate) mod environment;
 mod event;
 mod figures;
 mod instance;
+mod leases;
 mod leaving;
 mod ledger;
 mod levels;
@@ -81,6 +82,7 @@ struct Supervisor {
     listeners: listeners::Listeners,
     workers: workers::Workers,
     upstreams: Vec<upstreams::Upstream>,
+    leased: Vec<leases::Leased>,
     shims: shims::Shims,
     pids: reaper::Pids,
     strangers: reaper::Strangers,
@@ -166,6 +168,7 @@ impl Supervisor {
     fn worker_says(&mut self, id: ProcId, message: ToSupervisor) {
         // Only the gateway of now has a say about servers; a draining one's words would be about its successor's.
         let is_gateway = self.workers.gateway() == Some(id);
+        let may_lease = self.workers.procs.get(&id).is_some_and(|proc| proc.role == crate::ipc::messages::Role::Gateway);
         match message {
             ToSupervisor::Ready => self.worker_ready(id),
             ToSupervisor::Beat(beat) => self.worker_beat(id, beat),
@@ -175,15 +178,14 @@ impl Supervisor {
             ToSupervisor::Reconfigured { generation } => self.reconfigured(id, Some(generation)),
             ToSupervisor::Released { upstream } if is_gateway => self.released(&upstream),
             ToSupervisor::Want { upstream, lease: 0 } if is_gateway => self.want(&upstream),
+            // Each gateway worker has its own; one that drains may need some for the calls that it still has.
+            ToSupervisor::Want { upstream, lease } if lease > 0 && may_lease => self.lease(id, &upstream, lease),
+            ToSupervisor::Unlease { upstream, lease, kill } => self.unlease(id, &upstream, lease, kill),
             ToSupervisor::Recycle { upstream, incarnation, code, detail } if is_gateway => {
                 self.recycle(&upstream, incarnation, code, detail)
             }
             ToSupervisor::Upstream(report) if is_gateway => self.upstream_report(report),
-            ToSupervisor::Want { .. }
-            | ToSupervisor::Unlease { .. }
-            | ToSupervisor::Recycle { .. }
-            | ToSupervisor::Upstream(_)
-            | ToSupervisor::Released { .. } => {}
+            ToSupervisor::Want { .. } | ToSupervisor::Recycle { .. } | ToSupervisor::Upstream(_) | ToSupervisor::Released { .. } => {}
         }
     }
 
@@ -267,6 +269,7 @@ impl Supervisor {
             FromShim::Started { pid } => {
                 shim.child = Some(pid);
                 self.upstream_started(id, pid);
+                self.lease_started(id, pid);
             }
             verdict @ (FromShim::SpawnFailed { .. } | FromShim::Exited { .. }) => shim.verdict = Some(verdict),
         }
