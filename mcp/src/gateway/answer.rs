@@ -94,6 +94,7 @@ impl Gateway {
                         method: client.method,
                         server: upstream.hello.server.as_deref(),
                         exposes: client.exposes.then_some(upstream.key.as_str()),
+                        version: client.session.as_ref().and_then(|id| self.sessions.get(id)).map(|session| session.version),
                     },
                     result,
                 );

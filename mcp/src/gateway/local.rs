@@ -2,7 +2,7 @@
 
 use super::Gateway;
 use super::post::{ClientEra, Ctx, Flow};
-use super::translate;
+use super::{older, translate};
 use crate::api::{Micros, Observation, Output, StreamKey};
 use crate::edge::{Reply, Request};
 use crate::inbound::key;
@@ -146,8 +146,10 @@ impl Gateway {
             Owner::Up(up) => matches!(self.up_ref(up).era, Some(UpEra::Legacy(_))),
             Owner::Core(_) => false,
         };
-        let edit = |entry: &crate::view::Entry| {
-            (modern && from_legacy(entry.owner)).then(|| translate::without_execution(kind, &entry.text)).flatten()
+        let edit = |entry: &crate::view::Entry| match (modern, from_legacy(entry.owner)) {
+            (true, true) => translate::without_execution(kind, &entry.text),
+            (false, false) => older::tool(kind, &entry.text),
+            _ => None,
         };
         let (items, next) = self.table(ctx.view, kind).page(cursor.as_deref(), edit).ok_or_else(bad)?;
         let mut result = format!("{{\"{}\":[", kind.member()).into_bytes();
