@@ -84,6 +84,8 @@ pub(super) struct ClientCall {
     pub(super) arrived: Micros,
     /// How many requests of the server the client has not answered yet.
     pub(super) asked: usize,
+    /// A modern client of a legacy server: the capability that the server asked for in vain, as an object.
+    pub(super) lacked: Option<&'static str>,
     /// A modern client of a legacy server: what it takes to park the call.
     pub(super) asking: Option<Box<Asking>>,
     /// A legacy client of a modern server: the questions of the present round.

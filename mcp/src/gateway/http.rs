@@ -45,9 +45,11 @@ impl Gateway {
         }
     }
 
-    /// The server lets its client resume the call: so do we.
+    /// The server lets its client resume the call: so do we, if the client's era knows of that.
     fn primed(&mut self, exchange: u64) {
-        if let Some(Purpose::Client(client)) = self.calls.get(&exchange).map(|call| &call.purpose) {
+        if let Some(Purpose::Client(client)) = self.calls.get(&exchange).map(|call| &call.purpose)
+            && !client.modern
+        {
             let key = client.key;
             self.begin_stream(key);
         }

@@ -2,7 +2,7 @@
 
 use super::Gateway;
 use super::post::{ClientEra, Ctx, Flow};
-use super::translate;
+use super::{older, translate};
 use crate::api::{Micros, Observation, Output, StreamKey};
 use crate::edge::{Reply, Request};
 use crate::inbound::key;
@@ -147,8 +147,10 @@ impl Gateway {
         let modern = ctx.is_modern();
         let legacy: HashSet<_> = self.configured().filter(|up| matches!(up.era, Some(UpEra::Legacy(_)))).map(|up| up.id).collect();
         let from_legacy = |owner| matches!(owner, Owner::Up(up) if legacy.contains(&up));
-        let edit = |entry: &crate::view::Entry| {
-            (modern && from_legacy(entry.owner)).then(|| translate::without_execution(kind, &entry.text)).flatten()
+        let edit = |entry: &crate::view::Entry| match (modern, from_legacy(entry.owner)) {
+            (true, true) => translate::without_execution(kind, &entry.text),
+            (false, false) => older::tool(kind, &entry.text),
+            _ => None,
         };
         let (items, next) = self.seen(access, ctx.view, kind).page(cursor.as_deref(), edit).ok_or_else(bad)?;
         let mut result = format!("{{\"{}\":[", kind.member()).into_bytes();

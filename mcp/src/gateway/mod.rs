@@ -21,6 +21,7 @@ mod listen;
 mod lists;
 mod local;
 mod notify;
+mod older;
 mod own;
 mod park;
 mod post;

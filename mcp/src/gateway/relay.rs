@@ -271,6 +271,7 @@ impl Gateway {
             arrived: ctx.arrived,
             asked: 0,
             caps,
+            lacked: None,
             asking,
             rounds: None,
             timeout,
