@@ -43,11 +43,15 @@ impl LoadOptions {
     /// From the process: its environment, working directory and HOME. Variables that are not UTF-8 are left out.
     #[must_use]
     pub fn from_process(user_mode: bool) -> Self {
-        let env: BTreeMap<String, String> =
+        let mut env: BTreeMap<String, String> =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
         let home = env.get("HOME").filter(|home| home.starts_with('/')).map(PathBuf::from);
+        let etc = PathBuf::from("/etc/ggen");
+        // Who checks a configuration as root sees what systemd will hand over.
+        let folder = env.get("CREDENTIALS_DIRECTORY").map_or_else(|| etc.join("credentials"), PathBuf::from);
+        env.extend(super::credentials::read(&folder));
         let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        Self { flags: Vec::new(), config_path: None, env, cwd, home, etc: PathBuf::from("/etc/ggen"), user_mode, instead: None }
+        Self { flags: Vec::new(), config_path: None, env, cwd, home, etc, user_mode, instead: None }
     }
 
     /// The file that a flag or a variable names, as it was written.

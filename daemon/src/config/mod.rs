@@ -8,6 +8,7 @@
 
 mod command;
 pub mod commands;
+mod credentials;
 mod describe;
 mod edit;
 mod entry;

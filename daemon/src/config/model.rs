@@ -1,5 +1,9 @@
 //! The configuration's structure; doc comments are the reference. Durations are milliseconds, sizes are bytes unless a unit is written (`"4MB"`).
 
+mod logging;
+
+pub use logging::{LogFile, LogFormat, Rotation};
+
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -86,8 +90,10 @@ pub struct Http {
 pub struct Logging {
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: LogLevel,
-    /// `console` or `json`.
+    /// `auto`, `console`, `json` or `journald`.
     pub format: LogFormat,
+    /// A file beside that.
+    pub file: LogFile,
     /// Levels of single categories: `mcp_server`, `transport`, `auth`, `tools`, `protocol`.
     pub modules: BTreeMap<String, LogLevel>,
 }
@@ -103,17 +109,6 @@ pub enum LogLevel {
     Info,
     Debug,
     Trace,
-}
-
-/// How log lines look on the daemon's stderr.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Console,
-    /// One JSON object a line.
-    Json,
 }
 
 /// `metrics`
@@ -248,7 +243,7 @@ impl Default for Http {
 
 impl Default for Logging {
     fn default() -> Self {
-        Self { level: LogLevel::Info, format: LogFormat::Console, modules: BTreeMap::new() }
+        Self { level: LogLevel::Info, format: LogFormat::Auto, file: LogFile::default(), modules: BTreeMap::new() }
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) enum Later {
     Ignored,
 }
 
-const LATER: [(&str, Later); 8] = [
+const LATER: [(&str, Later); 7] = [
     ("auth", Later::Refused),
     ("policy", Later::Refused),
     ("rate_limit", Later::Refused),
@@ -35,7 +35,6 @@ const LATER: [(&str, Later); 8] = [
     ("transports.websocket", Later::Ignored),
     ("transports.quic", Later::Ignored),
     ("tools", Later::Ignored),
-    ("logging.file", Later::Ignored),
 ];
 
 /// Top-level keys that other MCP clients keep in the same file: VS Code, Claude Desktop and Code, Cursor, Zed.
