@@ -1,6 +1,6 @@
 """Asks for /health over and over, each time on a new connection, until a file appears; prints what became of it as JSON.
 
-usage: load.py PORT STOPFILE [THREADS]. "refused" is a connection that nobody took; the other failures are connections that were taken and lost.
+usage: load.py PORT STOPFILE [THREADS]. STOPFILE.began appears with the first answer. "refused" is a connection that nobody took; the other failures are connections that were taken and lost.
 """
 
 import json
@@ -40,6 +40,8 @@ def run():
         except TimeoutError:
             outcome = "timeout"
         with lock:
+            if not sum(counts.values()):
+                open(stop + ".began", "w").close()
             counts[outcome] += 1
             longest = max(longest, time.monotonic() - began)
         time.sleep(0.002)

@@ -190,7 +190,7 @@ fn files(options: &LoadOptions, problems: &mut Vec<Problem>) -> Vec<File> {
         };
         match read {
             Ok(file) => found.push(file),
-            Err(unread) => problems.extend(origin.judge(unread, &path, options.user_mode)),
+            Err(unread) => problems.extend(origin.judge(unread, &path, options.user_mode, options.named_file().is_some())),
         }
     }
     found
@@ -210,8 +210,9 @@ enum Origin {
 }
 
 impl Origin {
-    /// Whether it matters that a file could not be read. A person need not be able to read the service's file, nor a service somebody's home.
-    fn judge(self, unread: Unread, path: &Path, user_mode: bool) -> Option<Problem> {
+    /// Whether it matters that a file could not be read. A person need not be able to read the service's file, nor a service somebody's home; a
+    /// service that names a file of its own (a person's unit) goes without the system's.
+    fn judge(self, unread: Unread, path: &Path, user_mode: bool, named: bool) -> Option<Problem> {
         match unread {
             Unread::Missing if self == Self::Named => {
                 let place = Place { source: path.display().to_string(), at: None };
@@ -220,7 +221,7 @@ impl Origin {
             }
             Unread::Missing => None,
             Unread::Denied(_) if self == Self::System && user_mode => None,
-            Unread::Denied(problem) if self == Self::Home && !user_mode => Some(Problem { severity: Severity::Warning, ..*problem }),
+            Unread::Denied(problem) if (self == Self::Home && !user_mode) || (self == Self::System && named) => Some(Problem { severity: Severity::Warning, ..*problem }),
             Unread::Denied(problem) | Unread::Bad(problem) => Some(*problem),
         }
     }

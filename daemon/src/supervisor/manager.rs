@@ -69,7 +69,11 @@ impl Supervisor {
             parts.push(format!("reload refused: {refused}"));
         }
         let issues = self.issues(now);
-        parts.extend(issues.iter().take(PROBLEMS).map(|issue| format!("{} [{}]", issue.message, issue.code)));
+        let say = |issue: &ggen_wire::status::Issue| {
+            let code = issue.code.as_str();
+            if issue.message.contains(code) { issue.message.clone() } else { format!("{} [{code}]", issue.message) }
+        };
+        parts.extend(issues.iter().take(PROBLEMS).map(say));
         if issues.len() > PROBLEMS {
             parts.push(format!("{} more problems", issues.len() - PROBLEMS));
         }
