@@ -179,13 +179,16 @@ fn a_socket_that_was_kept_serves_those_who_waited_in_it() {
     let mut first = manager.start(&at(address, "", ""), None, None);
     let kept = manager.expect(&["FDSTORE=1", "FDNAME=kept-http", "FDPOLL=0"]).into_iter().next().unwrap();
     manager.expect(&["READY=1", "STATUS=…"]);
+    first.look();
     first.child.kill().unwrap();
     first.child.wait().unwrap();
+    first.assert_nothing_is_left();
 
     // Nobody is there, and nobody is refused.
     let waiting = std::thread::spawn(move || health(address));
     let second = manager.start(&at(address, "", ""), Some(("kept-http", kept.try_clone().unwrap())), None);
-    assert!(waiting.join().unwrap().contains("\"status\":\"ok\""));
+    let answer = waiting.join().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 "), "{answer:?}");
     assert_eq!(second.status().listeners[0].origin, "kept");
     // The manager has it still, so it is not given once more.
     manager.expect(&["READY=1", "STATUS=…"]);

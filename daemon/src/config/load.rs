@@ -221,7 +221,9 @@ impl Origin {
             }
             Unread::Missing => None,
             Unread::Denied(_) if self == Self::System && user_mode => None,
-            Unread::Denied(problem) if (self == Self::Home && !user_mode) || (self == Self::System && named) => Some(Problem { severity: Severity::Warning, ..*problem }),
+            Unread::Denied(problem) if (self == Self::Home && !user_mode) || (self == Self::System && named) => {
+                Some(Problem { severity: Severity::Warning, ..*problem })
+            }
             Unread::Denied(problem) | Unread::Bad(problem) => Some(*problem),
         }
     }

@@ -59,7 +59,10 @@ mod tests {
                 Of::Code(code) => code.as_str(),
                 Of::Event(event) => event,
             };
-            assert!(id.len() == 32 && page.lines().any(|line| line.contains(id) && line.contains(name)), "{name} {id} is not in docs/operate.md");
+            assert!(
+                id.len() == 32 && page.lines().any(|line| line.contains(id) && line.contains(name)),
+                "{name} {id} is not in docs/operate.md"
+            );
         }
     }
 }

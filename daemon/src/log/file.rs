@@ -60,7 +60,11 @@ impl LogWriter {
         for number in (1..kept).rev() {
             move_if_there(&numbered(number), &numbered(number + 1))?;
         }
-        if kept == 0 { fs::remove_file(&self.path)? } else { move_if_there(&self.path, &numbered(1))? }
+        if kept == 0 {
+            fs::remove_file(&self.path)?
+        } else {
+            move_if_there(&self.path, &numbered(1))?
+        }
         (self.file, self.size, _) = open(&self.path)?;
         Ok(())
     }

@@ -94,7 +94,10 @@ fn encode(line: &LogLine, generation: u32) -> Vec<u8> {
         let field = match NAMED.iter().find(|(ours, _)| ours == name) {
             // Said by the supervisor about a worker: whom it is about, beside who said it.
             Some((_, field)) => (*field).to_owned(),
-            None => format!("GGEN_{}", name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect::<String>()),
+            None => format!(
+                "GGEN_{}",
+                name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect::<String>()
+            ),
         };
         generation_known |= field == "GENERATION";
         put(&mut out, &field, value);

@@ -10,8 +10,8 @@ mod repeats;
 mod ring;
 
 pub use console::{Console, render};
-pub use repeats::Repeats;
 pub use layer::{LogLayer, Sink, now_us};
+pub use repeats::Repeats;
 pub use ring::{Ring, RingStatus, matches};
 
 use crate::config::{LogLevel, Logging};

@@ -65,7 +65,9 @@ fn summary(seen: &Seen, now_us: u64) -> Option<LogLine> {
 fn key(line: &LogLine) -> u64 {
     let mut hasher = DefaultHasher::new();
     (&line.source, &line.category, line.level as u8, &line.message, line.code.map(ggen_wire::Code::as_str)).hash(&mut hasher);
-    for (name, value) in line.fields.iter().filter(|(name, _)| matches!(name.as_str(), "upstream" | "worker" | "tool" | "principal" | "error")) {
+    for (name, value) in
+        line.fields.iter().filter(|(name, _)| matches!(name.as_str(), "upstream" | "worker" | "tool" | "principal" | "error"))
+    {
         (name, value).hash(&mut hasher);
     }
     hasher.finish()
@@ -91,6 +93,9 @@ mod tests {
         assert_eq!(repeats.expire(3 * WINDOW).len(), 0);
 
         (0..30).for_each(|at| drop(repeats.judge(&line("x", at))));
-        assert_eq!(repeats.expire(WINDOW).iter().map(|line| line.message.clone()).collect::<Vec<_>>(), ["x (repeated 10 more times in 10 s)"]);
+        assert_eq!(
+            repeats.expire(WINDOW).iter().map(|line| line.message.clone()).collect::<Vec<_>>(),
+            ["x (repeated 10 more times in 10 s)"]
+        );
     }
 }

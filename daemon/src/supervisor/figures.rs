@@ -12,6 +12,9 @@ use std::{collections::BTreeMap, time::Duration};
 /// How often /proc is read.
 pub(crate) const SCAN: Duration = Duration::from_secs(5);
 
+/// Why workers end, as `workers.rs` names it.
+const EXITS: [&str; 4] = ["drained", "hung", "exit", "signal"];
+
 /// What is counted over the daemon's life.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -110,6 +113,10 @@ impl Supervisor {
         let rss = [("supervisor", self.usage.rss_bytes)]
             .into_iter()
             .chain(current().filter_map(|(slot, proc)| Some((slot.name.as_str(), proc?.usage.rss_bytes))));
+        // Each from 0 on: a series that begins with 1 has not increased for who watches it.
+        let mut exits: BTreeMap<_, _> =
+            self.workers.slots.iter().flat_map(|slot| EXITS.map(|reason| ((slot.role.as_str(), reason), 0))).collect();
+        exits.extend(&self.counters.exits);
         let files = |which: fn((u64, u64)) -> u64| {
             self.counters.files.iter().map(move |(process, files)| sample(&[("process", process)], which(*files) as f64))
         };
@@ -138,7 +145,7 @@ impl Supervisor {
                 "ggend_worker_exits_total",
                 "Ends of worker processes, by reason.",
                 counter,
-                self.counters.exits.iter().map(|((role, reason), count)| sample(&[("reason", reason), ("role", role)], *count as f64)),
+                exits.iter().map(|((role, reason), count)| sample(&[("reason", reason), ("role", role)], *count as f64)),
             ),
             family(
                 "ggend_worker_up",

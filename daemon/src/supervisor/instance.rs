@@ -72,7 +72,8 @@ impl Instance {
     /// [`InstanceError`]
     pub(crate) fn adopt(socket: OwnedFd, path: &Path) -> Result<(Self, UnixListener), InstanceError> {
         let listener = UnixListener::from(socket);
-        let path = listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_path_buf)).unwrap_or_else(|| path.into());
+        let path =
+            listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_path_buf)).unwrap_or_else(|| path.into());
         let place = |error| InstanceError::Place(path.clone(), error);
         listener.set_nonblocking(true).map_err(place)?;
         let lock_path = path.with_extension("lock");

@@ -3,7 +3,12 @@
 
 use super::Supervisor;
 use ggen_wire::status::UpstreamState;
-use std::{collections::{BTreeMap, BTreeSet}, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::Duration,
+};
 
 /// Sockets that are kept are named with this before their transport, and so told from those of socket units.
 pub(crate) const KEPT: &str = "kept-";
@@ -40,7 +45,8 @@ impl Supervisor {
             (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
             _ => true,
         };
-        let gone: Vec<String> = self.kept.0.keys().chain(inherited).filter(|name| stale(name)).cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        let gone: Vec<String> =
+            self.kept.0.keys().chain(inherited).filter(|name| stale(name)).cloned().collect::<BTreeSet<_>>().into_iter().collect();
         let fresh: Vec<_> = wanted.iter().filter(|(name, _)| stale(name)).map(|(name, fd)| (name.clone(), Arc::clone(fd))).collect();
         for name in gone {
             self.notify.forget(&name);
