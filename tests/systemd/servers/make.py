@@ -1,10 +1,11 @@
-"""Makes a server for npx and one for uvx, both without anything from a registry. usage: make.py FOLDER → FOLDER/npx-server (a package), FOLDER/*.whl"""
+"""Makes a server for npx and one for uvx, both without anything from a registry. usage: make.py FOLDER → FOLDER/npx-server.tgz, FOLDER/*.whl"""
 
 import base64
 import hashlib
 import json
 import pathlib
 import sys
+import tarfile
 import zipfile
 
 folder = pathlib.Path(sys.argv[1])
@@ -24,6 +25,8 @@ require('readline').createInterface({ input: process.stdin }).on('line', (line) 
 });
 """)
 (package / "server.js").chmod(0o755)
+with tarfile.open(folder / "npx-server.tgz", "w:gz") as tar:
+    tar.add(package, "package")
 
 program = """import json, platform, sys
 def main():
