@@ -2,10 +2,12 @@
 
 mod auth;
 mod limits;
+mod logging;
 mod tls;
 
 pub use auth::{Auth, Jwt, OAuth2, Required};
 pub use limits::*;
+pub use logging::{LogFile, LogFormat, Rotation};
 pub use tls::{Mtls, Ssl, TlsVersion};
 
 use serde::{Deserialize, Serialize};
@@ -114,8 +116,10 @@ pub struct Http {
 pub struct Logging {
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: LogLevel,
-    /// `console` or `json`.
+    /// `auto`, `console`, `json` or `journald`.
     pub format: LogFormat,
+    /// A file beside that.
+    pub file: LogFile,
     /// Levels of single categories: `mcp_server`, `transport`, `auth`, `tools`, `protocol`.
     pub modules: BTreeMap<String, LogLevel>,
     /// A line for each call: who, what, outcome, duration, bytes.
@@ -135,17 +139,6 @@ pub enum LogLevel {
     Info,
     Debug,
     Trace,
-}
-
-/// How log lines look on the daemon's stderr.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Console,
-    /// One JSON object a line.
-    Json,
 }
 
 /// `metrics`
@@ -308,7 +301,14 @@ impl Default for Http {
 
 impl Default for Logging {
     fn default() -> Self {
-        Self { level: LogLevel::Info, format: LogFormat::Console, modules: BTreeMap::new(), audit: false, audit_arguments: false }
+        Self {
+            level: LogLevel::Info,
+            format: LogFormat::Auto,
+            file: LogFile::default(),
+            modules: BTreeMap::new(),
+            audit: false,
+            audit_arguments: false,
+        }
     }
 }
 

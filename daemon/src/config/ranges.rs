@@ -46,6 +46,12 @@ pub fn check(config: &Config, place: &dyn Fn(&str) -> Place, keys_made: bool) ->
             judge.value("transports.http.allowed_hosts", format!("expected a host name, found {host:?}"));
         }
     }
+    let file = &config.logging.file;
+    judge.range("logging.file.max_size", file.max_size.0, 64 << 10, 1 << 40, "100MB");
+    if file.path.as_ref().is_some_and(|path| !path.is_absolute()) {
+        judge.value("logging.file.path", "expected an absolute path".to_owned());
+    }
+    judge.range("logging.file.keep", u64::from(file.keep), 0, 1000, "7");
     judge.auth(config);
     judge.openness(config, keys_made);
     judge.tls(config);
