@@ -1,11 +1,12 @@
 //! The command line of `ggend`. The internal roles are told apart before anything is parsed: a worker has to be there within milliseconds.
 
 use crate::{
-    check,
-    config::{Flag, LoadOptions, LogLevel, commands},
+    auth, check,
+    config::{self, Flag, LoadOptions, LogLevel, commands},
     ipc::messages::Role,
     probe, relay,
     supervisor::Options,
+    worker,
 };
 use clap::{Parser, Subcommand};
 use ggen_wire::paths::Host;
@@ -13,6 +14,7 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::SystemTime,
 };
 
 /// EX_USAGE of `sysexits.h`.
@@ -50,6 +52,8 @@ enum Command {
     Check(check::Options),
     /// Look at the configuration and change its file.
     Config(commands::Options),
+    /// Make, list and revoke API keys; make and judge tokens; make certificates.
+    Auth(auth::commands::Options),
     /// Look for what is wrong: with the daemon, its configuration, its connections, this host.
     #[command(subcommand)]
     Probe(probe::Verb),
@@ -77,9 +81,11 @@ pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Play {
     let word = |at: usize| arguments.get(at).and_then(|word| word.to_str());
     match (word(1), word(2), arguments.len()) {
         (Some("shim"), None, 2) => return Play::Shim,
-        (Some("worker"), Some("gateway"), 3) => return Play::Worker(Role::Gateway),
-        (Some("worker"), Some("http"), 3) => return Play::Worker(Role::Http),
-        (Some("worker"), Some("admin"), 3) => return Play::Worker(Role::Admin),
+        (Some("worker"), Some(name), 3) => {
+            if let Some(role) = Role::named(name) {
+                return Play::Worker(role);
+            }
+        }
         _ => {}
     }
     match Arguments::try_parse_from(&arguments) {
@@ -103,6 +109,7 @@ fn act(parsed: Arguments) -> Play {
             Play::Finished(check::run(&options, &client_socket(parsed.socket.as_deref())))
         }
         Some(Command::Config(options)) => Play::Finished(commands::run(&options, &load, &client_socket(parsed.socket.as_deref()))),
+        Some(Command::Auth(options)) => Play::Finished(authenticate(&options, &load)),
         Some(Command::Probe(verb)) => Play::Finished(probe::run(verb, load, parsed.socket)),
         Some(Command::Stdio(options)) => Play::Finished(relay::main(&options, parsed.socket)),
         None => {
@@ -110,6 +117,17 @@ fn act(parsed: Arguments) -> Play {
             Play::Supervisor(Box::new(Options { load, level, socket: parsed.socket }))
         }
     }
+}
+
+fn authenticate(options: &auth::commands::Options, load: &LoadOptions) -> ExitCode {
+    let world = auth::commands::World {
+        load,
+        state: config::state::directory(),
+        now: SystemTime::now(),
+        fetch: &worker::fetch_keys,
+        input: &auth::commands::standard_input,
+    };
+    auth::commands::run(options, &world)
 }
 
 /// Where a client would look for a running daemon.

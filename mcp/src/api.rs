@@ -2,6 +2,7 @@
 //! microseconds of a monotonic clock that starts at any value.
 
 use crate::edge::{Reply, Request};
+use crate::rules::{Audited, Rules};
 use bytes::Bytes;
 use ggen_wire::{Code, status::UpstreamState};
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub struct Settings {
     pub incarnation: u64,
     /// Bounds; see [`Limits`].
     pub limits: Limits,
+    /// What `requestState` is sealed with; without one, a key is drawn at random.
+    pub key: Option<crate::seal::Key>,
 }
 
 /// One upstream, as far as the relay must know it. Secrets (headers, environment) stay outside.
@@ -126,6 +129,20 @@ pub struct Limits {
     pub ring: usize,
     /// Nesting of a message.
     pub depth: usize,
+    /// Calls of modern clients that wait for an answer to a legacy server's question: of one principal, at one upstream, in all.
+    pub parked: [usize; 3],
+    /// Silence of a server after a question, before its client is asked what has come together.
+    pub gather: Micros,
+    /// How long a modern client may take to come back with its answers.
+    pub park: Micros,
+    /// How long an identical retry gets the same answer.
+    pub repeat: Micros,
+    /// How long a legacy client may take for an answer.
+    pub think: Micros,
+    /// Rounds of questions that a modern server may put to a legacy client in one call.
+    pub rounds: u8,
+    /// Time between a modern server's state without questions and the next try.
+    pub pace: Micros,
 }
 
 impl Default for Limits {
@@ -145,6 +162,13 @@ impl Default for Limits {
             stream_after: 2_000_000,
             ring: 256,
             depth: 128,
+            parked: [16, 64, 1024],
+            gather: 10_000,
+            park: 300_000_000,
+            repeat: 60_000_000,
+            think: 600_000_000,
+            rounds: 10,
+            pace: 250_000,
         }
     }
 }
@@ -168,11 +192,13 @@ pub enum Input {
     Answer(u64, Result<Bytes, String>),
     /// The list of upstreams has changed. Names that stay keep their [`UpId`]; the others get the next ones in the order of this list.
     Reconfigure(Vec<UpstreamSettings>),
+    /// What is to be enforced from now on; calls in flight are not touched. Until the first one, nothing beside [`Limits`].
+    Rules(Box<Rules>),
     /// These upstreams, and no others, take no new calls for now: they wait until the upstream is reached anew, or is not in this list any more.
     Hold(Vec<UpId>),
     /// The worker is about to stop: streams are to end now, calls may finish.
     Drain,
-    /// Time has passed; due at least every [`TICK`] while anything is in flight.
+    /// Time has passed; due at least every [`TICK`] while anything is in flight, and at [`crate::gateway::Gateway::next_due`].
     Tick,
 }
 
@@ -362,6 +388,13 @@ pub enum Observation {
         /// From the write to the answer.
         duration: Micros,
     },
+    /// A request was refused because it was one too many: `principal_rate`, `principal_in_flight`, `principal_sessions`, `tool_rate`,
+    /// `tool_concurrent`, `upstream_in_flight`, `sessions`.
+    Limited(&'static str),
+    /// The policy hides what was asked for: `tool`, `prompt`, `resource`, `server`, `method`.
+    Denied(&'static str),
+    /// To be written down.
+    Audit(Box<Audited>),
     /// Something was dropped: `garbage`, `late_response`, `slow_client`, `unattributed_log`, `torn_line`.
     Dropped {
         /// The upstream, if one is to blame.

@@ -69,13 +69,39 @@ impl Caps {
 
     /// Whether the client may be sent this request.
     #[must_use]
-    pub fn allow(self, method: &str) -> bool {
+    pub fn allow(self, method: &str, params: Option<&str>) -> bool {
+        let member = |name| params.and_then(|params| json::pick(params, [name])?[0]);
         match method {
-            "elicitation/create" => self.form || self.url,
-            "sampling/createMessage" => self.sampling,
+            "elicitation/create" if member("mode") == Some("\"url\"") => self.url,
+            "elicitation/create" => self.form,
+            "sampling/createMessage" => self.sampling && (self.sampling_tools || member("tools").is_none()),
             "roots/list" => self.roots,
             _ => false,
         }
+    }
+
+    /// The capability that such a request needs, as `requiredCapabilities` of an error.
+    #[must_use]
+    pub fn needed(method: &str, params: Option<&str>) -> &'static str {
+        let member = |name| params.and_then(|params| json::pick(params, [name])?[0]);
+        match method {
+            "elicitation/create" if member("mode") == Some("\"url\"") => "{\"elicitation\":{\"url\":{}}}",
+            "elicitation/create" => "{\"elicitation\":{}}",
+            "sampling/createMessage" if member("tools").is_some() => "{\"sampling\":{\"tools\":{}}}",
+            "sampling/createMessage" => "{\"sampling\":{}}",
+            _ => "{\"roots\":{}}",
+        }
+    }
+
+    /// What a client of a legacy revision can be asked for: without what that revision does not know.
+    #[must_use]
+    pub fn of_revision(mut self, version: Legacy) -> Self {
+        if version < Legacy::L2025_11_25 {
+            self.url = false;
+            self.sampling_tools = false;
+        }
+        self.form &= version >= Legacy::L2025_06_18;
+        self
     }
 }
 
@@ -402,7 +428,10 @@ mod tests {
         for text in ["{}", r#"{"elicitation":{}}"#, r#"{"elicitation":{"form":{},"url":{}},"sampling":{"tools":{}},"roots":{}}"#] {
             assert_eq!(Caps::read(text).write(), text);
         }
-        assert!(Caps::read(r#"{"elicitation":{}}"#).allow("elicitation/create"));
-        assert!(!Caps::read("{}").allow("roots/list"));
+        let form = Caps::read(r#"{"elicitation":{},"sampling":{}}"#);
+        assert!(form.allow("elicitation/create", Some(r#"{"mode":"form"}"#)) && form.allow("elicitation/create", None));
+        assert!(!form.allow("elicitation/create", Some(r#"{"mode":"url"}"#)));
+        assert!(form.allow("sampling/createMessage", Some("{}")) && !form.allow("sampling/createMessage", Some(r#"{"tools":[]}"#)));
+        assert!(!Caps::read("{}").allow("roots/list", None));
     }
 }

@@ -1,34 +1,12 @@
 //! The messages of the control channel: JSON frames over a worker's stdin (a socket pair), file descriptors beside them by SCM_RIGHTS.
 //! The descriptors that belong to a message are named, in order, in its documentation.
 
+pub use super::role::Role;
+use super::secrets::Secrets;
 use crate::{config, metrics::Family};
 use ggen_wire::{Code, control::Failure, log::LogLine, status::UpstreamState};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// What a worker process is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// The MCP relay.
-    Gateway,
-    /// HTTP/1.1 and HTTP/2.
-    Http,
-    /// `/livez`, `/readyz`, `/metrics`.
-    Admin,
-}
-
-impl Role {
-    /// The name as it is written in `ggend worker <role>`, in worker names and in metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Gateway => "gateway",
-            Self::Http => "http",
-            Self::Admin => "admin",
-        }
-    }
-}
 
 /// Supervisor → worker.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,6 +14,9 @@ impl Role {
 pub enum ToWorker {
     /// The first message, once. Descriptors: the worker's listening sockets, in the order of `Start::listeners`.
     Start(Box<Start>),
+    /// Edge workers only: what they need to know to tell who asks. Once right after `Start`, before the worker says `Ready`; then whole, in the
+    /// place of what was sent before, on each change.
+    Secrets(Box<Secrets>),
     /// One end of a socket pair for edge frames. To an edge worker: its way to the gateway worker, replacing an earlier one. To the gateway
     /// worker: a new edge, `edge` being unique over the daemon's life. Descriptors: the socket.
     Link {
@@ -170,6 +151,9 @@ pub struct Start {
     pub log_filter: String,
     /// What the descriptors are, in order (`http`, `admin`), with their addresses.
     pub listeners: Vec<Bound>,
+    /// Gateway: what `requestState` is sealed with, the same for every gateway worker of the daemon's life.
+    #[serde(default)]
+    pub seal: Option<super::seal::SealKey>,
     /// The part of the configuration in force that this role may know. Secrets that it does not need are not in it.
     pub config: config::Config,
 }
@@ -267,6 +251,9 @@ pub struct Beat {
     pub metrics: Vec<Family>,
     /// Upstreams with calls in flight, and how many (gateway).
     pub busy: Vec<(String, u32)>,
+    /// API keys that were used since the last beat, and when, in seconds since 1970 (edge workers).
+    #[serde(default)]
+    pub used: Vec<(String, u64)>,
     /// Slow calls since the last beat (gateway).
     pub slow: Vec<ggen_wire::status::SlowCall>,
 }

@@ -4,3 +4,6 @@
 pub mod channel;
 pub mod launch;
 pub mod messages;
+pub mod role;
+pub mod seal;
+pub mod secrets;

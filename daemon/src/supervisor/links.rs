@@ -13,20 +13,20 @@ impl Supervisor {
     pub(crate) fn link_worker(&mut self, id: ProcId) {
         let Some(role) = self.workers.procs.get(&id).map(|proc| proc.role) else { return };
         match role {
-            Role::Http => {
+            role if role.is_edge() => {
                 if let Some(gateway) = self.workers.gateway() {
                     self.link(id, gateway);
                 }
             }
             Role::Gateway => {
                 self.forget_wants();
-                let is_edge = |proc: &super::workers::Proc| proc.role == Role::Http && proc.is_current();
+                let is_edge = |proc: &super::workers::Proc| proc.role.is_edge() && proc.is_current();
                 let edges: Vec<ProcId> = self.workers.procs.iter().filter(|(_, proc)| is_edge(proc)).map(|(id, _)| *id).collect();
                 for edge in edges {
                     self.link(edge, id);
                 }
             }
-            Role::Admin => {}
+            _ => {}
         }
     }
 

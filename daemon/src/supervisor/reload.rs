@@ -8,8 +8,9 @@ use super::{
     event::{ProcId, Reply},
     listeners::Listeners,
     plan::{self, Step},
+    slots::wanted_slots,
     upstreams::Phase,
-    workers::{Slot, wanted_slots},
+    workers::Slot,
 };
 use crate::{
     config::{self, Loaded, Problem},
@@ -41,6 +42,7 @@ pub(crate) struct Watcher {
 pub(crate) struct Candidate {
     pub(crate) loaded: Loaded,
     pub(crate) listeners: Listeners,
+    tls: super::secrets::Tls,
     pub(crate) generation: u32,
     pub(crate) log_filter: String,
     plan: Plan,
@@ -86,7 +88,7 @@ impl Reload {
 
 fn refused(problems: &[Problem]) -> Failure {
     for problem in problems {
-        tracing::error!(target: "mcp_server", code = %problem.code, "configuration refused, the old one stays in force: {problem}");
+        tracing::error!(target: "mcp_server", event = "refused", code = %problem.code, "configuration refused, the old one stays in force: {problem}");
     }
     let first = problems.iter().find(|problem| problem.is_error()).or(problems.first());
     let code = first.map_or(Code::ConfigValue, |problem| problem.code);
@@ -127,19 +129,26 @@ impl Supervisor {
             return;
         }
         self.reload.watchers = std::mem::take(&mut self.reload.queued);
+        self.notify.reloading(self.now());
         let loaded = match config::load(&self.load_options) {
             Ok(loaded) => loaded,
             Err(problems) => return self.end_reload(Err(refused(&problems))),
         };
+        let tls = match super::secrets::Tls::read(&loaded) {
+            Ok(tls) => tls,
+            Err(error) => return self.end_reload(Err(super::secrets::refused(&error))),
+        };
         if loaded.config == self.loaded.config {
             self.loaded = loaded;
+            self.refresh_auth();
+            self.take_tls(tls);
             self.revive();
             return self.end_reload(Ok(format!("no change, generation {} stays in force", self.generation)));
         }
-        let listeners = match Listeners::open(&loaded.config, &self.listeners, Vec::new()) {
+        let listeners = match Listeners::open(&loaded, &self.listeners, Vec::new()) {
             Ok(listeners) => listeners,
             Err(error) => {
-                tracing::error!(target: "transport", code = %error.code, "configuration refused, the old one stays in force: {error}");
+                tracing::error!(target: "transport", event = "refused", code = %error.code, "configuration refused, the old one stays in force: {error}");
                 let message = format!("{error}; generation {} stays in force", self.generation);
                 return self.end_reload(Err(super::calls::failure(error.code, &message, "ggen mcp server status")));
             }
@@ -147,9 +156,8 @@ impl Supervisor {
         let plan = plan::plan(&self.loaded.config, &loaded.config, self.generation);
         let log_filter = log::filter_text(&loaded.config.logging, self.level, std::env::var("RUST_LOG").ok().as_deref());
         let generation = self.generation + 1;
-        let candidate = Candidate { loaded, listeners, generation, log_filter, plan: plan.clone(), waiting: BTreeSet::new() };
+        let candidate = Candidate { loaded, listeners, tls, generation, log_filter, plan: plan.clone(), waiting: BTreeSet::new() };
         self.reload.stage = Stage::Asking(Box::new(candidate));
-        self.notify.reloading();
         self.ask_for_tools(plan, None);
     }
 
@@ -240,17 +248,20 @@ impl Supervisor {
 
     /// From here on the new configuration is the one in force.
     fn switch(&mut self, candidate: Box<Candidate>) {
-        let Candidate { loaded, listeners, generation, log_filter, .. } = *candidate;
+        let Candidate { loaded, listeners, tls, generation, log_filter, .. } = *candidate;
         let steps = plan::steps(&self.loaded.config, &loaded.config);
         self.generation = generation;
         self.loaded = loaded;
         // Our own descriptors of listeners that are not wanted any more close here; the last worker that has one takes who waits there.
         self.listeners = listeners;
+        self.take_tls(tls);
+        self.keep_listeners(&[]);
         self.log_filter = log_filter;
         self.put_log_filter();
-        self.hub.console.set_format(self.loaded.config.logging.format);
-        tracing::info!(target: "mcp_server", generation, "configuration in force");
+        self.hub.console.set(&self.loaded.config.logging, generation);
+        tracing::info!(target: "mcp_server", event = "reloaded", generation, "configuration in force");
         self.tell_warnings();
+        self.refresh_auth();
         let surplus = self.lay_out_slots();
         let ends = |step: &Step| matches!(step, Step::Vanishes | Step::Replaced | Step::Restarts | Step::Reconnects);
         let mut retiring: BTreeSet<String> = steps.iter().filter(|(_, step)| ends(step)).map(|(name, _)| name.clone()).collect();
@@ -354,7 +365,9 @@ impl Supervisor {
     }
 
     fn end_reload(&mut self, outcome: Result<String, Failure>) {
-        self.notify.reloaded();
+        self.refused = outcome.as_ref().err().map(|failure| failure.message.clone());
+        let status = self.status_line();
+        self.notify.reloaded(&status, self.now());
         for watcher in std::mem::take(&mut self.reload.watchers) {
             watcher.reply.last(outcome.clone().map(Body::Done));
         }

@@ -112,7 +112,7 @@ impl Supervisor {
         }
     }
 
-    fn issues(&self, now: Duration) -> Vec<Issue> {
+    pub(crate) fn issues(&self, now: Duration) -> Vec<Issue> {
         let mut issues = Vec::new();
         for slot in &self.workers.slots {
             let reason = slot.last_exit.clone().unwrap_or_default();

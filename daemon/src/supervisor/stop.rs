@@ -80,14 +80,18 @@ impl Supervisor {
             tracing::warn!(target: "mcp_server", "stopping at once");
             self.kill_everything();
         } else {
-            tracing::info!(target: "mcp_server", "stopping: draining");
+            tracing::info!(target: "mcp_server", event = "stopping", "stopping: draining");
             let limit = Duration::from_millis(self.loaded.config.server.drain_timeout_ms);
             (self.stop.drained_by, self.stop.ended_by) = (now + limit, now + limit + ON_TOP);
             self.stop.step = Step::Edges;
-            self.notify.stopping();
-            self.drain_role(Role::Http, limit);
+            self.notify.stopping(now);
+            self.drain_edges(limit);
         }
         self.go_on_stopping();
+    }
+
+    fn drain_edges(&mut self, limit: Duration) {
+        Role::ALL.into_iter().filter(|role| role.is_edge()).for_each(|role| self.drain_role(role, limit));
     }
 
     fn drain_role(&mut self, role: Role, limit: Duration) {
@@ -105,7 +109,7 @@ impl Supervisor {
         let live = |supervisor: &Self, role: Role| supervisor.workers.procs.values().filter(|proc| proc.role == role).count();
         let left = self.stop.drained_by.saturating_sub(now).max(Duration::from_millis(500));
         if self.stop.step == Step::Edges {
-            let edges = live(self, Role::Http);
+            let edges = self.workers.procs.values().filter(|proc| proc.role.is_edge()).count();
             let connections: u64 = self.workers.procs.values().map(|proc| proc.beat.connections).sum();
             if edges == 0 {
                 self.stop.step = Step::Gateway;
@@ -136,6 +140,7 @@ impl Supervisor {
                 self.stop.say(format!("{servers} servers ending"));
             }
         }
+        self.notify.draining(&self.stop.told, now);
         if matches!(self.stop.step, Step::Edges | Step::Gateway | Step::Upstreams) && now >= self.stop.ended_by {
             tracing::warn!(target: "mcp_server", "drain time is up");
             self.kill_everything();
@@ -144,7 +149,7 @@ impl Supervisor {
             self.begin_sweep();
             if now >= self.stop.ended_by || (self.workers.procs.is_empty() && self.shims.all.is_empty() && self.remaining() == 0) {
                 self.stop.step = Step::Done;
-                tracing::info!(target: "mcp_server", "stopped");
+                tracing::info!(target: "mcp_server", event = "stopped", "stopped");
             }
         }
     }

@@ -5,7 +5,7 @@
 use super::Gateway;
 use super::call::{ClientCall, Purpose};
 use crate::api::{Isolation, Micros, Output, UpId};
-use crate::method::{LogLevel, Method};
+use crate::method::Method;
 use crate::refusal::{Refusal, rpc};
 use crate::upstream::{Caps, Conn, Lent, Phase, UpEra};
 use ggen_wire::{Code, log::Level};
@@ -168,27 +168,19 @@ impl Gateway {
 
     /// A call leaves the place where it waited: it is written to that child.
     fn assign(&mut self, up: UpId, number: u64, at: usize) {
-        let (now, timeout) = (self.now, self.up_ref(up).settings.timeout);
+        let now = self.now;
         let Some(call) = self.calls.get_mut(&number) else { return };
         let Purpose::Client(client) = &call.purpose else { return };
-        let (session, level) = (client.session.clone(), client.log_level);
+        let (session, timeout) = (client.session.clone(), client.timeout);
         let from = std::mem::replace(&mut call.conn, at);
         (call.began, call.deadline) = (now, now + timeout);
-        let level = level.or_else(|| self.sessions.get(session.as_ref()?)?.log_level);
         let conns = &mut self.up_mut(up).conns;
         conns[from].queue.retain(|queued| *queued != number);
         let conn = &mut conns[at];
         if conn.is_leased() {
             (conn.used, conn.user, conn.spent) = (now, session, true);
         }
-        self.wanted_level(up, at, level);
         self.dispatch(number);
-    }
-
-    fn wanted_level(&mut self, up: UpId, at: usize, level: Option<LogLevel>) {
-        if let Some(level) = level {
-            self.set_level(up, at, level);
-        }
     }
 
     /// No more children can be had. Where calls only share children for want of a reason not to, the shared one takes the call: its handshake said that

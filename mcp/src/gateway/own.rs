@@ -6,7 +6,7 @@ use super::greet::client_info;
 use crate::api::{HttpRequest, Micros, Output, UpId};
 use crate::edge::Verb;
 use crate::method::LogLevel;
-use crate::upstream::{Phase, UpEra};
+use crate::upstream::{Caps, Phase, UpEra};
 use bytes::Bytes;
 
 /// How an own request waits for ever (streams).
@@ -21,7 +21,7 @@ impl Gateway {
         let mut params = members.to_owned();
         if modern {
             let comma = if members.is_empty() { "" } else { "," };
-            params.push_str(&format!("{comma}\"_meta\":{{{}}}", super::translate::own_meta(&client_info())));
+            params.push_str(&format!("{comma}\"_meta\":{{{}}}", super::translate::own_meta(&client_info(), Caps::default())));
         }
         let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"{method}\",\"params\":{{{params}}}}}");
         let headers = if modern { crate::header::make(method, None) } else { Vec::new() };

@@ -84,7 +84,11 @@ pub enum What {
     Reply(usize, String, String),
     /// A client comes back for the rest of a stream.
     Resume(StreamKey),
+    /// A modern client comes back with answers.
+    Retry(usize),
     Tick,
+    /// A tick sooner than the next one.
+    Wake,
 }
 
 struct Timed(u64, u64, What);
@@ -121,6 +125,7 @@ pub struct Stats {
     pub requests: u64,
     pub answers: u64,
     pub children: u64,
+    pub questions: u64,
 }
 
 pub struct World {
@@ -130,6 +135,7 @@ pub struct World {
     pub life: u64,
     heap: BinaryHeap<Reverse<Timed>>,
     order: u64,
+    woken: u64,
     pub servers: Vec<Server>,
     pub http: BTreeMap<u64, Open>,
     /// Leased children that run or are being started.
@@ -137,6 +143,8 @@ pub struct World {
     pub clients: Vec<Client>,
     pub exchanges: BTreeMap<StreamKey, Exchange>,
     pub reqs: Vec<Req>,
+    /// Calls of modern clients that were answered with questions.
+    pub asked: Vec<crate::client::Asked>,
     pub edges: [u32; 2],
     pub next_edge: u32,
     pub next_stream: u32,
@@ -147,6 +155,9 @@ pub struct World {
     pub calm: bool,
     /// No new requests: everything comes to its end.
     pub quiet: bool,
+    /// How often the guest looked, as the number of its last exchange, and how often it was answered.
+    pub looks: u32,
+    pub found: u64,
 }
 
 impl World {
@@ -163,12 +174,14 @@ impl World {
             life: 0,
             heap: BinaryHeap::new(),
             order: 0,
+            woken: 0,
             servers,
             http: BTreeMap::new(),
             children: BTreeMap::new(),
             clients,
             exchanges: BTreeMap::new(),
             reqs: Vec::new(),
+            asked: Vec::new(),
             edges: [1, 2],
             next_edge: 3,
             next_stream: 1,
@@ -176,6 +189,8 @@ impl World {
             next_resume: None,
             calm,
             quiet: false,
+            looks: 0,
+            found: 0,
         };
         for server in world.servers.iter_mut().filter(|server| server.http) {
             server.alive = calm || world.rng.chance(70);
@@ -188,6 +203,7 @@ impl World {
                 world.at(3_000_000, What::Start(up));
             }
         }
+        world.hide();
         world.at(0, What::Tick);
         world
     }
@@ -247,7 +263,7 @@ impl World {
                         Act::Die => self.child_dies(up, lease),
                         Act::Say(text) => self.leased(up, lease, UpInput::Line(text.into())),
                         Act::Garbage => self.leased(up, lease, UpInput::Line("[1,2]".into())),
-                        Act::Break | Act::Hang => {}
+                        Act::Break | Act::Hang | Act::Hold(_) => {}
                     }
                 }
             }
@@ -277,6 +293,8 @@ impl World {
                 }
             }
             What::Reply(client, session, text) => self.client_replies(client, &session, text),
+            What::Retry(at) => self.retry(at),
+            What::Wake => self.input(Input::Tick),
             What::Resume(key) => self.resume(key),
             What::Tick => {
                 self.input(Input::Tick);
@@ -299,6 +317,10 @@ impl World {
         self.stats.inputs += 1;
         let mut out = Vec::new();
         self.gateway.input(self.now, input, &mut out);
+        if let Some(due) = self.gateway.next_due().filter(|due| self.woken != *due) {
+            self.woken = due;
+            self.at(due.saturating_sub(self.now), What::Wake);
+        }
         for output in out {
             if !matches!(output, Output::Observe(_) | Output::Log(_)) {
                 trace(|| format!("{:>12}    -> {}", self.now, brief(&format!("{output:?}"))));
@@ -335,6 +357,7 @@ impl World {
 
     fn output(&mut self, output: Output) {
         match output {
+            Output::Reply(key, reply) if key.edge == crate::guest::EDGE => self.seen(key, &reply),
             Output::Reply(key, reply) => self.reply(key, reply),
             Output::Want(UpId(up)) => {
                 let up = up as usize;
@@ -345,7 +368,16 @@ impl World {
                 let up = up as usize;
                 assert_eq!(self.children.get(&(up, lease)), Some(&true), "a line for a child that does not run: {line:?}");
                 let text = std::str::from_utf8(&line).expect("UTF-8").to_owned();
-                let served = self.servers[up].serve(&text, &mut self.rng, 0, None, &[]);
+                let name = format!("child-{lease}");
+                if text.contains("\"method\":\"initialize\"") {
+                    self.servers[up].sessions.insert(name.clone(), text.contains("\"elicitation\""));
+                }
+                let served = self.servers[up].serve(&text, &mut self.rng, 0, Some(&name), &[]);
+                for held in std::mem::take(&mut self.servers[up].released) {
+                    for Step { after, act } in held.rest {
+                        self.at(after, What::ChildServes(self.life, up, lease, act));
+                    }
+                }
                 let (Served::Steps(steps) | Served::Stream(steps) | Served::Session(_, steps)) = served else { return };
                 for Step { after, act } in steps {
                     self.at(after, What::ChildServes(self.life, up, lease, act));
@@ -465,7 +497,7 @@ impl World {
                 let text = self.rng.pick(&["Server listening", "{\"jsonrpc\":\"2.0\",\"id\":1", "[1,2]", "\u{1b}[0m"]);
                 self.up(up, UpInput::Line(text.into()));
             }
-            (Act::Break | Act::Hang, _) => {}
+            (Act::Break | Act::Hang | Act::Hold(_), _) => {}
         }
     }
 
@@ -503,6 +535,15 @@ impl World {
             },
         };
         let life = self.servers[up].life;
+        for held in std::mem::take(&mut self.servers[up].released) {
+            let Some((exchange, opening)) = held.http else { continue };
+            let mut after = 0;
+            for Step { after: wait, act } in held.rest {
+                after = wait;
+                self.at(after, What::Serve { up, life, http: Some((exchange, opening, None)), act });
+            }
+            self.at(after, What::End { up, exchange, opening, error: None });
+        }
         let (steps, session, stays) = match served {
             Served::Status(status) => {
                 self.at(wait, What::Head { up, exchange, opening, status, session: None, sse: false });
@@ -530,6 +571,12 @@ impl World {
         let mut steps = VecDeque::from(steps);
         while let Some(Step { after, act }) = steps.pop_front() {
             at = wait + after;
+            if let Act::Hold(id) = act {
+                if let Some(held) = self.servers[up].held.get_mut(&id) {
+                    held.http = Some((exchange, opening));
+                }
+                return;
+            }
             if matches!(act, Act::Break) {
                 let rest = steps.drain(..).map(|step| Step { after: step.after.saturating_sub(after), act: step.act }).collect();
                 self.servers[up].rest.insert(id, rest);
@@ -565,6 +612,7 @@ impl World {
                 self.input(Input::EdgeLost(edge));
             }
             34..36 if !self.calm => self.replace(),
+            36..80 => self.look(),
             _ => {}
         }
     }
@@ -607,6 +655,7 @@ impl World {
             server.listeners.retain(|(exchange, _)| *exchange == 0);
         }
         self.gateway = relay(&self.servers, self.life, self.rng.next(), self.calm);
+        self.hide();
         self.input(Input::Tick);
     }
 
@@ -642,11 +691,14 @@ fn relay(servers: &[Server], incarnation: u64, seed: u64, calm: bool) -> Gateway
         handshake: 4_000_000,
         stream_after: 1_000_000,
         ring: 512,
+        parked: if calm { [1000; 3] } else { [3, 5, 8] },
+        park: 20_000_000,
+        repeat: 5_000_000,
         ..Limits::default()
     };
     let mut random = Rng::new(seed);
     Gateway::new(
-        Settings { upstreams: upstreams.collect(), incarnation, limits },
+        Settings { upstreams: upstreams.collect(), incarnation, limits, key: Some(ggen_mcp::seal::Key([7; 32])) },
         Box::new(move |bytes| bytes.iter_mut().for_each(|byte| *byte = random.next() as u8)),
     )
 }

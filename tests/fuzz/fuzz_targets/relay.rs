@@ -80,6 +80,7 @@ fuzz_target!(|data: &[u8]| {
         upstreams: vec![settings("u0", Transport::Stdio), settings("u1", Transport::Http)],
         incarnation: 0,
         limits: Limits { sessions: 4, ring: 4, ..Limits::default() },
+        key: None,
     };
     let mut gateway = Gateway::new(settings, Box::new(|bytes| bytes.fill(7)));
     let (mut now, mut next, mut exchanges) = (1u64, 0u32, HashMap::<StreamKey, Exchange>::new());

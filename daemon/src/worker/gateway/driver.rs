@@ -48,6 +48,10 @@ pub(super) trait Core {
     fn input(&mut self, now: Micros, input: Input, out: &mut Vec<Output>);
     /// See [`Gateway::counts`].
     fn counts(&self) -> Counts;
+    /// See [`Gateway::next_due`].
+    fn next_due(&self) -> Option<Micros> {
+        None
+    }
     /// See [`Gateway::in_flight_of`].
     fn in_flight_of(&self, up: UpId) -> usize;
     /// See [`Gateway::busy`].
@@ -63,6 +67,10 @@ impl Core for Gateway {
 
     fn counts(&self) -> Counts {
         Gateway::counts(self)
+    }
+
+    fn next_due(&self) -> Option<Micros> {
+        Gateway::next_due(self)
     }
 
     fn in_flight_of(&self, up: UpId) -> usize {
@@ -193,6 +201,10 @@ impl<C: Core> Driver<C> {
 
     /// Serves until drained. Not subject to tokio's budget: the driver bounds its turns itself.
     pub(super) async fn run(mut self) -> ExitCode {
+        let rules = super::rules::rules(&self.context.start.config);
+        if rules != super::rules::rules(&crate::config::Config::default()) {
+            self.fed.give(Input::Rules(Box::new(rules)));
+        }
         let shared = self.observer.shared();
         self.context.on_beat(move || shared.beat());
         self.context.ready().await;
@@ -230,6 +242,9 @@ impl<C: Core> Driver<C> {
         if self.slow_timer && self.fed.active {
             self.arm(TICK);
         }
+        if let Some(due) = self.fed.core.next_due() {
+            self.arm(due.saturating_sub(self.fed.now));
+        }
         if self.draining && self.fed.core.counts().in_flight == 0 && self.links.values().all(|link| link.output.bytes.is_empty()) {
             return Poll::Ready(ExitCode::SUCCESS);
         }
@@ -258,6 +273,7 @@ impl<C: Core> Driver<C> {
     }
 
     pub(super) fn lose_link(&mut self, edge: u32) {
+        self.observer.unlink(edge);
         if self.links.remove(&edge).is_some() {
             self.fed.give(Input::EdgeLost(edge));
         }
@@ -330,6 +346,7 @@ impl<C: Core> Driver<C> {
                 match taken {
                     Ok(link) => {
                         self.lose_link(edge);
+                        self.observer.link(edge, &peer);
                         self.links.insert(edge, link);
                         self.ready.mark(Token::Link(edge));
                     }
@@ -383,6 +400,8 @@ impl<C: Core> Driver<C> {
                 self.configuration.retire(upstreams, self.fed.now.saturating_add(within));
             }
             Incoming::Reconfigure(start, _) => self.reconfigure(*start),
+            // It does not ask who asks.
+            Incoming::Secrets(_) => {}
         }
     }
 

@@ -59,7 +59,8 @@ pub(super) fn settings(start: &Start) -> (Settings, Vec<Reach>) {
         }
     });
     let upstreams = upstreams.collect();
-    (Settings { upstreams, incarnation: start.incarnation, limits: Limits::default() }, targets)
+    let key = start.seal.as_ref().map(|seal| ggen_mcp::seal::Key(seal.0));
+    (Settings { upstreams, incarnation: start.incarnation, limits: Limits::default(), key }, targets)
 }
 
 /// Differs when an address or its headers differ. Never leaves the process, so that it says nothing of the secrets in it.

@@ -1,0 +1,36 @@
+//! Which workers a configuration asks for. A new role is added here, in `ipc/role.rs` and in `worker/mod.rs`.
+
+use super::{Supervisor, event::ProcId, workers::Slot};
+use crate::{config::Config, ipc::messages::Role};
+
+impl Supervisor {
+    /// Makes the slots fit the configuration; new ones and those that had failed are due at once. Returns the processes of removed ones.
+    pub(crate) fn lay_out_slots(&mut self) -> Vec<ProcId> {
+        let now = self.now();
+        let wanted = wanted_slots(&self.loaded.config);
+        let mut old = std::mem::take(&mut self.workers.slots);
+        for (name, role) in wanted {
+            let at = old.iter().position(|slot| slot.name == name);
+            self.workers.slots.push(at.map_or_else(|| Slot::new(name, role), |at| old.swap_remove(at)));
+        }
+        for slot in &mut self.workers.slots {
+            slot.prospective = false;
+            if std::mem::take(&mut slot.failed) {
+                slot.start_at = Some(now);
+            }
+        }
+        old.into_iter().flat_map(|slot| [slot.current, slot.successor]).flatten().collect()
+    }
+}
+
+/// The names and roles of the workers that a configuration asks for, gateway first.
+pub(crate) fn wanted_slots(config: &Config) -> Vec<(String, Role)> {
+    let mut wanted = vec![("gateway-0".to_owned(), Role::Gateway)];
+    if config.transports.http.enabled {
+        wanted.extend((0..config.server.workers.max(1)).map(|index| (format!("http-{index}"), Role::Http)));
+    }
+    if config.metrics.enabled {
+        wanted.push(("admin-0".to_owned(), Role::Admin));
+    }
+    wanted
+}

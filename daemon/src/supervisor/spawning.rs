@@ -1,0 +1,139 @@
+//! Starting a worker process, what it is told at its start, and the queue of messages to it.
+
+use super::{
+    Supervisor,
+    event::{Event, ProcId},
+    listeners::Listeners,
+    reload::{self, Candidate},
+    workers::{Outgoing, Proc, Stage},
+};
+use crate::{
+    ipc::{
+        channel,
+        messages::{Beat, Role, Start, ToSupervisor, ToWorker},
+    },
+    platform::{self, Usage},
+};
+use ggen_wire::Code;
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::mpsc;
+
+/// Between two beats.
+const BEAT: Duration = Duration::from_secs(1);
+/// Messages that may wait for a worker; more means that it does not read.
+const QUEUE: usize = 1024;
+
+impl Supervisor {
+    /// Starts a process for a slot. `successor`: the one that serves goes on until the new one is Ready.
+    pub(crate) fn start_worker(&mut self, name: &str, successor: bool) {
+        let Some(slot) = self.workers.slot_mut(name) else { return };
+        slot.start_at = None;
+        slot.restarts += u64::from(slot.starts > 0);
+        slot.starts += 1;
+        if !successor {
+            slot.life.started();
+        }
+        let role = slot.role;
+        self.workers.last_id += 1;
+        let id = self.workers.last_id;
+        match self.spawn_worker(id, name, role) {
+            Ok(proc) => {
+                tracing::debug!(target: "mcp_server", worker = name, pid = proc.pid, "worker started");
+                self.pids.insert(proc.pid, super::reaper::Owner::Worker(id));
+                self.workers.procs.insert(id, proc);
+                if let Some(slot) = self.workers.slot_mut(name) {
+                    if successor { slot.successor = Some(id) } else { slot.current = Some(id) }
+                }
+                self.link_worker(id);
+            }
+            Err(error) => {
+                tracing::error!(target: "mcp_server", worker = name, code = %Code::Internal, error = %error, "worker cannot be started");
+                self.plan_restart(name, &format!("cannot be started: {error}"), None);
+            }
+        }
+    }
+
+    fn spawn_worker(&mut self, id: ProcId, name: &str, role: Role) -> io::Result<Proc> {
+        let (ours, theirs) = platform::socket_pair()?;
+        let (mut sender, mut receiver) = channel::channel(ours)?;
+        let pid = platform::spawn_self(&["worker", role.as_str()], theirs, super::environment::of_worker())?;
+        let (queue, mut outgoing) = mpsc::channel::<Outgoing>(QUEUE);
+        tokio::spawn(async move {
+            while let Some((message, descriptors)) = outgoing.recv().await {
+                let borrowed: Vec<_> = descriptors.iter().map(|fd| fd.as_fd()).collect();
+                if sender.send(&message, &borrowed).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            // What does not parse ends the channel as well: the worker is told by the end of it.
+            while let Ok(Some((message, _))) = receiver.receive::<ToSupervisor>().await {
+                events.send(Event::Worker(id, message)).await.ok();
+            }
+            events.send(Event::WorkerClosed(id)).await.ok();
+        });
+        let start = self.start_message(name, role);
+        let sockets = self.listeners_for(name).sockets_for(role);
+        let generation = start.generation;
+        queue.try_send((ToWorker::Start(Box::new(start)), sockets)).map_err(io::Error::other)?;
+        self.secrets_for(name, role).map_or(Ok(()), |secrets| queue.try_send((secrets, Vec::new())).map_err(io::Error::other))?;
+        Ok(Proc {
+            pid,
+            name: name.to_owned(),
+            role,
+            generation,
+            stage: Stage::Starting,
+            beat: Beat::default(),
+            beat_at: self.now(),
+            usage: Usage::default(),
+            queue,
+        })
+    }
+
+    /// What a worker of that name is told: the configuration in force, or the one that it is to prove.
+    pub(crate) fn start_message(&self, name: &str, role: Role) -> Start {
+        let slot = self.workers.slots.iter().find(|slot| slot.name == name);
+        let candidate = self.candidate_for(name);
+        let config = candidate.map_or(&self.loaded.config, |candidate| &candidate.loaded.config);
+        Start {
+            name: name.to_owned(),
+            role,
+            generation: candidate.map_or(self.generation, |candidate| candidate.generation),
+            incarnation: slot.map_or(0, |slot| slot.starts.saturating_sub(1)),
+            beat_ms: u64::try_from(BEAT.as_millis()).unwrap_or(1000),
+            log_filter: self.levels.over(candidate.map_or(&self.log_filter, |candidate| &candidate.log_filter)),
+            listeners: self.listeners_for(name).bound_for(role),
+            seal: (role == Role::Gateway).then(|| self.seal.clone()),
+            config: super::environment::config_for(role, config),
+        }
+    }
+
+    fn listeners_for(&self, name: &str) -> &Listeners {
+        self.candidate_for(name).map_or(&self.listeners, |candidate| &candidate.listeners)
+    }
+
+    pub(crate) fn candidate_for(&self, name: &str) -> Option<&Candidate> {
+        let prospective = self.workers.slots.iter().any(|slot| slot.name == name && slot.prospective);
+        if let (reload::Stage::Preparing(candidate), true) = (&self.reload.stage, prospective) { Some(candidate) } else { None }
+    }
+
+    /// Queues a message for a worker; never waits. A worker whose queue is full does not read, and is dealt with as hung.
+    pub(crate) fn tell(&mut self, id: ProcId, message: ToWorker, descriptors: Vec<Arc<OwnedFd>>) -> bool {
+        let Some(proc) = self.workers.procs.get(&id) else { return false };
+        match proc.queue.try_send((message, descriptors)) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.events.try_send(Event::WorkerStuck(id)).unwrap_or_default();
+                false
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        }
+    }
+}
