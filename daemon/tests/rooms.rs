@@ -8,14 +8,32 @@ use std::{
 };
 
 /// A folder (or file), and what may not be imported there: `crate::…` modules of the same crate, or other crates.
-const DOORS: [(&str, &[&str]); 15] = [
+const DOORS: [(&str, &[&str]); 18] = [
     ("wire/src", &["ggen_mcp", "ggend", "tokio", "hyper", "nix"]),
     ("mcp/src", &["ggend", "tokio", "hyper", "nix", "std::net", "std::fs", "std::process"]),
     ("ctl/src", &["ggend", "ggen_mcp", "tokio", "hyper", "figment"]),
     ("daemon/src/config", &["crate::supervisor", "crate::worker", "crate::shim", "crate::ipc", "tokio"]),
     ("daemon/src/auth", &["crate::supervisor", "crate::worker", "crate::shim", "crate::ipc", "tokio", "hyper"]),
-    ("daemon/src/supervisor", &["crate::worker", "crate::shim", "axum", "hyper", "hyper_util", "rustls", "ggen_mcp"]),
-    ("daemon/src/worker", &["crate::supervisor", "crate::shim", "figment", "std::process::Command"]),
+    ("daemon/src/tls", &["crate::supervisor", "crate::worker", "crate::shim", "crate::auth", "tokio", "hyper"]),
+    ("daemon/src/tls/serve.rs", &["std::fs", "std::net", "super::files", "super::make", "crate::tls::files", "crate::tls::make"]),
+    ("daemon/src/tls/certificate.rs", &["std::fs", "super::files", "super::make"]),
+    (
+        "daemon/src/supervisor",
+        &["crate::worker", "crate::shim", "axum", "hyper", "hyper_util", "rustls", "ggen_mcp", "crate::tls::serve", "crate::tls::client"],
+    ),
+    (
+        "daemon/src/worker",
+        &[
+            "crate::supervisor",
+            "crate::shim",
+            "figment",
+            "std::process::Command",
+            "crate::tls::files",
+            "crate::tls::make",
+            "crate::tls::client",
+            "crate::tls::command",
+        ],
+    ),
     ("daemon/src/shim", &["crate::supervisor", "crate::worker", "crate::config", "tokio"]),
     ("daemon/src/relay", &["crate::supervisor", "crate::worker", "crate::shim", "crate::config", "crate::ipc", "axum", "rustls"]),
     ("daemon/src/ipc", &["crate::supervisor", "crate::worker", "crate::shim"]),

@@ -252,7 +252,7 @@ pages! {
             "Its upstream server has not been ready once",
             "The server does not give the tool any more",
         ];
-        mend ["See the names" => "ggen mcp list", "See the upstream servers" => "ggen mcp server status"];
+        mend ["Ask the servers anew, and see the names" => "ggen mcp list --refresh", "See the upstream servers" => "ggen mcp server status"];
     SessionUnknown: "The request names a session that does not exist. Most clients then begin a new one by themselves.";
         because ["The session was ended, or lay idle too long", "The gateway worker was replaced", "The request went to another gateway"];
         mend ["See sessions and restarts" => "ggen mcp server status --verbose"];
@@ -375,7 +375,7 @@ pages! {
         ];
     RateLimited: "The client sent more requests than it may, has too many in flight, or a tool is at its own limit. Nothing was done; Retry-After says when there is room again.";
         because ["A client in a loop", "A limit in rate_limit or tools that is lower than what clients need", "Several clients that share one principal, such as anonymous"];
-        mend ["See which limit it was" => "curl -s http://127.0.0.1:9464/metrics | grep ggend_rate_limited_total", "Raise it" => "ggen mcp config set rate_limit.requests_per_second=100"];
+        mend ["See which limit it was" => "curl -s http://127.0.0.1:9464/metrics | grep ggend_rate_limited_total", "Raise it" => "ggen mcp config set rate_limit.requests_per_second=100 && ggen mcp server reload"];
     CertificateVerifyFailed: "A certificate was shown that is not accepted: signed by an authority that is not known, expired, revoked, or not made for that name. Of clients: none was shown where one is required.";
         because [
             "The client shows no certificate, or one of another authority than auth.mtls.ca_cert",
@@ -467,6 +467,7 @@ pages! {
         mend [
             "See which layer it is" => "ggen mcp test-connection",
             "Look at the workers" => "ggen mcp doctor --verbose",
+            "Replace workers that hang" => "ggen mcp server restart --server http",
             "See firewall rules" => "sudo iptables -L -n",
         ];
     NameUnresolved: "The host's name has no address.";

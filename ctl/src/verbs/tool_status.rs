@@ -19,7 +19,7 @@ pub(crate) fn run(context: &mut Context, name: &str, schema: bool) -> Result<Exi
         other => return Err(client.unexpected(&other)),
     };
     let Some(tool) = tools.into_iter().find(|tool| tool.name == name) else {
-        return Err(Failed::new(Code::ToolNotFound, format!("Tool not found: {name}"), "ggen mcp list"));
+        return Err(Failed::new(Code::ToolNotFound, format!("Tool not found: {name}"), "ggen mcp list --refresh"));
     };
     let definition = if schema || context.out.json {
         match client.call(&Call::DescribeTool { name: name.to_owned() })? {

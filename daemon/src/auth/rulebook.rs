@@ -119,6 +119,9 @@ pub enum Rejected {
     /// There is none, and one is needed.
     #[error("no credential")]
     Missing,
+    /// The connection's client certificate was not accepted: whatever else is shown, it is not heard.
+    #[error("the certificate is not accepted")]
+    Certificate,
     /// A header that cannot be read, or more than one credential.
     #[error("{0}")]
     Unreadable(&'static str),
@@ -144,6 +147,7 @@ impl Rejected {
             Self::Key(_) => Code::InvalidApiKey,
             Self::Token(error) => error.code(),
             Self::Scope(_) => Code::InsufficientScope,
+            Self::Certificate => Code::CertificateVerifyFailed,
             Self::Missing | Self::Unreadable(_) | Self::NoTokens => Code::AuthenticationFailed,
         }
     }

@@ -257,13 +257,15 @@ impl Store {
 
 /// The file, empty and for its owner only. Made by root for a service, it belongs to whom the directory belongs to.
 fn make(directory: &Path, path: &Path) -> std::io::Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
-    fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    let (owner, own) = (fs::metadata(directory)?, fs::metadata(path)?);
+    let file = match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(file) => file,
+        // The directory's owner may be less than us: its links lead us nowhere.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && fs::symlink_metadata(path)?.is_file() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let (owner, own) = (fs::metadata(directory)?, file.metadata()?);
     if own.uid() == 0 && owner.uid() != 0 {
-        std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()))?;
+        std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     fs::{self, DirBuilder},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, lchown},
     path::{Path, PathBuf},
 };
 
@@ -22,18 +22,33 @@ pub fn directory() -> PathBuf {
     place(&|name| std::env::var_os(name), platform::own_uid() == 0)
 }
 
-/// Makes a directory of that kind, 0700, and those above it.
+/// Makes a directory of that kind, 0700, and those above it. What root makes inside a service user's directory belongs to that user.
 ///
 /// # Errors
-/// When it cannot be made, or somebody else may change what is in it.
+/// When it cannot be made, or somebody else may change what is in it (root may use the directory of a service user).
 pub fn make(directory: &Path) -> io::Result<()> {
+    let own = platform::own_uid();
+    let missing: Vec<&Path> = directory.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    for made in missing.into_iter().rev().filter(|_| own == 0) {
+        keep_owner(made)?;
+    }
     let facts = fs::metadata(directory)?;
-    if facts.mode() & OTHERS_WRITE != 0 || ![platform::own_uid(), 0].contains(&facts.uid()) {
+    if facts.mode() & OTHERS_WRITE != 0 || (own != 0 && ![own, 0].contains(&facts.uid())) {
         let message = format!("{} belongs to somebody else, or others may write to it", directory.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
     Ok(())
+}
+
+/// Gives what root has just made to whom the directory around it belongs, so that a service can still use it. A symbolic link is not followed.
+///
+/// # Errors
+/// Those of `lchown(2)`.
+pub fn keep_owner(made: &Path) -> io::Result<()> {
+    let around = made.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (owner, own) = (fs::metadata(around)?, fs::symlink_metadata(made)?);
+    if own.uid() == 0 && owner.uid() != 0 { lchown(made, Some(owner.uid()), Some(owner.gid())) } else { Ok(()) }
 }
 
 fn place(env: &dyn Fn(&str) -> Option<OsString>, root: bool) -> PathBuf {
@@ -82,5 +97,24 @@ mod tests {
         assert_eq!(fs::metadata(&inner).unwrap().mode() & 0o777, 0o700);
         fs::set_permissions(&inner, std::os::unix::fs::PermissionsExt::from_mode(0o770)).unwrap();
         assert_eq!(make(&inner).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn what_root_makes_for_a_service_belongs_to_the_service() {
+        // Only root can play this; for everybody else, the other tests tell.
+        if platform::own_uid() != 0 {
+            return;
+        }
+        let outer = tempfile::tempdir().unwrap();
+        let (state, deep) = (outer.path().join("state"), outer.path().join("state/tls/more"));
+        fs::create_dir(&state).unwrap();
+        lchown(&state, Some(4242), Some(4343)).unwrap();
+        fs::set_permissions(&state, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        make(&state).unwrap();
+        make(&deep).unwrap();
+        for path in [&state, deep.parent().unwrap(), &deep] {
+            let facts = fs::metadata(path).unwrap();
+            assert_eq!((facts.uid(), facts.gid()), (4242, 4343), "{}", path.display());
+        }
     }
 }

@@ -7,14 +7,15 @@ use super::{
     http::{self, Target},
     mcp::{self, Client, Era, Fault},
     report::Paint,
+    stream::{self, Stream},
     text,
 };
-use crate::config;
+use crate::{config, tls::client};
 use ggen_wire::Code;
 use serde_json::{Value, json};
 use std::{
     fmt::Write as _,
-    net::IpAddr,
+    net::{IpAddr, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -33,6 +34,8 @@ pub(super) struct Outcome {
     url: String,
     /// A daemon answers at the control socket.
     running: bool,
+    /// And the connection is to it.
+    own: bool,
     steps: Vec<Step>,
 }
 
@@ -99,13 +102,20 @@ impl Outcome {
         let port = target.as_ref().map_or(0, |target| target.port);
         let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
         match (fault.layer, fault.code) {
-            (_, Code::ToolNotFound) => "ggen mcp list".to_owned(),
+            (_, Code::ToolNotFound) => "ggen mcp list --refresh".to_owned(),
             (_, Code::ConfigUnserved) => "ggen mcp test-connection --transport http".to_owned(),
             (_, Code::ConfigValue) => "ggen mcp test-connection http://127.0.0.1:3000/mcp".to_owned(),
+            ("TLS", Code::CertificateVerifyFailed) => format!("openssl s_client -connect {host}:{port} -showcerts"),
+            (_, Code::CertificateVerifyFailed) => "ggen mcp auth generate-cert --client NAME".to_owned(),
+            (_, Code::InvalidApiKey | Code::AuthenticationFailed) => "ggen mcp auth generate-api-key".to_owned(),
+            (_, Code::TokenExpired | Code::InvalidSignature) => "ggen mcp auth generate-token".to_owned(),
+            (_, Code::RateLimited) => "ggen mcp config set rate_limit.requests_per_second=100 && ggen mcp server reload".to_owned(),
             ("DNS", _) => format!("getent hosts {host}"),
             (_, Code::ConnectionRefused) if here && self.running => "ggen mcp server status".to_owned(),
             (_, Code::ConnectionRefused) if here && fault.layer == "TCP connect" => "ggen mcp server start".to_owned(),
             (_, Code::ConnectionRefused) => format!("nc -zv {host} {port}"),
+            // What answers on its control socket has workers that do not.
+            (_, Code::ConnectionTimeout) if self.own => "ggen mcp server restart --server http".to_owned(),
             (_, Code::ConnectionTimeout) if here => "ggen mcp doctor".to_owned(),
             (_, Code::ConnectionTimeout) => format!("sudo iptables -L -n | grep {port}"),
             _ if here => "ggen mcp server logs --tail 20".to_owned(),
@@ -144,36 +154,67 @@ impl Outcome {
 /// Walks through the layers until one fails.
 pub(super) fn walk(context: &Context, options: &Connection) -> Outcome {
     let limit = Duration::from_millis(options.timeout_ms);
-    let given = options.url.clone().or_else(|| context.front().map(|front| format!("http://{}{}", front.authority(), front.path)));
+    let (scheme, front) = match options.transport {
+        Transport::Https => ("https", context.secure_front()),
+        _ => ("http", context.front()),
+    };
+    let given = options.url.clone().or_else(|| front.map(|front| format!("{scheme}://{}{}", front.authority(), front.path)));
     let running = context.status().is_some();
+    let own = running && options.url.is_none();
     let mut outcome =
-        Outcome { url: given.as_deref().map_or_else(|| "none".to_owned(), config::redacted_text), running, steps: Vec::new() };
+        Outcome { url: given.as_deref().map_or_else(|| "none".to_owned(), config::redacted_text), running, own, steps: Vec::new() };
     let fault = |layer, code, what: &str, seen: &str| Fault { layer, code, what: what.to_owned(), seen: seen.to_owned() };
     let unserved = match options.transport {
-        Transport::Http | Transport::All => None,
-        Transport::Https => Some("HTTPS"),
+        Transport::Http | Transport::Https | Transport::All => None,
         Transport::Websocket => Some("WebSocket"),
         Transport::Quic => Some("QUIC"),
     };
     if let Some(name) = unserved {
-        let fault = fault("transport", Code::ConfigUnserved, &format!("{name} is not served by this version"), "this version serves HTTP");
+        let fault = fault(
+            "transport",
+            Code::ConfigUnserved,
+            &format!("{name} is not served by this version"),
+            "this version serves HTTP and HTTPS",
+        );
         outcome.run("Transport", |(): &()| String::new(), || Err(fault));
         return outcome;
     }
     let target = given.as_deref().and_then(Target::parse);
     let Some(target) = target else {
-        let seen =
-            if given.is_some() { "expected http://HOST[:PORT]/PATH" } else { "HTTP is switched off, or the configuration cannot be read" };
+        let seen = if given.is_some() {
+            "expected http://HOST[:PORT]/PATH or https://…"
+        } else {
+            "it is not served, or the configuration cannot be read"
+        };
         let fault = fault("URL", Code::ConfigValue, "there is no URL to connect to", seen);
         outcome.run("URL", |(): &()| String::new(), || Err(fault));
         return outcome;
     };
     layers(&mut outcome, &target, limit, options.tool.as_deref());
+    if options.transport == Transport::All && options.url.is_none() {
+        match context.secure_front() {
+            Some(target) if outcome.is_good() => {
+                let until = Instant::now() + limit;
+                let shaken =
+                    || mcp::connect(&target, &mcp::resolve(&target, limit)?, until).and_then(|(_, socket)| shake(socket, &target, until));
+                outcome.run("HTTPS", |(_, seen): &(_, String)| format!("{}, {seen}", target.authority()), shaken);
+            }
+            Some(_) => outcome.skip("HTTPS", "not tried"),
+            None => outcome.skip("HTTPS", "not served"),
+        }
+    }
     if options.transport == Transport::All {
         outcome.skip("WebSocket", "not served by this version");
         outcome.skip("QUIC", "not served by this version");
     }
     outcome
+}
+
+/// A handshake, and what a client would make of the certificate.
+fn shake(socket: TcpStream, target: &Target, deadline: Instant) -> Result<(Stream, String), Fault> {
+    let secure = stream::secure(socket, target, deadline, &client::system())?;
+    let seen = stream::verdict(&secure, target)?;
+    Ok((Stream::Secure(Box::new(secure)), seen))
 }
 
 fn layers(outcome: &mut Outcome, target: &Target, limit: Duration, tool: Option<&str>) {
@@ -183,13 +224,14 @@ fn layers(outcome: &mut Outcome, target: &Target, limit: Duration, tool: Option<
     let connected =
         outcome.run("TCP connect", |(address, _): &(_, _)| format!("{address}"), || mcp::connect(target, &addresses, deadline()));
     let Some((address, stream)) = connected else { return };
-    if target.tls {
-        let seen = "the connection was made; certificate and encryption were not looked at".to_owned();
-        let fault = Fault { layer: "TLS", code: Code::ConfigUnserved, what: "TLS is not tested by this version".to_owned(), seen };
-        outcome.run("TLS", |(): &()| String::new(), || Err(fault));
-        return;
-    }
-    outcome.skip("TLS", "not used");
+    let stream = if target.tls {
+        let shaken = outcome.run("TLS", |(_, seen): &(_, String)| seen.clone(), || shake(stream, target, deadline()));
+        let Some((stream, _)) = shaken else { return };
+        stream
+    } else {
+        outcome.skip("TLS", "not used");
+        Stream::Plain(stream)
+    };
     let http = outcome.run(
         "HTTP",
         |status: &u16| format!("status {status} from {}", target.path),

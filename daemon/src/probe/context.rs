@@ -100,6 +100,13 @@ impl Context {
         self.listeners().iter().find(|(name, _)| *name == "http").map(|(_, address)| Target::of(*address, "/mcp"))
     }
 
+    /// Where MCP is served over TLS.
+    #[must_use]
+    pub fn secure_front(&self) -> Option<Target> {
+        let found = self.listeners().into_iter().find(|(name, _)| *name == "https");
+        found.map(|(_, address)| Target { tls: true, ..Target::of(address, "/mcp") })
+    }
+
     /// A time-out from now on, within the whole run's.
     pub(super) fn within(&self, limit: Duration) -> Instant {
         (Instant::now() + limit).min(self.deadline)

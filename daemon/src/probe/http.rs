@@ -1,6 +1,8 @@
 //! A small blocking HTTP/1.1 client that keeps the layers apart: name, connection, exchange. One connection a request, everything bounded by a
 //! deadline. It shares no code with what serves: a fault of the server must not hide in its own client. May not: know MCP.
 
+use super::stream::Stream;
+use crate::tls::client::wants_certificate;
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream, ToSocketAddrs},
@@ -33,6 +35,9 @@ pub(super) enum Unserved {
     /// Nothing came in time.
     #[error("no answer within {}", super::text::took(*.0))]
     Timeout(Duration),
+    /// It wants to know us by a certificate.
+    #[error("the server wants a client certificate, and none was shown")]
+    Certificate,
     /// The connection ended before an answer.
     #[error("the connection was closed before an answer came")]
     Closed,
@@ -144,7 +149,7 @@ pub(super) fn connect(addresses: &[SocketAddr], deadline: Instant) -> io::Result
 /// # Errors
 /// [`Unserved`]
 pub(super) fn exchange(
-    mut stream: TcpStream,
+    mut stream: Stream,
     target: &Target,
     method: &str,
     headers: &[(&str, &str)],
@@ -176,15 +181,16 @@ pub(super) fn exchange(
     };
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => late(),
+        _ if wants_certificate(&error) => Unserved::Certificate,
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Unserved::Closed,
         _ => Unserved::Io(error),
     };
-    stream.set_write_timeout(left(&late)?).map_err(failed)?;
+    stream.patience(left(&late)?).map_err(failed)?;
     // A server that refuses early may have answered: what is read decides.
     let written = stream.write_all(&request);
     let (mut bytes, mut chunk) = (Vec::new(), [0; 16 << 10]);
     loop {
-        stream.set_read_timeout(left(&late)?).map_err(failed)?;
+        stream.patience(left(&late)?).map_err(failed)?;
         let count = match stream.read(&mut chunk) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(failed(error)),

@@ -2,6 +2,7 @@
 
 use super::{
     http::{self, Answer, Target, Unserved},
+    stream::Stream,
     text,
 };
 use ggen_wire::{Code, VERSION};
@@ -80,6 +81,7 @@ pub(super) fn connect(target: &Target, addresses: &[SocketAddr], deadline: Insta
 pub(super) fn unserved(target: &Target, unserved: &Unserved) -> Fault {
     let (code, word) = match unserved {
         Unserved::Timeout(_) => (Code::ConnectionTimeout, "Connection timeout"),
+        Unserved::Certificate => (Code::CertificateVerifyFailed, "Certificate verify failed"),
         Unserved::Closed | Unserved::Io(_) => (Code::ConnectionRefused, "Connection closed"),
         Unserved::Foreign(_) => (Code::AnswerUnusable, "Invalid answer"),
     };
@@ -94,8 +96,8 @@ pub(super) fn unwanted(layer: &'static str, target: &Target, answer: &Answer) ->
     let fallback = if answer.status >= 500 { Code::Internal } else { Code::AnswerUnusable };
     let said = error["message"].as_str().map_or_else(|| text::line(&String::from_utf8_lossy(&answer.body)), text::line);
     let what = match answer.status {
-        401 => "Authentication failed".to_owned(),
-        429 => "Rate limit exceeded".to_owned(),
+        // Our own errors bring their message with them; of others, the status says what it is.
+        401 | 429 => own.map_or(if answer.status == 401 { "Authentication failed" } else { "Rate limit exceeded" }, Code::title).to_owned(),
         500.. => format!("Server error at {}", target.path),
         _ => format!("{} is not answered as an MCP server does", target.path),
     };
@@ -155,7 +157,7 @@ impl<'a> Client<'a> {
     /// Ends the session, if there is one: a look must not leave sessions behind.
     pub(super) fn leave(self) {
         if self.session.is_some()
-            && let Ok((_, stream)) = http::connect(&[self.address], self.deadline)
+            && let Ok(stream) = Stream::open(self.target, self.address, self.deadline)
         {
             let headers = self.headers("");
             let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -182,7 +184,7 @@ impl<'a> Client<'a> {
     }
 
     fn post(&self, method: &str, body: &str) -> Result<Answer, Fault> {
-        let (_, stream) = connect(self.target, &[self.address], self.deadline)?;
+        let stream = Stream::open(self.target, self.address, self.deadline)?;
         let headers = self.headers(method);
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let enough = |answer: &Answer| response(answer, self.last).is_some();

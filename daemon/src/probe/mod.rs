@@ -12,6 +12,7 @@ mod http;
 mod launch;
 mod mcp;
 mod report;
+mod stream;
 mod text;
 
 pub use checks::{ALL, Check};

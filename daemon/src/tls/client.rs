@@ -2,7 +2,8 @@
 
 use super::{Facts, certificate, provider};
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, StreamOwned,
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    StreamOwned,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -25,6 +26,28 @@ pub struct Secure {
     pub refused: Option<String>,
     /// `TLSv1_3`
     pub version: String,
+}
+
+/// Where systems keep the authorities that they trust; `SSL_CERT_FILE` goes before them, as with other clients.
+const SYSTEM: [&str; 3] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+/// The authorities that clients of this host trust, PEM.
+#[must_use]
+pub fn system() -> Vec<String> {
+    let named = std::env::var_os("SSL_CERT_FILE").and_then(|path| std::fs::read_to_string(path).ok());
+    named.or_else(|| SYSTEM.iter().find_map(|path| std::fs::read_to_string(path).ok())).into_iter().collect()
+}
+
+/// Whether an error is the server's word that it wants a client certificate, or another one than was shown.
+#[must_use]
+pub fn wants_certificate(error: &io::Error) -> bool {
+    use AlertDescription::{
+        AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked, CertificateUnknown, UnknownCA,
+    };
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    let Some(Error::AlertReceived(alert)) = inner else { return false };
+    let about = [AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked, CertificateUnknown, UnknownCA];
+    about.contains(alert)
 }
 
 /// Shakes hands as a client of `host` that trusts these certificates (PEM).

@@ -155,8 +155,8 @@ fn own(directory: &Path, found: &mut Found) -> Result<(), Unusable> {
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
     names.extend(fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned()).filter(|name| is_host(name)));
     let made = make::self_signed(&names, OWN_DAYS)?;
-    make::write(&key, &made.key, 0o600, true).map_err(failed)?;
-    make::write(&cert, &made.certificate, 0o644, true).map_err(failed)?;
+    make::write(&key, &made.key, 0o600, true).and_then(|()| state::keep_owner(&key)).map_err(failed)?;
+    make::write(&cert, &made.certificate, 0o644, true).and_then(|()| state::keep_owner(&cert)).map_err(failed)?;
     let pair = Certificate { chain: made.certificate, key: made.key.into() };
     let (facts, _) = serve::certified(&pair)?;
     found.notes.push(format!(

@@ -27,6 +27,9 @@ pub(super) struct Admission {
     in_tool: HashMap<Arc<str>, usize>,
 }
 
+/// What lifts the limit on a principal's requests.
+const RAISE: &str = "wait as Retry-After says, or ggen mcp config set rate_limit.requests_per_second=100 && ggen mcp server reload";
+
 fn take(places: &mut HashMap<Arc<str>, usize>, key: &Arc<str>) {
     *places.entry(key.clone()).or_default() += 1;
 }
@@ -62,7 +65,9 @@ impl Gateway {
     pub(super) fn limited(&mut self, limit: &'static str, wait: Micros) -> Refusal {
         self.emit(Output::Observe(Observation::Limited(limit)));
         let seconds = u32::try_from(wait.div_ceil(1_000_000)).unwrap_or(u32::MAX).max(1);
-        Refusal::new(429, rpc::INTERNAL, Code::RateLimited, "").with("limit", &json::quote(limit)).retry(seconds)
+        let refusal = Refusal::new(429, rpc::INTERNAL, Code::RateLimited, "").with("limit", &json::quote(limit)).retry(seconds);
+        // The other limits have no one value that would be right.
+        if limit == "principal_rate" { refusal.with("help", &json::quote(RAISE)) } else { refusal }
     }
 
     /// One more request of a principal.

@@ -436,7 +436,7 @@ impl Gateway {
 /// The error for a name that nobody has.
 fn not_found(kind: ListKind, exposed: &str, modern: bool) -> Refusal {
     match kind {
-        ListKind::Tools => Refusal::new(200, rpc::INVALID_PARAMS, Code::ToolNotFound, exposed).with("help", "\"ggen mcp list\""),
+        ListKind::Tools => Refusal::new(200, rpc::INVALID_PARAMS, Code::ToolNotFound, exposed).with("help", "\"ggen mcp list --refresh\""),
         ListKind::Prompts => Refusal::new(200, rpc::INVALID_PARAMS, Code::PromptNotFound, exposed),
         ListKind::Resources | ListKind::Templates => {
             let code = if modern { rpc::INVALID_PARAMS } else { rpc::RESOURCE_NOT_FOUND };

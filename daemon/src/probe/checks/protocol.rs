@@ -5,6 +5,7 @@ use super::super::{
     finding::Finding,
     http::{self, Answer, Target},
     mcp::{self, Client, Era, Fault},
+    stream::Stream,
     text,
 };
 use ggen_wire::Code;
@@ -26,8 +27,9 @@ fn finding(fault: Fault, mend: &str) -> Finding {
 /// GET, with the layer that failed.
 fn get(target: &Target, deadline: Instant) -> Result<Answer, Fault> {
     let addresses = mcp::resolve(target, LIMIT)?;
-    let (_, stream) = mcp::connect(target, &addresses, deadline)?;
-    http::exchange(stream, target, "GET", &[("Accept", "*/*")], b"", deadline, &|_| false).map_err(|error| mcp::unserved(target, &error))
+    let (_, socket) = mcp::connect(target, &addresses, deadline)?;
+    http::exchange(Stream::Plain(socket), target, "GET", &[("Accept", "*/*")], b"", deadline, &|_| false)
+        .map_err(|error| mcp::unserved(target, &error))
 }
 
 pub(super) fn http(context: &Context) -> Vec<Finding> {

@@ -13,8 +13,6 @@ use std::{
 const VISIT: Duration = Duration::from_secs(3);
 /// Fewer days than that are an error rather than a warning.
 const VERY_SOON: i64 = 7;
-/// Where systems keep the authorities that they trust.
-const SYSTEM: [&str; 3] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 pub(super) fn https(context: &Context) -> Vec<Finding> {
     if context.status().is_none() {
@@ -35,8 +33,7 @@ fn visit(context: &Context, address: SocketAddr) -> Vec<Finding> {
         Err(_) => return vec![Finding::note("not tried: it takes no connections")],
     };
     socket.set_read_timeout(Some(VISIT)).and_then(|()| socket.set_write_timeout(Some(VISIT))).unwrap_or_default();
-    let trusted: Vec<String> = SYSTEM.iter().find_map(|path| std::fs::read_to_string(path).ok()).into_iter().collect();
-    let mut secure = match client::connect(socket, "localhost", &trusted) {
+    let mut secure = match client::connect(socket, "localhost", &client::system()) {
         Ok(secure) => secure,
         Err(error) => {
             return vec![

@@ -105,7 +105,7 @@ impl Authenticator {
     pub(crate) fn check(&self, head: &Parts, peer: &Peer, now: SystemTime) -> Result<Principal, Denied> {
         let rules = self.rules();
         let found = match credential(&head.headers) {
-            _ if peer.refused.is_some() => Err(Rejected::Unreadable("the certificate is not accepted")),
+            _ if peer.refused.is_some() => Err(Rejected::Certificate),
             Ok(Some(text)) => self.known(&rules, text, seconds(now)).map(|principal| with_certificate(principal, peer)),
             Ok(None) => match &peer.certificate {
                 Some(certificate) => Ok(of_certificate(certificate)),
@@ -218,7 +218,8 @@ impl Authenticator {
     }
 
     fn deny(&self, rules: &Rulebook, rejected: &Rejected, peer: &Peer) -> Denied {
-        if !matches!(rejected, Rejected::Missing) {
+        // What is wrong with a certificate was said when the connection was made.
+        if !matches!(rejected, Rejected::Missing | Rejected::Certificate) {
             self.say(rejected, peer);
         }
         let status = if matches!(rejected, Rejected::Scope(_)) { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
@@ -311,7 +312,7 @@ fn with_certificate(principal: Principal, peer: &Peer) -> Principal {
 fn challenge(rules: &Rulebook, rejected: &Rejected) -> HeaderValue {
     let mut parts = Vec::new();
     match rejected {
-        Rejected::Missing => {}
+        Rejected::Missing | Rejected::Certificate => {}
         Rejected::Scope(_) => parts.push(r#"error="insufficient_scope""#.to_owned()),
         other => parts.push(format!(r#"error="invalid_token", error_description="{}""#, other.code().title())),
     }

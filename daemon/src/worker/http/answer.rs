@@ -120,9 +120,9 @@ pub(super) fn unhealthy() -> Response<Body> {
 }
 
 /// The command that mends it, or says more.
-const fn help(code: Code) -> &'static str {
-    match code {
-        Code::CertificateVerifyFailed => "show a certificate of an authority in auth.mtls.ca_cert, or none",
+fn help(code: Code) -> Cow<'static, str> {
+    let text = match code {
+        Code::CertificateVerifyFailed => "show another certificate, or none; ggen mcp auth generate-cert --client NAME makes one",
         Code::HostRefused => "add the name to transports.http.allowed_hosts, or use http://localhost",
         Code::OriginRefused => "add the origin to transports.http.allowed_origins",
         Code::BodyTooLarge => "send less, or raise transports.http.max_body",
@@ -130,15 +130,20 @@ const fn help(code: Code) -> &'static str {
         Code::NotAcceptable => "send the header Accept: application/json, text/event-stream",
         Code::MethodNotAllowed | Code::PathUnknown => "POST to /mcp or /mcp/<server>",
         Code::RequestTimeout => "ggen mcp server status shows slow calls; transports.http.request_timeout_ms is the limit",
-        Code::GatewayLost | Code::GatewayUnavailable => "send the request again; ggen mcp server logs says why",
+        Code::GatewayLost | Code::GatewayUnavailable | Code::Internal => {
+            "ggen mcp server wait, then send the request again; ggen mcp server logs says why"
+        }
         Code::InvalidApiKey => "ggen mcp auth list-api-keys shows which keys are good, ggen mcp auth generate-api-key makes one",
-        Code::TokenExpired => "fetch a new token",
-        Code::InvalidSignature => "ggen mcp auth verify-token says which check fails",
+        Code::TokenExpired => "fetch a new token from its issuer; ggen mcp auth generate-token makes one",
+        Code::InvalidSignature => {
+            "ggen mcp auth generate-token makes a token with the secret in force; ggen mcp auth verify-token says which check fails"
+        }
         Code::AuthenticationFailed => "send the header Authorization: Bearer <key or token>; ggen mcp auth generate-api-key makes a key",
         Code::InsufficientScope => "fetch a token with the scopes that WWW-Authenticate names",
         Code::Overloaded => "send the request again later; ggen mcp server status shows the load",
-        _ => "ggen mcp explain with this code says more",
-    }
+        _ => return format!("ggen mcp explain {code}").into(),
+    };
+    text.into()
 }
 
 #[derive(serde::Deserialize, Serialize)]
@@ -165,7 +170,7 @@ struct ErrorObject {
 #[derive(Serialize)]
 struct Data {
     code: Code,
-    help: &'static str,
+    help: Cow<'static, str>,
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use http_body_util::Either;
 use hyper::body::Incoming;
 use std::{
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tower_http::compression::CompressionBody;
 
@@ -135,9 +135,12 @@ impl Http {
             Ok(origin) => origin,
             Err(denied) => return refuse(&denied.into(), head, incoming, rules),
         };
-        if let Some(reason) = head.extensions.get::<Peer>().and_then(|peer| peer.refused.as_deref()) {
-            let refusal =
-                Refusal { detail: reason.to_owned().into(), ..Refusal::new(StatusCode::UNAUTHORIZED, Code::CertificateVerifyFailed, "") };
+        if let Some(peer) = head.extensions.get::<Peer>()
+            && let Some(reason) = peer.refused.as_deref()
+            && let Err(denied) = self.auth.check(head, peer, SystemTime::now())
+        {
+            // Whose certificate it is knows already what it says: what is wrong with it is no secret.
+            let refusal = Refusal { detail: reason.to_owned().into(), ..denied.into() };
             return refuse(&refusal, head, incoming, rules);
         }
         let mut response = if head.method == Method::OPTIONS && !matches!(route, Route::Unknown | Route::NoServer) {
