@@ -138,7 +138,7 @@ impl Http {
                 Ok(body) => body,
                 Err(refusal) => return refuse(&refusal, head, incoming, rules),
             },
-            Verb::Get | Verb::Delete => Bytes::new(),
+            _ => Bytes::new(),
         };
         // A view of our own begins with a slash and is answered whole.
         let endless = verb == Verb::Get && !view.starts_with('/');
