@@ -32,6 +32,7 @@ impl Sandbox {
     fn ggend(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ggend"));
         command.args(arguments).current_dir(self.0.path()).env_clear().env("HOME", self.0.path()).env("GGEN_RUNTIME_DIR", self.0.path());
+        command.env("GGEN_STATE_DIR", self.0.path().join("state"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -155,6 +155,7 @@ impl Sandbox {
         command.env_clear().current_dir(self.path("work")).stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.path("home")).env("TMPDIR", self.path("tmp")).env("GGEN_RUNTIME_DIR", self.path("run"));
+        command.env("GGEN_STATE_DIR", self.path("state"));
         command.env("GGEN_MCP_TRANSPORTS_HTTP_PORT", "0").env("GGEN_MCP_METRICS_PORT", "0");
         command
     }

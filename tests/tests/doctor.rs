@@ -43,6 +43,7 @@ impl Down {
         let mut command = Command::new(program);
         command.env_clear().current_dir(&self.root).stdin(Stdio::null());
         command.env("PATH", path()).env("HOME", self.root.join("home")).env("GGEN_RUNTIME_DIR", self.root.join("run"));
+        command.env("GGEN_STATE_DIR", self.root.join("state"));
         command
     }
 

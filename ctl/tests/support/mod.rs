@@ -65,6 +65,7 @@ impl Sandbox {
     pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ggen"));
         command.args(line.split_whitespace()).env_clear().env("GGEN_RUNTIME_DIR", self.directory.path()).env("HOME", self.directory.path());
+        command.env("GGEN_STATE_DIR", self.directory.path().join("state"));
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).stdin(Stdio::null());
         command
     }

@@ -25,6 +25,7 @@ mod redact;
 mod schema;
 mod selfref;
 mod servers;
+pub mod state;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //! The descriptors that belong to a message are named, in order, in its documentation.
 
 pub use super::role::Role;
+use super::secrets::Secrets;
 use crate::{config, metrics::Family};
 use ggen_wire::{Code, control::Failure, log::LogLine, status::UpstreamState};
 use serde::{Deserialize, Serialize};
@@ -13,11 +14,20 @@ use std::collections::BTreeMap;
 pub enum ToWorker {
     /// The first message, once. Descriptors: the worker's listening sockets, in the order of `Start::listeners`.
     Start(Box<Start>),
+    /// Edge workers only: what they need to know to tell who asks. Once right after `Start`, before the worker says `Ready`; then whole, in the
+    /// place of what was sent before, on each change.
+    Secrets(Box<Secrets>),
     /// One end of a socket pair for edge frames. To an edge worker: its way to the gateway worker, replacing an earlier one. To the gateway
     /// worker: a new edge, `edge` being unique over the daemon's life. Descriptors: the socket.
     Link {
         /// Number of the link.
         edge: u32,
+        /// Name of the worker at the other end.
+        peer: String,
+    },
+    /// One end of a socket pair for `worker::edge::handover`: http workers pass connections that became WebSockets to websocket workers.
+    /// Descriptors: the socket.
+    Handover {
         /// Name of the worker at the other end.
         peer: String,
     },

@@ -5,3 +5,4 @@ pub mod channel;
 pub mod launch;
 pub mod messages;
 pub mod role;
+pub mod secrets;

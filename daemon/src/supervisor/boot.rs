@@ -131,6 +131,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         events,
         instance,
         listeners,
+        secrets: crate::ipc::secrets::Secrets::default(),
         workers: workers::Workers::default(),
         upstreams: Vec::new(),
         shims: super::shims::Shims::default(),

@@ -20,6 +20,7 @@ mod plan;
 mod reaper;
 mod reload;
 mod rolling;
+mod secrets;
 mod shims;
 mod signals;
 mod slots;
@@ -83,6 +84,7 @@ struct Supervisor {
     events: mpsc::Sender<Event>,
     instance: instance::Instance,
     listeners: listeners::Listeners,
+    secrets: crate::ipc::secrets::Secrets,
     workers: workers::Workers,
     upstreams: Vec<upstreams::Upstream>,
     shims: shims::Shims,

@@ -83,6 +83,7 @@ impl Supervisor {
         let sockets = self.listeners_for(name).sockets_for(role);
         let generation = start.generation;
         queue.try_send((ToWorker::Start(Box::new(start)), sockets)).map_err(io::Error::other)?;
+        self.secrets_for(role).map_or(Ok(()), |secrets| queue.try_send((secrets, Vec::new())).map_err(io::Error::other))?;
         Ok(Proc {
             pid,
             name: name.to_owned(),

@@ -8,6 +8,7 @@ use crate::{
     ipc::{
         channel::{Receiver, Sender, channel},
         messages::{Beat, Child, ChildGone, Question, Start, ToSupervisor, ToWorker},
+        secrets::Secrets,
     },
     log,
 };
@@ -63,6 +64,8 @@ pub enum Incoming {
     },
     /// See [`ToWorker::Reconfigure`]; to be answered with [`Context::reconfigured`]. The sockets are non-blocking.
     Reconfigure(Box<Start>, Vec<TcpListener>),
+    /// See [`ToWorker::Secrets`]; the first ones are in [`Context::secrets`].
+    Secrets(Box<Secrets>),
     /// See [`ToWorker::Retire`].
     Retire {
         /// Names of upstreams.
@@ -78,6 +81,8 @@ pub struct Context {
     pub start: Start,
     /// The listening sockets, non-blocking, in the order of `start.listeners`.
     pub listeners: Vec<TcpListener>,
+    /// What an edge worker begins with; of other workers, empty.
+    pub secrets: Secrets,
     inbox: mpsc::Receiver<Incoming>,
     outbox: Outbox,
     drain: Drain,
@@ -110,10 +115,19 @@ impl Context {
         };
         let listeners: Vec<TcpListener> = descriptors.into_iter().map(TcpListener::from).collect();
         listeners.iter().try_for_each(|socket| socket.set_nonblocking(true))?;
+        let secrets = match start.role.is_edge() {
+            true => match receiver.receive().await? {
+                Some((ToWorker::Secrets(secrets), _)) => *secrets,
+                _ => return Err(io::ErrorKind::UnexpectedEof.into()),
+            },
+            false => Secrets::default(),
+        };
 
         let (queue, lines) = log::Queue::new();
         let filter = log::install(&start.name, &start.log_filter, Arc::clone(&queue) as Arc<dyn log::Sink>);
-        Ok(Self::assemble(start, listeners, sender, receiver, (queue, lines), Some(filter)))
+        let (mut context, frame) = Self::assemble(start, listeners, sender, receiver, (queue, lines), Some(filter));
+        context.secrets = secrets;
+        Ok((context, frame))
     }
 
     fn assemble(
@@ -133,7 +147,7 @@ impl Context {
         let beats = BeatSource::default();
         let period = Duration::from_millis(start.beat_ms.max(10));
         let beating = tokio::spawn(beat::run(period, beats.clone(), outbox.clone(), queue));
-        let context = Self { start, listeners, inbox, outbox, drain: Drain(drain), beats };
+        let context = Self { start, listeners, secrets: Secrets::default(), inbox, outbox, drain: Drain(drain), beats };
         (context, Frame { tasks: vec![reader, beating], writer, stop })
     }
 
@@ -279,6 +293,7 @@ async fn read(
                 let sockets = descriptors.map(TcpListener::from).filter(|socket| socket.set_nonblocking(true).is_ok());
                 Incoming::Reconfigure(start, sockets.collect())
             }
+            ToWorker::Secrets(secrets) => Incoming::Secrets(secrets),
             ToWorker::Retire { upstreams, within_ms } => Incoming::Retire { upstreams, within: Duration::from_millis(within_ms) },
         };
         // Fails once the body has dropped its end (it is draining); the channel is read on, to see its end.

@@ -95,6 +95,7 @@ impl Daemon {
             .arg(directory.join("mcp.json"))
             .arg("--verbose")
             .env("GGEN_RUNTIME_DIR", directory.join("run"))
+            .env("GGEN_STATE_DIR", directory.join("state"))
             .env("HOME", directory)
             .env_remove("RUST_LOG")
             .env_remove("NOTIFY_SOCKET")

@@ -1,7 +1,10 @@
 //! One client connection: tells HTTP/2 from HTTP/1.1 by its first bytes, lets hyper serve it, and notes what it is doing, so that one sweep over
 //! all connections replaces a timer per request.
 
-use super::listen::{Handler, Server};
+use super::{
+    listen::{Handler, Server},
+    peer::Peer,
+};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header};
 use http_body::{Body, Frame, SizeHint};
@@ -99,13 +102,13 @@ impl Connection {
 }
 
 /// Serves a connection until it closes.
-pub(super) async fn serve<H: Handler>(socket: TcpStream, server: &Arc<Server<H>>, state: &Arc<Connection>) {
+pub(super) async fn serve<H: Handler>(socket: TcpStream, peer: Peer, server: &Arc<Server<H>>, state: &Arc<Connection>) {
     *state.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await);
     let mut io =
         Io { inner: TokioIo::new(socket), server: Arc::clone(server), state: Arc::clone(state), first: [0; PREFACE.len()], from: 0, to: 0 };
     let served = match io.is_http2().await {
-        Ok(true) => http2(io, server, state).await,
-        Ok(false) => http1(io, server, state).await,
+        Ok(true) => http2(io, peer, server, state).await,
+        Ok(false) => http1(io, peer, server, state).await,
         Err(error) => Err(error.to_string()),
     };
     if let Err(error) = served {
@@ -113,8 +116,8 @@ pub(super) async fn serve<H: Handler>(socket: TcpStream, server: &Arc<Server<H>>
     }
 }
 
-async fn http1<H: Handler>(io: Io<H>, server: &Arc<Server<H>>, state: &Arc<Connection>) -> Result<(), String> {
-    let service = service_fn(|request| answer(request, server, state));
+async fn http1<H: Handler>(io: Io<H>, peer: Peer, server: &Arc<Server<H>>, state: &Arc<Connection>) -> Result<(), String> {
+    let service = service_fn(|request| answer(request, peer.clone(), server, state));
     // The sweep watches the time: hyper's own header time-out sets a timer for each request and closes idle connections with it.
     let mut connection = pin!(http1::Builder::new().max_buf_size(BUFFER).header_read_timeout(None).serve_connection(io, service));
     let mut told = false;
@@ -130,12 +133,12 @@ async fn http1<H: Handler>(io: Io<H>, server: &Arc<Server<H>>, state: &Arc<Conne
     .map_err(|error| error.to_string())
 }
 
-async fn http2<H: Handler>(io: Io<H>, server: &Arc<Server<H>>, state: &Arc<Connection>) -> Result<(), String> {
+async fn http2<H: Handler>(io: Io<H>, peer: Peer, server: &Arc<Server<H>>, state: &Arc<Connection>) -> Result<(), String> {
     state.http2.store(true, Relaxed);
     let (server, owned) = (Arc::clone(server), Arc::clone(state));
     let service = service_fn(move |request| {
-        let (server, state) = (Arc::clone(&server), Arc::clone(&owned));
-        async move { answer(request, &server, &state).await }
+        let (server, state, peer) = (Arc::clone(&server), Arc::clone(&owned), peer.clone());
+        async move { answer(request, peer, &server, &state).await }
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -163,12 +166,14 @@ async fn http2<H: Handler>(io: Io<H>, server: &Arc<Server<H>>, state: &Arc<Conne
 }
 
 async fn answer<H: Handler>(
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
+    peer: Peer,
     server: &Arc<Server<H>>,
     state: &Arc<Connection>,
 ) -> Result<Response<Tracked<H::Body, H>>, Infallible> {
     let active = Active::new(server, state);
     let old = request.version() <= Version::HTTP_11;
+    request.extensions_mut().insert(peer);
     let mut response = server.handler.handle(request).await;
     if old && server.is_draining() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -4,7 +4,10 @@
 //! answered 503, because a client that hangs without a reason is worse off. The listening socket belongs to the supervisor: what arrives during a
 //! drain waits in its queue for the successor.
 
-use super::connection::{self, Connection, Phase};
+use super::{
+    connection::{self, Connection, Phase},
+    peer::Peer,
+};
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -12,6 +15,7 @@ use std::{
     error::Error,
     future::Future,
     io,
+    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -128,9 +132,9 @@ impl<H: Handler> Server<H> {
                 } => accepted,
             };
             match accepted {
-                Ok((socket, _)) => {
+                Ok((socket, address)) => {
                     pause = Duration::ZERO;
-                    self.take(socket);
+                    self.take(socket, address);
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -146,10 +150,10 @@ impl<H: Handler> Server<H> {
     /// Asks the socket itself: the event loop may not know yet of the connections that came last.
     fn take_waiting(self: &Arc<Self>, listener: TcpListener) {
         let Ok(listener) = listener.into_std() else { return };
-        while let Ok((socket, _)) = listener.accept() {
+        while let Ok((socket, address)) = listener.accept() {
             let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
             if let Ok(socket) = socket {
-                self.take(socket);
+                self.take(socket, address);
             }
         }
     }
@@ -171,7 +175,7 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    fn take(self: &Arc<Self>, socket: TcpStream) {
+    fn take(self: &Arc<Self>, socket: TcpStream, address: SocketAddr) {
         self.handler.accepted();
         if self.connections() >= self.limits().connections {
             let server = Arc::clone(self);
@@ -192,7 +196,7 @@ impl<H: Handler> Server<H> {
         self.open.fetch_add(1, Ordering::Relaxed);
         let closing = Closing { server: Arc::clone(self), state: Arc::clone(&state) };
         let task = tokio::spawn(async move {
-            connection::serve(socket, &closing.server, &closing.state).await;
+            connection::serve(socket, Peer::plain(address), &closing.server, &closing.state).await;
         });
         connections.push((state, task.abort_handle()));
     }

@@ -9,6 +9,7 @@ pub(crate) mod doors;
 pub(crate) mod guard;
 mod link;
 pub(crate) mod listen;
+pub(crate) mod peer;
 mod table;
 
 pub(crate) use table::{Broken, Input};

@@ -367,6 +367,8 @@ impl<C: Core> Driver<C> {
                 self.configuration.retire(upstreams, self.fed.now.saturating_add(within));
             }
             Incoming::Reconfigure(start, _) => self.reconfigure(*start),
+            // It does not ask who asks.
+            Incoming::Secrets(_) => {}
         }
     }
 

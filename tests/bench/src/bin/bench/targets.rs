@@ -100,7 +100,7 @@ impl Ggend {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GGEN")) {
             command.env_remove(name);
         }
-        command.env("GGEN_RUNTIME_DIR", folder.path().join("run")).stderr(Stdio::null());
+        command.env("GGEN_RUNTIME_DIR", folder.path().join("run")).env("GGEN_STATE_DIR", folder.path().join("state")).stderr(Stdio::null());
         let (process, address) = start(&mut command, |line| line.split_once("http://")?.1.split_once("/mcp").map(|(address, _)| address))
             .map_err(|error| format!("ggend does not serve: {error}"))?;
         Ok(Self { process, address, _folder: folder })
