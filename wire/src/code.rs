@@ -89,6 +89,14 @@ codes! {
     PathUnknown = "GGEN-E3025", "No such path";
     CursorInvalid = "GGEN-E3026", "Invalid cursor";
     RequestTimeout = "GGEN-E3027", "Request took too long";
+    // 306x: WebSocket
+    UpgradeNeeded = "GGEN-E3060", "WebSocket upgrade needed";
+    SubprotocolUnknown = "GGEN-E3061", "WebSocket subprotocol is not mcp";
+    QueryTokenRefused = "GGEN-E3062", "Token in the address is not taken here";
+    WebsocketAway = "GGEN-E3063", "Server error: no websocket worker serves";
+    BinaryMessage = "GGEN-E3064", "WebSocket message is binary";
+    SocketSilent = "GGEN-E3065", "WebSocket client gives no sign of life";
+    SocketSlow = "GGEN-E3066", "WebSocket client takes nothing";
     // 50xx: ourselves
     Internal = "GGEN-E5001", "Server error";
     GatewayUnavailable = "GGEN-E5002", "Server error: the gateway worker is being replaced";

@@ -1,5 +1,9 @@
 //! The configuration's structure; doc comments are the reference. Durations are milliseconds, sizes are bytes unless a unit is written (`"4MB"`).
 
+mod websocket;
+
+pub use websocket::{QueryToken, Websocket};
+
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -51,6 +55,8 @@ pub struct Server {
 pub struct Transports {
     /// HTTP/1.1 and HTTP/2.
     pub http: Http,
+    /// MCP over WebSocket.
+    pub websocket: Websocket,
 }
 
 /// `transports.http`

@@ -36,6 +36,7 @@ pub fn check(config: &Config, place: &dyn Fn(&str) -> Place) -> Vec<Problem> {
             judge.value("transports.http.allowed_hosts", format!("expected a host name, found {host:?}"));
         }
     }
+    judge.websocket(config);
     judge.listeners(config);
     judge.problems
 }
@@ -95,6 +96,32 @@ impl Judge<'_> {
         }
     }
 
+    fn websocket(&mut self, config: &Config) {
+        let websocket = &config.transports.websocket;
+        judge_path(self, &websocket.path);
+        self.time("transports.websocket.message_timeout_ms", websocket.message_timeout_ms, "30000");
+        self.range("transports.websocket.max_message", websocket.max_message.0, 1 << 10, 64 << 20, "4MB");
+        self.range("transports.websocket.max_connections", u64::from(websocket.max_connections), 1, 1_000_000, "4096");
+        if websocket.enabled && websocket.compression {
+            let what =
+                "WebSocket messages are not compressed: the library that ggend keeps has no permessage-deflate (RFC 7692)".to_owned();
+            self.add(Severity::Error, Code::ConfigUnserved, "transports.websocket.compression", what);
+            self.mend("transports.websocket.compression", "false");
+        }
+        let others =
+            [config.transports.http.enabled.then_some(config.transports.http.port), config.metrics.enabled.then_some(config.metrics.port)];
+        if let Some(port) = websocket.port.filter(|port| websocket.enabled && *port != 0 && others.contains(&Some(*port))) {
+            self.value("transports.websocket.port", format!("{port} is the port of another listener"));
+            self.mend("transports.websocket.port", "3002");
+        }
+        if websocket.enabled && websocket.port.is_none() && !config.transports.http.enabled {
+            let what = "WebSocket clients come in by transports.http, which is disabled, and transports.websocket.port names no listener"
+                .to_owned();
+            self.add(Severity::Warning, Code::ConfigValue, "transports.websocket.enabled", what);
+            self.mend("transports.websocket.port", "3002");
+        }
+    }
+
     fn listeners(&mut self, config: &Config) {
         let (http, metrics) = (&config.transports.http, &config.metrics);
         if http.enabled && !is_loopback(http.host) {
@@ -113,6 +140,20 @@ impl Judge<'_> {
             self.value("metrics.port", format!("{} is also transports.http.port", metrics.port));
             self.mend("metrics.port", if http.port == 9464 { "9465" } else { "9464" });
         }
+    }
+}
+
+fn judge_path(judge: &mut Judge<'_>, path: &str) {
+    const TAKEN: [&str; 3] = ["/mcp", "/tools", "/health"];
+    let plain = path.starts_with('/')
+        && path.len() > 1
+        && !path.ends_with('/')
+        && path.bytes().all(|b| b.is_ascii_graphic() && !b"?#%".contains(&b));
+    let taken = TAKEN.iter().any(|own| path == *own || path.starts_with(&format!("{own}/")));
+    if !plain || taken {
+        let why = if taken { "which is served already" } else { "found" };
+        judge.value("transports.websocket.path", format!("expected a path such as \"/ws\", {why}: {path:?}"));
+        judge.mend("transports.websocket.path", "/ws");
     }
 }
 

@@ -53,6 +53,9 @@ impl Listeners {
         if config.transports.http.enabled {
             wanted.push(("http", SocketAddr::new(config.transports.http.host, config.transports.http.port)));
         }
+        if let (true, Some(port)) = (config.transports.websocket.enabled, config.transports.websocket.port) {
+            wanted.push(("websocket", SocketAddr::new(config.transports.http.host, port)));
+        }
         if config.metrics.enabled {
             wanted.push(("admin", SocketAddr::new(config.metrics.host, config.metrics.port)));
         }
@@ -131,7 +134,7 @@ fn adopt(transport: &'static str, wanted: SocketAddr, socket: OwnedFd) -> Result
         source,
     })?;
     // What the configuration may not ask for, a service manager may not give either.
-    if transport == "http" && !address.ip().is_loopback() {
+    if transport != "admin" && !address.ip().is_loopback() {
         return Err(ListenError {
             code: Code::OpenWithoutAuth,
             message: format!(

@@ -142,6 +142,11 @@ fn effect(path: &str) -> (Effect, &'static str) {
         "transports.http.host" | "transports.http.port" | "metrics.host" | "metrics.port" => {
             (Effect::Listener, "the new address is served before the old one is closed; open connections stay")
         }
+        "transports.websocket.enabled" => (Effect::Workers, "the workers appear, or finish what is open and vanish"),
+        "transports.websocket.port" => (Effect::Listener, "the new address is served before the old one is closed; open connections stay"),
+        path if path.starts_with("transports.websocket.") => {
+            (Effect::InPlace, "counts for new connections; times and limits for open ones too")
+        }
         path if path.starts_with("transports.http.") => (Effect::InPlace, "counts from the next request on"),
         path if path.starts_with("logging.") => (Effect::Logging, "counts from the next line on"),
         // A test sees to it that every setting is named above.

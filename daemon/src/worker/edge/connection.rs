@@ -13,6 +13,7 @@ use hyper::{
     rt::{Read, ReadBuf, ReadBufCursor, Write},
     server::conn::{http1, http2},
     service::service_fn,
+    upgrade::Upgraded,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::{
@@ -119,7 +120,8 @@ pub(super) async fn serve<H: Handler>(socket: TcpStream, peer: Peer, server: &Ar
 async fn http1<H: Handler>(io: Io<H>, peer: Peer, server: &Arc<Server<H>>, state: &Arc<Connection>) -> Result<(), String> {
     let service = service_fn(|request| answer(request, peer.clone(), server, state));
     // The sweep watches the time: hyper's own header time-out sets a timer for each request and closes idle connections with it.
-    let mut connection = pin!(http1::Builder::new().max_buf_size(BUFFER).header_read_timeout(None).serve_connection(io, service));
+    let mut connection =
+        pin!(http1::Builder::new().max_buf_size(BUFFER).header_read_timeout(None).serve_connection(io, service).with_upgrades());
     let mut told = false;
     poll_fn(|cx| {
         // While a head is awaited hyper would close without looking whether its bytes have come; the answer to it will say that it is the last.
@@ -224,6 +226,15 @@ impl<B: Body<Data = Bytes> + Unpin, H: Handler> Body for Tracked<B, H> {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+/// The client's own connection under one that was upgraded, with the bytes that were read behind the request.
+///
+/// # Errors
+/// The upgraded connection as it is, if its descriptor is not the whole of it.
+pub(crate) fn socket_of<H: Handler>(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Upgraded> {
+    let parts = upgraded.downcast::<Io<H>>()?;
+    Ok((parts.io.inner.into_inner(), parts.read_buf))
 }
 
 /// The socket, with the first bytes put back and notes on its progress.

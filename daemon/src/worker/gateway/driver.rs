@@ -368,7 +368,7 @@ impl<C: Core> Driver<C> {
             }
             Incoming::Reconfigure(start, _) => self.reconfigure(*start),
             // It does not ask who asks.
-            Incoming::Secrets(_) => {}
+            Incoming::Secrets(_) | Incoming::Handover { .. } => {}
         }
     }
 

@@ -1,8 +1,8 @@
 //! The http worker: HTTP/1.1 and HTTP/2 on a listening socket that it shares with its siblings. Checks and relays; parses no MCP.
 //! Never opens a file, never spawns a process, never closes the listening socket.
 
-mod answer;
-mod body;
+pub(crate) mod answer;
+pub(crate) mod body;
 mod compress;
 mod cors;
 mod counts;
@@ -10,6 +10,7 @@ mod events;
 mod receive;
 mod route;
 mod service;
+pub(crate) mod upgrade;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use super::{
     edge::{
         Gateway,
         doors::Doors,
+        handover::Takers,
         listen::{Limits, Server},
     },
 };
@@ -30,7 +32,7 @@ use counts::Counts;
 use service::{Http, Rules};
 use std::{
     process::ExitCode,
-    sync::{Arc, RwLock},
+    sync::{Arc, RwLock, atomic::Ordering},
     time::{Duration, Instant},
 };
 use tokio::net::UnixStream;
@@ -41,7 +43,7 @@ const SOFTWARE: u8 = 70;
 /// Serves until drained.
 pub(crate) async fn run(mut context: Context) -> ExitCode {
     let config = context.start.config.transports.http.clone();
-    let rules = Rules::new(&config, is_loopback(&context.start.listeners));
+    let rules = Rules::new(&context.start.config, is_loopback(&context.start.listeners));
     let (listener, counts) = match (context.take_listener("http"), Counts::new()) {
         (Some(listener), Ok(counts)) => (listener, counts),
         (listener, counts) => {
@@ -49,7 +51,13 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
             return ExitCode::from(SOFTWARE);
         }
     };
-    let handler = Http { gateway: Gateway::default(), counts, rules: RwLock::new(Arc::new(rules)) };
+    let handler = Http {
+        gateway: Gateway::default(),
+        takers: Takers::default(),
+        relays: Arc::default(),
+        counts,
+        rules: RwLock::new(Arc::new(rules)),
+    };
     let server = Server::new(handler, limits(&config));
     let mut doors = Doors::new(Arc::clone(&server));
     if let Err(error) = doors.open(listener) {
@@ -71,9 +79,14 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         while let Some(message) = context.next().await {
             match message {
                 Incoming::Link { socket, .. } => attach(&server.handler().gateway, socket.into()),
+                Incoming::Handover { peer, socket } => {
+                    if let Err(error) = server.handler().takers.attach(socket) {
+                        tracing::error!(target: "transport", peer, %error, "link to a websocket worker not usable");
+                    }
+                }
                 Incoming::Reconfigure(start, sockets) => {
                     let config = &start.config.transports.http;
-                    server.handler().set_rules(Rules::new(config, is_loopback(&start.listeners)));
+                    server.handler().set_rules(Rules::new(&start.config, is_loopback(&start.listeners)));
                     server.set_limits(limits(config));
                     doors.fit(&start.listeners, sockets);
                     context.reconfigured(start.generation).await;
@@ -87,6 +100,10 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         let deadline = drain.begun().await;
         server.handler().gateway.end_endless();
         server.drain(deadline).await;
+        // WebSockets over TLS live as long as the websocket worker's side of them; the frame cuts them at the deadline.
+        while server.handler().relays.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     };
     tokio::select! {
         () = drained => {}
@@ -104,7 +121,7 @@ fn limits(config: &config::Http) -> Limits {
     Limits { connections: usize::try_from(config.max_connections).unwrap_or(usize::MAX), header: Duration::from_millis(config.timeout_ms) }
 }
 
-fn attach(gateway: &Gateway, socket: std::os::unix::net::UnixStream) {
+pub(crate) fn attach(gateway: &Gateway, socket: std::os::unix::net::UnixStream) {
     match socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(socket)) {
         Ok(socket) => gateway.attach(socket),
         Err(error) => tracing::error!(target: "transport", %error, "link to the gateway worker not usable"),

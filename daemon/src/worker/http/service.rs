@@ -6,11 +6,12 @@ use super::{
     compress, cors,
     counts::Counts,
     receive::{self, Admitted},
-    route::Route,
+    route::{self, Route},
+    upgrade,
 };
 use crate::{
-    config,
-    worker::edge::{Gateway, Input, Refused, Terms, guard::Guard, listen::Handler},
+    config::{Config, QueryToken, Transports},
+    worker::edge::{Gateway, Input, Refused, Terms, guard::Guard, handover::Takers, listen::Handler},
 };
 use bytes::Bytes;
 use ggen_mcp::edge::{Reply, Request, Verb};
@@ -20,7 +21,7 @@ use http_body::Body as _;
 use http_body_util::Either;
 use hyper::body::Incoming;
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 use tower_http::compression::CompressionBody;
@@ -33,6 +34,9 @@ const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 #[derive(Debug)]
 pub(crate) struct Rules {
     pub(super) guard: Guard,
+    /// Where WebSockets begin, if they are served.
+    pub(super) websocket: Option<String>,
+    pub(super) tokens: QueryToken,
     pub(super) compression: bool,
     pub(super) max_body: u64,
     /// Until the answer begins.
@@ -43,8 +47,11 @@ pub(crate) struct Rules {
 
 impl Rules {
     /// Those of a configuration, for listeners that are all bound to loopback or not.
-    pub(super) fn new(config: &config::Http, loopback: bool) -> Self {
+    pub(super) fn new(config: &Config, loopback: bool) -> Self {
+        let Transports { http: config, websocket, .. } = &config.transports;
         Self {
+            websocket: websocket.enabled.then(|| websocket.path.clone()),
+            tokens: websocket.query_token,
             guard: Guard::new(&config.allowed_hosts, &config.allowed_origins, loopback),
             compression: config.compression,
             max_body: config.max_body.0,
@@ -52,12 +59,20 @@ impl Rules {
             patience: Duration::from_millis(config.timeout_ms),
         }
     }
+
+    fn is_websocket(&self, path: &str) -> bool {
+        self.websocket.as_ref().is_some_and(|own| upgrade::view(own, path).is_some())
+    }
 }
 
 /// Answers the requests of a listener.
 #[derive(Debug)]
 pub(crate) struct Http {
     pub(super) gateway: Gateway,
+    /// Who serves WebSockets.
+    pub(super) takers: Takers,
+    /// WebSockets whose bytes pass through here.
+    pub(super) relays: Arc<AtomicUsize>,
     pub(super) counts: Counts,
     pub(super) rules: RwLock<Arc<Rules>>,
 }
@@ -100,7 +115,8 @@ impl Http {
         let route = Route::of(head.uri.path());
         let response = self.answer(&head, &route, incoming, rules).await;
         let status = response.status().as_u16();
-        self.counts.answered(route.class(), status);
+        let class = if rules.is_websocket(head.uri.path()) { route::WEBSOCKET } else { route.class() };
+        self.counts.answered(class, status);
         if let Some(began) = began {
             let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
             tracing::debug!(target: "transport", method = %head.method, path = head.uri.path(), status, us, "request");
@@ -113,6 +129,9 @@ impl Http {
             Ok(origin) => origin,
             Err(denied) => return refuse(&denied.into(), head, incoming, rules),
         };
+        if let Some(view) = rules.websocket.as_ref().and_then(|own| upgrade::view(own, head.uri.path())) {
+            return self.upgrade(head, view, rules).await;
+        }
         let mut response = if head.method == Method::OPTIONS && !matches!(route, Route::Unknown | Route::NoServer) {
             let mut response = Response::new(Body::full(Bytes::new()));
             *response.status_mut() = StatusCode::NO_CONTENT;
