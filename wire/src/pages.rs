@@ -286,7 +286,7 @@ pages! {
     ServerUnknown: "The path /mcp/NAME names no upstream server.";
         because ["A misspelt name", "The entry is missing or switched off"];
         mend ["See the names" => "ggen mcp server status"];
-    PathUnknown: "The gateway serves nothing at this path. It serves /mcp, /mcp/NAME, /tools and /health.";
+    PathUnknown: "The gateway serves nothing at this path. It serves /mcp, /mcp/NAME, /tools, /health and, for WebSockets, /ws.";
         because ["A misspelt path", "A client set up for another server"];
         mend ["Try the gateway" => "curl http://127.0.0.1:3000/health"];
     CursorInvalid: "The cursor is none that this gateway gave, or what it pointed at has changed.";

@@ -7,7 +7,7 @@ use super::{
     http::{self, Target},
     mcp::{self, Client, Era, Fault},
     report::Paint,
-    text,
+    text, websocket,
 };
 use crate::config;
 use ggen_wire::Code;
@@ -144,19 +144,25 @@ impl Outcome {
 /// Walks through the layers until one fails.
 pub(super) fn walk(context: &Context, options: &Connection) -> Outcome {
     let limit = Duration::from_millis(options.timeout_ms);
-    let given = options.url.clone().or_else(|| context.front().map(|front| format!("http://{}{}", front.authority(), front.path)));
+    let own = |scheme: &str, target: Option<Target>| target.map(|target| format!("{scheme}://{}{}", target.authority(), target.path));
+    let websocket = options.transport == Transport::Websocket || options.url.as_deref().is_some_and(|url| url.starts_with("ws:"));
+    let given = options.url.clone().or_else(|| if websocket { own("ws", context.websocket()) } else { own("http", context.front()) });
     let running = context.status().is_some();
     let mut outcome =
         Outcome { url: given.as_deref().map_or_else(|| "none".to_owned(), config::redacted_text), running, steps: Vec::new() };
     let fault = |layer, code, what: &str, seen: &str| Fault { layer, code, what: what.to_owned(), seen: seen.to_owned() };
     let unserved = match options.transport {
-        Transport::Http | Transport::All => None,
+        Transport::Http | Transport::Websocket | Transport::All => None,
         Transport::Https => Some("HTTPS"),
-        Transport::Websocket => Some("WebSocket"),
         Transport::Quic => Some("QUIC"),
     };
     if let Some(name) = unserved {
-        let fault = fault("transport", Code::ConfigUnserved, &format!("{name} is not served by this version"), "this version serves HTTP");
+        let fault = fault(
+            "transport",
+            Code::ConfigUnserved,
+            &format!("{name} is not served by this version"),
+            "this version serves HTTP and WebSocket",
+        );
         outcome.run("Transport", |(): &()| String::new(), || Err(fault));
         return outcome;
     }
@@ -168,12 +174,52 @@ pub(super) fn walk(context: &Context, options: &Connection) -> Outcome {
         outcome.run("URL", |(): &()| String::new(), || Err(fault));
         return outcome;
     };
+    if websocket {
+        socket_layers(&mut outcome, &target, limit);
+        return outcome;
+    }
     layers(&mut outcome, &target, limit, options.tool.as_deref());
     if options.transport == Transport::All {
-        outcome.skip("WebSocket", "not served by this version");
+        match context.websocket() {
+            Some(target) if options.url.is_none() && outcome.is_good() => socket_steps(&mut outcome, &target, limit),
+            None if options.url.is_none() => outcome.skip("WebSocket", "not served"),
+            _ => outcome.skip("WebSocket", "not tried; test-connection ws://HOST:PORT/ws tries it"),
+        }
         outcome.skip("QUIC", "not served by this version");
     }
     outcome
+}
+
+/// A WebSocket alone.
+fn socket_layers(outcome: &mut Outcome, target: &Target, limit: Duration) {
+    let show = |found: &Vec<std::net::SocketAddr>| found.iter().map(|one| one.ip().to_string()).collect::<Vec<_>>().join(", ");
+    let Some(addresses) = outcome.run("DNS", show, || mcp::resolve(target, limit)) else { return };
+    let connected = outcome.run(
+        "TCP connect",
+        |(address, _): &(_, _)| format!("{address}"),
+        || mcp::connect(target, &addresses, Instant::now() + limit),
+    );
+    if connected.is_some() {
+        socket_steps(outcome, target, limit);
+    }
+}
+
+/// What is above the connection.
+fn socket_steps(outcome: &mut Outcome, target: &Target, limit: Duration) {
+    let path = target.path.clone();
+    let opened = outcome.run(
+        "WebSocket",
+        |_: &websocket::Client| format!("opened at {path}, subprotocol mcp"),
+        || {
+            let (address, _) = mcp::connect(target, &mcp::resolve(target, limit)?, Instant::now() + limit)?;
+            websocket::Client::open(target, address, Instant::now() + limit)
+        },
+    );
+    let Some(mut client) = opened else { return };
+    if outcome.run("MCP over WebSocket", |version: &String| version.clone(), || client.greet()).is_some() {
+        outcome.run("tools/list", |count: &usize| text::count(*count, "tool"), || client.tools());
+    }
+    client.leave();
 }
 
 fn layers(outcome: &mut Outcome, target: &Target, limit: Duration, tool: Option<&str>) {

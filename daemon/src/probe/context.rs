@@ -43,6 +43,7 @@ pub struct Context {
     /// What the summary shows of the checks: HTTP, and the number of tools.
     pub(super) http: OnceLock<Result<(), String>>,
     pub(super) tools: OnceLock<usize>,
+    pub(super) websocket: OnceLock<Result<(), String>>,
 }
 
 impl Context {
@@ -58,7 +59,8 @@ impl Context {
         let config = config::load(&load);
         let denied = |problem: &Problem| problem.code == Code::ConfigUnreadable && problem.what == "permission denied";
         let hidden = status_of(&daemon).is_some() && config.as_ref().is_err_and(|problems| problems.iter().any(denied));
-        Self { load, daemon_env, config, hidden, socket, daemon, client, deadline, http: OnceLock::new(), tools: OnceLock::new() }
+        let (http, tools, websocket) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { load, daemon_env, config, hidden, socket, daemon, client, deadline, http, tools, websocket }
     }
 
     /// The status of a daemon that answers.
@@ -76,20 +78,37 @@ impl Context {
     /// The listeners: of the running daemon, else those that the configuration asks for.
     #[must_use]
     pub fn listeners(&self) -> Vec<(&'static str, SocketAddr)> {
-        let name = |transport: &str| if transport == "admin" { "admin" } else { "http" };
+        let name = |transport: &str| match transport {
+            "admin" => "admin",
+            "websocket" => "websocket",
+            _ => "http",
+        };
         if let Some(status) = self.status() {
             return status.listeners.iter().filter_map(|one| Some((name(&one.transport), one.address.parse().ok()?))).collect();
         }
         let Ok(loaded) = &self.config else { return Vec::new() };
         let (http, metrics) = (&loaded.config.transports.http, &loaded.config.metrics);
         let all = [("http", http.enabled, http.host, http.port), ("admin", metrics.enabled, metrics.host, metrics.port)];
-        all.into_iter().filter(|(_, enabled, ..)| *enabled).map(|(name, _, host, port)| (name, SocketAddr::new(host, port))).collect()
+        let websocket = &loaded.config.transports.websocket;
+        let own = websocket.port.filter(|_| websocket.enabled).map(|port| ("websocket", true, http.host, port));
+        let all = all.into_iter().chain(own).filter(|(_, enabled, ..)| *enabled);
+        all.map(|(name, _, host, port)| (name, SocketAddr::new(host, port))).collect()
     }
 
     /// Where MCP is served.
     #[must_use]
     pub fn front(&self) -> Option<Target> {
         self.listeners().iter().find(|(name, _)| *name == "http").map(|(_, address)| Target::of(*address, "/mcp"))
+    }
+
+    /// Where WebSockets begin: on the port of HTTP, else on their own.
+    #[must_use]
+    pub fn websocket(&self) -> Option<Target> {
+        let websocket = self.config.as_ref().ok().map(|loaded| &loaded.config.transports.websocket)?;
+        let listeners = self.listeners();
+        let of =
+            |wanted: &str| listeners.iter().find(|(name, _)| *name == wanted).map(|(_, address)| Target::of(*address, &websocket.path));
+        of("http").or_else(|| of("websocket")).filter(|_| websocket.enabled)
     }
 
     /// A time-out from now on, within the whole run's.

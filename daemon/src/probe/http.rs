@@ -58,8 +58,8 @@ impl Target {
     pub fn parse(url: &str) -> Option<Self> {
         let uri: http::Uri = url.parse().ok()?;
         let tls = match uri.scheme_str()? {
-            "http" => false,
-            "https" => true,
+            "http" | "ws" => false,
+            "https" | "wss" => true,
             _ => return None,
         };
         let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();

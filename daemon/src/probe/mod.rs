@@ -13,6 +13,7 @@ mod launch;
 mod mcp;
 mod report;
 mod text;
+mod websocket;
 
 pub use checks::{ALL, Check};
 pub use context::Context;

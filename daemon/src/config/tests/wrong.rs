@@ -119,8 +119,14 @@ const TABLE: &[(&str, &str)] = &[
          Error 1:30: policy: this version does not enforce it yet, and must not pretend to [GGEN-E1008]\n",
     ),
     (
-        "{\"transports\": {\"websocket\": {\"enabled\": true}, \"quic\": {\"enabled\": false}}}",
-        "Warning 1:17: transports.websocket: not served by this version [GGEN-E1008]\n",
+        "{\"transports\": {\"websocket\": {\"enabled\": true}, \"quic\": {\"enabled\": true}}}",
+        "Warning 1:41: transports.quic: not served by this version [GGEN-E1008]\n",
+    ),
+    (
+        "{\"transports\": {\"websocket\": {\"compression\": true, \"path\": \"/mcp/x\"}}}",
+        "Error 1:57: transports.websocket.path: expected a path such as \"/ws\", which is served already: \"/mcp/x\" [GGEN-E1004]\n\
+         Error 1:34: transports.websocket.compression: WebSocket messages are not compressed: the library that ggend keeps has no permessage-deflate \
+         (RFC 7692) [GGEN-E1008]\n",
     ),
     // several at once, in the order of the file
     (

@@ -38,6 +38,7 @@ pub const ALL: &[Check] = &[
     Check { name: "http", run: protocol::http },
     Check { name: "mcp-modern", run: protocol::modern },
     Check { name: "mcp-legacy", run: protocol::legacy },
+    Check { name: "websocket", run: protocol::websocket },
     Check { name: "metrics", run: protocol::metrics },
     Check { name: "upstreams", run: upstreams::states },
     Check { name: "upstream-launch", run: upstreams::launch },
