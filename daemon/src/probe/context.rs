@@ -104,11 +104,15 @@ impl Context {
     /// Where WebSockets begin: on the port of HTTP, else on their own.
     #[must_use]
     pub fn websocket(&self) -> Option<Target> {
-        let websocket = self.config.as_ref().ok().map(|loaded| &loaded.config.transports.websocket)?;
+        let config = self.config.as_ref().ok().map(|loaded| &loaded.config.transports.websocket);
+        let enabled = match self.status() {
+            Some(status) => status.workers.iter().any(|worker| worker.role == "websocket"),
+            None => config.is_some_and(|config| config.enabled),
+        };
+        let path = config.map_or("/ws", |config| config.path.as_str());
         let listeners = self.listeners();
-        let of =
-            |wanted: &str| listeners.iter().find(|(name, _)| *name == wanted).map(|(_, address)| Target::of(*address, &websocket.path));
-        of("http").or_else(|| of("websocket")).filter(|_| websocket.enabled)
+        let of = |wanted: &str| listeners.iter().find(|(name, _)| *name == wanted).map(|(_, address)| Target::of(*address, path));
+        of("http").or_else(|| of("websocket")).filter(|_| enabled)
     }
 
     /// A time-out from now on, within the whole run's.

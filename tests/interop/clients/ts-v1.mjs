@@ -26,6 +26,9 @@ const changed = {
 
 await runChecks(
     {
+        // The SDK handles a notification one turn later than a response: what it reads together with the answer comes too late for its own
+        // progress handler. Over a socket both are often read together.
+        progressLost: process.argv[2]?.startsWith('ws:') ? 1 : 0,
         async connect(url) {
             const address = new URL(url);
             const isSocket = address.protocol === 'ws:';
