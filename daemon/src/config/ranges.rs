@@ -114,12 +114,6 @@ impl Judge<'_> {
             self.value("transports.websocket.port", format!("{port} is the port of another listener"));
             self.mend("transports.websocket.port", "3002");
         }
-        if websocket.enabled && websocket.port.is_none() && !config.transports.http.enabled {
-            let what = "WebSocket clients come in by transports.http, which is disabled, and transports.websocket.port names no listener"
-                .to_owned();
-            self.add(Severity::Warning, Code::ConfigValue, "transports.websocket.enabled", what);
-            self.mend("transports.websocket.port", "3002");
-        }
     }
 
     fn listeners(&mut self, config: &Config) {
