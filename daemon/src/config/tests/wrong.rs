@@ -120,13 +120,13 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         "{\"transports\": {\"websocket\": {\"enabled\": true}, \"quic\": {\"enabled\": true}}}",
-        "Warning 1:41: transports.quic: not served by this version [GGEN-E1008]\n",
+        "Warning 1:49: transports.quic: not served by this version [GGEN-E1008]\n",
     ),
     (
         "{\"transports\": {\"websocket\": {\"compression\": true, \"path\": \"/mcp/x\"}}}",
-        "Error 1:34: transports.websocket.compression: WebSocket messages are not compressed: the library that ggend keeps has no permessage-deflate \
+        "Error 1:46: transports.websocket.compression: WebSocket messages are not compressed: the library that ggend keeps has no permessage-deflate \
          (RFC 7692) [GGEN-E1008]\n\
-         Error 1:55: transports.websocket.path: expected a path such as \"/ws\", which is served already: \"/mcp/x\" [GGEN-E1004]\n",
+         Error 1:60: transports.websocket.path: expected a path such as \"/ws\", which is served already: \"/mcp/x\" [GGEN-E1004]\n",
     ),
     // several at once, in the order of the file
     (
