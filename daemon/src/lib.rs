@@ -1,5 +1,6 @@
 //! The daemon in all its roles: supervisor, workers, shim, and the relay of `ggend stdio`. Which one a process plays is the command line's to say.
 
+pub mod auth;
 pub mod check;
 pub mod cli;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod probe;
 pub mod relay;
 pub mod shim;
 pub mod supervisor;
+pub mod tls;
 pub mod worker;
 
 use std::process::ExitCode;

@@ -18,6 +18,8 @@ pub mod rpc {
     pub const INTERNAL: i64 = -32603;
     /// Legacy: no such resource.
     pub const RESOURCE_NOT_FOUND: i64 = -32002;
+    /// 2025-11-25: addresses have to be visited first.
+    pub const URL_ELICITATION: i64 = -32042;
     /// Modern: a header differs from the body.
     pub const HEADER_MISMATCH: i64 = -32020;
     /// Modern: the client lacks a capability.
@@ -77,10 +79,12 @@ impl Refusal {
         }
     }
 
-    /// The `error` member's value.
+    /// The `error` member's value. `data.help` is the command that says more, unless a better one was given.
     #[must_use]
     pub fn error(&self) -> String {
-        format!("{{\"code\":{},\"message\":{},\"data\":{{\"code\":\"{}\"{}}}}}", self.rpc, quote(&self.message), self.code, self.data)
+        let (rpc, message, code, data) = (self.rpc, quote(&self.message), self.code, &self.data);
+        let help = if data.contains("\"help\":") { String::new() } else { format!(",\"help\":\"ggen mcp explain {code}\"") };
+        format!("{{\"code\":{rpc},\"message\":{message},\"data\":{{\"code\":\"{code}\"{data}{help}}}}}")
     }
 
     /// The whole JSON-RPC error message; `id` as it stood in the request, or none.

@@ -103,8 +103,14 @@ pages! {
             "Look at transports.http.host and transports.http.port" => "ggen mcp config validate",
         ];
     OpenWithoutAuth: "The daemon would listen on an address that others can reach, without asking who they are. It refuses that.";
-        because ["transports.http.host is no loopback address, and no authentication is configured"];
-        mend ["Set transports.http.host to 127.0.0.1, then check" => "ggen mcp config validate"];
+        because [
+            "transports.http.host is no loopback address, and there is no key, token or certificate that anybody could be known by",
+            "auth.required is false",
+        ];
+        mend [
+            "Make a key; from then on every request needs one" => "ggen mcp auth generate-api-key",
+            "Or listen on loopback only" => "ggen mcp config set transports.http.host=127.0.0.1",
+        ];
     WorkerDied: "A worker process ended unexpectedly. The supervisor starts its successor; listeners and upstream servers stay as they were.";
         because ["A fault in ggend", "The system was out of memory and killed it", "Somebody killed it"];
         mend [
@@ -274,6 +280,18 @@ pages! {
     InputUnsupported: "The upstream server needs something from the client during the call (an answer of the user, a model's text, its roots), and this client cannot give it.";
         because ["The client did not declare the capability", "The client has no way to be asked"];
         mend ["Use a client that has the capability, or a tool that does not ask" => ""];
+    StateInvalid: "A call was repeated with a requestState that was not given for it, was used already, or is too old.";
+        because ["The answers came after five minutes", "The gateway worker was replaced meanwhile", "Another user's state, or one that was changed", "Other arguments than in the first call"];
+        mend ["Call the tool again without requestState" => ""];
+    TooManyParked: "As many calls wait for answers of their clients as the gateway keeps: 16 of one user, 64 at one server, 1024 in all.";
+        because ["A client begins calls that ask for something, and does not come back with the answers"];
+        mend ["Answer or wait: a call without an answer is given up after five minutes" => "ggen mcp server status --verbose"];
+    AnswerLate: "The server asked the client for something during the call, and no answer came within ten minutes.";
+        because ["Nobody was there to answer", "The client does not answer what it cannot do"];
+        mend ["Call the tool again, and answer" => ""];
+    TooManyRounds: "The server answered the call with questions again and again, more often than the gateway asks the client.";
+        because ["A server that does not accept the answers", "A server that waits by asking to be called again"];
+        mend ["See what the server says" => "ggen mcp server logs --upstream NAME --tail 20"];
     TooManySessions: "As many sessions are open as the gateway keeps.";
         because ["A client opens sessions and does not end them", "More users than expected"];
         mend [
@@ -322,6 +340,101 @@ pages! {
     SocketSlow: "The client has taken nothing of what it was sent for transports.websocket.message_timeout_ms (close code 1013).";
         because ["Its program is stuck", "It does not read while it writes", "Its line is broken"];
         mend ["Raise the limit" => "ggen mcp config set transports.websocket.message_timeout_ms=60000", "Apply it" => "ggen mcp server reload"];
+    InvalidApiKey: "The request carries an API key that opens nothing here. Wrong keys are refused even where none is needed.";
+        because [
+            "The key was revoked, or has expired; the daemon's log says which",
+            "A key of another gateway, or one that was cut when it was copied",
+            "The key was made in another state directory: as another user than the daemon's",
+        ];
+        mend [
+            "See the keys and how they stand" => "ggen mcp auth list-api-keys",
+            "Make a new one" => "ggen mcp auth generate-api-key",
+            "See why it was refused" => "ggen mcp server logs --category auth",
+        ];
+    TokenExpired: "The token's time (exp) is over.";
+        because ["The client did not refresh its token in time", "The clock of this host or of the issuer is wrong"];
+        mend [
+            "See since when" => "ggen mcp auth verify-token <TOKEN>",
+            "Make a new one, if this gateway's secret signs them" => "ggen mcp auth generate-token",
+            "See whether the clock is right" => "timedatectl",
+        ];
+    InvalidSignature: "The token was not signed by a key that this gateway trusts.";
+        because [
+            "auth.jwt.secret is not the secret that the token was signed with",
+            "The issuer has new keys, and its key set could not be fetched",
+            "The token names an algorithm that the key is not for, or none",
+        ];
+        mend [
+            "See which check fails" => "ggen mcp auth verify-token <TOKEN>",
+            "See what the token says of itself" => "ggen mcp auth decode-token <TOKEN>",
+            "See whether keys could be fetched" => "ggen mcp server logs --category auth",
+        ];
+    AuthenticationFailed: "The request needs a credential and has none, or its token is not one for this gateway.";
+        because [
+            "No Authorization header where auth.required is on (always so on an address that others can reach)",
+            "A token with another issuer or audience, not valid yet, or revoked",
+            "A header that cannot be read, or two credentials at once",
+        ];
+        mend [
+            "Make a key, and send it as Authorization: Bearer <KEY>" => "ggen mcp auth generate-api-key",
+            "See which check of a token fails" => "ggen mcp auth verify-token <TOKEN>",
+            "See why it was refused" => "ggen mcp server logs --category auth",
+        ];
+    InsufficientScope: "The token is good, but its scopes do not allow this. The answer's WWW-Authenticate names the scopes that are needed.";
+        because ["The client asked the authorization server for fewer scopes", "auth.oauth2.scopes was extended"];
+        mend ["See the token's scopes" => "ggen mcp auth decode-token <TOKEN>", "See which are needed" => "ggen mcp config get auth.oauth2.scopes"];
+    KeyStoreUnusable: "The file with the API keys (auth.sqlite in the state directory) cannot be opened, read or written. The daemon goes on with the keys that it knew.";
+        because ["It belongs to another user", "The disk is full, or the directory cannot be written", "It was written by a newer version"];
+        mend ["Look at its owner and mode" => "ls -la <STATE DIRECTORY>", "See free space" => "df -h", "See which version runs" => "ggend --version"];
+    IssuerUnreachable: "The keys of a token issuer (auth.jwt.jwks_url, auth.oauth2.issuer) cannot be fetched. Keys that were fetched before go on being used.";
+        because [
+            "The address is wrong, or is not reachable from this host",
+            "Its certificate is not trusted by this host",
+            "It answers with a redirect, which is not followed, or with something that is no key set",
+        ];
+        mend [
+            "See what was tried" => "ggen mcp server logs --category auth",
+            "See which address is meant" => "ggen mcp config get auth",
+            "Try it" => "curl -v <URL>",
+        ];
+    RateLimited: "The client sent more requests than it may, has too many in flight, or a tool is at its own limit. Nothing was done; Retry-After says when there is room again.";
+        because ["A client in a loop", "A limit in rate_limit or tools that is lower than what clients need", "Several clients that share one principal, such as anonymous"];
+        mend ["See which limit it was" => "curl -s http://127.0.0.1:9464/metrics | grep ggend_rate_limited_total", "Raise it" => "ggen mcp config set rate_limit.requests_per_second=100"];
+    CertificateVerifyFailed: "A certificate was shown that is not accepted: signed by an authority that is not known, expired, revoked, or not made for that name. Of clients: none was shown where one is required.";
+        because [
+            "The client shows no certificate, or one of another authority than auth.mtls.ca_cert",
+            "The certificate has expired, or is in the revocation list auth.mtls.crl",
+            "Its name is not in auth.mtls.allowed_names",
+            "Of a server: the client does not know its authority, as with a self-signed certificate",
+        ];
+        mend [
+            "See which certificate was refused, and why" => "ggen mcp server logs --level warn",
+            "Look at the certificate's names and dates" => "openssl x509 -in <FILE> -noout -subject -ext subjectAltName -dates",
+            "Make another one" => "ggen mcp auth generate-cert --ca ca.pem --ca-key ca.key --client <NAME>",
+        ];
+    CertificateUnusable: "A file of transports.http.ssl or auth.mtls cannot be used. At the start that is an error; while the daemon runs, it goes on with the certificates that it has.";
+        because [
+            "The file does not exist, or the daemon's user may not read it",
+            "The key is not that of the certificate",
+            "The file is not PEM, or the key is encrypted",
+        ];
+        mend [
+            "See which file, and what is wrong" => "ggen mcp server logs --level error",
+            "Compare the public keys of both" => "openssl x509 -in <CERT> -noout -pubkey && openssl pkey -in <KEY> -pubout",
+            "Take the files over once they are right" => "ggen mcp server reload",
+        ];
+    CertificateExpiring: "A certificate of the daemon has expired, or does within 30 days. Clients refuse one that has.";
+        because ["It was not renewed", "It was renewed, but not in the file that the daemon reads", "The clock is wrong"];
+        mend [
+            "See its dates" => "openssl x509 -in <FILE> -noout -dates",
+            "Put the new one into the file; it is taken over within seconds, or at once" => "ggen mcp server reload",
+        ];
+    CertificateSelfSigned: "The daemon serves HTTPS with a certificate that it made itself, because none is configured. Clients do not trust it unless they are told to.";
+        because ["transports.http.ssl.cert and .key are not set"];
+        mend [
+            "Tell a client to trust it" => "curl --cacert ~/.ggen/state/tls/self-signed.pem https://localhost:3443/health",
+            "Make an authority of your own, and a certificate signed by it" => "ggen mcp auth generate-ca && ggen mcp auth generate-cert --server localhost",
+        ];
     Internal: "Something went wrong inside ggend that should not have. The log has the details.";
         because ["A fault in ggend"];
         mend ["See what it says" => "ggen mcp server logs --level error --tail 20", "Replace the workers" => "ggen mcp server restart"];

@@ -11,6 +11,8 @@ pub(super) enum Kind {
     Text,
     /// true or false
     Flag,
+    /// true, false or one word.
+    FlagOr(&'static str),
     /// A whole number, from and to.
     Number(u64, u64),
     /// Bytes from and to, or text with a unit.
@@ -19,10 +21,13 @@ pub(super) enum Kind {
     Host,
     /// A list of texts.
     Texts,
+    /// A list of policy rules.
+    Rules,
     /// One of these.
     Choice(&'static [&'static str]),
 }
 
+const ALGORITHMS: &[&str] = &["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
 const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 const DAY: u64 = super::servers::MAX_TIME;
 
@@ -31,12 +36,16 @@ pub(super) const LEAVES: &[(&str, Kind, &str)] = &[
     ("version", Kind::Text, "Version of the file format."),
     ("description", Kind::Text, "Free text."),
     ("server.workers", Kind::Number(1, 64), "Worker processes per edge transport."),
-    ("server.connection_pool", Kind::Number(1, 1000), "Connections kept open to a remote server."),
+    (
+        "server.connection_pool",
+        Kind::Number(1, 1000),
+        "Connections kept open to a remote server; children of a stdio server beside the shared one, at most.",
+    ),
     ("server.buffer_size", Kind::Size(1 << 10, 16 << 20), "Size of a read buffer."),
     ("server.drain_timeout_ms", Kind::Number(1, DAY), "How long a worker may finish what is in flight, in milliseconds."),
     ("server.start_concurrency", Kind::Number(1, 64), "How many stdio servers may be in their start-up at once."),
     ("transports.http.enabled", Kind::Flag, "Whether HTTP/1.1 and HTTP/2 are served."),
-    ("transports.http.host", Kind::Host, "Address to bind. Other than loopback is refused: there is no authentication yet."),
+    ("transports.http.host", Kind::Host, "Address to bind. Other than loopback needs authentication."),
     ("transports.http.port", Kind::Number(0, 65535), "Port to bind; 0 lets the system choose."),
     ("transports.http.timeout_ms", Kind::Number(1, DAY), "Time for a connection to send its request header, in milliseconds."),
     ("transports.http.request_timeout_ms", Kind::Number(1, DAY), "Time for a request until its answer begins, in milliseconds."),
@@ -61,6 +70,48 @@ pub(super) const LEAVES: &[(&str, Kind, &str)] = &[
         Kind::Choice(&["loopback", "always", "never"]),
         "Where ?token= stands for the header Authorization.",
     ),
+    ("auth.required", Kind::FlagOr("auto"), "Whether every request needs a credential; auto: unless bound to loopback."),
+    ("auth.api_key", Kind::Text, "One key for everything, beside those of the key store. Also GGEN_MCP_API_KEY."),
+    ("auth.api_key_file", Kind::Text, "A file that holds that key; an absolute path."),
+    ("auth.jwt.secret", Kind::Text, "The secret of HS256, HS384 and HS512: at least 32 bytes."),
+    ("auth.jwt.secret_file", Kind::Text, "A file that holds that secret; an absolute path."),
+    ("auth.jwt.public_key", Kind::Text, "A file with the public key (PEM) of RS, PS, ES or EdDSA; an absolute path."),
+    ("auth.jwt.jwks_url", Kind::Text, "Where the issuer publishes its keys: https, or http on loopback."),
+    ("auth.jwt.issuer", Kind::Text, "What iss has to be."),
+    ("auth.jwt.audience", Kind::Text, "What aud has to contain."),
+    ("auth.jwt.expiration", Kind::Number(1, 315_360_000), "Life of tokens that generate-token makes, in seconds."),
+    ("auth.jwt.algorithm", Kind::Choice(ALGORITHMS), "The only algorithm that is taken; otherwise every one that fits the key."),
+    ("auth.jwt.leeway", Kind::Number(0, 600), "How far clocks may differ, in seconds."),
+    ("auth.oauth2.issuer", Kind::Text, "The authorization server; its metadata names its keys."),
+    ("auth.oauth2.audience", Kind::Text, "What aud has to contain: the address of this gateway as clients know it."),
+    ("auth.oauth2.scopes", Kind::Texts, "What a token needs in scope to be heard at all."),
+    (
+        "transports.http.max_connections_per_address",
+        Kind::Number(0, 1_000_000),
+        "Open connections per worker from one address; 0: no bound of its own.",
+    ),
+    ("transports.http.max_headers", Kind::Number(10, 1000), "Fields in a request's header, at most."),
+    ("transports.http.max_header_size", Kind::Size(8 << 10, 1 << 20), "Largest header of a request."),
+    ("transports.http.max_uri", Kind::Size(64, 64 << 10), "Longest path with its query."),
+    ("transports.http.idle_timeout_ms", Kind::Number(1, DAY), "A connection without a request for so long is closed, in milliseconds."),
+    ("logging.audit", Kind::Flag, "A line for each call: who, what, outcome, duration, bytes."),
+    ("logging.audit_arguments", Kind::Flag, "The arguments of calls in those lines, too."),
+    ("policy.rules", Kind::Rules, "Who may see and call what; see docs/policy.md."),
+    ("rate_limit.requests_per_second", Kind::Number(0, 1_000_000), "Requests of one principal in the long run; 0: no bound."),
+    ("rate_limit.burst", Kind::Number(0, 1_000_000), "Requests of one principal at once; 0: as many as per second."),
+    ("rate_limit.max_in_flight", Kind::Number(0, 1_000_000), "Requests of one principal without an answer; 0: no bound."),
+    ("rate_limit.max_in_flight_per_upstream", Kind::Number(1, 1_000_000), "Calls in flight to one upstream."),
+    ("rate_limit.max_sessions", Kind::Number(1, 1_000_000), "Legacy sessions in all."),
+    ("rate_limit.max_sessions_per_principal", Kind::Number(0, 1_000_000), "Legacy sessions of one principal; 0: no bound."),
+    ("tools.defaults.timeout_ms", Kind::Number(0, DAY), "Time for a call, in milliseconds; 0: that of its server."),
+    (
+        "tools.defaults.max_retries",
+        Kind::Number(0, 10),
+        "How often a call is sent once more when its server was lost; only for tools with readOnlyHint or idempotentHint.",
+    ),
+    ("tools.defaults.max_concurrent", Kind::Number(0, 1_000_000), "Calls of one tool in flight; 0: no bound."),
+    ("tools.defaults.requests_per_second", Kind::Number(0, 1_000_000), "Calls of one tool by all principals in the long run; 0: no bound."),
+    ("tools.defaults.burst", Kind::Number(0, 1_000_000), "Calls of one tool at once; 0: as many as per second."),
     ("logging.level", Kind::Choice(LEVELS), "What is logged."),
     ("logging.format", Kind::Choice(&["console", "json"]), "How lines look on the daemon's standard error."),
     ("logging.modules.mcp_server", Kind::Choice(LEVELS), "The level of one category: the daemon's own life."),
@@ -119,7 +170,25 @@ fn object(template: &Value, path: &str) -> Value {
         let property = if value.is_object() { object(value, &here) } else { leaf(&here, Some(value)) };
         properties.insert(key.clone(), property);
     }
-    json!({"type": "object", "properties": properties, "additionalProperties": false})
+    let others = if path == schema::TOOLS { properties["defaults"].clone() } else { json!(false) };
+    json!({"type": "object", "properties": properties, "additionalProperties": others})
+}
+
+fn rule() -> Value {
+    let globs = |meaning: &str| json!({"type": "array", "items": {"type": "string"}, "description": meaning});
+    json!({
+        "type": "object",
+        "required": ["effect", "subjects"],
+        "additionalProperties": false,
+        "properties": {
+            "effect": {"enum": ["allow", "deny"]},
+            "subjects": globs("Ids and labels of principals, such as key:*, client:ci, scope:tools."),
+            "servers": globs("Names of servers; core: the built-in tools. Absent: all."),
+            "tools": globs("Tools by exposed name, or as server/name."),
+            "prompts": globs("Prompts by exposed name, or as server/name."),
+            "resources": globs("Resources by exposed URI.")
+        }
+    })
 }
 
 fn leaf(path: &str, default: Option<&Value>) -> Value {
@@ -127,6 +196,7 @@ fn leaf(path: &str, default: Option<&Value>) -> Value {
     let mut described = match *kind {
         Kind::Text => json!({"type": "string"}),
         Kind::Flag => json!({"type": "boolean"}),
+        Kind::FlagOr(word) => json!({"enum": [true, false, word]}),
         Kind::Number(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
         Kind::Size(least, most) => json!({"anyOf": [
             {"type": "integer", "minimum": least, "maximum": most},
@@ -134,6 +204,7 @@ fn leaf(path: &str, default: Option<&Value>) -> Value {
         ]}),
         Kind::Host => json!({"type": "string", "examples": ["127.0.0.1", "::1", "localhost"]}),
         Kind::Texts => json!({"type": "array", "items": {"type": "string"}}),
+        Kind::Rules => json!({"type": "array", "items": rule()}),
         Kind::Choice(choices) => json!({"enum": choices}),
     };
     described["description"] = (*meaning).into();
@@ -173,7 +244,8 @@ fn server() -> Value {
             "timeout": time.clone(),
             "timeout_ms": time,
             "max_restarts": {"type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX, "description": "Restarts before it is given up; none: for ever, with backoff."},
-            "era": {"enum": ["auto", "legacy", "modern", null], "default": "auto", "description": "Which protocol era it speaks."}
+            "era": {"enum": ["auto", "legacy", "modern", null], "default": "auto", "description": "Which protocol era it speaks."},
+            "isolation": {"enum": ["shared", "single", "per-session", "per-call", null], "default": "shared", "description": "Which calls may meet in one child of a stdio server."}
         },
         "anyOf": [{"required": ["command"]}, {"required": ["url"]}]
     })

@@ -72,7 +72,7 @@ impl Layer {
         let ours = env.range(PREFIX.to_owned()..).take_while(|(name, _)| name.starts_with(PREFIX));
         for (name, text) in ours.filter(|(name, text)| *name != FILE_VARIABLE && !text.is_empty()) {
             let place = Place { source: name.clone(), at: None };
-            let Some(path) = names.get(name) else {
+            let Some(path) = names.get(if name == KEY_VARIABLE { "GGEN_MCP_AUTH_API_KEY" } else { name.as_str() }) else {
                 problems.push(unknown_variable(name, text, place, &names));
                 continue;
             };
@@ -103,6 +103,9 @@ pub(super) const PREFIX: &str = "GGEN_MCP_";
 
 /// The variable that names the file.
 pub(super) const FILE_VARIABLE: &str = "GGEN_MCP_CONFIG";
+
+/// The short name of the variable of `auth.api_key`.
+pub(super) const KEY_VARIABLE: &str = "GGEN_MCP_API_KEY";
 
 /// The variable of a leaf.
 pub fn variable(path: &str) -> String {
@@ -159,6 +162,7 @@ fn section(file: &File, node: &Node, known: &Map<String, Value>, path: &str, lay
             Some(Value::Object(_)) if here == schema::MODULES => modules(file, &member.node, layer, problems),
             Some(Value::Object(below)) => section(file, &member.node, below, &here, layer, problems),
             Some(default) => leaf(file, &member.node, &here, Some(default), layer, problems),
+            None if path == schema::TOOLS && is_tool(key) => leaf(file, &member.node, &here, None, layer, problems),
             None if top && schema::foreign(key) => {
                 let what = "belongs to another MCP client; not used";
                 let meant = (key == "servers").then(|| "mcpServers".to_owned());
@@ -167,6 +171,11 @@ fn section(file: &File, node: &Node, known: &Map<String, Value>, path: &str, lay
             None => problems.push(unknown_key(file, member.at, here.clone(), schema::suggest_key(path, key, known))),
         }
     }
+}
+
+/// Exposed names of tools have no other characters.
+fn is_tool(key: &str) -> bool {
+    !key.is_empty() && key.len() <= 64 && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
 fn modules(file: &File, node: &Node, layer: &mut Layer, problems: &mut Vec<Problem>) {

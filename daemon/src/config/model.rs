@@ -1,7 +1,13 @@
 //! The configuration's structure; doc comments are the reference. Durations are milliseconds, sizes are bytes unless a unit is written (`"4MB"`).
 
+mod auth;
+mod limits;
+mod tls;
 mod websocket;
 
+pub use auth::{Auth, Jwt, OAuth2, Required};
+pub use limits::*;
+pub use tls::{Mtls, Ssl, TlsVersion};
 pub use websocket::{QueryToken, Websocket};
 
 use serde::{Deserialize, Serialize};
@@ -21,10 +27,18 @@ pub struct Config {
     pub server: Server,
     /// The front doors.
     pub transports: Transports,
+    /// Who may ask.
+    pub auth: Auth,
     /// What is logged, and how.
     pub logging: Logging,
     /// The admin listener.
     pub metrics: Metrics,
+    /// Who may see and call what.
+    pub policy: Policy,
+    /// How much one principal may ask for.
+    pub rate_limit: RateLimit,
+    /// How much may be asked of single tools.
+    pub tools: Tools,
     /// The upstream servers, by name.
     #[serde(rename = "mcpServers", alias = "mcp_servers")]
     pub mcp_servers: BTreeMap<String, Upstream>,
@@ -84,6 +98,18 @@ pub struct Http {
     pub allowed_hosts: Vec<String>,
     /// Open connections per worker, at most.
     pub max_connections: u32,
+    /// Open connections per worker from one address, at most; 0: as many as there may be.
+    pub max_connections_per_address: u32,
+    /// Fields in a request's header, at most.
+    pub max_headers: u32,
+    /// Largest header of a request.
+    pub max_header_size: Size,
+    /// Longest path with its query, in bytes.
+    pub max_uri: Size,
+    /// A connection without a request for so long is closed, in milliseconds.
+    pub idle_timeout_ms: u64,
+    /// HTTPS.
+    pub ssl: Ssl,
 }
 
 /// `logging`
@@ -96,6 +122,10 @@ pub struct Logging {
     pub format: LogFormat,
     /// Levels of single categories: `mcp_server`, `transport`, `auth`, `tools`, `protocol`.
     pub modules: BTreeMap<String, LogLevel>,
+    /// A line for each call: who, what, outcome, duration, bytes.
+    pub audit: bool,
+    /// The arguments of calls in those lines, too.
+    pub audit_arguments: bool,
 }
 
 /// A log level.
@@ -153,6 +183,9 @@ pub struct Upstream {
     /// Which protocol era it speaks.
     #[serde(default)]
     pub era: EraChoice,
+    /// Which calls may meet in one child; stdio only.
+    #[serde(default)]
+    pub isolation: IsolationChoice,
     /// Set by the loader when the entry would call the gateway itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_self: bool,
@@ -209,6 +242,21 @@ pub enum EraChoice {
     Modern,
 }
 
+/// `isolation` of an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IsolationChoice {
+    /// All calls whose client cannot be asked for anything; the others in a child of their own.
+    #[default]
+    Shared,
+    /// All, always; no client is asked for anything.
+    Single,
+    /// Those of one session.
+    PerSession,
+    /// None.
+    PerCall,
+}
+
 /// A number of bytes, written as a number or as text with KB, MB or GB (powers of 1024).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
@@ -221,8 +269,12 @@ impl Default for Config {
             metadata: None,
             server: Server::default(),
             transports: Transports::default(),
+            auth: Auth::default(),
             logging: Logging::default(),
             metrics: Metrics::default(),
+            policy: Policy::default(),
+            rate_limit: RateLimit::default(),
+            tools: Tools::default(),
             mcp_servers: BTreeMap::new(),
             order: Vec::new(),
         }
@@ -248,13 +300,19 @@ impl Default for Http {
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             max_connections: 4096,
+            max_connections_per_address: 0,
+            max_headers: 100,
+            max_header_size: Size(64 << 10),
+            max_uri: Size(8 << 10),
+            idle_timeout_ms: 300_000,
+            ssl: Ssl::default(),
         }
     }
 }
 
 impl Default for Logging {
     fn default() -> Self {
-        Self { level: LogLevel::Info, format: LogFormat::Console, modules: BTreeMap::new() }
+        Self { level: LogLevel::Info, format: LogFormat::Console, modules: BTreeMap::new(), audit: false, audit_arguments: false }
     }
 }
 

@@ -1,7 +1,10 @@
 //! What types cannot say: ranges, and what must hold between values. One function for the daemon, the reload and `ggend check`.
 
+mod auth;
+mod limits;
+
 use super::{
-    model::Config,
+    model::{Config, Required},
     problem::{Place, Problem, Severity},
 };
 use ggen_wire::Code;
@@ -10,9 +13,10 @@ use std::net::IpAddr;
 /// Time-outs below this, in milliseconds, are probably meant in seconds.
 pub(super) const LOW_TIMEOUT: u64 = 1000;
 
-/// Judges a configuration whose types are right. `place` tells where the value of a leaf came from.
+/// Judges a configuration whose types are right. `place` tells where the value of a leaf came from, `keys_made` whether there is a
+/// key store, so that somebody might be known.
 #[must_use]
-pub fn check(config: &Config, place: &dyn Fn(&str) -> Place) -> Vec<Problem> {
+pub fn check(config: &Config, place: &dyn Fn(&str) -> Place, keys_made: bool) -> Vec<Problem> {
     let mut judge = Judge { place, problems: Vec::new() };
     judge.version(&config.version);
     let server = &config.server;
@@ -26,6 +30,12 @@ pub fn check(config: &Config, place: &dyn Fn(&str) -> Place) -> Vec<Problem> {
     judge.time("transports.http.request_timeout_ms", http.request_timeout_ms, "60000");
     judge.range("transports.http.max_body", http.max_body.0, 1 << 10, 1 << 30, "4MB");
     judge.range("transports.http.max_connections", u64::from(http.max_connections), 1, 1_000_000, "4096");
+    judge.range("transports.http.max_connections_per_address", u64::from(http.max_connections_per_address), 0, 1_000_000, "256");
+    judge.range("transports.http.max_headers", u64::from(http.max_headers), 10, 1000, "100");
+    judge.range("transports.http.max_header_size", http.max_header_size.0, 8 << 10, 1 << 20, "64KB");
+    judge.range("transports.http.max_uri", http.max_uri.0, 64, 64 << 10, "8KB");
+    judge.time("transports.http.idle_timeout_ms", http.idle_timeout_ms, "300000");
+    judge.limits(config);
     for origin in &http.allowed_origins {
         if !is_origin(origin) {
             judge.value("transports.http.allowed_origins", format!("expected `https://host[:port]`, found {origin:?}"));
@@ -37,7 +47,10 @@ pub fn check(config: &Config, place: &dyn Fn(&str) -> Place) -> Vec<Problem> {
         }
     }
     judge.websocket(config);
-    judge.listeners(config);
+    judge.auth(config);
+    judge.openness(config, keys_made);
+    judge.tls(config);
+    judge.listeners(config, keys_made);
     judge.problems
 }
 
@@ -108,31 +121,63 @@ impl Judge<'_> {
             self.add(Severity::Error, Code::ConfigUnserved, "transports.websocket.compression", what);
             self.mend("transports.websocket.compression", "false");
         }
-        let others =
-            [config.transports.http.enabled.then_some(config.transports.http.port), config.metrics.enabled.then_some(config.metrics.port)];
+        let (http, metrics) = (&config.transports.http, &config.metrics);
+        let others = [
+            http.enabled.then_some(http.port),
+            (http.enabled && http.ssl.enabled).then_some(http.ssl.port),
+            metrics.enabled.then_some(metrics.port),
+        ];
         if let Some(port) = websocket.port.filter(|port| websocket.enabled && *port != 0 && others.contains(&Some(*port))) {
             self.value("transports.websocket.port", format!("{port} is the port of another listener"));
             self.mend("transports.websocket.port", "3002");
         }
     }
 
-    fn listeners(&mut self, config: &Config) {
-        let (http, metrics) = (&config.transports.http, &config.metrics);
-        if http.enabled && !is_loopback(http.host) {
-            let what = format!("{} is reachable from other hosts, and this version has no authentication", http.host);
-            self.add(Severity::Error, Code::OpenWithoutAuth, "transports.http.host", what);
-            self.mend("transports.http.host", "127.0.0.1");
-            self.help(format!("ssh -N -L {0}:127.0.0.1:{0} HOST   (from the other host, instead of opening the port)", http.port));
+    fn tls(&mut self, config: &Config) {
+        let (ssl, mtls) = (&config.transports.http.ssl, &config.auth.mtls);
+        if ssl.cert.len() != ssl.key.len() {
+            let path = if ssl.cert.len() > ssl.key.len() { "transports.http.ssl.key" } else { "transports.http.ssl.cert" };
+            self.value(path, format!("each certificate needs its key: {} of cert, {} of key", ssl.cert.len(), ssl.key.len()));
         }
+        if mtls.enabled && mtls.ca_cert.is_none() {
+            self.value("auth.mtls.enabled", "needs auth.mtls.ca_cert, the authorities whose client certificates are taken".to_owned());
+            self.help("ggen mcp auth generate-ca".to_owned());
+        }
+        if mtls.enabled && !(config.transports.http.enabled && ssl.enabled) {
+            self.value("auth.mtls.enabled", "needs transports.http.ssl.enabled: certificates are shown over TLS only".to_owned());
+            self.mend("transports.http.ssl.enabled", "true");
+        }
+    }
+
+    fn listeners(&mut self, config: &Config, keys_made: bool) {
+        let (http, metrics) = (&config.transports.http, &config.metrics);
         if metrics.enabled && !is_loopback(metrics.host) {
-            let what = format!("{} is reachable from other hosts: whoever reaches the port reads the metrics", metrics.host);
-            self.add(Severity::Warning, Code::OpenWithoutAuth, "metrics.host", what);
-            self.mend("metrics.host", "127.0.0.1");
+            let what = match config.auth.required {
+                Required::No => Some("whoever reaches the port reads the metrics"),
+                _ if config.auth.names_credentials() || keys_made => None,
+                _ => Some("nobody could show who they are to read the metrics"),
+            };
+            if let Some(what) = what {
+                let joint = if config.auth.required == Required::No { ":" } else { ", and" };
+                let what = format!("{} is reachable from other hosts{joint} {what}", metrics.host);
+                self.add(Severity::Warning, Code::OpenWithoutAuth, "metrics.host", what);
+                self.mend("metrics.host", "127.0.0.1");
+            }
         }
         let overlap = http.host == metrics.host || http.host.is_unspecified() || metrics.host.is_unspecified();
         if http.enabled && metrics.enabled && http.port != 0 && http.port == metrics.port && overlap {
             self.value("metrics.port", format!("{} is also transports.http.port", metrics.port));
             self.mend("metrics.port", if http.port == 9464 { "9465" } else { "9464" });
+        }
+        let ssl = &http.ssl;
+        if http.enabled && ssl.enabled && ssl.port != 0 {
+            if ssl.port == http.port {
+                self.value("transports.http.ssl.port", format!("{} is also transports.http.port", ssl.port));
+                self.mend("transports.http.ssl.port", if http.port == 3443 { "3444" } else { "3443" });
+            } else if metrics.enabled && ssl.port == metrics.port && overlap {
+                self.value("transports.http.ssl.port", format!("{} is also metrics.port", ssl.port));
+                self.mend("transports.http.ssl.port", "3443");
+            }
         }
     }
 }

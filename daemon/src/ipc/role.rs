@@ -48,11 +48,17 @@ impl Role {
         }
     }
 
+    /// Whether it tells apart who asks, and so is told the secrets.
+    #[must_use]
+    pub const fn knows_secrets(self) -> bool {
+        self.is_edge() || matches!(self, Self::Admin)
+    }
+
     /// The transports whose listening sockets it is given.
     #[must_use]
     pub const fn transports(self) -> &'static [&'static str] {
         match self {
-            Self::Http => &["http"],
+            Self::Http => &["http", "https"],
             Self::Websocket => &["websocket"],
             Self::Admin => &["admin"],
             Self::Gateway => &[],

@@ -81,6 +81,7 @@ impl Context {
         let name = |transport: &str| match transport {
             "admin" => "admin",
             "websocket" => "websocket",
+            "https" => "https",
             _ => "http",
         };
         if let Some(status) = self.status() {
@@ -88,11 +89,15 @@ impl Context {
         }
         let Ok(loaded) = &self.config else { return Vec::new() };
         let (http, metrics) = (&loaded.config.transports.http, &loaded.config.metrics);
-        let all = [("http", http.enabled, http.host, http.port), ("admin", metrics.enabled, metrics.host, metrics.port)];
         let websocket = &loaded.config.transports.websocket;
-        let own = websocket.port.filter(|_| websocket.enabled).map(|port| ("websocket", true, http.host, port));
-        let all = all.into_iter().chain(own).filter(|(_, enabled, ..)| *enabled);
-        all.map(|(name, _, host, port)| (name, SocketAddr::new(host, port))).collect()
+        let own = websocket.port.filter(|_| websocket.enabled);
+        let all = [
+            ("http", http.enabled, http.host, http.port),
+            ("https", http.enabled && http.ssl.enabled, http.host, http.ssl.port),
+            ("websocket", own.is_some(), http.host, own.unwrap_or_default()),
+            ("admin", metrics.enabled, metrics.host, metrics.port),
+        ];
+        all.into_iter().filter(|(_, enabled, ..)| *enabled).map(|(name, _, host, port)| (name, SocketAddr::new(host, port))).collect()
     }
 
     /// Where MCP is served.

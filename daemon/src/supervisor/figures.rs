@@ -51,6 +51,11 @@ impl Counters {
         }
         *last = ms;
     }
+
+    /// What a process had used that has ended, beside the one that is looked at.
+    pub(crate) fn cpu_of_ended(&mut self, kind: &'static str, name: &str, ms: u64) {
+        self.cpu_ms.entry((kind, name.to_owned())).or_default().0 += ms;
+    }
 }
 
 impl Supervisor {
@@ -68,13 +73,14 @@ impl Supervisor {
                 }
             }
         }
-        let roots: Vec<u32> = self.upstreams.iter().filter_map(|upstream| upstream.pid).collect();
+        let roots: Vec<u32> = self.upstreams.iter().filter_map(|upstream| upstream.pid).chain(self.lease_pids()).collect();
         if !roots.is_empty() {
             let mut found = platform::usage_of_trees(&platform::processes(), &roots);
             for upstream in &mut self.upstreams {
                 upstream.usage = upstream.pid.and_then(|pid| found.remove(&pid)).unwrap_or_default();
                 self.counters.cpu("upstream", &upstream.name, upstream.usage.cpu_ms);
             }
+            self.put_lease_usage(|pid| found.remove(&pid));
         }
         // In the ledger, because the workers count theirs under the same name.
         let dropped = sample(&[], self.hub.console.dropped() as f64);
@@ -100,7 +106,8 @@ impl Supervisor {
         let current = || self.workers.slots.iter().map(|slot| (slot, slot.current.and_then(|id| self.workers.procs.get(&id))));
         let cpu = |wanted: &'static str, label: &'static str| {
             let mine = self.counters.cpu_ms.iter().filter(move |((kind, _), _)| *kind == wanted);
-            mine.map(move |((_, name), (retired, last))| sample(&[(label, name)], seconds(retired + last)))
+            let leased = move |name: &str| if wanted == "upstream" { self.leased_of(name).1.cpu_ms } else { 0 };
+            mine.map(move |((_, name), (retired, last))| sample(&[(label, name)], seconds(retired + last + leased(name))))
         };
         let rss = [("supervisor", self.usage.rss_bytes)]
             .into_iter()
@@ -119,6 +126,16 @@ impl Supervisor {
                 "When the supervisor started, since the Unix epoch.",
                 gauge,
                 [sample(&[], seconds(self.started_ms))],
+            ),
+            family(
+                "ggend_certificate_expiry_timestamp_seconds",
+                "When a certificate that is served expires, since the Unix epoch.",
+                gauge,
+                self.tls
+                    .found
+                    .certificates
+                    .iter()
+                    .map(|(path, facts)| sample(&[("file", &path.display().to_string()), ("name", &facts.name)], facts.not_after as f64)),
             ),
             family(
                 "ggend_worker_restarts_total",
@@ -183,7 +200,16 @@ impl Supervisor {
                 "ggend_upstream_resident_memory_bytes",
                 "Resident memory of an upstream server and its descendants.",
                 gauge,
-                self.upstreams.iter().map(|it| sample(&[("upstream", &it.name)], it.usage.rss_bytes as f64)),
+                self.upstreams.iter().map(|it| {
+                    let bytes = it.usage.rss_bytes + self.leased_of(&it.name).1.rss_bytes;
+                    sample(&[("upstream", &it.name)], bytes as f64)
+                }),
+            ),
+            family(
+                "ggend_upstream_children",
+                "Children of an upstream server that run beside the shared one.",
+                gauge,
+                self.upstreams.iter().map(|it| sample(&[("upstream", &it.name)], f64::from(self.leased_of(&it.name).0))),
             ),
             family(
                 "ggend_upstream_cpu_seconds_total",

@@ -2,7 +2,7 @@
 //! are configured. Nothing is ever accepted here.
 
 use crate::{
-    config::Config,
+    config::Loaded,
     ipc::messages::{Bound, Role},
     platform,
 };
@@ -13,6 +13,9 @@ use std::{
     os::fd::OwnedFd,
     sync::Arc,
 };
+
+/// HTTP over TLS.
+const HTTPS: &str = "https";
 
 /// A listening socket.
 #[derive(Clone, Debug)]
@@ -48,10 +51,15 @@ impl Listeners {
     ///
     /// # Errors
     /// The first address that cannot be had; nothing has changed then.
-    pub(crate) fn open(config: &Config, old: &Self, mut inherited: Vec<(String, OwnedFd)>) -> Result<Self, ListenError> {
+    pub(crate) fn open(loaded: &Loaded, old: &Self, mut inherited: Vec<(String, OwnedFd)>) -> Result<Self, ListenError> {
+        let config = &loaded.config;
         let mut wanted = Vec::new();
-        if config.transports.http.enabled {
-            wanted.push(("http", SocketAddr::new(config.transports.http.host, config.transports.http.port)));
+        let http = &config.transports.http;
+        if http.enabled {
+            wanted.push(("http", SocketAddr::new(http.host, http.port)));
+        }
+        if http.enabled && http.ssl.enabled {
+            wanted.push((HTTPS, SocketAddr::new(http.host, http.ssl.port)));
         }
         if let (true, Some(port)) = (config.transports.websocket.enabled, config.transports.websocket.port) {
             wanted.push(("websocket", SocketAddr::new(config.transports.http.host, port)));
@@ -68,8 +76,15 @@ impl Listeners {
             let given = inherited.iter().position(|(name, _)| name == transport).map(|at| inherited.swap_remove(at).1);
             all.push(match (known, given) {
                 (Some(known), _) => Listener { transport, wanted: address, ..known.clone() },
-                (_, Some(socket)) => adopt(transport, address, socket)?,
-                _ => bind(transport, address)?,
+                (_, Some(socket)) => adopt(transport, address, socket, loaded.asks_strangers)?,
+                _ => match bind(transport, address) {
+                    // Nobody asked for it by name: the rest is served all the same.
+                    Err(error) if transport == HTTPS && !loaded.is_set("transports.http.ssl") => {
+                        tracing::warn!(target: "transport", code = %error.code, "HTTPS is not served: {}; transports.http.ssl.port is another port", error.message);
+                        continue;
+                    }
+                    bound => bound?,
+                },
             });
         }
         Ok(Self { all })
@@ -87,6 +102,11 @@ impl Listeners {
 
     fn of(&self, role: Role) -> impl Iterator<Item = &Listener> {
         self.all.iter().filter(move |listener| role.transports().contains(&listener.transport))
+    }
+
+    /// Whether nobody but this host can reach what serves MCP.
+    pub(crate) fn are_local(&self) -> bool {
+        self.all.iter().filter(|listener| listener.transport != "admin").all(|listener| listener.address.ip().to_canonical().is_loopback())
     }
 
     /// Where a transport is reached.
@@ -126,7 +146,7 @@ fn bind(transport: &'static str, wanted: SocketAddr) -> Result<Listener, ListenE
     }
 }
 
-fn adopt(transport: &'static str, wanted: SocketAddr, socket: OwnedFd) -> Result<Listener, ListenError> {
+fn adopt(transport: &'static str, wanted: SocketAddr, socket: OwnedFd, asks: bool) -> Result<Listener, ListenError> {
     let socket = TcpListener::from(socket);
     let address = socket.set_nonblocking(true).and_then(|()| socket.local_addr()).map_err(|source| ListenError {
         code: Code::BindFailed,
@@ -134,7 +154,7 @@ fn adopt(transport: &'static str, wanted: SocketAddr, socket: OwnedFd) -> Result
         source,
     })?;
     // What the configuration may not ask for, a service manager may not give either.
-    if transport != "admin" && !address.ip().is_loopback() {
+    if transport != "admin" && !asks && !address.ip().is_loopback() {
         return Err(ListenError {
             code: Code::OpenWithoutAuth,
             message: format!(
@@ -154,7 +174,8 @@ mod tests {
     fn an_inherited_socket_is_judged_like_a_configured_address() {
         let socket = |address: &str| OwnedFd::from(TcpListener::bind(address).expect("a free port"));
         let wanted = SocketAddr::from(([127, 0, 0, 1], 3000));
-        assert_eq!(adopt("http", wanted, socket("0.0.0.0:0")).map_err(|error| error.code).err(), Some(Code::OpenWithoutAuth));
-        assert!(adopt("http", wanted, socket("127.0.0.1:0")).is_ok());
+        assert_eq!(adopt("http", wanted, socket("0.0.0.0:0"), false).map_err(|error| error.code).err(), Some(Code::OpenWithoutAuth));
+        assert!(adopt("http", wanted, socket("127.0.0.1:0"), false).is_ok());
+        assert!(adopt("http", wanted, socket("0.0.0.0:0"), true).is_ok());
     }
 }

@@ -9,6 +9,8 @@ pub(crate) mod environment;
 mod event;
 mod figures;
 mod instance;
+mod keys;
+mod leases;
 mod leaving;
 mod ledger;
 mod levels;
@@ -85,19 +87,23 @@ struct Supervisor {
     instance: instance::Instance,
     listeners: listeners::Listeners,
     secrets: crate::ipc::secrets::Secrets,
+    tls: secrets::Tls,
     workers: workers::Workers,
     upstreams: Vec<upstreams::Upstream>,
+    leased: Vec<leases::Leased>,
     shims: shims::Shims,
     pids: reaper::Pids,
     strangers: reaper::Strangers,
     ledger: ledger::Ledger,
     counters: figures::Counters,
     questions: calls::Questions,
+    keys: keys::Keys,
     leaving: Vec<leaving::Leaving>,
     reload: reload::Reload,
     rolling: rolling::Rolling,
     stop: stop::Stop,
     notify: notify::Notify,
+    seal: crate::ipc::seal::SealKey,
     last_link: u32,
     slow: Vec<SlowCall>,
     usage: Usage,
@@ -164,13 +170,16 @@ impl Supervisor {
             Event::WorkerStuck(id) => self.abort_worker(id, "worker does not read its control channel"),
             Event::Shim(id, message) => self.shim_says(id, message),
             Event::ShimClosed(id, last_line) => self.shim_closed(id, &last_line),
+            Event::Keys(snapshot) => self.keys_changed(*snapshot),
             Event::Call(incoming) => self.call(incoming),
+            Event::Tls(read) => self.tls_changed(*read),
         }
     }
 
     fn worker_says(&mut self, id: ProcId, message: ToSupervisor) {
         // Only the gateway of now has a say about servers; a draining one's words would be about its successor's.
         let is_gateway = self.workers.gateway() == Some(id);
+        let may_lease = self.workers.procs.get(&id).is_some_and(|proc| proc.role == crate::ipc::messages::Role::Gateway);
         match message {
             ToSupervisor::Ready => self.worker_ready(id),
             ToSupervisor::Beat(beat) => self.worker_beat(id, beat),
@@ -179,7 +188,10 @@ impl Supervisor {
             ToSupervisor::Answer { id: number, result } => self.worker_answers(id, number, result),
             ToSupervisor::Reconfigured { generation } => self.reconfigured(id, Some(generation)),
             ToSupervisor::Released { upstream } if is_gateway => self.released(&upstream),
-            ToSupervisor::Want { upstream } if is_gateway => self.want(&upstream),
+            ToSupervisor::Want { upstream, lease: 0 } if is_gateway => self.want(&upstream),
+            // Each gateway worker has its own; one that drains may need some for the calls that it still has.
+            ToSupervisor::Want { upstream, lease } if lease > 0 && may_lease => self.lease(id, &upstream, lease),
+            ToSupervisor::Unlease { upstream, lease, kill } => self.unlease(id, &upstream, lease, kill),
             ToSupervisor::Recycle { upstream, incarnation, code, detail } if is_gateway => {
                 self.recycle(&upstream, incarnation, code, detail)
             }
@@ -268,6 +280,7 @@ impl Supervisor {
             FromShim::Started { pid } => {
                 shim.child = Some(pid);
                 self.upstream_started(id, pid);
+                self.lease_started(id, pid);
             }
             verdict @ (FromShim::SpawnFailed { .. } | FromShim::Exited { .. }) => shim.verdict = Some(verdict),
         }

@@ -42,6 +42,7 @@ pub(crate) struct Watcher {
 pub(crate) struct Candidate {
     pub(crate) loaded: Loaded,
     pub(crate) listeners: Listeners,
+    tls: super::secrets::Tls,
     pub(crate) generation: u32,
     pub(crate) log_filter: String,
     plan: Plan,
@@ -132,12 +133,18 @@ impl Supervisor {
             Ok(loaded) => loaded,
             Err(problems) => return self.end_reload(Err(refused(&problems))),
         };
+        let tls = match super::secrets::Tls::read(&loaded) {
+            Ok(tls) => tls,
+            Err(error) => return self.end_reload(Err(super::secrets::refused(&error))),
+        };
         if loaded.config == self.loaded.config {
             self.loaded = loaded;
+            self.refresh_auth();
+            self.take_tls(tls);
             self.revive();
             return self.end_reload(Ok(format!("no change, generation {} stays in force", self.generation)));
         }
-        let listeners = match Listeners::open(&loaded.config, &self.listeners, Vec::new()) {
+        let listeners = match Listeners::open(&loaded, &self.listeners, Vec::new()) {
             Ok(listeners) => listeners,
             Err(error) => {
                 tracing::error!(target: "transport", code = %error.code, "configuration refused, the old one stays in force: {error}");
@@ -148,7 +155,7 @@ impl Supervisor {
         let plan = plan::plan(&self.loaded.config, &loaded.config, self.generation);
         let log_filter = log::filter_text(&loaded.config.logging, self.level, std::env::var("RUST_LOG").ok().as_deref());
         let generation = self.generation + 1;
-        let candidate = Candidate { loaded, listeners, generation, log_filter, plan: plan.clone(), waiting: BTreeSet::new() };
+        let candidate = Candidate { loaded, listeners, tls, generation, log_filter, plan: plan.clone(), waiting: BTreeSet::new() };
         self.reload.stage = Stage::Asking(Box::new(candidate));
         self.notify.reloading();
         self.ask_for_tools(plan, None);
@@ -241,17 +248,19 @@ impl Supervisor {
 
     /// From here on the new configuration is the one in force.
     fn switch(&mut self, candidate: Box<Candidate>) {
-        let Candidate { loaded, listeners, generation, log_filter, .. } = *candidate;
+        let Candidate { loaded, listeners, tls, generation, log_filter, .. } = *candidate;
         let steps = plan::steps(&self.loaded.config, &loaded.config);
         self.generation = generation;
         self.loaded = loaded;
         // Our own descriptors of listeners that are not wanted any more close here; the last worker that has one takes who waits there.
         self.listeners = listeners;
+        self.take_tls(tls);
         self.log_filter = log_filter;
         self.put_log_filter();
         self.hub.console.set_format(self.loaded.config.logging.format);
         tracing::info!(target: "mcp_server", generation, "configuration in force");
         self.tell_warnings();
+        self.refresh_auth();
         let surplus = self.lay_out_slots();
         let ends = |step: &Step| matches!(step, Step::Vanishes | Step::Replaced | Step::Restarts | Step::Reconnects);
         let mut retiring: BTreeSet<String> = steps.iter().filter(|(_, step)| ends(step)).map(|(name, _)| name.clone()).collect();

@@ -83,7 +83,7 @@ impl Supervisor {
         let sockets = self.listeners_for(name).sockets_for(role);
         let generation = start.generation;
         queue.try_send((ToWorker::Start(Box::new(start)), sockets)).map_err(io::Error::other)?;
-        self.secrets_for(role).map_or(Ok(()), |secrets| queue.try_send((secrets, Vec::new())).map_err(io::Error::other))?;
+        self.secrets_for(name, role).map_or(Ok(()), |secrets| queue.try_send((secrets, Vec::new())).map_err(io::Error::other))?;
         Ok(Proc {
             pid,
             name: name.to_owned(),
@@ -110,6 +110,7 @@ impl Supervisor {
             beat_ms: u64::try_from(BEAT.as_millis()).unwrap_or(1000),
             log_filter: self.levels.over(candidate.map_or(&self.log_filter, |candidate| &candidate.log_filter)),
             listeners: self.listeners_for(name).bound_for(role),
+            seal: (role == Role::Gateway).then(|| self.seal.clone()),
             config: super::environment::config_for(role, config),
         }
     }
@@ -118,7 +119,7 @@ impl Supervisor {
         self.candidate_for(name).map_or(&self.listeners, |candidate| &candidate.listeners)
     }
 
-    fn candidate_for(&self, name: &str) -> Option<&Candidate> {
+    pub(crate) fn candidate_for(&self, name: &str) -> Option<&Candidate> {
         let prospective = self.workers.slots.iter().any(|slot| slot.name == name && slot.prospective);
         if let (reload::Stage::Preparing(candidate), true) = (&self.reload.stage, prospective) { Some(candidate) } else { None }
     }

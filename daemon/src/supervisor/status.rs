@@ -39,7 +39,11 @@ impl Supervisor {
             upstreams: self
                 .upstreams
                 .iter()
-                .map(|upstream| Upstream { in_flight: self.calls_of(&upstream.name), ..row(upstream, now) })
+                .map(|upstream| {
+                    let (row, (children, usage)) = (row(upstream, now), self.leased_of(&upstream.name));
+                    let rss_bytes = row.rss_bytes + usage.rss_bytes;
+                    Upstream { in_flight: self.calls_of(&upstream.name), children, rss_bytes, ..row }
+                })
                 .collect(),
             tools: beats().map(|beat| beat.tools).max().unwrap_or(0),
             sessions: small(beats().map(|beat| beat.sessions).sum()),

@@ -182,6 +182,7 @@ impl Supervisor {
             self.upstreams.push(upstream);
         }
         old.into_iter().for_each(|upstream| self.leave(upstream));
+        self.end_stale_leases();
         self.revive_upstreams();
     }
 
@@ -301,7 +302,7 @@ impl Supervisor {
             };
             upstream.delivered = true;
             let (name, incarnation, handoff) = (upstream.name.clone(), upstream.incarnation, upstream.handoff.clone());
-            let child = ToWorker::Child(Child { upstream: name, incarnation, pid, handoff });
+            let child = ToWorker::Child(Child { upstream: name, lease: 0, incarnation, pid, handoff });
             self.tell(gateway, child, vec![pipes.stdin, pipes.stdout]);
         }
     }
@@ -356,6 +357,9 @@ impl Supervisor {
 
     /// A server's life is over, and nothing of it is left.
     pub(crate) fn upstream_gone(&mut self, shim: ShimId, code: Code, reason: &str, status: Option<i32>) {
+        if self.lease_ended(shim, code, reason) {
+            return;
+        }
         if let Some(at) = self.upstreams.iter().position(|upstream| upstream.shim() == Some(shim)) {
             self.upstream_ended(at, code, reason, status);
         }
@@ -433,6 +437,7 @@ impl Supervisor {
 fn gone(upstream: &Upstream, state: UpstreamState, code: Code, reason: &str, wait: Option<Duration>) -> ToWorker {
     ToWorker::ChildGone(ChildGone {
         upstream: upstream.name.clone(),
+        lease: 0,
         incarnation: upstream.incarnation,
         state,
         code,

@@ -21,6 +21,7 @@ fn start() -> Start {
         beat_ms: 50,
         log_filter: "info".to_owned(),
         listeners: Vec::new(),
+        seal: None,
         config: Config::default(),
     }
 }

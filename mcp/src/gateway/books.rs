@@ -18,6 +18,9 @@ pub struct Leftovers {
     pub bytes: usize,
     pub session_calls: usize,
     pub resumes: usize,
+    pub parked: usize,
+    pub paced: usize,
+    pub places: usize,
 }
 
 impl Gateway {
@@ -36,6 +39,9 @@ impl Gateway {
             bytes: self.ups.iter().map(|up| up.bytes).sum(),
             session_calls: self.sessions.values().map(|session| session.calls.len()).sum(),
             resumes: self.resumes.len(),
+            parked: self.parked.len(),
+            paced: self.paced.len(),
+            places: self.places(),
         }
     }
 

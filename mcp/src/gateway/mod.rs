@@ -1,24 +1,36 @@
 //! The relay itself: one state machine behind [`Gateway::input`]. The way of a request through the files:
 //! `post` (what is it, may it) → `local` (answered here) or `relay` (written to an upstream) → `answer` (back to the client);
-//! `upstream`, `greet` and `lists` keep the servers' connections alive and their lists fresh, `notify` carries what nobody asked for, `ask` what servers ask of legacy clients.
+//! `upstream`, `greet` and `lists` keep the servers' connections alive and their lists fresh, `notify` carries what nobody asked for, `ask` what servers ask
+//! of clients: `park` and `retry` bring the questions of legacy servers to modern clients, `rounds` those of modern servers to legacy clients;
+//! `lease` and `leased` are about the children that such calls need.
 
+mod access;
+mod admit;
 mod answer;
 mod ask;
+mod audit;
 mod books;
 mod builtin;
 mod call;
 mod greet;
 mod http;
 mod inspect;
+mod lease;
+mod leased;
 mod listen;
 mod lists;
 mod local;
 mod notify;
+mod older;
 mod own;
+mod park;
 mod post;
+mod question;
 mod receive;
 mod reconfigure;
 mod relay;
+mod retry;
+mod rounds;
 mod stream;
 mod tick;
 mod translate;
@@ -27,15 +39,20 @@ mod upstream;
 use crate::api::{Input, Limits, Micros, Note, Observation, Output, Settings, StreamKey, UpId};
 use crate::edge::{Reply, Request};
 use crate::exchange::Exchange;
+use crate::list::ListKind;
+use crate::policy::Policy;
+use crate::rules::Rules;
+use crate::seal::{Key, Sealer};
 use crate::session::Session;
 use crate::upstream::Upstream;
-use crate::view::Table;
+use crate::view::{Table, View};
 #[doc(hidden)]
 pub use books::Leftovers;
 use bytes::Bytes;
 use call::Call;
 use ggen_wire::{Code, log::Level, status::UpstreamState};
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
 /// Fills a buffer with random bytes: the operating system's in the gateway worker, a seeded generator in the simulation.
@@ -69,18 +86,41 @@ pub struct Gateway {
     refreshing: Vec<StreamKey>,
     /// Requests of upstreams that legacy clients were asked, by the id that the client sees.
     asked: HashMap<u64, ask::Asked>,
+    /// Calls of modern clients that wait, or waited, for answers.
+    parked: HashMap<u128, park::Parked>,
+    /// Calls of legacy clients that are to be made again: when, and which.
+    paced: Vec<(Micros, u64)>,
+    /// Times at which something is to be done sooner than the next tick would come.
+    due: BinaryHeap<Reverse<Micros>>,
+    sealer: Sealer,
+    /// See [`Settings::incarnation`].
+    life: u64,
+    /// Upstreams where something has changed for calls that wait for a child.
+    lending: Vec<UpId>,
     next: u64,
     started: bool,
     scanned: Micros,
     woken: Micros,
     /// Broken streams of HTTP servers: when to resume, whose, which call.
     resumes: Vec<(Micros, UpId, u64)>,
+    /// What is enforced, and what is remembered for it.
+    rules: Rules,
+    policy: Policy,
+    admission: admit::Admission,
+    /// Lists as restricted principals see them, by what they may do.
+    seen: HashMap<(u64, View, ListKind), Arc<Table>>,
+    /// The request at hand has just come, and has not waited yet.
+    fresh: bool,
+    /// How often the request at hand was sent to a server that was lost then.
+    tries: u32,
 }
 
 struct Waiting {
     key: StreamKey,
     request: Request,
     arrived: Micros,
+    /// How often it was sent to a server that was lost then.
+    tries: u32,
 }
 
 /// Figures for the worker's beat.
@@ -97,7 +137,12 @@ pub struct Counts {
 impl Gateway {
     /// A relay without clients. `input` must be called with [`Input::Tick`] once to make it reach for its upstreams.
     #[must_use]
-    pub fn new(settings: Settings, random: Random) -> Self {
+    pub fn new(settings: Settings, mut random: Random) -> Self {
+        let key = settings.key.unwrap_or_else(|| {
+            let mut key = Key([0; 32]);
+            random(&mut key.0);
+            key
+        });
         let ups: Vec<_> = (0u32..).zip(settings.upstreams).map(|(at, settings)| Upstream::new(UpId(at), settings)).collect();
         let mut gateway = Self {
             limits: settings.limits,
@@ -117,12 +162,24 @@ impl Gateway {
             questions: HashMap::new(),
             refreshing: Vec::new(),
             asked: HashMap::new(),
+            parked: HashMap::new(),
+            paced: Vec::new(),
+            due: BinaryHeap::new(),
+            sealer: Sealer::new(&key),
+            life: settings.incarnation,
+            lending: Vec::new(),
             // Ids of different lives never meet: a late answer to an earlier life's request is not taken for one to ours. 2^53 bounds JSON integers.
             next: (settings.incarnation & 0xf_ffff) << 32,
             started: false,
             scanned: 0,
             woken: 0,
             resumes: Vec::new(),
+            rules: Rules::default(),
+            policy: Policy::default(),
+            admission: admit::Admission::default(),
+            seen: HashMap::new(),
+            fresh: false,
+            tries: 0,
         };
         gateway.rebuild_all();
         gateway
@@ -137,19 +194,28 @@ impl Gateway {
             self.reach_for_all();
         }
         match input {
-            Input::Open(key, request) => self.open(key, request, now),
+            Input::Open(key, request) => self.open(key, request, now, 0, true),
             Input::Gone(key) => self.gone(key),
             Input::Credit(key, events) => self.credit(key, events),
             Input::EdgeLost(edge) => self.edge_lost(edge),
             Input::Up(up, event) if (up.0 as usize) < self.ups.len() => self.up(up, event),
-            Input::Up(..) => {}
+            Input::Leased(up, lease, event) if (up.0 as usize) < self.ups.len() => self.leased(up, lease, event),
+            Input::Up(..) | Input::Leased(..) => {}
             Input::Answer(id, answer) => self.answered(id, answer),
             Input::Reconfigure(list) => self.reconfigure(list),
+            Input::Rules(rules) => self.enforce(*rules),
             Input::Hold(ups) => self.hold_back(&ups),
             Input::Drain => self.end_streams(),
             Input::Tick => self.tick(),
         }
+        self.lend_all();
         std::mem::swap(&mut self.out, out);
+    }
+
+    /// When [`Input::Tick`] is due, if sooner than the next one after [`crate::api::TICK`].
+    #[must_use]
+    pub fn next_due(&self) -> Option<Micros> {
+        self.due.peek().map(|Reverse(due)| *due)
     }
 
     /// Figures for the beat.
@@ -208,6 +274,16 @@ impl Gateway {
 
     fn dropped(&mut self, up: Option<UpId>, reason: &'static str) {
         self.out.push(Output::Observe(Observation::Dropped { up, reason }));
+    }
+
+    /// A refusal of a whole exchange, which has a record if its call is being sent once more.
+    fn refuse_whole(&mut self, key: StreamKey, refusal: &crate::refusal::Refusal, id: Option<&str>) {
+        let body = refusal.body(id);
+        if self.exchanges.contains_key(&key) {
+            return self.answer(key, refusal.status, body);
+        }
+        let (status, retry_after) = (refusal.status, refusal.retry_after);
+        self.out.push(Output::Reply(key, Reply::Full { status, session: None, retry_after, body }));
     }
 
     /// The whole answer to an exchange that has no record.

@@ -1,16 +1,17 @@
 //! What nobody asked for: notifications of servers to clients, and of clients to servers.
 
 use super::Gateway;
-use super::call::Purpose;
+use super::call::{NOBODY, Purpose};
 use crate::api::{Micros, StreamKey, UpId};
 use crate::inbound::key;
 use crate::json::{self, Envelope};
 use crate::list::ListKind;
 use crate::method::{Legacy, LogLevel};
 use crate::name;
-use crate::session::{self, Ring};
+use crate::policy::Access;
+use crate::session::{self, Ring, Session};
 use crate::splice::Splice;
-use crate::view::View;
+use crate::view::{Table, View};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -22,8 +23,17 @@ pub(super) const UNSURE: Micros = 30_000_000;
 impl Gateway {
     /// A notification of a server. False: nobody has asked for it.
     pub(super) fn server_notification(&mut self, up: UpId, conn: usize, call: Option<u64>, name: &str, envelope: &Envelope<'_>) -> bool {
+        let shared = || !self.up_ref(up).conns[conn].is_leased();
         match name {
-            "notifications/progress" => self.progress(up, envelope),
+            "notifications/tools/list_changed"
+            | "notifications/prompts/list_changed"
+            | "notifications/resources/list_changed"
+            | "notifications/resources/updated"
+                if !shared() =>
+            {
+                false
+            }
+            "notifications/progress" => self.progress(up, conn, envelope),
             "notifications/message" => self.log_message(up, conn, call, envelope),
             "notifications/tools/list_changed" => self.announce(up, &[ListKind::Tools]),
             "notifications/prompts/list_changed" => self.announce(up, &[ListKind::Prompts]),
@@ -34,12 +44,15 @@ impl Gateway {
                 true
             }
             "notifications/cancelled" => {
-                self.server_cancels(up, envelope);
+                self.server_cancels(up, conn, envelope);
                 true
             }
             _ => {
                 // Unknown ones belong to the request on whose stream they came.
                 let Some(client) = self.client_of(up, call) else { return false };
+                if call.is_some_and(|number| self.keep_message(number, envelope.text)) {
+                    return true;
+                }
                 self.stream_event(client, Bytes::copy_from_slice(envelope.text.as_bytes()), true);
                 true
             }
@@ -54,16 +67,23 @@ impl Gateway {
         }
     }
 
-    fn progress(&mut self, up: UpId, envelope: &Envelope<'_>) -> bool {
+    fn progress(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) -> bool {
         let token = envelope.params.and_then(|params| json::pick(params, ["progressToken"])).and_then(|[token]| token);
         let Some(number) = token.and_then(|token| token.parse::<u64>().ok()) else { return false };
-        let timeout = self.up_ref(up).settings.timeout;
-        let Some(call) = self.calls.get_mut(&number).filter(|call| call.up == up) else { return false };
+        if self.client_of(up, Some(number)).is_none() {
+            return false;
+        }
+        if self.keep_message(number, envelope.text) {
+            return true;
+        }
+        let Some(call) = self.calls.get_mut(&number).filter(|call| call.conn == conn) else { return false };
         let Purpose::Client(client) = &call.purpose else { return false };
         let (Some(theirs), Some(ours)) = (&client.progress, token) else { return false };
         let mut splice = Splice::new(envelope.text);
         splice.replace(ours, theirs.to_string());
-        call.deadline = self.now + timeout;
+        if !client.is_asked() {
+            call.deadline = self.now + client.timeout;
+        }
         let key = client.key;
         self.stream_event(key, splice.finish(), true);
         true
@@ -79,6 +99,11 @@ impl Gateway {
             self.dropped(Some(up), "unattributed_log");
             return false;
         };
+        if let Some(number) = number
+            && client.key == NOBODY
+        {
+            return self.keep_message(number, envelope.text);
+        }
         let level = envelope.params.and_then(|params| json::pick(params, ["level"])).and_then(|[level]| json::string(level?));
         let level = level.and_then(|level| LogLevel::parse(&level)).unwrap_or(LogLevel::Info);
         let wanted = match &client.session {
@@ -111,6 +136,7 @@ impl Gateway {
             return false;
         }
         let exposed = name::exposed_uri(&self.up_ref(up).key, &uri);
+        let original = uri.clone();
         let message = |uri: &str| {
             Bytes::from(format!(
                 "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{{\"uri\":{}}}}}",
@@ -126,7 +152,8 @@ impl Gateway {
                     View::One(one) if one == up => &uri,
                     _ => return None,
                 };
-                session.subscriptions.contains(uri).then(|| (id.clone(), message(uri)))
+                let may = || self.may(session.access.as_deref(), ListKind::Resources, up, &original);
+                (session.subscriptions.contains(uri) && may()).then(|| (id.clone(), message(uri)))
             })
             .collect();
         sessions.sort_unstable();
@@ -138,27 +165,33 @@ impl Gateway {
     }
 
     /// Tells clients that a list changed: those of the server's own view, and those of the view of all.
-    pub(super) fn tell_changed(&mut self, up: UpId, kind: ListKind, one: bool, all: bool) {
-        let method = match kind {
-            ListKind::Tools => "notifications/tools/list_changed",
-            ListKind::Prompts => "notifications/prompts/list_changed",
-            ListKind::Resources | ListKind::Templates => "notifications/resources/list_changed",
-        };
+    /// Who does not see all of a list hears only of what it sees of it. `old`: the two lists as they were.
+    pub(super) fn tell_changed(&mut self, up: UpId, kind: ListKind, one: bool, all: bool, old: [&Table; 2]) {
         if !one && !all {
             return;
         }
-        let concerns = |view: View| one && view == View::One(up) || all && view == View::All;
-        let data = Bytes::from(format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\"}}"));
-        let mut sessions: Vec<_> = self.sessions.iter().filter(|(_, session)| concerns(session.view)).map(|(id, _)| id.clone()).collect();
+        let concerns = |gateway: &Self, view: View, access: Option<&Access>| match view {
+            View::One(of) if one && of == up => gateway.differs(access, view, kind, old[0], gateway.table(view, kind)),
+            View::All if all => gateway.differs(access, view, kind, old[1], gateway.table(view, kind)),
+            _ => false,
+        };
+        let data = Self::changed_message(kind);
+        let concerned = |session: &Session| concerns(self, session.view, session.access.as_deref());
+        let mut sessions: Vec<_> = self.sessions.iter().filter(|(_, session)| concerned(session)).map(|(id, _)| id.clone()).collect();
         sessions.sort_unstable();
         for session in sessions {
             self.session_event(&session, data.clone());
         }
-        self.listens_changed(kind, method, concerns);
+        self.listens_changed(kind, concerns);
+    }
+
+    /// The notification of a changed list.
+    pub(super) fn changed_message(kind: ListKind) -> Bytes {
+        format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{}\"}}", changed_method(kind)).into()
     }
 
     /// Something for the GET stream of a session; kept until there is one, and told only once.
-    fn session_event(&mut self, session: &Arc<str>, data: Bytes) {
+    pub(super) fn session_event(&mut self, session: &Arc<str>, data: Bytes) {
         let waiting = self.sessions.get(session).and_then(|session| session.rings.get(&0)).is_some_and(|ring| ring.is_waiting(&data));
         if !waiting {
             self.ring_event(Some(session), 0, data, true);
@@ -220,5 +253,14 @@ impl Gateway {
         let comma = if members.is_empty() { "" } else { "," };
         let meta = format!("\"_meta\":{{\"{}\":{subscription}}}", key::SUBSCRIPTION);
         format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\",\"params\":{{{meta}{comma}{members}}}}}").into()
+    }
+}
+
+/// The method that tells of a changed list.
+pub(super) const fn changed_method(kind: ListKind) -> &'static str {
+    match kind {
+        ListKind::Tools => "notifications/tools/list_changed",
+        ListKind::Prompts => "notifications/prompts/list_changed",
+        ListKind::Resources | ListKind::Templates => "notifications/resources/list_changed",
     }
 }

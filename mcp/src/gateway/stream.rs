@@ -21,7 +21,8 @@ impl Gateway {
     pub(super) fn get(&mut self, key: StreamKey, request: &Request) -> Answer {
         let anonymous = |refusal| (None, refusal);
         let refused = |detail: &str| (None, Refusal::new(405, rpc::INVALID_REQUEST, Code::MethodNotAllowed, detail));
-        let view = self.view(&request.view).map_err(anonymous)?;
+        let access = self.access(key, request);
+        let view = self.view_for(access.as_deref(), request).map_err(anonymous)?;
         if request.header("mcp-protocol-version") == Some(MODERN) {
             return Err(refused("revision 2026-07-28 has no GET; use subscriptions/listen"));
         }
@@ -65,7 +66,8 @@ impl Gateway {
 
     /// The end of a legacy session.
     pub(super) fn delete(&mut self, key: StreamKey, request: &Request) -> Answer {
-        let view = self.view(&request.view).map_err(|refusal| (None, refusal))?;
+        let access = self.access(key, request);
+        let view = self.view_for(access.as_deref(), request).map_err(|refusal| (None, refusal))?;
         if request.header("mcp-protocol-version") == Some(MODERN) {
             return Err((None, Refusal::new(405, rpc::INVALID_REQUEST, Code::MethodNotAllowed, "revision 2026-07-28 has no sessions")));
         }
@@ -85,6 +87,7 @@ impl Gateway {
         for number in calls {
             self.cancel(number);
         }
+        self.session_leaves(name);
         let streams = self.exchanges.iter().filter(|(_, exchange)| exchange.left == 0 && exchange.session.as_ref() == Some(name));
         let mut streams: Vec<_> = streams.map(|(key, _)| *key).collect();
         streams.sort_unstable();
@@ -108,17 +111,22 @@ impl Gateway {
 
     /// The client of an exchange is gone. A modern one cancels with that; a legacy one may come back for the answer.
     pub(super) fn gone(&mut self, key: StreamKey) {
+        let waiting = self.waiting.len();
         self.waiting.retain(|waiting| waiting.key != key);
+        let waiting = waiting - self.waiting.len();
         let questions = self.questions.len();
         self.questions.retain(|_, pending| pending.key() != key);
-        let questions = questions - self.questions.len();
+        // A request that waits has an exchange only if it is being sent once more.
+        let questions = questions - self.questions.len() + waiting;
         self.refreshing.retain(|waiting| *waiting != key);
         self.unlisten(key);
         let Some(exchange) = self.exchanges.get_mut(&key) else { return };
         exchange.connected = false;
         let Some(name) = exchange.session.clone() else {
             for number in std::mem::take(&mut exchange.calls) {
-                self.cancel(number);
+                if !self.hand_over(number, key) {
+                    self.cancel(number);
+                }
             }
             self.exchanges.remove(&key);
             return;
@@ -147,6 +155,10 @@ impl Gateway {
         };
         let cancelled: Vec<_> = self.waiting.extract_if(.., is_it).collect();
         for waiting in cancelled {
+            if self.exchanges.contains_key(&waiting.key) {
+                self.drop_answer(waiting.key);
+                continue;
+            }
             let mut exchange = Exchange::new(&waiting.request, None, waiting.arrived);
             if exchange.may_stream() {
                 exchange.start(waiting.key, &mut self.out);
@@ -161,13 +173,18 @@ impl Gateway {
         let queued = self.calls.get(&number).is_some_and(|call| self.up_ref(up).conns[call.conn].queue.contains(&number));
         let Some((_, call)) = self.take_call(up, number) else { return };
         let Purpose::Client(client) = &call.purpose else { return };
-        if !queued {
+        if let Some(park) = client.park() {
+            self.unpark(park);
+        }
+        // What waits for a connection, or for the client, is unknown to the server.
+        if !queued && call.tries > 0 {
             self.cancel_upstream(up, call.conn, number);
         }
         let era = if client.modern { "modern" } else { "legacy" };
         let duration = self.now.saturating_sub(client.arrived);
         self.emit(Output::Observe(Observation::Request { method: client.method.name(), era, outcome: "cancelled", duration }));
         self.emit(Output::Observe(Observation::Call { up, tool: client.tool.clone(), outcome: "cancelled", duration }));
+        self.audit_call(up, client, "cancelled", 0);
         self.drop_answer(client.key);
     }
 
@@ -175,8 +192,12 @@ impl Gateway {
     pub(super) fn cancel_upstream(&mut self, up: UpId, conn: usize, number: u64) {
         let modern = self.up_ref(up).era == Some(crate::upstream::UpEra::Modern);
         if !self.up_ref(up).is_http() {
-            self.up_mut(up).conns[conn].unsure = self.now + super::notify::UNSURE;
-            return self.emit(Output::Write(up, cancelled(number)));
+            if self.up_ref(up).conns[conn].is_leased() {
+                self.answer_may_come(up, conn, number);
+            } else {
+                self.up_mut(up).conns[conn].unsure = self.now + super::notify::UNSURE;
+            }
+            return self.write_line(up, conn, cancelled(number));
         }
         if !modern {
             self.aside(up, conn, cancelled(number), Vec::new());

@@ -20,6 +20,8 @@ const SCAN: Micros = 5_000_000;
 impl Gateway {
     pub(super) fn tick(&mut self) {
         self.calls_due();
+        self.parks_due();
+        self.rounds_due();
         self.resume_due();
         for at in 0..self.ups.len() {
             self.upstream_due(self.ups[at].id);
@@ -34,8 +36,8 @@ impl Gateway {
 
     /// Tries the waiting requests again: something has changed.
     pub(super) fn wake(&mut self) {
-        for Waiting { key, request, arrived } in std::mem::take(&mut self.waiting) {
-            self.open(key, request, arrived);
+        for Waiting { key, request, arrived, tries } in std::mem::take(&mut self.waiting) {
+            self.open(key, request, arrived, tries, false);
         }
     }
 
@@ -46,8 +48,8 @@ impl Gateway {
         let due = |waiting: &Waiting| limits.iter().any(|limit| (last..=now).contains(&(waiting.arrived + limit)));
         let (due, rest) = std::mem::take(&mut self.waiting).into_iter().partition(due);
         self.waiting = rest;
-        for Waiting { key, request, arrived } in due {
-            self.open(key, request, arrived);
+        for Waiting { key, request, arrived, tries } in due {
+            self.open(key, request, arrived, tries, false);
         }
     }
 
@@ -74,7 +76,7 @@ impl Gateway {
     }
 
     fn call_due(&mut self, number: u64, up: UpId) {
-        let (name, seconds) = (self.up_ref(up).settings.name.clone(), self.up_ref(up).settings.timeout / 1_000_000);
+        let name = self.up_ref(up).settings.name.clone();
         let limit = self.limits.handshake / 1_000_000;
         if let Some(call) = self.calls.get_mut(&number)
             && matches!(call.purpose, Purpose::Discover)
@@ -85,14 +87,22 @@ impl Gateway {
             call.deadline = self.now + self.limits.handshake;
             return self.initialize_upstream(up, 0);
         }
+        if self.waits_on(number, up) {
+            return;
+        }
         let Some((_, call)) = self.take_call(up, number) else { return };
         if self.up_ref(up).is_http() && !matches!(call.purpose, Purpose::Client(_)) {
             self.emit(Output::Abort(up, number));
         }
         match &call.purpose {
             Purpose::Client(client) => {
-                let refusal = Refusal::new(200, rpc::INTERNAL, Code::UpstreamTimeout, &format!("{name}: no answer within {seconds} s"))
-                    .with("server", &crate::json::quote(&name));
+                let seconds = client.timeout / 1_000_000;
+                let refusal = if client.is_asked() {
+                    Refusal::new(200, rpc::INTERNAL, Code::AnswerLate, &name)
+                } else {
+                    Refusal::new(200, rpc::INTERNAL, Code::UpstreamTimeout, &format!("{name}: no answer within {seconds} s"))
+                };
+                let refusal = refusal.with("server", &crate::json::quote(&name));
                 if call.tries > 0 {
                     self.cancel_upstream(up, call.conn, number);
                 }
@@ -127,7 +137,10 @@ impl Gateway {
             self.up_mut(up).listen_at = None;
             self.listen_upstream(up);
         }
-        let legacy = matches!(self.up_ref(up).era, Some(UpEra::Legacy(_)));
+        if !self.up_ref(up).is_http() {
+            self.children_due(up);
+        }
+        let legacy = self.up_ref(up).is_http() && matches!(self.up_ref(up).era, Some(UpEra::Legacy(_)));
         for conn in 0..self.up_ref(up).conns.len() {
             let member = &self.up_ref(up).conns[conn];
             if member.phase != Phase::Ready || !legacy {

@@ -2,8 +2,8 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use bytes::Bytes;
-use ggen_mcp::api::{EraSetting, Input, Limits, Output, Settings, StreamKey, Transport, UpId, UpInput, UpstreamSettings};
-use ggen_mcp::edge::{Reply, Request, Verb};
+use ggen_mcp::api::{EraSetting, Input, Isolation, Limits, Output, Settings, StreamKey, Transport, UpId, UpInput, UpstreamSettings};
+use ggen_mcp::edge::{Principal, Reply, Request, Verb};
 use ggen_mcp::gateway::Gateway;
 use serde_json::Value;
 
@@ -21,6 +21,8 @@ pub struct Relay {
     pub written: Vec<(u32, String)>,
     pub replies: Vec<(StreamKey, Reply)>,
     pub outputs: Vec<Output>,
+    /// Who sends from now on.
+    pub principal: Principal,
 }
 
 impl Relay {
@@ -30,11 +32,13 @@ impl Relay {
             name: (*name).to_owned(),
             transport: Transport::Stdio,
             era: EraSetting::Auto,
+            isolation: Isolation::default(),
+            pool: 4,
             timeout: 5_000_000,
             enabled: true,
             revision: 0,
         });
-        let settings = Settings { upstreams: upstreams.collect(), incarnation: 1, limits: Limits::default() };
+        let settings = Settings { upstreams: upstreams.collect(), incarnation: 1, limits: Limits::default(), key: None };
         let mut seed = 0u8;
         let random = Box::new(move |bytes: &mut [u8]| {
             seed += 1;
@@ -48,6 +52,7 @@ impl Relay {
             written: Vec::new(),
             replies: Vec::new(),
             outputs: Vec::new(),
+            principal: "anonymous".into(),
         };
         relay.input(Input::Tick);
         for up in 0..servers.len() {
@@ -66,7 +71,7 @@ impl Relay {
         self.gateway.input(self.now, input, &mut out);
         for output in out {
             match output {
-                Output::Write(UpId(up), line) => {
+                Output::Write(UpId(up), _, line) => {
                     let text = String::from_utf8(line.to_vec()).expect("UTF-8");
                     let answer = self.answer(up, &text);
                     self.written.push((up, text));
@@ -116,11 +121,8 @@ impl Relay {
         self.next += 1;
         let key = StreamKey { edge: 1, stream: self.next };
         let headers = headers.iter().map(|(key, value)| ((*key).into(), value.as_bytes().into())).collect();
-        let (view, body) = (view.into(), body.into());
-        self.input(Input::Open(
-            key,
-            Request { verb, accept_json: true, accept_sse: true, view, principal: "anonymous".into(), headers, body },
-        ));
+        let (view, body, principal) = (view.into(), body.into(), self.principal.clone());
+        self.input(Input::Open(key, Request { verb, accept_json: true, accept_sse: true, view, principal, headers, body }));
         (key, self.of(key))
     }
 

@@ -1,7 +1,10 @@
 //! The way of a connection from the http worker that read its upgrade to the websocket worker that serves it: the descriptor itself, and beside it
 //! what was found out and what was read already. A websocket worker that drains says `Stop`; what was sent before that is still served.
 
-use crate::ipc::channel::{Receiver, Sender, channel};
+use crate::ipc::{
+    channel::{Receiver, Sender, channel},
+    secrets::Sensitive,
+};
 use ggen_mcp::edge::Principal;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -32,6 +35,8 @@ pub(crate) struct Handover {
     pub(crate) principal: String,
     /// What else is known of them.
     pub(crate) labels: Vec<String>,
+    /// What they showed, to be judged again while the connection lives.
+    pub(crate) credential: Option<Sensitive>,
     /// Where they are.
     pub(crate) peer: SocketAddr,
     /// The descriptor is one end of a socket pair whose other end is relayed, not the client's own connection.
@@ -207,7 +212,7 @@ mod tests {
     fn handover(view: &str) -> Box<Handover> {
         let peer = "127.0.0.1:1".parse().unwrap();
         let (view, principal) = (view.to_owned(), "anonymous".to_owned());
-        Box::new(Handover { view, principal, labels: Vec::new(), peer, relayed: true, buffered: vec![7] })
+        Box::new(Handover { view, principal, labels: Vec::new(), credential: None, peer, relayed: true, buffered: vec![7] })
     }
 
     #[tokio::test]

@@ -19,7 +19,6 @@ const REVISION: &str = "mcp.version.";
 pub(crate) struct Opening {
     accept: String,
     selected: bool,
-    #[allow(dead_code, reason = "for who tells callers apart")]
     /// The credentials, wherever they stood, as an `Authorization` header; the head's own if it has one.
     pub(crate) authorization: Option<HeaderValue>,
 }

@@ -8,6 +8,7 @@
 mod buffers;
 mod driver;
 mod events;
+mod leases;
 mod lines;
 mod link;
 mod observe;
@@ -16,6 +17,7 @@ mod questions;
 mod ready;
 mod reconfigure;
 mod remote;
+mod rules;
 mod settings;
 mod stdio;
 

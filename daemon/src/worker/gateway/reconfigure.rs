@@ -74,6 +74,7 @@ impl<C: Core> Driver<C> {
             }
         }
         let generation = start.generation;
+        self.fed.give(Input::Rules(Box::new(super::rules::rules(&start.config))));
         self.configuration.next = Some(start);
         self.settle(true);
         self.send(ToSupervisor::Reconfigured { generation });
@@ -93,11 +94,12 @@ impl<C: Core> Driver<C> {
         self.apply(&busy);
         for (name, _) in over {
             self.configuration.retiring.remove(&name);
-            if let Some(up) = self.configuration.find(&name)
-                && let Some(Connection::Child(child)) = self.upstreams.get_mut(up.0 as usize)
-            {
-                child.finish();
-                self.configuration.ending.insert(up);
+            if let Some(up) = self.configuration.find(&name) {
+                self.end_leases(up);
+                if let Some(Connection::Child(child)) = self.upstreams.get_mut(up.0 as usize) {
+                    child.finish();
+                    self.configuration.ending.insert(up);
+                }
             }
             self.send(ToSupervisor::Released { upstream: name });
         }
@@ -137,6 +139,7 @@ impl<C: Core> Driver<C> {
             let is_remote = now.iter().any(|(other, _)| *other == up) && settings.transport == Transport::Http;
             if !serves(up) && !is_remote {
                 self.upstreams[up.0 as usize] = Connection::None;
+                self.end_leases(up);
                 self.configuration.ending.remove(&up);
             }
         }

@@ -19,14 +19,19 @@ use super::{
     Context, Incoming,
     edge::{
         Gateway,
-        doors::Doors,
+        auth::Authenticator,
+        doors::{Doors, SECURE},
         handover::Takers,
         listen::{Limits, Server},
     },
 };
 use crate::{
     config,
-    ipc::messages::{Beat, Bound},
+    ipc::{
+        messages::{Beat, Bound},
+        secrets::TlsSecrets,
+    },
+    tls::serve::Serving,
 };
 use counts::Counts;
 use service::{Http, Rules};
@@ -42,6 +47,10 @@ const SOFTWARE: u8 = 70;
 
 /// Serves until drained.
 pub(crate) async fn run(mut context: Context) -> ExitCode {
+    // Each connection takes one descriptor; the usual soft limit is there for programs with select(2).
+    if let Err(error) = crate::platform::raise_open_files() {
+        tracing::warn!(target: "transport", %error, "the limit of open files stays as it is");
+    }
     let config = context.start.config.transports.http.clone();
     let rules = Rules::new(&context.start.config, is_loopback(&context.start.listeners));
     let (listener, counts) = match (context.take_listener("http"), Counts::new()) {
@@ -57,10 +66,14 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         relays: Arc::default(),
         counts,
         rules: RwLock::new(Arc::new(rules)),
+        auth: Authenticator::new(context.secrets.auth.clone()),
     };
     let server = Server::new(handler, limits(&config));
     let mut doors = Doors::new(Arc::clone(&server));
-    if let Err(error) = doors.open(listener) {
+    let mut tls = Tls { config: context.start.config.clone(), secrets: std::mem::take(&mut context.secrets).tls };
+    tls.put(&server);
+    let secure = context.take_listener(SECURE);
+    if let Err(error) = doors.open(listener, false).and_then(|()| secure.map_or(Ok(()), |secure| doors.open(secure, true))) {
         tracing::error!(target: "transport", %error, "cannot serve");
         return ExitCode::from(SOFTWARE);
     }
@@ -70,7 +83,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         let connections = u64::try_from(beat.connections()).unwrap_or(u64::MAX);
         http.counts.metrics.http_connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
         let in_flight = u64::try_from(http.gateway.in_flight()).unwrap_or(u64::MAX);
-        Beat { connections, in_flight, metrics: http.counts.metrics.gather(), ..Beat::default() }
+        Beat { connections, in_flight, used: http.auth.take_used(), metrics: http.counts.metrics.gather(), ..Beat::default() }
     });
     context.ready().await;
 
@@ -88,8 +101,15 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
                     let config = &start.config.transports.http;
                     server.handler().set_rules(Rules::new(&start.config, is_loopback(&start.listeners)));
                     server.set_limits(limits(config));
+                    tls.config = start.config.clone();
+                    tls.put(&server);
                     doors.fit(&start.listeners, sockets);
                     context.reconfigured(start.generation).await;
+                }
+                Incoming::Secrets(secrets) => {
+                    server.handler().auth.set(secrets.auth);
+                    tls.secrets = secrets.tls;
+                    tls.put(&server);
                 }
                 _ => {}
             }
@@ -109,16 +129,42 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         () = drained => {}
         () = messages => {}
         () = sweep(&server) => {}
+        () = server.handler().auth.keep_fresh() => {}
     }
     ExitCode::SUCCESS
+}
+
+/// What TLS is served with: made anew when either part changes. Open connections keep what they began with.
+struct Tls {
+    config: config::Config,
+    secrets: TlsSecrets,
+}
+
+impl Tls {
+    fn put(&self, server: &Server<Http>) {
+        match Serving::new(&self.config.transports.http.ssl, &self.config.auth.mtls, &self.secrets) {
+            Ok(serving) => server.set_tls(serving),
+            // The supervisor has judged them before; what served goes on serving.
+            Err(error) => tracing::error!(target: "transport", code = %error.code, "TLS: {}", error.what),
+        }
+    }
 }
 
 fn is_loopback(listeners: &[Bound]) -> bool {
     listeners.iter().all(|bound| bound.address.ip().is_loopback())
 }
 
-fn limits(config: &config::Http) -> Limits {
-    Limits { connections: usize::try_from(config.max_connections).unwrap_or(usize::MAX), header: Duration::from_millis(config.timeout_ms) }
+/// Those of a configuration.
+pub(crate) fn limits(config: &config::Http) -> Limits {
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    Limits {
+        connections: count(config.max_connections),
+        per_address: if config.max_connections_per_address == 0 { usize::MAX } else { count(config.max_connections_per_address) },
+        headers: count(config.max_headers),
+        head: usize::try_from(config.max_header_size.0).unwrap_or(usize::MAX),
+        header: Duration::from_millis(config.timeout_ms),
+        idle: Duration::from_millis(config.idle_timeout_ms),
+    }
 }
 
 pub(crate) fn attach(gateway: &Gateway, socket: std::os::unix::net::UnixStream) {

@@ -11,10 +11,10 @@ use super::{
 };
 use crate::{
     config::{Config, QueryToken, Transports},
-    worker::edge::{Gateway, Input, Refused, Terms, guard::Guard, handover::Takers, listen::Handler},
+    worker::edge::{Gateway, Input, Refused, Terms, auth::Authenticator, guard::Guard, handover::Takers, listen::Handler, peer::Peer},
 };
 use bytes::Bytes;
-use ggen_mcp::edge::{Reply, Request, Verb};
+use ggen_mcp::edge::{Principal, Reply, Request, Verb};
 use ggen_wire::Code;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body as _;
@@ -27,8 +27,18 @@ use std::{
 use tower_http::compression::CompressionBody;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+/// Somebody who showed nothing where something is needed: hears from `/health` whether all is well, and nothing else.
+const NOBODY: &str = "nobody";
 /// nginx: do not buffer this answer.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// What becomes of a request that is heard.
+enum Entry {
+    /// It is answered here.
+    Metadata(String),
+    /// It is passed on.
+    Known(Principal, Admitted),
+}
 
 /// What the configuration says about requests; replaced as a whole. A request keeps those that it began with.
 #[derive(Debug)]
@@ -39,6 +49,8 @@ pub(crate) struct Rules {
     pub(super) tokens: QueryToken,
     pub(super) compression: bool,
     pub(super) max_body: u64,
+    pub(super) max_uri: usize,
+    pub(super) max_headers: usize,
     /// Until the answer begins.
     pub(super) answer_within: Duration,
     /// How long a refused client may go on sending.
@@ -55,6 +67,8 @@ impl Rules {
             guard: Guard::new(&config.allowed_hosts, &config.allowed_origins, loopback),
             compression: config.compression,
             max_body: config.max_body.0,
+            max_uri: usize::try_from(config.max_uri.0).unwrap_or(usize::MAX),
+            max_headers: usize::try_from(config.max_headers).unwrap_or(usize::MAX),
             answer_within: Duration::from_millis(config.request_timeout_ms),
             patience: Duration::from_millis(config.timeout_ms),
         }
@@ -75,6 +89,7 @@ pub(crate) struct Http {
     pub(super) relays: Arc<AtomicUsize>,
     pub(super) counts: Counts,
     pub(super) rules: RwLock<Arc<Rules>>,
+    pub(super) auth: Authenticator,
 }
 
 impl Handler for Http {
@@ -91,6 +106,10 @@ impl Handler for Http {
 
     fn accepted(&self) {
         self.counts.metrics.http_connections_total.inc();
+    }
+
+    fn handshake_failed(&self, reason: &'static str) {
+        self.counts.metrics.tls_handshakes_failed_total.with_label_values(&[reason]).inc();
     }
 
     fn overloaded(&self) -> Bytes {
@@ -125,10 +144,18 @@ impl Http {
     }
 
     async fn answer(&self, head: &Parts, route: &Route<'_>, incoming: Incoming, rules: &Rules) -> Response<Body> {
+        if let Err(refusal) = receive::measure(head, rules.max_uri, rules.max_headers) {
+            return refuse(&refusal, head, incoming, rules);
+        }
         let origin = match rules.guard.admit(head) {
             Ok(origin) => origin,
             Err(denied) => return refuse(&denied.into(), head, incoming, rules),
         };
+        if let Some(reason) = head.extensions.get::<Peer>().and_then(|peer| peer.refused.as_deref()) {
+            let refusal =
+                Refusal { detail: reason.to_owned().into(), ..Refusal::new(StatusCode::UNAUTHORIZED, Code::CertificateVerifyFailed, "") };
+            return refuse(&refusal, head, incoming, rules);
+        }
         if let Some(view) = rules.websocket.as_ref().and_then(|own| upgrade::view(own, head.uri.path())) {
             return self.upgrade(head, view, rules).await;
         }
@@ -138,8 +165,9 @@ impl Http {
             cors::preflight(head, response.headers_mut());
             response
         } else {
-            match receive::admit(head, route, incoming.size_hint().lower(), rules.max_body) {
-                Ok(admitted) => self.pass_on(admitted, head, incoming, rules).await,
+            match self.admit(head, route, incoming.size_hint().lower(), rules).await {
+                Ok(Entry::Metadata(text)) => full(200, None, None, text.into()),
+                Ok(Entry::Known(principal, admitted)) => self.pass_on(admitted, principal, head, incoming, rules).await,
                 Err(refusal) => refuse(&refusal, head, incoming, rules),
             }
         };
@@ -149,9 +177,38 @@ impl Http {
         response
     }
 
-    async fn pass_on(&self, admitted: Admitted, head: &Parts, mut incoming: Incoming, rules: &Rules) -> Response<Body> {
+    /// Who is asking, and then what for: whoever may not ask learns nothing of what is here.
+    async fn admit(&self, head: &Parts, route: &Route<'_>, announced: u64, rules: &Rules) -> Result<Entry, Refusal> {
+        if *route == Route::Metadata
+            && matches!(head.method, Method::GET | Method::HEAD)
+            && let Some(text) = self.auth.metadata()
+        {
+            return Ok(Entry::Metadata(text));
+        }
+        let Some(peer) = head.extensions.get::<Peer>() else {
+            return Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, ""));
+        };
+        let principal = match self.auth.admit(head, peer).await {
+            Ok(principal) => principal,
+            // Whether the daemon is well is no secret; how it is, is.
+            Err(denied) if *route == Route::Health && denied.nothing_shown => NOBODY.into(),
+            Err(denied) => return Err(denied.into()),
+        };
+        let admitted = receive::admit(head, route, announced, rules.max_body)?;
+        Ok(Entry::Known(principal, admitted))
+    }
+
+    async fn pass_on(
+        &self,
+        admitted: Admitted,
+        principal: Principal,
+        head: &Parts,
+        mut incoming: Incoming,
+        rules: &Rules,
+    ) -> Response<Body> {
         let Admitted { verb, accept, view, headers } = admitted;
         let health = &*view == "/health";
+        let brief = health && &*principal.id == NOBODY;
         let body = match verb {
             Verb::Post => match receive::body(&mut incoming, rules.max_body, rules.answer_within).await {
                 Ok(body) => body,
@@ -162,15 +219,7 @@ impl Http {
         // A view of our own begins with a slash and is answered whole.
         let endless = verb == Verb::Get && !view.starts_with('/');
         let terms = Terms { answer_within: (!endless).then_some(rules.answer_within), endless, patient: !health };
-        let request = Request {
-            verb,
-            accept_json: accept.json,
-            accept_sse: accept.sse,
-            view,
-            principal: "anonymous".into(),
-            headers,
-            body: body.clone(),
-        };
+        let request = Request { verb, accept_json: accept.json, accept_sse: accept.sse, view, principal, headers, body: body.clone() };
         let mut exchange = match self.gateway.open(request, terms).await {
             Ok(exchange) => exchange,
             Err(_) if health => return answer::unhealthy(),
@@ -178,6 +227,9 @@ impl Http {
         };
         loop {
             return match exchange.next().await {
+                Ok(Input::Reply(Reply::Full { status, retry_after, body, .. })) if brief => {
+                    full(status, None, retry_after, answer::brief(&body))
+                }
                 Ok(Input::Reply(Reply::Full { status, session, retry_after, body })) => full(status, session.as_deref(), retry_after, body),
                 Ok(Input::Reply(Reply::Start { session })) => {
                     let mut response = Response::new(Body::events(exchange, body));

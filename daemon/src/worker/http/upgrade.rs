@@ -11,6 +11,7 @@ use crate::{
     platform,
     worker::edge::{
         self,
+        auth::{self, Authenticator},
         handover::{Handover, Takers},
         peer::Peer,
         upgrade::{self, NotOpened},
@@ -18,7 +19,7 @@ use crate::{
 };
 use bytes::Bytes;
 use ggen_wire::Code;
-use http::{Response, StatusCode, request::Parts};
+use http::{Response, StatusCode, header, request::Parts};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use std::{
@@ -44,20 +45,32 @@ pub(crate) struct Opened {
     pub(crate) handover: Handover,
 }
 
-/// Checks the head, and makes the answer with status 101.
+/// Checks the head and who is asking, and makes the answer with status 101.
 ///
 /// # Errors
 /// The answer that refuses it.
-pub(crate) fn open(head: &Parts, view: Cow<'_, str>, tokens: QueryToken) -> Result<(Opened, Response<Body>), Response<Body>> {
-    let opening = upgrade::check(head, tokens).map_err(refuse)?;
+pub(crate) async fn open(
+    mut head: Parts,
+    view: Cow<'_, str>,
+    tokens: QueryToken,
+    auth: &Authenticator,
+) -> Result<(Opened, Response<Body>), Response<Body>> {
+    let opening = upgrade::check(&head, tokens).map_err(refuse)?;
     let refused = || refuse(NotOpened(426, Code::UpgradeNeeded, ""));
-    let upgrade = head.extensions.get::<OnUpgrade>().cloned().ok_or_else(refused)?;
-    let peer = head.extensions.get::<Peer>().map(|peer| peer.address).ok_or_else(refused)?;
+    let upgrade = head.extensions.remove::<OnUpgrade>().ok_or_else(refused)?;
+    let peer = head.extensions.get::<Peer>().cloned().ok_or_else(refused)?;
+    if let Some(authorization) = &opening.authorization
+        && !head.headers.contains_key(header::AUTHORIZATION)
+    {
+        head.headers.insert(header::AUTHORIZATION, authorization.clone());
+    }
+    let principal = auth.admit(&head, &peer).await.map_err(|denied| Refusal::from(denied).response(b""))?;
     let handover = Handover {
         view: view.into_owned(),
-        principal: "anonymous".to_owned(),
-        labels: Vec::new(),
-        peer,
+        principal: principal.id.to_string(),
+        labels: principal.labels.iter().map(|label| label.to_string()).collect(),
+        credential: auth::shown(&head).map(|text| text.to_owned().into()),
+        peer: peer.address,
         relayed: false,
         buffered: Vec::new(),
     };
@@ -77,7 +90,7 @@ fn refuse(why: NotOpened) -> Response<Body> {
 impl Http {
     /// Answers a request for a WebSocket, and passes its connection on.
     pub(super) async fn upgrade(&self, head: &Parts, view: Cow<'_, str>, rules: &Rules) -> Response<Body> {
-        let (opened, response) = match open(head, view, rules.tokens) {
+        let (opened, response) = match open(head.clone(), view, rules.tokens, &self.auth).await {
             Ok(opened) => opened,
             Err(response) => return response,
         };

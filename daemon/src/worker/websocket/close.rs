@@ -23,6 +23,8 @@ pub(crate) enum Close {
     Silent,
     /// Nothing of what was sent was taken in time.
     Slow,
+    /// Whoever opened it is not let in any more.
+    Denied,
     /// Too many connections.
     Full,
     /// The legacy session is gone, with the gateway worker that held it.
@@ -37,7 +39,7 @@ impl Close {
             Self::Protocol => 1002,
             Self::Binary => 1003,
             Self::NotText => 1007,
-            Self::Silent => 1008,
+            Self::Silent | Self::Denied => 1008,
             Self::TooLarge => 1009,
             Self::SessionLost => 1012,
             Self::Slow | Self::Full => 1013,
@@ -54,6 +56,7 @@ impl Close {
             Self::TooLarge => (Some(Code::BodyTooLarge), "the limit is transports.websocket.max_message"),
             Self::Silent => (Some(Code::SocketSilent), ""),
             Self::Slow => (Some(Code::SocketSlow), ""),
+            Self::Denied => (Some(Code::AuthenticationFailed), "the key or token is not good any more"),
             Self::Full => (Some(Code::Overloaded), "too many connections"),
             Self::SessionLost => (Some(Code::SessionUnknown), "connect again and send initialize"),
         };
@@ -84,8 +87,8 @@ mod tests {
 
     #[test]
     fn reasons_fit_into_a_control_frame() {
-        use Close::{Binary, Full, Going, NotText, Protocol, SessionLost, Silent, Slow, TooLarge};
-        for close in [Going, Protocol, Binary, NotText, TooLarge, Silent, Slow, Full, SessionLost] {
+        use Close::{Binary, Denied, Full, Going, NotText, Protocol, SessionLost, Silent, Slow, TooLarge};
+        for close in [Going, Protocol, Binary, NotText, TooLarge, Silent, Slow, Denied, Full, SessionLost] {
             let frame = close.frame();
             assert_eq!(u16::from(frame.code), close.code());
             assert!(frame.reason.len() <= 123 && frame.code.is_allowed(), "{close:?}: {}", frame.reason);

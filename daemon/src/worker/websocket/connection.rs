@@ -5,7 +5,7 @@
 //! what there is; the relay holds back then (`ggen_mcp::frame::WINDOW`).
 
 use super::{
-    Server,
+    Guest, Server,
     ask::{Ask, Caller, Known, Outcome},
     close::Close,
     codec::{Codec, End, Frame},
@@ -59,7 +59,7 @@ enum Drain {
 }
 
 /// Serves a connection until it closes.
-pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(server: Arc<Server>, codec: Codec<S>, caller: Caller) -> End {
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(server: Arc<Server>, codec: Codec<S>, caller: Caller, guest: Guest) -> End {
     let now = Instant::now();
     let patience = server.rules().patience;
     let mut connection = Connection {
@@ -78,12 +78,18 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(server: Arc<Server>
     let end = {
         let mut finishing = std::pin::pin!(server.finishing());
         let mut over = std::pin::pin!(server.over());
+        let mut denied = std::pin::pin!(server.denied(&guest));
+        let mut welcome = true;
         poll_fn(|cx| {
             if connection.drain == Drain::No && finishing.as_mut().poll(cx).is_ready() {
                 connection.drain = Drain::Finishing;
             }
             if connection.drain == Drain::Finishing && over.as_mut().poll(cx).is_ready() {
                 connection.drain = Drain::Over;
+            }
+            if welcome && denied.as_mut().poll(cx).is_ready() {
+                welcome = false;
+                connection.codec.close(Close::Denied);
             }
             connection.poll(cx)
         })

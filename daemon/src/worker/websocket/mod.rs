@@ -17,31 +17,35 @@ use super::{
     Context, Incoming,
     edge::{
         Gateway,
+        auth::Authenticator,
         doors::Doors,
         handover::{self, Handover},
         listen::{Limits, Server as Listening},
     },
+    http,
 };
 use crate::{
+    auth::AuthSecrets,
     config::{self, Config},
-    ipc::messages::Beat,
+    ipc::{messages::Beat, secrets::Sensitive},
 };
 use ask::Caller;
 use close::Close;
 use codec::Codec;
 use counts::Metrics;
+use ggen_mcp::edge::Principal;
 use own::Own;
 use prometheus::IntCounter;
 use std::{
     io,
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     os::fd::OwnedFd,
     process::ExitCode,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -53,6 +57,12 @@ use tokio::{
 const SOFTWARE: u8 = 70;
 /// So long before the drain's deadline, what is left is closed with its reason.
 const BEFORE_DEADLINE: Duration = Duration::from_millis(500);
+/// So long after it was opened a connection's credential is judged for the first time here: who let it in may have heard of a change sooner or later.
+const SETTLED: Duration = Duration::from_millis(700);
+/// The same after a change.
+const SETTLING: Duration = Duration::from_millis(200);
+/// Credentials end by time, too.
+const JUDGED_AGAIN: Duration = Duration::from_secs(30);
 
 /// What the configuration says of connections.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +104,9 @@ struct Server {
     gateway: Gateway,
     counts: Counts,
     rules: RwLock<Rules>,
+    auth: Authenticator,
+    /// Tells that [`Self::auth`] judges by other secrets.
+    judged: watch::Sender<()>,
     open: AtomicUsize,
     /// Wakes the drain.
     closed: watch::Sender<()>,
@@ -101,7 +114,7 @@ struct Server {
 }
 
 impl Server {
-    fn new(rules: Rules) -> Result<Arc<Self>, crate::metrics::Error> {
+    fn new(rules: Rules, secrets: AuthSecrets) -> Result<Arc<Self>, crate::metrics::Error> {
         let metrics = Metrics::new()?;
         let direction = |name: &str| metrics.websocket_messages_total.with_label_values(&[name]);
         let (received, sent) = (direction("in"), direction("out"));
@@ -109,6 +122,8 @@ impl Server {
             gateway: Gateway::default(),
             counts: Counts { metrics, received, sent },
             rules: RwLock::new(rules),
+            auth: Authenticator::new(secrets),
+            judged: watch::Sender::new(()),
             open: AtomicUsize::new(0),
             closed: watch::Sender::new(()),
             phase: watch::Sender::new(Phase::Serving),
@@ -117,6 +132,32 @@ impl Server {
 
     fn rules(&self) -> Rules {
         *self.rules.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Judges by other secrets from now on.
+    fn set_secrets(&self, secrets: AuthSecrets) {
+        self.auth.set(secrets);
+        self.judged.send_replace(());
+    }
+
+    /// Returns when whoever opened a connection would not be let in any more.
+    async fn denied(&self, guest: &Guest) {
+        let mut judged = self.judged.subscribe();
+        let mut look = SETTLED;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(look) => look = JUDGED_AGAIN,
+                changed = judged.changed() => {
+                    changed.unwrap_or_default();
+                    tokio::time::sleep(SETTLING).await;
+                }
+            }
+            if let Err(rejected) = self.auth.still(guest.credential.as_ref().map(Sensitive::reveal), &guest.principal, SystemTime::now()) {
+                let (peer, principal) = (guest.peer, &*guest.principal.id);
+                tracing::warn!(target: "auth", code = %rejected.code(), address = %peer, principal, "WebSocket is closed: {rejected}");
+                return;
+            }
+        }
     }
 
     /// Returns when the drain has begun.
@@ -163,8 +204,9 @@ impl Server {
             if place.number > rules.max_connections {
                 codec.close(Close::Full);
             }
+            let guest = Guest { peer, principal: principal.clone(), credential: handover.credential };
             let caller = Caller { gateway: server.gateway.clone(), view: handover.view.into(), principal };
-            let end = connection::serve(Arc::clone(&server), codec, caller).await;
+            let end = connection::serve(Arc::clone(&server), codec, caller, guest).await;
             let code = end.code();
             server.counts.metrics.websocket_closes_total.with_label_values(&[code.to_string().as_str()]).inc();
             let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -190,6 +232,13 @@ impl Server {
     }
 }
 
+/// Who opened a connection, and what they showed.
+struct Guest {
+    peer: SocketAddr,
+    principal: Principal,
+    credential: Option<Sensitive>,
+}
+
 /// A connection among those that are open.
 struct Place {
     server: Arc<Server>,
@@ -213,7 +262,7 @@ impl Drop for Place {
 /// Serves until drained.
 pub(crate) async fn run(mut context: Context) -> ExitCode {
     let config = context.start.config.clone();
-    let server = match Server::new(Rules::new(&config.transports.websocket)) {
+    let server = match Server::new(Rules::new(&config.transports.websocket), std::mem::take(&mut context.secrets).auth) {
         Ok(server) => server,
         Err(error) => {
             tracing::error!(target: "transport", %error, "cannot serve");
@@ -233,7 +282,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         let connections = u64::try_from(beat.open.load(Ordering::Relaxed)).unwrap_or(u64::MAX);
         beat.counts.metrics.websocket_connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
         let in_flight = u64::try_from(beat.gateway.in_flight()).unwrap_or(u64::MAX);
-        Beat { connections, in_flight, metrics: beat.counts.metrics.gather(), ..Beat::default() }
+        Beat { connections, in_flight, used: beat.auth.take_used(), metrics: beat.counts.metrics.gather(), ..Beat::default() }
     });
     context.ready().await;
     tracing::info!(target: "transport", path = config.transports.websocket.path, "WebSocket serves");
@@ -243,7 +292,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     let messages = async {
         while let Some(message) = context.next().await {
             match message {
-                Incoming::Link { socket, .. } => super::http::attach(&server.gateway, socket.into()),
+                Incoming::Link { socket, .. } => http::attach(&server.gateway, socket.into()),
                 Incoming::Handover { peer, socket } => {
                     let (server, drain, link) = (Arc::clone(&server), drain.clone(), linked.clone());
                     tokio::spawn(async move {
@@ -264,6 +313,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
                     doors.fit(&start.listeners, sockets);
                     context.reconfigured(start.generation).await;
                 }
+                Incoming::Secrets(secrets) => server.set_secrets(secrets.auth),
                 _ => {}
             }
         }
@@ -281,6 +331,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         () = drained => {}
         () = messages => {}
         () = sweep(&server, &listening) => {}
+        () = server.auth.keep_fresh() => {}
     }
     ExitCode::SUCCESS
 }
@@ -294,14 +345,14 @@ async fn no_more(links: &watch::Sender<()>) {
 
 fn open(doors: &mut Doors<Own>, listener: TcpListener) -> io::Result<()> {
     let address = listener.local_addr()?;
-    doors.open(listener)?;
+    doors.open(listener, false)?;
     tracing::info!(target: "transport", %address, "WebSocket listens");
     Ok(())
 }
 
 fn limits(config: &Config) -> Limits {
     let connections = usize::try_from(config.transports.websocket.max_connections).unwrap_or(usize::MAX);
-    Limits { connections, header: Duration::from_millis(config.transports.http.timeout_ms) }
+    Limits { connections, ..http::limits(&config.transports.http) }
 }
 
 /// Applies the time-outs of handshakes and exchanges.

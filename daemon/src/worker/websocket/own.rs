@@ -60,10 +60,11 @@ impl Handler for Own {
         if let Err(denied) = rules.guard.admit(&head) {
             return answer::Refusal::from(denied).response(b"");
         }
-        let Some(view) = upgrade::view(&rules.path, head.uri.path()) else {
+        let path = head.uri.path().to_owned();
+        let Some(view) = upgrade::view(&rules.path, &path) else {
             return answer::Refusal::new(StatusCode::NOT_FOUND, ggen_wire::Code::PathUnknown, "").response(b"");
         };
-        let (opened, response) = match upgrade::open(&head, view, rules.tokens) {
+        let (opened, response) = match upgrade::open(head, view, rules.tokens, &self.server.auth).await {
             Ok(opened) => opened,
             Err(response) => return response,
         };

@@ -57,6 +57,7 @@ impl Rig {
             beat_ms: 20,
             log_filter: "info".to_owned(),
             listeners: vec![Bound { transport: "http".to_owned(), address }],
+            seal: None,
             config,
         };
         let (ours, theirs) = socket_pair().unwrap();

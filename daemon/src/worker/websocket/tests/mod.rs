@@ -1,8 +1,11 @@
 //! Connections over memory, with a gateway worker that is played: order, cancellation, back-pressure, slow and silent clients, drain.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use super::{Rules, Server, codec::Codec, connection};
-use crate::worker::websocket::{ask::Caller, codec::End};
+use super::{Guest, Rules, Server, codec::Codec, connection};
+use crate::{
+    auth::AuthSecrets,
+    worker::websocket::{ask::Caller, codec::End},
+};
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
 use ggen_mcp::{
@@ -80,13 +83,14 @@ struct Bench {
 
 /// A connection whose two ends hold `buffer` bytes.
 async fn bench(patience: Duration, buffer: usize) -> Bench {
-    let server = Server::new(Rules { patience, max_message: 1 << 20, max_connections: 10 }).unwrap();
+    let server = Server::new(Rules { patience, max_message: 1 << 20, max_connections: 10 }, AuthSecrets::default()).unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
     server.gateway.attach(ours);
     let (near, far) = tokio::io::duplex(buffer);
     let codec = Codec::new(near, Vec::new(), 1 << 20).await;
     let caller = Caller { gateway: server.gateway.clone(), view: "".into(), principal: "anonymous".into() };
-    let served = tokio::spawn(connection::serve(Arc::clone(&server), codec, caller));
+    let guest = Guest { peer: ([127, 0, 0, 1], 1).into(), principal: caller.principal.clone(), credential: None };
+    let served = tokio::spawn(connection::serve(Arc::clone(&server), codec, caller, guest));
     let client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
     Bench { server, gateway: Played { socket: theirs, input: BytesMut::new(), ready: VecDeque::new() }, client, served }
 }
