@@ -121,7 +121,7 @@ fn a_healthy_daemon_has_the_guides_layout_and_no_issues() {
          ==========================\n\n\
          Server Status: Running\n  PID: {}\n{uptime}\n  Address: {}\n\n\
          Configuration: Valid\n  Config file: {}\n  Version: 1.0\n\n\
-         Connectivity: OK\n  HTTP: Connected\n  WebSocket: Not served\n{tools}\n\n\
+         Connectivity: OK\n  HTTP: Connected\n  WebSocket: Connected\n{tools}\n\n\
          Issues: None found\n",
         daemon.pid,
         daemon.http,

@@ -93,6 +93,14 @@ codes! {
     TooManyParked = "GGEN-E3041", "Too many calls wait for their clients' answers";
     AnswerLate = "GGEN-E3042", "The client did not answer the server's question in time";
     TooManyRounds = "GGEN-E3043", "The server asks again and again";
+    // 306x: WebSocket
+    UpgradeNeeded = "GGEN-E3060", "WebSocket upgrade needed";
+    SubprotocolUnknown = "GGEN-E3061", "WebSocket subprotocol is not mcp";
+    QueryTokenRefused = "GGEN-E3062", "Token in the address is not taken here";
+    WebsocketAway = "GGEN-E3063", "Server error: no websocket worker serves";
+    BinaryMessage = "GGEN-E3064", "WebSocket message is binary";
+    SocketSilent = "GGEN-E3065", "WebSocket client gives no sign of life";
+    SocketSlow = "GGEN-E3066", "WebSocket client takes nothing";
     // 40xx: who is asking
     InvalidApiKey = "GGEN-E4001", "Invalid API key";
     TokenExpired = "GGEN-E4002", "Token expired";

@@ -304,7 +304,7 @@ pages! {
     ServerUnknown: "The path /mcp/NAME names no upstream server.";
         because ["A misspelt name", "The entry is missing or switched off"];
         mend ["See the names" => "ggen mcp server status"];
-    PathUnknown: "The gateway serves nothing at this path. It serves /mcp, /mcp/NAME, /tools and /health.";
+    PathUnknown: "The gateway serves nothing at this path. It serves /mcp, /mcp/NAME, /tools, /health and, for WebSockets, /ws.";
         because ["A misspelt path", "A client set up for another server"];
         mend ["Try the gateway" => "curl http://127.0.0.1:3000/health"];
     CursorInvalid: "The cursor is none that this gateway gave, or what it pointed at has changed.";
@@ -316,6 +316,30 @@ pages! {
             "See the slow calls" => "ggen mcp server status --verbose",
             "Raise transports.http.request_timeout_ms, then" => "ggen mcp server reload",
         ];
+    UpgradeNeeded: "The path is the one of WebSockets, and the request is no opening handshake of version 13 over HTTP/1.1 (RFC 6455).";
+        because ["A browser or curl was pointed at it", "A proxy removes the headers Upgrade and Connection"];
+        mend ["Try it with a WebSocket client" => "wscat -c ws://localhost:3000/ws", "See what the gateway can do" => "ggen mcp test-connection"];
+    SubprotocolUnknown: "The client offers WebSocket subprotocols, and mcp is none of them. A client that offers none is taken as well.";
+        because ["A client of another protocol"];
+        mend ["Offer the subprotocol mcp" => "wscat -s mcp -c ws://localhost:3000/ws"];
+    QueryTokenRefused: "The address has ?token= in it, and addresses are written down on their way. It is taken from loopback and over TLS alone.";
+        because ["A client that can set no header, over an unprotected line", "transports.websocket.query_token says never"];
+        mend [
+            "Send the header Authorization: Bearer" => "",
+            "Take it from everywhere" => "ggen mcp config set transports.websocket.query_token=always",
+        ];
+    WebsocketAway: "The websocket workers are being replaced, and none of the new ones was ready in time for this connection.";
+        because ["They died, and their successors take long to start", "The host is overloaded"];
+        mend ["Wait until they are back" => "ggen mcp server wait", "See why" => "ggen mcp server logs --level error --tail 20"];
+    BinaryMessage: "Messages of MCP are text. A binary message closes the connection with code 1003.";
+        because ["The client sends its JSON as binary"];
+        mend ["Send text messages" => "", "See it happen" => "ggen mcp server logs --category transport --tail 20"];
+    SocketSilent: "The client has sent nothing, not even the answer to a ping, for transports.websocket.message_timeout_ms.";
+        because ["It is gone without a word", "Its program is stuck", "Its library does not answer pings"];
+        mend ["Raise the limit" => "ggen mcp config set transports.websocket.message_timeout_ms=60000", "Apply it" => "ggen mcp server reload"];
+    SocketSlow: "The client has taken nothing of what it was sent for transports.websocket.message_timeout_ms (close code 1013).";
+        because ["Its program is stuck", "It does not read while it writes", "Its line is broken"];
+        mend ["Raise the limit" => "ggen mcp config set transports.websocket.message_timeout_ms=60000", "Apply it" => "ggen mcp server reload"];
     InvalidApiKey: "The request carries an API key that opens nothing here. Wrong keys are refused even where none is needed.";
         because [
             "The key was revoked, or has expired; the daemon's log says which",

@@ -4,11 +4,13 @@ mod auth;
 mod limits;
 mod logging;
 mod tls;
+mod websocket;
 
 pub use auth::{Auth, Jwt, OAuth2, Required};
 pub use limits::*;
 pub use logging::{LogFile, LogFormat, Rotation};
 pub use tls::{Mtls, Ssl, TlsVersion};
+pub use websocket::{QueryToken, Websocket};
 
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -69,6 +71,8 @@ pub struct Server {
 pub struct Transports {
     /// HTTP/1.1 and HTTP/2.
     pub http: Http,
+    /// MCP over WebSocket.
+    pub websocket: Websocket,
 }
 
 /// `transports.http`

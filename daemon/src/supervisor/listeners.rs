@@ -63,6 +63,9 @@ impl Listeners {
         if http.enabled && http.ssl.enabled {
             wanted.push((HTTPS, SocketAddr::new(http.host, http.ssl.port)));
         }
+        if let (true, Some(port)) = (config.transports.websocket.enabled, config.transports.websocket.port) {
+            wanted.push(("websocket", SocketAddr::new(config.transports.http.host, port)));
+        }
         if config.metrics.enabled {
             wanted.push(("admin", SocketAddr::new(config.metrics.host, config.metrics.port)));
         }

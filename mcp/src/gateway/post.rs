@@ -79,9 +79,9 @@ impl Gateway {
         (self.fresh, self.tries) = (fresh, tries);
         let flow = match request.verb {
             Verb::Get if request.view.starts_with('/') => self.inspect(key, &request),
-            Verb::Get => self.get(key, &request),
+            Verb::Get | Verb::Attach => self.get(key, &request),
             Verb::Delete => self.delete(key, &request),
-            Verb::Post => self.post(key, &request, arrived),
+            Verb::Post | Verb::Message => self.post(key, &request, arrived),
         };
         match flow {
             Ok(Flow::Done) => {}
@@ -228,7 +228,7 @@ impl Gateway {
     }
 
     fn routed(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
-        if let ClientEra::Modern(_) = ctx.era {
+        if ctx.is_modern() && !ctx.request.verb.is_socket() {
             header::check(ctx.request, ctx.name, ctx.params)?;
         }
         if !ctx.method.exists(ctx.is_modern()) {

@@ -516,6 +516,8 @@ impl World {
         }
         let known = session.as_ref().is_some_and(|id| self.servers[up].sessions.contains_key(id));
         let served = match verb {
+            // No server is ever asked in these ways.
+            Verb::Message | Verb::Attach => Served::Status(405),
             Verb::Post => {
                 let text = std::str::from_utf8(&body).expect("UTF-8");
                 self.servers[up].serve(text, &mut self.rng, exchange, session.as_deref(), &headers)

@@ -134,8 +134,14 @@ const TABLE: &[(&str, &str)] = &[
     ("{\"rate_limit\": {\"burst\": 5}, \"policy\": {\"allow\": [\"*\"]}}", "Error 1:41: policy.allow: unknown key [GGEN-E1002]\n"),
     ("{\"tools\": {\"a__b\": {\"max_retries\": 1}, \"a.b\": {}}}", "Error 1:40: tools.a.b: unknown key [GGEN-E1002]\n"),
     (
-        "{\"transports\": {\"websocket\": {\"enabled\": true}, \"quic\": {\"enabled\": false}}}",
-        "Warning 1:17: transports.websocket: not served by this version [GGEN-E1008]\n",
+        "{\"transports\": {\"websocket\": {\"enabled\": true}, \"quic\": {\"enabled\": true}}}",
+        "Warning 1:49: transports.quic: not served by this version [GGEN-E1008]\n",
+    ),
+    (
+        "{\"transports\": {\"websocket\": {\"compression\": true, \"path\": \"/mcp/x\"}}}",
+        "Error 1:46: transports.websocket.compression: WebSocket messages are not compressed: the library that ggend keeps has no permessage-deflate \
+         (RFC 7692) [GGEN-E1008]\n\
+         Error 1:60: transports.websocket.path: expected a path such as \"/ws\", which is served already: \"/mcp/x\" [GGEN-E1004]\n",
     ),
     // several at once, in the order of the file
     (

@@ -6,11 +6,12 @@ use super::{
     compress, cors,
     counts::Counts,
     receive::{self, Admitted},
-    route::Route,
+    route::{self, Route},
+    upgrade,
 };
 use crate::{
-    config,
-    worker::edge::{Gateway, Input, Refused, Terms, auth::Authenticator, guard::Guard, listen::Handler, peer::Peer},
+    config::{Config, QueryToken, Transports},
+    worker::edge::{Gateway, Input, Refused, Terms, auth::Authenticator, guard::Guard, handover::Takers, listen::Handler, peer::Peer},
 };
 use bytes::Bytes;
 use ggen_mcp::edge::{Principal, Reply, Request, Verb};
@@ -20,7 +21,7 @@ use http_body::Body as _;
 use http_body_util::Either;
 use hyper::body::Incoming;
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, atomic::AtomicUsize},
     time::{Duration, Instant, SystemTime},
 };
 use tower_http::compression::CompressionBody;
@@ -43,6 +44,9 @@ enum Entry {
 #[derive(Debug)]
 pub(crate) struct Rules {
     pub(super) guard: Guard,
+    /// Where WebSockets begin, if they are served.
+    pub(super) websocket: Option<String>,
+    pub(super) tokens: QueryToken,
     pub(super) compression: bool,
     pub(super) max_body: u64,
     pub(super) max_uri: usize,
@@ -55,8 +59,11 @@ pub(crate) struct Rules {
 
 impl Rules {
     /// Those of a configuration, for listeners that are all bound to loopback or not.
-    pub(super) fn new(config: &config::Http, loopback: bool) -> Self {
+    pub(super) fn new(config: &Config, loopback: bool) -> Self {
+        let Transports { http: config, websocket, .. } = &config.transports;
         Self {
+            websocket: websocket.enabled.then(|| websocket.path.clone()),
+            tokens: websocket.query_token,
             guard: Guard::new(&config.allowed_hosts, &config.allowed_origins, loopback),
             compression: config.compression,
             max_body: config.max_body.0,
@@ -66,12 +73,20 @@ impl Rules {
             patience: Duration::from_millis(config.timeout_ms),
         }
     }
+
+    fn is_websocket(&self, path: &str) -> bool {
+        self.websocket.as_ref().is_some_and(|own| upgrade::view(own, path).is_some())
+    }
 }
 
 /// Answers the requests of a listener.
 #[derive(Debug)]
 pub(crate) struct Http {
     pub(super) gateway: Gateway,
+    /// Who serves WebSockets.
+    pub(super) takers: Takers,
+    /// WebSockets whose bytes pass through here.
+    pub(super) relays: Arc<AtomicUsize>,
     pub(super) counts: Counts,
     pub(super) rules: RwLock<Arc<Rules>>,
     pub(super) auth: Authenticator,
@@ -119,7 +134,8 @@ impl Http {
         let route = Route::of(head.uri.path());
         let response = self.answer(&head, &route, incoming, rules).await;
         let status = response.status().as_u16();
-        self.counts.answered(route.class(), status);
+        let class = if rules.is_websocket(head.uri.path()) { route::WEBSOCKET } else { route.class() };
+        self.counts.answered(class, status);
         if let Some(began) = began {
             let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
             tracing::debug!(target: "transport", method = %head.method, path = head.uri.path(), status, us, "request");
@@ -142,6 +158,9 @@ impl Http {
             // Whose certificate it is knows already what it says: what is wrong with it is no secret.
             let refusal = Refusal { detail: reason.to_owned().into(), ..denied.into() };
             return refuse(&refusal, head, incoming, rules);
+        }
+        if let Some(view) = rules.websocket.as_ref().and_then(|own| upgrade::view(own, head.uri.path())) {
+            return self.upgrade(head, view, rules).await;
         }
         let mut response = if head.method == Method::OPTIONS && !matches!(route, Route::Unknown | Route::NoServer) {
             let mut response = Response::new(Body::full(Bytes::new()));
@@ -198,7 +217,7 @@ impl Http {
                 Ok(body) => body,
                 Err(refusal) => return refuse(&refusal, head, incoming, rules),
             },
-            Verb::Get | Verb::Delete => Bytes::new(),
+            _ => Bytes::new(),
         };
         // A view of our own begins with a slash and is answered whole.
         let endless = verb == Verb::Get && !view.starts_with('/');
