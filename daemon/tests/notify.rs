@@ -83,7 +83,9 @@ impl Manager {
 /// A daemon that listens at an address that is known before, and has no other listener.
 fn at(address: SocketAddr, more: &str, servers: &str) -> String {
     let port = address.port();
-    format!(r#"{{"transports":{{"http":{{"port":{port}}}}},"metrics":{{"enabled":false}},{more}"mcpServers":{{{servers}}}}}"#)
+    format!(
+        r#"{{"transports":{{"http":{{"port":{port},"ssl":{{"enabled":false}}}}}},"metrics":{{"enabled":false}},{more}"mcpServers":{{{servers}}}}}"#
+    )
 }
 
 fn free_address() -> SocketAddr {

@@ -24,7 +24,8 @@ fn the_era_is_the_messages_own() {
     let held = [("mcp-session-id", session.as_str())];
     let bare = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
     let future = modern("1", "tools/list", "").replace("2026-07-28", "2099-01-01");
-    let table: [(&str, &[(&str, &str)], &str, i64); 7] = [
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, i64);
+    let table: [Row<'_>; 7] = [
         ("modern needs no header", &[], &modern("1", "tools/list", ""), 0),
         ("modern beside a legacy session", &held, &modern("1", "tools/list", ""), 0),
         ("a name needs no header", &[], &modern("1", "prompts/get", r#""name":"old__p""#), 0),

@@ -20,7 +20,7 @@ struct Socket {
     next: u64,
 }
 
-type Opened = Result<(Socket, Response<Option<Vec<u8>>>), Response<Option<Vec<u8>>>>;
+type Opened = Result<(Socket, Response<Option<Vec<u8>>>), Box<Response<Option<Vec<u8>>>>>;
 
 impl Socket {
     fn try_open(address: SocketAddr, path: &str, headers: &[(&'static str, &str)]) -> Opened {
@@ -32,7 +32,7 @@ impl Socket {
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         match tungstenite::client(request, stream) {
             Ok((ws, response)) => Ok((Self { ws, next: 0 }, response)),
-            Err(tungstenite::HandshakeError::Failure(Error::Http(response))) => Err(*response),
+            Err(tungstenite::HandshakeError::Failure(Error::Http(response))) => Err(response),
             Err(other) => panic!("{path}: {other}"),
         }
     }

@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Host,
     /// A list of texts.
     Texts,
+    /// A text or a list of texts.
+    OneOrMany,
     /// A list of policy rules.
     Rules,
     /// One of these.
@@ -70,6 +72,20 @@ pub(super) const LEAVES: &[(&str, Kind, &str)] = &[
         Kind::Choice(&["loopback", "always", "never"]),
         "Where ?token= stands for the header Authorization.",
     ),
+    ("transports.http.ssl.enabled", Kind::Flag, "Whether HTTPS is served beside HTTP, on the same address."),
+    ("transports.http.ssl.port", Kind::Number(0, 65535), "Port to bind; 0 lets the system choose."),
+    (
+        "transports.http.ssl.cert",
+        Kind::OneOrMany,
+        "Files with certificates and those that lead to their authorities, PEM; none: a self-signed one.",
+    ),
+    ("transports.http.ssl.key", Kind::OneOrMany, "Files with their private keys, PEM, in the same order."),
+    ("transports.http.ssl.min_version", Kind::Choice(&["1.2", "1.3"]), "The oldest version of TLS that is spoken."),
+    ("auth.mtls.enabled", Kind::Flag, "Whether clients of HTTPS are asked for a certificate."),
+    ("auth.mtls.required", Kind::Flag, "Whether they must have one."),
+    ("auth.mtls.ca_cert", Kind::Text, "File with the authorities whose client certificates are taken, PEM."),
+    ("auth.mtls.crl", Kind::Text, "File with certificate revocation lists of these authorities, PEM."),
+    ("auth.mtls.allowed_names", Kind::Texts, "Names of certificates that are taken; none: every certificate of these authorities."),
     ("auth.required", Kind::FlagOr("auto"), "Whether every request needs a credential; auto: unless bound to loopback."),
     ("auth.api_key", Kind::Text, "One key for everything, beside those of the key store. Also GGEN_MCP_API_KEY."),
     ("auth.api_key_file", Kind::Text, "A file that holds that key; an absolute path."),
@@ -208,6 +224,7 @@ fn leaf(path: &str, default: Option<&Value>) -> Value {
         ]}),
         Kind::Host => json!({"type": "string", "examples": ["127.0.0.1", "::1", "localhost"]}),
         Kind::Texts => json!({"type": "array", "items": {"type": "string"}}),
+        Kind::OneOrMany => json!({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
         Kind::Rules => json!({"type": "array", "items": rule()}),
         Kind::Choice(choices) => json!({"enum": choices}),
     };

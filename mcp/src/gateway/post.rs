@@ -154,7 +154,7 @@ impl Gateway {
                 let Kind::Request(id, _) = envelope.kind else {
                     return Err(Refusal::new(400, rpc::INVALID_REQUEST, Code::InvalidRequest, "initialize is a request"));
                 };
-                return self.initialize(key, request, view, access, id, envelope.params, arrived);
+                return self.initialize(key, request, view, access, (id, envelope.params), arrived);
             }
             Era::Session(id) => {
                 let (session, version) = self.session_of(request, view, id)?;

@@ -75,7 +75,8 @@ impl Judge<'_> {
     pub(super) fn openness(&mut self, config: &Config, keys_made: bool) {
         let http = &config.transports.http;
         let websocket = &config.transports.websocket;
-        if !http.enabled && !(websocket.enabled && websocket.port.is_some()) || is_loopback(http.host) {
+        let serves = http.enabled || websocket.enabled && websocket.port.is_some();
+        if !serves || is_loopback(http.host) {
             return;
         }
         let what = match config.auth.required {

@@ -46,13 +46,15 @@ fn ranges_and_choices_are_those_of_the_loader() {
                 assert!(!accepted(path, json!("other")), "{path}");
             }
             // Known, and refused with its reason.
-            Kind::Flag if *path == "transports.websocket.compression" => assert!(!accepted(path, json!(true)), "{path}"),
+            Kind::Flag if matches!(*path, "transports.websocket.compression" | "auth.mtls.enabled") => {
+                assert!(!accepted(path, json!(true)), "{path}");
+            }
             Kind::Flag => assert!(accepted(path, json!(true)) && !accepted(path, json!("true")), "{path}"),
             Kind::FlagOr(word) => {
                 assert!(accepted(path, json!(true)) && accepted(path, json!(word)) && !accepted(path, json!("true")), "{path}");
             }
             Kind::Host => assert!(accepted(path, json!("::1")) && !accepted(path, json!("example.com")), "{path}"),
-            Kind::Texts => assert!(accepted(path, json!([])) && !accepted(path, json!([1])), "{path}"),
+            Kind::Texts | Kind::OneOrMany => assert!(accepted(path, json!([])) && !accepted(path, json!([1])), "{path}"),
             Kind::Rules => assert!(accepted(path, json!([])) && !accepted(path, json!([{"effect": "allow"}])), "{path}"),
             Kind::Text => assert!(!accepted(path, json!(1)), "{path}"),
         }

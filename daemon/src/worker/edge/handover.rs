@@ -65,9 +65,12 @@ enum Passed {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Takers(Arc<Shared>);
 
+/// A worker that takes connections, by its number.
+type Taker = (usize, mpsc::Sender<(Box<Handover>, OwnedFd)>);
+
 #[derive(Debug, Default)]
 struct Shared {
-    takers: Mutex<Vec<(usize, mpsc::Sender<(Box<Handover>, OwnedFd)>)>>,
+    takers: Mutex<Vec<Taker>>,
     last: AtomicUsize,
     turn: AtomicUsize,
     waiting: AtomicUsize,
@@ -167,7 +170,7 @@ impl Takers {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Vec<(usize, mpsc::Sender<(Box<Handover>, OwnedFd)>)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Taker>> {
         self.takers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

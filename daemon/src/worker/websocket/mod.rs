@@ -271,11 +271,11 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     };
     let listening = Listening::new(Own::new(&server, &config, &context.start.listeners), limits(&config));
     let mut doors = Doors::new(Arc::clone(&listening));
-    if let Some(listener) = context.take_listener("websocket") {
-        if let Err(error) = open(&mut doors, listener) {
-            tracing::error!(target: "transport", %error, "cannot serve");
-            return ExitCode::from(SOFTWARE);
-        }
+    if let Some(listener) = context.take_listener("websocket")
+        && let Err(error) = open(&mut doors, listener)
+    {
+        tracing::error!(target: "transport", %error, "cannot serve");
+        return ExitCode::from(SOFTWARE);
     }
     let beat = Arc::clone(&server);
     context.on_beat(move || {
