@@ -141,20 +141,20 @@ fn house(settings: Value) -> Daemon {
 fn both_eras_on_one_socket() {
     let daemon = house(json!({}));
     let mut socket = Socket::legacy(daemon.http, "/ws", json!({}));
-    let (answer, _) = socket.request("tools/call", tool("old__echo", json!({ "text": "legacy" })));
+    let (answer, _) = socket.request("tools/call", tool("old__echo", json!({ "message": "legacy" })));
     assert!(answer["result"]["content"][0]["text"].to_string().contains("legacy"), "{answer}");
-    let (answer, _) = socket.request("tools/call", modern(tool("new__echo", json!({ "text": "modern" }))));
+    let (answer, _) = socket.request("tools/call", modern(tool("new__echo", json!({ "message": "modern" }))));
     assert_eq!(answer["result"]["resultType"], "complete", "{answer}");
     let (answer, _) = socket.request("server/discover", modern(json!({})));
     assert!(answer["result"]["supportedVersions"].to_string().contains(MODERN), "{answer}");
     // Many at once, in any order.
-    let ids: Vec<u64> = (0..50).map(|at| socket.start("tools/call", tool("new__echo", json!({ "text": at.to_string() })))).collect();
+    let ids: Vec<u64> = (0..50).map(|at| socket.start("tools/call", tool("new__echo", json!({ "message": at.to_string() })))).collect();
     let mut answered: Vec<u64> = ids.iter().map(|_| socket.hear().unwrap()["id"].as_u64().unwrap()).collect();
     answered.sort_unstable();
     assert_eq!(answered, ids);
     // One server's own view has bare names.
     let mut one = Socket::legacy(daemon.http, "/ws/old", json!({}));
-    let (answer, _) = one.request("tools/call", tool("echo", json!({ "text": "x" })));
+    let (answer, _) = one.request("tools/call", tool("echo", json!({ "message": "x" })));
     assert!(answer.get("result").is_some(), "{answer}");
     daemon.stop();
 }
@@ -178,7 +178,8 @@ fn what_the_server_says_by_itself_arrives_on_the_same_socket() {
     socket.say(&json!({ "jsonrpc": "2.0", "id": question["id"], "result": { "action": "accept", "content": { "response": "yes" } } }));
     let (answer, _) = socket.answer(id);
     assert!(answer["result"].to_string().contains("yes"), "{answer}");
-    // Changes of lists.
+    // Changes of lists: in a session that shares its server, because nobody asks it anything.
+    let mut socket = Socket::legacy(daemon.http, "/ws/old", json!({}));
     socket.start("tools/call", tool("test_trigger_tool_change", json!({})));
     socket.until("notifications/tools/list_changed");
     // Modern subscriptions, two on one socket, told apart by their ids.
@@ -293,10 +294,11 @@ fn handshakes_are_judged() {
     }
     let plain = Connection::once(daemon.http, "GET", "/ws", &[], b"").unwrap();
     assert_eq!((plain.head.status, plain.head.header("upgrade")), (426, Some("websocket")));
-    // The token stands in no log line.
-    let (mut socket, _) = Socket::try_open(daemon.http, "/ws?token=s3cr3t-token", &[]).unwrap_or_else(|response| panic!("{response:?}"));
-    assert!(socket.request("tools/list", modern(json!({}))).0.get("result").is_some());
-    drop(socket);
+    // A wrong token is refused, also where none is needed, and stands in no log line.
+    let refused = Socket::try_open(daemon.http, "/ws?token=s3cr3t-token", &[]).err().expect("refused");
+    assert_eq!(refused.status(), 401);
+    drop(Socket::open(daemon.http, "/ws"));
+    until("the connection is logged", || daemon.log().contains("WebSocket").then_some(()));
     let log = daemon.stop();
     assert!(!log.contains("s3cr3t-token") && log.contains("WebSocket"), "{log}");
 }
@@ -311,15 +313,15 @@ fn a_worker_that_dies_costs_its_own_connections_only() {
     assert!(matches!(socket.ws.read(), Err(Error::Protocol(_) | Error::Io(_))));
     // New ones are not refused, whether the successor serves already or not.
     let mut socket = Socket::legacy(daemon.http, "/ws/old", json!({}));
-    assert!(socket.request("tools/call", tool("echo", json!({ "text": "x" }))).0.get("result").is_some());
-    assert_eq!(http.tool("echo", json!({ "text": "still here" })).text(), "still here");
+    assert!(socket.request("tools/call", tool("echo", json!({ "message": "x" }))).0.get("result").is_some());
+    assert_eq!(http.tool("echo", json!({ "message": "still here" })).text(), "still here");
     daemon.until_replaced("websocket-0", pid);
     until("the dead worker's session has ended", || (daemon.status().sessions == 2).then_some(()));
     // The http worker is not needed once the connection is handed over.
     let pid = daemon.worker_pid("http-0").unwrap();
     process::signal(pid, Signal::SIGKILL);
     daemon.until_replaced("http-0", pid);
-    assert!(socket.request("tools/call", tool("echo", json!({ "text": "x" }))).0.get("result").is_some());
+    assert!(socket.request("tools/call", tool("echo", json!({ "message": "x" }))).0.get("result").is_some());
     let mut fresh = until("an upgrade", || std::panic::catch_unwind(|| Socket::legacy(daemon.http, "/ws/old", json!({}))).ok());
     // A session dies with the gateway worker that held it, and its client is told to come again.
     let pid = daemon.worker_pid("gateway-0").unwrap();
@@ -344,7 +346,7 @@ fn a_listener_of_its_own() {
     let status = daemon.status();
     let own = status.listeners.iter().find(|listener| listener.transport == "websocket").expect("a listener");
     let mut socket = Socket::legacy(own.address.parse().unwrap(), "/socket/new", json!({}));
-    assert!(socket.request("tools/call", tool("echo", json!({ "text": "x" }))).0.get("result").is_some());
+    assert!(socket.request("tools/call", tool("echo", json!({ "message": "x" }))).0.get("result").is_some());
     until("the connection is shown", || daemon.workers("websocket").iter().any(|worker| worker.connections > 0).then_some(()));
     drop(socket);
     daemon.stop();

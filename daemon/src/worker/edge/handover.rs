@@ -129,6 +129,11 @@ impl Takers {
         false
     }
 
+    /// The same, and where there is none, waits for one: its client has been told that the WebSocket is open.
+    pub(crate) async fn pass(&self, handover: Box<Handover>, connection: OwnedFd) -> bool {
+        self.ready().await && self.give(handover, connection)
+    }
+
     async fn serve(
         &self,
         id: usize,
@@ -154,13 +159,13 @@ impl Takers {
                 self.forget(id);
                 connections.close();
                 if let Passed::Connection(handover) = message {
-                    self.give(handover, connection);
+                    self.pass(handover, connection).await;
                 }
                 break;
             }
         }
         while let Some((handover, connection)) = connections.recv().await {
-            self.give(handover, connection);
+            self.pass(handover, connection).await;
         }
     }
 

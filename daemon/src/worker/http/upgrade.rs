@@ -119,12 +119,12 @@ async fn pass(takers: &Takers, mut handover: Handover, upgraded: Upgraded, relay
         Ok((socket, buffered)) => {
             handover.buffered = buffered.to_vec();
             let socket = OwnedFd::from(socket.into_std()?);
-            takers.give(Box::new(handover), socket).then_some(()).ok_or_else(gone)
+            takers.pass(Box::new(handover), socket).await.then_some(()).ok_or_else(gone)
         }
         Err(upgraded) => {
             let (ours, theirs) = platform::socket_pair()?;
             handover.relayed = true;
-            takers.give(Box::new(handover), theirs).then_some(()).ok_or_else(gone)?;
+            takers.pass(Box::new(handover), theirs).await.then_some(()).ok_or_else(gone)?;
             let ours = std::os::unix::net::UnixStream::from(ours);
             ours.set_nonblocking(true)?;
             let _relay = Relay::new(relays);
