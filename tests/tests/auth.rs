@@ -96,7 +96,7 @@ fn issuer(keys: Value) -> SocketAddr {
     std::thread::spawn(move || {
         for mut socket in listener.incoming().map_while(Result::ok) {
             let mut head = [0; 4096];
-            socket.read(&mut head).unwrap_or(0);
+            let _ = socket.read(&mut head);
             let body = keys.to_string();
             let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
             socket.write_all(answer.as_bytes()).unwrap_or_default();

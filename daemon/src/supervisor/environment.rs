@@ -1,7 +1,7 @@
 //! What a child process gets to see: the environment of workers and of servers, and the part of the configuration that a role may know.
 
 use crate::{
-    config::{Auth, Config, Upstream, UpstreamTransport},
+    config::{Auth, Config, Mtls, Upstream, UpstreamTransport},
     ipc::{
         launch::Launch,
         messages::{Environment, Role},
@@ -37,8 +37,9 @@ fn server_environment(inherited: impl Iterator<Item = (String, String)>, own: &E
 /// servers with the gateway.
 pub(crate) fn config_for(role: Role, config: &Config) -> Config {
     let mut config = config.clone();
-    // Edge workers get what they need of it as digests and keys, never as it is written. Whose certificates are taken is no secret.
-    config.auth = Auth { mtls: config.auth.mtls.clone(), ..Auth::default() };
+    // Edge workers get what they need of it as digests and keys, never as it is written; whether clients are asked for certificates is no secret.
+    let mtls = Mtls { ca_cert: None, crl: None, ..config.auth.mtls };
+    config.auth = if role.knows_secrets() { Auth { mtls, ..Auth::default() } } else { Auth::default() };
     for upstream in config.mcp_servers.values_mut() {
         match &mut upstream.transport {
             UpstreamTransport::Stdio { command, args, env, cwd } => {
@@ -72,11 +73,14 @@ mod tests {
     }
 
     #[test]
-    fn an_edge_knows_whose_certificates_are_taken_and_no_key() {
-        let text = r#"{"auth":{"api_key":"hush","mtls":{"enabled":true,"required":false,"allowed_names":["a.example"]}}}"#;
+    fn an_edge_knows_whether_certificates_are_wanted_and_nothing_else_of_auth() {
+        let text = r#"{"auth":{"api_key":"s1-is-long-enough","jwt":{"secret":"s2"},"mtls":{"enabled":true,"ca_cert":"s3","allowed_names":["n"]}}}"#;
         let config: Config = serde_json::from_str(text).unwrap();
-        let auth = config_for(Role::Http, &config).auth;
-        assert_eq!(auth, Auth { mtls: config.auth.mtls.clone(), ..Auth::default() });
+        let edge = config_for(Role::Http, &config).auth;
+        assert!(edge.mtls.enabled && edge.mtls.required && edge.mtls.allowed_names == ["n"], "{edge:?}");
+        let text = serde_json::to_string(&edge).unwrap();
+        assert!(["s1", "s2", "s3"].iter().all(|secret| !text.contains(secret)), "{text}");
+        assert!(!config_for(Role::Gateway, &config).auth.mtls.enabled);
     }
 
     #[test]

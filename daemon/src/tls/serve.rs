@@ -53,8 +53,10 @@ impl Serving {
             .with_protocol_versions(versions)
             .map_err(|error| Unusable::new(format!("TLS versions: {error}")))?;
         let judge = match &secrets.client_ca {
-            Some(authorities) if mtls.enabled => Some(Arc::new(Judge::new(mtls, authorities, secrets.revoked.as_deref())?)),
-            _ => None,
+            _ if !mtls.enabled => None,
+            Some(authorities) => Some(Arc::new(Judge::new(mtls, authorities, secrets.revoked.as_deref())?)),
+            // Never without them: that would let in who is to be kept out.
+            None => return Err(Unusable::new("client certificates are wanted, and there are no authorities to judge them by")),
         };
         let builder = match &judge {
             Some(judge) => builder.with_client_cert_verifier(Arc::new(Asking { judge: Arc::clone(judge), required: mtls.required })),

@@ -142,6 +142,10 @@ struct Tls {
 
 impl Tls {
     fn put(&self, server: &Server<Http>) {
+        // The authorities come with the next message; until then it stays as it was.
+        if self.config.auth.mtls.enabled && self.secrets.client_ca.is_none() {
+            return;
+        }
         match Serving::new(&self.config.transports.http.ssl, &self.config.auth.mtls, &self.secrets) {
             Ok(serving) => server.set_tls(serving),
             // The supervisor has judged them before; what served goes on serving.
