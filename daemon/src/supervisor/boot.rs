@@ -159,6 +159,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         announced: false,
     };
     supervisor.tell_warnings();
+    supervisor.listeners.tell_left_out();
     supervisor.refresh_auth();
     supervisor.take_tls(tls);
     supervisor.watch_files();
