@@ -211,6 +211,12 @@ impl Daemon {
         self.admin = address("admin").map_or(self.admin, Result::unwrap);
     }
 
+    /// Where a transport is served, if it is.
+    #[must_use]
+    pub fn listener(&self, transport: &str) -> Option<SocketAddr> {
+        self.status().listeners.iter().find(|listener| listener.transport == transport)?.address.parse().ok()
+    }
+
     /// The status.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -290,6 +296,14 @@ impl Daemon {
     #[must_use]
     pub fn log(&self) -> String {
         self.output("stderr")
+    }
+
+    /// Starts the supervisor of a sandbox that had none, with this configuration, and waits until it serves.
+    #[must_use]
+    pub fn begin(mut self, config: &Value) -> Self {
+        self.sandbox.write_config(config);
+        self.restart();
+        self
     }
 
     /// Starts another supervisor in the same sandbox, after the first one's end, and waits until it serves.

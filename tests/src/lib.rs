@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod fixture;
 pub mod mcp;
 pub mod metrics;
+pub mod pki;
 pub mod process;
 pub mod traffic;
 pub mod wait;

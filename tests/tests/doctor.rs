@@ -306,7 +306,7 @@ fn a_connection_is_tested_layer_by_layer() {
 
     let ran = daemon.ggen(&["mcp", "test-connection", "--tool", "server-statu"]);
     assert!(ran.stdout.contains("Tool not found: server-statu  [GGEN-E3012]") && ran.code == 1, "{}", ran.stdout);
-    assert!(ran.stdout.contains("the closest is ") && ran.stdout.ends_with("help: ggen mcp list\n"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("the closest is ") && ran.stdout.ends_with("help: ggen mcp list --refresh\n"), "{}", ran.stdout);
     let json = daemon.ggen(&["mcp", "test-connection", "--json", "--transport", "quic"]);
     let value: Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!((&value["ok"], &value["code"], json.code), (&json!(false), &json!("GGEN-E1008"), 1));

@@ -12,7 +12,7 @@ fn config(policy: Value, rate: Value) -> Value {
         "logging": { "audit": true },
         "policy": { "rules": policy },
         "rate_limit": rate,
-        "mcpServers": { "fx": fixture(&["stdio"]), "secret": fixture(&["stdio"]) },
+        "mcpServers": { "fx": fixture(&[]), "secret": fixture(&[]) },
     })
 }
 

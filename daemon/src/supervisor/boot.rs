@@ -168,6 +168,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
     };
     supervisor.keep_listeners(&kept);
     supervisor.tell_warnings();
+    supervisor.listeners.tell_left_out();
     supervisor.refresh_auth();
     supervisor.take_tls(tls);
     supervisor.watch_files();

@@ -34,6 +34,8 @@ pub(crate) struct Listener {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Listeners {
     all: Vec<Listener>,
+    /// What could not be had and can be done without.
+    left_out: Vec<(Code, String)>,
 }
 
 /// An address could not be had.
@@ -69,7 +71,7 @@ impl Listeners {
         if config.metrics.enabled {
             wanted.push(("admin", SocketAddr::new(config.metrics.host, config.metrics.port)));
         }
-        let mut all = Vec::new();
+        let (mut all, mut left_out) = (Vec::new(), Vec::new());
         for (transport, address) in wanted {
             // A socket stays when its address does, also when that was the system's choice before.
             let fits = |known: &&Listener| known.transport == transport && (known.origin == "inherited" || known.wanted == address);
@@ -85,14 +87,24 @@ impl Listeners {
                 _ => match bind(transport, address) {
                     // Nobody asked for it by name: the rest is served all the same.
                     Err(error) if transport == HTTPS && !loaded.is_set("transports.http.ssl") => {
-                        tracing::warn!(target: "transport", code = %error.code, "HTTPS is not served: {}; transports.http.ssl.port is another port", error.message);
+                        left_out.push((
+                            error.code,
+                            format!("HTTPS is not served: {}; set transports.http.ssl.port to another port", error.message),
+                        ));
                         continue;
                     }
                     bound => bound?,
                 },
             });
         }
-        Ok(Self { all })
+        Ok(Self { all, left_out })
+    }
+
+    /// Says what is left out; the log has to be there.
+    pub(crate) fn tell_left_out(&self) {
+        for (code, what) in &self.left_out {
+            tracing::warn!(target: "transport", %code, "{what}");
+        }
     }
 
     /// The sockets that a role is given.

@@ -254,6 +254,7 @@ impl Supervisor {
         self.loaded = loaded;
         // Our own descriptors of listeners that are not wanted any more close here; the last worker that has one takes who waits there.
         self.listeners = listeners;
+        self.listeners.tell_left_out();
         self.take_tls(tls);
         self.keep_listeners(&[]);
         self.log_filter = log_filter;

@@ -254,12 +254,15 @@ impl Http {
 
 /// Refuses a request whose body may still be on its way.
 fn refuse(refusal: &Refusal, head: &Parts, incoming: Incoming, rules: &Rules) -> Response<Body> {
-    // HTTP/2 resets the stream alone. A client that waits for "100 Continue" sends nothing when it is refused.
-    if head.version > Version::HTTP_11 || incoming.is_end_stream() || head.headers.contains_key(header::EXPECT) {
+    // A client that waits for "100 Continue" sends nothing when it is refused.
+    if incoming.is_end_stream() || head.headers.contains_key(header::EXPECT) {
         return refusal.response(b"");
     }
+    // In HTTP/2 too: letting go of the rest before the answer is sent would cancel the stream, and the answer with it.
     let mut response = refusal.with(Body::linger(refusal.body(b""), incoming, tokio::time::sleep(rules.patience)));
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if head.version <= Version::HTTP_11 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 
