@@ -18,7 +18,7 @@ use ggen_mcp::edge::{Principal, Reply, Request, Verb};
 use ggen_wire::Code;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body as _;
-use http_body_util::Either;
+use http_body_util::{BodyExt, Either};
 use hyper::body::Incoming;
 use std::{
     sync::{Arc, PoisonError, RwLock, atomic::AtomicUsize},
@@ -29,6 +29,9 @@ use tower_http::compression::CompressionBody;
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 /// Somebody who showed nothing where something is needed: hears from `/health` whether all is well, and nothing else.
 const NOBODY: &str = "nobody";
+/// A refused HTTP/2 request may still send so many bytes, within so long, before it is answered.
+const LITTLE: usize = 64 << 10;
+const SOON: Duration = Duration::from_millis(250);
 /// nginx: do not buffer this answer.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -145,11 +148,11 @@ impl Http {
 
     async fn answer(&self, head: &Parts, route: &Route<'_>, incoming: Incoming, rules: &Rules) -> Response<Body> {
         if let Err(refusal) = receive::measure(head, rules.max_uri, rules.max_headers) {
-            return refuse(&refusal, head, incoming, rules);
+            return refuse(&refusal, head, incoming, rules).await;
         }
         let origin = match rules.guard.admit(head) {
             Ok(origin) => origin,
-            Err(denied) => return refuse(&denied.into(), head, incoming, rules),
+            Err(denied) => return refuse(&denied.into(), head, incoming, rules).await,
         };
         if let Some(peer) = head.extensions.get::<Peer>()
             && let Some(reason) = peer.refused.as_deref()
@@ -157,7 +160,7 @@ impl Http {
         {
             // Whose certificate it is knows already what it says: what is wrong with it is no secret.
             let refusal = Refusal { detail: reason.to_owned().into(), ..denied.into() };
-            return refuse(&refusal, head, incoming, rules);
+            return refuse(&refusal, head, incoming, rules).await;
         }
         if let Some(view) = rules.websocket.as_ref().and_then(|own| upgrade::view(own, head.uri.path())) {
             return self.upgrade(head, view, rules).await;
@@ -171,7 +174,7 @@ impl Http {
             match self.admit(head, route, incoming.size_hint().lower(), rules).await {
                 Ok(Entry::Metadata(text)) => full(200, None, None, text.into()),
                 Ok(Entry::Known(principal, admitted)) => self.pass_on(admitted, principal, head, incoming, rules).await,
-                Err(refusal) => refuse(&refusal, head, incoming, rules),
+                Err(refusal) => refuse(&refusal, head, incoming, rules).await,
             }
         };
         if let Some(origin) = origin {
@@ -215,7 +218,7 @@ impl Http {
         let body = match verb {
             Verb::Post => match receive::body(&mut incoming, rules.max_body, rules.answer_within).await {
                 Ok(body) => body,
-                Err(refusal) => return refuse(&refusal, head, incoming, rules),
+                Err(refusal) => return refuse(&refusal, head, incoming, rules).await,
             },
             _ => Bytes::new(),
         };
@@ -253,17 +256,36 @@ impl Http {
 }
 
 /// Refuses a request whose body may still be on its way.
-fn refuse(refusal: &Refusal, head: &Parts, incoming: Incoming, rules: &Rules) -> Response<Body> {
+async fn refuse(refusal: &Refusal, head: &Parts, mut incoming: Incoming, rules: &Rules) -> Response<Body> {
     // A client that waits for "100 Continue" sends nothing when it is refused.
     if incoming.is_end_stream() || head.headers.contains_key(header::EXPECT) {
         return refusal.response(b"");
     }
-    // In HTTP/2 too: letting go of the rest before the answer is sent would cancel the stream, and the answer with it.
+    // libcurl gives an HTTP/2 stream up whose answer comes before it has sent everything, and the answer with it.
+    if head.version > Version::HTTP_11 && ends_soon(&mut incoming).await {
+        return refusal.response(b"");
+    }
+    // In HTTP/2 too: letting go of the rest before the answer is sent would cancel the stream.
     let mut response = refusal.with(Body::linger(refusal.body(b""), incoming, tokio::time::sleep(rules.patience)));
     if head.version <= Version::HTTP_11 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Takes what is left of a body, if it is little and comes at once.
+async fn ends_soon(incoming: &mut Incoming) -> bool {
+    let rest = async {
+        let mut taken = 0;
+        while let Some(Ok(frame)) = incoming.frame().await {
+            taken += frame.data_ref().map_or(1, Bytes::len);
+            if taken > LITTLE {
+                return false;
+            }
+        }
+        true
+    };
+    tokio::time::timeout(SOON, rest).await.unwrap_or(false)
 }
 
 fn not_passed_on(refused: Refused) -> Refusal {
