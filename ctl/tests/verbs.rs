@@ -113,7 +113,7 @@ fn one_tool_is_shown_with_its_schema() {
     fake.ggen("mcp status github__search_issues --schema").golden("tool.txt");
     fake.ggen("mcp status github__search_issues --json").golden("tool.json");
     assert_eq!(fake.ggen("mcp status old__fetch").code, 1, "a tool whose server is down is not well");
-    fake.ggen("mcp status nope").fails(1, "error[GGEN-E3012]: Tool not found: nope\nhelp: ggen mcp list");
+    fake.ggen("mcp status nope").fails(1, "error[GGEN-E3012]: Tool not found: nope\nhelp: ggen mcp list --refresh");
 }
 
 #[test]

@@ -145,6 +145,8 @@ fn every_metric_that_a_daemon_shows_is_explained() {
     let page = page("metrics.md");
     let rows = rows(&page);
     let rare = [
+        "ggend_tls_handshakes_failed_total",
+        "ggend_websocket_closes_total",
         "ggend_denied_total",
         "ggend_rate_limited_total",
         "ggend_dropped_total",

@@ -1,10 +1,10 @@
-//! What an edge worker passes to the gateway worker and gets back: one HTTP exchange (later: one message of a WebSocket), stripped of its transport.
-//! The edge has already checked Host, Origin, authentication, Content-Type, Accept and the size of the body.
+//! What an edge worker passes to the gateway worker and gets back: one HTTP exchange, or one message of a WebSocket, stripped of its
+//! transport. The edge has already checked Host, Origin, authentication, Content-Type, Accept and the size of the body.
 
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// The HTTP method of an exchange.
+/// What an exchange is: an HTTP method, or something on a channel without headers, where the rules of the stdio binding hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// A message from the client.
@@ -13,6 +13,18 @@ pub enum Verb {
     Get,
     /// The end of a legacy session.
     Delete,
+    /// A message from the client on a socket. The only header is the `mcp-session-id` of the socket's legacy session, which the edge keeps.
+    Message,
+    /// A socket's stream for what the server sends by itself in its legacy session. Its end is the session's end.
+    Attach,
+}
+
+impl Verb {
+    /// Whether it came on a channel without headers.
+    #[must_use]
+    pub const fn is_socket(self) -> bool {
+        matches!(self, Self::Message | Self::Attach)
+    }
 }
 
 /// Who is calling, as the edge found out. Never holds a secret.
@@ -42,7 +54,7 @@ impl From<&str> for Principal {
 /// One exchange as the edge read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The HTTP method.
+    /// What it is.
     pub verb: Verb,
     /// Whether the client takes `application/json`.
     pub accept_json: bool,

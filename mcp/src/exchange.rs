@@ -26,6 +26,8 @@ pub struct Exchange {
     pub began: Micros,
     /// The client is still there.
     pub connected: bool,
+    /// It came on a socket.
+    pub socket: bool,
     streaming: bool,
     closing: bool,
     credit: u32,
@@ -49,6 +51,7 @@ impl Exchange {
             batch: None,
             began,
             connected: true,
+            socket: request.verb.is_socket(),
             streaming: false,
             closing: false,
             credit: WINDOW,

@@ -113,6 +113,8 @@ fn put_request(out: &mut BytesMut, request: &Request) {
         Verb::Post => 0,
         Verb::Get => 1,
         Verb::Delete => 2,
+        Verb::Message => 3,
+        Verb::Attach => 4,
     });
     out.put_u8(u8::from(request.accept_json) | u8::from(request.accept_sse) << 1);
     put_short(out, request.view.as_bytes());
@@ -136,6 +138,8 @@ fn get_request(mut bytes: Bytes) -> Result<Request, FrameError> {
         0 => Verb::Post,
         1 => Verb::Get,
         2 => Verb::Delete,
+        3 => Verb::Message,
+        4 => Verb::Attach,
         _ => return Err(FrameError::Payload),
     };
     let accept = bytes.try_get_u8().map_err(|_| FrameError::Payload)?;
@@ -229,7 +233,7 @@ mod tests {
     }
 
     fn request() -> impl Strategy<Value = Request> {
-        let verb = prop_oneof![Just(Verb::Post), Just(Verb::Get), Just(Verb::Delete)];
+        let verb = prop_oneof![Just(Verb::Post), Just(Verb::Get), Just(Verb::Delete), Just(Verb::Message), Just(Verb::Attach)];
         let header = (text("[a-z-]{1,20}"), vec(any::<u8>(), 0..40).prop_map(Vec::into_boxed_slice));
         let principal = (text("\\PC{0,20}"), vec(text("\\PC{0,20}"), 0..4))
             .prop_map(|(id, labels)| Principal { id: (&*id).into(), labels: labels.into() });

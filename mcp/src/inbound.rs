@@ -62,7 +62,7 @@ pub fn classify<'a>(request: &'a Request, envelope: &Envelope<'a>) -> Result<Era
     let header = request.header("mcp-protocol-version");
     if let Some(version) = version {
         // A mismatch with the header comes before the question whether the revision is known.
-        if matches!(envelope.kind, Kind::Request(..)) && header != Some(&*version) {
+        if matches!(envelope.kind, Kind::Request(..)) && header != Some(&*version) && !request.verb.is_socket() {
             let detail = match header {
                 Some(header) => format!("MCP-Protocol-Version is {header}, the body says {version}"),
                 None => "MCP-Protocol-Version is missing".to_owned(),
@@ -101,6 +101,13 @@ pub fn classify<'a>(request: &'a Request, envelope: &Envelope<'a>) -> Result<Era
             &format!("send initialize first, or use revision {MODERN} with its _meta"),
         )),
     }
+}
+
+/// Whether a message says of itself that it is modern, as each one must on a channel without headers.
+#[must_use]
+pub fn is_claimed(envelope: &Envelope<'_>) -> bool {
+    let meta = envelope.params.and_then(|params| json::pick(params, ["_meta"])).and_then(|[meta]| meta);
+    meta.and_then(|meta| json::pick(meta, [key::VERSION])).is_some_and(|[version]| version.is_some())
 }
 
 /// The refusal of a revision. Only the modern one is named as supported: the legacy ones need a handshake, not another claim.

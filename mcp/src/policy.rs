@@ -159,13 +159,16 @@ fn is_winding(uri: &str) -> bool {
     plain.split(['/', '\\', '?', '#']).any(|part| part == ".." || part == ".")
 }
 
+/// The rules that name a principal, and its own restrictions.
+type Named = (Vec<usize>, Vec<Box<str>>);
+
 /// All rules, and what they mean for the principals seen so far.
 #[derive(Debug, Default)]
 pub struct Policy {
     rules: Arc<[Rule]>,
     principals: HashMap<Principal, Option<Arc<Access>>>,
-    /// By the rules that name it, and its own restrictions: many principals share one.
-    shared: HashMap<(Vec<usize>, Vec<Box<str>>), Arc<Access>>,
+    /// Many principals share one.
+    shared: HashMap<Named, Arc<Access>>,
     next: u64,
 }
 

@@ -59,6 +59,7 @@ fn every_request_is_answered_once_and_to_whom_it_belongs() {
                     sum.inputs += stats.inputs;
                     sum.requests += stats.requests;
                     sum.answers += stats.answers;
+                    sum.children += stats.children;
                     sum.questions += stats.questions;
                 }
                 Err(_) => drop(failed.fetch_min(seed, Ordering::Relaxed)),
@@ -91,12 +92,13 @@ fn every_request_is_answered_once_and_to_whom_it_belongs() {
     }
     let total = |of: fn(&Stats) -> u64| sums.iter().map(of).sum::<u64>();
     println!(
-        "{} seeds, {} events, {} requests, {} answers, {} of them questions",
+        "{} seeds, {} events, {} requests, {} answers, {} of them questions, {} leased children",
         last - first,
         total(|stats| stats.inputs),
         total(|stats| stats.requests),
         total(|stats| stats.answers),
-        total(|stats| stats.questions)
+        total(|stats| stats.questions),
+        total(|stats| stats.children)
     );
 }
 

@@ -40,6 +40,12 @@ _ggend() {
             ggend__subcmd__auth,generate-api-key)
                 cmd="ggend__subcmd__auth__subcmd__generate__subcmd__api__subcmd__key"
                 ;;
+            ggend__subcmd__auth,generate-ca)
+                cmd="ggend__subcmd__auth__subcmd__generate__subcmd__ca"
+                ;;
+            ggend__subcmd__auth,generate-cert)
+                cmd="ggend__subcmd__auth__subcmd__generate__subcmd__cert"
+                ;;
             ggend__subcmd__auth,generate-jwt-secret)
                 cmd="ggend__subcmd__auth__subcmd__generate__subcmd__jwt__subcmd__secret"
                 ;;
@@ -66,6 +72,12 @@ _ggend() {
                 ;;
             ggend__subcmd__auth__subcmd__help,generate-api-key)
                 cmd="ggend__subcmd__auth__subcmd__help__subcmd__generate__subcmd__api__subcmd__key"
+                ;;
+            ggend__subcmd__auth__subcmd__help,generate-ca)
+                cmd="ggend__subcmd__auth__subcmd__help__subcmd__generate__subcmd__ca"
+                ;;
+            ggend__subcmd__auth__subcmd__help,generate-cert)
+                cmd="ggend__subcmd__auth__subcmd__help__subcmd__generate__subcmd__cert"
                 ;;
             ggend__subcmd__auth__subcmd__help,generate-jwt-secret)
                 cmd="ggend__subcmd__auth__subcmd__help__subcmd__generate__subcmd__jwt__subcmd__secret"
@@ -159,6 +171,12 @@ _ggend() {
                 ;;
             ggend__subcmd__help__subcmd__auth,generate-api-key)
                 cmd="ggend__subcmd__help__subcmd__auth__subcmd__generate__subcmd__api__subcmd__key"
+                ;;
+            ggend__subcmd__help__subcmd__auth,generate-ca)
+                cmd="ggend__subcmd__help__subcmd__auth__subcmd__generate__subcmd__ca"
+                ;;
+            ggend__subcmd__help__subcmd__auth,generate-cert)
+                cmd="ggend__subcmd__help__subcmd__auth__subcmd__generate__subcmd__cert"
                 ;;
             ggend__subcmd__help__subcmd__auth,generate-jwt-secret)
                 cmd="ggend__subcmd__help__subcmd__auth__subcmd__generate__subcmd__jwt__subcmd__secret"
@@ -256,7 +274,7 @@ _ggend() {
             return 0
             ;;
         ggend__subcmd__auth)
-            opts="-q -h --format --json --quiet --help generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help"
+            opts="-q -h --format --json --quiet --help generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token generate-ca generate-cert help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -315,6 +333,78 @@ _ggend() {
                     return 0
                     ;;
                 --tools)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__generate__subcmd__ca)
+            opts="-q -h --name --out --force --days --format --json --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --out)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --days)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__generate__subcmd__cert)
+            opts="-q -h --server --client --ca --ca-key --out --force --days --format --json --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --server)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --out)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --days)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -390,7 +480,7 @@ _ggend() {
             return 0
             ;;
         ggend__subcmd__auth__subcmd__help)
-            opts="generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help"
+            opts="generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token generate-ca generate-cert help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -418,6 +508,34 @@ _ggend() {
             return 0
             ;;
         ggend__subcmd__auth__subcmd__help__subcmd__generate__subcmd__api__subcmd__key)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__help__subcmd__generate__subcmd__ca)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__help__subcmd__generate__subcmd__cert)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -908,7 +1026,7 @@ _ggend() {
             return 0
             ;;
         ggend__subcmd__help__subcmd__auth)
-            opts="generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token"
+            opts="generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token generate-ca generate-cert"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -936,6 +1054,34 @@ _ggend() {
             return 0
             ;;
         ggend__subcmd__help__subcmd__auth__subcmd__generate__subcmd__api__subcmd__key)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__help__subcmd__auth__subcmd__generate__subcmd__ca)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__help__subcmd__auth__subcmd__generate__subcmd__cert)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

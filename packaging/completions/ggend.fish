@@ -34,7 +34,7 @@ complete -c ggend -n "__fish_ggend_needs_command" -s h -l help -d 'Print help'
 complete -c ggend -n "__fish_ggend_needs_command" -s V -l version -d 'Print version'
 complete -c ggend -n "__fish_ggend_needs_command" -f -a "check" -d 'Check a configuration and say what is wrong with it'
 complete -c ggend -n "__fish_ggend_needs_command" -f -a "config" -d 'Look at the configuration and change its file'
-complete -c ggend -n "__fish_ggend_needs_command" -f -a "auth" -d 'Make, list and revoke API keys; make and judge tokens'
+complete -c ggend -n "__fish_ggend_needs_command" -f -a "auth" -d 'Make, list and revoke API keys; make and judge tokens; make certificates'
 complete -c ggend -n "__fish_ggend_needs_command" -f -a "probe" -d 'Look for what is wrong: with the daemon, its configuration, its connections, this host'
 complete -c ggend -n "__fish_ggend_needs_command" -f -a "stdio" -d 'Relay standard input and output to the running daemon, for MCP clients that know only stdio'
 complete -c ggend -n "__fish_ggend_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -104,20 +104,22 @@ complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subc
 complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "path" -d 'Print where files are looked for, highest first, and which are there'
 complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "schema" -d 'Print the JSON Schema of the file, for editors'
 complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -l format -d 'How to print' -r -f -a "human\t'For people'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token generate-ca generate-cert help" -l format -d 'How to print' -r -f -a "human\t'For people'
 json\t'For programs'"
-complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -l json -d 'The same as `--format json`'
-complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -s q -l quiet -d 'Print the value and errors only'
-complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -f -a "generate-api-key" -d 'Make an API key; it is shown once'
-complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -f -a "list-api-keys" -d 'List the API keys: what they are for, and how they stand'
-complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -f -a "revoke-api-key" -d 'Revoke an API key, in force within a second'
-complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -f -a "generate-jwt-secret" -d 'Make a secret for signed tokens (auth.jwt.secret)'
-complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -f -a "generate-token" -d 'Make a token, signed with auth.jwt.secret'
-complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -f -a "verify-token" -d 'Judge a token or an API key as the daemon does, and name the check that fails'
-complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -f -a "decode-token" -d 'Show what a token says, without judging it'
-complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -f -a "revoke-token" -d 'Revoke a token by its jti, in force within a second'
-complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token generate-ca generate-cert help" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token generate-ca generate-cert help" -s q -l quiet -d 'Print the value and errors only'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token generate-ca generate-cert help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token generate-ca generate-cert help" -f -a "generate-api-key" -d 'Make an API key; it is shown once'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token generate-ca generate-cert help" -f -a "list-api-keys" -d 'List the API keys: what they are for, and how they stand'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token generate-ca generate-cert help" -f -a "revoke-api-key" -d 'Revoke an API key, in force within a second'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token generate-ca generate-cert help" -f -a "generate-jwt-secret" -d 'Make a secret for signed tokens (auth.jwt.secret)'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token generate-ca generate-cert help" -f -a "generate-token" -d 'Make a token, signed with auth.jwt.secret'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token generate-ca generate-cert help" -f -a "verify-token" -d 'Judge a token or an API key as the daemon does, and name the check that fails'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token generate-ca generate-cert help" -f -a "decode-token" -d 'Show what a token says, without judging it'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token generate-ca generate-cert help" -f -a "revoke-token" -d 'Revoke a token by its jti, in force within a second'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token generate-ca generate-cert help" -f -a "generate-ca" -d 'Make an authority of your own: ca.pem and ca.key'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token generate-ca generate-cert help" -f -a "generate-cert" -d 'Make a certificate signed by it, for a server or a client'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token generate-ca generate-cert help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-api-key" -l description -d 'What it is for' -r
 complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-api-key" -l expires-in -d 'When it ends: 30m, 12h, 90d, …; otherwise never' -r
 complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-api-key" -l client-id -d 'The client that it belongs to; rules may name it' -r
@@ -169,6 +171,27 @@ json\t'For programs'"
 complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from revoke-token" -l json -d 'The same as `--format json`'
 complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from revoke-token" -s q -l quiet -d 'Print the value and errors only'
 complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from revoke-token" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-ca" -l name -d 'Its name' -r
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-ca" -l out -d 'The folder for the files' -r -F
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-ca" -l days -d 'How long it is valid' -r
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-ca" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs'"
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-ca" -l force -d 'Replace files that exist'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-ca" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-ca" -s q -l quiet -d 'Print the value and errors only'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-ca" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-cert" -l server -d 'A host name or address that it serves; may be repeated' -r
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-cert" -l client -d 'Whom it is for, as a client: a name, a host name, an e-mail address or a URI' -r
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-cert" -l ca -d 'The authority\'s certificate' -r -F
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-cert" -l ca-key -d 'The authority\'s key' -r -F
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-cert" -l out -d 'The folder for the files' -r -F
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-cert" -l days -d 'How long it is valid' -r
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-cert" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs'"
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-cert" -l force -d 'Replace files that exist'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-cert" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-cert" -s q -l quiet -d 'Print the value and errors only'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-cert" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "generate-api-key" -d 'Make an API key; it is shown once'
 complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "list-api-keys" -d 'List the API keys: what they are for, and how they stand'
 complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "revoke-api-key" -d 'Revoke an API key, in force within a second'
@@ -177,6 +200,8 @@ complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcom
 complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "verify-token" -d 'Judge a token or an API key as the daemon does, and name the check that fails'
 complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "decode-token" -d 'Show what a token says, without judging it'
 complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "revoke-token" -d 'Revoke a token by its jti, in force within a second'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "generate-ca" -d 'Make an authority of your own: ca.pem and ca.key'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "generate-cert" -d 'Make a certificate signed by it, for a server or a client'
 complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c ggend -n "__fish_ggend_using_subcommand probe; and not __fish_seen_subcommand_from doctor connection help" -s h -l help -d 'Print help'
 complete -c ggend -n "__fish_ggend_using_subcommand probe; and not __fish_seen_subcommand_from doctor connection help" -f -a "doctor" -d 'Everything: the daemon, its configuration, its connections, its servers, this host'
@@ -207,7 +232,7 @@ complete -c ggend -n "__fish_ggend_using_subcommand stdio" -l debug -d 'Say on s
 complete -c ggend -n "__fish_ggend_using_subcommand stdio" -s h -l help -d 'Print help'
 complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config auth probe stdio help" -f -a "check" -d 'Check a configuration and say what is wrong with it'
 complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config auth probe stdio help" -f -a "config" -d 'Look at the configuration and change its file'
-complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config auth probe stdio help" -f -a "auth" -d 'Make, list and revoke API keys; make and judge tokens'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config auth probe stdio help" -f -a "auth" -d 'Make, list and revoke API keys; make and judge tokens; make certificates'
 complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config auth probe stdio help" -f -a "probe" -d 'Look for what is wrong: with the daemon, its configuration, its connections, this host'
 complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config auth probe stdio help" -f -a "stdio" -d 'Relay standard input and output to the running daemon, for MCP clients that know only stdio'
 complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config auth probe stdio help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -226,5 +251,7 @@ complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcom
 complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from auth" -f -a "verify-token" -d 'Judge a token or an API key as the daemon does, and name the check that fails'
 complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from auth" -f -a "decode-token" -d 'Show what a token says, without judging it'
 complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from auth" -f -a "revoke-token" -d 'Revoke a token by its jti, in force within a second'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from auth" -f -a "generate-ca" -d 'Make an authority of your own: ca.pem and ca.key'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from auth" -f -a "generate-cert" -d 'Make a certificate signed by it, for a server or a client'
 complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from probe" -f -a "doctor" -d 'Everything: the daemon, its configuration, its connections, its servers, this host'
 complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from probe" -f -a "connection" -d 'One connection, layer by layer, as a client makes it'

@@ -9,7 +9,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener},
     path::Path,
     process::Command,
@@ -30,32 +30,40 @@ const FAILED: &str = "401 Authentication failed";
 const MISSING: &str = "404 Session not found: send initialize to begin a new one";
 
 /// The doors, in the order of the table's columns: another transport is another column.
-const DOORS: [(&str, Door); 6] =
-    [("legacy", legacy), ("modern", modern), ("stream", stream), ("/tools", tools), ("/health", health), ("/metrics", metrics)];
+const DOORS: [(&str, Door); 8] = [
+    ("legacy", legacy),
+    ("modern", modern),
+    ("stream", stream),
+    ("/tools", tools),
+    ("/ws", websocket),
+    ("/ws of its own", own_websocket),
+    ("/health", health),
+    ("/metrics", metrics),
+];
 
 /// A request with these headers; what came of it.
 type Door = fn(&House, &[(&str, &str)]) -> String;
 
 /// The credentials, and what each door says to them where one is needed. The admin listener of this daemon is on loopback and asks nobody.
 const TABLE: [(&str, [&str; DOORS.len()]); 18] = [
-    ("none", [FAILED, FAILED, FAILED, FAILED, BRIEF, OK]),
-    ("good key", [OK, OK, OK, OK, OK, OK]),
-    ("fixed key", [OK, OK, OK, OK, OK, OK]),
-    ("revoked key", [KEY, KEY, KEY, KEY, KEY, OK]),
-    ("expired key", [KEY, KEY, KEY, KEY, KEY, OK]),
-    ("wrong key", [KEY, KEY, KEY, KEY, KEY, OK]),
-    ("another scheme", [FAILED, FAILED, FAILED, FAILED, FAILED, OK]),
-    ("good HS256", [OK, OK, OK, OK, OK, OK]),
-    ("good RS256", [OK, OK, OK, OK, OK, OK]),
-    ("good ES256 by kid", [OK, OK, OK, OK, OK, OK]),
-    ("expired token", [OLD, OLD, OLD, OLD, OLD, OK]),
-    ("not valid yet", [FAILED, FAILED, FAILED, FAILED, FAILED, OK]),
-    ("wrong signature", [SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK]),
-    ("wrong audience", [FAILED, FAILED, FAILED, FAILED, FAILED, OK]),
-    ("wrong issuer", [FAILED, FAILED, FAILED, FAILED, FAILED, OK]),
-    ("alg none", [SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK]),
-    ("HS256 with the RSA key", [SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK]),
-    ("unknown kid", [SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK]),
+    ("none", [FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, BRIEF, OK]),
+    ("good key", [OK, OK, OK, OK, OK, OK, OK, OK]),
+    ("fixed key", [OK, OK, OK, OK, OK, OK, OK, OK]),
+    ("revoked key", [KEY, KEY, KEY, KEY, KEY, KEY, KEY, OK]),
+    ("expired key", [KEY, KEY, KEY, KEY, KEY, KEY, KEY, OK]),
+    ("wrong key", [KEY, KEY, KEY, KEY, KEY, KEY, KEY, OK]),
+    ("another scheme", [FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, OK]),
+    ("good HS256", [OK, OK, OK, OK, OK, OK, OK, OK]),
+    ("good RS256", [OK, OK, OK, OK, OK, OK, OK, OK]),
+    ("good ES256 by kid", [OK, OK, OK, OK, OK, OK, OK, OK]),
+    ("expired token", [OLD, OLD, OLD, OLD, OLD, OLD, OLD, OK]),
+    ("not valid yet", [FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, OK]),
+    ("wrong signature", [SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK]),
+    ("wrong audience", [FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, OK]),
+    ("wrong issuer", [FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, OK]),
+    ("alg none", [SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK]),
+    ("HS256 with the RSA key", [SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK]),
+    ("unknown kid", [SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK]),
 ];
 
 struct House {
@@ -88,7 +96,7 @@ fn issuer(keys: Value) -> SocketAddr {
     std::thread::spawn(move || {
         for mut socket in listener.incoming().map_while(Result::ok) {
             let mut head = [0; 4096];
-            socket.read(&mut head).unwrap_or(0);
+            let _ = socket.read(&mut head);
             let body = keys.to_string();
             let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
             socket.write_all(answer.as_bytes()).unwrap_or_default();
@@ -134,6 +142,7 @@ impl House {
         let daemon = daemon(json!({
             "server": {"workers": 3},
             "auth": {"required": required, "jwt": jwt},
+            "transports": {"websocket": {"port": 0}},
             "mcpServers": {"fix": fixture(&["--tools", "3"])},
         }))
         .variable("GGEN_MCP_API_KEY", "a-fixed-key-for-the-tests")
@@ -275,6 +284,40 @@ fn tools(house: &House, headers: &[(&str, &str)]) -> String {
     outcome(&get(house.daemon.http, "/tools", headers))
 }
 
+/// Opens a WebSocket.
+fn upgrade(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> (String, Connection) {
+    let more = [
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let mut connection = Connection::open(address).unwrap();
+    connection.request("GET", path, &[&more, headers].concat(), b"").unwrap();
+    let head = connection.head().unwrap();
+    if head.status == 101 {
+        return (OK.to_owned(), connection);
+    }
+    let mut body = Vec::new();
+    while let Some(piece) = connection.piece().unwrap() {
+        body.extend(piece);
+    }
+    (outcome(&Answer { head, body }), connection)
+}
+
+fn websocket(house: &House, headers: &[(&str, &str)]) -> String {
+    upgrade(house.daemon.http, "/ws", headers).0
+}
+
+fn own(house: &House) -> SocketAddr {
+    let status = house.daemon.status();
+    status.listeners.iter().find(|listener| listener.transport == "websocket").expect("a listener").address.parse().unwrap()
+}
+
+fn own_websocket(house: &House, headers: &[(&str, &str)]) -> String {
+    upgrade(own(house), "/ws", headers).0
+}
+
 fn health(house: &House, headers: &[(&str, &str)]) -> String {
     let answer = get(house.daemon.http, "/health", headers);
     let said: Value = serde_json::from_slice(&answer.body).unwrap();
@@ -363,6 +406,45 @@ fn a_revoked_key_or_token_opens_nothing_within_a_second_in_any_worker() {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(worker).unwrap()), nix::sys::signal::Signal::SIGKILL).unwrap();
     house.daemon.until_replaced("http-0", worker);
     assert_eq!(house.until_all(&key, KEY).as_secs(), 0);
+}
+
+#[test]
+fn an_open_websocket_ends_with_the_key_that_opened_it() {
+    let house = House::new(true);
+    let (key, id) = house.key(&[]);
+    house.until_all(&key, OK);
+    let doors = [house.daemon.http, own(&house)];
+    // By header, in the address, among the subprotocols.
+    let protocol = format!("mcp, mcp.auth.{key}");
+    let by_query = format!("/ws?token={key}");
+    let ways: [(&str, &[(&str, &str)]); 3] =
+        [("/ws", &[("X-API-Key", &key)]), (&by_query, &[]), ("/ws", &[("Sec-WebSocket-Protocol", &protocol)])];
+    let mut open = Vec::new();
+    for door in doors {
+        for (path, headers) in ways {
+            // Its listener's worker may hear of the key last.
+            open.push(until("the WebSocket is open", || Some(upgrade(door, path, headers)).filter(|(said, _)| said == OK)).1);
+        }
+    }
+    let (said, mut other) = upgrade(house.daemon.http, "/ws", &[("X-API-Key", "a-fixed-key-for-the-tests")]);
+    assert_eq!(said, OK);
+    let quiet_for = |connection: &mut Connection, time| {
+        connection.patience(Duration::from_millis(time)).unwrap();
+        connection.piece().is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
+    };
+    // They stay open past the first look at their keys.
+    assert!(quiet_for(&mut other, 1000) && open.iter_mut().all(|connection| quiet_for(connection, 1)));
+    house.auth(&["revoke-api-key", &id]);
+    let began = Instant::now();
+    for connection in &mut open {
+        connection.patience(Duration::from_secs(10)).unwrap();
+        let frame = connection.piece().unwrap().expect("a frame");
+        assert_eq!((frame[0], u16::from_be_bytes([frame[2], frame[3]])), (0x88, 1008), "{frame:?}");
+    }
+    println!("closed after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(quiet_for(&mut other, 1), "somebody else's stays");
+    assert!(!house.daemon.log().contains(&key));
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn a_healthy_daemon_has_the_guides_layout_and_no_issues() {
          ==========================\n\n\
          Server Status: Running\n  PID: {}\n{uptime}\n  Address: {}\n\n\
          Configuration: Valid\n  Config file: {}\n  Version: 1.0\n\n\
-         Connectivity: OK\n  HTTP: Connected\n  WebSocket: Not served\n{tools}\n\n\
+         Connectivity: OK\n  HTTP: Connected\n  WebSocket: Connected\n{tools}\n\n\
          Issues: None found\n",
         daemon.pid,
         daemon.http,
@@ -306,7 +306,7 @@ fn a_connection_is_tested_layer_by_layer() {
 
     let ran = daemon.ggen(&["mcp", "test-connection", "--tool", "server-statu"]);
     assert!(ran.stdout.contains("Tool not found: server-statu  [GGEN-E3012]") && ran.code == 1, "{}", ran.stdout);
-    assert!(ran.stdout.contains("the closest is ") && ran.stdout.ends_with("help: ggen mcp list\n"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("the closest is ") && ran.stdout.ends_with("help: ggen mcp list --refresh\n"), "{}", ran.stdout);
     let json = daemon.ggen(&["mcp", "test-connection", "--json", "--transport", "quic"]);
     let value: Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!((&value["ok"], &value["code"], json.code), (&json!(false), &json!("GGEN-E1008"), 1));

@@ -30,8 +30,11 @@ struct Row {
     done: String,
 }
 
+/// Comes to an error, and mends it.
+type Provoke = fn() -> Row;
+
 /// The guide's words, and how to come to them.
-const ROWS: [(&str, fn() -> Row); 11] = [
+const ROWS: [(&str, Provoke); 11] = [
     ("Connection refused", connection_refused),
     ("Connection timeout", connection_timeout),
     ("Authentication failed", authentication_failed),

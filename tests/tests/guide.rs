@@ -71,7 +71,7 @@ const SAID: [(&str, &str); 5] = [
 /// The part of a shown line that does not depend on the machine: the label, or the whole line.
 fn label(line: &str) -> &str {
     match line.split_once(": ") {
-        Some((_, "Running" | "Valid" | "OK" | "Connected" | "None found" | "1.0")) if !line.contains("WebSocket") => line,
+        Some((_, "Running" | "Valid" | "OK" | "Connected" | "None found" | "1.0")) => line,
         Some((label, _)) => label,
         None => line,
     }

@@ -93,6 +93,14 @@ codes! {
     TooManyParked = "GGEN-E3041", "Too many calls wait for their clients' answers";
     AnswerLate = "GGEN-E3042", "The client did not answer the server's question in time";
     TooManyRounds = "GGEN-E3043", "The server asks again and again";
+    // 306x: WebSocket
+    UpgradeNeeded = "GGEN-E3060", "WebSocket upgrade needed";
+    SubprotocolUnknown = "GGEN-E3061", "WebSocket subprotocol is not mcp";
+    QueryTokenRefused = "GGEN-E3062", "Token in the address is not taken here";
+    WebsocketAway = "GGEN-E3063", "Server error: no websocket worker serves";
+    BinaryMessage = "GGEN-E3064", "WebSocket message is binary";
+    SocketSilent = "GGEN-E3065", "WebSocket client gives no sign of life";
+    SocketSlow = "GGEN-E3066", "WebSocket client takes nothing";
     // 40xx: who is asking
     InvalidApiKey = "GGEN-E4001", "Invalid API key";
     TokenExpired = "GGEN-E4002", "Token expired";
@@ -101,13 +109,13 @@ codes! {
     InsufficientScope = "GGEN-E4005", "Insufficient scope";
     KeyStoreUnusable = "GGEN-E4006", "Key store cannot be used";
     IssuerUnreachable = "GGEN-E4007", "Keys of the token issuer cannot be fetched";
-    // 40xx: who may do what
-    RateLimited = "GGEN-E4060", "Rate limit exceeded";
-    // 40xx: who asks
+    // 403x: certificates
     CertificateVerifyFailed = "GGEN-E4030", "Certificate verify failed";
     CertificateUnusable = "GGEN-E4031", "Certificate or key cannot be used";
     CertificateExpiring = "GGEN-E4032", "Certificate has expired or soon will";
     CertificateSelfSigned = "GGEN-E4033", "Certificate is self-signed";
+    // 406x: who may do what
+    RateLimited = "GGEN-E4060", "Rate limit exceeded";
     // 50xx: ourselves
     Internal = "GGEN-E5001", "Server error";
     GatewayUnavailable = "GGEN-E5002", "Server error: the gateway worker is being replaced";

@@ -110,7 +110,10 @@ fn parts(out: &mut Out, status: &Status) -> io::Result<()> {
             vec![
                 plain(&upstream.name),
                 (state_tone(upstream.state), upstream.state.as_str().to_owned()),
-                plain(&optional(upstream.pid)),
+                plain(&match upstream.children {
+                    0 => optional(upstream.pid),
+                    children => format!("{} +{children}", optional(upstream.pid)),
+                }),
                 plain(upstream.era.as_deref().unwrap_or("-")),
                 plain(&upstream.tools.to_string()),
                 plain(&upstream.restarts.to_string()),

@@ -46,21 +46,15 @@ impl LoadOptions {
     /// From the process: its environment, working directory and HOME. Variables that are not UTF-8 are left out.
     #[must_use]
     pub fn from_process(user_mode: bool) -> Self {
-        let env: BTreeMap<String, String> =
+        let mut env: BTreeMap<String, String> =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
         let home = env.get("HOME").filter(|home| home.starts_with('/')).map(PathBuf::from);
+        let etc = PathBuf::from("/etc/ggen");
+        // Who checks a configuration as root sees what systemd will hand over.
+        let folder = env.get("CREDENTIALS_DIRECTORY").map_or_else(|| etc.join("credentials"), PathBuf::from);
+        env.extend(super::credentials::read(&folder));
         let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        Self {
-            flags: Vec::new(),
-            config_path: None,
-            env,
-            cwd,
-            home,
-            etc: PathBuf::from("/etc/ggen"),
-            user_mode,
-            state: Some(super::state::directory()),
-            instead: None,
-        }
+        Self { flags: Vec::new(), config_path: None, env, cwd, home, etc, user_mode, state: Some(super::state::directory()), instead: None }
     }
 
     /// The file that a flag or a variable names, as it was written.
@@ -231,7 +225,7 @@ fn files(options: &LoadOptions, problems: &mut Vec<Problem>) -> Vec<File> {
         };
         match read {
             Ok(file) => found.push(file),
-            Err(unread) => problems.extend(origin.judge(unread, &path, options.user_mode)),
+            Err(unread) => problems.extend(origin.judge(unread, &path, options.user_mode, options.named_file().is_some())),
         }
     }
     found
@@ -251,8 +245,9 @@ enum Origin {
 }
 
 impl Origin {
-    /// Whether it matters that a file could not be read. A person need not be able to read the service's file, nor a service somebody's home.
-    fn judge(self, unread: Unread, path: &Path, user_mode: bool) -> Option<Problem> {
+    /// Whether it matters that a file could not be read. A person need not be able to read the service's file, nor a service somebody's home; a
+    /// service that names a file of its own (a person's unit) goes without the system's.
+    fn judge(self, unread: Unread, path: &Path, user_mode: bool, named: bool) -> Option<Problem> {
         match unread {
             Unread::Missing if self == Self::Named => {
                 let place = Place { source: path.display().to_string(), at: None };
@@ -261,7 +256,9 @@ impl Origin {
             }
             Unread::Missing => None,
             Unread::Denied(_) if self == Self::System && user_mode => None,
-            Unread::Denied(problem) if self == Self::Home && !user_mode => Some(Problem { severity: Severity::Warning, ..*problem }),
+            Unread::Denied(problem) if (self == Self::Home && !user_mode) || (self == Self::System && named) => {
+                Some(Problem { severity: Severity::Warning, ..*problem })
+            }
             Unread::Denied(problem) | Unread::Bad(problem) => Some(*problem),
         }
     }

@@ -2,11 +2,15 @@
 
 mod auth;
 mod limits;
+mod logging;
 mod tls;
+mod websocket;
 
 pub use auth::{Auth, Jwt, OAuth2, Required};
 pub use limits::*;
+pub use logging::{LogFile, LogFormat, Rotation};
 pub use tls::{Mtls, Ssl, TlsVersion};
+pub use websocket::{QueryToken, Websocket};
 
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -67,6 +71,8 @@ pub struct Server {
 pub struct Transports {
     /// HTTP/1.1 and HTTP/2.
     pub http: Http,
+    /// MCP over WebSocket.
+    pub websocket: Websocket,
 }
 
 /// `transports.http`
@@ -114,8 +120,10 @@ pub struct Http {
 pub struct Logging {
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: LogLevel,
-    /// `console` or `json`.
+    /// `auto`, `console`, `json` or `journald`.
     pub format: LogFormat,
+    /// A file beside that.
+    pub file: LogFile,
     /// Levels of single categories: `mcp_server`, `transport`, `auth`, `tools`, `protocol`.
     pub modules: BTreeMap<String, LogLevel>,
     /// A line for each call: who, what, outcome, duration, bytes.
@@ -135,17 +143,6 @@ pub enum LogLevel {
     Info,
     Debug,
     Trace,
-}
-
-/// How log lines look on the daemon's stderr.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Console,
-    /// One JSON object a line.
-    Json,
 }
 
 /// `metrics`
@@ -308,7 +305,14 @@ impl Default for Http {
 
 impl Default for Logging {
     fn default() -> Self {
-        Self { level: LogLevel::Info, format: LogFormat::Console, modules: BTreeMap::new(), audit: false, audit_arguments: false }
+        Self {
+            level: LogLevel::Info,
+            format: LogFormat::Auto,
+            file: LogFile::default(),
+            modules: BTreeMap::new(),
+            audit: false,
+            audit_arguments: false,
+        }
     }
 }
 

@@ -46,6 +46,13 @@ pub fn check(config: &Config, place: &dyn Fn(&str) -> Place, keys_made: bool) ->
             judge.value("transports.http.allowed_hosts", format!("expected a host name, found {host:?}"));
         }
     }
+    let file = &config.logging.file;
+    judge.range("logging.file.max_size", file.max_size.0, 64 << 10, 1 << 40, "100MB");
+    if file.path.as_ref().is_some_and(|path| !path.is_absolute()) {
+        judge.value("logging.file.path", "expected an absolute path".to_owned());
+    }
+    judge.range("logging.file.keep", u64::from(file.keep), 0, 1000, "7");
+    judge.websocket(config);
     judge.auth(config);
     judge.openness(config, keys_made);
     judge.tls(config);
@@ -108,6 +115,30 @@ impl Judge<'_> {
         }
     }
 
+    fn websocket(&mut self, config: &Config) {
+        let websocket = &config.transports.websocket;
+        judge_path(self, &websocket.path);
+        self.time("transports.websocket.message_timeout_ms", websocket.message_timeout_ms, "30000");
+        self.range("transports.websocket.max_message", websocket.max_message.0, 1 << 10, 64 << 20, "4MB");
+        self.range("transports.websocket.max_connections", u64::from(websocket.max_connections), 1, 1_000_000, "4096");
+        if websocket.enabled && websocket.compression {
+            let what =
+                "WebSocket messages are not compressed: the library that ggend keeps has no permessage-deflate (RFC 7692)".to_owned();
+            self.add(Severity::Error, Code::ConfigUnserved, "transports.websocket.compression", what);
+            self.mend("transports.websocket.compression", "false");
+        }
+        let (http, metrics) = (&config.transports.http, &config.metrics);
+        let others = [
+            http.enabled.then_some(http.port),
+            (http.enabled && http.ssl.enabled).then_some(http.ssl.port),
+            metrics.enabled.then_some(metrics.port),
+        ];
+        if let Some(port) = websocket.port.filter(|port| websocket.enabled && *port != 0 && others.contains(&Some(*port))) {
+            self.value("transports.websocket.port", format!("{port} is the port of another listener"));
+            self.mend("transports.websocket.port", "3002");
+        }
+    }
+
     fn tls(&mut self, config: &Config) {
         let (ssl, mtls) = (&config.transports.http.ssl, &config.auth.mtls);
         if ssl.cert.len() != ssl.key.len() {
@@ -154,6 +185,20 @@ impl Judge<'_> {
                 self.mend("transports.http.ssl.port", "3443");
             }
         }
+    }
+}
+
+fn judge_path(judge: &mut Judge<'_>, path: &str) {
+    const TAKEN: [&str; 3] = ["/mcp", "/tools", "/health"];
+    let plain = path.starts_with('/')
+        && path.len() > 1
+        && !path.ends_with('/')
+        && path.bytes().all(|b| b.is_ascii_graphic() && !b"?#%".contains(&b));
+    let taken = TAKEN.iter().any(|own| path == *own || path.starts_with(&format!("{own}/")));
+    if !plain || taken {
+        let why = if taken { "which is served already" } else { "found" };
+        judge.value("transports.websocket.path", format!("expected a path such as \"/ws\", {why}: {path:?}"));
+        judge.mend("transports.websocket.path", "/ws");
     }
 }
 

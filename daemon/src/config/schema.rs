@@ -34,8 +34,7 @@ pub(super) enum Later {
 /// Leaves that are secret.
 pub(super) const SECRETS: [&str; 2] = ["auth.api_key", "auth.jwt.secret"];
 
-const LATER: [(&str, Later); 3] =
-    [("transports.websocket", Later::Ignored), ("transports.quic", Later::Ignored), ("logging.file", Later::Ignored)];
+const LATER: [(&str, Later); 1] = [("transports.quic", Later::Ignored)];
 
 /// Top-level keys that other MCP clients keep in the same file: VS Code, Claude Desktop and Code, Cursor, Zed.
 pub(super) const FOREIGN: [&str; 9] =

@@ -25,6 +25,12 @@ pub enum ToWorker {
         /// Name of the worker at the other end.
         peer: String,
     },
+    /// One end of a socket pair for `worker::edge::handover`: http workers pass connections that became WebSockets to websocket workers.
+    /// Descriptors: the socket.
+    Handover {
+        /// Name of the worker at the other end.
+        peer: String,
+    },
     /// Gateway: a stdio server that it asked for is running. Descriptors: its stdin (to write), its stdout (to read).
     Child(Child),
     /// Gateway: that server is gone, or could not be started.

@@ -11,13 +11,15 @@ pub enum Role {
     Gateway,
     /// HTTP/1.1 and HTTP/2.
     Http,
+    /// MCP over WebSocket: connections that http workers pass on, and those of a listener of its own.
+    Websocket,
     /// `/livez`, `/readyz`, `/metrics`.
     Admin,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Gateway, Self::Http, Self::Admin];
+    pub const ALL: [Self; 4] = [Self::Gateway, Self::Http, Self::Websocket, Self::Admin];
 
     /// The name as it is written in `ggend worker <role>`, in worker names and in metrics.
     #[must_use]
@@ -25,6 +27,7 @@ impl Role {
         match self {
             Self::Gateway => "gateway",
             Self::Http => "http",
+            Self::Websocket => "websocket",
             Self::Admin => "admin",
         }
     }
@@ -35,11 +38,12 @@ impl Role {
         Self::ALL.into_iter().find(|role| role.as_str() == name)
     }
 
-    /// Whether it speaks with clients of MCP: linked with the gateway worker, and drained before it when the daemon stops.
+    /// Whether it speaks with clients of MCP: linked with the gateway worker, told the secrets, and
+    /// drained before it when the daemon stops.
     #[must_use]
     pub const fn is_edge(self) -> bool {
         match self {
-            Self::Http => true,
+            Self::Http | Self::Websocket => true,
             Self::Gateway | Self::Admin => false,
         }
     }
@@ -55,6 +59,7 @@ impl Role {
     pub const fn transports(self) -> &'static [&'static str] {
         match self {
             Self::Http => &["http", "https"],
+            Self::Websocket => &["websocket"],
             Self::Admin => &["admin"],
             Self::Gateway => &[],
         }

@@ -8,7 +8,7 @@ use super::{
     mcp::{self, Client, Era, Fault},
     report::Paint,
     stream::{self, Stream},
-    text,
+    text, websocket,
 };
 use crate::{config, tls::client};
 use ggen_wire::Code;
@@ -154,19 +154,20 @@ impl Outcome {
 /// Walks through the layers until one fails.
 pub(super) fn walk(context: &Context, options: &Connection) -> Outcome {
     let limit = Duration::from_millis(options.timeout_ms);
-    let (scheme, front) = match options.transport {
-        Transport::Https => ("https", context.secure_front()),
-        _ => ("http", context.front()),
-    };
-    let given = options.url.clone().or_else(|| front.map(|front| format!("{scheme}://{}{}", front.authority(), front.path)));
+    let own = |scheme: &str, target: Option<Target>| target.map(|target| format!("{scheme}://{}{}", target.authority(), target.path));
+    let websocket = options.transport == Transport::Websocket || options.url.as_deref().is_some_and(|url| url.starts_with("ws:"));
+    let given = options.url.clone().or_else(|| match options.transport {
+        _ if websocket => own("ws", context.websocket()),
+        Transport::Https => own("https", context.secure_front()),
+        _ => own("http", context.front()),
+    });
     let running = context.status().is_some();
     let own = running && options.url.is_none();
     let mut outcome =
         Outcome { url: given.as_deref().map_or_else(|| "none".to_owned(), config::redacted_text), running, own, steps: Vec::new() };
     let fault = |layer, code, what: &str, seen: &str| Fault { layer, code, what: what.to_owned(), seen: seen.to_owned() };
     let unserved = match options.transport {
-        Transport::Http | Transport::Https | Transport::All => None,
-        Transport::Websocket => Some("WebSocket"),
+        Transport::Http | Transport::Https | Transport::Websocket | Transport::All => None,
         Transport::Quic => Some("QUIC"),
     };
     if let Some(name) = unserved {
@@ -174,7 +175,7 @@ pub(super) fn walk(context: &Context, options: &Connection) -> Outcome {
             "transport",
             Code::ConfigUnserved,
             &format!("{name} is not served by this version"),
-            "this version serves HTTP and HTTPS",
+            "this version serves HTTP, HTTPS and WebSocket",
         );
         outcome.run("Transport", |(): &()| String::new(), || Err(fault));
         return outcome;
@@ -190,6 +191,10 @@ pub(super) fn walk(context: &Context, options: &Connection) -> Outcome {
         outcome.run("URL", |(): &()| String::new(), || Err(fault));
         return outcome;
     };
+    if websocket {
+        socket_layers(&mut outcome, &target, limit);
+        return outcome;
+    }
     layers(&mut outcome, &target, limit, options.tool.as_deref());
     if options.transport == Transport::All && options.url.is_none() {
         match context.secure_front() {
@@ -204,7 +209,11 @@ pub(super) fn walk(context: &Context, options: &Connection) -> Outcome {
         }
     }
     if options.transport == Transport::All {
-        outcome.skip("WebSocket", "not served by this version");
+        match context.websocket() {
+            Some(target) if options.url.is_none() && outcome.is_good() => socket_steps(&mut outcome, &target, limit),
+            None if options.url.is_none() => outcome.skip("WebSocket", "not served"),
+            _ => outcome.skip("WebSocket", "not tried; test-connection ws://HOST:PORT/ws tries it"),
+        }
         outcome.skip("QUIC", "not served by this version");
     }
     outcome
@@ -215,6 +224,38 @@ fn shake(socket: TcpStream, target: &Target, deadline: Instant) -> Result<(Strea
     let secure = stream::secure(socket, target, deadline, &client::system())?;
     let seen = stream::verdict(&secure, target)?;
     Ok((Stream::Secure(Box::new(secure)), seen))
+}
+
+/// A WebSocket alone.
+fn socket_layers(outcome: &mut Outcome, target: &Target, limit: Duration) {
+    let show = |found: &Vec<std::net::SocketAddr>| found.iter().map(|one| one.ip().to_string()).collect::<Vec<_>>().join(", ");
+    let Some(addresses) = outcome.run("DNS", show, || mcp::resolve(target, limit)) else { return };
+    let connected = outcome.run(
+        "TCP connect",
+        |(address, _): &(_, _)| format!("{address}"),
+        || mcp::connect(target, &addresses, Instant::now() + limit),
+    );
+    if connected.is_some() {
+        socket_steps(outcome, target, limit);
+    }
+}
+
+/// What is above the connection.
+fn socket_steps(outcome: &mut Outcome, target: &Target, limit: Duration) {
+    let path = target.path.clone();
+    let opened = outcome.run(
+        "WebSocket",
+        |_: &websocket::Client| format!("opened at {path}, subprotocol mcp"),
+        || {
+            let (address, _) = mcp::connect(target, &mcp::resolve(target, limit)?, Instant::now() + limit)?;
+            websocket::Client::open(target, address, Instant::now() + limit)
+        },
+    );
+    let Some(mut client) = opened else { return };
+    if outcome.run("MCP over WebSocket", |version: &String| version.clone(), || client.greet()).is_some() {
+        outcome.run("tools/list", |count: &usize| text::count(*count, "tool"), || client.tools());
+    }
+    client.leave();
 }
 
 fn layers(outcome: &mut Outcome, target: &Target, limit: Duration, tool: Option<&str>) {

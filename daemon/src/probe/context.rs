@@ -43,6 +43,7 @@ pub struct Context {
     /// What the summary shows of the checks: HTTP, and the number of tools.
     pub(super) http: OnceLock<Result<(), String>>,
     pub(super) tools: OnceLock<usize>,
+    pub(super) websocket: OnceLock<Result<(), String>>,
 }
 
 impl Context {
@@ -58,7 +59,8 @@ impl Context {
         let config = config::load(&load);
         let denied = |problem: &Problem| problem.code == Code::ConfigUnreadable && problem.what == "permission denied";
         let hidden = status_of(&daemon).is_some() && config.as_ref().is_err_and(|problems| problems.iter().any(denied));
-        Self { load, daemon_env, config, hidden, socket, daemon, client, deadline, http: OnceLock::new(), tools: OnceLock::new() }
+        let (http, tools, websocket) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { load, daemon_env, config, hidden, socket, daemon, client, deadline, http, tools, websocket }
     }
 
     /// The status of a daemon that answers.
@@ -78,6 +80,7 @@ impl Context {
     pub fn listeners(&self) -> Vec<(&'static str, SocketAddr)> {
         let name = |transport: &str| match transport {
             "admin" => "admin",
+            "websocket" => "websocket",
             "https" => "https",
             _ => "http",
         };
@@ -86,9 +89,12 @@ impl Context {
         }
         let Ok(loaded) = &self.config else { return Vec::new() };
         let (http, metrics) = (&loaded.config.transports.http, &loaded.config.metrics);
+        let websocket = &loaded.config.transports.websocket;
+        let own = websocket.port.filter(|_| websocket.enabled);
         let all = [
             ("http", http.enabled, http.host, http.port),
             ("https", http.enabled && http.ssl.enabled, http.host, http.ssl.port),
+            ("websocket", own.is_some(), http.host, own.unwrap_or_default()),
             ("admin", metrics.enabled, metrics.host, metrics.port),
         ];
         all.into_iter().filter(|(_, enabled, ..)| *enabled).map(|(name, _, host, port)| (name, SocketAddr::new(host, port))).collect()
@@ -105,6 +111,20 @@ impl Context {
     pub fn secure_front(&self) -> Option<Target> {
         let found = self.listeners().into_iter().find(|(name, _)| *name == "https");
         found.map(|(_, address)| Target { tls: true, ..Target::of(address, "/mcp") })
+    }
+
+    /// Where WebSockets begin: on the port of HTTP, else on their own.
+    #[must_use]
+    pub fn websocket(&self) -> Option<Target> {
+        let config = self.config.as_ref().ok().map(|loaded| &loaded.config.transports.websocket);
+        let enabled = match self.status() {
+            Some(status) => status.workers.iter().any(|worker| worker.role == "websocket"),
+            None => config.is_some_and(|config| config.enabled),
+        };
+        let path = config.map_or("/ws", |config| config.path.as_str());
+        let listeners = self.listeners();
+        let of = |wanted: &str| listeners.iter().find(|(name, _)| *name == wanted).map(|(_, address)| Target::of(*address, path));
+        of("http").or_else(|| of("websocket")).filter(|_| enabled)
     }
 
     /// A time-out from now on, within the whole run's.

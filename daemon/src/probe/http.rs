@@ -66,8 +66,8 @@ impl Target {
     pub fn parse(url: &str) -> Option<Self> {
         let uri: http::Uri = url.parse().ok()?;
         let tls = match uri.scheme_str()? {
-            "http" => false,
-            "https" => true,
+            "http" | "ws" => false,
+            "https" | "wss" => true,
             _ => return None,
         };
         let host = uri.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -265,7 +265,7 @@ mod tests {
         assert_eq!((target.host.as_str(), target.port, target.path.as_str(), target.tls), ("::1", 3000, "/mcp?x=1", false));
         assert_eq!(target.authority(), "[::1]:3000");
         assert_eq!(Target::parse("https://example.org/mcp").map(|target| (target.port, target.tls)), Some((443, true)));
-        assert!(["ws://x/", "nonsense", "/mcp", "http://"].iter().all(|url| Target::parse(url).is_none()));
+        assert!(["ftp://x/", "nonsense", "/mcp", "http://"].iter().all(|url| Target::parse(url).is_none()));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod mcp;
 mod report;
 mod stream;
 mod text;
+mod websocket;
 
 pub use checks::{ALL, Check};
 pub use context::Context;

@@ -104,12 +104,24 @@ impl<'a> Report<'a> {
     fn connectivity(&self) -> (&'static str, String, String) {
         let tools = self.context.tools.get().map_or_else(|| "Not available".to_owned(), |tools| format!("{tools} available"));
         match (self.context.http.get(), self.address()) {
+            (Some(Ok(())), _) if matches!(self.context.websocket.get(), Some(Err(_))) => ("Failed", "Connected".to_owned(), tools),
             (Some(Ok(())), _) if self.context.tools.get().is_some() => ("OK", "Connected".to_owned(), tools),
             (Some(Ok(())), _) => ("Failed", "Connected".to_owned(), tools),
             (Some(Err(why)), _) => ("Failed", why.clone(), tools),
             (None, None) if self.context.status().is_some() => ("OK", "Not served".to_owned(), tools),
             _ if self.context.is_down() => ("Failed", "Not connected (the daemon is not running)".to_owned(), tools),
             _ => ("Failed", "Not tested (the daemon does not answer)".to_owned(), tools),
+        }
+    }
+
+    /// The line about WebSocket.
+    fn websocket(&self) -> String {
+        match self.context.websocket.get() {
+            Some(Ok(())) => "Connected".to_owned(),
+            Some(Err(why)) => why.clone(),
+            None if self.context.status().is_some() && self.context.websocket().is_none() => "Not served".to_owned(),
+            None if self.context.is_down() => "Not connected (the daemon is not running)".to_owned(),
+            None => "Not tested (the daemon does not answer)".to_owned(),
         }
     }
 
@@ -162,7 +174,7 @@ impl<'a> Report<'a> {
         let (valid, file, version) = self.configuration();
         let _ = writeln!(out, "\nConfiguration: {valid}\n  Config file: {file}\n  Version: {version}");
         let (whole, http, tools) = self.connectivity();
-        let _ = writeln!(out, "\nConnectivity: {whole}\n  HTTP: {http}\n  WebSocket: Not served\n  Tools: {tools}\n");
+        let _ = writeln!(out, "\nConnectivity: {whole}\n  HTTP: {http}\n  WebSocket: {}\n  Tools: {tools}\n", self.websocket());
     }
 
     /// The same for programs; documented in `docs/troubleshooting.md`.
@@ -189,7 +201,7 @@ impl<'a> Report<'a> {
                 "socket": self.context.socket,
             },
             "configuration": { "status": valid, "file": file, "version": config_version },
-            "connectivity": { "status": whole, "http": http, "websocket": "Not served", "tools": self.context.tools.get() },
+            "connectivity": { "status": whole, "http": http, "websocket": self.websocket(), "tools": self.context.tools.get() },
             "errors": self.count(Severity::Error),
             "warnings": self.count(Severity::Warning),
             "issues": issues,

@@ -12,6 +12,9 @@ use std::{collections::BTreeMap, time::Duration};
 /// How often /proc is read.
 pub(crate) const SCAN: Duration = Duration::from_secs(5);
 
+/// Why workers end, as `workers.rs` names it.
+const EXITS: [&str; 4] = ["drained", "hung", "exit", "signal"];
+
 /// What is counted over the daemon's life.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -20,6 +23,8 @@ pub(crate) struct Counters {
     upstream_exits: BTreeMap<(String, &'static str), u64>,
     /// Processor time of processes that are gone, and what the living ones had at the last look: (retired, last).
     cpu_ms: BTreeMap<(&'static str, String), (u64, u64)>,
+    /// Descriptors that our processes have open, and may have open.
+    files: BTreeMap<String, (u64, u64)>,
 }
 
 impl Counters {
@@ -73,6 +78,9 @@ impl Supervisor {
                 }
             }
         }
+        let ours = self.workers.procs.values().filter(|proc| proc.is_current()).map(|proc| (proc.name.clone(), proc.pid));
+        let all = ours.chain([("supervisor".to_owned(), std::process::id())]);
+        self.counters.files = all.filter_map(|(name, pid)| Some((name, platform::open_files(pid)?))).collect();
         let roots: Vec<u32> = self.upstreams.iter().filter_map(|upstream| upstream.pid).chain(self.lease_pids()).collect();
         if !roots.is_empty() {
             let mut found = platform::usage_of_trees(&platform::processes(), &roots);
@@ -112,6 +120,13 @@ impl Supervisor {
         let rss = [("supervisor", self.usage.rss_bytes)]
             .into_iter()
             .chain(current().filter_map(|(slot, proc)| Some((slot.name.as_str(), proc?.usage.rss_bytes))));
+        // Each from 0 on: a series that begins with 1 has not increased for who watches it.
+        let mut exits: BTreeMap<_, _> =
+            self.workers.slots.iter().flat_map(|slot| EXITS.map(|reason| ((slot.role.as_str(), reason), 0))).collect();
+        exits.extend(&self.counters.exits);
+        let files = |which: fn((u64, u64)) -> u64| {
+            self.counters.files.iter().map(move |(process, files)| sample(&[("process", process)], which(*files) as f64))
+        };
         let (gauge, counter) = (Kind::Gauge, Kind::Counter);
         vec![
             family("ggend_build_info", "The running version.", gauge, [sample(&[("version", ggen_wire::VERSION)], 1.0)]),
@@ -147,7 +162,7 @@ impl Supervisor {
                 "ggend_worker_exits_total",
                 "Ends of worker processes, by reason.",
                 counter,
-                self.counters.exits.iter().map(|((role, reason), count)| sample(&[("reason", reason), ("role", role)], *count as f64)),
+                exits.iter().map(|((role, reason), count)| sample(&[("reason", reason), ("role", role)], *count as f64)),
             ),
             family(
                 "ggend_worker_up",
@@ -174,6 +189,8 @@ impl Supervisor {
                 gauge,
                 rss.map(|(process, bytes)| sample(&[("process", process)], bytes as f64)),
             ),
+            family("ggend_process_open_fds", "Descriptors that our own processes have open.", gauge, files(|(open, _)| open)),
+            family("ggend_process_max_fds", "Descriptors that they may have open.", gauge, files(|(_, most)| most)),
             family("ggend_process_cpu_seconds_total", "Processor time of our own processes.", counter, cpu("process", "process")),
             family(
                 "ggend_upstream_up",

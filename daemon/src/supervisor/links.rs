@@ -30,6 +30,32 @@ impl Supervisor {
         }
     }
 
+    /// Connects a worker that is Ready now with those at the other end of the hand-over of connections: http workers pass WebSockets on.
+    pub(crate) fn link_handovers(&mut self, id: ProcId) {
+        let Some(role) = self.workers.procs.get(&id).map(|proc| proc.role) else { return };
+        let other = match role {
+            Role::Http => Role::Websocket,
+            Role::Websocket => Role::Http,
+            _ => return,
+        };
+        let is_it = |proc: &super::workers::Proc| proc.role == other && proc.stage == super::workers::Stage::Ready;
+        let others: Vec<ProcId> = self.workers.procs.iter().filter(|(_, proc)| is_it(proc)).map(|(id, _)| *id).collect();
+        for peer in others {
+            let name = |id: ProcId| self.workers.procs.get(&id).map(|proc| proc.name.clone()).unwrap_or_default();
+            let names = (name(id), name(peer));
+            match platform::socket_pair() {
+                Ok((one, other)) => {
+                    self.tell(id, ToWorker::Handover { peer: names.1 }, vec![Arc::new(one)]);
+                    self.tell(peer, ToWorker::Handover { peer: names.0 }, vec![Arc::new(other)]);
+                }
+                Err(error) => {
+                    tracing::error!(target: "transport", worker = %names.0, peer = %names.1, error = %error, "workers cannot be linked");
+                    self.abort_worker(id, "worker has no link to its peers");
+                }
+            }
+        }
+    }
+
     fn link(&mut self, edge: ProcId, gateway: ProcId) {
         let name = |id: ProcId| self.workers.procs.get(&id).map(|proc| proc.name.clone()).unwrap_or_default();
         let (edge_name, gateway_name) = (name(edge), name(gateway));

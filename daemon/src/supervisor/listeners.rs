@@ -1,6 +1,7 @@
 //! The listening sockets: bound here or inherited from the service manager, one per transport, shared by its workers, open for as long as they
 //! are configured. Nothing is ever accepted here.
 
+use super::manager::KEPT;
 use crate::{
     config::Loaded,
     ipc::messages::{Bound, Role},
@@ -50,6 +51,7 @@ pub(crate) struct ListenError {
 
 impl Listeners {
     /// Sockets for what the configuration asks for: those of `old` and `inherited` that fit, new ones otherwise. Nothing of `old` is closed here.
+    /// A socket unit's counts whatever its address; one that the service manager kept from our last life only if it is where it is wanted.
     ///
     /// # Errors
     /// The first address that cannot be had; nothing has changed then.
@@ -63,6 +65,9 @@ impl Listeners {
         if http.enabled && http.ssl.enabled {
             wanted.push((HTTPS, SocketAddr::new(http.host, http.ssl.port)));
         }
+        if let (true, Some(port)) = (config.transports.websocket.enabled, config.transports.websocket.port) {
+            wanted.push(("websocket", SocketAddr::new(config.transports.http.host, port)));
+        }
         if config.metrics.enabled {
             wanted.push(("admin", SocketAddr::new(config.metrics.host, config.metrics.port)));
         }
@@ -70,12 +75,15 @@ impl Listeners {
         for (transport, address) in wanted {
             // A socket stays when its address does, also when that was the system's choice before.
             let fits = |known: &&Listener| known.transport == transport && (known.origin == "inherited" || known.wanted == address);
-            let chosen = |known: &&Listener| known.origin == "bound" && known.address == address;
+            let chosen = |known: &&Listener| known.origin != "inherited" && known.address == address;
             let known = old.all.iter().find(fits).or_else(|| old.all.iter().find(chosen));
             let given = inherited.iter().position(|(name, _)| name == transport).map(|at| inherited.swap_remove(at).1);
-            all.push(match (known, given) {
-                (Some(known), _) => Listener { transport, wanted: address, ..known.clone() },
-                (_, Some(socket)) => adopt(transport, address, socket, loaded.asks_strangers)?,
+            let kept = inherited.iter().position(|(name, socket)| name.strip_prefix(KEPT) == Some(transport) && is_at(socket, address));
+            let kept = kept.map(|at| inherited.swap_remove(at).1);
+            all.push(match (known, given, kept) {
+                (Some(known), ..) => Listener { transport, wanted: address, ..known.clone() },
+                (_, Some(socket), _) => adopt(transport, address, socket, "inherited", loaded.asks_strangers)?,
+                (_, _, Some(socket)) => adopt(transport, address, socket, "kept", loaded.asks_strangers)?,
                 _ => match bind(transport, address) {
                     // Nobody asked for it by name: the rest is served all the same.
                     Err(error) if transport == HTTPS && !loaded.is_set("transports.http.ssl") => {
@@ -118,6 +126,12 @@ impl Listeners {
         self.all.iter().filter(|listener| listener.transport != "admin").all(|listener| listener.address.ip().to_canonical().is_loopback())
     }
 
+    /// Those that no socket unit holds: the transport, the socket, and whether the service manager has kept it from our last life.
+    pub(crate) fn own(&self) -> impl Iterator<Item = (&'static str, Arc<OwnedFd>, bool)> + '_ {
+        let ours = self.all.iter().filter(|listener| listener.origin != "inherited");
+        ours.map(|listener| (listener.transport, Arc::clone(&listener.socket), listener.origin == "kept"))
+    }
+
     /// Where a transport is reached.
     pub(crate) fn address(&self, transport: &str) -> Option<SocketAddr> {
         self.all.iter().find(|listener| listener.transport == transport).map(|listener| listener.address)
@@ -155,7 +169,13 @@ fn bind(transport: &'static str, wanted: SocketAddr) -> Result<Listener, ListenE
     }
 }
 
-fn adopt(transport: &'static str, wanted: SocketAddr, socket: OwnedFd, asks: bool) -> Result<Listener, ListenError> {
+/// Whether a socket listens at an address; port 0 is any.
+fn is_at(socket: &OwnedFd, wanted: SocketAddr) -> bool {
+    let address = socket.try_clone().and_then(|socket| TcpListener::from(socket).local_addr());
+    address.is_ok_and(|address| address == wanted || (wanted.port() == 0 && address.ip() == wanted.ip()))
+}
+
+fn adopt(transport: &'static str, wanted: SocketAddr, socket: OwnedFd, origin: &'static str, asks: bool) -> Result<Listener, ListenError> {
     let socket = TcpListener::from(socket);
     let address = socket.set_nonblocking(true).and_then(|()| socket.local_addr()).map_err(|source| ListenError {
         code: Code::BindFailed,
@@ -172,7 +192,7 @@ fn adopt(transport: &'static str, wanted: SocketAddr, socket: OwnedFd, asks: boo
             source: io::ErrorKind::PermissionDenied.into(),
         });
     }
-    Ok(Listener { transport, wanted, address, origin: "inherited", socket: Arc::new(socket.into()) })
+    Ok(Listener { transport, wanted, address, origin, socket: Arc::new(socket.into()) })
 }
 
 #[cfg(test)]
@@ -183,8 +203,11 @@ mod tests {
     fn an_inherited_socket_is_judged_like_a_configured_address() {
         let socket = |address: &str| OwnedFd::from(TcpListener::bind(address).expect("a free port"));
         let wanted = SocketAddr::from(([127, 0, 0, 1], 3000));
-        assert_eq!(adopt("http", wanted, socket("0.0.0.0:0"), false).map_err(|error| error.code).err(), Some(Code::OpenWithoutAuth));
-        assert!(adopt("http", wanted, socket("127.0.0.1:0"), false).is_ok());
-        assert!(adopt("http", wanted, socket("0.0.0.0:0"), true).is_ok());
+        assert_eq!(
+            adopt("http", wanted, socket("0.0.0.0:0"), "inherited", false).map_err(|error| error.code).err(),
+            Some(Code::OpenWithoutAuth)
+        );
+        assert!(adopt("http", wanted, socket("127.0.0.1:0"), "inherited", false).is_ok());
+        assert!(adopt("http", wanted, socket("0.0.0.0:0"), "inherited", true).is_ok());
     }
 }

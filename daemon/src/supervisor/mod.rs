@@ -17,6 +17,7 @@ mod levels;
 mod life;
 mod links;
 mod listeners;
+mod manager;
 mod notify;
 mod plan;
 mod reaper;
@@ -39,7 +40,7 @@ pub use boot::{Options, main};
 use crate::{
     config::{LoadOptions, Loaded, LogLevel},
     ipc::messages::ToSupervisor,
-    log::{Console, Control, Ring, Sink},
+    log::{Console, Control, Repeats, Ring, Sink},
     platform::Usage,
 };
 use event::{Event, ProcId};
@@ -47,7 +48,7 @@ use ggen_wire::{log::LogLine, status::SlowCall};
 use signals::{Asked, Signals};
 use std::{
     io::Write,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
@@ -62,12 +63,26 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// Where the log lines of all processes meet: the ring and the console.
 pub(crate) struct Hub {
     pub(crate) ring: Ring,
+    pub(crate) repeats: Mutex<Repeats>,
     pub(crate) console: Console,
 }
 
 impl Sink for Hub {
     fn take(&self, line: LogLine) {
+        let (before, passes) = self.repeats.lock().unwrap_or_else(PoisonError::into_inner).judge(&line);
+        before.into_iter().chain(passes.then_some(line)).for_each(|line| self.pass(line));
+    }
+}
+
+impl Hub {
+    fn pass(&self, line: LogLine) {
         self.console.print(self.ring.push(line));
+    }
+
+    /// Says what was held back of lines that have stopped coming.
+    fn tell_repeats(&self) {
+        let held = self.repeats.lock().unwrap_or_else(PoisonError::into_inner).expire(crate::log::now_us());
+        held.into_iter().for_each(|line| self.pass(line));
     }
 }
 
@@ -104,6 +119,9 @@ struct Supervisor {
     stop: stop::Stop,
     notify: notify::Notify,
     seal: crate::ipc::seal::SealKey,
+    kept: manager::Kept,
+    /// Why the last reload was refused.
+    refused: Option<String>,
     last_link: u32,
     slow: Vec<SlowCall>,
     usage: Usage,
@@ -212,7 +230,7 @@ impl Supervisor {
             self.questions.deadline(),
             self.levels.deadline(),
             self.stop.deadline(now),
-            self.notify.deadline(),
+            self.notify.deadline(now),
             self.strangers.deadline(now),
             Some(self.scan_at),
         ];
@@ -237,12 +255,14 @@ impl Supervisor {
             tracing::info!(target: "mcp_server", "log levels are the configured ones again");
             self.put_log_filter();
         }
+        self.tell_manager(now);
         self.notify.feed(now);
         if self.strangers.deadline(now).is_some() {
             self.sweep();
         }
         if self.scan_at <= now {
             self.scan_at = now + figures::SCAN;
+            self.hub.tell_repeats();
             self.scan();
         }
     }
@@ -269,8 +289,9 @@ impl Supervisor {
         };
         // A closed stdout is no reason to fail.
         std::io::stdout().write_all(line.as_bytes()).unwrap_or_default();
-        self.notify.ready(line.trim_end());
-        tracing::info!(target: "mcp_server", version, pid, "ready in {} ms", self.now().as_millis());
+        let status = self.status_line();
+        self.notify.ready(&status, self.now());
+        tracing::info!(target: "mcp_server", event = "ready", version, pid, "ready in {} ms", self.now().as_millis());
     }
 
     fn shim_says(&mut self, id: shims::ShimId, message: crate::ipc::launch::FromShim) {

@@ -148,6 +148,11 @@ fn effect(path: &str) -> (Effect, &'static str) {
         "transports.http.host" | "transports.http.port" | "metrics.host" | "metrics.port" => {
             (Effect::Listener, "the new address is served before the old one is closed; open connections stay")
         }
+        "transports.websocket.enabled" => (Effect::Workers, "the workers appear, or finish what is open and vanish"),
+        "transports.websocket.port" => (Effect::Listener, "the new address is served before the old one is closed; open connections stay"),
+        path if path.starts_with("transports.websocket.") => {
+            (Effect::InPlace, "counts for new connections; times and limits for open ones too")
+        }
         "policy.rules" => (Effect::InPlace, "counts from the next request on; who sees other lists then is told so"),
         path if path.starts_with("rate_limit.") || path.starts_with("tools.") => {
             (Effect::InPlace, "counts from the next request on; what is in flight goes on")

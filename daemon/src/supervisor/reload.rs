@@ -88,7 +88,7 @@ impl Reload {
 
 fn refused(problems: &[Problem]) -> Failure {
     for problem in problems {
-        tracing::error!(target: "mcp_server", code = %problem.code, "configuration refused, the old one stays in force: {problem}");
+        tracing::error!(target: "mcp_server", event = "refused", code = %problem.code, "configuration refused, the old one stays in force: {problem}");
     }
     let first = problems.iter().find(|problem| problem.is_error()).or(problems.first());
     let code = first.map_or(Code::ConfigValue, |problem| problem.code);
@@ -129,6 +129,7 @@ impl Supervisor {
             return;
         }
         self.reload.watchers = std::mem::take(&mut self.reload.queued);
+        self.notify.reloading(self.now());
         let loaded = match config::load(&self.load_options) {
             Ok(loaded) => loaded,
             Err(problems) => return self.end_reload(Err(refused(&problems))),
@@ -147,7 +148,7 @@ impl Supervisor {
         let listeners = match Listeners::open(&loaded, &self.listeners, Vec::new()) {
             Ok(listeners) => listeners,
             Err(error) => {
-                tracing::error!(target: "transport", code = %error.code, "configuration refused, the old one stays in force: {error}");
+                tracing::error!(target: "transport", event = "refused", code = %error.code, "configuration refused, the old one stays in force: {error}");
                 let message = format!("{error}; generation {} stays in force", self.generation);
                 return self.end_reload(Err(super::calls::failure(error.code, &message, "ggen mcp server status")));
             }
@@ -157,7 +158,6 @@ impl Supervisor {
         let generation = self.generation + 1;
         let candidate = Candidate { loaded, listeners, tls, generation, log_filter, plan: plan.clone(), waiting: BTreeSet::new() };
         self.reload.stage = Stage::Asking(Box::new(candidate));
-        self.notify.reloading();
         self.ask_for_tools(plan, None);
     }
 
@@ -256,10 +256,11 @@ impl Supervisor {
         self.listeners = listeners;
         self.listeners.tell_left_out();
         self.take_tls(tls);
+        self.keep_listeners(&[]);
         self.log_filter = log_filter;
         self.put_log_filter();
-        self.hub.console.set_format(self.loaded.config.logging.format);
-        tracing::info!(target: "mcp_server", generation, "configuration in force");
+        self.hub.console.set(&self.loaded.config.logging, generation);
+        tracing::info!(target: "mcp_server", event = "reloaded", generation, "configuration in force");
         self.tell_warnings();
         self.refresh_auth();
         let surplus = self.lay_out_slots();
@@ -365,7 +366,9 @@ impl Supervisor {
     }
 
     fn end_reload(&mut self, outcome: Result<String, Failure>) {
-        self.notify.reloaded();
+        self.refused = outcome.as_ref().err().map(|failure| failure.message.clone());
+        let status = self.status_line();
+        self.notify.reloaded(&status, self.now());
         for watcher in std::mem::take(&mut self.reload.watchers) {
             watcher.reply.last(outcome.clone().map(Body::Done));
         }

@@ -29,6 +29,9 @@ pub(crate) fn wanted_slots(config: &Config) -> Vec<(String, Role)> {
     if config.transports.http.enabled {
         wanted.extend((0..config.server.workers.max(1)).map(|index| (format!("http-{index}"), Role::Http)));
     }
+    if config.transports.websocket.enabled {
+        wanted.extend((0..config.server.workers.max(1)).map(|index| (format!("websocket-{index}"), Role::Websocket)));
+    }
     if config.metrics.enabled {
         wanted.push(("admin-0".to_owned(), Role::Admin));
     }

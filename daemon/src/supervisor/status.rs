@@ -112,7 +112,7 @@ impl Supervisor {
         }
     }
 
-    fn issues(&self, now: Duration) -> Vec<Issue> {
+    pub(crate) fn issues(&self, now: Duration) -> Vec<Issue> {
         let mut issues = Vec::new();
         for slot in &self.workers.slots {
             let reason = slot.last_exit.clone().unwrap_or_default();
@@ -188,7 +188,7 @@ fn worker_row(proc: &Proc, slot: Option<&Slot>, now: Duration) -> Worker {
 
 /// What bounds clients and calls, in the order of the configuration's page.
 fn limits(config: &Config) -> Vec<Limit> {
-    let (server, http) = (&config.server, &config.transports.http);
+    let (server, http, websocket) = (&config.server, &config.transports.http, &config.transports.websocket);
     let files = getrlimit(Resource::RLIMIT_NOFILE).map_or_else(|_| "unknown".to_owned(), |(soft, _)| soft.to_string());
     let bytes = |size: Size| format!("{} bytes", size.0);
     let all = [
@@ -202,6 +202,9 @@ fn limits(config: &Config) -> Vec<Limit> {
         ("transports.http.compression", http.compression.to_string()),
         ("transports.http.max_body", bytes(http.max_body)),
         ("transports.http.max_connections", format!("{} per worker", http.max_connections)),
+        ("transports.websocket.message_timeout_ms", websocket.message_timeout_ms.to_string()),
+        ("transports.websocket.max_message", bytes(websocket.max_message)),
+        ("transports.websocket.max_connections", format!("{} per worker", websocket.max_connections)),
         ("rlimit.nofile", files),
     ];
     all.map(|(name, value)| Limit { name: name.to_owned(), value }).to_vec()

@@ -45,6 +45,7 @@ impl Supervisor {
         if role == Role::Gateway {
             self.deliver_children();
         }
+        self.link_handovers(id);
         self.announce_if_ready();
     }
 

@@ -44,6 +44,13 @@ pub enum Incoming {
         /// The stream socket for `ggen_mcp::frame`, blocking as it came.
         socket: OwnedFd,
     },
+    /// See [`ToWorker::Handover`].
+    Handover {
+        /// Name of the worker at the other end.
+        peer: String,
+        /// For [`crate::ipc::channel`].
+        socket: OwnedFd,
+    },
     /// See [`ToWorker::Child`].
     Child {
         /// Which child.
@@ -272,6 +279,10 @@ async fn read(
             ToWorker::Start(_) => continue,
             ToWorker::Link { edge, peer } => match descriptors.next() {
                 Some(socket) => Incoming::Link { edge, peer, socket },
+                None => continue,
+            },
+            ToWorker::Handover { peer } => match descriptors.next() {
+                Some(socket) => Incoming::Handover { peer, socket },
                 None => continue,
             },
             ToWorker::Child(child) => match (descriptors.next(), descriptors.next()) {

@@ -14,6 +14,7 @@ pub mod admin;
 pub(crate) mod edge;
 pub mod gateway;
 pub mod http;
+pub mod websocket;
 
 #[cfg(test)]
 mod tests;
@@ -63,6 +64,7 @@ async fn serve(role: Role) -> ExitCode {
         match role {
             Role::Gateway => gateway::run(context).await,
             Role::Http => http::run(context).await,
+            Role::Websocket => websocket::run(context).await,
             Role::Admin => admin::run(context).await,
         }
     };

@@ -123,14 +123,14 @@ impl Gateway {
         }
     }
 
-    /// Of the calls of a leased child, all of them one client's, the oldest whose client can be asked: a modern one by the result, a legacy one on its stream.
+    /// Of the calls of a leased child, all of them one client's, the newest whose client can be asked: a modern one by the result, a legacy one on its stream.
     fn askable(&self, up: UpId, conn: usize) -> Option<u64> {
         let conn = &self.up_ref(up).conns[conn];
         let can = |number: &&u64| match self.calls.get(number).map(|call| &call.purpose) {
             Some(Purpose::Client(client)) => client.modern || self.reaches(client.key),
             _ => false,
         };
-        conn.calls.iter().filter(|_| conn.is_leased()).filter(can).min().copied()
+        conn.calls.iter().filter(|_| conn.is_leased()).filter(can).max().copied()
     }
 
     /// Whether a client can be sent something on an exchange.

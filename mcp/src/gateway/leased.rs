@@ -98,7 +98,8 @@ impl Gateway {
     pub(super) fn end_spent(&mut self, up: UpId) {
         for at in 1..self.up_ref(up).conns.len() {
             let conn = &self.up_ref(up).conns[at];
-            if conn.is_leased() && conn.lent == Lent::Once && conn.spent && conn.calls.is_empty() && conn.late.is_empty() {
+            let spent = conn.is_leased() && conn.lent == Lent::Once && conn.spent && conn.late.is_empty();
+            if spent && !self.has_calls(up, at) {
                 self.end_child(up, at, false);
             }
         }
@@ -132,11 +133,17 @@ impl Gateway {
                     self.calls.retain(|_, call| call.up != up || call.conn != at || !matches!(call.purpose, Purpose::Initialize));
                     self.child_failed(up, at, Code::UpstreamSilent, "it is not there in time", true);
                 }
-            } else if conn.calls.is_empty() && self.is_over(up, at) {
-                let kill = !conn.late.is_empty();
+            } else if self.is_over(up, at) && !self.has_calls(up, at) {
+                let kill = !self.up_ref(up).conns[at].late.is_empty();
                 self.end_child(up, at, kill);
             }
         }
+    }
+
+    /// Whether a child is a call's: one may be between two rounds, when nothing of it is in flight.
+    fn has_calls(&self, up: UpId, at: usize) -> bool {
+        !self.up_ref(up).conns[at].calls.is_empty()
+            || self.calls.values().any(|call| call.up == up && call.conn == at && matches!(call.purpose, Purpose::Client(_)))
     }
 
     /// Whether an idle child has served its time.

@@ -59,14 +59,14 @@ impl Gateway {
         }
     }
 
+    /// A new session, answered here: the servers' own handshakes were long ago.
     pub(super) fn initialize(
         &mut self,
         key: StreamKey,
         request: &Request,
         view: View,
         access: Option<Arc<Access>>,
-        id: &str,
-        params: Option<&str>,
+        (id, params): (&str, Option<&str>),
         arrived: u64,
     ) -> Result<Flow, Refusal> {
         let [version, capabilities, client] =

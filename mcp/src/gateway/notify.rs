@@ -222,7 +222,8 @@ impl Gateway {
             return;
         }
         exchange.start(key, &mut self.out);
-        let session = exchange.session.clone().filter(|_| !exchange.is_batch());
+        // A socket's client cannot come back for what it missed, so nothing is kept for it.
+        let session = exchange.session.clone().filter(|_| !exchange.is_batch() && !exchange.socket);
         let Some(session) = session.and_then(|id| self.sessions.get_mut(&id)) else { return };
         let ring = session.next_ring;
         session.next_ring += 1;

@@ -79,9 +79,9 @@ impl Gateway {
         (self.fresh, self.tries) = (fresh, tries);
         let flow = match request.verb {
             Verb::Get if request.view.starts_with('/') => self.inspect(key, &request),
-            Verb::Get => self.get(key, &request),
+            Verb::Get | Verb::Attach => self.get(key, &request),
             Verb::Delete => self.delete(key, &request),
-            Verb::Post => self.post(key, &request, arrived),
+            Verb::Post | Verb::Message => self.post(key, &request, arrived),
         };
         match flow {
             Ok(Flow::Done) => {}
@@ -154,7 +154,7 @@ impl Gateway {
                 let Kind::Request(id, _) = envelope.kind else {
                     return Err(Refusal::new(400, rpc::INVALID_REQUEST, Code::InvalidRequest, "initialize is a request"));
                 };
-                return self.initialize(key, request, view, access, id, envelope.params, arrived);
+                return self.initialize(key, request, view, access, (id, envelope.params), arrived);
             }
             Era::Session(id) => {
                 let (session, version) = self.session_of(request, view, id)?;
@@ -228,7 +228,7 @@ impl Gateway {
     }
 
     fn routed(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
-        if let ClientEra::Modern(_) = ctx.era {
+        if ctx.is_modern() && !ctx.request.verb.is_socket() {
             header::check(ctx.request, ctx.name, ctx.params)?;
         }
         if !ctx.method.exists(ctx.is_modern()) {

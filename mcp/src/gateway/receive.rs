@@ -44,10 +44,10 @@ impl Gateway {
         }
     }
 
-    /// The call that a leased child's words are about: of several, which are one client's then, the oldest.
+    /// The call that a leased child's words are about: of several, which are one client's then, the newest.
     fn call_of_child(&self, up: UpId, conn: usize) -> Option<u64> {
         let conn = &self.up_ref(up).conns[conn];
-        conn.calls.iter().min().copied().filter(|_| conn.is_leased())
+        conn.calls.iter().max().copied().filter(|_| conn.is_leased())
     }
 
     fn garbage(&mut self, up: UpId, conn: usize, data: &[u8]) {

@@ -52,8 +52,8 @@ impl Gateway {
                 Ok(flow)
             }
             Some(Route::Up(target)) => {
-                // Link 0 is the worker's own: the control command has no headers to mirror.
-                if !target.params.is_empty() && ctx.is_modern() && ctx.key.edge != 0 {
+                // Link 0 is the worker's own: the control command has no headers to mirror, and neither has a socket.
+                if !target.params.is_empty() && ctx.is_modern() && ctx.key.edge != 0 && !ctx.request.verb.is_socket() {
                     let arguments = ctx.params.and_then(|params| json::pick(params, ["arguments"])).and_then(|[raw]| raw);
                     header::check_params(ctx.request, &target.params, arguments)?;
                 }

@@ -110,11 +110,11 @@ impl Gateway {
             None => true,
         });
         let (missing, more) = (parked.pending.iter().any(|pending| pending.told), !parked.pending.is_empty());
-        if let Some(call) = self.calls.get_mut(&number) {
-            if let Purpose::Client(client) = &mut call.purpose {
-                call.deadline = self.now + client.timeout;
-                attach(client, ctx);
-            }
+        if let Some(call) = self.calls.get_mut(&number)
+            && let Purpose::Client(client) = &mut call.purpose
+        {
+            call.deadline = self.now + client.timeout;
+            attach(client, ctx);
         }
         let mut exchange = Exchange::new(ctx.request, None, ctx.arrived);
         exchange.calls.push(number);

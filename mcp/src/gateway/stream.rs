@@ -133,6 +133,11 @@ impl Gateway {
         };
         exchange.left = exchange.left.saturating_sub(questions);
         let waits = exchange.left > 0;
+        if exchange.socket && exchange.left == 0 {
+            // A session on a socket ends with it: nobody can come back for anything.
+            self.exchanges.remove(&key);
+            return self.end_session(&name);
+        }
         if let Some(session) = self.sessions.get_mut(&name) {
             session.rings.values_mut().filter(|ring| ring.attached == Some(key)).for_each(|ring| ring.attached = None);
         }

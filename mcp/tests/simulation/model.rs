@@ -235,11 +235,17 @@ impl World {
     }
 
     /// Whether a text holds the marker of an open request of the exchange.
+    /// Whether a message is about a request of that exchange; or, because a child on pipes that one session has for itself does not say which, about
+    /// another one of the same session.
     fn is_about(&self, key: StreamKey, text: &str) -> bool {
-        self.exchanges[&key]
-            .reqs
-            .iter()
-            .any(|req| self.reqs[*req].marker.as_ref().is_some_and(|marker| text.contains(&format!("\"{marker}\""))))
+        let names = |req: &crate::client::Req| req.marker.as_ref().is_some_and(|marker| text.contains(&format!("\"{marker}\"")));
+        let exchange = &self.exchanges[&key];
+        let (client, session) = (exchange.client, exchange.session.as_ref());
+        let on_pipes = self.servers.iter().any(|server| !server.http && text.contains(&format!("\"{}|", server.name)));
+        exchange.reqs.iter().any(|req| names(&self.reqs[*req]))
+            || on_pipes
+                && session.is_some()
+                && self.reqs.iter().any(|req| req.client == client && req.session.as_ref() == session && names(req))
     }
 
     fn notified(&mut self, key: StreamKey, method: &str, params: &str, text: &str) {
@@ -315,6 +321,8 @@ impl World {
         assert!(self.gateway.most_streams() <= 80, "{} streams are kept of one session", self.gateway.most_streams());
         let left = self.gateway.leftovers();
         assert_eq!(left, Leftovers { resumes: left.resumes, ..Leftovers::default() });
+        // Ten minutes have passed: only what a living session may come back to is kept.
+        assert!(self.children.len() <= self.clients.len() * self.servers.len(), "{} children are left", self.children.len());
         let abandoned: Vec<_> = self.abandoned().into_iter().map(|exchange| self.describe_http(exchange)).collect();
         assert!(abandoned.is_empty(), "HTTP exchanges that nobody waits for: {abandoned:?}");
     }

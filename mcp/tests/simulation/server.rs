@@ -2,6 +2,7 @@
 //! the nonce of the call, so that a crossed answer is seen.
 
 use crate::rng::Rng;
+use ggen_mcp::api::Isolation;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
@@ -57,6 +58,8 @@ pub struct Server {
     /// The supervisor was asked for it, and the pipes were given to the present relay.
     pub connected: bool,
     pub tools: usize,
+    /// Who shares its children.
+    pub isolation: Isolation,
     /// HTTP sessions, with whether they may be asked for something.
     pub sessions: HashMap<String, bool>,
     pub minted: u64,
@@ -108,6 +111,13 @@ impl Server {
             handoff: None,
             connected: false,
             tools: 3,
+            // A session that has no child of its own may have to wait for one without end.
+            isolation: match rng.below(10) {
+                0 => Isolation::Single,
+                1 | 2 => Isolation::PerCall,
+                3 | 4 if manners.die > 0 => Isolation::PerSession,
+                _ => Isolation::Shared,
+            },
             sessions: HashMap::new(),
             minted: 0,
             rest: HashMap::new(),
@@ -372,12 +382,7 @@ impl Server {
             let text = format!(r#"{{"jsonrpc":"2.0","id":"ask-{}","method":"{method}","params":{{"message":"{marker}"}}}}"#, self.asks);
             steps.push(say(at, text));
             at += rng.below(500_000);
-            if method != "ping"
-                && self.http
-                && !self.modern
-                && session.is_some_and(|id| self.sessions.get(id) == Some(&true))
-                && rng.chance(70)
-            {
+            if method != "ping" && !self.modern && session.is_some_and(|id| self.sessions.get(id) == Some(&true)) && rng.chance(70) {
                 let rest = vec![say(rng.below(5_000), answer)];
                 let id = format!("ask-{}", self.asks);
                 self.held.insert(id.clone(), Held { marker, http: None, rest });

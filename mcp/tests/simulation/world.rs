@@ -6,7 +6,7 @@ use crate::rng::Rng;
 use crate::server::{Act, CALM, Served, Server, Step, WILD};
 use bytes::Bytes;
 use ggen_mcp::api::{
-    EraSetting, HttpRequest, Input, Isolation, Limits, Output, Settings, StreamKey, TICK, Transport, UpId, UpInput, UpstreamSettings,
+    EraSetting, HttpRequest, Input, Lease, Limits, Output, Settings, StreamKey, TICK, Transport, UpId, UpInput, UpstreamSettings,
 };
 use ggen_mcp::edge::Verb;
 use ggen_mcp::gateway::Gateway;
@@ -69,6 +69,10 @@ pub enum What {
         up: usize,
         life: u64,
     },
+    /// A leased child of that relay's life is there, or is not.
+    Leased(u64, usize, Lease),
+    /// Something that a leased child does.
+    ChildServes(u64, usize, Lease, Act),
     Start(usize),
     Connect(usize),
     Answer {
@@ -82,8 +86,6 @@ pub enum What {
     Resume(StreamKey),
     /// A modern client comes back with answers.
     Retry(usize),
-    /// There is no child for a lease.
-    NoLease(UpId, u32),
     Tick,
     /// A tick sooner than the next one.
     Wake,
@@ -122,6 +124,7 @@ pub struct Stats {
     pub inputs: u64,
     pub requests: u64,
     pub answers: u64,
+    pub children: u64,
     pub questions: u64,
 }
 
@@ -135,6 +138,8 @@ pub struct World {
     woken: u64,
     pub servers: Vec<Server>,
     pub http: BTreeMap<u64, Open>,
+    /// Leased children that run or are being started.
+    pub children: BTreeMap<(usize, Lease), bool>,
     pub clients: Vec<Client>,
     pub exchanges: BTreeMap<StreamKey, Exchange>,
     pub reqs: Vec<Req>,
@@ -172,6 +177,7 @@ impl World {
             woken: 0,
             servers,
             http: BTreeMap::new(),
+            children: BTreeMap::new(),
             clients,
             exchanges: BTreeMap::new(),
             reqs: Vec::new(),
@@ -241,6 +247,26 @@ impl World {
                     self.at(wait, What::Start(up));
                 }
             }
+            What::Leased(life, up, lease) => {
+                if life == self.life && self.children.contains_key(&(up, lease)) {
+                    if !self.quiet && self.rng.chance(self.servers[up].manners.fail_start / 5) {
+                        self.child_dies(up, lease);
+                    } else {
+                        self.children.insert((up, lease), true);
+                        self.leased(up, lease, UpInput::Connected { incarnation: 1, handoff: None });
+                    }
+                }
+            }
+            What::ChildServes(life, up, lease, act) => {
+                if life == self.life && self.children.contains_key(&(up, lease)) {
+                    match act {
+                        Act::Die => self.child_dies(up, lease),
+                        Act::Say(text) => self.leased(up, lease, UpInput::Line(text.into())),
+                        Act::Garbage => self.leased(up, lease, UpInput::Line("[1,2]".into())),
+                        Act::Break | Act::Hang | Act::Hold(_) => {}
+                    }
+                }
+            }
             What::Start(up) => self.start(up),
             What::Connect(up) => {
                 let server = &mut self.servers[up];
@@ -269,10 +295,6 @@ impl World {
             What::Reply(client, session, text) => self.client_replies(client, &session, text),
             What::Retry(at) => self.retry(at),
             What::Wake => self.input(Input::Tick),
-            What::NoLease(up, lease) => {
-                let (state, code) = (UpstreamState::Degraded, Code::UpstreamExited);
-                self.input(Input::Leased(up, lease, UpInput::Lost { state, code, reason: "none".into(), next_start: None }));
-            }
             What::Resume(key) => self.resume(key),
             What::Tick => {
                 self.input(Input::Tick);
@@ -311,6 +333,16 @@ impl World {
         self.input(Input::Up(UpId(up as u32), event));
     }
 
+    fn leased(&mut self, up: usize, lease: Lease, event: UpInput) {
+        self.input(Input::Leased(UpId(up as u32), lease, event));
+    }
+
+    fn child_dies(&mut self, up: usize, lease: Lease) {
+        self.children.remove(&(up, lease));
+        let (state, code) = (UpstreamState::Degraded, Code::UpstreamExited);
+        self.leased(up, lease, UpInput::Lost { state, code, reason: "exit 1".into(), next_start: None });
+    }
+
     fn opened(&mut self, exchange: u64, opening: u64) -> Option<&mut Open> {
         self.http.get_mut(&exchange).filter(|open| open.opening == opening)
     }
@@ -331,6 +363,37 @@ impl World {
                 let up = up as usize;
                 let wait = self.rng.below(500_000);
                 self.at(wait, if self.servers[up].alive { What::Connect(up) } else { What::Start(up) });
+            }
+            Output::Write(UpId(up), lease, line) if lease > 0 => {
+                let up = up as usize;
+                assert_eq!(self.children.get(&(up, lease)), Some(&true), "a line for a child that does not run: {line:?}");
+                let text = std::str::from_utf8(&line).expect("UTF-8").to_owned();
+                let name = format!("child-{lease}");
+                if text.contains("\"method\":\"initialize\"") {
+                    self.servers[up].sessions.insert(name.clone(), text.contains("\"elicitation\""));
+                }
+                let served = self.servers[up].serve(&text, &mut self.rng, 0, Some(&name), &[]);
+                for held in std::mem::take(&mut self.servers[up].released) {
+                    for Step { after, act } in held.rest {
+                        self.at(after, What::ChildServes(self.life, up, lease, act));
+                    }
+                }
+                let (Served::Steps(steps) | Served::Stream(steps) | Served::Session(_, steps)) = served else { return };
+                for Step { after, act } in steps {
+                    self.at(after, What::ChildServes(self.life, up, lease, act));
+                }
+            }
+            Output::Lease(UpId(up), lease) => {
+                let up = up as usize;
+                assert!(self.children.insert((up, lease), false).is_none(), "a lease is asked for twice");
+                let running = self.children.range((up, 0)..=(up, Lease::MAX)).count();
+                assert!(running <= 4, "{running} children of one server");
+                self.stats.children += 1;
+                let wait = self.rng.below(300_000);
+                self.at(wait, What::Leased(self.life, up, lease));
+            }
+            Output::Unlease { up: UpId(up), lease, .. } => {
+                assert!(self.children.remove(&(up as usize, lease)).is_some(), "an unknown lease is given back");
             }
             Output::Write(UpId(up), _, line) => {
                 let up = up as usize;
@@ -366,8 +429,7 @@ impl World {
                 let (life, wait) = (self.life, self.rng.below(1_500_000));
                 self.at(wait, What::Answer { life, question });
             }
-            Output::Lease(up, lease) => self.at(1000, What::NoLease(up, lease)),
-            Output::Unlease { .. } | Output::Pause(..) | Output::Observe(_) | Output::Log(_) => {}
+            Output::Pause(..) | Output::Observe(_) | Output::Log(_) => {}
         }
     }
 
@@ -454,6 +516,8 @@ impl World {
         }
         let known = session.as_ref().is_some_and(|id| self.servers[up].sessions.contains_key(id));
         let served = match verb {
+            // No server is ever asked in these ways.
+            Verb::Message | Verb::Attach => Served::Status(405),
             Verb::Post => {
                 let text = std::str::from_utf8(&body).expect("UTF-8");
                 self.servers[up].serve(text, &mut self.rng, exchange, session.as_deref(), &headers)
@@ -535,6 +599,12 @@ impl World {
         match self.rng.below(1000) {
             0..20 => self.changes(up),
             20..30 if !self.calm => self.kill(up),
+            36..50 if !self.calm => {
+                let at = self.rng.index(self.children.len().max(1));
+                if let Some((up, lease)) = self.children.keys().nth(at).copied() {
+                    self.child_dies(up, lease);
+                }
+            }
             30..34 if !self.calm => {
                 let slot = self.rng.index(2);
                 let edge = std::mem::replace(&mut self.edges[slot], self.next_edge);
@@ -581,6 +651,7 @@ impl World {
         self.reqs.iter_mut().for_each(Req::forget);
         self.life += 1;
         self.http.clear();
+        self.children.clear();
         for server in &mut self.servers {
             server.connected = false;
             server.listeners.retain(|(exchange, _)| *exchange == 0);
@@ -608,7 +679,7 @@ fn relay(servers: &[Server], incarnation: u64, seed: u64, calm: bool) -> Gateway
         name: server.name.clone(),
         transport: if server.http { Transport::Http } else { Transport::Stdio },
         era: EraSetting::Auto,
-        isolation: Isolation::default(),
+        isolation: server.isolation,
         pool: 4,
         timeout: 6_000_000,
         enabled: true,

@@ -74,7 +74,9 @@ impl Judge<'_> {
     /// An address that others can reach needs somebody who asks who they are, and somebody who could answer.
     pub(super) fn openness(&mut self, config: &Config, keys_made: bool) {
         let http = &config.transports.http;
-        if !http.enabled || is_loopback(http.host) {
+        let websocket = &config.transports.websocket;
+        let serves = http.enabled || websocket.enabled && websocket.port.is_some();
+        if !serves || is_loopback(http.host) {
             return;
         }
         let what = match config.auth.required {

@@ -124,10 +124,7 @@ fn wrong_variables_are_named() {
          Warning GGEN_MCP_ZZZ: unknown variable [GGEN-E1002]\n"
     );
     let host = Host::new().env(&[("GGEN_MCP_POLICY_ALLOW", "x")]);
-    assert_eq!(
-        host.problems(),
-        "Error GGEN_MCP_POLICY_ALLOW: policy: this version does not enforce it yet, and must not pretend to [GGEN-E1008]\n"
-    );
+    assert_eq!(host.problems(), "Warning GGEN_MCP_POLICY_ALLOW: unknown variable; did you mean `GGEN_MCP_POLICY_RULES`? [GGEN-E1002]\n");
     let host = Host::new().env(&[("GGEN_MCP_API_KEY", "0123456789012345678901234")]);
     assert_eq!(host.loaded().config.auth.api_key.unwrap().expose(), "0123456789012345678901234");
     let host = Host::new().env(&[("GGEN_MCP_SERVER_WORKERS", "65")]);

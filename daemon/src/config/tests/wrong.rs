@@ -112,10 +112,10 @@ const TABLE: &[(&str, &str)] = &[
         "Error 1:103: transports.http.host: 0.0.0.0 is reachable from other hosts, and auth.required is false [GGEN-E1103]\n",
     ),
     ("{\"auth\": {\"api_key\": \"0123456789012345678901234\"}, \"transports\": {\"http\": {\"host\": \"0.0.0.0\"}}}", ""),
-    ("{\"auth\": {\"jwt\": {\"secret\": \"short\"}}}", "Error 1:28: auth.jwt.secret must have at least 32 bytes [GGEN-E1004]\n"),
+    ("{\"auth\": {\"jwt\": {\"secret\": \"short\"}}}", "Error 1:29: auth.jwt.secret must have at least 32 bytes [GGEN-E1004]\n"),
     (
         "{\"auth\": {\"oauth2\": {\"issuer\": \"http://as.example\", \"audience\": \"x\"}}}",
-        "Error 1:31: auth.oauth2.issuer must be an https address without user, query and fragment; http on loopback only [GGEN-E1004]\n",
+        "Error 1:32: auth.oauth2.issuer must be an https address without user, query and fragment; http on loopback only [GGEN-E1004]\n",
     ),
     (
         "{\"auth\": {\"oauth2\": {\"issuer\": \"http://127.0.0.1:1\"}}}",
@@ -128,14 +128,20 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("{\"policy\": {}, \"transports\": {\"http\": {\"ssl\": {\"enabled\": false, \"port\": 1}}}}", ""),
     (
-        "{\"transports\": {\"http\": {\"ssl\": {\"enabled\": true}}}}",
-        "Error 1:26: transports.http.ssl: this version does not enforce it yet, and must not pretend to [GGEN-E1008]\n",
+        "{\"auth\": {\"mtls\": {\"enabled\": true}}}",
+        "Error 1:31: auth.mtls.enabled needs auth.mtls.ca_cert, the authorities whose client certificates are taken [GGEN-E1004]\n",
     ),
     ("{\"rate_limit\": {\"burst\": 5}, \"policy\": {\"allow\": [\"*\"]}}", "Error 1:41: policy.allow: unknown key [GGEN-E1002]\n"),
     ("{\"tools\": {\"a__b\": {\"max_retries\": 1}, \"a.b\": {}}}", "Error 1:40: tools.a.b: unknown key [GGEN-E1002]\n"),
     (
-        "{\"transports\": {\"websocket\": {\"enabled\": true}, \"quic\": {\"enabled\": false}}}",
-        "Warning 1:17: transports.websocket: not served by this version [GGEN-E1008]\n",
+        "{\"transports\": {\"websocket\": {\"enabled\": true}, \"quic\": {\"enabled\": true}}}",
+        "Warning 1:49: transports.quic: not served by this version [GGEN-E1008]\n",
+    ),
+    (
+        "{\"transports\": {\"websocket\": {\"compression\": true, \"path\": \"/mcp/x\"}}}",
+        "Error 1:46: transports.websocket.compression: WebSocket messages are not compressed: the library that ggend keeps has no permessage-deflate \
+         (RFC 7692) [GGEN-E1008]\n\
+         Error 1:60: transports.websocket.path: expected a path such as \"/ws\", which is served already: \"/mcp/x\" [GGEN-E1004]\n",
     ),
     // several at once, in the order of the file
     (

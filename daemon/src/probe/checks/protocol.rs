@@ -6,7 +6,7 @@ use super::super::{
     http::{self, Answer, Target},
     mcp::{self, Client, Era, Fault},
     stream::Stream,
-    text,
+    text, websocket,
 };
 use ggen_wire::Code;
 use serde_json::Value;
@@ -81,6 +81,31 @@ fn look(context: &Context, era: Era) -> Vec<Finding> {
             Finding::note(format!("{version}: {tools} tools ({})", text::took(began.elapsed())))
         }
         Err(fault) => finding(fault, RESTART),
+    }]
+}
+
+pub(super) fn websocket(context: &Context) -> Vec<Finding> {
+    let Some(target) = context.status().and_then(|_| context.websocket()) else {
+        return vec![Finding::note("not tried: no daemon answers, or it serves no WebSocket")];
+    };
+    let began = Instant::now();
+    let deadline = context.within(LIMIT);
+    let outcome = mcp::resolve(&target, LIMIT).and_then(|addresses| {
+        let (address, _) = mcp::connect(&target, &addresses, deadline)?;
+        let mut client = websocket::Client::open(&target, address, deadline)?;
+        let version = client.greet()?;
+        let tools = client.tools();
+        client.leave();
+        tools.map(|tools| (version, tools))
+    });
+    let shown = outcome.as_ref().map(|_| ()).map_err(|fault| fault.what.split(':').next().unwrap_or_default().to_owned());
+    drop(context.websocket.set(shown));
+    vec![match outcome {
+        Ok((version, tools)) => {
+            let place = format!("{}{}", target.authority(), target.path);
+            Finding::note(format!("{place} speaks {version}: {tools} tools ({})", text::took(began.elapsed())))
+        }
+        Err(fault) => finding(fault, "ggen mcp server restart --server websocket"),
     }]
 }
 

@@ -117,14 +117,18 @@ impl Authenticator {
         found.map_err(|rejected| self.deny(&rules, &rejected, peer))
     }
 
-    /// The same for a credential that came by another way than a header.
-    ///
-    /// # Errors
-    /// [`Denied`]
-    #[allow(dead_code, reason = "the websocket takes it from the query")]
-    pub(crate) fn check_text(&self, text: &str, peer: &Peer, now: SystemTime) -> Result<Principal, Denied> {
+    /// Whether somebody who was let in would still be, for connections that outlive their request. `text` is the credential that was shown, if any.
+    /// An issuer's key that is not known here says nothing against a token that was good; certificates hold as long as their connection.
+    pub(crate) fn still(&self, text: Option<&str>, principal: &Principal, now: SystemTime) -> Result<(), Rejected> {
         let rules = self.rules();
-        self.known(&rules, text, seconds(now)).map_err(|rejected| self.deny(&rules, &rejected, peer))
+        match text.map(|text| rules.judge(text, seconds(now))) {
+            Some(Ok(credential)) if credential.principal.id == principal.id => Ok(()),
+            Some(Ok(_)) => Err(Rejected::Key("the key is somebody else's now")),
+            Some(Err(rejected)) if rejected.is_about_keys() => Ok(()),
+            Some(Err(rejected)) => Err(rejected),
+            None if &*principal.id == "anonymous" && rules.required() => Err(Rejected::Missing),
+            None => Ok(()),
+        }
     }
 
     /// As [`Self::check`], and if the keys of an issuer may be too old, has them fetched (bounded in time and number) and checks again.
@@ -290,6 +294,11 @@ fn credential(headers: &HeaderMap) -> Result<Option<&str>, Rejected> {
         }
     }
     Ok(found)
+}
+
+/// The credential of a request that was let in.
+pub(crate) fn shown(head: &Parts) -> Option<&str> {
+    credential(&head.headers).ok().flatten()
 }
 
 fn of_certificate(certificate: &PeerCertificate) -> Principal {

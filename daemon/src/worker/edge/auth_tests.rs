@@ -31,6 +31,17 @@ fn check(required: bool, headers: &[(&str, &str)]) -> Result<String, Denied> {
 }
 
 #[test]
+fn who_was_let_in_is_judged_again_for_as_long_as_the_connection_lives() {
+    let gate = Authenticator::new(secrets(false));
+    let still = |text, principal: &str| gate.still(text, &principal.into(), SystemTime::now()).is_ok();
+    assert!(still(Some("the-key"), "fixed-key") && still(None, "anonymous") && still(None, "cert:a"));
+    assert!(!still(Some("the-key"), "key:a") && !still(Some("other"), "fixed-key"));
+    gate.set(AuthSecrets { fixed: None, ..secrets(true) });
+    let still = |text, principal: &str| gate.still(text, &principal.into(), SystemTime::now()).is_ok();
+    assert!(!still(Some("the-key"), "fixed-key") && !still(None, "anonymous") && still(None, "cert:a"));
+}
+
+#[test]
 fn one_credential_in_one_of_two_headers() {
     for good in [
         &[("authorization", "Bearer the-key")][..],

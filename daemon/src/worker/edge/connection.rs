@@ -13,6 +13,7 @@ use hyper::{
     rt::{Read, ReadBuf, ReadBufCursor, Write},
     server::conn::{http1, http2},
     service::service_fn,
+    upgrade::Upgraded,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::{
@@ -27,7 +28,10 @@ use std::{
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 
 /// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -133,7 +137,7 @@ async fn http1<H: Handler, S: Stream>(io: Io<H, S>, peer: Peer, server: &Arc<Ser
     if headers != HEADERS {
         builder.max_headers(headers);
     }
-    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
     let mut told = false;
     poll_fn(|cx| {
         // While a head is awaited hyper would close without looking whether its bytes have come; the answer to it will say that it is the last.
@@ -239,6 +243,15 @@ impl<B: Body<Data = Bytes> + Unpin, H: Handler> Body for Tracked<B, H> {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+/// The client's own connection under one that was upgraded, with the bytes that were read behind the request.
+///
+/// # Errors
+/// The upgraded connection as it is, if its descriptor is not the whole of it: TLS has keys.
+pub(crate) fn socket_of<H: Handler>(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Upgraded> {
+    let parts = upgraded.downcast::<Io<H, TcpStream>>()?;
+    Ok((parts.io.inner.into_inner(), parts.read_buf))
 }
 
 /// The socket, with the first bytes put back and notes on its progress.

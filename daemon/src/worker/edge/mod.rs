@@ -5,15 +5,18 @@
 //! is gone. While the gateway worker is being replaced, new requests wait (bounded), those in flight end with [`Broken::Lost`].
 
 pub(crate) mod auth;
-mod connection;
+pub(crate) mod connection;
 pub(crate) mod doors;
 pub(crate) mod guard;
+pub(crate) mod handover;
 pub(crate) mod issuer;
 mod link;
 pub(crate) mod listen;
 pub(crate) mod peer;
+pub(crate) mod percent;
 mod table;
 mod tls;
+pub(crate) mod upgrade;
 
 pub(crate) use table::{Broken, Input};
 

@@ -401,7 +401,7 @@ impl<C: Core> Driver<C> {
             }
             Incoming::Reconfigure(start, _) => self.reconfigure(*start),
             // It does not ask who asks.
-            Incoming::Secrets(_) => {}
+            Incoming::Secrets(_) | Incoming::Handover { .. } => {}
         }
     }
 

@@ -264,7 +264,8 @@ fn build(target: &Target, request: HttpRequest) -> Result<Request<Full<Bytes>>, 
     let mut built = Request::new(Full::new(request.body));
     *built.uri_mut() = target.uri.clone();
     *built.method_mut() = match request.verb {
-        Verb::Post => Method::POST,
+        // Sockets are for clients; servers are asked over HTTP.
+        Verb::Post | Verb::Message | Verb::Attach => Method::POST,
         Verb::Get => Method::GET,
         Verb::Delete => Method::DELETE,
     };

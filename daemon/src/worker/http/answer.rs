@@ -28,7 +28,7 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    pub(super) const fn new(status: StatusCode, code: Code, detail: &'static str) -> Self {
+    pub(crate) const fn new(status: StatusCode, code: Code, detail: &'static str) -> Self {
         Self { status, code, detail: Cow::Borrowed(detail), allow: None, challenge: None }
     }
 
@@ -44,7 +44,7 @@ impl Refusal {
     }
 
     /// The answer, without regard to what the client is still sending.
-    pub(super) fn response(&self, origin: &[u8]) -> Response<Body> {
+    pub(crate) fn response(&self, origin: &[u8]) -> Response<Body> {
         self.with(Body::full(self.body(origin)))
     }
 
@@ -93,7 +93,7 @@ fn id_of(origin: &[u8]) -> Option<&RawValue> {
 }
 
 /// What a connection over the limit is told.
-pub(super) fn too_many_connections() -> Bytes {
+pub(crate) fn too_many_connections() -> Bytes {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, Code::Overloaded, "too many connections").body(b"")
 }
 

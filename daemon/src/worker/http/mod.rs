@@ -1,8 +1,8 @@
 //! The http worker: HTTP/1.1 and HTTP/2 on a listening socket that it shares with its siblings. Checks and relays; parses no MCP.
 //! Never opens a file, never spawns a process, never closes the listening socket.
 
-mod answer;
-mod body;
+pub(crate) mod answer;
+pub(crate) mod body;
 mod compress;
 mod cors;
 mod counts;
@@ -10,6 +10,7 @@ mod events;
 mod receive;
 mod route;
 mod service;
+pub(crate) mod upgrade;
 
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use super::{
         Gateway,
         auth::Authenticator,
         doors::{Doors, SECURE},
+        handover::Takers,
         listen::{Limits, Server},
     },
 };
@@ -35,7 +37,7 @@ use counts::Counts;
 use service::{Http, Rules};
 use std::{
     process::ExitCode,
-    sync::{Arc, RwLock},
+    sync::{Arc, RwLock, atomic::Ordering},
     time::{Duration, Instant},
 };
 use tokio::net::UnixStream;
@@ -50,7 +52,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         tracing::warn!(target: "transport", %error, "the limit of open files stays as it is");
     }
     let config = context.start.config.transports.http.clone();
-    let rules = Rules::new(&config, is_loopback(&context.start.listeners));
+    let rules = Rules::new(&context.start.config, is_loopback(&context.start.listeners));
     let (listener, counts) = match (context.take_listener("http"), Counts::new()) {
         (Some(listener), Ok(counts)) => (listener, counts),
         (listener, counts) => {
@@ -60,6 +62,8 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     };
     let handler = Http {
         gateway: Gateway::default(),
+        takers: Takers::default(),
+        relays: Arc::default(),
         counts,
         rules: RwLock::new(Arc::new(rules)),
         auth: Authenticator::new(context.secrets.auth.clone()),
@@ -88,9 +92,14 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         while let Some(message) = context.next().await {
             match message {
                 Incoming::Link { socket, .. } => attach(&server.handler().gateway, socket.into()),
+                Incoming::Handover { peer, socket } => {
+                    if let Err(error) = server.handler().takers.attach(socket) {
+                        tracing::error!(target: "transport", peer, %error, "link to a websocket worker not usable");
+                    }
+                }
                 Incoming::Reconfigure(start, sockets) => {
                     let config = &start.config.transports.http;
-                    server.handler().set_rules(Rules::new(config, is_loopback(&start.listeners)));
+                    server.handler().set_rules(Rules::new(&start.config, is_loopback(&start.listeners)));
                     server.set_limits(limits(config));
                     tls.config = start.config.clone();
                     tls.put(&server);
@@ -111,6 +120,10 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         let deadline = drain.begun().await;
         server.handler().gateway.end_endless();
         server.drain(deadline).await;
+        // WebSockets over TLS live as long as the websocket worker's side of them; the frame cuts them at the deadline.
+        while server.handler().relays.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     };
     tokio::select! {
         () = drained => {}
@@ -145,7 +158,8 @@ fn is_loopback(listeners: &[Bound]) -> bool {
     listeners.iter().all(|bound| bound.address.ip().is_loopback())
 }
 
-fn limits(config: &config::Http) -> Limits {
+/// Those of a configuration.
+pub(crate) fn limits(config: &config::Http) -> Limits {
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     Limits {
         connections: count(config.max_connections),
@@ -157,7 +171,7 @@ fn limits(config: &config::Http) -> Limits {
     }
 }
 
-fn attach(gateway: &Gateway, socket: std::os::unix::net::UnixStream) {
+pub(crate) fn attach(gateway: &Gateway, socket: std::os::unix::net::UnixStream) {
     match socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(socket)) {
         Ok(socket) => gateway.attach(socket),
         Err(error) => tracing::error!(target: "transport", %error, "link to the gateway worker not usable"),

@@ -1,5 +1,6 @@
 //! Paths and what a client accepts. Pure.
 
+use crate::worker::edge::percent;
 use http::{HeaderMap, header};
 use std::borrow::Cow;
 
@@ -31,7 +32,7 @@ impl<'a> Route<'a> {
             METADATA => Self::Metadata,
             _ if path.strip_prefix(METADATA).is_some_and(|below| below == "/mcp" || below.starts_with("/mcp/")) => Self::Metadata,
             _ => path.strip_prefix("/mcp/").map_or(Self::Unknown, |name| {
-                let name = decode(name);
+                let name = percent::decode(name);
                 // Names that begin with a slash are views of our own.
                 name.filter(|name| !name.is_empty() && !name.contains('/')).map_or(Self::NoServer, Self::Mcp)
             }),
@@ -55,26 +56,9 @@ impl<'a> Route<'a> {
 const METADATA: &str = "/.well-known/oauth-protected-resource";
 
 /// The paths as metrics name them.
-pub(crate) const CLASSES: [&str; 6] = ["/mcp", "/mcp/{server}", "/tools", "/health", "/.well-known", "other"];
-
-/// Percent-decoding (RFC 3986 §2.1) to UTF-8.
-fn decode(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('%') {
-        return Some(Cow::Borrowed(text));
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        out.push(match byte {
-            b'%' => {
-                let mut digit = || bytes.next().and_then(|digit| char::from(digit).to_digit(16));
-                u8::try_from(digit()? * 16 + digit()?).ok()?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(out).ok().map(Cow::Owned)
-}
+pub(crate) const CLASSES: [&str; 7] = ["/mcp", "/mcp/{server}", "/tools", "/health", "/.well-known", "other", "websocket"];
+/// Index of upgrades to WebSocket, whose path is configured.
+pub(crate) const WEBSOCKET: usize = 6;
 
 /// What a client takes, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

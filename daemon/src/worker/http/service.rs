@@ -6,21 +6,22 @@ use super::{
     compress, cors,
     counts::Counts,
     receive::{self, Admitted},
-    route::Route,
+    route::{self, Route},
+    upgrade,
 };
 use crate::{
-    config,
-    worker::edge::{Gateway, Input, Refused, Terms, auth::Authenticator, guard::Guard, listen::Handler, peer::Peer},
+    config::{Config, QueryToken, Transports},
+    worker::edge::{Gateway, Input, Refused, Terms, auth::Authenticator, guard::Guard, handover::Takers, listen::Handler, peer::Peer},
 };
 use bytes::Bytes;
 use ggen_mcp::edge::{Principal, Reply, Request, Verb};
 use ggen_wire::Code;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body as _;
-use http_body_util::Either;
+use http_body_util::{BodyExt, Either};
 use hyper::body::Incoming;
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, atomic::AtomicUsize},
     time::{Duration, Instant, SystemTime},
 };
 use tower_http::compression::CompressionBody;
@@ -30,6 +31,10 @@ const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const NOBODY: &str = "nobody";
 /// nginx: do not buffer this answer.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// A refused request of HTTP/2 whose body is no larger and comes in that time is read before it is answered.
+const SMALL: usize = 64 << 10;
+const SOON: Duration = Duration::from_millis(250);
 
 /// What becomes of a request that is heard.
 enum Entry {
@@ -43,6 +48,9 @@ enum Entry {
 #[derive(Debug)]
 pub(crate) struct Rules {
     pub(super) guard: Guard,
+    /// Where WebSockets begin, if they are served.
+    pub(super) websocket: Option<String>,
+    pub(super) tokens: QueryToken,
     pub(super) compression: bool,
     pub(super) max_body: u64,
     pub(super) max_uri: usize,
@@ -55,8 +63,11 @@ pub(crate) struct Rules {
 
 impl Rules {
     /// Those of a configuration, for listeners that are all bound to loopback or not.
-    pub(super) fn new(config: &config::Http, loopback: bool) -> Self {
+    pub(super) fn new(config: &Config, loopback: bool) -> Self {
+        let Transports { http: config, websocket, .. } = &config.transports;
         Self {
+            websocket: websocket.enabled.then(|| websocket.path.clone()),
+            tokens: websocket.query_token,
             guard: Guard::new(&config.allowed_hosts, &config.allowed_origins, loopback),
             compression: config.compression,
             max_body: config.max_body.0,
@@ -66,12 +77,20 @@ impl Rules {
             patience: Duration::from_millis(config.timeout_ms),
         }
     }
+
+    fn is_websocket(&self, path: &str) -> bool {
+        self.websocket.as_ref().is_some_and(|own| upgrade::view(own, path).is_some())
+    }
 }
 
 /// Answers the requests of a listener.
 #[derive(Debug)]
 pub(crate) struct Http {
     pub(super) gateway: Gateway,
+    /// Who serves WebSockets.
+    pub(super) takers: Takers,
+    /// WebSockets whose bytes pass through here.
+    pub(super) relays: Arc<AtomicUsize>,
     pub(super) counts: Counts,
     pub(super) rules: RwLock<Arc<Rules>>,
     pub(super) auth: Authenticator,
@@ -119,7 +138,8 @@ impl Http {
         let route = Route::of(head.uri.path());
         let response = self.answer(&head, &route, incoming, rules).await;
         let status = response.status().as_u16();
-        self.counts.answered(route.class(), status);
+        let class = if rules.is_websocket(head.uri.path()) { route::WEBSOCKET } else { route.class() };
+        self.counts.answered(class, status);
         if let Some(began) = began {
             let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
             tracing::debug!(target: "transport", method = %head.method, path = head.uri.path(), status, us, "request");
@@ -129,11 +149,11 @@ impl Http {
 
     async fn answer(&self, head: &Parts, route: &Route<'_>, incoming: Incoming, rules: &Rules) -> Response<Body> {
         if let Err(refusal) = receive::measure(head, rules.max_uri, rules.max_headers) {
-            return refuse(&refusal, head, incoming, rules);
+            return refuse(&refusal, head, incoming, rules).await;
         }
         let origin = match rules.guard.admit(head) {
             Ok(origin) => origin,
-            Err(denied) => return refuse(&denied.into(), head, incoming, rules),
+            Err(denied) => return refuse(&denied.into(), head, incoming, rules).await,
         };
         if let Some(peer) = head.extensions.get::<Peer>()
             && let Some(reason) = peer.refused.as_deref()
@@ -141,7 +161,10 @@ impl Http {
         {
             // Whose certificate it is knows already what it says: what is wrong with it is no secret.
             let refusal = Refusal { detail: reason.to_owned().into(), ..denied.into() };
-            return refuse(&refusal, head, incoming, rules);
+            return refuse(&refusal, head, incoming, rules).await;
+        }
+        if let Some(view) = rules.websocket.as_ref().and_then(|own| upgrade::view(own, head.uri.path())) {
+            return self.upgrade(head, view, rules).await;
         }
         let mut response = if head.method == Method::OPTIONS && !matches!(route, Route::Unknown | Route::NoServer) {
             let mut response = Response::new(Body::full(Bytes::new()));
@@ -152,7 +175,7 @@ impl Http {
             match self.admit(head, route, incoming.size_hint().lower(), rules).await {
                 Ok(Entry::Metadata(text)) => full(200, None, None, text.into()),
                 Ok(Entry::Known(principal, admitted)) => self.pass_on(admitted, principal, head, incoming, rules).await,
-                Err(refusal) => refuse(&refusal, head, incoming, rules),
+                Err(refusal) => refuse(&refusal, head, incoming, rules).await,
             }
         };
         if let Some(origin) = origin {
@@ -196,9 +219,9 @@ impl Http {
         let body = match verb {
             Verb::Post => match receive::body(&mut incoming, rules.max_body, rules.answer_within).await {
                 Ok(body) => body,
-                Err(refusal) => return refuse(&refusal, head, incoming, rules),
+                Err(refusal) => return refuse(&refusal, head, incoming, rules).await,
             },
-            Verb::Get | Verb::Delete => Bytes::new(),
+            _ => Bytes::new(),
         };
         // A view of our own begins with a slash and is answered whole.
         let endless = verb == Verb::Get && !view.starts_with('/');
@@ -234,7 +257,19 @@ impl Http {
 }
 
 /// Refuses a request whose body may still be on its way.
-fn refuse(refusal: &Refusal, head: &Parts, incoming: Incoming, rules: &Rules) -> Response<Body> {
+async fn refuse(refusal: &Refusal, head: &Parts, mut incoming: Incoming, rules: &Rules) -> Response<Body> {
+    if head.version > Version::HTTP_11 {
+        // Clients that hear of it before they have sent all (curl before 8) break the stream off, and take that for a failure.
+        let rest = async {
+            let mut left = SMALL;
+            while left > 0
+                && let Some(Ok(frame)) = incoming.frame().await
+            {
+                left = left.saturating_sub(frame.data_ref().map_or(1, Bytes::len));
+            }
+        };
+        let _ = tokio::time::timeout(SOON, rest).await;
+    }
     // A client that waits for "100 Continue" sends nothing when it is refused.
     if incoming.is_end_stream() || head.headers.contains_key(header::EXPECT) {
         return refusal.response(b"");

@@ -1,0 +1,269 @@
+//! The way of a connection from the http worker that read its upgrade to the websocket worker that serves it: the descriptor itself, and beside it
+//! what was found out and what was read already. A websocket worker that drains says `Stop`; what was sent before that is still served.
+
+use crate::ipc::{
+    channel::{Receiver, Sender, channel},
+    secrets::Sensitive,
+};
+use ggen_mcp::edge::Principal;
+use serde::{Deserialize, Serialize};
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{Notify, mpsc};
+
+/// How long an upgrade waits for a websocket worker.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+/// Upgrades that may wait.
+const MAX_WAITING: usize = 1_024;
+/// Connections on their way to one worker.
+const QUEUE: usize = 256;
+
+/// A connection whose opening handshake is complete.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Handover {
+    /// Empty for the view of all servers, else the server's name.
+    pub(crate) view: String,
+    /// Who opened it.
+    pub(crate) principal: String,
+    /// What else is known of them.
+    pub(crate) labels: Vec<String>,
+    /// What they showed, to be judged again while the connection lives.
+    pub(crate) credential: Option<Sensitive>,
+    /// Where they are.
+    pub(crate) peer: SocketAddr,
+    /// The descriptor is one end of a socket pair whose other end is relayed, not the client's own connection.
+    pub(crate) relayed: bool,
+    /// Bytes that came behind the handshake.
+    pub(crate) buffered: Vec<u8>,
+}
+
+impl Handover {
+    /// Who opened it.
+    pub(crate) fn principal(&self) -> Principal {
+        Principal { id: self.principal.as_str().into(), labels: self.labels.iter().map(|label| label.as_str().into()).collect() }
+    }
+}
+
+/// What passes over the link between two workers.
+#[derive(Debug, Serialize, Deserialize)]
+enum Passed {
+    /// To the websocket worker. Descriptors: the connection.
+    Connection(Box<Handover>),
+    /// To the http worker: no more of them.
+    Stop,
+}
+
+/// The websocket workers as an http worker sees them. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Takers(Arc<Shared>);
+
+/// A worker that takes connections, by its number.
+type Taker = (usize, mpsc::Sender<(Box<Handover>, OwnedFd)>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    takers: Mutex<Vec<Taker>>,
+    last: AtomicUsize,
+    turn: AtomicUsize,
+    waiting: AtomicUsize,
+    changed: Notify,
+}
+
+impl Takers {
+    /// A link to a websocket worker.
+    ///
+    /// # Errors
+    /// When the socket cannot be registered with the event loop.
+    pub(crate) fn attach(&self, socket: OwnedFd) -> io::Result<()> {
+        let (sender, receiver) = channel(socket)?;
+        let (queue, connections) = mpsc::channel(QUEUE);
+        let id = self.0.last.fetch_add(1, Ordering::Relaxed);
+        self.0.lock().push((id, queue));
+        self.0.changed.notify_waiters();
+        let takers = self.clone();
+        tokio::spawn(async move { takers.serve(id, sender, receiver, connections).await });
+        Ok(())
+    }
+
+    /// Whether a websocket worker serves, or comes to serve within a bounded time.
+    pub(crate) async fn ready(&self) -> bool {
+        if !self.0.lock().is_empty() {
+            return true;
+        }
+        let place = self.0.waiting.fetch_add(1, Ordering::Relaxed);
+        let found = if place < MAX_WAITING { tokio::time::timeout(MAX_WAIT, self.appear()).await.is_ok() } else { false };
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        found
+    }
+
+    async fn appear(&self) {
+        loop {
+            let mut changed = std::pin::pin!(self.0.changed.notified());
+            changed.as_mut().enable();
+            if !self.0.lock().is_empty() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Passes a connection on, to each worker in turn. False: there is none any more, and the connection is closed.
+    pub(crate) fn give(&self, handover: Box<Handover>, connection: OwnedFd) -> bool {
+        let takers = self.0.lock();
+        let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
+        let mut item = (handover, connection);
+        for at in 0..takers.len() {
+            match takers[(turn + at) % takers.len()].1.try_send(item) {
+                Ok(()) => return true,
+                Err(mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back)) => item = back,
+            }
+        }
+        false
+    }
+
+    /// The same, and where there is none, waits for one: its client has been told that the WebSocket is open.
+    pub(crate) async fn pass(&self, handover: Box<Handover>, connection: OwnedFd) -> bool {
+        self.ready().await && self.give(handover, connection)
+    }
+
+    async fn serve(
+        &self,
+        id: usize,
+        mut sender: Sender,
+        mut receiver: Receiver,
+        mut connections: mpsc::Receiver<(Box<Handover>, OwnedFd)>,
+    ) {
+        let mut stopped = false;
+        loop {
+            let next = tokio::select! {
+                next = connections.recv() => next,
+                // `Stop`, or its end: either way it takes no more. Those that are in the queue still go to a worker that said `Stop`.
+                said = receiver.receive::<Passed>(), if !stopped => {
+                    stopped = true;
+                    self.forget(id);
+                    connections.close();
+                    if matches!(said, Ok(Some(_))) { continue } else { break }
+                }
+            };
+            let Some((handover, connection)) = next else { return };
+            let message = Passed::Connection(handover);
+            if sender.send(&message, &[connection.as_fd()]).await.is_err() {
+                self.forget(id);
+                connections.close();
+                if let Passed::Connection(handover) = message {
+                    self.pass(handover, connection).await;
+                }
+                break;
+            }
+        }
+        while let Some((handover, connection)) = connections.recv().await {
+            self.pass(handover, connection).await;
+        }
+    }
+
+    fn forget(&self, id: usize) {
+        self.0.lock().retain(|(other, _)| *other != id);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Vec<Taker>> {
+        self.takers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The websocket worker's end of a link: gives each connection to `take` until the http worker closes it. Once `stop` returns, the http worker is
+/// told to pass no more.
+///
+/// # Errors
+/// When the socket fails, or what comes over it is no message.
+pub(crate) async fn receive(socket: OwnedFd, mut take: impl FnMut(Handover, OwnedFd), stop: impl Future<Output = ()>) -> io::Result<()> {
+    let (mut sender, mut receiver) = channel(socket)?;
+    let mut stop = std::pin::pin!(stop);
+    let mut stopped = false;
+    loop {
+        tokio::select! {
+            () = &mut stop, if !stopped => {
+                stopped = true;
+                // An http worker that is gone needs no word.
+                sender.send(&Passed::Stop, &[]).await.unwrap_or_default();
+            }
+            passed = receiver.receive::<Passed>() => match passed? {
+                None => return Ok(()),
+                Some((Passed::Connection(handover), descriptors)) => {
+                    if let Some(connection) = descriptors.into_iter().next() {
+                        take(*handover, connection);
+                    }
+                }
+                Some((Passed::Stop, _)) => {}
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use std::{io::Write, os::unix::net::UnixStream};
+    use tokio::sync::oneshot;
+
+    fn handover(view: &str) -> Box<Handover> {
+        let peer = "127.0.0.1:1".parse().unwrap();
+        let (view, principal) = (view.to_owned(), "anonymous".to_owned());
+        Box::new(Handover { view, principal, labels: Vec::new(), credential: None, peer, relayed: true, buffered: vec![7] })
+    }
+
+    #[tokio::test]
+    async fn connections_arrive_and_none_is_lost_when_the_taker_stops() {
+        let takers = Takers::default();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        takers.attach(ours.into()).unwrap();
+        assert!(takers.ready().await);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let taking = tokio::spawn(async move {
+            let mut taken = Vec::new();
+            receive(theirs.into(), |handover, fd| taken.push((handover, fd)), async { stopped.await.unwrap() }).await.unwrap();
+            taken
+        });
+        let mut peers = Vec::new();
+        for at in 0..20 {
+            let (one, other) = UnixStream::pair().unwrap();
+            assert!(takers.give(handover(&at.to_string()), other.into()));
+            peers.push(one);
+        }
+        stop.send(()).unwrap();
+        let mut taken = taking.await.unwrap();
+        assert_eq!(
+            taken.iter().map(|(handover, _)| handover.view.parse::<usize>().unwrap()).collect::<Vec<_>>(),
+            (0..20).collect::<Vec<_>>()
+        );
+        assert_eq!(taken[3].0.buffered, [7]);
+        UnixStream::from(taken.remove(3).1).write_all(b"x").unwrap();
+        assert!(!takers.give(handover(""), UnixStream::pair().unwrap().0.into()), "nobody takes it");
+    }
+
+    #[tokio::test]
+    async fn a_dead_taker_is_forgotten() {
+        let takers = Takers::default();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        takers.attach(ours.into()).unwrap();
+        drop(theirs);
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while !takers.0.lock().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
+    }
+}

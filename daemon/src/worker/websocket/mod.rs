@@ -1,0 +1,365 @@
+//! The websocket worker: MCP over WebSocket, on connections that http workers pass on and on a listener of its own. The rules of the stdio binding
+//! hold on a connection: no headers, both eras by message, a legacy session that ends with it. Keeps no MCP state but a session's id; never opens a
+//! file, never spawns a process.
+
+mod ask;
+mod close;
+mod codec;
+mod connection;
+mod counts;
+mod message;
+mod own;
+
+#[cfg(test)]
+mod tests;
+
+use super::{
+    Context, Incoming,
+    edge::{
+        Gateway,
+        auth::Authenticator,
+        doors::Doors,
+        handover::{self, Handover},
+        listen::{Limits, Server as Listening},
+    },
+    http,
+};
+use crate::{
+    auth::AuthSecrets,
+    config::{self, Config},
+    ipc::{messages::Beat, secrets::Sensitive},
+};
+use ask::Caller;
+use close::Close;
+use codec::Codec;
+use counts::Metrics;
+use ggen_mcp::edge::Principal;
+use own::Own;
+use prometheus::IntCounter;
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
+    process::ExitCode,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    sync::watch,
+};
+
+/// EX_SOFTWARE of `sysexits.h`.
+const SOFTWARE: u8 = 70;
+/// So long before the drain's deadline, what is left is closed with its reason.
+const BEFORE_DEADLINE: Duration = Duration::from_millis(500);
+/// So long after it was opened a connection's credential is judged for the first time here: who let it in may have heard of a change sooner or later.
+const SETTLED: Duration = Duration::from_millis(700);
+/// The same after a change.
+const SETTLING: Duration = Duration::from_millis(200);
+/// Credentials end by time, too.
+const JUDGED_AGAIN: Duration = Duration::from_secs(30);
+
+/// What the configuration says of connections.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    patience: Duration,
+    max_message: usize,
+    max_connections: usize,
+}
+
+impl Rules {
+    fn new(config: &config::Websocket) -> Self {
+        let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        Self {
+            patience: Duration::from_millis(config.message_timeout_ms),
+            max_message: number(config.max_message.0),
+            max_connections: number(config.max_connections.into()),
+        }
+    }
+}
+
+/// How far a drain has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serving,
+    Finishing,
+    Over,
+}
+
+#[derive(Debug)]
+struct Counts {
+    metrics: Metrics,
+    received: IntCounter,
+    sent: IntCounter,
+}
+
+/// All connections of the worker.
+#[derive(Debug)]
+struct Server {
+    gateway: Gateway,
+    counts: Counts,
+    rules: RwLock<Rules>,
+    auth: Authenticator,
+    /// Tells that [`Self::auth`] judges by other secrets.
+    judged: watch::Sender<()>,
+    open: AtomicUsize,
+    /// Wakes the drain.
+    closed: watch::Sender<()>,
+    phase: watch::Sender<Phase>,
+}
+
+impl Server {
+    fn new(rules: Rules, secrets: AuthSecrets) -> Result<Arc<Self>, crate::metrics::Error> {
+        let metrics = Metrics::new()?;
+        let direction = |name: &str| metrics.websocket_messages_total.with_label_values(&[name]);
+        let (received, sent) = (direction("in"), direction("out"));
+        Ok(Arc::new(Self {
+            gateway: Gateway::default(),
+            counts: Counts { metrics, received, sent },
+            rules: RwLock::new(rules),
+            auth: Authenticator::new(secrets),
+            judged: watch::Sender::new(()),
+            open: AtomicUsize::new(0),
+            closed: watch::Sender::new(()),
+            phase: watch::Sender::new(Phase::Serving),
+        }))
+    }
+
+    fn rules(&self) -> Rules {
+        *self.rules.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Judges by other secrets from now on.
+    fn set_secrets(&self, secrets: AuthSecrets) {
+        self.auth.set(secrets);
+        self.judged.send_replace(());
+    }
+
+    /// Returns when whoever opened a connection would not be let in any more.
+    async fn denied(&self, guest: &Guest) {
+        let mut judged = self.judged.subscribe();
+        let mut look = SETTLED;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(look) => look = JUDGED_AGAIN,
+                changed = judged.changed() => {
+                    changed.unwrap_or_default();
+                    tokio::time::sleep(SETTLING).await;
+                }
+            }
+            if let Err(rejected) = self.auth.still(guest.credential.as_ref().map(Sensitive::reveal), &guest.principal, SystemTime::now()) {
+                let (peer, principal) = (guest.peer, &*guest.principal.id);
+                tracing::warn!(target: "auth", code = %rejected.code(), address = %peer, principal, "WebSocket is closed: {rejected}");
+                return;
+            }
+        }
+    }
+
+    /// Returns when the drain has begun.
+    async fn finishing(&self) {
+        self.reaches(Phase::Finishing).await;
+    }
+
+    /// Returns when the time to finish is over.
+    async fn over(&self) {
+        self.reaches(Phase::Over).await;
+    }
+
+    async fn reaches(&self, wanted: Phase) {
+        // The sender is part of what `self` is.
+        let mut phase = self.phase.subscribe();
+        phase.wait_for(|phase| *phase >= wanted).await.map(|_| ()).unwrap_or_default();
+    }
+
+    /// Takes a connection that an http worker passes on.
+    fn take(self: &Arc<Self>, handover: Handover, connection: OwnedFd) {
+        let peer = handover.peer;
+        let taken = if handover.relayed {
+            let socket = std::os::unix::net::UnixStream::from(connection);
+            socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(socket)).map(|socket| self.serve(socket, handover))
+        } else {
+            let socket = std::net::TcpStream::from(connection);
+            socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket)).map(|socket| self.serve(socket, handover))
+        };
+        if let Err(error) = taken {
+            tracing::warn!(target: "transport", %peer, %error, "WebSocket connection cannot be served");
+        }
+    }
+
+    /// Serves a connection.
+    fn serve(self: &Arc<Self>, socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, handover: Handover) {
+        let place = Place::take(self);
+        let server = Arc::clone(self);
+        let rules = self.rules();
+        tokio::spawn(async move {
+            let (peer, began) = (handover.peer, Instant::now());
+            let principal = handover.principal();
+            tracing::debug!(target: "transport", %peer, view = handover.view, principal = &*principal.id, "WebSocket opened");
+            let mut codec = Codec::new(socket, handover.buffered, rules.max_message).await;
+            if place.number > rules.max_connections {
+                codec.close(Close::Full);
+            }
+            let guest = Guest { peer, principal: principal.clone(), credential: handover.credential };
+            let caller = Caller { gateway: server.gateway.clone(), view: handover.view.into(), principal };
+            let end = connection::serve(Arc::clone(&server), codec, caller, guest).await;
+            let code = end.code();
+            server.counts.metrics.websocket_closes_total.with_label_values(&[code.to_string().as_str()]).inc();
+            let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            tracing::debug!(target: "transport", %peer, code, ms, why = ?end, "WebSocket closed");
+            drop(place);
+        });
+    }
+
+    /// Lets every connection finish what is in flight, and returns when all are closed.
+    async fn drain(&self, deadline: tokio::time::Instant) {
+        self.phase.send_replace(Phase::Finishing);
+        let mut closed = self.closed.subscribe();
+        let all = async {
+            while self.open.load(Ordering::Relaxed) > 0 {
+                closed.changed().await.unwrap_or_default();
+            }
+        };
+        let mut all = std::pin::pin!(all);
+        if tokio::time::timeout_at(deadline - BEFORE_DEADLINE, &mut all).await.is_err() {
+            self.phase.send_replace(Phase::Over);
+            all.await;
+        }
+    }
+}
+
+/// Who opened a connection, and what they showed.
+struct Guest {
+    peer: SocketAddr,
+    principal: Principal,
+    credential: Option<Sensitive>,
+}
+
+/// A connection among those that are open.
+struct Place {
+    server: Arc<Server>,
+    number: usize,
+}
+
+impl Place {
+    fn take(server: &Arc<Server>) -> Self {
+        server.counts.metrics.websocket_connections_total.inc();
+        Self { server: Arc::clone(server), number: server.open.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.server.open.fetch_sub(1, Ordering::Relaxed);
+        self.server.closed.send_replace(());
+    }
+}
+
+/// Serves until drained.
+pub(crate) async fn run(mut context: Context) -> ExitCode {
+    let config = context.start.config.clone();
+    let server = match Server::new(Rules::new(&config.transports.websocket), std::mem::take(&mut context.secrets).auth) {
+        Ok(server) => server,
+        Err(error) => {
+            tracing::error!(target: "transport", %error, "cannot serve");
+            return ExitCode::from(SOFTWARE);
+        }
+    };
+    let listening = Listening::new(Own::new(&server, &config, &context.start.listeners), limits(&config));
+    let mut doors = Doors::new(Arc::clone(&listening));
+    if let Some(listener) = context.take_listener("websocket")
+        && let Err(error) = open(&mut doors, listener)
+    {
+        tracing::error!(target: "transport", %error, "cannot serve");
+        return ExitCode::from(SOFTWARE);
+    }
+    let beat = Arc::clone(&server);
+    context.on_beat(move || {
+        let connections = u64::try_from(beat.open.load(Ordering::Relaxed)).unwrap_or(u64::MAX);
+        beat.counts.metrics.websocket_connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
+        let in_flight = u64::try_from(beat.gateway.in_flight()).unwrap_or(u64::MAX);
+        Beat { connections, in_flight, used: beat.auth.take_used(), metrics: beat.counts.metrics.gather(), ..Beat::default() }
+    });
+    context.ready().await;
+    tracing::info!(target: "transport", path = config.transports.websocket.path, "WebSocket serves");
+
+    let drain = context.drain();
+    let (links, linked) = watch::channel(());
+    let messages = async {
+        while let Some(message) = context.next().await {
+            match message {
+                Incoming::Link { socket, .. } => http::attach(&server.gateway, socket.into()),
+                Incoming::Handover { peer, socket } => {
+                    let (server, drain, link) = (Arc::clone(&server), drain.clone(), linked.clone());
+                    tokio::spawn(async move {
+                        let stop = async {
+                            drain.begun().await;
+                        };
+                        if let Err(error) = handover::receive(socket, |handover, fd| server.take(handover, fd), stop).await {
+                            tracing::warn!(target: "transport", peer, %error, "the link for connections broke");
+                        }
+                        drop(link);
+                    });
+                }
+                Incoming::Reconfigure(start, sockets) => {
+                    let config = &start.config;
+                    *server.rules.write().unwrap_or_else(PoisonError::into_inner) = Rules::new(&config.transports.websocket);
+                    listening.handler().set_rules(config, &start.listeners);
+                    listening.set_limits(limits(config));
+                    doors.fit(&start.listeners, sockets);
+                    context.reconfigured(start.generation).await;
+                }
+                Incoming::Secrets(secrets) => server.set_secrets(secrets.auth),
+                _ => {}
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    let drained = async {
+        let deadline = drain.begun().await;
+        // Handshakes on our own listener, then what http workers had on its way, then everything that is open.
+        tokio::join!(listening.drain(deadline), async {
+            tokio::time::timeout_at(deadline - BEFORE_DEADLINE, no_more(&links)).await.unwrap_or_default();
+            server.drain(deadline).await;
+        });
+    };
+    tokio::select! {
+        () = drained => {}
+        () = messages => {}
+        () = sweep(&server, &listening) => {}
+        () = server.auth.keep_fresh() => {}
+    }
+    ExitCode::SUCCESS
+}
+
+/// Returns when no http worker passes anything on any more. One receiver is the worker's own.
+async fn no_more(links: &watch::Sender<()>) {
+    while links.receiver_count() > 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn open(doors: &mut Doors<Own>, listener: TcpListener) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    doors.open(listener, false)?;
+    tracing::info!(target: "transport", %address, "WebSocket listens");
+    Ok(())
+}
+
+fn limits(config: &Config) -> Limits {
+    let connections = usize::try_from(config.transports.websocket.max_connections).unwrap_or(usize::MAX);
+    Limits { connections, ..http::limits(&config.transports.http) }
+}
+
+/// Applies the time-outs of handshakes and exchanges.
+async fn sweep(server: &Server, listening: &Listening<Own>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        listening.sweep();
+        server.gateway.sweep(Instant::now());
+    }
+}
