@@ -30,7 +30,7 @@ struct Row {
     done: String,
 }
 
-/// Comes to an error, and mends it.
+/// Provokes an error, and mends it.
 type Provoke = fn() -> Row;
 
 /// The guide's words, and how to come to them.

@@ -12,7 +12,7 @@ fn config(policy: Value, rate: Value) -> Value {
         "logging": { "audit": true },
         "policy": { "rules": policy },
         "rate_limit": rate,
-        "mcpServers": { "fx": fixture(&["stdio"]), "secret": fixture(&["stdio"]) },
+        "mcpServers": { "fx": fixture(&[]), "secret": fixture(&[]) },
     })
 }
 
@@ -32,7 +32,7 @@ fn what_is_denied_is_not_there_until_a_reload_allows_it() {
     daemon.until_ready(&["fx", "secret"]);
     for era in [Era::Legacy, Era::Modern] {
         let mut client = Client::new(daemon.http, "", era);
-        let names = client.names("tools");
+        let names = client.names("tools/list");
         assert!(names.iter().any(|name| name.starts_with("fx__")) && names.iter().all(|name| name.starts_with("fx__")), "{names:?}");
         let hidden = names[0].replace("fx__", "secret__");
         let mut refused = |name: &str| {
@@ -49,9 +49,9 @@ fn what_is_denied_is_not_there_until_a_reload_allows_it() {
         assert!(!String::from_utf8_lossy(&answer.body).contains("secret"), "{path}");
     }
     let mut session = Client::new(daemon.http, "", Era::Legacy);
-    let before = session.names("tools").len();
+    let before = session.names("tools/list").len();
     reload(&mut daemon, &config(json!([]), json!({})));
-    assert!(session.names("tools").len() > before, "the session goes on, with the longer list");
+    assert!(session.names("tools/list").len() > before, "the session goes on, with the longer list");
     until("the record of a refused call", || {
         let lines = control::logs(&daemon.sandbox.socket(), "call");
         lines.into_iter().find(|line| line.category == "auth" && format!("{:?}", line.fields).contains("secret__"))

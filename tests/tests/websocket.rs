@@ -332,7 +332,7 @@ fn a_worker_that_dies_costs_its_own_connections_only() {
     let mut socket = Socket::open(daemon.http, "/ws");
     assert!(socket.request("tools/list", modern(json!({}))).0.get("result").is_some());
     // The end of the daemon is told, after what is in flight.
-    let id = socket.start("tools/call", modern(tool("old__slow", json!({ "ms": 700 }))));
+    let id = socket.start("tools/call", modern(tool("old__slow", json!({ "ms": 2500 }))));
     until("the call is in flight", || (daemon.upstream("old").in_flight > 0).then_some(()));
     let stopping = std::thread::spawn(move || daemon.stop());
     assert!(socket.answer(id).0.get("result").is_some());

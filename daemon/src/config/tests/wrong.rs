@@ -119,7 +119,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         "{\"auth\": {\"oauth2\": {\"issuer\": \"http://127.0.0.1:1\"}}}",
-        "Error : auth.oauth2.audience must be set beside auth.oauth2.issuer: without it, tokens that were made for other services would be taken [GGEN-E1004]\n",
+        "Error default: auth.oauth2.audience must be set beside auth.oauth2.issuer: without it, tokens that were made for other services would be taken [GGEN-E1004]\n",
     ),
     ("{\"auth\": {\"api_key_file\": \"key\"}}", "Error 1:27: auth.api_key_file must be an absolute path [GGEN-E1004]\n"),
     (

@@ -29,12 +29,11 @@ use tower_http::compression::CompressionBody;
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 /// Somebody who showed nothing where something is needed: hears from `/health` whether all is well, and nothing else.
 const NOBODY: &str = "nobody";
+/// A refused HTTP/2 request may still send so many bytes, within so long, before it is answered.
+const LITTLE: usize = 64 << 10;
+const SOON: Duration = Duration::from_millis(250);
 /// nginx: do not buffer this answer.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
-
-/// A refused request of HTTP/2 whose body is no larger and comes in that time is read before it is answered.
-const SMALL: usize = 64 << 10;
-const SOON: Duration = Duration::from_millis(250);
 
 /// What becomes of a request that is heard.
 enum Entry {
@@ -258,28 +257,35 @@ impl Http {
 
 /// Refuses a request whose body may still be on its way.
 async fn refuse(refusal: &Refusal, head: &Parts, mut incoming: Incoming, rules: &Rules) -> Response<Body> {
-    if head.version > Version::HTTP_11 {
-        // Clients that hear of it before they have sent all (curl before 8) break the stream off, and take that for a failure.
-        let rest = async {
-            let mut left = SMALL;
-            while left > 0
-                && let Some(Ok(frame)) = incoming.frame().await
-            {
-                left = left.saturating_sub(frame.data_ref().map_or(1, Bytes::len));
-            }
-        };
-        let _ = tokio::time::timeout(SOON, rest).await;
-    }
     // A client that waits for "100 Continue" sends nothing when it is refused.
     if incoming.is_end_stream() || head.headers.contains_key(header::EXPECT) {
         return refusal.response(b"");
     }
-    // In HTTP/2 too: letting go of the rest before the answer is sent would cancel the stream, and the answer with it.
+    // libcurl gives an HTTP/2 stream up whose answer comes before it has sent everything, and the answer with it.
+    if head.version > Version::HTTP_11 && ends_soon(&mut incoming).await {
+        return refusal.response(b"");
+    }
+    // In HTTP/2 too: letting go of the rest before the answer is sent would cancel the stream.
     let mut response = refusal.with(Body::linger(refusal.body(b""), incoming, tokio::time::sleep(rules.patience)));
     if head.version <= Version::HTTP_11 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Takes what is left of a body, if it is little and comes at once.
+async fn ends_soon(incoming: &mut Incoming) -> bool {
+    let rest = async {
+        let mut taken = 0;
+        while let Some(Ok(frame)) = incoming.frame().await {
+            taken += frame.data_ref().map_or(1, Bytes::len);
+            if taken > LITTLE {
+                return false;
+            }
+        }
+        true
+    };
+    tokio::time::timeout(SOON, rest).await.unwrap_or(false)
 }
 
 fn not_passed_on(refused: Refused) -> Refusal {

@@ -118,7 +118,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 busy |= self.collect(cx);
             }
             busy |= self.read(cx, now);
-            if self.drain != Drain::No && !self.codec.is_closing() && (self.asks.is_empty() || self.drain == Drain::Over) {
+            let finished = || !self.asks.iter().any(|ask| ask.origin.is_waited_for());
+            if self.drain != Drain::No && !self.codec.is_closing() && (self.drain == Drain::Over || finished()) {
                 self.codec.close(Close::Going);
                 busy = true;
             }

@@ -16,6 +16,8 @@ pub(super) enum Origin {
         modern: bool,
         /// A legacy `initialize`: what follows belongs to the session that it begins.
         initialize: bool,
+        /// `subscriptions/listen`: its answer comes when it is taken back, and not before.
+        endless: bool,
     },
     /// A notification or a response: nothing is answered.
     Quiet,
@@ -29,7 +31,8 @@ pub(super) fn read(text: &str) -> (Origin, Option<Box<str>>) {
     match &envelope.kind {
         Kind::Request(id, method) => {
             let modern = inbound::is_claimed(&envelope);
-            (Origin::Request { id: (*id).into(), modern, initialize: !modern && method == "initialize" }, None)
+            let (initialize, endless) = (!modern && method == "initialize", method == "subscriptions/listen");
+            (Origin::Request { id: (*id).into(), modern, initialize, endless }, None)
         }
         Kind::Notification(method) if method == "notifications/cancelled" => {
             let id = envelope.params.and_then(|params| json::pick(params, ["requestId"])).and_then(|[id]| id);
@@ -40,6 +43,11 @@ pub(super) fn read(text: &str) -> (Origin, Option<Box<str>>) {
 }
 
 impl Origin {
+    /// Whether a drain waits for it.
+    pub(super) const fn is_waited_for(&self) -> bool {
+        !matches!(self, Self::Request { endless: true, .. })
+    }
+
     /// The id to answer with; `None` if there is none.
     pub(super) fn id(&self) -> Option<&str> {
         if let Self::Request { id, .. } = self { Some(id) } else { None }
@@ -67,7 +75,7 @@ mod tests {
 
     #[test]
     fn messages_are_told_apart() {
-        let request = |id: &str, modern, initialize| (Origin::Request { id: id.into(), modern, initialize }, None);
+        let request = |id: &str, modern, initialize| (Origin::Request { id: id.into(), modern, initialize, endless: false }, None);
         let claim = r#""params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#;
         assert_eq!(read(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#), request("1", false, false));
         assert_eq!(read(r#"{"jsonrpc":"2.0","id":"a","method":"initialize"}"#), request("\"a\"", false, true));
