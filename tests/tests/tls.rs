@@ -353,10 +353,17 @@ fn broken_new_files_leave_the_old_ones_in_force() {
 
 #[test]
 fn a_taken_port_costs_https_and_nothing_else() {
-    // The usual port: another test's daemon may hold it for a moment.
-    let _held = until("the usual port of HTTPS", || TcpListener::bind("127.0.0.1:3443").ok());
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-    let daemon = daemon(json!({ "mcpServers": { "fix": fixture(&[]) } })).variable("GGEN_MCP_TRANSPORTS_HTTP_PORT", &free).start();
+    let free = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let start = || {
+        let port = free().local_addr().unwrap().port().to_string();
+        daemon(json!({ "mcpServers": { "fix": fixture(&[]) } })).variable("GGEN_MCP_TRANSPORTS_HTTP_PORT", &port).start()
+    };
+    // The usual port. Who else may hold it, a daemon of another test perhaps, may also let go of it again: then once more.
+    let (_held, daemon) = until("a daemon that finds the usual port taken", || {
+        let held = TcpListener::bind("127.0.0.1:3443").ok();
+        let daemon = start();
+        (held.is_some() || daemon.listener("https").is_none()).then_some((held, daemon))
+    });
     daemon.until_ready(&["fix"]);
     assert_eq!(daemon.listener("https"), None);
     let warning = daemon.log().lines().find(|line| line.contains("HTTPS is not served")).unwrap_or_default().to_owned();
@@ -364,7 +371,9 @@ fn a_taken_port_costs_https_and_nothing_else() {
     let _ = Client::new(daemon.http, "", Era::Modern).tool("explain-code", json!({ "code": "E1101" })).result();
     daemon.stop();
     // Where it was asked for by name, there is no going without.
-    let mut refused = crate::daemon(json!({ "transports": { "http": { "ssl": { "port": 3443 } } } })).spawn();
+    let held = free();
+    let port = held.local_addr().unwrap().port();
+    let mut refused = crate::daemon(json!({ "transports": { "http": { "ssl": { "port": port } } } })).spawn();
     assert_eq!(refused.wait().code(), Some(69), "{}", refused.log());
     assert!(refused.log().contains("GGEN-E1101"), "{}", refused.log());
 }
