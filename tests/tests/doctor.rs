@@ -176,7 +176,7 @@ fn the_servers_of_a_daemon_that_is_down_are_tried_for_real_and_nothing_is_left()
 fn a_port_that_somebody_else_holds_is_named_with_its_holder() {
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = holder.local_addr().unwrap().port();
-    let down = Down::new(&json!({ "transports": { "http": { "port": port } }, "metrics": { "port": 0 } }));
+    let down = Down::new(&json!({ "transports": { "http": { "port": port, "ssl": { "enabled": false } } }, "metrics": { "port": 0 } }));
     let ran = down.ggen("mcp doctor");
     let taken = issue(&ran, "GGEN-E1101");
     assert!(taken.contains(&format!("port {port} (http) is taken by pid {} (", std::process::id())), "{taken}");
