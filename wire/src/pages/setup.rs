@@ -42,7 +42,7 @@ pages! {
             "A url that points at the gateway's own address",
         ];
         mend ["See which entry it is" => "ggen mcp config validate", "Remove it, then take the file over" => "ggen mcp server reload"];
-    ConfigUnserved: "The configuration asks for something that this version does not do. Where people would rely on it (authentication, policy, limits, TLS), that is an error: ggend never pretends to enforce what it does not.";
+    ConfigUnserved: "The configuration asks for something that this version does not do. Where people would rely on it (such as a sandbox), that is an error: ggend never pretends to enforce what it does not.";
         because ["A configuration written for a newer version", "A section copied from the documentation of another gateway"];
         mend ["See which setting, and where" => "ggen mcp config validate", "See which version runs" => "ggend --version"];
     ConfigMode: "The configuration file can be read or written by more people than is safe: whoever writes it decides which commands run.";
