@@ -5,18 +5,18 @@ use super::{
     body::{Body, refusal},
     compress, cors,
     counts::Counts,
-    receive::{self, Admitted},
+    receive::{self, Admitted, Upload},
     route::Route,
 };
 use crate::{
     config,
+    metrics::{Error, Family},
     worker::edge::{Gateway, Input, Refused, Terms, guard::Guard, listen::Handler},
 };
 use bytes::Bytes;
 use ggen_mcp::edge::{Reply, Request, Verb};
 use ggen_wire::Code;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
-use http_body::Body as _;
 use http_body_util::Either;
 use hyper::body::Incoming;
 use std::{
@@ -43,7 +43,7 @@ pub(crate) struct Rules {
 
 impl Rules {
     /// Those of a configuration, for listeners that are all bound to loopback or not.
-    pub(super) fn new(config: &config::Http, loopback: bool) -> Self {
+    pub(crate) fn new(config: &config::Http, loopback: bool) -> Self {
         Self {
             guard: Guard::new(&config.allowed_hosts, &config.allowed_origins, loopback),
             compression: config.compression,
@@ -62,16 +62,14 @@ pub(crate) struct Http {
     pub(super) rules: RwLock<Arc<Rules>>,
 }
 
+/// The body of an answer, compressed or not.
+pub(crate) type Answer = Either<CompressionBody<Body>, Body>;
+
 impl Handler for Http {
-    type Body = Either<CompressionBody<Body>, Body>;
+    type Body = Answer;
 
     async fn handle(&self, request: http::Request<Incoming>) -> Response<Self::Body> {
-        let rules = self.rules();
-        if rules.compression {
-            compress::answer(request, |request| self.respond(request, &rules)).await.map(Either::Left)
-        } else {
-            self.respond(request, &rules).await.map(Either::Right)
-        }
+        self.serve(request).await
     }
 
     fn accepted(&self) {
@@ -84,17 +82,51 @@ impl Handler for Http {
 }
 
 impl Http {
+    /// That passes requests on to `gateway`.
+    ///
+    /// # Errors
+    /// When the metrics cannot be declared.
+    pub(crate) fn new(gateway: Gateway, rules: Rules) -> Result<Self, Error> {
+        Ok(Self { gateway, counts: Counts::new()?, rules: RwLock::new(Arc::new(rules)) })
+    }
+
+    /// The way to the gateway worker.
+    pub(crate) const fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// Requests that were passed on and are not answered yet.
+    pub(crate) fn in_flight(&self) -> u64 {
+        u64::try_from(self.gateway.in_flight()).unwrap_or(u64::MAX)
+    }
+
+    /// The metrics, with so many TCP connections open.
+    pub(crate) fn figures(&self, connections: u64) -> Vec<Family> {
+        self.counts.metrics.http_connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
+        self.counts.metrics.gather()
+    }
+
+    /// Answers one request, whatever it came over.
+    pub(crate) async fn serve(&self, request: http::Request<impl Upload>) -> Response<Answer> {
+        let rules = self.rules();
+        if rules.compression {
+            compress::answer(request, |request| self.respond(request, &rules)).await.map(Either::Left)
+        } else {
+            self.respond(request, &rules).await.map(Either::Right)
+        }
+    }
+
     /// What is in force now.
     pub(super) fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Puts other rules in force.
-    pub(super) fn set_rules(&self, rules: Rules) {
+    pub(crate) fn set_rules(&self, rules: Rules) {
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 
-    async fn respond(&self, request: http::Request<Incoming>, rules: &Rules) -> Response<Body> {
+    async fn respond(&self, request: http::Request<impl Upload>, rules: &Rules) -> Response<Body> {
         let (head, incoming) = request.into_parts();
         let began = tracing::enabled!(target: "transport", tracing::Level::DEBUG).then(Instant::now);
         let route = Route::of(head.uri.path());
@@ -108,7 +140,7 @@ impl Http {
         response
     }
 
-    async fn answer(&self, head: &Parts, route: &Route<'_>, incoming: Incoming, rules: &Rules) -> Response<Body> {
+    async fn answer(&self, head: &Parts, route: &Route<'_>, incoming: impl Upload, rules: &Rules) -> Response<Body> {
         let origin = match rules.guard.admit(head) {
             Ok(origin) => origin,
             Err(denied) => return refuse(&denied.into(), head, incoming, rules),
@@ -130,7 +162,7 @@ impl Http {
         response
     }
 
-    async fn pass_on(&self, admitted: Admitted, head: &Parts, mut incoming: Incoming, rules: &Rules) -> Response<Body> {
+    async fn pass_on(&self, admitted: Admitted, head: &Parts, mut incoming: impl Upload, rules: &Rules) -> Response<Body> {
         let Admitted { verb, accept, view, headers } = admitted;
         let health = &*view == "/health";
         let body = match verb {
@@ -179,7 +211,7 @@ impl Http {
 }
 
 /// Refuses a request whose body may still be on its way.
-fn refuse(refusal: &Refusal, head: &Parts, incoming: Incoming, rules: &Rules) -> Response<Body> {
+fn refuse(refusal: &Refusal, head: &Parts, incoming: impl Upload, rules: &Rules) -> Response<Body> {
     // HTTP/2 resets the stream alone. A client that waits for "100 Continue" sends nothing when it is refused.
     if head.version > Version::HTTP_11 || incoming.is_end_stream() || head.headers.contains_key(header::EXPECT) {
         return refusal.response(b"");
