@@ -3,7 +3,7 @@
 use super::{
     file::{File, Unread},
     layers::{FILE_VARIABLE, Flag, Layer},
-    model::Config,
+    model::{Config, Quic},
     modes,
     problem::{Place, Problem, Severity},
     ranges, schema,
@@ -99,6 +99,11 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
         Config::default()
     });
     let place = |path: &str| place(&figment, &layers, path);
+    let quic = &mut config.transports.quic;
+    if config.transports.http.port == 0 && quic.port == Quic::PORT && place("transports.quic.port").source == DEFAULT {
+        // Whoever lets the system choose wants to be in nobody's way.
+        quic.port = 0;
+    }
     problems.extend(ranges::check(&config, &place));
     let mut provenance: BTreeMap<String, String> =
         schema::leaves().iter().map(|leaf| (leaf.clone(), place(leaf).to_string())).filter(|(leaf, source)| keeps(leaf, source)).collect();

@@ -1,5 +1,9 @@
 //! The configuration's structure; doc comments are the reference. Durations are milliseconds, sizes are bytes unless a unit is written (`"4MB"`).
 
+mod quic;
+
+pub use quic::Quic;
+
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -51,6 +55,8 @@ pub struct Server {
 pub struct Transports {
     /// HTTP/1.1 and HTTP/2.
     pub http: Http,
+    /// HTTP/3.
+    pub quic: Quic,
 }
 
 /// `transports.http`

@@ -1,7 +1,7 @@
 //! What types cannot say: ranges, and what must hold between values. One function for the daemon, the reload and `ggend check`.
 
 use super::{
-    model::Config,
+    model::{Config, Quic},
     problem::{Place, Problem, Severity},
 };
 use ggen_wire::Code;
@@ -36,6 +36,7 @@ pub fn check(config: &Config, place: &dyn Fn(&str) -> Place) -> Vec<Problem> {
             judge.value("transports.http.allowed_hosts", format!("expected a host name, found {host:?}"));
         }
     }
+    judge.quic(&config.transports.quic);
     judge.listeners(config);
     judge.problems
 }
@@ -92,6 +93,25 @@ impl Judge<'_> {
         if major != "1" {
             self.value("version", format!("this version of ggend reads file format 1.0, found {version:?}"));
             self.mend("version", "1.0");
+        }
+    }
+
+    fn quic(&mut self, quic: &Quic) {
+        self.time("transports.quic.idle_timeout_ms", quic.idle_timeout_ms, "30000");
+        self.range("transports.quic.max_concurrent_streams", u64::from(quic.max_concurrent_streams), 1, 1000, "100");
+        if quic.server_name.is_empty() || quic.server_name.contains(['/', ' ', '*', '@', ':']) {
+            self.value("transports.quic.server_name", format!("expected a host name, found {:?}", quic.server_name));
+            self.mend("transports.quic.server_name", "localhost");
+        }
+        if quic.enable_zero_rtt {
+            let what = "0-RTT cannot be served: the QUIC library has none, and a replayed first packet would run a tool twice";
+            self.value("transports.quic.enable_zero_rtt", what.to_owned());
+            self.mend("transports.quic.enable_zero_rtt", "false");
+        }
+        if quic.enabled && !is_loopback(quic.host) {
+            let what = format!("{} is reachable from other hosts, and this version has no authentication", quic.host);
+            self.add(Severity::Error, Code::OpenWithoutAuth, "transports.quic.host", what);
+            self.mend("transports.quic.host", "127.0.0.1");
         }
     }
 

@@ -27,13 +27,12 @@ pub(super) enum Later {
     Ignored,
 }
 
-const LATER: [(&str, Later); 8] = [
+const LATER: [(&str, Later); 7] = [
     ("auth", Later::Refused),
     ("policy", Later::Refused),
     ("rate_limit", Later::Refused),
     ("transports.http.ssl", Later::Refused),
     ("transports.websocket", Later::Ignored),
-    ("transports.quic", Later::Ignored),
     ("tools", Later::Ignored),
     ("logging.file", Later::Ignored),
 ];

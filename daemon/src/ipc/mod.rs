@@ -5,4 +5,5 @@ pub mod channel;
 pub mod launch;
 pub mod messages;
 pub mod role;
+pub mod seat;
 pub mod secrets;

@@ -11,13 +11,15 @@ pub enum Role {
     Gateway,
     /// HTTP/1.1 and HTTP/2.
     Http,
+    /// HTTP/3.
+    Quic,
     /// `/livez`, `/readyz`, `/metrics`.
     Admin,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Gateway, Self::Http, Self::Admin];
+    pub const ALL: [Self; 4] = [Self::Gateway, Self::Http, Self::Quic, Self::Admin];
 
     /// The name as it is written in `ggend worker <role>`, in worker names and in metrics.
     #[must_use]
@@ -25,6 +27,7 @@ impl Role {
         match self {
             Self::Gateway => "gateway",
             Self::Http => "http",
+            Self::Quic => "quic",
             Self::Admin => "admin",
         }
     }
@@ -39,7 +42,7 @@ impl Role {
     #[must_use]
     pub const fn is_edge(self) -> bool {
         match self {
-            Self::Http => true,
+            Self::Http | Self::Quic => true,
             Self::Gateway | Self::Admin => false,
         }
     }
@@ -50,7 +53,8 @@ impl Role {
         match self {
             Self::Http => &["http"],
             Self::Admin => &["admin"],
-            Self::Gateway => &[],
+            // Its socket comes with its seat.
+            Self::Gateway | Self::Quic => &[],
         }
     }
 }

@@ -142,6 +142,11 @@ fn effect(path: &str) -> (Effect, &'static str) {
         "transports.http.host" | "transports.http.port" | "metrics.host" | "metrics.port" => {
             (Effect::Listener, "the new address is served before the old one is closed; open connections stay")
         }
+        "transports.quic.enabled" => (Effect::Listener, "the socket appears or vanishes with its workers"),
+        "transports.quic.host" | "transports.quic.port" => {
+            (Effect::Listener, "new workers serve the new address; those at the old one finish their requests and go")
+        }
+        path if path.starts_with("transports.quic.") => (Effect::InPlace, "counts for new connections"),
         path if path.starts_with("transports.http.") => (Effect::InPlace, "counts from the next request on"),
         path if path.starts_with("logging.") => (Effect::Logging, "counts from the next line on"),
         // A test sees to it that every setting is named above.

@@ -110,6 +110,8 @@ impl Supervisor {
             beat_ms: u64::try_from(BEAT.as_millis()).unwrap_or(1000),
             log_filter: self.levels.over(candidate.map_or(&self.log_filter, |candidate| &candidate.log_filter)),
             listeners: self.listeners_for(name).bound_for(role),
+            seat: None,
+            quic_port: None,
             config: super::environment::config_for(role, config),
         }
     }

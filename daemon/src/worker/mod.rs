@@ -14,6 +14,7 @@ pub mod admin;
 pub(crate) mod edge;
 pub mod gateway;
 pub mod http;
+pub(crate) mod quic;
 
 #[cfg(test)]
 mod tests;
@@ -54,6 +55,7 @@ async fn serve(role: Role) -> ExitCode {
         match role {
             Role::Gateway => gateway::run(context).await,
             Role::Http => http::run(context).await,
+            Role::Quic => quic::run(context).await,
             Role::Admin => admin::run(context).await,
         }
     };

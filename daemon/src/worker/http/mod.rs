@@ -26,11 +26,10 @@ use crate::{
     config,
     ipc::messages::{Beat, Bound},
 };
-use counts::Counts;
-use service::{Http, Rules};
+pub(super) use service::{Http, Rules};
 use std::{
     process::ExitCode,
-    sync::{Arc, RwLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::net::UnixStream;
@@ -42,14 +41,13 @@ const SOFTWARE: u8 = 70;
 pub(crate) async fn run(mut context: Context) -> ExitCode {
     let config = context.start.config.transports.http.clone();
     let rules = Rules::new(&config, is_loopback(&context.start.listeners));
-    let (listener, counts) = match (context.take_listener("http"), Counts::new()) {
-        (Some(listener), Ok(counts)) => (listener, counts),
-        (listener, counts) => {
-            tracing::error!(target: "transport", ?listener, counts = ?counts.err(), "cannot serve");
+    let (listener, handler) = match (context.take_listener("http"), Http::new(Gateway::default(), rules)) {
+        (Some(listener), Ok(handler)) => (listener, handler),
+        (listener, handler) => {
+            tracing::error!(target: "transport", ?listener, handler = ?handler.err(), "cannot serve");
             return ExitCode::from(SOFTWARE);
         }
     };
-    let handler = Http { gateway: Gateway::default(), counts, rules: RwLock::new(Arc::new(rules)) };
     let server = Server::new(handler, limits(&config));
     let mut doors = Doors::new(Arc::clone(&server));
     if let Err(error) = doors.open(listener) {
@@ -60,9 +58,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     context.on_beat(move || {
         let http = beat.handler();
         let connections = u64::try_from(beat.connections()).unwrap_or(u64::MAX);
-        http.counts.metrics.http_connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
-        let in_flight = u64::try_from(http.gateway.in_flight()).unwrap_or(u64::MAX);
-        Beat { connections, in_flight, metrics: http.counts.metrics.gather(), ..Beat::default() }
+        Beat { connections, in_flight: http.in_flight(), metrics: http.figures(connections), ..Beat::default() }
     });
     context.ready().await;
 
@@ -91,7 +87,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     tokio::select! {
         () = drained => {}
         () = messages => {}
-        () = sweep(&server) => {}
+        () = sweep(server.handler(), || { server.sweep(); server.is_draining() }) => {}
     }
     ExitCode::SUCCESS
 }
@@ -104,22 +100,21 @@ fn limits(config: &config::Http) -> Limits {
     Limits { connections: usize::try_from(config.max_connections).unwrap_or(usize::MAX), header: Duration::from_millis(config.timeout_ms) }
 }
 
-fn attach(gateway: &Gateway, socket: std::os::unix::net::UnixStream) {
+pub(super) fn attach(gateway: &Gateway, socket: std::os::unix::net::UnixStream) {
     match socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(socket)) {
         Ok(socket) => gateway.attach(socket),
         Err(error) => tracing::error!(target: "transport", %error, "link to the gateway worker not usable"),
     }
 }
 
-/// Applies all time-outs. One timer for the worker, as precise as the shortest of them needs.
-async fn sweep(server: &Server<Http>) {
+/// Applies the time-outs of requests, and has connections judged as often. One timer for the worker, as precise as the shortest of them needs.
+pub(super) async fn sweep(http: &Http, mut connections: impl FnMut() -> bool) {
     loop {
-        let http = server.handler();
         let rules = http.rules();
         tokio::time::sleep((rules.patience.min(rules.answer_within) / 10).clamp(Duration::from_millis(10), Duration::from_secs(1))).await;
-        server.sweep();
+        let draining = connections();
         http.gateway.sweep(Instant::now());
-        if server.is_draining() {
+        if draining {
             // Those that began on connections which were accepted just before the drain.
             http.gateway.end_endless();
         }
