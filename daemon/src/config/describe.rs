@@ -17,6 +17,8 @@ pub(super) enum Kind {
     Size(u64, u64),
     /// An address to bind.
     Host,
+    /// `false`, and no other value.
+    Off,
     /// A list of texts.
     Texts,
     /// One of these.
@@ -63,7 +65,7 @@ pub(super) const LEAVES: &[(&str, Kind, &str)] = &[
         "A connection without traffic and requests is closed after so long, in milliseconds.",
     ),
     ("transports.quic.max_concurrent_streams", Kind::Number(1, 1000), "Requests that a connection may have open at once."),
-    ("transports.quic.enable_zero_rtt", Kind::Flag, "0-RTT cannot be served: true is refused."),
+    ("transports.quic.enable_zero_rtt", Kind::Off, "0-RTT cannot be served: true is refused."),
     ("logging.level", Kind::Choice(LEVELS), "What is logged."),
     ("logging.format", Kind::Choice(&["console", "json"]), "How lines look on the daemon's standard error."),
     ("logging.modules.mcp_server", Kind::Choice(LEVELS), "The level of one category: the daemon's own life."),
@@ -130,6 +132,7 @@ fn leaf(path: &str, default: Option<&Value>) -> Value {
     let mut described = match *kind {
         Kind::Text => json!({"type": "string"}),
         Kind::Flag => json!({"type": "boolean"}),
+        Kind::Off => json!({"const": false}),
         Kind::Number(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
         Kind::Size(least, most) => json!({"anyOf": [
             {"type": "integer", "minimum": least, "maximum": most},

@@ -130,6 +130,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         hub: Arc::clone(&hub),
         events,
         instance,
+        quic_at: listeners.quic().again(began.elapsed()),
         listeners,
         secrets: crate::ipc::secrets::Secrets::default(),
         workers: workers::Workers::default(),

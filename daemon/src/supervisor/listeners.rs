@@ -1,6 +1,7 @@
 //! The listening sockets: bound here or inherited from the service manager, one per transport, shared by its workers, open for as long as they
 //! are configured. Nothing is ever accepted here.
 
+use super::door::Quic;
 use crate::{
     config::Config,
     ipc::messages::{Bound, Role},
@@ -30,6 +31,7 @@ pub(crate) struct Listener {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Listeners {
     all: Vec<Listener>,
+    quic: Quic,
 }
 
 /// An address could not be had.
@@ -41,6 +43,17 @@ pub(crate) struct ListenError {
     message: String,
     #[source]
     source: io::Error,
+}
+
+impl ListenError {
+    pub(super) const fn new(code: Code, message: String, source: io::Error) -> Self {
+        Self { code, message, source }
+    }
+
+    /// Which address, and why, without the code.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
 }
 
 impl Listeners {
@@ -69,7 +82,17 @@ impl Listeners {
                 _ => bind(transport, address)?,
             });
         }
-        Ok(Self { all })
+        Ok(Self { all, quic: Quic::open(config, &old.quic) })
+    }
+
+    /// The QUIC port.
+    pub(crate) const fn quic(&self) -> &Quic {
+        &self.quic
+    }
+
+    /// It stands otherwise now.
+    pub(crate) fn set_quic(&mut self, quic: Quic) {
+        self.quic = quic;
     }
 
     /// The sockets that a role is given.
@@ -99,7 +122,7 @@ impl Listeners {
             port: listener.address.port(),
             origin: listener.origin.to_owned(),
         };
-        self.all.iter().map(show).collect()
+        self.all.iter().map(show).chain(self.quic.row()).collect()
     }
 }
 

@@ -190,7 +190,7 @@ impl Supervisor {
 
     /// Starts the workers that are additional.
     fn prepare(&mut self, mut candidate: Box<Candidate>) {
-        let wanted = wanted_slots(&candidate.loaded.config);
+        let wanted = wanted_slots(&candidate.loaded.config, candidate.listeners.quic(), !self.secrets.tls.certificates.is_empty());
         let fresh: Vec<_> = wanted.into_iter().filter(|(name, _)| !self.workers.slots.iter().any(|slot| slot.name == *name)).collect();
         let names: Vec<String> = fresh.iter().map(|(name, _)| name.clone()).collect();
         if names.is_empty() {
@@ -252,7 +252,10 @@ impl Supervisor {
         self.hub.console.set_format(self.loaded.config.logging.format);
         tracing::info!(target: "mcp_server", generation, "configuration in force");
         self.tell_warnings();
+        self.quic_at = self.listeners.quic().again(self.now());
         let surplus = self.lay_out_slots();
+        self.steer();
+        let moved = self.at_other_doors();
         let ends = |step: &Step| matches!(step, Step::Vanishes | Step::Replaced | Step::Restarts | Step::Reconnects);
         let mut retiring: BTreeSet<String> = steps.iter().filter(|(_, step)| ends(step)).map(|(name, _)| name.clone()).collect();
         retiring.extend(self.leaving_names());
@@ -269,6 +272,9 @@ impl Supervisor {
             if self.tell(id, ToWorker::Reconfigure(Box::new(start)), sockets) {
                 pending.insert(id, surplus.contains(&id));
             }
+        }
+        if !moved.is_empty() {
+            self.roll_through(moved, "QUIC has moved".to_owned(), None);
         }
         self.lay_out_upstreams();
         let touched = steps.into_iter().filter(|(name, step)| {

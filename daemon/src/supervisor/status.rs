@@ -126,6 +126,7 @@ impl Supervisor {
                 });
             }
         }
+        issues.extend(self.listeners.quic().issue());
         for upstream in &self.upstreams {
             let reason = upstream.last_exit.clone().or_else(|| upstream.report.as_ref()?.detail.clone()).unwrap_or_default();
             let name = &upstream.name;
