@@ -1,5 +1,9 @@
 //! What may be typed. Definitions only: no defaults that depend on the host, no behaviour.
 
+mod auth;
+
+pub(crate) use auth::Auth;
+
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use ggen_wire::log::Level;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -127,6 +131,9 @@ pub(crate) enum Mcp {
     Doctor,
     /// Connect as a client does, and name the layer that fails
     TestConnection(TestConnection),
+    /// API keys and tokens: who may ask
+    #[command(subcommand, arg_required_else_help = true)]
+    Auth(Auth),
     /// Look at the configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(Config),

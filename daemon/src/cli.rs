@@ -1,11 +1,12 @@
 //! The command line of `ggend`. The internal roles are told apart before anything is parsed: a worker has to be there within milliseconds.
 
 use crate::{
-    check,
-    config::{Flag, LoadOptions, LogLevel, commands},
+    auth, check,
+    config::{self, Flag, LoadOptions, LogLevel, commands},
     ipc::messages::Role,
     probe, relay,
     supervisor::Options,
+    worker,
 };
 use clap::{Parser, Subcommand};
 use ggen_wire::paths::Host;
@@ -13,6 +14,7 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::SystemTime,
 };
 
 /// EX_USAGE of `sysexits.h`.
@@ -50,6 +52,8 @@ enum Command {
     Check(check::Options),
     /// Look at the configuration and change its file.
     Config(commands::Options),
+    /// Make, list and revoke API keys; make and judge tokens.
+    Auth(auth::commands::Options),
     /// Look for what is wrong: with the daemon, its configuration, its connections, this host.
     #[command(subcommand)]
     Probe(probe::Verb),
@@ -105,6 +109,7 @@ fn act(parsed: Arguments) -> Play {
             Play::Finished(check::run(&options, &client_socket(parsed.socket.as_deref())))
         }
         Some(Command::Config(options)) => Play::Finished(commands::run(&options, &load, &client_socket(parsed.socket.as_deref()))),
+        Some(Command::Auth(options)) => Play::Finished(authenticate(&options, &load)),
         Some(Command::Probe(verb)) => Play::Finished(probe::run(verb, load, parsed.socket)),
         Some(Command::Stdio(options)) => Play::Finished(relay::main(&options, parsed.socket)),
         None => {
@@ -112,6 +117,17 @@ fn act(parsed: Arguments) -> Play {
             Play::Supervisor(Box::new(Options { load, level, socket: parsed.socket }))
         }
     }
+}
+
+fn authenticate(options: &auth::commands::Options, load: &LoadOptions) -> ExitCode {
+    let world = auth::commands::World {
+        load,
+        state: config::state::directory(),
+        now: SystemTime::now(),
+        fetch: &worker::fetch_keys,
+        input: &auth::commands::standard_input,
+    };
+    auth::commands::run(options, &world)
 }
 
 /// Where a client would look for a running daemon.

@@ -1,5 +1,6 @@
 //! The daemon in all its roles: supervisor, workers, shim, and the relay of `ggend stdio`. Which one a process plays is the command line's to say.
 
+pub mod auth;
 pub mod check;
 pub mod cli;
 pub mod config;

@@ -22,6 +22,12 @@ pub struct StreamKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UpId(pub u32);
 
+/// One child of a stdio upstream: 0 is the one that everybody shares; every other number is used once in a life of the gateway worker.
+pub type Lease = u32;
+
+/// The shared child of a stdio upstream.
+pub const SHARED: Lease = 0;
+
 /// What the relay is told once.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -31,6 +37,8 @@ pub struct Settings {
     pub incarnation: u64,
     /// Bounds; see [`Limits`].
     pub limits: Limits,
+    /// What `requestState` is sealed with; without one, a key is drawn at random.
+    pub key: Option<crate::seal::Key>,
 }
 
 /// One upstream, as far as the relay must know it. Secrets (headers, environment) stay outside.
@@ -42,6 +50,10 @@ pub struct UpstreamSettings {
     pub transport: Transport,
     /// Which era it speaks.
     pub era: EraSetting,
+    /// Who shares its children; stdio only.
+    pub isolation: Isolation,
+    /// Children beside the shared one, at most; stdio only.
+    pub pool: usize,
     /// Time for one call; progress starts it anew.
     pub timeout: Micros,
     /// False: configured, but not served.
@@ -71,6 +83,20 @@ pub enum EraSetting {
     Modern,
 }
 
+/// `isolation` of the configuration: which calls may meet in one child of a stdio upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// All calls that cannot ask their client for anything; each of the others has a child for itself while it lasts.
+    #[default]
+    Shared,
+    /// All: there is one child, and no client is asked for anything.
+    Single,
+    /// Those of one legacy session. Modern clients have no sessions: theirs are treated as with [`Isolation::Shared`].
+    PerSession,
+    /// None.
+    PerCall,
+}
+
 /// Bounds of the relay. What is over one of them gets an error with a code; nothing grows without end.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -78,6 +104,10 @@ pub struct Limits {
     pub sessions: usize,
     /// A session without any exchange for this long ends.
     pub session_idle: Micros,
+    /// A leased child without a call for this long is ended.
+    pub lease_idle: Micros,
+    /// How long a child whose call was given up may take for the answer, before it is ended.
+    pub lease_grace: Micros,
     /// Calls in flight to one upstream.
     pub calls_per_upstream: usize,
     /// Bytes of requests in flight to one upstream.
@@ -98,6 +128,20 @@ pub struct Limits {
     pub ring: usize,
     /// Nesting of a message.
     pub depth: usize,
+    /// Calls of modern clients that wait for an answer to a legacy server's question: of one principal, at one upstream, in all.
+    pub parked: [usize; 3],
+    /// Silence of a server after a question, before its client is asked what has come together.
+    pub gather: Micros,
+    /// How long a modern client may take to come back with its answers.
+    pub park: Micros,
+    /// How long an identical retry gets the same answer.
+    pub repeat: Micros,
+    /// How long a legacy client may take for an answer.
+    pub think: Micros,
+    /// Rounds of questions that a modern server may put to a legacy client in one call.
+    pub rounds: u8,
+    /// Time between a modern server's state without questions and the next try.
+    pub pace: Micros,
 }
 
 impl Default for Limits {
@@ -105,6 +149,8 @@ impl Default for Limits {
         Self {
             sessions: 10_000,
             session_idle: 3_600_000_000,
+            lease_idle: 60_000_000,
+            lease_grace: 5_000_000,
             calls_per_upstream: 1024,
             bytes_per_upstream: 64 << 20,
             calls: 8192,
@@ -115,6 +161,13 @@ impl Default for Limits {
             stream_after: 2_000_000,
             ring: 256,
             depth: 128,
+            parked: [16, 64, 1024],
+            gather: 10_000,
+            park: 300_000_000,
+            repeat: 60_000_000,
+            think: 600_000_000,
+            rounds: 10,
+            pace: 250_000,
         }
     }
 }
@@ -130,8 +183,10 @@ pub enum Input {
     Credit(StreamKey, u32),
     /// A link is gone, and every exchange on it.
     EdgeLost(u32),
-    /// Something about an upstream.
+    /// Something about an upstream: a remote one, or the shared child of a stdio one.
     Up(UpId, UpInput),
+    /// Something about another child of a stdio upstream: what [`UpInput`] says of stdio servers, without a handoff.
+    Leased(UpId, Lease, UpInput),
     /// The answer to [`Output::Ask`]: JSON, or a message why there is none.
     Answer(u64, Result<Bytes, String>),
     /// The list of upstreams has changed. Names that stay keep their [`UpId`]; the others get the next ones in the order of this list.
@@ -140,7 +195,7 @@ pub enum Input {
     Hold(Vec<UpId>),
     /// The worker is about to stop: streams are to end now, calls may finish.
     Drain,
-    /// Time has passed; due at least every [`TICK`] while anything is in flight.
+    /// Time has passed; due at least every [`TICK`] while anything is in flight, and at [`crate::gateway::Gateway::next_due`].
     Tick,
 }
 
@@ -210,15 +265,26 @@ pub enum Output {
     Reply(StreamKey, Reply),
     /// Please run this stdio server.
     Want(UpId),
-    /// Write a line to a stdio server (the line break is the writer's).
-    Write(UpId, Bytes),
-    /// Read nothing from this stdio server for so long: it floods.
-    Pause(UpId, Micros),
+    /// Please run one more child of this stdio server. [`UpInput::Connected`] follows, or [`UpInput::Lost`]; it is never started again.
+    Lease(UpId, Lease),
+    /// That child is not needed any more; nothing more comes from it.
+    Unlease {
+        /// The upstream.
+        up: UpId,
+        /// Which child.
+        lease: Lease,
+        /// It does not do what it should: it gets no time to end by itself.
+        kill: bool,
+    },
+    /// Write a line to a child of a stdio server (the line break is the writer's).
+    Write(UpId, Lease, Bytes),
+    /// Read nothing from this child of a stdio server for so long: it floods.
+    Pause(UpId, Lease, Micros),
     /// Begin an HTTP exchange with an upstream.
     Http(UpId, HttpRequest),
     /// Give an HTTP exchange up.
     Abort(UpId, u64),
-    /// Stop this stdio server; it is started again with backoff.
+    /// Stop the shared child of this stdio server; it is started again with backoff.
     Recycle {
         /// The upstream.
         up: UpId,

@@ -13,6 +13,7 @@ pub mod list;
 pub mod method;
 pub mod name;
 pub mod refusal;
+pub mod seal;
 pub mod session;
 pub mod splice;
 pub mod sse;

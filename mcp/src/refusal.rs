@@ -18,6 +18,8 @@ pub mod rpc {
     pub const INTERNAL: i64 = -32603;
     /// Legacy: no such resource.
     pub const RESOURCE_NOT_FOUND: i64 = -32002;
+    /// 2025-11-25: addresses have to be visited first.
+    pub const URL_ELICITATION: i64 = -32042;
     /// Modern: a header differs from the body.
     pub const HEADER_MISMATCH: i64 = -32020;
     /// Modern: the client lacks a capability.

@@ -1,6 +1,6 @@
 //! One upstream server as the relay knows it: its life, what it said of itself, its lists, and the connections to it.
 
-use crate::api::{Micros, Report, Transport, UpId, UpstreamSettings};
+use crate::api::{Lease, Micros, Report, SHARED, Transport, UpId, UpstreamSettings};
 use crate::json;
 use crate::list::{List, ListKind};
 use crate::method::{Legacy, LogLevel};
@@ -69,13 +69,39 @@ impl Caps {
 
     /// Whether the client may be sent this request.
     #[must_use]
-    pub fn allow(self, method: &str) -> bool {
+    pub fn allow(self, method: &str, params: Option<&str>) -> bool {
+        let member = |name| params.and_then(|params| json::pick(params, [name])?[0]);
         match method {
-            "elicitation/create" => self.form || self.url,
-            "sampling/createMessage" => self.sampling,
+            "elicitation/create" if member("mode") == Some("\"url\"") => self.url,
+            "elicitation/create" => self.form,
+            "sampling/createMessage" => self.sampling && (self.sampling_tools || member("tools").is_none()),
             "roots/list" => self.roots,
             _ => false,
         }
+    }
+
+    /// The capability that such a request needs, as `requiredCapabilities` of an error.
+    #[must_use]
+    pub fn needed(method: &str, params: Option<&str>) -> &'static str {
+        let member = |name| params.and_then(|params| json::pick(params, [name])?[0]);
+        match method {
+            "elicitation/create" if member("mode") == Some("\"url\"") => "{\"elicitation\":{\"url\":{}}}",
+            "elicitation/create" => "{\"elicitation\":{}}",
+            "sampling/createMessage" if member("tools").is_some() => "{\"sampling\":{\"tools\":{}}}",
+            "sampling/createMessage" => "{\"sampling\":{}}",
+            _ => "{\"roots\":{}}",
+        }
+    }
+
+    /// What a client of a legacy revision can be asked for: without what that revision does not know.
+    #[must_use]
+    pub fn of_revision(mut self, version: Legacy) -> Self {
+        if version < Legacy::L2025_11_25 {
+            self.url = false;
+            self.sampling_tools = false;
+        }
+        self.form &= version >= Legacy::L2025_06_18;
+        self
     }
 }
 
@@ -146,11 +172,37 @@ pub enum Phase {
     Ready,
 }
 
+/// Whose a leased child of a stdio server is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lent {
+    /// It is no leased child.
+    #[default]
+    No,
+    /// No child at all: the calls that wait for one stand in its queue.
+    Lobby,
+    /// One client's at a time.
+    Pooled,
+    /// One session's.
+    Session,
+    /// One call's.
+    Once,
+}
+
 /// One connection: a pair of pipes, or an HTTP session (or, with a modern HTTP server, just its URL).
 #[derive(Debug)]
 pub struct Conn {
     /// What its clients can be asked for; part of its handshake with a legacy server.
     pub caps: Caps,
+    /// Which child of a stdio server it is; [`SHARED`] as well for an HTTP session, and for a place where none is.
+    pub lease: Lease,
+    /// Whose it is, if it is leased.
+    pub lent: Lent,
+    /// The legacy session that used it last.
+    pub user: Option<Arc<str>>,
+    /// It has had a call.
+    pub spent: bool,
+    /// Calls that were given up and may still be answered, until when at most.
+    pub late: Vec<(u64, Micros)>,
     /// How far it is.
     pub phase: Phase,
     /// `Mcp-Session-Id` of a legacy HTTP server.
@@ -179,6 +231,11 @@ impl Conn {
     pub fn new(caps: Caps) -> Self {
         Self {
             caps,
+            lease: SHARED,
+            lent: Lent::No,
+            user: None,
+            spent: false,
+            late: Vec::new(),
             phase: Phase::Down,
             session: None,
             queue: Vec::new(),
@@ -190,6 +247,12 @@ impl Conn {
             last_event: None,
             used: 0,
         }
+    }
+
+    /// Whether it is a leased child.
+    #[must_use]
+    pub const fn is_leased(&self) -> bool {
+        self.lease != SHARED
     }
 }
 
@@ -216,6 +279,10 @@ pub struct Upstream {
     pub lists: [List; 4],
     /// Connections; the first one always exists and is the one for lists, notifications and subscriptions.
     pub conns: Vec<Conn>,
+    /// The number of the newest leased child.
+    pub next_lease: Lease,
+    /// Until when no more children are started, and why.
+    pub no_leases: Option<(Micros, Code, String)>,
     /// Bytes of client requests in flight.
     pub bytes: usize,
     /// New calls wait: it is about to be restarted, and finishes what is in flight.
@@ -262,6 +329,8 @@ impl Upstream {
             hello: Hello::default(),
             lists: <[List; 4]>::default(),
             conns: vec![Conn::new(Caps::default())],
+            next_lease: SHARED,
+            no_leases: None,
             bytes: 0,
             held: false,
             retry_at: None,
@@ -359,7 +428,10 @@ mod tests {
         for text in ["{}", r#"{"elicitation":{}}"#, r#"{"elicitation":{"form":{},"url":{}},"sampling":{"tools":{}},"roots":{}}"#] {
             assert_eq!(Caps::read(text).write(), text);
         }
-        assert!(Caps::read(r#"{"elicitation":{}}"#).allow("elicitation/create"));
-        assert!(!Caps::read("{}").allow("roots/list"));
+        let form = Caps::read(r#"{"elicitation":{},"sampling":{}}"#);
+        assert!(form.allow("elicitation/create", Some(r#"{"mode":"form"}"#)) && form.allow("elicitation/create", None));
+        assert!(!form.allow("elicitation/create", Some(r#"{"mode":"url"}"#)));
+        assert!(form.allow("sampling/createMessage", Some("{}")) && !form.allow("sampling/createMessage", Some(r#"{"tools":[]}"#)));
+        assert!(!Caps::read("{}").allow("roots/list", None));
     }
 }

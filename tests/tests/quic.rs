@@ -1,6 +1,11 @@
 //! HTTP/3 of a whole daemon: both eras, many streams, workers that die or are replaced, a port that is taken.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test that cannot go on fails where it stands; figures are printed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails where it stands; figures are printed"
+)]
 
 #[path = "quic/client.rs"]
 mod client;
@@ -11,10 +16,7 @@ use ggen_wire::{
     control::{Body, Call},
     status::Phase,
 };
-use ggend_tests::{
-    mcp::LEGACY,
-    *,
-};
+use ggend_tests::{mcp::LEGACY, *};
 use h3_quinn::quinn::ConnectionError;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -240,7 +242,10 @@ async fn a_port_that_is_taken_degrades_quic_alone_until_it_is_free() {
     let daemon = daemon(config).start();
     let status = daemon.status();
     let issue = status.issues.iter().find(|issue| issue.code == Code::PortTaken).expect("an issue");
-    assert!(issue.message.contains(&format!("UDP port {port}")) && issue.message.contains(&format!("pid {}", std::process::id())), "{issue:?}");
+    assert!(
+        issue.message.contains(&format!("UDP port {port}")) && issue.message.contains(&format!("pid {}", std::process::id())),
+        "{issue:?}"
+    );
     assert_eq!(status.phase, Phase::Degraded);
     assert!(ggend_tests::Client::new(daemon.http, "fixture", Era::Modern).tool("echo", json!({ "message": "x" })).head.status == 200);
     drop(other);

@@ -89,6 +89,18 @@ codes! {
     PathUnknown = "GGEN-E3025", "No such path";
     CursorInvalid = "GGEN-E3026", "Invalid cursor";
     RequestTimeout = "GGEN-E3027", "Request took too long";
+    StateInvalid = "GGEN-E3040", "Invalid or expired requestState";
+    TooManyParked = "GGEN-E3041", "Too many calls wait for their clients' answers";
+    AnswerLate = "GGEN-E3042", "The client did not answer the server's question in time";
+    TooManyRounds = "GGEN-E3043", "The server asks again and again";
+    // 40xx: who is asking
+    InvalidApiKey = "GGEN-E4001", "Invalid API key";
+    TokenExpired = "GGEN-E4002", "Token expired";
+    InvalidSignature = "GGEN-E4003", "Invalid signature";
+    AuthenticationFailed = "GGEN-E4004", "Authentication failed";
+    InsufficientScope = "GGEN-E4005", "Insufficient scope";
+    KeyStoreUnusable = "GGEN-E4006", "Key store cannot be used";
+    IssuerUnreachable = "GGEN-E4007", "Keys of the token issuer cannot be fetched";
     // 50xx: ourselves
     Internal = "GGEN-E5001", "Server error";
     GatewayUnavailable = "GGEN-E5002", "Server error: the gateway worker is being replaced";

@@ -103,8 +103,14 @@ pages! {
             "Look at transports.http.host and transports.http.port" => "ggen mcp config validate",
         ];
     OpenWithoutAuth: "The daemon would listen on an address that others can reach, without asking who they are. It refuses that.";
-        because ["transports.http.host is no loopback address, and no authentication is configured"];
-        mend ["Set transports.http.host to 127.0.0.1, then check" => "ggen mcp config validate"];
+        because [
+            "transports.http.host is no loopback address, and there is no key, token or certificate that anybody could be known by",
+            "auth.required is false",
+        ];
+        mend [
+            "Make a key; from then on every request needs one" => "ggen mcp auth generate-api-key",
+            "Or listen on loopback only" => "ggen mcp config set transports.http.host=127.0.0.1",
+        ];
     WorkerDied: "A worker process ended unexpectedly. The supervisor starts its successor; listeners and upstream servers stay as they were.";
         because ["A fault in ggend", "The system was out of memory and killed it", "Somebody killed it"];
         mend [
@@ -274,6 +280,18 @@ pages! {
     InputUnsupported: "The upstream server needs something from the client during the call (an answer of the user, a model's text, its roots), and this client cannot give it.";
         because ["The client did not declare the capability", "The client has no way to be asked"];
         mend ["Use a client that has the capability, or a tool that does not ask" => ""];
+    StateInvalid: "A call was repeated with a requestState that was not given for it, was used already, or is too old.";
+        because ["The answers came after five minutes", "The gateway worker was replaced meanwhile", "Another user's state, or one that was changed", "Other arguments than in the first call"];
+        mend ["Call the tool again without requestState" => ""];
+    TooManyParked: "As many calls wait for answers of their clients as the gateway keeps: 16 of one user, 64 at one server, 1024 in all.";
+        because ["A client begins calls that ask for something, and does not come back with the answers"];
+        mend ["Answer or wait: a call without an answer is given up after five minutes" => "ggen mcp server status --verbose"];
+    AnswerLate: "The server asked the client for something during the call, and no answer came within ten minutes.";
+        because ["Nobody was there to answer", "The client does not answer what it cannot do"];
+        mend ["Call the tool again, and answer" => ""];
+    TooManyRounds: "The server answered the call with questions again and again, more often than the gateway asks the client.";
+        because ["A server that does not accept the answers", "A server that waits by asking to be called again"];
+        mend ["See what the server says" => "ggen mcp server logs --upstream NAME --tail 20"];
     TooManySessions: "As many sessions are open as the gateway keeps.";
         because ["A client opens sessions and does not end them", "More users than expected"];
         mend [
@@ -297,6 +315,63 @@ pages! {
         mend [
             "See the slow calls" => "ggen mcp server status --verbose",
             "Raise transports.http.request_timeout_ms, then" => "ggen mcp server reload",
+        ];
+    InvalidApiKey: "The request carries an API key that opens nothing here. Wrong keys are refused even where none is needed.";
+        because [
+            "The key was revoked, or has expired; the daemon's log says which",
+            "A key of another gateway, or one that was cut when it was copied",
+            "The key was made in another state directory: as another user than the daemon's",
+        ];
+        mend [
+            "See the keys and how they stand" => "ggen mcp auth list-api-keys",
+            "Make a new one" => "ggen mcp auth generate-api-key",
+            "See why it was refused" => "ggen mcp server logs --category auth",
+        ];
+    TokenExpired: "The token's time (exp) is over.";
+        because ["The client did not refresh its token in time", "The clock of this host or of the issuer is wrong"];
+        mend [
+            "See since when" => "ggen mcp auth verify-token <TOKEN>",
+            "Make a new one, if this gateway's secret signs them" => "ggen mcp auth generate-token",
+            "See whether the clock is right" => "timedatectl",
+        ];
+    InvalidSignature: "The token was not signed by a key that this gateway trusts.";
+        because [
+            "auth.jwt.secret is not the secret that the token was signed with",
+            "The issuer has new keys, and its key set could not be fetched",
+            "The token names an algorithm that the key is not for, or none",
+        ];
+        mend [
+            "See which check fails" => "ggen mcp auth verify-token <TOKEN>",
+            "See what the token says of itself" => "ggen mcp auth decode-token <TOKEN>",
+            "See whether keys could be fetched" => "ggen mcp server logs --category auth",
+        ];
+    AuthenticationFailed: "The request needs a credential and has none, or its token is not one for this gateway.";
+        because [
+            "No Authorization header where auth.required is on (always so on an address that others can reach)",
+            "A token with another issuer or audience, not valid yet, or revoked",
+            "A header that cannot be read, or two credentials at once",
+        ];
+        mend [
+            "Make a key, and send it as Authorization: Bearer <KEY>" => "ggen mcp auth generate-api-key",
+            "See which check of a token fails" => "ggen mcp auth verify-token <TOKEN>",
+            "See why it was refused" => "ggen mcp server logs --category auth",
+        ];
+    InsufficientScope: "The token is good, but its scopes do not allow this. The answer's WWW-Authenticate names the scopes that are needed.";
+        because ["The client asked the authorization server for fewer scopes", "auth.oauth2.scopes was extended"];
+        mend ["See the token's scopes" => "ggen mcp auth decode-token <TOKEN>", "See which are needed" => "ggen mcp config get auth.oauth2.scopes"];
+    KeyStoreUnusable: "The file with the API keys (auth.sqlite in the state directory) cannot be opened, read or written. The daemon goes on with the keys that it knew.";
+        because ["It belongs to another user", "The disk is full, or the directory cannot be written", "It was written by a newer version"];
+        mend ["Look at its owner and mode" => "ls -la <STATE DIRECTORY>", "See free space" => "df -h", "See which version runs" => "ggend --version"];
+    IssuerUnreachable: "The keys of a token issuer (auth.jwt.jwks_url, auth.oauth2.issuer) cannot be fetched. Keys that were fetched before go on being used.";
+        because [
+            "The address is wrong, or is not reachable from this host",
+            "Its certificate is not trusted by this host",
+            "It answers with a redirect, which is not followed, or with something that is no key set",
+        ];
+        mend [
+            "See what was tried" => "ggen mcp server logs --category auth",
+            "See which address is meant" => "ggen mcp config get auth",
+            "Try it" => "curl -v <URL>",
         ];
     Internal: "Something went wrong inside ggend that should not have. The log has the details.";
         because ["A fault in ggend"];

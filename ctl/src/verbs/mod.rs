@@ -1,5 +1,6 @@
 //! One file per verb. Each asks the daemon or the `ggend` binary, and renders; none decides anything about the gateway.
 
+mod auth;
 mod completion;
 mod config;
 mod detach;
@@ -54,6 +55,7 @@ pub(crate) fn run(context: &mut Context, noun: Noun) -> Result<Exit, Failed> {
         Noun::Mcp(Mcp::Explain { code }) => explain::run(context, code.as_deref()),
         Noun::Mcp(Mcp::Doctor) => Err(probe::doctor(context)),
         Noun::Mcp(Mcp::TestConnection(test)) => Err(probe::connection(context, &test)),
+        Noun::Mcp(Mcp::Auth(verb)) => Err(auth::run(context, verb)),
         Noun::Mcp(Mcp::Config(verb)) => Err(config::run(context, verb)),
     }
 }

@@ -11,6 +11,8 @@ pub(super) enum Kind {
     Text,
     /// true or false
     Flag,
+    /// true, false or one word.
+    FlagOr(&'static str),
     /// A whole number, from and to.
     Number(u64, u64),
     /// Bytes from and to, or text with a unit.
@@ -25,6 +27,7 @@ pub(super) enum Kind {
     Choice(&'static [&'static str]),
 }
 
+const ALGORITHMS: &[&str] = &["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
 const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 const DAY: u64 = super::servers::MAX_TIME;
 
@@ -33,12 +36,16 @@ pub(super) const LEAVES: &[(&str, Kind, &str)] = &[
     ("version", Kind::Text, "Version of the file format."),
     ("description", Kind::Text, "Free text."),
     ("server.workers", Kind::Number(1, 64), "Worker processes per edge transport."),
-    ("server.connection_pool", Kind::Number(1, 1000), "Connections kept open to a remote server."),
+    (
+        "server.connection_pool",
+        Kind::Number(1, 1000),
+        "Connections kept open to a remote server; children of a stdio server beside the shared one, at most.",
+    ),
     ("server.buffer_size", Kind::Size(1 << 10, 16 << 20), "Size of a read buffer."),
     ("server.drain_timeout_ms", Kind::Number(1, DAY), "How long a worker may finish what is in flight, in milliseconds."),
     ("server.start_concurrency", Kind::Number(1, 64), "How many stdio servers may be in their start-up at once."),
     ("transports.http.enabled", Kind::Flag, "Whether HTTP/1.1 and HTTP/2 are served."),
-    ("transports.http.host", Kind::Host, "Address to bind. Other than loopback is refused: there is no authentication yet."),
+    ("transports.http.host", Kind::Host, "Address to bind. Other than loopback needs authentication."),
     ("transports.http.port", Kind::Number(0, 65535), "Port to bind; 0 lets the system choose."),
     ("transports.http.timeout_ms", Kind::Number(1, DAY), "Time for a connection to send its request header, in milliseconds."),
     ("transports.http.request_timeout_ms", Kind::Number(1, DAY), "Time for a request until its answer begins, in milliseconds."),
@@ -66,6 +73,21 @@ pub(super) const LEAVES: &[(&str, Kind, &str)] = &[
     ),
     ("transports.quic.max_concurrent_streams", Kind::Number(1, 1000), "Requests that a connection may have open at once."),
     ("transports.quic.enable_zero_rtt", Kind::Off, "0-RTT cannot be served: true is refused."),
+    ("auth.required", Kind::FlagOr("auto"), "Whether every request needs a credential; auto: unless bound to loopback."),
+    ("auth.api_key", Kind::Text, "One key for everything, beside those of the key store. Also GGEN_MCP_API_KEY."),
+    ("auth.api_key_file", Kind::Text, "A file that holds that key; an absolute path."),
+    ("auth.jwt.secret", Kind::Text, "The secret of HS256, HS384 and HS512: at least 32 bytes."),
+    ("auth.jwt.secret_file", Kind::Text, "A file that holds that secret; an absolute path."),
+    ("auth.jwt.public_key", Kind::Text, "A file with the public key (PEM) of RS, PS, ES or EdDSA; an absolute path."),
+    ("auth.jwt.jwks_url", Kind::Text, "Where the issuer publishes its keys: https, or http on loopback."),
+    ("auth.jwt.issuer", Kind::Text, "What iss has to be."),
+    ("auth.jwt.audience", Kind::Text, "What aud has to contain."),
+    ("auth.jwt.expiration", Kind::Number(1, 315_360_000), "Life of tokens that generate-token makes, in seconds."),
+    ("auth.jwt.algorithm", Kind::Choice(ALGORITHMS), "The only algorithm that is taken; otherwise every one that fits the key."),
+    ("auth.jwt.leeway", Kind::Number(0, 600), "How far clocks may differ, in seconds."),
+    ("auth.oauth2.issuer", Kind::Text, "The authorization server; its metadata names its keys."),
+    ("auth.oauth2.audience", Kind::Text, "What aud has to contain: the address of this gateway as clients know it."),
+    ("auth.oauth2.scopes", Kind::Texts, "What a token needs in scope to be heard at all."),
     ("logging.level", Kind::Choice(LEVELS), "What is logged."),
     ("logging.format", Kind::Choice(&["console", "json"]), "How lines look on the daemon's standard error."),
     ("logging.modules.mcp_server", Kind::Choice(LEVELS), "The level of one category: the daemon's own life."),
@@ -133,6 +155,7 @@ fn leaf(path: &str, default: Option<&Value>) -> Value {
         Kind::Text => json!({"type": "string"}),
         Kind::Flag => json!({"type": "boolean"}),
         Kind::Off => json!({"const": false}),
+        Kind::FlagOr(word) => json!({"enum": [true, false, word]}),
         Kind::Number(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
         Kind::Size(least, most) => json!({"anyOf": [
             {"type": "integer", "minimum": least, "maximum": most},
@@ -179,7 +202,8 @@ fn server() -> Value {
             "timeout": time.clone(),
             "timeout_ms": time,
             "max_restarts": {"type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX, "description": "Restarts before it is given up; none: for ever, with backoff."},
-            "era": {"enum": ["auto", "legacy", "modern", null], "default": "auto", "description": "Which protocol era it speaks."}
+            "era": {"enum": ["auto", "legacy", "modern", null], "default": "auto", "description": "Which protocol era it speaks."},
+            "isolation": {"enum": ["shared", "single", "per-session", "per-call", null], "default": "shared", "description": "Which calls may meet in one child of a stdio server."}
         },
         "anyOf": [{"required": ["command"]}, {"required": ["url"]}]
     })

@@ -72,7 +72,7 @@ impl Layer {
         let ours = env.range(PREFIX.to_owned()..).take_while(|(name, _)| name.starts_with(PREFIX));
         for (name, text) in ours.filter(|(name, text)| *name != FILE_VARIABLE && !text.is_empty()) {
             let place = Place { source: name.clone(), at: None };
-            let Some(path) = names.get(name) else {
+            let Some(path) = names.get(if name == KEY_VARIABLE { "GGEN_MCP_AUTH_API_KEY" } else { name.as_str() }) else {
                 problems.push(unknown_variable(name, text, place, &names));
                 continue;
             };
@@ -103,6 +103,9 @@ pub(super) const PREFIX: &str = "GGEN_MCP_";
 
 /// The variable that names the file.
 pub(super) const FILE_VARIABLE: &str = "GGEN_MCP_CONFIG";
+
+/// The short name of the variable of `auth.api_key`.
+pub(super) const KEY_VARIABLE: &str = "GGEN_MCP_API_KEY";
 
 /// The variable of a leaf.
 pub fn variable(path: &str) -> String {

@@ -1,6 +1,7 @@
 //! Loading: which files, in which order, and what the layers give together.
 
 use super::{
+    auth_files::{self, AuthFiles},
     file::{File, Unread},
     layers::{FILE_VARIABLE, Flag, Layer},
     model::{Config, Quic},
@@ -35,6 +36,8 @@ pub struct LoadOptions {
     pub etc: PathBuf,
     /// Run by a person, not as a service: `./.mcp.json` is read, and a file that others may write is only a warning.
     pub user_mode: bool,
+    /// The state directory: whether it has a key store counts, nothing else there is looked at.
+    pub state: Option<PathBuf>,
     /// A content to judge in the place of a file's own, before it is written. The file need not exist, nor be one of those that are read.
     pub instead: Option<(PathBuf, String)>,
 }
@@ -47,7 +50,17 @@ impl LoadOptions {
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
         let home = env.get("HOME").filter(|home| home.starts_with('/')).map(PathBuf::from);
         let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        Self { flags: Vec::new(), config_path: None, env, cwd, home, etc: PathBuf::from("/etc/ggen"), user_mode, instead: None }
+        Self {
+            flags: Vec::new(),
+            config_path: None,
+            env,
+            cwd,
+            home,
+            etc: PathBuf::from("/etc/ggen"),
+            user_mode,
+            state: Some(super::state::directory()),
+            instead: None,
+        }
     }
 
     /// The file that a flag or a variable names, as it was written.
@@ -71,6 +84,10 @@ pub struct Loaded {
     pub provenance: BTreeMap<String, String>,
     /// What the files say as they say it, variables and all: entries (`mcpServers.NAME`) and sections that this version does not serve, by path.
     pub written: BTreeMap<String, serde_json::Value>,
+    /// Whether strangers on a public address would be asked who they are, and somebody could answer.
+    pub asks_strangers: bool,
+    /// What the files of `auth` hold.
+    pub auth_files: AuthFiles,
     /// The highest file that was read; `None`: built-in defaults.
     pub file: Option<PathBuf>,
     /// Every file that was read, highest first.
@@ -104,7 +121,9 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
         // Whoever lets the system choose wants to be in nobody's way.
         quic.port = 0;
     }
-    problems.extend(ranges::check(&config, &place));
+    let keys_made = options.state.as_ref().is_some_and(|state| state.join(auth_files::KEY_STORE).exists());
+    problems.extend(ranges::check(&config, &place, keys_made));
+    let auth_files = auth_files::read(&config, &place, &mut problems);
     let mut provenance: BTreeMap<String, String> =
         schema::leaves().iter().map(|leaf| (leaf.clone(), place(leaf).to_string())).filter(|(leaf, source)| keeps(leaf, source)).collect();
     let own = Own::of(&config);
@@ -129,8 +148,9 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(problems);
     }
+    let asks_strangers = config.auth.is_required(false) && (config.auth.names_credentials() || keys_made);
     let files: Vec<_> = files.into_iter().map(|file| file.path).collect();
-    Ok(Loaded { config, warnings: problems, blocked, provenance, written, file: files.first().cloned(), files })
+    Ok(Loaded { config, warnings: problems, blocked, provenance, written, asks_strangers, auth_files, file: files.first().cloned(), files })
 }
 
 /// Single categories show only where they are set.

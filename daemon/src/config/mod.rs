@@ -6,6 +6,7 @@
 //! that entry and leaves the others, while `ggend check` counts both as errors. Settings that protect something and that this version does
 //! not enforce are refused, never ignored. `timeout` of an entry is in milliseconds; a relative `cwd` is meant from the folder of its file.
 
+mod auth_files;
 mod command;
 pub mod commands;
 mod describe;
@@ -23,6 +24,7 @@ mod problem;
 mod ranges;
 mod redact;
 mod schema;
+mod secret;
 mod selfref;
 mod servers;
 pub mod state;
@@ -30,6 +32,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use auth_files::{AuthFiles, KEY_STORE};
 pub use command::find_command;
 pub use describe::json_schema;
 pub use layers::{Flag, variable};
@@ -40,3 +43,4 @@ pub use problem::{Place, Problem, Severity};
 pub use ranges::check;
 pub use redact::{HIDDEN, arguments as redacted_arguments, redacted, text as redacted_text};
 pub use schema::{CATEGORIES, leaves};
+pub use secret::{Secret, exposed};

@@ -1,7 +1,9 @@
 //! The configuration's structure; doc comments are the reference. Durations are milliseconds, sizes are bytes unless a unit is written (`"4MB"`).
 
+mod auth;
 mod quic;
 
+pub use auth::{Auth, Jwt, OAuth2, Required};
 pub use quic::Quic;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,8 @@ pub struct Config {
     pub server: Server,
     /// The front doors.
     pub transports: Transports,
+    /// Who may ask.
+    pub auth: Auth,
     /// What is logged, and how.
     pub logging: Logging,
     /// The admin listener.
@@ -153,6 +157,9 @@ pub struct Upstream {
     /// Which protocol era it speaks.
     #[serde(default)]
     pub era: EraChoice,
+    /// Which calls may meet in one child; stdio only.
+    #[serde(default)]
+    pub isolation: IsolationChoice,
     /// Set by the loader when the entry would call the gateway itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_self: bool,
@@ -209,6 +216,21 @@ pub enum EraChoice {
     Modern,
 }
 
+/// `isolation` of an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IsolationChoice {
+    /// All calls whose client cannot be asked for anything; the others in a child of their own.
+    #[default]
+    Shared,
+    /// All, always; no client is asked for anything.
+    Single,
+    /// Those of one session.
+    PerSession,
+    /// None.
+    PerCall,
+}
+
 /// A number of bytes, written as a number or as text with KB, MB or GB (powers of 1024).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
@@ -221,6 +243,7 @@ impl Default for Config {
             metadata: None,
             server: Server::default(),
             transports: Transports::default(),
+            auth: Auth::default(),
             logging: Logging::default(),
             metrics: Metrics::default(),
             mcp_servers: BTreeMap::new(),

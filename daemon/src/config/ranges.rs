@@ -1,7 +1,9 @@
 //! What types cannot say: ranges, and what must hold between values. One function for the daemon, the reload and `ggend check`.
 
+mod auth;
+
 use super::{
-    model::{Config, Quic},
+    model::{Config, Quic, Required},
     problem::{Place, Problem, Severity},
 };
 use ggen_wire::Code;
@@ -10,9 +12,10 @@ use std::net::IpAddr;
 /// Time-outs below this, in milliseconds, are probably meant in seconds.
 pub(super) const LOW_TIMEOUT: u64 = 1000;
 
-/// Judges a configuration whose types are right. `place` tells where the value of a leaf came from.
+/// Judges a configuration whose types are right. `place` tells where the value of a leaf came from, `keys_made` whether there is a
+/// key store, so that somebody might be known.
 #[must_use]
-pub fn check(config: &Config, place: &dyn Fn(&str) -> Place) -> Vec<Problem> {
+pub fn check(config: &Config, place: &dyn Fn(&str) -> Place, keys_made: bool) -> Vec<Problem> {
     let mut judge = Judge { place, problems: Vec::new() };
     judge.version(&config.version);
     let server = &config.server;
@@ -37,6 +40,8 @@ pub fn check(config: &Config, place: &dyn Fn(&str) -> Place) -> Vec<Problem> {
         }
     }
     judge.quic(&config.transports.quic);
+    judge.auth(config);
+    judge.openness(config, keys_made);
     judge.listeners(config);
     judge.problems
 }
@@ -108,22 +113,11 @@ impl Judge<'_> {
             self.value("transports.quic.enable_zero_rtt", what.to_owned());
             self.mend("transports.quic.enable_zero_rtt", "false");
         }
-        if quic.enabled && !is_loopback(quic.host) {
-            let what = format!("{} is reachable from other hosts, and this version has no authentication", quic.host);
-            self.add(Severity::Error, Code::OpenWithoutAuth, "transports.quic.host", what);
-            self.mend("transports.quic.host", "127.0.0.1");
-        }
     }
 
     fn listeners(&mut self, config: &Config) {
         let (http, metrics) = (&config.transports.http, &config.metrics);
-        if http.enabled && !is_loopback(http.host) {
-            let what = format!("{} is reachable from other hosts, and this version has no authentication", http.host);
-            self.add(Severity::Error, Code::OpenWithoutAuth, "transports.http.host", what);
-            self.mend("transports.http.host", "127.0.0.1");
-            self.help(format!("ssh -N -L {0}:127.0.0.1:{0} HOST   (from the other host, instead of opening the port)", http.port));
-        }
-        if metrics.enabled && !is_loopback(metrics.host) {
+        if metrics.enabled && !is_loopback(metrics.host) && config.auth.required == Required::No {
             let what = format!("{} is reachable from other hosts: whoever reaches the port reads the metrics", metrics.host);
             self.add(Severity::Warning, Code::OpenWithoutAuth, "metrics.host", what);
             self.mend("metrics.host", "127.0.0.1");

@@ -27,8 +27,10 @@ pub(super) enum Later {
     Ignored,
 }
 
-const LATER: [(&str, Later); 7] = [
-    ("auth", Later::Refused),
+/// Leaves that are secret.
+pub(super) const SECRETS: [&str; 2] = ["auth.api_key", "auth.jwt.secret"];
+
+const LATER: [(&str, Later); 6] = [
     ("policy", Later::Refused),
     ("rate_limit", Later::Refused),
     ("transports.http.ssl", Later::Refused),

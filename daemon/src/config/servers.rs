@@ -3,7 +3,7 @@
 use super::{
     entry::Fields,
     file::File,
-    model::{EraChoice, Upstream, UpstreamTransport},
+    model::{EraChoice, IsolationChoice, Upstream, UpstreamTransport},
     position::{Member, Node, Tree},
     problem::{Problem, Severity},
     schema,
@@ -130,6 +130,7 @@ fn read(fields: &mut Fields<'_>, node: &Node, file: &File, around: &Around<'_>) 
     }
     let max_restarts = fields.number("max_restarts", 0, u64::from(u32::MAX)).and_then(|number| u32::try_from(number).ok());
     let era = era(fields);
+    let isolation = isolation(fields);
     protections(fields);
     let (transport, served) = transport(fields, node, file, around);
     Upstream {
@@ -138,6 +139,7 @@ fn read(fields: &mut Fields<'_>, node: &Node, file: &File, around: &Around<'_>) 
         timeout: timeout.unwrap_or(Upstream::default_timeout()),
         max_restarts,
         era,
+        isolation,
         is_self: false,
     }
 }
@@ -166,9 +168,24 @@ fn era(fields: &mut Fields<'_>) -> EraChoice {
     }
 }
 
+fn isolation(fields: &mut Fields<'_>) -> IsolationChoice {
+    match fields.plain("isolation") {
+        None | Some(("shared", _)) => IsolationChoice::Shared,
+        Some(("single", _)) => IsolationChoice::Single,
+        Some(("per-session", _)) => IsolationChoice::PerSession,
+        Some(("per-call", _)) => IsolationChoice::PerCall,
+        Some((other, at)) => {
+            let meant = schema::did_you_mean(other, ["shared", "single", "per-session", "per-call"]);
+            let what = format!("expected \"shared\", \"single\", \"per-session\" or \"per-call\", found {other:?}");
+            fields.problem(Severity::Entry, Code::ConfigValue, "isolation", at, what).suggestion = meant;
+            IsolationChoice::Shared
+        }
+    }
+}
+
 /// Keys of later versions that protect the host: an entry that asks for them does not run without.
 fn protections(fields: &mut Fields<'_>) {
-    for key in ["isolation", "sandbox", "limits", "policy"] {
+    for key in ["sandbox", "limits", "policy"] {
         if let Some(member) = fields.member(key)
             && fields.wanted
             && schema::asks(&member.node.value())

@@ -105,8 +105,21 @@ pub enum ToSupervisor {
     Want {
         /// Name of the upstream.
         upstream: String,
+        /// 0: the child that everybody shares. Any other number, used once in a life of the gateway worker: one more child, which is never
+        /// started again, and ends with that worker at the latest.
+        #[serde(default)]
+        lease: u32,
     },
-    /// Gateway: stop this child (it hangs, prints garbage, …); it counts as a failure and is started again with backoff.
+    /// Gateway: that child is not needed any more. No `ChildGone` follows.
+    Unlease {
+        /// Name of the upstream.
+        upstream: String,
+        /// As in `Want`, not 0.
+        lease: u32,
+        /// It misbehaved: it gets no time to end by itself.
+        kill: bool,
+    },
+    /// Gateway: stop this shared child (it hangs, prints garbage, …); it counts as a failure and is started again with backoff.
     Recycle {
         /// Name of the upstream.
         upstream: String,
@@ -144,6 +157,9 @@ pub struct Start {
     /// Http workers: the port at which QUIC is served, to be told to clients that came over TLS.
     #[serde(default)]
     pub quic_port: Option<u16>,
+    /// Gateway: what `requestState` is sealed with, the same for every gateway worker of the daemon's life.
+    #[serde(default)]
+    pub seal: Option<super::seal::SealKey>,
     /// The part of the configuration in force that this role may know. Secrets that it does not need are not in it.
     pub config: config::Config,
 }
@@ -162,7 +178,10 @@ pub struct Bound {
 pub struct Child {
     /// Name of the upstream.
     pub upstream: String,
-    /// Which of its lives this is, from 1.
+    /// As in [`ToSupervisor::Want`].
+    #[serde(default)]
+    pub lease: u32,
+    /// Which of its lives this is, from 1; 1 for a leased child.
     pub incarnation: u64,
     /// Process id of the server itself.
     pub pid: u32,
@@ -175,6 +194,9 @@ pub struct Child {
 pub struct ChildGone {
     /// Name of the upstream.
     pub upstream: String,
+    /// As in [`ToSupervisor::Want`].
+    #[serde(default)]
+    pub lease: u32,
     /// Which of its lives ended; 0 if it could not be started at all.
     pub incarnation: u64,
     /// Its state now.
@@ -235,6 +257,9 @@ pub struct Beat {
     pub metrics: Vec<Family>,
     /// Upstreams with calls in flight, and how many (gateway).
     pub busy: Vec<(String, u32)>,
+    /// API keys that were used since the last beat, and when, in seconds since 1970 (edge workers).
+    #[serde(default)]
+    pub used: Vec<(String, u64)>,
     /// Slow calls since the last beat (gateway).
     pub slow: Vec<ggen_wire::status::SlowCall>,
 }

@@ -5,5 +5,6 @@ pub mod channel;
 pub mod launch;
 pub mod messages;
 pub mod role;
+pub mod seal;
 pub mod seat;
 pub mod secrets;

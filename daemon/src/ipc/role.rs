@@ -47,6 +47,15 @@ impl Role {
         }
     }
 
+    /// Whether clients speak to it whom it has to tell apart: it is told the secrets.
+    #[must_use]
+    pub const fn has_secrets(self) -> bool {
+        match self {
+            Self::Http | Self::Quic | Self::Admin => true,
+            Self::Gateway => false,
+        }
+    }
+
     /// The transports whose listening sockets it is given.
     #[must_use]
     pub const fn transports(self) -> &'static [&'static str] {

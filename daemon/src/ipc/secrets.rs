@@ -1,5 +1,7 @@
 //! What edge workers have to know to tell who asks, and to speak TLS. The supervisor reads the files and tells; no worker opens one. Data only.
 
+pub use crate::auth::AuthSecrets;
+
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -12,11 +14,6 @@ pub struct Secrets {
     /// Certificates.
     pub tls: TlsSecrets,
 }
-
-/// What authentication compares with.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct AuthSecrets {}
 
 /// What TLS serves with, for TCP and QUIC alike. All of it has been checked: it can be parsed, and keys fit their certificates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -100,7 +100,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         InstanceError::Place(..) => Refusal::new(UNAVAILABLE, Code::Internal, &error, "ggend --socket PATH"),
     })?;
     let inherited = platform::inherited_sockets().map_err(internal)?;
-    let listeners = listeners::Listeners::open(&loaded.config, &listeners::Listeners::default(), inherited).map_err(|error| {
+    let listeners = listeners::Listeners::open(&loaded, &listeners::Listeners::default(), inherited).map_err(|error| {
         let denied = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
         let code = if denied == Some(std::io::ErrorKind::PermissionDenied) { NO_PERMISSION } else { UNAVAILABLE };
         let help = if error.code == Code::PortTaken { "ggend --port N, or end the other process" } else { "ggend check" };
@@ -117,6 +117,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
     let serving = control::serve(control_socket, events.clone(), Arc::clone(&hub)).map_err(internal)?;
     let started_ms =
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+    let keys = super::keys::Keys::start(config::state::directory(), events.clone());
     let mut supervisor = Supervisor {
         began,
         started_ms,
@@ -141,11 +142,13 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         ledger: ledger::Ledger::default(),
         counters: figures::Counters::default(),
         questions: super::calls::Questions::default(),
+        keys,
         leaving: Vec::new(),
         reload: super::reload::Reload::default(),
         rolling: super::rolling::Rolling::default(),
         stop: super::stop::Stop::default(),
         notify: notify::Notify::from_environment(),
+        seal: crate::ipc::seal::SealKey::random().map_err(internal)?,
         last_link: 0,
         slow: Vec::new(),
         usage: platform::Usage::default(),
@@ -153,6 +156,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         announced: false,
     };
     supervisor.tell_warnings();
+    supervisor.refresh_auth();
     supervisor.lay_out_upstreams();
     supervisor.lay_out_slots();
     supervisor.run(incoming, signals).await;

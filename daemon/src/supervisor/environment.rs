@@ -1,7 +1,7 @@
 //! What a child process gets to see: the environment of workers and of servers, and the part of the configuration that a role may know.
 
 use crate::{
-    config::{Config, Upstream, UpstreamTransport},
+    config::{Auth, Config, Upstream, UpstreamTransport},
     ipc::{
         launch::Launch,
         messages::{Environment, Role},
@@ -37,6 +37,8 @@ fn server_environment(inherited: impl Iterator<Item = (String, String)>, own: &E
 /// servers with the gateway.
 pub(crate) fn config_for(role: Role, config: &Config) -> Config {
     let mut config = config.clone();
+    // Edge workers get what they need of it as digests and keys, never as it is written.
+    config.auth = Auth::default();
     for upstream in config.mcp_servers.values_mut() {
         match &mut upstream.transport {
             UpstreamTransport::Stdio { command, args, env, cwd } => {

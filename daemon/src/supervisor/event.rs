@@ -23,6 +23,8 @@ pub(crate) enum Event {
     Shim(u64, FromShim),
     /// A shim's channel has closed and its server's stderr has been read; `0` of the pair is the shim's number, the text the last line of stderr.
     ShimClosed(u64, String),
+    /// The key store has changed.
+    Keys(Box<crate::auth::Snapshot>),
     /// Somebody at the control socket.
     Call(Incoming),
 }

@@ -3,7 +3,7 @@
 
 use super::door::Quic;
 use crate::{
-    config::Config,
+    config::Loaded,
     ipc::messages::{Bound, Role},
     platform,
 };
@@ -61,7 +61,8 @@ impl Listeners {
     ///
     /// # Errors
     /// The first address that cannot be had; nothing has changed then.
-    pub(crate) fn open(config: &Config, old: &Self, mut inherited: Vec<(String, OwnedFd)>) -> Result<Self, ListenError> {
+    pub(crate) fn open(loaded: &Loaded, old: &Self, mut inherited: Vec<(String, OwnedFd)>) -> Result<Self, ListenError> {
+        let config = &loaded.config;
         let mut wanted = Vec::new();
         if config.transports.http.enabled {
             wanted.push(("http", SocketAddr::new(config.transports.http.host, config.transports.http.port)));
@@ -78,7 +79,7 @@ impl Listeners {
             let given = inherited.iter().position(|(name, _)| name == transport).map(|at| inherited.swap_remove(at).1);
             all.push(match (known, given) {
                 (Some(known), _) => Listener { transport, wanted: address, ..known.clone() },
-                (_, Some(socket)) => adopt(transport, address, socket)?,
+                (_, Some(socket)) => adopt(transport, address, socket, loaded.asks_strangers)?,
                 _ => bind(transport, address)?,
             });
         }
@@ -107,6 +108,11 @@ impl Listeners {
 
     fn of(&self, role: Role) -> impl Iterator<Item = &Listener> {
         self.all.iter().filter(move |listener| role.transports().contains(&listener.transport))
+    }
+
+    /// Whether nobody but this host can reach what serves MCP.
+    pub(crate) fn are_local(&self) -> bool {
+        self.all.iter().filter(|listener| listener.transport != "admin").all(|listener| listener.address.ip().to_canonical().is_loopback())
     }
 
     /// Where a transport is reached.
@@ -146,7 +152,7 @@ fn bind(transport: &'static str, wanted: SocketAddr) -> Result<Listener, ListenE
     }
 }
 
-fn adopt(transport: &'static str, wanted: SocketAddr, socket: OwnedFd) -> Result<Listener, ListenError> {
+fn adopt(transport: &'static str, wanted: SocketAddr, socket: OwnedFd, asks: bool) -> Result<Listener, ListenError> {
     let socket = TcpListener::from(socket);
     let address = socket.set_nonblocking(true).and_then(|()| socket.local_addr()).map_err(|source| ListenError {
         code: Code::BindFailed,
@@ -154,7 +160,7 @@ fn adopt(transport: &'static str, wanted: SocketAddr, socket: OwnedFd) -> Result
         source,
     })?;
     // What the configuration may not ask for, a service manager may not give either.
-    if transport == "http" && !address.ip().is_loopback() {
+    if transport == "http" && !asks && !address.ip().is_loopback() {
         return Err(ListenError {
             code: Code::OpenWithoutAuth,
             message: format!(
@@ -174,7 +180,8 @@ mod tests {
     fn an_inherited_socket_is_judged_like_a_configured_address() {
         let socket = |address: &str| OwnedFd::from(TcpListener::bind(address).expect("a free port"));
         let wanted = SocketAddr::from(([127, 0, 0, 1], 3000));
-        assert_eq!(adopt("http", wanted, socket("0.0.0.0:0")).map_err(|error| error.code).err(), Some(Code::OpenWithoutAuth));
-        assert!(adopt("http", wanted, socket("127.0.0.1:0")).is_ok());
+        assert_eq!(adopt("http", wanted, socket("0.0.0.0:0"), false).map_err(|error| error.code).err(), Some(Code::OpenWithoutAuth));
+        assert!(adopt("http", wanted, socket("127.0.0.1:0"), false).is_ok());
+        assert!(adopt("http", wanted, socket("0.0.0.0:0"), true).is_ok());
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod environment;
 mod event;
 mod figures;
 mod instance;
+mod keys;
 mod leaving;
 mod ledger;
 mod levels;
@@ -96,11 +97,13 @@ struct Supervisor {
     ledger: ledger::Ledger,
     counters: figures::Counters,
     questions: calls::Questions,
+    keys: keys::Keys,
     leaving: Vec<leaving::Leaving>,
     reload: reload::Reload,
     rolling: rolling::Rolling,
     stop: stop::Stop,
     notify: notify::Notify,
+    seal: crate::ipc::seal::SealKey,
     last_link: u32,
     slow: Vec<SlowCall>,
     usage: Usage,
@@ -167,6 +170,7 @@ impl Supervisor {
             Event::WorkerStuck(id) => self.abort_worker(id, "worker does not read its control channel"),
             Event::Shim(id, message) => self.shim_says(id, message),
             Event::ShimClosed(id, last_line) => self.shim_closed(id, &last_line),
+            Event::Keys(snapshot) => self.keys_changed(*snapshot),
             Event::Call(incoming) => self.call(incoming),
         }
     }
@@ -182,12 +186,16 @@ impl Supervisor {
             ToSupervisor::Answer { id: number, result } => self.worker_answers(id, number, result),
             ToSupervisor::Reconfigured { generation } => self.reconfigured(id, Some(generation)),
             ToSupervisor::Released { upstream } if is_gateway => self.released(&upstream),
-            ToSupervisor::Want { upstream } if is_gateway => self.want(&upstream),
+            ToSupervisor::Want { upstream, lease: 0 } if is_gateway => self.want(&upstream),
             ToSupervisor::Recycle { upstream, incarnation, code, detail } if is_gateway => {
                 self.recycle(&upstream, incarnation, code, detail)
             }
             ToSupervisor::Upstream(report) if is_gateway => self.upstream_report(report),
-            ToSupervisor::Want { .. } | ToSupervisor::Recycle { .. } | ToSupervisor::Upstream(_) | ToSupervisor::Released { .. } => {}
+            ToSupervisor::Want { .. }
+            | ToSupervisor::Unlease { .. }
+            | ToSupervisor::Recycle { .. }
+            | ToSupervisor::Upstream(_)
+            | ToSupervisor::Released { .. } => {}
         }
     }
 

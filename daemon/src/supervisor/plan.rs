@@ -113,6 +113,12 @@ fn settings(old: &Config, new: &Config) -> Vec<Change> {
             tools: Vec::new(),
         });
     }
+    // Both are shown as `***`, and so look the same.
+    let auth = [("auth.api_key", old.auth.api_key != new.auth.api_key), ("auth.jwt.secret", old.auth.jwt.secret != new.auth.jwt.secret)];
+    for (path, _) in auth.into_iter().filter(|(path, differs)| *differs && before.get(*path) == after.get(*path)) {
+        let (effect, what) = effect(path);
+        changes.push(Change { setting: path.to_owned(), from: None, to: None, effect, what: what.to_owned(), tools: Vec::new() });
+    }
     if old.metadata != new.metadata {
         let what = effect("metadata").1.to_owned();
         changes.push(Change { setting: "metadata".to_owned(), from: None, to: None, effect: Effect::Nothing, what, tools: Vec::new() });
@@ -148,6 +154,7 @@ fn effect(path: &str) -> (Effect, &'static str) {
         }
         path if path.starts_with("transports.quic.") => (Effect::InPlace, "counts for new connections"),
         path if path.starts_with("transports.http.") => (Effect::InPlace, "counts from the next request on"),
+        path if path.starts_with("auth.") => (Effect::InPlace, "counts from the next request on; sessions stay with whoever began them"),
         path if path.starts_with("logging.") => (Effect::Logging, "counts from the next line on"),
         // A test sees to it that every setting is named above.
         _ => (Effect::InPlace, ""),

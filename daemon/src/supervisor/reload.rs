@@ -134,10 +134,11 @@ impl Supervisor {
         };
         if loaded.config == self.loaded.config {
             self.loaded = loaded;
+            self.refresh_auth();
             self.revive();
             return self.end_reload(Ok(format!("no change, generation {} stays in force", self.generation)));
         }
-        let listeners = match Listeners::open(&loaded.config, &self.listeners, Vec::new()) {
+        let listeners = match Listeners::open(&loaded, &self.listeners, Vec::new()) {
             Ok(listeners) => listeners,
             Err(error) => {
                 tracing::error!(target: "transport", code = %error.code, "configuration refused, the old one stays in force: {error}");
@@ -253,6 +254,7 @@ impl Supervisor {
         tracing::info!(target: "mcp_server", generation, "configuration in force");
         self.tell_warnings();
         self.quic_at = self.listeners.quic().again(self.now());
+        self.refresh_auth();
         let surplus = self.lay_out_slots();
         self.steer();
         let moved = self.at_other_doors();

@@ -90,7 +90,7 @@ impl Supervisor {
         }
         let generation = start.generation;
         queue.try_send((ToWorker::Start(Box::new(start)), sockets)).map_err(io::Error::other)?;
-        self.secrets_for(role).map_or(Ok(()), |secrets| queue.try_send((secrets, Vec::new())).map_err(io::Error::other))?;
+        self.secrets_for(name, role).map_or(Ok(()), |secrets| queue.try_send((secrets, Vec::new())).map_err(io::Error::other))?;
         Ok(Proc {
             pid,
             name: name.to_owned(),
@@ -127,6 +127,7 @@ impl Supervisor {
             listeners: self.listeners_for(name).bound_for(role),
             seat: None,
             quic_port: self.listeners_for(name).quic().door().filter(|_| role == Role::Http).map(|door| door.address().port()),
+            seal: (role == Role::Gateway).then(|| self.seal.clone()),
             config: super::environment::config_for(role, config),
         }
     }
@@ -135,7 +136,7 @@ impl Supervisor {
         self.candidate_for(name).map_or(&self.listeners, |candidate| &candidate.listeners)
     }
 
-    fn candidate_for(&self, name: &str) -> Option<&Candidate> {
+    pub(crate) fn candidate_for(&self, name: &str) -> Option<&Candidate> {
         let prospective = self.workers.slots.iter().any(|slot| slot.name == name && slot.prospective);
         if let (reload::Stage::Preparing(candidate), true) = (&self.reload.stage, prospective) { Some(candidate) } else { None }
     }

@@ -301,7 +301,7 @@ impl Supervisor {
             };
             upstream.delivered = true;
             let (name, incarnation, handoff) = (upstream.name.clone(), upstream.incarnation, upstream.handoff.clone());
-            let child = ToWorker::Child(Child { upstream: name, incarnation, pid, handoff });
+            let child = ToWorker::Child(Child { upstream: name, lease: 0, incarnation, pid, handoff });
             self.tell(gateway, child, vec![pipes.stdin, pipes.stdout]);
         }
     }
@@ -433,6 +433,7 @@ impl Supervisor {
 fn gone(upstream: &Upstream, state: UpstreamState, code: Code, reason: &str, wait: Option<Duration>) -> ToWorker {
     ToWorker::ChildGone(ChildGone {
         upstream: upstream.name.clone(),
+        lease: 0,
         incarnation: upstream.incarnation,
         state,
         code,

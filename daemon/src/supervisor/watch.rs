@@ -57,6 +57,7 @@ impl Supervisor {
         let now = self.now();
         self.ledger.take(id, std::mem::take(&mut beat.metrics));
         self.remember_slow(std::mem::take(&mut beat.slow));
+        self.keys.used(std::mem::take(&mut beat.used));
         if let Some(proc) = self.workers.procs.get_mut(&id) {
             proc.beat = beat;
             proc.beat_at = now;

@@ -37,6 +37,15 @@ pub fn main(role: Role) -> ExitCode {
     code
 }
 
+/// Fetches the keys of a token issuer as an edge worker does, for `ggend auth verify-token`.
+///
+/// # Errors
+/// What went wrong, in words.
+pub fn fetch_keys(source: &crate::auth::Source) -> Result<crate::auth::Keys, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    runtime.block_on(edge::issuer::fetch(source))
+}
+
 async fn serve(role: Role) -> ExitCode {
     let opened = match platform::standard_input() {
         Ok(socket) => Context::open(socket).await,

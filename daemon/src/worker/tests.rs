@@ -23,6 +23,7 @@ fn start() -> Start {
         listeners: Vec::new(),
         seat: None,
         quic_port: None,
+        seal: None,
         config: Config::default(),
     }
 }

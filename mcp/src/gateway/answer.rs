@@ -10,20 +10,24 @@ use crate::refusal::{self, Refusal, rpc};
 use crate::session;
 use crate::upstream::UpEra;
 use bytes::Bytes;
-use ggen_wire::Code;
 
 impl Gateway {
     /// A response of an upstream.
-    pub(super) fn response(&mut self, up: UpId, envelope: &Envelope<'_>) {
-        let number = match envelope.kind {
+    pub(super) fn response(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) {
+        let id = match envelope.kind {
             Kind::Result(id, _) | Kind::Error(Some(id), _) => id.parse::<u64>().ok(),
             _ => None,
         };
+        // An answer counts on the connection that the request went out on, and on no other one.
+        let number = id.filter(|number| self.calls.get(number).is_some_and(|call| call.conn == conn));
         let Some((number, call)) = number.and_then(|number| self.take_call(up, number)) else {
+            if let Some(late) = id {
+                self.late_answer(up, conn, late);
+            }
             return self.dropped(Some(up), "late_response");
         };
         match call.purpose {
-            Purpose::Client(ref client) => self.client_response(&call, client, envelope),
+            Purpose::Client(_) => self.client_response(call, envelope),
             Purpose::Discover => self.discovered(up, envelope),
             Purpose::Initialize => self.initialized(up, call.conn, envelope),
             Purpose::List(kind) => self.listed(up, kind, envelope),
@@ -44,28 +48,34 @@ impl Gateway {
 
     /// What has to be forgotten with a call.
     pub(super) fn settle(&mut self, number: u64, call: &Call) {
+        let now = self.now;
         let upstream = self.up_mut(call.up);
         let Purpose::Client(client) = &call.purpose else { return };
         upstream.bytes = upstream.bytes.saturating_sub(call.bytes);
         if let Some(conn) = upstream.conns.get_mut(call.conn) {
             conn.calls.remove(&number);
             conn.queue.retain(|queued| *queued != number);
+            if conn.is_leased() {
+                conn.used = now;
+                self.touch(call.up);
+            }
         }
         if let Some(session) = client.session.as_ref().and_then(|id| self.sessions.get_mut(id)) {
             session.calls.remove(&client.id);
         }
         if client.asked > 0 {
-            self.asked.retain(|_, asked| asked.call != number);
+            self.inherit_questions(number, call);
         }
     }
 
-    fn client_response(&mut self, call: &Call, client: &ClientCall, envelope: &Envelope<'_>) {
+    fn client_response(&mut self, call: Call, envelope: &Envelope<'_>) {
+        let Purpose::Client(client) = &call.purpose else { return };
         let modern_up = self.up_ref(call.up).era == Some(UpEra::Modern);
         let modern = (client.modern, modern_up);
         match envelope.kind {
             Kind::Result(number, result) => {
                 if modern == (false, true) && is_input_required(result) {
-                    return self.give_up(call, client, &input_unsupported(), "error");
+                    return self.round(call, result);
                 }
                 let failed = client.method == Method::ToolsCall
                     && result.contains("\"isError\"")
@@ -83,9 +93,9 @@ impl Gateway {
                     },
                     result,
                 );
-                self.deliver(call, client, 200, body, if failed { "tool_error" } else { "ok" });
+                self.deliver(&call, client, 200, body, if failed { "tool_error" } else { "ok" });
             }
-            Kind::Error(Some(number), error) => self.client_error(call, client, envelope.text, number, error, modern),
+            Kind::Error(Some(number), error) => self.client_error(&call, client, envelope.text, number, error, modern),
             _ => {}
         }
     }
@@ -95,9 +105,14 @@ impl Gateway {
         let [code, message, data] = json::pick(error, ["code", "message", "data"]).unwrap_or_default();
         let number_code = code.and_then(|raw| raw.parse::<i64>().ok()).unwrap_or(rpc::INTERNAL);
         let uri = data.and_then(|data| json::pick(data, ["uri"])).and_then(|[uri]| uri);
-        // What a legacy client cannot be asked through us, and what a modern one would have to be asked by a result.
-        if modern == (true, false) && number_code == -32042 || modern == (false, true) && number_code == rpc::MISSING_CAPABILITY {
-            return self.give_up(call, client, &input_unsupported(), "error");
+        if modern == (true, false) && number_code == rpc::URL_ELICITATION {
+            return match self.addresses(call, client, data) {
+                Ok(body) => self.deliver(call, client, 200, body, "ok"),
+                Err(refusal) => self.give_up(call, client, &refusal, "error"),
+            };
+        }
+        if modern == (false, true) && number_code == rpc::MISSING_CAPABILITY {
+            return self.lacks_capability(call, client, data);
         }
         let mapped = translate::error_code(client.method, number_code, uri.is_some(), modern);
         let status = if client.modern { refusal::modern_status(mapped) } else { 200 };
@@ -138,16 +153,17 @@ impl Gateway {
     }
 
     /// Sends the answer and counts it.
-    fn deliver(&mut self, call: &Call, client: &ClientCall, status: u16, body: Bytes, outcome: &'static str) {
-        let era = if client.modern { "modern" } else { "legacy" };
-        let duration = self.now.saturating_sub(client.arrived);
-        self.emit(Output::Observe(Observation::Request { method: client.method.name(), era, outcome: plain(outcome), duration }));
+    pub(super) fn deliver(&mut self, call: &Call, client: &ClientCall, status: u16, body: Bytes, outcome: &'static str) {
         self.emit(Output::Observe(Observation::Call {
             up: call.up,
             tool: client.tool.clone(),
             outcome,
             duration: self.now.saturating_sub(call.began),
         }));
+        if let Some(park) = client.park() {
+            return self.park_over(park, client, status, body, plain(outcome));
+        }
+        self.observe_answer(client.method, client.modern, plain(outcome), client.arrived);
         self.answer(client.key, status, body);
     }
 
@@ -232,13 +248,4 @@ const fn plain(outcome: &'static str) -> &'static str {
 
 fn is_input_required(result: &str) -> bool {
     result.contains("\"input_required\"") && json::pick(result, ["resultType"]).is_some_and(|[kind]| kind == Some("\"input_required\""))
-}
-
-fn input_unsupported() -> Refusal {
-    Refusal::new(
-        200,
-        rpc::INTERNAL,
-        Code::InputUnsupported,
-        "the server asks for input in a way that this client's protocol version does not know",
-    )
 }

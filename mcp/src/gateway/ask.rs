@@ -1,9 +1,9 @@
-//! What servers ask of clients. A legacy client is asked on the stream of the call that the question belongs to (2025-11-25, Streamable HTTP).
-//! The place for questions to modern clients (parked calls, `input_required`) is [`Gateway::server_request`], where the client of the call is known.
+//! What servers ask of clients. A legacy client is asked on the stream of the call that the question belongs to (2025-11-25, Streamable HTTP); a modern
+//! one gets the question as the call's result ([`super::park`]).
 
 use super::Gateway;
-use super::call::Purpose;
-use crate::api::{Micros, UpId};
+use super::call::{Call, Purpose};
+use crate::api::{Micros, StreamKey, UpId};
 use crate::json::{self, Envelope, Kind};
 use crate::refusal::{Refusal, error_message, rpc};
 use crate::splice::Splice;
@@ -11,21 +11,24 @@ use bytes::Bytes;
 use ggen_wire::Code;
 use std::sync::Arc;
 
-/// A question that a client has not answered yet.
+/// A question that a legacy client has not answered yet.
 pub(super) struct Asked {
-    up: UpId,
-    conn: usize,
     /// The call that it belongs to.
     pub(super) call: u64,
-    /// The server's own id, as it stands.
-    id: Box<str>,
-    session: Arc<str>,
+    pub(super) session: Arc<str>,
+    pub(super) asker: Asker,
+}
+
+/// Who asks.
+pub(super) enum Asker {
+    /// A legacy server, by a request with this id of its own.
+    Server { up: UpId, conn: usize, id: Box<str> },
+    /// A modern server, by this entry of its round ([`super::rounds`]).
+    Round(usize),
 }
 
 /// Questions of one call that may be open at once.
-const QUESTIONS: usize = 32;
-/// How long a person may take to answer.
-const THINK: Micros = 600_000_000;
+pub(super) const QUESTIONS: usize = 32;
 
 impl Gateway {
     /// A request of a server.
@@ -34,36 +37,50 @@ impl Gateway {
             let answer = crate::refusal::result_message(id, "{}");
             return self.aside(up, conn, answer, Vec::new());
         }
-        if !self.ask_client(up, conn, call, id, name, envelope) {
-            let refusal = Refusal::new(200, rpc::METHOD_NOT_FOUND, Code::InputUnsupported, name);
-            self.aside(up, conn, error_message(Some(id), &refusal.error()), Vec::new());
+        let allowed = self.up_ref(up).conns[conn].caps.allow(name, envelope.params);
+        let number = call.or_else(|| self.askable(up, conn)).filter(|_| allowed);
+        let modern = number.and_then(|number| match &self.calls.get(&number)?.purpose {
+            Purpose::Client(client) => Some(client.modern),
+            _ => None,
+        });
+        let taken = match (number, modern) {
+            (Some(number), Some(true)) => self.ask_modern(number, id, name, envelope.params),
+            (Some(number), Some(false)) => self.ask_legacy(up, conn, number, id, envelope),
+            _ => false,
+        };
+        if !taken {
+            self.refuse_question(up, conn, id, name);
         }
     }
 
-    fn ask_client(&mut self, up: UpId, conn: usize, call: Option<u64>, id: &str, name: &str, envelope: &Envelope<'_>) -> bool {
-        let caps = self.up_ref(up).conns[conn].caps;
-        let Some(number) = call.filter(|_| caps.allow(name)) else { return false };
+    /// Tells a server that nobody will answer its question.
+    pub(super) fn refuse_question(&mut self, up: UpId, conn: usize, id: &str, name: &str) {
+        let refusal = Refusal::new(200, rpc::METHOD_NOT_FOUND, Code::InputUnsupported, name);
+        self.aside(up, conn, error_message(Some(id), &refusal.error()), Vec::new());
+    }
+
+    fn ask_legacy(&mut self, up: UpId, conn: usize, number: u64, id: &str, envelope: &Envelope<'_>) -> bool {
         let Some(Purpose::Client(client)) = self.calls.get(&number).map(|call| &call.purpose) else { return false };
         if client.asked >= QUESTIONS {
             return false;
         }
-        let (Some(session), key) = (client.session.clone(), client.key) else { return false };
-        if !self.exchanges.get(&key).is_some_and(|exchange| exchange.may_stream() && exchange.connected || exchange.ring.is_some()) {
-            return false;
-        }
+        let Some(session) = client.session.clone().filter(|_| self.reaches(client.key)) else { return false };
         let ours = self.next_id();
         let mut splice = Splice::new(envelope.text);
         splice.replace(id, ours.to_string());
         let question = splice.finish();
-        self.asked.insert(ours, Asked { up, conn, call: number, id: id.into(), session });
-        if let Some(call) = self.calls.get_mut(&number) {
-            call.deadline = self.now + THINK;
-            if let Purpose::Client(client) = &mut call.purpose {
-                client.asked += 1;
-            }
-        }
-        self.stream_event(key, question, false);
+        self.ask(ours, number, session, Asker::Server { up, conn, id: id.into() }, question);
         true
+    }
+
+    /// Puts a question to the legacy client of a call.
+    pub(super) fn ask(&mut self, ours: u64, number: u64, session: Arc<str>, asker: Asker, question: Bytes) {
+        let Some(Purpose::Client(client)) = self.calls.get_mut(&number).map(|call| &mut call.purpose) else { return };
+        client.asked += 1;
+        let key = client.key;
+        self.asked.insert(ours, Asked { call: number, session, asker });
+        self.extend(number, self.limits.think);
+        self.stream_event(key, question, false);
     }
 
     /// A legacy client's answer to a question.
@@ -74,31 +91,94 @@ impl Gateway {
             return self.dropped(None, "late_response");
         };
         let Some(asked) = self.asked.remove(&number) else { return };
-        let timeout = self.up_ref(asked.up).settings.timeout;
-        if let Some(call) = self.calls.get_mut(&asked.call) {
-            call.deadline = self.now + timeout;
-            if let Purpose::Client(client) = &mut call.purpose {
-                client.asked = client.asked.saturating_sub(1);
+        if let Some(Purpose::Client(client)) = self.calls.get_mut(&asked.call).map(|call| &mut call.purpose) {
+            client.asked = client.asked.saturating_sub(1);
+            if client.asked == 0 {
+                self.in_time(asked.call);
             }
         }
-        let mut splice = Splice::new(envelope.text);
-        splice.replace(id, asked.id.into_string());
-        self.aside(asked.up, asked.conn, splice.finish(), Vec::new());
+        match asked.asker {
+            Asker::Server { up, conn, id: theirs } => {
+                let mut splice = Splice::new(envelope.text);
+                splice.replace(id, theirs.into_string());
+                self.aside(up, conn, splice.finish(), Vec::new());
+            }
+            Asker::Round(at) => self.round_answer(asked.call, at, envelope),
+        }
+    }
+
+    /// Of the calls of a leased child, all of them one client's, the oldest whose client can be asked: a modern one by the result, a legacy one on its stream.
+    fn askable(&self, up: UpId, conn: usize) -> Option<u64> {
+        let conn = &self.up_ref(up).conns[conn];
+        let can = |number: &&u64| match self.calls.get(number).map(|call| &call.purpose) {
+            Some(Purpose::Client(client)) => client.modern || self.reaches(client.key),
+            _ => false,
+        };
+        conn.calls.iter().filter(|_| conn.is_leased()).filter(can).min().copied()
+    }
+
+    /// Whether a client can be sent something on an exchange.
+    pub(super) fn reaches(&self, key: StreamKey) -> bool {
+        self.exchanges.get(&key).is_some_and(|exchange| exchange.may_stream() && exchange.connected || exchange.ring.is_some())
+    }
+
+    /// Gives a call time from now on; on a leased child, all of its calls: which one waits for the answer is not known.
+    fn extend(&mut self, number: u64, time: Micros) {
+        let deadline = self.now + time;
+        let Some(call) = self.calls.get_mut(&number) else { return };
+        call.deadline = deadline;
+        let conn = &self.ups[call.up.0 as usize].conns[call.conn];
+        for number in conn.calls.iter().filter(|_| conn.is_leased()) {
+            if let Some(call) = self.calls.get_mut(number) {
+                call.deadline = deadline;
+            }
+        }
+    }
+
+    /// The questions of a call are answered: the server's time runs again.
+    fn in_time(&mut self, number: u64) {
+        let Some(call) = self.calls.get(&number) else { return };
+        let (up, conn) = (call.up, &self.up_ref(call.up).conns[call.conn]);
+        let open = |number: &u64| self.asked.values().any(|asked| asked.call == *number);
+        if !conn.is_leased() || !conn.calls.iter().any(open) {
+            self.extend(number, self.up_ref(up).settings.timeout);
+        }
+    }
+
+    /// A call with open questions is over. On a leased child they may be another call's of the same client, which takes them over.
+    pub(super) fn inherit_questions(&mut self, number: u64, call: &Call) {
+        let heir = self.up_ref(call.up).conns.get(call.conn).filter(|conn| conn.is_leased());
+        let heir = heir.and_then(|conn| conn.calls.iter().min().copied());
+        self.asked.retain(|_, asked| asked.call != number || heir.is_some() && matches!(asked.asker, Asker::Server { .. }));
+        let Some(heir) = heir else { return };
+        let mut count = 0;
+        for asked in self.asked.values_mut().filter(|asked| asked.call == number) {
+            asked.call = heir;
+            count += 1;
+        }
+        if let Some(Purpose::Client(client)) = self.calls.get_mut(&heir).map(|call| &mut call.purpose) {
+            client.asked += count;
+        }
     }
 
     /// The server takes a question back.
-    pub(super) fn server_cancels(&mut self, up: UpId, envelope: &Envelope<'_>) {
-        let id = envelope.params.and_then(|params| json::pick(params, ["requestId"])).and_then(|[id]| id);
-        let found = id.and_then(|id| {
-            self.asked.iter().find(|(_, asked)| asked.up == up && *asked.id == *id).map(|(ours, asked)| (*ours, asked.call))
-        });
-        let (Some((ours, number)), Some(id)) = (found, id) else { return };
+    pub(super) fn server_cancels(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) {
+        let Some(id) = envelope.params.and_then(|params| json::pick(params, ["requestId"])).and_then(|[id]| id) else { return };
+        let is_it =
+            |asked: &Asked| matches!(&asked.asker, Asker::Server { up: of, conn: on, id: own } if (*of, *on) == (up, conn) && **own == *id);
+        let Some((ours, number)) = self.asked.iter().find(|(_, asked)| is_it(asked)).map(|(ours, asked)| (*ours, asked.call)) else {
+            return self.withdrawn(up, conn, id);
+        };
         self.asked.remove(&ours);
         let mut splice = Splice::new(envelope.text);
         splice.replace(id, ours.to_string());
         let message: Bytes = splice.finish();
-        if let Some(Purpose::Client(client)) = self.calls.get(&number).map(|call| &call.purpose) {
-            let key = client.key;
+        if let Some(Purpose::Client(client)) = self.calls.get_mut(&number).map(|call| &mut call.purpose) {
+            client.asked = client.asked.saturating_sub(1);
+            let (key, none_left) = (client.key, client.asked == 0);
+            if none_left {
+                self.in_time(number);
+            }
             self.stream_event(key, message, false);
         }
     }

@@ -18,6 +18,8 @@ pub struct Leftovers {
     pub bytes: usize,
     pub session_calls: usize,
     pub resumes: usize,
+    pub parked: usize,
+    pub paced: usize,
 }
 
 impl Gateway {
@@ -36,6 +38,8 @@ impl Gateway {
             bytes: self.ups.iter().map(|up| up.bytes).sum(),
             session_calls: self.sessions.values().map(|session| session.calls.len()).sum(),
             resumes: self.resumes.len(),
+            parked: self.parked.len(),
+            paced: self.paced.len(),
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::api::{Micros, StreamKey, UpId};
 use crate::list::ListKind;
 use crate::method::{LogLevel, Method};
+use crate::upstream::Caps;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -72,6 +73,8 @@ pub(super) struct ClientCall {
     pub(super) progress: Option<Box<str>>,
     /// The level that a modern client asked for.
     pub(super) log_level: Option<LogLevel>,
+    /// What the client can be asked for.
+    pub(super) caps: Caps,
     /// Whether URIs in the result are to be given exposed names.
     pub(super) exposes: bool,
     /// The exposed URI that was asked for.
@@ -80,4 +83,46 @@ pub(super) struct ClientCall {
     pub(super) arrived: Micros,
     /// How many requests of the server the client has not answered yet.
     pub(super) asked: usize,
+    /// A modern client of a legacy server: what it takes to park the call.
+    pub(super) asking: Option<Box<Asking>>,
+    /// A legacy client of a modern server: the questions of the present round.
+    pub(super) rounds: Option<Box<Rounds>>,
+}
+
+/// What must be known of a call that may have to wait for its client's answers.
+#[derive(Debug)]
+pub(super) struct Asking {
+    pub(super) principal: Arc<str>,
+    /// See [`crate::seal::subject`].
+    pub(super) subject: [u8; 32],
+    /// `inputResponses` that came with the call itself: answers to questions whose keys the client guessed.
+    pub(super) answers: Option<Box<str>>,
+    /// Where it is parked.
+    pub(super) park: Option<u128>,
+}
+
+/// The rounds of a call of a legacy client (MCP 2026-07-28, MRTR), which the relay runs for it.
+#[derive(Debug, Default)]
+pub(super) struct Rounds {
+    /// How many there were.
+    pub(super) count: u8,
+    /// The server's `requestState`, as it stands.
+    pub(super) state: Option<Box<str>>,
+    /// Keys as they stand, and the client's answers.
+    pub(super) inputs: Vec<(Box<str>, Option<Box<str>>)>,
+}
+
+/// The client of a call that nobody is there for now. No exchange ever has this key.
+pub(super) const NOBODY: StreamKey = StreamKey { edge: u32::MAX, stream: u32::MAX };
+
+impl ClientCall {
+    /// Where it is parked.
+    pub(super) fn park(&self) -> Option<u128> {
+        self.asking.as_ref().and_then(|asking| asking.park)
+    }
+
+    /// Whether the client has to answer before anything can go on, so that the server's time does not run.
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked > 0 || self.key == NOBODY
+    }
 }

@@ -52,7 +52,7 @@ impl Gateway {
                 let versions = versions.and_then(json::elements).unwrap_or_default();
                 if versions.iter().any(|version| json::string(version).as_deref() == Some(MODERN)) {
                     let server = meta.and_then(|meta| json::pick(meta, [key::SERVER])).and_then(|[server]| server);
-                    self.calls.retain(|_, call| call.up != up || !matches!(call.purpose, Purpose::Initialize));
+                    self.calls.retain(|_, call| call.up != up || call.conn != 0 || !matches!(call.purpose, Purpose::Initialize));
                     return self.greeted(up, 0, UpEra::Modern, capabilities, server, instructions);
                 }
             }
@@ -95,10 +95,12 @@ impl Gateway {
                     );
                 };
                 // What is silent at the probe may still answer it later; that answer belongs to nobody then.
-                self.calls.retain(|_, call| call.up != up || !matches!(call.purpose, Purpose::Discover));
+                self.calls.retain(|_, call| call.up != up || call.conn != conn || !matches!(call.purpose, Purpose::Discover));
                 let initialized = Bytes::from_static(b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}");
                 self.up_mut(up).conns[conn].phase = Phase::Ready;
-                self.up_mut(up).era = Some(UpEra::Legacy(legacy));
+                if conn == 0 {
+                    self.up_mut(up).era = Some(UpEra::Legacy(legacy));
+                }
                 self.aside(up, conn, initialized, Vec::new());
                 self.greeted(up, conn, UpEra::Legacy(legacy), capabilities, server, instructions);
             }
@@ -127,6 +129,9 @@ impl Gateway {
 
     /// A greeting that led to nothing.
     pub(super) fn greeting_failed(&mut self, up: UpId, conn: usize, code: Code, detail: String) {
+        if self.up_ref(up).conns[conn].is_leased() {
+            return self.child_failed(up, conn, code, &detail, true);
+        }
         let name = self.up_ref(up).settings.name.clone();
         self.note(Level::Warn, "mcp_server", Some(up), Some(code), format!("{name}: {detail}"));
         self.up_mut(up).conns[conn].phase = Phase::Down;

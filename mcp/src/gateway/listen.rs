@@ -173,7 +173,7 @@ impl Gateway {
         if self.up_ref(up).is_http() {
             self.emit(Output::Abort(up, number));
         } else {
-            self.emit(Output::Write(up, cancelled(number)));
+            self.write_line(up, 0, cancelled(number));
         }
     }
 
@@ -236,8 +236,9 @@ impl Gateway {
         }
     }
 
-    /// Ends every stream gracefully: the worker is about to stop.
+    /// Ends every stream gracefully, and what waits for clients that could only come back to the next worker: the worker is about to stop.
     pub(super) fn end_streams(&mut self) {
+        self.give_up_parked();
         let mut listens: Vec<_> = std::mem::take(&mut self.listens).into_iter().collect();
         listens.sort_unstable_by_key(|(key, _)| *key);
         for (key, listen) in listens {

@@ -1,6 +1,8 @@
 //! The relay itself: one state machine behind [`Gateway::input`]. The way of a request through the files:
 //! `post` (what is it, may it) → `local` (answered here) or `relay` (written to an upstream) → `answer` (back to the client);
-//! `upstream`, `greet` and `lists` keep the servers' connections alive and their lists fresh, `notify` carries what nobody asked for, `ask` what servers ask of legacy clients.
+//! `upstream`, `greet` and `lists` keep the servers' connections alive and their lists fresh, `notify` carries what nobody asked for, `ask` what servers ask
+//! of clients: `park` and `retry` bring the questions of legacy servers to modern clients, `rounds` those of modern servers to legacy clients;
+//! `lease` and `leased` are about the children that such calls need.
 
 mod answer;
 mod ask;
@@ -10,15 +12,21 @@ mod call;
 mod greet;
 mod http;
 mod inspect;
+mod lease;
+mod leased;
 mod listen;
 mod lists;
 mod local;
 mod notify;
 mod own;
+mod park;
 mod post;
+mod question;
 mod receive;
 mod reconfigure;
 mod relay;
+mod retry;
+mod rounds;
 mod stream;
 mod tick;
 mod translate;
@@ -27,6 +35,7 @@ mod upstream;
 use crate::api::{Input, Limits, Micros, Note, Observation, Output, Settings, StreamKey, UpId};
 use crate::edge::{Reply, Request};
 use crate::exchange::Exchange;
+use crate::seal::{Key, Sealer};
 use crate::session::Session;
 use crate::upstream::Upstream;
 use crate::view::Table;
@@ -35,7 +44,8 @@ pub use books::Leftovers;
 use bytes::Bytes;
 use call::Call;
 use ggen_wire::{Code, log::Level, status::UpstreamState};
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
 /// Fills a buffer with random bytes: the operating system's in the gateway worker, a seeded generator in the simulation.
@@ -69,6 +79,17 @@ pub struct Gateway {
     refreshing: Vec<StreamKey>,
     /// Requests of upstreams that legacy clients were asked, by the id that the client sees.
     asked: HashMap<u64, ask::Asked>,
+    /// Calls of modern clients that wait, or waited, for answers.
+    parked: HashMap<u128, park::Parked>,
+    /// Calls of legacy clients that are to be made again: when, and which.
+    paced: Vec<(Micros, u64)>,
+    /// Times at which something is to be done sooner than the next tick would come.
+    due: BinaryHeap<Reverse<Micros>>,
+    sealer: Sealer,
+    /// See [`Settings::incarnation`].
+    life: u64,
+    /// Upstreams where something has changed for calls that wait for a child.
+    lending: Vec<UpId>,
     next: u64,
     started: bool,
     scanned: Micros,
@@ -97,7 +118,12 @@ pub struct Counts {
 impl Gateway {
     /// A relay without clients. `input` must be called with [`Input::Tick`] once to make it reach for its upstreams.
     #[must_use]
-    pub fn new(settings: Settings, random: Random) -> Self {
+    pub fn new(settings: Settings, mut random: Random) -> Self {
+        let key = settings.key.unwrap_or_else(|| {
+            let mut key = Key([0; 32]);
+            random(&mut key.0);
+            key
+        });
         let ups: Vec<_> = (0u32..).zip(settings.upstreams).map(|(at, settings)| Upstream::new(UpId(at), settings)).collect();
         let mut gateway = Self {
             limits: settings.limits,
@@ -117,6 +143,12 @@ impl Gateway {
             questions: HashMap::new(),
             refreshing: Vec::new(),
             asked: HashMap::new(),
+            parked: HashMap::new(),
+            paced: Vec::new(),
+            due: BinaryHeap::new(),
+            sealer: Sealer::new(&key),
+            life: settings.incarnation,
+            lending: Vec::new(),
             // Ids of different lives never meet: a late answer to an earlier life's request is not taken for one to ours. 2^53 bounds JSON integers.
             next: (settings.incarnation & 0xf_ffff) << 32,
             started: false,
@@ -142,14 +174,22 @@ impl Gateway {
             Input::Credit(key, events) => self.credit(key, events),
             Input::EdgeLost(edge) => self.edge_lost(edge),
             Input::Up(up, event) if (up.0 as usize) < self.ups.len() => self.up(up, event),
-            Input::Up(..) => {}
+            Input::Leased(up, lease, event) if (up.0 as usize) < self.ups.len() => self.leased(up, lease, event),
+            Input::Up(..) | Input::Leased(..) => {}
             Input::Answer(id, answer) => self.answered(id, answer),
             Input::Reconfigure(list) => self.reconfigure(list),
             Input::Hold(ups) => self.hold_back(&ups),
             Input::Drain => self.end_streams(),
             Input::Tick => self.tick(),
         }
+        self.lend_all();
         std::mem::swap(&mut self.out, out);
+    }
+
+    /// When [`Input::Tick`] is due, if sooner than the next one after [`crate::api::TICK`].
+    #[must_use]
+    pub fn next_due(&self) -> Option<Micros> {
+        self.due.peek().map(|Reverse(due)| *due)
     }
 
     /// Figures for the beat.

@@ -1,7 +1,7 @@
 //! What nobody asked for: notifications of servers to clients, and of clients to servers.
 
 use super::Gateway;
-use super::call::Purpose;
+use super::call::{NOBODY, Purpose};
 use crate::api::{Micros, StreamKey, UpId};
 use crate::inbound::key;
 use crate::json::{self, Envelope};
@@ -22,8 +22,17 @@ pub(super) const UNSURE: Micros = 30_000_000;
 impl Gateway {
     /// A notification of a server. False: nobody has asked for it.
     pub(super) fn server_notification(&mut self, up: UpId, conn: usize, call: Option<u64>, name: &str, envelope: &Envelope<'_>) -> bool {
+        let shared = || !self.up_ref(up).conns[conn].is_leased();
         match name {
-            "notifications/progress" => self.progress(up, envelope),
+            "notifications/tools/list_changed"
+            | "notifications/prompts/list_changed"
+            | "notifications/resources/list_changed"
+            | "notifications/resources/updated"
+                if !shared() =>
+            {
+                false
+            }
+            "notifications/progress" => self.progress(up, conn, envelope),
             "notifications/message" => self.log_message(up, conn, call, envelope),
             "notifications/tools/list_changed" => self.announce(up, &[ListKind::Tools]),
             "notifications/prompts/list_changed" => self.announce(up, &[ListKind::Prompts]),
@@ -34,12 +43,15 @@ impl Gateway {
                 true
             }
             "notifications/cancelled" => {
-                self.server_cancels(up, envelope);
+                self.server_cancels(up, conn, envelope);
                 true
             }
             _ => {
                 // Unknown ones belong to the request on whose stream they came.
                 let Some(client) = self.client_of(up, call) else { return false };
+                if call.is_some_and(|number| self.keep_message(number, envelope.text)) {
+                    return true;
+                }
                 self.stream_event(client, Bytes::copy_from_slice(envelope.text.as_bytes()), true);
                 true
             }
@@ -54,16 +66,24 @@ impl Gateway {
         }
     }
 
-    fn progress(&mut self, up: UpId, envelope: &Envelope<'_>) -> bool {
+    fn progress(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) -> bool {
         let token = envelope.params.and_then(|params| json::pick(params, ["progressToken"])).and_then(|[token]| token);
         let Some(number) = token.and_then(|token| token.parse::<u64>().ok()) else { return false };
         let timeout = self.up_ref(up).settings.timeout;
-        let Some(call) = self.calls.get_mut(&number).filter(|call| call.up == up) else { return false };
+        if self.client_of(up, Some(number)).is_none() {
+            return false;
+        }
+        if self.keep_message(number, envelope.text) {
+            return true;
+        }
+        let Some(call) = self.calls.get_mut(&number).filter(|call| call.conn == conn) else { return false };
         let Purpose::Client(client) = &call.purpose else { return false };
         let (Some(theirs), Some(ours)) = (&client.progress, token) else { return false };
         let mut splice = Splice::new(envelope.text);
         splice.replace(ours, theirs.to_string());
-        call.deadline = self.now + timeout;
+        if !client.is_asked() {
+            call.deadline = self.now + timeout;
+        }
         let key = client.key;
         self.stream_event(key, splice.finish(), true);
         true
@@ -79,6 +99,11 @@ impl Gateway {
             self.dropped(Some(up), "unattributed_log");
             return false;
         };
+        if let Some(number) = number
+            && client.key == NOBODY
+        {
+            return self.keep_message(number, envelope.text);
+        }
         let level = envelope.params.and_then(|params| json::pick(params, ["level"])).and_then(|[level]| json::string(level?));
         let level = level.and_then(|level| LogLevel::parse(&level)).unwrap_or(LogLevel::Info);
         let wanted = match &client.session {

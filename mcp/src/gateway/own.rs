@@ -6,7 +6,7 @@ use super::greet::client_info;
 use crate::api::{HttpRequest, Micros, Output, UpId};
 use crate::edge::Verb;
 use crate::method::LogLevel;
-use crate::upstream::{Phase, UpEra};
+use crate::upstream::{Caps, Phase, UpEra};
 use bytes::Bytes;
 
 /// How an own request waits for ever (streams).
@@ -21,7 +21,7 @@ impl Gateway {
         let mut params = members.to_owned();
         if modern {
             let comma = if members.is_empty() { "" } else { "," };
-            params.push_str(&format!("{comma}\"_meta\":{{{}}}", super::translate::own_meta(&client_info())));
+            params.push_str(&format!("{comma}\"_meta\":{{{}}}", super::translate::own_meta(&client_info(), Caps::default())));
         }
         let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"{method}\",\"params\":{{{params}}}}}");
         let headers = if modern { crate::header::make(method, None) } else { Vec::new() };
@@ -36,10 +36,16 @@ impl Gateway {
         self.calls.insert(number, call);
     }
 
+    /// Writes a line to the child of a stdio server that a connection stands for.
+    pub(super) fn write_line(&mut self, up: UpId, conn: usize, line: Bytes) {
+        let lease = self.up_ref(up).conns[conn].lease;
+        self.emit(Output::Write(up, lease, line));
+    }
+
     /// A message of ours that has no answer: a notification, or the answer to a request of the server.
     pub(super) fn aside(&mut self, up: UpId, conn: usize, body: Bytes, headers: Vec<(String, String)>) {
         if !self.up_ref(up).is_http() {
-            return self.emit(Output::Write(up, body));
+            return self.write_line(up, conn, body);
         }
         let number = self.next_id();
         self.register(number, up, conn, Purpose::Aside, Sent { headers, body }, 30_000_000);
@@ -50,7 +56,9 @@ impl Gateway {
     pub(super) fn set_level(&mut self, up: UpId, conn: usize, level: LogLevel) {
         let upstream = self.up_mut(up);
         let member = &mut upstream.conns[conn];
-        if member.phase == Phase::Ready && upstream.hello.has("logging") && member.log_level.is_none_or(|now| level < now) {
+        // A child that one client has for itself says what that client wants to hear, and no more.
+        let is_news = member.log_level.is_none_or(|now| level < now || member.is_leased() && level != now);
+        if member.phase == Phase::Ready && upstream.hello.has("logging") && is_news {
             member.log_level = Some(level);
             self.own_request(up, conn, Purpose::Aside, "logging/setLevel", &format!("\"level\":\"{}\"", level.as_str()), 30_000_000);
         }

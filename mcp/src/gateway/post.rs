@@ -9,6 +9,7 @@ use crate::inbound::{self, Claim, Era};
 use crate::json::{self, BadJson, Envelope, Kind};
 use crate::method::{Legacy, Method, SUPPORTED};
 use crate::refusal::{Refusal, rpc};
+use crate::upstream::Caps;
 use crate::view::View;
 use bytes::Bytes;
 use ggen_wire::Code;
@@ -43,6 +44,14 @@ impl Ctx<'_> {
 
     pub(super) const fn era_name(&self) -> &'static str {
         if self.is_modern() { "modern" } else { "legacy" }
+    }
+
+    /// What a modern client can be asked for in this request.
+    pub(super) fn caps(&self) -> Caps {
+        match &self.era {
+            ClientEra::Modern(claim) => claim.capabilities.map(Caps::read).unwrap_or_default(),
+            ClientEra::Legacy(..) => Caps::default(),
+        }
     }
 
     pub(super) fn session(&self) -> Option<Arc<str>> {

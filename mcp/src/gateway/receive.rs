@@ -1,7 +1,7 @@
 //! A message from an upstream: what it is, and whether the upstream sends more than anybody asked for.
 
 use super::Gateway;
-use super::call::Purpose;
+use super::call::{Call, Purpose};
 use crate::api::{Micros, Output, UpId};
 use crate::json::{Envelope, Kind};
 use crate::refusal::{Refusal, rpc};
@@ -22,30 +22,37 @@ impl Gateway {
         let envelope = match std::str::from_utf8(&data).ok().map(Envelope::parse) {
             Some(Ok(envelope)) => envelope,
             _ if data.iter().all(u8::is_ascii_whitespace) => return,
-            _ => return self.garbage(up, &data),
+            _ => return self.garbage(up, conn, &data),
         };
         match &envelope.kind {
-            Kind::Result(..) | Kind::Error(Some(_), _) => self.response(up, &envelope),
+            Kind::Result(..) | Kind::Error(Some(_), _) => self.response(up, conn, &envelope),
             // An error without an id answers the exchange that it came on.
             Kind::Error(None, error) => match call {
                 Some(number) => {
                     let text = crate::refusal::error_message(Some(&number.to_string()), error);
                     self.received(up, conn, None, text);
                 }
-                None => self.garbage(up, &data),
+                None => self.garbage(up, conn, &data),
             },
             Kind::Request(id, name) => self.server_request(up, conn, call, id, name, &envelope),
             Kind::Notification(name) => {
+                let call = call.or_else(|| self.call_of_child(up, conn));
                 if !self.server_notification(up, conn, call, name, &envelope) {
-                    self.lose_patience(up);
+                    self.lose_patience(up, conn);
                 }
             }
         }
     }
 
-    fn garbage(&mut self, up: UpId, data: &[u8]) {
+    /// The call that a leased child's words are about: of several, which are one client's then, the oldest.
+    fn call_of_child(&self, up: UpId, conn: usize) -> Option<u64> {
+        let conn = &self.up_ref(up).conns[conn];
+        conn.calls.iter().min().copied().filter(|_| conn.is_leased())
+    }
+
+    fn garbage(&mut self, up: UpId, conn: usize, data: &[u8]) {
         self.dropped(Some(up), "garbage");
-        self.lose_patience(up);
+        self.lose_patience(up, conn);
         let now = self.now;
         let upstream = self.up_mut(up);
         if upstream.complained.is_none_or(|last| now >= last + COMPLAINT) {
@@ -56,7 +63,7 @@ impl Gateway {
         }
     }
 
-    fn lose_patience(&mut self, up: UpId) {
+    fn lose_patience(&mut self, up: UpId, conn: usize) {
         let now = self.now;
         let upstream = self.up_mut(up);
         #[allow(clippy::cast_precision_loss, reason = "a rate needs no precision")]
@@ -65,23 +72,27 @@ impl Gateway {
         upstream.refilled = now;
         if upstream.patience < 0.0 && !upstream.is_http() {
             self.dropped(Some(up), "flood_pause");
-            self.emit(Output::Pause(up, PAUSE));
+            let lease = self.up_ref(up).conns[conn].lease;
+            self.emit(Output::Pause(up, lease, PAUSE));
         }
     }
 
     /// A line over the limit: the call that it would have answered fails, nothing else. Before the handshake is through it is no MCP server's line.
-    pub(super) fn overlong(&mut self, up: UpId, head: &[u8]) {
+    pub(super) fn overlong(&mut self, up: UpId, conn: usize, head: &[u8]) {
         self.dropped(Some(up), "too_large");
         let head = String::from_utf8_lossy(head);
         let number = head.split("\"id\":").nth(1).map(str::trim_start).and_then(|rest| {
             let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
             rest[..digits].parse::<u64>().ok()
         });
-        if matches!(self.up_ref(up).conns.first().map(|conn| &conn.phase), Some(Phase::Greeting(_))) {
-            self.calls.retain(|_, call| call.up != up || !matches!(call.purpose, Purpose::Discover | Purpose::Initialize));
+        if matches!(self.up_ref(up).conns[conn].phase, Phase::Greeting(_)) {
+            let greets =
+                |call: &Call| call.up == up && call.conn == conn && matches!(call.purpose, Purpose::Discover | Purpose::Initialize);
+            self.calls.retain(|_, call| !greets(call));
             let detail = "a line over the limit instead of an answer to the handshake".to_owned();
-            return self.greeting_failed(up, 0, Code::UpstreamTooLarge, detail);
+            return self.greeting_failed(up, conn, Code::UpstreamTooLarge, detail);
         }
+        let number = number.filter(|number| self.calls.get(number).is_some_and(|call| call.conn == conn));
         if let Some((_, call)) = number.and_then(|number| self.take_call(up, number)) {
             let name = self.up_ref(up).settings.name.clone();
             match &call.purpose {

@@ -78,6 +78,11 @@ impl Gateway {
     fn take_down(&mut self, up: UpId) {
         let name = self.up_ref(up).settings.name.clone();
         self.fail_calls(up, None, &Refusal::new(200, rpc::INTERNAL, Code::UpstreamDisabled, &name), "lost");
+        for at in 1..self.up_ref(up).conns.len() {
+            if self.up_ref(up).conns[at].is_leased() {
+                self.end_child(up, at, false);
+            }
+        }
         let upstream = self.up_mut(up);
         upstream.conns = vec![Conn::new(Caps::default())];
         upstream.state = UpstreamState::Disabled;

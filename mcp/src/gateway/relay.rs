@@ -1,8 +1,9 @@
 //! Client → upstream: whose the name is, which connection takes the call, and the call's record.
 
 use super::Gateway;
-use super::call::{Call, ClientCall, Purpose, Sent};
+use super::call::{Asking, Call, ClientCall, Purpose, Sent};
 use super::post::{ClientEra, Ctx, Flow};
+use super::retry;
 use super::translate::{self, Outgoing};
 use crate::api::{HttpRequest, Output, UpId};
 use crate::edge::Verb;
@@ -13,7 +14,8 @@ use crate::list::ListKind;
 use crate::method::{LogLevel, Method};
 use crate::name;
 use crate::refusal::{Refusal, rpc};
-use crate::upstream::{Caps, Conn, Phase, UpEra};
+use crate::seal;
+use crate::upstream::{Caps, Conn, Lent, Phase, UpEra};
 use crate::view::{Owner, View};
 use ggen_wire::{Code, status::UpstreamState};
 use std::borrow::Cow;
@@ -51,7 +53,11 @@ impl Gateway {
                     let arguments = ctx.params.and_then(|params| json::pick(params, ["arguments"])).and_then(|[raw]| raw);
                     header::check_params(ctx.request, &target.params, arguments)?;
                 }
-                self.relay(ctx, target)
+                let asking = match self.asking(ctx, &target)? {
+                    Some(asking) => asking,
+                    None => return Ok(Flow::Done),
+                };
+                self.relay(ctx, target, asking)
             }
         }
     }
@@ -71,7 +77,7 @@ impl Gateway {
             session.subscriptions.remove(&exposed) && self.release(up, &original)
         };
         match self.up_ref(up).era {
-            Some(UpEra::Legacy(_)) if changes => self.relay(ctx, target),
+            Some(UpEra::Legacy(_)) if changes => self.relay(ctx, target, None),
             era => {
                 if changes && era == Some(UpEra::Modern) {
                     self.listen_upstream(up);
@@ -112,7 +118,7 @@ impl Gateway {
         }
         let name = header::name_member(ctx.name).and_then(|member| json::pick(ctx.params?, [member])?[0]).and_then(json::string);
         let original = name.unwrap_or_default();
-        self.relay(ctx, Target { up, rename: None, original, tool: None, uri: None, params: Arc::new([]) })
+        self.relay(ctx, Target { up, rename: None, original, tool: None, uri: None, params: Arc::new([]) }, None)
     }
 
     pub(super) fn may_wait(&self, ctx: &Ctx<'_>, limit: u64) -> bool {
@@ -167,7 +173,27 @@ impl Gateway {
         Err(not_found(kind, &exposed, ctx.is_modern()))
     }
 
-    fn relay(&mut self, ctx: &Ctx<'_>, target: Target<'_>) -> Result<Flow, Refusal> {
+    /// What it takes to ask the modern client of a legacy server for something, if it can be asked. `None`: the request goes on with an earlier call.
+    fn asking(&mut self, ctx: &Ctx<'_>, target: &Target<'_>) -> Result<Option<Option<Box<Asking>>>, Refusal> {
+        let legacy = matches!(self.up_ref(target.up).era, Some(UpEra::Legacy(_)));
+        if !legacy || !ctx.is_modern() || !retry::may_ask(ctx.method) {
+            return Ok(Some(None));
+        }
+        let brought = retry::brought(ctx.params)?;
+        if ctx.caps() == Caps::default() && brought.state.is_none() {
+            return Ok(Some(None));
+        }
+        let arguments = ctx.params.and_then(|params| json::pick(params, ["arguments"])?[0]);
+        let (principal, server) = (ctx.request.principal.id.clone(), self.up_ref(target.up).settings.name.as_str());
+        let subject = seal::subject(&principal, server, ctx.method.name(), &target.original, arguments);
+        if self.resume_parked(ctx, target.up, subject, &brought)?.is_some() {
+            return Ok(None);
+        }
+        let answers = brought.responses.map(Into::into);
+        Ok(Some(Some(Box::new(Asking { principal, subject, answers, park: None }))))
+    }
+
+    fn relay(&mut self, ctx: &Ctx<'_>, target: Target<'_>, asking: Option<Box<Asking>>) -> Result<Flow, Refusal> {
         let up = target.up;
         let upstream = self.up_ref(up);
         if upstream.held && self.may_wait(ctx, self.limits.call_wait) {
@@ -187,6 +213,7 @@ impl Gateway {
         }
         let modern = (ctx.is_modern(), era == UpEra::Modern);
         let (progress, log_level, client) = self.client_facts(ctx, modern.1);
+        let caps = self.caps_of(ctx);
         let number = self.next_id();
         let body = translate::request(&Outgoing {
             text: ctx.text,
@@ -197,6 +224,7 @@ impl Gateway {
             progress,
             modern,
             client: &client,
+            caps,
             log_level: log_level.filter(|_| modern == (false, true)),
         });
         let headers = if modern.1 && self.up_ref(up).is_http() {
@@ -221,6 +249,9 @@ impl Gateway {
             uri: target.uri,
             arrived: ctx.arrived,
             asked: 0,
+            caps,
+            asking,
+            rounds: None,
         };
         let exchange = self.exchanges.entry(ctx.key).or_insert_with(|| Exchange::new(ctx.request, ctx.session(), ctx.arrived));
         exchange.calls.push(number);
@@ -228,10 +259,7 @@ impl Gateway {
             session.calls.insert(ctx.id.into(), number);
         }
         let conn = self.conn_for(up, &call, era);
-        if let (UpEra::Legacy(_), Some(level)) = (era, log_level) {
-            self.set_level(up, conn, level);
-        }
-        let deadline = self.now + self.up_ref(up).settings.timeout;
+        let deadline = self.now + self.time_for(up, conn);
         let (began, bytes) = (self.now, body.len());
         self.up_mut(up).bytes += bytes;
         self.calls.insert(
@@ -269,12 +297,31 @@ impl Gateway {
         }
     }
 
+    /// How long a call on a connection may take, or wait for one.
+    pub(super) fn time_for(&self, up: UpId, conn: usize) -> u64 {
+        let upstream = self.up_ref(up);
+        if upstream.conns[conn].lent == Lent::Lobby { self.limits.call_wait } else { upstream.settings.timeout }
+    }
+
+    /// What the client of a request can be asked for while the request is under way. One that takes no event stream, in the legacy era, for nothing.
+    fn caps_of(&self, ctx: &Ctx<'_>) -> Caps {
+        match &ctx.era {
+            ClientEra::Modern(_) => ctx.caps(),
+            ClientEra::Legacy(id, version) if ctx.request.accept_sse => {
+                self.sessions.get(id).map(|session| session.caps.of_revision(*version)).unwrap_or_default()
+            }
+            ClientEra::Legacy(..) => Caps::default(),
+        }
+    }
+
     /// The connection that takes a call. HTTP sessions cost nothing, so that clients that can be asked for something get one whose handshake says so.
-    fn conn_for(&mut self, up: UpId, call: &ClientCall, era: UpEra) -> usize {
-        let caps = call.session.as_ref().and_then(|id| self.sessions.get(id)).map(|session| session.caps).unwrap_or_default();
-        let now = self.now;
+    pub(super) fn conn_for(&mut self, up: UpId, call: &ClientCall, era: UpEra) -> usize {
+        let (caps, now) = (call.caps, self.now);
+        if !self.up_ref(up).is_http() {
+            return self.child_for(up, call);
+        }
         let upstream = self.up_mut(up);
-        if caps == Caps::default() || !upstream.is_http() || era == UpEra::Modern {
+        if caps == Caps::default() || era == UpEra::Modern {
             return 0;
         }
         let at = upstream.conns.iter().skip(1).position(|conn| conn.caps == caps).map_or(upstream.conns.len(), |at| at + 1);
@@ -295,9 +342,21 @@ impl Gateway {
         let conn = &mut self.up_mut(up).conns[at];
         if conn.phase == Phase::Ready {
             conn.calls.insert(number);
+            self.set_wanted_level(number);
             self.send(number);
         } else {
             conn.queue.push(number);
+        }
+    }
+
+    /// Has a legacy server log what the client of a call wants to hear.
+    fn set_wanted_level(&mut self, number: u64) {
+        let Some((call, Purpose::Client(client))) = self.calls.get(&number).map(|call| (call, &call.purpose)) else { return };
+        let session = client.session.as_ref().and_then(|id| self.sessions.get(id));
+        let level = client.log_level.or_else(|| session.and_then(|session| session.log_level));
+        let (up, conn) = (call.up, call.conn);
+        if let (Some(UpEra::Legacy(_)), Some(level)) = (self.up_ref(up).era, level) {
+            self.set_level(up, conn, level);
         }
     }
 
@@ -305,6 +364,7 @@ impl Gateway {
     pub(super) fn send(&mut self, number: u64) {
         let Some(call) = self.calls.get_mut(&number) else { return };
         call.tries += 1;
+        let modern_up = self.ups[call.up.0 as usize].era == Some(UpEra::Modern);
         let (up, at, timeout) = (call.up, call.conn, call.deadline.saturating_sub(self.now));
         if self.ups[up.0 as usize].is_http() {
             let (mut headers, body) = (call.request.headers.clone(), call.request.body.clone());
@@ -313,9 +373,10 @@ impl Gateway {
             }
             self.emit(Output::Http(up, HttpRequest { exchange: number, verb: Verb::Post, headers, body, timeout }));
         } else {
-            // A line is written once; only HTTP requests are ever sent again.
-            let body = std::mem::take(&mut call.request.body);
-            self.emit(Output::Write(up, body));
+            // A line is written once, unless its server may want it again with answers.
+            let again = modern_up && matches!(&call.purpose, Purpose::Client(client) if !client.modern && retry::may_ask(client.method));
+            let body = if again { call.request.body.clone() } else { std::mem::take(&mut call.request.body) };
+            self.write_line(up, at, body);
         }
     }
 

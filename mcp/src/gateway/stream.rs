@@ -85,6 +85,7 @@ impl Gateway {
         for number in calls {
             self.cancel(number);
         }
+        self.session_leaves(name);
         let streams = self.exchanges.iter().filter(|(_, exchange)| exchange.left == 0 && exchange.session.as_ref() == Some(name));
         let mut streams: Vec<_> = streams.map(|(key, _)| *key).collect();
         streams.sort_unstable();
@@ -118,7 +119,9 @@ impl Gateway {
         exchange.connected = false;
         let Some(name) = exchange.session.clone() else {
             for number in std::mem::take(&mut exchange.calls) {
-                self.cancel(number);
+                if !self.hand_over(number, key) {
+                    self.cancel(number);
+                }
             }
             self.exchanges.remove(&key);
             return;
@@ -156,7 +159,11 @@ impl Gateway {
         let queued = self.calls.get(&number).is_some_and(|call| self.up_ref(up).conns[call.conn].queue.contains(&number));
         let Some((_, call)) = self.take_call(up, number) else { return };
         let Purpose::Client(client) = &call.purpose else { return };
-        if !queued {
+        if let Some(park) = client.park() {
+            self.unpark(park);
+        }
+        // What waits for a connection, or for the client, is unknown to the server.
+        if !queued && call.tries > 0 {
             self.cancel_upstream(up, call.conn, number);
         }
         let era = if client.modern { "modern" } else { "legacy" };
@@ -170,8 +177,12 @@ impl Gateway {
     pub(super) fn cancel_upstream(&mut self, up: UpId, conn: usize, number: u64) {
         let modern = self.up_ref(up).era == Some(crate::upstream::UpEra::Modern);
         if !self.up_ref(up).is_http() {
-            self.up_mut(up).conns[conn].unsure = self.now + super::notify::UNSURE;
-            return self.emit(Output::Write(up, cancelled(number)));
+            if self.up_ref(up).conns[conn].is_leased() {
+                self.answer_may_come(up, conn, number);
+            } else {
+                self.up_mut(up).conns[conn].unsure = self.now + super::notify::UNSURE;
+            }
+            return self.write_line(up, conn, cancelled(number));
         }
         if !modern {
             self.aside(up, conn, cancelled(number), Vec::new());

@@ -20,6 +20,8 @@ const SCAN: Micros = 5_000_000;
 impl Gateway {
     pub(super) fn tick(&mut self) {
         self.calls_due();
+        self.parks_due();
+        self.rounds_due();
         self.resume_due();
         for at in 0..self.ups.len() {
             self.upstream_due(self.ups[at].id);
@@ -85,14 +87,21 @@ impl Gateway {
             call.deadline = self.now + self.limits.handshake;
             return self.initialize_upstream(up, 0);
         }
+        if self.waits_on(number, up) {
+            return;
+        }
         let Some((_, call)) = self.take_call(up, number) else { return };
         if self.up_ref(up).is_http() && !matches!(call.purpose, Purpose::Client(_)) {
             self.emit(Output::Abort(up, number));
         }
         match &call.purpose {
             Purpose::Client(client) => {
-                let refusal = Refusal::new(200, rpc::INTERNAL, Code::UpstreamTimeout, &format!("{name}: no answer within {seconds} s"))
-                    .with("server", &crate::json::quote(&name));
+                let refusal = if client.is_asked() {
+                    Refusal::new(200, rpc::INTERNAL, Code::AnswerLate, &name)
+                } else {
+                    Refusal::new(200, rpc::INTERNAL, Code::UpstreamTimeout, &format!("{name}: no answer within {seconds} s"))
+                };
+                let refusal = refusal.with("server", &crate::json::quote(&name));
                 if call.tries > 0 {
                     self.cancel_upstream(up, call.conn, number);
                 }
@@ -127,7 +136,10 @@ impl Gateway {
             self.up_mut(up).listen_at = None;
             self.listen_upstream(up);
         }
-        let legacy = matches!(self.up_ref(up).era, Some(UpEra::Legacy(_)));
+        if !self.up_ref(up).is_http() {
+            self.children_due(up);
+        }
+        let legacy = self.up_ref(up).is_http() && matches!(self.up_ref(up).era, Some(UpEra::Legacy(_)));
         for conn in 0..self.up_ref(up).conns.len() {
             let member = &self.up_ref(up).conns[conn];
             if member.phase != Phase::Ready || !legacy {

@@ -7,6 +7,7 @@ use crate::method::{LogLevel, Method};
 use crate::name;
 use crate::refusal::rpc;
 use crate::splice::{self, Splice};
+use crate::upstream::Caps;
 use bytes::Bytes;
 use std::borrow::Cow;
 
@@ -24,8 +25,9 @@ pub(super) struct Outgoing<'a> {
     pub(super) progress: Option<&'a str>,
     /// Client and upstream are modern.
     pub(super) modern: (bool, bool),
-    /// For a legacy client of a modern upstream.
+    /// For a legacy client of a modern upstream: who it is, and what it can be asked for.
     pub(super) client: &'a str,
+    pub(super) caps: Caps,
     pub(super) log_level: Option<LogLevel>,
 }
 
@@ -94,7 +96,7 @@ fn legacy_params(from: &Outgoing<'_>, params: &str) -> String {
 
 /// The members of `_meta` that a modern upstream needs. Nothing is declared that a legacy client could not be asked for through us.
 fn modern_meta(from: &Outgoing<'_>) -> String {
-    let mut meta = own_meta(from.client);
+    let mut meta = own_meta(from.client, from.caps);
     if let Some(level) = from.log_level {
         meta.push_str(&format!(",\"{}\":\"{}\"", key::LOG_LEVEL, level.as_str()));
     }
@@ -102,8 +104,37 @@ fn modern_meta(from: &Outgoing<'_>) -> String {
 }
 
 /// The members of `_meta` of a request of ours, or of a legacy client.
-pub(super) fn own_meta(client: &str) -> String {
-    format!("\"{}\":\"{}\",\"{}\":{client},\"{}\":{{}}", key::VERSION, crate::method::MODERN, key::CLIENT, key::CAPABILITIES)
+pub(super) fn own_meta(client: &str, caps: Caps) -> String {
+    let (version, caps) = (crate::method::MODERN, caps.write());
+    format!("\"{}\":\"{version}\",\"{}\":{client},\"{}\":{caps}", key::VERSION, key::CLIENT, key::CAPABILITIES)
+}
+
+/// A request to a modern server once more, under another number: with the state as the server gave it, and the answers to its questions.
+pub(super) fn again(body: &Bytes, number: u64, state: Option<&str>, responses: Option<&str>) -> Bytes {
+    let text = String::from_utf8_lossy(body);
+    let [id, params] = json::pick(&text, ["id", "params"]).unwrap_or_default();
+    let (Some(id), Some(params)) = (id, params) else { return body.clone() };
+    let mut renumbered = Splice::new(params);
+    let token = json::pick(params, ["_meta"]).and_then(|[meta]| json::pick(meta?, ["progressToken"])?[0]);
+    if let Some(token) = token {
+        renumbered.replace(token, number.to_string());
+    }
+    let added = [("inputResponses", responses), ("requestState", state)];
+    let added: Vec<_> = added.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let params_again = splice::rebuild(&renumbered.finish_text(), |name| !matches!(name, "inputResponses" | "requestState"), &added);
+    let mut splice = Splice::new(&text);
+    splice.replace(id, number.to_string());
+    splice.replace(params, params_again);
+    splice.finish()
+}
+
+/// The same answer for a request with another id.
+pub(super) fn with_id(body: &Bytes, id: &str) -> Bytes {
+    let text = String::from_utf8_lossy(body);
+    let Some([Some(old)]) = json::pick(&text, ["id"]) else { return body.clone() };
+    let mut splice = Splice::new(&text);
+    splice.replace(old, id);
+    splice.finish()
 }
 
 /// What an answer is made of.

@@ -20,7 +20,7 @@ impl Gateway {
         match event {
             UpInput::Connected { incarnation, handoff } => self.connected(up, incarnation, handoff.as_deref()),
             UpInput::Line(line) => self.received(up, 0, None, line),
-            UpInput::Overlong(head) => self.overlong(up, &head),
+            UpInput::Overlong(head) => self.overlong(up, 0, &head),
             UpInput::Lost { state, code, reason, next_start } => self.lost(up, state, code, reason, next_start),
             UpInput::Head { exchange, status, session, .. } => self.http_head(up, exchange, status, session),
             UpInput::Message { exchange, event_id, retry_ms, data } => self.http_message(up, exchange, event_id, retry_ms, data),
@@ -30,8 +30,9 @@ impl Gateway {
 
     fn connected(&mut self, up: UpId, incarnation: u64, handoff: Option<&str>) {
         let now = self.now;
-        self.fail_calls(up, None, &Refusal::new(200, rpc::INTERNAL, Code::UpstreamExited, ""), "lost");
+        self.fail_calls(up, Some(0), &Refusal::new(200, rpc::INTERNAL, Code::UpstreamExited, ""), "lost");
         let upstream = self.up_mut(up);
+        upstream.no_leases = None;
         upstream.incarnation = incarnation;
         upstream.held = false;
         upstream.state = UpstreamState::Starting;
@@ -78,7 +79,7 @@ impl Gateway {
         self.up_mut(up).conns[0].phase = Phase::Down;
         self.up_mut(up).held = false;
         let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}")).with("server", &json::quote(&name));
-        self.fail_calls(up, None, &refusal, "lost");
+        self.fail_calls(up, Some(0), &refusal, "lost");
         let soon = next_start.is_some_and(|wait| wait <= 1_000_000);
         self.down(up, state, code, reason, soon);
     }
@@ -95,7 +96,7 @@ impl Gateway {
             self.open_stream(up, conn);
         }
         if conn > 0 {
-            return;
+            return self.touch(up);
         }
         let upstream = self.up_mut(up);
         upstream.trouble = None;

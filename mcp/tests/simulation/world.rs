@@ -6,7 +6,7 @@ use crate::rng::Rng;
 use crate::server::{Act, CALM, Served, Server, Step, WILD};
 use bytes::Bytes;
 use ggen_mcp::api::{
-    EraSetting, HttpRequest, Input, Limits, Output, Settings, StreamKey, TICK, Transport, UpId, UpInput, UpstreamSettings,
+    EraSetting, HttpRequest, Input, Isolation, Limits, Output, Settings, StreamKey, TICK, Transport, UpId, UpInput, UpstreamSettings,
 };
 use ggen_mcp::edge::Verb;
 use ggen_mcp::gateway::Gateway;
@@ -303,7 +303,7 @@ impl World {
                 let wait = self.rng.below(500_000);
                 self.at(wait, if self.servers[up].alive { What::Connect(up) } else { What::Start(up) });
             }
-            Output::Write(UpId(up), line) => {
+            Output::Write(UpId(up), _, line) => {
                 let up = up as usize;
                 assert!(!line.contains(&b'\n') && !line.is_empty(), "a line with a break in it: {line:?}");
                 assert!(!self.servers[up].http, "a line for an HTTP server");
@@ -337,7 +337,7 @@ impl World {
                 let (life, wait) = (self.life, self.rng.below(1_500_000));
                 self.at(wait, What::Answer { life, question });
             }
-            Output::Pause(..) | Output::Observe(_) | Output::Log(_) => {}
+            Output::Lease(..) | Output::Unlease { .. } | Output::Pause(..) | Output::Observe(_) | Output::Log(_) => {}
         }
     }
 
@@ -561,6 +561,8 @@ fn relay(servers: &[Server], incarnation: u64, seed: u64, calm: bool) -> Gateway
         name: server.name.clone(),
         transport: if server.http { Transport::Http } else { Transport::Stdio },
         era: EraSetting::Auto,
+        isolation: Isolation::default(),
+        pool: 4,
         timeout: 6_000_000,
         enabled: true,
         revision: 0,
@@ -577,7 +579,7 @@ fn relay(servers: &[Server], incarnation: u64, seed: u64, calm: bool) -> Gateway
     };
     let mut random = Rng::new(seed);
     Gateway::new(
-        Settings { upstreams: upstreams.collect(), incarnation, limits },
+        Settings { upstreams: upstreams.collect(), incarnation, limits, key: None },
         Box::new(move |bytes| bytes.iter_mut().for_each(|byte| *byte = random.next() as u8)),
     )
 }

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use bytes::Bytes;
-use ggen_mcp::api::{EraSetting, Input, Limits, Output, Settings, StreamKey, Transport, UpId, UpInput, UpstreamSettings};
+use ggen_mcp::api::{EraSetting, Input, Isolation, Limits, Output, Settings, StreamKey, Transport, UpId, UpInput, UpstreamSettings};
 use ggen_mcp::edge::{Reply, Request, Verb};
 use ggen_mcp::gateway::Gateway;
 use serde_json::Value;
@@ -30,11 +30,13 @@ impl Relay {
             name: (*name).to_owned(),
             transport: Transport::Stdio,
             era: EraSetting::Auto,
+            isolation: Isolation::default(),
+            pool: 4,
             timeout: 5_000_000,
             enabled: true,
             revision: 0,
         });
-        let settings = Settings { upstreams: upstreams.collect(), incarnation: 1, limits: Limits::default() };
+        let settings = Settings { upstreams: upstreams.collect(), incarnation: 1, limits: Limits::default(), key: None };
         let mut seed = 0u8;
         let random = Box::new(move |bytes: &mut [u8]| {
             seed += 1;
@@ -66,7 +68,7 @@ impl Relay {
         self.gateway.input(self.now, input, &mut out);
         for output in out {
             match output {
-                Output::Write(UpId(up), line) => {
+                Output::Write(UpId(up), _, line) => {
                     let text = String::from_utf8(line.to_vec()).expect("UTF-8");
                     let answer = self.answer(up, &text);
                     self.written.push((up, text));

@@ -70,6 +70,8 @@ fuzz_target!(|data: &[u8]| {
         name: name.to_owned(),
         transport,
         era: EraSetting::Auto,
+        isolation: Isolation::Shared,
+        pool: 2,
         timeout: 5_000_000,
         enabled: true,
         revision: 0,
@@ -78,6 +80,7 @@ fuzz_target!(|data: &[u8]| {
         upstreams: vec![settings("u0", Transport::Stdio), settings("u1", Transport::Http)],
         incarnation: 0,
         limits: Limits { sessions: 4, ring: 4, ..Limits::default() },
+        key: None,
     };
     let mut gateway = Gateway::new(settings, Box::new(|bytes| bytes.fill(7)));
     let (mut now, mut next, mut exchanges) = (1u64, 0u32, HashMap::<StreamKey, Exchange>::new());
@@ -182,7 +185,7 @@ fuzz_target!(|data: &[u8]| {
         gateway.input(now, event, &mut out);
         for output in out {
             match output {
-                Output::Write(_, line) => {
+                Output::Write(_, _, line) => {
                     assert!(!line.contains(&b'\n'));
                     sent.extend(number(&line));
                 }

@@ -42,7 +42,8 @@ impl Answer {
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Result<Self, Fault> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&[&rustls::version::TLS13])?;
+        let builder =
+            rustls::ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&[&rustls::version::TLS13])?;
         let mut tls = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))).with_no_client_auth();
         tls.alpn_protocols = vec![b"h3".to_vec()];
         let mut endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0)))?;

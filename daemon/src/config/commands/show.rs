@@ -19,6 +19,7 @@ struct Shown<'a> {
     metadata: Value,
     server: Value,
     transports: Value,
+    auth: Value,
     logging: Value,
     metrics: Value,
     #[serde(rename = "mcpServers")]
@@ -53,6 +54,7 @@ fn collect<'a>(options: &LoadOptions, loaded: &'a Loaded, effective: bool) -> Sh
         metadata: take("metadata"),
         server: take("server"),
         transports: take("transports"),
+        auth: take("auth"),
         logging: take("logging"),
         metrics: take("metrics"),
         servers: Entries(entries),
@@ -110,7 +112,7 @@ fn table(options: &LoadOptions, loaded: &Loaded, shown: &Shown<'_>) -> String {
     let mut text = format!("MCP configuration: {}\n", if files.is_empty() { "built-in defaults".to_owned() } else { files.join(", ") });
     let whole = serde_json::to_value(shown).unwrap_or_default();
     section(&mut text, "", &json!({"version": whole["version"], "description": whole["description"]}), shown);
-    for key in ["server", "transports", "logging", "metrics"] {
+    for key in ["server", "transports", "auth", "logging", "metrics"] {
         section(&mut text, key, &whole[key], shown);
     }
     for (path, _) in schema::later_paths().filter(|(path, _)| !path.contains('.')) {

@@ -97,6 +97,15 @@ pub(super) fn shown(key: &Key, value: &Value) -> Value {
             Value::Object(entries.iter().map(|(name, entry)| (name.clone(), redact::entry(entry))).collect())
         }
         ([section, _, rest @ ..], _) if section == schema::SERVERS[0] => pick(redact::entry(&below(rest)), rest),
+        ([section, ..], _) if section == "auth" => {
+            let mut whole = below(&key.0);
+            for path in schema::SECRETS {
+                if let Some(secret) = whole.pointer_mut(&format!("/{}", path.replace('.', "/"))).filter(|value| !value.is_null()) {
+                    *secret = redact::HIDDEN.into();
+                }
+            }
+            pick(whole, &key.0)
+        }
         (parts, _) => pick(redact::value(&below(parts)), parts),
     }
 }

@@ -8,7 +8,7 @@ use ggen_wire::Code;
 const TABLE: &[(&str, &str)] = &[
     (r#"{"command": "x", "args": ["a", 1], "env": {"N": 3, "B": true}, "type": "stdio"}"#, ""),
     (r#"{"type": "streamable-http", "url": "https://h/mcp", "headers": {"X-A": "b"}}"#, ""),
-    (r#"{"command": "x", "limits": {}, "isolation": "none"}"#, ""),
+    (r#"{"command": "x", "limits": {}, "sandbox": "none"}"#, ""),
     (r#"{"command": "x", "url": null, "cwd": null, "env": null, "timeout": null, "enabled": null}"#, ""),
     (r#"5"#, "Entry 2:7: mcpServers.a: expected an object with `command` or `url` [GGEN-E1003]\n"),
     (r#"{}"#, "Entry 2:7: mcpServers.a needs `command` (a program) or `url` (a remote server) [GGEN-E1004]\n"),

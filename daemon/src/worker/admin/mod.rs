@@ -9,6 +9,7 @@ mod tests;
 use super::{
     Context, Incoming,
     edge::{
+        auth::Authenticator,
         doors::Doors,
         guard::Guard,
         listen::{Limits, Server},
@@ -31,14 +32,18 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         tracing::error!(target: "transport", "cannot serve: no listener");
         return ExitCode::from(SOFTWARE);
     };
-    let server = Server::new(Pages::new(context.outbox(), guard), LIMITS);
+    let server = Server::new(Pages::new(context.outbox(), guard, Authenticator::new(context.secrets.auth.clone())), LIMITS);
     let mut doors = Doors::new(Arc::clone(&server));
     if let Err(error) = doors.open(listener) {
         tracing::error!(target: "transport", %error, "cannot serve");
         return ExitCode::from(SOFTWARE);
     }
     let beat = Arc::clone(&server);
-    context.on_beat(move || Beat { connections: u64::try_from(beat.connections()).unwrap_or(u64::MAX), ..Beat::default() });
+    context.on_beat(move || Beat {
+        connections: u64::try_from(beat.connections()).unwrap_or(u64::MAX),
+        used: beat.handler().auth.take_used(),
+        ..Beat::default()
+    });
     context.ready().await;
 
     let drain = context.drain();
@@ -46,14 +51,19 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         () = async { server.drain(drain.begun().await).await } => {}
         () = async {
             while let Some(message) = context.next().await {
-                if let Incoming::Reconfigure(start, sockets) = message {
-                    server.handler().set_guard(Guard::new(&[], &[], loopback(&start)));
-                    doors.fit(&start.listeners, sockets);
-                    context.reconfigured(start.generation).await;
+                match message {
+                    Incoming::Secrets(secrets) => server.handler().auth.set(secrets.auth),
+                    Incoming::Reconfigure(start, sockets) => {
+                        server.handler().set_guard(Guard::new(&[], &[], loopback(&start)));
+                        doors.fit(&start.listeners, sockets);
+                        context.reconfigured(start.generation).await;
+                    }
+                    _ => {}
                 }
             }
             std::future::pending::<()>().await;
         } => {}
+        () = server.handler().auth.keep_fresh() => {}
         () = async {
             let mut clock = tokio::time::interval(Duration::from_secs(1));
             loop {

@@ -5,16 +5,22 @@ use crate::{
     metrics::{self, Family, Kind, Sample, Value},
     worker::{
         Outbox,
-        edge::{guard::Guard, listen::Handler},
+        edge::{
+            auth::{Authenticator, Denied},
+            guard::Guard,
+            listen::Handler,
+            peer::Peer,
+        },
     },
 };
 use bytes::Bytes;
 use ggen_wire::status::{Phase, Status};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use std::{
+    net::SocketAddr,
     sync::{Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
@@ -28,6 +34,7 @@ const JSON: &str = "application/json";
 pub(super) struct Pages {
     outbox: Outbox,
     guard: RwLock<Guard>,
+    pub(super) auth: Authenticator,
     metrics: Mutex<Option<Known<Vec<Family>>>>,
     status: Mutex<Option<Known<Status>>>,
 }
@@ -57,6 +64,11 @@ impl Handler for Pages {
             // That this answers is the point: the supervisor ends and restarts a worker that does not.
             "/livez" => page(StatusCode::OK, TEXT, "ok\n".to_owned()),
             "/readyz" => self.ready().await,
+            "/health" | "/metrics" if let Err(denied) = self.ask_who(&head).await => {
+                let mut response = page(denied.status, TEXT, format!("{}\n", denied.code.title()));
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, denied.challenge);
+                response
+            }
             "/health" => self.health().await,
             "/metrics" => self.metrics().await,
             _ => page(StatusCode::NOT_FOUND, TEXT, "/livez /readyz /health /metrics\n".to_owned()),
@@ -69,13 +81,22 @@ impl Handler for Pages {
 }
 
 impl Pages {
-    pub(super) fn new(outbox: Outbox, guard: Guard) -> Self {
-        Self { outbox, guard: RwLock::new(guard), metrics: Mutex::default(), status: Mutex::default() }
+    pub(super) fn new(outbox: Outbox, guard: Guard, auth: Authenticator) -> Self {
+        Self { outbox, guard: RwLock::new(guard), auth, metrics: Mutex::default(), status: Mutex::default() }
     }
 
     /// Puts another guard in force.
     pub(super) fn set_guard(&self, guard: Guard) {
         *self.guard.write().unwrap_or_else(PoisonError::into_inner) = guard;
+    }
+
+    /// What tells something about the host is for those who are known, where strangers can reach the listener; whether it lives, for everybody.
+    async fn ask_who(&self, head: &Parts) -> Result<(), Denied> {
+        if !self.auth.required() {
+            return Ok(());
+        }
+        let unknown = Peer::plain(SocketAddr::from(([0, 0, 0, 0], 0)));
+        self.auth.admit(head, head.extensions.get::<Peer>().unwrap_or(&unknown)).await.map(|_| ())
     }
 
     async fn ready(&self) -> Response<Full<Bytes>> {

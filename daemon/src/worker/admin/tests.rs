@@ -33,6 +33,7 @@ fn worker() -> (SocketAddr, Sender, Receiver, JoinHandle<ExitCode>) {
         listeners: vec![Bound { transport: "admin".to_owned(), address }],
         seat: None,
         quic_port: None,
+        seal: None,
         config: Config::default(),
     };
     let (ours, theirs) = socket_pair().unwrap();

@@ -4,9 +4,11 @@
 //! [`Gateway::open`] passes a request on and gives an [`Exchange`], which yields the replies; dropping it tells the gateway worker that the client
 //! is gone. While the gateway worker is being replaced, new requests wait (bounded), those in flight end with [`Broken::Lost`].
 
+pub(crate) mod auth;
 mod connection;
 pub(crate) mod doors;
 pub(crate) mod guard;
+pub(crate) mod issuer;
 mod link;
 pub(crate) mod listen;
 pub(crate) mod peer;

@@ -3,6 +3,7 @@
 use super::{
     buffers::Turn,
     events::{self, Event, Sink},
+    leases::Leases,
     link::Link,
     observe::{Observer, Shared},
     questions::{OWN_EDGE, Questions},
@@ -17,7 +18,7 @@ use crate::{
     worker::{Context, Incoming, Outbox},
 };
 use ggen_mcp::{
-    api::{Input, Micros, Output, TICK, UpId, UpInput, UpstreamSettings},
+    api::{Input, Lease, Micros, Output, SHARED, TICK, UpId, UpInput, UpstreamSettings},
     gateway::{Counts, Gateway},
 };
 use std::{
@@ -47,6 +48,10 @@ pub(super) trait Core {
     fn input(&mut self, now: Micros, input: Input, out: &mut Vec<Output>);
     /// See [`Gateway::counts`].
     fn counts(&self) -> Counts;
+    /// See [`Gateway::next_due`].
+    fn next_due(&self) -> Option<Micros> {
+        None
+    }
     /// See [`Gateway::in_flight_of`].
     fn in_flight_of(&self, up: UpId) -> usize;
     /// See [`Gateway::busy`].
@@ -62,6 +67,10 @@ impl Core for Gateway {
 
     fn counts(&self) -> Counts {
         Gateway::counts(self)
+    }
+
+    fn next_due(&self) -> Option<Micros> {
+        Gateway::next_due(self)
     }
 
     fn in_flight_of(&self, up: UpId) -> usize {
@@ -113,6 +122,7 @@ pub(super) struct Driver<C> {
     pub(super) configuration: Configuration,
     pub(super) links: BTreeMap<u32, Link>,
     pub(super) upstreams: Vec<Connection>,
+    pub(super) leases: Leases,
     pub(super) questions: Questions,
     pub(super) asked: usize,
     pub(super) observer: Observer,
@@ -164,6 +174,7 @@ impl<C: Core> Driver<C> {
             fed: Fed { core, began: Instant::now(), now: 0, out: Vec::new(), active: false },
             names,
             links: BTreeMap::new(),
+            leases: Leases::new(),
             questions: Questions::default(),
             asked: 0,
             observer,
@@ -206,7 +217,7 @@ impl<C: Core> Driver<C> {
             self.fed.read_clock();
             match token {
                 Token::Link(edge) => self.read_link(edge),
-                Token::Child(up) => self.read_child(up),
+                Token::Child(up, lease) => self.read_child(UpId(up), lease),
                 Token::Events => self.read_events(),
                 Token::Inbox => self.read_inbox(),
                 Token::Timer => self.tick(),
@@ -226,6 +237,9 @@ impl<C: Core> Driver<C> {
         self.flush();
         if self.slow_timer && self.fed.active {
             self.arm(TICK);
+        }
+        if let Some(due) = self.fed.core.next_due() {
+            self.arm(due.saturating_sub(self.fed.now));
         }
         if self.draining && self.fed.core.counts().in_flight == 0 && self.links.values().all(|link| link.output.bytes.is_empty()) {
             return Poll::Ready(ExitCode::SUCCESS);
@@ -260,15 +274,22 @@ impl<C: Core> Driver<C> {
         }
     }
 
-    fn read_child(&mut self, up: u32) {
-        let Some(Connection::Child(child)) = self.upstreams.get_mut(up as usize) else { return };
+    fn read_child(&mut self, up: UpId, lease: Lease) {
+        let child = match self.upstreams.get_mut(up.0 as usize) {
+            Some(Connection::Child(child)) if lease == SHARED => child,
+            _ => match self.leases.get_mut(&(up.0, lease)) {
+                Some(child) => child,
+                None => return,
+            },
+        };
         let fed = &mut self.fed;
         if !child.output.bytes.is_empty() && !std::mem::replace(&mut child.output.listed, true) {
-            self.dirty.push(Token::Child(up));
+            self.dirty.push(Token::Child(up.0, lease));
         }
         let now = fed.now;
-        if child.read(now, &mut |input| fed.give(Input::Up(UpId(up), input))) == Turn::More {
-            self.ready.mark(Token::Child(up));
+        let mut take = |input| fed.give(if lease == SHARED { Input::Up(up, input) } else { Input::Leased(up, lease, input) });
+        if child.read(now, &mut take) == Turn::More {
+            self.ready.mark(Token::Child(up.0, lease));
         }
     }
 
@@ -328,14 +349,17 @@ impl<C: Core> Driver<C> {
             }
             Incoming::Child { child, stdin, stdout } => {
                 let Some(up) = self.upstream(&child.upstream) else { return };
-                let waker = self.ready.waker(Token::Child(up.0));
+                if child.lease != SHARED {
+                    return self.lease_runs(up, child.lease, stdin, stdout);
+                }
+                let waker = self.ready.waker(Token::Child(up.0, SHARED));
                 match Child::new(child.incarnation, stdin, stdout, child.handoff.is_some(), waker, self.chunk) {
                     Ok(pipes) => {
                         self.configuration.reached(up);
                         self.upstreams[up.0 as usize] = Connection::Child(Box::new(pipes));
                         let connected = UpInput::Connected { incarnation: child.incarnation, handoff: child.handoff };
                         self.fed.give(Input::Up(up, connected));
-                        self.ready.mark(Token::Child(up.0));
+                        self.ready.mark(Token::Child(up.0, SHARED));
                     }
                     Err(error) => {
                         tracing::error!(target: "mcp_server", upstream = child.upstream, "its pipes cannot be taken: {error}");
@@ -345,6 +369,9 @@ impl<C: Core> Driver<C> {
             }
             Incoming::ChildGone(gone) => {
                 let Some(up) = self.upstream(&gone.upstream) else { return };
+                if gone.lease != SHARED {
+                    return self.lease_gone(up, gone);
+                }
                 let fed = &mut self.fed;
                 if let Connection::Child(child) = &mut self.upstreams[up.0 as usize] {
                     if gone.incarnation != 0 && child.incarnation != gone.incarnation {
@@ -387,21 +414,7 @@ impl<C: Core> Driver<C> {
         let was_active = std::mem::take(&mut self.fed.active);
         self.fed.give(Input::Tick);
         self.fed.active = false;
-        let (now, mut next, mut stuck) = (self.fed.now, None, Vec::new());
-        for (upstream, up) in self.upstreams.iter_mut().zip(0..) {
-            let Connection::Child(child) = upstream else { continue };
-            if child.resume(now) {
-                self.ready.mark(Token::Child(up));
-            }
-            let due = child.paused_until().map(|until| until.saturating_sub(now)).or(child.closing().then_some(TICK));
-            next = next.into_iter().chain(due).min();
-            if let Some(what) = child.half_closed(now) {
-                stuck.push((UpId(up), child.incarnation, what));
-            }
-        }
-        for (up, incarnation, what) in stuck {
-            self.recycle(up, incarnation, ggen_wire::Code::UpstreamSilent, what.to_owned());
-        }
+        let next = self.children_due();
         let counts = self.fed.core.counts();
         self.shared.set(counts, self.fed.core.busy());
         let rest = if was_active || counts.in_flight > 0 { TICK } else { IDLE_TICK };

@@ -13,7 +13,7 @@ use crate::{
 };
 use bytes::Bytes;
 use ggen_mcp::{
-    api::{Input, Micros, Output, Question, Report, StreamKey, UpId},
+    api::{Input, Lease, Micros, Output, Question, Report, SHARED, StreamKey, UpId},
     edge::{Reply, Request},
     json::{Envelope, Kind},
     refusal::{Refusal, rpc},
@@ -39,7 +39,7 @@ impl<C: Core> Driver<C> {
     fn output(&mut self, output: Output) {
         match output {
             Output::Reply(key, reply) => self.reply(key, reply),
-            Output::Write(up, line) => self.write(up, &line),
+            Output::Write(up, lease, line) => self.write(up, lease, &line),
             Output::Observe(observation) => self.observer.observe(observation),
             Output::Log(note) => self.observer.log(&note),
             Output::Http(up, request) => {
@@ -54,12 +54,18 @@ impl<C: Core> Driver<C> {
                     remote.abort(exchange);
                 }
             }
-            Output::Pause(up, time) => self.pause(up, time),
+            Output::Pause(up, lease, time) => self.pause(up, lease, time),
             Output::Want(up) => {
                 if let Some(upstream) = self.name(up) {
-                    self.send(ToSupervisor::Want { upstream });
+                    self.send(ToSupervisor::Want { upstream, lease: SHARED });
                 }
             }
+            Output::Lease(up, lease) => {
+                if let Some(upstream) = self.name(up) {
+                    self.send(ToSupervisor::Want { upstream, lease });
+                }
+            }
+            Output::Unlease { up, lease, kill } => self.unlease(up, lease, kill),
             Output::Recycle { up, incarnation, code, detail } => self.recycle(up, incarnation, code, detail),
             Output::Report(up, report) => {
                 if let Some(upstream) = self.name(up) {
@@ -88,25 +94,25 @@ impl<C: Core> Driver<C> {
         }
     }
 
-    fn write(&mut self, up: UpId, line: &[u8]) {
-        let Some(Connection::Child(child)) = self.upstreams.get_mut(up.0 as usize) else { return };
+    fn write(&mut self, up: UpId, lease: Lease, line: &[u8]) {
+        let Some(child) = self.child(up, lease) else { return };
         match child.write(line) {
             Accepted::Queued => {
                 if !std::mem::replace(&mut child.output.listed, true) {
-                    self.dirty.push(Token::Child(up.0));
+                    self.dirty.push(Token::Child(up.0, lease));
                 }
             }
             Accepted::Dropped => {}
             Accepted::Overflow => {
                 let incarnation = child.incarnation;
-                self.recycle(up, incarnation, Code::UpstreamBusy, "it does not read its stdin".to_owned());
+                self.replace(up, lease, incarnation, Code::UpstreamBusy, "it does not read its stdin");
             }
         }
     }
 
-    fn pause(&mut self, up: UpId, time: Micros) {
+    fn pause(&mut self, up: UpId, lease: Lease, time: Micros) {
         let now = self.fed.now;
-        if let Some(Connection::Child(child)) = self.upstreams.get_mut(up.0 as usize) {
+        if let Some(child) = self.child(up, lease) {
             child.pause(now.saturating_add(time));
             self.arm(time.min(ggen_mcp::api::TICK));
         }
@@ -134,7 +140,7 @@ impl<C: Core> Driver<C> {
         }
     }
 
-    fn name(&self, up: UpId) -> Option<String> {
+    pub(super) fn name(&self, up: UpId) -> Option<String> {
         self.names.get(up.0 as usize).map(|name| name.to_string())
     }
 
@@ -155,9 +161,9 @@ impl<C: Core> Driver<C> {
                         }
                     }
                 }
-                Token::Child(up) => {
+                Token::Child(up, lease) => {
                     let now = self.fed.now;
-                    if let Some(Connection::Child(child)) = self.upstreams.get_mut(up as usize) {
+                    if let Some(child) = self.child(UpId(up), lease) {
                         child.output.listed = false;
                         child.flush(now);
                     }

@@ -20,8 +20,8 @@ pub(super) enum Token {
     Drain,
     /// The edge of that number.
     Link(u32),
-    /// The stdio server of that place in the settings.
-    Child(u32),
+    /// A child of the stdio server of that place in the settings, by its lease.
+    Child(u32, u32),
 }
 
 #[derive(Default)]

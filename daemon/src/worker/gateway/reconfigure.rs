@@ -93,11 +93,12 @@ impl<C: Core> Driver<C> {
         self.apply(&busy);
         for (name, _) in over {
             self.configuration.retiring.remove(&name);
-            if let Some(up) = self.configuration.find(&name)
-                && let Some(Connection::Child(child)) = self.upstreams.get_mut(up.0 as usize)
-            {
-                child.finish();
-                self.configuration.ending.insert(up);
+            if let Some(up) = self.configuration.find(&name) {
+                self.end_leases(up);
+                if let Some(Connection::Child(child)) = self.upstreams.get_mut(up.0 as usize) {
+                    child.finish();
+                    self.configuration.ending.insert(up);
+                }
             }
             self.send(ToSupervisor::Released { upstream: name });
         }
@@ -137,6 +138,7 @@ impl<C: Core> Driver<C> {
             let is_remote = now.iter().any(|(other, _)| *other == up) && settings.transport == Transport::Http;
             if !serves(up) && !is_remote {
                 self.upstreams[up.0 as usize] = Connection::None;
+                self.end_leases(up);
                 self.configuration.ending.remove(&up);
             }
         }

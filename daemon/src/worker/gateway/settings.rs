@@ -1,11 +1,11 @@
 //! From the configuration to what the relay may know ([`Settings`]) and what stays with the I/O around it ([`Target`]: addresses and secrets).
 
 use crate::{
-    config::{Config, EraChoice, Upstream, UpstreamTransport},
+    config::{Config, EraChoice, IsolationChoice, Upstream, UpstreamTransport},
     ipc::messages::Start,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use ggen_mcp::api::{EraSetting, Limits, Settings, Transport, UpstreamSettings};
+use ggen_mcp::api::{EraSetting, Isolation, Limits, Settings, Transport, UpstreamSettings};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
 use std::{
     collections::BTreeSet,
@@ -46,13 +46,21 @@ pub(super) fn settings(start: &Start) -> (Settings, Vec<Reach>) {
                 EraChoice::Legacy => EraSetting::Legacy,
                 EraChoice::Modern => EraSetting::Modern,
             },
+            isolation: match upstream.isolation {
+                IsolationChoice::Shared => Isolation::Shared,
+                IsolationChoice::Single => Isolation::Single,
+                IsolationChoice::PerSession => Isolation::PerSession,
+                IsolationChoice::PerCall => Isolation::PerCall,
+            },
+            pool: usize::from(start.config.server.connection_pool),
             timeout: upstream.timeout.saturating_mul(1000),
             enabled: upstream.enabled && !upstream.is_self,
             revision: revision(&upstream.transport),
         }
     });
     let upstreams = upstreams.collect();
-    (Settings { upstreams, incarnation: start.incarnation, limits: Limits::default() }, targets)
+    let key = start.seal.as_ref().map(|seal| ggen_mcp::seal::Key(seal.0));
+    (Settings { upstreams, incarnation: start.incarnation, limits: Limits::default(), key }, targets)
 }
 
 /// Differs when an address or its headers differ. Never leaves the process, so that it says nothing of the secrets in it.

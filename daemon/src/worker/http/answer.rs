@@ -2,7 +2,7 @@
 //! error that belongs to no known request has no `id`.
 
 use super::body::Body;
-use crate::worker::edge::guard::Denied;
+use crate::worker::edge::{auth, guard::Denied};
 use bytes::Bytes;
 use ggen_wire::Code;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -23,11 +23,13 @@ pub(crate) struct Refusal {
     pub(super) detail: Cow<'static, str>,
     /// For the `Allow` header.
     pub(super) allow: Option<&'static str>,
+    /// For the `WWW-Authenticate` header.
+    pub(super) challenge: Option<HeaderValue>,
 }
 
 impl Refusal {
     pub(super) const fn new(status: StatusCode, code: Code, detail: &'static str) -> Self {
-        Self { status, code, detail: Cow::Borrowed(detail), allow: None }
+        Self { status, code, detail: Cow::Borrowed(detail), allow: None, challenge: None }
     }
 
     /// The JSON-RPC error, as a response to the request in `origin` if that has an id that can be read.
@@ -54,6 +56,9 @@ impl Refusal {
         if let Some(methods) = self.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(methods));
         }
+        if let Some(challenge) = &self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, challenge.clone());
+        }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -71,6 +76,12 @@ impl From<Denied> for Refusal {
     }
 }
 
+impl From<auth::Denied> for Refusal {
+    fn from(denied: auth::Denied) -> Self {
+        Self { challenge: Some(denied.challenge), ..Self::new(denied.status, denied.code, "") }
+    }
+}
+
 /// A message with nothing but the id of the request in `origin`.
 pub(super) fn envelope(origin: &[u8]) -> Bytes {
     serde_json::to_vec(&Envelope { id: id_of(origin) }).unwrap_or_default().into()
@@ -84,6 +95,12 @@ fn id_of(origin: &[u8]) -> Option<&RawValue> {
 /// What a connection over the limit is told.
 pub(super) fn too_many_connections() -> Bytes {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, Code::Overloaded, "too many connections").body(b"")
+}
+
+/// Of `/health`, no more than whether all is well.
+pub(super) fn brief(body: &[u8]) -> Bytes {
+    let status = serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|health| health.get("status").cloned());
+    serde_json::json!({ "status": status }).to_string().into()
 }
 
 /// `/health` while there is no gateway worker to ask.
@@ -113,6 +130,11 @@ const fn help(code: Code) -> &'static str {
         Code::MethodNotAllowed | Code::PathUnknown => "POST to /mcp or /mcp/<server>",
         Code::RequestTimeout => "ggen mcp server status shows slow calls; transports.http.request_timeout_ms is the limit",
         Code::GatewayLost | Code::GatewayUnavailable => "send the request again; ggen mcp server logs says why",
+        Code::InvalidApiKey => "ggen mcp auth list-api-keys shows which keys are good, ggen mcp auth generate-api-key makes one",
+        Code::TokenExpired => "fetch a new token",
+        Code::InvalidSignature => "ggen mcp auth verify-token says which check fails",
+        Code::AuthenticationFailed => "send the header Authorization: Bearer <key or token>; ggen mcp auth generate-api-key makes a key",
+        Code::InsufficientScope => "fetch a token with the scopes that WWW-Authenticate names",
         Code::Overloaded => "send the request again later; ggen mcp server status shows the load",
         _ => "ggen mcp explain with this code says more",
     }

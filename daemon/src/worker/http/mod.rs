@@ -41,7 +41,7 @@ const SOFTWARE: u8 = 70;
 pub(crate) async fn run(mut context: Context) -> ExitCode {
     let config = context.start.config.transports.http.clone();
     let rules = Rules::new(&config, is_loopback(&context.start.listeners));
-    let (listener, handler) = match (context.take_listener("http"), Http::new(Gateway::default(), rules)) {
+    let (listener, handler) = match (context.take_listener("http"), Http::new(Gateway::default(), rules, context.secrets.auth.clone())) {
         (Some(listener), Ok(handler)) => (listener, handler),
         (listener, handler) => {
             tracing::error!(target: "transport", ?listener, handler = ?handler.err(), "cannot serve");
@@ -58,7 +58,13 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     context.on_beat(move || {
         let http = beat.handler();
         let connections = u64::try_from(beat.connections()).unwrap_or(u64::MAX);
-        Beat { connections, in_flight: http.in_flight(), metrics: http.figures(connections), ..Beat::default() }
+        Beat {
+            connections,
+            in_flight: http.in_flight(),
+            used: http.auth.take_used(),
+            metrics: http.figures(connections),
+            ..Beat::default()
+        }
     });
     context.ready().await;
 
@@ -67,6 +73,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         while let Some(message) = context.next().await {
             match message {
                 Incoming::Link { socket, .. } => attach(&server.handler().gateway, socket.into()),
+                Incoming::Secrets(secrets) => server.handler().auth.set(secrets.auth),
                 Incoming::Reconfigure(start, sockets) => {
                     let config = &start.config.transports.http;
                     server.handler().set_rules(Rules::new(config, is_loopback(&start.listeners)));
@@ -88,6 +95,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         () = drained => {}
         () = messages => {}
         () = sweep(server.handler(), || { server.sweep(); server.is_draining() }) => {}
+        () = server.handler().auth.keep_fresh() => {}
     }
     ExitCode::SUCCESS
 }

@@ -43,7 +43,8 @@ pub(super) fn admit(head: &Parts, route: &Route<'_>, announced: u64, max_body: u
         Route::Tools => return own("/tools"),
         Route::Health => return own("/health"),
         Route::NoServer => return Err(Refusal::new(StatusCode::NOT_FOUND, Code::ServerUnknown, "")),
-        Route::Unknown => return Err(Refusal::new(StatusCode::NOT_FOUND, Code::PathUnknown, "")),
+        // Answered before; without an authorization server there is none.
+        Route::Metadata | Route::Unknown => return Err(Refusal::new(StatusCode::NOT_FOUND, Code::PathUnknown, "")),
     };
     let (verb, accept) = match head.method {
         Method::POST => (Verb::Post, Accept::of(&head.headers)),

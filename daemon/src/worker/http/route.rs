@@ -12,6 +12,8 @@ pub(crate) enum Route<'a> {
     Tools,
     /// `/health`
     Health,
+    /// The metadata of this resource for OAuth clients (RFC 9728): at the root, or with the path of an endpoint behind it.
+    Metadata,
     /// `/mcp/…`, but no server can have that name.
     NoServer,
     /// Everything else.
@@ -26,6 +28,8 @@ impl<'a> Route<'a> {
             "/mcp" => Self::Mcp(Cow::Borrowed("")),
             "/tools" => Self::Tools,
             "/health" => Self::Health,
+            METADATA => Self::Metadata,
+            _ if path.strip_prefix(METADATA).is_some_and(|below| below == "/mcp" || below.starts_with("/mcp/")) => Self::Metadata,
             _ => path.strip_prefix("/mcp/").map_or(Self::Unknown, |name| {
                 let name = decode(name);
                 // Names that begin with a slash are views of our own.
@@ -41,13 +45,17 @@ impl<'a> Route<'a> {
             Self::Mcp(_) | Self::NoServer => 1,
             Self::Tools => 2,
             Self::Health => 3,
-            Self::Unknown => 4,
+            Self::Metadata => 4,
+            Self::Unknown => 5,
         }
     }
 }
 
+/// RFC 9728 §3
+const METADATA: &str = "/.well-known/oauth-protected-resource";
+
 /// The paths as metrics name them.
-pub(crate) const CLASSES: [&str; 5] = ["/mcp", "/mcp/{server}", "/tools", "/health", "other"];
+pub(crate) const CLASSES: [&str; 6] = ["/mcp", "/mcp/{server}", "/tools", "/health", "/.well-known", "other"];
 
 /// Percent-decoding (RFC 3986 §2.1) to UTF-8.
 fn decode(text: &str) -> Option<Cow<'_, str>> {
@@ -119,6 +127,11 @@ mod tests {
             ("/mcp/my%20files", mcp("my files")),
             ("/tools", Route::Tools),
             ("/health/", Route::Health),
+            ("/.well-known/oauth-protected-resource", Route::Metadata),
+            ("/.well-known/oauth-protected-resource/mcp/", Route::Metadata),
+            ("/.well-known/oauth-protected-resource/mcp/files", Route::Metadata),
+            ("/.well-known/oauth-protected-resource/tools", Route::Unknown),
+            ("/.well-known/oauth-protected-resourceful", Route::Unknown),
             ("/mcp/%2Ftools", Route::NoServer),
             ("/mcp/a/b", Route::NoServer),
             ("/mcp/%zz", Route::NoServer),

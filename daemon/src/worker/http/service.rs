@@ -10,11 +10,12 @@ use super::{
 };
 use crate::{
     config,
+    ipc::secrets::AuthSecrets,
     metrics::{Error, Family},
-    worker::edge::{Gateway, Input, Refused, Terms, guard::Guard, listen::Handler},
+    worker::edge::{Gateway, Input, Refused, Terms, auth::Authenticator, guard::Guard, listen::Handler, peer::Peer},
 };
 use bytes::Bytes;
-use ggen_mcp::edge::{Reply, Request, Verb};
+use ggen_mcp::edge::{Principal, Reply, Request, Verb};
 use ggen_wire::Code;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
 use http_body_util::Either;
@@ -26,8 +27,18 @@ use std::{
 use tower_http::compression::CompressionBody;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+/// Somebody who showed nothing where something is needed: hears from `/health` whether all is well, and nothing else.
+const NOBODY: &str = "nobody";
 /// nginx: do not buffer this answer.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// What becomes of a request that is heard.
+enum Entry {
+    /// It is answered here.
+    Metadata(String),
+    /// It is passed on.
+    Known(Principal, Admitted),
+}
 
 /// What the configuration says about requests; replaced as a whole. A request keeps those that it began with.
 #[derive(Debug)]
@@ -60,6 +71,7 @@ pub(crate) struct Http {
     pub(super) gateway: Gateway,
     pub(super) counts: Counts,
     pub(super) rules: RwLock<Arc<Rules>>,
+    pub(super) auth: Authenticator,
 }
 
 /// The body of an answer, compressed or not.
@@ -86,13 +98,18 @@ impl Http {
     ///
     /// # Errors
     /// When the metrics cannot be declared.
-    pub(crate) fn new(gateway: Gateway, rules: Rules) -> Result<Self, Error> {
-        Ok(Self { gateway, counts: Counts::new()?, rules: RwLock::new(Arc::new(rules)) })
+    pub(crate) fn new(gateway: Gateway, rules: Rules, auth: AuthSecrets) -> Result<Self, Error> {
+        Ok(Self { gateway, counts: Counts::new()?, rules: RwLock::new(Arc::new(rules)), auth: Authenticator::new(auth) })
     }
 
     /// The way to the gateway worker.
     pub(crate) const fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// Who tells who is asking.
+    pub(crate) const fn auth(&self) -> &Authenticator {
+        &self.auth
     }
 
     /// Requests that were passed on and are not answered yet.
@@ -151,8 +168,9 @@ impl Http {
             cors::preflight(head, response.headers_mut());
             response
         } else {
-            match receive::admit(head, route, incoming.size_hint().lower(), rules.max_body) {
-                Ok(admitted) => self.pass_on(admitted, head, incoming, rules).await,
+            match self.admit(head, route, incoming.size_hint().lower(), rules).await {
+                Ok(Entry::Metadata(text)) => full(200, None, None, text.into()),
+                Ok(Entry::Known(principal, admitted)) => self.pass_on(admitted, principal, head, incoming, rules).await,
                 Err(refusal) => refuse(&refusal, head, incoming, rules),
             }
         };
@@ -162,9 +180,38 @@ impl Http {
         response
     }
 
-    async fn pass_on(&self, admitted: Admitted, head: &Parts, mut incoming: impl Upload, rules: &Rules) -> Response<Body> {
+    /// Who is asking, and then what for: whoever may not ask learns nothing of what is here.
+    async fn admit(&self, head: &Parts, route: &Route<'_>, announced: u64, rules: &Rules) -> Result<Entry, Refusal> {
+        if *route == Route::Metadata
+            && matches!(head.method, Method::GET | Method::HEAD)
+            && let Some(text) = self.auth.metadata()
+        {
+            return Ok(Entry::Metadata(text));
+        }
+        let Some(peer) = head.extensions.get::<Peer>() else {
+            return Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, ""));
+        };
+        let principal = match self.auth.admit(head, peer).await {
+            Ok(principal) => principal,
+            // Whether the daemon is well is no secret; how it is, is.
+            Err(denied) if *route == Route::Health && denied.nothing_shown => NOBODY.into(),
+            Err(denied) => return Err(denied.into()),
+        };
+        let admitted = receive::admit(head, route, announced, rules.max_body)?;
+        Ok(Entry::Known(principal, admitted))
+    }
+
+    async fn pass_on(
+        &self,
+        admitted: Admitted,
+        principal: Principal,
+        head: &Parts,
+        mut incoming: impl Upload,
+        rules: &Rules,
+    ) -> Response<Body> {
         let Admitted { verb, accept, view, headers } = admitted;
         let health = &*view == "/health";
+        let brief = health && &*principal.id == NOBODY;
         let body = match verb {
             Verb::Post => match receive::body(&mut incoming, rules.max_body, rules.answer_within).await {
                 Ok(body) => body,
@@ -175,15 +222,7 @@ impl Http {
         // A view of our own begins with a slash and is answered whole.
         let endless = verb == Verb::Get && !view.starts_with('/');
         let terms = Terms { answer_within: (!endless).then_some(rules.answer_within), endless, patient: !health };
-        let request = Request {
-            verb,
-            accept_json: accept.json,
-            accept_sse: accept.sse,
-            view,
-            principal: "anonymous".into(),
-            headers,
-            body: body.clone(),
-        };
+        let request = Request { verb, accept_json: accept.json, accept_sse: accept.sse, view, principal, headers, body: body.clone() };
         let mut exchange = match self.gateway.open(request, terms).await {
             Ok(exchange) => exchange,
             Err(_) if health => return answer::unhealthy(),
@@ -191,6 +230,9 @@ impl Http {
         };
         loop {
             return match exchange.next().await {
+                Ok(Input::Reply(Reply::Full { status, retry_after, body, .. })) if brief => {
+                    full(status, None, retry_after, answer::brief(&body))
+                }
                 Ok(Input::Reply(Reply::Full { status, session, retry_after, body })) => full(status, session.as_deref(), retry_after, body),
                 Ok(Input::Reply(Reply::Start { session })) => {
                     let mut response = Response::new(Body::events(exchange, body));

@@ -45,7 +45,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         let connections = u64::try_from(beat.counts.metrics.quic_connections.get()).unwrap_or(0);
         let mut metrics = beat.counts.metrics.gather();
         metrics.extend(beat.http.figures(0));
-        Beat { connections, in_flight: beat.http.in_flight(), metrics, ..Beat::default() }
+        Beat { connections, in_flight: beat.http.in_flight(), used: beat.http.auth().take_used(), metrics, ..Beat::default() }
     });
     context.ready().await;
     tracing::info!(target: "transport", %address, "QUIC worker serves HTTP/3");
@@ -59,10 +59,13 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
                     shared.reconfigure(&start.config.transports, address);
                     context.reconfigured(start.generation).await;
                 }
-                Incoming::Secrets(secrets) => match tls::config(&secrets.tls) {
-                    Ok(config) => keys.set(config),
-                    Err(error) => tracing::error!(target: "transport", %error, "QUIC keeps the certificate that it has"),
-                },
+                Incoming::Secrets(secrets) => {
+                    match tls::config(&secrets.tls) {
+                        Ok(config) => keys.set(config),
+                        Err(error) => tracing::error!(target: "transport", %error, "QUIC keeps the certificate that it has"),
+                    }
+                    shared.http.auth().set(secrets.auth);
+                }
                 _ => {}
             }
         }
@@ -77,6 +80,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         () = serve::accept(server, Arc::clone(&shared), drain.clone()) => {}
         () = messages => {}
         () = endless => {}
+        () = shared.http.auth().keep_fresh() => {}
         () = http::sweep(&shared.http, || drain.is_begun()) => {}
     }
     ExitCode::SUCCESS
@@ -96,7 +100,7 @@ fn begin(context: &mut Context) -> Result<Running, Box<dyn std::error::Error + S
     let address = socket.local_addr()?;
     let keys = tls::Keys::new(tls::config(&context.secrets.tls)?);
     let transports = &context.start.config.transports;
-    let http = http::Http::new(edge::Gateway::default(), shared::rules(transports, address))?;
+    let http = http::Http::new(edge::Gateway::default(), shared::rules(transports, address), context.secrets.auth.clone())?;
     let shared = Arc::new(Shared::new(http, Counts::new()?, transports));
     let server = endpoint::start(socket, seat, keys.clone(), &shared)?;
     Ok(Running { server, shared, keys, address })

@@ -35,6 +35,7 @@ fn server(mut stdout: File, write: impl FnOnce(&mut File) -> std::io::Result<()>
 fn gone(upstream: &str) -> ToWorker {
     ToWorker::ChildGone(ChildGone {
         upstream: upstream.to_owned(),
+        lease: 0,
         incarnation: 1,
         state: UpstreamState::Degraded,
         code: Code::UpstreamExited,
@@ -47,7 +48,7 @@ fn gone(upstream: &str) -> ToWorker {
 async fn lines_go_both_ways_and_a_successor_ends_the_torn_line_first() {
     let (driver, mut supervisor, seen) = world(stdio(&["a"]), |input, out| {
         if let Some((up, line)) = line(input) {
-            out.push(Output::Write(UpId(up), Bytes::copy_from_slice(line)));
+            out.push(Output::Write(UpId(up), 0, Bytes::copy_from_slice(line)));
         }
     });
     beside(driver, async {
@@ -91,7 +92,7 @@ async fn a_flooding_server_does_not_hold_up_its_neighbour() {
     let (driver, mut supervisor, seen) = world(stdio(&["a", "b"]), move |input, out| {
         if let Some((up, _)) = line(input) {
             counted.set(counted.get() + usize::from(up == 0));
-            out.push(Output::Write(UpId(up), Bytes::from_static(b"answer")));
+            out.push(Output::Write(UpId(up), 0, Bytes::from_static(b"answer")));
         }
     });
     beside(driver, async {
@@ -131,7 +132,7 @@ async fn a_flooding_server_does_not_hold_up_its_neighbour() {
 async fn a_pause_stops_the_reading_for_its_time() {
     let (driver, mut supervisor, seen) = world(stdio(&["a"]), |input, out| {
         if line(input).is_some_and(|(_, line)| line == b"pause") {
-            out.push(Output::Pause(UpId(0), 300_000));
+            out.push(Output::Pause(UpId(0), 0, 300_000));
         }
     });
     beside(driver, async {
@@ -152,7 +153,7 @@ async fn a_server_that_never_reads_is_replaced_when_too_much_waits() {
     let piece = Bytes::from(vec![b'x'; 1 << 20]);
     let (driver, mut supervisor, seen) = world(stdio(&["a"]), move |input, out| {
         if line(input).is_some() {
-            out.extend((0..200).map(|_| Output::Write(UpId(0), piece.clone())));
+            out.extend((0..200).map(|_| Output::Write(UpId(0), 0, piece.clone())));
         }
     });
     beside(driver, async {
@@ -217,7 +218,7 @@ async fn a_large_line_reaches_a_slow_reader_whole() {
     let expected = big.len();
     let (driver, mut supervisor, _seen) = world(stdio(&["a"]), move |input, out| {
         if matches!(input, Input::Up(_, UpInput::Connected { .. })) {
-            out.push(Output::Write(UpId(0), big.clone()));
+            out.push(Output::Write(UpId(0), 0, big.clone()));
         }
     });
     beside(driver, async {

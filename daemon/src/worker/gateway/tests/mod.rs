@@ -46,6 +46,7 @@ pub(super) fn start(config: Config) -> Start {
         listeners: Vec::new(),
         seat: None,
         quic_port: None,
+        seal: None,
         config,
     }
 }
@@ -145,7 +146,7 @@ impl Supervisor {
     async fn child(&mut self, upstream: &str, handoff: Option<&str>) -> (File, File) {
         let (stdin, to_stdin) = pipe().unwrap();
         let (from_stdout, stdout) = pipe().unwrap();
-        let child = Child { upstream: upstream.to_owned(), incarnation: 1, pid: 1, handoff: handoff.map(str::to_owned) };
+        let child = Child { upstream: upstream.to_owned(), lease: 0, incarnation: 1, pid: 1, handoff: handoff.map(str::to_owned) };
         self.sender.send(&ToWorker::Child(child), &[to_stdin.as_fd(), from_stdout.as_fd()]).await.unwrap();
         (stdin.into(), stdout.into())
     }

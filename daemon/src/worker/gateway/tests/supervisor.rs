@@ -63,7 +63,7 @@ async fn wants_reports_and_recycles_reach_the_supervisor_in_order() {
         }
     });
     beside(driver, async {
-        assert!(matches!(supervisor.next().await, ToSupervisor::Want { upstream } if upstream == "b"));
+        assert!(matches!(supervisor.next().await, ToSupervisor::Want { upstream, lease: 0 } if upstream == "b"));
         assert!(matches!(supervisor.next().await, ToSupervisor::Upstream(report) if report.tools == 3 && report.upstream == "b"));
         assert!(matches!(supervisor.next().await, ToSupervisor::Recycle { incarnation: 4, .. }));
     })

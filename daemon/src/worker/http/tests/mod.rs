@@ -59,6 +59,7 @@ impl Rig {
             listeners: vec![Bound { transport: "http".to_owned(), address }],
             seat: None,
             quic_port: None,
+            seal: None,
             config,
         };
         let (ours, theirs) = socket_pair().unwrap();

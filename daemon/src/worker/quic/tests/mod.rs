@@ -81,6 +81,7 @@ impl Rig {
             listeners: vec![Bound { transport: "quic".to_owned(), address }],
             seat: Some(Seat { index: 5, reset_key: [9; 32] }),
             quic_port: None,
+            seal: None,
             config,
         };
         let (served, authority) = certificate(&["localhost", "other.example"]);

@@ -1,0 +1,71 @@
+//! `ggen mcp auth …` as it may be typed. `ggend auth` judges the values.
+
+use clap::Subcommand;
+
+/// `ggen mcp auth …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Auth {
+    /// Make an API key; it is shown once
+    GenerateApiKey {
+        /// What it is for
+        #[arg(long, value_name = "TEXT")]
+        description: Option<String>,
+        /// When it ends: 30m, 12h, 90d; otherwise never
+        #[arg(long, value_name = "TIME")]
+        expires_in: Option<String>,
+        /// The client that it belongs to; rules may name it
+        #[arg(long, value_name = "ID")]
+        client_id: Option<String>,
+        /// Roles that rules may name, separated by commas
+        #[arg(long, value_name = "NAMES")]
+        permissions: Option<String>,
+        /// Globs of tools, separated by commas: only these may be called
+        #[arg(long, value_name = "GLOBS")]
+        tools: Option<String>,
+    },
+    /// List the API keys: what they are for, and how they stand
+    ListApiKeys,
+    /// Revoke an API key, in force within a second
+    RevokeApiKey {
+        /// Its id, as the list shows it; `-`: the key itself, from standard input
+        id: String,
+    },
+    /// Make a secret for signed tokens (auth.jwt.secret)
+    GenerateJwtSecret,
+    /// Make a token, signed with auth.jwt.secret
+    GenerateToken {
+        /// Whose it is (sub)
+        #[arg(long, value_name = "NAME")]
+        subject: Option<String>,
+        /// The client that it is for (client_id)
+        #[arg(long, value_name = "ID")]
+        client_id: Option<String>,
+        /// Scopes, separated by spaces or commas
+        #[arg(long, value_name = "SCOPES")]
+        scope: Option<String>,
+        /// Another claim; repeated for several
+        #[arg(long = "claim", value_name = "NAME=VALUE")]
+        claims: Vec<String>,
+        /// Instead of auth.jwt.audience (aud)
+        #[arg(long, value_name = "TEXT")]
+        audience: Option<String>,
+        /// Instead of auth.jwt.expiration: 30m, 12h, 90d
+        #[arg(long, value_name = "TIME")]
+        expires_in: Option<String>,
+    },
+    /// Judge a token or an API key as the daemon does, and name the check that fails
+    VerifyToken {
+        /// The token; `-` or nothing: from standard input, so that no list of processes shows it
+        token: Option<String>,
+    },
+    /// Show what a token says, without judging it
+    DecodeToken {
+        /// The token; `-` or nothing: from standard input
+        token: Option<String>,
+    },
+    /// Revoke a token by its jti, in force within a second
+    RevokeToken {
+        /// Its jti, or the token itself; `-` or nothing: from standard input
+        jti: Option<String>,
+    },
+}
