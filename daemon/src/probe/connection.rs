@@ -6,6 +6,7 @@ use super::{
     finding::Severity,
     http::{self, Target},
     mcp::{self, Client, Era, Fault},
+    quic,
     report::Paint,
     text,
 };
@@ -150,14 +151,17 @@ pub(super) fn walk(context: &Context, options: &Connection) -> Outcome {
         Outcome { url: given.as_deref().map_or_else(|| "none".to_owned(), config::redacted_text), running, steps: Vec::new() };
     let fault = |layer, code, what: &str, seen: &str| Fault { layer, code, what: what.to_owned(), seen: seen.to_owned() };
     let unserved = match options.transport {
-        Transport::Http | Transport::All => None,
+        Transport::Http | Transport::All | Transport::Quic => None,
         Transport::Https => Some("HTTPS"),
         Transport::Websocket => Some("WebSocket"),
-        Transport::Quic => Some("QUIC"),
     };
     if let Some(name) = unserved {
         let fault = fault("transport", Code::ConfigUnserved, &format!("{name} is not served by this version"), "this version serves HTTP");
         outcome.run("Transport", |(): &()| String::new(), || Err(fault));
+        return outcome;
+    }
+    if options.transport == Transport::Quic {
+        knock(&mut outcome, context, given.as_deref().filter(|_| options.url.is_some()), limit);
         return outcome;
     }
     let target = given.as_deref().and_then(Target::parse);
@@ -171,9 +175,33 @@ pub(super) fn walk(context: &Context, options: &Connection) -> Outcome {
     layers(&mut outcome, &target, limit, options.tool.as_deref());
     if options.transport == Transport::All {
         outcome.skip("WebSocket", "not served by this version");
-        outcome.skip("QUIC", "not served by this version");
+        match context.quic() {
+            Some(_) => knock(&mut outcome, context, None, limit),
+            None => outcome.skip("QUIC", "not served"),
+        }
     }
     outcome
+}
+
+/// Looks whether QUIC answers: at a URL, or where the daemon serves it.
+fn knock(outcome: &mut Outcome, context: &Context, url: Option<&str>, limit: Duration) {
+    let named = url.and_then(Target::parse);
+    let found = match &named {
+        Some(target) => mcp::resolve(target, limit).map(|found| found.first().copied()),
+        None => Ok(context.quic()),
+    };
+    let address = found.and_then(|found| {
+        let (what, seen) = ("QUIC is not served".to_owned(), "transports.quic is off, or its port is taken".to_owned());
+        found.ok_or(Fault { layer: "QUIC", code: Code::ConnectionRefused, what, seen })
+    });
+    let show = |(address, versions): &(std::net::SocketAddr, Vec<u32>)| {
+        let one = if versions.contains(&1) { "version 1" } else { "no version that is known here" };
+        format!("Connected: {address} (UDP) speaks {one}; certificate and HTTP/3 were not looked at")
+    };
+    outcome.run("QUIC", show, || {
+        let address = address?;
+        quic::greet(address, Instant::now() + limit).map(|(versions, _)| (address, versions))
+    });
 }
 
 fn layers(outcome: &mut Outcome, target: &Target, limit: Duration, tool: Option<&str>) {
