@@ -112,7 +112,8 @@ impl Listeners {
 
     /// Whether nobody but this host can reach what serves MCP.
     pub(crate) fn are_local(&self) -> bool {
-        self.all.iter().filter(|listener| listener.transport != "admin").all(|listener| listener.address.ip().to_canonical().is_loopback())
+        let front = self.all.iter().filter(|listener| listener.transport != "admin").map(|listener| listener.address);
+        front.chain(self.quic.door().map(|door| door.address())).all(|address| address.ip().to_canonical().is_loopback())
     }
 
     /// Where a transport is reached.

@@ -40,7 +40,7 @@ const SOFTWARE: u8 = 70;
 /// Serves until drained.
 pub(crate) async fn run(mut context: Context) -> ExitCode {
     let config = context.start.config.transports.http.clone();
-    let rules = Rules::new(&config, is_loopback(&context.start.listeners));
+    let rules = Rules::new(&config, is_loopback(&context.start.listeners)).advertising(context.start.quic_port);
     let (listener, handler) = match (context.take_listener("http"), Http::new(Gateway::default(), rules, context.secrets.auth.clone())) {
         (Some(listener), Ok(handler)) => (listener, handler),
         (listener, handler) => {
@@ -76,7 +76,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
                 Incoming::Secrets(secrets) => server.handler().auth.set(secrets.auth),
                 Incoming::Reconfigure(start, sockets) => {
                     let config = &start.config.transports.http;
-                    server.handler().set_rules(Rules::new(config, is_loopback(&start.listeners)));
+                    server.handler().set_rules(Rules::new(config, is_loopback(&start.listeners)).advertising(start.quic_port));
                     server.set_limits(limits(config));
                     doors.fit(&start.listeners, sockets);
                     context.reconfigured(start.generation).await;

@@ -50,6 +50,8 @@ pub(crate) struct Rules {
     pub(super) answer_within: Duration,
     /// How long a refused client may go on sending.
     pub(super) patience: Duration,
+    /// Where QUIC is served, for clients that came over TLS.
+    pub(super) quic: Option<HeaderValue>,
 }
 
 impl Rules {
@@ -61,7 +63,14 @@ impl Rules {
             max_body: config.max_body.0,
             answer_within: Duration::from_millis(config.request_timeout_ms),
             patience: Duration::from_millis(config.timeout_ms),
+            quic: None,
         }
+    }
+
+    /// The same, for a daemon that serves QUIC at this port: clients with TLS are told for a day (RFC 7838 §3).
+    pub(super) fn advertising(self, quic: Option<u16>) -> Self {
+        let quic = quic.and_then(|port| HeaderValue::try_from(format!("h3=\":{port}\"; ma=86400")).ok());
+        Self { quic, ..self }
     }
 }
 
@@ -147,7 +156,10 @@ impl Http {
         let (head, incoming) = request.into_parts();
         let began = tracing::enabled!(target: "transport", tracing::Level::DEBUG).then(Instant::now);
         let route = Route::of(head.uri.path());
-        let response = self.answer(&head, &route, incoming, rules).await;
+        let mut response = self.answer(&head, &route, incoming, rules).await;
+        if let (Some(quic), true) = (&rules.quic, head.extensions.get::<Peer>().is_some_and(|peer| peer.secure)) {
+            response.headers_mut().insert(header::ALT_SVC, quic.clone());
+        }
         let status = response.status().as_u16();
         self.counts.answered(route.class(), status);
         if let Some(began) = began {
