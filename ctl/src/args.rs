@@ -2,7 +2,7 @@
 
 mod auth;
 
-pub(crate) use auth::Auth;
+pub(crate) use auth::{Auth, GenerateCa, GenerateCert, Made};
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use ggen_wire::log::Level;

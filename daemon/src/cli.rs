@@ -52,7 +52,7 @@ enum Command {
     Check(check::Options),
     /// Look at the configuration and change its file.
     Config(commands::Options),
-    /// Make, list and revoke API keys; make and judge tokens.
+    /// Make, list and revoke API keys; make and judge tokens; make certificates.
     Auth(auth::commands::Options),
     /// Look for what is wrong: with the daemon, its configuration, its connections, this host.
     #[command(subcommand)]

@@ -12,6 +12,7 @@ pub mod probe;
 pub mod relay;
 pub mod shim;
 pub mod supervisor;
+pub mod tls;
 pub mod worker;
 
 use std::process::ExitCode;

@@ -144,7 +144,13 @@ fn every_metric_that_a_daemon_shows_is_explained() {
     call(&http, "explain-code").unwrap();
     let page = page("metrics.md");
     let rows = rows(&page);
-    let rare = ["ggend_dropped_total", "ggend_worker_exits_total", "ggend_worker_restarts_total"];
+    let rare = [
+        "ggend_denied_total",
+        "ggend_rate_limited_total",
+        "ggend_dropped_total",
+        "ggend_worker_exits_total",
+        "ggend_worker_restarts_total",
+    ];
     let families = |text: &str| -> Vec<String> {
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next().map(str::to_owned)).collect()
     };

@@ -2,6 +2,7 @@
 //! microseconds of a monotonic clock that starts at any value.
 
 use crate::edge::{Reply, Request};
+use crate::rules::{Audited, Rules};
 use bytes::Bytes;
 use ggen_wire::{Code, status::UpstreamState};
 use std::sync::Arc;
@@ -191,6 +192,8 @@ pub enum Input {
     Answer(u64, Result<Bytes, String>),
     /// The list of upstreams has changed. Names that stay keep their [`UpId`]; the others get the next ones in the order of this list.
     Reconfigure(Vec<UpstreamSettings>),
+    /// What is to be enforced from now on; calls in flight are not touched. Until the first one, nothing beside [`Limits`].
+    Rules(Box<Rules>),
     /// These upstreams, and no others, take no new calls for now: they wait until the upstream is reached anew, or is not in this list any more.
     Hold(Vec<UpId>),
     /// The worker is about to stop: streams are to end now, calls may finish.
@@ -385,6 +388,13 @@ pub enum Observation {
         /// From the write to the answer.
         duration: Micros,
     },
+    /// A request was refused because it was one too many: `principal_rate`, `principal_in_flight`, `principal_sessions`, `tool_rate`,
+    /// `tool_concurrent`, `upstream_in_flight`, `sessions`.
+    Limited(&'static str),
+    /// The policy hides what was asked for: `tool`, `prompt`, `resource`, `server`, `method`.
+    Denied(&'static str),
+    /// To be written down.
+    Audit(Box<Audited>),
     /// Something was dropped: `garbage`, `late_response`, `slow_client`, `unattributed_log`, `torn_line`.
     Dropped {
         /// The upstream, if one is to blame.

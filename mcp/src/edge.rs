@@ -16,7 +16,7 @@ pub enum Verb {
 }
 
 /// Who is calling, as the edge found out. Never holds a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Principal {
     /// Stable over requests and over the daemon's life: `anonymous`, `key:<id>`, `jwt:<issuer>|<subject>`, `cert:<name>`. What one principal
     /// began (a session, a parked call), no other may use.

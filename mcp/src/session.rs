@@ -1,7 +1,9 @@
 //! Legacy sessions (2025-11-25 and earlier): what `initialize` agreed on, the streams of the session, and what can be replayed on them.
 
 use crate::api::{Micros, StreamKey};
+use crate::edge::Principal;
 use crate::method::{Legacy, LogLevel};
+use crate::policy::Access;
 use crate::upstream::Caps;
 use crate::view::View;
 use bytes::Bytes;
@@ -15,8 +17,10 @@ pub struct Session {
     pub version: Legacy,
     /// What it sees.
     pub view: View,
-    /// Whose it is; nobody else may use it.
-    pub principal: Arc<str>,
+    /// Whose it is; nobody else may use it. Its labels are those of the last request.
+    pub principal: Principal,
+    /// What that principal may do; `None`: everything.
+    pub access: Option<Arc<Access>>,
     /// What the client can be asked for.
     pub caps: Caps,
     /// The client's `clientInfo` as it stands.

@@ -76,9 +76,7 @@ impl Table {
                 table.add(Owner::Up(up), exposed, item, text);
             }
         }
-        let mut hasher = DefaultHasher::new();
-        table.entries.iter().for_each(|entry| entry.text.hash(&mut hasher));
-        table.hash = hasher.finish();
+        table.hash = table.digest();
         table
     }
 
@@ -91,6 +89,24 @@ impl Table {
         }
         self.index.insert(exposed.clone(), self.entries.len());
         self.entries.push(Entry { exposed, owner, original: item.key.clone(), text, params: item.params.clone() });
+    }
+
+    /// The same list without the entries that are not to be kept.
+    #[must_use]
+    pub fn part(&self, keep: impl Fn(&Entry) -> bool) -> Self {
+        let mut part = Self::default();
+        for entry in self.entries.iter().filter(|entry| keep(entry)) {
+            part.index.insert(entry.exposed.clone(), part.entries.len());
+            part.entries.push(entry.clone());
+        }
+        part.hash = part.digest();
+        part
+    }
+
+    fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.entries.iter().for_each(|entry| entry.text.hash(&mut hasher));
+        hasher.finish()
     }
 
     /// The entry of an exposed name.

@@ -266,6 +266,19 @@ fn questions_that_a_client_cannot_be_asked_are_refused() {
         relay.answers(exchange, &json!({"content": []}));
         assert_eq!(relay.answer(key)["result"]["resultType"], "complete");
     }
+    // A call that fails for want of it says so in the modern way.
+    for error in [true, false] {
+        let key = relay.modern(1, "tools/call", "t", &json!({}), &json!({}));
+        let exchange = relay.last().exchange;
+        relay.asks(exchange, "ask", "sampling/createMessage", &json!({"messages": []}));
+        if error {
+            relay.fails(exchange, &json!({"code": -32603, "message": "no"}));
+        } else {
+            relay.answers(exchange, &json!({"content": [], "isError": true}));
+        }
+        assert_eq!(relay.answer(key)["error"]["code"], -32021, "{}", relay.answer(key));
+        assert_eq!(relay.answer(key)["error"]["data"]["requiredCapabilities"], json!({"sampling": {}}));
+    }
     // Completion has no rounds.
     let body = json!({"ref": {"type": "ref/prompt", "name": "p"}, "argument": {"name": "a", "value": ""}});
     let key = relay.modern(1, "completion/complete", "p", &all(), &body);

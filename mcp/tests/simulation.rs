@@ -1,5 +1,6 @@
 //! A seeded simulation of the whole relay: servers and clients of every kind, well-behaved and not, on a virtual clock. After every event the model
-//! checks that each request is answered once, to whom it belongs and with its own content, and in the end that nothing is left on the books.
+//! checks that each request is answered once, to whom it belongs and with its own content, that what a
+//! guest may not see never leaks, and in the end that nothing is left on the books.
 //!
 //! `SIM_SEEDS=20000` runs more seeds, `SIM_EVENTS` sets their length, `SIM_SEED=17` runs one; a failure prints its seed and the last 40 (`SIM_LAST`)
 //! events.
@@ -8,6 +9,8 @@
 
 #[path = "simulation/client.rs"]
 mod client;
+#[path = "simulation/guest.rs"]
+mod guest;
 #[path = "simulation/model.rs"]
 mod model;
 #[path = "simulation/rng.rs"]
@@ -28,6 +31,7 @@ fn run(seed: u64, events: u64) -> Stats {
         world.step();
     }
     world.settle();
+    assert!(world.looks < 100 || world.found > 0, "the guest was never answered");
     world.stats
 }
 
@@ -55,6 +59,7 @@ fn every_request_is_answered_once_and_to_whom_it_belongs() {
                     sum.inputs += stats.inputs;
                     sum.requests += stats.requests;
                     sum.answers += stats.answers;
+                    sum.questions += stats.questions;
                 }
                 Err(_) => drop(failed.fetch_min(seed, Ordering::Relaxed)),
             }
@@ -86,11 +91,12 @@ fn every_request_is_answered_once_and_to_whom_it_belongs() {
     }
     let total = |of: fn(&Stats) -> u64| sums.iter().map(of).sum::<u64>();
     println!(
-        "{} seeds, {} events, {} requests, {} answers",
+        "{} seeds, {} events, {} requests, {} answers, {} of them questions",
         last - first,
         total(|stats| stats.inputs),
         total(|stats| stats.requests),
-        total(|stats| stats.answers)
+        total(|stats| stats.answers),
+        total(|stats| stats.questions)
     );
 }
 

@@ -16,6 +16,9 @@ _ggend() {
             ",$1")
                 cmd="ggend"
                 ;;
+            ggend,auth)
+                cmd="ggend__subcmd__auth"
+                ;;
             ggend,check)
                 cmd="ggend__subcmd__check"
                 ;;
@@ -30,6 +33,60 @@ _ggend() {
                 ;;
             ggend,stdio)
                 cmd="ggend__subcmd__stdio"
+                ;;
+            ggend__subcmd__auth,decode-token)
+                cmd="ggend__subcmd__auth__subcmd__decode__subcmd__token"
+                ;;
+            ggend__subcmd__auth,generate-api-key)
+                cmd="ggend__subcmd__auth__subcmd__generate__subcmd__api__subcmd__key"
+                ;;
+            ggend__subcmd__auth,generate-jwt-secret)
+                cmd="ggend__subcmd__auth__subcmd__generate__subcmd__jwt__subcmd__secret"
+                ;;
+            ggend__subcmd__auth,generate-token)
+                cmd="ggend__subcmd__auth__subcmd__generate__subcmd__token"
+                ;;
+            ggend__subcmd__auth,help)
+                cmd="ggend__subcmd__auth__subcmd__help"
+                ;;
+            ggend__subcmd__auth,list-api-keys)
+                cmd="ggend__subcmd__auth__subcmd__list__subcmd__api__subcmd__keys"
+                ;;
+            ggend__subcmd__auth,revoke-api-key)
+                cmd="ggend__subcmd__auth__subcmd__revoke__subcmd__api__subcmd__key"
+                ;;
+            ggend__subcmd__auth,revoke-token)
+                cmd="ggend__subcmd__auth__subcmd__revoke__subcmd__token"
+                ;;
+            ggend__subcmd__auth,verify-token)
+                cmd="ggend__subcmd__auth__subcmd__verify__subcmd__token"
+                ;;
+            ggend__subcmd__auth__subcmd__help,decode-token)
+                cmd="ggend__subcmd__auth__subcmd__help__subcmd__decode__subcmd__token"
+                ;;
+            ggend__subcmd__auth__subcmd__help,generate-api-key)
+                cmd="ggend__subcmd__auth__subcmd__help__subcmd__generate__subcmd__api__subcmd__key"
+                ;;
+            ggend__subcmd__auth__subcmd__help,generate-jwt-secret)
+                cmd="ggend__subcmd__auth__subcmd__help__subcmd__generate__subcmd__jwt__subcmd__secret"
+                ;;
+            ggend__subcmd__auth__subcmd__help,generate-token)
+                cmd="ggend__subcmd__auth__subcmd__help__subcmd__generate__subcmd__token"
+                ;;
+            ggend__subcmd__auth__subcmd__help,help)
+                cmd="ggend__subcmd__auth__subcmd__help__subcmd__help"
+                ;;
+            ggend__subcmd__auth__subcmd__help,list-api-keys)
+                cmd="ggend__subcmd__auth__subcmd__help__subcmd__list__subcmd__api__subcmd__keys"
+                ;;
+            ggend__subcmd__auth__subcmd__help,revoke-api-key)
+                cmd="ggend__subcmd__auth__subcmd__help__subcmd__revoke__subcmd__api__subcmd__key"
+                ;;
+            ggend__subcmd__auth__subcmd__help,revoke-token)
+                cmd="ggend__subcmd__auth__subcmd__help__subcmd__revoke__subcmd__token"
+                ;;
+            ggend__subcmd__auth__subcmd__help,verify-token)
+                cmd="ggend__subcmd__auth__subcmd__help__subcmd__verify__subcmd__token"
                 ;;
             ggend__subcmd__config,get)
                 cmd="ggend__subcmd__config__subcmd__get"
@@ -79,6 +136,9 @@ _ggend() {
             ggend__subcmd__config__subcmd__help,unset)
                 cmd="ggend__subcmd__config__subcmd__help__subcmd__unset"
                 ;;
+            ggend__subcmd__help,auth)
+                cmd="ggend__subcmd__help__subcmd__auth"
+                ;;
             ggend__subcmd__help,check)
                 cmd="ggend__subcmd__help__subcmd__check"
                 ;;
@@ -93,6 +153,30 @@ _ggend() {
                 ;;
             ggend__subcmd__help,stdio)
                 cmd="ggend__subcmd__help__subcmd__stdio"
+                ;;
+            ggend__subcmd__help__subcmd__auth,decode-token)
+                cmd="ggend__subcmd__help__subcmd__auth__subcmd__decode__subcmd__token"
+                ;;
+            ggend__subcmd__help__subcmd__auth,generate-api-key)
+                cmd="ggend__subcmd__help__subcmd__auth__subcmd__generate__subcmd__api__subcmd__key"
+                ;;
+            ggend__subcmd__help__subcmd__auth,generate-jwt-secret)
+                cmd="ggend__subcmd__help__subcmd__auth__subcmd__generate__subcmd__jwt__subcmd__secret"
+                ;;
+            ggend__subcmd__help__subcmd__auth,generate-token)
+                cmd="ggend__subcmd__help__subcmd__auth__subcmd__generate__subcmd__token"
+                ;;
+            ggend__subcmd__help__subcmd__auth,list-api-keys)
+                cmd="ggend__subcmd__help__subcmd__auth__subcmd__list__subcmd__api__subcmd__keys"
+                ;;
+            ggend__subcmd__help__subcmd__auth,revoke-api-key)
+                cmd="ggend__subcmd__help__subcmd__auth__subcmd__revoke__subcmd__api__subcmd__key"
+                ;;
+            ggend__subcmd__help__subcmd__auth,revoke-token)
+                cmd="ggend__subcmd__help__subcmd__auth__subcmd__revoke__subcmd__token"
+                ;;
+            ggend__subcmd__help__subcmd__auth,verify-token)
+                cmd="ggend__subcmd__help__subcmd__auth__subcmd__verify__subcmd__token"
                 ;;
             ggend__subcmd__help__subcmd__config,get)
                 cmd="ggend__subcmd__help__subcmd__config__subcmd__get"
@@ -146,7 +230,7 @@ _ggend() {
 
     case "${cmd}" in
         ggend)
-            opts="-h -V --config --port --socket --verbose --debug --foreground --help --version check config probe stdio help"
+            opts="-h -V --config --port --socket --verbose --debug --foreground --help --version check config auth probe stdio help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -162,6 +246,352 @@ _ggend() {
                     ;;
                 --socket)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth)
+            opts="-q -h --format --json --quiet --help generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__decode__subcmd__token)
+            opts="-q -h --format --json --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__generate__subcmd__api__subcmd__key)
+            opts="-q -h --description --expires-in --client-id --permissions --tools --format --json --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --description)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --expires-in)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --permissions)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tools)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__generate__subcmd__jwt__subcmd__secret)
+            opts="-q -h --format --json --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__generate__subcmd__token)
+            opts="-q -h --subject --client-id --scope --claim --audience --expires-in --format --json --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --subject)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --scope)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --claim)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --audience)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --expires-in)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__help)
+            opts="generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__help__subcmd__decode__subcmd__token)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__help__subcmd__generate__subcmd__api__subcmd__key)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__help__subcmd__generate__subcmd__jwt__subcmd__secret)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__help__subcmd__generate__subcmd__token)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__help__subcmd__list__subcmd__api__subcmd__keys)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__help__subcmd__revoke__subcmd__api__subcmd__key)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__help__subcmd__revoke__subcmd__token)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__help__subcmd__verify__subcmd__token)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__list__subcmd__api__subcmd__keys)
+            opts="-q -h --format --json --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__revoke__subcmd__api__subcmd__key)
+            opts="-q -h --format --json --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__revoke__subcmd__token)
+            opts="-q -h --format --json --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__auth__subcmd__verify__subcmd__token)
+            opts="-q -h --format --json --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -464,8 +894,134 @@ _ggend() {
             return 0
             ;;
         ggend__subcmd__help)
-            opts="check config probe stdio help"
+            opts="check config auth probe stdio help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__help__subcmd__auth)
+            opts="generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__help__subcmd__auth__subcmd__decode__subcmd__token)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__help__subcmd__auth__subcmd__generate__subcmd__api__subcmd__key)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__help__subcmd__auth__subcmd__generate__subcmd__jwt__subcmd__secret)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__help__subcmd__auth__subcmd__generate__subcmd__token)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__help__subcmd__auth__subcmd__list__subcmd__api__subcmd__keys)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__help__subcmd__auth__subcmd__revoke__subcmd__api__subcmd__key)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__help__subcmd__auth__subcmd__revoke__subcmd__token)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__help__subcmd__auth__subcmd__verify__subcmd__token)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

@@ -34,6 +34,7 @@ complete -c ggend -n "__fish_ggend_needs_command" -s h -l help -d 'Print help'
 complete -c ggend -n "__fish_ggend_needs_command" -s V -l version -d 'Print version'
 complete -c ggend -n "__fish_ggend_needs_command" -f -a "check" -d 'Check a configuration and say what is wrong with it'
 complete -c ggend -n "__fish_ggend_needs_command" -f -a "config" -d 'Look at the configuration and change its file'
+complete -c ggend -n "__fish_ggend_needs_command" -f -a "auth" -d 'Make, list and revoke API keys; make and judge tokens'
 complete -c ggend -n "__fish_ggend_needs_command" -f -a "probe" -d 'Look for what is wrong: with the daemon, its configuration, its connections, this host'
 complete -c ggend -n "__fish_ggend_needs_command" -f -a "stdio" -d 'Relay standard input and output to the running daemon, for MCP clients that know only stdio'
 complete -c ggend -n "__fish_ggend_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -103,6 +104,80 @@ complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subc
 complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "path" -d 'Print where files are looked for, highest first, and which are there'
 complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "schema" -d 'Print the JSON Schema of the file, for editors'
 complete -c ggend -n "__fish_ggend_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs'"
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -s q -l quiet -d 'Print the value and errors only'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -f -a "generate-api-key" -d 'Make an API key; it is shown once'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -f -a "list-api-keys" -d 'List the API keys: what they are for, and how they stand'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -f -a "revoke-api-key" -d 'Revoke an API key, in force within a second'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -f -a "generate-jwt-secret" -d 'Make a secret for signed tokens (auth.jwt.secret)'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -f -a "generate-token" -d 'Make a token, signed with auth.jwt.secret'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -f -a "verify-token" -d 'Judge a token or an API key as the daemon does, and name the check that fails'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -f -a "decode-token" -d 'Show what a token says, without judging it'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -f -a "revoke-token" -d 'Revoke a token by its jti, in force within a second'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and not __fish_seen_subcommand_from generate-api-key list-api-keys revoke-api-key generate-jwt-secret generate-token verify-token decode-token revoke-token help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-api-key" -l description -d 'What it is for' -r
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-api-key" -l expires-in -d 'When it ends: 30m, 12h, 90d, …; otherwise never' -r
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-api-key" -l client-id -d 'The client that it belongs to; rules may name it' -r
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-api-key" -l permissions -d 'Roles that rules may name, separated by commas' -r
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-api-key" -l tools -d 'Globs of tools, separated by commas: only these may be called' -r
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-api-key" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs'"
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-api-key" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-api-key" -s q -l quiet -d 'Print the value and errors only'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-api-key" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from list-api-keys" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs'"
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from list-api-keys" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from list-api-keys" -s q -l quiet -d 'Print the value and errors only'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from list-api-keys" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from revoke-api-key" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs'"
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from revoke-api-key" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from revoke-api-key" -s q -l quiet -d 'Print the value and errors only'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from revoke-api-key" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-jwt-secret" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs'"
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-jwt-secret" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-jwt-secret" -s q -l quiet -d 'Print the value and errors only'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-jwt-secret" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-token" -l subject -d 'Whose it is (sub)' -r
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-token" -l client-id -d 'The client that it is for (client_id)' -r
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-token" -l scope -d 'Scopes, separated by spaces or commas' -r
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-token" -l claim -d 'Another claim: a value that is JSON is taken as such, anything else as text' -r
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-token" -l audience -d 'Instead of auth.jwt.audience (aud)' -r
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-token" -l expires-in -d 'Instead of auth.jwt.expiration: 30m, 12h, 90d, …' -r
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-token" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs'"
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-token" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-token" -s q -l quiet -d 'Print the value and errors only'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from generate-token" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from verify-token" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs'"
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from verify-token" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from verify-token" -s q -l quiet -d 'Print the value and errors only'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from verify-token" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from decode-token" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs'"
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from decode-token" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from decode-token" -s q -l quiet -d 'Print the value and errors only'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from decode-token" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from revoke-token" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs'"
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from revoke-token" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from revoke-token" -s q -l quiet -d 'Print the value and errors only'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from revoke-token" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "generate-api-key" -d 'Make an API key; it is shown once'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "list-api-keys" -d 'List the API keys: what they are for, and how they stand'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "revoke-api-key" -d 'Revoke an API key, in force within a second'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "generate-jwt-secret" -d 'Make a secret for signed tokens (auth.jwt.secret)'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "generate-token" -d 'Make a token, signed with auth.jwt.secret'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "verify-token" -d 'Judge a token or an API key as the daemon does, and name the check that fails'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "decode-token" -d 'Show what a token says, without judging it'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "revoke-token" -d 'Revoke a token by its jti, in force within a second'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c ggend -n "__fish_ggend_using_subcommand probe; and not __fish_seen_subcommand_from doctor connection help" -s h -l help -d 'Print help'
 complete -c ggend -n "__fish_ggend_using_subcommand probe; and not __fish_seen_subcommand_from doctor connection help" -f -a "doctor" -d 'Everything: the daemon, its configuration, its connections, its servers, this host'
 complete -c ggend -n "__fish_ggend_using_subcommand probe; and not __fish_seen_subcommand_from doctor connection help" -f -a "connection" -d 'One connection, layer by layer, as a client makes it'
@@ -130,11 +205,12 @@ complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subco
 complete -c ggend -n "__fish_ggend_using_subcommand stdio" -l server -d 'Only one upstream server, under its own names' -r
 complete -c ggend -n "__fish_ggend_using_subcommand stdio" -l debug -d 'Say on standard error what passes: methods, statuses and times, never contents'
 complete -c ggend -n "__fish_ggend_using_subcommand stdio" -s h -l help -d 'Print help'
-complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config probe stdio help" -f -a "check" -d 'Check a configuration and say what is wrong with it'
-complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config probe stdio help" -f -a "config" -d 'Look at the configuration and change its file'
-complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config probe stdio help" -f -a "probe" -d 'Look for what is wrong: with the daemon, its configuration, its connections, this host'
-complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config probe stdio help" -f -a "stdio" -d 'Relay standard input and output to the running daemon, for MCP clients that know only stdio'
-complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config probe stdio help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config auth probe stdio help" -f -a "check" -d 'Check a configuration and say what is wrong with it'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config auth probe stdio help" -f -a "config" -d 'Look at the configuration and change its file'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config auth probe stdio help" -f -a "auth" -d 'Make, list and revoke API keys; make and judge tokens'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config auth probe stdio help" -f -a "probe" -d 'Look for what is wrong: with the daemon, its configuration, its connections, this host'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config auth probe stdio help" -f -a "stdio" -d 'Relay standard input and output to the running daemon, for MCP clients that know only stdio'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and not __fish_seen_subcommand_from check config auth probe stdio help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "init" -d 'Write a new configuration file'
 complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "show" -d 'Show every value and its source; secrets are hidden'
 complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "get" -d 'Print one value or section'
@@ -142,5 +218,13 @@ complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcom
 complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "unset" -d 'Take values out of the file'
 complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "path" -d 'Print where files are looked for, highest first, and which are there'
 complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "schema" -d 'Print the JSON Schema of the file, for editors'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from auth" -f -a "generate-api-key" -d 'Make an API key; it is shown once'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from auth" -f -a "list-api-keys" -d 'List the API keys: what they are for, and how they stand'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from auth" -f -a "revoke-api-key" -d 'Revoke an API key, in force within a second'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from auth" -f -a "generate-jwt-secret" -d 'Make a secret for signed tokens (auth.jwt.secret)'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from auth" -f -a "generate-token" -d 'Make a token, signed with auth.jwt.secret'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from auth" -f -a "verify-token" -d 'Judge a token or an API key as the daemon does, and name the check that fails'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from auth" -f -a "decode-token" -d 'Show what a token says, without judging it'
+complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from auth" -f -a "revoke-token" -d 'Revoke a token by its jti, in force within a second'
 complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from probe" -f -a "doctor" -d 'Everything: the daemon, its configuration, its connections, its servers, this host'
 complete -c ggend -n "__fish_ggend_using_subcommand help; and __fish_seen_subcommand_from probe" -f -a "connection" -d 'One connection, layer by layer, as a client makes it'

@@ -361,6 +361,26 @@ impl Client {
         if exchange.head.status == 202 { Ok(()) } else { Err(io::Error::other(format!("{} {message:?}", exchange.head.status))) }
     }
 
+    /// Answers a request of the server.
+    ///
+    /// # Errors
+    /// Those of the socket; `Other` when it is not accepted with 202.
+    pub fn respond(&mut self, question: &Message, result: Value) -> io::Result<()> {
+        let body = json!({ "jsonrpc": "2.0", "id": question.value["id"], "result": result }).to_string();
+        let mut exchange = self.post("", &Value::Null, body.as_bytes())?;
+        let message = exchange.receive()?;
+        if exchange.head.status == 202 { Ok(()) } else { Err(io::Error::other(format!("{} {message:?}", exchange.head.status))) }
+    }
+
+    /// A legacy client that can be asked for these things, with its session.
+    #[must_use]
+    #[track_caller]
+    pub fn askable(address: SocketAddr, server: &str, capabilities: Value) -> Self {
+        let mut client = Self { capabilities, ..Self::unconnected(address, server, Era::Legacy) };
+        client.initialize().expect("a session");
+        client
+    }
+
     /// Opens the event stream of a legacy session.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! HTTP/3 of a whole daemon: both eras, many streams, workers that die or are replaced, a port that is taken.
+//! HTTP/3 of a whole daemon: both eras, many streams, workers that die or are replaced, a port that is taken, certificates and who asks.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,7 +10,7 @@
 #[path = "quic/client.rs"]
 mod client;
 
-use client::{Client, JSON};
+use client::{Client, Identity, JSON};
 use ggen_wire::{
     Code,
     control::{Body, Call},
@@ -19,9 +19,13 @@ use ggen_wire::{
 use ggend_tests::{mcp::LEGACY, *};
 use h3_quinn::quinn::ConnectionError;
 use nix::sys::signal::Signal;
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use std::{
+    fs,
     net::{SocketAddr, UdpSocket},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -252,5 +256,172 @@ async fn a_port_that_is_taken_degrades_quic_alone_until_it_is_free() {
     let mut client = Client::connect(address(&daemon)).await.unwrap();
     assert_eq!(client.call("echo", json!({ "message": "x" })).await.unwrap().status, 200);
     until("nothing is wrong any more", || (daemon.status().phase == Phase::Running).then_some(()));
+    daemon.stop();
+}
+
+/// A server's certificate that signs itself, in files of that folder; what a client sees of it.
+fn pair(folder: &Path, stem: &str, name: &str) -> (PathBuf, PathBuf, Vec<u8>) {
+    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    let (cert, key) = (folder.join(format!("{stem}.pem")), folder.join(format!("{stem}.key")));
+    // Each appears whole, and the key first: in between they do not fit, and nothing is taken over.
+    for (path, text) in [(&key, made.signing_key.serialize_pem()), (&cert, made.cert.pem())] {
+        let draft = path.with_extension("draft");
+        fs::write(&draft, text).unwrap();
+        fs::rename(&draft, path).unwrap();
+    }
+    (cert, key, made.cert.der().to_vec())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_chosen_by_name_and_replaced_while_connections_stay() {
+    let place = tempfile::tempdir().unwrap();
+    let (cert, key, first) = pair(place.path(), "first", "localhost");
+    let (other_cert, other_key, other) = pair(place.path(), "other", "other.example");
+    let ssl = json!({ "cert": [cert, other_cert], "key": [key, other_key] });
+    let config = json!({ "mcpServers": { "fixture": fixture(&[]) }, "transports": { "http": { "ssl": ssl } } });
+    let daemon = daemon(config).start();
+    daemon.until_ready(&["fixture"]);
+    let to = address(&daemon);
+    let mut before = Client::connect(to).await.unwrap();
+    assert_eq!(before.certificate(), first);
+    let mut named = Client::connect_as(to, "other.example", None).await.unwrap();
+    assert_eq!(named.certificate(), other);
+    assert_eq!(named.call("echo", json!({ "message": "x" })).await.unwrap().status, 200, "a certificate's name is ours");
+    // Nobody's name gets the first one, and is told.
+    let mut misdirected = Client::connect_as(to, "third.example", None).await.unwrap();
+    assert_eq!(misdirected.certificate(), first);
+    assert_eq!(misdirected.call("echo", json!({ "message": "x" })).await.unwrap().status, 421);
+
+    let (.., second) = pair(place.path(), "first", "localhost");
+    let deadline = std::time::Instant::now() + DEADLINE;
+    // On both workers.
+    let mut seen = 0;
+    while seen < 6 {
+        assert!(std::time::Instant::now() < deadline, "the new certificate is not served");
+        let shown = Client::connect(to).await.expect("every handshake succeeds").certificate();
+        seen = if shown == second { seen + 1 } else { 0 };
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(before.call("echo", json!({ "message": "x" })).await.unwrap().status, 200);
+    daemon.stop();
+}
+
+/// An authority, and who it knows.
+struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "an authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        Self { pem: params.self_signed(&key).unwrap().pem(), issuer: Issuer::new(params, key) }
+    }
+
+    fn client(&self, name: &str) -> Identity {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
+        Identity { certificate, key: PrivateKeyDer::try_from(key.serialize_der()).unwrap() }
+    }
+}
+
+fn of_clients(authority: &Path, required: bool) -> Value {
+    json!({
+        "mcpServers": { "fixture": fixture(&[]) },
+        "auth": {
+            "required": true,
+            "api_key": "a-key-that-is-long-enough-for-tests",
+            "mtls": { "enabled": true, "required": required, "ca_cert": authority },
+        },
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_is_told_apart_by_key_and_certificate() {
+    let place = tempfile::tempdir().unwrap();
+    let (ours, strangers, path) = (Authority::new(), Authority::new(), place.path().join("ca.pem"));
+    fs::write(&path, &ours.pem).unwrap();
+    let mut daemon = daemon(of_clients(&path, false)).start();
+    daemon.until_ready(&["fixture"]);
+    let to = address(&daemon);
+    let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }).to_string();
+    let status = async |client: &mut Client, key: Option<&str>| {
+        let key = key.map(|key| ("x-api-key", key));
+        let headers: Vec<_> = JSON.into_iter().chain(key).collect();
+        client.answer("GET", "/tools", &headers, "").await.unwrap().status.as_u16()
+    };
+    let mut nobody = Client::connect(to).await.unwrap();
+    assert_eq!(status(&mut nobody, None).await, 401);
+    assert_eq!(status(&mut nobody, Some("wrong")).await, 401);
+    assert_eq!(status(&mut nobody, Some("a-key-that-is-long-enough-for-tests")).await, 200);
+    let refused = nobody.answer("POST", "/mcp/fixture", &JSON, &list).await.unwrap();
+    assert!(refused.status == 401 && refused.headers.contains_key("www-authenticate"), "{:?}", refused.headers);
+    let known = ours.client("client.example");
+    let mut client = Client::connect_as(to, "localhost", Some(&known)).await.unwrap();
+    assert_eq!(status(&mut client, None).await, 200, "a certificate says who it is");
+    assert_eq!(client.call("echo", json!({ "message": "x" })).await.unwrap().status, 200);
+    let mut stranger = Client::connect_as(to, "localhost", Some(&strangers.client("client.example"))).await.unwrap();
+    assert_eq!(status(&mut stranger, Some("a-key-that-is-long-enough-for-tests")).await, 401, "whatever else it shows");
+
+    // Where they must have one, there is no connection without.
+    reload(&mut daemon, &of_clients(&path, true)).await;
+    assert!(is_refused(to, None).await && is_refused(to, Some(&strangers.client("client.example"))).await);
+    let mut client = Client::connect_as(to, "localhost", Some(&known)).await.unwrap();
+    assert_eq!(status(&mut client, None).await, 200);
+    // HTTPS holds to the same.
+    let https = daemon.status().listeners.into_iter().find(|listener| listener.transport == "https").unwrap().address;
+    let shaken = tokio::task::spawn_blocking(move || shake(&https)).await.unwrap();
+    assert!(shaken.is_err(), "HTTPS takes a client without a certificate");
+    daemon.stop();
+}
+
+/// In TLS 1.3 the client is done before the server has judged it: the connection may be there, and then ends.
+async fn is_refused(to: SocketAddr, own: Option<&Identity>) -> bool {
+    match Client::connect_as(to, "localhost", own).await {
+        Err(_) => true,
+        Ok(mut client) => client.answer("GET", "/health", &[], "").await.is_err(),
+    }
+}
+
+/// One request over TLS without a certificate of our own.
+fn shake(address: &str) -> std::io::Result<Vec<u8>> {
+    use std::io::{Read, Write};
+    let tls = client::believing(None).map_err(std::io::Error::other)?;
+    let mut session =
+        rustls::ClientConnection::new(std::sync::Arc::new(tls), "localhost".try_into().unwrap()).map_err(std::io::Error::other)?;
+    let mut socket = std::net::TcpStream::connect(address)?;
+    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let mut stream = rustls::Stream::new(&mut session, &mut socket);
+    stream.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+#[tokio::test]
+async fn quic_alone_is_served_with_a_certificate_of_our_own() {
+    let transports = json!({ "http": { "ssl": { "enabled": false } } });
+    let daemon = daemon(json!({ "mcpServers": { "fixture": fixture(&[]) }, "transports": transports })).start();
+    daemon.until_ready(&["fixture"]);
+    assert!(daemon.status().listeners.iter().all(|listener| listener.transport != "https"));
+    let mut client = Client::connect(address(&daemon)).await.unwrap();
+    assert_eq!(client.call("echo", json!({ "message": "x" })).await.unwrap().status, 200);
+    daemon.stop();
+}
+
+#[tokio::test]
+async fn without_any_certificate_the_rest_is_served() {
+    let transports = json!({ "http": { "ssl": { "enabled": false } } });
+    let config = json!({ "mcpServers": { "fixture": fixture(&[]) }, "transports": transports });
+    let daemon = daemon(config).variable("GGEN_STATE_DIR", "/proc/nowhere").start();
+    daemon.until_ready(&["fixture"]);
+    assert!(daemon.workers("quic").is_empty() && daemon.log().contains("QUIC is not served"), "{}", daemon.log());
+    assert!(daemon.status().issues.iter().any(|issue| issue.code == Code::CertificateUnusable));
+    assert_eq!(ggend_tests::Client::new(daemon.http, "fixture", Era::Modern).tool("echo", json!({ "message": "x" })).head.status, 200);
     daemon.stop();
 }

@@ -101,6 +101,13 @@ codes! {
     InsufficientScope = "GGEN-E4005", "Insufficient scope";
     KeyStoreUnusable = "GGEN-E4006", "Key store cannot be used";
     IssuerUnreachable = "GGEN-E4007", "Keys of the token issuer cannot be fetched";
+    // 40xx: who may do what
+    RateLimited = "GGEN-E4060", "Rate limit exceeded";
+    // 40xx: who asks
+    CertificateVerifyFailed = "GGEN-E4030", "Certificate verify failed";
+    CertificateUnusable = "GGEN-E4031", "Certificate or key cannot be used";
+    CertificateExpiring = "GGEN-E4032", "Certificate has expired or soon will";
+    CertificateSelfSigned = "GGEN-E4033", "Certificate is self-signed";
     // 50xx: ourselves
     Internal = "GGEN-E5001", "Server error";
     GatewayUnavailable = "GGEN-E5002", "Server error: the gateway worker is being replaced";

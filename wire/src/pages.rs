@@ -373,6 +373,44 @@ pages! {
             "See which address is meant" => "ggen mcp config get auth",
             "Try it" => "curl -v <URL>",
         ];
+    RateLimited: "The client sent more requests than it may, has too many in flight, or a tool is at its own limit. Nothing was done; Retry-After says when there is room again.";
+        because ["A client in a loop", "A limit in rate_limit or tools that is lower than what clients need", "Several clients that share one principal, such as anonymous"];
+        mend ["See which limit it was" => "curl -s http://127.0.0.1:9464/metrics | grep ggend_rate_limited_total", "Raise it" => "ggen mcp config set rate_limit.requests_per_second=100"];
+    CertificateVerifyFailed: "A certificate was shown that is not accepted: signed by an authority that is not known, expired, revoked, or not made for that name. Of clients: none was shown where one is required.";
+        because [
+            "The client shows no certificate, or one of another authority than auth.mtls.ca_cert",
+            "The certificate has expired, or is in the revocation list auth.mtls.crl",
+            "Its name is not in auth.mtls.allowed_names",
+            "Of a server: the client does not know its authority, as with a self-signed certificate",
+        ];
+        mend [
+            "See which certificate was refused, and why" => "ggen mcp server logs --level warn",
+            "Look at the certificate's names and dates" => "openssl x509 -in <FILE> -noout -subject -ext subjectAltName -dates",
+            "Make another one" => "ggen mcp auth generate-cert --ca ca.pem --ca-key ca.key --client <NAME>",
+        ];
+    CertificateUnusable: "A file of transports.http.ssl or auth.mtls cannot be used. At the start that is an error; while the daemon runs, it goes on with the certificates that it has.";
+        because [
+            "The file does not exist, or the daemon's user may not read it",
+            "The key is not that of the certificate",
+            "The file is not PEM, or the key is encrypted",
+        ];
+        mend [
+            "See which file, and what is wrong" => "ggen mcp server logs --level error",
+            "Compare the public keys of both" => "openssl x509 -in <CERT> -noout -pubkey && openssl pkey -in <KEY> -pubout",
+            "Take the files over once they are right" => "ggen mcp server reload",
+        ];
+    CertificateExpiring: "A certificate of the daemon has expired, or does within 30 days. Clients refuse one that has.";
+        because ["It was not renewed", "It was renewed, but not in the file that the daemon reads", "The clock is wrong"];
+        mend [
+            "See its dates" => "openssl x509 -in <FILE> -noout -dates",
+            "Put the new one into the file; it is taken over within seconds, or at once" => "ggen mcp server reload",
+        ];
+    CertificateSelfSigned: "The daemon serves HTTPS with a certificate that it made itself, because none is configured. Clients do not trust it unless they are told to.";
+        because ["transports.http.ssl.cert and .key are not set"];
+        mend [
+            "Tell a client to trust it" => "curl --cacert ~/.ggen/state/tls/self-signed.pem https://localhost:3443/health",
+            "Make an authority of your own, and a certificate signed by it" => "ggen mcp auth generate-ca && ggen mcp auth generate-cert --server localhost",
+        ];
     Internal: "Something went wrong inside ggend that should not have. The log has the details.";
         because ["A fault in ggend"];
         mend ["See what it says" => "ggen mcp server logs --level error --tail 20", "Replace the workers" => "ggen mcp server restart"];

@@ -209,7 +209,10 @@ pub struct Upstream {
     pub code: Option<Code>,
     /// Milliseconds until the next start, while it waits for one.
     pub next_start_ms: Option<u64>,
-    /// Resident memory of the server and its descendants in bytes, 0 if unknown.
+    /// Children that run beside the shared one, for calls that may ask their client.
+    #[serde(default)]
+    pub children: u32,
+    /// Resident memory of the server, its other children and their descendants in bytes, 0 if unknown.
     pub rss_bytes: u64,
 }
 

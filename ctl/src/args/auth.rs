@@ -1,6 +1,7 @@
 //! `ggen mcp auth …` as it may be typed. `ggend auth` judges the values.
 
 use clap::Subcommand;
+use std::path::PathBuf;
 
 /// `ggen mcp auth …`
 #[derive(Debug, Subcommand)]
@@ -68,4 +69,52 @@ pub(crate) enum Auth {
         /// Its jti, or the token itself; `-` or nothing: from standard input
         jti: Option<String>,
     },
+    /// Make an authority of your own: ca.pem and ca.key
+    GenerateCa(GenerateCa),
+    /// Make a certificate signed by it, for a server or a client
+    GenerateCert(GenerateCert),
+}
+
+/// `ggen mcp auth generate-ca`
+#[derive(Debug, clap::Args)]
+pub(crate) struct GenerateCa {
+    /// Its name
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) made: Made,
+}
+
+/// `ggen mcp auth generate-cert`
+#[derive(Debug, clap::Args)]
+pub(crate) struct GenerateCert {
+    /// A host name or address that it serves; may be repeated
+    #[arg(long, value_name = "HOST", required_unless_present = "client")]
+    pub(crate) server: Vec<String>,
+    /// Whom it is for, as a client: a name, a host name, an e-mail address or a URI
+    #[arg(long, value_name = "NAME")]
+    pub(crate) client: Option<String>,
+    /// The authority's certificate; otherwise ca.pem
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// The authority's key; otherwise ca.key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) made: Made,
+}
+
+/// Where a certificate goes.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(crate) struct Made {
+    /// The folder for the files; otherwise the working directory
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+    /// How many days it is valid
+    #[arg(long, value_name = "N")]
+    pub(crate) days: Option<u32>,
+    /// Replace files that exist
+    #[arg(long)]
+    pub(crate) force: bool,
 }

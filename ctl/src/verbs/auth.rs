@@ -1,10 +1,16 @@
 //! `ggen mcp auth …`: hands over to `ggend auth`, which has the key store and the daemon's own judgement, and works without a running daemon.
 
+use super::certificates;
 use crate::{args::Auth, context::Context, daemon, failed::Failed};
 use std::ffi::OsString;
 
 /// Becomes `ggend auth`; returns only when that fails.
 pub(crate) fn run(context: &Context, verb: Auth) -> Failed {
+    let verb = match verb {
+        Auth::GenerateCa(options) => return certificates::authority(context, &options),
+        Auth::GenerateCert(options) => return certificates::signed(context, &options),
+        verb => verb,
+    };
     let mut line: Vec<OsString> = Vec::new();
     line.extend(context.global.config.iter().flat_map(|file| ["--config".into(), file.into()]));
     line.push("auth".into());
@@ -49,5 +55,7 @@ fn parts(verb: Auth) -> Parts {
         Auth::VerifyToken { token } => ("verify-token", Vec::new(), token),
         Auth::DecodeToken { token } => ("decode-token", Vec::new(), token),
         Auth::RevokeToken { jti } => ("revoke-token", Vec::new(), jti),
+        // Handed over before.
+        Auth::GenerateCa(_) | Auth::GenerateCert(_) => ("help", Vec::new(), None),
     }
 }

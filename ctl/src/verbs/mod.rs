@@ -1,6 +1,7 @@
 //! One file per verb. Each asks the daemon or the `ggend` binary, and renders; none decides anything about the gateway.
 
 mod auth;
+mod certificates;
 mod completion;
 mod config;
 mod detach;

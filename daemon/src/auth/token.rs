@@ -136,17 +136,22 @@ impl<'a> Token<'a> {
     }
 
     fn signature(&self, keys: &Keys) -> Result<(), TokenError> {
-        let named = |key: &&Key| match (&self.key, &key.id) {
-            (Some(wanted), Some(id)) => wanted == id,
+        let bad_algorithm = || TokenError::Algorithm(short(&self.algorithm));
+        let wanted: Algorithm = algorithm(&self.algorithm).ok_or_else(bad_algorithm)?;
+        let is_meant = |key: &&Key| match (&self.key, &key.id) {
+            (Some(meant), Some(id)) => meant == id,
             _ => true,
         };
-        let mut known = keys.0.iter().filter(named).peekable();
-        if let (None, Some(wanted)) = (known.peek(), &self.key) {
-            return Err(TokenError::UnknownKey(short(wanted)));
+        let mut fitting = keys.0.iter().filter(is_meant).filter(|key| key.algorithms.contains(&wanted)).take(MAX_TRIES).peekable();
+        if fitting.peek().is_none() {
+            // A name that is not known may be that of a newer key; a known one with another algorithm is an attack or a mistake.
+            let is_known = |meant: &String| keys.0.iter().any(|key| key.id.as_ref() == Some(meant));
+            let may_be_newer = keys.0.is_empty() || keys.0.iter().any(|key| key.id.is_some());
+            return Err(match self.key.as_ref().filter(|meant| may_be_newer && !is_known(meant)) {
+                Some(meant) => TokenError::UnknownKey(short(meant)),
+                None => bad_algorithm(),
+            });
         }
-        let wanted: Option<Algorithm> = algorithm(&self.algorithm);
-        let mut fitting = known.filter(|key| wanted.is_some_and(|wanted| key.algorithms.contains(&wanted))).take(MAX_TRIES).peekable();
-        let (Some(wanted), Some(_)) = (wanted, fitting.peek()) else { return Err(TokenError::Algorithm(short(&self.algorithm))) };
         let good = fitting.any(|key| crypto::verify(self.signature, self.message.as_bytes(), &key.key, wanted).unwrap_or(false));
         if good { Ok(()) } else { Err(TokenError::Signature) }
     }

@@ -23,6 +23,8 @@ pub(super) enum Kind {
     Off,
     /// A list of texts.
     Texts,
+    /// A list of policy rules.
+    Rules,
     /// One of these.
     Choice(&'static [&'static str]),
 }
@@ -55,7 +57,7 @@ pub(super) const LEAVES: &[(&str, Kind, &str)] = &[
     ("transports.http.allowed_hosts", Kind::Texts, "Names in Host that are answered."),
     ("transports.http.max_connections", Kind::Number(1, 1_000_000), "Open connections per worker, at most."),
     ("transports.quic.enabled", Kind::Flag, "Whether HTTP/3 is served."),
-    ("transports.quic.host", Kind::Host, "Address to bind. Other than loopback is refused: there is no authentication yet."),
+    ("transports.quic.host", Kind::Host, "Address to bind. Other than loopback needs authentication."),
     (
         "transports.quic.port",
         Kind::Number(0, 65535),
@@ -88,8 +90,39 @@ pub(super) const LEAVES: &[(&str, Kind, &str)] = &[
     ("auth.oauth2.issuer", Kind::Text, "The authorization server; its metadata names its keys."),
     ("auth.oauth2.audience", Kind::Text, "What aud has to contain: the address of this gateway as clients know it."),
     ("auth.oauth2.scopes", Kind::Texts, "What a token needs in scope to be heard at all."),
+    (
+        "transports.http.max_connections_per_address",
+        Kind::Number(0, 1_000_000),
+        "Open connections per worker from one address; 0: no bound of its own.",
+    ),
+    ("transports.http.max_headers", Kind::Number(10, 1000), "Fields in a request's header, at most."),
+    ("transports.http.max_header_size", Kind::Size(8 << 10, 1 << 20), "Largest header of a request."),
+    ("transports.http.max_uri", Kind::Size(64, 64 << 10), "Longest path with its query."),
+    ("transports.http.idle_timeout_ms", Kind::Number(1, DAY), "A connection without a request for so long is closed, in milliseconds."),
+    ("logging.audit", Kind::Flag, "A line for each call: who, what, outcome, duration, bytes."),
+    ("logging.audit_arguments", Kind::Flag, "The arguments of calls in those lines, too."),
+    ("policy.rules", Kind::Rules, "Who may see and call what; see docs/policy.md."),
+    ("rate_limit.requests_per_second", Kind::Number(0, 1_000_000), "Requests of one principal in the long run; 0: no bound."),
+    ("rate_limit.burst", Kind::Number(0, 1_000_000), "Requests of one principal at once; 0: as many as per second."),
+    ("rate_limit.max_in_flight", Kind::Number(0, 1_000_000), "Requests of one principal without an answer; 0: no bound."),
+    ("rate_limit.max_in_flight_per_upstream", Kind::Number(1, 1_000_000), "Calls in flight to one upstream."),
+    ("rate_limit.max_sessions", Kind::Number(1, 1_000_000), "Legacy sessions in all."),
+    ("rate_limit.max_sessions_per_principal", Kind::Number(0, 1_000_000), "Legacy sessions of one principal; 0: no bound."),
+    ("tools.defaults.timeout_ms", Kind::Number(0, DAY), "Time for a call, in milliseconds; 0: that of its server."),
+    (
+        "tools.defaults.max_retries",
+        Kind::Number(0, 10),
+        "How often a call is sent once more when its server was lost; only for tools with readOnlyHint or idempotentHint.",
+    ),
+    ("tools.defaults.max_concurrent", Kind::Number(0, 1_000_000), "Calls of one tool in flight; 0: no bound."),
+    ("tools.defaults.requests_per_second", Kind::Number(0, 1_000_000), "Calls of one tool by all principals in the long run; 0: no bound."),
+    ("tools.defaults.burst", Kind::Number(0, 1_000_000), "Calls of one tool at once; 0: as many as per second."),
     ("logging.level", Kind::Choice(LEVELS), "What is logged."),
-    ("logging.format", Kind::Choice(&["console", "json"]), "How lines look on the daemon's standard error."),
+    ("logging.format", Kind::Choice(&["auto", "console", "json", "journald"]), "Where lines go and how they look."),
+    ("logging.file.path", Kind::Text, "A file that the lines are written to as well."),
+    ("logging.file.rotation", Kind::Choice(&["never", "hourly", "daily"]), "When a new file is begun, whatever its size."),
+    ("logging.file.max_size", Kind::Size(64 << 10, 1 << 40), "A new file is begun before this is exceeded."),
+    ("logging.file.keep", Kind::Number(0, 1000), "Earlier files that are kept."),
     ("logging.modules.mcp_server", Kind::Choice(LEVELS), "The level of one category: the daemon's own life."),
     ("logging.modules.transport", Kind::Choice(LEVELS), "The level of one category: connections and listeners."),
     ("logging.modules.auth", Kind::Choice(LEVELS), "The level of one category: who is let in."),
@@ -146,7 +179,25 @@ fn object(template: &Value, path: &str) -> Value {
         let property = if value.is_object() { object(value, &here) } else { leaf(&here, Some(value)) };
         properties.insert(key.clone(), property);
     }
-    json!({"type": "object", "properties": properties, "additionalProperties": false})
+    let others = if path == schema::TOOLS { properties["defaults"].clone() } else { json!(false) };
+    json!({"type": "object", "properties": properties, "additionalProperties": others})
+}
+
+fn rule() -> Value {
+    let globs = |meaning: &str| json!({"type": "array", "items": {"type": "string"}, "description": meaning});
+    json!({
+        "type": "object",
+        "required": ["effect", "subjects"],
+        "additionalProperties": false,
+        "properties": {
+            "effect": {"enum": ["allow", "deny"]},
+            "subjects": globs("Ids and labels of principals, such as key:*, client:ci, scope:tools."),
+            "servers": globs("Names of servers; core: the built-in tools. Absent: all."),
+            "tools": globs("Tools by exposed name, or as server/name."),
+            "prompts": globs("Prompts by exposed name, or as server/name."),
+            "resources": globs("Resources by exposed URI.")
+        }
+    })
 }
 
 fn leaf(path: &str, default: Option<&Value>) -> Value {
@@ -163,6 +214,7 @@ fn leaf(path: &str, default: Option<&Value>) -> Value {
         ]}),
         Kind::Host => json!({"type": "string", "examples": ["127.0.0.1", "::1", "localhost"]}),
         Kind::Texts => json!({"type": "array", "items": {"type": "string"}}),
+        Kind::Rules => json!({"type": "array", "items": rule()}),
         Kind::Choice(choices) => json!({"enum": choices}),
     };
     described["description"] = (*meaning).into();

@@ -1,6 +1,8 @@
 //! `${VAR}` and `${VAR:-default}` in the texts of `mcpServers`. `${env:VAR}`, which other MCP clients write, is the same as `${VAR}`.
+//! `${credential:NAME}` is a credential of systemd (`credentials.rs`), given among the variables.
 //! A `$` that no `{` follows, and a `${` that nothing closes, stay as they are. May not: read the process's environment; it is an argument.
 
+use super::credentials::PREFIX;
 use std::collections::BTreeMap;
 
 /// Defaults may hold further variables, this deep.
@@ -51,8 +53,9 @@ fn expand_at(text: &str, env: &BTreeMap<String, String>, depth: usize) -> Result
 fn variable(inner: &str, env: &BTreeMap<String, String>, depth: usize) -> Result<String, Unexpanded> {
     let (name, default) = inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
     let name = name.strip_prefix("env:").unwrap_or(name);
-    let valid =
-        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let credential = name.strip_prefix(PREFIX).filter(|name| !name.is_empty() && !name.contains(['/', '$', '{']));
+    let valid = credential.is_some()
+        || name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !valid {
         return Err(if name.starts_with("input:") {
             format!("${{{name}}} asks a person, which a daemon cannot do; use an environment variable")
@@ -66,7 +69,10 @@ fn variable(inner: &str, env: &BTreeMap<String, String>, depth: usize) -> Result
         (_, Some(default)) => expand_at(default, env, depth + 1),
         (Some(empty), None) => Ok(empty.clone()),
         (None, None) => Err(Unexpanded {
-            what: format!("environment variable {name} is not set and ${{{name}}} has no default"),
+            what: match credential {
+                Some(credential) => format!("credential {credential} is not there and ${{{name}}} has no default"),
+                None => format!("environment variable {name} is not set and ${{{name}}} has no default"),
+            },
             missing: Some(name.to_owned()),
         }),
     }

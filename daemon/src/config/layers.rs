@@ -162,6 +162,7 @@ fn section(file: &File, node: &Node, known: &Map<String, Value>, path: &str, lay
             Some(Value::Object(_)) if here == schema::MODULES => modules(file, &member.node, layer, problems),
             Some(Value::Object(below)) => section(file, &member.node, below, &here, layer, problems),
             Some(default) => leaf(file, &member.node, &here, Some(default), layer, problems),
+            None if path == schema::TOOLS && is_tool(key) => leaf(file, &member.node, &here, None, layer, problems),
             None if top && schema::foreign(key) => {
                 let what = "belongs to another MCP client; not used";
                 let meant = (key == "servers").then(|| "mcpServers".to_owned());
@@ -170,6 +171,11 @@ fn section(file: &File, node: &Node, known: &Map<String, Value>, path: &str, lay
             None => problems.push(unknown_key(file, member.at, here.clone(), schema::suggest_key(path, key, known))),
         }
     }
+}
+
+/// Exposed names of tools have no other characters.
+fn is_tool(key: &str) -> bool {
+    !key.is_empty() && key.len() <= 64 && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
 fn modules(file: &File, node: &Node, layer: &mut Layer, problems: &mut Vec<Problem>) {

@@ -4,7 +4,7 @@ use super::{
     auth_files::{self, AuthFiles},
     file::{File, Unread},
     layers::{FILE_VARIABLE, Flag, Layer},
-    model::{Config, Quic},
+    model::Config,
     modes,
     problem::{Place, Problem, Severity},
     ranges, schema,
@@ -46,21 +46,15 @@ impl LoadOptions {
     /// From the process: its environment, working directory and HOME. Variables that are not UTF-8 are left out.
     #[must_use]
     pub fn from_process(user_mode: bool) -> Self {
-        let env: BTreeMap<String, String> =
+        let mut env: BTreeMap<String, String> =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
         let home = env.get("HOME").filter(|home| home.starts_with('/')).map(PathBuf::from);
+        let etc = PathBuf::from("/etc/ggen");
+        // Who checks a configuration as root sees what systemd will hand over.
+        let folder = env.get("CREDENTIALS_DIRECTORY").map_or_else(|| etc.join("credentials"), PathBuf::from);
+        env.extend(super::credentials::read(&folder));
         let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        Self {
-            flags: Vec::new(),
-            config_path: None,
-            env,
-            cwd,
-            home,
-            etc: PathBuf::from("/etc/ggen"),
-            user_mode,
-            state: Some(super::state::directory()),
-            instead: None,
-        }
+        Self { flags: Vec::new(), config_path: None, env, cwd, home, etc, user_mode, state: Some(super::state::directory()), instead: None }
     }
 
     /// The file that a flag or a variable names, as it was written.
@@ -94,6 +88,26 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
 }
 
+impl Loaded {
+    /// Whether somebody set a key, or any below it, rather than left it at its default.
+    #[must_use]
+    pub fn is_set(&self, key: &str) -> bool {
+        let below = |leaf: &str| leaf == key || leaf.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
+        self.provenance.iter().any(|(leaf, source)| below(leaf) && source != DEFAULT)
+    }
+
+    /// A path of the configuration: `~/` is the home directory, a relative one is meant from the folder of the file that says it.
+    #[must_use]
+    pub fn path(&self, key: &str, path: &Path) -> PathBuf {
+        if let (Ok(below), Some(home)) = (path.strip_prefix("~"), std::env::var_os("HOME")) {
+            return PathBuf::from(home).join(below);
+        }
+        let source = self.provenance.get(key).filter(|source| source.starts_with('/'));
+        let file = source.and_then(|source| source.rsplitn(3, ':').last());
+        file.and_then(|file| Path::new(file).parent()).map_or_else(|| path.to_path_buf(), |folder| folder.join(path))
+    }
+}
+
 /// Loads and checks.
 ///
 /// # Errors
@@ -116,10 +130,14 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
         Config::default()
     });
     let place = |path: &str| place(&figment, &layers, path);
-    let quic = &mut config.transports.quic;
-    if config.transports.http.port == 0 && quic.port == Quic::PORT && place("transports.quic.port").source == DEFAULT {
-        // Whoever lets the system choose wants to be in nobody's way.
-        quic.port = 0;
+    // Who lets the system choose one port lets it choose the others.
+    let chosen = config.transports.http.port == 0;
+    let unset = |path: &str| place(path).source == DEFAULT;
+    if chosen && unset("transports.http.ssl.port") {
+        config.transports.http.ssl.port = 0;
+    }
+    if chosen && unset("transports.quic.port") {
+        config.transports.quic.port = 0;
     }
     let keys_made = options.state.as_ref().is_some_and(|state| state.join(auth_files::KEY_STORE).exists());
     problems.extend(ranges::check(&config, &place, keys_made));
@@ -211,7 +229,7 @@ fn files(options: &LoadOptions, problems: &mut Vec<Problem>) -> Vec<File> {
         };
         match read {
             Ok(file) => found.push(file),
-            Err(unread) => problems.extend(origin.judge(unread, &path, options.user_mode)),
+            Err(unread) => problems.extend(origin.judge(unread, &path, options.user_mode, options.named_file().is_some())),
         }
     }
     found
@@ -231,8 +249,9 @@ enum Origin {
 }
 
 impl Origin {
-    /// Whether it matters that a file could not be read. A person need not be able to read the service's file, nor a service somebody's home.
-    fn judge(self, unread: Unread, path: &Path, user_mode: bool) -> Option<Problem> {
+    /// Whether it matters that a file could not be read. A person need not be able to read the service's file, nor a service somebody's home; a
+    /// service that names a file of its own (a person's unit) goes without the system's.
+    fn judge(self, unread: Unread, path: &Path, user_mode: bool, named: bool) -> Option<Problem> {
         match unread {
             Unread::Missing if self == Self::Named => {
                 let place = Place { source: path.display().to_string(), at: None };
@@ -241,7 +260,9 @@ impl Origin {
             }
             Unread::Missing => None,
             Unread::Denied(_) if self == Self::System && user_mode => None,
-            Unread::Denied(problem) if self == Self::Home && !user_mode => Some(Problem { severity: Severity::Warning, ..*problem }),
+            Unread::Denied(problem) if (self == Self::Home && !user_mode) || (self == Self::System && named) => {
+                Some(Problem { severity: Severity::Warning, ..*problem })
+            }
             Unread::Denied(problem) | Unread::Bad(problem) => Some(*problem),
         }
     }

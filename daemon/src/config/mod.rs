@@ -9,6 +9,7 @@
 mod auth_files;
 mod command;
 pub mod commands;
+mod credentials;
 mod describe;
 mod edit;
 mod entry;

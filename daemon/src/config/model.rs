@@ -1,10 +1,16 @@
 //! The configuration's structure; doc comments are the reference. Durations are milliseconds, sizes are bytes unless a unit is written (`"4MB"`).
 
 mod auth;
+mod limits;
+mod logging;
 mod quic;
+mod tls;
 
 pub use auth::{Auth, Jwt, OAuth2, Required};
+pub use limits::*;
+pub use logging::{LogFile, LogFormat, Rotation};
 pub use quic::Quic;
+pub use tls::{Mtls, Ssl, TlsVersion};
 
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -29,6 +35,12 @@ pub struct Config {
     pub logging: Logging,
     /// The admin listener.
     pub metrics: Metrics,
+    /// Who may see and call what.
+    pub policy: Policy,
+    /// How much one principal may ask for.
+    pub rate_limit: RateLimit,
+    /// How much may be asked of single tools.
+    pub tools: Tools,
     /// The upstream servers, by name.
     #[serde(rename = "mcpServers", alias = "mcp_servers")]
     pub mcp_servers: BTreeMap<String, Upstream>,
@@ -88,6 +100,18 @@ pub struct Http {
     pub allowed_hosts: Vec<String>,
     /// Open connections per worker, at most.
     pub max_connections: u32,
+    /// Open connections per worker from one address, at most; 0: as many as there may be.
+    pub max_connections_per_address: u32,
+    /// Fields in a request's header, at most.
+    pub max_headers: u32,
+    /// Largest header of a request.
+    pub max_header_size: Size,
+    /// Longest path with its query, in bytes.
+    pub max_uri: Size,
+    /// A connection without a request for so long is closed, in milliseconds.
+    pub idle_timeout_ms: u64,
+    /// HTTPS.
+    pub ssl: Ssl,
 }
 
 /// `logging`
@@ -96,10 +120,16 @@ pub struct Http {
 pub struct Logging {
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: LogLevel,
-    /// `console` or `json`.
+    /// `auto`, `console`, `json` or `journald`.
     pub format: LogFormat,
+    /// A file beside that.
+    pub file: LogFile,
     /// Levels of single categories: `mcp_server`, `transport`, `auth`, `tools`, `protocol`.
     pub modules: BTreeMap<String, LogLevel>,
+    /// A line for each call: who, what, outcome, duration, bytes.
+    pub audit: bool,
+    /// The arguments of calls in those lines, too.
+    pub audit_arguments: bool,
 }
 
 /// A log level.
@@ -113,17 +143,6 @@ pub enum LogLevel {
     Info,
     Debug,
     Trace,
-}
-
-/// How log lines look on the daemon's stderr.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Console,
-    /// One JSON object a line.
-    Json,
 }
 
 /// `metrics`
@@ -246,6 +265,9 @@ impl Default for Config {
             auth: Auth::default(),
             logging: Logging::default(),
             metrics: Metrics::default(),
+            policy: Policy::default(),
+            rate_limit: RateLimit::default(),
+            tools: Tools::default(),
             mcp_servers: BTreeMap::new(),
             order: Vec::new(),
         }
@@ -271,13 +293,26 @@ impl Default for Http {
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
             max_connections: 4096,
+            max_connections_per_address: 0,
+            max_headers: 100,
+            max_header_size: Size(64 << 10),
+            max_uri: Size(8 << 10),
+            idle_timeout_ms: 300_000,
+            ssl: Ssl::default(),
         }
     }
 }
 
 impl Default for Logging {
     fn default() -> Self {
-        Self { level: LogLevel::Info, format: LogFormat::Console, modules: BTreeMap::new() }
+        Self {
+            level: LogLevel::Info,
+            format: LogFormat::Auto,
+            file: LogFile::default(),
+            modules: BTreeMap::new(),
+            audit: false,
+            audit_arguments: false,
+        }
     }
 }
 

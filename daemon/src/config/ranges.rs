@@ -1,6 +1,7 @@
 //! What types cannot say: ranges, and what must hold between values. One function for the daemon, the reload and `ggend check`.
 
 mod auth;
+mod limits;
 
 use super::{
     model::{Config, Quic, Required},
@@ -29,6 +30,12 @@ pub fn check(config: &Config, place: &dyn Fn(&str) -> Place, keys_made: bool) ->
     judge.time("transports.http.request_timeout_ms", http.request_timeout_ms, "60000");
     judge.range("transports.http.max_body", http.max_body.0, 1 << 10, 1 << 30, "4MB");
     judge.range("transports.http.max_connections", u64::from(http.max_connections), 1, 1_000_000, "4096");
+    judge.range("transports.http.max_connections_per_address", u64::from(http.max_connections_per_address), 0, 1_000_000, "256");
+    judge.range("transports.http.max_headers", u64::from(http.max_headers), 10, 1000, "100");
+    judge.range("transports.http.max_header_size", http.max_header_size.0, 8 << 10, 1 << 20, "64KB");
+    judge.range("transports.http.max_uri", http.max_uri.0, 64, 64 << 10, "8KB");
+    judge.time("transports.http.idle_timeout_ms", http.idle_timeout_ms, "300000");
+    judge.limits(config);
     for origin in &http.allowed_origins {
         if !is_origin(origin) {
             judge.value("transports.http.allowed_origins", format!("expected `https://host[:port]`, found {origin:?}"));
@@ -40,9 +47,16 @@ pub fn check(config: &Config, place: &dyn Fn(&str) -> Place, keys_made: bool) ->
         }
     }
     judge.quic(&config.transports.quic);
+    let file = &config.logging.file;
+    judge.range("logging.file.max_size", file.max_size.0, 64 << 10, 1 << 40, "100MB");
+    if file.path.as_ref().is_some_and(|path| !path.is_absolute()) {
+        judge.value("logging.file.path", "expected an absolute path".to_owned());
+    }
+    judge.range("logging.file.keep", u64::from(file.keep), 0, 1000, "7");
     judge.auth(config);
     judge.openness(config, keys_made);
-    judge.listeners(config);
+    judge.tls(config);
+    judge.listeners(config, keys_made);
     judge.problems
 }
 
@@ -115,17 +129,52 @@ impl Judge<'_> {
         }
     }
 
-    fn listeners(&mut self, config: &Config) {
+    fn tls(&mut self, config: &Config) {
+        let (ssl, mtls) = (&config.transports.http.ssl, &config.auth.mtls);
+        if ssl.cert.len() != ssl.key.len() {
+            let path = if ssl.cert.len() > ssl.key.len() { "transports.http.ssl.key" } else { "transports.http.ssl.cert" };
+            self.value(path, format!("each certificate needs its key: {} of cert, {} of key", ssl.cert.len(), ssl.key.len()));
+        }
+        if mtls.enabled && mtls.ca_cert.is_none() {
+            self.value("auth.mtls.enabled", "needs auth.mtls.ca_cert, the authorities whose client certificates are taken".to_owned());
+            self.help("ggen mcp auth generate-ca".to_owned());
+        }
+        let served = if config.transports.http.enabled { ssl.enabled } else { config.transports.quic.enabled };
+        if mtls.enabled && !served {
+            self.value("auth.mtls.enabled", "needs transports.http.ssl.enabled: certificates are shown over TLS only".to_owned());
+            self.mend("transports.http.ssl.enabled", "true");
+        }
+    }
+
+    fn listeners(&mut self, config: &Config, keys_made: bool) {
         let (http, metrics) = (&config.transports.http, &config.metrics);
-        if metrics.enabled && !is_loopback(metrics.host) && config.auth.required == Required::No {
-            let what = format!("{} is reachable from other hosts: whoever reaches the port reads the metrics", metrics.host);
-            self.add(Severity::Warning, Code::OpenWithoutAuth, "metrics.host", what);
-            self.mend("metrics.host", "127.0.0.1");
+        if metrics.enabled && !is_loopback(metrics.host) {
+            let what = match config.auth.required {
+                Required::No => Some("whoever reaches the port reads the metrics"),
+                _ if config.auth.names_credentials() || keys_made => None,
+                _ => Some("nobody could show who they are to read the metrics"),
+            };
+            if let Some(what) = what {
+                let joint = if config.auth.required == Required::No { ":" } else { ", and" };
+                let what = format!("{} is reachable from other hosts{joint} {what}", metrics.host);
+                self.add(Severity::Warning, Code::OpenWithoutAuth, "metrics.host", what);
+                self.mend("metrics.host", "127.0.0.1");
+            }
         }
         let overlap = http.host == metrics.host || http.host.is_unspecified() || metrics.host.is_unspecified();
         if http.enabled && metrics.enabled && http.port != 0 && http.port == metrics.port && overlap {
             self.value("metrics.port", format!("{} is also transports.http.port", metrics.port));
             self.mend("metrics.port", if http.port == 9464 { "9465" } else { "9464" });
+        }
+        let ssl = &http.ssl;
+        if http.enabled && ssl.enabled && ssl.port != 0 {
+            if ssl.port == http.port {
+                self.value("transports.http.ssl.port", format!("{} is also transports.http.port", ssl.port));
+                self.mend("transports.http.ssl.port", if http.port == 3443 { "3444" } else { "3443" });
+            } else if metrics.enabled && ssl.port == metrics.port && overlap {
+                self.value("transports.http.ssl.port", format!("{} is also metrics.port", ssl.port));
+                self.mend("transports.http.ssl.port", "3443");
+            }
         }
     }
 }

@@ -47,20 +47,17 @@ impl Role {
         }
     }
 
-    /// Whether clients speak to it whom it has to tell apart: it is told the secrets.
+    /// Whether it tells apart who asks, and so is told the secrets.
     #[must_use]
-    pub const fn has_secrets(self) -> bool {
-        match self {
-            Self::Http | Self::Quic | Self::Admin => true,
-            Self::Gateway => false,
-        }
+    pub const fn knows_secrets(self) -> bool {
+        self.is_edge() || matches!(self, Self::Admin)
     }
 
     /// The transports whose listening sockets it is given.
     #[must_use]
     pub const fn transports(self) -> &'static [&'static str] {
         match self {
-            Self::Http => &["http"],
+            Self::Http => &["http", "https"],
             Self::Admin => &["admin"],
             // Its socket comes with its seat.
             Self::Gateway | Self::Quic => &[],

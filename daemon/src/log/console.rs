@@ -1,14 +1,18 @@
-//! Log lines on the daemon's stderr, for people or as JSON. A thread of its own writes, so that a terminal or pipe that nobody reads never holds
-//! up the supervisor's loop; what it cannot take is counted and dropped.
+//! Log lines on their way out: to the daemon's stderr for people or as JSON, to the journal, and beside that to a file. A thread of its own writes, so
+//! that a terminal or pipe that nobody reads never holds up the supervisor's loop; what it cannot take is counted and dropped.
 
-use crate::config::LogFormat;
+use super::{
+    file::LogWriter,
+    journal::{self, Journal},
+};
+use crate::config::{LogFormat, Logging};
 use ggen_wire::log::{Level, LogLine};
 use std::{
     fmt::Write as _,
     io::Write as _,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
         mpsc::{SyncSender, sync_channel},
     },
     time::{Duration, Instant},
@@ -22,7 +26,8 @@ pub struct Console {
     given: AtomicU64,
     written: Arc<AtomicU64>,
     dropped: AtomicU64,
-    json: Arc<AtomicBool>,
+    changed: Arc<Mutex<Option<Logging>>>,
+    generation: Arc<AtomicU32>,
 }
 
 impl Console {
@@ -30,29 +35,30 @@ impl Console {
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(format: LogFormat) -> std::io::Result<Self> {
+    pub fn start(logging: &Logging) -> std::io::Result<Self> {
         let (queue, lines) = sync_channel::<Arc<LogLine>>(QUEUE);
         let written = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&written);
-        let json = Arc::new(AtomicBool::new(format == LogFormat::Json));
-        let as_json = Arc::clone(&json);
+        let changed = Arc::new(Mutex::new(Some(logging.clone())));
+        let generation = Arc::new(AtomicU32::new(1));
+        let (settings, in_force) = (Arc::clone(&changed), Arc::clone(&generation));
         std::thread::Builder::new().name("log".to_owned()).stack_size(64 << 10).spawn(move || {
-            let mut text = String::new();
+            let mut out = Out::default();
             for line in lines {
-                text.clear();
-                let format = if as_json.load(Ordering::Relaxed) { LogFormat::Json } else { LogFormat::Console };
-                render(&line, format, &mut text);
-                // Nobody could be told.
-                std::io::stderr().write_all(text.as_bytes()).unwrap_or_default();
+                if let Some(logging) = settings.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    out = Out::new(&logging);
+                }
+                out.write(&line, in_force.load(Ordering::Relaxed));
                 count.fetch_add(1, Ordering::Release);
             }
         })?;
-        Ok(Self { queue, given: AtomicU64::new(0), written, dropped: AtomicU64::new(0), json })
+        Ok(Self { queue, given: AtomicU64::new(0), written, dropped: AtomicU64::new(0), changed, generation })
     }
 
-    /// Prints later lines in another form.
-    pub fn set_format(&self, format: LogFormat) {
-        self.json.store(format == LogFormat::Json, Ordering::Relaxed);
+    /// Later lines go where, and look as, `logging` says, and belong to that generation of the configuration.
+    pub fn set(&self, logging: &Logging, generation: u32) {
+        *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(logging.clone());
+        self.generation.store(generation, Ordering::Relaxed);
     }
 
     /// Hands a line to the writer, without waiting.
@@ -76,11 +82,65 @@ impl Console {
     }
 }
 
+/// Where lines go; only the writing thread has it.
+#[derive(Default)]
+struct Out {
+    format: LogFormat,
+    journal: Option<Journal>,
+    file: Option<LogWriter>,
+    text: String,
+    broken: bool,
+}
+
+impl Out {
+    fn new(logging: &Logging) -> Self {
+        let format = match logging.format {
+            LogFormat::Auto if journal::is_our_stderr() => LogFormat::Journald,
+            LogFormat::Auto => LogFormat::Console,
+            format => format,
+        };
+        let journal = if format == LogFormat::Journald { Journal::open().ok() } else { None };
+        let mut out = Self { format, journal, ..Self::default() };
+        match LogWriter::open(&logging.file) {
+            Ok(file) => out.file = file,
+            Err(error) => out.file_failed(&error),
+        }
+        out
+    }
+
+    fn write(&mut self, line: &LogLine, generation: u32) {
+        // What the journal does not take is better on stderr, which it reads as well, than lost.
+        let taken = self.journal.as_ref().is_some_and(|journal| journal.write(line, generation).is_ok());
+        if taken && self.file.is_none() {
+            return;
+        }
+        self.text.clear();
+        render(line, self.format, &mut self.text);
+        if !taken {
+            // Nobody could be told.
+            std::io::stderr().write_all(self.text.as_bytes()).unwrap_or_default();
+        }
+        if let Some(Err(error)) = self.file.as_mut().map(|file| file.write(&self.text, line.at_us)) {
+            self.file_failed(&error);
+        } else {
+            self.broken = false;
+        }
+    }
+
+    /// Said once, and not by a log line: it would come back here.
+    fn file_failed(&mut self, error: &std::io::Error) {
+        if !std::mem::replace(&mut self.broken, true) {
+            let text = format!("ggend: logging.file cannot be written: {error} [{}]\n", ggen_wire::Code::DiskUnusable);
+            std::io::stderr().write_all(text.as_bytes()).unwrap_or_default();
+        }
+    }
+}
+
 /// One line of text, with its end.
 pub fn render(line: &LogLine, format: LogFormat, out: &mut String) {
     match format {
         LogFormat::Json => out.push_str(&serde_json::to_string(line).unwrap_or_default()),
-        LogFormat::Console => {
+        LogFormat::Console | LogFormat::Auto | LogFormat::Journald => {
             let level = match line.level {
                 Level::Error => "ERROR",
                 Level::Warn => "WARN ",

@@ -1,12 +1,17 @@
 //! The logging of every process: `tracing` events with a category as their target become [`LogLine`]s. A worker sends them to the supervisor; the
-//! supervisor keeps them in its ring and prints them on stderr. Values that are secret must not be logged; nothing here redacts.
+//! supervisor keeps them in its ring and writes them to stderr, the journal or a file. Values that are secret must not be logged; nothing here redacts.
 
 mod console;
+pub mod events;
+mod file;
+mod journal;
 mod layer;
+mod repeats;
 mod ring;
 
 pub use console::{Console, render};
 pub use layer::{LogLayer, Sink, now_us};
+pub use repeats::Repeats;
 pub use ring::{Ring, RingStatus, matches};
 
 use crate::config::{LogLevel, Logging};

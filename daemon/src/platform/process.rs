@@ -175,6 +175,16 @@ pub fn peer(socket: &impl AsFd) -> io::Result<Peer> {
     }
 }
 
+/// Raises this process's soft limit of open files to the hard one (`getrlimit(2)`, RLIMIT_NOFILE).
+///
+/// # Errors
+/// The system's own.
+pub fn raise_open_files() -> io::Result<()> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard { Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?) } else { Ok(()) }
+}
+
 /// Our effective user id.
 #[must_use]
 pub fn own_uid() -> u32 {

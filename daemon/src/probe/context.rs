@@ -76,7 +76,11 @@ impl Context {
     /// The listeners: of the running daemon, else those that the configuration asks for.
     #[must_use]
     pub fn listeners(&self) -> Vec<(&'static str, SocketAddr)> {
-        let name = |transport: &str| if transport == "admin" { "admin" } else { "http" };
+        let name = |transport: &str| match transport {
+            "admin" => "admin",
+            "https" => "https",
+            _ => "http",
+        };
         if let Some(status) = self.status() {
             return status
                 .listeners
@@ -87,7 +91,11 @@ impl Context {
         }
         let Ok(loaded) = &self.config else { return Vec::new() };
         let (http, metrics) = (&loaded.config.transports.http, &loaded.config.metrics);
-        let all = [("http", http.enabled, http.host, http.port), ("admin", metrics.enabled, metrics.host, metrics.port)];
+        let all = [
+            ("http", http.enabled, http.host, http.port),
+            ("https", http.enabled && http.ssl.enabled, http.host, http.ssl.port),
+            ("admin", metrics.enabled, metrics.host, metrics.port),
+        ];
         all.into_iter().filter(|(_, enabled, ..)| *enabled).map(|(name, _, host, port)| (name, SocketAddr::new(host, port))).collect()
     }
 

@@ -24,6 +24,9 @@ pub struct Target {
     pub tls: bool,
 }
 
+/// The variable with the key for a daemon that wants one.
+const API_KEY: &str = "GGEN_MCP_API_KEY";
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unserved {
@@ -154,6 +157,12 @@ pub(super) fn exchange(
     let mut head = format!("{method} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", target.path, target.authority());
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    // Never to a host that the variable was not meant for.
+    let local = target.host == "localhost" || target.host.parse::<std::net::IpAddr>().is_ok_and(|host| host.to_canonical().is_loopback());
+    if let Some(key) = std::env::var(API_KEY).ok().filter(|key| local && !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic()))
+    {
+        head.push_str(&format!("X-API-Key: {key}\r\n"));
     }
     if method == "POST" {
         head.push_str(&format!("Content-Length: {}\r\n", body.len()));

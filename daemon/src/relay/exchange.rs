@@ -215,6 +215,9 @@ pub(super) async fn collect(response: Response<Incoming>) -> Result<Bytes, Refus
     Ok(data.freeze())
 }
 
+/// The variable with the key that is shown to the daemon.
+const API_KEY: &str = "GGEN_MCP_API_KEY";
+
 /// Whether the answer is a stream of events.
 pub(super) fn is_event_stream(response: &Response<Incoming>) -> bool {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -225,6 +228,11 @@ fn set_headers(into: &mut http::HeaderMap, method: &Method, headers: &[Header]) 
     let accept = if *method == Method::GET { "text/event-stream" } else { "application/json, text/event-stream" };
     into.insert(ACCEPT, HeaderValue::from_static(accept));
     into.insert(USER_AGENT, HeaderValue::from_static(concat!("ggend-stdio/", env!("CARGO_PKG_VERSION"))));
+    // For a daemon that wants one; what no header can carry is no key of its.
+    if let Some(mut key) = std::env::var(API_KEY).ok().filter(|key| !key.is_empty()).and_then(|key| HeaderValue::try_from(key).ok()) {
+        key.set_sensitive(true);
+        into.insert("x-api-key", key);
+    }
     if *method == Method::POST {
         into.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }

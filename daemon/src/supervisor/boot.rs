@@ -92,14 +92,20 @@ async fn serve(options: Options) -> Result<(), Refusal> {
     let root = platform::own_uid() == 0;
     let env = |name: &str| std::env::var_os(name);
     let path = Host { env: &env, root }.socket(options.socket.as_deref());
-    let (instance, control_socket) = Instance::take(&path, root).map_err(|error| match &error {
+    let mut inherited = platform::inherited_sockets().map_err(internal)?;
+    let kept = super::manager::Kept::inherited(inherited.iter().map(|(name, _)| name.clone()));
+    let lent = inherited.iter().position(|(name, _)| name == "control").map(|at| inherited.swap_remove(at).1);
+    let taken = match lent {
+        Some(socket) => Instance::adopt(socket, &path),
+        None => Instance::take(&path, root),
+    };
+    let (instance, control_socket) = taken.map_err(|error| match &error {
         InstanceError::Running(_) => Refusal::new(UNAVAILABLE, Code::AlreadyRunning, &error, "ggen mcp server status"),
         InstanceError::Place(_, cause) if cause.kind() == std::io::ErrorKind::PermissionDenied => {
             Refusal::new(NO_PERMISSION, Code::PermissionDenied, &error, "ggend --socket PATH")
         }
         InstanceError::Place(..) => Refusal::new(UNAVAILABLE, Code::Internal, &error, "ggend --socket PATH"),
     })?;
-    let inherited = platform::inherited_sockets().map_err(internal)?;
     let listeners = listeners::Listeners::open(&loaded, &listeners::Listeners::default(), inherited).map_err(|error| {
         let denied = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
         let code = if denied == Some(std::io::ErrorKind::PermissionDenied) { NO_PERMISSION } else { UNAVAILABLE };
@@ -107,9 +113,11 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         Refusal::new(code, error.code, &error, help)
     })?;
 
+    let tls = super::secrets::Tls::read(&loaded)
+        .map_err(|error| Refusal::new(CONFIG, error.code, &error, "ggen mcp config show transports.http.ssl"))?;
     let log_filter = log::filter_text(&loaded.config.logging, options.level, std::env::var("RUST_LOG").ok().as_deref());
-    let console = log::Console::start(loaded.config.logging.format).map_err(internal)?;
-    let hub = Arc::new(Hub { ring: log::Ring::default(), console });
+    let console = log::Console::start(&loaded.config.logging).map_err(internal)?;
+    let hub = Arc::new(Hub { ring: log::Ring::default(), repeats: std::sync::Mutex::default(), console });
     let log_control = log::install("supervisor", &log_filter, Arc::clone(&hub) as Arc<dyn log::Sink>);
 
     let signals = Signals::install().map_err(internal)?;
@@ -134,8 +142,10 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         quic_at: listeners.quic().again(began.elapsed()),
         listeners,
         secrets: crate::ipc::secrets::Secrets::default(),
+        tls: super::secrets::Tls::default(),
         workers: workers::Workers::default(),
         upstreams: Vec::new(),
+        leased: Vec::new(),
         shims: super::shims::Shims::default(),
         pids: reaper::Pids::default(),
         strangers,
@@ -149,14 +159,19 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         stop: super::stop::Stop::default(),
         notify: notify::Notify::from_environment(),
         seal: crate::ipc::seal::SealKey::random().map_err(internal)?,
+        kept: super::manager::Kept::default(),
+        refused: None,
         last_link: 0,
         slow: Vec::new(),
         usage: platform::Usage::default(),
         scan_at: Duration::ZERO,
         announced: false,
     };
+    supervisor.keep_listeners(&kept);
     supervisor.tell_warnings();
     supervisor.refresh_auth();
+    supervisor.take_tls(tls);
+    supervisor.watch_files();
     supervisor.lay_out_upstreams();
     supervisor.lay_out_slots();
     supervisor.run(incoming, signals).await;

@@ -16,6 +16,7 @@ impl Supervisor {
         self.counters.worker_exit(proc.role, exit_label(proc.stage, ended));
         self.fail_questions_of(id);
         self.reconfigured(id, None);
+        self.end_leases_of(id);
         let (mut was_current, mut was_successor) = (false, false);
         if let Some(slot) = self.workers.slot_mut(&proc.name) {
             was_current = slot.current == Some(id);

@@ -37,8 +37,8 @@ fn server_environment(inherited: impl Iterator<Item = (String, String)>, own: &E
 /// servers with the gateway.
 pub(crate) fn config_for(role: Role, config: &Config) -> Config {
     let mut config = config.clone();
-    // Edge workers get what they need of it as digests and keys, never as it is written.
-    config.auth = Auth::default();
+    // Edge workers get what they need of it as digests and keys, never as it is written. Whose certificates are taken is no secret.
+    config.auth = Auth { mtls: config.auth.mtls.clone(), ..Auth::default() };
     for upstream in config.mcp_servers.values_mut() {
         match &mut upstream.transport {
             UpstreamTransport::Stdio { command, args, env, cwd } => {
@@ -69,6 +69,16 @@ mod tests {
         let own = [("TZ", "CET"), ("TOKEN", "t")].map(pair).into_iter().collect();
         let all = server_environment(inherited.into_iter(), &own);
         assert_eq!(all, [("PATH", "/bin"), ("LC_ALL", "C"), ("TZ", "CET"), ("TOKEN", "t")].map(pair).into_iter().collect());
+    }
+
+    #[test]
+    fn an_edge_knows_whose_certificates_are_taken_and_no_key() {
+        let text = r#"{"auth":{"api_key":"hush","mtls":{"enabled":true,"required":false,"allowed_names":["a.example"]}}}"#;
+        let config: Config = serde_json::from_str(text).unwrap();
+        for role in [Role::Http, Role::Quic] {
+            let auth = config_for(role, &config).auth;
+            assert_eq!(auth, Auth { mtls: config.auth.mtls.clone(), ..Auth::default() });
+        }
     }
 
     #[test]

@@ -12,6 +12,9 @@ use std::{collections::BTreeMap, time::Duration};
 /// How often /proc is read.
 pub(crate) const SCAN: Duration = Duration::from_secs(5);
 
+/// Why workers end, as `workers.rs` names it.
+const EXITS: [&str; 4] = ["drained", "hung", "exit", "signal"];
+
 /// What is counted over the daemon's life.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -20,6 +23,8 @@ pub(crate) struct Counters {
     upstream_exits: BTreeMap<(String, &'static str), u64>,
     /// Processor time of processes that are gone, and what the living ones had at the last look: (retired, last).
     cpu_ms: BTreeMap<(&'static str, String), (u64, u64)>,
+    /// Descriptors that our processes have open, and may have open.
+    files: BTreeMap<String, (u64, u64)>,
 }
 
 impl Counters {
@@ -51,6 +56,11 @@ impl Counters {
         }
         *last = ms;
     }
+
+    /// What a process had used that has ended, beside the one that is looked at.
+    pub(crate) fn cpu_of_ended(&mut self, kind: &'static str, name: &str, ms: u64) {
+        self.cpu_ms.entry((kind, name.to_owned())).or_default().0 += ms;
+    }
 }
 
 impl Supervisor {
@@ -68,13 +78,17 @@ impl Supervisor {
                 }
             }
         }
-        let roots: Vec<u32> = self.upstreams.iter().filter_map(|upstream| upstream.pid).collect();
+        let ours = self.workers.procs.values().filter(|proc| proc.is_current()).map(|proc| (proc.name.clone(), proc.pid));
+        let all = ours.chain([("supervisor".to_owned(), std::process::id())]);
+        self.counters.files = all.filter_map(|(name, pid)| Some((name, platform::open_files(pid)?))).collect();
+        let roots: Vec<u32> = self.upstreams.iter().filter_map(|upstream| upstream.pid).chain(self.lease_pids()).collect();
         if !roots.is_empty() {
             let mut found = platform::usage_of_trees(&platform::processes(), &roots);
             for upstream in &mut self.upstreams {
                 upstream.usage = upstream.pid.and_then(|pid| found.remove(&pid)).unwrap_or_default();
                 self.counters.cpu("upstream", &upstream.name, upstream.usage.cpu_ms);
             }
+            self.put_lease_usage(|pid| found.remove(&pid));
         }
         // In the ledger, because the workers count theirs under the same name.
         let dropped = sample(&[], self.hub.console.dropped() as f64);
@@ -100,11 +114,19 @@ impl Supervisor {
         let current = || self.workers.slots.iter().map(|slot| (slot, slot.current.and_then(|id| self.workers.procs.get(&id))));
         let cpu = |wanted: &'static str, label: &'static str| {
             let mine = self.counters.cpu_ms.iter().filter(move |((kind, _), _)| *kind == wanted);
-            mine.map(move |((_, name), (retired, last))| sample(&[(label, name)], seconds(retired + last)))
+            let leased = move |name: &str| if wanted == "upstream" { self.leased_of(name).1.cpu_ms } else { 0 };
+            mine.map(move |((_, name), (retired, last))| sample(&[(label, name)], seconds(retired + last + leased(name))))
         };
         let rss = [("supervisor", self.usage.rss_bytes)]
             .into_iter()
             .chain(current().filter_map(|(slot, proc)| Some((slot.name.as_str(), proc?.usage.rss_bytes))));
+        // Each from 0 on: a series that begins with 1 has not increased for who watches it.
+        let mut exits: BTreeMap<_, _> =
+            self.workers.slots.iter().flat_map(|slot| EXITS.map(|reason| ((slot.role.as_str(), reason), 0))).collect();
+        exits.extend(&self.counters.exits);
+        let files = |which: fn((u64, u64)) -> u64| {
+            self.counters.files.iter().map(move |(process, files)| sample(&[("process", process)], which(*files) as f64))
+        };
         let (gauge, counter) = (Kind::Gauge, Kind::Counter);
         vec![
             family("ggend_build_info", "The running version.", gauge, [sample(&[("version", ggen_wire::VERSION)], 1.0)]),
@@ -121,6 +143,16 @@ impl Supervisor {
                 [sample(&[], seconds(self.started_ms))],
             ),
             family(
+                "ggend_certificate_expiry_timestamp_seconds",
+                "When a certificate that is served expires, since the Unix epoch.",
+                gauge,
+                self.tls
+                    .found
+                    .certificates
+                    .iter()
+                    .map(|(path, facts)| sample(&[("file", &path.display().to_string()), ("name", &facts.name)], facts.not_after as f64)),
+            ),
+            family(
                 "ggend_worker_restarts_total",
                 "Starts of workers after one died.",
                 counter,
@@ -130,7 +162,7 @@ impl Supervisor {
                 "ggend_worker_exits_total",
                 "Ends of worker processes, by reason.",
                 counter,
-                self.counters.exits.iter().map(|((role, reason), count)| sample(&[("reason", reason), ("role", role)], *count as f64)),
+                exits.iter().map(|((role, reason), count)| sample(&[("reason", reason), ("role", role)], *count as f64)),
             ),
             family(
                 "ggend_worker_up",
@@ -157,6 +189,8 @@ impl Supervisor {
                 gauge,
                 rss.map(|(process, bytes)| sample(&[("process", process)], bytes as f64)),
             ),
+            family("ggend_process_open_fds", "Descriptors that our own processes have open.", gauge, files(|(open, _)| open)),
+            family("ggend_process_max_fds", "Descriptors that they may have open.", gauge, files(|(_, most)| most)),
             family("ggend_process_cpu_seconds_total", "Processor time of our own processes.", counter, cpu("process", "process")),
             family(
                 "ggend_upstream_up",
@@ -183,7 +217,16 @@ impl Supervisor {
                 "ggend_upstream_resident_memory_bytes",
                 "Resident memory of an upstream server and its descendants.",
                 gauge,
-                self.upstreams.iter().map(|it| sample(&[("upstream", &it.name)], it.usage.rss_bytes as f64)),
+                self.upstreams.iter().map(|it| {
+                    let bytes = it.usage.rss_bytes + self.leased_of(&it.name).1.rss_bytes;
+                    sample(&[("upstream", &it.name)], bytes as f64)
+                }),
+            ),
+            family(
+                "ggend_upstream_children",
+                "Children of an upstream server that run beside the shared one.",
+                gauge,
+                self.upstreams.iter().map(|it| sample(&[("upstream", &it.name)], f64::from(self.leased_of(&it.name).0))),
             ),
             family(
                 "ggend_upstream_cpu_seconds_total",

@@ -5,6 +5,7 @@ use nix::fcntl::{Flock, FlockArg};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io,
+    os::fd::OwnedFd,
     os::unix::{
         fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
         net::{UnixListener, UnixStream},
@@ -19,6 +20,8 @@ pub(crate) struct Instance {
     pub(crate) path: PathBuf,
     lock_path: PathBuf,
     lock: Option<Flock<File>>,
+    /// The service manager's: it outlives us.
+    lent: bool,
 }
 
 /// Why this process cannot be the one.
@@ -59,13 +62,31 @@ impl Instance {
         let listener = UnixListener::bind(path).map_err(place)?;
         fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(place)?;
         listener.set_nonblocking(true).map_err(place)?;
-        Ok((Self { path: path.to_path_buf(), lock_path, lock: Some(lock) }, listener))
+        Ok((Self { path: path.to_path_buf(), lock_path, lock: Some(lock), lent: false }, listener))
+    }
+
+    /// Takes the control socket that the service manager listens at (`ggend-control.socket`): connecting would only reach ourselves, so the lock
+    /// file alone keeps others away. `path` is where it is looked for if the socket itself does not tell.
+    ///
+    /// # Errors
+    /// [`InstanceError`]
+    pub(crate) fn adopt(socket: OwnedFd, path: &Path) -> Result<(Self, UnixListener), InstanceError> {
+        let listener = UnixListener::from(socket);
+        let path =
+            listener.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_path_buf)).unwrap_or_else(|| path.into());
+        let place = |error| InstanceError::Place(path.clone(), error);
+        listener.set_nonblocking(true).map_err(place)?;
+        let lock_path = path.with_extension("lock");
+        let Some(lock) = lock(&lock_path).map_err(place)? else { return Err(InstanceError::Running(path)) };
+        Ok((Self { path, lock_path, lock: Some(lock), lent: true }, listener))
     }
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        fs::remove_file(&self.path).unwrap_or_default();
+        if !self.lent {
+            fs::remove_file(&self.path).unwrap_or_default();
+        }
         // Under the lock, so that nobody can hold a lock on the file that vanishes and believe that it counts.
         fs::remove_file(&self.lock_path).unwrap_or_default();
         drop(self.lock.take());

@@ -2,7 +2,10 @@
 //! [`PERIOD`]; when keys were last used is written back in batches. A store that cannot be read leaves the keys in force that were known.
 
 use super::{Supervisor, event::Event};
-use crate::auth::{self, AuthSecrets, Snapshot, Store, StoreError};
+use crate::{
+    auth::{self, AuthSecrets, Snapshot, Store, StoreError},
+    ipc::messages::Role,
+};
 use ggen_wire::Code;
 use std::{
     collections::BTreeMap,
@@ -66,6 +69,14 @@ impl Supervisor {
     pub(crate) fn refresh_auth(&mut self) {
         let auth = AuthSecrets::of(&self.loaded.config, &self.loaded.auth_files, &self.keys.known, self.listeners.are_local());
         self.change_secrets(|secrets| secrets.auth = auth);
+        // Whether its listener is for everybody may have changed without the rest.
+        let admins: Vec<_> =
+            self.workers.procs.iter().filter(|(_, proc)| proc.role == Role::Admin).map(|(id, proc)| (*id, proc.name.clone())).collect();
+        for (id, name) in admins {
+            if let Some(message) = self.secrets_for(&name, Role::Admin) {
+                self.tell(id, message, Vec::new());
+            }
+        }
     }
 }
 

@@ -42,6 +42,7 @@ impl Supervisor {
     /// Nothing is in flight at an upstream any more.
     pub(crate) fn released(&mut self, name: &str) {
         let now = self.now();
+        self.end_leases_for(name);
         let (gone, rest) = std::mem::take(&mut self.leaving).into_iter().partition(|leaving| leaving.upstream.name == name);
         self.leaving = rest;
         for leaving in Vec::<Leaving>::into_iter(gone) {

@@ -1,7 +1,7 @@
 //! The listening sockets: bound here or inherited from the service manager, one per transport, shared by its workers, open for as long as they
 //! are configured. Nothing is ever accepted here.
 
-use super::door::Quic;
+use super::{door::Quic, manager::KEPT};
 use crate::{
     config::Loaded,
     ipc::messages::{Bound, Role},
@@ -14,6 +14,9 @@ use std::{
     os::fd::OwnedFd,
     sync::Arc,
 };
+
+/// HTTP over TLS.
+const HTTPS: &str = "https";
 
 /// A listening socket.
 #[derive(Clone, Debug)]
@@ -58,14 +61,19 @@ impl ListenError {
 
 impl Listeners {
     /// Sockets for what the configuration asks for: those of `old` and `inherited` that fit, new ones otherwise. Nothing of `old` is closed here.
+    /// A socket unit's counts whatever its address; one that the service manager kept from our last life only if it is where it is wanted.
     ///
     /// # Errors
     /// The first address that cannot be had; nothing has changed then.
     pub(crate) fn open(loaded: &Loaded, old: &Self, mut inherited: Vec<(String, OwnedFd)>) -> Result<Self, ListenError> {
         let config = &loaded.config;
         let mut wanted = Vec::new();
-        if config.transports.http.enabled {
-            wanted.push(("http", SocketAddr::new(config.transports.http.host, config.transports.http.port)));
+        let http = &config.transports.http;
+        if http.enabled {
+            wanted.push(("http", SocketAddr::new(http.host, http.port)));
+        }
+        if http.enabled && http.ssl.enabled {
+            wanted.push((HTTPS, SocketAddr::new(http.host, http.ssl.port)));
         }
         if config.metrics.enabled {
             wanted.push(("admin", SocketAddr::new(config.metrics.host, config.metrics.port)));
@@ -74,13 +82,23 @@ impl Listeners {
         for (transport, address) in wanted {
             // A socket stays when its address does, also when that was the system's choice before.
             let fits = |known: &&Listener| known.transport == transport && (known.origin == "inherited" || known.wanted == address);
-            let chosen = |known: &&Listener| known.origin == "bound" && known.address == address;
+            let chosen = |known: &&Listener| known.origin != "inherited" && known.address == address;
             let known = old.all.iter().find(fits).or_else(|| old.all.iter().find(chosen));
             let given = inherited.iter().position(|(name, _)| name == transport).map(|at| inherited.swap_remove(at).1);
-            all.push(match (known, given) {
-                (Some(known), _) => Listener { transport, wanted: address, ..known.clone() },
-                (_, Some(socket)) => adopt(transport, address, socket, loaded.asks_strangers)?,
-                _ => bind(transport, address)?,
+            let kept = inherited.iter().position(|(name, socket)| name.strip_prefix(KEPT) == Some(transport) && is_at(socket, address));
+            let kept = kept.map(|at| inherited.swap_remove(at).1);
+            all.push(match (known, given, kept) {
+                (Some(known), ..) => Listener { transport, wanted: address, ..known.clone() },
+                (_, Some(socket), _) => adopt(transport, address, socket, "inherited", loaded.asks_strangers)?,
+                (_, _, Some(socket)) => adopt(transport, address, socket, "kept", loaded.asks_strangers)?,
+                _ => match bind(transport, address) {
+                    // Nobody asked for it by name: the rest is served all the same.
+                    Err(error) if transport == HTTPS && !loaded.is_set("transports.http.ssl") => {
+                        tracing::warn!(target: "transport", code = %error.code, "HTTPS is not served: {}; transports.http.ssl.port is another port", error.message);
+                        continue;
+                    }
+                    bound => bound?,
+                },
             });
         }
         Ok(Self { all, quic: Quic::open(config, &old.quic) })
@@ -114,6 +132,12 @@ impl Listeners {
     pub(crate) fn are_local(&self) -> bool {
         let front = self.all.iter().filter(|listener| listener.transport != "admin").map(|listener| listener.address);
         front.chain(self.quic.door().map(|door| door.address())).all(|address| address.ip().to_canonical().is_loopback())
+    }
+
+    /// Those that no socket unit holds: the transport, the socket, and whether the service manager has kept it from our last life.
+    pub(crate) fn own(&self) -> impl Iterator<Item = (&'static str, Arc<OwnedFd>, bool)> + '_ {
+        let ours = self.all.iter().filter(|listener| listener.origin != "inherited");
+        ours.map(|listener| (listener.transport, Arc::clone(&listener.socket), listener.origin == "kept"))
     }
 
     /// Where a transport is reached.
@@ -153,7 +177,13 @@ fn bind(transport: &'static str, wanted: SocketAddr) -> Result<Listener, ListenE
     }
 }
 
-fn adopt(transport: &'static str, wanted: SocketAddr, socket: OwnedFd, asks: bool) -> Result<Listener, ListenError> {
+/// Whether a socket listens at an address; port 0 is any.
+fn is_at(socket: &OwnedFd, wanted: SocketAddr) -> bool {
+    let address = socket.try_clone().and_then(|socket| TcpListener::from(socket).local_addr());
+    address.is_ok_and(|address| address == wanted || (wanted.port() == 0 && address.ip() == wanted.ip()))
+}
+
+fn adopt(transport: &'static str, wanted: SocketAddr, socket: OwnedFd, origin: &'static str, asks: bool) -> Result<Listener, ListenError> {
     let socket = TcpListener::from(socket);
     let address = socket.set_nonblocking(true).and_then(|()| socket.local_addr()).map_err(|source| ListenError {
         code: Code::BindFailed,
@@ -161,7 +191,7 @@ fn adopt(transport: &'static str, wanted: SocketAddr, socket: OwnedFd, asks: boo
         source,
     })?;
     // What the configuration may not ask for, a service manager may not give either.
-    if transport == "http" && !asks && !address.ip().is_loopback() {
+    if transport != "admin" && !asks && !address.ip().is_loopback() {
         return Err(ListenError {
             code: Code::OpenWithoutAuth,
             message: format!(
@@ -170,7 +200,7 @@ fn adopt(transport: &'static str, wanted: SocketAddr, socket: OwnedFd, asks: boo
             source: io::ErrorKind::PermissionDenied.into(),
         });
     }
-    Ok(Listener { transport, wanted, address, origin: "inherited", socket: Arc::new(socket.into()) })
+    Ok(Listener { transport, wanted, address, origin, socket: Arc::new(socket.into()) })
 }
 
 #[cfg(test)]
@@ -181,8 +211,11 @@ mod tests {
     fn an_inherited_socket_is_judged_like_a_configured_address() {
         let socket = |address: &str| OwnedFd::from(TcpListener::bind(address).expect("a free port"));
         let wanted = SocketAddr::from(([127, 0, 0, 1], 3000));
-        assert_eq!(adopt("http", wanted, socket("0.0.0.0:0"), false).map_err(|error| error.code).err(), Some(Code::OpenWithoutAuth));
-        assert!(adopt("http", wanted, socket("127.0.0.1:0"), false).is_ok());
-        assert!(adopt("http", wanted, socket("0.0.0.0:0"), true).is_ok());
+        assert_eq!(
+            adopt("http", wanted, socket("0.0.0.0:0"), "inherited", false).map_err(|error| error.code).err(),
+            Some(Code::OpenWithoutAuth)
+        );
+        assert!(adopt("http", wanted, socket("127.0.0.1:0"), "inherited", false).is_ok());
+        assert!(adopt("http", wanted, socket("0.0.0.0:0"), "inherited", true).is_ok());
     }
 }

@@ -11,12 +11,14 @@ mod event;
 mod figures;
 mod instance;
 mod keys;
+mod leases;
 mod leaving;
 mod ledger;
 mod levels;
 mod life;
 mod links;
 mod listeners;
+mod manager;
 mod notify;
 mod plan;
 mod reaper;
@@ -40,7 +42,7 @@ pub use boot::{Options, main};
 use crate::{
     config::{LoadOptions, Loaded, LogLevel},
     ipc::messages::ToSupervisor,
-    log::{Console, Control, Ring, Sink},
+    log::{Console, Control, Repeats, Ring, Sink},
     platform::Usage,
 };
 use event::{Event, ProcId};
@@ -48,7 +50,7 @@ use ggen_wire::{log::LogLine, status::SlowCall};
 use signals::{Asked, Signals};
 use std::{
     io::Write,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
@@ -63,12 +65,26 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// Where the log lines of all processes meet: the ring and the console.
 pub(crate) struct Hub {
     pub(crate) ring: Ring,
+    pub(crate) repeats: Mutex<Repeats>,
     pub(crate) console: Console,
 }
 
 impl Sink for Hub {
     fn take(&self, line: LogLine) {
+        let (before, passes) = self.repeats.lock().unwrap_or_else(PoisonError::into_inner).judge(&line);
+        before.into_iter().chain(passes.then_some(line)).for_each(|line| self.pass(line));
+    }
+}
+
+impl Hub {
+    fn pass(&self, line: LogLine) {
         self.console.print(self.ring.push(line));
+    }
+
+    /// Says what was held back of lines that have stopped coming.
+    fn tell_repeats(&self) {
+        let held = self.repeats.lock().unwrap_or_else(PoisonError::into_inner).expire(crate::log::now_us());
+        held.into_iter().for_each(|line| self.pass(line));
     }
 }
 
@@ -89,8 +105,10 @@ struct Supervisor {
     listeners: listeners::Listeners,
     quic_at: Option<Duration>,
     secrets: crate::ipc::secrets::Secrets,
+    tls: secrets::Tls,
     workers: workers::Workers,
     upstreams: Vec<upstreams::Upstream>,
+    leased: Vec<leases::Leased>,
     shims: shims::Shims,
     pids: reaper::Pids,
     strangers: reaper::Strangers,
@@ -104,6 +122,9 @@ struct Supervisor {
     stop: stop::Stop,
     notify: notify::Notify,
     seal: crate::ipc::seal::SealKey,
+    kept: manager::Kept,
+    /// Why the last reload was refused.
+    refused: Option<String>,
     last_link: u32,
     slow: Vec<SlowCall>,
     usage: Usage,
@@ -172,12 +193,14 @@ impl Supervisor {
             Event::ShimClosed(id, last_line) => self.shim_closed(id, &last_line),
             Event::Keys(snapshot) => self.keys_changed(*snapshot),
             Event::Call(incoming) => self.call(incoming),
+            Event::Tls(read) => self.tls_changed(*read),
         }
     }
 
     fn worker_says(&mut self, id: ProcId, message: ToSupervisor) {
         // Only the gateway of now has a say about servers; a draining one's words would be about its successor's.
         let is_gateway = self.workers.gateway() == Some(id);
+        let may_lease = self.workers.procs.get(&id).is_some_and(|proc| proc.role == crate::ipc::messages::Role::Gateway);
         match message {
             ToSupervisor::Ready => self.worker_ready(id),
             ToSupervisor::Beat(beat) => self.worker_beat(id, beat),
@@ -187,15 +210,14 @@ impl Supervisor {
             ToSupervisor::Reconfigured { generation } => self.reconfigured(id, Some(generation)),
             ToSupervisor::Released { upstream } if is_gateway => self.released(&upstream),
             ToSupervisor::Want { upstream, lease: 0 } if is_gateway => self.want(&upstream),
+            // Each gateway worker has its own; one that drains may need some for the calls that it still has.
+            ToSupervisor::Want { upstream, lease } if lease > 0 && may_lease => self.lease(id, &upstream, lease),
+            ToSupervisor::Unlease { upstream, lease, kill } => self.unlease(id, &upstream, lease, kill),
             ToSupervisor::Recycle { upstream, incarnation, code, detail } if is_gateway => {
                 self.recycle(&upstream, incarnation, code, detail)
             }
             ToSupervisor::Upstream(report) if is_gateway => self.upstream_report(report),
-            ToSupervisor::Want { .. }
-            | ToSupervisor::Unlease { .. }
-            | ToSupervisor::Recycle { .. }
-            | ToSupervisor::Upstream(_)
-            | ToSupervisor::Released { .. } => {}
+            ToSupervisor::Want { .. } | ToSupervisor::Recycle { .. } | ToSupervisor::Upstream(_) | ToSupervisor::Released { .. } => {}
         }
     }
 
@@ -211,7 +233,7 @@ impl Supervisor {
             self.questions.deadline(),
             self.levels.deadline(),
             self.stop.deadline(now),
-            self.notify.deadline(),
+            self.notify.deadline(now),
             self.strangers.deadline(now),
             self.quic_at,
             Some(self.scan_at),
@@ -238,12 +260,14 @@ impl Supervisor {
             tracing::info!(target: "mcp_server", "log levels are the configured ones again");
             self.put_log_filter();
         }
+        self.tell_manager(now);
         self.notify.feed(now);
         if self.strangers.deadline(now).is_some() {
             self.sweep();
         }
         if self.scan_at <= now {
             self.scan_at = now + figures::SCAN;
+            self.hub.tell_repeats();
             self.scan();
         }
     }
@@ -270,8 +294,9 @@ impl Supervisor {
         };
         // A closed stdout is no reason to fail.
         std::io::stdout().write_all(line.as_bytes()).unwrap_or_default();
-        self.notify.ready(line.trim_end());
-        tracing::info!(target: "mcp_server", version, pid, "ready in {} ms", self.now().as_millis());
+        let status = self.status_line();
+        self.notify.ready(&status, self.now());
+        tracing::info!(target: "mcp_server", event = "ready", version, pid, "ready in {} ms", self.now().as_millis());
     }
 
     fn shim_says(&mut self, id: shims::ShimId, message: crate::ipc::launch::FromShim) {
@@ -281,6 +306,7 @@ impl Supervisor {
             FromShim::Started { pid } => {
                 shim.child = Some(pid);
                 self.upstream_started(id, pid);
+                self.lease_started(id, pid);
             }
             verdict @ (FromShim::SpawnFailed { .. } | FromShim::Exited { .. }) => shim.verdict = Some(verdict),
         }

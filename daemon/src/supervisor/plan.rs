@@ -153,6 +153,15 @@ fn effect(path: &str) -> (Effect, &'static str) {
             (Effect::Listener, "new workers serve the new address; those at the old one finish their requests and go")
         }
         path if path.starts_with("transports.quic.") => (Effect::InPlace, "counts for new connections"),
+        "policy.rules" => (Effect::InPlace, "counts from the next request on; who sees other lists then is told so"),
+        path if path.starts_with("rate_limit.") || path.starts_with("tools.") => {
+            (Effect::InPlace, "counts from the next request on; what is in flight goes on")
+        }
+        "transports.http.ssl.enabled" => (Effect::Listener, "the listener appears or vanishes"),
+        "transports.http.ssl.port" => (Effect::Listener, "the new address is served before the old one is closed; open connections stay"),
+        path if path.starts_with("transports.http.ssl.") || path.starts_with("auth.mtls.") => {
+            (Effect::InPlace, "counts from the next connection on")
+        }
         path if path.starts_with("transports.http.") => (Effect::InPlace, "counts from the next request on"),
         path if path.starts_with("auth.") => (Effect::InPlace, "counts from the next request on; sessions stay with whoever began them"),
         path if path.starts_with("logging.") => (Effect::Logging, "counts from the next line on"),

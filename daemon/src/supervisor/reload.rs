@@ -42,6 +42,7 @@ pub(crate) struct Watcher {
 pub(crate) struct Candidate {
     pub(crate) loaded: Loaded,
     pub(crate) listeners: Listeners,
+    pub(crate) tls: super::secrets::Tls,
     pub(crate) generation: u32,
     pub(crate) log_filter: String,
     plan: Plan,
@@ -87,7 +88,7 @@ impl Reload {
 
 fn refused(problems: &[Problem]) -> Failure {
     for problem in problems {
-        tracing::error!(target: "mcp_server", code = %problem.code, "configuration refused, the old one stays in force: {problem}");
+        tracing::error!(target: "mcp_server", event = "refused", code = %problem.code, "configuration refused, the old one stays in force: {problem}");
     }
     let first = problems.iter().find(|problem| problem.is_error()).or(problems.first());
     let code = first.map_or(Code::ConfigValue, |problem| problem.code);
@@ -128,20 +129,27 @@ impl Supervisor {
             return;
         }
         self.reload.watchers = std::mem::take(&mut self.reload.queued);
+        self.notify.reloading(self.now());
         let loaded = match config::load(&self.load_options) {
             Ok(loaded) => loaded,
             Err(problems) => return self.end_reload(Err(refused(&problems))),
         };
+        let tls = match super::secrets::Tls::read(&loaded) {
+            Ok(tls) => tls,
+            Err(error) => return self.end_reload(Err(super::secrets::refused(&error))),
+        };
         if loaded.config == self.loaded.config {
             self.loaded = loaded;
             self.refresh_auth();
+            self.take_tls(tls);
+            self.lay_out_slots();
             self.revive();
             return self.end_reload(Ok(format!("no change, generation {} stays in force", self.generation)));
         }
         let listeners = match Listeners::open(&loaded, &self.listeners, Vec::new()) {
             Ok(listeners) => listeners,
             Err(error) => {
-                tracing::error!(target: "transport", code = %error.code, "configuration refused, the old one stays in force: {error}");
+                tracing::error!(target: "transport", event = "refused", code = %error.code, "configuration refused, the old one stays in force: {error}");
                 let message = format!("{error}; generation {} stays in force", self.generation);
                 return self.end_reload(Err(super::calls::failure(error.code, &message, "ggen mcp server status")));
             }
@@ -149,9 +157,8 @@ impl Supervisor {
         let plan = plan::plan(&self.loaded.config, &loaded.config, self.generation);
         let log_filter = log::filter_text(&loaded.config.logging, self.level, std::env::var("RUST_LOG").ok().as_deref());
         let generation = self.generation + 1;
-        let candidate = Candidate { loaded, listeners, generation, log_filter, plan: plan.clone(), waiting: BTreeSet::new() };
+        let candidate = Candidate { loaded, listeners, tls, generation, log_filter, plan: plan.clone(), waiting: BTreeSet::new() };
         self.reload.stage = Stage::Asking(Box::new(candidate));
-        self.notify.reloading();
         self.ask_for_tools(plan, None);
     }
 
@@ -191,7 +198,7 @@ impl Supervisor {
 
     /// Starts the workers that are additional.
     fn prepare(&mut self, mut candidate: Box<Candidate>) {
-        let wanted = wanted_slots(&candidate.loaded.config, candidate.listeners.quic(), !self.secrets.tls.certificates.is_empty());
+        let wanted = wanted_slots(&candidate.loaded.config, candidate.listeners.quic(), candidate.tls.is_any());
         let fresh: Vec<_> = wanted.into_iter().filter(|(name, _)| !self.workers.slots.iter().any(|slot| slot.name == *name)).collect();
         let names: Vec<String> = fresh.iter().map(|(name, _)| name.clone()).collect();
         if names.is_empty() {
@@ -242,16 +249,18 @@ impl Supervisor {
 
     /// From here on the new configuration is the one in force.
     fn switch(&mut self, candidate: Box<Candidate>) {
-        let Candidate { loaded, listeners, generation, log_filter, .. } = *candidate;
+        let Candidate { loaded, listeners, tls, generation, log_filter, .. } = *candidate;
         let steps = plan::steps(&self.loaded.config, &loaded.config);
         self.generation = generation;
         self.loaded = loaded;
         // Our own descriptors of listeners that are not wanted any more close here; the last worker that has one takes who waits there.
         self.listeners = listeners;
+        self.take_tls(tls);
+        self.keep_listeners(&[]);
         self.log_filter = log_filter;
         self.put_log_filter();
-        self.hub.console.set_format(self.loaded.config.logging.format);
-        tracing::info!(target: "mcp_server", generation, "configuration in force");
+        self.hub.console.set(&self.loaded.config.logging, generation);
+        tracing::info!(target: "mcp_server", event = "reloaded", generation, "configuration in force");
         self.tell_warnings();
         self.quic_at = self.listeners.quic().again(self.now());
         self.refresh_auth();
@@ -363,7 +372,9 @@ impl Supervisor {
     }
 
     fn end_reload(&mut self, outcome: Result<String, Failure>) {
-        self.notify.reloaded();
+        self.refused = outcome.as_ref().err().map(|failure| failure.message.clone());
+        let status = self.status_line();
+        self.notify.reloaded(&status, self.now());
         for watcher in std::mem::take(&mut self.reload.watchers) {
             watcher.reply.last(outcome.clone().map(Body::Done));
         }

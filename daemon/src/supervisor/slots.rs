@@ -12,7 +12,7 @@ impl Supervisor {
     /// Makes the slots fit the configuration; new ones and those that had failed are due at once. Returns the processes of removed ones.
     pub(crate) fn lay_out_slots(&mut self) -> Vec<ProcId> {
         let now = self.now();
-        let wanted = wanted_slots(&self.loaded.config, self.listeners.quic(), !self.secrets.tls.certificates.is_empty());
+        let wanted = wanted_slots(&self.loaded.config, self.listeners.quic(), self.tls.is_any());
         let mut old = std::mem::take(&mut self.workers.slots);
         for (name, role) in wanted {
             let at = old.iter().position(|slot| slot.name == name);

@@ -39,7 +39,11 @@ impl Supervisor {
             upstreams: self
                 .upstreams
                 .iter()
-                .map(|upstream| Upstream { in_flight: self.calls_of(&upstream.name), ..row(upstream, now) })
+                .map(|upstream| {
+                    let (row, (children, usage)) = (row(upstream, now), self.leased_of(&upstream.name));
+                    let rss_bytes = row.rss_bytes + usage.rss_bytes;
+                    Upstream { in_flight: self.calls_of(&upstream.name), children, rss_bytes, ..row }
+                })
                 .collect(),
             tools: beats().map(|beat| beat.tools).max().unwrap_or(0),
             sessions: small(beats().map(|beat| beat.sessions).sum()),
@@ -108,7 +112,7 @@ impl Supervisor {
         }
     }
 
-    fn issues(&self, now: Duration) -> Vec<Issue> {
+    pub(crate) fn issues(&self, now: Duration) -> Vec<Issue> {
         let mut issues = Vec::new();
         for slot in &self.workers.slots {
             let reason = slot.last_exit.clone().unwrap_or_default();
@@ -127,6 +131,13 @@ impl Supervisor {
             }
         }
         issues.extend(self.listeners.quic().issue());
+        if self.listeners.quic().door().is_some() && !self.tls.is_any() {
+            issues.push(Issue {
+                code: Code::CertificateUnusable,
+                message: "QUIC is not served: there is no certificate to serve it with".to_owned(),
+                help: "ggen mcp config set transports.http.ssl.cert=FILE transports.http.ssl.key=FILE".to_owned(),
+            });
+        }
         for upstream in &self.upstreams {
             let reason = upstream.last_exit.clone().or_else(|| upstream.report.as_ref()?.detail.clone()).unwrap_or_default();
             let name = &upstream.name;

@@ -80,11 +80,11 @@ impl Supervisor {
             tracing::warn!(target: "mcp_server", "stopping at once");
             self.kill_everything();
         } else {
-            tracing::info!(target: "mcp_server", "stopping: draining");
+            tracing::info!(target: "mcp_server", event = "stopping", "stopping: draining");
             let limit = Duration::from_millis(self.loaded.config.server.drain_timeout_ms);
             (self.stop.drained_by, self.stop.ended_by) = (now + limit, now + limit + ON_TOP);
             self.stop.step = Step::Edges;
-            self.notify.stopping();
+            self.notify.stopping(now);
             self.drain_edges(limit);
         }
         self.go_on_stopping();
@@ -140,6 +140,7 @@ impl Supervisor {
                 self.stop.say(format!("{servers} servers ending"));
             }
         }
+        self.notify.draining(&self.stop.told, now);
         if matches!(self.stop.step, Step::Edges | Step::Gateway | Step::Upstreams) && now >= self.stop.ended_by {
             tracing::warn!(target: "mcp_server", "drain time is up");
             self.kill_everything();
@@ -148,7 +149,7 @@ impl Supervisor {
             self.begin_sweep();
             if now >= self.stop.ended_by || (self.workers.procs.is_empty() && self.shims.all.is_empty() && self.remaining() == 0) {
                 self.stop.step = Step::Done;
-                tracing::info!(target: "mcp_server", "stopped");
+                tracing::info!(target: "mcp_server", event = "stopped", "stopped");
             }
         }
     }

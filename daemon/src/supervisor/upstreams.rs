@@ -182,6 +182,7 @@ impl Supervisor {
             self.upstreams.push(upstream);
         }
         old.into_iter().for_each(|upstream| self.leave(upstream));
+        self.end_stale_leases();
         self.revive_upstreams();
     }
 
@@ -356,6 +357,9 @@ impl Supervisor {
 
     /// A server's life is over, and nothing of it is left.
     pub(crate) fn upstream_gone(&mut self, shim: ShimId, code: Code, reason: &str, status: Option<i32>) {
+        if self.lease_ended(shim, code, reason) {
+            return;
+        }
         if let Some(at) = self.upstreams.iter().position(|upstream| upstream.shim() == Some(shim)) {
             self.upstream_ended(at, code, reason, status);
         }

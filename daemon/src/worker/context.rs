@@ -115,7 +115,7 @@ impl Context {
         };
         let listeners: Vec<TcpListener> = descriptors.into_iter().map(TcpListener::from).collect();
         listeners.iter().try_for_each(|socket| socket.set_nonblocking(true))?;
-        let secrets = match start.role.has_secrets() {
+        let secrets = match start.role.knows_secrets() {
             true => match receiver.receive().await? {
                 Some((ToWorker::Secrets(secrets), _)) => *secrets,
                 _ => return Err(io::ErrorKind::UnexpectedEof.into()),

@@ -10,6 +10,7 @@ use crate::refusal::{self, Refusal, rpc};
 use crate::session;
 use crate::upstream::UpEra;
 use bytes::Bytes;
+use ggen_wire::Code;
 
 impl Gateway {
     /// A response of an upstream.
@@ -63,6 +64,7 @@ impl Gateway {
         if let Some(session) = client.session.as_ref().and_then(|id| self.sessions.get_mut(id)) {
             session.calls.remove(&client.id);
         }
+        self.leave_places(&client.held);
         if client.asked > 0 {
             self.inherit_questions(number, call);
         }
@@ -80,6 +82,9 @@ impl Gateway {
                 let failed = client.method == Method::ToolsCall
                     && result.contains("\"isError\"")
                     && json::pick(result, ["isError"]).is_some_and(|[flag]| flag == Some("true"));
+                if failed && client.modern && client.lacked.is_some() {
+                    return self.lacked(&call, client);
+                }
                 let upstream = self.up_ref(call.up);
                 let body = translate::result(
                     &Incoming {
@@ -90,11 +95,13 @@ impl Gateway {
                         method: client.method,
                         server: upstream.hello.server.as_deref(),
                         exposes: client.exposes.then_some(upstream.key.as_str()),
+                        version: client.session.as_ref().and_then(|id| self.sessions.get(id)).map(|session| session.version),
                     },
                     result,
                 );
                 self.deliver(&call, client, 200, body, if failed { "tool_error" } else { "ok" });
             }
+            Kind::Error(Some(_), _) if client.modern && client.lacked.is_some() => self.lacked(&call, client),
             Kind::Error(Some(number), error) => self.client_error(&call, client, envelope.text, number, error, modern),
             _ => {}
         }
@@ -135,6 +142,15 @@ impl Gateway {
         self.deliver(call, client, status, body, "error");
     }
 
+    /// A call failed for want of a capability that its modern client did not declare.
+    fn lacked(&mut self, call: &Call, client: &ClientCall) {
+        let needed = client.lacked.unwrap_or("{}");
+        let names: Vec<_> = json::members(needed).unwrap_or_default().into_iter().map(|(name, _)| name.into_owned()).collect();
+        let detail = format!("{} asked for {}", self.up_ref(call.up).settings.name, names.join(", "));
+        let refusal = Refusal::new(400, rpc::MISSING_CAPABILITY, Code::InputUnsupported, &detail).with("requiredCapabilities", needed);
+        self.give_up(call, client, &refusal, "error");
+    }
+
     /// Answers a client's call with an error of ours.
     pub(super) fn give_up(&mut self, call: &Call, client: &ClientCall, refusal: &Refusal, outcome: &'static str) {
         self.unsubscribed(call, client);
@@ -160,6 +176,7 @@ impl Gateway {
             outcome,
             duration: self.now.saturating_sub(call.began),
         }));
+        self.audit_call(call.up, client, outcome, body.len());
         if let Some(park) = client.park() {
             return self.park_over(park, client, status, body, plain(outcome));
         }
@@ -224,9 +241,12 @@ impl Gateway {
             .collect();
         numbers.sort_unstable();
         for number in numbers {
-            let Some((_, call)) = self.take_call(up, number) else { continue };
+            let Some((_, mut call)) = self.take_call(up, number) else { continue };
             if self.up_ref(up).is_http() {
                 self.emit(Output::Abort(up, number));
+            }
+            if outcome == "lost" && self.retry(number, &mut call) {
+                continue;
             }
             match &call.purpose {
                 Purpose::Client(client) => self.give_up(&call, client, refusal, outcome),

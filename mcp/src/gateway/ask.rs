@@ -7,6 +7,7 @@ use crate::api::{Micros, StreamKey, UpId};
 use crate::json::{self, Envelope, Kind};
 use crate::refusal::{Refusal, error_message, rpc};
 use crate::splice::Splice;
+use crate::upstream::Caps;
 use bytes::Bytes;
 use ggen_wire::Code;
 use std::sync::Arc;
@@ -49,7 +50,22 @@ impl Gateway {
             _ => false,
         };
         if !taken {
+            self.remember_lack(up, conn, call, name, envelope.params);
             self.refuse_question(up, conn, id, name);
+        }
+    }
+
+    /// A server asks for what the client of its call did not declare. If the call fails then, a modern client is told why (2026-07-28: -32021).
+    fn remember_lack(&mut self, up: UpId, conn: usize, call: Option<u64>, name: &str, params: Option<&str>) {
+        let known = matches!(name, "elicitation/create" | "sampling/createMessage" | "roots/list");
+        let member = &self.up_ref(up).conns[conn];
+        let sure = member.calls.len() == 1 && self.now >= member.unsure && !self.up_ref(up).is_http();
+        let number = call.or_else(|| member.calls.iter().next().copied().filter(|_| sure));
+        if let Some(Purpose::Client(client)) = number.and_then(|number| self.calls.get_mut(&number)).map(|call| &mut call.purpose)
+            && known
+            && !client.caps.allow(name, params)
+        {
+            client.lacked = Some(Caps::needed(name, params));
         }
     }
 
@@ -138,10 +154,14 @@ impl Gateway {
     /// The questions of a call are answered: the server's time runs again.
     fn in_time(&mut self, number: u64) {
         let Some(call) = self.calls.get(&number) else { return };
-        let (up, conn) = (call.up, &self.up_ref(call.up).conns[call.conn]);
+        let conn = &self.up_ref(call.up).conns[call.conn];
+        let timeout = match &call.purpose {
+            Purpose::Client(client) => client.timeout,
+            _ => self.up_ref(call.up).settings.timeout,
+        };
         let open = |number: &u64| self.asked.values().any(|asked| asked.call == *number);
         if !conn.is_leased() || !conn.calls.iter().any(open) {
-            self.extend(number, self.up_ref(up).settings.timeout);
+            self.extend(number, timeout);
         }
     }
 

@@ -20,6 +20,7 @@ pub struct Leftovers {
     pub resumes: usize,
     pub parked: usize,
     pub paced: usize,
+    pub places: usize,
 }
 
 impl Gateway {
@@ -40,6 +41,7 @@ impl Gateway {
             resumes: self.resumes.len(),
             parked: self.parked.len(),
             paced: self.paced.len(),
+            places: self.places(),
         }
     }
 

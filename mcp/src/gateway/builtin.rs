@@ -7,6 +7,7 @@ use crate::edge::Reply;
 use crate::inbound::key;
 use crate::json;
 use crate::list::{Item, ListKind};
+use crate::policy::Access;
 use crate::refusal::{Refusal, result_message, rpc};
 use crate::view::{Table, View};
 use bytes::Bytes;
@@ -17,14 +18,14 @@ use std::sync::Arc;
 pub(super) enum Pending {
     /// A call of a built-in tool.
     Tool { key: StreamKey, id: Box<str>, modern: bool, json: bool, tool: usize, wanted: Option<String>, arrived: Micros },
-    /// `GET /health`
-    Health(StreamKey),
+    /// `GET /health`, and what its client may see.
+    Health(StreamKey, Option<Arc<Access>>),
 }
 
 impl Pending {
     pub(super) const fn key(&self) -> StreamKey {
         match self {
-            Self::Tool { key, .. } | Self::Health(key) => *key,
+            Self::Tool { key, .. } | Self::Health(key, _) => *key,
         }
     }
 }
@@ -140,7 +141,7 @@ impl Gateway {
     /// The supervisor's answer.
     pub(super) fn answered(&mut self, number: u64, answer: Result<Bytes, String>) {
         match self.questions.remove(&number) {
-            Some(Pending::Health(key)) => self.health_answered(key, answer),
+            Some(Pending::Health(key, access)) => self.health_answered(key, access.as_deref(), answer),
             Some(Pending::Tool { key, id, modern, json, tool, wanted, arrived }) => {
                 let (text, failed) = match answer {
                     Ok(body) => select(TOOLS[tool].0, &String::from_utf8_lossy(&body), wanted.as_deref()),

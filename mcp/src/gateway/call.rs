@@ -1,6 +1,7 @@
 //! Requests to upstreams that have no answer yet: why each was sent, and who waits for it.
 
 use crate::api::{Micros, StreamKey, UpId};
+use crate::edge::Request;
 use crate::list::ListKind;
 use crate::method::{LogLevel, Method};
 use crate::upstream::Caps;
@@ -83,10 +84,20 @@ pub(super) struct ClientCall {
     pub(super) arrived: Micros,
     /// How many requests of the server the client has not answered yet.
     pub(super) asked: usize,
+    /// A modern client of a legacy server: the capability that the server asked for in vain, as an object.
+    pub(super) lacked: Option<&'static str>,
     /// A modern client of a legacy server: what it takes to park the call.
     pub(super) asking: Option<Box<Asking>>,
     /// A legacy client of a modern server: the questions of the present round.
     pub(super) rounds: Option<Box<Rounds>>,
+    /// Time without a sign of life.
+    pub(super) timeout: Micros,
+    /// What is counted for it.
+    pub(super) held: Held,
+    /// To send it once more, if its server is lost.
+    pub(super) again: Option<Box<Again>>,
+    /// To write it down.
+    pub(super) trail: Option<Box<Trail>>,
 }
 
 /// What must be known of a call that may have to wait for its client's answers.
@@ -125,4 +136,28 @@ impl ClientCall {
     pub(super) fn is_asked(&self) -> bool {
         self.asked > 0 || self.key == NOBODY
     }
+}
+
+/// The bounds in which a call takes a place, until it is settled.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub(super) principal: Option<Arc<str>>,
+    pub(super) tool: Option<Arc<str>>,
+}
+
+/// A request that may be sent again.
+#[derive(Debug)]
+pub(super) struct Again {
+    pub(super) request: Request,
+    /// How often it was sent again already.
+    pub(super) tries: u32,
+}
+
+/// What is written down of a call when it is over, as far as it is known at its beginning.
+#[derive(Debug)]
+pub(super) struct Trail {
+    pub(super) principal: Arc<str>,
+    pub(super) name: Box<str>,
+    pub(super) bytes_in: usize,
+    pub(super) arguments: Option<Box<str>>,
 }

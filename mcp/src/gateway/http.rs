@@ -45,9 +45,11 @@ impl Gateway {
         }
     }
 
-    /// The server lets its client resume the call: so do we.
+    /// The server lets its client resume the call: so do we, if the client's era knows of that.
     fn primed(&mut self, exchange: u64) {
-        if let Some(Purpose::Client(client)) = self.calls.get(&exchange).map(|call| &call.purpose) {
+        if let Some(Purpose::Client(client)) = self.calls.get(&exchange).map(|call| &call.purpose)
+            && !client.modern
+        {
             let key = client.key;
             self.begin_stream(key);
         }
@@ -125,7 +127,8 @@ impl Gateway {
     fn client_end(&mut self, up: UpId, exchange: u64, code: &Code, reason: &str) {
         let name = self.up_ref(up).settings.name.clone();
         let refusal = Refusal::new(200, rpc::INTERNAL, *code, &format!("{name}: {reason}"));
-        if let Some((_, call)) = self.take_call(up, exchange)
+        if let Some((_, mut call)) = self.take_call(up, exchange)
+            && !(*code == Code::UpstreamUnreachable && self.retry(exchange, &mut call))
             && let Purpose::Client(client) = &call.purpose
         {
             self.give_up(&call, client, &refusal, "error");

@@ -8,26 +8,30 @@ use crate::api::{Output, Question, StreamKey};
 use crate::edge::Request;
 use crate::json;
 use crate::list::ListKind;
+use crate::policy::Access;
 use crate::refusal::{Refusal, rpc};
 use crate::upstream::{Phase, Upstream};
-use crate::view::Owner;
+use crate::view::{Owner, View};
 use bytes::Bytes;
 use ggen_wire::{Code, status};
 
 impl Gateway {
     pub(super) fn inspect(&mut self, key: StreamKey, request: &Request) -> Result<Flow, (Option<Box<str>>, Refusal)> {
+        let access = self.access(key, request);
         match &*request.view {
             "/tools" => {
-                let items: Vec<_> =
-                    self.all[ListKind::Tools as usize].entries.iter().map(|entry| String::from_utf8_lossy(&entry.text)).collect();
-                self.full(key, 200, format!("{{\"tools\":[{}]}}", items.join(",")).into());
+                self.admit(key, request).map_err(|refusal| (None, refusal))?;
+                let table = self.seen(access.as_deref(), View::All, ListKind::Tools);
+                let items: Vec<_> = table.entries.iter().map(|entry| String::from_utf8_lossy(&entry.text)).collect();
+                let body = format!("{{\"tools\":[{}]}}", items.join(","));
+                self.full(key, 200, body.into());
             }
             "/health" => {
                 let number = self.next_id();
-                self.questions.insert(number, Pending::Health(key));
+                self.questions.insert(number, Pending::Health(key, access));
                 self.emit(Output::Ask(number, Question::Status));
             }
-            "/refresh" => {
+            "/refresh" if key.edge == 0 => {
                 self.refreshing.push(key);
                 for at in 0..self.ups.len() {
                     let up = self.ups[at].id;
@@ -35,12 +39,12 @@ impl Gateway {
                 }
                 self.refreshed();
             }
-            "/catalogue" => {
+            "/catalogue" if key.edge == 0 => {
                 let body = serde_json::to_vec(&self.catalogue()).unwrap_or_default();
                 self.full(key, 200, body.into());
             }
             path => {
-                let entry = path.strip_prefix("/tool/").and_then(|name| self.all[ListKind::Tools as usize].get(name));
+                let entry = path.strip_prefix("/tool/").and_then(|name| self.entry(access.as_deref(), View::All, ListKind::Tools, name));
                 match entry.map(|entry| entry.text.clone()) {
                     Some(text) => self.full(key, 200, text),
                     None if path.starts_with("/tool/") => {
@@ -92,12 +96,15 @@ impl Gateway {
     }
 
     /// `/health`: what a probe and a person want to know, out of the supervisor's status.
-    pub(super) fn health_answered(&mut self, key: StreamKey, answer: Result<Bytes, String>) {
+    pub(super) fn health_answered(&mut self, key: StreamKey, access: Option<&Access>, answer: Result<Bytes, String>) {
+        let tools = self.seen(access, View::All, ListKind::Tools).entries.len();
+        let visible = |name: &str| access.is_none() || self.configured().any(|up| up.settings.name == name && self.may_see(access, up));
         let body = answer.ok().and_then(|body| serde_json::from_slice::<status::Status>(&body).ok()).map(|status| {
             let word = if status.issues.is_empty() { "ok" } else { "degraded" };
             let upstreams: Vec<_> = status
                 .upstreams
                 .iter()
+                .filter(|up| visible(&up.name))
                 .map(|up| serde_json::json!({"name": up.name, "state": up.state, "era": up.era, "tools": up.tools, "code": up.code, "last_exit": up.last_exit}))
                 .collect();
             let transports: Vec<_> = status
@@ -106,8 +113,9 @@ impl Gateway {
                 .map(|listener| serde_json::json!({"name": listener.transport, "address": listener.address, "state": "serving"}))
                 .collect();
             serde_json::json!({
-                "status": word, "version": status.version, "uptime_ms": status.uptime_ms, "tools": status.tools,
-                "transports": transports, "upstreams": upstreams, "issues": status.issues,
+                "status": word, "version": status.version, "uptime_ms": status.uptime_ms,
+                "tools": if access.is_some() { tools } else { status.tools as usize },
+                "transports": transports, "upstreams": upstreams, "issues": if access.is_some() { Vec::new() } else { status.issues },
             })
         });
         match body {

@@ -168,10 +168,10 @@ impl Gateway {
 
     /// A call leaves the place where it waited: it is written to that child.
     fn assign(&mut self, up: UpId, number: u64, at: usize) {
-        let (now, timeout) = (self.now, self.up_ref(up).settings.timeout);
+        let now = self.now;
         let Some(call) = self.calls.get_mut(&number) else { return };
         let Purpose::Client(client) = &call.purpose else { return };
-        let session = client.session.clone();
+        let (session, timeout) = (client.session.clone(), client.timeout);
         let from = std::mem::replace(&mut call.conn, at);
         (call.began, call.deadline) = (now, now + timeout);
         let conns = &mut self.up_mut(up).conns;

@@ -4,11 +4,13 @@ use super::Gateway;
 use super::call::Purpose;
 use super::post::{Ctx, Flow};
 use crate::api::{Micros, Output, StreamKey, UpId};
+use crate::edge::Principal;
 use crate::exchange::Exchange;
 use crate::inbound::key;
 use crate::json::{self, Envelope};
 use crate::list::ListKind;
 use crate::name;
+use crate::policy::Access;
 use crate::refusal::{Refusal, result_message, rpc};
 use crate::upstream::{Phase, UpEra};
 use crate::view::View;
@@ -19,7 +21,9 @@ use std::sync::Arc;
 
 /// A modern client's stream.
 pub(super) struct Listen {
-    view: View,
+    pub(super) view: View,
+    pub(super) principal: Principal,
+    pub(super) access: Option<Arc<Access>>,
     /// The request's id, which tags every message.
     id: Box<str>,
     /// Tools, prompts, resources.
@@ -45,14 +49,16 @@ impl Gateway {
         if !ctx.request.accept_sse {
             return Err(Refusal::new(406, rpc::INVALID_REQUEST, Code::NotAcceptable, ""));
         }
+        self.admit_in_flight(ctx.key, &ctx.request.principal)?;
+        let access = ctx.access.as_deref();
         let [tools, prompts, resources, uris] =
             json::pick(filter, [FLAGS[0].0, FLAGS[1].0, FLAGS[2].0, "resourceSubscriptions"]).unwrap_or_default();
-        let offered = FLAGS.map(|(_, kind)| self.offers_changes(ctx.view, kind));
+        let offered = FLAGS.map(|(_, kind)| self.offers_changes(ctx.view, access, kind));
         let lists = [tools, prompts, resources].map(|flag| flag == Some("true"));
         let lists = [lists[0] && offered[0], lists[1] && offered[1], lists[2] && offered[2]];
         let mut accepted = BTreeMap::new();
         for uri in uris.and_then(json::elements).unwrap_or_default().into_iter().take(MAX_URIS).filter_map(json::string) {
-            if let Some(owner) = self.subscribable(ctx.view, &uri) {
+            if let Some(owner) = self.subscribable(ctx.view, &uri).filter(|(up, uri)| self.may(access, ListKind::Resources, *up, uri)) {
                 accepted.insert(uri.into_owned(), owner);
             }
         }
@@ -70,15 +76,16 @@ impl Gateway {
                 self.subscribe_upstream(*up, uri, true);
             }
         }
-        self.listens.insert(ctx.key, Listen { view: ctx.view, id: ctx.id.into(), lists, uris: accepted });
+        let (principal, access) = (ctx.request.principal.clone(), ctx.access.clone());
+        self.listens.insert(ctx.key, Listen { view: ctx.view, principal, access, id: ctx.id.into(), lists, uris: accepted });
         Ok(Flow::Done)
     }
 
     /// Whether changes of a list can be told: the gateway refreshes all of them, so every list that is offered.
-    fn offers_changes(&self, view: View, kind: ListKind) -> bool {
+    fn offers_changes(&self, view: View, access: Option<&Access>, kind: ListKind) -> bool {
         match view {
             View::One(up) => self.up_ref(up).hello.has(kind.capability()),
-            View::All => kind == ListKind::Tools || self.configured().any(|up| up.hello.has(kind.capability())),
+            View::All => kind == ListKind::Tools || self.configured().any(|up| self.may_see(access, up) && up.hello.has(kind.capability())),
             View::Core => kind == ListKind::Tools,
         }
     }
@@ -207,16 +214,20 @@ impl Gateway {
         }
     }
 
-    pub(super) fn listens_changed(&mut self, kind: ListKind, method: &str, concerns: impl Fn(View) -> bool) {
+    pub(super) fn listens_changed(&mut self, kind: ListKind, concerns: impl Fn(&Self, View, Option<&Access>) -> bool) {
+        let concerned = |listen: &Listen| concerns(self, listen.view, listen.access.as_deref());
+        let mut keys: Vec<_> = self.listens.iter().filter(|(_, listen)| concerned(listen)).map(|(key, _)| *key).collect();
+        keys.sort_unstable();
+        for key in keys {
+            self.listen_changed(key, kind);
+        }
+    }
+
+    /// Tells a modern client that a list changed, if it wants to hear of it.
+    pub(super) fn listen_changed(&mut self, key: StreamKey, kind: ListKind) {
         let at = FLAGS.iter().position(|(_, of)| of.capability() == kind.capability()).unwrap_or(0);
-        let mut events: Vec<_> = self
-            .listens
-            .iter()
-            .filter(|(_, listen)| listen.lists[at] && concerns(listen.view))
-            .map(|(key, listen)| (*key, Self::tagged(method, "", &listen.id)))
-            .collect();
-        events.sort_unstable();
-        for (key, data) in events {
+        if let Some(listen) = self.listens.get(&key).filter(|listen| listen.lists[at]) {
+            let data = Self::tagged(super::notify::changed_method(kind), "", &listen.id);
             self.stream_event(key, data, true);
         }
     }
@@ -225,7 +236,8 @@ impl Gateway {
         let mut events = Vec::new();
         for (key, listen) in &self.listens {
             let name = if listen.view == View::One(up) { uri } else { exposed };
-            if listen.uris.get(name).is_some_and(|(owner, _)| *owner == up) {
+            let may = || self.may(listen.access.as_deref(), ListKind::Resources, up, uri);
+            if listen.uris.get(name).is_some_and(|(owner, _)| *owner == up) && may() {
                 let members = format!("\"uri\":{}", json::quote(name));
                 events.push((*key, Self::tagged("notifications/resources/updated", &members, &listen.id)));
             }

@@ -105,8 +105,9 @@ impl Gateway {
 
     /// Makes the views of an upstream anew, and tells clients whose lists are different now, or whose server said that they are.
     pub(super) fn rebuild(&mut self, up: UpId) {
-        let before: Vec<_> = self.all.iter().map(|table| table.hash).collect();
+        let before = std::mem::take(&mut self.all);
         self.rebuild_all();
+        self.seen.clear();
         for kind in ListKind::ALL {
             let upstream = self.up_mut(up);
             let announced = std::mem::take(&mut upstream.lists[kind as usize].announced);
@@ -114,8 +115,8 @@ impl Gateway {
             let table = Table::build(kind, &[], [(up, "", upstream.list(kind).items.as_slice())].into_iter(), false);
             let old = std::mem::replace(&mut self.ones[up.0 as usize][kind as usize], table);
             let one = announced || old.hash != self.ones[up.0 as usize][kind as usize].hash;
-            let all = before[kind as usize] != self.all[kind as usize].hash;
-            self.tell_changed(up, kind, one, all);
+            let all = before[kind as usize].hash != self.all[kind as usize].hash;
+            self.tell_changed(up, kind, one, all, [&old, &before[kind as usize]]);
         }
     }
 

@@ -2,19 +2,20 @@
 
 use super::Gateway;
 use super::post::{ClientEra, Ctx, Flow};
-use super::translate;
+use super::{older, translate};
 use crate::api::{Micros, Observation, Output, StreamKey};
 use crate::edge::{Reply, Request};
 use crate::inbound::key;
 use crate::json;
 use crate::list::ListKind;
 use crate::method::{Legacy, LogLevel, Method, SUPPORTED};
+use crate::policy::Access;
 use crate::refusal::{Refusal, result_message, rpc};
 use crate::session::{self, Ring, Session};
 use crate::upstream::{Caps, UpEra, Upstream};
 use crate::view::{Owner, Table, View};
 use ggen_wire::{Code, status::UpstreamState};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// A list is not fetched again sooner than this, whatever its server says of its age.
@@ -31,9 +32,9 @@ impl Gateway {
     }
 
     /// The upstreams of a view.
-    fn of_view(&self, view: View) -> impl Iterator<Item = &Upstream> {
+    fn of_view(&self, view: View, access: Option<&Access>) -> impl Iterator<Item = &Upstream> {
         self.configured().filter(move |up| match view {
-            View::All => up.state != UpstreamState::Disabled,
+            View::All => up.state != UpstreamState::Disabled && self.may_see(access, up),
             View::One(one) => up.id == one,
             View::Core => false,
         })
@@ -63,6 +64,7 @@ impl Gateway {
         key: StreamKey,
         request: &Request,
         view: View,
+        access: Option<Arc<Access>>,
         id: &str,
         params: Option<&str>,
         arrived: u64,
@@ -75,15 +77,14 @@ impl Gateway {
         if self.hold_for(view, arrived)? {
             return Ok(Flow::Wait);
         }
-        if self.sessions.len() >= self.limits.sessions {
-            return Err(Refusal::new(503, rpc::INTERNAL, Code::TooManySessions, "").retry(10));
-        }
+        self.admit_session(key, &request.principal)?;
         let version = Legacy::parse(&version).unwrap_or(Legacy::LATEST);
         let name: Arc<str> = session::new_id(&mut *self.random).into();
         let session = Session {
             version,
             view,
-            principal: request.principal.id.clone(),
+            principal: request.principal.clone(),
+            access: access.clone(),
             caps: capabilities.map(Caps::read).unwrap_or_default(),
             client: client.unwrap_or("{\"name\":\"unknown\",\"version\":\"0\"}").into(),
             log_level: None,
@@ -94,8 +95,9 @@ impl Gateway {
             subscriptions: BTreeSet::new(),
         };
         self.sessions.insert(name.clone(), session);
-        let instructions = self.instructions(view).map(|text| format!(",\"instructions\":{text}")).unwrap_or_default();
-        let (capabilities, server) = (self.capabilities(view, false), self.server_info(view));
+        let access = access.as_deref();
+        let instructions = self.instructions(view, access).map(|text| format!(",\"instructions\":{text}")).unwrap_or_default();
+        let (capabilities, server) = (self.capabilities(view, access, false), self.server_info(view));
         let result = format!(
             "{{\"protocolVersion\":\"{}\",\"capabilities\":{capabilities},\"serverInfo\":{server}{instructions}}}",
             version.as_str()
@@ -134,7 +136,8 @@ impl Gateway {
     }
 
     fn list(&mut self, ctx: &Ctx<'_>, kind: ListKind) -> Result<(), Refusal> {
-        if !self.offers(ctx.view, kind.capability()) {
+        let access = ctx.access.as_deref();
+        if !self.offers(ctx.view, access, kind.capability()) {
             return Err(self.unknown_method(ctx));
         }
         self.refresh_stale(ctx.view, kind);
@@ -142,20 +145,20 @@ impl Gateway {
         let bad = || Refusal::new(200, rpc::INVALID_PARAMS, Code::CursorInvalid, "begin the list again");
         let cursor = cursor.map(|raw| json::string(raw).ok_or_else(bad)).transpose()?;
         let modern = ctx.is_modern();
-        let from_legacy = |owner| match owner {
-            Owner::Up(up) => matches!(self.up_ref(up).era, Some(UpEra::Legacy(_))),
-            Owner::Core(_) => false,
+        let legacy: HashSet<_> = self.configured().filter(|up| matches!(up.era, Some(UpEra::Legacy(_)))).map(|up| up.id).collect();
+        let from_legacy = |owner| matches!(owner, Owner::Up(up) if legacy.contains(&up));
+        let edit = |entry: &crate::view::Entry| match (modern, from_legacy(entry.owner)) {
+            (true, true) => translate::without_execution(kind, &entry.text),
+            (false, false) => older::tool(kind, &entry.text),
+            _ => None,
         };
-        let edit = |entry: &crate::view::Entry| {
-            (modern && from_legacy(entry.owner)).then(|| translate::without_execution(kind, &entry.text)).flatten()
-        };
-        let (items, next) = self.table(ctx.view, kind).page(cursor.as_deref(), edit).ok_or_else(bad)?;
+        let (items, next) = self.seen(access, ctx.view, kind).page(cursor.as_deref(), edit).ok_or_else(bad)?;
         let mut result = format!("{{\"{}\":[", kind.member()).into_bytes();
         result.extend_from_slice(&items);
         result.push(b']');
         let mut rest = next.map(|cursor| format!(",\"nextCursor\":{}", json::quote(&cursor))).unwrap_or_default();
         if modern {
-            let (ttl, public) = self.freshness(ctx.view, kind);
+            let (ttl, public) = self.freshness(ctx.view, access, kind);
             rest.push_str(&self.modern_rest(ctx.view, ttl, public));
         }
         result.extend_from_slice(rest.as_bytes());
@@ -177,20 +180,23 @@ impl Gateway {
                 && up.hello.has(kind.capability())
                 && now >= list.fetched.saturating_add(ttl)
         };
-        for up in self.of_view(view).filter(old).map(|up| up.id).collect::<Vec<_>>() {
+        for up in self.of_view(view, None).filter(old).map(|up| up.id).collect::<Vec<_>>() {
             self.fetch(up, kind);
         }
     }
 
     /// `ttlMs` and `cacheScope` of a list: the least of what the contributing upstreams say.
-    fn freshness(&self, view: View, kind: ListKind) -> (u64, bool) {
+    fn freshness(&self, view: View, access: Option<&Access>, kind: ListKind) -> (u64, bool) {
         let of = |up: &Upstream| match up.era {
             Some(UpEra::Modern) => up.list(kind).ttl_ms.unwrap_or(0),
             _ if up.hello.flag(kind.capability(), "listChanged") => 60_000,
             _ => 5_000,
         };
-        let ttl = self.of_view(view).map(of).min().unwrap_or(60_000);
-        let public = self.of_view(view).all(|up| up.era == Some(UpEra::Modern) && up.list(kind).public) && view != View::All;
+        let ttl = self.of_view(view, access).map(of).min().unwrap_or(60_000);
+        let public = self.policy.rules().is_empty()
+            && access.is_none()
+            && self.of_view(view, access).all(|up| up.era == Some(UpEra::Modern) && up.list(kind).public)
+            && view != View::All;
         (if self.is_unsettled(view) { ttl.min(5_000) } else { ttl }, public)
     }
 
@@ -206,11 +212,12 @@ impl Gateway {
 
     fn discover(&mut self, ctx: &Ctx<'_>) {
         let versions = SUPPORTED.map(json::quote).join(",");
-        let instructions = self.instructions(ctx.view).map(|text| format!(",\"instructions\":{text}")).unwrap_or_default();
-        let (ttl, _) = self.freshness(ctx.view, ListKind::Tools);
+        let access = ctx.access.as_deref();
+        let instructions = self.instructions(ctx.view, access).map(|text| format!(",\"instructions\":{text}")).unwrap_or_default();
+        let (ttl, _) = self.freshness(ctx.view, access, ListKind::Tools);
         let result = format!(
             "{{\"supportedVersions\":[{versions}],\"capabilities\":{}{instructions}{}}}",
-            self.capabilities(ctx.view, true),
+            self.capabilities(ctx.view, access, true),
             self.modern_rest(ctx.view, ttl, false)
         );
         self.result(ctx, &result);
@@ -231,12 +238,12 @@ impl Gateway {
     }
 
     /// Whether a view has a capability.
-    fn offers(&self, view: View, capability: &str) -> bool {
-        (capability == "tools" && !matches!(view, View::One(_))) || self.of_view(view).any(|up| up.hello.has(capability))
+    fn offers(&self, view: View, access: Option<&Access>, capability: &str) -> bool {
+        (capability == "tools" && !matches!(view, View::One(_))) || self.of_view(view, access).any(|up| up.hello.has(capability))
     }
 
     /// The capabilities of a view: those of its one server if it speaks the client's era, the union of what can be bridged otherwise.
-    fn capabilities(&self, view: View, modern: bool) -> String {
+    fn capabilities(&self, view: View, access: Option<&Access>, modern: bool) -> String {
         if let View::One(up) = view {
             let up = self.up_ref(up);
             if !up.hello.capabilities.is_empty() && up.era.is_some_and(|era| (era == UpEra::Modern) == modern) {
@@ -245,12 +252,13 @@ impl Gateway {
         }
         let mut parts = Vec::new();
         for list in ["tools", "prompts", "resources"] {
-            if self.offers(view, list) {
-                let subscribe = list == "resources" && self.of_view(view).any(|up| up.hello.flag("resources", "subscribe"));
+            if self.offers(view, access, list) {
+                let subscribe = list == "resources" && self.of_view(view, access).any(|up| up.hello.flag("resources", "subscribe"));
                 parts.push(format!("\"{list}\":{{\"listChanged\":true{}}}", if subscribe { ",\"subscribe\":true" } else { "" }));
             }
         }
-        parts.extend(["completions", "logging"].into_iter().filter(|name| self.offers(view, name)).map(|name| format!("\"{name}\":{{}}")));
+        let more = ["completions", "logging"].into_iter().filter(|name| self.offers(view, access, name));
+        parts.extend(more.map(|name| format!("\"{name}\":{{}}")));
         format!("{{{}}}", parts.join(","))
     }
 
@@ -264,11 +272,11 @@ impl Gateway {
     }
 
     /// The instructions of a view, as a JSON string.
-    fn instructions(&self, view: View) -> Option<String> {
+    fn instructions(&self, view: View, access: Option<&Access>) -> Option<String> {
         if let View::One(up) = view {
             return self.up_ref(up).hello.instructions.clone();
         }
-        let each = self.of_view(view).filter_map(|up| {
+        let each = self.of_view(view, access).filter_map(|up| {
             let text = json::string(up.hello.instructions.as_deref()?)?.into_owned();
             Some(format!("[{}] (names begin with {}__)\n{text}", up.settings.name, up.key))
         });

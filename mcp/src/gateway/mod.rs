@@ -4,8 +4,11 @@
 //! of clients: `park` and `retry` bring the questions of legacy servers to modern clients, `rounds` those of modern servers to legacy clients;
 //! `lease` and `leased` are about the children that such calls need.
 
+mod access;
+mod admit;
 mod answer;
 mod ask;
+mod audit;
 mod books;
 mod builtin;
 mod call;
@@ -18,6 +21,7 @@ mod listen;
 mod lists;
 mod local;
 mod notify;
+mod older;
 mod own;
 mod park;
 mod post;
@@ -35,10 +39,13 @@ mod upstream;
 use crate::api::{Input, Limits, Micros, Note, Observation, Output, Settings, StreamKey, UpId};
 use crate::edge::{Reply, Request};
 use crate::exchange::Exchange;
+use crate::list::ListKind;
+use crate::policy::Policy;
+use crate::rules::Rules;
 use crate::seal::{Key, Sealer};
 use crate::session::Session;
 use crate::upstream::Upstream;
-use crate::view::Table;
+use crate::view::{Table, View};
 #[doc(hidden)]
 pub use books::Leftovers;
 use bytes::Bytes;
@@ -96,12 +103,24 @@ pub struct Gateway {
     woken: Micros,
     /// Broken streams of HTTP servers: when to resume, whose, which call.
     resumes: Vec<(Micros, UpId, u64)>,
+    /// What is enforced, and what is remembered for it.
+    rules: Rules,
+    policy: Policy,
+    admission: admit::Admission,
+    /// Lists as restricted principals see them, by what they may do.
+    seen: HashMap<(u64, View, ListKind), Arc<Table>>,
+    /// The request at hand has just come, and has not waited yet.
+    fresh: bool,
+    /// How often the request at hand was sent to a server that was lost then.
+    tries: u32,
 }
 
 struct Waiting {
     key: StreamKey,
     request: Request,
     arrived: Micros,
+    /// How often it was sent to a server that was lost then.
+    tries: u32,
 }
 
 /// Figures for the worker's beat.
@@ -155,6 +174,12 @@ impl Gateway {
             scanned: 0,
             woken: 0,
             resumes: Vec::new(),
+            rules: Rules::default(),
+            policy: Policy::default(),
+            admission: admit::Admission::default(),
+            seen: HashMap::new(),
+            fresh: false,
+            tries: 0,
         };
         gateway.rebuild_all();
         gateway
@@ -169,7 +194,7 @@ impl Gateway {
             self.reach_for_all();
         }
         match input {
-            Input::Open(key, request) => self.open(key, request, now),
+            Input::Open(key, request) => self.open(key, request, now, 0, true),
             Input::Gone(key) => self.gone(key),
             Input::Credit(key, events) => self.credit(key, events),
             Input::EdgeLost(edge) => self.edge_lost(edge),
@@ -178,6 +203,7 @@ impl Gateway {
             Input::Up(..) | Input::Leased(..) => {}
             Input::Answer(id, answer) => self.answered(id, answer),
             Input::Reconfigure(list) => self.reconfigure(list),
+            Input::Rules(rules) => self.enforce(*rules),
             Input::Hold(ups) => self.hold_back(&ups),
             Input::Drain => self.end_streams(),
             Input::Tick => self.tick(),
@@ -248,6 +274,16 @@ impl Gateway {
 
     fn dropped(&mut self, up: Option<UpId>, reason: &'static str) {
         self.out.push(Output::Observe(Observation::Dropped { up, reason }));
+    }
+
+    /// A refusal of a whole exchange, which has a record if its call is being sent once more.
+    fn refuse_whole(&mut self, key: StreamKey, refusal: &crate::refusal::Refusal, id: Option<&str>) {
+        let body = refusal.body(id);
+        if self.exchanges.contains_key(&key) {
+            return self.answer(key, refusal.status, body);
+        }
+        let (status, retry_after) = (refusal.status, refusal.retry_after);
+        self.out.push(Output::Reply(key, Reply::Full { status, session: None, retry_after, body }));
     }
 
     /// The whole answer to an exchange that has no record.

@@ -8,9 +8,10 @@ use crate::json::{self, Envelope};
 use crate::list::ListKind;
 use crate::method::{Legacy, LogLevel};
 use crate::name;
-use crate::session::{self, Ring};
+use crate::policy::Access;
+use crate::session::{self, Ring, Session};
 use crate::splice::Splice;
-use crate::view::View;
+use crate::view::{Table, View};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -69,7 +70,6 @@ impl Gateway {
     fn progress(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) -> bool {
         let token = envelope.params.and_then(|params| json::pick(params, ["progressToken"])).and_then(|[token]| token);
         let Some(number) = token.and_then(|token| token.parse::<u64>().ok()) else { return false };
-        let timeout = self.up_ref(up).settings.timeout;
         if self.client_of(up, Some(number)).is_none() {
             return false;
         }
@@ -82,7 +82,7 @@ impl Gateway {
         let mut splice = Splice::new(envelope.text);
         splice.replace(ours, theirs.to_string());
         if !client.is_asked() {
-            call.deadline = self.now + timeout;
+            call.deadline = self.now + client.timeout;
         }
         let key = client.key;
         self.stream_event(key, splice.finish(), true);
@@ -136,6 +136,7 @@ impl Gateway {
             return false;
         }
         let exposed = name::exposed_uri(&self.up_ref(up).key, &uri);
+        let original = uri.clone();
         let message = |uri: &str| {
             Bytes::from(format!(
                 "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{{\"uri\":{}}}}}",
@@ -151,7 +152,8 @@ impl Gateway {
                     View::One(one) if one == up => &uri,
                     _ => return None,
                 };
-                session.subscriptions.contains(uri).then(|| (id.clone(), message(uri)))
+                let may = || self.may(session.access.as_deref(), ListKind::Resources, up, &original);
+                (session.subscriptions.contains(uri) && may()).then(|| (id.clone(), message(uri)))
             })
             .collect();
         sessions.sort_unstable();
@@ -163,27 +165,33 @@ impl Gateway {
     }
 
     /// Tells clients that a list changed: those of the server's own view, and those of the view of all.
-    pub(super) fn tell_changed(&mut self, up: UpId, kind: ListKind, one: bool, all: bool) {
-        let method = match kind {
-            ListKind::Tools => "notifications/tools/list_changed",
-            ListKind::Prompts => "notifications/prompts/list_changed",
-            ListKind::Resources | ListKind::Templates => "notifications/resources/list_changed",
-        };
+    /// Who does not see all of a list hears only of what it sees of it. `old`: the two lists as they were.
+    pub(super) fn tell_changed(&mut self, up: UpId, kind: ListKind, one: bool, all: bool, old: [&Table; 2]) {
         if !one && !all {
             return;
         }
-        let concerns = |view: View| one && view == View::One(up) || all && view == View::All;
-        let data = Bytes::from(format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\"}}"));
-        let mut sessions: Vec<_> = self.sessions.iter().filter(|(_, session)| concerns(session.view)).map(|(id, _)| id.clone()).collect();
+        let concerns = |gateway: &Self, view: View, access: Option<&Access>| match view {
+            View::One(of) if one && of == up => gateway.differs(access, view, kind, old[0], gateway.table(view, kind)),
+            View::All if all => gateway.differs(access, view, kind, old[1], gateway.table(view, kind)),
+            _ => false,
+        };
+        let data = Self::changed_message(kind);
+        let concerned = |session: &Session| concerns(self, session.view, session.access.as_deref());
+        let mut sessions: Vec<_> = self.sessions.iter().filter(|(_, session)| concerned(session)).map(|(id, _)| id.clone()).collect();
         sessions.sort_unstable();
         for session in sessions {
             self.session_event(&session, data.clone());
         }
-        self.listens_changed(kind, method, concerns);
+        self.listens_changed(kind, concerns);
+    }
+
+    /// The notification of a changed list.
+    pub(super) fn changed_message(kind: ListKind) -> Bytes {
+        format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{}\"}}", changed_method(kind)).into()
     }
 
     /// Something for the GET stream of a session; kept until there is one, and told only once.
-    fn session_event(&mut self, session: &Arc<str>, data: Bytes) {
+    pub(super) fn session_event(&mut self, session: &Arc<str>, data: Bytes) {
         let waiting = self.sessions.get(session).and_then(|session| session.rings.get(&0)).is_some_and(|ring| ring.is_waiting(&data));
         if !waiting {
             self.ring_event(Some(session), 0, data, true);
@@ -244,5 +252,14 @@ impl Gateway {
         let comma = if members.is_empty() { "" } else { "," };
         let meta = format!("\"_meta\":{{\"{}\":{subscription}}}", key::SUBSCRIPTION);
         format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\",\"params\":{{{meta}{comma}{members}}}}}").into()
+    }
+}
+
+/// The method that tells of a changed list.
+pub(super) const fn changed_method(kind: ListKind) -> &'static str {
+    match kind {
+        ListKind::Tools => "notifications/tools/list_changed",
+        ListKind::Prompts => "notifications/prompts/list_changed",
+        ListKind::Resources | ListKind::Templates => "notifications/resources/list_changed",
     }
 }

@@ -8,6 +8,7 @@ use crate::header;
 use crate::inbound::{self, Claim, Era};
 use crate::json::{self, BadJson, Envelope, Kind};
 use crate::method::{Legacy, Method, SUPPORTED};
+use crate::policy::Access;
 use crate::refusal::{Refusal, rpc};
 use crate::upstream::Caps;
 use crate::view::View;
@@ -21,6 +22,8 @@ pub(super) struct Ctx<'a> {
     pub(super) request: &'a Request,
     pub(super) arrived: Micros,
     pub(super) view: View,
+    /// What the client may do; `None`: everything.
+    pub(super) access: Option<Arc<Access>>,
     pub(super) text: &'a str,
     pub(super) id: &'a str,
     pub(super) name: &'a str,
@@ -71,7 +74,9 @@ pub(super) enum Flow {
 }
 
 impl Gateway {
-    pub(super) fn open(&mut self, key: StreamKey, request: Request, arrived: Micros) {
+    /// `fresh`: it has just come, and has not waited yet; `tries`: how often it was sent already.
+    pub(super) fn open(&mut self, key: StreamKey, request: Request, arrived: Micros, tries: u32, fresh: bool) {
+        (self.fresh, self.tries) = (fresh, tries);
         let flow = match request.verb {
             Verb::Get if request.view.starts_with('/') => self.inspect(key, &request),
             Verb::Get => self.get(key, &request),
@@ -81,22 +86,23 @@ impl Gateway {
         match flow {
             Ok(Flow::Done) => {}
             Ok(Flow::Wait) if self.waiting.len() >= self.limits.calls => {
-                let refusal = Refusal::new(503, rpc::INTERNAL, Code::Overloaded, "").retry(1);
-                let id = std::str::from_utf8(&request.body).ok().and_then(|text| json::pick(text, ["id"])?[0]);
-                let body = refusal.body(id);
-                let (status, retry_after) = (refusal.status, refusal.retry_after);
-                self.emit(Output::Reply(key, crate::edge::Reply::Full { status, session: None, retry_after, body }));
+                self.refuse_waiting(key, &request, &Refusal::new(503, rpc::INTERNAL, Code::Overloaded, "").retry(1));
             }
-            Ok(Flow::Wait) => self.waiting.push(Waiting { key, request, arrived }),
+            Ok(Flow::Wait) => match self.admit_in_flight(key, &request.principal) {
+                Ok(()) => self.waiting.push(Waiting { key, request, arrived, tries }),
+                Err(refusal) => self.refuse_waiting(key, &request, &refusal),
+            },
             Err((id, refusal)) => {
                 self.observe_refusal(&refusal);
-                let body = refusal.body(id.as_deref());
-                self.emit(Output::Reply(
-                    key,
-                    crate::edge::Reply::Full { status: refusal.status, session: None, retry_after: refusal.retry_after, body },
-                ));
+                self.refuse_whole(key, &refusal, id.as_deref());
             }
         }
+    }
+
+    /// A request that may not wait for its upstream.
+    fn refuse_waiting(&mut self, key: StreamKey, request: &Request, refusal: &Refusal) {
+        let id = std::str::from_utf8(&request.body).ok().and_then(|text| json::pick(text, ["id"])?[0]);
+        self.refuse_whole(key, refusal, id);
     }
 
     /// The view that a path names.
@@ -114,20 +120,21 @@ impl Gateway {
 
     fn post(&mut self, key: StreamKey, request: &Request, arrived: Micros) -> Result<Flow, (Option<Box<str>>, Refusal)> {
         let anonymous = |refusal| (None, refusal);
-        let view = self.view(&request.view).map_err(anonymous)?;
+        let access = self.access(key, request);
+        let view = self.view_for(access.as_deref(), request).map_err(anonymous)?;
         let text = std::str::from_utf8(&request.body).map_err(|_| anonymous(Refusal::bad_json(BadJson::Syntax)))?;
         if json::deeper_than(text.as_bytes(), self.limits.depth) {
             return Err(anonymous(Refusal::bad_json(BadJson::Depth)));
         }
         if text.trim_start().starts_with('[') {
-            return self.post_batch(key, request, view, text, arrived).map_err(anonymous);
+            return self.post_batch(key, request, view, access, text, arrived).map_err(anonymous);
         }
         let envelope = Envelope::parse(text).map_err(|bad| anonymous(Refusal::bad_json(bad)))?;
         let id = match envelope.kind {
             Kind::Request(id, _) => Some(id),
             _ => None,
         };
-        self.message(key, request, view, &envelope, arrived).map_err(|refusal| (id.map(Into::into), refusal))
+        self.message(key, request, view, access, &envelope, arrived).map_err(|refusal| (id.map(Into::into), refusal))
     }
 
     fn message(
@@ -135,15 +142,19 @@ impl Gateway {
         key: StreamKey,
         request: &Request,
         view: View,
+        access: Option<Arc<Access>>,
         envelope: &Envelope<'_>,
         arrived: Micros,
     ) -> Result<Flow, Refusal> {
+        if let Kind::Request(..) = envelope.kind {
+            self.admit(key, request)?;
+        }
         let era = match inbound::classify(request, envelope)? {
             Era::Handshake => {
                 let Kind::Request(id, _) = envelope.kind else {
                     return Err(Refusal::new(400, rpc::INVALID_REQUEST, Code::InvalidRequest, "initialize is a request"));
                 };
-                return self.initialize(key, request, view, id, envelope.params, arrived);
+                return self.initialize(key, request, view, access, id, envelope.params, arrived);
             }
             Era::Session(id) => {
                 let (session, version) = self.session_of(request, view, id)?;
@@ -158,6 +169,7 @@ impl Gateway {
                     request,
                     arrived,
                     view,
+                    access,
                     text: envelope.text,
                     id,
                     name,
@@ -194,16 +206,28 @@ impl Gateway {
         }
         let now = self.now;
         let (key, session) = match self.sessions.get_key_value(id) {
-            Some((key, session)) if session.principal == request.principal.id && session.view == view => (key.clone(), session.version),
+            Some((key, session)) if session.principal.id == request.principal.id && session.view == view => (key.clone(), session.version),
             _ => return Err(Refusal::new(404, rpc::INVALID_REQUEST, Code::SessionUnknown, "send initialize to begin a new one")),
         };
         if let Some(session) = self.sessions.get_mut(id) {
             session.used = now;
+            if session.principal != request.principal {
+                session.principal = request.principal.clone();
+                session.access = self.policy.access(&request.principal);
+            }
         }
         Ok((key, session))
     }
 
     fn request(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+        let flow = self.routed(ctx);
+        if let Err(refusal) = &flow {
+            self.audit_local(ctx, Some(refusal));
+        }
+        flow
+    }
+
+    fn routed(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
         if let ClientEra::Modern(_) = ctx.era {
             header::check(ctx.request, ctx.name, ctx.params)?;
         }
@@ -224,7 +248,15 @@ impl Gateway {
     }
 
     /// A batch: part of revision 2025-03-26 only (basic, "Batching").
-    fn post_batch(&mut self, key: StreamKey, request: &Request, view: View, text: &str, arrived: Micros) -> Result<Flow, Refusal> {
+    fn post_batch(
+        &mut self,
+        key: StreamKey,
+        request: &Request,
+        view: View,
+        access: Option<Arc<Access>>,
+        text: &str,
+        arrived: Micros,
+    ) -> Result<Flow, Refusal> {
         let refused = || Refusal::new(400, rpc::INVALID_REQUEST, Code::BatchRefused, "");
         let parts = json::elements(text).ok_or_else(|| Refusal::bad_json(BadJson::Syntax))?;
         let id = request.header("mcp-session-id").ok_or_else(refused)?;
@@ -244,8 +276,13 @@ impl Gateway {
                 Kind::Request(id, name) => {
                     let era = ClientEra::Legacy(session.clone(), version);
                     let (method, params) = (Method::parse(name), envelope.params);
-                    let ctx = Ctx { key, request, arrived, view, text: envelope.text, id, name, method, params, era };
-                    let flow = if method == Method::Initialize { Err(refused()) } else { self.request(&ctx) };
+                    let access = access.clone();
+                    let ctx = Ctx { key, request, arrived, view, access, text: envelope.text, id, name, method, params, era };
+                    let flow = match self.admit(key, request) {
+                        Ok(()) if method == Method::Initialize => Err(refused()),
+                        Ok(()) => self.request(&ctx),
+                        Err(refusal) => Err(refusal),
+                    };
                     match flow {
                         Ok(Flow::Done) => {}
                         // A request of a batch cannot be set aside alone; it is answered with what is known now.

@@ -62,7 +62,7 @@ pub(super) fn question_for_legacy(method: &str, params: Option<&str>, version: L
     if version >= Legacy::L2025_11_25 {
         return fits(params);
     }
-    match schema.map(|schema| older_schema(schema)) {
+    match schema.map(older_schema) {
         Some(None) => Question::Unknown("the client's revision has no lists in forms"),
         Some(Some(schema)) => {
             fits(&splice::rebuild(params, |member| member != "mode" && member != "requestedSchema", &[("requestedSchema", &schema)]))

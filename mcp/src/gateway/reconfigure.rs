@@ -1,11 +1,11 @@
 //! A new list of upstreams while clients are being served: what stays is not touched, what goes ends with a clear error, what comes is reached for.
 
 use super::Gateway;
-use crate::api::{Output, UpId, UpstreamSettings};
+use crate::api::{Isolation, Output, UpId, UpstreamSettings};
 use crate::refusal::{Refusal, rpc};
 use crate::upstream::{Caps, Conn, Phase, Upstream};
 use crate::view::{Table, View};
-use ggen_wire::{Code, status::UpstreamState};
+use ggen_wire::{Code, log::Level, status::UpstreamState};
 
 impl Gateway {
     /// Takes a new list over. A name that is known keeps its number; a new one, also one that was removed before, gets the next.
@@ -111,7 +111,12 @@ impl Gateway {
         upstream.state = UpstreamState::Starting;
         upstream.unsettled = Some(now);
         upstream.conns[0].phase = Phase::Down;
-        if upstream.is_http() {
+        if upstream.settings.isolation == Isolation::PerSession && !upstream.is_http() {
+            let text =
+                format!("{}: isolation is per-session, but modern clients have no sessions: they share a child", upstream.settings.name);
+            self.note(Level::Warn, "mcp_server", Some(up), None, text);
+        }
+        if self.up_ref(up).is_http() {
             self.greet(up);
         } else {
             self.emit(Output::Want(up));

@@ -5,7 +5,7 @@ use super::call::{Asking, Call, ClientCall, Purpose, Sent};
 use super::post::{ClientEra, Ctx, Flow};
 use super::retry;
 use super::translate::{self, Outgoing};
-use crate::api::{HttpRequest, Output, UpId};
+use crate::api::{HttpRequest, Observation, Output, UpId};
 use crate::edge::Verb;
 use crate::exchange::Exchange;
 use crate::header::{self, Param};
@@ -46,7 +46,11 @@ impl Gateway {
     pub(super) fn relay_named(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
         match self.route(ctx)? {
             None => Ok(Flow::Wait),
-            Some(Route::Core(tool)) => self.call_builtin(ctx, tool),
+            Some(Route::Core(tool)) => {
+                let flow = self.call_builtin(ctx, tool)?;
+                self.audit_local(ctx, None);
+                Ok(flow)
+            }
             Some(Route::Up(target)) => {
                 // Link 0 is the worker's own: the control command has no headers to mirror.
                 if !target.params.is_empty() && ctx.is_modern() && ctx.key.edge != 0 {
@@ -111,6 +115,10 @@ impl Gateway {
     /// What the protocol does not name goes to the server of a view of one, if it speaks the client's era.
     pub(super) fn relay_other(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
         let View::One(up) = ctx.view else { return Err(self.unknown_method(ctx)) };
+        if !self.may_all(ctx.access.as_deref(), up) {
+            self.denied("method");
+            return Err(self.unknown_method(ctx));
+        }
         match self.up_ref(up).era {
             Some(era) if (era == UpEra::Modern) == ctx.is_modern() => {}
             None if self.may_wait(ctx, self.limits.call_wait) && self.is_unsettled(ctx.view) => return Ok(Flow::Wait),
@@ -126,7 +134,7 @@ impl Gateway {
     }
 
     /// Whose the name in the request is. `None`: an upstream that may have it is still starting.
-    fn route<'a>(&self, ctx: &Ctx<'a>) -> Result<Option<Route<'a>>, Refusal> {
+    fn route<'a>(&mut self, ctx: &Ctx<'a>) -> Result<Option<Route<'a>>, Refusal> {
         let invalid = |what: &str| Refusal::new(200, rpc::INVALID_PARAMS, Code::InvalidRequest, what);
         let params = ctx.params.ok_or_else(|| invalid("params are missing"))?;
         let (kind, raw) = match ctx.method {
@@ -145,7 +153,8 @@ impl Gateway {
             let rename = (original != exposed).then(|| (raw, json::quote(&original)));
             Some(Route::Up(Target { up, rename, original, tool, uri: uri.clone(), params }))
         };
-        if let Some(entry) = self.table(ctx.view, kind).get(&exposed) {
+        let access = ctx.access.as_deref();
+        if let Some(entry) = self.entry(access, ctx.view, kind, &exposed) {
             let tool = (kind == ListKind::Tools).then(|| entry.exposed.clone());
             return Ok(match entry.owner {
                 Owner::Core(tool) => Some(Route::Core(tool)),
@@ -154,13 +163,14 @@ impl Gateway {
         }
         match ctx.view {
             // The one server decides; it may know names that it does not list.
-            View::One(up) => {
+            View::One(up) if self.may(access, kind, up, &exposed) => {
                 let tool = (kind == ListKind::Tools).then(|| Arc::from("unlisted"));
                 return Ok(target(up, Cow::Owned(exposed.clone().into_owned()), tool, Arc::new([])));
             }
             View::All if uri.is_some() => {
                 if let Some((key, original)) = name::original_uri(&exposed)
                     && let Some(up) = self.configured().find(|up| up.key == key)
+                    && self.may(access, kind, up.id, &original)
                 {
                     return Ok(target(up.id, Cow::Owned(original), None, Arc::new([])));
                 }
@@ -169,6 +179,13 @@ impl Gateway {
         }
         if self.is_unsettled(ctx.view) && self.may_wait(ctx, self.limits.call_wait) {
             return Ok(None);
+        }
+        if access.is_some() {
+            self.denied(match kind {
+                ListKind::Tools => "tool",
+                ListKind::Prompts => "prompt",
+                ListKind::Resources | ListKind::Templates => "resource",
+            });
         }
         Err(not_found(kind, &exposed, ctx.is_modern()))
     }
@@ -205,12 +222,15 @@ impl Gateway {
             }
             return Err(self.unavailable(up));
         };
-        if upstream.in_flight() >= self.limits.calls_per_upstream
-            || upstream.bytes + ctx.text.len() > self.limits.bytes_per_upstream
-            || self.calls.len() >= self.limits.calls
-        {
-            return Err(Refusal::new(503, rpc::INTERNAL, Code::UpstreamBusy, &upstream.settings.name).retry(1));
+        let full = upstream.in_flight() >= self.calls_per_upstream();
+        if full || upstream.bytes + ctx.text.len() > self.limits.bytes_per_upstream || self.calls.len() >= self.limits.calls {
+            let refusal = Refusal::new(503, rpc::INTERNAL, Code::UpstreamBusy, &upstream.settings.name).retry(1);
+            self.emit(Output::Observe(Observation::Limited("upstream_in_flight")));
+            return Err(refusal);
         }
+        let rule = self.admit_call(ctx, target.tool.as_ref())?;
+        let again = if rule.retries > 0 { self.again(ctx, up, &target.original, rule) } else { None };
+        let timeout = if rule.timeout > 0 { rule.timeout } else { self.up_ref(up).settings.timeout };
         let modern = (ctx.is_modern(), era == UpEra::Modern);
         let (progress, log_level, client) = self.client_facts(ctx, modern.1);
         let caps = self.caps_of(ctx);
@@ -236,6 +256,7 @@ impl Gateway {
         } else {
             Vec::new()
         };
+        let held = self.hold_places(ctx, target.tool.as_ref(), rule);
         let call = ClientCall {
             key: ctx.key,
             id: ctx.id.into(),
@@ -250,8 +271,13 @@ impl Gateway {
             arrived: ctx.arrived,
             asked: 0,
             caps,
+            lacked: None,
             asking,
             rounds: None,
+            timeout,
+            held,
+            again,
+            trail: self.trail(ctx),
         };
         let exchange = self.exchanges.entry(ctx.key).or_insert_with(|| Exchange::new(ctx.request, ctx.session(), ctx.arrived));
         exchange.calls.push(number);
@@ -259,7 +285,7 @@ impl Gateway {
             session.calls.insert(ctx.id.into(), number);
         }
         let conn = self.conn_for(up, &call, era);
-        let deadline = self.now + self.time_for(up, conn);
+        let deadline = self.now + self.time_for(up, conn, timeout);
         let (began, bytes) = (self.now, body.len());
         self.up_mut(up).bytes += bytes;
         self.calls.insert(
@@ -297,10 +323,9 @@ impl Gateway {
         }
     }
 
-    /// How long a call on a connection may take, or wait for one.
-    pub(super) fn time_for(&self, up: UpId, conn: usize) -> u64 {
-        let upstream = self.up_ref(up);
-        if upstream.conns[conn].lent == Lent::Lobby { self.limits.call_wait } else { upstream.settings.timeout }
+    /// How long a call that may take `timeout` may take on a connection, or wait for one.
+    pub(super) fn time_for(&self, up: UpId, conn: usize, timeout: u64) -> u64 {
+        if self.up_ref(up).conns[conn].lent == Lent::Lobby { self.limits.call_wait } else { timeout }
     }
 
     /// What the client of a request can be asked for while the request is under way. One that takes no event stream, in the legacy era, for nothing.

@@ -110,10 +110,9 @@ impl Gateway {
             None => true,
         });
         let (missing, more) = (parked.pending.iter().any(|pending| pending.told), !parked.pending.is_empty());
-        let timeout = self.now + self.up_ref(up).settings.timeout;
         if let Some(call) = self.calls.get_mut(&number) {
-            call.deadline = timeout;
             if let Purpose::Client(client) = &mut call.purpose {
+                call.deadline = self.now + client.timeout;
                 attach(client, ctx);
             }
         }

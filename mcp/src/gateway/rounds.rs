@@ -143,7 +143,8 @@ impl Gateway {
         // The child of the round before may be somebody else's now.
         call.conn = self.conn_for(up, client, UpEra::Modern);
         call.began = now;
-        call.deadline = now + self.time_for(up, call.conn);
+        let timeout = client.timeout;
+        call.deadline = now + self.time_for(up, call.conn, timeout);
         self.calls.insert(number, call);
         self.dispatch(number);
     }

@@ -21,7 +21,8 @@ impl Gateway {
     pub(super) fn get(&mut self, key: StreamKey, request: &Request) -> Answer {
         let anonymous = |refusal| (None, refusal);
         let refused = |detail: &str| (None, Refusal::new(405, rpc::INVALID_REQUEST, Code::MethodNotAllowed, detail));
-        let view = self.view(&request.view).map_err(anonymous)?;
+        let access = self.access(key, request);
+        let view = self.view_for(access.as_deref(), request).map_err(anonymous)?;
         if request.header("mcp-protocol-version") == Some(MODERN) {
             return Err(refused("revision 2026-07-28 has no GET; use subscriptions/listen"));
         }
@@ -65,7 +66,8 @@ impl Gateway {
 
     /// The end of a legacy session.
     pub(super) fn delete(&mut self, key: StreamKey, request: &Request) -> Answer {
-        let view = self.view(&request.view).map_err(|refusal| (None, refusal))?;
+        let access = self.access(key, request);
+        let view = self.view_for(access.as_deref(), request).map_err(|refusal| (None, refusal))?;
         if request.header("mcp-protocol-version") == Some(MODERN) {
             return Err((None, Refusal::new(405, rpc::INVALID_REQUEST, Code::MethodNotAllowed, "revision 2026-07-28 has no sessions")));
         }
@@ -109,10 +111,13 @@ impl Gateway {
 
     /// The client of an exchange is gone. A modern one cancels with that; a legacy one may come back for the answer.
     pub(super) fn gone(&mut self, key: StreamKey) {
+        let waiting = self.waiting.len();
         self.waiting.retain(|waiting| waiting.key != key);
+        let waiting = waiting - self.waiting.len();
         let questions = self.questions.len();
         self.questions.retain(|_, pending| pending.key() != key);
-        let questions = questions - self.questions.len();
+        // A request that waits has an exchange only if it is being sent once more.
+        let questions = questions - self.questions.len() + waiting;
         self.refreshing.retain(|waiting| *waiting != key);
         self.unlisten(key);
         let Some(exchange) = self.exchanges.get_mut(&key) else { return };
@@ -145,6 +150,10 @@ impl Gateway {
         };
         let cancelled: Vec<_> = self.waiting.extract_if(.., is_it).collect();
         for waiting in cancelled {
+            if self.exchanges.contains_key(&waiting.key) {
+                self.drop_answer(waiting.key);
+                continue;
+            }
             let mut exchange = Exchange::new(&waiting.request, None, waiting.arrived);
             if exchange.may_stream() {
                 exchange.start(waiting.key, &mut self.out);
@@ -170,6 +179,7 @@ impl Gateway {
         let duration = self.now.saturating_sub(client.arrived);
         self.emit(Output::Observe(Observation::Request { method: client.method.name(), era, outcome: "cancelled", duration }));
         self.emit(Output::Observe(Observation::Call { up, tool: client.tool.clone(), outcome: "cancelled", duration }));
+        self.audit_call(up, client, "cancelled", 0);
         self.drop_answer(client.key);
     }
 

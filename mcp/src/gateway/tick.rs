@@ -36,8 +36,8 @@ impl Gateway {
 
     /// Tries the waiting requests again: something has changed.
     pub(super) fn wake(&mut self) {
-        for Waiting { key, request, arrived } in std::mem::take(&mut self.waiting) {
-            self.open(key, request, arrived);
+        for Waiting { key, request, arrived, tries } in std::mem::take(&mut self.waiting) {
+            self.open(key, request, arrived, tries, false);
         }
     }
 
@@ -48,8 +48,8 @@ impl Gateway {
         let due = |waiting: &Waiting| limits.iter().any(|limit| (last..=now).contains(&(waiting.arrived + limit)));
         let (due, rest) = std::mem::take(&mut self.waiting).into_iter().partition(due);
         self.waiting = rest;
-        for Waiting { key, request, arrived } in due {
-            self.open(key, request, arrived);
+        for Waiting { key, request, arrived, tries } in due {
+            self.open(key, request, arrived, tries, false);
         }
     }
 
@@ -76,7 +76,7 @@ impl Gateway {
     }
 
     fn call_due(&mut self, number: u64, up: UpId) {
-        let (name, seconds) = (self.up_ref(up).settings.name.clone(), self.up_ref(up).settings.timeout / 1_000_000);
+        let name = self.up_ref(up).settings.name.clone();
         let limit = self.limits.handshake / 1_000_000;
         if let Some(call) = self.calls.get_mut(&number)
             && matches!(call.purpose, Purpose::Discover)
@@ -96,6 +96,7 @@ impl Gateway {
         }
         match &call.purpose {
             Purpose::Client(client) => {
+                let seconds = client.timeout / 1_000_000;
                 let refusal = if client.is_asked() {
                     Refusal::new(200, rpc::INTERNAL, Code::AnswerLate, &name)
                 } else {

@@ -1,9 +1,10 @@
 //! The bytes of a message on its way between the eras. What does not have to change is not touched.
 
+use super::older;
 use crate::inbound::key;
 use crate::json;
 use crate::list::ListKind;
-use crate::method::{LogLevel, Method};
+use crate::method::{Legacy, LogLevel, Method};
 use crate::name;
 use crate::refusal::rpc;
 use crate::splice::{self, Splice};
@@ -151,24 +152,29 @@ pub(super) struct Incoming<'a> {
     pub(super) server: Option<&'a str>,
     /// The upstream's key, if URIs get exposed names.
     pub(super) exposes: Option<&'a str>,
+    /// The revision of a legacy client.
+    pub(super) version: Option<Legacy>,
 }
 
 /// A result as the client gets it.
 pub(super) fn result(from: &Incoming<'_>, result: &str) -> Bytes {
     let mut splice = Splice::new(from.text);
     splice.replace(from.number, from.id.to_owned());
-    match from.modern {
-        (false, true) => {
-            let kept = splice::rebuild(result, |member| !matches!(member, "resultType" | "ttlMs" | "cacheScope"), &[]);
-            let mut inner = Splice::new(&kept);
-            expose(from, &kept, &mut inner);
-            splice.replace(result, inner.finish_text());
-        }
-        (modern, up) => {
-            expose(from, result, &mut splice);
-            if modern && !up {
-                splice.insert(result, &modern_members(from, result));
-            }
+    let kept = match from.modern {
+        (false, true) => Some(splice::rebuild(result, |member| !matches!(member, "resultType" | "ttlMs" | "cacheScope"), &[])),
+        _ => None,
+    };
+    let base = kept.as_deref().unwrap_or(result);
+    if kept.is_some() || from.version.is_some_and(|version| older::result(from.method, base, version).is_some()) {
+        let mut inner = Splice::new(base);
+        expose(from, base, &mut inner);
+        let exposed = inner.finish_text();
+        let older = from.version.and_then(|version| older::result(from.method, &exposed, version));
+        splice.replace(result, older.unwrap_or(exposed));
+    } else {
+        expose(from, result, &mut splice);
+        if from.modern == (true, false) {
+            splice.insert(result, &modern_members(from, result));
         }
     }
     splice.finish()

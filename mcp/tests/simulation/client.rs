@@ -43,6 +43,11 @@ pub struct Req {
     /// Its stream was read twice at a time, so that the answer may be seen twice.
     pub twice: bool,
     pub outcome: Outcome,
+    /// The params but for `_meta` and what rounds add, and the name in the header.
+    pub members: String,
+    pub name: Option<String>,
+    pub flaw: Flaw,
+    pub shared: bool,
 }
 
 impl Req {
@@ -51,6 +56,33 @@ impl Req {
             self.outcome = Outcome::Over;
         }
     }
+}
+
+/// A modern client's call that was answered with questions.
+pub struct Asked {
+    pub client: usize,
+    pub method: &'static str,
+    /// The params but for `_meta`, as members.
+    pub members: String,
+    pub name: Option<String>,
+    pub marker: String,
+    pub state: String,
+    pub keys: Vec<String>,
+    /// The state is the gateway's, not the server's.
+    pub sealed: bool,
+    /// It came with a request that had an accomplice, so that it may be used up already.
+    pub shared: bool,
+}
+
+/// What is wrong with a retry on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// The answer has to be the call's.
+    None,
+    /// The answer may be the call's, or a refusal of the state.
+    Maybe,
+    /// It must be refused, and must not reach the server.
+    Must,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +191,7 @@ impl World {
             accept_json: json,
             accept_sse: sse,
             view: view.into(),
-            principal: "anonymous".into(),
+            principal: format!("c{client}").as_str().into(),
             headers: all,
             body: text.into(),
         };
@@ -190,8 +222,9 @@ impl World {
         }
         let mut headers = Vec::new();
         if modern {
+            let caps = if self.clients[client].caps { "{\"elicitation\":{},\"roots\":{}}" } else { "{}" };
             meta.push(format!(
-                "\"io.modelcontextprotocol/protocolVersion\":\"{MODERN}\",\"io.modelcontextprotocol/clientCapabilities\":{{}}"
+                "\"io.modelcontextprotocol/protocolVersion\":\"{MODERN}\",\"io.modelcontextprotocol/clientCapabilities\":{caps}"
             ));
             if self.rng.chance(30) {
                 meta.push("\"io.modelcontextprotocol/logLevel\":\"debug\"".to_owned());
@@ -205,7 +238,21 @@ impl World {
         let meta = if meta.is_empty() { String::new() } else { format!("\"_meta\":{{{}}}", meta.join(",")) };
         let comma = if members.is_empty() || meta.is_empty() { "" } else { "," };
         let text = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{{{members}{comma}{meta}}}}}");
-        let req = Req { client, session, id, method, marker, token, cancelled: false, twice: false, outcome: Outcome::Open };
+        let req = Req {
+            client,
+            session,
+            id,
+            method,
+            marker,
+            token,
+            cancelled: false,
+            twice: false,
+            outcome: Outcome::Open,
+            members: members.to_owned(),
+            name: name.map(str::to_owned),
+            flaw: Flaw::None,
+            shared: false,
+        };
         Message { text, headers, req: Some(req) }
     }
 
@@ -450,6 +497,59 @@ impl World {
     pub fn client_replies(&mut self, client: usize, session: &str, text: String) {
         if self.clients[client].session.as_deref() == Some(session) {
             self.open(client, Verb::Post, Kind::Post, Vec::new(), text, Vec::new());
+        }
+    }
+
+    /// A modern client comes back with answers: as it should, or in one of the ways in which it should not.
+    pub fn retry(&mut self, at: usize) {
+        let Asked { client, method, ref members, ref name, ref marker, ref state, ref keys, sealed, shared } = self.asked[at];
+        let (members, name, marker, mut state, keys) = (members.clone(), name.clone(), marker.clone(), state.clone(), keys.clone());
+        let answer = |key: &String| format!("{}:{{\"action\":\"accept\",\"content\":{{\"of\":\"{marker}\"}}}}", ggen_mcp::json::quote(key));
+        let mut answers: Vec<_> = keys.iter().map(answer).collect();
+        let (mut who, mut flaw, mut times) = (client, if shared { Flaw::Maybe } else { Flaw::None }, 1);
+        if sealed && !self.quiet {
+            match self.rng.below(20) {
+                0 => {
+                    let place = self.rng.index(state.len());
+                    let other = if state.as_bytes()[place] == b'A' { "B" } else { "A" };
+                    state.replace_range(place..=place, other);
+                    flaw = Flaw::Must;
+                }
+                1 => {
+                    // Somebody else, who can make the very same request.
+                    let others: Vec<_> = (0..self.clients.len())
+                        .filter(|other| {
+                            *other != client
+                                && self.clients[*other].version.is_none()
+                                && self.clients[*other].view == self.clients[client].view
+                        })
+                        .collect();
+                    if !others.is_empty() {
+                        who = self.rng.pick(&others);
+                        flaw = Flaw::Must;
+                    }
+                }
+                2 | 3 => answers.clear(),
+                4 => answers.push("\"more\":{\"action\":\"cancel\"}".to_owned()),
+                5 | 6 => times = 2,
+                7 => return,
+                _ => {}
+            }
+        }
+        // What was tampered with or stolen is used as it should be a little later.
+        if flaw == Flaw::Must {
+            self.at(100_000, What::Retry(at));
+        }
+        for nth in 0..times {
+            let responses = if keys.is_empty() { String::new() } else { format!(",\"inputResponses\":{{{}}}", answers.join(",")) };
+            let all = format!("{members},\"requestState\":\"{state}\"{responses}");
+            let mut message = self.message(who, method, &all, name.as_deref(), Some(marker.clone()));
+            if let Some(req) = &mut message.req {
+                req.members.clone_from(&members);
+                req.flaw = if times > 1 && nth > 0 { Flaw::Maybe } else { flaw };
+                req.shared = times > 1 || shared;
+            }
+            self.open(who, Verb::Post, Kind::Post, message.headers, message.text, message.req.into_iter().collect());
         }
     }
 

@@ -22,6 +22,8 @@ pub enum Act {
     Break,
     /// Nothing more comes, and the stream stays open.
     Hang,
+    /// The rest comes when the client has answered the question of that id.
+    Hold(String),
 }
 
 /// How a server behaves, all in percent.
@@ -39,9 +41,9 @@ pub struct Manners {
 }
 
 pub const CALM: Manners =
-    Manners { never: 0, die: 0, garbage: 0, storm: 0, refuse_http: 0, forget: 4, silent_probe: 20, fail_start: 0, ask: 6 };
+    Manners { never: 0, die: 0, garbage: 0, storm: 0, refuse_http: 0, forget: 4, silent_probe: 20, fail_start: 0, ask: 15 };
 pub const WILD: Manners =
-    Manners { never: 4, die: 2, garbage: 4, storm: 2, refuse_http: 4, forget: 3, silent_probe: 20, fail_start: 25, ask: 10 };
+    Manners { never: 4, die: 2, garbage: 4, storm: 2, refuse_http: 4, forget: 3, silent_probe: 20, fail_start: 25, ask: 20 };
 
 pub struct Server {
     pub name: String,
@@ -65,6 +67,19 @@ pub struct Server {
     pub cancelled: HashSet<String>,
     pub subscribed: HashSet<String>,
     asks: u64,
+    /// Calls that wait for an answer: the rest, by the question's id.
+    pub held: HashMap<String, Held>,
+    /// Those whose answer has come.
+    pub released: Vec<Held>,
+}
+
+/// A call that waits for its client.
+pub struct Held {
+    /// Whose it is.
+    pub marker: String,
+    /// HTTP: the exchange, and which opening of it.
+    pub http: Option<(u64, u64)>,
+    pub rest: Vec<Step>,
 }
 
 /// What a request brings: steps, or an HTTP status.
@@ -100,6 +115,8 @@ impl Server {
             cancelled: HashSet::new(),
             subscribed: HashSet::new(),
             asks: 0,
+            held: HashMap::new(),
+            released: Vec::new(),
         }
     }
 
@@ -113,6 +130,17 @@ impl Server {
         self.cancelled.clear();
         self.subscribed.clear();
         self.rest.clear();
+        self.held.clear();
+        self.released.clear();
+    }
+
+    /// The answer to a question. It is given once, and it is about the call that asked.
+    fn answered(&mut self, message: &Value) {
+        let id = message["id"].as_str().unwrap_or_default();
+        let Some(held) = self.held.remove(id) else { return };
+        let text = message["result"]["content"]["of"].as_str();
+        assert!(text.is_none_or(|of| of == held.marker), "{} asked for {} and got {message}", self.name, held.marker);
+        self.released.push(held);
     }
 
     pub fn tool(at: usize) -> &'static str {
@@ -142,12 +170,19 @@ impl Server {
                 Some(_) => return Served::Status(404),
                 None => return Served::Status(400),
             }
-            if method.ends_with("/call") && rng.chance(self.manners.forget) && (self.manners.die > 0 || self.minted < 2) {
+            if method.ends_with("/call")
+                && self.held.is_empty()
+                && rng.chance(self.manners.forget)
+                && (self.manners.die > 0 || self.minted < 2)
+            {
                 self.sessions.clear();
                 return Served::Status(404);
             }
         }
         if message.get("id").is_none() || method.is_empty() {
+            if method.is_empty() {
+                self.answered(&message);
+            }
             if method == "notifications/cancelled" {
                 self.cancelled.insert(params["requestId"].to_string());
                 self.listeners.retain(|(_, id)| id.as_deref() != Some(&*params["requestId"].to_string()));
@@ -236,6 +271,34 @@ impl Server {
         }
     }
 
+    /// A modern server's questions: the result that asks, if it asks in this round.
+    fn round(&self, id: &str, method: &str, params: &Value, marker: &str, rng: &mut Rng) -> Option<String> {
+        let able = params["_meta"]["io.modelcontextprotocol/clientCapabilities"].get("elicitation").is_some();
+        let state = params["requestState"].as_str();
+        if !self.modern || !matches!(method, "tools/call" | "prompts/get" | "resources/read") {
+            return None;
+        }
+        let before = state.map_or(0, |state| {
+            let (of, round) = state.split_once('#').unwrap_or_else(|| panic!("{} got the state {state}", self.name));
+            assert_eq!(of, marker, "{} got the state of another call", self.name);
+            let answers = &params["inputResponses"];
+            if round.ends_with('q') {
+                assert_eq!(answers["k"]["content"]["of"], marker, "{} got {params}", self.name);
+            } else {
+                assert!(answers.is_null(), "{} got answers to nothing: {params}", self.name);
+            }
+            round.len()
+        });
+        if !able || before > 3 || !rng.chance(if before > 0 { 30 } else { self.manners.ask }) {
+            return None;
+        }
+        let silent = rng.chance(20);
+        let state = format!("{marker}#{}{}", "r".repeat(before), if silent { 's' } else { 'q' });
+        let questions = format!(r#","inputRequests":{{"k":{{"method":"elicitation/create","params":{{"message":"{marker}"}}}}}}"#);
+        let questions = if silent { "" } else { questions.as_str() };
+        Some(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"input_required","requestState":"{state}"{questions}}}}}"#))
+    }
+
     /// A client's call.
     fn call(&mut self, id: &str, method: &str, params: &Value, rng: &mut Rng, session: Option<&str>) -> Served {
         let (name, nonce) = match method {
@@ -254,6 +317,9 @@ impl Server {
             ),
         };
         let marker = format!("{}|{name}|{nonce}", self.name);
+        if let Some(question) = self.round(id, method, params, &marker, rng) {
+            return Served::Steps(vec![say(rng.below(20_000), question)]);
+        }
         let complete = if self.modern { r#","resultType":"complete""# } else { "" };
         let result = match method {
             "tools/call" => {
@@ -306,6 +372,18 @@ impl Server {
             let text = format!(r#"{{"jsonrpc":"2.0","id":"ask-{}","method":"{method}","params":{{"message":"{marker}"}}}}"#, self.asks);
             steps.push(say(at, text));
             at += rng.below(500_000);
+            if method != "ping"
+                && self.http
+                && !self.modern
+                && session.is_some_and(|id| self.sessions.get(id) == Some(&true))
+                && rng.chance(70)
+            {
+                let rest = vec![say(rng.below(5_000), answer)];
+                let id = format!("ask-{}", self.asks);
+                self.held.insert(id.clone(), Held { marker, http: None, rest });
+                steps.push(Step { after: at, act: Act::Hold(id) });
+                return Served::Steps(steps);
+            }
         }
         if self.http && !self.modern && session.is_some() && rng.chance(10) {
             steps.push(Step { after: at, act: Act::Break });

@@ -80,7 +80,13 @@ pub enum What {
     Reply(usize, String, String),
     /// A client comes back for the rest of a stream.
     Resume(StreamKey),
+    /// A modern client comes back with answers.
+    Retry(usize),
+    /// There is no child for a lease.
+    NoLease(UpId, u32),
     Tick,
+    /// A tick sooner than the next one.
+    Wake,
 }
 
 struct Timed(u64, u64, What);
@@ -116,6 +122,7 @@ pub struct Stats {
     pub inputs: u64,
     pub requests: u64,
     pub answers: u64,
+    pub questions: u64,
 }
 
 pub struct World {
@@ -125,11 +132,14 @@ pub struct World {
     pub life: u64,
     heap: BinaryHeap<Reverse<Timed>>,
     order: u64,
+    woken: u64,
     pub servers: Vec<Server>,
     pub http: BTreeMap<u64, Open>,
     pub clients: Vec<Client>,
     pub exchanges: BTreeMap<StreamKey, Exchange>,
     pub reqs: Vec<Req>,
+    /// Calls of modern clients that were answered with questions.
+    pub asked: Vec<crate::client::Asked>,
     pub edges: [u32; 2],
     pub next_edge: u32,
     pub next_stream: u32,
@@ -140,6 +150,9 @@ pub struct World {
     pub calm: bool,
     /// No new requests: everything comes to its end.
     pub quiet: bool,
+    /// How often the guest looked, as the number of its last exchange, and how often it was answered.
+    pub looks: u32,
+    pub found: u64,
 }
 
 impl World {
@@ -156,11 +169,13 @@ impl World {
             life: 0,
             heap: BinaryHeap::new(),
             order: 0,
+            woken: 0,
             servers,
             http: BTreeMap::new(),
             clients,
             exchanges: BTreeMap::new(),
             reqs: Vec::new(),
+            asked: Vec::new(),
             edges: [1, 2],
             next_edge: 3,
             next_stream: 1,
@@ -168,6 +183,8 @@ impl World {
             next_resume: None,
             calm,
             quiet: false,
+            looks: 0,
+            found: 0,
         };
         for server in world.servers.iter_mut().filter(|server| server.http) {
             server.alive = calm || world.rng.chance(70);
@@ -180,6 +197,7 @@ impl World {
                 world.at(3_000_000, What::Start(up));
             }
         }
+        world.hide();
         world.at(0, What::Tick);
         world
     }
@@ -249,6 +267,12 @@ impl World {
                 }
             }
             What::Reply(client, session, text) => self.client_replies(client, &session, text),
+            What::Retry(at) => self.retry(at),
+            What::Wake => self.input(Input::Tick),
+            What::NoLease(up, lease) => {
+                let (state, code) = (UpstreamState::Degraded, Code::UpstreamExited);
+                self.input(Input::Leased(up, lease, UpInput::Lost { state, code, reason: "none".into(), next_start: None }));
+            }
             What::Resume(key) => self.resume(key),
             What::Tick => {
                 self.input(Input::Tick);
@@ -271,6 +295,10 @@ impl World {
         self.stats.inputs += 1;
         let mut out = Vec::new();
         self.gateway.input(self.now, input, &mut out);
+        if let Some(due) = self.gateway.next_due().filter(|due| self.woken != *due) {
+            self.woken = due;
+            self.at(due.saturating_sub(self.now), What::Wake);
+        }
         for output in out {
             if !matches!(output, Output::Observe(_) | Output::Log(_)) {
                 trace(|| format!("{:>12}    -> {}", self.now, brief(&format!("{output:?}"))));
@@ -297,6 +325,7 @@ impl World {
 
     fn output(&mut self, output: Output) {
         match output {
+            Output::Reply(key, reply) if key.edge == crate::guest::EDGE => self.seen(key, &reply),
             Output::Reply(key, reply) => self.reply(key, reply),
             Output::Want(UpId(up)) => {
                 let up = up as usize;
@@ -337,7 +366,8 @@ impl World {
                 let (life, wait) = (self.life, self.rng.below(1_500_000));
                 self.at(wait, What::Answer { life, question });
             }
-            Output::Lease(..) | Output::Unlease { .. } | Output::Pause(..) | Output::Observe(_) | Output::Log(_) => {}
+            Output::Lease(up, lease) => self.at(1000, What::NoLease(up, lease)),
+            Output::Unlease { .. } | Output::Pause(..) | Output::Observe(_) | Output::Log(_) => {}
         }
     }
 
@@ -405,7 +435,7 @@ impl World {
                 let text = self.rng.pick(&["Server listening", "{\"jsonrpc\":\"2.0\",\"id\":1", "[1,2]", "\u{1b}[0m"]);
                 self.up(up, UpInput::Line(text.into()));
             }
-            (Act::Break | Act::Hang, _) => {}
+            (Act::Break | Act::Hang | Act::Hold(_), _) => {}
         }
     }
 
@@ -443,6 +473,15 @@ impl World {
             },
         };
         let life = self.servers[up].life;
+        for held in std::mem::take(&mut self.servers[up].released) {
+            let Some((exchange, opening)) = held.http else { continue };
+            let mut after = 0;
+            for Step { after: wait, act } in held.rest {
+                after = wait;
+                self.at(after, What::Serve { up, life, http: Some((exchange, opening, None)), act });
+            }
+            self.at(after, What::End { up, exchange, opening, error: None });
+        }
         let (steps, session, stays) = match served {
             Served::Status(status) => {
                 self.at(wait, What::Head { up, exchange, opening, status, session: None, sse: false });
@@ -470,6 +509,12 @@ impl World {
         let mut steps = VecDeque::from(steps);
         while let Some(Step { after, act }) = steps.pop_front() {
             at = wait + after;
+            if let Act::Hold(id) = act {
+                if let Some(held) = self.servers[up].held.get_mut(&id) {
+                    held.http = Some((exchange, opening));
+                }
+                return;
+            }
             if matches!(act, Act::Break) {
                 let rest = steps.drain(..).map(|step| Step { after: step.after.saturating_sub(after), act: step.act }).collect();
                 self.servers[up].rest.insert(id, rest);
@@ -499,6 +544,7 @@ impl World {
                 self.input(Input::EdgeLost(edge));
             }
             34..36 if !self.calm => self.replace(),
+            36..80 => self.look(),
             _ => {}
         }
     }
@@ -540,6 +586,7 @@ impl World {
             server.listeners.retain(|(exchange, _)| *exchange == 0);
         }
         self.gateway = relay(&self.servers, self.life, self.rng.next(), self.calm);
+        self.hide();
         self.input(Input::Tick);
     }
 
@@ -575,11 +622,14 @@ fn relay(servers: &[Server], incarnation: u64, seed: u64, calm: bool) -> Gateway
         handshake: 4_000_000,
         stream_after: 1_000_000,
         ring: 512,
+        parked: if calm { [1000; 3] } else { [3, 5, 8] },
+        park: 20_000_000,
+        repeat: 5_000_000,
         ..Limits::default()
     };
     let mut random = Rng::new(seed);
     Gateway::new(
-        Settings { upstreams: upstreams.collect(), incarnation, limits, key: None },
+        Settings { upstreams: upstreams.collect(), incarnation, limits, key: Some(ggen_mcp::seal::Key([7; 32])) },
         Box::new(move |bytes| bytes.iter_mut().for_each(|byte| *byte = random.next() as u8)),
     )
 }

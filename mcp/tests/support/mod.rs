@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use ggen_mcp::api::{EraSetting, Input, Isolation, Limits, Output, Settings, StreamKey, Transport, UpId, UpInput, UpstreamSettings};
-use ggen_mcp::edge::{Reply, Request, Verb};
+use ggen_mcp::edge::{Principal, Reply, Request, Verb};
 use ggen_mcp::gateway::Gateway;
 use serde_json::Value;
 
@@ -21,6 +21,8 @@ pub struct Relay {
     pub written: Vec<(u32, String)>,
     pub replies: Vec<(StreamKey, Reply)>,
     pub outputs: Vec<Output>,
+    /// Who sends from now on.
+    pub principal: Principal,
 }
 
 impl Relay {
@@ -50,6 +52,7 @@ impl Relay {
             written: Vec::new(),
             replies: Vec::new(),
             outputs: Vec::new(),
+            principal: "anonymous".into(),
         };
         relay.input(Input::Tick);
         for up in 0..servers.len() {
@@ -118,11 +121,8 @@ impl Relay {
         self.next += 1;
         let key = StreamKey { edge: 1, stream: self.next };
         let headers = headers.iter().map(|(key, value)| ((*key).into(), value.as_bytes().into())).collect();
-        let (view, body) = (view.into(), body.into());
-        self.input(Input::Open(
-            key,
-            Request { verb, accept_json: true, accept_sse: true, view, principal: "anonymous".into(), headers, body },
-        ));
+        let (view, body, principal) = (view.into(), body.into(), self.principal.clone());
+        self.input(Input::Open(key, Request { verb, accept_json: true, accept_sse: true, view, principal, headers, body }));
         (key, self.of(key))
     }
 

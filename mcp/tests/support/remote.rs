@@ -240,7 +240,7 @@ impl Remote {
     /// The answer on an exchange; null if there is none yet.
     pub fn answer(&self, key: StreamKey) -> Value {
         let is_answer = |message: &Value| message.get("result").is_some() || message.get("error").is_some();
-        self.messages(key).into_iter().filter(is_answer).next_back().unwrap_or_default()
+        self.messages(key).into_iter().rfind(is_answer).unwrap_or_default()
     }
 
     /// The last thing the server got.

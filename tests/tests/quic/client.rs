@@ -7,7 +7,7 @@ use rustls::{
     DigitallySignedStruct, Error, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
 };
 use serde_json::{Value, json};
 use std::{future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
@@ -16,6 +16,12 @@ const HANDSHAKE: Duration = Duration::from_secs(15);
 
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) type Stream = h3::client::RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
+
+/// A client certificate and its key.
+pub(crate) struct Identity {
+    pub(crate) certificate: CertificateDer<'static>,
+    pub(crate) key: PrivateKeyDer<'static>,
+}
 
 /// One connection.
 pub(crate) struct Client {
@@ -41,14 +47,16 @@ impl Answer {
 
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Result<Self, Fault> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder =
-            rustls::ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&[&rustls::version::TLS13])?;
-        let mut tls = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))).with_no_client_auth();
+        Self::connect_as(address, "localhost", None).await
+    }
+
+    /// Asks for that name, and shows that certificate of its own.
+    pub(crate) async fn connect_as(address: SocketAddr, name: &str, own: Option<&Identity>) -> Result<Self, Fault> {
+        let mut tls = believing(own)?;
         tls.alpn_protocols = vec![b"h3".to_vec()];
         let mut endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?)));
-        let quic = tokio::time::timeout(HANDSHAKE, endpoint.connect(address, "localhost")?).await??;
+        let quic = tokio::time::timeout(HANDSHAKE, endpoint.connect(address, name)?).await??;
         let (mut driver, send) = h3::client::new(h3_quinn::Connection::new(quic.clone())).await?;
         tokio::spawn(async move { poll_fn(|cx| driver.poll_close(cx)).await });
         Ok(Self { quic, send, endpoint })
@@ -102,6 +110,17 @@ impl Client {
         let headers = [("mcp-protocol-version", version), ("mcp-method", "tools/call"), ("mcp-name", tool)];
         self.answer("POST", "/mcp/fixture", &[&JSON[..], &headers].concat(), &body).await
     }
+}
+
+/// TLS 1.3 of a client that believes any certificate.
+pub(crate) fn believing(own: Option<&Identity>) -> Result<rustls::ClientConfig, Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&[&rustls::version::TLS13])?;
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)));
+    Ok(match own {
+        Some(own) => builder.with_client_auth_cert(vec![own.certificate.clone()], own.key.clone_key())?,
+        None => builder.with_no_client_auth(),
+    })
 }
 
 /// What each message is sent with.

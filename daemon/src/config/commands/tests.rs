@@ -99,9 +99,9 @@ fn what_would_not_be_valid_is_refused_whole() {
     refused(
         &host,
         &["server.workers=4", "transports.http.host=0.0.0.0"],
-        "error[GGEN-E1103]: transports.http.host: 0.0.0.0 is reachable from other hosts, and this version has no authentication\n\
-         help: ggen mcp config set transports.http.host=127.0.0.1\n\
-         help: ssh -N -L 3000:127.0.0.1:3000 HOST   (from the other host, instead of opening the port)\n",
+        "error[GGEN-E1103]: transports.http.host: 0.0.0.0 is reachable from other hosts, and there is no key that anybody could be known by\n\
+         help: ggen mcp auth generate-api-key\n\
+         help: ggen mcp config set transports.http.host=127.0.0.1\n",
     );
     refused(
         &host,

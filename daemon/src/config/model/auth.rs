@@ -1,6 +1,6 @@
 //! `auth`: who may ask. Every text that opens a door is a [`Secret`]. Definitions only.
 
-use super::super::secret::Secret;
+use super::{super::secret::Secret, tls::Mtls};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::path::PathBuf;
 
@@ -14,6 +14,8 @@ pub struct Auth {
     pub api_key: Option<Secret>,
     /// A file that holds that key; an absolute path.
     pub api_key_file: Option<PathBuf>,
+    /// Client certificates.
+    pub mtls: Mtls,
     /// Signed tokens.
     pub jwt: Jwt,
     /// Tokens of an OAuth 2.1 authorization server.

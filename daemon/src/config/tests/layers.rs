@@ -123,11 +123,13 @@ fn wrong_variables_are_named() {
          Warning GGEN_MCP_TRANSPORTS_HTTP_PROT: unknown variable; did you mean `GGEN_MCP_TRANSPORTS_HTTP_PORT`? [GGEN-E1002]\n\
          Warning GGEN_MCP_ZZZ: unknown variable [GGEN-E1002]\n"
     );
-    let host = Host::new().env(&[("GGEN_MCP_AUTH_REQUIRED", "true")]);
+    let host = Host::new().env(&[("GGEN_MCP_POLICY_ALLOW", "x")]);
     assert_eq!(
         host.problems(),
-        "Error GGEN_MCP_AUTH_REQUIRED: auth: this version does not enforce it yet, and must not pretend to [GGEN-E1008]\n"
+        "Error GGEN_MCP_POLICY_ALLOW: policy: this version does not enforce it yet, and must not pretend to [GGEN-E1008]\n"
     );
+    let host = Host::new().env(&[("GGEN_MCP_API_KEY", "0123456789012345678901234")]);
+    assert_eq!(host.loaded().config.auth.api_key.unwrap().expose(), "0123456789012345678901234");
     let host = Host::new().env(&[("GGEN_MCP_SERVER_WORKERS", "65")]);
     assert_eq!(host.problems(), "Error GGEN_MCP_SERVER_WORKERS: server.workers must be from 1 to 64, is 65 [GGEN-E1004]\n");
 }

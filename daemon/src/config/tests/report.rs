@@ -99,10 +99,10 @@ Validation Results:
   ✗ transports.http.prot: unknown key; did you mean `port`?  [GGEN-E1002]
     at cwd/.mcp.json:2:27
     help: ggen mcp config unset transports.http.prot
-  ✗ transports.http.host: 0.0.0.0 is reachable from other hosts, and this version has no authentication  [GGEN-E1103]
+  ✗ transports.http.host: 0.0.0.0 is reachable from other hosts, and there is no key that anybody could be known by  [GGEN-E1103]
     at cwd/.mcp.json:2:46
+    help: ggen mcp auth generate-api-key
     help: ggen mcp config set transports.http.host=127.0.0.1
-    help: ssh -N -L 3000:127.0.0.1:3000 HOST   (from the other host, instead of opening the port)
   ✗ mcpServers.a needs `command` (a program) or `url` (a remote server)  [GGEN-E1004]
     at cwd/.mcp.json:3:23
     help: ggen mcp explain GGEN-E1004
@@ -129,5 +129,5 @@ fn without_a_file_the_defaults_are_judged_and_marks_are_coloured_only_on_a_termi
 #[test]
 fn the_mend_names_the_place_of_the_value() {
     let host = Host::new().env(&[("GGEN_MCP_TRANSPORTS_HTTP_HOST", "0.0.0.0")]);
-    assert_eq!(host.load().unwrap_err()[0].help[0], "unset GGEN_MCP_TRANSPORTS_HTTP_HOST");
+    assert_eq!(host.load().unwrap_err()[0].help[1], "unset GGEN_MCP_TRANSPORTS_HTTP_HOST");
 }

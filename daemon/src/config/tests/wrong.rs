@@ -98,26 +98,41 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         "{\"transports\": {\"http\": {\"host\": \"0.0.0.0\"}}}",
-        "Error 1:34: transports.http.host: 0.0.0.0 is reachable from other hosts, and this version has no authentication [GGEN-E1103]\n",
+        "Error 1:34: transports.http.host: 0.0.0.0 is reachable from other hosts, and there is no key that anybody could be known by [GGEN-E1103]\n",
     ),
     ("{\"transports\": {\"http\": {\"host\": \"0.0.0.0\", \"enabled\": false}}}", ""),
     ("{\"transports\": {\"http\": {\"host\": \"::ffff:127.0.0.1\"}}}", ""),
     (
         "{\"metrics\": {\"host\": \"::\"}}",
-        "Warning 1:22: metrics.host: :: is reachable from other hosts: whoever reaches the port reads the metrics [GGEN-E1103]\n",
+        "Warning 1:22: metrics.host: :: is reachable from other hosts, and nobody could show who they are to read the metrics [GGEN-E1103]\n",
     ),
     // what later versions serve
-    ("{\"auth\": {\"required\": true}}", "Error 1:2: auth: this version does not enforce it yet, and must not pretend to [GGEN-E1008]\n"),
-    ("{\"auth\": {\"required\": false}, \"policy\": {}, \"transports\": {\"http\": {\"ssl\": {\"enabled\": false, \"port\": 1}}}}", ""),
+    (
+        "{\"auth\": {\"required\": false, \"api_key\": \"0123456789012345678901234\"}, \"transports\": {\"http\": {\"host\": \"0.0.0.0\"}}}",
+        "Error 1:103: transports.http.host: 0.0.0.0 is reachable from other hosts, and auth.required is false [GGEN-E1103]\n",
+    ),
+    ("{\"auth\": {\"api_key\": \"0123456789012345678901234\"}, \"transports\": {\"http\": {\"host\": \"0.0.0.0\"}}}", ""),
+    ("{\"auth\": {\"jwt\": {\"secret\": \"short\"}}}", "Error 1:28: auth.jwt.secret must have at least 32 bytes [GGEN-E1004]\n"),
+    (
+        "{\"auth\": {\"oauth2\": {\"issuer\": \"http://as.example\", \"audience\": \"x\"}}}",
+        "Error 1:31: auth.oauth2.issuer must be an https address without user, query and fragment; http on loopback only [GGEN-E1004]\n",
+    ),
+    (
+        "{\"auth\": {\"oauth2\": {\"issuer\": \"http://127.0.0.1:1\"}}}",
+        "Error : auth.oauth2.audience must be set beside auth.oauth2.issuer: without it, tokens that were made for other services would be taken [GGEN-E1004]\n",
+    ),
+    ("{\"auth\": {\"api_key_file\": \"key\"}}", "Error 1:27: auth.api_key_file must be an absolute path [GGEN-E1004]\n"),
+    (
+        "{\"auth\": {\"required\": \"yes\"}}",
+        "Error 1:23: auth.required: expected true, false or \"auto\", found the text \"yes\" [GGEN-E1004]\n",
+    ),
+    ("{\"policy\": {}, \"transports\": {\"http\": {\"ssl\": {\"enabled\": false, \"port\": 1}}}}", ""),
     (
         "{\"transports\": {\"http\": {\"ssl\": {\"enabled\": true}}}}",
         "Error 1:26: transports.http.ssl: this version does not enforce it yet, and must not pretend to [GGEN-E1008]\n",
     ),
-    (
-        "{\"rate_limit\": {\"burst\": 5}, \"policy\": {\"allow\": [\"*\"]}}",
-        "Error 1:2: rate_limit: this version does not enforce it yet, and must not pretend to [GGEN-E1008]\n\
-         Error 1:30: policy: this version does not enforce it yet, and must not pretend to [GGEN-E1008]\n",
-    ),
+    ("{\"rate_limit\": {\"burst\": 5}, \"policy\": {\"allow\": [\"*\"]}}", "Error 1:41: policy.allow: unknown key [GGEN-E1002]\n"),
+    ("{\"tools\": {\"a__b\": {\"max_retries\": 1}, \"a.b\": {}}}", "Error 1:40: tools.a.b: unknown key [GGEN-E1002]\n"),
     (
         "{\"transports\": {\"websocket\": {\"enabled\": true}, \"quic\": {\"enabled\": false}}}",
         "Warning 1:17: transports.websocket: not served by this version [GGEN-E1008]\n",
@@ -150,8 +165,11 @@ fn every_error_outside_an_entry_refuses_the_configuration() {
 fn an_open_address_is_refused_with_the_commands_that_mend_it() {
     let host = Host::with("{\"transports\": {\"http\": {\"host\": \"0.0.0.0\", \"port\": 3001}}}");
     let problems = host.load().unwrap_err();
-    assert_eq!(problems[0].help[0], "ggen mcp config set transports.http.host=127.0.0.1");
-    assert!(problems[0].help[1].starts_with("ssh -N -L 3001:127.0.0.1:3001 "), "{:?}", problems[0].help);
+    assert_eq!(problems[0].help, ["ggen mcp auth generate-api-key", "ggen mcp config set transports.http.host=127.0.0.1"]);
+    // A key store is enough: then everybody is asked.
+    let mut host = host;
+    host.options.state = Some(host.write("auth.sqlite", "").parent().unwrap().into());
+    assert!(host.loaded().asks_strangers);
 }
 
 #[test]

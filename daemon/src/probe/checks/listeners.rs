@@ -37,7 +37,11 @@ pub(super) fn free(context: &Context) -> Vec<Finding> {
         return vec![Finding::note("not tried: a daemon runs")];
     }
     let each = context.listeners().into_iter().filter(|(_, address)| address.port() != 0).map(|(name, address)| {
-        let key = if name == "http" { "transports.http" } else { "metrics" };
+        let key = match name {
+            "http" => "transports.http",
+            "https" => "transports.http.ssl",
+            _ => "metrics",
+        };
         match TcpListener::bind(address) {
             Ok(_) => Finding::note(format!("{name}: {address} is free")),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {

@@ -6,6 +6,7 @@ mod daemon;
 mod host;
 mod listeners;
 mod protocol;
+mod secure;
 mod service;
 mod upstreams;
 mod workers;
@@ -36,9 +37,11 @@ pub const ALL: &[Check] = &[
     Check { name: "ports-free", run: listeners::free },
     Check { name: "listeners", run: listeners::reachable },
     Check { name: "http", run: protocol::http },
+    Check { name: "https", run: secure::https },
     Check { name: "mcp-modern", run: protocol::modern },
     Check { name: "mcp-legacy", run: protocol::legacy },
     Check { name: "metrics", run: protocol::metrics },
+    Check { name: "limits", run: protocol::limits },
     Check { name: "upstreams", run: upstreams::states },
     Check { name: "upstream-launch", run: upstreams::launch },
     Check { name: "upstream-urls", run: upstreams::remote },

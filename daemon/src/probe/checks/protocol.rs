@@ -100,3 +100,29 @@ pub(super) fn metrics(context: &Context) -> Vec<Finding> {
         }
     }]
 }
+
+/// Whether clients meet the limits that are configured.
+pub(super) fn limits(context: &Context) -> Vec<Finding> {
+    let admin = context.listeners().into_iter().find(|(name, _)| *name == "admin");
+    let Some((_, address)) = admin.filter(|_| context.status().is_some()) else {
+        return vec![Finding::note("not tried: no daemon answers, or metrics are off")];
+    };
+    // What is wrong with the metrics themselves is another check's.
+    let Ok(answer) = get(&Target::of(address, "/metrics"), context.within(LIMIT)) else {
+        return vec![Finding::note("not tried: no metrics")];
+    };
+    let text = String::from_utf8_lossy(&answer.body);
+    let met: Vec<String> = text.lines().filter_map(|line| line.strip_prefix("ggend_rate_limited_total")).filter_map(limit_met).collect();
+    if met.is_empty() {
+        return vec![Finding::note("no request was over a limit")];
+    }
+    let found = Finding::warning(Code::RateLimited, "requests of clients were over a limit since the start");
+    vec![found.seen(met.join(", ")).mend("ggen mcp config get rate_limit")]
+}
+
+/// `{limit="tool_rate"} 7` → `tool_rate: 7`
+fn limit_met(sample: &str) -> Option<String> {
+    let (labels, count) = sample.rsplit_once(' ')?;
+    let limit = labels.split('"').nth(1)?;
+    (count != "0").then(|| format!("{limit}: {count}"))
+}

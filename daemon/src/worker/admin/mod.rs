@@ -22,7 +22,14 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 /// EX_SOFTWARE of `sysexits.h`.
 const SOFTWARE: u8 = 70;
 /// Probes and scrapers are few.
-const LIMITS: Limits = Limits { connections: 64, header: Duration::from_secs(10) };
+const LIMITS: Limits = Limits {
+    connections: 64,
+    per_address: 64,
+    headers: 100,
+    head: 64 << 10,
+    header: Duration::from_secs(10),
+    idle: Duration::from_secs(300),
+};
 
 /// Serves until drained.
 pub(crate) async fn run(mut context: Context) -> ExitCode {
@@ -34,7 +41,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     };
     let server = Server::new(Pages::new(context.outbox(), guard, Authenticator::new(context.secrets.auth.clone())), LIMITS);
     let mut doors = Doors::new(Arc::clone(&server));
-    if let Err(error) = doors.open(listener) {
+    if let Err(error) = doors.open(listener, false) {
         tracing::error!(target: "transport", %error, "cannot serve");
         return ExitCode::from(SOFTWARE);
     }

@@ -98,3 +98,25 @@ async fn pages_show_what_the_supervisor_says_and_what_it_said_last() {
     sender.send(&ToWorker::Drain { deadline_ms: 5000 }, &[]).await.unwrap();
     assert_eq!(tokio::time::timeout(Duration::from_secs(10), task).await.unwrap().unwrap(), ExitCode::SUCCESS);
 }
+
+#[tokio::test]
+async fn strangers_are_asked_who_they_are_before_they_read_figures() {
+    let (address, mut sender, mut receiver, _task) = worker();
+    let files = crate::config::AuthFiles { api_key: Some(crate::config::Secret::new("the-key".to_owned())), ..Default::default() };
+    let auth = crate::auth::AuthSecrets::of(&Config::default(), &files, &Default::default(), false);
+    let secrets = crate::ipc::secrets::Secrets { auth, ..Default::default() };
+    sender.send(&ToWorker::Secrets(Box::new(secrets)), &[]).await.unwrap();
+    let told = async { while !get(address, "/metrics", "X-API-Key: wrong\r\n").await.starts_with("HTTP/1.1 401 ") {} };
+    tokio::select! {
+        () = told => {}
+        () = supervise(&mut sender, &mut receiver, usize::MAX, Phase::Running) => {}
+    }
+    let refused = get(address, "/health", "").await;
+    assert!(refused.starts_with("HTTP/1.1 401 ") && refused.contains("www-authenticate: Bearer\r\n"), "{refused}");
+    assert!(get(address, "/livez", "").await.starts_with("HTTP/1.1 200 "));
+    let (answer, ()) = tokio::join!(
+        get(address, "/metrics", "Authorization: Bearer the-key\r\n"),
+        supervise(&mut sender, &mut receiver, 1, Phase::Running)
+    );
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}

@@ -2,7 +2,7 @@
 //! all connections replaces a timer per request.
 
 use super::{
-    listen::{Handler, Server},
+    listen::{Handler, Limits, Server},
     peer::Peer,
 };
 use bytes::Bytes;
@@ -27,14 +27,21 @@ use std::{
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Largest head of a request, and what is buffered of an answer before the client's socket must take some (back-pressure).
+/// What is buffered of an answer before the client's socket must take some (back-pressure).
 const BUFFER: usize = 64 << 10;
+/// Fields of a header that hyper takes unless it is told otherwise.
+const HEADERS: usize = 100;
 /// Answers up to this size are written in one piece.
 const SMALL: usize = 2 << 10;
+
+/// What a connection is served over: a socket, or TLS over one.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 
 /// What a connection is doing, as the sweep sees it; times are milliseconds since the server began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +109,7 @@ impl Connection {
 }
 
 /// Serves a connection until it closes.
-pub(super) async fn serve<H: Handler>(socket: TcpStream, peer: Peer, server: &Arc<Server<H>>, state: &Arc<Connection>) {
+pub(super) async fn serve<H: Handler, S: Stream>(socket: S, peer: Peer, server: &Arc<Server<H>>, state: &Arc<Connection>) {
     *state.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await);
     let mut io =
         Io { inner: TokioIo::new(socket), server: Arc::clone(server), state: Arc::clone(state), first: [0; PREFACE.len()], from: 0, to: 0 };
@@ -116,10 +123,17 @@ pub(super) async fn serve<H: Handler>(socket: TcpStream, peer: Peer, server: &Ar
     }
 }
 
-async fn http1<H: Handler>(io: Io<H>, peer: Peer, server: &Arc<Server<H>>, state: &Arc<Connection>) -> Result<(), String> {
+async fn http1<H: Handler, S: Stream>(io: Io<H, S>, peer: Peer, server: &Arc<Server<H>>, state: &Arc<Connection>) -> Result<(), String> {
     let service = service_fn(|request| answer(request, peer.clone(), server, state));
     // The sweep watches the time: hyper's own header time-out sets a timer for each request and closes idle connections with it.
-    let mut connection = pin!(http1::Builder::new().max_buf_size(BUFFER).header_read_timeout(None).serve_connection(io, service));
+    let Limits { headers, head, .. } = server.limits();
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(head).header_read_timeout(None);
+    // hyper's own number costs nothing; any other makes it allocate for each request.
+    if headers != HEADERS {
+        builder.max_headers(headers);
+    }
+    let mut connection = pin!(builder.serve_connection(io, service));
     let mut told = false;
     poll_fn(|cx| {
         // While a head is awaited hyper would close without looking whether its bytes have come; the answer to it will say that it is the last.
@@ -133,8 +147,9 @@ async fn http1<H: Handler>(io: Io<H>, peer: Peer, server: &Arc<Server<H>>, state
     .map_err(|error| error.to_string())
 }
 
-async fn http2<H: Handler>(io: Io<H>, peer: Peer, server: &Arc<Server<H>>, state: &Arc<Connection>) -> Result<(), String> {
+async fn http2<H: Handler, S: Stream>(io: Io<H, S>, peer: Peer, server: &Arc<Server<H>>, state: &Arc<Connection>) -> Result<(), String> {
     state.http2.store(true, Relaxed);
+    let head = u32::try_from(server.limits().head).unwrap_or(u32::MAX);
     let (server, owned) = (Arc::clone(server), Arc::clone(state));
     let service = service_fn(move |request| {
         let (server, state, peer) = (Arc::clone(&server), Arc::clone(&owned), peer.clone());
@@ -144,7 +159,7 @@ async fn http2<H: Handler>(io: Io<H>, peer: Peer, server: &Arc<Server<H>>, state
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(100)
-        .max_header_list_size(64 << 10)
+        .max_header_list_size(head)
         .max_pending_accept_reset_streams(Some(20))
         .max_local_error_reset_streams(Some(100))
         .max_send_buf_size(BUFFER)
@@ -227,8 +242,8 @@ impl<B: Body<Data = Bytes> + Unpin, H: Handler> Body for Tracked<B, H> {
 }
 
 /// The socket, with the first bytes put back and notes on its progress.
-struct Io<H: Handler> {
-    inner: TokioIo<TcpStream>,
+struct Io<H: Handler, S> {
+    inner: TokioIo<S>,
     server: Arc<Server<H>>,
     state: Arc<Connection>,
     first: [u8; PREFACE.len()],
@@ -236,7 +251,7 @@ struct Io<H: Handler> {
     to: usize,
 }
 
-impl<H: Handler> Io<H> {
+impl<H: Handler, S: Stream> Io<H, S> {
     /// Reads until the first bytes are or are not HTTP/2's preface. The sweep bounds the time.
     async fn is_http2(&mut self) -> io::Result<bool> {
         poll_fn(|cx| {
@@ -257,7 +272,7 @@ impl<H: Handler> Io<H> {
         .await
     }
 
-    fn note_write(&self, written: &Poll<io::Result<usize>>) {
+    fn note_write<T>(&self, written: &Poll<io::Result<T>>) {
         match written {
             Poll::Pending if self.state.stalled.load(Relaxed) == 0 => self.state.stalled.store(self.server.now_ms(), Relaxed),
             Poll::Ready(_) => self.state.stalled.store(0, Relaxed),
@@ -266,7 +281,7 @@ impl<H: Handler> Io<H> {
     }
 }
 
-impl<H: Handler> Read for Io<H> {
+impl<H: Handler, S: Stream> Read for Io<H, S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         if self.from < self.to {
             let part = buffer.remaining().min(self.to - self.from);
@@ -285,7 +300,7 @@ impl<H: Handler> Read for Io<H> {
     }
 }
 
-impl<H: Handler> Write for Io<H> {
+impl<H: Handler, S: Stream> Write for Io<H, S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.note_write(&written);
@@ -313,7 +328,10 @@ impl<H: Handler> Write for Io<H> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        // TLS keeps what the socket does not take.
+        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        self.note_write(&flushed);
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

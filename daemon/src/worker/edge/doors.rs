@@ -10,6 +10,9 @@ use std::{
 };
 use tokio::{net::TcpListener, sync::watch};
 
+/// The transport whose sockets speak TLS.
+pub(crate) const SECURE: &str = "https";
+
 /// The sockets, by address; each is accepted on by a task of its own.
 pub(crate) struct Doors<H> {
     server: Arc<Server<H>>,
@@ -22,16 +25,16 @@ impl<H: Handler> Doors<H> {
         Self { server, open: BTreeMap::new() }
     }
 
-    /// Accepts on a socket from now on.
+    /// Accepts on a socket from now on. `secure`: clients speak TLS.
     ///
     /// # Errors
     /// When it cannot be registered with the event loop.
-    pub(crate) fn open(&mut self, socket: net::TcpListener) -> io::Result<()> {
+    pub(crate) fn open(&mut self, socket: net::TcpListener, secure: bool) -> io::Result<()> {
         let address = socket.local_addr()?;
         let listener = TcpListener::from_std(socket)?;
         let (close, closing) = watch::channel(false);
         let server = Arc::clone(&self.server);
-        tokio::spawn(async move { server.accept(listener, closing).await });
+        tokio::spawn(async move { server.accept(listener, secure, closing).await });
         self.open.insert(address, close);
         Ok(())
     }
@@ -40,8 +43,11 @@ impl<H: Handler> Doors<H> {
     pub(crate) fn fit(&mut self, wanted: &[Bound], sockets: Vec<net::TcpListener>) {
         let is_wanted = |address: &SocketAddr| wanted.iter().any(|bound| bound.address == *address);
         for socket in sockets {
-            let fresh = socket.local_addr().is_ok_and(|address| is_wanted(&address) && !self.open.contains_key(&address));
-            if fresh && let Err(error) = self.open(socket) {
+            let bound = socket.local_addr().ok().and_then(|address| wanted.iter().find(|bound| bound.address == address));
+            let fresh = bound.filter(|bound| !self.open.contains_key(&bound.address));
+            if let Some(bound) = fresh
+                && let Err(error) = self.open(socket, bound.transport == SECURE)
+            {
                 tracing::error!(target: "transport", %error, "listener not usable");
             }
         }

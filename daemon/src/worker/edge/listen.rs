@@ -7,15 +7,18 @@
 use super::{
     connection::{self, Connection, Phase},
     peer::Peer,
+    tls,
 };
+use crate::tls::serve::Serving;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use std::{
+    collections::{HashMap, hash_map::Entry},
     error::Error,
     future::Future,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -33,8 +36,6 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Connections that are being told that there are too many.
 const MAX_REFUSALS: usize = 64;
-/// A connection without a request for so long is closed.
-const IDLE: Duration = Duration::from_secs(300);
 /// A drain waits so long for a head that has not come.
 const DRAIN_SILENCE: Duration = Duration::from_secs(2);
 /// A drain leaves a connection that was used so recently open for one more request, in milliseconds.
@@ -49,6 +50,14 @@ const STALLED: Duration = Duration::from_secs(60);
 pub(crate) struct Limits {
     /// Open connections, at most.
     pub(crate) connections: usize,
+    /// Open connections from one address, at most.
+    pub(crate) per_address: usize,
+    /// Fields in a request's header, at most.
+    pub(crate) headers: usize,
+    /// Largest header of a request, in bytes; at least 8 KiB.
+    pub(crate) head: usize,
+    /// A connection without a request for so long is closed.
+    pub(crate) idle: Duration,
     /// Time for a connection to become a request: from its first byte, or from the accept for the first one.
     pub(crate) header: Duration,
 }
@@ -64,6 +73,9 @@ pub(crate) trait Handler: Send + Sync + 'static {
     /// A connection was accepted.
     fn accepted(&self) {}
 
+    /// A TLS handshake failed; the reason is one of few.
+    fn handshake_failed(&self, _reason: &'static str) {}
+
     /// The body of the 503 that a connection over the limit gets, `application/json`.
     fn overloaded(&self) -> Bytes;
 }
@@ -72,9 +84,12 @@ pub(crate) trait Handler: Send + Sync + 'static {
 pub(crate) struct Server<H> {
     pub(super) handler: H,
     limits: Mutex<Limits>,
+    tls: Mutex<Option<Arc<Serving>>>,
     epoch: Instant,
     connections: Mutex<Vec<(Arc<Connection>, AbortHandle)>>,
     open: AtomicUsize,
+    /// Open connections by address.
+    addresses: Mutex<HashMap<IpAddr, usize>>,
     refusing: AtomicUsize,
     /// Wakes the accept loop at its limit, and the drain.
     closed: Notify,
@@ -87,9 +102,11 @@ impl<H: Handler> Server<H> {
         Arc::new(Self {
             handler,
             limits: Mutex::new(limits),
+            tls: Mutex::default(),
             epoch: Instant::now(),
             connections: Mutex::default(),
             open: AtomicUsize::new(0),
+            addresses: Mutex::default(),
             refusing: AtomicUsize::new(0),
             closed: Notify::new(),
             draining: watch::Sender::new(false),
@@ -112,20 +129,25 @@ impl<H: Handler> Server<H> {
         self.closed.notify_waiters();
     }
 
-    fn limits(&self) -> Limits {
+    /// What new connections of secure sockets are served with; none: they are closed.
+    pub(crate) fn set_tls(&self, tls: Option<Serving>) {
+        *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = tls.map(Arc::new);
+    }
+
+    pub(super) fn limits(&self) -> Limits {
         *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Accepts until [`Self::drain`], or until `closing` says that nobody is to listen there any more: then those that wait already are taken
-    /// before the socket is closed.
-    pub(crate) async fn accept(self: &Arc<Self>, listener: TcpListener, mut closing: watch::Receiver<bool>) {
+    /// before the socket is closed. `secure`: clients speak TLS.
+    pub(crate) async fn accept(self: &Arc<Self>, listener: TcpListener, secure: bool, mut closing: watch::Receiver<bool>) {
         let mut draining = self.draining.subscribe();
         let mut pause = Duration::ZERO;
         loop {
             let accepted = tokio::select! {
                 biased;
                 _ = draining.wait_for(|draining| *draining) => return,
-                _ = closing.wait_for(|closing| *closing) => return self.take_waiting(listener),
+                _ = closing.wait_for(|closing| *closing) => return self.take_waiting(listener, secure),
                 accepted = async {
                     self.room().await;
                     listener.accept().await
@@ -134,7 +156,7 @@ impl<H: Handler> Server<H> {
             match accepted {
                 Ok((socket, address)) => {
                     pause = Duration::ZERO;
-                    self.take(socket, address);
+                    self.take(socket, address, secure);
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -148,12 +170,12 @@ impl<H: Handler> Server<H> {
     }
 
     /// Asks the socket itself: the event loop may not know yet of the connections that came last.
-    fn take_waiting(self: &Arc<Self>, listener: TcpListener) {
+    fn take_waiting(self: &Arc<Self>, listener: TcpListener, secure: bool) {
         let Ok(listener) = listener.into_std() else { return };
         while let Ok((socket, address)) = listener.accept() {
             let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
             if let Ok(socket) = socket {
-                self.take(socket, address);
+                self.take(socket, address, secure);
             }
         }
     }
@@ -175,9 +197,23 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    fn take(self: &Arc<Self>, socket: TcpStream, address: SocketAddr) {
+    fn take(self: &Arc<Self>, socket: TcpStream, address: SocketAddr, secure: bool) {
         self.handler.accepted();
-        if self.connections() >= self.limits().connections {
+        let tls = if secure { self.tls.lock().unwrap_or_else(PoisonError::into_inner).clone() } else { None };
+        if secure && tls.is_none() {
+            return self.handler.handshake_failed("no_certificate");
+        }
+        let (limits, ip) = (self.limits(), address.ip().to_canonical());
+        let crowded = self.addresses().get(&ip).is_some_and(|open| *open >= limits.per_address);
+        if crowded && self.refusing.load(Ordering::Relaxed) >= MAX_REFUSALS {
+            // One address alone may not have all others wait for their refusal.
+            return;
+        }
+        if crowded || self.connections() >= limits.connections {
+            if secure {
+                // Nothing could be said before a handshake, which is more work than there is room for.
+                return;
+            }
             let server = Arc::clone(self);
             server.refusing.fetch_add(1, Ordering::Relaxed);
             tokio::spawn(async move {
@@ -194,9 +230,17 @@ impl<H: Handler> Server<H> {
         let state = Arc::new(Connection::new(self.now_ms()));
         let mut connections = self.lock();
         self.open.fetch_add(1, Ordering::Relaxed);
-        let closing = Closing { server: Arc::clone(self), state: Arc::clone(&state) };
+        *self.addresses().entry(ip).or_default() += 1;
+        let closing = Closing { server: Arc::clone(self), state: Arc::clone(&state), address: ip };
         let task = tokio::spawn(async move {
-            connection::serve(socket, Peer::plain(address), &closing.server, &closing.state).await;
+            match tls {
+                None => connection::serve(socket, Peer::plain(address), &closing.server, &closing.state).await,
+                // The sweep bounds the handshake's time like that of a head.
+                Some(tls) => match tls::accept(socket, address, &tls).await {
+                    Ok((socket, peer)) => connection::serve(socket, peer, &closing.server, &closing.state).await,
+                    Err(reason) => closing.server.handler.handshake_failed(reason),
+                },
+            }
         });
         connections.push((state, task.abort_handle()));
     }
@@ -205,14 +249,14 @@ impl<H: Handler> Server<H> {
     pub(crate) fn sweep(&self) {
         let now = self.now_ms();
         // A connection that has been silent for so long will not be missed: a drain does not wait for it.
-        let limit = self.limits().header;
+        let Limits { header: limit, idle, .. } = self.limits();
         let header = if self.is_draining() { limit.min(DRAIN_SILENCE) } else { limit };
         let late = |since: u64, limit: Duration| Duration::from_millis(now.saturating_sub(since)) >= limit;
         for (connection, task) in &*self.lock() {
             match connection.phase() {
                 Phase::Head(since) if late(since, header) => task.abort(),
                 Phase::Stalled(since) if late(since, STALLED) => task.abort(),
-                Phase::Idle(since) if late(since, IDLE) => connection.finish(),
+                Phase::Idle(since) if late(since, idle) => connection.finish(),
                 _ => {}
             }
         }
@@ -253,6 +297,10 @@ impl<H: Handler> Server<H> {
         u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
+    fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<(Arc<Connection>, AbortHandle)>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -262,10 +310,17 @@ impl<H: Handler> Server<H> {
 struct Closing<H: Handler> {
     server: Arc<Server<H>>,
     state: Arc<Connection>,
+    address: IpAddr,
 }
 
 impl<H: Handler> Drop for Closing<H> {
     fn drop(&mut self) {
+        if let Entry::Occupied(mut open) = self.server.addresses().entry(self.address) {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+            }
+        }
         let mut connections = self.server.lock();
         if let Some(at) = connections.iter().position(|(state, _)| Arc::ptr_eq(state, &self.state)) {
             connections.swap_remove(at);

@@ -13,6 +13,7 @@ mod link;
 pub(crate) mod listen;
 pub(crate) mod peer;
 mod table;
+pub(super) mod tls;
 
 pub(crate) use table::{Broken, Input};
 

@@ -201,6 +201,10 @@ impl<C: Core> Driver<C> {
 
     /// Serves until drained. Not subject to tokio's budget: the driver bounds its turns itself.
     pub(super) async fn run(mut self) -> ExitCode {
+        let rules = super::rules::rules(&self.context.start.config);
+        if rules != super::rules::rules(&crate::config::Config::default()) {
+            self.fed.give(Input::Rules(Box::new(rules)));
+        }
         let shared = self.observer.shared();
         self.context.on_beat(move || shared.beat());
         self.context.ready().await;
@@ -269,6 +273,7 @@ impl<C: Core> Driver<C> {
     }
 
     pub(super) fn lose_link(&mut self, edge: u32) {
+        self.observer.unlink(edge);
         if self.links.remove(&edge).is_some() {
             self.fed.give(Input::EdgeLost(edge));
         }
@@ -341,6 +346,7 @@ impl<C: Core> Driver<C> {
                 match taken {
                     Ok(link) => {
                         self.lose_link(edge);
+                        self.observer.link(edge, &peer);
                         self.links.insert(edge, link);
                         self.ready.mark(Token::Link(edge));
                     }

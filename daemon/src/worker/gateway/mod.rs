@@ -17,6 +17,7 @@ mod questions;
 mod ready;
 mod reconfigure;
 mod remote;
+mod rules;
 mod settings;
 mod stdio;
 

@@ -9,11 +9,12 @@ use crate::{
 use ggen_mcp::{
     api::{Micros, Note, Observation, UpId},
     gateway::Counts,
+    rules::Audited,
 };
 use ggen_wire::{log::Level, status::SlowCall};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -62,6 +63,10 @@ pub(super) struct Observer {
     calls: Series,
     tools: Series,
     dropped: IntCounterVec,
+    limited: IntCounterVec,
+    denied: IntCounterVec,
+    /// Transports of links, by number.
+    transports: BTreeMap<u32, Box<str>>,
     by_method: Vec<((&'static str, &'static str), Counted)>,
     by_upstream: Vec<Option<Counted>>,
     by_tool: HashMap<(u32, Arc<str>), Counted>,
@@ -113,6 +118,9 @@ impl Observer {
                 seconds: histogram("ggend_tool_call_duration_seconds", "From a tool call to its answer.", &["upstream", "tool"])?,
             },
             dropped: counter("ggend_dropped_total", "Messages that were dropped.", &["upstream", "reason"])?,
+            limited: counter("ggend_rate_limited_total", "Requests that were one too many.", &["limit"])?,
+            denied: counter("ggend_denied_total", "Requests for what the policy hides from the client.", &["what"])?,
+            transports: BTreeMap::new(),
             by_method: Vec::new(),
             by_upstream,
             by_tool: HashMap::new(),
@@ -148,11 +156,46 @@ impl Observer {
                 self.by_method[at].1.count(&self.requests, &[method, era], outcome, duration);
             }
             Observation::Call { up, tool, outcome, duration } => self.call(up, tool, outcome, duration),
+            Observation::Limited(limit) => self.limited.with_label_values(&[limit]).inc(),
+            Observation::Denied(what) => self.denied.with_label_values(&[what]).inc(),
+            Observation::Audit(audited) => self.audit(&audited),
             Observation::Dropped { up, reason } => {
                 let name = up.and_then(|up| self.name(up)).unwrap_or_default();
                 self.dropped.with_label_values(&[&*name, reason]).inc();
             }
         }
+    }
+
+    /// A link is there, from a worker of that name (`http-0`).
+    pub(super) fn link(&mut self, edge: u32, peer: &str) {
+        self.transports.insert(edge, peer.split('-').next().unwrap_or(peer).into());
+    }
+
+    /// A link is gone.
+    pub(super) fn unlink(&mut self, edge: u32) {
+        self.transports.remove(&edge);
+    }
+
+    /// One line of the category `auth`.
+    fn audit(&self, audited: &Audited) {
+        let upstream = audited.up.and_then(|up| self.name(up));
+        let transport = self.transports.get(&audited.edge).map_or("control", |transport| &**transport);
+        tracing::info!(
+            target: "auth",
+            principal = &*audited.principal,
+            method = audited.method,
+            name = &*audited.name,
+            upstream = upstream.as_deref(),
+            outcome = audited.outcome,
+            code = audited.code.map(ggen_wire::Code::as_str),
+            duration_us = audited.duration,
+            bytes_in = audited.bytes_in,
+            bytes_out = audited.bytes_out,
+            transport,
+            request = &*audited.id,
+            arguments = audited.arguments.as_deref(),
+            "call"
+        );
     }
 
     fn call(&mut self, up: UpId, tool: Option<Arc<str>>, outcome: &'static str, duration: Micros) {

@@ -74,6 +74,7 @@ impl<C: Core> Driver<C> {
             }
         }
         let generation = start.generation;
+        self.fed.give(Input::Rules(Box::new(super::rules::rules(&start.config))));
         self.configuration.next = Some(start);
         self.settle(true);
         self.send(ToSupervisor::Reconfigured { generation });

@@ -122,6 +122,7 @@ pub(super) fn unhealthy() -> Response<Body> {
 /// The command that mends it, or says more.
 const fn help(code: Code) -> &'static str {
     match code {
+        Code::CertificateVerifyFailed => "show a certificate of an authority in auth.mtls.ca_cert, or none",
         Code::HostRefused => "add the name to transports.http.allowed_hosts, or use http://localhost",
         Code::OriginRefused => "add the origin to transports.http.allowed_origins",
         Code::BodyTooLarge => "send less, or raise transports.http.max_body",

@@ -14,6 +14,8 @@ metrics! {
         pub(crate) http_connections: IntGauge,
         /// Client connections accepted.
         pub(crate) http_connections_total: IntCounter,
+        /// TLS handshakes that failed, by reason.
+        pub(crate) tls_handshakes_failed_total: IntCounterVec ["reason"],
     }
 }
 

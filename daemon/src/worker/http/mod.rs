@@ -18,13 +18,17 @@ use super::{
     Context, Incoming,
     edge::{
         Gateway,
-        doors::Doors,
+        doors::{Doors, SECURE},
         listen::{Limits, Server},
     },
 };
 use crate::{
     config,
-    ipc::messages::{Beat, Bound},
+    ipc::{
+        messages::{Beat, Bound},
+        secrets::TlsSecrets,
+    },
+    tls::serve::Serving,
 };
 pub(super) use service::{Http, Rules};
 use std::{
@@ -39,6 +43,10 @@ const SOFTWARE: u8 = 70;
 
 /// Serves until drained.
 pub(crate) async fn run(mut context: Context) -> ExitCode {
+    // Each connection takes one descriptor; the usual soft limit is there for programs with select(2).
+    if let Err(error) = crate::platform::raise_open_files() {
+        tracing::warn!(target: "transport", %error, "the limit of open files stays as it is");
+    }
     let config = context.start.config.transports.http.clone();
     let rules = Rules::new(&config, is_loopback(&context.start.listeners)).advertising(context.start.quic_port);
     let (listener, handler) = match (context.take_listener("http"), Http::new(Gateway::default(), rules, context.secrets.auth.clone())) {
@@ -50,7 +58,10 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     };
     let server = Server::new(handler, limits(&config));
     let mut doors = Doors::new(Arc::clone(&server));
-    if let Err(error) = doors.open(listener) {
+    let mut tls = Tls { config: context.start.config.clone(), secrets: std::mem::take(&mut context.secrets).tls };
+    tls.put(&server);
+    let secure = context.take_listener(SECURE);
+    if let Err(error) = doors.open(listener, false).and_then(|()| secure.map_or(Ok(()), |secure| doors.open(secure, true))) {
         tracing::error!(target: "transport", %error, "cannot serve");
         return ExitCode::from(SOFTWARE);
     }
@@ -73,13 +84,19 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         while let Some(message) = context.next().await {
             match message {
                 Incoming::Link { socket, .. } => attach(&server.handler().gateway, socket.into()),
-                Incoming::Secrets(secrets) => server.handler().auth.set(secrets.auth),
                 Incoming::Reconfigure(start, sockets) => {
                     let config = &start.config.transports.http;
                     server.handler().set_rules(Rules::new(config, is_loopback(&start.listeners)).advertising(start.quic_port));
                     server.set_limits(limits(config));
+                    tls.config = start.config.clone();
+                    tls.put(&server);
                     doors.fit(&start.listeners, sockets);
                     context.reconfigured(start.generation).await;
+                }
+                Incoming::Secrets(secrets) => {
+                    server.handler().auth.set(secrets.auth);
+                    tls.secrets = secrets.tls;
+                    tls.put(&server);
                 }
                 _ => {}
             }
@@ -100,12 +117,36 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// What TLS is served with: made anew when either part changes. Open connections keep what they began with.
+struct Tls {
+    config: config::Config,
+    secrets: TlsSecrets,
+}
+
+impl Tls {
+    fn put(&self, server: &Server<Http>) {
+        match Serving::new(&self.config.transports.http.ssl, &self.config.auth.mtls, &self.secrets) {
+            Ok(serving) => server.set_tls(serving),
+            // The supervisor has judged them before; what served goes on serving.
+            Err(error) => tracing::error!(target: "transport", code = %error.code, "TLS: {}", error.what),
+        }
+    }
+}
+
 fn is_loopback(listeners: &[Bound]) -> bool {
     listeners.iter().all(|bound| bound.address.ip().is_loopback())
 }
 
 fn limits(config: &config::Http) -> Limits {
-    Limits { connections: usize::try_from(config.max_connections).unwrap_or(usize::MAX), header: Duration::from_millis(config.timeout_ms) }
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    Limits {
+        connections: count(config.max_connections),
+        per_address: if config.max_connections_per_address == 0 { usize::MAX } else { count(config.max_connections_per_address) },
+        headers: count(config.max_headers),
+        head: usize::try_from(config.max_header_size.0).unwrap_or(usize::MAX),
+        header: Duration::from_millis(config.timeout_ms),
+        idle: Duration::from_millis(config.idle_timeout_ms),
+    }
 }
 
 pub(super) fn attach(gateway: &Gateway, socket: std::os::unix::net::UnixStream) {

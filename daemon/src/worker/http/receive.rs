@@ -7,7 +7,7 @@ use super::{
 use bytes::{Bytes, BytesMut};
 use ggen_mcp::edge::{Verb, is_relayed};
 use ggen_wire::Code;
-use http::{HeaderMap, Method, StatusCode, request::Parts};
+use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use http_body::Body;
 use http_body_util::BodyExt;
 use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
@@ -29,6 +29,18 @@ pub(super) struct Admitted {
     pub(super) accept: Accept,
     pub(super) view: Box<str>,
     pub(super) headers: Headers,
+}
+
+/// The size of what every request has: its target (RFC 9110 §15.5.15) and its header (RFC 6585 §5).
+pub(super) fn measure(head: &Parts, max_uri: usize, max_headers: usize) -> Result<(), Refusal> {
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target > max_uri {
+        return Err(Refusal::new(StatusCode::URI_TOO_LONG, Code::InvalidRequest, "the path is over the limit"));
+    }
+    if head.headers.len() > max_headers {
+        return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Code::InvalidRequest, "too many header fields"));
+    }
+    Ok(())
 }
 
 /// MCP.md's pipeline after Host and Origin: path, method, Content-Type, announced size, Accept, relayed headers.
@@ -54,6 +66,11 @@ pub(super) fn admit(head: &Parts, route: &Route<'_>, announced: u64, max_body: u
     };
     if verb == Verb::Post && !is_json(&head.headers) {
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::WrongContentType, ""));
+    }
+    // What a few bytes may unpack to is not for this side to find out.
+    if verb == Verb::Post && head.headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
+        let why = "a body with Content-Encoding is not taken; send it as it is";
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::WrongContentType, why));
     }
     if announced > max_body {
         return Err(too_large(max_body));

@@ -46,6 +46,8 @@ pub(crate) struct Rules {
     pub(super) guard: Guard,
     pub(super) compression: bool,
     pub(super) max_body: u64,
+    pub(super) max_uri: usize,
+    pub(super) max_headers: usize,
     /// Until the answer begins.
     pub(super) answer_within: Duration,
     /// How long a refused client may go on sending.
@@ -61,6 +63,8 @@ impl Rules {
             guard: Guard::new(&config.allowed_hosts, &config.allowed_origins, loopback),
             compression: config.compression,
             max_body: config.max_body.0,
+            max_uri: usize::try_from(config.max_uri.0).unwrap_or(usize::MAX),
+            max_headers: usize::try_from(config.max_headers).unwrap_or(usize::MAX),
             answer_within: Duration::from_millis(config.request_timeout_ms),
             patience: Duration::from_millis(config.timeout_ms),
             quic: None,
@@ -95,6 +99,10 @@ impl Handler for Http {
 
     fn accepted(&self) {
         self.counts.metrics.http_connections_total.inc();
+    }
+
+    fn handshake_failed(&self, reason: &'static str) {
+        self.counts.metrics.tls_handshakes_failed_total.with_label_values(&[reason]).inc();
     }
 
     fn overloaded(&self) -> Bytes {
@@ -170,10 +178,18 @@ impl Http {
     }
 
     async fn answer(&self, head: &Parts, route: &Route<'_>, incoming: impl Upload, rules: &Rules) -> Response<Body> {
+        if let Err(refusal) = receive::measure(head, rules.max_uri, rules.max_headers) {
+            return refuse(&refusal, head, incoming, rules);
+        }
         let origin = match rules.guard.admit(head) {
             Ok(origin) => origin,
             Err(denied) => return refuse(&denied.into(), head, incoming, rules),
         };
+        if let Some(reason) = head.extensions.get::<Peer>().and_then(|peer| peer.refused.as_deref()) {
+            let refusal =
+                Refusal { detail: reason.to_owned().into(), ..Refusal::new(StatusCode::UNAUTHORIZED, Code::CertificateVerifyFailed, "") };
+            return refuse(&refusal, head, incoming, rules);
+        }
         let mut response = if head.method == Method::OPTIONS && !matches!(route, Route::Unknown | Route::NoServer) {
             let mut response = Response::new(Body::full(Bytes::new()));
             *response.status_mut() = StatusCode::NO_CONTENT;

@@ -5,7 +5,6 @@ use super::{
     events::Events,
     identity::{Ids, Tokens},
     shared::{Limits, Shared},
-    tls::Keys,
 };
 use crate::ipc::seat::Seat;
 use s2n_quic::{Server, provider::io::tokio::Builder};
@@ -18,7 +17,7 @@ const QUEUE: usize = 512 << 10;
 ///
 /// # Errors
 /// When the socket cannot be used.
-pub(super) fn start(socket: UdpSocket, seat: Seat, keys: Keys, shared: &Arc<Shared>) -> Result<Server, Box<dyn Error + Send + Sync>> {
+pub(super) fn start(socket: UdpSocket, seat: Seat, shared: &Arc<Shared>) -> Result<Server, Box<dyn Error + Send + Sync>> {
     let io = Builder::default()
         .with_rx_socket(socket)?
         // What the kernel merges of one client's address may belong to connections of several workers.
@@ -28,7 +27,7 @@ pub(super) fn start(socket: UdpSocket, seat: Seat, keys: Keys, shared: &Arc<Shar
         .build()?;
     let server = Server::builder()
         .with_io(io)?
-        .with_tls(keys)?
+        .with_tls(shared.keys.clone())?
         .with_connection_id(Ids(seat.index))?
         .with_stateless_reset_token(Tokens(seat))?
         .with_endpoint_limits(Admission::new(Arc::clone(&shared.bounds)))?

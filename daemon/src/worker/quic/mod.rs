@@ -39,7 +39,8 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
             return ExitCode::from(SOFTWARE);
         }
     };
-    let Running { server, shared, keys, address } = running;
+    let Running { server, shared, address } = running;
+    let mut known = (context.start.config.clone(), std::mem::take(&mut context.secrets).tls);
     let beat = Arc::clone(&shared);
     context.on_beat(move || {
         let connections = u64::try_from(beat.counts.metrics.quic_connections.get()).unwrap_or(0);
@@ -57,13 +58,13 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
                 Incoming::Link { socket, .. } => http::attach(shared.http.gateway(), socket.into()),
                 Incoming::Reconfigure(start, _) => {
                     shared.reconfigure(&start.config.transports, address);
+                    known.0 = start.config.clone();
+                    shared.keys.set(&known.0, &known.1);
                     context.reconfigured(start.generation).await;
                 }
                 Incoming::Secrets(secrets) => {
-                    match tls::config(&secrets.tls) {
-                        Ok(config) => keys.set(config),
-                        Err(error) => tracing::error!(target: "transport", %error, "QUIC keeps the certificate that it has"),
-                    }
+                    known.1 = secrets.tls;
+                    shared.keys.set(&known.0, &known.1);
                     shared.http.auth().set(secrets.auth);
                 }
                 _ => {}
@@ -89,7 +90,6 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
 struct Running {
     server: s2n_quic::Server,
     shared: Arc<Shared>,
-    keys: tls::Keys,
     address: SocketAddr,
 }
 
@@ -98,10 +98,10 @@ fn begin(context: &mut Context) -> Result<Running, Box<dyn std::error::Error + S
     let seat = context.start.seat.clone().ok_or("there is no seat")?;
     let socket = UdpSocket::from(OwnedFd::from(socket));
     let address = socket.local_addr()?;
-    let keys = tls::Keys::new(tls::config(&context.secrets.tls)?);
+    let keys = tls::Keys::new(&context.start.config, &context.secrets.tls)?;
     let transports = &context.start.config.transports;
     let http = http::Http::new(edge::Gateway::default(), shared::rules(transports, address), context.secrets.auth.clone())?;
-    let shared = Arc::new(Shared::new(http, Counts::new()?, transports));
-    let server = endpoint::start(socket, seat, keys.clone(), &shared)?;
-    Ok(Running { server, shared, keys, address })
+    let shared = Arc::new(Shared::new(http, Counts::new()?, keys, transports));
+    let server = endpoint::start(socket, seat, &shared)?;
+    Ok(Running { server, shared, address })
 }

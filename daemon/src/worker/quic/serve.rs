@@ -6,7 +6,7 @@ use super::{
     exchange::{self, Caller, Ended},
     shared::Shared,
 };
-use crate::worker::{Drain, edge::peer::Peer};
+use crate::worker::Drain;
 use bytes::Bytes;
 use s2n_quic::connection::Handle;
 use std::{
@@ -42,9 +42,11 @@ impl Drop for Open<'_> {
 /// Serves a connection until it closes, or until a drain has let it finish.
 pub(super) async fn serve(connection: s2n_quic::Connection, shared: Arc<Shared>, drain: Drain) {
     let _open = Open::new(&shared);
-    let stops = connection.query_event_context(|remembered: &Remembered| remembered.stops.clone()).unwrap_or_default();
+    let known = |remembered: &mut Remembered| (remembered.stops.clone(), std::mem::take(&mut remembered.certificates));
+    let mut connection = connection;
+    let (stops, chain) = connection.query_event_context_mut(known).unwrap_or_default();
     let Ok(address) = connection.remote_addr() else { return };
-    let peer = Peer { address, certificate: None, refused: None, secure: true };
+    let Some(peer) = shared.keys.peer(address, chain) else { return connection.close(adapter::application(code::NO_ERROR)) };
     let name = connection.server_name().ok().flatten();
     let caller = Arc::new(Caller { peer, misdirected: !shared.serves(name.as_deref()), stops });
     let handle = connection.handle();

@@ -1,6 +1,6 @@
 //! What the parts of a quic worker share, and what a new configuration replaces in it.
 
-use super::{admission::Bounds, counts::Counts};
+use super::{admission::Bounds, counts::Counts, tls::Keys};
 use crate::{
     config,
     worker::http::{Http, Rules},
@@ -18,7 +18,7 @@ const OTHER_STREAMS: u64 = 8;
 /// What a connection is measured by.
 #[derive(Clone, Debug)]
 pub(super) struct Terms {
-    /// Names that clients may ask for in their handshake, beside none.
+    /// Names that clients may ask for in their handshake, beside none and those of the certificates.
     names: Vec<String>,
     idle: Duration,
     streams: u64,
@@ -29,14 +29,15 @@ pub(super) struct Terms {
 pub(super) struct Shared {
     pub(super) http: Http,
     pub(super) counts: Arc<Counts>,
+    pub(super) keys: Keys,
     pub(super) bounds: Arc<Bounds>,
     terms: RwLock<Terms>,
 }
 
 impl Shared {
     /// Of a configuration, for a door at that address.
-    pub(super) fn new(http: Http, counts: Counts, config: &config::Transports) -> Self {
-        let shared = Self { http, counts: Arc::new(counts), bounds: Arc::default(), terms: RwLock::new(terms(config)) };
+    pub(super) fn new(http: Http, counts: Counts, keys: Keys, config: &config::Transports) -> Self {
+        let shared = Self { http, counts: Arc::new(counts), keys, bounds: Arc::default(), terms: RwLock::new(terms(config)) };
         shared.bounds.connections.store(limit(config), Relaxed);
         shared
     }
@@ -50,8 +51,11 @@ impl Shared {
 
     /// Whether a client that asked for this name in its handshake has come to the right place.
     pub(super) fn serves(&self, name: Option<&str>) -> bool {
-        let terms = self.terms.read().unwrap_or_else(PoisonError::into_inner);
-        name.is_none_or(|name| terms.names.iter().any(|known| known.eq_ignore_ascii_case(name)))
+        let known = |name: &str| {
+            let terms = self.terms.read().unwrap_or_else(PoisonError::into_inner);
+            terms.names.iter().any(|known| known.eq_ignore_ascii_case(name))
+        };
+        name.is_none_or(|name| known(name) || self.keys.serves(name))
     }
 }
 

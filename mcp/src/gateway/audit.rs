@@ -1,0 +1,67 @@
+//! What is written down of calls: who, what, with which outcome and how much of it. Costs nothing while it is off.
+
+use super::Gateway;
+use super::call::{ClientCall, Trail};
+use super::post::Ctx;
+use crate::api::{Observation, Output, UpId};
+use crate::json;
+use crate::refusal::Refusal;
+use crate::rules::{Audit, Audited, LONGEST, LONGEST_ARGUMENTS, cut};
+
+impl Gateway {
+    /// The beginning of a call's record, if records are wanted.
+    pub(super) fn trail(&self, ctx: &Ctx<'_>) -> Option<Box<Trail>> {
+        if self.rules.audit == Audit::Off {
+            return None;
+        }
+        let [name, uri, arguments] = ctx.params.and_then(|params| json::pick(params, ["name", "uri", "arguments"])).unwrap_or_default();
+        let name = name.or(uri).and_then(json::string).unwrap_or_default();
+        Some(Box::new(Trail {
+            principal: ctx.request.principal.id.clone(),
+            name: cut(&name, LONGEST),
+            bytes_in: ctx.text.len(),
+            arguments: arguments.filter(|_| self.rules.audit == Audit::Arguments).map(|raw| cut(raw, LONGEST_ARGUMENTS)),
+        }))
+    }
+
+    /// A call is over.
+    pub(super) fn audit_call(&mut self, up: UpId, client: &ClientCall, outcome: &'static str, bytes_out: usize) {
+        let Some(trail) = &client.trail else { return };
+        let audited = Audited {
+            principal: trail.principal.clone(),
+            method: client.method.name(),
+            name: trail.name.clone(),
+            up: Some(up),
+            outcome,
+            code: None,
+            duration: self.now.saturating_sub(client.arrived),
+            bytes_in: trail.bytes_in,
+            bytes_out,
+            edge: client.key.edge,
+            id: cut(&client.id, LONGEST),
+            arguments: trail.arguments.clone(),
+        };
+        self.emit(Output::Observe(Observation::Audit(Box::new(audited))));
+    }
+
+    /// A request that goes no further: refused, or (without a refusal) answered by a built-in tool.
+    pub(super) fn audit_local(&mut self, ctx: &Ctx<'_>, refusal: Option<&Refusal>) {
+        let Some(trail) = self.trail(ctx) else { return };
+        let Trail { principal, name, bytes_in, arguments } = *trail;
+        let audited = Audited {
+            principal,
+            method: ctx.method.name(),
+            name,
+            up: None,
+            outcome: if refusal.is_some() { "refused" } else { "ok" },
+            code: refusal.map(|refusal| refusal.code),
+            duration: self.now.saturating_sub(ctx.arrived),
+            bytes_in,
+            bytes_out: 0,
+            edge: ctx.key.edge,
+            id: cut(ctx.id, LONGEST),
+            arguments,
+        };
+        self.emit(Output::Observe(Observation::Audit(Box::new(audited))));
+    }
+}
