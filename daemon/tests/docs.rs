@@ -147,6 +147,7 @@ fn every_metric_that_a_daemon_shows_is_explained() {
     let rare = [
         "ggend_denied_total",
         "ggend_rate_limited_total",
+        "ggend_tls_handshakes_failed_total",
         "ggend_dropped_total",
         "ggend_worker_exits_total",
         "ggend_worker_restarts_total",
