@@ -106,7 +106,7 @@ const TABLE: &[(&str, &str)] = &[
         "{\"metrics\": {\"host\": \"::\"}}",
         "Warning 1:22: metrics.host: :: is reachable from other hosts, and nobody could show who they are to read the metrics [GGEN-E1103]\n",
     ),
-    // what later versions serve
+    // who may be asked for what
     (
         "{\"auth\": {\"required\": false, \"api_key\": \"0123456789012345678901234\"}, \"transports\": {\"http\": {\"host\": \"0.0.0.0\"}}}",
         "Error 1:103: transports.http.host: 0.0.0.0 is reachable from other hosts, and auth.required is false [GGEN-E1103]\n",
