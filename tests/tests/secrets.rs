@@ -215,7 +215,7 @@ fn planted_secrets_are_found_nowhere() {
         let limits = fs::read_to_string(format!("/proc/{}/limits", process.pid)).unwrap_or_default();
         let is_ours = process.command.contains("ggend worker") || process.pid == daemon.pid;
         let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap_or_default();
-        if is_ours && !core.split_whitespace().nth(4).is_some_and(|soft| soft == "0") {
+        if is_ours && core.split_whitespace().nth(4).is_none_or(|soft| soft != "0") {
             search.found.push(format!("a core dump of {} would hold them: {core:?}", process.command));
         }
     }
