@@ -4,7 +4,9 @@
 mod descriptors;
 mod proc;
 mod process;
+mod sandbox;
 
 pub use descriptors::*;
 pub use proc::*;
 pub use process::*;
+pub use sandbox::*;

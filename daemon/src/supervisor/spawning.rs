@@ -90,6 +90,7 @@ impl Supervisor {
             role,
             generation,
             stage: Stage::Starting,
+            sandbox: String::new(),
             beat: Beat::default(),
             beat_at: self.now(),
             usage: Usage::default(),
@@ -111,6 +112,7 @@ impl Supervisor {
             log_filter: self.levels.over(candidate.map_or(&self.log_filter, |candidate| &candidate.log_filter)),
             listeners: self.listeners_for(name).bound_for(role),
             seal: (role == Role::Gateway).then(|| self.seal.clone()),
+            run_as: candidate.map_or(self.run_as, |candidate| candidate.run_as),
             config: super::environment::config_for(role, config),
         }
     }

@@ -22,6 +22,7 @@ fn start() -> Start {
         log_filter: "info".to_owned(),
         listeners: Vec::new(),
         seal: None,
+        run_as: None,
         config: Config::default(),
     }
 }

@@ -32,6 +32,7 @@ fn worker() -> (SocketAddr, Sender, Receiver, JoinHandle<ExitCode>) {
         log_filter: "info".to_owned(),
         listeners: vec![Bound { transport: "admin".to_owned(), address }],
         seal: None,
+        run_as: None,
         config: Config::default(),
     };
     let (ours, theirs) = socket_pair().unwrap();

@@ -45,6 +45,7 @@ pub(super) fn start(config: Config) -> Start {
         log_filter: "info".to_owned(),
         listeners: Vec::new(),
         seal: None,
+        run_as: None,
         config,
     }
 }

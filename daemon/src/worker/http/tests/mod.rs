@@ -58,6 +58,7 @@ impl Rig {
             log_filter: "info".to_owned(),
             listeners: vec![Bound { transport: "http".to_owned(), address }],
             seal: None,
+            run_as: None,
             config,
         };
         let (ours, theirs) = socket_pair().unwrap();
