@@ -48,6 +48,13 @@ pub(super) const LEAVES: &[(&str, Kind, &str)] = &[
     ("server.buffer_size", Kind::Size(1 << 10, 16 << 20), "Size of a read buffer."),
     ("server.drain_timeout_ms", Kind::Number(1, DAY), "How long a worker may finish what is in flight, in milliseconds."),
     ("server.start_concurrency", Kind::Number(1, 64), "How many stdio servers may be in their start-up at once."),
+    ("server.sandbox", Kind::Choice(&["auto", "required", "off"]), "Whether workers give up what they do not need."),
+    (
+        "server.user",
+        Kind::Text,
+        "The user that workers become when the daemon is started as root; none: ggen if there is one, otherwise nobody.",
+    ),
+    ("server.group", Kind::Text, "Their group; none: that user's own."),
     ("transports.http.enabled", Kind::Flag, "Whether HTTP/1.1 and HTTP/2 are served."),
     ("transports.http.host", Kind::Host, "Address to bind. Other than loopback needs authentication."),
     ("transports.http.port", Kind::Number(0, 65535), "Port to bind; 0 lets the system choose."),

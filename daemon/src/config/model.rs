@@ -65,6 +65,25 @@ pub struct Server {
     pub drain_timeout_ms: u64,
     /// How many stdio servers may be in their start-up at once, 1 to 64.
     pub start_concurrency: u16,
+    /// Whether workers give up what they do not need.
+    pub sandbox: SandboxMode,
+    /// The user that workers become when the daemon is started as root: a name or a number. None: `ggen` if there is one, otherwise `nobody`.
+    pub user: Option<String>,
+    /// Their group; none: that user's own.
+    pub group: Option<String>,
+}
+
+/// `server.sandbox`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SandboxMode {
+    /// What the kernel offers.
+    #[default]
+    Auto,
+    /// All of it, or workers do not serve.
+    Required,
+    /// Nothing.
+    Off,
 }
 
 /// `transports`
@@ -280,7 +299,16 @@ impl Default for Config {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { workers: 2, connection_pool: 10, buffer_size: Size(8 << 10), drain_timeout_ms: 30_000, start_concurrency: 4 }
+        Self {
+            workers: 2,
+            connection_pool: 10,
+            buffer_size: Size(8 << 10),
+            drain_timeout_ms: 30_000,
+            start_concurrency: 4,
+            sandbox: SandboxMode::default(),
+            user: None,
+            group: None,
+        }
     }
 }
 

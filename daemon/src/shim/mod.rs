@@ -41,6 +41,8 @@ fn run() -> io::Result<()> {
     let mut channel = Blocking::new(platform::standard_input()?)?;
     let Some((ToShim::Launch(launch), descriptors)) = channel.receive()? else { return Ok(()) };
     platform::become_subreaper()?;
+    // The server's secrets are in our memory, too.
+    platform::hide_memory()?;
     let pid = match spawn(&launch, descriptors) {
         Ok(pid) => pid,
         Err(error) => {
