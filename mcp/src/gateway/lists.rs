@@ -135,7 +135,6 @@ impl Gateway {
     /// Drops the lists of an upstream that has been down for long.
     pub(super) fn forget_lists(&mut self, up: UpId) {
         self.up_mut(up).lists.iter_mut().for_each(|list| list.items.clear());
-        self.up_mut(up).recalled = false;
         self.drop_catalogue(up);
         self.rebuild(up);
         self.report(up);

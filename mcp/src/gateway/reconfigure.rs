@@ -97,7 +97,6 @@ impl Gateway {
         upstream.era = None;
         upstream.hello = crate::upstream::Hello::default();
         upstream.lists = <[crate::list::List; 4]>::default();
-        upstream.recalled = false;
         self.drop_catalogue(up);
         self.rebuild(up);
         self.report(up);

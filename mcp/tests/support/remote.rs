@@ -167,6 +167,13 @@ impl Remote {
         self.up(UpInput::End { exchange, error: None });
     }
 
+    /// The server does not know the session that an exchange names.
+    pub fn forgets(&mut self, exchange: u64, status: u16, text: &str) {
+        self.up(UpInput::Head { exchange, status, session: None, sse: false });
+        self.up(UpInput::Message { exchange, event_id: None, retry_ms: None, data: text.to_owned().into() });
+        self.up(UpInput::End { exchange, error: None });
+    }
+
     /// The connection of an exchange breaks.
     pub fn breaks(&mut self, exchange: u64) {
         self.up(UpInput::End { exchange, error: Some((ggen_wire::Code::UpstreamUnreachable, "reset".to_owned())) });
