@@ -33,6 +33,7 @@ mod status;
 mod stderr;
 mod steering;
 mod stop;
+mod switched;
 mod upstreams;
 mod watch;
 mod workers;
@@ -49,6 +50,7 @@ use event::{Event, ProcId};
 use ggen_wire::{log::LogLine, status::SlowCall};
 use signals::{Asked, Signals};
 use std::{
+    collections::BTreeSet,
     io::Write,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -130,6 +132,8 @@ struct Supervisor {
     usage: Usage,
     scan_at: Duration,
     announced: bool,
+    /// Transports and upstreams that an operator wants to be stopped.
+    stopped: BTreeSet<String>,
 }
 
 impl Supervisor {
