@@ -124,9 +124,9 @@ async fn connections(daemon: &Daemon, count: usize) -> (Vec<Client>, u64) {
     let open = |name: &str| daemon.status().workers.iter().find(|worker| worker.name == name).map_or(0, |worker| worker.connections);
     let first = until("all connections are counted", || {
         let (first, second) = (open("quic-0"), open("quic-1"));
-        (u64::from(first) + u64::from(second) == u64::try_from(count).unwrap()).then_some(first)
+        (first + second == u64::try_from(count).unwrap()).then_some(first)
     });
-    (clients, first.into())
+    (clients, first)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

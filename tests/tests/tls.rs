@@ -3,14 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
 #![allow(clippy::print_stdout, reason = "figures, for who runs with --nocapture")]
 
-#[path = "tls/forge.rs"]
-mod forge;
-#[path = "tls/client.rs"]
-mod tls;
-
-use forge::Forge;
 use ggend_tests::{
-    pki::{Pki, curl, shell},
+    pki::{Forge, Pki, curl, shell},
+    tls::{self, Identity},
     *,
 };
 use nix::sys::signal::Signal;
@@ -32,8 +27,6 @@ use std::{
     },
     time::{Duration, SystemTime},
 };
-
-use tls::client;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -214,6 +207,11 @@ fn the_certificate_of_its_own_is_made_once() {
     assert_ne!(fs::read(&file).unwrap(), first);
     good(&daemon);
     daemon.stop();
+}
+
+/// A client that trusts an authority, and perhaps shows a certificate.
+fn client(ca: &Path, own: Option<(&Path, &Path)>) -> Arc<ClientConfig> {
+    tls::trusting(ca, own.map(|(cert, key)| Identity::load(cert, key)).as_ref())
 }
 
 /// A new connection and one request: the status, and the server's certificate.

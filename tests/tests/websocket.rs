@@ -210,12 +210,19 @@ fn a_worker_that_dies_costs_its_own_connections_only() {
     daemon.until_replaced("http-0", pid);
     assert!(socket.request("tools/call", tool("echo", json!({ "message": "x" }))).0.get("result").is_some());
     let mut fresh = until("an upgrade", || std::panic::catch_unwind(|| Socket::legacy(daemon.http, "/ws/old", json!({}))).ok());
-    // A session dies with the gateway worker that held it, and its client is told to come again.
-    let pid = daemon.worker_pid("gateway-0").unwrap();
-    process::signal(pid, Signal::SIGKILL);
-    assert_eq!(fresh.close_code(), 1012);
-    daemon.until_replaced("gateway-0", pid);
+    // Sessions go on when the gateway worker dies, on the sockets that they belong to, and hear what their server says.
+    for _ in 0..2 {
+        let pid = daemon.worker_pid("gateway-0").unwrap();
+        process::signal(pid, Signal::SIGKILL);
+        daemon.until_replaced("gateway-0", pid);
+        for socket in [&mut fresh, &mut socket] {
+            assert!(socket.request("tools/call", tool("echo", json!({ "message": "x" }))).0.get("result").is_some());
+        }
+        assert!(fresh.request("tools/call", tool("test_trigger_tool_change", json!({}))).0.get("result").is_some());
+        fresh.until("notifications/tools/list_changed");
+    }
     daemon.until_ready(&["old", "new"]);
+    drop(fresh);
     let mut socket = Socket::open(daemon.http, "/ws");
     assert!(socket.request("tools/list", modern(json!({}))).0.get("result").is_some());
     // The end of the daemon is told, after what is in flight.

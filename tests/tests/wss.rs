@@ -5,14 +5,13 @@
 
 #[path = "websocket/client.rs"]
 mod client;
-#[path = "tls/forge.rs"]
-mod forge;
-#[path = "tls/client.rs"]
-mod tls;
 
 use client::{Socket, modern, tool};
-use forge::Forge;
-use ggend_tests::{pki::Pki, *};
+use ggend_tests::{
+    pki::{Forge, Pki},
+    tls::{Identity, trusting},
+    *,
+};
 use nix::sys::signal::Signal;
 use rustls::ClientConfig;
 use serde_json::{Value, json};
@@ -56,7 +55,7 @@ fn door(daemon: &Daemon) -> SocketAddr {
 }
 
 fn of(pki: &Pki, name: &str) -> Arc<ClientConfig> {
-    tls::client(&pki.file("ca.pem"), Some((&pki.file(&format!("{name}.pem")), &pki.file(&format!("{name}.key")))))
+    trusting(&pki.file("ca.pem"), Some(&Identity::load(&pki.file(&format!("{name}.pem")), &pki.file(&format!("{name}.key")))))
 }
 
 fn echo(socket: &mut Socket, text: &str) {
@@ -77,7 +76,7 @@ fn broken(socket: &mut Socket) -> bool {
 #[test]
 fn certificates_name_their_client_and_are_judged_again_while_the_connection_is_open() {
     let (daemon, pki) = house(1);
-    let refused = Socket::try_open_tls(door(&daemon), "/ws/fix", &tls::client(&pki.file("ca.pem"), None), &[]).err().expect("refused");
+    let refused = Socket::try_open_tls(door(&daemon), "/ws/fix", &trusting(&pki.file("ca.pem"), None), &[]).err().expect("refused");
     assert_eq!(refused.status(), 401);
     let (good, other) = (of(&pki, "good"), of(&pki, "other"));
     let (mut one, mut two) = (Socket::open_tls(door(&daemon), "/ws/fix", &good), Socket::open_tls(door(&daemon), "/ws/fix", &other));

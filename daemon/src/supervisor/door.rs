@@ -295,7 +295,7 @@ mod tests {
         let new = |last: u8| [&[0xc3, 0, 0, 0, 1, 8, 7, 7, 7, last][..], &[0; ID_LENGTH]].concat();
         for last in 0..8 {
             client.send_to(&new(last), door.address()).unwrap();
-            assert_eq!(arrived(&mut buffer), if u32::from_be_bytes([7, 7, 7, last]) % 2 == 0 { 2 } else { 1 });
+            assert_eq!(arrived(&mut buffer), if u32::from_be_bytes([7, 7, 7, last]).is_multiple_of(2) { 2 } else { 1 });
         }
         door.steer(vec![3]);
         client.send_to(&new(0), door.address()).unwrap();

@@ -151,7 +151,7 @@ mod tests {
         assert!([4, 1].contains(&run(&program, &short(&foreign))) && [4, 1].contains(&run(&program, &long(&foreign))));
         for last in 0..=255_u8 {
             let id = [9, 9, 9, last, 9, 9, 9, 9];
-            assert_eq!(run(&program, &long(&id)), if u32::from_be_bytes([9, 9, 9, last]) % 2 == 0 { 4 } else { 1 });
+            assert_eq!(run(&program, &long(&id)), if u32::from_be_bytes([9, 9, 9, last]).is_multiple_of(2) { 4 } else { 1 });
         }
         assert_eq!(run(&program, &[]), 0);
         assert_eq!(run(&program, &[0x43, 1]), 0);

@@ -38,7 +38,8 @@ impl Relay {
             enabled: true,
             revision: 0,
         });
-        let settings = Settings { upstreams: upstreams.collect(), incarnation: 1, limits: Limits::default(), key: None };
+        let settings =
+            Settings { upstreams: upstreams.collect(), incarnation: 1, limits: Limits::default(), key: None, ..Settings::default() };
         let mut seed = 0u8;
         let random = Box::new(move |bytes: &mut [u8]| {
             seed += 1;

@@ -48,7 +48,7 @@ impl Remote {
             isolation: ggen_mcp::api::Isolation::Shared,
             pool: 4,
         };
-        let settings = Settings { upstreams: vec![upstream], incarnation: 1, limits, key: None };
+        let settings = Settings { upstreams: vec![upstream], incarnation: 1, limits, key: None, ..Settings::default() };
         let mut seed = 0u8;
         let random = Box::new(move |bytes: &mut [u8]| {
             for byte in bytes {

@@ -1,14 +1,10 @@
 //! An HTTP/3 client over quinn, which is another implementation than the daemon's. It believes any certificate and shows it.
 
 use bytes::{Buf, Bytes};
+pub(crate) use ggend_tests::tls::{Identity, believing};
 use h3_quinn::quinn::{self, crypto::rustls::QuicClientConfig};
 use http::{HeaderMap, Request, StatusCode};
-use rustls::{
-    DigitallySignedStruct, Error, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
-};
+use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
 use std::{future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -16,12 +12,6 @@ const HANDSHAKE: Duration = Duration::from_secs(15);
 
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) type Stream = h3::client::RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
-
-/// A client certificate and its key.
-pub(crate) struct Identity {
-    pub(crate) certificate: CertificateDer<'static>,
-    pub(crate) key: PrivateKeyDer<'static>,
-}
 
 /// One connection.
 pub(crate) struct Client {
@@ -112,54 +102,5 @@ impl Client {
     }
 }
 
-/// TLS 1.3 of a client that believes any certificate.
-pub(crate) fn believing(own: Option<&Identity>) -> Result<rustls::ClientConfig, Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&[&rustls::version::TLS13])?;
-    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)));
-    Ok(match own {
-        Some(own) => builder.with_client_auth_cert(vec![own.certificate.clone()], own.key.clone_key())?,
-        None => builder.with_no_client_auth(),
-    })
-}
-
 /// What each message is sent with.
 pub(crate) const JSON: [(&str, &str); 2] = [("content-type", "application/json"), ("accept", "application/json, text/event-stream")];
-
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}

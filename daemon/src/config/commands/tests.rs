@@ -252,7 +252,7 @@ fn the_table_has_a_source_in_each_line() {
         "MCP configuration: ./.mcp.json",
         "  port = 3001                                    ./.mcp.json:2:37",
         "  workers = 2                                    default",
-        "transports.quic   (not served by this version)",
+        "  port = 4433                                    default",
         "mcpServers.z   (./.mcp.json:4:5)",
         "  args = [\"--token\",\"***\"]",
     ] {

@@ -134,8 +134,8 @@ const TABLE: &[(&str, &str)] = &[
     ("{\"rate_limit\": {\"burst\": 5}, \"policy\": {\"allow\": [\"*\"]}}", "Error 1:41: policy.allow: unknown key [GGEN-E1002]\n"),
     ("{\"tools\": {\"a__b\": {\"max_retries\": 1}, \"a.b\": {}}}", "Error 1:40: tools.a.b: unknown key [GGEN-E1002]\n"),
     (
-        "{\"transports\": {\"websocket\": {\"enabled\": true}, \"quic\": {\"enabled\": true}}}",
-        "Warning 1:49: transports.quic: not served by this version [GGEN-E1008]\n",
+        "{\"transports\": {\"quic\": {\"enable_zero_rtt\": true}}}",
+        "Error 1:45: transports.quic.enable_zero_rtt: 0-RTT cannot be served: the QUIC library has none, and a replayed first packet would run a tool twice [GGEN-E1004]\n",
     ),
     (
         "{\"transports\": {\"websocket\": {\"compression\": true, \"path\": \"/mcp/x\"}}}",
