@@ -175,6 +175,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         usage: platform::Usage::default(),
         scan_at: Duration::ZERO,
         announced: false,
+        stopped: std::collections::BTreeSet::new(),
     };
     supervisor.keep_listeners(&kept);
     supervisor.tell_warnings();

@@ -35,6 +35,7 @@ mod stderr;
 mod steering;
 mod stop;
 mod store;
+mod switched;
 mod upstreams;
 mod walls;
 mod watch;
@@ -52,6 +53,7 @@ use event::{Event, ProcId};
 use ggen_wire::{log::LogLine, status::SlowCall};
 use signals::{Asked, Signals};
 use std::{
+    collections::BTreeSet,
     io::Write,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -136,6 +138,8 @@ struct Supervisor {
     usage: Usage,
     scan_at: Duration,
     announced: bool,
+    /// Transports and upstreams that an operator wants to be stopped.
+    stopped: BTreeSet<String>,
 }
 
 impl Supervisor {
