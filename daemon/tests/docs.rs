@@ -149,6 +149,7 @@ fn every_metric_that_a_daemon_shows_is_explained() {
         "ggend_websocket_closes_total",
         "ggend_denied_total",
         "ggend_rate_limited_total",
+        "ggend_tls_handshakes_failed_total",
         "ggend_dropped_total",
         "ggend_worker_exits_total",
         "ggend_worker_restarts_total",

@@ -84,7 +84,7 @@ impl Manager {
 fn at(address: SocketAddr, more: &str, servers: &str) -> String {
     let port = address.port();
     format!(
-        r#"{{"transports":{{"http":{{"port":{port},"ssl":{{"enabled":false}}}}}},"metrics":{{"enabled":false}},{more}"mcpServers":{{{servers}}}}}"#
+        r#"{{"transports":{{"http":{{"port":{port},"ssl":{{"enabled":false}}}},"quic":{{"enabled":false}}}},"metrics":{{"enabled":false}},{more}"mcpServers":{{{servers}}}}}"#
     )
 }
 

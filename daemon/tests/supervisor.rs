@@ -42,7 +42,7 @@ fn the_control_socket_speaks_varlink() {
     let Ok(Body::Status(status)) = client.call(&Call::Wait { timeout_ms: 10_000 }) else { panic!("no status") };
     assert_eq!((status.phase, status.generation, status.pid), (Phase::Running, 1, daemon.child.id()));
     let names: Vec<_> = status.workers.iter().map(|worker| worker.name.as_str()).collect();
-    assert_eq!(names, ["gateway-0", "http-0", "http-1", "websocket-0", "websocket-1", "admin-0"]);
+    assert_eq!(names, ["gateway-0", "http-0", "http-1", "websocket-0", "websocket-1", "quic-0", "quic-1", "admin-0"]);
     assert!(status.workers.iter().all(|worker| is_running(worker.pid, worker.phase)), "{status:?}");
     assert!(status.issues.is_empty());
 

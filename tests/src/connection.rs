@@ -2,19 +2,50 @@
 //! the HTML standard says (§9.2.6).
 
 use crate::DEADLINE;
+use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 use std::{
     collections::VecDeque,
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
+    sync::Arc,
     time::Duration,
 };
 
 /// A connection to the daemon.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     buffer: VecDeque<u8>,
     framing: Framing,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Stream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => &stream.sock,
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.write_all(bytes),
+            Self::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,10 +98,17 @@ impl Connection {
     /// # Errors
     /// Those of the socket; `ConnectionRefused` is what must never happen to a daemon's listener.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
-        stream.set_read_timeout(Some(DEADLINE))?;
-        stream.set_write_timeout(Some(DEADLINE))?;
-        stream.set_nodelay(true)?;
+        Ok(Self { stream: Stream::Plain(socket(address)?), buffer: VecDeque::new(), framing: Framing::Done })
+    }
+
+    /// Connects for TLS with a server called localhost. The handshake comes with what is sent first.
+    ///
+    /// # Errors
+    /// Those of the socket, and of a configuration that makes no sense.
+    pub fn secure(address: SocketAddr, tls: &Arc<ClientConfig>) -> io::Result<Self> {
+        let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+        let session = ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?;
+        let stream = Stream::Tls(Box::new(StreamOwned::new(session, socket(address)?)));
         Ok(Self { stream, buffer: VecDeque::new(), framing: Framing::Done })
     }
 
@@ -79,7 +117,7 @@ impl Connection {
     /// # Errors
     /// Those of the socket.
     pub fn patience(&self, time: Duration) -> io::Result<()> {
-        self.stream.set_read_timeout(Some(time))
+        self.stream.socket().set_read_timeout(Some(time))
     }
 
     /// Sends bytes as they are.
@@ -95,7 +133,7 @@ impl Connection {
     /// # Errors
     /// Those of the socket.
     pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<()> {
-        let mut bytes = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.stream.peer_addr()?).into_bytes();
+        let mut bytes = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.stream.socket().peer_addr()?).into_bytes();
         for (name, value) in headers {
             bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
@@ -255,6 +293,14 @@ impl Connection {
         connection.request(method, path, headers, body)?;
         connection.answer()
     }
+}
+
+fn socket(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect_timeout(&address, DEADLINE)?;
+    socket.set_read_timeout(Some(DEADLINE))?;
+    socket.set_write_timeout(Some(DEADLINE))?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
 }
 
 /// Cuts a byte stream into events.

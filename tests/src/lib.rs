@@ -11,6 +11,7 @@ pub mod mcp;
 pub mod metrics;
 pub mod pki;
 pub mod process;
+pub mod tls;
 pub mod traffic;
 pub mod wait;
 

@@ -3,16 +3,26 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
 #![allow(clippy::print_stdout, reason = "figures, for who runs with --nocapture")]
 
+#[path = "quic/client.rs"]
+#[allow(dead_code, reason = "this file needs a part of it")]
+mod http3;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use ggend_tests::*;
+use ggend_tests::{
+    connection::Head,
+    pki::{Forge, Pki},
+    tls::{self, Identity},
+    *,
+};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use serde_json::{Value, json};
 use std::{
     fs,
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tempfile::TempDir;
@@ -27,10 +37,17 @@ const KEY: &str = "401 Invalid API key";
 const OLD: &str = "401 Token expired";
 const SIGNATURE: &str = "401 Invalid signature";
 const FAILED: &str = "401 Authentication failed";
+const STRANGER: &str = "401 Certificate verify failed: signed by an unknown authority";
+const TOO_OLD: &str = "401 Certificate verify failed: expired";
+const REVOKED: &str = "401 Certificate verify failed: revoked";
+const UNLISTED: &str = "401 Certificate verify failed: certificate with a wrong name is not among auth.mtls.allowed_names";
 const MISSING: &str = "404 Session not found: send initialize to begin a new one";
 
-/// The doors, in the order of the table's columns: another transport is another column.
-const DOORS: [(&str, Door); 8] = [
+/// A listener without TLS hears of no certificate.
+const NO_TLS: &str = "no TLS here";
+
+/// The doors, in the order of the table's columns: another transport is another column. Whoever shows a certificate comes to the first seven by HTTPS.
+const DOORS: [(&str, Door); 11] = [
     ("legacy", legacy),
     ("modern", modern),
     ("stream", stream),
@@ -39,32 +56,81 @@ const DOORS: [(&str, Door); 8] = [
     ("/ws of its own", own_websocket),
     ("/health", health),
     ("/metrics", metrics),
+    ("HTTPS", https),
+    ("HTTP/3", http3),
+    ("HTTP/3 /tools", http3_tools),
 ];
 
-/// A request with these headers; what came of it.
-type Door = fn(&House, &[(&str, &str)]) -> String;
+/// What a client shows of itself.
+#[derive(Clone, Copy)]
+struct Shown<'a> {
+    headers: &'a [(&'a str, &'a str)],
+    certificate: Option<&'a Identity>,
+}
+
+/// Headers, and no certificate.
+const fn by<'a>(headers: &'a [(&'a str, &'a str)]) -> Shown<'a> {
+    Shown { headers, certificate: None }
+}
+
+/// A request of somebody who shows this; what came of it.
+type Door = fn(&House, Shown<'_>) -> String;
 
 /// The credentials, and what each door says to them where one is needed. The admin listener of this daemon is on loopback and asks nobody.
-const TABLE: [(&str, [&str; DOORS.len()]); 18] = [
-    ("none", [FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, BRIEF, OK]),
-    ("good key", [OK, OK, OK, OK, OK, OK, OK, OK]),
-    ("fixed key", [OK, OK, OK, OK, OK, OK, OK, OK]),
-    ("revoked key", [KEY, KEY, KEY, KEY, KEY, KEY, KEY, OK]),
-    ("expired key", [KEY, KEY, KEY, KEY, KEY, KEY, KEY, OK]),
-    ("wrong key", [KEY, KEY, KEY, KEY, KEY, KEY, KEY, OK]),
-    ("another scheme", [FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, OK]),
-    ("good HS256", [OK, OK, OK, OK, OK, OK, OK, OK]),
-    ("good RS256", [OK, OK, OK, OK, OK, OK, OK, OK]),
-    ("good ES256 by kid", [OK, OK, OK, OK, OK, OK, OK, OK]),
-    ("expired token", [OLD, OLD, OLD, OLD, OLD, OLD, OLD, OK]),
-    ("not valid yet", [FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, OK]),
-    ("wrong signature", [SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK]),
-    ("wrong audience", [FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, OK]),
-    ("wrong issuer", [FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, OK]),
-    ("alg none", [SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK]),
-    ("HS256 with the RSA key", [SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK]),
-    ("unknown kid", [SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK]),
+const TABLE: [(&str, [&str; DOORS.len()]); 23] = [
+    ("none", [FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, BRIEF, OK, FAILED, FAILED, FAILED]),
+    ("good key", [OK, OK, OK, OK, OK, OK, OK, OK, OK, OK, OK]),
+    ("fixed key", [OK, OK, OK, OK, OK, OK, OK, OK, OK, OK, OK]),
+    ("revoked key", [KEY, KEY, KEY, KEY, KEY, KEY, KEY, OK, KEY, KEY, KEY]),
+    ("expired key", [KEY, KEY, KEY, KEY, KEY, KEY, KEY, OK, KEY, KEY, KEY]),
+    ("wrong key", [KEY, KEY, KEY, KEY, KEY, KEY, KEY, OK, KEY, KEY, KEY]),
+    ("another scheme", [FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, OK, FAILED, FAILED, FAILED]),
+    ("good HS256", [OK, OK, OK, OK, OK, OK, OK, OK, OK, OK, OK]),
+    ("good RS256", [OK, OK, OK, OK, OK, OK, OK, OK, OK, OK, OK]),
+    ("good ES256 by kid", [OK, OK, OK, OK, OK, OK, OK, OK, OK, OK, OK]),
+    ("expired token", [OLD, OLD, OLD, OLD, OLD, OLD, OLD, OK, OLD, OLD, OLD]),
+    ("not valid yet", [FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, OK, FAILED, FAILED, FAILED]),
+    ("wrong signature", [SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK, SIGNATURE, SIGNATURE, SIGNATURE]),
+    ("wrong audience", [FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, OK, FAILED, FAILED, FAILED]),
+    ("wrong issuer", [FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, OK, FAILED, FAILED, FAILED]),
+    ("alg none", [SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK, SIGNATURE, SIGNATURE, SIGNATURE]),
+    (
+        "HS256 with the RSA key",
+        [SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK, SIGNATURE, SIGNATURE, SIGNATURE],
+    ),
+    ("unknown kid", [SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK, SIGNATURE, SIGNATURE, SIGNATURE]),
+    ("good certificate", [OK, OK, OK, OK, OK, NO_TLS, OK, OK, OK, OK, OK]),
+    (
+        "certificate of an unknown authority",
+        [STRANGER, STRANGER, STRANGER, STRANGER, STRANGER, NO_TLS, STRANGER, OK, STRANGER, STRANGER, STRANGER],
+    ),
+    ("expired certificate", [TOO_OLD, TOO_OLD, TOO_OLD, TOO_OLD, TOO_OLD, NO_TLS, TOO_OLD, OK, TOO_OLD, TOO_OLD, TOO_OLD]),
+    ("revoked certificate", [REVOKED, REVOKED, REVOKED, REVOKED, REVOKED, NO_TLS, REVOKED, OK, REVOKED, REVOKED, REVOKED]),
+    (
+        "certificate with a wrong name",
+        [UNLISTED, UNLISTED, UNLISTED, UNLISTED, UNLISTED, NO_TLS, UNLISTED, OK, UNLISTED, UNLISTED, UNLISTED],
+    ),
 ];
+
+/// Everybody's certificates, named like their rows: the product's own where it would make them.
+fn make_certificates(folder: &Path) {
+    let nobody = daemon(Value::Null).idle();
+    let (pki, elsewhere) = (Pki::new(&nobody.sandbox, "pki"), Pki::new(&nobody.sandbox, "elsewhere"));
+    let (day, now) = (Duration::from_secs(24 * 3600), SystemTime::now());
+    let (forge, stranger) = (Forge::new(&pki), Forge::new(&elsewhere));
+    forge.client("good certificate", 70, now + day);
+    forge.client("certificate with a wrong name", 71, now + day);
+    forge.client("expired certificate", 72, now - day);
+    forge.client("revoked certificate", 73, now + day);
+    stranger.client("certificate of an unknown authority", 70, now + day);
+    fs::create_dir(folder).unwrap();
+    for made in [&pki.folder, &elsewhere.folder] {
+        for entry in fs::read_dir(made).unwrap().map(Result::unwrap).filter(|entry| made == &pki.folder || entry.file_name() != *"ca.pem") {
+            fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
+        }
+    }
+    fs::write(folder.join("crl.pem"), forge.revoke(&[73])).unwrap();
+}
 
 struct House {
     daemon: Daemon,
@@ -73,6 +139,8 @@ struct House {
     rsa: String,
     rsa_public: String,
     ec: String,
+    certificates: PathBuf,
+    runtime: tokio::runtime::Runtime,
 }
 
 fn openssl(arguments: &[&str], input: &str) -> String {
@@ -139,16 +207,41 @@ impl House {
         fs::write(&public, &rsa_public).unwrap();
         let jwt =
             json!({"secret": SECRET, "public_key": public, "jwks_url": format!("http://{jwks}/keys"), "issuer": "iss", "audience": "aud"});
+        let certificates = place.path().join("pki");
+        let mtls = json!({
+            "enabled": true, "required": false, "ca_cert": certificates.join("ca.pem"), "crl": certificates.join("crl.pem"),
+            "allowed_names": ["good certificate", "expired certificate", "revoked certificate", "certificate of an unknown authority"],
+        });
+        make_certificates(&certificates);
         let daemon = daemon(json!({
             "server": {"workers": 3},
-            "auth": {"required": required, "jwt": jwt},
+            "auth": {"required": required, "jwt": jwt, "mtls": mtls},
             "transports": {"websocket": {"port": 0}},
             "mcpServers": {"fix": fixture(&["--tools", "3"])},
         }))
         .variable("GGEN_MCP_API_KEY", "a-fixed-key-for-the-tests")
         .start();
         daemon.until_ready(&["fix"]);
-        Self { daemon, place, rsa, rsa_public, ec }
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        Self { daemon, place, rsa, rsa_public, ec, certificates, runtime }
+    }
+
+    /// A connection to the port of HTTP, or of HTTPS for those who show a certificate.
+    fn connect(&self, shown: Shown<'_>) -> Connection {
+        match shown.certificate {
+            None => Connection::open(self.daemon.http).unwrap(),
+            certificate => self.secure(certificate),
+        }
+    }
+
+    fn secure(&self, certificate: Option<&Identity>) -> Connection {
+        let tls = Arc::new(tls::believing(certificate).unwrap());
+        Connection::secure(self.daemon.listener("https").unwrap(), &tls).unwrap()
+    }
+
+    fn certificate(&self, row: &str) -> Option<Identity> {
+        let file = |kind: &str| self.certificates.join(format!("{row}.{kind}"));
+        file("pem").is_file().then(|| Identity::load(&file("pem"), &file("key")))
     }
 
     fn auth(&self, arguments: &[&str]) -> Value {
@@ -169,7 +262,7 @@ impl House {
     /// What one door says to 30 strangers, one after the other, until it says the same to all of them.
     fn until_all(&self, key: &str, wanted: &str) -> Duration {
         let began = Instant::now();
-        until(wanted, || (0..30).all(|_| tools(self, &[("X-API-Key", key)]) == wanted).then_some(()));
+        until(wanted, || (0..30).all(|_| tools(self, by(&[("X-API-Key", key)])) == wanted).then_some(()));
         began.elapsed()
     }
 
@@ -178,6 +271,7 @@ impl House {
         let ec = || EncodingKey::from_ec_pem(self.ec.as_bytes()).unwrap();
         let token = match row {
             "none" => return None,
+            certificate if self.certificate(certificate).is_some() => return None,
             "another scheme" => return Some(("Authorization", "Basic YTpi".to_owned())),
             "fixed key" => return Some(("X-API-Key", "a-fixed-key-for-the-tests".to_owned())),
             "wrong key" => format!("ggen_sk_{}", "x".repeat(43)),
@@ -237,34 +331,69 @@ fn outcome(answer: &Answer) -> String {
 const TYPES: [(&str, &str); 2] = [("Content-Type", "application/json"), ("Accept", "application/json, text/event-stream")];
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
 
-fn initialize(house: &House, headers: &[(&str, &str)]) -> Answer {
-    Connection::once(house.daemon.http, "POST", "/mcp", &[&TYPES, headers].concat(), INITIALIZE.as_bytes()).unwrap()
+fn initialize(house: &House, shown: Shown<'_>) -> Answer {
+    exchange(house.connect(shown), "POST", "/mcp", &[&TYPES, shown.headers].concat(), INITIALIZE)
 }
 
-fn legacy(house: &House, headers: &[(&str, &str)]) -> String {
-    outcome(&initialize(house, headers))
+fn exchange(mut connection: Connection, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    connection.request(method, path, headers, body.as_bytes()).unwrap();
+    connection.answer().unwrap()
 }
 
-fn modern(house: &House, headers: &[(&str, &str)]) -> String {
-    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": {
+fn legacy(house: &House, shown: Shown<'_>) -> String {
+    outcome(&initialize(house, shown))
+}
+
+const MODERN: [(&str, &str); 2] = [("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", "tools/list")];
+
+fn modern_list() -> String {
+    let meta = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": {},
         "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
-    }}});
-    let more = [("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", "tools/list")];
-    outcome(&Connection::once(house.daemon.http, "POST", "/mcp", &[&TYPES, &more, headers].concat(), body.to_string().as_bytes()).unwrap())
+    });
+    json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}}).to_string()
+}
+
+fn modern(house: &House, shown: Shown<'_>) -> String {
+    outcome(&exchange(house.connect(shown), "POST", "/mcp", &[&TYPES, &MODERN, shown.headers].concat(), &modern_list()))
+}
+
+fn https(house: &House, shown: Shown<'_>) -> String {
+    let headers = [&TYPES, &MODERN, shown.headers].concat();
+    outcome(&exchange(house.secure(shown.certificate), "POST", "/mcp", &headers, &modern_list()))
+}
+
+fn over_http3(house: &House, shown: Shown<'_>, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
+    let address = house.daemon.listener("quic").unwrap();
+    let headers: Vec<_> = headers.iter().chain(shown.headers).copied().collect();
+    let answer = house.runtime.block_on(async {
+        let mut client = http3::Client::connect_as(address, "localhost", shown.certificate).await.unwrap();
+        client.answer(method, path, &headers, body).await.unwrap()
+    });
+    let text = |value: &http::HeaderValue| value.to_str().unwrap().to_owned();
+    let headers = answer.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    outcome(&Answer { head: Head { status: answer.status.as_u16(), headers }, body: answer.body })
+}
+
+fn http3(house: &House, shown: Shown<'_>) -> String {
+    over_http3(house, shown, "POST", "/mcp", &[TYPES, MODERN].concat(), &modern_list())
+}
+
+fn http3_tools(house: &House, shown: Shown<'_>) -> String {
+    over_http3(house, shown, "GET", "/tools", &[], "")
 }
 
 /// The stream of a session of the same credential, if it can have one.
-fn stream(house: &House, headers: &[(&str, &str)]) -> String {
-    let session = initialize(house, headers).head.header("mcp-session-id").unwrap_or("none").to_owned();
-    listen(house, &session, headers)
+fn stream(house: &House, shown: Shown<'_>) -> String {
+    let session = initialize(house, shown).head.header("mcp-session-id").unwrap_or("none").to_owned();
+    listen(house, &session, shown)
 }
 
-fn listen(house: &House, session: &str, headers: &[(&str, &str)]) -> String {
+fn listen(house: &House, session: &str, shown: Shown<'_>) -> String {
     let more = [("Accept", "text/event-stream"), ("Mcp-Session-Id", session), ("MCP-Protocol-Version", "2025-11-25")];
-    let mut connection = Connection::open(house.daemon.http).unwrap();
-    connection.request("GET", "/mcp", &[&more, headers].concat(), b"").unwrap();
+    let mut connection = house.connect(shown);
+    connection.request("GET", "/mcp", &[&more, shown.headers].concat(), b"").unwrap();
     let head = connection.head().unwrap();
     if head.status == 200 {
         return "200".to_owned();
@@ -280,19 +409,18 @@ fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Answer {
     Connection::once(address, "GET", path, headers, b"").unwrap()
 }
 
-fn tools(house: &House, headers: &[(&str, &str)]) -> String {
-    outcome(&get(house.daemon.http, "/tools", headers))
+fn tools(house: &House, shown: Shown<'_>) -> String {
+    outcome(&exchange(house.connect(shown), "GET", "/tools", shown.headers, ""))
 }
 
 /// Opens a WebSocket.
-fn upgrade(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> (String, Connection) {
+fn upgrade(mut connection: Connection, path: &str, headers: &[(&str, &str)]) -> (String, Connection) {
     let more = [
         ("Connection", "Upgrade"),
         ("Upgrade", "websocket"),
         ("Sec-WebSocket-Version", "13"),
         ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ];
-    let mut connection = Connection::open(address).unwrap();
     connection.request("GET", path, &[&more, headers].concat(), b"").unwrap();
     let head = connection.head().unwrap();
     if head.status == 101 {
@@ -305,8 +433,8 @@ fn upgrade(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> (String
     (outcome(&Answer { head, body }), connection)
 }
 
-fn websocket(house: &House, headers: &[(&str, &str)]) -> String {
-    upgrade(house.daemon.http, "/ws", headers).0
+fn websocket(house: &House, shown: Shown<'_>) -> String {
+    upgrade(house.connect(shown), "/ws", shown.headers).0
 }
 
 fn own(house: &House) -> SocketAddr {
@@ -314,19 +442,22 @@ fn own(house: &House) -> SocketAddr {
     status.listeners.iter().find(|listener| listener.transport == "websocket").expect("a listener").address.parse().unwrap()
 }
 
-fn own_websocket(house: &House, headers: &[(&str, &str)]) -> String {
-    upgrade(own(house), "/ws", headers).0
+fn own_websocket(house: &House, shown: Shown<'_>) -> String {
+    if shown.certificate.is_some() {
+        return NO_TLS.to_owned();
+    }
+    upgrade(Connection::open(own(house)).unwrap(), "/ws", shown.headers).0
 }
 
-fn health(house: &House, headers: &[(&str, &str)]) -> String {
-    let answer = get(house.daemon.http, "/health", headers);
+fn health(house: &House, shown: Shown<'_>) -> String {
+    let answer = exchange(house.connect(shown), "GET", "/health", shown.headers, "");
     let said: Value = serde_json::from_slice(&answer.body).unwrap();
     let brief = answer.head.status == 200 && said.as_object().unwrap().keys().collect::<Vec<_>>() == ["status"];
     outcome(&answer) + if brief { " brief" } else { "" }
 }
 
-fn metrics(house: &House, headers: &[(&str, &str)]) -> String {
-    outcome(&get(house.daemon.admin, "/metrics", headers))
+fn metrics(house: &House, shown: Shown<'_>) -> String {
+    outcome(&get(house.daemon.admin, "/metrics", shown.headers))
 }
 
 #[test]
@@ -334,10 +465,10 @@ fn every_credential_at_every_door() {
     let house = House::new(true);
     let mut wrong = Vec::new();
     for (row, expected) in TABLE {
-        let credential = house.credential(row);
+        let (credential, certificate) = (house.credential(row), house.certificate(row));
         let headers: Vec<(&str, &str)> = credential.iter().map(|(name, value)| (*name, value.as_str())).collect();
         for ((name, door), expected) in DOORS.iter().zip(expected) {
-            let found = door(&house, &headers);
+            let found = door(&house, Shown { headers: &headers, certificate: certificate.as_ref() });
             if found != expected {
                 wrong.push(format!("{row} at {name}: {found}, not {expected}"));
             }
@@ -362,13 +493,13 @@ fn where_none_is_needed_a_wrong_one_is_refused_all_the_same() {
         let credential = house.credential(row);
         let headers: Vec<(&str, &str)> = credential.iter().map(|(name, value)| (*name, value.as_str())).collect();
         for (name, door) in DOORS {
-            assert_eq!(door(&house, &headers), OK, "{row} at {name}");
+            assert_eq!(door(&house, by(&headers)), OK, "{row} at {name}");
         }
     }
     for (row, expected) in TABLE.iter().filter(|(row, _)| ["wrong key", "expired token", "alg none"].contains(row)) {
         let (name, value) = house.credential(row).unwrap();
         for ((door_name, door), expected) in DOORS.iter().zip(expected) {
-            assert_eq!(door(&house, &[(name, &value)]), *expected, "{row} at {door_name}");
+            assert_eq!(door(&house, by(&[(name, &value)])), *expected, "{row} at {door_name}");
         }
     }
 }
@@ -391,7 +522,7 @@ fn a_revoked_key_or_token_opens_nothing_within_a_second_in_any_worker() {
 
     let made = house.auth(&["generate-token"]);
     let token = made["token"].as_str().unwrap();
-    assert_eq!(tools(&house, &[("X-API-Key", token)]), OK);
+    assert_eq!(tools(&house, by(&[("X-API-Key", token)])), OK);
     house.auth(&["revoke-token", made["jti"].as_str().unwrap()]);
     let took = house.until_all(token, FAILED);
     assert!(took < Duration::from_secs(1), "{took:?}");
@@ -423,10 +554,15 @@ fn an_open_websocket_ends_with_the_key_that_opened_it() {
     for door in doors {
         for (path, headers) in ways {
             // Its listener's worker may hear of the key last.
-            open.push(until("the WebSocket is open", || Some(upgrade(door, path, headers)).filter(|(said, _)| said == OK)).1);
+            open.push(
+                until("the WebSocket is open", || {
+                    Some(upgrade(Connection::open(door).unwrap(), path, headers)).filter(|(said, _)| said == OK)
+                })
+                .1,
+            );
         }
     }
-    let (said, mut other) = upgrade(house.daemon.http, "/ws", &[("X-API-Key", "a-fixed-key-for-the-tests")]);
+    let (said, mut other) = upgrade(house.connect(by(&[])), "/ws", &[("X-API-Key", "a-fixed-key-for-the-tests")]);
     assert_eq!(said, OK);
     let quiet_for = |connection: &mut Connection, time| {
         connection.patience(Duration::from_millis(time)).unwrap();
@@ -453,21 +589,21 @@ fn a_session_belongs_to_who_began_it() {
     let (one, other) = (hs(SECRET, json!({"sub": "one"})), hs(SECRET, json!({"sub": "other"})));
     let header = |token: &str| format!("Bearer {token}");
     let (one, other) = (header(&one), header(&other));
-    let session = initialize(&house, &[("Authorization", &one)]).head.header("mcp-session-id").unwrap().to_owned();
+    let session = initialize(&house, by(&[("Authorization", &one)])).head.header("mcp-session-id").unwrap().to_owned();
     assert!(session.len() >= 22, "128 bits at least: {session}");
-    assert_eq!(listen(&house, &session, &[("Authorization", &one)]), OK);
+    assert_eq!(listen(&house, &session, by(&[("Authorization", &one)])), OK);
     for thief in [&[("Authorization", other.as_str())][..], &[], &[("X-API-Key", "a-fixed-key-for-the-tests")]] {
-        assert_eq!(listen(&house, &session, thief), MISSING);
+        assert_eq!(listen(&house, &session, by(thief)), MISSING);
         let more = [("Mcp-Session-Id", session.as_str()), ("MCP-Protocol-Version", "2025-11-25")];
         let call = br#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#;
         let answer = Connection::once(house.daemon.http, "POST", "/mcp", &[&TYPES, &more, thief].concat(), call).unwrap();
         assert_eq!(outcome(&answer), MISSING);
         assert_eq!(Connection::once(house.daemon.http, "DELETE", "/mcp", &[&more, thief].concat(), b"").unwrap().head.status, 404);
     }
-    assert_eq!(listen(&house, &session, &[("Authorization", &one)]), OK);
+    assert_eq!(listen(&house, &session, by(&[("Authorization", &one)])), OK);
     // The same person with a new token is the same person.
     let renewed = header(&hs(SECRET, json!({"sub": "one", "exp": now() + 900})));
-    assert_eq!(listen(&house, &session, &[("Authorization", &renewed)]), OK);
+    assert_eq!(listen(&house, &session, by(&[("Authorization", &renewed)])), OK);
 }
 
 #[test]

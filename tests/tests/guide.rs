@@ -159,3 +159,50 @@ fn every_command_of_the_guide_does_what_it_says() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert!(ran > 35, "only {ran} commands found");
 }
+
+/// The JSON blocks of a page, and the commands of its `console` blocks.
+fn printed(page: &str) -> (Vec<String>, Vec<String>) {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page)).unwrap();
+    let fenced = |kind: &str| -> Vec<String> {
+        text.split(&format!("```{kind}\n")).skip(1).filter_map(|rest| Some(rest.split_once("\n```")?.0.to_owned())).collect()
+    };
+    let commands = fenced("console").iter().flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    (fenced("json"), commands)
+}
+
+#[test]
+fn what_the_pages_about_authentication_and_policy_print_can_be_typed() {
+    let daemon = daemon(json!({ "mcpServers": { "fix": fixture(&[]) } })).start();
+    let place = daemon.sandbox.path("work");
+    fs::create_dir(place.join("etc")).unwrap();
+    let (_, commands) = printed("authentication.md");
+    assert!(commands.len() > 8, "{commands:?}");
+    for line in commands {
+        let command = line.strip_prefix("$ ").unwrap_or_else(|| panic!("not a command: {line}"));
+        let listed = shell(&daemon, "ggen mcp auth list-api-keys --json").stdout;
+        let id = serde_json::from_str::<serde_json::Value>(&listed).ok().and_then(|keys| Some(keys["keys"][0]["id"].as_str()?.to_owned()));
+        let command = command.replace("/etc/ggen", place.join("etc").to_str().unwrap()).replace("<ID>", &id.unwrap_or_default());
+        let done = shell(&daemon, &command);
+        assert_eq!(done.code, 0, "{command}: {done:#?}");
+        println!("exit 0   {command}");
+        // The page goes on with the token that is shown here.
+        if command.starts_with("ggen mcp auth generate-token") {
+            fs::write(place.join("token"), done.stdout.split_whitespace().find(|word| word.starts_with("eyJ")).expect("a token")).unwrap();
+        }
+        if command.contains("verify-token") {
+            assert!(done.stdout.contains("Valid"), "{done:#?}");
+        }
+    }
+    // Configurations are taken as they are printed.
+    let (configurations, _) = printed("policy.md");
+    assert!(configurations.len() >= 2, "{configurations:?}");
+    for (number, configuration) in configurations.iter().enumerate() {
+        let file = place.join(format!("{number}.json"));
+        fs::write(&file, configuration).unwrap();
+        let done = shell(&daemon, &format!("ggen mcp config validate --file {}", file.display()));
+        assert_eq!(done.code, 0, "{configuration}: {done:#?}");
+    }
+    fs::remove_dir_all(place).unwrap();
+    fs::create_dir(daemon.sandbox.path("work")).unwrap();
+    daemon.stop();
+}

@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Idle connections; both ends are in this host's tables, and ours in this process.
-const IDLE: usize = 2000;
+const IDLE: usize = 10_000;
 /// What an http worker may take in memory under attack, in bytes.
 const MEMORY: u64 = 256 << 20;
 const CALLS: usize = 40;
@@ -64,7 +64,7 @@ fn connect(address: SocketAddr) -> TcpStream {
 
 #[test]
 fn a_good_client_is_served_throughout() {
-    let daemon = start(json!({ "max_connections": 6000, "timeout_ms": 3000 }));
+    let daemon = start(json!({ "max_connections": 12_000, "timeout_ms": 3000 }));
     let quiet = good(daemon.http);
     let mut idle: Vec<TcpStream> = (0..IDLE).map(|_| connect(daemon.http)).collect();
     report("idle connections", &daemon, quiet, good(daemon.http));

@@ -23,7 +23,7 @@ fn start(config: Value) -> Daemon {
 
 /// A configuration with these values and servers.
 fn config(http: Value, server: Value, servers: Value) -> Value {
-    let mut config = json!({ "transports": { "http": { "port": 0 } }, "server": server, "mcpServers": servers });
+    let mut config = json!({ "transports": { "http": { "port": 0 }, "quic": { "port": 0 } }, "server": server, "mcpServers": servers });
     for (key, value) in http.as_object().unwrap() {
         config["transports"]["http"][key] = value.clone();
     }
@@ -110,7 +110,8 @@ fn a_port_moves_while_the_connections_of_the_old_one_go_on() {
     let moved = config(json!({ "port": port }), json!({}), servers);
     let effects: Vec<_> = plan(&mut daemon, &moved).changes.into_iter().map(|change| (change.setting, change.effect)).collect();
     // The port of HTTPS was the system's choice as long as that of HTTP was.
-    assert_eq!(effects, [("transports.http.port".to_owned(), Effect::Listener), ("transports.http.ssl.port".to_owned(), Effect::Listener)]);
+    let settings = ["transports.http.port", "transports.http.ssl.port"];
+    assert_eq!(effects, settings.map(|setting| (setting.to_owned(), Effect::Listener)));
     assert_eq!(daemon.status().generation, 1, "a plan changes nothing");
     reload(&mut daemon, &moved).unwrap();
     // Clients of the old port keep their connection and lose nothing.
@@ -138,7 +139,7 @@ fn workers_come_and_go_under_traffic() {
     traffic.until_answered(50);
     reload(&mut daemon, &config(json!({}), json!({ "workers": 4 }), servers.clone())).unwrap();
     let now = pids(&daemon);
-    assert!(before.iter().all(|worker| now.contains(worker)) && now.len() == before.len() + 4, "{before:?} {now:?}");
+    assert!(before.iter().all(|worker| now.contains(worker)) && now.len() == before.len() + 6, "{before:?} {now:?}");
     traffic.until_answered(50);
     reload(&mut daemon, &config(json!({}), json!({ "workers": 1 }), servers)).unwrap();
     until("one http worker is left", || (daemon.workers("http").len() == 1).then_some(()));

@@ -16,7 +16,7 @@ use std::{
 };
 
 /// Every kind of worker.
-const ROLES: [&str; 4] = ["gateway", "http", "websocket", "admin"];
+const ROLES: [&str; 5] = ["gateway", "http", "websocket", "quic", "admin"];
 
 /// Whatever a worker is refused is refused with one of these.
 const REFUSALS: [i32; 3] = [libc::EPERM, libc::EACCES, libc::ENOSYS];

@@ -4,17 +4,14 @@
 #![allow(clippy::print_stdout, reason = "figures, for who runs with --nocapture")]
 
 use ggend_tests::{
-    pki::{Pki, curl, shell},
+    pki::{Forge, Pki, curl, shell},
+    tls::{self, Identity},
     *,
 };
 use nix::sys::signal::Signal;
-use rcgen::{
-    CertificateParams, CertificateRevocationListParams, DnType, Issuer, KeyIdMethod, KeyPair, PKCS_ECDSA_P256_SHA256, RevokedCertParams,
-    SerialNumber,
-};
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    ClientConfig, ClientConnection, StreamOwned,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use serde_json::{Value, json};
 use std::{
@@ -214,19 +211,7 @@ fn the_certificate_of_its_own_is_made_once() {
 
 /// A client that trusts an authority, and perhaps shows a certificate.
 fn client(ca: &Path, own: Option<(&Path, &Path)>) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots);
-    Arc::new(match own {
-        None => builder.with_no_client_auth(),
-        Some((cert, key)) => {
-            let chain = vec![CertificateDer::from_pem_file(cert).unwrap()];
-            builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(key).unwrap()).unwrap()
-        }
-    })
+    tls::trusting(ca, own.map(|(cert, key)| Identity::load(cert, key)).as_ref())
 }
 
 /// A new connection and one request: the status, and the server's certificate.
@@ -402,55 +387,6 @@ fn no_worker_has_a_key_open() {
     }
     assert!(!daemon.log().contains(&secret));
     daemon.stop();
-}
-
-/// Certificates that the product would not make: expired, or with a serial number that a revocation list can name.
-struct Forge {
-    ca: String,
-    ca_key: String,
-    folder: PathBuf,
-}
-
-impl Forge {
-    fn new(pki: &Pki) -> Self {
-        let text = |name| fs::read_to_string(pki.file(name)).unwrap();
-        Self { ca: text("ca.pem"), ca_key: text("ca.key"), folder: pki.folder.clone() }
-    }
-
-    fn issuer(&self) -> Issuer<'static, KeyPair> {
-        Issuer::from_ca_cert_pem(&self.ca, KeyPair::from_pem(&self.ca_key).unwrap()).unwrap()
-    }
-
-    fn client(&self, name: &str, serial: u64, until: SystemTime) {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.serial_number = Some(SerialNumber::from(serial));
-        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
-        params.not_before = (SystemTime::now() - 10 * DAY).into();
-        params.not_after = until.into();
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
-        fs::write(self.folder.join(format!("{name}.pem")), params.signed_by(&key, &self.issuer()).unwrap().pem()).unwrap();
-        fs::write(self.folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
-    }
-
-    fn revoke(&self, serials: &[u64]) -> String {
-        let revoked = |serial: &u64| RevokedCertParams {
-            serial_number: SerialNumber::from(*serial),
-            revocation_time: (SystemTime::now() - DAY).into(),
-            reason_code: None,
-            invalidity_date: None,
-        };
-        let list = CertificateRevocationListParams {
-            this_update: (SystemTime::now() - DAY).into(),
-            next_update: (SystemTime::now() + 30 * DAY).into(),
-            crl_number: SerialNumber::from(u64::try_from(serials.len()).unwrap()),
-            issuing_distribution_point: None,
-            revoked_certs: serials.iter().map(revoked).collect(),
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        list.signed_by(&self.issuer()).unwrap().pem().unwrap()
-    }
 }
 
 const CLIENTS: [(&str, &str); 6] = [

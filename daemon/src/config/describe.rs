@@ -1,7 +1,7 @@
 //! The JSON Schema (draft 2020-12) of the file, for editors. Keys and defaults are those of `Config`; the table adds what its types do not tell:
 //! meaning and range. A test holds both tables to the model, the ranges to what `ranges.rs` refuses.
 
-use super::schema::{self, Later};
+use super::schema;
 use serde_json::{Map, Value, json};
 
 /// What a leaf takes.
@@ -19,6 +19,8 @@ pub(super) enum Kind {
     Size(u64, u64),
     /// An address to bind.
     Host,
+    /// `false`, and no other value.
+    Off,
     /// A list of texts.
     Texts,
     /// A text or a list of texts.
@@ -93,6 +95,25 @@ pub(super) const LEAVES: &[(&str, Kind, &str)] = &[
     ("auth.mtls.ca_cert", Kind::Text, "File with the authorities whose client certificates are taken, PEM."),
     ("auth.mtls.crl", Kind::Text, "File with certificate revocation lists of these authorities, PEM."),
     ("auth.mtls.allowed_names", Kind::Texts, "Names of certificates that are taken; none: every certificate of these authorities."),
+    ("transports.quic.enabled", Kind::Flag, "Whether HTTP/3 is served."),
+    ("transports.quic.host", Kind::Host, "Address to bind. Other than loopback needs authentication."),
+    (
+        "transports.quic.port",
+        Kind::Number(0, 65535),
+        "UDP port to bind; 0 lets the system choose, as it does where transports.http.port is 0 and this is not set.",
+    ),
+    (
+        "transports.quic.server_name",
+        Kind::Text,
+        "The name that clients ask for in their handshake; who asks for another one is answered 421.",
+    ),
+    (
+        "transports.quic.idle_timeout_ms",
+        Kind::Number(1, DAY),
+        "A connection without traffic and requests is closed after so long, in milliseconds.",
+    ),
+    ("transports.quic.max_concurrent_streams", Kind::Number(1, 1000), "Requests that a connection may have open at once."),
+    ("transports.quic.enable_zero_rtt", Kind::Off, "0-RTT cannot be served: true is refused."),
     ("auth.required", Kind::FlagOr("auto"), "Whether every request needs a credential; auto: unless bound to loopback."),
     ("auth.api_key", Kind::Text, "One key for everything, beside those of the key store. Also GGEN_MCP_API_KEY."),
     ("auth.api_key_file", Kind::Text, "A file that holds that key; an absolute path."),
@@ -164,26 +185,10 @@ pub fn json_schema() -> Value {
     for key in schema::FOREIGN {
         properties[key] = json!({"description": "Belongs to another MCP client; not used."});
     }
-    for (path, later) in schema::later_paths() {
-        let (above, key) = path.rsplit_once('.').unwrap_or(("", path));
-        let inside = above.split('.').filter(|part| !part.is_empty()).fold(&mut root, |at, part| &mut at["properties"][part]);
-        inside["properties"][key] = match later {
-            Later::Ignored => json!({"description": "Not served by this version; ignored with a warning."}),
-            Later::Refused => json!({"description": "Not enforced by this version, so refused unless it is off.", "$ref": "#/$defs/off"}),
-        };
-    }
     root["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
     root["title"] = "ggend configuration".into();
     root["patternProperties"] = json!({"^(_|x-|//)": true});
-    root["$defs"] = json!({
-        "server": server(),
-        "off": {"anyOf": [
-            {"enum": [null, false]},
-            {"type": "array", "maxItems": 0},
-            {"type": "object", "maxProperties": 0},
-            {"type": "object", "properties": {"enabled": {"const": false}}, "required": ["enabled"]}
-        ]},
-    });
+    root["$defs"] = json!({"server": server()});
     root
 }
 
@@ -223,6 +228,7 @@ fn leaf(path: &str, default: Option<&Value>) -> Value {
     let mut described = match *kind {
         Kind::Text => json!({"type": "string"}),
         Kind::Flag => json!({"type": "boolean"}),
+        Kind::Off => json!({"const": false}),
         Kind::FlagOr(word) => json!({"enum": [true, false, word]}),
         Kind::Number(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
         Kind::Size(least, most) => json!({"anyOf": [

@@ -5,7 +5,7 @@ use super::{
     file::File,
     position::{Node, Position, Tree},
     problem::{Place, Problem, Severity},
-    schema::{self, Later},
+    schema,
 };
 use figment::{Metadata, Profile, Provider, providers::Serialized, value};
 use ggen_wire::Code;
@@ -73,7 +73,7 @@ impl Layer {
         for (name, text) in ours.filter(|(name, text)| *name != FILE_VARIABLE && !text.is_empty()) {
             let place = Place { source: name.clone(), at: None };
             let Some(path) = names.get(if name == KEY_VARIABLE { "GGEN_MCP_AUTH_API_KEY" } else { name.as_str() }) else {
-                problems.push(unknown_variable(name, text, place, &names));
+                problems.push(unknown_variable(name, place, &names));
                 continue;
             };
             match schema::from_text(path, text) {
@@ -112,32 +112,9 @@ pub fn variable(path: &str) -> String {
     format!("{PREFIX}{}", path.replace('.', "_").to_ascii_uppercase())
 }
 
-fn unknown_variable(name: &str, text: &str, place: Place, names: &BTreeMap<String, &String>) -> Problem {
-    let of_later = schema::later_paths().find(|(path, _)| {
-        let section = variable(path);
-        name == section || name.strip_prefix(&section).is_some_and(|rest| rest.starts_with('_'))
-    });
-    match of_later {
-        Some((path, later)) => {
-            let off = matches!(text, "" | "false" | "0");
-            later_problem(path, if off { Later::Ignored } else { later }, place).help(format!("unset {name}"))
-        }
-        None => Problem::new(Severity::Warning, Code::ConfigUnknownKey, place, "", "unknown variable")
-            .suggest(schema::did_you_mean(name, names.keys().map(String::as_str).chain([FILE_VARIABLE]))),
-    }
-}
-
-fn later_problem(path: &str, later: Later, place: Place) -> Problem {
-    match later {
-        Later::Refused => Problem::new(
-            Severity::Error,
-            Code::ConfigUnserved,
-            place,
-            path,
-            "this version does not enforce it yet, and must not pretend to",
-        ),
-        Later::Ignored => Problem::new(Severity::Warning, Code::ConfigUnserved, place, path, "not served by this version"),
-    }
+fn unknown_variable(name: &str, place: Place, names: &BTreeMap<String, &String>) -> Problem {
+    Problem::new(Severity::Warning, Code::ConfigUnknownKey, place, "", "unknown variable")
+        .suggest(schema::did_you_mean(name, names.keys().map(String::as_str).chain([FILE_VARIABLE])))
 }
 
 fn section(file: &File, node: &Node, known: &Map<String, Value>, path: &str, layer: &mut Layer, problems: &mut Vec<Problem>) {
@@ -146,12 +123,6 @@ fn section(file: &File, node: &Node, known: &Map<String, Value>, path: &str, lay
         let here = schema::join(path, key);
         let top = path.is_empty();
         if top && (schema::SERVERS.contains(&key) || key == "$schema") {
-            continue;
-        }
-        if let Some(later) = schema::later(&here) {
-            if schema::asks(&member.node.value()) {
-                problems.push(later_problem(&here, later, file.place(member.at)).help(format!("ggen mcp config unset {here}")));
-            }
             continue;
         }
         match known.get(key) {
@@ -168,7 +139,7 @@ fn section(file: &File, node: &Node, known: &Map<String, Value>, path: &str, lay
                 let meant = (key == "servers").then(|| "mcpServers".to_owned());
                 problems.push(Problem::new(Severity::Warning, Code::ConfigUnknownKey, file.place(member.at), here, what).suggest(meant));
             }
-            None => problems.push(unknown_key(file, member.at, here.clone(), schema::suggest_key(path, key, known))),
+            None => problems.push(unknown_key(file, member.at, here.clone(), schema::suggest_key(key, known))),
         }
     }
 }

@@ -130,10 +130,14 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
         Config::default()
     });
     let place = |path: &str| place(&figment, &layers, path);
-    // Who lets the system choose one port lets it choose the other.
-    let ssl = &mut config.transports.http.ssl;
-    if config.transports.http.port == 0 && place("transports.http.ssl.port").source == DEFAULT {
-        ssl.port = 0;
+    // Who lets the system choose one port lets it choose the others.
+    let chosen = config.transports.http.port == 0;
+    let unset = |path: &str| place(path).source == DEFAULT;
+    if chosen && unset("transports.http.ssl.port") {
+        config.transports.http.ssl.port = 0;
+    }
+    if chosen && unset("transports.quic.port") {
+        config.transports.quic.port = 0;
     }
     let keys_made = options.state.as_ref().is_some_and(|state| state.join(auth_files::KEY_STORE).exists());
     problems.extend(ranges::check(&config, &place, keys_made));
@@ -144,8 +148,7 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
     let around = Around { env: &options.env, home: options.home.as_deref(), own: &own };
     let entries = servers::entries(&files, &around, &mut problems);
     let mut blocked = BTreeMap::new();
-    let mut written: BTreeMap<String, serde_json::Value> =
-        schema::later_paths().filter_map(|(path, _)| Some((path.to_owned(), as_written(&files, path)?))).collect();
+    let mut written = BTreeMap::new();
     for entry in entries {
         if let Some(reason) = entry.reason() {
             blocked.insert(entry.name.clone(), reason.clone());
@@ -178,12 +181,6 @@ fn place(figment: &Figment, layers: &[Layer], path: &str) -> Place {
     let name = figment.find_metadata(path).map(|metadata| metadata.name.as_ref());
     let layer = layers.iter().find(|layer| Some(layer.name.as_str()) == name);
     layer.and_then(|layer| layer.place(path)).cloned().unwrap_or(Place { source: DEFAULT.to_owned(), at: None })
-}
-
-/// A section of the highest file that has it.
-fn as_written(files: &[File], path: &str) -> Option<serde_json::Value> {
-    let find = |file: &File| path.split('.').try_fold(file.root.clone(), |node, key| Some(node.member(key)?.node.clone()));
-    files.iter().find_map(find).map(|node| node.value())
 }
 
 /// Every place where a file is looked for, highest first.

@@ -3,12 +3,14 @@
 mod auth;
 mod limits;
 mod logging;
+mod quic;
 mod tls;
 mod websocket;
 
 pub use auth::{Auth, Jwt, OAuth2, Required};
 pub use limits::*;
 pub use logging::{LogFile, LogFormat, Rotation};
+pub use quic::Quic;
 pub use tls::{Mtls, Ssl, TlsVersion};
 pub use websocket::{QueryToken, Websocket};
 
@@ -92,6 +94,8 @@ pub struct Transports {
     pub http: Http,
     /// MCP over WebSocket.
     pub websocket: Websocket,
+    /// HTTP/3.
+    pub quic: Quic,
 }
 
 /// `transports.http`

@@ -4,7 +4,7 @@ mod auth;
 mod limits;
 
 use super::{
-    model::{Config, Required},
+    model::{Config, Quic, Required},
     problem::{Place, Problem, Severity},
 };
 use ggen_wire::Code;
@@ -46,6 +46,7 @@ pub fn check(config: &Config, place: &dyn Fn(&str) -> Place, keys_made: bool) ->
             judge.value("transports.http.allowed_hosts", format!("expected a host name, found {host:?}"));
         }
     }
+    judge.quic(&config.transports.quic);
     let file = &config.logging.file;
     judge.range("logging.file.max_size", file.max_size.0, 64 << 10, 1 << 40, "100MB");
     if file.path.as_ref().is_some_and(|path| !path.is_absolute()) {
@@ -139,6 +140,20 @@ impl Judge<'_> {
         }
     }
 
+    fn quic(&mut self, quic: &Quic) {
+        self.time("transports.quic.idle_timeout_ms", quic.idle_timeout_ms, "30000");
+        self.range("transports.quic.max_concurrent_streams", u64::from(quic.max_concurrent_streams), 1, 1000, "100");
+        if quic.server_name.is_empty() || quic.server_name.contains(['/', ' ', '*', '@', ':']) {
+            self.value("transports.quic.server_name", format!("expected a host name, found {:?}", quic.server_name));
+            self.mend("transports.quic.server_name", "localhost");
+        }
+        if quic.enable_zero_rtt {
+            let what = "0-RTT cannot be served: the QUIC library has none, and a replayed first packet would run a tool twice";
+            self.value("transports.quic.enable_zero_rtt", what.to_owned());
+            self.mend("transports.quic.enable_zero_rtt", "false");
+        }
+    }
+
     fn tls(&mut self, config: &Config) {
         let (ssl, mtls) = (&config.transports.http.ssl, &config.auth.mtls);
         if ssl.cert.len() != ssl.key.len() {
@@ -149,7 +164,8 @@ impl Judge<'_> {
             self.value("auth.mtls.enabled", "needs auth.mtls.ca_cert, the authorities whose client certificates are taken".to_owned());
             self.help("ggen mcp auth generate-ca".to_owned());
         }
-        if mtls.enabled && !(config.transports.http.enabled && ssl.enabled) {
+        let served = if config.transports.http.enabled { ssl.enabled } else { config.transports.quic.enabled };
+        if mtls.enabled && !served {
             self.value("auth.mtls.enabled", "needs transports.http.ssl.enabled: certificates are shown over TLS only".to_owned());
             self.mend("transports.http.ssl.enabled", "true");
         }

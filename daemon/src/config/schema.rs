@@ -1,5 +1,5 @@
 //! The known keys. The one source of truth is `Config` itself: key paths come from serialising `Config::default()`, types from deserialising a
-//! single leaf. Beside it stand only the keys that `Config` does not have: sections of later versions and keys of other MCP clients.
+//! single leaf. Beside it stand only the keys that `Config` does not have: those of other MCP clients.
 
 use super::model::Config;
 use ggen_wire::Code;
@@ -21,20 +21,8 @@ pub(super) const TOOLS: &str = "tools";
 /// Any JSON, never looked into.
 pub(super) const METADATA: &str = "metadata";
 
-/// What happens to a section that a later version serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Later {
-    /// It protects something: refused, so that nobody believes to be protected.
-    #[allow(dead_code, reason = "no section that protects is left for later; the next one that is must not pass silently")]
-    Refused,
-    /// It adds something: ignored with a warning.
-    Ignored,
-}
-
 /// Leaves that are secret.
 pub(super) const SECRETS: [&str; 2] = ["auth.api_key", "auth.jwt.secret"];
-
-const LATER: [(&str, Later); 1] = [("transports.quic", Later::Ignored)];
 
 /// Top-level keys that other MCP clients keep in the same file: VS Code, Claude Desktop and Code, Cursor, Zed.
 pub(super) const FOREIGN: [&str; 9] =
@@ -73,24 +61,6 @@ fn collect(path: &str, value: &Value, found: &mut Vec<String>) {
 /// `a.b` and `c` → `a.b.c`.
 pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
-}
-
-/// The section of a later version at exactly that path.
-pub(super) fn later(path: &str) -> Option<Later> {
-    LATER.iter().find(|(later, _)| *later == path).map(|(_, what)| *what)
-}
-
-/// Keys of later sections directly below a path, for suggestions.
-pub(super) fn later_below(parent: &str) -> impl Iterator<Item = &str> {
-    LATER.iter().filter_map(move |(path, _)| match path.rsplit_once('.') {
-        Some((above, key)) => (above == parent).then_some(key),
-        None => parent.is_empty().then_some(*path),
-    })
-}
-
-/// Every section of a later version.
-pub(super) fn later_paths() -> impl Iterator<Item = (&'static str, Later)> {
-    LATER.iter().copied()
 }
 
 /// Whether a top-level key belongs to another MCP client, or is a comment or extension by its first character.
@@ -169,8 +139,8 @@ pub(super) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = 
 }
 
 /// A key that was probably meant by an unknown one: a neighbour, or else the full path of a leaf with that last name.
-pub(super) fn suggest_key<'a>(parent: &'a str, key: &str, neighbours: &'a Map<String, Value>) -> Option<String> {
-    did_you_mean(key, neighbours.keys().map(String::as_str).chain(later_below(parent))).or_else(|| {
+pub(super) fn suggest_key(key: &str, neighbours: &Map<String, Value>) -> Option<String> {
+    did_you_mean(key, neighbours.keys().map(String::as_str)).or_else(|| {
         let with_name: Vec<_> = leaves().iter().filter(|leaf| leaf.rsplit('.').next() == Some(key)).collect();
         with_name.first().map(|leaf| (*leaf).clone())
     })

@@ -2,7 +2,7 @@
 //! The descriptors that belong to a message are named, in order, in its documentation.
 
 pub use super::role::Role;
-use super::secrets::Secrets;
+use super::{seat::Seat, secrets::Secrets};
 use crate::{config, metrics::Family};
 use ggen_wire::{Code, control::Failure, log::LogLine, status::UpstreamState};
 use serde::{Deserialize, Serialize};
@@ -157,8 +157,14 @@ pub struct Start {
     pub beat_ms: u64,
     /// `RUST_LOG`-like filter for its log lines.
     pub log_filter: String,
-    /// What the descriptors are, in order (`http`, `admin`), with their addresses.
+    /// What the descriptors are, in order (`http`, `admin`, `quic`), with their addresses.
     pub listeners: Vec<Bound>,
+    /// Quic workers: which of the sockets at their address theirs is.
+    #[serde(default)]
+    pub seat: Option<Seat>,
+    /// Http workers: the port at which QUIC is served, to be told to clients that came over TLS.
+    #[serde(default)]
+    pub quic_port: Option<u16>,
     /// Gateway: what `requestState` is sealed with, the same for every gateway worker of the daemon's life.
     #[serde(default)]
     pub seal: Option<super::seal::SealKey>,
@@ -183,6 +189,8 @@ impl Start {
             listeners: Vec::new(),
             seal: None,
             run_as: None,
+            seat: None,
+            quic_port: None,
             config,
         }
     }
@@ -210,7 +218,7 @@ impl RunAs {
 /// A listening socket that is handed over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bound {
-    /// `http` or `admin`.
+    /// `http`, `admin` or `quic`.
     pub transport: String,
     /// The address that it is bound to.
     pub address: std::net::SocketAddr,

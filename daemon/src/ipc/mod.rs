@@ -6,4 +6,5 @@ pub mod launch;
 pub mod messages;
 pub mod role;
 pub mod seal;
+pub mod seat;
 pub mod secrets;

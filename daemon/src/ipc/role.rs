@@ -13,13 +13,15 @@ pub enum Role {
     Http,
     /// MCP over WebSocket: connections that http workers pass on, and those of a listener of its own.
     Websocket,
+    /// HTTP/3.
+    Quic,
     /// `/livez`, `/readyz`, `/metrics`.
     Admin,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Gateway, Self::Http, Self::Websocket, Self::Admin];
+    pub const ALL: [Self; 5] = [Self::Gateway, Self::Http, Self::Websocket, Self::Quic, Self::Admin];
 
     /// The name as it is written in `ggend worker <role>`, in worker names and in metrics.
     #[must_use]
@@ -28,6 +30,7 @@ impl Role {
             Self::Gateway => "gateway",
             Self::Http => "http",
             Self::Websocket => "websocket",
+            Self::Quic => "quic",
             Self::Admin => "admin",
         }
     }
@@ -43,7 +46,7 @@ impl Role {
     #[must_use]
     pub const fn is_edge(self) -> bool {
         match self {
-            Self::Http | Self::Websocket => true,
+            Self::Http | Self::Websocket | Self::Quic => true,
             Self::Gateway | Self::Admin => false,
         }
     }
@@ -61,7 +64,8 @@ impl Role {
             Self::Http => &["http", "https"],
             Self::Websocket => &["websocket"],
             Self::Admin => &["admin"],
-            Self::Gateway => &[],
+            // Its socket comes with its seat.
+            Self::Gateway | Self::Quic => &[],
         }
     }
 }

@@ -83,14 +83,25 @@ pub fn usage_of_trees(table: &[Process], roots: &[u32]) -> BTreeMap<u32, Usage> 
 /// `pid 1234 (name)` of who listens on a TCP address, if it can be found out.
 #[must_use]
 pub fn who_listens(address: SocketAddr) -> Option<String> {
-    let file = if address.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" };
-    let port = format!(":{:04X}", address.port());
+    // TCP_LISTEN
+    who_holds(if address.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" }, address.port(), "0A")
+}
+
+/// The same of who has bound a UDP port.
+#[must_use]
+pub fn who_holds_udp(address: SocketAddr) -> Option<String> {
+    // TCP_CLOSE, which stands for sockets without a peer.
+    who_holds(if address.is_ipv4() { "/proc/self/net/udp" } else { "/proc/self/net/udp6" }, address.port(), "07")
+}
+
+fn who_holds(file: &str, port: u16, state: &str) -> Option<String> {
+    let port = format!(":{port:04X}");
     let inodes: Vec<String> = std::fs::read_to_string(file)
         .ok()?
         .lines()
         .filter_map(|line| {
             let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-            let listening = *fields.get(3)? == "0A" && fields.get(1)?.ends_with(&port);
+            let listening = *fields.get(3)? == state && fields.get(1)?.ends_with(&port);
             listening.then(|| format!("socket:[{}]", fields.get(9).copied().unwrap_or_default()))
         })
         .collect();

@@ -6,6 +6,7 @@ use super::{
     finding::Severity,
     http::{self, Target},
     mcp::{self, Client, Era, Fault},
+    quic,
     report::Paint,
     stream::{self, Stream},
     text, websocket,
@@ -166,18 +167,8 @@ pub(super) fn walk(context: &Context, options: &Connection) -> Outcome {
     let mut outcome =
         Outcome { url: given.as_deref().map_or_else(|| "none".to_owned(), config::redacted_text), running, own, steps: Vec::new() };
     let fault = |layer, code, what: &str, seen: &str| Fault { layer, code, what: what.to_owned(), seen: seen.to_owned() };
-    let unserved = match options.transport {
-        Transport::Http | Transport::Https | Transport::Websocket | Transport::All => None,
-        Transport::Quic => Some("QUIC"),
-    };
-    if let Some(name) = unserved {
-        let fault = fault(
-            "transport",
-            Code::ConfigUnserved,
-            &format!("{name} is not served by this version"),
-            "this version serves HTTP, HTTPS and WebSocket",
-        );
-        outcome.run("Transport", |(): &()| String::new(), || Err(fault));
+    if options.transport == Transport::Quic {
+        knock(&mut outcome, context, given.as_deref().filter(|_| options.url.is_some()), limit);
         return outcome;
     }
     let target = given.as_deref().and_then(Target::parse);
@@ -214,7 +205,11 @@ pub(super) fn walk(context: &Context, options: &Connection) -> Outcome {
             None if options.url.is_none() => outcome.skip("WebSocket", "not served"),
             _ => outcome.skip("WebSocket", "not tried; test-connection ws://HOST:PORT/ws tries it"),
         }
-        outcome.skip("QUIC", "not served by this version");
+        match context.quic() {
+            Some(_) if options.url.is_none() => knock(&mut outcome, context, None, limit),
+            None if options.url.is_none() => outcome.skip("QUIC", "not served"),
+            _ => outcome.skip("QUIC", "not tried; test-connection --transport quic tries it"),
+        }
     }
     outcome
 }
@@ -256,6 +251,27 @@ fn socket_steps(outcome: &mut Outcome, target: &Target, limit: Duration) {
         outcome.run("tools/list", |count: &usize| text::count(*count, "tool"), || client.tools());
     }
     client.leave();
+}
+
+/// Looks whether QUIC answers: at a URL, or where the daemon serves it.
+fn knock(outcome: &mut Outcome, context: &Context, url: Option<&str>, limit: Duration) {
+    let named = url.and_then(Target::parse);
+    let found = match &named {
+        Some(target) => mcp::resolve(target, limit).map(|found| found.first().copied()),
+        None => Ok(context.quic()),
+    };
+    let address = found.and_then(|found| {
+        let (what, seen) = ("QUIC is not served".to_owned(), "transports.quic is off, or its port is taken".to_owned());
+        found.ok_or(Fault { layer: "QUIC", code: Code::ConnectionRefused, what, seen })
+    });
+    let show = |(address, versions): &(std::net::SocketAddr, Vec<u32>)| {
+        let one = if versions.contains(&1) { "version 1" } else { "no version that is known here" };
+        format!("Connected: {address} (UDP) speaks {one}; certificate and HTTP/3 were not looked at")
+    };
+    outcome.run("QUIC", show, || {
+        let address = address?;
+        quic::greet(address, Instant::now() + limit).map(|(versions, _)| (address, versions))
+    });
 }
 
 fn layers(outcome: &mut Outcome, target: &Target, limit: Duration, tool: Option<&str>) {

@@ -85,7 +85,12 @@ impl Context {
             _ => "http",
         };
         if let Some(status) = self.status() {
-            return status.listeners.iter().filter_map(|one| Some((name(&one.transport), one.address.parse().ok()?))).collect();
+            return status
+                .listeners
+                .iter()
+                .filter(|one| one.transport != "quic")
+                .filter_map(|one| Some((name(&one.transport), one.address.parse().ok()?)))
+                .collect();
         }
         let Ok(loaded) = &self.config else { return Vec::new() };
         let (http, metrics) = (&loaded.config.transports.http, &loaded.config.metrics);
@@ -98,6 +103,16 @@ impl Context {
             ("admin", metrics.enabled, metrics.host, metrics.port),
         ];
         all.into_iter().filter(|(_, enabled, ..)| *enabled).map(|(name, _, host, port)| (name, SocketAddr::new(host, port))).collect()
+    }
+
+    /// Where QUIC is served, or would be.
+    #[must_use]
+    pub fn quic(&self) -> Option<SocketAddr> {
+        if let Some(status) = self.status() {
+            return status.listeners.iter().find(|one| one.transport == "quic")?.address.parse().ok();
+        }
+        let quic = &self.config.as_ref().ok()?.config.transports.quic;
+        quic.enabled.then(|| SocketAddr::new(quic.host, quic.port))
     }
 
     /// Where MCP is served.

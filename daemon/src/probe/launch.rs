@@ -28,6 +28,8 @@ const SILENCE: Duration = Duration::from_secs(2);
 const GRACE: u64 = 500;
 /// How long the shim may take to clean up.
 const CLEANING: Duration = Duration::from_secs(3);
+/// How long its last words may take to arrive once nobody is left who could say more.
+const LISTENING: Duration = Duration::from_millis(500);
 /// Longest line that is taken as a whole.
 const LINE: u64 = 4 << 20;
 /// Lines of standard error that are kept.
@@ -75,9 +77,11 @@ pub(super) fn attempt(launch: Launch, era: EraChoice, limit: Duration) -> Trial 
     let stderr = Arc::new(Mutex::new(VecDeque::new()));
     let mut trial = Trial { verdict: Verdict::Silent, steps: Vec::new(), stderr: Vec::new(), garbage: None };
     match start(launch, &stderr) {
-        Ok((mut server, shim)) => {
+        Ok((mut server, shim, silence)) => {
             server.talk(era, Instant::now() + limit, &mut trial);
             server.end(shim);
+            // Its sender is dropped when the pipe has been read to its end.
+            let _ = silence.recv_timeout(LISTENING);
         }
         Err(error) => trial.verdict = Verdict::Untried(error.to_string()),
     }
@@ -92,7 +96,7 @@ struct Server {
     began: Instant,
 }
 
-fn start(launch: Launch, stderr: &Arc<Mutex<VecDeque<String>>>) -> io::Result<(Server, u32)> {
+fn start(launch: Launch, stderr: &Arc<Mutex<VecDeque<String>>>) -> io::Result<(Server, u32, mpsc::Receiver<()>)> {
     let (stdin_theirs, stdin) = platform::pipe()?;
     let (stdout, stdout_theirs) = platform::pipe()?;
     let (errors, errors_theirs) = platform::pipe()?;
@@ -119,7 +123,12 @@ fn start(launch: Launch, stderr: &Arc<Mutex<VecDeque<String>>>) -> io::Result<(S
         }
         true
     };
-    spawn("stderr", Box::new(move || read_lines(errors.into(), &mut { keep }, &|| ())))?;
+    let (speaking, silence) = mpsc::sync_channel::<()>(1);
+    let listen = move || {
+        read_lines(errors.into(), &mut { keep }, &|| ());
+        drop(speaking);
+    };
+    spawn("stderr", Box::new(listen))?;
     let mut news = Blocking::new(UnixStream::from(ours).into())?;
     spawn(
         "shim",
@@ -133,7 +142,7 @@ fn start(launch: Launch, stderr: &Arc<Mutex<VecDeque<String>>>) -> io::Result<(S
         }),
     )?;
     channel.send(&ToShim::Launch(launch), &[stdin_theirs.as_fd(), stdout_theirs.as_fd(), errors_theirs.as_fd()])?;
-    Ok((Server { stdin: Some(stdin.into()), channel, events, began }, shim))
+    Ok((Server { stdin: Some(stdin.into()), channel, events, began }, shim, silence))
 }
 
 fn read_lines(from: File, each: &mut dyn FnMut(Vec<u8>) -> bool, end: &dyn Fn()) {

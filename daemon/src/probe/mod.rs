@@ -11,6 +11,7 @@ mod finding;
 mod http;
 mod launch;
 mod mcp;
+mod quic;
 mod report;
 mod stream;
 mod text;

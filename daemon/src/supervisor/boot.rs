@@ -145,6 +145,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         hub: Arc::clone(&hub),
         events,
         instance,
+        quic_at: listeners.quic().again(began.elapsed()),
         listeners,
         secrets: crate::ipc::secrets::Secrets::default(),
         tls: super::secrets::Tls::default(),

@@ -47,6 +47,9 @@ impl Supervisor {
                 self.rolling_failed(&proc.name, &reason);
             }
         }
+        if proc.role == Role::Quic {
+            self.steer();
+        }
         if proc.role == Role::Gateway {
             if was_current {
                 // Its calls are lost, and its successor knows only the new entries.

@@ -9,7 +9,7 @@ use crate::{
 };
 use std::ffi::OsString;
 
-/// What our own processes keep.
+/// What our own processes keep. Variables that change how a library works (`S2N_QUIC_UNSTABLE_…`) do not reach them.
 const WORKER: [&str; 6] = ["PATH", "HOME", "LANG", "TZ", "RUST_LOG", "RUST_BACKTRACE"];
 /// What a server gets of the daemon's environment, beside `LC_*` and `XDG_*`.
 const SERVER: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR"];

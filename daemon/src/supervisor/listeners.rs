@@ -1,7 +1,7 @@
 //! The listening sockets: bound here or inherited from the service manager, one per transport, shared by its workers, open for as long as they
 //! are configured. Nothing is ever accepted here.
 
-use super::manager::KEPT;
+use super::{door::Quic, manager::KEPT};
 use crate::{
     config::Loaded,
     ipc::messages::{Bound, Role},
@@ -36,6 +36,7 @@ pub(crate) struct Listeners {
     all: Vec<Listener>,
     /// What could not be had and can be done without.
     left_out: Vec<(Code, String)>,
+    quic: Quic,
 }
 
 /// An address could not be had.
@@ -47,6 +48,17 @@ pub(crate) struct ListenError {
     message: String,
     #[source]
     source: io::Error,
+}
+
+impl ListenError {
+    pub(super) const fn new(code: Code, message: String, source: io::Error) -> Self {
+        Self { code, message, source }
+    }
+
+    /// Which address, and why, without the code.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
 }
 
 impl Listeners {
@@ -97,7 +109,7 @@ impl Listeners {
                 },
             });
         }
-        Ok(Self { all, left_out })
+        Ok(Self { all, left_out, quic: Quic::open(config, &old.quic) })
     }
 
     /// Says what is left out; the log has to be there.
@@ -105,6 +117,16 @@ impl Listeners {
         for (code, what) in &self.left_out {
             tracing::warn!(target: "transport", %code, "{what}");
         }
+    }
+
+    /// The QUIC port.
+    pub(crate) const fn quic(&self) -> &Quic {
+        &self.quic
+    }
+
+    /// It stands otherwise now.
+    pub(crate) fn set_quic(&mut self, quic: Quic) {
+        self.quic = quic;
     }
 
     /// The sockets that a role is given.
@@ -123,7 +145,8 @@ impl Listeners {
 
     /// Whether nobody but this host can reach what serves MCP.
     pub(crate) fn are_local(&self) -> bool {
-        self.all.iter().filter(|listener| listener.transport != "admin").all(|listener| listener.address.ip().to_canonical().is_loopback())
+        let front = self.all.iter().filter(|listener| listener.transport != "admin").map(|listener| listener.address);
+        front.chain(self.quic.door().map(|door| door.address())).all(|address| address.ip().to_canonical().is_loopback())
     }
 
     /// Those that no socket unit holds: the transport, the socket, and whether the service manager has kept it from our last life.
@@ -145,7 +168,7 @@ impl Listeners {
             port: listener.address.port(),
             origin: listener.origin.to_owned(),
         };
-        self.all.iter().map(show).collect()
+        self.all.iter().map(show).chain(self.quic.row()).collect()
     }
 }
 

@@ -4,6 +4,7 @@
 mod boot;
 mod calls;
 mod control;
+mod door;
 mod ends;
 pub(crate) mod environment;
 mod event;
@@ -30,6 +31,7 @@ mod slots;
 mod spawning;
 mod status;
 mod stderr;
+mod steering;
 mod stop;
 mod upstreams;
 mod walls;
@@ -102,6 +104,7 @@ struct Supervisor {
     events: mpsc::Sender<Event>,
     instance: instance::Instance,
     listeners: listeners::Listeners,
+    quic_at: Option<Duration>,
     secrets: crate::ipc::secrets::Secrets,
     tls: secrets::Tls,
     workers: workers::Workers,
@@ -236,6 +239,7 @@ impl Supervisor {
             self.stop.deadline(now),
             self.notify.deadline(now),
             self.strangers.deadline(now),
+            self.quic_at,
             Some(self.scan_at),
         ];
         workers.chain(starts).chain(others.into_iter().flatten()).min().unwrap_or(now + IDLE)
@@ -245,6 +249,7 @@ impl Supervisor {
     fn on_time(&mut self) {
         let now = self.now();
         if !self.stop.is_stopping() {
+            self.quic_on_time(now);
             self.workers_on_time(now);
             self.leaving_on_time(now);
             self.upstreams_on_time(now);

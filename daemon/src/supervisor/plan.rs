@@ -156,6 +156,11 @@ fn effect(path: &str) -> (Effect, &'static str) {
         path if path.starts_with("transports.websocket.") => {
             (Effect::InPlace, "counts for new connections; times and limits for open ones too")
         }
+        "transports.quic.enabled" => (Effect::Listener, "the socket appears or vanishes with its workers"),
+        "transports.quic.host" | "transports.quic.port" => {
+            (Effect::Listener, "new workers serve the new address; those at the old one finish their requests and go")
+        }
+        path if path.starts_with("transports.quic.") => (Effect::InPlace, "counts for new connections"),
         "policy.rules" => (Effect::InPlace, "counts from the next request on; who sees other lists then is told so"),
         path if path.starts_with("rate_limit.") || path.starts_with("tools.") => {
             (Effect::InPlace, "counts from the next request on; what is in flight goes on")

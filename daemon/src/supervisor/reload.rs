@@ -42,7 +42,7 @@ pub(crate) struct Watcher {
 pub(crate) struct Candidate {
     pub(crate) loaded: Loaded,
     pub(crate) listeners: Listeners,
-    tls: super::secrets::Tls,
+    pub(crate) tls: super::secrets::Tls,
     pub(crate) generation: u32,
     pub(crate) log_filter: String,
     pub(crate) run_as: Option<crate::ipc::messages::RunAs>,
@@ -151,6 +151,7 @@ impl Supervisor {
             self.loaded = loaded;
             self.refresh_auth();
             self.take_tls(tls);
+            self.lay_out_slots();
             self.revive();
             return self.end_reload(Ok(format!("no change, generation {} stays in force", self.generation)));
         }
@@ -206,7 +207,7 @@ impl Supervisor {
 
     /// Starts the workers that are additional.
     fn prepare(&mut self, mut candidate: Box<Candidate>) {
-        let wanted = wanted_slots(&candidate.loaded.config);
+        let wanted = wanted_slots(&candidate.loaded.config, candidate.listeners.quic(), candidate.tls.is_any());
         let fresh: Vec<_> = wanted.into_iter().filter(|(name, _)| !self.workers.slots.iter().any(|slot| slot.name == *name)).collect();
         let names: Vec<String> = fresh.iter().map(|(name, _)| name.clone()).collect();
         if names.is_empty() {
@@ -272,8 +273,11 @@ impl Supervisor {
         self.hub.console.set(&self.loaded.config.logging, generation);
         tracing::info!(target: "mcp_server", event = "reloaded", generation, "configuration in force");
         self.tell_warnings();
+        self.quic_at = self.listeners.quic().again(self.now());
         self.refresh_auth();
         let surplus = self.lay_out_slots();
+        self.steer();
+        let moved = self.at_other_doors();
         let ends = |step: &Step| matches!(step, Step::Vanishes | Step::Replaced | Step::Restarts | Step::Reconnects);
         let mut retiring: BTreeSet<String> = steps.iter().filter(|(_, step)| ends(step)).map(|(name, _)| name.clone()).collect();
         retiring.extend(self.leaving_names());
@@ -290,6 +294,9 @@ impl Supervisor {
             if self.tell(id, ToWorker::Reconfigure(Box::new(start)), sockets) {
                 pending.insert(id, surplus.contains(&id));
             }
+        }
+        if !moved.is_empty() {
+            self.roll_through(moved, "QUIC has moved".to_owned(), None);
         }
         self.lay_out_upstreams();
         let touched = steps.into_iter().filter(|(name, step)| {

@@ -1,7 +1,7 @@
 //! Replacing workers one after another without closing a listener: what `Restart` asks for. A new configuration takes no replacement (`reload.rs`).
 
 use super::{Supervisor, event::Reply};
-use crate::ipc::messages::Role;
+use crate::{ipc::messages::Role, platform};
 use ggen_wire::{
     Code,
     control::{Body, Failure},
@@ -69,6 +69,9 @@ impl Supervisor {
                 if let Some(old) = current {
                     self.drain_worker_within(old, Duration::from_secs(5));
                 }
+            } else if let (Role::Quic, false, Some(old)) = (role, platform::STEERS, current) {
+                // There is one socket: its end makes room for the next one.
+                self.drain_worker_within(old, Duration::from_secs(5));
             } else {
                 self.start_worker(&name, current.is_some());
             }

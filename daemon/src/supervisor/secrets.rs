@@ -40,6 +40,11 @@ impl Tls {
         Self::of(wanted)
     }
 
+    /// Whether there is a certificate to serve with.
+    pub(crate) const fn is_any(&self) -> bool {
+        !self.found.certificates.is_empty()
+    }
+
     fn of(wanted: files::Wanted) -> Result<Self, Unusable> {
         let stamps = wanted.stamps();
         let found = wanted.read()?;
@@ -58,7 +63,8 @@ impl Supervisor {
     pub(crate) fn secrets_for(&self, name: &str, role: Role) -> Option<ToWorker> {
         let secrets = || {
             let mut secrets = self.secrets.clone();
-            if let Some(Candidate { loaded, listeners, .. }) = self.candidate_for(name) {
+            if let Some(Candidate { loaded, listeners, tls, .. }) = self.candidate_for(name) {
+                secrets.tls = tls.found.secrets.clone();
                 secrets.auth = AuthSecrets::of(&loaded.config, &loaded.auth_files, &self.keys.known, listeners.are_local());
             }
             if role == Role::Admin {
@@ -104,8 +110,7 @@ impl Supervisor {
         }
         let watched = Arc::clone(&self.tls.watched);
         *watched.lock().unwrap_or_else(PoisonError::into_inner) = tls.seen.clone();
-        let had_any = !self.tls.found.certificates.is_empty();
-        if had_any && tls.found.secrets != self.secrets.tls {
+        if self.tls.is_any() && tls.found.secrets != self.secrets.tls {
             tracing::info!(target: "transport", "new certificates in force");
         }
         let secrets = tls.found.secrets.clone();
@@ -117,7 +122,11 @@ impl Supervisor {
     pub(crate) fn tls_changed(&mut self, read: Result<Tls, Unusable>) {
         match read {
             // Not those of a configuration that is not in force any more.
-            Ok(tls) if tls.seen.0 == self.tls.seen.0 => self.take_tls(tls),
+            Ok(tls) if tls.seen.0 == self.tls.seen.0 => {
+                self.take_tls(tls);
+                // The first one is what workers of QUIC waited for.
+                self.lay_out_slots();
+            }
             Ok(_) => {}
             Err(error) => drop(refused(&error)),
         }

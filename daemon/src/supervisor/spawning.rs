@@ -2,6 +2,7 @@
 
 use super::{
     Supervisor,
+    door::Door,
     event::{Event, ProcId},
     listeners::Listeners,
     reload::{self, Candidate},
@@ -10,7 +11,7 @@ use super::{
 use crate::{
     ipc::{
         channel,
-        messages::{Beat, Role, Start, ToSupervisor, ToWorker},
+        messages::{Beat, Bound, Role, Start, ToSupervisor, ToWorker},
     },
     platform::{self, Usage},
 };
@@ -59,6 +60,7 @@ impl Supervisor {
     }
 
     fn spawn_worker(&mut self, id: ProcId, name: &str, role: Role) -> io::Result<Proc> {
+        let seat = if role == Role::Quic { Some(self.seat_for(name)?) } else { None };
         let (ours, theirs) = platform::socket_pair()?;
         let (mut sender, mut receiver) = channel::channel(ours)?;
         let pid = platform::spawn_self(&["worker", role.as_str()], theirs, super::environment::of_worker())?;
@@ -79,8 +81,13 @@ impl Supervisor {
             }
             events.send(Event::WorkerClosed(id)).await.ok();
         });
-        let start = self.start_message(name, role);
-        let sockets = self.listeners_for(name).sockets_for(role);
+        let mut start = self.start_message(name, role);
+        let mut sockets = self.listeners_for(name).sockets_for(role);
+        if let Some((door, index)) = &seat {
+            start.listeners.push(Bound { transport: "quic".to_owned(), address: door.address() });
+            start.seat = Some(door.seat(*index));
+            sockets.extend(door.socket(*index));
+        }
         let generation = start.generation;
         queue.try_send((ToWorker::Start(Box::new(start)), sockets)).map_err(io::Error::other)?;
         self.secrets_for(name, role).map_or(Ok(()), |secrets| queue.try_send((secrets, Vec::new())).map_err(io::Error::other))?;
@@ -94,8 +101,16 @@ impl Supervisor {
             beat: Beat::default(),
             beat_at: self.now(),
             usage: Usage::default(),
+            seat,
             queue,
         })
+    }
+
+    fn seat_for(&self, name: &str) -> io::Result<(Arc<Door>, u8)> {
+        let door = self.listeners_for(name).quic().door();
+        let slot = self.workers.slots.iter().find(|slot| slot.name == name);
+        let found = door.zip(slot).and_then(|(door, slot)| Some((Arc::clone(door), self.take_seat(slot, door)?)));
+        found.ok_or_else(|| io::Error::other("there is no free socket at the QUIC port"))
     }
 
     /// What a worker of that name is told: the configuration in force, or the one that it is to prove.
@@ -111,6 +126,8 @@ impl Supervisor {
             beat_ms: u64::try_from(BEAT.as_millis()).unwrap_or(1000),
             log_filter: self.levels.over(candidate.map_or(&self.log_filter, |candidate| &candidate.log_filter)),
             listeners: self.listeners_for(name).bound_for(role),
+            seat: None,
+            quic_port: self.listeners_for(name).quic().door().filter(|_| role == Role::Http).map(|door| door.address().port()),
             seal: (role == Role::Gateway).then(|| self.seal.clone()),
             run_as: candidate.map_or(self.run_as, |candidate| candidate.run_as),
             config: super::environment::config_for(role, config),

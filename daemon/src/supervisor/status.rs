@@ -132,6 +132,14 @@ impl Supervisor {
                 });
             }
         }
+        issues.extend(self.listeners.quic().issue());
+        if self.listeners.quic().door().is_some() && !self.tls.is_any() {
+            issues.push(Issue {
+                code: Code::CertificateUnusable,
+                message: "QUIC is not served: there is no certificate to serve it with".to_owned(),
+                help: "ggen mcp config set transports.http.ssl.cert=FILE transports.http.ssl.key=FILE".to_owned(),
+            });
+        }
         for upstream in &self.upstreams {
             let reason = upstream.last_exit.clone().or_else(|| upstream.report.as_ref()?.detail.clone()).unwrap_or_default();
             let name = &upstream.name;

@@ -33,6 +33,8 @@ impl Supervisor {
             slot.life.ready(now);
         }
         if let Some(old) = old {
+            // First nobody new is sent to it, then it refuses who comes.
+            self.steer();
             self.drain_worker(old);
         }
         if prospective {
@@ -42,8 +44,10 @@ impl Supervisor {
             self.workers.rolling.pop_front();
             self.roll();
         }
-        if role == Role::Gateway {
-            self.deliver_children();
+        match role {
+            Role::Gateway => self.deliver_children(),
+            Role::Quic => self.steer(),
+            _ => {}
         }
         self.link_handovers(id);
         self.announce_if_ready();

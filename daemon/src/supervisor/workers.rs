@@ -1,7 +1,7 @@
 //! What the supervisor knows of its workers: slots with a life each, and the processes in them. What is done with them is in `slots.rs` (which
 //! there are), `spawning.rs` (starting, telling), `watch.rs` (beats, drains, hangs) and `ends.rs` (deaths).
 
-use super::{event::ProcId, life::Life};
+use super::{door::Door, event::ProcId, life::Life};
 use crate::{
     ipc::messages::{Beat, Role, ToWorker},
     platform::Usage,
@@ -52,6 +52,8 @@ pub(crate) struct Proc {
     pub(crate) beat_at: Duration,
     /// Memory and processor time.
     pub(crate) usage: Usage,
+    /// A quic worker's door, and its seat there.
+    pub(crate) seat: Option<(Arc<Door>, u8)>,
     /// Messages on their way to it.
     pub(super) queue: mpsc::Sender<Outgoing>,
 }
@@ -99,6 +101,8 @@ pub(crate) struct Slot {
     pub(crate) failed: bool,
     /// It belongs to a configuration that is not in force yet.
     pub(crate) prospective: bool,
+    /// The seat that its last process had.
+    pub(crate) seat: Option<u8>,
     /// Starts over the daemon's life.
     pub(super) starts: u64,
 }
@@ -117,6 +121,7 @@ impl Slot {
             last_exit: None,
             failed: false,
             prospective: false,
+            seat: None,
             starts: 0,
         }
     }

@@ -26,6 +26,8 @@ pub struct Wanted {
     /// Certificates and their keys; none: our own.
     pairs: Vec<(PathBuf, PathBuf)>,
     own: Option<PathBuf>,
+    /// QUIC alone would use our own, and can be left out.
+    dispensable: bool,
     mtls: Option<Mtls>,
     authorities: Option<PathBuf>,
     revoked: Option<PathBuf>,
@@ -51,8 +53,9 @@ impl Wanted {
     /// Those of a configuration.
     #[must_use]
     pub fn of(loaded: &Loaded) -> Self {
-        let http = &loaded.config.transports.http;
-        if !(http.enabled && http.ssl.enabled) {
+        let (http, quic) = (&loaded.config.transports.http, &loaded.config.transports.quic);
+        let https = http.enabled && http.ssl.enabled;
+        if !https && !quic.enabled {
             return Self::default();
         }
         let place = |key: &str, path: &PathBuf| loaded.path(key, path);
@@ -63,6 +66,7 @@ impl Wanted {
         let asked = |key: &str, path: &Option<PathBuf>| path.as_ref().filter(|_| mtls.enabled).map(|path| place(key, path));
         Self {
             own: pairs.is_empty().then(|| state::directory().join("tls")),
+            dispensable: !https,
             pairs,
             mtls: mtls.enabled.then(|| mtls.clone()),
             authorities: asked("auth.mtls.ca_cert", &mtls.ca_cert),
@@ -92,7 +96,10 @@ impl Wanted {
     pub fn read(&self) -> Result<Found, Unusable> {
         let mut found = Found::default();
         if let Some(directory) = &self.own {
-            own(directory, &mut found)?;
+            match own(directory, &mut found) {
+                Err(error) if self.dispensable => found.warnings.push(format!("QUIC is not served: {}", error.what)),
+                made => made?,
+            }
         }
         for (cert, key) in &self.pairs {
             let pair = Certificate { chain: text(cert)?, key: text(key)?.into() };

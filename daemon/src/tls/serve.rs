@@ -25,6 +25,7 @@ use std::sync::Arc;
 pub struct Serving {
     /// For TCP: ALPN `h2` and `http/1.1`.
     pub config: Arc<ServerConfig>,
+    certificates: Arc<Choice>,
     judge: Option<Arc<Judge>>,
     required: bool,
 }
@@ -62,9 +63,16 @@ impl Serving {
             Some(judge) => builder.with_client_cert_verifier(Arc::new(Asking { judge: Arc::clone(judge), required: mtls.required })),
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_cert_resolver(Arc::new(Choice(certificates)));
+        let certificates = Arc::new(Choice(certificates));
+        let mut config = builder.with_cert_resolver(Arc::clone(&certificates) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Some(Self { config: Arc::new(config), required: judge.is_some() && mtls.required, judge }))
+        Ok(Some(Self { config: Arc::new(config), certificates, required: judge.is_some() && mtls.required, judge }))
+    }
+
+    /// Whether one of the certificates is made for that host.
+    #[must_use]
+    pub fn serves(&self, host: &str) -> bool {
+        self.certificates.0.iter().any(|(facts, _)| facts.serves(host))
     }
 
     /// What a client's certificate says if it is accepted now; `None` if the client showed none.

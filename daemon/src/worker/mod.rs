@@ -15,6 +15,7 @@ pub mod admin;
 pub(crate) mod edge;
 pub mod gateway;
 pub mod http;
+pub(crate) mod quic;
 pub mod websocket;
 
 #[cfg(test)]
@@ -94,6 +95,7 @@ async fn serve(role: Role) -> ExitCode {
             Role::Gateway => gateway::run(context).await,
             Role::Http => http::run(context).await,
             Role::Websocket => websocket::run(context).await,
+            Role::Quic => quic::run(context).await,
             Role::Admin => admin::run(context).await,
         }
     };

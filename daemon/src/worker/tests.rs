@@ -21,6 +21,8 @@ fn start() -> Start {
         beat_ms: 50,
         log_filter: "info".to_owned(),
         listeners: Vec::new(),
+        seat: None,
+        quic_port: None,
         seal: None,
         run_as: None,
         config: Config::default(),

@@ -34,7 +34,7 @@ fn calls_out(role: Role, secrets: &Secrets) -> bool {
         // A reload may bring the first remote server, and walls cannot be moved.
         Role::Gateway => true,
         // For the keys of token issuers. When the first issuer appears, the supervisor replaces the workers.
-        Role::Http | Role::Websocket | Role::Admin => secrets.auth.has_issuer(),
+        Role::Http | Role::Websocket | Role::Quic | Role::Admin => secrets.auth.has_issuer(),
     }
 }
 

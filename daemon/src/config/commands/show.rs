@@ -3,11 +3,8 @@
 use super::{Answer, Refusal, plain, short, values};
 use crate::config::{LoadOptions, Loaded, key::Key, load::load, redact, schema};
 use serde::{Serialize, Serializer};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Write as _};
-
-/// Sections of later versions that are always shown: people look for them.
-const LOOKED_FOR: &str = "transports.";
 
 /// The configuration in the order of the file.
 #[derive(Serialize)]
@@ -39,13 +36,6 @@ impl Serialize for Entries {
 
 fn collect<'a>(options: &LoadOptions, loaded: &'a Loaded, effective: bool) -> Shown<'a> {
     let mut all = redact::redacted(&loaded.config);
-    for (path, later) in schema::later_paths().filter(|(path, _)| path.starts_with(LOOKED_FOR) || loaded.written.contains_key(*path)) {
-        let Some((above, key)) = path.rsplit_once('.').or(Some(("", path))) else { continue };
-        let pointer = if above.is_empty() { String::new() } else { format!("/{}", above.replace('.', "/")) };
-        if let Some(Value::Object(section)) = all.pointer_mut(&pointer) {
-            section.insert(key.to_owned(), unserved(loaded.written.get(path), later));
-        }
-    }
     let entries = loaded.config.order.iter().filter_map(|name| Some((name.clone(), entry(loaded, name, &mut all, effective)?))).collect();
     let mut take = |key: &str| all.get_mut(key).map_or(Value::Null, Value::take);
     Shown {
@@ -60,21 +50,6 @@ fn collect<'a>(options: &LoadOptions, loaded: &'a Loaded, effective: bool) -> Sh
         servers: Entries(entries),
         sources: loaded.provenance.iter().map(|(key, source)| (key.as_str(), short(options, source))).collect(),
     }
-}
-
-/// What is said of a section that this version does not serve: what the file says of it, and that it does nothing.
-fn unserved(written: Option<&Value>, later: schema::Later) -> Value {
-    let mut section = match written.map(redact::value) {
-        Some(Value::Object(section)) => section,
-        _ => Map::from_iter([("enabled".to_owned(), json!(false))]),
-    };
-    let note = match later {
-        schema::Later::Ignored => "not served by this version",
-        schema::Later::Refused => "not served by this version; a configuration that asks for it is refused",
-    };
-    section.insert("served".to_owned(), json!(false));
-    section.insert("note".to_owned(), note.into());
-    Value::Object(section)
 }
 
 /// An entry: as it is written, or as it is run.
@@ -115,9 +90,6 @@ fn table(options: &LoadOptions, loaded: &Loaded, shown: &Shown<'_>) -> String {
     for key in ["server", "transports", "auth", "logging", "metrics"] {
         section(&mut text, key, &whole[key], shown);
     }
-    for (path, _) in schema::later_paths().filter(|(path, _)| !path.contains('.')) {
-        section(&mut text, path, &whole[path], shown);
-    }
     for (name, entry) in &shown.servers.0 {
         let key = Key(vec![schema::SERVERS[0].to_owned(), name.clone()]);
         let source = loaded.provenance.get(&key.0.join(".")).map_or_else(String::new, |source| format!("   ({})", short(options, source)));
@@ -131,13 +103,6 @@ fn table(options: &LoadOptions, loaded: &Loaded, shown: &Shown<'_>) -> String {
 
 fn section(text: &mut String, path: &str, value: &Value, shown: &Shown<'_>) {
     let Value::Object(members) = value else { return };
-    if members.get("served") == Some(&Value::Bool(false)) {
-        let _ = writeln!(text, "\n{path}   ({})", members["note"].as_str().unwrap_or_default());
-        for (key, value) in members.iter().filter(|(key, _)| !["served", "note"].contains(&key.as_str())) {
-            let _ = writeln!(text, "  {key} = {value}");
-        }
-        return;
-    }
     let leaves: Vec<_> = members.iter().filter(|(_, value)| !value.is_object() && !value.is_null()).collect();
     if !leaves.is_empty() {
         let _ = writeln!(text, "{}{path}", if path.is_empty() { "" } else { "\n" });
@@ -157,7 +122,7 @@ pub(super) fn get(options: &LoadOptions, key: &str) -> Result<Answer, Refusal> {
     let loaded = loaded(options)?;
     let key = values::of_entries(key, &loaded.config.order);
     let mut whole = serde_json::to_value(collect(options, &loaded, false)).unwrap_or_default();
-    let known = schema::leaves().contains(&key.dotted()) || key.dotted() == schema::METADATA || schema::later(&key.dotted()).is_some();
+    let known = schema::leaves().contains(&key.dotted()) || key.dotted() == schema::METADATA;
     let found = key.0.iter().try_fold(&mut whole, |inside, part| inside.get_mut(part)).map(Value::take);
     let value = match found {
         Some(value) => value,

@@ -232,7 +232,7 @@ fn what_is_shown_is_a_configuration_without_secrets() {
     assert!(json.find("\"z\":").unwrap() < json.find("\"a\":").unwrap(), "entries keep their order");
     // The guide's greps.
     assert!(json.lines().any(|line| line.contains("websocket")));
-    for (section, shown) in [("ssl", "\"port\": 3443"), ("quic", "\"served\": false")] {
+    for (section, shown) in [("ssl", "\"port\": 3443"), ("quic", "\"port\": 4433")] {
         let line = json.lines().position(|line| line.contains(section)).unwrap();
         assert!(json.lines().skip(line).take(11).any(|line| line.contains(shown)), "{section}");
     }
@@ -252,7 +252,7 @@ fn the_table_has_a_source_in_each_line() {
         "MCP configuration: ./.mcp.json",
         "  port = 3001                                    ./.mcp.json:2:37",
         "  workers = 2                                    default",
-        "transports.quic   (not served by this version)",
+        "  port = 4433                                    default",
         "mcpServers.z   (./.mcp.json:4:5)",
         "  args = [\"--token\",\"***\"]",
     ] {

@@ -2,7 +2,7 @@
 
 use super::{Judge, is_loopback};
 use crate::config::{
-    model::{Auth, Config, Required},
+    model::{Auth, Config, Required, Transports},
     problem::Severity,
 };
 use ggen_wire::Code;
@@ -73,24 +73,28 @@ impl Judge<'_> {
 
     /// An address that others can reach needs somebody who asks who they are, and somebody who could answer.
     pub(super) fn openness(&mut self, config: &Config, keys_made: bool) {
-        let http = &config.transports.http;
-        let websocket = &config.transports.websocket;
-        let serves = http.enabled || websocket.enabled && websocket.port.is_some();
-        if !serves || is_loopback(http.host) {
-            return;
+        let Transports { http, websocket, quic } = &config.transports;
+        let tcp = http.enabled || websocket.enabled && websocket.port.is_some();
+        for (path, enabled, host) in [("transports.http.host", tcp, http.host), ("transports.quic.host", quic.enabled, quic.host)] {
+            if enabled && !is_loopback(host) {
+                self.open_address(config, keys_made, path, host);
+            }
         }
+    }
+
+    fn open_address(&mut self, config: &Config, keys_made: bool, path: &str, host: IpAddr) {
         let what = match config.auth.required {
-            Required::No => format!("{} is reachable from other hosts, and auth.required is false", http.host),
+            Required::No => format!("{host} is reachable from other hosts, and auth.required is false"),
             _ if config.auth.names_credentials() || keys_made => return,
-            _ => format!("{} is reachable from other hosts, and there is no key that anybody could be known by", http.host),
+            _ => format!("{host} is reachable from other hosts, and there is no key that anybody could be known by"),
         };
-        self.add(Severity::Error, Code::OpenWithoutAuth, "transports.http.host", what);
+        self.add(Severity::Error, Code::OpenWithoutAuth, path, what);
         if config.auth.required == Required::No {
             self.help("ggen mcp config set auth.required=auto".to_owned());
         } else {
             self.help("ggen mcp auth generate-api-key".to_owned());
         }
-        self.mend("transports.http.host", "127.0.0.1");
+        self.mend(path, "127.0.0.1");
     }
 }
 

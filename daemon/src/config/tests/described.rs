@@ -50,6 +50,7 @@ fn ranges_and_choices_are_those_of_the_loader() {
                 assert!(!accepted(path, json!(true)), "{path}");
             }
             Kind::Flag => assert!(accepted(path, json!(true)) && !accepted(path, json!("true")), "{path}"),
+            Kind::Off => assert!(accepted(path, json!(false)) && !accepted(path, json!(true)), "{path}"),
             Kind::FlagOr(word) => {
                 assert!(accepted(path, json!(true)) && accepted(path, json!(word)) && !accepted(path, json!("true")), "{path}");
             }
@@ -62,7 +63,7 @@ fn ranges_and_choices_are_those_of_the_loader() {
 }
 
 #[test]
-fn sections_of_later_versions_and_other_programs_are_known() {
+fn sections_and_those_of_other_programs_are_known() {
     let schema = json_schema();
     for path in ["auth", "transports.http.ssl", "transports.quic", "inputs", "$schema"] {
         let at = format!("/properties/{}", path.replace('.', "/properties/"));

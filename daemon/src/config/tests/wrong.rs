@@ -106,7 +106,7 @@ const TABLE: &[(&str, &str)] = &[
         "{\"metrics\": {\"host\": \"::\"}}",
         "Warning 1:22: metrics.host: :: is reachable from other hosts, and nobody could show who they are to read the metrics [GGEN-E1103]\n",
     ),
-    // what later versions serve
+    // who may be asked for what
     (
         "{\"auth\": {\"required\": false, \"api_key\": \"0123456789012345678901234\"}, \"transports\": {\"http\": {\"host\": \"0.0.0.0\"}}}",
         "Error 1:103: transports.http.host: 0.0.0.0 is reachable from other hosts, and auth.required is false [GGEN-E1103]\n",
@@ -134,8 +134,8 @@ const TABLE: &[(&str, &str)] = &[
     ("{\"rate_limit\": {\"burst\": 5}, \"policy\": {\"allow\": [\"*\"]}}", "Error 1:41: policy.allow: unknown key [GGEN-E1002]\n"),
     ("{\"tools\": {\"a__b\": {\"max_retries\": 1}, \"a.b\": {}}}", "Error 1:40: tools.a.b: unknown key [GGEN-E1002]\n"),
     (
-        "{\"transports\": {\"websocket\": {\"enabled\": true}, \"quic\": {\"enabled\": true}}}",
-        "Warning 1:49: transports.quic: not served by this version [GGEN-E1008]\n",
+        "{\"transports\": {\"quic\": {\"enable_zero_rtt\": true}}}",
+        "Error 1:45: transports.quic.enable_zero_rtt: 0-RTT cannot be served: the QUIC library has none, and a replayed first packet would run a tool twice [GGEN-E1004]\n",
     ),
     (
         "{\"transports\": {\"websocket\": {\"compression\": true, \"path\": \"/mcp/x\"}}}",

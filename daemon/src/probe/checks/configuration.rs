@@ -41,7 +41,7 @@ pub(super) fn valid(context: &Context) -> Vec<Finding> {
         return vec![Finding::note("the daemon's configuration file is closed to this user; the daemon took it")];
     }
     let counts = |problem: &&Problem| {
-        // Keys of other MCP clients and of later versions are no fault of this host.
+        // Keys of other MCP clients are no fault of this host.
         let harmless = problem.severity == Severity::Warning && matches!(problem.code, Code::ConfigUnknownKey | Code::ConfigUnserved);
         problem.code != Code::ConfigMode && !of_variable(problem) && !harmless
     };

@@ -1,9 +1,13 @@
 //! The listening addresses: reachable as a client while the daemon runs, free while it does not.
 
-use super::super::{context::Context, finding::Finding, http, mcp};
+use super::super::{context::Context, finding::Finding, http, mcp, quic};
 use crate::platform;
 use ggen_wire::Code;
-use std::{io, net::TcpListener, time::Duration};
+use std::{
+    io,
+    net::{TcpListener, UdpSocket},
+    time::Duration,
+};
 
 /// How long a connection within this host may take.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -21,7 +25,11 @@ pub(super) fn reachable(context: &Context) -> Vec<Finding> {
             }
         }
     });
-    each.collect()
+    let quic = context.quic().map(|address| match quic::greet(address, context.within(CONNECT)) {
+        Ok(_) => Finding::note(format!("quic: {address} answers (UDP)")),
+        Err(fault) => Finding::error(fault.code, fault.what).seen(format!("quic port: {}", fault.seen)).mend("ggen mcp server restart"),
+    });
+    each.chain(quic).collect()
 }
 
 pub(super) fn free(context: &Context) -> Vec<Finding> {
@@ -53,5 +61,18 @@ pub(super) fn free(context: &Context) -> Vec<Finding> {
             }
         }
     });
-    each.collect()
+    let quic = context.quic().filter(|address| address.port() != 0).map(|address| match UdpSocket::bind(address) {
+        Ok(_) => Finding::note(format!("quic: {address} is free (UDP)")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let who = platform::who_holds_udp(address).unwrap_or_else(|| "a process that this user cannot see".to_owned());
+            let other = address.port().checked_add(1).unwrap_or(4433);
+            Finding::error(Code::PortTaken, format!("UDP port {} (quic) is taken by {who}", address.port()))
+                .seen(format!("{address} cannot be bound: {error}"))
+                .mend(format!("ggen mcp config set transports.quic.port={other}"))
+        }
+        Err(error) => Finding::error(Code::BindFailed, format!("{address} (quic, UDP) cannot be bound"))
+            .seen(error.to_string())
+            .mend("ggen mcp config set transports.quic.host=127.0.0.1"),
+    });
+    each.chain(quic).collect()
 }

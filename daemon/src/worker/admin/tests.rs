@@ -31,6 +31,8 @@ fn worker() -> (SocketAddr, Sender, Receiver, JoinHandle<ExitCode>) {
         beat_ms: 1000,
         log_filter: "info".to_owned(),
         listeners: vec![Bound { transport: "admin".to_owned(), address }],
+        seat: None,
+        quic_port: None,
         seal: None,
         run_as: None,
         config: Config::default(),

@@ -15,7 +15,7 @@ pub(crate) mod listen;
 pub(crate) mod peer;
 pub(crate) mod percent;
 mod table;
-mod tls;
+pub(crate) mod tls;
 pub(crate) mod upgrade;
 
 pub(crate) use table::{Broken, Input};

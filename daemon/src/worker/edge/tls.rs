@@ -3,6 +3,7 @@
 use super::peer::{Peer, PeerCertificate};
 use crate::tls::serve::{self, Serving};
 use ggen_wire::Code;
+use rustls::pki_types::CertificateDer;
 use std::{io, net::SocketAddr, sync::Arc};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, rustls, server::TlsStream};
@@ -14,16 +15,21 @@ pub(super) async fn accept(socket: TcpStream, address: SocketAddr, tls: &Serving
         Err(error) => return Err(failed(&error, address)),
     };
     let (_, session) = stream.get_ref();
-    let (certificate, refused) = match tls.judge(session.peer_certificates()) {
+    let peer = peer(address, session.peer_certificates(), tls);
+    // It was resumed, and what was accepted then is not accepted now.
+    if peer.refused.is_some() && tls.is_required() { Err("client_certificate") } else { Ok((stream, peer)) }
+}
+
+/// Who is there, by the certificates that were shown in a handshake: the client's own first.
+pub(crate) fn peer(address: SocketAddr, chain: Option<&[CertificateDer<'_>]>, tls: &Serving) -> Peer {
+    let (certificate, refused) = match tls.judge(chain) {
         Ok(facts) => (facts.map(|facts| Arc::new(PeerCertificate { name: facts.name, names: facts.names })), None),
         Err(reason) => {
             not_accepted(address, &reason);
             (None, Some(reason.into()))
         }
     };
-    let peer = Peer { address, certificate, refused, secure: true };
-    // It was resumed, and what was accepted then is not accepted now.
-    if peer.refused.is_some() && tls.is_required() { Err("client_certificate") } else { Ok((stream, peer)) }
+    Peer { address, certificate, refused, secure: true }
 }
 
 fn failed(error: &io::Error, address: SocketAddr) -> &'static str {

@@ -3,6 +3,7 @@
 use super::{
     answer::{self, Refusal},
     events,
+    receive::Upload,
 };
 use crate::worker::edge::{Broken, Exchange, Input};
 use bytes::{Bytes, BytesMut};
@@ -10,7 +11,7 @@ use ggen_mcp::edge::Reply;
 use ggen_wire::Code;
 use http::StatusCode;
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use std::{
     convert::Infallible,
     future::Future,
@@ -48,7 +49,8 @@ impl Body {
 
     /// `bytes`, and then as much of the request as still comes, unread, until `patience` has passed: a connection that is closed while its client
     /// sends is reset, and the answer lost with it.
-    pub(super) fn linger(bytes: Bytes, rest: Incoming, patience: Sleep) -> Self {
+    pub(super) fn linger(bytes: Bytes, rest: impl Upload, patience: Sleep) -> Self {
+        let rest = rest.map_err(drop).boxed_unsync();
         Self(Kind::Linger(Box::new(Linger { bytes, rest, budget: LINGER, patience: Box::pin(patience) })))
     }
 }
@@ -147,7 +149,7 @@ pub(super) const fn refusal(broken: Broken) -> Refusal {
 #[derive(Debug)]
 struct Linger {
     bytes: Bytes,
-    rest: Incoming,
+    rest: UnsyncBoxBody<Bytes, ()>,
     budget: usize,
     patience: Pin<Box<Sleep>>,
 }

@@ -2,7 +2,6 @@
 
 use super::body::Body;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use std::convert::Infallible;
 use tower::{ServiceExt, service_fn};
 use tower_http::compression::{
@@ -11,9 +10,9 @@ use tower_http::compression::{
 };
 
 /// The answer that `respond` gives, compressed if that is worth it and the client takes it.
-pub(super) async fn answer<F: Future<Output = Response<Body>>>(
-    request: Request<Incoming>,
-    respond: impl FnMut(Request<Incoming>) -> F,
+pub(super) async fn answer<B, F: Future<Output = Response<Body>>>(
+    request: Request<B>,
+    respond: impl FnMut(Request<B>) -> F,
 ) -> Response<CompressionBody<Body>> {
     let mut respond = respond;
     let service = service_fn(|request| {

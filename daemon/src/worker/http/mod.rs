@@ -19,9 +19,7 @@ use super::{
     Context, Incoming,
     edge::{
         Gateway,
-        auth::Authenticator,
         doors::{Doors, SECURE},
-        handover::Takers,
         listen::{Limits, Server},
     },
 };
@@ -33,11 +31,10 @@ use crate::{
     },
     tls::serve::Serving,
 };
-use counts::Counts;
-use service::{Http, Rules};
+pub(super) use service::{Http, Rules};
 use std::{
     process::ExitCode,
-    sync::{Arc, RwLock, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 use tokio::net::UnixStream;
@@ -48,21 +45,13 @@ const SOFTWARE: u8 = 70;
 /// Serves until drained.
 pub(crate) async fn run(mut context: Context) -> ExitCode {
     let config = context.start.config.transports.http.clone();
-    let rules = Rules::new(&context.start.config, is_loopback(&context.start.listeners));
-    let (listener, counts) = match (context.take_listener("http"), Counts::new()) {
-        (Some(listener), Ok(counts)) => (listener, counts),
-        (listener, counts) => {
-            tracing::error!(target: "transport", ?listener, counts = ?counts.err(), "cannot serve");
+    let rules = Rules::new(&context.start.config, is_loopback(&context.start.listeners)).advertising(context.start.quic_port);
+    let (listener, handler) = match (context.take_listener("http"), Http::new(Gateway::default(), rules, context.secrets.auth.clone())) {
+        (Some(listener), Ok(handler)) => (listener, handler),
+        (listener, handler) => {
+            tracing::error!(target: "transport", ?listener, handler = ?handler.err(), "cannot serve");
             return ExitCode::from(SOFTWARE);
         }
-    };
-    let handler = Http {
-        gateway: Gateway::default(),
-        takers: Takers::default(),
-        relays: Arc::default(),
-        counts,
-        rules: RwLock::new(Arc::new(rules)),
-        auth: Authenticator::new(context.secrets.auth.clone()),
     };
     let server = Server::new(handler, limits(&config));
     let mut doors = Doors::new(Arc::clone(&server));
@@ -77,9 +66,13 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     context.on_beat(move || {
         let http = beat.handler();
         let connections = u64::try_from(beat.connections()).unwrap_or(u64::MAX);
-        http.counts.metrics.http_connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
-        let in_flight = u64::try_from(http.gateway.in_flight()).unwrap_or(u64::MAX);
-        Beat { connections, in_flight, used: http.auth.take_used(), metrics: http.counts.metrics.gather(), ..Beat::default() }
+        Beat {
+            connections,
+            in_flight: http.in_flight(),
+            used: http.auth.take_used(),
+            metrics: http.figures(connections),
+            ..Beat::default()
+        }
     });
     context.ready().await;
 
@@ -95,7 +88,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
                 }
                 Incoming::Reconfigure(start, sockets) => {
                     let config = &start.config.transports.http;
-                    server.handler().set_rules(Rules::new(&start.config, is_loopback(&start.listeners)));
+                    server.handler().set_rules(Rules::new(&start.config, is_loopback(&start.listeners)).advertising(start.quic_port));
                     server.set_limits(limits(config));
                     tls.config = start.config.clone();
                     tls.put(&server);
@@ -124,7 +117,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     tokio::select! {
         () = drained => {}
         () = messages => {}
-        () = sweep(&server) => {}
+        () = sweep(server.handler(), || { server.sweep(); server.is_draining() }) => {}
         () = server.handler().auth.keep_fresh() => {}
     }
     ExitCode::SUCCESS
@@ -174,15 +167,14 @@ pub(crate) fn attach(gateway: &Gateway, socket: std::os::unix::net::UnixStream) 
     }
 }
 
-/// Applies all time-outs. One timer for the worker, as precise as the shortest of them needs.
-async fn sweep(server: &Server<Http>) {
+/// Applies the time-outs of requests, and has connections judged as often. One timer for the worker, as precise as the shortest of them needs.
+pub(super) async fn sweep(http: &Http, mut connections: impl FnMut() -> bool) {
     loop {
-        let http = server.handler();
         let rules = http.rules();
         tokio::time::sleep((rules.patience.min(rules.answer_within) / 10).clamp(Duration::from_millis(10), Duration::from_secs(1))).await;
-        server.sweep();
+        let draining = connections();
         http.gateway.sweep(Instant::now());
-        if server.is_draining() {
+        if draining {
             // Those that began on connections which were accepted just before the drain.
             http.gateway.end_endless();
         }

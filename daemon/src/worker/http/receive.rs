@@ -10,7 +10,6 @@ use ggen_wire::Code;
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 /// Relayed headers of one request, names and values.
@@ -106,13 +105,18 @@ fn too_large(max_body: u64) -> Refusal {
     refusal
 }
 
+/// What the body of a request may be, whatever it came over.
+pub(crate) trait Upload: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static {}
+
+impl<B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static> Upload for B {}
+
 /// Reads a whole body. One that came with its head (nearly all do) is neither copied nor timed.
-pub(super) async fn body(incoming: &mut Incoming, max_body: u64, within: Duration) -> Result<Bytes, Refusal> {
+pub(super) async fn body(incoming: &mut impl Upload, max_body: u64, within: Duration) -> Result<Bytes, Refusal> {
     let mut first = Bytes::new();
     if !incoming.is_end_stream()
         && let Poll::Ready(Some(frame)) = poll_fn(|cx| Poll::Ready(Pin::new(&mut *incoming).poll_frame(cx))).await
     {
-        first = frame.map_err(broken)?.into_data().unwrap_or_default();
+        first = frame.map_err(|_| broken())?.into_data().unwrap_or_default();
     }
     let limit = usize::try_from(max_body).unwrap_or(usize::MAX);
     if first.len() > limit {
@@ -126,7 +130,7 @@ pub(super) async fn body(incoming: &mut Incoming, max_body: u64, within: Duratio
         let mut whole = BytesMut::with_capacity(first.len() + announced.min(FIRST));
         whole.extend_from_slice(&first);
         while let Some(frame) = incoming.frame().await {
-            let data = frame.map_err(broken)?.into_data().unwrap_or_default();
+            let data = frame.map_err(|_| broken())?.into_data().unwrap_or_default();
             if whole.len() + data.len() > limit {
                 return Err(too_large(max_body));
             }
@@ -139,6 +143,6 @@ pub(super) async fn body(incoming: &mut Incoming, max_body: u64, within: Duratio
 }
 
 /// Nobody reads this: the client is gone, or its framing is broken.
-fn broken(_: hyper::Error) -> Refusal {
+fn broken() -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, Code::InvalidRequest, "the body is incomplete")
 }

@@ -5,19 +5,20 @@ use super::{
     body::{Body, refusal},
     compress, cors,
     counts::Counts,
-    receive::{self, Admitted},
+    receive::{self, Admitted, Upload},
     route::{self, Route},
     upgrade,
 };
 use crate::{
     config::{Config, QueryToken, Transports},
+    ipc::secrets::AuthSecrets,
+    metrics::{Error, Family},
     worker::edge::{Gateway, Input, Refused, Terms, auth::Authenticator, guard::Guard, handover::Takers, listen::Handler, peer::Peer},
 };
 use bytes::Bytes;
 use ggen_mcp::edge::{Principal, Reply, Request, Verb};
 use ggen_wire::Code;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
-use http_body::Body as _;
 use http_body_util::{BodyExt, Either};
 use hyper::body::Incoming;
 use std::{
@@ -58,11 +59,13 @@ pub(crate) struct Rules {
     pub(super) answer_within: Duration,
     /// How long a refused client may go on sending.
     pub(super) patience: Duration,
+    /// Where QUIC is served, for clients that came over TLS.
+    pub(super) quic: Option<HeaderValue>,
 }
 
 impl Rules {
     /// Those of a configuration, for listeners that are all bound to loopback or not.
-    pub(super) fn new(config: &Config, loopback: bool) -> Self {
+    pub(crate) fn new(config: &Config, loopback: bool) -> Self {
         let Transports { http: config, websocket, .. } = &config.transports;
         Self {
             websocket: websocket.enabled.then(|| websocket.path.clone()),
@@ -74,11 +77,18 @@ impl Rules {
             max_headers: usize::try_from(config.max_headers).unwrap_or(usize::MAX),
             answer_within: Duration::from_millis(config.request_timeout_ms),
             patience: Duration::from_millis(config.timeout_ms),
+            quic: None,
         }
     }
 
     fn is_websocket(&self, path: &str) -> bool {
         self.websocket.as_ref().is_some_and(|own| upgrade::view(own, path).is_some())
+    }
+
+    /// The same, for a daemon that serves QUIC at this port: clients with TLS are told for a day (RFC 7838 §3).
+    pub(super) fn advertising(self, quic: Option<u16>) -> Self {
+        let quic = quic.and_then(|port| HeaderValue::try_from(format!("h3=\":{port}\"; ma=86400")).ok());
+        Self { quic, ..self }
     }
 }
 
@@ -95,16 +105,14 @@ pub(crate) struct Http {
     pub(super) auth: Authenticator,
 }
 
+/// The body of an answer, compressed or not.
+pub(crate) type Answer = Either<CompressionBody<Body>, Body>;
+
 impl Handler for Http {
-    type Body = Either<CompressionBody<Body>, Body>;
+    type Body = Answer;
 
     async fn handle(&self, request: http::Request<Incoming>) -> Response<Self::Body> {
-        let rules = self.rules();
-        if rules.compression {
-            compress::answer(request, |request| self.respond(request, &rules)).await.map(Either::Left)
-        } else {
-            self.respond(request, &rules).await.map(Either::Right)
-        }
+        self.serve(request).await
     }
 
     fn accepted(&self) {
@@ -121,21 +129,70 @@ impl Handler for Http {
 }
 
 impl Http {
+    /// That passes requests on to `gateway`.
+    ///
+    /// # Errors
+    /// When the metrics cannot be declared.
+    pub(crate) fn new(gateway: Gateway, rules: Rules, auth: AuthSecrets) -> Result<Self, Error> {
+        Ok(Self {
+            gateway,
+            takers: Takers::default(),
+            relays: Arc::default(),
+            counts: Counts::new()?,
+            rules: RwLock::new(Arc::new(rules)),
+            auth: Authenticator::new(auth),
+        })
+    }
+
+    /// The way to the gateway worker.
+    pub(crate) const fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// Who tells who is asking.
+    pub(crate) const fn auth(&self) -> &Authenticator {
+        &self.auth
+    }
+
+    /// Requests that were passed on and are not answered yet.
+    pub(crate) fn in_flight(&self) -> u64 {
+        u64::try_from(self.gateway.in_flight()).unwrap_or(u64::MAX)
+    }
+
+    /// The metrics, with so many TCP connections open.
+    pub(crate) fn figures(&self, connections: u64) -> Vec<Family> {
+        self.counts.metrics.http_connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
+        self.counts.metrics.gather()
+    }
+
+    /// Answers one request, whatever it came over.
+    pub(crate) async fn serve(&self, request: http::Request<impl Upload>) -> Response<Answer> {
+        let rules = self.rules();
+        if rules.compression {
+            compress::answer(request, |request| self.respond(request, &rules)).await.map(Either::Left)
+        } else {
+            self.respond(request, &rules).await.map(Either::Right)
+        }
+    }
+
     /// What is in force now.
     pub(super) fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Puts other rules in force.
-    pub(super) fn set_rules(&self, rules: Rules) {
+    pub(crate) fn set_rules(&self, rules: Rules) {
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 
-    async fn respond(&self, request: http::Request<Incoming>, rules: &Rules) -> Response<Body> {
+    async fn respond(&self, request: http::Request<impl Upload>, rules: &Rules) -> Response<Body> {
         let (head, incoming) = request.into_parts();
         let began = tracing::enabled!(target: "transport", tracing::Level::DEBUG).then(Instant::now);
         let route = Route::of(head.uri.path());
-        let response = self.answer(&head, &route, incoming, rules).await;
+        let mut response = self.answer(&head, &route, incoming, rules).await;
+        if let (Some(quic), true) = (&rules.quic, head.extensions.get::<Peer>().is_some_and(|peer| peer.secure)) {
+            response.headers_mut().insert(header::ALT_SVC, quic.clone());
+        }
         let status = response.status().as_u16();
         let class = if rules.is_websocket(head.uri.path()) { route::WEBSOCKET } else { route.class() };
         self.counts.answered(class, status);
@@ -146,7 +203,7 @@ impl Http {
         response
     }
 
-    async fn answer(&self, head: &Parts, route: &Route<'_>, incoming: Incoming, rules: &Rules) -> Response<Body> {
+    async fn answer(&self, head: &Parts, route: &Route<'_>, incoming: impl Upload, rules: &Rules) -> Response<Body> {
         if let Err(refusal) = receive::measure(head, rules.max_uri, rules.max_headers) {
             return refuse(&refusal, head, incoming, rules).await;
         }
@@ -209,7 +266,7 @@ impl Http {
         admitted: Admitted,
         principal: Principal,
         head: &Parts,
-        mut incoming: Incoming,
+        mut incoming: impl Upload,
         rules: &Rules,
     ) -> Response<Body> {
         let Admitted { verb, accept, view, headers } = admitted;
@@ -256,7 +313,7 @@ impl Http {
 }
 
 /// Refuses a request whose body may still be on its way.
-async fn refuse(refusal: &Refusal, head: &Parts, mut incoming: Incoming, rules: &Rules) -> Response<Body> {
+async fn refuse(refusal: &Refusal, head: &Parts, mut incoming: impl Upload, rules: &Rules) -> Response<Body> {
     // A client that waits for "100 Continue" sends nothing when it is refused.
     if incoming.is_end_stream() || head.headers.contains_key(header::EXPECT) {
         return refusal.response(b"");
@@ -274,7 +331,7 @@ async fn refuse(refusal: &Refusal, head: &Parts, mut incoming: Incoming, rules: 
 }
 
 /// Takes what is left of a body, if it is little and comes at once.
-async fn ends_soon(incoming: &mut Incoming) -> bool {
+async fn ends_soon(incoming: &mut impl Upload) -> bool {
     let rest = async {
         let mut taken = 0;
         while let Some(Ok(frame)) = incoming.frame().await {

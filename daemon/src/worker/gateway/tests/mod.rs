@@ -44,6 +44,8 @@ pub(super) fn start(config: Config) -> Start {
         beat_ms: 1000,
         log_filter: "info".to_owned(),
         listeners: Vec::new(),
+        seat: None,
+        quic_port: None,
         seal: None,
         run_as: None,
         config,

@@ -57,6 +57,8 @@ impl Rig {
             beat_ms: 20,
             log_filter: "info".to_owned(),
             listeners: vec![Bound { transport: "http".to_owned(), address }],
+            seat: None,
+            quic_port: None,
             seal: None,
             run_as: None,
             config,

@@ -1,0 +1,312 @@
+//! The QUIC port: UDP sockets that share it, a seat each. They are bound before any worker starts and closed by nobody while the port is
+//! configured, because the kernel numbers them by their order, and closing one would renumber the others. A worker reads one of them; what arrives
+//! while it is being replaced waits there.
+
+use super::{
+    Supervisor,
+    event::ProcId,
+    listeners::ListenError,
+    steering,
+    workers::{Proc, Slot, Stage},
+};
+use crate::{
+    config::Config,
+    ipc::{
+        messages::Role,
+        seat::{MAX_SEATS, Seat},
+    },
+    platform,
+};
+use ggen_wire::{Code, status};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// Seats for each worker: one to serve from, one for the successor that takes over while it drains.
+const SEATS_EACH: usize = 2;
+/// A port that is taken is tried again after so long.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// The port.
+pub(crate) struct Door {
+    /// What the configuration asks for.
+    wanted: SocketAddr,
+    /// What it is bound to.
+    address: SocketAddr,
+    seats: Mutex<Vec<Arc<OwnedFd>>>,
+    /// What the kernel has been told: the number of seats, and who gets new connections.
+    steered: Mutex<(usize, Vec<u8>)>,
+    reset_key: [u8; 32],
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Door {
+    /// Binds the port for so many workers.
+    pub(crate) fn open(wanted: SocketAddr, workers: usize) -> Result<Arc<Self>, ListenError> {
+        let bound = platform::bind_udp(wanted).and_then(|first| Ok((first.local_addr()?, first)));
+        let (address, first) = bound.map_err(|error| unbound(wanted, error))?;
+        let mut reset_key = [0; 32];
+        // Without it the resets of a successor would not be believed, and that is all.
+        getrandom::fill(&mut reset_key).unwrap_or_default();
+        let door = Self { wanted, address, seats: Mutex::new(vec![Arc::new(first.into())]), steered: Mutex::default(), reset_key };
+        door.reach(workers * SEATS_EACH);
+        Ok(Arc::new(door))
+    }
+
+    /// Whether it is what is asked for now.
+    pub(crate) fn fits(&self, wanted: SocketAddr) -> bool {
+        self.wanted == wanted || self.address == wanted
+    }
+
+    /// The address that it is bound to.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Adds seats until there are so many, as far as the system allows.
+    pub(crate) fn reach(&self, count: usize) {
+        let count = if platform::STEERS { count.min(MAX_SEATS) } else { 1 };
+        while self.seats().len() < count {
+            match platform::bind_another(self.address) {
+                Ok(socket) => self.seats().push(Arc::new(socket.into())),
+                Err(error) => return tracing::warn!(target: "transport", %error, "no further socket at the QUIC port"),
+            }
+        }
+    }
+
+    /// The socket of a seat.
+    pub(crate) fn socket(&self, index: u8) -> Option<Arc<OwnedFd>> {
+        self.seats().get(usize::from(index)).map(Arc::clone)
+    }
+
+    /// What the worker on a seat is told.
+    pub(crate) const fn seat(&self, index: u8) -> Seat {
+        Seat { index, reset_key: self.reset_key }
+    }
+
+    /// Has new connections go to these seats.
+    fn steer(&self, targets: Vec<u8>) {
+        let (count, first) = {
+            let seats = self.seats();
+            (seats.len(), seats.first().map(Arc::clone))
+        };
+        let mut steered = self.steered.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(first), true) = (first, platform::STEERS) else { return };
+        if *steered == (count, targets.clone()) {
+            return;
+        }
+        match platform::steer(&first, &steering::program(count, &targets)) {
+            Ok(()) => *steered = (count, targets),
+            Err(error) => tracing::error!(target: "transport", %error, "QUIC datagrams cannot be steered"),
+        }
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Vec<Arc<OwnedFd>>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unbound(wanted: SocketAddr, source: io::Error) -> ListenError {
+    if source.kind() == io::ErrorKind::AddrInUse {
+        let holder = platform::who_holds_udp(wanted).map_or_else(String::new, |who| format!(" by {who}"));
+        let message = format!("UDP port {} (quic, {wanted}) is taken{holder}", wanted.port());
+        return ListenError::new(Code::PortTaken, message, source);
+    }
+    ListenError::new(Code::BindFailed, format!("{wanted} (quic, UDP) cannot be bound: {source}"), source)
+}
+
+/// How QUIC stands.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Quic {
+    /// Not configured.
+    #[default]
+    Off,
+    /// Its port is there.
+    Open(Arc<Door>),
+    /// Its port is not to be had. The other transports serve.
+    Degraded {
+        /// `PortTaken` or `BindFailed`.
+        code: Code,
+        /// Why.
+        message: String,
+    },
+}
+
+impl Quic {
+    /// What a configuration asks for: the door that is open already if it fits, a new one otherwise. Never fails: QUIC can be done without.
+    pub(crate) fn open(config: &Config, old: &Self) -> Self {
+        let quic = &config.transports.quic;
+        if !quic.enabled {
+            return Self::Off;
+        }
+        let (wanted, workers) = (SocketAddr::new(quic.host, quic.port), count(config));
+        if let Self::Open(door) = old
+            && door.fits(wanted)
+        {
+            door.reach(workers * SEATS_EACH);
+            return old.clone();
+        }
+        match Door::open(wanted, workers) {
+            Ok(door) => Self::Open(door),
+            Err(error) => {
+                if !matches!(old, Self::Degraded { message, .. } if *message == error.message()) {
+                    tracing::error!(target: "transport", code = %error.code, "QUIC is not served: {}", error.message());
+                }
+                Self::Degraded { code: error.code, message: error.message().to_owned() }
+            }
+        }
+    }
+
+    /// The port, if it is there.
+    pub(crate) const fn door(&self) -> Option<&Arc<Door>> {
+        if let Self::Open(door) = self { Some(door) } else { None }
+    }
+
+    /// The row of the status.
+    pub(crate) fn row(&self) -> Option<status::Listener> {
+        let address = self.door()?.address;
+        Some(status::Listener {
+            transport: "quic".to_owned(),
+            address: address.to_string(),
+            port: address.port(),
+            origin: "bound".to_owned(),
+        })
+    }
+
+    /// What is wrong, if anything.
+    pub(crate) fn issue(&self) -> Option<status::Issue> {
+        let Self::Degraded { code, message } = self else { return None };
+        Some(status::Issue { code: *code, message: format!("QUIC is not served: {message}"), help: "ggen mcp doctor".to_owned() })
+    }
+
+    /// When a port that is taken is tried again.
+    pub(crate) fn again(&self, now: Duration) -> Option<Duration> {
+        matches!(self, Self::Degraded { .. }).then_some(now + AGAIN)
+    }
+}
+
+/// How many workers a configuration asks for here: elsewhere than on Linux one, because nobody tells their datagrams apart.
+pub(crate) fn count(config: &Config) -> usize {
+    if platform::STEERS { usize::from(config.server.workers.max(1)) } else { 1 }
+}
+
+impl Supervisor {
+    /// A seat for a new process of a slot: that of the process that died, so that its clients are told; else one that is free.
+    pub(crate) fn take_seat(&self, slot: &Slot, door: &Arc<Door>) -> Option<u8> {
+        let taken = |index: u8| self.workers.procs.values().any(|proc| sits(proc, door, index));
+        let kept = |index: u8| self.workers.slots.iter().any(|other| other.name != slot.name && other.seat == Some(index));
+        let count = door.seats().len();
+        let all = || (0..count).filter_map(|index| u8::try_from(index).ok());
+        let old = slot.seat.filter(|index| usize::from(*index) < count && !taken(*index));
+        let found = old.or_else(|| all().find(|index| !taken(*index) && !kept(*index))).or_else(|| all().find(|index| !taken(*index)));
+        found.or_else(|| {
+            // Several generations are draining at once.
+            door.reach(count + 1);
+            u8::try_from(count).ok().filter(|_| door.seats().len() > count)
+        })
+    }
+
+    /// Tells the kernel who gets new connections, if that has changed.
+    pub(crate) fn steer(&mut self) {
+        let Some(door) = self.listeners.quic().door().cloned() else { return };
+        let door = &door;
+        for slot in &mut self.workers.slots {
+            // A successor in its place begins where it was.
+            let seat = slot.current.and_then(|id| self.workers.procs.get(&id)?.seat.as_ref());
+            slot.seat = seat.filter(|(own, _)| Arc::ptr_eq(own, door)).map(|(_, index)| *index).or(slot.seat);
+        }
+        let share = |slot: &Slot| {
+            let proc = slot.current.and_then(|id| self.workers.procs.get(&id));
+            let seat = proc.and_then(|proc| proc.seat.as_ref()).filter(|(own, _)| Arc::ptr_eq(own, door)).map(|(_, index)| *index);
+            (seat.or(slot.seat), seat.is_some() && proc.is_some_and(|proc| proc.stage == Stage::Ready))
+        };
+        let slots = self.workers.slots.iter().filter(|slot| slot.role == Role::Quic && !slot.prospective);
+        door.steer(steering::targets(&slots.map(share).collect::<Vec<_>>()));
+    }
+
+    /// The slots whose process sits at another door than the present one.
+    pub(crate) fn at_other_doors(&self) -> Vec<String> {
+        let door = self.listeners.quic().door();
+        let elsewhere = |id: ProcId| {
+            let seat = self.workers.procs.get(&id).and_then(|proc| proc.seat.as_ref());
+            seat.is_some_and(|(own, _)| door.is_some_and(|door| !Arc::ptr_eq(own, door)))
+        };
+        let slots = self.workers.slots.iter().filter(|slot| slot.role == Role::Quic && slot.current.is_some_and(elsewhere));
+        slots.map(|slot| slot.name.clone()).collect()
+    }
+
+    /// Tries a port again that was taken.
+    pub(crate) fn quic_on_time(&mut self, now: Duration) {
+        if self.quic_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let quic = Quic::open(&self.loaded.config, self.listeners.quic());
+        self.quic_at = quic.again(now);
+        let open = quic.door().is_some();
+        self.listeners.set_quic(quic);
+        if open {
+            tracing::info!(target: "transport", "the QUIC port is free now");
+            self.lay_out_slots();
+        }
+    }
+}
+
+fn sits(proc: &Proc, door: &Arc<Door>, index: u8) -> bool {
+    proc.seat.as_ref().is_some_and(|(own, seat)| Arc::ptr_eq(own, door) && *seat == index)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::ipc::seat::{ID_LENGTH, MAGIC};
+    use std::net::UdpSocket;
+
+    #[test]
+    fn the_kernel_hands_datagrams_to_the_seat_that_they_name() {
+        let door = Door::open("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        let sockets: Vec<UdpSocket> = (0..4).map(|index| UdpSocket::from(door.socket(index).unwrap().try_clone().unwrap())).collect();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut buffer = [0; 64];
+        let arrived = |buffer: &mut [u8]| loop {
+            if let Some(at) = sockets.iter().position(|socket| socket.recv(buffer).is_ok()) {
+                return at;
+            }
+            std::thread::yield_now();
+        };
+        door.steer(vec![2, 1]);
+        for seat in 0..4_u8 {
+            let mut datagram = [0x43; 40];
+            datagram[1] = seat;
+            datagram[2..4].copy_from_slice(&MAGIC);
+            client.send_to(&datagram, door.address()).unwrap();
+            assert_eq!(arrived(&mut buffer), usize::from(seat));
+        }
+        let new = |last: u8| [&[0xc3, 0, 0, 0, 1, 8, 7, 7, 7, last][..], &[0; ID_LENGTH]].concat();
+        for last in 0..8 {
+            client.send_to(&new(last), door.address()).unwrap();
+            assert_eq!(arrived(&mut buffer), if u32::from_be_bytes([7, 7, 7, last]).is_multiple_of(2) { 2 } else { 1 });
+        }
+        door.steer(vec![3]);
+        client.send_to(&new(0), door.address()).unwrap();
+        assert_eq!(arrived(&mut buffer), 3);
+    }
+
+    #[test]
+    fn a_port_that_somebody_shares_is_taken_all_the_same() {
+        let one = Door::open("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        let error = Door::open(one.address(), 2).unwrap_err();
+        assert_eq!(error.code, Code::PortTaken);
+        assert!(error.message().contains(&format!("by pid {}", std::process::id())), "{}", error.message());
+    }
+}

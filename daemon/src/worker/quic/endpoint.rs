@@ -1,0 +1,38 @@
+//! The transport on one UDP socket of the supervisor's: what is ours in it, put together.
+
+use super::{
+    admission::Admission,
+    events::Events,
+    identity::{Ids, Tokens},
+    shared::{Limits, Shared},
+};
+use crate::ipc::seat::Seat;
+use s2n_quic::{Server, provider::io::tokio::Builder};
+use std::{error::Error, net::UdpSocket, sync::Arc};
+
+/// Datagrams that wait to be read or written, in bytes; the kernel's own buffers come before and after.
+const QUEUE: usize = 512 << 10;
+
+/// Starts it.
+///
+/// # Errors
+/// When the socket cannot be used.
+pub(super) fn start(socket: UdpSocket, seat: Seat, shared: &Arc<Shared>) -> Result<Server, Box<dyn Error + Send + Sync>> {
+    let io = Builder::default()
+        .with_rx_socket(socket)?
+        // What the kernel merges of one client's address may belong to connections of several workers.
+        .with_gro_disabled()?
+        .with_internal_recv_buffer_size(QUEUE)?
+        .with_internal_send_buffer_size(QUEUE)?
+        .build()?;
+    let server = Server::builder()
+        .with_io(io)?
+        .with_tls(shared.keys.clone())?
+        .with_connection_id(Ids(seat.index))?
+        .with_stateless_reset_token(Tokens(seat))?
+        .with_endpoint_limits(Admission::new(Arc::clone(&shared.bounds)))?
+        .with_limits(Limits(Arc::clone(shared)))?
+        .with_event(Events(Arc::clone(&shared.counts)))?
+        .start()?;
+    Ok(server)
+}

@@ -1,0 +1,107 @@
+//! The quic worker: HTTP/3 on one UDP socket of the port that it shares with its siblings; the supervisor steers each connection's datagrams to the
+//! worker whose seat its id names. The same answers as the http worker's, by the same code. Never opens a file, never spawns a process.
+
+mod adapter;
+mod admission;
+mod body;
+mod counts;
+mod endpoint;
+mod events;
+mod exchange;
+mod identity;
+mod serve;
+mod shared;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+use super::{Context, Incoming, edge, http};
+use crate::ipc::messages::Beat;
+use counts::Counts;
+use shared::Shared;
+use std::{
+    net::{SocketAddr, UdpSocket},
+    os::fd::OwnedFd,
+    process::ExitCode,
+    sync::Arc,
+};
+
+/// EX_SOFTWARE of `sysexits.h`.
+const SOFTWARE: u8 = 70;
+
+/// Serves until drained.
+pub(crate) async fn run(mut context: Context) -> ExitCode {
+    let running = match begin(&mut context) {
+        Ok(running) => running,
+        Err(error) => {
+            tracing::error!(target: "transport", error = %error, "QUIC cannot be served");
+            return ExitCode::from(SOFTWARE);
+        }
+    };
+    let Running { server, shared, address } = running;
+    let mut known = (context.start.config.clone(), std::mem::take(&mut context.secrets).tls);
+    let beat = Arc::clone(&shared);
+    context.on_beat(move || {
+        let connections = u64::try_from(beat.counts.metrics.quic_connections.get()).unwrap_or(0);
+        let mut metrics = beat.counts.metrics.gather();
+        metrics.extend(beat.http.figures(0));
+        Beat { connections, in_flight: beat.http.in_flight(), used: beat.http.auth().take_used(), metrics, ..Beat::default() }
+    });
+    context.ready().await;
+    tracing::info!(target: "transport", %address, "QUIC worker serves HTTP/3");
+
+    let drain = context.drain();
+    let messages = async {
+        while let Some(message) = context.next().await {
+            match message {
+                Incoming::Link { socket, .. } => http::attach(shared.http.gateway(), socket.into()),
+                Incoming::Reconfigure(start, _) => {
+                    shared.reconfigure(&start.config, address);
+                    known.0 = start.config.clone();
+                    shared.keys.set(&known.0, &known.1);
+                    context.reconfigured(start.generation).await;
+                }
+                Incoming::Secrets(secrets) => {
+                    known.1 = secrets.tls;
+                    shared.keys.set(&known.0, &known.1);
+                    shared.http.auth().set(secrets.auth);
+                }
+                _ => {}
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    let endless = async {
+        drain.begun().await;
+        shared.http.gateway().end_endless();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = serve::accept(server, Arc::clone(&shared), drain.clone()) => {}
+        () = messages => {}
+        () = endless => {}
+        () = shared.http.auth().keep_fresh() => {}
+        () = http::sweep(&shared.http, || drain.is_begun()) => {}
+    }
+    ExitCode::SUCCESS
+}
+
+struct Running {
+    server: s2n_quic::Server,
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+fn begin(context: &mut Context) -> Result<Running, Box<dyn std::error::Error + Send + Sync>> {
+    let socket = context.take_listener("quic").ok_or("there is no socket")?;
+    let seat = context.start.seat.clone().ok_or("there is no seat")?;
+    let socket = UdpSocket::from(OwnedFd::from(socket));
+    let address = socket.local_addr()?;
+    let config = &context.start.config;
+    let keys = tls::Keys::new(config, &context.secrets.tls)?;
+    let http = http::Http::new(edge::Gateway::default(), shared::rules(config, address), context.secrets.auth.clone())?;
+    let shared = Arc::new(Shared::new(http, Counts::new()?, keys, config));
+    let server = endpoint::start(socket, seat, &shared)?;
+    Ok(Running { server, shared, address })
+}

@@ -1,0 +1,133 @@
+//! One connection, from its handshake to its end: requests are taken as they come, each in a task of its own.
+
+use super::{
+    adapter::{self, LARGEST_FRAME, code},
+    events::Remembered,
+    exchange::{self, Caller, Ended},
+    shared::Shared,
+};
+use crate::worker::Drain;
+use bytes::Bytes;
+use s2n_quic::connection::Handle;
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+use tokio::task::JoinSet;
+
+/// How long our first control frames may take to leave.
+const OPENING: Duration = Duration::from_secs(5);
+/// After the last answer of a drain: time for the last acknowledgements and for what the client says to them.
+const CLOSING: Duration = Duration::from_millis(200);
+/// Streams without a request on one connection; h3 remembers each of them.
+const MAX_HEADLESS: u32 = 1000;
+
+/// Counts a connection while it is open.
+struct Open<'a>(&'a Shared);
+
+impl<'a> Open<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.counts.metrics.quic_connections_total.inc();
+        shared.counts.metrics.quic_connections.inc();
+        Self(shared)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.counts.metrics.quic_connections.dec();
+    }
+}
+
+/// Serves a connection until it closes, or until a drain has let it finish.
+pub(super) async fn serve(connection: s2n_quic::Connection, shared: Arc<Shared>, drain: Drain) {
+    let _open = Open::new(&shared);
+    let known = |remembered: &mut Remembered| (remembered.stops.clone(), std::mem::take(&mut remembered.certificates));
+    let mut connection = connection;
+    let (stops, chain) = connection.query_event_context_mut(known).unwrap_or_default();
+    let Ok(address) = connection.remote_addr() else { return };
+    let Some(peer) = shared.keys.peer(address, chain) else { return connection.close(adapter::application(code::NO_ERROR)) };
+    let name = connection.server_name().ok().flatten();
+    let caller = Arc::new(Caller { peer, misdirected: !shared.serves(name.as_deref()), stops });
+    let handle = connection.handle();
+    let (connection, gate) = adapter::Connection::new(connection);
+    let mut builder = h3::server::builder();
+    builder.max_field_section_size(LARGEST_FRAME).send_grease(false);
+    let mut h3: h3::server::Connection<_, Bytes> = match tokio::time::timeout(OPENING, builder.build(connection)).await {
+        Ok(Ok(h3)) => h3,
+        Ok(Err(error)) => return tracing::debug!(target: "transport", %error, "QUIC connection ended early"),
+        Err(_) => return close(&handle, code::INTERNAL_ERROR),
+    };
+    // Ends with this function, and what is still running in it with the connection.
+    let mut requests: JoinSet<Ended> = JoinSet::new();
+    let (mut draining, mut headless) = (false, 0);
+    loop {
+        tokio::select! {
+            accepted = h3.accept() => match accepted {
+                Ok(Some(resolver)) => {
+                    if requests.is_empty() {
+                        keep_alive(&handle, true);
+                    }
+                    requests.spawn(exchange::serve(resolver, Arc::clone(&shared), Arc::clone(&caller)));
+                }
+                // The client has sent GOAWAY and has all its answers.
+                Ok(None) => return,
+                Err(error) => return tracing::debug!(target: "transport", %error, "QUIC connection closed"),
+            },
+            Some(ended) = requests.join_next() => {
+                headless += u32::from(matches!(ended, Ok(Ended::Headless)));
+                if headless >= MAX_HEADLESS {
+                    return close(&handle, code::EXCESSIVE_LOAD);
+                }
+                if requests.is_empty() {
+                    keep_alive(&handle, false);
+                }
+            }
+            _ = drain.begun(), if !draining => {
+                draining = true;
+                gate.close();
+                // h3 takes one more than it is told, and the gate does not.
+                if h3.shutdown(1).await.is_err() {
+                    return;
+                }
+            }
+            () = tokio::time::sleep(CLOSING), if draining && requests.is_empty() => return,
+        }
+    }
+}
+
+/// Pings while requests are in flight: a client that waits for an event would be idle otherwise.
+fn keep_alive(handle: &Handle, on: bool) {
+    // The connection may be closed already.
+    handle.clone().keep_alive(on).unwrap_or_default();
+}
+
+fn close(handle: &Handle, code: u64) {
+    handle.close(adapter::application(code));
+}
+
+/// Accepts connections for ever.
+pub(super) async fn accept(mut server: s2n_quic::Server, shared: Arc<Shared>, drain: Drain) {
+    let mut connections = JoinSet::new();
+    let closing = async {
+        drain.begun().await;
+        shared.bounds.closed.store(true, Relaxed);
+    };
+    tokio::pin!(closing);
+    let mut closed = false;
+    loop {
+        tokio::select! {
+            accepted = server.accept() => match accepted {
+                Some(connection) => drop(connections.spawn(serve(connection, Arc::clone(&shared), drain.clone()))),
+                None => return tracing::error!(target: "transport", "the QUIC endpoint has ended"),
+            },
+            Some(_) = connections.join_next() => {}
+            () = &mut closing, if !closed => closed = true,
+        }
+        if closed && connections.is_empty() {
+            // CONNECTION_CLOSE of the last one is on its way.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            return;
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What the parts of a quic worker share, and what a new configuration replaces in it.
+
+use super::{admission::Bounds, counts::Counts, tls::Keys};
+use crate::{
+    config::{self, Config},
+    worker::http::{Http, Rules},
+};
+use s2n_quic::provider::limits;
+use std::{
+    net::SocketAddr,
+    sync::{Arc, PoisonError, RwLock, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+/// Streams of the client's that carry no request: control and QPACK. Some clients open one or two that mean nothing.
+const OTHER_STREAMS: u64 = 8;
+
+/// What a connection is measured by.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    /// Names that clients may ask for in their handshake, beside none and those of the certificates.
+    names: Vec<String>,
+    idle: Duration,
+    streams: u64,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) http: Http,
+    pub(super) counts: Arc<Counts>,
+    pub(super) keys: Keys,
+    pub(super) bounds: Arc<Bounds>,
+    terms: RwLock<Terms>,
+}
+
+impl Shared {
+    /// Of a configuration, for a door at that address.
+    pub(super) fn new(http: Http, counts: Counts, keys: Keys, config: &Config) -> Self {
+        let config = &config.transports;
+        let shared = Self { http, counts: Arc::new(counts), keys, bounds: Arc::default(), terms: RwLock::new(terms(config)) };
+        shared.bounds.connections.store(limit(config), Relaxed);
+        shared
+    }
+
+    /// Puts another configuration in force: for requests at once, for connections from the next one on.
+    pub(super) fn reconfigure(&self, config: &Config, address: SocketAddr) {
+        self.http.set_rules(rules(config, address));
+        let config = &config.transports;
+        self.bounds.connections.store(limit(config), Relaxed);
+        *self.terms.write().unwrap_or_else(PoisonError::into_inner) = terms(config);
+    }
+
+    /// Whether a client that asked for this name in its handshake has come to the right place.
+    pub(super) fn serves(&self, name: Option<&str>) -> bool {
+        let known = |name: &str| {
+            let terms = self.terms.read().unwrap_or_else(PoisonError::into_inner);
+            terms.names.iter().any(|known| known.eq_ignore_ascii_case(name))
+        };
+        name.is_none_or(|name| known(name) || self.keys.serves(name))
+    }
+}
+
+/// The rules of requests: those of `transports.http`, and the server's own name is one of ours.
+pub(super) fn rules(config: &Config, address: SocketAddr) -> Rules {
+    let loopback = address.ip().to_canonical().is_loopback();
+    let mut config = config.clone();
+    let (hosts, name) = (&mut config.transports.http.allowed_hosts, config.transports.quic.server_name.clone());
+    if !hosts.is_empty() {
+        hosts.push(name);
+    } else if loopback {
+        *hosts = ["localhost", "127.0.0.1", "::1", &name].map(str::to_owned).to_vec();
+    }
+    Rules::new(&config, loopback)
+}
+
+fn terms(config: &config::Transports) -> Terms {
+    let mut names = config.http.allowed_hosts.clone();
+    names.push(config.quic.server_name.clone());
+    Terms { names, idle: Duration::from_millis(config.quic.idle_timeout_ms), streams: config.quic.max_concurrent_streams.into() }
+}
+
+fn limit(config: &config::Transports) -> usize {
+    usize::try_from(config.http.max_connections).unwrap_or(usize::MAX)
+}
+
+/// Asked by the transport for each connection.
+#[derive(Debug)]
+pub(super) struct Limits(pub(super) Arc<Shared>);
+
+impl limits::Limiter for Limits {
+    fn on_connection(&mut self, _: &limits::ConnectionInfo<'_>) -> limits::Limits {
+        let terms = self.0.terms.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let limits = limits::Limits::new()
+            .with_max_idle_timeout(terms.idle)
+            // While requests are in flight (`serve`): a client that waits for an event is not gone.
+            .and_then(|limits| limits.with_max_keep_alive_period(terms.idle / 3))
+            .and_then(|limits| limits.with_max_open_remote_bidirectional_streams(terms.streams))
+            .and_then(|limits| limits.with_max_open_local_bidirectional_streams(0))
+            .and_then(|limits| limits.with_max_open_remote_unidirectional_streams(OTHER_STREAMS))
+            .and_then(|limits| limits.with_bidirectional_remote_data_window(1 << 20))
+            .and_then(|limits| limits.with_max_send_buffer_size(512 << 10));
+        limits.unwrap_or_default()
+    }
+}

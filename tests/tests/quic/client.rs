@@ -1,0 +1,106 @@
+//! An HTTP/3 client over quinn, which is another implementation than the daemon's. It believes any certificate and shows it.
+
+use bytes::{Buf, Bytes};
+pub(crate) use ggend_tests::tls::{Identity, believing};
+use h3_quinn::quinn::{self, crypto::rustls::QuicClientConfig};
+use http::{HeaderMap, Request, StatusCode};
+use rustls::pki_types::CertificateDer;
+use serde_json::{Value, json};
+use std::{future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
+
+const HANDSHAKE: Duration = Duration::from_secs(15);
+
+pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Stream = h3::client::RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
+
+/// One connection.
+pub(crate) struct Client {
+    pub(crate) quic: quinn::Connection,
+    pub(crate) send: h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>,
+    endpoint: quinn::Endpoint,
+}
+
+/// A whole answer.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        let text = std::str::from_utf8(&self.body).unwrap();
+        let text = text.lines().filter_map(|line| line.strip_prefix("data: ")).next_back().unwrap_or(text);
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+}
+
+impl Client {
+    pub(crate) async fn connect(address: SocketAddr) -> Result<Self, Fault> {
+        Self::connect_as(address, "localhost", None).await
+    }
+
+    /// Asks for that name, and shows that certificate of its own.
+    pub(crate) async fn connect_as(address: SocketAddr, name: &str, own: Option<&Identity>) -> Result<Self, Fault> {
+        let mut tls = believing(own)?;
+        tls.alpn_protocols = vec![b"h3".to_vec()];
+        let mut endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?)));
+        let quic = tokio::time::timeout(HANDSHAKE, endpoint.connect(address, name)?).await??;
+        let (mut driver, send) = h3::client::new(h3_quinn::Connection::new(quic.clone())).await?;
+        tokio::spawn(async move { poll_fn(|cx| driver.poll_close(cx)).await });
+        Ok(Self { quic, send, endpoint })
+    }
+
+    /// The same connection once more.
+    pub(crate) fn beside(&self) -> Self {
+        Self { quic: self.quic.clone(), send: self.send.clone(), endpoint: self.endpoint.clone() }
+    }
+
+    /// The certificate that the server showed.
+    pub(crate) fn certificate(&self) -> Vec<u8> {
+        let chain = self.quic.peer_identity().unwrap().downcast::<Vec<CertificateDer<'static>>>().unwrap();
+        chain[0].to_vec()
+    }
+
+    /// Sends a request; its answer's body is still to come.
+    pub(crate) async fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Result<(Answer, Stream), Fault> {
+        let mut request = Request::builder().method(method).uri(format!("https://localhost{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut stream = self.send.send_request(request.body(())?).await?;
+        if !body.is_empty() {
+            stream.send_data(Bytes::copy_from_slice(body.as_bytes())).await?;
+        }
+        stream.finish().await?;
+        let head = stream.recv_response().await?;
+        Ok((Answer { status: head.status(), headers: head.headers().clone(), body: Vec::new() }, stream))
+    }
+
+    /// A whole request and its whole answer.
+    pub(crate) async fn answer(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Result<Answer, Fault> {
+        let (mut answer, mut stream) = self.ask(method, path, headers, body).await?;
+        while let Some(mut data) = stream.recv_data().await? {
+            answer.body.extend_from_slice(&data.copy_to_bytes(data.remaining()));
+        }
+        Ok(answer)
+    }
+
+    /// A tool call of the newest revision.
+    pub(crate) async fn call(&mut self, tool: &str, arguments: Value) -> Result<Answer, Fault> {
+        let version = ggend_tests::mcp::MODERN;
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": version,
+            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientInfo": { "name": "ggend-tests", "version": "1" },
+        });
+        let params = json!({ "name": tool, "arguments": arguments, "_meta": meta });
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params }).to_string();
+        let headers = [("mcp-protocol-version", version), ("mcp-method", "tools/call"), ("mcp-name", tool)];
+        self.answer("POST", "/mcp/fixture", &[&JSON[..], &headers].concat(), &body).await
+    }
+}
+
+/// What each message is sent with.
+pub(crate) const JSON: [(&str, &str); 2] = [("content-type", "application/json"), ("accept", "application/json, text/event-stream")];
