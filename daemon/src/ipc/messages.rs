@@ -212,6 +212,8 @@ impl Start {
             quic_port: None,
             seal: None,
             run_as: None,
+            seat: None,
+            quic_port: None,
             config,
         }
     }
