@@ -212,8 +212,6 @@ impl Start {
             quic_port: None,
             seal: None,
             run_as: None,
-            seat: None,
-            quic_port: None,
             config,
         }
     }
