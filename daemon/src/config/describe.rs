@@ -279,8 +279,35 @@ fn server() -> Value {
             "timeout_ms": time,
             "max_restarts": {"type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX, "description": "Restarts before it is given up; none: for ever, with backoff."},
             "era": {"enum": ["auto", "legacy", "modern", null], "default": "auto", "description": "Which protocol era it speaks."},
-            "isolation": {"enum": ["shared", "single", "per-session", "per-call", null], "default": "shared", "description": "Which calls may meet in one child of a stdio server."}
+            "isolation": {"enum": ["shared", "single", "per-session", "per-call", null], "default": "shared", "description": "Which calls may meet in one child of a stdio server."},
+            "sandbox": sandbox()
         },
         "anyOf": [{"required": ["command"]}, {"required": ["url"]}]
+    })
+}
+
+fn sandbox() -> Value {
+    let size = || json!({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]});
+    let paths = |meaning: &str| json!({"type": "array", "items": {"type": "string"}, "description": meaning});
+    let number = || json!({"type": "integer", "minimum": 1});
+    json!({
+        "description": "What a stdio server may do less than the daemon; refused where the kernel cannot hold it.",
+        "anyOf": [{"enum": [null, false, "none"]}, {
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "user": {"type": "string", "description": "The user that it runs as; for daemons that are started as root."},
+                "read": paths("Files and folders that it may read, beside the system's."),
+                "write": paths("Files and folders that it may read and write."),
+                "network": {"enum": ["full", "none"], "default": "full", "description": "Whether it reaches the network."},
+                "limits": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "properties": {
+                        "memory": size(), "cpu_seconds": number(), "open_files": number(), "processes": number(), "file_size": size()
+                    }
+                }
+            }
+        }]
     })
 }

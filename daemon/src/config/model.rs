@@ -4,6 +4,7 @@ mod auth;
 mod limits;
 mod logging;
 mod quic;
+mod sandbox;
 mod tls;
 mod websocket;
 
@@ -11,6 +12,7 @@ pub use auth::{Auth, Jwt, OAuth2, Required};
 pub use limits::*;
 pub use logging::{LogFile, LogFormat, Rotation};
 pub use quic::Quic;
+pub use sandbox::{ServerLimits, ServerNetwork, ServerSandbox};
 pub use tls::{Mtls, Ssl, TlsVersion};
 pub use websocket::{QueryToken, Websocket};
 
@@ -234,6 +236,9 @@ pub enum UpstreamTransport {
         /// Its working directory.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cwd: Option<std::path::PathBuf>,
+        /// What it may do less than the daemon.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sandbox: Option<Box<ServerSandbox>>,
     },
     /// A remote server over Streamable HTTP.
     Http {

@@ -185,7 +185,7 @@ fn isolation(fields: &mut Fields<'_>) -> IsolationChoice {
 
 /// Keys of later versions that protect the host: an entry that asks for them does not run without.
 fn protections(fields: &mut Fields<'_>) {
-    for key in ["sandbox", "limits", "policy"] {
+    for key in ["limits", "policy"] {
         if let Some(member) = fields.member(key)
             && fields.wanted
             && schema::asks(&member.node.value())
@@ -254,6 +254,7 @@ fn transport(fields: &mut Fields<'_>, node: &Node, file: &File, around: &Around<
         env: fields
             .map("env", |name, _| (name.is_empty() || name.contains(['=', '\0'])).then_some("not a name of an environment variable")),
         cwd: fields.text("cwd").map(|cwd| below(file, home(&cwd, around.home))),
+        sandbox: super::sandbox::read(fields, remote, |path| below(file, home(path, around.home))).map(Box::new),
     };
     let http = UpstreamTransport::Http { url: fields.text("url").unwrap_or_default(), headers: fields.map("headers", bad_header) };
     match (&stdio, &http) {

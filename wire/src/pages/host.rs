@@ -105,8 +105,9 @@ pages! {
         mend ["See the clock and its synchronisation" => "timedatectl", "Switch synchronisation on" => "sudo timedatectl set-ntp true"];
     SandboxUnavailable: "This kernel, or what surrounds the daemon, does not give all that the sandbox of workers or of a server needs. With server.sandbox auto, workers serve with what there is; with required, they do not serve. A server whose own sandbox cannot be had is not started.";
         because [
-            "A kernel without Landlock (5.13; ports: 6.7; signals: 6.12), or one that was started without it",
+            "A kernel without Landlock (Linux 5.13) or seccomp, or one that was started without it",
             "A container runtime that refuses the system calls of sandboxes",
+            "A user or a path of a server's sandbox that is not there",
             "A setting that needs root, such as user, in a daemon that is not root",
         ];
         mend [

@@ -61,8 +61,17 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         r#"{"command": "x", "sandbox": {"network": false, "fs": ["/tmp"]}}"#,
-        "Entry 2:24: mcpServers.a.sandbox: this version does not enforce it yet; the entry is not served without it [GGEN-E1008]\n",
+        "Entry 2:24: mcpServers.a.sandbox: unknown variant \"false\", expected \"full\" or \"none\" [GGEN-E1004]\n",
     ),
+    (
+        r#"{"command": "x", "sandbox": {"limits": {"processes": 5}}}"#,
+        "Entry 2:24: mcpServers.a.sandbox: limits.processes counts all processes of a user; name the server's own by \"user\" [GGEN-E1004]\n",
+    ),
+    (
+        r#"{"url": "http://h/", "sandbox": {"network": "none"}}"#,
+        "Entry 2:28: mcpServers.a.sandbox: is for stdio servers; this one is remote [GGEN-E1004]\n",
+    ),
+    (r#"{"command": "x", "sandbox": {"network": "none", "read": ["/usr"], "limits": {"memory": "64MB"}}}"#, ""),
     (r#"{"command": "x", "disabled": true, "sandbox": {"network": false, "fs": ["/tmp"]}}"#, ""),
     (r#"{"type": "sse", "url": "http://h/", "disabled": true}"#, ""),
     (
@@ -110,7 +119,7 @@ fn variables_and_homes_are_expanded() {
     )
     .env(&[("A", "1"), ("EMPTY", ""), ("TOOL", "t")]);
     let home = host.dir.path().join("home");
-    let UpstreamTransport::Stdio { command, args, env, cwd } = entry(&host).transport else { panic!("stdio") };
+    let UpstreamTransport::Stdio { command, args, env, cwd, .. } = entry(&host).transport else { panic!("stdio") };
     assert_eq!(command, home.join("bin/t").display().to_string());
     assert_eq!(args, ["1-b", "e", "", "1", "1", "$A", "$1", "${open", "{}"]);
     assert_eq!(env["K"], "1");

@@ -291,7 +291,7 @@ pub(super) fn is_known() -> bool {
 pub(super) fn build(which: Calls) -> io::Result<Vec<BpfProgram>> {
     match which {
         Calls::Worker { files, connect } => Ok(vec![known(files, connect)?, refused(files, connect)?]),
-        Calls::NoNetwork => Ok(vec![no_network()?]),
+        Calls::Server { no_network, no_truncate } => Ok(vec![server(no_network, no_truncate)?]),
     }
 }
 
@@ -351,16 +351,21 @@ fn refused(files: bool, connect: bool) -> io::Result<BpfProgram> {
     program(rules, SeccompAction::Allow, SeccompAction::Errno(errno(libc::EPERM)))
 }
 
-/// Everything but sockets that lead away. io_uring makes sockets without this call.
-fn no_network() -> io::Result<BpfProgram> {
-    let mut rules = Rules::new();
-    put(&mut rules, libc::SYS_socket, vec![vec![not(0, libc::AF_UNIX as u64)]])?;
-    rules.insert(libc::SYS_io_uring_setup, Vec::new());
+/// Everything but that. io_uring makes sockets and opens files without these calls.
+fn server(no_network: bool, no_truncate: bool) -> io::Result<BpfProgram> {
+    let mut rules = Rules::from([(libc::SYS_io_uring_setup, Vec::new())]);
+    if no_network {
+        put(&mut rules, libc::SYS_socket, vec![vec![not(0, libc::AF_UNIX as u64)]])?;
+    }
+    if no_truncate {
+        rules.insert(libc::SYS_truncate, Vec::new());
+    }
     #[cfg(target_arch = "x86_64")]
     {
-        // The same calls by their numbers of the x32 form.
+        /// The same calls by their numbers of the x32 form.
         const X32: c_long = 0x4000_0000;
-        rules.extend([(X32 | libc::SYS_socket, Vec::new()), (X32 | libc::SYS_io_uring_setup, Vec::new())]);
+        let calls: Vec<c_long> = rules.keys().copied().collect();
+        rules.extend(calls.into_iter().map(|call| (X32 | call, Vec::new())));
     }
     program(rules, SeccompAction::Allow, SeccompAction::Errno(errno(libc::EACCES)))
 }

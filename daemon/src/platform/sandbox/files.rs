@@ -21,22 +21,17 @@ pub(super) fn build(reach: &Reach) -> io::Result<(Option<RulesetCreated>, Stands
         return Ok((None, Stands::Not));
     }
     let mut ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
-    // TCP ports came with the fourth version, scopes with the sixth.
-    let mut needed = 1;
+    // TCP ports came with the fourth version, scopes with the sixth. Whoever asks for these has a filter of system calls beside it.
     if reach.files {
         ruleset = ruleset.handle_access(AccessFs::from_all(NEWEST)).map_err(io::Error::other)?;
-        // Without the third, files that are open for reading can still be cut short by name.
-        needed = 3;
     }
     for (wanted, access) in [(reach.no_bind, AccessNet::BindTcp), (reach.no_connect, AccessNet::ConnectTcp)] {
         if wanted {
             ruleset = ruleset.handle_access(access).map_err(io::Error::other)?;
-            needed = needed.max(4);
         }
     }
     if reach.no_others {
         ruleset = ruleset.scope(Scope::AbstractUnixSocket | Scope::Signal).map_err(io::Error::other)?;
-        needed = needed.max(6);
     }
     let mut created = ruleset.create().map_err(io::Error::other)?;
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
@@ -51,7 +46,7 @@ pub(super) fn build(reach: &Reach) -> io::Result<(Option<RulesetCreated>, Stands
             }
         }
     }
-    Ok((Some(created), if known >= needed { Stands::Whole } else { Stands::Partly }))
+    Ok((Some(created), if known >= 6 { Stands::Whole } else { Stands::Partly }))
 }
 
 fn rule(path: &Path, access: BitFlags<AccessFs>) -> io::Result<Option<PathBeneath<PathFd>>> {
@@ -66,7 +61,7 @@ fn rule(path: &Path, access: BitFlags<AccessFs>) -> io::Result<Option<PathBeneat
 }
 
 /// The version of the kernel's Landlock; 0: it has none, or it is switched off.
-fn known() -> i64 {
+pub(super) fn known() -> i64 {
     /// `LANDLOCK_CREATE_RULESET_VERSION`
     const VERSION: libc::c_uint = 1;
     // SAFETY: with this flag the call reads no memory and makes nothing; it answers a number (landlock_create_ruleset(2)).

@@ -42,8 +42,13 @@ pub enum Calls {
         /// Sockets of the Internet families may be made and connected.
         connect: bool,
     },
-    /// Everything but sockets of other families than Unix.
-    NoNetwork,
+    /// Everything but what one server is not to do.
+    Server {
+        /// Sockets of other families than Unix.
+        no_network: bool,
+        /// Cutting files short by their name, which the first two versions of Landlock do not see.
+        no_truncate: bool,
+    },
 }
 
 /// How much of a wall stands.
@@ -66,17 +71,26 @@ pub struct Prepared {
     stands: Stands,
 }
 
+/// The version of Landlock that the kernel knows; 0: none, or it is switched off.
+#[must_use]
+pub fn landlock_version() -> i64 {
+    #[cfg(target_os = "linux")]
+    return files::known();
+    #[cfg(not(target_os = "linux"))]
+    0
+}
+
 /// What of all this the system does not have; nothing is changed.
 #[must_use]
 pub fn missing_walls() -> Vec<&'static str> {
     let whole = Reach { files: true, no_bind: true, no_connect: true, no_others: true, ..Reach::default() };
     let mut missing = Vec::new();
     match Prepared::reach(&whole).map(|wall| wall.stands()) {
-        Ok(Stands::Whole) => {}
-        Ok(Stands::Partly) => missing.push("parts of Landlock"),
+        // What older versions do not see of ports and signals, the filters see.
+        Ok(Stands::Whole | Stands::Partly) => {}
         Ok(Stands::Not) | Err(_) => missing.push("Landlock"),
     }
-    match Prepared::calls(Calls::NoNetwork).map(|wall| wall.stands()) {
+    match Prepared::calls(Calls::Server { no_network: true, no_truncate: false }).map(|wall| wall.stands()) {
         Ok(Stands::Whole) => {}
         _ => missing.push("seccomp"),
     }

@@ -18,11 +18,35 @@ pub struct Identity {
 /// # Errors
 /// When the system's list of users cannot be read.
 pub fn user(name: &str) -> io::Result<Option<Identity>> {
+    Ok(account(name)?.map(|account| account.identity))
+}
+
+/// A user as the system's list has it.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Its ids.
+    pub identity: Identity,
+    /// Its name.
+    pub name: String,
+    /// Its home.
+    pub home: std::path::PathBuf,
+}
+
+/// As [`user`], with what a process of that user finds in its environment.
+///
+/// # Errors
+/// As [`user`].
+pub fn account(name: &str) -> io::Result<Option<Account>> {
     let found = match name.parse::<u32>() {
         Ok(uid) => nix::unistd::User::from_uid(uid.into())?,
         Err(_) => nix::unistd::User::from_name(name)?,
     };
-    Ok(found.map(|user| Identity { uid: user.uid.as_raw(), gid: user.gid.as_raw() }))
+    let account = |user: nix::unistd::User| Account {
+        identity: Identity { uid: user.uid.as_raw(), gid: user.gid.as_raw() },
+        name: user.name,
+        home: user.dir,
+    };
+    Ok(found.map(account))
 }
 
 /// A group's id by name or number.
