@@ -270,7 +270,7 @@ fn server() -> Value {
             "args": {"type": ["array", "null"], "items": {"type": ["string", "number", "boolean"]}, "description": "Its arguments."},
             "env": texts("Its environment, on top of a small clean one."),
             "cwd": text("Its working directory; a relative one is meant from the folder of the file."),
-            "type": {"enum": ["stdio", "http", "streamable-http", "streamableHttp", "streamable_http", "sse", null], "description": "How it is reached; sse is not served by this version."},
+            "type": {"enum": ["stdio", "http", "streamable-http", "streamableHttp", "streamable_http", "sse", null], "description": "How it is reached; sse is the deprecated HTTP+SSE of 2024-11-05."},
             "url": text("The MCP endpoint of a remote server over Streamable HTTP."),
             "headers": texts("Headers sent to it with every request."),
             "enabled": flag("Whether it is served."),

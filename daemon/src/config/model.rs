@@ -240,14 +240,44 @@ pub enum UpstreamTransport {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sandbox: Option<Box<ServerSandbox>>,
     },
-    /// A remote server over Streamable HTTP.
+    /// A remote server.
     Http {
-        /// Its MCP endpoint.
+        /// Its MCP endpoint; with [`RemoteKind::Sse`] that of its event stream.
         url: String,
+        /// What is spoken there.
+        #[serde(rename = "type", default, skip_serializing_if = "RemoteKind::is_http")]
+        kind: RemoteKind,
         /// Headers sent with every request.
         #[serde(default)]
         headers: BTreeMap<String, String>,
     },
+}
+
+/// What a remote server speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RemoteKind {
+    /// Streamable HTTP.
+    #[default]
+    Http,
+    /// HTTP+SSE of revision 2024-11-05, which is deprecated.
+    Sse,
+}
+
+impl RemoteKind {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    fn is_http(&self) -> bool {
+        *self == Self::Http
+    }
+
+    /// As in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Sse => "sse",
+        }
+    }
 }
 
 /// `era` of an upstream.

@@ -106,7 +106,7 @@ pub fn redacted(config: &Config) -> Value {
                 *args = arguments(args);
                 hide(env, env_is_safe);
             }
-            UpstreamTransport::Http { url: address, headers } => {
+            UpstreamTransport::Http { url: address, headers, .. } => {
                 *address = word(address);
                 hide(headers, header_is_safe);
             }

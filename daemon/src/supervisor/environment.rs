@@ -53,7 +53,7 @@ pub(crate) fn config_for(role: Role, config: &Config) -> Config {
                     command.clear();
                 }
             }
-            UpstreamTransport::Http { url, headers } if role != Role::Gateway => {
+            UpstreamTransport::Http { url, headers, .. } if role != Role::Gateway => {
                 url.clear();
                 headers.clear();
             }

@@ -195,6 +195,14 @@ impl Supervisor {
                 current().filter_map(|(slot, proc)| Some(sample(&[("worker", &slot.name)], proc?.beat.lag_us as f64 / 1e6))),
             ),
             family(
+                "ggend_worker_requests",
+                "HTTP requests that the present process of a worker has answered.",
+                gauge,
+                current().filter_map(|(slot, _)| {
+                    Some(sample(&[("worker", &slot.name)], self.ledger.sum_of(slot.current?, "ggend_http_requests_total")?))
+                }),
+            ),
+            family(
                 "ggend_process_resident_memory_bytes",
                 "Resident memory of our own processes.",
                 gauge,

@@ -228,7 +228,7 @@ fn row(upstream: &upstreams::Upstream, now: Duration) -> Upstream {
     let report = upstream.report.as_ref();
     let transport = match upstream.config.transport {
         UpstreamTransport::Stdio { .. } => "stdio",
-        UpstreamTransport::Http { .. } => "http",
+        UpstreamTransport::Http { kind, .. } => kind.as_str(),
     };
     let next_start = if let UpstreamPhase::Backoff(until) = upstream.phase { Some(ms(until.saturating_sub(now))) } else { None };
     Upstream {

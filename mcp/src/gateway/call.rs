@@ -29,6 +29,22 @@ pub(super) struct Call {
     pub(super) retry_ms: Option<u32>,
     /// HTTP: how often it was sent or resumed already.
     pub(super) tries: u8,
+    /// HTTP: whether its server said that its headers do not match.
+    pub(super) mismatch: Mismatch,
+}
+
+/// How far a call is whose headers did not match ([`super::mismatch`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Mismatch {
+    /// The server has not said so.
+    #[default]
+    No,
+    /// It has; its answer is not over yet.
+    Told,
+    /// Its tools are being read.
+    Reading,
+    /// The call was made again: the next answer counts.
+    Again,
 }
 
 /// What was sent.

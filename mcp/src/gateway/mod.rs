@@ -22,6 +22,7 @@ mod leased;
 mod listen;
 mod lists;
 mod local;
+mod mismatch;
 mod notify;
 mod older;
 mod own;

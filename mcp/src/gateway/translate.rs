@@ -173,8 +173,11 @@ pub(super) fn result(from: &Incoming<'_>, result: &str) -> Bytes {
         splice.replace(result, older.unwrap_or(exposed));
     } else {
         expose(from, result, &mut splice);
-        if from.modern == (true, false) {
-            splice.insert(result, &modern_members(from, result));
+        match from.modern {
+            (true, false) => splice.insert(result, &modern_members(from, result)),
+            // Every result says what it is (2026-07-28, basic, "Results"); one that does not is complete.
+            (true, true) if json::pick(result, ["resultType"]) == Some([None]) => splice.insert(result, "\"resultType\":\"complete\""),
+            _ => {}
         }
     }
     splice.finish()

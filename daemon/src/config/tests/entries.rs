@@ -27,10 +27,7 @@ const TABLE: &[(&str, &str)] = &[
         r#"{"type": "htpp", "url": "http://h/"}"#,
         "Entry 2:16: mcpServers.a.type: expected \"stdio\", \"http\", \"streamable-http\" or \"sse\", found \"htpp\"; did you mean `http`? [GGEN-E1004]\n",
     ),
-    (
-        r#"{"type": "sse", "url": "http://h/"}"#,
-        "Warning 2:16: mcpServers.a.type: \"sse\" is not served by this version; the entry is disabled [GGEN-E1008]\n",
-    ),
+    (r#"{"type": "sse", "url": "http://h/"}"#, ""),
     (r#"{"url": "ftp://h/"}"#, "Entry 2:15: mcpServers.a.url: the URL must begin with http:// or https:// [GGEN-E1004]\n"),
     (r#"{"url": "http://h/", "headers": {"A B": "c"}}"#, "Entry 2:40: mcpServers.a.headers.A B: not a header name [GGEN-E1004]\n"),
     (
@@ -101,7 +98,7 @@ fn a_bad_entry_is_named_and_disabled_and_the_others_are_served() {
         let loaded = host.loaded();
         assert!(loaded.config.mcp_servers["good"].enabled, "of {entry}");
         assert_eq!(loaded.config.order, ["a", "good"]);
-        let off = expected.starts_with("Entry") || (entry.contains("sse") && !expected.is_empty());
+        let off = expected.starts_with("Entry");
         assert_eq!(loaded.blocked.contains_key("a"), off, "of {entry}");
         assert_eq!(loaded.config.mcp_servers["a"].enabled, !off && !entry.contains("\"disabled\": true"), "of {entry}");
     }
@@ -127,7 +124,7 @@ fn variables_and_homes_are_expanded() {
 
     let host =
         with_entry(r#"{"url": "https://${H}/mcp", "headers": {"Authorization": "Bearer ${T}"}}"#).env(&[("H", "h.example"), ("T", "t")]);
-    let UpstreamTransport::Http { url, headers } = entry(&host).transport else { panic!("http") };
+    let UpstreamTransport::Http { url, headers, .. } = entry(&host).transport else { panic!("http") };
     assert_eq!((url.as_str(), headers["Authorization"].as_str()), ("https://h.example/mcp", "Bearer t"));
 
     let host = with_entry(r#"{"command": "x", "cwd": "below"}"#);
