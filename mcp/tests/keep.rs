@@ -56,7 +56,7 @@ impl Life {
             for output in std::mem::take(&mut self.relay.outputs) {
                 let Output::Keep(keep) = output else { continue };
                 match keep {
-                    Keep::Session { digest, record, ticket, .. } => {
+                    Keep::Session { digest, record, ticket } => {
                         self.kept.insert(digest, record);
                         if let Some(ticket) = ticket {
                             self.relay.input(Input::Kept(ticket));

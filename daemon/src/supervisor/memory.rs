@@ -35,7 +35,6 @@ struct Session {
     record: String,
     /// In seconds since 1970.
     used: u64,
-    lasting: bool,
 }
 
 /// All of it.
@@ -91,7 +90,7 @@ impl Memory {
 
     fn of(stored: Stored) -> Self {
         let sessions: BTreeMap<_, _> =
-            stored.sessions.into_iter().map(|(digest, record, used)| (digest, Session { record, used, lasting: true })).collect();
+            stored.sessions.into_iter().map(|(digest, record, used)| (digest, Session { record, used })).collect();
         Self {
             bytes: sessions.values().map(|session| session.record.len()).sum(),
             sessions,
@@ -162,7 +161,7 @@ impl Memory {
         }
         let whole = std::mem::take(&mut self.whole);
         if whole {
-            self.changed = self.sessions.iter().filter(|(_, session)| session.lasting).map(|(digest, _)| digest.clone()).collect();
+            self.changed = self.sessions.keys().cloned().collect();
             self.relisted = self.catalogue.keys().cloned().collect();
         }
         let session = |digest: String| {
@@ -193,13 +192,11 @@ impl Memory {
     /// Takes over what a gateway worker says.
     fn take(&mut self, keep: Keep, from: ProcId, config: &Config, now: u64) {
         match keep {
-            Keep::Session { digest, record, lasting, ticket } => {
-                if lasting {
-                    self.changed.insert(digest.clone());
-                }
+            Keep::Session { digest, record, ticket } => {
+                self.changed.insert(digest.clone());
                 self.tickets.extend(ticket.map(|ticket| (from, ticket)));
                 self.bytes += record.len();
-                if let Some(before) = self.sessions.insert(digest, Session { record, used: now, lasting }) {
+                if let Some(before) = self.sessions.insert(digest, Session { record, used: now }) {
                     self.bytes -= before.record.len();
                 }
                 let most = usize::try_from(config.rate_limit.max_sessions).unwrap_or(usize::MAX).saturating_add(SPARE);
@@ -216,9 +213,7 @@ impl Memory {
                 for digest in digests {
                     if let Some(session) = self.sessions.get_mut(&digest) {
                         session.used = now;
-                        if session.lasting {
-                            self.changed.insert(digest);
-                        }
+                        self.changed.insert(digest);
                     }
                 }
             }
@@ -242,9 +237,7 @@ impl Memory {
     fn end(&mut self, digest: String) {
         let Some(session) = self.sessions.remove(&digest) else { return };
         self.bytes -= session.record.len();
-        if session.lasting {
-            self.changed.insert(digest);
-        }
+        self.changed.insert(digest);
     }
 
     /// What an entry of the configuration says of which server it is. Salted: it may hold secrets.
@@ -339,7 +332,7 @@ mod tests {
     }
 
     fn session(digest: &str, ticket: Option<u64>) -> Keep {
-        Keep::Session { digest: digest.to_owned(), record: "{}".to_owned(), lasting: true, ticket }
+        Keep::Session { digest: digest.to_owned(), record: "{}".to_owned(), ticket }
     }
 
     /// One whose thread is the test.
@@ -366,9 +359,8 @@ mod tests {
         assert_eq!(memory.outcome(Outcome::Written(Ok(()))), [(5, 10)]);
         assert_eq!(batches.try_recv().unwrap().sessions, [("2".to_owned(), None), ("3".to_owned(), Some(("{}".to_owned(), 101)))]);
         assert_eq!(memory.outcome(Outcome::Written(Ok(()))), [(5, 11), (5, 12)]);
-        // What does not last is not written, and nobody waits for it.
-        let keep = Keep::Session { digest: "4".to_owned(), record: "{}".to_owned(), lasting: false, ticket: Some(13) };
-        memory.take(keep, 5, &config, 103);
+        // What is written already keeps nobody waiting.
+        memory.tickets.push((5, 13));
         assert_eq!(memory.write(), [(5, 13)]);
         assert!(batches.try_recv().is_err());
         let told: usize = memory
@@ -379,7 +371,7 @@ mod tests {
                 _ => 0,
             })
             .sum();
-        assert_eq!(told, 3);
+        assert_eq!(told, 2);
     }
 
     #[test]
