@@ -168,3 +168,70 @@ fn without_room_for_more_sessions_nobody_is_asked_outside_of_a_call() {
     remote.says(stream, &json!({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": {"message": "m"}}));
     assert_eq!(remote.last().body["error"]["code"], -32601);
 }
+
+#[test]
+fn a_modern_client_gets_what_a_task_comes_to() {
+    let mut remote = Remote::new(false);
+    let key = remote.modern(1, "tools/call", "job", &json!({}), &json!({"arguments": {"a": 1}, "_meta": {"progressToken": "p"}}));
+    let begun = remote.last();
+    assert_eq!((&begun.body["params"]["task"], &begun.body["params"]["arguments"]), (&json!({}), &json!({"a": 1})));
+    let token = begun.body["params"]["_meta"]["progressToken"].clone();
+    remote.answers(begun.exchange, &json!({"task": {"taskId": "t-1", "status": "working", "ttl": null}}));
+    let asked = remote.last();
+    assert_eq!((asked.body["method"].as_str(), &asked.body["params"]), (Some("tasks/result"), &json!({"taskId": "t-1"})));
+    assert_ne!(asked.body["id"], begun.body["id"]);
+    // The task goes on reporting under the token that it began with.
+    remote.says(
+        asked.exchange,
+        &json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token, "progress": 1}}),
+    );
+    remote.answers(asked.exchange, &json!({"content": [{"type": "text", "text": "done"}]}));
+    assert_eq!(remote.answer(key)["result"]["content"][0]["text"], "done");
+    assert!(remote.messages(key).iter().any(|message| message["params"]["progressToken"] == "p"), "{:?}", remote.messages(key));
+    // Another tool is called as before.
+    remote.modern(2, "tools/call", "t", &json!({}), &json!({}));
+    assert!(remote.last().body["params"].get("task").is_none());
+}
+
+#[test]
+fn a_task_whose_client_is_gone_is_cancelled() {
+    let mut remote = Remote::new(false);
+    let key = remote.modern(1, "tools/call", "job", &json!({}), &json!({}));
+    let begun = remote.last().exchange;
+    remote.answers(begun, &json!({"task": {"taskId": "t-1", "status": "working"}}));
+    remote.input(ggen_mcp::api::Input::Gone(key));
+    let told: Vec<_> = remote.got.iter().map(|got| got.body["method"].as_str().unwrap_or_default().to_owned()).collect();
+    assert_eq!(told, ["tools/call", "tasks/result", "notifications/cancelled", "tasks/cancel"]);
+    assert_eq!(remote.last().body["params"], json!({"taskId": "t-1"}));
+}
+
+#[test]
+fn tasks_pass_between_a_client_and_a_server_of_one_era() {
+    let mut old = Remote::new(false);
+    let session = old.session("2025-11-25", &json!({}));
+    // What the client puts in is the client's, and what the server gives is the server's.
+    let params = json!({"name": "job", "arguments": {}, "task": {"ttl": 5}});
+    let key = old.legacy(&session, &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}));
+    let begun = old.last();
+    assert_eq!(begun.body["params"], params);
+    let task = json!({"task": {"taskId": "t-1", "status": "working", "pollInterval": 5, "ttl": 5}});
+    old.answers(begun.exchange, &task);
+    assert_eq!(old.answer(key)["result"], task);
+    for method in ["tasks/get", "tasks/result", "tasks/list", "tasks/cancel"] {
+        let key = old.legacy(&session, &json!({"jsonrpc": "2.0", "id": 2, "method": method, "params": {"taskId": "t-1"}}));
+        let got = old.last();
+        assert_eq!((got.body["method"].as_str(), &got.body["params"]), (Some(method), &json!({"taskId": "t-1"})));
+        old.answers(got.exchange, &json!({"taskId": "t-1", "status": "completed", "x": 1.0}));
+        assert_eq!(old.answer(key)["result"], json!({"taskId": "t-1", "status": "completed", "x": 1.0}));
+    }
+    let mut new = Remote::new(true);
+    for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
+        let meta = json!({"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {}});
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"taskId": "t-1", "_meta": meta}});
+        let key = new.post(&[("mcp-protocol-version", MODERN), ("mcp-method", method), ("mcp-name", "t-1")], &body.to_string());
+        let got = new.last();
+        assert_eq!((header(&got, "mcp-method"), header(&got, "mcp-name")), (Some(method), Some("t-1")));
+        new.answers(got.exchange, &json!({"resultType": "complete", "taskId": "t-1"}));
+        assert_eq!(new.answer(key)["result"]["taskId"], "t-1");
+    }
+}

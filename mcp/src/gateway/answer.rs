@@ -26,6 +26,9 @@ impl Gateway {
         {
             return;
         }
+        if number.is_some_and(|number| self.task_begun(up, number, &envelope.kind)) {
+            return;
+        }
         let Some((number, call)) = number.and_then(|number| self.take_call(up, number)) else {
             if let Some(late) = id {
                 self.late_answer(up, conn, late);

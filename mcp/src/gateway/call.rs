@@ -106,6 +106,8 @@ pub(super) struct ClientCall {
     pub(super) asking: Option<Box<Asking>>,
     /// A legacy client of a modern server: the questions of the present round.
     pub(super) rounds: Option<Box<Rounds>>,
+    /// It is made as a task, which its client does not know of.
+    pub(super) task: Option<Task>,
     /// Time without a sign of life.
     pub(super) timeout: Micros,
     /// What is counted for it.
@@ -114,6 +116,15 @@ pub(super) struct ClientCall {
     pub(super) again: Option<Box<Again>>,
     /// To write it down.
     pub(super) trail: Option<Box<Trail>>,
+}
+
+/// How far a call is that is made as a task ([`super::task`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    /// The server is to begin one.
+    Asked,
+    /// It has: the task's id as it stands, and the number of the call that began it.
+    Running { id: Box<str>, number: u64 },
 }
 
 /// What must be known of a call that may have to wait for its client's answers.

@@ -35,6 +35,7 @@ mod relay;
 mod retry;
 mod rounds;
 mod stream;
+mod task;
 mod tick;
 mod translate;
 mod upstream;

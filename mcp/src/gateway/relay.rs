@@ -1,7 +1,7 @@
 //! Client → upstream: whose the name is, which connection takes the call, and the call's record.
 
 use super::Gateway;
-use super::call::{Asking, Call, ClientCall, Mismatch, Purpose, Sent};
+use super::call::{Asking, Call, ClientCall, Mismatch, Purpose, Sent, Task};
 use super::post::{ClientEra, Ctx, Flow};
 use super::retry;
 use super::translate::{self, Outgoing};
@@ -240,7 +240,9 @@ impl Gateway {
         let (progress, log_level, client) = self.client_facts(ctx, modern.1);
         let caps = self.caps_of(ctx);
         let number = self.next_id();
+        let as_task = modern == (true, false) && ctx.method == Method::ToolsCall && self.needs_task(up, &target.original);
         let body = translate::request(&Outgoing {
+            as_task,
             text: ctx.text,
             id: ctx.id,
             params: ctx.params,
@@ -279,6 +281,7 @@ impl Gateway {
             lacked: None,
             asking,
             rounds: None,
+            task: as_task.then_some(Task::Asked),
             timeout,
             held,
             again,

@@ -112,6 +112,7 @@ impl Gateway {
                 let refusal = refusal.with("server", &crate::json::quote(&name));
                 if call.tries > 0 {
                     self.cancel_upstream(up, call.conn, number);
+                    self.cancel_task(up, call.conn, client);
                 }
                 self.give_up(&call, client, &refusal, "timeout");
             }
