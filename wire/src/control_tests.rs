@@ -84,6 +84,8 @@ fn the_definition_and_the_types_have_the_same_members() {
     let text = String::new;
     assert_eq!(keys(&Status::default()), members("type Status"));
     assert_eq!(keys(&Upstream::default()), members("type Upstream"));
+    let transport = Transport { name: text(), phase: Phase::Running, address: Some(text()), workers: 1, detail: Some(text()) };
+    assert_eq!(keys(&transport), members("type Transport"));
     assert_eq!(keys(&Listener { transport: text(), address: text(), port: 1, origin: text() }), members("type Listener"));
     let worker = Worker {
         name: text(),

@@ -1,6 +1,8 @@
 //! Connections over memory, with a gateway worker that is played: order, cancellation, back-pressure, slow and silent clients, drain.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod echo;
+
 use super::{Guest, Rules, Server, codec::Codec, connection};
 use crate::{
     auth::AuthSecrets,
