@@ -265,9 +265,8 @@ const OLDER_REFUSED: &[c_long] = &[
 const OLDER_REFUSED: &[c_long] = &[];
 
 /// For terminals and pipes: whether it is a terminal, how much is there, not to block, to close on exec.
-const IOCTLS: [u64; 5] = [libc::TCGETS, libc::FIONREAD, libc::FIONBIO, libc::FIOCLEX, libc::FIONCLEX];
-/// `PR_SET_VMA`, with which glibc and the allocator give their memory names.
-const PR_SET_VMA: u64 = 0x53_56_4d_41;
+#[allow(clippy::unnecessary_cast, reason = "their type differs from one C library to the other")]
+const IOCTLS: [u64; 5] = [libc::TCGETS as u64, libc::FIONREAD as u64, libc::FIONBIO as u64, libc::FIOCLEX as u64, libc::FIONCLEX as u64];
 
 #[cfg(target_arch = "x86_64")]
 const ARCH: Option<TargetArch> = Some(TargetArch::x86_64);
