@@ -146,13 +146,16 @@ pub(crate) enum Server {
     Start(Start),
     /// Finish what is in flight and stop
     Stop {
+        /// One transport (http, https, websocket, quic, admin) or upstream alone, until it is started again
+        #[arg(long, value_name = "NAME", conflicts_with = "force")]
+        server: Option<String>,
         /// Do not wait for what is in flight
         #[arg(long)]
         force: bool,
     },
     /// Replace the workers one after another, or one upstream
     Restart {
-        /// A worker role (http, gateway, admin) or an upstream's name
+        /// A worker role (http, websocket, quic, gateway, admin) or an upstream's name
         #[arg(long, value_name = "NAME")]
         server: Option<String>,
     },
@@ -222,7 +225,7 @@ pub(crate) struct Start {
     /// The HTTP port, instead of the configured one
     #[arg(long, value_name = "N")]
     pub(crate) port: Option<u16>,
-    /// One transport or upstream of a running daemon
+    /// One transport (http, https, websocket, quic, admin) or upstream of a running daemon
     #[arg(long, value_name = "NAME", conflicts_with = "foreground")]
     pub(crate) server: Option<String>,
 }

@@ -40,7 +40,7 @@ fn one_stopped_upstream_is_started_alone() {
     let fake = Fake::recorded("-degraded");
     let ran = fake.ggen("mcp server start --server old");
     assert_eq!((ran.stdout.as_str(), ran.code), ("Starting old...\nold started successfully\n", 0));
-    assert_eq!(fake.methods(), ["GetStatus", "Restart"]);
+    assert_eq!(fake.methods(), ["GetStatus", "Start"]);
 }
 
 #[test]

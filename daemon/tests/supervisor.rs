@@ -139,7 +139,7 @@ fn stop_tells_its_progress_until_nothing_is_left() {
     let mut daemon = Daemon::start("");
     daemon.look();
     let mut client = Client::connect(&daemon.socket());
-    client.send(&Request::new(&Call::Stop { force: false }, true).unwrap());
+    client.send(&Request::new(&Call::Stop { force: false, target: None }, true).unwrap());
     let mut said = Vec::new();
     loop {
         let reply = client.receive();

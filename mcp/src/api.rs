@@ -2,6 +2,7 @@
 //! microseconds of a monotonic clock that starts at any value.
 
 use crate::edge::{Reply, Request};
+use crate::keep::{Keep, KeptSession};
 use crate::rules::{Audited, Rules};
 use bytes::Bytes;
 use ggen_wire::{Code, status::UpstreamState};
@@ -40,6 +41,11 @@ pub struct Settings {
     pub limits: Limits,
     /// What `requestState` is sealed with; without one, a key is drawn at random.
     pub key: Option<crate::seal::Key>,
+    /// Whether somebody stores what [`Output::Keep`] says, and confirms it.
+    pub keeps: bool,
+    /// Larger in each later life, by more than the events of any session in this one: milliseconds since 1970 will do. Events of sessions that go
+    /// on are numbered from it, so that no two of them have the same id.
+    pub epoch: u64,
 }
 
 /// One upstream, as far as the relay must know it. Secrets (headers, environment) stay outside.
@@ -196,6 +202,12 @@ pub enum Input {
     Rules(Box<Rules>),
     /// These upstreams, and no others, take no new calls for now: they wait until the upstream is reached anew, or is not in this list any more.
     Hold(Vec<UpId>),
+    /// Sessions of an earlier life go on. One that is known already takes over what is said of it.
+    Restore(Vec<KeptSession>),
+    /// What upstreams gave in an earlier life; to be told before anything else.
+    Recall(Vec<(UpId, String)>),
+    /// What was to be stored under that ticket is.
+    Kept(u64),
     /// The worker is about to stop: streams are to end now, calls may finish.
     Drain,
     /// Time has passed; due at least every [`TICK`] while anything is in flight, and at [`crate::gateway::Gateway::next_due`].
@@ -302,6 +314,8 @@ pub enum Output {
     Report(UpId, Report),
     /// A question to the supervisor, answered by [`Input::Answer`].
     Ask(u64, Question),
+    /// Something to be stored, in this order.
+    Keep(Keep),
     /// Something to count.
     Observe(Observation),
     /// Something to log.

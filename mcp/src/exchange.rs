@@ -13,7 +13,7 @@ pub struct Exchange {
     /// The legacy session it belongs to; modern exchanges have none.
     pub session: Option<Arc<str>>,
     /// The stream of the session that its events are kept in.
-    pub ring: Option<u32>,
+    pub ring: Option<u64>,
     /// Whether the client takes JSON, and event streams.
     accepts: (bool, bool),
     /// Requests in it that have no answer yet; a stream without requests stays open.

@@ -9,6 +9,7 @@ pub mod gateway;
 pub mod header;
 pub mod inbound;
 pub mod json;
+pub mod keep;
 pub mod limit;
 pub mod list;
 pub mod method;

@@ -25,14 +25,24 @@ pub struct Session {
     pub caps: Caps,
     /// The client's `clientInfo` as it stands.
     pub client: Arc<str>,
+    /// The parameters of its `initialize`, as far as they are kept.
+    pub params: Box<str>,
+    /// What it is stored under; empty where nothing is stored.
+    pub digest: Box<str>,
+    /// It belongs to a socket.
+    pub socket: bool,
     /// The level of `logging/setLevel`.
     pub log_level: Option<LogLevel>,
     /// When it was last used.
     pub used: Micros,
+    /// For how long nobody had used it when it was last used in this life: more than nothing only after it was restored.
+    pub idle: Micros,
+    /// When it was last said that it is used.
+    pub told: Micros,
     /// Streams by number; 0 is the one of the GET request.
-    pub rings: HashMap<u32, Ring>,
+    pub rings: HashMap<u64, Ring>,
     /// The number of the next stream.
-    pub next_ring: u32,
+    pub next_ring: u64,
     /// Calls in flight, by the client's id as it stands.
     pub calls: HashMap<Box<str>, u64>,
     /// Exposed URIs that it is subscribed to.
@@ -56,6 +66,23 @@ pub struct Ring {
 const KEPT: usize = 32;
 
 impl Session {
+    /// Somebody uses it.
+    pub const fn touch(&mut self, now: Micros) {
+        (self.used, self.idle) = (now, 0);
+    }
+
+    /// For how long nobody has used it.
+    #[must_use]
+    pub const fn idle_for(&self, now: Micros) -> Micros {
+        now.saturating_sub(self.used).saturating_add(self.idle)
+    }
+
+    /// Whether somebody reads one of its streams.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.rings.values().any(|ring| ring.attached.is_some())
+    }
+
     /// Forgets the oldest complete stream if there are too many.
     pub fn forget_oldest(&mut self) {
         let done = self.rings.iter().filter_map(|(number, ring)| ring.done.map(|at| (at, *number)));
@@ -72,6 +99,12 @@ impl Ring {
     #[must_use]
     pub fn read_by(reader: StreamKey) -> Self {
         Self { attached: Some(reader), ..Self::default() }
+    }
+
+    /// An empty stream whose events are numbered from there.
+    #[must_use]
+    pub fn after(number: u64) -> Self {
+        Self { next: number, sent: number, ..Self::default() }
     }
 
     /// Adds an event and gives its number. Over `limit` events, the oldest are forgotten.
@@ -109,13 +142,13 @@ impl Ring {
 
 /// An event id: the stream's number and the event's.
 #[must_use]
-pub fn event_id(ring: u32, event: u64) -> Box<str> {
+pub fn event_id(ring: u64, event: u64) -> Box<str> {
     format!("{ring}-{event}").into()
 }
 
 /// Takes an event id apart.
 #[must_use]
-pub fn parse_event_id(text: &str) -> Option<(u32, u64)> {
+pub fn parse_event_id(text: &str) -> Option<(u64, u64)> {
     let (ring, event) = text.split_once('-')?;
     Some((ring.parse().ok()?, event.parse().ok()?))
 }

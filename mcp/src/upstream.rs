@@ -311,6 +311,10 @@ pub struct Upstream {
     pub refilled: Micros,
     /// What was last reported.
     pub reported: Option<Report>,
+    /// What it gave is known from an earlier life, and has not been confirmed in this one.
+    pub recalled: bool,
+    /// Of what was last said to be stored of it; 0: nothing.
+    pub stored: u64,
 }
 
 impl Upstream {
@@ -344,6 +348,8 @@ impl Upstream {
             patience: 0.0,
             refilled: 0,
             reported: None,
+            recalled: false,
+            stored: 0,
         }
     }
 
@@ -390,7 +396,7 @@ impl Upstream {
     }
 
     /// What the next life of the gateway worker needs to go on without a handshake.
-    fn handoff(&self) -> String {
+    pub(crate) fn handoff(&self) -> String {
         let optional = |value: &Option<String>| value.clone().unwrap_or_else(|| "null".to_owned());
         format!(
             "{{\"protocol\":\"{}\",\"capabilities\":{},\"server\":{},\"instructions\":{}}}",

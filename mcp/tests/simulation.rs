@@ -61,6 +61,8 @@ fn every_request_is_answered_once_and_to_whom_it_belongs() {
                     sum.answers += stats.answers;
                     sum.children += stats.children;
                     sum.questions += stats.questions;
+                    sum.restored += stats.restored;
+                    sum.thefts += stats.thefts;
                 }
                 Err(_) => drop(failed.fetch_min(seed, Ordering::Relaxed)),
             }
@@ -92,13 +94,15 @@ fn every_request_is_answered_once_and_to_whom_it_belongs() {
     }
     let total = |of: fn(&Stats) -> u64| sums.iter().map(of).sum::<u64>();
     println!(
-        "{} seeds, {} events, {} requests, {} answers, {} of them questions, {} leased children",
+        "{} seeds, {} events, {} requests, {} answers, {} of them questions, {} leased children, {} sessions restored, {} thefts refused",
         last - first,
         total(|stats| stats.inputs),
         total(|stats| stats.requests),
         total(|stats| stats.answers),
         total(|stats| stats.questions),
-        total(|stats| stats.children)
+        total(|stats| stats.children),
+        total(|stats| stats.restored),
+        total(|stats| stats.thefts)
     );
 }
 

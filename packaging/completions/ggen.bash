@@ -1416,12 +1416,16 @@ _ggen() {
             return 0
             ;;
         ggen__subcmd__mcp__subcmd__server__subcmd__stop)
-            opts="-q -v -h -V --force --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
+            opts="-q -v -h -V --server --force --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --server)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --format)
                     COMPREPLY=($(compgen -W "human json csv markdown" -- "${cur}"))
                     return 0

@@ -317,6 +317,16 @@ impl Daemon {
         self
     }
 
+    /// Ends the supervisor with this signal, waits until everything that lived with it has ended, and starts another one in its place.
+    #[track_caller]
+    pub fn start_again(&mut self, signal: Signal) {
+        self.signal(signal);
+        self.wait();
+        let gone = within(ORPHANS_END, || self.sandbox.processes(None).is_empty().then_some(()));
+        assert!(gone.is_some(), "left behind: {:#?}", self.sandbox.processes(None));
+        self.restart();
+    }
+
     /// Starts another supervisor in the same sandbox, after the first one's end, and waits until it serves.
     pub fn restart(&mut self) {
         assert!(self.child.is_none(), "one at a time");

@@ -344,6 +344,11 @@ impl Client {
         self.connection = None;
     }
 
+    /// The daemon is elsewhere now.
+    pub fn moved_to(&mut self, address: SocketAddr) {
+        (self.address, self.connection) = (address, None);
+    }
+
     /// Calls a tool.
     #[track_caller]
     pub fn tool(&mut self, name: &str, arguments: Value) -> Reply {

@@ -198,10 +198,8 @@ fn a_killed_gateway_is_replaced_with_clear_errors_and_the_same_upstreams() {
     check(&ledger);
     let clear = |outcome: &Outcome| match outcome {
         Outcome::Answered => true,
-        // Its session went with the gateway: the specification's 404 tells the client to begin a new one.
-        Outcome::Error(status, code) => {
-            matches!((*status, code.as_str()), (502 | 200, "GGEN-E1204") | (503, "GGEN-E5002") | (404, "GGEN-E3013"))
-        }
+        // Sessions go on: nobody is told to begin a new one.
+        Outcome::Error(status, code) => matches!((*status, code.as_str()), (502 | 200, "GGEN-E1204") | (503, "GGEN-E5002")),
         _ => false,
     };
     assert_eq!(ledger.count(|outcome| !clear(outcome)), 0, "{:#?}", ledger.counts());

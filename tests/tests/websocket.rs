@@ -3,132 +3,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails where it stands")]
 
+#[path = "websocket/client.rs"]
+mod client;
+
+use client::{MODERN, Socket, modern, tool};
 use ggend_tests::*;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use std::{
-    net::{SocketAddr, TcpStream},
-    time::{Duration, Instant},
-};
-use tungstenite::{Error, Message, WebSocket, client::IntoClientRequest, http::Response};
-
-const MODERN: &str = "2026-07-28";
-
-/// A client's end of a socket.
-struct Socket {
-    ws: WebSocket<TcpStream>,
-    next: u64,
-}
-
-type Opened = Result<(Socket, Response<Option<Vec<u8>>>), Box<Response<Option<Vec<u8>>>>>;
-
-impl Socket {
-    fn try_open(address: SocketAddr, path: &str, headers: &[(&'static str, &str)]) -> Opened {
-        let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
-        for (name, value) in headers {
-            request.headers_mut().insert(*name, value.parse().unwrap());
-        }
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        match tungstenite::client(request, stream) {
-            Ok((ws, response)) => Ok((Self { ws, next: 0 }, response)),
-            Err(tungstenite::HandshakeError::Failure(Error::Http(response))) => Err(response),
-            Err(other) => panic!("{path}: {other}"),
-        }
-    }
-
-    fn open(address: SocketAddr, path: &str) -> Self {
-        match Self::try_open(address, path, &[("sec-websocket-protocol", "mcp")]) {
-            Ok((socket, _)) => socket,
-            Err(response) => panic!("{path}: {response:?}"),
-        }
-    }
-
-    /// With a legacy session.
-    fn legacy(address: SocketAddr, path: &str, capabilities: Value) -> Self {
-        let mut socket = Self::open(address, path);
-        let client = json!({ "name": "t", "version": "1" });
-        let params = json!({ "protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": client });
-        let (answer, _) = socket.request("initialize", params);
-        assert_eq!(answer["result"]["protocolVersion"], "2025-11-25", "{answer}");
-        socket.say(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
-        socket
-    }
-
-    fn say(&mut self, message: &Value) {
-        self.ws.send(Message::text(message.to_string())).unwrap();
-    }
-
-    /// The next text message, or the close code.
-    fn hear(&mut self) -> Result<Value, u16> {
-        loop {
-            match self.ws.read() {
-                Ok(Message::Text(text)) => return Ok(serde_json::from_str(&text).unwrap()),
-                Ok(Message::Close(frame)) => return Err(frame.map_or(1005, |frame| frame.code.into())),
-                Ok(_) => {}
-                Err(error) => panic!("{error}"),
-            }
-        }
-    }
-
-    fn id(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    fn start(&mut self, method: &str, params: Value) -> u64 {
-        let id = self.id();
-        self.say(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
-        id
-    }
-
-    /// The answer to a request, and what came before it.
-    fn answer(&mut self, id: u64) -> (Value, Vec<Value>) {
-        let mut before = Vec::new();
-        loop {
-            let message = self.hear().unwrap_or_else(|code| panic!("closed with {code} before the answer"));
-            if message["id"] == id && message.get("method").is_none() {
-                return (message, before);
-            }
-            before.push(message);
-        }
-    }
-
-    fn request(&mut self, method: &str, params: Value) -> (Value, Vec<Value>) {
-        let id = self.start(method, params);
-        self.answer(id)
-    }
-
-    /// A notification or question of that method.
-    fn until(&mut self, method: &str) -> Value {
-        loop {
-            let message = self.hear().unwrap_or_else(|code| panic!("closed with {code} before {method}"));
-            if message["method"] == method {
-                return message;
-            }
-        }
-    }
-
-    /// The close code, whatever comes before it.
-    fn close_code(&mut self) -> u16 {
-        loop {
-            if let Err(code) = self.hear() {
-                return code;
-            }
-        }
-    }
-}
-
-fn modern(mut params: Value) -> Value {
-    params["_meta"]["io.modelcontextprotocol/protocolVersion"] = MODERN.into();
-    params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
-    params["_meta"]["io.modelcontextprotocol/clientInfo"] = json!({ "name": "t", "version": "1" });
-    params
-}
-
-fn tool(name: &str, arguments: Value) -> Value {
-    json!({ "name": name, "arguments": arguments })
-}
+use std::time::{Duration, Instant};
+use tungstenite::{Error, Message};
 
 fn house(settings: Value) -> Daemon {
     let servers = json!({ "old": fixture(&["--era", "legacy"]), "new": fixture(&["--era", "modern"]) });
@@ -156,6 +39,7 @@ fn both_eras_on_one_socket() {
     let mut one = Socket::legacy(daemon.http, "/ws/old", json!({}));
     let (answer, _) = one.request("tools/call", tool("echo", json!({ "message": "x" })));
     assert!(answer.get("result").is_some(), "{answer}");
+    drop((socket, one));
     daemon.stop();
 }
 
@@ -194,6 +78,7 @@ fn what_the_server_says_by_itself_arrives_on_the_same_socket() {
     let mut subscriptions = ids.map(|_| told(socket.until("notifications/tools/list_changed")));
     subscriptions.sort_unstable();
     assert_eq!(subscriptions, ids);
+    drop(socket);
     daemon.stop();
 }
 
@@ -221,12 +106,13 @@ fn calls_are_cancelled_in_both_eras_and_by_the_end_of_the_socket() {
     assert_eq!(socket.close_code(), 1005);
     cancelled(&daemon, 4.0);
     until("the session has ended", || (daemon.status().sessions == 0).then_some(()));
+    drop(socket);
     daemon.stop();
 }
 
 #[test]
 fn bad_input_and_its_close_codes() {
-    let daemon = house(json!({ "max_message": "64KB", "message_timeout_ms": 1500 }));
+    let daemon = house(json!({ "max_message": "64KB", "message_timeout_ms": 1000 }));
     // What is text is answered, and the socket lives.
     let mut socket = Socket::open(daemon.http, "/ws");
     let deep = format!("{}{}", "[".repeat(300), "]".repeat(300));
@@ -259,8 +145,8 @@ fn bad_input_and_its_close_codes() {
     // A client that does not even answer pings; one that reads answers them and stays.
     let (mut silent, mut alive) = (Socket::open(daemon.http, "/ws"), Socket::open(daemon.http, "/ws"));
     let began = Instant::now();
-    alive.ws.get_mut().set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    while began.elapsed() < Duration::from_secs(3) {
+    alive.tcp.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    while began.elapsed() < Duration::from_secs(2) {
         match alive.ws.read() {
             Ok(Message::Close(frame)) => panic!("{frame:?}"),
             Ok(_) | Err(Error::Io(_)) => {}
@@ -268,6 +154,7 @@ fn bad_input_and_its_close_codes() {
         }
     }
     assert_eq!(silent.close_code(), 1008);
+    drop((socket, silent, alive));
     daemon.stop();
 }
 
@@ -323,12 +210,19 @@ fn a_worker_that_dies_costs_its_own_connections_only() {
     daemon.until_replaced("http-0", pid);
     assert!(socket.request("tools/call", tool("echo", json!({ "message": "x" }))).0.get("result").is_some());
     let mut fresh = until("an upgrade", || std::panic::catch_unwind(|| Socket::legacy(daemon.http, "/ws/old", json!({}))).ok());
-    // A session dies with the gateway worker that held it, and its client is told to come again.
-    let pid = daemon.worker_pid("gateway-0").unwrap();
-    process::signal(pid, Signal::SIGKILL);
-    assert_eq!(fresh.close_code(), 1012);
-    daemon.until_replaced("gateway-0", pid);
+    // Sessions go on when the gateway worker dies, on the sockets that they belong to, and hear what their server says.
+    for _ in 0..2 {
+        let pid = daemon.worker_pid("gateway-0").unwrap();
+        process::signal(pid, Signal::SIGKILL);
+        daemon.until_replaced("gateway-0", pid);
+        for socket in [&mut fresh, &mut socket] {
+            assert!(socket.request("tools/call", tool("echo", json!({ "message": "x" }))).0.get("result").is_some());
+        }
+        assert!(fresh.request("tools/call", tool("test_trigger_tool_change", json!({}))).0.get("result").is_some());
+        fresh.until("notifications/tools/list_changed");
+    }
     daemon.until_ready(&["old", "new"]);
+    drop(fresh);
     let mut socket = Socket::open(daemon.http, "/ws");
     assert!(socket.request("tools/list", modern(json!({}))).0.get("result").is_some());
     // The end of the daemon is told, after what is in flight.

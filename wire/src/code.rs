@@ -119,6 +119,7 @@ codes! {
     // 50xx: ourselves
     Internal = "GGEN-E5001", "Server error";
     GatewayUnavailable = "GGEN-E5002", "Server error: the gateway worker is being replaced";
+    StateUnusable = "GGEN-E5003", "Sessions cannot be stored";
     // 60xx: control
     NotRunning = "GGEN-E6001", "Connection refused: the daemon is not running";
     PermissionDenied = "GGEN-E6002", "Permission denied";

@@ -56,6 +56,15 @@ pub enum Call {
     Stop {
         /// Do not wait for what is in flight.
         force: bool,
+        /// One transport (`http`, `https`, `websocket`, `quic`, `admin`) or upstream alone, until it is started again or the daemon is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        target: Option<String>,
+    },
+    /// Start one transport or upstream that was stopped, or is not up. Operator.
+    #[serde(rename = "io.ggend.Control.Start")]
+    Start {
+        /// As for `Stop`.
+        target: String,
     },
     /// Replace every worker of a role, or one upstream, or all workers when both are `None`. Operator.
     #[serde(rename = "io.ggend.Control.Restart")]

@@ -22,6 +22,7 @@ fn calls() -> Vec<Call> {
         | Call::GetConfig {}
         | Call::Wait { .. }
         | Call::Stop { .. }
+        | Call::Start { .. }
         | Call::Restart { .. }
         | Call::Reload { .. }
         | Call::RefreshTools {}
@@ -36,7 +37,8 @@ fn calls() -> Vec<Call> {
         Call::GetMetrics {},
         Call::GetConfig {},
         Call::Wait { timeout_ms: 1 },
-        Call::Stop { force: false },
+        Call::Stop { force: false, target: Some(name()) },
+        Call::Start { target: name() },
         Call::Restart { target: None },
         Call::RELOAD,
         Call::RefreshTools {},

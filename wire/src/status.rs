@@ -24,6 +24,8 @@ pub struct Status {
     pub config_file: Option<String>,
     /// The configuration's own `version` value.
     pub config_version: String,
+    /// Every transport that is configured, stopped ones included.
+    pub transports: Vec<Transport>,
     /// Every listener.
     pub listeners: Vec<Listener>,
     /// Every worker process, draining ones included.
@@ -101,6 +103,21 @@ impl Phase {
             Self::Stopped => "stopped",
         }
     }
+}
+
+/// A way in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Transport {
+    /// `http`, `https`, `websocket`, `quic` or `admin`.
+    pub name: String,
+    /// `running`, `starting`, `degraded` or `stopped` (on request).
+    pub phase: Phase,
+    /// Where, if it has a listener of its own.
+    pub address: Option<String>,
+    /// Workers that are ready; those of HTTP serve HTTPS too.
+    pub workers: u32,
+    /// Why it is not served, if it is not.
+    pub detail: Option<String>,
 }
 
 /// A listening address.

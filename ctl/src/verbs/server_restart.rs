@@ -16,7 +16,7 @@ pub(crate) fn run(context: &mut Context, target: Option<String>) -> Result<Exit,
 }
 
 // Prints progress as it comes; the last reply is the outcome.
-fn follow(context: &mut Context, heading: &str, call: &Call, done: &str) -> Result<Exit, Failed> {
+pub(super) fn follow(context: &mut Context, heading: &str, call: &Call, done: &str) -> Result<Exit, Failed> {
     let mut client = context.client()?;
     context.out.say(heading)?;
     let timeout = context.timeout(Duration::from_secs(90));

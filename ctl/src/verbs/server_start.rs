@@ -65,13 +65,17 @@ fn running(context: &mut Context, start: &Start, status: &Status, mut client: Cl
     let upstream = status.upstreams.iter().find(|upstream| upstream.name == *name);
     let up = match upstream {
         Some(upstream) => matches!(upstream.state, UpstreamState::Ready | UpstreamState::Starting),
-        None => status.workers.iter().any(|worker| worker.role == *name && worker.phase == Phase::Running),
+        // HTTPS has no workers of its own.
+        None => match status.transports.iter().find(|transport| transport.name == *name) {
+            Some(transport) => transport.phase == Phase::Running,
+            None => status.workers.iter().any(|worker| worker.role == *name && worker.phase == Phase::Running),
+        },
     };
     if up {
         return report(context, &format!("{name} is already running"), status, false);
     }
     context.out.say(&format!("Starting {name}..."))?;
-    match client.call(&Call::Restart { target: Some(name.clone()) })? {
+    match client.call(&Call::Start { target: name.clone() })? {
         Body::Done(outcome) => {
             context.out.value(&json!({ "outcome": outcome }))?;
             context.out.say(&format!("{name} started successfully"))?;

@@ -82,8 +82,10 @@ fn head(out: &mut Out, status: &Status) -> io::Result<()> {
 fn parts(out: &mut Out, status: &Status) -> io::Result<()> {
     if !status.listeners.is_empty() {
         out.line("\nTransports:")?;
-        let rows: Vec<_> =
+        let mut rows: Vec<_> =
             status.listeners.iter().map(|one| vec![plain(&one.transport), plain(&one.address), plain(&one.origin)]).collect();
+        let away = status.transports.iter().filter(|one| matches!(one.phase, Phase::Stopped | Phase::Degraded) && one.address.is_none());
+        rows.extend(away.map(|one| vec![plain(&one.name), plain("-"), (phase(one.phase).0, one.phase.as_str().to_owned())]));
         out.table(&["NAME", "ADDRESS", "SOCKET"], &rows)?;
     }
     if !status.workers.is_empty() {

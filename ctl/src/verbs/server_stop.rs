@@ -30,7 +30,7 @@ pub(crate) fn run(context: &mut Context, force: bool) -> Result<Exit, Failed> {
     let deadline = Instant::now() + timeout;
     let mut progress = Vec::new();
     let out = &mut context.out;
-    let outcome = client.stream(&Call::Stop { force }, Some(timeout), &mut |body, continues| {
+    let outcome = client.stream(&Call::Stop { force, target: None }, Some(timeout), &mut |body, continues| {
         if let (Body::Done(line), true) = (body, continues) {
             out.say(&format!("  {line}"))?;
             progress.push(line);
@@ -54,6 +54,12 @@ pub(crate) fn run(context: &mut Context, force: bool) -> Result<Exit, Failed> {
     context.out.value(&json!({ "phase": "stopped", "was_running": true, "pid": pid, "progress": progress }))?;
     context.out.say("Stopped successfully")?;
     Ok(Exit::Ok)
+}
+
+/// Stops one transport or upstream of a daemon that goes on.
+pub(crate) fn one(context: &mut Context, name: String) -> Result<Exit, Failed> {
+    let heading = format!("Stopping {name}...");
+    super::server_restart::follow(context, &heading, &Call::Stop { force: false, target: Some(name) }, "Stopped successfully")
 }
 
 // A dead process that nobody has reaped yet is gone as far as its work goes.

@@ -4,11 +4,10 @@
 //! stored as digests; the file (0600) opens no door.
 
 use super::key::{Digest, hex};
+use crate::config::state;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use std::{
-    fs,
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -138,7 +137,7 @@ impl Store {
     /// [`StoreError`]
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(FILE);
-        make(directory, &path).map_err(|error| StoreError::File(path.clone(), error))?;
+        state::make_file(&path).map_err(|error| StoreError::File(path.clone(), error))?;
         let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(BUSY)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -253,21 +252,6 @@ impl Store {
         self.0.execute("DELETE FROM api_keys WHERE coalesce(revoked, expires) < ?1", [before])?;
         Ok(())
     }
-}
-
-/// The file, empty and for its owner only. Made by root for a service, it belongs to whom the directory belongs to.
-fn make(directory: &Path, path: &Path) -> std::io::Result<()> {
-    let file = match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(file) => file,
-        // The directory's owner may be less than us: its links lead us nowhere.
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && fs::symlink_metadata(path)?.is_file() => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let (owner, own) = (fs::metadata(directory)?, file.metadata()?);
-    if own.uid() == 0 && owner.uid() != 0 {
-        std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
-    }
-    Ok(())
 }
 
 fn record(row: &Row<'_>) -> rusqlite::Result<KeyRecord> {

@@ -14,7 +14,7 @@ use super::{
 use figment::{Figment, providers::Serialized};
 use ggen_wire::Code;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -80,6 +80,8 @@ pub struct Loaded {
     pub written: BTreeMap<String, serde_json::Value>,
     /// Whether strangers on a public address would be asked who they are, and somebody could answer.
     pub asks_strangers: bool,
+    /// What an operator has stopped by name; it is switched off in `config`.
+    pub stopped: BTreeSet<String>,
     /// What the files of `auth` hold.
     pub auth_files: AuthFiles,
     /// The highest file that was read; `None`: built-in defaults.
@@ -167,7 +169,9 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
     }
     let asks_strangers = config.auth.is_required(false) && (config.auth.names_credentials() || keys_made);
     let files: Vec<_> = files.into_iter().map(|file| file.path).collect();
-    Ok(Loaded { config, warnings: problems, blocked, provenance, written, asks_strangers, auth_files, file: files.first().cloned(), files })
+    let file = files.first().cloned();
+    let stopped = BTreeSet::new();
+    Ok(Loaded { config, warnings: problems, blocked, provenance, written, asks_strangers, stopped, auth_files, file, files })
 }
 
 /// Single categories show only where they are set.

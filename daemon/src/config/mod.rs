@@ -30,6 +30,7 @@ mod secret;
 mod selfref;
 mod servers;
 pub mod state;
+mod stopped;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -46,3 +47,4 @@ pub use ranges::check;
 pub use redact::{HIDDEN, arguments as redacted_arguments, redacted, text as redacted_text};
 pub use schema::{CATEGORIES, leaves};
 pub use secret::{Secret, exposed};
+pub use stopped::{TRANSPORTS, is_on};

@@ -1,11 +1,11 @@
-//! Where the daemon keeps what has to outlive it: keys, the self-signed certificate. Says where, and makes the directory; what is in it belongs to others.
+//! Where the daemon keeps what has to outlive it: keys, sessions, the self-signed certificate. Says where, and makes the directory; what is in it belongs to others.
 
 use crate::platform;
 use std::{
     ffi::OsString,
     fs::{self, DirBuilder},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, lchown},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown, lchown},
     path::{Path, PathBuf},
 };
 
@@ -39,6 +39,22 @@ pub fn make(directory: &Path) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
     Ok(())
+}
+
+/// Makes a file there, empty and for its owner only, if it is not there. Made by root for a service, it belongs to whom the directory belongs to.
+///
+/// # Errors
+/// It cannot be made, or what is there is no file.
+pub fn make_file(path: &Path) -> io::Result<()> {
+    let file = match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(file) => file,
+        // The directory's owner may be less than us: its links lead us nowhere.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && fs::symlink_metadata(path)?.is_file() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let around = path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (owner, own) = (fs::metadata(around)?, file.metadata()?);
+    if own.uid() == 0 && owner.uid() != 0 { fchown(&file, Some(owner.uid()), Some(owner.gid())) } else { Ok(()) }
 }
 
 /// Gives what root has just made to whom the directory around it belongs, so that a service can still use it. A symbolic link is not followed.

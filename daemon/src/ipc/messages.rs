@@ -2,7 +2,11 @@
 //! The descriptors that belong to a message are named, in order, in its documentation.
 
 pub use super::role::Role;
-use super::{seat::Seat, secrets::Secrets};
+use super::{
+    kept::{Keep, KeptCatalogue, KeptSession},
+    seat::Seat,
+    secrets::Secrets,
+};
 use crate::{config, metrics::Family};
 use ggen_wire::{Code, control::Failure, log::LogLine, status::UpstreamState};
 use serde::{Deserialize, Serialize};
@@ -59,6 +63,21 @@ pub enum ToWorker {
         upstreams: Vec<String>,
         /// Milliseconds from now.
         within_ms: u64,
+    },
+    /// Gateway: what upstreams gave before this worker. Before everything else but `Start`.
+    Recall {
+        /// By upstream.
+        catalogue: Vec<KeptCatalogue>,
+    },
+    /// Gateway: sessions that go on. After `Recall`, and before the first `Link`; later those that a worker which is being replaced still had.
+    Restore {
+        /// Those that were used last come first.
+        sessions: Vec<KeptSession>,
+    },
+    /// Gateway: what was to be kept under these tickets is stored, as far as it can be.
+    Kept {
+        /// As in [`Keep::Session`].
+        tickets: Vec<u64>,
     },
     /// Another filter for its log lines, in force at once.
     LogFilter {
@@ -138,6 +157,8 @@ pub enum ToSupervisor {
         /// Evidence, one line.
         detail: String,
     },
+    /// Gateway: something that its successor has to know.
+    Keep(Keep),
     /// Gateway: how an upstream stands, whenever that changes. For stdio servers `Ready` also ends the start-up of the child.
     Upstream(UpstreamReport),
 }
@@ -187,10 +208,10 @@ impl Start {
             beat_ms: 1000,
             log_filter: "info".to_owned(),
             listeners: Vec::new(),
-            seal: None,
-            run_as: None,
             seat: None,
             quic_port: None,
+            seal: None,
+            run_as: None,
             config,
         }
     }

@@ -2,6 +2,7 @@
 //! The hot path between edge and gateway worker is `ggen_mcp::frame` over a socket pair of its own.
 
 pub mod channel;
+pub mod kept;
 pub mod launch;
 pub mod messages;
 pub mod role;

@@ -132,6 +132,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
     let started_ms =
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
     let keys = super::keys::Keys::start(config::state::directory(), events.clone());
+    let memory = super::memory::Memory::start(config::state::directory(), events.clone());
     let mut supervisor = Supervisor {
         began,
         started_ms,
@@ -159,6 +160,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         counters: figures::Counters::default(),
         questions: super::calls::Questions::default(),
         keys,
+        memory,
         leaving: Vec::new(),
         reload: super::reload::Reload::default(),
         rolling: super::rolling::Rolling::default(),
@@ -173,6 +175,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         usage: platform::Usage::default(),
         scan_at: Duration::ZERO,
         announced: false,
+        stopped: std::collections::BTreeSet::new(),
     };
     supervisor.keep_listeners(&kept);
     supervisor.tell_warnings();
@@ -183,6 +186,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
     supervisor.lay_out_upstreams();
     supervisor.lay_out_slots();
     supervisor.run(incoming, signals).await;
+    supervisor.memory.finish(Duration::from_secs(2)).await;
     // The last answers get a moment to leave; nobody is waited for longer.
     drop(supervisor);
     serving.finish(Duration::from_millis(200)).await;

@@ -72,6 +72,7 @@ fn verb(call: &Call) -> &'static str {
         Call::GetConfig {} => "GetConfig",
         Call::Wait { .. } => "Wait",
         Call::Stop { .. } => "Stop",
+        Call::Start { .. } => "Start",
         Call::Restart { .. } => "Restart",
         Call::Reload { .. } => "Reload",
         Call::RefreshTools {} => "RefreshTools",
@@ -80,7 +81,15 @@ fn verb(call: &Call) -> &'static str {
 }
 
 fn changes_things(call: &Call) -> bool {
-    matches!(call, Call::CallTool { .. } | Call::Stop { .. } | Call::Restart { .. } | Call::Reload { .. } | Call::SetLogLevel { .. })
+    matches!(
+        call,
+        Call::CallTool { .. }
+            | Call::Start { .. }
+            | Call::Stop { .. }
+            | Call::Restart { .. }
+            | Call::Reload { .. }
+            | Call::SetLogLevel { .. }
+    )
 }
 
 /// Root and the daemon's own user may change things; who else can reach the socket (its group) may read.
@@ -113,17 +122,20 @@ impl Supervisor {
             Call::DescribeTool { name } => self.ask_gateway(Question::Tool { name }, Asker::Value(reply)),
             Call::CallTool { name, arguments } => self.ask_gateway(Question::CallTool { name, arguments }, Asker::Value(reply)),
             Call::GetMetrics {} => reply.last(Ok(Body::Text(metrics::render(&self.all_metrics())))),
-            Call::GetConfig {} => reply.last(Ok(Body::Value(config::redacted(&self.loaded.config)))),
+            Call::GetConfig {} => reply.last(Ok(Body::Value(config::redacted(&self.loaded.as_configured())))),
             Call::Wait { timeout_ms } => {
                 self.questions.waiting.push((self.now() + Duration::from_millis(timeout_ms), reply));
                 self.answer_waiters();
             }
-            Call::Stop { force } => {
+            Call::Start { target } => self.start_named(&target, reply, more),
+            Call::Stop { target: Some(target), .. } => self.stop_named(&target, reply, more),
+            Call::Stop { force, target: None } => {
                 if !more {
                     reply.last(Ok(Body::Done(if force { "stopping" } else { "draining" }.to_owned())));
                 }
                 self.begin_stop(force, more.then_some(reply));
             }
+            Call::Restart { target: Some(name) } if self.stopped.contains(&name) => self.start_named(&name, reply, more),
             Call::Restart { target } => self.restart(target.as_deref(), reply),
             Call::Reload { validate_only: true, .. } => self.validate(&reply, more),
             Call::Reload { plan_only: true, .. } => self.show_plan(reply),
@@ -161,8 +173,10 @@ impl Supervisor {
         }
     }
 
-    fn restart(&mut self, target: Option<&str>, reply: Reply) {
+    pub(crate) fn restart(&mut self, target: Option<&str>, reply: Reply) {
         let now = self.now();
+        // HTTPS is served by the workers of HTTP.
+        let target = target.map(|name| if name == "https" { "http" } else { name });
         let of_role = |role: &str| target.is_none_or(|target| target == role);
         let names: Vec<String> = self
             .workers
@@ -224,7 +238,7 @@ impl Supervisor {
             Question::Status => json(serde_json::to_value(self.status())),
             Question::Metrics => json(serde_json::to_value(self.all_metrics())),
             Question::Logs(query) => json(serde_json::to_value(self.hub.ring.query(&query, now_us()))),
-            Question::Config => Ok(config::redacted(&self.loaded.config)),
+            Question::Config => Ok(config::redacted(&self.loaded.as_configured())),
             // Workers' own questions that only the gateway can answer.
             other => return self.ask_gateway(other, Asker::Worker(worker, id)),
         };
@@ -318,7 +332,8 @@ mod tests {
     fn the_group_reads_and_only_the_owner_and_root_change_things() {
         assert!(may_operate(0, 1000) && may_operate(1000, 1000) && !may_operate(1001, 1000) && !may_operate(1001, 0));
         let changing = [
-            Call::Stop { force: true },
+            Call::Stop { force: true, target: None },
+            Call::Start { target: String::new() },
             Call::Restart { target: None },
             Call::RELOAD,
             Call::SetLogLevel { category: None, level: None, for_ms: None },

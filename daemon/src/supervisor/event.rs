@@ -25,6 +25,8 @@ pub(crate) enum Event {
     ShimClosed(u64, String),
     /// The key store has changed.
     Keys(Box<crate::auth::Snapshot>),
+    /// Something about the file with what has to outlive the daemon.
+    Store(super::store::Outcome),
     /// The files of certificates have changed, and this is in them.
     Tls(Box<Result<super::secrets::Tls, crate::tls::Unusable>>),
     /// Somebody at the control socket.

@@ -6,7 +6,10 @@ use crate::{
     metrics::{Family, Kind, Sample, Value},
     platform::{self, Usage},
 };
-use ggen_wire::{Code, status::UpstreamState};
+use ggen_wire::{
+    Code,
+    status::{Phase, UpstreamState},
+};
 use std::{collections::BTreeMap, time::Duration};
 
 /// How often /proc is read.
@@ -153,6 +156,12 @@ impl Supervisor {
                     .certificates
                     .iter()
                     .map(|(path, facts)| sample(&[("file", &path.display().to_string()), ("name", &facts.name)], facts.not_after as f64)),
+            ),
+            family(
+                "ggend_transport_up",
+                "Whether a transport that is configured is served; 0 also while it is stopped on request.",
+                gauge,
+                self.transports().iter().map(|it| sample(&[("transport", &it.name)], flag(it.phase == Phase::Running))),
             ),
             family(
                 "ggend_worker_restarts_total",

@@ -71,7 +71,7 @@ impl Listeners {
         let config = &loaded.config;
         let mut wanted = Vec::new();
         let http = &config.transports.http;
-        if http.enabled {
+        if http.enabled && !loaded.stopped.contains("http") {
             wanted.push(("http", SocketAddr::new(http.host, http.port)));
         }
         if http.enabled && http.ssl.enabled {
@@ -116,6 +116,15 @@ impl Listeners {
     pub(crate) fn tell_left_out(&self) {
         for (code, what) in &self.left_out {
             tracing::warn!(target: "transport", %code, "{what}");
+        }
+    }
+
+    /// Why a transport that is configured is not served.
+    pub(crate) fn why_not(&self, transport: &str) -> Option<String> {
+        match transport {
+            "quic" => self.quic.issue().map(|issue| issue.message),
+            HTTPS => self.left_out.first().map(|(_, what)| what.clone()),
+            _ => None,
         }
     }
 

@@ -19,6 +19,7 @@ mod life;
 mod links;
 mod listeners;
 mod manager;
+mod memory;
 mod notify;
 mod plan;
 mod reaper;
@@ -33,6 +34,8 @@ mod status;
 mod stderr;
 mod steering;
 mod stop;
+mod store;
+mod switched;
 mod upstreams;
 mod walls;
 mod watch;
@@ -50,6 +53,7 @@ use event::{Event, ProcId};
 use ggen_wire::{log::LogLine, status::SlowCall};
 use signals::{Asked, Signals};
 use std::{
+    collections::BTreeSet,
     io::Write,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -117,6 +121,7 @@ struct Supervisor {
     counters: figures::Counters,
     questions: calls::Questions,
     keys: keys::Keys,
+    memory: memory::Memory,
     leaving: Vec<leaving::Leaving>,
     reload: reload::Reload,
     rolling: rolling::Rolling,
@@ -133,6 +138,8 @@ struct Supervisor {
     usage: Usage,
     scan_at: Duration,
     announced: bool,
+    /// Transports and upstreams that an operator wants to be stopped.
+    stopped: BTreeSet<String>,
 }
 
 impl Supervisor {
@@ -195,6 +202,7 @@ impl Supervisor {
             Event::Shim(id, message) => self.shim_says(id, message),
             Event::ShimClosed(id, last_line) => self.shim_closed(id, &last_line),
             Event::Keys(snapshot) => self.keys_changed(*snapshot),
+            Event::Store(outcome) => self.stored(outcome),
             Event::Call(incoming) => self.call(incoming),
             Event::Tls(read) => self.tls_changed(*read),
         }
@@ -220,8 +228,14 @@ impl Supervisor {
             ToSupervisor::Recycle { upstream, incarnation, code, detail } if is_gateway => {
                 self.recycle(&upstream, incarnation, code, detail)
             }
+            // Also the last words of one that has died.
+            ToSupervisor::Keep(keep) if self.memory.trusts(id) => self.keep(id, keep),
             ToSupervisor::Upstream(report) if is_gateway => self.upstream_report(report),
-            ToSupervisor::Want { .. } | ToSupervisor::Recycle { .. } | ToSupervisor::Upstream(_) | ToSupervisor::Released { .. } => {}
+            ToSupervisor::Want { .. }
+            | ToSupervisor::Recycle { .. }
+            | ToSupervisor::Upstream(_)
+            | ToSupervisor::Released { .. }
+            | ToSupervisor::Keep(_) => {}
         }
     }
 

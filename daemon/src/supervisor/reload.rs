@@ -9,6 +9,7 @@ use super::{
     listeners::Listeners,
     plan::{self, Step},
     slots::wanted_slots,
+    switched::Switch,
     upstreams::Phase,
     workers::Slot,
 };
@@ -36,6 +37,19 @@ const SETTLING: Duration = Duration::from_secs(10);
 pub(crate) struct Watcher {
     reply: Reply,
     more: bool,
+    switch: Option<Switch>,
+}
+
+/// What the next reload is to take up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Again {
+    /// Nothing: there is none.
+    #[default]
+    No,
+    /// What has been stopped and started by name; files are not read.
+    Switches,
+    /// The files, and that too.
+    Files,
 }
 
 /// A configuration that is not in force yet.
@@ -73,7 +87,7 @@ pub(crate) struct Reload {
     pub(crate) stage: Stage,
     watchers: Vec<Watcher>,
     queued: Vec<Watcher>,
-    again: bool,
+    again: Again,
 }
 
 impl Reload {
@@ -83,7 +97,12 @@ impl Reload {
     }
 
     fn say(&self, body: &Body) {
-        self.watchers.iter().filter(|watcher| watcher.more).for_each(|watcher| watcher.reply.progress(body.clone()));
+        // Who has switched something by name knows what differs.
+        let plan = matches!(body, Body::Plan(_));
+        self.watchers
+            .iter()
+            .filter(|watcher| watcher.more && !(plan && watcher.switch.is_some()))
+            .for_each(|watcher| watcher.reply.progress(body.clone()));
     }
 }
 
@@ -112,6 +131,7 @@ impl Supervisor {
         match config::load(&self.load_options) {
             Err(problems) => reply.last(Err(refused(&problems))),
             Ok(loaded) => {
+                let loaded = loaded.with_stopped(&self.stopped);
                 let plan = plan::plan(&self.loaded.config, &loaded.config, self.generation);
                 self.ask_for_tools(plan, Some(reply));
             }
@@ -120,19 +140,31 @@ impl Supervisor {
 
     /// Reads the configuration and puts it in force, or leaves everything as it was and says why. While one is under way, the next one waits.
     pub(crate) fn reload(&mut self, watcher: Option<(Reply, bool)>) {
-        self.reload.queued.extend(watcher.map(|(reply, more)| Watcher { reply, more }));
-        self.reload.again = true;
+        self.reload.queued.extend(watcher.map(|(reply, more)| Watcher { reply, more, switch: None }));
+        self.reload.again = Again::Files;
+        self.next_reload();
+    }
+
+    /// Puts what is stopped and started by name in force.
+    pub(crate) fn switch_and_reload(&mut self, switch: Switch, reply: Reply, more: bool) {
+        self.reload.queued.push(Watcher { reply, more, switch: Some(switch) });
+        self.reload.again = self.reload.again.max(Again::Switches);
         self.next_reload();
     }
 
     fn next_reload(&mut self) {
-        if !matches!(self.reload.stage, Stage::Idle) || !std::mem::take(&mut self.reload.again) || self.stop.is_stopping() {
+        if !matches!(self.reload.stage, Stage::Idle) || self.stop.is_stopping() {
+            return;
+        }
+        let again = std::mem::take(&mut self.reload.again);
+        if again == Again::No {
             return;
         }
         self.reload.watchers = std::mem::take(&mut self.reload.queued);
         self.notify.reloading(self.now());
-        let loaded = match config::load(&self.load_options) {
-            Ok(loaded) => loaded,
+        let read = if again == Again::Files { config::load(&self.load_options) } else { Ok(self.loaded.clone()) };
+        let loaded = match read {
+            Ok(loaded) => loaded.with_stopped(&self.stopped),
             Err(problems) => return self.end_reload(Err(refused(&problems))),
         };
         let tls = match super::secrets::Tls::read(&loaded) {
@@ -147,7 +179,7 @@ impl Supervisor {
                 return self.end_reload(Err(failure));
             }
         };
-        if loaded.config == self.loaded.config {
+        if loaded.config == self.loaded.config && loaded.stopped == self.loaded.stopped {
             self.loaded = loaded;
             self.refresh_auth();
             self.take_tls(tls);
@@ -155,7 +187,7 @@ impl Supervisor {
             self.revive();
             return self.end_reload(Ok(format!("no change, generation {} stays in force", self.generation)));
         }
-        let listeners = match Listeners::open(&loaded, &self.listeners, Vec::new()) {
+        let listeners = match Listeners::open(&loaded, &self.usable_listeners(), Vec::new()) {
             Ok(listeners) => listeners,
             Err(error) => {
                 tracing::error!(target: "transport", event = "refused", code = %error.code, "configuration refused, the old one stays in force: {error}");
@@ -388,7 +420,14 @@ impl Supervisor {
         let status = self.status_line();
         self.notify.reloaded(&status, self.now());
         for watcher in std::mem::take(&mut self.reload.watchers) {
-            watcher.reply.last(outcome.clone().map(Body::Done));
+            watcher.reply.last(match (&outcome, &watcher.switch) {
+                (Ok(_), Some(switch)) => self.switched(switch),
+                (Err(failure), Some(switch)) => {
+                    self.unswitch(switch);
+                    Err(failure.clone())
+                }
+                (outcome, None) => outcome.clone().map(Body::Done),
+            });
         }
         self.next_reload();
     }

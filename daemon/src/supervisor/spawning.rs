@@ -90,6 +90,11 @@ impl Supervisor {
         }
         let generation = start.generation;
         queue.try_send((ToWorker::Start(Box::new(start)), sockets)).map_err(io::Error::other)?;
+        if role == Role::Gateway {
+            for message in self.remembered(id) {
+                queue.try_send((message, Vec::new())).map_err(io::Error::other)?;
+            }
+        }
         self.secrets_for(name, role).map_or(Ok(()), |secrets| queue.try_send((secrets, Vec::new())).map_err(io::Error::other))?;
         Ok(Proc {
             pid,

@@ -34,6 +34,7 @@ impl Supervisor {
             generation: self.generation,
             config_file: self.loaded.file.as_ref().map(|path| path.display().to_string()),
             config_version: self.loaded.config.version.clone(),
+            transports: self.transports(),
             listeners: self.listeners.status(),
             workers: self.worker_rows(now),
             upstreams: self
@@ -42,7 +43,8 @@ impl Supervisor {
                 .map(|upstream| {
                     let (row, (children, usage)) = (row(upstream, now), self.leased_of(&upstream.name));
                     let rss_bytes = row.rss_bytes + usage.rss_bytes;
-                    Upstream { in_flight: self.calls_of(&upstream.name), children, rss_bytes, ..row }
+                    let row = Upstream { in_flight: self.calls_of(&upstream.name), children, rss_bytes, ..row };
+                    if self.is_stopped(&upstream.name) { Upstream { state: UpstreamState::Stopped, code: None, ..row } } else { row }
                 })
                 .collect(),
             tools: beats().map(|beat| beat.tools).max().unwrap_or(0),
@@ -115,7 +117,7 @@ impl Supervisor {
     }
 
     pub(crate) fn issues(&self, now: Duration) -> Vec<Issue> {
-        let mut issues = Vec::new();
+        let mut issues: Vec<Issue> = self.memory.issue().into_iter().collect();
         for slot in &self.workers.slots {
             let reason = slot.last_exit.clone().unwrap_or_default();
             if slot.failed {

@@ -73,7 +73,9 @@ impl Proc {
     pub(crate) fn deadline(&self) -> Option<Duration> {
         match self.stage {
             Stage::Starting | Stage::Ready => Some(self.silent_at()),
-            Stage::Draining(until) | Stage::Aborted(until) => Some(until),
+            // One that hangs finishes nothing.
+            Stage::Draining(until) => Some(until.min(self.silent_at())),
+            Stage::Aborted(until) => Some(until),
             Stage::Killed => None,
         }
     }

@@ -161,6 +161,25 @@ impl Judge {
         Ok(Self { inner, names: mtls.allowed_names.clone() })
     }
 
+    /// The authorities in force, if clients are asked for certificates.
+    ///
+    /// # Errors
+    /// What was handed over cannot be used.
+    pub(crate) fn of(mtls: &Mtls, secrets: &TlsSecrets) -> Result<Option<Self>, Unusable> {
+        let authorities = secrets.client_ca.as_ref().filter(|_| mtls.enabled);
+        authorities.map(|authorities| Self::new(mtls, authorities, secrets.revoked.as_deref())).transpose()
+    }
+
+    /// Whether certificates that were accepted would still be.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn still(&self, shown: &[Vec<u8>]) -> Result<(), String> {
+        let chain: Vec<CertificateDer<'_>> = shown.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+        let Some((own, above)) = chain.split_first() else { return Ok(()) };
+        self.check(own, above, UnixTime::now()).map(|_| ()).map_err(|error| reason(&error))
+    }
+
     fn check(&self, own: &CertificateDer<'_>, above: &[CertificateDer<'_>], now: UnixTime) -> Result<Facts, Error> {
         self.inner.verify_client_cert(own, above, now)?;
         let facts = certificate::facts(own).map_err(other)?;

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     ipc::{
         channel::{Receiver, Sender, channel},
+        kept::{KeptCatalogue, KeptSession},
         messages::{Beat, Child, ChildGone, Question, Start, ToSupervisor, ToWorker},
         secrets::Secrets,
     },
@@ -80,6 +81,12 @@ pub enum Incoming {
         /// Time to finish what is in flight.
         within: Duration,
     },
+    /// See [`ToWorker::Recall`].
+    Recall(Vec<KeptCatalogue>),
+    /// See [`ToWorker::Restore`].
+    Restore(Vec<KeptSession>),
+    /// See [`ToWorker::Kept`].
+    Kept(Vec<u64>),
 }
 
 /// What a worker's body works with.
@@ -307,6 +314,9 @@ async fn read(
                 Incoming::Reconfigure(start, sockets.collect())
             }
             ToWorker::Secrets(secrets) => Incoming::Secrets(secrets),
+            ToWorker::Recall { catalogue } => Incoming::Recall(catalogue),
+            ToWorker::Restore { sessions } => Incoming::Restore(sessions),
+            ToWorker::Kept { tickets } => Incoming::Kept(tickets),
             ToWorker::Retire { upstreams, within_ms } => Incoming::Retire { upstreams, within: Duration::from_millis(within_ms) },
         };
         // Fails once the body has dropped its end (it is draining); the channel is read on, to see its end.

@@ -165,6 +165,7 @@ impl Gateway {
             let original =
                 if client.exposes { crate::name::original_uri(uri).map(|(_, original)| original) } else { Some(uri.to_string()) };
             self.release(call.up, &original.unwrap_or_default().into());
+            self.keep_session(session, None);
         }
     }
 
@@ -204,7 +205,7 @@ impl Gateway {
     }
 
     /// Adds an event to a stream of a session, and sends it to whoever reads the stream now.
-    pub(super) fn ring_event(&mut self, session: Option<&std::sync::Arc<str>>, ring: u32, data: Bytes, droppable: bool) {
+    pub(super) fn ring_event(&mut self, session: Option<&std::sync::Arc<str>>, ring: u64, data: Bytes, droppable: bool) {
         let Some(stream) = session.and_then(|id| self.sessions.get_mut(id)).and_then(|session| session.rings.get_mut(&ring)) else {
             return;
         };
@@ -218,7 +219,7 @@ impl Gateway {
     }
 
     /// Ends a stream of a session: its reader, who is returned, is told; its events are kept for a while.
-    fn ring_done(&mut self, session: Option<&std::sync::Arc<str>>, ring: u32) -> Option<StreamKey> {
+    fn ring_done(&mut self, session: Option<&std::sync::Arc<str>>, ring: u64) -> Option<StreamKey> {
         let now = self.now;
         let session = session.and_then(|id| self.sessions.get_mut(id))?;
         let stream = session.rings.get_mut(&ring)?;

@@ -21,6 +21,7 @@ pub struct Leftovers {
     pub parked: usize,
     pub paced: usize,
     pub places: usize,
+    pub unsaid: usize,
 }
 
 impl Gateway {
@@ -42,6 +43,7 @@ impl Gateway {
             parked: self.parked.len(),
             paced: self.paced.len(),
             places: self.places(),
+            unsaid: self.unsaid.len(),
         }
     }
 

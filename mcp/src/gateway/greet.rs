@@ -29,7 +29,8 @@ impl Gateway {
         let now = self.now;
         let member = &mut self.up_mut(up).conns[conn];
         member.phase = Phase::Greeting(now);
-        member.session = None;
+        // The new session knows nothing of what was asked of the one before.
+        (member.session, member.log_level) = (None, None);
         // A stream of the session before tells nothing any more.
         let stream = member.stream.take();
         let caps = member.caps.write();

@@ -39,6 +39,11 @@ impl Gateway {
         if data.is_empty() {
             return self.primed(exchange);
         }
+        if self.is_about_session(up, exchange, &data)
+            && let Some(call) = self.calls.get_mut(&exchange)
+        {
+            call.status = 404;
+        }
         // The body of a 404 is about the session, not about the call.
         if !self.is_session_lost(up, exchange) {
             self.received(up, conn, Some(exchange), crate::json::one_line(data));
@@ -53,6 +58,16 @@ impl Gateway {
             let key = client.key;
             self.begin_stream(key);
         }
+    }
+
+    /// Whether a server says 400 of a session that it has forgotten, as many do in the place of 404: the error answers no request, and names sessions.
+    fn is_about_session(&self, up: UpId, exchange: u64, data: &[u8]) -> bool {
+        let Some(call) = self.calls.get(&exchange).filter(|call| call.status == 400) else { return false };
+        let text = std::str::from_utf8(data).unwrap_or_default();
+        let [id, error] = crate::json::pick(text, ["id", "error"]).unwrap_or_default();
+        self.up_ref(up).conns[call.conn].session.is_some()
+            && id.is_none_or(|id| id == "null")
+            && error.is_some_and(|error| error.to_ascii_lowercase().contains("session"))
     }
 
     /// Whether an answer says that the server has forgotten our session (2025-11-25, Session Management 3).

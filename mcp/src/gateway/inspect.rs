@@ -107,10 +107,11 @@ impl Gateway {
                 .filter(|up| visible(&up.name))
                 .map(|up| serde_json::json!({"name": up.name, "state": up.state, "era": up.era, "tools": up.tools, "code": up.code, "last_exit": up.last_exit}))
                 .collect();
+            let word_of = |phase: status::Phase| if phase == status::Phase::Running { "serving" } else { phase.as_str() };
             let transports: Vec<_> = status
-                .listeners
+                .transports
                 .iter()
-                .map(|listener| serde_json::json!({"name": listener.transport, "address": listener.address, "state": "serving"}))
+                .map(|one| serde_json::json!({"name": one.name, "address": one.address, "state": word_of(one.phase), "detail": one.detail}))
                 .collect();
             serde_json::json!({
                 "status": word, "version": status.version, "uptime_ms": status.uptime_ms,

@@ -104,7 +104,7 @@ impl Gateway {
     }
 
     /// Tells a server of a first subscriber, or of the last one's end.
-    fn subscribe_upstream(&mut self, up: UpId, uri: &str, on: bool) {
+    pub(super) fn subscribe_upstream(&mut self, up: UpId, uri: &str, on: bool) {
         if self.up_ref(up).conns[0].phase != Phase::Ready {
             return;
         }

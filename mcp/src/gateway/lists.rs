@@ -19,7 +19,9 @@ impl Gateway {
         let was = std::mem::replace(&mut upstream.state, UpstreamState::Ready);
         upstream.unsettled = None;
         upstream.down_since = None;
-        self.rebuild(up);
+        upstream.recalled = false;
+        self.refresh(up);
+        self.keep_catalogue(up);
         self.report(up);
         if was != UpstreamState::Ready {
             self.wake();
@@ -86,7 +88,8 @@ impl Gateway {
             return self.fetch(up, kind);
         }
         if self.up_ref(up).state == UpstreamState::Ready {
-            self.rebuild(up);
+            self.refresh(up);
+            self.keep_catalogue(up);
             self.report(up);
         } else {
             self.settle_up(up);
@@ -103,6 +106,16 @@ impl Gateway {
         }
     }
 
+    /// Makes the views of an upstream anew if it gives something else than before.
+    fn refresh(&mut self, up: UpId) {
+        let is_other = |kind: ListKind| {
+            self.up_ref(up).list(kind).announced || self.ones[up.0 as usize][kind as usize].hash != self.own_table(up, kind).hash
+        };
+        if ListKind::ALL.into_iter().any(is_other) {
+            self.rebuild(up);
+        }
+    }
+
     /// Makes the views of an upstream anew, and tells clients whose lists are different now, or whose server said that they are.
     pub(super) fn rebuild(&mut self, up: UpId) {
         let before = std::mem::take(&mut self.all);
@@ -111,8 +124,7 @@ impl Gateway {
         for kind in ListKind::ALL {
             let upstream = self.up_mut(up);
             let announced = std::mem::take(&mut upstream.lists[kind as usize].announced);
-            let upstream = self.up_ref(up);
-            let table = Table::build(kind, &[], [(up, "", upstream.list(kind).items.as_slice())].into_iter(), false);
+            let table = self.own_table(up, kind);
             let old = std::mem::replace(&mut self.ones[up.0 as usize][kind as usize], table);
             let one = announced || old.hash != self.ones[up.0 as usize][kind as usize].hash;
             let all = before[kind as usize].hash != self.all[kind as usize].hash;
@@ -123,6 +135,7 @@ impl Gateway {
     /// Drops the lists of an upstream that has been down for long.
     pub(super) fn forget_lists(&mut self, up: UpId) {
         self.up_mut(up).lists.iter_mut().for_each(|list| list.items.clear());
+        self.drop_catalogue(up);
         self.rebuild(up);
         self.report(up);
     }

@@ -1,12 +1,14 @@
 //! What the relay answers itself: the handshake of legacy clients, discovery, lists, ping and log levels.
 
 use super::Gateway;
+use super::keep::{NAMELESS, Unsaid};
 use super::post::{ClientEra, Ctx, Flow};
 use super::{older, translate};
-use crate::api::{Micros, Observation, Output, StreamKey};
+use crate::api::{Micros, StreamKey};
 use crate::edge::{Reply, Request};
 use crate::inbound::key;
 use crate::json;
+use crate::keep;
 use crate::list::ListKind;
 use crate::method::{Legacy, LogLevel, Method, SUPPORTED};
 use crate::policy::Access;
@@ -46,7 +48,7 @@ impl Gateway {
             View::One(up) if !self.is_known(up) => self.limits.call_wait,
             _ => self.limits.list_wait,
         };
-        if self.is_unsettled(view) && self.now < arrived + limit {
+        if self.is_unknown(view) && self.now < arrived + limit {
             return Ok(true);
         }
         match view {
@@ -80,15 +82,21 @@ impl Gateway {
         self.admit_session(key, &request.principal)?;
         let version = Legacy::parse(&version).unwrap_or(Legacy::LATEST);
         let name: Arc<str> = session::new_id(&mut *self.random).into();
+        let caps = capabilities.map(Caps::read).unwrap_or_default();
         let session = Session {
             version,
             view,
             principal: request.principal.clone(),
             access: access.clone(),
-            caps: capabilities.map(Caps::read).unwrap_or_default(),
-            client: client.unwrap_or("{\"name\":\"unknown\",\"version\":\"0\"}").into(),
+            caps,
+            client: client.unwrap_or(NAMELESS).into(),
+            params: if self.keeps { keep::params(params, caps) } else { Box::default() },
+            digest: if self.keeps { keep::digest(&name) } else { Box::default() },
+            socket: request.verb.is_socket(),
             log_level: None,
             used: self.now,
+            idle: 0,
+            told: self.now,
             rings: HashMap::from([(0, Ring::default())]),
             next_ring: 1,
             calls: HashMap::new(),
@@ -108,9 +116,7 @@ impl Gateway {
         } else {
             vec![Reply::Start { session }, Reply::Event { id: None, retry_ms: None, data: body }, Reply::End]
         };
-        self.out.extend(reply.into_iter().map(|reply| Output::Reply(key, reply)));
-        let duration = self.now.saturating_sub(arrived);
-        self.emit(Output::Observe(Observation::Request { method: "initialize", era: "legacy", outcome: "ok", duration }));
+        self.keep_session(&name, Some(Unsaid { key, id: id.into(), session: name.clone(), reply, arrived }));
         Ok(Flow::Done)
     }
 
@@ -232,6 +238,7 @@ impl Gateway {
             && let Some(session) = self.sessions.get_mut(id)
         {
             session.log_level = Some(level);
+            self.keep_session(id, None);
         }
         self.result(ctx, "{}");
         Ok(())

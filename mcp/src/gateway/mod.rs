@@ -12,9 +12,11 @@ mod audit;
 mod books;
 mod builtin;
 mod call;
+mod catalogue;
 mod greet;
 mod http;
 mod inspect;
+mod keep;
 mod lease;
 mod leased;
 mod listen;
@@ -52,7 +54,7 @@ use bytes::Bytes;
 use call::Call;
 use ggen_wire::{Code, log::Level, status::UpstreamState};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 
 /// Fills a buffer with random bytes: the operating system's in the gateway worker, a seeded generator in the simulation.
@@ -93,6 +95,15 @@ pub struct Gateway {
     /// Times at which something is to be done sooner than the next tick would come.
     due: BinaryHeap<Reverse<Micros>>,
     sealer: Sealer,
+    /// See [`Settings::keeps`] and [`Settings::epoch`].
+    keeps: bool,
+    epoch: u64,
+    /// Sessions by what they are stored under.
+    digests: HashMap<Box<str>, Arc<str>>,
+    /// Answers that wait for their session to be stored, by ticket: until when, and what.
+    unsaid: BTreeMap<u64, (Micros, keep::Unsaid)>,
+    tickets: u64,
+    draining: bool,
     /// See [`Settings::incarnation`].
     life: u64,
     /// Upstreams where something has changed for calls that wait for a child.
@@ -166,6 +177,12 @@ impl Gateway {
             paced: Vec::new(),
             due: BinaryHeap::new(),
             sealer: Sealer::new(&key),
+            keeps: settings.keeps,
+            epoch: settings.epoch,
+            digests: HashMap::new(),
+            unsaid: BTreeMap::new(),
+            tickets: 0,
+            draining: false,
             life: settings.incarnation,
             lending: Vec::new(),
             // Ids of different lives never meet: a late answer to an earlier life's request is not taken for one to ours. 2^53 bounds JSON integers.
@@ -205,7 +222,13 @@ impl Gateway {
             Input::Reconfigure(list) => self.reconfigure(list),
             Input::Rules(rules) => self.enforce(*rules),
             Input::Hold(ups) => self.hold_back(&ups),
-            Input::Drain => self.end_streams(),
+            Input::Restore(sessions) => self.restore(sessions),
+            Input::Recall(catalogue) => self.recall(&catalogue),
+            Input::Kept(ticket) => self.say(ticket),
+            Input::Drain => {
+                self.draining = true;
+                self.end_streams();
+            }
             Input::Tick => self.tick(),
         }
         self.lend_all();
@@ -223,7 +246,7 @@ impl Gateway {
     pub fn counts(&self) -> Counts {
         Counts {
             sessions: self.sessions.len() as u64,
-            in_flight: (self.answers_due() + self.waiting.len() + self.questions.len()) as u64,
+            in_flight: (self.answers_due() + self.waiting.len() + self.questions.len() + self.unsaid.len()) as u64,
             tools: u32::try_from(self.all[0].entries.len()).unwrap_or(u32::MAX),
         }
     }
@@ -309,6 +332,7 @@ impl Gateway {
         let mut lost: Vec<_> = self.exchanges.keys().copied().filter(|key| key.edge == edge).collect();
         lost.extend(self.waiting.iter().map(|waiting| waiting.key).filter(|key| key.edge == edge));
         lost.extend(self.questions.values().map(builtin::Pending::key).filter(|key| key.edge == edge));
+        self.unsaid.retain(|_, (_, unsaid)| unsaid.key.edge != edge);
         lost.sort_unstable();
         for key in lost {
             self.gone(key);
@@ -330,6 +354,16 @@ impl Gateway {
             crate::view::View::All => self.configured().any(|up| up.unsettled.is_some()),
             crate::view::View::One(up) => self.up_ref(up).unsettled.is_some(),
             crate::view::View::Core => false,
+        }
+    }
+
+    /// Whether an upstream of the view is expected to say soon what it gives, and has not said so in an earlier life either.
+    fn is_unknown(&self, view: View) -> bool {
+        let unknown = |up: &Upstream| up.unsettled.is_some() && !up.recalled;
+        match view {
+            View::All => self.configured().any(unknown),
+            View::One(up) => unknown(self.up_ref(up)),
+            View::Core => false,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The front of the relay: what a client sent, whether it may, and where it goes.
 
-use super::{Gateway, Waiting};
+use super::{Gateway, Waiting, keep};
 use crate::api::{Micros, Observation, Output, StreamKey};
 use crate::edge::{Request, Verb};
 use crate::exchange::Exchange;
@@ -205,12 +205,13 @@ impl Gateway {
             return Err(inbound::unsupported(request.header("mcp-protocol-version").unwrap_or_default()));
         }
         let now = self.now;
-        let (key, session) = match self.sessions.get_key_value(id) {
+        self.recognise(id);
+        let (key, session) = match self.sessions.get_key_value(id).filter(|_| !id.starts_with(keep::STRANGER)) {
             Some((key, session)) if session.principal.id == request.principal.id && session.view == view => (key.clone(), session.version),
             _ => return Err(Refusal::new(404, rpc::INVALID_REQUEST, Code::SessionUnknown, "send initialize to begin a new one")),
         };
         if let Some(session) = self.sessions.get_mut(id) {
-            session.used = now;
+            session.touch(now);
             if session.principal != request.principal {
                 session.principal = request.principal.clone();
                 session.access = self.policy.access(&request.principal);

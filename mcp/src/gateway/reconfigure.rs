@@ -97,6 +97,7 @@ impl Gateway {
         upstream.era = None;
         upstream.hello = crate::upstream::Hello::default();
         upstream.lists = <[crate::list::List; 4]>::default();
+        self.drop_catalogue(up);
         self.rebuild(up);
         self.report(up);
     }

@@ -80,6 +80,9 @@ impl Gateway {
         } else {
             session.subscriptions.remove(&exposed) && self.release(up, &original)
         };
+        if let Some(id) = ctx.session() {
+            self.keep_session(&id, None);
+        }
         match self.up_ref(up).era {
             Some(UpEra::Legacy(_)) if changes => self.relay(ctx, target, None),
             era => {

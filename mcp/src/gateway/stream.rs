@@ -10,6 +10,7 @@ use crate::exchange::Exchange;
 use crate::method::{Legacy, MODERN};
 use crate::refusal::{Refusal, rpc};
 use crate::session;
+use crate::view::View;
 use bytes::Bytes;
 use ggen_wire::Code;
 use std::sync::Arc;
@@ -82,6 +83,7 @@ impl Gateway {
     /// Ends a session: its calls are cancelled, its streams closed, its subscriptions given up.
     pub(super) fn end_session(&mut self, name: &Arc<str>) {
         let Some(session) = self.sessions.remove(name) else { return };
+        self.forget_session(&session);
         let mut calls: Vec<_> = session.calls.into_values().collect();
         calls.sort_unstable();
         for number in calls {
@@ -98,13 +100,19 @@ impl Gateway {
             self.sweep(reader);
         }
         for exposed in &session.subscriptions {
-            let owner = match session.view {
-                crate::view::View::One(up) => Some((up, exposed.to_string())),
-                _ => crate::name::original_uri(exposed)
-                    .and_then(|(key, original)| self.configured().find(|up| up.key == key).map(|up| (up.id, original))),
-            };
-            if let Some((up, original)) = owner {
-                self.release_and_tell(up, &original.into());
+            if let Some((up, original)) = self.subscribed_at(session.view, exposed) {
+                self.release_and_tell(up, &original);
+            }
+        }
+    }
+
+    /// Whose an exposed URI is that a session is subscribed to, and its original.
+    pub(super) fn subscribed_at(&self, view: View, exposed: &str) -> Option<(UpId, Arc<str>)> {
+        match view {
+            View::One(up) => Some((up, exposed.into())),
+            _ => {
+                let (key, original) = crate::name::original_uri(exposed)?;
+                self.configured().find(|up| up.key == key).map(|up| (up.id, original.into()))
             }
         }
     }
@@ -119,6 +127,7 @@ impl Gateway {
         // A request that waits has an exchange only if it is being sent once more.
         let questions = questions - self.questions.len() + waiting;
         self.refreshing.retain(|waiting| *waiting != key);
+        self.unsaid.retain(|_, (_, unsaid)| unsaid.key != key);
         self.unlisten(key);
         let Some(exchange) = self.exchanges.get_mut(&key) else { return };
         exchange.connected = false;

@@ -3,8 +3,10 @@
 use super::call::Purpose;
 use super::{Gateway, Waiting};
 use crate::api::{Micros, Output, UpId};
+use crate::keep::Keep;
 use crate::list::ListKind;
 use crate::refusal::{Refusal, rpc};
+use crate::session::Session;
 use crate::upstream::{Phase, UpEra};
 use ggen_wire::Code;
 
@@ -16,12 +18,17 @@ const KEEP_LISTS: Micros = 600_000_000;
 const KEEP_CONN: Micros = 600_000_000;
 /// How often sessions are looked at.
 const SCAN: Micros = 5_000_000;
+/// It is said of a session that it is used when this part of the time has passed after which it would end.
+const TOLD: Micros = 60;
+/// A session of a socket ends when nobody has read its stream for this long: the socket is gone.
+const UNREAD: Micros = 60_000_000;
 
 impl Gateway {
     pub(super) fn tick(&mut self) {
         self.calls_due();
         self.parks_due();
         self.rounds_due();
+        self.say_due();
         self.resume_due();
         for at in 0..self.ups.len() {
             self.upstream_due(self.ups[at].id);
@@ -160,16 +167,24 @@ impl Gateway {
     }
 
     fn sessions_due(&mut self) {
-        let now = self.now;
-        let mut idle: Vec<_> = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| {
-                let read = session.rings.values().any(|ring| ring.attached.is_some());
-                !read && session.calls.is_empty() && now >= session.used + self.limits.session_idle
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
+        let (now, limit) = (self.now, self.limits.session_idle);
+        let mut used = Vec::new();
+        for session in self.sessions.values_mut() {
+            if session.is_read() || !session.calls.is_empty() {
+                session.touch(now);
+            }
+            if self.keeps && session.used >= session.told.saturating_add(limit / TOLD) {
+                session.told = now;
+                used.push(session.digest.clone());
+            }
+        }
+        if !used.is_empty() {
+            used.sort_unstable();
+            self.emit(Output::Keep(Keep::Used(used)));
+        }
+        // Nobody else can come back for what belongs to a socket.
+        let over = |session: &Session| session.idle_for(now) >= if session.socket { limit.min(UNREAD) } else { limit };
+        let mut idle: Vec<_> = self.sessions.iter().filter(|(_, session)| over(session)).map(|(name, _)| name.clone()).collect();
         idle.sort_unstable();
         for name in idle {
             self.end_session(&name);

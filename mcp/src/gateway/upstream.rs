@@ -41,6 +41,10 @@ impl Gateway {
         upstream.patience = 2000.0;
         upstream.refilled = now;
         upstream.conns[0].log_level = None;
+        if handoff.is_none() {
+            // Another process, perhaps by another entry: what is stored is said anew.
+            upstream.stored = 0;
+        }
         // Calls of an earlier life of the gateway worker may still be running in a server that it left behind.
         upstream.conns[0].unsure = if handoff.is_some() { now + super::notify::UNSURE } else { 0 };
         if handoff.is_some_and(|handoff| upstream.adopt(handoff)) {

@@ -113,6 +113,8 @@ pub struct Exchange {
     /// Somebody has come back for the rest.
     pub resumed: bool,
     pub events: u64,
+    /// How long its session had not been used before.
+    pub idle: u64,
 }
 
 impl Client {
@@ -163,6 +165,11 @@ impl World {
         }
         let view = who.view.map_or_else(String::new, |up| self.servers[up].name.clone());
         self.stats.requests += reqs.len() as u64;
+        let idle = session.as_ref().and_then(|session| self.used.get(session)).map_or(0, |used| self.now - used);
+        // What is no message uses no session.
+        if let Some(session) = session.as_ref().filter(|_| verb == Verb::Get || !reqs.is_empty()) {
+            self.used.insert(session.clone(), self.now);
+        }
         let first = self.reqs.len();
         self.reqs.extend(reqs);
         let exchange = Exchange {
@@ -179,6 +186,7 @@ impl World {
             log: Vec::new(),
             resumed: false,
             events: 0,
+            idle,
         };
         let mut exchange = exchange;
         if let Some((reqs, last)) = self.next_resume.take() {

@@ -8,6 +8,8 @@ use ggen_mcp::rules::Rules;
 
 /// The guest's own link.
 pub const EDGE: u32 = u32::MAX;
+/// The link of those who try somebody else's session.
+pub const THIEF: u32 = u32::MAX - 1;
 const GUEST: &str = "guest";
 const MODERN: &str = "2026-07-28";
 
@@ -65,6 +67,38 @@ impl World {
         let key = StreamKey { edge: EDGE, stream: self.looks };
         trace(|| format!("the guest looks at {view:?} {method} {name}"));
         self.input(Input::Open(key, request));
+    }
+
+    /// Somebody has come by the id of a session, or by what is stored of it.
+    pub fn steal(&mut self) {
+        let victims: Vec<_> = (0..self.clients.len()).filter(|client| self.clients[*client].session.is_some()).collect();
+        if victims.is_empty() {
+            return;
+        }
+        let victim = self.rng.pick(&victims);
+        let session = self.clients[victim].session.clone().unwrap_or_default();
+        let view = self.clients[victim].view.map_or_else(String::new, |up| self.servers[up].name.clone());
+        // With what is stored not even its owner gets in.
+        let (session, who) = match self.rng.below(3) {
+            0 => (format!("#{}", ggen_mcp::keep::digest(&session)), format!("c{victim}")),
+            1 => (ggen_mcp::keep::digest(&session).into(), format!("c{victim}")),
+            _ => (session, "thief".to_owned()),
+        };
+        let verb = self.rng.pick(&[Verb::Post, Verb::Get, Verb::Delete]);
+        let post = verb == Verb::Post;
+        let request = Request {
+            verb,
+            accept_json: post,
+            accept_sse: true,
+            view: view.into(),
+            principal: who.as_str().into(),
+            headers: vec![("mcp-session-id".into(), session.into_bytes().into())],
+            body: if post { r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#.into() } else { bytes::Bytes::new() },
+        };
+        self.next_stream += 1;
+        let (key, before) = (StreamKey { edge: THIEF, stream: self.next_stream }, self.stats.thefts);
+        self.input(Input::Open(key, request));
+        assert_eq!(self.stats.thefts, before + 1, "a stolen session is refused at once");
     }
 
     /// What the guest got.

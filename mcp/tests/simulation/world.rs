@@ -8,8 +8,9 @@ use bytes::Bytes;
 use ggen_mcp::api::{
     EraSetting, HttpRequest, Input, Lease, Limits, Output, Settings, StreamKey, TICK, Transport, UpId, UpInput, UpstreamSettings,
 };
-use ggen_mcp::edge::Verb;
+use ggen_mcp::edge::{Reply, Verb};
 use ggen_mcp::gateway::Gateway;
+use ggen_mcp::keep::{Keep, KeptSession};
 use ggen_wire::{Code, status::UpstreamState};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -80,6 +81,8 @@ pub enum What {
         question: u64,
     },
     Credit(StreamKey, u32),
+    /// What the relay of that life wanted to be stored is.
+    Kept(u64, u64),
     /// A client answers a question.
     Reply(usize, String, String),
     /// A client comes back for the rest of a stream.
@@ -126,6 +129,9 @@ pub struct Stats {
     pub answers: u64,
     pub children: u64,
     pub questions: u64,
+    /// Sessions that went on with a successor of the relay that began them, and attempts to use somebody else's.
+    pub restored: u64,
+    pub thefts: u64,
 }
 
 pub struct World {
@@ -145,6 +151,11 @@ pub struct World {
     pub reqs: Vec<Req>,
     /// Calls of modern clients that were answered with questions.
     pub asked: Vec<crate::client::Asked>,
+    /// What the supervisor keeps of sessions, by digest, with the time of their last use as far as it was told; and of what the servers gave.
+    pub kept: BTreeMap<Box<str>, (String, u64)>,
+    catalogue: BTreeMap<u32, String>,
+    /// When each session was last used.
+    pub used: BTreeMap<String, u64>,
     pub edges: [u32; 2],
     pub next_edge: u32,
     pub next_stream: u32,
@@ -182,6 +193,9 @@ impl World {
             exchanges: BTreeMap::new(),
             reqs: Vec::new(),
             asked: Vec::new(),
+            kept: BTreeMap::new(),
+            catalogue: BTreeMap::new(),
+            used: BTreeMap::new(),
             edges: [1, 2],
             next_edge: 3,
             next_stream: 1,
@@ -222,7 +236,10 @@ impl World {
                 if !self.quiet {
                     self.chaos();
                     self.act(client);
+                    // Now and then somebody goes away for longer than a session lasts.
+                    let long = self.rng.below(1000) < 3;
                     let wait = if self.rng.chance(20) { self.rng.below(2_000_000) } else { self.rng.below(60_000) };
+                    let wait = if long { SESSION_IDLE + 20_000_000 } else { wait };
                     self.at(wait, What::Act(client));
                 }
             }
@@ -292,6 +309,11 @@ impl World {
                     self.input(Input::Credit(key, events));
                 }
             }
+            What::Kept(life, ticket) => {
+                if life == self.life {
+                    self.input(Input::Kept(ticket));
+                }
+            }
             What::Reply(client, session, text) => self.client_replies(client, &session, text),
             What::Retry(at) => self.retry(at),
             What::Wake => self.input(Input::Tick),
@@ -358,7 +380,13 @@ impl World {
     fn output(&mut self, output: Output) {
         match output {
             Output::Reply(key, reply) if key.edge == crate::guest::EDGE => self.seen(key, &reply),
+            Output::Reply(key, reply) if key.edge == crate::guest::THIEF => {
+                let refused = matches!(&reply, Reply::Full { status: 404, body, .. } if body.windows(10).any(|part| part == b"GGEN-E3013"));
+                assert!(refused, "somebody else's session answered: {reply:?}");
+                self.stats.thefts += 1;
+            }
             Output::Reply(key, reply) => self.reply(key, reply),
+            Output::Keep(keep) => self.keep(keep),
             Output::Want(UpId(up)) => {
                 let up = up as usize;
                 let wait = self.rng.below(500_000);
@@ -613,7 +641,8 @@ impl World {
                 lost.into_iter().for_each(|key| self.leave(key));
                 self.input(Input::EdgeLost(edge));
             }
-            34..36 if !self.calm => self.replace(),
+            34..36 => self.replace(),
+            80..90 => self.steal(),
             36..80 => self.look(),
             _ => {}
         }
@@ -656,9 +685,52 @@ impl World {
             server.connected = false;
             server.listeners.retain(|(exchange, _)| *exchange == 0);
         }
+        // What was asked before has nobody who waits for the answers.
+        self.asked.iter_mut().for_each(|asked| asked.shared = true);
         self.gateway = relay(&self.servers, self.life, self.rng.next(), self.calm);
         self.hide();
+        let catalogue = self.catalogue.iter().map(|(up, text)| (UpId(*up), text.clone())).collect();
+        self.input(Input::Recall(catalogue));
+        self.restore(100);
         self.input(Input::Tick);
+        // What a relay that is being replaced says late comes a second time.
+        let again = self.rng.below(60);
+        self.restore(again);
+    }
+
+    /// Tells the relay of sessions that go on, so many of a hundred.
+    fn restore(&mut self, percent: u64) {
+        let mut sessions: Vec<_> = self.kept.iter().map(|(digest, (record, used))| (*used, digest.clone(), record.clone())).collect();
+        sessions.sort();
+        sessions.retain(|_| self.rng.chance(percent));
+        self.stats.restored += sessions.len() as u64;
+        let kept = |(used, digest, record): (u64, Box<str>, String)| KeptSession { digest, record, idle: self.now.saturating_sub(used) };
+        let sessions = sessions.into_iter().rev().map(kept).collect();
+        self.input(Input::Restore(sessions));
+    }
+
+    /// The supervisor keeps something.
+    fn keep(&mut self, keep: Keep) {
+        match keep {
+            Keep::Session { digest, record, lasting, ticket } => {
+                assert!(lasting && record.len() <= ggen_mcp::keep::LONGEST);
+                self.kept.insert(digest, (record, self.now));
+                let longest = if self.rng.chance(5) { 1_000_000 } else { 20_000 };
+                let wait = self.rng.below(longest);
+                if let Some(ticket) = ticket {
+                    self.at(wait, What::Kept(self.life, ticket));
+                }
+            }
+            Keep::Ended(digest) => drop(self.kept.remove(&digest)),
+            Keep::Used(digests) => {
+                for digest in digests {
+                    let now = self.now;
+                    self.kept.get_mut(&digest).unwrap_or_else(|| panic!("{digest} is used and was never kept")).1 = now;
+                }
+            }
+            Keep::Catalogue(UpId(up), text) if text.is_empty() => drop(self.catalogue.remove(&up)),
+            Keep::Catalogue(UpId(up), text) => drop(self.catalogue.insert(up, text)),
+        }
     }
 
     /// HTTP exchanges that nobody waits for any more, but that the driver was not told to end.
@@ -673,6 +745,9 @@ impl World {
         })
     }
 }
+
+/// How long a session lasts that nobody uses.
+pub const SESSION_IDLE: u64 = 60_000_000;
 
 fn relay(servers: &[Server], incarnation: u64, seed: u64, calm: bool) -> Gateway {
     let upstreams = servers.iter().map(|server| UpstreamSettings {
@@ -692,6 +767,7 @@ fn relay(servers: &[Server], incarnation: u64, seed: u64, calm: bool) -> Gateway
         probe: 700_000,
         handshake: 4_000_000,
         stream_after: 1_000_000,
+        session_idle: SESSION_IDLE,
         ring: 512,
         parked: if calm { [1000; 3] } else { [3, 5, 8] },
         park: 20_000_000,
@@ -700,7 +776,14 @@ fn relay(servers: &[Server], incarnation: u64, seed: u64, calm: bool) -> Gateway
     };
     let mut random = Rng::new(seed);
     Gateway::new(
-        Settings { upstreams: upstreams.collect(), incarnation, limits, key: Some(ggen_mcp::seal::Key([7; 32])) },
+        Settings {
+            upstreams: upstreams.collect(),
+            incarnation,
+            limits,
+            key: Some(ggen_mcp::seal::Key([7; 32])),
+            keeps: true,
+            epoch: incarnation * 1_000_000,
+        },
         Box::new(move |bytes| bytes.iter_mut().for_each(|byte| *byte = random.next() as u8)),
     )
 }

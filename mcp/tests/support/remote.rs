@@ -48,7 +48,7 @@ impl Remote {
             isolation: ggen_mcp::api::Isolation::Shared,
             pool: 4,
         };
-        let settings = Settings { upstreams: vec![upstream], incarnation: 1, limits, key: None };
+        let settings = Settings { upstreams: vec![upstream], incarnation: 1, limits, key: None, ..Settings::default() };
         let mut seed = 0u8;
         let random = Box::new(move |bytes: &mut [u8]| {
             for byte in bytes {
@@ -164,6 +164,13 @@ impl Remote {
 
     pub fn fails(&mut self, exchange: u64, error: &Value) {
         self.says(exchange, &json!({"jsonrpc": "2.0", "id": exchange, "error": error}));
+        self.up(UpInput::End { exchange, error: None });
+    }
+
+    /// The server does not know the session that an exchange names.
+    pub fn forgets(&mut self, exchange: u64, status: u16, text: &str) {
+        self.up(UpInput::Head { exchange, status, session: None, sse: false });
+        self.up(UpInput::Message { exchange, event_id: None, retry_ms: None, data: text.to_owned().into() });
         self.up(UpInput::End { exchange, error: None });
     }
 

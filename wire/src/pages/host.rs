@@ -10,6 +10,19 @@ pages! {
     GatewayUnavailable: "The gateway worker is being replaced, and its successor was not ready in time for this request.";
         because ["It died, and its successor takes long to start", "The host is overloaded"];
         mend ["Wait until it is back" => "ggen mcp server wait", "See why" => "ggen mcp server logs --level error --tail 20"];
+    StateUnusable: "Sessions, and what the servers gave, are kept in memory only, because the file state.db of the state directory cannot be used. Everything \
+        is served; a restart of the whole daemon loses them. A damaged file is set aside as state.db.damaged, and a new one is begun.";
+        because [
+            "The state directory is full, read-only, or belongs to somebody else",
+            "The file was damaged",
+            "A newer ggend wrote the file",
+            "Another daemon uses the same state directory",
+        ];
+        mend [
+            "See why" => "ggen mcp server logs --level warn --tail 20",
+            "Look at the state directory of a service" => "ls -la /var/lib/ggen",
+            "Give a second daemon a state directory of its own" => "GGEN_STATE_DIR=<DIRECTORY> ggen mcp server start",
+        ];
     NotRunning: "Nothing answers at the daemon's control socket.";
         because [
             "The daemon was not started, or has stopped",

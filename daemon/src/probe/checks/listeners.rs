@@ -2,7 +2,7 @@
 
 use super::super::{context::Context, finding::Finding, http, mcp, quic};
 use crate::platform;
-use ggen_wire::Code;
+use ggen_wire::{Code, status::Phase};
 use std::{
     io,
     net::{TcpListener, UdpSocket},
@@ -29,7 +29,9 @@ pub(super) fn reachable(context: &Context) -> Vec<Finding> {
         Ok(_) => Finding::note(format!("quic: {address} answers (UDP)")),
         Err(fault) => Finding::error(fault.code, fault.what).seen(format!("quic port: {}", fault.seen)).mend("ggen mcp server restart"),
     });
-    each.chain(quic).collect()
+    let stopped = context.status().into_iter().flat_map(|status| &status.transports).filter(|one| one.phase == Phase::Stopped);
+    let stopped = stopped.map(|one| Finding::note(format!("{0}: stopped on request; ggen mcp server start --server {0}", one.name)));
+    each.chain(quic).chain(stopped).collect()
 }
 
 pub(super) fn free(context: &Context) -> Vec<Finding> {

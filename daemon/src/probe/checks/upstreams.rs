@@ -58,6 +58,9 @@ fn state(context: &Context, status: &status::Status, upstream: &status::Upstream
         UpstreamState::Starting => "does not get through its start",
         UpstreamState::CrashLoop => "is in a crash loop",
         UpstreamState::Degraded => "is down",
+        UpstreamState::Stopped if upstream.code.is_none() => {
+            return Finding::note(format!("{name}: stopped on request; ggen mcp server start --server {name}"));
+        }
         UpstreamState::Stopped => "is stopped",
         UpstreamState::Disabled => {
             let told = context.config.as_ref().is_ok_and(|loaded| loaded.blocked.contains_key(name));

@@ -124,6 +124,7 @@ impl Pages {
             "version": status.version,
             "uptime_ms": status.uptime_ms,
             "age_ms": u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "transports": status.transports,
             "listeners": status.listeners,
             "workers": status.workers.iter().map(|worker| serde_json::json!({
                 "name": worker.name, "phase": worker.phase, "restarts": worker.restarts,

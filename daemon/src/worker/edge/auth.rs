@@ -118,7 +118,8 @@ impl Authenticator {
     }
 
     /// Whether somebody who was let in would still be, for connections that outlive their request. `text` is the credential that was shown, if any.
-    /// An issuer's key that is not known here says nothing against a token that was good; certificates hold as long as their connection.
+    /// An issuer's key that is not known here says nothing against a token that was good; certificates
+    /// are not looked at here.
     pub(crate) fn still(&self, text: Option<&str>, principal: &Principal, now: SystemTime) -> Result<(), Rejected> {
         let rules = self.rules();
         match text.map(|text| rules.judge(text, seconds(now))) {

@@ -77,7 +77,7 @@ fn one_credential_in_one_of_two_headers() {
 #[test]
 fn a_certificate_is_a_credential_and_a_refused_one_is_the_end() {
     let gate = Authenticator::new(secrets(true));
-    let certificate = PeerCertificate { name: "anna".to_owned(), names: vec!["anna".to_owned(), "anna@x".to_owned()] };
+    let certificate = PeerCertificate { name: "anna".to_owned(), names: vec!["anna".to_owned(), "anna@x".to_owned()], chain: Vec::new() };
     let known = Peer { certificate: Some(Arc::new(certificate)), ..peer() };
     let found = gate.check(&head(&[]), &known, SystemTime::now()).unwrap();
     assert_eq!((&*found.id, found.labels.len()), ("cert:anna", 2));

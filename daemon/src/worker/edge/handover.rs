@@ -1,5 +1,6 @@
 //! The way of a connection from the http worker that read its upgrade to the websocket worker that serves it: the descriptor itself, and beside it
-//! what was found out and what was read already. A websocket worker that drains says `Stop`; what was sent before that is still served.
+//! what was found out and what was read already. A websocket worker says `Taken` before it reads from a connection: one that dies first has
+//! it passed to another one. A websocket worker that drains says `Stop`; what was sent before that is still served.
 
 use crate::ipc::{
     channel::{Receiver, Sender, channel},
@@ -8,6 +9,7 @@ use crate::ipc::{
 use ggen_mcp::edge::Principal;
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::VecDeque,
     io,
     net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
@@ -37,6 +39,8 @@ pub(crate) struct Handover {
     pub(crate) labels: Vec<String>,
     /// What they showed, to be judged again while the connection lives.
     pub(crate) credential: Option<Sensitive>,
+    /// The certificates that they showed, DER, for the same purpose.
+    pub(crate) certificates: Vec<Vec<u8>>,
     /// Where they are.
     pub(crate) peer: SocketAddr,
     /// The descriptor is one end of a socket pair whose other end is relayed, not the client's own connection.
@@ -57,6 +61,8 @@ impl Handover {
 enum Passed {
     /// To the websocket worker. Descriptors: the connection.
     Connection(Box<Handover>),
+    /// To the http worker: the first of those that are on their way has arrived.
+    Taken,
     /// To the http worker: no more of them.
     Stop,
 }
@@ -141,28 +147,44 @@ impl Takers {
         mut receiver: Receiver,
         mut connections: mpsc::Receiver<(Box<Handover>, OwnedFd)>,
     ) {
-        let mut stopped = false;
-        loop {
+        // Sent, and not known to have arrived.
+        let mut sent = VecDeque::new();
+        let mut last = false;
+        while !(last && sent.is_empty()) {
             let next = tokio::select! {
-                next = connections.recv() => next,
-                // `Stop`, or its end: either way it takes no more. Those that are in the queue still go to a worker that said `Stop`.
-                said = receiver.receive::<Passed>(), if !stopped => {
-                    stopped = true;
-                    self.forget(id);
-                    connections.close();
-                    if matches!(said, Ok(Some(_))) { continue } else { break }
+                next = connections.recv(), if !last && sent.len() < QUEUE => next,
+                said = receiver.receive::<Passed>() => match said {
+                    Ok(Some((Passed::Taken, _))) => {
+                        sent.pop_front();
+                        continue;
+                    }
+                    // Those that are in the queue still go to it.
+                    Ok(Some(_)) => {
+                        self.forget(id);
+                        connections.close();
+                        continue;
+                    }
+                    Ok(None) | Err(_) => break,
                 }
             };
-            let Some((handover, connection)) = next else { return };
+            let Some((handover, connection)) = next else {
+                last = true;
+                continue;
+            };
             let message = Passed::Connection(handover);
-            if sender.send(&message, &[connection.as_fd()]).await.is_err() {
-                self.forget(id);
-                connections.close();
-                if let Passed::Connection(handover) = message {
-                    self.pass(handover, connection).await;
-                }
+            let arrives = sender.send(&message, &[connection.as_fd()]).await.is_ok();
+            if let Passed::Connection(handover) = message {
+                sent.push_back((handover, connection));
+            }
+            if !arrives {
                 break;
             }
+        }
+        // It is gone: what it did not take goes to another one.
+        self.forget(id);
+        connections.close();
+        for (handover, connection) in sent {
+            self.pass(handover, connection).await;
         }
         while let Some((handover, connection)) = connections.recv().await {
             self.pass(handover, connection).await;
@@ -199,11 +221,13 @@ pub(crate) async fn receive(socket: OwnedFd, mut take: impl FnMut(Handover, Owne
             passed = receiver.receive::<Passed>() => match passed? {
                 None => return Ok(()),
                 Some((Passed::Connection(handover), descriptors)) => {
+                    // An http worker that is gone needs no word.
+                    sender.send(&Passed::Taken, &[]).await.unwrap_or_default();
                     if let Some(connection) = descriptors.into_iter().next() {
                         take(*handover, connection);
                     }
                 }
-                Some((Passed::Stop, _)) => {}
+                Some((Passed::Stop | Passed::Taken, _)) => {}
             },
         }
     }
@@ -220,7 +244,16 @@ mod tests {
     fn handover(view: &str) -> Box<Handover> {
         let peer = "127.0.0.1:1".parse().unwrap();
         let (view, principal) = (view.to_owned(), "anonymous".to_owned());
-        Box::new(Handover { view, principal, labels: Vec::new(), credential: None, peer, relayed: true, buffered: vec![7] })
+        Box::new(Handover {
+            view,
+            principal,
+            labels: Vec::new(),
+            credential: None,
+            certificates: Vec::new(),
+            peer,
+            relayed: true,
+            buffered: vec![7],
+        })
     }
 
     #[tokio::test]
@@ -250,6 +283,35 @@ mod tests {
         assert_eq!(taken[3].0.buffered, [7]);
         UnixStream::from(taken.remove(3).1).write_all(b"x").unwrap();
         assert!(!takers.give(handover(""), UnixStream::pair().unwrap().0.into()), "nobody takes it");
+    }
+
+    #[tokio::test]
+    async fn what_a_taker_did_not_take_before_it_died_goes_to_another_one() {
+        let takers = Takers::default();
+        let (ours, dying) = UnixStream::pair().unwrap();
+        takers.attach(ours.into()).unwrap();
+        assert!(takers.give(handover("kept"), UnixStream::pair().unwrap().0.into()));
+        // It has arrived in the dead one's queue, and nobody has read it.
+        let mut first = [0; 1];
+        while nix::sys::socket::recv(
+            std::os::fd::AsRawFd::as_raw_fd(&dying),
+            &mut first,
+            nix::sys::socket::MsgFlags::MSG_PEEK | nix::sys::socket::MsgFlags::MSG_DONTWAIT,
+        )
+        .is_err()
+        {
+            tokio::task::yield_now().await;
+        }
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        takers.attach(ours.into()).unwrap();
+        let (arrived, arrives) = oneshot::channel();
+        let mut arrived = Some(arrived);
+        tokio::spawn(async move {
+            let take = |handover: Handover, _| arrived.take().into_iter().for_each(|arrived| arrived.send(handover.view.clone()).unwrap());
+            receive(theirs.into(), take, std::future::pending()).await
+        });
+        drop(dying);
+        assert_eq!(tokio::time::timeout(Duration::from_secs(10), arrives).await.unwrap().unwrap(), "kept");
     }
 
     #[tokio::test]

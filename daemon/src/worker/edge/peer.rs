@@ -31,4 +31,6 @@ pub(crate) struct PeerCertificate {
     pub(crate) name: String,
     /// All its names.
     pub(crate) names: Vec<String>,
+    /// What was shown, DER: the certificate itself, then those above it.
+    pub(crate) chain: Vec<Vec<u8>>,
 }

@@ -22,8 +22,9 @@ pub(super) async fn accept(socket: TcpStream, address: SocketAddr, tls: &Serving
 
 /// Who is there, by the certificates that were shown in a handshake: the client's own first.
 pub(crate) fn peer(address: SocketAddr, chain: Option<&[CertificateDer<'_>]>, tls: &Serving) -> Peer {
+    let shown = || chain.unwrap_or_default().iter().map(|der| der.to_vec()).collect();
     let (certificate, refused) = match tls.judge(chain) {
-        Ok(facts) => (facts.map(|facts| Arc::new(PeerCertificate { name: facts.name, names: facts.names })), None),
+        Ok(facts) => (facts.map(|facts| Arc::new(PeerCertificate { name: facts.name, names: facts.names, chain: shown() })), None),
         Err(reason) => {
             not_accepted(address, &reason);
             (None, Some(reason.into()))

@@ -14,12 +14,13 @@ use super::{
     stdio::Child,
 };
 use crate::{
-    ipc::messages::ToSupervisor,
+    ipc::{kept::KeptSession, messages::ToSupervisor},
     worker::{Context, Incoming, Outbox},
 };
 use ggen_mcp::{
     api::{Input, Lease, Micros, Output, SHARED, TICK, UpId, UpInput, UpstreamSettings},
     gateway::{Counts, Gateway},
+    keep,
 };
 use std::{
     collections::BTreeMap,
@@ -399,6 +400,16 @@ impl<C: Core> Driver<C> {
                 let within = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
                 self.configuration.retire(upstreams, self.fed.now.saturating_add(within));
             }
+            Incoming::Recall(catalogue) => self.recall(catalogue),
+            Incoming::Restore(sessions) => {
+                let kept = |one: KeptSession| keep::KeptSession {
+                    digest: one.digest.into(),
+                    record: one.record,
+                    idle: one.idle.saturating_mul(1_000_000),
+                };
+                self.fed.give(Input::Restore(sessions.into_iter().map(kept).collect()));
+            }
+            Incoming::Kept(tickets) => tickets.into_iter().for_each(|ticket| self.fed.give(Input::Kept(ticket))),
             Incoming::Reconfigure(start, _) => self.reconfigure(*start),
             // It does not ask who asks.
             Incoming::Secrets(_) | Incoming::Handover { .. } => {}

@@ -8,6 +8,7 @@
 mod buffers;
 mod driver;
 mod events;
+mod kept;
 mod leases;
 mod lines;
 mod link;

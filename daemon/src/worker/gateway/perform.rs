@@ -73,6 +73,7 @@ impl<C: Core> Driver<C> {
                 }
             }
             Output::Ask(id, question) => self.ask(id, question),
+            Output::Keep(keep) => self.keep(keep),
         }
     }
 

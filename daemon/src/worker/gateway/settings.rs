@@ -11,6 +11,7 @@ use std::{
     collections::BTreeSet,
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
+    time::SystemTime,
 };
 
 /// An HTTP upstream's private part. Has no `Debug`: its headers are secret.
@@ -60,7 +61,10 @@ pub(super) fn settings(start: &Start) -> (Settings, Vec<Reach>) {
     });
     let upstreams = upstreams.collect();
     let key = start.seal.as_ref().map(|seal| ggen_mcp::seal::Key(seal.0));
-    (Settings { upstreams, incarnation: start.incarnation, limits: Limits::default(), key }, targets)
+    // A clock that was set back only has clients miss events that came while they were away.
+    let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let epoch = u64::try_from(epoch).unwrap_or(0);
+    (Settings { upstreams, incarnation: start.incarnation, limits: Limits::default(), key, keeps: true, epoch }, targets)
 }
 
 /// Differs when an address or its headers differ. Never leaves the process, so that it says nothing of the secrets in it.

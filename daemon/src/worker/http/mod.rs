@@ -46,10 +46,12 @@ const SOFTWARE: u8 = 70;
 pub(crate) async fn run(mut context: Context) -> ExitCode {
     let config = context.start.config.transports.http.clone();
     let rules = Rules::new(&context.start.config, is_loopback(&context.start.listeners)).advertising(context.start.quic_port);
-    let (listener, handler) = match (context.take_listener("http"), Http::new(Gateway::default(), rules, context.secrets.auth.clone())) {
-        (Some(listener), Ok(handler)) => (listener, handler),
-        (listener, handler) => {
-            tracing::error!(target: "transport", ?listener, handler = ?handler.err(), "cannot serve");
+    // Each of them may have been stopped alone.
+    let listeners = [("http", false), (SECURE, true)].map(|(name, tls)| (context.take_listener(name), tls));
+    let handler = match Http::new(Gateway::default(), rules, context.secrets.auth.clone()) {
+        Ok(handler) if listeners.iter().any(|(listener, _)| listener.is_some()) => handler,
+        handler => {
+            tracing::error!(target: "transport", handler = ?handler.err(), "cannot serve, or there is nothing to listen at");
             return ExitCode::from(SOFTWARE);
         }
     };
@@ -57,10 +59,11 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     let mut doors = Doors::new(Arc::clone(&server));
     let mut tls = Tls { config: context.start.config.clone(), secrets: std::mem::take(&mut context.secrets).tls };
     tls.put(&server);
-    let secure = context.take_listener(SECURE);
-    if let Err(error) = doors.open(listener, false).and_then(|()| secure.map_or(Ok(()), |secure| doors.open(secure, true))) {
-        tracing::error!(target: "transport", %error, "cannot serve");
-        return ExitCode::from(SOFTWARE);
+    for (listener, tls) in listeners {
+        if let Some(Err(error)) = listener.map(|listener| doors.open(listener, tls)) {
+            tracing::error!(target: "transport", %error, "cannot serve");
+            return ExitCode::from(SOFTWARE);
+        }
     }
     let beat = Arc::clone(&server);
     context.on_beat(move || {

@@ -70,6 +70,7 @@ pub(crate) async fn open(
         principal: principal.id.to_string(),
         labels: principal.labels.iter().map(|label| label.to_string()).collect(),
         credential: auth::shown(&head).map(|text| text.to_owned().into()),
+        certificates: peer.certificate.as_ref().map(|shown| shown.chain.clone()).unwrap_or_default(),
         peer: peer.address,
         relayed: false,
         buffered: Vec::new(),

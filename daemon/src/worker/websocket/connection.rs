@@ -30,8 +30,10 @@ use tokio::{
 const MAX_ASKS: usize = 256;
 /// Frames that are read in one turn, so that one client does not keep the others waiting.
 const TURN: usize = 64;
-/// A session's stream that ends sooner than this is not opened again.
+/// A session's stream that ends sooner than this has flapped,
 const FLAP: Duration = Duration::from_millis(500);
+/// and after so many times in a row it is not opened again.
+const FLAPS: u8 = 8;
 
 /// A connection at work.
 struct Connection<'a, S> {
@@ -42,6 +44,7 @@ struct Connection<'a, S> {
     session: Option<Box<str>>,
     stream: Option<Ask>,
     streamed: Instant,
+    flaps: u8,
     /// When the client last gave a sign of life.
     heard: Instant,
     pinged: bool,
@@ -70,6 +73,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(server: Arc<Server>
         session: None,
         stream: None,
         streamed: now,
+        flaps: 0,
         heard: now,
         pinged: false,
         drain: Drain::No,
@@ -252,8 +256,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             busy = true;
             match outcome {
                 Outcome::Message(message) => self.say(message),
-                // The gateway worker is being replaced: its successor may know the session.
-                Outcome::End(_, Known::Perhaps) if self.streamed.elapsed() >= FLAP && self.drain == Drain::No => {
+                // The gateway worker is being replaced: its successor knows the session.
+                Outcome::End(_, Known::Perhaps) if self.drain == Drain::No && self.flaps < FLAPS => {
+                    self.flaps = if self.streamed.elapsed() < FLAP { self.flaps + 1 } else { 0 };
                     self.streamed = Instant::now();
                     self.stream = self.session.as_deref().map(|session| self.caller.attach(session));
                 }

@@ -3,6 +3,7 @@
 //! file, never spawns a process.
 
 mod ask;
+mod certificates;
 mod close;
 mod codec;
 mod connection;
@@ -27,13 +28,17 @@ use super::{
 use crate::{
     auth::AuthSecrets,
     config::{self, Config},
-    ipc::{messages::Beat, secrets::Sensitive},
+    ipc::{
+        messages::Beat,
+        secrets::{Secrets, Sensitive},
+    },
 };
 use ask::Caller;
 use close::Close;
 use codec::Codec;
 use counts::Metrics;
 use ggen_mcp::edge::Principal;
+use ggen_wire::Code;
 use own::Own;
 use prometheus::IntCounter;
 use std::{
@@ -105,7 +110,8 @@ struct Server {
     counts: Counts,
     rules: RwLock<Rules>,
     auth: Authenticator,
-    /// Tells that [`Self::auth`] judges by other secrets.
+    certificates: certificates::Certificates,
+    /// Tells that [`Self::auth`] or [`Self::certificates`] judge by other secrets.
     judged: watch::Sender<()>,
     open: AtomicUsize,
     /// Wakes the drain.
@@ -123,6 +129,7 @@ impl Server {
             counts: Counts { metrics, received, sent },
             rules: RwLock::new(rules),
             auth: Authenticator::new(secrets),
+            certificates: certificates::Certificates::default(),
             judged: watch::Sender::new(()),
             open: AtomicUsize::new(0),
             closed: watch::Sender::new(()),
@@ -135,8 +142,15 @@ impl Server {
     }
 
     /// Judges by other secrets from now on.
-    fn set_secrets(&self, secrets: AuthSecrets) {
-        self.auth.set(secrets);
+    fn set_secrets(&self, secrets: Secrets) {
+        self.auth.set(secrets.auth);
+        self.certificates.set_secrets(secrets.tls);
+        self.judged.send_replace(());
+    }
+
+    /// The same for what the configuration says of certificates.
+    fn set_mtls(&self, mtls: &config::Mtls) {
+        self.certificates.set_mtls(mtls);
         self.judged.send_replace(());
     }
 
@@ -151,6 +165,11 @@ impl Server {
                     changed.unwrap_or_default();
                     tokio::time::sleep(SETTLING).await;
                 }
+            }
+            if let Err(reason) = self.certificates.still(&guest.certificates, guest.credential.is_none()) {
+                let (peer, principal, code) = (guest.peer, &*guest.principal.id, Code::CertificateVerifyFailed);
+                tracing::warn!(target: "auth", %code, address = %peer, principal, "WebSocket is closed: {}: {reason}", code.title());
+                return;
             }
             if let Err(rejected) = self.auth.still(guest.credential.as_ref().map(Sensitive::reveal), &guest.principal, SystemTime::now()) {
                 let (peer, principal) = (guest.peer, &*guest.principal.id);
@@ -204,7 +223,8 @@ impl Server {
             if place.number > rules.max_connections {
                 codec.close(Close::Full);
             }
-            let guest = Guest { peer, principal: principal.clone(), credential: handover.credential };
+            let (credential, certificates) = (handover.credential, handover.certificates);
+            let guest = Guest { peer, principal: principal.clone(), credential, certificates };
             let caller = Caller { gateway: server.gateway.clone(), view: handover.view.into(), principal };
             let end = connection::serve(Arc::clone(&server), codec, caller, guest).await;
             let code = end.code();
@@ -237,6 +257,7 @@ struct Guest {
     peer: SocketAddr,
     principal: Principal,
     credential: Option<Sensitive>,
+    certificates: Vec<Vec<u8>>,
 }
 
 /// A connection among those that are open.
@@ -262,8 +283,13 @@ impl Drop for Place {
 /// Serves until drained.
 pub(crate) async fn run(mut context: Context) -> ExitCode {
     let config = context.start.config.clone();
-    let server = match Server::new(Rules::new(&config.transports.websocket), std::mem::take(&mut context.secrets).auth) {
-        Ok(server) => server,
+    let secrets = std::mem::take(&mut context.secrets);
+    let server = match Server::new(Rules::new(&config.transports.websocket), secrets.auth.clone()) {
+        Ok(server) => {
+            server.set_mtls(&config.auth.mtls);
+            server.set_secrets(secrets);
+            server
+        }
         Err(error) => {
             tracing::error!(target: "transport", %error, "cannot serve");
             return ExitCode::from(SOFTWARE);
@@ -308,12 +334,13 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
                 Incoming::Reconfigure(start, sockets) => {
                     let config = &start.config;
                     *server.rules.write().unwrap_or_else(PoisonError::into_inner) = Rules::new(&config.transports.websocket);
+                    server.set_mtls(&config.auth.mtls);
                     listening.handler().set_rules(config, &start.listeners);
                     listening.set_limits(limits(config));
                     doors.fit(&start.listeners, sockets);
                     context.reconfigured(start.generation).await;
                 }
-                Incoming::Secrets(secrets) => server.set_secrets(secrets.auth),
+                Incoming::Secrets(secrets) => server.set_secrets(*secrets),
                 _ => {}
             }
         }
