@@ -225,8 +225,27 @@ fn successors(mode: &str) -> Vec<Duration> {
     taken
 }
 
+/// Median time in which a worker's walls are put up, in microseconds.
+fn put_up(role: &str, mode: &str) -> u64 {
+    let took = |_| {
+        let output = Command::new(binary("ggend")).args(["worker", "--try-walls", role, mode]).stderr(Stdio::null()).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("took ")).unwrap().parse::<u64>().unwrap()
+    };
+    let mut all: Vec<u64> = (0..21).map(took).collect();
+    all.sort_unstable();
+    all[10]
+}
+
 #[test]
 fn walls_cost_little_at_the_start_of_a_worker() {
+    for role in ["gateway", "http"] {
+        println!(
+            "walls of a {role} worker, debug build: put up in {} us (median of 21), {} us when off",
+            put_up(role, "auto"),
+            put_up(role, "off")
+        );
+    }
     let (off, auto) = (successors("off"), successors("auto"));
     let middle = |all: &[Duration]| all[all.len() / 2];
     println!("SIGKILL to successor Ready, 24 times, debug build: median {:?} without walls, {:?} with", middle(&off), middle(&auto));

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     log::Level,
     plan::{Change, Effect, Plan},
-    status::{Issue, Limit, Listener, LogOverride, Phase, SlowCall, Status, Tool, Upstream, Worker},
+    status::{Issue, Limit, Listener, LogOverride, Phase, SlowCall, Status, Tool, Transport, Upstream, Worker},
 };
 use serde_json::Value;
 use std::collections::BTreeSet;

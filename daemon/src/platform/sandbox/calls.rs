@@ -265,7 +265,8 @@ const OLDER_REFUSED: &[c_long] = &[
 const OLDER_REFUSED: &[c_long] = &[];
 
 /// For terminals and pipes: whether it is a terminal, how much is there, not to block, to close on exec.
-const IOCTLS: [u64; 5] = [libc::TCGETS, libc::FIONREAD, libc::FIONBIO, libc::FIOCLEX, libc::FIONCLEX];
+#[allow(clippy::unnecessary_cast, reason = "their type differs from one C library to the other")]
+const IOCTLS: [u64; 5] = [libc::TCGETS as u64, libc::FIONREAD as u64, libc::FIONBIO as u64, libc::FIOCLEX as u64, libc::FIONCLEX as u64];
 /// `PR_SET_VMA`, with which glibc and the allocator give their memory names.
 const PR_SET_VMA: u64 = 0x53_56_4d_41;
 
@@ -344,7 +345,7 @@ fn refused(files: bool, connect: bool) -> io::Result<BpfProgram> {
     put(&mut rules, libc::SYS_ioctl, vec![IOCTLS.iter().map(|number| not(1, *number)).collect()])?;
     let prctls = [libc::PR_SET_NAME as u64, libc::PR_GET_NAME as u64, libc::PR_GET_DUMPABLE as u64, PR_SET_VMA];
     put(&mut rules, libc::SYS_prctl, vec![prctls.iter().map(|number| not(0, *number)).collect()])?;
-    // Limits of others, or new ones. The pointer is tested by its halves: a new limit has one.
+    // Limits of others; or new ones, which come by a pointer.
     let mut limits = vec![vec![not(0, 0), not(0, own)]];
     limits.push(vec![not(2, 0)]);
     put(&mut rules, libc::SYS_prlimit64, limits)?;
