@@ -245,11 +245,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use std::{
-        os::unix::fs::PermissionsExt,
-        sync::mpsc::{channel, sync_channel},
-        thread,
-    };
+    use std::{os::unix::fs::PermissionsExt, sync::mpsc::sync_channel, thread};
 
     fn batch(digest: &str, record: Option<&str>) -> Batch {
         let session = record.map(|record| (record.to_owned(), 7));
@@ -310,7 +306,7 @@ mod tests {
         let directory = place.path().join("state");
         fs::write(&directory, "in the way").unwrap();
         let (sender, batches) = sync_channel(2);
-        let (report, outcomes) = channel();
+        let (report, outcomes) = sync_channel(8);
         let work = {
             let directory = directory.clone();
             thread::spawn(move || run(&directory, None, &batches, |outcome| report.send(outcome).is_ok()))
