@@ -58,7 +58,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         r#"{"command": "x", "sandbox": {"network": false, "fs": ["/tmp"]}}"#,
-        "Entry 2:24: mcpServers.a.sandbox: unknown variant \"false\", expected \"full\" or \"none\" [GGEN-E1004]\n",
+        "Entry 2:24: mcpServers.a.sandbox: unknown field \"fs\", expected one of \"user\", \"read\", \"write\", \"network\", \"limits\" [GGEN-E1004]\n",
     ),
     (
         r#"{"command": "x", "sandbox": {"limits": {"processes": 5}}}"#,
@@ -66,7 +66,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         r#"{"url": "http://h/", "sandbox": {"network": "none"}}"#,
-        "Entry 2:28: mcpServers.a.sandbox: is for stdio servers; this one is remote [GGEN-E1004]\n",
+        "Entry 2:28: mcpServers.a.sandbox is for stdio servers; this one is remote [GGEN-E1004]\n",
     ),
     (r#"{"command": "x", "sandbox": {"network": "none", "read": ["/usr"], "limits": {"memory": "64MB"}}}"#, ""),
     (r#"{"command": "x", "disabled": true, "sandbox": {"network": false, "fs": ["/tmp"]}}"#, ""),
