@@ -244,7 +244,7 @@ impl Report {
         if let Some(source) = self.loaded.as_ref().and_then(|loaded| loaded.provenance.get(&format!("mcpServers.{name}"))) {
             let _ = writeln!(out, "    - from {source}");
         }
-        if let UpstreamTransport::Stdio { command, args, env, cwd } = &upstream.transport {
+        if let UpstreamTransport::Stdio { command, args, env, cwd, .. } = &upstream.transport {
             let line: Vec<String> = std::iter::once(config::redacted_text(command)).chain(config::redacted_arguments(args)).collect();
             let _ = writeln!(out, "    - runs {}", line.join(" "));
             if let Some(cwd) = cwd {

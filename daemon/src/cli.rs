@@ -2,7 +2,7 @@
 
 use crate::{
     auth, check,
-    config::{self, Flag, LoadOptions, LogLevel, commands},
+    config::{self, Flag, LoadOptions, LogLevel, SandboxMode, commands},
     ipc::messages::Role,
     probe, relay,
     supervisor::Options,
@@ -81,6 +81,12 @@ pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Play {
     let word = |at: usize| arguments.get(at).and_then(|word| word.to_str());
     match (word(1), word(2), arguments.len()) {
         (Some("shim"), None, 2) => return Play::Shim,
+        (Some("worker"), Some("--try-walls"), 4 | 5) => {
+            if let Some(role) = word(3).and_then(Role::named) {
+                let mode = if word(4) == Some("off") { SandboxMode::Off } else { SandboxMode::Auto };
+                return Play::Finished(worker::try_walls(role, mode));
+            }
+        }
         (Some("worker"), Some(name), 3) => {
             if let Some(role) = Role::named(name) {
                 return Play::Worker(role);

@@ -45,6 +45,7 @@ impl Shim {
             args: args.iter().map(|text| (*text).to_owned()).collect(),
             env: [("PATH".to_owned(), std::env::var("PATH").unwrap())].into(),
             cwd: None,
+            sandbox: None,
         };
         channel.send(&ToShim::Launch(launch), &[stdin_theirs.as_fd(), stdout_theirs.as_fd(), errors.as_fd()]).unwrap();
         Self { process, channel, stdin: Some(stdin.into()), stdout: BufReader::new(stdout.into()) }

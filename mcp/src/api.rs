@@ -76,6 +76,8 @@ pub enum Transport {
     Stdio,
     /// Streamable HTTP.
     Http,
+    /// HTTP+SSE of 2024-11-05: for the relay a channel of lines like a pair of pipes, and each lease one more of them; legacy only.
+    Events,
 }
 
 /// `era` of the configuration.

@@ -16,8 +16,6 @@ pub enum Keep {
         digest: Box<str>,
         /// What to give to [`crate::api::Input::Restore`]; at most [`LONGEST`] bytes.
         record: String,
-        /// False: it belongs to a connection that does not outlive the daemon.
-        lasting: bool,
         /// To be confirmed with [`crate::api::Input::Kept`] once it is stored: its client is not told of the session before that.
         ticket: Option<u64>,
     },

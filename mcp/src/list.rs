@@ -129,6 +129,8 @@ pub struct List {
     pub public: bool,
     /// Whether it was ever fetched (or the upstream has no such list).
     pub known: bool,
+    /// Tools that the upstream lists and that may not be offered, nor called.
+    pub refused: Vec<Arc<str>>,
     /// Pages fetched so far of the next one.
     pub loading: Option<Loading>,
     /// When it was last fetched.
@@ -144,6 +146,8 @@ pub struct List {
 pub struct Loading {
     /// Items so far.
     pub items: Vec<Item>,
+    /// Tools left out so far.
+    pub refused: Vec<Arc<str>>,
     /// Cursors seen, to stop at a circle.
     pub cursors: Vec<String>,
 }

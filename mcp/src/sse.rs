@@ -7,6 +7,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 pub struct Event {
     /// The `id:` field of this event; `None` if it has none.
     pub id: Option<String>,
+    /// The `event:` field; `None` if it has none, which means `message`.
+    pub kind: Option<String>,
     /// The `retry:` field, in milliseconds.
     pub retry_ms: Option<u32>,
     /// The `data:` fields, joined by line breaks.
@@ -28,6 +30,7 @@ pub struct Parser {
     data: BytesMut,
     has_data: bool,
     id: Option<String>,
+    kind: Option<String>,
     retry_ms: Option<u32>,
 }
 
@@ -43,6 +46,7 @@ impl Parser {
             data: BytesMut::new(),
             has_data: false,
             id: None,
+            kind: None,
             retry_ms: None,
         }
     }
@@ -103,13 +107,15 @@ impl Parser {
                 self.data.extend_from_slice(value);
             }
             b"id" if !value.contains(&0) => self.id = std::str::from_utf8(value).ok().map(str::to_owned),
+            b"event" => self.kind = std::str::from_utf8(value).ok().map(str::to_owned),
             b"retry" => self.retry_ms = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()),
             _ => {}
         }
     }
 
     fn dispatch(&mut self, events: &mut Vec<Event>) {
-        let event = Event { id: self.id.take(), retry_ms: self.retry_ms.take(), data: self.data.split().freeze() };
+        let kind = self.kind.take().filter(|kind| !kind.is_empty());
+        let event = Event { id: self.id.take(), kind, retry_ms: self.retry_ms.take(), data: self.data.split().freeze() };
         if std::mem::take(&mut self.has_data) || event.id.is_some() || event.retry_ms.is_some() {
             events.push(event);
         }
@@ -147,10 +153,13 @@ mod tests {
     #[test]
     fn all_line_ends_comments_and_fields() {
         let events = parse(&[b"\xef\xbb\xbf: hello\r\nid: 7\r\nretry: 100\r\ndata: {\"a\":\r\ndata: 1}\r\rdata\n\nevent: x\n\nid\n\n"]);
-        assert_eq!(events[0], Event { id: Some("7".into()), retry_ms: Some(100), data: Bytes::from_static(b"{\"a\":\n1}") });
+        assert_eq!(events[0], Event { id: Some("7".into()), kind: None, retry_ms: Some(100), data: Bytes::from_static(b"{\"a\":\n1}") });
         assert_eq!(events[1].data, Bytes::new());
         assert_eq!(events[2].id.as_deref(), Some(""));
         assert_eq!(events.len(), 3);
+        // The name of an event without data is not the next one's.
+        let events = parse(&[b"event: endpoint\ndata: /m\n\nevent: x\n\ndata: 1\n\n"]);
+        assert_eq!(events.iter().map(|event| event.kind.as_deref()).collect::<Vec<_>>(), [Some("endpoint"), None]);
     }
 
     #[test]

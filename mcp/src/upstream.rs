@@ -217,6 +217,8 @@ pub struct Conn {
     pub log_level: Option<LogLevel>,
     /// The exchange of its GET stream.
     pub stream: Option<u64>,
+    /// Until when calls wait for the GET stream of a new session: what the server asks there before it is open is lost.
+    pub awaits_stream: Option<Micros>,
     /// When to open the GET stream again.
     pub stream_at: Option<Micros>,
     /// The last event id seen on the GET stream.
@@ -243,6 +245,7 @@ impl Conn {
             unsure: 0,
             log_level: None,
             stream: None,
+            awaits_stream: None,
             stream_at: None,
             last_event: None,
             used: 0,
@@ -287,6 +290,8 @@ pub struct Upstream {
     pub bytes: usize,
     /// New calls wait: it is about to be restarted, and finishes what is in flight.
     pub held: bool,
+    /// `server/discover` was refused with -32022 and is being asked once more.
+    pub asked_again: bool,
     /// Since when it is expected to become ready; `None` when it has settled (ready, or known not to be).
     pub unsettled: Option<Micros>,
     /// A remote server: when to try again, and how often that was in vain.
@@ -337,6 +342,7 @@ impl Upstream {
             no_leases: None,
             bytes: 0,
             held: false,
+            asked_again: false,
             retry_at: None,
             failures: 0,
             refresh_at: [None; 4],

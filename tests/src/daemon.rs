@@ -47,6 +47,7 @@ pub struct Plan {
     config: Option<Value>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    wrapper: Vec<String>,
 }
 
 /// A daemon with this configuration; `Value::Null`: none at all.
@@ -70,6 +71,13 @@ impl Plan {
         self
     }
 
+    /// Starts it by another program of this workspace, which becomes the one whose path follows its arguments.
+    #[must_use]
+    pub fn by(mut self, program: &[&str]) -> Self {
+        self.wrapper = program.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
     /// Starts it and waits until it serves.
     #[must_use]
     pub fn start(self) -> Daemon {
@@ -90,7 +98,10 @@ impl Plan {
     #[must_use]
     pub fn spawn(self) -> Daemon {
         let mut daemon = self.idle();
-        let mut command = daemon.sandbox.command("ggend");
+        let mut command = daemon.sandbox.command(self.wrapper.first().map_or("ggend", String::as_str));
+        if let Some((_, arguments)) = self.wrapper.split_first() {
+            command.args(arguments).arg(binary("ggend"));
+        }
         if self.config.is_some() {
             command.arg("--config").arg(daemon.sandbox.config());
         }

@@ -24,12 +24,30 @@ impl RemoteFixture {
     pub fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(binary("ggend-fixture"));
         // The pipe on its stdin ends with this process, even a killed one.
-        command.args(["--transport", "http", "--exit-with-stdin"]).args(arguments);
+        if !arguments.contains(&"--transport") {
+            command.args(["--transport", "http"]);
+        }
+        command.arg("--exit-with-stdin").args(arguments);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("no address: {line:?}")).to_owned();
         Self { child, url }
+    }
+
+    /// Starts one that speaks HTTP+SSE of 2024-11-05.
+    ///
+    /// # Panics
+    /// As [`RemoteFixture::start`].
+    #[must_use]
+    pub fn sse(arguments: &[&str]) -> Self {
+        Self::start(&[&["--transport", "sse", "--era", "legacy"], arguments].concat())
+    }
+
+    /// The configuration entry for one that speaks HTTP+SSE.
+    #[must_use]
+    pub fn sse_entry(&self) -> Value {
+        json!({ "type": "sse", "url": self.url })
     }
 
     /// The configuration entry for it.

@@ -105,12 +105,13 @@ fn all_tools(daemon: &Daemon, server: &str, era: Era) {
 
 #[test]
 fn every_client_can_be_asked_by_every_server() {
-    let (old, new) = (RemoteFixture::start(&["--era", "legacy"]), RemoteFixture::start(&["--era", "modern"]));
+    let (old, new, oldest) =
+        (RemoteFixture::start(&["--era", "legacy"]), RemoteFixture::start(&["--era", "modern"]), RemoteFixture::sse(&[]));
     let daemon = daemon(json!({ "mcpServers": {
-        "old": fixture(&["--era", "legacy"]), "new": fixture(&["--era", "modern"]), "old-far": old.entry(), "new-far": new.entry(),
+        "old": fixture(&["--era", "legacy"]), "new": fixture(&["--era", "modern"]), "old-far": old.entry(), "new-far": new.entry(), "old-sse": oldest.sse_entry(),
     } }))
     .start();
-    let servers = ["old", "new", "old-far", "new-far"];
+    let servers = ["old", "new", "old-far", "new-far", "old-sse"];
     daemon.until_ready(&servers);
     std::thread::scope(|scope| {
         for server in servers {

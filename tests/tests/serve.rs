@@ -9,33 +9,37 @@ use std::collections::BTreeSet;
 
 const ERAS: [Era; 2] = [Era::Legacy, Era::Modern];
 /// The upstreams of [`House`]: name, era, whether they are reached over HTTP.
-const UPSTREAMS: [(&str, Era, bool); 4] = [
+const UPSTREAMS: [(&str, Era, bool); 5] = [
     ("legacy-stdio", Era::Legacy, false),
     ("modern-stdio", Era::Modern, false),
     ("legacy-http", Era::Legacy, true),
     ("modern-http", Era::Modern, true),
+    // For the relay a channel like a pair of pipes.
+    ("legacy-sse", Era::Legacy, false),
 ];
 
-/// A daemon with a server of each era on each transport.
+/// A daemon with a server of each era on each transport, the deprecated one included.
 struct House {
     daemon: Daemon,
-    _remotes: [RemoteFixture; 2],
+    _remotes: [RemoteFixture; 3],
 }
 
 impl House {
     fn new(arguments: &[&str]) -> Self {
         let with = |era: &'static str| [&["--era", era], arguments].concat();
-        let remotes = [RemoteFixture::start(&with("legacy")), RemoteFixture::start(&with("modern"))];
+        let remotes =
+            [RemoteFixture::start(&with("legacy")), RemoteFixture::start(&with("modern")), RemoteFixture::sse(&with("legacy")[2..])];
         let config = json!({ "mcpServers": {
             "legacy-stdio": fixture(&with("legacy")), "modern-stdio": fixture(&with("modern")),
             "legacy-http": remotes[0].entry(), "modern-http": remotes[1].entry(),
+            "legacy-sse": remotes[2].sse_entry(),
         }});
         let daemon = daemon(config).start();
         daemon.until_ready(&UPSTREAMS.map(|(name, ..)| name));
         Self { daemon, _remotes: remotes }
     }
 
-    /// Runs `test` for the eight pairs of client and server.
+    /// Runs `test` for the ten pairs of client and server.
     fn each(self, test: impl Fn(&mut Client, Era, (&str, Era, bool))) {
         for upstream in UPSTREAMS {
             for era in ERAS {
@@ -119,8 +123,8 @@ fn views_have_plain_names_and_the_view_of_all_has_prefixed_ones() {
         if let Some(long) = long {
             assert_ne!(client.request("tools/call", json!({ "name": long })).error().1, "GGEN-E3012", "{long}");
         }
-        assert_eq!(client.names("prompts/list").len(), 4 * 5);
-        assert_eq!(client.names("resources/list").len(), 4 * 3);
+        assert_eq!(client.names("prompts/list").len(), UPSTREAMS.len() * 5);
+        assert_eq!(client.names("resources/list").len(), UPSTREAMS.len() * 3);
     }
     house.daemon.stop();
 }

@@ -125,6 +125,8 @@ fn sessions_go_on_whatever_dies() {
     }
     // One that was ended stays so.
     assert_eq!(guests[1].client.delete().unwrap(), 204);
+    // What is said in a row is written in a row: this one's session is told of when the other's end is written, too.
+    drop(Client::new(daemon.http, "old", Era::Legacy));
     daemon.start_again(Signal::SIGKILL);
     guests[1].client.moved_to(daemon.http);
     assert_eq!(guests[1].client.request("ping", json!({})).head.status, 404);

@@ -138,6 +138,7 @@ codes! {
     DiskUnusable = "GGEN-E7002", "Directory is full or cannot be written";
     ClockWrong = "GGEN-E7003", "The clock is wrong";
     ServiceFailed = "GGEN-E7004", "The service manager gave the service up";
+    SandboxUnavailable = "GGEN-E7005", "Sandbox cannot be had";
 }
 
 impl fmt::Display for Code {

@@ -98,6 +98,8 @@ fn the_definition_and_the_types_have_the_same_members() {
         rss_bytes: 0,
         beat_age_ms: 0,
         last_exit: None,
+        sandbox: Some("full".to_owned()),
+        open_files: Some((1, 2)),
     };
     assert_eq!(keys(&worker), members("type Worker"));
     assert_eq!(keys(&Plan::default()), members("type Plan"));

@@ -156,6 +156,12 @@ pub struct Worker {
     pub beat_age_ms: u64,
     /// Why its predecessor ended, if it had one.
     pub last_exit: Option<String>,
+    /// How much of its sandbox stands: `full`, `off`, or `partial, without …`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
+    /// Files that it has open, and how many there may be, as of the last beat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<(u64, u64)>,
 }
 
 /// States of an upstream server.

@@ -138,7 +138,8 @@ fn details(out: &mut Out, status: &Status) -> io::Result<()> {
     out.line(&format!("  Sessions: {}", status.sessions))?;
     out.line(&format!("  Calls in flight: {}", status.in_flight))?;
     for worker in &status.workers {
-        out.line(&format!("  Last beat of {}: {} ago", worker.name, text::duration_ms(worker.beat_age_ms)))?;
+        let sandbox = worker.sandbox.as_ref().map_or_else(String::new, |standing| format!(", sandbox {standing}"));
+        out.line(&format!("  Last beat of {}: {} ago{sandbox}", worker.name, text::duration_ms(worker.beat_age_ms)))?;
     }
     for upstream in &status.upstreams {
         let server = upstream.server.as_deref().unwrap_or("unknown server");

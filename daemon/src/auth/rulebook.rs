@@ -65,6 +65,12 @@ pub struct OAuthSettings {
 }
 
 impl AuthSecrets {
+    /// Whether keys come from an issuer, over the network.
+    #[must_use]
+    pub fn has_issuer(&self) -> bool {
+        self.oauth2.is_some() || self.jwt.as_ref().is_some_and(|jwt| jwt.jwks_url.is_some())
+    }
+
     /// From a configuration, what its files hold, and the store.
     #[must_use]
     pub fn of(config: &config::Config, files: &config::AuthFiles, store: &Snapshot, loopback: bool) -> Self {

@@ -48,6 +48,13 @@ pub(super) const LEAVES: &[(&str, Kind, &str)] = &[
     ("server.buffer_size", Kind::Size(1 << 10, 16 << 20), "Size of a read buffer."),
     ("server.drain_timeout_ms", Kind::Number(1, DAY), "How long a worker may finish what is in flight, in milliseconds."),
     ("server.start_concurrency", Kind::Number(1, 64), "How many stdio servers may be in their start-up at once."),
+    ("server.sandbox", Kind::Choice(&["auto", "required", "off"]), "Whether workers give up what they do not need."),
+    (
+        "server.user",
+        Kind::Text,
+        "The user that workers become when the daemon is started as root; none: ggen if there is one, otherwise nobody.",
+    ),
+    ("server.group", Kind::Text, "Their group; none: that user's own."),
     ("transports.http.enabled", Kind::Flag, "Whether HTTP/1.1 and HTTP/2 are served."),
     ("transports.http.host", Kind::Host, "Address to bind. Other than loopback needs authentication."),
     ("transports.http.port", Kind::Number(0, 65535), "Port to bind; 0 lets the system choose."),
@@ -263,7 +270,7 @@ fn server() -> Value {
             "args": {"type": ["array", "null"], "items": {"type": ["string", "number", "boolean"]}, "description": "Its arguments."},
             "env": texts("Its environment, on top of a small clean one."),
             "cwd": text("Its working directory; a relative one is meant from the folder of the file."),
-            "type": {"enum": ["stdio", "http", "streamable-http", "streamableHttp", "streamable_http", "sse", null], "description": "How it is reached; sse is not served by this version."},
+            "type": {"enum": ["stdio", "http", "streamable-http", "streamableHttp", "streamable_http", "sse", null], "description": "How it is reached; sse is the deprecated HTTP+SSE of 2024-11-05."},
             "url": text("The MCP endpoint of a remote server over Streamable HTTP."),
             "headers": texts("Headers sent to it with every request."),
             "enabled": flag("Whether it is served."),
@@ -272,8 +279,35 @@ fn server() -> Value {
             "timeout_ms": time,
             "max_restarts": {"type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX, "description": "Restarts before it is given up; none: for ever, with backoff."},
             "era": {"enum": ["auto", "legacy", "modern", null], "default": "auto", "description": "Which protocol era it speaks."},
-            "isolation": {"enum": ["shared", "single", "per-session", "per-call", null], "default": "shared", "description": "Which calls may meet in one child of a stdio server."}
+            "isolation": {"enum": ["shared", "single", "per-session", "per-call", null], "default": "shared", "description": "Which calls may meet in one child of a stdio server."},
+            "sandbox": sandbox()
         },
         "anyOf": [{"required": ["command"]}, {"required": ["url"]}]
+    })
+}
+
+fn sandbox() -> Value {
+    let size = || json!({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]});
+    let paths = |meaning: &str| json!({"type": "array", "items": {"type": "string"}, "description": meaning});
+    let number = || json!({"type": "integer", "minimum": 1});
+    json!({
+        "description": "What a stdio server may do less than the daemon; refused where the kernel cannot hold it.",
+        "anyOf": [{"enum": [null, false, "none"]}, {
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "user": {"type": "string", "description": "The user that it runs as; for daemons that are started as root."},
+                "read": paths("Files and folders that it may read, beside the system's."),
+                "write": paths("Files and folders that it may read and write."),
+                "network": {"enum": ["full", "none"], "default": "full", "description": "Whether it reaches the network."},
+                "limits": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "properties": {
+                        "memory": size(), "cpu_seconds": number(), "open_files": number(), "processes": number(), "file_size": size()
+                    }
+                }
+            }
+        }]
     })
 }

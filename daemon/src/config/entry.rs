@@ -153,7 +153,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn expanded(&mut self, path: &str, text: &str, at: Position) -> String {
+    /// A text with its variables put in.
+    pub(super) fn expanded(&mut self, path: &str, text: &str, at: Position) -> String {
         if !self.wanted {
             return text.to_owned();
         }

@@ -24,6 +24,7 @@ mod position;
 mod problem;
 mod ranges;
 mod redact;
+mod sandbox;
 mod schema;
 mod secret;
 mod selfref;

@@ -4,6 +4,7 @@ mod auth;
 mod limits;
 mod logging;
 mod quic;
+mod sandbox;
 mod tls;
 mod websocket;
 
@@ -11,6 +12,7 @@ pub use auth::{Auth, Jwt, OAuth2, Required};
 pub use limits::*;
 pub use logging::{LogFile, LogFormat, Rotation};
 pub use quic::Quic;
+pub use sandbox::{ServerLimits, ServerNetwork, ServerSandbox};
 pub use tls::{Mtls, Ssl, TlsVersion};
 pub use websocket::{QueryToken, Websocket};
 
@@ -65,6 +67,25 @@ pub struct Server {
     pub drain_timeout_ms: u64,
     /// How many stdio servers may be in their start-up at once, 1 to 64.
     pub start_concurrency: u16,
+    /// Whether workers give up what they do not need.
+    pub sandbox: SandboxMode,
+    /// The user that workers become when the daemon is started as root: a name or a number. None: `ggen` if there is one, otherwise `nobody`.
+    pub user: Option<String>,
+    /// Their group; none: that user's own.
+    pub group: Option<String>,
+}
+
+/// `server.sandbox`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SandboxMode {
+    /// What the kernel offers.
+    #[default]
+    Auto,
+    /// All of it, or workers do not serve.
+    Required,
+    /// Nothing.
+    Off,
 }
 
 /// `transports`
@@ -215,15 +236,48 @@ pub enum UpstreamTransport {
         /// Its working directory.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cwd: Option<std::path::PathBuf>,
+        /// What it may do less than the daemon.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sandbox: Option<Box<ServerSandbox>>,
     },
-    /// A remote server over Streamable HTTP.
+    /// A remote server.
     Http {
-        /// Its MCP endpoint.
+        /// Its MCP endpoint; with [`RemoteKind::Sse`] that of its event stream.
         url: String,
+        /// What is spoken there.
+        #[serde(rename = "type", default, skip_serializing_if = "RemoteKind::is_http")]
+        kind: RemoteKind,
         /// Headers sent with every request.
         #[serde(default)]
         headers: BTreeMap<String, String>,
     },
+}
+
+/// What a remote server speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RemoteKind {
+    /// Streamable HTTP.
+    #[default]
+    Http,
+    /// HTTP+SSE of revision 2024-11-05, which is deprecated.
+    Sse,
+}
+
+impl RemoteKind {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    fn is_http(&self) -> bool {
+        *self == Self::Http
+    }
+
+    /// As in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Sse => "sse",
+        }
+    }
 }
 
 /// `era` of an upstream.
@@ -280,7 +334,16 @@ impl Default for Config {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { workers: 2, connection_pool: 10, buffer_size: Size(8 << 10), drain_timeout_ms: 30_000, start_concurrency: 4 }
+        Self {
+            workers: 2,
+            connection_pool: 10,
+            buffer_size: Size(8 << 10),
+            drain_timeout_ms: 30_000,
+            start_concurrency: 4,
+            sandbox: SandboxMode::default(),
+            user: None,
+            group: None,
+        }
     }
 }
 

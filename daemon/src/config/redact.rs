@@ -101,12 +101,12 @@ pub fn redacted(config: &Config) -> Value {
     shown.metadata = shown.metadata.map(|metadata| json(&metadata));
     for upstream in shown.mcp_servers.values_mut() {
         match &mut upstream.transport {
-            UpstreamTransport::Stdio { command, args, env, cwd: _ } => {
+            UpstreamTransport::Stdio { command, args, env, cwd: _, sandbox: _ } => {
                 *command = text(command);
                 *args = arguments(args);
                 hide(env, env_is_safe);
             }
-            UpstreamTransport::Http { url: address, headers } => {
+            UpstreamTransport::Http { url: address, headers, .. } => {
                 *address = word(address);
                 hide(headers, header_is_safe);
             }

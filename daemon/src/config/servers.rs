@@ -3,7 +3,7 @@
 use super::{
     entry::Fields,
     file::File,
-    model::{EraChoice, IsolationChoice, Upstream, UpstreamTransport},
+    model::{EraChoice, IsolationChoice, RemoteKind, Upstream, UpstreamTransport},
     position::{Member, Node, Tree},
     problem::{Problem, Severity},
     schema,
@@ -132,16 +132,8 @@ fn read(fields: &mut Fields<'_>, node: &Node, file: &File, around: &Around<'_>) 
     let era = era(fields);
     let isolation = isolation(fields);
     protections(fields);
-    let (transport, served) = transport(fields, node, file, around);
-    Upstream {
-        transport,
-        enabled: enabled && served,
-        timeout: timeout.unwrap_or(Upstream::default_timeout()),
-        max_restarts,
-        era,
-        isolation,
-        is_self: false,
-    }
+    let transport = transport(fields, node, file, around);
+    Upstream { transport, enabled, timeout: timeout.unwrap_or(Upstream::default_timeout()), max_restarts, era, isolation, is_self: false }
 }
 
 fn switched_on(fields: &mut Fields<'_>) -> bool {
@@ -185,7 +177,7 @@ fn isolation(fields: &mut Fields<'_>) -> IsolationChoice {
 
 /// Keys of later versions that protect the host: an entry that asks for them does not run without.
 fn protections(fields: &mut Fields<'_>) {
-    for key in ["sandbox", "limits", "policy"] {
+    for key in ["limits", "policy"] {
         if let Some(member) = fields.member(key)
             && fields.wanted
             && schema::asks(&member.node.value())
@@ -205,27 +197,13 @@ fn protections(fields: &mut Fields<'_>) {
     }
 }
 
-/// The transport, and whether this version serves it.
-fn transport(fields: &mut Fields<'_>, node: &Node, file: &File, around: &Around<'_>) -> (UpstreamTransport, bool) {
+/// The transport.
+fn transport(fields: &mut Fields<'_>, node: &Node, file: &File, around: &Around<'_>) -> UpstreamTransport {
     let (has_command, has_url) = (fields.has("command"), fields.has("url"));
     let kind = fields.plain("type");
-    let mut served = true;
     let remote = match kind {
         Some(("stdio", _)) => false,
-        Some(("http" | "streamable-http" | "streamableHttp" | "streamable_http", _)) => true,
-        Some(("sse", at)) => {
-            served = false;
-            if fields.wanted {
-                fields.problem(
-                    Severity::Warning,
-                    Code::ConfigUnserved,
-                    "type",
-                    at,
-                    "\"sse\" is not served by this version; the entry is disabled",
-                );
-            }
-            true
-        }
+        Some(("http" | "streamable-http" | "streamableHttp" | "streamable_http" | "sse", _)) => true,
         Some((other, at)) => {
             let meant = schema::did_you_mean(other, ["stdio", "http", "streamable-http", "sse"]);
             let what = format!("expected \"stdio\", \"http\", \"streamable-http\" or \"sse\", found {other:?}");
@@ -254,8 +232,13 @@ fn transport(fields: &mut Fields<'_>, node: &Node, file: &File, around: &Around<
         env: fields
             .map("env", |name, _| (name.is_empty() || name.contains(['=', '\0'])).then_some("not a name of an environment variable")),
         cwd: fields.text("cwd").map(|cwd| below(file, home(&cwd, around.home))),
+        sandbox: super::sandbox::read(fields, remote, |path| below(file, home(path, around.home))).map(Box::new),
     };
-    let http = UpstreamTransport::Http { url: fields.text("url").unwrap_or_default(), headers: fields.map("headers", bad_header) };
+    let http = UpstreamTransport::Http {
+        url: fields.text("url").unwrap_or_default(),
+        kind: if matches!(kind, Some(("sse", _))) { RemoteKind::Sse } else { RemoteKind::Http },
+        headers: fields.map("headers", bad_header),
+    };
     match (&stdio, &http) {
         (UpstreamTransport::Stdio { command, .. }, _) if !remote && command.trim().is_empty() && is_text(node, "command") => {
             fields.problem(Severity::Entry, Code::ConfigValue, "command", fields.at("command"), "is empty");
@@ -267,7 +250,7 @@ fn transport(fields: &mut Fields<'_>, node: &Node, file: &File, around: &Around<
         }
         _ => {}
     }
-    (if remote { http } else { stdio }, served)
+    if remote { http } else { stdio }
 }
 
 fn is_text(node: &Node, key: &str) -> bool {

@@ -12,8 +12,6 @@ pub enum Keep {
         digest: String,
         /// The relay's text about it.
         record: String,
-        /// Whether it outlives the daemon.
-        lasting: bool,
         /// To be answered with `ToWorker::Kept` once it is stored.
         ticket: Option<u64>,
     },

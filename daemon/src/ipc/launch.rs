@@ -1,6 +1,9 @@
 //! The messages between the supervisor and a shim, over the same frames as the workers' control channel.
 
+pub use crate::config::{ServerNetwork, ServerSandbox};
+
 use super::messages::Environment;
+use ggen_wire::Code;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -28,6 +31,9 @@ pub struct Launch {
     pub env: Environment,
     /// Its working directory; `None`: the daemon's own.
     pub cwd: Option<PathBuf>,
+    /// What it may do less than the daemon.
+    #[serde(default)]
+    pub sandbox: Option<Box<ServerSandbox>>,
 }
 
 /// Shim → supervisor.
@@ -43,6 +49,9 @@ pub enum FromShim {
     SpawnFailed {
         /// It is not there, or not executable.
         missing: bool,
+        /// What it is, if it is something else; it will not be better at the next try.
+        #[serde(default)]
+        code: Option<Code>,
         /// The system's words.
         reason: String,
     },

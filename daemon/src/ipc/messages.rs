@@ -95,6 +95,8 @@ pub enum ToWorker {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "type", content = "content", rename_all = "snake_case")]
 pub enum ToSupervisor {
+    /// Before `Ready`: how much of its sandbox stands (`full`, `off`, `partial, without …`).
+    Walled(String),
     /// Serving. Sent once.
     Ready,
     /// Once a second while alive: liveness, health and metrics in one frame.
@@ -187,8 +189,51 @@ pub struct Start {
     /// Gateway: what `requestState` is sealed with, the same for every gateway worker of the daemon's life.
     #[serde(default)]
     pub seal: Option<super::seal::SealKey>,
+    /// Who it becomes before it serves; `None`: it stays who it is.
+    #[serde(default)]
+    pub run_as: Option<RunAs>,
     /// The part of the configuration in force that this role may know. Secrets that it does not need are not in it.
     pub config: config::Config,
+}
+
+impl Start {
+    /// A first message for nobody in particular, to try what follows from a role and a configuration.
+    #[must_use]
+    pub fn to_try(role: Role, config: config::Config) -> Self {
+        Self {
+            name: format!("{}-0", role.as_str()),
+            role,
+            generation: 1,
+            incarnation: 0,
+            beat_ms: 1000,
+            log_filter: "info".to_owned(),
+            listeners: Vec::new(),
+            seat: None,
+            quic_port: None,
+            seal: None,
+            run_as: None,
+            config,
+        }
+    }
+}
+
+/// The user that a worker becomes when the supervisor is root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunAs {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// The configuration names it: without it, the worker does not serve.
+    pub asked: bool,
+}
+
+impl RunAs {
+    /// Its ids.
+    #[must_use]
+    pub const fn identity(self) -> crate::platform::Identity {
+        crate::platform::Identity { uid: self.uid, gid: self.gid }
+    }
 }
 
 /// A listening socket that is handed over.
@@ -272,6 +317,9 @@ pub struct Beat {
     pub seq: u64,
     /// Open client connections.
     pub connections: u64,
+    /// Open files, and how many there may be; nobody else can see them.
+    #[serde(default)]
+    pub files: Option<(u64, u64)>,
     /// Calls in flight.
     pub in_flight: u64,
     /// Legacy sessions.

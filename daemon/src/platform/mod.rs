@@ -4,9 +4,11 @@
 mod descriptors;
 mod proc;
 mod process;
+mod sandbox;
 mod udp;
 
 pub use descriptors::*;
 pub use proc::*;
 pub use process::*;
+pub use sandbox::*;
 pub use udp::*;

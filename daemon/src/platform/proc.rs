@@ -135,6 +135,26 @@ pub fn open_files(pid: u32) -> Option<(u64, u64)> {
     Some((u64::try_from(open).unwrap_or(u64::MAX), soft))
 }
 
+/// The descriptors of this process, counted without opening anything again.
+pub struct OwnFiles(nix::dir::Dir);
+
+impl OwnFiles {
+    /// `None` where the system does not tell.
+    #[must_use]
+    pub fn open() -> Option<Self> {
+        use nix::{fcntl::OFlag, sys::stat::Mode};
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        nix::dir::Dir::open("/proc/self/fd", flags, Mode::empty()).ok().map(Self)
+    }
+
+    /// How many there are, and how many there may be (`RLIMIT_NOFILE`, soft).
+    pub fn count(&mut self) -> Option<(u64, u64)> {
+        use nix::sys::resource::{Resource, getrlimit};
+        let open = self.0.iter().flatten().filter(|entry| !entry.file_name().to_bytes().starts_with(b".")).count();
+        Some((u64::try_from(open).unwrap_or(u64::MAX), getrlimit(Resource::RLIMIT_NOFILE).ok()?.0))
+    }
+}
+
 /// Who holds a `flock(2)` on a file (`proc_locks(5)`), without touching the lock; 0 is a process that we cannot see.
 #[must_use]
 pub fn lock_holder(path: &std::path::Path) -> Option<u32> {

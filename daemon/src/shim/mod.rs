@@ -4,6 +4,7 @@
 
 mod plan;
 mod waiter;
+mod walls;
 
 use crate::{
     ipc::{
@@ -12,6 +13,7 @@ use crate::{
     },
     platform::{self, Ended},
 };
+use ggen_wire::Code;
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::Signal,
@@ -41,11 +43,18 @@ fn run() -> io::Result<()> {
     let mut channel = Blocking::new(platform::standard_input()?)?;
     let Some((ToShim::Launch(launch), descriptors)) = channel.receive()? else { return Ok(()) };
     platform::become_subreaper()?;
+    // The server's secrets are in our memory, too.
+    platform::hide_memory()?;
     let pid = match spawn(&launch, descriptors) {
         Ok(pid) => pid,
-        Err(error) => {
+        Err(Failed::Walls(reason)) => {
+            let (code, reason) = (Some(Code::SandboxUnavailable), format!("its sandbox cannot be had: {reason}"));
+            return channel.send(&FromShim::SpawnFailed { missing: false, code, reason }, &[]);
+        }
+        Err(Failed::Start(error)) => {
             let missing = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
-            return channel.send(&FromShim::SpawnFailed { missing, reason: error.to_string() }, &[]);
+            let reason = walls::describe(&error, launch.sandbox.is_some());
+            return channel.send(&FromShim::SpawnFailed { missing, code: None, reason }, &[]);
         }
     };
     // The supervisor may be gone already: then the loop below sees the end of the channel and cleans up.
@@ -61,7 +70,19 @@ fn run() -> io::Result<()> {
     Ok(())
 }
 
-fn spawn(launch: &Launch, descriptors: Vec<OwnedFd>) -> io::Result<u32> {
+/// Why there is no server.
+enum Failed {
+    Walls(String),
+    Start(io::Error),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::Start(error)
+    }
+}
+
+fn spawn(launch: &Launch, descriptors: Vec<OwnedFd>) -> Result<u32, Failed> {
     let mut descriptors = descriptors.into_iter().map(Stdio::from);
     let mut next = || descriptors.next().ok_or_else(|| io::Error::other("the command came without its pipes"));
     let mut command = Command::new(&launch.command);
@@ -69,9 +90,12 @@ fn spawn(launch: &Launch, descriptors: Vec<OwnedFd>) -> io::Result<u32> {
     if let Some(cwd) = &launch.cwd {
         // Told apart from a missing command, which gives the same error number.
         if !cwd.is_dir() {
-            return Err(io::Error::other(format!("working directory {} is not there", cwd.display())));
+            return Err(io::Error::other(format!("working directory {} is not there", cwd.display())).into());
         }
         command.current_dir(cwd);
+    }
+    if let Some(sandbox) = &launch.sandbox {
+        walls::put_up(&mut command, launch, sandbox).map_err(Failed::Walls)?;
     }
     Ok(command.spawn()?.id())
 }

@@ -90,6 +90,10 @@ async fn serve(options: Options) -> Result<(), Refusal> {
     platform::become_subreaper().map_err(internal)?;
 
     let root = platform::own_uid() == 0;
+    // The daemon of a person is that person's to look into, with `ggen mcp doctor` for example.
+    if root || std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| socket.as_encoded_bytes().starts_with(b"/run/systemd/")) {
+        platform::hide_memory().map_err(internal)?;
+    }
     let env = |name: &str| std::env::var_os(name);
     let path = Host { env: &env, root }.socket(options.socket.as_deref());
     let mut inherited = platform::inherited_sockets().map_err(internal)?;
@@ -115,6 +119,8 @@ async fn serve(options: Options) -> Result<(), Refusal> {
 
     let tls = super::secrets::Tls::read(&loaded)
         .map_err(|error| Refusal::new(CONFIG, error.code, &error, "ggen mcp config show transports.http.ssl"))?;
+    let run_as =
+        super::walls::run_as(&loaded.config).map_err(|error| Refusal::new(CONFIG, error.code, &error, "ggen mcp config show server"))?;
     let log_filter = log::filter_text(&loaded.config.logging, options.level, std::env::var("RUST_LOG").ok().as_deref());
     let console = log::Console::start(&loaded.config.logging).map_err(internal)?;
     let hub = Arc::new(Hub { ring: log::Ring::default(), repeats: std::sync::Mutex::default(), console });
@@ -161,6 +167,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         stop: super::stop::Stop::default(),
         notify: notify::Notify::from_environment(),
         seal: crate::ipc::seal::SealKey::random().map_err(internal)?,
+        run_as,
         kept: super::manager::Kept::default(),
         refused: None,
         last_link: 0,

@@ -21,9 +21,13 @@ pub(crate) fn of_worker() -> impl Iterator<Item = (&'static str, OsString)> {
 
 /// What a shim is to run; `None` for a remote server.
 pub(crate) fn launch(upstream: &Upstream) -> Option<Launch> {
-    let UpstreamTransport::Stdio { command, args, env, cwd } = &upstream.transport else { return None };
+    let UpstreamTransport::Stdio { command, args, env, cwd, sandbox } = &upstream.transport else { return None };
     let inherited = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Some(Launch { command: command.clone(), args: args.clone(), env: server_environment(inherited, env), cwd: cwd.clone() })
+    // Somebody else's home is no place for a server that runs as a user of its own; the shim knows that one's.
+    let moves = sandbox.as_ref().is_some_and(|sandbox| sandbox.user.is_some());
+    let ours = |name: &str| moves && ["HOME", "USER", "LOGNAME"].contains(&name);
+    let env = server_environment(inherited.filter(|(name, _)| !ours(name)), env);
+    Some(Launch { command: command.clone(), args: args.clone(), env, cwd: cwd.clone(), sandbox: sandbox.clone() })
 }
 
 fn server_environment(inherited: impl Iterator<Item = (String, String)>, own: &Environment) -> Environment {
@@ -42,14 +46,14 @@ pub(crate) fn config_for(role: Role, config: &Config) -> Config {
     config.auth = if role.knows_secrets() { Auth { mtls, ..Auth::default() } } else { Auth::default() };
     for upstream in config.mcp_servers.values_mut() {
         match &mut upstream.transport {
-            UpstreamTransport::Stdio { command, args, env, cwd } => {
-                (*args, *cwd) = (Vec::new(), None);
+            UpstreamTransport::Stdio { command, args, env, cwd, sandbox } => {
+                (*args, *cwd, *sandbox) = (Vec::new(), None, None);
                 env.clear();
                 if role != Role::Gateway {
                     command.clear();
                 }
             }
-            UpstreamTransport::Http { url, headers } if role != Role::Gateway => {
+            UpstreamTransport::Http { url, headers, .. } if role != Role::Gateway => {
                 url.clear();
                 headers.clear();
             }

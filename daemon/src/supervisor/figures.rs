@@ -81,9 +81,11 @@ impl Supervisor {
                 }
             }
         }
-        let ours = self.workers.procs.values().filter(|proc| proc.is_current()).map(|proc| (proc.name.clone(), proc.pid));
-        let all = ours.chain([("supervisor".to_owned(), std::process::id())]);
-        self.counters.files = all.filter_map(|(name, pid)| Some((name, platform::open_files(pid)?))).collect();
+        // Workers hide from everybody but root, us included; they count theirs themselves.
+        let ours = self.workers.procs.values().filter(|proc| proc.is_current());
+        let ours = ours.filter_map(|proc| Some((proc.name.clone(), proc.beat.files.or_else(|| platform::open_files(proc.pid))?)));
+        let own = platform::open_files(std::process::id()).map(|found| ("supervisor".to_owned(), found));
+        self.counters.files = ours.chain(own).collect();
         let roots: Vec<u32> = self.upstreams.iter().filter_map(|upstream| upstream.pid).chain(self.lease_pids()).collect();
         if !roots.is_empty() {
             let mut found = platform::usage_of_trees(&platform::processes(), &roots);
@@ -191,6 +193,14 @@ impl Supervisor {
                 "Longest delay of a worker's event loop between its last two beats.",
                 gauge,
                 current().filter_map(|(slot, proc)| Some(sample(&[("worker", &slot.name)], proc?.beat.lag_us as f64 / 1e6))),
+            ),
+            family(
+                "ggend_worker_requests",
+                "HTTP requests that the present process of a worker has answered.",
+                gauge,
+                current().filter_map(|(slot, _)| {
+                    Some(sample(&[("worker", &slot.name)], self.ledger.sum_of(slot.current?, "ggend_http_requests_total")?))
+                }),
             ),
             family(
                 "ggend_process_resident_memory_bytes",

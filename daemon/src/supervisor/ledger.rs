@@ -83,6 +83,13 @@ impl Ledger {
         all.into_iter().map(family).collect()
     }
 
+    /// The sum of a family of numbers over one living worker's labels; `None` if it has no such family.
+    pub(crate) fn sum_of(&self, worker: ProcId, family: &str) -> Option<f64> {
+        let series = self.live.get(&worker)?.get(family)?;
+        let number = |value: &Value| if let Value::Number(number) = value { *number } else { 0.0 };
+        Some(series.samples.values().map(number).sum())
+    }
+
     fn series(&self) -> usize {
         self.live.values().chain([&self.retired]).flat_map(BTreeMap::values).map(|series| series.samples.len()).sum()
     }

@@ -35,7 +35,6 @@ struct Session {
     record: String,
     /// In seconds since 1970.
     used: u64,
-    lasting: bool,
 }
 
 /// All of it.
@@ -91,7 +90,7 @@ impl Memory {
 
     fn of(stored: Stored) -> Self {
         let sessions: BTreeMap<_, _> =
-            stored.sessions.into_iter().map(|(digest, record, used)| (digest, Session { record, used, lasting: true })).collect();
+            stored.sessions.into_iter().map(|(digest, record, used)| (digest, Session { record, used })).collect();
         Self {
             bytes: sessions.values().map(|session| session.record.len()).sum(),
             sessions,
@@ -162,7 +161,7 @@ impl Memory {
         }
         let whole = std::mem::take(&mut self.whole);
         if whole {
-            self.changed = self.sessions.iter().filter(|(_, session)| session.lasting).map(|(digest, _)| digest.clone()).collect();
+            self.changed = self.sessions.keys().cloned().collect();
             self.relisted = self.catalogue.keys().cloned().collect();
         }
         let session = |digest: String| {
@@ -193,13 +192,11 @@ impl Memory {
     /// Takes over what a gateway worker says.
     fn take(&mut self, keep: Keep, from: ProcId, config: &Config, now: u64) {
         match keep {
-            Keep::Session { digest, record, lasting, ticket } => {
-                if lasting {
-                    self.changed.insert(digest.clone());
-                }
+            Keep::Session { digest, record, ticket } => {
+                self.changed.insert(digest.clone());
                 self.tickets.extend(ticket.map(|ticket| (from, ticket)));
                 self.bytes += record.len();
-                if let Some(before) = self.sessions.insert(digest, Session { record, used: now, lasting }) {
+                if let Some(before) = self.sessions.insert(digest, Session { record, used: now }) {
                     self.bytes -= before.record.len();
                 }
                 let most = usize::try_from(config.rate_limit.max_sessions).unwrap_or(usize::MAX).saturating_add(SPARE);
@@ -216,9 +213,7 @@ impl Memory {
                 for digest in digests {
                     if let Some(session) = self.sessions.get_mut(&digest) {
                         session.used = now;
-                        if session.lasting {
-                            self.changed.insert(digest);
-                        }
+                        self.changed.insert(digest);
                     }
                 }
             }
@@ -226,8 +221,11 @@ impl Memory {
                 let room = BYTES.saturating_sub(self.catalogue.values().map(|(_, text)| text.len()).sum());
                 match config.mcp_servers.get(&upstream).filter(|_| !text.is_empty() && text.len() <= room) {
                     Some(entry) => {
-                        let entry = self.digest_of(entry);
-                        self.catalogue.insert(upstream.clone(), (entry, text));
+                        let kept = (self.digest_of(entry), text);
+                        if self.catalogue.get(&upstream) == Some(&kept) {
+                            return;
+                        }
+                        self.catalogue.insert(upstream.clone(), kept);
                     }
                     None => drop(self.catalogue.remove(&upstream)),
                 }
@@ -239,9 +237,7 @@ impl Memory {
     fn end(&mut self, digest: String) {
         let Some(session) = self.sessions.remove(&digest) else { return };
         self.bytes -= session.record.len();
-        if session.lasting {
-            self.changed.insert(digest);
-        }
+        self.changed.insert(digest);
     }
 
     /// What an entry of the configuration says of which server it is. Salted: it may hold secrets.
@@ -322,5 +318,108 @@ impl Supervisor {
         for (worker, tickets) in by_worker {
             self.tell(worker, ToWorker::Kept { tickets }, Vec::new());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    fn config(command: &str) -> Config {
+        serde_json::from_value(serde_json::json!({ "mcpServers": { "s": { "command": command, "env": { "TOKEN": "secret" } } } })).unwrap()
+    }
+
+    fn session(digest: &str, ticket: Option<u64>) -> Keep {
+        Keep::Session { digest: digest.to_owned(), record: "{}".to_owned(), ticket }
+    }
+
+    /// One whose thread is the test.
+    fn memory() -> (Memory, std::sync::mpsc::Receiver<Batch>) {
+        let mut memory = Memory::of(Stored { salt: vec![1; 32], ..Stored::default() });
+        let (sender, batches) = sync_channel(2);
+        memory.thread = Some((sender, oneshot::channel().1));
+        (memory, batches)
+    }
+
+    #[test]
+    fn one_batch_at_a_time_takes_all_that_has_come_together() {
+        let (mut memory, batches) = memory();
+        let config = config("a");
+        memory.take(session("1", Some(10)), 5, &config, 100);
+        assert!(memory.write().is_empty());
+        for (digest, ticket) in [("2", 11), ("3", 12)] {
+            memory.take(session(digest, Some(ticket)), 5, &config, 101);
+            assert!(memory.write().is_empty());
+        }
+        memory.take(Keep::Ended { digest: "2".to_owned() }, 5, &config, 102);
+        assert_eq!(batches.try_recv().unwrap().sessions, [("1".to_owned(), Some(("{}".to_owned(), 100)))]);
+        assert!(batches.try_recv().is_err());
+        assert_eq!(memory.outcome(Outcome::Written(Ok(()))), [(5, 10)]);
+        assert_eq!(batches.try_recv().unwrap().sessions, [("2".to_owned(), None), ("3".to_owned(), Some(("{}".to_owned(), 101)))]);
+        assert_eq!(memory.outcome(Outcome::Written(Ok(()))), [(5, 11), (5, 12)]);
+        // What is written already keeps nobody waiting.
+        memory.tickets.push((5, 13));
+        assert_eq!(memory.write(), [(5, 13)]);
+        assert!(batches.try_recv().is_err());
+        let told: usize = memory
+            .remembered(&config, 110)
+            .iter()
+            .map(|message| match message {
+                ToWorker::Restore { sessions } => sessions.len(),
+                _ => 0,
+            })
+            .sum();
+        assert_eq!(told, 2);
+    }
+
+    #[test]
+    fn a_file_that_fails_keeps_nobody_waiting_and_is_written_whole_later() {
+        let (mut memory, batches) = memory();
+        let config = config("a");
+        memory.take(session("1", Some(1)), 5, &config, 100);
+        memory.write();
+        memory.take(session("2", Some(2)), 5, &config, 100);
+        assert_eq!(memory.outcome(Outcome::Written(Err("full".to_owned()))), [(5, 1), (5, 2)]);
+        assert_eq!(memory.issue().unwrap().code, Code::StateUnusable);
+        memory.take(session("3", Some(3)), 5, &config, 100);
+        assert_eq!(memory.write(), [(5, 3)]);
+        batches.try_recv().unwrap();
+        assert!(batches.try_recv().is_err());
+        memory.outcome(Outcome::Usable);
+        let batch = batches.try_recv().unwrap();
+        assert!(batch.whole && batch.sessions.len() == 3 && batch.salt.len() == 32 && memory.issue().is_none());
+    }
+
+    #[test]
+    fn another_entry_drops_what_the_old_one_gave() {
+        let (mut memory, batches) = memory();
+        memory.take(Keep::Catalogue { upstream: "s".to_owned(), text: "lists".to_owned() }, 5, &config("a"), 100);
+        memory.write();
+        let batch = batches.try_recv().unwrap();
+        let (entry, text) = batch.catalogue[0].1.clone().unwrap();
+        assert!(entry.len() == 64 && text == "lists");
+        memory.outcome(Outcome::Written(Ok(())));
+        // The same once more is not written again.
+        memory.take(Keep::Catalogue { upstream: "s".to_owned(), text: "lists".to_owned() }, 5, &config("a"), 101);
+        memory.write();
+        assert!(batches.try_recv().is_err());
+        assert_eq!(memory.remembered(&config("a"), 102).len(), 1);
+        assert_eq!(memory.remembered(&config("b"), 102).len(), 0);
+        memory.write();
+        assert_eq!(batches.try_recv().unwrap().catalogue, [("s".to_owned(), None)]);
+    }
+
+    #[test]
+    fn what_is_held_is_bounded() {
+        let (mut memory, _batches) = memory();
+        let mut config = config("a");
+        config.rate_limit.max_sessions = 1;
+        for number in 0..2000_u64 {
+            memory.take(session(&number.to_string(), None), 5, &config, number);
+        }
+        assert_eq!(memory.sessions.len(), SPARE + 1);
+        assert!(memory.sessions.contains_key("1999") && !memory.sessions.contains_key("0"));
     }
 }

@@ -37,6 +37,7 @@ mod stop;
 mod store;
 mod switched;
 mod upstreams;
+mod walls;
 mod watch;
 mod workers;
 
@@ -127,6 +128,8 @@ struct Supervisor {
     stop: stop::Stop,
     notify: notify::Notify,
     seal: crate::ipc::seal::SealKey,
+    /// Who workers become.
+    run_as: Option<crate::ipc::messages::RunAs>,
     kept: manager::Kept,
     /// Why the last reload was refused.
     refused: Option<String>,
@@ -210,6 +213,7 @@ impl Supervisor {
         let is_gateway = self.workers.gateway() == Some(id);
         let may_lease = self.workers.procs.get(&id).is_some_and(|proc| proc.role == crate::ipc::messages::Role::Gateway);
         match message {
+            ToSupervisor::Walled(standing) => self.worker_walled(id, standing),
             ToSupervisor::Ready => self.worker_ready(id),
             ToSupervisor::Beat(beat) => self.worker_beat(id, beat),
             ToSupervisor::Log(lines) => lines.into_iter().for_each(|line| self.hub.take(line)),

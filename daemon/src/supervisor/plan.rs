@@ -143,6 +143,9 @@ fn effect(path: &str) -> (Effect, &'static str) {
         "version" | "description" | "metadata" => (Effect::Nothing, "is only shown"),
         "server.workers" => (Effect::Workers, "new workers serve first, or those over the number are drained"),
         "server.drain_timeout_ms" | "server.start_concurrency" => (Effect::InPlace, "counts from the next drain or start on"),
+        "server.sandbox" | "server.user" | "server.group" => {
+            (Effect::InPlace, "counts for workers that start from now on: ggen mcp server restart")
+        }
         "server.connection_pool" | "server.buffer_size" => (Effect::InPlace, "counts for new connections"),
         "transports.http.enabled" | "metrics.enabled" => (Effect::Listener, "the listener appears or vanishes with its workers"),
         "transports.http.host" | "transports.http.port" | "metrics.host" | "metrics.port" => {

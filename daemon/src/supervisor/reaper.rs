@@ -101,9 +101,10 @@ impl Supervisor {
         let Some(shim) = self.shims.all.remove(&id) else { return };
         let words = |reason: String| if last_line.is_empty() { reason } else { format!("{reason}: {last_line}") };
         match shim.verdict {
-            Some(FromShim::SpawnFailed { missing, reason }) => {
-                let code = if missing { Code::CommandNotFound } else { Code::UpstreamExited };
-                self.upstream_gone(id, code, &format!("cannot be started: {reason}"), None);
+            Some(FromShim::SpawnFailed { missing, code, reason }) => {
+                let status = code.map(|_| super::life::EX_CONFIG);
+                let code = code.unwrap_or(if missing { Code::CommandNotFound } else { Code::UpstreamExited });
+                self.upstream_gone(id, code, &format!("cannot be started: {reason}"), status);
             }
             Some(FromShim::Exited { reason, status, swept }) => {
                 let leftovers = if swept > 0 { format!(", {swept} left-over processes killed") } else { String::new() };

@@ -59,6 +59,7 @@ pub(crate) struct Candidate {
     pub(crate) tls: super::secrets::Tls,
     pub(crate) generation: u32,
     pub(crate) log_filter: String,
+    pub(crate) run_as: Option<crate::ipc::messages::RunAs>,
     plan: Plan,
     /// Slots whose first process is not Ready yet.
     waiting: BTreeSet<String>,
@@ -170,6 +171,14 @@ impl Supervisor {
             Ok(tls) => tls,
             Err(error) => return self.end_reload(Err(super::secrets::refused(&error))),
         };
+        let run_as = match super::walls::run_as(&loaded.config) {
+            Ok(run_as) => run_as,
+            Err(error) => {
+                tracing::error!(target: "mcp_server", event = "refused", code = %error.code, "configuration refused, the old one stays in force: {error}");
+                let failure = super::calls::failure(error.code, &error.to_string(), "ggen mcp config show server");
+                return self.end_reload(Err(failure));
+            }
+        };
         if loaded.config == self.loaded.config && loaded.stopped == self.loaded.stopped {
             self.loaded = loaded;
             self.refresh_auth();
@@ -189,7 +198,7 @@ impl Supervisor {
         let plan = plan::plan(&self.loaded.config, &loaded.config, self.generation);
         let log_filter = log::filter_text(&loaded.config.logging, self.level, std::env::var("RUST_LOG").ok().as_deref());
         let generation = self.generation + 1;
-        let candidate = Candidate { loaded, listeners, tls, generation, log_filter, plan: plan.clone(), waiting: BTreeSet::new() };
+        let candidate = Candidate { loaded, listeners, tls, generation, log_filter, run_as, plan: plan.clone(), waiting: BTreeSet::new() };
         self.reload.stage = Stage::Asking(Box::new(candidate));
         self.ask_for_tools(plan, None);
     }
@@ -281,9 +290,10 @@ impl Supervisor {
 
     /// From here on the new configuration is the one in force.
     fn switch(&mut self, candidate: Box<Candidate>) {
-        let Candidate { loaded, listeners, tls, generation, log_filter, .. } = *candidate;
+        let Candidate { loaded, listeners, tls, generation, log_filter, run_as, .. } = *candidate;
+        let had_issuer = self.secrets.auth.has_issuer();
         let steps = plan::steps(&self.loaded.config, &loaded.config);
-        self.generation = generation;
+        (self.generation, self.run_as) = (generation, run_as);
         self.loaded = loaded;
         // Our own descriptors of listeners that are not wanted any more close here; the last worker that has one takes who waits there.
         self.listeners = listeners;
@@ -329,6 +339,7 @@ impl Supervisor {
         if self.workers.gateway().is_none() {
             self.release_all();
         }
+        self.let_call_out(had_issuer);
         self.go_on_reloading();
     }
 

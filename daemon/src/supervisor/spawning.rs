@@ -102,6 +102,7 @@ impl Supervisor {
             role,
             generation,
             stage: Stage::Starting,
+            sandbox: String::new(),
             beat: Beat::default(),
             beat_at: self.now(),
             usage: Usage::default(),
@@ -133,6 +134,7 @@ impl Supervisor {
             seat: None,
             quic_port: self.listeners_for(name).quic().door().filter(|_| role == Role::Http).map(|door| door.address().port()),
             seal: (role == Role::Gateway).then(|| self.seal.clone()),
+            run_as: candidate.map_or(self.run_as, |candidate| candidate.run_as),
             config: super::environment::config_for(role, config),
         }
     }

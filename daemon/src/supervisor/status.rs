@@ -107,6 +107,8 @@ impl Supervisor {
             generation: self.generation,
             phase: if slot.failed { Phase::Failed } else { Phase::Backoff },
             restarts: slot.restarts,
+            sandbox: None,
+            open_files: None,
             connections: 0,
             rss_bytes: 0,
             beat_age_ms: 0,
@@ -189,6 +191,8 @@ fn worker_row(proc: &Proc, slot: Option<&Slot>, now: Duration) -> Worker {
             Stage::Aborted(_) | Stage::Killed => Phase::Degraded,
         },
         restarts: slot.map_or(0, |slot| slot.restarts),
+        sandbox: (!proc.sandbox.is_empty()).then(|| proc.sandbox.clone()),
+        open_files: proc.beat.files,
         connections: proc.beat.connections,
         rss_bytes: proc.usage.rss_bytes,
         beat_age_ms: ms(now.saturating_sub(proc.beat_at)),
@@ -224,7 +228,7 @@ fn row(upstream: &upstreams::Upstream, now: Duration) -> Upstream {
     let report = upstream.report.as_ref();
     let transport = match upstream.config.transport {
         UpstreamTransport::Stdio { .. } => "stdio",
-        UpstreamTransport::Http { .. } => "http",
+        UpstreamTransport::Http { kind, .. } => kind.as_str(),
     };
     let next_start = if let UpstreamPhase::Backoff(until) = upstream.phase { Some(ms(until.saturating_sub(now))) } else { None };
     Upstream {

@@ -111,6 +111,8 @@ impl Store {
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
+        // Kibibytes: what is written is small, and read once.
+        connection.pragma_update(None, "cache_size", -256)?;
         let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         match format {
             FORMAT => {}
@@ -235,5 +237,92 @@ pub(crate) fn run(directory: &Path, mut store: Option<Store>, batches: &Receiver
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use std::{
+        os::unix::fs::PermissionsExt,
+        sync::mpsc::{channel, sync_channel},
+        thread,
+    };
+
+    fn batch(digest: &str, record: Option<&str>) -> Batch {
+        let session = record.map(|record| (record.to_owned(), 7));
+        Batch { sessions: vec![(digest.to_owned(), session)], ..Batch::default() }
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_only_its_owner_can() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("deep/state");
+        let mut opened = Store::open(&directory).unwrap();
+        assert!(opened.stored.sessions.is_empty() && opened.stored.salt.len() == 32 && opened.damaged.is_none());
+        opened.store.write(&batch("a", Some("{}"))).unwrap();
+        opened.store.write(&batch("b", Some("{\"x\":1}"))).unwrap();
+        opened.store.write(&batch("a", None)).unwrap();
+        let catalogue = vec![("s".to_owned(), Some(("e".to_owned(), "t".to_owned()))), ("gone".to_owned(), None)];
+        opened.store.write(&Batch { catalogue, ..Batch::default() }).unwrap();
+        // While it is open, nobody else writes it.
+        assert!(Store::open(&directory).is_err());
+        let salt = opened.stored.salt.clone();
+        drop(opened);
+        assert_eq!(fs::metadata(directory.join(FILE)).unwrap().permissions().mode() & 0o777, 0o600);
+        let mut again = Store::open(&directory).unwrap();
+        let expected = Stored {
+            sessions: vec![("b".to_owned(), "{\"x\":1}".to_owned(), 7)],
+            catalogue: vec![("s".to_owned(), "e".to_owned(), "t".to_owned())],
+            salt,
+        };
+        assert_eq!(again.stored, expected);
+        again.store.write(&Batch { whole: true, salt: vec![1; 32], ..batch("c", Some("{}")) }).unwrap();
+        drop(again);
+        let stored = Store::open(&directory).unwrap().stored;
+        assert_eq!((stored.sessions.len(), stored.catalogue.len(), stored.salt), (1, 0, vec![1; 32]));
+    }
+
+    #[test]
+    fn a_damaged_file_is_set_aside_and_a_newer_one_is_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join(FILE);
+        for damage in [b"no database at all, and long enough to be one, perhaps: ".repeat(100), Vec::new()] {
+            fs::write(&file, &damage).unwrap();
+            let opened = Store::open(place.path()).unwrap();
+            assert_eq!(opened.damaged.is_some(), !damage.is_empty());
+            drop(opened);
+            fs::remove_file(&file).unwrap();
+        }
+        // Another program's database, in the right format by its own account.
+        Connection::open(&file).unwrap().execute_batch("CREATE TABLE other (x); PRAGMA user_version = 1;").unwrap();
+        assert!(Store::open(place.path()).unwrap().damaged.is_some());
+        fs::remove_file(&file).unwrap();
+        Connection::open(&file).unwrap().execute_batch("CREATE TABLE other (x); PRAGMA user_version = 2;").unwrap();
+        assert!(matches!(Store::open(place.path()), Err(StoreError::Newer(2))));
+    }
+
+    #[test]
+    fn a_store_that_fails_is_opened_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("state");
+        fs::write(&directory, "in the way").unwrap();
+        let (sender, batches) = sync_channel(2);
+        let (report, outcomes) = channel();
+        let work = {
+            let directory = directory.clone();
+            thread::spawn(move || run(&directory, None, &batches, |outcome| report.send(outcome).is_ok()))
+        };
+        sender.send(batch("a", Some("{}"))).unwrap();
+        assert!(matches!(outcomes.recv().unwrap(), Outcome::Written(Err(_))));
+        fs::remove_file(&directory).unwrap();
+        assert!(matches!(outcomes.recv().unwrap(), Outcome::Usable));
+        sender.send(Batch { whole: true, salt: vec![2; 32], ..batch("a", Some("{}")) }).unwrap();
+        assert!(matches!(outcomes.recv().unwrap(), Outcome::Written(Ok(()))));
+        drop(sender);
+        work.join().unwrap();
+        assert_eq!(Store::open(&directory).unwrap().stored.sessions.len(), 1);
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Proc {
     pub(crate) generation: u32,
     /// Where it stands.
     pub(crate) stage: Stage,
+    /// How much of its sandbox stands, in its own words.
+    pub(crate) sandbox: String,
     /// Its last beat, without the metrics.
     pub(crate) beat: Beat,
     /// When that came; before the first one, when it was started.

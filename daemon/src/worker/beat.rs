@@ -5,6 +5,7 @@ use crate::{
     ipc::messages::{Beat, ToSupervisor},
     log,
     metrics::{Family, Kind, Sample, Value},
+    platform::OwnFiles,
 };
 use std::{
     sync::{Arc, PoisonError},
@@ -19,7 +20,7 @@ const PROBES: u32 = 5;
 pub(super) type BeatSource = Source;
 
 /// Beats until the supervisor is gone.
-pub(super) async fn run(period: Duration, source: BeatSource, outbox: Outbox, queue: Arc<log::Queue>) {
+pub(super) async fn run(period: Duration, source: BeatSource, outbox: Outbox, queue: Arc<log::Queue>, mut files: Option<OwnFiles>) {
     let step = period / PROBES;
     let mut ticks = tokio::time::interval(step);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -31,6 +32,7 @@ pub(super) async fn run(period: Duration, source: BeatSource, outbox: Outbox, qu
             seq += 1;
             let mut beat = source.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map_or_else(Beat::default, |fill| fill());
             beat.seq = seq;
+            beat.files = files.as_mut().and_then(OwnFiles::count);
             beat.lag_us = u64::try_from(std::mem::take(&mut lag).as_micros()).unwrap_or(u64::MAX);
             beat.metrics.push(dropped(queue.dropped()));
             outbox.offer(ToSupervisor::Beat(beat));

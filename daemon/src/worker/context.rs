@@ -160,7 +160,9 @@ impl Context {
         let reader = tokio::spawn(read(receiver, inbox_sender, signal, pending, filter));
         let beats = BeatSource::default();
         let period = Duration::from_millis(start.beat_ms.max(10));
-        let beating = tokio::spawn(beat::run(period, beats.clone(), outbox.clone(), queue));
+        // Opened now: the sandbox closes the way to this folder, not the folder itself.
+        let files = crate::platform::OwnFiles::open();
+        let beating = tokio::spawn(beat::run(period, beats.clone(), outbox.clone(), queue, files));
         let context = Self { start, listeners, secrets: Secrets::default(), inbox, outbox, drain: Drain(drain), beats };
         (context, Frame { tasks: vec![reader, beating], writer, stop })
     }

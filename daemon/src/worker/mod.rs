@@ -9,6 +9,7 @@ mod beat;
 mod context;
 mod link_socket;
 mod outbox;
+mod walls;
 
 pub mod admin;
 pub(crate) mod edge;
@@ -23,11 +24,18 @@ mod tests;
 pub use context::{Context, Drain, Incoming};
 pub use outbox::{Closed, Outbox};
 
-use crate::{ipc::messages::Role, platform};
+use crate::{
+    config::SandboxMode,
+    ipc::messages::{Role, ToSupervisor},
+    platform,
+};
+use ggen_wire::Code;
 use std::{process::ExitCode, time::Duration};
 
 /// EX_SOFTWARE of `sysexits.h`: the frame itself failed.
 const SOFTWARE: u8 = 70;
+/// EX_CONFIG of `sysexits.h`: not to be tried again with the same configuration.
+const CONFIG: u8 = 78;
 
 /// Runs this process as a worker, with the control channel on its standard input, until it is drained.
 pub fn main(role: Role) -> ExitCode {
@@ -36,6 +44,14 @@ pub fn main(role: Role) -> ExitCode {
     let code = runtime.block_on(serve(role));
     runtime.shutdown_timeout(Duration::from_millis(100));
     code
+}
+
+/// Puts up the walls of a role around this process and tells on standard output what they hold back.
+pub fn try_walls(role: Role, mode: SandboxMode) -> ExitCode {
+    match walls::try_them(role, mode, &mut std::io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(SOFTWARE),
+    }
 }
 
 /// Fetches the keys of a token issuer as an edge worker does, for `ggend auth verify-token`.
@@ -59,6 +75,19 @@ async fn serve(role: Role) -> ExitCode {
     };
     if context.start.role != role {
         return ExitCode::from(SOFTWARE);
+    }
+    match walls::put_up(&context.start, &context.secrets) {
+        Ok(standing) => {
+            if !standing.missing.is_empty() {
+                tracing::debug!(target: "mcp_server", "sandbox {}", standing.text);
+            }
+            context.outbox().send(ToSupervisor::Walled(standing.text)).await.ok();
+        }
+        Err(error) => {
+            tracing::error!(target: "mcp_server", code = %Code::SandboxUnavailable, "{error}");
+            frame.finish().await;
+            return ExitCode::from(CONFIG);
+        }
     }
     let drain = context.drain();
     let body = async {

@@ -24,6 +24,7 @@ fn start() -> Start {
         seat: None,
         quic_port: None,
         seal: None,
+        run_as: None,
         config: Config::default(),
     }
 }

@@ -21,6 +21,14 @@ impl Gateway {
         };
         // An answer counts on the connection that the request went out on, and on no other one.
         let number = id.filter(|number| self.calls.get(number).is_some_and(|call| call.conn == conn));
+        if let (Some(number), Kind::Error(_, error)) = (number, &envelope.kind)
+            && self.is_mismatch(up, number, error)
+        {
+            return;
+        }
+        if number.is_some_and(|number| self.task_begun(up, number, &envelope.kind)) {
+            return;
+        }
         let Some((number, call)) = number.and_then(|number| self.take_call(up, number)) else {
             if let Some(late) = id {
                 self.late_answer(up, conn, late);

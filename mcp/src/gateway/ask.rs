@@ -123,14 +123,28 @@ impl Gateway {
         }
     }
 
-    /// Of the calls of a leased child, all of them one client's, the newest whose client can be asked: a modern one by the result, a legacy one on its stream.
-    fn askable(&self, up: UpId, conn: usize) -> Option<u64> {
-        let conn = &self.up_ref(up).conns[conn];
+    /// Of the calls of a leased child or of an HTTP session, where all of them are one client's, the newest whose client can be asked: a modern one by the
+    /// result, a legacy one on its stream.
+    fn askable(&self, up: UpId, at: usize) -> Option<u64> {
+        let conn = &self.up_ref(up).conns[at];
         let can = |number: &&u64| match self.calls.get(number).map(|call| &call.purpose) {
             Some(Purpose::Client(client)) => client.modern || self.reaches(client.key),
             _ => false,
         };
-        conn.calls.iter().filter(|_| conn.is_leased()).filter(can).max().copied()
+        conn.calls.iter().filter(|_| conn.is_leased() || self.is_one_clients(up, at)).filter(can).max().copied()
+    }
+
+    /// Whether whatever comes on an HTTP session can only concern one client: the calls in flight are its, and so were those that were given up.
+    fn is_one_clients(&self, up: UpId, at: usize) -> bool {
+        let conn = &self.up_ref(up).conns[at];
+        let session_of = |number: &u64| match self.calls.get(number).map(|call| &call.purpose) {
+            Some(Purpose::Client(client)) => client.session.as_ref(),
+            _ => None,
+        };
+        let one = conn.calls.len() == 1 || conn.user.is_some() && conn.calls.iter().all(|number| session_of(number) == conn.user.as_ref());
+        let sure =
+            self.now >= conn.unsure || conn.user.is_some() && conn.calls.iter().all(|number| session_of(number) == conn.user.as_ref());
+        self.up_ref(up).is_http() && at > 0 && one && sure
     }
 
     /// Whether a client can be sent something on an exchange.

@@ -29,6 +29,22 @@ pub(super) struct Call {
     pub(super) retry_ms: Option<u32>,
     /// HTTP: how often it was sent or resumed already.
     pub(super) tries: u8,
+    /// HTTP: whether its server said that its headers do not match.
+    pub(super) mismatch: Mismatch,
+}
+
+/// How far a call is whose headers did not match ([`super::mismatch`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Mismatch {
+    /// The server has not said so.
+    #[default]
+    No,
+    /// It has; its answer is not over yet.
+    Told,
+    /// Its tools are being read.
+    Reading,
+    /// The call was made again: the next answer counts.
+    Again,
 }
 
 /// What was sent.
@@ -90,6 +106,8 @@ pub(super) struct ClientCall {
     pub(super) asking: Option<Box<Asking>>,
     /// A legacy client of a modern server: the questions of the present round.
     pub(super) rounds: Option<Box<Rounds>>,
+    /// It is made as a task, which its client does not know of.
+    pub(super) task: Option<Task>,
     /// Time without a sign of life.
     pub(super) timeout: Micros,
     /// What is counted for it.
@@ -98,6 +116,15 @@ pub(super) struct ClientCall {
     pub(super) again: Option<Box<Again>>,
     /// To write it down.
     pub(super) trail: Option<Box<Trail>>,
+}
+
+/// How far a call is that is made as a task ([`super::task`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    /// The server is to begin one.
+    Asked,
+    /// It has: the task's id as it stands, and the number of the call that began it.
+    Running { id: Box<str>, number: u64 },
 }
 
 /// What must be known of a call that may have to wait for its client's answers.

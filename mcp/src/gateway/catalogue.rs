@@ -30,7 +30,9 @@ impl Gateway {
 
     /// Nothing of an upstream is worth storing any more.
     pub(super) fn drop_catalogue(&mut self, up: UpId) {
-        if self.keeps && self.up_ref(up).stored != 0 {
+        let upstream = self.up_mut(up);
+        let stored = std::mem::take(&mut upstream.recalled) | (upstream.stored != 0);
+        if self.keeps && stored {
             self.store_catalogue(up, 0, String::new());
         }
     }

@@ -17,10 +17,15 @@ impl Gateway {
     pub(super) fn greet(&mut self, up: UpId) {
         let now = self.now;
         self.up_mut(up).retry_at = None;
+        self.up_mut(up).asked_again = false;
         self.up_mut(up).conns[0].phase = Phase::Greeting(now);
         if self.up_ref(up).settings.era == crate::api::EraSetting::Legacy {
             return self.initialize_upstream(up, 0);
         }
+        self.discover_upstream(up);
+    }
+
+    fn discover_upstream(&mut self, up: UpId) {
         let limit = if self.up_ref(up).is_http() { self.limits.handshake } else { self.limits.probe };
         self.own_request(up, 0, Purpose::Discover, "server/discover", "", limit);
     }
@@ -30,7 +35,7 @@ impl Gateway {
         let member = &mut self.up_mut(up).conns[conn];
         member.phase = Phase::Greeting(now);
         // The new session knows nothing of what was asked of the one before.
-        (member.session, member.log_level) = (None, None);
+        (member.session, member.log_level, member.awaits_stream) = (None, None, None);
         // A stream of the session before tells nothing any more.
         let stream = member.stream.take();
         let caps = member.caps.write();
@@ -58,7 +63,13 @@ impl Gateway {
                 }
             }
             Kind::Error(_, error) => {
-                let [code, message] = json::pick(error, ["code", "message"]).unwrap_or_default();
+                let [code, message, data] = json::pick(error, ["code", "message", "data"]).unwrap_or_default();
+                let supported = data.and_then(|data| json::pick(data, ["supported"])).and_then(|[list]| json::elements(list?));
+                let ours = supported.is_some_and(|list| list.iter().any(|version| json::string(version).as_deref() == Some(MODERN)));
+                // It refuses our revision and says that it has it: perhaps it was not ready to be asked (versioning, "Version Negotiation").
+                if code == Some("-32022") && ours && !asked_both && !std::mem::replace(&mut self.up_mut(up).asked_again, true) {
+                    return self.discover_upstream(up);
+                }
                 if matches!(code, Some("-32020" | "-32021")) && !asked_both {
                     let message = message.and_then(json::string).unwrap_or_default().into_owned();
                     return self.greeting_failed(up, 0, Code::UpstreamRefused, message);

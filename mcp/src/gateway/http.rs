@@ -1,16 +1,19 @@
 //! HTTP upstreams: what an exchange brings, and what its end means.
 
 use super::Gateway;
-use super::call::Purpose;
+use super::call::{ClientCall, Mismatch, Purpose};
 use crate::api::{HttpRequest, Micros, Output, UpId};
 use crate::edge::Verb;
 use crate::refusal::{Refusal, rpc};
-use crate::upstream::{Phase, UpEra};
+use crate::upstream::{Conn, Phase, UpEra};
 use bytes::Bytes;
 use ggen_wire::{Code, status::UpstreamState};
+use std::cmp::Reverse;
 
 /// How often a broken stream is resumed.
 const RESUMES: u8 = 5;
+/// How long calls wait for the stream of a new session.
+pub(super) const STREAM: Micros = 1_000_000;
 /// Connection failures in a row after which a server counts as down.
 const FAILURES: u32 = 3;
 
@@ -19,8 +22,11 @@ impl Gateway {
         let Some(call) = self.calls.get_mut(&exchange).filter(|call| call.up == up) else { return };
         call.status = status;
         let conn = call.conn;
-        if matches!(call.purpose, Purpose::Initialize) && (200..300).contains(&status) {
+        let (greets, streams) = (matches!(call.purpose, Purpose::Initialize), matches!(call.purpose, Purpose::Stream));
+        if greets && (200..300).contains(&status) {
             self.up_mut(up).conns[conn].session = session;
+        } else if streams && self.up_ref(up).conns[conn].awaits_stream.is_some() {
+            self.send_queued(up, conn);
         }
     }
 
@@ -39,10 +45,54 @@ impl Gateway {
         if data.is_empty() {
             return self.primed(exchange);
         }
+        if self.is_about_session(up, exchange, &data)
+            && let Some(call) = self.calls.get_mut(&exchange)
+        {
+            call.status = 404;
+        }
         // The body of a 404 is about the session, not about the call.
         if !self.is_session_lost(up, exchange) {
-            self.received(up, conn, Some(exchange), crate::json::one_line(data));
+            // What comes on the session's own stream says not to which call it belongs.
+            let call = self.calls.get(&exchange).filter(|call| !matches!(call.purpose, Purpose::Stream)).map(|_| exchange);
+            self.received(up, conn, call, crate::json::one_line(data));
         }
+    }
+
+    /// The session of a legacy server that takes a call whose client can be asked for something: one whose handshake says so, and that no other client
+    /// uses meanwhile, as long as `server.connection_pool` has room. What the server asks outside of a call's stream is then one client's.
+    pub(super) fn session_for(&mut self, up: UpId, call: &ClientCall) -> usize {
+        let (now, caps, pool) = (self.now, call.caps, self.up_ref(up).settings.pool);
+        let conns = &self.up_ref(up).conns;
+        let fit = || conns.iter().enumerate().skip(1).filter(|(_, conn)| conn.caps == caps);
+        let rank = |conn: &Conn| {
+            let own = call.session.is_some() && conn.user == call.session;
+            let free = conn.calls.is_empty() && conn.queue.is_empty() && now >= conn.unsure;
+            if own { Some(0) } else { free.then_some(if conn.user.is_none() { 1 } else { 2 }) }
+        };
+        let ranked = fit().filter_map(|(at, conn)| Some((rank(conn)?, std::cmp::Reverse(conn.used), at)));
+        let own = ranked.min().map(|(.., at)| at);
+        let shared = || fit().map(|(at, conn)| (conn.calls.len() + conn.queue.len(), at)).min().map(|(_, at)| at);
+        let closed = || conns.iter().skip(1).position(|conn| conn.phase == Phase::Down && conn.queue.is_empty()).map(|at| at + 1);
+        let at = match own {
+            Some(at) => at,
+            None if conns.len() > pool && closed().is_none() => shared().unwrap_or(conns.len()),
+            None => closed().unwrap_or(conns.len()),
+        };
+        let conns = &mut self.up_mut(up).conns;
+        if at == conns.len() {
+            conns.push(Conn::new(caps));
+        } else if conns[at].phase == Phase::Down {
+            conns[at] = Conn::new(caps);
+        }
+        let conn = &mut conns[at];
+        if conn.calls.is_empty() && conn.queue.is_empty() {
+            conn.user.clone_from(&call.session);
+        }
+        conn.used = now;
+        if conn.phase == Phase::Down {
+            self.initialize_upstream(up, at);
+        }
+        at
     }
 
     /// The server lets its client resume the call: so do we, if the client's era knows of that.
@@ -53,6 +103,16 @@ impl Gateway {
             let key = client.key;
             self.begin_stream(key);
         }
+    }
+
+    /// Whether a server says 400 of a session that it has forgotten, as many do in the place of 404: the error answers no request, and names sessions.
+    fn is_about_session(&self, up: UpId, exchange: u64, data: &[u8]) -> bool {
+        let Some(call) = self.calls.get(&exchange).filter(|call| call.status == 400) else { return false };
+        let text = std::str::from_utf8(data).unwrap_or_default();
+        let [id, error] = crate::json::pick(text, ["id", "error"]).unwrap_or_default();
+        self.up_ref(up).conns[call.conn].session.is_some()
+            && id.is_none_or(|id| id == "null")
+            && error.is_some_and(|error| error.to_ascii_lowercase().contains("session"))
     }
 
     /// Whether an answer says that the server has forgotten our session (2025-11-25, Session Management 3).
@@ -79,6 +139,7 @@ impl Gateway {
             (code, why("the response ended without an answer"))
         });
         match call.purpose {
+            Purpose::Client(_) if call.mismatch == Mismatch::Told => self.mismatch_ended(up, exchange),
             Purpose::Client(_) if self.is_session_lost(up, exchange) && tries < 2 => self.session_lost(up, conn, exchange),
             Purpose::Client(_) if call.last_event.is_some() && tries <= RESUMES => self.resume(up, exchange),
             Purpose::Discover => {
@@ -97,10 +158,13 @@ impl Gateway {
                 let again = self.now + 1_000_000;
                 let member = &mut self.up_mut(up).conns[conn];
                 member.stream = None;
+                let waited = member.awaits_stream.is_some();
                 // A server without such a stream says 405; one that was cut off is asked again.
                 member.stream_at = ((200..300).contains(&status) || status >= 500 || status == 0).then_some(again);
                 if status == 404 && member.session.is_some() && member.phase == Phase::Ready {
                     self.initialize_upstream(up, conn);
+                } else if waited {
+                    self.send_queued(up, conn);
                 }
             }
             Purpose::Listen => {
@@ -165,6 +229,7 @@ impl Gateway {
         let (key, retry) = (client.key, call.retry_ms);
         let due = self.now + wait;
         self.resumes.push((due, up, exchange));
+        self.due.push(Reverse(due));
         self.suspend_stream(key, retry);
     }
 

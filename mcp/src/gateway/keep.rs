@@ -55,9 +55,9 @@ impl Gateway {
                 socket: session.socket,
                 uris: session.subscriptions.iter().map(ToString::to_string).collect(),
             };
-            (session.digest.clone(), !session.socket, record.write())
+            (session.digest.clone(), record.write())
         });
-        let Some((digest, lasting, Some(record))) = record else { return then.into_iter().for_each(|unsaid| self.said(unsaid)) };
+        let Some((digest, Some(record))) = record else { return then.into_iter().for_each(|unsaid| self.said(unsaid)) };
         self.digests.insert(digest.clone(), name.clone());
         let ticket = then.map(|unsaid| {
             self.tickets += 1;
@@ -66,7 +66,7 @@ impl Gateway {
             self.due.push(Reverse(until));
             self.tickets
         });
-        self.emit(Output::Keep(Keep::Session { digest, record, lasting, ticket }));
+        self.emit(Output::Keep(Keep::Session { digest, record, ticket }));
     }
 
     /// What waited for a ticket is said.

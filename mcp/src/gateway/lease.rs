@@ -32,7 +32,10 @@ impl Gateway {
     /// What kind of child a call needs; `None`: the shared one.
     pub(super) fn want(&self, up: UpId, call: &ClientCall) -> Option<Want> {
         let upstream = self.up_ref(up);
-        let asks = matches!(call.method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead);
+        // What the protocol does not name, its tasks (2025-11-25) for example, goes to the child that the session has had, which may know of it.
+        let had = |conn: &Conn| conn.is_leased() && conn.user.is_some() && conn.user == call.session;
+        let asks = matches!(call.method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead)
+            || call.method == Method::Other && upstream.conns.iter().any(had);
         // A modern server is told with each request what its client can be asked.
         let caps = if matches!(upstream.era, Some(UpEra::Legacy(_))) { call.caps } else { Caps::default() };
         let session = call.session.clone();

@@ -53,7 +53,8 @@ impl Gateway {
             _ => None,
         };
         let Some(page) = page else { return self.list_failed(up, kind) };
-        for (tool, reason) in &page.refused {
+        let known = self.up_ref(up).list(kind).refused.clone();
+        for (tool, reason) in page.refused.iter().filter(|(tool, _)| !known.iter().any(|refused| **refused == **tool)) {
             let name = self.up_ref(up).settings.name.clone();
             self.note(Level::Warn, "tools", Some(up), None, format!("{name}: tool {tool} is left out: {reason}"));
         }
@@ -61,6 +62,7 @@ impl Gateway {
         let list = &mut self.up_mut(up).lists[kind as usize];
         let Some(loading) = &mut list.loading else { return };
         loading.items.extend(page.items);
+        loading.refused.extend(page.refused.into_iter().map(|(tool, _)| tool.into()));
         list.ttl_ms = page.ttl_ms;
         list.public = page.public;
         if let Some(cursor) = page.next.filter(|cursor| !loading.cursors.contains(cursor) && loading.cursors.len() < MAX_PAGES) {
@@ -69,7 +71,8 @@ impl Gateway {
             self.own_request(up, 0, Purpose::List(kind), kind.method(), &members, limit);
             return;
         }
-        list.items = list.loading.take().unwrap_or_default().items;
+        let loaded = list.loading.take().unwrap_or_default();
+        (list.items, list.refused) = (loaded.items, loaded.refused);
         list.known = true;
         list.fetched = now;
         self.list_settled(up, kind);
@@ -95,6 +98,9 @@ impl Gateway {
             self.settle_up(up);
         }
         self.refreshed();
+        if kind == ListKind::Tools {
+            self.headers_again(up);
+        }
     }
 
     /// Makes every view anew.
@@ -135,7 +141,6 @@ impl Gateway {
     /// Drops the lists of an upstream that has been down for long.
     pub(super) fn forget_lists(&mut self, up: UpId) {
         self.up_mut(up).lists.iter_mut().for_each(|list| list.items.clear());
-        self.up_mut(up).recalled = false;
         self.drop_catalogue(up);
         self.rebuild(up);
         self.report(up);

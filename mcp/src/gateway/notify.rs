@@ -69,7 +69,7 @@ impl Gateway {
 
     fn progress(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) -> bool {
         let token = envelope.params.and_then(|params| json::pick(params, ["progressToken"])).and_then(|[token]| token);
-        let Some(number) = token.and_then(|token| token.parse::<u64>().ok()) else { return false };
+        let Some(number) = token.and_then(|token| token.parse::<u64>().ok()).map(|number| self.call_of_task(number)) else { return false };
         if self.client_of(up, Some(number)).is_none() {
             return false;
         }

@@ -1,7 +1,7 @@
 //! Messages that the relay sends for itself: its own requests, asides, log levels, and the GET stream and end of a legacy HTTP session.
 
 use super::Gateway;
-use super::call::{Call, Purpose, Sent};
+use super::call::{Call, Mismatch, Purpose, Sent};
 use super::greet::client_info;
 use crate::api::{HttpRequest, Micros, Output, UpId};
 use crate::edge::Verb;
@@ -32,7 +32,20 @@ impl Gateway {
 
     fn register(&mut self, number: u64, up: UpId, conn: usize, purpose: Purpose, request: Sent, limit: Micros) {
         let (began, deadline) = (self.now, self.now.saturating_add(limit));
-        let call = Call { up, conn, purpose, began, deadline, bytes: 0, request, status: 0, last_event: None, retry_ms: None, tries: 0 };
+        let call = Call {
+            up,
+            conn,
+            purpose,
+            began,
+            deadline,
+            bytes: 0,
+            request,
+            status: 0,
+            last_event: None,
+            retry_ms: None,
+            tries: 0,
+            mismatch: Mismatch::No,
+        };
         self.calls.insert(number, call);
     }
 

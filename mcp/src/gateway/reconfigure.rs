@@ -1,7 +1,7 @@
 //! A new list of upstreams while clients are being served: what stays is not touched, what goes ends with a clear error, what comes is reached for.
 
 use super::Gateway;
-use crate::api::{Isolation, Output, UpId, UpstreamSettings};
+use crate::api::{Isolation, Output, Transport, UpId, UpstreamSettings};
 use crate::refusal::{Refusal, rpc};
 use crate::upstream::{Caps, Conn, Phase, Upstream};
 use crate::view::{Table, View};
@@ -57,7 +57,7 @@ impl Gateway {
             (true, false) => self.take_down(up),
             (false, true) => self.reach_for(up),
             // A stdio server is started again by the supervisor; a remote one has no process whose end would tell.
-            (true, true) if other_server && self.up_ref(up).is_http() => {
+            (true, true) if other_server && self.up_ref(up).settings.transport != Transport::Stdio => {
                 self.take_down(up);
                 self.reach_for(up);
             }
@@ -97,7 +97,6 @@ impl Gateway {
         upstream.era = None;
         upstream.hello = crate::upstream::Hello::default();
         upstream.lists = <[crate::list::List; 4]>::default();
-        upstream.recalled = false;
         self.drop_catalogue(up);
         self.rebuild(up);
         self.report(up);

@@ -1,7 +1,7 @@
 //! Client → upstream: whose the name is, which connection takes the call, and the call's record.
 
 use super::Gateway;
-use super::call::{Asking, Call, ClientCall, Purpose, Sent};
+use super::call::{Asking, Call, ClientCall, Mismatch, Purpose, Sent, Task};
 use super::post::{ClientEra, Ctx, Flow};
 use super::retry;
 use super::translate::{self, Outgoing};
@@ -15,7 +15,7 @@ use crate::method::{LogLevel, Method};
 use crate::name;
 use crate::refusal::{Refusal, rpc};
 use crate::seal;
-use crate::upstream::{Caps, Conn, Lent, Phase, UpEra};
+use crate::upstream::{Caps, Lent, Phase, UpEra};
 use crate::view::{Owner, View};
 use ggen_wire::{Code, status::UpstreamState};
 use std::borrow::Cow;
@@ -165,6 +165,8 @@ impl Gateway {
             });
         }
         match ctx.view {
+            // A tool whose header declarations are wrong is none (2026-07-28, Streamable HTTP, "Custom Headers").
+            View::One(up) if kind == ListKind::Tools && self.up_ref(up).list(kind).refused.iter().any(|tool| **tool == *exposed) => {}
             // The one server decides; it may know names that it does not list.
             View::One(up) if self.may(access, kind, up, &exposed) => {
                 let tool = (kind == ListKind::Tools).then(|| Arc::from("unlisted"));
@@ -238,7 +240,9 @@ impl Gateway {
         let (progress, log_level, client) = self.client_facts(ctx, modern.1);
         let caps = self.caps_of(ctx);
         let number = self.next_id();
+        let as_task = modern == (true, false) && ctx.method == Method::ToolsCall && self.needs_task(up, &target.original);
         let body = translate::request(&Outgoing {
+            as_task,
             text: ctx.text,
             id: ctx.id,
             params: ctx.params,
@@ -277,6 +281,7 @@ impl Gateway {
             lacked: None,
             asking,
             rounds: None,
+            task: as_task.then_some(Task::Asked),
             timeout,
             held,
             again,
@@ -305,6 +310,7 @@ impl Gateway {
                 last_event: None,
                 retry_ms: None,
                 tries: 0,
+                mismatch: Mismatch::No,
             },
         );
         self.dispatch(number);
@@ -342,25 +348,13 @@ impl Gateway {
         }
     }
 
-    /// The connection that takes a call. HTTP sessions cost nothing, so that clients that can be asked for something get one whose handshake says so.
+    /// The connection that takes a call.
     pub(super) fn conn_for(&mut self, up: UpId, call: &ClientCall, era: UpEra) -> usize {
-        let (caps, now) = (call.caps, self.now);
-        if !self.up_ref(up).is_http() {
-            return self.child_for(up, call);
+        match self.up_ref(up).is_http() {
+            false => self.child_for(up, call),
+            true if call.caps == Caps::default() || era == UpEra::Modern => 0,
+            true => self.session_for(up, call),
         }
-        let upstream = self.up_mut(up);
-        if caps == Caps::default() || era == UpEra::Modern {
-            return 0;
-        }
-        let at = upstream.conns.iter().skip(1).position(|conn| conn.caps == caps).map_or(upstream.conns.len(), |at| at + 1);
-        if at == upstream.conns.len() {
-            upstream.conns.push(Conn::new(caps));
-        }
-        upstream.conns[at].used = now;
-        if upstream.conns[at].phase == Phase::Down {
-            self.initialize_upstream(up, at);
-        }
-        at
     }
 
     /// Writes a call, or keeps it until its connection is ready.
@@ -368,7 +362,7 @@ impl Gateway {
         let Some(call) = self.calls.get(&number) else { return };
         let (up, at) = (call.up, call.conn);
         let conn = &mut self.up_mut(up).conns[at];
-        if conn.phase == Phase::Ready {
+        if conn.phase == Phase::Ready && conn.awaits_stream.is_none() {
             conn.calls.insert(number);
             self.set_wanted_level(number);
             self.send(number);

@@ -188,6 +188,7 @@ impl Gateway {
         // What waits for a connection, or for the client, is unknown to the server.
         if !queued && call.tries > 0 {
             self.cancel_upstream(up, call.conn, number);
+            self.cancel_task(up, call.conn, client);
         }
         let era = if client.modern { "modern" } else { "legacy" };
         let duration = self.now.saturating_sub(client.arrived);

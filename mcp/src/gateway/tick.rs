@@ -112,6 +112,7 @@ impl Gateway {
                 let refusal = refusal.with("server", &crate::json::quote(&name));
                 if call.tries > 0 {
                     self.cancel_upstream(up, call.conn, number);
+                    self.cancel_task(up, call.conn, client);
                 }
                 self.give_up(&call, client, &refusal, "timeout");
             }
@@ -153,6 +154,10 @@ impl Gateway {
             if member.phase != Phase::Ready || !legacy {
                 continue;
             }
+            if member.awaits_stream.is_some_and(|until| until <= now) {
+                self.send_queued(up, conn);
+            }
+            let member = &self.up_ref(up).conns[conn];
             if member.stream_at.is_some_and(|at| at <= now) {
                 self.open_stream(up, conn);
             } else if conn > 0 && member.calls.is_empty() && now >= member.used + KEEP_CONN {

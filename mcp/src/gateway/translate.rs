@@ -14,6 +14,8 @@ use std::borrow::Cow;
 
 /// What a request to an upstream is made of.
 pub(super) struct Outgoing<'a> {
+    /// A modern client's call that a legacy server only takes as a task.
+    pub(super) as_task: bool,
     /// The client's message, and slices of it.
     pub(super) text: &'a str,
     pub(super) id: &'a str,
@@ -68,6 +70,7 @@ fn legacy_params(from: &Outgoing<'_>, params: &str) -> String {
     for (member, value) in json::members(params).unwrap_or_default() {
         let value: Cow<'_, str> = match &*member {
             "inputResponses" | "requestState" => continue,
+            "task" if from.as_task => continue,
             "_meta" => {
                 let number = from.number.to_string();
                 let token: &[(&str, &str)] = if from.progress.is_some() { &[("progressToken", &number)] } else { &[] };
@@ -90,6 +93,9 @@ fn legacy_params(from: &Outgoing<'_>, params: &str) -> String {
         out.push_str(&json::quote(&member));
         out.push(':');
         out.push_str(&value);
+    }
+    if from.as_task {
+        out.push_str(if out.is_empty() { "{\"task\":{}" } else { ",\"task\":{}" });
     }
     out.push_str(if out.is_empty() { "{}" } else { "}" });
     out
@@ -173,8 +179,11 @@ pub(super) fn result(from: &Incoming<'_>, result: &str) -> Bytes {
         splice.replace(result, older.unwrap_or(exposed));
     } else {
         expose(from, result, &mut splice);
-        if from.modern == (true, false) {
-            splice.insert(result, &modern_members(from, result));
+        match from.modern {
+            (true, false) => splice.insert(result, &modern_members(from, result)),
+            // Every result says what it is (2026-07-28, basic, "Results"); one that does not is complete.
+            (true, true) if json::pick(result, ["resultType"]) == Some([None]) => splice.insert(result, "\"resultType\":\"complete\""),
+            _ => {}
         }
     }
     splice.finish()

@@ -88,15 +88,27 @@ impl Gateway {
         self.down(up, state, code, reason, soon);
     }
 
-    /// A connection is ready: what waited for it goes out; the first one brings the lists.
-    pub(super) fn ready(&mut self, up: UpId, conn: usize) {
+    /// What waited for a connection goes out.
+    pub(super) fn send_queued(&mut self, up: UpId, conn: usize) {
         let member = &mut self.up_mut(up).conns[conn];
-        member.phase = Phase::Ready;
+        member.awaits_stream = None;
         for number in std::mem::take(&mut member.queue) {
             self.dispatch(number);
         }
+    }
+
+    /// A connection is ready: what waited for it goes out; the first one brings the lists.
+    pub(super) fn ready(&mut self, up: UpId, conn: usize) {
+        let now = self.now;
         let upstream = self.up_mut(up);
-        if upstream.is_http() && matches!(upstream.era, Some(UpEra::Legacy(_))) {
+        let streams = upstream.is_http() && matches!(upstream.era, Some(UpEra::Legacy(_)));
+        upstream.conns[conn].phase = Phase::Ready;
+        if streams && conn > 0 {
+            upstream.conns[conn].awaits_stream = Some(now + super::http::STREAM);
+        } else {
+            self.send_queued(up, conn);
+        }
+        if streams {
             self.open_stream(up, conn);
         }
         if conn > 0 {

@@ -159,7 +159,9 @@ impl World {
             (None, Some(id)) => {
                 let found =
                     exchange.reqs.iter().copied().find(|req| self.reqs[*req].id == id.get() && self.reqs[*req].outcome == Outcome::Open);
-                if found.is_none() && exchange.reqs.iter().any(|req| self.reqs[*req].id == id.get() && self.reqs[*req].twice) {
+                // One that was cancelled after its answer had been kept for its stream: whoever comes back for the stream gets it.
+                let may_repeat = |req: &crate::client::Req| req.id == id.get() && (req.twice || req.cancelled);
+                if found.is_none() && exchange.reqs.iter().any(|req| may_repeat(&self.reqs[*req])) {
                     return;
                 }
                 let Some(at) = found else { panic!("an answer to nothing, or the second one, on {key:?}: {text}") };

@@ -712,8 +712,8 @@ impl World {
     /// The supervisor keeps something.
     fn keep(&mut self, keep: Keep) {
         match keep {
-            Keep::Session { digest, record, lasting, ticket } => {
-                assert!(lasting && record.len() <= ggen_mcp::keep::LONGEST);
+            Keep::Session { digest, record, ticket } => {
+                assert!(record.len() <= ggen_mcp::keep::LONGEST);
                 self.kept.insert(digest, (record, self.now));
                 let longest = if self.rng.chance(5) { 1_000_000 } else { 20_000 };
                 let wait = self.rng.below(longest);

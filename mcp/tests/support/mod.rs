@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use bytes::Bytes;
-use ggen_mcp::api::{EraSetting, Input, Isolation, Limits, Output, Settings, StreamKey, Transport, UpId, UpInput, UpstreamSettings};
+use ggen_mcp::api::{EraSetting, Input, Isolation, Output, Settings, StreamKey, Transport, UpId, UpInput, UpstreamSettings};
 use ggen_mcp::edge::{Principal, Reply, Request, Verb};
 use ggen_mcp::gateway::Gateway;
 use serde_json::Value;
@@ -28,6 +28,13 @@ pub struct Relay {
 impl Relay {
     /// Servers on pipes; `true`: modern.
     pub fn new(servers: &[(&str, bool, Server)]) -> Self {
+        let mut relay = Self::idle(servers, Settings { incarnation: 1, ..Settings::default() });
+        relay.begin();
+        relay
+    }
+
+    /// The same, with nothing said to it yet.
+    pub fn idle(servers: &[(&str, bool, Server)], settings: Settings) -> Self {
         let upstreams = servers.iter().map(|(name, ..)| UpstreamSettings {
             name: (*name).to_owned(),
             transport: Transport::Stdio,
@@ -38,14 +45,13 @@ impl Relay {
             enabled: true,
             revision: 0,
         });
-        let settings =
-            Settings { upstreams: upstreams.collect(), incarnation: 1, limits: Limits::default(), key: None, ..Settings::default() };
-        let mut seed = 0u8;
+        let mut seed = u8::try_from(settings.incarnation.saturating_sub(1)).unwrap_or(0).wrapping_mul(100);
+        let settings = Settings { upstreams: upstreams.collect(), ..settings };
         let random = Box::new(move |bytes: &mut [u8]| {
             seed += 1;
             bytes.fill(seed);
         });
-        let mut relay = Self {
+        Self {
             gateway: Gateway::new(settings, random),
             now: 1,
             servers: servers.iter().map(|(_, modern, serve)| (*modern, *serve)).collect(),
@@ -54,13 +60,16 @@ impl Relay {
             replies: Vec::new(),
             outputs: Vec::new(),
             principal: "anonymous".into(),
-        };
-        relay.input(Input::Tick);
-        for up in 0..servers.len() {
-            relay.up(up as u32, UpInput::Connected { incarnation: 1, handoff: None });
         }
-        relay.written.clear();
-        relay
+    }
+
+    /// Its servers are there.
+    pub fn begin(&mut self) {
+        self.input(Input::Tick);
+        for up in 0..self.servers.len() {
+            self.up(up as u32, UpInput::Connected { incarnation: 1, handoff: None });
+        }
+        self.written.clear();
     }
 
     pub fn up(&mut self, up: u32, event: UpInput) {

@@ -30,6 +30,14 @@ pub struct Remote {
     pub aborted: Vec<u64>,
     pub replies: Vec<(StreamKey, Reply)>,
     pub principal: &'static str,
+    /// What it lists.
+    pub tools: Value,
+    /// It has GET streams; otherwise it says 405.
+    pub has_streams: bool,
+    /// The GET streams that were opened, with their session; a test that sets this answers them.
+    pub streams: Vec<(u64, String)>,
+    /// `server/discover` is answered by this error, so many times.
+    pub refuses: (u32, Value),
 }
 
 impl Remote {
@@ -38,6 +46,11 @@ impl Remote {
     }
 
     pub fn with(modern: bool, limits: Limits) -> Self {
+        Self::prepared(modern, limits, |_| {})
+    }
+
+    /// `before`: what is different about the server, before it is reached.
+    pub fn prepared(modern: bool, limits: Limits, before: impl FnOnce(&mut Self)) -> Self {
         let upstream = UpstreamSettings {
             name: "s".to_owned(),
             transport: Transport::Http,
@@ -67,7 +80,15 @@ impl Remote {
             aborted: Vec::new(),
             replies: Vec::new(),
             principal: "anonymous",
+            tools: json!([
+                {"name": "t", "inputSchema": {"type": "object"}},
+                {"name": "job", "inputSchema": {"type": "object"}, "execution": {"taskSupport": "required"}},
+            ]),
+            has_streams: false,
+            streams: Vec::new(),
+            refuses: (0, Value::Null),
         };
+        before(&mut remote);
         remote.input(Input::Tick);
         remote
     }
@@ -91,22 +112,33 @@ impl Remote {
 
     fn serve(&mut self, request: HttpRequest) {
         let HttpRequest { exchange, verb, headers, body, .. } = request;
+        if verb == Verb::Get && self.has_streams {
+            let session = headers.iter().find(|(name, _)| name == "mcp-session-id").map(|(_, value)| value.clone());
+            return self.streams.push((exchange, session.unwrap_or_default()));
+        }
         if verb != Verb::Post {
             self.up(UpInput::Head { exchange, status: 405, session: None, sse: false });
             return self.up(UpInput::End { exchange, error: None });
         }
         let text = String::from_utf8(body.to_vec()).expect("UTF-8");
         let body: Value = serde_json::from_str(&text).expect("JSON");
-        let caps = json!({"tools": {}, "prompts": {}, "resources": {}, "logging": {}});
+        let tasks = json!({"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}});
+        let caps = json!({"tools": {}, "prompts": {}, "resources": {}, "logging": {}, "tasks": tasks});
+        if body["method"] == "server/discover" && self.refuses.0 > 0 {
+            self.refuses.0 -= 1;
+            let error = self.refuses.1.clone();
+            self.up(UpInput::Head { exchange, status: 400, session: None, sse: false });
+            let data = json!({"jsonrpc": "2.0", "id": exchange, "error": error}).to_string();
+            self.up(UpInput::Message { exchange, event_id: None, retry_ms: None, data: data.into() });
+            return self.up(UpInput::End { exchange, error: None });
+        }
         let answer = match body["method"].as_str().unwrap_or_default() {
             "server/discover" => json!({"supportedVersions": [MODERN], "capabilities": caps, "resultType": "complete"}),
             "initialize" => {
                 self.greeted.push(body["params"]["capabilities"].clone());
                 json!({"protocolVersion": "2025-11-25", "capabilities": caps, "serverInfo": {"name": "s", "version": "1"}})
             }
-            "tools/list" => {
-                json!({"tools": [{"name": "t", "inputSchema": {"type": "object"}}, {"name": "job", "inputSchema": {"type": "object"}, "execution": {"taskSupport": "required"}}]})
-            }
+            "tools/list" => json!({"tools": self.tools}),
             "prompts/list" => json!({"prompts": [{"name": "p"}]}),
             "resources/list" => json!({"resources": [{"uri": "test://r", "name": "r"}]}),
             "resources/templates/list" => json!({"resourceTemplates": []}),
@@ -165,6 +197,18 @@ impl Remote {
     pub fn fails(&mut self, exchange: u64, error: &Value) {
         self.says(exchange, &json!({"jsonrpc": "2.0", "id": exchange, "error": error}));
         self.up(UpInput::End { exchange, error: None });
+    }
+
+    /// The server does not know the session that an exchange names.
+    pub fn forgets(&mut self, exchange: u64, status: u16, text: &str) {
+        self.up(UpInput::Head { exchange, status, session: None, sse: false });
+        self.up(UpInput::Message { exchange, event_id: None, retry_ms: None, data: text.to_owned().into() });
+        self.up(UpInput::End { exchange, error: None });
+    }
+
+    /// A GET stream is open now.
+    pub fn opens(&mut self, exchange: u64) {
+        self.up(UpInput::Head { exchange, status: 200, session: None, sse: true });
     }
 
     /// The connection of an exchange breaks.

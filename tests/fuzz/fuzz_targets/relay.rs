@@ -6,6 +6,7 @@ use bytes::Bytes;
 use ggen_mcp::api::*;
 use ggen_mcp::edge::{Reply, Request, Verb};
 use ggen_mcp::gateway::Gateway;
+use ggen_mcp::keep::{Keep, KeptSession, digest};
 use libfuzzer_sys::fuzz_target;
 use std::collections::HashMap;
 
@@ -81,6 +82,8 @@ fuzz_target!(|data: &[u8]| {
         incarnation: 0,
         limits: Limits { sessions: 4, ring: 4, ..Limits::default() },
         key: None,
+        keeps: true,
+        epoch: 1,
     };
     let mut gateway = Gateway::new(settings, Box::new(|bytes| bytes.fill(7)));
     let (mut now, mut next, mut exchanges) = (1u64, 0u32, HashMap::<StreamKey, Exchange>::new());
@@ -145,7 +148,8 @@ fuzz_target!(|data: &[u8]| {
             }
             6 => Input::Up(UpId(0), UpInput::Connected { incarnation: u64::from(which), handoff: None }),
             7 | 8 => {
-                let line = if which % 13 == 12 { Bytes::copy_from_slice(input.text()) } else { fill(SERVER[usize::from(which % 12)], recent) };
+                let line =
+                    if which % 13 == 12 { Bytes::copy_from_slice(input.text()) } else { fill(SERVER[usize::from(which % 12)], recent) };
                 Input::Up(UpId(0), UpInput::Line(line))
             }
             9 => Input::Up(
@@ -164,7 +168,8 @@ fuzz_target!(|data: &[u8]| {
             }
             11 => {
                 let data = if which & 7 == 7 { Bytes::new() } else { fill(SERVER[usize::from(which % 12)], recent) };
-                let message = UpInput::Message { exchange: recent, event_id: (which & 8 != 0).then(|| "e".to_owned()), retry_ms: None, data };
+                let message =
+                    UpInput::Message { exchange: recent, event_id: (which & 8 != 0).then(|| "e".to_owned()), retry_ms: None, data };
                 Input::Up(UpId(1), message)
             }
             12 => Input::Up(up, UpInput::End { exchange: recent, error: None }),
@@ -174,6 +179,11 @@ fuzz_target!(|data: &[u8]| {
                     0 => Input::Drain,
                     1 => Input::EdgeLost(1),
                     2 => Input::Answer(recent, Ok(Bytes::from_static(b"{}"))),
+                    3 => Input::Recall(vec![(up, String::from_utf8_lossy(input.text()).into_owned())]),
+                    4 => {
+                        let record = String::from_utf8_lossy(input.text()).into_owned();
+                        Input::Restore(vec![KeptSession { digest: digest(&session), record, idle: 0 }])
+                    }
                     _ => Input::Tick,
                 }
             }
@@ -183,6 +193,10 @@ fuzz_target!(|data: &[u8]| {
         }
         let mut out = Vec::new();
         gateway.input(now, event, &mut out);
+        // What is to be stored is stored at once.
+        let tickets: Vec<_> =
+            out.iter().filter_map(|output| if let Output::Keep(Keep::Session { ticket, .. }) = output { *ticket } else { None }).collect();
+        tickets.into_iter().for_each(|ticket| gateway.input(now, Input::Kept(ticket), &mut out));
         for output in out {
             match output {
                 Output::Write(_, _, line) => {

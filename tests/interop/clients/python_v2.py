@@ -73,6 +73,8 @@ class Checks:
         self.failed = 0
         # Set whenever a list_changed notification arrives: {"tools": n, ...}
         self.changes = {"tools": 0, "prompts": 0, "resources": 0}
+        # URIs of which an update was announced.
+        self.updated = set()
 
     async def on_message(self, message):
         """Counts legacy change notifications."""
@@ -83,6 +85,8 @@ class Checks:
         }
         if type(message) in names:
             self.changes[names[type(message)]] += 1
+        if isinstance(message, types.ResourceUpdatedNotification):
+            self.updated.add(message.params.uri)
 
     async def run(self, name, body, *args):
         try:
@@ -294,6 +298,49 @@ class Checks:
                 await anyio.sleep(POLL)
             return "notified and listed"
 
+    async def subscribe(self):
+        step = self.need("watch", "resource that changes")
+        uri = self.address_of(self.lists["resources"], "uri", step["uri"])
+        async with AsyncExitStack() as stack:
+            if self.client.protocol_version in MODERN_PROTOCOL_VERSIONS:
+                subscription = await stack.enter_async_context(self.client.listen(resource_subscriptions=[uri]))
+                insist(uri in (subscription.honored.resource_subscriptions or ()), f"{uri} is not in the acknowledged filter")
+                group = await stack.enter_async_context(anyio.create_task_group())
+                stack.callback(group.cancel_scope.cancel)
+
+                async def follow():
+                    async for event in subscription:
+                        self.updated.add(getattr(event, "uri", None))
+
+                group.start_soon(follow)
+            else:
+                await self.client.subscribe_resource(uri)
+                stack.push_async_callback(self.client.unsubscribe_resource, uri)
+            started = time.monotonic()
+            # As above: the stream opens on its own time.
+            while uri not in self.updated:
+                insist(time.monotonic() - started < 12, f"no notifications/resources/updated for {uri} within 12 s; seen: {self.updated}")
+                result = await self.call_named(step, str(uuid.uuid4()))
+                if "again" in step and step["again"] in text_of(result.content):
+                    continue
+                with anyio.move_on_after(1.5):
+                    while uri not in self.updated:
+                        await anyio.sleep(POLL)
+        return f"{uri} updated"
+
+    async def asked(self, name, client, questions, answers):
+        """A call whose server asks; `client` can be asked, and answers with what stands in `answers`."""
+        step = self.need(name, f"tool that needs {name}")
+        nonce = str(uuid.uuid4())
+        answers["elicit"] = fill(step.get("answer", {}), nonce)
+        questions.clear()
+        result = await client.call_tool(self.prefix + step["tool"], fill(step["args"], nonce))
+        text = text_of(result.content)
+        insist(not result.is_error, f"the tool reported an error: {text}")
+        insist(fill(step["text"], nonce) in text, f"the answer is not in the result: {text[:200]}")
+        insist(len(questions) == 1, f"asked {len(questions)} times")
+        insist(fill(step.get("asks", ""), nonce) in questions[0], f"asked for something else: {questions[0]}")
+
     async def all(self):
         await self.run("connect", self.connect)
         for what in ("tools", "prompts", "resources", "templates"):
@@ -309,6 +356,25 @@ class Checks:
         await self.run("tool-error", self.tool_error)
         await self.run("unknown-tool", self.unknown_tool)
         await self.run("list-change", self.list_change)
+        await self.run("subscribe", self.subscribe)
+
+    async def interactive(self, url, mode):
+        """A connection of its own, because what a client declares is said once: this one can be asked for something."""
+        questions, answers = [], {}
+
+        async def elicit(_context, params):
+            questions.append(params.model_dump_json())
+            return types.ElicitResult(action="accept", content=answers["elicit"])
+
+        async def sample(_context, params):
+            questions.append(params.model_dump_json())
+            content = types.TextContent(type="text", text="interop-sampled")
+            return types.CreateMessageResult(role="assistant", model="interop", stop_reason="endTurn", content=content)
+
+        options = {"elicitation_callback": elicit, "sampling_callback": sample, "read_timeout_seconds": CHECK_LIMIT}
+        async with Client(url, mode=MODES[mode], **options) as client:
+            for name in ("elicit", "sample"):
+                await self.run(name, self.asked, name, client, questions, answers)
 
 
 async def main(mode, url, profile):
@@ -325,6 +391,7 @@ async def main(mode, url, profile):
             async with client:
                 checks = Checks(client, profile)
                 await checks.all()
+                await checks.interactive(url, mode)
                 stage = "close"
         print("ok close", flush=True)
     except TimeoutError:

@@ -3,8 +3,11 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { WebSocketClientTransport } from '@modelcontextprotocol/sdk/client/websocket.js';
 import {
+    CreateMessageRequestSchema,
+    ElicitRequestSchema,
     PromptListChangedNotificationSchema,
     ResourceListChangedNotificationSchema,
+    ResourceUpdatedNotificationSchema,
     ToolListChangedNotificationSchema
 } from '@modelcontextprotocol/sdk/types.js';
 import { commandLine, runChecks } from './lib/checks.mjs';
@@ -55,6 +58,26 @@ await runChecks(
         prompt: (name, args) => client.getPrompt({ name, arguments: args }),
         complete: async (ref, argument) => (await client.complete({ ref, argument })).completion.values,
         watch: async (list, seen) => client.setNotificationHandler(changed[list], seen),
+        async subscribe(uri, seen) {
+            client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => seen(params.uri));
+            await client.subscribeResource({ uri });
+            return () => client.unsubscribeResource({ uri });
+        },
+        async interactive(url, { elicit, sample }) {
+            const address = new URL(url);
+            const own = address.protocol === 'ws:' ? new WebSocketClientTransport(address) : new StreamableHTTPClientTransport(address);
+            const asked = new Client({ name: 'interop-ts-v1-asked', version: '1.0.0' }, { capabilities: { elicitation: {}, sampling: {} } });
+            asked.setRequestHandler(ElicitRequestSchema, ({ params }) => elicit(params));
+            asked.setRequestHandler(CreateMessageRequestSchema, ({ params }) => sample(params));
+            await asked.connect(own);
+            return {
+                call: (name, args) => asked.callTool({ name, arguments: args }),
+                async close() {
+                    await own.terminateSession?.();
+                    await asked.close();
+                }
+            };
+        },
         async close() {
             await transport.terminateSession?.();
             await client.close();

@@ -5,10 +5,8 @@ import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/cli
 import { commandLine, runChecks } from './lib/checks.mjs';
 
 const [mode] = process.argv.splice(2, 1);
-const client = new Client(
-    { name: `interop-ts-v2-${mode}`, version: '1.0.0' },
-    { versionNegotiation: { mode: mode === 'pin' ? { pin: '2026-07-28' } : mode } }
-);
+const versionNegotiation = { mode: mode === 'pin' ? { pin: '2026-07-28' } : mode };
+const client = new Client({ name: `interop-ts-v2-${mode}`, version: '1.0.0' }, { versionNegotiation });
 let transport;
 
 const lists = {
@@ -38,6 +36,32 @@ await runChecks(
             const subscription = await client.listen({ [wanted]: true });
             if (!subscription.honoredFilter[wanted]) throw new Error(`${wanted} is not in the acknowledged filter`);
             return () => subscription.close();
+        },
+        async subscribe(uri, seen) {
+            client.setNotificationHandler('notifications/resources/updated', ({ params }) => seen(params.uri));
+            if (client.getProtocolEra() !== 'modern') {
+                await client.subscribeResource({ uri });
+                return () => client.unsubscribeResource({ uri });
+            }
+            const subscription = await client.listen({ resourceSubscriptions: [uri] });
+            const honoured = subscription.honoredFilter.resourceSubscriptions ?? [];
+            if (!honoured.includes(uri)) throw new Error(`${uri} is not in the acknowledged filter`);
+            return () => subscription.close();
+        },
+        async interactive(url, { elicit, sample }) {
+            const own = new StreamableHTTPClientTransport(new URL(url));
+            const capabilities = { elicitation: {}, sampling: {} };
+            const asked = new Client({ name: `interop-ts-v2-${mode}-asked`, version: '1.0.0' }, { versionNegotiation, capabilities });
+            asked.setRequestHandler('elicitation/create', ({ params }) => elicit(params));
+            asked.setRequestHandler('sampling/createMessage', ({ params }) => sample(params));
+            await asked.connect(own);
+            return {
+                call: (name, args) => asked.callTool({ name, arguments: args }),
+                async close() {
+                    if (asked.getProtocolEra() === 'legacy') await own.terminateSession();
+                    await asked.close();
+                }
+            };
         },
         async close() {
             if (client.getProtocolEra() === 'legacy') await transport.terminateSession();

@@ -103,6 +103,19 @@ pages! {
     ClockWrong: "The host's clock is far from the real time: certificates and tokens are judged wrongly, and logs mislead.";
         because ["No time synchronisation", "A board without a battery-backed clock", "A virtual machine that was suspended"];
         mend ["See the clock and its synchronisation" => "timedatectl", "Switch synchronisation on" => "sudo timedatectl set-ntp true"];
+    SandboxUnavailable: "This kernel, or what surrounds the daemon, does not give all that the sandbox of workers or of a server needs. With server.sandbox auto, workers serve with what there is; with required, they do not serve. A server whose own sandbox cannot be had is not started.";
+        because [
+            "A kernel without Landlock (Linux 5.13) or seccomp, or one that was started without it",
+            "A container runtime that refuses the system calls of sandboxes",
+            "A user or a path of a server's sandbox that is not there",
+            "A setting that needs root, such as user, in a daemon that is not root",
+        ];
+        mend [
+            "See how much of it each worker has" => "ggen mcp server status --verbose",
+            "See what the kernel knows and has switched on" => "uname -r; cat /sys/kernel/security/lsm",
+            "Serve with what there is" => "ggen mcp config set server.sandbox=auto",
+            "Take a server's own sandbox away" => "ggen mcp config unset mcpServers.<NAME>.sandbox",
+        ];
     ServiceFailed: "systemd has given the daemon's unit up and does not start it any more.";
         because ["It failed at every start: configuration, port or permission", "It was started too often in a short time (start limit)"];
         mend [

@@ -42,7 +42,7 @@ pages! {
         ];
         mend ["Ask the servers anew, and see the names" => "ggen mcp list --refresh", "See the upstream servers" => "ggen mcp server status"];
     SessionUnknown: "The request names a session that does not exist. Most clients then begin a new one by themselves.";
-        because ["The session was ended, or lay idle too long", "The gateway worker was replaced", "The request went to another gateway"];
+        because ["The session was ended, or lay idle too long", "The daemon was restarted and could not keep sessions (GGEN-E5003)", "The request went to another gateway"];
         mend ["See sessions and restarts" => "ggen mcp server status --verbose"];
     VersionUnsupported: "The client asks for a protocol version that ggend does not speak.";
         because ["A very old or very new client", "A misspelt MCP-Protocol-Version header"];

@@ -27,10 +27,7 @@ const TABLE: &[(&str, &str)] = &[
         r#"{"type": "htpp", "url": "http://h/"}"#,
         "Entry 2:16: mcpServers.a.type: expected \"stdio\", \"http\", \"streamable-http\" or \"sse\", found \"htpp\"; did you mean `http`? [GGEN-E1004]\n",
     ),
-    (
-        r#"{"type": "sse", "url": "http://h/"}"#,
-        "Warning 2:16: mcpServers.a.type: \"sse\" is not served by this version; the entry is disabled [GGEN-E1008]\n",
-    ),
+    (r#"{"type": "sse", "url": "http://h/"}"#, ""),
     (r#"{"url": "ftp://h/"}"#, "Entry 2:15: mcpServers.a.url: the URL must begin with http:// or https:// [GGEN-E1004]\n"),
     (r#"{"url": "http://h/", "headers": {"A B": "c"}}"#, "Entry 2:40: mcpServers.a.headers.A B: not a header name [GGEN-E1004]\n"),
     (
@@ -61,8 +58,17 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         r#"{"command": "x", "sandbox": {"network": false, "fs": ["/tmp"]}}"#,
-        "Entry 2:24: mcpServers.a.sandbox: this version does not enforce it yet; the entry is not served without it [GGEN-E1008]\n",
+        "Entry 2:24: mcpServers.a.sandbox: unknown variant \"false\", expected \"full\" or \"none\" [GGEN-E1004]\n",
     ),
+    (
+        r#"{"command": "x", "sandbox": {"limits": {"processes": 5}}}"#,
+        "Entry 2:24: mcpServers.a.sandbox: limits.processes counts all processes of a user; name the server's own by \"user\" [GGEN-E1004]\n",
+    ),
+    (
+        r#"{"url": "http://h/", "sandbox": {"network": "none"}}"#,
+        "Entry 2:28: mcpServers.a.sandbox: is for stdio servers; this one is remote [GGEN-E1004]\n",
+    ),
+    (r#"{"command": "x", "sandbox": {"network": "none", "read": ["/usr"], "limits": {"memory": "64MB"}}}"#, ""),
     (r#"{"command": "x", "disabled": true, "sandbox": {"network": false, "fs": ["/tmp"]}}"#, ""),
     (r#"{"type": "sse", "url": "http://h/", "disabled": true}"#, ""),
     (
@@ -92,7 +98,7 @@ fn a_bad_entry_is_named_and_disabled_and_the_others_are_served() {
         let loaded = host.loaded();
         assert!(loaded.config.mcp_servers["good"].enabled, "of {entry}");
         assert_eq!(loaded.config.order, ["a", "good"]);
-        let off = expected.starts_with("Entry") || (entry.contains("sse") && !expected.is_empty());
+        let off = expected.starts_with("Entry");
         assert_eq!(loaded.blocked.contains_key("a"), off, "of {entry}");
         assert_eq!(loaded.config.mcp_servers["a"].enabled, !off && !entry.contains("\"disabled\": true"), "of {entry}");
     }
@@ -110,7 +116,7 @@ fn variables_and_homes_are_expanded() {
     )
     .env(&[("A", "1"), ("EMPTY", ""), ("TOOL", "t")]);
     let home = host.dir.path().join("home");
-    let UpstreamTransport::Stdio { command, args, env, cwd } = entry(&host).transport else { panic!("stdio") };
+    let UpstreamTransport::Stdio { command, args, env, cwd, .. } = entry(&host).transport else { panic!("stdio") };
     assert_eq!(command, home.join("bin/t").display().to_string());
     assert_eq!(args, ["1-b", "e", "", "1", "1", "$A", "$1", "${open", "{}"]);
     assert_eq!(env["K"], "1");
@@ -118,7 +124,7 @@ fn variables_and_homes_are_expanded() {
 
     let host =
         with_entry(r#"{"url": "https://${H}/mcp", "headers": {"Authorization": "Bearer ${T}"}}"#).env(&[("H", "h.example"), ("T", "t")]);
-    let UpstreamTransport::Http { url, headers } = entry(&host).transport else { panic!("http") };
+    let UpstreamTransport::Http { url, headers, .. } = entry(&host).transport else { panic!("http") };
     assert_eq!((url.as_str(), headers["Authorization"].as_str()), ("https://h.example/mcp", "Bearer t"));
 
     let host = with_entry(r#"{"command": "x", "cwd": "below"}"#);

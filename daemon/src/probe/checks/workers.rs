@@ -54,11 +54,11 @@ fn judge(worker: &Worker) -> Finding {
 
 pub(super) fn open_files(context: &Context) -> Vec<Finding> {
     let Some(status) = context.status() else { return vec![Finding::note("not tried: no daemon answers")] };
-    let workers = status.workers.iter().filter_map(|worker| Some((worker.name.as_str(), worker.pid?)));
+    let workers = status.workers.iter().filter_map(|worker| Some((worker.name.as_str(), worker.pid?, worker.open_files)));
     let mut found = Vec::new();
-    for (name, pid) in std::iter::once(("supervisor", status.pid)).chain(workers) {
-        // Another user's process: not ours to see.
-        let Some((open, most)) = platform::open_files(pid) else { continue };
+    for (name, pid, told) in std::iter::once(("supervisor", status.pid, None)).chain(workers) {
+        // Another user's process, or one that hides: not ours to see.
+        let Some((open, most)) = platform::open_files(pid).or(told) else { continue };
         if open.saturating_mul(100) >= most.saturating_mul(SHARE) {
             found.push(
                 Finding::warning(Code::FilesLimit, format!("{name} has nearly as many files open as it may"))
@@ -70,4 +70,25 @@ pub(super) fn open_files(context: &Context) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// Whether workers have given up what they do not need.
+pub(super) fn sandbox(context: &Context) -> Vec<Finding> {
+    let Some(status) = context.status() else { return vec![Finding::note("not tried: no daemon answers")] };
+    let mut found: Vec<Finding> = Vec::new();
+    for worker in &status.workers {
+        let Some(standing) = worker.sandbox.as_deref() else { continue };
+        let role = &worker.role;
+        let finding = match standing {
+            "full" => Finding::note(format!("{}: the sandbox stands", worker.name)),
+            "off" => Finding::note(format!("{}: no sandbox, as configured (server.sandbox)", worker.name)),
+            _ => Finding::warning(Code::SandboxUnavailable, format!("the sandbox of the {role} workers is incomplete"))
+                .seen(standing)
+                .mend("uname -r; cat /sys/kernel/security/lsm"),
+        };
+        if !found.contains(&finding) {
+            found.push(finding);
+        }
+    }
+    if found.is_empty() { vec![Finding::note("the daemon does not tell")] } else { found }
 }

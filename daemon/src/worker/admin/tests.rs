@@ -34,6 +34,7 @@ fn worker() -> (SocketAddr, Sender, Receiver, JoinHandle<ExitCode>) {
         seat: None,
         quic_port: None,
         seal: None,
+        run_as: None,
         config: Config::default(),
     };
     let (ours, theirs) = socket_pair().unwrap();

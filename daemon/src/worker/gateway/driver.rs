@@ -2,6 +2,7 @@
 
 use super::{
     buffers::Turn,
+    channel::Channels,
     events::{self, Event, Sink},
     leases::Leases,
     link::Link,
@@ -18,7 +19,7 @@ use crate::{
     worker::{Context, Incoming, Outbox},
 };
 use ggen_mcp::{
-    api::{Input, Lease, Micros, Output, SHARED, TICK, UpId, UpInput, UpstreamSettings},
+    api::{Input, Lease, Micros, Output, SHARED, TICK, Transport, UpId, UpInput, UpstreamSettings},
     gateway::{Counts, Gateway},
     keep,
 };
@@ -111,6 +112,17 @@ pub(super) enum Connection {
     Child(Box<Child>),
     /// A remote server.
     Remote(Remote),
+    /// One over HTTP+SSE.
+    Channels(Channels),
+}
+
+/// The connection of an upstream that nothing was sent to.
+pub(super) fn connection(up: UpId, transport: Transport, target: Reach, clients: &Arc<Clients>, sink: &Sink) -> Connection {
+    match (target, transport) {
+        (None, _) => Connection::None,
+        (Some(target), Transport::Events) => Connection::Channels(Channels::new(up, target, Arc::clone(clients), sink.clone())),
+        (Some(target), _) => Connection::Remote(Remote::new(up, target, Arc::clone(clients), sink.clone())),
+    }
 }
 
 /// The gateway worker's one busy task.
@@ -153,10 +165,9 @@ impl<C: Core> Driver<C> {
         let (sink, events) = events::queue();
         let server = &context.start.config.server;
         let clients = Arc::new(Clients::new(server.connection_pool));
-        let connections = targets.into_iter().zip(0..).map(|(target, up)| match target {
-            Some(target) => Connection::Remote(Remote::new(UpId(up), target, Arc::clone(&clients), sink.clone())),
-            None => Connection::None,
-        });
+        let places = targets.into_iter().zip(&upstreams).zip(0..);
+        let connections: Vec<_> =
+            places.map(|((target, settings), up)| connection(UpId(up), settings.transport, target, &clients, &sink)).collect();
         let ready = Ready::default();
         let (courier, mut letters) = mpsc::channel(COURIER);
         let outbox = context.outbox();
@@ -169,7 +180,7 @@ impl<C: Core> Driver<C> {
         });
         let drain = context.drain();
         Ok(Self {
-            upstreams: connections.collect(),
+            upstreams: connections,
             configuration: Configuration::new(upstreams, server.connection_pool, clients),
             chunk: usize::try_from(server.buffer_size.0).unwrap_or(usize::MAX),
             fed: Fed { core, began: Instant::now(), now: 0, out: Vec::new(), active: false },
@@ -311,6 +322,17 @@ impl<C: Core> Driver<C> {
                     self.asked = self.asked.saturating_sub(1);
                     self.fed.give(Input::Answer(id, answer));
                 }
+                Event::Channel(up, lease, life, input, _permit) => {
+                    if let Some(Connection::Channels(channels)) = self.upstreams.get_mut(up.0 as usize)
+                        && let Some(input) = channels.reported(lease, life, input)
+                    {
+                        if let UpInput::Lost { reason, .. } = &input {
+                            let upstream = self.names.get(up.0 as usize).map(|name| &**name);
+                            tracing::warn!(target: "mcp_server", upstream, "its event stream is not there: {reason}");
+                        }
+                        self.fed.give(if lease == SHARED { Input::Up(up, input) } else { Input::Leased(up, lease, input) });
+                    }
+                }
                 Event::Up(up, input, _permit) => {
                     if let Some(Connection::Remote(remote)) = self.upstreams.get_mut(up.0 as usize)
                         && remote.wanted(&input)
@@ -419,7 +441,7 @@ impl<C: Core> Driver<C> {
     /// A stdio upstream by its name.
     fn upstream(&self, name: &str) -> Option<UpId> {
         let up = self.configuration.find(name)?;
-        let stdio = !matches!(self.upstreams.get(up.0 as usize)?, Connection::Remote(_));
+        let stdio = !matches!(self.upstreams.get(up.0 as usize)?, Connection::Remote(_) | Connection::Channels(_));
         stdio.then_some(up)
     }
 

@@ -2,7 +2,7 @@
 //! ahead of the relay waits here, and so its socket waits too.
 
 use bytes::Bytes;
-use ggen_mcp::api::{UpId, UpInput};
+use ggen_mcp::api::{Lease, UpId, UpInput};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -16,6 +16,8 @@ const KIB: u32 = 128 << 10;
 pub(super) enum Event {
     /// Something about a remote upstream.
     Up(UpId, UpInput, Option<OwnedSemaphorePermit>),
+    /// Something about a channel of an upstream, in that life of it.
+    Channel(UpId, Lease, u64, UpInput, Option<OwnedSemaphorePermit>),
     /// The supervisor's answer to the relay.
     Answer(u64, Result<Bytes, String>),
 }
@@ -36,12 +38,22 @@ pub(super) fn queue() -> (Sink, mpsc::Receiver<Event>) {
 impl Sink {
     /// Reports what happened at an upstream. Errors (the driver is gone) are left out: the process is ending.
     pub(super) async fn up(&self, up: UpId, input: UpInput) {
-        let size = match &input {
-            UpInput::Message { data, .. } => u32::try_from(data.len() >> 10).unwrap_or(KIB).min(KIB),
+        let permit = self.permit(&input).await;
+        self.queue.send(Event::Up(up, input, permit)).await.ok();
+    }
+
+    /// Reports what happened on a channel.
+    pub(super) async fn channel(&self, up: UpId, lease: Lease, life: u64, input: UpInput) {
+        let permit = self.permit(&input).await;
+        self.queue.send(Event::Channel(up, lease, life, input, permit)).await.ok();
+    }
+
+    async fn permit(&self, input: &UpInput) -> Option<OwnedSemaphorePermit> {
+        let size = match input {
+            UpInput::Message { data, .. } | UpInput::Line(data) => u32::try_from(data.len() >> 10).unwrap_or(KIB).min(KIB),
             _ => 0,
         };
-        let permit = if size > 0 { Arc::clone(&self.budget).acquire_many_owned(size).await.ok() } else { None };
-        self.queue.send(Event::Up(up, input, permit)).await.ok();
+        if size > 0 { Arc::clone(&self.budget).acquire_many_owned(size).await.ok() } else { None }
     }
 
     /// Reports the supervisor's answer.

@@ -11,7 +11,7 @@ impl<C: Core> Driver<C> {
     /// Has the supervisor keep something.
     pub(super) fn keep(&self, keep: Keep) {
         let keep = match keep {
-            Keep::Session { digest, record, lasting, ticket } => kept::Keep::Session { digest: digest.into(), record, lasting, ticket },
+            Keep::Session { digest, record, ticket } => kept::Keep::Session { digest: digest.into(), record, ticket },
             Keep::Ended(digest) => kept::Keep::Ended { digest: digest.into() },
             Keep::Used(digests) => kept::Keep::Used { digests: digests.into_iter().map(String::from).collect() },
             Keep::Catalogue(up, text) => match self.name(up) {

@@ -51,6 +51,9 @@ impl<C: Core> Driver<C> {
 
     /// The relay needs a leased child no more.
     pub(super) fn unlease(&mut self, up: UpId, lease: Lease, kill: bool) {
+        if let Some(Connection::Channels(channels)) = self.upstreams.get_mut(up.0 as usize) {
+            return channels.close(lease);
+        }
         if let Some(mut child) = self.leases.remove(&(up.0, lease)) {
             // What was written in this turn, a last notification perhaps, still goes out.
             child.flush(self.fed.now);

@@ -6,6 +6,7 @@
 //! send. Only what is not on the hot path has tasks of its own: HTTP exchanges with remote servers, questions to the supervisor.
 
 mod buffers;
+mod channel;
 mod driver;
 mod events;
 mod kept;
@@ -21,6 +22,7 @@ mod remote;
 mod rules;
 mod settings;
 mod stdio;
+mod talk;
 
 #[cfg(test)]
 mod tests;

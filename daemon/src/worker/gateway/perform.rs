@@ -1,6 +1,7 @@
 //! What the relay has asked for, done: replies and lines are queued and written once per turn, everything else is handed on.
 
 use super::{
+    channel::Channels,
     driver::{Connection, Core, Driver},
     events::Sink,
     questions::{OWN_EDGE, to_supervisor},
@@ -19,6 +20,7 @@ use ggen_mcp::{
     refusal::{Refusal, rpc},
 };
 use ggen_wire::Code;
+use std::time::Duration;
 
 /// Questions of the relay to the supervisor that may be open at once.
 const ASKED: usize = 64;
@@ -55,6 +57,8 @@ impl<C: Core> Driver<C> {
                 }
             }
             Output::Pause(up, lease, time) => self.pause(up, lease, time),
+            Output::Want(up) if self.channels(up).is_some() => self.open_channel(up, SHARED),
+            Output::Lease(up, lease) if self.channels(up).is_some() => self.open_channel(up, lease),
             Output::Want(up) => {
                 if let Some(upstream) = self.name(up) {
                     self.send(ToSupervisor::Want { upstream, lease: SHARED });
@@ -96,6 +100,13 @@ impl<C: Core> Driver<C> {
     }
 
     fn write(&mut self, up: UpId, lease: Lease, line: &[u8]) {
+        if let Some(channels) = self.channels(up) {
+            if !channels.write(lease, line) {
+                let life = channels.life(lease);
+                self.replace(up, lease, life, Code::UpstreamBusy, "it does not take its messages");
+            }
+            return;
+        }
         let Some(child) = self.child(up, lease) else { return };
         match child.write(line) {
             Accepted::Queued => {
@@ -112,6 +123,9 @@ impl<C: Core> Driver<C> {
     }
 
     fn pause(&mut self, up: UpId, lease: Lease, time: Micros) {
+        if let Some(channels) = self.channels(up) {
+            return channels.pause(lease, Duration::from_micros(time));
+        }
         let now = self.fed.now;
         if let Some(child) = self.child(up, lease) {
             child.pause(now.saturating_add(time));
@@ -127,8 +141,28 @@ impl<C: Core> Driver<C> {
         tokio::spawn(asked(self.outbox(), self.sink.clone(), id, question));
     }
 
-    /// Has the supervisor replace a stdio server.
-    pub(super) fn recycle(&self, up: UpId, incarnation: u64, code: Code, detail: String) {
+    /// The channels of an upstream that is reached over HTTP+SSE.
+    fn channels(&mut self, up: UpId) -> Option<&mut Channels> {
+        match self.upstreams.get_mut(up.0 as usize) {
+            Some(Connection::Channels(channels)) => Some(channels),
+            _ => None,
+        }
+    }
+
+    fn open_channel(&mut self, up: UpId, lease: Lease) {
+        if let Some(refused) = self.channels(up).and_then(|channels| channels.open(lease)) {
+            self.fed.give(if lease == SHARED { Input::Up(up, refused) } else { Input::Leased(up, lease, refused) });
+        }
+    }
+
+    /// Has the supervisor replace a stdio server; a channel is opened anew.
+    pub(super) fn recycle(&mut self, up: UpId, incarnation: u64, code: Code, detail: String) {
+        if let Some(channels) = self.channels(up) {
+            if let Some(lost) = channels.recycle(incarnation, code, detail) {
+                self.fed.give(Input::Up(up, lost));
+            }
+            return;
+        }
         if let Some(upstream) = self.name(up) {
             self.send(ToSupervisor::Recycle { upstream, incarnation, code, detail });
         }

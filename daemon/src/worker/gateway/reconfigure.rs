@@ -2,8 +2,8 @@
 //! ([`ggen_mcp::api::Input::Reconfigure`]), and keeps an upstream that is to go in its old form while calls are in flight there.
 
 use super::{
-    driver::{Connection, Core, Driver},
-    remote::{Clients, Remote},
+    driver::{Connection, Core, Driver, connection},
+    remote::Clients,
     settings::{self, Reach},
 };
 use crate::ipc::messages::{Start, ToSupervisor};
@@ -68,8 +68,10 @@ impl<C: Core> Driver<C> {
             self.configuration.pool = server.connection_pool;
             self.configuration.clients = Arc::new(Clients::new(server.connection_pool));
             for connection in &mut self.upstreams {
-                if let Connection::Remote(remote) = connection {
-                    remote.set_clients(Arc::clone(&self.configuration.clients));
+                match connection {
+                    Connection::Remote(remote) => remote.set_clients(Arc::clone(&self.configuration.clients)),
+                    Connection::Channels(channels) => channels.set_clients(Arc::clone(&self.configuration.clients)),
+                    Connection::None | Connection::Child(_) => {}
                 }
             }
         }
@@ -125,18 +127,18 @@ impl<C: Core> Driver<C> {
             let known = self.configuration.known(&settings.name).filter(|(_, old)| old.transport == settings.transport).cloned();
             let up = match (known, reach) {
                 (Some((up, old)), Some(Some(target))) if is_other(&old, &settings) => {
-                    self.upstreams[up.0 as usize] = self.remote(up, target);
+                    self.upstreams[up.0 as usize] = self.anew(up, settings.transport, Some(target));
                     up
                 }
                 (Some((up, _)), _) => up,
-                (None, reach) => self.add(&settings.name, reach.flatten()),
+                (None, reach) => self.add(&settings, reach.flatten()),
             };
             now.push((up, settings));
         }
         self.fed.give(Input::Reconfigure(now.iter().map(|(_, settings)| settings.clone()).collect()));
         let serves = |up: UpId| now.iter().any(|(other, settings)| *other == up && settings.enabled);
         for (up, settings) in std::mem::take(&mut self.configuration.upstreams) {
-            let is_remote = now.iter().any(|(other, _)| *other == up) && settings.transport == Transport::Http;
+            let is_remote = now.iter().any(|(other, _)| *other == up) && settings.transport != Transport::Stdio;
             if !serves(up) && !is_remote {
                 self.upstreams[up.0 as usize] = Connection::None;
                 self.end_leases(up);
@@ -146,18 +148,18 @@ impl<C: Core> Driver<C> {
         self.configuration.upstreams = now;
     }
 
-    fn add(&mut self, name: &str, reach: Reach) -> UpId {
+    fn add(&mut self, settings: &UpstreamSettings, reach: Reach) -> UpId {
         let up = UpId(u32::try_from(self.names.len()).unwrap_or(u32::MAX));
-        let name: Arc<str> = name.into();
+        let name: Arc<str> = settings.name.as_str().into();
         self.observer.add(Arc::clone(&name));
         self.names.push(name);
-        let connection = reach.map_or(Connection::None, |target| self.remote(up, target));
+        let connection = self.anew(up, settings.transport, reach);
         self.upstreams.push(connection);
         up
     }
 
-    fn remote(&self, up: UpId, target: Result<Arc<settings::Target>, String>) -> Connection {
-        Connection::Remote(Remote::new(up, target, Arc::clone(&self.configuration.clients), self.sink.clone()))
+    fn anew(&self, up: UpId, transport: Transport, reach: Reach) -> Connection {
+        connection(up, transport, reach, &self.configuration.clients, &self.sink)
     }
 }
 

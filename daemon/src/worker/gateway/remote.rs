@@ -34,16 +34,18 @@ use tokio::{sync::OnceCell, task::AbortHandle};
 /// Exchanges with one upstream at once, event streams included.
 const EXCHANGES: usize = 1024;
 /// Largest body, and largest event.
-const LIMIT: usize = 64 << 20;
+pub(super) const LIMIT: usize = 64 << 20;
 /// Bytes of bodies that are being collected from one upstream.
 const COLLECTING: usize = 256 << 20;
 /// Time for a TCP connection; the request's own time-out covers it too.
 const CONNECT: Duration = Duration::from_secs(10);
+/// A connection that is silent for so long is tried by the system.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// Connections that nobody uses are closed after this time.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// What went wrong with an exchange, for [`UpInput::End`].
-type Failed = (Code, String);
+pub(super) type Failed = (Code, String);
 
 /// The connection pools, shared by all upstreams.
 pub(super) struct Clients {
@@ -68,6 +70,8 @@ impl Clients {
     fn connector() -> HttpConnector {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
+        // Whether the other end of an event stream without events is still there.
+        connector.set_keepalive(Some(KEEP_ALIVE));
         connector.set_connect_timeout(Some(CONNECT));
         connector.enforce_http(false);
         connector
@@ -87,7 +91,8 @@ impl Clients {
         self.secure.get_or_try_init(make).await
     }
 
-    async fn request(&self, target: &Target, request: Request<Full<Bytes>>) -> Result<ResponseFuture, Failed> {
+    /// Sends a request.
+    pub(super) async fn request(&self, target: &Target, request: Request<Full<Bytes>>) -> Result<ResponseFuture, Failed> {
         if target.uri.scheme() == Some(&http::uri::Scheme::HTTPS) {
             let client = self.secure().await.map_err(|why| (Code::UpstreamUnreachable, why))?;
             return Ok(client.request(request));
@@ -242,7 +247,7 @@ impl Exchange {
             parser.push(&piece, &mut events).map_err(|error| (Code::UpstreamTooLarge, error.to_string()))?;
             self.held.set(parser.held())?;
             for event in events.drain(..) {
-                let sse::Event { id: event_id, retry_ms, data } = event;
+                let sse::Event { id: event_id, retry_ms, data, .. } = event;
                 self.sink.up(self.up, UpInput::Message { exchange: self.number, event_id, retry_ms, data }).await;
             }
         }
@@ -254,13 +259,14 @@ impl Exchange {
     }
 }
 
-fn is_event_stream(response: &Response<Incoming>) -> bool {
+/// Whether a response is a stream of events.
+pub(super) fn is_event_stream(response: &Response<Incoming>) -> bool {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream")
 }
 
 /// The configured headers, and over them those that the protocol needs.
-fn build(target: &Target, request: HttpRequest) -> Result<Request<Full<Bytes>>, Failed> {
+pub(super) fn build(target: &Target, request: HttpRequest) -> Result<Request<Full<Bytes>>, Failed> {
     let mut built = Request::new(Full::new(request.body));
     *built.uri_mut() = target.uri.clone();
     *built.method_mut() = match request.verb {
@@ -290,7 +296,7 @@ fn internal() -> Failed {
 }
 
 /// The innermost causes say what is wrong; the outer ones only repeat that it is.
-fn broken(target: &Target, error: &dyn Error) -> Failed {
+pub(super) fn broken(target: &Target, error: &dyn Error) -> Failed {
     let mut text = String::new();
     let mut cause = error.source();
     while let Some(inner) = cause {

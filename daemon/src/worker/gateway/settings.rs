@@ -1,7 +1,7 @@
 //! From the configuration to what the relay may know ([`Settings`]) and what stays with the I/O around it ([`Target`]: addresses and secrets).
 
 use crate::{
-    config::{Config, EraChoice, IsolationChoice, Upstream, UpstreamTransport},
+    config::{Config, EraChoice, IsolationChoice, RemoteKind, Upstream, UpstreamTransport},
     ipc::messages::Start,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -33,9 +33,10 @@ pub(super) fn settings(start: &Start) -> (Settings, Vec<Reach>) {
     let upstreams = in_order(&start.config).map(|(name, upstream)| {
         let (transport, target) = match &upstream.transport {
             UpstreamTransport::Stdio { .. } => (Transport::Stdio, None),
-            UpstreamTransport::Http { url, headers } => {
+            UpstreamTransport::Http { url, kind, headers } => {
                 let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-                (Transport::Http, Some(target(url, headers).map(Arc::new)))
+                let transport = if *kind == RemoteKind::Sse { Transport::Events } else { Transport::Http };
+                (transport, Some(target(url, headers).map(Arc::new)))
             }
         };
         targets.push(target);
@@ -43,6 +44,8 @@ pub(super) fn settings(start: &Start) -> (Settings, Vec<Reach>) {
             name: name.clone(),
             transport,
             era: match upstream.era {
+                // Its revision has no other one.
+                _ if transport == Transport::Events => EraSetting::Legacy,
                 EraChoice::Auto => EraSetting::Auto,
                 EraChoice::Legacy => EraSetting::Legacy,
                 EraChoice::Modern => EraSetting::Modern,
@@ -70,8 +73,8 @@ pub(super) fn settings(start: &Start) -> (Settings, Vec<Reach>) {
 /// Differs when an address or its headers differ. Never leaves the process, so that it says nothing of the secrets in it.
 fn revision(transport: &UpstreamTransport) -> u64 {
     let mut hasher = DefaultHasher::new();
-    if let UpstreamTransport::Http { url, headers } = transport {
-        (url, headers).hash(&mut hasher);
+    if let UpstreamTransport::Http { url, kind, headers } = transport {
+        (url, kind, headers).hash(&mut hasher);
     }
     hasher.finish()
 }

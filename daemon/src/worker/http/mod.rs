@@ -44,10 +44,6 @@ const SOFTWARE: u8 = 70;
 
 /// Serves until drained.
 pub(crate) async fn run(mut context: Context) -> ExitCode {
-    // Each connection takes one descriptor; the usual soft limit is there for programs with select(2).
-    if let Err(error) = crate::platform::raise_open_files() {
-        tracing::warn!(target: "transport", %error, "the limit of open files stays as it is");
-    }
     let config = context.start.config.transports.http.clone();
     let rules = Rules::new(&context.start.config, is_loopback(&context.start.listeners)).advertising(context.start.quic_port);
     // Each of them may have been stopped alone.

@@ -222,6 +222,58 @@ export async function runChecks(adapter, { url, profile }) {
         }
     });
 
+    await check('subscribe', async () => {
+        const step = need('watch', 'resource that changes');
+        insist(lists.resources, 'no list of resources');
+        const uri = addressOf(lists.resources, 'uri', step.uri);
+        const seen = [];
+        const stop = await adapter.subscribe(uri, changed => seen.push(changed));
+        try {
+            // As above: the stream opens on its own time.
+            for (const started = Date.now(); !seen.includes(uri); ) {
+                insist(Date.now() - started < 12_000, `no notifications/resources/updated for ${uri} within 12 s; seen: ${seen}`);
+                const { content } = await callNamed(step, randomUUID());
+                if (step.again && textOf(content).includes(step.again)) continue;
+                for (let waited = 0; !seen.includes(uri) && waited < 1_500; waited += POLL) await pause(POLL);
+            }
+        } finally {
+            await stop?.();
+        }
+        return `${uri} updated`;
+    });
+
+    // A connection of its own, because what a client declares is said once: this one can be asked for something.
+    if (adapter.interactive) {
+        const questions = [];
+        let answer;
+        let asking;
+        const asked = async (name, ask) => {
+            const step = need(name, `tool that needs ${name === 'elicit' ? 'elicitation' : 'sampling'}`);
+            asking ??= await adapter.interactive(url, {
+                elicit: params => (questions.push(params), { action: 'accept', content: answer }),
+                sample: params => {
+                    questions.push(params);
+                    const content = { type: 'text', text: 'interop-sampled' };
+                    return { role: 'assistant', model: 'interop', stopReason: 'endTurn', content };
+                }
+            });
+            const nonce = randomUUID();
+            answer = fill(step.answer ?? {}, nonce);
+            questions.length = 0;
+            const result = await asking.call(exposed(step.tool), fill(step.args, nonce));
+            insist(!result.isError, `the tool reported an error: ${textOf(result.content)}`);
+            const text = textOf(result.content);
+            insist(text.includes(fill(step.text, nonce)), `the answer is not in the result: ${text.slice(0, 200)}`);
+            insist(questions.length === 1, `asked ${questions.length} times`);
+            const question = JSON.stringify(questions[0]);
+            insist(!step.asks || question.includes(fill(step.asks, nonce)), `asked for something else: ${question}`);
+            return ask;
+        };
+        await check('elicit', () => asked('elicit', 'elicitation/create'));
+        await check('sample', () => asked('sample', 'sampling/createMessage'));
+        await check('close-asked', () => asking?.close());
+    }
+
     await check('close', () => adapter.close());
     process.exit(failed ? 1 : 0);
 }

@@ -47,6 +47,7 @@ pub(super) fn start(config: Config) -> Start {
         seat: None,
         quic_port: None,
         seal: None,
+        run_as: None,
         config,
     }
 }

@@ -60,6 +60,7 @@ impl Rig {
             seat: None,
             quic_port: None,
             seal: None,
+            run_as: None,
             config,
         };
         let (ours, theirs) = socket_pair().unwrap();

@@ -82,6 +82,7 @@ impl Rig {
             seat: Some(Seat { index: 5, reset_key: [9; 32] }),
             quic_port: None,
             seal: None,
+            run_as: None,
             config,
         };
         let (served, authority) = certificate(&["localhost", "other.example"]);

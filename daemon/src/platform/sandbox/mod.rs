@@ -1,0 +1,178 @@
+//! Taking things away from a process, for good: privileges, files, ports, system calls, memory's readability, limits. Each function says what the
+//! kernel could do; nobody is told that something holds that does not. Where the system is not Linux, nothing of it can be had.
+
+#[cfg(target_os = "linux")]
+mod calls;
+#[cfg(target_os = "linux")]
+mod files;
+mod privileges;
+mod tries;
+
+pub use privileges::*;
+pub use tries::{ATTEMPTS, attempt};
+
+use std::path::PathBuf;
+
+/// What a process may do with files, ports and other processes (`landlock(7)`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Files and folders that may be read and listed, and whatever lies below. What does not exist is left out.
+    pub read: Vec<PathBuf>,
+    /// Those that may be executed, too.
+    pub execute: Vec<PathBuf>,
+    /// Those that may be read, written, made and removed.
+    pub write: Vec<PathBuf>,
+    /// No file at all but these; otherwise files are left alone.
+    pub files: bool,
+    /// No TCP port is bound.
+    pub no_bind: bool,
+    /// No TCP connection is made.
+    pub no_connect: bool,
+    /// No signal and no abstract Unix socket reaches a process outside.
+    pub no_others: bool,
+}
+
+/// What system calls are left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Calls {
+    /// What an event loop needs that was given its sockets.
+    Worker {
+        /// Files may be opened (which ones, [`Reach`] says).
+        files: bool,
+        /// Sockets of the Internet families may be made and connected.
+        connect: bool,
+    },
+    /// Everything but what one server is not to do.
+    Server {
+        /// Sockets of other families than Unix.
+        no_network: bool,
+        /// Cutting files short by their name, which the first two versions of Landlock do not see.
+        no_truncate: bool,
+    },
+}
+
+/// How much of a wall stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stands {
+    /// All of it.
+    Whole,
+    /// What this kernel knows of it.
+    Partly,
+    /// Nothing: the kernel has no such thing, or it is switched off.
+    Not,
+}
+
+/// A wall that is built and not yet closed. Closing it takes a few system calls and no memory.
+pub struct Prepared {
+    #[cfg(target_os = "linux")]
+    files: Option<landlock::RulesetCreated>,
+    #[cfg(target_os = "linux")]
+    calls: Vec<seccompiler::BpfProgram>,
+    stands: Stands,
+}
+
+/// The version of Landlock that the kernel knows; 0: none, or it is switched off.
+#[must_use]
+pub fn landlock_version() -> i64 {
+    #[cfg(target_os = "linux")]
+    return files::known();
+    #[cfg(not(target_os = "linux"))]
+    0
+}
+
+/// What of all this the system does not have; nothing is changed.
+#[must_use]
+pub fn missing_walls() -> Vec<&'static str> {
+    let whole = Reach { files: true, no_bind: true, no_connect: true, no_others: true, ..Reach::default() };
+    let mut missing = Vec::new();
+    match Prepared::reach(&whole).map(|wall| wall.stands()) {
+        // What older versions do not see of ports and signals, the filters see.
+        Ok(Stands::Whole | Stands::Partly) => {}
+        Ok(Stands::Not) | Err(_) => missing.push("Landlock"),
+    }
+    match Prepared::calls(Calls::Server { no_network: true, no_truncate: false }).map(|wall| wall.stands()) {
+        Ok(Stands::Whole) => {}
+        _ => missing.push("seccomp"),
+    }
+    missing
+}
+
+#[cfg(target_os = "linux")]
+mod build {
+    use super::{Calls, Prepared, Reach, Stands, calls, files};
+    use std::io;
+
+    impl Prepared {
+        /// Around files, ports and other processes.
+        ///
+        /// # Errors
+        /// When a path cannot be opened for another reason than that it is not there, or the kernel refuses.
+        pub fn reach(reach: &Reach) -> io::Result<Self> {
+            let (files, stands) = files::build(reach)?;
+            Ok(Self { files, calls: Vec::new(), stands })
+        }
+
+        /// Around system calls.
+        ///
+        /// # Errors
+        /// When the filter cannot be made for this processor.
+        pub fn calls(which: Calls) -> io::Result<Self> {
+            let calls = if calls::is_known() { calls::build(which)? } else { Vec::new() };
+            let stands = if calls.is_empty() { Stands::Not } else { Stands::Whole };
+            Ok(Self { files: None, calls, stands })
+        }
+
+        /// How much of it will stand once it is closed.
+        #[must_use]
+        pub const fn stands(&self) -> Stands {
+            self.stands
+        }
+
+        /// Closes it around this thread and whatever comes of it. There is no way back.
+        ///
+        /// # Errors
+        /// When the kernel refuses; what was closed before stays.
+        pub fn close(self) -> io::Result<()> {
+            nix::sys::prctl::set_no_new_privs()?;
+            if let Some(files) = self.files {
+                files.restrict_self().map_err(io::Error::other)?;
+            }
+            self.calls.iter().try_for_each(|program| seccompiler::apply_filter(program).map_err(io::Error::other))
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Prepared {
+    /// Nothing of it can be had here.
+    ///
+    /// # Errors
+    /// Never.
+    #[allow(clippy::missing_const_for_fn, reason = "it is the other system's function that counts")]
+    pub fn reach(_: &Reach) -> std::io::Result<Self> {
+        Ok(Self { stands: Stands::Not })
+    }
+
+    /// Nothing of it can be had here.
+    ///
+    /// # Errors
+    /// Never.
+    #[allow(clippy::missing_const_for_fn, reason = "it is the other system's function that counts")]
+    pub fn calls(_: Calls) -> std::io::Result<Self> {
+        Ok(Self { stands: Stands::Not })
+    }
+
+    /// How much of it will stand once it is closed.
+    #[must_use]
+    pub const fn stands(&self) -> Stands {
+        self.stands
+    }
+
+    /// Does nothing.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn close(self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
