@@ -31,10 +31,10 @@ await runChecks(
     {
         // The SDK handles a notification one turn later than a response: what it reads together with the answer comes too late for its own
         // progress handler. Over a socket both are often read together.
-        progressLost: process.argv[2]?.startsWith('ws:') ? 1 : 0,
+        progressLost: process.argv[2]?.startsWith('ws') ? 1 : 0,
         async connect(url) {
             const address = new URL(url);
-            const isSocket = address.protocol === 'ws:';
+            const isSocket = address.protocol.startsWith('ws');
             transport = isSocket ? new WebSocketClientTransport(address) : new StreamableHTTPClientTransport(address);
             // Only HTTP's transport keeps the revision; a socket has no header to put it into.
             let version = transport.protocolVersion;

@@ -71,7 +71,7 @@ type H3 = h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>;
 
 /// One caller of one kind.
 enum Caller {
-    Http(Http, SocketAddr),
+    Http(Box<Http>, SocketAddr),
     WebSocket(Box<WebSocketStream<TcpStream>>),
     H3(H3),
 }
@@ -119,12 +119,12 @@ async fn callers(kind: usize, count: usize, tcp: SocketAddr, udp: SocketAddr, en
     match kind {
         0 => {
             let client: Http = Client::builder(TokioExecutor::new()).build_http();
-            all.extend((0..count).map(|_| Caller::Http(client.clone(), tcp)));
+            all.extend((0..count).map(|_| Caller::Http(Box::new(client.clone()), tcp)));
         }
         1 => {
             for at in (0..count).step_by(EACH) {
                 let client: Http = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
-                all.extend((at..count.min(at + EACH)).map(|_| Caller::Http(client.clone(), tcp)));
+                all.extend((at..count.min(at + EACH)).map(|_| Caller::Http(Box::new(client.clone()), tcp)));
             }
         }
         // One call after the other on each: which answer is whose is not looked for.
