@@ -8,7 +8,7 @@ use ggend::platform::receive_with_descriptors;
 use nix::sys::signal::Signal;
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::{UnixDatagram, UnixListener},
@@ -203,6 +203,28 @@ fn a_socket_that_was_kept_serves_those_who_waited_in_it() {
     let fresh = manager.expect(&["FDSTORE=1", "FDNAME=kept-http", "FDPOLL=0"]).into_iter().next().unwrap();
     assert_eq!(TcpListener::from(fresh).local_addr().unwrap(), elsewhere);
     assert_eq!(third.status().listeners[0].origin, "bound");
+}
+
+#[test]
+fn every_door_is_kept_that_of_quic_by_its_seats() {
+    let manager = Manager::new();
+    let [http, https, websocket] = std::array::from_fn(|_| free_address());
+    let quic = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let transports = format!(
+        r#""http":{{"port":{},"ssl":{{"port":{}}}}},"websocket":{{"port":{}}},"quic":{{"port":{}}}"#,
+        http.port(),
+        https.port(),
+        websocket.port(),
+        quic.port()
+    );
+    let config = format!(r#"{{"transports":{{{transports}}},"metrics":{{"enabled":false}},"server":{{"workers":1}},"mcpServers":{{}}}}"#);
+    let daemon = manager.start(&config, None, None);
+    for (name, address) in [("http", http), ("https", https), ("quic-000", quic), ("quic-001", quic), ("websocket", websocket)] {
+        let kept = manager.expect(&["FDSTORE=1", &format!("FDNAME=kept-{name}"), "FDPOLL=0"]).into_iter().next().unwrap();
+        assert_eq!(TcpListener::from(kept).local_addr().unwrap(), address, "{name}");
+    }
+    manager.expect(&["READY=1", "STATUS=…"]);
+    drop(daemon);
 }
 
 #[test]

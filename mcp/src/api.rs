@@ -431,6 +431,21 @@ pub struct Note {
     pub up: Option<UpId>,
     /// The code, if it reports an error of the table.
     pub code: Option<Code>,
+    /// The request that it is about.
+    pub about: Option<Box<About>>,
     /// One line.
     pub text: String,
+}
+
+/// The request of a client that a note is about.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Who asked.
+    pub principal: std::sync::Arc<str>,
+    /// The client's own id, as it stands; cut at [`crate::rules::LONGEST`].
+    pub request: Box<str>,
+    /// The method.
+    pub method: &'static str,
+    /// The exposed name of a tool.
+    pub tool: Option<std::sync::Arc<str>>,
 }

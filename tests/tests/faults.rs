@@ -188,6 +188,13 @@ fn one_that_crashes_in_a_call_fails_its_calls_at_once_and_comes_back() {
             println!("{:?}: crash and the call beside it answered after {:?}: {}", era, began.elapsed(), crash.response().raw);
             let next = daemon.until_upstream("bad", |bad| bad.state == UpstreamState::Ready && bad.pid != row.pid);
             assert!(next.last_exit.unwrap_or_default().contains("SIGABRT"));
+            let lines = control::logs(&daemon.sandbox.socket(), "");
+            let line = lines.iter().find(|line| line.fields.iter().any(|(name, value)| name == "tool" && value.ends_with("crash")));
+            let line = line.expect("a line about the call");
+            let field = |name: &str| line.fields.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str());
+            assert_eq!((line.code.map(ggen_wire::Code::as_str), field("upstream")), (Some("GGEN-E2102"), Some("bad")), "{line:?}");
+            assert_eq!((field("principal"), field("method")), (Some("anonymous"), Some("tools/call")), "{line:?}");
+            assert!(field("request").is_some_and(|id| id.parse::<u64>().is_ok()), "{line:?}");
             assert_eq!(client.tool("echo", json!({ "message": "back" })).text(), "back", "its session is not the server's");
         }
     });

@@ -6,6 +6,7 @@ use super::{
     Supervisor,
     event::ProcId,
     listeners::ListenError,
+    manager::KEPT,
     steering,
     workers::{Proc, Slot, Stage},
 };
@@ -19,13 +20,18 @@ use crate::{
 };
 use ggen_wire::{Code, status};
 use std::{
+    collections::BTreeMap,
     fmt, io,
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     os::fd::OwnedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+/// The transport, as sockets of socket units are named.
+const QUIC: &str = "quic";
+/// Sockets of seats are named with this before their number.
+const SEAT: &str = "quic-";
 /// Seats for each worker: one to serve from, one for the successor that takes over while it drains.
 const SEATS_EACH: usize = 2;
 /// A port that is taken is tried again after so long.
@@ -37,6 +43,10 @@ pub(crate) struct Door {
     wanted: SocketAddr,
     /// What it is bound to.
     address: SocketAddr,
+    /// `bound`, `kept` from our last life, or `inherited` from a socket unit.
+    origin: &'static str,
+    /// So many of the seats were there already.
+    lent: usize,
     seats: Mutex<Vec<Arc<OwnedFd>>>,
     /// What the kernel has been told: the number of seats, and who gets new connections.
     steered: Mutex<(usize, Vec<u8>)>,
@@ -54,17 +64,43 @@ impl Door {
     pub(crate) fn open(wanted: SocketAddr, workers: usize) -> Result<Arc<Self>, ListenError> {
         let bound = platform::bind_udp(wanted).and_then(|first| Ok((first.local_addr()?, first)));
         let (address, first) = bound.map_err(|error| unbound(wanted, error))?;
+        Ok(Self::with(wanted, address, workers, "bound", 0, vec![first.into()]))
+    }
+
+    /// Takes over sockets that share a port, in the order in which they were bound.
+    fn adopt(wanted: SocketAddr, workers: usize, origin: &'static str, sockets: Vec<OwnedFd>) -> io::Result<Arc<Self>> {
+        let mut addresses = Vec::new();
+        for socket in &sockets {
+            let socket = UdpSocket::from(socket.try_clone()?);
+            socket.set_nonblocking(true)?;
+            addresses.push(socket.local_addr()?);
+        }
+        let Some(address) = addresses.first().copied().filter(|first| addresses.iter().all(|address| address == first)) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        Ok(Self::with(wanted, address, workers, origin, sockets.len(), sockets))
+    }
+
+    fn with(
+        wanted: SocketAddr,
+        address: SocketAddr,
+        workers: usize,
+        origin: &'static str,
+        lent: usize,
+        sockets: Vec<OwnedFd>,
+    ) -> Arc<Self> {
         let mut reset_key = [0; 32];
         // Without it the resets of a successor would not be believed, and that is all.
         getrandom::fill(&mut reset_key).unwrap_or_default();
-        let door = Self { wanted, address, seats: Mutex::new(vec![Arc::new(first.into())]), steered: Mutex::default(), reset_key };
+        let seats = Mutex::new(sockets.into_iter().map(Arc::new).collect());
+        let door = Self { wanted, address, origin, lent, seats, steered: Mutex::default(), reset_key };
         door.reach(workers * SEATS_EACH);
-        Ok(Arc::new(door))
+        Arc::new(door)
     }
 
     /// Whether it is what is asked for now.
     pub(crate) fn fits(&self, wanted: SocketAddr) -> bool {
-        self.wanted == wanted || self.address == wanted
+        self.origin == "inherited" || self.wanted == wanted || self.address == wanted
     }
 
     /// The address that it is bound to.
@@ -115,6 +151,58 @@ impl Door {
     }
 }
 
+/// Sockets for the port that the service manager gave us.
+#[derive(Debug, Default)]
+pub(crate) struct Lent {
+    /// Of a socket unit, in its order.
+    unit: Vec<OwnedFd>,
+    /// From our last life, by seat.
+    kept: BTreeMap<usize, OwnedFd>,
+    /// Whether who comes is asked who it is.
+    asks_strangers: bool,
+}
+
+impl Lent {
+    /// Takes them out of all that was inherited.
+    pub(crate) fn take(inherited: &mut Vec<(String, OwnedFd)>, asks_strangers: bool) -> Self {
+        let mut lent = Self { asks_strangers, ..Self::default() };
+        for (name, socket) in std::mem::take(inherited) {
+            let seat = name.strip_prefix(KEPT).and_then(|name| name.strip_prefix(SEAT)).and_then(|index| index.parse().ok());
+            match seat {
+                Some(seat) => drop(lent.kept.insert(seat, socket)),
+                None if name == QUIC => lent.unit.push(socket),
+                None => inherited.push((name, socket)),
+            }
+        }
+        lent
+    }
+
+    /// The door that they make. `None`: there are none, or they are not what is wanted.
+    ///
+    /// # Errors
+    /// The socket unit's cannot be used.
+    fn door(self, wanted: SocketAddr, workers: usize) -> Result<Option<Arc<Door>>, ListenError> {
+        if !self.unit.is_empty() {
+            let found = Door::adopt(wanted, workers, "inherited", self.unit);
+            let door = found.map_err(|source| {
+                ListenError::new(Code::BindFailed, "the sockets inherited for quic are not those of one UDP port".to_owned(), source)
+            })?;
+            if !self.asks_strangers && !door.address.ip().is_loopback() {
+                let message = format!(
+                    "the socket inherited for quic is at {}, which others can reach, and nobody is asked who they are",
+                    door.address
+                );
+                return Err(ListenError::new(Code::OpenWithoutAuth, message, io::ErrorKind::PermissionDenied.into()));
+            }
+            return Ok(Some(door));
+        }
+        // With one missing the kernel would count otherwise than we do.
+        let whole = self.kept.keys().copied().eq(0..self.kept.len());
+        let door = Door::adopt(wanted, workers, "kept", self.kept.into_values().collect()).ok().filter(|_| whole);
+        Ok(door.filter(|door| door.address == wanted || (wanted.port() == 0 && door.address.ip() == wanted.ip())))
+    }
+}
+
 fn unbound(wanted: SocketAddr, source: io::Error) -> ListenError {
     if source.kind() == io::ErrorKind::AddrInUse {
         let holder = platform::who_holds_udp(wanted).map_or_else(String::new, |who| format!(" by {who}"));
@@ -143,7 +231,7 @@ pub(crate) enum Quic {
 
 impl Quic {
     /// What a configuration asks for: the door that is open already if it fits, a new one otherwise. Never fails: QUIC can be done without.
-    pub(crate) fn open(config: &Config, old: &Self) -> Self {
+    pub(crate) fn open(config: &Config, old: &Self, lent: Lent) -> Self {
         let quic = &config.transports.quic;
         if !quic.enabled {
             return Self::Off;
@@ -155,7 +243,8 @@ impl Quic {
             door.reach(workers * SEATS_EACH);
             return old.clone();
         }
-        match Door::open(wanted, workers) {
+        let door = lent.door(wanted, workers).and_then(|door| door.map_or_else(|| Door::open(wanted, workers), Ok));
+        match door {
             Ok(door) => Self::Open(door),
             Err(error) => {
                 if !matches!(old, Self::Degraded { message, .. } if *message == error.message()) {
@@ -178,8 +267,16 @@ impl Quic {
             transport: "quic".to_owned(),
             address: address.to_string(),
             port: address.port(),
-            origin: "bound".to_owned(),
+            origin: self.door()?.origin.to_owned(),
         })
+    }
+
+    /// The sockets that no socket unit holds: a name, the socket, and whether the service manager has kept it from our last life.
+    pub(crate) fn own(&self) -> Vec<(String, Arc<OwnedFd>, bool)> {
+        let Some(door) = self.door().filter(|door| door.origin != "inherited") else { return Vec::new() };
+        // Zeros before it, so that names are in the order of seats, should the manager not take them all.
+        let name = |(index, socket): (usize, &Arc<OwnedFd>)| (format!("{SEAT}{index:03}"), Arc::clone(socket), index < door.lent);
+        door.seats().iter().enumerate().map(name).collect()
     }
 
     /// What is wrong, if anything.
@@ -249,12 +346,13 @@ impl Supervisor {
         if self.quic_at.is_none_or(|at| at > now) {
             return;
         }
-        let quic = Quic::open(&self.loaded.config, self.listeners.quic());
+        let quic = Quic::open(&self.loaded.config, self.listeners.quic(), Lent::default());
         self.quic_at = quic.again(now);
         let open = quic.door().is_some();
         self.listeners.set_quic(quic);
         if open {
             tracing::info!(target: "transport", "the QUIC port is free now");
+            self.keep_listeners(&[]);
             self.lay_out_slots();
         }
     }
@@ -300,6 +398,37 @@ mod tests {
         door.steer(vec![3]);
         client.send_to(&new(0), door.address()).unwrap();
         assert_eq!(arrived(&mut buffer), 3);
+    }
+
+    #[test]
+    fn sockets_that_were_kept_have_the_seats_that_they_had() {
+        let wanted = "127.0.0.1:0".parse().unwrap();
+        let old = Door::open(wanted, 2).unwrap();
+        // In whatever order the manager hands them over.
+        let give = |seats: &[u8]| {
+            let give = |seat: &u8| (format!("{KEPT}{SEAT}{seat:03}"), old.socket(*seat).unwrap().try_clone().unwrap());
+            let mut inherited: Vec<_> = seats.iter().map(give).collect();
+            let lent = Lent::take(&mut inherited, false);
+            assert!(inherited.is_empty());
+            lent.door(old.address(), 2).unwrap()
+        };
+        let (all, missing) = (give(&[2, 0, 3, 1]), give(&[0, 1, 3]));
+        assert!(missing.is_none());
+        let door = all.unwrap();
+        assert_eq!((door.origin, door.seats().len()), ("kept", 4));
+        drop(old);
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for seat in 0..4_u8 {
+            let socket = UdpSocket::from(door.socket(seat).unwrap().try_clone().unwrap());
+            socket.set_nonblocking(false).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            door.steer(vec![seat]);
+            client.send_to(&[0xc3, 0, 0, 0, 1, 8, 7, 7, 7, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], door.address()).unwrap();
+            assert_eq!(socket.recv(&mut [0; 64]).unwrap(), 25);
+        }
+        let elsewhere = "127.0.0.1:1".parse().unwrap();
+        let mut inherited = vec![(format!("{KEPT}{SEAT}000"), door.socket(0).unwrap().try_clone().unwrap())];
+        assert!(Lent::take(&mut inherited, false).door(elsewhere, 2).unwrap().is_none());
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! The listening sockets: bound here or inherited from the service manager, one per transport, shared by its workers, open for as long as they
 //! are configured. Nothing is ever accepted here.
 
-use super::{door::Quic, manager::KEPT};
+use super::{
+    door::{Lent, Quic},
+    manager::KEPT,
+};
 use crate::{
     config::Loaded,
     ipc::messages::{Bound, Role},
@@ -17,6 +20,8 @@ use std::{
 
 /// HTTP over TLS.
 const HTTPS: &str = "https";
+/// WebSockets at a port of their own.
+const WEBSOCKET: &str = "websocket";
 
 /// A listening socket.
 #[derive(Clone, Debug)]
@@ -35,7 +40,7 @@ pub(crate) struct Listener {
 pub(crate) struct Listeners {
     all: Vec<Listener>,
     /// What could not be had and can be done without.
-    left_out: Vec<(Code, String)>,
+    left_out: Vec<(Option<Code>, String)>,
     quic: Quic,
 }
 
@@ -69,6 +74,8 @@ impl Listeners {
     /// The first address that cannot be had; nothing has changed then.
     pub(crate) fn open(loaded: &Loaded, old: &Self, mut inherited: Vec<(String, OwnedFd)>) -> Result<Self, ListenError> {
         let config = &loaded.config;
+        // First, because their order counts.
+        let seats = Lent::take(&mut inherited, loaded.asks_strangers);
         let mut wanted = Vec::new();
         let http = &config.transports.http;
         if http.enabled && !loaded.stopped.contains("http") {
@@ -77,8 +84,12 @@ impl Listeners {
         if http.enabled && http.ssl.enabled {
             wanted.push((HTTPS, SocketAddr::new(http.host, http.ssl.port)));
         }
-        if let (true, Some(port)) = (config.transports.websocket.enabled, config.transports.websocket.port) {
-            wanted.push(("websocket", SocketAddr::new(config.transports.http.host, port)));
+        let websocket = &config.transports.websocket;
+        // A socket unit asks for it as well as a port does.
+        let lent = inherited.iter().any(|(name, _)| name == WEBSOCKET)
+            || old.all.iter().any(|known| known.transport == WEBSOCKET && known.origin == "inherited");
+        if websocket.enabled && (websocket.port.is_some() || lent) {
+            wanted.push((WEBSOCKET, SocketAddr::new(http.host, websocket.port.unwrap_or(0))));
         }
         if config.metrics.enabled {
             wanted.push(("admin", SocketAddr::new(config.metrics.host, config.metrics.port)));
@@ -100,7 +111,7 @@ impl Listeners {
                     // Nobody asked for it by name: the rest is served all the same.
                     Err(error) if transport == HTTPS && !loaded.is_set("transports.http.ssl") => {
                         left_out.push((
-                            error.code,
+                            Some(error.code),
                             format!("HTTPS is not served: {}; set transports.http.ssl.port to another port", error.message),
                         ));
                         continue;
@@ -109,13 +120,16 @@ impl Listeners {
                 },
             });
         }
-        Ok(Self { all, left_out, quic: Quic::open(config, &old.quic) })
+        for (name, _) in inherited.iter().filter(|(name, _)| !name.starts_with(KEPT)) {
+            left_out.push((None, format!("the socket `{name}` of a socket unit is not served: no transport of that name is on")));
+        }
+        Ok(Self { all, left_out, quic: Quic::open(config, &old.quic, seats) })
     }
 
     /// Says what is left out; the log has to be there.
     pub(crate) fn tell_left_out(&self) {
         for (code, what) in &self.left_out {
-            tracing::warn!(target: "transport", %code, "{what}");
+            tracing::warn!(target: "transport", code = code.map(Code::as_str), "{what}");
         }
     }
 
@@ -123,7 +137,7 @@ impl Listeners {
     pub(crate) fn why_not(&self, transport: &str) -> Option<String> {
         match transport {
             "quic" => self.quic.issue().map(|issue| issue.message),
-            HTTPS => self.left_out.first().map(|(_, what)| what.clone()),
+            HTTPS => self.left_out.iter().find(|(code, _)| code.is_some()).map(|(_, what)| what.clone()),
             _ => None,
         }
     }
@@ -158,10 +172,11 @@ impl Listeners {
         front.chain(self.quic.door().map(|door| door.address())).all(|address| address.ip().to_canonical().is_loopback())
     }
 
-    /// Those that no socket unit holds: the transport, the socket, and whether the service manager has kept it from our last life.
-    pub(crate) fn own(&self) -> impl Iterator<Item = (&'static str, Arc<OwnedFd>, bool)> + '_ {
+    /// Those that no socket unit holds: a name, the socket, and whether the service manager has kept it from our last life.
+    pub(crate) fn own(&self) -> impl Iterator<Item = (String, Arc<OwnedFd>, bool)> + '_ {
         let ours = self.all.iter().filter(|listener| listener.origin != "inherited");
-        ours.map(|listener| (listener.transport, Arc::clone(&listener.socket), listener.origin == "kept"))
+        let ours = ours.map(|listener| (listener.transport.to_owned(), Arc::clone(&listener.socket), listener.origin == "kept"));
+        ours.chain(self.quic.own())
     }
 
     /// Where a transport is reached.

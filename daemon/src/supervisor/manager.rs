@@ -34,8 +34,8 @@ impl Supervisor {
             return;
         }
         let mut wanted = BTreeMap::new();
-        for (transport, socket, has_it) in self.listeners.own() {
-            let name = format!("{KEPT}{transport}");
+        for (own, socket, has_it) in self.listeners.own() {
+            let name = format!("{KEPT}{own}");
             if has_it {
                 self.kept.0.entry(name.clone()).or_insert_with(|| Arc::clone(&socket));
             }

@@ -162,6 +162,7 @@ impl Gateway {
     /// Answers a client's call with an error of ours.
     pub(super) fn give_up(&mut self, call: &Call, client: &ClientCall, refusal: &Refusal, outcome: &'static str) {
         self.unsubscribed(call, client);
+        self.note_failure(call, client, refusal);
         let status = if client.modern { refusal.status } else { 200 };
         self.deliver(call, client, status, refusal.body(Some(&client.id)), outcome);
     }

@@ -1,12 +1,13 @@
 //! What is written down of calls: who, what, with which outcome and how much of it. Costs nothing while it is off.
 
 use super::Gateway;
-use super::call::{ClientCall, Trail};
+use super::call::{Call, ClientCall, Trail};
 use super::post::Ctx;
-use crate::api::{Observation, Output, UpId};
+use crate::api::{About, Note, Observation, Output, UpId};
 use crate::json;
 use crate::refusal::Refusal;
 use crate::rules::{Audit, Audited, LONGEST, LONGEST_ARGUMENTS, cut};
+use ggen_wire::log::Level;
 
 impl Gateway {
     /// The beginning of a call's record, if records are wanted.
@@ -42,6 +43,24 @@ impl Gateway {
             arguments: trail.arguments.clone(),
         };
         self.emit(Output::Observe(Observation::Audit(Box::new(audited))));
+    }
+
+    /// A call has failed for a reason of ours: a line that finds it, whether or not calls are written down.
+    pub(super) fn note_failure(&mut self, call: &Call, client: &ClientCall, refusal: &Refusal) {
+        let about = About {
+            principal: client.principal.clone(),
+            request: cut(&client.id, LONGEST),
+            method: client.method.name(),
+            tool: client.tool.clone(),
+        };
+        self.emit(Output::Log(Note {
+            level: Level::Warn,
+            category: "tools",
+            up: Some(call.up),
+            code: Some(refusal.code),
+            about: Some(Box::new(about)),
+            text: refusal.message.clone(),
+        }));
     }
 
     /// A request that goes no further: refused, or (without a refusal) answered by a built-in tool.

@@ -79,6 +79,8 @@ pub(super) enum Purpose {
 #[derive(Debug)]
 pub(super) struct ClientCall {
     pub(super) key: StreamKey,
+    /// Who asked.
+    pub(super) principal: Arc<str>,
     /// The client's own id, as it stands.
     pub(super) id: Box<str>,
     pub(super) modern: bool,

@@ -294,7 +294,7 @@ impl Gateway {
     }
 
     fn note(&mut self, level: Level, category: &'static str, up: Option<UpId>, code: Option<Code>, text: String) {
-        self.out.push(Output::Log(Note { level, category, up, code, text }));
+        self.out.push(Output::Log(Note { level, category, up, code, about: None, text }));
     }
 
     fn dropped(&mut self, up: Option<UpId>, reason: &'static str) {

@@ -266,6 +266,7 @@ impl Gateway {
         let held = self.hold_places(ctx, target.tool.as_ref(), rule);
         let call = ClientCall {
             key: ctx.key,
+            principal: ctx.request.principal.id.clone(),
             id: ctx.id.into(),
             modern: modern.0,
             session: ctx.session(),

@@ -185,6 +185,7 @@ impl Observer {
             principal = &*audited.principal,
             method = audited.method,
             name = &*audited.name,
+            tool = (audited.method == "tools/call").then_some(&*audited.name),
             upstream = upstream.as_deref(),
             outcome = audited.outcome,
             code = audited.code.map(ggen_wire::Code::as_str),
@@ -231,6 +232,9 @@ impl Observer {
     pub(super) fn log(&self, note: &Note) {
         let upstream = note.up.and_then(|up| self.name(up));
         let (upstream, code) = (upstream.as_deref(), note.code.map(ggen_wire::Code::as_str));
+        let about = note.about.as_deref();
+        let (principal, request) = (about.map(|about| &*about.principal), about.map(|about| &*about.request));
+        let (method, tool) = (about.map(|about| about.method), about.and_then(|about| about.tool.as_deref()));
         macro_rules! emit {
             ($($category:literal),*) => {
                 match note.category {
@@ -240,11 +244,11 @@ impl Observer {
             };
             (@ $category:literal) => {
                 match note.level {
-                    Level::Error => tracing::error!(target: $category, upstream, code, "{}", note.text),
-                    Level::Warn => tracing::warn!(target: $category, upstream, code, "{}", note.text),
-                    Level::Info => tracing::info!(target: $category, upstream, code, "{}", note.text),
-                    Level::Debug => tracing::debug!(target: $category, upstream, code, "{}", note.text),
-                    Level::Trace => tracing::trace!(target: $category, upstream, code, "{}", note.text),
+                    Level::Error => tracing::error!(target: $category, upstream, tool, method, principal, request, code, "{}", note.text),
+                    Level::Warn => tracing::warn!(target: $category, upstream, tool, method, principal, request, code, "{}", note.text),
+                    Level::Info => tracing::info!(target: $category, upstream, tool, method, principal, request, code, "{}", note.text),
+                    Level::Debug => tracing::debug!(target: $category, upstream, tool, method, principal, request, code, "{}", note.text),
+                    Level::Trace => tracing::trace!(target: $category, upstream, tool, method, principal, request, code, "{}", note.text),
                 }
             };
         }
