@@ -45,7 +45,13 @@ impl Client {
         let mut tls = believing(own)?;
         tls.alpn_protocols = vec![b"h3".to_vec()];
         let mut endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-        endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?)));
+        let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
+        // Who waits for an answer sends nothing, and hears of a server that died at the idle time-out, or by the stateless reset (RFC 9000 §10.3)
+        // that its next packet gets.
+        let mut transport = quinn::TransportConfig::default();
+        transport.keep_alive_interval(Some(Duration::from_secs(1)));
+        config.transport_config(Arc::new(transport));
+        endpoint.set_default_client_config(config);
         let quic = tokio::time::timeout(HANDSHAKE, endpoint.connect(address, name)?).await??;
         let (mut driver, send) = h3::client::new(h3_quinn::Connection::new(quic.clone())).await?;
         tokio::spawn(async move { poll_fn(|cx| driver.poll_close(cx)).await });
