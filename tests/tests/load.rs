@@ -304,7 +304,7 @@ fn fifty_reloads_and_fifty_killed_workers_under_load_refuse_nobody_and_lose_noth
         daemon.sandbox.write_config(&config(round));
         let reply = control::ask(&daemon.sandbox.socket(), &Call::RELOAD);
         assert!(matches!(reply, Some(Ok(Body::Done(_)))), "reload {round}: {reply:?}");
-        runtime.block_on(tokio::time::sleep(due.saturating_sub(began.elapsed())));
+        runtime.block_on(async { tokio::time::sleep(due.saturating_sub(began.elapsed())).await });
     }
     println!("{ROUNDS} reloads and {} killed workers in {:?}: {killed:?}", killed.values().sum::<usize>(), began.elapsed());
 
