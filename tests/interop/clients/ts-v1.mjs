@@ -65,7 +65,7 @@ await runChecks(
         },
         async interactive(url, { elicit, sample }) {
             const address = new URL(url);
-            const own = address.protocol === 'ws:' ? new WebSocketClientTransport(address) : new StreamableHTTPClientTransport(address);
+            const own = address.protocol.startsWith('ws') ? new WebSocketClientTransport(address) : new StreamableHTTPClientTransport(address);
             const asked = new Client({ name: 'interop-ts-v1-asked', version: '1.0.0' }, { capabilities: { elicitation: {}, sampling: {} } });
             asked.setRequestHandler(ElicitRequestSchema, ({ params }) => elicit(params));
             asked.setRequestHandler(CreateMessageRequestSchema, ({ params }) => sample(params));
