@@ -170,7 +170,7 @@ impl Default for Limits {
             stream_after: 2_000_000,
             ring: 256,
             depth: 128,
-            parked: [16, 64, 1024],
+            parked: [64, 256, 1024],
             gather: 10_000,
             park: 300_000_000,
             repeat: 60_000_000,

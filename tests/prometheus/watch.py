@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import pathlib
+import random
 import re
 import resource
 import signal
@@ -213,12 +214,20 @@ def hung():
 
 
 def late():
-    def stumble():
-        kill("websocket-1", signal.SIGSTOP)
-        time.sleep(1.2)
-        kill("websocket-1", signal.SIGCONT)
+    # Between two stops it has time for some of the probes that make a beat, or it would be replaced as one that hangs. Its process is asked for anew
+    # only when it has gone: the command takes longer while other workers die.
+    pid = worker("websocket-1")
 
-    with While(stumble, 0.3):
+    def stumble():
+        nonlocal pid
+        try:
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(0.9)
+            os.kill(pid, signal.SIGCONT)
+        except ProcessLookupError:
+            pid = worker("websocket-1") or pid
+
+    with While(stumble, 0.6):
         fires("GgendLoopLag")
     clears("GgendLoopLag")
 
@@ -237,8 +246,12 @@ def errors():
             clients.own = Client()
         clients.own.ask(*arguments)
 
+    def slowly():
+        # Not in step, or there would be seconds without any.
+        ask("tools/call", "good__slow", {"ms": random.randrange(5200, 8000)})
+
     # At the same time a twentieth of the answers takes longer than five seconds.
-    with While(lambda: ask("tools/call", "no__such-tool"), 0.1), While(lambda: ask("tools/call", "good__slow", {"ms": 6000}), 0, 80):
+    with While(lambda: ask("tools/call", "no__such-tool"), 0.1), While(slowly, 0, 80):
         fires("GgendErrorRatio")
         fires("GgendSlow")
     with While(ask, 0.01):
@@ -331,7 +344,9 @@ try:
     until("answers after two deaths", 20, lambda: b'"result"' in client.ask("tools/call", "good__echo", {"message": "x"}))
 
     together(certificate_expires, crash_loop, hung, late, degraded)
-    together(errors, dropped)
+    # One after the other: a flood of quick answers would hide the slow ones.
+    errors()
+    dropped()
     files()
     silence()
     with While(client.ask, 0.2):
