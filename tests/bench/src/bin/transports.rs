@@ -113,17 +113,24 @@ impl Caller {
     }
 }
 
+/// Without Nagle's algorithm: HTTP/2 sends a request in two writes, and would wait for the acknowledgement of the first.
+fn connector() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector
+}
+
 /// So many callers of a kind, with connections of their own.
 async fn callers(kind: usize, count: usize, tcp: SocketAddr, udp: SocketAddr, endpoint: &quinn::Endpoint) -> Result<Vec<Caller>, Failure> {
     let mut all = Vec::with_capacity(count);
     match kind {
         0 => {
-            let client: Http = Client::builder(TokioExecutor::new()).build_http();
+            let client: Http = Client::builder(TokioExecutor::new()).build(connector());
             all.extend((0..count).map(|_| Caller::Http(Box::new(client.clone()), tcp)));
         }
         1 => {
             for at in (0..count).step_by(EACH) {
-                let client: Http = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+                let client: Http = Client::builder(TokioExecutor::new()).http2_only(true).build(connector());
                 all.extend((at..count.min(at + EACH)).map(|_| Caller::Http(Box::new(client.clone()), tcp)));
             }
         }
