@@ -13,20 +13,7 @@ use crate::{
 use std::{os::fd::AsFd, time::Duration};
 
 fn start() -> Start {
-    Start {
-        name: "http-0".to_owned(),
-        role: Role::Http,
-        generation: 1,
-        incarnation: 0,
-        beat_ms: 50,
-        log_filter: "info".to_owned(),
-        listeners: Vec::new(),
-        seat: None,
-        quic_port: None,
-        seal: None,
-        run_as: None,
-        config: Config::default(),
-    }
+    Start { beat_ms: 50, ..Start::to_try(Role::Http, Config::default()) }
 }
 
 fn pair() -> (Sender, Receiver, Context) {

@@ -23,20 +23,8 @@ fn worker() -> (SocketAddr, Sender, Receiver, JoinHandle<ExitCode>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    let start = Start {
-        name: "admin-0".to_owned(),
-        role: Role::Admin,
-        generation: 1,
-        incarnation: 0,
-        beat_ms: 1000,
-        log_filter: "info".to_owned(),
-        listeners: vec![Bound { transport: "admin".to_owned(), address }],
-        seat: None,
-        quic_port: None,
-        seal: None,
-        run_as: None,
-        config: Config::default(),
-    };
+    let start =
+        Start { listeners: vec![Bound { transport: "admin".to_owned(), address }], ..Start::to_try(Role::Admin, Config::default()) };
     let (ours, theirs) = socket_pair().unwrap();
     let (sender, receiver) = channel(ours).unwrap();
     let context = Context::for_test(start, vec![listener], theirs).unwrap();

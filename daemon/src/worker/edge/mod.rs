@@ -15,6 +15,8 @@ pub(crate) mod listen;
 pub(crate) mod peer;
 pub(crate) mod percent;
 mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod tls;
 pub(crate) mod upgrade;
 

@@ -36,20 +36,7 @@ use tokio::sync::Notify;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(super) fn start(config: Config) -> Start {
-    Start {
-        name: "gateway-0".to_owned(),
-        role: Role::Gateway,
-        generation: 1,
-        incarnation: 0,
-        beat_ms: 1000,
-        log_filter: "info".to_owned(),
-        listeners: Vec::new(),
-        seat: None,
-        quic_port: None,
-        seal: None,
-        run_as: None,
-        config,
-    }
+    Start::to_try(Role::Gateway, config)
 }
 
 /// A configuration with upstreams from JSON.

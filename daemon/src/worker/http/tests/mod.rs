@@ -13,25 +13,18 @@ use crate::{
         messages::{Beat, Bound, Role, Start, ToSupervisor, ToWorker},
     },
     platform::socket_pair,
-    worker::Context,
+    worker::{
+        Context,
+        edge::testing::{Gateway, PATIENCE, event, full, soon},
+    },
 };
-use bytes::{Bytes, BytesMut};
-use ggen_mcp::{
-    edge::{Reply, Request},
-    frame::{self, Frame},
-};
-use std::{fmt::Write as _, future::Future, net::SocketAddr, os::fd::AsFd, process::ExitCode, time::Duration};
+use bytes::BytesMut;
+use std::{fmt::Write as _, net::SocketAddr, os::fd::AsFd, process::ExitCode};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, UnixStream},
+    net::TcpStream,
     task::JoinHandle,
 };
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, what).await.expect("happens in time")
-}
 
 /// A worker under test.
 struct Rig {
@@ -49,20 +42,8 @@ impl Rig {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let start = Start {
-            name: "http-0".to_owned(),
-            role: Role::Http,
-            generation: 1,
-            incarnation: 0,
-            beat_ms: 20,
-            log_filter: "info".to_owned(),
-            listeners: vec![Bound { transport: "http".to_owned(), address }],
-            seat: None,
-            quic_port: None,
-            seal: None,
-            run_as: None,
-            config,
-        };
+        let start =
+            Start { beat_ms: 20, listeners: vec![Bound { transport: "http".to_owned(), address }], ..Start::to_try(Role::Http, config) };
         let (ours, theirs) = socket_pair().unwrap();
         let (sender, receiver) = channel(ours).unwrap();
         let context = Context::for_test(start, vec![listener], theirs).unwrap();
@@ -74,21 +55,12 @@ impl Rig {
         let (ours, theirs) = socket_pair().unwrap();
         self.links += 1;
         self.sender.send(&ToWorker::Link { edge: self.links, peer: "gateway-0".to_owned() }, &[theirs.as_fd()]).await.unwrap();
-        let socket = std::os::unix::net::UnixStream::from(ours);
-        socket.set_nonblocking(true).unwrap();
-        Gateway { socket: UnixStream::from_std(socket).unwrap(), input: BytesMut::new() }
+        Gateway::new(ours)
     }
 
     /// A gateway worker that answers each request with its own body.
     async fn echo(&mut self) -> JoinHandle<()> {
-        let mut gateway = self.link().await;
-        tokio::spawn(async move {
-            while let Some((stream, frame)) = gateway.receive().await {
-                if let Frame::Open(request) = frame {
-                    gateway.reply(stream, full(200, request.body)).await;
-                }
-            }
-        })
+        tokio::spawn(self.link().await.echo())
     }
 
     async fn beat(&mut self) -> Beat {
@@ -119,50 +91,6 @@ impl Rig {
     async fn drain(&mut self) {
         self.sender.send(&ToWorker::Drain { deadline_ms: 20_000 }, &[]).await.unwrap();
     }
-}
-
-/// The gateway worker's end of a link.
-struct Gateway {
-    socket: UnixStream,
-    input: BytesMut,
-}
-
-impl Gateway {
-    async fn receive(&mut self) -> Option<(u32, Frame)> {
-        loop {
-            if let Some(frame) = frame::decode(&mut self.input).unwrap() {
-                return Some(frame);
-            }
-            if self.socket.read_buf(&mut self.input).await.ok()? == 0 {
-                return None;
-            }
-        }
-    }
-
-    async fn next(&mut self) -> (u32, Frame) {
-        soon(self.receive()).await.expect("the link is open")
-    }
-
-    async fn open(&mut self) -> (u32, Request) {
-        match self.next().await {
-            (stream, Frame::Open(request)) => (stream, request),
-            other => panic!("expected a request, got {other:?}"),
-        }
-    }
-
-    async fn reply(&mut self, stream: u32, reply: Reply) {
-        let mut out = BytesMut::new();
-        frame::encode(stream, &Frame::Reply(reply), &mut out);
-        self.socket.write_all(&out).await.unwrap();
-    }
-}
-
-fn full(status: u16, body: impl Into<Bytes>) -> Reply {
-    Reply::Full { status, session: None, retry_after: None, body: body.into() }
-}
-
-fn event(data: impl Into<Bytes>) -> Reply {
-    Reply::Event { id: None, retry_ms: None, data: data.into() }
 }
 
 /// A client on one connection, as simple as can be, so that every byte is the test's.

@@ -16,31 +16,17 @@ use crate::{
         secrets::{Certificate, Secrets, Sensitive, TlsSecrets},
     },
     platform::socket_pair,
-    worker::Context,
-};
-use bytes::{Bytes, BytesMut};
-use ggen_mcp::{
-    edge::{Reply, Request},
-    frame::{self, Frame},
+    worker::{
+        Context,
+        edge::testing::{Gateway, PATIENCE, event, full, soon},
+    },
 };
 use std::{
-    future::Future,
     net::{SocketAddr, UdpSocket},
     os::fd::{AsFd, OwnedFd},
     process::ExitCode,
-    time::Duration,
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::UnixStream,
-    task::JoinHandle,
-};
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, what).await.expect("happens in time")
-}
+use tokio::task::JoinHandle;
 
 /// A certificate that is its own authority, for these names.
 fn certificate(names: &[&str]) -> (Certificate, rustls::pki_types::CertificateDer<'static>) {
@@ -72,18 +58,10 @@ impl Rig {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         let start = Start {
-            name: "quic-0".to_owned(),
-            role: Role::Quic,
-            generation: 1,
-            incarnation: 0,
             beat_ms: 20,
-            log_filter: "info".to_owned(),
             listeners: vec![Bound { transport: "quic".to_owned(), address }],
             seat: Some(Seat { index: 5, reset_key: [9; 32] }),
-            quic_port: None,
-            seal: None,
-            run_as: None,
-            config,
+            ..Start::to_try(Role::Quic, config)
         };
         let (served, authority) = certificate(&["localhost", "other.example"]);
         let (ours, theirs) = socket_pair().unwrap();
@@ -98,21 +76,12 @@ impl Rig {
         let (ours, theirs) = socket_pair().unwrap();
         self.links += 1;
         self.sender.send(&ToWorker::Link { edge: self.links, peer: "gateway-0".to_owned() }, &[theirs.as_fd()]).await.unwrap();
-        let socket = std::os::unix::net::UnixStream::from(ours);
-        socket.set_nonblocking(true).unwrap();
-        Gateway { socket: UnixStream::from_std(socket).unwrap(), input: BytesMut::new() }
+        Gateway::new(ours)
     }
 
     /// A gateway worker that answers each request with its own body.
     async fn echo(&mut self) -> JoinHandle<()> {
-        let mut gateway = self.link().await;
-        tokio::spawn(async move {
-            while let Some((stream, frame)) = gateway.receive().await {
-                if let Frame::Open(request) = frame {
-                    gateway.reply(stream, full(200, request.body)).await;
-                }
-            }
-        })
+        tokio::spawn(self.link().await.echo())
     }
 
     async fn client(&self) -> client::Client {
@@ -157,48 +126,4 @@ impl Rig {
         reading.abort();
         code
     }
-}
-
-/// The gateway worker's end of a link.
-struct Gateway {
-    socket: UnixStream,
-    input: BytesMut,
-}
-
-impl Gateway {
-    async fn receive(&mut self) -> Option<(u32, Frame)> {
-        loop {
-            if let Some(frame) = frame::decode(&mut self.input).unwrap() {
-                return Some(frame);
-            }
-            if self.socket.read_buf(&mut self.input).await.ok()? == 0 {
-                return None;
-            }
-        }
-    }
-
-    async fn next(&mut self) -> (u32, Frame) {
-        soon(self.receive()).await.expect("the link is open")
-    }
-
-    async fn open(&mut self) -> (u32, Request) {
-        match self.next().await {
-            (stream, Frame::Open(request)) => (stream, request),
-            other => panic!("expected a request, got {other:?}"),
-        }
-    }
-
-    async fn reply(&mut self, stream: u32, reply: Reply) {
-        let mut out = BytesMut::new();
-        frame::encode(stream, &Frame::Reply(reply), &mut out);
-        self.socket.write_all(&out).await.unwrap();
-    }
-}
-
-fn full(status: u16, body: impl Into<Bytes>) -> Reply {
-    Reply::Full { status, session: None, retry_after: None, body: body.into() }
-}
-
-fn event(data: impl Into<Bytes>) -> Reply {
-    Reply::Event { id: None, retry_ms: None, data: data.into() }
 }
