@@ -217,7 +217,7 @@ async fn workers_that_are_replaced_finish_what_they_have_and_refuse_nobody() {
     let to = address(&daemon);
     let mut slow = clients.pop().unwrap();
     let in_flight = tokio::spawn(async move { slow.call("slow", json!({ "ms": 1500 })).await.expect("an answer").status });
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::task::block_in_place(|| daemon.until_upstream("fixture", |upstream| upstream.in_flight == 1));
     let old: Vec<u32> = ["quic-0", "quic-1"].iter().filter_map(|name| daemon.worker_pid(name)).collect();
     let handshakes = tokio::spawn(async move {
         for _ in 0..30 {
