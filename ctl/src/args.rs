@@ -128,7 +128,7 @@ pub(crate) enum Mcp {
         code: Option<String>,
     },
     /// Look for what is wrong: the daemon, its configuration, its connections, its servers, this host
-    Doctor,
+    Doctor(Doctor),
     /// Connect as a client does, and name the layer that fails
     TestConnection(TestConnection),
     /// API keys and tokens: who may ask
@@ -283,6 +283,20 @@ pub(crate) enum Kind {
     Core,
     /// Of upstream servers
     Upstream,
+}
+
+/// `ggen mcp doctor`
+#[derive(Debug, Group)]
+pub(crate) struct Doctor {
+    /// Apply the mends that are safe: start what is down, put a changed configuration in force, close files to others. Asks before each
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// With --fix: do not ask
+    #[arg(long, requires = "fix")]
+    pub(crate) yes: bool,
+    /// Write what a report needs into a tar archive, secrets hidden: findings, status, configuration, last log lines, metrics, versions
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: Option<PathBuf>,
 }
 
 /// `ggen mcp test-connection`

@@ -160,6 +160,7 @@ complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcomman
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from explain" -l debug -d 'Print what passes between ggen and the daemon; with `server start`, let the daemon log everything'
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from explain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from explain" -s V -l version -d 'Print version'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from doctor" -l bundle -d 'Write what a report needs into a tar archive, secrets hidden: findings, status, configuration, last log lines, metrics, versions' -r -F
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from doctor" -l format -d 'How to print' -r -f -a "human\t'For people'
 json\t'For programs; the schema is that of the control interface'
 csv\t'For spreadsheets (RFC 4180); `list` only'
@@ -167,6 +168,8 @@ markdown\t'A table for documents; `list` only'"
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from doctor" -l config -d 'The configuration file, for commands that hand one to ggend' -r -F
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from doctor" -l socket -d 'The daemon\'s control socket' -r -F
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from doctor" -l timeout -d 'How long to wait for the daemon' -r
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from doctor" -l fix -d 'Apply the mends that are safe: start what is down, put a changed configuration in force, close files to others. Asks before each'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from doctor" -l yes -d 'With --fix: do not ask'
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from doctor" -l json -d 'The same as --format json'
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from doctor" -s q -l quiet -d 'Print results and errors only'
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from doctor" -s v -l verbose -d 'Print more'

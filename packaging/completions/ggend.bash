@@ -1420,7 +1420,7 @@ _ggend() {
             return 0
             ;;
         ggend__subcmd__probe__subcmd__doctor)
-            opts="-h --verbose --format --json --client --help"
+            opts="-h --verbose --format --json --fix --yes --bundle --client --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1428,6 +1428,10 @@ _ggend() {
             case "${prev}" in
                 --format)
                     COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                --bundle)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --client)

@@ -209,9 +209,12 @@ complete -c ggend -n "__fish_ggend_using_subcommand probe; and not __fish_seen_s
 complete -c ggend -n "__fish_ggend_using_subcommand probe; and not __fish_seen_subcommand_from doctor connection help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from doctor" -l format -d 'How to print' -r -f -a "human\t'For people'
 json\t'One JSON object'"
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from doctor" -l bundle -d 'Write what a report needs into this tar archive, secrets hidden' -r -F
 complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from doctor" -l client -d 'The version of the ggen that asks' -r
 complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from doctor" -l verbose -d 'Show healthy checks too, and how long each took'
 complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from doctor" -l json -d 'The same as `--format json`'
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from doctor" -l fix -d 'Run the mends that are safe, each after a question'
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from doctor" -l yes -d 'With --fix: do not ask'
 complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from connection" -l transport -d 'Which way' -r -f -a "http\t'HTTP without TLS'
 https\t'HTTP with TLS'

@@ -294,6 +294,78 @@ fn a_socket_that_is_left_over_is_mended_by_the_command_that_is_printed() {
 }
 
 #[test]
+fn what_is_safe_is_mended_when_asked_for() {
+    let mut daemon = daemon(without_ports(json!({ "one": fixture(&[]) }))).start();
+    daemon.signal(Signal::SIGKILL);
+    daemon.wait();
+    until("everything has ended", || daemon.sandbox.processes(None).is_empty().then_some(()));
+    fs::set_permissions(daemon.sandbox.config(), PermissionsExt::from_mode(0o666)).unwrap();
+    let config = daemon.sandbox.config().display().to_string();
+    let doctor = |daemon: &Daemon, more: &[&str]| daemon.ggen(&[&["mcp", "doctor", "--config", &config][..], more].concat());
+
+    // Nobody is there to be asked.
+    let ran = doctor(&daemon, &["--fix"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("help: ggen mcp doctor --fix --yes"), "{}", ran.stderr);
+    assert!(doctor(&daemon, &[]).stdout.contains("GGEN-E6010"), "nothing was run");
+
+    let ran = doctor(&daemon, &["--fix", "--yes"]);
+    let commands: Vec<_> = ran.stdout.lines().filter(|line| line.starts_with("$ ")).collect();
+    assert_eq!(commands, [&format!("$ chmod o-w {config}"), "$ ggen mcp server start"], "{}", ran.stdout);
+    assert!(ran.code == 0 && ran.stdout.ends_with("\nIssues: None found\n"), "{}{}", ran.stdout, ran.stderr);
+    until("its server is ready", || (daemon.upstream("one").state == UpstreamState::Ready).then_some(()));
+
+    daemon.sandbox.write_config(&without_ports(json!({ "one": fixture(&[]), "late": fixture(&[]) })));
+    let ran = doctor(&daemon, &["--fix", "--yes", "--json"]);
+    let value: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(
+        (&value["fixed"][0]["command"], &value["fixed"][0]["status"]),
+        (&json!("ggen mcp server reload"), &json!("done")),
+        "{value:#}"
+    );
+    daemon.until_ready(&["one", "late"]);
+    let ran = doctor(&daemon, &["--fix", "--yes"]);
+    assert!(ran.code == 0 && ran.stdout.starts_with("Nothing here is mended"), "{}", ran.stdout);
+    assert_eq!(daemon.ggen(&["mcp", "server", "stop"]).code, 0);
+}
+
+#[test]
+fn a_bundle_has_what_a_report_needs() {
+    let mut daemon = daemon(without_ports(json!({ "one": fixture(&[]) }))).start();
+    daemon.until_ready(&["one"]);
+    let file = daemon.sandbox.path("work/report.tar");
+    let path = file.display().to_string();
+    let ran = daemon.ggen(&["mcp", "doctor", "--bundle", &path]);
+    assert!(ran.code == 0 && ran.stdout.contains("\nBundle: "), "{}{}", ran.stdout, ran.stderr);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    // With the program that whoever reads it has.
+    let tar = |arguments: &[&str]| String::from_utf8(Command::new("tar").args(arguments).output().unwrap().stdout).unwrap();
+    let names = tar(&["-tf", &path]);
+    for name in
+        ["doctor.txt", "doctor.json", "versions.txt", "config.json", "config-in-force.json", "status.json", "metrics.txt", "logs.jsonl"]
+    {
+        assert!(names.lines().any(|line| line == format!("ggend-bundle/{name}")), "{name} in {names}");
+    }
+    let status: Value = serde_json::from_str(&tar(&["-xOf", &path, "ggend-bundle/status.json"])).unwrap();
+    assert_eq!(status["pid"], daemon.pid);
+    let first = tar(&["-xOf", &path, "ggend-bundle/logs.jsonl"]).lines().next().map(str::to_owned).unwrap();
+    assert!(serde_json::from_str::<Value>(&first).unwrap()["message"].is_string(), "{first}");
+    // Nothing is written over.
+    let before = fs::read(&file).unwrap();
+    let ran = daemon.ggen(&["mcp", "doctor", "--bundle", &path]);
+    assert!(ran.code == 73 && ran.stderr.contains("no bundle was written"), "{} {}{}", ran.code, ran.stdout, ran.stderr);
+    assert!(fs::read(&file).unwrap() == before);
+    // Also of a daemon that is down: what can be seen then.
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait();
+    let path = daemon.sandbox.path("work/down.tar").display().to_string();
+    assert_eq!(daemon.ggen(&["mcp", "doctor", "--bundle", &path]).code, 2);
+    assert!(tar(&["-tf", &path]).contains("doctor.json"));
+    fs::remove_file(&path).unwrap();
+    fs::remove_file(&file).unwrap();
+}
+
+#[test]
 fn a_connection_is_tested_layer_by_layer() {
     let daemon = daemon(without_ports(json!({}))).start();
     let ran = daemon.ggen(&["mcp", "test-connection"]);

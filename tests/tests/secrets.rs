@@ -176,6 +176,8 @@ fn planted_secrets_are_found_nowhere() {
         &["mcp", "config", "validate"],
         &["mcp", "doctor"],
         &["mcp", "doctor", "--json"],
+        // What it says is searched here, and the archive itself with the rest of the directory below.
+        &["mcp", "doctor", "--bundle", "report.tar"],
         &["mcp", "test-connection"],
         &["mcp", "test-connection", "--json"],
         &["mcp", "auth", "list-api-keys"],
@@ -198,6 +200,7 @@ fn planted_secrets_are_found_nowhere() {
     for place in ["run", "home", "tmp", "work"] {
         search.look_into(&daemon.sandbox.path(place), &[]);
     }
+    fs::remove_file(daemon.sandbox.path("work/report.tar")).unwrap();
 
     // Where everybody on the host looks, and where somebody of the same user does.
     let processes = daemon.sandbox.processes(Some(daemon.pid));

@@ -55,7 +55,7 @@ pub(crate) fn run(context: &mut Context, noun: Noun) -> Result<Exit, Failed> {
         Noun::Mcp(Mcp::Test { tool, args }) => tool_test::run(context, tool, &args),
         Noun::Mcp(Mcp::Schemas { server }) => schemas::run(context, server.as_deref()),
         Noun::Mcp(Mcp::Explain { code }) => explain::run(context, code.as_deref()),
-        Noun::Mcp(Mcp::Doctor) => Err(probe::doctor(context)),
+        Noun::Mcp(Mcp::Doctor(options)) => Err(probe::doctor(context, &options)),
         Noun::Mcp(Mcp::TestConnection(test)) => Err(probe::connection(context, &test)),
         Noun::Mcp(Mcp::Auth(verb)) => Err(auth::run(context, verb)),
         Noun::Mcp(Mcp::Config(verb)) => Err(config::run(context, verb)),

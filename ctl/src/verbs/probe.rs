@@ -1,15 +1,23 @@
 //! `ggen mcp doctor` and `ggen mcp test-connection`: hand over to `ggend probe`, which shares the daemon's own code and works without a running daemon.
 
-use crate::{args::TestConnection, context::Context, daemon, failed::Failed};
+use crate::{
+    args::{Doctor, TestConnection},
+    context::Context,
+    daemon,
+    failed::Failed,
+};
 use ggen_wire::VERSION;
 use std::ffi::OsString;
 
 /// Becomes `ggend probe doctor`; returns only when that fails.
-pub(crate) fn doctor(context: &Context) -> Failed {
+pub(crate) fn doctor(context: &Context, options: &Doctor) -> Failed {
     let mut arguments = begin(context, "doctor");
     arguments.extend(["--client".into(), VERSION.into()]);
     arguments.extend(context.out.verbose.then(|| "--verbose".into()));
     arguments.extend(context.out.json.then(|| "--json".into()));
+    arguments.extend(options.fix.then(|| "--fix".into()));
+    arguments.extend(options.yes.then(|| "--yes".into()));
+    arguments.extend(options.bundle.iter().flat_map(|file| ["--bundle".into(), file.into()]));
     daemon::become_daemon(&arguments)
 }
 

@@ -1,13 +1,15 @@
 //! `ggend probe …`: looks for what is wrong, by trying. Works with the daemon up, down, half dead or not configured, and shares the daemon's own code
 //! where that says what the daemon would do (configuration, environment, shim), and none of it where it plays the client. Threads and blocking
-//! calls, each bounded. May not: change anything, start the daemon, talk to workers but as a client does.
+//! calls, each bounded. May not: change anything or start the daemon (`fix` alone does, by commands), talk to workers but as a client does.
 
+mod bundle;
 mod checks;
 mod connection;
 mod context;
 mod control;
 mod doctor;
 mod finding;
+mod fix;
 mod http;
 mod launch;
 mod mcp;
@@ -27,6 +29,11 @@ use std::{
     path::PathBuf,
     process::ExitCode,
 };
+
+/// The command line is wrong.
+const USAGE: u8 = 2;
+/// `EX_CANTCREAT` of sysexits.h.
+const CANNOT_CREATE: u8 = 73;
 
 /// What is looked at.
 #[derive(Debug, clap::Subcommand)]
@@ -49,6 +56,15 @@ pub struct Doctor {
     /// The same as `--format json`.
     #[arg(long)]
     json: bool,
+    /// Run the mends that are safe, each after a question.
+    #[arg(long)]
+    fix: bool,
+    /// With --fix: do not ask.
+    #[arg(long, requires = "fix")]
+    yes: bool,
+    /// Write what a report needs into this tar archive, secrets hidden.
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
     /// The version of the ggen that asks.
     #[arg(long, value_name = "VERSION", hide = true)]
     client: Option<String>,
@@ -99,14 +115,7 @@ pub fn run(verb: Verb, load: LoadOptions, socket: Option<PathBuf>) -> ExitCode {
     let paint = report::Paint(terminal && std::env::var_os("NO_COLOR").is_none());
     let json = |json: bool, format: Format| json || format == Format::Json;
     let (text, code) = match verb {
-        Verb::Doctor(options) => {
-            let context = Context::gather(load, socket.as_deref(), options.client);
-            let (context, results) = doctor::examine(context);
-            let report = report::Report::new(&context, results);
-            let text =
-                if json(options.json, options.format) { format!("{:#}\n", report.json()) } else { report.human(&paint, options.verbose) };
-            (text, report.exit())
-        }
+        Verb::Doctor(options) => examined(&options, load, socket, &paint),
         Verb::Connection(options) => {
             let as_json = json(options.json, options.format);
             let context = Context::gather(load, socket.as_deref(), None);
@@ -119,4 +128,59 @@ pub fn run(verb: Verb, load: LoadOptions, socket: Option<PathBuf>) -> ExitCode {
     // Whoever closes the pipe early has read enough; the exit code still tells.
     drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
     ExitCode::from(code)
+}
+
+/// Looks; mends what is safe and looks again, if that is asked for.
+fn examined(options: &Doctor, load: LoadOptions, socket: Option<PathBuf>, paint: &report::Paint) -> (String, u8) {
+    let as_json = options.json || options.format == Format::Json;
+    if options.fix && !options.yes && (as_json || !std::io::stdin().is_terminal()) {
+        complain("--fix asks before each command, and there is nobody to answer\nhelp: ggen mcp doctor --fix --yes");
+        return (String::new(), USAGE);
+    }
+    let look = || doctor::examine(Context::gather(load.clone(), socket.as_deref(), options.client.clone()));
+    let (mut context, results) = look();
+    let mut report = report::Report::new(&context, results);
+    let (mut before, mut done) = (String::new(), Vec::new());
+    let commands = fix::commands(report.issues());
+    if options.fix && !commands.is_empty() {
+        if !as_json {
+            drop(writeln!(std::io::stdout(), "{}", report.human(paint, options.verbose)));
+        }
+        let hand = fix::Hand { config: load.config_path.clone(), socket: socket.clone(), yes: options.yes };
+        let mut silent = std::io::sink();
+        let mut shown = std::io::stdout();
+        done = hand.apply(commands, if as_json { &mut silent } else { &mut shown }, &mut std::io::stdin().lock());
+        before = "\n".to_owned();
+        let (again, results) = look();
+        context = again;
+        report = report::Report::new(&context, results);
+    } else if options.fix {
+        before = "Nothing here is mended by a command that is safe to run unasked.\n\n".to_owned();
+    }
+    let human = report.human(paint, options.verbose);
+    let mut json = report.json();
+    if options.fix {
+        json["fixed"] = done.iter().map(fix::Done::json).collect();
+    }
+    let exit = report.exit();
+    let bundle = options.bundle.as_deref().map(|file| {
+        bundle::write(file, &context, &report.human(&report::Paint(false), true), &json)
+            .map_err(|error| format!("{}: {error}", file.display()))
+    });
+    match bundle {
+        Some(Err(why)) => {
+            complain(&format!("no bundle was written: {why}"));
+            (before + &human, CANNOT_CREATE)
+        }
+        Some(Ok(parts)) => {
+            json["bundle"] = parts.clone().into();
+            let words = format!("\nBundle: {} files. Secrets are hidden; look through it before you give it away.\n", parts.len());
+            (if as_json { format!("{json:#}\n") } else { before + &human + &words }, exit)
+        }
+        None => (if as_json { format!("{json:#}\n") } else { before + &human }, exit),
+    }
+}
+
+fn complain(words: &str) {
+    drop(writeln!(std::io::stderr(), "error: {words}"));
 }

@@ -43,6 +43,11 @@ impl<'a> Report<'a> {
         Self { context, outcomes, issues }
     }
 
+    /// Errors first.
+    pub(super) fn issues(&self) -> impl Iterator<Item = &Finding> {
+        self.issues.iter().map(|(_, finding)| finding)
+    }
+
     fn count(&self, severity: Severity) -> usize {
         self.issues.iter().filter(|(_, finding)| finding.severity == severity).count()
     }
