@@ -254,6 +254,9 @@ pub(crate) struct Logs {
     /// One upstream server
     #[arg(long, value_name = "NAME")]
     pub(crate) upstream: Option<String>,
+    /// What was said of one call, by the id of its request or of its trace
+    #[arg(long, value_name = "ID")]
+    pub(crate) call: Option<String>,
 }
 
 /// `ggen mcp list`

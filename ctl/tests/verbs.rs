@@ -156,9 +156,9 @@ fn logs_are_one_line_each() {
     let fake = Fake::recorded("");
     fake.ggen("mcp server logs --tail 2").golden("logs.txt");
     fake.ggen("mcp server logs --json").golden("logs.jsonl");
-    fake.ggen("mcp server logs --tail 5 --grep WebSocket --level WARN --since 10m --category transport --upstream github");
+    fake.ggen("mcp server logs --tail 5 --grep WebSocket --level WARN --since 10m --category transport --upstream github --call 7");
     let asked = serde_json::Value::from(fake.requests.lock().unwrap()[2].parameters.clone());
-    let expected = serde_json::json!({ "tail": 5, "follow": false, "level": "warn", "category": "transport", "upstream": "github",
+    let expected = serde_json::json!({ "tail": 5, "follow": false, "level": "warn", "category": "transport", "upstream": "github", "call": "7",
         "grep": "WebSocket", "since_ms": 600_000 });
     assert_eq!(asked, expected);
 }

@@ -1162,7 +1162,7 @@ _ggen() {
             return 0
             ;;
         ggen__subcmd__mcp__subcmd__server__subcmd__logs)
-            opts="-f -q -v -h -V --tail --follow --grep --level --since --category --upstream --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
+            opts="-f -q -v -h -V --tail --follow --grep --level --since --category --upstream --call --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1189,6 +1189,10 @@ _ggen() {
                     return 0
                     ;;
                 --upstream)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --call)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

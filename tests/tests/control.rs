@@ -91,7 +91,7 @@ fn tools_are_listed_described_and_called() {
 
 #[test]
 fn logs_come_from_the_daemon_its_workers_and_its_servers() {
-    let daemon = daemon(json!({ "mcpServers": { "fix": fixture(&["--fault", "fork"]) } })).start();
+    let daemon = daemon(json!({ "logging": { "audit": true }, "mcpServers": { "fix": fixture(&["--fault", "fork"]) } })).start();
     daemon.until_ready(&["fix"]);
     says(&daemon.ggen(&["mcp", "server", "logs"]), 0, &["worker ready", "upstream started", "fixture: started descendant"]);
     let one = daemon.ggen(&["mcp", "server", "logs", "--upstream", "fix", "--category", "upstream"]);
@@ -101,6 +101,13 @@ fn logs_come_from_the_daemon_its_workers_and_its_servers() {
     process::signal(worker, nix::sys::signal::Signal::SIGKILL);
     daemon.until_replaced("http-0", worker);
     says(&daemon.ggen(&["mcp", "server", "logs", "--grep", "SIGKILL"]), 0, &["worker died", "GGEN-E1201"]);
+    // One call among others.
+    let mut client = Client::new(daemon.http, "fix", Era::Legacy);
+    let ids: Vec<String> =
+        (0..2).map(|_| client.tool("echo", json!({ "message": "x" })).messages.pop().unwrap().value["id"].to_string()).collect();
+    let of = |id: &str| daemon.ggen(&["mcp", "server", "logs", "--call", id, "--json"]).stdout.lines().count();
+    until("the record of the call", || (of(&ids[1]) == 1).then_some(()));
+    assert_eq!(of("0123456789"), 0);
     daemon.stop();
 }
 

@@ -117,6 +117,9 @@ pub struct LogQuery {
     /// One upstream's stderr and what concerns it.
     #[serde(default)]
     pub upstream: Option<String>,
+    /// What was said of one call: by its request's id as the client gave it, or by its trace id.
+    #[serde(default)]
+    pub call: Option<String>,
     /// Only lines that contain this text, whatever the case.
     #[serde(default)]
     pub grep: Option<String>,

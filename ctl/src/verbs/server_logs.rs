@@ -36,6 +36,7 @@ fn ask(context: &mut Context, mut client: Client, logs: &Logs) -> Result<Exit, F
         level: logs.level,
         category: logs.category.clone(),
         upstream: logs.upstream.clone(),
+        call: logs.call.clone(),
         grep: logs.grep.clone(),
         since_ms: logs.since.map(|time| time.as_millis() as u64),
     };
@@ -128,5 +129,10 @@ fn wanted(line: &str, logs: &Logs) -> bool {
             && logs.category.as_ref().is_none_or(|wanted| category == wanted)
             && logs.upstream.as_ref().is_none_or(|wanted| source == wanted)
     });
-    by_head && logs.grep.as_ref().is_none_or(|part| line.to_lowercase().contains(&part.to_lowercase()))
+    // Fields stand at the end of the line.
+    let of_call =
+        |id: &String| ["request_id", "request", "trace_id"].iter().any(|field| line.split(' ').any(|word| word == format!("{field}={id}")));
+    by_head
+        && logs.call.as_ref().is_none_or(of_call)
+        && logs.grep.as_ref().is_none_or(|part| line.to_lowercase().contains(&part.to_lowercase()))
 }

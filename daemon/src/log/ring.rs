@@ -86,15 +86,20 @@ fn weight(line: &LogLine) -> usize {
     line.message.len() + line.fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
 }
 
+/// Fields that say which call a line is about.
+const CALL: [&str; 3] = ["request_id", "request", "trace_id"];
+
 /// Whether a line is one of those that a query asks for.
 #[must_use]
 pub fn matches(query: &LogQuery, line: &LogLine, now_us: u64) -> bool {
     let about = |name: &String| {
         (line.category == "upstream" && line.source == *name) || line.fields.iter().any(|(key, value)| key == "upstream" && value == name)
     };
+    let of_call = |id: &String| line.fields.iter().any(|(key, value)| CALL.contains(&key.as_str()) && value == id);
     query.level.is_none_or(|level| line.level <= level)
         && query.category.as_ref().is_none_or(|category| line.category == *category)
         && query.upstream.as_ref().is_none_or(about)
+        && query.call.as_ref().is_none_or(of_call)
         && query.grep.as_ref().is_none_or(|text| line.message.to_lowercase().contains(&text.to_lowercase()))
         && query.since_ms.is_none_or(|since| line.at_us >= now_us.saturating_sub(since.saturating_mul(1000)))
 }
@@ -135,5 +140,10 @@ mod tests {
         };
         assert_eq!(ring.query(&query, 1_004_000).len(), 1);
         assert_eq!(ring.query(&query, 1_006_000).len(), 0);
+        let mut failed = line("call failed", Level::Warn, Some("git"));
+        failed.fields.push(("request_id".to_owned(), "17".to_owned()));
+        ring.push(failed);
+        let of = |id: &str| ring.query(&LogQuery { call: Some(id.to_owned()), ..LogQuery::default() }, 0).len();
+        assert_eq!((of("17"), of("1"), of("git")), (1, 0, 0));
     }
 }
