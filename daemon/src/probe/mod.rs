@@ -15,6 +15,7 @@ mod quic;
 mod report;
 mod stream;
 mod text;
+mod visit;
 mod websocket;
 
 pub use checks::{ALL, Check};
