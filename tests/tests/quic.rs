@@ -10,13 +10,17 @@
 #[path = "quic/client.rs"]
 mod client;
 
+use bytes::Buf;
 use client::{Client, Identity, JSON};
 use ggen_wire::{
     Code,
     control::{Body, Call},
     status::Phase,
 };
-use ggend_tests::{mcp::LEGACY, *};
+use ggend_tests::{
+    mcp::{LEGACY, MODERN},
+    *,
+};
 use h3_quinn::quinn::ConnectionError;
 use nix::sys::signal::Signal;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -429,5 +433,65 @@ async fn without_any_certificate_the_rest_is_served() {
     assert!(daemon.workers("quic").is_empty() && daemon.log().contains("QUIC is not served"), "{}", daemon.log());
     assert!(daemon.status().issues.iter().any(|issue| issue.code == Code::CertificateUnusable));
     assert_eq!(ggend_tests::Client::new(daemon.http, "fixture", Era::Modern).tool("echo", json!({ "message": "x" })).head.status, 200);
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_event_streams_on_one_connection_hear_the_same_and_calls_are_answered_meanwhile() {
+    const COUNT: usize = 100;
+    let daemon = start();
+    let to = address(&daemon);
+    let listening = Client::connect(to).await.unwrap();
+    let (told, mut counted) = tokio::sync::mpsc::channel(2 * COUNT);
+    let mut streams = tokio::task::JoinSet::new();
+    for at in 0..COUNT {
+        let (mut client, told) = (listening.beside(), told.clone());
+        streams.spawn(async move {
+            let meta = json!({ "io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {},
+                "io.modelcontextprotocol/clientInfo": { "name": "t", "version": "1" } });
+            let params = json!({ "notifications": { "toolsListChanged": true }, "_meta": meta });
+            let body = json!({ "jsonrpc": "2.0", "id": at, "method": "subscriptions/listen", "params": params }).to_string();
+            let headers = [("mcp-protocol-version", MODERN), ("mcp-method", "subscriptions/listen")];
+            let (head, mut stream) = client.ask("POST", "/mcp/fixture", &[&JSON[..], &headers].concat(), &body).await.unwrap();
+            assert_eq!(head.status, 200);
+            let mut text = String::new();
+            for wanted in ["notifications/subscriptions/acknowledged", "notifications/tools/list_changed"] {
+                while !text.contains(wanted) {
+                    let mut data = stream.recv_data().await.unwrap().expect("the stream goes on");
+                    text.push_str(std::str::from_utf8(&data.copy_to_bytes(data.remaining())).unwrap());
+                }
+                told.send(wanted).await.unwrap();
+            }
+            assert!(text.contains(&format!("subscriptionId\":{at}")), "{text}");
+        });
+    }
+    let mut all_of = async |wanted: &str| {
+        for _ in 0..COUNT {
+            let heard =
+                tokio::time::timeout(Duration::from_secs(60), counted.recv()).await.expect("in time").expect("a stream that goes on");
+            assert_eq!(heard, wanted);
+        }
+    };
+    all_of("notifications/subscriptions/acknowledged").await;
+    let caller = Client::connect(to).await.unwrap();
+    let mut calls = tokio::task::JoinSet::new();
+    for at in 0..COUNT {
+        let mut client = caller.beside();
+        calls.spawn(async move {
+            let answer = client.call("echo", json!({ "message": at.to_string() })).await.unwrap();
+            assert_eq!(answer.json()["result"]["content"][0]["text"], at.to_string());
+        });
+    }
+    while let Some(call) = calls.join_next().await {
+        call.unwrap();
+    }
+    assert_eq!(caller.beside().call("test_trigger_tool_change", json!({})).await.unwrap().status, 200);
+    all_of("notifications/tools/list_changed").await;
+    while let Some(stream) = streams.join_next().await {
+        stream.unwrap();
+    }
+    let pss: Vec<_> = daemon.workers("quic").iter().map(|worker| (worker.name.clone(), pss(worker.pid.unwrap()))).collect();
+    println!("{COUNT} event streams on one connection: {pss:?} KiB Pss");
+    assert!(pss.iter().all(|(_, pss)| *pss < 48 << 10), "{pss:?}");
     daemon.stop();
 }
