@@ -495,3 +495,41 @@ async fn a_hundred_event_streams_on_one_connection_hear_the_same_and_calls_are_a
     assert!(pss.iter().all(|(_, pss)| *pss < 48 << 10), "{pss:?}");
     daemon.stop();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_of_a_daemon_that_was_killed_whole_are_told_by_the_next_one() {
+    // A port that the next one takes again.
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = json!({ "mcpServers": { "fixture": fixture(&[]) }, "transports": { "quic": { "port": port } } });
+    let mut daemon = daemon(config).start();
+    let to = address(&daemon);
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        let mut client = Client::connect(to).await.unwrap();
+        assert_eq!(client.call("echo", json!({ "message": "x" })).await.unwrap().status, 200);
+        clients.push(client);
+    }
+    // All at once, as a host does that has no memory left: nobody takes leave.
+    for process in daemon.sandbox.processes(None) {
+        process::signal(process.pid, Signal::SIGKILL);
+    }
+    let daemon = tokio::task::spawn_blocking(move || {
+        daemon.wait();
+        until("all are gone", || daemon.sandbox.processes(None).is_empty().then_some(()));
+        daemon.restart();
+        daemon
+    })
+    .await
+    .unwrap();
+    assert_eq!(address(&daemon), to);
+    until("both workers are ready", || {
+        (daemon.workers("quic").iter().filter(|one| one.phase == Phase::Running).count() == 2).then_some(())
+    });
+    for client in &clients {
+        // They ask once a second whether anybody is there, and give up by themselves after 30 s.
+        let reason = tokio::time::timeout(Duration::from_secs(15), client.quic.closed()).await.expect("they are told");
+        assert!(matches!(reason, ConnectionError::Reset), "{reason:?}");
+    }
+    assert_eq!(Client::connect(to).await.unwrap().call("echo", json!({ "message": "x" })).await.unwrap().status, 200);
+    daemon.stop();
+}
