@@ -70,6 +70,8 @@ pub enum Play {
     Worker(Role),
     /// A shim.
     Shim,
+    /// The probe's client over HTTP/3.
+    Visitor,
     /// Nothing more; everything has been said.
     Finished(ExitCode),
 }
@@ -81,6 +83,7 @@ pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Play {
     let word = |at: usize| arguments.get(at).and_then(|word| word.to_str());
     match (word(1), word(2), arguments.len()) {
         (Some("shim"), None, 2) => return Play::Shim,
+        (Some("visit"), None, 2) => return Play::Visitor,
         (Some("worker"), Some("--try-walls"), 4 | 5) => {
             if let Some(role) = word(3).and_then(Role::named) {
                 let mode = if word(4) == Some("off") { SandboxMode::Off } else { SandboxMode::Auto };

@@ -1,9 +1,10 @@
-//! The daemon in all its roles: supervisor, workers, shim, and the relay of `ggend stdio`. Which one a process plays is the command line's to say.
+//! The daemon in all its roles: supervisor, workers, shim, the relay of `ggend stdio`, the probe and its visitor. Which one a process plays is the command line's to say.
 
 pub mod auth;
 pub mod check;
 pub mod cli;
 pub mod config;
+mod http3;
 pub mod ipc;
 pub mod log;
 pub mod metrics;
@@ -13,6 +14,7 @@ pub mod relay;
 pub mod shim;
 pub mod supervisor;
 pub mod tls;
+mod visit;
 pub mod worker;
 
 use std::process::ExitCode;
@@ -24,6 +26,7 @@ pub fn run() -> ExitCode {
         cli::Play::Supervisor(options) => supervisor::main(*options),
         cli::Play::Worker(role) => worker::main(role),
         cli::Play::Shim => shim::main(),
+        cli::Play::Visitor => visit::main(),
         cli::Play::Finished(code) => code,
     }
 }

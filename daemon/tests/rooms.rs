@@ -8,7 +8,7 @@ use std::{
 };
 
 /// A folder (or file), and what may not be imported there: `crate::…` modules of the same crate, or other crates.
-const DOORS: [(&str, &[&str]); 18] = [
+const DOORS: [(&str, &[&str]); 20] = [
     ("wire/src", &["ggen_mcp", "ggend", "tokio", "hyper", "nix"]),
     ("mcp/src", &["ggend", "tokio", "hyper", "nix", "std::net", "std::fs", "std::process"]),
     ("ctl/src", &["ggend", "ggen_mcp", "tokio", "hyper", "figment"]),
@@ -40,7 +40,27 @@ const DOORS: [(&str, &[&str]); 18] = [
     ("daemon/src/log", &["crate::supervisor", "crate::worker", "crate::shim"]),
     ("daemon/src/metrics", &["crate::supervisor", "crate::worker", "crate::shim", "crate::config"]),
     ("daemon/src/platform", &["crate::supervisor", "crate::worker", "crate::config", "crate::ipc", "crate::shim", "ggen_wire", "ggen_mcp"]),
-    ("daemon/src/probe", &["crate::supervisor::Supervisor", "crate::worker", "crate::shim", "tokio", "hyper", "axum", "rustls"]),
+    (
+        "daemon/src/probe",
+        &[
+            "crate::supervisor::Supervisor",
+            "crate::worker",
+            "crate::shim",
+            "crate::visit",
+            "crate::http3",
+            "tokio",
+            "hyper",
+            "axum",
+            "rustls",
+            "s2n_quic",
+            "h3",
+        ],
+    ),
+    ("daemon/src/http3", &["crate::supervisor", "crate::worker", "crate::config", "crate::ipc", "crate::visit", "crate::probe", "hyper"]),
+    (
+        "daemon/src/visit",
+        &["crate::supervisor", "crate::worker", "crate::shim", "crate::config", "crate::probe", "crate::auth", "hyper", "axum", "std::fs"],
+    ),
     ("daemon/src/check.rs", &["crate::supervisor", "crate::worker", "crate::shim"]),
 ];
 

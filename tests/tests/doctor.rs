@@ -4,17 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
 
 use ggen_wire::status::UpstreamState;
-use ggend_tests::{daemon::binary, *};
+use ggend_tests::{daemon::binary, pki::Pki, *};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::{
     fs,
     io::{Read, Write},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener, UdpSocket},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tempfile::TempDir;
 
@@ -381,7 +381,18 @@ fn a_connection_is_tested_layer_by_layer() {
     assert!(ran.stdout.contains("the closest is ") && ran.stdout.ends_with("help: ggen mcp list --refresh\n"), "{}", ran.stdout);
     let json = daemon.ggen(&["mcp", "test-connection", "--json", "--transport", "quic"]);
     let value: Value = serde_json::from_str(&json.stdout).unwrap();
-    assert_eq!((&value["ok"], &value["steps"][0]["layer"], json.code), (&json!(true), &json!("QUIC"), 0), "{value}");
+    let steps: Vec<_> = value["steps"].as_array().unwrap().iter().map(|step| step["layer"].as_str().unwrap()).collect();
+    assert_eq!((&value["ok"], json.code), (&json!(true), 0), "{value}");
+    assert_eq!(steps, ["QUIC", "TLS over QUIC", "HTTP/3", "MCP over HTTP/3", "tools/list"], "{value}");
+    let seen = |at: usize| value["steps"][at]["seen"].as_str().unwrap();
+    assert!(seen(1).starts_with("TLSv1_3, self-signed") && seen(1).ends_with(", h3"), "{value}");
+    assert_eq!((seen(2), seen(3)), ("status 200 from /health", "2026-07-28"));
+    assert_eq!(daemon.status().sessions, 0, "a look leaves no session behind");
+    let doctor = daemon.ggen(&["mcp", "doctor", "--verbose"]);
+    assert!(doctor.stdout.contains(": h3, TLSv1_3, ") && doctor.stdout.contains(" days left, /health answers 200"), "{}", doctor.stdout);
+    // Over TLS, the same as without.
+    let secure = daemon.ggen(&["mcp", "test-connection", "--transport", "https"]);
+    assert!(secure.stdout.contains("  ✓ MCP discover: ") && secure.code == 0, "{}", secure.stdout);
     daemon.stop();
 
     let legacy = RemoteFixture::start(&["--era", "legacy"]);
@@ -417,4 +428,126 @@ fn the_layer_that_fails_is_named_in_the_guides_words() {
     });
     failing(&format!("http://{address}/mcp"), "HTTP", "Invalid answer", "GGEN-E6009");
     serving.join().unwrap();
+}
+
+/// A QUIC server that is not ours, with a certificate for that name until then, and that protocol.
+struct Foreign {
+    address: SocketAddr,
+    // Serves until it is dropped.
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Foreign {
+    fn start(protocol: &[u8], name: &str, until: SystemTime) -> Self {
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_after = until.into();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let own = params.self_signed(&key).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]).unwrap();
+        let mut tls = tls.with_no_client_auth().with_single_cert(vec![own.der().clone()], key).unwrap();
+        tls.alpn_protocols = vec![protocol.to_vec()];
+        let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(tls).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let address = runtime.block_on(async move {
+            let config = quinn::ServerConfig::with_crypto(std::sync::Arc::new(crypto));
+            let endpoint = quinn::Endpoint::server(config, ([127, 0, 0, 1], 0).into()).unwrap();
+            let address = endpoint.local_addr().unwrap();
+            tokio::spawn(async move {
+                let mut open = Vec::new();
+                while let Some(incoming) = endpoint.accept().await {
+                    open.extend(incoming.await.ok());
+                }
+            });
+            address
+        });
+        Self { address, _runtime: runtime }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_quic_port_is_told_apart() {
+    let down = Down::new(&json!({}));
+    let failing = |address: SocketAddr, timeout: &str, layer: &str, message: &str, code: &str, seen: &str| {
+        let ran = down.ggen(&format!("mcp test-connection https://localhost:{}/mcp --transport quic --timeout {timeout}", address.port()));
+        let first = format!("  ✗ {layer}: {message}");
+        assert!(ran.stdout.lines().any(|line| line.starts_with(&first) && line.contains(&format!("[{code}]"))), "{}", ran.stdout);
+        assert!(ran.stdout.contains(seen) && ran.code == 1, "{seen}: {}", ran.stdout);
+        assert!(ran.stdout.contains(&format!("\nConnection failed at {layer}\n  help: ")), "{}", ran.stdout);
+    };
+    // Nobody; somebody who says nothing; somebody who says something else.
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    failing(address, "0.5", "QUIC", "Connection timeout", "GGEN-E6007", "no answer to a QUIC packet");
+    let serving = std::thread::spawn(move || {
+        // What is left of the silence is answered too; one byte is the end.
+        let mut packet = [0; 1500];
+        while let Ok((2.., client)) = socket.recv_from(&mut packet) {
+            socket.send_to(b"something else", client).unwrap_or_default();
+        }
+    });
+    failing(address, "10", "QUIC", "Not QUIC", "GGEN-E6009", "another answer than QUIC's");
+    UdpSocket::bind("127.0.0.1:0").unwrap().send_to(&[0], address).unwrap();
+    serving.join().unwrap();
+    failing(address, "10", "QUIC", "Connection refused", "GGEN-E6006", "refused");
+
+    let later = SystemTime::now() + Duration::from_secs(90 * 24 * 3600);
+    let other = Foreign::start(b"hq-interop", "localhost", later);
+    failing(other.address, "10", "TLS over QUIC", "Not HTTP/3", "GGEN-E6009", "h3 is not spoken");
+    let expired = Foreign::start(b"h3", "localhost", SystemTime::now() - Duration::from_secs(2 * 24 * 3600));
+    failing(expired.address, "10", "TLS over QUIC", "Certificate verify failed", "GGEN-E4030", "it has expired");
+    let named = Foreign::start(b"h3", "elsewhere.test", later);
+    failing(
+        named.address,
+        "10",
+        "TLS over QUIC",
+        "Certificate verify failed",
+        "GGEN-E4030",
+        "not made for localhost, but for elsewhere.test",
+    );
+    // It shakes hands and answers nothing.
+    let silent = Foreign::start(b"h3", "localhost", later);
+    failing(silent.address, "2", "HTTP/3", "Connection timeout", "GGEN-E6007", "no answer within");
+}
+
+#[test]
+fn a_certificate_that_clients_of_quic_refuse_is_a_finding() {
+    let nobody = daemon(Value::Null).idle();
+    let pki = Pki::new(&nobody.sandbox, "pki");
+    let (cert, key) = pki.make(&nobody.sandbox, "--server", "elsewhere.test");
+    let mut config = without_ports(json!({}));
+    config["transports"]["http"]["ssl"] = json!({ "enabled": false, "cert": cert, "key": key });
+    let daemon = nobody.begin(&config);
+    let ran = daemon.ggen(&["mcp", "doctor"]);
+    assert!(issue(&ran, "GGEN-E4030").contains("authority is not known") && ran.code == 1, "{}", ran.stdout);
+    let ran = daemon.ggen(&["mcp", "test-connection", "--transport", "quic"]);
+    assert!(ran.stdout.contains("  ✗ TLS over QUIC: Certificate verify failed") && ran.code == 1, "{}", ran.stdout);
+    let mut command = daemon.sandbox.command("ggen");
+    let ran = self::ran(command.args(["mcp", "test-connection", "--transport", "quic"]).env("SSL_CERT_FILE", pki.file("ca.pem")));
+    assert!(ran.stdout.contains("not made for localhost, but for elsewhere.test") && ran.code == 1, "{}", ran.stdout);
+    daemon.stop();
+}
+
+#[test]
+fn a_quic_port_that_wants_a_client_certificate_says_so() {
+    let nobody = daemon(Value::Null).idle();
+    let pki = Pki::new(&nobody.sandbox, "pki");
+    let mut config = without_ports(json!({}));
+    config["auth"] = json!({ "mtls": { "enabled": true, "ca_cert": pki.file("ca.pem"), "required": true } });
+    let daemon = nobody.begin(&config);
+    let ran = daemon.ggen(&["mcp", "test-connection", "--transport", "quic"]);
+    assert!(ran.stdout.contains("  ✓ TLS over QUIC: ") && ran.code == 1, "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("  ✗ HTTP/3: Certificate verify failed") && ran.stdout.contains("wants a client certificate"),
+        "{}",
+        ran.stdout
+    );
+    let doctor = daemon.ggen(&["mcp", "doctor", "--verbose"]);
+    assert!(
+        doctor.stdout.contains("no answer without a client certificate") && !doctor.stdout.contains("TLS over QUIC"),
+        "{}",
+        doctor.stdout
+    );
+    daemon.stop();
 }

@@ -5,8 +5,9 @@
 #![allow(clippy::print_stdout, reason = "figures, for who runs with --nocapture")]
 
 use ggend_tests::*;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     io::{self, Read, Write},
     net::TcpStream,
     time::{Duration, Instant},
@@ -21,6 +22,7 @@ const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -28,6 +30,7 @@ const END_HEADERS: u8 = 4;
 const PROTOCOL_ERROR: u32 = 1;
 const FLOW_CONTROL_ERROR: u32 = 3;
 const STREAM_CLOSED: u32 = 5;
+const REFUSED_STREAM: u32 = 7;
 const FRAME_SIZE_ERROR: u32 = 6;
 const COMPRESSION_ERROR: u32 = 9;
 const ENHANCE_YOUR_CALM: u32 = 11;
@@ -41,6 +44,11 @@ struct Frame {
 }
 
 impl Frame {
+    /// SETTINGS are acknowledged by nothing, PING by itself.
+    fn payload_of_ack(&self) -> Vec<u8> {
+        if self.kind == PING { self.payload.clone() } else { Vec::new() }
+    }
+
     /// The error code of RST_STREAM and GOAWAY.
     fn code(&self) -> u32 {
         let at = if self.kind == GOAWAY { 4 } else { 0 };
@@ -76,6 +84,57 @@ fn field(name: &str, value: &str) -> Vec<u8> {
 
 fn get(path: &str) -> Vec<u8> {
     [field(":method", "GET"), field(":scheme", "http"), field(":authority", "localhost"), field(":path", path)].concat()
+}
+
+/// A message of the newest revision, as a request on that stream, whose number is its id.
+fn post(stream: u32, method: &str, name: Option<&str>, mut params: Value) -> Vec<u8> {
+    params["_meta"] = json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": { "name": "t", "version": "1" } });
+    let body = json!({ "jsonrpc": "2.0", "id": stream, "method": method, "params": params }).to_string();
+    let head = [
+        field(":method", "POST"),
+        field(":scheme", "http"),
+        field(":authority", "localhost"),
+        field(":path", "/mcp/fixture"),
+        field("content-type", "application/json"),
+        field("accept", "application/json, text/event-stream"),
+        field("mcp-protocol-version", "2026-07-28"),
+        field("mcp-method", method),
+        name.map(|name| field("mcp-name", name)).unwrap_or_default(),
+    ];
+    [frame(HEADERS, END_HEADERS, stream, &head.concat()), frame(DATA, END_STREAM, stream, body.as_bytes())].concat()
+}
+
+fn call(stream: u32, tool: &str, arguments: &Value) -> Vec<u8> {
+    post(stream, "tools/call", Some(tool), json!({ "name": tool, "arguments": arguments }))
+}
+
+/// What has come on each stream of a connection.
+#[derive(Default)]
+struct Streams {
+    text: BTreeMap<u32, String>,
+    reset: BTreeMap<u32, u32>,
+}
+
+impl Streams {
+    /// Reads on until that is so.
+    fn until(&mut self, peer: &mut Peer, enough: impl Fn(&Self) -> bool) {
+        while !enough(self) {
+            let frame = peer.read().unwrap();
+            match frame.kind {
+                DATA => self.text.entry(frame.stream).or_default().push_str(std::str::from_utf8(&frame.payload).unwrap()),
+                RST_STREAM => drop(self.reset.insert(frame.stream, frame.code())),
+                GOAWAY => panic!("the connection is ended: {frame:?}"),
+                SETTINGS | PING if frame.flags & ACK == 0 => peer.send(&self::frame(frame.kind, ACK, 0, &frame.payload_of_ack())).unwrap(),
+                _ => {}
+            }
+        }
+    }
+
+    /// On how many streams that has come.
+    fn with(&self, words: &str) -> usize {
+        self.text.values().filter(|text| text.contains(words)).count()
+    }
 }
 
 impl Peer {
@@ -293,22 +352,7 @@ fn floods_of_cheap_frames_are_bounded() {
 fn a_drain_is_told_by_goaway_and_finishes_what_has_begun() {
     let daemon = house();
     let mut peer = Peer::open(&daemon);
-    let meta = json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
-        "io.modelcontextprotocol/clientInfo": { "name": "t", "version": "1" } });
-    let params = json!({ "name": "slow", "arguments": { "ms": 1500 }, "_meta": meta });
-    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params }).to_string();
-    let head = [
-        field(":method", "POST"),
-        field(":scheme", "http"),
-        field(":authority", "localhost"),
-        field(":path", "/mcp/fixture"),
-        field("content-type", "application/json"),
-        field("accept", "application/json, text/event-stream"),
-        field("mcp-protocol-version", "2026-07-28"),
-        field("mcp-method", "tools/call"),
-        field("mcp-name", "slow"),
-    ];
-    peer.send(&[frame(HEADERS, END_HEADERS, 1, &head.concat()), frame(DATA, END_STREAM, 1, body.as_bytes())].concat()).unwrap();
+    peer.send(&call(1, "slow", &json!({ "ms": 1500 }))).unwrap();
     until("the call is in flight", || (daemon.upstream("fixture").in_flight > 0).then_some(()));
     let stopping = std::thread::spawn(move || daemon.stop());
     let goaway = peer.until(&[GOAWAY]).expect("GOAWAY");
@@ -323,4 +367,54 @@ fn a_drain_is_told_by_goaway_and_finishes_what_has_begun() {
     assert!(String::from_utf8_lossy(&seen).contains("Slept 1500 ms"), "{}", String::from_utf8_lossy(&seen));
     drop(peer);
     stopping.join().unwrap();
+}
+
+#[test]
+fn a_hundred_event_streams_on_one_connection_hear_the_same_and_calls_are_answered_meanwhile() {
+    const COUNT: u32 = 100;
+    let daemon = house();
+    let before = rss(&daemon);
+    let number = |at: u32| 2 * at + 1;
+    let open = || {
+        let mut peer = Peer::open(&daemon);
+        // What the whole connection may bring; each stream brings little.
+        peer.send(&frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 24).to_be_bytes())).unwrap();
+        (peer, Streams::default())
+    };
+    let (mut peer, mut streams) = open();
+    let wanted = json!({ "notifications": { "toolsListChanged": true } });
+    for at in 0..COUNT {
+        peer.send(&post(number(at), "subscriptions/listen", None, wanted.clone())).unwrap();
+    }
+    streams.until(&mut peer, |streams| streams.with("notifications/subscriptions/acknowledged") == 100);
+    // One more than may be open is refused by itself (RFC 9113 §5.1.2).
+    peer.send(&call(number(COUNT), "echo", &json!({ "message": "x" }))).unwrap();
+    streams.until(&mut peer, |streams| streams.reset.contains_key(&number(COUNT)));
+    assert_eq!(streams.reset, BTreeMap::from([(number(COUNT), REFUSED_STREAM)]));
+    // Meanwhile a hundred calls at once on another connection.
+    let (mut other, mut answers) = open();
+    for at in 0..COUNT {
+        other.send(&call(number(at), "echo", &json!({ "message": format!("echo {at}.") }))).unwrap();
+    }
+    answers.until(&mut other, |answers| {
+        (0..COUNT).all(|at| answers.text.get(&number(at)).is_some_and(|text| text.contains(&format!("echo {at}."))))
+    });
+    // A change is told on each stream, under that stream's id.
+    other.send(&call(number(COUNT), "test_trigger_tool_change", &json!({}))).unwrap();
+    streams.until(&mut peer, |streams| streams.with("notifications/tools/list_changed") == 100);
+    for at in 0..COUNT {
+        let text = &streams.text[&number(at)];
+        let told = text.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data:")?.trim()).ok());
+        let ids: Vec<_> = told.map(|message| message["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"].clone()).collect();
+        assert!(ids.len() >= 2 && ids.iter().all(|id| *id == number(at)), "{text}");
+    }
+    // One that is ended makes room for a call beside the others.
+    peer.send(&frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes())).unwrap();
+    peer.send(&call(number(COUNT + 1), "echo", &json!({ "message": "beside them" }))).unwrap();
+    streams.until(&mut peer, |streams| streams.with("beside them") == 1);
+    println!("{COUNT} event streams on one connection: {before} KiB before, {} KiB with them", rss(&daemon));
+    assert!(rss(&daemon) < before + (32 << 10));
+    drop((peer, other));
+    until("nothing is left in flight", || (daemon.status().in_flight == 0).then_some(()));
+    daemon.stop();
 }

@@ -10,13 +10,17 @@
 #[path = "quic/client.rs"]
 mod client;
 
+use bytes::Buf;
 use client::{Client, Identity, JSON};
 use ggen_wire::{
     Code,
     control::{Body, Call},
     status::Phase,
 };
-use ggend_tests::{mcp::LEGACY, *};
+use ggend_tests::{
+    mcp::{LEGACY, MODERN},
+    *,
+};
 use h3_quinn::quinn::ConnectionError;
 use nix::sys::signal::Signal;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -429,5 +433,103 @@ async fn without_any_certificate_the_rest_is_served() {
     assert!(daemon.workers("quic").is_empty() && daemon.log().contains("QUIC is not served"), "{}", daemon.log());
     assert!(daemon.status().issues.iter().any(|issue| issue.code == Code::CertificateUnusable));
     assert_eq!(ggend_tests::Client::new(daemon.http, "fixture", Era::Modern).tool("echo", json!({ "message": "x" })).head.status, 200);
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_event_streams_on_one_connection_hear_the_same_and_calls_are_answered_meanwhile() {
+    const COUNT: usize = 100;
+    let daemon = start();
+    let to = address(&daemon);
+    let listening = Client::connect(to).await.unwrap();
+    let (told, mut counted) = tokio::sync::mpsc::channel(2 * COUNT);
+    let mut streams = tokio::task::JoinSet::new();
+    for at in 0..COUNT {
+        let (mut client, told) = (listening.beside(), told.clone());
+        streams.spawn(async move {
+            let meta = json!({ "io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {},
+                "io.modelcontextprotocol/clientInfo": { "name": "t", "version": "1" } });
+            let params = json!({ "notifications": { "toolsListChanged": true }, "_meta": meta });
+            let body = json!({ "jsonrpc": "2.0", "id": at, "method": "subscriptions/listen", "params": params }).to_string();
+            let headers = [("mcp-protocol-version", MODERN), ("mcp-method", "subscriptions/listen")];
+            let (head, mut stream) = client.ask("POST", "/mcp/fixture", &[&JSON[..], &headers].concat(), &body).await.unwrap();
+            assert_eq!(head.status, 200);
+            let mut text = String::new();
+            for wanted in ["notifications/subscriptions/acknowledged", "notifications/tools/list_changed"] {
+                while !text.contains(wanted) {
+                    let mut data = stream.recv_data().await.unwrap().expect("the stream goes on");
+                    text.push_str(std::str::from_utf8(&data.copy_to_bytes(data.remaining())).unwrap());
+                }
+                told.send(wanted).await.unwrap();
+            }
+            assert!(text.contains(&format!("subscriptionId\":{at}")), "{text}");
+        });
+    }
+    let mut all_of = async |wanted: &str| {
+        for _ in 0..COUNT {
+            let heard =
+                tokio::time::timeout(Duration::from_secs(60), counted.recv()).await.expect("in time").expect("a stream that goes on");
+            assert_eq!(heard, wanted);
+        }
+    };
+    all_of("notifications/subscriptions/acknowledged").await;
+    let caller = Client::connect(to).await.unwrap();
+    let mut calls = tokio::task::JoinSet::new();
+    for at in 0..COUNT {
+        let mut client = caller.beside();
+        calls.spawn(async move {
+            let answer = client.call("echo", json!({ "message": at.to_string() })).await.unwrap();
+            assert_eq!(answer.json()["result"]["content"][0]["text"], at.to_string());
+        });
+    }
+    while let Some(call) = calls.join_next().await {
+        call.unwrap();
+    }
+    assert_eq!(caller.beside().call("test_trigger_tool_change", json!({})).await.unwrap().status, 200);
+    all_of("notifications/tools/list_changed").await;
+    while let Some(stream) = streams.join_next().await {
+        stream.unwrap();
+    }
+    let pss: Vec<_> = daemon.workers("quic").iter().map(|worker| (worker.name.clone(), pss(worker.pid.unwrap()))).collect();
+    println!("{COUNT} event streams on one connection: {pss:?} KiB Pss");
+    assert!(pss.iter().all(|(_, pss)| *pss < 48 << 10), "{pss:?}");
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_of_a_daemon_that_was_killed_whole_are_told_by_the_next_one() {
+    // A port that the next one takes again.
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = json!({ "mcpServers": { "fixture": fixture(&[]) }, "transports": { "quic": { "port": port } } });
+    let mut daemon = daemon(config).start();
+    let to = address(&daemon);
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        let mut client = Client::connect(to).await.unwrap();
+        assert_eq!(client.call("echo", json!({ "message": "x" })).await.unwrap().status, 200);
+        clients.push(client);
+    }
+    // All at once, as a host does that has no memory left: nobody takes leave.
+    for process in daemon.sandbox.processes(None) {
+        process::signal(process.pid, Signal::SIGKILL);
+    }
+    let daemon = tokio::task::spawn_blocking(move || {
+        daemon.wait();
+        until("all are gone", || daemon.sandbox.processes(None).is_empty().then_some(()));
+        daemon.restart();
+        daemon
+    })
+    .await
+    .unwrap();
+    assert_eq!(address(&daemon), to);
+    until("both workers are ready", || {
+        (daemon.workers("quic").iter().filter(|one| one.phase == Phase::Running).count() == 2).then_some(())
+    });
+    for client in &clients {
+        // They ask once a second whether anybody is there, and give up by themselves after 30 s.
+        let reason = tokio::time::timeout(Duration::from_secs(15), client.quic.closed()).await.expect("they are told");
+        assert!(matches!(reason, ConnectionError::Reset), "{reason:?}");
+    }
+    assert_eq!(Client::connect(to).await.unwrap().call("echo", json!({ "message": "x" })).await.unwrap().status, 200);
     daemon.stop();
 }

@@ -27,6 +27,11 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A daemon with a certificate of an authority of its own; client certificates are one way of several.
 fn house(workers: u32) -> (Daemon, Pki) {
+    house_that_drains(workers, 30_000)
+}
+
+/// Where a worker has so many milliseconds to finish.
+fn house_that_drains(workers: u32, patience: u32) -> (Daemon, Pki) {
     let nobody = daemon(Value::Null).idle();
     let pki = Pki::new(&nobody.sandbox, "pki");
     let (cert, key) = pki.make(&nobody.sandbox, "--server", "localhost");
@@ -36,7 +41,7 @@ fn house(workers: u32) -> (Daemon, Pki) {
     fs::write(pki.file("crl.pem"), forge.revoke(&[71])).unwrap();
     let mtls = json!({ "enabled": true, "required": false, "ca_cert": pki.file("ca.pem"), "crl": pki.file("crl.pem") });
     let config = json!({
-        "server": { "workers": workers },
+        "server": { "workers": workers, "drain_timeout_ms": patience },
         "transports": { "http": { "ssl": { "port": 0, "cert": cert, "key": key } } },
         "auth": { "required": true, "mtls": mtls },
         "policy": { "rules": [
@@ -163,4 +168,39 @@ fn drains_are_told_and_deaths_cost_their_own_connections_only() {
     assert_eq!(socket.close_code(), 1001);
     drop(socket);
     stopping.join().unwrap();
+}
+
+#[test]
+fn the_clients_of_an_http_worker_that_is_replaced_are_told_in_time() {
+    let (daemon, pki) = house(1);
+    let good = of(&pki, "good");
+    let open = || Socket::open_tls(door(&daemon), "/ws/fix", &good);
+    let (mut idle, mut legacy, mut busy) = (open(), open().greeted(json!({})), open());
+    echo(&mut idle, "before");
+    let id = busy.start("tools/call", modern(tool("slow", json!({ "ms": 2000 }))));
+    until("the call is in flight", || (daemon.upstream("fix").in_flight > 0).then_some(()));
+    let old = daemon.worker_pid("http-0").unwrap();
+    assert_eq!(daemon.ggen(&["mcp", "server", "restart", "--server", "http"]).code, 0);
+    // Those with nothing to wait for at once, the other one after its answer.
+    assert_eq!((idle.close_code(), legacy.close_code()), (1001, 1001));
+    assert!(busy.answer(id).0.get("result").is_some());
+    assert_eq!(busy.close_code(), 1001);
+    // Then nothing keeps the old worker, and the next one serves.
+    drop((idle, legacy, busy));
+    until("the old worker is gone", || (!process::is_alive(old)).then_some(()));
+    echo(&mut open(), "after");
+    daemon.stop();
+}
+
+#[test]
+fn what_outlasts_the_relay_is_closed_with_its_reason_before_the_deadline() {
+    let (daemon, pki) = house_that_drains(1, 3000);
+    let mut socket = Socket::open_tls(door(&daemon), "/ws/fix", &of(&pki, "good"));
+    socket.start("tools/call", modern(tool("slow", json!({ "ms": 600_000 }))));
+    until("the call is in flight", || (daemon.upstream("fix").in_flight > 0).then_some(()));
+    assert_eq!(daemon.ggen(&["mcp", "server", "restart", "--server", "http"]).code, 0);
+    assert_eq!(socket.close_code(), 1001);
+    drop(socket);
+    let log = daemon.stop();
+    assert!(!log.contains("drain deadline passed"), "{log}");
 }

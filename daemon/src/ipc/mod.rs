@@ -9,3 +9,4 @@ pub mod role;
 pub mod seal;
 pub mod seat;
 pub mod secrets;
+pub mod visit;

@@ -18,8 +18,8 @@ pub const MAX_SEATS: usize = 256;
 pub struct Seat {
     /// Which socket, from 0.
     pub index: u8,
-    /// What stateless reset tokens are made with (RFC 9000 §10.3); the same for every worker of the daemon's life, so that a dead worker's
-    /// successor can tell its clients.
+    /// What stateless reset tokens are made with (RFC 9000 §10.3); the same for every worker, so that a dead worker's successor can
+    /// tell its clients, and over the daemon's death.
     pub reset_key: [u8; 32],
 }
 

@@ -5,18 +5,20 @@ use super::{
     context::Context,
     finding::Severity,
     http::{self, Target},
-    mcp::{self, Client, Era, Fault},
+    mcp::{self, Client, Era, Fault, Way},
     quic,
     report::Paint,
     stream::{self, Stream},
-    text, websocket,
+    text,
+    visit::Visit,
+    websocket,
 };
 use crate::{config, tls::client};
 use ggen_wire::Code;
 use serde_json::{Value, json};
 use std::{
     fmt::Write as _,
-    net::{IpAddr, TcpStream},
+    net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -101,17 +103,22 @@ impl Outcome {
         let target = Target::parse(&self.url);
         let host = target.as_ref().map_or("", |target| target.host.as_str());
         let port = target.as_ref().map_or(0, |target| target.port);
-        let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+        let here = target.as_ref().is_some_and(Target::is_here);
         match (fault.layer, fault.code) {
             (_, Code::ToolNotFound) => "ggen mcp list --refresh".to_owned(),
             (_, Code::ConfigUnserved) => "ggen mcp test-connection --transport http".to_owned(),
             (_, Code::ConfigValue) => "ggen mcp test-connection http://127.0.0.1:3000/mcp".to_owned(),
-            ("TLS", Code::CertificateVerifyFailed) => format!("openssl s_client -connect {host}:{port} -showcerts"),
+            ("TLS over QUIC", Code::CertificateVerifyFailed) if self.own => "ggen mcp explain GGEN-E4030".to_owned(),
+            ("TLS" | "TLS over QUIC", Code::CertificateVerifyFailed) => format!("openssl s_client -connect {host}:{port} -showcerts"),
             (_, Code::CertificateVerifyFailed) => "ggen mcp auth generate-cert --client NAME".to_owned(),
             (_, Code::InvalidApiKey | Code::AuthenticationFailed) => "ggen mcp auth generate-api-key".to_owned(),
             (_, Code::TokenExpired | Code::InvalidSignature) => "ggen mcp auth generate-token".to_owned(),
             (_, Code::RateLimited) => "ggen mcp config set rate_limit.requests_per_second=100 && ggen mcp server reload".to_owned(),
             ("DNS", _) => format!("getent hosts {host}"),
+            ("QUIC" | "TLS over QUIC" | "HTTP/3", Code::ConnectionRefused | Code::ConnectionTimeout | Code::AnswerUnusable) if self.own => {
+                "ggen mcp server restart --server quic".to_owned()
+            }
+            ("QUIC", Code::ConnectionTimeout) if !here => format!("sudo iptables -L -n | grep udp | grep {port}"),
             (_, Code::ConnectionRefused) if here && self.running => "ggen mcp server status".to_owned(),
             (_, Code::ConnectionRefused) if here && fault.layer == "TCP connect" => "ggen mcp server start".to_owned(),
             (_, Code::ConnectionRefused) => format!("nc -zv {host} {port}"),
@@ -160,6 +167,7 @@ pub(super) fn walk(context: &Context, options: &Connection) -> Outcome {
     let given = options.url.clone().or_else(|| match options.transport {
         _ if websocket => own("ws", context.websocket()),
         Transport::Https => own("https", context.secure_front()),
+        Transport::Quic => context.quic().map(|address| format!("https://{}/mcp", http::reachable(address))),
         _ => own("http", context.front()),
     });
     let running = context.status().is_some();
@@ -168,7 +176,7 @@ pub(super) fn walk(context: &Context, options: &Connection) -> Outcome {
         Outcome { url: given.as_deref().map_or_else(|| "none".to_owned(), config::redacted_text), running, own, steps: Vec::new() };
     let fault = |layer, code, what: &str, seen: &str| Fault { layer, code, what: what.to_owned(), seen: seen.to_owned() };
     if options.transport == Transport::Quic {
-        knock(&mut outcome, context, given.as_deref().filter(|_| options.url.is_some()), limit);
+        quic_steps(&mut outcome, context, options.url.as_deref(), limit);
         return outcome;
     }
     let target = given.as_deref().and_then(Target::parse);
@@ -206,7 +214,7 @@ pub(super) fn walk(context: &Context, options: &Connection) -> Outcome {
             _ => outcome.skip("WebSocket", "not tried; test-connection ws://HOST:PORT/ws tries it"),
         }
         match context.quic() {
-            Some(_) if options.url.is_none() => knock(&mut outcome, context, None, limit),
+            Some(_) if options.url.is_none() => quic_steps(&mut outcome, context, None, limit),
             None if options.url.is_none() => outcome.skip("QUIC", "not served"),
             _ => outcome.skip("QUIC", "not tried; test-connection --transport quic tries it"),
         }
@@ -217,13 +225,13 @@ pub(super) fn walk(context: &Context, options: &Connection) -> Outcome {
 /// A handshake, and what a client would make of the certificate.
 fn shake(socket: TcpStream, target: &Target, deadline: Instant) -> Result<(Stream, String), Fault> {
     let secure = stream::secure(socket, target, deadline, &client::system())?;
-    let seen = stream::verdict(&secure, target)?;
+    let seen = stream::verdict(&secure.shown, target, target.is_here())?;
     Ok((Stream::Secure(Box::new(secure)), seen))
 }
 
 /// A WebSocket alone.
 fn socket_layers(outcome: &mut Outcome, target: &Target, limit: Duration) {
-    let show = |found: &Vec<std::net::SocketAddr>| found.iter().map(|one| one.ip().to_string()).collect::<Vec<_>>().join(", ");
+    let show = |found: &Vec<SocketAddr>| found.iter().map(|one| one.ip().to_string()).collect::<Vec<_>>().join(", ");
     let Some(addresses) = outcome.run("DNS", show, || mcp::resolve(target, limit)) else { return };
     let connected = outcome.run(
         "TCP connect",
@@ -253,29 +261,69 @@ fn socket_steps(outcome: &mut Outcome, target: &Target, limit: Duration) {
     client.leave();
 }
 
-/// Looks whether QUIC answers: at a URL, or where the daemon serves it.
-fn knock(outcome: &mut Outcome, context: &Context, url: Option<&str>, limit: Duration) {
-    let named = url.and_then(Target::parse);
-    let found = match &named {
-        Some(target) => mcp::resolve(target, limit).map(|found| found.first().copied()),
-        None => Ok(context.quic()),
-    };
-    let address = found.and_then(|found| {
-        let (what, seen) = ("QUIC is not served".to_owned(), "transports.quic is off, or its port is taken".to_owned());
-        found.ok_or(Fault { layer: "QUIC", code: Code::ConnectionRefused, what, seen })
-    });
-    let show = |(address, versions): &(std::net::SocketAddr, Vec<u32>)| {
+/// HTTP/3: at a URL, or where the daemon serves it.
+fn quic_steps(outcome: &mut Outcome, context: &Context, url: Option<&str>, limit: Duration) {
+    let (named, own) = (url.and_then(Target::parse), context.quic().map(http::reachable));
+    let show = |(address, versions): &(SocketAddr, Vec<u32>)| {
         let one = if versions.contains(&1) { "version 1" } else { "no version that is known here" };
-        format!("Connected: {address} (UDP) speaks {one}; certificate and HTTP/3 were not looked at")
+        format!("{address} (UDP) speaks {one}")
     };
-    outcome.run("QUIC", show, || {
-        let address = address?;
+    let greeted = outcome.run("QUIC", show, || {
+        let found = named.as_ref().map_or(Ok(own), |target| mcp::resolve(target, limit).map(|found| found.first().copied()))?;
+        let (what, seen) = ("QUIC is not served".to_owned(), "transports.quic is off, or its port is taken".to_owned());
+        let address = found.ok_or(Fault { layer: "QUIC", code: Code::ConnectionRefused, what, seen })?;
         quic::greet(address, Instant::now() + limit).map(|(versions, _)| (address, versions))
     });
+    let Some((address, _)) = greeted else { return };
+    // Ours is asked for by the name that it is made for.
+    let target = named.unwrap_or_else(|| Target { host: context.quic_name(), port: address.port(), path: "/mcp".to_owned(), tls: true });
+    let made = outcome.run(
+        "TLS over QUIC",
+        |(_, seen): &(Visit, String)| format!("{seen}, h3"),
+        || {
+            let (visit, shown) = Visit::open(&target, address, Instant::now() + limit, client::system())?;
+            let here = target.is_here() || address.ip().to_canonical().is_loopback();
+            let fault = |fault| Fault { layer: "TLS over QUIC", ..fault };
+            Ok((visit, stream::verdict(&shown, &target, here).map_err(fault)?))
+        },
+    );
+    let Some((mut visit, _)) = made else { return };
+    let place = if url.is_some() { target.clone() } else { target.at("/health") };
+    let answered = outcome.run(
+        "HTTP/3",
+        |status: &u16| format!("status {status} from {}", place.path),
+        || {
+            let headers = [("Accept", "application/json, text/event-stream")];
+            let answer = visit.exchange(&place, "GET", &headers, "", Instant::now() + limit);
+            answer.map(|answer| answer.status).map_err(|error| Fault { layer: "HTTP/3", ..mcp::unserved(&place, &error) })
+        },
+    );
+    if answered.is_none() {
+        return;
+    }
+    let mut tools = None;
+    outcome.run(
+        "MCP over HTTP/3",
+        |version: &String| version.clone(),
+        || {
+            let mut look = |era| {
+                let mut client = Client::new(&target, Way::Visit(&mut visit), era, Instant::now() + limit);
+                let version = client.greet()?;
+                tools = Some(client.tools());
+                client.leave();
+                Ok(version)
+            };
+            // A server need not speak both eras.
+            look(Era::Modern).or_else(|modern: Fault| look(Era::Legacy).map_err(|_| modern))
+        },
+    );
+    if let Some(tools) = tools {
+        outcome.run("tools/list", |names: &Vec<String>| text::count(names.len(), "tool"), || tools);
+    }
 }
 
 fn layers(outcome: &mut Outcome, target: &Target, limit: Duration, tool: Option<&str>) {
-    let show = |found: &Vec<std::net::SocketAddr>| found.iter().map(|one| one.ip().to_string()).collect::<Vec<_>>().join(", ");
+    let show = |found: &Vec<SocketAddr>| found.iter().map(|one| one.ip().to_string()).collect::<Vec<_>>().join(", ");
     let Some(addresses) = outcome.run("DNS", show, || mcp::resolve(target, limit)) else { return };
     let deadline = || Instant::now() + limit;
     let connected =
@@ -306,7 +354,7 @@ fn layers(outcome: &mut Outcome, target: &Target, limit: Duration, tool: Option<
     let mut tools = None;
     let mut spoken = false;
     for (layer, era) in [("MCP discover", Era::Modern), ("MCP initialize", Era::Legacy)] {
-        let mut client = Client::new(target, address, era, deadline());
+        let mut client = Client::new(target, Way::Socket(address), era, deadline());
         let mut server = String::new();
         let greeted = outcome.run(
             layer,

@@ -115,6 +115,12 @@ impl Context {
         quic.enabled.then(|| SocketAddr::new(quic.host, quic.port))
     }
 
+    /// The name that its clients ask for.
+    #[must_use]
+    pub fn quic_name(&self) -> String {
+        self.config.as_ref().map_or_else(|_| "localhost".to_owned(), |loaded| loaded.config.transports.quic.server_name.clone())
+    }
+
     /// Where MCP is served.
     #[must_use]
     pub fn front(&self) -> Option<Target> {

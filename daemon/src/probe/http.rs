@@ -5,7 +5,7 @@ use super::stream::Stream;
 use crate::tls::client::wants_certificate;
 use std::{
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream, ToSocketAddrs},
+    net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs},
     sync::mpsc,
     time::{Duration, Instant},
 };
@@ -89,11 +89,22 @@ impl Target {
         if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
     }
 
+    /// Whether it is this host.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|host| host.to_canonical().is_loopback())
+    }
+
     /// The same place with another path.
     #[must_use]
     pub fn at(&self, path: &str) -> Self {
         Self { path: path.to_owned(), ..self.clone() }
     }
+}
+
+/// The key for a daemon that wants one. Never for a host that the variable was not meant for.
+pub(super) fn api_key(here: bool) -> Option<String> {
+    std::env::var(API_KEY).ok().filter(|key| here && !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic()))
 }
 
 /// Where a client of this host finds a listener: one that is bound to every address is tried at loopback.
@@ -163,10 +174,7 @@ pub(super) fn exchange(
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    // Never to a host that the variable was not meant for.
-    let local = target.host == "localhost" || target.host.parse::<std::net::IpAddr>().is_ok_and(|host| host.to_canonical().is_loopback());
-    if let Some(key) = std::env::var(API_KEY).ok().filter(|key| local && !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic()))
-    {
+    if let Some(key) = api_key(target.is_here()) {
         head.push_str(&format!("X-API-Key: {key}\r\n"));
     }
     if method == "POST" {

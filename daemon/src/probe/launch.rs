@@ -192,7 +192,7 @@ impl Server {
             };
             let message = match event {
                 Event::Shim(FromShim::Started { .. }) => {
-                    trial.steps.push(("started".to_owned(), self.began.elapsed()));
+                    trial.steps.insert(0, ("started".to_owned(), self.began.elapsed()));
                     continue;
                 }
                 Event::Line(line) => match serde_json::from_slice::<Value>(&line) {
@@ -238,11 +238,23 @@ impl Server {
                 }
                 (Some(3), None) => {
                     trial.steps.push(("tools/list".to_owned(), asked.elapsed()));
+                    self.hear_of_its_start(deadline, trial);
                     // A server without tools refuses the list; that is no fault.
                     let tools = message["result"]["tools"].as_array().map_or(0, Vec::len);
                     return trial.verdict = Verdict::Serves(tools);
                 }
                 _ => {}
+            }
+        }
+    }
+
+    /// What a server says may overtake the shim's word that it runs.
+    fn hear_of_its_start(&self, deadline: Instant, trial: &mut Trial) {
+        while trial.steps.first().is_none_or(|(name, _)| name != "started") {
+            match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Event::Shim(FromShim::Started { .. })) => trial.steps.insert(0, ("started".to_owned(), self.began.elapsed())),
+                Ok(Event::ShimGone) | Err(_) => return,
+                Ok(_) => {}
             }
         }
     }

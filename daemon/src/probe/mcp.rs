@@ -4,6 +4,7 @@ use super::{
     http::{self, Answer, Target, Unserved},
     stream::Stream,
     text,
+    visit::Visit,
 };
 use ggen_wire::{Code, VERSION};
 use serde_json::{Value, json};
@@ -42,10 +43,18 @@ pub(super) enum Era {
     Modern,
 }
 
+/// What carries the requests.
+pub(super) enum Way<'a> {
+    /// HTTP/1.1, a connection for each, to that address.
+    Socket(SocketAddr),
+    /// HTTP/3, on one connection.
+    Visit(&'a mut Visit),
+}
+
 /// A client of one look.
 pub(super) struct Client<'a> {
     target: &'a Target,
-    address: SocketAddr,
+    way: Way<'a>,
     era: Era,
     deadline: Instant,
     session: Option<String>,
@@ -106,8 +115,8 @@ pub(super) fn unwanted(layer: &'static str, target: &Target, answer: &Answer) ->
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn new(target: &'a Target, address: SocketAddr, era: Era, deadline: Instant) -> Self {
-        Self { target, address, era, deadline, session: None, version: String::new(), last: 0, server: String::new() }
+    pub(super) fn new(target: &'a Target, way: Way<'a>, era: Era, deadline: Instant) -> Self {
+        Self { target, way, era, deadline, session: None, version: String::new(), last: 0, server: String::new() }
     }
 
     /// `server/discover`, or `initialize` and its notification; gives the revision agreed on.
@@ -155,14 +164,10 @@ impl<'a> Client<'a> {
     }
 
     /// Ends the session, if there is one: a look must not leave sessions behind.
-    pub(super) fn leave(self) {
-        if self.session.is_some()
-            && let Ok(stream) = Stream::open(self.target, self.address, self.deadline)
-        {
-            let headers = self.headers("");
-            let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    pub(super) fn leave(mut self) {
+        if self.session.is_some() {
             // A server that keeps the session all the same ends it by its own time-out.
-            drop(http::exchange(stream, self.target, "DELETE", &headers, b"", self.deadline, &|_| true));
+            drop(self.exchange("DELETE", &self.headers(""), ""));
         }
     }
 
@@ -183,13 +188,22 @@ impl<'a> Client<'a> {
         headers
     }
 
-    fn post(&self, method: &str, body: &str) -> Result<Answer, Fault> {
-        let stream = Stream::open(self.target, self.address, self.deadline)?;
+    fn post(&mut self, method: &str, body: &str) -> Result<Answer, Fault> {
         let headers = self.headers(method);
+        self.exchange("POST", &headers, body)
+    }
+
+    fn exchange(&mut self, verb: &str, headers: &[(&'static str, String)], body: &str) -> Result<Answer, Fault> {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let enough = |answer: &Answer| response(answer, self.last).is_some();
-        http::exchange(stream, self.target, "POST", &headers, body.as_bytes(), self.deadline, &enough)
-            .map_err(|error| unserved(self.target, &error))
+        let enough = |answer: &Answer| verb != "POST" || response(answer, self.last).is_some();
+        let answer = match &mut self.way {
+            Way::Socket(address) => {
+                let stream = Stream::open(self.target, *address, self.deadline)?;
+                http::exchange(stream, self.target, verb, &headers, body.as_bytes(), self.deadline, &enough)
+            }
+            Way::Visit(visit) => visit.exchange(self.target, verb, &headers, body, self.deadline),
+        };
+        answer.map_err(|error| unserved(self.target, &error))
     }
 
     fn request(&mut self, method: &str, mut params: Value) -> Result<Value, Fault> {

@@ -17,6 +17,7 @@ mod quic;
 mod report;
 mod stream;
 mod text;
+mod visit;
 mod websocket;
 
 pub use checks::{ALL, Check};

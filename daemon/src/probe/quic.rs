@@ -1,5 +1,5 @@
 //! Whether QUIC is spoken at an address: a packet of a version that nobody has is answered by every server with those that it has (RFC 9000 §6).
-//! No handshake is made: certificates and HTTP/3 are not looked at.
+//! It tells a closed port from a silent one and from one that speaks something else, which a handshake does not. The handshake is `visit`'s.
 
 use super::mcp::Fault;
 use ggen_wire::Code;

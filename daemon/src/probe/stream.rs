@@ -4,12 +4,15 @@ use super::{
     http::Target,
     mcp::{self, Fault},
 };
-use crate::tls::client::{self, Secure};
+use crate::tls::{
+    client::{self, Secure, Shown},
+    files,
+};
 use ggen_wire::Code;
 use std::{
     io::{self, Read, Write},
-    net::{IpAddr, SocketAddr, TcpStream},
-    time::{Duration, Instant},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Bytes to and from a server.
@@ -91,18 +94,26 @@ pub(super) fn secure(socket: TcpStream, target: &Target, deadline: Instant, trus
     })
 }
 
-/// What a client of this host would make of the certificate: in words, or why it refuses. One that signs itself is how a daemon on this host begins.
-pub(super) fn verdict(secure: &Secure, target: &Target) -> Result<String, Fault> {
-    let self_signed = secure.facts.as_ref().is_some_and(|facts| facts.self_issued);
-    let here = target.host == "localhost" || target.host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
-    match &secure.refused {
-        None => Ok(secure.version.clone()),
-        Some(_) if self_signed && here => Ok(format!("{}, self-signed: clients have to be told to trust it", secure.version)),
+/// What a client of this host would make of the certificate: in words, or why it refuses. One that signs itself is how a daemon
+/// on this host (`here`) begins.
+pub(super) fn verdict(shown: &Shown, target: &Target, here: bool) -> Result<String, Fault> {
+    let self_signed = shown.facts.as_ref().is_some_and(|facts| facts.self_issued);
+    // Nobody can be told to trust that.
+    let unfit = shown.facts.as_ref().and_then(|facts| {
+        let expired = files::days_left(facts, SystemTime::now()) < 0;
+        let foreign = || format!("it is not made for {}, but for {}", target.host, facts.hosts.join(", "));
+        if expired { Some("it has expired".to_owned()) } else { (!facts.serves(&target.host)).then(foreign) }
+    });
+    match &shown.refused {
+        None => Ok(shown.version.clone()),
+        Some(_) if self_signed && here && unfit.is_none() => {
+            Ok(format!("{}, self-signed: clients have to be told to trust it", shown.version))
+        }
         Some(reason) => Err(Fault {
             layer: "TLS",
             code: Code::CertificateVerifyFailed,
             what: format!("Certificate verify failed: {}", target.authority()),
-            seen: reason.clone(),
+            seen: unfit.filter(|_| self_signed).unwrap_or_else(|| reason.clone()),
         }),
     }
 }

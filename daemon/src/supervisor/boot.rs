@@ -167,6 +167,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         stop: super::stop::Stop::default(),
         notify: notify::Notify::from_environment(),
         seal: crate::ipc::seal::SealKey::random().map_err(internal)?,
+        reset_key: super::reset::key(&config::state::directory()),
         run_as,
         kept: super::manager::Kept::default(),
         refused: None,

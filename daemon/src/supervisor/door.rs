@@ -12,10 +12,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    ipc::{
-        messages::Role,
-        seat::{MAX_SEATS, Seat},
-    },
+    ipc::{messages::Role, seat::MAX_SEATS},
     platform,
 };
 use ggen_wire::{Code, status};
@@ -50,7 +47,6 @@ pub(crate) struct Door {
     seats: Mutex<Vec<Arc<OwnedFd>>>,
     /// What the kernel has been told: the number of seats, and who gets new connections.
     steered: Mutex<(usize, Vec<u8>)>,
-    reset_key: [u8; 32],
 }
 
 impl fmt::Debug for Door {
@@ -89,11 +85,8 @@ impl Door {
         lent: usize,
         sockets: Vec<OwnedFd>,
     ) -> Arc<Self> {
-        let mut reset_key = [0; 32];
-        // Without it the resets of a successor would not be believed, and that is all.
-        getrandom::fill(&mut reset_key).unwrap_or_default();
         let seats = Mutex::new(sockets.into_iter().map(Arc::new).collect());
-        let door = Self { wanted, address, origin, lent, seats, steered: Mutex::default(), reset_key };
+        let door = Self { wanted, address, origin, lent, seats, steered: Mutex::default() };
         door.reach(workers * SEATS_EACH);
         Arc::new(door)
     }
@@ -122,11 +115,6 @@ impl Door {
     /// The socket of a seat.
     pub(crate) fn socket(&self, index: u8) -> Option<Arc<OwnedFd>> {
         self.seats().get(usize::from(index)).map(Arc::clone)
-    }
-
-    /// What the worker on a seat is told.
-    pub(crate) const fn seat(&self, index: u8) -> Seat {
-        Seat { index, reset_key: self.reset_key }
     }
 
     /// Has new connections go to these seats.

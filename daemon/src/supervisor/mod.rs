@@ -24,6 +24,7 @@ mod notify;
 mod plan;
 mod reaper;
 mod reload;
+mod reset;
 mod rolling;
 mod secrets;
 mod shims;
@@ -128,6 +129,8 @@ struct Supervisor {
     stop: stop::Stop,
     notify: notify::Notify,
     seal: crate::ipc::seal::SealKey,
+    /// What QUIC's stateless resets are made with.
+    reset_key: [u8; 32],
     /// Who workers become.
     run_as: Option<crate::ipc::messages::RunAs>,
     kept: manager::Kept,

@@ -12,6 +12,7 @@ use crate::{
     ipc::{
         channel,
         messages::{Beat, Bound, Role, Start, ToSupervisor, ToWorker},
+        seat::Seat,
     },
     platform::{self, Usage},
 };
@@ -85,7 +86,7 @@ impl Supervisor {
         let mut sockets = self.listeners_for(name).sockets_for(role);
         if let Some((door, index)) = &seat {
             start.listeners.push(Bound { transport: "quic".to_owned(), address: door.address() });
-            start.seat = Some(door.seat(*index));
+            start.seat = Some(Seat { index: *index, reset_key: self.reset_key });
             sockets.extend(door.socket(*index));
         }
         let generation = start.generation;

@@ -2,6 +2,7 @@
 
 use super::Unusable;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use x509_parser::{
     certificate::X509Certificate,
@@ -10,7 +11,7 @@ use x509_parser::{
 };
 
 /// What a certificate says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// The first DNS name, URI or e-mail address among its alternative names, else its common name; may be empty.
     pub name: String,

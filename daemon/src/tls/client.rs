@@ -3,13 +3,15 @@
 use super::{Facts, certificate, provider};
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-    StreamOwned,
+    StreamOwned, SupportedProtocolVersion,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
+    crypto::{self, CryptoProvider},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
+use serde::{Deserialize, Serialize};
 use std::{
     io,
     net::TcpStream,
@@ -20,12 +22,8 @@ use std::{
 pub struct Secure {
     /// Reads and writes plain text.
     pub stream: StreamOwned<ClientConnection, TcpStream>,
-    /// The certificate that the server showed.
-    pub facts: Option<Facts>,
-    /// Why a client that knows only these authorities would refuse it.
-    pub refused: Option<String>,
-    /// `TLSv1_3`
-    pub version: String,
+    /// What the server showed.
+    pub shown: Shown,
 }
 
 /// Where systems keep the authorities that they trust; `SSL_CERT_FILE` goes before them, as with other clients.
@@ -50,43 +48,94 @@ pub fn wants_certificate(error: &io::Error) -> bool {
     about.contains(alert)
 }
 
+/// What a handshake showed of the other side.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// Its certificate.
+    pub facts: Option<Facts>,
+    /// Why a client that knows only the given authorities would refuse it.
+    pub refused: Option<String>,
+    /// `TLSv1_3`
+    pub version: String,
+}
+
+/// Sees the certificate while hands are shaken.
+#[derive(Clone, Debug, Default)]
+pub struct Witness(Arc<Mutex<Shown>>);
+
+impl Witness {
+    /// What it saw, on a connection of that version.
+    #[must_use]
+    pub fn shown(&self, version: impl Into<String>) -> Shown {
+        Shown { version: version.into(), ..self.0.lock().unwrap_or_else(PoisonError::into_inner).clone() }
+    }
+
+    fn note(&self, facts: Facts, refused: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Shown { facts: Some(facts), refused, version: String::new() };
+    }
+}
+
 /// Shakes hands as a client of `host` that trusts these certificates (PEM).
 ///
 /// # Errors
 /// No TLS is spoken there, or the server refuses us.
 pub fn connect(mut socket: TcpStream, host: &str, trusted: &[String]) -> io::Result<Secure> {
+    let (config, witness) = looking(trusted, rustls::DEFAULT_VERSIONS)?;
+    let mut connection = ClientConnection::new(Arc::new(config), name(host)?).map_err(io::Error::other)?;
+    while connection.is_handshaking() {
+        connection.complete_io(&mut socket)?;
+    }
+    let version = connection.protocol_version().map(|version| format!("{version:?}")).unwrap_or_default();
+    Ok(Secure { stream: StreamOwned::new(connection, socket), shown: witness.shown(version) })
+}
+
+/// The same for HTTP/3, whose handshakes are the transport's to make: TLS 1.3 with `h3` (RFC 9114 §3.1).
+///
+/// # Errors
+/// `host` is neither a name nor an address.
+pub fn for_http3(host: &str, trusted: &[String]) -> io::Result<(ClientConfig, Witness)> {
+    name(host)?;
+    let (mut config, witness) = looking(trusted, &[&rustls::version::TLS13])?;
+    config.alpn_protocols = vec![b"h3".to_vec()];
+    Ok((config, witness))
+}
+
+fn name(host: &str) -> io::Result<ServerName<'static>> {
+    ServerName::try_from(host.to_owned()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+}
+
+fn looking(trusted: &[String], versions: &[&'static SupportedProtocolVersion]) -> io::Result<(ClientConfig, Witness)> {
     let mut roots = RootCertStore::empty();
     let mut plain = Vec::new();
     for der in trusted.iter().filter_map(|pem| certificate::chain(pem).ok()).flatten() {
         plain.push(der.clone());
         roots.add(der).unwrap_or_default();
     }
-    let verdict = Arc::new(Mutex::new(None));
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().map_err(io::Error::other)?;
-    let name = ServerName::try_from(host.to_owned()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let witness = Witness::default();
+    // A client that believes nobody is none to rustls; here it is one that has something to say about every certificate.
+    let inner = if roots.is_empty() {
+        None
+    } else {
+        Some(WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().map_err(io::Error::other)?)
+    };
     let config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .map_err(io::Error::other)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Looking { inner: verifier, plain, verdict: Arc::clone(&verdict) }))
+        .with_custom_certificate_verifier(Arc::new(Looking { inner, provider: provider(), plain, witness: witness.clone() }))
         .with_no_client_auth();
-    let mut connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
-    while connection.is_handshaking() {
-        connection.complete_io(&mut socket)?;
-    }
-    let facts = connection.peer_certificates().and_then(|chain| certificate::facts(chain.first()?).ok());
-    let version = connection.protocol_version().map(|version| format!("{version:?}")).unwrap_or_default();
-    let refused = verdict.lock().unwrap_or_else(PoisonError::into_inner).take();
-    Ok(Secure { stream: StreamOwned::new(connection, socket), facts, refused, version })
+    Ok((config, witness))
 }
 
 /// Notes what is wrong with a certificate, and goes on.
 #[derive(Debug)]
 struct Looking {
-    inner: Arc<WebPkiServerVerifier>,
+    /// `None`: no authority is known.
+    inner: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
     /// Trusted as they are, and not only as authorities.
     plain: Vec<CertificateDer<'static>>,
-    verdict: Arc<Mutex<Option<String>>>,
+    witness: Witness,
 }
 
 impl ServerCertVerifier for Looking {
@@ -105,8 +154,14 @@ impl ServerCertVerifier for Looking {
             let expired = (facts.not_after < seconds).then(|| "it has expired".to_owned());
             expired.or_else(|| (!facts.serves(&host)).then(|| format!("it is not made for {host}, but for {}", facts.hosts.join(", "))))
         } else {
-            self.inner.verify_server_cert(own, above, name, ocsp, now).err().map(|error| match error {
-                Error::InvalidCertificate(CertificateError::UnknownIssuer) => format!("its authority is not known: {}", facts.issuer),
+            let unknown = || format!("its authority is not known: {}", facts.issuer);
+            let Some(inner) = &self.inner else {
+                let reason = unknown();
+                self.witness.note(facts, Some(reason));
+                return Ok(ServerCertVerified::assertion());
+            };
+            inner.verify_server_cert(own, above, name, ocsp, now).err().map(|error| match error {
+                Error::InvalidCertificate(CertificateError::UnknownIssuer) => unknown(),
                 Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
                     "it has expired".to_owned()
                 }
@@ -116,7 +171,7 @@ impl ServerCertVerifier for Looking {
                 error => error.to_string(),
             })
         };
-        *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+        self.witness.note(facts, reason);
         Ok(ServerCertVerified::assertion())
     }
 
@@ -126,7 +181,7 @@ impl ServerCertVerifier for Looking {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, certificate, signed)
+        crypto::verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -135,10 +190,10 @@ impl ServerCertVerifier for Looking {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, certificate, signed)
+        crypto::verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

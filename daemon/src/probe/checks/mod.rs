@@ -42,6 +42,7 @@ pub const ALL: &[Check] = &[
     Check { name: "mcp-modern", run: protocol::modern },
     Check { name: "mcp-legacy", run: protocol::legacy },
     Check { name: "websocket", run: protocol::websocket },
+    Check { name: "quic", run: secure::quic },
     Check { name: "metrics", run: protocol::metrics },
     Check { name: "limits", run: protocol::limits },
     Check { name: "upstreams", run: upstreams::states },

@@ -4,7 +4,7 @@ use super::super::{
     context::Context,
     finding::Finding,
     http::{self, Answer, Target},
-    mcp::{self, Client, Era, Fault},
+    mcp::{self, Client, Era, Fault, Way},
     stream::Stream,
     text, websocket,
 };
@@ -68,7 +68,7 @@ fn look(context: &Context, era: Era) -> Vec<Finding> {
     let deadline = context.within(LIMIT);
     let outcome = mcp::resolve(&target, LIMIT).and_then(|addresses| {
         let (address, _) = mcp::connect(&target, &addresses, deadline)?;
-        let mut client = Client::new(&target, address, era, deadline);
+        let mut client = Client::new(&target, Way::Socket(address), era, deadline);
         let version = client.greet()?;
         let tools = client.tools();
         client.leave();

@@ -1,6 +1,7 @@
 //! The way of a connection from the http worker that read its upgrade to the websocket worker that serves it: the descriptor itself, and beside it
 //! what was found out and what was read already. A websocket worker says `Taken` before it reads from a connection: one that dies first has
-//! it passed to another one. A websocket worker that drains says `Stop`; what was sent before that is still served.
+//! it passed to another one. A websocket worker that drains says `Stop`; what was sent before that is still served. An http worker that drains says
+//! `Going`: connections that it relays cannot outlive it.
 
 use crate::ipc::{
     channel::{Receiver, Sender, channel},
@@ -19,7 +20,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::Instant,
+};
 
 /// How long an upgrade waits for a websocket worker.
 const MAX_WAIT: Duration = Duration::from_secs(5);
@@ -65,6 +69,22 @@ enum Passed {
     Taken,
     /// To the http worker: no more of them.
     Stop,
+    /// To the websocket worker: what is relayed, and what still comes, ends after so many milliseconds.
+    Going {
+        /// Until the drain's deadline.
+        left_ms: u64,
+    },
+}
+
+/// How a relayed connection hears of the worker that relays it.
+#[derive(Clone, Debug)]
+pub(crate) struct Leash(watch::Receiver<Option<Instant>>);
+
+impl Leash {
+    /// Returns when that worker drains, with its deadline. Cancel-safe.
+    pub(crate) async fn pulled(&self) -> Instant {
+        told(&mut self.0.clone()).await
+    }
 }
 
 /// The websocket workers as an http worker sees them. Cheap to clone.
@@ -81,6 +101,8 @@ struct Shared {
     turn: AtomicUsize,
     waiting: AtomicUsize,
     changed: Notify,
+    /// The deadline of our own drain.
+    going: watch::Sender<Option<Instant>>,
 }
 
 impl Takers {
@@ -97,6 +119,11 @@ impl Takers {
         let takers = self.clone();
         tokio::spawn(async move { takers.serve(id, sender, receiver, connections).await });
         Ok(())
+    }
+
+    /// Tells the websocket workers that what is relayed from here ends at that time.
+    pub(crate) fn going(&self, deadline: Instant) {
+        self.0.going.send_replace(Some(deadline));
     }
 
     /// Whether a websocket worker serves, or comes to serve within a bounded time.
@@ -149,9 +176,18 @@ impl Takers {
     ) {
         // Sent, and not known to have arrived.
         let mut sent = VecDeque::new();
-        let mut last = false;
+        let (mut last, mut said) = (false, false);
+        let mut going = self.0.going.subscribe();
         while !(last && sent.is_empty()) {
             let next = tokio::select! {
+                deadline = told(&mut going), if !said => {
+                    said = true;
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+                    // One that is gone has nothing to be told; the next turn finds it.
+                    sender.send(&Passed::Going { left_ms }, &[]).await.unwrap_or_default();
+                    continue;
+                }
                 next = connections.recv(), if !last && sent.len() < QUEUE => next,
                 said = receiver.receive::<Passed>() => match said {
                     Ok(Some((Passed::Taken, _))) => {
@@ -196,6 +232,16 @@ impl Takers {
     }
 }
 
+/// The deadline, once there is one.
+async fn told(going: &mut watch::Receiver<Option<Instant>>) -> Instant {
+    let found = going.wait_for(Option::is_some).await.ok().and_then(|found| *found);
+    match found {
+        Some(deadline) => deadline,
+        // The link is gone, and with it whatever could be said.
+        None => std::future::pending().await,
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Vec<Taker>> {
         self.takers.lock().unwrap_or_else(PoisonError::into_inner)
@@ -207,8 +253,13 @@ impl Shared {
 ///
 /// # Errors
 /// When the socket fails, or what comes over it is no message.
-pub(crate) async fn receive(socket: OwnedFd, mut take: impl FnMut(Handover, OwnedFd), stop: impl Future<Output = ()>) -> io::Result<()> {
+pub(crate) async fn receive(
+    socket: OwnedFd,
+    mut take: impl FnMut(Handover, OwnedFd, Leash),
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
     let (mut sender, mut receiver) = channel(socket)?;
+    let going = watch::Sender::new(None);
     let mut stop = std::pin::pin!(stop);
     let mut stopped = false;
     loop {
@@ -224,8 +275,11 @@ pub(crate) async fn receive(socket: OwnedFd, mut take: impl FnMut(Handover, Owne
                     // An http worker that is gone needs no word.
                     sender.send(&Passed::Taken, &[]).await.unwrap_or_default();
                     if let Some(connection) = descriptors.into_iter().next() {
-                        take(*handover, connection);
+                        take(*handover, connection, Leash(going.subscribe()));
                     }
+                }
+                Some((Passed::Going { left_ms }, _)) => {
+                    going.send_replace(Some(Instant::now() + Duration::from_millis(left_ms)));
                 }
                 Some((Passed::Stop | Passed::Taken, _)) => {}
             },
@@ -265,7 +319,7 @@ mod tests {
         let (stop, stopped) = oneshot::channel::<()>();
         let taking = tokio::spawn(async move {
             let mut taken = Vec::new();
-            receive(theirs.into(), |handover, fd| taken.push((handover, fd)), async { stopped.await.unwrap() }).await.unwrap();
+            receive(theirs.into(), |handover, fd, _| taken.push((handover, fd)), async { stopped.await.unwrap() }).await.unwrap();
             taken
         });
         let mut peers = Vec::new();
@@ -283,6 +337,28 @@ mod tests {
         assert_eq!(taken[3].0.buffered, [7]);
         UnixStream::from(taken.remove(3).1).write_all(b"x").unwrap();
         assert!(!takers.give(handover(""), UnixStream::pair().unwrap().0.into()), "nobody takes it");
+    }
+
+    #[tokio::test]
+    async fn who_is_relayed_hears_of_the_relays_end_before_and_after_it_is_said() {
+        let takers = Takers::default();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        takers.attach(ours.into()).unwrap();
+        let (arrived, mut leashes) = mpsc::channel(4);
+        let take = move |_, _, leash| arrived.try_send(leash).unwrap();
+        let taking = tokio::spawn(async move { receive(theirs.into(), take, std::future::pending()).await });
+        let give = || takers.give(handover(""), UnixStream::pair().unwrap().0.into());
+        assert!(give());
+        let before: Leash = leashes.recv().await.unwrap();
+        let soon = Duration::from_millis(20);
+        assert!(tokio::time::timeout(soon, before.pulled()).await.is_err(), "nothing is said yet");
+        let deadline = Instant::now() + Duration::from_secs(100);
+        takers.going(deadline);
+        let heard = before.pulled().await;
+        assert!(heard <= Instant::now() + Duration::from_secs(100) && heard > deadline - Duration::from_secs(50));
+        assert!(give());
+        leashes.recv().await.unwrap().pulled().await;
+        taking.abort();
     }
 
     #[tokio::test]
@@ -307,7 +383,8 @@ mod tests {
         let (arrived, arrives) = oneshot::channel();
         let mut arrived = Some(arrived);
         tokio::spawn(async move {
-            let take = |handover: Handover, _| arrived.take().into_iter().for_each(|arrived| arrived.send(handover.view.clone()).unwrap());
+            let take =
+                |handover: Handover, _, _| arrived.take().into_iter().for_each(|arrived| arrived.send(handover.view.clone()).unwrap());
             receive(theirs.into(), take, std::future::pending()).await
         });
         drop(dying);

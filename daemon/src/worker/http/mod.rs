@@ -111,8 +111,9 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     let drained = async {
         let deadline = drain.begun().await;
         server.handler().gateway.end_endless();
+        // WebSockets over TLS cannot outlive the relay: their clients are told by the websocket worker, which then closes its side.
+        server.handler().takers.going(deadline);
         server.drain(deadline).await;
-        // WebSockets over TLS live as long as the websocket worker's side of them; the frame cuts them at the deadline.
         while server.handler().relays.load(Ordering::Relaxed) > 0 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -1,6 +1,6 @@
 //! The body of a request, read as far as somebody asks for it: QUIC's flow control is the back-pressure.
 
-use super::adapter::Connection;
+use crate::http3::Connection;
 use bytes::{Buf, Bytes};
 use h3::{error::Code, quic, server::RequestStream};
 use http::{HeaderMap, header};

@@ -1,7 +1,7 @@
 //! What the transport tells: counted, and remembered for the connection where a request will need it. Called on the endpoint's task: counts and
 //! nothing else.
 
-use super::{adapter::Stops, counts::Counts};
+use super::{counts::Counts, stops::Stops};
 use s2n_quic::provider::event::{
     ConnectionInfo, ConnectionMeta, Subscriber,
     events::{

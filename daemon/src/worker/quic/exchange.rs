@@ -1,11 +1,11 @@
 //! One request on one stream: from the handler's answer to bytes that the client has acknowledged. The client's STOP_SENDING ends both at once.
 
 use super::{
-    adapter::{Connection, Stops},
     body::{Announced, Upload},
     shared::Shared,
+    stops::Stops,
 };
-use crate::worker::edge::peer::Peer;
+use crate::{http3::Connection, worker::edge::peer::Peer};
 use bytes::Bytes;
 use h3::{
     error::{Code, StreamError},

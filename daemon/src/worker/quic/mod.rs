@@ -1,7 +1,6 @@
 //! The quic worker: HTTP/3 on one UDP socket of the port that it shares with its siblings; the supervisor steers each connection's datagrams to the
 //! worker whose seat its id names. The same answers as the http worker's, by the same code. Never opens a file, never spawns a process.
 
-mod adapter;
 mod admission;
 mod body;
 mod counts;
@@ -11,6 +10,7 @@ mod exchange;
 mod identity;
 mod serve;
 mod shared;
+mod stops;
 mod tls;
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! One connection, from its handshake to its end: requests are taken as they come, each in a task of its own.
 
 use super::{
-    adapter::{self, LARGEST_FRAME, code},
     events::Remembered,
     exchange::{self, Caller, Ended},
     shared::Shared,
 };
-use crate::worker::Drain;
+use crate::{
+    http3::{self, LARGEST_FRAME, code},
+    worker::Drain,
+};
 use bytes::Bytes;
 use s2n_quic::connection::Handle;
 use std::{
@@ -46,11 +48,11 @@ pub(super) async fn serve(connection: s2n_quic::Connection, shared: Arc<Shared>,
     let mut connection = connection;
     let (stops, chain) = connection.query_event_context_mut(known).unwrap_or_default();
     let Ok(address) = connection.remote_addr() else { return };
-    let Some(peer) = shared.keys.peer(address, chain) else { return connection.close(adapter::application(code::NO_ERROR)) };
+    let Some(peer) = shared.keys.peer(address, chain) else { return connection.close(http3::application(code::NO_ERROR)) };
     let name = connection.server_name().ok().flatten();
     let caller = Arc::new(Caller { peer, misdirected: !shared.serves(name.as_deref()), stops });
     let handle = connection.handle();
-    let (connection, gate) = adapter::Connection::new(connection);
+    let (connection, gate) = http3::Connection::new(connection);
     let mut builder = h3::server::builder();
     builder.max_field_section_size(LARGEST_FRAME).send_grease(false);
     let mut h3: h3::server::Connection<_, Bytes> = match tokio::time::timeout(OPENING, builder.build(connection)).await {
@@ -103,7 +105,7 @@ fn keep_alive(handle: &Handle, on: bool) {
 }
 
 fn close(handle: &Handle, code: u64) {
-    handle.close(adapter::application(code));
+    handle.close(http3::application(code));
 }
 
 /// Accepts connections for ever.

@@ -80,8 +80,13 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(server: Arc<Server>
         timer: Box::pin(tokio::time::sleep(patience / 2)),
     };
     let end = {
-        let mut finishing = std::pin::pin!(server.finishing());
-        let mut over = std::pin::pin!(server.over());
+        // Of this worker, or of the one that relays the connection.
+        let mut finishing = std::pin::pin!(async {
+            tokio::select! { () = server.finishing() => {} () = guest.finishing() => {} }
+        });
+        let mut over = std::pin::pin!(async {
+            tokio::select! { () = server.over() => {} () = guest.over() => {} }
+        });
         let mut denied = std::pin::pin!(server.denied(&guest));
         let mut welcome = true;
         poll_fn(|cx| {

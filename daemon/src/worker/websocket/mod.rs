@@ -20,7 +20,7 @@ use super::{
         Gateway,
         auth::Authenticator,
         doors::Doors,
-        handover::{self, Handover},
+        handover::{self, Handover, Leash},
         listen::{Limits, Server as Listening},
     },
     http,
@@ -196,22 +196,22 @@ impl Server {
     }
 
     /// Takes a connection that an http worker passes on.
-    fn take(self: &Arc<Self>, handover: Handover, connection: OwnedFd) {
+    fn take(self: &Arc<Self>, handover: Handover, connection: OwnedFd, leash: Leash) {
         let peer = handover.peer;
         let taken = if handover.relayed {
             let socket = std::os::unix::net::UnixStream::from(connection);
-            socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(socket)).map(|socket| self.serve(socket, handover))
+            socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(socket)).map(|socket| self.serve(socket, handover, Some(leash)))
         } else {
             let socket = std::net::TcpStream::from(connection);
-            socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket)).map(|socket| self.serve(socket, handover))
+            socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket)).map(|socket| self.serve(socket, handover, None))
         };
         if let Err(error) = taken {
             tracing::warn!(target: "transport", %peer, %error, "WebSocket connection cannot be served");
         }
     }
 
-    /// Serves a connection.
-    fn serve(self: &Arc<Self>, socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, handover: Handover) {
+    /// Serves a connection; one that is relayed, as long as its leash is.
+    fn serve(self: &Arc<Self>, socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, handover: Handover, leash: Option<Leash>) {
         let place = Place::take(self);
         let server = Arc::clone(self);
         let rules = self.rules();
@@ -224,7 +224,7 @@ impl Server {
                 codec.close(Close::Full);
             }
             let (credential, certificates) = (handover.credential, handover.certificates);
-            let guest = Guest { peer, principal: principal.clone(), credential, certificates };
+            let guest = Guest { peer, principal: principal.clone(), credential, certificates, leash };
             let caller = Caller { gateway: server.gateway.clone(), view: handover.view.into(), principal };
             let end = connection::serve(Arc::clone(&server), codec, caller, guest).await;
             let code = end.code();
@@ -258,6 +258,26 @@ struct Guest {
     principal: Principal,
     credential: Option<Sensitive>,
     certificates: Vec<Vec<u8>>,
+    /// Of the worker that relays it.
+    leash: Option<Leash>,
+}
+
+impl Guest {
+    /// Returns when the worker that relays the connection drains.
+    async fn finishing(&self) {
+        match &self.leash {
+            Some(leash) => drop(leash.pulled().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Returns when that worker's time to finish is over.
+    async fn over(&self) {
+        match &self.leash {
+            Some(leash) => tokio::time::sleep_until(leash.pulled().await - BEFORE_DEADLINE).await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// A connection among those that are open.
@@ -325,7 +345,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
                         let stop = async {
                             drain.begun().await;
                         };
-                        if let Err(error) = handover::receive(socket, |handover, fd| server.take(handover, fd), stop).await {
+                        if let Err(error) = handover::receive(socket, |handover, fd, leash| server.take(handover, fd, leash), stop).await {
                             tracing::warn!(target: "transport", peer, %error, "the link for connections broke");
                         }
                         drop(link);

@@ -72,7 +72,7 @@ impl Handler for Own {
         tokio::spawn(async move {
             match opened.upgrade.await {
                 // Whatever is under it: bytes that were read already are given out first.
-                Ok(upgraded) => server.serve(TokioIo::new(upgraded), Handover { relayed: true, ..opened.handover }),
+                Ok(upgraded) => server.serve(TokioIo::new(upgraded), Handover { relayed: true, ..opened.handover }, None),
                 Err(error) => tracing::debug!(target: "transport", %error, "WebSocket was not opened"),
             }
         });

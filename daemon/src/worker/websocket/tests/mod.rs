@@ -91,7 +91,13 @@ async fn bench(patience: Duration, buffer: usize) -> Bench {
     let (near, far) = tokio::io::duplex(buffer);
     let codec = Codec::new(near, Vec::new(), 1 << 20).await;
     let caller = Caller { gateway: server.gateway.clone(), view: "".into(), principal: "anonymous".into() };
-    let guest = Guest { peer: ([127, 0, 0, 1], 1).into(), principal: caller.principal.clone(), credential: None, certificates: Vec::new() };
+    let guest = Guest {
+        peer: ([127, 0, 0, 1], 1).into(),
+        principal: caller.principal.clone(),
+        credential: None,
+        certificates: Vec::new(),
+        leash: None,
+    };
     let served = tokio::spawn(connection::serve(Arc::clone(&server), codec, caller, guest));
     let client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
     Bench { server, gateway: Played { socket: theirs, input: BytesMut::new(), ready: VecDeque::new() }, client, served }

@@ -1,21 +1,19 @@
 //! HTTP/3 (`h3`) over QUIC (`s2n-quic`): the traits of the one on the types of the other, with what the two leave undone between them:
 //! a send stream that is dropped unfinished is reset and never looks complete, a receive stream that is dropped unread is refused without blame,
 //! `finish` waits until the peer has everything, frames that h3 would buffer whole are bounded, and after GOAWAY no request beyond it is taken.
-//! Knows no HTTP semantics and no gateway.
+//! For both ends: the quic workers serve with it, and `visit` asks. Knows no HTTP semantics and no gateway.
 
 mod connection;
 mod error;
 mod receive;
 mod send;
-mod stops;
 mod walk;
 
-pub(super) use connection::Connection;
-pub(super) use receive::LARGEST_FRAME;
-pub(super) use stops::Stops;
+pub(crate) use connection::Connection;
+pub(crate) use receive::LARGEST_FRAME;
 
 /// RFC 9114 §8.1, the codes that are used here.
-pub(super) mod code {
+pub(crate) mod code {
     /// The peer did nothing wrong; nothing more is wanted.
     pub(crate) const NO_ERROR: u64 = 0x100;
     /// We failed.
@@ -29,6 +27,6 @@ pub(super) mod code {
 }
 
 /// A code as the transport takes it.
-pub(super) fn application(code: u64) -> s2n_quic::application::Error {
+pub(crate) fn application(code: u64) -> s2n_quic::application::Error {
     s2n_quic::application::Error::new(code).unwrap_or(s2n_quic::application::Error::UNKNOWN)
 }

@@ -1,0 +1,96 @@
+//! The messages between a probe and its visitor (`ggend visit`), over the same frames as the workers' control channel.
+
+pub use crate::tls::client::Shown;
+
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// Probe → visitor.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToVisitor {
+    /// The first message, once.
+    Connect(Place),
+    /// Asks something; not before the last question is answered.
+    Ask(Question),
+}
+
+/// Where to go, and as whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Where it is (UDP).
+    pub address: SocketAddr,
+    /// The name that is asked for in the handshake and looked for in the certificate; it may be an address.
+    pub host: String,
+    /// `:authority` of the requests.
+    pub authority: String,
+    /// Certificates (PEM) that are believed.
+    pub trusted: Vec<String>,
+    /// How long the handshake may take, in milliseconds.
+    pub patience_ms: u64,
+}
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// `GET`, …
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// Names and values.
+    pub headers: Vec<(String, String)>,
+    /// The body; nothing for most.
+    pub body: String,
+    /// The head of the answer is all that is wanted.
+    pub head_only: bool,
+    /// How long the answer may take, in milliseconds.
+    pub patience_ms: u64,
+}
+
+/// Visitor → probe.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromVisitor {
+    /// The handshake was made, whatever the certificate is.
+    Connected(Shown),
+    /// An answer came.
+    Answered {
+        /// HTTP status.
+        status: u16,
+        /// Names in lower case, and values.
+        headers: Vec<(String, String)>,
+        /// The body, as text.
+        body: String,
+    },
+    /// None came.
+    Failed(Failure),
+}
+
+/// Why there is no connection, or no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// At which point.
+    pub kind: Kind,
+    /// What was seen.
+    pub seen: String,
+}
+
+/// At which point a visit failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Nothing came in time.
+    Late,
+    /// TLS ended the handshake.
+    Tls,
+    /// `h3` is not spoken there (RFC 9001 §8.1).
+    Protocol,
+    /// A client certificate is wanted.
+    Certificate,
+    /// The other side ended the connection.
+    Closed,
+    /// What came is not HTTP/3, or more than is read.
+    Foreign,
+    /// We cannot try.
+    Untried,
+}
