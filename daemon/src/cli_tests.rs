@@ -34,6 +34,23 @@ fn packaged_man_pages_are_up_to_date() {
     }
 }
 
+#[test]
+fn packaged_reference_of_ggend_is_up_to_date() {
+    let mut command = Arguments::command().disable_help_subcommand(true).term_width(100);
+    command.build();
+    let mut text = "# ggend\n\nThe daemon's own command line, as `--help` says it; also as a man page (`man 8 ggend`). What is asked of a running one: \
+        [cli.md](cli.md).\n\nThis file is written by a test from the definitions in `daemon/src/cli.rs` \
+        (`UPDATE_DOCS=1 cargo test --workspace --lib --bins packaged`); change it there.\n"
+        .to_owned();
+    let subs = command.get_subcommands().filter(|sub| !sub.is_hide_set()).map(|sub| (format!("ggend {}", sub.get_name()), sub.clone()));
+    for (name, command) in [("ggend".to_owned(), command.clone())].into_iter().chain(subs) {
+        let help = command.term_width(100).render_long_help().to_string();
+        let lines: Vec<&str> = help.trim_end().lines().map(str::trim_end).collect();
+        text.push_str(&format!("\n## {name}\n```text\n{}\n```\n", lines.join("\n")));
+    }
+    packaged("../docs/reference/ggend.md", text.as_bytes());
+}
+
 fn page(command: &clap::Command, name: &str, section: &str) {
     // Names of commands are static text; a test may leak a few.
     let own = command.clone().name(&*name.to_owned().leak()).version(None::<&str>);

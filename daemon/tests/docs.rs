@@ -55,6 +55,98 @@ fn every_key_of_an_entry_is_explained() {
     }
 }
 
+/// What a value may be, in words, as the schema says it.
+fn takes(schema: &Value) -> String {
+    let quoted = |value: &Value| format!("`{value}`");
+    if let Some(alternatives) = schema["anyOf"].as_array() {
+        if alternatives.iter().any(|one| one["pattern"].as_str().is_some_and(|pattern| pattern.contains("kKmMgG"))) {
+            return format!("a size in bytes, {}, or text such as `\"64k\"`", range(&alternatives[0]));
+        }
+        return alternatives.iter().map(takes).collect::<Vec<_>>().join(" or ");
+    }
+    if let Some(words) = schema["enum"].as_array() {
+        return words.iter().filter(|word| !word.is_null()).map(quoted).collect::<Vec<_>>().join(", ");
+    }
+    if !schema["const"].is_null() {
+        return quoted(&schema["const"]);
+    }
+    let kinds: Vec<&str> = match &schema["type"] {
+        Value::String(kind) => vec![kind],
+        kinds => kinds.as_array().into_iter().flatten().filter_map(Value::as_str).filter(|kind| *kind != "null").collect(),
+    };
+    let word = |kind: &str| match kind {
+        "string" if !schema["examples"].is_null() => "an address, such as `127.0.0.1`, `::1`, `localhost`".to_owned(),
+        "string" => "text".to_owned(),
+        "boolean" => "`true` or `false`".to_owned(),
+        "integer" => format!("a whole number, {}", range(schema)),
+        "number" => "a number".to_owned(),
+        "array" if schema["items"]["type"] == "object" => "a list of objects".to_owned(),
+        "array" => "a list".to_owned(),
+        _ => "an object".to_owned(),
+    };
+    kinds.into_iter().map(word).collect::<Vec<_>>().join(" or ")
+}
+
+fn range(schema: &Value) -> String {
+    match (schema["minimum"].as_u64(), schema["maximum"].as_u64()) {
+        (Some(least), Some(most)) => format!("{least} to {most}"),
+        (Some(least), None) => format!("{least} or more"),
+        _ => "any".to_owned(),
+    }
+}
+
+/// The rows below an object of the schema; objects with members of their own are gone into.
+fn schema_rows(schema: &Value, path: &str, row: &mut impl FnMut(&str, &Value)) {
+    for (key, member) in schema["properties"].as_object().into_iter().flatten() {
+        let here = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        match member["properties"].as_object() {
+            Some(_) => schema_rows(member, &here, row),
+            None => row(&here, member),
+        }
+    }
+}
+
+/// `docs/reference/configuration.md` is what the schema says; `UPDATE_DOCS=1` writes it anew.
+#[test]
+fn the_reference_of_the_configuration_is_what_the_schema_says() {
+    let schema = ggend::config::json_schema();
+    let cell = |text: &str| text.replace('|', "\\|");
+    let default =
+        |member: &Value| if member["default"].is_null() { String::new() } else { format!("`{}`", cell(&member["default"].to_string())) };
+    let mut text = "# Configuration keys\n\nWhat each key takes, its default and the variable that sets it. What the keys are for, and what else holds for them: \
+        [configuration.md](../configuration.md).\nThe same as a JSON Schema: `ggen mcp config schema`. Values of variables are written as in the file; texts \
+        without quotes.\n\nThis file is written by a test from the schema (`UPDATE_DOCS=1 cargo test --workspace --test docs`); change \
+        `daemon/src/config/describe.rs`.\n\n| key | takes | default | variable | meaning |\n|---|---|---|---|---|\n"
+        .to_owned();
+    let known: Vec<&String> = leaves().iter().collect();
+    schema_rows(&schema, "", &mut |path, member| {
+        if known.iter().any(|leaf| *leaf == path) {
+            let (takes, default, meaning) =
+                (cell(&takes(member)), default(member), cell(member["description"].as_str().unwrap_or_default()));
+            let variable = ggend::config::variable(path);
+            text.push_str(&format!("| `{path}` | {takes} | {default} | `{variable}` | {meaning} |\n"));
+        }
+    });
+    text.push_str("\n## Keys of an entry of `mcpServers`\n\n| key | takes | default | meaning |\n|---|---|---|---|\n");
+    let sandbox = schema["$defs"]["server"]["properties"]["sandbox"]["anyOf"][1].clone();
+    let mut row = |path: &str, member: &Value| {
+        let (takes, meaning) = (cell(&takes(member)), cell(member["description"].as_str().unwrap_or_default()));
+        text.push_str(&format!("| `{path}` | {takes} | {} | {meaning} |\n", default(member)));
+    };
+    schema_rows(&schema["$defs"]["server"], "", &mut row);
+    schema_rows(&sandbox, "sandbox", &mut row);
+    for leaf in leaves() {
+        assert!(text.contains(&format!("| `{leaf}` |")), "no row for {leaf}");
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/configuration.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &text).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == text, "docs/reference/configuration.md is not what the schema says; UPDATE_DOCS=1 cargo test --workspace --test docs");
+}
+
 /// Ends the daemon when the test ends, however it ends.
 struct Daemon(std::process::Child);
 
@@ -75,6 +167,20 @@ const SERVER: &str = r#"while read -r line; do
   id=$(printf '%s' "$line" | sed -n 's/.*"id":\([^,}]*\).*/\1/p')
   [ -z "$id" ] || printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$result"
 done"#;
+
+/// The name of a sample, and the names of its labels in order, but for the bound of a bucket.
+fn labels_of(line: &str) -> Option<(&str, Vec<&str>)> {
+    let line = line.strip_prefix("ggend_").map(|_| line)?;
+    let (name, rest) = line.split_once('{').unwrap_or_else(|| (line.split(' ').next().unwrap_or_default(), ""));
+    let mut labels: Vec<&str> = rest
+        .split("\",")
+        .chain(std::iter::once(""))
+        .filter_map(|part| Some(part.split_once("=\"")?.0))
+        .filter(|label| *label != "le")
+        .collect();
+    labels.sort_unstable();
+    Some((name, labels))
+}
 
 fn get(address: &str, request: &str) -> Option<String> {
     use std::io::{Read, Write};
@@ -169,6 +275,16 @@ fn every_metric_that_a_daemon_shows_is_explained() {
     assert!(shown.len() > 20, "{shown:?}");
     for family in &shown {
         assert!(rows.contains_key(family.as_str()), "docs/metrics.md has no row for {family}");
+    }
+    let text = get(&admin, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    for (name, labels) in text.lines().filter_map(labels_of) {
+        let endings = ["_bucket", "_sum", "_count"].iter().filter_map(|ending| name.strip_suffix(ending));
+        let said = endings.chain([name]).find_map(|name| rows.get(name)).unwrap_or_else(|| panic!("docs/metrics.md has no row for {name}"));
+        // An empty cell leaves the next one in its place.
+        let said = said.as_str();
+        let mut said: Vec<&str> = if said.starts_with('|') { Vec::new() } else { said.split(", ").collect() };
+        said.sort_unstable();
+        assert_eq!(said, labels, "docs/metrics.md: labels of {name}");
     }
 }
 

@@ -392,6 +392,8 @@ pub enum Observation {
         outcome: &'static str,
         /// From its arrival to its answer.
         duration: Micros,
+        /// The trace that it belongs to, if that is recorded.
+        trace: Option<crate::trace::TraceId>,
     },
     /// An upstream answered (or did not answer) a client's call.
     Call {
@@ -448,4 +450,6 @@ pub struct About {
     pub method: &'static str,
     /// The exposed name of a tool.
     pub tool: Option<std::sync::Arc<str>>,
+    /// The trace that it belongs to.
+    pub trace: Option<crate::trace::TraceId>,
 }

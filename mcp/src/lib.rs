@@ -21,5 +21,6 @@ pub mod seal;
 pub mod session;
 pub mod splice;
 pub mod sse;
+pub mod trace;
 pub mod upstream;
 pub mod view;

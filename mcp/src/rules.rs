@@ -89,6 +89,8 @@ pub struct Audited {
     pub edge: u32,
     /// The client's own request id, as it stands; cut at [`LONGEST`].
     pub id: Box<str>,
+    /// The trace that it belongs to.
+    pub trace: Option<crate::trace::TraceId>,
     /// The arguments as they stand, only if they are wanted; cut at [`LONGEST_ARGUMENTS`].
     pub arguments: Option<Box<str>>,
 }

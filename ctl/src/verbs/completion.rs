@@ -74,6 +74,38 @@ mod tests {
         }
     }
 
+    #[test]
+    fn packaged_reference_of_commands_is_up_to_date() {
+        let mut command = Args::command().disable_help_subcommand(true).term_width(100);
+        command.build();
+        let mut text = String::from(REFERENCE);
+        command.set_bin_name("ggen");
+        explain(&command, "## ggen", &mut text);
+        text.push_str("\n## MCP commands\n");
+        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+            explain_all(sub, &format!("ggen {}", sub.get_name()), &mut text);
+        }
+        packaged("../docs/reference/cli.md", text.as_bytes());
+    }
+
+    const REFERENCE: &str = "# Commands\n\nEvery command of `ggen` with its options, as `--help` says it; also as man pages (`man ggen-mcp-server-reload`). \
+        The options of `ggen` itself are those of every command. `ggend`: [ggend.md](ggend.md).\n\nThis file is written by a test from the definitions in `ctl/src/args.rs` \
+        (`UPDATE_DOCS=1 cargo test --workspace --lib --bins packaged`); change it there.\n";
+
+    fn explain(command: &clap::Command, heading: &str, text: &mut String) {
+        let help = command.clone().term_width(100).render_long_help().to_string();
+        let lines: Vec<&str> = help.trim_end().lines().map(str::trim_end).collect();
+        text.push_str(&format!("\n{heading}\n```text\n{}\n```\n", lines.join("\n")));
+    }
+
+    fn explain_all(command: &clap::Command, name: &str, text: &mut String) {
+        let own = command.clone().mut_args(|arg| if arg.is_global_set() { arg.hide(true) } else { arg });
+        explain(&own, &format!("### {name}"), text);
+        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+            explain_all(sub, &format!("{name} {}", sub.get_name()), text);
+        }
+    }
+
     fn page(command: &clap::Command, name: &str, names: &mut Vec<String>) {
         // Names of commands are static text; a test may leak a few.
         let own = command.clone().name(&*name.to_owned().leak()).version(None::<&str>);

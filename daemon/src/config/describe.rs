@@ -287,9 +287,9 @@ fn server() -> Value {
 }
 
 fn sandbox() -> Value {
-    let size = || json!({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]});
+    let size = |meaning: &str| json!({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}], "description": meaning});
     let paths = |meaning: &str| json!({"type": "array", "items": {"type": "string"}, "description": meaning});
-    let number = || json!({"type": "integer", "minimum": 1});
+    let number = |meaning: &str| json!({"type": "integer", "minimum": 1, "description": meaning});
     json!({
         "description": "What a stdio server may do less than the daemon; refused where the kernel cannot hold it.",
         "anyOf": [{"enum": [null, false, "none"]}, {
@@ -304,7 +304,11 @@ fn sandbox() -> Value {
                     "type": "object",
                     "additionalProperties": false,
                     "properties": {
-                        "memory": size(), "cpu_seconds": number(), "open_files": number(), "processes": number(), "file_size": size()
+                        "memory": size("Memory of one process for its data, in bytes or as text such as 512M."),
+                        "cpu_seconds": number("Processor time of one process."),
+                        "open_files": number("Descriptors of one process."),
+                        "processes": number("Processes and threads of its user; needs user."),
+                        "file_size": size("Largest file that it may write.")
                     }
                 }
             }

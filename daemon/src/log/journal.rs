@@ -16,12 +16,13 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 const MAX_VALUE: usize = 16 << 10;
 
 /// Fields of ours that have a name of their own there; others get the prefix `GGEN_`, so that none can pass for a field of somebody else.
-const NAMED: [(&str, &str); 9] = [
+const NAMED: [(&str, &str); 10] = [
     ("upstream", "UPSTREAM"),
     ("tool", "TOOL"),
     ("principal", "PRINCIPAL"),
     ("request_id", "REQUEST_ID"),
     ("request", "REQUEST_ID"),
+    ("trace_id", "TRACE_ID"),
     ("generation", "GENERATION"),
     ("worker", "WORKER"),
     ("code", "CODE"),

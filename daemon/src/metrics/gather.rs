@@ -41,6 +41,7 @@ fn value(kind: Kind, metric: &prometheus::proto::Metric) -> Value {
                     .collect(),
                 sum: histogram.get_sample_sum(),
                 count: histogram.get_sample_count(),
+                exemplars: Vec::new(),
             }
         }
     }

@@ -1,12 +1,16 @@
 //! Metrics as they travel: worker registry → beat → supervisor's ledger → admin worker → scrape. Names and units follow the Prometheus conventions.
 
+mod exemplars;
 mod gather;
 mod label;
+mod openmetrics;
 mod registry;
 mod text;
 
+pub use exemplars::Exemplars;
 pub use gather::gather;
 pub use label::Bounded;
+pub use openmetrics::{CONTENT_TYPE as OPENMETRICS, is_asked_for, render as render_openmetrics};
 pub use registry::{CALL_SECONDS, Error, Instrument};
 pub(crate) use registry::{buckets, metrics};
 pub use text::{CONTENT_TYPE, render};
@@ -61,5 +65,19 @@ pub enum Value {
         sum: f64,
         /// Number of observations.
         count: u64,
+        /// Observations that belong to a recorded trace: at most one for each bucket, in the order of the buckets.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        exemplars: Vec<Exemplar>,
     },
+}
+
+/// One observation of a histogram, and the trace that explains it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Exemplar {
+    /// The trace, in 32 hexadecimal digits.
+    pub trace: String,
+    /// What was observed.
+    pub value: f64,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
 }

@@ -31,7 +31,7 @@ fn write_family(out: &mut String, family: &Family) -> fmt::Result {
         let labels = &sample.labels;
         match &sample.value {
             Value::Number(value) => writeln!(out, "{name}{} {}", Labels(labels, None), Number(*value))?,
-            Value::Histogram { buckets, sum, count } => {
+            Value::Histogram { buckets, sum, count, .. } => {
                 for (bound, below) in buckets.iter().filter(|(bound, _)| bound.is_finite()) {
                     writeln!(out, "{name}_bucket{} {below}", Labels(labels, Some(*bound)))?;
                 }
@@ -44,7 +44,7 @@ fn write_family(out: &mut String, family: &Family) -> fmt::Result {
     Ok(())
 }
 
-struct Labels<'a>(&'a [(String, String)], Option<f64>);
+pub(super) struct Labels<'a>(pub(super) &'a [(String, String)], pub(super) Option<f64>);
 
 impl fmt::Display for Labels<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -78,7 +78,7 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-struct Number(f64);
+pub(super) struct Number(pub(super) f64);
 
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -113,7 +113,12 @@ mod tests {
                 kind: Kind::Histogram,
                 samples: vec![Sample {
                     labels: vec![],
-                    value: Value::Histogram { buckets: vec![(0.5, 1), (1.0, 2), (f64::INFINITY, 3)], sum: 4.5, count: 3 },
+                    value: Value::Histogram {
+                        buckets: vec![(0.5, 1), (1.0, 2), (f64::INFINITY, 3)],
+                        sum: 4.5,
+                        count: 3,
+                        exemplars: Vec::new(),
+                    },
                 }],
             },
             Family {

@@ -110,11 +110,16 @@ fn add(all: &mut Families, name: &str, more: &Series) {
 fn plus(sum: &mut Value, more: &Value) {
     match (sum, more) {
         (Value::Number(sum), Value::Number(more)) => *sum += more,
-        (Value::Histogram { buckets, sum, count }, Value::Histogram { buckets: more_buckets, sum: more_sum, count: more_count }) => {
+        (
+            Value::Histogram { buckets, sum, count, exemplars },
+            Value::Histogram { buckets: more_buckets, sum: more_sum, count: more_count, exemplars: more_exemplars },
+        ) => {
             // All lives of a role use the same bounds; a new version's other bounds would only lose their buckets, not sum and count.
             for (bucket, more) in buckets.iter_mut().zip(more_buckets).filter(|(bucket, more)| bucket.0 == more.0) {
                 bucket.1 += more.1;
             }
+            let bounds: Vec<f64> = buckets.iter().map(|(bound, _)| *bound).collect();
+            more_exemplars.iter().for_each(|more| more.clone().newer_in(exemplars, &bounds));
             *sum += more_sum;
             *count += more_count;
         }
@@ -144,7 +149,11 @@ mod tests {
         vec![
             family("calls_total", Kind::Counter, Value::Number(calls)),
             family("open", Kind::Gauge, Value::Number(open)),
-            family("seconds", Kind::Histogram, Value::Histogram { buckets: vec![(1.0, count / 2)], sum: calls, count }),
+            family(
+                "seconds",
+                Kind::Histogram,
+                Value::Histogram { buckets: vec![(1.0, count / 2)], sum: calls, count, exemplars: Vec::new() },
+            ),
         ]
     }
 

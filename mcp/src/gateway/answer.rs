@@ -190,7 +190,7 @@ impl Gateway {
         if let Some(park) = client.park() {
             return self.park_over(park, client, status, body, plain(outcome));
         }
-        self.observe_answer(client.method, client.modern, plain(outcome), client.arrived);
+        self.observe_answer(client.method, client.modern, plain(outcome), client.arrived, client.sampled());
         self.answer(client.key, status, body);
     }
 

@@ -40,6 +40,7 @@ impl Gateway {
             bytes_out,
             edge: client.key.edge,
             id: cut(&client.id, LONGEST),
+            trace: client.trace.as_ref().and_then(|trace| trace.id()),
             arguments: trail.arguments.clone(),
         };
         self.emit(Output::Observe(Observation::Audit(Box::new(audited))));
@@ -52,6 +53,7 @@ impl Gateway {
             request: cut(&client.id, LONGEST),
             method: client.method.name(),
             tool: client.tool.clone(),
+            trace: client.trace.as_ref().and_then(|trace| trace.id()),
         };
         self.emit(Output::Log(Note {
             level: Level::Warn,
@@ -79,6 +81,7 @@ impl Gateway {
             bytes_out: 0,
             edge: ctx.key.edge,
             id: cut(ctx.id, LONGEST),
+            trace: ctx.trace.as_ref().and_then(|trace| trace.id()),
             arguments,
         };
         self.emit(Output::Observe(Observation::Audit(Box::new(audited))));

@@ -151,7 +151,7 @@ impl Gateway {
                 let body = json::one_line(result_message(&id, &result));
                 let (era, duration) = (if modern { "modern" } else { "legacy" }, self.now.saturating_sub(arrived));
                 let outcome = if failed { "tool_error" } else { "ok" };
-                self.emit(Output::Observe(Observation::Request { method: "tools/call", era, outcome, duration }));
+                self.emit(Output::Observe(Observation::Request { method: "tools/call", era, outcome, duration, trace: None }));
                 if self.exchanges.contains_key(&key) {
                     self.answer(key, 200, body);
                 } else if json {

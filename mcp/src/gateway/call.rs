@@ -4,6 +4,7 @@ use crate::api::{Micros, StreamKey, UpId};
 use crate::edge::Request;
 use crate::list::ListKind;
 use crate::method::{LogLevel, Method};
+use crate::trace::{Trace, TraceId};
 use crate::upstream::Caps;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -118,6 +119,8 @@ pub(super) struct ClientCall {
     pub(super) again: Option<Box<Again>>,
     /// To write it down.
     pub(super) trail: Option<Box<Trail>>,
+    /// The trace that it belongs to.
+    pub(super) trace: Option<Arc<Trace>>,
 }
 
 /// How far a call is that is made as a task ([`super::task`]).
@@ -156,6 +159,11 @@ pub(super) struct Rounds {
 pub(super) const NOBODY: StreamKey = StreamKey { edge: u32::MAX, stream: u32::MAX };
 
 impl ClientCall {
+    /// The trace that it belongs to, if that is recorded.
+    pub(super) fn sampled(&self) -> Option<TraceId> {
+        self.trace.as_ref().and_then(|trace| trace.sampled())
+    }
+
     /// Where it is parked.
     pub(super) fn park(&self) -> Option<u128> {
         self.asking.as_ref().and_then(|asking| asking.park)

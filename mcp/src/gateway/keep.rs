@@ -95,7 +95,7 @@ impl Gateway {
     fn said(&mut self, Unsaid { key, reply, arrived, .. }: Unsaid) {
         self.out.extend(reply.into_iter().map(|reply| Output::Reply(key, reply)));
         let duration = self.now.saturating_sub(arrived);
-        self.emit(Output::Observe(Observation::Request { method: "initialize", era: "legacy", outcome: "ok", duration }));
+        self.emit(Output::Observe(Observation::Request { method: "initialize", era: "legacy", outcome: "ok", duration, trace: None }));
     }
 
     /// A session is over. While the worker is being replaced nothing is said of that: the session may go on with its successor.

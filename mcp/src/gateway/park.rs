@@ -11,6 +11,7 @@ use crate::json;
 use crate::method::Method;
 use crate::refusal::{Refusal, error_message, result_message, rpc};
 use crate::seal::{Mode, State};
+use crate::trace::TraceId;
 use bytes::Bytes;
 use ggen_wire::Code;
 use std::cmp::Reverse;
@@ -191,11 +192,12 @@ impl Gateway {
         call.deadline = Micros::MAX;
         let Purpose::Client(client) = &mut call.purpose else { return };
         let (reader, id, arrived) = (std::mem::replace(&mut client.key, NOBODY), client.id.clone(), client.arrived);
+        let trace = client.sampled();
         let body = self.input_required(up, &id, &requests, &state);
         if let Some(parked) = self.parked.get_mut(&park) {
             parked.last = Some((200, body.clone()));
         }
-        self.observe_answer(method, true, "ok", arrived);
+        self.observe_answer(method, true, "ok", arrived, trace);
         self.answer_all(number, reader, joined, 200, body);
     }
 
@@ -251,7 +253,7 @@ impl Gateway {
             // Nobody was given a state for it.
             self.parked.remove(&park);
         }
-        self.observe_answer(client.method, true, outcome, client.arrived);
+        self.observe_answer(client.method, true, outcome, client.arrived, client.sampled());
         self.answer_all(number, client.key, joined, status, body);
         self.bound_kept();
     }
@@ -358,9 +360,9 @@ impl Gateway {
     }
 
     /// Counts a request that is answered now.
-    pub(super) fn observe_answer(&mut self, method: Method, modern: bool, outcome: &'static str, arrived: Micros) {
+    pub(super) fn observe_answer(&mut self, method: Method, modern: bool, outcome: &'static str, arrived: Micros, trace: Option<TraceId>) {
         let (era, duration) = (if modern { "modern" } else { "legacy" }, self.now.saturating_sub(arrived));
-        self.emit(crate::api::Output::Observe(Observation::Request { method: method.name(), era, outcome, duration }));
+        self.emit(crate::api::Output::Observe(Observation::Request { method: method.name(), era, outcome, duration, trace }));
     }
 
     /// An error that says which addresses the user has to visit first (2025-11-25, -32042): the client is asked to, and calls again.

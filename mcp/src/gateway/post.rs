@@ -10,6 +10,7 @@ use crate::json::{self, BadJson, Envelope, Kind};
 use crate::method::{Legacy, Method, SUPPORTED};
 use crate::policy::Access;
 use crate::refusal::{Refusal, rpc};
+use crate::trace::Trace;
 use crate::upstream::Caps;
 use crate::view::View;
 use bytes::Bytes;
@@ -30,6 +31,8 @@ pub(super) struct Ctx<'a> {
     pub(super) method: Method,
     pub(super) params: Option<&'a str>,
     pub(super) era: ClientEra<'a>,
+    /// The trace that it belongs to, if it says so.
+    pub(super) trace: Option<Arc<Trace>>,
 }
 
 /// The client's era.
@@ -176,6 +179,7 @@ impl Gateway {
                     method: Method::parse(name),
                     params: envelope.params,
                     era: era.clone(),
+                    trace: Trace::read(request, envelope.params).map(Arc::new),
                 };
                 self.request(&ctx)
             }
@@ -278,7 +282,8 @@ impl Gateway {
                     let era = ClientEra::Legacy(session.clone(), version);
                     let (method, params) = (Method::parse(name), envelope.params);
                     let access = access.clone();
-                    let ctx = Ctx { key, request, arrived, view, access, text: envelope.text, id, name, method, params, era };
+                    // The headers of a batch say not which of its requests they are about.
+                    let ctx = Ctx { key, request, arrived, view, access, text: envelope.text, id, name, method, params, era, trace: None };
                     let flow = match self.admit(key, request) {
                         Ok(()) if method == Method::Initialize => Err(refused()),
                         Ok(()) => self.request(&ctx),
@@ -314,7 +319,8 @@ impl Gateway {
     /// Answers a request that was not passed on.
     pub(super) fn answer_now(&mut self, ctx: &Ctx<'_>, status: u16, retry_after: Option<u32>, body: Bytes, outcome: &'static str) {
         let duration = self.now.saturating_sub(ctx.arrived);
-        self.emit(Output::Observe(Observation::Request { method: ctx.method.name(), era: ctx.era_name(), outcome, duration }));
+        let trace = ctx.trace.as_ref().and_then(|trace| trace.sampled());
+        self.emit(Output::Observe(Observation::Request { method: ctx.method.name(), era: ctx.era_name(), outcome, duration, trace }));
         match self.exchanges.get_mut(&ctx.key) {
             Some(exchange) => {
                 exchange.answer(ctx.key, None, status, retry_after, body, &mut self.out);
@@ -328,7 +334,7 @@ impl Gateway {
     }
 
     fn observe_refusal(&mut self, refusal: &Refusal) {
-        self.emit(Output::Observe(Observation::Request { method: "other", era: "unknown", outcome: "error", duration: 0 }));
+        self.emit(Output::Observe(Observation::Request { method: "other", era: "unknown", outcome: "error", duration: 0, trace: None }));
         self.note(ggen_wire::log::Level::Debug, "protocol", None, Some(refusal.code), refusal.message.clone());
     }
 }

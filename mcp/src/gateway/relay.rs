@@ -17,6 +17,7 @@ use crate::refusal::{Refusal, rpc};
 use crate::seal;
 use crate::upstream::{Caps, Lent, Phase, UpEra};
 use crate::view::{Owner, View};
+use bytes::Bytes;
 use ggen_wire::{Code, status::UpstreamState};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -254,6 +255,8 @@ impl Gateway {
             caps,
             log_level: log_level.filter(|_| modern == (false, true)),
         });
+        let traced = ctx.trace.as_ref().and_then(|trace| trace.in_params(std::str::from_utf8(&body).ok()?));
+        let body = traced.map_or(body, Bytes::from);
         let headers = if modern.1 && self.up_ref(up).is_http() {
             let arguments = ctx.params.filter(|_| !target.params.is_empty()).and_then(|params| json::pick(params, ["arguments"])?[0]);
             let name = header::name_member(ctx.name).map(|_| &*target.original);
@@ -287,6 +290,7 @@ impl Gateway {
             held,
             again,
             trail: self.trail(ctx),
+            trace: ctx.trace.clone(),
         };
         let exchange = self.exchanges.entry(ctx.key).or_insert_with(|| Exchange::new(ctx.request, ctx.session(), ctx.arrived));
         exchange.calls.push(number);
@@ -391,9 +395,11 @@ impl Gateway {
         let (up, at, timeout) = (call.up, call.conn, call.deadline.saturating_sub(self.now));
         if self.ups[up.0 as usize].is_http() {
             let (mut headers, body) = (call.request.headers.clone(), call.request.body.clone());
+            let trace = if let Purpose::Client(client) = &call.purpose { client.trace.clone() } else { None };
             if headers.is_empty() {
                 headers = self.legacy_headers(up, at);
             }
+            headers.extend(trace.iter().flat_map(|trace| trace.headers()));
             self.emit(Output::Http(up, HttpRequest { exchange: number, verb: Verb::Post, headers, body, timeout }));
         } else {
             // A line is written once, unless its server may want it again with answers.

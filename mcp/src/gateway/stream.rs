@@ -192,7 +192,13 @@ impl Gateway {
         }
         let era = if client.modern { "modern" } else { "legacy" };
         let duration = self.now.saturating_sub(client.arrived);
-        self.emit(Output::Observe(Observation::Request { method: client.method.name(), era, outcome: "cancelled", duration }));
+        self.emit(Output::Observe(Observation::Request {
+            method: client.method.name(),
+            era,
+            outcome: "cancelled",
+            duration,
+            trace: client.sampled(),
+        }));
         self.emit(Output::Observe(Observation::Call { up, tool: client.tool.clone(), outcome: "cancelled", duration }));
         self.audit_call(up, client, "cancelled", 0);
         self.drop_answer(client.key);

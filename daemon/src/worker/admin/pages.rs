@@ -70,7 +70,7 @@ impl Handler for Pages {
                 response
             }
             "/health" => self.health().await,
-            "/metrics" => self.metrics().await,
+            "/metrics" => self.metrics(&head).await,
             _ => page(StatusCode::NOT_FOUND, TEXT, "/livez /readyz /health /metrics\n".to_owned()),
         }
     }
@@ -137,8 +137,8 @@ impl Pages {
         page(code, JSON, body.to_string())
     }
 
-    /// The text format, whatever `Accept` says: OpenMetrics scrapers all name it as their second choice.
-    async fn metrics(&self) -> Response<Full<Bytes>> {
+    /// The text format, or OpenMetrics where that is asked for.
+    async fn metrics(&self, head: &Parts) -> Response<Full<Bytes>> {
         let Some(Known { value: mut families, at }) = self.ask(Question::Metrics, &self.metrics).await else {
             return page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the supervisor does not answer\n".to_owned());
         };
@@ -148,7 +148,14 @@ impl Pages {
             kind: Kind::Gauge,
             samples: vec![Sample { labels: Vec::new(), value: Value::Number(at.elapsed().as_secs_f64()) }],
         });
-        page(StatusCode::OK, metrics::CONTENT_TYPE, metrics::render(&families))
+        let accept: Vec<&str> = head.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+        let mut response = if metrics::is_asked_for(&accept.join(",")) {
+            page(StatusCode::OK, metrics::OPENMETRICS, metrics::render_openmetrics(&families))
+        } else {
+            page(StatusCode::OK, metrics::CONTENT_TYPE, metrics::render(&families))
+        };
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+        response
     }
 
     /// What the supervisor says, or what it said last if it does not answer in time.

@@ -76,6 +76,9 @@ async fn pages_show_what_the_supervisor_says_and_what_it_said_last() {
 
     let accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5\r\n";
     let (answer, ()) = tokio::join!(get(address, "/metrics", accept), supervise(&mut sender, &mut receiver, 1, Phase::Running));
+    assert!(answer.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"), "{answer}");
+    assert!(answer.contains("# TYPE ggend_up gauge\n# HELP ggend_up Up.\nggend_up 1\n") && answer.ends_with("# EOF\n"), "{answer}");
+    let (answer, ()) = tokio::join!(get(address, "/metrics", ""), supervise(&mut sender, &mut receiver, 1, Phase::Running));
     assert!(answer.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{answer}");
     assert!(answer.contains("# TYPE ggend_up gauge\nggend_up 1\n"), "{answer}");
     // Now the supervisor is too busy to answer.

@@ -4,7 +4,7 @@
 use crate::{
     ipc::messages::Beat,
     log::now_us,
-    metrics::{Family, gather},
+    metrics::{Exemplars, Family, gather},
 };
 use ggen_mcp::{
     api::{Micros, Note, Observation, UpId},
@@ -24,6 +24,8 @@ const TOOLS: usize = 500;
 const SLOW: usize = 10;
 /// A call is slow from here on, in microseconds.
 const SLOW_FROM: Micros = 1_000_000;
+/// The histogram that has exemplars.
+const REQUESTS: &str = "ggend_request_duration_seconds";
 /// Upper bounds in seconds: 100 µs (the gateway's own share) to a minute (the default time-out).
 const SECONDS: &[f64] =
     &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
@@ -88,6 +90,7 @@ struct State {
     /// Calls in flight, by upstream.
     busy: Vec<(String, u32)>,
     slow: Vec<SlowCall>,
+    exemplars: Exemplars,
 }
 
 impl Observer {
@@ -107,7 +110,7 @@ impl Observer {
             names,
             requests: Series {
                 total: counter("ggend_requests_total", "MCP requests of clients.", &["method", "era", "outcome"])?,
-                seconds: histogram("ggend_request_duration_seconds", "From a client's request to its answer.", &["method"])?,
+                seconds: histogram(REQUESTS, "From a client's request to its answer.", &["method"])?,
             },
             calls: Series {
                 total: counter("ggend_upstream_calls_total", "Requests to upstreams.", &["upstream", "outcome"])?,
@@ -148,7 +151,10 @@ impl Observer {
     /// Counts.
     pub(super) fn observe(&mut self, observation: Observation) {
         match observation {
-            Observation::Request { method, era, outcome, duration } => {
+            Observation::Request { method, era, outcome, duration, trace } => {
+                if let Some(trace) = trace {
+                    self.shared.exemplar(method, seconds(duration), trace.to_string());
+                }
                 let at = self.by_method.iter().position(|(known, _)| *known == (method, era)).unwrap_or_else(|| {
                     self.by_method.push(((method, era), counted(&self.requests, &[method])));
                     self.by_method.len() - 1
@@ -194,6 +200,7 @@ impl Observer {
             bytes_out = audited.bytes_out,
             transport,
             request = &*audited.id,
+            trace_id = audited.trace.map(|trace| trace.to_string()),
             arguments = audited.arguments.as_deref(),
             "call"
         );
@@ -234,6 +241,7 @@ impl Observer {
         let (upstream, code) = (upstream.as_deref(), note.code.map(ggen_wire::Code::as_str));
         let about = note.about.as_deref();
         let (principal, request) = (about.map(|about| &*about.principal), about.map(|about| &*about.request));
+        let trace_id = about.and_then(|about| about.trace).map(|trace| trace.to_string());
         let (method, tool) = (about.map(|about| about.method), about.and_then(|about| about.tool.as_deref()));
         macro_rules! emit {
             ($($category:literal),*) => {
@@ -244,11 +252,11 @@ impl Observer {
             };
             (@ $category:literal) => {
                 match note.level {
-                    Level::Error => tracing::error!(target: $category, upstream, tool, method, principal, request, code, "{}", note.text),
-                    Level::Warn => tracing::warn!(target: $category, upstream, tool, method, principal, request, code, "{}", note.text),
-                    Level::Info => tracing::info!(target: $category, upstream, tool, method, principal, request, code, "{}", note.text),
-                    Level::Debug => tracing::debug!(target: $category, upstream, tool, method, principal, request, code, "{}", note.text),
-                    Level::Trace => tracing::trace!(target: $category, upstream, tool, method, principal, request, code, "{}", note.text),
+                    Level::Error => tracing::error!(target: $category, upstream, tool, method, principal, request, trace_id, code, "{}", note.text),
+                    Level::Warn => tracing::warn!(target: $category, upstream, tool, method, principal, request, trace_id, code, "{}", note.text),
+                    Level::Info => tracing::info!(target: $category, upstream, tool, method, principal, request, trace_id, code, "{}", note.text),
+                    Level::Debug => tracing::debug!(target: $category, upstream, tool, method, principal, request, trace_id, code, "{}", note.text),
+                    Level::Trace => tracing::trace!(target: $category, upstream, tool, method, principal, request, trace_id, code, "{}", note.text),
                 }
             };
         }
@@ -264,6 +272,11 @@ impl Shared {
         state.busy = busy;
     }
 
+    fn exemplar(&self, method: &'static str, seconds: f64, trace: String) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.exemplars.take(method, seconds, trace, now_us() / 1000, SECONDS);
+    }
+
     fn slow(&self, call: SlowCall) {
         let slow = &mut self.state.lock().unwrap_or_else(PoisonError::into_inner).slow;
         slow.push(call);
@@ -275,13 +288,19 @@ impl Shared {
 
     /// The worker's part of a beat.
     pub(super) fn beat(&self) -> Beat {
-        let State { counts, busy, slow } = {
+        let State { counts, busy, slow, exemplars } = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            State { counts: state.counts, busy: state.busy.clone(), slow: std::mem::take(&mut state.slow) }
+            State {
+                counts: state.counts,
+                busy: state.busy.clone(),
+                slow: std::mem::take(&mut state.slow),
+                exemplars: state.exemplars.clone(),
+            }
         };
         self.sessions.set(i64::try_from(counts.sessions).unwrap_or(i64::MAX));
         self.in_flight.set(i64::try_from(counts.in_flight).unwrap_or(i64::MAX));
-        let metrics: Vec<Family> = gather(&self.registry);
+        let mut metrics: Vec<Family> = gather(&self.registry);
+        exemplars.show(&mut metrics, REQUESTS, "method");
         let Counts { sessions, in_flight, tools } = counts;
         Beat { in_flight, sessions, tools, metrics, busy, slow, ..Beat::default() }
     }
@@ -350,7 +369,7 @@ mod tests {
     fn requests_are_counted_by_method_era_and_outcome() {
         let mut observer = Observer::new(Vec::new()).unwrap();
         for (era, outcome) in [("legacy", "ok"), ("modern", "ok"), ("modern", "error"), ("modern", "ok")] {
-            observer.observe(Observation::Request { method: "tools/list", era, outcome, duration: 1500 });
+            observer.observe(Observation::Request { method: "tools/list", era, outcome, duration: 1500, trace: None });
         }
         observer.observe(Observation::Dropped { up: None, reason: "late_response" });
         let beat = observer.shared().beat();
