@@ -5,6 +5,7 @@ use super::{
     events::Events,
     identity::{Ids, Tokens},
     shared::{Limits, Shared},
+    tls::Handshakes,
 };
 use crate::ipc::seat::Seat;
 use s2n_quic::{Server, provider::io::tokio::Builder};
@@ -27,7 +28,7 @@ pub(super) fn start(socket: UdpSocket, seat: Seat, shared: &Arc<Shared>) -> Resu
         .build()?;
     let server = Server::builder()
         .with_io(io)?
-        .with_tls(shared.keys.clone())?
+        .with_tls(Handshakes::new(shared.keys.clone(), Tokens(seat.clone())))?
         .with_connection_id(Ids(seat.index))?
         .with_stateless_reset_token(Tokens(seat))?
         .with_endpoint_limits(Admission::new(Arc::clone(&shared.bounds)))?

@@ -37,7 +37,8 @@ impl connection_id::Validator for Ids {
 pub(super) struct Tokens(pub(super) Seat);
 
 impl Tokens {
-    fn token(&self, id: &[u8]) -> [u8; 16] {
+    /// That of an id of this seat.
+    pub(super) fn token(&self, id: &[u8]) -> [u8; 16] {
         // Key and id have fixed lengths, and half of the digest is kept: the plain hash is as good as HMAC here.
         let digest = Sha256::new().chain_update(self.0.reset_key).chain_update(id).finalize();
         let mut token = [0; 16];

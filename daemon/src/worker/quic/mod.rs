@@ -8,6 +8,7 @@ mod endpoint;
 mod events;
 mod exchange;
 mod identity;
+mod parameters;
 mod serve;
 mod shared;
 mod stops;

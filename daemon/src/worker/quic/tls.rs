@@ -1,6 +1,7 @@
 //! TLS of handshakes: which certificate, whose are taken. What is in force can be replaced at any time; a handshake takes what is in force when it
 //! begins. Opens no file: keys come from the supervisor.
 
+use super::{identity::Tokens, parameters};
 use crate::{
     config::{Config, Ssl, TlsVersion},
     ipc::secrets::TlsSecrets,
@@ -80,17 +81,32 @@ fn in_force(config: &Config, secrets: &TlsSecrets) -> Result<Arc<InForce>, Unusa
     Ok(Arc::new(InForce { serving, config: Arc::new(tls) }))
 }
 
-impl core::Endpoint for Keys {
+/// Begins TLS for the transport.
+#[derive(Clone, Debug)]
+pub(super) struct Handshakes {
+    keys: Keys,
+    tokens: Tokens,
+}
+
+impl Handshakes {
+    /// With the keys in force at each handshake, for connections whose ids have these tokens.
+    pub(super) const fn new(keys: Keys, tokens: Tokens) -> Self {
+        Self { keys, tokens }
+    }
+}
+
+impl core::Endpoint for Handshakes {
     type Session = <transport::Server as core::Endpoint>::Session;
 
     fn new_server_session<P: EncoderValue>(&mut self, parameters: &P, info: core::ConnectionInfo) -> Self::Session {
-        let config = Arc::clone(&self.now().config);
-        transport::Server::from(config).new_server_session(parameters, info)
+        let config = Arc::clone(&self.keys.now().config);
+        let parameters = parameters::with_token(parameters.encode_to_vec(), |id| self.tokens.token(id));
+        transport::Server::from(config).new_server_session(&parameters.as_slice(), info)
     }
 
     /// Never asked for: this end opens no connections.
     fn new_client_session<P: EncoderValue>(&mut self, parameters: &P, name: ServerName) -> Self::Session {
-        let config = Arc::clone(&self.now().config);
+        let config = Arc::clone(&self.keys.now().config);
         transport::Server::from(config).new_client_session(parameters, name)
     }
 
@@ -100,7 +116,7 @@ impl core::Endpoint for Keys {
     }
 }
 
-impl Provider for Keys {
+impl Provider for Handshakes {
     type Server = Self;
     type Client = transport::Client;
     type Error = Infallible;
