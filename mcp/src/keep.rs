@@ -1,4 +1,4 @@
-//! What is to outlive a life of the relay: sessions, and what the upstreams gave. The relay says it with [`Keep`], whoever runs the relay stores it and
+//! What is to outlive a life of the relay: sessions, whose the tasks are, and what the upstreams gave. The relay says it with [`Keep`], whoever runs the relay stores it and
 //! gives it to the next life. Both are texts that nobody but the relay reads.
 
 use crate::api::{Micros, UpId};
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 /// Something to be stored, or not to be stored any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Keep {
-    /// A session as it stands now, in the place of what was stored of it.
+    /// A session as it stands now, in the place of what was stored of it; or a task of a client, which lies among the sessions.
     Session {
         /// What it is stored under: [`digest`] of its id, so that what is stored opens no session.
         digest: Box<str>,
@@ -113,6 +113,33 @@ impl Record {
     }
 }
 
+/// What is stored of a task, in the place of a session: whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeptTask {
+    pub(crate) server: String,
+    pub(crate) id: String,
+    pub(crate) owner: String,
+    pub(crate) tool: Option<String>,
+    /// For how long it is kept, in microseconds.
+    pub(crate) left: Micros,
+}
+
+impl KeptTask {
+    /// As text.
+    pub(crate) fn write(&self) -> String {
+        let tool = self.tool.as_deref().map_or_else(|| "null".to_owned(), json::quote);
+        let [server, id, owner] = [&self.server, &self.id, &self.owner].map(|text| json::quote(text));
+        format!("{{\"task\":{id},\"server\":{server},\"owner\":{owner},\"tool\":{tool},\"left\":{}}}", self.left)
+    }
+
+    /// Reads a record. `None`: it is none of a task.
+    pub(crate) fn read(record: &str) -> Option<Self> {
+        let [id, server, owner, tool, left] = json::pick(record, ["task", "server", "owner", "tool", "left"])?;
+        let text = |raw: Option<&str>| raw.and_then(json::string).map(std::borrow::Cow::into_owned);
+        Some(Self { id: text(id)?, server: text(server)?, owner: text(owner)?, tool: text(tool), left: left?.parse().ok()? })
+    }
+}
+
 /// The parameters of `initialize` as they are kept: as they stand unless they are too long, else what the client can be asked for.
 pub(crate) fn params(raw: Option<&str>, caps: Caps) -> Box<str> {
     match raw {
@@ -143,6 +170,15 @@ mod tests {
         let text = record().write().expect("it is short");
         assert_eq!(Record::read(&text), Some(record()));
         assert_eq!((Record::read("{}"), Record::read(""), Record::read("[]")), (None, None, None));
+    }
+
+    #[test]
+    fn a_task_is_read_as_it_was_written() {
+        for tool in [None, Some("t".to_owned())] {
+            let task = KeptTask { server: "s \"1\"".into(), id: "ü".into(), owner: "session ab".into(), tool, left: 7 };
+            assert_eq!((KeptTask::read(&task.write()), Record::read(&task.write())), (Some(task), None));
+        }
+        assert_eq!(KeptTask::read(&record().write().expect("it is short")), None);
     }
 
     #[test]

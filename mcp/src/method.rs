@@ -19,11 +19,16 @@ pub enum Method {
     Subscribe,
     Unsubscribe,
     Complete,
+    TaskGet,
+    TaskUpdate,
+    TaskCancel,
+    TaskResult,
+    TaskList,
     Other,
 }
 
 impl Method {
-    const NAMES: [(&'static str, Self); 15] = [
+    const NAMES: [(&'static str, Self); 20] = [
         ("tools/call", Self::ToolsCall),
         ("tools/list", Self::ToolsList),
         ("prompts/get", Self::PromptsGet),
@@ -39,6 +44,11 @@ impl Method {
         ("ping", Self::Ping),
         ("server/discover", Self::Discover),
         ("subscriptions/listen", Self::Listen),
+        ("tasks/get", Self::TaskGet),
+        ("tasks/update", Self::TaskUpdate),
+        ("tasks/cancel", Self::TaskCancel),
+        ("tasks/result", Self::TaskResult),
+        ("tasks/list", Self::TaskList),
     ];
 
     /// The method of that name; what the protocol does not name is `Other`.
@@ -53,12 +63,19 @@ impl Method {
         Self::NAMES.iter().find(|(_, method)| *method == self).map_or("other", |(name, _)| name)
     }
 
+    /// Whether it is one of `tasks/…`.
+    #[must_use]
+    pub const fn is_about_tasks(self) -> bool {
+        matches!(self, Self::TaskGet | Self::TaskUpdate | Self::TaskCancel | Self::TaskResult | Self::TaskList)
+    }
+
     /// Whether it exists in an era.
     #[must_use]
     pub const fn exists(self, modern: bool) -> bool {
         match self {
             Self::Initialize | Self::Ping | Self::SetLevel | Self::Subscribe | Self::Unsubscribe => !modern,
-            Self::Discover | Self::Listen => modern,
+            Self::TaskResult | Self::TaskList => !modern,
+            Self::Discover | Self::Listen | Self::TaskUpdate => modern,
             _ => true,
         }
     }

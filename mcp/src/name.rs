@@ -72,6 +72,18 @@ pub fn original_uri(exposed: &str) -> Option<(&str, String)> {
     Some((key, uri.to_owned()))
 }
 
+/// A task in the view of all servers: `<key>~<id>`.
+#[must_use]
+pub fn exposed_task(key: &str, id: &str) -> String {
+    format!("{key}~{id}")
+}
+
+/// Takes the exposed id of a task apart: the key and the server's own id.
+#[must_use]
+pub fn original_task(exposed: &str) -> Option<(&str, &str)> {
+    exposed.split_once('~')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

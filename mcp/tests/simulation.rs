@@ -4,7 +4,8 @@
 //!
 //! What happens: calls are parked and come back over the same link or another one, late, twice, with states that were changed or belong to somebody else,
 //! without answers, or not at all; servers and leased children die under calls, parked ones included; links are lost, streams are resumed, sessions expire,
-//! are ended, and are tried by others, by id and by what is stored of them; the relay is replaced, and its successor goes on with what was kept.
+//! are ended, and are tried by others, by id and by what is stored of them; tasks with ids that anybody can guess are asked for by their owners and by
+//! others, listed, and told of; the relay is replaced, and its successor goes on with what was kept.
 //!
 //! `SIM_SEEDS=20000` runs more seeds, `SIM_EVENTS` sets their length, `SIM_SEED=17` runs one; a failure prints its seed and the last 40 (`SIM_LAST`)
 //! events.
@@ -67,6 +68,7 @@ fn every_request_is_answered_once_and_to_whom_it_belongs() {
                     sum.questions += stats.questions;
                     sum.restored += stats.restored;
                     sum.thefts += stats.thefts;
+                    sum.tasks.iter_mut().zip(stats.tasks).for_each(|(sum, of)| *sum += of);
                 }
                 Err(_) => drop(failed.fetch_min(seed, Ordering::Relaxed)),
             }
@@ -98,7 +100,7 @@ fn every_request_is_answered_once_and_to_whom_it_belongs() {
     }
     let total = |of: fn(&Stats) -> u64| sums.iter().map(of).sum::<u64>();
     println!(
-        "{} seeds, {} events, {} requests, {} answers, {} of them questions, {} leased children, {} sessions restored, {} thefts refused",
+        "{} seeds, {} events, {} requests, {} answers, {} of them questions, {} leased children, {} sessions restored, {} thefts refused, {} tasks, {} answers about them, {} news of them, {} refused to others",
         last - first,
         total(|stats| stats.inputs),
         total(|stats| stats.requests),
@@ -106,7 +108,11 @@ fn every_request_is_answered_once_and_to_whom_it_belongs() {
         total(|stats| stats.questions),
         total(|stats| stats.children),
         total(|stats| stats.restored),
-        total(|stats| stats.thefts)
+        total(|stats| stats.thefts),
+        total(|stats| stats.tasks[0]),
+        total(|stats| stats.tasks[1]),
+        total(|stats| stats.tasks[3]),
+        total(|stats| stats.tasks[2])
     );
 }
 

@@ -218,8 +218,13 @@ impl Client {
         match (self.era, &self.session) {
             (Era::Modern, _) => {
                 headers.extend([("MCP-Protocol-Version", self.version.clone()), ("Mcp-Method", method.to_owned())]);
-                let member = if method == "resources/read" { "uri" } else { "name" };
-                if matches!(method, "tools/call" | "prompts/get" | "resources/read") {
+                let member = match method {
+                    "tools/call" | "prompts/get" => Some("name"),
+                    "resources/read" => Some("uri"),
+                    "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
+                    _ => None,
+                };
+                if let Some(member) = member {
                     headers.push(("Mcp-Name", params[member].as_str().unwrap_or_default().to_owned()));
                 }
             }

@@ -93,6 +93,7 @@ codes! {
     TooManyParked = "GGEN-E3041", "Too many calls wait for their clients' answers";
     AnswerLate = "GGEN-E3042", "The client did not answer the server's question in time";
     TooManyRounds = "GGEN-E3043", "The server asks again and again";
+    TaskNotFound = "GGEN-E3044", "Task not found";
     // 306x: WebSocket
     UpgradeNeeded = "GGEN-E3060", "WebSocket upgrade needed";
     SubprotocolUnknown = "GGEN-E3061", "WebSocket subprotocol is not mcp";

@@ -36,7 +36,7 @@ impl Gateway {
             return self.dropped(Some(up), "late_response");
         };
         match call.purpose {
-            Purpose::Client(_) => self.client_response(call, envelope),
+            Purpose::Client(_) => self.client_response(number, call, envelope),
             Purpose::Discover => self.discovered(up, envelope),
             Purpose::Initialize => self.initialized(up, call.conn, envelope),
             Purpose::List(kind) => self.listed(up, kind, envelope),
@@ -78,7 +78,7 @@ impl Gateway {
         }
     }
 
-    fn client_response(&mut self, call: Call, envelope: &Envelope<'_>) {
+    fn client_response(&mut self, own: u64, call: Call, envelope: &Envelope<'_>) {
         let Purpose::Client(client) = &call.purpose else { return };
         let modern_up = self.up_ref(call.up).era == Some(UpEra::Modern);
         let modern = (client.modern, modern_up);
@@ -86,6 +86,14 @@ impl Gateway {
             Kind::Result(number, result) => {
                 if modern == (false, true) && is_input_required(result) {
                     return self.round(call, result);
+                }
+                if !self.note_tasks(Some(own), &call, client, result, modern) {
+                    let refusal = Refusal::new(200, rpc::INVALID_PARAMS, Code::TaskNotFound, "");
+                    return self.give_up(&call, client, &refusal, "error");
+                }
+                if client.method == Method::TaskList {
+                    let body = refusal::result_message(&client.id, &self.tasks_listed(&call, client, result));
+                    return self.deliver(&call, client, 200, json::one_line(body), "ok");
                 }
                 let failed = client.method == Method::ToolsCall
                     && result.contains("\"isError\"")
@@ -117,6 +125,11 @@ impl Gateway {
 
     fn client_error(&mut self, call: &Call, client: &ClientCall, text: &str, number: &str, error: &str, modern: (bool, bool)) {
         self.unsubscribed(call, client);
+        if client.method == Method::TaskResult
+            && let Some(name) = &client.known
+        {
+            self.task_over(name);
+        }
         let [code, message, data] = json::pick(error, ["code", "message", "data"]).unwrap_or_default();
         let number_code = code.and_then(|raw| raw.parse::<i64>().ok()).unwrap_or(rpc::INTERNAL);
         let uri = data.and_then(|data| json::pick(data, ["uri"])).and_then(|[uri]| uri);

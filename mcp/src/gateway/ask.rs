@@ -5,6 +5,7 @@ use super::Gateway;
 use super::call::{Call, Purpose};
 use crate::api::{Micros, StreamKey, UpId};
 use crate::json::{self, Envelope, Kind};
+use crate::method::Method;
 use crate::refusal::{Refusal, error_message, rpc};
 use crate::splice::Splice;
 use crate::upstream::Caps;
@@ -81,9 +82,13 @@ impl Gateway {
             return false;
         }
         let Some(session) = client.session.clone().filter(|_| self.reaches(client.key)) else { return false };
+        let exposed = self.exposed_task_in(up, client.exposes, envelope.text);
         let ours = self.next_id();
         let mut splice = Splice::new(envelope.text);
         splice.replace(id, ours.to_string());
+        if let Some((task, exposed)) = exposed {
+            splice.replace(task, exposed);
+        }
         let question = splice.finish();
         self.ask(ours, number, session, Asker::Server { up, conn, id: id.into() }, question);
         true
@@ -117,6 +122,12 @@ impl Gateway {
             Asker::Server { up, conn, id: theirs } => {
                 let mut splice = Splice::new(envelope.text);
                 splice.replace(id, theirs.into_string());
+                if let Kind::Result(_, result) = envelope.kind
+                    && self.sessions.get(session).is_some_and(|session| session.view == crate::view::View::All)
+                    && let Some((task, original)) = self.original_task_in(up, result)
+                {
+                    splice.replace(task, original);
+                }
                 self.aside(up, conn, splice.finish(), Vec::new());
             }
             Asker::Round(at) => self.round_answer(asked.call, at, envelope),
@@ -128,6 +139,11 @@ impl Gateway {
     fn askable(&self, up: UpId, at: usize) -> Option<u64> {
         let conn = &self.up_ref(up).conns[at];
         let can = |number: &&u64| match self.calls.get(number).map(|call| &call.purpose) {
+            // Of requests about tasks, one that waits for the result of a task that is at work; what is over asks nothing.
+            Some(Purpose::Client(client)) if client.method == Method::TaskResult => {
+                client.known.as_ref().and_then(|name| self.owned(name)).is_some_and(|task| !task.over) && self.reaches(client.key)
+            }
+            Some(Purpose::Client(client)) if client.method.is_about_tasks() => false,
             Some(Purpose::Client(client)) => client.modern || self.reaches(client.key),
             _ => false,
         };

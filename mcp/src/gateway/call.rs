@@ -1,5 +1,6 @@
 //! Requests to upstreams that have no answer yet: why each was sent, and who waits for it.
 
+use super::owned::Name;
 use crate::api::{Micros, StreamKey, UpId};
 use crate::edge::Request;
 use crate::list::ListKind;
@@ -111,6 +112,8 @@ pub(super) struct ClientCall {
     pub(super) rounds: Option<Box<Rounds>>,
     /// It is made as a task, which its client does not know of.
     pub(super) task: Option<Task>,
+    /// The task of its client that it is about.
+    pub(super) known: Option<Name>,
     /// Time without a sign of life.
     pub(super) timeout: Micros,
     /// What is counted for it.

@@ -62,11 +62,12 @@ impl Gateway {
     /// uses meanwhile, as long as `server.connection_pool` has room. What the server asks outside of a call's stream is then one client's.
     pub(super) fn session_for(&mut self, up: UpId, call: &ClientCall) -> usize {
         let (now, caps, pool) = (self.now, call.caps, self.up_ref(up).settings.pool);
+        let busy = self.remotes_at_work(up);
         let conns = &self.up_ref(up).conns;
         let fit = || conns.iter().enumerate().skip(1).filter(|(_, conn)| conn.caps == caps);
         let rank = |conn: &Conn| {
             let own = call.session.is_some() && conn.user == call.session;
-            let free = conn.calls.is_empty() && conn.queue.is_empty() && now >= conn.unsure;
+            let free = conn.calls.is_empty() && conn.queue.is_empty() && now >= conn.unsure && !busy.contains(&conn.session);
             if own { Some(0) } else { free.then_some(if conn.user.is_none() { 1 } else { 2 }) }
         };
         let ranked = fit().filter_map(|(at, conn)| Some((rank(conn)?, std::cmp::Reverse(conn.used), at)));

@@ -5,7 +5,7 @@ use super::Gateway;
 use crate::api::{Micros, Observation, Output, StreamKey};
 use crate::edge::{Principal, Reply};
 use crate::json;
-use crate::keep::{Keep, KeptSession, Record, digest};
+use crate::keep::{Keep, KeptSession, KeptTask, Record, digest};
 use crate::refusal::{Refusal, rpc};
 use crate::session::{Ring, Session};
 use crate::upstream::Caps;
@@ -108,6 +108,12 @@ impl Gateway {
     /// Sessions of an earlier life go on.
     pub(super) fn restore(&mut self, kept: Vec<KeptSession>) {
         for KeptSession { digest, record, idle } in kept {
+            if let Some(task) = KeptTask::read(&record) {
+                if !self.adopt_task(&task, idle) {
+                    self.emit(Output::Keep(Keep::Ended(digest)));
+                }
+                continue;
+            }
             let Some(record) = Record::read(&record).filter(|_| idle < self.limits.session_idle) else {
                 self.emit(Output::Keep(Keep::Ended(digest)));
                 continue;

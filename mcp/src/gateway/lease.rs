@@ -32,7 +32,7 @@ impl Gateway {
     /// What kind of child a call needs; `None`: the shared one.
     pub(super) fn want(&self, up: UpId, call: &ClientCall) -> Option<Want> {
         let upstream = self.up_ref(up);
-        // What the protocol does not name, its tasks (2025-11-25) for example, goes to the child that the session has had, which may know of it.
+        // What the protocol does not name goes to the child that the session has had, which may know of it.
         let had = |conn: &Conn| conn.is_leased() && conn.user.is_some() && conn.user == call.session;
         let asks = matches!(call.method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead)
             || call.method == Method::Other && upstream.conns.iter().any(had);
@@ -106,12 +106,13 @@ impl Gateway {
 
     /// A child that can take the call now. The session's own one comes first: what a server keeps in its memory stays with who caused it.
     fn find_child(&self, up: UpId, want: &Want) -> Option<usize> {
-        let conns = self.up_ref(up).conns.iter().enumerate();
+        let (conns, busy) = (self.up_ref(up).conns.iter().enumerate(), self.leases_at_work(up));
         let fit =
             conns.filter(|(_, conn)| conn.is_leased() && conn.phase == Phase::Ready && conn.lent == want.lent && conn.caps == want.caps);
         let rank = |conn: &Conn| {
             let own = want.session.is_some() && conn.user == want.session;
-            let free = conn.calls.is_empty() && conn.late.is_empty();
+            // What a task that is at work asks or logs is its client's.
+            let free = conn.calls.is_empty() && conn.late.is_empty() && !busy.contains(&conn.lease);
             match want.lent {
                 Lent::Session => own.then_some(0),
                 Lent::Once => (free && !conn.spent).then_some(0),
@@ -138,10 +139,10 @@ impl Gateway {
 
     /// Ends the child that has been idle for longest, if there is one.
     fn make_room(&mut self, up: UpId) -> bool {
-        let now = self.now;
+        let (now, busy) = (self.now, self.leases_at_work(up));
         let idle = |conn: &Conn| {
             let settled = conn.late.iter().all(|(_, until)| *until <= now);
-            conn.lent == Lent::Pooled && conn.phase == Phase::Ready && conn.calls.is_empty() && settled
+            conn.lent == Lent::Pooled && conn.phase == Phase::Ready && conn.calls.is_empty() && settled && !busy.contains(&conn.lease)
         };
         let conns = self.up_ref(up).conns.iter().enumerate().filter(|(_, conn)| idle(conn));
         let Some((_, at)) = conns.map(|(at, conn)| (conn.used, at)).min() else { return false };

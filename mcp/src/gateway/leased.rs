@@ -140,9 +140,10 @@ impl Gateway {
         }
     }
 
-    /// Whether a child is a call's: one may be between two rounds, when nothing of it is in flight.
+    /// Whether a child is a call's, or a task's: one may be between two rounds, when nothing of it is in flight.
     fn has_calls(&self, up: UpId, at: usize) -> bool {
-        !self.up_ref(up).conns[at].calls.is_empty()
+        self.works_at(up, at)
+            || !self.up_ref(up).conns[at].calls.is_empty()
             || self.calls.values().any(|call| call.up == up && call.conn == at && matches!(call.purpose, Purpose::Client(_)))
     }
 

@@ -2,6 +2,7 @@
 
 use super::Gateway;
 use super::call::Purpose;
+use super::owned::Name;
 use super::post::{Ctx, Flow};
 use crate::api::{Micros, Output, StreamKey, UpId};
 use crate::edge::Principal;
@@ -16,7 +17,7 @@ use crate::upstream::{Phase, UpEra};
 use crate::view::View;
 use bytes::Bytes;
 use ggen_wire::Code;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A modern client's stream.
@@ -25,11 +26,13 @@ pub(super) struct Listen {
     pub(super) principal: Principal,
     pub(super) access: Option<Arc<Access>>,
     /// The request's id, which tags every message.
-    id: Box<str>,
+    pub(super) id: Box<str>,
     /// Tools, prompts, resources.
     lists: [bool; 3],
     /// Exposed URIs, with whose they are and the original.
     uris: BTreeMap<String, (UpId, Arc<str>)>,
+    /// Tasks of the client, with their exposed ids.
+    pub(super) tasks: BTreeMap<Name, String>,
 }
 
 /// The members of the filter, by list.
@@ -51,8 +54,9 @@ impl Gateway {
         }
         self.admit_in_flight(ctx.key, &ctx.request.principal)?;
         let access = ctx.access.as_deref();
-        let [tools, prompts, resources, uris] =
-            json::pick(filter, [FLAGS[0].0, FLAGS[1].0, FLAGS[2].0, "resourceSubscriptions"]).unwrap_or_default();
+        let [tools, prompts, resources, uris, task_ids] =
+            json::pick(filter, [FLAGS[0].0, FLAGS[1].0, FLAGS[2].0, "resourceSubscriptions", "taskIds"]).unwrap_or_default();
+        let tasks = self.listened_tasks(ctx, task_ids)?;
         let offered = FLAGS.map(|(_, kind)| self.offers_changes(ctx.view, access, kind));
         let lists = [tools, prompts, resources].map(|flag| flag == Some("true"));
         let lists = [lists[0] && offered[0], lists[1] && offered[1], lists[2] && offered[2]];
@@ -67,6 +71,10 @@ impl Gateway {
             let list = accepted.keys().map(|uri| json::quote(uri)).collect::<Vec<_>>().join(",");
             parts.push(format!("\"resourceSubscriptions\":[{list}]"));
         }
+        if task_ids.is_some() && self.offers_tasks(ctx.view, access, true) {
+            let list = tasks.values().map(|id| json::quote(id)).collect::<Vec<_>>().join(",");
+            parts.push(format!("\"taskIds\":[{list}]"));
+        }
         let ack = Self::tagged("notifications/subscriptions/acknowledged", &format!("\"notifications\":{{{}}}", parts.join(",")), ctx.id);
         let mut exchange = Exchange::new(ctx.request, None, ctx.arrived);
         exchange.event(ctx.key, None, None, ack, false, &mut self.out);
@@ -76,8 +84,12 @@ impl Gateway {
                 self.subscribe_upstream(*up, uri, true);
             }
         }
+        let servers: BTreeSet<_> = tasks.keys().map(|name| name.up).collect();
         let (principal, access) = (ctx.request.principal.clone(), ctx.access.clone());
-        self.listens.insert(ctx.key, Listen { view: ctx.view, principal, access, id: ctx.id.into(), lists, uris: accepted });
+        self.listens.insert(ctx.key, Listen { view: ctx.view, principal, access, id: ctx.id.into(), lists, uris: accepted, tasks });
+        for up in servers {
+            self.listen_upstream(up);
+        }
         Ok(Flow::Done)
     }
 
@@ -145,6 +157,12 @@ impl Gateway {
             let list = upstream.subscriptions.keys().map(|uri| json::quote(uri)).collect::<Vec<_>>().join(",");
             parts.push(format!("\"resourceSubscriptions\":[{list}]"));
         }
+        let tasks: BTreeSet<_> = self.listens.values().flat_map(|listen| listen.tasks.keys()).filter(|name| name.up == up).collect();
+        let ids: BTreeSet<_> = tasks.into_iter().map(|name| &name.id).collect();
+        if !ids.is_empty() {
+            let list = ids.into_iter().map(|id| json::quote(id)).collect::<Vec<_>>().join(",");
+            parts.push(format!("\"taskIds\":[{list}]"));
+        }
         if let Some(number) = upstream.listen.1 {
             self.end_listen(up, number);
         }
@@ -204,6 +222,9 @@ impl Gateway {
         let Some(listen) = self.listens.remove(&key) else { return };
         for (up, uri) in listen.uris.values() {
             self.release_and_tell(*up, uri);
+        }
+        for up in listen.tasks.keys().map(|name| name.up).collect::<BTreeSet<_>>() {
+            self.listen_upstream(up);
         }
     }
 

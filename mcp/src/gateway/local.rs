@@ -34,7 +34,7 @@ impl Gateway {
     }
 
     /// The upstreams of a view.
-    fn of_view(&self, view: View, access: Option<&Access>) -> impl Iterator<Item = &Upstream> {
+    pub(super) fn of_view(&self, view: View, access: Option<&Access>) -> impl Iterator<Item = &Upstream> {
         self.configured().filter(move |up| match view {
             View::All => up.state != UpstreamState::Disabled && self.may_see(access, up),
             View::One(one) => up.id == one,
@@ -266,6 +266,7 @@ impl Gateway {
         }
         let more = ["completions", "logging"].into_iter().filter(|name| self.offers(view, access, name));
         parts.extend(more.map(|name| format!("\"{name}\":{{}}")));
+        parts.extend(self.task_capability(view, access, modern));
         format!("{{{}}}", parts.join(","))
     }
 

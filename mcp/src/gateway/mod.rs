@@ -2,7 +2,7 @@
 //! `post` (what is it, may it) → `local` (answered here) or `relay` (written to an upstream) → `answer` (back to the client);
 //! `upstream`, `greet` and `lists` keep the servers' connections alive and their lists fresh, `notify` carries what nobody asked for, `ask` what servers ask
 //! of clients: `park` and `retry` bring the questions of legacy servers to modern clients, `rounds` those of modern servers to legacy clients;
-//! `lease` and `leased` are about the children that such calls need.
+//! `lease` and `leased` are about the children that such calls need, `tasks` and `owned` about the tasks of servers and whose they are.
 
 mod access;
 mod admit;
@@ -26,6 +26,7 @@ mod mismatch;
 mod notify;
 mod older;
 mod own;
+mod owned;
 mod park;
 mod post;
 mod question;
@@ -36,6 +37,7 @@ mod retry;
 mod rounds;
 mod stream;
 mod task;
+mod tasks;
 mod tick;
 mod translate;
 mod upstream;
@@ -92,6 +94,8 @@ pub struct Gateway {
     asked: HashMap<u64, ask::Asked>,
     /// Calls of modern clients that wait, or waited, for answers.
     parked: HashMap<u128, park::Parked>,
+    /// Tasks of servers that clients made.
+    tasks: BTreeMap<owned::Name, owned::Owned>,
     /// Calls of legacy clients that are to be made again: when, and which.
     paced: Vec<(Micros, u64)>,
     /// Times at which something is to be done sooner than the next tick would come.
@@ -176,6 +180,7 @@ impl Gateway {
             refreshing: Vec::new(),
             asked: HashMap::new(),
             parked: HashMap::new(),
+            tasks: BTreeMap::new(),
             paced: Vec::new(),
             due: BinaryHeap::new(),
             sealer: Sealer::new(&key),

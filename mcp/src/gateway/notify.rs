@@ -11,6 +11,7 @@ use crate::name;
 use crate::policy::Access;
 use crate::session::{self, Ring, Session};
 use crate::splice::Splice;
+use crate::upstream::UpEra;
 use crate::view::{Table, View};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -43,6 +44,8 @@ impl Gateway {
                 self.listen_acknowledged(up, envelope);
                 true
             }
+            "notifications/tasks/status" => self.task_status(up, conn, envelope.params, envelope.text),
+            "notifications/tasks" => self.task_told(up, envelope),
             "notifications/cancelled" => {
                 self.server_cancels(up, conn, envelope);
                 true
@@ -53,7 +56,8 @@ impl Gateway {
                 if call.is_some_and(|number| self.keep_message(number, envelope.text)) {
                     return true;
                 }
-                self.stream_event(client, Bytes::copy_from_slice(envelope.text.as_bytes()), true);
+                let data = self.for_client_of(up, call, envelope.text);
+                self.stream_event(client, data, true);
                 true
             }
         }
@@ -67,11 +71,20 @@ impl Gateway {
         }
     }
 
+    /// A message as the client of a call is to have it.
+    fn for_client_of(&self, up: UpId, call: Option<u64>, text: &str) -> Bytes {
+        let exposed = match call.and_then(|number| self.calls.get(&number)).map(|call| &call.purpose) {
+            Some(Purpose::Client(client)) => self.with_exposed_task(up, client, text),
+            _ => None,
+        };
+        exposed.unwrap_or_else(|| Bytes::copy_from_slice(text.as_bytes()))
+    }
+
     fn progress(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) -> bool {
         let token = envelope.params.and_then(|params| json::pick(params, ["progressToken"])).and_then(|[token]| token);
         let Some(number) = token.and_then(|token| token.parse::<u64>().ok()).map(|number| self.call_of_task(number)) else { return false };
         if self.client_of(up, Some(number)).is_none() {
-            return false;
+            return token.is_some_and(|token| self.task_progress(up, number, token, envelope.text));
         }
         if self.keep_message(number, envelope.text) {
             return true;
@@ -93,7 +106,10 @@ impl Gateway {
     fn log_message(&mut self, up: UpId, conn: usize, call: Option<u64>, envelope: &Envelope<'_>) -> bool {
         let member = &self.up_ref(up).conns[conn];
         let calls = &member.calls;
-        let only = || calls.iter().next().copied().filter(|_| calls.len() == 1 && call.is_none() && self.now >= member.unsure);
+        // A task of a legacy server that is at work writes log messages too, long after its call was answered.
+        let legacy = matches!(self.up_ref(up).era, Some(UpEra::Legacy(_)));
+        let tasks = legacy && !member.is_leased() && self.works_at(up, conn);
+        let only = || calls.iter().next().copied().filter(|_| calls.len() == 1 && call.is_none() && self.now >= member.unsure && !tasks);
         let number = call.filter(|call| calls.contains(call)).or_else(only);
         let Some(Purpose::Client(client)) = number.and_then(|number| self.calls.get(&number)).map(|call| &call.purpose) else {
             self.dropped(Some(up), "unattributed_log");
@@ -112,7 +128,8 @@ impl Gateway {
         };
         if wanted {
             let key = client.key;
-            self.stream_event(key, Bytes::copy_from_slice(envelope.text.as_bytes()), true);
+            let data = self.for_client_of(up, number, envelope.text);
+            self.stream_event(key, data, true);
         }
         wanted
     }

@@ -9,6 +9,8 @@ use crate::method::LogLevel;
 use crate::upstream::{Caps, Phase, UpEra};
 use bytes::Bytes;
 
+/// The capabilities of a client that knows tasks.
+const TASKS: &str = "{\"extensions\":{\"io.modelcontextprotocol/tasks\":{}}}";
 /// How an own request waits for ever (streams).
 pub(super) const NEVER: Micros = Micros::MAX;
 
@@ -19,9 +21,11 @@ impl Gateway {
         let modern =
             matches!(purpose, Purpose::Discover) || self.up_ref(up).era == Some(UpEra::Modern) && !matches!(purpose, Purpose::Initialize);
         let mut params = members.to_owned();
+        // Who wants to hear of tasks says that it knows what they are.
+        let caps = if members.contains("\"taskIds\"") { TASKS.into() } else { Caps::default().write() };
         if modern {
             let comma = if members.is_empty() { "" } else { "," };
-            params.push_str(&format!("{comma}\"_meta\":{{{}}}", super::translate::own_meta(&client_info(), Caps::default())));
+            params.push_str(&format!("{comma}\"_meta\":{{{}}}", super::translate::own_meta(&client_info(), &caps)));
         }
         let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"{method}\",\"params\":{{{params}}}}}");
         let headers = if modern { crate::header::make(method, None) } else { Vec::new() };

@@ -243,6 +243,7 @@ impl Gateway {
             Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::Complete => self.relay_named(ctx),
             Method::Subscribe | Method::Unsubscribe => self.subscribe(ctx),
             Method::Listen => self.listen(ctx),
+            Method::TaskGet | Method::TaskUpdate | Method::TaskCancel | Method::TaskResult | Method::TaskList => self.relay_task(ctx),
             Method::Other => self.relay_other(ctx),
             _ => self.local(ctx),
         }

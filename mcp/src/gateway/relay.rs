@@ -2,10 +2,11 @@
 
 use super::Gateway;
 use super::call::{Asking, Call, ClientCall, Mismatch, Purpose, Sent, Task};
+use super::owned::Name;
 use super::post::{ClientEra, Ctx, Flow};
 use super::retry;
 use super::translate::{self, Outgoing};
-use crate::api::{HttpRequest, Observation, Output, UpId};
+use crate::api::{HttpRequest, Micros, Observation, Output, UpId};
 use crate::edge::Verb;
 use crate::exchange::Exchange;
 use crate::header::{self, Param};
@@ -23,15 +24,27 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Where a named request goes.
-struct Target<'a> {
+pub(super) struct Target<'a> {
     up: UpId,
     /// The slice with the exposed name, and the original one as JSON, if they differ.
-    rename: Option<(&'a str, String)>,
+    pub(super) rename: Option<(&'a str, String)>,
     /// The original name or URI.
     original: Cow<'a, str>,
     tool: Option<Arc<str>>,
     uri: Option<Box<str>>,
     params: Arc<[Param]>,
+    /// The task that it is about, the connection behind which that is, and for how long the answer is waited for if not as usual.
+    pub(super) task: Option<Name>,
+    pub(super) place: Option<usize>,
+    pub(super) patience: Micros,
+}
+
+impl<'a> Target<'a> {
+    /// No tool and no resource.
+    pub(super) fn plain(up: UpId, original: Cow<'a, str>) -> Self {
+        let params = Arc::new([]);
+        Self { up, rename: None, original, tool: None, uri: None, params, task: None, place: None, patience: 0 }
+    }
 }
 
 /// Subscriptions of one session.
@@ -129,8 +142,7 @@ impl Gateway {
             _ => return Err(self.unknown_method(ctx)),
         }
         let name = header::name_member(ctx.name).and_then(|member| json::pick(ctx.params?, [member])?[0]).and_then(json::string);
-        let original = name.unwrap_or_default();
-        self.relay(ctx, Target { up, rename: None, original, tool: None, uri: None, params: Arc::new([]) }, None)
+        self.relay(ctx, Target::plain(up, name.unwrap_or_default()), None)
     }
 
     pub(super) fn may_wait(&self, ctx: &Ctx<'_>, limit: u64) -> bool {
@@ -155,7 +167,7 @@ impl Gateway {
         let uri = matches!(kind, ListKind::Resources | ListKind::Templates).then(|| exposed.as_ref().into());
         let target = |up, original: Cow<'a, str>, tool, params| {
             let rename = (original != exposed).then(|| (raw, json::quote(&original)));
-            Some(Route::Up(Target { up, rename, original, tool, uri: uri.clone(), params }))
+            Some(Route::Up(Target { rename, tool, uri: uri.clone(), params, ..Target::plain(up, original) }))
         };
         let access = ctx.access.as_deref();
         if let Some(entry) = self.entry(access, ctx.view, kind, &exposed) {
@@ -216,7 +228,7 @@ impl Gateway {
         Ok(Some(Some(Box::new(Asking { principal, subject, answers, park: None }))))
     }
 
-    fn relay(&mut self, ctx: &Ctx<'_>, target: Target<'_>, asking: Option<Box<Asking>>) -> Result<Flow, Refusal> {
+    pub(super) fn relay(&mut self, ctx: &Ctx<'_>, target: Target<'_>, asking: Option<Box<Asking>>) -> Result<Flow, Refusal> {
         let up = target.up;
         let upstream = self.up_ref(up);
         if upstream.held && self.may_wait(ctx, self.limits.call_wait) {
@@ -236,9 +248,11 @@ impl Gateway {
         }
         let rule = self.admit_call(ctx, target.tool.as_ref())?;
         let again = if rule.retries > 0 { self.again(ctx, up, &target.original, rule) } else { None };
-        let timeout = if rule.timeout > 0 { rule.timeout } else { self.up_ref(up).settings.timeout };
+        let timeout = if rule.timeout > 0 { rule.timeout } else { self.up_ref(up).settings.timeout }.max(target.patience);
         let modern = (ctx.is_modern(), era == UpEra::Modern);
         let (progress, log_level, client) = self.client_facts(ctx, modern.1);
+        // The parameters of a list of tasks are written anew.
+        let progress = progress.filter(|_| ctx.method != Method::TaskList);
         let caps = self.caps_of(ctx);
         let number = self.next_id();
         let as_task = modern == (true, false) && ctx.method == Method::ToolsCall && self.needs_task(up, &target.original);
@@ -286,6 +300,7 @@ impl Gateway {
             asking,
             rounds: None,
             task: as_task.then_some(Task::Asked),
+            known: target.task,
             timeout,
             held,
             again,
@@ -297,7 +312,7 @@ impl Gateway {
         if let Some(session) = call.session.as_ref().and_then(|id| self.sessions.get_mut(id)) {
             session.calls.insert(ctx.id.into(), number);
         }
-        let conn = self.conn_for(up, &call, era);
+        let conn = target.place.unwrap_or_else(|| self.conn_for(up, &call, era));
         let deadline = self.now + self.time_for(up, conn, timeout);
         let (began, bytes) = (self.now, body.len());
         self.up_mut(up).bytes += bytes;

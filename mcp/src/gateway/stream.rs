@@ -82,6 +82,10 @@ impl Gateway {
 
     /// Ends a session: its calls are cancelled, its streams closed, its subscriptions given up.
     pub(super) fn end_session(&mut self, name: &Arc<str>) {
+        if !self.tasks.is_empty() {
+            let owner = self.owner(Some(name), "");
+            self.forget_tasks_of(&owner);
+        }
         let Some(session) = self.sessions.remove(name) else { return };
         self.forget_session(&session);
         let mut calls: Vec<_> = session.calls.into_values().collect();

@@ -36,6 +36,7 @@ impl Gateway {
         if self.now >= self.scanned + SCAN || self.now < self.scanned {
             self.scanned = self.now;
             self.sessions_due();
+            self.tasks_due();
         }
         self.wake_expired();
         self.refreshed();

@@ -1,6 +1,6 @@
 //! The bytes of a message on its way between the eras. What does not have to change is not touched.
 
-use super::older;
+use super::{older, tasks};
 use crate::inbound::key;
 use crate::json;
 use crate::list::ListKind;
@@ -69,8 +69,8 @@ fn legacy_params(from: &Outgoing<'_>, params: &str) -> String {
     let mut out = String::with_capacity(params.len());
     for (member, value) in json::members(params).unwrap_or_default() {
         let value: Cow<'_, str> = match &*member {
-            "inputResponses" | "requestState" => continue,
-            "task" if from.as_task => continue,
+            // Tasks are not bridged: what a legacy client would ask for one with means nothing in a modern request.
+            "inputResponses" | "requestState" | "task" => continue,
             "_meta" => {
                 let number = from.number.to_string();
                 let token: &[(&str, &str)] = if from.progress.is_some() { &[("progressToken", &number)] } else { &[] };
@@ -103,7 +103,7 @@ fn legacy_params(from: &Outgoing<'_>, params: &str) -> String {
 
 /// The members of `_meta` that a modern upstream needs. Nothing is declared that a legacy client could not be asked for through us.
 fn modern_meta(from: &Outgoing<'_>) -> String {
-    let mut meta = own_meta(from.client, from.caps);
+    let mut meta = own_meta(from.client, &from.caps.write());
     if let Some(level) = from.log_level {
         meta.push_str(&format!(",\"{}\":\"{}\"", key::LOG_LEVEL, level.as_str()));
     }
@@ -111,8 +111,8 @@ fn modern_meta(from: &Outgoing<'_>) -> String {
 }
 
 /// The members of `_meta` of a request of ours, or of a legacy client.
-pub(super) fn own_meta(client: &str, caps: Caps) -> String {
-    let (version, caps) = (crate::method::MODERN, caps.write());
+pub(super) fn own_meta(client: &str, caps: &str) -> String {
+    let version = crate::method::MODERN;
     format!("\"{}\":\"{version}\",\"{}\":{client},\"{}\":{caps}", key::VERSION, key::CLIENT, key::CAPABILITIES)
 }
 
@@ -191,10 +191,16 @@ pub(super) fn result(from: &Incoming<'_>, result: &str) -> Bytes {
 
 /// Gives the URIs of a result their exposed names.
 fn expose<'a>(from: &Incoming<'_>, result: &'a str, splice: &mut Splice<'a>) {
-    let Some(server_key) = from.exposes.filter(|_| result.contains("\"uri\"")) else { return };
-    for uri in uris(from.method, result) {
+    let Some(server_key) = from.exposes else { return };
+    let named = |member: &str| result.contains(member);
+    for uri in if named("\"uri\"") { uris(from.method, result) } else { Vec::new() } {
         if let Some(text) = json::string(uri) {
             splice.replace(uri, json::quote(&name::exposed_uri(server_key, &text)));
+        }
+    }
+    for task in if named("\"taskId\"") { tasks::ids(from.method, result) } else { Vec::new() } {
+        if let Some(text) = json::string(task) {
+            splice.replace(task, json::quote(&name::exposed_task(server_key, &text)));
         }
     }
 }
@@ -213,7 +219,7 @@ fn modern_members(from: &Incoming<'_>, result: &str) -> String {
 }
 
 /// The URIs in a result that name resources of the upstream.
-fn uris(method: Method, result: &str) -> Vec<&str> {
+pub(super) fn uris(method: Method, result: &str) -> Vec<&str> {
     let list = |text, member| json::pick(text, [member]).and_then(|[list]| json::elements(list?)).unwrap_or_default();
     let of_block = |block| {
         let [kind, uri, resource] = json::pick(block, ["type", "uri", "resource"]).unwrap_or_default();
@@ -225,7 +231,10 @@ fn uris(method: Method, result: &str) -> Vec<&str> {
     };
     match method {
         Method::ResourcesRead => list(result, "contents").into_iter().filter_map(|part| json::pick(part, ["uri"])?[0]).collect(),
-        Method::ToolsCall => list(result, "content").into_iter().filter_map(of_block).collect(),
+        Method::ToolsCall | Method::TaskResult => list(result, "content").into_iter().filter_map(of_block).collect(),
+        Method::TaskGet => {
+            json::pick(result, ["result"]).and_then(|[done]| done).map_or_else(Vec::new, |done| uris(Method::ToolsCall, done))
+        }
         Method::PromptsGet => {
             list(result, "messages").into_iter().filter_map(|message| of_block(json::pick(message, ["content"])?[0]?)).collect()
         }

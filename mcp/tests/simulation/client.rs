@@ -15,6 +15,8 @@ pub struct Client {
     /// The only server it sees.
     pub view: Option<usize>,
     pub caps: bool,
+    /// It knows tasks.
+    pub tasks: bool,
     pub session: Option<String>,
     pub greeting: bool,
     pub uris: BTreeSet<String>,
@@ -58,6 +60,18 @@ impl Req {
     }
 }
 
+/// A task that a client made.
+#[derive(Clone)]
+pub struct Made {
+    pub client: usize,
+    pub session: Option<String>,
+    pub modern: bool,
+    pub up: usize,
+    /// The server's own id.
+    pub id: String,
+    pub marker: String,
+}
+
 /// A modern client's call that was answered with questions.
 pub struct Asked {
     pub client: usize,
@@ -83,6 +97,8 @@ pub enum Flaw {
     Maybe,
     /// It must be refused, and must not reach the server.
     Must,
+    /// It is about a task of the client, which may be gone.
+    Task,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +138,8 @@ impl Client {
         let version =
             rng.pick(&[None, None, Some("2024-11-05"), Some("2025-03-26"), Some("2025-06-18"), Some("2025-11-25"), Some("2025-11-25")]);
         let view = rng.chance(40).then(|| rng.index(servers));
-        Self { version, view, caps: rng.chance(40), session: None, greeting: false, uris: BTreeSet::new(), next: 0, slow: rng.chance(30) }
+        let (caps, tasks) = (rng.chance(40), rng.chance(60) && matches!(version, None | Some("2025-11-25")));
+        Self { version, view, caps, tasks, session: None, greeting: false, uris: BTreeSet::new(), next: 0, slow: rng.chance(30) }
     }
 
     pub const fn is_slow(&self) -> bool {
@@ -230,7 +247,10 @@ impl World {
         }
         let mut headers = Vec::new();
         if modern {
-            let caps = if self.clients[client].caps { "{\"elicitation\":{},\"roots\":{}}" } else { "{}" };
+            let mut caps = Vec::new();
+            caps.extend(self.clients[client].caps.then_some("\"elicitation\":{},\"roots\":{}"));
+            caps.extend(self.clients[client].tasks.then_some("\"extensions\":{\"io.modelcontextprotocol/tasks\":{}}"));
+            let caps = format!("{{{}}}", caps.join(","));
             meta.push(format!(
                 "\"io.modelcontextprotocol/protocolVersion\":\"{MODERN}\",\"io.modelcontextprotocol/clientCapabilities\":{caps}"
             ));
@@ -278,7 +298,9 @@ impl World {
         match self.rng.below(10) {
             0..6 => {
                 let name = exposed(tool);
-                let members = format!("\"name\":\"{name}\",\"arguments\":{{\"nonce\":\"{nonce}\"}}");
+                let task = self.clients[client].tasks && self.clients[client].version.is_some() && self.rng.chance(60);
+                let task = if task { ",\"task\":{}" } else { "" };
+                let members = format!("\"name\":\"{name}\",\"arguments\":{{\"nonce\":\"{nonce}\"}}{task}");
                 self.message(client, "tools/call", &members, Some(&name), Some(format!("{server}|{tool}|{nonce}")))
             }
             6 => {
@@ -299,6 +321,39 @@ impl World {
                 self.message(client, "completion/complete", &members, None, Some(format!("{server}|{prompt}|{nonce}")))
             }
         }
+    }
+
+    /// Something about a task: an own one, or one of somebody else whose id is known.
+    fn about_task(&mut self, client: usize) -> Message {
+        let who = &self.clients[client];
+        let (view, modern) = (who.view, who.version.is_none());
+        if !modern && self.rng.chance(25) {
+            return self.message(client, "tasks/list", "", None, None);
+        }
+        let fits = |made: &&Made| made.modern == modern && view.is_none_or(|view| view == made.up);
+        let made: Vec<_> = self.made.iter().rev().take(60).filter(fits).cloned().collect();
+        if made.is_empty() {
+            return self.local(client);
+        }
+        let made = made[self.rng.index(made.len())].clone();
+        let session = self.clients[client].session.clone();
+        let own = made.client == client && (modern || made.session == session);
+        let id = match view {
+            Some(_) => made.id,
+            None => format!("{}~{}", self.servers[made.up].name, made.id),
+        };
+        let method = match self.rng.below(3) {
+            0 | 1 if self.rng.chance(50) => "tasks/get",
+            0 | 1 => "tasks/cancel",
+            _ if modern => "tasks/update",
+            _ => "tasks/result",
+        };
+        let mut message =
+            self.message(client, method, &format!("\"taskId\":\"{id}\",\"inputResponses\":{{}}"), Some(&id), Some(made.marker));
+        if let Some(req) = &mut message.req {
+            req.flaw = if own { Flaw::Task } else { Flaw::Must };
+        }
+        message
     }
 
     /// Something that the relay answers itself.
@@ -338,7 +393,8 @@ impl World {
         }
         match self.rng.below(100) {
             0..50 => self.send(client, Self::call),
-            50..62 => self.send(client, Self::local),
+            50..58 => self.send(client, Self::local),
+            58..62 => self.send(client, Self::about_task),
             62..72 => {
                 if let Some(key) = self.random_exchange(client, |exchange| !exchange.done && !exchange.gone) {
                     self.leave(key);
@@ -350,7 +406,14 @@ impl World {
                 let uri = format!("test://{}/listed", self.servers[up].name);
                 let uri = if self.clients[client].view.is_some() { uri } else { ggen_mcp::name::exposed_uri(&self.servers[up].name, &uri) };
                 self.clients[client].uris.insert(uri.clone());
-                let filter = format!("\"notifications\":{{\"toolsListChanged\":true,\"resourceSubscriptions\":[\"{uri}\"]}}");
+                let named = |made: &Made| match self.clients[client].view {
+                    Some(_) => format!("\"{}\"", made.id),
+                    None => format!("\"{}~{}\"", self.servers[made.up].name, made.id),
+                };
+                // Those of others among them.
+                let ids: Vec<_> = self.made.iter().rev().take(5).map(named).collect();
+                let tasks = if self.clients[client].tasks { format!(",\"taskIds\":[{}]", ids.join(",")) } else { String::new() };
+                let filter = format!("\"notifications\":{{\"toolsListChanged\":true,\"resourceSubscriptions\":[\"{uri}\"]{tasks}}}");
                 let message = self.message(client, "subscriptions/listen", &filter, None, None);
                 self.open(client, Verb::Post, Kind::Listen, message.headers, message.text, message.req.into_iter().collect());
             }

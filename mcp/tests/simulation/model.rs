@@ -1,6 +1,6 @@
 //! What must be true of every reply, and of the whole at the end.
 
-use crate::client::{Asked, Flaw, Kind, Outcome};
+use crate::client::{Asked, Flaw, Kind, Made, Outcome};
 use crate::world::{What, World, trace};
 use ggen_mcp::api::{Input, StreamKey};
 use ggen_mcp::edge::Reply;
@@ -175,6 +175,7 @@ impl World {
                     return;
                 }
                 self.check_answer(at, message.result.map(RawValue::get), message.error.map(RawValue::get), text);
+                self.learn_of_tasks(at, message.result.map_or("", RawValue::get));
             }
             (None, None) => {
                 assert!(message.error.is_some() && status >= 400, "neither request nor answer on {key:?}: {status} {text}");
@@ -223,10 +224,42 @@ impl World {
         true
     }
 
+    /// What a client learns of tasks by an answer.
+    fn learn_of_tasks(&mut self, at: usize, result: &str) {
+        let req = &self.reqs[at];
+        match req.flaw {
+            _ if result.is_empty() => self.stats.tasks[2] += u64::from(req.flaw == Flaw::Must && req.method.starts_with("tasks/")),
+            Flaw::Task => self.stats.tasks[1] += 1,
+            _ if req.method == "tasks/list" => {
+                let result: serde_json::Value = serde_json::from_str(result).expect("JSON");
+                for task in result["tasks"].as_array().expect("a list of tasks") {
+                    assert!(owner(&task["statusMessage"]) == Some(req.client), "client {} sees a task of others: {task}", req.client);
+                    self.stats.tasks[1] += 1;
+                }
+            }
+            _ if req.method == "tools/call" && result.contains("\"taskId\"") => {
+                let result: serde_json::Value = serde_json::from_str(result).expect("JSON");
+                let task = if result["task"].is_object() { &result["task"] } else { &result };
+                let (client, marker) = (req.client, req.marker.clone().expect("a call"));
+                let up = self.servers.iter().position(|server| marker.split('|').next() == Some(&server.name)).expect("a server");
+                let id = task["taskId"].as_str().expect("an id");
+                let id = match self.clients[client].view {
+                    Some(_) => id,
+                    None => id.strip_prefix(&format!("{}~", self.servers[up].name)).expect("the server is a part of the id"),
+                };
+                let (session, modern) = (req.session.clone(), self.clients[client].version.is_none());
+                self.made.push(Made { client, session, modern, up, id: id.to_owned(), marker });
+                self.stats.tasks[0] += 1;
+            }
+            _ => {}
+        }
+    }
+
     fn check_answer(&self, at: usize, result: Option<&str>, error: Option<&str>, text: &str) {
         let req = &self.reqs[at];
         let Some(marker) = &req.marker else { return };
         match req.flaw {
+            Flaw::Task if error.is_some() => return,
             Flaw::Must => return assert!(error.is_some_and(|error| error.contains("GGEN-E")), "{marker} was given away: {text}"),
             Flaw::Maybe if error.is_some_and(|error| error.contains("GGEN-E3040")) => return,
             _ => {}
@@ -274,6 +307,10 @@ impl World {
                 assert!(fits, "progress of another call on {key:?}: {text}");
             }
             "notifications/message" => assert!(self.is_about(key, text), "a log message of another call on {key:?}: {text}"),
+            "notifications/tasks" | "notifications/tasks/status" => {
+                assert!(owner(&params["statusMessage"]) == Some(exchange.client), "news of somebody else's task on {key:?}: {text}");
+                assert!(matches!(exchange.kind, Kind::Get | Kind::Listen), "{method} on the stream of a call: {key:?}");
+            }
             "notifications/cancelled" => {}
             "notifications/subscriptions/acknowledged" => assert_eq!((exchange.kind, exchange.events), (Kind::Listen, 1), "{text}"),
             "notifications/resources/updated" => {
@@ -284,6 +321,10 @@ impl World {
         if method.ends_with("list_changed") || method.ends_with("updated") {
             assert!(matches!(exchange.kind, Kind::Get | Kind::Listen), "{method} on the stream of a call: {key:?}");
         }
+        if method.starts_with("notifications/tasks") {
+            self.stats.tasks[3] += 1;
+        }
+        let exchange = &self.exchanges[&key];
         if exchange.kind == Kind::Listen {
             let id: serde_json::Value = serde_json::from_str(&self.reqs[exchange.reqs[0]].id).expect("JSON");
             assert_eq!(params["_meta"]["io.modelcontextprotocol/subscriptionId"], id, "{text}");
@@ -349,4 +390,9 @@ impl World {
             }
         }
     }
+}
+
+/// The client whose call a marker is of.
+fn owner(marker: &serde_json::Value) -> Option<usize> {
+    marker.as_str()?.rsplit('|').next()?.strip_prefix('n')?.split('-').next()?.parse().ok()
 }

@@ -74,6 +74,9 @@ pub struct Server {
     pub held: HashMap<String, Held>,
     /// Those whose answer has come.
     pub released: Vec<Held>,
+    /// Tasks of all clients, with the marker of the call. Their ids are easily guessed.
+    pub tasks: Vec<(String, String)>,
+    made: u64,
 }
 
 /// A call that waits for its client.
@@ -127,7 +130,19 @@ impl Server {
             asks: 0,
             held: HashMap::new(),
             released: Vec::new(),
+            tasks: Vec::new(),
+            made: 0,
         }
+    }
+
+    pub fn has_tasks(&self) -> bool {
+        self.modern || self.version == "2025-11-25"
+    }
+
+    /// A task as its era writes it.
+    pub fn task(&self, id: &str, marker: &str, status: &str) -> String {
+        let ttl = if self.modern { "ttlMs" } else { "ttl" };
+        format!(r#""taskId":"{id}","status":"{status}","{ttl}":1000,"statusMessage":"{marker}""#)
     }
 
     /// It is dead: its memory is gone.
@@ -142,6 +157,7 @@ impl Server {
         self.rest.clear();
         self.held.clear();
         self.released.clear();
+        self.tasks.clear();
     }
 
     /// The answer to a question. It is given once, and it is about the call that asked.
@@ -206,7 +222,13 @@ impl Server {
         let error = |code: i64, why: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"{why}"}}}}"#);
         let complete = if self.modern { r#","resultType":"complete","ttlMs":1000,"cacheScope":"private""# } else { "" };
         let soon = rng.between(100, 20_000);
-        let caps = r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true,"subscribe":true},"logging":{},"completions":{}}"#;
+        let caps = r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"listChanged":true,"subscribe":true},"logging":{},"completions":{}TASKS}"#;
+        let tasks = match (self.modern, self.has_tasks()) {
+            (true, _) => r#","extensions":{"io.modelcontextprotocol/tasks":{}}"#,
+            (false, true) => r#","tasks":{"list":{},"cancel":{},"requests":{"tools":{"call":{}}}}"#,
+            (false, false) => "",
+        };
+        let caps = caps.replace("TASKS", tasks);
         let steps = match method.as_str() {
             "server/discover" if self.modern => {
                 vec![say(soon, result(&format!(r#"{{"supportedVersions":["{MODERN}"],"capabilities":{caps}{complete}}}"#)))]
@@ -250,6 +272,29 @@ impl Server {
             "logging/setLevel" if !self.modern => vec![say(soon, result("{}"))],
             "tools/call" | "prompts/get" | "resources/read" | "completion/complete" | "x/own" => {
                 return self.call(&id, &method, params, rng, session);
+            }
+            "tasks/list" if self.has_tasks() && !self.modern => {
+                let from = params["cursor"].as_str().and_then(|cursor| cursor.parse::<usize>().ok()).unwrap_or(0).min(self.tasks.len());
+                let to = (from + 3).min(self.tasks.len());
+                let next = if to < self.tasks.len() { format!(r#","nextCursor":"{to}""#) } else { String::new() };
+                let page: Vec<_> =
+                    self.tasks[from..to].iter().map(|(id, marker)| format!("{{{}}}", self.task(id, marker, "completed"))).collect();
+                vec![say(soon, result(&format!(r#"{{"tasks":[{}]{next}}}"#, page.join(","))))]
+            }
+            "tasks/get" | "tasks/cancel" | "tasks/update" | "tasks/result" if self.has_tasks() => {
+                let wanted = params["taskId"].as_str().unwrap_or_default();
+                let answer = match self.tasks.iter().find(|(id, _)| id == wanted) {
+                    None => error(-32602, "no such task"),
+                    Some((_, marker)) if method == "tasks/result" => {
+                        result(&format!(r#"{{"content":[{{"type":"text","text":"{marker}"}}]}}"#))
+                    }
+                    Some((id, marker)) if method == "tasks/get" || !self.modern => {
+                        let complete = if self.modern { r#","resultType":"complete""# } else { "" };
+                        result(&format!("{{{}{complete}}}", self.task(id, marker, "completed")))
+                    }
+                    Some((_, marker)) => result(&format!(r#"{{"resultType":"complete","x":"{marker}"}}"#)),
+                };
+                vec![say(rng.below(200_000), answer)]
             }
             _ => vec![say(soon, error(-32601, "no such method"))],
         };
@@ -331,7 +376,23 @@ impl Server {
             return Served::Steps(vec![say(rng.below(20_000), question)]);
         }
         let complete = if self.modern { r#","resultType":"complete""# } else { "" };
+        let capabilities = &params["_meta"]["io.modelcontextprotocol/clientCapabilities"];
+        let may = if self.modern {
+            capabilities["extensions"].get("io.modelcontextprotocol/tasks").is_some()
+        } else {
+            self.has_tasks() && params["task"].is_object()
+        };
+        let as_task = method == "tools/call" && may && rng.chance(70);
         let result = match method {
+            "tools/call" if as_task => {
+                self.made += 1;
+                let id = self.made.to_string();
+                // In a run without faults no child is to be kept from others for long.
+                let status = if self.manners.die == 0 || rng.chance(50) { "completed" } else { "working" };
+                let task = self.task(&id, &marker, status);
+                self.tasks.push((id, marker.clone()));
+                if self.modern { format!(r#"{{"resultType":"task",{task}}}"#) } else { format!(r#"{{"task":{{{task}}}}}"#) }
+            }
             "tools/call" => {
                 let failed = rng.chance(10);
                 let link = if rng.chance(20) {

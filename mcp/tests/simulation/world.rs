@@ -132,6 +132,8 @@ pub struct Stats {
     /// Sessions that went on with a successor of the relay that began them, and attempts to use somebody else's.
     pub restored: u64,
     pub thefts: u64,
+    /// Tasks, answers about own ones, attempts at those of others that were refused, and news of tasks.
+    pub tasks: [u64; 4],
 }
 
 pub struct World {
@@ -151,6 +153,8 @@ pub struct World {
     pub reqs: Vec<Req>,
     /// Calls of modern clients that were answered with questions.
     pub asked: Vec<crate::client::Asked>,
+    /// Tasks that clients know to be theirs.
+    pub made: Vec<crate::client::Made>,
     /// What the supervisor keeps of sessions, by digest, with the time of their last use as far as it was told; and of what the servers gave.
     pub kept: BTreeMap<Box<str>, (String, u64)>,
     catalogue: BTreeMap<u32, String>,
@@ -193,6 +197,7 @@ impl World {
             exchanges: BTreeMap::new(),
             reqs: Vec::new(),
             asked: Vec::new(),
+            made: Vec::new(),
             kept: BTreeMap::new(),
             catalogue: BTreeMap::new(),
             used: BTreeMap::new(),
@@ -658,6 +663,11 @@ impl World {
         let uri = server.subscribed.iter().min().cloned();
         let mut text = vec![r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#.to_owned()];
         text.extend(uri.map(|uri| format!(r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{"uri":{uri}}}}}"#)));
+        if let Some((id, marker)) = server.tasks.last() {
+            let method = if server.modern { "notifications/tasks" } else { "notifications/tasks/status" };
+            let task = server.task(id, marker, "completed");
+            text.push(format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{{task}}}}}"#));
+        }
         let (life, listeners) = (server.life, server.listeners.clone());
         for text in text {
             if !self.servers[up].http {

@@ -80,6 +80,9 @@ pages! {
     TooManyRounds: "The server answered the call with questions again and again, more often than the gateway asks the client.";
         because ["A server that does not accept the answers", "A server that waits by asking to be called again"];
         mend ["See what the server says" => "ggen mcp server logs --upstream NAME --tail 20"];
+    TaskNotFound: "There is no task of this id for this client: a task is known to whom it was made for only, a legacy one within its session.";
+        because ["Another user's task, or another session's", "The task is older than its time to live", "The server was started again"];
+        mend ["Call the tool again" => ""];
     TooManySessions: "As many sessions are open as the gateway keeps.";
         because ["A client opens sessions and does not end them", "More users than expected"];
         mend [
