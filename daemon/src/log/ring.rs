@@ -86,6 +86,11 @@ fn weight(line: &LogLine) -> usize {
     line.message.len() + line.fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
 }
 
+/// Whether a line has a text, whatever the case, in its words or its code.
+fn contains(line: &LogLine, text: &str) -> bool {
+    line.message.to_lowercase().contains(text) || line.code.is_some_and(|code| code.as_str().to_lowercase().contains(text))
+}
+
 /// Whether a line is one of those that a query asks for.
 #[must_use]
 pub fn matches(query: &LogQuery, line: &LogLine, now_us: u64) -> bool {
@@ -95,7 +100,7 @@ pub fn matches(query: &LogQuery, line: &LogLine, now_us: u64) -> bool {
     query.level.is_none_or(|level| line.level <= level)
         && query.category.as_ref().is_none_or(|category| line.category == *category)
         && query.upstream.as_ref().is_none_or(about)
-        && query.grep.as_ref().is_none_or(|text| line.message.to_lowercase().contains(&text.to_lowercase()))
+        && query.grep.as_ref().is_none_or(|text| contains(line, &text.to_lowercase()))
         && query.since_ms.is_none_or(|since| line.at_us >= now_us.saturating_sub(since.saturating_mul(1000)))
 }
 
@@ -135,5 +140,8 @@ mod tests {
         };
         assert_eq!(ring.query(&query, 1_004_000).len(), 1);
         assert_eq!(ring.query(&query, 1_006_000).len(), 0);
+        ring.push(LogLine { code: Some(ggen_wire::Code::WorkerHung), ..line("no beats", Level::Warn, Some("git")) });
+        let having = |text: &str| ring.query(&LogQuery { grep: Some(text.to_owned()), ..LogQuery::default() }, 0).len();
+        assert_eq!((having("ggen-e1202"), having("E2102")), (1, 0));
     }
 }
