@@ -51,7 +51,20 @@ pub struct Claim<'a> {
 /// # Errors
 /// The refusal that the client gets.
 pub fn classify<'a>(request: &'a Request, envelope: &Envelope<'a>) -> Result<Era<'a>, Refusal> {
-    let meta = envelope.params.and_then(|params| json::pick(params, ["_meta"])).and_then(|[meta]| meta);
+    classify_by(request, envelope, meta_of(envelope))
+}
+
+/// `params._meta` as it stands.
+#[must_use]
+pub fn meta_of<'a>(envelope: &Envelope<'a>) -> Option<&'a str> {
+    envelope.params.and_then(|params| json::pick(params, ["_meta"])).and_then(|[meta]| meta)
+}
+
+/// [`classify`] for who has the message's `_meta` already.
+///
+/// # Errors
+/// As [`classify`].
+pub fn classify_by<'a>(request: &'a Request, envelope: &Envelope<'a>, meta: Option<&'a str>) -> Result<Era<'a>, Refusal> {
     let found = meta.and_then(|meta| json::pick(meta, [key::VERSION, key::CAPABILITIES, key::LOG_LEVEL, "progressToken"]));
     let [version, capabilities, log_level, progress] = found.unwrap_or_default();
     let version = version.and_then(json::string);
@@ -106,8 +119,7 @@ pub fn classify<'a>(request: &'a Request, envelope: &Envelope<'a>) -> Result<Era
 /// Whether a message says of itself that it is modern, as each one must on a channel without headers.
 #[must_use]
 pub fn is_claimed(envelope: &Envelope<'_>) -> bool {
-    let meta = envelope.params.and_then(|params| json::pick(params, ["_meta"])).and_then(|[meta]| meta);
-    meta.and_then(|meta| json::pick(meta, [key::VERSION])).is_some_and(|[version]| version.is_some())
+    meta_of(envelope).and_then(|meta| json::pick(meta, [key::VERSION])).is_some_and(|[version]| version.is_some())
 }
 
 /// The refusal of a revision. Only the modern one is named as supported: the legacy ones need a handshake, not another claim.

@@ -2,7 +2,6 @@
 //! (<https://www.w3.org/TR/baggage/>), in HTTP headers and in `_meta` (MCP 2026-07-28, basic, "OpenTelemetry trace context"). The relay takes no part in
 //! a trace and makes no spans: what is valid is passed on as it came, what is not is dropped. Pure.
 
-use crate::edge::Request;
 use crate::json;
 use crate::splice::{self, Splice};
 use std::fmt;
@@ -20,6 +19,9 @@ const STATES: usize = 32;
 /// Longest `baggage` in bytes, and most members of it; the recommendation wants at least these to be passed on.
 const LONGEST_BAGGAGE: usize = 8192;
 const BAGGAGES: usize = 180;
+
+/// A header as the edge passes it on: its name in lower case, its value as it came.
+type Header = (Box<str>, Box<[u8]>);
 
 /// The identity of a trace; never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,16 +70,16 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Reads a request's headers and its `params`; `None` if neither says anything of a trace.
+    /// Reads a request's headers and its `_meta`; `None` if neither says anything of a trace.
     #[must_use]
-    pub fn read(request: &Request, params: Option<&str>) -> Option<Self> {
-        let carried = request.headers.iter().any(|(name, _)| NAMES.contains(&&**name));
-        let headers = if carried {
-            Carried::new(request.header(PARENT), joined(request, STATE).as_deref(), joined(request, BAGGAGE).as_deref())
+    pub fn read(headers: &[Header], meta: Option<&str>) -> Option<Self> {
+        let headers = if headers.iter().any(|(name, _)| NAMES.contains(&&**name)) {
+            // Two parents are none; the others may be split over several fields.
+            let parent = joined(headers, PARENT);
+            Carried::new(parent.as_deref().map(str::trim), joined(headers, STATE).as_deref(), joined(headers, BAGGAGE).as_deref())
         } else {
             Carried::default()
         };
-        let meta = params.filter(|params| params.contains("\"_meta\"")).and_then(|params| json::pick(params, ["_meta"])?[0]);
         // Names may be written with escapes.
         let named = |text: &str| text.contains("trace") || text.contains(BAGGAGE) || text.contains('\\');
         let (meta, unfit) = meta.filter(|meta| named(meta)).map(in_meta).unwrap_or_default();
@@ -142,8 +144,8 @@ fn in_meta(meta: &str) -> (Carried, Vec<&'static str>) {
 }
 
 /// The values of a header that may be split over several fields, as one.
-fn joined(request: &Request, name: &str) -> Option<String> {
-    let values = request.headers.iter().filter(|(key, _)| &**key == name);
+fn joined(headers: &[Header], name: &str) -> Option<String> {
+    let values = headers.iter().filter(|(key, _)| &**key == name);
     let texts = values.map(|(_, value)| std::str::from_utf8(value)).collect::<Result<Vec<_>, _>>().ok()?;
     (!texts.is_empty()).then(|| texts.join(","))
 }

@@ -155,3 +155,16 @@ fn a_failure_and_a_recorded_request_name_their_trace() {
     relay.post("old", &[("mcp-session-id", &session), ("traceparent", OTHER)], list);
     assert_eq!(trace(&relay), None);
 }
+
+#[test]
+fn the_requests_of_a_batch_have_traces_of_their_own() {
+    let mut relay = Relay::new(&[("old", false, |_, _| None)]);
+    let session = relay.session("old", "2025-03-26");
+    relay.written.clear();
+    let headers = [("mcp-session-id", session.as_str()), ("traceparent", OTHER)];
+    let meta = |parent: &str| format!(r#","_meta":{{"traceparent":"{parent}"}}"#);
+    let body = format!("[{},{},{}]", legacy(&meta(PARENT)), legacy(&meta("00-1")), legacy(""));
+    relay.send(ggen_mcp::edge::Verb::Post, "old", &headers, body);
+    let calls: Vec<_> = relay.written.iter().filter(|(_, text)| text.contains("tools/call")).map(|(_, text)| meta_of(text)).collect();
+    assert_eq!(calls, [json!({"traceparent": PARENT}), json!({}), Value::Null]);
+}

@@ -89,6 +89,11 @@ fn weight(line: &LogLine) -> usize {
 /// Fields that say which call a line is about.
 const CALL: [&str; 3] = ["request_id", "request", "trace_id"];
 
+/// Whether a line has a text, whatever the case, in its words or its code.
+fn contains(line: &LogLine, text: &str) -> bool {
+    line.message.to_lowercase().contains(text) || line.code.is_some_and(|code| code.as_str().to_lowercase().contains(text))
+}
+
 /// Whether a line is one of those that a query asks for.
 #[must_use]
 pub fn matches(query: &LogQuery, line: &LogLine, now_us: u64) -> bool {
@@ -100,7 +105,7 @@ pub fn matches(query: &LogQuery, line: &LogLine, now_us: u64) -> bool {
         && query.category.as_ref().is_none_or(|category| line.category == *category)
         && query.upstream.as_ref().is_none_or(about)
         && query.call.as_ref().is_none_or(of_call)
-        && query.grep.as_ref().is_none_or(|text| line.message.to_lowercase().contains(&text.to_lowercase()))
+        && query.grep.as_ref().is_none_or(|text| contains(line, &text.to_lowercase()))
         && query.since_ms.is_none_or(|since| line.at_us >= now_us.saturating_sub(since.saturating_mul(1000)))
 }
 
@@ -145,5 +150,8 @@ mod tests {
         ring.push(failed);
         let of = |id: &str| ring.query(&LogQuery { call: Some(id.to_owned()), ..LogQuery::default() }, 0).len();
         assert_eq!((of("17"), of("1"), of("git")), (1, 0, 0));
+        ring.push(LogLine { code: Some(ggen_wire::Code::WorkerHung), ..line("no beats", Level::Warn, Some("git")) });
+        let having = |text: &str| ring.query(&LogQuery { grep: Some(text.to_owned()), ..LogQuery::default() }, 0).len();
+        assert_eq!((having("ggen-e1202"), having("E2102")), (1, 0));
     }
 }

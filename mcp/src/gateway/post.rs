@@ -152,7 +152,8 @@ impl Gateway {
         if let Kind::Request(..) = envelope.kind {
             self.admit(key, request)?;
         }
-        let era = match inbound::classify(request, envelope)? {
+        let meta = inbound::meta_of(envelope);
+        let era = match inbound::classify_by(request, envelope, meta)? {
             Era::Handshake => {
                 let Kind::Request(id, _) = envelope.kind else {
                     return Err(Refusal::new(400, rpc::INVALID_REQUEST, Code::InvalidRequest, "initialize is a request"));
@@ -179,7 +180,7 @@ impl Gateway {
                     method: Method::parse(name),
                     params: envelope.params,
                     era: era.clone(),
-                    trace: Trace::read(request, envelope.params).map(Arc::new),
+                    trace: Trace::read(&request.headers, meta).map(Arc::new),
                 };
                 self.request(&ctx)
             }
@@ -284,7 +285,8 @@ impl Gateway {
                     let (method, params) = (Method::parse(name), envelope.params);
                     let access = access.clone();
                     // The headers of a batch say not which of its requests they are about.
-                    let ctx = Ctx { key, request, arrived, view, access, text: envelope.text, id, name, method, params, era, trace: None };
+                    let trace = Trace::read(&[], inbound::meta_of(envelope)).map(Arc::new);
+                    let ctx = Ctx { key, request, arrived, view, access, text: envelope.text, id, name, method, params, era, trace };
                     let flow = match self.admit(key, request) {
                         Ok(()) if method == Method::Initialize => Err(refused()),
                         Ok(()) => self.request(&ctx),
