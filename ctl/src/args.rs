@@ -168,6 +168,12 @@ pub(crate) enum Server {
         #[arg(long, conflicts_with = "validate")]
         plan: bool,
     },
+    /// Become the binary that is installed now, in place: no connection, session or server is lost
+    Upgrade {
+        /// Another binary
+        #[arg(long, value_name = "PATH")]
+        binary: Option<PathBuf>,
+    },
     /// Show whether it runs, where, and how its parts are
     Status {
         /// Print the metrics: JSON into a pipe or file, a table on a terminal

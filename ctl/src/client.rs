@@ -60,6 +60,12 @@ impl Client {
         Ok(Self { stream: BufReader::new(stream), socket: socket.to_path_buf(), timeout, manner, skew_told: manner.quiet })
     }
 
+    /// The same without a word about a difference of versions.
+    pub(crate) fn tolerant(mut self) -> Self {
+        self.skew_told = true;
+        self
+    }
+
     /// Calls and takes the one reply.
     pub(crate) fn call(&mut self, call: &Call) -> Result<Body, Failed> {
         let mut last = None;
@@ -254,7 +260,7 @@ fn skew(theirs: &str) -> String {
     let (relation, mend) = if numbers(theirs) > numbers(VERSION) {
         ("newer", "update ggen")
     } else {
-        ("older", "restart the daemon: ggen mcp server stop && ggen mcp server start")
+        ("older", "upgrade the daemon: ggen mcp server upgrade")
     };
     format!("Versions differ: the running ggend {theirs} is {relation} than ggen {VERSION}; {mend}")
 }

@@ -120,7 +120,7 @@ fn an_older_daemon_is_served_with_one_warning() {
     ran.fails(
         0,
         "warning[GGEN-E6003]: Versions differ: the running ggend 0.0.9 is older than ggen @VERSION@; \
-         restart the daemon: ggen mcp server stop && ggen mcp server start",
+         upgrade the daemon: ggen mcp server upgrade",
     );
     assert_eq!(ran.stdout, "Listing 0 MCP tools\n");
     fake.ggen("mcp list --quiet").fails(0, "");

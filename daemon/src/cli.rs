@@ -5,7 +5,7 @@ use crate::{
     config::{self, Flag, LoadOptions, LogLevel, SandboxMode, commands},
     ipc::messages::Role,
     probe, relay,
-    supervisor::Options,
+    supervisor::{Options, upgrade_check},
     worker,
 };
 use clap::{Parser, Subcommand};
@@ -57,6 +57,9 @@ enum Command {
     /// Look for what is wrong: with the daemon, its configuration, its connections, this host.
     #[command(subcommand)]
     Probe(probe::Verb),
+    /// Prove that this binary can take over from the running one: for that one to ask.
+    #[command(hide = true)]
+    UpgradeCheck,
     /// Relay standard input and output to the running daemon, for MCP clients that know only stdio.
     Stdio(relay::Options),
 }
@@ -120,6 +123,7 @@ fn act(parsed: Arguments) -> Play {
         Some(Command::Config(options)) => Play::Finished(commands::run(&options, &load, &client_socket(parsed.socket.as_deref()))),
         Some(Command::Auth(options)) => Play::Finished(authenticate(&options, &load)),
         Some(Command::Probe(verb)) => Play::Finished(probe::run(verb, load, parsed.socket)),
+        Some(Command::UpgradeCheck) => Play::Finished(upgrade_check(&load)),
         Some(Command::Stdio(options)) => Play::Finished(relay::main(&options, parsed.socket)),
         None => {
             let level = if parsed.debug { Some(LogLevel::Trace) } else { parsed.verbose.then_some(LogLevel::Debug) };

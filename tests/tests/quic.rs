@@ -248,6 +248,38 @@ async fn workers_that_are_replaced_finish_what_they_have_and_refuse_nobody() {
     daemon.stop();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_refuses_no_handshake_and_finishes_what_is_in_flight() {
+    let daemon = start();
+    let (mut clients, _) = connections(&daemon, 1).await;
+    let to = address(&daemon);
+    let mut slow = clients.pop().unwrap();
+    let in_flight = tokio::spawn(async move { slow.call("slow", json!({ "ms": 1500 })).await.expect("an answer").status });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let handshakes = tokio::spawn(async move {
+        for _ in 0..30 {
+            let mut client = Client::connect(to).await.expect("every handshake succeeds");
+            assert_eq!(client.call("echo", json!({ "message": "x" })).await.expect("an answer").status, 200);
+        }
+    });
+    let old: Vec<u32> = ["quic-0", "quic-1"].iter().filter_map(|name| daemon.worker_pid(name)).collect();
+    let daemon = tokio::task::spawn_blocking(move || {
+        for _ in 0..2 {
+            let ran = daemon.ggen(&["mcp", "server", "upgrade"]);
+            assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+        }
+        for (name, old) in ["quic-0", "quic-1"].iter().zip(old) {
+            daemon.until_replaced(name, old);
+        }
+        daemon
+    })
+    .await
+    .unwrap();
+    assert_eq!(in_flight.await.unwrap(), 200);
+    handshakes.await.unwrap();
+    daemon.stop();
+}
+
 #[tokio::test]
 async fn a_port_that_is_taken_degrades_quic_alone_until_it_is_free() {
     let other = UdpSocket::bind("127.0.0.1:0").unwrap();

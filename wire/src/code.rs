@@ -134,6 +134,8 @@ codes! {
     RuntimeLeftover = "GGEN-E6010", "Socket or lock of a daemon that is gone";
     SocketMode = "GGEN-E6011", "Control socket's owner or mode is unsafe";
     CheckUnfinished = "GGEN-E6012", "A check did not finish in time";
+    UpgradeRefused = "GGEN-E6013", "The new binary does not take over";
+    UpgradeUnderWay = "GGEN-E6014", "The daemon is handing over to another binary";
     // 70xx: the host
     FilesLimit = "GGEN-E7001", "Limit of open files is nearly reached";
     DiskUnusable = "GGEN-E7002", "Directory is full or cannot be written";

@@ -82,6 +82,14 @@ pub enum Call {
         #[serde(default)]
         validate_only: bool,
     },
+    /// Become another binary in place: the same process, sockets, servers and sessions. It first has to prove that it can; the workers are replaced
+    /// after it. Answers with progress if `more` is set. Operator.
+    #[serde(rename = "io.ggend.Control.Upgrade")]
+    Upgrade {
+        /// Its path; `None`: what lies now where the running one was started from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        binary: Option<String>,
+    },
     /// Log at another level, in all processes, over configuration, flags and `RUST_LOG`. Operator.
     #[serde(rename = "io.ggend.Control.SetLogLevel")]
     SetLogLevel {

@@ -26,6 +26,7 @@ fn calls() -> Vec<Call> {
         | Call::Restart { .. }
         | Call::Reload { .. }
         | Call::RefreshTools {}
+        | Call::Upgrade { .. }
         | Call::SetLogLevel { .. } => true,
     };
     let calls = vec![
@@ -42,6 +43,7 @@ fn calls() -> Vec<Call> {
         Call::Restart { target: None },
         Call::RELOAD,
         Call::RefreshTools {},
+        Call::Upgrade { binary: Some(name()) },
         Call::SetLogLevel { category: Some(name()), level: Some(Level::Debug), for_ms: Some(1) },
     ];
     assert!(calls.iter().all(known));

@@ -17,6 +17,7 @@ mod server_restart;
 mod server_start;
 mod server_status;
 mod server_stop;
+mod server_upgrade;
 mod server_wait;
 mod stdio;
 mod tool_status;
@@ -43,6 +44,7 @@ pub(crate) fn run(context: &mut Context, noun: Noun) -> Result<Exit, Failed> {
         Noun::Mcp(Mcp::Server(Server::Stop { force, server: None })) => server_stop::run(context, force),
         Noun::Mcp(Mcp::Server(Server::Restart { server })) => server_restart::run(context, server),
         Noun::Mcp(Mcp::Server(Server::Reload { validate, plan })) => server_reload::run(context, validate, plan),
+        Noun::Mcp(Mcp::Server(Server::Upgrade { binary })) => server_upgrade::run(context, binary),
         Noun::Mcp(Mcp::Server(Server::Status { metrics: false })) => server_status::run(context),
         Noun::Mcp(Mcp::Server(Server::Status { metrics: true })) => server_status::metrics(context),
         Noun::Mcp(Mcp::Server(Server::Wait)) => server_wait::run(context),

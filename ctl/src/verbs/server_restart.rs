@@ -1,7 +1,7 @@
 //! `ggen mcp server restart`: the daemon does it and says how it goes.
 
 use crate::{
-    client::Next,
+    client::{Client, Next},
     context::Context,
     failed::{Exit, Failed},
 };
@@ -17,7 +17,12 @@ pub(crate) fn run(context: &mut Context, target: Option<String>) -> Result<Exit,
 
 // Prints progress as it comes; the last reply is the outcome.
 pub(super) fn follow(context: &mut Context, heading: &str, call: &Call, done: &str) -> Result<Exit, Failed> {
-    let mut client = context.client()?;
+    let client = context.client()?;
+    follow_with(client, context, heading, call, done)
+}
+
+// The same by a client of one's own.
+pub(super) fn follow_with(mut client: Client, context: &mut Context, heading: &str, call: &Call, done: &str) -> Result<Exit, Failed> {
     context.out.say(heading)?;
     let timeout = context.timeout(Duration::from_secs(90));
     let mut progress = Vec::new();

@@ -104,7 +104,7 @@ pub struct Revoked {
 }
 
 /// All that a daemon needs of the store.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Every key, revoked and expired ones included: whoever presents one is told in the log why it does not open.
     pub keys: Vec<KeyRecord>,

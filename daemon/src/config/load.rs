@@ -39,7 +39,7 @@ pub struct LoadOptions {
     /// The state directory: whether it has a key store counts, nothing else there is looked at.
     pub state: Option<PathBuf>,
     /// A content to judge in the place of a file's own, before it is written. The file need not exist, nor be one of those that are read.
-    pub instead: Option<(PathBuf, String)>,
+    pub instead: Vec<(PathBuf, String)>,
 }
 
 impl LoadOptions {
@@ -54,7 +54,17 @@ impl LoadOptions {
         let folder = env.get("CREDENTIALS_DIRECTORY").map_or_else(|| etc.join("credentials"), PathBuf::from);
         env.extend(super::credentials::read(&folder));
         let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        Self { flags: Vec::new(), config_path: None, env, cwd, home, etc, user_mode, state: Some(super::state::directory()), instead: None }
+        Self {
+            flags: Vec::new(),
+            config_path: None,
+            env,
+            cwd,
+            home,
+            etc,
+            user_mode,
+            state: Some(super::state::directory()),
+            instead: Vec::new(),
+        }
     }
 
     /// The file that a flag or a variable names, as it was written.
@@ -218,7 +228,7 @@ fn files(options: &LoadOptions, problems: &mut Vec<Problem>) -> Vec<File> {
         if found.iter().any(|file| same(&file.path, &path)) {
             continue;
         }
-        let read = match options.instead.as_ref().filter(|(instead, _)| same(instead, &path)) {
+        let read = match options.instead.iter().find(|(instead, _)| same(instead, &path)) {
             Some((_, content)) => {
                 File::of(&path, content.as_bytes(), std::fs::metadata(&path).map_or(0o600, |facts| facts.mode()), problems)
             }

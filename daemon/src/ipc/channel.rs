@@ -104,6 +104,16 @@ pub fn channel(socket: OwnedFd) -> io::Result<(Sender, Receiver)> {
     Ok((Sender(Arc::clone(&socket)), Receiver { socket, decoder: Decoder::default() }))
 }
 
+/// The same over a socket of which somebody else has read these bytes already, and no frame to its end.
+///
+/// # Errors
+/// As [`channel`].
+pub fn resumed(socket: OwnedFd, unread: Vec<u8>) -> io::Result<(Sender, Receiver)> {
+    let (sender, mut receiver) = channel(socket)?;
+    receiver.decoder.bytes = unread;
+    Ok((sender, receiver))
+}
+
 impl Sender {
     /// Sends one frame. Not cancel-safe: a send that is dropped half-way spoils the channel.
     ///
@@ -124,7 +134,19 @@ impl Sender {
     }
 }
 
+impl AsFd for Receiver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 impl Receiver {
+    /// What has been read and is no whole frame yet.
+    #[must_use]
+    pub fn unread(&self) -> &[u8] {
+        &self.decoder.bytes
+    }
+
     /// The next frame; `None` when the peer has closed. Cancel-safe.
     ///
     /// # Errors

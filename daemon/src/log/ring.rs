@@ -58,6 +58,14 @@ impl Ring {
         line
     }
 
+    /// Takes over the lines of the binary before us, as they are numbered. To be called before the first one is pushed.
+    pub fn restore(&self, lines: Vec<LogLine>) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.seq = lines.last().map_or(0, |line| line.seq);
+        inner.bytes = lines.iter().map(weight).sum();
+        inner.lines = lines.into_iter().map(Arc::new).collect();
+    }
+
     /// The lines that a query asks for, oldest first; `now_us` is what `since_ms` counts back from.
     #[must_use]
     pub fn query(&self, query: &LogQuery, now_us: u64) -> Vec<LogLine> {

@@ -5,10 +5,12 @@ mod descriptors;
 mod proc;
 mod process;
 mod sandbox;
+mod succession;
 mod udp;
 
 pub use descriptors::*;
 pub use proc::*;
 pub use process::*;
 pub use sandbox::*;
+pub use succession::*;
 pub use udp::*;

@@ -22,7 +22,7 @@ pub struct Process {
 }
 
 /// Memory and processor time of one process or of a whole tree.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Usage {
     /// Resident memory in bytes.
     pub rss_bytes: u64,

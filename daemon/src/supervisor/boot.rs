@@ -82,9 +82,16 @@ pub fn main(options: Options) -> ExitCode {
 }
 
 async fn serve(options: Options) -> Result<(), Refusal> {
-    let began = Instant::now();
-    let loaded = config::load(&options.load)
-        .map_err(|problems| Refusal { lines: problems.iter().map(|problem| format!("ggend: {problem}")).collect(), code: CONFIG })?;
+    let arrived =
+        super::upgrade::arrived().map_err(|error| Refusal::new(SOFTWARE, Code::UpgradeRefused, &error, "ggen mcp server start"))?;
+    let uptime = arrived.as_ref().map_or(Duration::ZERO, |arrived| arrived.state.uptime);
+    // The clock is the host's, and was running then.
+    let began = Instant::now().checked_sub(uptime).unwrap_or_else(Instant::now);
+    let (instead, stopped) =
+        arrived.as_ref().map(|arrived| (arrived.state.files.clone(), arrived.state.stopped.clone())).unwrap_or_default();
+    let loaded = config::load(&LoadOptions { instead, ..options.load.clone() })
+        .map_err(|problems| Refusal { lines: problems.iter().map(|problem| format!("ggend: {problem}")).collect(), code: CONFIG })?
+        .with_stopped(&stopped);
     let internal = |error: std::io::Error| Refusal::new(SOFTWARE, Code::Internal, &error, "ggend --debug");
     let strangers = reaper::Strangers::at_start();
     platform::become_subreaper().map_err(internal)?;
@@ -97,11 +104,18 @@ async fn serve(options: Options) -> Result<(), Refusal> {
     let env = |name: &str| std::env::var_os(name);
     let path = Host { env: &env, root }.socket(options.socket.as_deref());
     let mut inherited = platform::inherited_sockets().map_err(internal)?;
-    let kept = super::manager::Kept::inherited(inherited.iter().map(|(name, _)| name.clone()));
+    let mut kept = super::manager::Kept::inherited(inherited.iter().map(|(name, _)| name.clone()));
     let lent = inherited.iter().position(|(name, _)| name == "control").map(|at| inherited.swap_remove(at).1);
-    let taken = match lent {
-        Some(socket) => Instance::adopt(socket, &path),
-        None => Instance::take(&path, root),
+    let (mut handed, mut known) = (None, listeners::Listeners::default());
+    let taken = match (arrived, lent) {
+        (Some(arrived), _) => {
+            let (rest, instance, control, open) = super::upgrade::Handed::open(arrived).map_err(internal)?;
+            kept = rest.kept_names();
+            (handed, known) = (Some(rest), open);
+            Ok((instance, control))
+        }
+        (None, Some(socket)) => Instance::adopt(socket, &path),
+        (None, None) => Instance::take(&path, root),
     };
     let (instance, control_socket) = taken.map_err(|error| match &error {
         InstanceError::Running(_) => Refusal::new(UNAVAILABLE, Code::AlreadyRunning, &error, "ggen mcp server status"),
@@ -110,35 +124,59 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         }
         InstanceError::Place(..) => Refusal::new(UNAVAILABLE, Code::Internal, &error, "ggend --socket PATH"),
     })?;
-    let listeners = listeners::Listeners::open(&loaded, &listeners::Listeners::default(), inherited).map_err(|error| {
+    let opened = match listeners::Listeners::open(&loaded, &known, inherited) {
+        // What is served goes on being served, whatever this version would have besides.
+        Err(_) if handed.is_some() => Ok(known),
+        opened => opened,
+    };
+    let listeners = opened.map_err(|error| {
         let denied = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
         let code = if denied == Some(std::io::ErrorKind::PermissionDenied) { NO_PERMISSION } else { UNAVAILABLE };
         let help = if error.code == Code::PortTaken { "ggend --port N, or end the other process" } else { "ggend check" };
         Refusal::new(code, error.code, &error, help)
     })?;
 
-    let tls = super::secrets::Tls::read(&loaded)
-        .map_err(|error| Refusal::new(CONFIG, error.code, &error, "ggen mcp config show transports.http.ssl"))?;
-    let run_as =
-        super::walls::run_as(&loaded.config).map_err(|error| Refusal::new(CONFIG, error.code, &error, "ggen mcp config show server"))?;
+    let tls = match super::secrets::Tls::read(&loaded) {
+        // It could be read a moment ago. The workers keep what they have.
+        Err(_) if handed.is_some() => Ok(None),
+        read => read.map(Some),
+    };
+    let tls = tls.map_err(|error| Refusal::new(CONFIG, error.code, &error, "ggen mcp config show transports.http.ssl"))?;
+    let run_as = match (super::walls::run_as(&loaded.config), &handed) {
+        (Err(_), Some(handed)) => Ok(handed.arrived.state.run_as),
+        (found, _) => found,
+    };
+    let run_as = run_as.map_err(|error| Refusal::new(CONFIG, error.code, &error, "ggen mcp config show server"))?;
     let log_filter = log::filter_text(&loaded.config.logging, options.level, std::env::var("RUST_LOG").ok().as_deref());
     let console = log::Console::start(&loaded.config.logging).map_err(internal)?;
-    let hub = Arc::new(Hub { ring: log::Ring::default(), repeats: std::sync::Mutex::default(), console });
+    let ring = log::Ring::default();
+    handed.iter_mut().for_each(|handed| handed.arrived.state.books.restore_log(&ring));
+    let hub = Arc::new(Hub { ring, repeats: std::sync::Mutex::default(), console });
     let log_control = log::install("supervisor", &log_filter, Arc::clone(&hub) as Arc<dyn log::Sink>);
 
-    let signals = Signals::install().map_err(internal)?;
-    let (events, incoming) = mpsc::channel(EVENTS);
-    let serving = control::serve(control_socket, events.clone(), Arc::clone(&hub)).map_err(internal)?;
+    let mut signals = Signals::install().map_err(internal)?;
+    platform::release_signals();
+    let (events, mut incoming) = mpsc::channel(EVENTS);
+    let mut serving = control::serve(control_socket, events.clone(), Arc::clone(&hub)).map_err(internal)?;
     let started_ms =
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
-    let keys = super::keys::Keys::start(config::state::directory(), events.clone());
-    let memory = super::memory::Memory::start(config::state::directory(), events.clone());
+    let state = handed.as_ref().map(|handed| &handed.arrived.state);
+    let started_ms = state.map_or(started_ms, |state| state.started_ms);
+    let (generation, announced) = state.map_or((1, false), |state| (state.generation, state.announced));
+    hub.console.set(&loaded.config.logging, generation);
+    let seal = state.map_or_else(crate::ipc::seal::SealKey::random, |state| Ok(state.seal.clone())).map_err(internal)?;
+    let reset_key = state.map_or_else(|| super::reset::key(&config::state::directory()), |state| state.reset_key);
+    let (secrets, snapshot) = state.map(|state| (state.secrets.clone(), state.keys.clone())).unwrap_or_default();
+    let notify = if handed.is_some() { notify::Notify::resumed() } else { notify::Notify::from_environment() };
+    let keys = super::keys::Keys::start(config::state::directory(), events.clone(), snapshot);
+    let carried = handed.as_mut().and_then(|handed| handed.arrived.state.memory.take());
+    let memory = super::memory::Memory::start(config::state::directory(), events.clone(), carried);
     let mut supervisor = Supervisor {
         began,
         started_ms,
         load_options: options.load,
         loaded,
-        generation: 1,
+        generation,
         level: options.level,
         log_filter,
         levels: super::levels::Levels::default(),
@@ -148,7 +186,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         instance,
         quic_at: listeners.quic().again(began.elapsed()),
         listeners,
-        secrets: crate::ipc::secrets::Secrets::default(),
+        secrets,
         tls: super::secrets::Tls::default(),
         workers: workers::Workers::default(),
         upstreams: Vec::new(),
@@ -165,9 +203,9 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         reload: super::reload::Reload::default(),
         rolling: super::rolling::Rolling::default(),
         stop: super::stop::Stop::default(),
-        notify: notify::Notify::from_environment(),
-        seal: crate::ipc::seal::SealKey::random().map_err(internal)?,
-        reset_key: super::reset::key(&config::state::directory()),
+        notify,
+        seal,
+        reset_key,
         run_as,
         kept: super::manager::Kept::default(),
         refused: None,
@@ -175,18 +213,40 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         slow: Vec::new(),
         usage: platform::Usage::default(),
         scan_at: Duration::ZERO,
-        announced: false,
-        stopped: std::collections::BTreeSet::new(),
+        announced,
+        stopped,
+        heard: std::collections::BTreeSet::new(),
+        pause: tokio::sync::watch::Sender::new(false),
+        upgrade: super::upgrade::Upgrade::default(),
+        again: Vec::new(),
+        upgrade_reply: None,
     };
+    if let Some(handed) = handed {
+        supervisor.take_over(handed).map_err(internal)?;
+        supervisor.put_log_filter();
+    }
     supervisor.keep_listeners(&kept);
     supervisor.tell_warnings();
     supervisor.listeners.tell_left_out();
     supervisor.refresh_auth();
-    supervisor.take_tls(tls);
+    let mut surplus = Vec::new();
+    if let Some(tls) = tls {
+        supervisor.take_tls(tls);
+        surplus = supervisor.lay_out_slots();
+    }
     supervisor.watch_files();
     supervisor.lay_out_upstreams();
-    supervisor.lay_out_slots();
-    supervisor.run(incoming, signals).await;
+    surplus.into_iter().for_each(|worker| supervisor.drain_worker(worker));
+    supervisor.replace_workers();
+    supervisor.reap();
+    loop {
+        supervisor.run(&mut incoming, &mut signals).await;
+        if supervisor.stop.is_done() {
+            break;
+        }
+        serving = supervisor.hand_over(&mut incoming, &mut signals, serving).await.map_err(internal)?;
+    }
+    supervisor.finish_stop();
     supervisor.memory.finish(Duration::from_secs(2)).await;
     // The last answers get a moment to leave; nobody is waited for longer.
     drop(supervisor);

@@ -42,7 +42,7 @@ pub(crate) enum Asker {
 /// Questions that workers have not answered yet.
 #[derive(Debug, Default)]
 pub(crate) struct Questions {
-    last: u64,
+    pub(super) last: u64,
     open: BTreeMap<u64, (ProcId, Duration, Asker)>,
     /// Callers of `Wait`.
     waiting: Vec<(Duration, Reply)>,
@@ -75,6 +75,7 @@ fn verb(call: &Call) -> &'static str {
         Call::Start { .. } => "Start",
         Call::Restart { .. } => "Restart",
         Call::Reload { .. } => "Reload",
+        Call::Upgrade { .. } => "Upgrade",
         Call::RefreshTools {} => "RefreshTools",
         Call::SetLogLevel { .. } => "SetLogLevel",
     }
@@ -88,6 +89,7 @@ fn changes_things(call: &Call) -> bool {
             | Call::Stop { .. }
             | Call::Restart { .. }
             | Call::Reload { .. }
+            | Call::Upgrade { .. }
             | Call::SetLogLevel { .. }
     )
 }
@@ -101,6 +103,9 @@ impl Supervisor {
     /// Does what a caller wants, if it may.
     pub(crate) fn call(&mut self, incoming: Incoming) {
         let Incoming { call, more, peer, reply } = incoming;
+        if self.upgrade.is_handing() {
+            return reply.last(Err(failure(Code::UpgradeUnderWay, "the daemon is handing over to another binary", "ggen mcp server wait")));
+        }
         if changes_things(&call) {
             let allowed = may_operate(peer.uid, platform::own_uid());
             let outcome = if allowed { "allowed" } else { "refused" };
@@ -140,6 +145,7 @@ impl Supervisor {
             Call::Reload { validate_only: true, .. } => self.validate(&reply, more),
             Call::Reload { plan_only: true, .. } => self.show_plan(reply),
             Call::Reload { .. } => self.reload(Some((reply, more))),
+            Call::Upgrade { binary } => self.begin_upgrade(binary, reply, more),
             Call::RefreshTools {} => self.ask_gateway(Question::RefreshTools, Asker::Tools(reply)),
             Call::SetLogLevel { category, level, for_ms } => self.set_log_level(category.as_deref(), level, for_ms, &reply),
         }
@@ -278,6 +284,17 @@ impl Supervisor {
         self.fail_questions(|asked, _| asked == worker, &failure(Code::GatewayLost, Code::GatewayLost.title(), "ggen mcp server status"));
     }
 
+    /// Nobody is left who could answer, and nobody to hear it.
+    pub(crate) fn end_questions(&mut self) {
+        self.fail_questions(
+            |_, _| true,
+            &failure(Code::UpgradeUnderWay, "the daemon hands over to another binary", "ggen mcp server wait"),
+        );
+        for (_, reply) in std::mem::take(&mut self.questions.waiting) {
+            reply.last(Ok(Body::Status(Box::new(self.status()))));
+        }
+    }
+
     /// What is out of time by now.
     pub(crate) fn questions_on_time(&mut self, now: Duration) {
         self.fail_questions(
@@ -296,6 +313,11 @@ impl Supervisor {
                 self.answer_asker(asker, Err(why.clone()));
             }
         }
+    }
+
+    /// Whether nobody waits for an answer of a worker.
+    pub(crate) fn nothing_asked(&self) -> bool {
+        self.questions.open.is_empty()
     }
 
     /// Whether every worker and every upstream stands as it will for now.
@@ -336,6 +358,7 @@ mod tests {
             Call::Start { target: String::new() },
             Call::Restart { target: None },
             Call::RELOAD,
+            Call::Upgrade { binary: None },
             Call::SetLogLevel { category: None, level: None, for_ms: None },
             Call::CallTool { name: String::new(), arguments: Value::Null },
         ];

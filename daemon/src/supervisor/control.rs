@@ -15,7 +15,12 @@ use ggen_wire::{
     varlink::{self, Request, Splitter},
 };
 use serde_json::json;
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
@@ -41,12 +46,36 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
+    /// Takes no more connections.
+    pub(crate) fn stop(&self) {
+        self.task.abort();
+    }
+
     /// Takes no more connections and lets the open ones finish writing, up to `most`.
     pub(crate) async fn finish(self, most: Duration) {
         self.task.abort();
         // Connections that only wait for their next call hold a place as well: then the time-out decides.
         tokio::time::timeout(most, self.places.acquire_many(CONNECTIONS)).await.ok();
     }
+}
+
+/// Goes on with a call that somebody else has begun to answer, and with the connection after it.
+///
+/// # Errors
+/// When the socket cannot be registered with the event loop.
+pub(crate) fn resume(socket: OwnedFd, events: mpsc::Sender<Event>, hub: &Arc<Hub>) -> io::Result<Reply> {
+    let socket = std::os::unix::net::UnixStream::from(socket);
+    socket.set_nonblocking(true)?;
+    let stream = UnixStream::from_std(socket)?;
+    let peer = platform::peer(&stream)?;
+    let (sender, answers) = mpsc::channel(REPLIES);
+    let mut connection = Connection { stream, peer, events, hub: Arc::downgrade(hub) };
+    tokio::spawn(async move {
+        if connection.pass(answers, false).await.is_ok() {
+            connection.run().await.ok();
+        }
+    });
+    Ok(Reply(sender))
 }
 
 /// Serves the socket until it is dropped.
@@ -131,11 +160,16 @@ impl Connection {
 
     /// Hands the call to the loop and passes its answers on.
     async fn relay(&mut self, call: Call, more: bool, silent: bool) -> io::Result<()> {
-        let (sender, mut answers) = mpsc::channel(REPLIES);
+        let (sender, answers) = mpsc::channel(REPLIES);
         let incoming = Incoming { call, more: more && !silent, peer: self.peer, reply: Reply(sender) };
         if self.events.send(Event::Call(incoming)).await.is_err() {
             return self.fail(&stopping(), silent).await;
         }
+        self.pass(answers, silent).await
+    }
+
+    /// Passes answers on, the last one included.
+    async fn pass(&mut self, mut answers: mpsc::Receiver<Answer>, silent: bool) -> io::Result<()> {
         loop {
             let answer = tokio::select! {
                 answer = answers.recv() => answer,
@@ -145,6 +179,10 @@ impl Connection {
                 Some(Answer::Progress(body)) => self.body(body, true, silent).await?,
                 Some(Answer::Last(Ok(body))) => return self.body(body, false, silent).await,
                 Some(Answer::Last(Err(failure))) => return self.fail(&failure, silent).await,
+                Some(Answer::Leave(taker)) => {
+                    taker.send(self.stream.as_fd().try_clone_to_owned()?).unwrap_or_default();
+                    return Err(io::ErrorKind::ConnectionAborted.into());
+                }
                 None => return self.fail(&stopping(), silent).await,
             }
         }

@@ -37,16 +37,16 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// The port.
 pub(crate) struct Door {
     /// What the configuration asks for.
-    wanted: SocketAddr,
+    pub(super) wanted: SocketAddr,
     /// What it is bound to.
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     /// `bound`, `kept` from our last life, or `inherited` from a socket unit.
-    origin: &'static str,
+    pub(super) origin: &'static str,
     /// So many of the seats were there already.
-    lent: usize,
-    seats: Mutex<Vec<Arc<OwnedFd>>>,
+    pub(super) lent: usize,
+    pub(super) seats: Mutex<Vec<Arc<OwnedFd>>>,
     /// What the kernel has been told: the number of seats, and who gets new connections.
-    steered: Mutex<(usize, Vec<u8>)>,
+    pub(super) steered: Mutex<(usize, Vec<u8>)>,
 }
 
 impl fmt::Debug for Door {
@@ -134,7 +134,12 @@ impl Door {
         }
     }
 
-    fn seats(&self) -> MutexGuard<'_, Vec<Arc<OwnedFd>>> {
+    /// What the kernel has been told.
+    pub(super) fn steered(&self) -> (usize, Vec<u8>) {
+        self.steered.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn seats(&self) -> MutexGuard<'_, Vec<Arc<OwnedFd>>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -17,6 +17,8 @@ pub(crate) enum Event {
     Worker(ProcId, ToSupervisor),
     /// A worker's channel has closed; nothing more comes from it.
     WorkerClosed(ProcId),
+    /// That channel is not heard any more, until it is again.
+    Paused(super::talk::Whose, Box<super::talk::Rest>),
     /// A worker does not read its channel: its queue is full.
     WorkerStuck(ProcId),
     /// A shim said something.
@@ -29,6 +31,8 @@ pub(crate) enum Event {
     Store(super::store::Outcome),
     /// The files of certificates have changed, and this is in them.
     Tls(Box<Result<super::secrets::Tls, crate::tls::Unusable>>),
+    /// What the binary that is checked has said, on standard output and standard error.
+    Checked(u32, String, String),
     /// Somebody at the control socket.
     Call(Incoming),
 }
@@ -57,6 +61,8 @@ pub(crate) enum Answer {
     Progress(Body),
     /// The last one.
     Last(Result<Body, Failure>),
+    /// Give the connection away: somebody else answers.
+    Leave(tokio::sync::oneshot::Sender<std::os::fd::OwnedFd>),
 }
 
 impl Reply {
@@ -68,6 +74,13 @@ impl Reply {
     /// The last reply.
     pub(crate) fn last(&self, result: Result<Body, Failure>) {
         self.0.try_send(Answer::Last(result)).unwrap_or_default();
+    }
+
+    /// Takes the connection away from who passes the answers on, once all before this are written. `None`: the caller has gone away.
+    pub(crate) async fn leave(self) -> Option<std::os::fd::OwnedFd> {
+        let (taker, taken) = tokio::sync::oneshot::channel();
+        self.0.try_send(Answer::Leave(taker)).ok()?;
+        taken.await.ok()
     }
 
     /// Whether the caller has gone away.

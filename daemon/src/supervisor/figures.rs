@@ -10,7 +10,7 @@ use ggen_wire::{
     Code,
     status::{Phase, UpstreamState},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 /// How often /proc is read.
 pub(crate) const SCAN: Duration = Duration::from_secs(5);
@@ -18,25 +18,28 @@ pub(crate) const SCAN: Duration = Duration::from_secs(5);
 /// Why workers end, as `workers.rs` names it.
 const EXITS: [&str; 4] = ["drained", "hung", "exit", "signal"];
 
+/// A role, a kind, a reason: ours, or that of the binary before us.
+pub(super) type Name = Cow<'static, str>;
+
 /// What is counted over the daemon's life.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    restarts: BTreeMap<&'static str, u64>,
-    exits: BTreeMap<(&'static str, &'static str), u64>,
-    upstream_exits: BTreeMap<(String, &'static str), u64>,
+    pub(super) restarts: BTreeMap<Name, u64>,
+    pub(super) exits: BTreeMap<(Name, Name), u64>,
+    pub(super) upstream_exits: BTreeMap<(String, Name), u64>,
     /// Processor time of processes that are gone, and what the living ones had at the last look: (retired, last).
-    cpu_ms: BTreeMap<(&'static str, String), (u64, u64)>,
+    pub(super) cpu_ms: BTreeMap<(Name, String), (u64, u64)>,
     /// Descriptors that our processes have open, and may have open.
     files: BTreeMap<String, (u64, u64)>,
 }
 
 impl Counters {
     pub(crate) fn worker_exit(&mut self, role: Role, reason: &'static str) {
-        *self.exits.entry((role.as_str(), reason)).or_default() += 1;
+        *self.exits.entry((role.as_str().into(), reason.into())).or_default() += 1;
     }
 
     pub(crate) fn worker_restart(&mut self, role: Role) {
-        *self.restarts.entry(role.as_str()).or_default() += 1;
+        *self.restarts.entry(role.as_str().into()).or_default() += 1;
     }
 
     pub(crate) fn upstream_exit(&mut self, upstream: &str, code: Code) {
@@ -48,12 +51,12 @@ impl Counters {
             Code::UpstreamExited => "exit",
             _ => "other",
         };
-        *self.upstream_exits.entry((upstream.to_owned(), reason)).or_default() += 1;
+        *self.upstream_exits.entry((upstream.to_owned(), reason.into())).or_default() += 1;
     }
 
     /// A process's time can only grow; less than at the last look is another process.
     fn cpu(&mut self, kind: &'static str, name: &str, ms: u64) {
-        let (retired, last) = self.cpu_ms.entry((kind, name.to_owned())).or_default();
+        let (retired, last) = self.cpu_ms.entry((kind.into(), name.to_owned())).or_default();
         if ms < *last {
             *retired += *last;
         }
@@ -62,7 +65,7 @@ impl Counters {
 
     /// What a process had used that has ended, beside the one that is looked at.
     pub(crate) fn cpu_of_ended(&mut self, kind: &'static str, name: &str, ms: u64) {
-        self.cpu_ms.entry((kind, name.to_owned())).or_default().0 += ms;
+        self.cpu_ms.entry((kind.into(), name.to_owned())).or_default().0 += ms;
     }
 }
 
@@ -126,9 +129,9 @@ impl Supervisor {
             .into_iter()
             .chain(current().filter_map(|(slot, proc)| Some((slot.name.as_str(), proc?.usage.rss_bytes))));
         // Each from 0 on: a series that begins with 1 has not increased for who watches it.
-        let mut exits: BTreeMap<_, _> =
+        let mut exits: BTreeMap<(&str, &str), u64> =
             self.workers.slots.iter().flat_map(|slot| EXITS.map(|reason| ((slot.role.as_str(), reason), 0))).collect();
-        exits.extend(&self.counters.exits);
+        exits.extend(self.counters.exits.iter().map(|((role, reason), count)| ((&**role, &**reason), *count)));
         let files = |which: fn((u64, u64)) -> u64| {
             self.counters.files.iter().map(move |(process, files)| sample(&[("process", process)], which(*files) as f64))
         };

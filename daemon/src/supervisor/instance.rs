@@ -19,9 +19,11 @@ pub(crate) struct Instance {
     /// Where it is.
     pub(crate) path: PathBuf,
     lock_path: PathBuf,
-    lock: Option<Flock<File>>,
+    pub(super) lock: Option<Flock<File>>,
     /// The service manager's: it outlives us.
-    lent: bool,
+    pub(super) lent: bool,
+    /// The socket itself, beside the one that is served.
+    pub(super) socket: UnixListener,
 }
 
 /// Why this process cannot be the one.
@@ -62,7 +64,8 @@ impl Instance {
         let listener = UnixListener::bind(path).map_err(place)?;
         fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(place)?;
         listener.set_nonblocking(true).map_err(place)?;
-        Ok((Self { path: path.to_path_buf(), lock_path, lock: Some(lock), lent: false }, listener))
+        let socket = listener.try_clone().map_err(place)?;
+        Ok((Self { path: path.to_path_buf(), lock_path, lock: Some(lock), lent: false, socket }, listener))
     }
 
     /// Takes the control socket that the service manager listens at (`ggend-control.socket`): connecting would only reach ourselves, so the lock
@@ -78,7 +81,20 @@ impl Instance {
         listener.set_nonblocking(true).map_err(place)?;
         let lock_path = path.with_extension("lock");
         let Some(lock) = lock(&lock_path).map_err(place)? else { return Err(InstanceError::Running(path)) };
-        Ok((Self { path, lock_path, lock: Some(lock), lent: true }, listener))
+        let socket = listener.try_clone().map_err(place)?;
+        Ok((Self { path, lock_path, lock: Some(lock), lent: true, socket }, listener))
+    }
+
+    /// Goes on with what the binary before us has held, its lock included: a lock belongs to the open file, not to who opened it.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors.
+    pub(crate) fn resume(path: PathBuf, lent: bool, socket: UnixListener, lock: Option<File>) -> io::Result<(Self, UnixListener)> {
+        socket.set_nonblocking(true)?;
+        let listener = socket.try_clone()?;
+        let lock_path = path.with_extension("lock");
+        let lock = lock.and_then(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).ok());
+        Ok((Self { path, lock_path, lock, lent, socket }, listener))
     }
 }
 

@@ -37,16 +37,21 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// Reads the store, and watches it from now on.
-    pub(crate) fn start(directory: PathBuf, events: mpsc::Sender<Event>) -> Self {
+    /// Reads the store, and watches it from now on. `before`: what was known, should it not be readable now.
+    pub(crate) fn start(directory: PathBuf, events: mpsc::Sender<Event>, before: Snapshot) -> Self {
         let mut watch = Watch { directory, store: None, failing: false, pending: BTreeMap::new(), written: Instant::now() };
-        let known = watch.look().unwrap_or_default();
+        let known = watch.look().unwrap_or(before);
         let (used, batches) = sync_channel(BATCHES);
         let thread = thread::Builder::new().name("keys".to_owned()).spawn(move || watch.run(&batches, &events));
         if let Err(error) = &thread {
             tracing::error!(target: "auth", %error, code = %Code::KeyStoreUnusable, "the key store is not watched");
         }
         Self { known, used: thread.is_ok().then_some(used) }
+    }
+
+    /// Has the thread write what is to be written, and end.
+    pub(crate) fn finish(&mut self) {
+        self.used = None;
     }
 
     /// Keys were used.

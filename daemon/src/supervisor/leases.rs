@@ -9,13 +9,14 @@ use crate::{
     platform::Usage,
 };
 use ggen_wire::{Code, status::UpstreamState};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What a server may do after its stdin has closed, before SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How far one is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Phase {
     /// It waits for room.
     Waiting,
@@ -28,6 +29,7 @@ enum Phase {
 }
 
 /// A leased child.
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Leased {
     upstream: String,
     lease: u32,
@@ -37,7 +39,8 @@ pub(crate) struct Leased {
     transport: UpstreamTransport,
     phase: Phase,
     /// Until the gateway worker has them: with its death they are to be closed.
-    pipes: Option<Pipes>,
+    #[serde(skip)]
+    pub(super) pipes: Option<Pipes>,
     usage: Usage,
 }
 
@@ -93,7 +96,7 @@ impl Supervisor {
     fn start_lease(&mut self, at: usize) {
         let (name, lease, owner) = (self.leased[at].upstream.clone(), self.leased[at].lease, self.leased[at].owner);
         let launch = self.loaded.config.mcp_servers.get(&name).and_then(super::environment::launch);
-        let started = launch.map(|launch| self.shims.start(&name, launch, &self.events, &self.hub, &mut self.pids));
+        let started = launch.map(|launch| self.start_shim(&name, launch));
         match started {
             Some(Ok((shim, pipes))) => (self.leased[at].phase, self.leased[at].pipes) = (Phase::Starting(shim), Some(pipes)),
             failed => {

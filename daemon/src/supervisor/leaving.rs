@@ -14,6 +14,7 @@ pub(crate) const SLACK: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A server that is not configured any more.
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Leaving {
     pub(crate) upstream: Upstream,
     until: Duration,

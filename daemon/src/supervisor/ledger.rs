@@ -73,14 +73,7 @@ impl Ledger {
         for (name, series) in self.live.values().flatten() {
             add(&mut all, name, series);
         }
-        let sample = |(labels, value)| Sample { labels, value };
-        let family = |(name, series): (String, Series)| Family {
-            name,
-            help: series.help,
-            kind: series.kind,
-            samples: series.samples.into_iter().map(sample).collect(),
-        };
-        all.into_iter().map(family).collect()
+        listed(all)
     }
 
     /// The sum of a family of numbers over one living worker's labels; `None` if it has no such family.
@@ -90,9 +83,34 @@ impl Ledger {
         Some(series.samples.values().map(number).sum())
     }
 
+    /// What dead workers counted, and what the living ones have.
+    pub(crate) fn pages(&self) -> (Vec<Family>, Vec<(ProcId, Vec<Family>)>) {
+        (listed(self.retired.clone()), self.live.iter().map(|(worker, families)| (*worker, listed(families.clone()))).collect())
+    }
+
+    /// The ledger with these pages.
+    pub(crate) fn of((retired, live): (Vec<Family>, Vec<(ProcId, Vec<Family>)>)) -> Self {
+        let mut ledger = Self::default();
+        ledger.take(ProcId::MAX, retired);
+        ledger.retired = ledger.live.remove(&ProcId::MAX).unwrap_or_default();
+        live.into_iter().for_each(|(worker, families)| ledger.take(worker, families));
+        ledger
+    }
+
     fn series(&self) -> usize {
         self.live.values().chain([&self.retired]).flat_map(BTreeMap::values).map(|series| series.samples.len()).sum()
     }
+}
+
+fn listed(families: Families) -> Vec<Family> {
+    let sample = |(labels, value)| Sample { labels, value };
+    let family = |(name, series): (String, Series)| Family {
+        name,
+        help: series.help,
+        kind: series.kind,
+        samples: series.samples.into_iter().map(sample).collect(),
+    };
+    families.into_iter().map(family).collect()
 }
 
 fn add(all: &mut Families, name: &str, more: &Series) {
@@ -169,6 +187,20 @@ mod tests {
             _ => 0,
         };
         (number("calls_total"), number("open"), count)
+    }
+
+    #[test]
+    fn pages_make_the_same_ledger_again() {
+        let mut ledger = Ledger::default();
+        ledger.take(1, beat(5.0, 2.0));
+        ledger.take(2, beat(7.0, 3.0));
+        ledger.retire(1);
+        let text = serde_json::to_string(&ledger.pages()).unwrap();
+        let mut copy = Ledger::of(serde_json::from_str(&text).unwrap());
+        assert_eq!(shown(&copy), (12.0, 3.0, 12));
+        copy.take(2, beat(8.0, 1.0));
+        copy.retire(2);
+        assert_eq!(shown(&copy), (13.0, 0.0, 13));
     }
 
     #[test]

@@ -54,6 +54,11 @@ impl Levels {
         self.0.iter().fold(filter.to_owned(), |text, held| format!("{text},{}={}", held.category, name(held.level)))
     }
 
+    /// All of them, and until when.
+    pub(crate) fn all(&self) -> Vec<(String, Level, Option<Duration>)> {
+        self.0.iter().map(|held| (held.category.to_owned(), held.level, held.until)).collect()
+    }
+
     /// For the status.
     pub(crate) fn status(&self, now: Duration) -> Vec<LogOverride> {
         let left = |until: Duration| u64::try_from(until.saturating_sub(now).as_millis()).unwrap_or(u64::MAX);

@@ -29,7 +29,7 @@ pub(crate) enum Next {
 }
 
 /// The record of one process's lives.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Life {
     /// Quick deaths in a row.
     quick: u32,

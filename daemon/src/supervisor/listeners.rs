@@ -26,22 +26,22 @@ const WEBSOCKET: &str = "websocket";
 /// A listening socket.
 #[derive(Clone, Debug)]
 pub(crate) struct Listener {
-    transport: &'static str,
+    pub(super) transport: &'static str,
     /// What the configuration asks for.
-    wanted: SocketAddr,
+    pub(super) wanted: SocketAddr,
     /// What it is bound to.
-    address: SocketAddr,
-    origin: &'static str,
-    socket: Arc<OwnedFd>,
+    pub(super) address: SocketAddr,
+    pub(super) origin: &'static str,
+    pub(super) socket: Arc<OwnedFd>,
 }
 
 /// All of them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Listeners {
-    all: Vec<Listener>,
+    pub(super) all: Vec<Listener>,
     /// What could not be had and can be done without.
-    left_out: Vec<(Option<Code>, String)>,
-    quic: Quic,
+    pub(super) left_out: Vec<(Option<Code>, String)>,
+    pub(super) quic: Quic,
 }
 
 /// An address could not be had.

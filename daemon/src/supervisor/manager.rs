@@ -17,7 +17,7 @@ const PROBLEMS: usize = 2;
 
 /// What the manager keeps, by name.
 #[derive(Debug, Default)]
-pub(crate) struct Kept(BTreeMap<String, Arc<OwnedFd>>);
+pub(crate) struct Kept(pub(super) BTreeMap<String, Arc<OwnedFd>>);
 
 impl Kept {
     /// Names of what an earlier process had the manager keep.

@@ -16,6 +16,7 @@ use crate::{
     },
 };
 use ggen_wire::{Code, status::Issue};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,6 +36,13 @@ struct Session {
     record: String,
     /// In seconds since 1970.
     used: u64,
+}
+
+/// All of it, on its way from one binary to the next.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Carried {
+    stored: Stored,
+    gateways: BTreeSet<ProcId>,
 }
 
 /// All of it.
@@ -60,7 +68,8 @@ pub(crate) struct Memory {
 
 impl Memory {
     /// Reads what an earlier life of the daemon wrote, and starts the thread that writes.
-    pub(crate) fn start(directory: PathBuf, events: mpsc::Sender<Event>) -> Self {
+    /// `carried`: what the binary before us held, and its gateway workers.
+    pub(crate) fn start(directory: PathBuf, events: mpsc::Sender<Event>, carried: Option<Carried>) -> Self {
         let (store, stored, trouble) = match Store::open(&directory) {
             Ok(opened) => {
                 if let Some(why) = opened.damaged {
@@ -73,7 +82,11 @@ impl Memory {
                 (None, Stored { salt, ..Stored::default() }, Some(error.to_string()))
             }
         };
-        let mut memory = Self::of(stored);
+        let mut memory = match carried {
+            // Whatever the file holds: what was to be written last may not have been.
+            Some(Carried { stored: held, gateways }) => Self { gateways, whole: true, ..Self::of(held) },
+            None => Self::of(stored),
+        };
         let (sender, batches) = sync_channel(2);
         let (done, ended) = oneshot::channel();
         let work = move || {
@@ -86,6 +99,18 @@ impl Memory {
         }
         trouble.into_iter().for_each(|why| memory.fails(why));
         memory
+    }
+
+    /// What the next binary has to know.
+    pub(crate) fn carried(&self) -> Carried {
+        let session = |(digest, session): (&String, &Session)| (digest.clone(), session.record.clone(), session.used);
+        let catalogue = |(upstream, (entry, text)): (&String, &(String, String))| (upstream.clone(), entry.clone(), text.clone());
+        let stored = Stored {
+            sessions: self.sessions.iter().map(session).collect(),
+            catalogue: self.catalogue.iter().map(catalogue).collect(),
+            salt: self.salt.clone(),
+        };
+        Carried { stored, gateways: self.gateways.clone() }
     }
 
     fn of(stored: Stored) -> Self {
@@ -267,6 +292,11 @@ impl Memory {
         let sessions = pieces(sessions.into_iter().map(kept).collect(), |kept| kept.record.len());
         let catalogue = catalogue.into_iter().map(|catalogue| ToWorker::Recall { catalogue });
         catalogue.chain(sessions.into_iter().map(|sessions| ToWorker::Restore { sessions })).collect()
+    }
+
+    /// Whether nothing is written any more.
+    pub(crate) const fn is_finished(&self) -> bool {
+        self.thread.is_none()
     }
 
     /// Has the rest written, within that time.

@@ -37,12 +37,15 @@ mod steering;
 mod stop;
 mod store;
 mod switched;
+mod talk;
+mod upgrade;
 mod upstreams;
 mod walls;
 mod watch;
 mod workers;
 
 pub use boot::{Options, main};
+pub use upgrade::check as upgrade_check;
 
 use crate::{
     config::{LoadOptions, Loaded, LogLevel},
@@ -59,6 +62,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
+use talk::Whose;
 use tokio::sync::mpsc;
 
 /// Events handled in one turn before the clock is looked at again.
@@ -143,6 +147,15 @@ struct Supervisor {
     announced: bool,
     /// Transports and upstreams that an operator wants to be stopped.
     stopped: BTreeSet<String>,
+    /// The channels that a task hears.
+    heard: BTreeSet<Whose>,
+    /// Has those tasks pause.
+    pause: tokio::sync::watch::Sender<bool>,
+    upgrade: upgrade::Upgrade,
+    /// What was asked for while another binary was to take over.
+    again: Vec<Asked>,
+    /// After that: what to say when the workers are replaced, and to whom.
+    upgrade_reply: Option<(String, Option<event::Reply>)>,
 }
 
 impl Supervisor {
@@ -158,10 +171,10 @@ impl Supervisor {
         f64::from(u16::from_le_bytes(bytes)) / 32767.5 - 1.0
     }
 
-    /// Turns until the daemon has stopped.
-    async fn run(&mut self, mut events: mpsc::Receiver<Event>, mut signals: Signals) {
+    /// Turns until the daemon has stopped, or another binary is to take over.
+    async fn run(&mut self, events: &mut mpsc::Receiver<Event>, signals: &mut Signals) {
         self.on_time();
-        while !self.stop.is_done() {
+        while !self.stop.is_done() && !self.upgrade.is_due() {
             let due = self.deadline();
             tokio::select! {
                 biased;
@@ -181,7 +194,6 @@ impl Supervisor {
             }
             self.on_time();
         }
-        self.finish_stop();
     }
 
     fn signal(&mut self, asked: Asked) {
@@ -200,10 +212,18 @@ impl Supervisor {
     fn event(&mut self, event: Event) {
         match event {
             Event::Worker(id, message) => self.worker_says(id, message),
-            Event::WorkerClosed(id) => self.ledger.retire(id),
+            Event::WorkerClosed(id) => {
+                self.heard.remove(&Whose::Worker(id));
+                self.ledger.retire(id);
+            }
+            Event::Paused(whose, rest) => self.paused(whose, rest),
             Event::WorkerStuck(id) => self.abort_worker(id, "worker does not read its control channel"),
             Event::Shim(id, message) => self.shim_says(id, message),
-            Event::ShimClosed(id, last_line) => self.shim_closed(id, &last_line),
+            Event::ShimClosed(id, last_line) => {
+                self.heard.remove(&Whose::Shim(id));
+                self.shim_closed(id, &last_line);
+            }
+            Event::Checked(pid, stdout, stderr) => self.upgrade_said(pid, stdout, stderr),
             Event::Keys(snapshot) => self.keys_changed(*snapshot),
             Event::Store(outcome) => self.stored(outcome),
             Event::Call(incoming) => self.call(incoming),
@@ -255,6 +275,7 @@ impl Supervisor {
             self.levels.deadline(),
             self.stop.deadline(now),
             self.notify.deadline(now),
+            self.upgrade.deadline(),
             self.strangers.deadline(now),
             self.quic_at,
             Some(self.scan_at),
@@ -277,6 +298,7 @@ impl Supervisor {
             self.go_on_stopping();
         }
         self.questions_on_time(now);
+        self.upgrade_on_time(now);
         if self.levels.expire(now) {
             tracing::info!(target: "mcp_server", "log levels are the configured ones again");
             self.put_log_filter();

@@ -45,6 +45,16 @@ impl Notify {
         Self { socket, period: sd_notify::watchdog_enabled().map(|limit| limit / 2), ..Self::default() }
     }
 
+    /// The same for a binary that takes over: the manager knows that it is ready, and that something is being reloaded.
+    pub(crate) fn resumed() -> Self {
+        Self { ready: true, reloading: true, ..Self::from_environment() }
+    }
+
+    /// Says what waits, as far as the manager takes it.
+    pub(crate) fn finish(&mut self) {
+        self.flush();
+    }
+
     /// Whether anybody listens.
     pub(crate) fn is_managed(&self) -> bool {
         self.socket.is_some()

@@ -4,6 +4,7 @@ use super::{Supervisor, event::ProcId, shims::ShimId};
 use crate::{ipc::launch::FromShim, platform};
 use ggen_wire::Code;
 use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -13,19 +14,21 @@ use std::{
 const SWEEP: Duration = Duration::from_secs(10);
 
 /// Whose process it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Owner {
     /// A worker.
     Worker(ProcId),
     /// A shim.
     Shim(ShimId),
+    /// A binary that is to prove that it can take over.
+    Check,
 }
 
 /// Our children that have not been reaped.
 pub(crate) type Pids = BTreeMap<u32, Owner>;
 
 /// What is known about processes that are our children without being ours.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Strangers {
     /// They were our children when we started (a shell's background jobs), or came while nothing of ours could have left them (we are a
     /// container's process 1). They are reaped, never killed.
@@ -55,6 +58,7 @@ impl Supervisor {
                 Some(Owner::Worker(id)) => self.worker_ended(id, ended),
                 // What it means is decided when its channel has been read to the end.
                 Some(Owner::Shim(_)) => {}
+                Some(Owner::Check) => self.upgrade_checked(ended),
                 None => unknown |= !self.strangers.foreign.remove(&pid),
             }
         }

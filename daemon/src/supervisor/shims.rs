@@ -1,9 +1,10 @@
 //! The shims: one process per running stdio server, which runs it and leaves nothing of it behind (see `shim/`).
 
 use super::{
-    event::Event,
+    Supervisor,
     reaper::{Owner, Pids},
     stderr,
+    talk::{Ear, Line, Whose},
     upstreams::Pipes,
 };
 use crate::{
@@ -17,11 +18,9 @@ use nix::sys::signal::Signal;
 use std::{
     collections::BTreeMap,
     io,
-    os::fd::{AsFd, OwnedFd},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::sync::mpsc;
 
 /// Number of a shim, unique over the daemon's life.
 pub(crate) type ShimId = u64;
@@ -30,28 +29,30 @@ pub(crate) type ShimId = u64;
 const GRACE: Duration = Duration::from_secs(2);
 /// How long a shim may take beyond that before it is killed itself.
 const SLACK: Duration = Duration::from_secs(7);
-/// How long the last lines of stderr may take to be read after the end.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// Messages that may wait for a shim.
+pub(super) const QUEUE: usize = 8;
 
 /// A shim.
 pub(crate) struct Shim {
     /// Its process id.
     pub(crate) pid: u32,
+    /// The server's name.
+    pub(crate) name: String,
     /// The server's process id, which is its process group as well.
     pub(crate) child: Option<u32>,
     /// What it said at last.
     pub(crate) verdict: Option<FromShim>,
-    queue: mpsc::Sender<(ToShim, Vec<OwnedFd>)>,
+    pub(super) line: Line<ToShim>,
     /// When SIGTERM is due.
-    stop_at: Option<Duration>,
+    pub(super) stop_at: Option<Duration>,
     /// When the shim itself is killed.
-    kill_at: Option<Duration>,
+    pub(super) kill_at: Option<Duration>,
 }
 
 /// All shims that live.
 #[derive(Default)]
 pub(crate) struct Shims {
-    last: ShimId,
+    pub(super) last: ShimId,
     pub(crate) all: BTreeMap<ShimId, Shim>,
 }
 
@@ -61,7 +62,7 @@ impl Shims {
         &mut self,
         name: &str,
         launch: Launch,
-        events: &mpsc::Sender<Event>,
+        ear: Ear,
         hub: &Arc<super::Hub>,
         pids: &mut Pids,
     ) -> io::Result<(ShimId, Pipes)> {
@@ -69,37 +70,18 @@ impl Shims {
         let (stdout, stdout_theirs) = platform::pipe()?;
         let (errors, errors_theirs) = platform::pipe()?;
         let (ours, theirs) = platform::socket_pair()?;
-        let (mut sender, mut receiver) = channel::channel(ours)?;
+        let (sender, receiver) = channel::channel(ours)?;
         let pid = platform::spawn_self(&["shim"], theirs, super::environment::of_worker())?;
         self.last += 1;
         let id = self.last;
         pids.insert(pid, Owner::Shim(id));
 
-        let (queue, mut outgoing) = mpsc::channel::<(ToShim, Vec<OwnedFd>)>(8);
-        tokio::spawn(async move {
-            while let Some((message, descriptors)) = outgoing.recv().await {
-                let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-                if sender.send(&message, &borrowed).await.is_err() {
-                    return;
-                }
-            }
-        });
-        let last_line = Arc::new(Mutex::new(String::new()));
-        let reading = tokio::spawn(stderr::read(errors, name.to_owned(), Arc::clone(hub), Arc::clone(&last_line)));
-        let events = events.clone();
-        tokio::spawn(async move {
-            while let Ok(Some((message, _))) = receiver.receive::<FromShim>().await {
-                events.send(Event::Shim(id, message)).await.ok();
-            }
-            let abort = reading.abort_handle();
-            if tokio::time::timeout(LAST_WORDS, reading).await.is_err() {
-                abort.abort();
-            }
-            let words = last_line.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            events.send(Event::ShimClosed(id, words)).await.ok();
-        });
-        queue.try_send((ToShim::Launch(launch), vec![stdin_theirs, stdout_theirs, errors_theirs])).map_err(io::Error::other)?;
-        self.all.insert(id, Shim { pid, child: None, verdict: None, queue, stop_at: None, kill_at: None });
+        let line = Line::start(sender, QUEUE);
+        let rest = stderr::Rest { pipe: errors, line: Vec::new() };
+        listen(id, name, receiver, Some(rest), String::new(), ear, hub);
+        let theirs = [stdin_theirs, stdout_theirs, errors_theirs].map(Arc::new);
+        line.say(ToShim::Launch(launch), theirs.into()).map_err(|_| io::Error::other("its queue is full"))?;
+        self.all.insert(id, Shim { pid, name: name.to_owned(), child: None, verdict: None, line, stop_at: None, kill_at: None });
         Ok((id, Pipes { stdin: Arc::new(stdin), stdout: Arc::new(stdout) }))
     }
 
@@ -114,7 +96,7 @@ impl Shims {
     /// Ends all servers without any grace.
     pub(crate) fn kill_all(&mut self, now: Duration) {
         for shim in self.all.values_mut() {
-            shim.queue.try_send((ToShim::Stop { grace_ms: 0 }, Vec::new())).unwrap_or_default();
+            shim.line.say(ToShim::Stop { grace_ms: 0 }, Vec::new()).unwrap_or_default();
             (shim.stop_at, shim.kill_at) = (None, Some(now + Duration::from_secs(1)));
         }
     }
@@ -124,7 +106,7 @@ impl Shims {
         for shim in self.all.values_mut() {
             if shim.stop_at.is_some_and(|at| at <= now) {
                 let grace_ms = u64::try_from(GRACE.as_millis()).unwrap_or(u64::MAX);
-                shim.queue.try_send((ToShim::Stop { grace_ms }, Vec::new())).unwrap_or_default();
+                shim.line.say(ToShim::Stop { grace_ms }, Vec::new()).unwrap_or_default();
                 (shim.stop_at, shim.kill_at) = (None, Some(now + GRACE + SLACK));
             }
             if shim.kill_at.is_some_and(|at| at <= now) {
@@ -138,4 +120,35 @@ impl Shims {
     pub(crate) fn deadline(&self) -> Option<Duration> {
         self.all.values().flat_map(|shim| [shim.stop_at, shim.kill_at]).flatten().min()
     }
+}
+
+impl Supervisor {
+    /// Starts a shim with a server in it.
+    pub(crate) fn start_shim(&mut self, name: &str, launch: Launch) -> io::Result<(ShimId, Pipes)> {
+        let ear = self.ear();
+        let started = self.shims.start(name, launch, ear, &self.hub, &mut self.pids)?;
+        self.heard.insert(Whose::Shim(started.0));
+        Ok(started)
+    }
+}
+
+/// Hears a shim and its server's stderr.
+pub(super) fn listen(
+    id: ShimId,
+    name: &str,
+    receiver: channel::Receiver,
+    stderr: Option<stderr::Rest>,
+    last_line: String,
+    ear: Ear,
+    hub: &Arc<super::Hub>,
+) {
+    let last = Arc::new(Mutex::new(last_line));
+    let (name, hub, paused, words) = (name.to_owned(), Arc::clone(hub), ear.paused.clone(), Arc::clone(&last));
+    let reading = tokio::spawn(async move {
+        match stderr {
+            Some(rest) => stderr::read(rest, name, hub, words, paused).await,
+            None => None,
+        }
+    });
+    ear.shim(id, receiver, reading, last);
 }

@@ -1,7 +1,8 @@
 //! The signals that the supervisor listens to.
 
+use nix::sys::signal::Signal;
 use std::io;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,13 +17,26 @@ pub(crate) enum Asked {
     Reap,
 }
 
+impl Asked {
+    /// Asks this very thread once more, by the signal.
+    pub(crate) fn raise(self) {
+        let signal = match self {
+            Self::Stop => Signal::SIGTERM,
+            Self::Reload => Signal::SIGHUP,
+            Self::Dump => Signal::SIGUSR1,
+            Self::Reap => Signal::SIGCHLD,
+        };
+        nix::sys::signal::raise(signal).unwrap_or_default();
+    }
+}
+
 /// The streams of signals.
 pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    user: Signal,
-    child: Signal,
+    terminate: Stream,
+    interrupt: Stream,
+    hangup: Stream,
+    user: Stream,
+    child: Stream,
 }
 
 impl Signals {

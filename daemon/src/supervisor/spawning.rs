@@ -6,29 +6,24 @@ use super::{
     event::{Event, ProcId},
     listeners::Listeners,
     reload::{self, Candidate},
-    workers::{Outgoing, Proc, Stage},
+    talk::{Line, Unsaid, Whose},
+    workers::{Proc, Stage},
 };
 use crate::{
     ipc::{
         channel,
-        messages::{Beat, Bound, Role, Start, ToSupervisor, ToWorker},
+        messages::{Beat, Bound, Role, Start, ToWorker},
         seat::Seat,
     },
     platform::{self, Usage},
 };
 use ggen_wire::Code;
-use std::{
-    io,
-    os::fd::{AsFd, OwnedFd},
-    sync::Arc,
-    time::Duration,
-};
-use tokio::sync::mpsc;
+use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 /// Between two beats.
 const BEAT: Duration = Duration::from_secs(1);
 /// Messages that may wait for a worker; more means that it does not read.
-const QUEUE: usize = 1024;
+pub(super) const QUEUE: usize = 1024;
 
 impl Supervisor {
     /// Starts a process for a slot. `successor`: the one that serves goes on until the new one is Ready.
@@ -63,25 +58,11 @@ impl Supervisor {
     fn spawn_worker(&mut self, id: ProcId, name: &str, role: Role) -> io::Result<Proc> {
         let seat = if role == Role::Quic { Some(self.seat_for(name)?) } else { None };
         let (ours, theirs) = platform::socket_pair()?;
-        let (mut sender, mut receiver) = channel::channel(ours)?;
+        let (sender, receiver) = channel::channel(ours)?;
         let pid = platform::spawn_self(&["worker", role.as_str()], theirs, super::environment::of_worker())?;
-        let (queue, mut outgoing) = mpsc::channel::<Outgoing>(QUEUE);
-        tokio::spawn(async move {
-            while let Some((message, descriptors)) = outgoing.recv().await {
-                let borrowed: Vec<_> = descriptors.iter().map(|fd| fd.as_fd()).collect();
-                if sender.send(&message, &borrowed).await.is_err() {
-                    return;
-                }
-            }
-        });
-        let events = self.events.clone();
-        tokio::spawn(async move {
-            // What does not parse ends the channel as well: the worker is told by the end of it.
-            while let Ok(Some((message, _))) = receiver.receive::<ToSupervisor>().await {
-                events.send(Event::Worker(id, message)).await.ok();
-            }
-            events.send(Event::WorkerClosed(id)).await.ok();
-        });
+        let line = Line::start(sender, QUEUE);
+        self.heard.insert(Whose::Worker(id));
+        self.ear().worker(id, receiver);
         let mut start = self.start_message(name, role);
         let mut sockets = self.listeners_for(name).sockets_for(role);
         if let Some((door, index)) = &seat {
@@ -90,13 +71,14 @@ impl Supervisor {
             sockets.extend(door.socket(*index));
         }
         let generation = start.generation;
-        queue.try_send((ToWorker::Start(Box::new(start)), sockets)).map_err(io::Error::other)?;
+        let queue = |message, sockets| line.say(message, sockets).map_err(|_| io::Error::other("its queue is full"));
+        queue(ToWorker::Start(Box::new(start)), sockets)?;
         if role == Role::Gateway {
             for message in self.remembered(id) {
-                queue.try_send((message, Vec::new())).map_err(io::Error::other)?;
+                queue(message, Vec::new())?;
             }
         }
-        self.secrets_for(name, role).map_or(Ok(()), |secrets| queue.try_send((secrets, Vec::new())).map_err(io::Error::other))?;
+        self.secrets_for(name, role).map_or(Ok(()), |secrets| queue(secrets, Vec::new()))?;
         Ok(Proc {
             pid,
             name: name.to_owned(),
@@ -108,7 +90,7 @@ impl Supervisor {
             beat_at: self.now(),
             usage: Usage::default(),
             seat,
-            queue,
+            line,
         })
     }
 
@@ -152,13 +134,13 @@ impl Supervisor {
     /// Queues a message for a worker; never waits. A worker whose queue is full does not read, and is dealt with as hung.
     pub(crate) fn tell(&mut self, id: ProcId, message: ToWorker, descriptors: Vec<Arc<OwnedFd>>) -> bool {
         let Some(proc) = self.workers.procs.get(&id) else { return false };
-        match proc.queue.try_send((message, descriptors)) {
+        match proc.line.say(message, descriptors) {
             Ok(()) => true,
-            Err(mpsc::error::TrySendError::Full(_)) => {
+            Err(Unsaid::Full) => {
                 self.events.try_send(Event::WorkerStuck(id)).unwrap_or_default();
                 false
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => false,
+            Err(Unsaid::Closed) => false,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::{io::AsyncReadExt, net::unix::pipe};
+use tokio::{io::AsyncReadExt, net::unix::pipe, sync::watch};
 
 /// Longest line; what is longer is cut.
 const MAX_LINE: usize = 8 << 10;
@@ -19,13 +19,35 @@ const REFILL: Duration = Duration::from_millis(20);
 /// How often it is said that lines were left out; saying it each time would be a flood of our own.
 const TELL: Duration = Duration::from_secs(1);
 
-/// Reads until every holder of the other end has closed it.
-pub(crate) async fn read(pipe: OwnedFd, name: String, hub: Arc<Hub>, last: Arc<Mutex<String>>) {
-    let Ok(mut pipe) = pipe::Receiver::from_owned_fd(pipe) else { return };
-    let mut lines = Lines { name, hub, last, line: Vec::new(), tokens: BURST, refilled: Instant::now(), suppressed: 0, told: None };
+/// A pipe that is not at its end, and the line that has begun.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    pub(crate) pipe: OwnedFd,
+    pub(crate) line: Vec<u8>,
+}
+
+/// Reads until every holder of the other end has closed it, or until it is to pause: then it returns what is left.
+pub(crate) async fn read(
+    rest: Rest,
+    name: String,
+    hub: Arc<Hub>,
+    last: Arc<Mutex<String>>,
+    mut paused: watch::Receiver<bool>,
+) -> Option<Rest> {
+    let Rest { pipe, line } = rest;
+    let mut pipe = pipe::Receiver::from_owned_fd(pipe).ok()?;
+    let mut lines = Lines { name, hub, last, line, tokens: BURST, refilled: Instant::now(), suppressed: 0, told: None };
     let mut chunk = vec![0; MAX_LINE];
     loop {
-        match pipe.read(&mut chunk).await {
+        let found = tokio::select! {
+            biased;
+            () = super::talk::is_paused(&mut paused) => {
+                lines.tell_suppressed();
+                return Some(Rest { pipe: pipe.into_nonblocking_fd().ok()?, line: lines.line });
+            }
+            found = pipe.read(&mut chunk) => found,
+        };
+        match found {
             Ok(0) | Err(_) => break,
             Ok(count) => lines.take(&chunk[..count]),
         }
@@ -33,6 +55,7 @@ pub(crate) async fn read(pipe: OwnedFd, name: String, hub: Arc<Hub>, last: Arc<M
         tokio::task::yield_now().await;
     }
     lines.finish();
+    None
 }
 
 struct Lines {

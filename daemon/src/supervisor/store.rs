@@ -29,7 +29,7 @@ CREATE TABLE salt (salt BLOB NOT NULL) STRICT;
 PRAGMA user_version = 1;";
 
 /// Everything that is stored.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Stored {
     /// Digest, record, and when it was last used, in seconds since 1970.
     pub(crate) sessions: Vec<(String, String, u64)>,

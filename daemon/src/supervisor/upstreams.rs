@@ -13,6 +13,7 @@ use crate::{
     platform::Usage,
 };
 use ggen_wire::{Code, status::UpstreamState};
+use serde::{Deserialize, Serialize};
 use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
 /// A start-up that takes longer makes room for the next one: long enough that hosts with many servers do not start them all at once, short enough
@@ -20,7 +21,7 @@ use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 const START_UP: Duration = Duration::from_secs(3);
 
 /// Where an upstream stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Phase {
     /// Nobody has asked for it yet.
     Idle,
@@ -50,6 +51,7 @@ pub(crate) struct Pipes {
 }
 
 /// An upstream server.
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Upstream {
     pub(crate) name: String,
     pub(crate) config: config::Upstream,
@@ -59,6 +61,7 @@ pub(crate) struct Upstream {
     pub(crate) incarnation: u64,
     pub(crate) restarts: u64,
     pub(crate) pid: Option<u32>,
+    #[serde(skip)]
     pub(crate) pipes: Option<Pipes>,
     pub(crate) report: Option<UpstreamReport>,
     pub(crate) handoff: Option<String>,
@@ -269,7 +272,7 @@ impl Supervisor {
             upstream.phase = Phase::Remote;
             return;
         };
-        match self.shims.start(&name, launch, &self.events, &self.hub, &mut self.pids) {
+        match self.start_shim(&name, launch) {
             Ok((shim, pipes)) => {
                 self.upstreams[at].phase = Phase::Starting(shim, now + START_UP);
                 self.upstreams[at].pipes = Some(pipes);

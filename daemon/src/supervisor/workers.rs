@@ -1,24 +1,21 @@
 //! What the supervisor knows of its workers: slots with a life each, and the processes in them. What is done with them is in `slots.rs` (which
 //! there are), `spawning.rs` (starting, telling), `watch.rs` (beats, drains, hangs) and `ends.rs` (deaths).
 
-use super::{door::Door, event::ProcId, life::Life};
+use super::{door::Door, event::ProcId, life::Life, talk::Line};
 use crate::{
     ipc::messages::{Beat, Role, ToWorker},
     platform::Usage,
 };
-use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc, time::Duration};
-use tokio::sync::mpsc;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Without a beat for so long, a worker hangs: three missed, and a little for the way.
 const SILENCE: Duration = Duration::from_millis(3250);
 /// Before its first beat, a worker has so long to be loaded on a busy machine.
 const LOADING: Duration = Duration::from_secs(10);
 
-/// A message to a worker with its descriptors.
-pub(crate) type Outgoing = (ToWorker, Vec<Arc<OwnedFd>>);
-
 /// Where a process stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Stage {
     /// Not Ready yet.
     Starting,
@@ -55,7 +52,7 @@ pub(crate) struct Proc {
     /// A quic worker's door, and its seat there.
     pub(crate) seat: Option<(Arc<Door>, u8)>,
     /// Messages on their way to it.
-    pub(super) queue: mpsc::Sender<Outgoing>,
+    pub(super) line: Line<ToWorker>,
 }
 
 impl Proc {
@@ -82,6 +79,7 @@ impl Proc {
 }
 
 /// A place for a worker, with the record of its lives.
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Slot {
     /// `http-0`
     pub(crate) name: String,

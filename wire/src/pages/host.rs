@@ -38,8 +38,9 @@ pages! {
         because ["The daemon runs as a service, and you are not in its group", "The socket or its directory belongs to somebody else"];
         mend ["Do it as root" => "sudo ggen mcp server status", "See the service's socket" => "ls -l /run/ggen"];
     VersionSkew: "ggen and the running daemon are of different versions, so that some answers may not be understood.";
-        because ["The package was updated and the daemon not restarted", "Two installations"];
+        because ["The package was updated and the daemon was not", "Two installations"];
         mend [
+            "Have the daemon become the version that is installed" => "ggen mcp server upgrade",
             "Restart the daemon" => "ggen mcp server stop && ggen mcp server start",
             "See the version that is installed" => "ggend --version",
         ];
@@ -91,6 +92,24 @@ pages! {
     CheckUnfinished: "A check of doctor was not done when its time was over, so that it is not known what it would have found.";
         because ["The host is overloaded", "A file system or name server that does not answer"];
         mend ["Try again, and see how long each check takes" => "ggen mcp doctor --verbose", "See the host's load" => "uptime"];
+    UpgradeRefused: "Another binary was to take over in place of the running one, and did not: it could not be executed, could not read the configuration or \
+        the state, or may not be trusted. Nothing has changed; the running binary goes on serving.";
+        because [
+            "The new binary is damaged, or for another system",
+            "The new version refuses the configuration, or takes over only by a restart",
+            "The configuration files have changed since they were read",
+            "The file belongs to another user, or others may write it",
+            "A reload, a restart of workers, or another upgrade is under way",
+        ];
+        mend [
+            "See what the new version says to the configuration" => "ggend check",
+            "Put changed files in force first" => "ggen mcp server reload",
+            "See the details" => "ggen mcp server logs --level error --tail 20",
+            "Go over by a restart: no connection is refused, sessions stay, the servers are started anew" => "sudo systemctl restart ggend",
+        ];
+    UpgradeUnderWay: "The daemon is just handing over to another binary, which takes a moment. What serves clients goes on meanwhile.";
+        because ["An upgrade was asked for at the same time"];
+        mend ["Wait until it is over" => "ggen mcp server wait", "See the version that runs" => "ggen mcp server status"];
     FilesLimit: "A process of the daemon has nearly as many files and sockets open as it may. Further connections would be refused.";
         because ["Many clients or upstream servers, and a low limit (RLIMIT_NOFILE)", "A client that opens connections and never closes them"];
         mend [

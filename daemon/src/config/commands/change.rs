@@ -152,7 +152,7 @@ fn problems(options: &LoadOptions) -> Vec<Problem> {
 fn finish(options: &LoadOptions, open: &Open, text: &str, changes: &[Change], running: &dyn Fn() -> bool) -> Result<Answer, Refusal> {
     let changed = open.text.as_deref() != Some(text) && changes.iter().any(|change| change.before != change.after);
     let identity = |problem: &Problem| (problem.code.as_str(), problem.path.clone(), problem.what.clone());
-    let future = LoadOptions { instead: Some((open.path.clone(), text.to_owned())), ..options.clone() };
+    let future = LoadOptions { instead: vec![(open.path.clone(), text.to_owned())], ..options.clone() };
     let after = problems(&future);
     let known: BTreeSet<_> =
         if after.iter().any(Problem::is_error) { problems(options).iter().map(identity).collect() } else { BTreeSet::new() };

@@ -64,7 +64,7 @@ pub(super) fn init(options: &LoadOptions, file: Option<&Path>, examples: bool, f
             .help(format!("ggen mcp config init --file {shown} --force   (replaces what is in it)"))
             .help("ggen mcp config set KEY=VALUE   (changes it)"));
     }
-    let alone = LoadOptions { instead: Some((path.clone(), text.clone())), config_path: Some(path.clone()), ..options.clone() };
+    let alone = LoadOptions { instead: vec![(path.clone(), text.clone())], config_path: Some(path.clone()), ..options.clone() };
     if let Err(problems) = load(&alone) {
         let ours = problems.into_iter().filter(|problem| Path::new(&problem.place.source) == path).collect::<Vec<_>>();
         // Mistakes of other layers are not this file's, and do not hinder a mend.

@@ -1,0 +1,43 @@
+//! `ggend upgrade-check`: the binary that is to take over proves that it can, as a child of the one that runs: it reads the configuration and the state,
+//! from standard input, and does nothing. Not a verb for people.
+
+use super::state::{self, State, Unreadable};
+use crate::{
+    config::{self, LoadOptions},
+    platform,
+    supervisor::{secrets::Tls, walls},
+};
+use std::{io::Write, process::ExitCode};
+
+/// EX_DATAERR and EX_CONFIG of `sysexits.h`.
+const DATA: u8 = 65;
+const CONFIG: u8 = 78;
+
+/// Says this binary's version on standard output, or on standard error what is in the way.
+#[must_use]
+pub fn check(options: &LoadOptions) -> ExitCode {
+    // The state holds what a daemon keeps to itself.
+    platform::hide_memory().unwrap_or_default();
+    match prove(options) {
+        Ok(()) => {
+            let line = format!("{}\n", ggen_wire::VERSION);
+            std::io::stdout().write_all(line.as_bytes()).map_or(ExitCode::from(DATA), |()| ExitCode::SUCCESS)
+        }
+        Err((code, text)) => {
+            std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap_or_default();
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn prove(options: &LoadOptions) -> Result<(), (u8, String)> {
+    let unreadable = |error: Unreadable| (DATA, error.to_string());
+    let text = platform::standard_input().and_then(|input| platform::unsealed(&input, state::MAX));
+    let state = State::read(&text.map_err(|error| unreadable(error.into()))?).map_err(unreadable)?;
+    let options = LoadOptions { instead: state.files, ..options.clone() };
+    let loaded = config::load(&options)
+        .map_err(|problems| (CONFIG, problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?
+        .with_stopped(&state.stopped);
+    Tls::read(&loaded).map_err(|error| (CONFIG, error.to_string()))?;
+    walls::run_as(&loaded.config).map(drop).map_err(|error| (CONFIG, error.to_string()))
+}
