@@ -301,25 +301,22 @@ fn quic_steps(outcome: &mut Outcome, context: &Context, url: Option<&str>, limit
     if answered.is_none() {
         return;
     }
-    let mut tools = None;
-    outcome.run(
+    let greeted = outcome.run(
         "MCP over HTTP/3",
-        |version: &String| version.clone(),
+        |(_, version): &(Client<'_>, String)| version.clone(),
         || {
-            let mut look = |era| {
-                let mut client = Client::new(&target, Way::Visit(&mut visit), era, Instant::now() + limit);
-                let version = client.greet()?;
-                tools = Some(client.tools());
-                client.leave();
-                Ok(version)
-            };
-            // A server need not speak both eras.
-            look(Era::Modern).or_else(|modern: Fault| look(Era::Legacy).map_err(|_| modern))
+            let mut client = Client::new(&target, Way::Visit(&mut visit), Era::Modern, Instant::now() + limit);
+            let version = client.greet().or_else(|modern| {
+                // A server need not speak both eras.
+                client.speak(Era::Legacy);
+                client.greet().map_err(|_| modern)
+            })?;
+            Ok((client, version))
         },
     );
-    if let Some(tools) = tools {
-        outcome.run("tools/list", |names: &Vec<String>| text::count(names.len(), "tool"), || tools);
-    }
+    let Some((mut client, _)) = greeted else { return };
+    outcome.run("tools/list", |names: &Vec<String>| text::count(names.len(), "tool"), || client.tools());
+    client.leave();
 }
 
 fn layers(outcome: &mut Outcome, target: &Target, limit: Duration, tool: Option<&str>) {

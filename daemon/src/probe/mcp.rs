@@ -119,6 +119,12 @@ impl<'a> Client<'a> {
         Self { target, way, era, deadline, session: None, version: String::new(), last: 0, server: String::new() }
     }
 
+    /// Begins anew, in that era.
+    pub(super) fn speak(&mut self, era: Era) {
+        (self.era, self.session) = (era, None);
+        self.version.clear();
+    }
+
     /// `server/discover`, or `initialize` and its notification; gives the revision agreed on.
     pub(super) fn greet(&mut self) -> Result<String, Fault> {
         match self.era {
