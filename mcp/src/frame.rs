@@ -26,6 +26,8 @@ pub enum Frame {
     Gone,
     /// Edge → gateway: so many further events may be sent on the stream (it begins with [`WINDOW`]).
     Credit(u32),
+    /// Edge → gateway: it has another link for new exchanges; no `Open` follows on this one. Its stream number says nothing.
+    Moved,
     /// Gateway → edge.
     Reply(Reply),
 }
@@ -50,6 +52,7 @@ pub enum FrameError {
 const OPEN: u8 = 1;
 const GONE: u8 = 2;
 const CREDIT: u8 = 3;
+const MOVED: u8 = 4;
 const FULL: u8 = 16;
 const START: u8 = 17;
 const EVENT: u8 = 18;
@@ -69,6 +72,7 @@ pub fn encode(stream: u32, frame: &Frame, out: &mut BytesMut) {
             head(out, CREDIT, stream);
             out.put_u32_le(*events);
         }
+        Frame::Moved => head(out, MOVED, stream),
         Frame::Reply(reply) => put_reply(out, stream, reply),
     }
     let length = u32::try_from(out.len() - at - 4).unwrap_or(u32::MAX);
@@ -96,6 +100,7 @@ pub fn decode(input: &mut BytesMut) -> Result<Option<(u32, Frame)>, FrameError> 
     let frame = match kind {
         OPEN => Frame::Open(get_request(frame)?),
         GONE => Frame::Gone,
+        MOVED => Frame::Moved,
         CREDIT => Frame::Credit(frame.try_get_u32_le().map_err(|_| FrameError::Payload)?),
         FULL | START | EVENT | END => Frame::Reply(get_reply(kind, frame)?),
         kind => return Err(FrameError::Kind(kind)),
@@ -271,6 +276,7 @@ mod tests {
         prop_oneof![
             request().prop_map(Frame::Open),
             Just(Frame::Gone),
+            Just(Frame::Moved),
             any::<u32>().prop_map(Frame::Credit),
             reply().prop_map(Frame::Reply),
         ]

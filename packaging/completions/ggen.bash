@@ -136,6 +136,9 @@ _ggen() {
             ggen__subcmd__mcp__subcmd__server,stop)
                 cmd="ggen__subcmd__mcp__subcmd__server__subcmd__stop"
                 ;;
+            ggen__subcmd__mcp__subcmd__server,upgrade)
+                cmd="ggen__subcmd__mcp__subcmd__server__subcmd__upgrade"
+                ;;
             ggen__subcmd__mcp__subcmd__server,wait)
                 cmd="ggen__subcmd__mcp__subcmd__server__subcmd__wait"
                 ;;
@@ -1098,7 +1101,7 @@ _ggen() {
             return 0
             ;;
         ggen__subcmd__mcp__subcmd__server)
-            opts="-q -v -h -V --format --json --quiet --verbose --debug --config --socket --timeout --help --version start stop restart reload status wait logs log-level monitor stdio"
+            opts="-q -v -h -V --format --json --quiet --verbose --debug --config --socket --timeout --help --version start stop restart reload upgrade status wait logs log-level monitor stdio"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1431,6 +1434,40 @@ _ggen() {
             fi
             case "${prev}" in
                 --server)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "human json csv markdown" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggen__subcmd__mcp__subcmd__server__subcmd__upgrade)
+            opts="-q -v -h -V --binary --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --binary)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -80,6 +80,7 @@ complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcomman
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from server" -f -a "stop" -d 'Finish what is in flight and stop'
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from server" -f -a "restart" -d 'Replace the workers one after another, or one upstream'
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from server" -f -a "reload" -d 'Put the changed configuration in force, without dropping a connection'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from server" -f -a "upgrade" -d 'Become the binary that is installed now, in place: no connection, session or server is lost'
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from server" -f -a "status" -d 'Show whether it runs, where, and how its parts are'
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from server" -f -a "wait" -d 'Wait until the daemon runs and every upstream has settled'
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from server" -f -a "logs" -d 'Show the logs of the daemon, its workers and the upstream servers'

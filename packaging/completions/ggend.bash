@@ -34,6 +34,9 @@ _ggend() {
             ggend,stdio)
                 cmd="ggend__subcmd__stdio"
                 ;;
+            ggend,upgrade-check)
+                cmd="ggend__subcmd__upgrade__subcmd__check"
+                ;;
             ggend__subcmd__auth,decode-token)
                 cmd="ggend__subcmd__auth__subcmd__decode__subcmd__token"
                 ;;
@@ -166,6 +169,9 @@ _ggend() {
             ggend__subcmd__help,stdio)
                 cmd="ggend__subcmd__help__subcmd__stdio"
                 ;;
+            ggend__subcmd__help,upgrade-check)
+                cmd="ggend__subcmd__help__subcmd__upgrade__subcmd__check"
+                ;;
             ggend__subcmd__help__subcmd__auth,decode-token)
                 cmd="ggend__subcmd__help__subcmd__auth__subcmd__decode__subcmd__token"
                 ;;
@@ -248,7 +254,7 @@ _ggend() {
 
     case "${cmd}" in
         ggend)
-            opts="-h -V --config --port --socket --verbose --debug --foreground --help --version check config auth probe stdio help"
+            opts="-h -V --config --port --socket --verbose --debug --foreground --help --version check config auth probe upgrade-check stdio help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1012,7 +1018,7 @@ _ggend() {
             return 0
             ;;
         ggend__subcmd__help)
-            opts="check config auth probe stdio help"
+            opts="check config auth probe upgrade-check stdio help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1375,6 +1381,20 @@ _ggend() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        ggend__subcmd__help__subcmd__upgrade__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         ggend__subcmd__probe)
             opts="-h --help doctor connection help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1512,6 +1532,20 @@ _ggend() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__upgrade__subcmd__check)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

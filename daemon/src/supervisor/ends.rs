@@ -56,6 +56,9 @@ impl Supervisor {
                 self.release_all();
             }
             self.deliver_children();
+            if !self.stop.is_stopping() {
+                self.roll_on();
+            }
         }
     }
 

@@ -13,6 +13,8 @@ use std::time::Duration;
 pub(crate) struct Rolling {
     watchers: Vec<Reply>,
     outcome: String,
+    /// It goes on when no gateway worker drains any more.
+    waits: bool,
 }
 
 impl Supervisor {
@@ -45,6 +47,7 @@ impl Supervisor {
     /// A new process died before it was Ready; a predecessor goes on if there is one, and so do those that had not had their turn.
     pub(crate) fn rolling_failed(&mut self, name: &str, reason: &str) {
         self.workers.rolling.clear();
+        self.rolling.waits = false;
         let message = format!("the new {name} died before it was ready ({reason}); workers that were not replaced yet go on");
         tracing::error!(target: "mcp_server", code = %Code::WorkerDied, "{message}");
         let failure: Failure = super::calls::failure(Code::WorkerDied, &message, "ggen mcp server logs --level error");
@@ -53,9 +56,20 @@ impl Supervisor {
         }
     }
 
+    /// A gateway worker is gone, and what waited for its end goes on.
+    pub(crate) fn roll_on(&mut self) {
+        let drains = self.workers.procs.values().filter(|proc| proc.role == Role::Gateway).count() > 1;
+        if self.rolling.waits && !drains {
+            self.rolling.waits = false;
+            self.roll();
+        }
+    }
+
     /// Starts the replacement of the next slot in turn.
     pub(crate) fn roll(&mut self) {
         while let Some(name) = self.workers.rolling.front().cloned() {
+            let gateway = self.workers.gateway();
+            let drains = self.workers.procs.iter().any(|(id, proc)| proc.role == Role::Gateway && Some(*id) != gateway);
             let Some(slot) = self.workers.slot_mut(&name) else {
                 self.workers.rolling.pop_front();
                 continue;
@@ -63,6 +77,11 @@ impl Supervisor {
             slot.failed = false;
             let (role, current) = (slot.role, slot.current);
             if role == Role::Gateway {
+                // The one of now has no server's pipes yet while an older one drains, and what waits for them there would be lost.
+                if drains {
+                    self.rolling.waits = true;
+                    return;
+                }
                 // Two gateways would read from the same pipes: the old one gets only a short time, and the new one gets the children after it.
                 slot.current = None;
                 self.start_worker(&name, false);

@@ -98,6 +98,7 @@ impl Gateway {
             let mut state = self.0.lock();
             state.last_link = state.last_link.wrapping_add(1);
             let id = state.last_link;
+            state.links.iter_mut().for_each(|link| link.push(0, &Frame::Moved));
             state.links.push(Outgoing { id, buffer: BytesMut::with_capacity(16 << 10), ready: Arc::clone(&ready) });
             id
         };

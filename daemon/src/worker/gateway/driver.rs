@@ -37,6 +37,8 @@ use tokio::{
     time::{Instant as Deadline, Sleep},
 };
 
+/// How long a worker that is being replaced serves what comes from an edge worker that does not know its successor yet.
+const LINGER: Micros = 1_000_000;
 /// Time between two ticks while nothing happens.
 const IDLE_TICK: Micros = 1_000_000;
 /// Messages of the supervisor, and reports of tasks, that are taken in one turn.
@@ -141,7 +143,7 @@ pub(super) struct Driver<C> {
     pub(super) observer: Observer,
     pub(super) sink: Sink,
     pub(super) dirty: Vec<Token>,
-    pub(super) draining: bool,
+    pub(super) draining: Option<Micros>,
     pub(super) courier: mpsc::Sender<ToSupervisor>,
     shared: Arc<Shared>,
     events: mpsc::Receiver<Event>,
@@ -192,7 +194,7 @@ impl<C: Core> Driver<C> {
             observer,
             sink,
             dirty: Vec::new(),
-            draining: false,
+            draining: None,
             courier,
             shared,
             events,
@@ -238,9 +240,10 @@ impl<C: Core> Driver<C> {
                 Token::Inbox => self.read_inbox(),
                 Token::Timer => self.tick(),
                 Token::Drain => {
-                    if !self.draining && self.drain_begun() {
-                        self.draining = true;
+                    if self.draining.is_none() && self.drain_begun() {
+                        self.draining = Some(self.fed.now + LINGER);
                         self.fed.give(Input::Drain);
+                        self.arm(LINGER);
                     }
                 }
             }
@@ -257,18 +260,25 @@ impl<C: Core> Driver<C> {
         if let Some(due) = self.fed.core.next_due() {
             self.arm(due.saturating_sub(self.fed.now));
         }
-        if self.draining && self.fed.core.counts().in_flight == 0 && self.links.values().all(|link| link.output.bytes.is_empty()) {
+        let rests = || self.fed.core.counts().in_flight == 0 && self.links.values().all(|link| link.output.bytes.is_empty());
+        if self.draining.is_some() && !self.takes() && rests() {
             return Poll::Ready(ExitCode::SUCCESS);
         }
         Poll::Pending
     }
 
+    /// Whether new exchanges are served: until every edge has its way to the next gateway worker, or might have it by now.
+    fn takes(&self) -> bool {
+        self.draining.is_none_or(|until| self.fed.now < until && self.links.values().any(|link| !link.moved))
+    }
+
     fn read_link(&mut self, edge: u32) {
+        let takes = self.takes();
         let Some(link) = self.links.get_mut(&edge) else { return };
-        let (fed, draining) = (&mut self.fed, self.draining);
+        let fed = &mut self.fed;
         let mut refused = Vec::new();
         let turn = link.read(&mut |input| match input {
-            Input::Open(key, request) if draining => refused.push((key.stream, super::perform::replaced(&request))),
+            Input::Open(key, request) if !takes => refused.push((key.stream, super::perform::replaced(&request))),
             input => fed.give(input),
         });
         for (stream, reply) in refused {

@@ -28,6 +28,8 @@ pub(super) struct Link {
     input: Incoming,
     pub(super) output: Outgoing,
     held: bool,
+    /// The edge has another link for new exchanges.
+    pub(super) moved: bool,
 }
 
 impl Link {
@@ -37,7 +39,7 @@ impl Link {
     /// When the descriptor is not a socket, or cannot be registered.
     pub(super) fn new(edge: u32, socket: OwnedFd, waker: Waker, chunk: usize) -> io::Result<Self> {
         let (reading, writing) = link_socket::split(UnixStream::from(socket))?;
-        Ok(Self { edge, reading, writing, waker, input: Incoming::new(chunk), output: Outgoing::default(), held: false })
+        Ok(Self { edge, reading, writing, waker, input: Incoming::new(chunk), output: Outgoing::default(), held: false, moved: false })
     }
 
     /// Reads what is there, up to its share of the turn.
@@ -62,6 +64,10 @@ impl Link {
                             Frame::Open(request) => Input::Open(key, request),
                             Frame::Gone => Input::Gone(key),
                             Frame::Credit(events) => Input::Credit(key, events),
+                            Frame::Moved => {
+                                self.moved = true;
+                                continue;
+                            }
                             Frame::Reply(_) => return self.refuse("it sent a reply"),
                         });
                     }
