@@ -48,7 +48,7 @@ fn status_shows_workers_upstreams_and_what_is_wrong() {
         (status["tools"].as_u64() > Some(9)).then_some(status)
     });
     assert_eq!((&status["phase"], &status["pid"]), (&json!("running"), &json!(daemon.pid)));
-    assert_eq!(status["tools"], json!(43 + 3 + 9));
+    assert_eq!(status["tools"], json!(50 + 3 + 9));
     let metrics = value(&daemon.ggen(&["mcp", "server", "status", "--metrics"]));
     assert!(metrics["metrics"].as_array().unwrap().len() > 10);
     daemon.stop();

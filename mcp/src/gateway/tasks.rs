@@ -63,9 +63,11 @@ fn not_found() -> Refusal {
 
 /// The task in the result of a call that has begun one.
 fn begun(method: Method, modern: (bool, bool), result: &str) -> Option<&str> {
+    if method != Method::ToolsCall || !result.contains("\"taskId\"") {
+        return None;
+    }
     let [kind, task] = json::pick(result, ["resultType", "task"]).unwrap_or_default();
     match modern {
-        _ if method != Method::ToolsCall => None,
         (true, true) => (kind == Some("\"task\"")).then_some(result),
         (false, false) => task,
         _ => None,

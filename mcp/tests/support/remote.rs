@@ -123,7 +123,12 @@ impl Remote {
         let text = String::from_utf8(body.to_vec()).expect("UTF-8");
         let body: Value = serde_json::from_str(&text).expect("JSON");
         let tasks = json!({"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}});
-        let caps = json!({"tools": {}, "prompts": {}, "resources": {}, "logging": {}, "tasks": tasks});
+        let mut caps = json!({"tools": {}, "prompts": {}, "resources": {}, "logging": {}});
+        if self.modern {
+            caps["extensions"] = json!({"io.modelcontextprotocol/tasks": {}});
+        } else {
+            caps["tasks"] = tasks;
+        }
         if body["method"] == "server/discover" && self.refuses.0 > 0 {
             self.refuses.0 -= 1;
             let error = self.refuses.1.clone();
