@@ -80,7 +80,11 @@ pub fn send_with_descriptors(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: 
     let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&numbers)];
     let control: &[ControlMessage<'_>] = if numbers.is_empty() { &[] } else { &rights };
-    let flags = if cfg!(target_os = "linux") { MsgFlags::MSG_NOSIGNAL } else { MsgFlags::empty() };
+    // Where there is no such flag, SIGPIPE is ignored all the same: by Rust's own start of a process.
+    #[cfg(target_os = "linux")]
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    #[cfg(not(target_os = "linux"))]
+    let flags = MsgFlags::empty();
     loop {
         match sendmsg::<UnixAddr>(socket.as_raw_fd(), &[IoSlice::new(bytes)], control, flags, None) {
             Err(Errno::EINTR) => {}
@@ -135,16 +139,20 @@ pub fn standard_input() -> io::Result<OwnedFd> {
 /// # Errors
 /// As `listen(2)`.
 pub fn deepen_backlog(socket: &TcpListener) -> io::Result<()> {
-    Ok(listen(socket, Backlog::MAXALLOWABLE)?)
+    #[cfg(target_os = "linux")]
+    let most = Backlog::MAXALLOWABLE;
+    #[cfg(not(target_os = "linux"))]
+    let most = Backlog::MAXCONN;
+    Ok(listen(socket, most)?)
 }
 
-/// The sockets that systemd's socket activation gave us (`sd_listen_fds(3)`), with their names. To be called once, at the start.
+/// The sockets that systemd's socket activation (`sd_listen_fds(3)`) or launchd gave us, with their names. To be called once, at the start.
 ///
 /// # Errors
-/// When the environment variables do not parse.
+/// When the environment variables do not parse, or launchd cannot be asked.
 pub fn inherited_sockets() -> io::Result<Vec<(String, OwnedFd)>> {
-    Ok(sd_notify::listen_fds_with_names()?
+    let systemds = sd_notify::listen_fds_with_names()?
         // SAFETY: LISTEN_PID names this process, so the service manager opened exactly these numbers for it, and this is the only taker.
-        .map(|(number, name)| (name, unsafe { OwnedFd::from_raw_fd(number) }))
-        .collect())
+        .map(|(number, name)| (name, unsafe { OwnedFd::from_raw_fd(number) }));
+    Ok(systemds.chain(super::launchd::sockets()?).collect())
 }

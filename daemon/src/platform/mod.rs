@@ -2,6 +2,7 @@
 //! May use nothing of ours.
 
 mod descriptors;
+mod launchd;
 mod proc;
 mod process;
 mod sandbox;

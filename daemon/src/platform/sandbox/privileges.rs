@@ -81,6 +81,12 @@ fn become_user(identity: Identity) -> io::Result<()> {
     if geteuid().is_root() {
         #[cfg(target_os = "linux")]
         nix::unistd::setgroups(&[])?;
+        // The library has it for Linux only.
+        // SAFETY: no group is read from the null pointer, as there are none (setgroups(2)).
+        #[cfg(not(target_os = "linux"))]
+        if unsafe { nix::libc::setgroups(0, std::ptr::null()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
         setgid(Gid::from_raw(identity.gid))?;
         setuid(Uid::from_raw(identity.uid))?;
         return Ok(());
@@ -141,7 +147,10 @@ pub fn limit(which: Limit, value: u64) -> io::Result<()> {
         Limit::Memory => Resource::RLIMIT_DATA,
         Limit::Processor => Resource::RLIMIT_CPU,
         Limit::Files => Resource::RLIMIT_NOFILE,
+        #[cfg(target_os = "linux")]
         Limit::Processes => Resource::RLIMIT_NPROC,
+        #[cfg(not(target_os = "linux"))]
+        Limit::Processes => return Err(io::ErrorKind::Unsupported.into()),
         Limit::FileSize => Resource::RLIMIT_FSIZE,
     };
     let value = value.min(getrlimit(resource)?.1);
