@@ -216,7 +216,7 @@ impl Supervisor {
                 self.heard.remove(&Whose::Worker(id));
                 self.ledger.retire(id);
             }
-            Event::Paused(whose, rest) => self.paused(whose, rest),
+            Event::Paused(whose, rest) => self.paused(whose, *rest),
             Event::WorkerStuck(id) => self.abort_worker(id, "worker does not read its control channel"),
             Event::Shim(id, message) => self.shim_says(id, message),
             Event::ShimClosed(id, last_line) => {

@@ -251,9 +251,9 @@ impl Supervisor {
     }
 
     /// A channel is heard by nobody any more.
-    pub(crate) fn paused(&mut self, whose: Whose, rest: Box<Rest>) {
+    pub(crate) fn paused(&mut self, whose: Whose, rest: Rest) {
         self.heard.remove(&whose);
-        self.upgrade.rests.insert(whose, *rest);
+        self.upgrade.rests.insert(whose, rest);
     }
 }
 
