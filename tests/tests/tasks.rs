@@ -46,7 +46,8 @@ fn modern(daemon: &Daemon, view: &str, server: &str) {
     let state = until_status(&mut client, &id, "input_required");
     assert_eq!((&state["taskId"], &state["inputRequests"]["confirm"]["method"]), (&json!(id), &json!("elicitation/create")));
     let answers = json!({ "confirm": { "action": "accept", "content": { "confirm": true } } });
-    client.request("tasks/update", json!({ "taskId": id, "inputResponses": answers })).result();
+    let told = client.request("tasks/update", json!({ "taskId": id, "inputResponses": answers }));
+    assert_eq!(told.result()["resultType"], "complete");
     let state = until_status(&mut client, &id, "completed");
     assert_eq!(state["result"]["content"][0]["text"], "Deleted a file");
     assert_eq!(client.request("tasks/get", json!({ "taskId": format!("{id}x") })).error(), (-32602, "GGEN-E3044"));
