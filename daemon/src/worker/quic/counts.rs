@@ -2,6 +2,7 @@
 
 use crate::metrics::{Error, metrics};
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
+use std::sync::atomic::AtomicUsize;
 
 metrics! {
     /// The metrics of one quic worker.
@@ -33,6 +34,8 @@ pub(crate) struct Counts {
     pub(crate) packets_received: IntCounter,
     pub(crate) bytes_sent: IntCounter,
     pub(crate) bytes_received: IntCounter,
+    /// Connections that the transport knows, those whose handshake is under way among them.
+    pub(crate) alive: AtomicUsize,
 }
 
 impl Counts {
@@ -42,6 +45,6 @@ impl Counts {
         let metrics = Metrics::new()?;
         let [packets_sent, packets_received] = ["sent", "received"].map(|way| metrics.quic_packets_total.with_label_values(&[way]));
         let [bytes_sent, bytes_received] = ["sent", "received"].map(|way| metrics.quic_bytes_total.with_label_values(&[way]));
-        Ok(Self { metrics, packets_sent, packets_received, bytes_sent, bytes_received })
+        Ok(Self { metrics, packets_sent, packets_received, bytes_sent, bytes_received, alive: AtomicUsize::new(0) })
     }
 }

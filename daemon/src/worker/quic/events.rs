@@ -10,7 +10,7 @@ use s2n_quic::provider::event::{
         PacketSent, TlsExporterReady,
     },
 };
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 /// Of one connection.
 #[derive(Debug, Default)]
@@ -30,6 +30,7 @@ impl Subscriber for Events {
     type ConnectionContext = Remembered;
 
     fn create_connection_context(&mut self, _: &ConnectionMeta, _: &ConnectionInfo<'_>) -> Remembered {
+        self.0.alive.fetch_add(1, Relaxed);
         Remembered::default()
     }
 
@@ -64,6 +65,7 @@ impl Subscriber for Events {
     }
 
     fn on_connection_closed(&mut self, connection: &mut Remembered, _: &ConnectionMeta, event: &ConnectionClosed) {
+        self.0.alive.fetch_sub(1, Relaxed);
         if !connection.complete {
             self.0.metrics.quic_handshakes_failed_total.inc();
             tracing::debug!(target: "transport", error = %event.error, "QUIC handshake failed");

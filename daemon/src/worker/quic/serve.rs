@@ -13,7 +13,7 @@ use bytes::Bytes;
 use s2n_quic::connection::Handle;
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
 
@@ -21,6 +21,12 @@ use tokio::task::JoinSet;
 const OPENING: Duration = Duration::from_secs(5);
 /// After the last answer of a drain: time for the last acknowledgements and for what the client says to them.
 const CLOSING: Duration = Duration::from_millis(200);
+/// Into a drain: what was on its way to us when new connections began to go elsewhere is still let in.
+const LATE: Duration = Duration::from_millis(100);
+/// How long a handshake that is under way at the end of a drain may take.
+const HANDSHAKE: Duration = Duration::from_secs(1);
+/// Between two looks at what is left in a drain, and for the last words to leave.
+const STEP: Duration = Duration::from_millis(20);
 /// Streams without a request on one connection; h3 remembers each of them.
 const MAX_HEADLESS: u32 = 1000;
 
@@ -63,6 +69,15 @@ pub(super) async fn serve(connection: s2n_quic::Connection, shared: Arc<Shared>,
     // Ends with this function, and what is still running in it with the connection.
     let mut requests: JoinSet<Ended> = JoinSet::new();
     let (mut draining, mut headless) = (false, 0);
+    // Whose handshake ended in the drain has not asked yet: a moment for the first request.
+    let late = drain.is_begun();
+    let shut = async {
+        drain.begun().await;
+        if late {
+            tokio::time::sleep(CLOSING).await;
+        }
+    };
+    tokio::pin!(shut);
     loop {
         tokio::select! {
             accepted = h3.accept() => match accepted {
@@ -85,7 +100,7 @@ pub(super) async fn serve(connection: s2n_quic::Connection, shared: Arc<Shared>,
                     keep_alive(&handle, false);
                 }
             }
-            _ = drain.begun(), if !draining => {
+            () = &mut shut, if !draining => {
                 draining = true;
                 gate.close();
                 // h3 takes one more than it is told, and the gate does not.
@@ -108,15 +123,16 @@ fn close(handle: &Handle, code: u64) {
     handle.close(http3::application(code));
 }
 
-/// Accepts connections for ever.
+/// Accepts connections until a drain has ended the last one.
 pub(super) async fn accept(mut server: s2n_quic::Server, shared: Arc<Shared>, drain: Drain) {
     let mut connections = JoinSet::new();
     let closing = async {
         drain.begun().await;
+        tokio::time::sleep(LATE).await;
         shared.bounds.closed.store(true, Relaxed);
     };
     tokio::pin!(closing);
-    let mut closed = false;
+    let (mut closed, mut empty) = (false, None);
     loop {
         tokio::select! {
             accepted = server.accept() => match accepted {
@@ -125,10 +141,17 @@ pub(super) async fn accept(mut server: s2n_quic::Server, shared: Arc<Shared>, dr
             },
             Some(_) = connections.join_next() => {}
             () = &mut closing, if !closed => closed = true,
+            () = tokio::time::sleep(STEP), if closed && connections.is_empty() => {}
         }
-        if closed && connections.is_empty() {
+        if !closed || !connections.is_empty() {
+            empty = None;
+            continue;
+        }
+        // A client may hold its handshake for done before we do; were we gone then, it would wait for its idle time-out.
+        let since: &Instant = empty.get_or_insert_with(Instant::now);
+        if shared.counts.alive.load(Relaxed) == 0 || since.elapsed() >= HANDSHAKE {
             // CONNECTION_CLOSE of the last one is on its way.
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(STEP).await;
             return;
         }
     }
