@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
         etc: nowhere,
         user_mode: false,
         state: None,
-        instead: Some((path, file.to_owned())),
+        instead: vec![(path, file.to_owned())],
     };
     let lines = file.lines().count() + 1;
     let problems = match load(&options) {
