@@ -215,20 +215,23 @@ fn a_binary_that_cannot_take_over_changes_nothing() {
     fs::set_permissions(&plain, fs::Permissions::from_mode(0o644)).unwrap();
     let open = script("open", "echo 0.1.9");
     fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+    let proves = format!("'{}' \"$@\" || exit 1", daemon::binary("ggend").display());
     let cases = [
         (script("refuses", "echo mcp.json:1:1: mcpServers is not served >&2; exit 78"), "mcp.json:1:1: mcpServers is not served"),
         (script("hangs", "sleep 600"), "did not prove in time"),
         (script("leaves", "sleep 600 & exit 3"), "exit status 3"),
         (script("floods", "yes >&2 & yes"), "upgrade-check"),
-        (silent, "says no version"),
+        (silent, "does not prove that it has read the state"),
+        // It ends well, says something, and is no daemon.
+        (std::path::PathBuf::from("/bin/echo"), "does not prove that it has read the state"),
         (damaged, "cannot be executed"),
         (plain, "not an executable file"),
         (open, "can be written by others"),
         (shelf.path().join("nowhere"), "No such file"),
         // It proves everything, and cannot be executed when it comes to it.
-        (script("fails", "echo 0.1.9; chmod a-x \"$0\""), "could not be executed"),
+        (script("fails", &format!("{proves}; chmod a-x \"$0\"")), "could not be executed"),
         // It is another one when it comes to it.
-        (script("turns", "echo 0.1.9; echo exit >> \"$0\""), "not the file any more that was checked"),
+        (script("turns", &format!("{proves}; echo exit >> \"$0\"")), "not the file any more that was checked"),
     ];
     let mut session = Client::new(daemon.http, "old", Era::Legacy);
     let mut stream = session.listen(None).unwrap();

@@ -7,20 +7,26 @@ use crate::{
     platform,
     supervisor::{secrets::Tls, walls},
 };
+use sha2::{Digest, Sha256};
 use std::{io::Write, process::ExitCode};
 
 /// EX_DATAERR and EX_CONFIG of `sysexits.h`.
 const DATA: u8 = 65;
 const CONFIG: u8 = 78;
 
-/// Says this binary's version on standard output, or on standard error what is in the way.
+/// What proves that a state was read: its digest.
+pub(super) fn proof(text: &[u8]) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Says this binary's version and the proof on standard output, or on standard error what is in the way.
 #[must_use]
 pub fn check(options: &LoadOptions) -> ExitCode {
     // The state holds what a daemon keeps to itself.
     platform::hide_memory().unwrap_or_default();
     match prove(options) {
-        Ok(()) => {
-            let line = format!("{}\n", ggen_wire::VERSION);
+        Ok(proof) => {
+            let line = format!("{} {proof}\n", ggen_wire::VERSION);
             std::io::stdout().write_all(line.as_bytes()).map_or(ExitCode::from(DATA), |()| ExitCode::SUCCESS)
         }
         Err((code, text)) => {
@@ -30,14 +36,16 @@ pub fn check(options: &LoadOptions) -> ExitCode {
     }
 }
 
-fn prove(options: &LoadOptions) -> Result<(), (u8, String)> {
+fn prove(options: &LoadOptions) -> Result<String, (u8, String)> {
     let unreadable = |error: Unreadable| (DATA, error.to_string());
     let text = platform::standard_input().and_then(|input| platform::unsealed(&input, state::MAX));
-    let state = State::read(&text.map_err(|error| unreadable(error.into()))?).map_err(unreadable)?;
+    let text = text.map_err(|error| unreadable(error.into()))?;
+    let state = State::read(&text).map_err(unreadable)?;
     let options = LoadOptions { instead: state.files, ..options.clone() };
     let loaded = config::load(&options)
         .map_err(|problems| (CONFIG, problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?
         .with_stopped(&state.stopped);
     Tls::read(&loaded).map_err(|error| (CONFIG, error.to_string()))?;
-    walls::run_as(&loaded.config).map(drop).map_err(|error| (CONFIG, error.to_string()))
+    walls::run_as(&loaded.config).map_err(|error| (CONFIG, error.to_string()))?;
+    Ok(proof(&text))
 }

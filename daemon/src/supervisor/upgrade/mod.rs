@@ -65,6 +65,8 @@ enum Stage {
 
 struct Checking {
     successor: Successor,
+    /// What only who has read the state can say.
+    proof: String,
     pid: u32,
     until: Duration,
     ended: Option<Ended>,
@@ -119,7 +121,7 @@ impl Supervisor {
             return reply.last(Err(refused(why)));
         }
         match self.start_check(path.as_deref()) {
-            Ok((successor, pid)) => {
+            Ok((successor, proof, pid)) => {
                 let path = successor.binary.path.display().to_string();
                 tracing::info!(target: "mcp_server", event = "upgrading", binary = path, pid, "a new binary is checked");
                 if more {
@@ -127,7 +129,7 @@ impl Supervisor {
                 }
                 let successor = Successor { watcher: Some(reply), more, ..successor };
                 let until = self.now() + PATIENCE;
-                self.upgrade.stage = Stage::Checking(Box::new(Checking { successor, pid, until, ended: None, said: None }));
+                self.upgrade.stage = Stage::Checking(Box::new(Checking { successor, proof, pid, until, ended: None, said: None }));
             }
             Err(why) => reply.last(Err(refused(&why))),
         }
@@ -147,11 +149,12 @@ impl Supervisor {
         (!self.workers.rolling.is_empty()).then_some("workers are being replaced")
     }
 
-    fn start_check(&mut self, path: Option<&str>) -> Result<(Successor, u32), String> {
+    fn start_check(&mut self, path: Option<&str>) -> Result<(Successor, String, u32), String> {
         let binary = Binary::find(path)?;
         let files = self.files_in_force()?;
         let state = State::pack(self, files.clone(), &BTreeMap::new(), None);
         let text = serde_json::to_vec(&state).map_err(|error| error.to_string())?;
+        let proof = check::proof(&text);
         let text = platform::sealed(&text).map_err(|error| error.to_string())?;
         let arguments = std::env::args_os().skip(1).chain(["upgrade-check".into()]);
         let mut command = Command::new(&binary.path);
@@ -166,7 +169,7 @@ impl Supervisor {
             events.send(Event::Checked(pid, said.0, said.1)).await.ok();
         });
         let successor = Successor { binary, version: String::new(), files, watcher: None, more: false };
-        Ok((successor, pid))
+        Ok((successor, proof, pid))
     }
 
     /// The texts of the files of the configuration in force. What they say now has to be that configuration: an upgrade puts no other one in force.
@@ -232,10 +235,13 @@ impl Supervisor {
             let why = format!("{path} upgrade-check: {ended}{words}");
             return self.end_check(&why);
         }
-        let Some(version) = stdout.lines().next().filter(|line| !line.is_empty() && line.len() < 100).map(str::to_owned) else {
-            let why = format!("{path} upgrade-check says no version");
+        // Any program may end well and say something.
+        let line = stdout.lines().next().and_then(|line| line.split_once(' '));
+        let Some((version, _)) = line.filter(|(version, proof)| version.len() < 100 && *proof == checking.proof) else {
+            let why = format!("{path} upgrade-check does not prove that it has read the state");
             return self.end_check(&why);
         };
+        let version = version.to_owned();
         // It took its time.
         if let Some(why) = self.reload_or_roll() {
             return self.end_check(why);
