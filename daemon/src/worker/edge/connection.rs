@@ -139,12 +139,17 @@ async fn http1<H: Handler, S: Stream>(io: Io<H, S>, peer: Peer, server: &Arc<Ser
     }
     let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
     let mut told = false;
+    // The next request may have come while this process had no processor: the event loop is asked once more before an idle connection is closed.
+    let (mut turn, mut turned) = (pin!(tokio::task::yield_now()), false);
     poll_fn(|cx| {
+        turned = turned || (state.finish.load(Relaxed) && turn.as_mut().poll(cx).is_ready());
+        let polled = connection.as_mut().poll(cx);
         // While a head is awaited hyper would close without looking whether its bytes have come; the answer to it will say that it is the last.
-        if !told && state.finish.load(Relaxed) && !matches!(state.phase(), Phase::Head(_)) {
-            told = true;
-            connection.as_mut().graceful_shutdown();
+        if told || !turned || polled.is_ready() || matches!(state.phase(), Phase::Head(_)) {
+            return polled;
         }
+        told = true;
+        connection.as_mut().graceful_shutdown();
         connection.as_mut().poll(cx)
     })
     .await
