@@ -227,8 +227,8 @@ async fn comers(to: SocketAddr) {
     assert!(answered >= 20, "{answered}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn workers_that_are_replaced_finish_what_they_have_and_refuse_nobody() {
+/// Commands that replace the workers, while a call is in flight and clients come; gives back who was connected besides.
+async fn replaced(commands: &'static [&'static [&'static str]]) -> (Daemon, Vec<Client>) {
     let daemon = start();
     let (mut clients, _) = connections(&daemon, 4).await;
     let to = address(&daemon);
@@ -236,40 +236,10 @@ async fn workers_that_are_replaced_finish_what_they_have_and_refuse_nobody() {
     let in_flight = tokio::spawn(async move { slow.call("slow", json!({ "ms": 1500 })).await.expect("an answer").status });
     tokio::task::block_in_place(|| daemon.until_upstream("fixture", |upstream| upstream.in_flight == 1));
     let old: Vec<u32> = ["quic-0", "quic-1"].iter().filter_map(|name| daemon.worker_pid(name)).collect();
-    let handshakes = tokio::spawn(comers(to));
+    let coming = tokio::spawn(comers(to));
     let daemon = tokio::task::spawn_blocking(move || {
-        let ran = daemon.ggen(&["mcp", "server", "restart"]);
-        assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
-        for (name, old) in ["quic-0", "quic-1"].iter().zip(old) {
-            daemon.until_replaced(name, old);
-        }
-        daemon
-    })
-    .await
-    .unwrap();
-    assert_eq!(in_flight.await.unwrap(), 200);
-    handshakes.await.unwrap();
-    // The others were told to go elsewhere.
-    for client in clients {
-        let reason = tokio::time::timeout(Duration::from_secs(15), client.quic.closed()).await.expect("a drained connection is closed");
-        assert!(matches!(&reason, ConnectionError::ApplicationClosed(close) if close.error_code.into_inner() == 0x100), "{reason:?}");
-    }
-    daemon.stop();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upgrade_refuses_no_handshake_and_finishes_what_is_in_flight() {
-    let daemon = start();
-    let (mut clients, _) = connections(&daemon, 1).await;
-    let to = address(&daemon);
-    let mut slow = clients.pop().unwrap();
-    let in_flight = tokio::spawn(async move { slow.call("slow", json!({ "ms": 1500 })).await.expect("an answer").status });
-    tokio::task::block_in_place(|| daemon.until_upstream("fixture", |upstream| upstream.in_flight == 1));
-    let handshakes = tokio::spawn(comers(to));
-    let old: Vec<u32> = ["quic-0", "quic-1"].iter().filter_map(|name| daemon.worker_pid(name)).collect();
-    let daemon = tokio::task::spawn_blocking(move || {
-        for _ in 0..2 {
-            let ran = daemon.ggen(&["mcp", "server", "upgrade"]);
+        for command in commands {
+            let ran = daemon.ggen(command);
             assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
         }
         for (name, old) in ["quic-0", "quic-1"].iter().zip(old) {
@@ -280,7 +250,24 @@ async fn an_upgrade_refuses_no_handshake_and_finishes_what_is_in_flight() {
     .await
     .unwrap();
     assert_eq!(in_flight.await.unwrap(), 200);
-    handshakes.await.unwrap();
+    coming.await.unwrap();
+    (daemon, clients)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_that_are_replaced_finish_what_they_have_and_refuse_nobody() {
+    let (daemon, clients) = replaced(&[&["mcp", "server", "restart"]]).await;
+    // The others were told to go elsewhere.
+    for client in clients {
+        let reason = tokio::time::timeout(Duration::from_secs(15), client.quic.closed()).await.expect("a drained connection is closed");
+        assert!(matches!(&reason, ConnectionError::ApplicationClosed(close) if close.error_code.into_inner() == 0x100), "{reason:?}");
+    }
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_refuses_no_handshake_and_finishes_what_is_in_flight() {
+    let (daemon, _) = replaced(&[&["mcp", "server", "upgrade"], &["mcp", "server", "upgrade"]]).await;
     daemon.stop();
 }
 

@@ -61,8 +61,8 @@ pub fn same(one: &Digest, other: &Digest) -> bool {
     one.ct_eq(other).into()
 }
 
-/// A digest in hexadecimal digits, as it is stored and sent.
-pub(super) mod hex {
+/// A digest, or another secret of that length, in hexadecimal digits, as it is stored and sent.
+pub(crate) mod hex {
     use super::Digest;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 

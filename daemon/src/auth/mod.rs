@@ -13,6 +13,7 @@ mod tests;
 mod token;
 
 pub use claims::Claims;
+pub(crate) use key::hex;
 pub use key::{Digest, PREFIX, digest, generate, same};
 pub use keys::{KeyError, Keys, algorithm};
 pub use rulebook::{AuthSecrets, Credential, FixedKey, JwtSettings, OAuthSettings, Rejected, Rulebook, Source, covers};

@@ -8,7 +8,7 @@ use super::{
     store::{self, Batch, Outcome, Store, Stored},
 };
 use crate::{
-    auth::seconds,
+    auth::{hex, seconds},
     config::{Config, Upstream},
     ipc::{
         kept::{Keep, KeptCatalogue, KeptSession, pieces},
@@ -269,7 +269,7 @@ impl Memory {
     fn digest_of(&self, entry: &Upstream) -> String {
         let text = serde_json::to_vec(&(&entry.transport, &entry.era)).unwrap_or_default();
         let digest = Sha256::new().chain_update(&self.salt).chain_update(text).finalize();
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(&digest.into())
     }
 
     /// What a new gateway worker is told: of upstreams only what their present entries gave.

@@ -1,7 +1,7 @@
 //! The key of stateless resets (RFC 9000 §10.3). It is kept in the state directory, so that clients of a daemon that died hear of it from the next
 //! one, in one round trip instead of at their idle time-out. Who has it can end connections whose ids they see, and nothing else.
 
-use crate::{config::state, tls::make};
+use crate::{auth::hex, config::state, tls::make};
 use std::{
     fs,
     io::{self, Read},
@@ -23,7 +23,7 @@ pub(super) fn key(directory: &Path) -> [u8; 32] {
     let mut fresh = [0; 32];
     // Without it the resets of a successor would not be believed, and that is all.
     getrandom::fill(&mut fresh).unwrap_or_default();
-    let text: String = fresh.iter().map(|byte| format!("{byte:02x}")).chain(["\n".to_owned()]).collect();
+    let text = hex::encode(&fresh) + "\n";
     let kept = state::make(directory).and_then(|()| make::write(&path, &text, 0o600, true)).and_then(|()| state::keep_owner(&path));
     if let Err(error) = kept {
         tracing::debug!(target: "transport", path = %path.display(), %error, "the key of stateless resets is not kept");
@@ -40,18 +40,7 @@ fn read(path: &Path) -> io::Result<Option<[u8; 32]>> {
     }
     let mut text = String::new();
     file.by_ref().take(100).read_to_string(&mut text)?;
-    Ok(parse(text.trim_end()))
-}
-
-fn parse(text: &str) -> Option<[u8; 32]> {
-    let mut key = [0; 32];
-    if text.len() != 2 * key.len() {
-        return None;
-    }
-    for (at, byte) in key.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    Some(key)
+    Ok(hex::decode(text.trim_end()))
 }
 
 #[cfg(test)]

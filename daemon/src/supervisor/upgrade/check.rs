@@ -3,6 +3,7 @@
 
 use super::state::{self, State, Unreadable};
 use crate::{
+    auth::hex,
     config::{self, LoadOptions},
     platform,
     supervisor::{secrets::Tls, walls},
@@ -16,7 +17,7 @@ const CONFIG: u8 = 78;
 
 /// What proves that a state was read: its digest.
 pub(super) fn proof(text: &[u8]) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(text).into())
 }
 
 /// Says this binary's version and the proof on standard output, or on standard error what is in the way.
