@@ -22,6 +22,8 @@ pub struct Rules {
     pub sessions_in_all: usize,
     /// Calls in flight to one upstream; 0: as in [`crate::api::Limits`].
     pub calls_per_upstream: usize,
+    /// How long a stream may last that brings the answer of a legacy client's call; 0: till its end.
+    pub stream_limit: Micros,
     /// What holds for a tool that is not in `tools`.
     pub tool: ToolRule,
     /// By exposed name.

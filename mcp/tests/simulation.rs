@@ -100,7 +100,7 @@ fn every_request_is_answered_once_and_to_whom_it_belongs() {
     }
     let total = |of: fn(&Stats) -> u64| sums.iter().map(of).sum::<u64>();
     println!(
-        "{} seeds, {} events, {} requests, {} answers, {} of them questions, {} leased children, {} sessions restored, {} thefts refused, {} tasks, {} answers about them, {} news of them, {} refused to others",
+        "{} seeds, {} events, {} requests, {} answers, {} of them questions, {} leased children, {} sessions restored, {} thefts refused, {} tasks, {} answers about them, {} of those questions, {} news of them, {} refused to others",
         last - first,
         total(|stats| stats.inputs),
         total(|stats| stats.requests),
@@ -111,6 +111,7 @@ fn every_request_is_answered_once_and_to_whom_it_belongs() {
         total(|stats| stats.thefts),
         total(|stats| stats.tasks[0]),
         total(|stats| stats.tasks[1]),
+        total(|stats| stats.tasks[4]),
         total(|stats| stats.tasks[3]),
         total(|stats| stats.tasks[2])
     );

@@ -35,7 +35,7 @@ fn until_status(client: &mut Client, id: &str, status: &str) -> Value {
     })
 }
 
-/// A task of 2026-07-28 that asks its client.
+/// A task of 2026-07-28 that asks its client; its server may be of either era.
 fn modern(daemon: &Daemon, view: &str, server: &str) {
     let mut client = client(daemon, view, Era::Modern);
     let found = client.request("server/discover", json!({}));
@@ -44,15 +44,32 @@ fn modern(daemon: &Daemon, view: &str, server: &str) {
     let id = made.result()["taskId"].as_str().unwrap().to_owned();
     assert!(!view.is_empty() || id.starts_with(&format!("{server}~")), "{id}");
     let state = until_status(&mut client, &id, "input_required");
-    assert_eq!((&state["taskId"], &state["inputRequests"]["confirm"]["method"]), (&json!(id), &json!("elicitation/create")));
-    let answers = json!({ "confirm": { "action": "accept", "content": { "confirm": true } } });
+    let (key, request) = state["inputRequests"].as_object().unwrap().iter().next().unwrap();
+    assert_eq!((&state["taskId"], &request["method"]), (&json!(id), &json!("elicitation/create")));
+    let answers = json!({ key: { "action": "accept", "content": { "confirm": true } } });
     let told = client.request("tasks/update", json!({ "taskId": id, "inputResponses": answers }));
     assert_eq!(told.result()["resultType"], "complete");
     let state = until_status(&mut client, &id, "completed");
     assert_eq!(state["result"]["content"][0]["text"], "Deleted a file");
+    assert!(state["result"]["_meta"][RELATED].is_null(), "{state}");
     assert_eq!(client.request("tasks/get", json!({ "taskId": format!("{id}x") })).error(), (-32602, "GGEN-E3044"));
     client.capabilities = json!({});
     assert_eq!(client.request("tasks/get", json!({ "taskId": id })).error(), (-32021, "GGEN-E3021"));
+}
+
+/// A legacy client knows nothing of a modern server's tasks: it is asked, and gets what the task comes to.
+fn unknowing(daemon: &Daemon, view: &str, server: &str) {
+    let mut client = client(daemon, view, Era::Legacy);
+    let tool = |name| named(view, server, "__", name);
+    let mut exchange =
+        client.start("tools/call", json!({ "name": tool("confirm_delete"), "arguments": { "filename": "a file" } })).unwrap();
+    let question = exchange.until("elicitation/create");
+    client.respond(&question, json!({ "action": "accept", "content": { "confirm": true } })).unwrap();
+    let done = exchange.until("").value;
+    assert_eq!(done["result"]["content"][0]["text"], "Deleted a file", "{done}");
+    assert!(done["result"]["resultType"].is_null() && done["result"]["taskId"].is_null(), "{done}");
+    assert_eq!(client.tool(&tool("failing_job"), json!({})).result()["isError"], true);
+    assert_eq!(client.tool(&tool("protocol_error_job"), json!({})).response().value["error"]["code"], -32603);
 }
 
 /// A task of 2025-11-25 that asks its client, on the stream of the request for its result.
@@ -90,6 +107,26 @@ fn tasks_pass_between_clients_and_servers_of_one_era() {
     daemon.until_ready(&["old", "new", "old-far", "new-far"]);
     std::thread::scope(|scope| {
         for (server, test) in [("old", legacy as fn(&Daemon, &str, &str)), ("old-far", legacy), ("new", modern), ("new-far", modern)] {
+            for view in ["", server] {
+                let daemon = &daemon;
+                scope.spawn(move || test(daemon, view, server));
+            }
+        }
+    });
+    daemon.stop();
+}
+
+#[test]
+fn tasks_pass_between_the_eras() {
+    let (old, new) = (RemoteFixture::start(&["--era", "legacy"]), RemoteFixture::start(&["--era", "modern"]));
+    let daemon = daemon(json!({ "mcpServers": {
+        "old": fixture(&["--era", "legacy"]), "new": fixture(&["--era", "modern"]), "old-far": old.entry(), "new-far": new.entry(),
+    } }))
+    .start();
+    daemon.until_ready(&["old", "new", "old-far", "new-far"]);
+    std::thread::scope(|scope| {
+        for (server, test) in [("old", modern as fn(&Daemon, &str, &str)), ("old-far", modern), ("new", unknowing), ("new-far", unknowing)]
+        {
             for view in ["", server] {
                 let daemon = &daemon;
                 scope.spawn(move || test(daemon, view, server));

@@ -94,6 +94,7 @@ codes! {
     AnswerLate = "GGEN-E3042", "The client did not answer the server's question in time";
     TooManyRounds = "GGEN-E3043", "The server asks again and again";
     TaskNotFound = "GGEN-E3044", "Task not found";
+    TaskEnded = "GGEN-E3045", "The task ended without a result";
     // 306x: WebSocket
     UpgradeNeeded = "GGEN-E3060", "WebSocket upgrade needed";
     SubprotocolUnknown = "GGEN-E3061", "WebSocket subprotocol is not mcp";

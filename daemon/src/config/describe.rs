@@ -60,6 +60,11 @@ pub(super) const LEAVES: &[(&str, Kind, &str)] = &[
     ("transports.http.port", Kind::Number(0, 65535), "Port to bind; 0 lets the system choose."),
     ("transports.http.timeout_ms", Kind::Number(1, DAY), "Time for a connection to send its request header, in milliseconds."),
     ("transports.http.request_timeout_ms", Kind::Number(1, DAY), "Time for a request until its answer begins, in milliseconds."),
+    (
+        "transports.http.stream_limit_ms",
+        Kind::Number(0, DAY),
+        "How long an event stream may last that brings the answer of a legacy client's call (from 2025-11-25 on), in milliseconds; then the client comes back for the rest. 0: till its end.",
+    ),
     ("transports.http.compression", Kind::Flag, "gzip for answers that are worth it; never for event streams."),
     ("transports.http.max_body", Kind::Size(1 << 10, 1 << 30), "Largest request body."),
     ("transports.http.allowed_origins", Kind::Texts, "Origins that browsers may come from, as https://host[:port]."),

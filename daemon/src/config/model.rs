@@ -115,6 +115,9 @@ pub struct Http {
     pub timeout_ms: u64,
     /// Time for a request as a whole until its answer begins, in milliseconds.
     pub request_timeout_ms: u64,
+    /// How long an event stream may last that brings the answer of a legacy client's call, in milliseconds; then the client comes back for the rest. 0: till
+    /// its end.
+    pub stream_limit_ms: u64,
     /// gzip for responses that are worth it; never for event streams.
     pub compression: bool,
     /// Largest request body.
@@ -355,6 +358,7 @@ impl Default for Http {
             port: 3000,
             timeout_ms: 10_000,
             request_timeout_ms: 60_000,
+            stream_limit_ms: 0,
             compression: false,
             max_body: Size(4 << 20),
             allowed_origins: Vec::new(),

@@ -28,6 +28,7 @@ pub fn check(config: &Config, place: &dyn Fn(&str) -> Place, keys_made: bool) ->
     let http = &config.transports.http;
     judge.time("transports.http.timeout_ms", http.timeout_ms, "10000");
     judge.time("transports.http.request_timeout_ms", http.request_timeout_ms, "60000");
+    judge.range("transports.http.stream_limit_ms", http.stream_limit_ms, 0, super::servers::MAX_TIME, "25000");
     judge.range("transports.http.max_body", http.max_body.0, 1 << 10, 1 << 30, "4MB");
     judge.range("transports.http.max_connections", u64::from(http.max_connections), 1, 1_000_000, "4096");
     judge.range("transports.http.max_connections_per_address", u64::from(http.max_connections_per_address), 0, 1_000_000, "256");

@@ -26,7 +26,7 @@ impl Gateway {
         {
             return;
         }
-        if number.is_some_and(|number| self.task_begun(up, number, &envelope.kind)) {
+        if number.is_some_and(|number| self.goes_on(up, number, &envelope.kind)) {
             return;
         }
         let Some((number, call)) = number.and_then(|number| self.take_call(up, number)) else {
@@ -41,6 +41,8 @@ impl Gateway {
             Purpose::Initialize => self.initialized(up, call.conn, envelope),
             Purpose::List(kind) => self.listed(up, kind, envelope),
             Purpose::Listen => self.listen_ended(up, number),
+            Purpose::Watch(name) => self.watch_over(&name),
+            Purpose::Told(name, task) => self.bridged_end(&name, &task, envelope),
             Purpose::Stream | Purpose::Aside => {}
         }
     }
@@ -82,6 +84,9 @@ impl Gateway {
         let Purpose::Client(client) = &call.purpose else { return };
         let modern_up = self.up_ref(call.up).era == Some(UpEra::Modern);
         let modern = (client.modern, modern_up);
+        let bridged = if modern.0 { self.bridge(&call, client, envelope) } else { self.end_of_driven(client, envelope) };
+        let bridged = bridged.as_deref().and_then(|text| Envelope::parse(text).ok());
+        let envelope = bridged.as_ref().unwrap_or(envelope);
         match envelope.kind {
             Kind::Result(number, result) => {
                 if modern == (false, true) && is_input_required(result) {
@@ -275,6 +280,7 @@ impl Gateway {
                 Purpose::Client(client) => self.give_up(&call, client, refusal, outcome),
                 Purpose::List(kind) => self.list_failed(up, *kind),
                 Purpose::Stream => self.up_mut(up).conns[call.conn].stream = None,
+                Purpose::Watch(name) => self.watch_over(name),
                 _ => {}
             }
         }

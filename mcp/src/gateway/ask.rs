@@ -40,6 +40,12 @@ impl Gateway {
             return self.aside(up, conn, answer, Vec::new());
         }
         let allowed = self.up_ref(up).conns[conn].caps.allow(name, envelope.params);
+        if let Some(task) = self.task_that_asks(up, conn, call, envelope.params) {
+            if !allowed || !self.ask_for_task(&task, conn, id, name, envelope.params) {
+                self.refuse_question(up, conn, id, name);
+            }
+            return;
+        }
         let number = call.or_else(|| self.askable(up, conn)).filter(|_| allowed);
         let modern = number.and_then(|number| match &self.calls.get(&number)?.purpose {
             Purpose::Client(client) => Some(client.modern),

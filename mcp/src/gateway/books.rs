@@ -20,6 +20,7 @@ pub struct Leftovers {
     pub resumes: usize,
     pub parked: usize,
     pub paced: usize,
+    pub watches: usize,
     pub places: usize,
     pub unsaid: usize,
 }
@@ -42,6 +43,7 @@ impl Gateway {
             resumes: self.resumes.len(),
             parked: self.parked.len(),
             paced: self.paced.len(),
+            watches: self.watches.len(),
             places: self.places(),
             unsaid: self.unsaid.len(),
         }

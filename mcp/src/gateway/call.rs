@@ -73,6 +73,10 @@ pub(super) enum Purpose {
     Listen,
     /// A legacy HTTP server's GET stream.
     Stream,
+    /// The result of a task that a modern client has at a legacy server, on whose stream the task's questions come.
+    Watch(Name),
+    /// The same for those who listen: the task as its server told of it last.
+    Told(Name, Box<str>),
     /// Anything whose answer does not matter: notifications, answers to the server's own requests, subscriptions made again.
     Aside,
 }
@@ -110,7 +114,7 @@ pub(super) struct ClientCall {
     pub(super) asking: Option<Box<Asking>>,
     /// A legacy client of a modern server: the questions of the present round.
     pub(super) rounds: Option<Box<Rounds>>,
-    /// It is made as a task, which its client does not know of.
+    /// What tasks of the other era have to do with it.
     pub(super) task: Option<Task>,
     /// The task of its client that it is about.
     pub(super) known: Option<Name>,
@@ -126,13 +130,32 @@ pub(super) struct ClientCall {
     pub(super) trace: Option<Arc<Trace>>,
 }
 
-/// How far a call is that is made as a task ([`super::task`]).
+/// How far a call is that a task of the other era has to do with ([`super::task`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Task {
-    /// The server is to begin one.
+    /// A legacy server is to begin one, of which the client does not know.
     Asked,
     /// It has: the task's id as it stands, and the number of the call that began it.
     Running { id: Box<str>, number: u64 },
+    /// A legacy server is to begin one for a client that takes it.
+    Offered,
+    /// The result of this one is asked for, which its server has called over.
+    Fetching(Box<str>),
+    /// One that could not be cancelled is asked for: if it exists, it was over.
+    Acknowledging,
+    /// A modern server may begin one, of which its legacy client does not know.
+    Declared,
+    /// It has.
+    Driven(Box<Driven>),
+}
+
+/// A task of a modern server that the relay asks about for a legacy client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Driven {
+    /// Its id as it stands.
+    pub(super) id: Box<str>,
+    /// The keys of questions that the client was asked.
+    pub(super) keys: Vec<Box<str>>,
 }
 
 /// What must be known of a call that may have to wait for its client's answers.

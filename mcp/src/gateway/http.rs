@@ -142,7 +142,7 @@ impl Gateway {
         match call.purpose {
             Purpose::Client(_) if call.mismatch == Mismatch::Told => self.mismatch_ended(up, exchange),
             Purpose::Client(_) if self.is_session_lost(up, exchange) && tries < 2 => self.session_lost(up, conn, exchange),
-            Purpose::Client(_) if call.last_event.is_some() && tries <= RESUMES => self.resume(up, exchange),
+            Purpose::Client(_) | Purpose::Watch(_) if call.last_event.is_some() && tries <= RESUMES => self.resume(up, exchange),
             Purpose::Discover => {
                 self.calls.remove(&exchange);
                 match failure.0 {
@@ -184,7 +184,12 @@ impl Gateway {
                     self.list_failed(up, kind);
                 }
             }
-            Purpose::Aside => drop(self.calls.remove(&exchange)),
+            Purpose::Watch(_) => {
+                if let Some(Purpose::Watch(name)) = self.calls.remove(&exchange).map(|call| call.purpose) {
+                    self.watch_over(&name);
+                }
+            }
+            Purpose::Told(..) | Purpose::Aside => drop(self.calls.remove(&exchange)),
             Purpose::Client(_) => self.client_end(up, exchange, &failure.0, &failure.1),
         }
     }
@@ -226,12 +231,13 @@ impl Gateway {
     fn resume(&mut self, up: UpId, exchange: u64) {
         let Some(call) = self.calls.get_mut(&exchange) else { return };
         let wait: Micros = u64::from(call.retry_ms.unwrap_or(500).min(30_000)) * 1000;
-        let Purpose::Client(client) = &call.purpose else { return };
-        let (key, retry) = (client.key, call.retry_ms);
+        let (client, retry) = (if let Purpose::Client(client) = &call.purpose { Some(client.key) } else { None }, call.retry_ms);
         let due = self.now + wait;
         self.resumes.push((due, up, exchange));
         self.due.push(Reverse(due));
-        self.suspend_stream(key, retry);
+        if let Some(key) = client {
+            self.suspend_stream(key, retry);
+        }
     }
 
     /// The due resumptions of broken streams.

@@ -139,14 +139,14 @@ impl Gateway {
 
     /// Ends the child that has been idle for longest, if there is one.
     fn make_room(&mut self, up: UpId) -> bool {
-        let (now, busy) = (self.now, self.leases_at_work(up));
+        let (now, busy) = (self.now, self.leases_asked_for(up));
         let idle = |conn: &Conn| {
             let settled = conn.late.iter().all(|(_, until)| *until <= now);
             conn.lent == Lent::Pooled && conn.phase == Phase::Ready && conn.calls.is_empty() && settled && !busy.contains(&conn.lease)
         };
         let conns = self.up_ref(up).conns.iter().enumerate().filter(|(_, conn)| idle(conn));
         let Some((_, at)) = conns.map(|(at, conn)| (conn.used, at)).min() else { return false };
-        let kill = !self.up_ref(up).conns[at].late.is_empty();
+        let kill = !self.up_ref(up).conns[at].late.is_empty() || self.works_at(up, at);
         self.end_child(up, at, kill);
         true
     }

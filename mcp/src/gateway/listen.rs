@@ -145,7 +145,8 @@ impl Gateway {
     /// Opens our stream at a modern upstream, with everything that is wanted of it now. The old one ends when the new one is acknowledged.
     pub(super) fn listen_upstream(&mut self, up: UpId) {
         let upstream = self.up_ref(up);
-        if upstream.conns[0].phase != Phase::Ready {
+        // What happens at a legacy server, it says by itself.
+        if upstream.conns[0].phase != Phase::Ready || upstream.era != Some(UpEra::Modern) {
             return;
         }
         let mut parts: Vec<_> = FLAGS

@@ -2,7 +2,8 @@
 //! `post` (what is it, may it) → `local` (answered here) or `relay` (written to an upstream) → `answer` (back to the client);
 //! `upstream`, `greet` and `lists` keep the servers' connections alive and their lists fresh, `notify` carries what nobody asked for, `ask` what servers ask
 //! of clients: `park` and `retry` bring the questions of legacy servers to modern clients, `rounds` those of modern servers to legacy clients;
-//! `lease` and `leased` are about the children that such calls need, `tasks` and `owned` about the tasks of servers and whose they are.
+//! `lease` and `leased` are about the children that such calls need, `tasks` and `owned` about the tasks of servers and whose they are, `task`, `bridged` and
+//! `driven` about tasks between the eras.
 
 mod access;
 mod admit;
@@ -10,9 +11,11 @@ mod answer;
 mod ask;
 mod audit;
 mod books;
+mod bridged;
 mod builtin;
 mod call;
 mod catalogue;
+mod driven;
 mod greet;
 mod http;
 mod inspect;
@@ -96,6 +99,8 @@ pub struct Gateway {
     parked: HashMap<u128, park::Parked>,
     /// Tasks of servers that clients made.
     tasks: BTreeMap<owned::Name, owned::Owned>,
+    /// Those of legacy servers whose modern client is, or may be, wanted for something.
+    watches: BTreeMap<owned::Name, bridged::Watch>,
     /// Calls of legacy clients that are to be made again: when, and which.
     paced: Vec<(Micros, u64)>,
     /// Times at which something is to be done sooner than the next tick would come.
@@ -181,6 +186,7 @@ impl Gateway {
             asked: HashMap::new(),
             parked: HashMap::new(),
             tasks: BTreeMap::new(),
+            watches: BTreeMap::new(),
             paced: Vec::new(),
             due: BinaryHeap::new(),
             sealer: Sealer::new(&key),

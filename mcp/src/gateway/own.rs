@@ -3,14 +3,15 @@
 use super::Gateway;
 use super::call::{Call, Mismatch, Purpose, Sent};
 use super::greet::client_info;
+use super::tasks::EXTENSION;
 use crate::api::{HttpRequest, Micros, Output, UpId};
 use crate::edge::Verb;
+use crate::header;
+use crate::json;
 use crate::method::LogLevel;
 use crate::upstream::{Caps, Phase, UpEra};
 use bytes::Bytes;
 
-/// The capabilities of a client that knows tasks.
-const TASKS: &str = "{\"extensions\":{\"io.modelcontextprotocol/tasks\":{}}}";
 /// How an own request waits for ever (streams).
 pub(super) const NEVER: Micros = Micros::MAX;
 
@@ -20,16 +21,7 @@ impl Gateway {
         let number = self.next_id();
         let modern =
             matches!(purpose, Purpose::Discover) || self.up_ref(up).era == Some(UpEra::Modern) && !matches!(purpose, Purpose::Initialize);
-        let mut params = members.to_owned();
-        // Who wants to hear of tasks says that it knows what they are.
-        let caps = if members.contains("\"taskIds\"") { TASKS.into() } else { Caps::default().write() };
-        if modern {
-            let comma = if members.is_empty() { "" } else { "," };
-            params.push_str(&format!("{comma}\"_meta\":{{{}}}", super::translate::own_meta(&client_info(), &caps)));
-        }
-        let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"{method}\",\"params\":{{{params}}}}}");
-        let headers = if modern { crate::header::make(method, None) } else { Vec::new() };
-        self.register(number, up, conn, purpose, Sent { headers, body: body.into() }, limit);
+        self.register(number, up, conn, purpose, request_of_ours(number, method, members, modern), limit);
         self.send(number);
         number
     }
@@ -130,4 +122,22 @@ impl Gateway {
         let request = HttpRequest { exchange: number, verb: Verb::Get, headers, body: Bytes::new(), timeout: 30_000_000 };
         self.emit(Output::Http(up, request));
     }
+}
+
+/// A request of ours as it is sent: `members` of its params beside `_meta`, which modern servers get.
+pub(super) fn request_of_ours(number: u64, method: &str, members: &str, modern: bool) -> Sent {
+    let mut params = members.to_owned();
+    let mut headers = Vec::new();
+    if modern {
+        // Who wants to hear of tasks says that it knows what they are.
+        let [task, tasks] = ["\"taskId\"", "\"taskIds\""].map(|member| members.contains(member));
+        let caps = if task || tasks { format!("{{\"extensions\":{{\"{EXTENSION}\":{{}}}}}}") } else { Caps::default().write() };
+        let comma = if members.is_empty() { "" } else { "," };
+        params.push_str(&format!("{comma}\"_meta\":{{{}}}", super::translate::own_meta(&client_info(), &caps)));
+        let name = header::name_member(method).map(|member| (member, format!("{{{members}}}")));
+        let name = name.as_ref().and_then(|(member, object)| json::pick(object, [*member])?[0]).and_then(json::string);
+        headers = header::make(method, name.as_deref());
+    }
+    let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"{method}\",\"params\":{{{params}}}}}");
+    Sent { headers, body: body.into() }
 }

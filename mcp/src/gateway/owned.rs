@@ -19,6 +19,10 @@ const KEPT: usize = 512;
 const LONGEST: Micros = 86_400_000_000;
 /// What clocks may differ in, and a server may be slow in forgetting.
 const SPARE: Micros = 60_000_000;
+/// The longest text of a task that is remembered.
+const SEEN: usize = 4096;
+/// How the owner of a task is written who has no session.
+const PRINCIPAL: &str = "principal ";
 
 /// What a task is known by. Servers may number their tasks for each client, so that the owner is a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +32,13 @@ pub(super) struct Name {
     pub(super) id: Box<str>,
     /// See [`Gateway::owner`].
     pub(super) owner: Box<str>,
+}
+
+impl Name {
+    /// Whether it is a modern principal's, and not a legacy session's.
+    pub(super) fn is_of_principal(&self) -> bool {
+        self.owner.starts_with(PRINCIPAL)
+    }
 }
 
 /// What is known of a task.
@@ -42,12 +53,16 @@ pub(super) struct Owned {
     /// The session of an HTTP server that it was made in.
     remote: Option<String>,
     created: Micros,
+    /// When its client asked about it last.
+    pub(super) asked: Micros,
     /// When it is forgotten.
     pub(super) until: Micros,
     /// It has an end, as far as anybody has asked.
     pub(super) over: bool,
     /// The number of the call that made it, and its client's progress token as it stands.
     progress: Option<(u64, Box<str>)>,
+    /// What a legacy server said of it last, for its modern client.
+    pub(super) seen: Option<Box<str>>,
 }
 
 impl Gateway {
@@ -59,7 +74,7 @@ impl Gateway {
                 Some(digest) => format!("session {digest}").into(),
                 None => format!("session {}", digest(name)).into(),
             },
-            None => format!("principal {principal}").into(),
+            None => format!("{PRINCIPAL}{principal}").into(),
         }
     }
 
@@ -98,9 +113,11 @@ impl Gateway {
             lease,
             remote,
             created: self.now,
+            asked: self.now,
             until: self.now + LONGEST,
             over: false,
             progress,
+            seen: None,
         };
         owned.see(task, self.now);
         self.tasks.insert(name.clone(), owned);
@@ -135,6 +152,31 @@ impl Gateway {
         }
     }
 
+    /// The client of a task asks about it.
+    pub(super) fn asked_about(&mut self, name: &Name) {
+        let now = self.now;
+        if let Some(task) = self.tasks.get_mut(name) {
+            task.asked = now;
+        }
+    }
+
+    /// What a legacy server said of a modern client's task.
+    pub(super) fn remember_task(&mut self, name: &Name, text: &str) {
+        if let Some(task) = self.tasks.get_mut(name).filter(|_| text.len() <= SEEN) {
+            task.seen = Some(text.into());
+        }
+    }
+
+    /// The task of that id behind a connection. `None`: there is none, or it cannot be said whose it is.
+    pub(super) fn task_at(&self, up: UpId, conn: usize, id: &str) -> Option<Name> {
+        let first = Name { up, id: id.into(), owner: "".into() };
+        let here =
+            |name: &Name| self.owned(name).is_some_and(|task| self.up_ref(up).is_http() || self.place_of_task(up, task) == Some(conn));
+        let same = self.tasks.range(first..).map(|(name, _)| name).take_while(|name| name.up == up && *name.id == *id);
+        let mut names = same.filter(|name| here(name));
+        names.next().cloned().filter(|_| names.next().is_none())
+    }
+
     /// A task has an end.
     pub(super) fn task_over(&mut self, name: &Name) {
         if let Some(owned) = self.tasks.get_mut(name) {
@@ -144,6 +186,7 @@ impl Gateway {
     }
 
     pub(super) fn forget_task(&mut self, name: &Name) {
+        self.unwatch(name);
         if self.tasks.remove(name).is_some() {
             self.touch(name.up);
             if self.keeps && !self.draining {
@@ -185,6 +228,12 @@ impl Gateway {
     /// The children that work on tasks.
     pub(super) fn leases_at_work(&self, up: UpId) -> BTreeSet<Lease> {
         self.at_work(up).map(|task| task.lease).filter(|lease| *lease != SHARED).collect()
+    }
+
+    /// Those whose tasks somebody has asked about lately; the others have to go where there is no room.
+    pub(super) fn leases_asked_for(&self, up: UpId) -> BTreeSet<Lease> {
+        let lately = |task: &&Owned| task.asked + self.limits.park > self.now;
+        self.at_work(up).filter(lately).map(|task| task.lease).filter(|lease| *lease != SHARED).collect()
     }
 
     /// The sessions of an HTTP server that work on tasks.
@@ -229,7 +278,18 @@ impl Gateway {
         let name = Name { up, id: kept.id.as_str().into(), owner: kept.owner.as_str().into() };
         let (created, until) = (self.now, self.now + left.min(LONGEST));
         let tool = kept.tool.as_deref().map(Into::into);
-        let task = Owned { session: None, tool, lease: SHARED, remote: None, created, until, over: false, progress: None };
+        let task = Owned {
+            session: None,
+            tool,
+            lease: SHARED,
+            remote: None,
+            created,
+            asked: created,
+            until,
+            over: false,
+            progress: None,
+            seen: None,
+        };
         self.tasks.entry(name).or_insert(task);
         true
     }

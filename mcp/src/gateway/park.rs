@@ -57,9 +57,16 @@ pub(super) struct Pending {
     pub(super) id: Box<str>,
     pub(super) method: Box<str>,
     /// The request as an entry of `inputRequests`.
-    request: String,
+    pub(super) request: String,
     /// The client was told of it.
     pub(super) told: bool,
+}
+
+impl Pending {
+    /// As a member of `inputRequests`.
+    pub(super) fn entry(&self) -> String {
+        format!("{}:{}", json::quote(&self.key), self.request)
+    }
 }
 
 /// A retry that was accepted.
@@ -184,7 +191,7 @@ impl Gateway {
         parked.round += 1;
         parked.stage = Stage::Waiting(expires);
         parked.pending.iter_mut().for_each(|pending| pending.told = true);
-        let requests: Vec<_> = parked.pending.iter().map(|pending| format!("{}:{}", json::quote(&pending.key), pending.request)).collect();
+        let requests: Vec<_> = parked.pending.iter().map(Pending::entry).collect();
         let state = State { mode: Mode::Resume, park, life, subject: parked.subject, expires, round: parked.round };
         let (up, method, joined) = (parked.up, parked.method, std::mem::take(&mut parked.joined));
         let state = self.sealer.seal(nonce, method.name(), &state);
@@ -303,6 +310,7 @@ impl Gateway {
 
     /// The server takes a question back that was put to a modern client.
     pub(super) fn withdrawn(&mut self, up: UpId, conn: usize, id: &str) {
+        self.task_question_withdrawn(up, conn, id);
         for parked in self.parked.values_mut().filter(|parked| (parked.up, parked.conn) == (up, conn)) {
             parked.pending.retain(|pending| *pending.id != *id);
             if parked.pending.is_empty() && matches!(parked.stage, Stage::Gathering(_)) {
@@ -311,20 +319,25 @@ impl Gateway {
         }
     }
 
+    /// A question that nobody will answer any more is answered all the same, so that its server does not wait for ever.
+    pub(super) fn take_back(&mut self, up: UpId, conn: usize, pending: &Pending) {
+        let answer = if &*pending.method == "elicitation/create" {
+            result_message(&pending.id, "{\"action\":\"cancel\"}")
+        } else {
+            let refusal = Refusal::new(200, rpc::INTERNAL, Code::AnswerLate, "");
+            error_message(Some(&pending.id), &refusal.error())
+        };
+        self.aside(up, conn, answer, Vec::new());
+    }
+
     /// A parked call is given up: the server's questions get an answer, so that it does not wait for ever.
     pub(super) fn unpark(&mut self, park: u128) {
         let Some(parked) = self.parked.remove(&park) else { return };
         if parked.call.is_none() {
             return;
         }
-        for pending in parked.pending {
-            let answer = if &*pending.method == "elicitation/create" {
-                result_message(&pending.id, "{\"action\":\"cancel\"}")
-            } else {
-                let refusal = Refusal::new(200, rpc::INTERNAL, Code::AnswerLate, "");
-                error_message(Some(&pending.id), &refusal.error())
-            };
-            self.aside(parked.up, parked.conn, answer, Vec::new());
+        for pending in &parked.pending {
+            self.take_back(parked.up, parked.conn, pending);
         }
     }
 
@@ -391,7 +404,7 @@ impl Gateway {
 }
 
 /// The key that a server suggests for its question: `_meta["<vendor>/inputKey"]`.
-fn input_key(params: &str) -> Option<String> {
+pub(super) fn input_key(params: &str) -> Option<String> {
     let meta = json::pick(params, ["_meta"])?[0]?;
     let hint = json::members(meta)?.into_iter().find(|(name, _)| name.ends_with("/inputKey"))?;
     json::string(hint.1).map(std::borrow::Cow::into_owned).filter(|hint| (1..=64).contains(&hint.len()))

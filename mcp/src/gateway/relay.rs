@@ -1,7 +1,7 @@
 //! Client → upstream: whose the name is, which connection takes the call, and the call's record.
 
 use super::Gateway;
-use super::call::{Asking, Call, ClientCall, Mismatch, Purpose, Sent, Task};
+use super::call::{Asking, Call, ClientCall, Mismatch, Purpose, Sent};
 use super::owned::Name;
 use super::post::{ClientEra, Ctx, Flow};
 use super::retry;
@@ -255,9 +255,10 @@ impl Gateway {
         let progress = progress.filter(|_| ctx.method != Method::TaskList);
         let caps = self.caps_of(ctx);
         let number = self.next_id();
-        let as_task = modern == (true, false) && ctx.method == Method::ToolsCall && self.needs_task(up, &target.original);
+        let wish =
+            if modern == (true, false) && ctx.method == Method::ToolsCall { self.task_wish(ctx, up, &target.original) } else { None };
         let body = translate::request(&Outgoing {
-            as_task,
+            as_task: wish.is_some(),
             text: ctx.text,
             id: ctx.id,
             params: ctx.params,
@@ -299,7 +300,7 @@ impl Gateway {
             lacked: None,
             asking,
             rounds: None,
-            task: as_task.then_some(Task::Asked),
+            task: wish,
             known: target.task,
             timeout,
             held,

@@ -132,6 +132,9 @@ impl Gateway {
 
     /// Calls the server again, with its state as it gave it and the answers of this round only.
     fn next_round(&mut self, number: u64) {
+        if self.poll(number) {
+            return;
+        }
         let Some(mut call) = self.calls.remove(&number) else { return };
         let (up, now) = (call.up, self.now);
         let Purpose::Client(client) = &mut call.purpose else { return };
@@ -176,6 +179,7 @@ impl Gateway {
 
     /// The end of a call that needed its client. A failing tool says so in its result, as it would by itself in the legacy era.
     fn fail_round(&mut self, call: &Call, client: &ClientCall, refusal: &Refusal) {
+        self.cancel_task(call.up, call.conn, client);
         if client.method != Method::ToolsCall {
             return self.give_up(call, client, refusal, "error");
         }

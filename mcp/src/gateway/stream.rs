@@ -15,6 +15,9 @@ use bytes::Bytes;
 use ggen_wire::Code;
 use std::sync::Arc;
 
+/// After this time a client comes back for the rest of a stream that has lasted long enough, in milliseconds.
+const COME_BACK: u32 = 500;
+
 type Answer = Result<Flow, (Option<Box<str>>, Refusal)>;
 
 impl Gateway {
@@ -246,6 +249,32 @@ impl Gateway {
                 exchange.close(reader, &mut self.out);
                 self.sweep(reader);
             }
+        }
+    }
+
+    /// Streams that have lasted as long as one may: their clients come back for the rest (2025-11-25, Streamable HTTP, "Sending Messages to the Server" 6).
+    pub(super) fn streams_due(&mut self) {
+        let (limit, now) = (self.rules.stream_limit, self.now);
+        if limit == 0 {
+            return;
+        }
+        // Who reads it: the exchange of the call itself, or one that came back for it.
+        let reader = |key: &StreamKey, exchange: &Exchange| match exchange.ring {
+            Some(ring) => self.sessions.get(exchange.session.as_ref()?)?.rings.get(&ring)?.attached,
+            None => Some(*key).filter(|_| exchange.connected && exchange.may_stream() && !exchange.is_batch() && !exchange.socket),
+        };
+        let lasts = |key: &StreamKey| self.exchanges.get(key).is_some_and(|exchange| exchange.began + limit <= now);
+        let resumable = |exchange: &Exchange| {
+            let session = exchange.session.as_ref().and_then(|id| self.sessions.get(id));
+            exchange.left > 0 && session.is_some_and(|session| session.version >= Legacy::L2025_11_25)
+        };
+        let calls = self.exchanges.iter().filter(|(_, exchange)| resumable(exchange));
+        let mut due: Vec<_> =
+            calls.filter(|(key, exchange)| reader(key, exchange).is_some_and(|reader| lasts(&reader))).map(|(key, _)| *key).collect();
+        due.sort_unstable();
+        for key in due {
+            self.begin_stream(key);
+            self.suspend_stream(key, Some(COME_BACK));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Tasks that clients know of: those of 2025-11-25 between legacy clients and servers, and the extension of 2026-07-28 (SEP-2663) between modern ones. They
-//! pass as they are; in the view of all servers a task is `<server>~<id>`. Whose a task is stands in [`super::owned`]. Across the eras there are none,
-//! but for tools that can only be called so ([`super::task`]).
+//! pass as they are; in the view of all servers a task is `<server>~<id>`. Whose a task is stands in [`super::owned`]; how the tasks of legacy servers become
+//! those of modern clients, in [`super::bridged`].
 
 use super::Gateway;
 use super::call::{Call, ClientCall};
@@ -27,7 +27,7 @@ pub(super) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
 /// Tasks in one subscription, at most.
 const MAX_LISTENED: usize = 1000;
 /// The member of `_meta` that says which task a message of 2025-11-25 belongs to.
-const RELATED: &str = "io.modelcontextprotocol/related-task";
+pub(super) const RELATED: &str = "io.modelcontextprotocol/related-task";
 
 impl Upstream {
     /// Whether it has tasks for clients of its own era.
@@ -39,7 +39,12 @@ impl Upstream {
         }
     }
 
-    fn has_in_tasks(&self, member: &str) -> bool {
+    /// Whether it has tasks for clients of that era, be it by way of the relay.
+    fn gives_tasks(&self, modern: bool) -> bool {
+        self.has_tasks(modern) || modern && self.has_call_tasks()
+    }
+
+    pub(super) fn has_in_tasks(&self, member: &str) -> bool {
         self.has_tasks(false)
             && json::pick(&self.hello.capabilities, ["tasks"]).and_then(|[tasks]| json::pick(tasks?, [member])?[0]).is_some()
     }
@@ -68,7 +73,7 @@ fn begun(method: Method, modern: (bool, bool), result: &str) -> Option<&str> {
     }
     let [kind, task] = json::pick(result, ["resultType", "task"]).unwrap_or_default();
     match modern {
-        (true, true) => (kind == Some("\"task\"")).then_some(result),
+        (true, _) => (kind == Some("\"task\"")).then_some(result),
         (false, false) => task,
         _ => None,
     }
@@ -85,7 +90,7 @@ pub(super) fn ids(method: Method, result: &str) -> Vec<&str> {
 }
 
 /// The id of the task that a message belongs to; `object` is its `params` or `result`.
-fn related(object: &str) -> Option<&str> {
+pub(super) fn related(object: &str) -> Option<&str> {
     let meta = json::pick(object, ["_meta"]).and_then(|[meta]| meta).filter(|meta| meta.contains(RELATED))?;
     json::pick(meta, [RELATED]).and_then(|[task]| json::pick(task?, ["taskId"])?[0])
 }
@@ -93,12 +98,12 @@ fn related(object: &str) -> Option<&str> {
 impl Gateway {
     /// Whether a client of a view can have tasks there.
     pub(super) fn offers_tasks(&self, view: View, access: Option<&Access>, modern: bool) -> bool {
-        self.of_view(view, access).any(|up| up.has_tasks(modern))
+        self.of_view(view, access).any(|up| up.gives_tasks(modern))
     }
 
-    /// What the view of all servers says of tasks, as a capability.
+    /// What the view of all servers, or of one of the other era, says of tasks, as a capability.
     pub(super) fn task_capability(&self, view: View, access: Option<&Access>, modern: bool) -> Option<String> {
-        if view != View::All || !self.offers_tasks(view, access, modern) {
+        if !modern && view != View::All || !self.offers_tasks(view, access, modern) {
             return None;
         }
         if modern {
@@ -143,6 +148,12 @@ impl Gateway {
             self.forget_task(&name);
             return Err(not_found());
         };
+        self.asked_about(&name);
+        if self.is_bridged(&name)
+            && let Some(done) = self.bridged_here(ctx, &name)
+        {
+            return done;
+        }
         let rename = (*name.id != *exposed).then(|| (raw, json::quote(&name.id)));
         let mut target = Target::plain(name.up, name.id.to_string().into());
         // Whoever asks for the result waits for the end of the task.
@@ -162,7 +173,7 @@ impl Gateway {
             View::Core => return None,
         };
         let owner = self.owner(ctx.session().as_ref(), &ctx.request.principal.id);
-        up.has_tasks(ctx.is_modern()).then(|| Name { up: up.id, id: id.into(), owner })
+        up.gives_tasks(ctx.is_modern()).then(|| Name { up: up.id, id: id.into(), owner })
     }
 
     /// Whether somebody may still use the tool that made a task.
@@ -313,29 +324,37 @@ impl Gateway {
     /// A modern server tells how a task stands, to those who listen and whose it is.
     pub(super) fn task_told(&mut self, up: UpId, envelope: &Envelope<'_>) -> bool {
         let Some(params) = envelope.params else { return false };
+        let Some(id) = json::pick(params, ["taskId"]).and_then(|[raw]| raw).and_then(json::string) else { return false };
+        let listened = self.listens.values().flat_map(|listen| listen.tasks.keys());
+        let names: BTreeSet<_> = listened.filter(|name| name.up == up && *name.id == *id).cloned().collect();
+        names.into_iter().fold(false, |told, name| {
+            self.see_task(&name, params);
+            self.tell_task(&name, params) || told
+        })
+    }
+
+    /// Tells those who listen how a task stands, and may.
+    pub(super) fn tell_task(&mut self, name: &Name, params: &str) -> bool {
         let [raw, meta] = json::pick(params, ["taskId", "_meta"]).unwrap_or_default();
-        let Some(id) = raw.and_then(json::string) else { return false };
+        let tool = self.owned(name).map(|task| task.tool.clone());
         let mut events = Vec::new();
         for (key, listen) in &self.listens {
-            let tasks = listen.tasks.iter().filter(|(name, _)| name.up == up && *name.id == *id);
-            for (name, exposed) in tasks {
-                let own = self.owned(name).is_some_and(|task| self.may_have(listen.access.as_deref(), up, task.tool.as_deref()));
-                if own {
-                    events.push((*key, name.clone(), exposed.clone(), listen.id.clone(), listen.view));
-                }
+            if let (Some(exposed), Some(tool)) = (listen.tasks.get(name), &tool)
+                && self.may_have(listen.access.as_deref(), name.up, tool.as_deref())
+            {
+                events.push((*key, exposed.clone(), listen.id.clone(), listen.view));
             }
         }
         events.sort_unstable_by_key(|(key, ..)| *key);
         let told = !events.is_empty();
-        for (key, name, exposed, listen, view) in events {
-            self.see_task(&name, params);
+        for (key, exposed, listen, view) in events {
             let meta = splice::rebuild(meta.unwrap_or("{}"), |member| member != key::SUBSCRIPTION, &[(key::SUBSCRIPTION, &listen)]);
             let mut edited = Splice::new(params);
             if let (View::All, Some(raw)) = (view, raw) {
                 edited.replace(raw, json::quote(&exposed));
                 for uri in super::translate::uris(Method::TaskGet, params) {
                     if let Some(text) = json::string(uri) {
-                        edited.replace(uri, json::quote(&name::exposed_uri(&self.up_ref(up).key, &text)));
+                        edited.replace(uri, json::quote(&name::exposed_uri(&self.up_ref(name.up).key, &text)));
                     }
                 }
             }
@@ -351,13 +370,10 @@ impl Gateway {
         let raw = params.and_then(|params| json::pick(params, ["taskId"])).and_then(|[raw]| raw);
         let (Some(params), Some(raw)) = (params, raw) else { return false };
         let Some(id) = json::string(raw) else { return false };
-        let first = Name { up, id: (*id).into(), owner: "".into() };
-        let here =
-            |name: &Name| self.owned(name).is_some_and(|task| self.up_ref(up).is_http() || self.place_of_task(up, task) == Some(conn));
-        let same = self.tasks.range(first..).map(|(name, _)| name).take_while(|name| name.up == up && *name.id == *id);
-        let mut names: Vec<_> = same.filter(|name| here(name)).cloned().collect();
-        // Two of the same id behind connections that cannot be told apart: it cannot be said whose it is.
-        let (Some(name), true) = (names.pop(), names.is_empty()) else { return false };
+        let Some(name) = self.task_at(up, conn, &id) else { return false };
+        if self.is_bridged(&name) {
+            return self.bridged_told(&name, conn, params);
+        }
         self.see_task(&name, params);
         let Some(session) = self.owned(&name).and_then(|task| self.session_of_task(&name, task)) else { return false };
         let mut splice = Splice::new(text);

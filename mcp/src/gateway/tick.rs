@@ -26,6 +26,7 @@ const UNREAD: Micros = 60_000_000;
 impl Gateway {
     pub(super) fn tick(&mut self) {
         self.calls_due();
+        self.streams_due();
         self.parks_due();
         self.rounds_due();
         self.say_due();
@@ -126,7 +127,8 @@ impl Gateway {
                 self.greeting_failed(up, call.conn, Code::UpstreamSilent, detail);
             }
             Purpose::List(kind) => self.list_failed(up, *kind),
-            Purpose::Listen | Purpose::Stream | Purpose::Aside => {}
+            Purpose::Watch(name) => self.watch_over(name),
+            Purpose::Listen | Purpose::Stream | Purpose::Told(..) | Purpose::Aside => {}
         }
     }
 

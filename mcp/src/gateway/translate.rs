@@ -14,7 +14,7 @@ use std::borrow::Cow;
 
 /// What a request to an upstream is made of.
 pub(super) struct Outgoing<'a> {
-    /// A modern client's call that a legacy server only takes as a task.
+    /// A modern client's call that a legacy server is to make a task of.
     pub(super) as_task: bool,
     /// The client's message, and slices of it.
     pub(super) text: &'a str,
@@ -69,7 +69,7 @@ fn legacy_params(from: &Outgoing<'_>, params: &str) -> String {
     let mut out = String::with_capacity(params.len());
     for (member, value) in json::members(params).unwrap_or_default() {
         let value: Cow<'_, str> = match &*member {
-            // Tasks are not bridged: what a legacy client would ask for one with means nothing in a modern request.
+            // What a legacy client would ask for a task with means nothing in a modern request.
             "inputResponses" | "requestState" | "task" => continue,
             "_meta" => {
                 let number = from.number.to_string();
@@ -132,6 +132,22 @@ pub(super) fn again(body: &Bytes, number: u64, state: Option<&str>, responses: O
     let mut splice = Splice::new(&text);
     splice.replace(id, number.to_string());
     splice.replace(params, params_again);
+    splice.finish()
+}
+
+/// A request to a modern server once more, under another number, of a client that declares an extension.
+pub(super) fn declaring(body: &Bytes, number: u64, extension: &str) -> Bytes {
+    let text = String::from_utf8_lossy(body);
+    let [id, params] = json::pick(&text, ["id", "params"]).unwrap_or_default();
+    let [meta] = params.and_then(|params| json::pick(params, ["_meta"])).unwrap_or_default();
+    let [caps, token] = meta.and_then(|meta| json::pick(meta, [key::CAPABILITIES, "progressToken"])).unwrap_or_default();
+    let (Some(id), Some(caps)) = (id, caps) else { return body.clone() };
+    let mut splice = Splice::new(&text);
+    splice.replace(id, number.to_string());
+    splice.insert(caps, &format!("\"extensions\":{{\"{extension}\":{{}}}}"));
+    if let Some(token) = token {
+        splice.replace(token, number.to_string());
+    }
     splice.finish()
 }
 
@@ -252,7 +268,7 @@ pub(super) fn error_code(method: Method, code: i64, has_uri: bool, modern: (bool
     }
 }
 
-/// A tool for a modern client of a legacy upstream: without `execution`, which belongs to tasks that are not bridged.
+/// A tool for a modern client of a legacy upstream: without `execution`, which says how a legacy client has to ask for a task.
 pub(super) fn without_execution(kind: ListKind, text: &Bytes) -> Option<Bytes> {
     let text = std::str::from_utf8(text).ok().filter(|text| kind == ListKind::Tools && text.contains("\"execution\""))?;
     Some(splice::rebuild(text, |member| member != "execution", &[]).into())

@@ -356,6 +356,27 @@ impl World {
         message
     }
 
+    /// A client looks at its task.
+    pub fn poll_task(&mut self, client: usize, task: &str, marker: String) {
+        let mut message = self.message(client, "tasks/get", &format!("\"taskId\":\"{task}\""), Some(task), Some(marker));
+        if let Some(req) = &mut message.req {
+            req.flaw = Flaw::Task;
+        }
+        self.open(client, Verb::Post, Kind::Post, message.headers, message.text, message.req.into_iter().collect());
+    }
+
+    /// A client answers what its task wants to know.
+    pub fn update_task(&mut self, client: usize, task: &str, keys: &[String], marker: &str) {
+        let answer = |key: &String| format!("{}:{{\"action\":\"accept\",\"content\":{{\"of\":\"{marker}\"}}}}", ggen_mcp::json::quote(key));
+        let answers = keys.iter().map(answer).collect::<Vec<_>>().join(",");
+        let members = format!("\"taskId\":\"{task}\",\"inputResponses\":{{{answers}}}");
+        let mut message = self.message(client, "tasks/update", &members, Some(task), None);
+        if let Some(req) = &mut message.req {
+            req.flaw = Flaw::Task;
+        }
+        self.open(client, Verb::Post, Kind::Post, message.headers, message.text, message.req.into_iter().collect());
+    }
+
     /// Something that the relay answers itself.
     fn local(&mut self, client: usize) -> Message {
         let modern = self.clients[client].version.is_none();

@@ -193,7 +193,7 @@ impl World {
 
     /// Whether a result asks the client for something: it is about its own call, and the client comes back.
     fn asks_back(&mut self, at: usize, result: &str) -> bool {
-        if !result.contains("\"input_required\"") {
+        if !result.contains("\"input_required\"") || self.reqs[at].method.starts_with("tasks/") {
             return false;
         }
         let result: serde_json::Value = serde_json::from_str(result).expect("JSON");
@@ -229,7 +229,18 @@ impl World {
         let req = &self.reqs[at];
         match req.flaw {
             _ if result.is_empty() => self.stats.tasks[2] += u64::from(req.flaw == Flaw::Must && req.method.starts_with("tasks/")),
-            Flaw::Task => self.stats.tasks[1] += 1,
+            Flaw::Task => {
+                self.stats.tasks[1] += 1;
+                self.task_asks(at, result);
+                let (req, over) = (&self.reqs[at], ["completed", "failed", "cancelled"].map(|status| format!("\"status\":\"{status}\"")));
+                if let (Some(task), Some(marker)) = (req.name.clone(), req.marker.clone())
+                    && req.method == "tasks/get"
+                    && self.clients[req.client].version.is_none()
+                    && !over.iter().any(|over| result.contains(over))
+                {
+                    self.look_at_task(req.client, task, marker);
+                }
+            }
             _ if req.method == "tasks/list" => {
                 let result: serde_json::Value = serde_json::from_str(result).expect("JSON");
                 for task in result["tasks"].as_array().expect("a list of tasks") {
@@ -243,15 +254,47 @@ impl World {
                 let (client, marker) = (req.client, req.marker.clone().expect("a call"));
                 let up = self.servers.iter().position(|server| marker.split('|').next() == Some(&server.name)).expect("a server");
                 let id = task["taskId"].as_str().expect("an id");
+                let (exposed, modern) = (id.to_owned(), self.clients[client].version.is_none());
                 let id = match self.clients[client].view {
                     Some(_) => id,
                     None => id.strip_prefix(&format!("{}~", self.servers[up].name)).expect("the server is a part of the id"),
                 };
-                let (session, modern) = (req.session.clone(), self.clients[client].version.is_none());
-                self.made.push(Made { client, session, modern, up, id: id.to_owned(), marker });
+                let session = req.session.clone();
+                self.made.push(Made { client, session, modern, up, id: id.to_owned(), marker: marker.clone() });
                 self.stats.tasks[0] += 1;
+                if modern {
+                    self.look_at_task(client, exposed, marker);
+                }
             }
             _ => {}
+        }
+    }
+
+    /// A modern client looks at its task again, unless it loses interest.
+    fn look_at_task(&mut self, client: usize, task: String, marker: String) {
+        if self.rng.chance(60) {
+            let wait = self.rng.below(900_000);
+            self.at(wait, What::Poll(client, task, marker));
+        }
+    }
+
+    /// A task of a modern client wants something: it is about its own call, and the client answers, though not always.
+    fn task_asks(&mut self, at: usize, result: &str) {
+        let req = &self.reqs[at];
+        if self.clients[req.client].version.is_some() || !result.contains("\"inputRequests\"") {
+            return;
+        }
+        let result: serde_json::Value = serde_json::from_str(result).expect("JSON");
+        let marker = req.marker.clone().expect("a task");
+        assert!(self.clients[req.client].caps && result["status"] == "input_required", "asked by a task: {result}");
+        let requests = result["inputRequests"].as_object().expect("questions");
+        assert!(requests.values().all(|question| question["params"]["message"] == marker), "a question of another task: {result}");
+        let (client, name) = (req.client, req.name.clone());
+        let keys: Vec<_> = requests.keys().cloned().collect();
+        self.stats.tasks[4] += 1;
+        if self.calm || self.rng.chance(80) {
+            let wait = self.rng.below(800_000);
+            self.at(wait, What::Update { client, task: name.expect("an id"), keys, marker });
         }
     }
 
@@ -260,6 +303,8 @@ impl World {
         let Some(marker) = &req.marker else { return };
         match req.flaw {
             Flaw::Task if error.is_some() => return,
+            // It was heard, and that is all that is said.
+            Flaw::Task if matches!(req.method, "tasks/cancel" | "tasks/update") && self.clients[req.client].version.is_none() => return,
             Flaw::Must => return assert!(error.is_some_and(|error| error.contains("GGEN-E")), "{marker} was given away: {text}"),
             Flaw::Maybe if error.is_some_and(|error| error.contains("GGEN-E3040")) => return,
             _ => {}
@@ -274,6 +319,8 @@ impl World {
                     panic!("no fault, and yet {marker} got {text}");
                 }
             }
+            // The server has died since it made a task of the call.
+            (None, Some(error)) if error.contains("no such task") && req.method == "tools/call" => assert!(!self.calm, "{text}"),
             (None, Some(error)) => assert!(error.contains(&format!("\"{marker}\"")), "the error for {marker} is {text}"),
             _ => panic!("both or neither: {text}"),
         }

@@ -76,6 +76,8 @@ pub struct Server {
     pub released: Vec<Held>,
     /// Tasks of all clients, with the marker of the call. Their ids are easily guessed.
     pub tasks: Vec<(String, String)>,
+    /// Those that want something of their client.
+    asking: HashSet<String>,
     made: u64,
 }
 
@@ -86,6 +88,8 @@ pub struct Held {
     /// HTTP: the exchange, and which opening of it.
     pub http: Option<(u64, u64)>,
     pub rest: Vec<Step>,
+    /// The task that wants the answer.
+    pub task: Option<String>,
 }
 
 /// What a request brings: steps, or an HTTP status.
@@ -131,6 +135,7 @@ impl Server {
             held: HashMap::new(),
             released: Vec::new(),
             tasks: Vec::new(),
+            asking: HashSet::new(),
             made: 0,
         }
     }
@@ -158,6 +163,7 @@ impl Server {
         self.held.clear();
         self.released.clear();
         self.tasks.clear();
+        self.asking.clear();
     }
 
     /// The answer to a question. It is given once, and it is about the call that asked.
@@ -166,6 +172,9 @@ impl Server {
         let Some(held) = self.held.remove(id) else { return };
         let text = message["result"]["content"]["of"].as_str();
         assert!(text.is_none_or(|of| of == held.marker), "{} asked for {} and got {message}", self.name, held.marker);
+        if let Some(task) = &held.task {
+            self.asking.remove(task);
+        }
         self.released.push(held);
     }
 
@@ -176,7 +185,14 @@ impl Server {
     fn items(&self, method: &str) -> (&'static str, Vec<String>) {
         match method {
             "tools/list" => {
-                let tool = |at| format!(r#"{{"name":"{}","x":1.0,"inputSchema":{{"type":"object"}}}}"#, Self::tool(at));
+                // The second tool may be a task, and so may the first one: no client of 2025-11-25 calls it as anything else here.
+                let support = |at| match at {
+                    0 if self.name.ends_with(['1', '3']) => r#","execution":{"taskSupport":"required"}"#,
+                    1 => r#","execution":{"taskSupport":"optional"}"#,
+                    _ => "",
+                };
+                let support = |at| if self.has_tasks() && !self.modern { support(at) } else { "" };
+                let tool = |at| format!(r#"{{"name":"{}","x":1.0,"inputSchema":{{"type":"object"}}{}}}"#, Self::tool(at), support(at));
                 ("tools", (0..self.tools).map(tool).collect())
             }
             "prompts/list" => ("prompts", vec![r#"{"name":"greet"}"#.into(), r#"{"name":"p2"}"#.into()]),
@@ -273,6 +289,19 @@ impl Server {
             "tools/call" | "prompts/get" | "resources/read" | "completion/complete" | "x/own" => {
                 return self.call(&id, &method, params, rng, session);
             }
+            "tasks/result" if self.asking.contains(params["taskId"].as_str().unwrap_or_default()) => {
+                let task = params["taskId"].as_str().unwrap_or_default().to_owned();
+                let marker = self.tasks.iter().find(|(id, _)| *id == task).map(|(_, marker)| marker.clone()).unwrap_or_default();
+                self.asks += 1;
+                let question = format!("ask-{}", self.asks);
+                let meta = format!(r#""_meta":{{"io.modelcontextprotocol/related-task":{{"taskId":"{task}"}}}}"#);
+                let ask = format!(
+                    r#"{{"jsonrpc":"2.0","id":"{question}","method":"elicitation/create","params":{{"message":"{marker}",{meta}}}}}"#
+                );
+                let rest = vec![say(rng.below(5_000), result(&format!(r#"{{"content":[{{"type":"text","text":"{marker}"}}]}}"#)))];
+                self.held.insert(question.clone(), Held { marker, http: None, rest, task: Some(task) });
+                vec![say(soon, ask), Step { after: soon, act: Act::Hold(question) }]
+            }
             "tasks/list" if self.has_tasks() && !self.modern => {
                 let from = params["cursor"].as_str().and_then(|cursor| cursor.parse::<usize>().ok()).unwrap_or(0).min(self.tasks.len());
                 let to = (from + 3).min(self.tasks.len());
@@ -288,11 +317,37 @@ impl Server {
                     Some((_, marker)) if method == "tasks/result" => {
                         result(&format!(r#"{{"content":[{{"type":"text","text":"{marker}"}}]}}"#))
                     }
-                    Some((id, marker)) if method == "tasks/get" || !self.modern => {
-                        let complete = if self.modern { r#","resultType":"complete""# } else { "" };
-                        result(&format!("{{{}{complete}}}", self.task(id, marker, "completed")))
+                    Some((id, marker)) if method == "tasks/get" => {
+                        let asks = self.asking.contains(id);
+                        let status = match rng.below(4) {
+                            _ if asks => "input_required",
+                            0 => "working",
+                            _ => "completed",
+                        };
+                        let more = match (self.modern, status) {
+                            (true, "input_required") => format!(
+                                r#","resultType":"complete","inputRequests":{{"k":{{"method":"elicitation/create","params":{{"message":"{marker}"}}}}}}"#
+                            ),
+                            (true, "completed") => {
+                                format!(r#","resultType":"complete","result":{{"content":[{{"type":"text","text":"{marker}"}}]}}"#)
+                            }
+                            (true, _) => r#","resultType":"complete","pollIntervalMs":100"#.to_owned(),
+                            _ => String::new(),
+                        };
+                        result(&format!("{{{}{more}}}", self.task(id, marker, status)))
                     }
-                    Some((_, marker)) => result(&format!(r#"{{"resultType":"complete","x":"{marker}"}}"#)),
+                    Some((id, marker)) if !self.modern => {
+                        self.asking.remove(id);
+                        result(&format!("{{{}}}", self.task(id, marker, "cancelled")))
+                    }
+                    Some((id, marker)) => {
+                        let answer = params["inputResponses"]["k"]["content"]["of"].as_str();
+                        assert!(answer.is_none_or(|of| of == marker), "{} got {params} for {marker}", self.name);
+                        if answer.is_some() || method == "tasks/cancel" {
+                            self.asking.remove(id);
+                        }
+                        result(&format!(r#"{{"resultType":"complete","x":"{marker}"}}"#))
+                    }
                 };
                 vec![say(rng.below(200_000), answer)]
             }
@@ -382,14 +437,29 @@ impl Server {
         } else {
             self.has_tasks() && params["task"].is_object()
         };
+        // A server may have to refuse who takes no tasks; a legacy client does not hear of that.
+        if self.modern && method == "tools/call" && name == "do.it" && !may && nonce.ends_with(['1', '4']) {
+            let data = r#"{"requiredCapabilities":{"extensions":{"io.modelcontextprotocol/tasks":{}}}}"#;
+            let error = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32021,"message":"{marker}","data":{data}}}}}"#);
+            return Served::Steps(vec![say(rng.below(20_000), error)]);
+        }
         let as_task = method == "tools/call" && may && rng.chance(70);
+        let able = if self.modern {
+            capabilities.get("elicitation").is_some()
+        } else {
+            session.is_some_and(|id| self.sessions.get(id) == Some(&true))
+        };
         let result = match method {
             "tools/call" if as_task => {
                 self.made += 1;
                 let id = self.made.to_string();
                 // In a run without faults no child is to be kept from others for long.
                 let status = if self.manners.die == 0 || rng.chance(50) { "completed" } else { "working" };
-                let task = self.task(&id, &marker, status);
+                let asks = able && self.manners.die > 0 && rng.chance(40);
+                let task = self.task(&id, &marker, if asks { "working" } else { status });
+                if asks {
+                    self.asking.insert(id.clone());
+                }
                 self.tasks.push((id, marker.clone()));
                 if self.modern { format!(r#"{{"resultType":"task",{task}}}"#) } else { format!(r#"{{"task":{{{task}}}}}"#) }
             }
@@ -446,7 +516,7 @@ impl Server {
             if method != "ping" && !self.modern && session.is_some_and(|id| self.sessions.get(id) == Some(&true)) && rng.chance(70) {
                 let rest = vec![say(rng.below(5_000), answer)];
                 let id = format!("ask-{}", self.asks);
-                self.held.insert(id.clone(), Held { marker, http: None, rest });
+                self.held.insert(id.clone(), Held { marker, http: None, rest, task: None });
                 steps.push(Step { after: at, act: Act::Hold(id) });
                 return Served::Steps(steps);
             }

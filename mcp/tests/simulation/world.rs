@@ -89,6 +89,15 @@ pub enum What {
     Resume(StreamKey),
     /// A modern client comes back with answers.
     Retry(usize),
+    /// A modern client looks at its task, known by that id and with the marker of its call.
+    Poll(usize, String, String),
+    /// A modern client answers what its task wants to know.
+    Update {
+        client: usize,
+        task: String,
+        keys: Vec<String>,
+        marker: String,
+    },
     Tick,
     /// A tick sooner than the next one.
     Wake,
@@ -132,8 +141,8 @@ pub struct Stats {
     /// Sessions that went on with a successor of the relay that began them, and attempts to use somebody else's.
     pub restored: u64,
     pub thefts: u64,
-    /// Tasks, answers about own ones, attempts at those of others that were refused, and news of tasks.
-    pub tasks: [u64; 4],
+    /// Tasks, answers about own ones, attempts at those of others that were refused, news of tasks, and answers with questions of tasks.
+    pub tasks: [u64; 5],
 }
 
 pub struct World {
@@ -321,6 +330,8 @@ impl World {
             }
             What::Reply(client, session, text) => self.client_replies(client, &session, text),
             What::Retry(at) => self.retry(at),
+            What::Poll(client, task, marker) => self.poll_task(client, &task, marker),
+            What::Update { client, task, keys, marker } => self.update_task(client, &task, &keys, &marker),
             What::Wake => self.input(Input::Tick),
             What::Resume(key) => self.resume(key),
             What::Tick => {

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use bytes::Bytes;
-use ggen_mcp::api::{EraSetting, Input, Isolation, Output, Settings, StreamKey, Transport, UpId, UpInput, UpstreamSettings};
+use ggen_mcp::api::{EraSetting, Input, Isolation, Lease, Output, SHARED, Settings, StreamKey, Transport, UpId, UpInput, UpstreamSettings};
 use ggen_mcp::edge::{Principal, Reply, Request, Verb};
 use ggen_mcp::gateway::Gateway;
 use serde_json::Value;
@@ -76,17 +76,28 @@ impl Relay {
         self.input(Input::Up(UpId(up), event));
     }
 
+    /// Something about a leased child.
+    pub fn lent(&mut self, up: u32, lease: Lease, event: UpInput) {
+        self.input(Input::Leased(UpId(up), lease, event));
+    }
+
+    /// The leased child that was asked for is there.
+    pub fn lend(&mut self, up: u32, lease: Lease) {
+        self.lent(up, lease, UpInput::Connected { incarnation: 1, handoff: None });
+    }
+
     pub fn input(&mut self, input: Input) {
         let mut out = Vec::new();
         self.gateway.input(self.now, input, &mut out);
         for output in out {
             match output {
-                Output::Write(UpId(up), _, line) => {
+                Output::Write(UpId(up), lease, line) => {
                     let text = String::from_utf8(line.to_vec()).expect("UTF-8");
                     let answer = self.answer(up, &text);
                     self.written.push((up, text));
                     if let Some(answer) = answer {
-                        self.up(up, UpInput::Line(answer.into()));
+                        let line = UpInput::Line(answer.into());
+                        if lease == SHARED { self.up(up, line) } else { self.lent(up, lease, line) }
                     }
                 }
                 Output::Reply(key, reply) => self.replies.push((key, reply)),
@@ -151,8 +162,13 @@ impl Relay {
 
     /// A legacy session of a revision; its id.
     pub fn session(&mut self, view: &str, version: &str) -> String {
+        self.session_with(view, version, &Value::Object(serde_json::Map::new()))
+    }
+
+    /// The same, of a client with capabilities.
+    pub fn session_with(&mut self, view: &str, version: &str, capabilities: &Value) -> String {
         let body = format!(
-            r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{version}","capabilities":{{}},"clientInfo":{{"name":"c","version":"1"}}}}}}"#
+            r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{version}","capabilities":{capabilities},"clientInfo":{{"name":"c","version":"1"}}}}}}"#
         );
         match &self.send(Verb::Post, view, &[], body).1[..] {
             [Reply::Full { status: 200, session: Some(session), .. }] => session.to_string(),

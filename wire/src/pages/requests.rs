@@ -83,6 +83,9 @@ pages! {
     TaskNotFound: "There is no task of this id for this client: a task is known to whom it was made for only, a legacy one within its session.";
         because ["Another user's task, or another session's", "The task is older than its time to live", "The server was started again"];
         mend ["Call the tool again" => ""];
+    TaskEnded: "The server made a task of the call, and the task ended without a result: somebody has cancelled it, or the server has forgotten it.";
+        because ["The server gave the task up"];
+        mend ["Call the tool again" => "", "See what the server says" => "ggen mcp server logs --upstream NAME --tail 20"];
     TooManySessions: "As many sessions are open as the gateway keeps.";
         because ["A client opens sessions and does not end them", "More users than expected"];
         mend [

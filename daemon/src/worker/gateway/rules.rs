@@ -17,6 +17,7 @@ pub(super) fn rules(config: &Config) -> Rules {
         sessions: count(rate.max_sessions_per_principal),
         sessions_in_all: count(rate.max_sessions),
         calls_per_upstream: count(rate.max_in_flight_per_upstream),
+        stream_limit: config.transports.http.stream_limit_ms.saturating_mul(1000),
         tool: tool(&tools.defaults, &ToolOverride::default()),
         tools: tools.named.iter().map(|(name, own)| (name.clone(), tool(&tools.defaults, own))).collect(),
         audit: match (config.logging.audit, config.logging.audit_arguments) {
