@@ -13,7 +13,7 @@ use support::{MODERN, Relay};
 const EXTENSION: &str = "io.modelcontextprotocol/tasks";
 const RELATED: &str = "io.modelcontextprotocol/related-task";
 
-/// What a legacy task is like is said by its id: the word before the first `-`.
+/// What a legacy task is like is said by its id: the word before the first `-`. Of `test` it is the test that says so.
 fn legacy(_: &str, message: &Value) -> Option<String> {
     let (params, id) = (&message["params"], message["params"]["taskId"].as_str().unwrap_or_default());
     let task = |status: &str| {
@@ -24,10 +24,11 @@ fn legacy(_: &str, message: &Value) -> Option<String> {
     Some(match (message["method"].as_str()?, id.split('-').next()?) {
         ("initialize", _) => r#""result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"tasks":{"cancel":{},"requests":{"tools":{"call":{}}}}},"serverInfo":{"name":"s","version":"1"}}"#.to_owned(),
         ("tools/list", _) => r#""result":{"tools":[{"name":"must","inputSchema":{"type":"object"},"execution":{"taskSupport":"required"}},{"name":"may","inputSchema":{"type":"object"},"execution":{"taskSupport":"optional"}},{"name":"plain","inputSchema":{"type":"object"}}]}"#.to_owned(),
-        ("tools/call", _) if params["task"].is_object() => {
+        ("tools/call", _) if params["task"].is_object() && params["arguments"]["id"] != "test" => {
             let id = params["arguments"]["id"].as_str()?;
             format!(r#""result":{{"task":{{"taskId":"{id}","status":"working","createdAt":"2026-01-01T00:00:00Z","lastUpdatedAt":"2026-01-01T00:00:00Z","ttl":60000,"pollInterval":250}}}}"#)
         }
+        ("tools/call" | "tasks/get" | "tasks/result", _) if id.starts_with("test") || params["arguments"]["id"] == "test" => String::new(),
         ("tools/call", _) => r#""result":{"content":[{"type":"text","text":"at once"}]}"#.to_owned(),
         ("tasks/get", "work") => format!(r#""result":{{{}}}"#, task("working")),
         ("tasks/get", "ask") => format!(r#""result":{{{}}}"#, task("input_required")),
@@ -47,28 +48,16 @@ fn legacy(_: &str, message: &Value) -> Option<String> {
     })
 }
 
-/// A modern request: status and body.
-fn ask(relay: &mut Relay, view: &str, name: Option<&str>, method: &str, members: &Value, capabilities: &Value) -> (u16, Value) {
-    let mut params = members.clone();
-    params["_meta"] =
-        json!({"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": capabilities});
-    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
-    let mut headers = vec![("mcp-protocol-version", MODERN), ("mcp-method", method)];
-    headers.extend(name.map(|name| ("mcp-name", name)));
-    let (status, body) = relay.post(view, &headers, &body);
-    (status, serde_json::from_str(&body).unwrap())
-}
-
 fn declared() -> Value {
     json!({"extensions": {EXTENSION: {}}})
 }
 
 fn create(relay: &mut Relay, view: &str, tool: &str, id: &str) -> Value {
-    ask(relay, view, Some(tool), "tools/call", &json!({"name": tool, "arguments": {"id": id}}), &declared()).1["result"].clone()
+    relay.ask(view, Some(tool), "tools/call", &json!({"name": tool, "arguments": {"id": id}}), &declared()).1["result"].clone()
 }
 
 fn about(relay: &mut Relay, view: &str, method: &str, id: &str) -> Value {
-    ask(relay, view, Some(id), method, &json!({"taskId": id, "inputResponses": {}}), &declared()).1
+    relay.ask(view, Some(id), method, &json!({"taskId": id, "inputResponses": {}}), &declared()).1
 }
 
 /// The last message to a server with that method.
@@ -80,7 +69,7 @@ fn told(relay: &Relay, method: &str) -> Value {
 #[test]
 fn a_tool_that_can_be_a_task_is_one_for_a_client_that_takes_it() {
     let mut relay = Relay::new(&[("s", false, legacy)]);
-    let (_, found) = ask(&mut relay, "s", None, "server/discover", &json!({}), &json!({}));
+    let (_, found) = relay.ask("s", None, "server/discover", &json!({}), &json!({}));
     let capabilities = &found["result"]["capabilities"];
     assert!(capabilities["extensions"][EXTENSION].is_object() && capabilities["tasks"].is_null(), "{capabilities}");
     for tool in ["must", "may"] {
@@ -95,13 +84,13 @@ fn a_tool_that_can_be_a_task_is_one_for_a_client_that_takes_it() {
     assert_eq!(create(&mut relay, "s", "plain", "work-1")["content"][0]["text"], "at once");
     // Who takes none gets the answer, also of a tool that can only be a task.
     let call = |relay: &mut Relay, tool: &str| {
-        ask(relay, "s", Some(tool), "tools/call", &json!({"name": tool, "arguments": {"id": "done-1"}}), &json!({})).1["result"].clone()
+        relay.ask("s", Some(tool), "tools/call", &json!({"name": tool, "arguments": {"id": "done-1"}}), &json!({})).1["result"].clone()
     };
     assert_eq!(call(&mut relay, "may")["content"][0]["text"], "at once");
     assert_eq!(call(&mut relay, "must")["content"][0]["uri"], "test://r");
     // What a legacy client would ask for a task with, means nothing.
     let hint = json!({"name": "plain", "arguments": {}, "task": {"ttl": 1}});
-    let (_, body) = ask(&mut relay, "s", Some("plain"), "tools/call", &hint, &declared());
+    let (_, body) = relay.ask("s", Some("plain"), "tools/call", &hint, &declared());
     assert_eq!((&body["result"]["resultType"], &told(&relay, "tools/call")["params"]["task"]), (&json!("complete"), &json!(null)));
 }
 
@@ -173,7 +162,7 @@ fn what_a_task_wants_to_know_is_asked_by_its_status_and_answered_by_an_update() 
     // A part of the answers, with what was never asked and what is no answer.
     let answers = json!({"taskId": "ask-1", "inputResponses": {&keys[1]: {"action": "accept", "content": {}}, &keys[0]: 7, "other": {}}});
     relay.written.clear();
-    let (status, body) = ask(&mut relay, "s", Some("ask-1"), "tasks/update", &answers, &declared());
+    let (status, body) = relay.ask("s", Some("ask-1"), "tasks/update", &answers, &declared());
     assert_eq!((status, &body["result"]["resultType"], &body["result"]["taskId"]), (200, &json!("complete"), &json!(null)));
     let said: Vec<Value> = relay.written.iter().map(|(_, line)| serde_json::from_str(line).unwrap()).collect();
     let first_was = if requests[&keys[1]]["params"]["message"] == "first" { 7 } else { 8 };
@@ -184,12 +173,12 @@ fn what_a_task_wants_to_know_is_asked_by_its_status_and_answered_by_an_update() 
     assert_eq!(left.as_object().unwrap().keys().collect::<Vec<_>>(), [&keys[0]]);
     // The same answer once more is ignored; a strange principal's is no answer.
     relay.written.clear();
-    ask(&mut relay, "s", Some("ask-1"), "tasks/update", &answers, &declared());
+    relay.ask("s", Some("ask-1"), "tasks/update", &answers, &declared());
     relay.principal = "bob".into();
     assert_eq!(about(&mut relay, "s", "tasks/update", "ask-1")["error"]["code"], -32602);
     assert!(relay.written.is_empty(), "{:?}", relay.written);
     relay.principal = "anonymous".into();
-    let (_, body) = ask(&mut relay, "s", Some("ask-1"), "tasks/update", &json!({"taskId": "ask-1"}), &declared());
+    let (_, body) = relay.ask("s", Some("ask-1"), "tasks/update", &json!({"taskId": "ask-1"}), &declared());
     assert_eq!(body["error"]["code"], -32602);
     // The child is the task's until it is over.
     relay.now += 70_000_000;
@@ -206,6 +195,78 @@ fn what_a_task_wants_to_know_is_asked_by_its_status_and_answered_by_an_update() 
     relay.now += 61_000_000;
     relay.input(Input::Tick);
     assert!(format!("{:?}", relay.outputs).contains("Unlease"), "{:?}", relay.outputs);
+}
+
+/// A modern request that is not answered at once.
+fn begin(relay: &mut Relay, method: &str, name: &str, members: &Value, capabilities: &Value) -> ggen_mcp::api::StreamKey {
+    let mut params = members.clone();
+    params["_meta"] = json!({"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": capabilities,
+        "io.modelcontextprotocol/logLevel": "debug"});
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+    relay.send(Verb::Post, "s", &[("mcp-protocol-version", MODERN), ("mcp-method", method), ("mcp-name", name)], body).0
+}
+
+/// The server answers the last request of a method.
+fn answer(relay: &mut Relay, lease: u32, method: &str, result: &str) {
+    let id = told(relay, method)["id"].clone();
+    relay.lent(0, lease, UpInput::Line(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#).into()));
+}
+
+#[test]
+fn who_looks_at_a_finished_task_hears_nothing_of_who_has_its_child_now() {
+    let mut relay = Relay::new(&[("s", false, legacy)]);
+    let mut capabilities = declared();
+    capabilities["elicitation"] = json!({});
+    relay.principal = "alice".into();
+    begin(&mut relay, "tools/call", "must", &json!({"name": "must", "arguments": {"id": "test-1"}}), &capabilities);
+    relay.lend(0, 1);
+    begin(&mut relay, "tasks/get", "test-1", &json!({"taskId": "test-1"}), &capabilities);
+    answer(&mut relay, 1, "tasks/get", r#"{"taskId":"test-1","status":"completed","ttl":60000}"#);
+    answer(&mut relay, 1, "tasks/result", r#"{"content":[]}"#);
+    relay.principal = "bob".into();
+    let bobs = begin(&mut relay, "tools/call", "plain", &json!({"name": "plain", "arguments": {"id": "test"}}), &capabilities);
+    relay.principal = "alice".into();
+    let looks = begin(&mut relay, "tasks/get", "test-1", &json!({"taskId": "test-1"}), &capabilities);
+    let said = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"error","data":"of bob"}}"#;
+    relay.lent(0, 1, UpInput::Line(said.into()));
+    assert!(format!("{:?}", relay.of(bobs)).contains("of bob"), "{:?}", relay.of(bobs));
+    assert!(relay.of(looks).is_empty(), "{:?}", relay.of(looks));
+}
+
+#[test]
+fn a_call_that_has_asked_and_become_a_task_can_ask_again() {
+    let mut relay = Relay::new(&[("s", false, legacy)]);
+    // This client takes no tasks, and waits for what the task comes to.
+    let capabilities = json!({"elicitation": {}});
+    let members = json!({"name": "must", "arguments": {"id": "work-1"}});
+    let ask = |relay: &mut Relay, id: u32, meta: &Value| {
+        let params = json!({"message": "m", "requestedSchema": {"type": "object", "properties": {}}, "_meta": meta});
+        let line = json!({"jsonrpc": "2.0", "id": id, "method": "elicitation/create", "params": params});
+        relay.lent(0, 1, UpInput::Line(line.to_string().into()));
+        relay.now += 20_000;
+        relay.input(Input::Tick);
+    };
+    let again = |relay: &mut Relay, key| {
+        let asked = last(relay, key)["result"].clone();
+        assert_eq!(asked["resultType"], "input_required", "{asked}");
+        let mut members = members.clone();
+        members["arguments"]["id"] = json!("test");
+        members["requestState"] = asked["requestState"].clone();
+        members["inputResponses"] =
+            json!({asked["inputRequests"].as_object().unwrap().keys().next().unwrap(): {"action": "accept", "content": {}}});
+        begin(relay, "tools/call", "must", &members, &capabilities)
+    };
+    // The server asks before there is a task, and when there is one.
+    let first = begin(&mut relay, "tools/call", "must", &json!({"name": "must", "arguments": {"id": "test"}}), &capabilities);
+    relay.lend(0, 1);
+    ask(&mut relay, 7, &json!({}));
+    let second = again(&mut relay, first);
+    answer(&mut relay, 1, "tools/call", r#"{"task":{"taskId":"test-2","status":"working","ttl":60000}}"#);
+    assert_eq!(told(&relay, "tasks/result")["params"]["taskId"], "test-2");
+    ask(&mut relay, 8, &json!({RELATED: {"taskId": "test-2"}}));
+    let third = again(&mut relay, second);
+    answer(&mut relay, 1, "tasks/result", r#"{"content":[{"type":"text","text":"done"}]}"#);
+    assert_eq!(last(&relay, third)["result"]["content"][0]["text"], "done");
 }
 
 #[test]

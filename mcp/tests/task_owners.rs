@@ -48,17 +48,10 @@ fn legacy(_: &str, message: &Value) -> Option<String> {
     })
 }
 
-/// A modern request of a client that knows tasks: status and body.
+/// A modern request of a client that may know tasks: status and body.
 fn ask(relay: &mut Relay, view: &str, name: Option<&str>, method: &str, members: &Value, declares: bool) -> (u16, Value) {
     let capabilities = if declares { json!({"extensions": {EXTENSION: {}}}) } else { json!({}) };
-    let mut params = members.clone();
-    params["_meta"] =
-        json!({"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": capabilities});
-    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
-    let mut headers = vec![("mcp-protocol-version", MODERN), ("mcp-method", method)];
-    headers.extend(name.map(|name| ("mcp-name", name)));
-    let (status, body) = relay.post(view, &headers, &body);
-    (status, serde_json::from_str(&body).unwrap())
+    relay.ask(view, name, method, members, &capabilities)
 }
 
 fn create(relay: &mut Relay, view: &str, tool: &str, id: &str) -> Value {

@@ -2,7 +2,7 @@
 //! one gets the question as the call's result ([`super::park`]).
 
 use super::Gateway;
-use super::call::{Call, Purpose};
+use super::call::{Call, ClientCall, Purpose};
 use crate::api::{Micros, StreamKey, UpId};
 use crate::json::{self, Envelope, Kind};
 use crate::method::Method;
@@ -140,17 +140,21 @@ impl Gateway {
         }
     }
 
+    /// Whether what a server says by itself may be about a call. Of requests about tasks, only one that waits for the result of a task at work is: what is
+    /// over says nothing, and its child may be somebody else's by now.
+    pub(super) fn may_concern(&self, client: &ClientCall) -> bool {
+        match client.method {
+            Method::TaskResult => client.known.as_ref().and_then(|name| self.owned(name)).is_some_and(|task| !task.over),
+            method => !method.is_about_tasks(),
+        }
+    }
+
     /// Of the calls of a leased child or of an HTTP session, where all of them are one client's, the newest whose client can be asked: a modern one by the
     /// result, a legacy one on its stream.
     fn askable(&self, up: UpId, at: usize) -> Option<u64> {
         let conn = &self.up_ref(up).conns[at];
         let can = |number: &&u64| match self.calls.get(number).map(|call| &call.purpose) {
-            // Of requests about tasks, one that waits for the result of a task that is at work; what is over asks nothing.
-            Some(Purpose::Client(client)) if client.method == Method::TaskResult => {
-                client.known.as_ref().and_then(|name| self.owned(name)).is_some_and(|task| !task.over) && self.reaches(client.key)
-            }
-            Some(Purpose::Client(client)) if client.method.is_about_tasks() => false,
-            Some(Purpose::Client(client)) => client.modern || self.reaches(client.key),
+            Some(Purpose::Client(client)) => self.may_concern(client) && (client.modern || self.reaches(client.key)),
             _ => false,
         };
         conn.calls.iter().filter(|_| conn.is_leased() || self.is_one_clients(up, at)).filter(can).max().copied()

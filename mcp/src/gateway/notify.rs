@@ -111,9 +111,12 @@ impl Gateway {
         let tasks = legacy && !member.is_leased() && self.works_at(up, conn);
         let only = || calls.iter().next().copied().filter(|_| calls.len() == 1 && call.is_none() && self.now >= member.unsure && !tasks);
         let number = call.filter(|call| calls.contains(call)).or_else(only);
-        let Some(Purpose::Client(client)) = number.and_then(|number| self.calls.get(&number)).map(|call| &call.purpose) else {
-            self.dropped(Some(up), "unattributed_log");
-            return false;
+        let client = match number.and_then(|number| self.calls.get(&number)).map(|call| &call.purpose) {
+            Some(Purpose::Client(client)) if self.may_concern(client) => client,
+            _ => {
+                self.dropped(Some(up), "unattributed_log");
+                return false;
+            }
         };
         if let Some(number) = number
             && client.key == NOBODY

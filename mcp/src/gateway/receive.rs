@@ -47,7 +47,11 @@ impl Gateway {
     /// The call that a leased child's words are about: of several, which are one client's then, the newest.
     fn call_of_child(&self, up: UpId, conn: usize) -> Option<u64> {
         let conn = &self.up_ref(up).conns[conn];
-        conn.calls.iter().max().copied().filter(|_| conn.is_leased())
+        let concerned = |number: &&u64| match self.calls.get(number).map(|call| &call.purpose) {
+            Some(Purpose::Client(client)) => self.may_concern(client),
+            _ => false,
+        };
+        conn.calls.iter().filter(|_| conn.is_leased()).filter(concerned).max().copied()
     }
 
     fn garbage(&mut self, up: UpId, conn: usize, data: &[u8]) {

@@ -92,6 +92,9 @@ impl Gateway {
             if let Some(session) = client.session.as_ref().and_then(|id| self.sessions.get_mut(id)) {
                 session.calls.insert(client.id.clone(), next);
             }
+            if let Some(parked) = client.park().and_then(|park| self.parked.get_mut(&park)) {
+                parked.call = Some(next);
+            }
         }
         let conn = &mut self.ups[call.up.0 as usize].conns[call.conn];
         conn.calls.remove(&number);

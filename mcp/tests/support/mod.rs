@@ -160,6 +160,20 @@ impl Relay {
         }
     }
 
+    /// A modern request with `_meta` and headers: status and body.
+    pub fn ask(&mut self, view: &str, name: Option<&str>, method: &str, members: &Value, capabilities: &Value) -> (u16, Value) {
+        let mut params = members.clone();
+        params["_meta"] = serde_json::json!({
+            "io.modelcontextprotocol/protocolVersion": MODERN,
+            "io.modelcontextprotocol/clientCapabilities": capabilities,
+        });
+        let body = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+        let mut headers = vec![("mcp-protocol-version", MODERN), ("mcp-method", method)];
+        headers.extend(name.map(|name| ("mcp-name", name)));
+        let (status, body) = self.post(view, &headers, &body);
+        (status, serde_json::from_str(&body).unwrap_or_default())
+    }
+
     /// A legacy session of a revision; its id.
     pub fn session(&mut self, view: &str, version: &str) -> String {
         self.session_with(view, version, &Value::Object(serde_json::Map::new()))
