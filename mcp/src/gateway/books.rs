@@ -22,6 +22,7 @@ pub struct Leftovers {
     pub paced: usize,
     pub places: usize,
     pub unsaid: usize,
+    pub spans: usize,
 }
 
 impl Gateway {
@@ -44,6 +45,7 @@ impl Gateway {
             paced: self.paced.len(),
             places: self.places(),
             unsaid: self.unsaid.len(),
+            spans: self.spans,
         }
     }
 
