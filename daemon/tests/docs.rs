@@ -79,7 +79,7 @@ fn takes(schema: &Value) -> String {
         "string" => "text".to_owned(),
         "boolean" => "`true` or `false`".to_owned(),
         "integer" => format!("a whole number, {}", range(schema)),
-        "number" => "a number".to_owned(),
+        "number" => format!("a number, {}", range(schema)),
         "array" if schema["items"]["type"] == "object" => "a list of objects".to_owned(),
         "array" => "a list".to_owned(),
         _ => "an object".to_owned(),

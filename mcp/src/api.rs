@@ -413,6 +413,8 @@ pub enum Observation {
     Denied(&'static str),
     /// To be written down.
     Audit(Box<Audited>),
+    /// A span is over.
+    Span(Box<crate::span::Span>),
     /// Something was dropped: `garbage`, `late_response`, `slow_client`, `unattributed_log`, `torn_line`.
     Dropped {
         /// The upstream, if one is to blame.

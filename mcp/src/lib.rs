@@ -19,6 +19,7 @@ pub mod refusal;
 pub mod rules;
 pub mod seal;
 pub mod session;
+pub mod span;
 pub mod splice;
 pub mod sse;
 pub mod trace;

@@ -1,5 +1,5 @@
 //! What the relay enforces beside the protocol, as it is told by [`crate::api::Input::Rules`]: policy, rates, bounds per principal and per tool, and
-//! whether every call is to be written down. All of it can change while clients are served.
+//! whether every call is to be written down and takes part in traces. All of it can change while clients are served.
 
 use crate::api::{Micros, UpId};
 use crate::policy;
@@ -30,6 +30,8 @@ pub struct Rules {
     pub tools: HashMap<String, ToolRule>,
     /// Whether calls are written down.
     pub audit: Audit,
+    /// Whether there are spans, and for which share of the traces that begin here.
+    pub spans: Option<crate::span::Ratio>,
 }
 
 /// So many per second, so many at once; 0 per second: as many as come.

@@ -1,8 +1,9 @@
 //! The trace context of a client's request: W3C Trace Context level 1 (<https://www.w3.org/TR/trace-context-1/>) and W3C Baggage
-//! (<https://www.w3.org/TR/baggage/>), in HTTP headers and in `_meta` (MCP 2026-07-28, basic, "OpenTelemetry trace context"). The relay takes no part in
-//! a trace and makes no spans: what is valid is passed on as it came, what is not is dropped. Pure.
+//! (<https://www.w3.org/TR/baggage/>), in HTTP headers and in `_meta` (MCP 2026-07-28, basic, "OpenTelemetry trace context"). What is valid is passed on as
+//! it came, what is not is dropped; only a relay that makes spans ([`crate::span`]) puts its own in the place of the parent. Pure.
 
 use crate::json;
+use crate::span::SpanId;
 use crate::splice::{self, Splice};
 use std::fmt;
 
@@ -33,24 +34,62 @@ impl fmt::Display for TraceId {
     }
 }
 
+/// Flags that mean the same to whoever is further down: sampled, and (level 2) that the trace's id is random.
+const KEPT_FLAGS: u8 = 0b11;
+const SAMPLED: u8 = 0b01;
+
+/// A valid `traceparent`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Parent {
+    text: Box<str>,
+    trace: TraceId,
+    span: SpanId,
+    flags: u8,
+}
+
+impl Parent {
+    fn new(trace: TraceId, span: SpanId, flags: u8) -> Self {
+        Self { text: format!("00-{trace}-{span}-{flags:02x}").into(), trace, span, flags }
+    }
+
+    const fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED == SAMPLED
+    }
+}
+
+/// What a request says of the span that it was sent from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The trace.
+    pub trace: TraceId,
+    /// The span.
+    pub span: SpanId,
+    /// Whether it is recorded.
+    pub sampled: bool,
+    /// `tracestate`
+    pub state: Option<Box<str>>,
+    /// The span of whoever sent the HTTP request, if that is another one.
+    pub link: Option<(TraceId, SpanId)>,
+}
+
 /// What one carrier brought, as far as it is valid.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Carried {
-    parent: Option<(Box<str>, TraceId, bool)>,
+    parent: Option<Parent>,
     state: Option<Box<str>>,
     baggage: Option<Box<str>>,
 }
 
 impl Carried {
     fn new(parent: Option<&str>, state: Option<&str>, baggage: Option<&str>) -> Self {
-        let parent = parent.and_then(|text| parse_parent(text).map(|(id, sampled)| (text.into(), id, sampled)));
+        let parent = parent.and_then(parse_parent);
         // Without a valid parent the state belongs to nothing (level 1, 3.3).
         let state = state.filter(|text| parent.is_some() && is_state(text)).map(Into::into);
         Self { parent, state, baggage: baggage.filter(|text| is_baggage(text)).map(Into::into) }
     }
 
     fn values(&self) -> [(&'static str, Option<&str>); 3] {
-        [(PARENT, self.parent.as_ref().map(|(text, ..)| &**text)), (STATE, self.state.as_deref()), (BAGGAGE, self.baggage.as_deref())]
+        [(PARENT, self.parent.as_ref().map(|parent| &*parent.text)), (STATE, self.state.as_deref()), (BAGGAGE, self.baggage.as_deref())]
     }
 
     /// What `other` has and this carrier lacks. Parent and state go together.
@@ -65,7 +104,7 @@ impl Carried {
 pub struct Trace {
     headers: Carried,
     meta: Carried,
-    /// Members of `_meta` that are not valid.
+    /// Members of `_meta` that are not valid, or give way to ours.
     unfit: Vec<&'static str>,
 }
 
@@ -89,17 +128,58 @@ impl Trace {
     /// The trace that the request belongs to.
     #[must_use]
     pub fn id(&self) -> Option<TraceId> {
-        self.parent().map(|(_, id, _)| *id)
+        self.parent().map(|parent| parent.trace)
     }
 
     /// The same, if its beginner has it recorded: then somebody who follows the id finds something.
     #[must_use]
     pub fn sampled(&self) -> Option<TraceId> {
-        self.parent().filter(|(.., sampled)| *sampled).map(|(_, id, _)| *id)
+        self.parent().filter(|parent| parent.is_sampled()).map(|parent| parent.trace)
     }
 
-    fn parent(&self) -> Option<&(Box<str>, TraceId, bool)> {
+    fn parent(&self) -> Option<&Parent> {
         self.meta.parent.as_ref().or(self.headers.parent.as_ref())
+    }
+
+    /// The span that the request was sent from: what the client says of its call goes before what is said of the exchange.
+    #[must_use]
+    pub fn origin(&self) -> Option<Origin> {
+        let parent = self.parent()?;
+        let state = if self.meta.parent.is_some() { &self.meta.state } else { &self.headers.state };
+        let other = self.headers.parent.as_ref().map(|other| (other.trace, other.span));
+        Some(Origin {
+            trace: parent.trace,
+            span: parent.span,
+            sampled: parent.is_sampled(),
+            state: state.clone(),
+            link: other.filter(|other| *other != (parent.trace, parent.span)),
+        })
+    }
+
+    /// The same request sent from a span of ours in its trace: both carriers name that span, state and baggage go along.
+    #[must_use]
+    pub fn below(self, span: SpanId) -> Self {
+        match self.parent().map(|parent| (parent.trace, parent.flags & KEPT_FLAGS)) {
+            Some((trace, flags)) => self.sent_from(Parent::new(trace, span, flags)),
+            None => self,
+        }
+    }
+
+    /// The same request as the first one of a trace of ours.
+    #[must_use]
+    pub fn begun(self, trace: TraceId, span: SpanId, sampled: bool) -> Self {
+        self.sent_from(Parent::new(trace, span, if sampled { SAMPLED } else { 0 }))
+    }
+
+    fn sent_from(mut self, parent: Parent) -> Self {
+        let state = if self.meta.parent.is_some() { self.meta.state.take() } else { self.headers.state.take() };
+        if self.meta.parent.take().is_some() {
+            // Not that of ours: what stands in `_meta` gives way.
+            self.unfit.retain(|name| *name == BAGGAGE);
+            self.unfit.extend([PARENT, STATE]);
+        }
+        (self.meta.state, self.headers.state, self.headers.parent) = (None, state, Some(parent));
+        self
     }
 
     /// The headers for an HTTP server.
@@ -150,8 +230,8 @@ fn joined(headers: &[Header], name: &str) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join(","))
 }
 
-/// `version-traceid-parentid-flags` (level 1, 3.2): the trace, and whether it is sampled.
-fn parse_parent(text: &str) -> Option<(TraceId, bool)> {
+/// `version-traceid-parentid-flags` (level 1, 3.2).
+fn parse_parent(text: &str) -> Option<Parent> {
     let known = text.get(..55).filter(|_| text.len() <= LONGEST_PARENT)?;
     let mut parts = known.split('-');
     let mut hex = |length: usize| {
@@ -159,11 +239,11 @@ fn parse_parent(text: &str) -> Option<(TraceId, bool)> {
         let lower = part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         u128::from_str_radix(part, 16).ok().filter(|_| lower)
     };
-    let (version, id, parent, flags) = (hex(2)?, hex(32)?, hex(16)?, hex(2)?);
+    let (version, trace, span, flags) = (hex(2)?, TraceId(hex(32)?), SpanId(u64::try_from(hex(16)?).ok()?), u8::try_from(hex(2)?).ok()?);
     let rest = &text[55..];
     let whole = if version == 0 { rest.is_empty() } else { rest.is_empty() || rest.starts_with('-') };
     let visible = rest.bytes().all(|byte| byte.is_ascii_graphic());
-    (version != 0xff && id != 0 && parent != 0 && whole && visible).then_some((TraceId(id), flags & 1 == 1))
+    (version != 0xff && trace.0 != 0 && span.0 != 0 && whole && visible).then(|| Parent { text: text.into(), trace, span, flags })
 }
 
 /// `key=value,…` (level 1, 3.3.1).
@@ -225,11 +305,12 @@ mod tests {
 
     #[test]
     fn parents_are_judged_as_level_1_says() {
-        let id = TraceId(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c);
-        assert_eq!(parse_parent(GOOD), Some((id, true)));
-        assert_eq!(id.to_string(), "0af7651916cd43dd8448eb211c80319c");
-        assert_eq!(parse_parent(&GOOD.replace("-01", "-fe")), Some((id, false)));
-        assert_eq!(parse_parent(&format!("cc{}-what-the-future-holds", &GOOD[2..])), Some((id, true)));
+        let ids = |text: &str| parse_parent(text).map(|parent| (parent.trace, parent.span, parent.is_sampled()));
+        let (id, span) = (TraceId(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c), SpanId(0xb7ad_6b71_6920_3331));
+        assert_eq!(ids(GOOD), Some((id, span, true)));
+        assert_eq!((id.to_string().as_str(), span.to_string().as_str()), (&GOOD[3..35], &GOOD[36..52]));
+        assert_eq!(ids(&GOOD.replace("-01", "-fe")), Some((id, span, false)));
+        assert_eq!(ids(&format!("cc{}-what-the-future-holds", &GOOD[2..])), Some((id, span, true)));
         let zeros = |at: std::ops::Range<usize>| format!("{}{}{}", &GOOD[..at.start], "0".repeat(at.len()), &GOOD[at.end..]);
         let long = format!("cc{}-{}", &GOOD[2..], "x".repeat(80));
         for bad in [
@@ -249,6 +330,62 @@ mod tests {
         ] {
             assert_eq!(parse_parent(bad), None, "{bad}");
         }
+    }
+
+    const OTHER: &str = "00-ffffffffffffffffffffffffffffffff-00f067aa0ba902b7-03";
+
+    fn headers(fields: &[(&str, &str)]) -> Vec<Header> {
+        fields.iter().map(|(name, value)| ((*name).into(), value.as_bytes().into())).collect()
+    }
+
+    #[test]
+    fn a_span_of_ours_takes_the_place_of_the_parent_in_both_carriers_and_the_rest_goes_along() {
+        let carried = headers(&[(PARENT, OTHER), (STATE, "b=2"), (BAGGAGE, "of=header")]);
+        let meta = format!(r#"{{"x":1.0,"traceparent":"{GOOD}","tracestate":"a=1","baggage":"of=meta"}}"#);
+        let trace = Trace::read(&carried, Some(&meta)).unwrap();
+        let origin = trace.origin().unwrap();
+        assert_eq!(
+            (origin.trace.to_string().as_str(), origin.span.to_string().as_str(), origin.sampled),
+            (&GOOD[3..35], &GOOD[36..52], true)
+        );
+        assert_eq!((origin.state.as_deref(), origin.link), (Some("a=1"), Some((TraceId(u128::MAX), SpanId(0x00f0_67aa_0ba9_02b7)))));
+        let below = trace.below(SpanId(0xabc));
+        let ours = format!("00-{}-0000000000000abc-01", &GOOD[3..35]);
+        let sent: Vec<_> = below.headers().collect();
+        let expected =
+            [(PARENT, ours.as_str()), (STATE, "a=1"), (BAGGAGE, "of=header")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(sent, expected);
+        let text = format!(r#"{{"id":1,"params":{{"a":1.0,"_meta":{meta}}}}}"#);
+        let expected =
+            format!(r#"{{"id":1,"params":{{"a":1.0,"_meta":{{"x":1.0,"baggage":"of=meta","traceparent":"{ours}","tracestate":"a=1"}}}}}}"#);
+        assert_eq!(below.in_params(&text).unwrap(), expected);
+        // Once more, for a call that is made again.
+        let again = below.below(SpanId(0xdef));
+        assert_eq!(again.in_params(&text).unwrap(), expected.replace("abc-01", "def-01"));
+    }
+
+    #[test]
+    fn only_a_header_is_a_parent_too_and_its_random_id_stays_one() {
+        let trace = Trace::read(&headers(&[(PARENT, OTHER), (STATE, "b=2")]), None).unwrap();
+        assert_eq!(trace.origin().unwrap().link, None);
+        let text = trace.below(SpanId(7)).in_params(r#"{"params":{}}"#).unwrap();
+        assert_eq!(
+            text,
+            format!(r#"{{"params":{{"_meta":{{"traceparent":"00-{}-0000000000000007-03","tracestate":"b=2"}}}}}}"#, &OTHER[3..35])
+        );
+    }
+
+    #[test]
+    fn a_trace_of_ours_says_whether_it_is_recorded() {
+        for (sampled, flags) in [(true, "01"), (false, "00")] {
+            let trace = Trace::default().begun(TraceId(5), SpanId(6), sampled);
+            assert_eq!((trace.id(), trace.sampled()), (Some(TraceId(5)), sampled.then_some(TraceId(5))));
+            let sent: Vec<_> = trace.headers().collect();
+            assert_eq!(sent, [(PARENT.to_owned(), format!("00-{:032x}-{:016x}-{flags}", 5, 6))]);
+        }
+        // Baggage without a parent stays.
+        let trace = Trace::read(&headers(&[(BAGGAGE, "a=1")]), None).unwrap().begun(TraceId(5), SpanId(6), true);
+        assert_eq!(trace.headers().map(|(name, _)| name).collect::<Vec<_>>(), [PARENT, BAGGAGE]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ class Ggend < Formula
   depends_on "rust" => :build
 
   def install
-    system "cargo", "install", *std_cargo_args(path: "daemon")
+    system "cargo", "install", "--features", "otlp", *std_cargo_args(path: "daemon")
     system "cargo", "install", *std_cargo_args(path: "ctl")
     man1.install Dir["packaging/man/*.1"]
     man8.install Dir["packaging/man/*.8"]

@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod fixture;
 pub mod mcp;
 pub mod metrics;
+pub mod overheard;
 pub mod pki;
 pub mod process;
 pub mod tls;

@@ -4,46 +4,10 @@
 
 use ggend_tests::*;
 use serde_json::json;
-use std::{
-    io::{Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Mutex},
-    thread,
-};
 
 const ID: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const OPENMETRICS: &str = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3";
-
-/// Passes connections on to `to`, and keeps what is said to it.
-fn listening(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let keep = Arc::clone(&heard);
-    thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            let Ok(server) = TcpStream::connect(to) else { return };
-            let (mut answers, mut back) = (server.try_clone().unwrap(), client.try_clone().unwrap());
-            thread::spawn(move || {
-                let _ = std::io::copy(&mut answers, &mut back);
-                let _ = back.shutdown(Shutdown::Both);
-            });
-            let (keep, mut client, mut server) = (Arc::clone(&keep), client, server);
-            thread::spawn(move || {
-                let mut bytes = [0; 4096];
-                while let Ok(count @ 1..) = client.read(&mut bytes) {
-                    keep.lock().unwrap().extend_from_slice(&bytes[..count]);
-                    if server.write_all(&bytes[..count]).is_err() {
-                        break;
-                    }
-                }
-                let _ = server.shutdown(Shutdown::Both);
-            });
-        }
-    });
-    (address, heard)
-}
 
 fn scrape(daemon: &Daemon, accept: &str) -> (String, String) {
     let answer = Connection::once(daemon.admin, "GET", "/metrics", &[("Accept", accept)], b"").unwrap();
@@ -55,7 +19,7 @@ fn a_trace_goes_through_to_servers_and_is_named_in_the_log_and_beside_the_figure
     let piped = json!({ "command": "/bin/sh", "args": ["-c", "tee \"$HOME/heard\" | \"$0\"", fixture(&[])["command"]] });
     let remote = RemoteFixture::start(&[]);
     let (host, path) = remote.url.strip_prefix("http://").unwrap().split_once('/').unwrap();
-    let (address, heard) = listening(host.parse().unwrap());
+    let (address, heard) = overheard::listening(host.parse().unwrap());
     let entry = json!({ "type": "http", "url": format!("http://{address}/{path}") });
     let daemon = daemon(json!({ "logging": { "audit": true }, "mcpServers": { "piped": piped, "remote": entry } })).start();
     daemon.until_ready(&["piped", "remote"]);

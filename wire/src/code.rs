@@ -143,6 +143,7 @@ codes! {
     ClockWrong = "GGEN-E7003", "The clock is wrong";
     ServiceFailed = "GGEN-E7004", "The service manager gave the service up";
     SandboxUnavailable = "GGEN-E7005", "Sandbox cannot be had";
+    CollectorUnusable = "GGEN-E7006", "Trace collector takes no spans";
 }
 
 impl fmt::Display for Code {

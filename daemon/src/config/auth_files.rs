@@ -39,12 +39,12 @@ pub(super) fn read(config: &Config, place: &dyn Fn(&str) -> Place, problems: &mu
         let file = file.filter(|file| file.is_absolute())?;
         let wrong = |severity, code, what: String| Problem::new(severity, code, place(path), path, what);
         match contents(file) {
-            Ok((_, text)) if text.is_empty() => {
+            Ok(Held { text, .. }) if text.is_empty() => {
                 problems.push(wrong(Severity::Error, Code::ConfigValue, format!("{} is empty", file.display())));
                 None
             }
-            Ok((mode, text)) => {
-                if secret && mode & 0o077 != 0 {
+            Ok(Held { others, text }) => {
+                if secret && others {
                     let problem = wrong(Severity::Warning, Code::ConfigMode, format!("{} may be read by others", file.display()));
                     problems.push(problem.help(format!("chmod 600 {}", file.display())));
                 }
@@ -85,7 +85,16 @@ pub(super) fn read(config: &Config, place: &dyn Fn(&str) -> Place, problems: &mu
     files
 }
 
-fn contents(file: &Path) -> io::Result<(u32, String)> {
+/// A file with something secret in it.
+pub(super) struct Held {
+    /// Whether others than its owner may do anything with it.
+    pub(super) others: bool,
+    /// What it holds, without the line break at its end.
+    pub(super) text: String,
+}
+
+/// Reads a small file.
+pub(super) fn contents(file: &Path) -> io::Result<Held> {
     let opened = File::open(file)?;
     let facts = opened.metadata()?;
     if !facts.is_file() || facts.len() > MOST {
@@ -94,5 +103,5 @@ fn contents(file: &Path) -> io::Result<(u32, String)> {
     let mut text = String::new();
     opened.take(MOST).read_to_string(&mut text)?;
     text.truncate(text.trim_end_matches(['\n', '\r']).len());
-    Ok((facts.mode(), text))
+    Ok(Held { others: facts.mode() & 0o077 != 0, text })
 }

@@ -15,6 +15,8 @@ pub(super) enum Kind {
     FlagOr(&'static str),
     /// A whole number, from and to.
     Number(u64, u64),
+    /// A number from 0 to 1.
+    Share,
     /// Bytes from and to, or text with a unit.
     Size(u64, u64),
     /// An address to bind.
@@ -175,6 +177,22 @@ pub(super) const LEAVES: &[(&str, Kind, &str)] = &[
     ("metrics.enabled", Kind::Flag, "Whether the admin listener (/livez, /readyz, /health, /metrics) is served."),
     ("metrics.host", Kind::Host, "Address to bind."),
     ("metrics.port", Kind::Number(0, 65535), "Port to bind; 0 lets the system choose."),
+    ("tracing.otlp.enabled", Kind::Flag, "Whether requests and calls become spans, and are sent to a collector (OTLP/HTTP)."),
+    ("tracing.otlp.endpoint", Kind::Text, "The collector's address, http or https; spans go to /v1/traces below it."),
+    (
+        "tracing.otlp.headers",
+        Kind::Text,
+        "Headers of each export, name=value,… with percent-encoded values; ${VAR} and ${credential:NAME} are expanded.",
+    ),
+    ("tracing.otlp.headers_file", Kind::Text, "A file that holds these headers; an absolute path."),
+    ("tracing.otlp.timeout_ms", Kind::Number(100, 60_000), "Time for one export, in milliseconds."),
+    (
+        "tracing.otlp.sample_ratio",
+        Kind::Share,
+        "The share of traces that begin here and are recorded; a client's trace is if the client says so.",
+    ),
+    ("tracing.otlp.compression", Kind::Flag, "gzip for exports."),
+    ("tracing.otlp.service_name", Kind::Text, "service.name of the spans."),
 ];
 
 /// The schema of a whole file.
@@ -236,6 +254,7 @@ fn leaf(path: &str, default: Option<&Value>) -> Value {
         Kind::Off => json!({"const": false}),
         Kind::FlagOr(word) => json!({"enum": [true, false, word]}),
         Kind::Number(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
+        Kind::Share => json!({"type": "number", "minimum": 0, "maximum": 1}),
         Kind::Size(least, most) => json!({"anyOf": [
             {"type": "integer", "minimum": least, "maximum": most},
             {"type": "string", "pattern": "^\\s*[0-9]+\\s*([kKmMgG]?[bB]?|[kKmMgG][iI][bB])\\s*$"}

@@ -2,6 +2,7 @@
 
 use super::{
     auth_files::{self, AuthFiles},
+    collector,
     file::{File, Unread},
     layers::{FILE_VARIABLE, Flag, Layer},
     model::Config,
@@ -154,6 +155,7 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
     let keys_made = options.state.as_ref().is_some_and(|state| state.join(auth_files::KEY_STORE).exists());
     problems.extend(ranges::check(&config, &place, keys_made));
     let auth_files = auth_files::read(&config, &place, &mut problems);
+    collector::read(&mut config, &options.env, &place, &mut problems);
     let mut provenance: BTreeMap<String, String> =
         schema::leaves().iter().map(|leaf| (leaf.clone(), place(leaf).to_string())).filter(|(leaf, source)| keeps(leaf, source)).collect();
     let own = Own::of(&config);

@@ -7,6 +7,7 @@
 //! not enforce are refused, never ignored. `timeout` of an entry is in milliseconds; a relative `cwd` is meant from the folder of its file.
 
 mod auth_files;
+mod collector;
 mod command;
 pub mod commands;
 mod credentials;
@@ -36,6 +37,7 @@ mod store;
 mod tests;
 
 pub use auth_files::{AuthFiles, KEY_STORE};
+pub use collector::header_pairs;
 pub use command::find_command;
 pub use describe::json_schema;
 pub use layers::{Flag, variable};

@@ -6,6 +6,7 @@ mod logging;
 mod quic;
 mod sandbox;
 mod tls;
+mod tracing;
 mod websocket;
 
 pub use auth::{Auth, Jwt, OAuth2, Required};
@@ -14,6 +15,7 @@ pub use logging::{LogFile, LogFormat, Rotation};
 pub use quic::Quic;
 pub use sandbox::{ServerLimits, ServerNetwork, ServerSandbox};
 pub use tls::{Mtls, Ssl, TlsVersion};
+pub use tracing::{Otlp, Tracing};
 pub use websocket::{QueryToken, Websocket};
 
 use serde::{Deserialize, Serialize};
@@ -39,6 +41,8 @@ pub struct Config {
     pub logging: Logging,
     /// The admin listener.
     pub metrics: Metrics,
+    /// Where spans go.
+    pub tracing: Tracing,
     /// Who may see and call what.
     pub policy: Policy,
     /// How much one principal may ask for.
@@ -326,6 +330,7 @@ impl Default for Config {
             auth: Auth::default(),
             logging: Logging::default(),
             metrics: Metrics::default(),
+            tracing: Tracing::default(),
             policy: Policy::default(),
             rate_limit: RateLimit::default(),
             tools: Tools::default(),

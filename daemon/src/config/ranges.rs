@@ -2,6 +2,7 @@
 
 mod auth;
 mod limits;
+mod tracing;
 
 use super::{
     model::{Config, Quic, Required},
@@ -55,6 +56,7 @@ pub fn check(config: &Config, place: &dyn Fn(&str) -> Place, keys_made: bool) ->
     }
     judge.range("logging.file.keep", u64::from(file.keep), 0, 1000, "7");
     judge.websocket(config);
+    judge.tracing(&config.tracing.otlp, cfg!(feature = "otlp"));
     judge.auth(config);
     judge.openness(config, keys_made);
     judge.tls(config);

@@ -22,7 +22,7 @@ pub(super) const TOOLS: &str = "tools";
 pub(super) const METADATA: &str = "metadata";
 
 /// Leaves that are secret.
-pub(super) const SECRETS: [&str; 2] = ["auth.api_key", "auth.jwt.secret"];
+pub(super) const SECRETS: [&str; 3] = ["auth.api_key", "auth.jwt.secret", "tracing.otlp.headers"];
 
 /// Top-level keys that other MCP clients keep in the same file: VS Code, Claude Desktop and Code, Cursor, Zed.
 pub(super) const FOREIGN: [&str; 9] =
@@ -119,6 +119,7 @@ fn bad_leaf(message: &str) -> BadLeaf {
     let expected = match expected {
         "u16" => "a whole number from 0 to 65535".to_owned(),
         "u32" | "u64" => "a whole number".to_owned(),
+        "f64" => "a number".to_owned(),
         "a boolean" => "true or false".to_owned(),
         "a string" | "string or map" => "text".to_owned(),
         "a sequence" => "a list of texts".to_owned(),

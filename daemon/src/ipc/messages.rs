@@ -189,6 +189,9 @@ pub struct Start {
     /// Gateway: what `requestState` is sealed with, the same for every gateway worker of the daemon's life.
     #[serde(default)]
     pub seal: Option<super::seal::SealKey>,
+    /// Gateway: what goes along with each export of spans, as [`config::header_pairs`] takes it apart.
+    #[serde(default, serialize_with = "config::exposed")]
+    pub collector_headers: Option<config::Secret>,
     /// Who it becomes before it serves; `None`: it stays who it is.
     #[serde(default)]
     pub run_as: Option<RunAs>,
@@ -211,6 +214,7 @@ impl Start {
             seat: None,
             quic_port: None,
             seal: None,
+            collector_headers: None,
             run_as: None,
             config,
         }

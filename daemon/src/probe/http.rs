@@ -155,11 +155,30 @@ pub(super) fn connect(addresses: &[SocketAddr], deadline: Instant) -> io::Result
     Err(last)
 }
 
-/// Sends one request and reads the answer: to its end, or until `enough` says that the body holds what is wanted (event streams may stay open).
+/// Sends one request to a daemon, with its key if that is here, and reads the answer.
 ///
 /// # Errors
 /// [`Unserved`]
 pub(super) fn exchange(
+    stream: Stream,
+    target: &Target,
+    method: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    deadline: Instant,
+    enough: &dyn Fn(&Answer) -> bool,
+) -> Result<Answer, Unserved> {
+    let key = api_key(target.is_here());
+    let mut headers = headers.to_vec();
+    headers.extend(key.iter().map(|key| ("X-API-Key", key.as_str())));
+    ask(stream, target, method, &headers, body, deadline, enough)
+}
+
+/// Sends one request and reads the answer: to its end, or until `enough` says that the body holds what is wanted (event streams may stay open).
+///
+/// # Errors
+/// [`Unserved`]
+pub(super) fn ask(
     mut stream: Stream,
     target: &Target,
     method: &str,
@@ -173,9 +192,6 @@ pub(super) fn exchange(
     let mut head = format!("{method} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", target.path, target.authority());
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    if let Some(key) = api_key(target.is_here()) {
-        head.push_str(&format!("X-API-Key: {key}\r\n"));
     }
     if method == "POST" {
         head.push_str(&format!("Content-Length: {}\r\n", body.len()));

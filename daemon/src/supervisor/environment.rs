@@ -1,7 +1,7 @@
 //! What a child process gets to see: the environment of workers and of servers, and the part of the configuration that a role may know.
 
 use crate::{
-    config::{Auth, Config, Mtls, Upstream, UpstreamTransport},
+    config::{Auth, Config, Mtls, Tracing, Upstream, UpstreamTransport},
     ipc::{
         launch::Launch,
         messages::{Environment, Role},
@@ -43,6 +43,9 @@ pub(crate) fn config_for(role: Role, config: &Config) -> Config {
     let mut config = config.clone();
     // Edge workers get what they need of it as digests and keys, never as it is written; whether clients are asked for certificates is no secret.
     let mtls = Mtls { ca_cert: None, crl: None, ..config.auth.mtls };
+    if role != Role::Gateway {
+        config.tracing = Tracing::default();
+    }
     config.auth = if role.knows_secrets() { Auth { mtls, ..Auth::default() } } else { Auth::default() };
     for upstream in config.mcp_servers.values_mut() {
         match &mut upstream.transport {
@@ -93,6 +96,11 @@ mod tests {
         let config: Config = serde_json::from_str(text).unwrap();
         let edge = serde_json::to_string(&config_for(Role::Http, &config)).unwrap();
         let gateway = serde_json::to_string(&config_for(Role::Gateway, &config)).unwrap();
+        let spans = r#"{"tracing":{"otlp":{"enabled":true,"endpoint":"http://s5","headers":"k=s6"}}}"#;
+        let config: Config = serde_json::from_str(spans).unwrap();
+        assert_eq!(config_for(Role::Http, &config).tracing, Tracing::default());
+        let collector = serde_json::to_string(&config_for(Role::Gateway, &config)).unwrap();
+        assert!(collector.contains("s5") && !collector.contains("s6"), "{collector}");
         assert!(["s1", "s2", "s3", "s4"].iter().all(|secret| !edge.contains(secret)), "{edge}");
         assert!(gateway.contains("s3") && gateway.contains("s4") && !gateway.contains("s1") && !gateway.contains("s2"), "{gateway}");
     }

@@ -114,8 +114,12 @@ fn settings(old: &Config, new: &Config) -> Vec<Change> {
         });
     }
     // Both are shown as `***`, and so look the same.
-    let auth = [("auth.api_key", old.auth.api_key != new.auth.api_key), ("auth.jwt.secret", old.auth.jwt.secret != new.auth.jwt.secret)];
-    for (path, _) in auth.into_iter().filter(|(path, differs)| *differs && before.get(*path) == after.get(*path)) {
+    let secrets = [
+        ("auth.api_key", old.auth.api_key != new.auth.api_key),
+        ("auth.jwt.secret", old.auth.jwt.secret != new.auth.jwt.secret),
+        ("tracing.otlp.headers", old.tracing.otlp.headers != new.tracing.otlp.headers),
+    ];
+    for (path, _) in secrets.into_iter().filter(|(path, differs)| *differs && before.get(*path) == after.get(*path)) {
         let (effect, what) = effect(path);
         changes.push(Change { setting: path.to_owned(), from: None, to: None, effect, what: what.to_owned(), tools: Vec::new() });
     }
@@ -172,6 +176,7 @@ fn effect(path: &str) -> (Effect, &'static str) {
         }
         path if path.starts_with("transports.http.") => (Effect::InPlace, "counts from the next request on"),
         path if path.starts_with("auth.") => (Effect::InPlace, "counts from the next request on; sessions stay with whoever began them"),
+        path if path.starts_with("tracing.otlp.") => (Effect::InPlace, "counts from the next request and the next export on"),
         path if path.starts_with("logging.") => (Effect::Logging, "counts from the next line on"),
         // A test sees to it that every setting is named above.
         _ => (Effect::InPlace, ""),

@@ -117,6 +117,7 @@ impl Supervisor {
             seat: None,
             quic_port: self.listeners_for(name).quic().door().filter(|_| role == Role::Http).map(|door| door.address().port()),
             seal: (role == Role::Gateway).then(|| self.seal.clone()),
+            collector_headers: config.tracing.otlp.headers.clone().filter(|_| role == Role::Gateway && config.tracing.otlp.enabled),
             run_as: candidate.map_or(self.run_as, |candidate| candidate.run_as),
             config: super::environment::config_for(role, config),
         }

@@ -3,6 +3,7 @@
 use super::Gateway;
 use super::call::{Again, Call, Held, Purpose};
 use super::post::Ctx;
+use super::spans::Tracing;
 use crate::api::{Micros, Observation, Output, StreamKey, UpId};
 use crate::edge::{Principal, Request};
 use crate::json;
@@ -177,7 +178,9 @@ impl Gateway {
         }
         exchange.calls.retain(|other| *other != number);
         let Again { request, tries } = *again;
-        self.waiting.push(super::Waiting { key, request, arrived, tries });
+        self.pause_call_span(client, "lost");
+        let tracing = client.span.take().map(|span| Tracing { trace: client.trace.clone(), span: Some(span) });
+        self.waiting.push(super::Waiting { key, request, arrived, tries, tracing });
         true
     }
 }

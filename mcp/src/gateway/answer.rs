@@ -205,10 +205,12 @@ impl Gateway {
             duration: self.now.saturating_sub(call.began),
         }));
         self.audit_call(call.up, client, outcome, body.len());
+        self.end_call_span(client, outcome, &body);
         if let Some(park) = client.park() {
             return self.park_over(park, client, status, body, plain(outcome));
         }
         self.observe_answer(client.method, client.modern, plain(outcome), client.arrived, client.sampled());
+        self.end_span(client.span.clone(), plain(outcome), &body);
         self.answer(client.key, status, body);
     }
 

@@ -23,6 +23,7 @@ pub struct Leftovers {
     pub watches: usize,
     pub places: usize,
     pub unsaid: usize,
+    pub spans: usize,
 }
 
 impl Gateway {
@@ -46,6 +47,7 @@ impl Gateway {
             watches: self.watches.len(),
             places: self.places(),
             unsaid: self.unsaid.len(),
+            spans: self.spans,
         }
     }
 

@@ -9,6 +9,7 @@ use crate::json;
 use crate::list::{Item, ListKind};
 use crate::policy::Access;
 use crate::refusal::{Refusal, result_message, rpc};
+use crate::span::Span;
 use crate::view::{Table, View};
 use bytes::Bytes;
 use ggen_wire::{Code, control::LogQuery, log::Level};
@@ -17,7 +18,16 @@ use std::sync::Arc;
 /// Something that waits for the supervisor's answer.
 pub(super) enum Pending {
     /// A call of a built-in tool.
-    Tool { key: StreamKey, id: Box<str>, modern: bool, json: bool, tool: usize, wanted: Option<String>, arrived: Micros },
+    Tool {
+        key: StreamKey,
+        id: Box<str>,
+        modern: bool,
+        json: bool,
+        tool: usize,
+        wanted: Option<String>,
+        arrived: Micros,
+        span: Option<Box<Span>>,
+    },
     /// `GET /health`, and what its client may see.
     Health(StreamKey, Option<Arc<Access>>),
 }
@@ -26,6 +36,14 @@ impl Pending {
     pub(super) const fn key(&self) -> StreamKey {
         match self {
             Self::Tool { key, .. } | Self::Health(key, _) => *key,
+        }
+    }
+
+    /// Its client is gone.
+    pub(super) fn span(self) -> Option<Box<Span>> {
+        match self {
+            Self::Tool { span, .. } => span,
+            Self::Health(..) => None,
         }
     }
 }
@@ -132,6 +150,7 @@ impl Gateway {
             tool,
             wanted,
             arrived: ctx.arrived,
+            span: self.take_span(),
         };
         self.questions.insert(number, pending);
         self.emit(Output::Ask(number, question));
@@ -142,7 +161,7 @@ impl Gateway {
     pub(super) fn answered(&mut self, number: u64, answer: Result<Bytes, String>) {
         match self.questions.remove(&number) {
             Some(Pending::Health(key, access)) => self.health_answered(key, access.as_deref(), answer),
-            Some(Pending::Tool { key, id, modern, json, tool, wanted, arrived }) => {
+            Some(Pending::Tool { key, id, modern, json, tool, wanted, arrived, span }) => {
                 let (text, failed) = match answer {
                     Ok(body) => select(TOOLS[tool].0, &String::from_utf8_lossy(&body), wanted.as_deref()),
                     Err(message) => (format!("{{\"error\":{}}}", json::quote(&message)), true),
@@ -151,7 +170,9 @@ impl Gateway {
                 let body = json::one_line(result_message(&id, &result));
                 let (era, duration) = (if modern { "modern" } else { "legacy" }, self.now.saturating_sub(arrived));
                 let outcome = if failed { "tool_error" } else { "ok" };
-                self.emit(Output::Observe(Observation::Request { method: "tools/call", era, outcome, duration, trace: None }));
+                let trace = span.as_ref().map(|span| span.trace);
+                self.emit(Output::Observe(Observation::Request { method: "tools/call", era, outcome, duration, trace }));
+                self.end_span(span, outcome, &body);
                 if self.exchanges.contains_key(&key) {
                     self.answer(key, 200, body);
                 } else if json {

@@ -5,6 +5,7 @@ use crate::api::{Micros, StreamKey, UpId};
 use crate::edge::Request;
 use crate::list::ListKind;
 use crate::method::{LogLevel, Method};
+use crate::span::Span;
 use crate::trace::{Trace, TraceId};
 use crate::upstream::Caps;
 use bytes::Bytes;
@@ -126,8 +127,12 @@ pub(super) struct ClientCall {
     pub(super) again: Option<Box<Again>>,
     /// To write it down.
     pub(super) trail: Option<Box<Trail>>,
-    /// The trace that it belongs to.
+    /// The trace that it belongs to, as its server gets it.
     pub(super) trace: Option<Arc<Trace>>,
+    /// The span of the client's request, until that is answered.
+    pub(super) span: Option<Box<Span>>,
+    /// The span of the call.
+    pub(super) sent: Option<Box<Span>>,
 }
 
 /// How far a call is that a task of the other era has to do with ([`super::task`]).

@@ -8,6 +8,7 @@ use crate::json;
 use crate::keep::{Keep, KeptSession, KeptTask, Record, digest};
 use crate::refusal::{Refusal, rpc};
 use crate::session::{Ring, Session};
+use crate::span::Span;
 use crate::upstream::Caps;
 use crate::view::View;
 use ggen_wire::Code;
@@ -34,6 +35,7 @@ pub(super) struct Unsaid {
     pub(super) session: Arc<str>,
     pub(super) reply: Vec<Reply>,
     pub(super) arrived: Micros,
+    pub(super) span: Option<Box<Span>>,
 }
 
 impl Gateway {
@@ -87,15 +89,17 @@ impl Gateway {
                 self.end_session(&unsaid.session);
                 let refusal =
                     Refusal::new(503, rpc::INTERNAL, Code::GatewayUnavailable, "").with("help", "\"send the request again\"").retry(1);
+                self.refuse_span(unsaid.span, &refusal);
                 self.refuse_whole(unsaid.key, &refusal, Some(&unsaid.id));
             }
         }
     }
 
-    fn said(&mut self, Unsaid { key, reply, arrived, .. }: Unsaid) {
+    fn said(&mut self, Unsaid { key, reply, arrived, span, .. }: Unsaid) {
         self.out.extend(reply.into_iter().map(|reply| Output::Reply(key, reply)));
-        let duration = self.now.saturating_sub(arrived);
-        self.emit(Output::Observe(Observation::Request { method: "initialize", era: "legacy", outcome: "ok", duration, trace: None }));
+        let (duration, trace) = (self.now.saturating_sub(arrived), span.as_ref().map(|span| span.trace));
+        self.emit(Output::Observe(Observation::Request { method: "initialize", era: "legacy", outcome: "ok", duration, trace }));
+        self.end_span(span, "ok", b"");
     }
 
     /// A session is over. While the worker is being replaced nothing is said of that: the session may go on with its successor.

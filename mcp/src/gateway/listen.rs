@@ -13,6 +13,7 @@ use crate::list::ListKind;
 use crate::name;
 use crate::policy::Access;
 use crate::refusal::{Refusal, result_message, rpc};
+use crate::span::Span;
 use crate::upstream::{Phase, UpEra};
 use crate::view::View;
 use bytes::Bytes;
@@ -33,6 +34,8 @@ pub(super) struct Listen {
     uris: BTreeMap<String, (UpId, Arc<str>)>,
     /// Tasks of the client, with their exposed ids.
     pub(super) tasks: BTreeMap<Name, String>,
+    /// The request's span, which lasts as long as the stream.
+    span: Option<Box<Span>>,
 }
 
 /// The members of the filter, by list.
@@ -86,7 +89,8 @@ impl Gateway {
         }
         let servers: BTreeSet<_> = tasks.keys().map(|name| name.up).collect();
         let (principal, access) = (ctx.request.principal.clone(), ctx.access.clone());
-        self.listens.insert(ctx.key, Listen { view: ctx.view, principal, access, id: ctx.id.into(), lists, uris: accepted, tasks });
+        let span = self.take_span();
+        self.listens.insert(ctx.key, Listen { view: ctx.view, principal, access, id: ctx.id.into(), lists, uris: accepted, tasks, span });
         for up in servers {
             self.listen_upstream(up);
         }
@@ -221,6 +225,7 @@ impl Gateway {
     /// A modern client has left its stream.
     pub(super) fn unlisten(&mut self, key: StreamKey) {
         let Some(listen) = self.listens.remove(&key) else { return };
+        self.end_span(listen.span, "ok", b"");
         for (up, uri) in listen.uris.values() {
             self.release_and_tell(*up, uri);
         }
@@ -281,6 +286,7 @@ impl Gateway {
                 exchange.answer(key, None, 200, None, result_message(&listen.id, &result), &mut self.out);
             }
             self.sweep(key);
+            self.end_span(listen.span, "ok", b"");
         }
         let mut streams: Vec<_> = self.exchanges.iter().filter(|(_, exchange)| exchange.left == 0).map(|(key, _)| *key).collect();
         streams.sort_unstable();

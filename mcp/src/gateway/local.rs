@@ -103,6 +103,7 @@ impl Gateway {
             subscriptions: BTreeSet::new(),
         };
         self.sessions.insert(name.clone(), session);
+        self.span_of(&ClientEra::Legacy(name.clone(), version));
         let access = access.as_deref();
         let instructions = self.instructions(view, access).map(|text| format!(",\"instructions\":{text}")).unwrap_or_default();
         let (capabilities, server) = (self.capabilities(view, access, false), self.server_info(view));
@@ -116,7 +117,8 @@ impl Gateway {
         } else {
             vec![Reply::Start { session }, Reply::Event { id: None, retry_ms: None, data: body }, Reply::End]
         };
-        self.keep_session(&name, Some(Unsaid { key, id: id.into(), session: name.clone(), reply, arrived }));
+        let span = self.take_span();
+        self.keep_session(&name, Some(Unsaid { key, id: id.into(), session: name.clone(), reply, arrived, span }));
         Ok(Flow::Done)
     }
 

@@ -3,7 +3,7 @@
 //! `upstream`, `greet` and `lists` keep the servers' connections alive and their lists fresh, `notify` carries what nobody asked for, `ask` what servers ask
 //! of clients: `park` and `retry` bring the questions of legacy servers to modern clients, `rounds` those of modern servers to legacy clients;
 //! `lease` and `leased` are about the children that such calls need, `tasks` and `owned` about the tasks of servers and whose they are, `task`, `bridged` and
-//! `driven` about tasks between the eras.
+//! `driven` about tasks between the eras, `spans` about the relay's part in traces.
 
 mod access;
 mod admit;
@@ -38,6 +38,7 @@ mod reconfigure;
 mod relay;
 mod retry;
 mod rounds;
+mod spans;
 mod stream;
 mod task;
 mod tasks;
@@ -135,6 +136,10 @@ pub struct Gateway {
     fresh: bool,
     /// How often the request at hand was sent to a server that was lost then.
     tries: u32,
+    /// The trace of the request at hand, where the relay takes part in traces.
+    at_hand: Option<spans::Tracing>,
+    /// Spans that are not over.
+    spans: usize,
 }
 
 struct Waiting {
@@ -143,6 +148,7 @@ struct Waiting {
     arrived: Micros,
     /// How often it was sent to a server that was lost then.
     tries: u32,
+    tracing: Option<spans::Tracing>,
 }
 
 /// Figures for the worker's beat.
@@ -210,6 +216,8 @@ impl Gateway {
             seen: HashMap::new(),
             fresh: false,
             tries: 0,
+            at_hand: None,
+            spans: 0,
         };
         gateway.rebuild_all();
         gateway
@@ -345,7 +353,7 @@ impl Gateway {
         let mut lost: Vec<_> = self.exchanges.keys().copied().filter(|key| key.edge == edge).collect();
         lost.extend(self.waiting.iter().map(|waiting| waiting.key).filter(|key| key.edge == edge));
         lost.extend(self.questions.values().map(builtin::Pending::key).filter(|key| key.edge == edge));
-        self.unsaid.retain(|_, (_, unsaid)| unsaid.key.edge != edge);
+        lost.extend(self.unsaid.values().map(|(_, unsaid)| unsaid.key).filter(|key| key.edge == edge));
         lost.sort_unstable();
         for key in lost {
             self.gone(key);

@@ -11,6 +11,7 @@ use crate::json;
 use crate::method::Method;
 use crate::refusal::{Refusal, error_message, result_message, rpc};
 use crate::seal::{Mode, State};
+use crate::span::Span;
 use crate::trace::TraceId;
 use bytes::Bytes;
 use ggen_wire::Code;
@@ -41,8 +42,8 @@ pub(super) struct Parked {
     pub(super) messages: VecDeque<Bytes>,
     /// The retry that was accepted last.
     pub(super) accepted: Option<Accepted>,
-    /// Repetitions of that retry, which get the same answer: their exchanges and ids.
-    pub(super) joined: Vec<(StreamKey, Box<str>)>,
+    /// Repetitions of that retry, which get the same answer: their exchanges, ids and spans.
+    pub(super) joined: Vec<(StreamKey, Box<str>, Option<Box<Span>>)>,
     /// The answer to that retry.
     pub(super) last: Option<(u16, Bytes)>,
     /// What the call came to while the client was away.
@@ -199,13 +200,14 @@ impl Gateway {
         call.deadline = Micros::MAX;
         let Purpose::Client(client) = &mut call.purpose else { return };
         let (reader, id, arrived) = (std::mem::replace(&mut client.key, NOBODY), client.id.clone(), client.arrived);
-        let trace = client.sampled();
+        let (trace, span) = (client.sampled(), client.span.take());
         let body = self.input_required(up, &id, &requests, &state);
         if let Some(parked) = self.parked.get_mut(&park) {
             parked.last = Some((200, body.clone()));
         }
         self.observe_answer(method, true, "ok", arrived, trace);
-        self.answer_all(number, reader, joined, 200, body);
+        self.end_span(span, "ok", &body);
+        self.answer_all(number, reader, joined, (200, body, "ok"));
     }
 
     /// The message with which a modern client is asked.
@@ -225,8 +227,15 @@ impl Gateway {
     }
 
     /// The same answer for the client's exchange and those that repeat its request. None of them waits for the call any more.
-    pub(super) fn answer_all(&mut self, number: u64, reader: StreamKey, joined: Vec<(StreamKey, Box<str>)>, status: u16, body: Bytes) {
-        for (key, id) in joined {
+    fn answer_all(
+        &mut self,
+        number: u64,
+        reader: StreamKey,
+        joined: Vec<(StreamKey, Box<str>, Option<Box<Span>>)>,
+        (status, body, outcome): (u16, Bytes, &'static str),
+    ) {
+        for (key, id, span) in joined {
+            self.end_span(span, outcome, &body);
             self.detach(key, number);
             self.answer(key, status, translate::with_id(&body, &id));
         }
@@ -261,7 +270,8 @@ impl Gateway {
             self.parked.remove(&park);
         }
         self.observe_answer(client.method, true, outcome, client.arrived, client.sampled());
-        self.answer_all(number, client.key, joined, status, body);
+        self.end_span(client.span.clone(), outcome, &body);
+        self.answer_all(number, client.key, joined, (status, body, outcome));
         self.bound_kept();
     }
 
@@ -333,6 +343,7 @@ impl Gateway {
     /// A parked call is given up: the server's questions get an answer, so that it does not wait for ever.
     pub(super) fn unpark(&mut self, park: u128) {
         let Some(parked) = self.parked.remove(&park) else { return };
+        parked.joined.into_iter().for_each(|(.., span)| self.end_span(span, "cancelled", b""));
         if parked.call.is_none() {
             return;
         }

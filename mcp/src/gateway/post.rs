@@ -80,6 +80,9 @@ impl Gateway {
     /// `fresh`: it has just come, and has not waited yet; `tries`: how often it was sent already.
     pub(super) fn open(&mut self, key: StreamKey, request: Request, arrived: Micros, tries: u32, fresh: bool) {
         (self.fresh, self.tries) = (fresh, tries);
+        if fresh {
+            self.at_hand = None;
+        }
         let flow = match request.verb {
             Verb::Get if request.view.starts_with('/') => self.inspect(key, &request),
             Verb::Get | Verb::Attach => self.get(key, &request),
@@ -92,19 +95,30 @@ impl Gateway {
                 self.refuse_waiting(key, &request, &Refusal::new(503, rpc::INTERNAL, Code::Overloaded, "").retry(1));
             }
             Ok(Flow::Wait) => match self.admit_in_flight(key, &request.principal) {
-                Ok(()) => self.waiting.push(Waiting { key, request, arrived, tries }),
+                Ok(()) => {
+                    let tracing = self.at_hand.take();
+                    self.waiting.push(Waiting { key, request, arrived, tries, tracing });
+                }
                 Err(refusal) => self.refuse_waiting(key, &request, &refusal),
             },
             Err((id, refusal)) => {
                 self.observe_refusal(&refusal);
+                let span = self.take_span();
+                self.refuse_span(span, &refusal);
                 self.refuse_whole(key, &refusal, id.as_deref());
             }
         }
+        // What nobody is left to answer is over.
+        let span = self.take_span();
+        self.end_span(span, "ok", b"");
+        self.at_hand = None;
     }
 
     /// A request that may not wait for its upstream.
     fn refuse_waiting(&mut self, key: StreamKey, request: &Request, refusal: &Refusal) {
         let id = std::str::from_utf8(&request.body).ok().and_then(|text| json::pick(text, ["id"])?[0]);
+        let span = self.take_span();
+        self.refuse_span(span, refusal);
         self.refuse_whole(key, refusal, id);
     }
 
@@ -149,10 +163,11 @@ impl Gateway {
         envelope: &Envelope<'_>,
         arrived: Micros,
     ) -> Result<Flow, Refusal> {
-        if let Kind::Request(..) = envelope.kind {
+        let meta = inbound::meta_of(envelope);
+        if let Kind::Request(id, name) = &envelope.kind {
+            self.begin_span(key, &request.headers, (id, Method::parse(name)), meta, arrived);
             self.admit(key, request)?;
         }
-        let meta = inbound::meta_of(envelope);
         let era = match inbound::classify_by(request, envelope, meta)? {
             Era::Handshake => {
                 let Kind::Request(id, _) = envelope.kind else {
@@ -168,6 +183,7 @@ impl Gateway {
         };
         match (&envelope.kind, &era) {
             (Kind::Request(id, name), _) => {
+                self.span_of(&era);
                 let ctx = Ctx {
                     key,
                     request,
@@ -180,7 +196,7 @@ impl Gateway {
                     method: Method::parse(name),
                     params: envelope.params,
                     era: era.clone(),
-                    trace: Trace::read(&request.headers, meta).map(Arc::new),
+                    trace: self.trace_of(request, meta),
                 };
                 self.request(&ctx)
             }
@@ -285,7 +301,12 @@ impl Gateway {
                     let (method, params) = (Method::parse(name), envelope.params);
                     let access = access.clone();
                     // The headers of a batch say not which of its requests they are about.
-                    let trace = Trace::read(&[], inbound::meta_of(envelope)).map(Arc::new);
+                    let meta = inbound::meta_of(envelope);
+                    self.at_hand = None;
+                    self.begin_span(key, &[], (id, method), meta, arrived);
+                    self.span_of(&era);
+                    let known = self.at_hand.as_ref().map(|tracing| tracing.trace.clone());
+                    let trace = known.unwrap_or_else(|| Trace::read(&[], meta).map(Arc::new));
                     let ctx = Ctx { key, request, arrived, view, access, text: envelope.text, id, name, method, params, era, trace };
                     let flow = match self.admit(key, request) {
                         Ok(()) if method == Method::Initialize => Err(refused()),
@@ -298,6 +319,8 @@ impl Gateway {
                         Ok(Flow::Wait) => self.refuse(&ctx, &Refusal::new(200, rpc::INTERNAL, Code::UpstreamStarting, "").retry(1)),
                         Err(refusal) => self.refuse(&ctx, &refusal),
                     }
+                    let span = self.take_span();
+                    self.end_span(span, "ok", b"");
                 }
                 Kind::Notification(name) => self.client_notification(&session, name, envelope.params),
                 Kind::Result(..) | Kind::Error(..) => self.client_answer(&session, envelope),
@@ -323,6 +346,8 @@ impl Gateway {
     pub(super) fn answer_now(&mut self, ctx: &Ctx<'_>, status: u16, retry_after: Option<u32>, body: Bytes, outcome: &'static str) {
         let duration = self.now.saturating_sub(ctx.arrived);
         let trace = ctx.trace.as_ref().and_then(|trace| trace.sampled());
+        let span = self.take_span();
+        self.end_span(span, outcome, &body);
         self.emit(Output::Observe(Observation::Request { method: ctx.method.name(), era: ctx.era_name(), outcome, duration, trace }));
         match self.exchanges.get_mut(&ctx.key) {
             Some(exchange) => {

@@ -33,6 +33,8 @@ pub(super) struct Target<'a> {
     tool: Option<Arc<str>>,
     uri: Option<Box<str>>,
     params: Arc<[Param]>,
+    /// Its name is that of a tool or prompt that the server lists.
+    listed: bool,
     /// The task that it is about, the connection behind which that is, and for how long the answer is waited for if not as usual.
     pub(super) task: Option<Name>,
     pub(super) place: Option<usize>,
@@ -43,7 +45,7 @@ impl<'a> Target<'a> {
     /// No tool and no resource.
     pub(super) fn plain(up: UpId, original: Cow<'a, str>) -> Self {
         let params = Arc::new([]);
-        Self { up, rename: None, original, tool: None, uri: None, params, task: None, place: None, patience: 0 }
+        Self { up, rename: None, original, tool: None, uri: None, params, listed: false, task: None, place: None, patience: 0 }
     }
 }
 
@@ -172,10 +174,16 @@ impl Gateway {
         let access = ctx.access.as_deref();
         if let Some(entry) = self.entry(access, ctx.view, kind, &exposed) {
             let tool = (kind == ListKind::Tools).then(|| entry.exposed.clone());
-            return Ok(match entry.owner {
+            let named = tool.clone().or_else(|| (ctx.method == Method::PromptsGet).then(|| entry.exposed.clone()));
+            let route = match entry.owner {
                 Owner::Core(tool) => Some(Route::Core(tool)),
                 Owner::Up(up) => target(up, Cow::Owned(entry.original.to_string()), tool, entry.params.clone()),
-            });
+            };
+            self.span_target(named.as_ref());
+            return Ok(route.map(|route| match route {
+                Route::Up(target) => Route::Up(Target { listed: named.is_some(), ..target }),
+                core => core,
+            }));
         }
         match ctx.view {
             // A tool whose header declarations are wrong is none (2026-07-28, Streamable HTTP, "Custom Headers").
@@ -257,6 +265,8 @@ impl Gateway {
         let number = self.next_id();
         let wish =
             if modern == (true, false) && ctx.method == Method::ToolsCall { self.task_wish(ctx, up, &target.original) } else { None };
+        let named = target.listed.then(|| Arc::from(&*target.original));
+        let (trace, sent) = self.call_span(ctx, up, number, named);
         let body = translate::request(&Outgoing {
             as_task: wish.is_some(),
             text: ctx.text,
@@ -270,7 +280,7 @@ impl Gateway {
             caps,
             log_level: log_level.filter(|_| modern == (false, true)),
         });
-        let traced = ctx.trace.as_ref().and_then(|trace| trace.in_params(std::str::from_utf8(&body).ok()?));
+        let traced = trace.as_ref().and_then(|trace| trace.in_params(std::str::from_utf8(&body).ok()?));
         let body = traced.map_or(body, Bytes::from);
         let headers = if modern.1 && self.up_ref(up).is_http() {
             let arguments = ctx.params.filter(|_| !target.params.is_empty()).and_then(|params| json::pick(params, ["arguments"])?[0]);
@@ -306,7 +316,9 @@ impl Gateway {
             held,
             again,
             trail: self.trail(ctx),
-            trace: ctx.trace.clone(),
+            trace,
+            span: self.take_span(),
+            sent,
         };
         let exchange = self.exchanges.entry(ctx.key).or_insert_with(|| Exchange::new(ctx.request, ctx.session(), ctx.arrived));
         exchange.calls.push(number);

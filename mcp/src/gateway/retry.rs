@@ -99,6 +99,7 @@ impl Gateway {
             return self.answer_now(ctx, status, None, body, outcome);
         }
         let Some(number) = parked.call else { return };
+        let span = self.at_hand.as_mut().and_then(|tracing| tracing.span.take());
         parked.stage = Stage::Running;
         let (up, conn, messages) = (parked.up, parked.conn, std::mem::take(&mut parked.messages));
         let mut answers = Vec::new();
@@ -115,6 +116,7 @@ impl Gateway {
         {
             call.deadline = self.now + client.timeout;
             attach(client, ctx);
+            client.span = span;
         }
         let mut exchange = Exchange::new(ctx.request, None, ctx.arrived);
         exchange.calls.push(number);
@@ -149,7 +151,8 @@ impl Gateway {
         if parked.joined.len() >= JOINED {
             return Err(Refusal::new(503, rpc::INTERNAL, Code::Overloaded, "").retry(1));
         }
-        parked.joined.push((ctx.key, ctx.id.into()));
+        let span = self.at_hand.as_mut().and_then(|tracing| tracing.span.take());
+        parked.joined.push((ctx.key, ctx.id.into(), span));
         let mut exchange = Exchange::new(ctx.request, None, ctx.arrived);
         exchange.calls.push(number);
         self.exchanges.insert(ctx.key, exchange);
@@ -160,16 +163,19 @@ impl Gateway {
     pub(super) fn hand_over(&mut self, number: u64, key: crate::api::StreamKey) -> bool {
         let Some(Purpose::Client(client)) = self.calls.get_mut(&number).map(|call| &mut call.purpose) else { return false };
         let Some(parked) = client.park().and_then(|park| self.parked.get_mut(&park)) else { return false };
-        if let Some(at) = parked.joined.iter().position(|(joined, _)| *joined == key) {
-            parked.joined.remove(at);
+        if let Some(at) = parked.joined.iter().position(|(joined, ..)| *joined == key) {
+            let (.., span) = parked.joined.remove(at);
+            self.end_span(span, "cancelled", b"");
             return true;
         }
         if client.key != key || parked.joined.is_empty() {
             return false;
         }
-        (client.key, client.id) = parked.joined.remove(0);
+        let left = client.span.take();
+        (client.key, client.id, client.span) = parked.joined.remove(0);
         // What came on the first exchange is not repeated, and its token was that request's.
         client.progress = None;
+        self.end_span(left, "cancelled", b"");
         true
     }
 }

@@ -25,6 +25,7 @@ impl Gateway {
     /// A result that asks for something. The call goes on under another number once the answers are there.
     pub(super) fn round(&mut self, mut call: Call, result: &str) {
         let Purpose::Client(client) = &mut call.purpose else { return };
+        self.pause_call_span(client, "ok");
         let count = client.rounds.as_ref().map_or(0, |rounds| rounds.count) + 1;
         let (key, id) = (client.key, client.id.clone());
         let Some((session, version)) = client.session.clone().and_then(|id| Some((id.clone(), self.sessions.get(&id)?.version))) else {
@@ -143,6 +144,9 @@ impl Gateway {
         let responses: Vec<_> = inputs.iter().map(|(key, answer)| format!("{key}:{}", answer.as_deref().unwrap_or("{}"))).collect();
         let responses = (!inputs.is_empty()).then(|| format!("{{{}}}", responses.join(",")));
         call.request.body = translate::again(&call.request.body, number, rounds.state.as_deref(), responses.as_deref());
+        if let Some(body) = self.call_span_again(client, number, &call.request.body) {
+            call.request.body = body;
+        }
         // The child of the round before may be somebody else's now.
         call.conn = self.conn_for(up, client, UpEra::Modern);
         call.began = now;

@@ -127,14 +127,17 @@ impl Gateway {
     /// The client of an exchange is gone. A modern one cancels with that; a legacy one may come back for the answer.
     pub(super) fn gone(&mut self, key: StreamKey) {
         let waiting = self.waiting.len();
-        self.waiting.retain(|waiting| waiting.key != key);
+        let mut left: Vec<_> =
+            self.waiting.extract_if(.., |waiting| waiting.key == key).filter_map(|waiting| waiting.tracing?.span).collect();
         let waiting = waiting - self.waiting.len();
         let questions = self.questions.len();
-        self.questions.retain(|_, pending| pending.key() != key);
+        left.extend(self.questions.extract_if(|_, pending| pending.key() == key).filter_map(|(_, pending)| pending.span()));
         // A request that waits has an exchange only if it is being sent once more.
         let questions = questions - self.questions.len() + waiting;
         self.refreshing.retain(|waiting| *waiting != key);
-        self.unsaid.retain(|_, (_, unsaid)| unsaid.key != key);
+        left.extend(self.unsaid.extract_if(.., |_, (_, unsaid)| unsaid.key == key).filter_map(|(_, (_, unsaid))| unsaid.span));
+        left.sort_unstable_by_key(|span| span.id.0);
+        left.into_iter().for_each(|span| self.end_span(Some(span), "cancelled", b""));
         self.unlisten(key);
         let Some(exchange) = self.exchanges.get_mut(&key) else { return };
         exchange.connected = false;
@@ -170,7 +173,8 @@ impl Gateway {
                 && matches!(crate::json::Envelope::parse(text).map(|envelope| envelope.kind), Ok(crate::json::Kind::Request(own, _)) if own == id)
         };
         let cancelled: Vec<_> = self.waiting.extract_if(.., is_it).collect();
-        for waiting in cancelled {
+        for mut waiting in cancelled {
+            self.end_span(waiting.tracing.take().and_then(|tracing| tracing.span), "cancelled", b"");
             if self.exchanges.contains_key(&waiting.key) {
                 self.drop_answer(waiting.key);
                 continue;
@@ -208,6 +212,8 @@ impl Gateway {
         }));
         self.emit(Output::Observe(Observation::Call { up, tool: client.tool.clone(), outcome: "cancelled", duration }));
         self.audit_call(up, client, "cancelled", 0);
+        self.end_call_span(client, "cancelled", b"");
+        self.end_span(client.span.clone(), "cancelled", b"");
         self.drop_answer(client.key);
     }
 

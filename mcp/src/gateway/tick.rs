@@ -45,7 +45,8 @@ impl Gateway {
 
     /// Tries the waiting requests again: something has changed.
     pub(super) fn wake(&mut self) {
-        for Waiting { key, request, arrived, tries } in std::mem::take(&mut self.waiting) {
+        for Waiting { key, request, arrived, tries, tracing } in std::mem::take(&mut self.waiting) {
+            self.at_hand = tracing;
             self.open(key, request, arrived, tries, false);
         }
     }
@@ -57,7 +58,8 @@ impl Gateway {
         let due = |waiting: &Waiting| limits.iter().any(|limit| (last..=now).contains(&(waiting.arrived + limit)));
         let (due, rest) = std::mem::take(&mut self.waiting).into_iter().partition(due);
         self.waiting = rest;
-        for Waiting { key, request, arrived, tries } in due {
+        for Waiting { key, request, arrived, tries, tracing } in due {
+            self.at_hand = tracing;
             self.open(key, request, arrived, tries, false);
         }
     }

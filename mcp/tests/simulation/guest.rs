@@ -5,6 +5,7 @@ use ggen_mcp::api::{Input, StreamKey};
 use ggen_mcp::edge::{Reply, Request, Verb};
 use ggen_mcp::policy::{Effect, Glob, Rule};
 use ggen_mcp::rules::Rules;
+use ggen_mcp::span::Ratio;
 
 /// The guest's own link.
 pub const EDGE: u32 = u32::MAX;
@@ -29,7 +30,8 @@ impl World {
             resources: None,
         };
         let policy = vec![rule(Effect::Allow, None), rule(Effect::Deny, Some(vec![Glob::new(&self.hidden())]))];
-        self.input(Input::Rules(Box::new(Rules { policy, ..Rules::default() })));
+        let spans = [None, Some(Ratio::new(0.5)), Some(Ratio::new(1.0))][self.rng.below(3) as usize];
+        self.input(Input::Rules(Box::new(Rules { policy, spans, ..Rules::default() })));
     }
 
     /// A look.

@@ -421,6 +421,7 @@ impl World {
         assert!(self.gateway.most_streams() <= 80, "{} streams are kept of one session", self.gateway.most_streams());
         let left = self.gateway.leftovers();
         assert_eq!(left, Leftovers { resumes: left.resumes, ..Leftovers::default() });
+        assert!(self.missing_spans.is_empty(), "spans that never came: {:x?}", self.missing_spans);
         // Ten minutes have passed: only what a living session may come back to is kept.
         assert!(self.children.len() <= self.clients.len() * self.servers.len(), "{} children are left", self.children.len());
         let abandoned: Vec<_> = self.abandoned().into_iter().map(|exchange| self.describe_http(exchange)).collect();

@@ -6,14 +6,16 @@ use crate::rng::Rng;
 use crate::server::{Act, CALM, Served, Server, Step, WILD};
 use bytes::Bytes;
 use ggen_mcp::api::{
-    EraSetting, HttpRequest, Input, Lease, Limits, Output, Settings, StreamKey, TICK, Transport, UpId, UpInput, UpstreamSettings,
+    EraSetting, HttpRequest, Input, Lease, Limits, Observation, Output, Settings, StreamKey, TICK, Transport, UpId, UpInput,
+    UpstreamSettings,
 };
 use ggen_mcp::edge::{Reply, Verb};
 use ggen_mcp::gateway::Gateway;
 use ggen_mcp::keep::{Keep, KeptSession};
+use ggen_mcp::span::{Side, Span};
 use ggen_wire::{Code, status::UpstreamState};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 thread_local! {
     /// The last events, kept outside so that they outlive a panic.
@@ -182,6 +184,9 @@ pub struct World {
     /// How often the guest looked, as the number of its last exchange, and how often it was answered.
     pub looks: u32,
     pub found: u64,
+    /// Spans that are over, and those that must still come because others of this life of the relay are below them.
+    spans: BTreeSet<u64>,
+    pub missing_spans: BTreeSet<u64>,
 }
 
 impl World {
@@ -219,6 +224,8 @@ impl World {
             quiet: false,
             looks: 0,
             found: 0,
+            spans: BTreeSet::new(),
+            missing_spans: BTreeSet::new(),
         };
         for server in world.servers.iter_mut().filter(|server| server.http) {
             server.alive = calm || world.rng.chance(70);
@@ -367,6 +374,17 @@ impl World {
         }
     }
 
+    /// Each span comes once, is over, and lies below one that comes too.
+    fn span(&mut self, span: &Span) {
+        assert!(self.spans.insert(span.id.0), "a span came twice: {span:?}");
+        assert!(span.began <= span.ended && span.ended <= self.now && span.ended > 0, "times at {}: {span:?}", self.now);
+        match (span.side, span.parent) {
+            (Side::Upstream(_), Some(parent)) if !self.spans.contains(&parent.0) => drop(self.missing_spans.insert(parent.0)),
+            (Side::Upstream(_), None) => panic!("a call without a request: {span:?}"),
+            _ => drop(self.missing_spans.remove(&span.id.0)),
+        }
+    }
+
     fn up(&mut self, up: usize, event: UpInput) {
         self.input(Input::Up(UpId(up as u32), event));
     }
@@ -473,6 +491,7 @@ impl World {
                 let (life, wait) = (self.life, self.rng.below(1_500_000));
                 self.at(wait, What::Answer { life, question });
             }
+            Output::Observe(Observation::Span(span)) => self.span(&span),
             Output::Pause(..) | Output::Observe(_) | Output::Log(_) => {}
         }
     }
@@ -709,6 +728,7 @@ impl World {
         // What was asked before has nobody who waits for the answers.
         self.asked.iter_mut().for_each(|asked| asked.shared = true);
         self.gateway = relay(&self.servers, self.life, self.rng.next(), self.calm);
+        self.missing_spans.clear();
         self.hide();
         let catalogue = self.catalogue.iter().map(|(up, text)| (UpId(*up), text.clone())).collect();
         self.input(Input::Recall(catalogue));

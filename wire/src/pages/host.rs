@@ -135,6 +135,18 @@ pages! {
             "Serve with what there is" => "ggen mcp config set server.sandbox=auto",
             "Take a server's own sandbox away" => "ggen mcp config unset mcpServers.<NAME>.sandbox",
         ];
+    CollectorUnusable: "Spans could not be handed to the collector that tracing.otlp names. Nothing else is touched: calls go on, and spans are kept up to a bound, then dropped and counted (ggend_otlp_spans_total).";
+        because [
+            "The collector is down, or listens elsewhere: OTLP over HTTP has port 4318, over gRPC 4317",
+            "It refuses the headers that it is sent (401, 403), or knows no /v1/traces at this address (404)",
+            "It is overloaded (429, 503), or slower than tracing.otlp.timeout_ms",
+        ];
+        mend [
+            "Try it, with the daemon's own configuration" => "ggen mcp doctor --verbose",
+            "See what it says" => "ggen mcp server logs --grep GGEN-E7006",
+            "Name another address" => "ggen mcp config set tracing.otlp.endpoint=<URL>",
+            "Send no spans" => "ggen mcp config set tracing.otlp.enabled=false",
+        ];
     ServiceFailed: "systemd has given the daemon's unit up and does not start it any more.";
         because ["It failed at every start: configuration, port or permission", "It was started too often in a short time (start limit)"];
         mend [

@@ -19,6 +19,7 @@ struct Shown<'a> {
     auth: Value,
     logging: Value,
     metrics: Value,
+    tracing: Value,
     #[serde(rename = "mcpServers")]
     servers: Entries,
     /// Each value's source; a key that the loader leaves alone.
@@ -47,6 +48,7 @@ fn collect<'a>(options: &LoadOptions, loaded: &'a Loaded, effective: bool) -> Sh
         auth: take("auth"),
         logging: take("logging"),
         metrics: take("metrics"),
+        tracing: take("tracing"),
         servers: Entries(entries),
         sources: loaded.provenance.iter().map(|(key, source)| (key.as_str(), short(options, source))).collect(),
     }
@@ -87,7 +89,7 @@ fn table(options: &LoadOptions, loaded: &Loaded, shown: &Shown<'_>) -> String {
     let mut text = format!("MCP configuration: {}\n", if files.is_empty() { "built-in defaults".to_owned() } else { files.join(", ") });
     let whole = serde_json::to_value(shown).unwrap_or_default();
     section(&mut text, "", &json!({"version": whole["version"], "description": whole["description"]}), shown);
-    for key in ["server", "transports", "auth", "logging", "metrics"] {
+    for key in ["server", "transports", "auth", "logging", "metrics", "tracing"] {
         section(&mut text, key, &whole[key], shown);
     }
     for (name, entry) in &shown.servers.0 {

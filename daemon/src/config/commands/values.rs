@@ -97,7 +97,7 @@ pub(super) fn shown(key: &Key, value: &Value) -> Value {
             Value::Object(entries.iter().map(|(name, entry)| (name.clone(), redact::entry(entry))).collect())
         }
         ([section, _, rest @ ..], _) if section == schema::SERVERS[0] => pick(redact::entry(&below(rest)), rest),
-        ([section, ..], _) if section == "auth" => {
+        ([section, ..], _) if schema::SECRETS.iter().any(|path| path.split('.').next() == Some(section)) => {
             let mut whole = below(&key.0);
             for path in schema::SECRETS {
                 if let Some(secret) = whole.pointer_mut(&format!("/{}", path.replace('.', "/"))).filter(|value| !value.is_null()) {

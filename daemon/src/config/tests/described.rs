@@ -49,6 +49,11 @@ fn ranges_and_choices_are_those_of_the_loader() {
             Kind::Flag if matches!(*path, "transports.websocket.compression" | "auth.mtls.enabled") => {
                 assert!(!accepted(path, json!(true)), "{path}");
             }
+            Kind::Flag if *path == "tracing.otlp.enabled" => assert_eq!(accepted(path, json!(true)), cfg!(feature = "otlp")),
+            Kind::Share => {
+                assert!([json!(0), json!(0.25), json!(1)].into_iter().all(|share| accepted(path, share)), "{path}");
+                assert!([json!(1.01), json!(-0.1), json!("1")].into_iter().all(|share| !accepted(path, share)), "{path}");
+            }
             Kind::Flag => assert!(accepted(path, json!(true)) && !accepted(path, json!("true")), "{path}"),
             Kind::Off => assert!(accepted(path, json!(false)) && !accepted(path, json!(true)), "{path}"),
             Kind::FlagOr(word) => {

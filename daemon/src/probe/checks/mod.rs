@@ -1,6 +1,7 @@
 //! The table of checks. Each is a function from what was gathered to findings; it is bounded by the context's deadline, changes nothing, and says
 //! nothing at all, or a note, when all is well.
 
+mod collector;
 mod configuration;
 mod daemon;
 mod host;
@@ -49,6 +50,7 @@ pub const ALL: &[Check] = &[
     Check { name: "upstream-launch", run: upstreams::launch },
     Check { name: "upstream-urls", run: upstreams::remote },
     Check { name: "tool-names", run: upstreams::names },
+    Check { name: "collector", run: collector::spans },
     Check { name: "localhost", run: host::localhost },
     Check { name: "disk", run: host::disk },
     Check { name: "clock", run: host::clock },

@@ -7,6 +7,7 @@ use super::{
     leases::Leases,
     link::Link,
     observe::{Observer, Shared},
+    otlp::Otlp,
     questions::{OWN_EDGE, Questions},
     ready::{Ready, Token},
     reconfigure::Configuration,
@@ -141,6 +142,7 @@ pub(super) struct Driver<C> {
     pub(super) questions: Questions,
     pub(super) asked: usize,
     pub(super) observer: Observer,
+    pub(super) otlp: Otlp,
     pub(super) sink: Sink,
     pub(super) dirty: Vec<Token>,
     pub(super) draining: Option<Micros>,
@@ -167,6 +169,8 @@ impl<C: Core> Driver<C> {
         let (sink, events) = events::queue();
         let server = &context.start.config.server;
         let clients = Arc::new(Clients::new(server.connection_pool));
+        let mut otlp = Otlp::new(&observer.spans());
+        otlp.set(&context.start, &clients);
         let places = targets.into_iter().zip(&upstreams).zip(0..);
         let connections: Vec<_> =
             places.map(|((target, settings), up)| connection(UpId(up), settings.transport, target, &clients, &sink)).collect();
@@ -192,6 +196,7 @@ impl<C: Core> Driver<C> {
             questions: Questions::default(),
             asked: 0,
             observer,
+            otlp,
             sink,
             dirty: Vec::new(),
             draining: None,
@@ -226,7 +231,9 @@ impl<C: Core> Driver<C> {
             self.ready.mark(token);
         }
         let mut batch = Vec::new();
-        tokio::task::unconstrained(poll_fn(|cx| self.turn(&mut batch, cx.waker()))).await
+        let code = tokio::task::unconstrained(poll_fn(|cx| self.turn(&mut batch, cx.waker()))).await;
+        self.otlp.finish().await;
+        code
     }
 
     fn turn(&mut self, batch: &mut Vec<Token>, waker: &Waker) -> Poll<ExitCode> {

@@ -14,6 +14,8 @@ mod leases;
 mod lines;
 mod link;
 mod observe;
+#[cfg_attr(not(feature = "otlp"), path = "otlp/off.rs")]
+mod otlp;
 mod perform;
 mod questions;
 mod ready;

@@ -67,6 +67,7 @@ pub(super) struct Observer {
     dropped: IntCounterVec,
     limited: IntCounterVec,
     denied: IntCounterVec,
+    spans: IntCounterVec,
     /// Transports of links, by number.
     transports: BTreeMap<u32, Box<str>>,
     by_method: Vec<((&'static str, &'static str), Counted)>,
@@ -122,6 +123,7 @@ impl Observer {
             },
             dropped: counter("ggend_dropped_total", "Messages that were dropped.", &["upstream", "reason"])?,
             limited: counter("ggend_rate_limited_total", "Requests that were one too many.", &["limit"])?,
+            spans: counter("ggend_otlp_spans_total", "Spans for the collector.", &["outcome"])?,
             denied: counter("ggend_denied_total", "Requests for what the policy hides from the client.", &["what"])?,
             transports: BTreeMap::new(),
             by_method: Vec::new(),
@@ -165,6 +167,8 @@ impl Observer {
             Observation::Limited(limit) => self.limited.with_label_values(&[limit]).inc(),
             Observation::Denied(what) => self.denied.with_label_values(&[what]).inc(),
             Observation::Audit(audited) => self.audit(&audited),
+            // The driver has it.
+            Observation::Span(_) => {}
             Observation::Dropped { up, reason } => {
                 let name = up.and_then(|up| self.name(up)).unwrap_or_default();
                 self.dropped.with_label_values(&[&*name, reason]).inc();
@@ -182,10 +186,20 @@ impl Observer {
         self.transports.remove(&edge);
     }
 
+    /// Where spans are counted.
+    pub(super) fn spans(&self) -> IntCounterVec {
+        self.spans.clone()
+    }
+
+    /// The transport of a link.
+    pub(super) fn transport(&self, edge: u32) -> &str {
+        self.transports.get(&edge).map_or("control", |transport| &**transport)
+    }
+
     /// One line of the category `auth`.
     fn audit(&self, audited: &Audited) {
         let upstream = audited.up.and_then(|up| self.name(up));
-        let transport = self.transports.get(&audited.edge).map_or("control", |transport| &**transport);
+        let transport = self.transport(audited.edge);
         tracing::info!(
             target: "auth",
             principal = &*audited.principal,

@@ -14,7 +14,7 @@ use crate::{
 };
 use bytes::Bytes;
 use ggen_mcp::{
-    api::{Input, Lease, Micros, Output, Question, Report, SHARED, StreamKey, UpId},
+    api::{Input, Lease, Micros, Observation, Output, Question, Report, SHARED, StreamKey, UpId},
     edge::{Reply, Request},
     json::{Envelope, Kind},
     refusal::{Refusal, rpc},
@@ -42,6 +42,7 @@ impl<C: Core> Driver<C> {
         match output {
             Output::Reply(key, reply) => self.reply(key, reply),
             Output::Write(up, lease, line) => self.write(up, lease, &line),
+            Output::Observe(Observation::Span(span)) => self.otlp.take(&span, self.fed.now, &self.observer, &self.names),
             Output::Observe(observation) => self.observer.observe(observation),
             Output::Log(note) => self.observer.log(&note),
             Output::Http(up, request) => {

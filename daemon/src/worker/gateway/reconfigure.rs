@@ -75,6 +75,7 @@ impl<C: Core> Driver<C> {
                 }
             }
         }
+        self.otlp.set(&start, &self.configuration.clients);
         let generation = start.generation;
         self.fed.give(Input::Rules(Box::new(super::rules::rules(&start.config))));
         self.configuration.next = Some(start);

@@ -4,6 +4,7 @@ use crate::config::{Config, PolicyEffect, PolicyRule, ToolLimits, ToolOverride};
 use ggen_mcp::{
     policy::{Effect, Glob, Rule},
     rules::{Audit, Rate, Rules, ToolRule},
+    span::Ratio,
 };
 
 /// What a configuration has the relay enforce.
@@ -25,6 +26,7 @@ pub(super) fn rules(config: &Config) -> Rules {
             (true, false) => Audit::Calls,
             (true, true) => Audit::Arguments,
         },
+        spans: config.tracing.otlp.enabled.then(|| Ratio::new(config.tracing.otlp.sample_ratio)),
     }
 }
 

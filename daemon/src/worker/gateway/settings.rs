@@ -86,7 +86,8 @@ fn in_order(config: &Config) -> impl Iterator<Item = (&String, &Upstream)> {
     config.order.iter().chain(rest).filter_map(|name| config.mcp_servers.get_key_value(name))
 }
 
-fn target<'a>(url: &str, configured: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Target, String> {
+/// The private part of an address.
+pub(super) fn target<'a>(url: &str, configured: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Target, String> {
     let uri: Uri = url.parse().map_err(|_| "its url is not valid".to_owned())?;
     let mut parts = uri.into_parts();
     let scheme = parts.scheme.as_ref().map(http::uri::Scheme::as_str).unwrap_or_default().to_owned();

@@ -1,0 +1,25 @@
+//! The gateway worker without the cargo feature `otlp`: no spans, and none to be had, because the configuration cannot ask for them.
+
+use super::{observe::Observer, remote::Clients};
+use crate::ipc::messages::Start;
+use ggen_mcp::{api::Micros, span::Span};
+use prometheus::IntCounterVec;
+use std::sync::Arc;
+
+/// Nothing.
+pub(super) struct Otlp;
+
+impl Otlp {
+    pub(super) const fn new(_: &IntCounterVec) -> Self {
+        Self
+    }
+
+    #[allow(clippy::unused_self, reason = "the form of what it stands for")]
+    pub(super) const fn set(&mut self, _: &Start, _: &Arc<Clients>) {}
+
+    #[allow(clippy::unused_self, reason = "the form of what it stands for")]
+    pub(super) const fn take(&mut self, _: &Span, _: Micros, _: &Observer, _: &[Arc<str>]) {}
+
+    #[allow(clippy::unused_self, reason = "the form of what it stands for")]
+    pub(super) async fn finish(&mut self) {}
+}
