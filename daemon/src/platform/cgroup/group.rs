@@ -181,7 +181,10 @@ impl Group {
         let killed = fields.get("oom_kill").copied().unwrap_or(0);
         let met = match part.version {
             Version::V2 => fields.get(met).is_some_and(|count| *count > 0),
-            Version::V1 => number(&part.folder, "memory.failcnt").is_some_and(|count| count > 0),
+            // With a limit of swap beside it, that one is met first.
+            Version::V1 => {
+                ["memory.failcnt", "memory.memsw.failcnt"].iter().any(|file| number(&part.folder, file).is_some_and(|count| count > 0))
+            }
         };
         (killed, met)
     }
