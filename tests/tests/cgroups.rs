@@ -122,7 +122,7 @@ impl Drop for Ground {
 }
 
 fn folders(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| entry.file_type().unwrap().is_dir());
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
 }
 

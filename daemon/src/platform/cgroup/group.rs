@@ -16,6 +16,8 @@ use std::{
 const ROUNDS: usize = 16;
 /// Groups within a group are gone into so deep.
 const DEPTH: usize = 8;
+/// So near to its limit of memory a group has met it, in bytes: the kernel counts in larger pieces than pages.
+const NEAR: u64 = 2 << 20;
 /// `cpu.max` is told for a tenth of a second.
 const PERIOD_US: u64 = 100_000;
 
@@ -181,9 +183,10 @@ impl Group {
         let killed = fields.get("oom_kill").copied().unwrap_or(0);
         let met = match part.version {
             Version::V2 => fields.get(met).is_some_and(|count| *count > 0),
-            // With a limit of swap beside it, that one is met first.
+            // Its counters of failures are not kept for every kind of limit; how far it came is.
             Version::V1 => {
-                ["memory.failcnt", "memory.memsw.failcnt"].iter().any(|file| number(&part.folder, file).is_some_and(|count| count > 0))
+                let (most, limit) = (number(&part.folder, "memory.max_usage_in_bytes"), number(&part.folder, "memory.limit_in_bytes"));
+                most.zip(limit).is_some_and(|(most, limit)| most.saturating_add(NEAR) >= limit)
             }
         };
         (killed, met)
