@@ -46,6 +46,7 @@ impl Shim {
             env: [("PATH".to_owned(), std::env::var("PATH").unwrap())].into(),
             cwd: None,
             sandbox: None,
+            group: None,
         };
         channel.send(&ToShim::Launch(launch), &[stdin_theirs.as_fd(), stdout_theirs.as_fd(), errors.as_fd()]).unwrap();
         Self { process, channel, stdin: Some(stdin.into()), stdout: BufReader::new(stdout.into()) }

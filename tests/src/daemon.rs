@@ -91,17 +91,14 @@ impl Plan {
     pub fn idle(&self) -> Daemon {
         let sandbox = self.sandbox();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        Daemon { sandbox, child: None, http: nowhere, admin: nowhere, pid: 0 }
+        Daemon { sandbox, wrapper: self.wrapper.clone(), child: None, http: nowhere, admin: nowhere, pid: 0 }
     }
 
     /// Starts it, whatever becomes of it.
     #[must_use]
     pub fn spawn(self) -> Daemon {
         let mut daemon = self.idle();
-        let mut command = daemon.sandbox.command(self.wrapper.first().map_or("ggend", String::as_str));
-        if let Some((_, arguments)) = self.wrapper.split_first() {
-            command.args(arguments).arg(binary("ggend"));
-        }
+        let mut command = daemon.program();
         if self.config.is_some() {
             command.arg("--config").arg(daemon.sandbox.config());
         }
@@ -199,6 +196,7 @@ pub struct Ran {
 pub struct Daemon {
     /// Where it lives.
     pub sandbox: Sandbox,
+    wrapper: Vec<String>,
     child: Option<Child>,
     /// The supervisor.
     pub pid: u32,
@@ -209,6 +207,14 @@ pub struct Daemon {
 }
 
 impl Daemon {
+    /// ggend, by the program that it is to be started by.
+    fn program(&self) -> Command {
+        let Some((wrapper, arguments)) = self.wrapper.split_first() else { return self.sandbox.command("ggend") };
+        let mut command = self.sandbox.command(wrapper);
+        command.args(arguments).arg(binary("ggend"));
+        command
+    }
+
     fn until_serving(&mut self) {
         let status = until("the daemon serves", || {
             if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
@@ -330,7 +336,7 @@ impl Daemon {
     /// Starts another supervisor in the same sandbox, after the first one's end, and waits until it serves.
     pub fn restart(&mut self) {
         assert!(self.child.is_none(), "one at a time");
-        let mut command = self.sandbox.command("ggend");
+        let mut command = self.program();
         command.arg("--config").arg(self.sandbox.config());
         let child = self.sandbox.spawn(&mut command);
         self.pid = child.id();

@@ -62,6 +62,7 @@ codes! {
     UpstreamBusy = "GGEN-E2112", "Upstream has too many calls in flight";
     ToolNameTooLong = "GGEN-E2113", "Tool name was shortened";
     NameCollision = "GGEN-E2114", "Two upstreams give the same name";
+    UpstreamOutOfMemory = "GGEN-E2115", "Upstream ran out of memory";
     // 30xx: requests
     InvalidJson = "GGEN-E3001", "Invalid request: not JSON";
     InvalidRequest = "GGEN-E3002", "Invalid request";

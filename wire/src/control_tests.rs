@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     log::Level,
     plan::{Change, Effect, Plan},
-    status::{Issue, Limit, Listener, LogOverride, Phase, SlowCall, Status, Tool, Transport, Upstream, Worker},
+    status::{Cgroups, Issue, Limit, Listener, LogOverride, Phase, SlowCall, Status, Tool, Transport, Upstream, Worker},
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -84,8 +84,9 @@ fn the_definition_and_the_calls_name_the_same_methods_and_parameters() {
 #[test]
 fn the_definition_and_the_types_have_the_same_members() {
     let text = String::new;
-    assert_eq!(keys(&Status::default()), members("type Status"));
-    assert_eq!(keys(&Upstream::default()), members("type Upstream"));
+    assert_eq!(keys(&Status { cgroups: Some(Cgroups::default()), ..Status::default() }), members("type Status"));
+    assert_eq!(keys(&Cgroups::default()), members("type Cgroups"));
+    assert_eq!(keys(&Upstream { memory_bytes: Some(1), ..Upstream::default() }), members("type Upstream"));
     let transport = Transport { name: text(), phase: Phase::Running, address: Some(text()), workers: 1, detail: Some(text()) };
     assert_eq!(keys(&transport), members("type Transport"));
     assert_eq!(keys(&Listener { transport: text(), address: text(), port: 1, origin: text() }), members("type Listener"));

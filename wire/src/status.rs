@@ -44,8 +44,23 @@ pub struct Status {
     pub limits: Vec<Limit>,
     /// Log levels that were changed at run time.
     pub log_levels: Vec<LogOverride>,
+    /// What control groups servers have; an older daemon does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroups: Option<Cgroups>,
     /// What is wrong now; empty on a healthy daemon.
     pub issues: Vec<Issue>,
+}
+
+/// The control groups of stdio servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cgroups {
+    /// The group below which each server has its own, as the kernel names it; `None`: there are none.
+    pub place: Option<String>,
+    /// What can be counted and limited there: `memory`, `pids`, `cpu`.
+    pub controllers: Vec<String>,
+    /// Why there are none, or not all.
+    pub reason: Option<String>,
 }
 
 /// A limit in force.
@@ -237,6 +252,11 @@ pub struct Upstream {
     pub children: u32,
     /// Resident memory of the server, its other children and their descendants in bytes, 0 if unknown.
     pub rss_bytes: u64,
+    /// How many processes these are, 0 if unknown.
+    pub processes: u32,
+    /// Their memory as their control groups count it, the cache of their files included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
 }
 
 /// A call that took long.

@@ -147,10 +147,25 @@ fn details(out: &mut Out, status: &Status) -> io::Result<()> {
         let next = upstream.next_start_ms.map_or_else(String::new, |ms| format!(", next start in {}", text::duration_ms(ms)));
         let given = [(upstream.tools, "tool"), (upstream.prompts, "prompt"), (upstream.resources, "resource")];
         let given = given.map(|(number, noun)| text::count(number as usize, noun)).join(", ");
+        let mut used = String::new();
+        if upstream.processes > 0 {
+            used = format!(", {} process{}", upstream.processes, if upstream.processes == 1 { "" } else { "es" });
+        }
+        if let Some(bytes) = upstream.memory_bytes {
+            used.push_str(&format!(", {} in its control group", text::size(bytes)));
+        }
         out.line(&format!(
-            "  Upstream {}: {server}, {}, {protocol}, {given}, {} in flight{next}",
+            "  Upstream {}: {server}, {}, {protocol}, {given}, {} in flight{used}{next}",
             upstream.name, upstream.transport, upstream.in_flight
         ))?;
+    }
+    if let Some(cgroups) = &status.cgroups {
+        let reason = cgroups.reason.as_deref().unwrap_or("the daemon does not tell why");
+        out.line(&match &cgroups.place {
+            None => format!("  Control groups of servers: none, {reason}"),
+            Some(place) if cgroups.controllers.is_empty() => format!("  Control groups of servers: below {place}, without controllers"),
+            Some(place) => format!("  Control groups of servers: below {place}, with {}", cgroups.controllers.join(", ")),
+        })?;
     }
     for held in &status.log_levels {
         let left = held.left_ms.map_or_else(|| "while the daemon runs".to_owned(), |ms| format!("for another {}", text::duration_ms(ms)));

@@ -332,7 +332,16 @@ fn sandbox() -> Value {
                         "cpu_seconds": number("Processor time of one process."),
                         "open_files": number("Descriptors of one process."),
                         "processes": number("Processes and threads of its user; needs user."),
-                        "file_size": size("Largest file that it may write.")
+                        "file_size": size("Largest file that it may write."),
+                        "family": {
+                            "type": "object",
+                            "additionalProperties": false,
+                            "properties": {
+                                "memory": size("Memory of the server and whatever it starts, together."),
+                                "processes": number("Processes and threads of the server and whatever it starts."),
+                                "cpu_percent": number("Processor time of all of them; 100 is one processor.")
+                            }
+                        }
                     }
                 }
             }

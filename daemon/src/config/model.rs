@@ -13,7 +13,7 @@ pub use auth::{Auth, Jwt, OAuth2, Required};
 pub use limits::*;
 pub use logging::{LogFile, LogFormat, Rotation};
 pub use quic::Quic;
-pub use sandbox::{ServerLimits, ServerNetwork, ServerSandbox};
+pub use sandbox::{FamilyLimits, ServerLimits, ServerNetwork, ServerSandbox};
 pub use tls::{Mtls, Ssl, TlsVersion};
 pub use tracing::{Otlp, Tracing};
 pub use websocket::{QueryToken, Websocket};

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// Least memory, in bytes: below that no program starts.
 const LEAST_MEMORY: u64 = 1 << 20;
+/// A thousand processors.
+const MOST_PROCESSOR: u64 = 100_000;
 
 /// Reads it. `place` makes an absolute path of an expanded text. What is wrong with it disables the entry.
 pub(super) fn read(fields: &mut Fields<'_>, remote: bool, place: impl Fn(&str) -> PathBuf) -> Option<ServerSandbox> {
@@ -33,8 +35,14 @@ pub(super) fn read(fields: &mut Fields<'_>, remote: bool, place: impl Fn(&str) -
         wrong("limits.memory: expected at least 1MB".to_owned());
     }
     let zero = [limits.cpu_seconds, limits.open_files, limits.processes, limits.file_size.map(|size| size.0)].contains(&Some(0));
-    if zero {
+    if zero || [limits.family.processes, limits.family.cpu_percent].contains(&Some(0)) {
         wrong("limits: expected at least 1".to_owned());
+    }
+    if limits.family.memory.is_some_and(|memory| memory.0 < LEAST_MEMORY) {
+        wrong("limits.family.memory: expected at least 1MB".to_owned());
+    }
+    if limits.family.cpu_percent.is_some_and(|percent| percent > MOST_PROCESSOR) {
+        wrong(format!("limits.family.cpu_percent: expected at most {MOST_PROCESSOR}; 100 is one processor"));
     }
     if limits.processes.is_some() && found.user.is_none() {
         wrong("limits.processes counts all processes of a user; name the server's own by \"user\"".to_owned());

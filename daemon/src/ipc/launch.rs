@@ -3,6 +3,7 @@
 pub use crate::config::{ServerNetwork, ServerSandbox};
 
 use super::messages::Environment;
+use crate::platform::Group;
 use ggen_wire::Code;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -34,6 +35,9 @@ pub struct Launch {
     /// What it may do less than the daemon.
     #[serde(default)]
     pub sandbox: Option<Box<ServerSandbox>>,
+    /// The control group that it is to be in from its first instruction on.
+    #[serde(default)]
+    pub group: Option<Group>,
 }
 
 /// Shim → supervisor.

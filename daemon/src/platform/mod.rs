@@ -1,6 +1,7 @@
 //! Everything near the kernel: descriptors over sockets, processes, /proc. Thin and safe wrappers; `unsafe` may appear here and nowhere else.
 //! May use nothing of ours.
 
+mod cgroup;
 mod descriptors;
 mod launchd;
 mod proc;
@@ -9,6 +10,7 @@ mod sandbox;
 mod succession;
 mod udp;
 
+pub use cgroup::*;
 pub use descriptors::*;
 pub use proc::*;
 pub use process::*;

@@ -28,6 +28,41 @@ pub struct Usage {
     pub rss_bytes: u64,
     /// User and system time in milliseconds.
     pub cpu_ms: u64,
+    /// Processes.
+    #[serde(default)]
+    pub processes: u32,
+    /// Memory that is charged to it, the cache of its files included, where somebody counts that.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
+}
+
+impl Usage {
+    /// Of both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            rss_bytes: self.rss_bytes + other.rss_bytes,
+            cpu_ms: self.cpu_ms + other.cpu_ms,
+            processes: self.processes + other.processes,
+            memory_bytes: self
+                .memory_bytes
+                .or(other.memory_bytes)
+                .map(|_| self.memory_bytes.unwrap_or(0) + other.memory_bytes.unwrap_or(0)),
+        }
+    }
+
+    /// What it has used stays; what it has is over.
+    #[must_use]
+    pub const fn ended(self) -> Self {
+        Self { rss_bytes: 0, cpu_ms: self.cpu_ms, processes: 0, memory_bytes: None }
+    }
+
+    /// What is counted for the whole group of these processes is better known than what is seen of each.
+    #[must_use]
+    pub fn counted(self, group: super::GroupUse) -> Self {
+        let cpu_ms = group.cpu_ms.unwrap_or(self.cpu_ms);
+        Self { rss_bytes: self.rss_bytes, cpu_ms, processes: group.processes, memory_bytes: group.memory_bytes }
+    }
 }
 
 /// Every process that we may see.
@@ -72,6 +107,7 @@ pub fn usage_of_trees(table: &[Process], roots: &[u32]) -> BTreeMap<u32, Usage> 
             if seen.insert(process.pid) {
                 sum.rss_bytes += process.rss_bytes;
                 sum.cpu_ms += process.cpu_ms;
+                sum.processes += 1;
                 open.extend(below.get(&process.pid).into_iter().flatten());
             }
         }
@@ -197,6 +233,6 @@ mod tests {
     fn a_tree_counts_each_process_once() {
         let one = |pid, parent, group| Process { pid, parent, group, rss_bytes: 10, cpu_ms: 1 };
         let table = [one(5, 1, 5), one(6, 5, 5), one(7, 6, 7), one(8, 1, 5), one(9, 1, 9)];
-        assert_eq!(usage_of_trees(&table, &[5]).get(&5), Some(&Usage { rss_bytes: 40, cpu_ms: 4 }));
+        assert_eq!(usage_of_trees(&table, &[5]).get(&5), Some(&Usage { rss_bytes: 40, cpu_ms: 4, processes: 4, memory_bytes: None }));
     }
 }

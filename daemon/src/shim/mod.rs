@@ -61,6 +61,11 @@ fn run() -> io::Result<()> {
     channel.send(&FromShim::Started { pid }, &[]).unwrap_or_default();
     let children = waiter::start()?;
     let plan = attend(&mut channel, &children, pid);
+    if let Some(group) = launch.group.filter(|_| !plan.listens()) {
+        // Nobody else is left to do it.
+        group.kill();
+        group.remove().unwrap_or_default();
+    }
     let (reason, status) = match plan.ended() {
         Some(Ended::Exited(status)) => (Ended::Exited(status).to_string(), Some(status)),
         Some(ended) => (ended.to_string(), None),
@@ -94,6 +99,7 @@ fn spawn(launch: &Launch, descriptors: Vec<OwnedFd>) -> Result<u32, Failed> {
         }
         command.current_dir(cwd);
     }
+    walls::enter(&mut command, launch).map_err(Failed::Walls)?;
     if let Some(sandbox) = &launch.sandbox {
         walls::put_up(&mut command, launch, sandbox).map_err(Failed::Walls)?;
     }

@@ -19,6 +19,29 @@ const LOOKED_UP: [&str; 7] = ["/etc", "/proc", "/sys", "/dev", "/run/systemd/res
 /// Devices that keep nothing.
 const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
 
+/// Has the command enter its control group before its first instruction, and keeps it from writing there or to any other one: the groups are our own
+/// user's, who is the server's as well, so that it could walk out or lift its limits. Without limits, a kernel that cannot do that is no obstacle.
+///
+/// # Errors
+/// What cannot be had, and why, in words for the log.
+pub(super) fn enter(command: &mut Command, launch: &Launch) -> Result<(), String> {
+    let Some(group) = &launch.group else { return Ok(()) };
+    let mut doors = group.doors().map_err(|error| format!("its control group: {error}"))?;
+    let wall = Prepared::all_but(&platform::group_mounts());
+    let must = launch.sandbox.as_ref().is_some_and(|sandbox| !sandbox.limits.family.is_none());
+    let mut wall = match wall {
+        Ok(wall) if wall.stands() == Stands::Whole => Some(wall),
+        Ok(_) if must => return Err("limits.family: this kernel's Landlock cannot keep a server from lifting them".to_owned()),
+        Err(error) if must => return Err(format!("limits.family: Landlock: {error}")),
+        _ => None,
+    };
+    platform::before_exec(command, move || {
+        doors.enter()?;
+        wall.take().map_or(Ok(()), Prepared::close)
+    });
+    Ok(())
+}
+
 /// Puts the walls around the command.
 ///
 /// # Errors

@@ -171,6 +171,8 @@ async fn serve(options: Options) -> Result<(), Refusal> {
     let keys = super::keys::Keys::start(config::state::directory(), events.clone(), snapshot);
     let carried = handed.as_mut().and_then(|handed| handed.arrived.state.memory.take());
     let memory = super::memory::Memory::start(config::state::directory(), events.clone(), carried);
+    // Before anything is spawned: children are where their parent is.
+    let cgroups = super::cgroups::Cgroups::start(handed.as_ref().is_some_and(|handed| handed.arrived.state.moved));
     let mut supervisor = Supervisor {
         began,
         started_ms,
@@ -192,6 +194,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         upstreams: Vec::new(),
         leased: Vec::new(),
         shims: super::shims::Shims::default(),
+        cgroups,
         pids: reaper::Pids::default(),
         strangers,
         ledger: ledger::Ledger::default(),
@@ -225,6 +228,8 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         supervisor.take_over(handed).map_err(internal)?;
         supervisor.put_log_filter();
     }
+    supervisor.cgroups.tell();
+    supervisor.clear_cgroups();
     supervisor.keep_listeners(&kept);
     supervisor.tell_warnings();
     supervisor.listeners.tell_left_out();
@@ -246,6 +251,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         }
         serving = supervisor.hand_over(&mut incoming, &mut signals, serving).await.map_err(internal)?;
     }
+    supervisor.cgroups.leave();
     supervisor.finish_stop();
     supervisor.memory.finish(Duration::from_secs(2)).await;
     // The last answers get a moment to leave; nobody is waited for longer.

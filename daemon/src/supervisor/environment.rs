@@ -27,7 +27,7 @@ pub(crate) fn launch(upstream: &Upstream) -> Option<Launch> {
     let moves = sandbox.as_ref().is_some_and(|sandbox| sandbox.user.is_some());
     let ours = |name: &str| moves && ["HOME", "USER", "LOGNAME"].contains(&name);
     let env = server_environment(inherited.filter(|(name, _)| !ours(name)), env);
-    Some(Launch { command: command.clone(), args: args.clone(), env, cwd: cwd.clone(), sandbox: sandbox.clone() })
+    Some(Launch { command: command.clone(), args: args.clone(), env, cwd: cwd.clone(), sandbox: sandbox.clone(), group: None })
 }
 
 fn server_environment(inherited: impl Iterator<Item = (String, String)>, own: &Environment) -> Environment {

@@ -1,6 +1,6 @@
 //! The supervisor's own metrics: lives and deaths of workers and servers, memory and processor time of every process.
 
-use super::{Supervisor, workers::Stage};
+use super::{Supervisor, upstreams::Phase as UpstreamPhase, workers::Stage};
 use crate::{
     ipc::messages::Role,
     metrics::{Family, Kind, Sample, Value},
@@ -49,6 +49,7 @@ impl Counters {
             Code::UpstreamGarbage | Code::UpstreamTooLarge => "garbage",
             Code::UpstreamRefused => "refused",
             Code::UpstreamExited => "exit",
+            Code::UpstreamOutOfMemory => "memory",
             _ => "other",
         };
         *self.upstream_exits.entry((upstream.to_owned(), reason.into())).or_default() += 1;
@@ -63,6 +64,13 @@ impl Counters {
         *last = ms;
     }
 
+    /// All that a life has used that is over; the next one begins at 0.
+    pub(crate) fn cpu_of_life(&mut self, kind: &'static str, name: &str, ms: u64) {
+        let (retired, last) = self.cpu_ms.entry((kind.into(), name.to_owned())).or_default();
+        *retired += ms.max(*last);
+        *last = 0;
+    }
+
     /// What a process had used that has ended, beside the one that is looked at.
     pub(crate) fn cpu_of_ended(&mut self, kind: &'static str, name: &str, ms: u64) {
         self.cpu_ms.entry((kind.into(), name.to_owned())).or_default().0 += ms;
@@ -74,11 +82,11 @@ impl Supervisor {
     #[allow(clippy::cast_precision_loss, reason = "metrics are floating-point numbers")]
     pub(crate) fn scan(&mut self) {
         let own = platform::process(std::process::id());
-        self.usage = own.map_or_else(Usage::default, |own| Usage { rss_bytes: own.rss_bytes, cpu_ms: own.cpu_ms });
+        self.usage = own.map_or_else(Usage::default, |own| Usage { rss_bytes: own.rss_bytes, cpu_ms: own.cpu_ms, ..Usage::default() });
         self.counters.cpu("process", "supervisor", self.usage.cpu_ms);
         for proc in self.workers.procs.values_mut() {
             if let Some(found) = platform::process(proc.pid) {
-                proc.usage = Usage { rss_bytes: found.rss_bytes, cpu_ms: found.cpu_ms };
+                proc.usage = Usage { rss_bytes: found.rss_bytes, cpu_ms: found.cpu_ms, ..Usage::default() };
                 if proc.is_current() {
                     self.counters.cpu("process", &proc.name, found.cpu_ms);
                 }
@@ -92,11 +100,16 @@ impl Supervisor {
         let roots: Vec<u32> = self.upstreams.iter().filter_map(|upstream| upstream.pid).chain(self.lease_pids()).collect();
         if !roots.is_empty() {
             let mut found = platform::usage_of_trees(&platform::processes(), &roots);
+            let groups: BTreeMap<_, _> = self.look_at_cgroups().into_iter().collect();
+            let mut find = |shim, pid| {
+                let seen = found.remove(&pid)?;
+                Some(groups.get(&shim).map_or(seen, |group| seen.counted(*group)))
+            };
             for upstream in &mut self.upstreams {
-                upstream.usage = upstream.pid.and_then(|pid| found.remove(&pid)).unwrap_or_default();
+                upstream.usage = upstream.shim().zip(upstream.pid).and_then(|(shim, pid)| find(shim, pid)).unwrap_or_default();
                 self.counters.cpu("upstream", &upstream.name, upstream.usage.cpu_ms);
             }
-            self.put_lease_usage(|pid| found.remove(&pid));
+            self.put_lease_usage(find);
         }
         // In the ledger, because the workers count theirs under the same name.
         let dropped = sample(&[], self.hub.console.dropped() as f64);
@@ -245,6 +258,24 @@ impl Supervisor {
                 }),
             ),
             family(
+                "ggend_upstream_memory_bytes",
+                "Memory of an upstream server and its descendants as their control groups count it, the cache of their files included.",
+                gauge,
+                self.upstreams.iter().filter_map(|it| {
+                    let bytes = it.usage.and(self.leased_of(&it.name).1).memory_bytes?;
+                    Some(sample(&[("upstream", &it.name)], bytes as f64))
+                }),
+            ),
+            family(
+                "ggend_upstream_processes",
+                "Processes of an upstream server, itself, its other children and their descendants.",
+                gauge,
+                self.upstreams.iter().filter(|it| it.phase != UpstreamPhase::Remote).map(|it| {
+                    let count = it.usage.processes + self.leased_of(&it.name).1.processes;
+                    sample(&[("upstream", &it.name)], f64::from(count))
+                }),
+            ),
+            family(
                 "ggend_upstream_children",
                 "Children of an upstream server that run beside the shared one.",
                 gauge,
@@ -252,7 +283,7 @@ impl Supervisor {
             ),
             family(
                 "ggend_upstream_cpu_seconds_total",
-                "Processor time of an upstream server and its living descendants.",
+                "Processor time of an upstream server and its descendants; without a control group, of the living ones.",
                 counter,
                 cpu("upstream", "upstream"),
             ),

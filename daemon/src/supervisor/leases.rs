@@ -96,13 +96,16 @@ impl Supervisor {
     fn start_lease(&mut self, at: usize) {
         let (name, lease, owner) = (self.leased[at].upstream.clone(), self.leased[at].lease, self.leased[at].owner);
         let launch = self.loaded.config.mcp_servers.get(&name).and_then(super::environment::launch);
-        let started = launch.map(|launch| self.start_shim(&name, launch));
+        let life = format!("call-{}", self.shims.last + 1);
+        let started = launch.map(|launch| self.start_shim(&name, &life, launch));
         match started {
             Some(Ok((shim, pipes))) => (self.leased[at].phase, self.leased[at].pipes) = (Phase::Starting(shim), Some(pipes)),
             failed => {
                 self.leased[at].owner = GONE;
-                let why = failed.and_then(Result::err).map_or_else(|| "it is no stdio server".to_owned(), |error| error.to_string());
-                self.tell_lease_gone(owner, &name, lease, Code::Internal, &format!("cannot be started: {why}"));
+                let failed = failed.and_then(Result::err);
+                let code = failed.as_ref().map_or(Code::Internal, |error| error.verdict().0);
+                let why = failed.map_or_else(|| "it is no stdio server".to_owned(), |error| error.to_string());
+                self.tell_lease_gone(owner, &name, lease, code, &format!("cannot be started: {why}"));
             }
         }
     }
@@ -208,20 +211,24 @@ impl Supervisor {
     }
 
     /// Keeps what a look at `/proc` has found.
-    pub(crate) fn put_lease_usage(&mut self, mut find: impl FnMut(u32) -> Option<Usage>) {
+    pub(crate) fn put_lease_usage(&mut self, mut find: impl FnMut(ShimId, u32) -> Option<Usage>) {
         for leased in &mut self.leased {
             // What it had at the last look counts on when it has just gone.
-            leased.usage = leased.pid().and_then(&mut find).unwrap_or(Usage { rss_bytes: 0, ..leased.usage });
+            leased.usage = leased.shim().zip(leased.pid()).and_then(|(shim, pid)| find(shim, pid)).unwrap_or_else(|| leased.usage.ended());
         }
     }
 
     /// Number and use of the leased children of a server.
     pub(crate) fn leased_of(&self, name: &str) -> (u32, Usage) {
         let mine = self.leased.iter().filter(|leased| leased.upstream == name && leased.phase != Phase::Waiting);
-        mine.fold((0, Usage::default()), |(count, sum), leased| {
-            let Usage { rss_bytes, cpu_ms } = leased.usage;
-            (count + 1, Usage { rss_bytes: sum.rss_bytes + rss_bytes, cpu_ms: sum.cpu_ms + cpu_ms })
-        })
+        mine.fold((0, Usage::default()), |(count, sum), leased| (count + 1, sum.and(leased.usage)))
+    }
+
+    /// All the processor time that a child has used which is over.
+    pub(super) fn last_lease_usage(&mut self, shim: ShimId, cpu_ms: u64) {
+        if let Some(leased) = self.leased.iter_mut().find(|leased| leased.shim() == Some(shim)) {
+            leased.usage = Usage { cpu_ms, ..leased.usage.ended() };
+        }
     }
 }
 

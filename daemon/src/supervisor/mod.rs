@@ -3,6 +3,7 @@
 
 mod boot;
 mod calls;
+mod cgroups;
 mod control;
 mod door;
 mod ends;
@@ -120,6 +121,7 @@ struct Supervisor {
     upstreams: Vec<upstreams::Upstream>,
     leased: Vec<leases::Leased>,
     shims: shims::Shims,
+    cgroups: cgroups::Cgroups,
     pids: reaper::Pids,
     strangers: reaper::Strangers,
     ledger: ledger::Ledger,
@@ -278,6 +280,7 @@ impl Supervisor {
             self.upgrade.deadline(),
             self.strangers.deadline(now),
             self.quic_at,
+            self.cgroups.deadline(),
             Some(self.scan_at),
         ];
         workers.chain(starts).chain(others.into_iter().flatten()).min().unwrap_or(now + IDLE)
@@ -297,6 +300,7 @@ impl Supervisor {
             self.reap_and_kill_late_workers(now);
             self.go_on_stopping();
         }
+        self.cgroups.on_time(now);
         self.questions_on_time(now);
         self.upgrade_on_time(now);
         if self.levels.expire(now) {

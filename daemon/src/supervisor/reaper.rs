@@ -102,7 +102,10 @@ impl Supervisor {
 
     /// A shim has said its last word, or died without one.
     pub(crate) fn shim_closed(&mut self, id: ShimId, last_line: &str) {
-        let Some(shim) = self.shims.all.remove(&id) else { return };
+        let Some(mut shim) = self.shims.all.remove(&id) else { return };
+        let starved = shim.group.take().and_then(|group| self.end_cgroup(id, group, shim.killed_for_memory));
+        let code = if starved.is_some() { Code::UpstreamOutOfMemory } else { Code::UpstreamExited };
+        let why = |reason: String| starved.as_ref().map_or_else(|| reason.clone(), |starved| format!("{reason}; {starved}"));
         let words = |reason: String| if last_line.is_empty() { reason } else { format!("{reason}: {last_line}") };
         match shim.verdict {
             Some(FromShim::SpawnFailed { missing, code, reason }) => {
@@ -112,7 +115,7 @@ impl Supervisor {
             }
             Some(FromShim::Exited { reason, status, swept }) => {
                 let leftovers = if swept > 0 { format!(", {swept} left-over processes killed") } else { String::new() };
-                self.upstream_gone(id, Code::UpstreamExited, &words(format!("{reason}{leftovers}")), status);
+                self.upstream_gone(id, code, &words(why(format!("{reason}{leftovers}"))), status);
             }
             _ => {
                 // It was killed. Its server lives on as our child, with whatever it started.
@@ -123,7 +126,7 @@ impl Supervisor {
                     platform::signal_group(group, Signal::SIGKILL);
                 }
                 self.begin_sweep();
-                self.upstream_gone(id, Code::UpstreamExited, &words("its shim was killed".to_owned()), None);
+                self.upstream_gone(id, code, &words(why("its shim was killed".to_owned())), None);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{
     Supervisor,
+    cgroups::NotStarted,
     reaper::{Owner, Pids},
     stderr,
     talk::{Ear, Line, Whose},
@@ -12,7 +13,7 @@ use crate::{
         channel,
         launch::{FromShim, Launch, ToShim},
     },
-    platform,
+    platform::{self, Group},
 };
 use nix::sys::signal::Signal;
 use std::{
@@ -42,6 +43,10 @@ pub(crate) struct Shim {
     pub(crate) child: Option<u32>,
     /// What it said at last.
     pub(crate) verdict: Option<FromShim>,
+    /// The server's control group.
+    pub(crate) group: Option<Group>,
+    /// How many of its processes are known to have been killed for want of memory.
+    pub(super) killed_for_memory: u64,
     pub(super) line: Line<ToShim>,
     /// When SIGTERM is due.
     pub(super) stop_at: Option<Duration>,
@@ -80,8 +85,10 @@ impl Shims {
         let rest = stderr::Rest { pipe: errors, line: Vec::new() };
         listen(id, name, receiver, Some(rest), String::new(), ear, hub);
         let theirs = [stdin_theirs, stdout_theirs, errors_theirs].map(Arc::new);
+        let group = launch.group.clone();
         line.say(ToShim::Launch(launch), theirs.into()).map_err(|_| io::Error::other("its queue is full"))?;
-        self.all.insert(id, Shim { pid, name: name.to_owned(), child: None, verdict: None, line, stop_at: None, kill_at: None });
+        let (name, child, verdict) = (name.to_owned(), None, None);
+        self.all.insert(id, Shim { pid, name, child, verdict, group, killed_for_memory: 0, line, stop_at: None, kill_at: None });
         Ok((id, Pipes { stdin: Arc::new(stdin), stdout: Arc::new(stdout) }))
     }
 
@@ -123,10 +130,13 @@ impl Shims {
 }
 
 impl Supervisor {
-    /// Starts a shim with a server in it.
-    pub(crate) fn start_shim(&mut self, name: &str, launch: Launch) -> io::Result<(ShimId, Pipes)> {
-        let ear = self.ear();
-        let started = self.shims.start(name, launch, ear, &self.hub, &mut self.pids)?;
+    /// Starts a shim with a server in it. `life`: which of the server's lives it is, for the name of its control group.
+    pub(crate) fn start_shim(&mut self, name: &str, life: &str, mut launch: Launch) -> Result<(ShimId, Pipes), NotStarted> {
+        self.place(name, life, &mut launch)?;
+        let (ear, group) = (self.ear(), launch.group.clone());
+        let started = self.shims.start(name, launch, ear, &self.hub, &mut self.pids).inspect_err(|_| {
+            group.iter().for_each(|group| group.remove().unwrap_or_default());
+        })?;
         self.heard.insert(Whose::Shim(started.0));
         Ok(started)
     }

@@ -5,7 +5,10 @@ use super::{
     upstreams::{self, Phase as UpstreamPhase},
     workers::{Proc, Slot, Stage},
 };
-use crate::config::{Config, Size, UpstreamTransport};
+use crate::{
+    config::{Config, Size, UpstreamTransport},
+    platform::Usage,
+};
 use ggen_wire::{
     Code,
     status::{Issue, Limit, Phase, SlowCall, Status, Upstream, UpstreamState, Worker},
@@ -42,8 +45,8 @@ impl Supervisor {
                 .iter()
                 .map(|upstream| {
                     let (row, (children, usage)) = (row(upstream, now), self.leased_of(&upstream.name));
-                    let rss_bytes = row.rss_bytes + usage.rss_bytes;
-                    let row = Upstream { in_flight: self.calls_of(&upstream.name), children, rss_bytes, ..row };
+                    let Usage { rss_bytes, processes, memory_bytes, .. } = upstream.usage.and(usage);
+                    let row = Upstream { in_flight: self.calls_of(&upstream.name), children, rss_bytes, processes, memory_bytes, ..row };
                     if self.is_stopped(&upstream.name) { Upstream { state: UpstreamState::Stopped, code: None, ..row } } else { row }
                 })
                 .collect(),
@@ -52,6 +55,7 @@ impl Supervisor {
             in_flight: self.in_flight(),
             slow: self.slow.clone(),
             limits: limits(&self.loaded.config),
+            cgroups: Some(self.cgroups.status()),
             log_levels: self.levels.status(now),
             issues,
         }
@@ -246,7 +250,6 @@ fn row(upstream: &upstreams::Upstream, now: Duration) -> Upstream {
         last_exit: upstream.last_exit.clone(),
         code: upstream.code,
         next_start_ms: next_start,
-        rss_bytes: upstream.usage.rss_bytes,
         ..Upstream::default()
     }
 }

@@ -147,7 +147,9 @@ impl Supervisor {
         }
         if self.stop.step == Step::Killing {
             self.begin_sweep();
-            if now >= self.stop.ended_by || (self.workers.procs.is_empty() && self.shims.all.is_empty() && self.remaining() == 0) {
+            if now >= self.stop.ended_by
+                || (self.workers.procs.is_empty() && self.shims.all.is_empty() && self.remaining() == 0 && self.cgroups.is_quiet())
+            {
                 self.stop.step = Step::Done;
                 tracing::info!(target: "mcp_server", event = "stopped", "stopped");
             }

@@ -267,17 +267,20 @@ impl Supervisor {
         upstream.incarnation += 1;
         upstream.life.started();
         (upstream.report, upstream.handoff, upstream.complaint, upstream.delivered, upstream.pid) = (None, None, None, false, None);
-        let name = upstream.name.clone();
+        let (name, life) = (upstream.name.clone(), upstream.incarnation.to_string());
         let Some(launch) = super::environment::launch(&upstream.config) else {
             upstream.phase = Phase::Remote;
             return;
         };
-        match self.start_shim(&name, launch) {
+        match self.start_shim(&name, &life, launch) {
             Ok((shim, pipes)) => {
                 self.upstreams[at].phase = Phase::Starting(shim, now + START_UP);
                 self.upstreams[at].pipes = Some(pipes);
             }
-            Err(error) => self.upstream_ended(at, Code::Internal, &format!("cannot be started: {error}"), None),
+            Err(error) => {
+                let (code, status) = error.verdict();
+                self.upstream_ended(at, code, &format!("cannot be started: {error}"), status);
+            }
         }
     }
 

@@ -180,4 +180,11 @@ pages! {
     NameCollision: "Two upstream servers give something of the same exposed name.";
         because ["Two entries whose names differ only in characters that names may not have", "The same resource URI from two servers"];
         mend ["See what is served" => "ggen mcp list", "Rename one of the entries, then" => "ggen mcp server reload"];
+    UpstreamOutOfMemory: "The kernel killed the upstream server, or a process of it, because memory ran out: that of the host, or what sandbox.limits.family.memory gives it. With that limit all of it ends together. It is started again.";
+        because ["The server needs more than its entry gives it", "It has a leak, or was asked for something very large", "The host has too little memory for all that runs"];
+        mend [
+            "See what it uses" => "ggen mcp server status --verbose",
+            "See which limit it was" => "ggen mcp server logs --upstream NAME --tail 20",
+            "Give it more" => "ggen mcp config get mcpServers.<NAME>.sandbox.limits",
+        ];
 }

@@ -34,7 +34,7 @@ pub enum ServerNetwork {
     None,
 }
 
-/// `sandbox.limits`; each holds for one process.
+/// `sandbox.limits`; each holds for one process, those of `family` for all of them together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerLimits {
@@ -53,6 +53,32 @@ pub struct ServerLimits {
     /// The largest file that it writes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_size: Option<Size>,
+    /// Of the server and whatever it starts; takes a control group of its own.
+    #[serde(skip_serializing_if = "FamilyLimits::is_none")]
+    pub family: FamilyLimits,
+}
+
+/// `sandbox.limits.family`; a child that is started for single calls has them for itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FamilyLimits {
+    /// Memory, files in the cache and the kernel's own included; none of it is swapped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Size>,
+    /// Processes and threads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u64>,
+    /// Processor time, in hundredths of one processor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<u64>,
+}
+
+impl FamilyLimits {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl ServerSandbox {

@@ -68,6 +68,12 @@ const TABLE: &[(&str, &str)] = &[
         r#"{"url": "http://h/", "sandbox": {"network": "none"}}"#,
         "Entry 2:28: mcpServers.a.sandbox is for stdio servers; this one is remote [GGEN-E1004]\n",
     ),
+    (
+        r#"{"command": "x", "sandbox": {"limits": {"family": {"memory": 5, "cpu_percent": 100001}}}}"#,
+        "Entry 2:24: mcpServers.a.sandbox: limits.family.memory: expected at least 1MB [GGEN-E1004]\n\
+         Entry 2:24: mcpServers.a.sandbox: limits.family.cpu_percent: expected at most 100000; 100 is one processor [GGEN-E1004]\n",
+    ),
+    (r#"{"command": "x", "sandbox": {"limits": {"family": {"memory": "64MB", "processes": 20, "cpu_percent": 50}}}}"#, ""),
     (r#"{"command": "x", "sandbox": {"network": "none", "read": ["/usr"], "limits": {"memory": "64MB"}}}"#, ""),
     (r#"{"command": "x", "disabled": true, "sandbox": {"network": false, "fs": ["/tmp"]}}"#, ""),
     (r#"{"type": "sse", "url": "http://h/", "disabled": true}"#, ""),

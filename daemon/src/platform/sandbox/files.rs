@@ -9,7 +9,11 @@ use landlock::{
     RulesetCreatedAttr, Scope,
 };
 use nix::libc;
-use std::{io, os::fd::AsFd, path::Path};
+use std::{
+    io,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+};
 
 /// The newest rules that are asked for: Linux 6.12.
 const NEWEST: ABI = ABI::V6;
@@ -47,6 +51,37 @@ pub(super) fn build(reach: &Reach) -> io::Result<(Option<RulesetCreated>, Stands
         }
     }
     Ok((Some(created), if known >= 6 { Stands::Whole } else { Stands::Partly }))
+}
+
+/// The first version that lets files be moved between folders at all.
+const MOVES: i64 = 2;
+
+/// Rules that leave everything as it is, but for writing below `spared`: Landlock only knows what is allowed, so that is everything beside it. `None`:
+/// the kernel could only do that by forbidding more.
+pub(super) fn all_but(spared: &[PathBuf]) -> io::Result<Option<RulesetCreated>> {
+    if known() < MOVES {
+        return Ok(None);
+    }
+    // Opening for writing, making and removing folders: more cannot be done to a control group. The last one is refused wherever it is not asked for.
+    let access = AccessFs::WriteFile | AccessFs::MakeDir | AccessFs::RemoveDir | AccessFs::Refer;
+    let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    let mut created = ruleset.handle_access(access).map_err(io::Error::other)?.create().map_err(io::Error::other)?;
+    let mut open = vec![PathBuf::from("/")];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder)?.flatten() {
+            let path = entry.path();
+            // What a link leads to has its own place, and may be spared.
+            if spared.contains(&path) || entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+                continue;
+            }
+            if spared.iter().any(|one| one.starts_with(&path)) {
+                open.push(path);
+            } else if let Some(rule) = rule(&path, access)? {
+                created = created.add_rule(rule).map_err(io::Error::other)?;
+            }
+        }
+    }
+    Ok(Some(created))
 }
 
 fn rule(path: &Path, access: BitFlags<AccessFs>) -> io::Result<Option<PathBeneath<PathFd>>> {

@@ -112,6 +112,16 @@ mod build {
             Ok(Self { files, calls: Vec::new(), stands })
         }
 
+        /// Around these paths, for writing, and nothing else. It also keeps from mounting, as every wall around files does.
+        ///
+        /// # Errors
+        /// When the kernel refuses.
+        pub fn all_but(spared: &[std::path::PathBuf]) -> io::Result<Self> {
+            let files = files::all_but(spared)?;
+            let stands = if files.is_some() { Stands::Whole } else { Stands::Not };
+            Ok(Self { files, calls: Vec::new(), stands })
+        }
+
         /// Around system calls.
         ///
         /// # Errors
@@ -150,6 +160,15 @@ impl Prepared {
     /// Never.
     #[allow(clippy::missing_const_for_fn, reason = "it is the other system's function that counts")]
     pub fn reach(_: &Reach) -> std::io::Result<Self> {
+        Ok(Self { stands: Stands::Not })
+    }
+
+    /// Nothing of it can be had here.
+    ///
+    /// # Errors
+    /// Never.
+    #[allow(clippy::missing_const_for_fn, reason = "it is the other system's function that counts")]
+    pub fn all_but(_: &[PathBuf]) -> std::io::Result<Self> {
         Ok(Self { stands: Stands::Not })
     }
 

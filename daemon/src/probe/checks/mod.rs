@@ -36,6 +36,7 @@ pub const ALL: &[Check] = &[
     Check { name: "workers", run: workers::workers },
     Check { name: "open-files", run: workers::open_files },
     Check { name: "sandbox", run: workers::sandbox },
+    Check { name: "cgroups", run: workers::cgroups },
     Check { name: "ports-free", run: listeners::free },
     Check { name: "listeners", run: listeners::reachable },
     Check { name: "http", run: protocol::http },

@@ -92,3 +92,15 @@ pub(super) fn sandbox(context: &Context) -> Vec<Finding> {
     }
     if found.is_empty() { vec![Finding::note("the daemon does not tell")] } else { found }
 }
+
+/// Whether each server has a control group of its own. None is no fault: only a limit for a server's whole family needs one, and such a server says so.
+pub(super) fn cgroups(context: &Context) -> Vec<Finding> {
+    let Some(status) = context.status() else { return vec![Finding::note("not tried: no daemon answers")] };
+    let Some(found) = &status.cgroups else { return vec![Finding::note("the daemon does not tell")] };
+    let reason = found.reason.as_deref().unwrap_or("the daemon does not tell why");
+    vec![Finding::note(match &found.place {
+        None => format!("absent: {reason}"),
+        Some(place) if found.controllers.is_empty() => format!("ok: below {place}, without controllers"),
+        Some(place) => format!("ok: below {place}, with {}", found.controllers.join(", ")),
+    })]
+}

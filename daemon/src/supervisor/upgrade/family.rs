@@ -8,7 +8,7 @@ use crate::{
         launch::FromShim,
         messages::{Beat, Role},
     },
-    platform::Usage,
+    platform::{Group, Usage},
     supervisor::{
         Supervisor,
         door::Door,
@@ -78,6 +78,10 @@ struct Sheltered {
     name: String,
     child: Option<u32>,
     verdict: Option<FromShim>,
+    #[serde(default)]
+    group: Option<Group>,
+    #[serde(default)]
+    killed_for_memory: u64,
     stop_at: Option<Duration>,
     kill_at: Option<Duration>,
 }
@@ -124,6 +128,8 @@ impl Family {
             name: shim.name.clone(),
             child: shim.child,
             verdict: shim.verdict.clone(),
+            group: shim.group.clone(),
+            killed_for_memory: shim.killed_for_memory,
             stop_at: shim.stop_at,
             kill_at: shim.kill_at,
         };
@@ -178,9 +184,9 @@ impl Family {
         }
         supervisor.workers = Workers { slots: self.slots, procs, rolling: VecDeque::new(), last_id: self.last_proc };
         supervisor.shims.last = self.last_shim;
-        for Sheltered { id, pid, name, child, verdict, stop_at, kill_at } in self.shims {
+        for Sheltered { id, pid, name, child, verdict, group, killed_for_memory, stop_at, kill_at } in self.shims {
             let line = queues.remove(&id).unwrap_or_else(Line::closed);
-            supervisor.shims.all.insert(id, Shim { pid, name, child, verdict, line, stop_at, kill_at });
+            supervisor.shims.all.insert(id, Shim { pid, name, child, verdict, group, killed_for_memory, line, stop_at, kill_at });
         }
         for (mut upstream, pipes) in self.upstreams {
             upstream.pipes = unpack_pipes(pipes, bag);

@@ -51,6 +51,9 @@ pub(crate) struct State {
     pub(crate) files: Vec<(PathBuf, String)>,
     pub(crate) stopped: BTreeSet<String>,
     pub(crate) announced: bool,
+    /// Whether we have put ourselves into the control group that we are in.
+    #[serde(default)]
+    pub(crate) moved: bool,
     pub(crate) seal: SealKey,
     pub(crate) reset_key: [u8; 32],
     pub(crate) secrets: Secrets,
@@ -105,6 +108,7 @@ impl State {
             files,
             stopped: supervisor.stopped.clone(),
             announced: supervisor.announced,
+            moved: supervisor.cgroups.has_moved(),
             seal: supervisor.seal.clone(),
             reset_key: supervisor.reset_key,
             secrets: supervisor.secrets.clone(),
