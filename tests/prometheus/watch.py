@@ -49,8 +49,8 @@ def configure():
         "metrics": {"port": admin}, "logging": {"audit": True, "format": "json"}, "server": {"workers": 2}, "mcpServers": servers}))
 
 
-def run(*arguments):
-    return subprocess.run([ggen, *arguments], env=environment, cwd=work, check=True, capture_output=True, text=True).stdout
+def run(*arguments, check=True):
+    return subprocess.run([ggen, *arguments], env=environment, cwd=work, check=check, capture_output=True, text=True).stdout
 
 
 def certificate(days):
@@ -126,14 +126,16 @@ class Client:
 
 
 def worker(name):
-    return next(worker["pid"] for worker in json.loads(run("--json", "mcp", "server", "status"))["workers"] if worker["name"] == name)
+    # Its exit status says whether all is well, which it is not while faults are made.
+    status = json.loads(run("--json", "mcp", "server", "status", check=False))
+    return next(worker["pid"] for worker in status["workers"] if worker["name"] == name)
 
 
 def kill(name, number):
     try:
         if pid := worker(name):
             os.kill(pid, number)
-    except (ProcessLookupError, StopIteration, subprocess.CalledProcessError):
+    except (ProcessLookupError, StopIteration, ValueError, KeyError):
         pass
 
 
