@@ -10,7 +10,13 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 /// Looks after ggend, the MCP gateway daemon.
 #[derive(Debug, Parser)]
-#[command(name = "ggen", version, propagate_version = true, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(
+    name = "ggen",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
 pub(crate) struct Args {
     /// Flags of every command.
     #[command(flatten)]
@@ -35,7 +41,8 @@ pub(crate) struct Global {
     /// Print more
     #[arg(long, short, global = true)]
     pub(crate) verbose: bool,
-    /// Print what passes between ggen and the daemon; with `server start`, let the daemon log everything
+    /// Print what passes between ggen and the daemon; with `server start`, let the daemon log
+    /// everything
     #[arg(long, global = true)]
     pub(crate) debug: bool,
     /// The configuration file, for commands that hand one to ggend
@@ -127,7 +134,8 @@ pub(crate) enum Mcp {
         /// GGEN-E1101 or E1101; without one, every code is listed
         code: Option<String>,
     },
-    /// Look for what is wrong: the daemon, its configuration, its connections, its servers, this host
+    /// Look for what is wrong: the daemon, its configuration, its connections, its servers, this
+    /// host
     Doctor(Doctor),
     /// Connect as a client does, and name the layer that fails
     TestConnection(TestConnection),
@@ -146,7 +154,8 @@ pub(crate) enum Server {
     Start(Start),
     /// Finish what is in flight and stop
     Stop {
-        /// One transport (http, https, websocket, quic, admin) or upstream alone, until it is started again
+        /// One transport (http, https, websocket, quic, admin) or upstream alone, until it is
+        /// started again
         #[arg(long, value_name = "NAME", conflicts_with = "force")]
         server: Option<String>,
         /// Do not wait for what is in flight
@@ -199,8 +208,8 @@ pub(crate) enum Server {
 /// `ggen mcp server log-level`
 #[derive(Debug, Group)]
 pub(crate) struct LogLevel {
-    /// The level (error, warn, info, debug, trace), or `default` for the configured one; of one category or of all: mcp_server, transport, auth,
-    /// tools, protocol
+    /// The level (error, warn, info, debug, trace), or `default` for the configured one; of one
+    /// category or of all: mcp_server, transport, auth, tools, protocol
     #[arg(value_name = "[CATEGORY=]LEVEL")]
     pub(crate) spec: String,
     /// How long: 30s, 10m, 2h; without it, while the daemon runs
@@ -297,13 +306,15 @@ pub(crate) enum Kind {
 /// `ggen mcp doctor`
 #[derive(Debug, Group)]
 pub(crate) struct Doctor {
-    /// Apply the mends that are safe: start what is down, put a changed configuration in force, close files to others. Asks before each
+    /// Apply the mends that are safe: start what is down, put a changed configuration in force,
+    /// close files to others. Asks before each
     #[arg(long)]
     pub(crate) fix: bool,
     /// With --fix: do not ask
     #[arg(long, requires = "fix")]
     pub(crate) yes: bool,
-    /// Write what a report needs into a tar archive, secrets hidden: findings, status, configuration, last log lines, metrics, versions
+    /// Write what a report needs into a tar archive, secrets hidden: findings, status,
+    /// configuration, last log lines, metrics, versions
     #[arg(long, value_name = "FILE")]
     pub(crate) bundle: Option<PathBuf>,
 }
@@ -400,7 +411,9 @@ pub(crate) enum Config {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "expected a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds)
         .ok()
         .filter(|time| !time.is_zero() && time.as_secs() <= 86_400)
@@ -428,8 +441,17 @@ mod tests {
 
     #[test]
     fn global_flags_are_taken_anywhere() {
-        for line in ["ggen --json mcp server status", "ggen mcp --json server status", "ggen mcp server status --json"] {
-            assert!(Args::try_parse_from(line.split(' ')).expect(line).global.json);
+        for line in [
+            "ggen --json mcp server status",
+            "ggen mcp --json server status",
+            "ggen mcp server status --json",
+        ] {
+            assert!(
+                Args::try_parse_from(line.split(' '))
+                    .expect(line)
+                    .global
+                    .json
+            );
         }
     }
 
@@ -438,9 +460,24 @@ mod tests {
         for code in ggen_wire::Code::ALL {
             for mend in code.page().mends {
                 // Words in capitals stand for values; `$` begins what a shell expands.
-                for command in mend.command.split("&&").map(str::trim).filter(|command| command.starts_with("ggen ")) {
-                    let words = command.split('|').next().unwrap_or_default().split_whitespace();
-                    let words = words.map(|word| if word == "N" { "1" } else { word.trim_matches('\'') });
+                for command in mend
+                    .command
+                    .split("&&")
+                    .map(str::trim)
+                    .filter(|command| command.starts_with("ggen "))
+                {
+                    let words = command
+                        .split('|')
+                        .next()
+                        .unwrap_or_default()
+                        .split_whitespace();
+                    let words = words.map(|word| {
+                        if word == "N" {
+                            "1"
+                        } else {
+                            word.trim_matches('\'')
+                        }
+                    });
                     if let Err(error) = Args::try_parse_from(words) {
                         panic!("{code}: {command}: {error}");
                     }

@@ -1,5 +1,6 @@
-//! The typed client of the control socket: blocking, one connection, one call at a time. Every way in which a daemon can fail to answer becomes one
-//! clear line here. Prints nothing but the skew warning and, with `--debug`, the traffic.
+//! The typed client of the control socket: blocking, one connection, one call at a time. Every way
+//! in which a daemon can fail to answer becomes one clear line here. Prints nothing but the skew
+//! warning and, with `--debug`, the traffic.
 
 use crate::{
     failed::{Exit, Failed, exit_of},
@@ -31,7 +32,8 @@ pub(crate) struct Manner {
     pub(crate) debug: bool,
     /// Say nothing of a difference of versions.
     pub(crate) quiet: bool,
-    /// Take control characters out of every text, so that no upstream's words steer a terminal. Off where the output is JSON, which escapes them.
+    /// Take control characters out of every text, so that no upstream's words steer a terminal. Off
+    /// where the output is JSON, which escapes them.
     pub(crate) clean: bool,
 }
 
@@ -55,9 +57,19 @@ pub(crate) struct Client {
 
 impl Client {
     /// Connects; each call may take `timeout`.
-    pub(crate) fn connect(socket: &Path, timeout: Duration, manner: Manner) -> Result<Self, Failed> {
+    pub(crate) fn connect(
+        socket: &Path,
+        timeout: Duration,
+        manner: Manner,
+    ) -> Result<Self, Failed> {
         let stream = UnixStream::connect(socket).map_err(|error| refused(socket, &error))?;
-        Ok(Self { stream: BufReader::new(stream), socket: socket.to_path_buf(), timeout, manner, skew_told: manner.quiet })
+        Ok(Self {
+            stream: BufReader::new(stream),
+            socket: socket.to_path_buf(),
+            timeout,
+            manner,
+            skew_told: manner.quiet,
+        })
     }
 
     /// The same without a word about a difference of versions.
@@ -76,7 +88,8 @@ impl Client {
         last.ok_or_else(|| self.invalid("the daemon gave no answer"))
     }
 
-    /// Calls with `more`; `each` gets every reply, and whether another one follows. `None` waits for ever between two replies.
+    /// Calls with `more`; `each` gets every reply, and whether another one follows. `None` waits
+    /// for ever between two replies.
     pub(crate) fn stream(
         &mut self,
         call: &Call,
@@ -105,7 +118,9 @@ impl Client {
             Body::Plan(_) => "a plan",
             Body::Done(_) => "an outcome",
         };
-        self.invalid(&format!("the daemon answered with {kind}, which does not belong to the call"))
+        self.invalid(&format!(
+            "the daemon answered with {kind}, which does not belong to the call"
+        ))
     }
 
     fn exchange(
@@ -115,7 +130,8 @@ impl Client {
         timeout: Option<Duration>,
         each: &mut dyn FnMut(Body, bool) -> Result<Next, Failed>,
     ) -> Result<(), Failed> {
-        let request = Request::new(call, more).map_err(|error| self.invalid(&format!("the call cannot be written: {error}")))?;
+        let request = Request::new(call, more)
+            .map_err(|error| self.invalid(&format!("the call cannot be written: {error}")))?;
         if self.manner.debug {
             render::note(&format!("debug: → {}", shown(&request)));
         }
@@ -124,12 +140,20 @@ impl Client {
         // A daemon that closes early may have said why: the reply decides, not the failed write.
         let written = varlink::write_message(self.stream.get_mut(), &request);
         loop {
-            let reply: Reply = varlink::read_message(&mut self.stream).map_err(|error| match (&written, &error) {
-                (Err(cause), ReadError::Closed | ReadError::Io(_)) => self.invalid(&format!("the call could not be sent: {cause}")),
-                _ => self.unreadable(&error, timeout),
+            let reply: Reply = varlink::read_message(&mut self.stream).map_err(|error| {
+                match (&written, &error) {
+                    (Err(cause), ReadError::Closed | ReadError::Io(_)) => {
+                        self.invalid(&format!("the call could not be sent: {cause}"))
+                    }
+                    _ => self.unreadable(&error, timeout),
+                }
             })?;
             if self.manner.debug {
-                render::note(&format!("debug: ← {} ({} µs)", shown(&reply), began.elapsed().as_micros()));
+                render::note(&format!(
+                    "debug: ← {} ({} µs)",
+                    shown(&reply),
+                    began.elapsed().as_micros()
+                ));
             }
             let continues = reply.continues;
             let body = self.open(reply)?;
@@ -151,7 +175,12 @@ impl Client {
         if self.manner.clean {
             crate::text::clean(&mut reply.parameters);
         }
-        let theirs = reply.parameters.get("version").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let theirs = reply
+            .parameters
+            .get("version")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
         if !theirs.is_empty() && theirs != VERSION && !self.skew_told {
             self.skew_told = true;
             render::warning(Code::VersionSkew, &skew(&theirs));
@@ -171,7 +200,12 @@ impl Client {
 
     // An error that the daemon reports. Read by hand: a newer daemon's codes may be unknown here.
     fn reported(&self, name: &str, parameters: &Value) -> Failed {
-        let text = |key: &str| parameters.get(key).and_then(Value::as_str).unwrap_or_default();
+        let text = |key: &str| {
+            parameters
+                .get(key)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         match name {
             FAILED => {
                 let exit = text("code").parse().map_or(Exit::Bad, exit_of);
@@ -184,14 +218,27 @@ impl Client {
                 }
             }
             varlink::errors::METHOD_NOT_FOUND | varlink::errors::INTERFACE_NOT_FOUND => {
-                let what = if text("method").is_empty() { text("interface") } else { text("method") };
-                let message = format!("the running ggend does not know {what}: it is older than ggen {VERSION}");
-                Failed::new(Code::VersionSkew, message, "ggen mcp server stop && ggen mcp server start")
+                let what = if text("method").is_empty() {
+                    text("interface")
+                } else {
+                    text("method")
+                };
+                let message = format!(
+                    "the running ggend does not know {what}: it is older than ggen {VERSION}"
+                );
+                Failed::new(
+                    Code::VersionSkew,
+                    message,
+                    "ggen mcp server stop && ggen mcp server start",
+                )
             }
-            varlink::errors::INVALID_PARAMETER => {
-                self.invalid(&format!("the daemon does not accept a parameter of the call: {}", text("parameter")))
-            }
-            other => self.invalid(&format!("the daemon answered with the unknown error {other}")),
+            varlink::errors::INVALID_PARAMETER => self.invalid(&format!(
+                "the daemon does not accept a parameter of the call: {}",
+                text("parameter")
+            )),
+            other => self.invalid(&format!(
+                "the daemon answered with the unknown error {other}"
+            )),
         }
     }
 
@@ -200,53 +247,97 @@ impl Client {
         match error {
             _ if error.is_timeout() => {
                 let time = crate::text::duration_ms(timeout.unwrap_or_default().as_millis() as u64);
-                let message = format!("Connection timeout: the daemon did not answer within {time} ({path})");
-                Failed::new(Code::ControlProtocol, message, "ggen mcp server status --timeout 60")
+                let message =
+                    format!("Connection timeout: the daemon did not answer within {time} ({path})");
+                Failed::new(
+                    Code::ControlProtocol,
+                    message,
+                    "ggen mcp server status --timeout 60",
+                )
             }
             ReadError::Closed => self.invalid("the daemon closed the connection without an answer"),
-            ReadError::Cut(bytes) => {
-                self.invalid(&format!("the daemon closed the connection in the middle of its answer, after {bytes} bytes"))
+            ReadError::Cut(bytes) => self.invalid(&format!(
+                "the daemon closed the connection in the middle of its answer, after {bytes} bytes"
+            )),
+            ReadError::TooLarge(limit) => {
+                self.invalid(&format!("the answer is longer than {limit} bytes"))
             }
-            ReadError::TooLarge(limit) => self.invalid(&format!("the answer is longer than {limit} bytes")),
-            ReadError::Garbage(cause) => self.invalid(&format!("what answers at {path} does not speak ggend's protocol: {cause}")),
+            ReadError::Garbage(cause) => self.invalid(&format!(
+                "what answers at {path} does not speak ggend's protocol: {cause}"
+            )),
             ReadError::Io(cause) => self.invalid(&format!("the connection broke: {cause}")),
         }
     }
 
     fn invalid(&self, message: &str) -> Failed {
-        Failed::new(Code::ControlProtocol, message, "ggen mcp server logs --tail 20")
+        Failed::new(
+            Code::ControlProtocol,
+            message,
+            "ggen mcp server logs --tail 20",
+        )
     }
 }
 
 fn refused(socket: &Path, error: &io::Error) -> Failed {
     let path = socket.display();
-    let not_running =
-        |why: String| Failed::new(Code::NotRunning, format!("{}{why}", "Connection refused: the daemon is not running "), START);
+    let not_running = |why: String| {
+        Failed::new(
+            Code::NotRunning,
+            format!("{}{why}", "Connection refused: the daemon is not running "),
+            START,
+        )
+    };
     match error.kind() {
         io::ErrorKind::NotFound => not_running(format!("(no socket at {path})")),
         io::ErrorKind::ConnectionRefused => match std::fs::metadata(socket) {
-            Ok(file) if !file.file_type().is_socket() => {
-                Failed::new(Code::ControlProtocol, format!("{path} is not a socket"), format!("ls -l {path}"))
-            }
-            _ => not_running(format!("(nothing listens at {path}, the socket is a leftover)")),
+            Ok(file) if !file.file_type().is_socket() => Failed::new(
+                Code::ControlProtocol,
+                format!("{path} is not a socket"),
+                format!("ls -l {path}"),
+            ),
+            _ => not_running(format!(
+                "(nothing listens at {path}, the socket is a leftover)"
+            )),
         },
         io::ErrorKind::PermissionDenied => {
             let uid = nix::unistd::geteuid();
             let whose = std::fs::metadata(socket).map_or_else(
                 |_| "its directory is closed to".to_owned(),
-                |file| format!("it belongs to uid {} gid {} with mode {:04o}, closed to", file.uid(), file.gid(), file.mode() & 0o7777),
+                |file| {
+                    format!(
+                        "it belongs to uid {} gid {} with mode {:04o}, closed to",
+                        file.uid(),
+                        file.gid(),
+                        file.mode() & 0o7777
+                    )
+                },
             );
-            Failed::new(Code::PermissionDenied, format!("Permission denied: {path}: {whose} uid {uid}"), "sudo ggen mcp server status")
+            Failed::new(
+                Code::PermissionDenied,
+                format!("Permission denied: {path}: {whose} uid {uid}"),
+                "sudo ggen mcp server status",
+            )
         }
         io::ErrorKind::InvalidInput => {
             let length = socket.as_os_str().len();
-            Failed::plain(Exit::Usage, format!("the socket's path has {length} bytes, more than the system allows: {path}"), "")
+            Failed::plain(
+                Exit::Usage,
+                format!(
+                    "the socket's path has {length} bytes, more than the system allows: {path}"
+                ),
+                "",
+            )
         }
-        _ => Failed::new(Code::ControlProtocol, format!("{path} cannot be connected to: {error}"), format!("ls -l {path}")),
+        _ => Failed::new(
+            Code::ControlProtocol,
+            format!("{path} cannot be connected to: {error}"),
+            format!("ls -l {path}"),
+        ),
     }
 }
 
-// A message for `--debug`: what stands under a name that secrets have is left out, however it got there.
+// A message for `--debug`: what stands under a name that secrets have is left out, however it got
+// there.
 fn shown(message: &impl serde::Serialize) -> String {
     let mut value = serde_json::to_value(message).unwrap_or_default();
     crate::text::mask(&mut value);
@@ -256,7 +347,12 @@ fn shown(message: &impl serde::Serialize) -> String {
 
 // One line for a daemon of another version.
 fn skew(theirs: &str) -> String {
-    let numbers = |version: &str| version.split(['.', '-', '+']).map_while(|part| part.parse::<u64>().ok()).collect::<Vec<_>>();
+    let numbers = |version: &str| {
+        version
+            .split(['.', '-', '+'])
+            .map_while(|part| part.parse::<u64>().ok())
+            .collect::<Vec<_>>()
+    };
     let (relation, mend) = if numbers(theirs) > numbers(VERSION) {
         ("newer", "update ggen")
     } else {

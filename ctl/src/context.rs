@@ -24,10 +24,17 @@ impl Context {
     /// Looks at the environment once.
     pub(crate) fn new(global: &Global) -> Self {
         let env = |name: &str| std::env::var_os(name);
-        let host = Host { env: &env, root: nix::unistd::geteuid().is_root() };
+        let host = Host {
+            env: &env,
+            root: nix::unistd::geteuid().is_root(),
+        };
         let socket = host.client_socket(global.socket.as_deref(), &|path| path.exists());
         let json = global.json || global.format == Some(Format::Json);
-        Self { global: global.clone(), socket, out: Out::new(json, global.quiet, global.verbose) }
+        Self {
+            global: global.clone(),
+            socket,
+            out: Out::new(json, global.quiet, global.verbose),
+        }
     }
 
     /// The time-out: the flag, or what suits the verb.
@@ -40,20 +47,32 @@ impl Context {
     /// # Errors
     /// Not running, not allowed.
     pub(crate) fn client(&self) -> Result<Client, Failed> {
-        Client::connect(&self.socket, self.timeout(Duration::from_secs(10)), self.manner())
+        Client::connect(
+            &self.socket,
+            self.timeout(Duration::from_secs(10)),
+            self.manner(),
+        )
     }
 
     /// With `--debug`, says which ggend is run how.
     pub(crate) fn say_program(&self, arguments: &[OsString]) {
         if self.global.debug {
-            let line: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy()).collect();
-            let program = daemon::find().map_or_else(|_| "ggend".to_owned(), |path| path.display().to_string());
+            let line: Vec<_> = arguments
+                .iter()
+                .map(|argument| argument.to_string_lossy())
+                .collect();
+            let program = daemon::find()
+                .map_or_else(|_| "ggend".to_owned(), |path| path.display().to_string());
             note(&format!("debug: runs {program} {}", line.join(" ")));
         }
     }
 
     /// How clients behave under the global flags.
     pub(crate) fn manner(&self) -> Manner {
-        Manner { debug: self.global.debug, quiet: self.global.quiet, clean: !self.out.json }
+        Manner {
+            debug: self.global.debug,
+            quiet: self.global.quiet,
+            clean: !self.out.json,
+        }
     }
 }

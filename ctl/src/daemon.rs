@@ -1,4 +1,5 @@
-//! The `ggend` binary: where it is, how it is run, and what the last one wrote. Never talks to the control socket.
+//! The `ggend` binary: where it is, how it is run, and what the last one wrote. Never talks to the
+//! control socket.
 
 use crate::{
     context::Context,
@@ -21,18 +22,33 @@ use std::{
 /// A log of this size is moved aside before a start, so that two of them are all there ever is.
 const LOG_LIMIT: u64 = 8 << 20;
 
-/// `GGEN_DAEMON` (a path, for packagers and tests), the `ggend` beside this `ggen`, or the first one in PATH.
+/// `GGEN_DAEMON` (a path, for packagers and tests), the `ggend` beside this `ggen`, or the first
+/// one in PATH.
 pub(crate) fn find() -> Result<PathBuf, Failed> {
     if let Some(path) = std::env::var_os("GGEN_DAEMON").filter(|path| !path.is_empty()) {
         return Ok(path.into());
     }
-    let beside = std::env::current_exe().ok().map(|ggen| ggen.with_file_name("ggend"));
+    let beside = std::env::current_exe()
+        .ok()
+        .map(|ggen| ggen.with_file_name("ggend"));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let candidates = beside.iter().cloned().chain(std::env::split_paths(&path).map(|directory| directory.join("ggend")));
-    candidates.into_iter().find(|candidate| candidate.is_file()).ok_or_else(|| {
-        let place = beside.map_or_else(String::new, |beside| format!(" at {} nor", beside.display()));
-        Failed::plain(Exit::Unavailable, format!("ggend is neither{place} in PATH"), "install ggend in the directory of ggen")
-    })
+    let candidates = beside
+        .iter()
+        .cloned()
+        .chain(std::env::split_paths(&path).map(|directory| directory.join("ggend")));
+    candidates
+        .into_iter()
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| {
+            let place = beside.map_or_else(String::new, |beside| {
+                format!(" at {} nor", beside.display())
+            });
+            Failed::plain(
+                Exit::Unavailable,
+                format!("ggend is neither{place} in PATH"),
+                "install ggend in the directory of ggen",
+            )
+        })
 }
 
 /// Becomes `ggend` with these arguments; returns only when that fails.
@@ -40,7 +56,11 @@ pub(crate) fn become_daemon(arguments: &[OsString]) -> Failed {
     match find() {
         Ok(ggend) => {
             let error = Command::new(&ggend).args(arguments).exec();
-            Failed::plain(Exit::Unavailable, format!("{} cannot be run: {error}", ggend.display()), "")
+            Failed::plain(
+                Exit::Unavailable,
+                format!("{} cannot be run: {error}", ggend.display()),
+                "",
+            )
         }
         Err(failed) => failed,
     }
@@ -58,20 +78,42 @@ pub(crate) struct Detached {
 
 /// Starts `ggend` in a session of its own, its output appended to the log beside the socket.
 ///
-/// The way leads through `ggen __detach`: only a process that leads no group may make a session, and only it itself may.
+/// The way leads through `ggen __detach`: only a process that leads no group may make a session,
+/// and only it itself may.
 pub(crate) fn detach(context: &Context, arguments: &[OsString]) -> Result<Detached, Failed> {
     let ggend = find()?;
     let log = Host::detached_log(&context.socket);
-    let failed = |what: &Path, error: &io::Error| Failed::plain(Exit::Unavailable, format!("{}: {error}", what.display()), "");
+    let failed = |what: &Path, error: &io::Error| {
+        Failed::plain(
+            Exit::Unavailable,
+            format!("{}: {error}", what.display()),
+            "",
+        )
+    };
     let directory = log.parent().unwrap_or(Path::new("."));
-    let mode = if nix::unistd::geteuid().is_root() { 0o750 } else { 0o700 };
-    DirBuilder::new().recursive(true).mode(mode).create(directory).map_err(|error| failed(directory, &error))?;
+    let mode = if nix::unistd::geteuid().is_root() {
+        0o750
+    } else {
+        0o700
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(directory)
+        .map_err(|error| failed(directory, &error))?;
     if std::fs::metadata(&log).is_ok_and(|file| file.len() > LOG_LIMIT) {
         // Without the move the file only grows further.
         let _ = std::fs::rename(&log, log.with_extension("log.1"));
     }
-    let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(&log).map_err(|error| failed(&log, &error))?;
-    let from = file.seek(SeekFrom::End(0)).map_err(|error| failed(&log, &error))?;
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&log)
+        .map_err(|error| failed(&log, &error))?;
+    let from = file
+        .seek(SeekFrom::End(0))
+        .map_err(|error| failed(&log, &error))?;
     let errors = file.try_clone().map_err(|error| failed(&log, &error))?;
     let ggen = std::env::current_exe().map_err(|error| failed(Path::new("ggen"), &error))?;
     let child = Command::new(&ggen)
@@ -97,35 +139,68 @@ pub(crate) fn written_since(log: &Path, from: u64) -> Vec<String> {
         Ok(bytes)
     };
     // A log that cannot be read says nothing; the caller has its own words for that.
-    String::from_utf8_lossy(&read().unwrap_or_default()).lines().map(text::plain).collect()
+    String::from_utf8_lossy(&read().unwrap_or_default())
+        .lines()
+        .map(text::plain)
+        .collect()
 }
 
-/// Why a daemon did not start: the last error that it printed with its code and help, else its last lines about errors, else its last lines.
+/// Why a daemon did not start: the last error that it printed with its code and help, else its last
+/// lines about errors, else its last lines.
 ///
 /// Errors look like `error[GGEN-E1101]: …`, `help: …` or `ggend: … [GGEN-E1101]`, `try: …`.
 pub(crate) fn reason(lines: &[String]) -> Option<Failed> {
-    let printed = |line: &String| ["error[", "error: ", "ggend: "].iter().any(|start| line.starts_with(start));
+    let printed = |line: &String| {
+        ["error[", "error: ", "ggend: "]
+            .iter()
+            .any(|start| line.starts_with(start))
+    };
     if let Some(at) = lines.iter().rposition(printed) {
         let (label, mut message) = lines[at].split_once(": ")?;
-        let mut code = label.strip_prefix("error[").and_then(|label| label.strip_suffix(']'));
-        if let Some((text, last)) =
-            message.strip_suffix(']').and_then(|rest| rest.rsplit_once(" [")).filter(|(_, last)| last.starts_with("GGEN-"))
+        let mut code = label
+            .strip_prefix("error[")
+            .and_then(|label| label.strip_suffix(']'));
+        if let Some((text, last)) = message
+            .strip_suffix(']')
+            .and_then(|rest| rest.rsplit_once(" ["))
+            .filter(|(_, last)| last.starts_with("GGEN-"))
         {
             (message, code) = (text, code.or(Some(last)));
         }
         let helps = lines[at + 1..].iter().map(|line| line.trim_start());
-        let help =
-            helps.into_iter().find_map(|line| line.strip_prefix("help: ").or_else(|| line.strip_prefix("try: "))).unwrap_or_default();
-        let exit = code.and_then(|code| code.parse().ok()).map_or(Exit::Bad, crate::failed::exit_of);
-        return Some(Failed { code: code.map(str::to_owned), ..Failed::plain(exit, message, help) });
+        let help = helps
+            .into_iter()
+            .find_map(|line| {
+                line.strip_prefix("help: ")
+                    .or_else(|| line.strip_prefix("try: "))
+            })
+            .unwrap_or_default();
+        let exit = code
+            .and_then(|code| code.parse().ok())
+            .map_or(Exit::Bad, crate::failed::exit_of);
+        return Some(Failed {
+            code: code.map(str::to_owned),
+            ..Failed::plain(exit, message, help)
+        });
     }
-    let about_errors = |line: &&String| ["ERROR", "error", "panicked"].iter().any(|word| line.contains(word));
+    let about_errors = |line: &&String| {
+        ["ERROR", "error", "panicked"]
+            .iter()
+            .any(|word| line.contains(word))
+    };
     let mut chosen: Vec<&String> = lines.iter().filter(about_errors).collect();
     if chosen.is_empty() {
-        chosen = lines.iter().filter(|line| !line.trim().is_empty()).collect();
+        chosen = lines
+            .iter()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
     }
     let last = &chosen[chosen.len().saturating_sub(3)..];
-    let message = last.iter().map(|line| line.trim()).collect::<Vec<_>>().join("\n  ");
+    let message = last
+        .iter()
+        .map(|line| line.trim())
+        .collect::<Vec<_>>()
+        .join("\n  ");
     (!message.is_empty()).then(|| Failed::plain(Exit::Bad, message, ""))
 }
 
@@ -145,15 +220,22 @@ mod tests {
         assert_eq!(code.as_deref(), Some("GGEN-E1101"));
         assert_eq!(message, "port 3000 is taken by nginx (pid 812)");
         assert_eq!(help, "ggen mcp server start --port 3001");
-        let log = "ggend: the lock cannot be taken [GGEN-E6004]\n       try: ggen mcp server status\n";
+        let log =
+            "ggend: the lock cannot be taken [GGEN-E6004]\n       try: ggen mcp server status\n";
         let (code, message, help) = reason_of(log).unwrap();
         assert_eq!(code.as_deref(), Some("GGEN-E6004"));
-        assert_eq!((message.as_str(), help.as_str()), ("the lock cannot be taken", "ggen mcp server status"));
+        assert_eq!(
+            (message.as_str(), help.as_str()),
+            ("the lock cannot be taken", "ggen mcp server status")
+        );
     }
 
     #[test]
     fn without_one_the_last_lines_speak() {
-        assert_eq!(reason_of("a\n\u{1b}[31mERROR\u{1b}[0m b\nc\n").unwrap().1, "ERROR b");
+        assert_eq!(
+            reason_of("a\n\u{1b}[31mERROR\u{1b}[0m b\nc\n").unwrap().1,
+            "ERROR b"
+        );
         assert_eq!(reason_of("a\n\nb\nc\nd\n").unwrap().1, "b\n  c\n  d");
         assert_eq!(reason_of("\n"), None);
     }

@@ -46,12 +46,24 @@ pub(crate) struct Failed {
 impl Failed {
     /// A failure of the table; the exit code follows from it.
     pub(crate) fn new(code: Code, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { exit: exit_of(code), code: Some(code.to_string()), message: message.into(), help: help.into(), silent: false }
+        Self {
+            exit: exit_of(code),
+            code: Some(code.to_string()),
+            message: message.into(),
+            help: help.into(),
+            silent: false,
+        }
     }
 
     /// A failure that has no page.
     pub(crate) fn plain(exit: Exit, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { exit, code: None, message: message.into(), help: help.into(), silent: false }
+        Self {
+            exit,
+            code: None,
+            message: message.into(),
+            help: help.into(),
+            silent: false,
+        }
     }
 
     /// Whether the daemon is known not to run.
@@ -61,7 +73,9 @@ impl Failed {
 
     /// `error[GGEN-E6001]` or `error`.
     pub(crate) fn label(&self) -> String {
-        self.code.as_ref().map_or_else(|| "error".to_owned(), |code| format!("error[{code}]"))
+        self.code
+            .as_ref()
+            .map_or_else(|| "error".to_owned(), |code| format!("error[{code}]"))
     }
 }
 
@@ -70,7 +84,10 @@ impl From<io::Error> for Failed {
     fn from(error: io::Error) -> Self {
         let silent = error.kind() == io::ErrorKind::BrokenPipe;
         let exit = if silent { Exit::Ok } else { Exit::Bad };
-        Self { silent, ..Self::plain(exit, format!("the output cannot be written: {error}"), "") }
+        Self {
+            silent,
+            ..Self::plain(exit, format!("the output cannot be written: {error}"), "")
+        }
     }
 }
 
@@ -85,7 +102,11 @@ pub(crate) fn exit_of(code: Code) -> Exit {
     match code {
         Code::NotRunning => Exit::NotRunning,
         Code::PermissionDenied => Exit::NoPermission,
-        Code::PortTaken | Code::BindFailed | Code::ControlProtocol | Code::VersionSkew | Code::GatewayUnavailable => Exit::Unavailable,
+        Code::PortTaken
+        | Code::BindFailed
+        | Code::ControlProtocol
+        | Code::VersionSkew
+        | Code::GatewayUnavailable => Exit::Unavailable,
         Code::OpenWithoutAuth => Exit::Config,
         code if code.as_str().starts_with("GGEN-E10") => Exit::Config,
         _ => Exit::Bad,

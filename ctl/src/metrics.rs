@@ -1,4 +1,5 @@
-//! Prometheus text (<https://prometheus.io/docs/instrumenting/exposition_formats/>) as a structure. Lines that are not of the format are left out.
+//! Prometheus text (<https://prometheus.io/docs/instrumenting/exposition_formats/>) as a structure.
+//! Lines that are not of the format are left out.
 
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -37,11 +38,20 @@ pub(crate) fn parse(text: &str) -> Vec<Family> {
             let (_, keyword, name, rest) = (words.next(), words.next(), words.next(), words.next());
             if let (Some(keyword @ ("HELP" | "TYPE")), Some(name)) = (keyword, name) {
                 let family = family(&mut families, name);
-                *(if keyword == "HELP" { &mut family.help } else { &mut family.kind }) = rest.unwrap_or_default().to_owned();
+                *(if keyword == "HELP" {
+                    &mut family.help
+                } else {
+                    &mut family.kind
+                }) = rest.unwrap_or_default().to_owned();
             }
         } else if let Some(sample) = sample(line) {
-            let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| sample.name.strip_suffix(suffix));
-            let known = base.filter(|base| families.last().is_some_and(|last| last.name == *base)).unwrap_or(&sample.name).to_owned();
+            let base = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|suffix| sample.name.strip_suffix(suffix));
+            let known = base
+                .filter(|base| families.last().is_some_and(|last| last.name == *base))
+                .unwrap_or(&sample.name)
+                .to_owned();
             family(&mut families, &known).samples.push(sample);
         }
     }
@@ -50,10 +60,18 @@ pub(crate) fn parse(text: &str) -> Vec<Family> {
 
 // The format keeps the lines of one name together, so that only the last family can be meant.
 fn family<'a>(families: &'a mut Vec<Family>, name: &str) -> &'a mut Family {
-    let at = families.iter().rposition(|family| family.name == name).unwrap_or_else(|| {
-        families.push(Family { name: name.to_owned(), kind: "untyped".to_owned(), help: String::new(), samples: Vec::new() });
-        families.len() - 1
-    });
+    let at = families
+        .iter()
+        .rposition(|family| family.name == name)
+        .unwrap_or_else(|| {
+            families.push(Family {
+                name: name.to_owned(),
+                kind: "untyped".to_owned(),
+                help: String::new(),
+                samples: Vec::new(),
+            });
+            families.len() - 1
+        });
     &mut families[at]
 }
 
@@ -74,8 +92,16 @@ fn sample(line: &str) -> Option<Sample> {
     let text = rest.split_whitespace().next()?;
     let number: f64 = text.parse().ok()?;
     let whole = number.fract() == 0.0 && number.abs() < 9e15;
-    let value = if whole { Some((number as i64).into()) } else { serde_json::Number::from_f64(number).map(Into::into) };
-    Some(Sample { name: name.to_owned(), labels, value: value.unwrap_or_else(|| text.into()) })
+    let value = if whole {
+        Some((number as i64).into())
+    } else {
+        serde_json::Number::from_f64(number).map(Into::into)
+    };
+    Some(Sample {
+        name: name.to_owned(),
+        labels,
+        value: value.unwrap_or_else(|| text.into()),
+    })
 }
 
 // The text up to the closing quote, unescaped, and what follows it.
@@ -104,7 +130,13 @@ mod tests {
         let text = "# HELP d_seconds How long it took.\n# TYPE d_seconds histogram\nd_seconds_bucket{le=\"+Inf\",tool=\"a\\\"b\\n\"} 3\n\
                     d_seconds_sum{tool=\"x\"} 0.25\nd_seconds_count 3\n# TYPE up gauge\nup NaN\nthis is{ not\n{\n\nlast 1e3 1700000000\n";
         let families = parse(text);
-        assert_eq!(families.iter().map(|family| family.name.as_str()).collect::<Vec<_>>(), ["d_seconds", "up", "last"]);
+        assert_eq!(
+            families
+                .iter()
+                .map(|family| family.name.as_str())
+                .collect::<Vec<_>>(),
+            ["d_seconds", "up", "last"]
+        );
         assert_eq!(families[0].help, "How long it took.");
         assert_eq!(families[0].kind, "histogram");
         assert_eq!(families[0].samples[0].labels["tool"], "a\"b\n");

@@ -1,4 +1,5 @@
-//! Everything that is printed. A terminal gets colour, a pipe gets the same text without escape codes; `--format json` gets one JSON value.
+//! Everything that is printed. A terminal gets colour, a pipe gets the same text without escape
+//! codes; `--format json` gets one JSON value.
 
 use crate::failed::{Exit, Failed};
 use ggen_wire::Code;
@@ -64,7 +65,14 @@ impl Out {
     pub(crate) fn new(json: bool, quiet: bool, verbose: bool) -> Self {
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
-        Self { json, quiet, verbose, terminal, colour: terminal && !json && colours(), stdout: BufWriter::new(stdout) }
+        Self {
+            json,
+            quiet,
+            verbose,
+            terminal,
+            colour: terminal && !json && colours(),
+            stdout: BufWriter::new(stdout),
+        }
     }
 
     /// Text in a tone.
@@ -74,7 +82,11 @@ impl Out {
 
     /// A line of the human form; nothing in the JSON form.
     pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
-        if self.json { Ok(()) } else { writeln!(self.stdout, "{text}") }
+        if self.json {
+            Ok(())
+        } else {
+            writeln!(self.stdout, "{text}")
+        }
     }
 
     /// A line of the human form that `--quiet` leaves out, shown at once.
@@ -109,15 +121,27 @@ impl Out {
     }
 
     /// A table with a heading, indented by two. A row's tone colours its first cell that has one.
-    pub(crate) fn table(&mut self, headings: &[&str], rows: &[Vec<(Tone, String)>]) -> io::Result<()> {
+    pub(crate) fn table(
+        &mut self,
+        headings: &[&str],
+        rows: &[Vec<(Tone, String)>],
+    ) -> io::Result<()> {
         let width = |text: &str| text.chars().count();
         let widths: Vec<usize> = (0..headings.len())
             .map(|column| {
-                rows.iter().filter_map(|row| row.get(column)).map(|cell| width(&cell.1)).max().unwrap_or(0).max(width(headings[column]))
+                rows.iter()
+                    .filter_map(|row| row.get(column))
+                    .map(|cell| width(&cell.1))
+                    .max()
+                    .unwrap_or(0)
+                    .max(width(headings[column]))
             })
             .collect();
         // A line end inside a cell would look like another row.
-        let heading: Vec<_> = headings.iter().map(|text| (Tone::Faint, (*text).to_owned())).collect();
+        let heading: Vec<_> = headings
+            .iter()
+            .map(|text| (Tone::Faint, (*text).to_owned()))
+            .collect();
         for row in std::iter::once(&heading).chain(rows) {
             let mut text = String::from(" ");
             for (column, (tone, cell)) in row.iter().enumerate() {
@@ -142,16 +166,25 @@ impl Out {
         if failed.silent {
             return failed.exit;
         }
-        // Whatever stands in the buffer comes first; when nothing can be written there is nobody to tell.
+        // Whatever stands in the buffer comes first; when nothing can be written there is nobody to
+        // tell.
         let _ = self.flush();
         if self.json {
             let _ = self.raw(&error_value(failed));
             let _ = self.flush();
         } else {
             let colour = stderr_colours();
-            let mut text = format!("{}: {}\n", paint(colour, Tone::Bad, &failed.label()), failed.message);
+            let mut text = format!(
+                "{}: {}\n",
+                paint(colour, Tone::Bad, &failed.label()),
+                failed.message
+            );
             if !failed.help.is_empty() {
-                text.push_str(&format!("{}: {}\n", paint(colour, Tone::Strong, "help"), failed.help));
+                text.push_str(&format!(
+                    "{}: {}\n",
+                    paint(colour, Tone::Strong, "help"),
+                    failed.help
+                ));
             }
             let _ = io::stderr().write_all(text.as_bytes());
         }
@@ -172,7 +205,10 @@ pub(crate) fn note(text: &str) {
 
 /// A warning with its code, one line on standard error.
 pub(crate) fn warning(code: Code, text: &str) {
-    note(&format!("{}: {text}", paint(stderr_colours(), Tone::Warn, &format!("warning[{code}]"))));
+    note(&format!(
+        "{}: {text}",
+        paint(stderr_colours(), Tone::Warn, &format!("warning[{code}]"))
+    ));
 }
 
 /// A growing row of dots on standard error while something takes long; only a terminal sees it.
@@ -187,13 +223,19 @@ impl Dots {
     pub(crate) fn new(out: &Out) -> Self {
         let stderr = io::stderr();
         let active = stderr.is_terminal() && !out.quiet && !out.json;
-        Self { stderr, shown: false, active }
+        Self {
+            stderr,
+            shown: false,
+            active,
+        }
     }
 
     /// One more.
     pub(crate) fn step(&mut self) {
         if self.active {
-            let _ = self.stderr.write_all(if self.shown { b"." } else { b"  ." });
+            let _ = self
+                .stderr
+                .write_all(if self.shown { b"." } else { b"  ." });
             self.shown = true;
         }
     }
@@ -208,11 +250,16 @@ impl Drop for Dots {
 }
 
 fn paint(colour: bool, tone: Tone, text: &str) -> String {
-    if colour && tone != Tone::Plain && !text.is_empty() { format!("{}{text}\x1b[0m", tone.code()) } else { text.to_owned() }
+    if colour && tone != Tone::Plain && !text.is_empty() {
+        format!("{}{text}\x1b[0m", tone.code())
+    } else {
+        text.to_owned()
+    }
 }
 
 fn colours() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::env::var_os("TERM").is_none_or(|value| value != "dumb")
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|value| value != "dumb")
 }
 
 fn stderr_colours() -> bool {

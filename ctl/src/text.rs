@@ -42,7 +42,12 @@ pub(crate) fn size(bytes: u64) -> String {
 pub(crate) fn time(ms: u64) -> String {
     let (year, month, day) = civil(ms / 86_400_000);
     let second = ms / 1000 % 86_400;
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", second / 3600, second / 60 % 60, second % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
 }
 
 /// `2026-03-01T14:02:11.123Z` from microseconds since the Unix epoch.
@@ -50,12 +55,20 @@ pub(crate) fn timestamp(us: u64) -> String {
     let (year, month, day) = civil(us / 86_400_000_000);
     let ms = us / 1000 % 86_400_000;
     let second = ms / 1000;
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z", second / 3600, second / 60 % 60, second % 60, ms % 1000)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60,
+        ms % 1000
+    )
 }
 
 /// Reads `30s`, `10m`, `2h`, `1d`, `500ms`; a bare number is seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let unit_ms = match text[digits..].trim() {
         "ms" => 1,
         "" | "s" => 1000,
@@ -112,13 +125,25 @@ pub(crate) fn clean(value: &mut serde_json::Value) {
 /// Hides the values of members whose names say that they are secret.
 pub(crate) fn mask(value: &mut serde_json::Value) {
     use serde_json::Value;
-    const SECRET: [&str; 9] = ["token", "secret", "password", "passwd", "authorization", "api_key", "apikey", "credential", "cookie"];
+    const SECRET: [&str; 9] = [
+        "token",
+        "secret",
+        "password",
+        "passwd",
+        "authorization",
+        "api_key",
+        "apikey",
+        "credential",
+        "cookie",
+    ];
     match value {
         Value::Array(values) => values.iter_mut().for_each(mask),
         Value::Object(members) => {
             for (name, member) in members {
                 let name = name.to_lowercase().replace('-', "_");
-                if SECRET.iter().any(|secret| name.contains(secret)) && matches!(member, Value::String(_) | Value::Number(_)) {
+                if SECRET.iter().any(|secret| name.contains(secret))
+                    && matches!(member, Value::String(_) | Value::Number(_))
+                {
                     *member = Value::from("[hidden]");
                 } else {
                     mask(member);
@@ -129,15 +154,25 @@ pub(crate) fn mask(value: &mut serde_json::Value) {
     }
 }
 
-// Days since 1970-01-01 to the proleptic Gregorian calendar; years are counted from March, so that the leap day is the last.
+// Days since 1970-01-01 to the proleptic Gregorian calendar; years are counted from March, so that
+// the leap day is the last.
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day_of_year - (153 * shifted + 2) / 5 + 1)
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    (
+        year_of_era + era * 400 + u64::from(month <= 2),
+        month,
+        day_of_year - (153 * shifted + 2) / 5 + 1,
+    )
 }
 
 #[cfg(test)]
@@ -180,8 +215,7 @@ mod tests {
 
     #[test]
     fn what_is_called_a_secret_is_hidden() {
-        let mut value =
-            serde_json::json!({ "arguments": { "apiKey": "s1", "X-Auth-Token": "s2", "query": "q", "list": [{ "password": 3 }] } });
+        let mut value = serde_json::json!({ "arguments": { "apiKey": "s1", "X-Auth-Token": "s2", "query": "q", "list": [{ "password": 3 }] } });
         mask(&mut value);
         let hidden = "[hidden]";
         let expected = serde_json::json!({ "arguments": { "apiKey": hidden, "X-Auth-Token": hidden, "query": "q", "list": [{ "password": hidden }] } });
@@ -190,6 +224,9 @@ mod tests {
 
     #[test]
     fn logs_cannot_move_the_cursor() {
-        assert_eq!(plain("\u{1b}[31mred\u{1b}[0m \u{1b}]0;x\u{7}end\r"), "red 0;xend");
+        assert_eq!(
+            plain("\u{1b}[31mred\u{1b}[0m \u{1b}]0;x\u{7}end\r"),
+            "red 0;xend"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Whatever can be wrong with a daemon is one clear line, with its code, the next command and the right exit code.
+//! Whatever can be wrong with a daemon is one clear line, with its code, the next command and the
+//! right exit code.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
@@ -13,10 +14,16 @@ use support::{Fake, Play, Ran, Sandbox};
 #[test]
 fn no_socket() {
     let message = "Connection refused: the daemon is not running (no socket at {dir}/ggend.sock)";
-    Sandbox::new().ggen("mcp list").fails(3, &format!("error[GGEN-E6001]: {message}\nhelp: ggen mcp server start"));
+    Sandbox::new().ggen("mcp list").fails(
+        3,
+        &format!("error[GGEN-E6001]: {message}\nhelp: ggen mcp server start"),
+    );
     let json = Sandbox::new().ggen("mcp list --json");
     let value: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
-    assert_eq!(value["error"], serde_json::json!({ "code": "GGEN-E6001", "message": message, "help": "ggen mcp server start" }));
+    assert_eq!(
+        value["error"],
+        serde_json::json!({ "code": "GGEN-E6001", "message": message, "help": "ggen mcp server start" })
+    );
     assert_eq!((json.code, json.stderr.as_str()), (3, ""));
 }
 
@@ -36,14 +43,22 @@ fn a_dead_socket() {
 fn not_a_socket() {
     let sandbox = Sandbox::new();
     std::fs::write(sandbox.socket(), "").unwrap();
-    sandbox.ggen("mcp list").fails(69, "error[GGEN-E6005]: {dir}/ggend.sock is not a socket\nhelp: ls -l {dir}/ggend.sock");
+    sandbox.ggen("mcp list").fails(
+        69,
+        "error[GGEN-E6005]: {dir}/ggend.sock is not a socket\nhelp: ls -l {dir}/ggend.sock",
+    );
 }
 
 #[test]
 fn a_path_that_no_socket_can_have() {
     let ran = Sandbox::new().ggen(&format!("mcp list --socket /tmp/{}", "x".repeat(120)));
     assert_eq!(ran.code, 2);
-    assert!(ran.stderr.starts_with("error: the socket's path has 125 bytes, more than the system allows"), "{}", ran.stderr);
+    assert!(
+        ran.stderr
+            .starts_with("error: the socket's path has 125 bytes, more than the system allows"),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]
@@ -55,17 +70,33 @@ fn somebody_elses_socket() {
     std::fs::set_permissions(sandbox.directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let mut command = sandbox.command("mcp server status");
     if nix::unistd::geteuid().is_root() {
-        // Root may open every socket, so somebody else tries. Where the binary is closed to them there is nothing to see.
+        // Root may open every socket, so somebody else tries. Where the binary is closed to them
+        // there is nothing to see.
         command.uid(NOBODY).gid(NOBODY);
-        let reachable = std::process::Command::new(env!("CARGO_BIN_EXE_ggen")).arg("--version").uid(NOBODY).gid(NOBODY).output().is_ok();
+        let reachable = std::process::Command::new(env!("CARGO_BIN_EXE_ggen"))
+            .arg("--version")
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .output()
+            .is_ok();
         if !reachable {
             return;
         }
     }
     let ran = Ran::of(&sandbox, &mut command);
     assert_eq!(ran.code, 4, "{}", ran.stderr);
-    assert!(ran.stderr.starts_with("error[GGEN-E6002]: Permission denied: {dir}/ggend.sock: it belongs to uid "), "{}", ran.stderr);
-    assert!(ran.stderr.ends_with("help: sudo ggen mcp server status\n"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.starts_with(
+            "error[GGEN-E6002]: Permission denied: {dir}/ggend.sock: it belongs to uid "
+        ),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        ran.stderr.ends_with("help: sudo ggen mcp server status\n"),
+        "{}",
+        ran.stderr
+    );
 }
 
 const LOGS: &str = "\nhelp: ggen mcp server logs --tail 20";
@@ -73,14 +104,18 @@ const LOGS: &str = "\nhelp: ggen mcp server logs --tail 20";
 #[test]
 fn no_answer_at_all() {
     let fake = Fake::new(|_| Play::SendAndClose(Vec::new()));
-    fake.ggen("mcp list").fails(69, &format!("error[GGEN-E6005]: the daemon closed the connection without an answer{LOGS}"));
+    fake.ggen("mcp list").fails(
+        69,
+        &format!("error[GGEN-E6005]: the daemon closed the connection without an answer{LOGS}"),
+    );
 }
 
 #[test]
 fn a_half_written_reply() {
     let fake = Fake::new(|_| Play::SendAndClose(br#"{"parameters":{"vers"#.to_vec()));
     let message = "the daemon closed the connection in the middle of its answer, after 20 bytes";
-    fake.ggen("mcp list").fails(69, &format!("error[GGEN-E6005]: {message}{LOGS}"));
+    fake.ggen("mcp list")
+        .fails(69, &format!("error[GGEN-E6005]: {message}{LOGS}"));
 }
 
 #[test]
@@ -89,7 +124,9 @@ fn garbage() {
     let ran = fake.ggen("mcp list");
     assert_eq!(ran.code, 69);
     assert!(
-        ran.stderr.starts_with("error[GGEN-E6005]: what answers at {dir}/ggend.sock does not speak ggend's protocol: "),
+        ran.stderr.starts_with(
+            "error[GGEN-E6005]: what answers at {dir}/ggend.sock does not speak ggend's protocol: "
+        ),
         "{}",
         ran.stderr
     );
@@ -98,7 +135,10 @@ fn garbage() {
 #[test]
 fn an_endless_reply() {
     let fake = Fake::new(|_| Play::SendAndClose(vec![b'x'; 17 << 20]));
-    fake.ggen("mcp list").fails(69, &format!("error[GGEN-E6005]: the answer is longer than 16777216 bytes{LOGS}"));
+    fake.ggen("mcp list").fails(
+        69,
+        &format!("error[GGEN-E6005]: the answer is longer than 16777216 bytes{LOGS}"),
+    );
 }
 
 #[test]
@@ -128,14 +168,18 @@ fn an_older_daemon_is_served_with_one_warning() {
 
 #[test]
 fn an_older_daemon_that_sends_less_is_still_shown() {
-    let ran = Fake::always(r#"{"parameters":{"version":"0.0.9","status":{"pid":7,"phase":"running"}}}"#).ggen("mcp server status");
+    let ran =
+        Fake::always(r#"{"parameters":{"version":"0.0.9","status":{"pid":7,"phase":"running"}}}"#)
+            .ggen("mcp server status");
     assert_eq!(ran.code, 0);
     assert!(ran.stdout.contains("PID: 7"), "{}", ran.stdout);
 }
 
 #[test]
 fn an_older_daemon_that_lacks_the_method() {
-    let fake = Fake::always(r#"{"error":"org.varlink.service.MethodNotFound","parameters":{"method":"io.ggend.Control.ListTools"}}"#);
+    let fake = Fake::always(
+        r#"{"error":"org.varlink.service.MethodNotFound","parameters":{"method":"io.ggend.Control.ListTools"}}"#,
+    );
     fake.ggen("mcp list").fails(
         69,
         "error[GGEN-E6003]: the running ggend does not know io.ggend.Control.ListTools: it is older than ggen @VERSION@\n\
@@ -145,17 +189,21 @@ fn an_older_daemon_that_lacks_the_method() {
 
 #[test]
 fn a_newer_daemon_is_served_with_one_warning() {
-    let fake = Fake::always(r#"{"parameters":{"version":"99.10.0","tools":[],"new":1},"newer":true}"#);
+    let fake =
+        Fake::always(r#"{"parameters":{"version":"99.10.0","tools":[],"new":1},"newer":true}"#);
     fake.ggen("mcp list")
         .fails(0, "warning[GGEN-E6003]: Versions differ: the running ggend 99.10.0 is newer than ggen @VERSION@; update ggen");
 }
 
 #[test]
 fn a_newer_daemon_whose_answer_is_not_understood() {
-    let ran = Fake::always(r#"{"parameters":{"version":"99.0.0","catalogue":{}}}"#).ggen("mcp list --quiet");
+    let ran = Fake::always(r#"{"parameters":{"version":"99.0.0","catalogue":{}}}"#)
+        .ggen("mcp list --quiet");
     assert_eq!(ran.code, 69);
     assert!(
-        ran.stderr.starts_with("error[GGEN-E6003]: ggend 99.0.0 answers in a form that ggen @VERSION@ does not know"),
+        ran.stderr.starts_with(
+            "error[GGEN-E6003]: ggend 99.0.0 answers in a form that ggen @VERSION@ does not know"
+        ),
         "{}",
         ran.stderr
     );
@@ -164,7 +212,9 @@ fn a_newer_daemon_whose_answer_is_not_understood() {
 #[test]
 fn an_error_with_a_code_that_is_not_in_the_table_is_shown_as_it_is() {
     let reply = r#"{"error":"io.ggend.Control.Failed","parameters":{"version":"@VERSION@","code":"GGEN-E9999","message":"new trouble","help":"new help"}}"#;
-    Fake::always(reply).ggen("mcp list").fails(1, "error[GGEN-E9999]: new trouble\nhelp: new help");
+    Fake::always(reply)
+        .ggen("mcp list")
+        .fails(1, "error[GGEN-E9999]: new trouble\nhelp: new help");
 }
 
 #[test]

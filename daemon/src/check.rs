@@ -1,9 +1,13 @@
-//! `ggend check [FILE]`: loads and judges a configuration as the daemon would, tries commands and ports, prints the result.
-//! May not: start anything, write anything; of a running daemon it asks nothing but whose a port is.
+//! `ggend check [FILE]`: loads and judges a configuration as the daemon would, tries commands and
+//! ports, prints the result. May not: start anything, write anything; of a running daemon it asks
+//! nothing but whose a port is.
 
 mod running;
 
-use crate::config::{self, Config, LoadOptions, Loaded, Place, Problem, Severity, Upstream, UpstreamTransport, find_command};
+use crate::config::{
+    self, Config, LoadOptions, Loaded, Place, Problem, Severity, Upstream, UpstreamTransport,
+    find_command,
+};
 use ggen_wire::Code;
 use running::Running;
 use serde_json::{Value, json};
@@ -64,7 +68,11 @@ pub fn run(options: &Options, socket: &Path) -> ExitCode {
     };
     // Whoever closes the pipe early has read enough; the exit code still tells.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    if report.errors() == 0 { ExitCode::SUCCESS } else { ExitCode::from(EX_CONFIG) }
+    if report.errors() == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(EX_CONFIG)
+    }
 }
 
 /// The result of a check.
@@ -102,15 +110,33 @@ impl Report {
             Ok(loaded) => Self::new(options, loaded.warnings.clone(), Some(loaded)),
             Err(problems) => Self::new(options, problems, None),
         };
-        let Some(loaded) = &report.loaded else { return report };
+        let Some(loaded) = &report.loaded else {
+            return report;
+        };
         let http = &loaded.config.transports.http;
         let metrics = &loaded.config.metrics;
-        let wanted = [("HTTP", http.enabled, http.host, http.port), ("Metrics", metrics.enabled, metrics.host, metrics.port)];
-        report.listeners =
-            wanted.into_iter().filter(|(_, enabled, ..)| *enabled).map(|(name, _, host, port)| try_port(name, host, port)).collect();
+        let wanted = [
+            ("HTTP", http.enabled, http.host, http.port),
+            ("Metrics", metrics.enabled, metrics.host, metrics.port),
+        ];
+        report.listeners = wanted
+            .into_iter()
+            .filter(|(_, enabled, ..)| *enabled)
+            .map(|(name, _, host, port)| try_port(name, host, port))
+            .collect();
         for (name, upstream) in in_order(&loaded.config).filter(|(_, upstream)| upstream.enabled) {
-            let source = loaded.provenance.get(&format!("mcpServers.{name}")).cloned().unwrap_or_default();
-            match find_command(name, upstream, &options.env, &options.cwd, Place { source, at: None }) {
+            let source = loaded
+                .provenance
+                .get(&format!("mcpServers.{name}"))
+                .cloned()
+                .unwrap_or_default();
+            match find_command(
+                name,
+                upstream,
+                &options.env,
+                &options.cwd,
+                Place { source, at: None },
+            ) {
                 Some(Ok(path)) => drop(report.commands.insert(name.to_owned(), path)),
                 Some(Err(problem)) => report.problems.push(problem),
                 None => {}
@@ -131,10 +157,18 @@ impl Report {
             (None, None) if loaded.is_some() => "none found, built-in defaults".to_owned(),
             (None, None) => "./.mcp.json".to_owned(),
         };
-        Self { shown_file, loaded, problems, listeners: Vec::new(), commands: HashMap::new(), verbose: false }
+        Self {
+            shown_file,
+            loaded,
+            problems,
+            listeners: Vec::new(),
+            commands: HashMap::new(),
+            verbose: false,
+        }
     }
 
-    /// Finds out which of the ports in use are those of the daemon that listens at a control socket.
+    /// Finds out which of the ports in use are those of the daemon that listens at a control
+    /// socket.
     pub fn ask(&mut self, socket: &Path) {
         let in_use = |listener: &&mut Listener| matches!(listener.state, PortState::InUse { .. });
         let mut in_use: Vec<&mut Listener> = self.listeners.iter_mut().filter(in_use).collect();
@@ -143,7 +177,9 @@ impl Report {
         }
         let running = Running::ask(socket);
         for listener in &mut in_use {
-            let ours = running.as_ref().and_then(|running| running.holds(listener.address));
+            let ours = running
+                .as_ref()
+                .and_then(|running| running.holds(listener.address));
             listener.state = ours.map_or(PortState::InUse { asked: true }, PortState::Ours);
         }
     }
@@ -151,7 +187,10 @@ impl Report {
     /// How many errors there are, those of single entries included.
     #[must_use]
     pub fn errors(&self) -> usize {
-        self.problems.iter().filter(|problem| problem.is_error()).count()
+        self.problems
+            .iter()
+            .filter(|problem| problem.is_error())
+            .count()
     }
 
     fn warnings(&self) -> usize {
@@ -162,7 +201,10 @@ impl Report {
     #[must_use]
     pub fn human(&self, colour: bool) -> String {
         let paint = Paint(colour);
-        let mut out = format!("Validating MCP configuration: {}\n\nValidation Results:\n", self.shown_file);
+        let mut out = format!(
+            "Validating MCP configuration: {}\n\nValidation Results:\n",
+            self.shown_file
+        );
         if let Some(loaded) = &self.loaded {
             let _ = writeln!(out, "  Config version: {}", loaded.config.version);
             for file in loaded.files.iter().filter(|_| self.verbose) {
@@ -187,8 +229,17 @@ impl Report {
         let (errors, warnings) = (self.errors(), self.warnings());
         let _ = match (errors, warnings) {
             (0, 0) => writeln!(out, "\nConfiguration is valid!"),
-            (0, _) => writeln!(out, "\nConfiguration is valid! {}", count(warnings, "warning")),
-            _ => writeln!(out, "\nConfiguration has errors: {}, {}", count(errors, "error"), count(warnings, "warning")),
+            (0, _) => writeln!(
+                out,
+                "\nConfiguration is valid! {}",
+                count(warnings, "warning")
+            ),
+            _ => writeln!(
+                out,
+                "\nConfiguration has errors: {}, {}",
+                count(errors, "error"),
+                count(warnings, "warning")
+            ),
         };
         out
     }
@@ -196,37 +247,80 @@ impl Report {
     fn human_listeners(&self, out: &mut String, paint: &Paint) {
         for listener in &self.listeners {
             let _ = writeln!(out, "  {}: {}", listener.name, listener.address);
-            let section = if listener.name == "HTTP" { "transports.http" } else { "metrics" };
+            let section = if listener.name == "HTTP" {
+                "transports.http"
+            } else {
+                "metrics"
+            };
             for key in ["host", "port"].into_iter().filter(|_| self.verbose) {
                 let path = format!("{section}.{key}");
-                let source = self.loaded.as_ref().and_then(|loaded| loaded.provenance.get(&path)).map_or("", String::as_str);
+                let source = self
+                    .loaded
+                    .as_ref()
+                    .and_then(|loaded| loaded.provenance.get(&path))
+                    .map_or("", String::as_str);
                 let _ = writeln!(out, "    - {path} from {source}");
             }
             let _ = match &listener.state {
-                PortState::Free if listener.address.port() == 0 => writeln!(out, "    {} Port chosen by the system", paint.good()),
+                PortState::Free if listener.address.port() == 0 => {
+                    writeln!(out, "    {} Port chosen by the system", paint.good())
+                }
                 PortState::Free => writeln!(out, "    {} Port free", paint.good()),
-                PortState::Ours(pid) => writeln!(out, "    {} Port in use by the running ggend (pid {pid})", paint.good()),
+                PortState::Ours(pid) => writeln!(
+                    out,
+                    "    {} Port in use by the running ggend (pid {pid})",
+                    paint.good()
+                ),
                 PortState::InUse { asked: false } => {
-                    writeln!(out, "    {} Port in use now (by a running ggend, or by another program)", paint.note())
+                    writeln!(
+                        out,
+                        "    {} Port in use now (by a running ggend, or by another program)",
+                        paint.note()
+                    )
                 }
                 PortState::InUse { asked: true } => {
-                    writeln!(out, "    {} Port in use by another program  [{}]", paint.note(), Code::PortTaken)
+                    writeln!(
+                        out,
+                        "    {} Port in use by another program  [{}]",
+                        paint.note(),
+                        Code::PortTaken
+                    )
                 }
-                PortState::Unusable(why) => writeln!(out, "    {} Cannot be bound now: {why}", paint.note()),
+                PortState::Unusable(why) => {
+                    writeln!(out, "    {} Cannot be bound now: {why}", paint.note())
+                }
             };
         }
     }
 
-    fn human_server(&self, out: &mut String, paint: &Paint, name: &str, upstream: &Upstream, problems: &[&Problem]) {
+    fn human_server(
+        &self,
+        out: &mut String,
+        paint: &Paint,
+        name: &str,
+        upstream: &Upstream,
+        problems: &[&Problem],
+    ) {
         let _ = writeln!(out, "  Server: {name}");
         for problem in problems {
             human_problem(out, paint, "    ", problem, false);
         }
         if let Some(path) = self.commands.get(name) {
-            let _ = writeln!(out, "    {} Command found ({})", paint.good(), path.display());
+            let _ = writeln!(
+                out,
+                "    {} Command found ({})",
+                paint.good(),
+                path.display()
+            );
         }
-        if let (UpstreamTransport::Http { url, .. }, true) = (&upstream.transport, upstream.enabled) {
-            let _ = writeln!(out, "    {} URL ({})", paint.good(), config::redacted_text(url));
+        if let (UpstreamTransport::Http { url, .. }, true) = (&upstream.transport, upstream.enabled)
+        {
+            let _ = writeln!(
+                out,
+                "    {} URL ({})",
+                paint.good(),
+                config::redacted_text(url)
+            );
         }
         if self.verbose {
             self.details(out, name, upstream);
@@ -241,11 +335,24 @@ impl Report {
 
     /// Where an entry stands, and how it is run, without secrets.
     fn details(&self, out: &mut String, name: &str, upstream: &Upstream) {
-        if let Some(source) = self.loaded.as_ref().and_then(|loaded| loaded.provenance.get(&format!("mcpServers.{name}"))) {
+        if let Some(source) = self
+            .loaded
+            .as_ref()
+            .and_then(|loaded| loaded.provenance.get(&format!("mcpServers.{name}")))
+        {
             let _ = writeln!(out, "    - from {source}");
         }
-        if let UpstreamTransport::Stdio { command, args, env, cwd, .. } = &upstream.transport {
-            let line: Vec<String> = std::iter::once(config::redacted_text(command)).chain(config::redacted_arguments(args)).collect();
+        if let UpstreamTransport::Stdio {
+            command,
+            args,
+            env,
+            cwd,
+            ..
+        } = &upstream.transport
+        {
+            let line: Vec<String> = std::iter::once(config::redacted_text(command))
+                .chain(config::redacted_arguments(args))
+                .collect();
             let _ = writeln!(out, "    - runs {}", line.join(" "));
             if let Some(cwd) = cwd {
                 let _ = writeln!(out, "    - in {}", cwd.display());
@@ -298,28 +405,59 @@ impl Report {
 }
 
 fn in_order(config: &Config) -> impl Iterator<Item = (&str, &Upstream)> {
-    config.order.iter().filter_map(|name| Some((name.as_str(), config.mcp_servers.get(name)?)))
+    config
+        .order
+        .iter()
+        .filter_map(|name| Some((name.as_str(), config.mcp_servers.get(name)?)))
 }
 
 fn try_port(name: &'static str, host: IpAddr, port: u16) -> Listener {
     let address = SocketAddr::new(host, port);
     let state = match TcpListener::bind(address) {
         Ok(_) => PortState::Free,
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => PortState::InUse { asked: false },
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            PortState::InUse { asked: false }
+        }
         Err(error) => PortState::Unusable(error.to_string()),
     };
-    Listener { name, address, state }
+    Listener {
+        name,
+        address,
+        state,
+    }
 }
 
 /// Under a server's heading the place comes last and only for what stands in the file.
-fn human_problem(out: &mut String, paint: &Paint, indent: &str, problem: &Problem, with_path: bool) {
-    let (mark, word) = if problem.severity == Severity::Warning { (paint.note(), "Warning: ") } else { (paint.bad(), "") };
-    let key = problem.path.strip_prefix("mcpServers.").and_then(|path| path.split_once('.')).map_or("", |(_, key)| key);
+fn human_problem(
+    out: &mut String,
+    paint: &Paint,
+    indent: &str,
+    problem: &Problem,
+    with_path: bool,
+) {
+    let (mark, word) = if problem.severity == Severity::Warning {
+        (paint.note(), "Warning: ")
+    } else {
+        (paint.bad(), "")
+    };
+    let key = problem
+        .path
+        .strip_prefix("mcpServers.")
+        .and_then(|path| path.split_once('.'))
+        .map_or("", |(_, key)| key);
     let obvious = problem.code == Code::CommandNotFound;
     let text = match (with_path, key.is_empty() || obvious) {
         (true, _) => problem.text(),
-        (false, true) => Problem { path: String::new(), ..problem.clone() }.text(),
-        (false, false) => Problem { path: key.to_owned(), ..problem.clone() }.text(),
+        (false, true) => Problem {
+            path: String::new(),
+            ..problem.clone()
+        }
+        .text(),
+        (false, false) => Problem {
+            path: key.to_owned(),
+            ..problem.clone()
+        }
+        .text(),
     };
     let _ = writeln!(out, "{indent}{mark} {word}{text}  [{}]", problem.code);
     if !problem.place.source.is_empty() && problem.place.source != "default" {
@@ -331,7 +469,11 @@ fn human_problem(out: &mut String, paint: &Paint, indent: &str, problem: &Proble
 }
 
 fn count(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+    if number == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{number} {what}s")
+    }
 }
 
 /// The marks, coloured on a terminal.

@@ -1,4 +1,5 @@
-//! The command line of `ggend`. The internal roles are told apart before anything is parsed: a worker has to be there within milliseconds.
+//! The command line of `ggend`. The internal roles are told apart before anything is parsed: a
+//! worker has to be there within milliseconds.
 
 use crate::{
     auth, check,
@@ -24,7 +25,8 @@ const USAGE: u8 = 64;
 #[derive(Debug, Parser)]
 #[command(name = "ggend", version, about)]
 struct Arguments {
-    /// The configuration file; otherwise GGEN_MCP_CONFIG, ./.mcp.json, ~/.ggen/mcp/config.json and /etc/ggen/mcp.json are looked for.
+    /// The configuration file; otherwise GGEN_MCP_CONFIG, ./.mcp.json, ~/.ggen/mcp/config.json and
+    /// /etc/ggen/mcp.json are looked for.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The port of the HTTP listener.
@@ -89,7 +91,11 @@ pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Play {
         (Some("visit"), None, 2) => return Play::Visitor,
         (Some("worker"), Some("--try-walls"), 4 | 5) => {
             if let Some(role) = word(3).and_then(Role::named) {
-                let mode = if word(4) == Some("off") { SandboxMode::Off } else { SandboxMode::Auto };
+                let mode = if word(4) == Some("off") {
+                    SandboxMode::Off
+                } else {
+                    SandboxMode::Auto
+                };
                 return Play::Finished(worker::try_walls(role, mode));
             }
         }
@@ -105,7 +111,11 @@ pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Play {
         Err(error) => {
             // Help and version are errors to clap, and no errors to anybody else.
             error.print().unwrap_or_default();
-            Play::Finished(if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS })
+            Play::Finished(if error.use_stderr() {
+                ExitCode::from(USAGE)
+            } else {
+                ExitCode::SUCCESS
+            })
         }
     }
 }
@@ -113,21 +123,40 @@ pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Play {
 fn act(parsed: Arguments) -> Play {
     let mut load = load_options(parsed.config);
     if let Some(port) = parsed.port {
-        load.flags.push(Flag { name: "--port".to_owned(), path: "transports.http.port".to_owned(), value: port.into() });
+        load.flags.push(Flag {
+            name: "--port".to_owned(),
+            path: "transports.http.port".to_owned(),
+            value: port.into(),
+        });
     }
     match parsed.command {
         Some(Command::Check(mut options)) => {
             options.file = options.file.or(load.config_path);
-            Play::Finished(check::run(&options, &client_socket(parsed.socket.as_deref())))
+            Play::Finished(check::run(
+                &options,
+                &client_socket(parsed.socket.as_deref()),
+            ))
         }
-        Some(Command::Config(options)) => Play::Finished(commands::run(&options, &load, &client_socket(parsed.socket.as_deref()))),
+        Some(Command::Config(options)) => Play::Finished(commands::run(
+            &options,
+            &load,
+            &client_socket(parsed.socket.as_deref()),
+        )),
         Some(Command::Auth(options)) => Play::Finished(authenticate(&options, &load)),
         Some(Command::Probe(verb)) => Play::Finished(probe::run(verb, load, parsed.socket)),
         Some(Command::UpgradeCheck) => Play::Finished(upgrade_check(&load)),
         Some(Command::Stdio(options)) => Play::Finished(relay::main(&options, parsed.socket)),
         None => {
-            let level = if parsed.debug { Some(LogLevel::Trace) } else { parsed.verbose.then_some(LogLevel::Debug) };
-            Play::Supervisor(Box::new(Options { load, level, socket: parsed.socket }))
+            let level = if parsed.debug {
+                Some(LogLevel::Trace)
+            } else {
+                parsed.verbose.then_some(LogLevel::Debug)
+            };
+            Play::Supervisor(Box::new(Options {
+                load,
+                level,
+                socket: parsed.socket,
+            }))
         }
     }
 }
@@ -146,15 +175,24 @@ fn authenticate(options: &auth::commands::Options, load: &LoadOptions) -> ExitCo
 /// Where a client would look for a running daemon.
 fn client_socket(flag: Option<&Path>) -> PathBuf {
     let env = |name: &str| std::env::var_os(name);
-    Host { env: &env, root: nix::unistd::geteuid().is_root() }.client_socket(flag, &|path| path.exists())
+    Host {
+        env: &env,
+        root: nix::unistd::geteuid().is_root(),
+    }
+    .client_socket(flag, &|path| path.exists())
 }
 
 fn load_options(config_path: Option<PathBuf>) -> LoadOptions {
     let set = |name: &str| std::env::var(name).is_ok_and(|value| !value.is_empty());
-    // systemd names the process that it started itself; a person's shell may have inherited the variable from somewhere above.
-    let started_by_systemd = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+    // systemd names the process that it started itself; a person's shell may have inherited the
+    // variable from somewhere above.
+    let started_by_systemd =
+        std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string());
     let service = set("NOTIFY_SOCKET") || started_by_systemd;
-    LoadOptions { config_path, ..LoadOptions::from_process(!service) }
+    LoadOptions {
+        config_path,
+        ..LoadOptions::from_process(!service)
+    }
 }
 
 #[cfg(test)]

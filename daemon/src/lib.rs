@@ -1,4 +1,5 @@
-//! The daemon in all its roles: supervisor, workers, shim, the relay of `ggend stdio`, the probe and its visitor. Which one a process plays is the command line's to say.
+//! The daemon in all its roles: supervisor, workers, shim, the relay of `ggend stdio`, the probe
+//! and its visitor. Which one a process plays is the command line's to say.
 
 pub mod auth;
 pub mod check;

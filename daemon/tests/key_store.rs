@@ -35,7 +35,9 @@ fn key(id: &str) -> KeyRecord {
 /// Not a test by itself: what the parent runs and kills. Says each id when it is stored.
 #[test]
 fn writer() {
-    let Some(place) = std::env::var_os(WRITER) else { return };
+    let Some(place) = std::env::var_os(WRITER) else {
+        return;
+    };
     let mut store = Store::open(&PathBuf::from(place)).unwrap();
     let mut out = std::io::stdout().lock();
     for number in 0_u64.. {
@@ -62,7 +64,9 @@ fn a_hundred_killed_writers_lose_nothing_that_was_said_to_be_stored() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut lines = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
         // Now and then before its first write, otherwise at another moment of one each time.
         let mut said: Vec<String> = Vec::new();
         if round % 10 != 0 {
@@ -75,12 +79,30 @@ fn a_hundred_killed_writers_lose_nothing_that_was_said_to_be_stored() {
         child.kill().unwrap();
         child.wait().unwrap();
         said.extend(lines.filter(|line| line.starts_with("stored ")));
-        stored.extend(said.iter().filter_map(|line| line.strip_prefix("stored ")).map(str::to_owned));
+        stored.extend(
+            said.iter()
+                .filter_map(|line| line.strip_prefix("stored "))
+                .map(str::to_owned),
+        );
     }
     let store = Store::open(place.path()).unwrap();
-    let known: std::collections::HashSet<String> = store.keys().unwrap().into_iter().map(|key| key.id).collect();
+    let known: std::collections::HashSet<String> = store
+        .keys()
+        .unwrap()
+        .into_iter()
+        .map(|key| key.id)
+        .collect();
     let lost: Vec<&String> = stored.iter().filter(|id| !known.contains(*id)).collect();
-    assert!(lost.is_empty(), "{} of {} are lost: {lost:?}", lost.len(), stored.len());
+    assert!(
+        lost.is_empty(),
+        "{} of {} are lost: {lost:?}",
+        lost.len(),
+        stored.len()
+    );
     assert!(stored.len() >= 90);
-    println!("{KILLS} writers killed, {} keys stored, none lost, {:?}", stored.len(), began.elapsed());
+    println!(
+        "{KILLS} writers killed, {} keys stored, none lost, {:?}",
+        stored.len(),
+        began.elapsed()
+    );
 }

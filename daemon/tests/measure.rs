@@ -1,5 +1,10 @@
-//! Figures, not promises: run with `cargo test --release -p ggend --test measure -- --ignored --nocapture`.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+//! Figures, not promises: run with `cargo test --release -p ggend --test measure -- --ignored
+//! --nocapture`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -12,14 +17,24 @@ use std::time::{Duration, SystemTime};
 use support::{Client, Daemon, config, outcome, signal};
 
 fn now_us() -> u64 {
-    u64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros()).unwrap()
+    u64::try_from(
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_micros(),
+    )
+    .unwrap()
 }
 
 /// Proportional share of memory in KiB (`smaps_rollup`).
 fn pss(pid: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
     let line = text.lines().find(|line| line.starts_with("Pss:")).unwrap();
-    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+    line.split_ascii_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap()
 }
 
 #[test]
@@ -27,7 +42,12 @@ fn pss(pid: u32) -> u64 {
 fn from_sigkill_to_ready() {
     let daemon = Daemon::start_with(&config(r#""server":{"workers":50},"#, ""), |_| {});
     let mut client = Client::connect(&daemon.socket());
-    let query = LogQuery { follow: true, tail: Some(0), grep: Some("worker ready".to_owned()), ..LogQuery::default() };
+    let query = LogQuery {
+        follow: true,
+        tail: Some(0),
+        grep: Some("worker ready".to_owned()),
+        ..LogQuery::default()
+    };
     client.send(&Request::new(&Call::GetLogs(query), true).unwrap());
     client.receive();
     let mut taken: Vec<u64> = (0..50)
@@ -36,7 +56,9 @@ fn from_sigkill_to_ready() {
             let pid = daemon.worker(&name).pid.unwrap();
             let killed = now_us();
             signal(pid, Signal::SIGKILL);
-            let Ok(Body::Lines(lines)) = outcome(client.receive()) else { panic!("no line") };
+            let Ok(Body::Lines(lines)) = outcome(client.receive()) else {
+                panic!("no line")
+            };
             assert!(lines[0].fields.contains(&("worker".to_owned(), name)));
             lines[0].at_us - killed
         })
@@ -58,5 +80,10 @@ fn memory_of_an_idle_daemon() {
         println!("Pss idle: {} {} KiB", worker.name, pss(worker.pid.unwrap()));
     }
     let log = daemon.log();
-    println!("start: {}", log.lines().find(|line| line.contains("ready in")).unwrap_or_default());
+    println!(
+        "start: {}",
+        log.lines()
+            .find(|line| line.contains("ready in"))
+            .unwrap_or_default()
+    );
 }

@@ -1,5 +1,10 @@
-//! The shim as a real process, with the test in the supervisor's place: whatever a server does, nothing of it is left.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+//! The shim as a real process, with the test in the supervisor's place: whatever a server does,
+//! nothing of it is left.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
@@ -34,8 +39,12 @@ impl Shim {
 
     fn launch(command: &str, args: &[&str]) -> Self {
         let (ours, theirs) = socket_pair().unwrap();
-        let process =
-            Command::new(env!("CARGO_BIN_EXE_ggend")).arg("shim").stdin(Stdio::from(theirs)).stdout(Stdio::null()).spawn().unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_ggend"))
+            .arg("shim")
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
         let (stdin_theirs, stdin) = pipe().unwrap();
         let (stdout, stdout_theirs) = pipe().unwrap();
         let errors = File::options().write(true).open("/dev/null").unwrap();
@@ -48,8 +57,18 @@ impl Shim {
             sandbox: None,
             group: None,
         };
-        channel.send(&ToShim::Launch(launch), &[stdin_theirs.as_fd(), stdout_theirs.as_fd(), errors.as_fd()]).unwrap();
-        Self { process, channel, stdin: Some(stdin.into()), stdout: BufReader::new(stdout.into()) }
+        channel
+            .send(
+                &ToShim::Launch(launch),
+                &[stdin_theirs.as_fd(), stdout_theirs.as_fd(), errors.as_fd()],
+            )
+            .unwrap();
+        Self {
+            process,
+            channel,
+            stdin: Some(stdin.into()),
+            stdout: BufReader::new(stdout.into()),
+        }
     }
 
     fn next(&mut self) -> FromShim {
@@ -71,12 +90,19 @@ impl Shim {
 
     /// The process ids on a line.
     fn pids(&mut self) -> Vec<u32> {
-        self.line().split_ascii_whitespace().map(|pid| pid.parse().unwrap()).collect()
+        self.line()
+            .split_ascii_whitespace()
+            .map(|pid| pid.parse().unwrap())
+            .collect()
     }
 
     fn ended(&mut self) -> (String, Option<i32>, u32) {
         let ended = match self.next() {
-            FromShim::Exited { reason, status, swept } => (reason, status, swept),
+            FromShim::Exited {
+                reason,
+                status,
+                swept,
+            } => (reason, status, swept),
             other => panic!("{other:?}"),
         };
         assert!(self.process.wait().unwrap().success());
@@ -92,8 +118,7 @@ impl Drop for Shim {
 }
 
 /// A child in the group, one that has left it, and one that is an orphan and has left everything.
-const FORKS: &str =
-    "sleep 1000 & a=$!; setsid sleep 1000 & b=$!; (setsid sh -c 'sleep 1000 & echo $! >&3; wait' & ) 3>&1 | { read c; echo $c; }";
+const FORKS: &str = "sleep 1000 & a=$!; setsid sleep 1000 & b=$!; (setsid sh -c 'sleep 1000 & echo $! >&3; wait' & ) 3>&1 | { read c; echo $c; }";
 
 #[test]
 fn a_server_gets_its_pipes_and_its_end_is_reported() {
@@ -109,17 +134,24 @@ fn a_server_gets_its_pipes_and_its_end_is_reported() {
 #[test]
 fn a_command_that_is_not_there_is_told_apart() {
     let mut shim = Shim::launch("there-is-no-such-command", &[]);
-    assert!(matches!(shim.next(), FromShim::SpawnFailed { missing: true, .. }));
+    assert!(matches!(
+        shim.next(),
+        FromShim::SpawnFailed { missing: true, .. }
+    ));
 }
 
 #[test]
 fn children_that_fork_and_leave_the_group_are_swept_when_the_server_dies() {
-    let mut shim =
-        Shim::start("sleep 1000 & a=$!; setsid sleep 1000 & b=$!; setsid sh -c 'sleep 1000 & sleep 1000' & echo $a $b $!; read go; exit 0");
+    let mut shim = Shim::start(
+        "sleep 1000 & a=$!; setsid sleep 1000 & b=$!; setsid sh -c 'sleep 1000 & sleep 1000' & echo $a $b $!; read go; exit 0",
+    );
     shim.started();
     let pids = shim.pids();
-    // The shim, the server, two children, and two or three (as the shell likes) behind the last one.
-    eventually("its children", || (descendants(shim.process.id()).len() >= 6).then_some(()));
+    // The shim, the server, two children, and two or three (as the shell likes) behind the last
+    // one.
+    eventually("its children", || {
+        (descendants(shim.process.id()).len() >= 6).then_some(())
+    });
     shim.stdin = None;
     let (reason, _, swept) = shim.ended();
     assert_eq!(reason, "exit status 0");
@@ -144,21 +176,30 @@ fn one_that_ignores_sigterm_is_killed_after_its_grace_and_one_that_listens_is_no
     deaf.started();
     assert_eq!(deaf.line(), "ready");
     let begun = Instant::now();
-    deaf.channel.send(&ToShim::Stop { grace_ms: 300 }, &[]).unwrap();
+    deaf.channel
+        .send(&ToShim::Stop { grace_ms: 300 }, &[])
+        .unwrap();
     let (reason, status, _) = deaf.ended();
     assert!(begun.elapsed().as_millis() >= 300);
-    assert_eq!((reason.as_str(), status), ("killed by signal 9 (SIGKILL)", None));
+    assert_eq!(
+        (reason.as_str(), status),
+        ("killed by signal 9 (SIGKILL)", None)
+    );
 
     let mut polite = Shim::start("trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done");
     polite.started();
     assert_eq!(polite.line(), "ready");
-    polite.channel.send(&ToShim::Stop { grace_ms: 20_000 }, &[]).unwrap();
+    polite
+        .channel
+        .send(&ToShim::Stop { grace_ms: 20_000 }, &[])
+        .unwrap();
     assert_eq!(polite.ended().1, Some(5));
 }
 
 #[test]
 fn when_the_supervisor_is_gone_everything_goes() {
-    let mut shim = Shim::start("trap '' TERM; setsid sleep 1000 & echo $$ $!; while :; do sleep 0.05; done");
+    let mut shim =
+        Shim::start("trap '' TERM; setsid sleep 1000 & echo $$ $!; while :; do sleep 0.05; done");
     shim.started();
     let pids = shim.pids();
     let (gone, _keep) = socket_pair().unwrap();
@@ -173,7 +214,9 @@ fn a_stopped_server_is_killed_all_the_same() {
     let pid = shim.started();
     assert_eq!(shim.line(), "ready");
     signal(pid, Signal::SIGSTOP);
-    shim.channel.send(&ToShim::Stop { grace_ms: 100 }, &[]).unwrap();
+    shim.channel
+        .send(&ToShim::Stop { grace_ms: 100 }, &[])
+        .unwrap();
     assert_eq!(shim.ended().1, None);
     assert!(is_gone(pid));
 }

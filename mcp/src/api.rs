@@ -1,5 +1,6 @@
-//! The relay's two mouths: what the gateway worker tells it ([`Input`]) and what it asks to be done ([`Output`]). Time is an argument everywhere:
-//! microseconds of a monotonic clock that starts at any value.
+//! The relay's two mouths: what the gateway worker tells it ([`Input`]) and what it asks to be done
+//! ([`Output`]). Time is an argument everywhere: microseconds of a monotonic clock that starts at
+//! any value.
 
 use crate::edge::{Reply, Request};
 use crate::keep::{Keep, KeptSession};
@@ -24,7 +25,8 @@ pub struct StreamKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UpId(pub u32);
 
-/// One child of a stdio upstream: 0 is the one that everybody shares; every other number is used once in a life of the gateway worker.
+/// One child of a stdio upstream: 0 is the one that everybody shares; every other number is used
+/// once in a life of the gateway worker.
 pub type Lease = u32;
 
 /// The shared child of a stdio upstream.
@@ -35,7 +37,8 @@ pub const SHARED: Lease = 0;
 pub struct Settings {
     /// The upstreams, in the configuration's order.
     pub upstreams: Vec<UpstreamSettings>,
-    /// How often the gateway worker has been started before; request ids of different lives never meet.
+    /// How often the gateway worker has been started before; request ids of different lives never
+    /// meet.
     pub incarnation: u64,
     /// Bounds; see [`Limits`].
     pub limits: Limits,
@@ -43,8 +46,9 @@ pub struct Settings {
     pub key: Option<crate::seal::Key>,
     /// Whether somebody stores what [`Output::Keep`] says, and confirms it.
     pub keeps: bool,
-    /// Larger in each later life, by more than the events of any session in this one: milliseconds since 1970 will do. Events of sessions that go
-    /// on are numbered from it, so that no two of them have the same id.
+    /// Larger in each later life, by more than the events of any session in this one: milliseconds
+    /// since 1970 will do. Events of sessions that go on are numbered from it, so that no two of
+    /// them have the same id.
     pub epoch: u64,
 }
 
@@ -65,7 +69,8 @@ pub struct UpstreamSettings {
     pub timeout: Micros,
     /// False: configured, but not served.
     pub enabled: bool,
-    /// Changes when something about the server changes that the relay does not know (its URL, its headers).
+    /// Changes when something about the server changes that the relay does not know (its URL, its
+    /// headers).
     pub revision: u64,
 }
 
@@ -76,7 +81,8 @@ pub enum Transport {
     Stdio,
     /// Streamable HTTP.
     Http,
-    /// HTTP+SSE of 2024-11-05: for the relay a channel of lines like a pair of pipes, and each lease one more of them; legacy only.
+    /// HTTP+SSE of 2024-11-05: for the relay a channel of lines like a pair of pipes, and each
+    /// lease one more of them; legacy only.
     Events,
 }
 
@@ -95,18 +101,21 @@ pub enum EraSetting {
 /// `isolation` of the configuration: which calls may meet in one child of a stdio upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Isolation {
-    /// All calls that cannot ask their client for anything; each of the others has a child for itself while it lasts.
+    /// All calls that cannot ask their client for anything; each of the others has a child for
+    /// itself while it lasts.
     #[default]
     Shared,
     /// All: there is one child, and no client is asked for anything.
     Single,
-    /// Those of one legacy session. Modern clients have no sessions: theirs are treated as with [`Isolation::Shared`].
+    /// Those of one legacy session. Modern clients have no sessions: theirs are treated as with
+    /// [`Isolation::Shared`].
     PerSession,
     /// None.
     PerCall,
 }
 
-/// Bounds of the relay. What is over one of them gets an error with a code; nothing grows without end.
+/// Bounds of the relay. What is over one of them gets an error with a code; nothing grows without
+/// end.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Legacy sessions that may be open.
@@ -131,13 +140,15 @@ pub struct Limits {
     pub handshake: Micros,
     /// Silence after `server/discover` before `initialize` is tried on a pipe.
     pub probe: Micros,
-    /// A call that has no answer after this time turns its exchange into an event stream (if the client takes one).
+    /// A call that has no answer after this time turns its exchange into an event stream (if the
+    /// client takes one).
     pub stream_after: Micros,
     /// Events kept for resumption, per stream.
     pub ring: usize,
     /// Nesting of a message.
     pub depth: usize,
-    /// Calls of modern clients that wait for an answer to a legacy server's question: of one principal, at one upstream, in all.
+    /// Calls of modern clients that wait for an answer to a legacy server's question: of one
+    /// principal, at one upstream, in all.
     pub parked: [usize; 3],
     /// Silence of a server after a question, before its client is asked what has come together.
     pub gather: Micros,
@@ -194,15 +205,19 @@ pub enum Input {
     EdgeLost(u32),
     /// Something about an upstream: a remote one, or the shared child of a stdio one.
     Up(UpId, UpInput),
-    /// Something about another child of a stdio upstream: what [`UpInput`] says of stdio servers, without a handoff.
+    /// Something about another child of a stdio upstream: what [`UpInput`] says of stdio servers,
+    /// without a handoff.
     Leased(UpId, Lease, UpInput),
     /// The answer to [`Output::Ask`]: JSON, or a message why there is none.
     Answer(u64, Result<Bytes, String>),
-    /// The list of upstreams has changed. Names that stay keep their [`UpId`]; the others get the next ones in the order of this list.
+    /// The list of upstreams has changed. Names that stay keep their [`UpId`]; the others get the
+    /// next ones in the order of this list.
     Reconfigure(Vec<UpstreamSettings>),
-    /// What is to be enforced from now on; calls in flight are not touched. Until the first one, nothing beside [`Limits`].
+    /// What is to be enforced from now on; calls in flight are not touched. Until the first one,
+    /// nothing beside [`Limits`].
     Rules(Box<Rules>),
-    /// These upstreams, and no others, take no new calls for now: they wait until the upstream is reached anew, or is not in this list any more.
+    /// These upstreams, and no others, take no new calls for now: they wait until the upstream is
+    /// reached anew, or is not in this list any more.
     Hold(Vec<UpId>),
     /// Sessions of an earlier life go on. One that is known already takes over what is said of it.
     Restore(Vec<KeptSession>),
@@ -212,7 +227,8 @@ pub enum Input {
     Kept(u64),
     /// The worker is about to stop: streams are to end now, calls may finish.
     Drain,
-    /// Time has passed; due at least every [`TICK`] while anything is in flight, and at [`crate::gateway::Gateway::next_due`].
+    /// Time has passed; due at least every [`TICK`] while anything is in flight, and at
+    /// [`crate::gateway::Gateway::next_due`].
     Tick,
 }
 
@@ -222,7 +238,8 @@ pub const TICK: Micros = 250_000;
 /// What happened at an upstream.
 #[derive(Debug)]
 pub enum UpInput {
-    /// A stdio server's pipes are there. `handoff` is what an earlier life of the gateway worker reported with [`Report::handoff`].
+    /// A stdio server's pipes are there. `handoff` is what an earlier life of the gateway worker
+    /// reported with [`Report::handoff`].
     Connected {
         /// The server's life, from 1.
         incarnation: u64,
@@ -282,7 +299,8 @@ pub enum Output {
     Reply(StreamKey, Reply),
     /// Please run this stdio server.
     Want(UpId),
-    /// Please run one more child of this stdio server. [`UpInput::Connected`] follows, or [`UpInput::Lost`]; it is never started again.
+    /// Please run one more child of this stdio server. [`UpInput::Connected`] follows, or
+    /// [`UpInput::Lost`]; it is never started again.
     Lease(UpId, Lease),
     /// That child is not needed any more; nothing more comes from it.
     Unlease {
@@ -324,7 +342,8 @@ pub enum Output {
     Log(Note),
 }
 
-/// An HTTP exchange with an upstream. The caller adds `Host`, the configured headers and `Content-Type: application/json` where there is a body.
+/// An HTTP exchange with an upstream. The caller adds `Host`, the configured headers and
+/// `Content-Type: application/json` where there is a body.
 #[derive(Debug)]
 pub struct HttpRequest {
     /// Its number; unique over the relay's life.
@@ -406,8 +425,8 @@ pub enum Observation {
         /// From the write to the answer.
         duration: Micros,
     },
-    /// A request was refused because it was one too many: `principal_rate`, `principal_in_flight`, `principal_sessions`, `tool_rate`,
-    /// `tool_concurrent`, `upstream_in_flight`, `sessions`.
+    /// A request was refused because it was one too many: `principal_rate`, `principal_in_flight`,
+    /// `principal_sessions`, `tool_rate`, `tool_concurrent`, `upstream_in_flight`, `sessions`.
     Limited(&'static str),
     /// The policy hides what was asked for: `tool`, `prompt`, `resource`, `server`, `method`.
     Denied(&'static str),
@@ -415,7 +434,8 @@ pub enum Observation {
     Audit(Box<Audited>),
     /// A span is over.
     Span(Box<crate::span::Span>),
-    /// Something was dropped: `garbage`, `late_response`, `slow_client`, `unattributed_log`, `torn_line`.
+    /// Something was dropped: `garbage`, `late_response`, `slow_client`, `unattributed_log`,
+    /// `torn_line`.
     Dropped {
         /// The upstream, if one is to blame.
         up: Option<UpId>,

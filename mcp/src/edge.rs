@@ -1,10 +1,12 @@
-//! What an edge worker passes to the gateway worker and gets back: one HTTP exchange, or one message of a WebSocket, stripped of its
-//! transport. The edge has already checked Host, Origin, authentication, Content-Type, Accept and the size of the body.
+//! What an edge worker passes to the gateway worker and gets back: one HTTP exchange, or one
+//! message of a WebSocket, stripped of its transport. The edge has already checked Host, Origin,
+//! authentication, Content-Type, Accept and the size of the body.
 
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// What an exchange is: an HTTP method, or something on a channel without headers, where the rules of the stdio binding hold.
+/// What an exchange is: an HTTP method, or something on a channel without headers, where the rules
+/// of the stdio binding hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// A message from the client.
@@ -13,9 +15,11 @@ pub enum Verb {
     Get,
     /// The end of a legacy session.
     Delete,
-    /// A message from the client on a socket. The only header is the `mcp-session-id` of the socket's legacy session, which the edge keeps.
+    /// A message from the client on a socket. The only header is the `mcp-session-id` of the
+    /// socket's legacy session, which the edge keeps.
     Message,
-    /// A socket's stream for what the server sends by itself in its legacy session. Its end is the session's end.
+    /// A socket's stream for what the server sends by itself in its legacy session. Its end is the
+    /// session's end.
     Attach,
 }
 
@@ -30,10 +34,12 @@ impl Verb {
 /// Who is calling, as the edge found out. Never holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Principal {
-    /// Stable over requests and over the daemon's life: `anonymous`, `key:<id>`, `jwt:<issuer>|<subject>`, `cert:<name>`. What one principal
-    /// began (a session, a parked call), no other may use.
+    /// Stable over requests and over the daemon's life: `anonymous`, `key:<id>`,
+    /// `jwt:<issuer>|<subject>`, `cert:<name>`. What one principal began (a session, a parked
+    /// call), no other may use.
     pub id: Arc<str>,
-    /// What else is known of it and rules may name: `client:<id>`, `scope:<scope>`, `claim:<name>=<value>`, `cert:<name>`, …; at most 255.
+    /// What else is known of it and rules may name: `client:<id>`, `scope:<scope>`,
+    /// `claim:<name>=<value>`, `cert:<name>`, …; at most 255.
     pub labels: Arc<[Box<str>]>,
 }
 
@@ -41,7 +47,10 @@ impl Principal {
     /// A principal of whom nothing but its id is known.
     #[must_use]
     pub fn new(id: &str) -> Self {
-        Self { id: id.into(), labels: Arc::default() }
+        Self {
+            id: id.into(),
+            labels: Arc::default(),
+        }
     }
 }
 
@@ -64,16 +73,22 @@ pub struct Request {
     pub view: Box<str>,
     /// Who is calling.
     pub principal: Principal,
-    /// The headers that the relay needs (see [`is_relayed`]), names in lower case, values as they came, repeated ones repeated.
+    /// The headers that the relay needs (see [`is_relayed`]), names in lower case, values as they
+    /// came, repeated ones repeated.
     pub headers: Vec<(Box<str>, Box<[u8]>)>,
     /// The body as it came.
     pub body: Bytes,
 }
 
-/// Whether the edge passes a header on: `mcp-*`, `last-event-id` and the W3C trace context. `name` is in lower case.
+/// Whether the edge passes a header on: `mcp-*`, `last-event-id` and the W3C trace context. `name`
+/// is in lower case.
 #[must_use]
 pub fn is_relayed(name: &str) -> bool {
-    name.starts_with("mcp-") || matches!(name, "last-event-id" | "traceparent" | "tracestate" | "baggage")
+    name.starts_with("mcp-")
+        || matches!(
+            name,
+            "last-event-id" | "traceparent" | "tracestate" | "baggage"
+        )
 }
 
 impl Request {
@@ -85,17 +100,23 @@ impl Request {
         if values.next().is_some() {
             return None;
         }
-        std::str::from_utf8(&value.1).ok().map(|text| text.trim_matches([' ', '\t']))
+        std::str::from_utf8(&value.1)
+            .ok()
+            .map(|text| text.trim_matches([' ', '\t']))
     }
 
     /// How often a header came.
     #[must_use]
     pub fn count(&self, name: &str) -> usize {
-        self.headers.iter().filter(|(key, _)| &**key == name).count()
+        self.headers
+            .iter()
+            .filter(|(key, _)| &**key == name)
+            .count()
     }
 }
 
-/// What the gateway worker answers on an exchange: either one `Full`, or `Start`, any number of `Event`, and `End`.
+/// What the gateway worker answers on an exchange: either one `Full`, or `Start`, any number of
+/// `Event`, and `End`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// The whole answer.

@@ -1,4 +1,5 @@
-//! One client exchange: whether its answer is one JSON body or an event stream, and how much of it the client has taken.
+//! One client exchange: whether its answer is one JSON body or an event stream, and how much of it
+//! the client has taken.
 
 use crate::api::{Micros, Output, StreamKey};
 use crate::edge::Reply;
@@ -35,7 +36,8 @@ pub struct Exchange {
     queued: usize,
 }
 
-/// What waits for a slow client, at most: events, and bytes. What may be dropped is dropped beyond it.
+/// What waits for a slow client, at most: events, and bytes. What may be dropped is dropped beyond
+/// it.
 const QUEUE: (usize, usize) = (256, 1 << 20);
 
 impl Exchange {
@@ -150,11 +152,31 @@ impl Exchange {
                 return;
             }
             let body = join(batch);
-            send(self.connected, key, Reply::Full { status: 200, session: None, retry_after, body }, out);
+            send(
+                self.connected,
+                key,
+                Reply::Full {
+                    status: 200,
+                    session: None,
+                    retry_after,
+                    body,
+                },
+                out,
+            );
             self.closing = true;
             return;
         } else {
-            send(self.connected, key, Reply::Full { status, session: None, retry_after, body }, out);
+            send(
+                self.connected,
+                key,
+                Reply::Full {
+                    status,
+                    session: None,
+                    retry_after,
+                    body,
+                },
+                out,
+            );
             self.closing = true;
             return;
         }
@@ -170,9 +192,24 @@ impl Exchange {
         }
         self.closing = true;
         if !self.streaming {
-            let body = self.batch.as_deref().filter(|batch| !batch.is_empty()).map(join).unwrap_or_default();
+            let body = self
+                .batch
+                .as_deref()
+                .filter(|batch| !batch.is_empty())
+                .map(join)
+                .unwrap_or_default();
             let status = if body.is_empty() { 202 } else { 200 };
-            return send(self.connected, key, Reply::Full { status, session: None, retry_after: None, body }, out);
+            return send(
+                self.connected,
+                key,
+                Reply::Full {
+                    status,
+                    session: None,
+                    retry_after: None,
+                    body,
+                },
+                out,
+            );
         }
         if self.queue.is_empty() {
             send(self.connected, key, Reply::End, out);

@@ -1,16 +1,19 @@
-//! The frames between an edge worker and the gateway worker, over a stream socket: many exchanges on one connection, told apart by a stream number
-//! that the edge chooses (ascending, never reused on a link). Little-endian:
+//! The frames between an edge worker and the gateway worker, over a stream socket: many exchanges
+//! on one connection, told apart by a stream number that the edge chooses (ascending, never reused
+//! on a link). Little-endian:
 //!
 //! ```text
 //! u32 length of what follows   u8 kind   u32 stream   payload
 //! ```
 //!
-//! A decoder never trusts the peer's lengths: a frame over [`MAX_FRAME`] and a payload that does not parse are errors, and the link is closed.
+//! A decoder never trusts the peer's lengths: a frame over [`MAX_FRAME`] and a payload that does
+//! not parse are errors, and the link is closed.
 
 use crate::edge::{Principal, Reply, Request, Verb};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// Largest frame in bytes, header included: the largest message that may pass (64 MiB) and room for its headers.
+/// Largest frame in bytes, header included: the largest message that may pass (64 MiB) and room for
+/// its headers.
 pub const MAX_FRAME: usize = (64 << 20) + (64 << 10);
 
 const HEADER: usize = 9;
@@ -22,17 +25,21 @@ const AHEAD: usize = 64 << 10;
 pub enum Frame {
     /// Edge → gateway: an exchange begins.
     Open(Request),
-    /// Edge → gateway: the client is gone, or the edge has given the exchange up. Nothing more is sent for the stream.
+    /// Edge → gateway: the client is gone, or the edge has given the exchange up. Nothing more is
+    /// sent for the stream.
     Gone,
-    /// Edge → gateway: so many further events may be sent on the stream (it begins with [`WINDOW`]).
+    /// Edge → gateway: so many further events may be sent on the stream (it begins with
+    /// [`WINDOW`]).
     Credit(u32),
-    /// Edge → gateway: it has another link for new exchanges; no `Open` follows on this one. Its stream number says nothing.
+    /// Edge → gateway: it has another link for new exchanges; no `Open` follows on this one. Its
+    /// stream number says nothing.
     Moved,
     /// Gateway → edge.
     Reply(Reply),
 }
 
-/// Events that may be sent on a stream before the edge grants more. `Full`, `Start` and `End` need no credit.
+/// Events that may be sent on a stream before the edge grants more. `Full`, `Start` and `End` need
+/// no credit.
 pub const WINDOW: u32 = 64;
 
 /// What is wrong with the peer's bytes.
@@ -79,12 +86,19 @@ pub fn encode(stream: u32, frame: &Frame, out: &mut BytesMut) {
     out[at..at + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-/// Takes the next whole frame off `input`; `None` if it has not arrived yet. Bodies share `input`'s memory.
+/// Takes the next whole frame off `input`; `None` if it has not arrived yet. Bodies share `input`'s
+/// memory.
 ///
 /// # Errors
 /// [`FrameError`]: the link is not usable any more.
 pub fn decode(input: &mut BytesMut) -> Result<Option<(u32, Frame)>, FrameError> {
-    let Some(length) = input.get(..4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes) else { return Ok(None) };
+    let Some(length) = input
+        .get(..4)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(u32::from_le_bytes)
+    else {
+        return Ok(None);
+    };
     let whole = usize::try_from(length).map_or(usize::MAX, |length| length.saturating_add(4));
     if !(HEADER..=MAX_FRAME).contains(&whole) {
         return Err(FrameError::Length(whole));
@@ -151,21 +165,45 @@ fn get_request(mut bytes: Bytes) -> Result<Request, FrameError> {
     let view = get_text(&mut bytes)?;
     let principal = get_principal(&mut bytes)?;
     let count = bytes.try_get_u8().map_err(|_| FrameError::Payload)?;
-    let headers =
-        (0..count).map(|_| Ok((get_text(&mut bytes)?, get_short(&mut bytes)?.as_ref().into()))).collect::<Result<Vec<_>, FrameError>>()?;
-    Ok(Request { verb, accept_json: accept & 1 != 0, accept_sse: accept & 2 != 0, view, principal, headers, body: bytes })
+    let headers = (0..count)
+        .map(|_| {
+            Ok((
+                get_text(&mut bytes)?,
+                get_short(&mut bytes)?.as_ref().into(),
+            ))
+        })
+        .collect::<Result<Vec<_>, FrameError>>()?;
+    Ok(Request {
+        verb,
+        accept_json: accept & 1 != 0,
+        accept_sse: accept & 2 != 0,
+        view,
+        principal,
+        headers,
+        body: bytes,
+    })
 }
 
 fn get_principal(bytes: &mut Bytes) -> Result<Principal, FrameError> {
     let id = get_text(bytes)?;
     let count = bytes.try_get_u8().map_err(|_| FrameError::Payload)?;
-    let labels = (0..count).map(|_| get_text(bytes)).collect::<Result<Vec<_>, _>>()?;
-    Ok(Principal { id: id.into(), labels: labels.into() })
+    let labels = (0..count)
+        .map(|_| get_text(bytes))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Principal {
+        id: id.into(),
+        labels: labels.into(),
+    })
 }
 
 fn put_reply(out: &mut BytesMut, stream: u32, reply: &Reply) {
     match reply {
-        Reply::Full { status, session, retry_after, body } => {
+        Reply::Full {
+            status,
+            session,
+            retry_after,
+            body,
+        } => {
             head(out, FULL, stream);
             out.put_u16_le(*status);
             put_short(out, session.as_deref().unwrap_or_default().as_bytes());
@@ -193,19 +231,31 @@ fn get_reply(kind: u8, mut bytes: Bytes) -> Result<Reply, FrameError> {
             let status = bytes.try_get_u16_le().map_err(|_| FrameError::Payload)?;
             let session = optional(get_text(&mut bytes)?);
             let retry = bytes.try_get_u32_le().map_err(|_| FrameError::Payload)?;
-            Reply::Full { status, session, retry_after: retry.checked_sub(1), body: bytes }
+            Reply::Full {
+                status,
+                session,
+                retry_after: retry.checked_sub(1),
+                body: bytes,
+            }
         }
-        START => Reply::Start { session: optional(get_text(&mut bytes)?) },
+        START => Reply::Start {
+            session: optional(get_text(&mut bytes)?),
+        },
         EVENT => {
             let id = optional(get_text(&mut bytes)?);
             let retry = bytes.try_get_u32_le().map_err(|_| FrameError::Payload)?;
-            Reply::Event { id, retry_ms: retry.checked_sub(1), data: bytes }
+            Reply::Event {
+                id,
+                retry_ms: retry.checked_sub(1),
+                data: bytes,
+            }
         }
         _ => Reply::End,
     })
 }
 
-/// Text up to 64 KiB; what is longer was refused by the edge's header limit, so cutting never happens.
+/// Text up to 64 KiB; what is longer was refused by the edge's header limit, so cutting never
+/// happens.
 fn put_short(out: &mut BytesMut, bytes: &[u8]) {
     let length = bytes.len().min(usize::from(u16::MAX));
     out.put_u16_le(u16::try_from(length).unwrap_or(u16::MAX));
@@ -214,12 +264,18 @@ fn put_short(out: &mut BytesMut, bytes: &[u8]) {
 
 fn get_short(bytes: &mut Bytes) -> Result<Bytes, FrameError> {
     let length = usize::from(bytes.try_get_u16_le().map_err(|_| FrameError::Payload)?);
-    if bytes.len() < length { Err(FrameError::Payload) } else { Ok(bytes.split_to(length)) }
+    if bytes.len() < length {
+        Err(FrameError::Payload)
+    } else {
+        Ok(bytes.split_to(length))
+    }
 }
 
 fn get_text(bytes: &mut Bytes) -> Result<Box<str>, FrameError> {
     let text = get_short(bytes)?;
-    std::str::from_utf8(&text).map(Into::into).map_err(|_| FrameError::Payload)
+    std::str::from_utf8(&text)
+        .map(Into::into)
+        .map_err(|_| FrameError::Payload)
 }
 
 #[cfg(test)]
@@ -238,21 +294,43 @@ mod tests {
     }
 
     fn request() -> impl Strategy<Value = Request> {
-        let verb = prop_oneof![Just(Verb::Post), Just(Verb::Get), Just(Verb::Delete), Just(Verb::Message), Just(Verb::Attach)];
-        let header = (text("[a-z-]{1,20}"), vec(any::<u8>(), 0..40).prop_map(Vec::into_boxed_slice));
-        let principal = (text("\\PC{0,20}"), vec(text("\\PC{0,20}"), 0..4))
-            .prop_map(|(id, labels)| Principal { id: (&*id).into(), labels: labels.into() });
-        (verb, any::<[bool; 2]>(), text("\\PC{0,20}"), principal, vec(header, 0..12), body()).prop_map(
-            |(verb, [accept_json, accept_sse], view, principal, headers, body)| Request {
-                verb,
-                accept_json,
-                accept_sse,
-                view,
-                principal,
-                headers,
-                body,
-            },
+        let verb = prop_oneof![
+            Just(Verb::Post),
+            Just(Verb::Get),
+            Just(Verb::Delete),
+            Just(Verb::Message),
+            Just(Verb::Attach)
+        ];
+        let header = (
+            text("[a-z-]{1,20}"),
+            vec(any::<u8>(), 0..40).prop_map(Vec::into_boxed_slice),
+        );
+        let principal =
+            (text("\\PC{0,20}"), vec(text("\\PC{0,20}"), 0..4)).prop_map(|(id, labels)| {
+                Principal {
+                    id: (&*id).into(),
+                    labels: labels.into(),
+                }
+            });
+        (
+            verb,
+            any::<[bool; 2]>(),
+            text("\\PC{0,20}"),
+            principal,
+            vec(header, 0..12),
+            body(),
         )
+            .prop_map(
+                |(verb, [accept_json, accept_sse], view, principal, headers, body)| Request {
+                    verb,
+                    accept_json,
+                    accept_sse,
+                    view,
+                    principal,
+                    headers,
+                    body,
+                },
+            )
     }
 
     fn reply() -> impl Strategy<Value = Reply> {
@@ -260,14 +338,20 @@ mod tests {
         // The codec keeps zero for absence, so that the largest value does not exist.
         let number = || option::of(0..u32::MAX);
         prop_oneof![
-            (any::<u16>(), session(), number(), body()).prop_map(|(status, session, retry_after, body)| Reply::Full {
-                status,
-                session,
-                retry_after,
-                body
-            }),
+            (any::<u16>(), session(), number(), body()).prop_map(
+                |(status, session, retry_after, body)| Reply::Full {
+                    status,
+                    session,
+                    retry_after,
+                    body
+                }
+            ),
             session().prop_map(|session| Reply::Start { session }),
-            (session(), number(), body()).prop_map(|(id, retry_ms, data)| Reply::Event { id, retry_ms, data }),
+            (session(), number(), body()).prop_map(|(id, retry_ms, data)| Reply::Event {
+                id,
+                retry_ms,
+                data
+            }),
             Just(Reply::End),
         ]
     }
@@ -315,9 +399,13 @@ mod tests {
     fn lengths_are_bounded() {
         for length in [0, 4, u32::MAX, u32::try_from(MAX_FRAME).expect("small")] {
             let mut input = BytesMut::from(&length.to_le_bytes()[..]);
-            assert_eq!(decode(&mut input), Err(FrameError::Length(length as usize + 4)));
+            assert_eq!(
+                decode(&mut input),
+                Err(FrameError::Length(length as usize + 4))
+            );
         }
-        let mut input = BytesMut::from(&u32::try_from(MAX_FRAME - 4).expect("small").to_le_bytes()[..]);
+        let mut input =
+            BytesMut::from(&u32::try_from(MAX_FRAME - 4).expect("small").to_le_bytes()[..]);
         assert_eq!(decode(&mut input), Ok(None));
         assert!(input.capacity() <= 2 * AHEAD);
     }

@@ -1,4 +1,5 @@
-//! What kind of message a client sent: the era ladder. Body first, headers second (MCP 2026-07-28, Versioning, "dual-era server").
+//! What kind of message a client sent: the era ladder. Body first, headers second (MCP 2026-07-28,
+//! Versioning, "dual-era server").
 
 use crate::edge::Request;
 use crate::json::{self, Envelope, Kind};
@@ -46,7 +47,8 @@ pub struct Claim<'a> {
     pub progress: Option<&'a str>,
 }
 
-/// Classifies a message, and checks what a modern one must carry except for its headers ([`crate::header::check`]).
+/// Classifies a message, and checks what a modern one must carry except for its headers
+/// ([`crate::header::check`]).
 ///
 /// # Errors
 /// The refusal that the client gets.
@@ -57,15 +59,32 @@ pub fn classify<'a>(request: &'a Request, envelope: &Envelope<'a>) -> Result<Era
 /// `params._meta` as it stands.
 #[must_use]
 pub fn meta_of<'a>(envelope: &Envelope<'a>) -> Option<&'a str> {
-    envelope.params.and_then(|params| json::pick(params, ["_meta"])).and_then(|[meta]| meta)
+    envelope
+        .params
+        .and_then(|params| json::pick(params, ["_meta"]))
+        .and_then(|[meta]| meta)
 }
 
 /// [`classify`] for who has the message's `_meta` already.
 ///
 /// # Errors
 /// As [`classify`].
-pub fn classify_by<'a>(request: &'a Request, envelope: &Envelope<'a>, meta: Option<&'a str>) -> Result<Era<'a>, Refusal> {
-    let found = meta.and_then(|meta| json::pick(meta, [key::VERSION, key::CAPABILITIES, key::LOG_LEVEL, "progressToken"]));
+pub fn classify_by<'a>(
+    request: &'a Request,
+    envelope: &Envelope<'a>,
+    meta: Option<&'a str>,
+) -> Result<Era<'a>, Refusal> {
+    let found = meta.and_then(|meta| {
+        json::pick(
+            meta,
+            [
+                key::VERSION,
+                key::CAPABILITIES,
+                key::LOG_LEVEL,
+                "progressToken",
+            ],
+        )
+    });
     let [version, capabilities, log_level, progress] = found.unwrap_or_default();
     let version = version.and_then(json::string);
     let method = match &envelope.kind {
@@ -75,24 +94,48 @@ pub fn classify_by<'a>(request: &'a Request, envelope: &Envelope<'a>, meta: Opti
     let header = request.header("mcp-protocol-version");
     if let Some(version) = version {
         // A mismatch with the header comes before the question whether the revision is known.
-        if matches!(envelope.kind, Kind::Request(..)) && header != Some(&*version) && !request.verb.is_socket() {
+        if matches!(envelope.kind, Kind::Request(..))
+            && header != Some(&*version)
+            && !request.verb.is_socket()
+        {
             let detail = match header {
-                Some(header) => format!("MCP-Protocol-Version is {header}, the body says {version}"),
+                Some(header) => {
+                    format!("MCP-Protocol-Version is {header}, the body says {version}")
+                }
                 None => "MCP-Protocol-Version is missing".to_owned(),
             };
-            return Err(Refusal::new(400, rpc::HEADER_MISMATCH, Code::HeaderMismatch, &detail));
+            return Err(Refusal::new(
+                400,
+                rpc::HEADER_MISMATCH,
+                Code::HeaderMismatch,
+                &detail,
+            ));
         }
         if version != MODERN {
             return Err(unsupported(&version));
         }
-        if matches!(envelope.kind, Kind::Request(..)) && !capabilities.is_some_and(|raw| raw.starts_with('{')) {
+        if matches!(envelope.kind, Kind::Request(..))
+            && !capabilities.is_some_and(|raw| raw.starts_with('{'))
+        {
             return Err(missing_meta(key::CAPABILITIES));
         }
-        let log_level = match log_level.map(|raw| json::string(raw).and_then(|name| LogLevel::parse(&name))) {
-            Some(None) => return Err(Refusal::new(200, rpc::INVALID_PARAMS, Code::InvalidRequest, "unknown log level")),
-            level => level.flatten(),
-        };
-        return Ok(Era::Modern(Claim { capabilities, log_level, progress }));
+        let log_level =
+            match log_level.map(|raw| json::string(raw).and_then(|name| LogLevel::parse(&name))) {
+                Some(None) => {
+                    return Err(Refusal::new(
+                        200,
+                        rpc::INVALID_PARAMS,
+                        Code::InvalidRequest,
+                        "unknown log level",
+                    ));
+                }
+                level => level.flatten(),
+            };
+        return Ok(Era::Modern(Claim {
+            capabilities,
+            log_level,
+            progress,
+        }));
     }
     if method == Some("initialize") {
         return Ok(Era::Handshake);
@@ -101,12 +144,19 @@ pub fn classify_by<'a>(request: &'a Request, envelope: &Envelope<'a>, meta: Opti
         return match envelope.kind {
             Kind::Notification(_) => Ok(Era::Modern(Claim::default())),
             Kind::Request(..) => Err(missing_meta(key::VERSION)),
-            _ => Err(Refusal::new(400, rpc::INVALID_REQUEST, Code::InvalidRequest, "a modern client sends no responses")),
+            _ => Err(Refusal::new(
+                400,
+                rpc::INVALID_REQUEST,
+                Code::InvalidRequest,
+                "a modern client sends no responses",
+            )),
         };
     }
     match request.header("mcp-session-id") {
         Some(session) => Ok(Era::Session(session)),
-        None if header.is_some_and(|version| !SUPPORTED.contains(&version)) => Err(unsupported(header.unwrap_or_default())),
+        None if header.is_some_and(|version| !SUPPORTED.contains(&version)) => {
+            Err(unsupported(header.unwrap_or_default()))
+        }
         None => Err(Refusal::new(
             400,
             rpc::INVALID_REQUEST,
@@ -116,20 +166,34 @@ pub fn classify_by<'a>(request: &'a Request, envelope: &Envelope<'a>, meta: Opti
     }
 }
 
-/// Whether a message says of itself that it is modern, as each one must on a channel without headers.
+/// Whether a message says of itself that it is modern, as each one must on a channel without
+/// headers.
 #[must_use]
 pub fn is_claimed(envelope: &Envelope<'_>) -> bool {
-    meta_of(envelope).and_then(|meta| json::pick(meta, [key::VERSION])).is_some_and(|[version]| version.is_some())
+    meta_of(envelope)
+        .and_then(|meta| json::pick(meta, [key::VERSION]))
+        .is_some_and(|[version]| version.is_some())
 }
 
-/// The refusal of a revision. Only the modern one is named as supported: the legacy ones need a handshake, not another claim.
+/// The refusal of a revision. Only the modern one is named as supported: the legacy ones need a
+/// handshake, not another claim.
 #[must_use]
 pub fn unsupported(requested: &str) -> Refusal {
-    Refusal::new(400, rpc::UNSUPPORTED_VERSION, Code::VersionUnsupported, requested)
-        .with("supported", &format!("[\"{MODERN}\"]"))
-        .with("requested", &json::quote(requested))
+    Refusal::new(
+        400,
+        rpc::UNSUPPORTED_VERSION,
+        Code::VersionUnsupported,
+        requested,
+    )
+    .with("supported", &format!("[\"{MODERN}\"]"))
+    .with("requested", &json::quote(requested))
 }
 
 fn missing_meta(key: &str) -> Refusal {
-    Refusal::new(400, rpc::INVALID_PARAMS, Code::InvalidRequest, &format!("params._meta lacks {key}"))
+    Refusal::new(
+        400,
+        rpc::INVALID_PARAMS,
+        Code::InvalidRequest,
+        &format!("params._meta lacks {key}"),
+    )
 }

@@ -1,4 +1,5 @@
-//! JSON as the relay sees it: the envelope of a message and single members of an object; everything else stays bytes.
+//! JSON as the relay sees it: the envelope of a message and single members of an object; everything
+//! else stays bytes.
 
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -63,7 +64,9 @@ struct Raw<'a> {
 }
 
 /// `null` is a value here, not an absence.
-fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
@@ -83,7 +86,10 @@ impl<'a> Envelope<'a> {
             Some(_) => return Err(BadJson::Shape),
         };
         let id = raw.id.map(RawValue::get);
-        let method = raw.method.map(|raw| string(raw.get()).ok_or(BadJson::Shape)).transpose()?;
+        let method = raw
+            .method
+            .map(|raw| string(raw.get()).ok_or(BadJson::Shape))
+            .transpose()?;
         let kind = match (method, id, raw.result, raw.error) {
             (Some(method), Some(id), None, None) if is_id(id) => Kind::Request(id, method),
             (Some(method), None, None, None) => Kind::Notification(method),
@@ -102,7 +108,11 @@ fn is_id(raw: &str) -> bool {
 
 fn reason(error: &serde_json::Error) -> BadJson {
     if error.is_data() {
-        if error.to_string().starts_with("duplicate field") { BadJson::Duplicate } else { BadJson::Shape }
+        if error.to_string().starts_with("duplicate field") {
+            BadJson::Duplicate
+        } else {
+            BadJson::Shape
+        }
     } else {
         BadJson::Syntax
     }
@@ -111,7 +121,9 @@ fn reason(error: &serde_json::Error) -> BadJson {
 /// Reads the elements of an array as they stand.
 #[must_use]
 pub fn elements(text: &str) -> Option<Vec<&str>> {
-    serde_json::from_str::<Vec<&RawValue>>(text).ok().map(|list| list.into_iter().map(RawValue::get).collect())
+    serde_json::from_str::<Vec<&RawValue>>(text)
+        .ok()
+        .map(|list| list.into_iter().map(RawValue::get).collect())
 }
 
 /// Reads the members of an object, in order, values as they stand.
@@ -131,13 +143,16 @@ pub fn members(text: &str) -> Option<Vec<(Cow<'_, str>, &str)>> {
             Ok(all)
         }
     }
-    serde_json::Deserializer::from_str(text).deserialize_map(All).ok()
+    serde_json::Deserializer::from_str(text)
+        .deserialize_map(All)
+        .ok()
 }
 
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Picks named members of an object, values as they stand. `None` if the text is no object or one of them came twice.
+/// Picks named members of an object, values as they stand. `None` if the text is no object or one
+/// of them came twice.
 #[must_use]
 pub fn pick<'a, const N: usize>(text: &'a str, keys: [&str; N]) -> Option<[Option<&'a str>; N]> {
     struct Some_<'k, const N: usize>([&'k str; N]);
@@ -152,7 +167,10 @@ pub fn pick<'a, const N: usize>(text: &'a str, keys: [&str; N]) -> Option<[Optio
                 match place {
                     None => drop(map.next_value::<IgnoredAny>()?),
                     Some(place) => {
-                        if found[place].replace(map.next_value::<&RawValue>()?.get()).is_some() {
+                        if found[place]
+                            .replace(map.next_value::<&RawValue>()?.get())
+                            .is_some()
+                        {
                             return Err(de::Error::custom("duplicate field"));
                         }
                     }
@@ -161,7 +179,9 @@ pub fn pick<'a, const N: usize>(text: &'a str, keys: [&str; N]) -> Option<[Optio
             Ok(found)
         }
     }
-    serde_json::Deserializer::from_str(text).deserialize_map(Some_(keys)).ok()
+    serde_json::Deserializer::from_str(text)
+        .deserialize_map(Some_(keys))
+        .ok()
 }
 
 /// Which of the wanted keys a key is, without keeping it.
@@ -188,7 +208,11 @@ impl Visitor<'_> for Place<'_> {
 #[must_use]
 pub fn string(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') { serde_json::from_str(raw).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
+    if inner.contains('\\') {
+        serde_json::from_str(raw).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
 }
 
 /// A string as JSON.
@@ -228,13 +252,22 @@ pub fn deeper_than(text: &[u8], limit: usize) -> bool {
     false
 }
 
-/// The same JSON without line breaks: outside strings they are white space, inside them JSON allows none.
+/// The same JSON without line breaks: outside strings they are white space, inside them JSON allows
+/// none.
 #[must_use]
 pub fn one_line(text: bytes::Bytes) -> bytes::Bytes {
     if !text.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
         return text;
     }
-    text.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect()
+    text.iter()
+        .map(|byte| {
+            if matches!(byte, b'\n' | b'\r') {
+                b' '
+            } else {
+                *byte
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -245,15 +278,42 @@ mod tests {
     #[test]
     fn envelopes_are_told_apart() {
         let parse = |text| Envelope::parse(text).map(|envelope| format!("{:?}", envelope.kind));
-        assert_eq!(parse(r#"{"jsonrpc":"2.0","id":1e2,"method":"a\u002fb"}"#), Ok(r#"Request("1e2", "a/b")"#.into()));
-        assert_eq!(parse(r#"{"jsonrpc":"2.0","method":"x","params":null}"#), Ok(r#"Notification("x")"#.into()));
-        assert_eq!(parse(r#"{"id":"a","jsonrpc":"2.0","result":{ }}"#), Ok(r#"Result("\"a\"", "{ }")"#.into()));
-        assert_eq!(parse(r#"{"jsonrpc":"2.0","id":null,"error":{}}"#), Ok(r#"Error(None, "{}")"#.into()));
-        assert_eq!(parse(r#"{"jsonrpc":"2.0","id":null,"method":"x"}"#), Err(BadJson::Shape));
-        assert_eq!(parse(r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"x"}"#), Err(BadJson::Duplicate));
-        assert_eq!(parse(r#"{"jsonrpc":"2.0","id":1,"method":"x","params":[1]}"#), Err(BadJson::Shape));
-        assert_eq!(parse(r#"{"jsonrpc":"1.0","id":1,"method":"x"}"#), Err(BadJson::Shape));
-        assert_eq!(parse(r#"{"jsonrpc":"2.0","id":1,"method":"x","params":{"a":}}"#), Err(BadJson::Syntax));
+        assert_eq!(
+            parse(r#"{"jsonrpc":"2.0","id":1e2,"method":"a\u002fb"}"#),
+            Ok(r#"Request("1e2", "a/b")"#.into())
+        );
+        assert_eq!(
+            parse(r#"{"jsonrpc":"2.0","method":"x","params":null}"#),
+            Ok(r#"Notification("x")"#.into())
+        );
+        assert_eq!(
+            parse(r#"{"id":"a","jsonrpc":"2.0","result":{ }}"#),
+            Ok(r#"Result("\"a\"", "{ }")"#.into())
+        );
+        assert_eq!(
+            parse(r#"{"jsonrpc":"2.0","id":null,"error":{}}"#),
+            Ok(r#"Error(None, "{}")"#.into())
+        );
+        assert_eq!(
+            parse(r#"{"jsonrpc":"2.0","id":null,"method":"x"}"#),
+            Err(BadJson::Shape)
+        );
+        assert_eq!(
+            parse(r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"x"}"#),
+            Err(BadJson::Duplicate)
+        );
+        assert_eq!(
+            parse(r#"{"jsonrpc":"2.0","id":1,"method":"x","params":[1]}"#),
+            Err(BadJson::Shape)
+        );
+        assert_eq!(
+            parse(r#"{"jsonrpc":"1.0","id":1,"method":"x"}"#),
+            Err(BadJson::Shape)
+        );
+        assert_eq!(
+            parse(r#"{"jsonrpc":"2.0","id":1,"method":"x","params":{"a":}}"#),
+            Err(BadJson::Syntax)
+        );
         assert_eq!(parse("[]"), Err(BadJson::Shape));
         assert_eq!(parse(""), Err(BadJson::Syntax));
     }
@@ -261,7 +321,10 @@ mod tests {
     #[test]
     fn members_are_picked_as_they_stand() {
         let text = r#"{ "a" : 1.0, "b\u0063": {"a":2}, "c": "x" }"#;
-        assert_eq!(pick(text, ["bc", "a", "z"]), Some([Some(r#"{"a":2}"#), Some("1.0"), None]));
+        assert_eq!(
+            pick(text, ["bc", "a", "z"]),
+            Some([Some(r#"{"a":2}"#), Some("1.0"), None])
+        );
         assert_eq!(pick(r#"{"a":1,"a":2}"#, ["a"]), None);
         assert_eq!(members(text).map(|all| all.len()), Some(3));
     }

@@ -1,5 +1,5 @@
-//! Rates: GCRA by `governor`, with time as an argument. The state is bounded: over [`KEYS`] keys those at rest are forgotten, and if all are busy,
-//! new ones share one state.
+//! Rates: GCRA by `governor`, with time as an argument. The state is bounded: over [`KEYS`] keys
+//! those at rest are forgotten, and if all are busy, new ones share one state.
 
 use crate::api::Micros;
 use crate::rules::Rate;
@@ -17,7 +17,8 @@ pub const KEYS: usize = 10_000;
 /// How often keys at rest are forgotten, at most.
 const SWEEP: Micros = 1_000_000;
 
-type Limiter = RateLimiter<Arc<str>, HashMapStateStore<Arc<str>>, FakeRelativeClock, NoOpMiddleware<Nanos>>;
+type Limiter =
+    RateLimiter<Arc<str>, HashMapStateStore<Arc<str>>, FakeRelativeClock, NoOpMiddleware<Nanos>>;
 
 /// One rate, for each of many keys.
 #[derive(Default)]
@@ -45,7 +46,8 @@ impl Keyed {
         }
         self.rate = rate;
         self.limiter = NonZeroU32::new(rate.per_second).map(|per_second| {
-            let quota = Quota::per_second(per_second).allow_burst(NonZeroU32::new(rate.burst).unwrap_or(per_second));
+            let quota = Quota::per_second(per_second)
+                .allow_burst(NonZeroU32::new(rate.burst).unwrap_or(per_second));
             Limiter::hashmap_with_clock(quota, self.clock.clone())
         });
     }
@@ -61,8 +63,11 @@ impl Keyed {
     /// # Errors
     /// Too many: the time until there is room for one.
     pub fn check(&mut self, key: &Arc<str>, now: Micros) -> Result<(), Micros> {
-        let Some(limiter) = &self.limiter else { return Ok(()) };
-        self.clock.advance(Duration::from_micros(now.saturating_sub(self.now)));
+        let Some(limiter) = &self.limiter else {
+            return Ok(());
+        };
+        self.clock
+            .advance(Duration::from_micros(now.saturating_sub(self.now)));
         self.now = self.now.max(now);
         if limiter.len() >= KEYS && now >= self.swept.saturating_add(SWEEP) {
             self.swept = now;
@@ -72,7 +77,9 @@ impl Keyed {
         let shared = Arc::from("");
         let key = if limiter.len() >= KEYS { &shared } else { key };
         let wait = |until: governor::NotUntil<Nanos>| until.wait_time_from(self.clock.now());
-        limiter.check_key(key).map_err(|until| u64::try_from(wait(until).as_micros()).unwrap_or(Micros::MAX))
+        limiter
+            .check_key(key)
+            .map_err(|until| u64::try_from(wait(until).as_micros()).unwrap_or(Micros::MAX))
     }
 
     /// Keys that are remembered.
@@ -101,28 +108,48 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_the_rate() {
-        let mut rate = Keyed::new(Rate { per_second: 10, burst: 3 });
+        let mut rate = Keyed::new(Rate {
+            per_second: 10,
+            burst: 3,
+        });
         let now = 1_000_000_000;
-        assert_eq!((0..5).filter(|_| rate.check(&key("a"), now).is_ok()).count(), 3);
-        assert!(rate.check(&key("b"), now).is_ok(), "others are not concerned");
+        assert_eq!(
+            (0..5)
+                .filter(|_| rate.check(&key("a"), now).is_ok())
+                .count(),
+            3
+        );
+        assert!(
+            rate.check(&key("b"), now).is_ok(),
+            "others are not concerned"
+        );
         let wait = rate.check(&key("a"), now).unwrap_err();
         assert!((90_000..=100_000).contains(&wait), "{wait}");
         assert!(rate.check(&key("a"), now + wait - 1000).is_err());
         assert!(rate.check(&key("a"), now + wait).is_ok());
         assert!(Keyed::default().check(&key("a"), now).is_ok());
         // The same rate again forgets nothing.
-        rate.set(Rate { per_second: 10, burst: 3 });
+        rate.set(Rate {
+            per_second: 10,
+            burst: 3,
+        });
         assert!(rate.check(&key("a"), now + wait).is_err());
     }
 
     #[test]
     fn keys_are_bounded() {
-        let mut rate = Keyed::new(Rate { per_second: 1, burst: 1 });
+        let mut rate = Keyed::new(Rate {
+            per_second: 1,
+            burst: 1,
+        });
         for n in 0..3 * KEYS {
             let _ = rate.check(&key(&n.to_string()), 5);
         }
         assert!(rate.len() <= KEYS + 1, "{}", rate.len());
-        assert!(rate.check(&key("new"), 5).is_err(), "those over the bound share one");
+        assert!(
+            rate.check(&key("new"), 5).is_err(),
+            "those over the bound share one"
+        );
         assert!(rate.check(&key("newer"), 10_000_000).is_ok());
         assert!(rate.len() <= 2, "those at rest are forgotten");
     }

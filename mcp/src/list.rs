@@ -88,19 +88,27 @@ pub struct Page {
     pub public: bool,
 }
 
-/// Reads the result of a list request. `http` says whether tools with wrong header declarations must be left out. `None`: not a list.
+/// Reads the result of a list request. `http` says whether tools with wrong header declarations
+/// must be left out. `None`: not a list.
 #[must_use]
 pub fn read(kind: ListKind, result: &str, http: bool) -> Option<Page> {
-    let [items, next, ttl, scope] = json::pick(result, [kind.member(), "nextCursor", "ttlMs", "cacheScope"])?;
+    let [items, next, ttl, scope] =
+        json::pick(result, [kind.member(), "nextCursor", "ttlMs", "cacheScope"])?;
     let mut page = Page {
-        next: next.and_then(json::string).map(std::borrow::Cow::into_owned),
+        next: next
+            .and_then(json::string)
+            .map(std::borrow::Cow::into_owned),
         ttl_ms: ttl.and_then(|raw| raw.parse().ok()),
         public: scope == Some("\"public\""),
         ..Page::default()
     };
     for text in json::elements(items?)? {
-        let Some([Some(key), schema]) = json::pick(text, [kind.key(), "inputSchema"]) else { continue };
-        let Some(key) = json::string(key) else { continue };
+        let Some([Some(key), schema]) = json::pick(text, [kind.key(), "inputSchema"]) else {
+            continue;
+        };
+        let Some(key) = json::string(key) else {
+            continue;
+        };
         let params = match (kind, schema) {
             (ListKind::Tools, Some(schema)) if http => match header::declared(schema) {
                 Ok(params) => params,
@@ -113,12 +121,17 @@ pub fn read(kind: ListKind, result: &str, http: bool) -> Option<Page> {
             _ => Vec::new(),
         };
         let text = json::one_line(Bytes::copy_from_slice(text.as_bytes()));
-        page.items.push(Item { key: key.as_ref().into(), text, params: params.into() });
+        page.items.push(Item {
+            key: key.as_ref().into(),
+            text,
+            params: params.into(),
+        });
     }
     Some(page)
 }
 
-/// A list as it stands: the last good one is kept while a new one is being fetched, and when that fails.
+/// A list as it stands: the last good one is kept while a new one is being fetched, and when that
+/// fails.
 #[derive(Debug, Default)]
 pub struct List {
     /// The items in force.

@@ -54,26 +54,39 @@ impl Method {
     /// The method of that name; what the protocol does not name is `Other`.
     #[must_use]
     pub fn parse(name: &str) -> Self {
-        Self::NAMES.iter().find(|(known, _)| *known == name).map_or(Self::Other, |(_, method)| *method)
+        Self::NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map_or(Self::Other, |(_, method)| *method)
     }
 
     /// Its name, or `other`.
     #[must_use]
     pub fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|(_, method)| *method == self).map_or("other", |(name, _)| name)
+        Self::NAMES
+            .iter()
+            .find(|(_, method)| *method == self)
+            .map_or("other", |(name, _)| name)
     }
 
     /// Whether it is one of `tasks/…`.
     #[must_use]
     pub const fn is_about_tasks(self) -> bool {
-        matches!(self, Self::TaskGet | Self::TaskUpdate | Self::TaskCancel | Self::TaskResult | Self::TaskList)
+        matches!(
+            self,
+            Self::TaskGet | Self::TaskUpdate | Self::TaskCancel | Self::TaskResult | Self::TaskList
+        )
     }
 
     /// Whether it exists in an era.
     #[must_use]
     pub const fn exists(self, modern: bool) -> bool {
         match self {
-            Self::Initialize | Self::Ping | Self::SetLevel | Self::Subscribe | Self::Unsubscribe => !modern,
+            Self::Initialize
+            | Self::Ping
+            | Self::SetLevel
+            | Self::Subscribe
+            | Self::Unsubscribe => !modern,
             Self::TaskResult | Self::TaskList => !modern,
             Self::Discover | Self::Listen | Self::TaskUpdate => modern,
             _ => true,
@@ -95,7 +108,13 @@ pub enum Legacy {
 pub const MODERN: &str = "2026-07-28";
 
 /// Every revision served to clients, newest first.
-pub const SUPPORTED: [&str; 5] = [MODERN, "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+pub const SUPPORTED: [&str; 5] = [
+    MODERN,
+    "2025-11-25",
+    "2025-06-18",
+    "2025-03-26",
+    "2024-11-05",
+];
 
 impl Legacy {
     /// The newest one.
@@ -104,7 +123,14 @@ impl Legacy {
     /// The revision of that date.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::L2025_11_25, Self::L2025_06_18, Self::L2025_03_26, Self::L2024_11_05].into_iter().find(|version| version.as_str() == text)
+        [
+            Self::L2025_11_25,
+            Self::L2025_06_18,
+            Self::L2025_03_26,
+            Self::L2024_11_05,
+        ]
+        .into_iter()
+        .find(|version| version.as_str() == text)
     }
 
     /// Its date.
@@ -148,12 +174,18 @@ impl LogLevel {
     /// The level of that name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, level)| *level)
+        Self::NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, level)| *level)
     }
 
     /// Its name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        Self::NAMES.iter().find(|(_, level)| *level == self).map_or("info", |(name, _)| name)
+        Self::NAMES
+            .iter()
+            .find(|(_, level)| *level == self)
+            .map_or("info", |(name, _)| name)
     }
 }

@@ -1,5 +1,6 @@
-//! Names towards clients. `[A-Za-z0-9_-]`, at most 64 characters: the strictest of what model providers take. Nothing is ever routed by taking a name
-//! apart; the table in [`crate::view`] says whose it is.
+//! Names towards clients. `[A-Za-z0-9_-]`, at most 64 characters: the strictest of what model
+//! providers take. Nothing is ever routed by taking a name apart; the table in [`crate::view`] says
+//! whose it is.
 
 use sha2::{Digest, Sha256};
 
@@ -18,22 +19,49 @@ pub fn key(server: &str) -> String {
         }
     }
     let key = key.trim_end_matches('-');
-    if key.is_empty() { format!("server-{}", digest(server, "", 4)) } else { key.chars().take(32).collect() }
+    if key.is_empty() {
+        format!("server-{}", digest(server, "", 4))
+    } else {
+        key.chars().take(32).collect()
+    }
 }
 
-/// The exposed name of a tool or prompt: `<key>__<name>`. What is too long, or has characters that are not allowed, ends in eight characters of a
-/// digest of both names, so that it stays the same over restarts and differs from its neighbours.
+/// The exposed name of a tool or prompt: `<key>__<name>`. What is too long, or has characters that
+/// are not allowed, ends in eight characters of a digest of both names, so that it stays the same
+/// over restarts and differs from its neighbours.
 #[must_use]
 pub fn exposed(key: &str, name: &str) -> String {
-    let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' }).collect();
+    let clean: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
     let whole = format!("{key}__{clean}");
-    if whole.len() <= LONGEST && clean == name { whole } else { shortened(key, name) }
+    if whole.len() <= LONGEST && clean == name {
+        whole
+    } else {
+        shortened(key, name)
+    }
 }
 
 /// The exposed name with its digest, for names that are too long or would collide.
 #[must_use]
 pub fn shortened(key: &str, name: &str) -> String {
-    let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' }).collect();
+    let clean: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
     let room = LONGEST - 9;
     let head: String = format!("{key}__{clean}").chars().take(room).collect();
     format!("{head}_{}", digest(key, name, 8))
@@ -48,11 +76,19 @@ pub fn is_shortened(exposed: &str, name: &str) -> bool {
 /// The first characters of the base-32 digest of two texts.
 fn digest(one: &str, two: &str, characters: usize) -> String {
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let hash = Sha256::new().chain_update(one).chain_update([0]).chain_update(two).finalize();
-    hash.iter().take(characters).map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect()
+    let hash = Sha256::new()
+        .chain_update(one)
+        .chain_update([0])
+        .chain_update(two)
+        .finalize();
+    hash.iter()
+        .take(characters)
+        .map(|byte| char::from(ALPHABET[usize::from(byte & 31)]))
+        .collect()
 }
 
-/// A resource's URI in the view of all servers: `<key>+<uri>`; `ui://…` keeps its scheme, because clients look at it.
+/// A resource's URI in the view of all servers: `<key>+<uri>`; `ui://…` keeps its scheme, because
+/// clients look at it.
 #[must_use]
 pub fn exposed_uri(key: &str, uri: &str) -> String {
     match uri.strip_prefix("ui://") {

@@ -1,4 +1,5 @@
-//! Errors towards a client: HTTP status, JSON-RPC code and our stable code in one value, and the JSON-RPC error body made of it.
+//! Errors towards a client: HTTP status, JSON-RPC code and our stable code in one value, and the
+//! JSON-RPC error body made of it.
 
 use crate::json::{BadJson, quote};
 use bytes::Bytes;
@@ -50,8 +51,19 @@ impl Refusal {
     #[must_use]
     pub fn new(status: u16, rpc: i64, code: Code, detail: &str) -> Self {
         let title = code.title();
-        let message = if detail.is_empty() { title.to_owned() } else { format!("{title}: {detail}") };
-        Self { status, rpc, code, message, data: String::new(), retry_after: None }
+        let message = if detail.is_empty() {
+            title.to_owned()
+        } else {
+            format!("{title}: {detail}")
+        };
+        Self {
+            status,
+            rpc,
+            code,
+            message,
+            data: String::new(),
+            retry_after: None,
+        }
     }
 
     /// With a member added to `error.data`; `value` is JSON.
@@ -73,18 +85,30 @@ impl Refusal {
     pub fn bad_json(bad: BadJson) -> Self {
         match bad {
             BadJson::Syntax => Self::new(400, rpc::PARSE, Code::InvalidJson, ""),
-            BadJson::Shape => Self::new(400, rpc::INVALID_REQUEST, Code::InvalidRequest, "not a JSON-RPC 2.0 message"),
+            BadJson::Shape => Self::new(
+                400,
+                rpc::INVALID_REQUEST,
+                Code::InvalidRequest,
+                "not a JSON-RPC 2.0 message",
+            ),
             BadJson::Duplicate => Self::new(400, rpc::INVALID_REQUEST, Code::DuplicateKey, ""),
             BadJson::Depth => Self::new(400, rpc::INVALID_REQUEST, Code::TooDeep, ""),
         }
     }
 
-    /// The `error` member's value. `data.help` is the command that says more, unless a better one was given.
+    /// The `error` member's value. `data.help` is the command that says more, unless a better one
+    /// was given.
     #[must_use]
     pub fn error(&self) -> String {
         let (rpc, message, code, data) = (self.rpc, quote(&self.message), self.code, &self.data);
-        let help = if data.contains("\"help\":") { String::new() } else { format!(",\"help\":\"ggen mcp explain {code}\"") };
-        format!("{{\"code\":{rpc},\"message\":{message},\"data\":{{\"code\":\"{code}\"{data}{help}}}}}")
+        let help = if data.contains("\"help\":") {
+            String::new()
+        } else {
+            format!(",\"help\":\"ggen mcp explain {code}\"")
+        };
+        format!(
+            "{{\"code\":{rpc},\"message\":{message},\"data\":{{\"code\":\"{code}\"{data}{help}}}}}"
+        )
     }
 
     /// The whole JSON-RPC error message; `id` as it stood in the request, or none.
@@ -109,7 +133,8 @@ pub fn result_message(id: &str, result: &str) -> Bytes {
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}").into()
 }
 
-/// The HTTP status with which a modern client gets an upstream's JSON-RPC error (MCP 2026-07-28, Streamable HTTP).
+/// The HTTP status with which a modern client gets an upstream's JSON-RPC error (MCP 2026-07-28,
+/// Streamable HTTP).
 #[must_use]
 pub const fn modern_status(code: i64) -> u16 {
     match code {

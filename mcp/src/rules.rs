@@ -1,5 +1,6 @@
-//! What the relay enforces beside the protocol, as it is told by [`crate::api::Input::Rules`]: policy, rates, bounds per principal and per tool, and
-//! whether every call is to be written down and takes part in traces. All of it can change while clients are served.
+//! What the relay enforces beside the protocol, as it is told by [`crate::api::Input::Rules`]:
+//! policy, rates, bounds per principal and per tool, and whether every call is to be written down
+//! and takes part in traces. All of it can change while clients are served.
 
 use crate::api::{Micros, UpId};
 use crate::policy;
@@ -7,7 +8,8 @@ use ggen_wire::Code;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Everything that is enforced. The default enforces nothing but the relay's own [`crate::api::Limits`].
+/// Everything that is enforced. The default enforces nothing but the relay's own
+/// [`crate::api::Limits`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rules {
     /// Who may see and call what.
@@ -22,7 +24,8 @@ pub struct Rules {
     pub sessions_in_all: usize,
     /// Calls in flight to one upstream; 0: as in [`crate::api::Limits`].
     pub calls_per_upstream: usize,
-    /// How long a stream may last that brings the answer of a legacy client's call; 0: till its end.
+    /// How long a stream may last that brings the answer of a legacy client's call; 0: till its
+    /// end.
     pub stream_limit: Micros,
     /// What holds for a tool that is not in `tools`.
     pub tool: ToolRule,
@@ -48,7 +51,8 @@ pub struct Rate {
 pub struct ToolRule {
     /// Time for a call; 0: as its server says.
     pub timeout: Micros,
-    /// How often a call is sent once more whose server was lost; only for tools that say that they change nothing or may be repeated.
+    /// How often a call is sent once more whose server was lost; only for tools that say that they
+    /// change nothing or may be repeated.
     pub retries: u32,
     /// Calls in flight; 0: no bound.
     pub concurrent: usize,
@@ -79,7 +83,8 @@ pub struct Audited {
     pub name: Box<str>,
     /// Whose it is, if it got so far.
     pub up: Option<UpId>,
-    /// `ok`, `tool_error`, `error`, `timeout`, `lost`, `cancelled`; `refused` if it was never passed on.
+    /// `ok`, `tool_error`, `error`, `timeout`, `lost`, `cancelled`; `refused` if it was never
+    /// passed on.
     pub outcome: &'static str,
     /// Why it was refused.
     pub code: Option<Code>,

@@ -1,5 +1,6 @@
-//! `requestState` of calls that wait for their client: sealed, so that a client can neither read nor change it, nor use it for another request or as
-//! another principal (MCP 2026-07-28, MRTR, "Server Requirements"). XChaCha20-Poly1305: its nonces are long enough to be drawn at random.
+//! `requestState` of calls that wait for their client: sealed, so that a client can neither read
+//! nor change it, nor use it for another request or as another principal (MCP 2026-07-28, MRTR,
+//! "Server Requirements"). XChaCha20-Poly1305: its nonces are long enough to be drawn at random.
 
 use crate::json;
 use base64::Engine;
@@ -70,7 +71,13 @@ impl Sealer {
         plain.extend(state.subject);
         plain.extend(state.expires.to_be_bytes());
         plain.extend(state.round.to_be_bytes());
-        let sealed = self.0.encrypt(&XNonce::from(nonce), Payload { msg: &plain, aad: method.as_bytes() });
+        let sealed = self.0.encrypt(
+            &XNonce::from(nonce),
+            Payload {
+                msg: &plain,
+                aad: method.as_bytes(),
+            },
+        );
         // Only a message of many gigabytes cannot be sealed; what is empty is opened by nobody.
         let sealed = sealed.unwrap_or_default();
         let mut bytes = nonce.to_vec();
@@ -82,9 +89,20 @@ impl Sealer {
     #[must_use]
     pub fn open(&self, method: &str, text: &str) -> Option<State> {
         // Nothing of ours is longer, and nobody has us decode what is.
-        let bytes = (text.len() < 1024).then(|| URL_SAFE_NO_PAD.decode(text).ok()).flatten()?;
+        let bytes = (text.len() < 1024)
+            .then(|| URL_SAFE_NO_PAD.decode(text).ok())
+            .flatten()?;
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE>()?;
-        let plain = self.0.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: method.as_bytes() }).ok()?;
+        let plain = self
+            .0
+            .decrypt(
+                &XNonce::from(*nonce),
+                Payload {
+                    msg: sealed,
+                    aad: method.as_bytes(),
+                },
+            )
+            .ok()?;
         let (head, rest) = plain.split_first_chunk::<2>()?;
         let mode = match head {
             [VERSION, 0] => Mode::Resume,
@@ -107,9 +125,16 @@ impl Sealer {
     }
 }
 
-/// What a call is about: the principal, the server, the method, its name or URI there, and its arguments whatever their order and white space.
+/// What a call is about: the principal, the server, the method, its name or URI there, and its
+/// arguments whatever their order and white space.
 #[must_use]
-pub fn subject(principal: &str, server: &str, method: &str, name: &str, arguments: Option<&str>) -> [u8; 32] {
+pub fn subject(
+    principal: &str,
+    server: &str,
+    method: &str,
+    name: &str,
+    arguments: Option<&str>,
+) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for part in [principal, server, method, name] {
         hasher.update((part.len() as u64).to_be_bytes());
@@ -119,13 +144,15 @@ pub fn subject(principal: &str, server: &str, method: &str, name: &str, argument
     hasher.finalize().into()
 }
 
-/// A digest of a JSON text that is the same for the same value in another order of members and with other white space.
+/// A digest of a JSON text that is the same for the same value in another order of members and with
+/// other white space.
 #[must_use]
 pub fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(canonical(text)).into()
 }
 
-/// Members in order, strings in one spelling, no white space; numbers stay as they are written. Its depth was bounded when the message came in.
+/// Members in order, strings in one spelling, no white space; numbers stay as they are written. Its
+/// depth was bounded when the message came in.
 fn canonical(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     write_canonical(text, &mut out);
@@ -150,7 +177,11 @@ fn write_canonical(text: &str, out: &mut String) {
         }
         Some(b'[') => {
             out.push('[');
-            for (at, value) in json::elements(text).unwrap_or_default().into_iter().enumerate() {
+            for (at, value) in json::elements(text)
+                .unwrap_or_default()
+                .into_iter()
+                .enumerate()
+            {
                 if at > 0 {
                     out.push(',');
                 }
@@ -171,7 +202,14 @@ mod tests {
     use super::*;
 
     fn state() -> State {
-        State { mode: Mode::Resume, park: 7, life: 3, subject: subject("me", "s", "tools/call", "t", None), expires: 99, round: 2 }
+        State {
+            mode: Mode::Resume,
+            park: 7,
+            life: 3,
+            subject: subject("me", "s", "tools/call", "t", None),
+            expires: 99,
+            round: 2,
+        }
     }
 
     #[test]
@@ -183,7 +221,11 @@ mod tests {
         assert_eq!(sealer.open("prompts/get", &text), None);
         assert_eq!(other.open("tools/call", &text), None);
         for at in 0..text.len() {
-            let changed = if text.as_bytes()[at] == b'A' { "B" } else { "A" };
+            let changed = if text.as_bytes()[at] == b'A' {
+                "B"
+            } else {
+                "A"
+            };
             let mut tampered = text.clone();
             tampered.replace_range(at..=at, changed);
             assert_eq!(sealer.open("tools/call", &tampered), None, "character {at}");
@@ -196,11 +238,21 @@ mod tests {
     #[test]
     fn a_subject_is_the_value_and_not_its_spelling() {
         let of = |arguments| subject("me", "s", "tools/call", "t", Some(arguments));
-        assert_eq!(of(r#"{"a":1,"b":[{"c":"x","d":null}]}"#), of(r#"{ "b" : [ {"d":null,"\u0063":"\u0078"} ], "a":1 }"#));
-        for other in [r#"{"a":1}"#, r#"{"a":2,"b":[{"c":"x","d":null}]}"#, r#"{"a":1,"b":[{"c":"x"},{"d":null}]}"#] {
+        assert_eq!(
+            of(r#"{"a":1,"b":[{"c":"x","d":null}]}"#),
+            of(r#"{ "b" : [ {"d":null,"\u0063":"\u0078"} ], "a":1 }"#)
+        );
+        for other in [
+            r#"{"a":1}"#,
+            r#"{"a":2,"b":[{"c":"x","d":null}]}"#,
+            r#"{"a":1,"b":[{"c":"x"},{"d":null}]}"#,
+        ] {
             assert_ne!(of(r#"{"a":1,"b":[{"c":"x","d":null}]}"#), of(other));
         }
-        assert_ne!(subject("ab", "c", "m", "n", None), subject("a", "bc", "m", "n", None));
+        assert_ne!(
+            subject("ab", "c", "m", "n", None),
+            subject("a", "bc", "m", "n", None)
+        );
         assert_eq!(format!("{:?}", Key([1; 32])), "Key(…)");
     }
 }

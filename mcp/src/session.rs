@@ -1,4 +1,5 @@
-//! Legacy sessions (2025-11-25 and earlier): what `initialize` agreed on, the streams of the session, and what can be replayed on them.
+//! Legacy sessions (2025-11-25 and earlier): what `initialize` agreed on, the streams of the
+//! session, and what can be replayed on them.
 
 use crate::api::{Micros, StreamKey};
 use crate::edge::Principal;
@@ -35,7 +36,8 @@ pub struct Session {
     pub log_level: Option<LogLevel>,
     /// When it was last used.
     pub used: Micros,
-    /// For how long nobody had used it when it was last used in this life: more than nothing only after it was restored.
+    /// For how long nobody had used it when it was last used in this life: more than nothing only
+    /// after it was restored.
     pub idle: Micros,
     /// When it was last said that it is used.
     pub told: Micros,
@@ -85,7 +87,10 @@ impl Session {
 
     /// Forgets the oldest complete stream if there are too many.
     pub fn forget_oldest(&mut self) {
-        let done = self.rings.iter().filter_map(|(number, ring)| ring.done.map(|at| (at, *number)));
+        let done = self
+            .rings
+            .iter()
+            .filter_map(|(number, ring)| ring.done.map(|at| (at, *number)));
         if done.clone().count() > KEPT
             && let Some((_, oldest)) = done.min()
         {
@@ -98,13 +103,20 @@ impl Ring {
     /// An empty stream with a reader.
     #[must_use]
     pub fn read_by(reader: StreamKey) -> Self {
-        Self { attached: Some(reader), ..Self::default() }
+        Self {
+            attached: Some(reader),
+            ..Self::default()
+        }
     }
 
     /// An empty stream whose events are numbered from there.
     #[must_use]
     pub fn after(number: u64) -> Self {
-        Self { next: number, sent: number, ..Self::default() }
+        Self {
+            next: number,
+            sent: number,
+            ..Self::default()
+        }
     }
 
     /// Adds an event and gives its number. Over `limit` events, the oldest are forgotten.
@@ -126,17 +138,26 @@ impl Ring {
         self.next
     }
 
-    /// Whether the same event is waiting for a reader already (change notifications need not be told twice).
+    /// Whether the same event is waiting for a reader already (change notifications need not be
+    /// told twice).
     #[must_use]
     pub fn is_waiting(&self, data: &[u8]) -> bool {
-        self.events.iter().rev().take_while(|(number, _)| *number > self.sent).any(|(_, event)| event == data)
+        self.events
+            .iter()
+            .rev()
+            .take_while(|(number, _)| *number > self.sent)
+            .any(|(_, event)| event == data)
     }
 
     /// Events after number `after`, and marks them as sent.
     pub fn replay(&mut self, after: Option<u64>) -> Vec<(u64, Bytes)> {
         let after = after.unwrap_or(self.sent);
         self.sent = self.next;
-        self.events.iter().filter(|(number, _)| *number > after).cloned().collect()
+        self.events
+            .iter()
+            .filter(|(number, _)| *number > after)
+            .cloned()
+            .collect()
     }
 }
 
@@ -158,7 +179,10 @@ pub fn parse_event_id(text: &str) -> Option<(u64, u64)> {
 pub fn new_id(random: &mut dyn FnMut(&mut [u8])) -> Box<str> {
     let mut bits = [0u8; 16];
     random(&mut bits);
-    bits.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    bits.iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<String>()
+        .into()
 }
 
 #[cfg(test)]
@@ -172,7 +196,13 @@ mod tests {
             ring.push(Bytes::copy_from_slice(&[n]), 3);
         }
         assert!(ring.is_waiting(&[4]));
-        assert_eq!(ring.replay(None).iter().map(|(number, _)| *number).collect::<Vec<_>>(), [3, 4, 5]);
+        assert_eq!(
+            ring.replay(None)
+                .iter()
+                .map(|(number, _)| *number)
+                .collect::<Vec<_>>(),
+            [3, 4, 5]
+        );
         assert!(!ring.is_waiting(&[4]));
         assert_eq!(ring.replay(Some(4)).len(), 1);
         assert_eq!(parse_event_id(&event_id(7, 9)), Some((7, 9)));

@@ -1,6 +1,8 @@
-//! Spans: what a relay that takes part in traces says of each request of a client, and of each call that it makes for one (OpenTelemetry semantic
-//! conventions for MCP, <https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai/mcp.md>). Values only: whoever drives the
-//! relay knows the clock and the wire. May not hold arguments, results, URIs or words of a client or server.
+//! Spans: what a relay that takes part in traces says of each request of a client, and of each call
+//! that it makes for one (OpenTelemetry semantic conventions for MCP,
+//! <https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai/mcp.md>).
+//! Values only: whoever drives the relay knows the clock and the wire. May not hold arguments,
+//! results, URIs or words of a client or server.
 
 use crate::api::{Micros, UpId};
 use crate::trace::TraceId;
@@ -22,13 +24,19 @@ impl fmt::Display for SpanId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ratio(u64);
 
-/// Bits of a trace's id that decide, as OpenTelemetry's `TraceIdRatioBased` does it: who else samples by the same share takes the same traces.
+/// Bits of a trace's id that decide, as OpenTelemetry's `TraceIdRatioBased` does it: who else
+/// samples by the same share takes the same traces.
 const BITS: u32 = 63;
 
 impl Ratio {
     /// From 0 (none) to 1 (all); what lies outside counts as the nearer end.
     #[must_use]
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "between 0 and 2^63")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "between 0 and 2^63"
+    )]
     pub fn new(share: f64) -> Self {
         Self((share.clamp(0.0, 1.0) * (1_u64 << BITS) as f64) as u64)
     }
@@ -52,7 +60,8 @@ pub struct Span {
     pub parent: Option<SpanId>,
     /// `tracestate`
     pub state: Option<Arc<str>>,
-    /// Another span that has to do with it: that of the exchange, where the client's own says more of the call.
+    /// Another span that has to do with it: that of the exchange, where the client's own says more
+    /// of the call.
     pub link: Option<(TraceId, SpanId)>,
     /// Which side of the relay.
     pub side: Side,
@@ -105,7 +114,10 @@ mod tests {
             let ids = (0..1000_u128).map(|at| TraceId(at * (u128::from(u64::MAX) / 1000)));
             ids.filter(|id| ratio.takes(*id)).count()
         };
-        assert_eq!((taken(0.0), taken(-1.0), taken(1.0), taken(7.0)), (0, 0, 1000, 1000));
+        assert_eq!(
+            (taken(0.0), taken(-1.0), taken(1.0), taken(7.0)),
+            (0, 0, 1000, 1000)
+        );
         assert!((248..=252).contains(&taken(0.25)), "{}", taken(0.25));
         assert!(Ratio::new(1.0).takes(TraceId(u128::MAX)) && !Ratio::new(0.0).takes(TraceId(1)));
     }

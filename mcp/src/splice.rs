@@ -14,7 +14,10 @@ impl<'a> Splice<'a> {
     /// No edits yet.
     #[must_use]
     pub fn new(base: &'a str) -> Self {
-        Self { base, edits: Vec::with_capacity(4) }
+        Self {
+            base,
+            edits: Vec::with_capacity(4),
+        }
     }
 
     /// Where a slice of the base stands in it; a slice of something else is refused.
@@ -30,11 +33,17 @@ impl<'a> Splice<'a> {
         }
     }
 
-    /// Inserts members (`"a":1,"b":2`) at the front of `object`, a slice of the base that begins with `{`.
+    /// Inserts members (`"a":1,"b":2`) at the front of `object`, a slice of the base that begins
+    /// with `{`.
     pub fn insert(&mut self, object: &str, members: &str) {
         if let (Some(at), false) = (self.at(object), members.is_empty()) {
-            let comma = if object[1..].trim_start().starts_with('}') { "" } else { "," };
-            self.edits.push((at + 1, at + 1, format!("{members}{comma}").into()));
+            let comma = if object[1..].trim_start().starts_with('}') {
+                ""
+            } else {
+                ","
+            };
+            self.edits
+                .push((at + 1, at + 1, format!("{members}{comma}").into()));
         }
     }
 
@@ -63,12 +72,24 @@ impl<'a> Splice<'a> {
     }
 }
 
-/// An object without some of its members and with others added at its end. Values stay as they are; text that is no object is returned as it is.
+/// An object without some of its members and with others added at its end. Values stay as they are;
+/// text that is no object is returned as it is.
 #[must_use]
 pub fn rebuild(object: &str, keep: impl Fn(&str) -> bool, add: &[(&str, &str)]) -> String {
-    let Some(members) = crate::json::members(object) else { return object.to_owned() };
-    let mut out = String::with_capacity(object.len() + add.iter().map(|(key, value)| key.len() + value.len() + 4).sum::<usize>());
-    let kept = members.iter().filter(|(key, _)| keep(key)).map(|(key, value)| (&**key, *value));
+    let Some(members) = crate::json::members(object) else {
+        return object.to_owned();
+    };
+    let mut out = String::with_capacity(
+        object.len()
+            + add
+                .iter()
+                .map(|(key, value)| key.len() + value.len() + 4)
+                .sum::<usize>(),
+    );
+    let kept = members
+        .iter()
+        .filter(|(key, _)| keep(key))
+        .map(|(key, value)| (&**key, *value));
     for (key, value) in kept.chain(add.iter().copied()) {
         out.push(if out.is_empty() { '{' } else { ',' });
         out.push_str(&crate::json::quote(key));
@@ -86,12 +107,17 @@ mod tests {
     #[test]
     fn edits_apply_in_place() {
         let base = "{\"id\": 1,\n \"params\": {}, \"x\": {\"y\":1.0}}";
-        let [id, params, x] = crate::json::pick(base, ["id", "params", "x"]).expect("object").map(|part| part.expect("there"));
+        let [id, params, x] = crate::json::pick(base, ["id", "params", "x"])
+            .expect("object")
+            .map(|part| part.expect("there"));
         let mut splice = Splice::new(base);
         splice.insert(x, "\"a\":2");
         splice.replace(id, "\"seven\"");
         splice.insert(params, "\"b\":3");
-        assert_eq!(splice.finish(), "{\"id\": \"seven\",  \"params\": {\"b\":3}, \"x\": {\"a\":2,\"y\":1.0}}");
+        assert_eq!(
+            splice.finish(),
+            "{\"id\": \"seven\",  \"params\": {\"b\":3}, \"x\": {\"a\":2,\"y\":1.0}}"
+        );
     }
 
     #[test]
@@ -103,7 +129,10 @@ mod tests {
 
     #[test]
     fn objects_lose_and_gain_members() {
-        assert_eq!(rebuild(r#"{"a":1.0,"b":2}"#, |key| key != "b", &[("c", "[]")]), r#"{"a":1.0,"c":[]}"#);
+        assert_eq!(
+            rebuild(r#"{"a":1.0,"b":2}"#, |key| key != "b", &[("c", "[]")]),
+            r#"{"a":1.0,"c":[]}"#
+        );
         assert_eq!(rebuild(r#"{"a":1}"#, |_| false, &[]), "{}");
     }
 }

@@ -1,4 +1,5 @@
-//! The event-stream format (WHATWG HTML §9.2.6): a parser for what upstreams send, fed in pieces of any size, and the writer for what clients get.
+//! The event-stream format (WHATWG HTML §9.2.6): a parser for what upstreams send, fed in pieces of
+//! any size, and the writer for what clients get.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -51,8 +52,8 @@ impl Parser {
         }
     }
 
-    /// Takes the next bytes and appends the events that they complete. An event without data counts only if it has an id or a retry time
-    /// (a priming event of Streamable HTTP).
+    /// Takes the next bytes and appends the events that they complete. An event without data counts
+    /// only if it has an id or a retry time (a priming event of Streamable HTTP).
     ///
     /// # Errors
     /// [`TooLarge`]; the parser must not be used any more.
@@ -95,7 +96,10 @@ impl Parser {
         if line.is_empty() {
             return self.dispatch(events);
         }
-        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let colon = line
+            .iter()
+            .position(|byte| *byte == b':')
+            .unwrap_or(line.len());
         let (field, value) = (&line[..colon], line.get(colon + 1..).unwrap_or_default());
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match field {
@@ -106,23 +110,35 @@ impl Parser {
                 self.has_data = true;
                 self.data.extend_from_slice(value);
             }
-            b"id" if !value.contains(&0) => self.id = std::str::from_utf8(value).ok().map(str::to_owned),
+            b"id" if !value.contains(&0) => {
+                self.id = std::str::from_utf8(value).ok().map(str::to_owned)
+            }
             b"event" => self.kind = std::str::from_utf8(value).ok().map(str::to_owned),
-            b"retry" => self.retry_ms = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()),
+            b"retry" => {
+                self.retry_ms = std::str::from_utf8(value)
+                    .ok()
+                    .and_then(|text| text.parse().ok())
+            }
             _ => {}
         }
     }
 
     fn dispatch(&mut self, events: &mut Vec<Event>) {
         let kind = self.kind.take().filter(|kind| !kind.is_empty());
-        let event = Event { id: self.id.take(), kind, retry_ms: self.retry_ms.take(), data: self.data.split().freeze() };
+        let event = Event {
+            id: self.id.take(),
+            kind,
+            retry_ms: self.retry_ms.take(),
+            data: self.data.split().freeze(),
+        };
         if std::mem::take(&mut self.has_data) || event.id.is_some() || event.retry_ms.is_some() {
             events.push(event);
         }
     }
 }
 
-/// Appends an event to `out`. `data` must not hold line breaks; JSON never does after [`crate::json::one_line`].
+/// Appends an event to `out`. `data` must not hold line breaks; JSON never does after
+/// [`crate::json::one_line`].
 pub fn write(id: Option<&str>, retry_ms: Option<u32>, data: &[u8], out: &mut BytesMut) {
     if let Some(id) = id {
         out.extend_from_slice(b"id: ");
@@ -153,13 +169,27 @@ mod tests {
     #[test]
     fn all_line_ends_comments_and_fields() {
         let events = parse(&[b"\xef\xbb\xbf: hello\r\nid: 7\r\nretry: 100\r\ndata: {\"a\":\r\ndata: 1}\r\rdata\n\nevent: x\n\nid\n\n"]);
-        assert_eq!(events[0], Event { id: Some("7".into()), kind: None, retry_ms: Some(100), data: Bytes::from_static(b"{\"a\":\n1}") });
+        assert_eq!(
+            events[0],
+            Event {
+                id: Some("7".into()),
+                kind: None,
+                retry_ms: Some(100),
+                data: Bytes::from_static(b"{\"a\":\n1}")
+            }
+        );
         assert_eq!(events[1].data, Bytes::new());
         assert_eq!(events[2].id.as_deref(), Some(""));
         assert_eq!(events.len(), 3);
         // The name of an event without data is not the next one's.
         let events = parse(&[b"event: endpoint\ndata: /m\n\nevent: x\n\ndata: 1\n\n"]);
-        assert_eq!(events.iter().map(|event| event.kind.as_deref()).collect::<Vec<_>>(), [Some("endpoint"), None]);
+        assert_eq!(
+            events
+                .iter()
+                .map(|event| event.kind.as_deref())
+                .collect::<Vec<_>>(),
+            [Some("endpoint"), None]
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! One upstream server as the relay knows it: its life, what it said of itself, its lists, and the connections to it.
+//! One upstream server as the relay knows it: its life, what it said of itself, its lists, and the
+//! connections to it.
 
 use crate::api::{Lease, Micros, Report, SHARED, Transport, UpId, UpstreamSettings};
 use crate::json;
@@ -9,9 +10,13 @@ use ggen_wire::{Code, status::UpstreamState};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-/// What a client can be asked for; legacy servers are told once, at `initialize`, so that connections are kept apart by it.
+/// What a client can be asked for; legacy servers are told once, at `initialize`, so that
+/// connections are kept apart by it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[allow(clippy::struct_excessive_bools, reason = "these are the protocol's own flags")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "these are the protocol's own flags"
+)]
 pub struct Caps {
     /// `elicitation` (forms).
     pub form: bool,
@@ -31,9 +36,14 @@ impl Caps {
     /// Reads a `capabilities` object.
     #[must_use]
     pub fn read(capabilities: &str) -> Self {
-        let [elicitation, sampling, roots] = json::pick(capabilities, ["elicitation", "sampling", "roots"]).unwrap_or_default();
-        let [form, url] = elicitation.and_then(|raw| json::pick(raw, ["form", "url"])).unwrap_or_default();
-        let [tools, context] = sampling.and_then(|raw| json::pick(raw, ["tools", "context"])).unwrap_or_default();
+        let [elicitation, sampling, roots] =
+            json::pick(capabilities, ["elicitation", "sampling", "roots"]).unwrap_or_default();
+        let [form, url] = elicitation
+            .and_then(|raw| json::pick(raw, ["form", "url"]))
+            .unwrap_or_default();
+        let [tools, context] = sampling
+            .and_then(|raw| json::pick(raw, ["tools", "context"]))
+            .unwrap_or_default();
         Self {
             form: elicitation.is_some() && (form.is_some() || url.is_none()),
             url: url.is_some(),
@@ -74,7 +84,9 @@ impl Caps {
         match method {
             "elicitation/create" if member("mode") == Some("\"url\"") => self.url,
             "elicitation/create" => self.form,
-            "sampling/createMessage" => self.sampling && (self.sampling_tools || member("tools").is_none()),
+            "sampling/createMessage" => {
+                self.sampling && (self.sampling_tools || member("tools").is_none())
+            }
             "roots/list" => self.roots,
             _ => false,
         }
@@ -85,15 +97,20 @@ impl Caps {
     pub fn needed(method: &str, params: Option<&str>) -> &'static str {
         let member = |name| params.and_then(|params| json::pick(params, [name])?[0]);
         match method {
-            "elicitation/create" if member("mode") == Some("\"url\"") => "{\"elicitation\":{\"url\":{}}}",
+            "elicitation/create" if member("mode") == Some("\"url\"") => {
+                "{\"elicitation\":{\"url\":{}}}"
+            }
             "elicitation/create" => "{\"elicitation\":{}}",
-            "sampling/createMessage" if member("tools").is_some() => "{\"sampling\":{\"tools\":{}}}",
+            "sampling/createMessage" if member("tools").is_some() => {
+                "{\"sampling\":{\"tools\":{}}}"
+            }
             "sampling/createMessage" => "{\"sampling\":{}}",
             _ => "{\"roots\":{}}",
         }
     }
 
-    /// What a client of a legacy revision can be asked for: without what that revision does not know.
+    /// What a client of a legacy revision can be asked for: without what that revision does not
+    /// know.
     #[must_use]
     pub fn of_revision(mut self, version: Legacy) -> Self {
         if version < Legacy::L2025_11_25 {
@@ -149,7 +166,8 @@ impl Hello {
     /// Whether a capability is there.
     #[must_use]
     pub fn has(&self, capability: &str) -> bool {
-        json::pick(&self.capabilities, [capability]).is_some_and(|[found]| found.is_some_and(|raw| raw != "null"))
+        json::pick(&self.capabilities, [capability])
+            .is_some_and(|[found]| found.is_some_and(|raw| raw != "null"))
     }
 
     /// Whether a member of a capability is true.
@@ -188,12 +206,14 @@ pub enum Lent {
     Once,
 }
 
-/// One connection: a pair of pipes, or an HTTP session (or, with a modern HTTP server, just its URL).
+/// One connection: a pair of pipes, or an HTTP session (or, with a modern HTTP server, just its
+/// URL).
 #[derive(Debug)]
 pub struct Conn {
     /// What its clients can be asked for; part of its handshake with a legacy server.
     pub caps: Caps,
-    /// Which child of a stdio server it is; [`SHARED`] as well for an HTTP session, and for a place where none is.
+    /// Which child of a stdio server it is; [`SHARED`] as well for an HTTP session, and for a place
+    /// where none is.
     pub lease: Lease,
     /// Whose it is, if it is leased.
     pub lent: Lent,
@@ -211,13 +231,15 @@ pub struct Conn {
     pub queue: Vec<u64>,
     /// Client calls in flight.
     pub calls: HashSet<u64>,
-    /// Until when a call that was given up may still write log messages, which nothing tells from those of other calls on a pipe.
+    /// Until when a call that was given up may still write log messages, which nothing tells from
+    /// those of other calls on a pipe.
     pub unsure: Micros,
     /// The level last set with `logging/setLevel`.
     pub log_level: Option<LogLevel>,
     /// The exchange of its GET stream.
     pub stream: Option<u64>,
-    /// Until when calls wait for the GET stream of a new session: what the server asks there before it is open is lost.
+    /// Until when calls wait for the GET stream of a new session: what the server asks there before
+    /// it is open is lost.
     pub awaits_stream: Option<Micros>,
     /// When to open the GET stream again.
     pub stream_at: Option<Micros>,
@@ -280,7 +302,8 @@ pub struct Upstream {
     pub hello: Hello,
     /// Its lists, by [`ListKind`].
     pub lists: [List; 4],
-    /// Connections; the first one always exists and is the one for lists, notifications and subscriptions.
+    /// Connections; the first one always exists and is the one for lists, notifications and
+    /// subscriptions.
     pub conns: Vec<Conn>,
     /// The number of the newest leased child.
     pub next_lease: Lease,
@@ -292,7 +315,8 @@ pub struct Upstream {
     pub held: bool,
     /// `server/discover` was refused with -32022 and is being asked once more.
     pub asked_again: bool,
-    /// Since when it is expected to become ready; `None` when it has settled (ready, or known not to be).
+    /// Since when it is expected to become ready; `None` when it has settled (ready, or known not
+    /// to be).
     pub unsettled: Option<Micros>,
     /// A remote server: when to try again, and how often that was in vain.
     pub retry_at: Option<Micros>,
@@ -329,7 +353,11 @@ impl Upstream {
         Self {
             id,
             key: name::key(&settings.name),
-            state: if settings.enabled { UpstreamState::Starting } else { UpstreamState::Disabled },
+            state: if settings.enabled {
+                UpstreamState::Starting
+            } else {
+                UpstreamState::Disabled
+            },
             unsettled: settings.enabled.then_some(0),
             settings,
             trouble: None,
@@ -374,7 +402,10 @@ impl Upstream {
     /// Calls in flight or waiting, over all connections.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.conns.iter().map(|conn| conn.calls.len() + conn.queue.len()).sum()
+        self.conns
+            .iter()
+            .map(|conn| conn.calls.len() + conn.queue.len())
+            .sum()
     }
 
     /// How it stands, for the supervisor.
@@ -383,7 +414,15 @@ impl Upstream {
         let count = |kind: ListKind| u32::try_from(self.list(kind).items.len()).unwrap_or(u32::MAX);
         let server = self.hello.server.as_deref().and_then(|raw| {
             let [name, version] = json::pick(raw, ["name", "version"])?;
-            Some(format!("{} {}", json::string(name?)?, version.and_then(json::string).unwrap_or_default()).trim_end().to_owned())
+            Some(
+                format!(
+                    "{} {}",
+                    json::string(name?)?,
+                    version.and_then(json::string).unwrap_or_default()
+                )
+                .trim_end()
+                .to_owned(),
+            )
         });
         let ready = self.conns[0].phase == Phase::Ready && !self.is_http();
         Report {
@@ -407,7 +446,11 @@ impl Upstream {
         format!(
             "{{\"protocol\":\"{}\",\"capabilities\":{},\"server\":{},\"instructions\":{}}}",
             self.era.map_or("", UpEra::version),
-            if self.hello.capabilities.is_empty() { "{}" } else { &self.hello.capabilities },
+            if self.hello.capabilities.is_empty() {
+                "{}"
+            } else {
+                &self.hello.capabilities
+            },
             optional(&self.hello.server),
             optional(&self.hello.instructions),
         )
@@ -415,9 +458,10 @@ impl Upstream {
 
     /// Takes what an earlier life reported. False: it is not usable, a handshake is needed.
     pub fn adopt(&mut self, handoff: &str) -> bool {
-        let Some([Some(protocol), Some(capabilities), server, instructions]) =
-            json::pick(handoff, ["protocol", "capabilities", "server", "instructions"])
-        else {
+        let Some([Some(protocol), Some(capabilities), server, instructions]) = json::pick(
+            handoff,
+            ["protocol", "capabilities", "server", "instructions"],
+        ) else {
             return false;
         };
         self.era = match json::string(protocol).as_deref() {
@@ -426,7 +470,11 @@ impl Upstream {
             None => None,
         };
         let text = |raw: Option<&str>| raw.filter(|raw| *raw != "null").map(str::to_owned);
-        self.hello = Hello { capabilities: capabilities.to_owned(), server: text(server), instructions: text(instructions) };
+        self.hello = Hello {
+            capabilities: capabilities.to_owned(),
+            server: text(server),
+            instructions: text(instructions),
+        };
         self.era.is_some()
     }
 }
@@ -437,13 +485,23 @@ mod tests {
 
     #[test]
     fn capabilities_are_read_and_written() {
-        for text in ["{}", r#"{"elicitation":{}}"#, r#"{"elicitation":{"form":{},"url":{}},"sampling":{"tools":{}},"roots":{}}"#] {
+        for text in [
+            "{}",
+            r#"{"elicitation":{}}"#,
+            r#"{"elicitation":{"form":{},"url":{}},"sampling":{"tools":{}},"roots":{}}"#,
+        ] {
             assert_eq!(Caps::read(text).write(), text);
         }
         let form = Caps::read(r#"{"elicitation":{},"sampling":{}}"#);
-        assert!(form.allow("elicitation/create", Some(r#"{"mode":"form"}"#)) && form.allow("elicitation/create", None));
+        assert!(
+            form.allow("elicitation/create", Some(r#"{"mode":"form"}"#))
+                && form.allow("elicitation/create", None)
+        );
         assert!(!form.allow("elicitation/create", Some(r#"{"mode":"url"}"#)));
-        assert!(form.allow("sampling/createMessage", Some("{}")) && !form.allow("sampling/createMessage", Some(r#"{"tools":[]}"#)));
+        assert!(
+            form.allow("sampling/createMessage", Some("{}"))
+                && !form.allow("sampling/createMessage", Some(r#"{"tools":[]}"#))
+        );
         assert!(!Caps::read("{}").allow("roots/list", None));
     }
 }

@@ -1,6 +1,14 @@
-//! What does not have to change is not touched: between a client and a server of one era, every byte but the id, the progress token and (in the view
-//! of all) the name is as it came, in both directions.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub, reason = "test code")]
+//! What does not have to change is not touched: between a client and a server of one era, every
+//! byte but the id, the progress token and (in the view of all) the name is as it came, in both
+//! directions.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    reason = "test code"
+)]
 
 mod support;
 
@@ -20,7 +28,15 @@ const ODD: [&str; 8] = [
     r#"{"lone":"\ud800","id":5,"jsonrpc":"1.0","method":"x"}"#,
 ];
 
-const IDS: [&str; 7] = ["1", "\"1\"", "1.0", "1e2", "-7", "\"\\u0041\"", "123456789012345678901234567890"];
+const IDS: [&str; 7] = [
+    "1",
+    "\"1\"",
+    "1.0",
+    "1e2",
+    "-7",
+    "\"\\u0041\"",
+    "123456789012345678901234567890",
+];
 
 const ECHO: Server = |text, message| {
     (message["method"] == "tools/call").then(|| {
@@ -33,7 +49,10 @@ const ECHO: Server = |text, message| {
             _ => (depth, None),
         };
         let end = text[at..].char_indices().fold((0, None), depth).1.unwrap();
-        format!(r#""result":{{"content":[],"structuredContent":{},"x":1.0}}"#, &text[at..=at + end])
+        format!(
+            r#""result":{{"content":[],"structuredContent":{},"x":1.0}}"#,
+            &text[at..=at + end]
+        )
     })
 };
 
@@ -43,7 +62,9 @@ fn renumbered(text: &str, from: &str, to: &str) -> String {
 }
 
 fn number(line: &str) -> String {
-    ggen_mcp::json::pick(line, ["id"]).expect("JSON")[0].expect("an id").to_owned()
+    ggen_mcp::json::pick(line, ["id"]).expect("JSON")[0]
+        .expect("an id")
+        .to_owned()
 }
 
 #[test]
@@ -58,7 +79,9 @@ fn legacy_to_legacy() {
             let (status, answer) = relay.post("old", &[("mcp-session-id", &session)], &body);
             let sent = relay.last_written().to_owned();
             assert_eq!(sent, renumbered(&body, id, &number(&sent)));
-            let wanted = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[],"structuredContent":{odd},"x":1.0}}}}"#);
+            let wanted = format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[],"structuredContent":{odd},"x":1.0}}}}"#
+            );
             assert_eq!((status, answer), (200, wanted));
         }
     }
@@ -67,14 +90,23 @@ fn legacy_to_legacy() {
 #[test]
 fn modern_to_modern() {
     let mut relay = Relay::new(&[("new", true, ECHO)]);
-    let headers = [("mcp-protocol-version", MODERN), ("mcp-method", "tools/call"), ("mcp-name", "t")];
+    let headers = [
+        ("mcp-protocol-version", MODERN),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "t"),
+    ];
     for odd in ODD {
         for id in IDS {
-            let body = modern(id, "tools/call", &format!(r#""name":"t","arguments":{odd},"future":[1.0]"#));
+            let body = modern(
+                id,
+                "tools/call",
+                &format!(r#""name":"t","arguments":{odd},"future":[1.0]"#),
+            );
             let (status, answer) = relay.post("new", &headers, &body);
             let sent = relay.last_written().to_owned();
             assert_eq!(sent, renumbered(&body, id, &number(&sent)));
-            // The server left out what every result has to say (2026-07-28); all the rest is as it came.
+            // The server left out what every result has to say (2026-07-28); all the rest is as it
+            // came.
             let wanted = format!(
                 r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete","content":[],"structuredContent":{odd},"x":1.0}}}}"#
             );
@@ -88,11 +120,21 @@ fn the_view_of_all_changes_the_name_only() {
     let mut relay = Relay::new(&[("old", false, ECHO)]);
     let session = relay.session("", "2025-11-25");
     for odd in ODD {
-        let body = format!(r#"{{"method":"tools/call","params":{{"arguments":{odd},"name":"old__t"}},"id":1,"jsonrpc":"2.0"}}"#);
+        let body = format!(
+            r#"{{"method":"tools/call","params":{{"arguments":{odd},"name":"old__t"}},"id":1,"jsonrpc":"2.0"}}"#
+        );
         let (_, answer) = relay.post("", &[("mcp-session-id", &session)], &body);
         let sent = relay.last_written().to_owned();
-        assert_eq!(sent, renumbered(&body, "1", &number(&sent)).replace("old__t", "t"));
-        assert_eq!(answer, format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":[],"structuredContent":{odd},"x":1.0}}}}"#));
+        assert_eq!(
+            sent,
+            renumbered(&body, "1", &number(&sent)).replace("old__t", "t")
+        );
+        assert_eq!(
+            answer,
+            format!(
+                r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":[],"structuredContent":{odd},"x":1.0}}}}"#
+            )
+        );
     }
 }
 
@@ -100,14 +142,25 @@ fn the_view_of_all_changes_the_name_only() {
 fn values_survive_a_change_of_era() {
     let mut relay = Relay::new(&[("old", false, ECHO), ("new", true, ECHO)]);
     let session = relay.session("new", "2025-11-25");
-    let headers = [("mcp-protocol-version", MODERN), ("mcp-method", "tools/call"), ("mcp-name", "t")];
+    let headers = [
+        ("mcp-protocol-version", MODERN),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "t"),
+    ];
     for odd in ODD {
         let member = format!(r#""name":"t","arguments":{odd}"#);
-        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{{member}}}}}"#);
+        let body =
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{{member}}}}}"#);
         let (_, answer) = relay.post("new", &[("mcp-session-id", &session)], &body);
-        assert!(relay.last_written().contains(odd) && answer.contains(odd), "{answer}");
+        assert!(
+            relay.last_written().contains(odd) && answer.contains(odd),
+            "{answer}"
+        );
         let (_, answer) = relay.post("old", &headers, &modern("1", "tools/call", &member));
-        assert!(relay.last_written().contains(odd) && answer.contains(odd), "{answer}");
+        assert!(
+            relay.last_written().contains(odd) && answer.contains(odd),
+            "{answer}"
+        );
     }
 }
 
@@ -120,20 +173,33 @@ fn errors_and_progress_are_not_retyped() {
     let (key, replies) = relay.send(Verb::Post, "old", &[("mcp-session-id", &session)], body);
     assert!(replies.is_empty());
     let ours = number(relay.last_written());
-    assert_eq!(relay.last_written(), renumbered(body, "\"a\"", &ours).replace(r#""\u0070""#, &ours));
+    assert_eq!(
+        relay.last_written(),
+        renumbered(body, "\"a\"", &ours).replace(r#""\u0070""#, &ours)
+    );
     for progress in ["1", "1.0", "1e1"] {
         let line = format!(
             r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progress":{progress},"total":1e400,"progressToken":{ours},"y":0}}}}"#
         );
         relay.up(0, UpInput::Line(line.clone().into()));
-        let Some(Reply::Event { data, .. }) = relay.of(key).pop() else { panic!("no event") };
-        assert_eq!(data, line.replace(&format!("\"progressToken\":{ours}"), r#""progressToken":"\u0070""#));
+        let Some(Reply::Event { data, .. }) = relay.of(key).pop() else {
+            panic!("no event")
+        };
+        assert_eq!(
+            data,
+            line.replace(
+                &format!("\"progressToken\":{ours}"),
+                r#""progressToken":"\u0070""#
+            )
+        );
     }
     let error = format!(
         r#"{{"jsonrpc":"2.0","id":{ours},"error":{{"code":-32001,"message":"\u0041","data":{{"n":1.0,"n":2}},"more":[ ]}},"x":1}}"#
     );
     relay.up(0, UpInput::Line(error.clone().into()));
     let replies = relay.of(key);
-    let [.., Reply::Event { data, .. }, Reply::End] = &replies[..] else { panic!("{replies:?}") };
+    let [.., Reply::Event { data, .. }, Reply::End] = &replies[..] else {
+        panic!("{replies:?}")
+    };
     assert_eq!(data, &renumbered(&error, &ours, "\"a\""));
 }

@@ -1,6 +1,14 @@
-//! A legacy HTTP server that forgets our session: a new one is begun with what the client can be asked for, and the call is sent once more.
+//! A legacy HTTP server that forgets our session: a new one is begun with what the client can be
+//! asked for, and the call is sent once more.
 // Test code: what is not as it should be is to stop the run.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_possible_truncation, missing_docs, unreachable_pub)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    unreachable_pub
+)]
 
 #[allow(dead_code, reason = "each test uses its part")]
 #[path = "support/remote.rs"]
@@ -23,16 +31,35 @@ fn a_forgotten_session_is_begun_anew_however_often() {
             // As the specification says it, and as many servers do.
             let (status, text) = match round % 3 {
                 0 => (404, ""),
-                1 => (404, r#"{"jsonrpc":"2.0","error":{"code":-32001,"message":"Session not found"},"id":null}"#),
-                _ => (400, r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: No valid session ID provided"},"id":null}"#),
+                1 => (
+                    404,
+                    r#"{"jsonrpc":"2.0","error":{"code":-32001,"message":"Session not found"},"id":null}"#,
+                ),
+                _ => (
+                    400,
+                    r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: No valid session ID provided"},"id":null}"#,
+                ),
             };
             relay.forgets(first.exchange, status, text);
             let again = relay.last();
-            assert_eq!(again.body["params"]["arguments"], json!({"n": round}), "the call is sent once more");
-            let named = |got: &remote::Got| got.headers.iter().find(|(name, _)| name == "mcp-session-id").map(|(_, id)| id.clone());
+            assert_eq!(
+                again.body["params"]["arguments"],
+                json!({"n": round}),
+                "the call is sent once more"
+            );
+            let named = |got: &remote::Got| {
+                got.headers
+                    .iter()
+                    .find(|(name, _)| name == "mcp-session-id")
+                    .map(|(_, id)| id.clone())
+            };
             assert!(named(&again) != named(&first) && named(&again).is_some());
             assert_eq!(relay.greeted.len(), 1 + own + round as usize);
-            assert_eq!(relay.greeted.last(), Some(&caps), "with what the client can be asked for");
+            assert_eq!(
+                relay.greeted.last(),
+                Some(&caps),
+                "with what the client can be asked for"
+            );
             relay.answers(again.exchange, &json!({"content": []}));
             assert_eq!(relay.answer(key)["result"], json!({"content": []}));
         }
@@ -50,8 +77,20 @@ fn a_server_that_knows_no_session_at_all_is_not_asked_for_ever() {
         let got = relay.last();
         relay.forgets(got.exchange, 404, "");
     }
-    assert_eq!(relay.got.iter().filter(|got| got.body["method"] == "tools/call").count(), 2);
-    assert_eq!(relay.answer(key)["error"]["data"]["code"], "GGEN-E2111", "{}", relay.answer(key));
+    assert_eq!(
+        relay
+            .got
+            .iter()
+            .filter(|got| got.body["method"] == "tools/call")
+            .count(),
+        2
+    );
+    assert_eq!(
+        relay.answer(key)["error"]["data"]["code"],
+        "GGEN-E2111",
+        "{}",
+        relay.answer(key)
+    );
     // Another 400 is the call's own affair.
     let key = relay.legacy(&session, &json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "t", "arguments": {}}}));
     let (greeted, got) = (relay.greeted.len(), relay.last());
@@ -60,5 +99,11 @@ fn a_server_that_knows_no_session_at_all_is_not_asked_for_ever() {
         400,
         &json!({"jsonrpc": "2.0", "id": got.exchange, "error": {"code": -1, "message": "no session here"}}).to_string(),
     );
-    assert_eq!((relay.greeted.len(), relay.answer(key)["error"]["code"].clone()), (greeted, json!(-1)));
+    assert_eq!(
+        (
+            relay.greeted.len(),
+            relay.answer(key)["error"]["code"].clone()
+        ),
+        (greeted, json!(-1))
+    );
 }

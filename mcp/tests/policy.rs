@@ -1,5 +1,12 @@
 //! What a principal may not call it does not see, in any way; and limits, with made-up principals.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    reason = "test code"
+)]
 
 mod support;
 
@@ -24,14 +31,27 @@ const SERVE: Server = |_, message| {
     })
 };
 /// Does not answer calls.
-const SILENT: Server = |text, message| if message["method"] == "tools/call" { Some(String::new()) } else { SERVE(text, message) };
+const SILENT: Server = |text, message| {
+    if message["method"] == "tools/call" {
+        Some(String::new())
+    } else {
+        SERVE(text, message)
+    }
+};
 
 fn globs(list: &[&str]) -> Vec<Glob> {
     list.iter().map(|text| Glob::new(text)).collect()
 }
 
 fn rule(effect: Effect, subjects: &[&str]) -> Rule {
-    Rule { effect, subjects: globs(subjects), servers: None, tools: None, prompts: None, resources: None }
+    Rule {
+        effect,
+        subjects: globs(subjects),
+        servers: None,
+        tools: None,
+        prompts: None,
+        resources: None,
+    }
 }
 
 /// `client:ci` may get from `a`, with one prompt and the documents; nothing of `secret`.
@@ -46,19 +66,29 @@ fn policy() -> Vec<Rule> {
 }
 
 fn ci() -> Principal {
-    Principal { id: "key:1".into(), labels: [Box::from("client:ci")].into() }
+    Principal {
+        id: "key:1".into(),
+        labels: [Box::from("client:ci")].into(),
+    }
 }
 
 fn relay() -> Relay {
     let mut relay = Relay::new(&[("a", true, SERVE), ("secret", false, SERVE)]);
-    relay.input(Input::Rules(Box::new(Rules { policy: policy(), ..Rules::default() })));
+    relay.input(Input::Rules(Box::new(Rules {
+        policy: policy(),
+        ..Rules::default()
+    })));
     relay.principal = ci();
     relay
 }
 
 fn ask(relay: &mut Relay, view: &str, method: &str, members: &str) -> (u16, String) {
     let value: Value = serde_json::from_str(&format!("{{{members}}}")).unwrap();
-    let name = value["name"].as_str().or(value["uri"].as_str()).unwrap_or_default().to_owned();
+    let name = value["name"]
+        .as_str()
+        .or(value["uri"].as_str())
+        .unwrap_or_default()
+        .to_owned();
     let mut headers = vec![("mcp-protocol-version", MODERN), ("mcp-method", method)];
     if ["tools/call", "prompts/get", "resources/read"].contains(&method) {
         headers.push(("mcp-name", &name));
@@ -68,27 +98,65 @@ fn ask(relay: &mut Relay, view: &str, method: &str, members: &str) -> (u16, Stri
 
 fn named(body: &str, member: &str, key: &str) -> Vec<String> {
     let body: Value = serde_json::from_str(body).unwrap();
-    body["result"][member].as_array().unwrap().iter().map(|item| item[key].as_str().unwrap().to_owned()).collect()
+    body["result"][member]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item[key].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
 fn lists_hold_only_what_may_be_used() {
     let mut relay = relay();
-    for (view, tools, docs) in [("", "a__get", "a+file:///docs/a"), ("a", "get", "file:///docs/a")] {
+    for (view, tools, docs) in [
+        ("", "a__get", "a+file:///docs/a"),
+        ("a", "get", "file:///docs/a"),
+    ] {
         let (_, body) = ask(&mut relay, view, "tools/list", "");
         assert_eq!(named(&body, "tools", "name"), [tools]);
         assert!(body.contains(r#""cacheScope":"private""#));
-        assert_eq!(named(&ask(&mut relay, view, "prompts/list", "").1, "prompts", "name").len(), 1);
-        assert_eq!(named(&ask(&mut relay, view, "resources/list", "").1, "resources", "uri"), [docs]);
-        assert!(named(&ask(&mut relay, view, "resources/templates/list", "").1, "resourceTemplates", "uriTemplate").is_empty());
+        assert_eq!(
+            named(
+                &ask(&mut relay, view, "prompts/list", "").1,
+                "prompts",
+                "name"
+            )
+            .len(),
+            1
+        );
+        assert_eq!(
+            named(
+                &ask(&mut relay, view, "resources/list", "").1,
+                "resources",
+                "uri"
+            ),
+            [docs]
+        );
+        assert!(
+            named(
+                &ask(&mut relay, view, "resources/templates/list", "").1,
+                "resourceTemplates",
+                "uriTemplate"
+            )
+            .is_empty()
+        );
     }
     let (_, discovered) = ask(&mut relay, "", "server/discover", "");
     assert!(!discovered.contains("secret"), "{discovered}");
     let (_, reply) = relay.send(Verb::Get, "/tools", &[], "");
-    let [Reply::Full { body, .. }] = &reply[..] else { panic!("{reply:?}") };
-    assert!(!String::from_utf8_lossy(body).contains("secret") && !String::from_utf8_lossy(body).contains("delete"));
+    let [Reply::Full { body, .. }] = &reply[..] else {
+        panic!("{reply:?}")
+    };
+    assert!(
+        !String::from_utf8_lossy(body).contains("secret")
+            && !String::from_utf8_lossy(body).contains("delete")
+    );
     relay.principal = "anonymous".into();
-    assert_eq!(named(&ask(&mut relay, "", "tools/list", "").1, "tools", "name").len(), 13);
+    assert_eq!(
+        named(&ask(&mut relay, "", "tools/list", "").1, "tools", "name").len(),
+        13
+    );
 }
 
 #[test]
@@ -111,25 +179,62 @@ fn what_is_hidden_answers_like_what_does_not_exist() {
         let none = "zz".repeat(name.len() / 2);
         let real = ask(&mut relay, view, method, &format!(r#""{member}":"{name}""#));
         let made_up = ask(&mut relay, view, method, &format!(r#""{member}":"{none}""#));
-        assert_eq!((real.0, real.1.replace(name, "N")), (made_up.0, made_up.1.replace(&none, "N")), "{method} {name}");
+        assert_eq!(
+            (real.0, real.1.replace(name, "N")),
+            (made_up.0, made_up.1.replace(&none, "N")),
+            "{method} {name}"
+        );
         assert!(real.1.contains("not found"), "{}", real.1);
     }
-    for of in [r#"{"type":"ref/prompt","name":"secret__p"}"#, r#"{"type":"ref/resource","uri":"a+file:///etc/{x}"}"#] {
-        let (_, body) = ask(&mut relay, "", "completion/complete", &format!(r#""ref":{of},"argument":{{"name":"x","value":""}}"#));
+    for of in [
+        r#"{"type":"ref/prompt","name":"secret__p"}"#,
+        r#"{"type":"ref/resource","uri":"a+file:///etc/{x}"}"#,
+    ] {
+        let (_, body) = ask(
+            &mut relay,
+            "",
+            "completion/complete",
+            &format!(r#""ref":{of},"argument":{{"name":"x","value":""}}"#),
+        );
         assert!(body.contains("not found"), "{body}");
     }
     for view in ["secret", "core", "none"] {
         let (status, body) = ask(&mut relay, view, "tools/list", "");
-        assert_eq!((status, body.replace(view, "V").contains("No such server: V")), (404, true), "{body}");
+        assert_eq!(
+            (
+                status,
+                body.replace(view, "V").contains("No such server: V")
+            ),
+            (404, true),
+            "{body}"
+        );
     }
     // A method that rules know nothing of needs the whole server.
     let (_, body) = ask(&mut relay, "a", "vendor/x", "");
     assert_eq!(code(&body), -32601, "{body}");
     assert!(relay.written.is_empty(), "{:?}", relay.written);
-    let denied = relay.outputs.iter().filter(|output| matches!(output, Output::Observe(Observation::Denied(_)))).count();
+    let denied = relay
+        .outputs
+        .iter()
+        .filter(|output| matches!(output, Output::Observe(Observation::Denied(_))))
+        .count();
     assert!(denied >= hidden.len());
-    assert_eq!(code(&ask(&mut relay, "", "tools/call", r#""name":"a__get""#).1), 0);
-    assert_eq!(code(&ask(&mut relay, "a", "resources/read", r#""uri":"file:///docs/new""#).1), 0);
+    assert_eq!(
+        code(&ask(&mut relay, "", "tools/call", r#""name":"a__get""#).1),
+        0
+    );
+    assert_eq!(
+        code(
+            &ask(
+                &mut relay,
+                "a",
+                "resources/read",
+                r#""uri":"file:///docs/new""#
+            )
+            .1
+        ),
+        0
+    );
 }
 
 fn heard(relay: &Relay, key: StreamKey) -> Vec<String> {
@@ -146,25 +251,57 @@ fn changes_are_told_to_whom_they_concern_also_when_the_policy_changes() {
     let session = relay.session("", "2025-11-25");
     let (stream, _) = relay.send(Verb::Get, "", &[("mcp-session-id", &session)], "");
     let filter = r#""notifications":{"toolsListChanged":true,"resourceSubscriptions":["a+file:///etc/b","a+file:///docs/a"]}"#;
-    let headers = [("mcp-protocol-version", MODERN), ("mcp-method", "subscriptions/listen")];
-    let (listen, _) = relay.send(Verb::Post, "", &headers, modern("9", "subscriptions/listen", filter));
+    let headers = [
+        ("mcp-protocol-version", MODERN),
+        ("mcp-method", "subscriptions/listen"),
+    ];
+    let (listen, _) = relay.send(
+        Verb::Post,
+        "",
+        &headers,
+        modern("9", "subscriptions/listen", filter),
+    );
     let acknowledged = &heard(&relay, listen)[0];
-    assert!(acknowledged.contains("docs/a") && !acknowledged.contains("etc/b"), "{acknowledged}");
+    assert!(
+        acknowledged.contains("docs/a") && !acknowledged.contains("etc/b"),
+        "{acknowledged}"
+    );
     // Somebody else's server changes: nobody here hears of it.
     relay.input(Input::Reconfigure(Vec::new()));
-    let count = |relay: &Relay| heard(relay, stream).iter().filter(|event| event.contains("tools/list_changed")).count();
+    let count = |relay: &Relay| {
+        heard(relay, stream)
+            .iter()
+            .filter(|event| event.contains("tools/list_changed"))
+            .count()
+    };
     assert_eq!(count(&relay), 1, "its own server went too");
     let before = heard(&relay, listen).len();
     let mut other = self::relay();
     let session = other.session("", "2025-11-25");
     let (stream, _) = other.send(Verb::Get, "", &[("mcp-session-id", &session)], "");
-    let (listen, _) = other.send(Verb::Post, "", &headers, modern("9", "subscriptions/listen", filter));
+    let (listen, _) = other.send(
+        Verb::Post,
+        "",
+        &headers,
+        modern("9", "subscriptions/listen", filter),
+    );
     let mut wider = policy();
     wider[0].tools = Some(globs(&["a__*"]));
-    other.input(Input::Rules(Box::new(Rules { policy: wider.clone(), ..Rules::default() })));
-    assert_eq!(heard(&other, stream).len(), 1, "{:?}", heard(&other, stream));
+    other.input(Input::Rules(Box::new(Rules {
+        policy: wider.clone(),
+        ..Rules::default()
+    })));
+    assert_eq!(
+        heard(&other, stream).len(),
+        1,
+        "{:?}",
+        heard(&other, stream)
+    );
     assert_eq!(heard(&other, listen).len(), 2);
-    other.input(Input::Rules(Box::new(Rules { policy: wider, ..Rules::default() })));
+    other.input(Input::Rules(Box::new(Rules {
+        policy: wider,
+        ..Rules::default()
+    })));
     assert_eq!(heard(&other, stream).len(), 1);
     assert!(before >= 1);
 }
@@ -172,24 +309,57 @@ fn changes_are_told_to_whom_they_concern_also_when_the_policy_changes() {
 #[test]
 fn over_the_rate_there_is_429_with_a_time() {
     let mut relay = relay();
-    relay.input(Input::Rules(Box::new(Rules { rate: Rate { per_second: 1, burst: 3 }, audit: Audit::Calls, ..Rules::default() })));
+    relay.input(Input::Rules(Box::new(Rules {
+        rate: Rate {
+            per_second: 1,
+            burst: 3,
+        },
+        audit: Audit::Calls,
+        ..Rules::default()
+    })));
     let session = relay.session("", "2025-11-25");
     for _ in 0..2 {
         assert_eq!(ask(&mut relay, "", "tools/list", "").0, 200);
     }
     let legacy = r#"{"jsonrpc":"2.0","id":5,"method":"tools/list"}"#;
     for (headers, body) in [
-        (vec![("mcp-protocol-version", MODERN), ("mcp-method", "tools/list")], modern("5", "tools/list", "")),
-        (vec![("mcp-session-id", session.as_str())], legacy.to_owned()),
+        (
+            vec![
+                ("mcp-protocol-version", MODERN),
+                ("mcp-method", "tools/list"),
+            ],
+            modern("5", "tools/list", ""),
+        ),
+        (
+            vec![("mcp-session-id", session.as_str())],
+            legacy.to_owned(),
+        ),
     ] {
         let (_, replies) = relay.send(Verb::Post, "", &headers, body);
-        let [Reply::Full { status: 429, retry_after: Some(1), body, .. }] = &replies[..] else { panic!("{replies:?}") };
+        let [
+            Reply::Full {
+                status: 429,
+                retry_after: Some(1),
+                body,
+                ..
+            },
+        ] = &replies[..]
+        else {
+            panic!("{replies:?}")
+        };
         let body: Value = serde_json::from_slice(body).unwrap();
-        assert_eq!((&body["id"], body["error"]["message"].as_str()), (&5.into(), Some("Rate limit exceeded")));
+        assert_eq!(
+            (&body["id"], body["error"]["message"].as_str()),
+            (&5.into(), Some("Rate limit exceeded"))
+        );
         assert_eq!(body["error"]["data"]["code"], "GGEN-E4060");
     }
     relay.principal = "key:2".into();
-    assert_eq!(ask(&mut relay, "", "tools/list", "").0, 200, "others are not concerned");
+    assert_eq!(
+        ask(&mut relay, "", "tools/list", "").0,
+        200,
+        "others are not concerned"
+    );
     relay.principal = ci();
     relay.now += 1_000_000;
     assert_eq!(ask(&mut relay, "", "tools/list", "").0, 200);
@@ -199,23 +369,68 @@ fn over_the_rate_there_is_429_with_a_time() {
 fn places_are_bounded_per_principal_and_tool_and_free_again() {
     let mut relay = Relay::new(&[("a", true, SILENT)]);
     relay.principal = ci();
-    let tools = [("a__get".to_owned(), ToolRule { concurrent: 1, timeout: 1_000_000, ..ToolRule::default() })].into();
-    relay.input(Input::Rules(Box::new(Rules { in_flight: 2, sessions: 1, tools, audit: Audit::Arguments, ..Rules::default() })));
+    let tools = [(
+        "a__get".to_owned(),
+        ToolRule {
+            concurrent: 1,
+            timeout: 1_000_000,
+            ..ToolRule::default()
+        },
+    )]
+    .into();
+    relay.input(Input::Rules(Box::new(Rules {
+        in_flight: 2,
+        sessions: 1,
+        tools,
+        audit: Audit::Arguments,
+        ..Rules::default()
+    })));
     let call = |relay: &mut Relay, name: &str| {
-        let headers = [("mcp-protocol-version", MODERN), ("mcp-method", "tools/call"), ("mcp-name", name)];
-        relay.send(Verb::Post, "", &headers, modern("1", "tools/call", &format!(r#""name":"{name}","arguments":{{"x":1}}"#)))
+        let headers = [
+            ("mcp-protocol-version", MODERN),
+            ("mcp-method", "tools/call"),
+            ("mcp-name", name),
+        ];
+        relay.send(
+            Verb::Post,
+            "",
+            &headers,
+            modern(
+                "1",
+                "tools/call",
+                &format!(r#""name":"{name}","arguments":{{"x":1}}"#),
+            ),
+        )
     };
-    let status =
-        |replies: &[Reply]| replies.iter().find_map(|reply| if let Reply::Full { status, .. } = reply { Some(*status) } else { None });
+    let status = |replies: &[Reply]| {
+        replies.iter().find_map(|reply| {
+            if let Reply::Full { status, .. } = reply {
+                Some(*status)
+            } else {
+                None
+            }
+        })
+    };
     assert!(call(&mut relay, "a__get").1.is_empty());
-    assert_eq!(status(&call(&mut relay, "a__get").1), Some(429), "one call of this tool");
+    assert_eq!(
+        status(&call(&mut relay, "a__get").1),
+        Some(429),
+        "one call of this tool"
+    );
     let (open, _) = call(&mut relay, "a__delete");
-    assert_eq!(status(&call(&mut relay, "a__delete").1), Some(429), "two calls of this principal");
+    assert_eq!(
+        status(&call(&mut relay, "a__delete").1),
+        Some(429),
+        "two calls of this principal"
+    );
     relay.input(Input::Gone(open));
     assert!(call(&mut relay, "a__delete").1.is_empty());
     relay.now += 1_000_001;
     relay.input(Input::Tick);
-    assert!(call(&mut relay, "a__get").1.is_empty(), "the tool's own time was over");
+    assert!(
+        call(&mut relay, "a__get").1.is_empty(),
+        "the tool's own time was over"
+    );
     relay.session("", "2025-11-25");
     let second = relay.send(
         Verb::Post,
@@ -229,9 +444,18 @@ fn places_are_bounded_per_principal_and_tool_and_free_again() {
     let audited: Vec<_> = relay
         .outputs
         .iter()
-        .filter_map(|output| if let Output::Observe(Observation::Audit(audited)) = output { Some(audited) } else { None })
+        .filter_map(|output| {
+            if let Output::Observe(Observation::Audit(audited)) = output {
+                Some(audited)
+            } else {
+                None
+            }
+        })
         .collect();
-    let outcomes: Vec<_> = audited.iter().map(|audited| (audited.outcome, &*audited.name)).collect();
+    let outcomes: Vec<_> = audited
+        .iter()
+        .map(|audited| (audited.outcome, &*audited.name))
+        .collect();
     assert_eq!(
         outcomes,
         [
@@ -243,17 +467,35 @@ fn places_are_bounded_per_principal_and_tool_and_free_again() {
             ("cancelled", "a__get")
         ]
     );
-    assert!(audited.iter().all(|audited| &*audited.principal == "key:1" && audited.arguments.as_deref() == Some(r#"{"x":1}"#)));
+    assert!(audited.iter().all(|audited| &*audited.principal == "key:1"
+        && audited.arguments.as_deref() == Some(r#"{"x":1}"#)));
 }
 
 #[test]
 fn only_what_may_be_repeated_is_sent_again() {
     use ggen_mcp::api::UpInput;
     let mut relay = Relay::new(&[("a", true, SILENT)]);
-    relay.input(Input::Rules(Box::new(Rules { tool: ToolRule { retries: 1, ..ToolRule::default() }, ..Rules::default() })));
+    relay.input(Input::Rules(Box::new(Rules {
+        tool: ToolRule {
+            retries: 1,
+            ..ToolRule::default()
+        },
+        ..Rules::default()
+    })));
     let call = |relay: &mut Relay, name: &str| {
-        let headers = [("mcp-protocol-version", MODERN), ("mcp-method", "tools/call"), ("mcp-name", name)];
-        relay.send(Verb::Post, "", &headers, modern("1", "tools/call", &format!(r#""name":"{name}""#))).0
+        let headers = [
+            ("mcp-protocol-version", MODERN),
+            ("mcp-method", "tools/call"),
+            ("mcp-name", name),
+        ];
+        relay
+            .send(
+                Verb::Post,
+                "",
+                &headers,
+                modern("1", "tools/call", &format!(r#""name":"{name}""#)),
+            )
+            .0
     };
     let (get, delete) = (call(&mut relay, "a__get"), call(&mut relay, "a__delete"));
     let lost = || UpInput::Lost {
@@ -265,8 +507,18 @@ fn only_what_may_be_repeated_is_sent_again() {
     relay.up(0, lost());
     assert!(relay.of(get).is_empty(), "{:?}", relay.of(get));
     assert_eq!(relay.of(delete).len(), 1);
-    relay.up(0, UpInput::Connected { incarnation: 2, handoff: None });
-    let calls = relay.written.iter().filter(|(_, text)| text.contains("tools/call") && text.contains(r#""get""#)).count();
+    relay.up(
+        0,
+        UpInput::Connected {
+            incarnation: 2,
+            handoff: None,
+        },
+    );
+    let calls = relay
+        .written
+        .iter()
+        .filter(|(_, text)| text.contains("tools/call") && text.contains(r#""get""#))
+        .count();
     assert_eq!(calls, 2);
     relay.up(0, lost());
     assert_eq!(relay.of(get).len(), 1, "once only");

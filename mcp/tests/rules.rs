@@ -1,5 +1,13 @@
-//! The protocol's rules as tables: era ladder, headers, error codes and status, not-found codes, pagination, sessions, names.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub, reason = "test code")]
+//! The protocol's rules as tables: era ladder, headers, error codes and status, not-found codes,
+//! pagination, sessions, names.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    reason = "test code"
+)]
 
 mod support;
 
@@ -54,8 +62,14 @@ fn the_era_ladder() {
     for (what, headers, body, status, rpc) in table {
         let (got, answer) = relay.post("", headers, body);
         assert_eq!((got, code(&answer)), (*status, *rpc), "{what}: {answer}");
-        if body.contains("\"id\":1,\"method\"") && *status < 500 && !what.contains("an unknown session with") {
-            assert!(answer.contains("\"id\":1"), "{what}: the id is missing in {answer}");
+        if body.contains("\"id\":1,\"method\"")
+            && *status < 500
+            && !what.contains("an unknown session with")
+        {
+            assert!(
+                answer.contains("\"id\":1"),
+                "{what}: the id is missing in {answer}"
+            );
         }
     }
 }
@@ -75,10 +89,27 @@ fn initialize_is_always_answered_with_a_legacy_revision() {
             r#"{{"jsonrpc":"2.0","id":"\u0061","method":"initialize","params":{{"protocolVersion":"{asked}","capabilities":{{}}}}}}"#
         );
         let (_, replies) = relay.send(Verb::Post, "", &[], body);
-        let [Reply::Full { status: 200, session: Some(session), body, .. }] = &replies[..] else { panic!("{replies:?}") };
-        assert!(session.bytes().all(|byte| (0x21..=0x7e).contains(&byte)), "{session}");
+        let [
+            Reply::Full {
+                status: 200,
+                session: Some(session),
+                body,
+                ..
+            },
+        ] = &replies[..]
+        else {
+            panic!("{replies:?}")
+        };
+        assert!(
+            session.bytes().all(|byte| (0x21..=0x7e).contains(&byte)),
+            "{session}"
+        );
         let body = String::from_utf8_lossy(body);
-        assert!(body.contains(&format!("\"protocolVersion\":\"{given}\"")) && body.contains(r#""id":"\u0061""#), "{asked}: {body}");
+        assert!(
+            body.contains(&format!("\"protocolVersion\":\"{given}\""))
+                && body.contains(r#""id":"\u0061""#),
+            "{asked}: {body}"
+        );
     }
 }
 
@@ -89,7 +120,13 @@ fn headers_mirror_the_body() {
                 r#""result":{"tools":[{"name":"t","inputSchema":{"type":"object","properties":{"n":{"type":"integer","x-mcp-header":"N"},"s":{"type":"string","x-mcp-header":"S"}}}},{"name":"grün","inputSchema":{}}]}"#.to_owned()
             })
     })]);
-    let call = |name: &str, arguments: &str| modern("1", "tools/call", &format!(r#""name":"{name}","arguments":{arguments}"#));
+    let call = |name: &str, arguments: &str| {
+        modern(
+            "1",
+            "tools/call",
+            &format!(r#""name":"{name}","arguments":{arguments}"#),
+        )
+    };
     let method = ("mcp-method", "tools/call");
     let name = ("mcp-name", "t");
     #[rustfmt::skip]
@@ -130,7 +167,11 @@ fn headers_mirror_the_body() {
 fn what_is_no_message_is_refused_without_an_id() {
     let mut relay = pair();
     let session = relay.session("", "2025-03-26");
-    let deep = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"a":{}1{}}}}}"#, "[".repeat(200), "]".repeat(200));
+    let deep = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"a":{}1{}}}}}"#,
+        "[".repeat(200),
+        "]".repeat(200)
+    );
     for (body, rpc) in [
         ("", -32700),
         ("{", -32700),
@@ -143,9 +184,15 @@ fn what_is_no_message_is_refused_without_an_id() {
         (r#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#, -32600),
         (r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#, -32600),
         (r#"{"jsonrpc":"2.0","id":1,"method":5}"#, -32600),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}"#, -32600),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}"#,
+            -32600,
+        ),
         (r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#, -32600),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"ping","method":"tools/call"}"#, -32600),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","method":"tools/call"}"#,
+            -32600,
+        ),
         (r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#, -32600),
         (deep.as_str(), -32600),
         ("[", -32700),
@@ -176,10 +223,22 @@ fn methods_exist_by_era() {
     ] {
         let body = format!(r#"{{"jsonrpc":"2.0","id":"x","method":"{method}","params":{{}}}}"#);
         let (status, answer) = relay.post("", &[("mcp-session-id", &session)], &body);
-        assert_eq!((status, code(&answer) == -32601), (200, !legacy), "legacy {method}: {answer}");
+        assert_eq!(
+            (status, code(&answer) == -32601),
+            (200, !legacy),
+            "legacy {method}: {answer}"
+        );
         assert!(answer.contains(r#""id":"x""#), "{answer}");
-        let (status, answer) = relay.post("", &[VERSION, ("mcp-method", method)], &modern("\"x\"", method, ""));
-        assert_eq!((status == 404, code(&answer) == -32601), (!is_modern, !is_modern), "modern {method}: {answer}");
+        let (status, answer) = relay.post(
+            "",
+            &[VERSION, ("mcp-method", method)],
+            &modern("\"x\"", method, ""),
+        );
+        assert_eq!(
+            (status == 404, code(&answer) == -32601),
+            (!is_modern, !is_modern),
+            "modern {method}: {answer}"
+        );
         assert!(answer.contains(r#""id":"x""#), "{answer}");
     }
 }
@@ -191,35 +250,62 @@ fn what_is_not_there_has_the_code_of_the_era() {
     for (method, members, name, legacy, is_modern) in [
         ("tools/call", r#""name":"nope""#, "nope", -32602, -32602),
         ("prompts/get", r#""name":"nope""#, "nope", -32602, -32602),
-        ("resources/read", r#""uri":"nope:x""#, "nope:x", -32002, -32602),
+        (
+            "resources/read",
+            r#""uri":"nope:x""#,
+            "nope:x",
+            -32002,
+            -32602,
+        ),
     ] {
-        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{members}}}}}"#);
+        let body =
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{members}}}}}"#);
         let (status, answer) = relay.post("", &[("mcp-session-id", &session)], &body);
         assert_eq!((status, code(&answer)), (200, legacy), "{answer}");
-        let (status, answer) = relay.post("", &[VERSION, ("mcp-method", method), ("mcp-name", name)], &modern("1", method, members));
+        let (status, answer) = relay.post(
+            "",
+            &[VERSION, ("mcp-method", method), ("mcp-name", name)],
+            &modern("1", method, members),
+        );
         assert_eq!((status, code(&answer)), (200, is_modern), "{answer}");
-        assert!(!method.starts_with("res") || answer.contains(r#""uri":"nope:x""#), "{answer}");
+        assert!(
+            !method.starts_with("res") || answer.contains(r#""uri":"nope:x""#),
+            "{answer}"
+        );
     }
 }
 
 #[test]
 fn not_found_codes_of_servers_are_translated() {
     const MISSING: Server = |_, message| {
-        (message["method"] == "resources/read").then(|| match message["params"]["_meta"].is_object() {
-            true => r#""error":{"code":-32602,"message":"none","data":{"uri":"test://none"}}"#.to_owned(),
-            false => r#""error":{"code":-32002,"message":"none"}"#.to_owned(),
+        (message["method"] == "resources/read").then(|| {
+            match message["params"]["_meta"].is_object() {
+                true => r#""error":{"code":-32602,"message":"none","data":{"uri":"test://none"}}"#
+                    .to_owned(),
+                false => r#""error":{"code":-32002,"message":"none"}"#.to_owned(),
+            }
         })
     };
     let mut relay = Relay::new(&[("old", false, MISSING), ("new", true, MISSING)]);
     let member = r#""uri":"test://none""#;
     for view in ["old", "new"] {
         let session = relay.session(view, "2025-11-25");
-        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{{{member}}}}}"#);
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{{{member}}}}}"#
+        );
         let (_, answer) = relay.post(view, &[("mcp-session-id", &session)], &body);
         assert_eq!(code(&answer), -32002, "legacy client, {view}: {answer}");
-        let headers = [VERSION, ("mcp-method", "resources/read"), ("mcp-name", "test://none")];
+        let headers = [
+            VERSION,
+            ("mcp-method", "resources/read"),
+            ("mcp-name", "test://none"),
+        ];
         let (status, answer) = relay.post(view, &headers, &modern("1", "resources/read", member));
-        assert_eq!((status, code(&answer)), (200, -32602), "modern client, {view}: {answer}");
+        assert_eq!(
+            (status, code(&answer)),
+            (200, -32602),
+            "modern client, {view}: {answer}"
+        );
         assert!(answer.contains(r#""uri":"test://none""#), "{answer}");
     }
 }
@@ -228,11 +314,23 @@ fn not_found_codes_of_servers_are_translated() {
 fn lists_are_paged_by_their_own_cursors() {
     const MANY: Server = |_, message| {
         (message["method"] == "tools/list").then(|| {
-            // A server of many pages whose first cursor is the empty string; then one goes in a circle.
-            let page: u32 = message["params"]["cursor"].as_str().map_or(0, |cursor| cursor.parse().map_or(1, |page: u32| page));
-            let tools: Vec<_> = (0..50).map(|n| format!(r#"{{"name":"t{}","inputSchema":{{}}}}"#, page * 50 + n)).collect();
-            let next = if page == 0 { String::new() } else { (page + 1).min(29).to_string() };
-            format!(r#""result":{{"tools":[{}],"nextCursor":"{next}"}}"#, tools.join(","))
+            // A server of many pages whose first cursor is the empty string; then one goes in a
+            // circle.
+            let page: u32 = message["params"]["cursor"]
+                .as_str()
+                .map_or(0, |cursor| cursor.parse().map_or(1, |page: u32| page));
+            let tools: Vec<_> = (0..50)
+                .map(|n| format!(r#"{{"name":"t{}","inputSchema":{{}}}}"#, page * 50 + n))
+                .collect();
+            let next = if page == 0 {
+                String::new()
+            } else {
+                (page + 1).min(29).to_string()
+            };
+            format!(
+                r#""result":{{"tools":[{}],"nextCursor":"{next}"}}"#,
+                tools.join(",")
+            )
         })
     };
     let mut relay = Relay::new(&[("old", false, MANY)]);
@@ -244,15 +342,32 @@ fn lists_are_paged_by_their_own_cursors() {
     let (mut names, mut params) = (Vec::new(), "{}".to_owned());
     loop {
         let answer: serde_json::Value = serde_json::from_str(&page(&params)).expect("JSON");
-        names.extend(answer["result"]["tools"].as_array().expect("tools").iter().map(|tool| tool["name"].as_str().unwrap().to_owned()));
+        names.extend(
+            answer["result"]["tools"]
+                .as_array()
+                .expect("tools")
+                .iter()
+                .map(|tool| tool["name"].as_str().unwrap().to_owned()),
+        );
         match answer["result"]["nextCursor"].as_str() {
             Some(cursor) => params = format!(r#"{{"cursor":"{cursor}"}}"#),
             None => break,
         }
     }
-    assert_eq!(names.len(), names.iter().collect::<std::collections::BTreeSet<_>>().len());
+    assert_eq!(
+        names.len(),
+        names
+            .iter()
+            .collect::<std::collections::BTreeSet<_>>()
+            .len()
+    );
     assert!(names.len() >= 1450, "{}", names.len());
-    for params in [r#"{"cursor":""}"#, r#"{"cursor":"x"}"#, r#"{"cursor":5}"#, r#"{"cursor":"MS4w"}"#] {
+    for params in [
+        r#"{"cursor":""}"#,
+        r#"{"cursor":"x"}"#,
+        r#"{"cursor":5}"#,
+        r#"{"cursor":"MS4w"}"#,
+    ] {
         let answer = page(params);
         assert_eq!(code(&answer), -32602, "{params}: {answer}");
     }
@@ -265,10 +380,18 @@ fn sessions_begin_and_end() {
     let session = relay.session("", "2025-11-25");
     let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
     let of = |id: &str| [("mcp-session-id".to_owned(), id.to_owned())];
-    let with = |headers: &[(String, String)]| headers.iter().map(|(a, b)| (a.clone(), b.clone())).collect::<Vec<_>>();
+    let with = |headers: &[(String, String)]| {
+        headers
+            .iter()
+            .map(|(a, b)| (a.clone(), b.clone()))
+            .collect::<Vec<_>>()
+    };
     let mut status = |verb, view: &str, headers: &[(String, String)], body: &str| {
         let headers = with(headers);
-        let headers: Vec<_> = headers.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(a, b)| (a.as_str(), b.as_str()))
+            .collect();
         match relay.send(verb, view, &headers, body.to_owned()).1.first() {
             Some(Reply::Full { status, .. }) => *status,
             Some(Reply::Start { .. }) => 200,
@@ -276,9 +399,16 @@ fn sessions_begin_and_end() {
         }
     };
     let own = of(&session);
-    let modern = [("mcp-session-id".to_owned(), session.clone()), ("mcp-protocol-version".to_owned(), MODERN.to_owned())];
+    let modern = [
+        ("mcp-session-id".to_owned(), session.clone()),
+        ("mcp-protocol-version".to_owned(), MODERN.to_owned()),
+    ];
     assert_eq!(status(Verb::Post, "", &own, ping), 200);
-    assert_eq!(status(Verb::Post, "old", &own, ping), 404, "a session belongs to its view");
+    assert_eq!(
+        status(Verb::Post, "old", &own, ping),
+        404,
+        "a session belongs to its view"
+    );
     assert_eq!(status(Verb::Get, "", &own, ""), 200);
     assert_eq!(status(Verb::Get, "", &[], ""), 405);
     assert_eq!(status(Verb::Get, "", &modern, ""), 405);
@@ -303,14 +433,29 @@ fn batches_belong_to_one_revision() {
             assert_eq!(status, 200);
             let answers: Vec<serde_json::Value> = serde_json::from_str(&answer).expect("an array");
             assert_eq!(answers.len(), 2, "{answer}");
-            assert_eq!((&answers[0]["id"], &answers[1]["id"]), (&1.into(), &"1".into()));
+            assert_eq!(
+                (&answers[0]["id"], &answers[1]["id"]),
+                (&1.into(), &"1".into())
+            );
             assert_eq!(answers[1]["error"]["code"], -32601);
             let only = r#"[{"jsonrpc":"2.0","method":"notifications/x"}]"#;
-            assert_eq!(relay.post("", &[("mcp-session-id", &session)], only), (202, String::new()));
+            assert_eq!(
+                relay.post("", &[("mcp-session-id", &session)], only),
+                (202, String::new())
+            );
             let begin = r#"[{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-03-26"}}]"#;
-            assert!(relay.post("", &[("mcp-session-id", &session)], begin).1.contains("-32600"));
+            assert!(
+                relay
+                    .post("", &[("mcp-session-id", &session)], begin)
+                    .1
+                    .contains("-32600")
+            );
         } else {
-            assert_eq!((status, code(&answer)), (400, -32600), "{version}: {answer}");
+            assert_eq!(
+                (status, code(&answer)),
+                (400, -32600),
+                "{version}: {answer}"
+            );
         }
     }
     assert_eq!(relay.post("", &[], batch).0, 400);
@@ -326,20 +471,49 @@ fn names_route_by_table() {
     };
     let mut relay = Relay::new(&[("My Server!", false, ODD), ("my", false, ODD)]);
     let session = relay.session("", "2025-11-25");
-    let (_, answer) = relay.post("", &[("mcp-session-id", &session)], r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
+    let (_, answer) = relay.post(
+        "",
+        &[("mcp-session-id", &session)],
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
+    );
     let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
-    let names: Vec<_> = answer["result"]["tools"].as_array().expect("tools").iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    let names: Vec<_> = answer["result"]["tools"]
+        .as_array()
+        .expect("tools")
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap())
+        .collect();
     let own: Vec<_> = names.iter().filter(|name| name.starts_with("my")).collect();
     assert_eq!(own.len(), 12, "{names:?}");
-    let legal = |name: &str| name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    let legal = |name: &str| {
+        name.len() <= 64
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    };
     assert!(names.iter().all(|name| legal(name)), "{names:?}");
-    assert_eq!(names.iter().collect::<std::collections::BTreeSet<_>>().len(), names.len());
+    assert_eq!(
+        names
+            .iter()
+            .collect::<std::collections::BTreeSet<_>>()
+            .len(),
+        names.len()
+    );
     for (at, name) in own.iter().enumerate() {
-        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{name}"}}}}"#);
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{name}"}}}}"#
+        );
         relay.post("", &[("mcp-session-id", &session)], &body);
         let (up, line) = relay.written.last().expect("a line");
         let original = ["a__b", "a.b", "a/b", &"x".repeat(100), "same", "same"][at % 6].to_owned();
-        assert_eq!((*up as usize, line.contains(&format!("\"name\":\"{original}\""))), (at / 6, true), "{name}: {line}");
+        assert_eq!(
+            (
+                *up as usize,
+                line.contains(&format!("\"name\":\"{original}\""))
+            ),
+            (at / 6, true),
+            "{name}: {line}"
+        );
     }
 }
 
@@ -350,11 +524,19 @@ fn what_waits_for_a_server_is_bounded() {
     let body = modern("\"w\"", "tools/list", "");
     let limit = ggen_mcp::api::Limits::default().calls;
     for _ in 0..limit {
-        assert!(relay.send(Verb::Post, "", &headers, body.clone()).1.is_empty());
+        assert!(
+            relay
+                .send(Verb::Post, "", &headers, body.clone())
+                .1
+                .is_empty()
+        );
         relay.replies.clear();
     }
     let (status, answer) = relay.post("", &headers, &body);
     assert_eq!((status, code(&answer)), (503, -32603), "{answer}");
-    assert!(answer.contains(r#""id":"w""#) && answer.contains("GGEN-E3017"), "{answer}");
+    assert!(
+        answer.contains(r#""id":"w""#) && answer.contains("GGEN-E3017"),
+        "{answer}"
+    );
     assert_eq!(relay.gateway.leftovers().waiting, limit);
 }

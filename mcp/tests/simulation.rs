@@ -1,16 +1,26 @@
-//! A seeded simulation of the whole relay: servers and clients of every kind, well-behaved and not, on a virtual clock. After every event the model
-//! checks that each request is answered once, to whom it belongs and with its own content, that what a guest may not see never leaks, that no session is
-//! lost that its client was told of, and in the end that nothing is left on the books.
+//! A seeded simulation of the whole relay: servers and clients of every kind, well-behaved and not,
+//! on a virtual clock. After every event the model checks that each request is answered once, to
+//! whom it belongs and with its own content, that what a guest may not see never leaks, that no
+//! session is lost that its client was told of, and in the end that nothing is left on the books.
 //!
-//! What happens: calls are parked and come back over the same link or another one, late, twice, with states that were changed or belong to somebody else,
-//! without answers, or not at all; servers and leased children die under calls, parked ones included; links are lost, streams are resumed, sessions expire,
-//! are ended, and are tried by others, by id and by what is stored of them; tasks with ids that anybody can guess are asked for by their owners and by
-//! others, listed, and told of; the relay is replaced, and its successor goes on with what was kept.
+//! What happens: calls are parked and come back over the same link or another one, late, twice,
+//! with states that were changed or belong to somebody else, without answers, or not at all;
+//! servers and leased children die under calls, parked ones included; links are lost, streams are
+//! resumed, sessions expire, are ended, and are tried by others, by id and by what is stored of
+//! them; tasks with ids that anybody can guess are asked for by their owners and by others, listed,
+//! and told of; the relay is replaced, and its successor goes on with what was kept.
 //!
-//! `SIM_SEEDS=20000` runs more seeds, `SIM_EVENTS` sets their length, `SIM_SEED=17` runs one; a failure prints its seed and the last 40 (`SIM_LAST`)
-//! events.
+//! `SIM_SEEDS=20000` runs more seeds, `SIM_EVENTS` sets their length, `SIM_SEED=17` runs one; a
+//! failure prints its seed and the last 40 (`SIM_LAST`) events.
 // Test code: what is not as it should be is to stop the run.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_possible_truncation, missing_docs, unreachable_pub)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    unreachable_pub
+)]
 
 #[path = "simulation/client.rs"]
 mod client;
@@ -36,7 +46,10 @@ fn run(seed: u64, events: u64) -> Stats {
         world.step();
     }
     world.settle();
-    assert!(world.looks < 100 || world.found > 0, "the guest was never answered");
+    assert!(
+        world.looks < 100 || world.found > 0,
+        "the guest was never answered"
+    );
     world.stats
 }
 
@@ -47,9 +60,13 @@ fn setting(name: &str) -> Option<u64> {
 #[test]
 fn every_request_is_answered_once_and_to_whom_it_belongs() {
     let (only, events) = (setting("SIM_SEED"), setting("SIM_EVENTS").unwrap_or(1000));
-    let (first, last) = only.map_or((0, setting("SIM_SEEDS").unwrap_or(1000)), |seed| (seed, seed + 1));
+    let (first, last) = only.map_or((0, setting("SIM_SEEDS").unwrap_or(1000)), |seed| {
+        (seed, seed + 1)
+    });
     let (next, failed) = (AtomicU64::new(first), AtomicU64::new(u64::MAX));
-    let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
+    let threads = std::thread::available_parallelism()
+        .map_or(2, usize::from)
+        .min(8);
     let quiet = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let work = || {
@@ -68,7 +85,10 @@ fn every_request_is_answered_once_and_to_whom_it_belongs() {
                     sum.questions += stats.questions;
                     sum.restored += stats.restored;
                     sum.thefts += stats.thefts;
-                    sum.tasks.iter_mut().zip(stats.tasks).for_each(|(sum, of)| *sum += of);
+                    sum.tasks
+                        .iter_mut()
+                        .zip(stats.tasks)
+                        .for_each(|(sum, of)| *sum += of);
                 }
                 Err(_) => drop(failed.fetch_min(seed, Ordering::Relaxed)),
             }
@@ -76,12 +96,18 @@ fn every_request_is_answered_once_and_to_whom_it_belongs() {
     };
     let sums: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().map(|thread| thread.join().expect("the simulation's thread")).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("the simulation's thread"))
+            .collect()
     });
     std::panic::set_hook(quiet);
     let failed = failed.into_inner();
     if failed != u64::MAX {
-        world::LAST.store(setting("SIM_LAST").unwrap_or(40) as usize, Ordering::Relaxed);
+        world::LAST.store(
+            setting("SIM_LAST").unwrap_or(40) as usize,
+            Ordering::Relaxed,
+        );
         TRACE.set(Some(VecDeque::new()));
         let again = catch_unwind(|| run(failed, events));
         let lines = TRACE.take().unwrap_or_default();
@@ -121,6 +147,10 @@ fn every_request_is_answered_once_and_to_whom_it_belongs() {
 fn a_seed_gives_the_same_run() {
     for seed in 0..12 {
         let (one, two) = (run(seed, 1000), run(seed, 1000));
-        assert_eq!((one.inputs, one.requests, one.answers), (two.inputs, two.requests, two.answers), "seed {seed}");
+        assert_eq!(
+            (one.inputs, one.requests, one.answers),
+            (two.inputs, two.requests, two.answers),
+            "seed {seed}"
+        );
     }
 }

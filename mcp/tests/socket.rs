@@ -1,5 +1,13 @@
-//! What differs on a channel without headers: no header is asked for, both eras by message, and a legacy session ends with its socket.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub, reason = "test code")]
+//! What differs on a channel without headers: no header is asked for, both eras by message, and a
+//! legacy session ends with its socket.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    reason = "test code"
+)]
 
 mod support;
 
@@ -12,7 +20,9 @@ use support::{Relay, Server, code, modern};
 const PLAIN: Server = |_, _| None;
 fn message(relay: &mut Relay, headers: &[(&str, &str)], body: &str) -> (u16, String) {
     match &relay.send(Verb::Message, "", headers, body.to_owned()).1[..] {
-        [Reply::Full { status, body, .. }] => (*status, String::from_utf8(body.to_vec()).expect("UTF-8")),
+        [Reply::Full { status, body, .. }] => {
+            (*status, String::from_utf8(body.to_vec()).expect("UTF-8"))
+        }
         other => panic!("{body} got {other:?}"),
     }
 }
@@ -26,9 +36,24 @@ fn the_era_is_the_messages_own() {
     let future = modern("1", "tools/list", "").replace("2026-07-28", "2099-01-01");
     type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, i64);
     let table: [Row<'_>; 7] = [
-        ("modern needs no header", &[], &modern("1", "tools/list", ""), 0),
-        ("modern beside a legacy session", &held, &modern("1", "tools/list", ""), 0),
-        ("a name needs no header", &[], &modern("1", "prompts/get", r#""name":"old__p""#), 0),
+        (
+            "modern needs no header",
+            &[],
+            &modern("1", "tools/list", ""),
+            0,
+        ),
+        (
+            "modern beside a legacy session",
+            &held,
+            &modern("1", "tools/list", ""),
+            0,
+        ),
+        (
+            "a name needs no header",
+            &[],
+            &modern("1", "prompts/get", r#""name":"old__p""#),
+            0,
+        ),
         ("legacy in its session", &held, bare, 0),
         ("legacy without a session", &[], bare, -32600),
         ("an unknown revision", &[], &future, -32022),
@@ -49,6 +74,10 @@ fn a_session_ends_with_its_socket() {
     assert!(matches!(began[..], [Reply::Start { .. }]), "{began:?}");
     relay.input(Input::Gone(stream));
     assert_eq!(relay.gateway.counts().sessions, 0);
-    let (status, _) = message(&mut relay, &held, r#"{"jsonrpc":"2.0","id":2,"method":"ping"}"#);
+    let (status, _) = message(
+        &mut relay,
+        &held,
+        r#"{"jsonrpc":"2.0","id":2,"method":"ping"}"#,
+    );
     assert_eq!(status, 404);
 }

@@ -1,5 +1,14 @@
-//! The trace context of a client's request reaches the server: in `_meta`, and for HTTP servers in headers; what is not valid reaches nobody.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub, dead_code, reason = "test code")]
+//! The trace context of a client's request reaches the server: in `_meta`, and for HTTP servers in
+//! headers; what is not valid reaches nobody.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    dead_code,
+    reason = "test code"
+)]
 
 #[path = "support/remote.rs"]
 mod remote;
@@ -18,17 +27,44 @@ const BAGGAGE: &str = "userId=alice;p, region=eu";
 const CALL: &str = r#""name":"t","arguments":{"z":1.0,"dup":1,"dup":2}"#;
 
 fn legacy(meta: &str) -> String {
-    format!(r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{{{CALL}{meta}}},"extra":0.10}}"#)
+    format!(
+        r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{{{CALL}{meta}}},"extra":0.10}}"#
+    )
 }
 
 /// What a call becomes: between every pair of eras, with these trace headers.
-fn sent(relay: &mut Relay, session: &str, view: &str, from_modern: bool, meta: &str, trace: &[(&str, &str)]) -> String {
+fn sent(
+    relay: &mut Relay,
+    session: &str,
+    view: &str,
+    from_modern: bool,
+    meta: &str,
+    trace: &[(&str, &str)],
+) -> String {
     let (mut headers, body) = if from_modern {
         let body = modern("7", "tools/call", CALL);
-        let body = if meta.is_empty() { body } else { body.replace(r#""_meta":{"#, &format!(r#""_meta":{{{meta},"#)) };
-        (vec![("mcp-protocol-version", MODERN), ("mcp-method", "tools/call"), ("mcp-name", "t")], body)
+        let body = if meta.is_empty() {
+            body
+        } else {
+            body.replace(r#""_meta":{"#, &format!(r#""_meta":{{{meta},"#))
+        };
+        (
+            vec![
+                ("mcp-protocol-version", MODERN),
+                ("mcp-method", "tools/call"),
+                ("mcp-name", "t"),
+            ],
+            body,
+        )
     } else {
-        (vec![("mcp-session-id", session)], legacy(&if meta.is_empty() { String::new() } else { format!(r#","_meta":{{{meta}}}"#) }))
+        (
+            vec![("mcp-session-id", session)],
+            legacy(&if meta.is_empty() {
+                String::new()
+            } else {
+                format!(r#","_meta":{{{meta}}}"#)
+            }),
+        )
     };
     headers.extend(trace);
     let (status, answer) = relay.post(view, &headers, &body);
@@ -50,12 +86,28 @@ fn headers_reach_servers_on_pipes_in_meta_and_nothing_else_changes() {
         let session = relay.session(view, "2025-11-25");
         for from_modern in [false, true] {
             let plain = sent(&mut relay, &session, view, from_modern, "", &[]);
-            let traced =
-                sent(&mut relay, &session, view, from_modern, "", &[("traceparent", PARENT), ("tracestate", STATE), ("baggage", BAGGAGE)]);
-            let added = format!(r#""traceparent":"{PARENT}","tracestate":{},"baggage":"{BAGGAGE}""#, json::quote(STATE));
+            let traced = sent(
+                &mut relay,
+                &session,
+                view,
+                from_modern,
+                "",
+                &[
+                    ("traceparent", PARENT),
+                    ("tracestate", STATE),
+                    ("baggage", BAGGAGE),
+                ],
+            );
+            let added = format!(
+                r#""traceparent":"{PARENT}","tracestate":{},"baggage":"{BAGGAGE}""#,
+                json::quote(STATE)
+            );
             assert_eq!(traced.matches(&added).count(), 1, "{traced}");
             let without = traced.replace(&format!("{added},"), "").replace(&added, "");
-            assert!(without == plain || without.replace(r#""_meta":{},"#, "") == plain, "{traced}\n{plain}");
+            assert!(
+                without == plain || without.replace(r#""_meta":{},"#, "") == plain,
+                "{traced}\n{plain}"
+            );
         }
     }
 }
@@ -68,8 +120,15 @@ fn what_the_client_says_in_meta_is_left_alone() {
         let own = format!(r#""baggage" : "a=1","trace\u0070arent":"{PARENT}","x":1.0"#);
         let plain = sent(&mut relay, &session, view, from_modern, &own, &[]);
         assert!(plain.contains(&own), "{plain}");
-        let headers = [("traceparent", OTHER), ("tracestate", "other=1"), ("baggage", BAGGAGE)];
-        assert_eq!(sent(&mut relay, &session, view, from_modern, &own, &headers), plain);
+        let headers = [
+            ("traceparent", OTHER),
+            ("tracestate", "other=1"),
+            ("baggage", BAGGAGE),
+        ];
+        assert_eq!(
+            sent(&mut relay, &session, view, from_modern, &own, &headers),
+            plain
+        );
     }
 }
 
@@ -86,17 +145,31 @@ fn what_is_not_valid_reaches_nobody() {
                 &[("tracestate", STATE)],
                 &[("baggage", "no value")],
             ] {
-                assert_eq!(sent(&mut relay, &session, view, from_modern, "", headers), plain, "{headers:?}");
+                assert_eq!(
+                    sent(&mut relay, &session, view, from_modern, "", headers),
+                    plain,
+                    "{headers:?}"
+                );
             }
             let wrong = r#""traceparent":"00-1","tracestate":"a=1","baggage":7,"x":1.0"#;
-            let text = sent(&mut relay, &session, view, from_modern, wrong, &[("traceparent", OTHER)]);
+            let text = sent(
+                &mut relay,
+                &session,
+                view,
+                from_modern,
+                wrong,
+                &[("traceparent", OTHER)],
+            );
             let meta = meta_of(&text);
             assert_eq!(
                 (&meta["traceparent"], &meta["tracestate"], &meta["baggage"]),
                 (&json!(OTHER), &Value::Null, &Value::Null),
                 "{text}"
             );
-            assert!(text.contains(r#""x":1.0"#) && text.contains(r#"{"z":1.0,"dup":1,"dup":2}"#), "{text}");
+            assert!(
+                text.contains(r#""x":1.0"#) && text.contains(r#"{"z":1.0,"dup":1,"dup":2}"#),
+                "{text}"
+            );
             let twice = format!(r#""traceparent":"{PARENT}","traceparent":"{OTHER}""#);
             let text = sent(&mut relay, &session, view, from_modern, &twice, &[]);
             assert!(!text.contains("traceparent"), "{text}");
@@ -113,46 +186,118 @@ fn http_servers_get_headers_too_and_each_carrier_keeps_its_own() {
             let mut headers = vec![("mcp-session-id", session.as_str())];
             headers.extend(trace);
             let params = json!({"name": "t", "arguments": {}, "_meta": meta});
-            remote.post(&headers, &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).to_string());
+            remote.post(
+                &headers,
+                &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+                    .to_string(),
+            );
             let got = remote.last();
-            let value = |name: &str| got.headers.iter().filter(|(key, _)| key == name).map(|(_, value)| value.clone()).collect::<Vec<_>>();
+            let value = |name: &str| {
+                got.headers
+                    .iter()
+                    .filter(|(key, _)| key == name)
+                    .map(|(_, value)| value.clone())
+                    .collect::<Vec<_>>()
+            };
             let meta = &got.body["params"]["_meta"];
-            (value("traceparent"), value("tracestate"), value("baggage"), meta["traceparent"].clone(), meta["tracestate"].clone())
+            (
+                value("traceparent"),
+                value("tracestate"),
+                value("baggage"),
+                meta["traceparent"].clone(),
+                meta["tracestate"].clone(),
+            )
         };
         let none = Vec::<String>::new();
-        assert_eq!(call(json!({}), &[]), (none.clone(), none.clone(), none.clone(), Value::Null, Value::Null));
-        let split = [("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2")];
-        let both = ([PARENT.to_owned()].to_vec(), ["a=1,b=2".to_owned()].to_vec(), none.clone(), json!(PARENT), json!("a=1,b=2"));
+        assert_eq!(
+            call(json!({}), &[]),
+            (
+                none.clone(),
+                none.clone(),
+                none.clone(),
+                Value::Null,
+                Value::Null
+            )
+        );
+        let split = [
+            ("traceparent", PARENT),
+            ("tracestate", "a=1"),
+            ("tracestate", "b=2"),
+        ];
+        let both = (
+            [PARENT.to_owned()].to_vec(),
+            ["a=1,b=2".to_owned()].to_vec(),
+            none.clone(),
+            json!(PARENT),
+            json!("a=1,b=2"),
+        );
         assert_eq!(call(json!({}), &split), both);
         let meta = json!({"traceparent": PARENT, "baggage": "a=1"});
-        let from_meta = ([PARENT.to_owned()].to_vec(), none.clone(), ["a=1".to_owned()].to_vec(), json!(PARENT), Value::Null);
+        let from_meta = (
+            [PARENT.to_owned()].to_vec(),
+            none.clone(),
+            ["a=1".to_owned()].to_vec(),
+            json!(PARENT),
+            Value::Null,
+        );
         assert_eq!(call(meta.clone(), &[]), from_meta);
-        // A proxy before us may have made a span of its own of the exchange; the client's own is that of the call.
-        let own = ([OTHER.to_owned()].to_vec(), ["c=1".to_owned()].to_vec(), ["a=1".to_owned()].to_vec(), json!(PARENT), Value::Null);
-        assert_eq!(call(meta, &[("traceparent", OTHER), ("tracestate", "c=1")]), own);
+        // A proxy before us may have made a span of its own of the exchange; the client's own is
+        // that of the call.
+        let own = (
+            [OTHER.to_owned()].to_vec(),
+            ["c=1".to_owned()].to_vec(),
+            ["a=1".to_owned()].to_vec(),
+            json!(PARENT),
+            Value::Null,
+        );
+        assert_eq!(
+            call(meta, &[("traceparent", OTHER), ("tracestate", "c=1")]),
+            own
+        );
     }
 }
 
 #[test]
 fn a_failure_and_a_recorded_request_name_their_trace() {
-    let mut relay = Relay::new(&[("old", false, |_, message| (message["method"] == "tools/call").then(String::new))]);
+    let mut relay = Relay::new(&[("old", false, |_, message| {
+        (message["method"] == "tools/call").then(String::new)
+    })]);
     let session = relay.session("old", "2025-11-25");
-    let headers = [("mcp-session-id", session.as_str()), ("traceparent", PARENT)];
+    let headers = [
+        ("mcp-session-id", session.as_str()),
+        ("traceparent", PARENT),
+    ];
     relay.send(ggen_mcp::edge::Verb::Post, "old", &headers, legacy(""));
     relay.outputs.clear();
     relay.now += 60_000_000;
     relay.input(ggen_mcp::api::Input::Tick);
-    let about = relay.outputs.iter().find_map(|output| if let Output::Log(note) = output { note.about.as_deref() } else { None });
+    let about = relay.outputs.iter().find_map(|output| {
+        if let Output::Log(note) = output {
+            note.about.as_deref()
+        } else {
+            None
+        }
+    });
     assert_eq!(about.unwrap().trace.unwrap().to_string(), PARENT[3..35]);
     let trace = |relay: &Relay| {
-        let of = |output: &Output| if let Output::Observe(Observation::Request { trace, .. }) = output { Some(*trace) } else { None };
+        let of = |output: &Output| {
+            if let Output::Observe(Observation::Request { trace, .. }) = output {
+                Some(*trace)
+            } else {
+                None
+            }
+        };
         relay.outputs.iter().find_map(of).unwrap()
     };
     assert_eq!(trace(&relay).unwrap().to_string(), PARENT[3..35]);
     // Nobody has recorded this one: an id would lead nowhere.
     relay.outputs.clear();
     let list = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
-    relay.post("old", &[("mcp-session-id", &session), ("traceparent", OTHER)], list);
+    relay.post(
+        "old",
+        &[("mcp-session-id", &session), ("traceparent", OTHER)],
+        list,
+    );
     assert_eq!(trace(&relay), None);
 }
 
@@ -163,8 +308,21 @@ fn the_requests_of_a_batch_have_traces_of_their_own() {
     relay.written.clear();
     let headers = [("mcp-session-id", session.as_str()), ("traceparent", OTHER)];
     let meta = |parent: &str| format!(r#","_meta":{{"traceparent":"{parent}"}}"#);
-    let body = format!("[{},{},{}]", legacy(&meta(PARENT)), legacy(&meta("00-1")), legacy(""));
+    let body = format!(
+        "[{},{},{}]",
+        legacy(&meta(PARENT)),
+        legacy(&meta("00-1")),
+        legacy("")
+    );
     relay.send(ggen_mcp::edge::Verb::Post, "old", &headers, body);
-    let calls: Vec<_> = relay.written.iter().filter(|(_, text)| text.contains("tools/call")).map(|(_, text)| meta_of(text)).collect();
-    assert_eq!(calls, [json!({"traceparent": PARENT}), json!({}), Value::Null]);
+    let calls: Vec<_> = relay
+        .written
+        .iter()
+        .filter(|(_, text)| text.contains("tools/call"))
+        .map(|(_, text)| meta_of(text))
+        .collect();
+    assert_eq!(
+        calls,
+        [json!({"traceparent": PARENT}), json!({}), Value::Null]
+    );
 }

@@ -1,5 +1,5 @@
-//! HTTP/1.1 by hand: what is sent is exactly what the test says, what is received is taken apart as RFC 9112 says. Event streams are read as
-//! the HTML standard says (§9.2.6).
+//! HTTP/1.1 by hand: what is sent is exactly what the test says, what is received is taken apart as
+//! RFC 9112 says. Event streams are read as the HTML standard says (§9.2.6).
 
 use crate::DEADLINE;
 use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
@@ -88,7 +88,10 @@ impl Head {
     /// The first header of that name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -98,10 +101,15 @@ impl Connection {
     /// # Errors
     /// Those of the socket; `ConnectionRefused` is what must never happen to a daemon's listener.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { stream: Stream::Plain(socket(address)?), buffer: VecDeque::new(), framing: Framing::Done })
+        Ok(Self {
+            stream: Stream::Plain(socket(address)?),
+            buffer: VecDeque::new(),
+            framing: Framing::Done,
+        })
     }
 
-    /// Connects for TLS with a server called localhost. The handshake comes with what is sent first.
+    /// Connects for TLS with a server called localhost. The handshake comes with what is sent
+    /// first.
     ///
     /// # Errors
     /// Those of the socket, and of a configuration that makes no sense.
@@ -109,7 +117,11 @@ impl Connection {
         let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
         let session = ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?;
         let stream = Stream::Tls(Box::new(StreamOwned::new(session, socket(address)?)));
-        Ok(Self { stream, buffer: VecDeque::new(), framing: Framing::Done })
+        Ok(Self {
+            stream,
+            buffer: VecDeque::new(),
+            framing: Framing::Done,
+        })
     }
 
     /// How long a read may take.
@@ -132,8 +144,18 @@ impl Connection {
     ///
     /// # Errors
     /// Those of the socket.
-    pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<()> {
-        let mut bytes = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.stream.socket().peer_addr()?).into_bytes();
+    pub fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<()> {
+        let mut bytes = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\n",
+            self.stream.socket().peer_addr()?
+        )
+        .into_bytes();
         for (name, value) in headers {
             bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
@@ -161,9 +183,16 @@ impl Connection {
     fn line(&mut self) -> io::Result<String> {
         let mut seen = 0;
         loop {
-            if let Some(at) = self.buffer.iter().skip(seen).position(|byte| *byte == b'\n') {
+            if let Some(at) = self
+                .buffer
+                .iter()
+                .skip(seen)
+                .position(|byte| *byte == b'\n')
+            {
                 let line: Vec<u8> = self.buffer.drain(..=seen + at).collect();
-                return Ok(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned());
+                return Ok(String::from_utf8_lossy(&line)
+                    .trim_end_matches(['\r', '\n'])
+                    .to_owned());
             }
             seen = self.buffer.len();
             self.fill()?;
@@ -179,16 +208,23 @@ impl Connection {
     /// When it is not HTTP/1.1.
     pub fn head(&mut self) -> io::Result<Head> {
         let first = self.line()?;
-        let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = first
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
         let status = status.unwrap_or_else(|| panic!("not a status line: {first}"));
         let mut headers = Vec::new();
         loop {
             let line = self.line()?;
-            let Some((name, value)) = line.split_once(':') else { break };
+            let Some((name, value)) = line.split_once(':') else {
+                break;
+            };
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
         let head = Head { status, headers };
-        let length = head.header("content-length").and_then(|length| length.parse().ok());
+        let length = head
+            .header("content-length")
+            .and_then(|length| length.parse().ok());
         self.framing = match (head.header("transfer-encoding"), length) {
             _ if status == 204 || status == 304 => Framing::Done,
             (Some(_), _) => Framing::Chunked(0),
@@ -209,8 +245,14 @@ impl Connection {
             Framing::Length(left) => left,
             Framing::Chunked(0) => {
                 let line = self.line()?;
-                let size = usize::from_str_radix(line.split(';').next().unwrap_or_default().trim(), 16);
-                let size = size.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("not a chunk size: {line:?}")))?;
+                let size =
+                    usize::from_str_radix(line.split(';').next().unwrap_or_default().trim(), 16);
+                let size = size.map_err(|_| {
+                    io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!("not a chunk size: {line:?}"),
+                    )
+                })?;
                 if size == 0 {
                     while !self.line()?.is_empty() {}
                     self.framing = Framing::Done;
@@ -260,27 +302,42 @@ impl Connection {
         Ok(Answer { head, body })
     }
 
-    /// Reads the rest of an answer, plain or an event stream, and gives the HTTP status and the last message in it.
+    /// Reads the rest of an answer, plain or an event stream, and gives the HTTP status and the
+    /// last message in it.
     ///
     /// # Panics
     /// When the daemon closes early or sends no JSON.
     #[track_caller]
     pub fn last_message(&mut self) -> (u16, serde_json::Value) {
         // A stream whose head has been read is one that began well.
-        let head = if self.framing == Framing::Done { Some(self.head().expect("an answer")) } else { None };
+        let head = if self.framing == Framing::Done {
+            Some(self.head().expect("an answer"))
+        } else {
+            None
+        };
         let (mut body, mut events, mut last) = (Vec::new(), Events::default(), None);
-        let is_stream =
-            head.as_ref().is_none_or(|head| head.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")));
+        let is_stream = head.as_ref().is_none_or(|head| {
+            head.header("content-type")
+                .is_some_and(|kind| kind.starts_with("text/event-stream"))
+        });
         while let Some(piece) = self.piece().expect("the rest of the answer") {
             if is_stream {
                 events.push(&piece);
-                last = std::iter::from_fn(|| events.take()).filter(|event| !event.data.is_empty()).last().or(last);
+                last = std::iter::from_fn(|| events.take())
+                    .filter(|event| !event.data.is_empty())
+                    .last()
+                    .or(last);
             } else {
                 body.extend_from_slice(&piece);
             }
         }
-        let text = if is_stream { last.expect("a message").data.into_bytes() } else { body };
-        let message = serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&text)));
+        let text = if is_stream {
+            last.expect("a message").data.into_bytes()
+        } else {
+            body
+        };
+        let message = serde_json::from_slice(&text)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&text)));
         (head.map_or(200, |head| head.status), message)
     }
 
@@ -288,7 +345,13 @@ impl Connection {
     ///
     /// # Errors
     /// Those of the socket.
-    pub fn once(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Answer> {
+    pub fn once(
+        address: SocketAddr,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<Answer> {
         let mut connection = Self::open(address)?;
         connection.request(method, path, headers, body)?;
         connection.answer()

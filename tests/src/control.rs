@@ -12,13 +12,18 @@ use std::{io::BufReader, os::unix::net::UnixStream, path::Path, time::Duration};
 #[must_use]
 pub fn ask(socket: &Path, call: &Call) -> Option<Result<Body, Failure>> {
     let stream = UnixStream::connect(socket).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .ok()?;
     let mut writer = stream.try_clone().ok()?;
     write_message(&mut writer, &Request::new(call, false).unwrap()).ok()?;
     let reply: Reply = read_message(&mut BufReader::new(stream)).ok()?;
     Some(match reply.error {
-        None => Ok(serde_json::from_value::<Answer>(reply.parameters).expect("an answer of the interface").body),
-        Some(name) => Err(serde_json::from_value(reply.parameters).unwrap_or_else(|error| panic!("{name}: {error}"))),
+        None => Ok(serde_json::from_value::<Answer>(reply.parameters)
+            .expect("an answer of the interface")
+            .body),
+        Some(name) => Err(serde_json::from_value(reply.parameters)
+            .unwrap_or_else(|error| panic!("{name}: {error}"))),
     })
 }
 
@@ -34,7 +39,10 @@ pub fn status(socket: &Path) -> Option<Status> {
 /// Log lines that contain `grep`.
 #[must_use]
 pub fn logs(socket: &Path, grep: &str) -> Vec<LogLine> {
-    let query = LogQuery { grep: Some(grep.to_owned()), ..LogQuery::default() };
+    let query = LogQuery {
+        grep: Some(grep.to_owned()),
+        ..LogQuery::default()
+    };
     match ask(socket, &Call::GetLogs(query)) {
         Some(Ok(Body::Lines(lines))) => lines,
         other => panic!("no log lines: {other:?}"),

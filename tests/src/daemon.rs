@@ -1,5 +1,6 @@
-//! A real `ggend` in a sandbox: its own home, runtime directory, working directory and ports. Whatever a test does, the end of the sandbox
-//! checks that no process, no file outside and no socket is left.
+//! A real `ggend` in a sandbox: its own home, runtime directory, working directory and ports.
+//! Whatever a test does, the end of the sandbox checks that no process, no file outside and no
+//! socket is left.
 
 use crate::{
     control,
@@ -29,7 +30,10 @@ const ORPHANS_END: Duration = Duration::from_secs(20);
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let place = test.ancestors().map(|directory| directory.join(name)).find(|candidate| candidate.is_file());
+    let place = test
+        .ancestors()
+        .map(|directory| directory.join(name))
+        .find(|candidate| candidate.is_file());
     place.unwrap_or_else(|| {
         panic!("{name} is not built: `cargo build --workspace` makes what these tests drive (looked above {})", test.display())
     })
@@ -53,7 +57,10 @@ pub struct Plan {
 /// A daemon with this configuration; `Value::Null`: none at all.
 #[must_use]
 pub fn daemon(config: Value) -> Plan {
-    Plan { config: (!config.is_null()).then_some(config), ..Plan::default() }
+    Plan {
+        config: (!config.is_null()).then_some(config),
+        ..Plan::default()
+    }
 }
 
 impl Plan {
@@ -71,7 +78,8 @@ impl Plan {
         self
     }
 
-    /// Starts it by another program of this workspace, which becomes the one whose path follows its arguments.
+    /// Starts it by another program of this workspace, which becomes the one whose path follows its
+    /// arguments.
     #[must_use]
     pub fn by(mut self, program: &[&str]) -> Self {
         self.wrapper = program.iter().map(|word| (*word).to_owned()).collect();
@@ -91,7 +99,14 @@ impl Plan {
     pub fn idle(&self) -> Daemon {
         let sandbox = self.sandbox();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        Daemon { sandbox, wrapper: self.wrapper.clone(), child: None, http: nowhere, admin: nowhere, pid: 0 }
+        Daemon {
+            sandbox,
+            wrapper: self.wrapper.clone(),
+            child: None,
+            http: nowhere,
+            admin: nowhere,
+            pid: 0,
+        }
     }
 
     /// Starts it, whatever becomes of it.
@@ -102,14 +117,19 @@ impl Plan {
         if self.config.is_some() {
             command.arg("--config").arg(daemon.sandbox.config());
         }
-        let child = daemon.sandbox.spawn(command.args(&self.arguments).envs(self.environment));
+        let child = daemon
+            .sandbox
+            .spawn(command.args(&self.arguments).envs(self.environment));
         daemon.pid = child.id();
         daemon.child = Some(child);
         daemon
     }
 
     fn sandbox(&self) -> Sandbox {
-        let directory = tempfile::Builder::new().prefix("ggend-test-").tempdir().unwrap();
+        let directory = tempfile::Builder::new()
+            .prefix("ggend-test-")
+            .tempdir()
+            .unwrap();
         // As the kernel shows it in links.
         let root = directory.path().canonicalize().unwrap();
         for name in ["home", "run", "work", "tmp", "output"] {
@@ -160,17 +180,35 @@ impl Sandbox {
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(binary(program));
-        command.env_clear().current_dir(self.path("work")).stdin(Stdio::null());
+        command
+            .env_clear()
+            .current_dir(self.path("work"))
+            .stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("HOME", self.path("home")).env("TMPDIR", self.path("tmp")).env("GGEN_RUNTIME_DIR", self.path("run"));
+        command
+            .env("HOME", self.path("home"))
+            .env("TMPDIR", self.path("tmp"))
+            .env("GGEN_RUNTIME_DIR", self.path("run"));
         command.env("GGEN_STATE_DIR", self.path("state"));
-        command.env("GGEN_MCP_TRANSPORTS_HTTP_PORT", "0").env("GGEN_MCP_METRICS_PORT", "0");
+        command
+            .env("GGEN_MCP_TRANSPORTS_HTTP_PORT", "0")
+            .env("GGEN_MCP_METRICS_PORT", "0");
         command
     }
 
     fn spawn(&self, command: &mut Command) -> Child {
-        let output = |name| File::options().create(true).append(true).open(self.path(name)).unwrap();
-        command.stdout(output("output/stdout")).stderr(output("output/stderr")).spawn().unwrap()
+        let output = |name| {
+            File::options()
+                .create(true)
+                .append(true)
+                .open(self.path(name))
+                .unwrap()
+        };
+        command
+            .stdout(output("output/stdout"))
+            .stderr(output("output/stderr"))
+            .spawn()
+            .unwrap()
     }
 
     /// The processes that live here.
@@ -209,7 +247,9 @@ pub struct Daemon {
 impl Daemon {
     /// ggend, by the program that it is to be started by.
     fn program(&self) -> Command {
-        let Some((wrapper, arguments)) = self.wrapper.split_first() else { return self.sandbox.command("ggend") };
+        let Some((wrapper, arguments)) = self.wrapper.split_first() else {
+            return self.sandbox.command("ggend");
+        };
         let mut command = self.sandbox.command(wrapper);
         command.args(arguments).arg(binary("ggend"));
         command
@@ -220,10 +260,16 @@ impl Daemon {
             if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
                 panic!("ggend ended: {status}");
             }
-            control::status(&self.sandbox.socket()).filter(|status| matches!(status.phase, Phase::Running | Phase::Degraded))
+            control::status(&self.sandbox.socket())
+                .filter(|status| matches!(status.phase, Phase::Running | Phase::Degraded))
         });
-        let address =
-            |transport: &str| status.listeners.iter().find(|listener| listener.transport == transport).map(|found| found.address.parse());
+        let address = |transport: &str| {
+            status
+                .listeners
+                .iter()
+                .find(|listener| listener.transport == transport)
+                .map(|found| found.address.parse())
+        };
         self.http = address("http").expect("an http listener").unwrap();
         self.admin = address("admin").map_or(self.admin, Result::unwrap);
     }
@@ -231,19 +277,31 @@ impl Daemon {
     /// Where a transport is served, if it is.
     #[must_use]
     pub fn listener(&self, transport: &str) -> Option<SocketAddr> {
-        self.status().listeners.iter().find(|listener| listener.transport == transport)?.address.parse().ok()
+        self.status()
+            .listeners
+            .iter()
+            .find(|listener| listener.transport == transport)?
+            .address
+            .parse()
+            .ok()
     }
 
     /// The status.
     #[must_use]
     pub fn status(&self) -> Status {
-        until("the control socket answers", || control::status(&self.sandbox.socket()))
+        until("the control socket answers", || {
+            control::status(&self.sandbox.socket())
+        })
     }
 
     /// One upstream's row.
     #[must_use]
     pub fn upstream(&self, name: &str) -> Upstream {
-        self.status().upstreams.into_iter().find(|upstream| upstream.name == name).unwrap_or_else(|| panic!("no upstream {name}"))
+        self.status()
+            .upstreams
+            .into_iter()
+            .find(|upstream| upstream.name == name)
+            .unwrap_or_else(|| panic!("no upstream {name}"))
     }
 
     /// Waits for an upstream to be as wanted.
@@ -269,13 +327,21 @@ impl Daemon {
     /// The live workers of a role.
     #[must_use]
     pub fn workers(&self, role: &str) -> Vec<Worker> {
-        self.status().workers.into_iter().filter(|worker| worker.role == role && worker.pid.is_some()).collect()
+        self.status()
+            .workers
+            .into_iter()
+            .filter(|worker| worker.role == role && worker.pid.is_some())
+            .collect()
     }
 
     /// The process of a worker.
     #[must_use]
     pub fn worker_pid(&self, name: &str) -> Option<u32> {
-        self.status().workers.into_iter().find(|worker| worker.name == name)?.pid
+        self.status()
+            .workers
+            .into_iter()
+            .find(|worker| worker.name == name)?
+            .pid
     }
 
     /// Waits until a worker runs in another process than `old`.
@@ -283,7 +349,9 @@ impl Daemon {
     pub fn until_replaced(&self, name: &str, old: u32) -> Worker {
         until(&format!("{name} has a successor"), || {
             let worker =
-                self.status().workers.into_iter().find(|worker| worker.name == name && worker.pid.is_some_and(|pid| pid != old))?;
+                self.status().workers.into_iter().find(|worker| {
+                    worker.name == name && worker.pid.is_some_and(|pid| pid != old)
+                })?;
             matches!(worker.phase, Phase::Running | Phase::Degraded).then_some(worker)
         })
     }
@@ -292,21 +360,34 @@ impl Daemon {
     #[must_use]
     pub fn scrape(&self) -> Option<crate::metrics::Scrape> {
         let answer = crate::Connection::once(self.admin, "GET", "/metrics", &[], b"").ok()?;
-        (answer.head.status == 200).then(|| crate::metrics::Scrape::parse(&String::from_utf8(answer.body).unwrap()))
+        (answer.head.status == 200)
+            .then(|| crate::metrics::Scrape::parse(&String::from_utf8(answer.body).unwrap()))
     }
 
     /// Runs `ggen` with this daemon.
     #[must_use]
     pub fn ggen(&self, arguments: &[&str]) -> Ran {
-        let output = self.sandbox.command("ggen").args(arguments).output().unwrap();
+        let output = self
+            .sandbox
+            .command("ggen")
+            .args(arguments)
+            .output()
+            .unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ran { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Ran {
+            code: output.status.code().unwrap_or(-1),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
     }
 
     /// What the daemon wrote.
     #[must_use]
     pub fn output(&self, name: &str) -> String {
-        String::from_utf8_lossy(&fs::read(self.sandbox.path("output").join(name)).unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(
+            &fs::read(self.sandbox.path("output").join(name)).unwrap_or_default(),
+        )
+        .into_owned()
     }
 
     /// Its log, which is its standard error.
@@ -315,7 +396,8 @@ impl Daemon {
         self.output("stderr")
     }
 
-    /// Starts the supervisor of a sandbox that had none, with this configuration, and waits until it serves.
+    /// Starts the supervisor of a sandbox that had none, with this configuration, and waits until
+    /// it serves.
     #[must_use]
     pub fn begin(mut self, config: &Value) -> Self {
         self.sandbox.write_config(config);
@@ -323,17 +405,25 @@ impl Daemon {
         self
     }
 
-    /// Ends the supervisor with this signal, waits until everything that lived with it has ended, and starts another one in its place.
+    /// Ends the supervisor with this signal, waits until everything that lived with it has ended,
+    /// and starts another one in its place.
     #[track_caller]
     pub fn start_again(&mut self, signal: Signal) {
         self.signal(signal);
         self.wait();
-        let gone = within(ORPHANS_END, || self.sandbox.processes(None).is_empty().then_some(()));
-        assert!(gone.is_some(), "left behind: {:#?}", self.sandbox.processes(None));
+        let gone = within(ORPHANS_END, || {
+            self.sandbox.processes(None).is_empty().then_some(())
+        });
+        assert!(
+            gone.is_some(),
+            "left behind: {:#?}",
+            self.sandbox.processes(None)
+        );
         self.restart();
     }
 
-    /// Starts another supervisor in the same sandbox, after the first one's end, and waits until it serves.
+    /// Starts another supervisor in the same sandbox, after the first one's end, and waits until it
+    /// serves.
     pub fn restart(&mut self) {
         assert!(self.child.is_none(), "one at a time");
         let mut command = self.program();
@@ -366,10 +456,17 @@ impl Daemon {
         self.check_files();
         self.signal(Signal::SIGTERM);
         let status = self.wait();
-        assert!(status.success(), "SIGTERM ends in {status}\n{}", tail(&self.log()));
+        assert!(
+            status.success(),
+            "SIGTERM ends in {status}\n{}",
+            tail(&self.log())
+        );
         // The supervisor itself sees to it that nobody is left when it exits.
         let left = self.sandbox.processes(None);
-        assert!(left.is_empty(), "left behind by a supervisor that exited 0: {left:#?}");
+        assert!(
+            left.is_empty(),
+            "left behind by a supervisor that exited 0: {left:#?}"
+        );
         self.check_runtime_directory();
         self.log()
     }
@@ -380,18 +477,30 @@ impl Daemon {
         self.signal(Signal::SIGKILL);
         let began = std::time::Instant::now();
         self.wait();
-        let gone = within(ORPHANS_END, || self.sandbox.processes(None).is_empty().then_some(()));
-        assert!(gone.is_some(), "orphans of a killed supervisor: {:#?}", self.sandbox.processes(None));
+        let gone = within(ORPHANS_END, || {
+            self.sandbox.processes(None).is_empty().then_some(())
+        });
+        assert!(
+            gone.is_some(),
+            "orphans of a killed supervisor: {:#?}",
+            self.sandbox.processes(None)
+        );
         began.elapsed()
     }
 
     /// After the end: the socket and the lock are gone.
     #[track_caller]
     pub fn check_runtime_directory(&self) {
-        let left: Vec<_> = fs::read_dir(self.sandbox.path("run")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let left: Vec<_> = fs::read_dir(self.sandbox.path("run"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         assert!(left.is_empty(), "left in the runtime directory: {left:?}");
         for place in ["home", "tmp", "work"] {
-            let left: Vec<_> = fs::read_dir(self.sandbox.path(place)).unwrap().map(|entry| entry.unwrap().path()).collect();
+            let left: Vec<_> = fs::read_dir(self.sandbox.path(place))
+                .unwrap()
+                .map(|entry| entry.unwrap().path())
+                .collect();
             assert!(left.is_empty(), "left in {place}: {left:?}");
         }
     }
@@ -401,7 +510,11 @@ impl Daemon {
     fn check_files(&self) {
         for process in self.sandbox.processes(Some(self.pid)) {
             let files = process::files_written_outside(process.pid, &self.sandbox.root);
-            assert!(files.is_empty(), "{} writes outside of its sandbox: {files:?}", process.command);
+            assert!(
+                files.is_empty(),
+                "{} writes outside of its sandbox: {files:?}",
+                process.command
+            );
         }
     }
 }
@@ -423,7 +536,8 @@ impl Drop for Daemon {
             left.is_empty().then_some(())
         });
         if gone.is_none() {
-            left.iter().for_each(|process| process::signal(process.pid, Signal::SIGKILL));
+            left.iter()
+                .for_each(|process| process::signal(process.pid, Signal::SIGKILL));
             assert!(panicking, "left behind: {left:#?}");
             eprintln!("---- left behind: {left:#?}");
         }
@@ -433,7 +547,11 @@ impl Drop for Daemon {
 fn tail(log: &str) -> String {
     let lines: Vec<_> = log.lines().collect();
     let shorten = |line: &&str| line.chars().take(300).collect::<String>();
-    lines[lines.len().saturating_sub(60)..].iter().map(shorten).collect::<Vec<_>>().join("\n")
+    lines[lines.len().saturating_sub(60)..]
+        .iter()
+        .map(shorten)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Reads a whole file, for tests that look into a sandbox.

@@ -1,4 +1,5 @@
-//! A fixture that serves over Streamable HTTP, as somebody else's server would: started by the test, not by the daemon.
+//! A fixture that serves over Streamable HTTP, as somebody else's server would: started by the
+//! test, not by the daemon.
 
 use crate::daemon::binary;
 use serde_json::{Value, json};
@@ -28,10 +29,21 @@ impl RemoteFixture {
             command.args(["--transport", "http"]);
         }
         command.arg("--exit-with-stdin").args(arguments);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("no address: {line:?}")).to_owned();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let url = line
+            .trim()
+            .strip_prefix("listening on ")
+            .unwrap_or_else(|| panic!("no address: {line:?}"))
+            .to_owned();
         Self { child, url }
     }
 

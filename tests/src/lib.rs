@@ -1,7 +1,12 @@
-//! The harness: a real daemon in a sandbox home, clients that share no code with the product, and a check that nothing is left behind.
-//! Blocking I/O and threads only; everything waits for a condition with a deadline.
+//! The harness: a real daemon in a sandbox home, clients that share no code with the product, and a
+//! check that nothing is left behind. Blocking I/O and threads only; everything waits for a
+//! condition with a deadline.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails where it stands"
+)]
 
 pub mod connection;
 pub mod control;

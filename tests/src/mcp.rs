@@ -1,5 +1,6 @@
-//! A small MCP client for both eras, written from the specification and without the product's types. Every client numbers its requests from 1,
-//! so that answers which cross between clients show.
+//! A small MCP client for both eras, written from the specification and without the product's
+//! types. Every client numbers its requests from 1, so that answers which cross between clients
+//! show.
 
 use crate::connection::{Connection, Events, Head};
 use serde_json::{Value, json};
@@ -68,7 +69,8 @@ pub struct Client {
 
 impl Message {
     fn parse(raw: String, event: Option<String>) -> Self {
-        let value = serde_json::from_str(&raw).unwrap_or_else(|error| panic!("not JSON ({error}): {raw:.300}"));
+        let value = serde_json::from_str(&raw)
+            .unwrap_or_else(|error| panic!("not JSON ({error}): {raw:.300}"));
         Self { raw, value, event }
     }
 
@@ -82,8 +84,14 @@ impl Message {
 impl Exchange {
     fn begin(mut connection: Connection) -> io::Result<Self> {
         let head = connection.head()?;
-        let is_stream = head.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
-        Ok(Self { head, connection, events: is_stream.then(Events::default) })
+        let is_stream = head
+            .header("content-type")
+            .is_some_and(|kind| kind.starts_with("text/event-stream"));
+        Ok(Self {
+            head,
+            connection,
+            events: is_stream.then(Events::default),
+        })
     }
 
     /// The next message; `None` at the end. Events without data are passed over.
@@ -96,7 +104,9 @@ impl Exchange {
             while let Some(piece) = self.connection.piece()? {
                 body.extend_from_slice(&piece);
             }
-            return Ok((!body.is_empty()).then(|| Message::parse(String::from_utf8(body).unwrap(), None)));
+            return Ok(
+                (!body.is_empty()).then(|| Message::parse(String::from_utf8(body).unwrap(), None))
+            );
         };
         loop {
             match events.take() {
@@ -119,7 +129,9 @@ impl Exchange {
     /// The next message, which has to come.
     #[track_caller]
     pub fn message(&mut self) -> Message {
-        self.receive().expect("a message in time").expect("a message before the end")
+        self.receive()
+            .expect("a message in time")
+            .expect("a message before the end")
     }
 
     /// The next message of that method, or the response if `method` is "".
@@ -139,7 +151,9 @@ impl Reply {
     #[must_use]
     #[track_caller]
     pub fn response(&self) -> &Message {
-        self.messages.last().unwrap_or_else(|| panic!("no body: {:?}", self.head))
+        self.messages
+            .last()
+            .unwrap_or_else(|| panic!("no body: {:?}", self.head))
     }
 
     /// The result.
@@ -147,7 +161,12 @@ impl Reply {
     #[track_caller]
     pub fn result(&self) -> &Value {
         let response = self.response();
-        assert!(response.value.get("result").is_some(), "an error: {} {:.600}", self.head.status, response.raw);
+        assert!(
+            response.value.get("result").is_some(),
+            "an error: {} {:.600}",
+            self.head.status,
+            response.raw
+        );
         &response.value["result"]
     }
 
@@ -155,19 +174,29 @@ impl Reply {
     #[must_use]
     #[track_caller]
     pub fn text(&self) -> &str {
-        self.result()["content"][0]["text"].as_str().unwrap_or_else(|| panic!("no text: {:.600}", self.response().raw))
+        self.result()["content"][0]["text"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no text: {:.600}", self.response().raw))
     }
 
     /// JSON-RPC code and our own, of an error.
     #[must_use]
     pub fn error(&self) -> (i64, &str) {
-        let error = self.messages.last().map(|message| &message.value["error"]).unwrap_or(&Value::Null);
-        (error["code"].as_i64().unwrap_or(0), error["data"]["code"].as_str().unwrap_or_default())
+        let error = self
+            .messages
+            .last()
+            .map(|message| &message.value["error"])
+            .unwrap_or(&Value::Null);
+        (
+            error["code"].as_i64().unwrap_or(0),
+            error["data"]["code"].as_str().unwrap_or_default(),
+        )
     }
 }
 
 impl Client {
-    /// A client of either era at `/mcp/<server>`, or `/mcp` if `server` is "". A legacy one opens its session.
+    /// A client of either era at `/mcp/<server>`, or `/mcp` if `server` is "". A legacy one opens
+    /// its session.
     ///
     /// # Panics
     /// When the session is not given.
@@ -182,10 +211,24 @@ impl Client {
     /// A client that has not spoken yet.
     #[must_use]
     pub fn unconnected(address: SocketAddr, server: &str, era: Era) -> Self {
-        let path = if server.is_empty() { "/mcp".to_owned() } else { format!("/mcp/{server}") };
+        let path = if server.is_empty() {
+            "/mcp".to_owned()
+        } else {
+            format!("/mcp/{server}")
+        };
         let version = if era == Era::Modern { MODERN } else { LEGACY }.to_owned();
         let (capabilities, server) = (json!({}), Value::Null);
-        Self { address, path, era, session: None, version, capabilities, server, connection: None, last_id: 0 }
+        Self {
+            address,
+            path,
+            era,
+            session: None,
+            version,
+            capabilities,
+            server,
+            connection: None,
+            last_id: 0,
+        }
     }
 
     /// Opens a session, if this is a legacy client.
@@ -203,21 +246,32 @@ impl Client {
         let reply = self.try_request("initialize", params)?;
         let session = reply.head.header("mcp-session-id").map(str::to_owned);
         if session.is_none() {
-            return Err(io::Error::other(format!("{} {:?}", reply.head.status, reply.messages)));
+            return Err(io::Error::other(format!(
+                "{} {:?}",
+                reply.head.status, reply.messages
+            )));
         }
         self.session = session;
         self.server = reply.result().clone();
-        self.version = self.server["protocolVersion"].as_str().unwrap_or_default().to_owned();
+        self.version = self.server["protocolVersion"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         self.notify("notifications/initialized", json!({}))
     }
 
     /// The headers of a message of this client.
     fn headers(&self, method: &str, params: &Value) -> Vec<(&'static str, String)> {
-        let mut headers =
-            vec![("Content-Type", "application/json".to_owned()), ("Accept", "application/json, text/event-stream".to_owned())];
+        let mut headers = vec![
+            ("Content-Type", "application/json".to_owned()),
+            ("Accept", "application/json, text/event-stream".to_owned()),
+        ];
         match (self.era, &self.session) {
             (Era::Modern, _) => {
-                headers.extend([("MCP-Protocol-Version", self.version.clone()), ("Mcp-Method", method.to_owned())]);
+                headers.extend([
+                    ("MCP-Protocol-Version", self.version.clone()),
+                    ("Mcp-Method", method.to_owned()),
+                ]);
                 let member = match method {
                     "tools/call" | "prompts/get" => Some("name"),
                     "resources/read" => Some("uri"),
@@ -225,11 +279,17 @@ impl Client {
                     _ => None,
                 };
                 if let Some(member) = member {
-                    headers.push(("Mcp-Name", params[member].as_str().unwrap_or_default().to_owned()));
+                    headers.push((
+                        "Mcp-Name",
+                        params[member].as_str().unwrap_or_default().to_owned(),
+                    ));
                 }
             }
             (Era::Legacy, Some(session)) => {
-                headers.extend([("MCP-Protocol-Version", self.version.clone()), ("Mcp-Session-Id", session.clone())]);
+                headers.extend([
+                    ("MCP-Protocol-Version", self.version.clone()),
+                    ("Mcp-Session-Id", session.clone()),
+                ]);
             }
             (Era::Legacy, None) => {}
         }
@@ -245,7 +305,10 @@ impl Client {
 
     fn post(&mut self, method: &str, params: &Value, body: &[u8]) -> io::Result<Exchange> {
         let headers = self.headers(method, params);
-        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         let mut connection = self.connection()?;
         connection.request("POST", &self.path, &headers, body)?;
         Exchange::begin(connection)
@@ -263,14 +326,21 @@ impl Client {
     /// Those of the socket.
     pub fn start(&mut self, method: &str, params: Value) -> io::Result<Exchange> {
         let (headers, body) = self.message(method, params);
-        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         let mut connection = self.connection()?;
         connection.request("POST", &self.path, &headers, body.as_bytes())?;
         Exchange::begin(connection)
     }
 
     /// The next request of this client: headers and body.
-    fn message(&mut self, method: &str, mut params: Value) -> (Vec<(&'static str, String)>, String) {
+    fn message(
+        &mut self,
+        method: &str,
+        mut params: Value,
+    ) -> (Vec<(&'static str, String)>, String) {
         self.last_id += 1;
         if self.era == Era::Modern {
             let mut meta = json!({
@@ -283,17 +353,23 @@ impl Client {
             }
             params["_meta"] = meta;
         }
-        let body = json!({ "jsonrpc": "2.0", "id": self.last_id, "method": method, "params": params }).to_string();
+        let body =
+            json!({ "jsonrpc": "2.0", "id": self.last_id, "method": method, "params": params })
+                .to_string();
         (self.headers(method, &params), body)
     }
 
-    /// Sends a request on a connection of its own and reads nothing: dropping the connection is hanging up.
+    /// Sends a request on a connection of its own and reads nothing: dropping the connection is
+    /// hanging up.
     ///
     /// # Errors
     /// Those of the socket.
     pub fn send_only(&mut self, method: &str, params: Value) -> io::Result<Connection> {
         let (headers, body) = self.message(method, params);
-        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         let mut connection = Connection::open(self.address)?;
         connection.request("POST", &self.path, &headers, body.as_bytes())?;
         Ok(connection)
@@ -302,14 +378,25 @@ impl Client {
     /// Calls a tool with arguments as they are written.
     #[track_caller]
     pub fn raw_tool(&mut self, name: &str, arguments: &str) -> Reply {
-        let (headers, body) = self.message("tools/call", json!({ "name": name, "arguments": "@arguments@" }));
-        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let (headers, body) = self.message(
+            "tools/call",
+            json!({ "name": name, "arguments": "@arguments@" }),
+        );
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         let mut connection = Connection::open(self.address).unwrap();
         let body = body.replace("\"@arguments@\"", arguments);
-        connection.request("POST", &self.path, &headers, body.as_bytes()).unwrap();
+        connection
+            .request("POST", &self.path, &headers, body.as_bytes())
+            .unwrap();
         let mut exchange = Exchange::begin(connection).unwrap();
         let messages = std::iter::from_fn(|| exchange.receive().unwrap()).collect();
-        Reply { head: exchange.head, messages }
+        Reply {
+            head: exchange.head,
+            messages,
+        }
     }
 
     /// Sends a request and waits for its answer.
@@ -326,13 +413,23 @@ impl Client {
             messages.push(message);
         }
         if let Some(id) = messages.last().and_then(|message| message.value.get("id")) {
-            assert_eq!(*id, json!(self.last_id), "an answer that is not ours: {messages:?}");
+            assert_eq!(
+                *id,
+                json!(self.last_id),
+                "an answer that is not ours: {messages:?}"
+            );
         }
-        let closes = exchange.head.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let closes = exchange
+            .head
+            .header("connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("close"));
         if exchange.connection.is_idle() && !closes {
             self.connection = Some(exchange.connection);
         }
-        Ok(Reply { head: exchange.head, messages })
+        Ok(Reply {
+            head: exchange.head,
+            messages,
+        })
     }
 
     /// Sends a request and waits for its answer, which has to come.
@@ -357,7 +454,10 @@ impl Client {
     /// Calls a tool.
     #[track_caller]
     pub fn tool(&mut self, name: &str, arguments: Value) -> Reply {
-        self.request("tools/call", json!({ "name": name, "arguments": arguments }))
+        self.request(
+            "tools/call",
+            json!({ "name": name, "arguments": arguments }),
+        )
     }
 
     /// Sends a notification.
@@ -368,7 +468,14 @@ impl Client {
         let body = json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string();
         let mut exchange = self.post(method, &params, body.as_bytes())?;
         let message = exchange.receive()?;
-        if exchange.head.status == 202 { Ok(()) } else { Err(io::Error::other(format!("{} {message:?}", exchange.head.status))) }
+        if exchange.head.status == 202 {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!(
+                "{} {message:?}",
+                exchange.head.status
+            )))
+        }
     }
 
     /// Answers a request of the server.
@@ -376,17 +483,28 @@ impl Client {
     /// # Errors
     /// Those of the socket; `Other` when it is not accepted with 202.
     pub fn respond(&mut self, question: &Message, result: Value) -> io::Result<()> {
-        let body = json!({ "jsonrpc": "2.0", "id": question.value["id"], "result": result }).to_string();
+        let body =
+            json!({ "jsonrpc": "2.0", "id": question.value["id"], "result": result }).to_string();
         let mut exchange = self.post("", &Value::Null, body.as_bytes())?;
         let message = exchange.receive()?;
-        if exchange.head.status == 202 { Ok(()) } else { Err(io::Error::other(format!("{} {message:?}", exchange.head.status))) }
+        if exchange.head.status == 202 {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!(
+                "{} {message:?}",
+                exchange.head.status
+            )))
+        }
     }
 
     /// A legacy client that can be asked for these things, with its session.
     #[must_use]
     #[track_caller]
     pub fn askable(address: SocketAddr, server: &str, capabilities: Value) -> Self {
-        let mut client = Self { capabilities, ..Self::unconnected(address, server, Era::Legacy) };
+        let mut client = Self {
+            capabilities,
+            ..Self::unconnected(address, server, Era::Legacy)
+        };
         client.initialize().expect("a session");
         client
     }
@@ -398,7 +516,10 @@ impl Client {
     pub fn listen(&mut self, last_event: Option<&str>) -> io::Result<Exchange> {
         let mut headers = self.headers("", &Value::Null);
         headers.extend(last_event.map(|id| ("Last-Event-ID", id.to_owned())));
-        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         let mut connection = Connection::open(self.address)?;
         connection.request("GET", &self.path, &headers, b"")?;
         Exchange::begin(connection)
@@ -410,8 +531,15 @@ impl Client {
     /// Those of the socket.
     pub fn delete(&mut self) -> io::Result<u16> {
         let headers = self.headers("", &Value::Null);
-        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        Ok(Connection::once(self.address, "DELETE", &self.path, &headers, b"")?.head.status)
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        Ok(
+            Connection::once(self.address, "DELETE", &self.path, &headers, b"")?
+                .head
+                .status,
+        )
     }
 
     /// All names of a list, all pages.
@@ -425,8 +553,14 @@ impl Client {
         let (mut names, mut params) = (Vec::new(), json!({}));
         loop {
             let reply = self.request(list, params);
-            let entries = reply.result()[member].as_array().unwrap_or_else(|| panic!("no {member}: {:.300}", reply.response().raw));
-            names.extend(entries.iter().map(|entry| entry[key].as_str().unwrap().to_owned()));
+            let entries = reply.result()[member]
+                .as_array()
+                .unwrap_or_else(|| panic!("no {member}: {:.300}", reply.response().raw));
+            names.extend(
+                entries
+                    .iter()
+                    .map(|entry| entry[key].as_str().unwrap().to_owned()),
+            );
             match reply.result()["nextCursor"].as_str() {
                 Some(cursor) => params = json!({ "cursor": cursor }),
                 None => return names,

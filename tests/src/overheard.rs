@@ -19,8 +19,11 @@ pub fn listening(to: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
     let keep = Arc::clone(&heard);
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            let Ok(server) = TcpStream::connect(to) else { return };
-            let (mut answers, mut back) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            let Ok(server) = TcpStream::connect(to) else {
+                return;
+            };
+            let (mut answers, mut back) =
+                (server.try_clone().unwrap(), client.try_clone().unwrap());
             thread::spawn(move || {
                 let _ = std::io::copy(&mut answers, &mut back);
                 let _ = back.shutdown(Shutdown::Both);

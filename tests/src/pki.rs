@@ -1,12 +1,13 @@
-//! Certificates for tests, made by the product's own `ggen mcp auth generate-ca` and `generate-cert`, and a client that shows them: curl.
+//! Certificates for tests, made by the product's own `ggen mcp auth generate-ca` and
+//! `generate-cert`, and a client that shows them: curl.
 
 use crate::{
     Daemon, Ran,
     daemon::{Sandbox, binary},
 };
 use rcgen::{
-    CertificateParams, CertificateRevocationListParams, DnType, Issuer, KeyIdMethod, KeyPair, PKCS_ECDSA_P256_SHA256, RevokedCertParams,
-    SerialNumber,
+    CertificateParams, CertificateRevocationListParams, DnType, Issuer, KeyIdMethod, KeyPair,
+    PKCS_ECDSA_P256_SHA256, RevokedCertParams, SerialNumber,
 };
 use std::{
     fs,
@@ -31,7 +32,14 @@ impl Pki {
         let folder = sandbox.path(folder);
         fs::create_dir(&folder).unwrap();
         let made = Self { folder };
-        made.ggen(sandbox, &["generate-ca", "--name", &format!("CA {}", made.folder.display())]);
+        made.ggen(
+            sandbox,
+            &[
+                "generate-ca",
+                "--name",
+                &format!("CA {}", made.folder.display()),
+            ],
+        );
         made
     }
 
@@ -45,17 +53,27 @@ impl Pki {
     #[track_caller]
     pub fn make(&self, sandbox: &Sandbox, kind: &str, name: &str) -> (PathBuf, PathBuf) {
         self.ggen(sandbox, &["generate-cert", kind, name, "--force"]);
-        (self.file(&format!("{name}.pem")), self.file(&format!("{name}.key")))
+        (
+            self.file(&format!("{name}.pem")),
+            self.file(&format!("{name}.key")),
+        )
     }
 
     #[track_caller]
     fn ggen(&self, sandbox: &Sandbox, arguments: &[&str]) {
-        let output = sandbox.command("ggen").args(["mcp", "auth"]).args(arguments).current_dir(&self.folder).output().unwrap();
+        let output = sandbox
+            .command("ggen")
+            .args(["mcp", "auth"])
+            .args(arguments)
+            .current_dir(&self.folder)
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{arguments:?}: {output:?}");
     }
 }
 
-/// Certificates that the product would not make: expired, or with a serial number that a revocation list can name.
+/// Certificates that the product would not make: expired, or with a serial number that a revocation
+/// list can name.
 #[derive(Debug)]
 pub struct Forge {
     ca: String,
@@ -68,14 +86,19 @@ impl Forge {
     #[must_use]
     pub fn new(pki: &Pki) -> Self {
         let text = |name| fs::read_to_string(pki.file(name)).unwrap();
-        Self { ca: text("ca.pem"), ca_key: text("ca.key"), folder: pki.folder.clone() }
+        Self {
+            ca: text("ca.pem"),
+            ca_key: text("ca.key"),
+            folder: pki.folder.clone(),
+        }
     }
 
     fn issuer(&self) -> Issuer<'static, KeyPair> {
         Issuer::from_ca_cert_pem(&self.ca, KeyPair::from_pem(&self.ca_key).unwrap()).unwrap()
     }
 
-    /// `NAME.pem` and `NAME.key` of a client, with that serial number, valid from ten days ago until then.
+    /// `NAME.pem` and `NAME.key` of a client, with that serial number, valid from ten days ago
+    /// until then.
     pub fn client(&self, name: &str, serial: u64, until: SystemTime) {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
@@ -85,7 +108,11 @@ impl Forge {
         params.not_before = (SystemTime::now() - 10 * DAY).into();
         params.not_after = until.into();
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
-        fs::write(self.folder.join(format!("{name}.pem")), params.signed_by(&key, &self.issuer()).unwrap().pem()).unwrap();
+        fs::write(
+            self.folder.join(format!("{name}.pem")),
+            params.signed_by(&key, &self.issuer()).unwrap().pem(),
+        )
+        .unwrap();
         fs::write(self.folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
     }
 
@@ -113,7 +140,8 @@ impl Forge {
 /// What curl made of a request.
 #[derive(Debug)]
 pub struct Curled {
-    /// Its exit code: 0, or why there is no answer (35, 56: the handshake; 60: the server's certificate).
+    /// Its exit code: 0, or why there is no answer (35, 56: the handshake; 60: the server's
+    /// certificate).
     pub exit: i32,
     /// The HTTP status; 0: none.
     pub status: u16,
@@ -133,16 +161,33 @@ pub fn curl(arguments: &[&str]) -> Curled {
         .expect("curl is needed for these tests");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let (body, status) = text.rsplit_once('\n').unwrap_or(("", &text));
-    Curled { exit: output.status.code().unwrap_or(-1), status: status.parse().unwrap_or(0), body: body.to_owned() }
+    Curled {
+        exit: output.status.code().unwrap_or(-1),
+        status: status.parse().unwrap_or(0),
+        body: body.to_owned(),
+    }
 }
 
-/// Types a printed command into a shell of the daemon's sandbox, with its configuration and more variables, in a folder.
+/// Types a printed command into a shell of the daemon's sandbox, with its configuration and more
+/// variables, in a folder.
 #[must_use]
 pub fn shell(daemon: &Daemon, folder: &Path, more: &[(&str, &str)], command: &str) -> Ran {
     let ours = daemon.sandbox.command("ggen");
     let mut bash = Command::new("bash");
-    bash.env_clear().envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(folder);
-    bash.env("PATH", format!("{}:{}", binary("ggen").parent().unwrap().display(), std::env::var("PATH").unwrap_or_default()));
+    bash.env_clear()
+        .envs(
+            ours.get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .current_dir(folder);
+    bash.env(
+        "PATH",
+        format!(
+            "{}:{}",
+            binary("ggen").parent().unwrap().display(),
+            std::env::var("PATH").unwrap_or_default()
+        ),
+    );
     let output = bash
         .env("GGEN_MCP_CONFIG", daemon.sandbox.config())
         .envs(more.iter().copied())
@@ -152,5 +197,9 @@ pub fn shell(daemon: &Daemon, folder: &Path, more: &[(&str, &str)], command: &st
         .output()
         .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ran { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
 }

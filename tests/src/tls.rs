@@ -21,7 +21,10 @@ impl Identity {
     /// From two PEM files.
     #[must_use]
     pub fn load(certificate: &Path, key: &Path) -> Self {
-        Self { certificate: CertificateDer::from_pem_file(certificate).unwrap(), key: PrivateKeyDer::from_pem_file(key).unwrap() }
+        Self {
+            certificate: CertificateDer::from_pem_file(certificate).unwrap(),
+            key: PrivateKeyDer::from_pem_file(key).unwrap(),
+        }
     }
 }
 
@@ -29,14 +32,18 @@ impl Identity {
 #[must_use]
 pub fn trusting(authority: &Path, own: Option<&Identity>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_file(authority).unwrap())
+        .unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots);
     Arc::new(match own {
         None => builder.with_no_client_auth(),
-        Some(own) => builder.with_client_auth_cert(vec![own.certificate.clone()], own.key.clone_key()).unwrap(),
+        Some(own) => builder
+            .with_client_auth_cert(vec![own.certificate.clone()], own.key.clone_key())
+            .unwrap(),
     })
 }
 
@@ -46,10 +53,15 @@ pub fn trusting(authority: &Path, own: Option<&Identity>) -> Arc<ClientConfig> {
 /// When the client's own certificate does not go with its key.
 pub fn believing(own: Option<&Identity>) -> Result<ClientConfig, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&[&rustls::version::TLS13])?;
-    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)));
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])?;
+    let builder = builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody(provider)));
     Ok(match own {
-        Some(own) => builder.with_client_auth_cert(vec![own.certificate.clone()], own.key.clone_key())?,
+        Some(own) => {
+            builder.with_client_auth_cert(vec![own.certificate.clone()], own.key.clone_key())?
+        }
         None => builder.with_no_client_auth(),
     })
 }
@@ -75,7 +87,12 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -84,7 +101,12 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

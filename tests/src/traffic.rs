@@ -74,9 +74,19 @@ impl Ledger {
 
     /// The time that the given part (0 to 1) of the answered calls did not exceed.
     #[must_use]
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a rank")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a rank"
+    )]
     pub fn quantile(&self, part: f64) -> Duration {
-        let mut times: Vec<_> = self.0.iter().filter(|entry| entry.outcome == Outcome::Answered).map(|entry| entry.took).collect();
+        let mut times: Vec<_> = self
+            .0
+            .iter()
+            .filter(|entry| entry.outcome == Outcome::Answered)
+            .map(|entry| entry.took)
+            .collect();
         times.sort();
         let at = ((times.len() as f64 * part) as usize).min(times.len().saturating_sub(1));
         times.get(at).copied().unwrap_or_default()
@@ -84,39 +94,64 @@ impl Ledger {
 }
 
 impl Traffic {
-    /// `count` clients of each given era call `echo` (and every eighth time `slow` for 20 ms) at `/mcp/<server>`.
+    /// `count` clients of each given era call `echo` (and every eighth time `slow` for 20 ms) at
+    /// `/mcp/<server>`.
     #[must_use]
     pub fn start(address: SocketAddr, server: &str, eras: &[Era], count: usize) -> Self {
-        let (ended, answered, began) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Instant::now());
-        let clients = eras.iter().flat_map(|era| (0..count).map(move |number| (*era, number))).map(|(era, number)| {
-            let (server, ended, answered) = (server.to_owned(), Arc::clone(&ended), Arc::clone(&answered));
-            std::thread::spawn(move || {
-                let mut entries = Vec::new();
-                let mut client = Client::unconnected(address, &server, era);
-                let mut ready = era == Era::Modern;
-                while !ended.load(Ordering::Relaxed) {
-                    let start = Instant::now();
-                    let outcome = if ready {
-                        call(&mut client, &format!("{era:?}-{number}-{}", entries.len()), entries.len() % 8 == 7)
-                    } else {
-                        client.initialize().map_or_else(|error| of_error(&error), |()| Outcome::Answered)
-                    };
-                    // A session that its gateway took with it is opened anew, as the specification says.
-                    ready = match &outcome {
-                        Outcome::Error(404, _) => era == Era::Modern,
-                        Outcome::Answered => true,
-                        _ => ready,
-                    };
-                    if outcome == Outcome::Answered {
-                        answered.fetch_add(1, Ordering::Relaxed);
+        let (ended, answered, began) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+            Instant::now(),
+        );
+        let clients = eras
+            .iter()
+            .flat_map(|era| (0..count).map(move |number| (*era, number)))
+            .map(|(era, number)| {
+                let (server, ended, answered) =
+                    (server.to_owned(), Arc::clone(&ended), Arc::clone(&answered));
+                std::thread::spawn(move || {
+                    let mut entries = Vec::new();
+                    let mut client = Client::unconnected(address, &server, era);
+                    let mut ready = era == Era::Modern;
+                    while !ended.load(Ordering::Relaxed) {
+                        let start = Instant::now();
+                        let outcome = if ready {
+                            call(
+                                &mut client,
+                                &format!("{era:?}-{number}-{}", entries.len()),
+                                entries.len() % 8 == 7,
+                            )
+                        } else {
+                            client
+                                .initialize()
+                                .map_or_else(|error| of_error(&error), |()| Outcome::Answered)
+                        };
+                        // A session that its gateway took with it is opened anew, as the
+                        // specification says.
+                        ready = match &outcome {
+                            Outcome::Error(404, _) => era == Era::Modern,
+                            Outcome::Answered => true,
+                            _ => ready,
+                        };
+                        if outcome == Outcome::Answered {
+                            answered.fetch_add(1, Ordering::Relaxed);
+                        }
+                        entries.push(Entry {
+                            at: start - began,
+                            took: start.elapsed(),
+                            outcome,
+                        });
                     }
-                    entries.push(Entry { at: start - began, took: start.elapsed(), outcome });
-                }
-                entries
-            })
-        });
+                    entries
+                })
+            });
         let clients = clients.collect();
-        Self { ended, answered, began, clients }
+        Self {
+            ended,
+            answered,
+            began,
+            clients,
+        }
     }
 
     /// Calls answered so far.
@@ -135,7 +170,9 @@ impl Traffic {
     #[track_caller]
     pub fn until_answered(&self, more: u64) {
         let goal = self.answered() + more;
-        crate::until("calls are answered", || (self.answered() >= goal).then_some(()));
+        crate::until("calls are answered", || {
+            (self.answered() >= goal).then_some(())
+        });
     }
 
     /// Ends the clients, each after its present call.
@@ -145,7 +182,12 @@ impl Traffic {
     #[must_use]
     pub fn finish(self) -> Ledger {
         self.ended.store(true, Ordering::Relaxed);
-        Ledger(self.clients.into_iter().flat_map(|client| client.join().expect("a client that did not panic")).collect())
+        Ledger(
+            self.clients
+                .into_iter()
+                .flat_map(|client| client.join().expect("a client that did not panic"))
+                .collect(),
+        )
     }
 }
 
@@ -161,8 +203,12 @@ fn call(client: &mut Client, text: &str, slow: bool) -> Outcome {
         Ok(reply) => {
             let message = reply.messages.last().map(|message| &message.value);
             match message {
-                Some(value) if value["result"]["content"][0]["text"] == expected => Outcome::Answered,
-                Some(value) if value.get("error").is_some() => Outcome::Error(reply.head.status, reply.error().1.to_owned()),
+                Some(value) if value["result"]["content"][0]["text"] == expected => {
+                    Outcome::Answered
+                }
+                Some(value) if value.get("error").is_some() => {
+                    Outcome::Error(reply.head.status, reply.error().1.to_owned())
+                }
                 other => Outcome::Wrong(format!("{} {other:?}", reply.head.status)),
             }
         }
@@ -173,9 +219,10 @@ fn of_error(error: &io::Error) -> Outcome {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Outcome::Refused,
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Outcome::Silent,
-        io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
-            Outcome::Cut
-        }
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::ConnectionAborted => Outcome::Cut,
         _ => Outcome::Wrong(error.to_string()),
     }
 }

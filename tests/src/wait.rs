@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test calls it a failure. Generous: the machine may be busy with other tests.
+/// How long anything may take before a test calls it a failure. Generous: the machine may be busy
+/// with other tests.
 pub const DEADLINE: Duration = Duration::from_secs(40);
 
 /// Between two looks at something that does not announce itself.

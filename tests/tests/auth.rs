@@ -1,7 +1,15 @@
-//! Who is let in: every kind of credential at every door, in one table; revoking; whose session it is; where secrets may not turn up.
+//! Who is let in: every kind of credential at every door, in one table; revoking; whose session it
+//! is; where secrets may not turn up.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
-#![allow(clippy::print_stdout, reason = "figures, for who runs with --nocapture")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails where it stands"
+)]
+#![allow(
+    clippy::print_stdout,
+    reason = "figures, for who runs with --nocapture"
+)]
 
 #[path = "quic/client.rs"]
 #[allow(dead_code, reason = "this file needs a part of it")]
@@ -46,7 +54,8 @@ const MISSING: &str = "404 Session not found: send initialize to begin a new one
 /// A listener without TLS hears of no certificate.
 const NO_TLS: &str = "no TLS here";
 
-/// The doors, in the order of the table's columns: another transport is another column. Whoever shows a certificate comes to the first seven by HTTPS.
+/// The doors, in the order of the table's columns: another transport is another column. Whoever
+/// shows a certificate comes to the first seven by HTTPS.
 const DOORS: [(&str, Door); 11] = [
     ("legacy", legacy),
     ("modern", modern),
@@ -70,52 +79,141 @@ struct Shown<'a> {
 
 /// Headers, and no certificate.
 const fn by<'a>(headers: &'a [(&'a str, &'a str)]) -> Shown<'a> {
-    Shown { headers, certificate: None }
+    Shown {
+        headers,
+        certificate: None,
+    }
 }
 
 /// A request of somebody who shows this; what came of it.
 type Door = fn(&House, Shown<'_>) -> String;
 
-/// The credentials, and what each door says to them where one is needed. The admin listener of this daemon is on loopback and asks nobody.
+/// The credentials, and what each door says to them where one is needed. The admin listener of this
+/// daemon is on loopback and asks nobody.
 const TABLE: [(&str, [&str; DOORS.len()]); 23] = [
-    ("none", [FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, BRIEF, OK, FAILED, FAILED, FAILED]),
+    (
+        "none",
+        [
+            FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, BRIEF, OK, FAILED, FAILED, FAILED,
+        ],
+    ),
     ("good key", [OK, OK, OK, OK, OK, OK, OK, OK, OK, OK, OK]),
     ("fixed key", [OK, OK, OK, OK, OK, OK, OK, OK, OK, OK, OK]),
-    ("revoked key", [KEY, KEY, KEY, KEY, KEY, KEY, KEY, OK, KEY, KEY, KEY]),
-    ("expired key", [KEY, KEY, KEY, KEY, KEY, KEY, KEY, OK, KEY, KEY, KEY]),
-    ("wrong key", [KEY, KEY, KEY, KEY, KEY, KEY, KEY, OK, KEY, KEY, KEY]),
-    ("another scheme", [FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, OK, FAILED, FAILED, FAILED]),
+    (
+        "revoked key",
+        [KEY, KEY, KEY, KEY, KEY, KEY, KEY, OK, KEY, KEY, KEY],
+    ),
+    (
+        "expired key",
+        [KEY, KEY, KEY, KEY, KEY, KEY, KEY, OK, KEY, KEY, KEY],
+    ),
+    (
+        "wrong key",
+        [KEY, KEY, KEY, KEY, KEY, KEY, KEY, OK, KEY, KEY, KEY],
+    ),
+    (
+        "another scheme",
+        [
+            FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, OK, FAILED, FAILED, FAILED,
+        ],
+    ),
     ("good HS256", [OK, OK, OK, OK, OK, OK, OK, OK, OK, OK, OK]),
     ("good RS256", [OK, OK, OK, OK, OK, OK, OK, OK, OK, OK, OK]),
-    ("good ES256 by kid", [OK, OK, OK, OK, OK, OK, OK, OK, OK, OK, OK]),
-    ("expired token", [OLD, OLD, OLD, OLD, OLD, OLD, OLD, OK, OLD, OLD, OLD]),
-    ("not valid yet", [FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, OK, FAILED, FAILED, FAILED]),
-    ("wrong signature", [SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK, SIGNATURE, SIGNATURE, SIGNATURE]),
-    ("wrong audience", [FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, OK, FAILED, FAILED, FAILED]),
-    ("wrong issuer", [FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, OK, FAILED, FAILED, FAILED]),
-    ("alg none", [SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK, SIGNATURE, SIGNATURE, SIGNATURE]),
+    (
+        "good ES256 by kid",
+        [OK, OK, OK, OK, OK, OK, OK, OK, OK, OK, OK],
+    ),
+    (
+        "expired token",
+        [OLD, OLD, OLD, OLD, OLD, OLD, OLD, OK, OLD, OLD, OLD],
+    ),
+    (
+        "not valid yet",
+        [
+            FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, OK, FAILED, FAILED, FAILED,
+        ],
+    ),
+    (
+        "wrong signature",
+        [
+            SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK,
+            SIGNATURE, SIGNATURE, SIGNATURE,
+        ],
+    ),
+    (
+        "wrong audience",
+        [
+            FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, OK, FAILED, FAILED, FAILED,
+        ],
+    ),
+    (
+        "wrong issuer",
+        [
+            FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, FAILED, OK, FAILED, FAILED, FAILED,
+        ],
+    ),
+    (
+        "alg none",
+        [
+            SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK,
+            SIGNATURE, SIGNATURE, SIGNATURE,
+        ],
+    ),
     (
         "HS256 with the RSA key",
-        [SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK, SIGNATURE, SIGNATURE, SIGNATURE],
+        [
+            SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK,
+            SIGNATURE, SIGNATURE, SIGNATURE,
+        ],
     ),
-    ("unknown kid", [SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK, SIGNATURE, SIGNATURE, SIGNATURE]),
-    ("good certificate", [OK, OK, OK, OK, OK, NO_TLS, OK, OK, OK, OK, OK]),
+    (
+        "unknown kid",
+        [
+            SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, SIGNATURE, OK,
+            SIGNATURE, SIGNATURE, SIGNATURE,
+        ],
+    ),
+    (
+        "good certificate",
+        [OK, OK, OK, OK, OK, NO_TLS, OK, OK, OK, OK, OK],
+    ),
     (
         "certificate of an unknown authority",
-        [STRANGER, STRANGER, STRANGER, STRANGER, STRANGER, NO_TLS, STRANGER, OK, STRANGER, STRANGER, STRANGER],
+        [
+            STRANGER, STRANGER, STRANGER, STRANGER, STRANGER, NO_TLS, STRANGER, OK, STRANGER,
+            STRANGER, STRANGER,
+        ],
     ),
-    ("expired certificate", [TOO_OLD, TOO_OLD, TOO_OLD, TOO_OLD, TOO_OLD, NO_TLS, TOO_OLD, OK, TOO_OLD, TOO_OLD, TOO_OLD]),
-    ("revoked certificate", [REVOKED, REVOKED, REVOKED, REVOKED, REVOKED, NO_TLS, REVOKED, OK, REVOKED, REVOKED, REVOKED]),
+    (
+        "expired certificate",
+        [
+            TOO_OLD, TOO_OLD, TOO_OLD, TOO_OLD, TOO_OLD, NO_TLS, TOO_OLD, OK, TOO_OLD, TOO_OLD,
+            TOO_OLD,
+        ],
+    ),
+    (
+        "revoked certificate",
+        [
+            REVOKED, REVOKED, REVOKED, REVOKED, REVOKED, NO_TLS, REVOKED, OK, REVOKED, REVOKED,
+            REVOKED,
+        ],
+    ),
     (
         "certificate with a wrong name",
-        [UNLISTED, UNLISTED, UNLISTED, UNLISTED, UNLISTED, NO_TLS, UNLISTED, OK, UNLISTED, UNLISTED, UNLISTED],
+        [
+            UNLISTED, UNLISTED, UNLISTED, UNLISTED, UNLISTED, NO_TLS, UNLISTED, OK, UNLISTED,
+            UNLISTED, UNLISTED,
+        ],
     ),
 ];
 
 /// Everybody's certificates, named like their rows: the product's own where it would make them.
 fn make_certificates(folder: &Path) {
     let nobody = daemon(Value::Null).idle();
-    let (pki, elsewhere) = (Pki::new(&nobody.sandbox, "pki"), Pki::new(&nobody.sandbox, "elsewhere"));
+    let (pki, elsewhere) = (
+        Pki::new(&nobody.sandbox, "pki"),
+        Pki::new(&nobody.sandbox, "elsewhere"),
+    );
     let (day, now) = (Duration::from_secs(24 * 3600), SystemTime::now());
     let (forge, stranger) = (Forge::new(&pki), Forge::new(&elsewhere));
     forge.client("good certificate", 70, now + day);
@@ -125,7 +223,11 @@ fn make_certificates(folder: &Path) {
     stranger.client("certificate of an unknown authority", 70, now + day);
     fs::create_dir(folder).unwrap();
     for made in [&pki.folder, &elsewhere.folder] {
-        for entry in fs::read_dir(made).unwrap().map(Result::unwrap).filter(|entry| made == &pki.folder || entry.file_name() != *"ca.pem") {
+        for entry in fs::read_dir(made)
+            .unwrap()
+            .map(Result::unwrap)
+            .filter(|entry| made == &pki.folder || entry.file_name() != *"ca.pem")
+        {
             fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
         }
     }
@@ -151,7 +253,12 @@ fn openssl(arguments: &[&str], input: &str) -> String {
         .stderr(std::process::Stdio::null())
         .spawn()
         .expect("openssl is needed for keys of the tests");
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "openssl {arguments:?}");
     String::from_utf8(output.stdout).unwrap()
@@ -166,7 +273,10 @@ fn issuer(keys: Value) -> SocketAddr {
             let mut head = [0; 4096];
             let _ = socket.read(&mut head);
             let body = keys.to_string();
-            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
             socket.write_all(answer.as_bytes()).unwrap_or_default();
         }
     });
@@ -174,7 +284,10 @@ fn issuer(keys: Value) -> SocketAddr {
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
 }
 
 fn claims(change: Value) -> Value {
@@ -186,27 +299,56 @@ fn claims(change: Value) -> Value {
 }
 
 fn sign(algorithm: Algorithm, kid: Option<&str>, claims: &Value, key: &EncodingKey) -> String {
-    let header = Header { kid: kid.map(str::to_owned), ..Header::new(algorithm) };
+    let header = Header {
+        kid: kid.map(str::to_owned),
+        ..Header::new(algorithm)
+    };
     jsonwebtoken::encode(&header, claims, key).unwrap()
 }
 
 fn hs(secret: &str, change: Value) -> String {
-    sign(Algorithm::HS256, None, &claims(change), &EncodingKey::from_secret(secret.as_bytes()))
+    sign(
+        Algorithm::HS256,
+        None,
+        &claims(change),
+        &EncodingKey::from_secret(secret.as_bytes()),
+    )
 }
 
 impl House {
     fn new(required: bool) -> Self {
         let place = tempfile::tempdir().unwrap();
-        let rsa = openssl(&["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"], "");
+        let rsa = openssl(
+            &[
+                "genpkey",
+                "-algorithm",
+                "RSA",
+                "-pkeyopt",
+                "rsa_keygen_bits:2048",
+            ],
+            "",
+        );
         let rsa_public = openssl(&["pkey", "-pubout"], &rsa);
-        let ec = openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"], "");
-        let mut jwk = Jwk::from_encoding_key(&EncodingKey::from_ec_pem(ec.as_bytes()).unwrap(), Algorithm::ES256).unwrap();
+        let ec = openssl(
+            &[
+                "genpkey",
+                "-algorithm",
+                "EC",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+            ],
+            "",
+        );
+        let mut jwk = Jwk::from_encoding_key(
+            &EncodingKey::from_ec_pem(ec.as_bytes()).unwrap(),
+            Algorithm::ES256,
+        )
+        .unwrap();
         jwk.common.key_id = Some("k1".to_owned());
         let jwks = issuer(json!({ "keys": [jwk] }));
         let public = place.path().join("rsa.pem");
         fs::write(&public, &rsa_public).unwrap();
-        let jwt =
-            json!({"secret": SECRET, "public_key": public, "jwks_url": format!("http://{jwks}/keys"), "issuer": "iss", "audience": "aud"});
+        let jwt = json!({"secret": SECRET, "public_key": public, "jwks_url": format!("http://{jwks}/keys"), "issuer": "iss", "audience": "aud"});
         let certificates = place.path().join("pki");
         let mtls = json!({
             "enabled": true, "required": false, "ca_cert": certificates.join("ca.pem"), "crl": certificates.join("crl.pem"),
@@ -222,8 +364,20 @@ impl House {
         .variable("GGEN_MCP_API_KEY", "a-fixed-key-for-the-tests")
         .start();
         daemon.until_ready(&["fix"]);
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        Self { daemon, place, rsa, rsa_public, ec, certificates, runtime }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        Self {
+            daemon,
+            place,
+            rsa,
+            rsa_public,
+            ec,
+            certificates,
+            runtime,
+        }
     }
 
     /// A connection to the port of HTTP, or of HTTPS for those who show a certificate.
@@ -241,12 +395,18 @@ impl House {
 
     fn certificate(&self, row: &str) -> Option<Identity> {
         let file = |kind: &str| self.certificates.join(format!("{row}.{kind}"));
-        file("pem").is_file().then(|| Identity::load(&file("pem"), &file("key")))
+        file("pem")
+            .is_file()
+            .then(|| Identity::load(&file("pem"), &file("key")))
     }
 
     fn auth(&self, arguments: &[&str]) -> Value {
         let mut command = self.daemon.sandbox.command("ggen");
-        command.env("GGEN_MCP_CONFIG", self.daemon.sandbox.config()).args(["mcp", "auth"]).args(arguments).arg("--json");
+        command
+            .env("GGEN_MCP_CONFIG", self.daemon.sandbox.config())
+            .args(["mcp", "auth"])
+            .args(arguments)
+            .arg("--json");
         let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}");
         serde_json::from_slice(&output.stdout).unwrap()
@@ -259,10 +419,15 @@ impl House {
         (text("key"), text("id"))
     }
 
-    /// What one door says to 30 strangers, one after the other, until it says the same to all of them.
+    /// What one door says to 30 strangers, one after the other, until it says the same to all of
+    /// them.
     fn until_all(&self, key: &str, wanted: &str) -> Duration {
         let began = Instant::now();
-        until(wanted, || (0..30).all(|_| tools(self, by(&[("X-API-Key", key)])) == wanted).then_some(()));
+        until(wanted, || {
+            (0..30)
+                .all(|_| tools(self, by(&[("X-API-Key", key)])) == wanted)
+                .then_some(())
+        });
         began.elapsed()
     }
 
@@ -293,7 +458,10 @@ impl House {
                 self.until_all(&key, KEY);
                 key
             }
-            "good HS256" => self.auth(&["generate-token"])["token"].as_str().unwrap().to_owned(),
+            "good HS256" => self.auth(&["generate-token"])["token"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
             "good RS256" => sign(Algorithm::RS256, None, &claims(json!({})), &rsa()),
             "good ES256 by kid" => sign(Algorithm::ES256, Some("k1"), &claims(json!({})), &ec()),
             "expired token" => hs(SECRET, json!({"exp": now() - 180})),
@@ -302,7 +470,11 @@ impl House {
             "wrong audience" => hs(SECRET, json!({"aud": "elsewhere"})),
             "wrong issuer" => hs(SECRET, json!({"iss": "elsewhere"})),
             "alg none" => {
-                format!("{}.{}.", BASE64.encode(r#"{"alg":"none","typ":"JWT"}"#), BASE64.encode(claims(json!({})).to_string()))
+                format!(
+                    "{}.{}.",
+                    BASE64.encode(r#"{"alg":"none","typ":"JWT"}"#),
+                    BASE64.encode(claims(json!({})).to_string())
+                )
             }
             "HS256 with the RSA key" => hs(&self.rsa_public, json!({})),
             "unknown kid" => sign(Algorithm::ES256, Some("k2"), &claims(json!({})), &ec()),
@@ -320,23 +492,52 @@ fn outcome(answer: &Answer) -> String {
     }
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("{answer:?}"));
     let error = &body["error"];
-    assert!(error["code"].is_i64() && error["data"]["code"].as_str().is_some_and(|code| code.starts_with("GGEN-E")), "{body}");
+    assert!(
+        error["code"].is_i64()
+            && error["data"]["code"]
+                .as_str()
+                .is_some_and(|code| code.starts_with("GGEN-E")),
+        "{body}"
+    );
     if status == 401 {
-        assert!(answer.head.header("www-authenticate").is_some_and(|value| value.starts_with("Bearer")), "{answer:?}");
+        assert!(
+            answer
+                .head
+                .header("www-authenticate")
+                .is_some_and(|value| value.starts_with("Bearer")),
+            "{answer:?}"
+        );
         assert!(error["data"]["help"].is_string(), "{body}");
     }
     format!("{status} {}", error["message"].as_str().unwrap())
 }
 
-const TYPES: [(&str, &str); 2] = [("Content-Type", "application/json"), ("Accept", "application/json, text/event-stream")];
+const TYPES: [(&str, &str); 2] = [
+    ("Content-Type", "application/json"),
+    ("Accept", "application/json, text/event-stream"),
+];
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
 
 fn initialize(house: &House, shown: Shown<'_>) -> Answer {
-    exchange(house.connect(shown), "POST", "/mcp", &[&TYPES, shown.headers].concat(), INITIALIZE)
+    exchange(
+        house.connect(shown),
+        "POST",
+        "/mcp",
+        &[&TYPES, shown.headers].concat(),
+        INITIALIZE,
+    )
 }
 
-fn exchange(mut connection: Connection, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-    connection.request(method, path, headers, body.as_bytes()).unwrap();
+fn exchange(
+    mut connection: Connection,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    connection
+        .request(method, path, headers, body.as_bytes())
+        .unwrap();
     connection.answer().unwrap()
 }
 
@@ -344,7 +545,10 @@ fn legacy(house: &House, shown: Shown<'_>) -> String {
     outcome(&initialize(house, shown))
 }
 
-const MODERN: [(&str, &str); 2] = [("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", "tools/list")];
+const MODERN: [(&str, &str); 2] = [
+    ("MCP-Protocol-Version", "2026-07-28"),
+    ("Mcp-Method", "tools/list"),
+];
 
 fn modern_list() -> String {
     let meta = json!({
@@ -352,32 +556,71 @@ fn modern_list() -> String {
         "io.modelcontextprotocol/clientCapabilities": {},
         "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
     });
-    json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}}).to_string()
+    json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}})
+        .to_string()
 }
 
 fn modern(house: &House, shown: Shown<'_>) -> String {
-    outcome(&exchange(house.connect(shown), "POST", "/mcp", &[&TYPES, &MODERN, shown.headers].concat(), &modern_list()))
+    outcome(&exchange(
+        house.connect(shown),
+        "POST",
+        "/mcp",
+        &[&TYPES, &MODERN, shown.headers].concat(),
+        &modern_list(),
+    ))
 }
 
 fn https(house: &House, shown: Shown<'_>) -> String {
     let headers = [&TYPES, &MODERN, shown.headers].concat();
-    outcome(&exchange(house.secure(shown.certificate), "POST", "/mcp", &headers, &modern_list()))
+    outcome(&exchange(
+        house.secure(shown.certificate),
+        "POST",
+        "/mcp",
+        &headers,
+        &modern_list(),
+    ))
 }
 
-fn over_http3(house: &House, shown: Shown<'_>, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
+fn over_http3(
+    house: &House,
+    shown: Shown<'_>,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> String {
     let address = house.daemon.listener("quic").unwrap();
     let headers: Vec<_> = headers.iter().chain(shown.headers).copied().collect();
     let answer = house.runtime.block_on(async {
-        let mut client = http3::Client::connect_as(address, "localhost", shown.certificate).await.unwrap();
+        let mut client = http3::Client::connect_as(address, "localhost", shown.certificate)
+            .await
+            .unwrap();
         client.answer(method, path, &headers, body).await.unwrap()
     });
     let text = |value: &http::HeaderValue| value.to_str().unwrap().to_owned();
-    let headers = answer.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
-    outcome(&Answer { head: Head { status: answer.status.as_u16(), headers }, body: answer.body })
+    let headers = answer
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), text(value)))
+        .collect();
+    outcome(&Answer {
+        head: Head {
+            status: answer.status.as_u16(),
+            headers,
+        },
+        body: answer.body,
+    })
 }
 
 fn http3(house: &House, shown: Shown<'_>) -> String {
-    over_http3(house, shown, "POST", "/mcp", &[TYPES, MODERN].concat(), &modern_list())
+    over_http3(
+        house,
+        shown,
+        "POST",
+        "/mcp",
+        &[TYPES, MODERN].concat(),
+        &modern_list(),
+    )
 }
 
 fn http3_tools(house: &House, shown: Shown<'_>) -> String {
@@ -386,14 +629,24 @@ fn http3_tools(house: &House, shown: Shown<'_>) -> String {
 
 /// The stream of a session of the same credential, if it can have one.
 fn stream(house: &House, shown: Shown<'_>) -> String {
-    let session = initialize(house, shown).head.header("mcp-session-id").unwrap_or("none").to_owned();
+    let session = initialize(house, shown)
+        .head
+        .header("mcp-session-id")
+        .unwrap_or("none")
+        .to_owned();
     listen(house, &session, shown)
 }
 
 fn listen(house: &House, session: &str, shown: Shown<'_>) -> String {
-    let more = [("Accept", "text/event-stream"), ("Mcp-Session-Id", session), ("MCP-Protocol-Version", "2025-11-25")];
+    let more = [
+        ("Accept", "text/event-stream"),
+        ("Mcp-Session-Id", session),
+        ("MCP-Protocol-Version", "2025-11-25"),
+    ];
     let mut connection = house.connect(shown);
-    connection.request("GET", "/mcp", &[&more, shown.headers].concat(), b"").unwrap();
+    connection
+        .request("GET", "/mcp", &[&more, shown.headers].concat(), b"")
+        .unwrap();
     let head = connection.head().unwrap();
     if head.status == 200 {
         return "200".to_owned();
@@ -410,18 +663,30 @@ fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Answer {
 }
 
 fn tools(house: &House, shown: Shown<'_>) -> String {
-    outcome(&exchange(house.connect(shown), "GET", "/tools", shown.headers, ""))
+    outcome(&exchange(
+        house.connect(shown),
+        "GET",
+        "/tools",
+        shown.headers,
+        "",
+    ))
 }
 
 /// Opens a WebSocket.
-fn upgrade(mut connection: Connection, path: &str, headers: &[(&str, &str)]) -> (String, Connection) {
+fn upgrade(
+    mut connection: Connection,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> (String, Connection) {
     let more = [
         ("Connection", "Upgrade"),
         ("Upgrade", "websocket"),
         ("Sec-WebSocket-Version", "13"),
         ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ];
-    connection.request("GET", path, &[&more, headers].concat(), b"").unwrap();
+    connection
+        .request("GET", path, &[&more, headers].concat(), b"")
+        .unwrap();
     let head = connection.head().unwrap();
     if head.status == 101 {
         return (OK.to_owned(), connection);
@@ -439,7 +704,14 @@ fn websocket(house: &House, shown: Shown<'_>) -> String {
 
 fn own(house: &House) -> SocketAddr {
     let status = house.daemon.status();
-    status.listeners.iter().find(|listener| listener.transport == "websocket").expect("a listener").address.parse().unwrap()
+    status
+        .listeners
+        .iter()
+        .find(|listener| listener.transport == "websocket")
+        .expect("a listener")
+        .address
+        .parse()
+        .unwrap()
 }
 
 fn own_websocket(house: &House, shown: Shown<'_>) -> String {
@@ -452,7 +724,8 @@ fn own_websocket(house: &House, shown: Shown<'_>) -> String {
 fn health(house: &House, shown: Shown<'_>) -> String {
     let answer = exchange(house.connect(shown), "GET", "/health", shown.headers, "");
     let said: Value = serde_json::from_slice(&answer.body).unwrap();
-    let brief = answer.head.status == 200 && said.as_object().unwrap().keys().collect::<Vec<_>>() == ["status"];
+    let brief = answer.head.status == 200
+        && said.as_object().unwrap().keys().collect::<Vec<_>>() == ["status"];
     outcome(&answer) + if brief { " brief" } else { "" }
 }
 
@@ -466,9 +739,18 @@ fn every_credential_at_every_door() {
     let mut wrong = Vec::new();
     for (row, expected) in TABLE {
         let (credential, certificate) = (house.credential(row), house.certificate(row));
-        let headers: Vec<(&str, &str)> = credential.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let headers: Vec<(&str, &str)> = credential
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         for ((name, door), expected) in DOORS.iter().zip(expected) {
-            let found = door(&house, Shown { headers: &headers, certificate: certificate.as_ref() });
+            let found = door(
+                &house,
+                Shown {
+                    headers: &headers,
+                    certificate: certificate.as_ref(),
+                },
+            );
             if found != expected {
                 wrong.push(format!("{row} at {name}: {found}, not {expected}"));
             }
@@ -478,7 +760,11 @@ fn every_credential_at_every_door() {
     println!("{} cells", TABLE.len() * DOORS.len());
     // Whoever looks at the log finds the reasons, and no credential.
     let log = house.daemon.log();
-    for reason in ["the key was revoked", "Token expired 3m ago", "Wrong audience"] {
+    for reason in [
+        "the key was revoked",
+        "Token expired 3m ago",
+        "Wrong audience",
+    ] {
         assert!(log.contains(reason) || log.contains("unsaid"), "{reason}");
     }
     for secret in [SECRET, "a-fixed-key-for-the-tests", "eyJ", "ggen_sk_"] {
@@ -491,15 +777,25 @@ fn where_none_is_needed_a_wrong_one_is_refused_all_the_same() {
     let house = House::new(false);
     for row in ["none", "good HS256", "fixed key"] {
         let credential = house.credential(row);
-        let headers: Vec<(&str, &str)> = credential.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let headers: Vec<(&str, &str)> = credential
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         for (name, door) in DOORS {
             assert_eq!(door(&house, by(&headers)), OK, "{row} at {name}");
         }
     }
-    for (row, expected) in TABLE.iter().filter(|(row, _)| ["wrong key", "expired token", "alg none"].contains(row)) {
+    for (row, expected) in TABLE
+        .iter()
+        .filter(|(row, _)| ["wrong key", "expired token", "alg none"].contains(row))
+    {
         let (name, value) = house.credential(row).unwrap();
         for ((door_name, door), expected) in DOORS.iter().zip(expected) {
-            assert_eq!(door(&house, by(&[(name, &value)])), *expected, "{row} at {door_name}");
+            assert_eq!(
+                door(&house, by(&[(name, &value)])),
+                *expected,
+                "{row} at {door_name}"
+            );
         }
     }
 }
@@ -511,13 +807,15 @@ fn a_revoked_key_or_token_opens_nothing_within_a_second_in_any_worker() {
     house.until_all(&key, OK);
     // An open connection is no way around it.
     let mut open = Connection::open(house.daemon.http).unwrap();
-    open.request("GET", "/tools", &[("X-API-Key", &key)], b"").unwrap();
+    open.request("GET", "/tools", &[("X-API-Key", &key)], b"")
+        .unwrap();
     assert_eq!(open.answer().unwrap().head.status, 200);
     house.auth(&["revoke-api-key", &id]);
     let took = house.until_all(&key, KEY);
     println!("revoked in all workers after {took:?}");
     assert!(took < Duration::from_secs(1), "{took:?}");
-    open.request("GET", "/tools", &[("X-API-Key", &key)], b"").unwrap();
+    open.request("GET", "/tools", &[("X-API-Key", &key)], b"")
+        .unwrap();
     assert_eq!(open.answer().unwrap().head.status, 401);
 
     let made = house.auth(&["generate-token"]);
@@ -527,14 +825,23 @@ fn a_revoked_key_or_token_opens_nothing_within_a_second_in_any_worker() {
     let took = house.until_all(token, FAILED);
     assert!(took < Duration::from_secs(1), "{took:?}");
 
-    // When it was used is written back, sooner or later; and a new worker knows what the old ones knew.
+    // When it was used is written back, sooner or later; and a new worker knows what the old ones
+    // knew.
     until("when the key was used", || {
         let listed = house.auth(&["list-api-keys"]);
-        let found = listed["keys"].as_array()?.iter().find(|key| key["id"] == *id)?.clone();
+        let found = listed["keys"]
+            .as_array()?
+            .iter()
+            .find(|key| key["id"] == *id)?
+            .clone();
         (found["last_used"].is_string() && found["status"] == "revoked").then_some(())
     });
     let worker = house.daemon.worker_pid("http-0").unwrap();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(worker).unwrap()), nix::sys::signal::Signal::SIGKILL).unwrap();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(i32::try_from(worker).unwrap()),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
     house.daemon.until_replaced("http-0", worker);
     assert_eq!(house.until_all(&key, KEY).as_secs(), 0);
 }
@@ -548,37 +855,57 @@ fn an_open_websocket_ends_with_the_key_that_opened_it() {
     // By header, in the address, among the subprotocols.
     let protocol = format!("mcp, mcp.auth.{key}");
     let by_query = format!("/ws?token={key}");
-    let ways: [(&str, &[(&str, &str)]); 3] =
-        [("/ws", &[("X-API-Key", &key)]), (&by_query, &[]), ("/ws", &[("Sec-WebSocket-Protocol", &protocol)])];
+    let ways: [(&str, &[(&str, &str)]); 3] = [
+        ("/ws", &[("X-API-Key", &key)]),
+        (&by_query, &[]),
+        ("/ws", &[("Sec-WebSocket-Protocol", &protocol)]),
+    ];
     let mut open = Vec::new();
     for door in doors {
         for (path, headers) in ways {
             // Its listener's worker may hear of the key last.
             open.push(
                 until("the WebSocket is open", || {
-                    Some(upgrade(Connection::open(door).unwrap(), path, headers)).filter(|(said, _)| said == OK)
+                    Some(upgrade(Connection::open(door).unwrap(), path, headers))
+                        .filter(|(said, _)| said == OK)
                 })
                 .1,
             );
         }
     }
-    let (said, mut other) = upgrade(house.connect(by(&[])), "/ws", &[("X-API-Key", "a-fixed-key-for-the-tests")]);
+    let (said, mut other) = upgrade(
+        house.connect(by(&[])),
+        "/ws",
+        &[("X-API-Key", "a-fixed-key-for-the-tests")],
+    );
     assert_eq!(said, OK);
     let quiet_for = |connection: &mut Connection, time| {
         connection.patience(Duration::from_millis(time)).unwrap();
-        connection.piece().is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
+        connection
+            .piece()
+            .is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
     };
     // They stay open past the first look at their keys.
-    assert!(quiet_for(&mut other, 1000) && open.iter_mut().all(|connection| quiet_for(connection, 1)));
+    assert!(
+        quiet_for(&mut other, 1000) && open.iter_mut().all(|connection| quiet_for(connection, 1))
+    );
     house.auth(&["revoke-api-key", &id]);
     let began = Instant::now();
     for connection in &mut open {
         connection.patience(Duration::from_secs(10)).unwrap();
         let frame = connection.piece().unwrap().expect("a frame");
-        assert_eq!((frame[0], u16::from_be_bytes([frame[2], frame[3]])), (0x88, 1008), "{frame:?}");
+        assert_eq!(
+            (frame[0], u16::from_be_bytes([frame[2], frame[3]])),
+            (0x88, 1008),
+            "{frame:?}"
+        );
     }
     println!("closed after {:?}", began.elapsed());
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
     assert!(quiet_for(&mut other, 1), "somebody else's stays");
     assert!(!house.daemon.log().contains(&key));
 }
@@ -586,34 +913,73 @@ fn an_open_websocket_ends_with_the_key_that_opened_it() {
 #[test]
 fn a_session_belongs_to_who_began_it() {
     let house = House::new(false);
-    let (one, other) = (hs(SECRET, json!({"sub": "one"})), hs(SECRET, json!({"sub": "other"})));
+    let (one, other) = (
+        hs(SECRET, json!({"sub": "one"})),
+        hs(SECRET, json!({"sub": "other"})),
+    );
     let header = |token: &str| format!("Bearer {token}");
     let (one, other) = (header(&one), header(&other));
-    let session = initialize(&house, by(&[("Authorization", &one)])).head.header("mcp-session-id").unwrap().to_owned();
+    let session = initialize(&house, by(&[("Authorization", &one)]))
+        .head
+        .header("mcp-session-id")
+        .unwrap()
+        .to_owned();
     assert!(session.len() >= 22, "128 bits at least: {session}");
     assert_eq!(listen(&house, &session, by(&[("Authorization", &one)])), OK);
-    for thief in [&[("Authorization", other.as_str())][..], &[], &[("X-API-Key", "a-fixed-key-for-the-tests")]] {
+    for thief in [
+        &[("Authorization", other.as_str())][..],
+        &[],
+        &[("X-API-Key", "a-fixed-key-for-the-tests")],
+    ] {
         assert_eq!(listen(&house, &session, by(thief)), MISSING);
-        let more = [("Mcp-Session-Id", session.as_str()), ("MCP-Protocol-Version", "2025-11-25")];
+        let more = [
+            ("Mcp-Session-Id", session.as_str()),
+            ("MCP-Protocol-Version", "2025-11-25"),
+        ];
         let call = br#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#;
-        let answer = Connection::once(house.daemon.http, "POST", "/mcp", &[&TYPES, &more, thief].concat(), call).unwrap();
+        let answer = Connection::once(
+            house.daemon.http,
+            "POST",
+            "/mcp",
+            &[&TYPES, &more, thief].concat(),
+            call,
+        )
+        .unwrap();
         assert_eq!(outcome(&answer), MISSING);
-        assert_eq!(Connection::once(house.daemon.http, "DELETE", "/mcp", &[&more, thief].concat(), b"").unwrap().head.status, 404);
+        assert_eq!(
+            Connection::once(
+                house.daemon.http,
+                "DELETE",
+                "/mcp",
+                &[&more, thief].concat(),
+                b""
+            )
+            .unwrap()
+            .head
+            .status,
+            404
+        );
     }
     assert_eq!(listen(&house, &session, by(&[("Authorization", &one)])), OK);
     // The same person with a new token is the same person.
     let renewed = header(&hs(SECRET, json!({"sub": "one", "exp": now() + 900})));
-    assert_eq!(listen(&house, &session, by(&[("Authorization", &renewed)])), OK);
+    assert_eq!(
+        listen(&house, &session, by(&[("Authorization", &renewed)])),
+        OK
+    );
 }
 
 #[test]
 fn a_reload_changes_who_is_let_in_and_a_public_address_is_refused_without_keys() {
     let mut daemon = daemon(json!({})).start();
-    let tools = |daemon: &Daemon, headers: &[(&str, &str)]| get(daemon.http, "/tools", headers).head.status;
+    let tools =
+        |daemon: &Daemon, headers: &[(&str, &str)]| get(daemon.http, "/tools", headers).head.status;
     assert_eq!(tools(&daemon, &[]), 200);
     let file = daemon.sandbox.path("key");
     fs::write(&file, "one-key-that-is-long-enough\n").unwrap();
-    daemon.sandbox.write_config(&json!({"auth": {"required": true, "api_key_file": file}}));
+    daemon
+        .sandbox
+        .write_config(&json!({"auth": {"required": true, "api_key_file": file}}));
     let reload = |daemon: &Daemon| {
         let ran = daemon.ggen(&["mcp", "server", "reload"]);
         assert_eq!(ran.code, 0, "{ran:#?}");
@@ -621,23 +987,47 @@ fn a_reload_changes_who_is_let_in_and_a_public_address_is_refused_without_keys()
     };
     let said = reload(&daemon);
     assert!(!said.contains("one-key"), "{said}");
-    assert_eq!((tools(&daemon, &[]), tools(&daemon, &[("X-API-Key", "one-key-that-is-long-enough")])), (401, 200));
+    assert_eq!(
+        (
+            tools(&daemon, &[]),
+            tools(&daemon, &[("X-API-Key", "one-key-that-is-long-enough")])
+        ),
+        (401, 200)
+    );
     // The file's new content, with the same configuration.
     fs::write(&file, "other-key-that-is-long-enough").unwrap();
     reload(&daemon);
     until("the old key opens nothing", || {
-        (0..10).all(|_| tools(&daemon, &[("X-API-Key", "one-key-that-is-long-enough")]) == 401).then_some(())
+        (0..10)
+            .all(|_| tools(&daemon, &[("X-API-Key", "one-key-that-is-long-enough")]) == 401)
+            .then_some(())
     });
-    assert_eq!(tools(&daemon, &[("X-API-Key", "other-key-that-is-long-enough")]), 200);
+    assert_eq!(
+        tools(&daemon, &[("X-API-Key", "other-key-that-is-long-enough")]),
+        200
+    );
 
     let check = |config: &Value, path: &Path| {
         fs::write(path, config.to_string()).unwrap();
-        daemon.sandbox.command("ggend").arg("check").arg(path).output().unwrap()
+        daemon
+            .sandbox
+            .command("ggend")
+            .arg("check")
+            .arg(path)
+            .output()
+            .unwrap()
     };
-    let (public, path) = (json!({"transports": {"http": {"host": "0.0.0.0", "port": 1}}}), daemon.sandbox.path("public.json"));
+    let (public, path) = (
+        json!({"transports": {"http": {"host": "0.0.0.0", "port": 1}}}),
+        daemon.sandbox.path("public.json"),
+    );
     let refused = check(&public, &path);
     let text = String::from_utf8_lossy(&[refused.stdout, refused.stderr].concat()).into_owned();
-    for part in ["GGEN-E1103", "ggen mcp auth generate-api-key", "ggen mcp config set transports.http.host=127.0.0.1"] {
+    for part in [
+        "GGEN-E1103",
+        "ggen mcp auth generate-api-key",
+        "ggen mcp config set transports.http.host=127.0.0.1",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert_eq!(daemon.ggen(&["mcp", "auth", "generate-api-key"]).code, 0);

@@ -1,8 +1,13 @@
-//! The two tables of errors in the user's guide, row by row: each error is provoked in a real daemon, has its message and its code, and says how it is
-//! mended; the test does what is said there, as it is printed, and sees that it is mended.
-//! `cargo test -p ggend-tests --test errors -- --nocapture` prints the table.
+//! The two tables of errors in the user's guide, row by row: each error is provoked in a real
+//! daemon, has its message and its code, and says how it is mended; the test does what is said
+//! there, as it is printed, and sees that it is mended. `cargo test -p ggend-tests --test errors --
+//! --nocapture` prints the table.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails where it stands"
+)]
 #![allow(clippy::print_stdout, reason = "the table is the point of it")]
 
 use ggend_tests::{
@@ -52,19 +57,50 @@ const SECRET: &str = "this-secret-is-for-the-tests-and-for-nothing-else";
 
 #[test]
 fn every_row_of_the_guides_tables_is_provoked_said_and_mended() {
-    let guide = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guide/troubleshoot-connection.md")).unwrap();
+    let guide = fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guide/troubleshoot-connection.md"),
+    )
+    .unwrap();
     // Rows of errors are those that begin with a word in back quotes; there are no others.
-    let wanted: Vec<&str> = guide.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(word, _)| word)).collect();
+    let wanted: Vec<&str> = guide
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("| `")?
+                .split_once('`')
+                .map(|(word, _)| word)
+        })
+        .collect();
     assert!(wanted.len() >= 12, "{wanted:?}");
     for word in &wanted {
-        assert!(ROWS.iter().any(|(known, _)| known == word), "nothing provokes {word}");
+        assert!(
+            ROWS.iter().any(|(known, _)| known == word),
+            "nothing provokes {word}"
+        );
     }
     let rows: Vec<(Row, Duration)> = std::thread::scope(|scope| {
-        let running: Vec<_> = ROWS.iter().map(|(_, provoke)| scope.spawn(|| timed(*provoke))).collect();
-        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+        let running: Vec<_> = ROWS
+            .iter()
+            .map(|(_, provoke)| scope.spawn(|| timed(*provoke)))
+            .collect();
+        running
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
     });
     println!("| error | code | message | help | done | took |\n|---|---|---|---|---|---|");
-    for ((word, _), (Row { code, message, help, done }, took)) in ROWS.iter().zip(&rows) {
+    for (
+        (word, _),
+        (
+            Row {
+                code,
+                message,
+                help,
+                done,
+            },
+            took,
+        ),
+    ) in ROWS.iter().zip(&rows)
+    {
         println!("| {word} | {code} | {message} | {help} | {done} | {took:.1?} |");
         assert!(message.contains(word), "{word}: {message}");
         assert!(code.starts_with("GGEN-E"), "{word}: {code}");
@@ -79,7 +115,11 @@ fn timed(provoke: fn() -> Row) -> (Row, Duration) {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// A command of the sandbox's user.
@@ -98,8 +138,13 @@ fn follow(daemon: &Daemon, line: &str) -> Ran {
 /// The command in a line of help: from `ggen` on, to where the sentence goes on.
 #[track_caller]
 fn command<'a>(help: &'a str, verb: &str) -> &'a str {
-    let begin = help.find(verb).unwrap_or_else(|| panic!("no {verb} in {help:?}"));
-    let end = [", ", "; ", " makes", " says", " shows"].iter().filter_map(|stop| help[begin..].find(stop)).min();
+    let begin = help
+        .find(verb)
+        .unwrap_or_else(|| panic!("no {verb} in {help:?}"));
+    let end = [", ", "; ", " makes", " says", " shows"]
+        .iter()
+        .filter_map(|stop| help[begin..].find(stop))
+        .min();
     &help[begin..end.map_or(help.len(), |end| begin + end)]
 }
 
@@ -108,9 +153,20 @@ fn command<'a>(help: &'a str, verb: &str) -> &'a str {
 fn printed(ran: &Ran, word: &str) -> (String, String, String) {
     let text = format!("{}\n{}", ran.stdout, ran.stderr);
     assert_ne!(ran.code, 0, "{text}");
-    let line = text.lines().find(|line| line.contains(word)).unwrap_or_else(|| panic!("no {word} in {ran:#?}")).trim().to_owned();
-    let code = line.find("GGEN-E").map(|at| line[at..at + 10].to_owned()).unwrap_or_else(|| panic!("no code in {line}"));
-    let help = text.lines().find_map(|line| line.trim().strip_prefix("help: ")).unwrap_or_else(|| panic!("no help in {text}"));
+    let line = text
+        .lines()
+        .find(|line| line.contains(word))
+        .unwrap_or_else(|| panic!("no {word} in {ran:#?}"))
+        .trim()
+        .to_owned();
+    let code = line
+        .find("GGEN-E")
+        .map(|at| line[at..at + 10].to_owned())
+        .unwrap_or_else(|| panic!("no code in {line}"));
+    let help = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("help: "))
+        .unwrap_or_else(|| panic!("no help in {text}"));
     (line, code, help.to_owned())
 }
 
@@ -118,21 +174,39 @@ fn printed(ran: &Ran, word: &str) -> (String, String, String) {
 #[track_caller]
 fn answered(answer: &Answer) -> (u16, String, String, String) {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("{answer:?}"));
-    let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{body}")).to_owned();
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .unwrap_or_else(|| panic!("{body}"))
+            .to_owned()
+    };
     let error = &body["error"];
-    (answer.head.status, text(&error["message"]), text(&error["data"]["code"]), text(&error["data"]["help"]))
+    (
+        answer.head.status,
+        text(&error["message"]),
+        text(&error["data"]["code"]),
+        text(&error["data"]["help"]),
+    )
 }
 
 fn get(address: SocketAddr, path: &str, credential: &str) -> Answer {
     let bearer = format!("Bearer {credential}");
-    let headers: &[(&str, &str)] = if credential.is_empty() { &[] } else { &[("Authorization", &bearer)] };
+    let headers: &[(&str, &str)] = if credential.is_empty() {
+        &[]
+    } else {
+        &[("Authorization", &bearer)]
+    };
     Connection::once(address, "GET", path, headers, b"").unwrap()
 }
 
 /// Waits until a credential opens the door: every worker has to hear of it.
 #[track_caller]
 fn until_open(daemon: &Daemon, credential: &str) {
-    until("the new credential is good", || (0..20).all(|_| get(daemon.http, "/tools", credential).head.status == 200).then_some(()));
+    until("the new credential is good", || {
+        (0..20)
+            .all(|_| get(daemon.http, "/tools", credential).head.status == 200)
+            .then_some(())
+    });
 }
 
 #[track_caller]
@@ -145,7 +219,10 @@ fn refused(daemon: &Daemon, credential: &str) -> (String, String, String) {
 /// A word of an output that begins like that: a key, a token.
 #[track_caller]
 fn word<'a>(ran: &'a Ran, begin: &str) -> &'a str {
-    ran.stdout.split_whitespace().find(|word| word.starts_with(begin)).unwrap_or_else(|| panic!("no {begin} in {ran:#?}"))
+    ran.stdout
+        .split_whitespace()
+        .find(|word| word.starts_with(begin))
+        .unwrap_or_else(|| panic!("no {begin} in {ran:#?}"))
 }
 
 fn guarded() -> Daemon {
@@ -159,14 +236,26 @@ fn connection_refused() -> Row {
     let run = |line: &str| shell(&daemon, &daemon.sandbox.path("work"), &more, line);
     // Both who asks for the daemon and who connects to it.
     let (_, code, help) = printed(&run("ggen mcp list"), "Connection refused");
-    assert_eq!((code.as_str(), help.as_str()), ("GGEN-E6001", "ggen mcp server start"));
+    assert_eq!(
+        (code.as_str(), help.as_str()),
+        ("GGEN-E6001", "ggen mcp server start")
+    );
     let (message, code, help) = printed(&run("ggen mcp test-connection"), "Connection refused");
     let started = run(&help);
     assert_eq!(started.code, 0, "{started:#?}");
     let again = run("ggen mcp test-connection");
     let stopped = run("ggen mcp server stop");
-    assert_eq!((again.code, stopped.code), (0, 0), "{again:#?} {stopped:#?}");
-    Row { code, message, done: help.clone(), help }
+    assert_eq!(
+        (again.code, stopped.code),
+        (0, 0),
+        "{again:#?} {stopped:#?}"
+    );
+    Row {
+        code,
+        message,
+        done: help.clone(),
+        help,
+    }
 }
 
 fn connection_timeout() -> Row {
@@ -175,24 +264,40 @@ fn connection_timeout() -> Row {
     for worker in daemon.workers("http") {
         signal(worker.pid.unwrap(), Signal::SIGSTOP);
     }
-    let (message, code, help) = printed(&typed(&daemon, "ggen mcp test-connection --timeout 1"), "Connection timeout");
+    let (message, code, help) = printed(
+        &typed(&daemon, "ggen mcp test-connection --timeout 1"),
+        "Connection timeout",
+    );
     follow(&daemon, &help);
     follow(&daemon, "ggen mcp test-connection");
     daemon.stop();
-    Row { code, message, done: help.clone(), help }
+    Row {
+        code,
+        message,
+        done: help.clone(),
+        help,
+    }
 }
 
 fn authentication_failed() -> Row {
     let daemon = guarded();
     let (message, code, help) = refused(&daemon, "");
     // The same by the probe.
-    let (_, probed, _) = printed(&typed(&daemon, "ggen mcp test-connection"), "Authentication failed");
+    let (_, probed, _) = printed(
+        &typed(&daemon, "ggen mcp test-connection"),
+        "Authentication failed",
+    );
     assert_eq!(probed, code);
     let done = command(&help, "ggen mcp auth").to_owned();
     let made = follow(&daemon, &done);
     until_open(&daemon, word(&made, "ggen_sk_"));
     daemon.stop();
-    Row { code, message, help, done }
+    Row {
+        code,
+        message,
+        help,
+        done,
+    }
 }
 
 fn invalid_api_key() -> Row {
@@ -202,37 +307,68 @@ fn invalid_api_key() -> Row {
     let (key, id) = (made["key"].as_str().unwrap(), made["id"].as_str().unwrap());
     until_open(&daemon, key);
     follow(&daemon, &format!("ggen mcp auth revoke-api-key {id}"));
-    until("the key is revoked", || (0..20).all(|_| get(daemon.http, "/tools", key).head.status == 401).then_some(()));
+    until("the key is revoked", || {
+        (0..20)
+            .all(|_| get(daemon.http, "/tools", key).head.status == 401)
+            .then_some(())
+    });
     let (message, code, help) = refused(&daemon, key);
     for wrong in [format!("ggen_sk_{}", "x".repeat(43)), format!("{key}x")] {
         assert_eq!(refused(&daemon, &wrong).1, code);
     }
     let more = [("GGEN_MCP_API_KEY", key)];
-    let (_, probed, _) = printed(&shell(&daemon, &daemon.sandbox.path("work"), &more, "ggen mcp test-connection"), "Invalid API key");
+    let (_, probed, _) = printed(
+        &shell(
+            &daemon,
+            &daemon.sandbox.path("work"),
+            &more,
+            "ggen mcp test-connection",
+        ),
+        "Invalid API key",
+    );
     assert_eq!(probed, code);
     follow(&daemon, command(&help, "ggen mcp auth list"));
     let done = command(&help, "ggen mcp auth generate").to_owned();
     let made = follow(&daemon, &done);
     until_open(&daemon, word(&made, "ggen_sk_"));
     daemon.stop();
-    Row { code, message, help, done }
+    Row {
+        code,
+        message,
+        help,
+        done,
+    }
 }
 
 fn token_expired() -> Row {
     let daemon = guarded();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let old =
-        jsonwebtoken::encode(&Header::default(), &json!({ "sub": "anna", "exp": now - 600 }), &EncodingKey::from_secret(SECRET.as_bytes()));
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let old = jsonwebtoken::encode(
+        &Header::default(),
+        &json!({ "sub": "anna", "exp": now - 600 }),
+        &EncodingKey::from_secret(SECRET.as_bytes()),
+    );
     let old = old.unwrap();
     let (message, code, help) = refused(&daemon, &old);
     // The command that looks at a token says the same.
     let said = typed(&daemon, &format!("ggen mcp auth verify-token {old}"));
-    assert!(said.code != 0 && format!("{}{}", said.stdout, said.stderr).contains("Token expired"), "{said:#?}");
+    assert!(
+        said.code != 0 && format!("{}{}", said.stdout, said.stderr).contains("Token expired"),
+        "{said:#?}"
+    );
     let done = command(&help, "ggen mcp auth").to_owned();
     let made = follow(&daemon, &done);
     until_open(&daemon, word(&made, "eyJ"));
     daemon.stop();
-    Row { code, message, help, done }
+    Row {
+        code,
+        message,
+        help,
+        done,
+    }
 }
 
 fn invalid_signature() -> Row {
@@ -244,20 +380,35 @@ fn invalid_signature() -> Row {
         .sandbox
         .write_config(&json!({ "auth": { "required": true, "jwt": { "secret": "another-secret-that-is-as-long-as-the-first" } } }));
     follow(&daemon, "ggen mcp server reload");
-    until("the new secret is in force", || (0..20).all(|_| get(daemon.http, "/tools", token).head.status == 401).then_some(()));
+    until("the new secret is in force", || {
+        (0..20)
+            .all(|_| get(daemon.http, "/tools", token).head.status == 401)
+            .then_some(())
+    });
     let (message, code, help) = refused(&daemon, token);
     let said = typed(&daemon, &format!("ggen mcp auth verify-token {token}"));
-    assert!(said.code != 0 && format!("{}{}", said.stdout, said.stderr).contains("Invalid signature"), "{said:#?}");
+    assert!(
+        said.code != 0 && format!("{}{}", said.stdout, said.stderr).contains("Invalid signature"),
+        "{said:#?}"
+    );
     let done = command(&help, "ggen mcp auth generate").to_owned();
     let made = follow(&daemon, &done);
     until_open(&daemon, word(&made, "eyJ"));
     daemon.stop();
-    Row { code, message, help, done }
+    Row {
+        code,
+        message,
+        help,
+        done,
+    }
 }
 
 fn certificate_verify_failed() -> Row {
     let nobody = daemon(Value::Null).idle();
-    let (pki, other) = (Pki::new(&nobody.sandbox, "pki"), Pki::new(&nobody.sandbox, "other"));
+    let (pki, other) = (
+        Pki::new(&nobody.sandbox, "pki"),
+        Pki::new(&nobody.sandbox, "other"),
+    );
     let (cert, key) = pki.make(&nobody.sandbox, "--server", "localhost");
     let mtls = json!({ "enabled": true, "required": false, "ca_cert": pki.file("ca.pem") });
     let ssl = json!({ "port": 0, "cert": cert, "key": key });
@@ -265,15 +416,35 @@ fn certificate_verify_failed() -> Row {
     let port = daemon.listener("https").unwrap().port();
     let ask = |place: &Pki, name: &str| {
         let text = |name: String| place.file(&name).to_str().unwrap().to_owned();
-        let (ca, url) = (pki.file("ca.pem"), format!("https://localhost:{port}/tools"));
-        curl(&["--cacert", ca.to_str().unwrap(), "--cert", &text(format!("{name}.pem")), "--key", &text(format!("{name}.key")), &url])
+        let (ca, url) = (
+            pki.file("ca.pem"),
+            format!("https://localhost:{port}/tools"),
+        );
+        curl(&[
+            "--cacert",
+            ca.to_str().unwrap(),
+            "--cert",
+            &text(format!("{name}.pem")),
+            "--key",
+            &text(format!("{name}.key")),
+            &url,
+        ])
     };
     other.make(&daemon.sandbox, "--client", "NAME");
     let curled = ask(&other, "NAME");
     let body: Value = serde_json::from_str(&curled.body).unwrap_or_else(|_| panic!("{curled:?}"));
-    let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{body}")).to_owned();
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .unwrap_or_else(|| panic!("{body}"))
+            .to_owned()
+    };
     let error = &body["error"];
-    let (message, code, help) = (text(&error["message"]), text(&error["data"]["code"]), text(&error["data"]["help"]));
+    let (message, code, help) = (
+        text(&error["message"]),
+        text(&error["data"]["code"]),
+        text(&error["data"]["help"]),
+    );
     assert_eq!(curled.status, 401);
     let done = command(&help, "ggen mcp auth").to_owned();
     let made = shell(&daemon, &pki.folder, &[], &done);
@@ -283,14 +454,26 @@ fn certificate_verify_failed() -> Row {
 
     // The other side of it: a server whose authority the client does not know.
     let url = format!("https://localhost:{port}/mcp");
-    let probe = |more: &[(&str, &str)]| shell(&daemon, &pki.folder, more, &format!("ggen mcp test-connection {url}"));
+    let probe = |more: &[(&str, &str)]| {
+        shell(
+            &daemon,
+            &pki.folder,
+            more,
+            &format!("ggen mcp test-connection {url}"),
+        )
+    };
     let (_, probed, mend) = printed(&probe(&[]), "Certificate verify failed");
     assert_eq!(probed, code);
     follow(&daemon, &format!("{mend} </dev/null"));
     let known = probe(&[("SSL_CERT_FILE", pki.file("ca.pem").to_str().unwrap())]);
     assert!(known.stdout.contains("✓ TLS: TLSv1_3"), "{known:#?}");
     daemon.stop();
-    Row { code, message, help, done }
+    Row {
+        code,
+        message,
+        help,
+        done,
+    }
 }
 
 fn tool_not_found() -> Row {
@@ -301,9 +484,22 @@ fn tool_not_found() -> Row {
         client.tool(name, json!({})).response().value.clone()
     };
     let error = call("fix__ech0")["error"].clone();
-    let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{error}")).to_owned();
-    let (message, code, help) = (text(&error["message"]), text(&error["data"]["code"]), text(&error["data"]["help"]));
-    for line in ["ggen mcp test fix__ech0", "ggen mcp status fix__ech0", "ggen mcp test-connection --tool fix__ech0"] {
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .unwrap_or_else(|| panic!("{error}"))
+            .to_owned()
+    };
+    let (message, code, help) = (
+        text(&error["message"]),
+        text(&error["data"]["code"]),
+        text(&error["data"]["help"]),
+    );
+    for line in [
+        "ggen mcp test fix__ech0",
+        "ggen mcp status fix__ech0",
+        "ggen mcp test-connection --tool fix__ech0",
+    ] {
         let (_, printed_code, mend) = printed(&typed(&daemon, line), "Tool not found");
         assert_eq!((printed_code, mend), (code.clone(), help.clone()), "{line}");
     }
@@ -312,30 +508,61 @@ fn tool_not_found() -> Row {
     assert_eq!(typed(&daemon, &format!("ggen mcp status {name}")).code, 0);
     assert_ne!(call(&name)["error"]["data"]["code"], code);
     daemon.stop();
-    Row { code, message, done: help.clone(), help }
+    Row {
+        code,
+        message,
+        done: help.clone(),
+        help,
+    }
 }
 
 fn invalid_request() -> Row {
     let daemon = daemon(json!({})).start();
-    let headers = [("Content-Type", "application/json"), ("Accept", "application/json, text/event-stream")];
-    let post = |body: &str| Connection::once(daemon.http, "POST", "/mcp", &headers, body.as_bytes()).unwrap();
+    let headers = [
+        ("Content-Type", "application/json"),
+        ("Accept", "application/json, text/event-stream"),
+    ];
+    let post = |body: &str| {
+        Connection::once(daemon.http, "POST", "/mcp", &headers, body.as_bytes()).unwrap()
+    };
     let (status, message, code, help) = answered(&post(r#"{"jsonrpc":"2.0","id":1,"params":{}}"#));
     assert_eq!(status, 400, "{message}");
     // Whatever is wrong with a request, there is a page about it.
-    for (body, wanted) in [("{", "GGEN-E3001"), (r#"{"id":1,"id":2,"jsonrpc":"2.0","method":"ping"}"#, "GGEN-E3006"), ("[1]", "")] {
+    for (body, wanted) in [
+        ("{", "GGEN-E3001"),
+        (
+            r#"{"id":1,"id":2,"jsonrpc":"2.0","method":"ping"}"#,
+            "GGEN-E3006",
+        ),
+        ("[1]", ""),
+    ] {
         let (_, message, code, help) = answered(&post(body));
-        assert!(message.starts_with("Invalid request") && (wanted.is_empty() || code == wanted), "{body}: {message} {code}");
+        assert!(
+            message.starts_with("Invalid request") && (wanted.is_empty() || code == wanted),
+            "{body}: {message} {code}"
+        );
         follow(&daemon, &help);
     }
     let page = follow(&daemon, &help);
-    assert!(page.stdout.contains(&code) && page.stdout.contains("A member is missing: jsonrpc, method or id"), "{page:#?}");
+    assert!(
+        page.stdout.contains(&code)
+            && page
+                .stdout
+                .contains("A member is missing: jsonrpc, method or id"),
+        "{page:#?}"
+    );
     // As the page says.
     let good = post(
         r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#,
     );
     assert_eq!(good.head.status, 200);
     daemon.stop();
-    Row { code, message, done: help.clone(), help }
+    Row {
+        code,
+        message,
+        done: help.clone(),
+        help,
+    }
 }
 
 fn server_error() -> Row {
@@ -348,24 +575,43 @@ fn server_error() -> Row {
         let answer = get(daemon.http, "/health", "");
         (answer.head.status == 503).then(|| serde_json::from_slice::<Value>(&answer.body).unwrap())
     });
-    let text = |member: &str| body[member].as_str().unwrap_or_else(|| panic!("{body}")).to_owned();
+    let text = |member: &str| {
+        body[member]
+            .as_str()
+            .unwrap_or_else(|| panic!("{body}"))
+            .to_owned()
+    };
     let (message, code, help) = (text("message"), text("code"), text("help"));
     let done = command(&help, "ggen mcp server wait").to_owned();
     follow(&daemon, &done);
     assert_eq!(get(daemon.http, "/tools", "").head.status, 200);
     follow(&daemon, command(&help, "ggen mcp server logs"));
     daemon.stop();
-    Row { code, message, help, done }
+    Row {
+        code,
+        message,
+        help,
+        done,
+    }
 }
 
 fn rate_limit_exceeded() -> Row {
     let daemon = daemon(json!({ "rate_limit": { "requests_per_second": 1 } })).start();
-    let hurry = || (0..50).map(|_| get(daemon.http, "/tools", "")).find(|answer| answer.head.status != 200);
+    let hurry = || {
+        (0..50)
+            .map(|_| get(daemon.http, "/tools", ""))
+            .find(|answer| answer.head.status != 200)
+    };
     let answer = hurry().expect("a refusal");
     let (status, message, code, help) = answered(&answer);
     assert_eq!(status, 429);
     // Whoever waits as long as is said is heard.
-    let wait: u64 = answer.head.header("retry-after").expect("Retry-After").parse().unwrap();
+    let wait: u64 = answer
+        .head
+        .header("retry-after")
+        .expect("Retry-After")
+        .parse()
+        .unwrap();
     assert!((1..=5).contains(&wait), "{wait}");
     let until = Instant::now() + Duration::from_secs(wait);
     while let Some(left) = until.checked_duration_since(Instant::now()) {
@@ -376,5 +622,10 @@ fn rate_limit_exceeded() -> Row {
     follow(&daemon, &done);
     assert!(hurry().is_none(), "still refused");
     daemon.stop();
-    Row { code, message, help, done }
+    Row {
+        code,
+        message,
+        help,
+        done,
+    }
 }

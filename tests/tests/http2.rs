@@ -1,8 +1,17 @@
-//! HTTP/2 by single frames: what a client may not do is answered as RFC 9113 wants it, floods of cheap frames cost the one who sends them, and others
-//! are served meanwhile. What h2spec tries besides is in `tests/interop/h2spec`.
+//! HTTP/2 by single frames: what a client may not do is answered as RFC 9113 wants it, floods of
+//! cheap frames cost the one who sends them, and others are served meanwhile. What h2spec tries
+//! besides is in `tests/interop/h2spec`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails where it stands")]
-#![allow(clippy::print_stdout, reason = "figures, for who runs with --nocapture")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails where it stands"
+)]
+#![allow(
+    clippy::print_stdout,
+    reason = "figures, for who runs with --nocapture"
+)]
 
 use ggend_tests::*;
 use serde_json::{Value, json};
@@ -46,7 +55,11 @@ struct Frame {
 impl Frame {
     /// SETTINGS are acknowledged by nothing, PING by itself.
     fn payload_of_ack(&self) -> Vec<u8> {
-        if self.kind == PING { self.payload.clone() } else { Vec::new() }
+        if self.kind == PING {
+            self.payload.clone()
+        } else {
+            Vec::new()
+        }
     }
 
     /// The error code of RST_STREAM and GOAWAY.
@@ -83,14 +96,21 @@ fn field(name: &str, value: &str) -> Vec<u8> {
 }
 
 fn get(path: &str) -> Vec<u8> {
-    [field(":method", "GET"), field(":scheme", "http"), field(":authority", "localhost"), field(":path", path)].concat()
+    [
+        field(":method", "GET"),
+        field(":scheme", "http"),
+        field(":authority", "localhost"),
+        field(":path", path),
+    ]
+    .concat()
 }
 
 /// A message of the newest revision, as a request on that stream, whose number is its id.
 fn post(stream: u32, method: &str, name: Option<&str>, mut params: Value) -> Vec<u8> {
     params["_meta"] = json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
         "io.modelcontextprotocol/clientInfo": { "name": "t", "version": "1" } });
-    let body = json!({ "jsonrpc": "2.0", "id": stream, "method": method, "params": params }).to_string();
+    let body =
+        json!({ "jsonrpc": "2.0", "id": stream, "method": method, "params": params }).to_string();
     let head = [
         field(":method", "POST"),
         field(":scheme", "http"),
@@ -102,11 +122,20 @@ fn post(stream: u32, method: &str, name: Option<&str>, mut params: Value) -> Vec
         field("mcp-method", method),
         name.map(|name| field("mcp-name", name)).unwrap_or_default(),
     ];
-    [frame(HEADERS, END_HEADERS, stream, &head.concat()), frame(DATA, END_STREAM, stream, body.as_bytes())].concat()
+    [
+        frame(HEADERS, END_HEADERS, stream, &head.concat()),
+        frame(DATA, END_STREAM, stream, body.as_bytes()),
+    ]
+    .concat()
 }
 
 fn call(stream: u32, tool: &str, arguments: &Value) -> Vec<u8> {
-    post(stream, "tools/call", Some(tool), json!({ "name": tool, "arguments": arguments }))
+    post(
+        stream,
+        "tools/call",
+        Some(tool),
+        json!({ "name": tool, "arguments": arguments }),
+    )
 }
 
 /// What has come on each stream of a connection.
@@ -122,10 +151,16 @@ impl Streams {
         while !enough(self) {
             let frame = peer.read().unwrap();
             match frame.kind {
-                DATA => self.text.entry(frame.stream).or_default().push_str(std::str::from_utf8(&frame.payload).unwrap()),
+                DATA => self
+                    .text
+                    .entry(frame.stream)
+                    .or_default()
+                    .push_str(std::str::from_utf8(&frame.payload).unwrap()),
                 RST_STREAM => drop(self.reset.insert(frame.stream, frame.code())),
                 GOAWAY => panic!("the connection is ended: {frame:?}"),
-                SETTINGS | PING if frame.flags & ACK == 0 => peer.send(&self::frame(frame.kind, ACK, 0, &frame.payload_of_ack())).unwrap(),
+                SETTINGS | PING if frame.flags & ACK == 0 => peer
+                    .send(&self::frame(frame.kind, ACK, 0, &frame.payload_of_ack()))
+                    .unwrap(),
                 _ => {}
             }
         }
@@ -133,17 +168,26 @@ impl Streams {
 
     /// On how many streams that has come.
     fn with(&self, words: &str) -> usize {
-        self.text.values().filter(|text| text.contains(words)).count()
+        self.text
+            .values()
+            .filter(|text| text.contains(words))
+            .count()
     }
 }
 
 impl Peer {
     fn open(daemon: &Daemon) -> Self {
         let socket = TcpStream::connect(daemon.http).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        socket.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        socket
+            .set_write_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         let mut peer = Self(socket);
-        peer.0.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+        peer.0
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .unwrap();
         peer.send(&frame(SETTINGS, 0, 0, &[])).unwrap();
         peer
     }
@@ -158,7 +202,12 @@ impl Peer {
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
         let mut payload = vec![0; usize::try_from(length).unwrap()];
         self.0.read_exact(&mut payload)?;
-        Ok(Frame { kind: head[3], flags: head[4], stream: u32::from_be_bytes(head[5..].try_into().unwrap()), payload })
+        Ok(Frame {
+            kind: head[3],
+            flags: head[4],
+            stream: u32::from_be_bytes(head[5..].try_into().unwrap()),
+            payload,
+        })
     }
 
     /// The next frame of one of these kinds; `None` when the connection has ended.
@@ -167,7 +216,14 @@ impl Peer {
             match self.read() {
                 Ok(frame) if kinds.contains(&frame.kind) => return Some(frame),
                 Ok(_) => {}
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => panic!("no answer: {error}"),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                    ) =>
+                {
+                    panic!("no answer: {error}")
+                }
                 Err(_) => return None,
             }
         }
@@ -187,21 +243,40 @@ impl Peer {
 }
 
 fn house() -> Daemon {
-    let daemon = daemon(json!({ "server": { "workers": 1 }, "mcpServers": { "fixture": fixture(&[]) } })).start();
+    let daemon =
+        daemon(json!({ "server": { "workers": 1 }, "mcpServers": { "fixture": fixture(&[]) } }))
+            .start();
     daemon.until_ready(&["fixture"]);
     daemon
 }
 
 fn others_are_served(daemon: &Daemon) {
     let began = Instant::now();
-    assert_eq!(Client::new(daemon.http, "fixture", Era::Modern).tool("echo", json!({ "message": "x" })).text(), "x");
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(
+        Client::new(daemon.http, "fixture", Era::Modern)
+            .tool("echo", json!({ "message": "x" }))
+            .text(),
+        "x"
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 fn rss(daemon: &Daemon) -> u64 {
     let pid = daemon.worker_pid("http-0").unwrap();
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok()).unwrap()
+    text.lines()
+        .find_map(|line| {
+            line.strip_prefix("VmRSS:")?
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()
+        })
+        .unwrap()
 }
 
 #[test]
@@ -210,49 +285,135 @@ fn what_a_client_may_not_do_is_answered_as_the_specification_wants_it() {
     let setting = |id: u16, value: u32| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat();
     let window = |by: u32| by.to_be_bytes();
     let open = frame(HEADERS, END_HEADERS, 1, &get("/health"));
-    // What is sent, and the error of the connection (GOAWAY) or of the stream (RST_STREAM) that answers it.
+    // What is sent, and the error of the connection (GOAWAY) or of the stream (RST_STREAM) that
+    // answers it.
     let cases: Vec<(&str, Vec<u8>, u8, &[u32])> = vec![
-        ("DATA on a stream that nobody opened", frame(DATA, 0, 1, b"x"), GOAWAY, &[PROTOCOL_ERROR, STREAM_CLOSED]),
-        ("HEADERS on an even stream", frame(HEADERS, END_HEADERS | END_STREAM, 2, &get("/")), GOAWAY, &[PROTOCOL_ERROR]),
-        ("PING of 7 bytes", frame(PING, 0, 0, &[0; 7]), GOAWAY, &[FRAME_SIZE_ERROR]),
-        ("PING on a stream", frame(PING, 0, 1, &[0; 8]), GOAWAY, &[PROTOCOL_ERROR]),
-        ("SETTINGS of 5 bytes", frame(SETTINGS, 0, 0, &[0; 5]), GOAWAY, &[FRAME_SIZE_ERROR]),
-        ("a window of 2^31", frame(SETTINGS, 0, 0, &setting(4, 1 << 31)), GOAWAY, &[FLOW_CONTROL_ERROR]),
-        ("frames of 2^24", frame(SETTINGS, 0, 0, &setting(5, 1 << 24)), GOAWAY, &[PROTOCOL_ERROR]),
-        ("a window that grows by nothing", frame(WINDOW_UPDATE, 0, 0, &window(0)), GOAWAY, &[PROTOCOL_ERROR]),
-        ("a window over 2^31-1", frame(WINDOW_UPDATE, 0, 0, &window((1 << 31) - 1)), GOAWAY, &[FLOW_CONTROL_ERROR]),
+        (
+            "DATA on a stream that nobody opened",
+            frame(DATA, 0, 1, b"x"),
+            GOAWAY,
+            &[PROTOCOL_ERROR, STREAM_CLOSED],
+        ),
+        (
+            "HEADERS on an even stream",
+            frame(HEADERS, END_HEADERS | END_STREAM, 2, &get("/")),
+            GOAWAY,
+            &[PROTOCOL_ERROR],
+        ),
+        (
+            "PING of 7 bytes",
+            frame(PING, 0, 0, &[0; 7]),
+            GOAWAY,
+            &[FRAME_SIZE_ERROR],
+        ),
+        (
+            "PING on a stream",
+            frame(PING, 0, 1, &[0; 8]),
+            GOAWAY,
+            &[PROTOCOL_ERROR],
+        ),
+        (
+            "SETTINGS of 5 bytes",
+            frame(SETTINGS, 0, 0, &[0; 5]),
+            GOAWAY,
+            &[FRAME_SIZE_ERROR],
+        ),
+        (
+            "a window of 2^31",
+            frame(SETTINGS, 0, 0, &setting(4, 1 << 31)),
+            GOAWAY,
+            &[FLOW_CONTROL_ERROR],
+        ),
+        (
+            "frames of 2^24",
+            frame(SETTINGS, 0, 0, &setting(5, 1 << 24)),
+            GOAWAY,
+            &[PROTOCOL_ERROR],
+        ),
+        (
+            "a window that grows by nothing",
+            frame(WINDOW_UPDATE, 0, 0, &window(0)),
+            GOAWAY,
+            &[PROTOCOL_ERROR],
+        ),
+        (
+            "a window over 2^31-1",
+            frame(WINDOW_UPDATE, 0, 0, &window((1 << 31) - 1)),
+            GOAWAY,
+            &[FLOW_CONTROL_ERROR],
+        ),
         (
             "a stream's window over 2^31-1",
             [open, frame(WINDOW_UPDATE, 0, 1, &window((1 << 31) - 1))].concat(),
             RST_STREAM,
             &[FLOW_CONTROL_ERROR],
         ),
-        ("CONTINUATION of nothing", frame(CONTINUATION, END_HEADERS, 1, &get("/")), GOAWAY, &[PROTOCOL_ERROR]),
+        (
+            "CONTINUATION of nothing",
+            frame(CONTINUATION, END_HEADERS, 1, &get("/")),
+            GOAWAY,
+            &[PROTOCOL_ERROR],
+        ),
         (
             "DATA between HEADERS and CONTINUATION",
             [frame(HEADERS, 0, 1, &get("/")), frame(DATA, 0, 1, b"x")].concat(),
             GOAWAY,
             &[PROTOCOL_ERROR],
         ),
-        ("an index that HPACK has not", frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0xff, 0xff, 0x7f]), GOAWAY, &[COMPRESSION_ERROR]),
-        ("RST_STREAM of a stream that nobody opened", frame(RST_STREAM, 0, 1, &[0; 4]), GOAWAY, &[PROTOCOL_ERROR]),
-        ("a frame larger than 16 KiB", frame(DATA, 0, 1, &vec![0; (16 << 10) + 1]), GOAWAY, &[FRAME_SIZE_ERROR]),
-        ("PRIORITY of 4 bytes", frame(PRIORITY, 0, 1, &[0; 4]), GOAWAY, &[FRAME_SIZE_ERROR]),
+        (
+            "an index that HPACK has not",
+            frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0xff, 0xff, 0x7f]),
+            GOAWAY,
+            &[COMPRESSION_ERROR],
+        ),
+        (
+            "RST_STREAM of a stream that nobody opened",
+            frame(RST_STREAM, 0, 1, &[0; 4]),
+            GOAWAY,
+            &[PROTOCOL_ERROR],
+        ),
+        (
+            "a frame larger than 16 KiB",
+            frame(DATA, 0, 1, &vec![0; (16 << 10) + 1]),
+            GOAWAY,
+            &[FRAME_SIZE_ERROR],
+        ),
+        (
+            "PRIORITY of 4 bytes",
+            frame(PRIORITY, 0, 1, &[0; 4]),
+            GOAWAY,
+            &[FRAME_SIZE_ERROR],
+        ),
         (
             "an upper-case name",
-            frame(HEADERS, END_HEADERS | END_STREAM, 1, &[get("/"), field("X-Upper", "x")].concat()),
+            frame(
+                HEADERS,
+                END_HEADERS | END_STREAM,
+                1,
+                &[get("/"), field("X-Upper", "x")].concat(),
+            ),
             RST_STREAM,
             &[PROTOCOL_ERROR],
         ),
         (
             "a pseudo-header behind a header",
-            frame(HEADERS, END_HEADERS | END_STREAM, 1, &[field("a", "b"), get("/")].concat()),
+            frame(
+                HEADERS,
+                END_HEADERS | END_STREAM,
+                1,
+                &[field("a", "b"), get("/")].concat(),
+            ),
             RST_STREAM,
             &[PROTOCOL_ERROR],
         ),
         (
             "a header of the connection",
-            frame(HEADERS, END_HEADERS | END_STREAM, 1, &[get("/"), field("connection", "close")].concat()),
+            frame(
+                HEADERS,
+                END_HEADERS | END_STREAM,
+                1,
+                &[get("/"), field("connection", "close")].concat(),
+            ),
             RST_STREAM,
             &[PROTOCOL_ERROR],
         ),
@@ -260,13 +421,25 @@ fn what_a_client_may_not_do_is_answered_as_the_specification_wants_it() {
     for (what, bytes, kind, codes) in cases {
         let mut peer = Peer::open(&daemon);
         peer.send(&bytes).unwrap();
-        let answer = peer.until(&[GOAWAY, RST_STREAM]).unwrap_or_else(|| panic!("{what}: closed without a word"));
+        let answer = peer
+            .until(&[GOAWAY, RST_STREAM])
+            .unwrap_or_else(|| panic!("{what}: closed without a word"));
         // An error of the connection does for one of the stream (RFC 9113 §5.4.2).
-        assert!(answer.kind == kind || answer.kind == GOAWAY, "{what}: {answer:?}");
+        assert!(
+            answer.kind == kind || answer.kind == GOAWAY,
+            "{what}: {answer:?}"
+        );
         // The library says no more than the general code for some frames of a wrong size.
-        assert!(codes.contains(&answer.code()) || answer.kind == GOAWAY && answer.code() == PROTOCOL_ERROR, "{what}: {answer:?}");
+        assert!(
+            codes.contains(&answer.code())
+                || answer.kind == GOAWAY && answer.code() == PROTOCOL_ERROR,
+            "{what}: {answer:?}"
+        );
         if kind == GOAWAY {
-            assert!(peer.until(&[]).is_none(), "{what}: the connection is closed");
+            assert!(
+                peer.until(&[]).is_none(),
+                "{what}: the connection is closed"
+            );
         }
     }
     others_are_served(&daemon);
@@ -283,23 +456,37 @@ fn requests_that_are_reset_at_once_cost_nothing_that_lasts() {
         let reset = 8_u32.to_be_bytes();
         for number in 0..2000_u32 {
             let stream = 2 * number + 1;
-            let both =
-                [frame(HEADERS, END_HEADERS | END_STREAM, stream, &get("/mcp/fixture")), frame(RST_STREAM, 0, stream, &reset)].concat();
+            let both = [
+                frame(
+                    HEADERS,
+                    END_HEADERS | END_STREAM,
+                    stream,
+                    &get("/mcp/fixture"),
+                ),
+                frame(RST_STREAM, 0, stream, &reset),
+            ]
+            .concat();
             if peer.send(&both).is_err() {
                 break;
             }
             sent += 1;
         }
         if peer.0.shutdown(std::net::Shutdown::Write).is_ok()
-            && peer.until(&[GOAWAY]).is_some_and(|goaway| goaway.code() == ENHANCE_YOUR_CALM)
+            && peer
+                .until(&[GOAWAY])
+                .is_some_and(|goaway| goaway.code() == ENHANCE_YOUR_CALM)
         {
             calm += 1;
         }
     }
     others_are_served(&daemon);
-    until("nothing is left in flight", || (daemon.status().in_flight == 0).then_some(()));
+    until("nothing is left in flight", || {
+        (daemon.status().in_flight == 0).then_some(())
+    });
     let after = rss(&daemon);
-    println!("{sent} requests reset on 10 connections, {calm} of which were told to calm down: {before} KiB before, {after} KiB after");
+    println!(
+        "{sent} requests reset on 10 connections, {calm} of which were told to calm down: {before} KiB before, {after} KiB after"
+    );
     assert!(after < before + (32 << 10), "{after}");
     daemon.stop();
 }
@@ -310,19 +497,46 @@ fn floods_of_cheap_frames_are_bounded() {
     let before = rss(&daemon);
     let head = frame(HEADERS, 0, 1, &get("/health"));
     let piece = frame(CONTINUATION, 0, 1, &field("x-more", &"y".repeat(16_000)));
-    let large = frame(HEADERS, END_HEADERS | END_STREAM, 1, &[get("/health"), field("x-large", &"y".repeat(12_000))].concat());
+    let large = frame(
+        HEADERS,
+        END_HEADERS | END_STREAM,
+        1,
+        &[get("/health"), field("x-large", &"y".repeat(12_000))].concat(),
+    );
     // What nobody reads the answers of, and what never ends.
     for (what, first, flood) in [
         ("PING", Vec::new(), frame(PING, 0, 0, &[7; 8]).repeat(1000)),
-        ("SETTINGS", Vec::new(), frame(SETTINGS, 0, 0, &[]).repeat(1000)),
+        (
+            "SETTINGS",
+            Vec::new(),
+            frame(SETTINGS, 0, 0, &[]).repeat(1000),
+        ),
         ("CONTINUATION", head.clone(), piece),
-        ("CONTINUATION without a byte", head.clone(), frame(CONTINUATION, 0, 1, &[]).repeat(1000)),
-        ("DATA without a byte", frame(HEADERS, END_HEADERS, 1, &get("/health")), frame(DATA, 0, 1, &[]).repeat(1000)),
-        ("PRIORITY", Vec::new(), frame(PRIORITY, 0, 3, &[0, 0, 0, 0, 1]).repeat(1000)),
-        ("RST_STREAM", frame(HEADERS, END_HEADERS, 1, &get("/health")), frame(RST_STREAM, 0, 1, &[0; 4]).repeat(1000)),
+        (
+            "CONTINUATION without a byte",
+            head.clone(),
+            frame(CONTINUATION, 0, 1, &[]).repeat(1000),
+        ),
+        (
+            "DATA without a byte",
+            frame(HEADERS, END_HEADERS, 1, &get("/health")),
+            frame(DATA, 0, 1, &[]).repeat(1000),
+        ),
+        (
+            "PRIORITY",
+            Vec::new(),
+            frame(PRIORITY, 0, 3, &[0, 0, 0, 0, 1]).repeat(1000),
+        ),
+        (
+            "RST_STREAM",
+            frame(HEADERS, END_HEADERS, 1, &get("/health")),
+            frame(RST_STREAM, 0, 1, &[0; 4]).repeat(1000),
+        ),
     ] {
         let mut peer = Peer::open(&daemon);
-        peer.0.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+        peer.0
+            .set_write_timeout(Some(Duration::from_secs(2)))
+            .unwrap();
         peer.send(&first).unwrap();
         let sent = peer.flood(&flood, 8 << 20);
         others_are_served(&daemon);
@@ -332,19 +546,42 @@ fn floods_of_cheap_frames_are_bounded() {
     }
     // One head that is too large is answered on its stream, and the connection goes on.
     let mut peer = Peer::open(&daemon);
-    let larger = [get("/health"), (0..8).flat_map(|_| field("x-large", &"y".repeat(12_000))).collect()].concat();
+    let larger = [
+        get("/health"),
+        (0..8)
+            .flat_map(|_| field("x-large", &"y".repeat(12_000)))
+            .collect(),
+    ]
+    .concat();
     let chunks: Vec<&[u8]> = larger.chunks(16_000).collect();
     for (at, chunk) in chunks.iter().enumerate() {
-        let (kind, first) = if at == 0 { (HEADERS, END_STREAM) } else { (CONTINUATION, 0) };
-        let last = if at + 1 == chunks.len() { END_HEADERS } else { 0 };
-        peer.send(&frame(kind, first | last, 1, chunk)).unwrap_or_default();
+        let (kind, first) = if at == 0 {
+            (HEADERS, END_STREAM)
+        } else {
+            (CONTINUATION, 0)
+        };
+        let last = if at + 1 == chunks.len() {
+            END_HEADERS
+        } else {
+            0
+        };
+        peer.send(&frame(kind, first | last, 1, chunk))
+            .unwrap_or_default();
     }
     let answer = peer.until(&[HEADERS, RST_STREAM, GOAWAY]);
-    println!("a head of {} bytes: {:?}", larger.len(), answer.as_ref().map(|answer| (answer.kind, answer.stream)));
+    println!(
+        "a head of {} bytes: {:?}",
+        larger.len(),
+        answer.as_ref().map(|answer| (answer.kind, answer.stream))
+    );
     assert!(answer.is_some(), "it is answered");
     let mut peer = Peer::open(&daemon);
     peer.send(&large).unwrap();
-    assert!(peer.until(&[HEADERS]).is_some_and(|answer| answer.stream == 1), "one within the limit is served");
+    assert!(
+        peer.until(&[HEADERS])
+            .is_some_and(|answer| answer.stream == 1),
+        "one within the limit is served"
+    );
     daemon.stop();
 }
 
@@ -353,7 +590,9 @@ fn a_drain_is_told_by_goaway_and_finishes_what_has_begun() {
     let daemon = house();
     let mut peer = Peer::open(&daemon);
     peer.send(&call(1, "slow", &json!({ "ms": 1500 }))).unwrap();
-    until("the call is in flight", || (daemon.upstream("fixture").in_flight > 0).then_some(()));
+    until("the call is in flight", || {
+        (daemon.upstream("fixture").in_flight > 0).then_some(())
+    });
     let stopping = std::thread::spawn(move || daemon.stop());
     let goaway = peer.until(&[GOAWAY]).expect("GOAWAY");
     assert_eq!(goaway.code(), 0);
@@ -364,7 +603,11 @@ fn a_drain_is_told_by_goaway_and_finishes_what_has_begun() {
             break;
         }
     }
-    assert!(String::from_utf8_lossy(&seen).contains("Slept 1500 ms"), "{}", String::from_utf8_lossy(&seen));
+    assert!(
+        String::from_utf8_lossy(&seen).contains("Slept 1500 ms"),
+        "{}",
+        String::from_utf8_lossy(&seen)
+    );
     drop(peer);
     stopping.join().unwrap();
 }
@@ -378,43 +621,93 @@ fn a_hundred_event_streams_on_one_connection_hear_the_same_and_calls_are_answere
     let open = || {
         let mut peer = Peer::open(&daemon);
         // What the whole connection may bring; each stream brings little.
-        peer.send(&frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 24).to_be_bytes())).unwrap();
+        peer.send(&frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 24).to_be_bytes()))
+            .unwrap();
         (peer, Streams::default())
     };
     let (mut peer, mut streams) = open();
     let wanted = json!({ "notifications": { "toolsListChanged": true } });
     for at in 0..COUNT {
-        peer.send(&post(number(at), "subscriptions/listen", None, wanted.clone())).unwrap();
+        peer.send(&post(
+            number(at),
+            "subscriptions/listen",
+            None,
+            wanted.clone(),
+        ))
+        .unwrap();
     }
-    streams.until(&mut peer, |streams| streams.with("notifications/subscriptions/acknowledged") == 100);
+    streams.until(&mut peer, |streams| {
+        streams.with("notifications/subscriptions/acknowledged") == 100
+    });
     // One more than may be open is refused by itself (RFC 9113 §5.1.2).
-    peer.send(&call(number(COUNT), "echo", &json!({ "message": "x" }))).unwrap();
-    streams.until(&mut peer, |streams| streams.reset.contains_key(&number(COUNT)));
-    assert_eq!(streams.reset, BTreeMap::from([(number(COUNT), REFUSED_STREAM)]));
+    peer.send(&call(number(COUNT), "echo", &json!({ "message": "x" })))
+        .unwrap();
+    streams.until(&mut peer, |streams| {
+        streams.reset.contains_key(&number(COUNT))
+    });
+    assert_eq!(
+        streams.reset,
+        BTreeMap::from([(number(COUNT), REFUSED_STREAM)])
+    );
     // Meanwhile a hundred calls at once on another connection.
     let (mut other, mut answers) = open();
     for at in 0..COUNT {
-        other.send(&call(number(at), "echo", &json!({ "message": format!("echo {at}.") }))).unwrap();
+        other
+            .send(&call(
+                number(at),
+                "echo",
+                &json!({ "message": format!("echo {at}.") }),
+            ))
+            .unwrap();
     }
     answers.until(&mut other, |answers| {
-        (0..COUNT).all(|at| answers.text.get(&number(at)).is_some_and(|text| text.contains(&format!("echo {at}."))))
+        (0..COUNT).all(|at| {
+            answers
+                .text
+                .get(&number(at))
+                .is_some_and(|text| text.contains(&format!("echo {at}.")))
+        })
     });
     // A change is told on each stream, under that stream's id.
-    other.send(&call(number(COUNT), "test_trigger_tool_change", &json!({}))).unwrap();
-    streams.until(&mut peer, |streams| streams.with("notifications/tools/list_changed") == 100);
+    other
+        .send(&call(number(COUNT), "test_trigger_tool_change", &json!({})))
+        .unwrap();
+    streams.until(&mut peer, |streams| {
+        streams.with("notifications/tools/list_changed") == 100
+    });
     for at in 0..COUNT {
         let text = &streams.text[&number(at)];
-        let told = text.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data:")?.trim()).ok());
-        let ids: Vec<_> = told.map(|message| message["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"].clone()).collect();
-        assert!(ids.len() >= 2 && ids.iter().all(|id| *id == number(at)), "{text}");
+        let told = text.lines().filter_map(|line| {
+            serde_json::from_str::<Value>(line.strip_prefix("data:")?.trim()).ok()
+        });
+        let ids: Vec<_> = told
+            .map(|message| {
+                message["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"].clone()
+            })
+            .collect();
+        assert!(
+            ids.len() >= 2 && ids.iter().all(|id| *id == number(at)),
+            "{text}"
+        );
     }
     // One that is ended makes room for a call beside the others.
-    peer.send(&frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes())).unwrap();
-    peer.send(&call(number(COUNT + 1), "echo", &json!({ "message": "beside them" }))).unwrap();
+    peer.send(&frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes()))
+        .unwrap();
+    peer.send(&call(
+        number(COUNT + 1),
+        "echo",
+        &json!({ "message": "beside them" }),
+    ))
+    .unwrap();
     streams.until(&mut peer, |streams| streams.with("beside them") == 1);
-    println!("{COUNT} event streams on one connection: {before} KiB before, {} KiB with them", rss(&daemon));
+    println!(
+        "{COUNT} event streams on one connection: {before} KiB before, {} KiB with them",
+        rss(&daemon)
+    );
     assert!(rss(&daemon) < before + (32 << 10));
     drop((peer, other));
-    until("nothing is left in flight", || (daemon.status().in_flight == 0).then_some(()));
+    until("nothing is left in flight", || {
+        (daemon.status().in_flight == 0).then_some(())
+    });
     daemon.stop();
 }

@@ -1,8 +1,16 @@
-//! Attacks of one sort after the other, and a good client that is served throughout: slow heads, idle connections, floods of connections and of
-//! headers, packed bodies. `cargo test -p ggend-tests --test limits -- --nocapture` prints what it took.
+//! Attacks of one sort after the other, and a good client that is served throughout: slow heads,
+//! idle connections, floods of connections and of headers, packed bodies. `cargo test -p
+//! ggend-tests --test limits -- --nocapture` prints what it took.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
-#![allow(clippy::print_stdout, reason = "figures, for who runs with --nocapture")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails where it stands"
+)]
+#![allow(
+    clippy::print_stdout,
+    reason = "figures, for who runs with --nocapture"
+)]
 
 use ggend_tests::*;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -33,7 +41,12 @@ fn memory(daemon: &Daemon) -> u64 {
         let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
         Some(text.split(' ').nth(1)?.parse::<u64>().ok()? * 4096)
     };
-    daemon.workers("http").into_iter().filter_map(|worker| of(worker.pid?)).max().unwrap_or_default()
+    daemon
+        .workers("http")
+        .into_iter()
+        .filter_map(|worker| of(worker.pid?))
+        .max()
+        .unwrap_or_default()
 }
 
 /// The median time of a call on a connection of its own; every one must be answered.
@@ -42,7 +55,9 @@ fn good(address: SocketAddr) -> Duration {
         .map(|_| {
             let began = Instant::now();
             let mut client = Client::new(address, "", Era::Modern);
-            let _ = client.tool("explain-code", json!({ "code": "E1101" })).result();
+            let _ = client
+                .tool("explain-code", json!({ "code": "E1101" }))
+                .result();
             began.elapsed()
         })
         .collect();
@@ -52,13 +67,18 @@ fn good(address: SocketAddr) -> Duration {
 
 fn report(what: &str, daemon: &Daemon, quiet: Duration, under: Duration) {
     let (ratio, memory) = (under.as_secs_f64() / quiet.as_secs_f64(), memory(daemon));
-    println!("{what:<24} latency {quiet:?} -> {under:?} (x{ratio:.1}), largest http worker {:.1} MB", memory as f64 / 1e6);
+    println!(
+        "{what:<24} latency {quiet:?} -> {under:?} (x{ratio:.1}), largest http worker {:.1} MB",
+        memory as f64 / 1e6
+    );
     assert!(memory < MEMORY, "{what}: {memory} bytes");
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
     stream
 }
 
@@ -74,7 +94,10 @@ fn a_good_client_is_served_throughout() {
     report("slow heads", &daemon, quiet, good(daemon.http));
     // None of them became a request in time.
     let mut byte = [0];
-    assert!(matches!(idle[0].read(&mut byte), Ok(0) | Err(_)), "a head that never ends is cut off");
+    assert!(
+        matches!(idle[0].read(&mut byte), Ok(0) | Err(_)),
+        "a head that never ends is cut off"
+    );
     drop(idle);
     std::thread::scope(|scope| {
         let flood = scope.spawn(|| (0..3000).for_each(|_| drop(TcpStream::connect(daemon.http))));
@@ -85,7 +108,13 @@ fn a_good_client_is_served_throughout() {
             for _ in 0..50 {
                 let mut stream = connect(daemon.http);
                 let _ = stream.write_all(b"GET /tools HTTP/1.1\r\nHost: localhost\r\n");
-                (0..2000).take_while(|n| stream.write_all(format!("X-{n}: {}\r\n", "y".repeat(100)).as_bytes()).is_ok()).count();
+                (0..2000)
+                    .take_while(|n| {
+                        stream
+                            .write_all(format!("X-{n}: {}\r\n", "y".repeat(100)).as_bytes())
+                            .is_ok()
+                    })
+                    .count();
             }
         });
         let under = good(daemon.http);
@@ -93,7 +122,10 @@ fn a_good_client_is_served_throughout() {
         report("header flood", &daemon, quiet, under);
     });
     let bomb = vec![0x1f; 1 << 20];
-    let headers = [("Content-Type", "application/json"), ("Content-Encoding", "gzip")];
+    let headers = [
+        ("Content-Type", "application/json"),
+        ("Content-Encoding", "gzip"),
+    ];
     for _ in 0..20 {
         // The daemon may answer and close before it has been sent whole.
         if let Ok(answer) = Connection::once(daemon.http, "POST", "/mcp", &headers, &bomb) {
@@ -105,26 +137,55 @@ fn a_good_client_is_served_throughout() {
 }
 
 fn status(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> u16 {
-    Connection::once(address, "GET", path, headers, b"").unwrap().head.status
+    Connection::once(address, "GET", path, headers, b"")
+        .unwrap()
+        .head
+        .status
 }
 
 #[test]
 fn targets_headers_and_bodies_have_their_bounds() {
     let daemon = start(json!({ "max_headers": 20, "max_uri": 256 }));
-    assert_eq!(status(daemon.http, &format!("/tools?{}", "a".repeat(200)), &[]), 200);
-    assert_eq!(status(daemon.http, &format!("/tools?{}", "a".repeat(300)), &[]), 414);
+    assert_eq!(
+        status(daemon.http, &format!("/tools?{}", "a".repeat(200)), &[]),
+        200
+    );
+    assert_eq!(
+        status(daemon.http, &format!("/tools?{}", "a".repeat(300)), &[]),
+        414
+    );
     assert_eq!(status(daemon.http, "/tools", &[("X-A", "1"); 15]), 200);
     assert_eq!(status(daemon.http, "/tools", &[("X-A", "1"); 30]), 431);
-    let gzip = [("Content-Type", "application/json"), ("Content-Encoding", "gzip")];
-    assert_eq!(Connection::once(daemon.http, "POST", "/mcp", &gzip, b"{}").unwrap().head.status, 415);
-    let plain = [("Content-Type", "application/json"), ("Content-Encoding", "identity")];
-    assert_eq!(Connection::once(daemon.http, "POST", "/mcp", &plain, b"{").unwrap().head.status, 400);
+    let gzip = [
+        ("Content-Type", "application/json"),
+        ("Content-Encoding", "gzip"),
+    ];
+    assert_eq!(
+        Connection::once(daemon.http, "POST", "/mcp", &gzip, b"{}")
+            .unwrap()
+            .head
+            .status,
+        415
+    );
+    let plain = [
+        ("Content-Type", "application/json"),
+        ("Content-Encoding", "identity"),
+    ];
+    assert_eq!(
+        Connection::once(daemon.http, "POST", "/mcp", &plain, b"{")
+            .unwrap()
+            .head
+            .status,
+        400
+    );
     daemon.stop();
 }
 
 #[test]
 fn one_address_may_not_have_all_connections() {
-    let plan = daemon(json!({ "server": { "workers": 1 }, "transports": { "http": { "max_connections_per_address": 10 } } }));
+    let plan = daemon(
+        json!({ "server": { "workers": 1 }, "transports": { "http": { "max_connections_per_address": 10 } } }),
+    );
     let daemon = plan.start();
     let open: Vec<TcpStream> = (0..10).map(|_| connect(daemon.http)).collect();
     until("the refusal", || {
@@ -132,6 +193,10 @@ fn one_address_may_not_have_all_connections() {
         (answer.head.status == 503 && answer.head.header("retry-after").is_some()).then_some(())
     });
     drop(open);
-    until("room again", || Connection::once(daemon.http, "GET", "/tools", &[], b"").ok().filter(|answer| answer.head.status == 200));
+    until("room again", || {
+        Connection::once(daemon.http, "GET", "/tools", &[], b"")
+            .ok()
+            .filter(|answer| answer.head.status == 200)
+    });
     daemon.stop();
 }

@@ -1,8 +1,17 @@
-//! All transports under load while workers are killed and the configuration changes: nobody is refused, what one worker serves is not another one's
-//! loss, and every single request is answered once or fails with a reason. The ledger is printed.
+//! All transports under load while workers are killed and the configuration changes: nobody is
+//! refused, what one worker serves is not another one's loss, and every single request is answered
+//! once or fails with a reason. The ledger is printed.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails where it stands")]
-#![allow(clippy::print_stdout, reason = "the ledger, for who runs with --nocapture")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails where it stands"
+)]
+#![allow(
+    clippy::print_stdout,
+    reason = "the ledger, for who runs with --nocapture"
+)]
 
 #[allow(dead_code, reason = "each test file uses its part")]
 #[path = "quic/client.rs"]
@@ -41,8 +50,8 @@ const ROUNDS: usize = 50;
 const SPAN: Duration = Duration::from_secs(25);
 /// No answer for so long is silence.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Over QUIC, whose own idle time-out (30 s) tells a client that its worker is gone when that one's successor, in backoff after many quick deaths,
-/// does not come in time to tell it by a reset.
+/// Over QUIC, whose own idle time-out (30 s) tells a client that its worker is gone when that one's
+/// successor, in backoff after many quick deaths, does not come in time to tell it by a reset.
 const IDLE: Duration = Duration::from_secs(45);
 
 type Counts = BTreeMap<Outcome, usize>;
@@ -74,7 +83,10 @@ fn judge(status: u16, answer: &Value, text: &str) -> Outcome {
 }
 
 /// A thread that makes one request after the other until the end.
-fn client(ended: &Arc<AtomicBool>, mut once: impl FnMut(u64) -> Outcome + Send + 'static) -> JoinHandle<Counts> {
+fn client(
+    ended: &Arc<AtomicBool>,
+    mut once: impl FnMut(u64) -> Outcome + Send + 'static,
+) -> JoinHandle<Counts> {
     let ended = Arc::clone(ended);
     std::thread::spawn(move || {
         let (mut counts, mut number) = (Counts::new(), 0);
@@ -86,7 +98,12 @@ fn client(ended: &Arc<AtomicBool>, mut once: impl FnMut(u64) -> Outcome + Send +
     })
 }
 
-fn https(address: SocketAddr, tls: &Arc<ClientConfig>, open: &mut Option<Connection>, number: u64) -> Outcome {
+fn https(
+    address: SocketAddr,
+    tls: &Arc<ClientConfig>,
+    open: &mut Option<Connection>,
+    number: u64,
+) -> Outcome {
     let text = format!("https-{number}");
     let headers = [
         ("content-type", "application/json"),
@@ -101,7 +118,12 @@ fn https(address: SocketAddr, tls: &Arc<ClientConfig>, open: &mut Option<Connect
             _ => open.insert(Connection::secure(address, tls)?),
         };
         connection.patience(PATIENCE)?;
-        connection.request("POST", "/mcp/fixture", &headers, request("tools/call", number, &text).as_bytes())?;
+        connection.request(
+            "POST",
+            "/mcp/fixture",
+            &headers,
+            request("tools/call", number, &text).as_bytes(),
+        )?;
         connection.answer()
     };
     match attempt() {
@@ -111,8 +133,17 @@ fn https(address: SocketAddr, tls: &Arc<ClientConfig>, open: &mut Option<Connect
         }
         Ok(answer) => {
             let body = String::from_utf8_lossy(&answer.body).into_owned();
-            let json = body.lines().filter_map(|line| line.strip_prefix("data: ")).next_back().unwrap_or(&body).to_owned();
-            judge(answer.head.status, &serde_json::from_str(&json).unwrap_or_default(), &text)
+            let json = body
+                .lines()
+                .filter_map(|line| line.strip_prefix("data: "))
+                .next_back()
+                .unwrap_or(&body)
+                .to_owned();
+            judge(
+                answer.head.status,
+                &serde_json::from_str(&json).unwrap_or_default(),
+                &text,
+            )
         }
     }
 }
@@ -126,25 +157,38 @@ fn open_ws(address: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> Result<Ws, O
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
     let stream: Box<dyn Duplex> = match tls {
         None => Box::new(tcp),
-        Some(tls) => {
-            Box::new(StreamOwned::new(ClientConnection::new(Arc::clone(tls), ServerName::try_from("localhost").unwrap()).unwrap(), tcp))
-        }
+        Some(tls) => Box::new(StreamOwned::new(
+            ClientConnection::new(Arc::clone(tls), ServerName::try_from("localhost").unwrap())
+                .unwrap(),
+            tcp,
+        )),
     };
-    let request = format!("ws://localhost:{}/ws/fixture", address.port()).into_client_request().unwrap();
+    let request = format!("ws://localhost:{}/ws/fixture", address.port())
+        .into_client_request()
+        .unwrap();
     match tungstenite::client(request, stream) {
         Ok((ws, _)) => Ok(ws),
         Err(tungstenite::HandshakeError::Failure(Error::Http(response))) => {
             let body = response.body().clone().unwrap_or_default();
-            let code =
-                serde_json::from_slice::<Value>(&body).ok().and_then(|body| body["error"]["data"]["code"].as_str().map(str::to_owned));
-            Err(Outcome::Error(response.status().as_u16(), code.unwrap_or_default()))
+            let code = serde_json::from_slice::<Value>(&body)
+                .ok()
+                .and_then(|body| body["error"]["data"]["code"].as_str().map(str::to_owned));
+            Err(Outcome::Error(
+                response.status().as_u16(),
+                code.unwrap_or_default(),
+            ))
         }
         Err(tungstenite::HandshakeError::Failure(Error::Io(error))) => Err(of_error(&error)),
         Err(_) => Err(Outcome::Cut),
     }
 }
 
-fn websocket(address: SocketAddr, tls: Option<&Arc<ClientConfig>>, open: &mut Option<Ws>, number: u64) -> Outcome {
+fn websocket(
+    address: SocketAddr,
+    tls: Option<&Arc<ClientConfig>>,
+    open: &mut Option<Ws>,
+    number: u64,
+) -> Outcome {
     let text = format!("ws-{number}");
     let mut attempt = || {
         let ws = match open {
@@ -155,7 +199,8 @@ fn websocket(address: SocketAddr, tls: Option<&Arc<ClientConfig>>, open: &mut Op
             Error::Io(error) => of_error(&error),
             _ => Outcome::Cut,
         };
-        ws.send(Message::text(request("tools/call", number, &text))).map_err(broken)?;
+        ws.send(Message::text(request("tools/call", number, &text)))
+            .map_err(broken)?;
         loop {
             match ws.read().map_err(broken)? {
                 Message::Text(answer) => {
@@ -166,7 +211,12 @@ fn websocket(address: SocketAddr, tls: Option<&Arc<ClientConfig>>, open: &mut Op
                     return Ok(judge(0, &answer, &text));
                 }
                 // A close with its reason: the worker is replaced, or the session's gateway is.
-                Message::Close(frame) => return Err(Outcome::Error(frame.map_or(1005, |frame| frame.code.into()), "closed".to_owned())),
+                Message::Close(frame) => {
+                    return Err(Outcome::Error(
+                        frame.map_or(1005, |frame| frame.code.into()),
+                        "closed".to_owned(),
+                    ));
+                }
                 _ => {}
             }
         }
@@ -189,7 +239,9 @@ async fn h3(client: &mut quic::Client, number: u64) -> Outcome {
 
 fn running(daemon: &Daemon, name: &str) -> Option<u32> {
     let workers = daemon.status().workers;
-    let found = workers.iter().find(|worker| worker.name == name && matches!(worker.phase, Phase::Running | Phase::Degraded))?;
+    let found = workers.iter().find(|worker| {
+        worker.name == name && matches!(worker.phase, Phase::Running | Phase::Degraded)
+    })?;
     found.pid
 }
 
@@ -204,15 +256,26 @@ fn config(round: usize) -> Value {
 }
 
 #[test]
-fn fifty_reloads_and_fifty_killed_workers_under_load_refuse_nobody_and_lose_nothing_without_a_reason() {
+fn fifty_reloads_and_fifty_killed_workers_under_load_refuse_nobody_and_lose_nothing_without_a_reason()
+ {
     let mut daemon = daemon(config(0)).start();
     daemon.until_ready(&["fixture"]);
     let address = |name: &str| until("every transport serves", || daemon.listener(name));
     let (http, secure, udp) = (daemon.http, address("https"), address("quic"));
-    until("both QUIC workers serve", || ["quic-0", "quic-1"].iter().all(|name| running(&daemon, name).is_some()).then_some(()));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    until("both QUIC workers serve", || {
+        ["quic-0", "quic-1"]
+            .iter()
+            .all(|name| running(&daemon, name).is_some())
+            .then_some(())
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
 
-    // Which connections are on quic-1 is seen by the death of quic-0, which from then on is the only one that is killed.
+    // Which connections are on quic-1 is seen by the death of quic-0, which from then on is the
+    // only one that is killed.
     let mut clients: Vec<quic::Client> = runtime.block_on(async {
         let mut clients = Vec::new();
         for _ in 0..16 {
@@ -230,7 +293,11 @@ fn fifty_reloads_and_fifty_killed_workers_under_load_refuse_nobody_and_lose_noth
             }
         }
     });
-    assert!((1..16).contains(&clients.len()), "connections are spread over both workers: {}", clients.len());
+    assert!(
+        (1..16).contains(&clients.len()),
+        "connections are spread over both workers: {}",
+        clients.len()
+    );
     let untouched = clients.len();
 
     let ended = Arc::new(AtomicBool::new(false));
@@ -241,13 +308,26 @@ fn fifty_reloads_and_fifty_killed_workers_under_load_refuse_nobody_and_lose_noth
     let mut threads: Vec<(&str, JoinHandle<Counts>)> = Vec::new();
     {
         let (tls, mut open) = (Arc::clone(&tls), None);
-        threads.push(("https", client(&ended, move |number| https(secure, &tls, &mut open, number))));
+        threads.push((
+            "https",
+            client(&ended, move |number| https(secure, &tls, &mut open, number)),
+        ));
         let mut open = None;
-        threads.push(("websocket", client(&ended, move |number| websocket(http, None, &mut open, number))));
+        threads.push((
+            "websocket",
+            client(&ended, move |number| {
+                websocket(http, None, &mut open, number)
+            }),
+        ));
     }
     {
         let (tls, mut open) = (Arc::clone(&tls), None);
-        threads.push(("websocket over TLS", client(&ended, move |number| websocket(secure, Some(&tls), &mut open, number))));
+        threads.push((
+            "websocket over TLS",
+            client(&ended, move |number| {
+                websocket(secure, Some(&tls), &mut open, number)
+            }),
+        ));
     }
     let streams: Vec<_> = clients
         .into_iter()
@@ -268,7 +348,8 @@ fn fifty_reloads_and_fifty_killed_workers_under_load_refuse_nobody_and_lose_noth
     let handshakes = {
         let ended = Arc::clone(&ended);
         runtime.spawn(async move {
-            let (mut counts, mut refused, mut with_their_worker, mut number) = (Counts::new(), Vec::new(), 0, 0);
+            let (mut counts, mut refused, mut with_their_worker, mut number) =
+                (Counts::new(), Vec::new(), 0, 0);
             while !ended.load(Relaxed) {
                 number += 1;
                 match quic::Client::connect(udp).await {
@@ -277,7 +358,9 @@ fn fifty_reloads_and_fifty_killed_workers_under_load_refuse_nobody_and_lose_noth
                     }
                     Err(error) => match error.downcast_ref::<ConnectionError>() {
                         // It was at its worker when that died.
-                        Some(ConnectionError::Reset | ConnectionError::TimedOut) => with_their_worker += 1,
+                        Some(ConnectionError::Reset | ConnectionError::TimedOut) => {
+                            with_their_worker += 1
+                        }
                         None if error.is::<tokio::time::error::Elapsed>() => with_their_worker += 1,
                         _ => refused.push(error.to_string()),
                     },
@@ -288,7 +371,14 @@ fn fifty_reloads_and_fifty_killed_workers_under_load_refuse_nobody_and_lose_noth
     };
 
     // Killed in turn, never quic-1.
-    let names = ["http-0", "websocket-0", "quic-0", "http-1", "websocket-1", "gateway-0"];
+    let names = [
+        "http-0",
+        "websocket-0",
+        "quic-0",
+        "http-1",
+        "websocket-1",
+        "gateway-0",
+    ];
     let began = Instant::now();
     let (mut killed, mut turn) = (BTreeMap::new(), 0);
     for round in 1..=ROUNDS {
@@ -303,37 +393,77 @@ fn fifty_reloads_and_fifty_killed_workers_under_load_refuse_nobody_and_lose_noth
         });
         daemon.sandbox.write_config(&config(round));
         let reply = control::ask(&daemon.sandbox.socket(), &Call::RELOAD);
-        assert!(matches!(reply, Some(Ok(Body::Done(_)))), "reload {round}: {reply:?}");
+        assert!(
+            matches!(reply, Some(Ok(Body::Done(_)))),
+            "reload {round}: {reply:?}"
+        );
         runtime.block_on(async { tokio::time::sleep(due.saturating_sub(began.elapsed())).await });
     }
-    println!("{ROUNDS} reloads and {} killed workers in {:?}: {killed:?}", killed.values().sum::<usize>(), began.elapsed());
+    println!(
+        "{ROUNDS} reloads and {} killed workers in {:?}: {killed:?}",
+        killed.values().sum::<usize>(),
+        began.elapsed()
+    );
 
     // Everything is served again, and that is what every client sees last.
-    until("every worker serves", || daemon.status().workers.iter().all(|worker| worker.phase == Phase::Running).then_some(()));
+    until("every worker serves", || {
+        daemon
+            .status()
+            .workers
+            .iter()
+            .all(|worker| worker.phase == Phase::Running)
+            .then_some(())
+    });
     let before = traffic.answered();
-    until("calls are answered", || (traffic.answered() > before + 20).then_some(()));
+    until("calls are answered", || {
+        (traffic.answered() > before + 20).then_some(())
+    });
     ended.store(true, Relaxed);
     let mut ledger: Vec<(String, Counts)> = vec![("http".to_owned(), traffic.finish().counts())];
-    ledger.extend(threads.into_iter().map(|(name, thread)| (name.to_owned(), thread.join().unwrap())));
+    ledger.extend(
+        threads
+            .into_iter()
+            .map(|(name, thread)| (name.to_owned(), thread.join().unwrap())),
+    );
     let mut live = Counts::new();
     for stream in streams {
         let (counts, reason) = runtime.block_on(stream).unwrap();
-        counts.into_iter().for_each(|(outcome, count)| *live.entry(outcome).or_insert(0) += count);
+        counts
+            .into_iter()
+            .for_each(|(outcome, count)| *live.entry(outcome).or_insert(0) += count);
         assert_eq!(reason, None, "a connection of a worker that nobody touched");
     }
     ledger.push((format!("{untouched} live HTTP/3 connections"), live.clone()));
     let (counts, refused, with_their_worker, number) = runtime.block_on(handshakes).unwrap();
     ledger.push(("new HTTP/3 connections".to_owned(), counts));
     for (name, counts) in &ledger {
-        println!("{name}: {} requests, {counts:?}", counts.values().sum::<usize>());
+        println!(
+            "{name}: {} requests, {counts:?}",
+            counts.values().sum::<usize>()
+        );
     }
-    println!("{number} QUIC handshakes: {} refused, {with_their_worker} lost with their worker", refused.len());
+    println!(
+        "{number} QUIC handshakes: {} refused, {with_their_worker} lost with their worker",
+        refused.len()
+    );
 
     assert!(refused.is_empty(), "{refused:?}");
-    assert!(with_their_worker <= killed["quic-0"], "{with_their_worker} handshakes lost");
-    assert_eq!(live.get(&Outcome::Cut), None, "requests on connections of a worker that nobody touched");
+    assert!(
+        with_their_worker <= killed["quic-0"],
+        "{with_their_worker} handshakes lost"
+    );
+    assert_eq!(
+        live.get(&Outcome::Cut),
+        None,
+        "requests on connections of a worker that nobody touched"
+    );
     for (name, counts) in &ledger {
-        assert!(counts.get(&Outcome::Answered).is_some_and(|count| *count > 20), "{name}: {counts:?}");
+        assert!(
+            counts
+                .get(&Outcome::Answered)
+                .is_some_and(|count| *count > 20),
+            "{name}: {counts:?}"
+        );
         for outcome in counts.keys() {
             let has_a_reason = match outcome {
                 Outcome::Answered | Outcome::Cut => true,
@@ -343,10 +473,14 @@ fn fifty_reloads_and_fifty_killed_workers_under_load_refuse_nobody_and_lose_noth
             assert!(has_a_reason, "{name}: {counts:?}");
         }
     }
-    // A connection is cut by the death of the worker that it is at, and of none other: never more often than workers died.
+    // A connection is cut by the death of the worker that it is at, and of none other: never more
+    // often than workers died.
     let deaths: usize = killed.values().sum();
     for (name, counts) in &ledger {
-        assert!(counts.get(&Outcome::Cut).copied().unwrap_or(0) <= 2 * deaths, "{name}: {counts:?}");
+        assert!(
+            counts.get(&Outcome::Cut).copied().unwrap_or(0) <= 2 * deaths,
+            "{name}: {counts:?}"
+        );
     }
     daemon.stop();
 }

@@ -1,7 +1,15 @@
-//! What clients see of a daemon that is well: every client era against every server era, over stdio and over HTTP.
+//! What clients see of a daemon that is well: every client era against every server era, over stdio
+//! and over HTTP.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
-#![allow(clippy::print_stdout, reason = "figures, for who runs with --nocapture")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails where it stands"
+)]
+#![allow(
+    clippy::print_stdout,
+    reason = "figures, for who runs with --nocapture"
+)]
 
 use ggend_tests::*;
 use serde_json::{Value, json};
@@ -27,8 +35,11 @@ struct House {
 impl House {
     fn new(arguments: &[&str]) -> Self {
         let with = |era: &'static str| [&["--era", era], arguments].concat();
-        let remotes =
-            [RemoteFixture::start(&with("legacy")), RemoteFixture::start(&with("modern")), RemoteFixture::sse(&with("legacy")[2..])];
+        let remotes = [
+            RemoteFixture::start(&with("legacy")),
+            RemoteFixture::start(&with("modern")),
+            RemoteFixture::sse(&with("legacy")[2..]),
+        ];
         let config = json!({ "mcpServers": {
             "legacy-stdio": fixture(&with("legacy")), "modern-stdio": fixture(&with("modern")),
             "legacy-http": remotes[0].entry(), "modern-http": remotes[1].entry(),
@@ -36,7 +47,10 @@ impl House {
         }});
         let daemon = daemon(config).start();
         daemon.until_ready(&UPSTREAMS.map(|(name, ..)| name));
-        Self { daemon, _remotes: remotes }
+        Self {
+            daemon,
+            _remotes: remotes,
+        }
     }
 
     /// Runs `test` for the ten pairs of client and server.
@@ -59,9 +73,17 @@ impl House {
 #[test]
 fn without_any_configuration_the_built_in_tools_answer() {
     let daemon = daemon(Value::Null).start();
-    let line = until("the line on stdout", || Some(daemon.output("stdout")).filter(|text| text.ends_with('\n')));
-    let expected = format!("serving MCP on http://{}/mcp (pid {}, control ", daemon.http, daemon.pid);
-    assert!(line.contains(&expected) && line.lines().count() == 1, "{line}");
+    let line = until("the line on stdout", || {
+        Some(daemon.output("stdout")).filter(|text| text.ends_with('\n'))
+    });
+    let expected = format!(
+        "serving MCP on http://{}/mcp (pid {}, control ",
+        daemon.http, daemon.pid
+    );
+    assert!(
+        line.contains(&expected) && line.lines().count() == 1,
+        "{line}"
+    );
     for (era, view) in ERAS.iter().flat_map(|era| [(*era, ""), (*era, "core")]) {
         let mut client = Client::new(daemon.http, view, era);
         let names = client.names("tools/list");
@@ -76,7 +98,11 @@ fn without_any_configuration_the_built_in_tools_answer() {
             };
             let reply = client.tool(name, arguments);
             let text = reply.text();
-            assert_eq!(reply.result()["isError"] == json!(true), original == "upstream-status", "{name}: {text}");
+            assert_eq!(
+                reply.result()["isError"] == json!(true),
+                original == "upstream-status",
+                "{name}: {text}"
+            );
             let holds = match original {
                 "server-status" => "\"phase\":\"running\"",
                 "list-workers" => "gateway-0",
@@ -96,12 +122,17 @@ fn without_any_configuration_the_built_in_tools_answer() {
 fn views_have_plain_names_and_the_view_of_all_has_prefixed_ones() {
     let house = House::new(&["--page-size", "7", "--tools", "20"]);
     let mut everything = BTreeSet::new();
-    let original = house.client("legacy-stdio", Era::Legacy).names("tools/list");
-    assert!(original.contains(&"echo".to_owned()) && original.contains(&"extra_tool_20".to_owned()));
+    let original = house
+        .client("legacy-stdio", Era::Legacy)
+        .names("tools/list");
+    assert!(
+        original.contains(&"echo".to_owned()) && original.contains(&"extra_tool_20".to_owned())
+    );
     for (server, ..) in UPSTREAMS {
         for era in ERAS {
             let names = house.client(server, era).names("tools/list");
-            // Tools whose header annotations are invalid are not offered; the fixture has none here.
+            // Tools whose header annotations are invalid are not offered; the fixture has none
+            // here.
             assert_eq!(names, original, "{server} to a {era:?} client");
         }
         everything.extend(original.iter().map(|name| format!("{server}__{name}")));
@@ -111,17 +142,43 @@ fn views_have_plain_names_and_the_view_of_all_has_prefixed_ones() {
         let names = client.names("tools/list");
         assert_eq!(client.names("tools/list"), names, "the order stays");
         assert!(names.iter().all(|name| name.len() <= 64), "{names:?}");
-        let upstream: BTreeSet<_> = names.iter().filter(|name| !name.starts_with("core")).cloned().collect();
-        let short: BTreeSet<_> = everything.iter().filter(|name| name.len() <= 56).cloned().collect();
-        assert!(upstream.is_superset(&short), "{:?}", short.difference(&upstream));
+        let upstream: BTreeSet<_> = names
+            .iter()
+            .filter(|name| !name.starts_with("core"))
+            .cloned()
+            .collect();
+        let short: BTreeSet<_> = everything
+            .iter()
+            .filter(|name| name.len() <= 56)
+            .cloned()
+            .collect();
+        assert!(
+            upstream.is_superset(&short),
+            "{:?}",
+            short.difference(&upstream)
+        );
         assert_eq!(names.len(), everything.len() + 9);
         for (server, ..) in UPSTREAMS {
-            assert_eq!(client.tool(&format!("{server}__echo"), json!({ "message": server })).text(), server);
+            assert_eq!(
+                client
+                    .tool(&format!("{server}__echo"), json!({ "message": server }))
+                    .text(),
+                server
+            );
         }
         // A name that had to be shortened reaches its tool all the same.
-        let long = names.iter().find(|name| name.contains("__test_input_required_result_mul") && !everything.contains(*name));
+        let long = names.iter().find(|name| {
+            name.contains("__test_input_required_result_mul") && !everything.contains(*name)
+        });
         if let Some(long) = long {
-            assert_ne!(client.request("tools/call", json!({ "name": long })).error().1, "GGEN-E3012", "{long}");
+            assert_ne!(
+                client
+                    .request("tools/call", json!({ "name": long }))
+                    .error()
+                    .1,
+                "GGEN-E3012",
+                "{long}"
+            );
         }
         assert_eq!(client.names("prompts/list").len(), UPSTREAMS.len() * 5);
         assert_eq!(client.names("resources/list").len(), UPSTREAMS.len() * 3);
@@ -184,17 +241,28 @@ fn progress_arrives_with_the_clients_token_and_the_servers_numbers() {
 #[test]
 fn cancellation_reaches_the_server_as_its_clients_era_says() {
     House::new(&[]).each(|client, era, _| {
-        let counter = |client: &mut Client| client.tool("counter", json!({})).result()["structuredContent"].clone();
+        let counter = |client: &mut Client| {
+            client.tool("counter", json!({})).result()["structuredContent"].clone()
+        };
         let before = counter(client);
         let call = json!({ "name": "slow", "arguments": { "ms": 30_000 } });
         let connection = client.send_only("tools/call", call).unwrap();
         let id = client.last_id();
-        until("the call is at the server", || (counter(client)["calls"].as_u64() > before["calls"].as_u64()).then_some(()));
+        until("the call is at the server", || {
+            (counter(client)["calls"].as_u64() > before["calls"].as_u64()).then_some(())
+        });
         match era {
             Era::Modern => drop(connection),
-            Era::Legacy => client.notify("notifications/cancelled", json!({ "requestId": id, "reason": "test" })).unwrap(),
+            Era::Legacy => client
+                .notify(
+                    "notifications/cancelled",
+                    json!({ "requestId": id, "reason": "test" }),
+                )
+                .unwrap(),
         }
-        until("the server sees the cancellation", || (counter(client)["cancelled"].as_u64() > before["cancelled"].as_u64()).then_some(()));
+        until("the server sees the cancellation", || {
+            (counter(client)["cancelled"].as_u64() > before["cancelled"].as_u64()).then_some(())
+        });
     });
 }
 
@@ -204,14 +272,26 @@ fn log_messages_reach_who_asked_for_them() {
         let mut params = json!({ "name": "test_tool_with_logging", "arguments": {} });
         match era {
             Era::Modern => params["_meta"]["io.modelcontextprotocol/logLevel"] = json!("info"),
-            Era::Legacy => drop(client.request("logging/setLevel", json!({ "level": "info" })).result()),
+            Era::Legacy => drop(
+                client
+                    .request("logging/setLevel", json!({ "level": "info" }))
+                    .result(),
+            ),
         }
         let reply = client.request("tools/call", params.clone());
-        let logs = reply.messages.iter().filter(|message| message.method() == "notifications/message").count();
+        let logs = reply
+            .messages
+            .iter()
+            .filter(|message| message.method() == "notifications/message")
+            .count();
         assert_eq!(logs, 3, "{:?}", reply.messages);
         if era == Era::Modern {
             params["_meta"] = json!({});
-            assert_eq!(client.request("tools/call", params).messages.len(), 1, "nobody asked for log messages");
+            assert_eq!(
+                client.request("tools/call", params).messages.len(),
+                1,
+                "nobody asked for log messages"
+            );
         }
     });
 }
@@ -220,10 +300,22 @@ fn log_messages_reach_who_asked_for_them() {
 fn changes_of_lists_and_resources_are_pushed() {
     const WATCHED: &str = "test://watched-resource";
     let changes = [
-        ("test_trigger_tool_change", "notifications/tools/list_changed"),
-        ("test_trigger_prompt_change", "notifications/prompts/list_changed"),
-        ("test_trigger_resource_change", "notifications/resources/list_changed"),
-        ("test_trigger_resource_update", "notifications/resources/updated"),
+        (
+            "test_trigger_tool_change",
+            "notifications/tools/list_changed",
+        ),
+        (
+            "test_trigger_prompt_change",
+            "notifications/prompts/list_changed",
+        ),
+        (
+            "test_trigger_resource_change",
+            "notifications/resources/list_changed",
+        ),
+        (
+            "test_trigger_resource_update",
+            "notifications/resources/updated",
+        ),
     ];
     House::new(&[]).each(|client, era, _| {
         let mut stream = match era {
@@ -259,20 +351,33 @@ fn changes_of_lists_and_resources_are_pushed() {
 #[test]
 fn json_passes_byte_for_byte() {
     let odd = r#""zeta":1.0,"content":[{"x-unknown":{"b":[],"a":{}},"type":"text","text":"\u00e9\ud83d\ude00 \/ \u0022 é","annotations":{"priority":1.0}}],"alpha":9007199254740993,"huge":123456789012345678901234567890,"negative":-0.0,"exponent":1.50e+2,"nothing":null, "spaced" : [ 1 , 2 ],"structuredContent":{"z":1,"a":18446744073709551615,"\u006dixed":"\u006b\u0065y"}"#;
-    let arguments =
-        r#"{"z":1.0,"a":9007199254740993,"huge":123456789012345678901234567890,"e":1.50e+2,"s":"\u00e9\/","n":null, "x" : [ 1 , 2 ]}"#;
-    // Between eras a member may be taken out or put in; blanks around the members beside it are the relay's then, their values never are.
-    let translated = odd.replace("\"spaced\" : [", "\"spaced\":[").replace("null, ", "null,");
+    let arguments = r#"{"z":1.0,"a":9007199254740993,"huge":123456789012345678901234567890,"e":1.50e+2,"s":"\u00e9\/","n":null, "x" : [ 1 , 2 ]}"#;
+    // Between eras a member may be taken out or put in; blanks around the members beside it are the
+    // relay's then, their values never are.
+    let translated = odd
+        .replace("\"spaced\" : [", "\"spaced\":[")
+        .replace("null, ", "null,");
     House::new(&[]).each(|client, era, (_, server, _)| {
         let reply = client.tool("odd", json!({}));
         let expected = if era == server { odd } else { &translated };
         let raw = if era == server {
             reply.response().raw.clone()
         } else {
-            reply.response().raw.replace("\"spaced\" : [", "\"spaced\":[").replace("null, ", "null,")
+            reply
+                .response()
+                .raw
+                .replace("\"spaced\" : [", "\"spaced\":[")
+                .replace("null, ", "null,")
         };
         assert!(raw.contains(expected), "{raw}");
-        assert!(reply.response().raw.contains(r#""example.org/odd":[1e2,-1]"#), "{}", reply.response().raw);
+        assert!(
+            reply
+                .response()
+                .raw
+                .contains(r#""example.org/odd":[1e2,-1]"#),
+            "{}",
+            reply.response().raw
+        );
         let mirrored = client.raw_tool("mirror", arguments);
         assert!(mirrored.text().contains(arguments), "{}", mirrored.text());
     });
@@ -290,10 +395,16 @@ fn a_legacy_session_lives_until_it_is_deleted_and_belongs_to_its_view() {
         assert_eq!(client.request("ping", json!({})).result(), &json!({}));
         let mut elsewhere = Client::unconnected(house.daemon.http, "legacy-stdio", Era::Legacy);
         elsewhere.session.clone_from(&client.session);
-        assert_eq!(elsewhere.request("ping", json!({})).error(), (-32600, "GGEN-E3013"));
+        assert_eq!(
+            elsewhere.request("ping", json!({})).error(),
+            (-32600, "GGEN-E3013")
+        );
         assert!((200..300).contains(&client.delete().unwrap()));
         let after = client.request("ping", json!({}));
-        assert_eq!((after.head.status, after.error()), (404, (-32600, "GGEN-E3013")));
+        assert_eq!(
+            (after.head.status, after.error()),
+            (404, (-32600, "GGEN-E3013"))
+        );
     }
     house.daemon.stop();
 }
@@ -301,13 +412,21 @@ fn a_legacy_session_lives_until_it_is_deleted_and_belongs_to_its_view() {
 #[test]
 fn answers_do_not_cross_when_every_client_numbers_from_one() {
     let house = House::new(&[]);
-    let traffics: Vec<_> = UPSTREAMS.iter().map(|(server, ..)| traffic::Traffic::start(house.daemon.http, server, &ERAS, 3)).collect();
+    let traffics: Vec<_> = UPSTREAMS
+        .iter()
+        .map(|(server, ..)| traffic::Traffic::start(house.daemon.http, server, &ERAS, 3))
+        .collect();
     for traffic in &traffics {
         traffic.until_answered(200);
     }
     for traffic in traffics {
         let ledger = traffic.finish();
-        assert_eq!(ledger.count(|outcome| *outcome != traffic::Outcome::Answered), 0, "{:?}", ledger.counts());
+        assert_eq!(
+            ledger.count(|outcome| *outcome != traffic::Outcome::Answered),
+            0,
+            "{:?}",
+            ledger.counts()
+        );
     }
     house.daemon.stop();
 }

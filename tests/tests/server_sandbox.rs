@@ -1,7 +1,12 @@
-//! `mcpServers.<name>.sandbox`: what each part of it refuses a real server, that a limit costs only the server that has it, and that what cannot be
-//! held refuses the server instead of being forgotten.
+//! `mcpServers.<name>.sandbox`: what each part of it refuses a real server, that a limit costs only
+//! the server that has it, and that what cannot be held refuses the server instead of being
+//! forgotten.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails where it stands"
+)]
 
 use ggen_wire::{Code, status::UpstreamState};
 use ggend_tests::{daemon::binary, *};
@@ -16,7 +21,10 @@ fn walled(sandbox: Value) -> Value {
 /// What came of a try.
 #[track_caller]
 fn reach(daemon: &Daemon, server: &str, arguments: Value) -> String {
-    Client::new(daemon.http, server, Era::Modern).tool("reach", arguments).text().to_owned()
+    Client::new(daemon.http, server, Era::Modern)
+        .tool("reach", arguments)
+        .text()
+        .to_owned()
 }
 
 #[test]
@@ -32,17 +40,30 @@ fn files_that_are_not_named_are_refused_and_named_ones_are_not() {
     daemon = daemon.begin(&json!({ "mcpServers": servers }));
     daemon.until_ready(&["walled", "open"]);
     let file = |folder: &std::path::Path| folder.join("file").display().to_string();
-    let tried =
-        |server: &str, what: &str, folder: &std::path::Path| reach(&daemon, server, json!({ "what": what, "target": file(folder) }));
+    let tried = |server: &str, what: &str, folder: &std::path::Path| {
+        reach(
+            &daemon,
+            server,
+            json!({ "what": what, "target": file(folder) }),
+        )
+    };
     assert_eq!(tried("walled", "read", &shown), "done 7");
     assert_eq!(tried("walled", "read", &kept), "done 7");
     assert_eq!(tried("walled", "write", &kept), "done ");
     for (what, folder) in [("read", &secret), ("write", &secret), ("write", &shown)] {
-        assert!(tried("walled", what, folder).starts_with("refused: Permission denied"), "{what} {}", folder.display());
+        assert!(
+            tried("walled", what, folder).starts_with("refused: Permission denied"),
+            "{what} {}",
+            folder.display()
+        );
     }
     // Without a sandbox the same server does all of that.
     for (what, folder) in [("read", &secret), ("write", &secret), ("write", &shown)] {
-        assert!(tried("open", what, folder).starts_with("done"), "{what} {}", folder.display());
+        assert!(
+            tried("open", what, folder).starts_with("done"),
+            "{what} {}",
+            folder.display()
+        );
     }
     daemon.stop();
 }
@@ -53,8 +74,15 @@ fn without_network_there_is_neither_tcp_nor_udp() {
     daemon.until_ready(&["walled", "open"]);
     let target = daemon.http.to_string();
     for what in ["tcp", "udp"] {
-        assert!(reach(&daemon, "walled", json!({ "what": what, "target": target })).starts_with("refused: Permission denied"), "{what}");
-        assert!(reach(&daemon, "open", json!({ "what": what, "target": target })).starts_with("done"), "{what}");
+        assert!(
+            reach(&daemon, "walled", json!({ "what": what, "target": target }))
+                .starts_with("refused: Permission denied"),
+            "{what}"
+        );
+        assert!(
+            reach(&daemon, "open", json!({ "what": what, "target": target })).starts_with("done"),
+            "{what}"
+        );
     }
     daemon.stop();
 }
@@ -62,50 +90,101 @@ fn without_network_there_is_neither_tcp_nor_udp() {
 #[test]
 fn a_limit_costs_only_the_server_that_has_it() {
     let limits = json!({ "memory": "160MB", "cpu_seconds": 2, "open_files": 40 });
-    let servers = json!({ "walled": walled(json!({ "limits": limits })), "good": walled(Value::Null) });
+    let servers =
+        json!({ "walled": walled(json!({ "limits": limits })), "good": walled(Value::Null) });
     let daemon = daemon(json!({ "mcpServers": servers })).start();
     daemon.until_ready(&["walled", "good"]);
     let good = daemon.upstream("good").pid;
-    assert!(reach(&daemon, "walled", json!({ "what": "files", "count": 100 })).starts_with("refused: Too many open files"));
+    assert!(
+        reach(&daemon, "walled", json!({ "what": "files", "count": 100 }))
+            .starts_with("refused: Too many open files")
+    );
     assert!(reach(&daemon, "good", json!({ "what": "files", "count": 100 })).starts_with("done"));
-    for (number, arguments) in [json!({ "what": "memory", "count": 400 << 20 }), json!({ "what": "spin" })].into_iter().enumerate() {
-        let reply = Client::new(daemon.http, "walled", Era::Modern).tool("reach", arguments.clone());
-        assert!(reply.response().raw.contains("GGEN-E2102"), "{arguments}: {}", reply.response().raw);
-        let back = daemon.until_upstream("walled", |row| row.restarts > number as u64 && row.state == UpstreamState::Ready);
+    for (number, arguments) in [
+        json!({ "what": "memory", "count": 400 << 20 }),
+        json!({ "what": "spin" }),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let reply =
+            Client::new(daemon.http, "walled", Era::Modern).tool("reach", arguments.clone());
+        assert!(
+            reply.response().raw.contains("GGEN-E2102"),
+            "{arguments}: {}",
+            reply.response().raw
+        );
+        let back = daemon.until_upstream("walled", |row| {
+            row.restarts > number as u64 && row.state == UpstreamState::Ready
+        });
         assert!(back.last_exit.unwrap().contains("killed by signal"));
     }
-    assert!(reach(&daemon, "good", json!({ "what": "memory", "count": 400 << 20 })).starts_with("done"));
+    assert!(
+        reach(
+            &daemon,
+            "good",
+            json!({ "what": "memory", "count": 400 << 20 })
+        )
+        .starts_with("done")
+    );
     let row = daemon.upstream("good");
-    assert_eq!((row.pid, row.restarts, row.state), (good, 0, UpstreamState::Ready));
+    assert_eq!(
+        (row.pid, row.restarts, row.state),
+        (good, 0, UpstreamState::Ready)
+    );
     daemon.stop();
 }
 
 #[test]
 fn a_server_runs_as_its_own_user_and_with_so_many_processes() {
     if !nix::unistd::geteuid().is_root() {
-        let daemon = daemon(json!({ "mcpServers": { "walled": walled(json!({ "user": "root" })) } })).start();
+        let daemon =
+            daemon(json!({ "mcpServers": { "walled": walled(json!({ "user": "root" })) } }))
+                .start();
         let row = daemon.until_upstream("walled", |row| row.code.is_some());
-        assert_eq!((row.code, row.state), (Some(Code::SandboxUnavailable), UpstreamState::Stopped));
+        assert_eq!(
+            (row.code, row.state),
+            (Some(Code::SandboxUnavailable), UpstreamState::Stopped)
+        );
         daemon.stop();
         return;
     }
     // Where every user may go.
-    let place = tempfile::Builder::new().prefix("ggend-test-").tempdir_in("/tmp").unwrap();
+    let place = tempfile::Builder::new()
+        .prefix("ggend-test-")
+        .tempdir_in("/tmp")
+        .unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = place.path().join("server");
     fs::copy(binary("ggend-fixture"), &program).unwrap();
-    let entry =
-        json!({ "command": program, "args": ["--reach"], "cwd": "/", "sandbox": { "user": "games", "limits": { "processes": 10 } } });
-    let daemon = daemon(json!({ "mcpServers": { "walled": entry, "good": walled(Value::Null) } })).start();
+    let entry = json!({ "command": program, "args": ["--reach"], "cwd": "/", "sandbox": { "user": "games", "limits": { "processes": 10 } } });
+    let daemon =
+        daemon(json!({ "mcpServers": { "walled": entry, "good": walled(Value::Null) } })).start();
     daemon.until_ready(&["walled", "good"]);
     let games = nix::unistd::User::from_name("games").unwrap().unwrap();
     let identity = reach(&daemon, "walled", json!({ "what": "identity" }));
-    assert_eq!(identity, format!("done {} {}", games.uid, games.dir.display()));
-    assert!(reach(&daemon, "walled", json!({ "what": "processes", "count": 40 })).starts_with("refused: Resource temporarily unavailable"));
-    assert!(reach(&daemon, "good", json!({ "what": "processes", "count": 40 })).starts_with("done"));
+    assert_eq!(
+        identity,
+        format!("done {} {}", games.uid, games.dir.display())
+    );
+    assert!(
+        reach(
+            &daemon,
+            "walled",
+            json!({ "what": "processes", "count": 40 })
+        )
+        .starts_with("refused: Resource temporarily unavailable")
+    );
+    assert!(
+        reach(&daemon, "good", json!({ "what": "processes", "count": 40 })).starts_with("done")
+    );
     let pid = daemon.upstream("walled").pid.unwrap();
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    for line in ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "Groups:\t"] {
+    for line in [
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "Groups:\t",
+    ] {
         assert!(status.contains(line), "{line} in {status}");
     }
     daemon.stop();
@@ -125,8 +204,15 @@ fn what_cannot_be_held_refuses_the_server_and_no_other() {
     without.until_ready(&["good"]);
     for name in ["files", "network", "nobody", "nowhere"] {
         let row = without.until_upstream(name, |row| row.code.is_some());
-        assert_eq!((row.code, row.state), (Some(Code::SandboxUnavailable), UpstreamState::Stopped), "{name}: {row:?}");
-        assert!(row.last_exit.unwrap().contains("its sandbox cannot be had"), "{name}");
+        assert_eq!(
+            (row.code, row.state),
+            (Some(Code::SandboxUnavailable), UpstreamState::Stopped),
+            "{name}: {row:?}"
+        );
+        assert!(
+            row.last_exit.unwrap().contains("its sandbox cannot be had"),
+            "{name}"
+        );
     }
     without.stop();
     // With the kernel as it is, only those are refused that ask for what nobody has.

@@ -1,6 +1,11 @@
-//! `ggen mcp config set` against a daemon that is reloading, killed and started again: the file is always one of the written versions.
+//! `ggen mcp config set` against a daemon that is reloading, killed and started again: the file is
+//! always one of the written versions.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails where it stands"
+)]
 
 use ggend_tests::*;
 use nix::sys::signal::Signal;
@@ -15,9 +20,10 @@ const SETS: u64 = 100;
 
 /// The number that the file's version carries twice; a torn or mixed one carries two numbers.
 fn version(text: &str) -> u64 {
-    let value: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("not JSON ({error}):\n{text}"));
-    let [pool, drain] =
-        ["/server/connection_pool", "/server/drain_timeout_ms"].map(|at| value.pointer(at).and_then(Value::as_u64).unwrap());
+    let value: Value =
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("not JSON ({error}):\n{text}"));
+    let [pool, drain] = ["/server/connection_pool", "/server/drain_timeout_ms"]
+        .map(|at| value.pointer(at).and_then(Value::as_u64).unwrap());
     assert_eq!(pool, drain, "two versions in one file:\n{text}");
     pool
 }
@@ -29,7 +35,11 @@ fn a_hundred_settings_survive_reloads_and_kills_of_the_daemon() {
         "mcpServers": { "fix": fixture(&[]) },
     });
     let mut daemon = daemon(config).start();
-    let (done, written, reloads) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let (done, written, reloads) = (
+        AtomicBool::new(false),
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+    );
     let file = daemon.sandbox.config();
     let commands = |arguments: &[&str]| {
         let mut command = daemon.sandbox.command("ggen");
@@ -38,7 +48,8 @@ fn a_hundred_settings_survive_reloads_and_kills_of_the_daemon() {
     };
     let sets: Vec<_> = (2..2 + SETS)
         .map(|number| {
-            let [pool, drain] = ["connection_pool", "drain_timeout_ms"].map(|key| format!("server.{key}={number}"));
+            let [pool, drain] =
+                ["connection_pool", "drain_timeout_ms"].map(|key| format!("server.{key}={number}"));
             commands(&["mcp", "config", "set", &pool, &drain])
         })
         .collect();
@@ -67,7 +78,9 @@ fn a_hundred_settings_survive_reloads_and_kills_of_the_daemon() {
             }
         });
         for quarter in 1..4 {
-            until("a quarter of the settings", || (written.load(Ordering::SeqCst) >= quarter * 25).then_some(()));
+            until("a quarter of the settings", || {
+                (written.load(Ordering::SeqCst) >= quarter * 25).then_some(())
+            });
             daemon.signal(Signal::SIGKILL);
             daemon.wait();
             daemon.restart();
@@ -77,8 +90,15 @@ fn a_hundred_settings_survive_reloads_and_kills_of_the_daemon() {
         reloader.join().unwrap();
         reader.join().unwrap()
     });
-    assert!(seen.iter().all(|number| (1..2 + SETS).contains(number)), "{seen:?}");
-    assert!(seen.len() > 50 && reloads.load(Ordering::SeqCst) > 3, "{} versions seen, {reloads:?} reloads", seen.len());
+    assert!(
+        seen.iter().all(|number| (1..2 + SETS).contains(number)),
+        "{seen:?}"
+    );
+    assert!(
+        seen.len() > 50 && reloads.load(Ordering::SeqCst) > 3,
+        "{} versions seen, {reloads:?} reloads",
+        seen.len()
+    );
     assert_eq!(version(&daemon::read(&file).unwrap()), 1 + SETS);
     daemon.stop();
 }

@@ -1,7 +1,13 @@
-//! MCP over WebSocket over TLS: the http worker keeps the TLS and relays, a websocket worker serves. Certificates of clients and their
-//! revocation, large messages, drains, and deaths of either worker.
+//! MCP over WebSocket over TLS: the http worker keeps the TLS and relays, a websocket worker
+//! serves. Certificates of clients and their revocation, large messages, drains, and deaths of
+//! either worker.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails where it stands")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails where it stands"
+)]
 
 #[path = "websocket/client.rs"]
 mod client;
@@ -25,7 +31,8 @@ use tungstenite::Error;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A daemon with a certificate of an authority of its own; client certificates are one way of several.
+/// A daemon with a certificate of an authority of its own; client certificates are one way of
+/// several.
 fn house(workers: u32) -> (Daemon, Pki) {
     house_that_drains(workers, 30_000)
 }
@@ -60,19 +67,33 @@ fn door(daemon: &Daemon) -> SocketAddr {
 }
 
 fn of(pki: &Pki, name: &str) -> Arc<ClientConfig> {
-    trusting(&pki.file("ca.pem"), Some(&Identity::load(&pki.file(&format!("{name}.pem")), &pki.file(&format!("{name}.key")))))
+    trusting(
+        &pki.file("ca.pem"),
+        Some(&Identity::load(
+            &pki.file(&format!("{name}.pem")),
+            &pki.file(&format!("{name}.key")),
+        )),
+    )
 }
 
 fn echo(socket: &mut Socket, text: &str) {
-    let (answer, _) = socket.request("tools/call", modern(tool("echo", json!({ "message": text }))));
-    assert_eq!(answer["result"]["content"][0]["text"], text, "{answer:.300}");
+    let (answer, _) = socket.request(
+        "tools/call",
+        modern(tool("echo", json!({ "message": text }))),
+    );
+    assert_eq!(
+        answer["result"]["content"][0]["text"], text,
+        "{answer:.300}"
+    );
 }
 
 fn broken(socket: &mut Socket) -> bool {
     loop {
         match socket.ws.read() {
             Ok(_) => {}
-            Err(Error::Protocol(_) | Error::Io(_) | Error::ConnectionClosed | Error::AlreadyClosed) => return true,
+            Err(
+                Error::Protocol(_) | Error::Io(_) | Error::ConnectionClosed | Error::AlreadyClosed,
+            ) => return true,
             Err(error) => panic!("{error}"),
         }
     }
@@ -81,27 +102,49 @@ fn broken(socket: &mut Socket) -> bool {
 #[test]
 fn certificates_name_their_client_and_are_judged_again_while_the_connection_is_open() {
     let (daemon, pki) = house(1);
-    let refused = Socket::try_open_tls(door(&daemon), "/ws/fix", &trusting(&pki.file("ca.pem"), None), &[]).err().expect("refused");
+    let refused = Socket::try_open_tls(
+        door(&daemon),
+        "/ws/fix",
+        &trusting(&pki.file("ca.pem"), None),
+        &[],
+    )
+    .err()
+    .expect("refused");
     assert_eq!(refused.status(), 401);
     let (good, other) = (of(&pki, "good"), of(&pki, "other"));
-    let (mut one, mut two) = (Socket::open_tls(door(&daemon), "/ws/fix", &good), Socket::open_tls(door(&daemon), "/ws/fix", &other));
+    let (mut one, mut two) = (
+        Socket::open_tls(door(&daemon), "/ws/fix", &good),
+        Socket::open_tls(door(&daemon), "/ws/fix", &other),
+    );
     echo(&mut one, "one");
     echo(&mut two, "two");
     // Each is known by its certificate's name: a rule for one of them is not the other's.
     let listed = |socket: &mut Socket| {
         let (answer, _) = socket.request("tools/list", modern(json!({})));
-        answer["result"]["tools"].as_array().unwrap().iter().any(|tool| tool["name"] == "slow")
+        answer["result"]["tools"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|tool| tool["name"] == "slow")
     };
     assert!(listed(&mut one) && !listed(&mut two));
     // Revoked: the one that is open is closed within a few seconds, and the other is not.
     fs::write(pki.file("crl.pem"), Forge::new(&pki).revoke(&[71, 72])).unwrap();
     assert_eq!(one.close_code(), 1008);
     echo(&mut two, "still here");
-    assert_eq!(Socket::try_open_tls(door(&daemon), "/ws/fix", &good, &[]).err().expect("refused").status(), 401);
+    assert_eq!(
+        Socket::try_open_tls(door(&daemon), "/ws/fix", &good, &[])
+            .err()
+            .expect("refused")
+            .status(),
+        401
+    );
     drop((one, two));
     let log = daemon.stop();
     assert!(
-        log.lines().any(|line| line.contains("WebSocket is closed") && line.contains("revoked") && line.contains("cert:good")),
+        log.lines().any(|line| line.contains("WebSocket is closed")
+            && line.contains("revoked")
+            && line.contains("cert:good")),
         "{log}"
     );
 }
@@ -113,18 +156,35 @@ fn large_messages_pass_whole_in_both_directions() {
     let mut socket = Socket::open_tls(door(&daemon), "/ws/fix", &good);
     for size in [1 << 20, 3 << 20] {
         echo(&mut socket, &"x".repeat(size));
-        let (answer, _) = socket.request("tools/call", modern(tool("big", json!({ "bytes": size }))));
-        assert_eq!(answer["result"]["content"][0]["text"].as_str().map(str::len), Some(size));
+        let (answer, _) =
+            socket.request("tools/call", modern(tool("big", json!({ "bytes": size }))));
+        assert_eq!(
+            answer["result"]["content"][0]["text"]
+                .as_str()
+                .map(str::len),
+            Some(size)
+        );
     }
     // Many at once, over several connections and both workers.
-    let mut sockets: Vec<Socket> = (0..8).map(|_| Socket::open_tls(door(&daemon), "/ws/fix", &good)).collect();
+    let mut sockets: Vec<Socket> = (0..8)
+        .map(|_| Socket::open_tls(door(&daemon), "/ws/fix", &good))
+        .collect();
     for socket in &mut sockets {
         for at in 0..4 {
-            socket.start("tools/call", modern(tool("echo", json!({ "message": at.to_string().repeat(256 << 10) }))));
+            socket.start(
+                "tools/call",
+                modern(tool(
+                    "echo",
+                    json!({ "message": at.to_string().repeat(256 << 10) }),
+                )),
+            );
         }
     }
     for socket in &mut sockets {
-        let mut ids: Vec<u64> = (0..4).map(|_| socket.hear().unwrap()).map(|answer| answer["id"].as_u64().unwrap()).collect();
+        let mut ids: Vec<u64> = (0..4)
+            .map(|_| socket.hear().unwrap())
+            .map(|answer| answer["id"].as_u64().unwrap())
+            .collect();
         ids.sort_unstable();
         assert_eq!(ids, [1, 2, 3, 4]);
     }
@@ -146,23 +206,39 @@ fn drains_are_told_and_deaths_cost_their_own_connections_only() {
     let mut socket = open();
     echo(&mut socket, "after the websocket worker");
     daemon.until_replaced("websocket-0", pid);
-    // The http worker that relays dies: the same. What it relayed is over for the websocket worker, too.
+    // The http worker that relays dies: the same. What it relayed is over for the websocket worker,
+    // too.
     let pid = daemon.worker_pid("http-0").unwrap();
     process::signal(pid, Signal::SIGKILL);
     assert!(broken(&mut socket));
     daemon.until_replaced("http-0", pid);
-    until("the connection is counted out", || daemon.workers("websocket").iter().all(|worker| worker.connections == 0).then_some(()));
+    until("the connection is counted out", || {
+        daemon
+            .workers("websocket")
+            .iter()
+            .all(|worker| worker.connections == 0)
+            .then_some(())
+    });
     // A websocket worker that is replaced tells its clients, after what is in flight.
     let mut socket = open();
     let id = socket.start("tools/call", modern(tool("slow", json!({ "ms": 1500 }))));
-    until("the call is in flight", || (daemon.upstream("fix").in_flight > 0).then_some(()));
-    assert_eq!(daemon.ggen(&["mcp", "server", "restart", "--server", "websocket"]).code, 0);
+    until("the call is in flight", || {
+        (daemon.upstream("fix").in_flight > 0).then_some(())
+    });
+    assert_eq!(
+        daemon
+            .ggen(&["mcp", "server", "restart", "--server", "websocket"])
+            .code,
+        0
+    );
     assert!(socket.answer(id).0.get("result").is_some());
     assert_eq!(socket.close_code(), 1001);
     // So does the end of the daemon.
     let mut socket = open();
     let id = socket.start("tools/call", modern(tool("slow", json!({ "ms": 1500 }))));
-    until("the call is in flight", || (daemon.upstream("fix").in_flight > 0).then_some(()));
+    until("the call is in flight", || {
+        (daemon.upstream("fix").in_flight > 0).then_some(())
+    });
     let stopping = std::thread::spawn(move || daemon.stop());
     assert!(socket.answer(id).0.get("result").is_some());
     assert_eq!(socket.close_code(), 1001);
@@ -178,16 +254,25 @@ fn the_clients_of_an_http_worker_that_is_replaced_are_told_in_time() {
     let (mut idle, mut legacy, mut busy) = (open(), open().greeted(json!({})), open());
     echo(&mut idle, "before");
     let id = busy.start("tools/call", modern(tool("slow", json!({ "ms": 2000 }))));
-    until("the call is in flight", || (daemon.upstream("fix").in_flight > 0).then_some(()));
+    until("the call is in flight", || {
+        (daemon.upstream("fix").in_flight > 0).then_some(())
+    });
     let old = daemon.worker_pid("http-0").unwrap();
-    assert_eq!(daemon.ggen(&["mcp", "server", "restart", "--server", "http"]).code, 0);
+    assert_eq!(
+        daemon
+            .ggen(&["mcp", "server", "restart", "--server", "http"])
+            .code,
+        0
+    );
     // Those with nothing to wait for at once, the other one after its answer.
     assert_eq!((idle.close_code(), legacy.close_code()), (1001, 1001));
     assert!(busy.answer(id).0.get("result").is_some());
     assert_eq!(busy.close_code(), 1001);
     // Then nothing keeps the old worker, and the next one serves.
     drop((idle, legacy, busy));
-    until("the old worker is gone", || (!process::is_alive(old)).then_some(()));
+    until("the old worker is gone", || {
+        (!process::is_alive(old)).then_some(())
+    });
     echo(&mut open(), "after");
     daemon.stop();
 }
@@ -197,8 +282,15 @@ fn what_outlasts_the_relay_is_closed_with_its_reason_before_the_deadline() {
     let (daemon, pki) = house_that_drains(1, 3000);
     let mut socket = Socket::open_tls(door(&daemon), "/ws/fix", &of(&pki, "good"));
     socket.start("tools/call", modern(tool("slow", json!({ "ms": 600_000 }))));
-    until("the call is in flight", || (daemon.upstream("fix").in_flight > 0).then_some(()));
-    assert_eq!(daemon.ggen(&["mcp", "server", "restart", "--server", "http"]).code, 0);
+    until("the call is in flight", || {
+        (daemon.upstream("fix").in_flight > 0).then_some(())
+    });
+    assert_eq!(
+        daemon
+            .ggen(&["mcp", "server", "restart", "--server", "http"])
+            .code,
+        0
+    );
     assert_eq!(socket.close_code(), 1001);
     drop(socket);
     let log = daemon.stop();

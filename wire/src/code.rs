@@ -1,5 +1,5 @@
-//! The one table of stable error codes: what logs, the command line, JSON-RPC `error.data.code`, `/health` and `ggen mcp explain` show.
-//! A code is never renumbered and never reused.
+//! The one table of stable error codes: what logs, the command line, JSON-RPC `error.data.code`,
+//! `/health` and `ggen mcp explain` show. A code is never renumbered and never reused.
 
 use std::fmt;
 
@@ -162,7 +162,9 @@ impl std::str::FromStr for Code {
         Self::ALL
             .iter()
             .copied()
-            .find(|code| code.as_str() == wanted || code.as_str().trim_start_matches("GGEN-") == wanted)
+            .find(|code| {
+                code.as_str() == wanted || code.as_str().trim_start_matches("GGEN-") == wanted
+            })
             .ok_or(UnknownCode)
     }
 }
@@ -196,7 +198,10 @@ mod tests {
         assert_eq!(texts.iter().collect::<HashSet<_>>().len(), texts.len());
         assert!(texts.is_sorted());
         for code in Code::ALL {
-            assert_eq!(code.as_str().parse::<Code>().expect("own text parses"), *code);
+            assert_eq!(
+                code.as_str().parse::<Code>().expect("own text parses"),
+                *code
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The control interface `io.ggend.Control`: methods, parameters and errors, as published in `ggend.varlink`.
+//! The control interface `io.ggend.Control`: methods, parameters and errors, as published in
+//! `ggend.varlink`.
 
 use crate::{Code, log::LogLine, status};
 use serde::{Deserialize, Serialize};
@@ -45,18 +46,21 @@ pub enum Call {
     /// The configuration in force, secrets redacted. Reader.
     #[serde(rename = "io.ggend.Control.GetConfig")]
     GetConfig {},
-    /// Returns once every upstream has settled (ready, or known not to be), or at the time-out. Reader.
+    /// Returns once every upstream has settled (ready, or known not to be), or at the time-out.
+    /// Reader.
     #[serde(rename = "io.ggend.Control.Wait")]
     Wait {
         /// Milliseconds to wait at most.
         timeout_ms: u64,
     },
-    /// Drain and exit. Answers with progress if `more` is set, and once draining has begun otherwise. Operator.
+    /// Drain and exit. Answers with progress if `more` is set, and once draining has begun
+    /// otherwise. Operator.
     #[serde(rename = "io.ggend.Control.Stop")]
     Stop {
         /// Do not wait for what is in flight.
         force: bool,
-        /// One transport (`http`, `https`, `websocket`, `quic`, `admin`) or upstream alone, until it is started again or the daemon is.
+        /// One transport (`http`, `https`, `websocket`, `quic`, `admin`) or upstream alone, until
+        /// it is started again or the daemon is.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         target: Option<String>,
     },
@@ -66,13 +70,15 @@ pub enum Call {
         /// As for `Stop`.
         target: String,
     },
-    /// Replace every worker of a role, or one upstream, or all workers when both are `None`. Operator.
+    /// Replace every worker of a role, or one upstream, or all workers when both are `None`.
+    /// Operator.
     #[serde(rename = "io.ggend.Control.Restart")]
     Restart {
         /// A role (`http`, `gateway`, `admin`) or an upstream's name.
         target: Option<String>,
     },
-    /// Re-read the configuration and put it in force. With `more`, the plan and lines of progress come first. Operator.
+    /// Re-read the configuration and put it in force. With `more`, the plan and lines of progress
+    /// come first. Operator.
     #[serde(rename = "io.ggend.Control.Reload")]
     Reload {
         /// Answer with the plan, and do nothing.
@@ -82,8 +88,9 @@ pub enum Call {
         #[serde(default)]
         validate_only: bool,
     },
-    /// Become another binary in place: the same process, sockets, servers and sessions. It first has to prove that it can; the workers are replaced
-    /// after it. Answers with progress if `more` is set. Operator.
+    /// Become another binary in place: the same process, sockets, servers and sessions. It first
+    /// has to prove that it can; the workers are replaced after it. Answers with progress if `more`
+    /// is set. Operator.
     #[serde(rename = "io.ggend.Control.Upgrade")]
     Upgrade {
         /// Its path; `None`: what lies now where the running one was started from.
@@ -104,7 +111,10 @@ pub enum Call {
 
 impl Call {
     /// A reload that is carried out.
-    pub const RELOAD: Self = Self::Reload { plan_only: false, validate_only: false };
+    pub const RELOAD: Self = Self::Reload {
+        plan_only: false,
+        validate_only: false,
+    };
 }
 
 /// Which log lines.
@@ -136,7 +146,8 @@ pub struct LogQuery {
     pub since_ms: Option<u64>,
 }
 
-/// What every reply's `parameters` hold: the daemon's version, so that skew shows, and one member of the answer.
+/// What every reply's `parameters` hold: the daemon's version, so that skew shows, and one member
+/// of the answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// Version of the daemon that answers.

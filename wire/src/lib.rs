@@ -1,5 +1,6 @@
-//! What the daemon and the control command share: the control interface, the status types, the framing, the socket's place and the table of
-//! error codes with their pages. May use serde and std, nothing of ours.
+//! What the daemon and the control command share: the control interface, the status types, the
+//! framing, the socket's place and the table of error codes with their pages. May use serde and
+//! std, nothing of ours.
 
 pub mod code;
 pub mod control;

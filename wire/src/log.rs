@@ -1,4 +1,5 @@
-//! One log line as it travels: worker → supervisor → ring, console, journal and `ggen mcp server logs`.
+//! One log line as it travels: worker → supervisor → ring, console, journal and `ggen mcp server
+//! logs`.
 
 use crate::Code;
 use serde::{Deserialize, Serialize};
@@ -18,14 +19,16 @@ pub enum Level {
 /// One log line. Never holds a secret: values are redacted where they are logged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogLine {
-    /// Position in the supervisor's ring, ascending without gaps; 0 until the supervisor has taken the line.
+    /// Position in the supervisor's ring, ascending without gaps; 0 until the supervisor has taken
+    /// the line.
     #[serde(default)]
     pub seq: u64,
     /// Microseconds since the Unix epoch.
     pub at_us: u64,
     /// Severity.
     pub level: Level,
-    /// One of `mcp_server`, `transport`, `auth`, `tools`, `protocol`, or `upstream` for a server's own stderr.
+    /// One of `mcp_server`, `transport`, `auth`, `tools`, `protocol`, or `upstream` for a server's
+    /// own stderr.
     pub category: String,
     /// The process that said it: `supervisor`, `gateway-0`, `http-1`, or the upstream's name.
     pub source: String,

@@ -1,5 +1,6 @@
-//! The page of each error code: what it means, where it comes from, what mends it. `ggen mcp explain CODE` prints it.
-//! Every command exists, in `ggen`, in `ggend` or on an ordinary system (a test in `ctl` parses ours). Words in angle brackets stand for values.
+//! The page of each error code: what it means, where it comes from, what mends it. `ggen mcp
+//! explain CODE` prints it. Every command exists, in `ggen`, in `ggend` or on an ordinary system (a
+//! test in `ctl` parses ours). Words in angle brackets stand for values.
 
 use crate::Code;
 
@@ -50,8 +51,14 @@ impl Code {
     /// The code's page. A test sees to it that every code has one.
     #[must_use]
     pub fn page(self) -> Page {
-        let page = [setup::find, requests::find, access::find, host::find].iter().find_map(|find| find(self));
-        page.unwrap_or(Page { meaning: "", causes: &[], mends: &[] })
+        let page = [setup::find, requests::find, access::find, host::find]
+            .iter()
+            .find_map(|find| find(self));
+        page.unwrap_or(Page {
+            meaning: "",
+            causes: &[],
+            mends: &[],
+        })
     }
 }
 
@@ -63,8 +70,17 @@ mod tests {
     fn every_page_says_something_and_offers_a_way_out() {
         for code in Code::ALL {
             let page = code.page();
-            assert!(page.meaning.ends_with('.') && !page.causes.is_empty() && !page.mends.is_empty(), "{code}");
-            assert!(page.causes.iter().chain(page.mends.iter().map(|mend| &mend.what)).all(|text| !text.is_empty()), "{code}");
+            assert!(
+                page.meaning.ends_with('.') && !page.causes.is_empty() && !page.mends.is_empty(),
+                "{code}"
+            );
+            assert!(
+                page.causes
+                    .iter()
+                    .chain(page.mends.iter().map(|mend| &mend.what))
+                    .all(|text| !text.is_empty()),
+                "{code}"
+            );
         }
     }
 }

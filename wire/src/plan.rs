@@ -1,4 +1,5 @@
-//! What a reload would do, or does: one entry for each setting that differs. Shows no secret: of entries of `mcpServers` only the names of keys.
+//! What a reload would do, or does: one entry for each setting that differs. Shows no secret: of
+//! entries of `mcpServers` only the names of keys.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,8 @@ pub struct Change {
     pub effect: Effect,
     /// What happens, in words.
     pub what: String,
-    /// Tools, by their exposed names, that vanish (`removed`) or are away for a moment (`restarted`, `reconnected`).
+    /// Tools, by their exposed names, that vanish (`removed`) or are away for a moment
+    /// (`restarted`, `reconnected`).
     #[serde(default)]
     pub tools: Vec<String>,
 }

@@ -1,5 +1,6 @@
-//! What the daemon shows of itself: one set of types for `ggen`, `/health`, the built-in tools and the tests.
-//! Durations are milliseconds, sizes are bytes, times are milliseconds since the Unix epoch.
+//! What the daemon shows of itself: one set of types for `ggen`, `/health`, the built-in tools and
+//! the tests. Durations are milliseconds, sizes are bytes, times are milliseconds since the Unix
+//! epoch.
 
 use crate::Code;
 use serde::{Deserialize, Serialize};
@@ -55,7 +56,8 @@ pub struct Status {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Cgroups {
-    /// The group below which each server has its own, as the kernel names it; `None`: there are none.
+    /// The group below which each server has its own, as the kernel names it; `None`: there are
+    /// none.
     pub place: Option<String>,
     /// What can be counted and limited there: `memory`, `pids`, `cpu`.
     pub controllers: Vec<String>,
@@ -66,7 +68,8 @@ pub struct Cgroups {
 /// A limit in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Limit {
-    /// The configuration's key, or `rlimit.nofile` for the number of files that the supervisor may open.
+    /// The configuration's key, or `rlimit.nofile` for the number of files that the supervisor may
+    /// open.
     pub name: String,
     /// Its value, with its unit where the key does not name it.
     pub value: String,
@@ -250,7 +253,8 @@ pub struct Upstream {
     /// Children that run beside the shared one, for calls that may ask their client.
     #[serde(default)]
     pub children: u32,
-    /// Resident memory of the server, its other children and their descendants in bytes, 0 if unknown.
+    /// Resident memory of the server, its other children and their descendants in bytes, 0 if
+    /// unknown.
     pub rss_bytes: u64,
     /// How many processes these are, 0 if unknown.
     pub processes: u32,

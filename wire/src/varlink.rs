@@ -1,6 +1,7 @@
-//! Varlink framing: one JSON object, then a NUL byte (<https://varlink.org/Method-Call>), and the objects that the specification names.
-//! Knows nothing of methods or sockets: [`write_message`] and [`read_message`] block on whatever they are given, with its own time-out;
-//! [`Splitter`] is the same framing without I/O, for an event loop.
+//! Varlink framing: one JSON object, then a NUL byte (<https://varlink.org/Method-Call>), and the
+//! objects that the specification names. Knows nothing of methods or sockets: [`write_message`] and
+//! [`read_message`] block on whatever they are given, with its own time-out; [`Splitter`] is the
+//! same framing without I/O, for an event loop.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -68,9 +69,15 @@ impl Request {
         serde_json::from_value(object).map_err(|error| {
             let text = error.to_string();
             if text.starts_with("unknown variant") {
-                Reply::error(errors::METHOD_NOT_FOUND, serde_json::json!({ "method": self.method }))
+                Reply::error(
+                    errors::METHOD_NOT_FOUND,
+                    serde_json::json!({ "method": self.method }),
+                )
             } else {
-                Reply::error(errors::INVALID_PARAMETER, serde_json::json!({ "parameter": text }))
+                Reply::error(
+                    errors::INVALID_PARAMETER,
+                    serde_json::json!({ "parameter": text }),
+                )
             }
         })
     }
@@ -82,13 +89,21 @@ impl Reply {
     /// # Errors
     /// When `result` cannot be written as JSON.
     pub fn ok(result: &impl Serialize, continues: bool) -> Result<Self, serde_json::Error> {
-        Ok(Self { parameters: serde_json::to_value(result)?, continues, error: None })
+        Ok(Self {
+            parameters: serde_json::to_value(result)?,
+            continues,
+            error: None,
+        })
     }
 
     /// An error reply.
     #[must_use]
     pub fn error(name: &str, parameters: Value) -> Self {
-        Self { parameters, continues: false, error: Some(name.to_owned()) }
+        Self {
+            parameters,
+            continues: false,
+            error: Some(name.to_owned()),
+        }
     }
 }
 
@@ -134,7 +149,8 @@ pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, serde_json::Error> {
 /// Writes one message and flushes.
 ///
 /// # Errors
-/// Those of the writer, its time-out among them; `InvalidData` when `message` cannot be written as JSON.
+/// Those of the writer, its time-out among them; `InvalidData` when `message` cannot be written as
+/// JSON.
 pub fn write_message(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
     to.write_all(&encode(message).map_err(io::Error::from)?)?;
     to.flush()
@@ -143,7 +159,8 @@ pub fn write_message(to: &mut impl Write, message: &impl Serialize) -> io::Resul
 /// Reads one message of at most [`MAX_MESSAGE`] bytes.
 ///
 /// # Errors
-/// See [`ReadError`]. After any of them but [`ReadError::Garbage`] the connection is of no further use.
+/// See [`ReadError`]. After any of them but [`ReadError::Garbage`] the connection is of no further
+/// use.
 pub fn read_message<M: DeserializeOwned>(from: &mut impl BufRead) -> Result<M, ReadError> {
     let mut splitter = Splitter::new(MAX_MESSAGE);
     loop {
@@ -153,10 +170,17 @@ pub fn read_message<M: DeserializeOwned>(from: &mut impl BufRead) -> Result<M, R
             Err(error) => return Err(ReadError::Io(error)),
         };
         if chunk.is_empty() {
-            return Err(if splitter.is_empty() { ReadError::Closed } else { ReadError::Cut(splitter.len()) });
+            return Err(if splitter.is_empty() {
+                ReadError::Closed
+            } else {
+                ReadError::Cut(splitter.len())
+            });
         }
         // Nothing after the NUL is taken: it belongs to the next message.
-        let taken = chunk.iter().position(|byte| *byte == 0).map_or(chunk.len(), |end| end + 1);
+        let taken = chunk
+            .iter()
+            .position(|byte| *byte == 0)
+            .map_or(chunk.len(), |end| end + 1);
         splitter.push(&chunk[..taken]);
         from.consume(taken);
         if let Some(message) = splitter.next()? {
@@ -165,7 +189,8 @@ pub fn read_message<M: DeserializeOwned>(from: &mut impl BufRead) -> Result<M, R
     }
 }
 
-/// Cuts a stream of bytes into messages. Holds at most its limit, and what one [`push`](Self::push) brought.
+/// Cuts a stream of bytes into messages. Holds at most its limit, and what one [`push`](Self::push)
+/// brought.
 #[derive(Debug)]
 pub struct Splitter {
     buffer: Vec<u8>,
@@ -178,10 +203,15 @@ impl Splitter {
     /// A splitter for messages of at most `limit` bytes.
     #[must_use]
     pub const fn new(limit: usize) -> Self {
-        Self { buffer: Vec::new(), scanned: 0, limit }
+        Self {
+            buffer: Vec::new(),
+            scanned: 0,
+            limit,
+        }
     }
 
-    /// Takes bytes as they came. Call [`next`](Self::next) until it gives `None` before the next push.
+    /// Takes bytes as they came. Call [`next`](Self::next) until it gives `None` before the next
+    /// push.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
@@ -189,10 +219,17 @@ impl Splitter {
     /// The next whole message without its NUL, or `None` when more bytes are needed.
     ///
     /// # Errors
-    /// [`ReadError::TooLarge`] when a message, whole or not, is over the limit. The stream cannot be read further.
-    #[allow(clippy::should_implement_trait, reason = "an iterator could not be pushed to")]
+    /// [`ReadError::TooLarge`] when a message, whole or not, is over the limit. The stream cannot
+    /// be read further.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "an iterator could not be pushed to"
+    )]
     pub fn next(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
-        let end = self.buffer[self.scanned..].iter().position(|byte| *byte == 0).map(|at| self.scanned + at);
+        let end = self.buffer[self.scanned..]
+            .iter()
+            .position(|byte| *byte == 0)
+            .map(|at| self.scanned + at);
         if end.unwrap_or(self.buffer.len()) > self.limit {
             return Err(ReadError::TooLarge(self.limit));
         }

@@ -14,7 +14,11 @@ fn read(bytes: &[u8]) -> Result<Value, ReadError> {
 
 #[test]
 fn a_call_travels_and_comes_back_typed() {
-    let call = Call::GetLogs(LogQuery { tail: Some(3), grep: Some("nul \u{0} inside".to_owned()), ..LogQuery::default() });
+    let call = Call::GetLogs(LogQuery {
+        tail: Some(3),
+        grep: Some("nul \u{0} inside".to_owned()),
+        ..LogQuery::default()
+    });
     let mut wire = Vec::new();
     write_message(&mut wire, &Request::new(&call, true).unwrap()).unwrap();
     assert_eq!(wire.iter().filter(|byte| **byte == 0).count(), 1);
@@ -25,7 +29,8 @@ fn a_call_travels_and_comes_back_typed() {
 
 #[test]
 fn parameters_may_be_absent_where_the_method_has_none() {
-    let request: Request = serde_json::from_str(r#"{"method":"io.ggend.Control.GetStatus"}"#).unwrap();
+    let request: Request =
+        serde_json::from_str(r#"{"method":"io.ggend.Control.GetStatus"}"#).unwrap();
     assert_eq!(request.call::<Call>().unwrap(), Call::GetStatus {});
 }
 
@@ -35,16 +40,31 @@ fn an_unknown_method_and_a_bad_parameter_get_varlinks_own_errors() {
     let reply = unknown.call::<Call>().unwrap_err();
     assert_eq!(reply.error.as_deref(), Some(errors::METHOD_NOT_FOUND));
     assert_eq!(reply.parameters["method"], "io.ggend.Control.Fly");
-    let bad: Request = serde_json::from_str(r#"{"method":"io.ggend.Control.Wait","parameters":{"timeout_ms":"soon"}}"#).unwrap();
-    assert_eq!(bad.call::<Call>().unwrap_err().error.as_deref(), Some(errors::INVALID_PARAMETER));
+    let bad: Request = serde_json::from_str(
+        r#"{"method":"io.ggend.Control.Wait","parameters":{"timeout_ms":"soon"}}"#,
+    )
+    .unwrap();
+    assert_eq!(
+        bad.call::<Call>().unwrap_err().error.as_deref(),
+        Some(errors::INVALID_PARAMETER)
+    );
 }
 
 #[test]
 fn an_answer_is_flat_beside_its_version() {
-    let answer = Answer { version: "0.1.0".to_owned(), body: Body::Done("stopped".to_owned()) };
+    let answer = Answer {
+        version: "0.1.0".to_owned(),
+        body: Body::Done("stopped".to_owned()),
+    };
     let reply = Reply::ok(&answer, false).unwrap();
-    assert_eq!(serde_json::to_string(&reply).unwrap(), r#"{"parameters":{"done":"stopped","version":"0.1.0"}}"#);
-    assert_eq!(serde_json::from_value::<Answer>(reply.parameters).unwrap(), answer);
+    assert_eq!(
+        serde_json::to_string(&reply).unwrap(),
+        r#"{"parameters":{"done":"stopped","version":"0.1.0"}}"#
+    );
+    assert_eq!(
+        serde_json::from_value::<Answer>(reply.parameters).unwrap(),
+        answer
+    );
 }
 
 #[test]
@@ -52,7 +72,10 @@ fn two_messages_in_one_read_are_two() {
     let mut both = BufReader::new(&b"{\"a\":1}\0{\"b\":2}\0"[..]);
     assert_eq!(read_message::<Value>(&mut both).unwrap()["a"], 1);
     assert_eq!(read_message::<Value>(&mut both).unwrap()["b"], 2);
-    assert!(matches!(read_message::<Value>(&mut both), Err(ReadError::Closed)));
+    assert!(matches!(
+        read_message::<Value>(&mut both),
+        Err(ReadError::Closed)
+    ));
 }
 
 #[test]
@@ -63,7 +86,10 @@ fn a_half_written_message_is_named_so() {
 #[test]
 fn garbage_is_refused_and_the_next_message_still_comes() {
     let mut input = BufReader::new(&b"HTTP/1.1 400 Bad Request\r\n\0{}\0"[..]);
-    assert!(matches!(read_message::<Value>(&mut input), Err(ReadError::Garbage(_))));
+    assert!(matches!(
+        read_message::<Value>(&mut input),
+        Err(ReadError::Garbage(_))
+    ));
     assert!(read_message::<Value>(&mut input).is_ok());
     assert!(matches!(read(b"\0"), Err(ReadError::Garbage(_))));
     assert!(matches!(read(b"\xff\xfe\0"), Err(ReadError::Garbage(_))));
@@ -72,16 +98,27 @@ fn garbage_is_refused_and_the_next_message_still_comes() {
 #[test]
 fn an_endless_message_is_refused_at_the_limit() {
     let mut endless = BufReader::with_capacity(1 << 16, std::io::repeat(b'x').take(1 << 30));
-    assert!(matches!(read_message::<Value>(&mut endless), Err(ReadError::TooLarge(MAX_MESSAGE))));
-    assert!(endless.into_inner().limit() > (1 << 30) - (17 << 20), "reading went on far beyond the limit");
+    assert!(matches!(
+        read_message::<Value>(&mut endless),
+        Err(ReadError::TooLarge(MAX_MESSAGE))
+    ));
+    assert!(
+        endless.into_inner().limit() > (1 << 30) - (17 << 20),
+        "reading went on far beyond the limit"
+    );
 }
 
 #[test]
 fn the_sockets_own_time_out_ends_a_read() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     theirs.write_all(b"{\"a\"").unwrap();
-    ours.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-    assert!(read_message::<Value>(&mut BufReader::new(ours)).unwrap_err().is_timeout());
+    ours.set_read_timeout(Some(Duration::from_millis(20)))
+        .unwrap();
+    assert!(
+        read_message::<Value>(&mut BufReader::new(ours))
+            .unwrap_err()
+            .is_timeout()
+    );
 }
 
 #[test]
@@ -96,7 +133,10 @@ fn the_splitter_cuts_alike_however_the_bytes_come() {
                 messages.push(message);
             }
         }
-        assert_eq!(messages, [b"{\"a\":1}".to_vec(), Vec::new(), b"{\"b\":22}".to_vec()]);
+        assert_eq!(
+            messages,
+            [b"{\"a\":1}".to_vec(), Vec::new(), b"{\"b\":22}".to_vec()]
+        );
         assert_eq!(splitter.len(), 4);
     }
 }

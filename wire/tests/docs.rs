@@ -1,4 +1,5 @@
-//! `docs/codes.md` is what the table of codes says. `UPDATE_DOCS=1 cargo test -p ggen-wire --test docs` writes it anew.
+//! `docs/codes.md` is what the table of codes says. `UPDATE_DOCS=1 cargo test -p ggen-wire --test
+//! docs` writes it anew.
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use ggen_wire::Code;
@@ -17,17 +18,38 @@ This file is written by a test from the table in `wire/src/code.rs` and `wire/sr
 fn pages() -> String {
     let mut text = HEAD.to_owned();
     text.push_str("\n| code | message |\n|---|---|\n");
-    let put = |text: &mut String, line: &str| writeln!(text, "{line}").expect("text takes everything");
+    let put =
+        |text: &mut String, line: &str| writeln!(text, "{line}").expect("text takes everything");
     for code in Code::ALL {
-        put(&mut text, &format!("| [{code}](#{}) | {} |", code.as_str().to_lowercase(), code.title()));
+        put(
+            &mut text,
+            &format!(
+                "| [{code}](#{}) | {} |",
+                code.as_str().to_lowercase(),
+                code.title()
+            ),
+        );
     }
     for code in Code::ALL {
         let page = code.page();
-        put(&mut text, &format!("\n## {code}\n**{}.** {}\n\nCauses:", code.title(), page.meaning));
-        page.causes.iter().for_each(|cause| put(&mut text, &format!("* {cause}")));
+        put(
+            &mut text,
+            &format!(
+                "\n## {code}\n**{}.** {}\n\nCauses:",
+                code.title(),
+                page.meaning
+            ),
+        );
+        page.causes
+            .iter()
+            .for_each(|cause| put(&mut text, &format!("* {cause}")));
         put(&mut text, "\nWhat mends it:");
         for mend in page.mends {
-            let command = if mend.command.is_empty() { String::new() } else { format!(": `{}`", mend.command) };
+            let command = if mend.command.is_empty() {
+                String::new()
+            } else {
+                format!(": `{}`", mend.command)
+            };
             put(&mut text, &format!("* {}{command}", mend.what));
         }
     }
@@ -42,5 +64,8 @@ fn the_page_of_codes_is_what_the_table_says() {
         fs::write(&path, &wanted).expect("docs/codes.md can be written");
     }
     let found = fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == wanted, "docs/codes.md is not what the table says; UPDATE_DOCS=1 cargo test -p ggen-wire --test docs");
+    assert!(
+        found == wanted,
+        "docs/codes.md is not what the table says; UPDATE_DOCS=1 cargo test -p ggen-wire --test docs"
+    );
 }

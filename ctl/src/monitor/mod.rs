@@ -1,4 +1,5 @@
-//! The live view: `source` asks the daemon in the background, `figures` makes rates of two answers, `state` is what keys do, `screen` draws.
+//! The live view: `source` asks the daemon in the background, `figures` makes rates of two answers,
+//! `state` is what keys do, `screen` draws.
 
 pub(crate) mod figures;
 pub(crate) mod screen;

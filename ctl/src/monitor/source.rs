@@ -1,4 +1,5 @@
-//! Asks the daemon again and again in a thread of its own, so that a slow answer never holds up a key. Both ways are bounded.
+//! Asks the daemon again and again in a thread of its own, so that a slow answer never holds up a
+//! key. Both ways are bounded.
 
 use crate::{
     client::{Client, Manner},
@@ -55,7 +56,18 @@ impl Source {
     pub(crate) fn start(socket: PathBuf, manner: Manner, interval: Duration) -> Self {
         let (sender, news) = sync_channel(4);
         let (restarts, wanted) = sync_channel(4);
-        std::thread::spawn(move || run(&mut Asker { socket, manner, client: None }, interval, &sender, &wanted));
+        std::thread::spawn(move || {
+            run(
+                &mut Asker {
+                    socket,
+                    manner,
+                    client: None,
+                },
+                interval,
+                &sender,
+                &wanted,
+            )
+        });
         Self { news, restarts }
     }
 
@@ -69,13 +81,19 @@ impl Source {
 fn run(asker: &mut Asker, interval: Duration, news: &SyncSender<News>, wanted: &Receiver<String>) {
     loop {
         let began = Instant::now();
-        let said = news.send(asker.look().map_or_else(News::Lost, |look| News::Look(Box::new(look))));
+        let said = news.send(
+            asker
+                .look()
+                .map_or_else(News::Lost, |look| News::Look(Box::new(look))),
+        );
         if said.is_err() {
             return;
         }
         match wanted.recv_timeout(interval.saturating_sub(began.elapsed())) {
             Ok(name) => {
-                let outcome = asker.restart(name).unwrap_or_else(|failed| failed.to_string());
+                let outcome = asker
+                    .restart(name)
+                    .unwrap_or_else(|failed| failed.to_string());
                 if news.send(News::Restarted(outcome)).is_err() {
                     return;
                 }
@@ -105,7 +123,9 @@ impl Asker {
         if self.client.is_none() {
             self.client = Some(Client::connect(&self.socket, PATIENCE, self.manner)?);
         }
-        self.client.as_mut().ok_or_else(|| Failed::plain(crate::failed::Exit::Bad, "no connection", ""))
+        self.client
+            .as_mut()
+            .ok_or_else(|| Failed::plain(crate::failed::Exit::Bad, "no connection", ""))
     }
 
     fn ask(&mut self) -> Result<Look, Failed> {
@@ -116,12 +136,21 @@ impl Asker {
             Body::Text(text) => metrics::parse(&text),
             other => return Err(client.unexpected(&other)),
         };
-        let query = LogQuery { tail: Some(ERRORS), level: Some(Level::Warn), ..LogQuery::default() };
+        let query = LogQuery {
+            tail: Some(ERRORS),
+            level: Some(Level::Warn),
+            ..LogQuery::default()
+        };
         let errors = match client.call(&Call::GetLogs(query))? {
             Body::Lines(lines) => lines,
             other => return Err(client.unexpected(&other)),
         };
-        Ok(Look { at, status, families, errors })
+        Ok(Look {
+            at,
+            status,
+            families,
+            errors,
+        })
     }
 
     /// On a connection of its own, which is not used again: more of its answer may come.

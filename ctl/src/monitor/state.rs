@@ -107,8 +107,16 @@ impl State {
             News::Look(look) => {
                 self.lost = None;
                 if let Some(old) = &self.look {
-                    self.figures = between(&old.families, &look.families, look.at.saturating_duration_since(old.at));
-                    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a height")]
+                    self.figures = between(
+                        &old.families,
+                        &look.families,
+                        look.at.saturating_duration_since(old.at),
+                    );
+                    #[allow(
+                        clippy::cast_possible_truncation,
+                        clippy::cast_sign_loss,
+                        reason = "a height"
+                    )]
                     self.history.push(self.figures.requests.round() as u64);
                     let over = self.history.len().saturating_sub(HISTORY);
                     self.history.drain(..over);
@@ -121,17 +129,24 @@ impl State {
     /// Whether a row with these texts passes the filter.
     pub(crate) fn passes(&self, texts: &[&str]) -> bool {
         let wanted = self.filter.to_lowercase();
-        wanted.is_empty() || texts.iter().any(|text| text.to_lowercase().contains(&wanted))
+        wanted.is_empty()
+            || texts
+                .iter()
+                .any(|text| text.to_lowercase().contains(&wanted))
     }
 
     /// The upstreams as they are shown.
     pub(crate) fn upstreams(&self) -> Vec<&Upstream> {
         let all = self.look.iter().flat_map(|look| &look.status.upstreams);
-        let mut rows: Vec<&Upstream> = all.filter(|row| self.passes(&[&row.name, row.state.as_str()])).collect();
+        let mut rows: Vec<&Upstream> = all
+            .filter(|row| self.passes(&[&row.name, row.state.as_str()]))
+            .collect();
         match self.sort {
             Sort::Configured => {}
             Sort::Name => rows.sort_by(|a, b| a.name.cmp(&b.name)),
-            Sort::State => rows.sort_by_key(|row| row.state == ggen_wire::status::UpstreamState::Ready),
+            Sort::State => {
+                rows.sort_by_key(|row| row.state == ggen_wire::status::UpstreamState::Ready)
+            }
             Sort::Restarts => rows.sort_by_key(|row| std::cmp::Reverse(row.restarts)),
             Sort::Memory => rows.sort_by_key(|row| std::cmp::Reverse(row.rss_bytes)),
         }
@@ -167,10 +182,17 @@ impl State {
             KeyCode::Char('p' | ' ') => self.paused = !self.paused,
             KeyCode::Char('s') => self.sort = self.sort.next(),
             KeyCode::Char('/') => self.mode = Mode::Filter,
-            KeyCode::Down | KeyCode::Char('j') => self.chosen = (self.chosen + 1).min(rows.saturating_sub(1)),
-            KeyCode::Up | KeyCode::Char('k') => self.chosen = self.chosen.min(rows).saturating_sub(1),
+            KeyCode::Down | KeyCode::Char('j') => {
+                self.chosen = (self.chosen + 1).min(rows.saturating_sub(1))
+            }
+            KeyCode::Up | KeyCode::Char('k') => {
+                self.chosen = self.chosen.min(rows).saturating_sub(1)
+            }
             KeyCode::Char('r') => {
-                let name = self.upstreams().get(self.chosen.min(rows.saturating_sub(1))).map(|row| row.name.clone());
+                let name = self
+                    .upstreams()
+                    .get(self.chosen.min(rows.saturating_sub(1)))
+                    .map(|row| row.name.clone());
                 self.mode = name.map_or(Mode::Command, Mode::Confirm);
             }
             _ => {}
@@ -197,21 +219,50 @@ mod tests {
     use std::time::Instant;
 
     fn state() -> State {
-        let row = |name: &str, state, restarts| Upstream { name: name.to_owned(), state, restarts, ..Upstream::default() };
-        let upstreams = vec![row("web", UpstreamState::Ready, 0), row("files", UpstreamState::Degraded, 3)];
-        let status = Status { upstreams, ..Status::default() };
+        let row = |name: &str, state, restarts| Upstream {
+            name: name.to_owned(),
+            state,
+            restarts,
+            ..Upstream::default()
+        };
+        let upstreams = vec![
+            row("web", UpstreamState::Ready, 0),
+            row("files", UpstreamState::Degraded, 3),
+        ];
+        let status = Status {
+            upstreams,
+            ..Status::default()
+        };
         let mut state = State::default();
-        state.hear(News::Look(Box::new(Look { at: Instant::now(), status, families: Vec::new(), errors: Vec::new() })));
+        state.hear(News::Look(Box::new(Look {
+            at: Instant::now(),
+            status,
+            families: Vec::new(),
+            errors: Vec::new(),
+        })));
         state
     }
 
     fn press(state: &mut State, keys: &str) -> Wish {
-        let code = |key| if key == '\n' { KeyCode::Enter } else { KeyCode::Char(key) };
-        keys.chars().map(|key| state.key(KeyEvent::from(code(key)))).last().unwrap()
+        let code = |key| {
+            if key == '\n' {
+                KeyCode::Enter
+            } else {
+                KeyCode::Char(key)
+            }
+        };
+        keys.chars()
+            .map(|key| state.key(KeyEvent::from(code(key))))
+            .last()
+            .unwrap()
     }
 
     fn names(state: &State) -> Vec<&str> {
-        state.upstreams().iter().map(|row| row.name.as_str()).collect()
+        state
+            .upstreams()
+            .iter()
+            .map(|row| row.name.as_str())
+            .collect()
     }
 
     #[test]
@@ -223,7 +274,11 @@ mod tests {
         press(&mut state, "/we\n");
         assert_eq!((names(&state), &state.mode), (vec!["web"], &Mode::Command));
         press(&mut state, "p");
-        state.hear(News::Lost(crate::failed::Failed::plain(crate::failed::Exit::NotRunning, "gone", "")));
+        state.hear(News::Lost(crate::failed::Failed::plain(
+            crate::failed::Exit::NotRunning,
+            "gone",
+            "",
+        )));
         assert!(state.paused && state.lost.is_none());
         assert_eq!(press(&mut state, "q"), Wish::Quit);
     }

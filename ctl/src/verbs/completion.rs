@@ -32,20 +32,32 @@ mod tests {
 
     // With UPDATE_DOCS set, writes the file; otherwise it must be what the definitions give.
     fn packaged(name: &str, wanted: &[u8]) {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(name);
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("../packaging")
+            .join(name);
         if std::env::var_os("UPDATE_DOCS").is_some() {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, wanted).unwrap();
         }
         let found = fs::read(&path).unwrap_or_default();
-        assert!(found == wanted, "packaging/{name} is not what the definitions give; UPDATE_DOCS=1 cargo test -p ggen packaged");
+        assert!(
+            found == wanted,
+            "packaging/{name} is not what the definitions give; UPDATE_DOCS=1 cargo test -p ggen packaged"
+        );
     }
 
     #[test]
     fn packaged_completions_are_up_to_date() {
-        for (shell, name) in [(Shell::Bash, "ggen.bash"), (Shell::Zsh, "_ggen"), (Shell::Fish, "ggen.fish")] {
+        for (shell, name) in [
+            (Shell::Bash, "ggen.bash"),
+            (Shell::Zsh, "_ggen"),
+            (Shell::Fish, "ggen.fish"),
+        ] {
             let script = script(shell);
-            assert!(script.contains("log-level") && script.contains("monitor"), "{name}");
+            assert!(
+                script.contains("log-level") && script.contains("monitor"),
+                "{name}"
+            );
             packaged(&format!("completions/{name}"), script.as_bytes());
         }
     }
@@ -56,8 +68,15 @@ mod tests {
         command.build();
         let mut names = Vec::new();
         page(&command, "ggen", &mut names);
-        for name in ["ggen.1", "ggen-mcp-server-status.1", "ggen-mcp-config-validate.1"] {
-            assert!(names.iter().any(|known| known == name), "{name} is missing: {names:?}");
+        for name in [
+            "ggen.1",
+            "ggen-mcp-server-status.1",
+            "ggen-mcp-config-validate.1",
+        ] {
+            assert!(
+                names.iter().any(|known| known == name),
+                "{name} is missing: {names:?}"
+            );
         }
         // Nothing of an earlier definition stays.
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../packaging/man");
@@ -68,7 +87,10 @@ mod tests {
                 if std::env::var_os("UPDATE_DOCS").is_some() && !names.contains(&name) {
                     fs::remove_file(&path).unwrap();
                 } else {
-                    assert!(names.contains(&name), "packaging/man/{name} belongs to no command");
+                    assert!(
+                        names.contains(&name),
+                        "packaging/man/{name} belongs to no command"
+                    );
                 }
             }
         }
@@ -76,7 +98,9 @@ mod tests {
 
     #[test]
     fn packaged_reference_of_commands_is_up_to_date() {
-        let mut command = Args::command().disable_help_subcommand(true).term_width(100);
+        let mut command = Args::command()
+            .disable_help_subcommand(true)
+            .term_width(100);
         command.build();
         let mut text = String::from(REFERENCE);
         command.set_bin_name("ggen");
@@ -93,13 +117,26 @@ mod tests {
         (`UPDATE_DOCS=1 cargo test --workspace --lib --bins packaged`); change it there.\n";
 
     fn explain(command: &clap::Command, heading: &str, text: &mut String) {
-        let help = command.clone().term_width(100).render_long_help().to_string();
+        let help = command
+            .clone()
+            .term_width(100)
+            .render_long_help()
+            .to_string();
         let lines: Vec<&str> = help.trim_end().lines().map(str::trim_end).collect();
-        text.push_str(&format!("\n{heading}\n```text\n{}\n```\n", lines.join("\n")));
+        text.push_str(&format!(
+            "\n{heading}\n```text\n{}\n```\n",
+            lines.join("\n")
+        ));
     }
 
     fn explain_all(command: &clap::Command, name: &str, text: &mut String) {
-        let own = command.clone().mut_args(|arg| if arg.is_global_set() { arg.hide(true) } else { arg });
+        let own = command.clone().mut_args(|arg| {
+            if arg.is_global_set() {
+                arg.hide(true)
+            } else {
+                arg
+            }
+        });
         explain(&own, &format!("### {name}"), text);
         for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
             explain_all(sub, &format!("{name} {}", sub.get_name()), text);
@@ -108,8 +145,15 @@ mod tests {
 
     fn page(command: &clap::Command, name: &str, names: &mut Vec<String>) {
         // Names of commands are static text; a test may leak a few.
-        let own = command.clone().name(&*name.to_owned().leak()).version(None::<&str>);
-        let man = clap_mangen::Man::new(own).title(name.to_uppercase()).source("ggend").manual("ggend manual").date("");
+        let own = command
+            .clone()
+            .name(&*name.to_owned().leak())
+            .version(None::<&str>);
+        let man = clap_mangen::Man::new(own)
+            .title(name.to_uppercase())
+            .source("ggend")
+            .manual("ggend manual")
+            .date("");
         let mut text = Vec::new();
         man.render(&mut text).unwrap();
         packaged(&format!("man/{name}.1"), &text);

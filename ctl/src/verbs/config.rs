@@ -1,4 +1,5 @@
-//! `ggen mcp config …`: hands over to `ggend config` and `ggend check`, which share the daemon's own code and work without a running daemon.
+//! `ggen mcp config …`: hands over to `ggend config` and `ggend check`, which share the daemon's
+//! own code and work without a running daemon.
 
 use crate::{
     args::{Config, Format},
@@ -15,7 +16,8 @@ pub(crate) fn run(context: &Context, verb: Config) -> Failed {
     line.option("--socket", global.socket.clone());
     if let Config::Validate { file } = verb {
         line.word("check");
-        line.0.extend(file.or_else(|| global.config.clone()).map(Into::into));
+        line.0
+            .extend(file.or_else(|| global.config.clone()).map(Into::into));
         line.flag("--json", context.out.json);
         line.flag("--verbose", context.out.verbose);
         context.say_program(&line.0);
@@ -25,10 +27,17 @@ pub(crate) fn run(context: &Context, verb: Config) -> Failed {
     line.word("config");
     line.flag("--json", context.out.json);
     // Only `show` looks at what was not said: a file or pipe gets JSON.
-    line.flag("--format=human", !context.out.json && global.format == Some(Format::Human));
+    line.flag(
+        "--format=human",
+        !context.out.json && global.format == Some(Format::Human),
+    );
     line.flag("--quiet", context.out.quiet);
     match verb {
-        Config::Init { examples, file, force } => {
+        Config::Init {
+            examples,
+            file,
+            force,
+        } => {
             line.word("init");
             line.flag("--examples", examples);
             line.option("--file", file);

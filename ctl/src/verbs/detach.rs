@@ -1,4 +1,5 @@
-//! `ggen __detach PROGRAM ARGS…`: the second step of a detached start. Leaves the terminal's session and becomes the program.
+//! `ggen __detach PROGRAM ARGS…`: the second step of a detached start. Leaves the terminal's
+//! session and becomes the program.
 
 use crate::failed::{Exit, Failed};
 use std::{ffi::OsString, os::unix::process::CommandExt, process::Command};
@@ -11,5 +12,9 @@ pub(crate) fn run(command: &[OsString]) -> Failed {
         return Failed::plain(Exit::Usage, "nothing to run", "");
     };
     let error = Command::new(program).args(arguments).exec();
-    Failed::plain(Exit::Unavailable, format!("{} cannot be run: {error}", program.to_string_lossy()), "")
+    Failed::plain(
+        Exit::Unavailable,
+        format!("{} cannot be run: {error}", program.to_string_lossy()),
+        "",
+    )
 }

@@ -13,13 +13,21 @@ pub(crate) fn run(context: &mut Context, code: Option<&str>) -> Result<Exit, Fai
     let Some(text) = code else {
         return list(context);
     };
-    let code: Code = text
-        .parse()
-        .map_err(|_| Failed::plain(Exit::Usage, format!("no error code is called {text}"), "ggen mcp explain (lists every code)"))?;
+    let code: Code = text.parse().map_err(|_| {
+        Failed::plain(
+            Exit::Usage,
+            format!("no error code is called {text}"),
+            "ggen mcp explain (lists every code)",
+        )
+    })?;
     let page = code.page();
     let out = &mut context.out;
     out.value(&as_json(code))?;
-    out.line(&format!("{}: {}", out.tone(Tone::Strong, code.as_str()), code.title()))?;
+    out.line(&format!(
+        "{}: {}",
+        out.tone(Tone::Strong, code.as_str()),
+        code.title()
+    ))?;
     out.line(&format!("\n{}", page.meaning))?;
     out.line("\nCauses:")?;
     for cause in page.causes {
@@ -36,7 +44,10 @@ pub(crate) fn run(context: &mut Context, code: Option<&str>) -> Result<Exit, Fai
 }
 
 fn list(context: &mut Context) -> Result<Exit, Failed> {
-    let all: Vec<Value> = Code::ALL.iter().map(|code| json!({ "code": code, "title": code.title() })).collect();
+    let all: Vec<Value> = Code::ALL
+        .iter()
+        .map(|code| json!({ "code": code, "title": code.title() }))
+        .collect();
     context.out.value(&json!({ "codes": all }))?;
     for code in Code::ALL {
         context.out.line(&format!("{code}  {}", code.title()))?;
@@ -46,6 +57,10 @@ fn list(context: &mut Context) -> Result<Exit, Failed> {
 
 fn as_json(code: Code) -> Value {
     let page = code.page();
-    let mends: Vec<Value> = page.mends.iter().map(|mend| json!({ "what": mend.what, "command": mend.command })).collect();
+    let mends: Vec<Value> = page
+        .mends
+        .iter()
+        .map(|mend| json!({ "what": mend.what, "command": mend.command }))
+        .collect();
     json!({ "code": code, "title": code.title(), "meaning": page.meaning, "causes": page.causes, "mends": mends })
 }

@@ -1,4 +1,5 @@
-//! `ggen mcp server log-level [CATEGORY=]LEVEL [--for TIME]`: what is logged, changed while the daemon runs.
+//! `ggen mcp server log-level [CATEGORY=]LEVEL [--for TIME]`: what is logged, changed while the
+//! daemon runs.
 
 use crate::{
     args::{LogLevel, parse_level},
@@ -17,12 +18,23 @@ pub(crate) fn run(context: &mut Context, wanted: &LogLevel) -> Result<Exit, Fail
     };
     let level = parse_level(word);
     if level.is_none() && word != "default" {
-        let message = format!("`{word}` is no level: expected error, warn, info, debug, trace, or default");
-        return Err(Failed::plain(Exit::Usage, message, "ggen mcp server log-level tools=debug --for 10m"));
+        let message =
+            format!("`{word}` is no level: expected error, warn, info, debug, trace, or default");
+        return Err(Failed::plain(
+            Exit::Usage,
+            message,
+            "ggen mcp server log-level tools=debug --for 10m",
+        ));
     }
-    let for_ms = wanted.time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    let for_ms = wanted
+        .time
+        .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     let mut client = context.client()?;
-    match client.call(&Call::SetLogLevel { category, level, for_ms })? {
+    match client.call(&Call::SetLogLevel {
+        category,
+        level,
+        for_ms,
+    })? {
         Body::Done(outcome) => {
             context.out.value(&json!({ "outcome": outcome }))?;
             context.out.say(&outcome)?;

@@ -1,4 +1,5 @@
-//! One file per verb. Each asks the daemon or the `ggend` binary, and renders; none decides anything about the gateway.
+//! One file per verb. Each asks the daemon or the `ggend` binary, and renders; none decides
+//! anything about the gateway.
 
 mod auth;
 mod certificates;
@@ -33,17 +34,30 @@ use std::time::Duration;
 
 /// Runs the verb that was asked for.
 pub(crate) fn run(context: &mut Context, noun: Noun) -> Result<Exit, Failed> {
-    if matches!(context.global.format, Some(Format::Csv | Format::Markdown)) && !matches!(noun, Noun::Mcp(Mcp::List(_))) {
-        return Err(Failed::plain(Exit::Usage, "csv and markdown are formats of `ggen mcp list` only", "--format json"));
+    if matches!(context.global.format, Some(Format::Csv | Format::Markdown))
+        && !matches!(noun, Noun::Mcp(Mcp::List(_)))
+    {
+        return Err(Failed::plain(
+            Exit::Usage,
+            "csv and markdown are formats of `ggen mcp list` only",
+            "--format json",
+        ));
     }
     match noun {
         Noun::Completion { shell } => completion::run(context, shell),
         Noun::Detach { command } => Err(detach::run(&command)),
         Noun::Mcp(Mcp::Server(Server::Start(start))) => server_start::run(context, &start),
-        Noun::Mcp(Mcp::Server(Server::Stop { server: Some(name), .. })) => server_stop::one(context, name),
-        Noun::Mcp(Mcp::Server(Server::Stop { force, server: None })) => server_stop::run(context, force),
+        Noun::Mcp(Mcp::Server(Server::Stop {
+            server: Some(name), ..
+        })) => server_stop::one(context, name),
+        Noun::Mcp(Mcp::Server(Server::Stop {
+            force,
+            server: None,
+        })) => server_stop::run(context, force),
         Noun::Mcp(Mcp::Server(Server::Restart { server })) => server_restart::run(context, server),
-        Noun::Mcp(Mcp::Server(Server::Reload { validate, plan })) => server_reload::run(context, validate, plan),
+        Noun::Mcp(Mcp::Server(Server::Reload { validate, plan })) => {
+            server_reload::run(context, validate, plan)
+        }
         Noun::Mcp(Mcp::Server(Server::Upgrade { binary })) => server_upgrade::run(context, binary),
         Noun::Mcp(Mcp::Server(Server::Status { metrics: false })) => server_status::run(context),
         Noun::Mcp(Mcp::Server(Server::Status { metrics: true })) => server_status::metrics(context),
@@ -70,11 +84,18 @@ pub(crate) fn front(status: &Status) -> Option<&Listener> {
     listeners
         .iter()
         .find(|listener| listener.transport == "http")
-        .or_else(|| listeners.iter().find(|listener| listener.transport != "admin"))
+        .or_else(|| {
+            listeners
+                .iter()
+                .find(|listener| listener.transport != "admin")
+        })
 }
 
 /// Waits between two looks at something that cannot be waited for.
-#[allow(clippy::disallowed_methods, reason = "a command has no event loop that this could block")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a command has no event loop that this could block"
+)]
 fn pause(time: Duration) {
     std::thread::sleep(time);
 }

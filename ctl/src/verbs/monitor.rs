@@ -22,14 +22,28 @@ const KEYS: Duration = Duration::from_millis(50);
 /// The shortest time between two looks.
 const SHORTEST: Duration = Duration::from_millis(100);
 
-/// Looks once to say at once what is wrong, then goes on until `q`, a signal, or a reader that leaves.
+/// Looks once to say at once what is wrong, then goes on until `q`, a signal, or a reader that
+/// leaves.
 pub(crate) fn run(context: &mut Context, monitor: &Monitor) -> Result<Exit, Failed> {
     context.client()?.status()?;
-    let screen = context.out.terminal && io::stdin().is_terminal() && !monitor.plain && !context.out.json;
+    let screen =
+        context.out.terminal && io::stdin().is_terminal() && !monitor.plain && !context.out.json;
     // Notes on standard error would tear the screen.
-    let manner = Manner { debug: context.global.debug && !screen, quiet: true, ..context.manner() };
-    let source = Source::start(context.socket.clone(), manner, monitor.interval.max(SHORTEST));
-    if screen { full(&source) } else { lines(context, monitor, &source) }
+    let manner = Manner {
+        debug: context.global.debug && !screen,
+        quiet: true,
+        ..context.manner()
+    };
+    let source = Source::start(
+        context.socket.clone(),
+        manner,
+        monitor.interval.max(SHORTEST),
+    );
+    if screen {
+        full(&source)
+    } else {
+        lines(context, monitor, &source)
+    }
 }
 
 fn full(source: &Source) -> Result<Exit, Failed> {
@@ -70,7 +84,11 @@ fn lines(context: &mut Context, monitor: &Monitor, source: &Source) -> Result<Ex
     while left != Some(0) {
         // The thread ends only with us.
         let Ok(news) = source.news.recv() else { break };
-        let lost = if let News::Lost(failed) = &news { Some(failed.to_string()) } else { None };
+        let lost = if let News::Lost(failed) = &news {
+            Some(failed.to_string())
+        } else {
+            None
+        };
         state.hear(news);
         let out = &mut context.out;
         match (lost, &state.look) {
@@ -88,15 +106,32 @@ fn lines(context: &mut Context, monitor: &Monitor, source: &Source) -> Result<Ex
 
 fn parts(look: &Look) -> (u64, [usize; 4]) {
     let status = &look.status;
-    let running = status.workers.iter().filter(|worker| worker.phase == Phase::Running).count();
-    let served = status.upstreams.iter().filter(|upstream| upstream.state != UpstreamState::Disabled);
-    let ready = status.upstreams.iter().filter(|upstream| upstream.state == UpstreamState::Ready).count();
-    (status.workers.iter().map(|worker| worker.connections).sum(), [running, status.workers.len(), ready, served.count()])
+    let running = status
+        .workers
+        .iter()
+        .filter(|worker| worker.phase == Phase::Running)
+        .count();
+    let served = status
+        .upstreams
+        .iter()
+        .filter(|upstream| upstream.state != UpstreamState::Disabled);
+    let ready = status
+        .upstreams
+        .iter()
+        .filter(|upstream| upstream.state == UpstreamState::Ready)
+        .count();
+    (
+        status.workers.iter().map(|worker| worker.connections).sum(),
+        [running, status.workers.len(), ready, served.count()],
+    )
 }
 
 fn line(state: &State, look: &Look) -> String {
     let (figures, status) = (&state.figures, &look.status);
-    let latency = figures.latency_ms.map_or_else(|| "p95 -".to_owned(), |[_, slow, _]| format!("p95 {slow:.1} ms"));
+    let latency = figures.latency_ms.map_or_else(
+        || "p95 -".to_owned(),
+        |[_, slow, _]| format!("p95 {slow:.1} ms"),
+    );
     let (connections, [running, workers, ready, upstreams]) = parts(look);
     let time = text::time(status.started_ms.saturating_add(status.uptime_ms));
     let time = time.get(11..19).unwrap_or_default();

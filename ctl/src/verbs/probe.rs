@@ -1,4 +1,5 @@
-//! `ggen mcp doctor` and `ggen mcp test-connection`: hand over to `ggend probe`, which shares the daemon's own code and works without a running daemon.
+//! `ggen mcp doctor` and `ggen mcp test-connection`: hand over to `ggend probe`, which shares the
+//! daemon's own code and works without a running daemon.
 
 use crate::{
     args::{Doctor, TestConnection},
@@ -17,7 +18,12 @@ pub(crate) fn doctor(context: &Context, options: &Doctor) -> Failed {
     arguments.extend(context.out.json.then(|| "--json".into()));
     arguments.extend(options.fix.then(|| "--fix".into()));
     arguments.extend(options.yes.then(|| "--yes".into()));
-    arguments.extend(options.bundle.iter().flat_map(|file| ["--bundle".into(), file.into()]));
+    arguments.extend(
+        options
+            .bundle
+            .iter()
+            .flat_map(|file| ["--bundle".into(), file.into()]),
+    );
     daemon::become_daemon(&arguments)
 }
 
@@ -25,9 +31,19 @@ pub(crate) fn doctor(context: &Context, options: &Doctor) -> Failed {
 pub(crate) fn connection(context: &Context, test: &TestConnection) -> Failed {
     let mut arguments = begin(context, "connection");
     arguments.extend(["--transport".into(), test.transport.as_str().into()]);
-    arguments.extend(test.tool.iter().flat_map(|tool| ["--tool".into(), tool.into()]));
-    let ms = context.global.timeout.map(|time| time.as_millis().clamp(1, 3_600_000));
-    arguments.extend(ms.into_iter().flat_map(|ms| ["--timeout-ms".into(), ms.to_string().into()]));
+    arguments.extend(
+        test.tool
+            .iter()
+            .flat_map(|tool| ["--tool".into(), tool.into()]),
+    );
+    let ms = context
+        .global
+        .timeout
+        .map(|time| time.as_millis().clamp(1, 3_600_000));
+    arguments.extend(
+        ms.into_iter()
+            .flat_map(|ms| ["--timeout-ms".into(), ms.to_string().into()]),
+    );
     arguments.extend(context.out.json.then(|| "--json".into()));
     arguments.extend(test.url.iter().flat_map(|url| ["--".into(), url.into()]));
     daemon::become_daemon(&arguments)
@@ -35,9 +51,21 @@ pub(crate) fn connection(context: &Context, test: &TestConnection) -> Failed {
 
 fn begin(context: &Context, verb: &str) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = Vec::new();
-    arguments.extend(context.global.config.iter().flat_map(|file| ["--config".into(), file.into()]));
+    arguments.extend(
+        context
+            .global
+            .config
+            .iter()
+            .flat_map(|file| ["--config".into(), file.into()]),
+    );
     // Only a socket that was named: where nothing is named, ggend looks for it by the same rule.
-    arguments.extend(context.global.socket.iter().flat_map(|path| ["--socket".into(), path.into()]));
+    arguments.extend(
+        context
+            .global
+            .socket
+            .iter()
+            .flat_map(|path| ["--socket".into(), path.into()]),
+    );
     arguments.extend(["probe".into(), verb.into()]);
     arguments
 }

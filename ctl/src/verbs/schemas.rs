@@ -32,9 +32,15 @@ pub(crate) fn run(context: &mut Context, server: Option<&str>) -> Result<Exit, F
     let out = &mut context.out;
     out.value(&json!({ "schemas": definitions }))?;
     for definition in &definitions {
-        let name = definition.get("name").and_then(Value::as_str).unwrap_or_default();
+        let name = definition
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         out.line(&format!("Tool: {}", out.tone(Tone::Strong, name)))?;
-        for (member, label) in [("inputSchema", "Schema:"), ("outputSchema", "Output schema:")] {
+        for (member, label) in [
+            ("inputSchema", "Schema:"),
+            ("outputSchema", "Output schema:"),
+        ] {
             if let Some(schema) = definition.get(member) {
                 out.line(label)?;
                 out.line(&serde_json::to_string_pretty(schema).unwrap_or_default())?;

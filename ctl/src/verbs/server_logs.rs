@@ -1,4 +1,5 @@
-//! `ggen mcp server logs`: the daemon's merged view; when it is down, what a detached one last wrote.
+//! `ggen mcp server logs`: the daemon's merged view; when it is down, what a detached one last
+//! wrote.
 
 use crate::{
     args::Logs,
@@ -43,7 +44,9 @@ fn ask(context: &mut Context, mut client: Client, logs: &Logs) -> Result<Exit, F
     let call = Call::GetLogs(query);
     if !logs.follow {
         return match client.call(&call)? {
-            Body::Lines(lines) => print(&mut context.out, &lines).map(|()| Exit::Ok).map_err(Into::into),
+            Body::Lines(lines) => print(&mut context.out, &lines)
+                .map(|()| Exit::Ok)
+                .map_err(Into::into),
             other => Err(client.unexpected(&other)),
         };
     }
@@ -83,8 +86,14 @@ fn show(out: &Out, line: &LogLine) -> String {
         Level::Trace => (Tone::Faint, "TRACE"),
     };
     let time = text::timestamp(line.at_us);
-    let mut shown =
-        format!("{} {} {} {}: {}", out.tone(Tone::Faint, &time), out.tone(tone, level), line.category, line.source, line.message);
+    let mut shown = format!(
+        "{} {} {} {}: {}",
+        out.tone(Tone::Faint, &time),
+        out.tone(tone, level),
+        line.category,
+        line.source,
+        line.message
+    );
     if let Some(code) = line.code {
         shown.push_str(&format!(" [{code}]"));
     }
@@ -97,21 +106,35 @@ fn show(out: &Out, line: &LogLine) -> String {
 fn read_file(context: &mut Context, logs: &Logs, not_running: Failed) -> Result<Exit, Failed> {
     let path = Host::detached_log(&context.socket);
     if !path.is_file() {
-        let message = format!("{}; no log of an earlier detached start either ({})", not_running.message, path.display());
-        return Err(Failed { message, ..not_running });
+        let message = format!(
+            "{}; no log of an earlier detached start either ({})",
+            not_running.message,
+            path.display()
+        );
+        return Err(Failed {
+            message,
+            ..not_running
+        });
     }
     if !context.out.quiet {
-        note(&format!("note: the daemon is not running; this is what it last wrote to {}", path.display()));
+        note(&format!(
+            "note: the daemon is not running; this is what it last wrote to {}",
+            path.display()
+        ));
         if logs.since.is_some() || logs.follow {
             note("note: --since and --follow do not apply to that file");
         }
     }
     let mut lines = daemon::written_since(&path, 0);
     lines.retain(|line| wanted(line, logs));
-    let skipped = logs.tail.map_or(0, |tail| lines.len().saturating_sub(tail as usize));
+    let skipped = logs
+        .tail
+        .map_or(0, |tail| lines.len().saturating_sub(tail as usize));
     for line in &lines[skipped..] {
         if context.out.json {
-            context.out.record(&json!({ "source": path, "message": line }))?;
+            context
+                .out
+                .record(&json!({ "source": path, "message": line }))?;
         } else {
             context.out.line(line)?;
         }
@@ -119,20 +142,33 @@ fn read_file(context: &mut Context, logs: &Logs, not_running: Failed) -> Result<
     Ok(Exit::Ok)
 }
 
-// A line of the daemon's console form is `TIME LEVEL CATEGORY SOURCE: …`; any other one has no level, so that only --grep applies to it.
+// A line of the daemon's console form is `TIME LEVEL CATEGORY SOURCE: …`; any other one has no
+// level, so that only --grep applies to it.
 fn wanted(line: &str, logs: &Logs) -> bool {
     let mut words = line.split_whitespace().skip(1);
     let level = words.next().and_then(crate::args::parse_level);
-    let (category, source) = (words.next().unwrap_or_default(), words.next().unwrap_or_default().trim_end_matches(':'));
+    let (category, source) = (
+        words.next().unwrap_or_default(),
+        words.next().unwrap_or_default().trim_end_matches(':'),
+    );
     let by_head = level.is_none_or(|level| {
         logs.level.is_none_or(|most| level <= most)
-            && logs.category.as_ref().is_none_or(|wanted| category == wanted)
+            && logs
+                .category
+                .as_ref()
+                .is_none_or(|wanted| category == wanted)
             && logs.upstream.as_ref().is_none_or(|wanted| source == wanted)
     });
     // Fields stand at the end of the line.
-    let of_call =
-        |id: &String| ["request_id", "request", "trace_id"].iter().any(|field| line.split(' ').any(|word| word == format!("{field}={id}")));
+    let of_call = |id: &String| {
+        ["request_id", "request", "trace_id"]
+            .iter()
+            .any(|field| line.split(' ').any(|word| word == format!("{field}={id}")))
+    };
     by_head
         && logs.call.as_ref().is_none_or(of_call)
-        && logs.grep.as_ref().is_none_or(|part| line.to_lowercase().contains(&part.to_lowercase()))
+        && logs
+            .grep
+            .as_ref()
+            .is_none_or(|part| line.to_lowercase().contains(&part.to_lowercase()))
 }

@@ -1,4 +1,5 @@
-//! `ggen mcp server reload`: the daemon reads its configuration again, says what that takes, and how it went.
+//! `ggen mcp server reload`: the daemon reads its configuration again, says what that takes, and
+//! how it went.
 
 use crate::{
     client::Next,
@@ -24,24 +25,31 @@ pub(crate) fn run(context: &mut Context, validate: bool, plan: bool) -> Result<E
     let timeout = context.timeout(Duration::from_secs(90));
     let (mut changes, mut progress, mut wrong) = (None, Vec::new(), None);
     let out = &mut context.out;
-    client.stream(&Call::Reload { plan_only: plan, validate_only: validate }, Some(timeout), &mut |body, _| {
-        match body {
-            Body::Plan(found) => {
-                for line in lines(&found) {
-                    out.say(&format!("  {line}"))?;
+    client.stream(
+        &Call::Reload {
+            plan_only: plan,
+            validate_only: validate,
+        },
+        Some(timeout),
+        &mut |body, _| {
+            match body {
+                Body::Plan(found) => {
+                    for line in lines(&found) {
+                        out.say(&format!("  {line}"))?;
+                    }
+                    changes = Some(found);
                 }
-                changes = Some(found);
-            }
-            Body::Done(line) => {
-                if !line.is_empty() && !validate {
-                    out.say(&format!("  {line}"))?;
+                Body::Done(line) => {
+                    if !line.is_empty() && !validate {
+                        out.say(&format!("  {line}"))?;
+                    }
+                    progress.push(line);
                 }
-                progress.push(line);
+                other => wrong = Some(other),
             }
-            other => wrong = Some(other),
-        }
-        Ok(Next::More)
-    })?;
+            Ok(Next::More)
+        },
+    )?;
     if let Some(body) = wrong {
         return Err(client.unexpected(&body));
     }
@@ -55,14 +63,22 @@ pub(crate) fn run(context: &mut Context, validate: bool, plan: bool) -> Result<E
         context.out.value(&changes.unwrap_or_default())?;
         return Ok(Exit::Ok);
     }
-    context.out.value(&json!({ "outcome": outcome.unwrap_or_default(), "progress": progress, "plan": changes }))?;
+    context.out.value(
+        &json!({ "outcome": outcome.unwrap_or_default(), "progress": progress, "plan": changes }),
+    )?;
     context.out.say(done)?;
     Ok(Exit::Ok)
 }
 
 fn lines(plan: &Plan) -> Vec<String> {
     if plan.changes.is_empty() {
-        return vec![format!("no change, generation {} stays in force", plan.generation)];
+        return vec![format!(
+            "no change, generation {} stays in force",
+            plan.generation
+        )];
     }
-    plan.changes.iter().map(ggen_wire::plan::Change::line).collect()
+    plan.changes
+        .iter()
+        .map(ggen_wire::plan::Change::line)
+        .collect()
 }

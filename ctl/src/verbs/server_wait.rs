@@ -1,4 +1,5 @@
-//! `ggen mcp server wait`: returns when the daemon runs and every upstream has settled, so that other services can be ordered after it.
+//! `ggen mcp server wait`: returns when the daemon runs and every upstream has settled, so that
+//! other services can be ordered after it.
 
 use crate::{
     client::Client,
@@ -19,7 +20,9 @@ pub(crate) fn run(context: &mut Context) -> Result<Exit, Failed> {
         // The daemon keeps to the time it is given; a little more is for its answer to arrive.
         let answer_within = left() + Duration::from_secs(2);
         match Client::connect(&context.socket, answer_within, context.manner()) {
-            Err(failed) if failed.is_not_running() && !left().is_zero() => super::pause(Duration::from_millis(20)),
+            Err(failed) if failed.is_not_running() && !left().is_zero() => {
+                super::pause(Duration::from_millis(20))
+            }
             other => break other?,
         }
     };
@@ -36,7 +39,14 @@ pub(crate) fn run(context: &mut Context) -> Result<Exit, Failed> {
         .map(|upstream| upstream.name.as_str())
         .collect();
     let ready = status.phase == Phase::Running && starting.is_empty();
-    let mut line = format!("MCP server is {}", if ready { "ready" } else { status.phase.as_str() });
+    let mut line = format!(
+        "MCP server is {}",
+        if ready {
+            "ready"
+        } else {
+            status.phase.as_str()
+        }
+    );
     if !starting.is_empty() {
         line.push_str(&format!("; still starting: {}", starting.join(", ")));
     }

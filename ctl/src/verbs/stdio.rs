@@ -1,12 +1,18 @@
-//! `ggen mcp server stdio`: becomes `ggend stdio`, which has the HTTP client that ggen does not link.
+//! `ggen mcp server stdio`: becomes `ggend stdio`, which has the HTTP client that ggen does not
+//! link.
 
 use crate::{context::Context, daemon, failed::Failed};
 use std::ffi::OsString;
 
 /// Returns only when it fails.
 pub(crate) fn run(context: &Context, server: Option<String>) -> Failed {
-    // The socket was found by the client's rule, which may be the service's; the relay takes it as it is.
-    let mut arguments: Vec<OsString> = vec!["--socket".into(), context.socket.clone().into(), "stdio".into()];
+    // The socket was found by the client's rule, which may be the service's; the relay takes it as
+    // it is.
+    let mut arguments: Vec<OsString> = vec![
+        "--socket".into(),
+        context.socket.clone().into(),
+        "stdio".into(),
+    ];
     if let Some(server) = server {
         arguments.extend(["--server".into(), server.into()]);
     }

@@ -1,4 +1,5 @@
-//! `ggen mcp status TOOL`: one tool of the catalogue, with `--schema` its definition as clients get it.
+//! `ggen mcp status TOOL`: one tool of the catalogue, with `--schema` its definition as clients get
+//! it.
 
 use crate::{
     context::Context,
@@ -19,10 +20,16 @@ pub(crate) fn run(context: &mut Context, name: &str, schema: bool) -> Result<Exi
         other => return Err(client.unexpected(&other)),
     };
     let Some(tool) = tools.into_iter().find(|tool| tool.name == name) else {
-        return Err(Failed::new(Code::ToolNotFound, format!("Tool not found: {name}"), "ggen mcp list --refresh"));
+        return Err(Failed::new(
+            Code::ToolNotFound,
+            format!("Tool not found: {name}"),
+            "ggen mcp list --refresh",
+        ));
     };
     let definition = if schema || context.out.json {
-        match client.call(&Call::DescribeTool { name: name.to_owned() })? {
+        match client.call(&Call::DescribeTool {
+            name: name.to_owned(),
+        })? {
             Body::Value(value) => value,
             other => return Err(client.unexpected(&other)),
         }
@@ -31,10 +38,20 @@ pub(crate) fn run(context: &mut Context, name: &str, schema: bool) -> Result<Exi
     };
     let available = tool.status == "available";
     let out = &mut context.out;
-    let kind = if tool.server == "core" { "core".to_owned() } else { format!("upstream ({})", tool.server) };
+    let kind = if tool.server == "core" {
+        "core".to_owned()
+    } else {
+        format!("upstream ({})", tool.server)
+    };
     out.line(&format!("Tool: {}", tool.name))?;
     out.line(&format!("Type: {kind}"))?;
-    out.line(&format!("Status: {}", out.tone(if available { Tone::Good } else { Tone::Warn }, &tool.status)))?;
+    out.line(&format!(
+        "Status: {}",
+        out.tone(
+            if available { Tone::Good } else { Tone::Warn },
+            &tool.status
+        )
+    ))?;
     if !tool.description.is_empty() {
         out.line(&format!("Description: {}", tool.description))?;
     }

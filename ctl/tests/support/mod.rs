@@ -1,4 +1,5 @@
-//! A daemon that only replays: a thread on a Unix socket that gives each request the bytes it was told to give.
+//! A daemon that only replays: a thread on a Unix socket that gives each request the bytes it was
+//! told to give.
 
 #![allow(
     clippy::unwrap_used,
@@ -50,7 +51,9 @@ pub struct Fake {
 
 impl Sandbox {
     pub fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap() }
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -64,9 +67,15 @@ impl Sandbox {
     /// `ggen`, knowing this sandbox only.
     pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ggen"));
-        command.args(line.split_whitespace()).env_clear().env("GGEN_RUNTIME_DIR", self.directory.path()).env("HOME", self.directory.path());
+        command
+            .args(line.split_whitespace())
+            .env_clear()
+            .env("GGEN_RUNTIME_DIR", self.directory.path())
+            .env("HOME", self.directory.path());
         command.env("GGEN_STATE_DIR", self.directory.path().join("state"));
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).stdin(Stdio::null());
+        command
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .stdin(Stdio::null());
         command
     }
 
@@ -93,8 +102,15 @@ impl Fake {
         Self::new(move |request| Play::Send(message(&reply(request, suffix))))
     }
 
-    pub fn on(sandbox: Sandbox, listener: UnixListener, mut play: impl FnMut(&Request) -> Play + Send + 'static) -> Self {
-        let (requests, ended) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+    pub fn on(
+        sandbox: Sandbox,
+        listener: UnixListener,
+        mut play: impl FnMut(&Request) -> Play + Send + 'static,
+    ) -> Self {
+        let (requests, ended) = (
+            Arc::new(Mutex::new(Vec::new())),
+            Arc::new(AtomicBool::new(false)),
+        );
         let (seen, stop) = (Arc::clone(&requests), Arc::clone(&ended));
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -104,7 +120,12 @@ impl Fake {
                 serve(stream, &seen, &mut play);
             }
         });
-        Self { sandbox, requests, ended, thread: Some(thread) }
+        Self {
+            sandbox,
+            requests,
+            ended,
+            thread: Some(thread),
+        }
     }
 
     pub fn ggen(&self, line: &str) -> Ran {
@@ -113,7 +134,12 @@ impl Fake {
 
     /// The methods that were called, without the interface.
     pub fn methods(&self) -> Vec<String> {
-        self.requests.lock().unwrap().iter().map(|request| request.method.rsplit('.').next().unwrap().to_owned()).collect()
+        self.requests
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|request| request.method.rsplit('.').next().unwrap().to_owned())
+            .collect()
     }
 }
 
@@ -127,7 +153,11 @@ impl Drop for Fake {
     }
 }
 
-fn serve(stream: UnixStream, seen: &Mutex<Vec<Request>>, play: &mut (impl FnMut(&Request) -> Play + Send)) {
+fn serve(
+    stream: UnixStream,
+    seen: &Mutex<Vec<Request>>,
+    play: &mut (impl FnMut(&Request) -> Play + Send),
+) {
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut writer = stream.try_clone().unwrap();
     let mut reader = BufReader::new(stream);
@@ -146,10 +176,13 @@ fn serve(stream: UnixStream, seen: &Mutex<Vec<Request>>, play: &mut (impl FnMut(
     }
 }
 
-/// A text with its NUL; several messages are separated by a line of `---`, and `@VERSION@` is that of this workspace.
+/// A text with its NUL; several messages are separated by a line of `---`, and `@VERSION@` is that
+/// of this workspace.
 pub fn message(text: &str) -> Vec<u8> {
     let text = text.replace("@VERSION@", env!("CARGO_PKG_VERSION"));
-    text.split("\n---\n").flat_map(|part| part.trim().bytes().chain([0])).collect()
+    text.split("\n---\n")
+        .flat_map(|part| part.trim().bytes().chain([0]))
+        .collect()
 }
 
 pub fn reply(request: &Request, suffix: &str) -> String {
@@ -174,29 +207,55 @@ impl Ran {
     }
 
     fn from(sandbox: &Sandbox, output: Output) -> Self {
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(sandbox.directory.path().to_str().unwrap(), "{dir}");
-        let text = |bytes| text(bytes).replace(concat!("ggen ", env!("CARGO_PKG_VERSION")), "ggen @VERSION@");
-        let ran = Self { stdout: text(output.stdout), stderr: text(output.stderr), code: output.status.code().unwrap() };
-        assert!(!ran.stdout.contains('\u{1b}') && !ran.stderr.contains('\u{1b}'), "escape codes on a pipe:\n{}{}", ran.stdout, ran.stderr);
+        let text = |bytes: Vec<u8>| {
+            String::from_utf8(bytes)
+                .unwrap()
+                .replace(sandbox.directory.path().to_str().unwrap(), "{dir}")
+        };
+        let text = |bytes| {
+            text(bytes).replace(
+                concat!("ggen ", env!("CARGO_PKG_VERSION")),
+                "ggen @VERSION@",
+            )
+        };
+        let ran = Self {
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+            code: output.status.code().unwrap(),
+        };
+        assert!(
+            !ran.stdout.contains('\u{1b}') && !ran.stderr.contains('\u{1b}'),
+            "escape codes on a pipe:\n{}{}",
+            ran.stdout,
+            ran.stderr
+        );
         ran
     }
 
     /// Compares with `tests/golden/<name>`; with `UPDATE_GOLDEN` set, writes it.
     #[track_caller]
     pub fn golden(&self, name: &str) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/golden")
+            .join(name);
         let stdout = self.stdout.replace(env!("CARGO_PKG_VERSION"), "@VERSION@");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(&path, &stdout).unwrap();
         }
-        let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let expected = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert_eq!(stdout, expected, "{name} differs (stderr: {})", self.stderr);
     }
 
     /// Exit code, and standard error as a whole.
     #[track_caller]
     pub fn fails(&self, code: i32, stderr: &str) {
-        assert_eq!((self.code, self.stderr.trim_end()), (code, stderr), "stdout: {}", self.stdout);
+        assert_eq!(
+            (self.code, self.stderr.trim_end()),
+            (code, stderr),
+            "stdout: {}",
+            self.stdout
+        );
     }
 }
 
@@ -208,12 +267,17 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
         }
-        assert!(began.elapsed() < DEADLINE, "{what} did not happen within {DEADLINE:?}");
+        assert!(
+            began.elapsed() < DEADLINE,
+            "{what} did not happen within {DEADLINE:?}"
+        );
         std::thread::yield_now();
     }
 }
 
 /// A script that stands in for `ggend`.
 pub fn script(name: &str) -> impl AsRef<OsStr> {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fake")
+        .join(name)
 }

@@ -33,7 +33,11 @@ impl Claims {
 
     /// A NumericDate. Parts of seconds are cut off. The error: it is there, and is no time.
     pub(super) fn time(&self, name: &str) -> Result<Option<u64>, ()> {
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked before")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the range is checked before"
+        )]
         match self.0.get(name) {
             None => Ok(None),
             Some(Value::Number(number)) => match (number.as_u64(), number.as_f64()) {
@@ -66,7 +70,10 @@ impl Claims {
 
     /// Who holds it: `jwt:<issuer>|<subject>`. Without `sub` it is the client (RFC 9068 §5).
     pub(super) fn principal(&self) -> Option<String> {
-        let subject = self.text("sub").or_else(|| self.client()).filter(|subject| !subject.is_empty() && subject.len() <= 1024)?;
+        let subject = self
+            .text("sub")
+            .or_else(|| self.client())
+            .filter(|subject| !subject.is_empty() && subject.len() <= 1024)?;
         let issuer = self.text("iss").unwrap_or_default();
         (issuer.len() <= 1024).then(|| format!("jwt:{issuer}|{subject}"))
     }
@@ -78,9 +85,20 @@ impl Claims {
     /// What rules may name.
     pub(super) fn labels(&self) -> Vec<Box<str>> {
         let mut labels: Vec<Box<str>> = Vec::new();
-        labels.extend(self.client().map(|client| format!("client:{client}").into()));
-        labels.extend(self.scopes().into_iter().map(|scope| format!("scope:{scope}").into()));
-        for (name, value) in self.0.iter().filter(|(name, _)| !OF_THE_TOKEN.contains(&name.as_str())) {
+        labels.extend(
+            self.client()
+                .map(|client| format!("client:{client}").into()),
+        );
+        labels.extend(
+            self.scopes()
+                .into_iter()
+                .map(|scope| format!("scope:{scope}").into()),
+        );
+        for (name, value) in self
+            .0
+            .iter()
+            .filter(|(name, _)| !OF_THE_TOKEN.contains(&name.as_str()))
+        {
             let mut add = |value: &Value| {
                 let text = match value {
                     Value::String(text) => text.clone(),
@@ -110,8 +128,14 @@ mod tests {
 
     #[test]
     fn a_holder_is_told_by_issuer_and_subject() {
-        assert_eq!(claims(r#"{"iss":"i","sub":"s"}"#).principal().as_deref(), Some("jwt:i|s"));
-        assert_eq!(claims(r#"{"client_id":"c"}"#).principal().as_deref(), Some("jwt:|c"));
+        assert_eq!(
+            claims(r#"{"iss":"i","sub":"s"}"#).principal().as_deref(),
+            Some("jwt:i|s")
+        );
+        assert_eq!(
+            claims(r#"{"client_id":"c"}"#).principal().as_deref(),
+            Some("jwt:|c")
+        );
         for none in ["{}", r#"{"sub":""}"#, r#"{"sub":7}"#] {
             assert_eq!(claims(none).principal(), None, "{none}");
         }
@@ -121,9 +145,20 @@ mod tests {
     #[test]
     fn labels_name_scopes_clients_and_claims_and_are_bounded() {
         let labels = claims(r#"{"sub":"s","exp":1,"azp":"c","scope":"a b","groups":["x","y"],"admin":true,"nested":{"a":1}}"#).labels();
-        let expected =
-            ["client:c", "scope:a", "scope:b", "claim:admin=true", "claim:azp=c", "claim:groups=x", "claim:groups=y", "claim:sub=s"];
-        assert_eq!(labels.iter().map(|label| &**label).collect::<Vec<_>>(), expected);
+        let expected = [
+            "client:c",
+            "scope:a",
+            "scope:b",
+            "claim:admin=true",
+            "claim:azp=c",
+            "claim:groups=x",
+            "claim:groups=y",
+            "claim:sub=s",
+        ];
+        assert_eq!(
+            labels.iter().map(|label| &**label).collect::<Vec<_>>(),
+            expected
+        );
         let many: Vec<String> = (0..1000).map(|n| format!("{n}")).collect();
         let long = serde_json::json!({"sub": "x".repeat(300), "groups": many});
         assert_eq!(claims(&long.to_string()).labels().len(), 200);
@@ -134,10 +169,19 @@ mod tests {
         let read = |text: &str| claims(text).time("exp");
         assert_eq!(read("{}"), Ok(None));
         assert_eq!(read(r#"{"exp":5.9}"#), Ok(Some(5)));
-        for bad in [r#"{"exp":"5"}"#, r#"{"exp":-1}"#, r#"{"exp":null}"#, r#"{"exp":1e300}"#] {
+        for bad in [
+            r#"{"exp":"5"}"#,
+            r#"{"exp":-1}"#,
+            r#"{"exp":null}"#,
+            r#"{"exp":1e300}"#,
+        ] {
             assert_eq!(read(bad), Err(()), "{bad}");
         }
         assert!(claims(r#"{"aud":"a"}"#).is_for("a") && claims(r#"{"aud":["b","a"]}"#).is_for("a"));
-        assert!(!claims(r#"{"aud":"ab"}"#).is_for("a") && !claims("{}").is_for("a") && !claims(r#"{"aud":{"a":1}}"#).is_for("a"));
+        assert!(
+            !claims(r#"{"aud":"ab"}"#).is_for("a")
+                && !claims("{}").is_for("a")
+                && !claims(r#"{"aud":{"a":1}}"#).is_for("a")
+        );
     }
 }

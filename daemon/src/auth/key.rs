@@ -1,7 +1,9 @@
-//! API keys: `ggen_sk_` and 43 characters of base62, 256 bits from the operating system. Pure but for the generator.
+//! API keys: `ggen_sk_` and 43 characters of base62, 256 bits from the operating system. Pure but
+//! for the generator.
 //!
-//! They are stored as SHA-256. A slow hash protects secrets that can be guessed; nobody guesses 256 bits, and a slow hash at every request would be
-//! a gift to whoever wants to keep the gateway busy.
+//! They are stored as SHA-256. A slow hash protects secrets that can be guessed; nobody guesses 256
+//! bits, and a slow hash at every request would be a gift to whoever wants to keep the gateway
+//! busy.
 
 use crate::config::Secret;
 use sha2::{Digest as _, Sha256};
@@ -43,8 +45,14 @@ fn random(alphabet: &[u8], length: usize) -> Result<String, getrandom::Error> {
     let mut bytes = [0; 64];
     while text.len() < length {
         getrandom::fill(&mut bytes)?;
-        let fit = bytes.iter().map(|byte| usize::from(*byte)).filter(|byte| *byte < fair);
-        text.extend(fit.map(|byte| char::from(alphabet[byte % alphabet.len()])).take(length - text.len()));
+        let fit = bytes
+            .iter()
+            .map(|byte| usize::from(*byte))
+            .filter(|byte| *byte < fair);
+        text.extend(
+            fit.map(|byte| char::from(alphabet[byte % alphabet.len()]))
+                .take(length - text.len()),
+        );
     }
     Ok(text)
 }
@@ -71,7 +79,11 @@ pub(crate) mod hex {
     }
 
     pub(crate) fn decode(text: &str) -> Option<Digest> {
-        let digit = |at: usize| char::from(*text.as_bytes().get(at)?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let digit = |at: usize| {
+            char::from(*text.as_bytes().get(at)?)
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+        };
         let mut digest = [0; 32];
         for (at, byte) in digest.iter_mut().enumerate() {
             *byte = digit(2 * at)? * 16 + digit(2 * at + 1)?;
@@ -79,11 +91,16 @@ pub(crate) mod hex {
         (text.len() == 64).then_some(digest)
     }
 
-    pub(crate) fn serialize<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        digest: &Digest,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&encode(digest))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Digest, D::Error> {
         decode(&String::deserialize(deserializer)?).ok_or_else(|| D::Error::custom("not a digest"))
     }
 }
@@ -96,7 +113,13 @@ mod tests {
     #[test]
     fn keys_are_long_random_and_never_the_same() {
         let keys: Vec<_> = (0..1000).map(|_| generate().expect("random")).collect();
-        assert_eq!(keys.iter().map(|key| key.expose()).collect::<HashSet<_>>().len(), 1000);
+        assert_eq!(
+            keys.iter()
+                .map(|key| key.expose())
+                .collect::<HashSet<_>>()
+                .len(),
+            1000
+        );
         let mut seen = HashSet::new();
         for key in &keys {
             let body = key.expose().strip_prefix(PREFIX).expect("the prefix");

@@ -1,5 +1,5 @@
-//! The keys that tokens are judged by. What a key is decides which algorithms it may be used with; what a token claims decides nothing
-//! (RFC 8725 §3.1). Pure.
+//! The keys that tokens are judged by. What a key is decides which algorithms it may be used with;
+//! what a token claims decides nothing (RFC 8725 §3.1). Pure.
 
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey,
@@ -13,7 +13,14 @@ const MAX_KEYS: usize = 64;
 const LEAST_SECRET: usize = 32;
 
 const HMAC: &[Algorithm] = &[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
-const RSA: &[Algorithm] = &[Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS256, Algorithm::PS384, Algorithm::PS512];
+const RSA: &[Algorithm] = &[
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+];
 
 /// Why there is no key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,7 +69,11 @@ impl Keys {
         if secret.len() < LEAST_SECRET {
             return Err(KeyError::Short(secret.len()));
         }
-        Ok(Self(vec![Key { id: None, algorithms: HMAC.to_vec(), key: DecodingKey::from_secret(secret) }]))
+        Ok(Self(vec![Key {
+            id: None,
+            algorithms: HMAC.to_vec(),
+            key: DecodingKey::from_secret(secret),
+        }]))
     }
 
     /// A public key.
@@ -75,7 +86,9 @@ impl Keys {
             return Err(KeyError::Pem);
         }
         let pem = pem.as_bytes();
-        let key = DecodingKey::from_rsa_pem(pem).or_else(|_| DecodingKey::from_ec_pem(pem)).or_else(|_| DecodingKey::from_ed_pem(pem));
+        let key = DecodingKey::from_rsa_pem(pem)
+            .or_else(|_| DecodingKey::from_ec_pem(pem))
+            .or_else(|_| DecodingKey::from_ed_pem(pem));
         let key = key.map_err(|_| KeyError::Pem)?;
         let algorithms = match key.family() {
             AlgorithmFamily::Rsa => RSA.to_vec(),
@@ -88,10 +101,15 @@ impl Keys {
             },
             AlgorithmFamily::Hmac => return Err(KeyError::Pem),
         };
-        Ok(Self(vec![Key { id: None, algorithms, key }]))
+        Ok(Self(vec![Key {
+            id: None,
+            algorithms,
+            key,
+        }]))
     }
 
-    /// A key set (RFC 7517 §5). Secrets in it and keys for encryption are left out: what is published is no secret.
+    /// A key set (RFC 7517 §5). Secrets in it and keys for encryption are left out: what is
+    /// published is no secret.
     ///
     /// # Errors
     /// [`KeyError::Set`], [`KeyError::Empty`]
@@ -101,9 +119,18 @@ impl Keys {
             keys: Vec<serde_json::Value>,
         }
         let set: Set = serde_json::from_str(text).map_err(|_| KeyError::Set)?;
-        let keys: Vec<Key> =
-            set.keys.into_iter().take(MAX_KEYS).filter_map(|key| serde_json::from_value(key).ok()).filter_map(|key| of_jwk(&key)).collect();
-        if keys.is_empty() { Err(KeyError::Empty) } else { Ok(Self(keys)) }
+        let keys: Vec<Key> = set
+            .keys
+            .into_iter()
+            .take(MAX_KEYS)
+            .filter_map(|key| serde_json::from_value(key).ok())
+            .filter_map(|key| of_jwk(&key))
+            .collect();
+        if keys.is_empty() {
+            Err(KeyError::Empty)
+        } else {
+            Ok(Self(keys))
+        }
     }
 
     /// The same keys for one algorithm only.
@@ -113,10 +140,15 @@ impl Keys {
     pub fn only(mut self, name: &str) -> Result<Self, KeyError> {
         let wanted = algorithm(name);
         self.0.retain_mut(|key| {
-            key.algorithms.retain(|algorithm| Some(*algorithm) == wanted);
+            key.algorithms
+                .retain(|algorithm| Some(*algorithm) == wanted);
             !key.algorithms.is_empty()
         });
-        if self.0.is_empty() { Err(KeyError::Algorithm(name.to_owned())) } else { Ok(self) }
+        if self.0.is_empty() {
+            Err(KeyError::Algorithm(name.to_owned()))
+        } else {
+            Ok(self)
+        }
     }
 
     /// Whether there is any.
@@ -137,13 +169,23 @@ fn of_jwk(jwk: &Jwk) -> Option<Key> {
             EllipticCurve::P384 => vec![Algorithm::ES384],
             _ => return None,
         },
-        AlgorithmParameters::OctetKeyPair(parameters) if parameters.curve == EllipticCurve::Ed25519 => vec![Algorithm::EdDSA],
+        AlgorithmParameters::OctetKeyPair(parameters)
+            if parameters.curve == EllipticCurve::Ed25519 =>
+        {
+            vec![Algorithm::EdDSA]
+        }
         _ => return None,
     };
     if let Some(stated) = jwk.common.key_algorithm {
         let stated = algorithm(&stated.to_string());
         algorithms.retain(|algorithm| Some(*algorithm) == stated);
     }
-    let key = DecodingKey::from_jwk(jwk).ok().filter(|_| !algorithms.is_empty())?;
-    Some(Key { id: jwk.common.key_id.clone(), algorithms, key })
+    let key = DecodingKey::from_jwk(jwk)
+        .ok()
+        .filter(|_| !algorithms.is_empty())?;
+    Some(Key {
+        id: jwk.common.key_id.clone(),
+        algorithms,
+        key,
+    })
 }

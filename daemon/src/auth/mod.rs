@@ -1,5 +1,6 @@
-//! Who is asking: API keys and their store, signed tokens, and the commands that make and revoke them. Everything that judges is pure: keys, claims
-//! and the time are arguments. May not: know HTTP, talk to the network, run on an event loop (the store blocks; its callers have threads).
+//! Who is asking: API keys and their store, signed tokens, and the commands that make and revoke
+//! them. Everything that judges is pure: keys, claims and the time are arguments. May not: know
+//! HTTP, talk to the network, run on an event loop (the store blocks; its callers have threads).
 
 mod claims;
 pub mod commands;
@@ -16,7 +17,10 @@ pub use claims::Claims;
 pub(crate) use key::hex;
 pub use key::{Digest, PREFIX, digest, generate, same};
 pub use keys::{KeyError, Keys, algorithm};
-pub use rulebook::{AuthSecrets, Credential, FixedKey, JwtSettings, OAuthSettings, Rejected, Rulebook, Source, covers};
+pub use rulebook::{
+    AuthSecrets, Credential, FixedKey, JwtSettings, OAuthSettings, Rejected, Rulebook, Source,
+    covers,
+};
 pub use store::{FILE, KeyRecord, KeyStatus, NewKey, Revoked, Snapshot, Store, StoreError};
 pub use token::{Token, TokenError, Trust, sign};
 
@@ -25,5 +29,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Seconds since 1970; 0 before that.
 #[must_use]
 pub fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }

@@ -1,5 +1,5 @@
-//! What an edge worker knows of keys and tokens, and its judgement of a credential. Pure: no clock, no network; keys of an issuer that are fetched
-//! are put in by the caller.
+//! What an edge worker knows of keys and tokens, and its judgement of a credential. Pure: no clock,
+//! no network; keys of an issuer that are fetched are put in by the caller.
 
 use super::{
     key::{Digest, digest, hex, same},
@@ -16,7 +16,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-/// What the supervisor tells edge workers. It holds digests and keys, and travels over the control channel only.
+/// What the supervisor tells edge workers. It holds digests and keys, and travels over the control
+/// channel only.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AuthSecrets {
@@ -73,7 +74,12 @@ impl AuthSecrets {
 
     /// From a configuration, what its files hold, and the store.
     #[must_use]
-    pub fn of(config: &config::Config, files: &config::AuthFiles, store: &Snapshot, loopback: bool) -> Self {
+    pub fn of(
+        config: &config::Config,
+        files: &config::AuthFiles,
+        store: &Snapshot,
+        loopback: bool,
+    ) -> Self {
         let auth = &config.auth;
         let api_key = files.api_key.as_ref().or(auth.api_key.as_ref());
         let jwt = &auth.jwt;
@@ -125,7 +131,8 @@ pub enum Rejected {
     /// There is none, and one is needed.
     #[error("no credential")]
     Missing,
-    /// The connection's client certificate was not accepted: whatever else is shown, it is not heard.
+    /// The connection's client certificate was not accepted: whatever else is shown, it is not
+    /// heard.
     #[error("the certificate is not accepted")]
     Certificate,
     /// A header that cannot be read, or more than one credential.
@@ -188,20 +195,36 @@ pub struct Rulebook {
 }
 
 impl Rulebook {
-    /// Judges by these from now on; keys that were fetched stay, where their source does. Keys that cannot be read open nothing.
+    /// Judges by these from now on; keys that were fetched stay, where their source does. Keys that
+    /// cannot be read open nothing.
     #[must_use]
     pub fn new(secrets: AuthSecrets, before: Option<&Self>) -> Self {
         let mut issuers = Vec::new();
         if let Some(jwt) = secrets.jwt {
             let mut own = Keys::default();
-            let secret = jwt.secret.as_ref().and_then(|secret| Keys::from_secret(secret.expose().as_bytes()).ok());
-            let public = jwt.public_key.as_deref().and_then(|pem| Keys::from_pem(pem).ok());
-            own.0.extend([secret, public].into_iter().flatten().flat_map(|keys| keys.0));
+            let secret = jwt
+                .secret
+                .as_ref()
+                .and_then(|secret| Keys::from_secret(secret.expose().as_bytes()).ok());
+            let public = jwt
+                .public_key
+                .as_deref()
+                .and_then(|pem| Keys::from_pem(pem).ok());
+            own.0.extend(
+                [secret, public]
+                    .into_iter()
+                    .flatten()
+                    .flat_map(|keys| keys.0),
+            );
             if let Some(name) = &jwt.algorithm {
                 own = own.only(name).unwrap_or_default();
             }
             issuers.push(Issuer {
-                trust: Trust { issuer: jwt.issuer, audience: jwt.audience, leeway: jwt.leeway },
+                trust: Trust {
+                    issuer: jwt.issuer,
+                    audience: jwt.audience,
+                    leeway: jwt.leeway,
+                },
                 own,
                 source: jwt.jwks_url.map(Source::Set),
                 fetched: RwLock::default(),
@@ -211,7 +234,11 @@ impl Rulebook {
         }
         if let Some(oauth2) = &secrets.oauth2 {
             issuers.push(Issuer {
-                trust: Trust { issuer: Some(oauth2.issuer.clone()), audience: oauth2.audience.clone(), leeway: oauth2.leeway },
+                trust: Trust {
+                    issuer: Some(oauth2.issuer.clone()),
+                    audience: oauth2.audience.clone(),
+                    leeway: oauth2.leeway,
+                },
                 own: Keys::default(),
                 source: Some(Source::Issuer(oauth2.issuer.clone())),
                 fetched: RwLock::default(),
@@ -220,12 +247,24 @@ impl Rulebook {
             });
         }
         for issuer in &issuers {
-            let old = before.and_then(|before| before.issuers.iter().find(|old| old.source.is_some() && old.source == issuer.source));
+            let old = before.and_then(|before| {
+                before
+                    .issuers
+                    .iter()
+                    .find(|old| old.source.is_some() && old.source == issuer.source)
+            });
             if let Some(keys) = old.and_then(Issuer::fetched) {
-                issuer.fetched.write().unwrap_or_else(PoisonError::into_inner).replace(keys);
+                issuer
+                    .fetched
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .replace(keys);
             }
         }
-        let keys = secrets.keys.into_iter().map(|key| (key.digest, (key.clone(), principal_of(&key), key.id.into())));
+        let keys = secrets
+            .keys
+            .into_iter()
+            .map(|key| (key.digest, (key.clone(), principal_of(&key), key.id.into())));
         Self {
             required: secrets.required,
             fixed: secrets.fixed.map(|key| key.0),
@@ -250,17 +289,27 @@ impl Rulebook {
 
     /// Where keys are to be fetched from.
     pub fn sources(&self) -> impl Iterator<Item = &Source> {
-        self.issuers.iter().filter_map(|issuer| issuer.source.as_ref())
+        self.issuers
+            .iter()
+            .filter_map(|issuer| issuer.source.as_ref())
     }
 
     /// Takes over what was fetched.
     pub fn fetched(&self, source: &Source, keys: &Arc<Keys>) {
-        for issuer in self.issuers.iter().filter(|issuer| issuer.source.as_ref() == Some(source)) {
+        for issuer in self
+            .issuers
+            .iter()
+            .filter(|issuer| issuer.source.as_ref() == Some(source))
+        {
             let fit = match &issuer.algorithm {
                 Some(name) => Keys::clone(keys).only(name).unwrap_or_default().into(),
                 None => Arc::clone(keys),
             };
-            issuer.fetched.write().unwrap_or_else(PoisonError::into_inner).replace(fit);
+            issuer
+                .fetched
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .replace(fit);
         }
     }
 
@@ -271,12 +320,23 @@ impl Rulebook {
     pub fn judge(&self, text: &str, now: u64) -> Result<Credential, Rejected> {
         let digest = digest(text);
         if self.fixed.is_some_and(|fixed| same(&fixed, &digest)) {
-            return Ok(Credential { principal: Principal::new("fixed-key"), key: None });
+            return Ok(Credential {
+                principal: Principal::new("fixed-key"),
+                key: None,
+            });
         }
-        // Found by its digest, which nobody can steer towards another; compared once more in constant time.
-        if let Some((key, principal, id)) = self.keys.get(&digest).filter(|(key, ..)| same(&key.digest, &digest)) {
+        // Found by its digest, which nobody can steer towards another; compared once more in
+        // constant time.
+        if let Some((key, principal, id)) = self
+            .keys
+            .get(&digest)
+            .filter(|(key, ..)| same(&key.digest, &digest))
+        {
             return match key.status(now) {
-                KeyStatus::Active => Ok(Credential { principal: principal.clone(), key: Some(Arc::clone(id)) }),
+                KeyStatus::Active => Ok(Credential {
+                    principal: principal.clone(),
+                    key: Some(Arc::clone(id)),
+                }),
                 KeyStatus::Expired => Err(Rejected::Key("the key has expired")),
                 KeyStatus::Revoked => Err(Rejected::Key("the key was revoked")),
             };
@@ -291,42 +351,84 @@ impl Rulebook {
         let token = Token::parse(text)?;
         let says = token.claims().text("iss");
         // Whose rules apply is the token's to say; whether it is from there, its signature's.
-        let issuer = self.issuers.iter().find(|issuer| issuer.trust.issuer.is_some() && issuer.trust.issuer.as_deref() == says);
-        let issuer = issuer.or_else(|| self.issuers.first()).ok_or(Rejected::NoTokens)?;
+        let issuer = self
+            .issuers
+            .iter()
+            .find(|issuer| issuer.trust.issuer.is_some() && issuer.trust.issuer.as_deref() == says);
+        let issuer = issuer
+            .or_else(|| self.issuers.first())
+            .ok_or(Rejected::NoTokens)?;
         let fetched = issuer.fetched();
         let mut keys = issuer.own.clone();
-        keys.0.extend(fetched.iter().flat_map(|keys| keys.0.iter().cloned()));
+        keys.0
+            .extend(fetched.iter().flat_map(|keys| keys.0.iter().cloned()));
         if keys.is_empty() {
             return Err(TokenError::UnknownKey("(none is known yet)".to_owned()).into());
         }
-        issuer.trust.judge(&token, &keys, now, |jti| self.revoked.contains(jti))?;
+        issuer
+            .trust
+            .judge(&token, &keys, now, |jti| self.revoked.contains(jti))?;
         let claims = token.claims();
         let granted = claims.scopes();
-        let missing: Vec<String> = issuer.scopes.iter().filter(|scope| !covers(&granted, scope)).cloned().collect();
+        let missing: Vec<String> = issuer
+            .scopes
+            .iter()
+            .filter(|scope| !covers(&granted, scope))
+            .cloned()
+            .collect();
         if !missing.is_empty() {
             return Err(Rejected::Scope(issuer.scopes.clone()));
         }
         let id = claims.principal().ok_or(TokenError::NoSubject)?;
-        Ok(Credential { principal: Principal { id: id.into(), labels: claims.labels().into() }, key: None })
+        Ok(Credential {
+            principal: Principal {
+                id: id.into(),
+                labels: claims.labels().into(),
+            },
+            key: None,
+        })
     }
 }
 
 impl Issuer {
     fn fetched(&self) -> Option<Arc<Keys>> {
-        self.fetched.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.fetched
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
 /// Whether a scope is granted: itself, or all below it by `…:*`.
 #[must_use]
 pub fn covers(granted: &[&str], scope: &str) -> bool {
-    granted.iter().any(|one| *one == scope || one.strip_suffix('*').is_some_and(|above| above.ends_with(':') && scope.starts_with(above)))
+    granted.iter().any(|one| {
+        *one == scope
+            || one
+                .strip_suffix('*')
+                .is_some_and(|above| above.ends_with(':') && scope.starts_with(above))
+    })
 }
 
 fn principal_of(key: &KeyRecord) -> Principal {
     let mut labels: Vec<Box<str>> = vec![format!("key:{}", key.id).into()];
-    labels.extend(key.client.iter().map(|client| format!("client:{client}").into()));
-    labels.extend(key.permissions.iter().map(|permission| format!("role:{permission}").into()));
-    labels.extend(key.tools.iter().map(|tool| format!("only-tool:{tool}").into()));
-    Principal { id: format!("key:{}", key.id).into(), labels: labels.into() }
+    labels.extend(
+        key.client
+            .iter()
+            .map(|client| format!("client:{client}").into()),
+    );
+    labels.extend(
+        key.permissions
+            .iter()
+            .map(|permission| format!("role:{permission}").into()),
+    );
+    labels.extend(
+        key.tools
+            .iter()
+            .map(|tool| format!("only-tool:{tool}").into()),
+    );
+    Principal {
+        id: format!("key:{}", key.id).into(),
+        labels: labels.into(),
+    }
 }

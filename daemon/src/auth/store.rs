@@ -1,7 +1,8 @@
-//! The key store: one SQLite file in the state directory, shared by the daemon and the commands. It blocks: never on an event loop.
+//! The key store: one SQLite file in the state directory, shared by the daemon and the commands. It
+//! blocks: never on an event loop.
 //!
-//! WAL with `synchronous=FULL`: what was answered is on the disk, and a process that is killed at any moment leaves nothing half done. Keys are
-//! stored as digests; the file (0600) opens no door.
+//! WAL with `synchronous=FULL`: what was answered is on the disk, and a process that is killed at
+//! any moment leaves nothing half done. Keys are stored as digests; the file (0600) opens no door.
 
 use super::key::{Digest, hex};
 use crate::config::state;
@@ -19,7 +20,8 @@ pub use crate::config::KEY_STORE as FILE;
 const BUSY: Duration = Duration::from_secs(5);
 /// `user_version` of what is written here.
 const FORMAT: i64 = 1;
-/// What was revoked or has expired is forgotten after this time, in seconds: until then it can be listed.
+/// What was revoked or has expired is forgotten after this time, in seconds: until then it can be
+/// listed.
 const MEMORY: u64 = 90 * 86_400;
 
 const SCHEMA: &str = "
@@ -82,8 +84,13 @@ impl KeyRecord {
     #[must_use]
     pub fn status(&self, now: u64) -> KeyStatus {
         match self {
-            Self { revoked: Some(_), .. } => KeyStatus::Revoked,
-            Self { expires: Some(expires), .. } if *expires <= now => KeyStatus::Expired,
+            Self {
+                revoked: Some(_), ..
+            } => KeyStatus::Revoked,
+            Self {
+                expires: Some(expires),
+                ..
+            } if *expires <= now => KeyStatus::Expired,
             _ => KeyStatus::Active,
         }
     }
@@ -106,7 +113,8 @@ pub struct Revoked {
 /// All that a daemon needs of the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Every key, revoked and expired ones included: whoever presents one is told in the log why it does not open.
+    /// Every key, revoked and expired ones included: whoever presents one is told in the log why it
+    /// does not open.
     pub keys: Vec<KeyRecord>,
     /// Every revoked token.
     pub revoked: Vec<String>,
@@ -138,7 +146,10 @@ impl Store {
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(FILE);
         state::make_file(&path).map_err(|error| StoreError::File(path.clone(), error))?;
-        let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let connection = Connection::open_with_flags(
+            &path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
         connection.busy_timeout(BUSY)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
@@ -156,7 +167,9 @@ impl Store {
     /// # Errors
     /// SQLite's.
     pub fn version(&self) -> Result<i64, StoreError> {
-        Ok(self.0.pragma_query_value(None, "data_version", |row| row.get(0))?)
+        Ok(self
+            .0
+            .pragma_query_value(None, "data_version", |row| row.get(0))?)
     }
 
     /// Stores a key.
@@ -164,18 +177,20 @@ impl Store {
     /// # Errors
     /// SQLite's.
     pub fn add(&self, key: &NewKey) -> Result<(), StoreError> {
-        self.0.prepare("INSERT INTO api_keys VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?.execute(params![
-            key.id,
-            hex::encode(&key.digest),
-            key.description,
-            key.client,
-            list(&key.permissions),
-            list(&key.tools),
-            stored(key.created),
-            key.expires.map(stored),
-            key.last_used.map(stored),
-            key.revoked.map(stored),
-        ])?;
+        self.0
+            .prepare("INSERT INTO api_keys VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?
+            .execute(params![
+                key.id,
+                hex::encode(&key.digest),
+                key.description,
+                key.client,
+                list(&key.permissions),
+                list(&key.tools),
+                stored(key.created),
+                key.expires.map(stored),
+                key.last_used.map(stored),
+                key.revoked.map(stored),
+            ])?;
         Ok(())
     }
 
@@ -184,7 +199,9 @@ impl Store {
     /// # Errors
     /// SQLite's.
     pub fn keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
-        let mut query = self.0.prepare("SELECT * FROM api_keys ORDER BY created, id")?;
+        let mut query = self
+            .0
+            .prepare("SELECT * FROM api_keys ORDER BY created, id")?;
         Ok(query.query_map([], record)?.collect::<Result<_, _>>()?)
     }
 
@@ -193,7 +210,11 @@ impl Store {
     /// # Errors
     /// SQLite's.
     pub fn key(&self, id: &str) -> Result<Option<KeyRecord>, StoreError> {
-        Ok(self.0.prepare("SELECT * FROM api_keys WHERE id = ?1")?.query_row([id], record).optional()?)
+        Ok(self
+            .0
+            .prepare("SELECT * FROM api_keys WHERE id = ?1")?
+            .query_row([id], record)
+            .optional()?)
     }
 
     /// Revokes a key; `false` if it was revoked before, or is none.
@@ -201,7 +222,10 @@ impl Store {
     /// # Errors
     /// SQLite's.
     pub fn revoke(&self, id: &str, now: u64) -> Result<bool, StoreError> {
-        let changed = self.0.execute("UPDATE api_keys SET revoked = ?2 WHERE id = ?1 AND revoked IS NULL", params![id, stored(now)])?;
+        let changed = self.0.execute(
+            "UPDATE api_keys SET revoked = ?2 WHERE id = ?1 AND revoked IS NULL",
+            params![id, stored(now)],
+        )?;
         Ok(changed > 0)
     }
 
@@ -222,19 +246,31 @@ impl Store {
     /// # Errors
     /// SQLite's.
     pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let mut query = self.0.prepare("SELECT jti FROM revoked_tokens ORDER BY jti")?;
-        let revoked = query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        Ok(Snapshot { keys: self.keys()?, revoked })
+        let mut query = self
+            .0
+            .prepare("SELECT jti FROM revoked_tokens ORDER BY jti")?;
+        let revoked = query
+            .query_map([], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        Ok(Snapshot {
+            keys: self.keys()?,
+            revoked,
+        })
     }
 
     /// Notes when keys were last used, all in one transaction.
     ///
     /// # Errors
     /// SQLite's; nothing is noted then.
-    pub fn note_used(&mut self, used: impl IntoIterator<Item = (String, u64)>) -> Result<(), StoreError> {
+    pub fn note_used(
+        &mut self,
+        used: impl IntoIterator<Item = (String, u64)>,
+    ) -> Result<(), StoreError> {
         let transaction = self.0.transaction()?;
         {
-            let mut update = transaction.prepare("UPDATE api_keys SET last_used = max(coalesce(last_used, 0), ?2) WHERE id = ?1")?;
+            let mut update = transaction.prepare(
+                "UPDATE api_keys SET last_used = max(coalesce(last_used, 0), ?2) WHERE id = ?1",
+            )?;
             for (id, at) in used {
                 update.execute(params![id, stored(at)])?;
             }
@@ -248,14 +284,21 @@ impl Store {
     /// SQLite's.
     pub fn forget(&self, now: u64) -> Result<(), StoreError> {
         let before = stored(now.saturating_sub(MEMORY));
-        self.0.execute("DELETE FROM revoked_tokens WHERE expires < ?1", [before])?;
-        self.0.execute("DELETE FROM api_keys WHERE coalesce(revoked, expires) < ?1", [before])?;
+        self.0
+            .execute("DELETE FROM revoked_tokens WHERE expires < ?1", [before])?;
+        self.0.execute(
+            "DELETE FROM api_keys WHERE coalesce(revoked, expires) < ?1",
+            [before],
+        )?;
         Ok(())
     }
 }
 
 fn record(row: &Row<'_>) -> rusqlite::Result<KeyRecord> {
-    let time = |at: usize| row.get::<_, Option<i64>>(at).map(|time| time.map(|time| u64::try_from(time).unwrap_or(0)));
+    let time = |at: usize| {
+        row.get::<_, Option<i64>>(at)
+            .map(|time| time.map(|time| u64::try_from(time).unwrap_or(0)))
+    };
     let digest: String = row.get(1)?;
     Ok(KeyRecord {
         id: row.get(0)?,

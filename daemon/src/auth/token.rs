@@ -1,4 +1,5 @@
-//! Signed tokens (RFC 7515, 7519, 8725): taken apart, and judged. Each check that can fail has a name of its own. Pure: the time is an argument.
+//! Signed tokens (RFC 7515, 7519, 8725): taken apart, and judged. Each check that can fail has a
+//! name of its own. Pure: the time is an argument.
 
 use super::{
     claims::Claims,
@@ -101,18 +102,33 @@ impl<'a> Token<'a> {
     /// Takes a token apart.
     ///
     /// # Errors
-    /// [`TokenError::Malformed`]. Extensions that have to be understood (`crit`, RFC 7515 §4.1.11) are not.
+    /// [`TokenError::Malformed`]. Extensions that have to be understood (`crit`, RFC 7515 §4.1.11)
+    /// are not.
     pub fn parse(text: &'a str) -> Result<Self, TokenError> {
         let read = || {
             let (message, signature) = text.rsplit_once('.').filter(|_| text.len() <= MAX_TOKEN)?;
-            let (header, payload) = message.split_once('.').filter(|(_, payload)| !payload.contains('.'))?;
+            let (header, payload) = message
+                .split_once('.')
+                .filter(|(_, payload)| !payload.contains('.'))?;
             let header = BASE64.decode(header).ok()?;
-            let Header { alg, kid, crit, b64 } = serde_json::from_slice(&header).ok()?;
+            let Header {
+                alg,
+                kid,
+                crit,
+                b64,
+            } = serde_json::from_slice(&header).ok()?;
             if crit.is_some() || b64.is_some() {
                 return None;
             }
             let claims = Claims::parse(&BASE64.decode(payload).ok()?)?;
-            Some(Self { message, signature, header: serde_json::from_slice(&header).ok()?, algorithm: alg, key: kid, claims })
+            Some(Self {
+                message,
+                signature,
+                header: serde_json::from_slice(&header).ok()?,
+                algorithm: alg,
+                key: kid,
+                claims,
+            })
         };
         read().ok_or(TokenError::Malformed)
     }
@@ -142,18 +158,38 @@ impl<'a> Token<'a> {
             (Some(meant), Some(id)) => meant == id,
             _ => true,
         };
-        let mut fitting = keys.0.iter().filter(is_meant).filter(|key| key.algorithms.contains(&wanted)).take(MAX_TRIES).peekable();
+        let mut fitting = keys
+            .0
+            .iter()
+            .filter(is_meant)
+            .filter(|key| key.algorithms.contains(&wanted))
+            .take(MAX_TRIES)
+            .peekable();
         if fitting.peek().is_none() {
-            // A name that is not known may be that of a newer key; a known one with another algorithm is an attack or a mistake.
+            // A name that is not known may be that of a newer key; a known one with another
+            // algorithm is an attack or a mistake.
             let is_known = |meant: &String| keys.0.iter().any(|key| key.id.as_ref() == Some(meant));
             let may_be_newer = keys.0.is_empty() || keys.0.iter().any(|key| key.id.is_some());
-            return Err(match self.key.as_ref().filter(|meant| may_be_newer && !is_known(meant)) {
-                Some(meant) => TokenError::UnknownKey(short(meant)),
-                None => bad_algorithm(),
-            });
+            return Err(
+                match self
+                    .key
+                    .as_ref()
+                    .filter(|meant| may_be_newer && !is_known(meant))
+                {
+                    Some(meant) => TokenError::UnknownKey(short(meant)),
+                    None => bad_algorithm(),
+                },
+            );
         }
-        let good = fitting.any(|key| crypto::verify(self.signature, self.message.as_bytes(), &key.key, wanted).unwrap_or(false));
-        if good { Ok(()) } else { Err(TokenError::Signature) }
+        let good = fitting.any(|key| {
+            crypto::verify(self.signature, self.message.as_bytes(), &key.key, wanted)
+                .unwrap_or(false)
+        });
+        if good {
+            Ok(())
+        } else {
+            Err(TokenError::Signature)
+        }
     }
 }
 
@@ -169,14 +205,25 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Judges a token at a time (seconds since 1970): signature first, because nothing else may be believed before it.
+    /// Judges a token at a time (seconds since 1970): signature first, because nothing else may be
+    /// believed before it.
     ///
     /// # Errors
     /// The first check that fails.
-    pub fn judge(&self, token: &Token<'_>, keys: &Keys, now: u64, is_revoked: impl Fn(&str) -> bool) -> Result<(), TokenError> {
+    pub fn judge(
+        &self,
+        token: &Token<'_>,
+        keys: &Keys,
+        now: u64,
+        is_revoked: impl Fn(&str) -> bool,
+    ) -> Result<(), TokenError> {
         token.signature(keys)?;
         let claims = &token.claims;
-        let expires = claims.time("exp").ok().flatten().ok_or(TokenError::NoTime("exp"))?;
+        let expires = claims
+            .time("exp")
+            .ok()
+            .flatten()
+            .ok_or(TokenError::NoTime("exp"))?;
         if expires.saturating_add(self.leeway) <= now {
             return Err(TokenError::Expired(now.saturating_sub(expires)));
         }
@@ -189,13 +236,22 @@ impl Trust {
             && claims.text("iss") != Some(expected)
         {
             let found = short(claims.text("iss").unwrap_or_default());
-            return Err(TokenError::Issuer { expected: expected.clone(), found });
+            return Err(TokenError::Issuer {
+                expected: expected.clone(),
+                found,
+            });
         }
         if let Some(expected) = &self.audience
             && !claims.is_for(expected)
         {
-            let found = claims.all().get("aud").map_or_else(|| "none".to_owned(), |aud| short(&aud.to_string()));
-            return Err(TokenError::Audience { expected: expected.clone(), found });
+            let found = claims
+                .all()
+                .get("aud")
+                .map_or_else(|| "none".to_owned(), |aud| short(&aud.to_string()));
+            return Err(TokenError::Audience {
+                expected: expected.clone(),
+                found,
+            });
         }
         if claims.text("jti").is_some_and(is_revoked) {
             return Err(TokenError::Revoked);
@@ -210,10 +266,19 @@ impl Trust {
 /// When the algorithm is not HS256, HS384 or HS512.
 pub fn sign(claims: &Value, secret: &Secret, name: &str) -> Result<Secret, TokenError> {
     let wrong = || TokenError::Algorithm(name.to_owned());
-    let algorithm = algorithm(name).filter(|algorithm| matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512));
+    let algorithm = algorithm(name).filter(|algorithm| {
+        matches!(
+            algorithm,
+            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512
+        )
+    });
     let algorithm = algorithm.ok_or_else(wrong)?;
     let header = serde_json::json!({"alg": name, "typ": "JWT"});
-    let message = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()));
+    let message = format!(
+        "{}.{}",
+        BASE64.encode(header.to_string()),
+        BASE64.encode(claims.to_string())
+    );
     let key = EncodingKey::from_secret(secret.expose().as_bytes());
     let signature = crypto::sign(message.as_bytes(), &key, algorithm).map_err(|_| wrong())?;
     Ok(Secret::new(format!("{message}.{signature}")))

@@ -1,4 +1,5 @@
-//! Asks a running daemon, if there is one, which ports are its own. One question, bounded in time; no answer is an answer.
+//! Asks a running daemon, if there is one, which ports are its own. One question, bounded in time;
+//! no answer is an answer.
 
 use ggen_wire::{
     control::{Answer, Body, Call},
@@ -19,9 +20,13 @@ impl Running {
         let mut stream = UnixStream::connect(socket).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
         stream.set_write_timeout(Some(PATIENCE)).ok()?;
-        varlink::write_message(&mut stream, &Request::new(&Call::GetStatus {}, false).ok()?).ok()?;
+        varlink::write_message(&mut stream, &Request::new(&Call::GetStatus {}, false).ok()?)
+            .ok()?;
         let reply: Reply = varlink::read_message(&mut BufReader::new(stream)).ok()?;
-        match serde_json::from_value::<Answer>(reply.parameters).ok()?.body {
+        match serde_json::from_value::<Answer>(reply.parameters)
+            .ok()?
+            .body
+        {
             Body::Status(status) => Some(Self(*status)),
             _ => None,
         }

@@ -1,5 +1,5 @@
-//! The files that `auth` names: a fixed key, the secret of signed tokens, a public key. Read by the loader, so that a reload takes new contents
-//! over, and never by a worker.
+//! The files that `auth` names: a fixed key, the secret of signed tokens, a public key. Read by the
+//! loader, so that a reload takes new contents over, and never by a worker.
 
 use super::{
     model::Config,
@@ -14,7 +14,8 @@ use std::{
     path::Path,
 };
 
-/// The key store's file in the state directory. Here, because the loader has to know whether there is one.
+/// The key store's file in the state directory. Here, because the loader has to know whether there
+/// is one.
 pub const KEY_STORE: &str = "auth.sqlite";
 
 /// Bytes of such a file, at most.
@@ -34,24 +35,41 @@ pub struct AuthFiles {
 }
 
 /// Reads them.
-pub(super) fn read(config: &Config, place: &dyn Fn(&str) -> Place, problems: &mut Vec<Problem>) -> AuthFiles {
+pub(super) fn read(
+    config: &Config,
+    place: &dyn Fn(&str) -> Place,
+    problems: &mut Vec<Problem>,
+) -> AuthFiles {
     let mut text = |path: &str, file: Option<&Path>, secret: bool| {
         let file = file.filter(|file| file.is_absolute())?;
-        let wrong = |severity, code, what: String| Problem::new(severity, code, place(path), path, what);
+        let wrong =
+            |severity, code, what: String| Problem::new(severity, code, place(path), path, what);
         match contents(file) {
             Ok(Held { text, .. }) if text.is_empty() => {
-                problems.push(wrong(Severity::Error, Code::ConfigValue, format!("{} is empty", file.display())));
+                problems.push(wrong(
+                    Severity::Error,
+                    Code::ConfigValue,
+                    format!("{} is empty", file.display()),
+                ));
                 None
             }
             Ok(Held { others, text }) => {
                 if secret && others {
-                    let problem = wrong(Severity::Warning, Code::ConfigMode, format!("{} may be read by others", file.display()));
+                    let problem = wrong(
+                        Severity::Warning,
+                        Code::ConfigMode,
+                        format!("{} may be read by others", file.display()),
+                    );
                     problems.push(problem.help(format!("chmod 600 {}", file.display())));
                 }
                 Some(text)
             }
             Err(error) => {
-                problems.push(wrong(Severity::Error, Code::ConfigUnreadable, format!("{}: {error}", file.display())));
+                problems.push(wrong(
+                    Severity::Error,
+                    Code::ConfigUnreadable,
+                    format!("{}: {error}", file.display()),
+                ));
                 None
             }
         }
@@ -59,20 +77,28 @@ pub(super) fn read(config: &Config, place: &dyn Fn(&str) -> Place, problems: &mu
     let auth = &config.auth;
     let files = AuthFiles {
         api_key: text("auth.api_key_file", auth.api_key_file.as_deref(), true).map(Secret::new),
-        jwt_secret: text("auth.jwt.secret_file", auth.jwt.secret_file.as_deref(), true).map(Secret::new),
+        jwt_secret: text(
+            "auth.jwt.secret_file",
+            auth.jwt.secret_file.as_deref(),
+            true,
+        )
+        .map(Secret::new),
         public_key: text("auth.jwt.public_key", auth.jwt.public_key.as_deref(), false),
     };
-    if files.jwt_secret.as_ref().is_some_and(|secret| secret.expose().len() < LEAST_SECRET) {
+    if files
+        .jwt_secret
+        .as_ref()
+        .is_some_and(|secret| secret.expose().len() < LEAST_SECRET)
+    {
         let path = "auth.jwt.secret_file";
         let what = format!("holds fewer than {LEAST_SECRET} bytes");
         let problem = Problem::new(Severity::Error, Code::ConfigValue, place(path), path, what);
         problems.push(problem.help("ggen mcp auth generate-jwt-secret"));
     }
-    if files
-        .public_key
-        .as_ref()
-        .is_some_and(|text| text.contains("PRIVATE KEY") || !text.contains("PUBLIC KEY") && !text.contains("CERTIFICATE"))
-    {
+    if files.public_key.as_ref().is_some_and(|text| {
+        text.contains("PRIVATE KEY")
+            || !text.contains("PUBLIC KEY") && !text.contains("CERTIFICATE")
+    }) {
         let path = "auth.jwt.public_key";
         problems.push(Problem::new(
             Severity::Error,
@@ -103,5 +129,8 @@ pub(super) fn contents(file: &Path) -> io::Result<Held> {
     let mut text = String::new();
     opened.take(MOST).read_to_string(&mut text)?;
     text.truncate(text.trim_end_matches(['\n', '\r']).len());
-    Ok(Held { others: facts.mode() & 0o077 != 0, text })
+    Ok(Held {
+        others: facts.mode() & 0o077 != 0,
+        text,
+    })
 }

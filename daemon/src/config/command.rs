@@ -14,8 +14,9 @@ use std::{
 /// PATH of execvp(3) when there is none.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// Looks a stdio entry's command up in its own PATH, else in the daemon's; also that its directory exists. `here` is the daemon's directory,
-/// for relative commands of entries without `cwd`. `None` for remote entries.
+/// Looks a stdio entry's command up in its own PATH, else in the daemon's; also that its directory
+/// exists. `here` is the daemon's directory, for relative commands of entries without `cwd`. `None`
+/// for remote entries.
 #[must_use]
 pub fn find_command(
     name: &str,
@@ -24,23 +25,53 @@ pub fn find_command(
     here: &Path,
     place: Place,
 ) -> Option<Result<PathBuf, Problem>> {
-    let UpstreamTransport::Stdio { command, env: own, cwd, .. } = &upstream.transport else { return None };
+    let UpstreamTransport::Stdio {
+        command,
+        env: own,
+        cwd,
+        ..
+    } = &upstream.transport
+    else {
+        return None;
+    };
     let problem = |code, key: &str, what: String| {
-        Problem::new(Severity::Entry, code, place.clone(), format!("mcpServers.{name}.{key}"), what).of_server(name)
+        Problem::new(
+            Severity::Entry,
+            code,
+            place.clone(),
+            format!("mcpServers.{name}.{key}"),
+            what,
+        )
+        .of_server(name)
     };
     if let Some(cwd) = cwd.as_ref().filter(|cwd| !cwd.is_dir()) {
-        return Some(Err(
-            problem(Code::ConfigValue, "cwd", format!("No such directory: {}", cwd.display())).help(format!("mkdir -p {}", cwd.display()))
-        ));
+        return Some(Err(problem(
+            Code::ConfigValue,
+            "cwd",
+            format!("No such directory: {}", cwd.display()),
+        )
+        .help(format!("mkdir -p {}", cwd.display()))));
     }
-    let path = own.get("PATH").or_else(|| env.get("PATH")).map_or(DEFAULT_PATH, String::as_str);
+    let path = own
+        .get("PATH")
+        .or_else(|| env.get("PATH"))
+        .map_or(DEFAULT_PATH, String::as_str);
     let here = cwd.as_deref().unwrap_or(here);
     Some(search(command, here, path).map_err(|unusable| {
         if let Some(file) = unusable {
-            return problem(Code::CommandNotFound, "command", format!("Command is not executable: {}", file.display()))
-                .help(format!("chmod +x {}", file.display()));
+            return problem(
+                Code::CommandNotFound,
+                "command",
+                format!("Command is not executable: {}", file.display()),
+            )
+            .help(format!("chmod +x {}", file.display()));
         }
-        problem(Code::CommandNotFound, "command", format!("Command not found: {}", super::redact::text(command))).help(mend(name, command))
+        problem(
+            Code::CommandNotFound,
+            "command",
+            format!("Command not found: {}", super::redact::text(command)),
+        )
+        .help(mend(name, command))
     }))
 }
 
@@ -49,12 +80,16 @@ fn search(command: &str, here: &Path, path: &str) -> Result<PathBuf, Option<Path
     let candidates: Vec<PathBuf> = if command.contains('/') {
         vec![here.join(command)]
     } else {
-        path.split(':').map(|folder| here.join(folder).join(command)).collect()
+        path.split(':')
+            .map(|folder| here.join(folder).join(command))
+            .collect()
     };
     let mut unusable = None;
     for file in candidates {
         match std::fs::metadata(&file) {
-            Ok(facts) if facts.is_file() && facts.permissions().mode() & 0o111 != 0 => return Ok(file),
+            Ok(facts) if facts.is_file() && facts.permissions().mode() & 0o111 != 0 => {
+                return Ok(file);
+            }
             Ok(facts) if facts.is_file() => unusable = unusable.or(Some(file)),
             _ => {}
         }
@@ -64,10 +99,17 @@ fn search(command: &str, here: &Path, path: &str) -> Result<PathBuf, Option<Path
 
 fn mend(name: &str, command: &str) -> String {
     match command {
-        "npx" | "node" | "npm" => "apt-get install nodejs npm   (or put Node.js into the PATH of the daemon)".to_owned(),
+        "npx" | "node" | "npm" => {
+            "apt-get install nodejs npm   (or put Node.js into the PATH of the daemon)".to_owned()
+        }
         "uvx" | "uv" => "pip install uv   (or put uv into the PATH of the daemon)".to_owned(),
-        "docker" => "apt-get install docker.io   (or put docker into the PATH of the daemon)".to_owned(),
+        "docker" => {
+            "apt-get install docker.io   (or put docker into the PATH of the daemon)".to_owned()
+        }
         "python" => format!("ggen mcp config set mcpServers.{name}.command=python3"),
-        _ => format!("ggen mcp config set mcpServers.{name}.command=/full/path/to/{}", command.rsplit('/').next().unwrap_or(command)),
+        _ => format!(
+            "ggen mcp config set mcpServers.{name}.command=/full/path/to/{}",
+            command.rsplit('/').next().unwrap_or(command)
+        ),
     }
 }

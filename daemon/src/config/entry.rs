@@ -1,4 +1,5 @@
-//! The fields of one `mcpServers` entry: read with their types and positions, variables expanded. Problems here cost this entry only.
+//! The fields of one `mcpServers` entry: read with their types and positions, variables expanded.
+//! Problems here cost this entry only.
 
 use super::{
     expand,
@@ -27,20 +28,53 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// Of the entry at `node`, with the environment for its variables.
-    pub(super) fn new(name: &'a str, file: &'a File, node: &'a Node, env: &'a BTreeMap<String, String>) -> Self {
-        Self { name, file, node, env, wanted: true, used: Vec::new(), problems: Vec::new() }
+    pub(super) fn new(
+        name: &'a str,
+        file: &'a File,
+        node: &'a Node,
+        env: &'a BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            name,
+            file,
+            node,
+            env,
+            wanted: true,
+            used: Vec::new(),
+            problems: Vec::new(),
+        }
     }
 
     /// `mcpServers.NAME.key`
     pub(super) fn path(&self, key: &str) -> String {
-        let plain = !self.name.is_empty() && self.name.chars().all(|c| c.is_alphanumeric() || "_-".contains(c));
-        let entry = if plain { format!("mcpServers.{}", self.name) } else { format!("mcpServers[{:?}]", self.name) };
-        if key.is_empty() { entry } else { schema::join(&entry, key) }
+        let plain = !self.name.is_empty()
+            && self
+                .name
+                .chars()
+                .all(|c| c.is_alphanumeric() || "_-".contains(c));
+        let entry = if plain {
+            format!("mcpServers.{}", self.name)
+        } else {
+            format!("mcpServers[{:?}]", self.name)
+        };
+        if key.is_empty() {
+            entry
+        } else {
+            schema::join(&entry, key)
+        }
     }
 
     /// Notes a problem at a position.
-    pub(super) fn problem(&mut self, severity: Severity, code: Code, key: &str, at: Position, what: impl Into<String>) -> &mut Problem {
-        let problem = Problem::new(severity, code, self.file.place(at), self.path(key), what).of_server(self.name);
+    pub(super) fn problem(
+        &mut self,
+        severity: Severity,
+        code: Code,
+        key: &str,
+        at: Position,
+        what: impl Into<String>,
+    ) -> &mut Problem {
+        let problem = Problem::new(severity, code, self.file.place(at), self.path(key), what)
+            .of_server(self.name);
         self.problems.push(problem);
         let last = self.problems.len() - 1;
         &mut self.problems[last]
@@ -48,12 +82,17 @@ impl<'a> Fields<'a> {
 
     /// Where a key's value stands; the entry's own place if it has no such key.
     pub(super) fn at(&self, key: &str) -> Position {
-        self.node.member(key).map_or(self.node.at, |member| member.node.at)
+        self.node
+            .member(key)
+            .map_or(self.node.at, |member| member.node.at)
     }
 
-    /// Whether the entry has that key with a value; null counts as absent, because exporters write it.
+    /// Whether the entry has that key with a value; null counts as absent, because exporters write
+    /// it.
     pub(super) fn has(&self, key: &str) -> bool {
-        self.node.member(key).is_some_and(|member| member.node.tree != Tree::Scalar(Value::Null))
+        self.node
+            .member(key)
+            .is_some_and(|member| member.node.tree != Tree::Scalar(Value::Null))
     }
 
     /// The raw member, marked as known; null counts as absent.
@@ -63,7 +102,13 @@ impl<'a> Fields<'a> {
     }
 
     fn wrong_type(&mut self, key: &str, at: Position, expected: &str) {
-        self.problem(Severity::Entry, Code::ConfigType, key, at, format!("expected {expected}"));
+        self.problem(
+            Severity::Entry,
+            Code::ConfigType,
+            key,
+            at,
+            format!("expected {expected}"),
+        );
     }
 
     /// true or false
@@ -80,10 +125,21 @@ impl<'a> Fields<'a> {
     pub(super) fn number(&mut self, key: &'static str, least: u64, most: u64) -> Option<u64> {
         let member = self.member(key)?;
         match &member.node.tree {
-            Tree::Scalar(Value::Number(number)) if number.as_u64().is_some_and(|n| (least..=most).contains(&n)) => number.as_u64(),
+            Tree::Scalar(Value::Number(number))
+                if number.as_u64().is_some_and(|n| (least..=most).contains(&n)) =>
+            {
+                number.as_u64()
+            }
             Tree::Scalar(Value::Number(number)) => {
-                let what = format!("expected a whole number from {least} to {most}, found {number}");
-                self.problem(Severity::Entry, Code::ConfigValue, key, member.node.at, what);
+                let what =
+                    format!("expected a whole number from {least} to {most}, found {number}");
+                self.problem(
+                    Severity::Entry,
+                    Code::ConfigValue,
+                    key,
+                    member.node.at,
+                    what,
+                );
                 None
             }
             _ => {
@@ -111,17 +167,30 @@ impl<'a> Fields<'a> {
 
     /// A list of texts, expanded; numbers and booleans are taken as text.
     pub(super) fn texts(&mut self, key: &'static str) -> Vec<String> {
-        let Some(member) = self.member(key) else { return Vec::new() };
+        let Some(member) = self.member(key) else {
+            return Vec::new();
+        };
         let Tree::Array(items) = &member.node.tree else {
             self.wrong_type(key, member.node.at, "a list of texts");
             return Vec::new();
         };
-        items.iter().enumerate().filter_map(|(index, item)| self.scalar(&format!("{key}[{index}]"), item)).collect()
+        items
+            .iter()
+            .enumerate()
+            .filter_map(|(index, item)| self.scalar(&format!("{key}[{index}]"), item))
+            .collect()
     }
 
-    /// Texts by name, expanded; numbers and booleans are taken as text. `valid` says what is wrong with a name and value.
-    pub(super) fn map(&mut self, key: &'static str, valid: impl Fn(&str, &str) -> Option<&'static str>) -> BTreeMap<String, String> {
-        let Some(member) = self.member(key) else { return BTreeMap::new() };
+    /// Texts by name, expanded; numbers and booleans are taken as text. `valid` says what is wrong
+    /// with a name and value.
+    pub(super) fn map(
+        &mut self,
+        key: &'static str,
+        valid: impl Fn(&str, &str) -> Option<&'static str>,
+    ) -> BTreeMap<String, String> {
+        let Some(member) = self.member(key) else {
+            return BTreeMap::new();
+        };
         if !matches!(member.node.tree, Tree::Object(_)) {
             self.wrong_type(key, member.node.at, "an object of texts");
             return BTreeMap::new();
@@ -129,7 +198,9 @@ impl<'a> Fields<'a> {
         let mut map = BTreeMap::new();
         for member in member.node.members() {
             let path = schema::join(key, &member.key);
-            let Some(value) = self.scalar(&path, &member.node) else { continue };
+            let Some(value) = self.scalar(&path, &member.node) else {
+                continue;
+            };
             match valid(&member.key, &value) {
                 Some(what) => {
                     self.problem(Severity::Entry, Code::ConfigValue, &path, member.at, what);
@@ -160,15 +231,23 @@ impl<'a> Fields<'a> {
         }
         match expand::expand(text, self.env) {
             Ok(expanded) if expanded.contains('\0') => {
-                self.problem(Severity::Entry, Code::ConfigValue, path, at, "holds a NUL character");
+                self.problem(
+                    Severity::Entry,
+                    Code::ConfigValue,
+                    path,
+                    at,
+                    "holds a NUL character",
+                );
                 String::new()
             }
             Ok(expanded) => expanded,
             Err(expand::Unexpanded { what, missing }) => {
                 let problem = self.problem(Severity::Entry, Code::ConfigVariable, path, at, what);
-                problem
-                    .help
-                    .extend(missing.map(|name| format!("export {name}=…   (where the daemon starts; or write ${{{name}:-default}})")));
+                problem.help.extend(missing.map(|name| {
+                    format!(
+                        "export {name}=…   (where the daemon starts; or write ${{{name}:-default}})"
+                    )
+                }));
                 text.to_owned()
             }
         }
@@ -177,9 +256,21 @@ impl<'a> Fields<'a> {
     /// Warns of every key that nobody has asked for.
     pub(super) fn unused(&mut self) {
         let known = std::mem::take(&mut self.used);
-        for member in self.node.members().iter().filter(|member| !known.contains(&member.key.as_str())) {
+        for member in self
+            .node
+            .members()
+            .iter()
+            .filter(|member| !known.contains(&member.key.as_str()))
+        {
             let meant = schema::did_you_mean(&member.key, known.iter().copied());
-            self.problem(Severity::Warning, Code::ConfigUnknownKey, &member.key, member.at, "unknown key; not used").suggestion = meant;
+            self.problem(
+                Severity::Warning,
+                Code::ConfigUnknownKey,
+                &member.key,
+                member.at,
+                "unknown key; not used",
+            )
+            .suggestion = meant;
         }
     }
 }

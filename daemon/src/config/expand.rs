@@ -1,6 +1,7 @@
-//! `${VAR}` and `${VAR:-default}` in the texts of `mcpServers`. `${env:VAR}`, which other MCP clients write, is the same as `${VAR}`.
-//! `${credential:NAME}` is a credential of systemd (`credentials.rs`), given among the variables.
-//! A `$` that no `{` follows, and a `${` that nothing closes, stay as they are. May not: read the process's environment; it is an argument.
+//! `${VAR}` and `${VAR:-default}` in the texts of `mcpServers`. `${env:VAR}`, which other MCP
+//! clients write, is the same as `${VAR}`. `${credential:NAME}` is a credential of systemd
+//! (`credentials.rs`), given among the variables. A `$` that no `{` follows, and a `${` that
+//! nothing closes, stay as they are. May not: read the process's environment; it is an argument.
 
 use super::credentials::PREFIX;
 use std::collections::BTreeMap;
@@ -19,7 +20,10 @@ pub(super) struct Unexpanded {
 
 impl From<String> for Unexpanded {
     fn from(what: String) -> Self {
-        Self { what, missing: None }
+        Self {
+            what,
+            missing: None,
+        }
     }
 }
 
@@ -31,17 +35,24 @@ pub(super) fn expand(text: &str, env: &BTreeMap<String, String>) -> Result<Strin
 /// Whether the text takes anything from the environment.
 #[must_use]
 pub(super) fn has_variable(text: &str) -> bool {
-    text.find("${").is_some_and(|start| closing(&text[start + 2..]).is_some())
+    text.find("${")
+        .is_some_and(|start| closing(&text[start + 2..]).is_some())
 }
 
-fn expand_at(text: &str, env: &BTreeMap<String, String>, depth: usize) -> Result<String, Unexpanded> {
+fn expand_at(
+    text: &str,
+    env: &BTreeMap<String, String>,
+    depth: usize,
+) -> Result<String, Unexpanded> {
     if depth > MAX_DEPTH {
         return Err(format!("defaults are nested more than {MAX_DEPTH} deep").into());
     }
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("${") {
-        let Some(length) = closing(&rest[start + 2..]) else { break };
+        let Some(length) = closing(&rest[start + 2..]) else {
+            break;
+        };
         out.push_str(&rest[..start]);
         out.push_str(&variable(&rest[start + 2..start + 2 + length], env, depth)?);
         rest = &rest[start + 2 + length + 1..];
@@ -50,15 +61,26 @@ fn expand_at(text: &str, env: &BTreeMap<String, String>, depth: usize) -> Result
     Ok(out)
 }
 
-fn variable(inner: &str, env: &BTreeMap<String, String>, depth: usize) -> Result<String, Unexpanded> {
-    let (name, default) = inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
+fn variable(
+    inner: &str,
+    env: &BTreeMap<String, String>,
+    depth: usize,
+) -> Result<String, Unexpanded> {
+    let (name, default) = inner
+        .split_once(":-")
+        .map_or((inner, None), |(name, default)| (name, Some(default)));
     let name = name.strip_prefix("env:").unwrap_or(name);
-    let credential = name.strip_prefix(PREFIX).filter(|name| !name.is_empty() && !name.contains(['/', '$', '{']));
+    let credential = name
+        .strip_prefix(PREFIX)
+        .filter(|name| !name.is_empty() && !name.contains(['/', '$', '{']));
     let valid = credential.is_some()
-        || name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        || name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !valid {
         return Err(if name.starts_with("input:") {
-            format!("${{{name}}} asks a person, which a daemon cannot do; use an environment variable")
+            format!(
+                "${{{name}}} asks a person, which a daemon cannot do; use an environment variable"
+            )
         } else {
             format!("${{{name}}} does not name an environment variable")
         }
@@ -70,8 +92,12 @@ fn variable(inner: &str, env: &BTreeMap<String, String>, depth: usize) -> Result
         (Some(empty), None) => Ok(empty.clone()),
         (None, None) => Err(Unexpanded {
             what: match credential {
-                Some(credential) => format!("credential {credential} is not there and ${{{name}}} has no default"),
-                None => format!("environment variable {name} is not set and ${{{name}}} has no default"),
+                Some(credential) => {
+                    format!("credential {credential} is not there and ${{{name}}} has no default")
+                }
+                None => {
+                    format!("environment variable {name} is not set and ${{{name}}} has no default")
+                }
             },
             missing: Some(name.to_owned()),
         }),

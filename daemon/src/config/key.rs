@@ -1,4 +1,5 @@
-//! Key paths as people type them: `transports.http.port`, `mcpServers."a.b".env.HOME`, `mcpServers["a b"].command`. May not: know which keys exist.
+//! Key paths as people type them: `transports.http.port`, `mcpServers."a.b".env.HOME`,
+//! `mcpServers["a b"].command`. May not: know which keys exist.
 
 use std::fmt;
 
@@ -13,7 +14,11 @@ impl Key {
     /// What is wrong with it, in words.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let (key, rest) = Self::split(text)?;
-        if rest.is_empty() { Ok(key) } else { Err(format!("{text}: expected a key without `=`")) }
+        if rest.is_empty() {
+            Ok(key)
+        } else {
+            Err(format!("{text}: expected a key without `=`"))
+        }
     }
 
     /// Reads `path=value`; the value is taken as it stands.
@@ -23,7 +28,9 @@ impl Key {
     pub(super) fn parse_assignment(text: &str) -> Result<(Self, &str), String> {
         let (key, rest) = Self::split(text)?;
         // Without the sign, all of the text is the key.
-        let value = rest.strip_prefix('=').ok_or_else(|| format!("{text}: expected KEY=VALUE"))?;
+        let value = rest
+            .strip_prefix('=')
+            .ok_or_else(|| format!("{text}: expected KEY=VALUE"))?;
         Ok((key, value))
     }
 
@@ -35,11 +42,15 @@ impl Key {
         let text = text.split('=').next().unwrap_or_default();
         loop {
             let part = if let Some(inside) = rest.strip_prefix('[') {
-                let (part, after) = quoted(inside).ok_or_else(|| format!("{text}: lists are set as a whole, as JSON"))?;
-                rest = after.strip_prefix(']').ok_or_else(|| format!("{text}: expected `]`"))?;
+                let (part, after) = quoted(inside)
+                    .ok_or_else(|| format!("{text}: lists are set as a whole, as JSON"))?;
+                rest = after
+                    .strip_prefix(']')
+                    .ok_or_else(|| format!("{text}: expected `]`"))?;
                 part
             } else if rest.starts_with('"') {
-                let (part, after) = quoted(rest).ok_or_else(|| format!("{text}: a quote is not closed"))?;
+                let (part, after) =
+                    quoted(rest).ok_or_else(|| format!("{text}: a quote is not closed"))?;
                 rest = after;
                 part
             } else {
@@ -56,7 +67,9 @@ impl Key {
                 None | Some('=') => return Ok((Self(parts), rest)),
                 Some('.') => &rest[1..],
                 Some('[') => rest,
-                Some(other) => return Err(format!("{text}: unexpected `{other}` behind a quoted part")),
+                Some(other) => {
+                    return Err(format!("{text}: unexpected `{other}` behind a quoted part"));
+                }
             };
         }
     }
@@ -83,7 +96,9 @@ impl fmt::Display for Key {
     /// In the form that [`Key::parse`] reads and that problems show.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, part) in self.0.iter().enumerate() {
-            let plain = part.chars().all(|c| !c.is_control() && !c.is_whitespace() && !".=[]\"'".contains(c));
+            let plain = part
+                .chars()
+                .all(|c| !c.is_control() && !c.is_whitespace() && !".=[]\"'".contains(c));
             match (plain, index) {
                 (true, 0) => f.write_str(part)?,
                 (true, _) => write!(f, ".{part}")?,
@@ -105,12 +120,20 @@ mod tests {
 
     #[test]
     fn parts_may_be_quoted() {
-        assert_eq!(parts("transports.http.port"), ["transports", "http", "port"]);
+        assert_eq!(
+            parts("transports.http.port"),
+            ["transports", "http", "port"]
+        );
         for text in [r#"mcpServers."a.b".env.X"#, r#"mcpServers["a.b"].env.X"#] {
             assert_eq!(parts(text), ["mcpServers", "a.b", "env", "X"]);
         }
-        assert_eq!(parts(r#"mcpServers."q\"=".url"#), ["mcpServers", "q\"=", "url"]);
-        for wrong in ["", "a..b", "a.", ".a", "a[0]", "a[\"b\"", "\"a\"b", "\"a", "a=b"] {
+        assert_eq!(
+            parts(r#"mcpServers."q\"=".url"#),
+            ["mcpServers", "q\"=", "url"]
+        );
+        for wrong in [
+            "", "a..b", "a.", ".a", "a[0]", "a[\"b\"", "\"a\"b", "\"a", "a=b",
+        ] {
             assert!(Key::parse(wrong).is_err(), "{wrong}");
         }
     }
@@ -118,7 +141,11 @@ mod tests {
     #[test]
     fn what_is_shown_can_be_read_again() {
         for part in ["plain", "a.b", "q\"", "with space", "[x]", "=", "ü", "\n"] {
-            let key = Key(vec!["mcpServers".to_owned(), part.to_owned(), "env".to_owned()]);
+            let key = Key(vec![
+                "mcpServers".to_owned(),
+                part.to_owned(),
+                "env".to_owned(),
+            ]);
             assert_eq!(Key::parse(&key.to_string()).unwrap(), key, "{key}");
         }
     }
@@ -129,6 +156,10 @@ mod tests {
         assert_eq!((key.0[1].as_str(), value), ("a=b", r#"["x=1"]"#));
         assert_eq!(Key::parse_assignment("description=").unwrap().1, "");
         assert!(Key::parse_assignment("server.workers").is_err());
-        assert!(!Key::parse_assignment(r#"mcpServers."x.env.TOKEN=hidden"#).unwrap_err().contains("hidden"));
+        assert!(
+            !Key::parse_assignment(r#"mcpServers."x.env.TOKEN=hidden"#)
+                .unwrap_err()
+                .contains("hidden")
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! The layers as figment providers: a file's known keys, the environment, the flags. Each yields only values whose key and type are right; what
-//! is wrong goes to the problems. `mcpServers` is not merged here: its entries are taken whole (servers.rs).
+//! The layers as figment providers: a file's known keys, the environment, the flags. Each yields
+//! only values whose key and type are right; what is wrong goes to the problems. `mcpServers` is
+//! not merged here: its entries are taken whole (servers.rs).
 
 use super::{
     file::File,
@@ -43,7 +44,12 @@ impl Layer {
         let Some(last) = keys.pop() else { return };
         let mut inside = &mut self.values;
         for key in keys {
-            let Value::Object(below) = inside.entry(key).or_insert_with(|| Value::Object(Map::new())) else { return };
+            let Value::Object(below) = inside
+                .entry(key)
+                .or_insert_with(|| Value::Object(Map::new()))
+            else {
+                return;
+            };
             inside = below;
         }
         inside.insert(last.to_owned(), value);
@@ -52,14 +58,27 @@ impl Layer {
 
     /// The flags, each judged by the schema.
     pub(super) fn flags(flags: &[Flag], problems: &mut Vec<Problem>) -> Self {
-        let mut layer = Self { name: "command line".to_owned(), ..Self::default() };
+        let mut layer = Self {
+            name: "command line".to_owned(),
+            ..Self::default()
+        };
         for flag in flags {
-            let place = Place { source: flag.name.clone(), at: None };
+            let place = Place {
+                source: flag.name.clone(),
+                at: None,
+            };
             match schema::check_leaf(&flag.path, &flag.value) {
                 Ok(()) => layer.set(&flag.path, flag.value.clone(), place),
-                Err(bad) => {
-                    problems.push(Problem::new(Severity::Error, bad.code, place, flag.path.clone(), bad.what).suggest(bad.suggestion))
-                }
+                Err(bad) => problems.push(
+                    Problem::new(
+                        Severity::Error,
+                        bad.code,
+                        place,
+                        flag.path.clone(),
+                        bad.what,
+                    )
+                    .suggest(bad.suggestion),
+                ),
             }
         }
         layer
@@ -67,12 +86,27 @@ impl Layer {
 
     /// The `GGEN_MCP_*` variables; an empty one counts as not set.
     pub(super) fn environment(env: &BTreeMap<String, String>, problems: &mut Vec<Problem>) -> Self {
-        let mut layer = Self { name: "environment".to_owned(), ..Self::default() };
-        let names: BTreeMap<String, &String> = schema::leaves().iter().map(|leaf| (variable(leaf), leaf)).collect();
-        let ours = env.range(PREFIX.to_owned()..).take_while(|(name, _)| name.starts_with(PREFIX));
+        let mut layer = Self {
+            name: "environment".to_owned(),
+            ..Self::default()
+        };
+        let names: BTreeMap<String, &String> = schema::leaves()
+            .iter()
+            .map(|leaf| (variable(leaf), leaf))
+            .collect();
+        let ours = env
+            .range(PREFIX.to_owned()..)
+            .take_while(|(name, _)| name.starts_with(PREFIX));
         for (name, text) in ours.filter(|(name, text)| *name != FILE_VARIABLE && !text.is_empty()) {
-            let place = Place { source: name.clone(), at: None };
-            let Some(path) = names.get(if name == KEY_VARIABLE { "GGEN_MCP_AUTH_API_KEY" } else { name.as_str() }) else {
+            let place = Place {
+                source: name.clone(),
+                at: None,
+            };
+            let Some(path) = names.get(if name == KEY_VARIABLE {
+                "GGEN_MCP_AUTH_API_KEY"
+            } else {
+                name.as_str()
+            }) else {
                 problems.push(unknown_variable(name, place, &names));
                 continue;
             };
@@ -90,7 +124,10 @@ impl Layer {
 
     /// The known keys of a file, without `mcpServers`.
     pub(super) fn file(file: &File, problems: &mut Vec<Problem>) -> Self {
-        let mut layer = Self { name: file.path.display().to_string(), ..Self::default() };
+        let mut layer = Self {
+            name: file.path.display().to_string(),
+            ..Self::default()
+        };
         if let Value::Object(template) = schema::template() {
             section(file, &file.root, template, "", &mut layer, problems);
         }
@@ -113,11 +150,27 @@ pub fn variable(path: &str) -> String {
 }
 
 fn unknown_variable(name: &str, place: Place, names: &BTreeMap<String, &String>) -> Problem {
-    Problem::new(Severity::Warning, Code::ConfigUnknownKey, place, "", "unknown variable")
-        .suggest(schema::did_you_mean(name, names.keys().map(String::as_str).chain([FILE_VARIABLE])))
+    Problem::new(
+        Severity::Warning,
+        Code::ConfigUnknownKey,
+        place,
+        "",
+        "unknown variable",
+    )
+    .suggest(schema::did_you_mean(
+        name,
+        names.keys().map(String::as_str).chain([FILE_VARIABLE]),
+    ))
 }
 
-fn section(file: &File, node: &Node, known: &Map<String, Value>, path: &str, layer: &mut Layer, problems: &mut Vec<Problem>) {
+fn section(
+    file: &File,
+    node: &Node,
+    known: &Map<String, Value>,
+    path: &str,
+    layer: &mut Layer,
+    problems: &mut Vec<Problem>,
+) {
     for member in node.members() {
         let key = member.key.as_str();
         let here = schema::join(path, key);
@@ -128,25 +181,55 @@ fn section(file: &File, node: &Node, known: &Map<String, Value>, path: &str, lay
         match known.get(key) {
             Some(Value::Object(_)) if !matches!(member.node.tree, Tree::Object(_)) => {
                 let what = "expected an object, `{ … }`";
-                problems.push(Problem::new(Severity::Error, Code::ConfigType, file.place(member.node.at), here, what));
+                problems.push(Problem::new(
+                    Severity::Error,
+                    Code::ConfigType,
+                    file.place(member.node.at),
+                    here,
+                    what,
+                ));
             }
-            Some(Value::Object(_)) if here == schema::MODULES => modules(file, &member.node, layer, problems),
-            Some(Value::Object(below)) => section(file, &member.node, below, &here, layer, problems),
+            Some(Value::Object(_)) if here == schema::MODULES => {
+                modules(file, &member.node, layer, problems)
+            }
+            Some(Value::Object(below)) => {
+                section(file, &member.node, below, &here, layer, problems)
+            }
             Some(default) => leaf(file, &member.node, &here, Some(default), layer, problems),
-            None if path == schema::TOOLS && is_tool(key) => leaf(file, &member.node, &here, None, layer, problems),
+            None if path == schema::TOOLS && is_tool(key) => {
+                leaf(file, &member.node, &here, None, layer, problems)
+            }
             None if top && schema::foreign(key) => {
                 let what = "belongs to another MCP client; not used";
                 let meant = (key == "servers").then(|| "mcpServers".to_owned());
-                problems.push(Problem::new(Severity::Warning, Code::ConfigUnknownKey, file.place(member.at), here, what).suggest(meant));
+                problems.push(
+                    Problem::new(
+                        Severity::Warning,
+                        Code::ConfigUnknownKey,
+                        file.place(member.at),
+                        here,
+                        what,
+                    )
+                    .suggest(meant),
+                );
             }
-            None => problems.push(unknown_key(file, member.at, here.clone(), schema::suggest_key(key, known))),
+            None => problems.push(unknown_key(
+                file,
+                member.at,
+                here.clone(),
+                schema::suggest_key(key, known),
+            )),
         }
     }
 }
 
 /// Exposed names of tools have no other characters.
 fn is_tool(key: &str) -> bool {
-    !key.is_empty() && key.len() <= 64 && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    !key.is_empty()
+        && key.len() <= 64
+        && key
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
 fn modules(file: &File, node: &Node, layer: &mut Layer, problems: &mut Vec<Problem>) {
@@ -155,24 +238,56 @@ fn modules(file: &File, node: &Node, layer: &mut Layer, problems: &mut Vec<Probl
         if schema::CATEGORIES.contains(&member.key.as_str()) {
             leaf(file, &member.node, &here, None, layer, problems);
         } else {
-            problems.push(unknown_key(file, member.at, here, schema::did_you_mean(&member.key, schema::CATEGORIES)));
+            problems.push(unknown_key(
+                file,
+                member.at,
+                here,
+                schema::did_you_mean(&member.key, schema::CATEGORIES),
+            ));
         }
     }
 }
 
 fn unknown_key(file: &File, at: Position, path: String, meant: Option<String>) -> Problem {
     let help = format!("ggen mcp config unset {path}");
-    Problem::new(Severity::Error, Code::ConfigUnknownKey, file.place(at), path, "unknown key").suggest(meant).help(help)
+    Problem::new(
+        Severity::Error,
+        Code::ConfigUnknownKey,
+        file.place(at),
+        path,
+        "unknown key",
+    )
+    .suggest(meant)
+    .help(help)
 }
 
-fn leaf(file: &File, node: &Node, path: &str, default: Option<&Value>, layer: &mut Layer, problems: &mut Vec<Problem>) {
+fn leaf(
+    file: &File,
+    node: &Node,
+    path: &str,
+    default: Option<&Value>,
+    layer: &mut Layer,
+    problems: &mut Vec<Problem>,
+) {
     let value = node.value();
     match schema::check_leaf(path, &value) {
         Ok(()) => layer.set(path, value, file.place(node.at)),
         Err(bad) => {
-            let example =
-                bad.suggestion.clone().or_else(|| default.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
-            let problem = Problem::new(Severity::Error, bad.code, file.place(node.at), path, bad.what).suggest(bad.suggestion);
+            let example = bad.suggestion.clone().or_else(|| {
+                default.map(|value| {
+                    value
+                        .as_str()
+                        .map_or_else(|| value.to_string(), str::to_owned)
+                })
+            });
+            let problem = Problem::new(
+                Severity::Error,
+                bad.code,
+                file.place(node.at),
+                path,
+                bad.what,
+            )
+            .suggest(bad.suggestion);
             problems.push(match example {
                 Some(example) => problem.help(format!("ggen mcp config set {path}={example}")),
                 None => problem.help(format!("ggen mcp config unset {path}")),

@@ -35,24 +35,33 @@ pub struct LoadOptions {
     pub home: Option<PathBuf>,
     /// The system's folder, `/etc/ggen`.
     pub etc: PathBuf,
-    /// Run by a person, not as a service: `./.mcp.json` is read, and a file that others may write is only a warning.
+    /// Run by a person, not as a service: `./.mcp.json` is read, and a file that others may write
+    /// is only a warning.
     pub user_mode: bool,
     /// The state directory: whether it has a key store counts, nothing else there is looked at.
     pub state: Option<PathBuf>,
-    /// A content to judge in the place of a file's own, before it is written. The file need not exist, nor be one of those that are read.
+    /// A content to judge in the place of a file's own, before it is written. The file need not
+    /// exist, nor be one of those that are read.
     pub instead: Vec<(PathBuf, String)>,
 }
 
 impl LoadOptions {
-    /// From the process: its environment, working directory and HOME. Variables that are not UTF-8 are left out.
+    /// From the process: its environment, working directory and HOME. Variables that are not UTF-8
+    /// are left out.
     #[must_use]
     pub fn from_process(user_mode: bool) -> Self {
-        let mut env: BTreeMap<String, String> =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
-        let home = env.get("HOME").filter(|home| home.starts_with('/')).map(PathBuf::from);
+        let mut env: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let home = env
+            .get("HOME")
+            .filter(|home| home.starts_with('/'))
+            .map(PathBuf::from);
         let etc = PathBuf::from("/etc/ggen");
         // Who checks a configuration as root sees what systemd will hand over.
-        let folder = env.get("CREDENTIALS_DIRECTORY").map_or_else(|| etc.join("credentials"), PathBuf::from);
+        let folder = env
+            .get("CREDENTIALS_DIRECTORY")
+            .map_or_else(|| etc.join("credentials"), PathBuf::from);
         env.extend(super::credentials::read(&folder));
         let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         Self {
@@ -71,7 +80,12 @@ impl LoadOptions {
     /// The file that a flag or a variable names, as it was written.
     #[must_use]
     pub fn named_file(&self) -> Option<PathBuf> {
-        let variable = || self.env.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let variable = || {
+            self.env
+                .get(FILE_VARIABLE)
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from)
+        };
         self.config_path.clone().or_else(variable)
     }
 }
@@ -85,11 +99,14 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// Why an entry is disabled that nobody switched off: its name → the problem.
     pub blocked: BTreeMap<String, Problem>,
-    /// Each leaf path, and `mcpServers.NAME` → `/path/.mcp.json:12:7`, `GGEN_MCP_…`, `--port` or `default`.
+    /// Each leaf path, and `mcpServers.NAME` → `/path/.mcp.json:12:7`, `GGEN_MCP_…`, `--port` or
+    /// `default`.
     pub provenance: BTreeMap<String, String>,
-    /// What the files say as they say it, variables and all: entries (`mcpServers.NAME`) and sections that this version does not serve, by path.
+    /// What the files say as they say it, variables and all: entries (`mcpServers.NAME`) and
+    /// sections that this version does not serve, by path.
     pub written: BTreeMap<String, serde_json::Value>,
-    /// Whether strangers on a public address would be asked who they are, and somebody could answer.
+    /// Whether strangers on a public address would be asked who they are, and somebody could
+    /// answer.
     pub asks_strangers: bool,
     /// What an operator has stopped by name; it is switched off in `config`.
     pub stopped: BTreeSet<String>,
@@ -105,41 +122,64 @@ impl Loaded {
     /// Whether somebody set a key, or any below it, rather than left it at its default.
     #[must_use]
     pub fn is_set(&self, key: &str) -> bool {
-        let below = |leaf: &str| leaf == key || leaf.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
-        self.provenance.iter().any(|(leaf, source)| below(leaf) && source != DEFAULT)
+        let below = |leaf: &str| {
+            leaf == key
+                || leaf
+                    .strip_prefix(key)
+                    .is_some_and(|rest| rest.starts_with('.'))
+        };
+        self.provenance
+            .iter()
+            .any(|(leaf, source)| below(leaf) && source != DEFAULT)
     }
 
-    /// A path of the configuration: `~/` is the home directory, a relative one is meant from the folder of the file that says it.
+    /// A path of the configuration: `~/` is the home directory, a relative one is meant from the
+    /// folder of the file that says it.
     #[must_use]
     pub fn path(&self, key: &str, path: &Path) -> PathBuf {
         if let (Ok(below), Some(home)) = (path.strip_prefix("~"), std::env::var_os("HOME")) {
             return PathBuf::from(home).join(below);
         }
-        let source = self.provenance.get(key).filter(|source| source.starts_with('/'));
+        let source = self
+            .provenance
+            .get(key)
+            .filter(|source| source.starts_with('/'));
         let file = source.and_then(|source| source.rsplitn(3, ':').last());
-        file.and_then(|file| Path::new(file).parent()).map_or_else(|| path.to_path_buf(), |folder| folder.join(path))
+        file.and_then(|file| Path::new(file).parent())
+            .map_or_else(|| path.to_path_buf(), |folder| folder.join(path))
     }
 }
 
 /// Loads and checks.
 ///
 /// # Errors
-/// All problems, warnings included, if any is an error. Nothing of such a configuration is to be used.
+/// All problems, warnings included, if any is an error. Nothing of such a configuration is to be
+/// used.
 pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
     let mut problems = Vec::new();
     let files = files(options, &mut problems);
     for file in &files {
         modes::check(file, !options.user_mode, &mut problems);
     }
-    let mut layers = vec![Layer::flags(&options.flags, &mut problems), Layer::environment(&options.env, &mut problems)];
+    let mut layers = vec![
+        Layer::flags(&options.flags, &mut problems),
+        Layer::environment(&options.env, &mut problems),
+    ];
     layers.extend(files.iter().map(|file| Layer::file(file, &mut problems)));
     let mut figment = Figment::from(Serialized::defaults(Config::default()));
     for layer in layers.iter().rev() {
         figment = figment.merge(layer);
     }
     let mut config: Config = figment.extract().unwrap_or_else(|error| {
-        // Every leaf was judged before it came here, so this speaks of a fault of ours; it must not be lost all the same.
-        problems.push(Problem::new(Severity::Error, Code::ConfigType, Place::default(), error.path.join("."), error.kind.to_string()));
+        // Every leaf was judged before it came here, so this speaks of a fault of ours; it must not
+        // be lost all the same.
+        problems.push(Problem::new(
+            Severity::Error,
+            Code::ConfigType,
+            Place::default(),
+            error.path.join("."),
+            error.kind.to_string(),
+        ));
         Config::default()
     });
     let place = |path: &str| place(&figment, &layers, path);
@@ -152,14 +192,24 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
     if chosen && unset("transports.quic.port") {
         config.transports.quic.port = 0;
     }
-    let keys_made = options.state.as_ref().is_some_and(|state| state.join(auth_files::KEY_STORE).exists());
+    let keys_made = options
+        .state
+        .as_ref()
+        .is_some_and(|state| state.join(auth_files::KEY_STORE).exists());
     problems.extend(ranges::check(&config, &place, keys_made));
     let auth_files = auth_files::read(&config, &place, &mut problems);
     collector::read(&mut config, &options.env, &place, &mut problems);
-    let mut provenance: BTreeMap<String, String> =
-        schema::leaves().iter().map(|leaf| (leaf.clone(), place(leaf).to_string())).filter(|(leaf, source)| keeps(leaf, source)).collect();
+    let mut provenance: BTreeMap<String, String> = schema::leaves()
+        .iter()
+        .map(|leaf| (leaf.clone(), place(leaf).to_string()))
+        .filter(|(leaf, source)| keeps(leaf, source))
+        .collect();
     let own = Own::of(&config);
-    let around = Around { env: &options.env, home: options.home.as_deref(), own: &own };
+    let around = Around {
+        env: &options.env,
+        home: options.home.as_deref(),
+        own: &own,
+    };
     let entries = servers::entries(&files, &around, &mut problems);
     let mut blocked = BTreeMap::new();
     let mut written = BTreeMap::new();
@@ -174,16 +224,35 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
         config.order.push(entry.name.clone());
         config.mcp_servers.insert(entry.name, entry.upstream);
     }
-    let rank = |place: &Place| files.iter().position(|file| file.path.display().to_string() == place.source);
+    let rank = |place: &Place| {
+        files
+            .iter()
+            .position(|file| file.path.display().to_string() == place.source)
+    };
     problems.sort_by_cached_key(|problem| (rank(&problem.place), problem.place.clone()));
-    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+    if problems
+        .iter()
+        .any(|problem| problem.severity == Severity::Error)
+    {
         return Err(problems);
     }
-    let asks_strangers = config.auth.is_required(false) && (config.auth.names_credentials() || keys_made);
+    let asks_strangers =
+        config.auth.is_required(false) && (config.auth.names_credentials() || keys_made);
     let files: Vec<_> = files.into_iter().map(|file| file.path).collect();
     let file = files.first().cloned();
     let stopped = BTreeSet::new();
-    Ok(Loaded { config, warnings: problems, blocked, provenance, written, asks_strangers, stopped, auth_files, file, files })
+    Ok(Loaded {
+        config,
+        warnings: problems,
+        blocked,
+        provenance,
+        written,
+        asks_strangers,
+        stopped,
+        auth_files,
+        file,
+        files,
+    })
 }
 
 /// Single categories show only where they are set.
@@ -194,9 +263,19 @@ fn keeps(leaf: &str, source: &str) -> bool {
 const DEFAULT: &str = "default";
 
 fn place(figment: &Figment, layers: &[Layer], path: &str) -> Place {
-    let name = figment.find_metadata(path).map(|metadata| metadata.name.as_ref());
-    let layer = layers.iter().find(|layer| Some(layer.name.as_str()) == name);
-    layer.and_then(|layer| layer.place(path)).cloned().unwrap_or(Place { source: DEFAULT.to_owned(), at: None })
+    let name = figment
+        .find_metadata(path)
+        .map(|metadata| metadata.name.as_ref());
+    let layer = layers
+        .iter()
+        .find(|layer| Some(layer.name.as_str()) == name);
+    layer
+        .and_then(|layer| layer.place(path))
+        .cloned()
+        .unwrap_or(Place {
+            source: DEFAULT.to_owned(),
+            at: None,
+        })
 }
 
 /// Every place where a file is looked for, highest first.
@@ -204,10 +283,17 @@ fn candidates(options: &LoadOptions) -> Vec<(PathBuf, Origin)> {
     let mut candidates: Vec<(PathBuf, Origin)> = Vec::new();
     match options.named_file() {
         Some(path) => candidates.push((options.cwd.join(path), Origin::Named)),
-        None if options.user_mode => candidates.push((options.cwd.join(".mcp.json"), Origin::WorkingDirectory)),
+        None if options.user_mode => {
+            candidates.push((options.cwd.join(".mcp.json"), Origin::WorkingDirectory))
+        }
         None => {}
     }
-    candidates.extend(options.home.as_ref().map(|home| (home.join(".ggen/mcp/config.json"), Origin::Home)));
+    candidates.extend(
+        options
+            .home
+            .as_ref()
+            .map(|home| (home.join(".ggen/mcp/config.json"), Origin::Home)),
+    );
     candidates.push((options.etc.join("mcp.json"), Origin::System));
     candidates
 }
@@ -223,29 +309,43 @@ pub(super) fn places(options: &LoadOptions) -> Vec<PathBuf> {
     found
 }
 
-/// The files that exist, highest first. All of them count: values of a higher one replace those of a lower one.
+/// The files that exist, highest first. All of them count: values of a higher one replace those of
+/// a lower one.
 fn files(options: &LoadOptions, problems: &mut Vec<Problem>) -> Vec<File> {
     let mut found: Vec<File> = Vec::new();
     for (path, origin) in candidates(options) {
         if found.iter().any(|file| same(&file.path, &path)) {
             continue;
         }
-        let read = match options.instead.iter().find(|(instead, _)| same(instead, &path)) {
-            Some((_, content)) => {
-                File::of(&path, content.as_bytes(), std::fs::metadata(&path).map_or(0o600, |facts| facts.mode()), problems)
-            }
+        let read = match options
+            .instead
+            .iter()
+            .find(|(instead, _)| same(instead, &path))
+        {
+            Some((_, content)) => File::of(
+                &path,
+                content.as_bytes(),
+                std::fs::metadata(&path).map_or(0o600, |facts| facts.mode()),
+                problems,
+            ),
             None => File::read(&path, problems),
         };
         match read {
             Ok(file) => found.push(file),
-            Err(unread) => problems.extend(origin.judge(unread, &path, options.user_mode, options.named_file().is_some())),
+            Err(unread) => problems.extend(origin.judge(
+                unread,
+                &path,
+                options.user_mode,
+                options.named_file().is_some(),
+            )),
         }
     }
     found
 }
 
 pub(super) fn same(one: &Path, other: &Path) -> bool {
-    one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+    one == other
+        || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
 /// Why a file is looked at.
@@ -258,19 +358,34 @@ enum Origin {
 }
 
 impl Origin {
-    /// Whether it matters that a file could not be read. A person need not be able to read the service's file, nor a service somebody's home; a
-    /// service that names a file of its own (a person's unit) goes without the system's.
+    /// Whether it matters that a file could not be read. A person need not be able to read the
+    /// service's file, nor a service somebody's home; a service that names a file of its own (a
+    /// person's unit) goes without the system's.
     fn judge(self, unread: Unread, path: &Path, user_mode: bool, named: bool) -> Option<Problem> {
         match unread {
             Unread::Missing if self == Self::Named => {
-                let place = Place { source: path.display().to_string(), at: None };
-                let problem = Problem::new(Severity::Error, Code::ConfigUnreadable, place, "", "no such file");
+                let place = Place {
+                    source: path.display().to_string(),
+                    at: None,
+                };
+                let problem = Problem::new(
+                    Severity::Error,
+                    Code::ConfigUnreadable,
+                    place,
+                    "",
+                    "no such file",
+                );
                 Some(problem.help(format!("ggen mcp config init --file {}", path.display())))
             }
             Unread::Missing => None,
             Unread::Denied(_) if self == Self::System && user_mode => None,
-            Unread::Denied(problem) if (self == Self::Home && !user_mode) || (self == Self::System && named) => {
-                Some(Problem { severity: Severity::Warning, ..*problem })
+            Unread::Denied(problem)
+                if (self == Self::Home && !user_mode) || (self == Self::System && named) =>
+            {
+                Some(Problem {
+                    severity: Severity::Warning,
+                    ..*problem
+                })
             }
             Unread::Denied(problem) | Unread::Bad(problem) => Some(*problem),
         }

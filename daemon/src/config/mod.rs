@@ -1,10 +1,13 @@
 //! Configuration: the layers, their provenance, the check. Nobody else opens a configuration file.
 //!
-//! Decisions: the layers **merge** (flags › `GGEN_MCP_*` › `--config`/`GGEN_MCP_CONFIG`, else `./.mcp.json` › `~/.ggen/mcp/config.json` ›
-//! `/etc/ggen/mcp.json` › defaults): each value comes from the highest layer that has it, lists are replaced, and entries of `mcpServers` are
-//! taken whole by name. An error outside `mcpServers` refuses the configuration; one within an entry (an unset `${VAR}`, a wrong type) disables
-//! that entry and leaves the others, while `ggend check` counts both as errors. Settings that protect something and that this version does
-//! not enforce are refused, never ignored. `timeout` of an entry is in milliseconds; a relative `cwd` is meant from the folder of its file.
+//! Decisions: the layers **merge** (flags › `GGEN_MCP_*` › `--config`/`GGEN_MCP_CONFIG`, else
+//! `./.mcp.json` › `~/.ggen/mcp/config.json` › `/etc/ggen/mcp.json` › defaults): each value comes
+//! from the highest layer that has it, lists are replaced, and entries of `mcpServers` are taken
+//! whole by name. An error outside `mcpServers` refuses the configuration; one within an entry (an
+//! unset `${VAR}`, a wrong type) disables that entry and leaves the others, while `ggend check`
+//! counts both as errors. Settings that protect something and that this version does not enforce
+//! are refused, never ignored. `timeout` of an entry is in milliseconds; a relative `cwd` is meant
+//! from the folder of its file.
 
 mod auth_files;
 mod collector;

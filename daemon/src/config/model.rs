@@ -1,4 +1,5 @@
-//! The configuration's structure; doc comments are the reference. Durations are milliseconds, sizes are bytes unless a unit is written (`"4MB"`).
+//! The configuration's structure; doc comments are the reference. Durations are milliseconds, sizes
+//! are bytes unless a unit is written (`"4MB"`).
 
 mod auth;
 mod limits;
@@ -52,7 +53,8 @@ pub struct Config {
     /// The upstream servers, by name.
     #[serde(rename = "mcpServers", alias = "mcp_servers")]
     pub mcp_servers: BTreeMap<String, Upstream>,
-    /// Names of `mcp_servers` in the order of the file (filled by the loader; not a key of the file).
+    /// Names of `mcp_servers` in the order of the file (filled by the loader; not a key of the
+    /// file).
     #[serde(rename = "__order", skip_serializing_if = "Vec::is_empty")]
     pub order: Vec<String>,
 }
@@ -73,7 +75,8 @@ pub struct Server {
     pub start_concurrency: u16,
     /// Whether workers give up what they do not need.
     pub sandbox: SandboxMode,
-    /// The user that workers become when the daemon is started as root: a name or a number. None: `ggen` if there is one, otherwise `nobody`.
+    /// The user that workers become when the daemon is started as root: a name or a number. None:
+    /// `ggen` if there is one, otherwise `nobody`.
     pub user: Option<String>,
     /// Their group; none: that user's own.
     pub group: Option<String>,
@@ -119,16 +122,18 @@ pub struct Http {
     pub timeout_ms: u64,
     /// Time for a request as a whole until its answer begins, in milliseconds.
     pub request_timeout_ms: u64,
-    /// How long an event stream may last that brings the answer of a legacy client's call, in milliseconds; then the client comes back for the rest. 0: till
-    /// its end.
+    /// How long an event stream may last that brings the answer of a legacy client's call, in
+    /// milliseconds; then the client comes back for the rest. 0: till its end.
     pub stream_limit_ms: u64,
     /// gzip for responses that are worth it; never for event streams.
     pub compression: bool,
     /// Largest request body.
     pub max_body: Size,
-    /// Origins that browsers may come from, as `https://host[:port]`. Loopback origins are allowed when bound to loopback.
+    /// Origins that browsers may come from, as `https://host[:port]`. Loopback origins are allowed
+    /// when bound to loopback.
     pub allowed_origins: Vec<String>,
-    /// Names in `Host` that are answered. Empty: loopback names when bound to loopback, every name otherwise.
+    /// Names in `Host` that are answered. Empty: loopback names when bound to loopback, every name
+    /// otherwise.
     pub allowed_hosts: Vec<String>,
     /// Open connections per worker, at most.
     pub max_connections: u32,
@@ -394,7 +399,11 @@ impl Default for Logging {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { enabled: true, host: IpAddr::from([127, 0, 0, 1]), port: 9464 }
+        Self {
+            enabled: true,
+            host: IpAddr::from([127, 0, 0, 1]),
+            port: 9464,
+        }
     }
 }
 
@@ -419,18 +428,22 @@ impl<'de> Deserialize<'de> for Size {
             }
 
             fn visit_i64<E: serde::de::Error>(self, bytes: i64) -> Result<Size, E> {
-                u64::try_from(bytes).map(Size).map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(bytes), &self))
+                u64::try_from(bytes)
+                    .map(Size)
+                    .map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(bytes), &self))
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Size, E> {
-                text.parse().map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+                text.parse()
+                    .map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
             }
         }
         deserializer.deserialize_any(Form)
     }
 }
 
-/// An address to bind: an IP address, or `localhost` for 127.0.0.1. Other names are refused: what they mean may change under the daemon.
+/// An address to bind: an IP address, or `localhost` for 127.0.0.1. Other names are refused: what
+/// they mean may change under the daemon.
 fn host<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::Error> {
     struct Form;
     impl serde::de::Visitor<'_> for Form {
@@ -445,7 +458,8 @@ fn host<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::
             if bare.eq_ignore_ascii_case("localhost") {
                 return Ok(IpAddr::from([127, 0, 0, 1]));
             }
-            bare.parse().map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+            bare.parse()
+                .map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
         }
     }
     deserializer.deserialize_str(Form)
@@ -456,7 +470,9 @@ impl std::str::FromStr for Size {
 
     fn from_str(text: &str) -> Result<Self, BadSize> {
         let text = text.trim();
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
         let number: u64 = text[..digits].parse().map_err(|_| BadSize)?;
         let shift = match text[digits..].trim().to_ascii_uppercase().as_str() {
             "" | "B" => 0,

@@ -1,5 +1,6 @@
-//! JSON with positions: where each key and each value of a file stands. It only reads text that `serde_json` has accepted already, so it
-//! reports no syntax errors of its own; on anything unexpected it stops with `None`. May not: open files, judge values.
+//! JSON with positions: where each key and each value of a file stands. It only reads text that
+//! `serde_json` has accepted already, so it reports no syntax errors of its own; on anything
+//! unexpected it stops with `None`. May not: open files, judge values.
 
 use serde_json::Value;
 
@@ -65,15 +66,25 @@ impl Node {
         match &self.tree {
             Tree::Scalar(value) => value.clone(),
             Tree::Array(items) => Value::Array(items.iter().map(Self::value).collect()),
-            Tree::Object(members) => Value::Object(members.iter().map(|member| (member.key.clone(), member.node.value())).collect()),
+            Tree::Object(members) => Value::Object(
+                members
+                    .iter()
+                    .map(|member| (member.key.clone(), member.node.value()))
+                    .collect(),
+            ),
         }
     }
 }
 
-/// The positions of a text that is known to be JSON (`serde_json` bounds its depth at 128, which bounds the recursion here).
+/// The positions of a text that is known to be JSON (`serde_json` bounds its depth at 128, which
+/// bounds the recursion here).
 #[must_use]
 pub(super) fn locate(text: &str) -> Option<Node> {
-    Walker { rest: text, at: Position { line: 1, column: 1 } }.value(0)
+    Walker {
+        rest: text,
+        at: Position { line: 1, column: 1 },
+    }
+    .value(0)
 }
 
 /// Deeper than `serde_json` ever accepts.
@@ -95,7 +106,10 @@ impl<'a> Walker<'a> {
             '[' => self.array(depth)?,
             '"' => Tree::Scalar(Value::String(self.text()?)),
             _ => {
-                let length = self.rest.find([',', ']', '}', ' ', '\t', '\r', '\n']).unwrap_or(self.rest.len());
+                let length = self
+                    .rest
+                    .find([',', ']', '}', ' ', '\t', '\r', '\n'])
+                    .unwrap_or(self.rest.len());
                 Tree::Scalar(serde_json::from_str(self.take(length)?).ok()?)
             }
         };
@@ -116,7 +130,11 @@ impl<'a> Walker<'a> {
                     let key = self.text()?;
                     self.space();
                     self.take(1).filter(|colon| *colon == ":")?;
-                    members.push(Member { key, at, node: self.value(depth + 1)? });
+                    members.push(Member {
+                        key,
+                        at,
+                        node: self.value(depth + 1)?,
+                    });
                 }
             }
         }
@@ -152,7 +170,10 @@ impl<'a> Walker<'a> {
     }
 
     fn space(&mut self) -> Position {
-        let length = self.rest.find(|c: char| !matches!(c, ' ' | '\t' | '\r' | '\n')).unwrap_or(self.rest.len());
+        let length = self
+            .rest
+            .find(|c: char| !matches!(c, ' ' | '\t' | '\r' | '\n'))
+            .unwrap_or(self.rest.len());
         let _ = self.take(length);
         self.at
     }
@@ -165,7 +186,10 @@ impl<'a> Walker<'a> {
         let (taken, rest) = self.rest.split_at_checked(bytes)?;
         for c in taken.chars() {
             if c == '\n' {
-                self.at = Position { line: self.at.line + 1, column: 1 };
+                self.at = Position {
+                    line: self.at.line + 1,
+                    column: 1,
+                };
             } else {
                 self.at.column += 1;
             }

@@ -1,4 +1,5 @@
-//! What is wrong with a configuration: one structure for the log, `ggend check` and the tests. May not: read anything, print anything.
+//! What is wrong with a configuration: one structure for the log, `ggend check` and the tests. May
+//! not: read anything, print anything.
 
 use super::position::Position;
 use ggen_wire::Code;
@@ -11,7 +12,8 @@ use std::fmt;
 pub enum Severity {
     /// The configuration is refused.
     Error,
-    /// One entry of `mcpServers` is not served; the others are. `ggend check` counts it as an error.
+    /// One entry of `mcpServers` is not served; the others are. `ggend check` counts it as an
+    /// error.
     Entry,
     /// Worth knowing.
     Warning,
@@ -29,12 +31,22 @@ pub struct Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.source)?;
-        self.at.map_or(Ok(()), |at| write!(f, ":{}:{}", at.line, at.column))
+        self.at
+            .map_or(Ok(()), |at| write!(f, ":{}:{}", at.line, at.column))
     }
 }
 
 /// First words of a text that has its key path as the subject of the sentence.
-const VERBS: [&str; 8] = ["is", "must", "holds", "stands", "belongs", "calls", "needs", "contradicts"];
+const VERBS: [&str; 8] = [
+    "is",
+    "must",
+    "holds",
+    "stands",
+    "belongs",
+    "calls",
+    "needs",
+    "contradicts",
+];
 
 /// One problem. `Display` gives one line: place, key path, what, did-you-mean, code.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,8 +72,23 @@ pub struct Problem {
 impl Problem {
     /// A problem without suggestion, help or entry.
     #[must_use]
-    pub fn new(severity: Severity, code: Code, place: Place, path: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { severity, code, place, path: path.into(), what: what.into(), suggestion: None, help: Vec::new(), server: None }
+    pub fn new(
+        severity: Severity,
+        code: Code,
+        place: Place,
+        path: impl Into<String>,
+        what: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity,
+            code,
+            place,
+            path: path.into(),
+            what: what.into(),
+            suggestion: None,
+            help: Vec::new(),
+            server: None,
+        }
     }
 
     /// The same with a did-you-mean.
@@ -106,16 +133,28 @@ impl Problem {
     pub fn text(&self) -> String {
         let first = self.what.split(' ').next().unwrap_or_default();
         let joint = if VERBS.contains(&first) { " " } else { ": " };
-        let path = if self.path.is_empty() { String::new() } else { format!("{}{joint}", self.path) };
-        let suggestion = self.suggestion.as_ref().map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+        let path = if self.path.is_empty() {
+            String::new()
+        } else {
+            format!("{}{joint}", self.path)
+        };
+        let suggestion = self
+            .suggestion
+            .as_ref()
+            .map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
         format!("{path}{}{suggestion}", self.what)
     }
 }
 
-/// A command that takes a key out, safe to paste: a shell would take the quotes of `mcpServers["a b"]` away.
+/// A command that takes a key out, safe to paste: a shell would take the quotes of `mcpServers["a
+/// b"]` away.
 fn quoted(command: &str) -> String {
     match command.split_once(" unset ") {
-        Some((verb, key)) if key.contains(['"', ' ', '$', '*', '(', ';', '&', '|', '<', '>', '`', '#', '\\']) && !key.contains('\'') => {
+        Some((verb, key))
+            if key.contains([
+                '"', ' ', '$', '*', '(', ';', '&', '|', '<', '>', '`', '#', '\\',
+            ]) && !key.contains('\'') =>
+        {
             format!("{verb} unset '{key}'")
         }
         _ => command.to_owned(),

@@ -1,5 +1,6 @@
-//! The known keys. The one source of truth is `Config` itself: key paths come from serialising `Config::default()`, types from deserialising a
-//! single leaf. Beside it stand only the keys that `Config` does not have: those of other MCP clients.
+//! The known keys. The one source of truth is `Config` itself: key paths come from serialising
+//! `Config::default()`, types from deserialising a single leaf. Beside it stand only the keys that
+//! `Config` does not have: those of other MCP clients.
 
 use super::model::Config;
 use ggen_wire::Code;
@@ -24,9 +25,19 @@ pub(super) const METADATA: &str = "metadata";
 /// Leaves that are secret.
 pub(super) const SECRETS: [&str; 3] = ["auth.api_key", "auth.jwt.secret", "tracing.otlp.headers"];
 
-/// Top-level keys that other MCP clients keep in the same file: VS Code, Claude Desktop and Code, Cursor, Zed.
-pub(super) const FOREIGN: [&str; 9] =
-    ["inputs", "servers", "projects", "globalShortcut", "preferences", "permissions", "mcp", "enabledPlugins", "isUsingBuiltInNodeForMcp"];
+/// Top-level keys that other MCP clients keep in the same file: VS Code, Claude Desktop and Code,
+/// Cursor, Zed.
+pub(super) const FOREIGN: [&str; 9] = [
+    "inputs",
+    "servers",
+    "projects",
+    "globalShortcut",
+    "preferences",
+    "permissions",
+    "mcp",
+    "enabledPlugins",
+    "isUsingBuiltInNodeForMcp",
+];
 
 /// The defaults as JSON: the shape of the whole file.
 pub(super) fn template() -> &'static Value {
@@ -47,9 +58,14 @@ pub fn leaves() -> &'static [String] {
 
 fn collect(path: &str, value: &Value, found: &mut Vec<String>) {
     match value {
-        Value::Object(_) if path == MODULES => found.extend(CATEGORIES.iter().map(|category| join(path, category))),
+        Value::Object(_) if path == MODULES => {
+            found.extend(CATEGORIES.iter().map(|category| join(path, category)))
+        }
         Value::Object(members) => {
-            for (key, value) in members.iter().filter(|(key, _)| !(path.is_empty() && SERVERS.contains(&key.as_str()))) {
+            for (key, value) in members
+                .iter()
+                .filter(|(key, _)| !(path.is_empty() && SERVERS.contains(&key.as_str())))
+            {
                 collect(&join(path, key), value, found);
             }
         }
@@ -60,21 +76,29 @@ fn collect(path: &str, value: &Value, found: &mut Vec<String>) {
 
 /// `a.b` and `c` → `a.b.c`.
 pub(super) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
 }
 
-/// Whether a top-level key belongs to another MCP client, or is a comment or extension by its first character.
+/// Whether a top-level key belongs to another MCP client, or is a comment or extension by its first
+/// character.
 pub(super) fn foreign(key: &str) -> bool {
     FOREIGN.contains(&key) || key.starts_with('_') || key.starts_with("x-") || key.starts_with("//")
 }
 
-/// Whether a section asks for anything: not if it is empty, or says `"enabled": false`, or holds only such values.
+/// Whether a section asks for anything: not if it is empty, or says `"enabled": false`, or holds
+/// only such values.
 pub(super) fn asks(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Bool(on) => *on,
         Value::Array(items) => !items.is_empty(),
-        Value::Object(members) => members.get("enabled") != Some(&Value::Bool(false)) && members.values().any(asks),
+        Value::Object(members) => {
+            members.get("enabled") != Some(&Value::Bool(false)) && members.values().any(asks)
+        }
         Value::Number(_) | Value::String(_) => true,
     }
 }
@@ -92,20 +116,38 @@ pub(super) struct BadLeaf {
 
 /// Judges one leaf by deserialising a configuration that holds nothing else.
 pub(super) fn check_leaf(path: &str, value: &Value) -> Result<(), BadLeaf> {
-    let whole = path.rsplit('.').fold(value.clone(), |inner, key| Value::Object(Map::from_iter([(key.to_owned(), inner)])));
-    serde_json::from_value::<Config>(whole).map(|_| ()).map_err(|error| bad_leaf(&error.to_string()))
+    let whole = path.rsplit('.').fold(value.clone(), |inner, key| {
+        Value::Object(Map::from_iter([(key.to_owned(), inner)]))
+    });
+    serde_json::from_value::<Config>(whole)
+        .map(|_| ())
+        .map_err(|error| bad_leaf(&error.to_string()))
 }
 
 fn bad_leaf(message: &str) -> BadLeaf {
-    let (found, expected) = message.split_once(", expected ").unwrap_or((message, "another value"));
-    let code = if found.starts_with("invalid type") { Code::ConfigType } else { Code::ConfigValue };
-    let found = found.trim_start_matches("invalid type: ").trim_start_matches("invalid value: ");
+    let (found, expected) = message
+        .split_once(", expected ")
+        .unwrap_or((message, "another value"));
+    let code = if found.starts_with("invalid type") {
+        Code::ConfigType
+    } else {
+        Code::ConfigValue
+    };
+    let found = found
+        .trim_start_matches("invalid type: ")
+        .trim_start_matches("invalid value: ");
     let found = match found.split_once(' ') {
         Some(("string", text)) => format!("the text {text}"),
         Some(("integer", number)) => format!("the number {}", number.trim_matches('`')),
-        Some(("floating", rest)) => format!("the number {}", rest.trim_start_matches("point ").trim_matches('`')),
+        Some(("floating", rest)) => format!(
+            "the number {}",
+            rest.trim_start_matches("point ").trim_matches('`')
+        ),
         Some(("boolean", value)) => value.trim_matches('`').to_owned(),
-        Some(("unknown", variant)) => format!("the text {}", variant.trim_start_matches("variant ").replace('`', "\"")),
+        Some(("unknown", variant)) => format!(
+            "the text {}",
+            variant.trim_start_matches("variant ").replace('`', "\"")
+        ),
         _ => match found {
             "map" => "an object".to_owned(),
             "sequence" => "a list".to_owned(),
@@ -114,7 +156,10 @@ fn bad_leaf(message: &str) -> BadLeaf {
     };
     let suggestion = expected.strip_prefix("one of ").and_then(|variants| {
         let variants: Vec<&str> = variants.split('`').skip(1).step_by(2).collect();
-        did_you_mean(found.trim_start_matches("the text ").trim_matches('"'), variants)
+        did_you_mean(
+            found.trim_start_matches("the text ").trim_matches('"'),
+            variants,
+        )
     });
     let expected = match expected {
         "u16" => "a whole number from 0 to 65535".to_owned(),
@@ -125,40 +170,80 @@ fn bad_leaf(message: &str) -> BadLeaf {
         "a sequence" => "a list of texts".to_owned(),
         other => other.replace('`', "\""),
     };
-    BadLeaf { code, what: format!("expected {expected}, found {found}"), suggestion }
+    BadLeaf {
+        code,
+        what: format!("expected {expected}, found {found}"),
+        suggestion,
+    }
 }
 
 /// The candidate most like a word, if one is like enough.
-pub(super) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub(super) fn did_you_mean<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
     let word = word.to_lowercase();
     candidates
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&word, &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&word, &candidate.to_lowercase()),
+                candidate,
+            )
+        })
         .filter(|(distance, candidate)| *distance <= candidate.chars().count().max(3) / 3)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate.to_owned())
 }
 
-/// A key that was probably meant by an unknown one: a neighbour, or else the full path of a leaf with that last name.
+/// A key that was probably meant by an unknown one: a neighbour, or else the full path of a leaf
+/// with that last name.
 pub(super) fn suggest_key(key: &str, neighbours: &Map<String, Value>) -> Option<String> {
     did_you_mean(key, neighbours.keys().map(String::as_str)).or_else(|| {
-        let with_name: Vec<_> = leaves().iter().filter(|leaf| leaf.rsplit('.').next() == Some(key)).collect();
+        let with_name: Vec<_> = leaves()
+            .iter()
+            .filter(|leaf| leaf.rsplit('.').next() == Some(key))
+            .collect();
         with_name.first().map(|leaf| (*leaf).clone())
     })
 }
 
-/// A typed value from the text of a variable: the first reading that the leaf accepts among JSON, the text itself, and a list by commas.
+/// A typed value from the text of a variable: the first reading that the leaf accepts among JSON,
+/// the text itself, and a list by commas.
 pub(super) fn from_text(path: &str, text: &str) -> Result<Value, BadLeaf> {
-    let listed = || Value::Array(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(|item| json!(item)).collect());
+    let listed = || {
+        Value::Array(
+            text.split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+                .map(|item| json!(item))
+                .collect(),
+        )
+    };
     let flag = |text: &str| matches!(text, "1" | "0").then(|| json!(text == "1"));
-    let number_or_text = serde_json::from_str::<Value>(text).ok().filter(|value| !value.is_null());
-    let readings = [number_or_text.clone(), Some(json!(text)), flag(text), Some(listed())];
-    match readings.into_iter().flatten().find(|value| check_leaf(path, value).is_ok()) {
+    let number_or_text = serde_json::from_str::<Value>(text)
+        .ok()
+        .filter(|value| !value.is_null());
+    let readings = [
+        number_or_text.clone(),
+        Some(json!(text)),
+        flag(text),
+        Some(listed()),
+    ];
+    match readings
+        .into_iter()
+        .flatten()
+        .find(|value| check_leaf(path, value).is_ok())
+    {
         Some(value) => Ok(value),
-        None => Err(check_leaf(path, &number_or_text.unwrap_or_else(|| json!(text))).err().unwrap_or(BadLeaf {
-            code: Code::ConfigValue,
-            what: "cannot be read".to_owned(),
-            suggestion: None,
-        })),
+        None => Err(
+            check_leaf(path, &number_or_text.unwrap_or_else(|| json!(text)))
+                .err()
+                .unwrap_or(BadLeaf {
+                    code: Code::ConfigValue,
+                    what: "cannot be read".to_owned(),
+                    suggestion: None,
+                }),
+        ),
     }
 }

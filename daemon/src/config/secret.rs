@@ -1,5 +1,6 @@
-//! A text that is shown to nobody: `Debug` and serialising give `***`. It leaves through [`Secret::expose`] only, which is easy to search for.
-//! May not: log, compare in the course of a request (digests are compared there, in constant time).
+//! A text that is shown to nobody: `Debug` and serialising give `***`. It leaves through
+//! [`Secret::expose`] only, which is easy to search for. May not: log, compare in the course of a
+//! request (digests are compared there, in constant time).
 
 use super::redact::HIDDEN;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -51,15 +52,21 @@ impl<'de> Deserialize<'de> for Secret {
 
             // What is refused must not be shown either: serde's own words would repeat it.
             fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<Secret, E> {
-                Err(E::custom("invalid type: a number, expected a text in quotes"))
+                Err(E::custom(
+                    "invalid type: a number, expected a text in quotes",
+                ))
             }
 
             fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<Secret, E> {
-                Err(E::custom("invalid type: a number, expected a text in quotes"))
+                Err(E::custom(
+                    "invalid type: a number, expected a text in quotes",
+                ))
             }
 
             fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Secret, E> {
-                Err(E::custom("invalid type: a number, expected a text in quotes"))
+                Err(E::custom(
+                    "invalid type: a number, expected a text in quotes",
+                ))
             }
         }
         deserializer.deserialize_any(Form)
@@ -82,9 +89,14 @@ mod tests {
     fn a_secret_is_shown_to_nobody() {
         let secret: Secret = serde_json::from_str("\"hush\"").expect("a text");
         assert_eq!(secret.expose(), "hush");
-        assert_eq!(format!("{secret:?} {:#?}", Some(&secret)), "*** Some(\n    ***,\n)");
+        assert_eq!(
+            format!("{secret:?} {:#?}", Some(&secret)),
+            "*** Some(\n    ***,\n)"
+        );
         assert_eq!(serde_json::to_string(&secret).expect("writes"), "\"***\"");
-        let refused = serde_json::from_str::<Secret>("123456789").expect_err("a number").to_string();
+        let refused = serde_json::from_str::<Secret>("123456789")
+            .expect_err("a number")
+            .to_string();
         assert!(!refused.contains("1234"), "{refused}");
     }
 }

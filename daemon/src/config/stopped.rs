@@ -1,5 +1,5 @@
-//! What an operator has stopped by name while the daemon runs: switched off over the configuration, until it is started again or the daemon
-//! is. Files are neither read nor written for it.
+//! What an operator has stopped by name while the daemon runs: switched off over the configuration,
+//! until it is started again or the daemon is. Files are neither read nor written for it.
 
 use super::{Config, Loaded};
 use std::collections::BTreeSet;
@@ -12,8 +12,14 @@ impl Loaded {
     #[must_use]
     pub fn with_stopped(mut self, names: &BTreeSet<String>) -> Self {
         self.config = self.as_configured();
-        self.stopped = names.iter().filter(|name| is_on(&self.config, name)).cloned().collect();
-        self.stopped.iter().for_each(|name| switch(&mut self.config, name, false));
+        self.stopped = names
+            .iter()
+            .filter(|name| is_on(&self.config, name))
+            .cloned()
+            .collect();
+        self.stopped
+            .iter()
+            .for_each(|name| switch(&mut self.config, name, false));
         // The workers of HTTP serve HTTPS too: they go with the last of the two.
         let http = &mut self.config.transports.http;
         http.enabled &= http.ssl.enabled || !self.stopped.contains("http");
@@ -24,12 +30,15 @@ impl Loaded {
     #[must_use]
     pub fn as_configured(&self) -> Config {
         let mut config = self.config.clone();
-        self.stopped.iter().for_each(|name| switch(&mut config, name, true));
+        self.stopped
+            .iter()
+            .for_each(|name| switch(&mut config, name, true));
         config
     }
 }
 
-/// Whether a transport or upstream of that name is switched on; a transport goes before an upstream of the same name.
+/// Whether a transport or upstream of that name is switched on; a transport goes before an upstream
+/// of the same name.
 #[must_use]
 pub fn is_on(config: &Config, name: &str) -> bool {
     let transports = &config.transports;
@@ -39,7 +48,10 @@ pub fn is_on(config: &Config, name: &str) -> bool {
         "websocket" => transports.websocket.enabled,
         "quic" => transports.quic.enabled,
         "admin" => config.metrics.enabled,
-        upstream => config.mcp_servers.get(upstream).is_some_and(|upstream| upstream.enabled),
+        upstream => config
+            .mcp_servers
+            .get(upstream)
+            .is_some_and(|upstream| upstream.enabled),
     }
 }
 
@@ -74,13 +86,33 @@ mod tests {
         let text = r#"{"transports":{"http":{"ssl":{"enabled":true}},"quic":{"enabled":true}},
             "mcpServers":{"a":{"command":"true"},"b":{"command":"true","enabled":false}}}"#;
         std::fs::write(&path, text).unwrap();
-        let loaded = load(&LoadOptions { config_path: Some(path), ..LoadOptions::default() }).unwrap();
+        let loaded = load(&LoadOptions {
+            config_path: Some(path),
+            ..LoadOptions::default()
+        })
+        .unwrap();
         let written = loaded.config.clone();
-        let stop = |names: &[&str]| loaded.clone().with_stopped(&names.iter().map(|name| (*name).to_owned()).collect());
+        let stop = |names: &[&str]| {
+            loaded
+                .clone()
+                .with_stopped(&names.iter().map(|name| (*name).to_owned()).collect())
+        };
         let stopped = stop(&["http", "quic", "a", "b", "nobody"]);
-        assert_eq!(stopped.stopped.iter().map(String::as_str).collect::<Vec<_>>(), ["a", "http", "quic"]);
-        assert!(!stopped.config.transports.quic.enabled && !stopped.config.mcp_servers["a"].enabled);
-        assert!(stopped.config.transports.http.enabled, "HTTPS is still served");
+        assert_eq!(
+            stopped
+                .stopped
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>(),
+            ["a", "http", "quic"]
+        );
+        assert!(
+            !stopped.config.transports.quic.enabled && !stopped.config.mcp_servers["a"].enabled
+        );
+        assert!(
+            stopped.config.transports.http.enabled,
+            "HTTPS is still served"
+        );
         assert!(!stop(&["http", "https"]).config.transports.http.enabled);
         assert!(stop(&["https"]).config.transports.http.enabled);
         assert_eq!(stopped.as_configured(), written);

@@ -24,7 +24,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-/// Lets requests in until it is closed. h3 0.0.8 takes one request too many: those *up to* the id of its GOAWAY, where RFC 9114 §5.2 says *below*.
+/// Lets requests in until it is closed. h3 0.0.8 takes one request too many: those *up to* the id
+/// of its GOAWAY, where RFC 9114 §5.2 says *below*.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gate(Arc<Inner>);
 
@@ -65,7 +66,15 @@ impl Connection {
         let (handle, acceptor) = connection.split();
         let (requests, others) = acceptor.split();
         let gate = Gate::default();
-        (Self { opener: Opener(handle), requests, others, gate: gate.clone() }, gate)
+        (
+            Self {
+                opener: Opener(handle),
+                requests,
+                others,
+                gate: gate.clone(),
+            },
+            gate,
+        )
     }
 }
 
@@ -73,15 +82,29 @@ impl quic::Connection<Bytes> for Connection {
     type RecvStream = Receiving;
     type OpenStreams = Opener;
 
-    fn poll_accept_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Receiving, ConnectionErrorIncoming>> {
-        let stream = ready!(self.others.poll_accept_receive_stream(cx)).map_err(of_connection)?.ok_or_else(closed)?;
+    fn poll_accept_recv(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Receiving, ConnectionErrorIncoming>> {
+        let stream = ready!(self.others.poll_accept_receive_stream(cx))
+            .map_err(of_connection)?
+            .ok_or_else(closed)?;
         let id = number(stream.id());
-        Poll::Ready(Ok(Receiving::new(stream, id, Walk::unidirectional(LARGEST_FRAME))))
+        Poll::Ready(Ok(Receiving::new(
+            stream,
+            id,
+            Walk::unidirectional(LARGEST_FRAME),
+        )))
     }
 
-    fn poll_accept_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<Both, ConnectionErrorIncoming>> {
+    fn poll_accept_bidi(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Both, ConnectionErrorIncoming>> {
         loop {
-            let stream = ready!(self.requests.poll_accept_bidirectional_stream(cx)).map_err(of_connection)?.ok_or_else(closed)?;
+            let stream = ready!(self.requests.poll_accept_bidirectional_stream(cx))
+                .map_err(of_connection)?
+                .ok_or_else(closed)?;
             let id = stream.id();
             let mut both = Both::new(stream);
             if self.gate.admits(id) {
@@ -105,7 +128,10 @@ impl quic::OpenStreams<Bytes> for Connection {
         self.opener.poll_open_bidi(cx)
     }
 
-    fn poll_open_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<Sending, StreamErrorIncoming>> {
+    fn poll_open_send(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Sending, StreamErrorIncoming>> {
         self.opener.poll_open_send(cx)
     }
 
@@ -124,11 +150,19 @@ impl quic::OpenStreams<Bytes> for Opener {
 
     fn poll_open_bidi(&mut self, cx: &mut Context<'_>) -> Poll<Result<Both, StreamErrorIncoming>> {
         let opened = ready!(self.0.poll_open_bidirectional_stream(cx));
-        Poll::Ready(opened.map(Both::new).map_err(|error| broken(of_connection(error))))
+        Poll::Ready(
+            opened
+                .map(Both::new)
+                .map_err(|error| broken(of_connection(error))),
+        )
     }
 
-    fn poll_open_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<Sending, StreamErrorIncoming>> {
-        let stream = ready!(self.0.poll_open_send_stream(cx)).map_err(|error| broken(of_connection(error)))?;
+    fn poll_open_send(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Sending, StreamErrorIncoming>> {
+        let stream = ready!(self.0.poll_open_send_stream(cx))
+            .map_err(|error| broken(of_connection(error)))?;
         let id = number(stream.id());
         Poll::Ready(Ok(Sending::new(stream, id)))
     }
@@ -143,7 +177,8 @@ const fn broken(connection_error: ConnectionErrorIncoming) -> StreamErrorIncomin
 }
 
 fn number(id: u64) -> StreamId {
-    StreamId::try_from(id).unwrap_or_else(|_| unreachable!("the transport's stream ids have 62 bits"))
+    StreamId::try_from(id)
+        .unwrap_or_else(|_| unreachable!("the transport's stream ids have 62 bits"))
 }
 
 /// Both halves of a request stream.
@@ -157,7 +192,10 @@ impl Both {
     fn new(stream: BidirectionalStream) -> Self {
         let id = number(stream.id());
         let (receive, send) = stream.split();
-        Self { send: Sending::new(send, id), receive: Receiving::new(receive, id, Walk::request(LARGEST_FRAME)) }
+        Self {
+            send: Sending::new(send, id),
+            receive: Receiving::new(receive, id, Walk::request(LARGEST_FRAME)),
+        }
     }
 }
 
@@ -173,7 +211,10 @@ impl quic::BidiStream<Bytes> for Both {
 impl quic::RecvStream for Both {
     type Buf = Bytes;
 
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {
+    fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {
         self.receive.poll_data(cx)
     }
 

@@ -7,8 +7,11 @@ use std::sync::Arc;
 /// Of a connection.
 pub(super) fn of_connection(error: connection::Error) -> ConnectionErrorIncoming {
     match error {
-        connection::Error::Application { error, .. } => ConnectionErrorIncoming::ApplicationClose { error_code: *error },
-        connection::Error::IdleTimerExpired { .. } | connection::Error::MaxHandshakeDurationExceeded { .. } => {
+        connection::Error::Application { error, .. } => {
+            ConnectionErrorIncoming::ApplicationClose { error_code: *error }
+        }
+        connection::Error::IdleTimerExpired { .. }
+        | connection::Error::MaxHandshakeDurationExceeded { .. } => {
             ConnectionErrorIncoming::Timeout
         }
         other => ConnectionErrorIncoming::Undefined(Arc::new(other)),
@@ -18,9 +21,13 @@ pub(super) fn of_connection(error: connection::Error) -> ConnectionErrorIncoming
 /// Of a stream.
 pub(super) fn of_stream(error: stream::Error) -> StreamErrorIncoming {
     match error {
-        stream::Error::StreamReset { error, .. } => StreamErrorIncoming::StreamTerminated { error_code: *error },
+        stream::Error::StreamReset { error, .. } => {
+            StreamErrorIncoming::StreamTerminated { error_code: *error }
+        }
         stream::Error::ConnectionError { error, .. } => {
-            StreamErrorIncoming::ConnectionErrorIncoming { connection_error: of_connection(error) }
+            StreamErrorIncoming::ConnectionErrorIncoming {
+                connection_error: of_connection(error),
+            }
         }
         other => StreamErrorIncoming::Unknown(Box::new(other)),
     }
@@ -28,5 +35,7 @@ pub(super) fn of_stream(error: stream::Error) -> StreamErrorIncoming {
 
 /// The acceptor has nothing more to give, and no reason.
 pub(super) fn closed() -> ConnectionErrorIncoming {
-    ConnectionErrorIncoming::ApplicationClose { error_code: super::code::NO_ERROR }
+    ConnectionErrorIncoming::ApplicationClose {
+        error_code: super::code::NO_ERROR,
+    }
 }

@@ -6,7 +6,8 @@ use h3::quic::{self, StreamErrorIncoming, StreamId};
 use s2n_quic::stream::ReceiveStream;
 use std::task::{Context, Poll, ready};
 
-/// Largest frame that h3 is let collect, in bytes: above the largest field section, so that moderate excess gets its 431.
+/// Largest frame that h3 is let collect, in bytes: above the largest field section, so that
+/// moderate excess gets its 431.
 pub(crate) const LARGEST_FRAME: u64 = 128 << 10;
 
 /// Bytes from the peer.
@@ -21,14 +22,22 @@ pub(crate) struct Receiving {
 
 impl Receiving {
     pub(super) const fn new(stream: ReceiveStream, id: StreamId, walk: Walk) -> Self {
-        Self { stream, id, walk, over: false }
+        Self {
+            stream,
+            id,
+            walk,
+            over: false,
+        }
     }
 }
 
 impl quic::RecvStream for Receiving {
     type Buf = Bytes;
 
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {
+    fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {
         let received = ready!(self.stream.poll_receive(cx));
         Poll::Ready(match received {
             Ok(Some(bytes)) => match self.walk.feed(&bytes) {
@@ -37,10 +46,15 @@ impl quic::RecvStream for Receiving {
                     tracing::debug!(target: "transport", stream = self.id.into_inner(), "refused: {too_long}");
                     self.stop_sending(code::EXCESSIVE_LOAD);
                     if !self.id.is_request() {
-                        // Without its control stream a connection is nothing; h3 would go on for ever if this was the first it read.
-                        self.stream.connection().close(application(code::EXCESSIVE_LOAD));
+                        // Without its control stream a connection is nothing; h3 would go on for
+                        // ever if this was the first it read.
+                        self.stream
+                            .connection()
+                            .close(application(code::EXCESSIVE_LOAD));
                     }
-                    Err(StreamErrorIncoming::StreamTerminated { error_code: code::EXCESSIVE_LOAD })
+                    Err(StreamErrorIncoming::StreamTerminated {
+                        error_code: code::EXCESSIVE_LOAD,
+                    })
                 }
             },
             Ok(None) => {
@@ -57,7 +71,9 @@ impl quic::RecvStream for Receiving {
     fn stop_sending(&mut self, error_code: u64) {
         self.over = true;
         // It may be closed already.
-        self.stream.stop_sending(application(error_code)).unwrap_or_default();
+        self.stream
+            .stop_sending(application(error_code))
+            .unwrap_or_default();
     }
 
     fn recv_id(&self) -> StreamId {
@@ -66,8 +82,8 @@ impl quic::RecvStream for Receiving {
 }
 
 impl Drop for Receiving {
-    /// RFC 9114 §4.1: a server that answers without the rest of a request asks the client to stop, with H3_NO_ERROR. The transport itself would
-    /// say 0.
+    /// RFC 9114 §4.1: a server that answers without the rest of a request asks the client to stop,
+    /// with H3_NO_ERROR. The transport itself would say 0.
     fn drop(&mut self) {
         if !self.over {
             quic::RecvStream::stop_sending(self, code::NO_ERROR);

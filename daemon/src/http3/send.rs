@@ -13,13 +13,19 @@ pub(crate) struct Sending {
     id: StreamId,
     /// A frame header with its payload that the transport has no room for yet.
     writing: Bytes,
-    /// The end was queued, or the stream was reset: there is nothing left that a drop could cut off.
+    /// The end was queued, or the stream was reset: there is nothing left that a drop could cut
+    /// off.
     over: bool,
 }
 
 impl Sending {
     pub(super) const fn new(stream: SendStream, id: StreamId) -> Self {
-        Self { stream, id, writing: Bytes::new(), over: false }
+        Self {
+            stream,
+            id,
+            writing: Bytes::new(),
+            over: false,
+        }
     }
 }
 
@@ -33,7 +39,9 @@ impl quic::SendStream<Bytes> for Sending {
 
     fn send_data<T: Into<WriteBuf<Bytes>>>(&mut self, data: T) -> Result<(), StreamErrorIncoming> {
         if !self.writing.is_empty() {
-            let connection_error = ConnectionErrorIncoming::InternalError("data sent on a stream that is not ready".to_owned());
+            let connection_error = ConnectionErrorIncoming::InternalError(
+                "data sent on a stream that is not ready".to_owned(),
+            );
             return Err(StreamErrorIncoming::ConnectionErrorIncoming { connection_error });
         }
         let mut data: WriteBuf<Bytes> = data.into();
@@ -42,7 +50,8 @@ impl quic::SendStream<Bytes> for Sending {
         Ok(())
     }
 
-    /// Ready once the peer has acknowledged everything: a connection that is closed before that would cut off what is still in our buffer.
+    /// Ready once the peer has acknowledged everything: a connection that is closed before that
+    /// would cut off what is still in our buffer.
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamErrorIncoming>> {
         ready!(self.poll_ready(cx))?;
         if !self.over {
@@ -55,7 +64,9 @@ impl quic::SendStream<Bytes> for Sending {
     fn reset(&mut self, reset_code: u64) {
         self.over = true;
         // It may be closed already.
-        self.stream.reset(application(reset_code)).unwrap_or_default();
+        self.stream
+            .reset(application(reset_code))
+            .unwrap_or_default();
     }
 
     fn send_id(&self) -> StreamId {
@@ -64,7 +75,8 @@ impl quic::SendStream<Bytes> for Sending {
 }
 
 impl Drop for Sending {
-    /// The transport would finish the stream, and an answer that was broken off would look complete.
+    /// The transport would finish the stream, and an answer that was broken off would look
+    /// complete.
     fn drop(&mut self) {
         if !self.over {
             quic::SendStream::reset(self, code::REQUEST_CANCELLED);

@@ -1,4 +1,5 @@
-//! Finds the frame headers in the bytes of a stream (RFC 9114 §7.1), to bound what h3 0.0.8 would collect whole before it looks at it. Pure.
+//! Finds the frame headers in the bytes of a stream (RFC 9114 §7.1), to bound what h3 0.0.8 would
+//! collect whole before it looks at it. Pure.
 
 /// DATA (RFC 9114 §7.2.1): passed on as it comes, whatever its length.
 const DATA: u64 = 0;
@@ -24,7 +25,8 @@ enum At {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Walk {
     at: At,
-    /// A variable-length integer that is not complete: its bytes so far, and how many there will be.
+    /// A variable-length integer that is not complete: its bytes so far, and how many there will
+    /// be.
     number: u64,
     have: u8,
     want: u8,
@@ -40,12 +42,21 @@ pub(super) struct TooLong(u64);
 impl Walk {
     /// Along a request stream.
     pub(super) const fn request(limit: u64) -> Self {
-        Self { at: At::Type, number: 0, have: 0, want: 0, limit }
+        Self {
+            at: At::Type,
+            number: 0,
+            have: 0,
+            want: 0,
+            limit,
+        }
     }
 
     /// Along a unidirectional stream, of which only the control stream has frames.
     pub(super) const fn unidirectional(limit: u64) -> Self {
-        Self { at: At::StreamType, ..Self::request(limit) }
+        Self {
+            at: At::StreamType,
+            ..Self::request(limit)
+        }
     }
 
     /// Takes the next bytes.
@@ -55,18 +66,30 @@ impl Walk {
                 At::Unframed => return Ok(()),
                 At::Payload(left) => {
                     let taken = u64::try_from(bytes.len()).unwrap_or(u64::MAX).min(left);
-                    bytes = bytes.get(usize::try_from(taken).unwrap_or(usize::MAX)..).unwrap_or_default();
-                    self.at = if taken == left { At::Type } else { At::Payload(left - taken) };
+                    bytes = bytes
+                        .get(usize::try_from(taken).unwrap_or(usize::MAX)..)
+                        .unwrap_or_default();
+                    self.at = if taken == left {
+                        At::Type
+                    } else {
+                        At::Payload(left - taken)
+                    };
                 }
                 At::StreamType | At::Type | At::Length { .. } => {
-                    let Some(number) = self.number(&mut bytes) else { return Ok(()) };
+                    let Some(number) = self.number(&mut bytes) else {
+                        return Ok(());
+                    };
                     self.at = match self.at {
                         At::StreamType if number == CONTROL => At::Type,
                         At::StreamType => At::Unframed,
-                        At::Length { data: false } if number > self.limit => return Err(TooLong(number)),
+                        At::Length { data: false } if number > self.limit => {
+                            return Err(TooLong(number));
+                        }
                         At::Length { .. } if number == 0 => At::Type,
                         At::Length { .. } => At::Payload(number),
-                        _ => At::Length { data: number == DATA },
+                        _ => At::Length {
+                            data: number == DATA,
+                        },
                     };
                 }
             }
@@ -112,19 +135,40 @@ mod tests {
     #[test]
     fn data_may_be_long_and_other_frames_may_not() {
         // HEADERS of 3, DATA of 2^30 - 1 of which one byte is there.
-        assert_eq!(whole_and_byte_by_byte(Walk::request(100), &[1, 3, 9, 9, 9, 0, 0xbf, 0xff, 0xff, 0xff, 7]), Ok(()));
+        assert_eq!(
+            whole_and_byte_by_byte(
+                Walk::request(100),
+                &[1, 3, 9, 9, 9, 0, 0xbf, 0xff, 0xff, 0xff, 7]
+            ),
+            Ok(())
+        );
         // HEADERS of 2^30 - 1.
-        assert_eq!(whole_and_byte_by_byte(Walk::request(100), &[1, 0xbf, 0xff, 0xff, 0xff]), Err(TooLong((1 << 30) - 1)));
+        assert_eq!(
+            whole_and_byte_by_byte(Walk::request(100), &[1, 0xbf, 0xff, 0xff, 0xff]),
+            Err(TooLong((1 << 30) - 1))
+        );
         // Empty DATA, a frame of an unknown type with two bytes for its type, then HEADERS of 101.
-        assert_eq!(whole_and_byte_by_byte(Walk::request(100), &[0, 0, 0x40, 0x21, 1, 0, 1, 0x40, 101]), Err(TooLong(101)));
-        assert_eq!(whole_and_byte_by_byte(Walk::request(100), &[0, 0, 0x40, 0x21, 1, 0, 1, 0x40, 100]), Ok(()));
+        assert_eq!(
+            whole_and_byte_by_byte(Walk::request(100), &[0, 0, 0x40, 0x21, 1, 0, 1, 0x40, 101]),
+            Err(TooLong(101))
+        );
+        assert_eq!(
+            whole_and_byte_by_byte(Walk::request(100), &[0, 0, 0x40, 0x21, 1, 0, 1, 0x40, 100]),
+            Ok(())
+        );
     }
 
     #[test]
     fn of_the_unidirectional_streams_only_the_control_stream_has_frames() {
         let settings_too_long = [4, 0x40, 101];
         let with = |kind: u8| [&[kind][..], &settings_too_long].concat();
-        assert_eq!(whole_and_byte_by_byte(Walk::unidirectional(100), &with(0)), Err(TooLong(101)));
-        assert_eq!(whole_and_byte_by_byte(Walk::unidirectional(100), &with(2)), Ok(()));
+        assert_eq!(
+            whole_and_byte_by_byte(Walk::unidirectional(100), &with(0)),
+            Err(TooLong(101))
+        );
+        assert_eq!(
+            whole_and_byte_by_byte(Walk::unidirectional(100), &with(2)),
+            Ok(())
+        );
     }
 }

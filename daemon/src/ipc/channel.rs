@@ -4,10 +4,13 @@
 //! u32 LE length of the JSON   u8 number of descriptors   JSON
 //! ```
 //!
-//! The descriptors travel with the frame's first byte (SCM_RIGHTS), so they have arrived when the frame has. One form for tokio ([`channel`]) and
-//! a blocking one ([`Blocking`]) for the shim, which has no event loop.
+//! The descriptors travel with the frame's first byte (SCM_RIGHTS), so they have arrived when the
+//! frame has. One form for tokio ([`channel`]) and a blocking one ([`Blocking`]) for the shim,
+//! which has no event loop.
 
-use crate::platform::{MAX_DESCRIPTORS, receive_with_descriptors, send_with_descriptors, set_nonblocking};
+use crate::platform::{
+    MAX_DESCRIPTORS, receive_with_descriptors, send_with_descriptors, set_nonblocking,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     collections::VecDeque,
@@ -27,7 +30,9 @@ const CHUNK: usize = 16 << 10;
 pub type Received<T> = (T, Vec<OwnedFd>);
 
 fn encode(message: &impl Serialize, descriptors: usize) -> io::Result<Vec<u8>> {
-    let count = u8::try_from(descriptors).ok().filter(|count| usize::from(*count) <= MAX_DESCRIPTORS);
+    let count = u8::try_from(descriptors)
+        .ok()
+        .filter(|count| usize::from(*count) <= MAX_DESCRIPTORS);
     let count = count.ok_or_else(|| invalid("too many descriptors for one frame"))?;
     let mut frame = vec![0; HEADER];
     serde_json::to_writer(&mut frame, message)?;
@@ -57,7 +62,8 @@ impl Decoder {
         let at = self.bytes.len();
         self.bytes.resize(at + CHUNK, 0);
         let result = receive_with_descriptors(socket, &mut self.bytes[at..], &mut self.descriptors);
-        self.bytes.truncate(at + result.as_ref().copied().unwrap_or(0));
+        self.bytes
+            .truncate(at + result.as_ref().copied().unwrap_or(0));
         match result? {
             0 if self.bytes.is_empty() => Ok(false),
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -66,12 +72,21 @@ impl Decoder {
     }
 
     fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<Received<T>>> {
-        let Some(length) = self.bytes.get(..4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes) else { return Ok(None) };
+        let Some(length) = self
+            .bytes
+            .get(..4)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(u32::from_le_bytes)
+        else {
+            return Ok(None);
+        };
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         if length > MAX_MESSAGE {
             return Err(invalid("message over the limit of the control channel"));
         }
-        let Some(frame) = self.bytes.get(..HEADER + length) else { return Ok(None) };
+        let Some(frame) = self.bytes.get(..HEADER + length) else {
+            return Ok(None);
+        };
         let count = usize::from(frame[4]);
         if self.descriptors.len() < count {
             return Err(invalid("a frame came without its descriptors"));
@@ -94,17 +109,25 @@ pub struct Receiver {
     decoder: Decoder,
 }
 
-/// Both halves of a channel over a connected Unix stream socket. The socket closes when both are dropped.
+/// Both halves of a channel over a connected Unix stream socket. The socket closes when both are
+/// dropped.
 ///
 /// # Errors
 /// When the socket cannot be registered with the event loop.
 pub fn channel(socket: OwnedFd) -> io::Result<(Sender, Receiver)> {
     set_nonblocking(&socket, true)?;
     let socket = Arc::new(UnixStream::from_std(socket.into())?);
-    Ok((Sender(Arc::clone(&socket)), Receiver { socket, decoder: Decoder::default() }))
+    Ok((
+        Sender(Arc::clone(&socket)),
+        Receiver {
+            socket,
+            decoder: Decoder::default(),
+        },
+    ))
 }
 
-/// The same over a socket of which somebody else has read these bytes already, and no frame to its end.
+/// The same over a socket of which somebody else has read these bytes already, and no frame to its
+/// end.
 ///
 /// # Errors
 /// As [`channel`].
@@ -119,13 +142,19 @@ impl Sender {
     ///
     /// # Errors
     /// `BrokenPipe` when the peer is gone; `InvalidData` for what does not fit in a frame.
-    pub async fn send(&mut self, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub async fn send(
+        &mut self,
+        message: &impl Serialize,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
         let frame = encode(message, descriptors.len())?;
         let mut sent = 0;
         while sent < frame.len() {
             let attached = if sent == 0 { descriptors } else { &[] };
             self.0.writable().await?;
-            match self.0.try_io(Interest::WRITABLE, || send_with_descriptors(self.0.as_fd(), &frame[sent..], attached)) {
+            match self.0.try_io(Interest::WRITABLE, || {
+                send_with_descriptors(self.0.as_fd(), &frame[sent..], attached)
+            }) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 taken => sent += taken?,
             }
@@ -157,7 +186,9 @@ impl Receiver {
                 return Ok(Some(found));
             }
             self.socket.readable().await?;
-            match self.socket.try_io(Interest::READABLE, || self.decoder.fill(self.socket.as_fd())) {
+            match self.socket.try_io(Interest::READABLE, || {
+                self.decoder.fill(self.socket.as_fd())
+            }) {
                 Ok(true) => {}
                 Ok(false) => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -181,14 +212,21 @@ impl Blocking {
     /// When the socket cannot be set to blocking.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         set_nonblocking(&socket, false)?;
-        Ok(Self { socket, decoder: Decoder::default() })
+        Ok(Self {
+            socket,
+            decoder: Decoder::default(),
+        })
     }
 
     /// Sends one frame, waiting as long as it takes.
     ///
     /// # Errors
     /// `BrokenPipe` when the peer is gone.
-    pub fn send(&mut self, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub fn send(
+        &mut self,
+        message: &impl Serialize,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
         let frame = encode(message, descriptors.len())?;
         let mut sent = 0;
         while sent < frame.len() {
@@ -251,11 +289,14 @@ mod tests {
         };
         let receive = async {
             for (index, size) in sizes.iter().enumerate() {
-                let (message, descriptors): Received<String> = receiver.receive().await.unwrap().unwrap();
+                let (message, descriptors): Received<String> =
+                    receiver.receive().await.unwrap().unwrap();
                 assert_eq!(message.len(), *size);
                 assert_eq!(descriptors.len(), index % 3);
                 if let Some(first) = descriptors.into_iter().next() {
-                    std::fs::File::from(first).write_all(&[u8::try_from(index).unwrap()]).unwrap();
+                    std::fs::File::from(first)
+                        .write_all(&[u8::try_from(index).unwrap()])
+                        .unwrap();
                     let mut byte = [0];
                     readers[index].read_exact(&mut byte).unwrap();
                     assert_eq!(usize::from(byte[0]), index);
@@ -278,8 +319,17 @@ mod tests {
 
         let (left, right) = socket_pair().unwrap();
         let (_keep, mut receiver) = channel(right).unwrap();
-        std::fs::File::from(left).write_all(&[9, 0, 0, 0, 0, b'1']).unwrap();
-        assert_eq!(receiver.receive::<u32>().await.err().map(|error| error.kind()), Some(io::ErrorKind::UnexpectedEof));
+        std::fs::File::from(left)
+            .write_all(&[9, 0, 0, 0, 0, b'1'])
+            .unwrap();
+        assert_eq!(
+            receiver
+                .receive::<u32>()
+                .await
+                .err()
+                .map(|error| error.kind()),
+            Some(io::ErrorKind::UnexpectedEof)
+        );
     }
 
     #[tokio::test]
@@ -287,6 +337,13 @@ mod tests {
         let (left, right) = socket_pair().unwrap();
         let (_keep, mut receiver) = channel(right).unwrap();
         std::fs::File::from(left).write_all(&[255; 5]).unwrap();
-        assert_eq!(receiver.receive::<u32>().await.err().map(|error| error.kind()), Some(io::ErrorKind::InvalidData));
+        assert_eq!(
+            receiver
+                .receive::<u32>()
+                .await
+                .err()
+                .map(|error| error.kind()),
+            Some(io::ErrorKind::InvalidData)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What the gateway worker has the supervisor keep for its successor: sessions and catalogues. Their texts are the relay's own; nobody else reads them.
+//! What the gateway worker has the supervisor keep for its successor: sessions and catalogues.
+//! Their texts are the relay's own; nobody else reads them.
 
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +55,8 @@ pub struct KeptCatalogue {
     pub text: String,
 }
 
-/// Splits a list into pieces that fit well into a frame of the control channel: at most a mebibyte each, but for single items that are longer.
+/// Splits a list into pieces that fit well into a frame of the control channel: at most a mebibyte
+/// each, but for single items that are longer.
 pub fn pieces<T>(items: Vec<T>, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
     const PIECE: usize = 1 << 20;
     let (mut pieces, mut length) = (Vec::new(), PIECE);
@@ -78,9 +80,15 @@ mod tests {
 
     #[test]
     fn nothing_is_lost_between_pieces() {
-        let items: Vec<usize> = (0..5000).map(|n| n * 7 % 1000 + if n == 17 { 3 << 20 } else { 0 }).collect();
+        let items: Vec<usize> = (0..5000)
+            .map(|n| n * 7 % 1000 + if n == 17 { 3 << 20 } else { 0 })
+            .collect();
         let cut = pieces(items.clone(), |item| *item);
-        assert!(cut.len() > 3 && cut.iter().all(|piece| piece.len() == 1 || piece.iter().map(|item| item + 256).sum::<usize>() <= 1 << 20));
+        assert!(
+            cut.len() > 3
+                && cut.iter().all(|piece| piece.len() == 1
+                    || piece.iter().map(|item| item + 256).sum::<usize>() <= 1 << 20)
+        );
         assert_eq!(cut.concat(), items);
         assert!(pieces(Vec::<usize>::new(), |item| *item).is_empty());
     }

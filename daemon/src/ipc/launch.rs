@@ -1,4 +1,5 @@
-//! The messages between the supervisor and a shim, over the same frames as the workers' control channel.
+//! The messages between the supervisor and a shim, over the same frames as the workers' control
+//! channel.
 
 pub use crate::config::{ServerNetwork, ServerSandbox};
 

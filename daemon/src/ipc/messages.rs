@@ -1,5 +1,6 @@
-//! The messages of the control channel: JSON frames over a worker's stdin (a socket pair), file descriptors beside them by SCM_RIGHTS.
-//! The descriptors that belong to a message are named, in order, in its documentation.
+//! The messages of the control channel: JSON frames over a worker's stdin (a socket pair), file
+//! descriptors beside them by SCM_RIGHTS. The descriptors that belong to a message are named, in
+//! order, in its documentation.
 
 pub use super::role::Role;
 use super::{
@@ -16,26 +17,29 @@ use std::collections::BTreeMap;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToWorker {
-    /// The first message, once. Descriptors: the worker's listening sockets, in the order of `Start::listeners`.
+    /// The first message, once. Descriptors: the worker's listening sockets, in the order of
+    /// `Start::listeners`.
     Start(Box<Start>),
-    /// Edge workers only: what they need to know to tell who asks. Once right after `Start`, before the worker says `Ready`; then whole, in the
-    /// place of what was sent before, on each change.
+    /// Edge workers only: what they need to know to tell who asks. Once right after `Start`, before
+    /// the worker says `Ready`; then whole, in the place of what was sent before, on each change.
     Secrets(Box<Secrets>),
-    /// One end of a socket pair for edge frames. To an edge worker: its way to the gateway worker, replacing an earlier one. To the gateway
-    /// worker: a new edge, `edge` being unique over the daemon's life. Descriptors: the socket.
+    /// One end of a socket pair for edge frames. To an edge worker: its way to the gateway worker,
+    /// replacing an earlier one. To the gateway worker: a new edge, `edge` being unique over the
+    /// daemon's life. Descriptors: the socket.
     Link {
         /// Number of the link.
         edge: u32,
         /// Name of the worker at the other end.
         peer: String,
     },
-    /// One end of a socket pair for `worker::edge::handover`: http workers pass connections that became WebSockets to websocket workers.
-    /// Descriptors: the socket.
+    /// One end of a socket pair for `worker::edge::handover`: http workers pass connections that
+    /// became WebSockets to websocket workers. Descriptors: the socket.
     Handover {
         /// Name of the worker at the other end.
         peer: String,
     },
-    /// Gateway: a stdio server that it asked for is running. Descriptors: its stdin (to write), its stdout (to read).
+    /// Gateway: a stdio server that it asked for is running. Descriptors: its stdin (to write), its
+    /// stdout (to read).
     Child(Child),
     /// Gateway: that server is gone, or could not be started.
     ChildGone(ChildGone),
@@ -53,11 +57,13 @@ pub enum ToWorker {
         /// The question.
         question: Question,
     },
-    /// New values for what can change while running; the same structure as at the start. Descriptors: listening sockets of `Start::listeners`
-    /// that the worker does not have yet; one that is no longer named there is to be closed. To be answered with `Reconfigured`.
+    /// New values for what can change while running; the same structure as at the start.
+    /// Descriptors: listening sockets of `Start::listeners` that the worker does not have yet; one
+    /// that is no longer named there is to be closed. To be answered with `Reconfigured`.
     Reconfigure(Box<Start>),
-    /// Gateway, before `Reconfigure`: the connections of these upstreams end with it, because their entry has changed or is gone. What is in
-    /// flight there is finished first, up to the time limit; each is answered with `Released` then.
+    /// Gateway, before `Reconfigure`: the connections of these upstreams end with it, because their
+    /// entry has changed or is gone. What is in flight there is finished first, up to the time
+    /// limit; each is answered with `Released` then.
     Retire {
         /// Their names.
         upstreams: Vec<String>,
@@ -69,7 +75,8 @@ pub enum ToWorker {
         /// By upstream.
         catalogue: Vec<KeptCatalogue>,
     },
-    /// Gateway: sessions that go on. After `Recall`, and before the first `Link`; later those that a worker which is being replaced still had.
+    /// Gateway: sessions that go on. After `Recall`, and before the first `Link`; later those that
+    /// a worker which is being replaced still had.
     Restore {
         /// Those that were used last come first.
         sessions: Vec<KeptSession>,
@@ -122,18 +129,20 @@ pub enum ToSupervisor {
         /// Its generation.
         generation: u32,
     },
-    /// Gateway: nothing is in flight any more at an upstream that was to be retired, and its input is closed.
+    /// Gateway: nothing is in flight any more at an upstream that was to be retired, and its input
+    /// is closed.
     Released {
         /// Name of the upstream.
         upstream: String,
     },
-    /// Gateway: please run this stdio server. The supervisor starts it when its turn comes, keeps it running with backoff, and sends `Child` and
-    /// `ChildGone` each time.
+    /// Gateway: please run this stdio server. The supervisor starts it when its turn comes, keeps
+    /// it running with backoff, and sends `Child` and `ChildGone` each time.
     Want {
         /// Name of the upstream.
         upstream: String,
-        /// 0: the child that everybody shares. Any other number, used once in a life of the gateway worker: one more child, which is never
-        /// started again, and ends with that worker at the latest.
+        /// 0: the child that everybody shares. Any other number, used once in a life of the gateway
+        /// worker: one more child, which is never started again, and ends with that worker at the
+        /// latest.
         #[serde(default)]
         lease: u32,
     },
@@ -146,7 +155,8 @@ pub enum ToSupervisor {
         /// It misbehaved: it gets no time to end by itself.
         kill: bool,
     },
-    /// Gateway: stop this shared child (it hangs, prints garbage, …); it counts as a failure and is started again with backoff.
+    /// Gateway: stop this shared child (it hangs, prints garbage, …); it counts as a failure and is
+    /// started again with backoff.
     Recycle {
         /// Name of the upstream.
         upstream: String,
@@ -159,7 +169,8 @@ pub enum ToSupervisor {
     },
     /// Gateway: something that its successor has to know.
     Keep(Keep),
-    /// Gateway: how an upstream stands, whenever that changes. For stdio servers `Ready` also ends the start-up of the child.
+    /// Gateway: how an upstream stands, whenever that changes. For stdio servers `Ready` also ends
+    /// the start-up of the child.
     Upstream(UpstreamReport),
 }
 
@@ -172,7 +183,8 @@ pub struct Start {
     pub role: Role,
     /// The generation of the configuration.
     pub generation: u32,
-    /// How often this worker has been started before, over the daemon's life. Seeds what must differ between lives.
+    /// How often this worker has been started before, over the daemon's life. Seeds what must
+    /// differ between lives.
     pub incarnation: u64,
     /// Milliseconds between two beats.
     pub beat_ms: u64,
@@ -186,21 +198,25 @@ pub struct Start {
     /// Http workers: the port at which QUIC is served, to be told to clients that came over TLS.
     #[serde(default)]
     pub quic_port: Option<u16>,
-    /// Gateway: what `requestState` is sealed with, the same for every gateway worker of the daemon's life.
+    /// Gateway: what `requestState` is sealed with, the same for every gateway worker of the
+    /// daemon's life.
     #[serde(default)]
     pub seal: Option<super::seal::SealKey>,
-    /// Gateway: what goes along with each export of spans, as [`config::header_pairs`] takes it apart.
+    /// Gateway: what goes along with each export of spans, as [`config::header_pairs`] takes it
+    /// apart.
     #[serde(default, serialize_with = "config::exposed")]
     pub collector_headers: Option<config::Secret>,
     /// Who it becomes before it serves; `None`: it stays who it is.
     #[serde(default)]
     pub run_as: Option<RunAs>,
-    /// The part of the configuration in force that this role may know. Secrets that it does not need are not in it.
+    /// The part of the configuration in force that this role may know. Secrets that it does not
+    /// need are not in it.
     pub config: config::Config,
 }
 
 impl Start {
-    /// A first message for nobody in particular, to try what follows from a role and a configuration.
+    /// A first message for nobody in particular, to try what follows from a role and a
+    /// configuration.
     #[must_use]
     pub fn to_try(role: Role, config: config::Config) -> Self {
         Self {
@@ -236,7 +252,10 @@ impl RunAs {
     /// Its ids.
     #[must_use]
     pub const fn identity(self) -> crate::platform::Identity {
-        crate::platform::Identity { uid: self.uid, gid: self.gid }
+        crate::platform::Identity {
+            uid: self.uid,
+            gid: self.gid,
+        }
     }
 }
 
@@ -261,7 +280,8 @@ pub struct Child {
     pub incarnation: u64,
     /// Process id of the server itself.
     pub pid: u32,
-    /// What an earlier gateway worker learnt from it (`UpstreamReport::handoff`): if present, the handshake has been made already.
+    /// What an earlier gateway worker learnt from it (`UpstreamReport::handoff`): if present, the
+    /// handshake has been made already.
     pub handoff: Option<String>,
 }
 
@@ -383,6 +403,8 @@ mod tests {
     #[test]
     fn log_lines_travel() {
         let text = serde_json::to_string(&ToSupervisor::Log(Vec::new())).expect("can be written");
-        assert!(matches!(serde_json::from_str(&text), Ok(ToSupervisor::Log(lines)) if lines.is_empty()));
+        assert!(
+            matches!(serde_json::from_str(&text), Ok(ToSupervisor::Log(lines)) if lines.is_empty())
+        );
     }
 }

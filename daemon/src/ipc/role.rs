@@ -1,5 +1,5 @@
-//! What a worker process can be for, and what follows from it alone. A new role is a line in each of these, in `supervisor/slots.rs` (how many)
-//! and in `worker/mod.rs` (what it runs).
+//! What a worker process can be for, and what follows from it alone. A new role is a line in each
+//! of these, in `supervisor/slots.rs` (how many) and in `worker/mod.rs` (what it runs).
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,8 @@ pub enum Role {
     Gateway,
     /// HTTP/1.1 and HTTP/2.
     Http,
-    /// MCP over WebSocket: connections that http workers pass on, and those of a listener of its own.
+    /// MCP over WebSocket: connections that http workers pass on, and those of a listener of its
+    /// own.
     Websocket,
     /// HTTP/3.
     Quic,
@@ -21,7 +22,13 @@ pub enum Role {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Gateway, Self::Http, Self::Websocket, Self::Quic, Self::Admin];
+    pub const ALL: [Self; 5] = [
+        Self::Gateway,
+        Self::Http,
+        Self::Websocket,
+        Self::Quic,
+        Self::Admin,
+    ];
 
     /// The name as it is written in `ggend worker <role>`, in worker names and in metrics.
     #[must_use]

@@ -1,5 +1,6 @@
-//! The key with which the relay seals what it has clients carry. The supervisor draws it at its start and gives it to every gateway worker, so that a
-//! worker knows what the one before it has sealed. Never written anywhere.
+//! The key with which the relay seals what it has clients carry. The supervisor draws it at its
+//! start and gives it to every gateway worker, so that a worker knows what the one before it has
+//! sealed. Never written anywhere.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -36,7 +37,10 @@ mod tests {
     fn a_key_travels_and_is_not_shown() {
         let key = SealKey::random().unwrap();
         let text = serde_json::to_string(&key).unwrap();
-        assert!(serde_json::from_str::<SealKey>(&text).unwrap() == key && key != SealKey::random().unwrap());
+        assert!(
+            serde_json::from_str::<SealKey>(&text).unwrap() == key
+                && key != SealKey::random().unwrap()
+        );
         assert_eq!(format!("{key:?}"), "SealKey(…)");
     }
 }

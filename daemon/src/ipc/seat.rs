@@ -1,14 +1,17 @@
-//! A place at the QUIC door: which of the door's UDP sockets a worker reads, and how connection ids say whose they are. The supervisor steers
-//! datagrams by it, the worker writes it; both know only this. Pure.
+//! A place at the QUIC door: which of the door's UDP sockets a worker reads, and how connection ids
+//! say whose they are. The supervisor steers datagrams by it, the worker writes it; both know only
+//! this. Pure.
 //!
-//! A connection id of ours: `[seat][MAGIC][random]`. The seat is also the index of its socket among those that share the port.
+//! A connection id of ours: `[seat][MAGIC][random]`. The seat is also the index of its socket among
+//! those that share the port.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Length of our connection ids, in bytes (RFC 9000 §5.1 allows up to 20).
 pub const ID_LENGTH: usize = 16;
-/// Bytes 1 and 2 of our connection ids, to tell them from those that clients choose for their first packet.
+/// Bytes 1 and 2 of our connection ids, to tell them from those that clients choose for their first
+/// packet.
 pub const MAGIC: [u8; 2] = [0x67, 0xe4];
 /// Seats that a door may have: what one byte can say.
 pub const MAX_SEATS: usize = 256;
@@ -18,14 +21,16 @@ pub const MAX_SEATS: usize = 256;
 pub struct Seat {
     /// Which socket, from 0.
     pub index: u8,
-    /// What stateless reset tokens are made with (RFC 9000 §10.3); the same for every worker, so that a dead worker's successor can
-    /// tell its clients, and over the daemon's death.
+    /// What stateless reset tokens are made with (RFC 9000 §10.3); the same for every worker, so
+    /// that a dead worker's successor can tell its clients, and over the daemon's death.
     pub reset_key: [u8; 32],
 }
 
 impl fmt::Debug for Seat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seat").field("index", &self.index).finish_non_exhaustive()
+        f.debug_struct("Seat")
+            .field("index", &self.index)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,11 +1,13 @@
-//! What edge workers have to know to tell who asks, and to speak TLS. The supervisor reads the files and tells; no worker opens one. Data only.
+//! What edge workers have to know to tell who asks, and to speak TLS. The supervisor reads the
+//! files and tells; no worker opens one. Data only.
 
 pub use crate::auth::AuthSecrets;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// All secrets of a configuration, to edge workers right after `Start` and again, whole, on each change.
+/// All secrets of a configuration, to edge workers right after `Start` and again, whole, on each
+/// change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Secrets {
@@ -15,13 +17,16 @@ pub struct Secrets {
     pub tls: TlsSecrets,
 }
 
-/// What TLS serves with, for TCP and QUIC alike. All of it has been checked: it can be parsed, and keys fit their certificates.
+/// What TLS serves with, for TCP and QUIC alike. All of it has been checked: it can be parsed, and
+/// keys fit their certificates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TlsSecrets {
-    /// Certificates with their keys; the first one is for clients that name no host, or one that none fits. Empty: no TLS.
+    /// Certificates with their keys; the first one is for clients that name no host, or one that
+    /// none fits. Empty: no TLS.
     pub certificates: Vec<Certificate>,
-    /// PEM: the authorities whose client certificates are taken. None: clients are not asked for one.
+    /// PEM: the authorities whose client certificates are taken. None: clients are not asked for
+    /// one.
     pub client_ca: Option<String>,
     /// PEM: certificate revocation lists (RFC 5280 §5) of those authorities.
     pub revoked: Option<String>,
@@ -67,10 +72,22 @@ mod tests {
 
     #[test]
     fn secrets_travel_and_are_not_shown() {
-        let certificates = vec![Certificate { chain: "c".to_owned(), key: Sensitive::from("hush".to_owned()) }];
-        let secrets = Secrets { tls: TlsSecrets { certificates, ..TlsSecrets::default() }, ..Secrets::default() };
+        let certificates = vec![Certificate {
+            chain: "c".to_owned(),
+            key: Sensitive::from("hush".to_owned()),
+        }];
+        let secrets = Secrets {
+            tls: TlsSecrets {
+                certificates,
+                ..TlsSecrets::default()
+            },
+            ..Secrets::default()
+        };
         let text = serde_json::to_string(&secrets).unwrap_or_default();
-        assert!(text.contains("hush") && serde_json::from_str::<Secrets>(&text).is_ok_and(|same| same == secrets));
+        assert!(
+            text.contains("hush")
+                && serde_json::from_str::<Secrets>(&text).is_ok_and(|same| same == secrets)
+        );
         assert!(!format!("{secrets:?}").contains("hush"));
         assert!(serde_json::from_str::<Secrets>("{}").is_ok_and(|none| none == Secrets::default()));
     }

@@ -1,4 +1,5 @@
-//! The messages between a probe and its visitor (`ggend visit`), over the same frames as the workers' control channel.
+//! The messages between a probe and its visitor (`ggend visit`), over the same frames as the
+//! workers' control channel.
 
 pub use crate::tls::client::Shown;
 
@@ -20,7 +21,8 @@ pub enum ToVisitor {
 pub struct Place {
     /// Where it is (UDP).
     pub address: SocketAddr,
-    /// The name that is asked for in the handshake and looked for in the certificate; it may be an address.
+    /// The name that is asked for in the handshake and looked for in the certificate; it may be an
+    /// address.
     pub host: String,
     /// `:authority` of the requests.
     pub authority: String,

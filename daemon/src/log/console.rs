@@ -1,5 +1,6 @@
-//! Log lines on their way out: to the daemon's stderr for people or as JSON, to the journal, and beside that to a file. A thread of its own writes, so
-//! that a terminal or pipe that nobody reads never holds up the supervisor's loop; what it cannot take is counted and dropped.
+//! Log lines on their way out: to the daemon's stderr for people or as JSON, to the journal, and
+//! beside that to a file. A thread of its own writes, so that a terminal or pipe that nobody reads
+//! never holds up the supervisor's loop; what it cannot take is counted and dropped.
 
 use super::{
     file::LogWriter,
@@ -42,20 +43,35 @@ impl Console {
         let changed = Arc::new(Mutex::new(Some(logging.clone())));
         let generation = Arc::new(AtomicU32::new(1));
         let (settings, in_force) = (Arc::clone(&changed), Arc::clone(&generation));
-        std::thread::Builder::new().name("log".to_owned()).stack_size(64 << 10).spawn(move || {
-            let mut out = Out::default();
-            for line in lines {
-                if let Some(logging) = settings.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                    out = Out::new(&logging);
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .stack_size(64 << 10)
+            .spawn(move || {
+                let mut out = Out::default();
+                for line in lines {
+                    if let Some(logging) = settings
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .take()
+                    {
+                        out = Out::new(&logging);
+                    }
+                    out.write(&line, in_force.load(Ordering::Relaxed));
+                    count.fetch_add(1, Ordering::Release);
                 }
-                out.write(&line, in_force.load(Ordering::Relaxed));
-                count.fetch_add(1, Ordering::Release);
-            }
-        })?;
-        Ok(Self { queue, given: AtomicU64::new(0), written, dropped: AtomicU64::new(0), changed, generation })
+            })?;
+        Ok(Self {
+            queue,
+            given: AtomicU64::new(0),
+            written,
+            dropped: AtomicU64::new(0),
+            changed,
+            generation,
+        })
     }
 
-    /// Later lines go where, and look as, `logging` says, and belong to that generation of the configuration.
+    /// Later lines go where, and look as, `logging` says, and belong to that generation of the
+    /// configuration.
     pub fn set(&self, logging: &Logging, generation: u32) {
         *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(logging.clone());
         self.generation.store(generation, Ordering::Relaxed);
@@ -63,7 +79,11 @@ impl Console {
 
     /// Hands a line to the writer, without waiting.
     pub fn print(&self, line: Arc<LogLine>) {
-        let counter = if self.queue.try_send(line).is_ok() { &self.given } else { &self.dropped };
+        let counter = if self.queue.try_send(line).is_ok() {
+            &self.given
+        } else {
+            &self.dropped
+        };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -73,10 +93,13 @@ impl Console {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until what was handed over is written, or until the time is up. Blocks: for the very end of the process.
+    /// Waits until what was handed over is written, or until the time is up. Blocks: for the very
+    /// end of the process.
     pub fn flush(&self, most: Duration) {
         let end = Instant::now() + most;
-        while self.written.load(Ordering::Acquire) < self.given.load(Ordering::Relaxed) && Instant::now() < end {
+        while self.written.load(Ordering::Acquire) < self.given.load(Ordering::Relaxed)
+            && Instant::now() < end
+        {
             std::thread::park_timeout(Duration::from_millis(1));
         }
     }
@@ -99,8 +122,16 @@ impl Out {
             LogFormat::Auto => LogFormat::Console,
             format => format,
         };
-        let journal = if format == LogFormat::Journald { Journal::open().ok() } else { None };
-        let mut out = Self { format, journal, ..Self::default() };
+        let journal = if format == LogFormat::Journald {
+            Journal::open().ok()
+        } else {
+            None
+        };
+        let mut out = Self {
+            format,
+            journal,
+            ..Self::default()
+        };
         match LogWriter::open(&logging.file) {
             Ok(file) => out.file = file,
             Err(error) => out.file_failed(&error),
@@ -110,7 +141,10 @@ impl Out {
 
     fn write(&mut self, line: &LogLine, generation: u32) {
         // What the journal does not take is better on stderr, which it reads as well, than lost.
-        let taken = self.journal.as_ref().is_some_and(|journal| journal.write(line, generation).is_ok());
+        let taken = self
+            .journal
+            .as_ref()
+            .is_some_and(|journal| journal.write(line, generation).is_ok());
         if taken && self.file.is_none() {
             return;
         }
@@ -118,9 +152,15 @@ impl Out {
         render(line, self.format, &mut self.text);
         if !taken {
             // Nobody could be told.
-            std::io::stderr().write_all(self.text.as_bytes()).unwrap_or_default();
+            std::io::stderr()
+                .write_all(self.text.as_bytes())
+                .unwrap_or_default();
         }
-        if let Some(Err(error)) = self.file.as_mut().map(|file| file.write(&self.text, line.at_us)) {
+        if let Some(Err(error)) = self
+            .file
+            .as_mut()
+            .map(|file| file.write(&self.text, line.at_us))
+        {
             self.file_failed(&error);
         } else {
             self.broken = false;
@@ -130,8 +170,13 @@ impl Out {
     /// Said once, and not by a log line: it would come back here.
     fn file_failed(&mut self, error: &std::io::Error) {
         if !std::mem::replace(&mut self.broken, true) {
-            let text = format!("ggend: logging.file cannot be written: {error} [{}]\n", ggen_wire::Code::DiskUnusable);
-            std::io::stderr().write_all(text.as_bytes()).unwrap_or_default();
+            let text = format!(
+                "ggend: logging.file cannot be written: {error} [{}]\n",
+                ggen_wire::Code::DiskUnusable
+            );
+            std::io::stderr()
+                .write_all(text.as_bytes())
+                .unwrap_or_default();
         }
     }
 }
@@ -148,10 +193,22 @@ pub fn render(line: &LogLine, format: LogFormat, out: &mut String) {
                 Level::Debug => "DEBUG",
                 Level::Trace => "TRACE",
             };
-            write!(out, "{} {level} {:<10} {}: {}", timestamp(line.at_us), line.category, line.source, line.message).unwrap_or_default();
+            write!(
+                out,
+                "{} {level} {:<10} {}: {}",
+                timestamp(line.at_us),
+                line.category,
+                line.source,
+                line.message
+            )
+            .unwrap_or_default();
             for (name, value) in &line.fields {
                 let quoted = value.is_empty() || value.contains([' ', '"', '=']);
-                let written = if quoted { write!(out, " {name}={value:?}") } else { write!(out, " {name}={value}") };
+                let written = if quoted {
+                    write!(out, " {name}={value:?}")
+                } else {
+                    write!(out, " {name}={value}")
+                };
                 written.unwrap_or_default();
             }
             if let Some(code) = line.code {
@@ -168,14 +225,22 @@ fn timestamp(at_us: u64) -> String {
     // Civil date from days since the epoch, by eras of 400 years that begin on 1 March of year 0.
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", ms % 1000)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
+        ms % 1000
+    )
 }
 
 #[cfg(test)]
@@ -200,6 +265,9 @@ mod tests {
         };
         let mut text = String::new();
         render(&line, LogFormat::Console, &mut text);
-        assert_eq!(text, "1970-01-01T00:00:00.000Z WARN  tools      gateway-0: slow upstream=\"a b\" [GGEN-E2107]\n");
+        assert_eq!(
+            text,
+            "1970-01-01T00:00:00.000Z WARN  tools      gateway-0: slow upstream=\"a b\" [GGEN-E2107]\n"
+        );
     }
 }

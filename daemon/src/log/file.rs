@@ -1,4 +1,5 @@
-//! Log lines in a file that is rotated by time and size: `path`, `path.1` (the one before), `path.2`, … Blocks: used by the writing thread only.
+//! Log lines in a file that is rotated by time and size: `path`, `path.1` (the one before),
+//! `path.2`, … Blocks: used by the writing thread only.
 
 use crate::config::{LogFile, Rotation};
 use std::{
@@ -28,10 +29,19 @@ impl LogWriter {
     /// # Errors
     /// As `open(2)`.
     pub(super) fn open(settings: &LogFile) -> io::Result<Option<Self>> {
-        let Some(path) = settings.path.clone() else { return Ok(None) };
+        let Some(path) = settings.path.clone() else {
+            return Ok(None);
+        };
         let (file, size, changed) = open(&path)?;
         let period = period(settings.rotation, changed);
-        Ok(Some(Self { path, settings: settings.clone(), file, size, period, looked_at: 0 }))
+        Ok(Some(Self {
+            path,
+            settings: settings.clone(),
+            file,
+            size,
+            period,
+            looked_at: 0,
+        }))
     }
 
     /// Appends a line that was said at `at_us`, after a rotation if one is due.
@@ -73,7 +83,9 @@ impl LogWriter {
     fn follow(&mut self) -> io::Result<()> {
         let ours = self.file.metadata()?;
         match fs::metadata(&self.path) {
-            Ok(named) if named.ino() == ours.ino() && named.dev() == ours.dev() => self.size = ours.len(),
+            Ok(named) if named.ino() == ours.ino() && named.dev() == ours.dev() => {
+                self.size = ours.len()
+            }
             _ => (self.file, self.size, _) = open(&self.path)?,
         }
         Ok(())
@@ -81,9 +93,15 @@ impl LogWriter {
 }
 
 fn open(path: &Path) -> io::Result<(File, u64, u64)> {
-    let file = OpenOptions::new().create(true).append(true).mode(0o640).open(path)?;
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o640)
+        .open(path)?;
     let about = file.metadata()?;
-    let changed = u64::try_from(about.mtime()).unwrap_or(0).saturating_mul(SECOND);
+    let changed = u64::try_from(about.mtime())
+        .unwrap_or(0)
+        .saturating_mul(SECOND);
     Ok((file, about.len(), changed))
 }
 
@@ -116,27 +134,56 @@ mod tests {
     fn a_file_is_rotated_by_size_and_by_time_and_the_oldest_goes() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        let settings = LogFile { path: Some(path.clone()), rotation: Rotation::Hourly, max_size: Size(10), keep: 2 };
+        let settings = LogFile {
+            path: Some(path.clone()),
+            rotation: Rotation::Hourly,
+            max_size: Size(10),
+            keep: 2,
+        };
         let mut writer = LogWriter::open(&settings).unwrap().unwrap();
         let start = period(Rotation::Daily, 2_000_000_000 * SECOND) * 86_400 * SECOND;
-        for (text, at) in [("one\n", 0), ("two\n", 1), ("three\n", 2), ("four\n", 3600 * SECOND), ("five\n", 3600 * SECOND + 1)] {
+        for (text, at) in [
+            ("one\n", 0),
+            ("two\n", 1),
+            ("three\n", 2),
+            ("four\n", 3600 * SECOND),
+            ("five\n", 3600 * SECOND + 1),
+        ] {
             writer.write(text, start + at).unwrap();
         }
         let numbered = |number| PathBuf::from(format!("{}.{number}", path.display()));
-        assert_eq!([read(&path), read(&numbered(1)), read(&numbered(2))], ["four\nfive\n", "three\n", "one\ntwo\n"]);
-        writer.write("more than ten bytes\n", start + 3600 * SECOND + 2).unwrap();
-        assert_eq!((read(&numbered(2)).as_str(), numbered(3).exists()), ("three\n", false));
+        assert_eq!(
+            [read(&path), read(&numbered(1)), read(&numbered(2))],
+            ["four\nfive\n", "three\n", "one\ntwo\n"]
+        );
+        writer
+            .write("more than ten bytes\n", start + 3600 * SECOND + 2)
+            .unwrap();
+        assert_eq!(
+            (read(&numbered(2)).as_str(), numbered(3).exists()),
+            ("three\n", false)
+        );
     }
 
     #[test]
     fn a_file_that_was_moved_away_is_made_anew() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        let settings = LogFile { path: Some(path.clone()), rotation: Rotation::Never, ..LogFile::default() };
+        let settings = LogFile {
+            path: Some(path.clone()),
+            rotation: Rotation::Never,
+            ..LogFile::default()
+        };
         let mut writer = LogWriter::open(&settings).unwrap().unwrap();
         writer.write("a\n", LOOK).unwrap();
         fs::rename(&path, directory.path().join("moved")).unwrap();
         writer.write("b\n", 3 * LOOK).unwrap();
-        assert_eq!((read(&directory.path().join("moved")).as_str(), read(&path).as_str()), ("a\n", "b\n"));
+        assert_eq!(
+            (
+                read(&directory.path().join("moved")).as_str(),
+                read(&path).as_str()
+            ),
+            ("a\n", "b\n")
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! Log lines in the systemd journal, in its native protocol: one datagram of fields a line
-//! (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>). The `tracing-journald` layer is not used because it only knows events of its own process, and
-//! one identifier: most of our lines come from workers and servers. Never waits: what the journal does not take at once is the caller's to count.
+//! (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>). The `tracing-journald` layer is not used
+//! because it only knows events of its own process, and one identifier: most of our lines come from
+//! workers and servers. Never waits: what the journal does not take at once is the caller's to
+//! count.
 
 use super::events;
 use ggen_wire::log::{Level, LogLine};
@@ -15,7 +17,8 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 /// Longest value; a line of many long fields stays below what a datagram carries.
 const MAX_VALUE: usize = 16 << 10;
 
-/// Fields of ours that have a name of their own there; others get the prefix `GGEN_`, so that none can pass for a field of somebody else.
+/// Fields of ours that have a name of their own there; others get the prefix `GGEN_`, so that none
+/// can pass for a field of somebody else.
 const NAMED: [(&str, &str); 10] = [
     ("upstream", "UPSTREAM"),
     ("tool", "TOOL"),
@@ -55,15 +58,21 @@ impl Journal {
     /// # Errors
     /// When the journal is not there or has no room.
     pub(super) fn write(&self, line: &LogLine, generation: u32) -> io::Result<()> {
-        self.socket.send_to(&encode(line, generation), &self.path).map(drop)
+        self.socket
+            .send_to(&encode(line, generation), &self.path)
+            .map(drop)
     }
 }
 
-/// Whether this process's standard error is a stream to the journal: `JOURNAL_STREAM` names its device and inode (systemd.exec(5)).
+/// Whether this process's standard error is a stream to the journal: `JOURNAL_STREAM` names its
+/// device and inode (systemd.exec(5)).
 #[must_use]
 pub(super) fn is_our_stderr() -> bool {
-    let Some(named) = std::env::var("JOURNAL_STREAM").ok() else { return false };
-    std::fs::metadata("/proc/self/fd/2").is_ok_and(|stderr| named == format!("{}:{}", stderr.dev(), stderr.ino()))
+    let Some(named) = std::env::var("JOURNAL_STREAM").ok() else {
+        return false;
+    };
+    std::fs::metadata("/proc/self/fd/2")
+        .is_ok_and(|stderr| named == format!("{}:{}", stderr.dev(), stderr.ino()))
 }
 
 /// The line as the journal takes it.
@@ -74,7 +83,11 @@ fn encode(line: &LogLine, generation: u32) -> Vec<u8> {
     put(&mut out, "MESSAGE", &line.message);
     put(&mut out, "PRIORITY", priority(line.level));
     if upstream {
-        put(&mut out, "SYSLOG_IDENTIFIER", &format!("ggend-{}", line.source));
+        put(
+            &mut out,
+            "SYSLOG_IDENTIFIER",
+            &format!("ggend-{}", line.source),
+        );
         put(&mut out, "UPSTREAM", &line.source);
     } else {
         put(&mut out, "SYSLOG_IDENTIFIER", "ggend");
@@ -83,7 +96,13 @@ fn encode(line: &LogLine, generation: u32) -> Vec<u8> {
     if !upstream {
         put(&mut out, "WORKER", &line.source);
     }
-    let role = if upstream { "upstream" } else { line.source.rsplit_once('-').map_or(line.source.as_str(), |(role, _)| role) };
+    let role = if upstream {
+        "upstream"
+    } else {
+        line.source
+            .rsplit_once('-')
+            .map_or(line.source.as_str(), |(role, _)| role)
+    };
     put(&mut out, "ROLE", role);
     if let Some(code) = line.code {
         put(&mut out, "CODE", code.as_str());
@@ -97,7 +116,13 @@ fn encode(line: &LogLine, generation: u32) -> Vec<u8> {
             Some((_, field)) => (*field).to_owned(),
             None => format!(
                 "GGEN_{}",
-                name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect::<String>()
+                name.chars()
+                    .map(|c| if c.is_ascii_alphanumeric() {
+                        c.to_ascii_uppercase()
+                    } else {
+                        '_'
+                    })
+                    .collect::<String>()
             ),
         };
         generation_known |= field == "GENERATION";
@@ -111,7 +136,10 @@ fn encode(line: &LogLine, generation: u32) -> Vec<u8> {
 
 /// `NAME=value`, or with the length before it if the value has line breaks.
 fn put(out: &mut Vec<u8>, name: &str, value: &str) {
-    let end = (0..=value.len().min(MAX_VALUE)).rev().find(|at| value.is_char_boundary(*at)).unwrap_or(0);
+    let end = (0..=value.len().min(MAX_VALUE))
+        .rev()
+        .find(|at| value.is_char_boundary(*at))
+        .unwrap_or(0);
     let value = &value[..end];
     out.extend_from_slice(name.as_bytes());
     if value.contains('\n') {
@@ -148,7 +176,10 @@ mod tests {
             source: source.to_owned(),
             message: "went wrong".to_owned(),
             code,
-            fields: fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            fields: fields
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
         }
     }
 
@@ -158,17 +189,34 @@ mod tests {
         let path = directory.path().join("journal");
         let journald = UnixDatagram::bind(&path).unwrap();
         let journal = Journal::at(path).unwrap();
-        journal.write(&line("tools", "gateway-0", Some(Code::UpstreamTimeout), &[("tool", "t\nx"), ("_pid", "1")]), 3).unwrap();
+        journal
+            .write(
+                &line(
+                    "tools",
+                    "gateway-0",
+                    Some(Code::UpstreamTimeout),
+                    &[("tool", "t\nx"), ("_pid", "1")],
+                ),
+                3,
+            )
+            .unwrap();
         let mut bytes = [0; 4096];
         let count = journald.recv(&mut bytes).unwrap();
         let expected = b"MESSAGE=went wrong\nPRIORITY=3\nSYSLOG_IDENTIFIER=ggend\nCATEGORY=tools\nWORKER=gateway-0\nROLE=gateway\n\
             CODE=GGEN-E2107\nTOOL\n\x03\0\0\0\0\0\0\0t\nx\nGGEN__PID=1\nGENERATION=3\n";
-        assert_eq!(String::from_utf8_lossy(&bytes[..count]), String::from_utf8_lossy(expected));
+        assert_eq!(
+            String::from_utf8_lossy(&bytes[..count]),
+            String::from_utf8_lossy(expected)
+        );
     }
 
     #[test]
     fn a_servers_own_words_have_its_name_as_identifier() {
         let text = String::from_utf8(encode(&line("upstream", "files", None, &[]), 1)).unwrap();
-        assert!(text.contains("\nSYSLOG_IDENTIFIER=ggend-files\nUPSTREAM=files\n") && !text.contains("WORKER="), "{text}");
+        assert!(
+            text.contains("\nSYSLOG_IDENTIFIER=ggend-files\nUPSTREAM=files\n")
+                && !text.contains("WORKER="),
+            "{text}"
+        );
     }
 }

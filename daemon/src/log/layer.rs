@@ -1,4 +1,5 @@
-//! The `tracing` layer that turns events into log lines. Spans are not used by this program and are ignored.
+//! The `tracing` layer that turns events into log lines. Spans are not used by this program and are
+//! ignored.
 
 use super::CATEGORIES;
 use ggen_wire::{
@@ -31,7 +32,10 @@ impl LogLayer {
     /// Lines will name `source` as the process that said them.
     #[must_use]
     pub fn new(source: &str, sink: Arc<dyn Sink>) -> Self {
-        Self { source: source.to_owned(), sink }
+        Self {
+            source: source.to_owned(),
+            sink,
+        }
     }
 }
 
@@ -56,7 +60,11 @@ impl<S: Subscriber> Layer<S> for LogLayer {
 /// Microseconds since the Unix epoch.
 #[must_use]
 pub fn now_us() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+        })
 }
 
 fn level(level: tracing::Level) -> Level {
@@ -69,12 +77,19 @@ fn level(level: tracing::Level) -> Level {
     }
 }
 
-/// The category of a target: ours by name, libraries below the transports, everything else the server itself.
+/// The category of a target: ours by name, libraries below the transports, everything else the
+/// server itself.
 fn category(target: &str) -> &'static str {
     let root = target.split("::").next().unwrap_or_default();
     match CATEGORIES.iter().find(|category| **category == root) {
         Some(category) => category,
-        None if matches!(root, "hyper" | "hyper_util" | "h2" | "rustls" | "tokio" | "axum" | "tower_http") => "transport",
+        None if matches!(
+            root,
+            "hyper" | "hyper_util" | "h2" | "rustls" | "tokio" | "axum" | "tower_http"
+        ) =>
+        {
+            "transport"
+        }
         None => "mcp_server",
     }
 }
@@ -84,7 +99,10 @@ struct Fields<'a>(&'a mut LogLine);
 impl Fields<'_> {
     fn put(&mut self, field: &Field, mut text: String) {
         if text.len() > MAX_TEXT {
-            let end = (0..=MAX_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            let end = (0..=MAX_TEXT)
+                .rev()
+                .find(|at| text.is_char_boundary(*at))
+                .unwrap_or(0);
             text.truncate(end);
         }
         match field.name() {
@@ -136,17 +154,25 @@ mod tests {
     #[test]
     fn an_event_becomes_a_line_with_category_code_and_fields() {
         let kept = Arc::new(Kept(Mutex::new(Vec::new())));
-        let subscriber = tracing_subscriber::registry().with(LogLayer::new("http-0", Arc::clone(&kept) as Arc<dyn Sink>));
+        let subscriber = tracing_subscriber::registry()
+            .with(LogLayer::new("http-0", Arc::clone(&kept) as Arc<dyn Sink>));
         tracing::subscriber::with_default(subscriber, || {
             tracing::warn!(target: "transport", code = %Code::PortTaken, port = 3000, "two\nlines");
             tracing::info!(target: "hyper::proto", "from a library");
         });
         let lines = kept.0.lock().unwrap();
         assert_eq!(
-            (lines[0].category.as_str(), lines[0].code, lines[0].message.as_str()),
+            (
+                lines[0].category.as_str(),
+                lines[0].code,
+                lines[0].message.as_str()
+            ),
             ("transport", Some(Code::PortTaken), "two lines")
         );
         assert_eq!(lines[0].fields, [("port".to_owned(), "3000".to_owned())]);
-        assert_eq!((lines[1].category.as_str(), lines[1].level), ("transport", Level::Info));
+        assert_eq!(
+            (lines[1].category.as_str(), lines[1].level),
+            ("transport", Level::Info)
+        );
     }
 }

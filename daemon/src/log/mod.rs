@@ -1,5 +1,7 @@
-//! The logging of every process: `tracing` events with a category as their target become [`LogLine`]s. A worker sends them to the supervisor; the
-//! supervisor keeps them in its ring and writes them to stderr, the journal or a file. Values that are secret must not be logged; nothing here redacts.
+//! The logging of every process: `tracing` events with a category as their target become
+//! [`LogLine`]s. A worker sends them to the supervisor; the supervisor keeps them in its ring and
+//! writes them to stderr, the journal or a file. Values that are secret must not be logged; nothing
+//! here redacts.
 
 mod console;
 pub mod events;
@@ -24,24 +26,34 @@ use std::{
     },
 };
 use tokio::sync::mpsc;
-use tracing_subscriber::{Registry, filter::Targets, layer::SubscriberExt, reload, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Registry, filter::Targets, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
 
-/// The categories: the only targets that our own events use. `upstream` beside them is a server's own stderr.
+/// The categories: the only targets that our own events use. `upstream` beside them is a server's
+/// own stderr.
 pub const CATEGORIES: [&str; 5] = ["mcp_server", "transport", "auth", "tools", "protocol"];
 
-/// Log lines that a worker may have waiting for the supervisor; further ones are counted and dropped.
+/// Log lines that a worker may have waiting for the supervisor; further ones are counted and
+/// dropped.
 const QUEUE: usize = 1024;
 
-/// The filter text of a process: `RUST_LOG` if it is set, else the configuration with `level` (from a flag) over `logging.level`. What is not ours
-/// (libraries) is held to warnings.
+/// The filter text of a process: `RUST_LOG` if it is set, else the configuration with `level` (from
+/// a flag) over `logging.level`. What is not ours (libraries) is held to warnings.
 #[must_use]
 pub fn filter_text(logging: &Logging, level: Option<LogLevel>, rust_log: Option<&str>) -> String {
-    if let Some(text) = rust_log.filter(|text| !text.trim().is_empty() && Targets::from_str(text).is_ok()) {
+    if let Some(text) =
+        rust_log.filter(|text| !text.trim().is_empty() && Targets::from_str(text).is_ok())
+    {
         return text.to_owned();
     }
     let mut parts = vec!["warn".to_owned()];
     for category in CATEGORIES {
-        let own = logging.modules.get(category).copied().unwrap_or(logging.level);
+        let own = logging
+            .modules
+            .get(category)
+            .copied()
+            .unwrap_or(logging.level);
         parts.push(format!("{category}={}", level_name(level.unwrap_or(own))));
     }
     parts.join(",")
@@ -72,11 +84,16 @@ impl Control {
     }
 }
 
-/// Makes `sink` the end of all events of this process. Has no effect on a second call in the same process.
+/// Makes `sink` the end of all events of this process. Has no effect on a second call in the same
+/// process.
 pub fn install(source: &str, text: &str, sink: Arc<dyn Sink>) -> Control {
     let (targets, handle) = reload::Layer::new(filter(text));
     let layer = LogLayer::new(source, sink);
-    tracing_subscriber::registry().with(targets).with(layer).try_init().unwrap_or_default();
+    tracing_subscriber::registry()
+        .with(targets)
+        .with(layer)
+        .try_init()
+        .unwrap_or_default();
     Control(handle)
 }
 
@@ -91,7 +108,13 @@ impl Queue {
     #[must_use]
     pub fn new() -> (Arc<Self>, mpsc::Receiver<LogLine>) {
         let (lines, reader) = mpsc::channel(QUEUE);
-        (Arc::new(Self { lines, dropped: AtomicU64::new(0) }), reader)
+        (
+            Arc::new(Self {
+                lines,
+                dropped: AtomicU64::new(0),
+            }),
+            reader,
+        )
     }
 
     /// Lines lost to a full queue so far.
@@ -116,10 +139,18 @@ mod tests {
     #[test]
     fn the_filter_comes_from_rust_log_then_the_flag_then_the_file() {
         let mut logging = Logging::default();
-        logging.modules.insert("transport".to_owned(), LogLevel::Trace);
+        logging
+            .modules
+            .insert("transport".to_owned(), LogLevel::Trace);
         assert!(filter_text(&logging, None, None).contains("transport=trace,auth=info"));
-        assert!(filter_text(&logging, Some(LogLevel::Debug), None).contains("transport=debug,auth=debug"));
-        assert_eq!(filter_text(&logging, Some(LogLevel::Debug), Some("tools=trace")), "tools=trace");
+        assert!(
+            filter_text(&logging, Some(LogLevel::Debug), None)
+                .contains("transport=debug,auth=debug")
+        );
+        assert_eq!(
+            filter_text(&logging, Some(LogLevel::Debug), Some("tools=trace")),
+            "tools=trace"
+        );
         assert!(filter_text(&logging, None, Some("=,=nonsense=")).starts_with("warn,"));
     }
 }

@@ -1,4 +1,5 @@
-//! The supervisor's ring of the newest log lines, and the readers that follow it. Bounded: old lines fall out, slow followers skip.
+//! The supervisor's ring of the newest log lines, and the readers that follow it. Bounded: old
+//! lines fall out, slow followers skip.
 
 use ggen_wire::{control::LogQuery, log::LogLine};
 use std::{
@@ -12,7 +13,8 @@ const CAPACITY: usize = 4096;
 /// Bytes of text kept, whatever their number.
 const BYTES: usize = 4 << 20;
 
-/// The ring. Shared by the supervisor's loop, its log layer and the control connections of one process.
+/// The ring. Shared by the supervisor's loop, its log layer and the control connections of one
+/// process.
 pub struct Ring {
     inner: Mutex<Inner>,
     followers: broadcast::Sender<Arc<LogLine>>,
@@ -35,8 +37,15 @@ pub struct RingStatus {
 
 impl Default for Ring {
     fn default() -> Self {
-        let inner = Inner { lines: VecDeque::new(), bytes: 0, seq: 0 };
-        Self { inner: Mutex::new(inner), followers: broadcast::Sender::new(256) }
+        let inner = Inner {
+            lines: VecDeque::new(),
+            bytes: 0,
+            seq: 0,
+        };
+        Self {
+            inner: Mutex::new(inner),
+            followers: broadcast::Sender::new(256),
+        }
     }
 }
 
@@ -50,7 +59,9 @@ impl Ring {
         inner.bytes += weight(&line);
         inner.lines.push_back(Arc::clone(&line));
         while inner.lines.len() > CAPACITY || inner.bytes > BYTES {
-            let Some(old) = inner.lines.pop_front() else { break };
+            let Some(old) = inner.lines.pop_front() else {
+                break;
+            };
             inner.bytes -= weight(&old);
         }
         drop(inner);
@@ -58,7 +69,8 @@ impl Ring {
         line
     }
 
-    /// Takes over the lines of the binary before us, as they are numbered. To be called before the first one is pushed.
+    /// Takes over the lines of the binary before us, as they are numbered. To be called before the
+    /// first one is pushed.
     pub fn restore(&self, lines: Vec<LogLine>) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.seq = lines.last().map_or(0, |line| line.seq);
@@ -70,8 +82,14 @@ impl Ring {
     #[must_use]
     pub fn query(&self, query: &LogQuery, now_us: u64) -> Vec<LogLine> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let most = query.tail.map_or(CAPACITY, |tail| usize::try_from(tail).unwrap_or(CAPACITY));
-        let matching = inner.lines.iter().rev().filter(|line| matches(query, line, now_us));
+        let most = query
+            .tail
+            .map_or(CAPACITY, |tail| usize::try_from(tail).unwrap_or(CAPACITY));
+        let matching = inner
+            .lines
+            .iter()
+            .rev()
+            .filter(|line| matches(query, line, now_us));
         let mut found: Vec<LogLine> = matching.take(most).map(|line| (**line).clone()).collect();
         found.reverse();
         found
@@ -86,12 +104,20 @@ impl Ring {
     #[must_use]
     pub fn status(&self) -> RingStatus {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        RingStatus { lines: inner.lines.len(), newest: inner.seq }
+        RingStatus {
+            lines: inner.lines.len(),
+            newest: inner.seq,
+        }
     }
 }
 
 fn weight(line: &LogLine) -> usize {
-    line.message.len() + line.fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+    line.message.len()
+        + line
+            .fields
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum::<usize>()
 }
 
 /// Fields that say which call a line is about.
@@ -99,22 +125,41 @@ const CALL: [&str; 3] = ["request_id", "request", "trace_id"];
 
 /// Whether a line has a text, whatever the case, in its words or its code.
 fn contains(line: &LogLine, text: &str) -> bool {
-    line.message.to_lowercase().contains(text) || line.code.is_some_and(|code| code.as_str().to_lowercase().contains(text))
+    line.message.to_lowercase().contains(text)
+        || line
+            .code
+            .is_some_and(|code| code.as_str().to_lowercase().contains(text))
 }
 
 /// Whether a line is one of those that a query asks for.
 #[must_use]
 pub fn matches(query: &LogQuery, line: &LogLine, now_us: u64) -> bool {
     let about = |name: &String| {
-        (line.category == "upstream" && line.source == *name) || line.fields.iter().any(|(key, value)| key == "upstream" && value == name)
+        (line.category == "upstream" && line.source == *name)
+            || line
+                .fields
+                .iter()
+                .any(|(key, value)| key == "upstream" && value == name)
     };
-    let of_call = |id: &String| line.fields.iter().any(|(key, value)| CALL.contains(&key.as_str()) && value == id);
+    let of_call = |id: &String| {
+        line.fields
+            .iter()
+            .any(|(key, value)| CALL.contains(&key.as_str()) && value == id)
+    };
     query.level.is_none_or(|level| line.level <= level)
-        && query.category.as_ref().is_none_or(|category| line.category == *category)
+        && query
+            .category
+            .as_ref()
+            .is_none_or(|category| line.category == *category)
         && query.upstream.as_ref().is_none_or(about)
         && query.call.as_ref().is_none_or(of_call)
-        && query.grep.as_ref().is_none_or(|text| contains(line, &text.to_lowercase()))
-        && query.since_ms.is_none_or(|since| line.at_us >= now_us.saturating_sub(since.saturating_mul(1000)))
+        && query
+            .grep
+            .as_ref()
+            .is_none_or(|text| contains(line, &text.to_lowercase()))
+        && query
+            .since_ms
+            .is_none_or(|since| line.at_us >= now_us.saturating_sub(since.saturating_mul(1000)))
 }
 
 #[cfg(test)]
@@ -123,9 +168,21 @@ mod tests {
     use ggen_wire::log::Level;
 
     fn line(message: &str, level: Level, upstream: Option<&str>) -> LogLine {
-        let fields = upstream.map(|name| ("upstream".to_owned(), name.to_owned())).into_iter().collect();
+        let fields = upstream
+            .map(|name| ("upstream".to_owned(), name.to_owned()))
+            .into_iter()
+            .collect();
         let (category, source) = ("tools".to_owned(), "gateway-0".to_owned());
-        LogLine { seq: 0, at_us: 1_000_000, level, category, source, message: message.to_owned(), code: None, fields }
+        LogLine {
+            seq: 0,
+            at_us: 1_000_000,
+            level,
+            category,
+            source,
+            message: message.to_owned(),
+            code: None,
+            fields,
+        }
     }
 
     #[test]
@@ -135,7 +192,10 @@ mod tests {
             ring.push(line(&format!("line {number}"), Level::Info, None));
         }
         let all = ring.query(&LogQuery::default(), 0);
-        assert_eq!((all.len(), all[0].seq, all[4095].message.as_str()), (4096, 905, "line 4999"));
+        assert_eq!(
+            (all.len(), all[0].seq, all[4095].message.as_str()),
+            (4096, 905, "line 4999")
+        );
     }
 
     #[test]
@@ -154,12 +214,35 @@ mod tests {
         assert_eq!(ring.query(&query, 1_004_000).len(), 1);
         assert_eq!(ring.query(&query, 1_006_000).len(), 0);
         let mut failed = line("call failed", Level::Warn, Some("git"));
-        failed.fields.push(("request_id".to_owned(), "17".to_owned()));
+        failed
+            .fields
+            .push(("request_id".to_owned(), "17".to_owned()));
         ring.push(failed);
-        let of = |id: &str| ring.query(&LogQuery { call: Some(id.to_owned()), ..LogQuery::default() }, 0).len();
+        let of = |id: &str| {
+            ring.query(
+                &LogQuery {
+                    call: Some(id.to_owned()),
+                    ..LogQuery::default()
+                },
+                0,
+            )
+            .len()
+        };
         assert_eq!((of("17"), of("1"), of("git")), (1, 0, 0));
-        ring.push(LogLine { code: Some(ggen_wire::Code::WorkerHung), ..line("no beats", Level::Warn, Some("git")) });
-        let having = |text: &str| ring.query(&LogQuery { grep: Some(text.to_owned()), ..LogQuery::default() }, 0).len();
+        ring.push(LogLine {
+            code: Some(ggen_wire::Code::WorkerHung),
+            ..line("no beats", Level::Warn, Some("git"))
+        });
+        let having = |text: &str| {
+            ring.query(
+                &LogQuery {
+                    grep: Some(text.to_owned()),
+                    ..LogQuery::default()
+                },
+                0,
+            )
+            .len()
+        };
         assert_eq!((having("ggen-e1202"), having("E2102")), (1, 0));
     }
 }

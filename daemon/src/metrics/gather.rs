@@ -16,12 +16,28 @@ fn family(found: &prometheus::proto::MetricFamily) -> Option<Family> {
         MetricType::HISTOGRAM => Kind::Histogram,
         _ => return None,
     };
-    let samples = found.get_metric().iter().map(|metric| Sample { labels: labels(metric), value: value(kind, metric) }).collect();
-    Some(Family { name: found.name().to_owned(), help: found.help().to_owned(), kind, samples })
+    let samples = found
+        .get_metric()
+        .iter()
+        .map(|metric| Sample {
+            labels: labels(metric),
+            value: value(kind, metric),
+        })
+        .collect();
+    Some(Family {
+        name: found.name().to_owned(),
+        help: found.help().to_owned(),
+        kind,
+        samples,
+    })
 }
 
 fn labels(metric: &prometheus::proto::Metric) -> Vec<(String, String)> {
-    let mut labels: Vec<_> = metric.get_label().iter().map(|pair| (pair.name().to_owned(), pair.value().to_owned())).collect();
+    let mut labels: Vec<_> = metric
+        .get_label()
+        .iter()
+        .map(|pair| (pair.name().to_owned(), pair.value().to_owned()))
+        .collect();
     labels.sort();
     labels
 }

@@ -1,4 +1,5 @@
-//! Bounded label values: a label that clients or upstreams can choose must not grow the registry without end.
+//! Bounded label values: a label that clients or upstreams can choose must not grow the registry
+//! without end.
 
 use std::{
     collections::HashSet,
@@ -19,7 +20,10 @@ impl Bounded {
     /// At most `most` distinct values.
     #[must_use]
     pub fn new(most: usize) -> Self {
-        Self { most, seen: Mutex::default() }
+        Self {
+            most,
+            seen: Mutex::default(),
+        }
     }
 
     /// `value` itself, or [`OTHER`].
@@ -43,6 +47,9 @@ mod tests {
     #[test]
     fn the_first_values_stay_and_later_ones_are_other() {
         let tools = Bounded::new(2);
-        assert_eq!([tools.of("a"), tools.of("b"), tools.of("c"), tools.of("a")], ["a", "b", "other", "a"]);
+        assert_eq!(
+            [tools.of("a"), tools.of("b"), tools.of("c"), tools.of("a")],
+            ["a", "b", "other", "a"]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Metrics as they travel: worker registry → beat → supervisor's ledger → admin worker → scrape. Names and units follow the Prometheus conventions.
+//! Metrics as they travel: worker registry → beat → supervisor's ledger → admin worker → scrape.
+//! Names and units follow the Prometheus conventions.
 
 mod exemplars;
 mod gather;
@@ -57,7 +58,8 @@ pub struct Sample {
 pub enum Value {
     /// Counter or gauge.
     Number(f64),
-    /// Histogram: upper bounds with cumulative counts (the last bound, +Inf, is `count`), sum and count.
+    /// Histogram: upper bounds with cumulative counts (the last bound, +Inf, is `count`), sum and
+    /// count.
     Histogram {
         /// (upper bound, cumulative count)
         buckets: Vec<(f64, u64)>,
@@ -65,7 +67,8 @@ pub enum Value {
         sum: f64,
         /// Number of observations.
         count: u64,
-        /// Observations that belong to a recorded trace: at most one for each bucket, in the order of the buckets.
+        /// Observations that belong to a recorded trace: at most one for each bucket, in the order
+        /// of the buckets.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         exemplars: Vec<Exemplar>,
     },

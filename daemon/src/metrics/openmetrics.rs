@@ -1,5 +1,6 @@
-//! The OpenMetrics 1.0 text format (<https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md>): for scrapers that ask for it,
-//! because only it has exemplars. Pure.
+//! The OpenMetrics 1.0 text format
+//! (<https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md>): for
+//! scrapers that ask for it, because only it has exemplars. Pure.
 
 use super::{Family, Kind, Value, text::Labels, text::Number};
 use std::fmt::{self, Write};
@@ -11,7 +12,9 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 #[must_use]
 pub fn is_asked_for(accept: &str) -> bool {
     let weight = |kind: &str| {
-        let ranges = accept.split(',').map(|range| range.split(';').map(str::trim));
+        let ranges = accept
+            .split(',')
+            .map(|range| range.split(';').map(str::trim));
         let of = ranges.filter_map(|mut parts| {
             if !parts.next()?.eq_ignore_ascii_case(kind) {
                 return None;
@@ -20,7 +23,11 @@ pub fn is_asked_for(accept: &str) -> bool {
             for (name, value) in parts.filter_map(|part| part.split_once('=')) {
                 match name.trim() {
                     "q" => weight = value.trim().parse::<f32>().ok()?,
-                    "version" if kind != "text/plain" && !matches!(value.trim(), "1.0.0" | "0.0.1") => return None,
+                    "version"
+                        if kind != "text/plain" && !matches!(value.trim(), "1.0.0" | "0.0.1") =>
+                    {
+                        return None;
+                    }
                     _ => {}
                 }
             }
@@ -35,7 +42,12 @@ pub fn is_asked_for(accept: &str) -> bool {
 /// All families as text, in the order given.
 #[must_use]
 pub fn render(families: &[Family]) -> String {
-    let mut out = String::with_capacity(families.iter().map(|family| 128 + family.samples.len() * 96).sum());
+    let mut out = String::with_capacity(
+        families
+            .iter()
+            .map(|family| 128 + family.samples.len() * 96)
+            .sum(),
+    );
     for family in families {
         // Writing to a String never fails.
         let _ = write_family(&mut out, family);
@@ -46,7 +58,8 @@ pub fn render(families: &[Family]) -> String {
 
 fn write_family(out: &mut String, family: &Family) -> fmt::Result {
     let name = family.name.as_str();
-    // A counter is declared by its name without the ending; one without the ending would not be a counter there.
+    // A counter is declared by its name without the ending; one without the ending would not be a
+    // counter there.
     let (declared, kind) = match (family.kind, name.strip_suffix("_total")) {
         (Kind::Counter, Some(declared)) => (declared, "counter"),
         (Kind::Counter, None) => (name, "unknown"),
@@ -54,22 +67,51 @@ fn write_family(out: &mut String, family: &Family) -> fmt::Result {
         (Kind::Histogram, _) => (name, "histogram"),
     };
     writeln!(out, "# TYPE {declared} {kind}")?;
-    writeln!(out, "# HELP {declared} {}", family.help.replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\""))?;
+    writeln!(
+        out,
+        "# HELP {declared} {}",
+        family
+            .help
+            .replace('\\', "\\\\")
+            .replace('\n', "\\n")
+            .replace('"', "\\\"")
+    )?;
     for sample in &family.samples {
         let labels = &sample.labels;
         match &sample.value {
-            Value::Number(value) => writeln!(out, "{name}{} {}", Labels(labels, None), Number(*value))?,
-            Value::Histogram { buckets, sum, count, exemplars } => {
-                let bounds: Vec<f64> = buckets.iter().map(|(bound, _)| *bound).filter(|bound| bound.is_finite()).collect();
-                let counts = buckets.iter().map(|(_, below)| below).take(bounds.len()).chain([count]);
+            Value::Number(value) => {
+                writeln!(out, "{name}{} {}", Labels(labels, None), Number(*value))?
+            }
+            Value::Histogram {
+                buckets,
+                sum,
+                count,
+                exemplars,
+            } => {
+                let bounds: Vec<f64> = buckets
+                    .iter()
+                    .map(|(bound, _)| *bound)
+                    .filter(|bound| bound.is_finite())
+                    .collect();
+                let counts = buckets
+                    .iter()
+                    .map(|(_, below)| below)
+                    .take(bounds.len())
+                    .chain([count]);
                 for (at, below) in counts.enumerate() {
                     let bound = bounds.get(at).copied().unwrap_or(f64::INFINITY);
                     write!(out, "{name}_bucket{}", Bucket(labels, bound))?;
-                    match exemplars.iter().find(|exemplar| exemplar.bucket(&bounds) == at) {
+                    match exemplars
+                        .iter()
+                        .find(|exemplar| exemplar.bucket(&bounds) == at)
+                    {
                         Some(exemplar) => {
                             let (seconds, millis) = (exemplar.at_ms / 1000, exemplar.at_ms % 1000);
                             let (trace, value) = (&exemplar.trace, Number(exemplar.value));
-                            writeln!(out, " {below} # {{trace_id=\"{trace}\"}} {value} {seconds}.{millis:03}")?;
+                            writeln!(
+                                out,
+                                " {below} # {{trace_id=\"{trace}\"}} {value} {seconds}.{millis:03}"
+                            )?;
                         }
                         None => writeln!(out, " {below}")?,
                     }
@@ -82,12 +124,17 @@ fn write_family(out: &mut String, family: &Family) -> fmt::Result {
     Ok(())
 }
 
-/// The labels of a bucket: bounds are numbers with a point in this format ("Considerations: Canonical Numbers").
+/// The labels of a bucket: bounds are numbers with a point in this format ("Considerations:
+/// Canonical Numbers").
 struct Bucket<'a>(&'a [(String, String)], f64);
 
 impl fmt::Display for Bucket<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bound = if self.1.is_finite() { format!("{:?}", self.1) } else { "+Inf".to_owned() };
+        let bound = if self.1.is_finite() {
+            format!("{:?}", self.1)
+        } else {
+            "+Inf".to_owned()
+        };
         let mut labels = self.0.to_vec();
         labels.push(("le".to_owned(), bound));
         write!(f, "{}", Labels(&labels, None))
@@ -101,7 +148,11 @@ mod tests {
 
     #[test]
     fn counters_histograms_and_exemplars_read_as_the_format_says() {
-        let exemplar = |trace: &str, value| Exemplar { trace: trace.to_owned(), value, at_ms: 1_700_000_000_042 };
+        let exemplar = |trace: &str, value| Exemplar {
+            trace: trace.to_owned(),
+            value,
+            at_ms: 1_700_000_000_042,
+        };
         let value = Value::Histogram {
             buckets: vec![(0.0001, 1), (1.0, 2), (f64::INFINITY, 3)],
             sum: 4.5,
@@ -112,7 +163,10 @@ mod tests {
             name: name.to_owned(),
             help: "A \"help\".".to_owned(),
             kind,
-            samples: vec![Sample { labels: vec![("m".to_owned(), "x".to_owned())], value }],
+            samples: vec![Sample {
+                labels: vec![("m".to_owned(), "x".to_owned())],
+                value,
+            }],
         };
         let text = render(&[
             family("ggend_a_total", Kind::Counter, Value::Number(1.0)),
@@ -137,12 +191,18 @@ mod tests {
         for (accept, wanted) in [
             (prometheus, true),
             ("application/openmetrics-text", true),
-            ("Application/OpenMetrics-Text; version=1.0.0; charset=utf-8, text/plain;q=0.5", true),
+            (
+                "Application/OpenMetrics-Text; version=1.0.0; charset=utf-8, text/plain;q=0.5",
+                true,
+            ),
             ("", false),
             ("*/*", false),
             ("text/plain", false),
             ("application/openmetrics-text;q=0", false),
-            ("application/openmetrics-text;version=2.0.0,text/plain;q=0.5", false),
+            (
+                "application/openmetrics-text;version=2.0.0,text/plain;q=0.5",
+                false,
+            ),
             ("application/openmetrics-text;q=0.2,text/plain;q=0.9", false),
         ] {
             assert_eq!(is_asked_for(accept), wanted, "{accept}");

@@ -1,14 +1,19 @@
-//! Declaring a worker's metrics in one place: field name = metric name, doc comment = HELP text. Counting happens in the `prometheus` crate's
-//! atomics; what travels is [`Family`](super::Family).
+//! Declaring a worker's metrics in one place: field name = metric name, doc comment = HELP text.
+//! Counting happens in the `prometheus` crate's atomics; what travels is [`Family`](super::Family).
 
-use prometheus::{HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, core::Collector};
+use prometheus::{
+    HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, core::Collector,
+};
 
 /// A metric that cannot be declared: its name is not valid or is taken.
 pub type Error = prometheus::Error;
 
-/// Upper bounds in seconds for calls: 100 µs (the gateway's own share) to a minute (the default time-out).
-pub const CALL_SECONDS: &[f64] =
-    &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Upper bounds in seconds for calls: 100 µs (the gateway's own share) to a minute (the default
+/// time-out).
+pub const CALL_SECONDS: &[f64] = &[
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 30.0, 60.0,
+];
 
 /// A kind of metric that [`metrics!`](crate::metrics) can declare.
 pub trait Instrument: Collector + Clone + Sized + 'static {
@@ -39,7 +44,8 @@ instruments! {
     prometheus::HistogramVec: |opts, labels, buckets| Self::new(HistogramOpts::from(opts).buckets(buckets.to_vec()), labels);
 }
 
-/// Declares a struct of metrics. Each field becomes the metric `ggend_<field>`, its doc comment the HELP text:
+/// Declares a struct of metrics. Each field becomes the metric `ggend_<field>`, its doc comment the
+/// HELP text:
 ///
 /// ```ignore
 /// metrics! {
@@ -121,20 +127,42 @@ mod tests {
     #[test]
     fn declared_metrics_are_gathered_with_prefix_help_and_values() {
         let example = Example::new().expect("declares");
-        example.requests_total.with_label_values(&["/mcp", "200"]).inc_by(3);
+        example
+            .requests_total
+            .with_label_values(&["/mcp", "200"])
+            .inc_by(3);
         example.connections.set(2);
         example.duration_seconds.observe(0.002);
         let families = example.gather();
-        let family = |name: &str| families.iter().find(|family| family.name == name).expect("is there");
+        let family = |name: &str| {
+            families
+                .iter()
+                .find(|family| family.name == name)
+                .expect("is there")
+        };
         let requests = family("ggend_requests_total");
-        assert_eq!((requests.help.as_str(), requests.kind), ("Requests answered.", Kind::Counter));
+        assert_eq!(
+            (requests.help.as_str(), requests.kind),
+            ("Requests answered.", Kind::Counter)
+        );
         assert_eq!(requests.samples[0].value, Value::Number(3.0));
-        assert_eq!(requests.samples[0].labels[1], ("status".to_owned(), "200".to_owned()));
-        assert_eq!(family("ggend_connections").samples[0].value, Value::Number(2.0));
-        let Value::Histogram { buckets, count, .. } = &family("ggend_duration_seconds").samples[0].value else { panic!("a histogram") };
+        assert_eq!(
+            requests.samples[0].labels[1],
+            ("status".to_owned(), "200".to_owned())
+        );
+        assert_eq!(
+            family("ggend_connections").samples[0].value,
+            Value::Number(2.0)
+        );
+        let Value::Histogram { buckets, count, .. } =
+            &family("ggend_duration_seconds").samples[0].value
+        else {
+            panic!("a histogram")
+        };
         assert_eq!((buckets.len(), *count), (CALL_SECONDS.len(), 1));
         let travelled: Vec<crate::metrics::Family> =
-            serde_json::from_str(&serde_json::to_string(&families).expect("writes")).expect("reads");
+            serde_json::from_str(&serde_json::to_string(&families).expect("writes"))
+                .expect("reads");
         assert_eq!(travelled, families);
     }
 }

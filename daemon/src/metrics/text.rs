@@ -10,7 +10,12 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// All families as text, in the order given.
 #[must_use]
 pub fn render(families: &[Family]) -> String {
-    let mut out = String::with_capacity(families.iter().map(|family| 128 + family.samples.len() * 96).sum());
+    let mut out = String::with_capacity(
+        families
+            .iter()
+            .map(|family| 128 + family.samples.len() * 96)
+            .sum(),
+    );
     for family in families {
         // Writing to a String never fails.
         let _ = write_family(&mut out, family);
@@ -30,12 +35,23 @@ fn write_family(out: &mut String, family: &Family) -> fmt::Result {
     for sample in &family.samples {
         let labels = &sample.labels;
         match &sample.value {
-            Value::Number(value) => writeln!(out, "{name}{} {}", Labels(labels, None), Number(*value))?,
-            Value::Histogram { buckets, sum, count, .. } => {
+            Value::Number(value) => {
+                writeln!(out, "{name}{} {}", Labels(labels, None), Number(*value))?
+            }
+            Value::Histogram {
+                buckets,
+                sum,
+                count,
+                ..
+            } => {
                 for (bound, below) in buckets.iter().filter(|(bound, _)| bound.is_finite()) {
                     writeln!(out, "{name}_bucket{} {below}", Labels(labels, Some(*bound)))?;
                 }
-                writeln!(out, "{name}_bucket{} {count}", Labels(labels, Some(f64::INFINITY)))?;
+                writeln!(
+                    out,
+                    "{name}_bucket{} {count}",
+                    Labels(labels, Some(f64::INFINITY))
+                )?;
                 writeln!(out, "{name}_sum{} {}", Labels(labels, None), Number(*sum))?;
                 writeln!(out, "{name}_count{} {count}", Labels(labels, None))?;
             }
@@ -57,7 +73,11 @@ impl fmt::Display for Labels<'_> {
             write!(f, "{sign}le=\"{}\"", Number(bound))?;
             sign = ',';
         }
-        if sign == ',' { f.write_char('}') } else { Ok(()) }
+        if sign == ',' {
+            f.write_char('}')
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -105,7 +125,10 @@ mod tests {
                 name: "ggend_calls_total".to_owned(),
                 help: "Calls,\nall \\ of them.".to_owned(),
                 kind: Kind::Counter,
-                samples: vec![Sample { labels: labels.clone(), value: Value::Number(3.0) }],
+                samples: vec![Sample {
+                    labels: labels.clone(),
+                    value: Value::Number(3.0),
+                }],
             },
             Family {
                 name: "ggend_seconds".to_owned(),
@@ -125,7 +148,10 @@ mod tests {
                 name: "ggend_up".to_owned(),
                 help: "Up.".to_owned(),
                 kind: Kind::Gauge,
-                samples: vec![Sample { labels: vec![], value: Value::Number(f64::INFINITY) }],
+                samples: vec![Sample {
+                    labels: vec![],
+                    value: Value::Number(f64::INFINITY),
+                }],
             },
         ]);
         assert_eq!(

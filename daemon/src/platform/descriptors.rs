@@ -1,12 +1,16 @@
-//! Descriptors: socket pairs, pipes, SCM_RIGHTS, sockets inherited from the service manager. Everything is made close-on-exec.
-#![allow(unsafe_code, reason = "the kernel hands over descriptors as plain numbers; they become owned here")]
+//! Descriptors: socket pairs, pipes, SCM_RIGHTS, sockets inherited from the service manager.
+//! Everything is made close-on-exec.
+#![allow(
+    unsafe_code,
+    reason = "the kernel hands over descriptors as plain numbers; they become owned here"
+)]
 
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
     sys::socket::{
-        AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, listen, recvmsg, sendmsg,
-        socketpair,
+        AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
+        UnixAddr, listen, recvmsg, sendmsg, socketpair,
     },
 };
 use std::{
@@ -24,10 +28,20 @@ pub const MAX_DESCRIPTORS: usize = 32;
 /// When the process or the system is out of descriptors.
 pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-    let pair = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
+    let pair = socketpair(
+        AddressFamily::Unix,
+        SockType::Stream,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )?;
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
     let pair = {
-        let pair = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::empty())?;
+        let pair = socketpair(
+            AddressFamily::Unix,
+            SockType::Stream,
+            None,
+            SockFlag::empty(),
+        )?;
         close_on_exec(&pair.0)?;
         close_on_exec(&pair.1)?;
         pair
@@ -72,32 +86,50 @@ pub fn close_on_exec(fd: &impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Sends bytes with descriptors attached to the first of them; returns how many bytes were taken. The descriptors went along if any byte did.
+/// Sends bytes with descriptors attached to the first of them; returns how many bytes were taken.
+/// The descriptors went along if any byte did.
 ///
 /// # Errors
 /// `WouldBlock` on a full non-blocking socket, `BrokenPipe` when the peer is gone (no SIGPIPE).
-pub fn send_with_descriptors(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
+pub fn send_with_descriptors(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
     let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&numbers)];
     let control: &[ControlMessage<'_>] = if numbers.is_empty() { &[] } else { &rights };
-    // Where there is no such flag, SIGPIPE is ignored all the same: by Rust's own start of a process.
+    // Where there is no such flag, SIGPIPE is ignored all the same: by Rust's own start of a
+    // process.
     #[cfg(target_os = "linux")]
     let flags = MsgFlags::MSG_NOSIGNAL;
     #[cfg(not(target_os = "linux"))]
     let flags = MsgFlags::empty();
     loop {
-        match sendmsg::<UnixAddr>(socket.as_raw_fd(), &[IoSlice::new(bytes)], control, flags, None) {
+        match sendmsg::<UnixAddr>(
+            socket.as_raw_fd(),
+            &[IoSlice::new(bytes)],
+            control,
+            flags,
+            None,
+        ) {
             Err(Errno::EINTR) => {}
             other => return other.map_err(Into::into),
         }
     }
 }
 
-/// Receives bytes, and appends the descriptors that came with them to `descriptors`, close-on-exec. 0 is the end of the stream.
+/// Receives bytes, and appends the descriptors that came with them to `descriptors`, close-on-exec.
+/// 0 is the end of the stream.
 ///
 /// # Errors
-/// `WouldBlock` on an empty non-blocking socket; `InvalidData` when the kernel had to drop descriptors (the process has too many open).
-pub fn receive_with_descriptors(socket: BorrowedFd<'_>, bytes: &mut [u8], descriptors: &mut impl Extend<OwnedFd>) -> io::Result<usize> {
+/// `WouldBlock` on an empty non-blocking socket; `InvalidData` when the kernel had to drop
+/// descriptors (the process has too many open).
+pub fn receive_with_descriptors(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    descriptors: &mut impl Extend<OwnedFd>,
+) -> io::Result<usize> {
     let mut control = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
     #[cfg(target_os = "linux")]
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
@@ -112,21 +144,31 @@ pub fn receive_with_descriptors(socket: BorrowedFd<'_>, bytes: &mut [u8], descri
     };
     for part in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(numbers) = part {
-            // SAFETY: the kernel has just opened these descriptors for this process in answer to this recvmsg; nothing else knows them.
-            descriptors.extend(numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }).inspect(|fd| {
-                if !cfg!(target_os = "linux") {
-                    close_on_exec(fd).unwrap_or_default();
-                }
-            }));
+            // SAFETY: the kernel has just opened these descriptors for this process in answer to
+            // this recvmsg; nothing else knows them.
+            descriptors.extend(
+                numbers
+                    .into_iter()
+                    .map(|number| unsafe { OwnedFd::from_raw_fd(number) })
+                    .inspect(|fd| {
+                        if !cfg!(target_os = "linux") {
+                            close_on_exec(fd).unwrap_or_default();
+                        }
+                    }),
+            );
         }
     }
     if message.flags.contains(MsgFlags::MSG_CTRUNC) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "descriptors were lost on the way"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "descriptors were lost on the way",
+        ));
     }
     Ok(message.bytes)
 }
 
-/// A duplicate of the process's standard input. Number 0 stays open, so that it cannot be reused by accident.
+/// A duplicate of the process's standard input. Number 0 stays open, so that it cannot be reused by
+/// accident.
 ///
 /// # Errors
 /// When the process is out of descriptors.
@@ -134,7 +176,8 @@ pub fn standard_input() -> io::Result<OwnedFd> {
     io::stdin().as_fd().try_clone_to_owned()
 }
 
-/// Raises a listening socket's backlog to the system's maximum (std uses 128): the accept queue is what carries clients over a worker's death.
+/// Raises a listening socket's backlog to the system's maximum (std uses 128): the accept queue is
+/// what carries clients over a worker's death.
 ///
 /// # Errors
 /// As `listen(2)`.
@@ -146,13 +189,15 @@ pub fn deepen_backlog(socket: &TcpListener) -> io::Result<()> {
     Ok(listen(socket, most)?)
 }
 
-/// The sockets that systemd's socket activation (`sd_listen_fds(3)`) or launchd gave us, with their names. To be called once, at the start.
+/// The sockets that systemd's socket activation (`sd_listen_fds(3)`) or launchd gave us, with their
+/// names. To be called once, at the start.
 ///
 /// # Errors
 /// When the environment variables do not parse, or launchd cannot be asked.
 pub fn inherited_sockets() -> io::Result<Vec<(String, OwnedFd)>> {
     let systemds = sd_notify::listen_fds_with_names()?
-        // SAFETY: LISTEN_PID names this process, so the service manager opened exactly these numbers for it, and this is the only taker.
+        // SAFETY: LISTEN_PID names this process, so the service manager opened exactly these
+        // numbers for it, and this is the only taker.
         .map(|(number, name)| (name, unsafe { OwnedFd::from_raw_fd(number) }));
     Ok(systemds.chain(super::launchd::sockets()?).collect())
 }

@@ -1,5 +1,5 @@
-//! Everything near the kernel: descriptors over sockets, processes, /proc. Thin and safe wrappers; `unsafe` may appear here and nowhere else.
-//! May use nothing of ours.
+//! Everything near the kernel: descriptors over sockets, processes, /proc. Thin and safe wrappers;
+//! `unsafe` may appear here and nowhere else. May use nothing of ours.
 
 mod cgroup;
 mod descriptors;

@@ -1,4 +1,5 @@
-//! What /proc says about processes and listening sockets. Everything here is best effort: elsewhere than on Linux it finds nothing.
+//! What /proc says about processes and listening sockets. Everything here is best effort: elsewhere
+//! than on Linux it finds nothing.
 
 use nix::unistd::{SysconfVar, sysconf};
 use std::{
@@ -54,35 +55,62 @@ impl Usage {
     /// What it has used stays; what it has is over.
     #[must_use]
     pub const fn ended(self) -> Self {
-        Self { rss_bytes: 0, cpu_ms: self.cpu_ms, processes: 0, memory_bytes: None }
+        Self {
+            rss_bytes: 0,
+            cpu_ms: self.cpu_ms,
+            processes: 0,
+            memory_bytes: None,
+        }
     }
 
-    /// What is counted for the whole group of these processes is better known than what is seen of each.
+    /// What is counted for the whole group of these processes is better known than what is seen of
+    /// each.
     #[must_use]
     pub fn counted(self, group: super::GroupUse) -> Self {
         let cpu_ms = group.cpu_ms.unwrap_or(self.cpu_ms);
-        Self { rss_bytes: self.rss_bytes, cpu_ms, processes: group.processes, memory_bytes: group.memory_bytes }
+        Self {
+            rss_bytes: self.rss_bytes,
+            cpu_ms,
+            processes: group.processes,
+            memory_bytes: group.memory_bytes,
+        }
     }
 }
 
 /// Every process that we may see.
 #[must_use]
 pub fn processes() -> Vec<Process> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    entries.flatten().filter_map(|entry| process(entry.file_name().to_str()?.parse().ok()?)).collect()
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| process(entry.file_name().to_str()?.parse().ok()?))
+        .collect()
 }
 
 /// One process.
 #[must_use]
 pub fn process(pid: u32) -> Option<Process> {
-    parse(pid, &std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    parse(
+        pid,
+        &std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?,
+    )
 }
 
 fn parse(pid: u32, stat: &str) -> Option<Process> {
-    // The name in parentheses may hold anything, parentheses and spaces included: what follows the last one is what counts.
+    // The name in parentheses may hold anything, parentheses and spaces included: what follows the
+    // last one is what counts.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
     let number = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok());
-    let setting = |name, otherwise| sysconf(name).ok().flatten().and_then(|value| u64::try_from(value).ok()).unwrap_or(otherwise).max(1);
+    let setting = |name, otherwise| {
+        sysconf(name)
+            .ok()
+            .flatten()
+            .and_then(|value| u64::try_from(value).ok())
+            .unwrap_or(otherwise)
+            .max(1)
+    };
     Some(Process {
         pid,
         parent: u32::try_from(number(1)?).ok()?,
@@ -92,7 +120,8 @@ fn parse(pid: u32, stat: &str) -> Option<Process> {
     })
 }
 
-/// Adds up, for each root, the processes below it and those in the root's own process group. One walk over the table for all roots.
+/// Adds up, for each root, the processes below it and those in the root's own process group. One
+/// walk over the table for all roots.
 #[must_use]
 pub fn usage_of_trees(table: &[Process], roots: &[u32]) -> BTreeMap<u32, Usage> {
     let mut below: BTreeMap<u32, Vec<&Process>> = BTreeMap::new();
@@ -102,7 +131,10 @@ pub fn usage_of_trees(table: &[Process], roots: &[u32]) -> BTreeMap<u32, Usage> 
     let tree = |root: u32| {
         let mut seen = BTreeSet::new();
         let mut sum = Usage::default();
-        let mut open: Vec<&Process> = table.iter().filter(|process| process.pid == root || process.group == root).collect();
+        let mut open: Vec<&Process> = table
+            .iter()
+            .filter(|process| process.pid == root || process.group == root)
+            .collect();
         while let Some(process) = open.pop() {
             if seen.insert(process.pid) {
                 sum.rss_bytes += process.rss_bytes;
@@ -120,14 +152,30 @@ pub fn usage_of_trees(table: &[Process], roots: &[u32]) -> BTreeMap<u32, Usage> 
 #[must_use]
 pub fn who_listens(address: SocketAddr) -> Option<String> {
     // TCP_LISTEN
-    who_holds(if address.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" }, address.port(), "0A")
+    who_holds(
+        if address.is_ipv4() {
+            "/proc/self/net/tcp"
+        } else {
+            "/proc/self/net/tcp6"
+        },
+        address.port(),
+        "0A",
+    )
 }
 
 /// The same of who has bound a UDP port.
 #[must_use]
 pub fn who_holds_udp(address: SocketAddr) -> Option<String> {
     // TCP_CLOSE, which stands for sockets without a peer.
-    who_holds(if address.is_ipv4() { "/proc/self/net/udp" } else { "/proc/self/net/udp6" }, address.port(), "07")
+    who_holds(
+        if address.is_ipv4() {
+            "/proc/self/net/udp"
+        } else {
+            "/proc/self/net/udp6"
+        },
+        address.port(),
+        "07",
+    )
 }
 
 fn who_holds(file: &str, port: u16, state: &str) -> Option<String> {
@@ -142,10 +190,26 @@ fn who_holds(file: &str, port: u16, state: &str) -> Option<String> {
         })
         .collect();
     for entry in std::fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let Ok(open) = std::fs::read_dir(entry.path().join("fd")) else { continue };
-        let holds = |link: std::path::PathBuf| inodes.iter().any(|inode| link.as_os_str() == inode.as_str());
-        if open.flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(holds) {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        let Ok(open) = std::fs::read_dir(entry.path().join("fd")) else {
+            continue;
+        };
+        let holds = |link: std::path::PathBuf| {
+            inodes
+                .iter()
+                .any(|inode| link.as_os_str() == inode.as_str())
+        };
+        if open
+            .flatten()
+            .filter_map(|fd| std::fs::read_link(fd.path()).ok())
+            .any(holds)
+        {
             let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
             return Some(format!("pid {pid} ({})", name.trim()));
         }
@@ -153,7 +217,8 @@ fn who_holds(file: &str, port: u16, state: &str) -> Option<String> {
     None
 }
 
-/// Whether a process is stopped by a signal or a debugger (`T`, `t`); `None`: there is none, or the system does not tell.
+/// Whether a process is stopped by a signal or a debugger (`T`, `t`); `None`: there is none, or the
+/// system does not tell.
 #[must_use]
 pub fn is_stopped(pid: u32) -> Option<bool> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -166,8 +231,14 @@ pub fn is_stopped(pid: u32) -> Option<bool> {
 pub fn open_files(pid: u32) -> Option<(u64, u64)> {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    let soft = line.split_ascii_whitespace().next()?.parse().unwrap_or(u64::MAX);
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    let soft = line
+        .split_ascii_whitespace()
+        .next()?
+        .parse()
+        .unwrap_or(u64::MAX);
     Some((u64::try_from(open).unwrap_or(u64::MAX), soft))
 }
 
@@ -180,42 +251,71 @@ impl OwnFiles {
     pub fn open() -> Option<Self> {
         use nix::{fcntl::OFlag, sys::stat::Mode};
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        nix::dir::Dir::open("/proc/self/fd", flags, Mode::empty()).ok().map(Self)
+        nix::dir::Dir::open("/proc/self/fd", flags, Mode::empty())
+            .ok()
+            .map(Self)
     }
 
     /// How many there are, and how many there may be (`RLIMIT_NOFILE`, soft).
     pub fn count(&mut self) -> Option<(u64, u64)> {
         use nix::sys::resource::{Resource, getrlimit};
-        let open = self.0.iter().flatten().filter(|entry| !entry.file_name().to_bytes().starts_with(b".")).count();
-        Some((u64::try_from(open).unwrap_or(u64::MAX), getrlimit(Resource::RLIMIT_NOFILE).ok()?.0))
+        let open = self
+            .0
+            .iter()
+            .flatten()
+            .filter(|entry| !entry.file_name().to_bytes().starts_with(b"."))
+            .count();
+        Some((
+            u64::try_from(open).unwrap_or(u64::MAX),
+            getrlimit(Resource::RLIMIT_NOFILE).ok()?.0,
+        ))
     }
 }
 
-/// Who holds a `flock(2)` on a file (`proc_locks(5)`), without touching the lock; 0 is a process that we cannot see.
+/// Who holds a `flock(2)` on a file (`proc_locks(5)`), without touching the lock; 0 is a process
+/// that we cannot see.
 #[must_use]
 pub fn lock_holder(path: &std::path::Path) -> Option<u32> {
     use std::os::unix::fs::MetadataExt;
     let inode = format!(":{}", std::fs::metadata(path).ok()?.ino());
-    std::fs::read_to_string("/proc/locks").ok()?.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let held = fields.get(1) == Some(&"FLOCK") && fields.get(5)?.ends_with(&inode);
-        held.then(|| fields.get(4).and_then(|pid| pid.parse().ok()).unwrap_or(0))
-    })
+    std::fs::read_to_string("/proc/locks")
+        .ok()?
+        .lines()
+        .find_map(|line| {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            let held = fields.get(1) == Some(&"FLOCK") && fields.get(5)?.ends_with(&inode);
+            held.then(|| fields.get(4).and_then(|pid| pid.parse().ok()).unwrap_or(0))
+        })
 }
 
-/// Bytes and inodes that are free for us in a directory's file system (`statvfs(3)`). File systems that count no inodes say so by `u64::MAX`.
+/// Bytes and inodes that are free for us in a directory's file system (`statvfs(3)`). File systems
+/// that count no inodes say so by `u64::MAX`.
 #[must_use]
-#[allow(clippy::useless_conversion, reason = "these counts have another width on other platforms")]
+#[allow(
+    clippy::useless_conversion,
+    reason = "these counts have another width on other platforms"
+)]
 pub fn free_space(directory: &std::path::Path) -> Option<(u64, u64)> {
     let found = nix::sys::statvfs::statvfs(directory).ok()?;
-    let inodes = if found.files() == 0 { u64::MAX } else { u64::from(found.files_available()) };
-    Some((u64::from(found.blocks_available()).saturating_mul(u64::from(found.fragment_size())), inodes))
+    let inodes = if found.files() == 0 {
+        u64::MAX
+    } else {
+        u64::from(found.files_available())
+    };
+    Some((
+        u64::from(found.blocks_available()).saturating_mul(u64::from(found.fragment_size())),
+        inodes,
+    ))
 }
 
 /// Whether we may make files in a directory (`access(2)`).
 #[must_use]
 pub fn may_write(directory: &std::path::Path) -> bool {
-    nix::unistd::access(directory, nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK).is_ok()
+    nix::unistd::access(
+        directory,
+        nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK,
+    )
+    .is_ok()
 }
 
 #[cfg(test)]
@@ -226,13 +326,42 @@ mod tests {
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let line = "7 (a) b (c) S 3 7 7 0 -1 4194560 1 0 0 0 250 50 0 0 20 0 1 0 100 1000 10 18446744073709551615";
         let found = parse(7, line);
-        assert_eq!(found, Some(Process { pid: 7, parent: 3, group: 7, rss_bytes: found.unwrap().rss_bytes, cpu_ms: 3000 }));
+        assert_eq!(
+            found,
+            Some(Process {
+                pid: 7,
+                parent: 3,
+                group: 7,
+                rss_bytes: found.unwrap().rss_bytes,
+                cpu_ms: 3000
+            })
+        );
     }
 
     #[test]
     fn a_tree_counts_each_process_once() {
-        let one = |pid, parent, group| Process { pid, parent, group, rss_bytes: 10, cpu_ms: 1 };
-        let table = [one(5, 1, 5), one(6, 5, 5), one(7, 6, 7), one(8, 1, 5), one(9, 1, 9)];
-        assert_eq!(usage_of_trees(&table, &[5]).get(&5), Some(&Usage { rss_bytes: 40, cpu_ms: 4, processes: 4, memory_bytes: None }));
+        let one = |pid, parent, group| Process {
+            pid,
+            parent,
+            group,
+            rss_bytes: 10,
+            cpu_ms: 1,
+        };
+        let table = [
+            one(5, 1, 5),
+            one(6, 5, 5),
+            one(7, 6, 7),
+            one(8, 1, 5),
+            one(9, 1, 9),
+        ];
+        assert_eq!(
+            usage_of_trees(&table, &[5]).get(&5),
+            Some(&Usage {
+                rss_bytes: 40,
+                cpu_ms: 4,
+                processes: 4,
+                memory_bytes: None
+            })
+        );
     }
 }

@@ -48,16 +48,22 @@ pub fn become_subreaper() -> io::Result<()> {
     Ok(())
 }
 
-/// The path by which this very binary is executed again, even after a package upgrade replaced the file.
+/// The path by which this very binary is executed again, even after a package upgrade replaced the
+/// file.
 ///
 /// # Errors
 /// When the system does not tell.
 pub fn own_binary() -> io::Result<PathBuf> {
-    if cfg!(target_os = "linux") { Ok(PathBuf::from("/proc/self/exe")) } else { std::env::current_exe() }
+    if cfg!(target_os = "linux") {
+        Ok(PathBuf::from("/proc/self/exe"))
+    } else {
+        std::env::current_exe()
+    }
 }
 
-/// Spawns this binary again with `channel` as its stdin, stdout closed off, stderr inherited, in a process group of its own, with nothing in its
-/// environment but the given variables. The caller reaps the returned process id.
+/// Spawns this binary again with `channel` as its stdin, stdout closed off, stderr inherited, in a
+/// process group of its own, with nothing in its environment but the given variables. The caller
+/// reaps the returned process id.
 ///
 /// # Errors
 /// As `fork(2)` and `execve(2)`.
@@ -78,15 +84,23 @@ pub fn spawn_self<'a>(
     Ok(child.id())
 }
 
-/// Reaps one child that has ended, if any has; waits for one if `wait` is set. `None`: none has ended.
+/// Reaps one child that has ended, if any has; waits for one if `wait` is set. `None`: none has
+/// ended.
 ///
 /// # Errors
 /// `NotFound` when there are no children at all.
 pub fn reap(wait: bool) -> io::Result<Option<(u32, Ended)>> {
     loop {
         match waitpid(None, (!wait).then_some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, status)) => return Ok(Some((pid.as_raw().unsigned_abs(), Ended::Exited(status)))),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => return Ok(Some((pid.as_raw().unsigned_abs(), Ended::Killed(signal as i32)))),
+            Ok(WaitStatus::Exited(pid, status)) => {
+                return Ok(Some((pid.as_raw().unsigned_abs(), Ended::Exited(status))));
+            }
+            Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                return Ok(Some((
+                    pid.as_raw().unsigned_abs(),
+                    Ended::Killed(signal as i32),
+                )));
+            }
             Ok(WaitStatus::StillAlive) => return Ok(None),
             Ok(_) | Err(Errno::EINTR) => {}
             Err(Errno::ECHILD) => return Err(io::ErrorKind::NotFound.into()),
@@ -113,7 +127,8 @@ pub fn reap_one(pid: u32, patience: std::time::Duration) -> bool {
     }
 }
 
-/// Signals one process; a process that is gone is no error. Process ids 0 and 1 are never signalled.
+/// Signals one process; a process that is gone is no error. Process ids 0 and 1 are never
+/// signalled.
 pub fn signal_process(pid: u32, signal: Signal) {
     if let Some(pid) = target(pid) {
         signal::kill(pid, signal).unwrap_or_default();
@@ -128,24 +143,37 @@ pub fn signal_group(leader: u32, signal: Signal) {
 }
 
 fn target(pid: u32) -> Option<Pid> {
-    i32::try_from(pid).ok().filter(|pid| *pid > 1).map(Pid::from_raw)
+    i32::try_from(pid)
+        .ok()
+        .filter(|pid| *pid > 1)
+        .map(Pid::from_raw)
 }
 
 /// The process ids of our children (Linux: /proc; elsewhere none are listed).
 #[must_use]
 pub fn children() -> Vec<u32> {
     let own = std::process::id();
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return Vec::new() };
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     let mut listed = false;
     for task in tasks.flatten() {
         if let Ok(text) = std::fs::read_to_string(task.path().join("children")) {
             listed = true;
-            found.extend(text.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+            found.extend(
+                text.split_ascii_whitespace()
+                    .filter_map(|pid| pid.parse::<u32>().ok()),
+            );
         }
     }
     if !listed {
-        found.extend(super::processes().into_iter().filter(|process| process.parent == own).map(|process| process.pid));
+        found.extend(
+            super::processes()
+                .into_iter()
+                .filter(|process| process.parent == own)
+                .map(|process| process.pid),
+        );
     }
     found
 }
@@ -167,11 +195,17 @@ pub fn peer(socket: &impl AsFd) -> io::Result<Peer> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         let found = getsockopt(socket, sockopt::PeerCredentials)?;
-        Ok(Peer { uid: found.uid(), pid: found.pid().unsigned_abs() })
+        Ok(Peer {
+            uid: found.uid(),
+            pid: found.pid().unsigned_abs(),
+        })
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     {
-        Ok(Peer { uid: getsockopt(socket, sockopt::LocalPeerCred)?.uid(), pid: 0 })
+        Ok(Peer {
+            uid: getsockopt(socket, sockopt::LocalPeerCred)?.uid(),
+            pid: 0,
+        })
     }
 }
 
@@ -182,7 +216,11 @@ pub fn peer(socket: &impl AsFd) -> io::Result<Peer> {
 pub fn raise_open_files() -> io::Result<()> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    if soft < hard { Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?) } else { Ok(()) }
+    if soft < hard {
+        Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)
+    } else {
+        Ok(())
+    }
 }
 
 /// Our effective user id.

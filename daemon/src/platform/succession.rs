@@ -1,6 +1,11 @@
-//! A process that becomes another binary (`execve(2)`) and takes descriptors and a text along: the text in a sealed memfd, whose number an environment
-//! variable names together with the process id, so that a child that inherits the variable is not meant. Linux only; elsewhere there is no such memory.
-#![allow(unsafe_code, reason = "descriptors that outlive execve come as plain numbers; they become owned here")]
+//! A process that becomes another binary (`execve(2)`) and takes descriptors and a text along: the
+//! text in a sealed memfd, whose number an environment variable names together with the process id,
+//! so that a child that inherits the variable is not meant. Linux only; elsewhere there is no such
+//! memory.
+#![allow(
+    unsafe_code,
+    reason = "descriptors that outlive execve come as plain numbers; they become owned here"
+)]
 
 use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
@@ -18,10 +23,17 @@ use std::{
 
 /// Names the memfd: `PID:NUMBER`.
 const VARIABLE: &str = "GGEND_SUCCESSION";
-/// What says which sockets a service manager gave to the first binary; they are not its successor's to take by number.
+/// What says which sockets a service manager gave to the first binary; they are not its successor's
+/// to take by number.
 const ACTIVATION: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 /// What the supervisor listens to, SIGCHLD included.
-const SIGNALS: [Signal; 5] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGCHLD];
+const SIGNALS: [Signal; 5] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+    Signal::SIGUSR1,
+    Signal::SIGCHLD,
+];
 
 /// A text in memory that nobody can change any more, close-on-exec.
 ///
@@ -34,10 +46,16 @@ pub fn sealed(text: &[u8]) -> io::Result<OwnedFd> {
         sys::memfd::{MFdFlags, memfd_create},
     };
     use std::io::Write;
-    let memory = memfd_create(c"ggend-succession", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+    let memory = memfd_create(
+        c"ggend-succession",
+        MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
+    )?;
     let mut file = std::fs::File::from(memory);
     file.write_all(text)?;
-    let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
+    let seals = SealFlag::F_SEAL_SEAL
+        | SealFlag::F_SEAL_SHRINK
+        | SealFlag::F_SEAL_GROW
+        | SealFlag::F_SEAL_WRITE;
     fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
     Ok(file.into())
 }
@@ -48,7 +66,10 @@ pub fn sealed(text: &[u8]) -> io::Result<OwnedFd> {
 /// `Unsupported`.
 #[cfg(not(target_os = "linux"))]
 pub fn sealed(_text: &[u8]) -> io::Result<OwnedFd> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "a running daemon is upgraded in place on Linux only"))
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "a running daemon is upgraded in place on Linux only",
+    ))
 }
 
 /// The whole text of a memfd, whatever its position.
@@ -93,7 +114,10 @@ impl Estate {
     /// `InvalidData` if one is not open, or named twice.
     pub fn descriptors(self, numbers: &[RawFd]) -> io::Result<Vec<OwnedFd>> {
         let mut seen = std::collections::BTreeSet::from([self.text.as_raw_fd()]);
-        if !numbers.iter().all(|number| *number > 2 && seen.insert(*number)) {
+        if !numbers
+            .iter()
+            .all(|number| *number > 2 && seen.insert(*number))
+        {
             return Err(io::ErrorKind::InvalidData.into());
         }
         numbers.iter().map(|number| own(*number)).collect()
@@ -103,27 +127,45 @@ impl Estate {
 fn own(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the number is only looked at; a descriptor that is not open gives EBADF.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-    // SAFETY: it is open, the binary before us left it for exactly this purpose, and each number is taken once.
+    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    // SAFETY: it is open, the binary before us left it for exactly this purpose, and each number is
+    // taken once.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Becomes the binary at `path`, which gets the memfd and these descriptors, and nothing else beside standard input, output and error. Returns only if
-/// that fails; all of them are close-on-exec again then.
+/// Becomes the binary at `path`, which gets the memfd and these descriptors, and nothing else
+/// beside standard input, output and error. Returns only if that fails; all of them are
+/// close-on-exec again then.
 #[must_use]
-pub fn become_binary(path: &Path, arguments: &[OsString], text: &OwnedFd, descriptors: &[RawFd]) -> io::Error {
+pub fn become_binary(
+    path: &Path,
+    arguments: &[OsString],
+    text: &OwnedFd,
+    descriptors: &[RawFd],
+) -> io::Error {
     let prepare = || {
-        let words = arguments.iter().map(|word| CString::new(word.as_bytes())).collect::<Result<Vec<_>, _>>()?;
+        let words = arguments
+            .iter()
+            .map(|word| CString::new(word.as_bytes()))
+            .collect::<Result<Vec<_>, _>>()?;
         let named = OsString::from(format!("{}:{}", std::process::id(), text.as_raw_fd()));
-        let passes = |name: &OsStr| name != VARIABLE && !ACTIVATION.iter().any(|other| name == *other);
-        let environment = std::env::vars_os().filter(|(name, _)| passes(name)).chain([(VARIABLE.into(), named)]);
+        let passes =
+            |name: &OsStr| name != VARIABLE && !ACTIVATION.iter().any(|other| name == *other);
+        let environment = std::env::vars_os()
+            .filter(|(name, _)| passes(name))
+            .chain([(VARIABLE.into(), named)]);
         let environment = environment.map(|(name, value)| {
             let mut line = name;
             line.push("=");
             line.push(value);
             CString::new(line.as_bytes())
         });
-        Ok::<_, std::ffi::NulError>((CString::new(path.as_os_str().as_bytes())?, words, environment.collect::<Result<Vec<_>, _>>()?))
+        Ok::<_, std::ffi::NulError>((
+            CString::new(path.as_os_str().as_bytes())?,
+            words,
+            environment.collect::<Result<Vec<_>, _>>()?,
+        ))
     };
     let (path, words, environment) = match prepare() {
         Ok(prepared) => prepared,
@@ -131,7 +173,8 @@ pub fn become_binary(path: &Path, arguments: &[OsString], text: &OwnedFd, descri
     };
     let all = || descriptors.iter().copied().chain([text.as_raw_fd()]);
     let set = |number: RawFd, flags: FdFlag| {
-        // SAFETY: the caller owns these descriptors while it calls; only a flag of theirs is changed.
+        // SAFETY: the caller owns these descriptors while it calls; only a flag of theirs is
+        // changed.
         let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
         fcntl(borrowed, FcntlArg::F_SETFD(flags)).map(drop)
     };
@@ -147,12 +190,17 @@ pub fn become_binary(path: &Path, arguments: &[OsString], text: &OwnedFd, descri
     error.into()
 }
 
-/// Has the signals that the supervisor listens to wait, in this thread and in what this process becomes.
+/// Has the signals that the supervisor listens to wait, in this thread and in what this process
+/// becomes.
 pub fn hold_signals() {
-    SigSet::from_iter(SIGNALS).thread_block().unwrap_or_default();
+    SigSet::from_iter(SIGNALS)
+        .thread_block()
+        .unwrap_or_default();
 }
 
 /// Takes that back. To be called when the handlers are there.
 pub fn release_signals() {
-    SigSet::from_iter(SIGNALS).thread_unblock().unwrap_or_default();
+    SigSet::from_iter(SIGNALS)
+        .thread_unblock()
+        .unwrap_or_default();
 }

@@ -1,5 +1,5 @@
-//! What every check is given: gathered once, before they run. Looks at the daemon first, because whether it runs decides in whose environment the
-//! configuration is read.
+//! What every check is given: gathered once, before they run. Looks at the daemon first, because
+//! whether it runs decides in whose environment the configuration is read.
 
 use super::{
     control::{self, Daemon},
@@ -24,7 +24,8 @@ pub(super) const WHOLE: Duration = Duration::from_secs(9);
 
 /// The surroundings of a run.
 pub struct Context {
-    /// How the configuration is read: in the daemon's environment where that is known, else in ours.
+    /// How the configuration is read: in the daemon's environment where that is known, else in
+    /// ours.
     pub load: LoadOptions,
     /// Whether `load.env` is that of the running daemon.
     pub daemon_env: bool,
@@ -52,15 +53,35 @@ impl Context {
     pub fn gather(mut load: LoadOptions, socket: Option<&Path>, client: Option<String>) -> Self {
         let deadline = Instant::now() + WHOLE;
         let env = |name: &str| std::env::var_os(name);
-        let host = Host { env: &env, root: platform::own_uid() == 0 };
+        let host = Host {
+            env: &env,
+            root: platform::own_uid() == 0,
+        };
         let socket = host.client_socket(socket, &|path| path.exists());
         let daemon = control::look(&socket, PATIENCE);
         let daemon_env = status_of(&daemon).is_some_and(|status| as_the_daemon(&mut load, status));
         let config = config::load(&load);
-        let denied = |problem: &Problem| problem.code == Code::ConfigUnreadable && problem.what == "permission denied";
-        let hidden = status_of(&daemon).is_some() && config.as_ref().is_err_and(|problems| problems.iter().any(denied));
+        let denied = |problem: &Problem| {
+            problem.code == Code::ConfigUnreadable && problem.what == "permission denied"
+        };
+        let hidden = status_of(&daemon).is_some()
+            && config
+                .as_ref()
+                .is_err_and(|problems| problems.iter().any(denied));
         let (http, tools, websocket) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { load, daemon_env, config, hidden, socket, daemon, client, deadline, http, tools, websocket }
+        Self {
+            load,
+            daemon_env,
+            config,
+            hidden,
+            socket,
+            daemon,
+            client,
+            deadline,
+            http,
+            tools,
+            websocket,
+        }
     }
 
     /// The status of a daemon that answers.
@@ -92,24 +113,45 @@ impl Context {
                 .filter_map(|one| Some((name(&one.transport), one.address.parse().ok()?)))
                 .collect();
         }
-        let Ok(loaded) = &self.config else { return Vec::new() };
+        let Ok(loaded) = &self.config else {
+            return Vec::new();
+        };
         let (http, metrics) = (&loaded.config.transports.http, &loaded.config.metrics);
         let websocket = &loaded.config.transports.websocket;
         let own = websocket.port.filter(|_| websocket.enabled);
         let all = [
             ("http", http.enabled, http.host, http.port),
-            ("https", http.enabled && http.ssl.enabled, http.host, http.ssl.port),
-            ("websocket", own.is_some(), http.host, own.unwrap_or_default()),
+            (
+                "https",
+                http.enabled && http.ssl.enabled,
+                http.host,
+                http.ssl.port,
+            ),
+            (
+                "websocket",
+                own.is_some(),
+                http.host,
+                own.unwrap_or_default(),
+            ),
             ("admin", metrics.enabled, metrics.host, metrics.port),
         ];
-        all.into_iter().filter(|(_, enabled, ..)| *enabled).map(|(name, _, host, port)| (name, SocketAddr::new(host, port))).collect()
+        all.into_iter()
+            .filter(|(_, enabled, ..)| *enabled)
+            .map(|(name, _, host, port)| (name, SocketAddr::new(host, port)))
+            .collect()
     }
 
     /// Where QUIC is served, or would be.
     #[must_use]
     pub fn quic(&self) -> Option<SocketAddr> {
         if let Some(status) = self.status() {
-            return status.listeners.iter().find(|one| one.transport == "quic")?.address.parse().ok();
+            return status
+                .listeners
+                .iter()
+                .find(|one| one.transport == "quic")?
+                .address
+                .parse()
+                .ok();
         }
         let quic = &self.config.as_ref().ok()?.config.transports.quic;
         quic.enabled.then(|| SocketAddr::new(quic.host, quic.port))
@@ -118,33 +160,57 @@ impl Context {
     /// The name that its clients ask for.
     #[must_use]
     pub fn quic_name(&self) -> String {
-        self.config.as_ref().map_or_else(|_| "localhost".to_owned(), |loaded| loaded.config.transports.quic.server_name.clone())
+        self.config.as_ref().map_or_else(
+            |_| "localhost".to_owned(),
+            |loaded| loaded.config.transports.quic.server_name.clone(),
+        )
     }
 
     /// Where MCP is served.
     #[must_use]
     pub fn front(&self) -> Option<Target> {
-        self.listeners().iter().find(|(name, _)| *name == "http").map(|(_, address)| Target::of(*address, "/mcp"))
+        self.listeners()
+            .iter()
+            .find(|(name, _)| *name == "http")
+            .map(|(_, address)| Target::of(*address, "/mcp"))
     }
 
     /// Where MCP is served over TLS.
     #[must_use]
     pub fn secure_front(&self) -> Option<Target> {
-        let found = self.listeners().into_iter().find(|(name, _)| *name == "https");
-        found.map(|(_, address)| Target { tls: true, ..Target::of(address, "/mcp") })
+        let found = self
+            .listeners()
+            .into_iter()
+            .find(|(name, _)| *name == "https");
+        found.map(|(_, address)| Target {
+            tls: true,
+            ..Target::of(address, "/mcp")
+        })
     }
 
     /// Where WebSockets begin: on the port of HTTP, else on their own.
     #[must_use]
     pub fn websocket(&self) -> Option<Target> {
-        let config = self.config.as_ref().ok().map(|loaded| &loaded.config.transports.websocket);
+        let config = self
+            .config
+            .as_ref()
+            .ok()
+            .map(|loaded| &loaded.config.transports.websocket);
         let enabled = match self.status() {
-            Some(status) => status.workers.iter().any(|worker| worker.role == "websocket"),
+            Some(status) => status
+                .workers
+                .iter()
+                .any(|worker| worker.role == "websocket"),
             None => config.is_some_and(|config| config.enabled),
         };
         let path = config.map_or("/ws", |config| config.path.as_str());
         let listeners = self.listeners();
-        let of = |wanted: &str| listeners.iter().find(|(name, _)| *name == wanted).map(|(_, address)| Target::of(*address, path));
+        let of = |wanted: &str| {
+            listeners
+                .iter()
+                .find(|(name, _)| *name == wanted)
+                .map(|(_, address)| Target::of(*address, path))
+        };
         of("http").or_else(|| of("websocket")).filter(|_| enabled)
     }
 
@@ -155,10 +221,15 @@ impl Context {
 }
 
 fn status_of(daemon: &Daemon) -> Option<&Status> {
-    if let Daemon::Answers(status) = daemon { Some(status) } else { None }
+    if let Daemon::Answers(status) = daemon {
+        Some(status)
+    } else {
+        None
+    }
 }
 
-/// Reads the configuration as the running daemon does: its file, its environment, its directory. `false`: its environment is closed to us.
+/// Reads the configuration as the running daemon does: its file, its environment, its directory.
+/// `false`: its environment is closed to us.
 fn as_the_daemon(load: &mut LoadOptions, status: &Status) -> bool {
     if load.config_path.is_none() {
         match &status.config_file {
@@ -168,12 +239,22 @@ fn as_the_daemon(load: &mut LoadOptions, status: &Status) -> bool {
         }
     }
     let process = PathBuf::from(format!("/proc/{}", status.pid));
-    let Ok(bytes) = std::fs::read(process.join("environ")) else { return false };
-    let pairs = bytes.split(|byte| *byte == 0).filter_map(|pair| std::str::from_utf8(pair).ok()?.split_once('='));
-    load.env = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let Ok(bytes) = std::fs::read(process.join("environ")) else {
+        return false;
+    };
+    let pairs = bytes
+        .split(|byte| *byte == 0)
+        .filter_map(|pair| std::str::from_utf8(pair).ok()?.split_once('='));
+    load.env = pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
     // Modes are judged more strictly for a service.
     load.user_mode &= !load.env.contains_key("NOTIFY_SOCKET");
-    load.home = load.env.get("HOME").filter(|home| home.starts_with('/')).map(PathBuf::from);
+    load.home = load
+        .env
+        .get("HOME")
+        .filter(|home| home.starts_with('/'))
+        .map(PathBuf::from);
     if let Ok(cwd) = std::fs::read_link(process.join("cwd")) {
         load.cwd = cwd;
     }

@@ -1,4 +1,5 @@
-//! One question to the daemon's control socket: blocking, bounded in time, and every way of not answering told apart.
+//! One question to the daemon's control socket: blocking, bounded in time, and every way of not
+//! answering told apart.
 
 use crate::platform;
 use ggen_wire::{
@@ -54,14 +55,24 @@ pub(super) enum Unanswered {
 pub(super) fn look(socket: &Path, patience: Duration) -> Daemon {
     match ask(socket, &Call::GetStatus {}, patience) {
         Ok(Body::Status(status)) => Daemon::Answers(status),
-        Ok(_) => Daemon::Mute { pid: 0, why: "it answered with something that is no status".to_owned() },
+        Ok(_) => Daemon::Mute {
+            pid: 0,
+            why: "it answered with something that is no status".to_owned(),
+        },
         Err(Unanswered::Mute { pid, why }) => Daemon::Mute { pid, why },
-        Err(Unanswered::Refused(failure)) => Daemon::Mute { pid: 0, why: format!("it answered {}: {}", failure.code, failure.message) },
+        Err(Unanswered::Refused(failure)) => Daemon::Mute {
+            pid: 0,
+            why: format!("it answered {}: {}", failure.code, failure.message),
+        },
         Err(Unanswered::Connect(error)) => match error.kind() {
             io::ErrorKind::NotFound => Daemon::Absent,
-            io::ErrorKind::TimedOut => {
-                Daemon::Mute { pid: 0, why: format!("no connection within {}: too many wait for it already", super::text::took(patience)) }
-            }
+            io::ErrorKind::TimedOut => Daemon::Mute {
+                pid: 0,
+                why: format!(
+                    "no connection within {}: too many wait for it already",
+                    super::text::took(patience)
+                ),
+            },
             io::ErrorKind::PermissionDenied => Daemon::Denied,
             io::ErrorKind::ConnectionRefused if is_socket(socket) => Daemon::Deserted,
             io::ErrorKind::ConnectionRefused => Daemon::Unusable("it is not a socket".to_owned()),
@@ -75,12 +86,17 @@ fn is_socket(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|file| file.file_type().is_socket())
 }
 
-/// Connects in a thread of its own: where the accept queue is full, the system would have us wait for ever.
+/// Connects in a thread of its own: where the accept queue is full, the system would have us wait
+/// for ever.
 fn connect(socket: &Path, patience: Duration) -> io::Result<UnixStream> {
     let (sender, receiver) = mpsc::sync_channel(1);
     let path = socket.to_path_buf();
-    std::thread::Builder::new().name("connect".to_owned()).spawn(move || drop(sender.send(UnixStream::connect(path))))?;
-    receiver.recv_timeout(patience).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    std::thread::Builder::new()
+        .name("connect".to_owned())
+        .spawn(move || drop(sender.send(UnixStream::connect(path))))?;
+    receiver
+        .recv_timeout(patience)
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Asks anything. The answer may take `patience`.
@@ -88,7 +104,9 @@ pub(super) fn ask(socket: &Path, call: &Call, patience: Duration) -> Result<Body
     let stream = connect(socket, patience).map_err(Unanswered::Connect)?;
     let pid = platform::peer(&stream).map_or(0, |peer| peer.pid);
     let mute = |why: String| Unanswered::Mute { pid, why };
-    let prepared = stream.set_read_timeout(Some(patience)).and_then(|()| stream.set_write_timeout(Some(patience)));
+    let prepared = stream
+        .set_read_timeout(Some(patience))
+        .and_then(|()| stream.set_write_timeout(Some(patience)));
     prepared.map_err(|error| mute(error.to_string()))?;
     let mut stream = BufReader::new(stream);
     let request = Request::new(call, false).map_err(|error| mute(error.to_string()))?;
@@ -97,7 +115,9 @@ pub(super) fn ask(socket: &Path, call: &Call, patience: Duration) -> Result<Body
     let reply: Reply = varlink::read_message(&mut stream).map_err(|error| {
         mute(match (&error, written) {
             _ if error.is_timeout() => format!("no answer within {}", super::text::took(patience)),
-            (ReadError::Closed | ReadError::Io(_), Err(cause)) => format!("the call could not be sent: {cause}"),
+            (ReadError::Closed | ReadError::Io(_), Err(cause)) => {
+                format!("the call could not be sent: {cause}")
+            }
             (ReadError::Io(cause), Ok(())) => format!("the connection broke: {cause}"),
             (ReadError::Garbage(cause), _) => format!("the answer is not that of a ggend: {cause}"),
             (error, _) => error.to_string(),
@@ -108,8 +128,8 @@ pub(super) fn ask(socket: &Path, call: &Call, patience: Duration) -> Result<Body
             .map(|answer| answer.body)
             .map_err(|error| mute(format!("the answer has an unexpected form: {error}"))),
         Some(FAILED) => {
-            let failure =
-                serde_json::from_value(reply.parameters).map_err(|error| mute(format!("an error that is not understood: {error}")))?;
+            let failure = serde_json::from_value(reply.parameters)
+                .map_err(|error| mute(format!("an error that is not understood: {error}")))?;
             Err(Unanswered::Refused(failure))
         }
         Some(other) => Err(mute(format!("it answered with the error {other}"))),

@@ -1,4 +1,5 @@
-//! Runs the table of checks: one thread each, all at once, none waited for beyond the run's deadline.
+//! Runs the table of checks: one thread each, all at once, none waited for beyond the run's
+//! deadline.
 
 use super::{
     checks::{self, Check},
@@ -43,19 +44,39 @@ fn run(context: &Arc<Context>, table: &[Check], deadline: Instant) -> Vec<Outcom
             drop(sender.send((at, findings, began.elapsed())));
         };
         // What cannot be started is reported as what did not end.
-        drop(std::thread::Builder::new().name(check.name.to_owned()).spawn(work));
+        drop(
+            std::thread::Builder::new()
+                .name(check.name.to_owned())
+                .spawn(work),
+        );
     }
     drop(sender);
-    let mut outcomes: Vec<Outcome> = table.iter().map(|check| Outcome { name: check.name, findings: Vec::new(), took: None }).collect();
+    let mut outcomes: Vec<Outcome> = table
+        .iter()
+        .map(|check| Outcome {
+            name: check.name,
+            findings: Vec::new(),
+            took: None,
+        })
+        .collect();
     // Ends early when the last sender is gone, be it by a panic.
-    while let Ok((at, findings, took)) = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        outcomes[at] = Outcome { name: table[at].name, findings, took: Some(took) };
+    while let Ok((at, findings, took)) =
+        receiver.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+    {
+        outcomes[at] = Outcome {
+            name: table[at].name,
+            findings,
+            took: Some(took),
+        };
     }
     for outcome in outcomes.iter_mut().filter(|outcome| outcome.took.is_none()) {
         outcome.findings.push(
-            Finding::warning(Code::CheckUnfinished, format!("the check {} did not finish", outcome.name))
-                .seen("its time is over")
-                .mend("ggen mcp doctor --verbose"),
+            Finding::warning(
+                Code::CheckUnfinished,
+                format!("the check {} did not finish", outcome.name),
+            )
+            .seen("its time is over")
+            .mend("ggen mcp doctor --verbose"),
         );
     }
     outcomes
@@ -86,18 +107,54 @@ mod tests {
     fn a_check_that_hangs_or_breaks_costs_only_itself() {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("none.sock");
-        let context =
-            Arc::new(Context::gather(LoadOptions { cwd: directory.path().into(), ..LoadOptions::default() }, Some(&socket), None));
-        let table = [Check { name: "stuck", run: stuck }, Check { name: "broken", run: broken }, Check { name: "well", run: well }];
-        let outcomes = run(&context, &table, Instant::now() + Duration::from_millis(300));
-        let codes: Vec<_> = outcomes.iter().map(|outcome| outcome.findings[0].code).collect();
-        assert_eq!(codes, [Some(Code::CheckUnfinished), Some(Code::CheckUnfinished), None]);
+        let context = Arc::new(Context::gather(
+            LoadOptions {
+                cwd: directory.path().into(),
+                ..LoadOptions::default()
+            },
+            Some(&socket),
+            None,
+        ));
+        let table = [
+            Check {
+                name: "stuck",
+                run: stuck,
+            },
+            Check {
+                name: "broken",
+                run: broken,
+            },
+            Check {
+                name: "well",
+                run: well,
+            },
+        ];
+        let outcomes = run(
+            &context,
+            &table,
+            Instant::now() + Duration::from_millis(300),
+        );
+        let codes: Vec<_> = outcomes
+            .iter()
+            .map(|outcome| outcome.findings[0].code)
+            .collect();
+        assert_eq!(
+            codes,
+            [
+                Some(Code::CheckUnfinished),
+                Some(Code::CheckUnfinished),
+                None
+            ]
+        );
     }
 
     #[test]
     fn names_are_unique_and_in_kebab_case() {
         let names: HashSet<_> = checks::ALL.iter().map(|check| check.name).collect();
         assert!(names.len() == checks::ALL.len() && names.len() >= 20);
-        assert!(names.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')));
+        assert!(names.iter().all(|name| {
+            name.bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+        }));
     }
 }

@@ -1,4 +1,5 @@
-//! What a check found: one structure for people, programs and the exit code. May not: look at anything.
+//! What a check found: one structure for people, programs and the exit code. May not: look at
+//! anything.
 
 use ggen_wire::Code;
 use serde::{Serialize, ser::SerializeStruct};
@@ -7,7 +8,8 @@ use serde::{Serialize, ser::SerializeStruct};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// No issue: what was seen while all was well, or why a check was left out. Shown with `--verbose`.
+    /// No issue: what was seen while all was well, or why a check was left out. Shown with
+    /// `--verbose`.
     Note,
     /// It works, and will not for long, or not as it was meant.
     Warning,
@@ -34,22 +36,38 @@ impl Finding {
     /// Something that does not work.
     #[must_use]
     pub fn error(code: Code, what: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, code: Some(code), what: what.into(), evidence: String::new(), mend: String::new() }
+        Self {
+            severity: Severity::Error,
+            code: Some(code),
+            what: what.into(),
+            evidence: String::new(),
+            mend: String::new(),
+        }
     }
 
     /// Something that is not as it was meant.
     #[must_use]
     pub fn warning(code: Code, what: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(code, what) }
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(code, what)
+        }
     }
 
     /// No issue.
     #[must_use]
     pub fn note(what: impl Into<String>) -> Self {
-        Self { severity: Severity::Note, code: None, what: what.into(), evidence: String::new(), mend: String::new() }
+        Self {
+            severity: Severity::Note,
+            code: None,
+            what: what.into(),
+            evidence: String::new(),
+            mend: String::new(),
+        }
     }
 
-    /// The same with what was seen. Line breaks become spaces, control characters vanish: these words may come from any program.
+    /// The same with what was seen. Line breaks become spaces, control characters vanish: these
+    /// words may come from any program.
     #[must_use]
     pub fn seen(mut self, evidence: impl AsRef<str>) -> Self {
         self.evidence = super::text::line(evidence.as_ref());

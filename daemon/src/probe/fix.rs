@@ -1,5 +1,6 @@
-//! `ggen mcp doctor --fix`: runs the mends that are safe, each as it is printed. The one file of the probe that changes anything, and only by
-//! commands that an operator could have typed. Safe is what can be undone, loses nothing that runs and needs no choice.
+//! `ggen mcp doctor --fix`: runs the mends that are safe, each as it is printed. The one file of
+//! the probe that changes anything, and only by commands that an operator could have typed. Safe is
+//! what can be undone, loses nothing that runs and needs no choice.
 
 use super::finding::Finding;
 use serde_json::{Value, json};
@@ -10,7 +11,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Verbs of `ggen` that are run: one brings up what is down, the other checks before it changes anything and changes nothing if that fails.
+/// Verbs of `ggen` that are run: one brings up what is down, the other checks before it changes
+/// anything and changes nothing if that fails.
 const VERBS: [&str; 2] = ["ggen mcp server start", "ggen mcp server reload"];
 /// Changes of a mode that close a file to others than its owner and group, and never open it.
 const MODES: [&str; 5] = ["600", "660", "go-w", "o-w", "o-r"];
@@ -37,7 +39,9 @@ impl Done {
         match &self.outcome {
             None => json!({ "command": self.command, "status": "declined" }),
             Some(Ok(said)) => json!({ "command": self.command, "status": "done", "output": said }),
-            Some(Err(said)) => json!({ "command": self.command, "status": "failed", "output": said }),
+            Some(Err(said)) => {
+                json!({ "command": self.command, "status": "failed", "output": said })
+            }
         }
     }
 }
@@ -48,10 +52,12 @@ fn safe(mend: &str) -> Option<Vec<&str>> {
         return Some(mend.split(' ').collect());
     }
     let (mode, path) = mend.strip_prefix("chmod ")?.split_once(' ')?;
-    (MODES.contains(&mode) && Path::new(path).is_absolute()).then(|| vec!["chmod", mode, "--", path])
+    (MODES.contains(&mode) && Path::new(path).is_absolute())
+        .then(|| vec!["chmod", mode, "--", path])
 }
 
-/// The commands that are safe, each once, in the order of the issues. What has to be closed comes before what has to be started.
+/// The commands that are safe, each once, in the order of the issues. What has to be closed comes
+/// before what has to be started.
 pub(super) fn commands<'a>(issues: impl Iterator<Item = &'a Finding>) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for finding in issues {
@@ -65,11 +71,18 @@ pub(super) fn commands<'a>(issues: impl Iterator<Item = &'a Finding>) -> Vec<Str
 
 impl Hand {
     /// Asks, and runs.
-    pub(super) fn apply(&self, commands: Vec<String>, say: &mut dyn Write, answers: &mut dyn BufRead) -> Vec<Done> {
+    pub(super) fn apply(
+        &self,
+        commands: Vec<String>,
+        say: &mut dyn Write,
+        answers: &mut dyn BufRead,
+    ) -> Vec<Done> {
         commands
             .into_iter()
             .map(|command| {
-                let outcome = self.agreed(&command, say, answers).then(|| self.run(&command));
+                let outcome = self
+                    .agreed(&command, say, answers)
+                    .then(|| self.run(&command));
                 if let Some(Ok(said) | Err(said)) = &outcome {
                     for line in said.lines() {
                         drop(writeln!(say, "  {line}"));
@@ -88,7 +101,8 @@ impl Hand {
         drop(write!(say, "$ {command}\n  Run it? [y/N] "));
         drop(say.flush());
         let mut answer = String::new();
-        answers.read_line(&mut answer).is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+        answers.read_line(&mut answer).is_ok()
+            && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
     }
 
     /// What it said; in the error case, too.
@@ -97,14 +111,27 @@ impl Hand {
         let (program, arguments) = words.split_first().ok_or("no command")?;
         let mut command = if *program == "ggen" {
             let mut ggen = Command::new(beside());
-            ggen.args(named("--config", self.config.as_deref())).args(named("--socket", self.socket.as_deref()));
+            ggen.args(named("--config", self.config.as_deref()))
+                .args(named("--socket", self.socket.as_deref()));
             ggen
         } else {
             Command::new(program)
         };
-        let output = command.args(arguments).stdin(Stdio::null()).output().map_err(|error| format!("{program}: {error}"))?;
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        if output.status.success() { Ok(said) } else { Err(format!("{said}{}", output.status)) }
+        let output = command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("{program}: {error}"))?;
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        if output.status.success() {
+            Ok(said)
+        } else {
+            Err(format!("{said}{}", output.status))
+        }
     }
 }
 
@@ -114,7 +141,11 @@ fn named(flag: &str, value: Option<&Path>) -> Vec<OsString> {
 
 /// The `ggen` that came with this `ggend`, else the first one in PATH.
 fn beside() -> PathBuf {
-    std::env::current_exe().ok().map(|own| own.with_file_name("ggen")).filter(|ggen| ggen.is_file()).unwrap_or_else(|| "ggen".into())
+    std::env::current_exe()
+        .ok()
+        .map(|own| own.with_file_name("ggen"))
+        .filter(|ggen| ggen.is_file())
+        .unwrap_or_else(|| "ggen".into())
 }
 
 #[cfg(test)]
@@ -140,20 +171,43 @@ mod tests {
         ] {
             assert_eq!(commands([issue(mend)].iter()), [""; 0], "{mend}");
         }
-        let all = ["ggen mcp server start", "chmod o-w /etc/a b/mcp.json", "ggen mcp server start"].map(issue);
-        assert_eq!(commands(all.iter()), ["chmod o-w /etc/a b/mcp.json", "ggen mcp server start"]);
-        assert_eq!(safe("chmod o-w /etc/a b/mcp.json"), Some(vec!["chmod", "o-w", "--", "/etc/a b/mcp.json"]));
+        let all = [
+            "ggen mcp server start",
+            "chmod o-w /etc/a b/mcp.json",
+            "ggen mcp server start",
+        ]
+        .map(issue);
+        assert_eq!(
+            commands(all.iter()),
+            ["chmod o-w /etc/a b/mcp.json", "ggen mcp server start"]
+        );
+        assert_eq!(
+            safe("chmod o-w /etc/a b/mcp.json"),
+            Some(vec!["chmod", "o-w", "--", "/etc/a b/mcp.json"])
+        );
     }
 
     #[test]
     fn who_does_not_say_yes_has_nothing_run() {
-        let hand = Hand { config: None, socket: None, yes: false };
+        let hand = Hand {
+            config: None,
+            socket: None,
+            yes: false,
+        };
         for answer in ["", "\n", "n\n", "no\n", "yesterday\n"] {
             let mut said = Vec::new();
-            let done = hand.apply(vec!["chmod 600 /nowhere/at/all".to_owned()], &mut said, &mut answer.as_bytes());
+            let done = hand.apply(
+                vec!["chmod 600 /nowhere/at/all".to_owned()],
+                &mut said,
+                &mut answer.as_bytes(),
+            );
             assert!(done.iter().all(|done| done.outcome.is_none()), "{answer:?}");
         }
-        let done = hand.apply(vec!["chmod 600 /nowhere/at/all".to_owned()], &mut Vec::new(), &mut "y\n".as_bytes());
+        let done = hand.apply(
+            vec!["chmod 600 /nowhere/at/all".to_owned()],
+            &mut Vec::new(),
+            &mut "y\n".as_bytes(),
+        );
         assert!(matches!(&done[0].outcome, Some(Err(said)) if said.contains("/nowhere/at/all")));
     }
 }

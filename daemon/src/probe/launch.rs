@@ -1,5 +1,5 @@
-//! Starts a stdio server as the daemon would (through a shim, in the daemon's environment), greets it in the eras that its entry allows, lists its
-//! tools, and leaves nothing of it behind.
+//! Starts a stdio server as the daemon would (through a shim, in the daemon's environment), greets
+//! it in the eras that its entry allows, lists its tools, and leaves nothing of it behind.
 
 use crate::{
     config::EraChoice,
@@ -75,7 +75,12 @@ enum Event {
 /// Tries a server for at most `limit`; cleaning up may take some seconds more.
 pub(super) fn attempt(launch: Launch, era: EraChoice, limit: Duration) -> Trial {
     let stderr = Arc::new(Mutex::new(VecDeque::new()));
-    let mut trial = Trial { verdict: Verdict::Silent, steps: Vec::new(), stderr: Vec::new(), garbage: None };
+    let mut trial = Trial {
+        verdict: Verdict::Silent,
+        steps: Vec::new(),
+        stderr: Vec::new(),
+        garbage: None,
+    };
     match start(launch, &stderr) {
         Ok((mut server, shim, silence)) => {
             server.talk(era, Instant::now() + limit, &mut trial);
@@ -85,7 +90,11 @@ pub(super) fn attempt(launch: Launch, era: EraChoice, limit: Duration) -> Trial 
         }
         Err(error) => trial.verdict = Verdict::Untried(error.to_string()),
     }
-    trial.stderr = stderr.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
+    trial.stderr = stderr
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .drain(..)
+        .collect();
     trial
 }
 
@@ -96,7 +105,10 @@ struct Server {
     began: Instant,
 }
 
-fn start(launch: Launch, stderr: &Arc<Mutex<VecDeque<String>>>) -> io::Result<(Server, u32, mpsc::Receiver<()>)> {
+fn start(
+    launch: Launch,
+    stderr: &Arc<Mutex<VecDeque<String>>>,
+) -> io::Result<(Server, u32, mpsc::Receiver<()>)> {
     let (stdin_theirs, stdin) = platform::pipe()?;
     let (stdout, stdout_theirs) = platform::pipe()?;
     let (errors, errors_theirs) = platform::pipe()?;
@@ -105,11 +117,22 @@ fn start(launch: Launch, stderr: &Arc<Mutex<VecDeque<String>>>) -> io::Result<(S
     let began = Instant::now();
     let shim = platform::spawn_self(&["shim"], theirs, environment::of_worker())?;
     let (sender, events) = mpsc::sync_channel(64);
-    let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop);
+    let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(work)
+            .map(drop)
+    };
     let lines = sender.clone();
     spawn(
         "stdout",
-        Box::new(move || read_lines(stdout.into(), &mut |line| lines.send(Event::Line(line)).is_ok(), &|| drop(lines.send(Event::Ended)))),
+        Box::new(move || {
+            read_lines(
+                stdout.into(),
+                &mut |line| lines.send(Event::Line(line)).is_ok(),
+                &|| drop(lines.send(Event::Ended)),
+            )
+        }),
     )?;
     let kept = Arc::clone(stderr);
     let keep = move |line: Vec<u8>| {
@@ -141,8 +164,24 @@ fn start(launch: Launch, stderr: &Arc<Mutex<VecDeque<String>>>) -> io::Result<(S
             drop(sender.send(Event::ShimGone));
         }),
     )?;
-    channel.send(&ToShim::Launch(launch), &[stdin_theirs.as_fd(), stdout_theirs.as_fd(), errors_theirs.as_fd()])?;
-    Ok((Server { stdin: Some(stdin.into()), channel, events, began }, shim, silence))
+    channel.send(
+        &ToShim::Launch(launch),
+        &[
+            stdin_theirs.as_fd(),
+            stdout_theirs.as_fd(),
+            errors_theirs.as_fd(),
+        ],
+    )?;
+    Ok((
+        Server {
+            stdin: Some(stdin.into()),
+            channel,
+            events,
+            began,
+        },
+        shim,
+        silence,
+    ))
 }
 
 fn read_lines(from: File, each: &mut dyn FnMut(Vec<u8>) -> bool, end: &dyn Fn()) {
@@ -160,7 +199,8 @@ fn read_lines(from: File, each: &mut dyn FnMut(Vec<u8>) -> bool, end: &dyn Fn())
 impl Server {
     fn talk(&mut self, era: EraChoice, deadline: Instant, trial: &mut Trial) {
         let discover = era != EraChoice::Legacy;
-        // Modern servers are asked first, as the gateway does; `initialize` follows on an error or on silence.
+        // Modern servers are asked first, as the gateway does; `initialize` follows on an error or
+        // on silence.
         if discover {
             self.send(&modern(1, "server/discover"));
         }
@@ -178,21 +218,32 @@ impl Server {
                 asked = now;
                 let client = json!({ "name": "ggen", "version": VERSION });
                 let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client });
-                self.send(&json!({ "jsonrpc": "2.0", "id": 2, "method": "initialize", "params": params }));
+                self.send(
+                    &json!({ "jsonrpc": "2.0", "id": 2, "method": "initialize", "params": params }),
+                );
             }
             if now >= deadline {
-                trial.verdict = if refused.is_empty() { Verdict::Silent } else { Verdict::Refused(refused) };
+                trial.verdict = if refused.is_empty() {
+                    Verdict::Silent
+                } else {
+                    Verdict::Refused(refused)
+                };
                 return;
             }
             let until = initialize_at.unwrap_or(deadline).min(deadline);
-            let event = match self.events.recv_timeout(until.saturating_duration_since(now)) {
+            let event = match self
+                .events
+                .recv_timeout(until.saturating_duration_since(now))
+            {
                 Ok(event) => event,
                 Err(mpsc::RecvTimeoutError::Timeout) => continue,
                 Err(mpsc::RecvTimeoutError::Disconnected) => Event::ShimGone,
             };
             let message = match event {
                 Event::Shim(FromShim::Started { .. }) => {
-                    trial.steps.insert(0, ("started".to_owned(), self.began.elapsed()));
+                    trial
+                        .steps
+                        .insert(0, ("started".to_owned(), self.began.elapsed()));
                     continue;
                 }
                 Event::Line(line) => match serde_json::from_slice::<Value>(&line) {
@@ -205,29 +256,45 @@ impl Server {
                 },
                 // Its exit follows, with the reason.
                 Event::Ended => continue,
-                Event::Shim(FromShim::SpawnFailed { reason, .. }) => return trial.verdict = Verdict::Missing(reason),
-                Event::Shim(FromShim::Exited { reason, .. }) => return trial.verdict = Verdict::Exited(reason),
-                Event::ShimGone => return trial.verdict = Verdict::Exited("its shim ended".to_owned()),
+                Event::Shim(FromShim::SpawnFailed { reason, .. }) => {
+                    return trial.verdict = Verdict::Missing(reason);
+                }
+                Event::Shim(FromShim::Exited { reason, .. }) => {
+                    return trial.verdict = Verdict::Exited(reason);
+                }
+                Event::ShimGone => {
+                    return trial.verdict = Verdict::Exited("its shim ended".to_owned());
+                }
             };
-            let error =
-                || super::text::line(&format!("{} {}", message["error"]["code"], message["error"]["message"].as_str().unwrap_or_default()));
+            let error = || {
+                super::text::line(&format!(
+                    "{} {}",
+                    message["error"]["code"],
+                    message["error"]["message"].as_str().unwrap_or_default()
+                ))
+            };
             let good = message.get("result").is_some();
             match (message["id"].as_u64(), message.get("method")) {
                 (_, Some(method)) => self.oblige(method, &message),
                 (Some(1), None) if good => {
-                    trial.steps.push(("server/discover".to_owned(), asked.elapsed()));
+                    trial
+                        .steps
+                        .push(("server/discover".to_owned(), asked.elapsed()));
                     (initialize_at, asked) = (None, Instant::now());
                     self.send(&modern(3, "tools/list"));
                 }
                 (Some(1), None) if era == EraChoice::Modern => {
-                    return trial.verdict = Verdict::Refused(format!("server/discover: {}", error()));
+                    return trial.verdict =
+                        Verdict::Refused(format!("server/discover: {}", error()));
                 }
                 (Some(1), None) => initialize_at = initialize_at.map(|_| Instant::now()),
                 (Some(2), None) if good => {
                     trial.steps.push(("initialize".to_owned(), asked.elapsed()));
                     asked = Instant::now();
                     self.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
-                    self.send(&json!({ "jsonrpc": "2.0", "id": 3, "method": "tools/list", "params": {} }));
+                    self.send(
+                        &json!({ "jsonrpc": "2.0", "id": 3, "method": "tools/list", "params": {} }),
+                    );
                 }
                 (Some(2), None) => {
                     // A modern server may refuse this and still answer the first question.
@@ -250,9 +317,18 @@ impl Server {
 
     /// What a server says may overtake the shim's word that it runs.
     fn hear_of_its_start(&self, deadline: Instant, trial: &mut Trial) {
-        while trial.steps.first().is_none_or(|(name, _)| name != "started") {
-            match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Event::Shim(FromShim::Started { .. })) => trial.steps.insert(0, ("started".to_owned(), self.began.elapsed())),
+        while trial
+            .steps
+            .first()
+            .is_none_or(|(name, _)| name != "started")
+        {
+            match self
+                .events
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
+                Ok(Event::Shim(FromShim::Started { .. })) => trial
+                    .steps
+                    .insert(0, ("started".to_owned(), self.began.elapsed())),
                 Ok(Event::ShimGone) | Err(_) => return,
                 Ok(_) => {}
             }
@@ -283,13 +359,21 @@ impl Server {
         self.stdin = None;
         drop(self.channel.send(&ToShim::Stop { grace_ms: GRACE }, &[]));
         let deadline = Instant::now() + CLEANING;
-        while let Ok(event) = self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        while let Ok(event) = self
+            .events
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
             if matches!(event, Event::ShimGone) {
                 break;
             }
         }
         drop(self);
-        if !platform::reap_one(shim, deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(200))) {
+        if !platform::reap_one(
+            shim,
+            deadline
+                .saturating_duration_since(Instant::now())
+                .max(Duration::from_millis(200)),
+        ) {
             platform::signal_process(shim, Signal::SIGKILL);
             // What cannot be reaped now ends with this process's parent.
             let _ = platform::reap_one(shim, Duration::from_secs(1));

@@ -1,4 +1,5 @@
-//! MCP as a client speaks it over HTTP, in both eras, for one look: greet, list the tools, leave. Names the layer that failed.
+//! MCP as a client speaks it over HTTP, in both eras, for one look: greet, list the tools, leave.
+//! Names the layer that failed.
 
 use super::{
     http::{self, Answer, Target, Unserved},
@@ -75,14 +76,25 @@ pub(super) fn resolve(target: &Target, patience: Duration) -> Result<Vec<SocketA
 }
 
 /// Connects, to see whether that is possible.
-pub(super) fn connect(target: &Target, addresses: &[SocketAddr], deadline: Instant) -> Result<(SocketAddr, std::net::TcpStream), Fault> {
+pub(super) fn connect(
+    target: &Target,
+    addresses: &[SocketAddr],
+    deadline: Instant,
+) -> Result<(SocketAddr, std::net::TcpStream), Fault> {
     http::connect(addresses, deadline).map_err(|error| {
         let (code, word) = match error.kind() {
             io::ErrorKind::ConnectionRefused => (Code::ConnectionRefused, "Connection refused"),
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => (Code::ConnectionTimeout, "Connection timeout"),
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+                (Code::ConnectionTimeout, "Connection timeout")
+            }
             _ => (Code::ConnectionRefused, "No connection"),
         };
-        Fault { layer: "TCP connect", code, what: format!("{word}: {}", target.authority()), seen: error.to_string() }
+        Fault {
+            layer: "TCP connect",
+            code,
+            what: format!("{word}: {}", target.authority()),
+            seen: error.to_string(),
+        }
     })
 }
 
@@ -94,29 +106,66 @@ pub(super) fn unserved(target: &Target, unserved: &Unserved) -> Fault {
         Unserved::Closed | Unserved::Io(_) => (Code::ConnectionRefused, "Connection closed"),
         Unserved::Foreign(_) => (Code::AnswerUnusable, "Invalid answer"),
     };
-    Fault { layer: "HTTP", code, what: format!("{word}: {}", target.authority()), seen: unserved.to_string() }
+    Fault {
+        layer: "HTTP",
+        code,
+        what: format!("{word}: {}", target.authority()),
+        seen: unserved.to_string(),
+    }
 }
 
 /// An HTTP answer that is not the wanted one. Our own errors name their code.
 pub(super) fn unwanted(layer: &'static str, target: &Target, answer: &Answer) -> Fault {
     let value: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let error = &value["error"];
-    let own = error["data"]["code"].as_str().and_then(|code| code.parse().ok());
-    let fallback = if answer.status >= 500 { Code::Internal } else { Code::AnswerUnusable };
-    let said = error["message"].as_str().map_or_else(|| text::line(&String::from_utf8_lossy(&answer.body)), text::line);
+    let own = error["data"]["code"]
+        .as_str()
+        .and_then(|code| code.parse().ok());
+    let fallback = if answer.status >= 500 {
+        Code::Internal
+    } else {
+        Code::AnswerUnusable
+    };
+    let said = error["message"].as_str().map_or_else(
+        || text::line(&String::from_utf8_lossy(&answer.body)),
+        text::line,
+    );
     let what = match answer.status {
         // Our own errors bring their message with them; of others, the status says what it is.
-        401 | 429 => own.map_or(if answer.status == 401 { "Authentication failed" } else { "Rate limit exceeded" }, Code::title).to_owned(),
+        401 | 429 => own
+            .map_or(
+                if answer.status == 401 {
+                    "Authentication failed"
+                } else {
+                    "Rate limit exceeded"
+                },
+                Code::title,
+            )
+            .to_owned(),
         500.. => format!("Server error at {}", target.path),
         _ => format!("{} is not answered as an MCP server does", target.path),
     };
     let said: String = said.chars().take(200).collect();
-    Fault { layer, code: own.unwrap_or(fallback), what, seen: format!("HTTP status {}: {said}", answer.status) }
+    Fault {
+        layer,
+        code: own.unwrap_or(fallback),
+        what,
+        seen: format!("HTTP status {}: {said}", answer.status),
+    }
 }
 
 impl<'a> Client<'a> {
     pub(super) fn new(target: &'a Target, way: Way<'a>, era: Era, deadline: Instant) -> Self {
-        Self { target, way, era, deadline, session: None, version: String::new(), last: 0, server: String::new() }
+        Self {
+            target,
+            way,
+            era,
+            deadline,
+            session: None,
+            version: String::new(),
+            last: 0,
+            server: String::new(),
+        }
     }
 
     /// Begins anew, in that era.
@@ -132,18 +181,31 @@ impl<'a> Client<'a> {
                 self.version = MODERN.to_owned();
                 let result = self.request("server/discover", json!({}))?;
                 self.server = name(&result["_meta"]["io.modelcontextprotocol/serverInfo"]);
-                let versions = result["supportedVersions"].as_array().cloned().unwrap_or_default();
+                let versions = result["supportedVersions"]
+                    .as_array()
+                    .cloned()
+                    .unwrap_or_default();
                 if !versions.iter().any(|version| version == MODERN) {
-                    return Err(self.fault(Code::VersionUnsupported, format!("no common protocol version; it speaks {}", json!(versions))));
+                    return Err(self.fault(
+                        Code::VersionUnsupported,
+                        format!("no common protocol version; it speaks {}", json!(versions)),
+                    ));
                 }
                 Ok(MODERN.to_owned())
             }
             Era::Legacy => {
                 let client = json!({ "name": "ggen", "version": VERSION });
-                let result = self.request("initialize", json!({ "protocolVersion": LEGACY, "capabilities": {}, "clientInfo": client }))?;
+                let result = self.request(
+                    "initialize",
+                    json!({ "protocolVersion": LEGACY, "capabilities": {}, "clientInfo": client }),
+                )?;
                 self.server = name(&result["serverInfo"]);
-                self.version = result["protocolVersion"].as_str().unwrap_or(LEGACY).to_owned();
-                let body = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }).to_string();
+                self.version = result["protocolVersion"]
+                    .as_str()
+                    .unwrap_or(LEGACY)
+                    .to_owned();
+                let body =
+                    json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }).to_string();
                 let answer = self.post("notifications/initialized", &body)?;
                 if !(200..300).contains(&answer.status) {
                     return Err(unwanted("MCP", self.target, &answer));
@@ -158,9 +220,14 @@ impl<'a> Client<'a> {
         let (mut names, mut params) = (Vec::new(), json!({}));
         for _ in 0..PAGES {
             let result = self.request("tools/list", params)?;
-            let tools =
-                result["tools"].as_array().ok_or_else(|| self.fault(Code::AnswerUnusable, "tools/list without tools".to_owned()))?;
-            names.extend(tools.iter().filter_map(|tool| tool["name"].as_str().map(str::to_owned)));
+            let tools = result["tools"].as_array().ok_or_else(|| {
+                self.fault(Code::AnswerUnusable, "tools/list without tools".to_owned())
+            })?;
+            names.extend(
+                tools
+                    .iter()
+                    .filter_map(|tool| tool["name"].as_str().map(str::to_owned)),
+            );
             match result["nextCursor"].as_str() {
                 Some(cursor) => params = json!({ "cursor": cursor }),
                 None => break,
@@ -178,19 +245,30 @@ impl<'a> Client<'a> {
     }
 
     fn fault(&self, code: Code, seen: String) -> Fault {
-        Fault { layer: "MCP", code, what: format!("{} does not speak MCP as expected", self.target.authority()), seen }
+        Fault {
+            layer: "MCP",
+            code,
+            what: format!("{} does not speak MCP as expected", self.target.authority()),
+            seen,
+        }
     }
 
     fn headers(&self, method: &str) -> Vec<(&'static str, String)> {
-        let mut headers =
-            vec![("Content-Type", "application/json".to_owned()), ("Accept", "application/json, text/event-stream".to_owned())];
+        let mut headers = vec![
+            ("Content-Type", "application/json".to_owned()),
+            ("Accept", "application/json, text/event-stream".to_owned()),
+        ];
         if !self.version.is_empty() {
             headers.push(("MCP-Protocol-Version", self.version.clone()));
         }
         if self.era == Era::Modern {
             headers.push(("Mcp-Method", method.to_owned()));
         }
-        headers.extend(self.session.iter().map(|session| ("Mcp-Session-Id", session.clone())));
+        headers.extend(
+            self.session
+                .iter()
+                .map(|session| ("Mcp-Session-Id", session.clone())),
+        );
         headers
     }
 
@@ -199,13 +277,29 @@ impl<'a> Client<'a> {
         self.exchange("POST", &headers, body)
     }
 
-    fn exchange(&mut self, verb: &str, headers: &[(&'static str, String)], body: &str) -> Result<Answer, Fault> {
-        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    fn exchange(
+        &mut self,
+        verb: &str,
+        headers: &[(&'static str, String)],
+        body: &str,
+    ) -> Result<Answer, Fault> {
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         let enough = |answer: &Answer| verb != "POST" || response(answer, self.last).is_some();
         let answer = match &mut self.way {
             Way::Socket(address) => {
                 let stream = Stream::open(self.target, *address, self.deadline)?;
-                http::exchange(stream, self.target, verb, &headers, body.as_bytes(), self.deadline, &enough)
+                http::exchange(
+                    stream,
+                    self.target,
+                    verb,
+                    &headers,
+                    body.as_bytes(),
+                    self.deadline,
+                    &enough,
+                )
             }
             Way::Visit(visit) => visit.exchange(self.target, verb, &headers, body, self.deadline),
         };
@@ -221,20 +315,31 @@ impl<'a> Client<'a> {
                 "io.modelcontextprotocol/clientInfo": { "name": "ggen", "version": VERSION },
             });
         }
-        let body = json!({ "jsonrpc": "2.0", "id": self.last, "method": method, "params": params }).to_string();
+        let body = json!({ "jsonrpc": "2.0", "id": self.last, "method": method, "params": params })
+            .to_string();
         let answer = self.post(method, &body)?;
-        let Some(mut message) = response(&answer, self.last).filter(|_| answer.status == 200) else {
+        let Some(mut message) = response(&answer, self.last).filter(|_| answer.status == 200)
+        else {
             return Err(unwanted("MCP", self.target, &answer));
         };
         if let Some(error) = message.get("error") {
-            let own = error["data"]["code"].as_str().and_then(|code| code.parse().ok());
-            let said = format!("{method}: {} {}", error["code"], error["message"].as_str().unwrap_or_default());
+            let own = error["data"]["code"]
+                .as_str()
+                .and_then(|code| code.parse().ok());
+            let said = format!(
+                "{method}: {} {}",
+                error["code"],
+                error["message"].as_str().unwrap_or_default()
+            );
             return Err(self.fault(own.unwrap_or(Code::AnswerUnusable), text::line(&said)));
         }
         if self.session.is_none() && self.era == Era::Legacy {
             self.session = answer.header("mcp-session-id").map(str::to_owned);
         }
-        Ok(message.get_mut("result").map(Value::take).unwrap_or_default())
+        Ok(message
+            .get_mut("result")
+            .map(Value::take)
+            .unwrap_or_default())
     }
 }
 
@@ -245,15 +350,25 @@ fn name(info: &Value) -> String {
 
 /// The JSON-RPC response with this id, from a JSON body or from the events of a stream.
 fn response(answer: &Answer, id: u64) -> Option<Value> {
-    let ours = |value: &Value| value["id"] == json!(id) && (value.get("result").is_some() || value.get("error").is_some());
-    if !answer.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")) {
+    let ours = |value: &Value| {
+        value["id"] == json!(id) && (value.get("result").is_some() || value.get("error").is_some())
+    };
+    if !answer
+        .header("content-type")
+        .is_some_and(|kind| kind.starts_with("text/event-stream"))
+    {
         return serde_json::from_slice(&answer.body).ok().filter(ours);
     }
     let body = String::from_utf8_lossy(&answer.body).replace("\r\n", "\n");
     let data = |event: &str| {
-        let lines: Vec<&str> =
-            event.lines().filter_map(|line| line.strip_prefix("data:")).map(|data| data.strip_prefix(' ').unwrap_or(data)).collect();
+        let lines: Vec<&str> = event
+            .lines()
+            .filter_map(|line| line.strip_prefix("data:"))
+            .map(|data| data.strip_prefix(' ').unwrap_or(data))
+            .collect();
         lines.join("\n")
     };
-    body.split("\n\n").filter_map(|event| serde_json::from_str(&data(event)).ok()).find(ours)
+    body.split("\n\n")
+        .filter_map(|event| serde_json::from_str(&data(event)).ok())
+        .find(ours)
 }

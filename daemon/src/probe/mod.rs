@@ -1,6 +1,8 @@
-//! `ggend probe …`: looks for what is wrong, by trying. Works with the daemon up, down, half dead or not configured, and shares the daemon's own code
-//! where that says what the daemon would do (configuration, environment, shim), and none of it where it plays the client. Threads and blocking
-//! calls, each bounded. May not: change anything or start the daemon (`fix` alone does, by commands), talk to workers but as a client does.
+//! `ggend probe …`: looks for what is wrong, by trying. Works with the daemon up, down, half dead
+//! or not configured, and shares the daemon's own code where that says what the daemon would do
+//! (configuration, environment, shim), and none of it where it plays the client. Threads and
+//! blocking calls, each bounded. May not: change anything or start the daemon (`fix` alone does, by
+//! commands), talk to workers but as a client does.
 
 mod bundle;
 mod checks;
@@ -121,7 +123,11 @@ pub fn run(verb: Verb, load: LoadOptions, socket: Option<PathBuf>) -> ExitCode {
             let as_json = json(options.json, options.format);
             let context = Context::gather(load, socket.as_deref(), None);
             let outcome = connection::walk(&context, &options);
-            let text = if as_json { format!("{:#}\n", outcome.json()) } else { outcome.human(&paint) };
+            let text = if as_json {
+                format!("{:#}\n", outcome.json())
+            } else {
+                outcome.human(&paint)
+            };
             (text, u8::from(!outcome.is_good()))
         }
     };
@@ -132,25 +138,50 @@ pub fn run(verb: Verb, load: LoadOptions, socket: Option<PathBuf>) -> ExitCode {
 }
 
 /// Looks; mends what is safe and looks again, if that is asked for.
-fn examined(options: &Doctor, load: LoadOptions, socket: Option<PathBuf>, paint: &report::Paint) -> (String, u8) {
+fn examined(
+    options: &Doctor,
+    load: LoadOptions,
+    socket: Option<PathBuf>,
+    paint: &report::Paint,
+) -> (String, u8) {
     let as_json = options.json || options.format == Format::Json;
     if options.fix && !options.yes && (as_json || !std::io::stdin().is_terminal()) {
-        complain("--fix asks before each command, and there is nobody to answer\nhelp: ggen mcp doctor --fix --yes");
+        complain(
+            "--fix asks before each command, and there is nobody to answer\nhelp: ggen mcp doctor --fix --yes",
+        );
         return (String::new(), USAGE);
     }
-    let look = || doctor::examine(Context::gather(load.clone(), socket.as_deref(), options.client.clone()));
+    let look = || {
+        doctor::examine(Context::gather(
+            load.clone(),
+            socket.as_deref(),
+            options.client.clone(),
+        ))
+    };
     let (mut context, results) = look();
     let mut report = report::Report::new(&context, results);
     let (mut before, mut done) = (String::new(), Vec::new());
     let commands = fix::commands(report.issues());
     if options.fix && !commands.is_empty() {
         if !as_json {
-            drop(writeln!(std::io::stdout(), "{}", report.human(paint, options.verbose)));
+            drop(writeln!(
+                std::io::stdout(),
+                "{}",
+                report.human(paint, options.verbose)
+            ));
         }
-        let hand = fix::Hand { config: load.config_path.clone(), socket: socket.clone(), yes: options.yes };
+        let hand = fix::Hand {
+            config: load.config_path.clone(),
+            socket: socket.clone(),
+            yes: options.yes,
+        };
         let mut silent = std::io::sink();
         let mut shown = std::io::stdout();
-        done = hand.apply(commands, if as_json { &mut silent } else { &mut shown }, &mut std::io::stdin().lock());
+        done = hand.apply(
+            commands,
+            if as_json { &mut silent } else { &mut shown },
+            &mut std::io::stdin().lock(),
+        );
         before = "\n".to_owned();
         let (again, results) = look();
         context = again;
@@ -165,8 +196,13 @@ fn examined(options: &Doctor, load: LoadOptions, socket: Option<PathBuf>, paint:
     }
     let exit = report.exit();
     let bundle = options.bundle.as_deref().map(|file| {
-        bundle::write(file, &context, &report.human(&report::Paint(false), true), &json)
-            .map_err(|error| format!("{}: {error}", file.display()))
+        bundle::write(
+            file,
+            &context,
+            &report.human(&report::Paint(false), true),
+            &json,
+        )
+        .map_err(|error| format!("{}: {error}", file.display()))
     });
     match bundle {
         Some(Err(why)) => {
@@ -175,10 +211,27 @@ fn examined(options: &Doctor, load: LoadOptions, socket: Option<PathBuf>, paint:
         }
         Some(Ok(parts)) => {
             json["bundle"] = parts.clone().into();
-            let words = format!("\nBundle: {} files. Secrets are hidden; look through it before you give it away.\n", parts.len());
-            (if as_json { format!("{json:#}\n") } else { before + &human + &words }, exit)
+            let words = format!(
+                "\nBundle: {} files. Secrets are hidden; look through it before you give it away.\n",
+                parts.len()
+            );
+            (
+                if as_json {
+                    format!("{json:#}\n")
+                } else {
+                    before + &human + &words
+                },
+                exit,
+            )
         }
-        None => (if as_json { format!("{json:#}\n") } else { before + &human }, exit),
+        None => (
+            if as_json {
+                format!("{json:#}\n")
+            } else {
+                before + &human
+            },
+            exit,
+        ),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The layout of `ggen mcp doctor`: that of the user's guide first, then each issue. Reads what was found; looks at nothing itself.
+//! The layout of `ggen mcp doctor`: that of the user's guide first, then each issue. Reads what was
+//! found; looks at nothing itself.
 
 use super::{
     context::Context,
@@ -25,22 +26,41 @@ impl<'a> Report<'a> {
         for outcome in &outcomes {
             for finding in outcome.findings.iter().filter(|finding| finding.is_issue()) {
                 // One dead listener is met by several checks.
-                if !issues.iter().any(|(_, known)| known.code == finding.code && known.what == finding.what) {
+                if !issues
+                    .iter()
+                    .any(|(_, known)| known.code == finding.code && known.what == finding.what)
+                {
                     issues.push((outcome.name, finding.clone()));
                 }
             }
         }
         // What the daemon says of itself and no check has seen.
-        for issue in context.status().into_iter().flat_map(|status| &status.issues) {
-            let known = outcomes.iter().flat_map(|outcome| &outcome.findings).any(|finding| finding.code == Some(issue.code));
+        for issue in context
+            .status()
+            .into_iter()
+            .flat_map(|status| &status.issues)
+        {
+            let known = outcomes
+                .iter()
+                .flat_map(|outcome| &outcome.findings)
+                .any(|finding| finding.code == Some(issue.code));
             let name = issue.message.split(' ').next().unwrap_or_default();
-            let named = issues.iter().any(|(_, finding)| finding.what.split(' ').any(|word| word == name));
+            let named = issues
+                .iter()
+                .any(|(_, finding)| finding.what.split(' ').any(|word| word == name));
             if !known && !named {
-                issues.push(("daemon-running", Finding::error(issue.code, text::line(&issue.message)).mend(&issue.help)));
+                issues.push((
+                    "daemon-running",
+                    Finding::error(issue.code, text::line(&issue.message)).mend(&issue.help),
+                ));
             }
         }
         issues.sort_by_key(|(_, finding)| std::cmp::Reverse(finding.severity));
-        Self { context, outcomes, issues }
+        Self {
+            context,
+            outcomes,
+            issues,
+        }
     }
 
     /// Errors first.
@@ -49,7 +69,10 @@ impl<'a> Report<'a> {
     }
 
     fn count(&self, severity: Severity) -> usize {
-        self.issues.iter().filter(|(_, finding)| finding.severity == severity).count()
+        self.issues
+            .iter()
+            .filter(|(_, finding)| finding.severity == severity)
+            .count()
     }
 
     /// 0 none found, 1 warnings, 2 errors.
@@ -76,7 +99,11 @@ impl<'a> Report<'a> {
     }
 
     fn address(&self) -> Option<String> {
-        let front = self.context.listeners().into_iter().find(|(name, _)| *name == "http");
+        let front = self
+            .context
+            .listeners()
+            .into_iter()
+            .find(|(name, _)| *name == "http");
         front.map(|(_, address)| address.to_string())
     }
 
@@ -85,7 +112,9 @@ impl<'a> Report<'a> {
         let none = || "none, built-in defaults".to_owned();
         match &self.context.config {
             _ if self.context.hidden => {
-                let file = status.and_then(|status| status.config_file.clone()).unwrap_or_else(none);
+                let file = status
+                    .and_then(|status| status.config_file.clone())
+                    .unwrap_or_else(none);
                 (
                     "In force (the file is closed to this user)",
                     file,
@@ -94,28 +123,67 @@ impl<'a> Report<'a> {
             }
             Ok(loaded) => {
                 let entries = loaded.warnings.iter().any(crate::config::Problem::is_error);
-                let file = loaded.file.as_ref().map_or_else(none, |file| file.display().to_string());
-                (if entries { "Has errors" } else { "Valid" }, file, loaded.config.version.clone())
+                let file = loaded
+                    .file
+                    .as_ref()
+                    .map_or_else(none, |file| file.display().to_string());
+                (
+                    if entries { "Has errors" } else { "Valid" },
+                    file,
+                    loaded.config.version.clone(),
+                )
             }
             Err(problems) => {
-                let named = self.context.load.config_path.as_ref().map(|file| file.display().to_string());
-                let found = problems.iter().find(|problem| problem.is_error()).map(|problem| problem.place.source.clone());
-                ("Invalid", named.or(found).filter(|file| !file.is_empty()).unwrap_or_else(none), "unknown".to_owned())
+                let named = self
+                    .context
+                    .load
+                    .config_path
+                    .as_ref()
+                    .map(|file| file.display().to_string());
+                let found = problems
+                    .iter()
+                    .find(|problem| problem.is_error())
+                    .map(|problem| problem.place.source.clone());
+                (
+                    "Invalid",
+                    named
+                        .or(found)
+                        .filter(|file| !file.is_empty())
+                        .unwrap_or_else(none),
+                    "unknown".to_owned(),
+                )
             }
         }
     }
 
     /// Connectivity as a whole, HTTP, tools.
     fn connectivity(&self) -> (&'static str, String, String) {
-        let tools = self.context.tools.get().map_or_else(|| "Not available".to_owned(), |tools| format!("{tools} available"));
+        let tools = self.context.tools.get().map_or_else(
+            || "Not available".to_owned(),
+            |tools| format!("{tools} available"),
+        );
         match (self.context.http.get(), self.address()) {
-            (Some(Ok(())), _) if matches!(self.context.websocket.get(), Some(Err(_))) => ("Failed", "Connected".to_owned(), tools),
-            (Some(Ok(())), _) if self.context.tools.get().is_some() => ("OK", "Connected".to_owned(), tools),
+            (Some(Ok(())), _) if matches!(self.context.websocket.get(), Some(Err(_))) => {
+                ("Failed", "Connected".to_owned(), tools)
+            }
+            (Some(Ok(())), _) if self.context.tools.get().is_some() => {
+                ("OK", "Connected".to_owned(), tools)
+            }
             (Some(Ok(())), _) => ("Failed", "Connected".to_owned(), tools),
             (Some(Err(why)), _) => ("Failed", why.clone(), tools),
-            (None, None) if self.context.status().is_some() => ("OK", "Not served".to_owned(), tools),
-            _ if self.context.is_down() => ("Failed", "Not connected (the daemon is not running)".to_owned(), tools),
-            _ => ("Failed", "Not tested (the daemon does not answer)".to_owned(), tools),
+            (None, None) if self.context.status().is_some() => {
+                ("OK", "Not served".to_owned(), tools)
+            }
+            _ if self.context.is_down() => (
+                "Failed",
+                "Not connected (the daemon is not running)".to_owned(),
+                tools,
+            ),
+            _ => (
+                "Failed",
+                "Not tested (the daemon does not answer)".to_owned(),
+                tools,
+            ),
         }
     }
 
@@ -124,8 +192,12 @@ impl<'a> Report<'a> {
         match self.context.websocket.get() {
             Some(Ok(())) => "Connected".to_owned(),
             Some(Err(why)) => why.clone(),
-            None if self.context.status().is_some() && self.context.websocket().is_none() => "Not served".to_owned(),
-            None if self.context.is_down() => "Not connected (the daemon is not running)".to_owned(),
+            None if self.context.status().is_some() && self.context.websocket().is_none() => {
+                "Not served".to_owned()
+            }
+            None if self.context.is_down() => {
+                "Not connected (the daemon is not running)".to_owned()
+            }
             None => "Not tested (the daemon does not answer)".to_owned(),
         }
     }
@@ -137,8 +209,15 @@ impl<'a> Report<'a> {
         if verbose {
             out.push_str("Checks:\n");
             for outcome in &self.outcomes {
-                let worst = outcome.findings.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Note);
-                let took = outcome.took.map_or_else(|| "not finished".to_owned(), text::took);
+                let worst = outcome
+                    .findings
+                    .iter()
+                    .map(|finding| finding.severity)
+                    .max()
+                    .unwrap_or(Severity::Note);
+                let took = outcome
+                    .took
+                    .map_or_else(|| "not finished".to_owned(), text::took);
                 let _ = writeln!(out, "  {} {} ({took})", paint.mark(worst), outcome.name);
                 for finding in &outcome.findings {
                     let _ = writeln!(out, "      {}", finding.what);
@@ -151,10 +230,23 @@ impl<'a> Report<'a> {
             out.push_str("Issues: None found\n");
             return out;
         }
-        let _ = writeln!(out, "Issues: {} ({}, {})", errors + warnings, text::count(errors, "error"), text::count(warnings, "warning"));
+        let _ = writeln!(
+            out,
+            "Issues: {} ({}, {})",
+            errors + warnings,
+            text::count(errors, "error"),
+            text::count(warnings, "warning")
+        );
         for (_, finding) in &self.issues {
-            let code = finding.code.map_or_else(String::new, |code| format!("{code}: "));
-            let _ = writeln!(out, "\n  {} {code}{}", paint.mark(finding.severity), finding.what);
+            let code = finding
+                .code
+                .map_or_else(String::new, |code| format!("{code}: "));
+            let _ = writeln!(
+                out,
+                "\n  {} {code}{}",
+                paint.mark(finding.severity),
+                finding.what
+            );
             for (label, text) in [("seen", &finding.evidence), ("help", &finding.mend)] {
                 if !text.is_empty() {
                     let _ = writeln!(out, "    {label}: {text}");
@@ -170,16 +262,27 @@ impl<'a> Report<'a> {
             Some(status) => {
                 let _ = writeln!(out, "  PID: {}", status.pid);
                 let _ = writeln!(out, "  Uptime: {}", text::uptime(status.uptime_ms));
-                let _ = writeln!(out, "  Address: {}", self.address().unwrap_or_else(|| "none".to_owned()));
+                let _ = writeln!(
+                    out,
+                    "  Address: {}",
+                    self.address().unwrap_or_else(|| "none".to_owned())
+                );
             }
             None => {
                 let _ = writeln!(out, "  Socket: {}", self.context.socket.display());
             }
         }
         let (valid, file, version) = self.configuration();
-        let _ = writeln!(out, "\nConfiguration: {valid}\n  Config file: {file}\n  Version: {version}");
+        let _ = writeln!(
+            out,
+            "\nConfiguration: {valid}\n  Config file: {file}\n  Version: {version}"
+        );
         let (whole, http, tools) = self.connectivity();
-        let _ = writeln!(out, "\nConnectivity: {whole}\n  HTTP: {http}\n  WebSocket: {}\n  Tools: {tools}\n", self.websocket());
+        let _ = writeln!(
+            out,
+            "\nConnectivity: {whole}\n  HTTP: {http}\n  WebSocket: {}\n  Tools: {tools}\n",
+            self.websocket()
+        );
     }
 
     /// The same for programs; documented in `docs/troubleshooting.md`.
@@ -187,12 +290,18 @@ impl<'a> Report<'a> {
         let status = self.context.status();
         let (valid, file, config_version) = self.configuration();
         let (whole, http, _) = self.connectivity();
-        let issues: Vec<Value> = self.issues.iter().map(|(check, finding)| with(json!(finding), "check", json!(check))).collect();
+        let issues: Vec<Value> = self
+            .issues
+            .iter()
+            .map(|(check, finding)| with(json!(finding), "check", json!(check)))
+            .collect();
         let checks: Vec<Value> = self
             .outcomes
             .iter()
             .map(|outcome| {
-                let us = outcome.took.map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+                let us = outcome
+                    .took
+                    .map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
                 json!({ "name": outcome.name, "duration_us": us, "findings": outcome.findings })
             })
             .collect();

@@ -64,7 +64,10 @@ mod tests {
 
     #[test]
     fn times_have_the_unit_that_suits_them() {
-        assert_eq!(["0.4 ms", "120 ms", "2.5 s"].map(str::to_owned), [400, 120_900, 2_500_000].map(|us| took(Duration::from_micros(us))));
+        assert_eq!(
+            ["0.4 ms", "120 ms", "2.5 s"].map(str::to_owned),
+            [400, 120_900, 2_500_000].map(|us| took(Duration::from_micros(us)))
+        );
         assert_eq!(uptime(9_240_000), "2h 34m");
     }
 

@@ -1,5 +1,5 @@
-//! A look over HTTP/3: `ggend visit` is the client, in a process of its own; here are the questions. Bounded by deadlines; the process ends with the
-//! look.
+//! A look over HTTP/3: `ggend visit` is the client, in a process of its own; here are the
+//! questions. Bounded by deadlines; the process ends with the look.
 
 use super::{
     http::{self, Answer, Target, Unserved},
@@ -43,17 +43,36 @@ impl Visit {
     ///
     /// # Errors
     /// There is no connection; what is wrong with the certificate is no error here.
-    pub(super) fn open(target: &Target, address: SocketAddr, deadline: Instant, trusted: Vec<String>) -> Result<(Self, Shown), Fault> {
-        let fault = |code, what: &str, seen: String| Fault { layer: "TLS over QUIC", code, what: format!("{what}: {address} (UDP)"), seen };
-        let untried = |error: io::Error| fault(Code::Internal, "HTTP/3 cannot be tried", error.to_string());
+    pub(super) fn open(
+        target: &Target,
+        address: SocketAddr,
+        deadline: Instant,
+        trusted: Vec<String>,
+    ) -> Result<(Self, Shown), Fault> {
+        let fault = |code, what: &str, seen: String| Fault {
+            layer: "TLS over QUIC",
+            code,
+            what: format!("{what}: {address} (UDP)"),
+            seen,
+        };
+        let untried =
+            |error: io::Error| fault(Code::Internal, "HTTP/3 cannot be tried", error.to_string());
         let mut visit = Self::start(address).map_err(untried)?;
         let (host, authority) = (target.host.clone(), target.authority());
-        let place = Place { address, host, authority, trusted, patience_ms: left(deadline) };
+        let place = Place {
+            address,
+            host,
+            authority,
+            trusted,
+            patience_ms: left(deadline),
+        };
         match visit.ask(&ToVisitor::Connect(place), deadline) {
             Ok(FromVisitor::Connected(shown)) => Ok((visit, shown)),
             Ok(FromVisitor::Failed(Failure { kind, seen })) => Err(match kind {
                 Kind::Late => fault(Code::ConnectionTimeout, "Connection timeout", seen),
-                Kind::Tls | Kind::Certificate => fault(Code::CertificateVerifyFailed, "TLS handshake failed", seen),
+                Kind::Tls | Kind::Certificate => {
+                    fault(Code::CertificateVerifyFailed, "TLS handshake failed", seen)
+                }
                 Kind::Protocol => fault(Code::AnswerUnusable, "Not HTTP/3", seen),
                 Kind::Closed => fault(Code::ConnectionRefused, "Connection closed", seen),
                 Kind::Foreign => fault(Code::AnswerUnusable, "Not HTTP/3", seen),
@@ -78,7 +97,11 @@ impl Visit {
     ) -> Result<Answer, Unserved> {
         let began = Instant::now();
         let key = http::api_key(self.here).map(|key| ("x-api-key".to_owned(), key));
-        let headers = headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned())).chain(key).collect();
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned()))
+            .chain(key)
+            .collect();
         let question = Question {
             method: method.to_owned(),
             path: target.path.clone(),
@@ -89,12 +112,22 @@ impl Visit {
             patience_ms: left(deadline),
         };
         match self.ask(&ToVisitor::Ask(question), deadline) {
-            Ok(FromVisitor::Answered { status, headers, body }) => Ok(Answer { status, headers, body: body.into_bytes() }),
+            Ok(FromVisitor::Answered {
+                status,
+                headers,
+                body,
+            }) => Ok(Answer {
+                status,
+                headers,
+                body: body.into_bytes(),
+            }),
             Ok(FromVisitor::Failed(Failure { kind, seen })) => Err(match kind {
                 Kind::Late => Unserved::Timeout(began.elapsed()),
                 Kind::Certificate => Unserved::Certificate,
                 Kind::Foreign => Unserved::Foreign(seen),
-                Kind::Tls | Kind::Protocol | Kind::Closed | Kind::Untried => Unserved::Io(io::Error::other(seen)),
+                Kind::Tls | Kind::Protocol | Kind::Closed | Kind::Untried => {
+                    Unserved::Io(io::Error::other(seen))
+                }
             }),
             Ok(FromVisitor::Connected(_)) => Err(Unserved::Io(io::ErrorKind::InvalidData.into())),
             Err(error) => Err(Unserved::Io(error)),
@@ -106,15 +139,24 @@ impl Visit {
         let socket = UnixStream::from(ours.try_clone()?);
         let channel = Some(Blocking::new(ours)?);
         let pid = platform::spawn_self(&["visit"], theirs, environment::of_worker())?;
-        Ok(Self { channel, socket, pid, here: address.ip().to_canonical().is_loopback() })
+        Ok(Self {
+            channel,
+            socket,
+            pid,
+            here: address.ip().to_canonical().is_loopback(),
+        })
     }
 
     fn ask(&mut self, message: &ToVisitor, deadline: Instant) -> io::Result<FromVisitor> {
         let channel = self.channel.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         let end = deadline + SAYING;
         let patience = |socket: &UnixStream| {
-            let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            socket.set_read_timeout(Some(left)).and_then(|()| socket.set_write_timeout(Some(left)))
+            let left = end
+                .saturating_duration_since(Instant::now())
+                .max(Duration::from_millis(1));
+            socket
+                .set_read_timeout(Some(left))
+                .and_then(|()| socket.set_write_timeout(Some(left)))
         };
         patience(&self.socket)?;
         channel.send(message, &[])?;
@@ -124,7 +166,8 @@ impl Visit {
                 Ok(Some((answer, _))) => return Ok(answer),
                 Ok(None) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < end => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < end => {
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -135,7 +178,9 @@ impl Drop for Visit {
     fn drop(&mut self) {
         drop(self.channel.take());
         // The clone of the socket would keep the channel open.
-        self.socket.shutdown(std::net::Shutdown::Both).unwrap_or_default();
+        self.socket
+            .shutdown(std::net::Shutdown::Both)
+            .unwrap_or_default();
         if !platform::reap_one(self.pid, LEAVING) {
             platform::signal_process(self.pid, Signal::SIGKILL);
             let _ = platform::reap_one(self.pid, LEAVING);
@@ -145,5 +190,11 @@ impl Drop for Visit {
 
 /// Until then, in milliseconds; one at least.
 fn left(deadline: Instant) -> u64 {
-    u64::try_from(deadline.saturating_duration_since(Instant::now()).as_millis()).unwrap_or(u64::MAX).max(1)
+    u64::try_from(
+        deadline
+            .saturating_duration_since(Instant::now())
+            .as_millis(),
+    )
+    .unwrap_or(u64::MAX)
+    .max(1)
 }

@@ -1,4 +1,5 @@
-//! MCP as a client speaks it over a WebSocket, for one look: connect, greet, list the tools, leave. Everything is bounded by a deadline.
+//! MCP as a client speaks it over a WebSocket, for one look: connect, greet, list the tools, leave.
+//! Everything is bounded by a deadline.
 
 use super::{
     http::Target,
@@ -12,7 +13,9 @@ use std::{
     net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
-use tokio_tungstenite::tungstenite::{self, Error, HandshakeError, Message, WebSocket, client::IntoClientRequest, http::HeaderValue};
+use tokio_tungstenite::tungstenite::{
+    self, Error, HandshakeError, Message, WebSocket, client::IntoClientRequest, http::HeaderValue,
+};
 
 /// The newest revision without sessions, and the newest with them.
 const MODERN: &str = "2026-07-28";
@@ -32,28 +35,56 @@ pub(super) struct Client {
 
 impl Client {
     /// Connects and asks for the subprotocol `mcp`.
-    pub(super) fn open(target: &Target, address: SocketAddr, deadline: Instant) -> Result<Self, Fault> {
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let broken = |seen: String| fault(target, Code::ConnectionRefused, "Connection closed", seen);
-        let stream = TcpStream::connect_timeout(&address, left).map_err(|error| broken(error.to_string()))?;
+    pub(super) fn open(
+        target: &Target,
+        address: SocketAddr,
+        deadline: Instant,
+    ) -> Result<Self, Fault> {
+        let left = deadline
+            .saturating_duration_since(Instant::now())
+            .max(Duration::from_millis(1));
+        let broken =
+            |seen: String| fault(target, Code::ConnectionRefused, "Connection closed", seen);
+        let stream = TcpStream::connect_timeout(&address, left)
+            .map_err(|error| broken(error.to_string()))?;
         stream
             .set_read_timeout(Some(left))
             .and_then(|()| stream.set_write_timeout(Some(left)))
             .map_err(|error| broken(error.to_string()))?;
         let url = format!("ws://{}{}", target.authority(), target.path);
-        let mut request = url.into_client_request().map_err(|error| fault(target, Code::ConfigValue, "Not a URL", error.to_string()))?;
-        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("mcp"));
+        let mut request = url
+            .into_client_request()
+            .map_err(|error| fault(target, Code::ConfigValue, "Not a URL", error.to_string()))?;
+        request
+            .headers_mut()
+            .insert("sec-websocket-protocol", HeaderValue::from_static("mcp"));
         match tungstenite::client(request, stream) {
-            Ok((socket, _)) => Ok(Self { socket, target: target.clone(), deadline, modern: true, last: 0 }),
+            Ok((socket, _)) => Ok(Self {
+                socket,
+                target: target.clone(),
+                deadline,
+                modern: true,
+                last: 0,
+            }),
             Err(HandshakeError::Failure(Error::Http(response))) => {
                 let (head, body) = response.into_parts();
-                let answer = super::http::Answer { status: head.status.as_u16(), headers: Vec::new(), body: body.unwrap_or_default() };
-                Err(Fault { layer: "WebSocket", ..mcp::unwanted("WebSocket", target, &answer) })
+                let answer = super::http::Answer {
+                    status: head.status.as_u16(),
+                    headers: Vec::new(),
+                    body: body.unwrap_or_default(),
+                };
+                Err(Fault {
+                    layer: "WebSocket",
+                    ..mcp::unwanted("WebSocket", target, &answer)
+                })
             }
             Err(HandshakeError::Failure(error)) => Err(failed(target, &error)),
-            Err(HandshakeError::Interrupted(_)) => {
-                Err(fault(target, Code::ConnectionTimeout, "Connection timeout", "no answer to the opening handshake".to_owned()))
-            }
+            Err(HandshakeError::Interrupted(_)) => Err(fault(
+                target,
+                Code::ConnectionTimeout,
+                "Connection timeout",
+                "no answer to the opening handshake".to_owned(),
+            )),
         }
     }
 
@@ -64,16 +95,26 @@ impl Client {
         }
         self.modern = false;
         let client = json!({ "name": "ggen", "version": VERSION });
-        let result = self.request("initialize", json!({ "protocolVersion": LEGACY, "capabilities": {}, "clientInfo": client }))?;
+        let result = self.request(
+            "initialize",
+            json!({ "protocolVersion": LEGACY, "capabilities": {}, "clientInfo": client }),
+        )?;
         self.say(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))?;
-        Ok(result["protocolVersion"].as_str().unwrap_or(LEGACY).to_owned())
+        Ok(result["protocolVersion"]
+            .as_str()
+            .unwrap_or(LEGACY)
+            .to_owned())
     }
 
     /// How many tools there are on the first pages, as far as they come in time.
     pub(super) fn tools(&mut self) -> Result<usize, Fault> {
         let (mut count, mut cursor) = (0, Value::Null);
         for _ in 0..MOST {
-            let params = if cursor.is_null() { json!({}) } else { json!({ "cursor": cursor }) };
+            let params = if cursor.is_null() {
+                json!({})
+            } else {
+                json!({ "cursor": cursor })
+            };
             let result = self.request("tools/list", params)?;
             count += result["tools"].as_array().map_or(0, Vec::len);
             cursor = result["nextCursor"].clone();
@@ -90,7 +131,9 @@ impl Client {
     }
 
     fn say(&mut self, message: &Value) -> Result<(), Fault> {
-        self.socket.send(Message::text(message.to_string())).map_err(|error| failed(&self.target, &error))
+        self.socket
+            .send(Message::text(message.to_string()))
+            .map_err(|error| failed(&self.target, &error))
     }
 
     fn request(&mut self, method: &str, mut params: Value) -> Result<Value, Fault> {
@@ -109,11 +152,23 @@ impl Client {
             if left.is_zero() || self.socket.get_ref().set_read_timeout(Some(left)).is_err() {
                 break;
             }
-            let text = match self.socket.read().map_err(|error| failed(&self.target, &error))? {
+            let text = match self
+                .socket
+                .read()
+                .map_err(|error| failed(&self.target, &error))?
+            {
                 Message::Text(text) => text,
                 Message::Close(frame) => {
-                    let seen = frame.map_or_else(|| "no reason".to_owned(), |frame| format!("{} {}", u16::from(frame.code), frame.reason));
-                    return Err(fault(&self.target, Code::ConnectionRefused, "Connection closed", text::line(&seen)));
+                    let seen = frame.map_or_else(
+                        || "no reason".to_owned(),
+                        |frame| format!("{} {}", u16::from(frame.code), frame.reason),
+                    );
+                    return Err(fault(
+                        &self.target,
+                        Code::ConnectionRefused,
+                        "Connection closed",
+                        text::line(&seen),
+                    ));
                 }
                 _ => continue,
             };
@@ -123,24 +178,60 @@ impl Client {
                     return Ok(answer["result"].take());
                 }
                 let error = &answer["error"];
-                let code = error["data"]["code"].as_str().and_then(|code| code.parse().ok()).unwrap_or(Code::AnswerUnusable);
-                let said = text::line(error["message"].as_str().unwrap_or("no result and no error"));
-                return Err(fault(&self.target, code, &format!("{method} is refused"), said));
+                let code = error["data"]["code"]
+                    .as_str()
+                    .and_then(|code| code.parse().ok())
+                    .unwrap_or(Code::AnswerUnusable);
+                let said = text::line(
+                    error["message"]
+                        .as_str()
+                        .unwrap_or("no result and no error"),
+                );
+                return Err(fault(
+                    &self.target,
+                    code,
+                    &format!("{method} is refused"),
+                    said,
+                ));
             }
         }
-        Err(fault(&self.target, Code::ConnectionTimeout, "Connection timeout", format!("no answer to {method}")))
+        Err(fault(
+            &self.target,
+            Code::ConnectionTimeout,
+            "Connection timeout",
+            format!("no answer to {method}"),
+        ))
     }
 }
 
 fn fault(target: &Target, code: Code, word: &str, seen: String) -> Fault {
-    Fault { layer: "WebSocket", code, what: format!("{word}: {}{}", target.authority(), target.path), seen }
+    Fault {
+        layer: "WebSocket",
+        code,
+        what: format!("{word}: {}{}", target.authority(), target.path),
+        seen,
+    }
 }
 
 fn failed(target: &Target, error: &Error) -> Fault {
     let late = matches!(error, Error::Io(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut));
     if late {
-        return fault(target, Code::ConnectionTimeout, "Connection timeout", "nothing came in time".to_owned());
+        return fault(
+            target,
+            Code::ConnectionTimeout,
+            "Connection timeout",
+            "nothing came in time".to_owned(),
+        );
     }
-    let code = if matches!(error, Error::Io(_)) { Code::ConnectionRefused } else { Code::AnswerUnusable };
-    fault(target, code, "Connection closed", text::line(&error.to_string()))
+    let code = if matches!(error, Error::Io(_)) {
+        Code::ConnectionRefused
+    } else {
+        Code::AnswerUnusable
+    };
+    fault(
+        target,
+        code,
+        "Connection closed",
+        text::line(&error.to_string()),
+    )
 }

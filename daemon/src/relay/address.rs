@@ -1,4 +1,5 @@
-//! Where the running daemon serves MCP: asked of its control socket, and asked again after a connection failed.
+//! Where the running daemon serves MCP: asked of its control socket, and asked again after a
+//! connection failed.
 
 use ggen_mcp::refusal::{Refusal, rpc};
 use ggen_wire::{
@@ -36,7 +37,11 @@ impl Place {
     /// The endpoint of all servers, or of one.
     pub(super) fn new(socket: PathBuf, server: Option<&str>) -> Self {
         let path = server.map_or_else(|| "/mcp".to_owned(), |server| format!("/mcp/{server}"));
-        Self { socket, path, known: RefCell::new(None) }
+        Self {
+            socket,
+            path,
+            known: RefCell::new(None),
+        }
     }
 
     /// The endpoint.
@@ -48,14 +53,31 @@ impl Place {
         if let Some(known) = known {
             return Ok(known);
         }
-        let status = tokio::time::timeout(PATIENCE, status(&self.socket)).await.map_err(|_| io::ErrorKind::TimedOut.into());
-        let status = status.and_then(|status| status).map_err(|error| self.not_running(&error))?;
-        let listener = status.listeners.iter().find(|listener| listener.transport == "http");
-        let address = listener.and_then(|listener| listener.address.parse().ok()).map(reachable);
-        let address = address.ok_or_else(|| refusal(Code::NotRunning, "the daemon serves no http"))?;
+        let status = tokio::time::timeout(PATIENCE, status(&self.socket))
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut.into());
+        let status = status
+            .and_then(|status| status)
+            .map_err(|error| self.not_running(&error))?;
+        let listener = status
+            .listeners
+            .iter()
+            .find(|listener| listener.transport == "http");
+        let address = listener
+            .and_then(|listener| listener.address.parse().ok())
+            .map(reachable);
+        let address =
+            address.ok_or_else(|| refusal(Code::NotRunning, "the daemon serves no http"))?;
         let uri: Uri = format!("http://{address}{}", self.path)
             .parse()
-            .map_err(|_| Refusal::new(404, rpc::INVALID_REQUEST, Code::ServerUnknown, self.path.trim_start_matches("/mcp/")))?;
+            .map_err(|_| {
+                Refusal::new(
+                    404,
+                    rpc::INVALID_REQUEST,
+                    Code::ServerUnknown,
+                    self.path.trim_start_matches("/mcp/"),
+                )
+            })?;
         *self.known.borrow_mut() = Some(uri.clone());
         Ok(uri)
     }
@@ -66,19 +88,28 @@ impl Place {
     }
 
     fn not_running(&self, error: &io::Error) -> Refusal {
-        refusal(Code::NotRunning, &format!("{}: {error}", self.socket.display()))
+        refusal(
+            Code::NotRunning,
+            &format!("{}: {error}", self.socket.display()),
+        )
     }
 }
 
 /// A refusal of our own, with the command that mends it.
 pub(super) fn refusal(code: Code, detail: &str) -> Refusal {
-    let help = if code == Code::NotRunning { "ggen mcp server start" } else { "ggen mcp server status" };
+    let help = if code == Code::NotRunning {
+        "ggen mcp server start"
+    } else {
+        "ggen mcp server status"
+    };
     Refusal::new(503, rpc::INTERNAL, code, detail).with("help", &ggen_mcp::json::quote(help))
 }
 
 async fn status(socket: &Path) -> io::Result<Status> {
     let mut stream = UnixStream::connect(socket).await?;
-    stream.write_all(&encode(&Request::new(&Call::GetStatus {}, false)?)?).await?;
+    stream
+        .write_all(&encode(&Request::new(&Call::GetStatus {}, false)?)?)
+        .await?;
     let (mut splitter, mut chunk) = (Splitter::new(LIMIT), vec![0; 16 << 10]);
     let message = loop {
         let count = stream.read(&mut chunk).await?;

@@ -75,8 +75,16 @@ impl Http {
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT));
         let mut builder = Client::builder(TokioExecutor::new());
-        builder.pool_max_idle_per_host(POOL).pool_timer(TokioTimer::new()).pool_idle_timeout(Duration::from_secs(60));
-        Self { place, client: builder.build(connector), debug, declared: RefCell::default() }
+        builder
+            .pool_max_idle_per_host(POOL)
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(60));
+        Self {
+            place,
+            client: builder.build(connector),
+            debug,
+            declared: RefCell::default(),
+        }
     }
 
     /// The headers that mirror a modern message.
@@ -84,8 +92,15 @@ impl Http {
         message.mirrored(&self.declared.borrow())
     }
 
-    /// Sends a request and waits for the head of the answer. A daemon that has moved is found again.
-    pub(super) async fn send(&self, method: Method, headers: &[Header], body: &Bytes, what: &str) -> Result<Response<Incoming>, Refusal> {
+    /// Sends a request and waits for the head of the answer. A daemon that has moved is found
+    /// again.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        headers: &[Header],
+        body: &Bytes,
+        what: &str,
+    ) -> Result<Response<Incoming>, Refusal> {
         let began = Instant::now();
         let mut tried = false;
         loop {
@@ -95,7 +110,11 @@ impl Http {
             set_headers(request.headers_mut(), &method, headers)?;
             let error = match self.client.request(request).await {
                 Ok(response) => {
-                    self.say(format_args!("{method} {what}: {} after {} ms", response.status().as_u16(), began.elapsed().as_millis()));
+                    self.say(format_args!(
+                        "{method} {what}: {} after {} ms",
+                        response.status().as_u16(),
+                        began.elapsed().as_millis()
+                    ));
                     return Ok(response);
                 }
                 Err(error) => error,
@@ -103,21 +122,37 @@ impl Http {
             self.place.forget();
             self.say(format_args!("{method} {what}: {error}"));
             if !error.is_connect() {
-                return Err(refusal(Code::GatewayUnavailable, "the connection broke before the answer"));
+                return Err(refusal(
+                    Code::GatewayUnavailable,
+                    "the connection broke before the answer",
+                ));
             }
             if std::mem::replace(&mut tried, true) {
-                return Err(refusal(Code::NotRunning, "nobody listens where the daemon says that it serves"));
+                return Err(refusal(
+                    Code::NotRunning,
+                    "nobody listens where the daemon says that it serves",
+                ));
             }
         }
     }
 
     /// Sends a client's request and writes what comes back, the answer last.
-    pub(super) async fn request(&self, message: &Message, id: &str, headers: &[Header], output: &Output) -> Result<(), Fault> {
-        let response = self.send(Method::POST, headers, &message.body, &message.method).await?;
+    pub(super) async fn request(
+        &self,
+        message: &Message,
+        id: &str,
+        headers: &[Header],
+        output: &Output,
+    ) -> Result<(), Fault> {
+        let response = self
+            .send(Method::POST, headers, &message.body, &message.method)
+            .await?;
         let learning = message.is_modern() && &*message.method == "tools/list";
         if !is_event_stream(&response) {
             let status = response.status();
-            if status == StatusCode::NOT_FOUND && headers.iter().any(|(name, _)| name == "mcp-session-id") {
+            if status == StatusCode::NOT_FOUND
+                && headers.iter().any(|(name, _)| name == "mcp-session-id")
+            {
                 return Err(Fault::SessionGone);
             }
             let body = collect(response).await?;
@@ -125,21 +160,33 @@ impl Http {
                 message::learn(&mut self.declared.borrow_mut(), &body);
             }
             let answer = message::with_id(&body, id);
-            let answer = answer.ok_or_else(|| refusal(Code::Internal, &format!("status {} without an answer", status.as_u16())))?;
+            let answer = answer.ok_or_else(|| {
+                refusal(
+                    Code::Internal,
+                    &format!("status {} without an answer", status.as_u16()),
+                )
+            })?;
             output.line(answer).await;
             return Ok(());
         }
         let mut reading = Reading::default();
-        self.events(response, id, learning, &mut reading, output).await;
+        self.events(response, id, learning, &mut reading, output)
+            .await;
         let mut failures = 0;
         while !reading.answered && failures < RESUMES {
-            // Only legacy streams can be taken up again; a modern one that broke has cancelled its request.
-            let Some(last) = reading.last.clone().filter(|_| !message.is_modern()) else { break };
+            // Only legacy streams can be taken up again; a modern one that broke has cancelled its
+            // request.
+            let Some(last) = reading.last.clone().filter(|_| !message.is_modern()) else {
+                break;
+            };
             tokio::time::sleep(reading.retry.unwrap_or(Duration::from_millis(500))).await;
             let mut resume = headers.to_vec();
             resume.push(("last-event-id".to_owned(), last));
             failures += 1;
-            match self.send(Method::GET, &resume, &Bytes::new(), &message.method).await {
+            match self
+                .send(Method::GET, &resume, &Bytes::new(), &message.method)
+                .await
+            {
                 Ok(response) if is_event_stream(&response) => {
                     let before = reading.last.clone();
                     self.events(response, id, false, &mut reading, output).await;
@@ -149,20 +196,37 @@ impl Http {
                 Err(_) => {}
             }
         }
-        if reading.answered { Ok(()) } else { Err(refusal(Code::GatewayLost, "").into()) }
+        if reading.answered {
+            Ok(())
+        } else {
+            Err(refusal(Code::GatewayLost, "").into())
+        }
     }
 
     /// Writes the messages of a stream until it ends or the answer to `id` has come.
-    pub(super) async fn events(&self, response: Response<Incoming>, id: &str, learning: bool, reading: &mut Reading, output: &Output) {
-        let (mut parser, mut events, mut body) = (sse::Parser::new(LIMIT), Vec::new(), response.into_body());
+    pub(super) async fn events(
+        &self,
+        response: Response<Incoming>,
+        id: &str,
+        learning: bool,
+        reading: &mut Reading,
+        output: &Output,
+    ) {
+        let (mut parser, mut events, mut body) =
+            (sse::Parser::new(LIMIT), Vec::new(), response.into_body());
         while let Some(Ok(frame)) = body.frame().await {
-            let Ok(piece) = frame.into_data() else { continue };
+            let Ok(piece) = frame.into_data() else {
+                continue;
+            };
             if parser.push(&piece, &mut events).is_err() {
                 return;
             }
             for event in events.drain(..) {
                 reading.last = event.id.or(reading.last.take());
-                reading.retry = event.retry_ms.map(|ms| Duration::from_millis(ms.into())).or(reading.retry);
+                reading.retry = event
+                    .retry_ms
+                    .map(|ms| Duration::from_millis(ms.into()))
+                    .or(reading.retry);
                 if event.data.is_empty() {
                     continue;
                 }
@@ -180,15 +244,23 @@ impl Http {
 
     /// The first event with data.
     pub(super) async fn first_event(&self, response: Response<Incoming>) -> Result<Bytes, Refusal> {
-        let (mut parser, mut events, mut body) = (sse::Parser::new(LIMIT), Vec::new(), response.into_body());
+        let (mut parser, mut events, mut body) =
+            (sse::Parser::new(LIMIT), Vec::new(), response.into_body());
         while let Some(Ok(frame)) = body.frame().await {
-            let Ok(piece) = frame.into_data() else { continue };
-            parser.push(&piece, &mut events).map_err(|_| refusal(Code::UpstreamTooLarge, ""))?;
+            let Ok(piece) = frame.into_data() else {
+                continue;
+            };
+            parser
+                .push(&piece, &mut events)
+                .map_err(|_| refusal(Code::UpstreamTooLarge, ""))?;
             if let Some(event) = events.drain(..).find(|event| !event.data.is_empty()) {
                 return Ok(event.data);
             }
         }
-        Err(refusal(Code::GatewayUnavailable, "the connection broke before the answer"))
+        Err(refusal(
+            Code::GatewayUnavailable,
+            "the connection broke before the answer",
+        ))
     }
 
     /// A line on standard error, with `--debug`.
@@ -204,7 +276,12 @@ impl Http {
 pub(super) async fn collect(response: Response<Incoming>) -> Result<Bytes, Refusal> {
     let (mut body, mut data) = (response.into_body(), BytesMut::new());
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| refusal(Code::GatewayUnavailable, "the connection broke in the middle of the answer"))?;
+        let frame = frame.map_err(|_| {
+            refusal(
+                Code::GatewayUnavailable,
+                "the connection broke in the middle of the answer",
+            )
+        })?;
         if let Ok(piece) = frame.into_data() {
             if data.len() + piece.len() > LIMIT {
                 return Err(refusal(Code::UpstreamTooLarge, ""));
@@ -220,16 +297,41 @@ const API_KEY: &str = "GGEN_MCP_API_KEY";
 
 /// Whether the answer is a stream of events.
 pub(super) fn is_event_stream(response: &Response<Incoming>) -> bool {
-    let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    response.status() == StatusCode::OK && kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream")
+    let kind = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    response.status() == StatusCode::OK
+        && kind
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .eq_ignore_ascii_case("text/event-stream")
 }
 
-fn set_headers(into: &mut http::HeaderMap, method: &Method, headers: &[Header]) -> Result<(), Refusal> {
-    let accept = if *method == Method::GET { "text/event-stream" } else { "application/json, text/event-stream" };
+fn set_headers(
+    into: &mut http::HeaderMap,
+    method: &Method,
+    headers: &[Header],
+) -> Result<(), Refusal> {
+    let accept = if *method == Method::GET {
+        "text/event-stream"
+    } else {
+        "application/json, text/event-stream"
+    };
     into.insert(ACCEPT, HeaderValue::from_static(accept));
-    into.insert(USER_AGENT, HeaderValue::from_static(concat!("ggend-stdio/", env!("CARGO_PKG_VERSION"))));
+    into.insert(
+        USER_AGENT,
+        HeaderValue::from_static(concat!("ggend-stdio/", env!("CARGO_PKG_VERSION"))),
+    );
     // For a daemon that wants one; what no header can carry is no key of its.
-    if let Some(mut key) = std::env::var(API_KEY).ok().filter(|key| !key.is_empty()).and_then(|key| HeaderValue::try_from(key).ok()) {
+    if let Some(mut key) = std::env::var(API_KEY)
+        .ok()
+        .filter(|key| !key.is_empty())
+        .and_then(|key| HeaderValue::try_from(key).ok())
+    {
         key.set_sensitive(true);
         into.insert("x-api-key", key);
     }
@@ -237,9 +339,17 @@ fn set_headers(into: &mut http::HeaderMap, method: &Method, headers: &[Header]) 
         into.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     for (name, value) in headers {
-        let header = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
-        let (name, value) =
-            header.ok_or_else(|| Refusal::new(400, rpc::INVALID_REQUEST, Code::InvalidRequest, "a value that no header can carry"))?;
+        let header = HeaderName::try_from(name)
+            .ok()
+            .zip(HeaderValue::try_from(value).ok());
+        let (name, value) = header.ok_or_else(|| {
+            Refusal::new(
+                400,
+                rpc::INVALID_REQUEST,
+                Code::InvalidRequest,
+                "a value that no header can carry",
+            )
+        })?;
         into.insert(name, value);
     }
     Ok(())

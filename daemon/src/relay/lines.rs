@@ -1,5 +1,6 @@
-//! Standard input and output as queues of lines, both bounded. Threads read and write: either stream may be a terminal, a file or a pipe that
-//! somebody else has open too, so that neither can be made non-blocking.
+//! Standard input and output as queues of lines, both bounded. Threads read and write: either
+//! stream may be a terminal, a file or a pipe that somebody else has open too, so that neither can
+//! be made non-blocking.
 
 use super::message::Line;
 use bytes::Bytes;
@@ -14,14 +15,16 @@ const LIMIT: usize = 64 << 20;
 /// Starts reading; the queue ends with the input.
 pub(super) fn read() -> io::Result<mpsc::Receiver<Line>> {
     let (sender, lines) = mpsc::channel(QUEUE);
-    std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
-        let mut input = io::stdin().lock();
-        while let Ok(Some(line)) = next(&mut input, LIMIT) {
-            if sender.blocking_send(line).is_err() {
-                return;
+    std::thread::Builder::new()
+        .name("stdin".to_owned())
+        .spawn(move || {
+            let mut input = io::stdin().lock();
+            while let Ok(Some(line)) = next(&mut input, LIMIT) {
+                if sender.blocking_send(line).is_err() {
+                    return;
+                }
             }
-        }
-    })?;
+        })?;
     Ok(lines)
 }
 
@@ -65,15 +68,20 @@ pub(super) struct Output(mpsc::Sender<Option<Bytes>>);
 /// Starts writing.
 pub(super) fn write() -> io::Result<Output> {
     let (sender, mut lines) = mpsc::channel::<Option<Bytes>>(QUEUE);
-    std::thread::Builder::new().name("stdout".to_owned()).spawn(move || {
-        let mut output = io::stdout().lock();
-        while let Some(Some(line)) = lines.blocking_recv() {
-            let written = output.write_all(&line).and_then(|()| output.write_all(b"\n")).and_then(|()| output.flush());
-            if written.is_err() {
-                return;
+    std::thread::Builder::new()
+        .name("stdout".to_owned())
+        .spawn(move || {
+            let mut output = io::stdout().lock();
+            while let Some(Some(line)) = lines.blocking_recv() {
+                let written = output
+                    .write_all(&line)
+                    .and_then(|()| output.write_all(b"\n"))
+                    .and_then(|()| output.flush());
+                if written.is_err() {
+                    return;
+                }
             }
-        }
-    })?;
+        })?;
     Ok(Output(sender))
 }
 
@@ -81,7 +89,10 @@ impl Output {
     /// Writes a message, as one line. Waits while the client does not read.
     pub(super) async fn line(&self, message: Bytes) {
         // A client that reads no more is noticed by `closed`.
-        self.0.send(Some(ggen_mcp::json::one_line(message))).await.ok();
+        self.0
+            .send(Some(ggen_mcp::json::one_line(message)))
+            .await
+            .ok();
     }
 
     /// Returns when nobody reads any more.
@@ -95,6 +106,8 @@ impl Output {
             self.0.send(None).await.ok();
             self.0.closed().await;
         };
-        tokio::time::timeout(std::time::Duration::from_secs(1), written).await.ok();
+        tokio::time::timeout(std::time::Duration::from_secs(1), written)
+            .await
+            .ok();
     }
 }

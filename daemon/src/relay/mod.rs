@@ -1,7 +1,9 @@
-//! `ggend stdio`: standard input and output for one client, Streamable HTTP to the running daemon. A client of the daemon like any other: it knows
-//! its control socket (for the address) and its MCP endpoint, and nothing of supervisor, workers or configuration.
+//! `ggend stdio`: standard input and output for one client, Streamable HTTP to the running daemon.
+//! A client of the daemon like any other: it knows its control socket (for the address) and its MCP
+//! endpoint, and nothing of supervisor, workers or configuration.
 //!
-//! The way of a line: `lines` (a thread reads) → `message` (what is it, which headers) → `exchange` (HTTP) → `lines` (a thread writes).
+//! The way of a line: `lines` (a thread reads) → `message` (what is it, which headers) → `exchange`
+//! (HTTP) → `lines` (a thread writes).
 
 mod address;
 mod exchange;
@@ -49,23 +51,41 @@ pub struct Options {
 #[must_use]
 pub fn main(options: &Options, socket: Option<PathBuf>) -> ExitCode {
     let env = |name: &str| std::env::var_os(name);
-    let host = Host { env: &env, root: crate::platform::own_uid() == 0 };
+    let host = Host {
+        env: &env,
+        root: crate::platform::own_uid() == 0,
+    };
     let socket = host.client_socket(socket.as_deref(), &|path| path.exists());
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    else {
         return ExitCode::from(SOFTWARE);
     };
     let place = Place::new(socket, options.server.as_deref());
     let outcome = LocalSet::new().block_on(&runtime, run(place, options.debug));
     // The reading thread may stand in a read that nothing ends; the process's end does.
     runtime.shutdown_timeout(Duration::from_millis(100));
-    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(SOFTWARE) }
+    if outcome.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(SOFTWARE)
+    }
 }
 
 async fn run(place: Place, debug: bool) -> std::io::Result<()> {
     let mut input = lines::read()?;
     let output = lines::write()?;
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let relay = Rc::new(Relay { http: Http::new(place, debug), session: Session::default(), output, open: Open::default() });
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let relay = Rc::new(Relay {
+        http: Http::new(place, debug),
+        session: Session::default(),
+        output,
+        open: Open::default(),
+    });
     loop {
         let line = tokio::select! {
             line = input.recv() => line,
@@ -101,11 +121,17 @@ struct Relay {
 }
 
 impl Relay {
-    /// Does what a line of the client asks for. Waits only where the order matters: a handshake and notifications come before what follows them.
+    /// Does what a line of the client asks for. Waits only where the order matters: a handshake and
+    /// notifications come before what follows them.
     async fn take(self: &Rc<Self>, line: Line) {
         let message = match line {
             Line::Whole(bytes) => Message::read(bytes),
-            Line::TooLong => Err(Refusal::new(413, rpc::INVALID_REQUEST, Code::BodyTooLarge, "")),
+            Line::TooLong => Err(Refusal::new(
+                413,
+                rpc::INVALID_REQUEST,
+                Code::BodyTooLarge,
+                "",
+            )),
         };
         let message = match message {
             Ok(message) => message,
@@ -116,14 +142,24 @@ impl Relay {
         {
             return;
         }
-        let Some(id) = message.id.clone() else { return self.session.pass_on(self, message).await };
+        let Some(id) = message.id.clone() else {
+            return self.session.pass_on(self, message).await;
+        };
         if message.is_handshake() {
             return self.session.begin(self, message).await;
         }
         if self.open.len() >= OPEN {
-            return self.output.line(Refusal::new(429, rpc::INTERNAL, Code::Overloaded, "").body(Some(&id))).await;
+            return self
+                .output
+                .line(Refusal::new(429, rpc::INTERNAL, Code::Overloaded, "").body(Some(&id)))
+                .await;
         }
-        let (relay, number, modern, own) = (Rc::clone(self), self.open.next(), message.is_modern(), id.clone());
+        let (relay, number, modern, own) = (
+            Rc::clone(self),
+            self.open.next(),
+            message.is_modern(),
+            id.clone(),
+        );
         let task = tokio::task::spawn_local(async move {
             if let Err(refusal) = relay.session.request(&relay, &message).await {
                 relay.output.line(refusal.body(Some(&id))).await;

@@ -35,7 +35,9 @@ impl Open {
 
     /// A request whose task was just made, and has not run yet.
     pub(super) fn insert(&self, number: u64, id: Box<str>, modern: bool, task: AbortHandle) {
-        self.requests.borrow_mut().insert(number, Request { id, modern, task });
+        self.requests
+            .borrow_mut()
+            .insert(number, Request { id, modern, task });
     }
 
     /// A request has its answer.
@@ -47,9 +49,15 @@ impl Open {
         }
     }
 
-    /// Gives a modern request up, which closes its stream and so cancels it (MCP 2026-07-28, Streamable HTTP). Says whether there was one.
+    /// Gives a modern request up, which closes its stream and so cancels it (MCP 2026-07-28,
+    /// Streamable HTTP). Says whether there was one.
     pub(super) fn abort_modern(&self, id: &str) -> bool {
-        let number = self.requests.borrow().iter().find(|(_, request)| request.modern && *request.id == *id).map(|(number, _)| *number);
+        let number = self
+            .requests
+            .borrow()
+            .iter()
+            .find(|(_, request)| request.modern && *request.id == *id)
+            .map(|(number, _)| *number);
         let Some(number) = number else { return false };
         if let Some(request) = self.requests.borrow().get(&number) {
             request.task.abort();
@@ -60,7 +68,10 @@ impl Open {
 
     /// Gives all of them up.
     pub(super) fn abort_all(&self) {
-        self.requests.borrow().values().for_each(|request| request.task.abort());
+        self.requests
+            .borrow()
+            .values()
+            .for_each(|request| request.task.abort());
     }
 
     /// Waits until there are none.

@@ -1,5 +1,6 @@
-//! The session of a legacy client: begun by its `initialize`, ended with the relay, and begun anew when the daemon has forgotten it (it was
-//! restarted): the client, which knows no sessions, need not notice.
+//! The session of a legacy client: begun by its `initialize`, ended with the relay, and begun anew
+//! when the daemon has forgotten it (it was restarted): the client, which knows no sessions, need
+//! not notice.
 
 use super::{
     Relay,
@@ -55,11 +56,19 @@ impl Session {
     /// Sends a handshake, keeps what the daemon says of the session, and gives its answer.
     async fn shake(&self, relay: &Relay, message: &Message) -> Result<Bytes, Refusal> {
         let id = message.id.clone().unwrap_or_default();
-        let response = relay.http.send(Method::POST, &[], &message.body, "initialize").await?;
-        let session = response.headers().get("mcp-session-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let response = relay
+            .http
+            .send(Method::POST, &[], &message.body, "initialize")
+            .await?;
+        let session = response
+            .headers()
+            .get("mcp-session-id")
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
         let body = whole(&relay.http, response).await?;
-        let answer = super::message::with_id(&body, &id)
-            .ok_or_else(|| super::address::refusal(ggen_wire::Code::Internal, "no answer to initialize"))?;
+        let answer = super::message::with_id(&body, &id).ok_or_else(|| {
+            super::address::refusal(ggen_wire::Code::Internal, "no answer to initialize")
+        })?;
         let mut state = self.state.borrow_mut();
         (state.id, state.version) = (session, version(&answer));
         Ok(answer)
@@ -69,12 +78,22 @@ impl Session {
     pub(super) async fn pass_on(&self, relay: &Rc<Relay>, message: Message) {
         let initialized = &*message.method == "notifications/initialized";
         if !message.is_modern() && self.state.borrow().id.is_none() {
-            // Without a session there is nobody whom it could concern; it is sent when the session is begun anew.
+            // Without a session there is nobody whom it could concern; it is sent when the session
+            // is begun anew.
             self.state.borrow_mut().initialized |= initialized;
-            return relay.http.say(format_args!("{} has no session and is not sent", message.method));
+            return relay.http.say(format_args!(
+                "{} has no session and is not sent",
+                message.method
+            ));
         }
-        let headers = if message.is_modern() { relay.http.mirrored(&message) } else { self.headers() };
-        let sent = relay.http.send(Method::POST, &headers, &message.body, &message.method);
+        let headers = if message.is_modern() {
+            relay.http.mirrored(&message)
+        } else {
+            self.headers()
+        };
+        let sent = relay
+            .http
+            .send(Method::POST, &headers, &message.body, &message.method);
         // There is no answer that a client could be told of.
         tokio::time::timeout(SHORT, sent).await.ok();
         if initialized {
@@ -83,11 +102,16 @@ impl Session {
         }
     }
 
-    /// Sends a request and writes its answer, over a new session if the daemon has lost the old one.
+    /// Sends a request and writes its answer, over a new session if the daemon has lost the old
+    /// one.
     ///
     /// # Errors
     /// What the client is to be told instead.
-    pub(super) async fn request(&self, relay: &Rc<Relay>, message: &Message) -> Result<(), Refusal> {
+    pub(super) async fn request(
+        &self,
+        relay: &Rc<Relay>,
+        message: &Message,
+    ) -> Result<(), Refusal> {
         let id = message.id.clone().unwrap_or_default();
         let mut renewed = false;
         loop {
@@ -95,12 +119,23 @@ impl Session {
             if !message.is_modern() && stale.is_none() && self.state.borrow().handshake.is_some() {
                 self.renew(relay, None).await?;
             }
-            let headers = if message.is_modern() { relay.http.mirrored(message) } else { self.headers() };
-            match relay.http.request(message, &id, &headers, &relay.output).await {
+            let headers = if message.is_modern() {
+                relay.http.mirrored(message)
+            } else {
+                self.headers()
+            };
+            match relay
+                .http
+                .request(message, &id, &headers, &relay.output)
+                .await
+            {
                 Ok(()) => return Ok(()),
                 Err(Fault::Refused(refusal)) => return Err(refusal),
                 Err(Fault::SessionGone) if renewed => {
-                    return Err(super::address::refusal(ggen_wire::Code::SessionUnknown, "the new one as well"));
+                    return Err(super::address::refusal(
+                        ggen_wire::Code::SessionUnknown,
+                        "the new one as well",
+                    ));
                 }
                 Err(Fault::SessionGone) => {
                     self.renew(relay, stale).await?;
@@ -116,12 +151,22 @@ impl Session {
         if self.state.borrow().id != stale {
             return Ok(());
         }
-        let Some(handshake) = self.state.borrow().handshake.clone() else { return Ok(()) };
+        let Some(handshake) = self.state.borrow().handshake.clone() else {
+            return Ok(());
+        };
         relay.http.say(format_args!("the session is begun anew"));
         self.state.borrow_mut().id = None;
         self.shake(relay, &handshake).await?;
         if self.state.borrow().initialized {
-            relay.http.send(Method::POST, &self.headers(), &Bytes::from_static(INITIALIZED), "notifications/initialized").await?;
+            relay
+                .http
+                .send(
+                    Method::POST,
+                    &self.headers(),
+                    &Bytes::from_static(INITIALIZED),
+                    "notifications/initialized",
+                )
+                .await?;
             self.listen(relay);
         }
         Ok(())
@@ -129,8 +174,14 @@ impl Session {
 
     fn headers(&self) -> Vec<Header> {
         let state = self.state.borrow();
-        let session = state.id.as_ref().map(|id| ("mcp-session-id".to_owned(), id.clone()));
-        let version = state.version.as_ref().map(|version| ("mcp-protocol-version".to_owned(), version.clone()));
+        let session = state
+            .id
+            .as_ref()
+            .map(|id| ("mcp-session-id".to_owned(), id.clone()));
+        let version = state
+            .version
+            .as_ref()
+            .map(|version| ("mcp-protocol-version".to_owned(), version.clone()));
         session.into_iter().chain(version).collect()
     }
 
@@ -155,7 +206,12 @@ impl Session {
         let open = self.state.borrow().id.is_some();
         self.forget();
         if open {
-            tokio::time::timeout(SHORT, http.send(Method::DELETE, &headers, &Bytes::new(), "the session's end")).await.ok();
+            tokio::time::timeout(
+                SHORT,
+                http.send(Method::DELETE, &headers, &Bytes::new(), "the session's end"),
+            )
+            .await
+            .ok();
         }
     }
 }
@@ -164,9 +220,23 @@ async fn stream(relay: Rc<Relay>, headers: Vec<Header>) {
     let mut reading = Reading::default();
     loop {
         let mut with_last = headers.clone();
-        with_last.extend(reading.last.clone().map(|last| ("last-event-id".to_owned(), last)));
-        match relay.http.send(Method::GET, &with_last, &Bytes::new(), "stream").await {
-            Ok(response) if is_event_stream(&response) => relay.http.events(response, "", false, &mut reading, &relay.output).await,
+        with_last.extend(
+            reading
+                .last
+                .clone()
+                .map(|last| ("last-event-id".to_owned(), last)),
+        );
+        match relay
+            .http
+            .send(Method::GET, &with_last, &Bytes::new(), "stream")
+            .await
+        {
+            Ok(response) if is_event_stream(&response) => {
+                relay
+                    .http
+                    .events(response, "", false, &mut reading, &relay.output)
+                    .await
+            }
             // No such stream, or no such session: the next request begins a new one.
             Ok(response) if response.status().is_client_error() => return,
             Ok(_) | Err(_) => {}
@@ -185,6 +255,10 @@ async fn whole(http: &Http, response: Response<Incoming>) -> Result<Bytes, Refus
 
 fn version(answer: &[u8]) -> Option<String> {
     let envelope = Envelope::parse(std::str::from_utf8(answer).ok()?).ok()?;
-    let Kind::Result(_, result) = envelope.kind else { return None };
-    json::pick(result, ["protocolVersion"])?[0].and_then(json::string).map(std::borrow::Cow::into_owned)
+    let Kind::Result(_, result) = envelope.kind else {
+        return None;
+    };
+    json::pick(result, ["protocolVersion"])?[0]
+        .and_then(json::string)
+        .map(std::borrow::Cow::into_owned)
 }

@@ -1,6 +1,11 @@
-//! What a line is and travels with, and lines out of bytes. The whole relay is tested against a real daemon in `tests/tests/stdio_relay.rs`.
+//! What a line is and travels with, and lines out of bytes. The whole relay is tested against a
+//! real daemon in `tests/tests/stdio_relay.rs`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 use super::{
     lines,
@@ -22,9 +27,17 @@ fn a_modern_request_is_mirrored_in_headers() {
     let call = read(CALL);
     assert!(call.is_modern() && !call.is_handshake());
     let headers = call.mirrored(&declared);
-    let header = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    let header = |name: &str| {
+        headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    };
     assert_eq!(header("mcp-protocol-version"), Some("2026-07-28"));
-    assert_eq!((header("mcp-method"), header("mcp-name")), (Some("tools/call"), Some("=?base64?Z3LDvMOfZQ==?=")));
+    assert_eq!(
+        (header("mcp-method"), header("mcp-name")),
+        (Some("tools/call"), Some("=?base64?Z3LDvMOfZQ==?="))
+    );
     assert_eq!(header("mcp-param-b"), Some("1"));
     message::learn(&mut declared, br#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"gr\u00fc\u00dfe","inputSchema":{}}]}}"#);
     assert!(declared.is_empty());
@@ -32,10 +45,16 @@ fn a_modern_request_is_mirrored_in_headers() {
 
 #[test]
 fn legacy_messages_have_no_headers_of_their_own() {
-    let handshake = read(r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#);
+    let handshake = read(
+        r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}"#,
+    );
     assert!(handshake.is_handshake() && handshake.mirrored(&Declared::new()).is_empty());
-    let cancel = read(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"a"}}"#);
-    assert_eq!((cancel.id.is_none(), cancel.cancels().as_deref()), (true, Some("\"a\"")));
+    let cancel =
+        read(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"a"}}"#);
+    assert_eq!(
+        (cancel.id.is_none(), cancel.cancels().as_deref()),
+        (true, Some("\"a\""))
+    );
     assert!(Message::read(Bytes::from_static(b"[1]")).is_err());
 }
 
@@ -43,9 +62,18 @@ fn legacy_messages_have_no_headers_of_their_own() {
 fn an_error_without_an_id_gets_the_requests() {
     let body = br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"m"}}"#;
     let answer = message::with_id(body, "7").unwrap();
-    assert_eq!(answer, r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32600,"message":"m"}}"#);
-    assert_eq!(message::with_id(br#"{"jsonrpc":"2.0","id":8,"result":{}}"#, "7"), None);
-    assert!(message::answers(br#"{"jsonrpc":"2.0","id":"7","result":{}}"#, "\"7\""));
+    assert_eq!(
+        answer,
+        r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32600,"message":"m"}}"#
+    );
+    assert_eq!(
+        message::with_id(br#"{"jsonrpc":"2.0","id":8,"result":{}}"#, "7"),
+        None
+    );
+    assert!(message::answers(
+        br#"{"jsonrpc":"2.0","id":"7","result":{}}"#,
+        "\"7\""
+    ));
 }
 
 #[test]
@@ -55,5 +83,12 @@ fn lines_are_bounded_and_empty_ones_left_out() {
     while let Some(line) = lines::next(&mut input, 8).unwrap() {
         all.push(line);
     }
-    assert_eq!(all, [Line::Whole("one".into()), Line::TooLong, Line::Whole("two".into())]);
+    assert_eq!(
+        all,
+        [
+            Line::Whole("one".into()),
+            Line::TooLong,
+            Line::Whole("two".into())
+        ]
+    );
 }

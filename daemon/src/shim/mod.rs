@@ -1,5 +1,6 @@
-//! `ggend shim`: stands between the supervisor and one stdio server. It runs the server in a process group of its own, is the subreaper of
-//! everything below it, and leaves nothing behind: not when the server dies, not on request, not when the supervisor is killed. It never touches
+//! `ggend shim`: stands between the supervisor and one stdio server. It runs the server in a
+//! process group of its own, is the subreaper of everything below it, and leaves nothing behind:
+//! not when the server dies, not on request, not when the supervisor is killed. It never touches
 //! the server's pipes, opens no file, and has no event loop: two descriptors and a clock.
 
 mod plan;
@@ -41,24 +42,49 @@ pub fn main() -> ExitCode {
 
 fn run() -> io::Result<()> {
     let mut channel = Blocking::new(platform::standard_input()?)?;
-    let Some((ToShim::Launch(launch), descriptors)) = channel.receive()? else { return Ok(()) };
+    let Some((ToShim::Launch(launch), descriptors)) = channel.receive()? else {
+        return Ok(());
+    };
     platform::become_subreaper()?;
     // The server's secrets are in our memory, too.
     platform::hide_memory()?;
     let pid = match spawn(&launch, descriptors) {
         Ok(pid) => pid,
         Err(Failed::Walls(reason)) => {
-            let (code, reason) = (Some(Code::SandboxUnavailable), format!("its sandbox cannot be had: {reason}"));
-            return channel.send(&FromShim::SpawnFailed { missing: false, code, reason }, &[]);
+            let (code, reason) = (
+                Some(Code::SandboxUnavailable),
+                format!("its sandbox cannot be had: {reason}"),
+            );
+            return channel.send(
+                &FromShim::SpawnFailed {
+                    missing: false,
+                    code,
+                    reason,
+                },
+                &[],
+            );
         }
         Err(Failed::Start(error)) => {
-            let missing = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
+            let missing = matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+            );
             let reason = walls::describe(&error, launch.sandbox.is_some());
-            return channel.send(&FromShim::SpawnFailed { missing, code: None, reason }, &[]);
+            return channel.send(
+                &FromShim::SpawnFailed {
+                    missing,
+                    code: None,
+                    reason,
+                },
+                &[],
+            );
         }
     };
-    // The supervisor may be gone already: then the loop below sees the end of the channel and cleans up.
-    channel.send(&FromShim::Started { pid }, &[]).unwrap_or_default();
+    // The supervisor may be gone already: then the loop below sees the end of the channel and
+    // cleans up.
+    channel
+        .send(&FromShim::Started { pid }, &[])
+        .unwrap_or_default();
     let children = waiter::start()?;
     let plan = attend(&mut channel, &children, pid);
     if let Some(group) = launch.group.filter(|_| !plan.listens()) {
@@ -71,7 +97,16 @@ fn run() -> io::Result<()> {
         Some(ended) => (ended.to_string(), None),
         None => ("could not be killed".to_owned(), None),
     };
-    channel.send(&FromShim::Exited { reason, status, swept: plan.swept() }, &[]).unwrap_or_default();
+    channel
+        .send(
+            &FromShim::Exited {
+                reason,
+                status,
+                swept: plan.swept(),
+            },
+            &[],
+        )
+        .unwrap_or_default();
     Ok(())
 }
 
@@ -89,13 +124,28 @@ impl From<io::Error> for Failed {
 
 fn spawn(launch: &Launch, descriptors: Vec<OwnedFd>) -> Result<u32, Failed> {
     let mut descriptors = descriptors.into_iter().map(Stdio::from);
-    let mut next = || descriptors.next().ok_or_else(|| io::Error::other("the command came without its pipes"));
+    let mut next = || {
+        descriptors
+            .next()
+            .ok_or_else(|| io::Error::other("the command came without its pipes"))
+    };
     let mut command = Command::new(&launch.command);
-    command.args(&launch.args).env_clear().envs(&launch.env).process_group(0).stdin(next()?).stdout(next()?).stderr(next()?);
+    command
+        .args(&launch.args)
+        .env_clear()
+        .envs(&launch.env)
+        .process_group(0)
+        .stdin(next()?)
+        .stdout(next()?)
+        .stderr(next()?);
     if let Some(cwd) = &launch.cwd {
         // Told apart from a missing command, which gives the same error number.
         if !cwd.is_dir() {
-            return Err(io::Error::other(format!("working directory {} is not there", cwd.display())).into());
+            return Err(io::Error::other(format!(
+                "working directory {} is not there",
+                cwd.display()
+            ))
+            .into());
         }
         command.current_dir(cwd);
     }
@@ -106,7 +156,8 @@ fn spawn(launch: &Launch, descriptors: Vec<OwnedFd>) -> Result<u32, Failed> {
     Ok(command.spawn()?.id())
 }
 
-/// Waits for children, messages and time, and does what the plan says, until nothing is left below this process.
+/// Waits for children, messages and time, and does what the plan says, until nothing is left below
+/// this process.
 fn attend(channel: &mut Blocking, children: &OwnedFd, pid: u32) -> Plan {
     let mut plan = Plan::new(pid);
     let mut told = BTreeSet::new();
@@ -118,18 +169,30 @@ fn attend(channel: &mut Blocking, children: &OwnedFd, pid: u32) -> Plan {
                 if told.insert(pid) {
                     platform::signal_group(pid, Signal::SIGTERM);
                 }
-                for child in platform::children().into_iter().filter(|child| told.insert(*child)) {
+                for child in platform::children()
+                    .into_iter()
+                    .filter(|child| told.insert(*child))
+                {
                     platform::signal_process(child, Signal::SIGTERM);
                 }
             }
             Step::Kill => {
                 platform::signal_group(pid, Signal::SIGKILL);
-                platform::children().into_iter().for_each(|child| platform::signal_process(child, Signal::SIGKILL));
+                platform::children()
+                    .into_iter()
+                    .for_each(|child| platform::signal_process(child, Signal::SIGKILL));
             }
         }
-        let timeout = plan.timeout(Instant::now()).map_or(PollTimeout::NONE, |left| left.try_into().unwrap_or(PollTimeout::MAX));
+        let timeout = plan
+            .timeout(Instant::now())
+            .map_or(PollTimeout::NONE, |left| {
+                left.try_into().unwrap_or(PollTimeout::MAX)
+            });
         let listening = plan.listens();
-        let mut sources = [PollFd::new(children.as_fd(), PollFlags::POLLIN), PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
+        let mut sources = [
+            PollFd::new(children.as_fd(), PollFlags::POLLIN),
+            PollFd::new(channel.as_fd(), PollFlags::POLLIN),
+        ];
         let count = if listening { 2 } else { 1 };
         if poll(&mut sources[..count], timeout).is_err() {
             continue;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 const ORPHAN_GRACE: Duration = Duration::from_secs(2);
 /// Between two rounds of killing, while descendants may still be forking.
 const ROUND: Duration = Duration::from_millis(10);
-/// After so long of killing, what is left cannot be killed (it hangs in the kernel) and is left to the supervisor.
+/// After so long of killing, what is left cannot be killed (it hangs in the kernel) and is left to
+/// the supervisor.
 const HOPELESS: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +56,13 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) const fn new(pid: u32) -> Self {
-        Self { pid, phase: Phase::Serving, ended: None, swept: 0, orphaned: false }
+        Self {
+            pid,
+            phase: Phase::Serving,
+            ended: None,
+            swept: 0,
+            orphaned: false,
+        }
     }
 
     /// A descendant ended. The server's own end, unasked, means that its leftovers go at once.
@@ -78,7 +85,11 @@ impl Plan {
         let until = now + Duration::from_millis(grace_ms);
         match self.phase {
             Phase::Serving => self.phase = Phase::Asking { until },
-            Phase::Asking { until: earlier } => self.phase = Phase::Asking { until: until.min(earlier) },
+            Phase::Asking { until: earlier } => {
+                self.phase = Phase::Asking {
+                    until: until.min(earlier),
+                }
+            }
             Phase::Killing { .. } | Phase::Empty => {}
         }
     }
@@ -86,7 +97,10 @@ impl Plan {
     /// The supervisor is gone.
     pub(super) fn orphaned(&mut self, now: Instant) {
         self.orphaned = true;
-        self.stop(u64::try_from(ORPHAN_GRACE.as_millis()).unwrap_or(u64::MAX), now);
+        self.stop(
+            u64::try_from(ORPHAN_GRACE.as_millis()).unwrap_or(u64::MAX),
+            now,
+        );
     }
 
     /// What to do now.
@@ -99,7 +113,9 @@ impl Plan {
         match self.phase {
             Phase::Serving => Step::Wait,
             Phase::Asking { .. } => Step::Ask,
-            Phase::Killing { since } if now.saturating_duration_since(since) >= HOPELESS => Step::Done,
+            Phase::Killing { since } if now.saturating_duration_since(since) >= HOPELESS => {
+                Step::Done
+            }
             Phase::Killing { .. } => Step::Kill,
             Phase::Empty => Step::Done,
         }
@@ -110,7 +126,9 @@ impl Plan {
         match self.phase {
             Phase::Serving => None,
             // Rounded up, so that a wait of less than a millisecond does not become none.
-            Phase::Asking { until } => Some(until.saturating_duration_since(now) + Duration::from_millis(1)),
+            Phase::Asking { until } => {
+                Some(until.saturating_duration_since(now) + Duration::from_millis(1))
+            }
             Phase::Killing { .. } | Phase::Empty => Some(ROUND),
         }
     }
@@ -144,7 +162,10 @@ mod tests {
         assert_eq!(plan.step(now), Step::Kill);
         plan.reaped(Reaped::One(8, Ended::Killed(9)), now);
         plan.reaped(Reaped::All, now);
-        assert_eq!((plan.step(now), plan.ended(), plan.swept()), (Step::Done, Some(Ended::Exited(3)), 1));
+        assert_eq!(
+            (plan.step(now), plan.ended(), plan.swept()),
+            (Step::Done, Some(Ended::Exited(3)), 1)
+        );
     }
 
     #[test]
@@ -157,6 +178,9 @@ mod tests {
         plan.orphaned(now);
         assert!(!plan.listens());
         assert_eq!(plan.step(now + Duration::from_millis(1000)), Step::Kill);
-        assert_eq!(plan.step(now + Duration::from_millis(1000) + HOPELESS), Step::Done);
+        assert_eq!(
+            plan.step(now + Duration::from_millis(1000) + HOPELESS),
+            Step::Done
+        );
     }
 }

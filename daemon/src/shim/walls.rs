@@ -1,5 +1,6 @@
-//! `sandbox` of a server: prepared by the shim, closed in the child just before it becomes the server. What cannot be had refuses the start; nothing
-//! is left out in silence. The shim itself stays as it is: it has to end whatever the server becomes.
+//! `sandbox` of a server: prepared by the shim, closed in the child just before it becomes the
+//! server. What cannot be had refuses the start; nothing is left out in silence. The shim itself
+//! stays as it is: it has to end whatever the server becomes.
 
 use crate::{
     ipc::launch::{Launch, ServerNetwork, ServerSandbox},
@@ -13,25 +14,65 @@ use std::{
 };
 
 /// Programs and libraries, which may be executed.
-const PROGRAMS: [&str; 10] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store", "/snap"];
+const PROGRAMS: [&str; 10] = [
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/opt",
+    "/nix/store",
+    "/snap",
+];
 /// What programs look up: settings, the kernel's tables, devices, the host's name servers.
-const LOOKED_UP: [&str; 7] = ["/etc", "/proc", "/sys", "/dev", "/run/systemd/resolve", "/run/resolvconf", "/var/lib/ca-certificates"];
+const LOOKED_UP: [&str; 7] = [
+    "/etc",
+    "/proc",
+    "/sys",
+    "/dev",
+    "/run/systemd/resolve",
+    "/run/resolvconf",
+    "/var/lib/ca-certificates",
+];
 /// Devices that keep nothing.
-const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
+const DEVICES: [&str; 6] = [
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/tty",
+];
 
-/// Has the command enter its control group before its first instruction, and keeps it from writing there or to any other one: the groups are our own
-/// user's, who is the server's as well, so that it could walk out or lift its limits. Without limits, a kernel that cannot do that is no obstacle.
+/// Has the command enter its control group before its first instruction, and keeps it from writing
+/// there or to any other one: the groups are our own user's, who is the server's as well, so that
+/// it could walk out or lift its limits. Without limits, a kernel that cannot do that is no
+/// obstacle.
 ///
 /// # Errors
 /// What cannot be had, and why, in words for the log.
 pub(super) fn enter(command: &mut Command, launch: &Launch) -> Result<(), String> {
-    let Some(group) = &launch.group else { return Ok(()) };
-    let mut doors = group.doors().map_err(|error| format!("its control group: {error}"))?;
+    let Some(group) = &launch.group else {
+        return Ok(());
+    };
+    let mut doors = group
+        .doors()
+        .map_err(|error| format!("its control group: {error}"))?;
     let wall = Prepared::all_but(&platform::group_mounts());
-    let must = launch.sandbox.as_ref().is_some_and(|sandbox| !sandbox.limits.family.is_none());
+    let must = launch
+        .sandbox
+        .as_ref()
+        .is_some_and(|sandbox| !sandbox.limits.family.is_none());
     let mut wall = match wall {
         Ok(wall) if wall.stands() == Stands::Whole => Some(wall),
-        Ok(_) if must => return Err("limits.family: this kernel's Landlock cannot keep a server from lifting them".to_owned()),
+        Ok(_) if must => {
+            return Err(
+                "limits.family: this kernel's Landlock cannot keep a server from lifting them"
+                    .to_owned(),
+            );
+        }
         Err(error) if must => return Err(format!("limits.family: Landlock: {error}")),
         _ => None,
     };
@@ -46,18 +87,29 @@ pub(super) fn enter(command: &mut Command, launch: &Launch) -> Result<(), String
 ///
 /// # Errors
 /// What of them cannot be had, and why, in words for the log.
-pub(super) fn put_up(command: &mut Command, launch: &Launch, sandbox: &ServerSandbox) -> Result<(), String> {
+pub(super) fn put_up(
+    command: &mut Command,
+    launch: &Launch,
+    sandbox: &ServerSandbox,
+) -> Result<(), String> {
     let identity = match &sandbox.user {
         None => None,
         Some(name) => {
-            let found = platform::account(name).map_err(|error| format!("user {name:?}: {error}"))?;
+            let found =
+                platform::account(name).map_err(|error| format!("user {name:?}: {error}"))?;
             let found = found.ok_or_else(|| format!("user: there is no user {name:?}"))?;
             let own = platform::own_uid();
             if own != 0 && own != found.identity.uid {
-                return Err(format!("user {name:?}: only a daemon that is started as root can become somebody else"));
+                return Err(format!(
+                    "user {name:?}: only a daemon that is started as root can become somebody else"
+                ));
             }
             let home = found.home.to_string_lossy().into_owned();
-            for (key, value) in [("HOME", home), ("USER", found.name.clone()), ("LOGNAME", found.name)] {
+            for (key, value) in [
+                ("HOME", home),
+                ("USER", found.name.clone()),
+                ("LOGNAME", found.name),
+            ] {
                 if !launch.env.contains_key(key) {
                     command.env(key, value);
                 }
@@ -68,7 +120,11 @@ pub(super) fn put_up(command: &mut Command, launch: &Launch, sandbox: &ServerSan
     let no_network = sandbox.network == ServerNetwork::None;
     let (reach, no_truncate) = reach(launch, sandbox)?;
     let calls = if no_network || no_truncate {
-        let wall = Prepared::calls(platform::Calls::Server { no_network, no_truncate }).map_err(|error| format!("seccomp: {error}"))?;
+        let wall = Prepared::calls(platform::Calls::Server {
+            no_network,
+            no_truncate,
+        })
+        .map_err(|error| format!("seccomp: {error}"))?;
         if wall.stands() == Stands::Not {
             return Err("network or files: this kernel gives no seccomp".to_owned());
         }
@@ -86,24 +142,35 @@ pub(super) fn put_up(command: &mut Command, launch: &Launch, sandbox: &ServerSan
     ];
     let mut walls = Some((reach, calls));
     platform::before_exec(command, move || {
-        let Some((reach, calls)) = walls.take() else { return Ok(()) };
-        limits.iter().try_for_each(|(which, value)| value.map_or(Ok(()), |value| platform::limit(*which, value)))?;
+        let Some((reach, calls)) = walls.take() else {
+            return Ok(());
+        };
+        limits.iter().try_for_each(|(which, value)| {
+            value.map_or(Ok(()), |value| platform::limit(*which, value))
+        })?;
         if identity.is_some() {
             platform::drop_privileges(identity)?;
         }
-        [reach, calls].into_iter().flatten().try_for_each(Prepared::close)
+        [reach, calls]
+            .into_iter()
+            .flatten()
+            .try_for_each(Prepared::close)
     });
     Ok(())
 }
 
-/// The wall around files and, where the kernel knows ports, a second one around the network; and whether files could still be cut short.
+/// The wall around files and, where the kernel knows ports, a second one around the network; and
+/// whether files could still be cut short.
 fn reach(launch: &Launch, sandbox: &ServerSandbox) -> Result<(Option<Prepared>, bool), String> {
     let no_network = sandbox.network == ServerNetwork::None;
     let confined = sandbox.confines_files();
     if !confined && !no_network {
         return Ok((None, false));
     }
-    let (read, write) = (sandbox.read.clone().unwrap_or_default(), sandbox.write.clone().unwrap_or_default());
+    let (read, write) = (
+        sandbox.read.clone().unwrap_or_default(),
+        sandbox.write.clone().unwrap_or_default(),
+    );
     if let Some(path) = read.iter().chain(&write).find(|path| !path.exists()) {
         return Err(format!("{} is not there", path.display()));
     }
@@ -130,14 +197,32 @@ fn reach(launch: &Launch, sandbox: &ServerSandbox) -> Result<(Option<Prepared>, 
 /// The program itself, wherever it lies.
 fn program(launch: &Launch) -> Option<PathBuf> {
     if launch.command.contains('/') {
-        return Some(launch.cwd.as_deref().unwrap_or(Path::new(".")).join(&launch.command));
+        return Some(
+            launch
+                .cwd
+                .as_deref()
+                .unwrap_or(Path::new("."))
+                .join(&launch.command),
+        );
     }
-    let runs = |path: &PathBuf| path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
-    launch.env.get("PATH")?.split(':').map(|folder| Path::new(folder).join(&launch.command)).find(runs)
+    let runs = |path: &PathBuf| {
+        path.metadata()
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    launch
+        .env
+        .get("PATH")?
+        .split(':')
+        .map(|folder| Path::new(folder).join(&launch.command))
+        .find(runs)
 }
 
 /// What a spawn's error was.
 pub(super) fn describe(error: &io::Error, walled: bool) -> String {
-    let hint = if walled && error.kind() == io::ErrorKind::PermissionDenied { " (inside its sandbox)" } else { "" };
+    let hint = if walled && error.kind() == io::ErrorKind::PermissionDenied {
+        " (inside its sandbox)"
+    } else {
+        ""
+    };
     format!("{error}{hint}")
 }

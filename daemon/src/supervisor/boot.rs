@@ -1,5 +1,5 @@
-//! From nothing to the loop: configuration, the single instance, listeners, logging. What fails here fails with an exit code of `sysexits.h`, one
-//! clear line, and nothing left behind.
+//! From nothing to the loop: configuration, the single instance, listeners, logging. What fails
+//! here fails with an exit code of `sysexits.h`, one clear line, and nothing left behind.
 
 use super::{
     Hub, Supervisor, control, figures,
@@ -57,14 +57,27 @@ impl Refusal {
             text.push_str(&format!(": {error}"));
             cause = error.source();
         }
-        let stable = if text.contains(stable.as_str()) { String::new() } else { format!(" [{stable}]") };
-        Self { lines: vec![format!("ggend: {text}{stable}"), format!("       try: {help}")], code }
+        let stable = if text.contains(stable.as_str()) {
+            String::new()
+        } else {
+            format!(" [{stable}]")
+        };
+        Self {
+            lines: vec![
+                format!("ggend: {text}{stable}"),
+                format!("       try: {help}"),
+            ],
+            code,
+        }
     }
 }
 
 /// Runs this process as the supervisor until it has stopped.
 pub fn main(options: Options) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(_) => return ExitCode::from(SOFTWARE),
     };
@@ -72,8 +85,14 @@ pub fn main(options: Options) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
             // Before logging is up, and for people: stderr, whatever the log format.
-            let text: String = refusal.lines.iter().map(|line| format!("{line}\n")).collect();
-            std::io::stderr().write_all(text.as_bytes()).unwrap_or_default();
+            let text: String = refusal
+                .lines
+                .iter()
+                .map(|line| format!("{line}\n"))
+                .collect();
+            std::io::stderr()
+                .write_all(text.as_bytes())
+                .unwrap_or_default();
             ExitCode::from(refusal.code)
         }
     };
@@ -82,34 +101,63 @@ pub fn main(options: Options) -> ExitCode {
 }
 
 async fn serve(options: Options) -> Result<(), Refusal> {
-    let arrived =
-        super::upgrade::arrived().map_err(|error| Refusal::new(SOFTWARE, Code::UpgradeRefused, &error, "ggen mcp server start"))?;
-    let uptime = arrived.as_ref().map_or(Duration::ZERO, |arrived| arrived.state.uptime);
+    let arrived = super::upgrade::arrived().map_err(|error| {
+        Refusal::new(
+            SOFTWARE,
+            Code::UpgradeRefused,
+            &error,
+            "ggen mcp server start",
+        )
+    })?;
+    let uptime = arrived
+        .as_ref()
+        .map_or(Duration::ZERO, |arrived| arrived.state.uptime);
     // The clock is the host's, and was running then.
-    let began = Instant::now().checked_sub(uptime).unwrap_or_else(Instant::now);
-    let (instead, stopped) =
-        arrived.as_ref().map(|arrived| (arrived.state.files.clone(), arrived.state.stopped.clone())).unwrap_or_default();
-    let loaded = config::load(&LoadOptions { instead, ..options.load.clone() })
-        .map_err(|problems| Refusal { lines: problems.iter().map(|problem| format!("ggend: {problem}")).collect(), code: CONFIG })?
-        .with_stopped(&stopped);
-    let internal = |error: std::io::Error| Refusal::new(SOFTWARE, Code::Internal, &error, "ggend --debug");
+    let began = Instant::now()
+        .checked_sub(uptime)
+        .unwrap_or_else(Instant::now);
+    let (instead, stopped) = arrived
+        .as_ref()
+        .map(|arrived| (arrived.state.files.clone(), arrived.state.stopped.clone()))
+        .unwrap_or_default();
+    let loaded = config::load(&LoadOptions {
+        instead,
+        ..options.load.clone()
+    })
+    .map_err(|problems| Refusal {
+        lines: problems
+            .iter()
+            .map(|problem| format!("ggend: {problem}"))
+            .collect(),
+        code: CONFIG,
+    })?
+    .with_stopped(&stopped);
+    let internal =
+        |error: std::io::Error| Refusal::new(SOFTWARE, Code::Internal, &error, "ggend --debug");
     let strangers = reaper::Strangers::at_start();
     platform::become_subreaper().map_err(internal)?;
 
     let root = platform::own_uid() == 0;
     // The daemon of a person is that person's to look into, with `ggen mcp doctor` for example.
-    if root || std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| socket.as_encoded_bytes().starts_with(b"/run/systemd/")) {
+    if root
+        || std::env::var_os("NOTIFY_SOCKET")
+            .is_some_and(|socket| socket.as_encoded_bytes().starts_with(b"/run/systemd/"))
+    {
         platform::hide_memory().map_err(internal)?;
     }
     let env = |name: &str| std::env::var_os(name);
     let path = Host { env: &env, root }.socket(options.socket.as_deref());
     let mut inherited = platform::inherited_sockets().map_err(internal)?;
     let mut kept = super::manager::Kept::inherited(inherited.iter().map(|(name, _)| name.clone()));
-    let lent = inherited.iter().position(|(name, _)| name == "control").map(|at| inherited.swap_remove(at).1);
+    let lent = inherited
+        .iter()
+        .position(|(name, _)| name == "control")
+        .map(|at| inherited.swap_remove(at).1);
     let (mut handed, mut known) = (None, listeners::Listeners::default());
     let taken = match (arrived, lent) {
         (Some(arrived), _) => {
-            let (rest, instance, control, open) = super::upgrade::Handed::open(arrived).map_err(internal)?;
+            let (rest, instance, control, open) =
+                super::upgrade::Handed::open(arrived).map_err(internal)?;
             kept = rest.kept_names();
             (handed, known) = (Some(rest), open);
             Ok((instance, control))
@@ -118,11 +166,23 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         (None, None) => Instance::take(&path, root),
     };
     let (instance, control_socket) = taken.map_err(|error| match &error {
-        InstanceError::Running(_) => Refusal::new(UNAVAILABLE, Code::AlreadyRunning, &error, "ggen mcp server status"),
+        InstanceError::Running(_) => Refusal::new(
+            UNAVAILABLE,
+            Code::AlreadyRunning,
+            &error,
+            "ggen mcp server status",
+        ),
         InstanceError::Place(_, cause) if cause.kind() == std::io::ErrorKind::PermissionDenied => {
-            Refusal::new(NO_PERMISSION, Code::PermissionDenied, &error, "ggend --socket PATH")
+            Refusal::new(
+                NO_PERMISSION,
+                Code::PermissionDenied,
+                &error,
+                "ggend --socket PATH",
+            )
         }
-        InstanceError::Place(..) => Refusal::new(UNAVAILABLE, Code::Internal, &error, "ggend --socket PATH"),
+        InstanceError::Place(..) => {
+            Refusal::new(UNAVAILABLE, Code::Internal, &error, "ggend --socket PATH")
+        }
     })?;
     let opened = match listeners::Listeners::open(&loaded, &known, inherited) {
         // What is served goes on being served, whatever this version would have besides.
@@ -130,9 +190,20 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         opened => opened,
     };
     let listeners = opened.map_err(|error| {
-        let denied = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
-        let code = if denied == Some(std::io::ErrorKind::PermissionDenied) { NO_PERMISSION } else { UNAVAILABLE };
-        let help = if error.code == Code::PortTaken { "ggend --port N, or end the other process" } else { "ggend check" };
+        let denied = error
+            .source()
+            .and_then(|cause| cause.downcast_ref::<std::io::Error>())
+            .map(std::io::Error::kind);
+        let code = if denied == Some(std::io::ErrorKind::PermissionDenied) {
+            NO_PERMISSION
+        } else {
+            UNAVAILABLE
+        };
+        let help = if error.code == Code::PortTaken {
+            "ggend --port N, or end the other process"
+        } else {
+            "ggend check"
+        };
         Refusal::new(code, error.code, &error, help)
     })?;
 
@@ -141,38 +212,82 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         Err(_) if handed.is_some() => Ok(None),
         read => read.map(Some),
     };
-    let tls = tls.map_err(|error| Refusal::new(CONFIG, error.code, &error, "ggen mcp config show transports.http.ssl"))?;
+    let tls = tls.map_err(|error| {
+        Refusal::new(
+            CONFIG,
+            error.code,
+            &error,
+            "ggen mcp config show transports.http.ssl",
+        )
+    })?;
     let run_as = match (super::walls::run_as(&loaded.config), &handed) {
         (Err(_), Some(handed)) => Ok(handed.arrived.state.run_as),
         (found, _) => found,
     };
-    let run_as = run_as.map_err(|error| Refusal::new(CONFIG, error.code, &error, "ggen mcp config show server"))?;
-    let log_filter = log::filter_text(&loaded.config.logging, options.level, std::env::var("RUST_LOG").ok().as_deref());
+    let run_as = run_as
+        .map_err(|error| Refusal::new(CONFIG, error.code, &error, "ggen mcp config show server"))?;
+    let log_filter = log::filter_text(
+        &loaded.config.logging,
+        options.level,
+        std::env::var("RUST_LOG").ok().as_deref(),
+    );
     let console = log::Console::start(&loaded.config.logging).map_err(internal)?;
     let ring = log::Ring::default();
-    handed.iter_mut().for_each(|handed| handed.arrived.state.books.restore_log(&ring));
-    let hub = Arc::new(Hub { ring, repeats: std::sync::Mutex::default(), console });
-    let log_control = log::install("supervisor", &log_filter, Arc::clone(&hub) as Arc<dyn log::Sink>);
+    handed
+        .iter_mut()
+        .for_each(|handed| handed.arrived.state.books.restore_log(&ring));
+    let hub = Arc::new(Hub {
+        ring,
+        repeats: std::sync::Mutex::default(),
+        console,
+    });
+    let log_control = log::install(
+        "supervisor",
+        &log_filter,
+        Arc::clone(&hub) as Arc<dyn log::Sink>,
+    );
 
     let mut signals = Signals::install().map_err(internal)?;
     platform::release_signals();
     let (events, mut incoming) = mpsc::channel(EVENTS);
-    let mut serving = control::serve(control_socket, events.clone(), Arc::clone(&hub)).map_err(internal)?;
-    let started_ms =
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
+    let mut serving =
+        control::serve(control_socket, events.clone(), Arc::clone(&hub)).map_err(internal)?;
+    let started_ms = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
     let state = handed.as_ref().map(|handed| &handed.arrived.state);
     let started_ms = state.map_or(started_ms, |state| state.started_ms);
-    let (generation, announced) = state.map_or((1, false), |state| (state.generation, state.announced));
+    let (generation, announced) =
+        state.map_or((1, false), |state| (state.generation, state.announced));
     hub.console.set(&loaded.config.logging, generation);
-    let seal = state.map_or_else(crate::ipc::seal::SealKey::random, |state| Ok(state.seal.clone())).map_err(internal)?;
-    let reset_key = state.map_or_else(|| super::reset::key(&config::state::directory()), |state| state.reset_key);
-    let (secrets, snapshot) = state.map(|state| (state.secrets.clone(), state.keys.clone())).unwrap_or_default();
-    let notify = if handed.is_some() { notify::Notify::resumed() } else { notify::Notify::from_environment() };
+    let seal = state
+        .map_or_else(crate::ipc::seal::SealKey::random, |state| {
+            Ok(state.seal.clone())
+        })
+        .map_err(internal)?;
+    let reset_key = state.map_or_else(
+        || super::reset::key(&config::state::directory()),
+        |state| state.reset_key,
+    );
+    let (secrets, snapshot) = state
+        .map(|state| (state.secrets.clone(), state.keys.clone()))
+        .unwrap_or_default();
+    let notify = if handed.is_some() {
+        notify::Notify::resumed()
+    } else {
+        notify::Notify::from_environment()
+    };
     let keys = super::keys::Keys::start(config::state::directory(), events.clone(), snapshot);
-    let carried = handed.as_mut().and_then(|handed| handed.arrived.state.memory.take());
+    let carried = handed
+        .as_mut()
+        .and_then(|handed| handed.arrived.state.memory.take());
     let memory = super::memory::Memory::start(config::state::directory(), events.clone(), carried);
     // Before anything is spawned: children are where their parent is.
-    let cgroups = super::cgroups::Cgroups::start(handed.as_ref().is_some_and(|handed| handed.arrived.state.moved));
+    let cgroups = super::cgroups::Cgroups::start(
+        handed
+            .as_ref()
+            .is_some_and(|handed| handed.arrived.state.moved),
+    );
     let mut supervisor = Supervisor {
         began,
         started_ms,
@@ -241,7 +356,9 @@ async fn serve(options: Options) -> Result<(), Refusal> {
     }
     supervisor.watch_files();
     supervisor.lay_out_upstreams();
-    surplus.into_iter().for_each(|worker| supervisor.drain_worker(worker));
+    surplus
+        .into_iter()
+        .for_each(|worker| supervisor.drain_worker(worker));
     supervisor.replace_workers();
     supervisor.reap();
     loop {
@@ -249,7 +366,10 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         if supervisor.stop.is_done() {
             break;
         }
-        serving = supervisor.hand_over(&mut incoming, &mut signals, serving).await.map_err(internal)?;
+        serving = supervisor
+            .hand_over(&mut incoming, &mut signals, serving)
+            .await
+            .map_err(internal)?;
     }
     supervisor.cgroups.leave();
     supervisor.finish_stop();

@@ -1,6 +1,7 @@
-//! A control group for each server, where a part of the hierarchy is ours (`platform/cgroup`): made before the server is started, looked at while it
-//! runs, ended and removed after its shim has swept - also what an earlier life of ours has left. Where there is none, everything works without, but
-//! for a server that has a limit which only a group can hold.
+//! A control group for each server, where a part of the hierarchy is ours (`platform/cgroup`): made
+//! before the server is started, looked at while it runs, ended and removed after its shim has
+//! swept - also what an earlier life of ours has left. Where there is none, everything works
+//! without, but for a server that has a limit which only a group can hold.
 
 use super::{Supervisor, shims::ShimId};
 use crate::{
@@ -42,7 +43,8 @@ pub(crate) enum NotStarted {
 }
 
 impl NotStarted {
-    /// Its code, and the exit status that stands for it: what cannot be held now cannot be held at the next try.
+    /// Its code, and the exit status that stands for it: what cannot be held now cannot be held at
+    /// the next try.
     pub(crate) const fn verdict(&self) -> (Code, Option<i32>) {
         match self {
             Self::System(_) => (Code::Internal, None),
@@ -58,17 +60,25 @@ impl Cgroups {
         if let Ok(tree) = &mut tree {
             tree.resume(moved);
         }
-        Self { tree, ending: Vec::new(), look_at: Duration::ZERO }
+        Self {
+            tree,
+            ending: Vec::new(),
+            look_at: Duration::ZERO,
+        }
     }
 
     /// Says what there is.
     pub(crate) fn tell(&self) {
         match &self.tree {
             Ok(tree) => {
-                let missing = tree.missing().map_or_else(String::new, |why| format!("; not {why}"));
+                let missing = tree
+                    .missing()
+                    .map_or_else(String::new, |why| format!("; not {why}"));
                 tracing::info!(target: "mcp_server", "each server has a control group of its own below {} ({}){missing}", tree.path(), self.given());
             }
-            Err(why) => tracing::debug!(target: "mcp_server", "servers have no control groups of their own: {why}"),
+            Err(why) => {
+                tracing::debug!(target: "mcp_server", "servers have no control groups of their own: {why}")
+            }
         }
     }
 
@@ -78,8 +88,17 @@ impl Cgroups {
     }
 
     fn given(&self) -> String {
-        let names: Vec<&str> = self.tree.iter().flat_map(Tree::controllers).map(Controller::as_str).collect();
-        if names.is_empty() { "no controllers".to_owned() } else { names.join(", ") }
+        let names: Vec<&str> = self
+            .tree
+            .iter()
+            .flat_map(Tree::controllers)
+            .map(Controller::as_str)
+            .collect();
+        if names.is_empty() {
+            "no controllers".to_owned()
+        } else {
+            names.join(", ")
+        }
     }
 
     /// For the status.
@@ -87,19 +106,36 @@ impl Cgroups {
         match &self.tree {
             Ok(tree) => status::Cgroups {
                 place: Some(tree.path().to_owned()),
-                controllers: tree.controllers().map(|controller| controller.as_str().to_owned()).collect(),
+                controllers: tree
+                    .controllers()
+                    .map(|controller| controller.as_str().to_owned())
+                    .collect(),
                 reason: tree.missing().map(str::to_owned),
             },
-            Err(why) => status::Cgroups { reason: Some(why.clone()), ..status::Cgroups::default() },
+            Err(why) => status::Cgroups {
+                reason: Some(why.clone()),
+                ..status::Cgroups::default()
+            },
         }
     }
 
-    /// A group for a server's life, with its limits in force. `None`: there are no groups, and none is needed.
-    fn make(&self, server: &str, life: &str, shim: ShimId, limits: FamilyLimits) -> Result<Option<Group>, NotStarted> {
+    /// A group for a server's life, with its limits in force. `None`: there are no groups, and none
+    /// is needed.
+    fn make(
+        &self,
+        server: &str,
+        life: &str,
+        shim: ShimId,
+        limits: FamilyLimits,
+    ) -> Result<Option<Group>, NotStarted> {
         let wanted = !limits.is_none();
         let tree = match &self.tree {
             Ok(tree) => tree,
-            Err(why) if wanted => return Err(NotStarted::Unheld(format!("limits.family takes a control group: {why}"))),
+            Err(why) if wanted => {
+                return Err(NotStarted::Unheld(format!(
+                    "limits.family takes a control group: {why}"
+                )));
+            }
             Err(_) => return Ok(None),
         };
         let name = format!("{}-{life}", safe_name(server));
@@ -110,14 +146,22 @@ impl Cgroups {
         });
         let group = match made {
             Ok(group) => group,
-            Err(error) if wanted => return Err(NotStarted::Unheld(format!("limits.family takes a control group: {error}"))),
+            Err(error) if wanted => {
+                return Err(NotStarted::Unheld(format!(
+                    "limits.family takes a control group: {error}"
+                )));
+            }
             Err(error) => {
                 tracing::warn!(target: "tools", upstream = server, error = %error, "no control group can be made; it runs without");
                 return Ok(None);
             }
         };
         let bytes = |size: Size| size.0;
-        let limits = GroupLimits { memory: limits.memory.map(bytes), processes: limits.processes, cpu_percent: limits.cpu_percent };
+        let limits = GroupLimits {
+            memory: limits.memory.map(bytes),
+            processes: limits.processes,
+            cpu_percent: limits.cpu_percent,
+        };
         match group.limit(limits) {
             Ok(()) => Ok(Some(group)),
             Err(why) => {
@@ -131,7 +175,10 @@ impl Cgroups {
     fn end(&mut self, group: Group, now: Duration) {
         group.kill();
         if group.remove().is_err() {
-            self.ending.push(Ending { group, until: now + PATIENCE });
+            self.ending.push(Ending {
+                group,
+                until: now + PATIENCE,
+            });
             self.look_at = now + LOOK;
         }
     }
@@ -170,7 +217,9 @@ impl Cgroups {
 
     /// Leaves the hierarchy as it was found.
     pub(crate) fn leave(&mut self) {
-        if let Ok(tree) = std::mem::replace(&mut self.tree, Err("the daemon is stopping".to_owned())) {
+        if let Ok(tree) =
+            std::mem::replace(&mut self.tree, Err("the daemon is stopping".to_owned()))
+        {
             tree.leave();
         }
     }
@@ -178,25 +227,47 @@ impl Cgroups {
 
 impl Supervisor {
     /// A place for a server that is about to be started: number `life` of its lives.
-    pub(super) fn place(&self, server: &str, life: &str, launch: &mut Launch) -> Result<(), NotStarted> {
-        let family = launch.sandbox.as_ref().map(|sandbox| sandbox.limits.family).unwrap_or_default();
-        launch.group = self.cgroups.make(server, life, self.shims.last + 1, family)?;
+    pub(super) fn place(
+        &self,
+        server: &str,
+        life: &str,
+        launch: &mut Launch,
+    ) -> Result<(), NotStarted> {
+        let family = launch
+            .sandbox
+            .as_ref()
+            .map(|sandbox| sandbox.limits.family)
+            .unwrap_or_default();
+        launch.group = self
+            .cgroups
+            .make(server, life, self.shims.last + 1, family)?;
         Ok(())
     }
 
-    /// Ends the groups of servers that are none of ours: an earlier life of the daemon has left them.
+    /// Ends the groups of servers that are none of ours: an earlier life of the daemon has left
+    /// them.
     pub(crate) fn clear_cgroups(&mut self) {
         let Ok(tree) = &self.cgroups.tree else { return };
-        let known: Vec<String> =
-            self.shims.all.values().filter_map(|shim| shim.group.as_ref()).map(|group| group.name().to_owned()).collect();
+        let known: Vec<String> = self
+            .shims
+            .all
+            .values()
+            .filter_map(|shim| shim.group.as_ref())
+            .map(|group| group.name().to_owned())
+            .collect();
         let now = self.now();
-        for group in tree.groups().into_iter().filter(|group| !known.iter().any(|name| name == group.name())) {
+        for group in tree
+            .groups()
+            .into_iter()
+            .filter(|group| !known.iter().any(|name| name == group.name()))
+        {
             tracing::info!(target: "tools", group = group.name(), "a server's control group is left from before; it is ended");
             self.cgroups.end(group, now);
         }
     }
 
-    /// The servers' groups, by shim: what they have, and who was killed for want of memory since the last look.
+    /// The servers' groups, by shim: what they have, and who was killed for want of memory since
+    /// the last look.
     pub(super) fn look_at_cgroups(&mut self) -> Vec<(ShimId, GroupUse)> {
         let mut found = Vec::new();
         for (id, shim) in &mut self.shims.all {
@@ -212,7 +283,8 @@ impl Supervisor {
         found
     }
 
-    /// A server is over, and its shim has swept: the last word on what it used, then its group goes. Returns what the kernel killed it for, if it did.
+    /// A server is over, and its shim has swept: the last word on what it used, then its group
+    /// goes. Returns what the kernel killed it for, if it did.
     pub(super) fn end_cgroup(&mut self, id: ShimId, group: Group, told: u64) -> Option<String> {
         let now = self.now();
         let (usage, (killed, met)) = (group.usage(), group.killed_for_memory());
@@ -224,7 +296,11 @@ impl Supervisor {
     }
 
     fn last_usage(&mut self, id: ShimId, ms: u64) {
-        if let Some(upstream) = self.upstreams.iter().find(|upstream| upstream.shim() == Some(id)) {
+        if let Some(upstream) = self
+            .upstreams
+            .iter()
+            .find(|upstream| upstream.shim() == Some(id))
+        {
             let name = upstream.name.clone();
             self.counters.cpu_of_life("upstream", &name, ms);
         } else {
@@ -234,7 +310,15 @@ impl Supervisor {
 }
 
 fn starved(count: u64, met: bool) -> String {
-    let limit = if met { "sandbox.limits.family.memory was reached" } else { "the host ran out of memory" };
-    let who = if count == 1 { "1 process".to_owned() } else { format!("{count} processes") };
+    let limit = if met {
+        "sandbox.limits.family.memory was reached"
+    } else {
+        "the host ran out of memory"
+    };
+    let who = if count == 1 {
+        "1 process".to_owned()
+    } else {
+        format!("{count} processes")
+    };
     format!("{limit}, and the kernel killed {who}")
 }

@@ -1,5 +1,6 @@
-//! The control socket: Varlink connections (<https://varlink.org/Method-Call>), each in a task of its own. Reads local bytes only, decides
-//! nothing but how a call is framed; what is done about it is the loop's (`calls.rs`).
+//! The control socket: Varlink connections (<https://varlink.org/Method-Call>), each in a task of
+//! its own. Reads local bytes only, decides nothing but how a call is framed; what is done about it
+//! is the loop's (`calls.rs`).
 
 use super::{
     Hub,
@@ -54,8 +55,11 @@ impl Serving {
     /// Takes no more connections and lets the open ones finish writing, up to `most`.
     pub(crate) async fn finish(self, most: Duration) {
         self.task.abort();
-        // Connections that only wait for their next call hold a place as well: then the time-out decides.
-        tokio::time::timeout(most, self.places.acquire_many(CONNECTIONS)).await.ok();
+        // Connections that only wait for their next call hold a place as well: then the time-out
+        // decides.
+        tokio::time::timeout(most, self.places.acquire_many(CONNECTIONS))
+            .await
+            .ok();
     }
 }
 
@@ -63,13 +67,22 @@ impl Serving {
 ///
 /// # Errors
 /// When the socket cannot be registered with the event loop.
-pub(crate) fn resume(socket: OwnedFd, events: mpsc::Sender<Event>, hub: &Arc<Hub>) -> io::Result<Reply> {
+pub(crate) fn resume(
+    socket: OwnedFd,
+    events: mpsc::Sender<Event>,
+    hub: &Arc<Hub>,
+) -> io::Result<Reply> {
     let socket = std::os::unix::net::UnixStream::from(socket);
     socket.set_nonblocking(true)?;
     let stream = UnixStream::from_std(socket)?;
     let peer = platform::peer(&stream)?;
     let (sender, answers) = mpsc::channel(REPLIES);
-    let mut connection = Connection { stream, peer, events, hub: Arc::downgrade(hub) };
+    let mut connection = Connection {
+        stream,
+        peer,
+        events,
+        hub: Arc::downgrade(hub),
+    };
     tokio::spawn(async move {
         if connection.pass(answers, false).await.is_ok() {
             connection.run().await.ok();
@@ -82,13 +95,19 @@ pub(crate) fn resume(socket: OwnedFd, events: mpsc::Sender<Event>, hub: &Arc<Hub
 ///
 /// # Errors
 /// When the socket cannot be registered with the event loop.
-pub(crate) fn serve(socket: std::os::unix::net::UnixListener, events: mpsc::Sender<Event>, hub: Arc<Hub>) -> io::Result<Serving> {
+pub(crate) fn serve(
+    socket: std::os::unix::net::UnixListener,
+    events: mpsc::Sender<Event>,
+    hub: Arc<Hub>,
+) -> io::Result<Serving> {
     let socket = UnixListener::from_std(socket)?;
     let places = Arc::new(Semaphore::new(usize::try_from(CONNECTIONS).unwrap_or(1)));
     let shared = Arc::clone(&places);
     let task = tokio::spawn(async move {
         loop {
-            let Ok(place) = Arc::clone(&shared).acquire_owned().await else { return };
+            let Ok(place) = Arc::clone(&shared).acquire_owned().await else {
+                return;
+            };
             let stream = match socket.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -99,9 +118,19 @@ pub(crate) fn serve(socket: std::os::unix::net::UnixListener, events: mpsc::Send
             };
             let (events, hub) = (events.clone(), Arc::downgrade(&hub));
             tokio::spawn(async move {
-                let Ok(peer) = platform::peer(&stream) else { return };
+                let Ok(peer) = platform::peer(&stream) else {
+                    return;
+                };
                 // The end of a connection, however it comes, is the caller's affair.
-                Connection { stream, peer, events, hub }.run().await.ok();
+                Connection {
+                    stream,
+                    peer,
+                    events,
+                    hub,
+                }
+                .run()
+                .await
+                .ok();
                 drop(place);
             });
         }
@@ -140,8 +169,13 @@ impl Connection {
             "org.varlink.service.GetInfo" => Some(info()),
             "org.varlink.service.GetInterfaceDescription" => Some(description(&request)),
             method if !method.starts_with(control::INTERFACE) => {
-                let interface = method.rsplit_once('.').map_or(method, |(interface, _)| interface);
-                Some(varlink::Reply::error(varlink::errors::INTERFACE_NOT_FOUND, json!({ "interface": interface })))
+                let interface = method
+                    .rsplit_once('.')
+                    .map_or(method, |(interface, _)| interface);
+                Some(varlink::Reply::error(
+                    varlink::errors::INTERFACE_NOT_FOUND,
+                    json!({ "interface": interface }),
+                ))
             }
             _ => None,
         };
@@ -161,7 +195,12 @@ impl Connection {
     /// Hands the call to the loop and passes its answers on.
     async fn relay(&mut self, call: Call, more: bool, silent: bool) -> io::Result<()> {
         let (sender, answers) = mpsc::channel(REPLIES);
-        let incoming = Incoming { call, more: more && !silent, peer: self.peer, reply: Reply(sender) };
+        let incoming = Incoming {
+            call,
+            more: more && !silent,
+            peer: self.peer,
+            reply: Reply(sender),
+        };
         if self.events.send(Event::Call(incoming)).await.is_err() {
             return self.fail(&stopping(), silent).await;
         }
@@ -180,7 +219,9 @@ impl Connection {
                 Some(Answer::Last(Ok(body))) => return self.body(body, false, silent).await,
                 Some(Answer::Last(Err(failure))) => return self.fail(&failure, silent).await,
                 Some(Answer::Leave(taker)) => {
-                    taker.send(self.stream.as_fd().try_clone_to_owned()?).unwrap_or_default();
+                    taker
+                        .send(self.stream.as_fd().try_clone_to_owned()?)
+                        .unwrap_or_default();
                     return Err(io::ErrorKind::ConnectionAborted.into());
                 }
                 None => return self.fail(&stopping(), silent).await,
@@ -190,7 +231,9 @@ impl Connection {
 
     /// Log lines, those of the ring first, then further ones as they come.
     async fn follow(&mut self, query: LogQuery) -> io::Result<()> {
-        let Some(hub) = self.hub.upgrade() else { return self.fail(&stopping(), false).await };
+        let Some(hub) = self.hub.upgrade() else {
+            return self.fail(&stopping(), false).await;
+        };
         let mut following = hub.ring.follow();
         let lines = hub.ring.query(&query, now_us());
         drop(hub);
@@ -204,23 +247,33 @@ impl Connection {
             match line {
                 Ok(line) if line.seq > last && log::matches(&query, &line, now_us()) => {
                     last = line.seq;
-                    self.body(Body::Lines(vec![(*line).clone()]), true, false).await?;
+                    self.body(Body::Lines(vec![(*line).clone()]), true, false)
+                        .await?;
                 }
                 // Lines that it was too slow for are missing: their numbers show it.
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return self.body(Body::Lines(Vec::new()), false, false).await,
+                Err(RecvError::Closed) => {
+                    return self.body(Body::Lines(Vec::new()), false, false).await;
+                }
             }
         }
     }
 
     async fn body(&mut self, body: Body, continues: bool, silent: bool) -> io::Result<()> {
-        let answer = control::Answer { version: ggen_wire::VERSION.to_owned(), body };
+        let answer = control::Answer {
+            version: ggen_wire::VERSION.to_owned(),
+            body,
+        };
         let reply = varlink::Reply::ok(&answer, continues)?;
         self.send(&reply, silent).await
     }
 
     async fn fail(&mut self, failure: &Failure, silent: bool) -> io::Result<()> {
-        self.send(&varlink::Reply::error(control::FAILED, serde_json::to_value(failure)?), silent).await
+        self.send(
+            &varlink::Reply::error(control::FAILED, serde_json::to_value(failure)?),
+            silent,
+        )
+        .await
     }
 
     async fn send(&mut self, reply: &varlink::Reply, silent: bool) -> io::Result<()> {
@@ -228,24 +281,36 @@ impl Connection {
             return Ok(());
         }
         let bytes = varlink::encode(reply)?;
-        tokio::time::timeout(WRITE, self.stream.write_all(&bytes)).await.map_err(|_| io::ErrorKind::TimedOut)?
+        tokio::time::timeout(WRITE, self.stream.write_all(&bytes))
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)?
     }
 }
 
 /// Returns when the caller has gone away. Calls that it has sent ahead stay unread.
 async fn hung_up(stream: &UnixStream) {
     loop {
-        let Ok(ready) = stream.ready(tokio::io::Interest::READABLE | tokio::io::Interest::ERROR).await else { return };
+        let Ok(ready) = stream
+            .ready(tokio::io::Interest::READABLE | tokio::io::Interest::ERROR)
+            .await
+        else {
+            return;
+        };
         if ready.is_read_closed() || ready.is_error() {
             return;
         }
-        // Readable, but not closed: a call sent ahead. It cannot be waited past without reading it, so now and then it is looked again.
+        // Readable, but not closed: a call sent ahead. It cannot be waited past without reading it,
+        // so now and then it is looked again.
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }
 
 fn stopping() -> Failure {
-    super::calls::failure(Code::NotRunning, "the daemon is stopping", "ggen mcp server status")
+    super::calls::failure(
+        Code::NotRunning,
+        "the daemon is stopping",
+        "ggen mcp server status",
+    )
 }
 
 fn info() -> varlink::Reply {
@@ -256,13 +321,31 @@ fn info() -> varlink::Reply {
         "url": "",
         "interfaces": ["org.varlink.service", control::INTERFACE],
     });
-    varlink::Reply { parameters, continues: false, error: None }
+    varlink::Reply {
+        parameters,
+        continues: false,
+        error: None,
+    }
 }
 
 fn description(request: &Request) -> varlink::Reply {
-    match request.parameters.get("interface").and_then(serde_json::Value::as_str) {
-        Some(control::INTERFACE) => varlink::Reply { parameters: json!({ "description": DESCRIPTION }), continues: false, error: None },
-        Some(other) => varlink::Reply::error(varlink::errors::INTERFACE_NOT_FOUND, json!({ "interface": other })),
-        None => varlink::Reply::error(varlink::errors::INVALID_PARAMETER, json!({ "parameter": "interface" })),
+    match request
+        .parameters
+        .get("interface")
+        .and_then(serde_json::Value::as_str)
+    {
+        Some(control::INTERFACE) => varlink::Reply {
+            parameters: json!({ "description": DESCRIPTION }),
+            continues: false,
+            error: None,
+        },
+        Some(other) => varlink::Reply::error(
+            varlink::errors::INTERFACE_NOT_FOUND,
+            json!({ "interface": other }),
+        ),
+        None => varlink::Reply::error(
+            varlink::errors::INVALID_PARAMETER,
+            json!({ "parameter": "interface" }),
+        ),
     }
 }

@@ -7,13 +7,16 @@ use ggen_wire::Code;
 impl Supervisor {
     /// A worker process has been reaped.
     pub(crate) fn worker_ended(&mut self, id: ProcId, ended: Ended) {
-        let Some(proc) = self.workers.procs.remove(&id) else { return };
+        let Some(proc) = self.workers.procs.remove(&id) else {
+            return;
+        };
         let asked = matches!(proc.stage, Stage::Draining(_)) || self.stop.is_stopping();
         let reason = match (proc.stage, ended) {
             (Stage::Aborted(_) | Stage::Killed, _) if !asked => format!("sent no beats, {ended}"),
             _ => ended.to_string(),
         };
-        self.counters.worker_exit(proc.role, exit_label(proc.stage, ended));
+        self.counters
+            .worker_exit(proc.role, exit_label(proc.stage, ended));
         self.fail_questions_of(id);
         self.reconfigured(id, None);
         self.end_leases_of(id);
@@ -31,8 +34,15 @@ impl Supervisor {
         }
         if !self.stop.is_stopping() {
             if was_current {
-                let status = if let Ended::Exited(status) = ended { Some(status) } else { None };
-                let successor = self.workers.slot_mut(&proc.name).and_then(|slot| slot.successor.take());
+                let status = if let Ended::Exited(status) = ended {
+                    Some(status)
+                } else {
+                    None
+                };
+                let successor = self
+                    .workers
+                    .slot_mut(&proc.name)
+                    .and_then(|slot| slot.successor.take());
                 match successor {
                     // It died while its successor was loading: that one is the one now.
                     Some(successor) => {
@@ -65,7 +75,9 @@ impl Supervisor {
     /// Decides when a slot is started again.
     pub(super) fn plan_restart(&mut self, name: &str, reason: &str, status: Option<i32>) {
         let (now, jitter) = (self.now(), self.jitter());
-        let Some(slot) = self.workers.slot_mut(name) else { return };
+        let Some(slot) = self.workers.slot_mut(name) else {
+            return;
+        };
         if slot.prospective {
             return self.reload_failed(name, reason);
         }
@@ -81,7 +93,13 @@ impl Supervisor {
         }
         let failed = slot.failed;
         self.counters.worker_restart(role);
-        if failed && self.workers.rolling.front().is_some_and(|front| front == name) {
+        if failed
+            && self
+                .workers
+                .rolling
+                .front()
+                .is_some_and(|front| front == name)
+        {
             self.rolling_failed(name, reason);
         }
         self.workers_on_time(now);

@@ -23,7 +23,8 @@ pub(crate) enum Event {
     WorkerStuck(ProcId),
     /// A shim said something.
     Shim(u64, FromShim),
-    /// A shim's channel has closed and its server's stderr has been read; `0` of the pair is the shim's number, the text the last line of stderr.
+    /// A shim's channel has closed and its server's stderr has been read; `0` of the pair is the
+    /// shim's number, the text the last line of stderr.
     ShimClosed(u64, String),
     /// The key store has changed.
     Keys(Box<crate::auth::Snapshot>),
@@ -50,7 +51,8 @@ pub(crate) struct Incoming {
     pub(crate) reply: Reply,
 }
 
-/// The way back to a caller. Never blocks: a caller who does not read loses progress lines, not the answer's end.
+/// The way back to a caller. Never blocks: a caller who does not read loses progress lines, not the
+/// answer's end.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply(pub(crate) mpsc::Sender<Answer>);
 
@@ -76,7 +78,8 @@ impl Reply {
         self.0.try_send(Answer::Last(result)).unwrap_or_default();
     }
 
-    /// Takes the connection away from who passes the answers on, once all before this are written. `None`: the caller has gone away.
+    /// Takes the connection away from who passes the answers on, once all before this are written.
+    /// `None`: the caller has gone away.
     pub(crate) async fn leave(self) -> Option<std::os::fd::OwnedFd> {
         let (taker, taken) = tokio::sync::oneshot::channel();
         self.0.try_send(Answer::Leave(taker)).ok()?;

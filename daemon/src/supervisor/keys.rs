@@ -1,5 +1,6 @@
-//! The key store as the daemon sees it: a thread of its own watches the file, because SQLite blocks. What others write is known within
-//! [`PERIOD`]; when keys were last used is written back in batches. A store that cannot be read leaves the keys in force that were known.
+//! The key store as the daemon sees it: a thread of its own watches the file, because SQLite
+//! blocks. What others write is known within [`PERIOD`]; when keys were last used is written back
+//! in batches. A store that cannot be read leaves the keys in force that were known.
 
 use super::{Supervisor, event::Event};
 use crate::{
@@ -37,16 +38,28 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// Reads the store, and watches it from now on. `before`: what was known, should it not be readable now.
+    /// Reads the store, and watches it from now on. `before`: what was known, should it not be
+    /// readable now.
     pub(crate) fn start(directory: PathBuf, events: mpsc::Sender<Event>, before: Snapshot) -> Self {
-        let mut watch = Watch { directory, store: None, failing: false, pending: BTreeMap::new(), written: Instant::now() };
+        let mut watch = Watch {
+            directory,
+            store: None,
+            failing: false,
+            pending: BTreeMap::new(),
+            written: Instant::now(),
+        };
         let known = watch.look().unwrap_or(before);
         let (used, batches) = sync_channel(BATCHES);
-        let thread = thread::Builder::new().name("keys".to_owned()).spawn(move || watch.run(&batches, &events));
+        let thread = thread::Builder::new()
+            .name("keys".to_owned())
+            .spawn(move || watch.run(&batches, &events));
         if let Err(error) = &thread {
             tracing::error!(target: "auth", %error, code = %Code::KeyStoreUnusable, "the key store is not watched");
         }
-        Self { known, used: thread.is_ok().then_some(used) }
+        Self {
+            known,
+            used: thread.is_ok().then_some(used),
+        }
     }
 
     /// Has the thread write what is to be written, and end.
@@ -72,11 +85,21 @@ impl Supervisor {
 
     /// Brings what edge workers know up to date with the configuration in force and the store.
     pub(crate) fn refresh_auth(&mut self) {
-        let auth = AuthSecrets::of(&self.loaded.config, &self.loaded.auth_files, &self.keys.known, self.listeners.are_local());
+        let auth = AuthSecrets::of(
+            &self.loaded.config,
+            &self.loaded.auth_files,
+            &self.keys.known,
+            self.listeners.are_local(),
+        );
         self.change_secrets(|secrets| secrets.auth = auth);
         // Whether its listener is for everybody may have changed without the rest.
-        let admins: Vec<_> =
-            self.workers.procs.iter().filter(|(_, proc)| proc.role == Role::Admin).map(|(id, proc)| (*id, proc.name.clone())).collect();
+        let admins: Vec<_> = self
+            .workers
+            .procs
+            .iter()
+            .filter(|(_, proc)| proc.role == Role::Admin)
+            .map(|(id, proc)| (*id, proc.name.clone()))
+            .collect();
         for (id, name) in admins {
             if let Some(message) = self.secrets_for(&name, Role::Admin) {
                 self.tell(id, message, Vec::new());
@@ -117,7 +140,9 @@ impl Watch {
                 return;
             }
             if let Some(snapshot) = self.look()
-                && events.blocking_send(Event::Keys(Box::new(snapshot))).is_err()
+                && events
+                    .blocking_send(Event::Keys(Box::new(snapshot)))
+                    .is_err()
             {
                 return;
             }
@@ -148,7 +173,9 @@ impl Watch {
         let there = match identity(&path) {
             Ok(there) => there,
             // A store that was removed opens nothing any more.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(self.store.take().map(|_| Snapshot::default())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(self.store.take().map(|_| Snapshot::default()));
+            }
             Err(error) => return Err(StoreError::File(path, error)),
         };
         if let Some((store, identity, version)) = &mut self.store

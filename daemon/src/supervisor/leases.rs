@@ -1,5 +1,6 @@
-//! Children of stdio servers beside the shared ones, which a gateway worker asks for and uses for itself: at most `server.connection_pool` of them
-//! per server, the ending ones included. They are never started again, and end with the worker that asked for them: nobody else knows what was
+//! Children of stdio servers beside the shared ones, which a gateway worker asks for and uses for
+//! itself: at most `server.connection_pool` of them per server, the ending ones included. They are
+//! never started again, and end with the worker that asked for them: nobody else knows what was
 //! going on in them.
 
 use super::{Supervisor, event::ProcId, shims::ShimId, upstreams::Pipes};
@@ -64,14 +65,35 @@ impl Leased {
 impl Supervisor {
     /// A gateway worker asks for one more child.
     pub(crate) fn lease(&mut self, owner: ProcId, name: &str, lease: u32) {
-        let entry = self.loaded.config.mcp_servers.get(name).filter(|entry| entry.enabled && !entry.is_self);
+        let entry = self
+            .loaded
+            .config
+            .mcp_servers
+            .get(name)
+            .filter(|entry| entry.enabled && !entry.is_self);
         let leaving = self.leaving_names().iter().any(|leaving| leaving == name);
-        let entry = entry.filter(|_| !leaving && !self.stop.is_stopping() && !self.loaded.blocked.contains_key(name));
+        let entry = entry.filter(|_| {
+            !leaving && !self.stop.is_stopping() && !self.loaded.blocked.contains_key(name)
+        });
         let Some(transport) = entry.map(|entry| entry.transport.clone()) else {
-            return self.tell_lease_gone(owner, name, lease, Code::UpstreamDisabled, "its entry has changed");
+            return self.tell_lease_gone(
+                owner,
+                name,
+                lease,
+                Code::UpstreamDisabled,
+                "its entry has changed",
+            );
         };
         let (upstream, phase) = (name.to_owned(), Phase::Waiting);
-        self.leased.push(Leased { upstream, lease, owner, transport, phase, pipes: None, usage: Usage::default() });
+        self.leased.push(Leased {
+            upstream,
+            lease,
+            owner,
+            transport,
+            phase,
+            pipes: None,
+            usage: Usage::default(),
+        });
         self.start_leases();
     }
 
@@ -81,45 +103,92 @@ impl Supervisor {
             return;
         }
         let server = &self.loaded.config.server;
-        let (pool, at_once) = (usize::from(server.connection_pool), usize::from(server.start_concurrency.max(1)));
+        let (pool, at_once) = (
+            usize::from(server.connection_pool),
+            usize::from(server.start_concurrency.max(1)),
+        );
         for at in 0..self.leased.len() {
-            let starting = self.leased.iter().filter(|leased| matches!(leased.phase, Phase::Starting(_))).count();
+            let starting = self
+                .leased
+                .iter()
+                .filter(|leased| matches!(leased.phase, Phase::Starting(_)))
+                .count();
             let leased = &self.leased[at];
-            let siblings = self.leased.iter().filter(|other| other.upstream == leased.upstream && other.phase != Phase::Waiting);
+            let siblings = self
+                .leased
+                .iter()
+                .filter(|other| other.upstream == leased.upstream && other.phase != Phase::Waiting);
             if leased.phase == Phase::Waiting && starting < at_once && siblings.count() < pool {
                 self.start_lease(at);
             }
         }
-        self.leased.retain(|leased| leased.phase != Phase::Waiting || leased.owner != GONE);
+        self.leased
+            .retain(|leased| leased.phase != Phase::Waiting || leased.owner != GONE);
     }
 
     fn start_lease(&mut self, at: usize) {
-        let (name, lease, owner) = (self.leased[at].upstream.clone(), self.leased[at].lease, self.leased[at].owner);
-        let launch = self.loaded.config.mcp_servers.get(&name).and_then(super::environment::launch);
+        let (name, lease, owner) = (
+            self.leased[at].upstream.clone(),
+            self.leased[at].lease,
+            self.leased[at].owner,
+        );
+        let launch = self
+            .loaded
+            .config
+            .mcp_servers
+            .get(&name)
+            .and_then(super::environment::launch);
         let life = format!("call-{}", self.shims.last + 1);
         let started = launch.map(|launch| self.start_shim(&name, &life, launch));
         match started {
-            Some(Ok((shim, pipes))) => (self.leased[at].phase, self.leased[at].pipes) = (Phase::Starting(shim), Some(pipes)),
+            Some(Ok((shim, pipes))) => {
+                (self.leased[at].phase, self.leased[at].pipes) =
+                    (Phase::Starting(shim), Some(pipes))
+            }
             failed => {
                 self.leased[at].owner = GONE;
                 let failed = failed.and_then(Result::err);
-                let code = failed.as_ref().map_or(Code::Internal, |error| error.verdict().0);
-                let why = failed.map_or_else(|| "it is no stdio server".to_owned(), |error| error.to_string());
-                self.tell_lease_gone(owner, &name, lease, code, &format!("cannot be started: {why}"));
+                let code = failed
+                    .as_ref()
+                    .map_or(Code::Internal, |error| error.verdict().0);
+                let why = failed.map_or_else(
+                    || "it is no stdio server".to_owned(),
+                    |error| error.to_string(),
+                );
+                self.tell_lease_gone(
+                    owner,
+                    &name,
+                    lease,
+                    code,
+                    &format!("cannot be started: {why}"),
+                );
             }
         }
     }
 
     /// The server runs: its gateway worker gets the pipes, of which none is kept.
     pub(crate) fn lease_started(&mut self, shim: ShimId, pid: u32) {
-        let Some(leased) = self.leased.iter_mut().find(|leased| leased.shim() == Some(shim)) else { return };
+        let Some(leased) = self
+            .leased
+            .iter_mut()
+            .find(|leased| leased.shim() == Some(shim))
+        else {
+            return;
+        };
         let pipes = leased.pipes.take();
         match (leased.phase, pipes) {
             (Phase::Starting(_), Some(pipes)) => {
                 leased.phase = Phase::Running(shim, pid);
                 tracing::info!(target: "tools", upstream = %leased.upstream, pid, "one more child started");
-                let (owner, upstream, lease) = (leased.owner, leased.upstream.clone(), leased.lease);
-                let child = ToWorker::Child(Child { upstream, lease, incarnation: 1, pid, handoff: None });
+                let (owner, upstream, lease) =
+                    (leased.owner, leased.upstream.clone(), leased.lease);
+                let child = ToWorker::Child(Child {
+                    upstream,
+                    lease,
+                    incarnation: 1,
+                    pid,
+                    handoff: None,
+                });
                 self.tell(owner, child, vec![pipes.stdin, pipes.stdout]);
             }
             _ => leased.phase = Phase::Ending(shim, Some(pid)),
@@ -130,7 +199,9 @@ impl Supervisor {
     /// A gateway worker needs a child no more.
     pub(crate) fn unlease(&mut self, owner: ProcId, name: &str, lease: u32, kill: bool) {
         let patience = if kill { Duration::ZERO } else { PATIENCE };
-        self.end_leased(patience, |leased| leased.owner == owner && leased.upstream == name && leased.lease == lease);
+        self.end_leased(patience, |leased| {
+            leased.owner == owner && leased.upstream == name && leased.lease == lease
+        });
     }
 
     /// A gateway worker is gone, and its calls with it.
@@ -144,29 +215,53 @@ impl Supervisor {
         self.end_leased(PATIENCE, |leased| leased.upstream == name);
     }
 
-    /// The children of servers whose entry has changed while no other child of theirs runs, so that nobody waits for calls there.
+    /// The children of servers whose entry has changed while no other child of theirs runs, so that
+    /// nobody waits for calls there.
     pub(crate) fn end_stale_leases(&mut self) {
         let leaving = self.leaving_names();
         let is_stale = |leased: &Leased| {
-            let entry = self.loaded.config.mcp_servers.get(&leased.upstream).filter(|entry| entry.enabled);
-            !leaving.contains(&leased.upstream) && entry.is_none_or(|entry| entry.transport != leased.transport)
+            let entry = self
+                .loaded
+                .config
+                .mcp_servers
+                .get(&leased.upstream)
+                .filter(|entry| entry.enabled);
+            !leaving.contains(&leased.upstream)
+                && entry.is_none_or(|entry| entry.transport != leased.transport)
         };
-        let stale: Vec<_> = self.leased.iter().filter(|leased| is_stale(leased)).map(|leased| leased.upstream.clone()).collect();
+        let stale: Vec<_> = self
+            .leased
+            .iter()
+            .filter(|leased| is_stale(leased))
+            .map(|leased| leased.upstream.clone())
+            .collect();
         stale.iter().for_each(|name| self.end_leases_for(name));
     }
 
     fn tell_ended(&mut self, which: impl Fn(&Leased) -> bool) {
-        let waited_for = |leased: &&Leased| which(leased) && !matches!(leased.phase, Phase::Ending(..));
-        let ended: Vec<_> =
-            self.leased.iter().filter(waited_for).map(|leased| (leased.owner, leased.upstream.clone(), leased.lease)).collect();
+        let waited_for =
+            |leased: &&Leased| which(leased) && !matches!(leased.phase, Phase::Ending(..));
+        let ended: Vec<_> = self
+            .leased
+            .iter()
+            .filter(waited_for)
+            .map(|leased| (leased.owner, leased.upstream.clone(), leased.lease))
+            .collect();
         for (owner, name, lease) in ended {
-            self.tell_lease_gone(owner, &name, lease, Code::UpstreamExited, "its entry has changed");
+            self.tell_lease_gone(
+                owner,
+                &name,
+                lease,
+                Code::UpstreamExited,
+                "its entry has changed",
+            );
         }
     }
 
     fn end_leased(&mut self, patience: Duration, which: impl Fn(&Leased) -> bool) {
         let now = self.now();
-        self.leased.retain(|leased| leased.phase != Phase::Waiting || !which(leased));
+        self.leased
+            .retain(|leased| leased.phase != Phase::Waiting || !which(leased));
         for leased in self.leased.iter_mut().filter(|leased| which(leased)) {
             if let Some(shim) = leased.shim() {
                 (leased.phase, leased.pipes) = (Phase::Ending(shim, leased.pid()), None);
@@ -178,9 +273,16 @@ impl Supervisor {
 
     /// A child's life is over, and nothing of it is left. False: the shim was none of these.
     pub(crate) fn lease_ended(&mut self, shim: ShimId, code: Code, reason: &str) -> bool {
-        let Some(at) = self.leased.iter().position(|leased| leased.shim() == Some(shim)) else { return false };
+        let Some(at) = self
+            .leased
+            .iter()
+            .position(|leased| leased.shim() == Some(shim))
+        else {
+            return false;
+        };
         let leased = self.leased.remove(at);
-        self.counters.cpu_of_ended("upstream", &leased.upstream, leased.usage.cpu_ms);
+        self.counters
+            .cpu_of_ended("upstream", &leased.upstream, leased.usage.cpu_ms);
         if matches!(leased.phase, Phase::Ending(..)) || self.stop.is_stopping() {
             tracing::debug!(target: "tools", upstream = %leased.upstream, "a child has ended: {reason}");
         } else {
@@ -214,20 +316,36 @@ impl Supervisor {
     pub(crate) fn put_lease_usage(&mut self, mut find: impl FnMut(ShimId, u32) -> Option<Usage>) {
         for leased in &mut self.leased {
             // What it had at the last look counts on when it has just gone.
-            leased.usage = leased.shim().zip(leased.pid()).and_then(|(shim, pid)| find(shim, pid)).unwrap_or_else(|| leased.usage.ended());
+            leased.usage = leased
+                .shim()
+                .zip(leased.pid())
+                .and_then(|(shim, pid)| find(shim, pid))
+                .unwrap_or_else(|| leased.usage.ended());
         }
     }
 
     /// Number and use of the leased children of a server.
     pub(crate) fn leased_of(&self, name: &str) -> (u32, Usage) {
-        let mine = self.leased.iter().filter(|leased| leased.upstream == name && leased.phase != Phase::Waiting);
-        mine.fold((0, Usage::default()), |(count, sum), leased| (count + 1, sum.and(leased.usage)))
+        let mine = self
+            .leased
+            .iter()
+            .filter(|leased| leased.upstream == name && leased.phase != Phase::Waiting);
+        mine.fold((0, Usage::default()), |(count, sum), leased| {
+            (count + 1, sum.and(leased.usage))
+        })
     }
 
     /// All the processor time that a child has used which is over.
     pub(super) fn last_lease_usage(&mut self, shim: ShimId, cpu_ms: u64) {
-        if let Some(leased) = self.leased.iter_mut().find(|leased| leased.shim() == Some(shim)) {
-            leased.usage = Usage { cpu_ms, ..leased.usage.ended() };
+        if let Some(leased) = self
+            .leased
+            .iter_mut()
+            .find(|leased| leased.shim() == Some(shim))
+        {
+            leased.usage = Usage {
+                cpu_ms,
+                ..leased.usage.ended()
+            };
         }
     }
 }

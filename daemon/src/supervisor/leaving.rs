@@ -1,4 +1,5 @@
-//! Upstreams whose entry has changed or is gone, while their last calls are answered: the gateway says when, the drain's time-out bounds it.
+//! Upstreams whose entry has changed or is gone, while their last calls are answered: the gateway
+//! says when, the drain's time-out bounds it.
 
 use super::{
     Supervisor,
@@ -36,15 +37,23 @@ impl Supervisor {
 
     /// Those whose calls are not over yet.
     pub(crate) fn leaving_names(&self) -> Vec<String> {
-        let changed = self.upstreams.iter().filter(|upstream| upstream.leaving_by.is_some());
-        changed.chain(self.leaving.iter().map(|leaving| &leaving.upstream)).map(|upstream| upstream.name.clone()).collect()
+        let changed = self
+            .upstreams
+            .iter()
+            .filter(|upstream| upstream.leaving_by.is_some());
+        changed
+            .chain(self.leaving.iter().map(|leaving| &leaving.upstream))
+            .map(|upstream| upstream.name.clone())
+            .collect()
     }
 
     /// Nothing is in flight at an upstream any more.
     pub(crate) fn released(&mut self, name: &str) {
         let now = self.now();
         self.end_leases_for(name);
-        let (gone, rest) = std::mem::take(&mut self.leaving).into_iter().partition(|leaving| leaving.upstream.name == name);
+        let (gone, rest) = std::mem::take(&mut self.leaving)
+            .into_iter()
+            .partition(|leaving| leaving.upstream.name == name);
         self.leaving = rest;
         for leaving in Vec::<Leaving>::into_iter(gone) {
             if let Some(shim) = leaving.upstream.shim() {
@@ -52,7 +61,13 @@ impl Supervisor {
                 self.shims.end(shim, PATIENCE, now);
             }
         }
-        let Some(upstream) = self.upstreams.iter_mut().find(|upstream| upstream.name == name) else { return };
+        let Some(upstream) = self
+            .upstreams
+            .iter_mut()
+            .find(|upstream| upstream.name == name)
+        else {
+            return;
+        };
         if upstream.leaving_by.take().is_some()
             && let Phase::Starting(shim, _) | Phase::Running(shim) = upstream.phase
         {
@@ -67,19 +82,35 @@ impl Supervisor {
 
     /// Nobody can say any more what is in flight.
     pub(crate) fn release_all(&mut self) {
-        self.leaving_names().iter().for_each(|name| self.released(name));
+        self.leaving_names()
+            .iter()
+            .for_each(|name| self.released(name));
     }
 
     /// What is due by now.
     pub(crate) fn leaving_on_time(&mut self, now: Duration) {
-        let changed = self.upstreams.iter().filter(|upstream| upstream.leaving_by.is_some_and(|by| by <= now));
-        let gone = self.leaving.iter().filter(|leaving| leaving.until <= now).map(|leaving| &leaving.upstream);
-        let names: Vec<String> = changed.chain(gone).map(|upstream| upstream.name.clone()).collect();
+        let changed = self
+            .upstreams
+            .iter()
+            .filter(|upstream| upstream.leaving_by.is_some_and(|by| by <= now));
+        let gone = self
+            .leaving
+            .iter()
+            .filter(|leaving| leaving.until <= now)
+            .map(|leaving| &leaving.upstream);
+        let names: Vec<String> = changed
+            .chain(gone)
+            .map(|upstream| upstream.name.clone())
+            .collect();
         names.iter().for_each(|name| self.released(name));
     }
 
     /// When something has to be done if nothing happens.
     pub(crate) fn leaving_deadline(&self) -> Option<Duration> {
-        self.upstreams.iter().filter_map(|upstream| upstream.leaving_by).chain(self.leaving.iter().map(|leaving| leaving.until)).min()
+        self.upstreams
+            .iter()
+            .filter_map(|upstream| upstream.leaving_by)
+            .chain(self.leaving.iter().map(|leaving| leaving.until))
+            .min()
     }
 }

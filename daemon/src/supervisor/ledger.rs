@@ -1,11 +1,12 @@
-//! Metrics over the lives of workers: shown = retired + sum over the living, so that a counter never goes backwards when a worker dies. Gauges
-//! count only the living.
+//! Metrics over the lives of workers: shown = retired + sum over the living, so that a counter
+//! never goes backwards when a worker dies. Gauges count only the living.
 
 use super::event::ProcId;
 use crate::metrics::{Family, Kind, Sample, Value};
 use std::collections::{BTreeMap, btree_map::Entry};
 
-/// Series that are kept over all workers; more are dropped, so that labels that never end cannot fill the memory.
+/// Series that are kept over all workers; more are dropped, so that labels that never end cannot
+/// fill the memory.
 const MAX_SERIES: usize = 20_000;
 
 type Labels = Vec<(String, String)>;
@@ -27,17 +28,24 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// A worker's metrics since its start. Values of counters below those of an earlier beat are not believed.
+    /// A worker's metrics since its start. Values of counters below those of an earlier beat are
+    /// not believed.
     pub(crate) fn take(&mut self, worker: ProcId, families: Vec<Family>) {
         let room = MAX_SERIES.saturating_sub(self.series());
         let known = self.live.entry(worker).or_default();
-        for series in known.values_mut().filter(|series| series.kind == Kind::Gauge) {
+        for series in known
+            .values_mut()
+            .filter(|series| series.kind == Kind::Gauge)
+        {
             series.samples.clear();
         }
         let mut added = 0;
         for family in families {
-            let series =
-                known.entry(family.name).or_insert_with(|| Series { help: family.help, kind: family.kind, samples: BTreeMap::new() });
+            let series = known.entry(family.name).or_insert_with(|| Series {
+                help: family.help,
+                kind: family.kind,
+                samples: BTreeMap::new(),
+            });
             if series.kind != family.kind {
                 continue;
             }
@@ -76,16 +84,29 @@ impl Ledger {
         listed(all)
     }
 
-    /// The sum of a family of numbers over one living worker's labels; `None` if it has no such family.
+    /// The sum of a family of numbers over one living worker's labels; `None` if it has no such
+    /// family.
     pub(crate) fn sum_of(&self, worker: ProcId, family: &str) -> Option<f64> {
         let series = self.live.get(&worker)?.get(family)?;
-        let number = |value: &Value| if let Value::Number(number) = value { *number } else { 0.0 };
+        let number = |value: &Value| {
+            if let Value::Number(number) = value {
+                *number
+            } else {
+                0.0
+            }
+        };
         Some(series.samples.values().map(number).sum())
     }
 
     /// What dead workers counted, and what the living ones have.
     pub(crate) fn pages(&self) -> (Vec<Family>, Vec<(ProcId, Vec<Family>)>) {
-        (listed(self.retired.clone()), self.live.iter().map(|(worker, families)| (*worker, listed(families.clone()))).collect())
+        (
+            listed(self.retired.clone()),
+            self.live
+                .iter()
+                .map(|(worker, families)| (*worker, listed(families.clone())))
+                .collect(),
+        )
     }
 
     /// The ledger with these pages.
@@ -93,12 +114,18 @@ impl Ledger {
         let mut ledger = Self::default();
         ledger.take(ProcId::MAX, retired);
         ledger.retired = ledger.live.remove(&ProcId::MAX).unwrap_or_default();
-        live.into_iter().for_each(|(worker, families)| ledger.take(worker, families));
+        live.into_iter()
+            .for_each(|(worker, families)| ledger.take(worker, families));
         ledger
     }
 
     fn series(&self) -> usize {
-        self.live.values().chain([&self.retired]).flat_map(BTreeMap::values).map(|series| series.samples.len()).sum()
+        self.live
+            .values()
+            .chain([&self.retired])
+            .flat_map(BTreeMap::values)
+            .map(|series| series.samples.len())
+            .sum()
     }
 }
 
@@ -114,7 +141,11 @@ fn listed(families: Families) -> Vec<Family> {
 }
 
 fn add(all: &mut Families, name: &str, more: &Series) {
-    let sum = all.entry(name.to_owned()).or_insert_with(|| Series { help: more.help.clone(), kind: more.kind, samples: BTreeMap::new() });
+    let sum = all.entry(name.to_owned()).or_insert_with(|| Series {
+        help: more.help.clone(),
+        kind: more.kind,
+        samples: BTreeMap::new(),
+    });
     for (labels, value) in &more.samples {
         match sum.samples.entry(labels.clone()) {
             Entry::Vacant(entry) => {
@@ -129,15 +160,32 @@ fn plus(sum: &mut Value, more: &Value) {
     match (sum, more) {
         (Value::Number(sum), Value::Number(more)) => *sum += more,
         (
-            Value::Histogram { buckets, sum, count, exemplars },
-            Value::Histogram { buckets: more_buckets, sum: more_sum, count: more_count, exemplars: more_exemplars },
+            Value::Histogram {
+                buckets,
+                sum,
+                count,
+                exemplars,
+            },
+            Value::Histogram {
+                buckets: more_buckets,
+                sum: more_sum,
+                count: more_count,
+                exemplars: more_exemplars,
+            },
         ) => {
-            // All lives of a role use the same bounds; a new version's other bounds would only lose their buckets, not sum and count.
-            for (bucket, more) in buckets.iter_mut().zip(more_buckets).filter(|(bucket, more)| bucket.0 == more.0) {
+            // All lives of a role use the same bounds; a new version's other bounds would only lose
+            // their buckets, not sum and count.
+            for (bucket, more) in buckets
+                .iter_mut()
+                .zip(more_buckets)
+                .filter(|(bucket, more)| bucket.0 == more.0)
+            {
                 bucket.1 += more.1;
             }
             let bounds: Vec<f64> = buckets.iter().map(|(bound, _)| *bound).collect();
-            more_exemplars.iter().for_each(|more| more.clone().newer_in(exemplars, &bounds));
+            more_exemplars
+                .iter()
+                .for_each(|more| more.clone().newer_in(exemplars, &bounds));
             *sum += more_sum;
             *count += more_count;
         }
@@ -160,8 +208,16 @@ mod tests {
 
     fn beat(calls: f64, open: f64) -> Vec<Family> {
         let family = |name: &str, kind, value| {
-            let samples = vec![Sample { labels: vec![("a".to_owned(), "b".to_owned())], value }];
-            Family { name: name.to_owned(), help: String::new(), kind, samples }
+            let samples = vec![Sample {
+                labels: vec![("a".to_owned(), "b".to_owned())],
+                value,
+            }];
+            Family {
+                name: name.to_owned(),
+                help: String::new(),
+                kind,
+                samples,
+            }
         };
         let count = calls as u64;
         vec![
@@ -170,14 +226,23 @@ mod tests {
             family(
                 "seconds",
                 Kind::Histogram,
-                Value::Histogram { buckets: vec![(1.0, count / 2)], sum: calls, count, exemplars: Vec::new() },
+                Value::Histogram {
+                    buckets: vec![(1.0, count / 2)],
+                    sum: calls,
+                    count,
+                    exemplars: Vec::new(),
+                },
             ),
         ]
     }
 
     fn shown(ledger: &Ledger) -> (f64, f64, u64) {
         let all = ledger.snapshot();
-        let find = |name| all.iter().find(|family| family.name == name).and_then(|family| family.samples.first());
+        let find = |name| {
+            all.iter()
+                .find(|family| family.name == name)
+                .and_then(|family| family.samples.first())
+        };
         let number = |name| match find(name).map(|sample| &sample.value) {
             Some(Value::Number(number)) => *number,
             _ => 0.0,

@@ -1,4 +1,5 @@
-//! When a process that died is started again. Pure: the time (since the supervisor's start) and the jitter are arguments.
+//! When a process that died is started again. Pure: the time (since the supervisor's start) and the
+//! jitter are arguments.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -63,11 +64,17 @@ impl Life {
         }
         self.quick = self.quick.saturating_add(1);
         self.deaths.push_back(now);
-        while self.deaths.front().is_some_and(|death| now.saturating_sub(*death) > WINDOW) || self.deaths.len() > MANY {
+        while self
+            .deaths
+            .front()
+            .is_some_and(|death| now.saturating_sub(*death) > WINDOW)
+            || self.deaths.len() > MANY
+        {
             self.deaths.pop_front();
         }
         self.unwell |= self.deaths.len() >= MANY;
-        // One death of a worker that served is an accident; successors of accidents are wanted within milliseconds.
+        // One death of a worker that served is an accident; successors of accidents are wanted
+        // within milliseconds.
         if ready_at.is_some() && self.quick == 1 {
             return Next::Now;
         }
@@ -76,14 +83,16 @@ impl Life {
         Next::After(delay.mul_f64(1.0 + JITTER * jitter.clamp(-1.0, 1.0)))
     }
 
-    /// Whether it has died so often of late that this has to be said; over once it has been healthy.
+    /// Whether it has died so often of late that this has to be said; over once it has been
+    /// healthy.
     pub(crate) fn is_unwell(&self, now: Duration) -> bool {
         self.unwell && !self.is_healthy(now)
     }
 
     /// Whether this life has been a healthy one so far.
     pub(crate) fn is_healthy(&self, now: Duration) -> bool {
-        self.ready_at.is_some_and(|at| now.saturating_sub(at) >= HEALTHY)
+        self.ready_at
+            .is_some_and(|at| now.saturating_sub(at) >= HEALTHY)
     }
 
     /// Quick deaths in a row.
@@ -109,8 +118,14 @@ mod tests {
         assert_eq!(life.died(s(2), None, 0.0), Next::Now);
         life.started();
         life.ready(s(2));
-        assert_eq!(life.died(s(3), None, 0.0), Next::After(Duration::from_millis(100)));
-        assert_eq!(life.died(s(4), None, 0.0), Next::After(Duration::from_millis(200)));
+        assert_eq!(
+            life.died(s(3), None, 0.0),
+            Next::After(Duration::from_millis(100))
+        );
+        assert_eq!(
+            life.died(s(4), None, 0.0),
+            Next::After(Duration::from_millis(200))
+        );
     }
 
     #[test]
@@ -118,7 +133,10 @@ mod tests {
         let mut life = Life::default();
         for (index, ms) in [100, 200, 400, 800, 1600].into_iter().enumerate() {
             assert!(!life.is_unwell(s(1)), "after {index} deaths");
-            assert_eq!(life.died(s(1), Some(1), 0.0), Next::After(Duration::from_millis(ms)));
+            assert_eq!(
+                life.died(s(1), Some(1), 0.0),
+                Next::After(Duration::from_millis(ms))
+            );
         }
         assert!(life.is_unwell(s(1)));
         life.started();
@@ -131,7 +149,10 @@ mod tests {
 
     #[test]
     fn a_wrong_configuration_is_not_tried_again() {
-        assert_eq!(Life::default().died(s(1), Some(EX_CONFIG), 0.0), Next::AtReload);
+        assert_eq!(
+            Life::default().died(s(1), Some(EX_CONFIG), 0.0),
+            Next::AtReload
+        );
     }
 
     proptest! {

@@ -1,4 +1,5 @@
-//! The stream sockets between each edge worker and the gateway worker. The supervisor makes them and keeps no end.
+//! The stream sockets between each edge worker and the gateway worker. The supervisor makes them
+//! and keeps no end.
 
 use super::{Supervisor, event::ProcId};
 use crate::{
@@ -8,10 +9,12 @@ use crate::{
 use std::sync::Arc;
 
 impl Supervisor {
-    /// Connects a worker that has just been started with those that it has to reach. They need not be Ready: what is sent meanwhile waits in the
-    /// socket.
+    /// Connects a worker that has just been started with those that it has to reach. They need not
+    /// be Ready: what is sent meanwhile waits in the socket.
     pub(crate) fn link_worker(&mut self, id: ProcId) {
-        let Some(role) = self.workers.procs.get(&id).map(|proc| proc.role) else { return };
+        let Some(role) = self.workers.procs.get(&id).map(|proc| proc.role) else {
+            return;
+        };
         match role {
             role if role.is_edge() => {
                 if let Some(gateway) = self.workers.gateway() {
@@ -20,8 +23,15 @@ impl Supervisor {
             }
             Role::Gateway => {
                 self.forget_wants();
-                let is_edge = |proc: &super::workers::Proc| proc.role.is_edge() && proc.is_current();
-                let edges: Vec<ProcId> = self.workers.procs.iter().filter(|(_, proc)| is_edge(proc)).map(|(id, _)| *id).collect();
+                let is_edge =
+                    |proc: &super::workers::Proc| proc.role.is_edge() && proc.is_current();
+                let edges: Vec<ProcId> = self
+                    .workers
+                    .procs
+                    .iter()
+                    .filter(|(_, proc)| is_edge(proc))
+                    .map(|(id, _)| *id)
+                    .collect();
                 for edge in edges {
                     self.link(edge, id);
                 }
@@ -30,23 +40,48 @@ impl Supervisor {
         }
     }
 
-    /// Connects a worker that is Ready now with those at the other end of the hand-over of connections: http workers pass WebSockets on.
+    /// Connects a worker that is Ready now with those at the other end of the hand-over of
+    /// connections: http workers pass WebSockets on.
     pub(crate) fn link_handovers(&mut self, id: ProcId) {
-        let Some(role) = self.workers.procs.get(&id).map(|proc| proc.role) else { return };
+        let Some(role) = self.workers.procs.get(&id).map(|proc| proc.role) else {
+            return;
+        };
         let other = match role {
             Role::Http => Role::Websocket,
             Role::Websocket => Role::Http,
             _ => return,
         };
-        let is_it = |proc: &super::workers::Proc| proc.role == other && proc.stage == super::workers::Stage::Ready;
-        let others: Vec<ProcId> = self.workers.procs.iter().filter(|(_, proc)| is_it(proc)).map(|(id, _)| *id).collect();
+        let is_it = |proc: &super::workers::Proc| {
+            proc.role == other && proc.stage == super::workers::Stage::Ready
+        };
+        let others: Vec<ProcId> = self
+            .workers
+            .procs
+            .iter()
+            .filter(|(_, proc)| is_it(proc))
+            .map(|(id, _)| *id)
+            .collect();
         for peer in others {
-            let name = |id: ProcId| self.workers.procs.get(&id).map(|proc| proc.name.clone()).unwrap_or_default();
+            let name = |id: ProcId| {
+                self.workers
+                    .procs
+                    .get(&id)
+                    .map(|proc| proc.name.clone())
+                    .unwrap_or_default()
+            };
             let names = (name(id), name(peer));
             match platform::socket_pair() {
                 Ok((one, other)) => {
-                    self.tell(id, ToWorker::Handover { peer: names.1 }, vec![Arc::new(one)]);
-                    self.tell(peer, ToWorker::Handover { peer: names.0 }, vec![Arc::new(other)]);
+                    self.tell(
+                        id,
+                        ToWorker::Handover { peer: names.1 },
+                        vec![Arc::new(one)],
+                    );
+                    self.tell(
+                        peer,
+                        ToWorker::Handover { peer: names.0 },
+                        vec![Arc::new(other)],
+                    );
                 }
                 Err(error) => {
                     tracing::error!(target: "transport", worker = %names.0, peer = %names.1, error = %error, "workers cannot be linked");
@@ -57,14 +92,34 @@ impl Supervisor {
     }
 
     fn link(&mut self, edge: ProcId, gateway: ProcId) {
-        let name = |id: ProcId| self.workers.procs.get(&id).map(|proc| proc.name.clone()).unwrap_or_default();
+        let name = |id: ProcId| {
+            self.workers
+                .procs
+                .get(&id)
+                .map(|proc| proc.name.clone())
+                .unwrap_or_default()
+        };
         let (edge_name, gateway_name) = (name(edge), name(gateway));
         match platform::socket_pair() {
             Ok((one, other)) => {
                 self.last_link = self.last_link.wrapping_add(1);
                 let number = self.last_link;
-                self.tell(gateway, ToWorker::Link { edge: number, peer: edge_name }, vec![Arc::new(one)]);
-                self.tell(edge, ToWorker::Link { edge: number, peer: gateway_name }, vec![Arc::new(other)]);
+                self.tell(
+                    gateway,
+                    ToWorker::Link {
+                        edge: number,
+                        peer: edge_name,
+                    },
+                    vec![Arc::new(one)],
+                );
+                self.tell(
+                    edge,
+                    ToWorker::Link {
+                        edge: number,
+                        peer: gateway_name,
+                    },
+                    vec![Arc::new(other)],
+                );
             }
             Err(error) => {
                 tracing::error!(target: "transport", worker = %edge_name, error = %error, "edge cannot be linked with the gateway");

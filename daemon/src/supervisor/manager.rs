@@ -1,5 +1,6 @@
-//! What the service manager is told, from the supervisor's state: the line that `systemctl status` shows, and which listening sockets it is to keep for
-//! the next start. How it is said is `notify.rs`.
+//! What the service manager is told, from the supervisor's state: the line that `systemctl status`
+//! shows, and which listening sockets it is to keep for the next start. How it is said is
+//! `notify.rs`.
 
 use super::Supervisor;
 use ggen_wire::status::UpstreamState;
@@ -10,7 +11,8 @@ use std::{
     time::Duration,
 };
 
-/// Sockets that are kept are named with this before their transport, and so told from those of socket units.
+/// Sockets that are kept are named with this before their transport, and so told from those of
+/// socket units.
 pub(crate) const KEPT: &str = "kept-";
 /// Problems that the line of status names.
 const PROBLEMS: usize = 2;
@@ -27,8 +29,9 @@ impl Kept {
 }
 
 impl Supervisor {
-    /// Has the manager keep our own listening sockets, and no others. Sockets of socket units it has anyhow.
-    /// `inherited`: names of those that came with this start and may not be wanted any more.
+    /// Has the manager keep our own listening sockets, and no others. Sockets of socket units it
+    /// has anyhow. `inherited`: names of those that came with this start and may not be wanted any
+    /// more.
     pub(crate) fn keep_listeners(&mut self, inherited: &[String]) {
         if !self.notify.is_managed() {
             return;
@@ -37,7 +40,10 @@ impl Supervisor {
         for (own, socket, has_it) in self.listeners.own() {
             let name = format!("{KEPT}{own}");
             if has_it {
-                self.kept.0.entry(name.clone()).or_insert_with(|| Arc::clone(&socket));
+                self.kept
+                    .0
+                    .entry(name.clone())
+                    .or_insert_with(|| Arc::clone(&socket));
             }
             wanted.insert(name, socket);
         }
@@ -45,9 +51,21 @@ impl Supervisor {
             (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
             _ => true,
         };
-        let gone: Vec<String> =
-            self.kept.0.keys().chain(inherited).filter(|name| stale(name)).cloned().collect::<BTreeSet<_>>().into_iter().collect();
-        let fresh: Vec<_> = wanted.iter().filter(|(name, _)| stale(name)).map(|(name, fd)| (name.clone(), Arc::clone(fd))).collect();
+        let gone: Vec<String> = self
+            .kept
+            .0
+            .keys()
+            .chain(inherited)
+            .filter(|name| stale(name))
+            .cloned()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        let fresh: Vec<_> = wanted
+            .iter()
+            .filter(|(name, _)| stale(name))
+            .map(|(name, fd)| (name.clone(), Arc::clone(fd)))
+            .collect();
         for name in gone {
             self.notify.forget(&name);
         }
@@ -64,10 +82,16 @@ impl Supervisor {
             Some(address) => format!("serving MCP on http://{address}/mcp"),
             None => "running without an HTTP listener".to_owned(),
         }];
-        let served = || self.upstreams.iter().filter(|upstream| upstream.config.enabled && !upstream.config.is_self);
+        let served = || {
+            self.upstreams
+                .iter()
+                .filter(|upstream| upstream.config.enabled && !upstream.config.is_self)
+        };
         let total = served().count();
         if total > 0 {
-            let ready = served().filter(|upstream| upstream.state(now) == UpstreamState::Ready).count();
+            let ready = served()
+                .filter(|upstream| upstream.state(now) == UpstreamState::Ready)
+                .count();
             parts.push(format!("{ready} of {total} servers ready"));
         }
         parts.push(format!("generation {}", self.generation));
@@ -77,7 +101,11 @@ impl Supervisor {
         let issues = self.issues(now);
         let say = |issue: &ggen_wire::status::Issue| {
             let code = issue.code.as_str();
-            if issue.message.contains(code) { issue.message.clone() } else { format!("{} [{code}]", issue.message) }
+            if issue.message.contains(code) {
+                issue.message.clone()
+            } else {
+                format!("{} [{code}]", issue.message)
+            }
         };
         parts.extend(issues.iter().take(PROBLEMS).map(say));
         if issues.len() > PROBLEMS {

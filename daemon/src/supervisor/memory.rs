@@ -1,6 +1,7 @@
-//! What the gateway worker's successor has to know: sessions and what the upstreams gave. Held in memory, so that the death of a gateway worker loses
-//! nothing, and written by a thread (`store`), so that the death of the daemon does not either. A client hears of its session when it is written; a file
-//! that cannot be written keeps nobody waiting.
+//! What the gateway worker's successor has to know: sessions and what the upstreams gave. Held in
+//! memory, so that the death of a gateway worker loses nothing, and written by a thread (`store`),
+//! so that the death of the daemon does not either. A client hears of its session when it is
+//! written; a file that cannot be written keeps nobody waiting.
 
 use super::{
     Supervisor,
@@ -27,7 +28,8 @@ use std::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-/// Beyond the configured number of sessions, so many are held that may be over without anybody having said so.
+/// Beyond the configured number of sessions, so many are held that may be over without anybody
+/// having said so.
 const SPARE: usize = 1000;
 /// Bytes of sessions that are held, and of catalogues.
 const BYTES: usize = 128 << 20;
@@ -69,7 +71,11 @@ pub(crate) struct Memory {
 impl Memory {
     /// Reads what an earlier life of the daemon wrote, and starts the thread that writes.
     /// `carried`: what the binary before us held, and its gateway workers.
-    pub(crate) fn start(directory: PathBuf, events: mpsc::Sender<Event>, carried: Option<Carried>) -> Self {
+    pub(crate) fn start(
+        directory: PathBuf,
+        events: mpsc::Sender<Event>,
+        carried: Option<Carried>,
+    ) -> Self {
         let (store, stored, trouble) = match Store::open(&directory) {
             Ok(opened) => {
                 if let Some(why) = opened.damaged {
@@ -78,19 +84,37 @@ impl Memory {
                 (Some(opened.store), opened.stored, None)
             }
             Err(error) => {
-                let salt = crate::ipc::seal::SealKey::random().map(|key| key.0.to_vec()).unwrap_or_default();
-                (None, Stored { salt, ..Stored::default() }, Some(error.to_string()))
+                let salt = crate::ipc::seal::SealKey::random()
+                    .map(|key| key.0.to_vec())
+                    .unwrap_or_default();
+                (
+                    None,
+                    Stored {
+                        salt,
+                        ..Stored::default()
+                    },
+                    Some(error.to_string()),
+                )
             }
         };
         let mut memory = match carried {
             // Whatever the file holds: what was to be written last may not have been.
-            Some(Carried { stored: held, gateways }) => Self { gateways, whole: true, ..Self::of(held) },
+            Some(Carried {
+                stored: held,
+                gateways,
+            }) => Self {
+                gateways,
+                whole: true,
+                ..Self::of(held)
+            },
             None => Self::of(stored),
         };
         let (sender, batches) = sync_channel(2);
         let (done, ended) = oneshot::channel();
         let work = move || {
-            store::run(&directory, store, &batches, |outcome| events.blocking_send(Event::Store(outcome)).is_ok());
+            store::run(&directory, store, &batches, |outcome| {
+                events.blocking_send(Event::Store(outcome)).is_ok()
+            });
             done.send(()).unwrap_or_default();
         };
         match thread::Builder::new().name("store".to_owned()).spawn(work) {
@@ -103,23 +127,37 @@ impl Memory {
 
     /// What the next binary has to know.
     pub(crate) fn carried(&self) -> Carried {
-        let session = |(digest, session): (&String, &Session)| (digest.clone(), session.record.clone(), session.used);
-        let catalogue = |(upstream, (entry, text)): (&String, &(String, String))| (upstream.clone(), entry.clone(), text.clone());
+        let session = |(digest, session): (&String, &Session)| {
+            (digest.clone(), session.record.clone(), session.used)
+        };
+        let catalogue = |(upstream, (entry, text)): (&String, &(String, String))| {
+            (upstream.clone(), entry.clone(), text.clone())
+        };
         let stored = Stored {
             sessions: self.sessions.iter().map(session).collect(),
             catalogue: self.catalogue.iter().map(catalogue).collect(),
             salt: self.salt.clone(),
         };
-        Carried { stored, gateways: self.gateways.clone() }
+        Carried {
+            stored,
+            gateways: self.gateways.clone(),
+        }
     }
 
     fn of(stored: Stored) -> Self {
-        let sessions: BTreeMap<_, _> =
-            stored.sessions.into_iter().map(|(digest, record, used)| (digest, Session { record, used })).collect();
+        let sessions: BTreeMap<_, _> = stored
+            .sessions
+            .into_iter()
+            .map(|(digest, record, used)| (digest, Session { record, used }))
+            .collect();
         Self {
             bytes: sessions.values().map(|session| session.record.len()).sum(),
             sessions,
-            catalogue: stored.catalogue.into_iter().map(|(upstream, entry, text)| (upstream, (entry, text))).collect(),
+            catalogue: stored
+                .catalogue
+                .into_iter()
+                .map(|(upstream, entry, text)| (upstream, (entry, text)))
+                .collect(),
             salt: stored.salt,
             changed: BTreeSet::new(),
             relisted: BTreeSet::new(),
@@ -141,7 +179,11 @@ impl Memory {
     pub(crate) fn issue(&self) -> Option<Issue> {
         let why = self.trouble.as_ref()?;
         let message = format!("sessions are kept in memory only: {why}");
-        Some(Issue { code: Code::StateUnusable, message, help: "ggen mcp explain GGEN-E5003".to_owned() })
+        Some(Issue {
+            code: Code::StateUnusable,
+            message,
+            help: "ggen mcp explain GGEN-E5003".to_owned(),
+        })
     }
 
     fn fails(&mut self, why: String) {
@@ -172,7 +214,8 @@ impl Memory {
         settled.into_iter().chain(self.write()).collect()
     }
 
-    /// Has written what is not, unless a batch is on its way; returns the tickets that nobody has to wait for.
+    /// Has written what is not, unless a batch is on its way; returns the tickets that nobody has
+    /// to wait for.
     fn write(&mut self) -> Vec<(ProcId, u64)> {
         if self.trouble.is_some() {
             return std::mem::take(&mut self.tickets);
@@ -190,19 +233,37 @@ impl Memory {
             self.relisted = self.catalogue.keys().cloned().collect();
         }
         let session = |digest: String| {
-            let kept = self.sessions.get(&digest).map(|session| (session.record.clone(), session.used));
+            let kept = self
+                .sessions
+                .get(&digest)
+                .map(|session| (session.record.clone(), session.used));
             (digest, kept)
         };
-        let sessions = std::mem::take(&mut self.changed).into_iter().map(session).collect();
+        let sessions = std::mem::take(&mut self.changed)
+            .into_iter()
+            .map(session)
+            .collect();
         let upstream = |name: String| {
             let kept = self.catalogue.get(&name).cloned();
             (name, kept)
         };
-        let catalogue = std::mem::take(&mut self.relisted).into_iter().map(upstream).collect();
-        let batch = Batch { whole, sessions, catalogue, salt: if whole { self.salt.clone() } else { Vec::new() } };
+        let catalogue = std::mem::take(&mut self.relisted)
+            .into_iter()
+            .map(upstream)
+            .collect();
+        let batch = Batch {
+            whole,
+            sessions,
+            catalogue,
+            salt: if whole { self.salt.clone() } else { Vec::new() },
+        };
         let tickets = std::mem::take(&mut self.tickets);
         // Only one batch is on its way at a time, and one more at the end: there is always room.
-        match self.thread.as_ref().map(|(sender, _)| sender.try_send(batch)) {
+        match self
+            .thread
+            .as_ref()
+            .map(|(sender, _)| sender.try_send(batch))
+        {
             Some(Ok(())) => {
                 self.writing = Some(tickets);
                 Vec::new()
@@ -217,16 +278,26 @@ impl Memory {
     /// Takes over what a gateway worker says.
     fn take(&mut self, keep: Keep, from: ProcId, config: &Config, now: u64) {
         match keep {
-            Keep::Session { digest, record, ticket } => {
+            Keep::Session {
+                digest,
+                record,
+                ticket,
+            } => {
                 self.changed.insert(digest.clone());
                 self.tickets.extend(ticket.map(|ticket| (from, ticket)));
                 self.bytes += record.len();
                 if let Some(before) = self.sessions.insert(digest, Session { record, used: now }) {
                     self.bytes -= before.record.len();
                 }
-                let most = usize::try_from(config.rate_limit.max_sessions).unwrap_or(usize::MAX).saturating_add(SPARE);
+                let most = usize::try_from(config.rate_limit.max_sessions)
+                    .unwrap_or(usize::MAX)
+                    .saturating_add(SPARE);
                 while self.sessions.len() > most || self.bytes > BYTES {
-                    let Some(oldest) = self.sessions.iter().min_by_key(|(_, session)| session.used).map(|(digest, _)| digest.clone())
+                    let Some(oldest) = self
+                        .sessions
+                        .iter()
+                        .min_by_key(|(_, session)| session.used)
+                        .map(|(digest, _)| digest.clone())
                     else {
                         break;
                     };
@@ -243,8 +314,13 @@ impl Memory {
                 }
             }
             Keep::Catalogue { upstream, text } => {
-                let room = BYTES.saturating_sub(self.catalogue.values().map(|(_, text)| text.len()).sum());
-                match config.mcp_servers.get(&upstream).filter(|_| !text.is_empty() && text.len() <= room) {
+                let room =
+                    BYTES.saturating_sub(self.catalogue.values().map(|(_, text)| text.len()).sum());
+                match config
+                    .mcp_servers
+                    .get(&upstream)
+                    .filter(|_| !text.is_empty() && text.len() <= room)
+                {
                     Some(entry) => {
                         let kept = (self.digest_of(entry), text);
                         if self.catalogue.get(&upstream) == Some(&kept) {
@@ -260,7 +336,9 @@ impl Memory {
     }
 
     fn end(&mut self, digest: String) {
-        let Some(session) = self.sessions.remove(&digest) else { return };
+        let Some(session) = self.sessions.remove(&digest) else {
+            return;
+        };
         self.bytes -= session.record.len();
         self.changed.insert(digest);
     }
@@ -268,19 +346,38 @@ impl Memory {
     /// What an entry of the configuration says of which server it is. Salted: it may hold secrets.
     fn digest_of(&self, entry: &Upstream) -> String {
         let text = serde_json::to_vec(&(&entry.transport, &entry.era)).unwrap_or_default();
-        let digest = Sha256::new().chain_update(&self.salt).chain_update(text).finalize();
+        let digest = Sha256::new()
+            .chain_update(&self.salt)
+            .chain_update(text)
+            .finalize();
         hex::encode(&digest.into())
     }
 
     /// What a new gateway worker is told: of upstreams only what their present entries gave.
     fn remembered(&mut self, config: &Config, now: u64) -> Vec<ToWorker> {
-        let valid = |name: &String, entry: &String| config.mcp_servers.get(name).is_some_and(|now| self.digest_of(now) == *entry);
-        let stale: Vec<_> = self.catalogue.iter().filter(|(name, (entry, _))| !valid(name, entry)).map(|(name, _)| name.clone()).collect();
+        let valid = |name: &String, entry: &String| {
+            config
+                .mcp_servers
+                .get(name)
+                .is_some_and(|now| self.digest_of(now) == *entry)
+        };
+        let stale: Vec<_> = self
+            .catalogue
+            .iter()
+            .filter(|(name, (entry, _))| !valid(name, entry))
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in stale {
             self.catalogue.remove(&name);
             self.relisted.insert(name);
         }
-        let kept = self.catalogue.iter().map(|(name, (_, text))| KeptCatalogue { upstream: name.clone(), text: text.clone() });
+        let kept = self
+            .catalogue
+            .iter()
+            .map(|(name, (_, text))| KeptCatalogue {
+                upstream: name.clone(),
+                text: text.clone(),
+            });
         let catalogue = pieces(kept.collect(), |kept| kept.text.len());
         let mut sessions: Vec<_> = self.sessions.iter().collect();
         sessions.sort_by_key(|(_, session)| std::cmp::Reverse(session.used));
@@ -289,9 +386,19 @@ impl Memory {
             record: session.record.clone(),
             idle: now.saturating_sub(session.used),
         };
-        let sessions = pieces(sessions.into_iter().map(kept).collect(), |kept| kept.record.len());
-        let catalogue = catalogue.into_iter().map(|catalogue| ToWorker::Recall { catalogue });
-        catalogue.chain(sessions.into_iter().map(|sessions| ToWorker::Restore { sessions })).collect()
+        let sessions = pieces(sessions.into_iter().map(kept).collect(), |kept| {
+            kept.record.len()
+        });
+        let catalogue = catalogue
+            .into_iter()
+            .map(|catalogue| ToWorker::Recall { catalogue });
+        catalogue
+            .chain(
+                sessions
+                    .into_iter()
+                    .map(|sessions| ToWorker::Restore { sessions }),
+            )
+            .collect()
     }
 
     /// Whether nothing is written any more.
@@ -301,12 +408,16 @@ impl Memory {
 
     /// Has the rest written, within that time.
     pub(crate) async fn finish(&mut self, within: Duration) {
-        // The loop that would hear of the batch on its way has ended; the thread takes the next one behind it.
+        // The loop that would hear of the batch on its way has ended; the thread takes the next one
+        // behind it.
         self.writing = None;
         self.write();
         if let Some((sender, ended)) = self.thread.take() {
             drop(sender);
-            tokio::time::timeout(within, ended).await.map(|_| ()).unwrap_or_default();
+            tokio::time::timeout(within, ended)
+                .await
+                .map(|_| ())
+                .unwrap_or_default();
         }
     }
 }
@@ -315,7 +426,9 @@ impl Supervisor {
     /// What a gateway worker that is being started has to know.
     pub(crate) fn remembered(&mut self, id: ProcId) -> Vec<ToWorker> {
         self.memory.gateways.insert(id);
-        let messages = self.memory.remembered(&self.loaded.config, seconds(SystemTime::now()));
+        let messages = self
+            .memory
+            .remembered(&self.loaded.config, seconds(SystemTime::now()));
         self.settle(None);
         messages
     }
@@ -325,10 +438,21 @@ impl Supervisor {
         let successor = self.workers.gateway().filter(|gateway| *gateway != id);
         if let (Some(successor), Keep::Session { digest, record, .. }) = (successor, &keep) {
             // What the one says that is being replaced, the next one was not told at its start.
-            let session = KeptSession { digest: digest.clone(), record: record.clone(), idle: 0 };
-            self.tell(successor, ToWorker::Restore { sessions: vec![session] }, Vec::new());
+            let session = KeptSession {
+                digest: digest.clone(),
+                record: record.clone(),
+                idle: 0,
+            };
+            self.tell(
+                successor,
+                ToWorker::Restore {
+                    sessions: vec![session],
+                },
+                Vec::new(),
+            );
         }
-        self.memory.take(keep, id, &self.loaded.config, seconds(SystemTime::now()));
+        self.memory
+            .take(keep, id, &self.loaded.config, seconds(SystemTime::now()));
         self.settle(None);
     }
 
@@ -344,7 +468,9 @@ impl Supervisor {
             None => self.memory.write(),
         };
         let mut by_worker: BTreeMap<ProcId, Vec<u64>> = BTreeMap::new();
-        settled.into_iter().for_each(|(worker, ticket)| by_worker.entry(worker).or_default().push(ticket));
+        settled
+            .into_iter()
+            .for_each(|(worker, ticket)| by_worker.entry(worker).or_default().push(ticket));
         for (worker, tickets) in by_worker {
             self.tell(worker, ToWorker::Kept { tickets }, Vec::new());
         }
@@ -353,7 +479,11 @@ impl Supervisor {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::panic,
+        reason = "a test fails by panicking"
+    )]
 
     use super::*;
 
@@ -362,12 +492,19 @@ mod tests {
     }
 
     fn session(digest: &str, ticket: Option<u64>) -> Keep {
-        Keep::Session { digest: digest.to_owned(), record: "{}".to_owned(), ticket }
+        Keep::Session {
+            digest: digest.to_owned(),
+            record: "{}".to_owned(),
+            ticket,
+        }
     }
 
     /// One whose thread is the test.
     fn memory() -> (Memory, std::sync::mpsc::Receiver<Batch>) {
-        let mut memory = Memory::of(Stored { salt: vec![1; 32], ..Stored::default() });
+        let mut memory = Memory::of(Stored {
+            salt: vec![1; 32],
+            ..Stored::default()
+        });
         let (sender, batches) = sync_channel(2);
         memory.thread = Some((sender, oneshot::channel().1));
         (memory, batches)
@@ -383,11 +520,27 @@ mod tests {
             memory.take(session(digest, Some(ticket)), 5, &config, 101);
             assert!(memory.write().is_empty());
         }
-        memory.take(Keep::Ended { digest: "2".to_owned() }, 5, &config, 102);
-        assert_eq!(batches.try_recv().unwrap().sessions, [("1".to_owned(), Some(("{}".to_owned(), 100)))]);
+        memory.take(
+            Keep::Ended {
+                digest: "2".to_owned(),
+            },
+            5,
+            &config,
+            102,
+        );
+        assert_eq!(
+            batches.try_recv().unwrap().sessions,
+            [("1".to_owned(), Some(("{}".to_owned(), 100)))]
+        );
         assert!(batches.try_recv().is_err());
         assert_eq!(memory.outcome(Outcome::Written(Ok(()))), [(5, 10)]);
-        assert_eq!(batches.try_recv().unwrap().sessions, [("2".to_owned(), None), ("3".to_owned(), Some(("{}".to_owned(), 101)))]);
+        assert_eq!(
+            batches.try_recv().unwrap().sessions,
+            [
+                ("2".to_owned(), None),
+                ("3".to_owned(), Some(("{}".to_owned(), 101)))
+            ]
+        );
         assert_eq!(memory.outcome(Outcome::Written(Ok(()))), [(5, 11), (5, 12)]);
         // What is written already keeps nobody waiting.
         memory.tickets.push((5, 13));
@@ -411,7 +564,10 @@ mod tests {
         memory.take(session("1", Some(1)), 5, &config, 100);
         memory.write();
         memory.take(session("2", Some(2)), 5, &config, 100);
-        assert_eq!(memory.outcome(Outcome::Written(Err("full".to_owned()))), [(5, 1), (5, 2)]);
+        assert_eq!(
+            memory.outcome(Outcome::Written(Err("full".to_owned()))),
+            [(5, 1), (5, 2)]
+        );
         assert_eq!(memory.issue().unwrap().code, Code::StateUnusable);
         memory.take(session("3", Some(3)), 5, &config, 100);
         assert_eq!(memory.write(), [(5, 3)]);
@@ -419,26 +575,50 @@ mod tests {
         assert!(batches.try_recv().is_err());
         memory.outcome(Outcome::Usable);
         let batch = batches.try_recv().unwrap();
-        assert!(batch.whole && batch.sessions.len() == 3 && batch.salt.len() == 32 && memory.issue().is_none());
+        assert!(
+            batch.whole
+                && batch.sessions.len() == 3
+                && batch.salt.len() == 32
+                && memory.issue().is_none()
+        );
     }
 
     #[test]
     fn another_entry_drops_what_the_old_one_gave() {
         let (mut memory, batches) = memory();
-        memory.take(Keep::Catalogue { upstream: "s".to_owned(), text: "lists".to_owned() }, 5, &config("a"), 100);
+        memory.take(
+            Keep::Catalogue {
+                upstream: "s".to_owned(),
+                text: "lists".to_owned(),
+            },
+            5,
+            &config("a"),
+            100,
+        );
         memory.write();
         let batch = batches.try_recv().unwrap();
         let (entry, text) = batch.catalogue[0].1.clone().unwrap();
         assert!(entry.len() == 64 && text == "lists");
         memory.outcome(Outcome::Written(Ok(())));
         // The same once more is not written again.
-        memory.take(Keep::Catalogue { upstream: "s".to_owned(), text: "lists".to_owned() }, 5, &config("a"), 101);
+        memory.take(
+            Keep::Catalogue {
+                upstream: "s".to_owned(),
+                text: "lists".to_owned(),
+            },
+            5,
+            &config("a"),
+            101,
+        );
         memory.write();
         assert!(batches.try_recv().is_err());
         assert_eq!(memory.remembered(&config("a"), 102).len(), 1);
         assert_eq!(memory.remembered(&config("b"), 102).len(), 0);
         memory.write();
-        assert_eq!(batches.try_recv().unwrap().catalogue, [("s".to_owned(), None)]);
+        assert_eq!(
+            batches.try_recv().unwrap().catalogue,
+            [("s".to_owned(), None)]
+        );
     }
 
     #[test]

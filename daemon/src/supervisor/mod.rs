@@ -1,5 +1,6 @@
-//! The supervisor: owns the listeners, the children, the generations and the counters. One structure holds its whole state, one loop drives it;
-//! decisions are made in pure parts (`life`, `ledger`). It parses no network bytes, and no worker code runs here.
+//! The supervisor: owns the listeners, the children, the generations and the counters. One
+//! structure holds its whole state, one loop drives it; decisions are made in pure parts (`life`,
+//! `ledger`). It parses no network bytes, and no worker code runs here.
 
 mod boot;
 mod calls;
@@ -68,7 +69,8 @@ use tokio::sync::mpsc;
 
 /// Events handled in one turn before the clock is looked at again.
 const TURN: usize = 256;
-/// A turn that comes so late means that we were not running ourselves, and that silence of workers says nothing.
+/// A turn that comes so late means that we were not running ourselves, and that silence of workers
+/// says nothing.
 const STALL: Duration = Duration::from_millis(500);
 /// Without anything to do, the loop turns once in so long.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -82,8 +84,15 @@ pub(crate) struct Hub {
 
 impl Sink for Hub {
     fn take(&self, line: LogLine) {
-        let (before, passes) = self.repeats.lock().unwrap_or_else(PoisonError::into_inner).judge(&line);
-        before.into_iter().chain(passes.then_some(line)).for_each(|line| self.pass(line));
+        let (before, passes) = self
+            .repeats
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .judge(&line);
+        before
+            .into_iter()
+            .chain(passes.then_some(line))
+            .for_each(|line| self.pass(line));
     }
 }
 
@@ -94,7 +103,11 @@ impl Hub {
 
     /// Says what was held back of lines that have stopped coming.
     fn tell_repeats(&self) {
-        let held = self.repeats.lock().unwrap_or_else(PoisonError::into_inner).expire(crate::log::now_us());
+        let held = self
+            .repeats
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .expire(crate::log::now_us());
         held.into_iter().for_each(|line| self.pass(line));
     }
 }
@@ -192,7 +205,10 @@ impl Supervisor {
             }
             let late = self.now().saturating_sub(due);
             if late > STALL {
-                self.workers.procs.values_mut().for_each(|proc| proc.beat_at += late);
+                self.workers
+                    .procs
+                    .values_mut()
+                    .for_each(|proc| proc.beat_at += late);
             }
             self.on_time();
         }
@@ -219,7 +235,9 @@ impl Supervisor {
                 self.ledger.retire(id);
             }
             Event::Paused(whose, rest) => self.paused(whose, *rest),
-            Event::WorkerStuck(id) => self.abort_worker(id, "worker does not read its control channel"),
+            Event::WorkerStuck(id) => {
+                self.abort_worker(id, "worker does not read its control channel")
+            }
             Event::Shim(id, message) => self.shim_says(id, message),
             Event::ShimClosed(id, last_line) => {
                 self.heard.remove(&Whose::Shim(id));
@@ -234,25 +252,43 @@ impl Supervisor {
     }
 
     fn worker_says(&mut self, id: ProcId, message: ToSupervisor) {
-        // Only the gateway of now has a say about servers; a draining one's words would be about its successor's.
+        // Only the gateway of now has a say about servers; a draining one's words would be about
+        // its successor's.
         let is_gateway = self.workers.gateway() == Some(id);
-        let may_lease = self.workers.procs.get(&id).is_some_and(|proc| proc.role == crate::ipc::messages::Role::Gateway);
+        let may_lease = self
+            .workers
+            .procs
+            .get(&id)
+            .is_some_and(|proc| proc.role == crate::ipc::messages::Role::Gateway);
         match message {
             ToSupervisor::Walled(standing) => self.worker_walled(id, standing),
             ToSupervisor::Ready => self.worker_ready(id),
             ToSupervisor::Beat(beat) => self.worker_beat(id, beat),
             ToSupervisor::Log(lines) => lines.into_iter().for_each(|line| self.hub.take(line)),
-            ToSupervisor::Ask { id: number, question } => self.worker_asks(id, number, question),
+            ToSupervisor::Ask {
+                id: number,
+                question,
+            } => self.worker_asks(id, number, question),
             ToSupervisor::Answer { id: number, result } => self.worker_answers(id, number, result),
             ToSupervisor::Reconfigured { generation } => self.reconfigured(id, Some(generation)),
             ToSupervisor::Released { upstream } if is_gateway => self.released(&upstream),
             ToSupervisor::Want { upstream, lease: 0 } if is_gateway => self.want(&upstream),
-            // Each gateway worker has its own; one that drains may need some for the calls that it still has.
-            ToSupervisor::Want { upstream, lease } if lease > 0 && may_lease => self.lease(id, &upstream, lease),
-            ToSupervisor::Unlease { upstream, lease, kill } => self.unlease(id, &upstream, lease, kill),
-            ToSupervisor::Recycle { upstream, incarnation, code, detail } if is_gateway => {
-                self.recycle(&upstream, incarnation, code, detail)
+            // Each gateway worker has its own; one that drains may need some for the calls that it
+            // still has.
+            ToSupervisor::Want { upstream, lease } if lease > 0 && may_lease => {
+                self.lease(id, &upstream, lease)
             }
+            ToSupervisor::Unlease {
+                upstream,
+                lease,
+                kill,
+            } => self.unlease(id, &upstream, lease, kill),
+            ToSupervisor::Recycle {
+                upstream,
+                incarnation,
+                code,
+                detail,
+            } if is_gateway => self.recycle(&upstream, incarnation, code, detail),
             // Also the last words of one that has died.
             ToSupervisor::Keep(keep) if self.memory.trusts(id) => self.keep(id, keep),
             ToSupervisor::Upstream(report) if is_gateway => self.upstream_report(report),
@@ -267,7 +303,11 @@ impl Supervisor {
     /// When the loop has to turn if nothing happens.
     fn deadline(&self) -> Duration {
         let now = self.now();
-        let workers = self.workers.procs.values().filter_map(workers::Proc::deadline);
+        let workers = self
+            .workers
+            .procs
+            .values()
+            .filter_map(workers::Proc::deadline);
         let starts = self.workers.slots.iter().filter_map(|slot| slot.start_at);
         let others = [
             self.upstreams_deadline(),
@@ -283,7 +323,11 @@ impl Supervisor {
             self.cgroups.deadline(),
             Some(self.scan_at),
         ];
-        workers.chain(starts).chain(others.into_iter().flatten()).min().unwrap_or(now + IDLE)
+        workers
+            .chain(starts)
+            .chain(others.into_iter().flatten())
+            .min()
+            .unwrap_or(now + IDLE)
     }
 
     /// Does everything that is due.
@@ -322,11 +366,15 @@ impl Supervisor {
     fn reap_and_kill_late_workers(&mut self, now: Duration) {
         self.reap();
         // No slot is due while stopping, so this only kills who outlives the drain.
-        self.workers.slots.iter_mut().for_each(|slot| slot.start_at = None);
+        self.workers
+            .slots
+            .iter_mut()
+            .for_each(|slot| slot.start_at = None);
         self.workers_on_time(now);
     }
 
-    /// Once every worker serves for the first time, says so to the service manager and to whoever looks at the terminal.
+    /// Once every worker serves for the first time, says so to the service manager and to whoever
+    /// looks at the terminal.
     fn announce_if_ready(&mut self) {
         self.answer_waiters();
         if self.announced || !self.workers.all_ready() || self.stop.is_stopping() {
@@ -336,11 +384,17 @@ impl Supervisor {
         let control = self.instance.path.display();
         let (version, pid) = (ggen_wire::VERSION, std::process::id());
         let line = match self.listeners.address("http") {
-            Some(address) => format!("ggend {version} serving MCP on http://{address}/mcp (pid {pid}, control {control})\n"),
-            None => format!("ggend {version} running without an HTTP listener (pid {pid}, control {control})\n"),
+            Some(address) => format!(
+                "ggend {version} serving MCP on http://{address}/mcp (pid {pid}, control {control})\n"
+            ),
+            None => format!(
+                "ggend {version} running without an HTTP listener (pid {pid}, control {control})\n"
+            ),
         };
         // A closed stdout is no reason to fail.
-        std::io::stdout().write_all(line.as_bytes()).unwrap_or_default();
+        std::io::stdout()
+            .write_all(line.as_bytes())
+            .unwrap_or_default();
         let status = self.status_line();
         self.notify.ready(&status, self.now());
         tracing::info!(target: "mcp_server", event = "ready", version, pid, "ready in {} ms", self.now().as_millis());
@@ -348,14 +402,18 @@ impl Supervisor {
 
     fn shim_says(&mut self, id: shims::ShimId, message: crate::ipc::launch::FromShim) {
         use crate::ipc::launch::FromShim;
-        let Some(shim) = self.shims.all.get_mut(&id) else { return };
+        let Some(shim) = self.shims.all.get_mut(&id) else {
+            return;
+        };
         match message {
             FromShim::Started { pid } => {
                 shim.child = Some(pid);
                 self.upstream_started(id, pid);
                 self.lease_started(id, pid);
             }
-            verdict @ (FromShim::SpawnFailed { .. } | FromShim::Exited { .. }) => shim.verdict = Some(verdict),
+            verdict @ (FromShim::SpawnFailed { .. } | FromShim::Exited { .. }) => {
+                shim.verdict = Some(verdict)
+            }
         }
     }
 

@@ -1,5 +1,7 @@
-//! The conversation with the service manager (`sd_notify(3)`): readiness, status, reloads, the drain, the watchdog, and listening sockets that it keeps
-//! for the next start (`FDSTORE=1`). Without `NOTIFY_SOCKET` nothing is sent. Never waits: what the manager does not take at once is sent later.
+//! The conversation with the service manager (`sd_notify(3)`): readiness, status, reloads, the
+//! drain, the watchdog, and listening sockets that it keeps for the next start (`FDSTORE=1`).
+//! Without `NOTIFY_SOCKET` nothing is sent. Never waits: what the manager does not take at once is
+//! sent later.
 
 use crate::platform;
 use std::{
@@ -42,12 +44,21 @@ impl Notify {
     /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
     pub(crate) fn from_environment() -> Self {
         let socket = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty());
-        Self { socket, period: sd_notify::watchdog_enabled().map(|limit| limit / 2), ..Self::default() }
+        Self {
+            socket,
+            period: sd_notify::watchdog_enabled().map(|limit| limit / 2),
+            ..Self::default()
+        }
     }
 
-    /// The same for a binary that takes over: the manager knows that it is ready, and that something is being reloaded.
+    /// The same for a binary that takes over: the manager knows that it is ready, and that
+    /// something is being reloaded.
     pub(crate) fn resumed() -> Self {
-        Self { ready: true, reloading: true, ..Self::from_environment() }
+        Self {
+            ready: true,
+            reloading: true,
+            ..Self::from_environment()
+        }
     }
 
     /// Says what waits, as far as the manager takes it.
@@ -70,7 +81,11 @@ impl Notify {
 
     /// Whether a line of status may be said again.
     pub(crate) fn may_tell(&self, now: Duration) -> bool {
-        self.is_managed() && self.ready && !self.reloading && !self.stopping && now >= self.told_at + PACE
+        self.is_managed()
+            && self.ready
+            && !self.reloading
+            && !self.stopping
+            && now >= self.told_at + PACE
     }
 
     /// The line of status, if it is another one.
@@ -82,10 +97,13 @@ impl Notify {
         self.told_at = now;
     }
 
-    /// RELOADING=1 (with the time, by which the manager tells the end of this reload from that of an earlier one).
+    /// RELOADING=1 (with the time, by which the manager tells the end of this reload from that of
+    /// an earlier one).
     pub(crate) fn reloading(&mut self, now: Duration) {
         if self.ready && !self.stopping && !std::mem::replace(&mut self.reloading, true) {
-            let time = sd_notify::NotifyState::monotonic_usec_now().map(|time| format!("{time}\n")).unwrap_or_default();
+            let time = sd_notify::NotifyState::monotonic_usec_now()
+                .map(|time| format!("{time}\n"))
+                .unwrap_or_default();
             self.remember("reloading", now);
             self.say(format!("RELOADING=1\n{time}STATUS=reloading\n"));
         }
@@ -106,20 +124,29 @@ impl Notify {
         self.say(format!("STOPPING=1\nSTATUS=draining\n{}", extend()));
     }
 
-    /// How far the drain has come, and that it goes on: whatever time the unit allows, ours is the configuration's.
+    /// How far the drain has come, and that it goes on: whatever time the unit allows, ours is the
+    /// configuration's.
     pub(crate) fn draining(&mut self, progress: &str, now: Duration) {
         if !self.stopping || (now < self.told_at + PACE) {
             return;
         }
-        let progress = if progress.is_empty() { "draining" } else { progress };
+        let progress = if progress.is_empty() {
+            "draining"
+        } else {
+            progress
+        };
         self.remember(progress, now);
         self.say(format!("STATUS={}\n{}", self.told, extend()));
     }
 
-    /// Gives the manager a duplicate of a listening socket to keep until the next start, under a name.
+    /// Gives the manager a duplicate of a listening socket to keep until the next start, under a
+    /// name.
     pub(crate) fn keep(&mut self, name: &str, socket: Arc<OwnedFd>) {
         // A listening socket never hangs up; the manager need not watch it.
-        self.send(format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0\n"), Some(socket));
+        self.send(
+            format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0\n"),
+            Some(socket),
+        );
     }
 
     /// What was kept under that name is not wanted any more.
@@ -127,10 +154,14 @@ impl Notify {
         self.say(format!("FDSTOREREMOVE=1\nFDNAME={name}\n"));
     }
 
-    /// WATCHDOG=1, if it is due, and what could not be said before. Called from the loop alone, so that it stops when the loop does.
+    /// WATCHDOG=1, if it is due, and what could not be said before. Called from the loop alone, so
+    /// that it stops when the loop does.
     pub(crate) fn feed(&mut self, now: Duration) {
         self.flush();
-        if self.period.is_some_and(|period| self.fed_at + period <= now) {
+        if self
+            .period
+            .is_some_and(|period| self.fed_at + period <= now)
+        {
             self.fed_at = now;
             self.say("WATCHDOG=1\n".to_owned());
         }
@@ -164,7 +195,9 @@ impl Notify {
         while let Some((text, socket)) = self.waiting.front() {
             match deliver(path, text, socket.as_deref()) {
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-                Err(error) => tracing::warn!(target: "mcp_server", error = %error, "service manager cannot be notified"),
+                Err(error) => {
+                    tracing::warn!(target: "mcp_server", error = %error, "service manager cannot be notified")
+                }
                 Ok(()) => {}
             }
             self.waiting.pop_front();
@@ -181,7 +214,8 @@ fn one_line(text: &str) -> String {
     text.replace(['\n', '\r'], " ")
 }
 
-/// One datagram, in a socket of its own, because the manager may have been replaced meanwhile (`systemctl daemon-reexec`).
+/// One datagram, in a socket of its own, because the manager may have been replaced meanwhile
+/// (`systemctl daemon-reexec`).
 fn deliver(path: &OsString, text: &str, attached: Option<&OwnedFd>) -> std::io::Result<()> {
     let socket = net::UnixDatagram::unbound()?;
     socket.connect_addr(&address(path)?)?;

@@ -15,7 +15,8 @@ pub(crate) enum Step {
     Appears,
     /// It is gone, or switched off.
     Vanishes,
-    /// Another server stands under its name: by a command now and by an address before, or the other way round.
+    /// Another server stands under its name: by a command now and by an address before, or the
+    /// other way round.
     Replaced,
     /// Its child is started again.
     Restarts,
@@ -31,21 +32,40 @@ pub(crate) fn plan(old: &Config, new: &Config, generation: u32) -> Plan {
     changes.extend(steps(old, new).into_iter().map(|(name, step)| {
         let keys = changed_keys(old.mcp_servers.get(&name), new.mcp_servers.get(&name));
         let (effect, what) = describe(step, &keys, new.mcp_servers.get(&name));
-        Change { setting: format!("mcpServers.{name}"), from: None, to: None, effect, what, tools: Vec::new() }
+        Change {
+            setting: format!("mcpServers.{name}"),
+            from: None,
+            to: None,
+            effect,
+            what,
+            tools: Vec::new(),
+        }
     }));
-    Plan { generation, changes }
+    Plan {
+        generation,
+        changes,
+    }
 }
 
 /// What happens to each upstream whose entry differs.
 pub(crate) fn steps(old: &Config, new: &Config) -> BTreeMap<String, Step> {
-    let names: BTreeSet<&String> = old.mcp_servers.keys().chain(new.mcp_servers.keys()).collect();
+    let names: BTreeSet<&String> = old
+        .mcp_servers
+        .keys()
+        .chain(new.mcp_servers.keys())
+        .collect();
     let step = |name: &&String| step(old.mcp_servers.get(*name), new.mcp_servers.get(*name));
-    names.into_iter().filter_map(|name| Some((name.clone(), step(&name)?))).collect()
+    names
+        .into_iter()
+        .filter_map(|name| Some((name.clone(), step(&name)?)))
+        .collect()
 }
 
 /// What happens to an upstream.
 pub(crate) fn step(old: Option<&Upstream>, new: Option<&Upstream>) -> Option<Step> {
-    let serves = |upstream: Option<&Upstream>| upstream.is_some_and(|upstream| upstream.enabled && !upstream.is_self);
+    let serves = |upstream: Option<&Upstream>| {
+        upstream.is_some_and(|upstream| upstream.enabled && !upstream.is_self)
+    };
     Some(match (old, new) {
         (old, new) if old == new => return None,
         (None, _) => Step::Appears,
@@ -56,7 +76,9 @@ pub(crate) fn step(old: Option<&Upstream>, new: Option<&Upstream>) -> Option<Ste
             (false, false) => Step::InPlace,
             (true, true) => match (&old.transport, &new.transport) {
                 (UpstreamTransport::Stdio { .. }, UpstreamTransport::Http { .. })
-                | (UpstreamTransport::Http { .. }, UpstreamTransport::Stdio { .. }) => Step::Replaced,
+                | (UpstreamTransport::Http { .. }, UpstreamTransport::Stdio { .. }) => {
+                    Step::Replaced
+                }
                 (one, other) if one == other && old.era == new.era => Step::InPlace,
                 (UpstreamTransport::Stdio { .. }, _) => Step::Restarts,
                 (UpstreamTransport::Http { .. }, _) => Step::Reconnects,
@@ -68,23 +90,55 @@ pub(crate) fn step(old: Option<&Upstream>, new: Option<&Upstream>) -> Option<Ste
 fn describe(step: Step, keys: &str, new: Option<&Upstream>) -> (Effect, String) {
     let served = new.is_some_and(|new| new.enabled && !new.is_self);
     match step {
-        Step::Appears if served => (Effect::Added, "appears; its tools appear when it is ready".to_owned()),
+        Step::Appears if served => (
+            Effect::Added,
+            "appears; its tools appear when it is ready".to_owned(),
+        ),
         Step::Appears => (Effect::Nothing, "appears, disabled".to_owned()),
-        Step::Vanishes if new.is_some() => (Effect::Removed, "is disabled; it ends when its calls in flight are answered".to_owned()),
-        Step::Vanishes => (Effect::Removed, "vanishes; it ends when its calls in flight are answered".to_owned()),
-        Step::Replaced => (Effect::Restarted, "is another server now; the old one ends when its calls in flight are answered".to_owned()),
-        Step::Restarts => (Effect::Restarted, format!("restarts when its calls in flight are answered ({keys} changed)")),
-        Step::Reconnects => (Effect::Reconnected, format!("is greeted anew when its calls in flight are answered ({keys} changed)")),
+        Step::Vanishes if new.is_some() => (
+            Effect::Removed,
+            "is disabled; it ends when its calls in flight are answered".to_owned(),
+        ),
+        Step::Vanishes => (
+            Effect::Removed,
+            "vanishes; it ends when its calls in flight are answered".to_owned(),
+        ),
+        Step::Replaced => (
+            Effect::Restarted,
+            "is another server now; the old one ends when its calls in flight are answered"
+                .to_owned(),
+        ),
+        Step::Restarts => (
+            Effect::Restarted,
+            format!("restarts when its calls in flight are answered ({keys} changed)"),
+        ),
+        Step::Reconnects => (
+            Effect::Reconnected,
+            format!("is greeted anew when its calls in flight are answered ({keys} changed)"),
+        ),
         Step::InPlace => (Effect::InPlace, format!("{keys} changed; it runs on")),
     }
 }
 
 /// Names of keys only: their values may be secret.
 fn changed_keys(old: Option<&Upstream>, new: Option<&Upstream>) -> String {
-    let object = |upstream: Option<&Upstream>| upstream.and_then(|upstream| serde_json::to_value(upstream).ok()).unwrap_or_default();
+    let object = |upstream: Option<&Upstream>| {
+        upstream
+            .and_then(|upstream| serde_json::to_value(upstream).ok())
+            .unwrap_or_default()
+    };
     let (old, new) = (object(old), object(new));
-    let keys = |value: &Value| value.as_object().map(|members| members.keys().cloned().collect::<BTreeSet<_>>()).unwrap_or_default();
-    let changed: Vec<String> = keys(&old).union(&keys(&new)).filter(|key| old.get(*key) != new.get(*key)).cloned().collect();
+    let keys = |value: &Value| {
+        value
+            .as_object()
+            .map(|members| members.keys().cloned().collect::<BTreeSet<_>>())
+            .unwrap_or_default()
+    };
+    let changed: Vec<String> = keys(&old)
+        .union(&keys(&new))
+        .filter(|key| old.get(*key) != new.get(*key))
+        .cloned()
+        .collect();
     changed.join(", ")
 }
 
@@ -101,9 +155,14 @@ fn settings(old: &Config, new: &Config) -> Vec<Change> {
     let (before, after) = (leaves(old), leaves(new));
     let paths: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let mut changes = Vec::new();
-    for path in paths.into_iter().filter(|path| before.get(*path) != after.get(*path)) {
+    for path in paths
+        .into_iter()
+        .filter(|path| before.get(*path) != after.get(*path))
+    {
         let (effect, what) = effect(path);
-        let text = |values: &BTreeMap<String, Value>| Some(values.get(path).unwrap_or(&Value::Null).to_string());
+        let text = |values: &BTreeMap<String, Value>| {
+            Some(values.get(path).unwrap_or(&Value::Null).to_string())
+        };
         changes.push(Change {
             setting: path.clone(),
             from: text(&before),
@@ -116,16 +175,39 @@ fn settings(old: &Config, new: &Config) -> Vec<Change> {
     // Both are shown as `***`, and so look the same.
     let secrets = [
         ("auth.api_key", old.auth.api_key != new.auth.api_key),
-        ("auth.jwt.secret", old.auth.jwt.secret != new.auth.jwt.secret),
-        ("tracing.otlp.headers", old.tracing.otlp.headers != new.tracing.otlp.headers),
+        (
+            "auth.jwt.secret",
+            old.auth.jwt.secret != new.auth.jwt.secret,
+        ),
+        (
+            "tracing.otlp.headers",
+            old.tracing.otlp.headers != new.tracing.otlp.headers,
+        ),
     ];
-    for (path, _) in secrets.into_iter().filter(|(path, differs)| *differs && before.get(*path) == after.get(*path)) {
+    for (path, _) in secrets
+        .into_iter()
+        .filter(|(path, differs)| *differs && before.get(*path) == after.get(*path))
+    {
         let (effect, what) = effect(path);
-        changes.push(Change { setting: path.to_owned(), from: None, to: None, effect, what: what.to_owned(), tools: Vec::new() });
+        changes.push(Change {
+            setting: path.to_owned(),
+            from: None,
+            to: None,
+            effect,
+            what: what.to_owned(),
+            tools: Vec::new(),
+        });
     }
     if old.metadata != new.metadata {
         let what = effect("metadata").1.to_owned();
-        changes.push(Change { setting: "metadata".to_owned(), from: None, to: None, effect: Effect::Nothing, what, tools: Vec::new() });
+        changes.push(Change {
+            setting: "metadata".to_owned(),
+            from: None,
+            to: None,
+            effect: Effect::Nothing,
+            what,
+            tools: Vec::new(),
+        });
     }
     changes
 }
@@ -134,7 +216,15 @@ fn collect(path: &str, value: &Value, found: &mut BTreeMap<String, Value>) {
     match value {
         Value::Object(members) => {
             for (key, value) in members {
-                collect(&if path.is_empty() { key.clone() } else { format!("{path}.{key}") }, value, found);
+                collect(
+                    &if path.is_empty() {
+                        key.clone()
+                    } else {
+                        format!("{path}.{key}")
+                    },
+                    value,
+                    found,
+                );
             }
         }
         _ => drop(found.insert(path.to_owned(), value.clone())),
@@ -145,38 +235,78 @@ fn collect(path: &str, value: &Value, found: &mut BTreeMap<String, Value>) {
 fn effect(path: &str) -> (Effect, &'static str) {
     match path {
         "version" | "description" | "metadata" => (Effect::Nothing, "is only shown"),
-        "server.workers" => (Effect::Workers, "new workers serve first, or those over the number are drained"),
-        "server.drain_timeout_ms" | "server.start_concurrency" => (Effect::InPlace, "counts from the next drain or start on"),
-        "server.sandbox" | "server.user" | "server.group" => {
-            (Effect::InPlace, "counts for workers that start from now on: ggen mcp server restart")
+        "server.workers" => (
+            Effect::Workers,
+            "new workers serve first, or those over the number are drained",
+        ),
+        "server.drain_timeout_ms" | "server.start_concurrency" => {
+            (Effect::InPlace, "counts from the next drain or start on")
         }
-        "server.connection_pool" | "server.buffer_size" => (Effect::InPlace, "counts for new connections"),
-        "transports.http.enabled" | "metrics.enabled" => (Effect::Listener, "the listener appears or vanishes with its workers"),
-        "transports.http.host" | "transports.http.port" | "metrics.host" | "metrics.port" => {
-            (Effect::Listener, "the new address is served before the old one is closed; open connections stay")
+        "server.sandbox" | "server.user" | "server.group" => (
+            Effect::InPlace,
+            "counts for workers that start from now on: ggen mcp server restart",
+        ),
+        "server.connection_pool" | "server.buffer_size" => {
+            (Effect::InPlace, "counts for new connections")
         }
-        "transports.websocket.enabled" => (Effect::Workers, "the workers appear, or finish what is open and vanish"),
-        "transports.websocket.port" => (Effect::Listener, "the new address is served before the old one is closed; open connections stay"),
-        path if path.starts_with("transports.websocket.") => {
-            (Effect::InPlace, "counts for new connections; times and limits for open ones too")
+        "transports.http.enabled" | "metrics.enabled" => (
+            Effect::Listener,
+            "the listener appears or vanishes with its workers",
+        ),
+        "transports.http.host" | "transports.http.port" | "metrics.host" | "metrics.port" => (
+            Effect::Listener,
+            "the new address is served before the old one is closed; open connections stay",
+        ),
+        "transports.websocket.enabled" => (
+            Effect::Workers,
+            "the workers appear, or finish what is open and vanish",
+        ),
+        "transports.websocket.port" => (
+            Effect::Listener,
+            "the new address is served before the old one is closed; open connections stay",
+        ),
+        path if path.starts_with("transports.websocket.") => (
+            Effect::InPlace,
+            "counts for new connections; times and limits for open ones too",
+        ),
+        "transports.quic.enabled" => (
+            Effect::Listener,
+            "the socket appears or vanishes with its workers",
+        ),
+        "transports.quic.host" | "transports.quic.port" => (
+            Effect::Listener,
+            "new workers serve the new address; those at the old one finish their requests and go",
+        ),
+        path if path.starts_with("transports.quic.") => {
+            (Effect::InPlace, "counts for new connections")
         }
-        "transports.quic.enabled" => (Effect::Listener, "the socket appears or vanishes with its workers"),
-        "transports.quic.host" | "transports.quic.port" => {
-            (Effect::Listener, "new workers serve the new address; those at the old one finish their requests and go")
-        }
-        path if path.starts_with("transports.quic.") => (Effect::InPlace, "counts for new connections"),
-        "policy.rules" => (Effect::InPlace, "counts from the next request on; who sees other lists then is told so"),
-        path if path.starts_with("rate_limit.") || path.starts_with("tools.") => {
-            (Effect::InPlace, "counts from the next request on; what is in flight goes on")
-        }
+        "policy.rules" => (
+            Effect::InPlace,
+            "counts from the next request on; who sees other lists then is told so",
+        ),
+        path if path.starts_with("rate_limit.") || path.starts_with("tools.") => (
+            Effect::InPlace,
+            "counts from the next request on; what is in flight goes on",
+        ),
         "transports.http.ssl.enabled" => (Effect::Listener, "the listener appears or vanishes"),
-        "transports.http.ssl.port" => (Effect::Listener, "the new address is served before the old one is closed; open connections stay"),
+        "transports.http.ssl.port" => (
+            Effect::Listener,
+            "the new address is served before the old one is closed; open connections stay",
+        ),
         path if path.starts_with("transports.http.ssl.") || path.starts_with("auth.mtls.") => {
             (Effect::InPlace, "counts from the next connection on")
         }
-        path if path.starts_with("transports.http.") => (Effect::InPlace, "counts from the next request on"),
-        path if path.starts_with("auth.") => (Effect::InPlace, "counts from the next request on; sessions stay with whoever began them"),
-        path if path.starts_with("tracing.otlp.") => (Effect::InPlace, "counts from the next request and the next export on"),
+        path if path.starts_with("transports.http.") => {
+            (Effect::InPlace, "counts from the next request on")
+        }
+        path if path.starts_with("auth.") => (
+            Effect::InPlace,
+            "counts from the next request on; sessions stay with whoever began them",
+        ),
+        path if path.starts_with("tracing.otlp.") => (
+            Effect::InPlace,
+            "counts from the next request and the next export on",
+        ),
         path if path.starts_with("logging.") => (Effect::Logging, "counts from the next line on"),
         // A test sees to it that every setting is named above.
         _ => (Effect::InPlace, ""),
@@ -203,7 +333,9 @@ mod tests {
     fn every_setting_has_an_effect() {
         let mut found = BTreeMap::new();
         let mut value = serde_json::to_value(Config::default()).unwrap();
-        APART.iter().for_each(|key| drop(value.as_object_mut().unwrap().remove(*key)));
+        APART
+            .iter()
+            .for_each(|key| drop(value.as_object_mut().unwrap().remove(*key)));
         collect("", &value, &mut found);
         for path in found.keys() {
             assert!(!effect(path).1.is_empty(), "{path}");
@@ -212,19 +344,35 @@ mod tests {
 
     #[test]
     fn settings_name_their_values_and_what_they_take() {
-        assert!(plan(&Config::default(), &Config::default(), 1).changes.is_empty());
+        assert!(
+            plan(&Config::default(), &Config::default(), 1)
+                .changes
+                .is_empty()
+        );
         let (effect, line) = one("{}", r#"{"transports":{"http":{"port":3001}}}"#);
         assert_eq!(effect, Effect::Listener);
-        assert!(line.starts_with("transports.http.port: 3000 -> 3001; the new address"), "{line}");
+        assert!(
+            line.starts_with("transports.http.port: 3000 -> 3001; the new address"),
+            "{line}"
+        );
         for (text, expected) in [
             (r#"{"description":"x"}"#, Effect::Nothing),
             (r#"{"metadata":{"a":1}}"#, Effect::Nothing),
-            (r#"{"logging":{"modules":{"auth":"debug"}}}"#, Effect::Logging),
+            (
+                r#"{"logging":{"modules":{"auth":"debug"}}}"#,
+                Effect::Logging,
+            ),
             (r#"{"logging":{"format":"json"}}"#, Effect::Logging),
             (r#"{"server":{"workers":4}}"#, Effect::Workers),
             (r#"{"server":{"buffer_size":"16KB"}}"#, Effect::InPlace),
-            (r#"{"transports":{"http":{"compression":true}}}"#, Effect::InPlace),
-            (r#"{"transports":{"http":{"enabled":false}}}"#, Effect::Listener),
+            (
+                r#"{"transports":{"http":{"compression":true}}}"#,
+                Effect::InPlace,
+            ),
+            (
+                r#"{"transports":{"http":{"enabled":false}}}"#,
+                Effect::Listener,
+            ),
             (r#"{"metrics":{"port":1}}"#, Effect::Listener),
         ] {
             assert_eq!(one("{}", text).0, expected, "{text}");
@@ -241,12 +389,28 @@ mod tests {
             (stdio(""), "{}".to_owned(), Effect::Removed),
             (stdio(""), stdio(r#","enabled":false"#), Effect::Removed),
             (stdio(r#","enabled":false"#), stdio(""), Effect::Added),
-            (stdio(r#","enabled":false"#), stdio(r#","enabled":false,"args":["x"]"#), Effect::InPlace),
-            ("{}".to_owned(), stdio(r#","enabled":false"#), Effect::Nothing),
+            (
+                stdio(r#","enabled":false"#),
+                stdio(r#","enabled":false,"args":["x"]"#),
+                Effect::InPlace,
+            ),
+            (
+                "{}".to_owned(),
+                stdio(r#","enabled":false"#),
+                Effect::Nothing,
+            ),
             (stdio(""), secret.clone(), Effect::Restarted),
             (stdio(""), stdio(r#","era":"legacy""#), Effect::Restarted),
-            (stdio(""), stdio(r#","timeout":5,"max_restarts":1"#), Effect::InPlace),
-            (http(""), http(r#","headers":{"K":"hush"}"#), Effect::Reconnected),
+            (
+                stdio(""),
+                stdio(r#","timeout":5,"max_restarts":1"#),
+                Effect::InPlace,
+            ),
+            (
+                http(""),
+                http(r#","headers":{"K":"hush"}"#),
+                Effect::Reconnected,
+            ),
             (http(""), http(r#","timeout":5"#), Effect::InPlace),
             (http(""), stdio(""), Effect::Restarted),
         ] {

@@ -1,4 +1,5 @@
-//! Every child that ends is reaped here, whoever started it; and whatever a killed shim left behind is found and killed.
+//! Every child that ends is reaped here, whoever started it; and whatever a killed shim left behind
+//! is found and killed.
 
 use super::{Supervisor, event::ProcId, shims::ShimId};
 use crate::{ipc::launch::FromShim, platform};
@@ -30,8 +31,8 @@ pub(crate) type Pids = BTreeMap<u32, Owner>;
 /// What is known about processes that are our children without being ours.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Strangers {
-    /// They were our children when we started (a shell's background jobs), or came while nothing of ours could have left them (we are a
-    /// container's process 1). They are reaped, never killed.
+    /// They were our children when we started (a shell's background jobs), or came while nothing of
+    /// ours could have left them (we are a container's process 1). They are reaped, never killed.
     foreign: BTreeSet<u32>,
     /// Until when unknown children are taken for what a shim left behind.
     sweep_until: Duration,
@@ -40,7 +41,10 @@ pub(crate) struct Strangers {
 impl Strangers {
     /// To be called before anything is spawned.
     pub(crate) fn at_start() -> Self {
-        Self { foreign: platform::children().into_iter().collect(), sweep_until: Duration::ZERO }
+        Self {
+            foreign: platform::children().into_iter().collect(),
+            sweep_until: Duration::ZERO,
+        }
     }
 
     /// When to look again.
@@ -67,7 +71,8 @@ impl Supervisor {
         }
     }
 
-    /// Kills our children that are neither ours nor foreign, while there is reason to look for them.
+    /// Kills our children that are neither ours nor foreign, while there is reason to look for
+    /// them.
     pub(crate) fn sweep(&mut self) {
         let now = self.now();
         if now >= self.strangers.sweep_until {
@@ -90,32 +95,77 @@ impl Supervisor {
     /// Children that appeared while nothing of ours was dying are somebody else's.
     pub(crate) fn note_foreign(&mut self) {
         if self.now() >= self.strangers.sweep_until {
-            let strangers = platform::children().into_iter().filter(|pid| !self.pids.contains_key(pid));
+            let strangers = platform::children()
+                .into_iter()
+                .filter(|pid| !self.pids.contains_key(pid));
             self.strangers.foreign = strangers.collect();
         }
     }
 
     /// Our children that have not ended, foreign ones aside.
     pub(crate) fn remaining(&self) -> usize {
-        platform::children().into_iter().filter(|pid| !self.strangers.foreign.contains(pid)).count()
+        platform::children()
+            .into_iter()
+            .filter(|pid| !self.strangers.foreign.contains(pid))
+            .count()
     }
 
     /// A shim has said its last word, or died without one.
     pub(crate) fn shim_closed(&mut self, id: ShimId, last_line: &str) {
-        let Some(mut shim) = self.shims.all.remove(&id) else { return };
-        let starved = shim.group.take().and_then(|group| self.end_cgroup(id, group, shim.killed_for_memory));
-        let code = if starved.is_some() { Code::UpstreamOutOfMemory } else { Code::UpstreamExited };
-        let why = |reason: String| starved.as_ref().map_or_else(|| reason.clone(), |starved| format!("{reason}; {starved}"));
-        let words = |reason: String| if last_line.is_empty() { reason } else { format!("{reason}: {last_line}") };
+        let Some(mut shim) = self.shims.all.remove(&id) else {
+            return;
+        };
+        let starved = shim
+            .group
+            .take()
+            .and_then(|group| self.end_cgroup(id, group, shim.killed_for_memory));
+        let code = if starved.is_some() {
+            Code::UpstreamOutOfMemory
+        } else {
+            Code::UpstreamExited
+        };
+        let why = |reason: String| {
+            starved
+                .as_ref()
+                .map_or_else(|| reason.clone(), |starved| format!("{reason}; {starved}"))
+        };
+        let words = |reason: String| {
+            if last_line.is_empty() {
+                reason
+            } else {
+                format!("{reason}: {last_line}")
+            }
+        };
         match shim.verdict {
-            Some(FromShim::SpawnFailed { missing, code, reason }) => {
+            Some(FromShim::SpawnFailed {
+                missing,
+                code,
+                reason,
+            }) => {
                 let status = code.map(|_| super::life::EX_CONFIG);
-                let code = code.unwrap_or(if missing { Code::CommandNotFound } else { Code::UpstreamExited });
+                let code = code.unwrap_or(if missing {
+                    Code::CommandNotFound
+                } else {
+                    Code::UpstreamExited
+                });
                 self.upstream_gone(id, code, &format!("cannot be started: {reason}"), status);
             }
-            Some(FromShim::Exited { reason, status, swept }) => {
-                let leftovers = if swept > 0 { format!(", {swept} left-over processes killed") } else { String::new() };
-                self.upstream_gone(id, code, &words(why(format!("{reason}{leftovers}"))), status);
+            Some(FromShim::Exited {
+                reason,
+                status,
+                swept,
+            }) => {
+                let leftovers = if swept > 0 {
+                    format!(", {swept} left-over processes killed")
+                } else {
+                    String::new()
+                };
+                self.upstream_gone(
+                    id,
+                    code,
+                    &words(why(format!("{reason}{leftovers}"))),
+                    status,
+                );
             }
             _ => {
                 // It was killed. Its server lives on as our child, with whatever it started.
@@ -126,7 +176,12 @@ impl Supervisor {
                     platform::signal_group(group, Signal::SIGKILL);
                 }
                 self.begin_sweep();
-                self.upstream_gone(id, code, &words(why("its shim was killed".to_owned())), None);
+                self.upstream_gone(
+                    id,
+                    code,
+                    &words(why("its shim was killed".to_owned())),
+                    None,
+                );
             }
         }
     }

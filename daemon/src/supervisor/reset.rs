@@ -1,5 +1,6 @@
-//! The key of stateless resets (RFC 9000 §10.3). It is kept in the state directory, so that clients of a daemon that died hear of it from the next
-//! one, in one round trip instead of at their idle time-out. Who has it can end connections whose ids they see, and nothing else.
+//! The key of stateless resets (RFC 9000 §10.3). It is kept in the state directory, so that clients
+//! of a daemon that died hear of it from the next one, in one round trip instead of at their idle
+//! time-out. Who has it can end connections whose ids they see, and nothing else.
 
 use crate::{auth::hex, config::state, tls::make};
 use std::{
@@ -14,7 +15,8 @@ const FILE: &str = "quic-reset.key";
 /// Permission bits of others.
 const OTHERS: u32 = 0o077;
 
-/// The key that is kept there, else a new one, which is kept if that is possible. Reads or writes a few bytes; for the start.
+/// The key that is kept there, else a new one, which is kept if that is possible. Reads or writes a
+/// few bytes; for the start.
 pub(super) fn key(directory: &Path) -> [u8; 32] {
     let path = directory.join(FILE);
     if let Ok(Some(kept)) = read(&path) {
@@ -24,7 +26,9 @@ pub(super) fn key(directory: &Path) -> [u8; 32] {
     // Without it the resets of a successor would not be believed, and that is all.
     getrandom::fill(&mut fresh).unwrap_or_default();
     let text = hex::encode(&fresh) + "\n";
-    let kept = state::make(directory).and_then(|()| make::write(&path, &text, 0o600, true)).and_then(|()| state::keep_owner(&path));
+    let kept = state::make(directory)
+        .and_then(|()| make::write(&path, &text, 0o600, true))
+        .and_then(|()| state::keep_owner(&path));
     if let Err(error) = kept {
         tracing::debug!(target: "transport", path = %path.display(), %error, "the key of stateless resets is not kept");
     }
@@ -33,7 +37,10 @@ pub(super) fn key(directory: &Path) -> [u8; 32] {
 
 /// `None`: what is there is no key of ours, or others may know it.
 fn read(path: &Path) -> io::Result<Option<[u8; 32]>> {
-    let mut file = fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK).open(path)?;
+    let mut file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+        .open(path)?;
     let facts = file.metadata()?;
     if !facts.is_file() || facts.mode() & OTHERS != 0 {
         return Ok(None);

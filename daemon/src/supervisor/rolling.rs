@@ -1,4 +1,5 @@
-//! Replacing workers one after another without closing a listener: what `Restart` asks for. A new configuration takes no replacement (`reload.rs`).
+//! Replacing workers one after another without closing a listener: what `Restart` asks for. A new
+//! configuration takes no replacement (`reload.rs`).
 
 use super::{Supervisor, event::Reply};
 use crate::{ipc::messages::Role, platform};
@@ -19,7 +20,12 @@ pub(crate) struct Rolling {
 
 impl Supervisor {
     /// Replaces the workers of these slots, one after another.
-    pub(crate) fn roll_through(&mut self, names: Vec<String>, outcome: String, watcher: Option<Reply>) {
+    pub(crate) fn roll_through(
+        &mut self,
+        names: Vec<String>,
+        outcome: String,
+        watcher: Option<Reply>,
+    ) {
         self.rolling.watchers.extend(watcher);
         self.rolling.outcome = outcome;
         let idle = self.workers.rolling.is_empty();
@@ -27,7 +33,8 @@ impl Supervisor {
             if !self.workers.rolling.contains(&name) {
                 self.workers.rolling.push_back(name);
             } else if !idle && self.workers.rolling.front() == Some(&name) {
-                // The one in turn was started with what was in force before: it comes round once more.
+                // The one in turn was started with what was in force before: it comes round once
+                // more.
                 self.workers.rolling.push_back(name);
             }
         }
@@ -44,13 +51,20 @@ impl Supervisor {
         }
     }
 
-    /// A new process died before it was Ready; a predecessor goes on if there is one, and so do those that had not had their turn.
+    /// A new process died before it was Ready; a predecessor goes on if there is one, and so do
+    /// those that had not had their turn.
     pub(crate) fn rolling_failed(&mut self, name: &str, reason: &str) {
         self.workers.rolling.clear();
         self.rolling.waits = false;
-        let message = format!("the new {name} died before it was ready ({reason}); workers that were not replaced yet go on");
+        let message = format!(
+            "the new {name} died before it was ready ({reason}); workers that were not replaced yet go on"
+        );
         tracing::error!(target: "mcp_server", code = %Code::WorkerDied, "{message}");
-        let failure: Failure = super::calls::failure(Code::WorkerDied, &message, "ggen mcp server logs --level error");
+        let failure: Failure = super::calls::failure(
+            Code::WorkerDied,
+            &message,
+            "ggen mcp server logs --level error",
+        );
         for watcher in std::mem::take(&mut self.rolling.watchers) {
             watcher.last(Err(failure.clone()));
         }
@@ -58,7 +72,13 @@ impl Supervisor {
 
     /// A gateway worker is gone, and what waited for its end goes on.
     pub(crate) fn roll_on(&mut self) {
-        let drains = self.workers.procs.values().filter(|proc| proc.role == Role::Gateway).count() > 1;
+        let drains = self
+            .workers
+            .procs
+            .values()
+            .filter(|proc| proc.role == Role::Gateway)
+            .count()
+            > 1;
         if self.rolling.waits && !drains {
             self.rolling.waits = false;
             self.roll();
@@ -69,7 +89,11 @@ impl Supervisor {
     pub(crate) fn roll(&mut self) {
         while let Some(name) = self.workers.rolling.front().cloned() {
             let gateway = self.workers.gateway();
-            let drains = self.workers.procs.iter().any(|(id, proc)| proc.role == Role::Gateway && Some(*id) != gateway);
+            let drains = self
+                .workers
+                .procs
+                .iter()
+                .any(|(id, proc)| proc.role == Role::Gateway && Some(*id) != gateway);
             let Some(slot) = self.workers.slot_mut(&name) else {
                 self.workers.rolling.pop_front();
                 continue;
@@ -77,12 +101,14 @@ impl Supervisor {
             slot.failed = false;
             let (role, current) = (slot.role, slot.current);
             if role == Role::Gateway {
-                // The one of now has no server's pipes yet while an older one drains, and what waits for them there would be lost.
+                // The one of now has no server's pipes yet while an older one drains, and what
+                // waits for them there would be lost.
                 if drains {
                     self.rolling.waits = true;
                     return;
                 }
-                // Two gateways would read from the same pipes: the old one gets only a short time, and the new one gets the children after it.
+                // Two gateways would read from the same pipes: the old one gets only a short time,
+                // and the new one gets the children after it.
                 slot.current = None;
                 self.start_worker(&name, false);
                 if let Some(old) = current {

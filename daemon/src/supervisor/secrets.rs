@@ -1,5 +1,6 @@
-//! What edge workers are told to tell who asks, and to speak TLS: read from files here, sent at their start and whenever it changes. What is wrong
-//! with a file changes nothing: the workers keep what they have.
+//! What edge workers are told to tell who asks, and to speak TLS: read from files here, sent at
+//! their start and whenever it changes. What is wrong with a file changes nothing: the workers keep
+//! what they have.
 
 use super::{Supervisor, event::Event, reload::Candidate};
 use crate::{
@@ -48,35 +49,64 @@ impl Tls {
     fn of(wanted: files::Wanted) -> Result<Self, Unusable> {
         let stamps = wanted.stamps();
         let found = wanted.read()?;
-        Ok(Self { seen: (wanted, stamps), found, ..Self::default() })
+        Ok(Self {
+            seen: (wanted, stamps),
+            found,
+            ..Self::default()
+        })
     }
 }
 
 /// Tells that files are not taken over.
 pub(crate) fn refused(error: &Unusable) -> Failure {
     tracing::error!(target: "transport", code = %error.code, "certificates refused, the old ones stay in force: {}", error.what);
-    super::calls::failure(error.code, &error.what, "ggen mcp config show transports.http.ssl")
+    super::calls::failure(
+        error.code,
+        &error.what,
+        "ggen mcp config show transports.http.ssl",
+    )
 }
 
 impl Supervisor {
-    /// The message for a worker; `None` if its role is not to know. One that is to prove a configuration is told that one's.
+    /// The message for a worker; `None` if its role is not to know. One that is to prove a
+    /// configuration is told that one's.
     pub(crate) fn secrets_for(&self, name: &str, role: Role) -> Option<ToWorker> {
         let secrets = || {
             let mut secrets = self.secrets.clone();
-            if let Some(Candidate { loaded, listeners, tls, .. }) = self.candidate_for(name) {
+            if let Some(Candidate {
+                loaded,
+                listeners,
+                tls,
+                ..
+            }) = self.candidate_for(name)
+            {
                 secrets.tls = tls.found.secrets.clone();
-                secrets.auth = AuthSecrets::of(&loaded.config, &loaded.auth_files, &self.keys.known, listeners.are_local());
+                secrets.auth = AuthSecrets::of(
+                    &loaded.config,
+                    &loaded.auth_files,
+                    &self.keys.known,
+                    listeners.are_local(),
+                );
             }
             if role == Role::Admin {
                 // Judged by its own listener, and without TLS.
-                let auth = &self.candidate_for(name).map_or(&self.loaded, |candidate| &candidate.loaded).config;
+                let auth = &self
+                    .candidate_for(name)
+                    .map_or(&self.loaded, |candidate| &candidate.loaded)
+                    .config;
                 let open = auth.metrics.host.to_canonical().is_loopback();
-                secrets =
-                    Secrets { auth: AuthSecrets { required: !open && auth.auth.is_required(open), ..secrets.auth }, ..Secrets::default() };
+                secrets = Secrets {
+                    auth: AuthSecrets {
+                        required: !open && auth.auth.is_required(open),
+                        ..secrets.auth
+                    },
+                    ..Secrets::default()
+                };
             }
             secrets
         };
-        role.knows_secrets().then(|| ToWorker::Secrets(Box::new(secrets())))
+        role.knows_secrets()
+            .then(|| ToWorker::Secrets(Box::new(secrets())))
     }
 
     /// Changes the secrets, and tells every edge worker if that made a difference.
@@ -133,7 +163,10 @@ impl Supervisor {
     }
 
     /// Looks at the files from a thread of its own: a file system may take its time.
-    #[allow(clippy::disallowed_methods, reason = "the thread has no event loop that sleeping could block")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the thread has no event loop that sleeping could block"
+    )]
     pub(crate) fn watch_files(&self) {
         let (watched, events) = (Arc::clone(&self.tls.watched), self.events.clone());
         let look = move || {
@@ -149,13 +182,20 @@ impl Supervisor {
                 if seen.0 == wanted {
                     seen.1 = now;
                     drop(seen);
-                    if events.blocking_send(Event::Tls(Box::new(Tls::of(wanted)))).is_err() {
+                    if events
+                        .blocking_send(Event::Tls(Box::new(Tls::of(wanted))))
+                        .is_err()
+                    {
                         return;
                     }
                 }
             }
         };
-        if let Err(error) = thread::Builder::new().name("files".to_owned()).stack_size(256 << 10).spawn(look) {
+        if let Err(error) = thread::Builder::new()
+            .name("files".to_owned())
+            .stack_size(256 << 10)
+            .spawn(look)
+        {
             tracing::error!(target: "mcp_server", %error, "files of certificates are not watched");
         }
     }

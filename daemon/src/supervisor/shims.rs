@@ -1,4 +1,5 @@
-//! The shims: one process per running stdio server, which runs it and leaves nothing of it behind (see `shim/`).
+//! The shims: one process per running stdio server, which runs it and leaves nothing of it behind
+//! (see `shim/`).
 
 use super::{
     Supervisor,
@@ -82,17 +83,41 @@ impl Shims {
         pids.insert(pid, Owner::Shim(id));
 
         let line = Line::start(sender, QUEUE);
-        let rest = stderr::Rest { pipe: errors, line: Vec::new() };
+        let rest = stderr::Rest {
+            pipe: errors,
+            line: Vec::new(),
+        };
         listen(id, name, receiver, Some(rest), String::new(), ear, hub);
         let theirs = [stdin_theirs, stdout_theirs, errors_theirs].map(Arc::new);
         let group = launch.group.clone();
-        line.say(ToShim::Launch(launch), theirs.into()).map_err(|_| io::Error::other("its queue is full"))?;
+        line.say(ToShim::Launch(launch), theirs.into())
+            .map_err(|_| io::Error::other("its queue is full"))?;
         let (name, child, verdict) = (name.to_owned(), None, None);
-        self.all.insert(id, Shim { pid, name, child, verdict, group, killed_for_memory: 0, line, stop_at: None, kill_at: None });
-        Ok((id, Pipes { stdin: Arc::new(stdin), stdout: Arc::new(stdout) }))
+        self.all.insert(
+            id,
+            Shim {
+                pid,
+                name,
+                child,
+                verdict,
+                group,
+                killed_for_memory: 0,
+                line,
+                stop_at: None,
+                kill_at: None,
+            },
+        );
+        Ok((
+            id,
+            Pipes {
+                stdin: Arc::new(stdin),
+                stdout: Arc::new(stdout),
+            },
+        ))
     }
 
-    /// Ends a server: SIGTERM after `patience` (in which the end of its stdin may do it), SIGKILL later.
+    /// Ends a server: SIGTERM after `patience` (in which the end of its stdin may do it), SIGKILL
+    /// later.
     pub(crate) fn end(&mut self, id: ShimId, patience: Duration, now: Duration) {
         if let Some(shim) = self.all.get_mut(&id) {
             shim.stop_at = Some(shim.stop_at.unwrap_or(now + patience).min(now + patience));
@@ -103,7 +128,9 @@ impl Shims {
     /// Ends all servers without any grace.
     pub(crate) fn kill_all(&mut self, now: Duration) {
         for shim in self.all.values_mut() {
-            shim.line.say(ToShim::Stop { grace_ms: 0 }, Vec::new()).unwrap_or_default();
+            shim.line
+                .say(ToShim::Stop { grace_ms: 0 }, Vec::new())
+                .unwrap_or_default();
             (shim.stop_at, shim.kill_at) = (None, Some(now + Duration::from_secs(1)));
         }
     }
@@ -113,7 +140,9 @@ impl Shims {
         for shim in self.all.values_mut() {
             if shim.stop_at.is_some_and(|at| at <= now) {
                 let grace_ms = u64::try_from(GRACE.as_millis()).unwrap_or(u64::MAX);
-                shim.line.say(ToShim::Stop { grace_ms }, Vec::new()).unwrap_or_default();
+                shim.line
+                    .say(ToShim::Stop { grace_ms }, Vec::new())
+                    .unwrap_or_default();
                 (shim.stop_at, shim.kill_at) = (None, Some(now + GRACE + SLACK));
             }
             if shim.kill_at.is_some_and(|at| at <= now) {
@@ -125,18 +154,33 @@ impl Shims {
 
     /// When something has to be done if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        self.all.values().flat_map(|shim| [shim.stop_at, shim.kill_at]).flatten().min()
+        self.all
+            .values()
+            .flat_map(|shim| [shim.stop_at, shim.kill_at])
+            .flatten()
+            .min()
     }
 }
 
 impl Supervisor {
-    /// Starts a shim with a server in it. `life`: which of the server's lives it is, for the name of its control group.
-    pub(crate) fn start_shim(&mut self, name: &str, life: &str, mut launch: Launch) -> Result<(ShimId, Pipes), NotStarted> {
+    /// Starts a shim with a server in it. `life`: which of the server's lives it is, for the name
+    /// of its control group.
+    pub(crate) fn start_shim(
+        &mut self,
+        name: &str,
+        life: &str,
+        mut launch: Launch,
+    ) -> Result<(ShimId, Pipes), NotStarted> {
         self.place(name, life, &mut launch)?;
         let (ear, group) = (self.ear(), launch.group.clone());
-        let started = self.shims.start(name, launch, ear, &self.hub, &mut self.pids).inspect_err(|_| {
-            group.iter().for_each(|group| group.remove().unwrap_or_default());
-        })?;
+        let started = self
+            .shims
+            .start(name, launch, ear, &self.hub, &mut self.pids)
+            .inspect_err(|_| {
+                group
+                    .iter()
+                    .for_each(|group| group.remove().unwrap_or_default());
+            })?;
         self.heard.insert(Whose::Shim(started.0));
         Ok(started)
     }
@@ -153,7 +197,12 @@ pub(super) fn listen(
     hub: &Arc<super::Hub>,
 ) {
     let last = Arc::new(Mutex::new(last_line));
-    let (name, hub, paused, words) = (name.to_owned(), Arc::clone(hub), ear.paused.clone(), Arc::clone(&last));
+    let (name, hub, paused, words) = (
+        name.to_owned(),
+        Arc::clone(hub),
+        ear.paused.clone(),
+        Arc::clone(&last),
+    );
     let reading = tokio::spawn(async move {
         match stderr {
             Some(rest) => stderr::read(rest, name, hub, words, paused).await,

@@ -1,4 +1,5 @@
-//! Which workers a configuration asks for. A new role is added here, in `ipc/role.rs` and in `worker/mod.rs`.
+//! Which workers a configuration asks for. A new role is added here, in `ipc/role.rs` and in
+//! `worker/mod.rs`.
 
 use super::{
     Supervisor,
@@ -9,14 +10,21 @@ use super::{
 use crate::{config::Config, ipc::messages::Role};
 
 impl Supervisor {
-    /// Makes the slots fit the configuration; new ones and those that had failed are due at once. Returns the processes of removed ones.
+    /// Makes the slots fit the configuration; new ones and those that had failed are due at once.
+    /// Returns the processes of removed ones.
     pub(crate) fn lay_out_slots(&mut self) -> Vec<ProcId> {
         let now = self.now();
-        let wanted = wanted_slots(&self.loaded.config, self.listeners.quic(), self.tls.is_any());
+        let wanted = wanted_slots(
+            &self.loaded.config,
+            self.listeners.quic(),
+            self.tls.is_any(),
+        );
         let mut old = std::mem::take(&mut self.workers.slots);
         for (name, role) in wanted {
             let at = old.iter().position(|slot| slot.name == name);
-            self.workers.slots.push(at.map_or_else(|| Slot::new(name, role), |at| old.swap_remove(at)));
+            self.workers
+                .slots
+                .push(at.map_or_else(|| Slot::new(name, role), |at| old.swap_remove(at)));
         }
         for slot in &mut self.workers.slots {
             slot.prospective = false;
@@ -24,7 +32,10 @@ impl Supervisor {
                 slot.start_at = Some(now);
             }
         }
-        old.into_iter().flat_map(|slot| [slot.current, slot.successor]).flatten().collect()
+        old.into_iter()
+            .flat_map(|slot| [slot.current, slot.successor])
+            .flatten()
+            .collect()
     }
 }
 
@@ -33,10 +44,15 @@ impl Supervisor {
 pub(crate) fn wanted_slots(config: &Config, quic: &Quic, certificate: bool) -> Vec<(String, Role)> {
     let mut wanted = vec![("gateway-0".to_owned(), Role::Gateway)];
     if config.transports.http.enabled {
-        wanted.extend((0..config.server.workers.max(1)).map(|index| (format!("http-{index}"), Role::Http)));
+        wanted.extend(
+            (0..config.server.workers.max(1)).map(|index| (format!("http-{index}"), Role::Http)),
+        );
     }
     if config.transports.websocket.enabled {
-        wanted.extend((0..config.server.workers.max(1)).map(|index| (format!("websocket-{index}"), Role::Websocket)));
+        wanted.extend(
+            (0..config.server.workers.max(1))
+                .map(|index| (format!("websocket-{index}"), Role::Websocket)),
+        );
     }
     if quic.door().is_some() && certificate {
         wanted.extend((0..door::count(config)).map(|index| (format!("quic-{index}"), Role::Quic)));

@@ -26,9 +26,12 @@ const BEAT: Duration = Duration::from_secs(1);
 pub(super) const QUEUE: usize = 1024;
 
 impl Supervisor {
-    /// Starts a process for a slot. `successor`: the one that serves goes on until the new one is Ready.
+    /// Starts a process for a slot. `successor`: the one that serves goes on until the new one is
+    /// Ready.
     pub(crate) fn start_worker(&mut self, name: &str, successor: bool) {
-        let Some(slot) = self.workers.slot_mut(name) else { return };
+        let Some(slot) = self.workers.slot_mut(name) else {
+            return;
+        };
         slot.start_at = None;
         slot.restarts += u64::from(slot.starts > 0);
         slot.starts += 1;
@@ -44,7 +47,11 @@ impl Supervisor {
                 self.pids.insert(proc.pid, super::reaper::Owner::Worker(id));
                 self.workers.procs.insert(id, proc);
                 if let Some(slot) = self.workers.slot_mut(name) {
-                    if successor { slot.successor = Some(id) } else { slot.current = Some(id) }
+                    if successor {
+                        slot.successor = Some(id)
+                    } else {
+                        slot.current = Some(id)
+                    }
                 }
                 self.link_worker(id);
             }
@@ -56,29 +63,47 @@ impl Supervisor {
     }
 
     fn spawn_worker(&mut self, id: ProcId, name: &str, role: Role) -> io::Result<Proc> {
-        let seat = if role == Role::Quic { Some(self.seat_for(name)?) } else { None };
+        let seat = if role == Role::Quic {
+            Some(self.seat_for(name)?)
+        } else {
+            None
+        };
         let (ours, theirs) = platform::socket_pair()?;
         let (sender, receiver) = channel::channel(ours)?;
-        let pid = platform::spawn_self(&["worker", role.as_str()], theirs, super::environment::of_worker())?;
+        let pid = platform::spawn_self(
+            &["worker", role.as_str()],
+            theirs,
+            super::environment::of_worker(),
+        )?;
         let line = Line::start(sender, QUEUE);
         self.heard.insert(Whose::Worker(id));
         self.ear().worker(id, receiver);
         let mut start = self.start_message(name, role);
         let mut sockets = self.listeners_for(name).sockets_for(role);
         if let Some((door, index)) = &seat {
-            start.listeners.push(Bound { transport: "quic".to_owned(), address: door.address() });
-            start.seat = Some(Seat { index: *index, reset_key: self.reset_key });
+            start.listeners.push(Bound {
+                transport: "quic".to_owned(),
+                address: door.address(),
+            });
+            start.seat = Some(Seat {
+                index: *index,
+                reset_key: self.reset_key,
+            });
             sockets.extend(door.socket(*index));
         }
         let generation = start.generation;
-        let queue = |message, sockets| line.say(message, sockets).map_err(|_| io::Error::other("its queue is full"));
+        let queue = |message, sockets| {
+            line.say(message, sockets)
+                .map_err(|_| io::Error::other("its queue is full"))
+        };
         queue(ToWorker::Start(Box::new(start)), sockets)?;
         if role == Role::Gateway {
             for message in self.remembered(id) {
                 queue(message, Vec::new())?;
             }
         }
-        self.secrets_for(name, role).map_or(Ok(()), |secrets| queue(secrets, Vec::new()))?;
+        self.secrets_for(name, role)
+            .map_or(Ok(()), |secrets| queue(secrets, Vec::new()))?;
         Ok(Proc {
             pid,
             name: name.to_owned(),
@@ -97,11 +122,14 @@ impl Supervisor {
     fn seat_for(&self, name: &str) -> io::Result<(Arc<Door>, u8)> {
         let door = self.listeners_for(name).quic().door();
         let slot = self.workers.slots.iter().find(|slot| slot.name == name);
-        let found = door.zip(slot).and_then(|(door, slot)| Some((Arc::clone(door), self.take_seat(slot, door)?)));
+        let found = door
+            .zip(slot)
+            .and_then(|(door, slot)| Some((Arc::clone(door), self.take_seat(slot, door)?)));
         found.ok_or_else(|| io::Error::other("there is no free socket at the QUIC port"))
     }
 
-    /// What a worker of that name is told: the configuration in force, or the one that it is to prove.
+    /// What a worker of that name is told: the configuration in force, or the one that it is to
+    /// prove.
     pub(crate) fn start_message(&self, name: &str, role: Role) -> Start {
         let slot = self.workers.slots.iter().find(|slot| slot.name == name);
         let candidate = self.candidate_for(name);
@@ -112,33 +140,64 @@ impl Supervisor {
             generation: candidate.map_or(self.generation, |candidate| candidate.generation),
             incarnation: slot.map_or(0, |slot| slot.starts.saturating_sub(1)),
             beat_ms: u64::try_from(BEAT.as_millis()).unwrap_or(1000),
-            log_filter: self.levels.over(candidate.map_or(&self.log_filter, |candidate| &candidate.log_filter)),
+            log_filter: self
+                .levels
+                .over(candidate.map_or(&self.log_filter, |candidate| &candidate.log_filter)),
             listeners: self.listeners_for(name).bound_for(role),
             seat: None,
-            quic_port: self.listeners_for(name).quic().door().filter(|_| role == Role::Http).map(|door| door.address().port()),
+            quic_port: self
+                .listeners_for(name)
+                .quic()
+                .door()
+                .filter(|_| role == Role::Http)
+                .map(|door| door.address().port()),
             seal: (role == Role::Gateway).then(|| self.seal.clone()),
-            collector_headers: config.tracing.otlp.headers.clone().filter(|_| role == Role::Gateway && config.tracing.otlp.enabled),
+            collector_headers: config
+                .tracing
+                .otlp
+                .headers
+                .clone()
+                .filter(|_| role == Role::Gateway && config.tracing.otlp.enabled),
             run_as: candidate.map_or(self.run_as, |candidate| candidate.run_as),
             config: super::environment::config_for(role, config),
         }
     }
 
     fn listeners_for(&self, name: &str) -> &Listeners {
-        self.candidate_for(name).map_or(&self.listeners, |candidate| &candidate.listeners)
+        self.candidate_for(name)
+            .map_or(&self.listeners, |candidate| &candidate.listeners)
     }
 
     pub(crate) fn candidate_for(&self, name: &str) -> Option<&Candidate> {
-        let prospective = self.workers.slots.iter().any(|slot| slot.name == name && slot.prospective);
-        if let (reload::Stage::Preparing(candidate), true) = (&self.reload.stage, prospective) { Some(candidate) } else { None }
+        let prospective = self
+            .workers
+            .slots
+            .iter()
+            .any(|slot| slot.name == name && slot.prospective);
+        if let (reload::Stage::Preparing(candidate), true) = (&self.reload.stage, prospective) {
+            Some(candidate)
+        } else {
+            None
+        }
     }
 
-    /// Queues a message for a worker; never waits. A worker whose queue is full does not read, and is dealt with as hung.
-    pub(crate) fn tell(&mut self, id: ProcId, message: ToWorker, descriptors: Vec<Arc<OwnedFd>>) -> bool {
-        let Some(proc) = self.workers.procs.get(&id) else { return false };
+    /// Queues a message for a worker; never waits. A worker whose queue is full does not read, and
+    /// is dealt with as hung.
+    pub(crate) fn tell(
+        &mut self,
+        id: ProcId,
+        message: ToWorker,
+        descriptors: Vec<Arc<OwnedFd>>,
+    ) -> bool {
+        let Some(proc) = self.workers.procs.get(&id) else {
+            return false;
+        };
         match proc.line.say(message, descriptors) {
             Ok(()) => true,
             Err(Unsaid::Full) => {
-                self.events.try_send(Event::WorkerStuck(id)).unwrap_or_default();
+                self.events
+                    .try_send(Event::WorkerStuck(id))
+                    .unwrap_or_default();
                 false
             }
             Err(Unsaid::Closed) => false,

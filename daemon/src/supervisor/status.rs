@@ -1,4 +1,5 @@
-//! The daemon's status from the supervisor's state: what `ggen`, `/health` and the built-in tools show. Reads, never changes anything.
+//! The daemon's status from the supervisor's state: what `ggen`, `/health` and the built-in tools
+//! show. Reads, never changes anything.
 
 use super::{
     Supervisor,
@@ -35,7 +36,11 @@ impl Supervisor {
             started_ms: self.started_ms,
             uptime_ms: ms(now),
             generation: self.generation,
-            config_file: self.loaded.file.as_ref().map(|path| path.display().to_string()),
+            config_file: self
+                .loaded
+                .file
+                .as_ref()
+                .map(|path| path.display().to_string()),
             config_version: self.loaded.config.version.clone(),
             transports: self.transports(),
             listeners: self.listeners.status(),
@@ -44,10 +49,31 @@ impl Supervisor {
                 .upstreams
                 .iter()
                 .map(|upstream| {
-                    let (row, (children, usage)) = (row(upstream, now), self.leased_of(&upstream.name));
-                    let Usage { rss_bytes, processes, memory_bytes, .. } = upstream.usage.and(usage);
-                    let row = Upstream { in_flight: self.calls_of(&upstream.name), children, rss_bytes, processes, memory_bytes, ..row };
-                    if self.is_stopped(&upstream.name) { Upstream { state: UpstreamState::Stopped, code: None, ..row } } else { row }
+                    let (row, (children, usage)) =
+                        (row(upstream, now), self.leased_of(&upstream.name));
+                    let Usage {
+                        rss_bytes,
+                        processes,
+                        memory_bytes,
+                        ..
+                    } = upstream.usage.and(usage);
+                    let row = Upstream {
+                        in_flight: self.calls_of(&upstream.name),
+                        children,
+                        rss_bytes,
+                        processes,
+                        memory_bytes,
+                        ..row
+                    };
+                    if self.is_stopped(&upstream.name) {
+                        Upstream {
+                            state: UpstreamState::Stopped,
+                            code: None,
+                            ..row
+                        }
+                    } else {
+                        row
+                    }
                 })
                 .collect(),
             tools: beats().map(|beat| beat.tools).max().unwrap_or(0),
@@ -75,21 +101,36 @@ impl Supervisor {
 
     /// Calls in flight: the gateway's count, and the edges' where there is no gateway to ask.
     fn in_flight(&self) -> u32 {
-        let gateway = self.workers.gateway().and_then(|id| self.workers.procs.get(&id));
-        gateway.map_or(0, |proc| u32::try_from(proc.beat.in_flight).unwrap_or(u32::MAX))
+        let gateway = self
+            .workers
+            .gateway()
+            .and_then(|id| self.workers.procs.get(&id));
+        gateway.map_or(0, |proc| {
+            u32::try_from(proc.beat.in_flight).unwrap_or(u32::MAX)
+        })
     }
 
     /// Calls in flight to one upstream, as of the gateway's last beat.
     fn calls_of(&self, upstream: &str) -> u32 {
-        let gateway = self.workers.gateway().and_then(|id| self.workers.procs.get(&id));
-        gateway.and_then(|proc| proc.beat.busy.iter().find(|(name, _)| name == upstream)).map_or(0, |(_, calls)| *calls)
+        let gateway = self
+            .workers
+            .gateway()
+            .and_then(|id| self.workers.procs.get(&id));
+        gateway
+            .and_then(|proc| proc.beat.busy.iter().find(|(name, _)| name == upstream))
+            .map_or(0, |(_, calls)| *calls)
     }
 
     fn worker_rows(&self, now: Duration) -> Vec<Worker> {
         let mut rows = Vec::new();
         for slot in &self.workers.slots {
             let mut shown = false;
-            for proc in self.workers.procs.values().filter(|proc| proc.name == slot.name) {
+            for proc in self
+                .workers
+                .procs
+                .values()
+                .filter(|proc| proc.name == slot.name)
+            {
                 shown |= proc.is_current();
                 rows.push(worker_row(proc, Some(slot), now));
             }
@@ -99,7 +140,13 @@ impl Supervisor {
         }
         // Of places that are not configured any more: they drain.
         let has_slot = |proc: &Proc| self.workers.slots.iter().any(|slot| slot.name == proc.name);
-        rows.extend(self.workers.procs.values().filter(|proc| !has_slot(proc)).map(|proc| worker_row(proc, None, now)));
+        rows.extend(
+            self.workers
+                .procs
+                .values()
+                .filter(|proc| !has_slot(proc))
+                .map(|proc| worker_row(proc, None, now)),
+        );
         rows
     }
 
@@ -109,7 +156,11 @@ impl Supervisor {
             role: slot.role.as_str().to_owned(),
             pid: None,
             generation: self.generation,
-            phase: if slot.failed { Phase::Failed } else { Phase::Backoff },
+            phase: if slot.failed {
+                Phase::Failed
+            } else {
+                Phase::Backoff
+            },
             restarts: slot.restarts,
             sandbox: None,
             open_files: None,
@@ -143,27 +194,46 @@ impl Supervisor {
             issues.push(Issue {
                 code: Code::CertificateUnusable,
                 message: "QUIC is not served: there is no certificate to serve it with".to_owned(),
-                help: "ggen mcp config set transports.http.ssl.cert=FILE transports.http.ssl.key=FILE".to_owned(),
+                help:
+                    "ggen mcp config set transports.http.ssl.cert=FILE transports.http.ssl.key=FILE"
+                        .to_owned(),
             });
         }
         for upstream in &self.upstreams {
-            let reason = upstream.last_exit.clone().or_else(|| upstream.report.as_ref()?.detail.clone()).unwrap_or_default();
+            let reason = upstream
+                .last_exit
+                .clone()
+                .or_else(|| upstream.report.as_ref()?.detail.clone())
+                .unwrap_or_default();
             let name = &upstream.name;
             let (code, what) = match upstream.state(now) {
                 UpstreamState::CrashLoop => (Code::UpstreamCrashLoop, "dies again and again"),
-                UpstreamState::Degraded => (upstream.code.unwrap_or(Code::UpstreamExited), "is down"),
-                UpstreamState::Stopped => (upstream.code.unwrap_or(Code::UpstreamExited), "is stopped"),
-                UpstreamState::Disabled if upstream.config.enabled || upstream.code.is_some() => {
-                    (upstream.code.unwrap_or(Code::ConfigSelfReference), "is not served")
+                UpstreamState::Degraded => {
+                    (upstream.code.unwrap_or(Code::UpstreamExited), "is down")
                 }
+                UpstreamState::Stopped => {
+                    (upstream.code.unwrap_or(Code::UpstreamExited), "is stopped")
+                }
+                UpstreamState::Disabled if upstream.config.enabled || upstream.code.is_some() => (
+                    upstream.code.unwrap_or(Code::ConfigSelfReference),
+                    "is not served",
+                ),
                 _ => continue,
             };
             let help = match code {
                 Code::CommandNotFound => format!("ggen mcp test {name}"),
                 _ => format!("ggen mcp server logs --upstream {name}"),
             };
-            let message = if reason.is_empty() { format!("{name} {what}") } else { format!("{name} {what}: {reason}") };
-            issues.push(Issue { code, message, help });
+            let message = if reason.is_empty() {
+                format!("{name} {what}")
+            } else {
+                format!("{name} {what}: {reason}")
+            };
+            issues.push(Issue {
+                code,
+                message,
+                help,
+            });
         }
         issues
     }
@@ -175,8 +245,10 @@ impl Supervisor {
         }
         let newest = calls.iter().map(|call| call.ended_ms).max().unwrap_or(0);
         self.slow.extend(calls);
-        self.slow.retain(|call| newest.saturating_sub(call.ended_ms) <= SLOW_FOR);
-        self.slow.sort_by_key(|call| std::cmp::Reverse(call.duration_ms));
+        self.slow
+            .retain(|call| newest.saturating_sub(call.ended_ms) <= SLOW_FOR);
+        self.slow
+            .sort_by_key(|call| std::cmp::Reverse(call.duration_ms));
         self.slow.truncate(SLOW);
     }
 }
@@ -206,26 +278,56 @@ fn worker_row(proc: &Proc, slot: Option<&Slot>, now: Duration) -> Worker {
 
 /// What bounds clients and calls, in the order of the configuration's page.
 fn limits(config: &Config) -> Vec<Limit> {
-    let (server, http, websocket) = (&config.server, &config.transports.http, &config.transports.websocket);
-    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or_else(|_| "unknown".to_owned(), |(soft, _)| soft.to_string());
+    let (server, http, websocket) = (
+        &config.server,
+        &config.transports.http,
+        &config.transports.websocket,
+    );
+    let files = getrlimit(Resource::RLIMIT_NOFILE)
+        .map_or_else(|_| "unknown".to_owned(), |(soft, _)| soft.to_string());
     let bytes = |size: Size| format!("{} bytes", size.0);
     let all = [
         ("server.workers", server.workers.to_string()),
         ("server.connection_pool", server.connection_pool.to_string()),
         ("server.buffer_size", bytes(server.buffer_size)),
-        ("server.drain_timeout_ms", server.drain_timeout_ms.to_string()),
-        ("server.start_concurrency", server.start_concurrency.to_string()),
+        (
+            "server.drain_timeout_ms",
+            server.drain_timeout_ms.to_string(),
+        ),
+        (
+            "server.start_concurrency",
+            server.start_concurrency.to_string(),
+        ),
         ("transports.http.timeout_ms", http.timeout_ms.to_string()),
-        ("transports.http.request_timeout_ms", http.request_timeout_ms.to_string()),
+        (
+            "transports.http.request_timeout_ms",
+            http.request_timeout_ms.to_string(),
+        ),
         ("transports.http.compression", http.compression.to_string()),
         ("transports.http.max_body", bytes(http.max_body)),
-        ("transports.http.max_connections", format!("{} per worker", http.max_connections)),
-        ("transports.websocket.message_timeout_ms", websocket.message_timeout_ms.to_string()),
-        ("transports.websocket.max_message", bytes(websocket.max_message)),
-        ("transports.websocket.max_connections", format!("{} per worker", websocket.max_connections)),
+        (
+            "transports.http.max_connections",
+            format!("{} per worker", http.max_connections),
+        ),
+        (
+            "transports.websocket.message_timeout_ms",
+            websocket.message_timeout_ms.to_string(),
+        ),
+        (
+            "transports.websocket.max_message",
+            bytes(websocket.max_message),
+        ),
+        (
+            "transports.websocket.max_connections",
+            format!("{} per worker", websocket.max_connections),
+        ),
         ("rlimit.nofile", files),
     ];
-    all.map(|(name, value)| Limit { name: name.to_owned(), value }).to_vec()
+    all.map(|(name, value)| Limit {
+        name: name.to_owned(),
+        value,
+    })
+    .to_vec()
 }
 
 fn row(upstream: &upstreams::Upstream, now: Duration) -> Upstream {
@@ -234,7 +336,11 @@ fn row(upstream: &upstreams::Upstream, now: Duration) -> Upstream {
         UpstreamTransport::Stdio { .. } => "stdio",
         UpstreamTransport::Http { kind, .. } => kind.as_str(),
     };
-    let next_start = if let UpstreamPhase::Backoff(until) = upstream.phase { Some(ms(until.saturating_sub(now))) } else { None };
+    let next_start = if let UpstreamPhase::Backoff(until) = upstream.phase {
+        Some(ms(until.saturating_sub(now)))
+    } else {
+        None
+    };
     Upstream {
         name: upstream.name.clone(),
         transport: transport.to_owned(),

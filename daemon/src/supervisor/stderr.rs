@@ -26,7 +26,8 @@ pub(crate) struct Rest {
     pub(crate) line: Vec<u8>,
 }
 
-/// Reads until every holder of the other end has closed it, or until it is to pause: then it returns what is left.
+/// Reads until every holder of the other end has closed it, or until it is to pause: then it
+/// returns what is left.
 pub(crate) async fn read(
     rest: Rest,
     name: String,
@@ -36,7 +37,16 @@ pub(crate) async fn read(
 ) -> Option<Rest> {
     let Rest { pipe, line } = rest;
     let mut pipe = pipe::Receiver::from_owned_fd(pipe).ok()?;
-    let mut lines = Lines { name, hub, last, line, tokens: BURST, refilled: Instant::now(), suppressed: 0, told: None };
+    let mut lines = Lines {
+        name,
+        hub,
+        last,
+        line,
+        tokens: BURST,
+        refilled: Instant::now(),
+        suppressed: 0,
+        told: None,
+    };
     let mut chunk = vec![0; MAX_LINE];
     loop {
         let found = tokio::select! {
@@ -73,7 +83,11 @@ impl Lines {
     fn take(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let ended = piece.ends_with(b"\n");
-            let text = if ended { &piece[..piece.len() - 1] } else { piece };
+            let text = if ended {
+                &piece[..piece.len() - 1]
+            } else {
+                piece
+            };
             let room = MAX_LINE.saturating_sub(self.line.len());
             self.line.extend_from_slice(&text[..text.len().min(room)]);
             if ended {
@@ -88,8 +102,12 @@ impl Lines {
         if text.is_empty() {
             return;
         }
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&text);
-        let earned = u32::try_from(self.refilled.elapsed().as_millis() / REFILL.as_millis()).unwrap_or(u32::MAX);
+        self.last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(&text);
+        let earned = u32::try_from(self.refilled.elapsed().as_millis() / REFILL.as_millis())
+            .unwrap_or(u32::MAX);
         if earned > 0 {
             self.tokens = self.tokens.saturating_add(earned).min(BURST);
             self.refilled = Instant::now();
@@ -110,7 +128,10 @@ impl Lines {
         let suppressed = std::mem::take(&mut self.suppressed);
         if suppressed > 0 {
             self.told = Some(Instant::now());
-            self.log(Level::Warn, format!("{suppressed} lines of stderr left out: it writes too fast"));
+            self.log(
+                Level::Warn,
+                format!("{suppressed} lines of stderr left out: it writes too fast"),
+            );
         }
     }
 
@@ -121,6 +142,15 @@ impl Lines {
 
     fn log(&self, level: Level, message: String) {
         let (category, source) = ("upstream".to_owned(), self.name.clone());
-        self.hub.take(LogLine { seq: 0, at_us: now_us(), level, category, source, message, code: None, fields: Vec::new() });
+        self.hub.take(LogLine {
+            seq: 0,
+            at_us: now_us(),
+            level,
+            category,
+            source,
+            message,
+            code: None,
+            fields: Vec::new(),
+        });
     }
 }

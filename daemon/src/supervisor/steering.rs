@@ -1,15 +1,18 @@
-//! The program by which the kernel hands each datagram of the QUIC port to a worker's socket: by the seat that its connection id names, and new
-//! connections evenly to the workers that serve. Classic BPF, a few instructions for each worker. Pure.
+//! The program by which the kernel hands each datagram of the QUIC port to a worker's socket: by
+//! the seat that its connection id names, and new connections evenly to the workers that serve.
+//! Classic BPF, a few instructions for each worker. Pure.
 //!
-//! Where the ids are: RFC 8999 §5. A client's first packets carry an id of its own choice, at random: it is what spreads them. A worker that is away
-//! has its share handed to others, and the shares of the others stay as they are, so that no handshake changes its worker without need.
+//! Where the ids are: RFC 8999 §5. A client's first packets carry an id of its own choice, at
+//! random: it is what spreads them. A worker that is away has its share handed to others, and the
+//! shares of the others stay as they are, so that no handshake changes its worker without need.
 
 use crate::{
     ipc::seat::{ID_LENGTH, MAGIC},
     platform::Instruction,
 };
 
-/// Opcodes (linux/bpf_common.h): load a byte, half-word, word of the datagram; jumps; remainder; return.
+/// Opcodes (linux/bpf_common.h): load a byte, half-word, word of the datagram; jumps; remainder;
+/// return.
 const LOAD_BYTE: u16 = 0x30;
 const LOAD_HALF: u16 = 0x28;
 const LOAD_WORD: u16 = 0x20;
@@ -26,7 +29,8 @@ const LONG: u32 = 0x80;
 const SHORT_ID: u32 = 1;
 const LONG_ID: u32 = 6;
 
-/// For a port with so many seats: new connections go to one of `targets` (seats), each of which has the same share. Without targets, to seat 0.
+/// For a port with so many seats: new connections go to one of `targets` (seats), each of which has
+/// the same share. Without targets, to seat 0.
 pub(crate) fn program(seats: usize, targets: &[u8]) -> Vec<Instruction> {
     let seats = u32::try_from(seats).unwrap_or(u32::MAX);
     let magic = u32::from(u16::from_be_bytes(MAGIC));
@@ -63,17 +67,31 @@ pub(crate) fn program(seats: usize, targets: &[u8]) -> Vec<Instruction> {
 }
 
 const fn plain(code: u16, operand: u32) -> Instruction {
-    Instruction { code, jump_true: 0, jump_false: 0, operand }
+    Instruction {
+        code,
+        jump_true: 0,
+        jump_false: 0,
+        operand,
+    }
 }
 
 const fn jump(code: u16, operand: u32, jump_true: u8, jump_false: u8) -> Instruction {
-    Instruction { code, jump_true, jump_false, operand }
+    Instruction {
+        code,
+        jump_true,
+        jump_false,
+        operand,
+    }
 }
 
-/// Who gets the new connections of each worker's share: the worker itself if it serves, one of those that serve if it is away. `shares` are the
-/// workers in order: seat, and whether it serves.
+/// Who gets the new connections of each worker's share: the worker itself if it serves, one of
+/// those that serve if it is away. `shares` are the workers in order: seat, and whether it serves.
 pub(crate) fn targets(shares: &[(Option<u8>, bool)]) -> Vec<u8> {
-    let serving: Vec<u8> = shares.iter().filter(|(_, serves)| *serves).filter_map(|(seat, _)| *seat).collect();
+    let serving: Vec<u8> = shares
+        .iter()
+        .filter(|(_, serves)| *serves)
+        .filter_map(|(seat, _)| *seat)
+        .collect();
     let target = |(at, (seat, serves)): (usize, &(Option<u8>, bool))| match seat {
         Some(seat) if *serves || serving.is_empty() => Some(*seat),
         _ => serving.get(at % serving.len().max(1)).copied(),
@@ -94,7 +112,11 @@ mod tests {
             let from = usize::try_from(one.operand).unwrap_or(usize::MAX);
             let load = |length: usize| {
                 let bytes = datagram.get(from..from.checked_add(length)?)?;
-                Some(bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
+                Some(
+                    bytes
+                        .iter()
+                        .fold(0, |number, byte| number << 8 | u32::from(*byte)),
+                )
             };
             let holds = match one.code {
                 LOAD_BYTE | LOAD_HALF | LOAD_WORD => {
@@ -131,7 +153,12 @@ mod tests {
     }
 
     fn long(id: &[u8]) -> Vec<u8> {
-        [&[0xc3, 0, 0, 0, 1, u8::try_from(id.len()).unwrap_or(0)][..], id, &[0; 30]].concat()
+        [
+            &[0xc3, 0, 0, 0, 1, u8::try_from(id.len()).unwrap_or(0)][..],
+            id,
+            &[0; 30],
+        ]
+        .concat()
     }
 
     fn short(id: &[u8]) -> Vec<u8> {
@@ -146,12 +173,25 @@ mod tests {
             assert_eq!(run(&program, &long(&ours(seat))), u32::from(seat));
         }
         // A seat that there is not, another magic, another length: new.
-        assert!([4, 1].contains(&run(&program, &short(&ours(6)))) && [4, 1].contains(&run(&program, &long(&ours(200)))));
+        assert!(
+            [4, 1].contains(&run(&program, &short(&ours(6))))
+                && [4, 1].contains(&run(&program, &long(&ours(200))))
+        );
         let foreign = [7; ID_LENGTH];
-        assert!([4, 1].contains(&run(&program, &short(&foreign))) && [4, 1].contains(&run(&program, &long(&foreign))));
+        assert!(
+            [4, 1].contains(&run(&program, &short(&foreign)))
+                && [4, 1].contains(&run(&program, &long(&foreign)))
+        );
         for last in 0..=255_u8 {
             let id = [9, 9, 9, last, 9, 9, 9, 9];
-            assert_eq!(run(&program, &long(&id)), if u32::from_be_bytes([9, 9, 9, last]).is_multiple_of(2) { 4 } else { 1 });
+            assert_eq!(
+                run(&program, &long(&id)),
+                if u32::from_be_bytes([9, 9, 9, last]).is_multiple_of(2) {
+                    4
+                } else {
+                    1
+                }
+            );
         }
         assert_eq!(run(&program, &[]), 0);
         assert_eq!(run(&program, &[0x43, 1]), 0);
@@ -159,8 +199,14 @@ mod tests {
 
     #[test]
     fn a_share_moves_only_while_its_worker_is_away() {
-        assert_eq!(targets(&[(Some(0), true), (Some(3), true), (Some(2), true)]), [0, 3, 2]);
-        assert_eq!(targets(&[(Some(0), true), (Some(3), false), (Some(2), true)]), [0, 2, 2]);
+        assert_eq!(
+            targets(&[(Some(0), true), (Some(3), true), (Some(2), true)]),
+            [0, 3, 2]
+        );
+        assert_eq!(
+            targets(&[(Some(0), true), (Some(3), false), (Some(2), true)]),
+            [0, 2, 2]
+        );
         assert_eq!(targets(&[(None, false), (Some(3), true)]), [3, 3]);
         // Nobody serves: it waits in the socket of the one that will.
         assert_eq!(targets(&[(Some(0), false), (Some(1), false)]), [0, 1]);

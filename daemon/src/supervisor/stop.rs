@@ -1,4 +1,5 @@
-//! The way out: edges drain, then the gateway, then the servers end; nothing is left behind, and the whole of it is bounded in time.
+//! The way out: edges drain, then the gateway, then the servers end; nothing is left behind, and
+//! the whole of it is bounded in time.
 
 use super::{Supervisor, event::Reply, workers::Stage};
 use crate::{ipc::messages::Role, platform};
@@ -65,7 +66,9 @@ impl Stop {
     fn say(&mut self, text: String) {
         if text != self.told {
             self.watchers.retain(|watcher| !watcher.is_gone());
-            self.watchers.iter().for_each(|watcher| watcher.progress(Body::Done(text.clone())));
+            self.watchers
+                .iter()
+                .for_each(|watcher| watcher.progress(Body::Done(text.clone())));
             self.told = text;
         }
     }
@@ -91,14 +94,27 @@ impl Supervisor {
     }
 
     fn drain_edges(&mut self, limit: Duration) {
-        Role::ALL.into_iter().filter(|role| role.is_edge()).for_each(|role| self.drain_role(role, limit));
+        Role::ALL
+            .into_iter()
+            .filter(|role| role.is_edge())
+            .for_each(|role| self.drain_role(role, limit));
     }
 
     fn drain_role(&mut self, role: Role, limit: Duration) {
-        let ids: Vec<_> = self.workers.procs.iter().filter(|(_, proc)| proc.role == role).map(|(id, _)| *id).collect();
+        let ids: Vec<_> = self
+            .workers
+            .procs
+            .iter()
+            .filter(|(_, proc)| proc.role == role)
+            .map(|(id, _)| *id)
+            .collect();
         for id in ids {
             // One that does not serve yet has nothing to finish.
-            let starting = self.workers.procs.get(&id).is_some_and(|proc| proc.stage == Stage::Starting && proc.beat.seq == 0);
+            let starting = self
+                .workers
+                .procs
+                .get(&id)
+                .is_some_and(|proc| proc.stage == Stage::Starting && proc.beat.seq == 0);
             self.drain_worker_within(id, if starting { Duration::ZERO } else { limit });
         }
     }
@@ -106,11 +122,32 @@ impl Supervisor {
     /// Takes the next step if the one before is finished, or its time is up.
     pub(crate) fn go_on_stopping(&mut self) {
         let now = self.now();
-        let live = |supervisor: &Self, role: Role| supervisor.workers.procs.values().filter(|proc| proc.role == role).count();
-        let left = self.stop.drained_by.saturating_sub(now).max(Duration::from_millis(500));
+        let live = |supervisor: &Self, role: Role| {
+            supervisor
+                .workers
+                .procs
+                .values()
+                .filter(|proc| proc.role == role)
+                .count()
+        };
+        let left = self
+            .stop
+            .drained_by
+            .saturating_sub(now)
+            .max(Duration::from_millis(500));
         if self.stop.step == Step::Edges {
-            let edges = self.workers.procs.values().filter(|proc| proc.role.is_edge()).count();
-            let connections: u64 = self.workers.procs.values().map(|proc| proc.beat.connections).sum();
+            let edges = self
+                .workers
+                .procs
+                .values()
+                .filter(|proc| proc.role.is_edge())
+                .count();
+            let connections: u64 = self
+                .workers
+                .procs
+                .values()
+                .map(|proc| proc.beat.connections)
+                .sum();
             if edges == 0 {
                 self.stop.step = Step::Gateway;
                 self.drain_role(Role::Gateway, left);
@@ -127,7 +164,9 @@ impl Supervisor {
             if live(self, Role::Gateway) + live(self, Role::Admin) == 0 {
                 self.stop.step = Step::Upstreams;
                 let shims: Vec<_> = self.shims.all.keys().copied().collect();
-                shims.into_iter().for_each(|shim| self.end_upstream_of(shim, PATIENCE, now));
+                shims
+                    .into_iter()
+                    .for_each(|shim| self.end_upstream_of(shim, PATIENCE, now));
             } else {
                 self.stop.say("calls in flight finishing".to_owned());
             }
@@ -141,14 +180,21 @@ impl Supervisor {
             }
         }
         self.notify.draining(&self.stop.told, now);
-        if matches!(self.stop.step, Step::Edges | Step::Gateway | Step::Upstreams) && now >= self.stop.ended_by {
+        if matches!(
+            self.stop.step,
+            Step::Edges | Step::Gateway | Step::Upstreams
+        ) && now >= self.stop.ended_by
+        {
             tracing::warn!(target: "mcp_server", "drain time is up");
             self.kill_everything();
         }
         if self.stop.step == Step::Killing {
             self.begin_sweep();
             if now >= self.stop.ended_by
-                || (self.workers.procs.is_empty() && self.shims.all.is_empty() && self.remaining() == 0 && self.cgroups.is_quiet())
+                || (self.workers.procs.is_empty()
+                    && self.shims.all.is_empty()
+                    && self.remaining() == 0
+                    && self.cgroups.is_quiet())
             {
                 self.stop.step = Step::Done;
                 tracing::info!(target: "mcp_server", event = "stopped", "stopped");
@@ -161,7 +207,10 @@ impl Supervisor {
         if self.stop.step != Step::Killing {
             self.stop.step = Step::Killing;
             self.stop.ended_by = now + LAST;
-            self.workers.procs.values().for_each(|proc| platform::signal_process(proc.pid, Signal::SIGKILL));
+            self.workers
+                .procs
+                .values()
+                .for_each(|proc| platform::signal_process(proc.pid, Signal::SIGKILL));
             self.shims.kill_all(now);
         }
     }

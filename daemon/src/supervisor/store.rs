@@ -1,8 +1,10 @@
-//! What has to outlive the daemon, in one SQLite file of the state directory: sessions and what the upstreams gave. A thread of its own opens and
-//! writes it, because SQLite blocks. Knows nothing of what the texts mean.
+//! What has to outlive the daemon, in one SQLite file of the state directory: sessions and what the
+//! upstreams gave. A thread of its own opens and writes it, because SQLite blocks. Knows nothing of
+//! what the texts mean.
 //!
-//! WAL with `synchronous=NORMAL`: what was answered survives SIGKILL of every process at any moment, and a loss of power as far as the last
-//! [`FLUSH`]. A file that is damaged is set aside, and a new one is begun.
+//! WAL with `synchronous=NORMAL`: what was answered survives SIGKILL of every process at any
+//! moment, and a loss of power as far as the last [`FLUSH`]. A file that is damaged is set aside,
+//! and a new one is begun.
 
 use crate::config::state;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
@@ -17,7 +19,8 @@ use std::{
 pub(crate) const FILE: &str = "state.db";
 /// What a damaged file is renamed to, in the place of an earlier one.
 const DAMAGED: &str = "state.db.damaged";
-/// Between two times at which what was written is made durable against a loss of power, and two attempts to use a file that could not be used.
+/// Between two times at which what was written is made durable against a loss of power, and two
+/// attempts to use a file that could not be used.
 const FLUSH: Duration = Duration::from_secs(5);
 /// `user_version` of what is written here.
 const FORMAT: i64 = 1;
@@ -92,11 +95,20 @@ impl Store {
     /// [`StoreError`]; not for a damaged file, which is set aside.
     pub(crate) fn open(directory: &Path) -> Result<Opened, StoreError> {
         match Self::try_open(directory) {
-            Ok((store, stored)) => Ok(Opened { store, stored, damaged: None }),
+            Ok((store, stored)) => Ok(Opened {
+                store,
+                stored,
+                damaged: None,
+            }),
             Err(error) if error.is_damage() => {
-                set_aside(directory).map_err(|cause| StoreError::File(directory.join(FILE), cause))?;
+                set_aside(directory)
+                    .map_err(|cause| StoreError::File(directory.join(FILE), cause))?;
                 let (store, stored) = Self::try_open(directory)?;
-                Ok(Opened { store, stored, damaged: Some(error.to_string()) })
+                Ok(Opened {
+                    store,
+                    stored,
+                    damaged: Some(error.to_string()),
+                })
             }
             Err(error) => Err(error),
         }
@@ -104,10 +116,16 @@ impl Store {
 
     fn try_open(directory: &Path) -> Result<(Self, Stored), StoreError> {
         let path = directory.join(FILE);
-        state::make(directory).and_then(|()| state::make_file(&path)).map_err(|error| StoreError::File(path.clone(), error))?;
-        let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        state::make(directory)
+            .and_then(|()| state::make_file(&path))
+            .map_err(|error| StoreError::File(path.clone(), error))?;
+        let connection = Connection::open_with_flags(
+            &path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
         connection.busy_timeout(Duration::from_secs(1))?;
-        // For as long as the daemon lives, nobody else may write it; a second daemon of the same directory goes without.
+        // For as long as the daemon lives, nobody else may write it; a second daemon of the same
+        // directory goes without.
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
@@ -119,7 +137,8 @@ impl Store {
             0 => {
                 connection.execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} COMMIT;"))?;
                 let mut salt = vec![0; 32];
-                getrandom::fill(&mut salt).map_err(|error| StoreError::File(path, io::Error::other(error)))?;
+                getrandom::fill(&mut salt)
+                    .map_err(|error| StoreError::File(path, io::Error::other(error)))?;
                 connection.execute("INSERT INTO salt VALUES (?1)", [&salt])?;
             }
             newer => return Err(StoreError::Newer(newer)),
@@ -135,19 +154,26 @@ impl Store {
     pub(crate) fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let transaction = self.0.transaction()?;
         if batch.whole {
-            transaction.execute_batch("DELETE FROM sessions; DELETE FROM catalogue; DELETE FROM salt;")?;
+            transaction
+                .execute_batch("DELETE FROM sessions; DELETE FROM catalogue; DELETE FROM salt;")?;
             transaction.execute("INSERT INTO salt VALUES (?1)", [&batch.salt])?;
         }
         {
-            let mut add = transaction.prepare("INSERT OR REPLACE INTO sessions VALUES (?1, ?2, ?3)")?;
+            let mut add =
+                transaction.prepare("INSERT OR REPLACE INTO sessions VALUES (?1, ?2, ?3)")?;
             let mut remove = transaction.prepare("DELETE FROM sessions WHERE digest = ?1")?;
             for (digest, session) in &batch.sessions {
                 match session {
-                    Some((record, used)) => add.execute(params![digest, record, i64::try_from(*used).unwrap_or(i64::MAX)])?,
+                    Some((record, used)) => add.execute(params![
+                        digest,
+                        record,
+                        i64::try_from(*used).unwrap_or(i64::MAX)
+                    ])?,
                     None => remove.execute([digest])?,
                 };
             }
-            let mut add = transaction.prepare("INSERT OR REPLACE INTO catalogue VALUES (?1, ?2, ?3)")?;
+            let mut add =
+                transaction.prepare("INSERT OR REPLACE INTO catalogue VALUES (?1, ?2, ?3)")?;
             let mut remove = transaction.prepare("DELETE FROM catalogue WHERE upstream = ?1")?;
             for (upstream, kept) in &batch.catalogue {
                 match kept {
@@ -161,17 +187,32 @@ impl Store {
 
     /// Makes durable what was written.
     fn flush(&self) -> Result<(), StoreError> {
-        Ok(self.0.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
+        Ok(self
+            .0
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
     }
 }
 
 fn read(connection: &Connection) -> Result<Stored, StoreError> {
-    let mut stored = Stored { salt: connection.query_row("SELECT salt FROM salt", [], |row| row.get(0))?, ..Stored::default() };
-    let mut query = connection.prepare("SELECT digest, record, used FROM sessions ORDER BY used DESC")?;
-    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0))))?;
+    let mut stored = Stored {
+        salt: connection.query_row("SELECT salt FROM salt", [], |row| row.get(0))?,
+        ..Stored::default()
+    };
+    let mut query =
+        connection.prepare("SELECT digest, record, used FROM sessions ORDER BY used DESC")?;
+    let rows = query.query_map([], |row| {
+        Ok((
+            row.get(0)?,
+            row.get(1)?,
+            u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0),
+        ))
+    })?;
     stored.sessions = rows.collect::<Result<_, _>>()?;
-    let mut query = connection.prepare("SELECT upstream, entry, text FROM catalogue ORDER BY upstream")?;
-    stored.catalogue = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect::<Result<_, _>>()?;
+    let mut query =
+        connection.prepare("SELECT upstream, entry, text FROM catalogue ORDER BY upstream")?;
+    stored.catalogue = query
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<_, _>>()?;
     Ok(stored)
 }
 
@@ -197,7 +238,12 @@ pub(crate) enum Outcome {
 }
 
 /// The thread: writes batches until there is nobody to send any.
-pub(crate) fn run(directory: &Path, mut store: Option<Store>, batches: &Receiver<Batch>, report: impl Fn(Outcome) -> bool) {
+pub(crate) fn run(
+    directory: &Path,
+    mut store: Option<Store>,
+    batches: &Receiver<Batch>,
+    report: impl Fn(Outcome) -> bool,
+) {
     let (mut unflushed, mut looked) = (false, Instant::now());
     loop {
         match batches.recv_timeout(FLUSH.saturating_sub(looked.elapsed())) {
@@ -249,7 +295,10 @@ mod tests {
 
     fn batch(digest: &str, record: Option<&str>) -> Batch {
         let session = record.map(|record| (record.to_owned(), 7));
-        Batch { sessions: vec![(digest.to_owned(), session)], ..Batch::default() }
+        Batch {
+            sessions: vec![(digest.to_owned(), session)],
+            ..Batch::default()
+        }
     }
 
     #[test]
@@ -257,17 +306,37 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let directory = place.path().join("deep/state");
         let mut opened = Store::open(&directory).unwrap();
-        assert!(opened.stored.sessions.is_empty() && opened.stored.salt.len() == 32 && opened.damaged.is_none());
+        assert!(
+            opened.stored.sessions.is_empty()
+                && opened.stored.salt.len() == 32
+                && opened.damaged.is_none()
+        );
         opened.store.write(&batch("a", Some("{}"))).unwrap();
         opened.store.write(&batch("b", Some("{\"x\":1}"))).unwrap();
         opened.store.write(&batch("a", None)).unwrap();
-        let catalogue = vec![("s".to_owned(), Some(("e".to_owned(), "t".to_owned()))), ("gone".to_owned(), None)];
-        opened.store.write(&Batch { catalogue, ..Batch::default() }).unwrap();
+        let catalogue = vec![
+            ("s".to_owned(), Some(("e".to_owned(), "t".to_owned()))),
+            ("gone".to_owned(), None),
+        ];
+        opened
+            .store
+            .write(&Batch {
+                catalogue,
+                ..Batch::default()
+            })
+            .unwrap();
         // While it is open, nobody else writes it.
         assert!(Store::open(&directory).is_err());
         let salt = opened.stored.salt.clone();
         drop(opened);
-        assert_eq!(fs::metadata(directory.join(FILE)).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(directory.join(FILE))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o600
+        );
         let mut again = Store::open(&directory).unwrap();
         let expected = Stored {
             sessions: vec![("b".to_owned(), "{\"x\":1}".to_owned(), 7)],
@@ -275,17 +344,30 @@ mod tests {
             salt,
         };
         assert_eq!(again.stored, expected);
-        again.store.write(&Batch { whole: true, salt: vec![1; 32], ..batch("c", Some("{}")) }).unwrap();
+        again
+            .store
+            .write(&Batch {
+                whole: true,
+                salt: vec![1; 32],
+                ..batch("c", Some("{}"))
+            })
+            .unwrap();
         drop(again);
         let stored = Store::open(&directory).unwrap().stored;
-        assert_eq!((stored.sessions.len(), stored.catalogue.len(), stored.salt), (1, 0, vec![1; 32]));
+        assert_eq!(
+            (stored.sessions.len(), stored.catalogue.len(), stored.salt),
+            (1, 0, vec![1; 32])
+        );
     }
 
     #[test]
     fn a_damaged_file_is_set_aside_and_a_newer_one_is_left_alone() {
         let place = tempfile::tempdir().unwrap();
         let file = place.path().join(FILE);
-        for damage in [b"no database at all, and long enough to be one, perhaps: ".repeat(100), Vec::new()] {
+        for damage in [
+            b"no database at all, and long enough to be one, perhaps: ".repeat(100),
+            Vec::new(),
+        ] {
             fs::write(&file, &damage).unwrap();
             let opened = Store::open(place.path()).unwrap();
             assert_eq!(opened.damaged.is_some(), !damage.is_empty());
@@ -293,11 +375,20 @@ mod tests {
             fs::remove_file(&file).unwrap();
         }
         // Another program's database, in the right format by its own account.
-        Connection::open(&file).unwrap().execute_batch("CREATE TABLE other (x); PRAGMA user_version = 1;").unwrap();
+        Connection::open(&file)
+            .unwrap()
+            .execute_batch("CREATE TABLE other (x); PRAGMA user_version = 1;")
+            .unwrap();
         assert!(Store::open(place.path()).unwrap().damaged.is_some());
         fs::remove_file(&file).unwrap();
-        Connection::open(&file).unwrap().execute_batch("CREATE TABLE other (x); PRAGMA user_version = 2;").unwrap();
-        assert!(matches!(Store::open(place.path()), Err(StoreError::Newer(2))));
+        Connection::open(&file)
+            .unwrap()
+            .execute_batch("CREATE TABLE other (x); PRAGMA user_version = 2;")
+            .unwrap();
+        assert!(matches!(
+            Store::open(place.path()),
+            Err(StoreError::Newer(2))
+        ));
     }
 
     #[test]
@@ -309,13 +400,23 @@ mod tests {
         let (report, outcomes) = sync_channel(8);
         let work = {
             let directory = directory.clone();
-            thread::spawn(move || run(&directory, None, &batches, |outcome| report.send(outcome).is_ok()))
+            thread::spawn(move || {
+                run(&directory, None, &batches, |outcome| {
+                    report.send(outcome).is_ok()
+                })
+            })
         };
         sender.send(batch("a", Some("{}"))).unwrap();
         assert!(matches!(outcomes.recv().unwrap(), Outcome::Written(Err(_))));
         fs::remove_file(&directory).unwrap();
         assert!(matches!(outcomes.recv().unwrap(), Outcome::Usable));
-        sender.send(Batch { whole: true, salt: vec![2; 32], ..batch("a", Some("{}")) }).unwrap();
+        sender
+            .send(Batch {
+                whole: true,
+                salt: vec![2; 32],
+                ..batch("a", Some("{}"))
+            })
+            .unwrap();
         assert!(matches!(outcomes.recv().unwrap(), Outcome::Written(Ok(()))));
         drop(sender);
         work.join().unwrap();

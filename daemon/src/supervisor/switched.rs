@@ -1,5 +1,6 @@
-//! Stopping and starting one transport or upstream by name. What is stopped is switched off over the configuration (`config/stopped.rs`), and
-//! the difference is put in force as a reload is: listeners close, workers finish what they have and go.
+//! Stopping and starting one transport or upstream by name. What is stopped is switched off over
+//! the configuration (`config/stopped.rs`), and the difference is put in force as a reload is:
+//! listeners close, workers finish what they have and go.
 
 use super::{Supervisor, event::Reply, workers::Stage};
 use crate::{
@@ -22,7 +23,11 @@ pub(crate) struct Switch {
 
 /// The role whose workers serve a transport.
 fn role_of(transport: &str) -> Option<Role> {
-    if transport == "https" { Some(Role::Http) } else { Role::named(transport).filter(|role| *role != Role::Gateway) }
+    if transport == "https" {
+        Some(Role::Http)
+    } else {
+        Role::named(transport).filter(|role| *role != Role::Gateway)
+    }
 }
 
 impl Supervisor {
@@ -35,13 +40,27 @@ impl Supervisor {
             return reply.last(Err(failure));
         }
         self.stopped.insert(name.to_owned());
-        self.put_switches(Switch { name: name.to_owned(), on: false }, reply, more);
+        self.put_switches(
+            Switch {
+                name: name.to_owned(),
+                on: false,
+            },
+            reply,
+            more,
+        );
     }
 
     /// Starts what was stopped; what was not, and does not run, is started anew.
     pub(crate) fn start_named(&mut self, name: &str, reply: Reply, more: bool) {
         if self.stopped.remove(name) {
-            return self.put_switches(Switch { name: name.to_owned(), on: true }, reply, more);
+            return self.put_switches(
+                Switch {
+                    name: name.to_owned(),
+                    on: true,
+                },
+                reply,
+                more,
+            );
         }
         if let Some(failure) = self.unknown(name) {
             return reply.last(Err(failure));
@@ -49,13 +68,24 @@ impl Supervisor {
         let now = self.now();
         let runs = match role_of(name) {
             Some(role) => {
-                let ready = |id| self.workers.procs.get(&id).is_some_and(|proc| proc.stage == Stage::Ready);
-                let mut slots = self.workers.slots.iter().filter(|slot| slot.role == role).peekable();
+                let ready = |id| {
+                    self.workers
+                        .procs
+                        .get(&id)
+                        .is_some_and(|proc| proc.stage == Stage::Ready)
+                };
+                let mut slots = self
+                    .workers
+                    .slots
+                    .iter()
+                    .filter(|slot| slot.role == role)
+                    .peekable();
                 slots.peek().is_some() && slots.all(|slot| slot.current.is_some_and(ready))
             }
-            None => {
-                self.upstreams.iter().any(|upstream| upstream.name == name && matches!(upstream.state(now).as_str(), "ready" | "starting"))
-            }
+            None => self.upstreams.iter().any(|upstream| {
+                upstream.name == name
+                    && matches!(upstream.state(now).as_str(), "ready" | "starting")
+            }),
         };
         if runs {
             return reply.last(Ok(Body::Done(format!("{name} is already running"))));
@@ -65,7 +95,11 @@ impl Supervisor {
             self.quic_at = Some(now);
             self.quic_on_time(now);
             if self.listeners.quic().issue().is_some() {
-                return reply.last(Err(super::calls::failure(issue.code, &issue.message, &issue.help)));
+                return reply.last(Err(super::calls::failure(
+                    issue.code,
+                    &issue.message,
+                    &issue.help,
+                )));
             }
             return reply.last(Ok(Body::Done("quic started".to_owned())));
         }
@@ -78,7 +112,8 @@ impl Supervisor {
         if is_on(&self.loaded.config, name) || self.loaded.stopped.contains(name) {
             return None;
         }
-        let failed = |code, message: &str, help: &str| Some(super::calls::failure(code, message, help));
+        let failed =
+            |code, message: &str, help: &str| Some(super::calls::failure(code, message, help));
         if name == Role::Gateway.as_str() {
             return failed(
                 Code::InvalidRequest,
@@ -99,13 +134,25 @@ impl Supervisor {
             );
         }
         if self.upstreams.iter().any(|upstream| upstream.name == name) {
-            return failed(Code::UpstreamDisabled, &format!("{name} is disabled in the configuration"), "ggen mcp list");
+            return failed(
+                Code::UpstreamDisabled,
+                &format!("{name} is disabled in the configuration"),
+                "ggen mcp list",
+            );
         }
-        failed(Code::ServerUnknown, &format!("no transport and no server is called `{name}`"), "ggen mcp server status")
+        failed(
+            Code::ServerUnknown,
+            &format!("no transport and no server is called `{name}`"),
+            "ggen mcp server status",
+        )
     }
 
     fn put_switches(&mut self, switch: Switch, reply: Reply, more: bool) {
-        let (event, name) = if switch.on { ("starting", &switch.name) } else { ("stopping", &switch.name) };
+        let (event, name) = if switch.on {
+            ("starting", &switch.name)
+        } else {
+            ("stopping", &switch.name)
+        };
         tracing::info!(target: "transport", event, name, "{name} is {event} on request");
         self.switch_and_reload(switch, reply, more);
     }
@@ -117,13 +164,18 @@ impl Supervisor {
             && name == "quic"
             && let Some(issue) = self.listeners.quic().issue()
         {
-            return Err(super::calls::failure(issue.code, &issue.message, &issue.help));
+            return Err(super::calls::failure(
+                issue.code,
+                &issue.message,
+                &issue.help,
+            ));
         }
         if switch.on {
             return Ok(Body::Done(format!("{name} started")));
         }
-        let draining =
-            self.workers.procs.values().filter(|proc| Some(proc.role) == role_of(name) && matches!(proc.stage, Stage::Draining(_)));
+        let draining = self.workers.procs.values().filter(|proc| {
+            Some(proc.role) == role_of(name) && matches!(proc.stage, Stage::Draining(_))
+        });
         let open: u64 = draining.map(|proc| proc.beat.connections).sum();
         Ok(Body::Done(match open {
             0 => format!("{name} stopped"),
@@ -150,10 +202,22 @@ impl Supervisor {
             if !stopped && !is_on(&self.loaded.config, name) {
                 return None;
             }
-            let listener = self.listeners.status().into_iter().find(|listener| listener.transport == name);
-            let slots = || self.workers.slots.iter().filter(|slot| slot.role == role && !slot.prospective);
-            let ready = slots()
-                .filter(|slot| slot.current.and_then(|id| self.workers.procs.get(&id)).is_some_and(|proc| proc.stage == Stage::Ready));
+            let listener = self
+                .listeners
+                .status()
+                .into_iter()
+                .find(|listener| listener.transport == name);
+            let slots = || {
+                self.workers
+                    .slots
+                    .iter()
+                    .filter(|slot| slot.role == role && !slot.prospective)
+            };
+            let ready = slots().filter(|slot| {
+                slot.current
+                    .and_then(|id| self.workers.procs.get(&id))
+                    .is_some_and(|proc| proc.stage == Stage::Ready)
+            });
             let workers = u32::try_from(ready.count()).unwrap_or(u32::MAX);
             let unwell = slots().any(|slot| slot.failed || slot.life.is_unwell(now));
             let away = self.listeners.why_not(name);
@@ -161,20 +225,37 @@ impl Supervisor {
                 (true, ..) => (Shown::Stopped, Some("stopped on request".to_owned())),
                 (_, Some(why), _) => (Shown::Degraded, Some(why)),
                 (_, None, 0) if !unwell => (Shown::Starting, None),
-                (_, None, _) if unwell => (Shown::Degraded, Some("workers die again and again".to_owned())),
+                (_, None, _) if unwell => (
+                    Shown::Degraded,
+                    Some("workers die again and again".to_owned()),
+                ),
                 _ => (Shown::Running, None),
             };
-            let address = listener.filter(|_| !stopped).map(|listener| listener.address);
-            Some(status::Transport { name: name.to_owned(), phase, address, workers: if stopped { 0 } else { workers }, detail })
+            let address = listener
+                .filter(|_| !stopped)
+                .map(|listener| listener.address);
+            Some(status::Transport {
+                name: name.to_owned(),
+                phase,
+                address,
+                workers: if stopped { 0 } else { workers },
+                detail,
+            })
         };
         TRANSPORTS.into_iter().filter_map(row).collect()
     }
 
-    /// The listeners that a new configuration may go on with: those in force, and the QUIC port that workers still drain at. Sockets of it
-    /// are bound to it as long as one of them lives, and nobody else gets it.
+    /// The listeners that a new configuration may go on with: those in force, and the QUIC port
+    /// that workers still drain at. Sockets of it are bound to it as long as one of them lives, and
+    /// nobody else gets it.
     pub(crate) fn usable_listeners(&self) -> super::listeners::Listeners {
         let mut usable = self.listeners.clone();
-        let door = self.workers.procs.values().rev().find_map(|proc| proc.seat.as_ref().map(|(door, _)| door));
+        let door = self
+            .workers
+            .procs
+            .values()
+            .rev()
+            .find_map(|proc| proc.seat.as_ref().map(|(door, _)| door));
         if let (Some(door), true, true) = (door, usable.quic().door().is_none(), platform::STEERS) {
             usable.set_quic(super::door::Quic::Open(std::sync::Arc::clone(door)));
         }

@@ -1,5 +1,6 @@
-//! The tasks at the supervisor's ends of its children's channels: one writes what is queued, one hears what comes and passes it to the loop. They can
-//! be made to pause between two frames, so that the channels can be handed to another binary in the middle of everything (`upgrade/`).
+//! The tasks at the supervisor's ends of its children's channels: one writes what is queued, one
+//! hears what comes and passes it to the loop. They can be made to pause between two frames, so
+//! that the channels can be handed to another binary in the middle of everything (`upgrade/`).
 
 use super::{
     Supervisor,
@@ -46,7 +47,9 @@ pub(crate) struct Rest {
 
 impl std::fmt::Debug for Rest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rest").field("last_line", &self.last_line).finish_non_exhaustive()
+        f.debug_struct("Rest")
+            .field("last_line", &self.last_line)
+            .finish_non_exhaustive()
     }
 }
 
@@ -75,7 +78,10 @@ impl<T: Serialize + Send + Sync + 'static> Line<T> {
             while let Some(item) = outgoing.recv().await {
                 match item {
                     Item::Say(message, descriptors) => {
-                        let borrowed: Vec<_> = descriptors.iter().map(|fd: &Arc<OwnedFd>| fd.as_fd()).collect();
+                        let borrowed: Vec<_> = descriptors
+                            .iter()
+                            .map(|fd: &Arc<OwnedFd>| fd.as_fd())
+                            .collect();
                         if sender.send(&message, &borrowed).await.is_err() {
                             return;
                         }
@@ -94,13 +100,16 @@ impl<T: Serialize + Send + Sync + 'static> Line<T> {
 
     /// Queues a message; never waits.
     pub(crate) fn say(&self, message: T, descriptors: Vec<Arc<OwnedFd>>) -> Result<(), Unsaid> {
-        self.0.try_send(Item::Say(message, descriptors)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Unsaid::Full,
-            mpsc::error::TrySendError::Closed(_) => Unsaid::Closed,
-        })
+        self.0
+            .try_send(Item::Say(message, descriptors))
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => Unsaid::Full,
+                mpsc::error::TrySendError::Closed(_) => Unsaid::Closed,
+            })
     }
 
-    /// Resolves when everything before it is written; with an error when the channel is gone. `None`: it does not read.
+    /// Resolves when everything before it is written; with an error when the channel is gone.
+    /// `None`: it does not read.
     pub(crate) fn flushed(&self) -> Option<oneshot::Receiver<()>> {
         let (done, flushed) = oneshot::channel();
         match self.0.try_send(Item::Flush(done)) {
@@ -135,20 +144,34 @@ impl Ear {
                     () = is_paused(&mut self.paused) => break,
                     heard = receiver.receive::<ToSupervisor>() => heard,
                 };
-                // What does not parse ends the channel as well: the worker is told by the end of it.
+                // What does not parse ends the channel as well: the worker is told by the end of
+                // it.
                 let Ok(Some((message, _))) = heard else {
                     self.events.send(Event::WorkerClosed(id)).await.ok();
                     return;
                 };
                 self.events.send(Event::Worker(id, message)).await.ok();
             }
-            let rest = Rest { receiver, stderr: None, last_line: String::new() };
-            self.events.send(Event::Paused(Whose::Worker(id), Box::new(rest))).await.ok();
+            let rest = Rest {
+                receiver,
+                stderr: None,
+                last_line: String::new(),
+            };
+            self.events
+                .send(Event::Paused(Whose::Worker(id), Box::new(rest)))
+                .await
+                .ok();
         });
     }
 
     /// Hears a shim, and its server's stderr, which `reading` reads.
-    pub(crate) fn shim(mut self, id: ShimId, mut receiver: Receiver, reading: JoinHandle<Option<stderr::Rest>>, last: Arc<Mutex<String>>) {
+    pub(crate) fn shim(
+        mut self,
+        id: ShimId,
+        mut receiver: Receiver,
+        reading: JoinHandle<Option<stderr::Rest>>,
+        last: Arc<Mutex<String>>,
+    ) {
         let words = move || last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         tokio::spawn(async move {
             loop {
@@ -168,8 +191,15 @@ impl Ear {
                 self.events.send(Event::Shim(id, message)).await.ok();
             }
             let stderr = reading.await.ok().flatten();
-            let rest = Rest { receiver, stderr, last_line: words() };
-            self.events.send(Event::Paused(Whose::Shim(id), Box::new(rest))).await.ok();
+            let rest = Rest {
+                receiver,
+                stderr,
+                last_line: words(),
+            };
+            self.events
+                .send(Event::Paused(Whose::Shim(id), Box::new(rest)))
+                .await
+                .ok();
         });
     }
 }
@@ -177,6 +207,9 @@ impl Ear {
 impl Supervisor {
     /// For a task that hears.
     pub(crate) fn ear(&self) -> Ear {
-        Ear { events: self.events.clone(), paused: self.pause.subscribe() }
+        Ear {
+            events: self.events.clone(),
+            paused: self.pause.subscribe(),
+        }
     }
 }

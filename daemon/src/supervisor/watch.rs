@@ -18,7 +18,14 @@ impl Supervisor {
     /// A worker says that it serves.
     pub(crate) fn worker_ready(&mut self, id: ProcId) {
         let now = self.now();
-        let Some(proc) = self.workers.procs.get_mut(&id).filter(|proc| proc.stage == Stage::Starting) else { return };
+        let Some(proc) = self
+            .workers
+            .procs
+            .get_mut(&id)
+            .filter(|proc| proc.stage == Stage::Starting)
+        else {
+            return;
+        };
         (proc.stage, proc.beat_at) = (Stage::Ready, now);
         let (name, pid, role) = (proc.name.clone(), proc.pid, proc.role);
         tracing::info!(target: "mcp_server", worker = %name, pid, "worker ready");
@@ -67,25 +74,45 @@ impl Supervisor {
 
     /// Tells a worker to finish what it has and go.
     pub(crate) fn drain_worker(&mut self, id: ProcId) {
-        self.drain_worker_within(id, Duration::from_millis(self.loaded.config.server.drain_timeout_ms));
+        self.drain_worker_within(
+            id,
+            Duration::from_millis(self.loaded.config.server.drain_timeout_ms),
+        );
     }
 
     /// The same with another time limit.
     pub(crate) fn drain_worker_within(&mut self, id: ProcId, limit: Duration) {
         let now = self.now();
-        let Some(proc) = self.workers.procs.get_mut(&id).filter(|proc| proc.is_current()) else { return };
+        let Some(proc) = self
+            .workers
+            .procs
+            .get_mut(&id)
+            .filter(|proc| proc.is_current())
+        else {
+            return;
+        };
         proc.stage = Stage::Draining(now + limit + DRAIN_SLACK);
-        let (pid, deadline_ms) = (proc.pid, u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+        let (pid, deadline_ms) = (
+            proc.pid,
+            u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+        );
         if !self.tell(id, ToWorker::Drain { deadline_ms }, Vec::new()) {
             platform::signal_process(pid, Signal::SIGKILL);
         }
     }
 
-    /// A worker hangs: its memory may be of interest (SIGABRT), its life is over (SIGKILL later). SIGCONT because a stopped process would not
-    /// even see the first.
+    /// A worker hangs: its memory may be of interest (SIGABRT), its life is over (SIGKILL later).
+    /// SIGCONT because a stopped process would not even see the first.
     pub(crate) fn abort_worker(&mut self, id: ProcId, why: &str) {
         let now = self.now();
-        let Some(proc) = self.workers.procs.get_mut(&id).filter(|proc| proc.is_current()) else { return };
+        let Some(proc) = self
+            .workers
+            .procs
+            .get_mut(&id)
+            .filter(|proc| proc.is_current())
+        else {
+            return;
+        };
         proc.stage = Stage::Aborted(now + ABORT_GRACE);
         tracing::error!(target: "mcp_server", code = %Code::WorkerHung, worker = %proc.name, pid = proc.pid, "{why}");
         platform::signal_process(proc.pid, Signal::SIGABRT);
@@ -113,8 +140,13 @@ impl Supervisor {
                 Stage::Killed => {}
             }
         }
-        let start: Vec<String> =
-            self.workers.slots.iter().filter(|slot| slot.start_at.is_some_and(|at| at <= now)).map(|slot| slot.name.clone()).collect();
+        let start: Vec<String> = self
+            .workers
+            .slots
+            .iter()
+            .filter(|slot| slot.start_at.is_some_and(|at| at <= now))
+            .map(|slot| slot.name.clone())
+            .collect();
         for name in start {
             self.start_worker(&name, false);
         }

@@ -1,5 +1,6 @@
-//! What the supervisor knows of its workers: slots with a life each, and the processes in them. What is done with them is in `slots.rs` (which
-//! there are), `spawning.rs` (starting, telling), `watch.rs` (beats, drains, hangs) and `ends.rs` (deaths).
+//! What the supervisor knows of its workers: slots with a life each, and the processes in them.
+//! What is done with them is in `slots.rs` (which there are), `spawning.rs` (starting, telling),
+//! `watch.rs` (beats, drains, hangs) and `ends.rs` (deaths).
 
 use super::{door::Door, event::ProcId, life::Life, talk::Line};
 use crate::{
@@ -128,7 +129,11 @@ impl Slot {
 
     /// A slot of a configuration that is not in force yet.
     pub(crate) fn prospective(name: String, role: Role) -> Self {
-        Self { start_at: None, prospective: true, ..Self::new(name, role) }
+        Self {
+            start_at: None,
+            prospective: true,
+            ..Self::new(name, role)
+        }
     }
 }
 
@@ -148,12 +153,19 @@ pub(crate) struct Workers {
 impl Workers {
     /// The gateway process that serves or is about to.
     pub(crate) fn gateway(&self) -> Option<ProcId> {
-        self.slots.iter().find(|slot| slot.role == Role::Gateway)?.current
+        self.slots
+            .iter()
+            .find(|slot| slot.role == Role::Gateway)?
+            .current
     }
 
     /// Whether every slot has a process that is Ready.
     pub(crate) fn all_ready(&self) -> bool {
-        self.slots.iter().all(|slot| slot.current.and_then(|id| self.procs.get(&id)).is_some_and(|proc| proc.stage == Stage::Ready))
+        self.slots.iter().all(|slot| {
+            slot.current
+                .and_then(|id| self.procs.get(&id))
+                .is_some_and(|proc| proc.stage == Stage::Ready)
+        })
     }
 
     /// The slot with that name.

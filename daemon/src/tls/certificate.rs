@@ -13,7 +13,8 @@ use x509_parser::{
 /// What a certificate says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
-    /// The first DNS name, URI or e-mail address among its alternative names, else its common name; may be empty.
+    /// The first DNS name, URI or e-mail address among its alternative names, else its common name;
+    /// may be empty.
     pub name: String,
     /// Every alternative name, and the common name, each once.
     pub names: Vec<String>,
@@ -34,7 +35,8 @@ pub struct Facts {
 /// # Errors
 /// It is none.
 pub fn facts(der: &[u8]) -> Result<Facts, Unusable> {
-    let (_, certificate) = X509Certificate::from_der(der).map_err(|error| Unusable::new(format!("not an X.509 certificate: {error}")))?;
+    let (_, certificate) = X509Certificate::from_der(der)
+        .map_err(|error| Unusable::new(format!("not an X.509 certificate: {error}")))?;
     let mut facts = Facts {
         not_before: certificate.validity().not_before.timestamp(),
         not_after: certificate.validity().not_after.timestamp(),
@@ -43,7 +45,10 @@ pub fn facts(der: &[u8]) -> Result<Facts, Unusable> {
         ..Facts::default()
     };
     let alternatives = certificate.subject_alternative_name().ok().flatten();
-    for name in alternatives.iter().flat_map(|extension| &extension.value.general_names) {
+    for name in alternatives
+        .iter()
+        .flat_map(|extension| &extension.value.general_names)
+    {
         match name {
             GeneralName::DNSName(name) => {
                 facts.named(name, true);
@@ -75,25 +80,34 @@ impl Facts {
         }
     }
 
-    /// Whether it is made for a host of that name (RFC 6125 §6.4.3: an asterisk stands for one whole label, the first).
+    /// Whether it is made for a host of that name (RFC 6125 §6.4.3: an asterisk stands for one
+    /// whole label, the first).
     #[must_use]
     pub fn serves(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.');
         self.hosts.iter().any(|name| match name.strip_prefix("*.") {
-            Some(rest) => host.split_once('.').is_some_and(|(first, below)| !first.is_empty() && below.eq_ignore_ascii_case(rest)),
+            Some(rest) => host.split_once('.').is_some_and(|(first, below)| {
+                !first.is_empty() && below.eq_ignore_ascii_case(rest)
+            }),
             None => name.eq_ignore_ascii_case(host),
         })
     }
 }
 
 fn common_name<'a>(name: &'a X509Name<'_>) -> Option<&'a str> {
-    name.iter_common_name().next().and_then(|common| common.as_str().ok())
+    name.iter_common_name()
+        .next()
+        .and_then(|common| common.as_str().ok())
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
-        4 => <[u8; 4]>::try_from(bytes).ok().map(|bytes| Ipv4Addr::from(bytes).into()),
-        16 => <[u8; 16]>::try_from(bytes).ok().map(|bytes| Ipv6Addr::from(bytes).into()),
+        4 => <[u8; 4]>::try_from(bytes)
+            .ok()
+            .map(|bytes| Ipv4Addr::from(bytes).into()),
+        16 => <[u8; 16]>::try_from(bytes)
+            .ok()
+            .map(|bytes| Ipv6Addr::from(bytes).into()),
         _ => None,
     }
 }
@@ -105,7 +119,9 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 pub fn chain(pem: &str) -> Result<Vec<CertificateDer<'static>>, Unusable> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     match chain {
-        Ok(chain) if chain.is_empty() => Err(Unusable::new("holds no PEM certificate (-----BEGIN CERTIFICATE-----)")),
+        Ok(chain) if chain.is_empty() => Err(Unusable::new(
+            "holds no PEM certificate (-----BEGIN CERTIFICATE-----)",
+        )),
         Ok(chain) => Ok(chain),
         Err(error) => Err(Unusable::new(format!("is not valid PEM: {error}"))),
     }

@@ -1,4 +1,5 @@
-//! `ggend auth generate-ca` and `generate-cert`: certificates as files. Asks no daemon, replaces nothing unless told to.
+//! `ggend auth generate-ca` and `generate-cert`: certificates as files. Asks no daemon, replaces
+//! nothing unless told to.
 
 use super::make::{self, Pair, Purpose};
 use clap::{Args, Subcommand};
@@ -86,7 +87,9 @@ pub fn run(verb: &Verb) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err((code, text)) => {
-            io::stderr().write_all(format!("ggend: {text}\n").as_bytes()).unwrap_or_default();
+            io::stderr()
+                .write_all(format!("ggend: {text}\n").as_bytes())
+                .unwrap_or_default();
             ExitCode::from(code)
         }
     }
@@ -95,34 +98,69 @@ pub fn run(verb: &Verb) -> ExitCode {
 fn make(verb: &Verb) -> Result<String, (u8, String)> {
     let (stem, pair, place) = match verb {
         Verb::GenerateCa(authority) => {
-            let pair = make::authority(&authority.name, authority.days).map_err(|error| (CANNOT_CREATE, error.to_string()))?;
+            let pair = make::authority(&authority.name, authority.days)
+                .map_err(|error| (CANNOT_CREATE, error.to_string()))?;
             ("ca".to_owned(), pair, &authority.place)
         }
         Verb::GenerateCert(signed) => {
-            let read = |path: &Path| fs::read_to_string(path).map_err(|error| (NO_INPUT, format!("{}: {error}", path.display())));
-            let authority = Pair { certificate: read(&signed.by.ca)?, key: read(&signed.by.ca_key)? };
-            let name = signed.client.as_ref().or(signed.server.first()).cloned().unwrap_or_default();
+            let read = |path: &Path| {
+                fs::read_to_string(path)
+                    .map_err(|error| (NO_INPUT, format!("{}: {error}", path.display())))
+            };
+            let authority = Pair {
+                certificate: read(&signed.by.ca)?,
+                key: read(&signed.by.ca_key)?,
+            };
+            let name = signed
+                .client
+                .as_ref()
+                .or(signed.server.first())
+                .cloned()
+                .unwrap_or_default();
             // A plain word is only a common name.
             let is_alternative = |name: &&String| name.contains(['.', '@', ':']);
-            let names: Vec<String> = signed.client.iter().filter(is_alternative).chain(&signed.server).cloned().collect();
+            let names: Vec<String> = signed
+                .client
+                .iter()
+                .filter(is_alternative)
+                .chain(&signed.server)
+                .cloned()
+                .collect();
             let purpose = match (&signed.client, signed.server.is_empty()) {
                 (Some(_), true) => Purpose::Client,
                 (None, _) => Purpose::Server,
                 (Some(_), false) => Purpose::Both,
             };
-            let pair =
-                make::signed(&name, &names, signed.by.days, purpose, &authority).map_err(|error| (CANNOT_CREATE, error.to_string()))?;
-            let stem = name.replace(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@')), "_");
-            (stem.trim_start_matches('.').to_owned(), pair, &signed.by.place)
+            let pair = make::signed(&name, &names, signed.by.days, purpose, &authority)
+                .map_err(|error| (CANNOT_CREATE, error.to_string()))?;
+            let stem = name.replace(
+                |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@')),
+                "_",
+            );
+            (
+                stem.trim_start_matches('.').to_owned(),
+                pair,
+                &signed.by.place,
+            )
         }
     };
-    let (certificate, key) = (place.out.join(format!("{stem}.pem")), place.out.join(format!("{stem}.key")));
+    let (certificate, key) = (
+        place.out.join(format!("{stem}.pem")),
+        place.out.join(format!("{stem}.key")),
+    );
     // Both or none: an old key beside a new certificate is of no use.
-    if let Some(there) = [&certificate, &key].into_iter().find(|path| !place.force && path.exists()) {
-        return Err((CANNOT_CREATE, format!("{} exists; --force replaces it", there.display())));
+    if let Some(there) = [&certificate, &key]
+        .into_iter()
+        .find(|path| !place.force && path.exists())
+    {
+        return Err((
+            CANNOT_CREATE,
+            format!("{} exists; --force replaces it", there.display()),
+        ));
     }
     let write = |path: &Path, text: &str, mode| {
-        make::write(path, text, mode, place.force).map_err(|error| (CANNOT_CREATE, format!("{}: {error}", path.display())))
+        make::write(path, text, mode, place.force)
+            .map_err(|error| (CANNOT_CREATE, format!("{}: {error}", path.display())))
     };
     write(&key, &pair.key, 0o600)?;
     write(&certificate, &pair.certificate, 0o644)?;

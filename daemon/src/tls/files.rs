@@ -1,5 +1,5 @@
-//! The files that TLS needs: which ones, what is in them, whether it can be used, and whether they have changed. For the supervisor alone; what it
-//! makes of them goes to the workers as text.
+//! The files that TLS needs: which ones, what is in them, whether it can be used, and whether they
+//! have changed. For the supervisor alone; what it makes of them goes to the workers as text.
 
 use super::{Facts, Unusable, certificate, make, serve};
 use crate::{
@@ -53,17 +53,32 @@ impl Wanted {
     /// Those of a configuration.
     #[must_use]
     pub fn of(loaded: &Loaded) -> Self {
-        let (http, quic) = (&loaded.config.transports.http, &loaded.config.transports.quic);
+        let (http, quic) = (
+            &loaded.config.transports.http,
+            &loaded.config.transports.quic,
+        );
         let https = http.enabled && http.ssl.enabled;
         if !https && !quic.enabled {
             return Self::default();
         }
         let place = |key: &str, path: &PathBuf| loaded.path(key, path);
-        let cert = http.ssl.cert.iter().map(|path| place("transports.http.ssl.cert", path));
-        let key = http.ssl.key.iter().map(|path| place("transports.http.ssl.key", path));
+        let cert = http
+            .ssl
+            .cert
+            .iter()
+            .map(|path| place("transports.http.ssl.cert", path));
+        let key = http
+            .ssl
+            .key
+            .iter()
+            .map(|path| place("transports.http.ssl.key", path));
         let pairs: Vec<_> = cert.zip(key).collect();
         let mtls = &loaded.config.auth.mtls;
-        let asked = |key: &str, path: &Option<PathBuf>| path.as_ref().filter(|_| mtls.enabled).map(|path| place(key, path));
+        let asked = |key: &str, path: &Option<PathBuf>| {
+            path.as_ref()
+                .filter(|_| mtls.enabled)
+                .map(|path| place(key, path))
+        };
         Self {
             own: pairs.is_empty().then(|| state::directory().join("tls")),
             dispensable: !https,
@@ -83,10 +98,24 @@ impl Wanted {
     /// The state of all files now.
     #[must_use]
     pub fn stamps(&self) -> Stamps {
-        let own = self.own.iter().map(|directory| directory.join("self-signed.pem"));
-        let pairs = self.pairs.iter().flat_map(|(cert, key)| [cert.clone(), key.clone()]);
-        let all = own.chain(pairs).chain(self.authorities.clone()).chain(self.revoked.clone());
-        all.map(|path| fs::metadata(path).ok().map(|facts| (facts.ino(), facts.size(), facts.mtime(), facts.mtime_nsec()))).collect()
+        let own = self
+            .own
+            .iter()
+            .map(|directory| directory.join("self-signed.pem"));
+        let pairs = self
+            .pairs
+            .iter()
+            .flat_map(|(cert, key)| [cert.clone(), key.clone()]);
+        let all = own
+            .chain(pairs)
+            .chain(self.authorities.clone())
+            .chain(self.revoked.clone());
+        all.map(|path| {
+            fs::metadata(path)
+                .ok()
+                .map(|facts| (facts.ino(), facts.size(), facts.mtime(), facts.mtime_nsec()))
+        })
+        .collect()
     }
 
     /// Reads and judges them all; makes a certificate of our own if none is configured.
@@ -97,28 +126,48 @@ impl Wanted {
         let mut found = Found::default();
         if let Some(directory) = &self.own {
             match own(directory, &mut found) {
-                Err(error) if self.dispensable => found.warnings.push(format!("QUIC is not served: {}", error.what)),
+                Err(error) if self.dispensable => found
+                    .warnings
+                    .push(format!("QUIC is not served: {}", error.what)),
                 made => made?,
             }
         }
         for (cert, key) in &self.pairs {
-            let pair = Certificate { chain: text(cert)?, key: text(key)?.into() };
-            let named = |error: Unusable| Unusable { what: format!("{} with {}: {}", cert.display(), key.display(), error.what), ..error };
+            let pair = Certificate {
+                chain: text(cert)?,
+                key: text(key)?.into(),
+            };
+            let named = |error: Unusable| Unusable {
+                what: format!("{} with {}: {}", cert.display(), key.display(), error.what),
+                ..error
+            };
             let (facts, _) = serve::certified(&pair).map_err(named)?;
             if fs::metadata(key).is_ok_and(|facts| facts.mode() & 0o077 != 0) {
-                found.warnings.push(format!("{} can be read by others than its owner: chmod 600", key.display()));
+                found.warnings.push(format!(
+                    "{} can be read by others than its owner: chmod 600",
+                    key.display()
+                ));
             }
             found.take(cert, facts, pair);
         }
         if let Some(mtls) = &self.mtls {
-            let Some(path) = &self.authorities else { return Err(Unusable::new("auth.mtls is enabled, and auth.mtls.ca_cert is not set")) };
-            let (authorities, revoked) = (text(path)?, self.revoked.as_deref().map(text).transpose()?);
+            let Some(path) = &self.authorities else {
+                return Err(Unusable::new(
+                    "auth.mtls is enabled, and auth.mtls.ca_cert is not set",
+                ));
+            };
+            let (authorities, revoked) =
+                (text(path)?, self.revoked.as_deref().map(text).transpose()?);
             let named = |at: &Path| {
                 let at = at.display().to_string();
-                move |error: Unusable| Unusable { what: format!("{at}: {}", error.what), ..error }
+                move |error: Unusable| Unusable {
+                    what: format!("{at}: {}", error.what),
+                    ..error
+                }
             };
             serve::Judge::new(mtls, &authorities, None).map_err(named(path))?;
-            serve::Judge::new(mtls, &authorities, revoked.as_deref()).map_err(named(self.revoked.as_deref().unwrap_or(path)))?;
+            serve::Judge::new(mtls, &authorities, revoked.as_deref())
+                .map_err(named(self.revoked.as_deref().unwrap_or(path)))?;
             (found.secrets.client_ca, found.secrets.revoked) = (Some(authorities), revoked);
         }
         Ok(found)
@@ -129,9 +178,16 @@ impl Found {
     fn take(&mut self, path: &Path, facts: Facts, pair: Certificate) {
         let days = days_left(&facts, SystemTime::now());
         if days < 0 {
-            self.warnings.push(format!("the certificate {} has expired {} days ago", path.display(), -days));
+            self.warnings.push(format!(
+                "the certificate {} has expired {} days ago",
+                path.display(),
+                -days
+            ));
         } else if days < SOON {
-            self.warnings.push(format!("the certificate {} expires in {days} days", path.display()));
+            self.warnings.push(format!(
+                "the certificate {} expires in {days} days",
+                path.display()
+            ));
         }
         self.certificates.push((path.to_path_buf(), facts));
         self.secrets.certificates.push(pair);
@@ -141,15 +197,25 @@ impl Found {
 /// Whole days until a certificate's end; negative after it.
 #[must_use]
 pub fn days_left(facts: &Facts, now: SystemTime) -> i64 {
-    let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+    let now = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| {
+            i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        });
     (facts.not_after - now).div_euclid(Duration::from_secs(24 * 3600).as_secs().cast_signed())
 }
 
 /// The certificate that signs itself: the one of an earlier start while it is good, else a new one.
 fn own(directory: &Path, found: &mut Found) -> Result<(), Unusable> {
-    let (cert, key) = (directory.join("self-signed.pem"), directory.join("self-signed.key"));
+    let (cert, key) = (
+        directory.join("self-signed.pem"),
+        directory.join("self-signed.key"),
+    );
     let old = || {
-        let pair = Certificate { chain: text(&cert).ok()?, key: text(&key).ok()?.into() };
+        let pair = Certificate {
+            chain: text(&cert).ok()?,
+            key: text(&key).ok()?.into(),
+        };
         let (facts, _) = serve::certified(&pair).ok()?;
         (days_left(&facts, SystemTime::now()) >= SOON).then_some((facts, pair))
     };
@@ -157,14 +223,33 @@ fn own(directory: &Path, found: &mut Found) -> Result<(), Unusable> {
         found.take(&cert, facts, pair);
         return Ok(());
     }
-    let failed = |error: std::io::Error| Unusable::new(format!("no certificate can be kept in {}: {error}", directory.display()));
+    let failed = |error: std::io::Error| {
+        Unusable::new(format!(
+            "no certificate can be kept in {}: {error}",
+            directory.display()
+        ))
+    };
     state::make(directory).map_err(failed)?;
-    let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
-    names.extend(fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned()).filter(|name| is_host(name)));
+    let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"]
+        .map(str::to_owned)
+        .to_vec();
+    names.extend(
+        fs::read_to_string("/proc/sys/kernel/hostname")
+            .ok()
+            .map(|name| name.trim().to_owned())
+            .filter(|name| is_host(name)),
+    );
     let made = make::self_signed(&names, OWN_DAYS)?;
-    make::write(&key, &made.key, 0o600, true).and_then(|()| state::keep_owner(&key)).map_err(failed)?;
-    make::write(&cert, &made.certificate, 0o644, true).and_then(|()| state::keep_owner(&cert)).map_err(failed)?;
-    let pair = Certificate { chain: made.certificate, key: made.key.into() };
+    make::write(&key, &made.key, 0o600, true)
+        .and_then(|()| state::keep_owner(&key))
+        .map_err(failed)?;
+    make::write(&cert, &made.certificate, 0o644, true)
+        .and_then(|()| state::keep_owner(&cert))
+        .map_err(failed)?;
+    let pair = Certificate {
+        chain: made.certificate,
+        key: made.key.into(),
+    };
     let (facts, _) = serve::certified(&pair)?;
     found.notes.push(format!(
         "no certificate is configured: made a self-signed one, {}; clients have to be told to trust it (curl --cacert {0}), or set transports.http.ssl.cert and .key",
@@ -175,7 +260,11 @@ fn own(directory: &Path, found: &mut Found) -> Result<(), Unusable> {
 }
 
 fn is_host(name: &str) -> bool {
-    !name.is_empty() && name != "localhost" && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+    !name.is_empty()
+        && name != "localhost"
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
 /// A PEM file.
@@ -193,5 +282,8 @@ fn text(path: &Path) -> Result<String, Unusable> {
 /// # Errors
 /// It cannot be read, or holds none.
 pub fn look(path: &Path) -> Result<Vec<Facts>, Unusable> {
-    certificate::chain(&text(path)?)?.iter().map(|der| certificate::facts(der)).collect()
+    certificate::chain(&text(path)?)?
+        .iter()
+        .map(|der| certificate::facts(der))
+        .collect()
 }

@@ -1,10 +1,11 @@
-//! Making certificates: the self-signed one of a daemon that was given none, authorities and what they sign (`ggend auth generate-ca`,
-//! `generate-cert`). Keys are ECDSA P-256. Files appear whole or not at all, keys readable by their owner only.
+//! Making certificates: the self-signed one of a daemon that was given none, authorities and what
+//! they sign (`ggend auth generate-ca`, `generate-cert`). Keys are ECDSA P-256. Files appear whole
+//! or not at all, keys readable by their owner only.
 
 use super::{Unusable, certificate};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-    SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
 use std::{
     fs::{self, OpenOptions},
@@ -55,7 +56,11 @@ pub fn self_signed(names: &[String], days: u32) -> Result<Pair, Unusable> {
 pub fn authority(name: &str, days: u32) -> Result<Pair, Unusable> {
     let mut params = params(name, &[], days)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    params.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::CrlSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
     finish(&params, None)
 }
 
@@ -63,21 +68,33 @@ pub fn authority(name: &str, days: u32) -> Result<Pair, Unusable> {
 ///
 /// # Errors
 /// A name cannot be in a certificate, or the authority cannot be used.
-pub fn signed(name: &str, names: &[String], days: u32, purpose: Purpose, authority: &Pair) -> Result<Pair, Unusable> {
+pub fn signed(
+    name: &str,
+    names: &[String],
+    days: u32,
+    purpose: Purpose,
+    authority: &Pair,
+) -> Result<Pair, Unusable> {
     let mut params = params(name, names, days)?;
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = match purpose {
         Purpose::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
         Purpose::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
-        Purpose::Both => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
+        Purpose::Both => vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ],
     };
     finish(&params, Some(authority))
 }
 
 fn params(name: &str, names: &[String], days: u32) -> Result<CertificateParams, Unusable> {
     let mut params = CertificateParams::default();
-    let text = |name: &str| name.try_into().map_err(|_| Unusable::new(format!("{name:?} cannot be a name in a certificate")));
+    let text = |name: &str| {
+        name.try_into()
+            .map_err(|_| Unusable::new(format!("{name:?} cannot be a name in a certificate")))
+    };
     for name in names {
         params.subject_alt_names.push(match name.parse::<IpAddr>() {
             Ok(address) => SanType::IpAddress(address),
@@ -108,7 +125,10 @@ fn finish(params: &CertificateParams, authority: Option<&Pair>) -> Result<Pair, 
             params.signed_by(&key, &issuer).map_err(failed)?.pem()
         }
     };
-    Ok(Pair { certificate, key: key.serialize_pem() })
+    Ok(Pair {
+        certificate,
+        key: key.serialize_pem(),
+    })
 }
 
 /// Writes a file that appears whole or not at all. `replace`: over one that exists.
@@ -116,16 +136,33 @@ fn finish(params: &CertificateParams, authority: Option<&Pair>) -> Result<Pair, 
 /// # Errors
 /// `AlreadyExists`, or what the file system says.
 pub fn write(path: &Path, text: &str, mode: u32, replace: bool) -> io::Result<()> {
-    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    let mut name = path
+        .file_name()
+        .ok_or(io::ErrorKind::InvalidInput)?
+        .to_owned();
     name.push(format!(".{}", std::process::id()));
     let draft = path.with_file_name(name);
     let written = (|| {
-        fs::remove_file(&draft).or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
+        fs::remove_file(&draft).or_else(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                Ok(())
+            } else {
+                Err(error)
+            }
+        })?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&draft)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         // link(2) refuses where rename(2) would replace.
-        if replace { fs::rename(&draft, path) } else { fs::hard_link(&draft, path) }
+        if replace {
+            fs::rename(&draft, path)
+        } else {
+            fs::hard_link(&draft, path)
+        }
     })();
     let _ = fs::remove_file(&draft);
     written

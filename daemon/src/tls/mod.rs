@@ -1,5 +1,6 @@
-//! Certificates and keys: reading and judging their files (the supervisor), serving TLS with them (edge workers), making them (`ggend auth`), looking
-//! at them as a client would (the probe). Knows no process; only `files` and `make` touch the file system, and workers may not use those.
+//! Certificates and keys: reading and judging their files (the supervisor), serving TLS with them
+//! (edge workers), making them (`ggend auth`), looking at them as a client would (the probe). Knows
+//! no process; only `files` and `make` touch the file system, and workers may not use those.
 
 mod certificate;
 pub mod client;
@@ -26,7 +27,10 @@ pub struct Unusable {
 
 impl Unusable {
     pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self { code: Code::CertificateUnusable, what: what.into() }
+        Self {
+            code: Code::CertificateUnusable,
+            what: what.into(),
+        }
     }
 }
 

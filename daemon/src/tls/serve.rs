@@ -1,7 +1,9 @@
-//! TLS as a server: which certificate for which name, which versions, and whose client certificates are taken. Built from PEM texts; opens no file.
+//! TLS as a server: which certificate for which name, which versions, and whose client certificates
+//! are taken. Built from PEM texts; opens no file.
 //!
-//! A client certificate is judged after every handshake, resumed ones included, so that one that has been revoked since is not heard. Where
-//! certificates are required the handshake itself fails; where they are optional the connection is served, and each of its requests refused.
+//! A client certificate is judged after every handshake, resumed ones included, so that one that
+//! has been revoked since is not heard. Where certificates are required the handshake itself fails;
+//! where they are optional the connection is served, and each of its requests refused.
 
 use super::{Facts, Unusable, certificate, provider};
 use crate::{
@@ -9,9 +11,12 @@ use crate::{
     ipc::secrets::{Certificate, TlsSecrets},
 };
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, ServerConfig, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
+    ServerConfig, SignatureScheme,
     client::danger::HandshakeSignatureValid,
-    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime, pem::PemObject},
+    pki_types::{
+        CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime, pem::PemObject,
+    },
     server::{
         ClientHello, ResolvesServerCert, WebPkiClientVerifier,
         danger::{ClientCertVerified, ClientCertVerifier},
@@ -45,7 +50,11 @@ impl Serving {
         if secrets.certificates.is_empty() {
             return Ok(None);
         }
-        let certificates = secrets.certificates.iter().map(certified).collect::<Result<Vec<_>, _>>()?;
+        let certificates = secrets
+            .certificates
+            .iter()
+            .map(certified)
+            .collect::<Result<Vec<_>, _>>()?;
         let versions: &[_] = match ssl.min_version {
             TlsVersion::V1_2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
             TlsVersion::V1_3 => &[&rustls::version::TLS13],
@@ -55,24 +64,44 @@ impl Serving {
             .map_err(|error| Unusable::new(format!("TLS versions: {error}")))?;
         let judge = match &secrets.client_ca {
             _ if !mtls.enabled => None,
-            Some(authorities) => Some(Arc::new(Judge::new(mtls, authorities, secrets.revoked.as_deref())?)),
+            Some(authorities) => Some(Arc::new(Judge::new(
+                mtls,
+                authorities,
+                secrets.revoked.as_deref(),
+            )?)),
             // Never without them: that would let in who is to be kept out.
-            None => return Err(Unusable::new("client certificates are wanted, and there are no authorities to judge them by")),
+            None => {
+                return Err(Unusable::new(
+                    "client certificates are wanted, and there are no authorities to judge them by",
+                ));
+            }
         };
         let builder = match &judge {
-            Some(judge) => builder.with_client_cert_verifier(Arc::new(Asking { judge: Arc::clone(judge), required: mtls.required })),
+            Some(judge) => builder.with_client_cert_verifier(Arc::new(Asking {
+                judge: Arc::clone(judge),
+                required: mtls.required,
+            })),
             None => builder.with_no_client_auth(),
         };
         let certificates = Arc::new(Choice(certificates));
-        let mut config = builder.with_cert_resolver(Arc::clone(&certificates) as Arc<dyn ResolvesServerCert>);
+        let mut config =
+            builder.with_cert_resolver(Arc::clone(&certificates) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Some(Self { config: Arc::new(config), certificates, required: judge.is_some() && mtls.required, judge }))
+        Ok(Some(Self {
+            config: Arc::new(config),
+            certificates,
+            required: judge.is_some() && mtls.required,
+            judge,
+        }))
     }
 
     /// Whether one of the certificates is made for that host.
     #[must_use]
     pub fn serves(&self, host: &str) -> bool {
-        self.certificates.0.iter().any(|(facts, _)| facts.serves(host))
+        self.certificates
+            .0
+            .iter()
+            .any(|(facts, _)| facts.serves(host))
     }
 
     /// What a client's certificate says if it is accepted now; `None` if the client showed none.
@@ -81,7 +110,10 @@ impl Serving {
     /// Why it is not accepted.
     pub fn judge(&self, chain: Option<&[CertificateDer<'_>]>) -> Result<Option<Facts>, String> {
         match (&self.judge, chain) {
-            (Some(judge), Some([own, above @ ..])) => judge.check(own, above, UnixTime::now()).map(Some).map_err(|error| reason(&error)),
+            (Some(judge), Some([own, above @ ..])) => judge
+                .check(own, above, UnixTime::now())
+                .map(Some)
+                .map_err(|error| reason(&error)),
             _ => Ok(None),
         }
     }
@@ -94,10 +126,16 @@ pub fn reason(error: &Error) -> String {
         Error::NoCertificatesPresented => "no client certificate".to_owned(),
         Error::InvalidCertificate(error) => match error {
             CertificateError::UnknownIssuer => "signed by an unknown authority".to_owned(),
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => "expired".to_owned(),
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "not yet valid".to_owned(),
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "expired".to_owned()
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "not yet valid".to_owned()
+            }
             CertificateError::Revoked => "revoked".to_owned(),
-            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => "not made for clients".to_owned(),
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+                "not made for clients".to_owned()
+            }
             CertificateError::Other(error) => error.to_string(),
             error => format!("{error:?}"),
         },
@@ -114,22 +152,34 @@ pub fn certified(certificate: &Certificate) -> Result<(Facts, Arc<CertifiedKey>)
     let facts = certificate::facts(&chain[0])?;
     let key = PrivateKeyDer::from_pem_slice(certificate.key.reveal().as_bytes())
         .map_err(|_| Unusable::new("the key file holds no private key in PEM (-----BEGIN PRIVATE KEY-----), or an encrypted one"))?;
-    let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
-        Error::InconsistentKeys(_) => Unusable::new("the key is not the certificate's: their public keys differ"),
-        error => Unusable::new(format!("the key cannot be used: {error}")),
-    })?;
+    let certified =
+        CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
+            Error::InconsistentKeys(_) => {
+                Unusable::new("the key is not the certificate's: their public keys differ")
+            }
+            error => Unusable::new(format!("the key cannot be used: {error}")),
+        })?;
     Ok((facts, Arc::new(certified)))
 }
 
-/// The certificate for a name: the first one that fits and that the client can verify, else the first one.
+/// The certificate for a name: the first one that fits and that the client can verify, else the
+/// first one.
 #[derive(Debug)]
 struct Choice(Vec<(Facts, Arc<CertifiedKey>)>);
 
 impl ResolvesServerCert for Choice {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let usable = |key: &CertifiedKey| key.key.choose_scheme(hello.signature_schemes()).is_some();
-        let named = hello.server_name().and_then(|host| self.0.iter().find(|(facts, key)| facts.serves(host) && usable(key)));
-        named.or_else(|| self.0.iter().find(|(_, key)| usable(key))).or(self.0.first()).map(|(_, key)| Arc::clone(key))
+        let usable =
+            |key: &CertifiedKey| key.key.choose_scheme(hello.signature_schemes()).is_some();
+        let named = hello.server_name().and_then(|host| {
+            self.0
+                .iter()
+                .find(|(facts, key)| facts.serves(host) && usable(key))
+        });
+        named
+            .or_else(|| self.0.iter().find(|(_, key)| usable(key)))
+            .or(self.0.first())
+            .map(|(_, key)| Arc::clone(key))
     }
 }
 
@@ -143,22 +193,37 @@ pub(crate) struct Judge {
 impl Judge {
     /// # Errors
     /// The authorities or the revocation lists cannot be used.
-    pub(crate) fn new(mtls: &Mtls, authorities: &str, revoked: Option<&str>) -> Result<Self, Unusable> {
+    pub(crate) fn new(
+        mtls: &Mtls,
+        authorities: &str,
+        revoked: Option<&str>,
+    ) -> Result<Self, Unusable> {
         let mut roots = RootCertStore::empty();
         for authority in certificate::chain(authorities)? {
-            roots.add(authority).map_err(|error| Unusable::new(format!("not an authority's certificate: {error}")))?;
+            roots.add(authority).map_err(|error| {
+                Unusable::new(format!("not an authority's certificate: {error}"))
+            })?;
         }
-        let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(revoked.unwrap_or_default().as_bytes())
-            .collect::<Result<_, _>>()
-            .map_err(|error| Unusable::new(format!("revocation list: {error}")))?;
+        let lists: Vec<_> =
+            CertificateRevocationListDer::pem_slice_iter(revoked.unwrap_or_default().as_bytes())
+                .collect::<Result<_, _>>()
+                .map_err(|error| Unusable::new(format!("revocation list: {error}")))?;
         if revoked.is_some() && lists.is_empty() {
-            return Err(Unusable::new("holds no PEM revocation list (-----BEGIN X509 CRL-----)"));
+            return Err(Unusable::new(
+                "holds no PEM revocation list (-----BEGIN X509 CRL-----)",
+            ));
         }
         // An authority without a list of its own has revoked nobody.
-        let builder =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).with_crls(lists).allow_unknown_revocation_status();
-        let inner = builder.build().map_err(|error| Unusable::new(format!("client authorities: {error}")))?;
-        Ok(Self { inner, names: mtls.allowed_names.clone() })
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+            .with_crls(lists)
+            .allow_unknown_revocation_status();
+        let inner = builder
+            .build()
+            .map_err(|error| Unusable::new(format!("client authorities: {error}")))?;
+        Ok(Self {
+            inner,
+            names: mtls.allowed_names.clone(),
+        })
     }
 
     /// The authorities in force, if clients are asked for certificates.
@@ -167,7 +232,9 @@ impl Judge {
     /// What was handed over cannot be used.
     pub(crate) fn of(mtls: &Mtls, secrets: &TlsSecrets) -> Result<Option<Self>, Unusable> {
         let authorities = secrets.client_ca.as_ref().filter(|_| mtls.enabled);
-        authorities.map(|authorities| Self::new(mtls, authorities, secrets.revoked.as_deref())).transpose()
+        authorities
+            .map(|authorities| Self::new(mtls, authorities, secrets.revoked.as_deref()))
+            .transpose()
     }
 
     /// Whether certificates that were accepted would still be.
@@ -175,19 +242,34 @@ impl Judge {
     /// # Errors
     /// Why not.
     pub(crate) fn still(&self, shown: &[Vec<u8>]) -> Result<(), String> {
-        let chain: Vec<CertificateDer<'_>> = shown.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
-        let Some((own, above)) = chain.split_first() else { return Ok(()) };
-        self.check(own, above, UnixTime::now()).map(|_| ()).map_err(|error| reason(&error))
+        let chain: Vec<CertificateDer<'_>> = shown
+            .iter()
+            .map(|der| CertificateDer::from(der.as_slice()))
+            .collect();
+        let Some((own, above)) = chain.split_first() else {
+            return Ok(());
+        };
+        self.check(own, above, UnixTime::now())
+            .map(|_| ())
+            .map_err(|error| reason(&error))
     }
 
-    fn check(&self, own: &CertificateDer<'_>, above: &[CertificateDer<'_>], now: UnixTime) -> Result<Facts, Error> {
+    fn check(
+        &self,
+        own: &CertificateDer<'_>,
+        above: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Facts, Error> {
         self.inner.verify_client_cert(own, above, now)?;
         let facts = certificate::facts(own).map_err(other)?;
         if facts.name.is_empty() {
             return Err(other(Unusable::new("it names nobody")));
         }
         if !self.names.is_empty() && !facts.names.iter().any(|name| self.names.contains(name)) {
-            return Err(other(Unusable::new(format!("{} is not among auth.mtls.allowed_names", facts.name))));
+            return Err(other(Unusable::new(format!(
+                "{} is not among auth.mtls.allowed_names",
+                facts.name
+            ))));
         }
         Ok(facts)
     }
@@ -197,7 +279,9 @@ fn other(error: Unusable) -> Error {
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]
     struct Plain(String);
-    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Plain(error.what)))))
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Plain(
+        error.what,
+    )))))
 }
 
 /// Asks clients for their certificate during the handshake.
@@ -235,7 +319,9 @@ impl ClientCertVerifier for Asking {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.judge.inner.verify_tls12_signature(message, certificate, signed)
+        self.judge
+            .inner
+            .verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -244,7 +330,9 @@ impl ClientCertVerifier for Asking {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.judge.inner.verify_tls13_signature(message, certificate, signed)
+        self.judge
+            .inner
+            .verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -1,4 +1,5 @@
-//! The beat: once a second, liveness, health and metrics in one frame; and the probe that measures how long the event loop was held up.
+//! The beat: once a second, liveness, health and metrics in one frame; and the probe that measures
+//! how long the event loop was held up.
 
 use super::{context::Source, outbox::Outbox};
 use crate::{
@@ -20,7 +21,13 @@ const PROBES: u32 = 5;
 pub(super) type BeatSource = Source;
 
 /// Beats until the supervisor is gone.
-pub(super) async fn run(period: Duration, source: BeatSource, outbox: Outbox, queue: Arc<log::Queue>, mut files: Option<OwnFiles>) {
+pub(super) async fn run(
+    period: Duration,
+    source: BeatSource,
+    outbox: Outbox,
+    queue: Arc<log::Queue>,
+    mut files: Option<OwnFiles>,
+) {
     let step = period / PROBES;
     let mut ticks = tokio::time::interval(step);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -30,7 +37,11 @@ pub(super) async fn run(period: Duration, source: BeatSource, outbox: Outbox, qu
         lag = lag.max(Instant::now().saturating_duration_since(due));
         if probes == 0 {
             seq += 1;
-            let mut beat = source.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map_or_else(Beat::default, |fill| fill());
+            let mut beat = source
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_mut()
+                .map_or_else(Beat::default, |fill| fill());
             beat.seq = seq;
             beat.files = files.as_mut().and_then(OwnFiles::count);
             beat.lag_us = u64::try_from(std::mem::take(&mut lag).as_micros()).unwrap_or(u64::MAX);
@@ -41,12 +52,18 @@ pub(super) async fn run(period: Duration, source: BeatSource, outbox: Outbox, qu
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "metrics are floating-point numbers")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "metrics are floating-point numbers"
+)]
 fn dropped(lines: u64) -> Family {
     Family {
         name: "ggend_log_lines_dropped_total".to_owned(),
         help: "Log lines lost to a full queue.".to_owned(),
         kind: Kind::Counter,
-        samples: vec![Sample { labels: Vec::new(), value: Value::Number(lines as f64) }],
+        samples: vec![Sample {
+            labels: Vec::new(),
+            value: Value::Number(lines as f64),
+        }],
     }
 }

@@ -1,4 +1,5 @@
-//! The worker's view of its supervisor: the `Start` message, further messages with their descriptors, and the drain signal.
+//! The worker's view of its supervisor: the `Start` message, further messages with their
+//! descriptors, and the drain signal.
 
 use super::{
     beat::{self, BeatSource},
@@ -70,7 +71,8 @@ pub enum Incoming {
         /// The question.
         question: Question,
     },
-    /// See [`ToWorker::Reconfigure`]; to be answered with [`Context::reconfigured`]. The sockets are non-blocking.
+    /// See [`ToWorker::Reconfigure`]; to be answered with [`Context::reconfigured`]. The sockets
+    /// are non-blocking.
     Reconfigure(Box<Start>, Vec<TcpListener>),
     /// See [`ToWorker::Secrets`]; the first ones are in [`Context::secrets`].
     Secrets(Box<Secrets>),
@@ -128,7 +130,9 @@ impl Context {
             _ => return Err(io::ErrorKind::UnexpectedEof.into()),
         };
         let listeners: Vec<TcpListener> = descriptors.into_iter().map(TcpListener::from).collect();
-        listeners.iter().try_for_each(|socket| socket.set_nonblocking(true))?;
+        listeners
+            .iter()
+            .try_for_each(|socket| socket.set_nonblocking(true))?;
         let secrets = match start.role.knows_secrets() {
             true => match receiver.receive().await? {
                 Some((ToWorker::Secrets(secrets), _)) => *secrets,
@@ -138,8 +142,19 @@ impl Context {
         };
 
         let (queue, lines) = log::Queue::new();
-        let filter = log::install(&start.name, &start.log_filter, Arc::clone(&queue) as Arc<dyn log::Sink>);
-        let (mut context, frame) = Self::assemble(start, listeners, sender, receiver, (queue, lines), Some(filter));
+        let filter = log::install(
+            &start.name,
+            &start.log_filter,
+            Arc::clone(&queue) as Arc<dyn log::Sink>,
+        );
+        let (mut context, frame) = Self::assemble(
+            start,
+            listeners,
+            sender,
+            receiver,
+            (queue, lines),
+            Some(filter),
+        );
         context.secrets = secrets;
         Ok((context, frame))
     }
@@ -162,19 +177,46 @@ impl Context {
         let period = Duration::from_millis(start.beat_ms.max(10));
         // Opened now: the sandbox closes the way to this folder, not the folder itself.
         let files = crate::platform::OwnFiles::open();
-        let beating = tokio::spawn(beat::run(period, beats.clone(), outbox.clone(), queue, files));
-        let context = Self { start, listeners, secrets: Secrets::default(), inbox, outbox, drain: Drain(drain), beats };
-        (context, Frame { tasks: vec![reader, beating], writer, stop })
+        let beating = tokio::spawn(beat::run(
+            period,
+            beats.clone(),
+            outbox.clone(),
+            queue,
+            files,
+        ));
+        let context = Self {
+            start,
+            listeners,
+            secrets: Secrets::default(),
+            inbox,
+            outbox,
+            drain: Drain(drain),
+            beats,
+        };
+        (
+            context,
+            Frame {
+                tasks: vec![reader, beating],
+                writer,
+                stop,
+            },
+        )
     }
 
-    /// A context over one end of a socket pair, for tests that play the supervisor; does not touch the process's logging.
+    /// A context over one end of a socket pair, for tests that play the supervisor; does not touch
+    /// the process's logging.
     ///
     /// # Errors
     /// When the socket cannot be registered with the event loop.
     #[cfg(test)]
-    pub(crate) fn for_test(start: Start, listeners: Vec<TcpListener>, socket: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn for_test(
+        start: Start,
+        listeners: Vec<TcpListener>,
+        socket: OwnedFd,
+    ) -> io::Result<Self> {
         let (sender, receiver) = channel(socket)?;
-        let (context, frame) = Self::assemble(start, listeners, sender, receiver, log::Queue::new(), None);
+        let (context, frame) =
+            Self::assemble(start, listeners, sender, receiver, log::Queue::new(), None);
         tokio::spawn(async move {
             // Held for as long as the test's event loop runs.
             std::future::pending::<()>().await;
@@ -183,7 +225,8 @@ impl Context {
         Ok(context)
     }
 
-    /// The next message. `None` only when the supervisor is gone: the drain has begun then, too. Cancel-safe.
+    /// The next message. `None` only when the supervisor is gone: the drain has begun then, too.
+    /// Cancel-safe.
     pub async fn next(&mut self) -> Option<Incoming> {
         self.inbox.recv().await
     }
@@ -205,20 +248,27 @@ impl Context {
         self.outbox.send(ToSupervisor::Ready).await.ok();
     }
 
-    /// What fills each beat: everything but `seq` and `lag_us`, which the frame adds. Until this is called, beats are empty. The closure must be
-    /// quick: it runs on the event loop once a second.
+    /// What fills each beat: everything but `seq` and `lag_us`, which the frame adds. Until this is
+    /// called, beats are empty. The closure must be quick: it runs on the event loop once a second.
     pub fn on_beat(&self, source: impl FnMut() -> Beat + Send + 'static) {
         *self.beats.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(source));
     }
 
     /// Tells the supervisor that the configuration of this generation is in force here.
     pub async fn reconfigured(&self, generation: u32) {
-        self.outbox.send(ToSupervisor::Reconfigured { generation }).await.ok();
+        self.outbox
+            .send(ToSupervisor::Reconfigured { generation })
+            .await
+            .ok();
     }
 
     /// The listener of a transport, taken out of the context.
     pub fn take_listener(&mut self, transport: &str) -> Option<TcpListener> {
-        let at = self.start.listeners.iter().position(|bound| bound.transport == transport)?;
+        let at = self
+            .start
+            .listeners
+            .iter()
+            .position(|bound| bound.transport == transport)?;
         if at >= self.listeners.len() {
             return None;
         }
@@ -241,7 +291,11 @@ impl Drain {
     /// Waits for the drain to begin; returns its deadline. Cancel-safe.
     pub async fn begun(&self) -> Instant {
         let mut signal = self.0.clone();
-        let found = signal.wait_for(Option::is_some).await.ok().and_then(|deadline| *deadline);
+        let found = signal
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|deadline| *deadline);
         // The sender lives as long as the reader task, which ends only after it has set a deadline.
         found.unwrap_or_else(Instant::now)
     }
@@ -272,7 +326,9 @@ async fn read(
 ) {
     let set = |after: Duration| {
         let deadline = Instant::now() + after;
-        drain.send_modify(|current| *current = Some(current.map_or(deadline, |earlier| earlier.min(deadline))));
+        drain.send_modify(|current| {
+            *current = Some(current.map_or(deadline, |earlier| earlier.min(deadline)))
+        });
     };
     while let Ok(Some((message, descriptors))) = receiver.receive::<ToWorker>().await {
         let mut descriptors = descriptors.into_iter();
@@ -295,7 +351,11 @@ async fn read(
                 None => continue,
             },
             ToWorker::Child(child) => match (descriptors.next(), descriptors.next()) {
-                (Some(stdin), Some(stdout)) => Incoming::Child { child, stdin, stdout },
+                (Some(stdin), Some(stdout)) => Incoming::Child {
+                    child,
+                    stdin,
+                    stdout,
+                },
                 _ => continue,
             },
             ToWorker::ChildGone(gone) => Incoming::ChildGone(gone),
@@ -310,16 +370,25 @@ async fn read(
                 if let Some(filter) = &filter {
                     filter.set(&start.log_filter);
                 }
-                let sockets = descriptors.map(TcpListener::from).filter(|socket| socket.set_nonblocking(true).is_ok());
+                let sockets = descriptors
+                    .map(TcpListener::from)
+                    .filter(|socket| socket.set_nonblocking(true).is_ok());
                 Incoming::Reconfigure(start, sockets.collect())
             }
             ToWorker::Secrets(secrets) => Incoming::Secrets(secrets),
             ToWorker::Recall { catalogue } => Incoming::Recall(catalogue),
             ToWorker::Restore { sessions } => Incoming::Restore(sessions),
             ToWorker::Kept { tickets } => Incoming::Kept(tickets),
-            ToWorker::Retire { upstreams, within_ms } => Incoming::Retire { upstreams, within: Duration::from_millis(within_ms) },
+            ToWorker::Retire {
+                upstreams,
+                within_ms,
+            } => Incoming::Retire {
+                upstreams,
+                within: Duration::from_millis(within_ms),
+            },
         };
-        // Fails once the body has dropped its end (it is draining); the channel is read on, to see its end.
+        // Fails once the body has dropped its end (it is draining); the channel is read on, to see
+        // its end.
         inbox.send(incoming).await.ok();
     }
     pending.close();

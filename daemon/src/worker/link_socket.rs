@@ -1,5 +1,6 @@
-//! The socket of a link between an edge worker and the gateway worker, as both ends use it. A reader is never woken because the peer has taken
-//! something: on a stream socket that is an event of its own, and at low load it would wake each worker a second time for every message. So room
+//! The socket of a link between an edge worker and the gateway worker, as both ends use it. A
+//! reader is never woken because the peer has taken something: on a stream socket that is an event
+//! of its own, and at low load it would wake each worker a second time for every message. So room
 //! for writing is asked for only while a write waits. Knows nothing of frames.
 
 use nix::sys::socket::{MsgFlags, send};
@@ -14,8 +15,8 @@ use std::{
 };
 use tokio::{io::AsyncWrite, net::unix::pipe};
 
-/// What the peer writes. The event loop's reader of pipes: it asks for readability alone, and reads with `read(2)`, which is all that a stream
-/// socket needs.
+/// What the peer writes. The event loop's reader of pipes: it asks for readability alone, and reads
+/// with `read(2)`, which is all that a stream socket needs.
 pub(super) type Reading = pipe::Receiver;
 
 /// The two directions of a socket.
@@ -36,7 +37,11 @@ pub(super) struct Writing {
 }
 
 impl AsyncWrite for Writing {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         loop {
             if let Some(room) = &mut self.room {
                 let written = ready!(Pin::new(room).poll_write(cx, bytes));
@@ -67,7 +72,11 @@ impl AsyncWrite for Writing {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test fails by panicking"
+    )]
 
     use super::*;
     use std::{future::poll_fn, io::Read, time::Duration};
@@ -83,7 +92,9 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (mut reading, _kept) = split(theirs).unwrap();
         let (own_reading, mut writing) = split(ours).unwrap();
-        let sent: Vec<u8> = (0..4_000_000u32).map(|number| (number % 251) as u8).collect();
+        let sent: Vec<u8> = (0..4_000_000u32)
+            .map(|number| (number % 251) as u8)
+            .collect();
         let expected = sent.clone();
         let writer = async move {
             writing.write_all(&sent).await.unwrap();
@@ -95,7 +106,9 @@ mod tests {
             reading.read_to_end(&mut got).await.unwrap();
             got
         };
-        let ((), got) = timeout(PATIENCE, async { tokio::join!(writer, reader) }).await.unwrap();
+        let ((), got) = timeout(PATIENCE, async { tokio::join!(writer, reader) })
+            .await
+            .unwrap();
         assert!(got == expected);
     }
 
@@ -108,7 +121,9 @@ mod tests {
             tokio::task::yield_now().await;
             drop(theirs);
         };
-        timeout(PATIENCE, async { tokio::join!(writer, leaver) }).await.unwrap();
+        timeout(PATIENCE, async { tokio::join!(writer, leaver) })
+            .await
+            .unwrap();
         assert!(writing.write_all(b"more").await.is_err());
     }
 
@@ -130,7 +145,9 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(20)).await;
             std::io::Write::write_all(&mut peer, b"answer").unwrap();
         };
-        let (read, ()) = timeout(PATIENCE, async { tokio::join!(waiting, taking) }).await.unwrap();
+        let (read, ()) = timeout(PATIENCE, async { tokio::join!(waiting, taking) })
+            .await
+            .unwrap();
         read.unwrap();
         assert_eq!(buffer.filled(), b"answer");
         assert!(polls <= 3, "{polls} polls");

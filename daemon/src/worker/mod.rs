@@ -1,9 +1,11 @@
-//! What all workers share: the process's frame (event loop, control channel, logging, beats, drain) and the dispatch to the role's body. A worker
-//! opens no configuration file, binds nothing, spawns nothing, and knows nothing of the supervisor but the messages.
+//! What all workers share: the process's frame (event loop, control channel, logging, beats, drain)
+//! and the dispatch to the role's body. A worker opens no configuration file, binds nothing, spawns
+//! nothing, and knows nothing of the supervisor but the messages.
 //!
-//! A role's body is `pub async fn run(context: Context) -> ExitCode` in `worker/<role>/mod.rs`. It calls [`Context::on_beat`] and
-//! [`Context::ready`], serves, reads [`Context::next`], and returns when [`Drain::begun`] has told it to and its work is done. The frame ends the
-//! process at the drain's deadline in any case.
+//! A role's body is `pub async fn run(context: Context) -> ExitCode` in `worker/<role>/mod.rs`. It
+//! calls [`Context::on_beat`] and [`Context::ready`], serves, reads [`Context::next`], and returns
+//! when [`Drain::begun`] has told it to and its work is done. The frame ends the process at the
+//! drain's deadline in any case.
 
 mod beat;
 mod context;
@@ -37,16 +39,22 @@ const SOFTWARE: u8 = 70;
 /// EX_CONFIG of `sysexits.h`: not to be tried again with the same configuration.
 const CONFIG: u8 = 78;
 
-/// Runs this process as a worker, with the control channel on its standard input, until it is drained.
+/// Runs this process as a worker, with the control channel on its standard input, until it is
+/// drained.
 pub fn main(role: Role) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let Ok(runtime) = runtime else { return ExitCode::from(SOFTWARE) };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let Ok(runtime) = runtime else {
+        return ExitCode::from(SOFTWARE);
+    };
     let code = runtime.block_on(serve(role));
     runtime.shutdown_timeout(Duration::from_millis(100));
     code
 }
 
-/// Puts up the walls of a role around this process and tells on standard output what they hold back.
+/// Puts up the walls of a role around this process and tells on standard output what they hold
+/// back.
 pub fn try_walls(role: Role, mode: SandboxMode) -> ExitCode {
     match walls::try_them(role, mode, &mut std::io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,7 +67,10 @@ pub fn try_walls(role: Role, mode: SandboxMode) -> ExitCode {
 /// # Errors
 /// What went wrong, in words.
 pub fn fetch_keys(source: &crate::auth::Source) -> Result<crate::auth::Keys, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
     runtime.block_on(edge::issuer::fetch(source))
 }
 
@@ -70,7 +81,8 @@ async fn serve(role: Role) -> ExitCode {
     };
     let (context, frame) = match opened {
         Ok(opened) => opened,
-        // The supervisor is gone before it could say anything, or somebody started a worker by hand.
+        // The supervisor is gone before it could say anything, or somebody started a worker by
+        // hand.
         Err(_) => return ExitCode::from(SOFTWARE),
     };
     if context.start.role != role {
@@ -81,7 +93,11 @@ async fn serve(role: Role) -> ExitCode {
             if !standing.missing.is_empty() {
                 tracing::debug!(target: "mcp_server", "sandbox {}", standing.text);
             }
-            context.outbox().send(ToSupervisor::Walled(standing.text)).await.ok();
+            context
+                .outbox()
+                .send(ToSupervisor::Walled(standing.text))
+                .await
+                .ok();
         }
         Err(error) => {
             tracing::error!(target: "mcp_server", code = %Code::SandboxUnavailable, "{error}");

@@ -1,4 +1,5 @@
-//! The worker's way to its supervisor: one bounded queue, one task that writes, log lines in batches.
+//! The worker's way to its supervisor: one bounded queue, one task that writes, log lines in
+//! batches.
 
 use crate::ipc::{
     channel::Sender,
@@ -49,7 +50,11 @@ impl Outbox {
     ///
     /// # Errors
     /// [`Closed`]
-    pub async fn answer(&self, id: u64, result: Result<serde_json::Value, Failure>) -> Result<(), Closed> {
+    pub async fn answer(
+        &self,
+        id: u64,
+        result: Result<serde_json::Value, Failure>,
+    ) -> Result<(), Closed> {
         self.send(ToSupervisor::Answer { id, result }).await
     }
 
@@ -101,11 +106,21 @@ impl Pending {
     }
 
     fn forget(&self, id: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).open.remove(&id);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .open
+            .remove(&id);
     }
 
     pub(super) fn resolve(&self, id: u64, result: Answer) {
-        if let Some(sender) = self.0.lock().unwrap_or_else(PoisonError::into_inner).open.remove(&id) {
+        if let Some(sender) = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .open
+            .remove(&id)
+        {
             sender.send(result).unwrap_or_default();
         }
     }
@@ -117,7 +132,8 @@ impl Pending {
     }
 }
 
-/// Starts the writing task. It ends when the supervisor is gone, or, once `stopped` says so, when nothing is waiting any more.
+/// Starts the writing task. It ends when the supervisor is gone, or, once `stopped` says so, when
+/// nothing is waiting any more.
 pub(super) fn start(
     sender: Sender,
     lines: mpsc::Receiver<LogLine>,

@@ -1,5 +1,9 @@
 //! The frame of a worker, with the test in the supervisor's place.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 use super::{Context, Incoming};
 use crate::{
@@ -13,28 +17,46 @@ use crate::{
 use std::{os::fd::AsFd, time::Duration};
 
 fn start() -> Start {
-    Start { beat_ms: 50, ..Start::to_try(Role::Http, Config::default()) }
+    Start {
+        beat_ms: 50,
+        ..Start::to_try(Role::Http, Config::default())
+    }
 }
 
 fn pair() -> (Sender, Receiver, Context) {
     let (ours, theirs) = socket_pair().unwrap();
     let (sender, receiver) = channel(ours).unwrap();
-    (sender, receiver, Context::for_test(start(), Vec::new(), theirs).unwrap())
+    (
+        sender,
+        receiver,
+        Context::for_test(start(), Vec::new(), theirs).unwrap(),
+    )
 }
 
 async fn next(receiver: &mut Receiver) -> ToSupervisor {
-    tokio::time::timeout(Duration::from_secs(5), receiver.receive()).await.unwrap().unwrap().unwrap().0
+    tokio::time::timeout(Duration::from_secs(5), receiver.receive())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap()
+        .0
 }
 
 #[tokio::test]
 async fn beats_carry_what_the_body_says_and_count_up() {
     let (_sender, mut receiver, context) = pair();
-    context.on_beat(|| Beat { connections: 7, ..Beat::default() });
+    context.on_beat(|| Beat {
+        connections: 7,
+        ..Beat::default()
+    });
     let mut last = 0;
     for _ in 0..3 {
         if let ToSupervisor::Beat(beat) = next(&mut receiver).await {
             assert_eq!(beat.seq, last + 1);
-            assert_eq!(beat.metrics.last().unwrap().name, "ggend_log_lines_dropped_total");
+            assert_eq!(
+                beat.metrics.last().unwrap().name,
+                "ggend_log_lines_dropped_total"
+            );
             assert!(beat.connections == 7 || beat.seq == 1);
             last = beat.seq;
         }
@@ -53,25 +75,65 @@ async fn a_question_gets_its_own_answer() {
             }
         }
         for (id, metrics) in asked.into_iter().rev() {
-            sender.send(&ToWorker::Answer { id, result: Ok(metrics.into()) }, &[]).await.unwrap();
+            sender
+                .send(
+                    &ToWorker::Answer {
+                        id,
+                        result: Ok(metrics.into()),
+                    },
+                    &[],
+                )
+                .await
+                .unwrap();
         }
     };
     let outbox = context.outbox();
-    let (_, status, metrics) = tokio::join!(supervisor, outbox.ask(Question::Status), outbox.ask(Question::Metrics));
-    assert_eq!((status.unwrap(), metrics.unwrap()), (false.into(), true.into()));
+    let (_, status, metrics) = tokio::join!(
+        supervisor,
+        outbox.ask(Question::Status),
+        outbox.ask(Question::Metrics)
+    );
+    assert_eq!(
+        (status.unwrap(), metrics.unwrap()),
+        (false.into(), true.into())
+    );
 }
 
 #[tokio::test]
 async fn a_link_arrives_with_its_socket_and_the_end_of_the_channel_starts_the_drain() {
     let (mut sender, receiver, mut context) = pair();
     let (one, _other) = socket_pair().unwrap();
-    sender.send(&ToWorker::Link { edge: 3, peer: "gateway-0".to_owned() }, &[one.as_fd()]).await.unwrap();
-    assert!(matches!(context.next().await, Some(Incoming::Link { edge: 3, .. })));
+    sender
+        .send(
+            &ToWorker::Link {
+                edge: 3,
+                peer: "gateway-0".to_owned(),
+            },
+            &[one.as_fd()],
+        )
+        .await
+        .unwrap();
+    assert!(matches!(
+        context.next().await,
+        Some(Incoming::Link { edge: 3, .. })
+    ));
     let drain = context.drain();
     assert!(!drain.is_begun());
     drop((sender, receiver));
-    tokio::time::timeout(Duration::from_secs(5), drain.begun()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), drain.begun())
+        .await
+        .unwrap();
     assert!(context.next().await.is_none());
-    tokio::time::timeout(Duration::from_secs(5), drain.expired()).await.unwrap();
-    assert_eq!(context.outbox().ask(Question::Status).await.unwrap_err().code, ggen_wire::Code::Internal);
+    tokio::time::timeout(Duration::from_secs(5), drain.expired())
+        .await
+        .unwrap();
+    assert_eq!(
+        context
+            .outbox()
+            .ask(Question::Status)
+            .await
+            .unwrap_err()
+            .code,
+        ggen_wire::Code::Internal
+    );
 }

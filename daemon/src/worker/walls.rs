@@ -1,5 +1,6 @@
-//! The walls around a worker: put up once, when it has its sockets, its channel and its log, and before it accepts a byte. What each role needs is
-//! the table below; everything else is taken away for good. May not: look at a configuration file, wait for anybody.
+//! The walls around a worker: put up once, when it has its sockets, its channel and its log, and
+//! before it accepts a byte. What each role needs is the table below; everything else is taken away
+//! for good. May not: look at a configuration file, wait for anybody.
 
 use crate::{
     config::SandboxMode,
@@ -11,8 +12,9 @@ use crate::{
 };
 use std::{io, path::PathBuf};
 
-/// What resolving names and checking certificates reads. The whole of /etc, because a rule holds for a file and not for its name: editors and DHCP
-/// clients put new files in the places of `hosts` and `resolv.conf`, and a worker would go on without them.
+/// What resolving names and checking certificates reads. The whole of /etc, because a rule holds
+/// for a file and not for its name: editors and DHCP clients put new files in the places of `hosts`
+/// and `resolv.conf`, and a worker would go on without them.
 const NAMES: [&str; 12] = [
     "/etc",
     "/run/systemd/resolve",
@@ -28,12 +30,14 @@ const NAMES: [&str; 12] = [
     "/nix/store",
 ];
 
-/// Whether a worker calls out: resolves names, reads the host's certificates, connects. One that does not has no file and no socket call at all.
+/// Whether a worker calls out: resolves names, reads the host's certificates, connects. One that
+/// does not has no file and no socket call at all.
 fn calls_out(role: Role, secrets: &Secrets) -> bool {
     match role {
         // A reload may bring the first remote server, and walls cannot be moved.
         Role::Gateway => true,
-        // For the keys of token issuers. When the first issuer appears, the supervisor replaces the workers.
+        // For the keys of token issuers. When the first issuer appears, the supervisor replaces the
+        // workers.
         Role::Http | Role::Websocket | Role::Quic | Role::Admin => secrets.auth.has_issuer(),
     }
 }
@@ -55,10 +59,12 @@ pub(crate) struct Open(String);
 /// Puts the walls up around this process.
 ///
 /// # Errors
-/// When something is missing and `server.sandbox` is `required`, or the configured user cannot be had.
+/// When something is missing and `server.sandbox` is `required`, or the configured user cannot be
+/// had.
 pub(crate) fn put_up(start: &Start, secrets: &Secrets) -> Result<Standing, Open> {
     if start.role.is_edge() {
-        // Each connection takes one descriptor; the usual soft limit is there for programs with select(2).
+        // Each connection takes one descriptor; the usual soft limit is there for programs with
+        // select(2).
         if let Err(error) = platform::raise_open_files() {
             tracing::warn!(target: "transport", %error, "the limit of open files stays as it is");
         }
@@ -68,9 +74,13 @@ pub(crate) fn put_up(start: &Start, secrets: &Secrets) -> Result<Standing, Open>
     let identity = start.run_as.map(RunAs::identity);
     if mode == SandboxMode::Off {
         if identity.is_some() {
-            platform::drop_privileges(identity).map_err(|error| Open(format!("the user cannot be changed: {error}")))?;
+            platform::drop_privileges(identity)
+                .map_err(|error| Open(format!("the user cannot be changed: {error}")))?;
         }
-        return Ok(Standing { text: "off".to_owned(), missing });
+        return Ok(Standing {
+            text: "off".to_owned(),
+            missing,
+        });
     }
     let mut note = |what: &str, done: io::Result<()>| {
         if let Err(error) = done {
@@ -80,7 +90,11 @@ pub(crate) fn put_up(start: &Start, secrets: &Secrets) -> Result<Standing, Open>
     let out = calls_out(start.role, secrets);
     // Built before anything is dropped: who is nobody may not look everywhere.
     let reach = Prepared::reach(&Reach {
-        read: if out { NAMES.map(PathBuf::from).into() } else { Vec::new() },
+        read: if out {
+            NAMES.map(PathBuf::from).into()
+        } else {
+            Vec::new()
+        },
         files: true,
         no_bind: true,
         no_connect: !out,
@@ -93,11 +107,25 @@ pub(crate) fn put_up(start: &Start, secrets: &Secrets) -> Result<Standing, Open>
     }
     note("privileges", dropped);
     note("hidden memory", platform::hide_memory());
-    // Belt and braces, which a service manager may refuse to have changed: no core is written of hidden memory, and no file can be opened to grow.
-    platform::write_no_cores().and_then(|()| platform::write_no_files()).unwrap_or_default();
+    // Belt and braces, which a service manager may refuse to have changed: no core is written of
+    // hidden memory, and no file can be opened to grow.
+    platform::write_no_cores()
+        .and_then(|()| platform::write_no_files())
+        .unwrap_or_default();
     note("Landlock", reach.and_then(close));
-    note("seccomp", Prepared::calls(Calls::Worker { files: out, connect: out }).and_then(close));
-    let text = if missing.is_empty() { "full".to_owned() } else { format!("partial, without {}", missing.join(", ")) };
+    note(
+        "seccomp",
+        Prepared::calls(Calls::Worker {
+            files: out,
+            connect: out,
+        })
+        .and_then(close),
+    );
+    let text = if missing.is_empty() {
+        "full".to_owned()
+    } else {
+        format!("partial, without {}", missing.join(", "))
+    };
     if mode == SandboxMode::Required && !missing.is_empty() {
         return Err(Open(missing.join(", ")));
     }
@@ -114,8 +142,8 @@ fn close(wall: Prepared) -> io::Result<()> {
     }
 }
 
-/// `ggend worker --try-walls ROLE [MODE]`: puts up the walls of a role around this process and tries to get through. One line for each try: its
-/// name and what came of it.
+/// `ggend worker --try-walls ROLE [MODE]`: puts up the walls of a role around this process and
+/// tries to get through. One line for each try: its name and what came of it.
 pub(crate) fn try_them(role: Role, mode: SandboxMode, out: &mut impl io::Write) -> io::Result<()> {
     let mut config = crate::config::Config::default();
     config.server.sandbox = mode;
@@ -123,8 +151,16 @@ pub(crate) fn try_them(role: Role, mode: SandboxMode, out: &mut impl io::Write) 
     let began = std::time::Instant::now();
     let standing = put_up(&start, &Secrets::default());
     writeln!(out, "took {}", began.elapsed().as_micros())?;
-    writeln!(out, "walls {}", standing.map_or_else(|error| error.to_string(), |standing| standing.text))?;
-    for name in platform::ATTEMPTS.iter().filter(|name| **name != "exec").chain(["exec"].iter()) {
+    writeln!(
+        out,
+        "walls {}",
+        standing.map_or_else(|error| error.to_string(), |standing| standing.text)
+    )?;
+    for name in platform::ATTEMPTS
+        .iter()
+        .filter(|name| **name != "exec")
+        .chain(["exec"].iter())
+    {
         writeln!(out, "begin {name}")?;
         match platform::attempt(name) {
             Ok(()) => writeln!(out, "done {name}")?,
@@ -144,7 +180,10 @@ mod tests {
         assert!(!calls_out(Role::Http, &secrets) && calls_out(Role::Gateway, &secrets));
         secrets.auth.jwt = Some(crate::auth::JwtSettings::default());
         assert!(!calls_out(Role::Http, &secrets));
-        secrets.auth.jwt = Some(crate::auth::JwtSettings { jwks_url: Some("https://issuer/keys".to_owned()), ..Default::default() });
+        secrets.auth.jwt = Some(crate::auth::JwtSettings {
+            jwks_url: Some("https://issuer/keys".to_owned()),
+            ..Default::default()
+        });
         assert!(calls_out(Role::Http, &secrets) && calls_out(Role::Websocket, &secrets));
     }
 }

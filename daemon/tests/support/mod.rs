@@ -1,5 +1,10 @@
-//! A real daemon in a directory of its own, and a blocking control client. Kills what it started when dropped.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+//! A real daemon in a directory of its own, and a blocking control client. Kills what it started
+//! when dropped.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses a part of it"
+)]
 
 use ggen_wire::{
     control::{Answer, Body, Call, Failure},
@@ -37,7 +42,10 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
 pub fn is_gone(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .ok()
-        .and_then(|stat| stat.rsplit_once(')').map(|(_, rest)| rest.trim_start().starts_with(['Z', 'X'])))
+        .and_then(|stat| {
+            stat.rsplit_once(')')
+                .map(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
+        })
         .unwrap_or(true)
 }
 
@@ -51,10 +59,17 @@ pub fn descendants(root: u32) -> Vec<u32> {
     let mut at = 0;
     while let Some(parent) = found.get(at).copied() {
         at += 1;
-        let Ok(tasks) = std::fs::read_dir(format!("/proc/{parent}/task")) else { continue };
+        let Ok(tasks) = std::fs::read_dir(format!("/proc/{parent}/task")) else {
+            continue;
+        };
         for task in tasks.flatten() {
-            let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            found.extend(children.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+            let children =
+                std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            found.extend(
+                children
+                    .split_ascii_whitespace()
+                    .filter_map(|pid| pid.parse::<u32>().ok()),
+            );
         }
     }
     found
@@ -80,16 +95,31 @@ impl Daemon {
         adjust(&mut command);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let log = || std::fs::read_to_string(directory.path().join("log")).unwrap_or_default();
-        assert!(line.starts_with("ggend "), "no line on stdout, log: {}", log());
-        Self { child, directory, line, seen: Vec::new() }
+        assert!(
+            line.starts_with("ggend "),
+            "no line on stdout, log: {}",
+            log()
+        );
+        Self {
+            child,
+            directory,
+            line,
+            seen: Vec::new(),
+        }
     }
 
     /// The command line of a daemon in that directory; stderr goes to `log`.
     pub fn command(directory: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ggend"));
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(directory.join("log")).unwrap();
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(directory.join("log"))
+            .unwrap();
         command
             .arg("--config")
             .arg(directory.join("mcp.json"))
@@ -130,21 +160,43 @@ impl Daemon {
     }
 
     pub fn worker(&self, name: &str) -> Worker {
-        self.status().workers.into_iter().find(|worker| worker.name == name && worker.phase != ggen_wire::status::Phase::Draining).unwrap()
+        self.status()
+            .workers
+            .into_iter()
+            .find(|worker| {
+                worker.name == name && worker.phase != ggen_wire::status::Phase::Draining
+            })
+            .unwrap()
     }
 
     pub fn upstream(&self, name: &str) -> Upstream {
-        self.status().upstreams.into_iter().find(|upstream| upstream.name == name).unwrap()
+        self.status()
+            .upstreams
+            .into_iter()
+            .find(|upstream| upstream.name == name)
+            .unwrap()
     }
 
     /// An upstream once it fulfils a condition.
-    pub fn upstream_when(&self, name: &str, what: &str, condition: impl Fn(&Upstream) -> bool) -> Upstream {
+    pub fn upstream_when(
+        &self,
+        name: &str,
+        what: &str,
+        condition: impl Fn(&Upstream) -> bool,
+    ) -> Upstream {
         eventually(what, || Some(self.upstream(name)).filter(&condition))
     }
 
     pub fn address(&self, transport: &str) -> SocketAddr {
         let status = self.status();
-        status.listeners.iter().find(|listener| listener.transport == transport).unwrap().address.parse().unwrap()
+        status
+            .listeners
+            .iter()
+            .find(|listener| listener.transport == transport)
+            .unwrap()
+            .address
+            .parse()
+            .unwrap()
     }
 
     /// Remembers every process below the daemon, for [`Daemon::assert_nothing_is_left`].
@@ -156,7 +208,9 @@ impl Daemon {
 
     pub fn assert_nothing_is_left(&self) {
         for pid in &self.seen {
-            eventually(&format!("the end of process {pid}"), || is_gone(*pid).then_some(()));
+            eventually(&format!("the end of process {pid}"), || {
+                is_gone(*pid).then_some(())
+            });
         }
     }
 
@@ -182,7 +236,9 @@ impl Drop for Daemon {
 }
 
 pub fn config(more: &str, servers: &str) -> String {
-    format!(r#"{{"transports":{{"http":{{"port":0}}}},"metrics":{{"port":0}},{more}"mcpServers":{{{servers}}}}}"#)
+    format!(
+        r#"{{"transports":{{"http":{{"port":0}}}},"metrics":{{"port":0}},{more}"mcpServers":{{{servers}}}}}"#
+    )
 }
 
 /// An entry of `mcpServers` that runs a shell script.
@@ -210,7 +266,11 @@ impl Client {
 
     pub fn raw(&mut self, method: &str, parameters: serde_json::Value) -> Reply {
         let parameters = parameters.as_object().cloned().unwrap_or_default();
-        self.send(&Request { method: method.to_owned(), parameters, ..Request::default() });
+        self.send(&Request {
+            method: method.to_owned(),
+            parameters,
+            ..Request::default()
+        });
         self.receive()
     }
 
@@ -227,8 +287,12 @@ impl Client {
 
 pub fn outcome(reply: Reply) -> Result<Body, Failure> {
     match reply.error {
-        None => Ok(serde_json::from_value::<Answer>(reply.parameters).unwrap().body),
-        Some(name) if name == ggen_wire::control::FAILED => Err(serde_json::from_value(reply.parameters).unwrap()),
+        None => Ok(serde_json::from_value::<Answer>(reply.parameters)
+            .unwrap()
+            .body),
+        Some(name) if name == ggen_wire::control::FAILED => {
+            Err(serde_json::from_value(reply.parameters).unwrap())
+        }
         Some(name) => panic!("{name}: {}", reply.parameters),
     }
 }

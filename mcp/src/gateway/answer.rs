@@ -20,7 +20,8 @@ impl Gateway {
             _ => None,
         };
         // An answer counts on the connection that the request went out on, and on no other one.
-        let number = id.filter(|number| self.calls.get(number).is_some_and(|call| call.conn == conn));
+        let number =
+            id.filter(|number| self.calls.get(number).is_some_and(|call| call.conn == conn));
         if let (Some(number), Kind::Error(_, error)) = (number, &envelope.kind)
             && self.is_mismatch(up, number, error)
         {
@@ -61,7 +62,9 @@ impl Gateway {
     pub(super) fn settle(&mut self, number: u64, call: &Call) {
         let now = self.now;
         let upstream = self.up_mut(call.up);
-        let Purpose::Client(client) = &call.purpose else { return };
+        let Purpose::Client(client) = &call.purpose else {
+            return;
+        };
         upstream.bytes = upstream.bytes.saturating_sub(call.bytes);
         if let Some(conn) = upstream.conns.get_mut(call.conn) {
             conn.calls.remove(&number);
@@ -71,7 +74,11 @@ impl Gateway {
                 self.touch(call.up);
             }
         }
-        if let Some(session) = client.session.as_ref().and_then(|id| self.sessions.get_mut(id)) {
+        if let Some(session) = client
+            .session
+            .as_ref()
+            .and_then(|id| self.sessions.get_mut(id))
+        {
             session.calls.remove(&client.id);
         }
         self.leave_places(&client.held);
@@ -81,11 +88,19 @@ impl Gateway {
     }
 
     fn client_response(&mut self, own: u64, call: Call, envelope: &Envelope<'_>) {
-        let Purpose::Client(client) = &call.purpose else { return };
+        let Purpose::Client(client) = &call.purpose else {
+            return;
+        };
         let modern_up = self.up_ref(call.up).era == Some(UpEra::Modern);
         let modern = (client.modern, modern_up);
-        let bridged = if modern.0 { self.bridge(&call, client, envelope) } else { self.end_of_driven(client, envelope) };
-        let bridged = bridged.as_deref().and_then(|text| Envelope::parse(text).ok());
+        let bridged = if modern.0 {
+            self.bridge(&call, client, envelope)
+        } else {
+            self.end_of_driven(client, envelope)
+        };
+        let bridged = bridged
+            .as_deref()
+            .and_then(|text| Envelope::parse(text).ok());
         let envelope = bridged.as_ref().unwrap_or(envelope);
         match envelope.kind {
             Kind::Result(number, result) => {
@@ -97,7 +112,10 @@ impl Gateway {
                     return self.give_up(&call, client, &refusal, "error");
                 }
                 if client.method == Method::TaskList {
-                    let body = refusal::result_message(&client.id, &self.tasks_listed(&call, client, result));
+                    let body = refusal::result_message(
+                        &client.id,
+                        &self.tasks_listed(&call, client, result),
+                    );
                     return self.deliver(&call, client, 200, json::one_line(body), "ok");
                 }
                 let failed = client.method == Method::ToolsCall
@@ -116,28 +134,55 @@ impl Gateway {
                         method: client.method,
                         server: upstream.hello.server.as_deref(),
                         exposes: client.exposes.then_some(upstream.key.as_str()),
-                        version: client.session.as_ref().and_then(|id| self.sessions.get(id)).map(|session| session.version),
+                        version: client
+                            .session
+                            .as_ref()
+                            .and_then(|id| self.sessions.get(id))
+                            .map(|session| session.version),
                     },
                     result,
                 );
-                self.deliver(&call, client, 200, body, if failed { "tool_error" } else { "ok" });
+                self.deliver(
+                    &call,
+                    client,
+                    200,
+                    body,
+                    if failed { "tool_error" } else { "ok" },
+                );
             }
-            Kind::Error(Some(_), _) if client.modern && client.lacked.is_some() => self.lacked(&call, client),
-            Kind::Error(Some(number), error) => self.client_error(&call, client, envelope.text, number, error, modern),
+            Kind::Error(Some(_), _) if client.modern && client.lacked.is_some() => {
+                self.lacked(&call, client)
+            }
+            Kind::Error(Some(number), error) => {
+                self.client_error(&call, client, envelope.text, number, error, modern)
+            }
             _ => {}
         }
     }
 
-    fn client_error(&mut self, call: &Call, client: &ClientCall, text: &str, number: &str, error: &str, modern: (bool, bool)) {
+    fn client_error(
+        &mut self,
+        call: &Call,
+        client: &ClientCall,
+        text: &str,
+        number: &str,
+        error: &str,
+        modern: (bool, bool),
+    ) {
         self.unsubscribed(call, client);
         if client.method == Method::TaskResult
             && let Some(name) = &client.known
         {
             self.task_over(name);
         }
-        let [code, message, data] = json::pick(error, ["code", "message", "data"]).unwrap_or_default();
-        let number_code = code.and_then(|raw| raw.parse::<i64>().ok()).unwrap_or(rpc::INTERNAL);
-        let uri = data.and_then(|data| json::pick(data, ["uri"])).and_then(|[uri]| uri);
+        let [code, message, data] =
+            json::pick(error, ["code", "message", "data"]).unwrap_or_default();
+        let number_code = code
+            .and_then(|raw| raw.parse::<i64>().ok())
+            .unwrap_or(rpc::INTERNAL);
+        let uri = data
+            .and_then(|data| json::pick(data, ["uri"]))
+            .and_then(|[uri]| uri);
         if modern == (true, false) && number_code == rpc::URL_ELICITATION {
             return match self.addresses(call, client, data) {
                 Ok(body) => self.deliver(call, client, 200, body, "ok"),
@@ -148,13 +193,20 @@ impl Gateway {
             return self.lacks_capability(call, client, data);
         }
         let mapped = translate::error_code(client.method, number_code, uri.is_some(), modern);
-        let status = if client.modern { refusal::modern_status(mapped) } else { 200 };
+        let status = if client.modern {
+            refusal::modern_status(mapped)
+        } else {
+            200
+        };
         let body = if mapped == number_code {
             let mut splice = crate::splice::Splice::new(text);
             splice.replace(number, client.id.to_string());
             splice.finish()
         } else {
-            let mut error = format!("{{\"code\":{mapped},\"message\":{}", message.unwrap_or("\"\""));
+            let mut error = format!(
+                "{{\"code\":{mapped},\"message\":{}",
+                message.unwrap_or("\"\"")
+            );
             match (data, uri, &client.uri) {
                 (_, None, Some(asked)) if mapped == rpc::INVALID_PARAMS => {
                     error.push_str(&format!(",\"data\":{{\"uri\":{}}}", json::quote(asked)))
@@ -171,33 +223,77 @@ impl Gateway {
     /// A call failed for want of a capability that its modern client did not declare.
     fn lacked(&mut self, call: &Call, client: &ClientCall) {
         let needed = client.lacked.unwrap_or("{}");
-        let names: Vec<_> = json::members(needed).unwrap_or_default().into_iter().map(|(name, _)| name.into_owned()).collect();
-        let detail = format!("{} asked for {}", self.up_ref(call.up).settings.name, names.join(", "));
-        let refusal = Refusal::new(400, rpc::MISSING_CAPABILITY, Code::InputUnsupported, &detail).with("requiredCapabilities", needed);
+        let names: Vec<_> = json::members(needed)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, _)| name.into_owned())
+            .collect();
+        let detail = format!(
+            "{} asked for {}",
+            self.up_ref(call.up).settings.name,
+            names.join(", ")
+        );
+        let refusal = Refusal::new(
+            400,
+            rpc::MISSING_CAPABILITY,
+            Code::InputUnsupported,
+            &detail,
+        )
+        .with("requiredCapabilities", needed);
         self.give_up(call, client, &refusal, "error");
     }
 
     /// Answers a client's call with an error of ours.
-    pub(super) fn give_up(&mut self, call: &Call, client: &ClientCall, refusal: &Refusal, outcome: &'static str) {
+    pub(super) fn give_up(
+        &mut self,
+        call: &Call,
+        client: &ClientCall,
+        refusal: &Refusal,
+        outcome: &'static str,
+    ) {
         self.unsubscribed(call, client);
         self.note_failure(call, client, refusal);
         let status = if client.modern { refusal.status } else { 200 };
-        self.deliver(call, client, status, refusal.body(Some(&client.id)), outcome);
+        self.deliver(
+            call,
+            client,
+            status,
+            refusal.body(Some(&client.id)),
+            outcome,
+        );
     }
 
     /// A subscription that the server refused is none.
     fn unsubscribed(&mut self, call: &Call, client: &ClientCall) {
-        let (Method::Subscribe, Some(uri), Some(session)) = (client.method, &client.uri, &client.session) else { return };
-        if self.sessions.get_mut(session).is_some_and(|session| session.subscriptions.remove(uri)) {
-            let original =
-                if client.exposes { crate::name::original_uri(uri).map(|(_, original)| original) } else { Some(uri.to_string()) };
+        let (Method::Subscribe, Some(uri), Some(session)) =
+            (client.method, &client.uri, &client.session)
+        else {
+            return;
+        };
+        if self
+            .sessions
+            .get_mut(session)
+            .is_some_and(|session| session.subscriptions.remove(uri))
+        {
+            let original = if client.exposes {
+                crate::name::original_uri(uri).map(|(_, original)| original)
+            } else {
+                Some(uri.to_string())
+            };
             self.release(call.up, &original.unwrap_or_default().into());
             self.keep_session(session, None);
         }
     }
 
     /// Sends the answer and counts it.
-    pub(super) fn deliver(&mut self, call: &Call, client: &ClientCall, status: u16, body: Bytes, outcome: &'static str) {
+    pub(super) fn deliver(
+        &mut self,
+        call: &Call,
+        client: &ClientCall,
+        status: u16,
+        body: Bytes,
+        outcome: &'static str,
+    ) {
         self.emit(Output::Observe(Observation::Call {
             up: call.up,
             tool: client.tool.clone(),
@@ -209,14 +305,22 @@ impl Gateway {
         if let Some(park) = client.park() {
             return self.park_over(park, client, status, body, plain(outcome));
         }
-        self.observe_answer(client.method, client.modern, plain(outcome), client.arrived, client.sampled());
+        self.observe_answer(
+            client.method,
+            client.modern,
+            plain(outcome),
+            client.arrived,
+            client.sampled(),
+        );
         self.end_span(client.span.clone(), plain(outcome), &body);
         self.answer(client.key, status, body);
     }
 
     /// The answer to one request of an exchange, kept for a legacy client that comes back for it.
     pub(super) fn answer(&mut self, key: StreamKey, status: u16, body: Bytes) {
-        let Some(exchange) = self.exchanges.get_mut(&key) else { return };
+        let Some(exchange) = self.exchanges.get_mut(&key) else {
+            return;
+        };
         let Some(ring) = exchange.ring else {
             exchange.answer(key, None, status, None, body, &mut self.out);
             return self.sweep(key);
@@ -234,8 +338,17 @@ impl Gateway {
     }
 
     /// Adds an event to a stream of a session, and sends it to whoever reads the stream now.
-    pub(super) fn ring_event(&mut self, session: Option<&std::sync::Arc<str>>, ring: u64, data: Bytes, droppable: bool) {
-        let Some(stream) = session.and_then(|id| self.sessions.get_mut(id)).and_then(|session| session.rings.get_mut(&ring)) else {
+    pub(super) fn ring_event(
+        &mut self,
+        session: Option<&std::sync::Arc<str>>,
+        ring: u64,
+        data: Bytes,
+        droppable: bool,
+    ) {
+        let Some(stream) = session
+            .and_then(|id| self.sessions.get_mut(id))
+            .and_then(|session| session.rings.get_mut(&ring))
+        else {
             return;
         };
         let id = session::event_id(ring, stream.push(data.clone(), self.limits.ring));
@@ -247,7 +360,8 @@ impl Gateway {
         }
     }
 
-    /// Ends a stream of a session: its reader, who is returned, is told; its events are kept for a while.
+    /// Ends a stream of a session: its reader, who is returned, is told; its events are kept for a
+    /// while.
     fn ring_done(&mut self, session: Option<&std::sync::Arc<str>>, ring: u64) -> Option<StreamKey> {
         let now = self.now;
         let session = session.and_then(|id| self.sessions.get_mut(id))?;
@@ -256,13 +370,21 @@ impl Gateway {
         let reader = stream.attached.take();
         session.forget_oldest();
         let reader = reader?;
-        self.exchanges.get_mut(&reader)?.close(reader, &mut self.out);
+        self.exchanges
+            .get_mut(&reader)?
+            .close(reader, &mut self.out);
         self.sweep(reader);
         Some(reader)
     }
 
     /// Ends every call of a connection (or, with `None`, of the upstream) with an error.
-    pub(super) fn fail_calls(&mut self, up: UpId, conn: Option<usize>, refusal: &Refusal, outcome: &'static str) {
+    pub(super) fn fail_calls(
+        &mut self,
+        up: UpId,
+        conn: Option<usize>,
+        refusal: &Refusal,
+        outcome: &'static str,
+    ) {
         let mut numbers: Vec<_> = self
             .calls
             .iter()
@@ -271,7 +393,9 @@ impl Gateway {
             .collect();
         numbers.sort_unstable();
         for number in numbers {
-            let Some((_, mut call)) = self.take_call(up, number) else { continue };
+            let Some((_, mut call)) = self.take_call(up, number) else {
+                continue;
+            };
             if self.up_ref(up).is_http() {
                 self.emit(Output::Abort(up, number));
             }
@@ -298,5 +422,7 @@ const fn plain(outcome: &'static str) -> &'static str {
 }
 
 fn is_input_required(result: &str) -> bool {
-    result.contains("\"input_required\"") && json::pick(result, ["resultType"]).is_some_and(|[kind]| kind == Some("\"input_required\""))
+    result.contains("\"input_required\"")
+        && json::pick(result, ["resultType"])
+            .is_some_and(|[kind]| kind == Some("\"input_required\""))
 }

@@ -1,4 +1,5 @@
-//! What is written down of calls: who, what, with which outcome and how much of it. Costs nothing while it is off.
+//! What is written down of calls: who, what, with which outcome and how much of it. Costs nothing
+//! while it is off.
 
 use super::Gateway;
 use super::call::{Call, ClientCall, Trail};
@@ -15,18 +16,29 @@ impl Gateway {
         if self.rules.audit == Audit::Off {
             return None;
         }
-        let [name, uri, arguments] = ctx.params.and_then(|params| json::pick(params, ["name", "uri", "arguments"])).unwrap_or_default();
+        let [name, uri, arguments] = ctx
+            .params
+            .and_then(|params| json::pick(params, ["name", "uri", "arguments"]))
+            .unwrap_or_default();
         let name = name.or(uri).and_then(json::string).unwrap_or_default();
         Some(Box::new(Trail {
             principal: ctx.request.principal.id.clone(),
             name: cut(&name, LONGEST),
             bytes_in: ctx.text.len(),
-            arguments: arguments.filter(|_| self.rules.audit == Audit::Arguments).map(|raw| cut(raw, LONGEST_ARGUMENTS)),
+            arguments: arguments
+                .filter(|_| self.rules.audit == Audit::Arguments)
+                .map(|raw| cut(raw, LONGEST_ARGUMENTS)),
         }))
     }
 
     /// A call is over.
-    pub(super) fn audit_call(&mut self, up: UpId, client: &ClientCall, outcome: &'static str, bytes_out: usize) {
+    pub(super) fn audit_call(
+        &mut self,
+        up: UpId,
+        client: &ClientCall,
+        outcome: &'static str,
+        bytes_out: usize,
+    ) {
         let Some(trail) = &client.trail else { return };
         let audited = Audited {
             principal: trail.principal.clone(),
@@ -46,7 +58,8 @@ impl Gateway {
         self.emit(Output::Observe(Observation::Audit(Box::new(audited))));
     }
 
-    /// A call has failed for a reason of ours: a line that finds it, whether or not calls are written down.
+    /// A call has failed for a reason of ours: a line that finds it, whether or not calls are
+    /// written down.
     pub(super) fn note_failure(&mut self, call: &Call, client: &ClientCall, refusal: &Refusal) {
         let about = About {
             principal: client.principal.clone(),
@@ -68,7 +81,12 @@ impl Gateway {
     /// A request that goes no further: refused, or (without a refusal) answered by a built-in tool.
     pub(super) fn audit_local(&mut self, ctx: &Ctx<'_>, refusal: Option<&Refusal>) {
         let Some(trail) = self.trail(ctx) else { return };
-        let Trail { principal, name, bytes_in, arguments } = *trail;
+        let Trail {
+            principal,
+            name,
+            bytes_in,
+            arguments,
+        } = *trail;
         let audited = Audited {
             principal,
             method: ctx.method.name(),

@@ -1,4 +1,5 @@
-//! What the relay has on its books, for the tests that check that nothing is left there. Reads only.
+//! What the relay has on its books, for the tests that check that nothing is left there. Reads
+//! only.
 
 use super::Gateway;
 use super::call::Purpose;
@@ -32,15 +33,27 @@ impl Gateway {
     #[must_use]
     pub fn leftovers(&self) -> Leftovers {
         Leftovers {
-            client_calls: self.calls.values().filter(|call| matches!(call.purpose, Purpose::Client(_))).count(),
+            client_calls: self
+                .calls
+                .values()
+                .filter(|call| matches!(call.purpose, Purpose::Client(_)))
+                .count(),
             exchanges: self.exchanges.len(),
             waiting: self.waiting.len(),
             listens: self.listens.len(),
             questions: self.questions.len(),
             asked: self.asked.len(),
-            queued: self.ups.iter().map(crate::upstream::Upstream::in_flight).sum(),
+            queued: self
+                .ups
+                .iter()
+                .map(crate::upstream::Upstream::in_flight)
+                .sum(),
             bytes: self.ups.iter().map(|up| up.bytes).sum(),
-            session_calls: self.sessions.values().map(|session| session.calls.len()).sum(),
+            session_calls: self
+                .sessions
+                .values()
+                .map(|session| session.calls.len())
+                .sum(),
             resumes: self.resumes.len(),
             parked: self.parked.len(),
             paced: self.paced.len(),
@@ -62,6 +75,10 @@ impl Gateway {
     #[doc(hidden)]
     #[must_use]
     pub fn most_streams(&self) -> usize {
-        self.sessions.values().map(|session| session.rings.len()).max().unwrap_or_default()
+        self.sessions
+            .values()
+            .map(|session| session.rings.len())
+            .max()
+            .unwrap_or_default()
     }
 }

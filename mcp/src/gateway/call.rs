@@ -74,11 +74,13 @@ pub(super) enum Purpose {
     Listen,
     /// A legacy HTTP server's GET stream.
     Stream,
-    /// The result of a task that a modern client has at a legacy server, on whose stream the task's questions come.
+    /// The result of a task that a modern client has at a legacy server, on whose stream the task's
+    /// questions come.
     Watch(Name),
     /// The same for those who listen: the task as its server told of it last.
     Told(Name, Box<str>),
-    /// Anything whose answer does not matter: notifications, answers to the server's own requests, subscriptions made again.
+    /// Anything whose answer does not matter: notifications, answers to the server's own requests,
+    /// subscriptions made again.
     Aside,
 }
 
@@ -109,7 +111,8 @@ pub(super) struct ClientCall {
     pub(super) arrived: Micros,
     /// How many requests of the server the client has not answered yet.
     pub(super) asked: usize,
-    /// A modern client of a legacy server: the capability that the server asked for in vain, as an object.
+    /// A modern client of a legacy server: the capability that the server asked for in vain, as an
+    /// object.
     pub(super) lacked: Option<&'static str>,
     /// A modern client of a legacy server: what it takes to park the call.
     pub(super) asking: Option<Box<Asking>>,
@@ -169,7 +172,8 @@ pub(super) struct Asking {
     pub(super) principal: Arc<str>,
     /// See [`crate::seal::subject`].
     pub(super) subject: [u8; 32],
-    /// `inputResponses` that came with the call itself: answers to questions whose keys the client guessed.
+    /// `inputResponses` that came with the call itself: answers to questions whose keys the client
+    /// guessed.
     pub(super) answers: Option<Box<str>>,
     /// Where it is parked.
     pub(super) park: Option<u128>,
@@ -187,7 +191,10 @@ pub(super) struct Rounds {
 }
 
 /// The client of a call that nobody is there for now. No exchange ever has this key.
-pub(super) const NOBODY: StreamKey = StreamKey { edge: u32::MAX, stream: u32::MAX };
+pub(super) const NOBODY: StreamKey = StreamKey {
+    edge: u32::MAX,
+    stream: u32::MAX,
+};
 
 impl ClientCall {
     /// The trace that it belongs to, if that is recorded.
@@ -200,7 +207,8 @@ impl ClientCall {
         self.asking.as_ref().and_then(|asking| asking.park)
     }
 
-    /// Whether the client has to answer before anything can go on, so that the server's time does not run.
+    /// Whether the client has to answer before anything can go on, so that the server's time does
+    /// not run.
     pub(super) fn is_asked(&self) -> bool {
         self.asked > 0 || self.key == NOBODY
     }

@@ -1,4 +1,5 @@
-//! What upstreams gave in an earlier life: their lists are served from it at once, until they are there themselves and say what they give now.
+//! What upstreams gave in an earlier life: their lists are served from it at once, until they are
+//! there themselves and say what they give now.
 
 use super::Gateway;
 use crate::api::{Output, UpId};
@@ -17,14 +18,25 @@ impl Gateway {
         let upstream = self.up_ref(up);
         let mut hasher = DefaultHasher::new();
         upstream.handoff().hash(&mut hasher);
-        let items = upstream.lists.iter().flat_map(|list| list.items.iter().map(|item| &item.text));
+        let items = upstream
+            .lists
+            .iter()
+            .flat_map(|list| list.items.iter().map(|item| &item.text));
         items.clone().for_each(|text| text.hash(&mut hasher));
-        let (size, now) = (items.map(|text| text.len() + 1).sum::<usize>(), hasher.finish().max(1));
-        // One that says something new with each list would have everything written for nothing; its age is no news.
+        let (size, now) = (
+            items.map(|text| text.len() + 1).sum::<usize>(),
+            hasher.finish().max(1),
+        );
+        // One that says something new with each list would have everything written for nothing; its
+        // age is no news.
         if upstream.stored == now {
             return;
         }
-        let text = if upstream.era.is_some() && size <= LONGEST_CATALOGUE { self.catalogue_text(up) } else { String::new() };
+        let text = if upstream.era.is_some() && size <= LONGEST_CATALOGUE {
+            self.catalogue_text(up)
+        } else {
+            String::new()
+        };
         self.store_catalogue(up, now, text);
     }
 
@@ -47,29 +59,55 @@ impl Gateway {
         let mut text = format!("{{\"hello\":{}", upstream.handoff());
         for kind in ListKind::ALL {
             let list = upstream.list(kind);
-            let items = list.items.iter().map(|item| String::from_utf8_lossy(&item.text)).collect::<Vec<_>>().join(",");
-            let ttl = list.ttl_ms.map(|ttl| format!(",\"ttlMs\":{ttl}")).unwrap_or_default();
-            let scope = if list.public { ",\"cacheScope\":\"public\"" } else { "" };
-            text.push_str(&format!(",\"{0}\":{{\"{0}\":[{items}]{ttl}{scope}}}", kind.member()));
+            let items = list
+                .items
+                .iter()
+                .map(|item| String::from_utf8_lossy(&item.text))
+                .collect::<Vec<_>>()
+                .join(",");
+            let ttl = list
+                .ttl_ms
+                .map(|ttl| format!(",\"ttlMs\":{ttl}"))
+                .unwrap_or_default();
+            let scope = if list.public {
+                ",\"cacheScope\":\"public\""
+            } else {
+                ""
+            };
+            text.push_str(&format!(
+                ",\"{0}\":{{\"{0}\":[{items}]{ttl}{scope}}}",
+                kind.member()
+            ));
         }
         text.push('}');
         text
     }
 
-    /// Takes what upstreams gave in an earlier life. One that has said something in this life knows better.
+    /// Takes what upstreams gave in an earlier life. One that has said something in this life knows
+    /// better.
     pub(super) fn recall(&mut self, kept: &[(UpId, String)]) {
         for (up, text) in kept {
-            let Some(upstream) = self.ups.get_mut(up.0 as usize).filter(|up| up.settings.enabled && up.era.is_none()) else { continue };
-            let members = ListKind::ALL.map(ListKind::member);
-            let Some([Some(hello), tools, prompts, resources, templates]) =
-                json::pick(text, ["hello", members[0], members[1], members[2], members[3]])
+            let Some(upstream) = self
+                .ups
+                .get_mut(up.0 as usize)
+                .filter(|up| up.settings.enabled && up.era.is_none())
             else {
+                continue;
+            };
+            let members = ListKind::ALL.map(ListKind::member);
+            let Some([Some(hello), tools, prompts, resources, templates]) = json::pick(
+                text,
+                ["hello", members[0], members[1], members[2], members[3]],
+            ) else {
                 continue;
             };
             if !upstream.adopt(hello) {
                 continue;
             }
-            for (kind, raw) in ListKind::ALL.into_iter().zip([tools, prompts, resources, templates]) {
+            for (kind, raw) in ListKind::ALL
+                .into_iter()
+                .zip([tools, prompts, resources, templates])
+            {
                 if let Some(page) = raw.and_then(|raw| list::read(kind, raw, false)) {
                     let list = &mut upstream.lists[kind as usize];
                     (list.items, list.ttl_ms, list.public) = (page.items, page.ttl_ms, page.public);
@@ -89,6 +127,11 @@ impl Gateway {
 
     /// A list of an upstream as it gives it.
     pub(super) fn own_table(&self, up: UpId, kind: ListKind) -> Table {
-        Table::build(kind, &[], [(up, "", self.up_ref(up).list(kind).items.as_slice())].into_iter(), false)
+        Table::build(
+            kind,
+            &[],
+            [(up, "", self.up_ref(up).list(kind).items.as_slice())].into_iter(),
+            false,
+        )
     }
 }

@@ -1,5 +1,6 @@
-//! Greeting an upstream: which era it speaks, and what it says of itself. `server/discover` first, then `initialize` on the same connection
-//! (MCP 2026-07-28, stdio and Streamable HTTP, "Backward Compatibility").
+//! Greeting an upstream: which era it speaks, and what it says of itself. `server/discover` first,
+//! then `initialize` on the same connection (MCP 2026-07-28, stdio and Streamable HTTP, "Backward
+//! Compatibility").
 
 use super::Gateway;
 use super::call::Purpose;
@@ -26,7 +27,11 @@ impl Gateway {
     }
 
     fn discover_upstream(&mut self, up: UpId) {
-        let limit = if self.up_ref(up).is_http() { self.limits.handshake } else { self.limits.probe };
+        let limit = if self.up_ref(up).is_http() {
+            self.limits.handshake
+        } else {
+            self.limits.probe
+        };
         self.own_request(up, 0, Purpose::Discover, "server/discover", "", limit);
     }
 
@@ -43,35 +48,75 @@ impl Gateway {
             self.calls.remove(&number);
             self.emit(Output::Abort(up, number));
         }
-        let members =
-            format!("\"protocolVersion\":\"{}\",\"capabilities\":{},\"clientInfo\":{}", Legacy::LATEST.as_str(), caps, client_info());
-        self.own_request(up, conn, Purpose::Initialize, "initialize", &members, self.limits.handshake);
+        let members = format!(
+            "\"protocolVersion\":\"{}\",\"capabilities\":{},\"clientInfo\":{}",
+            Legacy::LATEST.as_str(),
+            caps,
+            client_info()
+        );
+        self.own_request(
+            up,
+            conn,
+            Purpose::Initialize,
+            "initialize",
+            &members,
+            self.limits.handshake,
+        );
     }
 
-    /// The answer to `server/discover`. Whatever is no word of a modern server means: try `initialize`.
+    /// The answer to `server/discover`. Whatever is no word of a modern server means: try
+    /// `initialize`.
     pub(super) fn discovered(&mut self, up: UpId, envelope: &Envelope<'_>) {
-        let asked_both = self.calls.values().any(|call| call.up == up && call.conn == 0 && matches!(call.purpose, Purpose::Initialize));
+        let asked_both = self.calls.values().any(|call| {
+            call.up == up && call.conn == 0 && matches!(call.purpose, Purpose::Initialize)
+        });
         match envelope.kind {
             Kind::Result(_, result) => {
-                let [versions, capabilities, instructions, meta] =
-                    json::pick(result, ["supportedVersions", "capabilities", "instructions", "_meta"]).unwrap_or_default();
+                let [versions, capabilities, instructions, meta] = json::pick(
+                    result,
+                    ["supportedVersions", "capabilities", "instructions", "_meta"],
+                )
+                .unwrap_or_default();
                 let versions = versions.and_then(json::elements).unwrap_or_default();
-                if versions.iter().any(|version| json::string(version).as_deref() == Some(MODERN)) {
-                    let server = meta.and_then(|meta| json::pick(meta, [key::SERVER])).and_then(|[server]| server);
-                    self.calls.retain(|_, call| call.up != up || call.conn != 0 || !matches!(call.purpose, Purpose::Initialize));
+                if versions
+                    .iter()
+                    .any(|version| json::string(version).as_deref() == Some(MODERN))
+                {
+                    let server = meta
+                        .and_then(|meta| json::pick(meta, [key::SERVER]))
+                        .and_then(|[server]| server);
+                    self.calls.retain(|_, call| {
+                        call.up != up
+                            || call.conn != 0
+                            || !matches!(call.purpose, Purpose::Initialize)
+                    });
                     return self.greeted(up, 0, UpEra::Modern, capabilities, server, instructions);
                 }
             }
             Kind::Error(_, error) => {
-                let [code, message, data] = json::pick(error, ["code", "message", "data"]).unwrap_or_default();
-                let supported = data.and_then(|data| json::pick(data, ["supported"])).and_then(|[list]| json::elements(list?));
-                let ours = supported.is_some_and(|list| list.iter().any(|version| json::string(version).as_deref() == Some(MODERN)));
-                // It refuses our revision and says that it has it: perhaps it was not ready to be asked (versioning, "Version Negotiation").
-                if code == Some("-32022") && ours && !asked_both && !std::mem::replace(&mut self.up_mut(up).asked_again, true) {
+                let [code, message, data] =
+                    json::pick(error, ["code", "message", "data"]).unwrap_or_default();
+                let supported = data
+                    .and_then(|data| json::pick(data, ["supported"]))
+                    .and_then(|[list]| json::elements(list?));
+                let ours = supported.is_some_and(|list| {
+                    list.iter()
+                        .any(|version| json::string(version).as_deref() == Some(MODERN))
+                });
+                // It refuses our revision and says that it has it: perhaps it was not ready to be
+                // asked (versioning, "Version Negotiation").
+                if code == Some("-32022")
+                    && ours
+                    && !asked_both
+                    && !std::mem::replace(&mut self.up_mut(up).asked_again, true)
+                {
                     return self.discover_upstream(up);
                 }
                 if matches!(code, Some("-32020" | "-32021")) && !asked_both {
-                    let message = message.and_then(json::string).unwrap_or_default().into_owned();
+                    let message = message
+                        .and_then(json::string)
+                        .unwrap_or_default()
+                        .into_owned();
                     return self.greeting_failed(up, 0, Code::UpstreamRefused, message);
                 }
             }
@@ -95,8 +140,16 @@ impl Gateway {
     pub(super) fn initialized(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) {
         match envelope.kind {
             Kind::Result(_, result) => {
-                let [version, capabilities, server, instructions] =
-                    json::pick(result, ["protocolVersion", "capabilities", "serverInfo", "instructions"]).unwrap_or_default();
+                let [version, capabilities, server, instructions] = json::pick(
+                    result,
+                    [
+                        "protocolVersion",
+                        "capabilities",
+                        "serverInfo",
+                        "instructions",
+                    ],
+                )
+                .unwrap_or_default();
                 let version = version.and_then(json::string).unwrap_or_default();
                 let Some(legacy) = Legacy::parse(&version) else {
                     return self.greeting_failed(
@@ -106,28 +159,55 @@ impl Gateway {
                         format!("it answers initialize with revision '{version}'"),
                     );
                 };
-                // What is silent at the probe may still answer it later; that answer belongs to nobody then.
-                self.calls.retain(|_, call| call.up != up || call.conn != conn || !matches!(call.purpose, Purpose::Discover));
-                let initialized = Bytes::from_static(b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}");
+                // What is silent at the probe may still answer it later; that answer belongs to
+                // nobody then.
+                self.calls.retain(|_, call| {
+                    call.up != up || call.conn != conn || !matches!(call.purpose, Purpose::Discover)
+                });
+                let initialized = Bytes::from_static(
+                    b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}",
+                );
                 self.up_mut(up).conns[conn].phase = Phase::Ready;
                 if conn == 0 {
                     self.up_mut(up).era = Some(UpEra::Legacy(legacy));
                 }
                 self.aside(up, conn, initialized, Vec::new());
-                self.greeted(up, conn, UpEra::Legacy(legacy), capabilities, server, instructions);
+                self.greeted(
+                    up,
+                    conn,
+                    UpEra::Legacy(legacy),
+                    capabilities,
+                    server,
+                    instructions,
+                );
             }
             Kind::Error(_, error) => {
-                let message = json::pick(error, ["message"]).and_then(|[message]| json::string(message?));
-                let message = format!("initialize was answered with an error: {}", message.unwrap_or_default());
+                let message =
+                    json::pick(error, ["message"]).and_then(|[message]| json::string(message?));
+                let message = format!(
+                    "initialize was answered with an error: {}",
+                    message.unwrap_or_default()
+                );
                 self.greeting_failed(up, conn, Code::UpstreamRefused, message);
             }
             _ => {}
         }
     }
 
-    fn greeted(&mut self, up: UpId, conn: usize, era: UpEra, capabilities: Option<&str>, server: Option<&str>, instructions: Option<&str>) {
+    fn greeted(
+        &mut self,
+        up: UpId,
+        conn: usize,
+        era: UpEra,
+        capabilities: Option<&str>,
+        server: Option<&str>,
+        instructions: Option<&str>,
+    ) {
         if conn == 0 {
-            let own = |raw: Option<&str>| raw.filter(|raw| *raw != "null").map(|raw| raw.replace(['\n', '\r'], " "));
+            let own = |raw: Option<&str>| {
+                raw.filter(|raw| *raw != "null")
+                    .map(|raw| raw.replace(['\n', '\r'], " "))
+            };
             let hello = Hello {
                 capabilities: own(capabilities).unwrap_or_else(|| "{}".to_owned()),
                 server: own(server),
@@ -145,7 +225,13 @@ impl Gateway {
             return self.child_failed(up, conn, code, &detail, true);
         }
         let name = self.up_ref(up).settings.name.clone();
-        self.note(Level::Warn, "mcp_server", Some(up), Some(code), format!("{name}: {detail}"));
+        self.note(
+            Level::Warn,
+            "mcp_server",
+            Some(up),
+            Some(code),
+            format!("{name}: {detail}"),
+        );
         self.up_mut(up).conns[conn].phase = Phase::Down;
         let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {detail}"));
         self.fail_calls(up, Some(conn), &refusal, "lost");
@@ -156,7 +242,12 @@ impl Gateway {
             self.retry_later(up);
         } else {
             let incarnation = self.up_ref(up).incarnation;
-            self.emit(Output::Recycle { up, incarnation, code, detail: detail.clone() });
+            self.emit(Output::Recycle {
+                up,
+                incarnation,
+                code,
+                detail: detail.clone(),
+            });
         }
         self.down(up, UpstreamState::Degraded, code, detail, false);
     }
@@ -164,5 +255,8 @@ impl Gateway {
 
 /// What the relay says of itself to servers.
 pub(super) fn client_info() -> String {
-    format!("{{\"name\":\"ggend\",\"version\":\"{}\"}}", ggen_wire::VERSION)
+    format!(
+        "{{\"name\":\"ggend\",\"version\":\"{}\"}}",
+        ggen_wire::VERSION
+    )
 }

@@ -18,11 +18,22 @@ pub(super) const STREAM: Micros = 1_000_000;
 const FAILURES: u32 = 3;
 
 impl Gateway {
-    pub(super) fn http_head(&mut self, up: UpId, exchange: u64, status: u16, session: Option<String>) {
-        let Some(call) = self.calls.get_mut(&exchange).filter(|call| call.up == up) else { return };
+    pub(super) fn http_head(
+        &mut self,
+        up: UpId,
+        exchange: u64,
+        status: u16,
+        session: Option<String>,
+    ) {
+        let Some(call) = self.calls.get_mut(&exchange).filter(|call| call.up == up) else {
+            return;
+        };
         call.status = status;
         let conn = call.conn;
-        let (greets, streams) = (matches!(call.purpose, Purpose::Initialize), matches!(call.purpose, Purpose::Stream));
+        let (greets, streams) = (
+            matches!(call.purpose, Purpose::Initialize),
+            matches!(call.purpose, Purpose::Stream),
+        );
         if greets && (200..300).contains(&status) {
             self.up_mut(up).conns[conn].session = session;
         } else if streams && self.up_ref(up).conns[conn].awaits_stream.is_some() {
@@ -30,8 +41,17 @@ impl Gateway {
         }
     }
 
-    pub(super) fn http_message(&mut self, up: UpId, exchange: u64, event_id: Option<String>, retry_ms: Option<u32>, data: Bytes) {
-        let Some(call) = self.calls.get_mut(&exchange).filter(|call| call.up == up) else { return };
+    pub(super) fn http_message(
+        &mut self,
+        up: UpId,
+        exchange: u64,
+        event_id: Option<String>,
+        retry_ms: Option<u32>,
+        data: Bytes,
+    ) {
+        let Some(call) = self.calls.get_mut(&exchange).filter(|call| call.up == up) else {
+            return;
+        };
         let conn = call.conn;
         if let Some(event) = &event_id {
             call.last_event = Some(event.clone());
@@ -53,27 +73,58 @@ impl Gateway {
         // The body of a 404 is about the session, not about the call.
         if !self.is_session_lost(up, exchange) {
             // What comes on the session's own stream says not to which call it belongs.
-            let call = self.calls.get(&exchange).filter(|call| !matches!(call.purpose, Purpose::Stream)).map(|_| exchange);
+            let call = self
+                .calls
+                .get(&exchange)
+                .filter(|call| !matches!(call.purpose, Purpose::Stream))
+                .map(|_| exchange);
             self.received(up, conn, call, crate::json::one_line(data));
         }
     }
 
-    /// The session of a legacy server that takes a call whose client can be asked for something: one whose handshake says so, and that no other client
-    /// uses meanwhile, as long as `server.connection_pool` has room. What the server asks outside of a call's stream is then one client's.
+    /// The session of a legacy server that takes a call whose client can be asked for something:
+    /// one whose handshake says so, and that no other client uses meanwhile, as long as
+    /// `server.connection_pool` has room. What the server asks outside of a call's stream is then
+    /// one client's.
     pub(super) fn session_for(&mut self, up: UpId, call: &ClientCall) -> usize {
         let (now, caps, pool) = (self.now, call.caps, self.up_ref(up).settings.pool);
         let busy = self.remotes_at_work(up);
         let conns = &self.up_ref(up).conns;
-        let fit = || conns.iter().enumerate().skip(1).filter(|(_, conn)| conn.caps == caps);
+        let fit = || {
+            conns
+                .iter()
+                .enumerate()
+                .skip(1)
+                .filter(|(_, conn)| conn.caps == caps)
+        };
         let rank = |conn: &Conn| {
             let own = call.session.is_some() && conn.user == call.session;
-            let free = conn.calls.is_empty() && conn.queue.is_empty() && now >= conn.unsure && !busy.contains(&conn.session);
-            if own { Some(0) } else { free.then_some(if conn.user.is_none() { 1 } else { 2 }) }
+            let free = conn.calls.is_empty()
+                && conn.queue.is_empty()
+                && now >= conn.unsure
+                && !busy.contains(&conn.session);
+            if own {
+                Some(0)
+            } else {
+                free.then_some(if conn.user.is_none() { 1 } else { 2 })
+            }
         };
-        let ranked = fit().filter_map(|(at, conn)| Some((rank(conn)?, std::cmp::Reverse(conn.used), at)));
+        let ranked =
+            fit().filter_map(|(at, conn)| Some((rank(conn)?, std::cmp::Reverse(conn.used), at)));
         let own = ranked.min().map(|(.., at)| at);
-        let shared = || fit().map(|(at, conn)| (conn.calls.len() + conn.queue.len(), at)).min().map(|(_, at)| at);
-        let closed = || conns.iter().skip(1).position(|conn| conn.phase == Phase::Down && conn.queue.is_empty()).map(|at| at + 1);
+        let shared = || {
+            fit()
+                .map(|(at, conn)| (conn.calls.len() + conn.queue.len(), at))
+                .min()
+                .map(|(_, at)| at)
+        };
+        let closed = || {
+            conns
+                .iter()
+                .skip(1)
+                .position(|conn| conn.phase == Phase::Down && conn.queue.is_empty())
+                .map(|at| at + 1)
+        };
         let at = match own {
             Some(at) => at,
             None if conns.len() > pool && closed().is_none() => shared().unwrap_or(conns.len()),
@@ -106,9 +157,12 @@ impl Gateway {
         }
     }
 
-    /// Whether a server says 400 of a session that it has forgotten, as many do in the place of 404: the error answers no request, and names sessions.
+    /// Whether a server says 400 of a session that it has forgotten, as many do in the place of
+    /// 404: the error answers no request, and names sessions.
     fn is_about_session(&self, up: UpId, exchange: u64, data: &[u8]) -> bool {
-        let Some(call) = self.calls.get(&exchange).filter(|call| call.status == 400) else { return false };
+        let Some(call) = self.calls.get(&exchange).filter(|call| call.status == 400) else {
+            return false;
+        };
         let text = std::str::from_utf8(data).unwrap_or_default();
         let [id, error] = crate::json::pick(text, ["id", "error"]).unwrap_or_default();
         self.up_ref(up).conns[call.conn].session.is_some()
@@ -116,37 +170,59 @@ impl Gateway {
             && error.is_some_and(|error| error.to_ascii_lowercase().contains("session"))
     }
 
-    /// Whether an answer says that the server has forgotten our session (2025-11-25, Session Management 3).
+    /// Whether an answer says that the server has forgotten our session (2025-11-25, Session
+    /// Management 3).
     fn is_session_lost(&self, up: UpId, exchange: u64) -> bool {
-        let Some(call) = self.calls.get(&exchange) else { return false };
+        let Some(call) = self.calls.get(&exchange) else {
+            return false;
+        };
         let upstream = self.up_ref(up);
         let conn = &upstream.conns[call.conn];
-        // Several calls may learn of it; only the first one finds the old session still on the books.
+        // Several calls may learn of it; only the first one finds the old session still on the
+        // books.
         let had_session = conn.session.is_some() || matches!(conn.phase, Phase::Greeting(_));
         call.status == 404 && matches!(upstream.era, Some(UpEra::Legacy(_))) && had_session
     }
 
     pub(super) fn http_end(&mut self, up: UpId, exchange: u64, error: Option<(Code, String)>) {
-        let Some(call) = self.calls.get(&exchange).filter(|call| call.up == up) else { return };
+        let Some(call) = self.calls.get(&exchange).filter(|call| call.up == up) else {
+            return;
+        };
         let (conn, status, tries) = (call.conn, call.status, call.tries);
         let why = |what: &str| match status {
             0 => what.to_owned(),
-            401 | 403 => format!("HTTP {status}: the server wants other credentials; check its headers in the configuration"),
+            401 | 403 => format!(
+                "HTTP {status}: the server wants other credentials; check its headers in the configuration"
+            ),
             status if status >= 400 => format!("HTTP {status}"),
             _ => what.to_owned(),
         };
         let failure = error.unwrap_or_else(|| {
-            let code = if (500..600).contains(&status) { Code::UpstreamUnreachable } else { Code::UpstreamRefused };
+            let code = if (500..600).contains(&status) {
+                Code::UpstreamUnreachable
+            } else {
+                Code::UpstreamRefused
+            };
             (code, why("the response ended without an answer"))
         });
         match call.purpose {
-            Purpose::Client(_) if call.mismatch == Mismatch::Told => self.mismatch_ended(up, exchange),
-            Purpose::Client(_) if self.is_session_lost(up, exchange) && tries < 2 => self.session_lost(up, conn, exchange),
-            Purpose::Client(_) | Purpose::Watch(_) if call.last_event.is_some() && tries <= RESUMES => self.resume(up, exchange),
+            Purpose::Client(_) if call.mismatch == Mismatch::Told => {
+                self.mismatch_ended(up, exchange)
+            }
+            Purpose::Client(_) if self.is_session_lost(up, exchange) && tries < 2 => {
+                self.session_lost(up, conn, exchange)
+            }
+            Purpose::Client(_) | Purpose::Watch(_)
+                if call.last_event.is_some() && tries <= RESUMES =>
+            {
+                self.resume(up, exchange)
+            }
             Purpose::Discover => {
                 self.calls.remove(&exchange);
                 match failure.0 {
-                    Code::UpstreamRefused if !matches!(status, 401 | 403) => self.fall_back(up, &failure.1),
+                    Code::UpstreamRefused if !matches!(status, 401 | 403) => {
+                        self.fall_back(up, &failure.1)
+                    }
                     code => self.greeting_failed(up, conn, code, failure.1),
                 }
             }
@@ -161,7 +237,8 @@ impl Gateway {
                 member.stream = None;
                 let waited = member.awaits_stream.is_some();
                 // A server without such a stream says 405; one that was cut off is asked again.
-                member.stream_at = ((200..300).contains(&status) || status >= 500 || status == 0).then_some(again);
+                member.stream_at =
+                    ((200..300).contains(&status) || status >= 500 || status == 0).then_some(again);
                 if status == 404 && member.session.is_some() && member.phase == Phase::Ready {
                     self.initialize_upstream(up, conn);
                 } else if waited {
@@ -185,7 +262,9 @@ impl Gateway {
                 }
             }
             Purpose::Watch(_) => {
-                if let Some(Purpose::Watch(name)) = self.calls.remove(&exchange).map(|call| call.purpose) {
+                if let Some(Purpose::Watch(name)) =
+                    self.calls.remove(&exchange).map(|call| call.purpose)
+                {
                     self.watch_over(&name);
                 }
             }
@@ -214,7 +293,8 @@ impl Gateway {
         }
     }
 
-    /// The server has forgotten the session: begin a new one and send the call again; it was not executed.
+    /// The server has forgotten the session: begin a new one and send the call again; it was not
+    /// executed.
     fn session_lost(&mut self, up: UpId, conn: usize, exchange: u64) {
         if let Some(call) = self.calls.get_mut(&exchange) {
             call.status = 0;
@@ -229,9 +309,18 @@ impl Gateway {
 
     /// Asks for the rest of a stream that ended before its answer (2025-11-25, Resumability).
     fn resume(&mut self, up: UpId, exchange: u64) {
-        let Some(call) = self.calls.get_mut(&exchange) else { return };
+        let Some(call) = self.calls.get_mut(&exchange) else {
+            return;
+        };
         let wait: Micros = u64::from(call.retry_ms.unwrap_or(500).min(30_000)) * 1000;
-        let (client, retry) = (if let Purpose::Client(client) = &call.purpose { Some(client.key) } else { None }, call.retry_ms);
+        let (client, retry) = (
+            if let Purpose::Client(client) = &call.purpose {
+                Some(client.key)
+            } else {
+                None
+            },
+            call.retry_ms,
+        );
         let due = self.now + wait;
         self.resumes.push((due, up, exchange));
         self.due.push(Reverse(due));
@@ -245,14 +334,25 @@ impl Gateway {
         let now = self.now;
         let due: Vec<_> = self.resumes.extract_if(.., |(at, ..)| *at <= now).collect();
         for (_, up, exchange) in due {
-            let Some(call) = self.calls.get_mut(&exchange) else { continue };
+            let Some(call) = self.calls.get_mut(&exchange) else {
+                continue;
+            };
             call.tries += 1;
             call.status = 0;
             let (conn, event) = (call.conn, call.last_event.clone().unwrap_or_default());
             let mut headers = self.legacy_headers(up, conn);
             headers[0].1 = "text/event-stream".to_owned();
             headers.push(("last-event-id".to_owned(), event));
-            self.emit(Output::Http(up, HttpRequest { exchange, verb: Verb::Get, headers, body: Bytes::new(), timeout: 30_000_000 }));
+            self.emit(Output::Http(
+                up,
+                HttpRequest {
+                    exchange,
+                    verb: Verb::Get,
+                    headers,
+                    body: Bytes::new(),
+                    timeout: 30_000_000,
+                },
+            ));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The views that are no MCP: `/tools` and `/health` for people and probes, `/catalogue`, `/refresh` and `/tool/<name>` for the
-//! control command.
+//! The views that are no MCP: `/tools` and `/health` for people and probes, `/catalogue`,
+//! `/refresh` and `/tool/<name>` for the control command.
 
 use super::Gateway;
 use super::builtin::Pending;
@@ -16,13 +16,22 @@ use bytes::Bytes;
 use ggen_wire::{Code, status};
 
 impl Gateway {
-    pub(super) fn inspect(&mut self, key: StreamKey, request: &Request) -> Result<Flow, (Option<Box<str>>, Refusal)> {
+    pub(super) fn inspect(
+        &mut self,
+        key: StreamKey,
+        request: &Request,
+    ) -> Result<Flow, (Option<Box<str>>, Refusal)> {
         let access = self.access(key, request);
         match &*request.view {
             "/tools" => {
-                self.admit(key, request).map_err(|refusal| (None, refusal))?;
+                self.admit(key, request)
+                    .map_err(|refusal| (None, refusal))?;
                 let table = self.seen(access.as_deref(), View::All, ListKind::Tools);
-                let items: Vec<_> = table.entries.iter().map(|entry| String::from_utf8_lossy(&entry.text)).collect();
+                let items: Vec<_> = table
+                    .entries
+                    .iter()
+                    .map(|entry| String::from_utf8_lossy(&entry.text))
+                    .collect();
                 let body = format!("{{\"tools\":[{}]}}", items.join(","));
                 self.full(key, 200, body.into());
             }
@@ -44,14 +53,26 @@ impl Gateway {
                 self.full(key, 200, body.into());
             }
             path => {
-                let entry = path.strip_prefix("/tool/").and_then(|name| self.entry(access.as_deref(), View::All, ListKind::Tools, name));
+                let entry = path.strip_prefix("/tool/").and_then(|name| {
+                    self.entry(access.as_deref(), View::All, ListKind::Tools, name)
+                });
                 match entry.map(|entry| entry.text.clone()) {
                     Some(text) => self.full(key, 200, text),
                     None if path.starts_with("/tool/") => {
-                        let refusal = Refusal::new(404, rpc::INVALID_PARAMS, Code::ToolNotFound, path.trim_start_matches("/tool/"));
+                        let refusal = Refusal::new(
+                            404,
+                            rpc::INVALID_PARAMS,
+                            Code::ToolNotFound,
+                            path.trim_start_matches("/tool/"),
+                        );
                         return Err((None, refusal));
                     }
-                    None => return Err((None, Refusal::new(404, rpc::INVALID_REQUEST, Code::PathUnknown, path))),
+                    None => {
+                        return Err((
+                            None,
+                            Refusal::new(404, rpc::INVALID_REQUEST, Code::PathUnknown, path),
+                        ));
+                    }
                 }
             }
         }
@@ -61,7 +82,8 @@ impl Gateway {
     /// Answers `/refresh` once no server that serves is being asked for its tools any more.
     pub(super) fn refreshed(&mut self) {
         let tools = ListKind::Tools as usize;
-        let busy = |up: &Upstream| up.conns[0].phase == Phase::Ready && up.lists[tools].loading.is_some();
+        let busy =
+            |up: &Upstream| up.conns[0].phase == Phase::Ready && up.lists[tools].loading.is_some();
         if self.refreshing.is_empty() || self.configured().any(busy) {
             return;
         }
@@ -73,32 +95,51 @@ impl Gateway {
 
     /// The tools of the view of all.
     fn catalogue(&self) -> Vec<status::Tool> {
-        let each = self.all[ListKind::Tools as usize].entries.iter().map(|entry| {
-            let text = String::from_utf8_lossy(&entry.text);
-            let description = json::pick(&text, ["description"]).and_then(|[raw]| json::string(raw?)).unwrap_or_default();
-            let (server, status) = match entry.owner {
-                Owner::Core(_) => ("core".to_owned(), "available".to_owned()),
-                Owner::Up(up) => {
-                    let up = self.up_ref(up);
-                    let status = if up.state == status::UpstreamState::Ready { "available" } else { up.state.as_str() };
-                    (up.settings.name.clone(), status.to_owned())
+        let each = self.all[ListKind::Tools as usize]
+            .entries
+            .iter()
+            .map(|entry| {
+                let text = String::from_utf8_lossy(&entry.text);
+                let description = json::pick(&text, ["description"])
+                    .and_then(|[raw]| json::string(raw?))
+                    .unwrap_or_default();
+                let (server, status) = match entry.owner {
+                    Owner::Core(_) => ("core".to_owned(), "available".to_owned()),
+                    Owner::Up(up) => {
+                        let up = self.up_ref(up);
+                        let status = if up.state == status::UpstreamState::Ready {
+                            "available"
+                        } else {
+                            up.state.as_str()
+                        };
+                        (up.settings.name.clone(), status.to_owned())
+                    }
+                };
+                status::Tool {
+                    name: entry.exposed.to_string(),
+                    server,
+                    original: entry.original.to_string(),
+                    description: description.lines().next().unwrap_or_default().to_owned(),
+                    status,
                 }
-            };
-            status::Tool {
-                name: entry.exposed.to_string(),
-                server,
-                original: entry.original.to_string(),
-                description: description.lines().next().unwrap_or_default().to_owned(),
-                status,
-            }
-        });
+            });
         each.collect()
     }
 
     /// `/health`: what a probe and a person want to know, out of the supervisor's status.
-    pub(super) fn health_answered(&mut self, key: StreamKey, access: Option<&Access>, answer: Result<Bytes, String>) {
+    pub(super) fn health_answered(
+        &mut self,
+        key: StreamKey,
+        access: Option<&Access>,
+        answer: Result<Bytes, String>,
+    ) {
         let tools = self.seen(access, View::All, ListKind::Tools).entries.len();
-        let visible = |name: &str| access.is_none() || self.configured().any(|up| up.settings.name == name && self.may_see(access, up));
+        let visible = |name: &str| {
+            access.is_none()
+                || self
+                    .configured()
+                    .any(|up| up.settings.name == name && self.may_see(access, up))
+        };
         let body = answer.ok().and_then(|body| serde_json::from_slice::<status::Status>(&body).ok()).map(|status| {
             let word = if status.issues.is_empty() { "ok" } else { "degraded" };
             let upstreams: Vec<_> = status
@@ -121,7 +162,11 @@ impl Gateway {
         });
         match body {
             Some(body) => self.full(key, 200, body.to_string().into()),
-            None => self.full(key, 503, Bytes::from_static(b"{\"status\":\"unavailable\"}")),
+            None => self.full(
+                key,
+                503,
+                Bytes::from_static(b"{\"status\":\"unavailable\"}"),
+            ),
         }
     }
 }

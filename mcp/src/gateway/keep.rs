@@ -1,5 +1,6 @@
-//! Sessions that outlive this life of the relay: what is said of them to whoever stores them, and how those of an earlier life go on. Until its client
-//! comes back, a restored session stands under a name that no client can say; the id itself was never stored.
+//! Sessions that outlive this life of the relay: what is said of them to whoever stores them, and
+//! how those of an earlier life go on. Until its client comes back, a restored session stands under
+//! a name that no client can say; the id itself was never stored.
 
 use super::Gateway;
 use crate::api::{Micros, Observation, Output, StreamKey};
@@ -16,13 +17,15 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// The first character of the name of a session whose id is not known. No id of ours begins with it.
+/// The first character of the name of a session whose id is not known. No id of ours begins with
+/// it.
 pub(super) const STRANGER: char = '#';
 /// Length of a session's id.
 const ID: usize = 32;
 /// A client is told of its session after this time at the latest, stored or not.
 const PATIENCE: Micros = 250_000;
-/// Events of a restored session begin at the epoch times this, so that they can come faster than the epoch's clock goes.
+/// Events of a restored session begin at the epoch times this, so that they can come faster than
+/// the epoch's clock goes.
 const EVENTS: u64 = 1024;
 /// `clientInfo` of a client that gave none.
 pub(super) const NAMELESS: &str = "{\"name\":\"unknown\",\"version\":\"0\"}";
@@ -41,25 +44,40 @@ pub(super) struct Unsaid {
 impl Gateway {
     /// Has a session stored as it stands now. `then`: what is said when it is.
     pub(super) fn keep_session(&mut self, name: &Arc<str>, then: Option<Unsaid>) {
-        let record = self.sessions.get(name).filter(|session| self.keeps && !session.digest.is_empty()).map(|session| {
-            let view = match session.view {
-                View::All => "",
-                View::Core => "core",
-                View::One(up) => &self.up_ref(up).settings.name,
-            };
-            let record = Record {
-                version: session.version,
-                view: view.to_owned(),
-                principal: session.principal.id.to_string(),
-                labels: session.principal.labels.iter().map(ToString::to_string).collect(),
-                params: session.params.to_string(),
-                level: session.log_level,
-                socket: session.socket,
-                uris: session.subscriptions.iter().map(ToString::to_string).collect(),
-            };
-            (session.digest.clone(), record.write())
-        });
-        let Some((digest, Some(record))) = record else { return then.into_iter().for_each(|unsaid| self.said(unsaid)) };
+        let record = self
+            .sessions
+            .get(name)
+            .filter(|session| self.keeps && !session.digest.is_empty())
+            .map(|session| {
+                let view = match session.view {
+                    View::All => "",
+                    View::Core => "core",
+                    View::One(up) => &self.up_ref(up).settings.name,
+                };
+                let record = Record {
+                    version: session.version,
+                    view: view.to_owned(),
+                    principal: session.principal.id.to_string(),
+                    labels: session
+                        .principal
+                        .labels
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect(),
+                    params: session.params.to_string(),
+                    level: session.log_level,
+                    socket: session.socket,
+                    uris: session
+                        .subscriptions
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect(),
+                };
+                (session.digest.clone(), record.write())
+            });
+        let Some((digest, Some(record))) = record else {
+            return then.into_iter().for_each(|unsaid| self.said(unsaid));
+        };
         self.digests.insert(digest.clone(), name.clone());
         let ticket = then.map(|unsaid| {
             self.tickets += 1;
@@ -68,7 +86,11 @@ impl Gateway {
             self.due.push(Reverse(until));
             self.tickets
         });
-        self.emit(Output::Keep(Keep::Session { digest, record, ticket }));
+        self.emit(Output::Keep(Keep::Session {
+            digest,
+            record,
+            ticket,
+        }));
     }
 
     /// What waited for a ticket is said.
@@ -78,31 +100,58 @@ impl Gateway {
         }
     }
 
-    /// Whoever stores sessions takes too long: their clients are not kept waiting. In a worker that is about to stop, a session that nobody has stored
-    /// goes nowhere: its client is to begin it with the next one.
+    /// Whoever stores sessions takes too long: their clients are not kept waiting. In a worker that
+    /// is about to stop, a session that nobody has stored goes nowhere: its client is to begin it
+    /// with the next one.
     pub(super) fn say_due(&mut self) {
-        let due: Vec<_> = self.unsaid.iter().filter(|(_, (until, _))| *until <= self.now).map(|(ticket, _)| *ticket).collect();
+        let due: Vec<_> = self
+            .unsaid
+            .iter()
+            .filter(|(_, (until, _))| *until <= self.now)
+            .map(|(ticket, _)| *ticket)
+            .collect();
         for ticket in due {
             if !self.draining {
                 self.say(ticket);
             } else if let Some((_, unsaid)) = self.unsaid.remove(&ticket) {
                 self.end_session(&unsaid.session);
-                let refusal =
-                    Refusal::new(503, rpc::INTERNAL, Code::GatewayUnavailable, "").with("help", "\"send the request again\"").retry(1);
+                let refusal = Refusal::new(503, rpc::INTERNAL, Code::GatewayUnavailable, "")
+                    .with("help", "\"send the request again\"")
+                    .retry(1);
                 self.refuse_span(unsaid.span, &refusal);
                 self.refuse_whole(unsaid.key, &refusal, Some(&unsaid.id));
             }
         }
     }
 
-    fn said(&mut self, Unsaid { key, reply, arrived, span, .. }: Unsaid) {
-        self.out.extend(reply.into_iter().map(|reply| Output::Reply(key, reply)));
-        let (duration, trace) = (self.now.saturating_sub(arrived), span.as_ref().map(|span| span.trace));
-        self.emit(Output::Observe(Observation::Request { method: "initialize", era: "legacy", outcome: "ok", duration, trace }));
+    fn said(
+        &mut self,
+        Unsaid {
+            key,
+            reply,
+            arrived,
+            span,
+            ..
+        }: Unsaid,
+    ) {
+        self.out
+            .extend(reply.into_iter().map(|reply| Output::Reply(key, reply)));
+        let (duration, trace) = (
+            self.now.saturating_sub(arrived),
+            span.as_ref().map(|span| span.trace),
+        );
+        self.emit(Output::Observe(Observation::Request {
+            method: "initialize",
+            era: "legacy",
+            outcome: "ok",
+            duration,
+            trace,
+        }));
         self.end_span(span, "ok", b"");
     }
 
-    /// A session is over. While the worker is being replaced nothing is said of that: the session may go on with its successor.
+    /// A session is over. While the worker is being replaced nothing is said of that: the session
+    /// may go on with its successor.
     pub(super) fn forget_session(&mut self, session: &Session) {
         if self.digests.remove(&session.digest).is_some() && !self.draining {
             self.emit(Output::Keep(Keep::Ended(session.digest.clone())));
@@ -111,14 +160,20 @@ impl Gateway {
 
     /// Sessions of an earlier life go on.
     pub(super) fn restore(&mut self, kept: Vec<KeptSession>) {
-        for KeptSession { digest, record, idle } in kept {
+        for KeptSession {
+            digest,
+            record,
+            idle,
+        } in kept
+        {
             if let Some(task) = KeptTask::read(&record) {
                 if !self.adopt_task(&task, idle) {
                     self.emit(Output::Keep(Keep::Ended(digest)));
                 }
                 continue;
             }
-            let Some(record) = Record::read(&record).filter(|_| idle < self.limits.session_idle) else {
+            let Some(record) = Record::read(&record).filter(|_| idle < self.limits.session_idle)
+            else {
                 self.emit(Output::Keep(Keep::Ended(digest)));
                 continue;
             };
@@ -130,13 +185,29 @@ impl Gateway {
         }
     }
 
-    /// Makes a session of a record. `None`: there is no room for it, or its server is not configured any more.
+    /// Makes a session of a record. `None`: there is no room for it, or its server is not
+    /// configured any more.
     fn adopt(&mut self, digest: &str, record: &Record, idle: Micros) -> Option<Arc<str>> {
-        let most = if self.rules.sessions_in_all > 0 { self.rules.sessions_in_all } else { self.limits.sessions };
-        let view = self.view(&record.view).ok().filter(|_| self.sessions.len() < most)?;
-        let labels = record.labels.iter().map(|label| label.as_str().into()).collect();
-        let principal = Principal { id: record.principal.as_str().into(), labels };
-        let [capabilities, client] = json::pick(&record.params, ["capabilities", "clientInfo"]).unwrap_or_default();
+        let most = if self.rules.sessions_in_all > 0 {
+            self.rules.sessions_in_all
+        } else {
+            self.limits.sessions
+        };
+        let view = self
+            .view(&record.view)
+            .ok()
+            .filter(|_| self.sessions.len() < most)?;
+        let labels = record
+            .labels
+            .iter()
+            .map(|label| label.as_str().into())
+            .collect();
+        let principal = Principal {
+            id: record.principal.as_str().into(),
+            labels,
+        };
+        let [capabilities, client] =
+            json::pick(&record.params, ["capabilities", "clientInfo"]).unwrap_or_default();
         let first = self.epoch.saturating_mul(EVENTS);
         let name: Arc<str> = format!("{STRANGER}{digest}").into();
         let session = Session {
@@ -165,10 +236,13 @@ impl Gateway {
 
     /// What a session had told its servers and us.
     fn take_over(&mut self, name: &Arc<str>, record: &Record) {
-        let Some(session) = self.sessions.get_mut(name) else { return };
+        let Some(session) = self.sessions.get_mut(name) else {
+            return;
+        };
         session.log_level = record.level;
         let view = session.view;
-        let wanted: BTreeSet<Box<str>> = record.uris.iter().map(|uri| uri.as_str().into()).collect();
+        let wanted: BTreeSet<Box<str>> =
+            record.uris.iter().map(|uri| uri.as_str().into()).collect();
         let before = std::mem::replace(&mut session.subscriptions, wanted.clone());
         for exposed in wanted.difference(&before) {
             if let Some((up, original)) = self.subscribed_at(view, exposed)
@@ -184,12 +258,19 @@ impl Gateway {
         }
     }
 
-    /// A client names a session: if it is a restored one that nobody had named yet, it stands under its id from now on.
+    /// A client names a session: if it is a restored one that nobody had named yet, it stands under
+    /// its id from now on.
     pub(super) fn recognise(&mut self, id: &str) {
         if !self.keeps || id.len() != ID || self.sessions.contains_key(id) {
             return;
         }
-        let Some(name) = self.digests.get_mut(&digest(id)).filter(|name| name.starts_with(STRANGER)) else { return };
+        let Some(name) = self
+            .digests
+            .get_mut(&digest(id))
+            .filter(|name| name.starts_with(STRANGER))
+        else {
+            return;
+        };
         let stranger = std::mem::replace(name, id.into());
         let known = name.clone();
         if let Some(session) = self.sessions.remove(&stranger) {

@@ -1,5 +1,6 @@
-//! The life of a leased child: started, greeted, used, idle, ended. Which call it serves is `lease`'s to say. Its lists, changes and subscriptions count
-//! for nothing: those are the shared child's.
+//! The life of a leased child: started, greeted, used, idle, ended. Which call it serves is
+//! `lease`'s to say. Its lists, changes and subscriptions count for nothing: those are the shared
+//! child's.
 
 use super::Gateway;
 use super::call::Purpose;
@@ -17,9 +18,17 @@ const TURN: Micros = 30_000_000;
 const LATE: usize = 64;
 
 impl Gateway {
-    /// Something about a leased child. What is late from one that is not on the books any more is nobody's.
+    /// Something about a leased child. What is late from one that is not on the books any more is
+    /// nobody's.
     pub(super) fn leased(&mut self, up: UpId, lease: Lease, event: UpInput) {
-        let Some(at) = self.up_ref(up).conns.iter().position(|conn| conn.is_leased() && conn.lease == lease) else { return };
+        let Some(at) = self
+            .up_ref(up)
+            .conns
+            .iter()
+            .position(|conn| conn.is_leased() && conn.lease == lease)
+        else {
+            return;
+        };
         match event {
             UpInput::Connected { .. } => {
                 self.up_mut(up).conns[at].used = self.now;
@@ -31,7 +40,9 @@ impl Gateway {
             }
             UpInput::Line(line) => self.received(up, at, None, line),
             UpInput::Overlong(head) => self.overlong(up, at, &head),
-            UpInput::Lost { code, reason, .. } if self.up_ref(up).conns[at].phase == Phase::Ready => {
+            UpInput::Lost { code, reason, .. }
+                if self.up_ref(up).conns[at].phase == Phase::Ready =>
+            {
                 let name = &self.up_ref(up).settings.name;
                 let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}"));
                 let refusal = refusal.with("server", &crate::json::quote(name));
@@ -44,18 +55,36 @@ impl Gateway {
         }
     }
 
-    /// A child has not come up: no other one is tried for a while. `runs`: there is a process to end.
-    pub(super) fn child_failed(&mut self, up: UpId, at: usize, code: Code, reason: &str, runs: bool) {
+    /// A child has not come up: no other one is tried for a while. `runs`: there is a process to
+    /// end.
+    pub(super) fn child_failed(
+        &mut self,
+        up: UpId,
+        at: usize,
+        code: Code,
+        reason: &str,
+        runs: bool,
+    ) {
         let name = self.up_ref(up).settings.name.clone();
         let until = self.now + PENALTY;
         self.up_mut(up).no_leases = Some((until, code, reason.to_owned()));
-        let text = format!("{name}: one more child cannot be had ({reason}); for a while its calls cannot ask their clients for anything");
+        let text = format!(
+            "{name}: one more child cannot be had ({reason}); for a while its calls cannot ask their clients for anything"
+        );
         self.note(Level::Warn, "mcp_server", Some(up), Some(code), text);
         if runs {
             let lease = self.up_ref(up).conns[at].lease;
-            self.emit(Output::Unlease { up, lease, kill: true });
+            self.emit(Output::Unlease {
+                up,
+                lease,
+                kill: true,
+            });
         }
-        self.forget_child(up, at, &Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}")));
+        self.forget_child(
+            up,
+            at,
+            &Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}")),
+        );
     }
 
     /// Ends a child that is not needed any more.
@@ -63,7 +92,11 @@ impl Gateway {
         let lease = self.up_ref(up).conns[at].lease;
         self.emit(Output::Unlease { up, lease, kill });
         let name = self.up_ref(up).settings.name.clone();
-        self.forget_child(up, at, &Refusal::new(200, rpc::INTERNAL, Code::UpstreamExited, &name));
+        self.forget_child(
+            up,
+            at,
+            &Refusal::new(200, rpc::INTERNAL, Code::UpstreamExited, &name),
+        );
     }
 
     /// A child is gone: its calls fail, its place is free.
@@ -73,7 +106,8 @@ impl Gateway {
         self.touch(up);
     }
 
-    /// A call was given up whose answer may still come: until then, questions and log messages of that child may be about it.
+    /// A call was given up whose answer may still come: until then, questions and log messages of
+    /// that child may be about it.
     pub(super) fn answer_may_come(&mut self, up: UpId, at: usize, number: u64) {
         let until = self.now + self.limits.lease_grace;
         let late = &mut self.up_mut(up).conns[at].late;
@@ -98,7 +132,8 @@ impl Gateway {
     pub(super) fn end_spent(&mut self, up: UpId) {
         for at in 1..self.up_ref(up).conns.len() {
             let conn = &self.up_ref(up).conns[at];
-            let spent = conn.is_leased() && conn.lent == Lent::Once && conn.spent && conn.late.is_empty();
+            let spent =
+                conn.is_leased() && conn.lent == Lent::Once && conn.spent && conn.late.is_empty();
             if spent && !self.has_calls(up, at) {
                 self.end_child(up, at, false);
             }
@@ -107,7 +142,12 @@ impl Gateway {
 
     /// A session is over: what was kept for it is not needed any more.
     pub(super) fn session_leaves(&mut self, name: &Arc<str>) {
-        for up in self.ups.iter().map(|upstream| upstream.id).collect::<Vec<_>>() {
+        for up in self
+            .ups
+            .iter()
+            .map(|upstream| upstream.id)
+            .collect::<Vec<_>>()
+        {
             for at in 1..self.up_ref(up).conns.len() {
                 let conn = &mut self.up_mut(up).conns[at];
                 if !conn.is_leased() || conn.user.as_ref() != Some(name) {
@@ -130,8 +170,18 @@ impl Gateway {
             }
             if conn.phase != Phase::Ready {
                 if self.now >= conn.used + self.limits.handshake + TURN {
-                    self.calls.retain(|_, call| call.up != up || call.conn != at || !matches!(call.purpose, Purpose::Initialize));
-                    self.child_failed(up, at, Code::UpstreamSilent, "it is not there in time", true);
+                    self.calls.retain(|_, call| {
+                        call.up != up
+                            || call.conn != at
+                            || !matches!(call.purpose, Purpose::Initialize)
+                    });
+                    self.child_failed(
+                        up,
+                        at,
+                        Code::UpstreamSilent,
+                        "it is not there in time",
+                        true,
+                    );
                 }
             } else if self.is_over(up, at) && !self.has_calls(up, at) {
                 let kill = !self.up_ref(up).conns[at].late.is_empty();
@@ -140,11 +190,14 @@ impl Gateway {
         }
     }
 
-    /// Whether a child is a call's, or a task's: one may be between two rounds, when nothing of it is in flight.
+    /// Whether a child is a call's, or a task's: one may be between two rounds, when nothing of it
+    /// is in flight.
     fn has_calls(&self, up: UpId, at: usize) -> bool {
         self.works_at(up, at)
             || !self.up_ref(up).conns[at].calls.is_empty()
-            || self.calls.values().any(|call| call.up == up && call.conn == at && matches!(call.purpose, Purpose::Client(_)))
+            || self.calls.values().any(|call| {
+                call.up == up && call.conn == at && matches!(call.purpose, Purpose::Client(_))
+            })
     }
 
     /// Whether an idle child has served its time.
@@ -152,14 +205,21 @@ impl Gateway {
         let conns = &self.up_ref(up).conns;
         let conn = &conns[at];
         let idle = self.now >= conn.used + self.limits.lease_idle;
-        let lives = conn.user.as_ref().is_some_and(|session| self.sessions.contains_key(session));
+        let lives = conn
+            .user
+            .as_ref()
+            .is_some_and(|session| self.sessions.contains_key(session));
         match conn.lent {
-            // A server need not answer what was cancelled, so that it has to be asked: nobody else gets a child that may still be at it.
+            // A server need not answer what was cancelled, so that it has to be asked: nobody else
+            // gets a child that may still be at it.
             _ if !lives && conn.late.iter().any(|(_, until)| *until <= self.now) => true,
             Lent::Session => !lives,
             Lent::Pooled if idle && lives => {
-                // The one that was used last is kept while its session lives: a server may remember something for it.
-                let later = |other: &Conn| other.is_leased() && other.caps == conn.caps && other.used > conn.used;
+                // The one that was used last is kept while its session lives: a server may remember
+                // something for it.
+                let later = |other: &Conn| {
+                    other.is_leased() && other.caps == conn.caps && other.used > conn.used
+                };
                 !conn.late.is_empty() || conns.iter().any(later)
             }
             _ => idle,

@@ -1,4 +1,5 @@
-//! The lists of upstreams: fetched page by page, kept while they cannot be had, and made into the views that clients see.
+//! The lists of upstreams: fetched page by page, kept while they cannot be had, and made into the
+//! views that clients see.
 
 use super::Gateway;
 use super::call::Purpose;
@@ -13,7 +14,12 @@ impl Gateway {
     /// Once all lists are known, an upstream is ready.
     pub(super) fn settle_up(&mut self, up: UpId) {
         let upstream = self.up_mut(up);
-        if upstream.conns[0].phase != Phase::Ready || upstream.lists.iter().any(|list| !list.known || list.loading.is_some()) {
+        if upstream.conns[0].phase != Phase::Ready
+            || upstream
+                .lists
+                .iter()
+                .any(|list| !list.known || list.loading.is_some())
+        {
             return;
         }
         let was = std::mem::replace(&mut upstream.state, UpstreamState::Ready);
@@ -47,25 +53,50 @@ impl Gateway {
     pub(super) fn listed(&mut self, up: UpId, kind: ListKind, envelope: &Envelope<'_>) {
         let (now, http) = (self.now, self.up_ref(up).is_http());
         let page = match envelope.kind {
-            Kind::Result(_, result) => list::read(kind, result, http && self.up_ref(up).era == Some(UpEra::Modern)),
+            Kind::Result(_, result) => list::read(
+                kind,
+                result,
+                http && self.up_ref(up).era == Some(UpEra::Modern),
+            ),
             // A server without the method has an empty list.
-            Kind::Error(_, error) if json::pick(error, ["code"]) == Some([Some("-32601")]) => Some(list::Page::default()),
+            Kind::Error(_, error) if json::pick(error, ["code"]) == Some([Some("-32601")]) => {
+                Some(list::Page::default())
+            }
             _ => None,
         };
-        let Some(page) = page else { return self.list_failed(up, kind) };
+        let Some(page) = page else {
+            return self.list_failed(up, kind);
+        };
         let known = self.up_ref(up).list(kind).refused.clone();
-        for (tool, reason) in page.refused.iter().filter(|(tool, _)| !known.iter().any(|refused| **refused == **tool)) {
+        for (tool, reason) in page
+            .refused
+            .iter()
+            .filter(|(tool, _)| !known.iter().any(|refused| **refused == **tool))
+        {
             let name = self.up_ref(up).settings.name.clone();
-            self.note(Level::Warn, "tools", Some(up), None, format!("{name}: tool {tool} is left out: {reason}"));
+            self.note(
+                Level::Warn,
+                "tools",
+                Some(up),
+                None,
+                format!("{name}: tool {tool} is left out: {reason}"),
+            );
         }
         let limit = self.up_ref(up).settings.timeout;
         let list = &mut self.up_mut(up).lists[kind as usize];
-        let Some(loading) = &mut list.loading else { return };
+        let Some(loading) = &mut list.loading else {
+            return;
+        };
         loading.items.extend(page.items);
-        loading.refused.extend(page.refused.into_iter().map(|(tool, _)| tool.into()));
+        loading
+            .refused
+            .extend(page.refused.into_iter().map(|(tool, _)| tool.into()));
         list.ttl_ms = page.ttl_ms;
         list.public = page.public;
-        if let Some(cursor) = page.next.filter(|cursor| !loading.cursors.contains(cursor) && loading.cursors.len() < MAX_PAGES) {
+        if let Some(cursor) = page
+            .next
+            .filter(|cursor| !loading.cursors.contains(cursor) && loading.cursors.len() < MAX_PAGES)
+        {
             let members = format!("\"cursor\":{}", json::quote(&cursor));
             loading.cursors.push(cursor);
             self.own_request(up, 0, Purpose::List(kind), kind.method(), &members, limit);
@@ -106,8 +137,14 @@ impl Gateway {
     /// Makes every view anew.
     pub(super) fn rebuild_all(&mut self) {
         for kind in ListKind::ALL {
-            let core: Vec<_> = if kind == ListKind::Tools { super::builtin::items() } else { Vec::new() };
-            let sources = self.configured().map(|up| (up.id, up.key.as_str(), up.list(kind).items.as_slice()));
+            let core: Vec<_> = if kind == ListKind::Tools {
+                super::builtin::items()
+            } else {
+                Vec::new()
+            };
+            let sources = self
+                .configured()
+                .map(|up| (up.id, up.key.as_str(), up.list(kind).items.as_slice()));
             self.all[kind as usize] = Table::build(kind, &core, sources, true);
         }
     }
@@ -115,14 +152,16 @@ impl Gateway {
     /// Makes the views of an upstream anew if it gives something else than before.
     fn refresh(&mut self, up: UpId) {
         let is_other = |kind: ListKind| {
-            self.up_ref(up).list(kind).announced || self.ones[up.0 as usize][kind as usize].hash != self.own_table(up, kind).hash
+            self.up_ref(up).list(kind).announced
+                || self.ones[up.0 as usize][kind as usize].hash != self.own_table(up, kind).hash
         };
         if ListKind::ALL.into_iter().any(is_other) {
             self.rebuild(up);
         }
     }
 
-    /// Makes the views of an upstream anew, and tells clients whose lists are different now, or whose server said that they are.
+    /// Makes the views of an upstream anew, and tells clients whose lists are different now, or
+    /// whose server said that they are.
     pub(super) fn rebuild(&mut self, up: UpId) {
         let before = std::mem::take(&mut self.all);
         self.rebuild_all();
@@ -140,7 +179,10 @@ impl Gateway {
 
     /// Drops the lists of an upstream that has been down for long.
     pub(super) fn forget_lists(&mut self, up: UpId) {
-        self.up_mut(up).lists.iter_mut().for_each(|list| list.items.clear());
+        self.up_mut(up)
+            .lists
+            .iter_mut()
+            .for_each(|list| list.items.clear());
         self.drop_catalogue(up);
         self.rebuild(up);
         self.report(up);

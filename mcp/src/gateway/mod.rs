@@ -1,9 +1,11 @@
-//! The relay itself: one state machine behind [`Gateway::input`]. The way of a request through the files:
-//! `post` (what is it, may it) → `local` (answered here) or `relay` (written to an upstream) → `answer` (back to the client);
-//! `upstream`, `greet` and `lists` keep the servers' connections alive and their lists fresh, `notify` carries what nobody asked for, `ask` what servers ask
-//! of clients: `park` and `retry` bring the questions of legacy servers to modern clients, `rounds` those of modern servers to legacy clients;
-//! `lease` and `leased` are about the children that such calls need, `tasks` and `owned` about the tasks of servers and whose they are, `task`, `bridged` and
-//! `driven` about tasks between the eras, `spans` about the relay's part in traces.
+//! The relay itself: one state machine behind [`Gateway::input`]. The way of a request through the
+//! files: `post` (what is it, may it) → `local` (answered here) or `relay` (written to an upstream)
+//! → `answer` (back to the client); `upstream`, `greet` and `lists` keep the servers' connections
+//! alive and their lists fresh, `notify` carries what nobody asked for, `ask` what servers ask of
+//! clients: `park` and `retry` bring the questions of legacy servers to modern clients, `rounds`
+//! those of modern servers to legacy clients; `lease` and `leased` are about the children that such
+//! calls need, `tasks` and `owned` about the tasks of servers and whose they are, `task`, `bridged`
+//! and `driven` about tasks between the eras, `spans` about the relay's part in traces.
 
 mod access;
 mod admit;
@@ -65,7 +67,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 
-/// Fills a buffer with random bytes: the operating system's in the gateway worker, a seeded generator in the simulation.
+/// Fills a buffer with random bytes: the operating system's in the gateway worker, a seeded
+/// generator in the simulation.
 pub type Random = Box<dyn FnMut(&mut [u8])>;
 
 /// The relay.
@@ -78,7 +81,8 @@ pub struct Gateway {
     ups: Vec<Upstream>,
     /// Those that are configured now, in the configuration's order.
     order: Vec<UpId>,
-    /// The lists of `/mcp`, of each `/mcp/<server>`, and of `/mcp/core`, by [`crate::list::ListKind`].
+    /// The lists of `/mcp`, of each `/mcp/<server>`, and of `/mcp/core`, by
+    /// [`crate::list::ListKind`].
     all: [Table; 4],
     ones: Vec<[Table; 4]>,
     core: [Table; 4],
@@ -163,7 +167,8 @@ pub struct Counts {
 }
 
 impl Gateway {
-    /// A relay without clients. `input` must be called with [`Input::Tick`] once to make it reach for its upstreams.
+    /// A relay without clients. `input` must be called with [`Input::Tick`] once to make it reach
+    /// for its upstreams.
     #[must_use]
     pub fn new(settings: Settings, mut random: Random) -> Self {
         let key = settings.key.unwrap_or_else(|| {
@@ -171,7 +176,10 @@ impl Gateway {
             random(&mut key.0);
             key
         });
-        let ups: Vec<_> = (0u32..).zip(settings.upstreams).map(|(at, settings)| Upstream::new(UpId(at), settings)).collect();
+        let ups: Vec<_> = (0u32..)
+            .zip(settings.upstreams)
+            .map(|(at, settings)| Upstream::new(UpId(at), settings))
+            .collect();
         let mut gateway = Self {
             limits: settings.limits,
             random,
@@ -204,7 +212,8 @@ impl Gateway {
             draining: false,
             life: settings.incarnation,
             lending: Vec::new(),
-            // Ids of different lives never meet: a late answer to an earlier life's request is not taken for one to ours. 2^53 bounds JSON integers.
+            // Ids of different lives never meet: a late answer to an earlier life's request is not
+            // taken for one to ours. 2^53 bounds JSON integers.
             next: (settings.incarnation & 0xf_ffff) << 32,
             started: false,
             scanned: 0,
@@ -223,7 +232,8 @@ impl Gateway {
         gateway
     }
 
-    /// Takes an event and appends what is to be done, in an order that depends on nothing but the events before.
+    /// Takes an event and appends what is to be done, in an order that depends on nothing but the
+    /// events before.
     pub fn input(&mut self, now: Micros, input: Input, out: &mut Vec<Output>) {
         std::mem::swap(&mut self.out, out);
         self.now = now;
@@ -237,7 +247,9 @@ impl Gateway {
             Input::Credit(key, events) => self.credit(key, events),
             Input::EdgeLost(edge) => self.edge_lost(edge),
             Input::Up(up, event) if (up.0 as usize) < self.ups.len() => self.up(up, event),
-            Input::Leased(up, lease, event) if (up.0 as usize) < self.ups.len() => self.leased(up, lease, event),
+            Input::Leased(up, lease, event) if (up.0 as usize) < self.ups.len() => {
+                self.leased(up, lease, event)
+            }
             Input::Up(..) | Input::Leased(..) => {}
             Input::Answer(id, answer) => self.answered(id, answer),
             Input::Reconfigure(list) => self.reconfigure(list),
@@ -267,27 +279,43 @@ impl Gateway {
     pub fn counts(&self) -> Counts {
         Counts {
             sessions: self.sessions.len() as u64,
-            in_flight: (self.answers_due() + self.waiting.len() + self.questions.len() + self.unsaid.len()) as u64,
+            in_flight: (self.answers_due()
+                + self.waiting.len()
+                + self.questions.len()
+                + self.unsaid.len()) as u64,
             tools: u32::try_from(self.all[0].entries.len()).unwrap_or(u32::MAX),
         }
     }
 
-    /// Exchanges that wait for an answer. Streams that only bring what nobody asked for do not count.
+    /// Exchanges that wait for an answer. Streams that only bring what nobody asked for do not
+    /// count.
     fn answers_due(&self) -> usize {
-        self.exchanges.values().filter(|exchange| exchange.left > 0).count().saturating_sub(self.listens.len())
+        self.exchanges
+            .values()
+            .filter(|exchange| exchange.left > 0)
+            .count()
+            .saturating_sub(self.listens.len())
     }
 
     /// Upstreams with calls in flight or waiting for a connection, with their number.
     #[must_use]
     pub fn busy(&self) -> Vec<(String, u32)> {
-        let each = self.configured().map(|up| (up.settings.name.clone(), u32::try_from(up.in_flight()).unwrap_or(u32::MAX)));
+        let each = self.configured().map(|up| {
+            (
+                up.settings.name.clone(),
+                u32::try_from(up.in_flight()).unwrap_or(u32::MAX),
+            )
+        });
         each.filter(|(_, calls)| *calls > 0).collect()
     }
 
     /// Requests of clients that an upstream has not answered yet; 0 for an unknown one.
     #[must_use]
     pub fn in_flight_of(&self, up: UpId) -> usize {
-        self.calls.values().filter(|call| call.up == up && matches!(call.purpose, call::Purpose::Client(_))).count()
+        self.calls
+            .values()
+            .filter(|call| call.up == up && matches!(call.purpose, call::Purpose::Client(_)))
+            .count()
     }
 
     /// The upstreams that are configured now, in the configuration's order.
@@ -312,27 +340,63 @@ impl Gateway {
         self.out.push(output);
     }
 
-    fn note(&mut self, level: Level, category: &'static str, up: Option<UpId>, code: Option<Code>, text: String) {
-        self.out.push(Output::Log(Note { level, category, up, code, about: None, text }));
+    fn note(
+        &mut self,
+        level: Level,
+        category: &'static str,
+        up: Option<UpId>,
+        code: Option<Code>,
+        text: String,
+    ) {
+        self.out.push(Output::Log(Note {
+            level,
+            category,
+            up,
+            code,
+            about: None,
+            text,
+        }));
     }
 
     fn dropped(&mut self, up: Option<UpId>, reason: &'static str) {
-        self.out.push(Output::Observe(Observation::Dropped { up, reason }));
+        self.out
+            .push(Output::Observe(Observation::Dropped { up, reason }));
     }
 
     /// A refusal of a whole exchange, which has a record if its call is being sent once more.
-    fn refuse_whole(&mut self, key: StreamKey, refusal: &crate::refusal::Refusal, id: Option<&str>) {
+    fn refuse_whole(
+        &mut self,
+        key: StreamKey,
+        refusal: &crate::refusal::Refusal,
+        id: Option<&str>,
+    ) {
         let body = refusal.body(id);
         if self.exchanges.contains_key(&key) {
             return self.answer(key, refusal.status, body);
         }
         let (status, retry_after) = (refusal.status, refusal.retry_after);
-        self.out.push(Output::Reply(key, Reply::Full { status, session: None, retry_after, body }));
+        self.out.push(Output::Reply(
+            key,
+            Reply::Full {
+                status,
+                session: None,
+                retry_after,
+                body,
+            },
+        ));
     }
 
     /// The whole answer to an exchange that has no record.
     fn full(&mut self, key: StreamKey, status: u16, body: Bytes) {
-        self.out.push(Output::Reply(key, Reply::Full { status, session: None, retry_after: None, body }));
+        self.out.push(Output::Reply(
+            key,
+            Reply::Full {
+                status,
+                session: None,
+                retry_after: None,
+                body,
+            },
+        ));
     }
 
     /// Forgets an exchange that is over.
@@ -350,10 +414,30 @@ impl Gateway {
     }
 
     fn edge_lost(&mut self, edge: u32) {
-        let mut lost: Vec<_> = self.exchanges.keys().copied().filter(|key| key.edge == edge).collect();
-        lost.extend(self.waiting.iter().map(|waiting| waiting.key).filter(|key| key.edge == edge));
-        lost.extend(self.questions.values().map(builtin::Pending::key).filter(|key| key.edge == edge));
-        lost.extend(self.unsaid.values().map(|(_, unsaid)| unsaid.key).filter(|key| key.edge == edge));
+        let mut lost: Vec<_> = self
+            .exchanges
+            .keys()
+            .copied()
+            .filter(|key| key.edge == edge)
+            .collect();
+        lost.extend(
+            self.waiting
+                .iter()
+                .map(|waiting| waiting.key)
+                .filter(|key| key.edge == edge),
+        );
+        lost.extend(
+            self.questions
+                .values()
+                .map(builtin::Pending::key)
+                .filter(|key| key.edge == edge),
+        );
+        lost.extend(
+            self.unsaid
+                .values()
+                .map(|(_, unsaid)| unsaid.key)
+                .filter(|key| key.edge == edge),
+        );
         lost.sort_unstable();
         for key in lost {
             self.gone(key);
@@ -378,7 +462,8 @@ impl Gateway {
         }
     }
 
-    /// Whether an upstream of the view is expected to say soon what it gives, and has not said so in an earlier life either.
+    /// Whether an upstream of the view is expected to say soon what it gives, and has not said so
+    /// in an earlier life either.
     fn is_unknown(&self, view: View) -> bool {
         let unknown = |up: &Upstream| up.unsettled.is_some() && !up.recalled;
         match view {

@@ -1,4 +1,5 @@
-//! Messages that the relay sends for itself: its own requests, asides, log levels, and the GET stream and end of a legacy HTTP session.
+//! Messages that the relay sends for itself: its own requests, asides, log levels, and the GET
+//! stream and end of a legacy HTTP session.
 
 use super::Gateway;
 use super::call::{Call, Mismatch, Purpose, Sent};
@@ -17,16 +18,40 @@ pub(super) const NEVER: Micros = Micros::MAX;
 
 impl Gateway {
     /// A request of ours: `members` of its params beside `_meta`, which modern servers get.
-    pub(super) fn own_request(&mut self, up: UpId, conn: usize, purpose: Purpose, method: &str, members: &str, limit: Micros) -> u64 {
+    pub(super) fn own_request(
+        &mut self,
+        up: UpId,
+        conn: usize,
+        purpose: Purpose,
+        method: &str,
+        members: &str,
+        limit: Micros,
+    ) -> u64 {
         let number = self.next_id();
-        let modern =
-            matches!(purpose, Purpose::Discover) || self.up_ref(up).era == Some(UpEra::Modern) && !matches!(purpose, Purpose::Initialize);
-        self.register(number, up, conn, purpose, request_of_ours(number, method, members, modern), limit);
+        let modern = matches!(purpose, Purpose::Discover)
+            || self.up_ref(up).era == Some(UpEra::Modern)
+                && !matches!(purpose, Purpose::Initialize);
+        self.register(
+            number,
+            up,
+            conn,
+            purpose,
+            request_of_ours(number, method, members, modern),
+            limit,
+        );
         self.send(number);
         number
     }
 
-    fn register(&mut self, number: u64, up: UpId, conn: usize, purpose: Purpose, request: Sent, limit: Micros) {
+    fn register(
+        &mut self,
+        number: u64,
+        up: UpId,
+        conn: usize,
+        purpose: Purpose,
+        request: Sent,
+        limit: Micros,
+    ) {
         let (began, deadline) = (self.now, self.now.saturating_add(limit));
         let call = Call {
             up,
@@ -51,13 +76,27 @@ impl Gateway {
         self.emit(Output::Write(up, lease, line));
     }
 
-    /// A message of ours that has no answer: a notification, or the answer to a request of the server.
-    pub(super) fn aside(&mut self, up: UpId, conn: usize, body: Bytes, headers: Vec<(String, String)>) {
+    /// A message of ours that has no answer: a notification, or the answer to a request of the
+    /// server.
+    pub(super) fn aside(
+        &mut self,
+        up: UpId,
+        conn: usize,
+        body: Bytes,
+        headers: Vec<(String, String)>,
+    ) {
         if !self.up_ref(up).is_http() {
             return self.write_line(up, conn, body);
         }
         let number = self.next_id();
-        self.register(number, up, conn, Purpose::Aside, Sent { headers, body }, 30_000_000);
+        self.register(
+            number,
+            up,
+            conn,
+            Purpose::Aside,
+            Sent { headers, body },
+            30_000_000,
+        );
         self.send(number);
     }
 
@@ -66,19 +105,34 @@ impl Gateway {
         let upstream = self.up_mut(up);
         let member = &mut upstream.conns[conn];
         // A child that one client has for itself says what that client wants to hear, and no more.
-        let is_news = member.log_level.is_none_or(|now| level < now || member.is_leased() && level != now);
+        let is_news = member
+            .log_level
+            .is_none_or(|now| level < now || member.is_leased() && level != now);
         if member.phase == Phase::Ready && upstream.hello.has("logging") && is_news {
             member.log_level = Some(level);
-            self.own_request(up, conn, Purpose::Aside, "logging/setLevel", &format!("\"level\":\"{}\"", level.as_str()), 30_000_000);
+            self.own_request(
+                up,
+                conn,
+                Purpose::Aside,
+                "logging/setLevel",
+                &format!("\"level\":\"{}\"", level.as_str()),
+                30_000_000,
+            );
         }
     }
 
     /// The headers of a request to a legacy HTTP server.
     pub(super) fn legacy_headers(&self, up: UpId, conn: usize) -> Vec<(String, String)> {
         let member = &self.up_ref(up).conns[conn];
-        let mut headers = vec![("accept".to_owned(), "application/json, text/event-stream".to_owned())];
+        let mut headers = vec![(
+            "accept".to_owned(),
+            "application/json, text/event-stream".to_owned(),
+        )];
         if let (Some(UpEra::Legacy(version)), Phase::Ready) = (self.up_ref(up).era, member.phase) {
-            headers.push(("mcp-protocol-version".to_owned(), version.as_str().to_owned()));
+            headers.push((
+                "mcp-protocol-version".to_owned(),
+                version.as_str().to_owned(),
+            ));
         }
         if let Some(session) = &member.session {
             headers.push(("mcp-session-id".to_owned(), session.clone()));
@@ -98,8 +152,21 @@ impl Gateway {
         }
         if session.is_some() {
             let number = self.next_id();
-            self.register(number, up, conn, Purpose::Aside, Sent::default(), 30_000_000);
-            let request = HttpRequest { exchange: number, verb: Verb::Delete, headers, body: Bytes::new(), timeout: 30_000_000 };
+            self.register(
+                number,
+                up,
+                conn,
+                Purpose::Aside,
+                Sent::default(),
+                30_000_000,
+            );
+            let request = HttpRequest {
+                exchange: number,
+                verb: Verb::Delete,
+                headers,
+                body: Bytes::new(),
+                timeout: 30_000_000,
+            };
             self.emit(Output::Http(up, request));
         }
     }
@@ -119,25 +186,47 @@ impl Gateway {
             headers.push(("last-event-id".to_owned(), event.clone()));
         }
         self.register(number, up, conn, Purpose::Stream, Sent::default(), NEVER);
-        let request = HttpRequest { exchange: number, verb: Verb::Get, headers, body: Bytes::new(), timeout: 30_000_000 };
+        let request = HttpRequest {
+            exchange: number,
+            verb: Verb::Get,
+            headers,
+            body: Bytes::new(),
+            timeout: 30_000_000,
+        };
         self.emit(Output::Http(up, request));
     }
 }
 
-/// A request of ours as it is sent: `members` of its params beside `_meta`, which modern servers get.
+/// A request of ours as it is sent: `members` of its params beside `_meta`, which modern servers
+/// get.
 pub(super) fn request_of_ours(number: u64, method: &str, members: &str, modern: bool) -> Sent {
     let mut params = members.to_owned();
     let mut headers = Vec::new();
     if modern {
         // Who wants to hear of tasks says that it knows what they are.
         let [task, tasks] = ["\"taskId\"", "\"taskIds\""].map(|member| members.contains(member));
-        let caps = if task || tasks { format!("{{\"extensions\":{{\"{EXTENSION}\":{{}}}}}}") } else { Caps::default().write() };
+        let caps = if task || tasks {
+            format!("{{\"extensions\":{{\"{EXTENSION}\":{{}}}}}}")
+        } else {
+            Caps::default().write()
+        };
         let comma = if members.is_empty() { "" } else { "," };
-        params.push_str(&format!("{comma}\"_meta\":{{{}}}", super::translate::own_meta(&client_info(), &caps)));
+        params.push_str(&format!(
+            "{comma}\"_meta\":{{{}}}",
+            super::translate::own_meta(&client_info(), &caps)
+        ));
         let name = header::name_member(method).map(|member| (member, format!("{{{members}}}")));
-        let name = name.as_ref().and_then(|(member, object)| json::pick(object, [*member])?[0]).and_then(json::string);
+        let name = name
+            .as_ref()
+            .and_then(|(member, object)| json::pick(object, [*member])?[0])
+            .and_then(json::string);
         headers = header::make(method, name.as_deref());
     }
-    let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"{method}\",\"params\":{{{params}}}}}");
-    Sent { headers, body: body.into() }
+    let body = format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"{method}\",\"params\":{{{params}}}}}"
+    );
+    Sent {
+        headers,
+        body: body.into(),
+    }
 }

@@ -1,5 +1,6 @@
-//! Whose the tasks of servers are. A task belongs to the modern principal, or to the legacy session, whose call made it; for anybody else it does not
-//! exist. The books are bounded in number and in time, and say what must not be lent to others while a task is at work there.
+//! Whose the tasks of servers are. A task belongs to the modern principal, or to the legacy
+//! session, whose call made it; for anybody else it does not exist. The books are bounded in number
+//! and in time, and say what must not be lent to others while a task is at work there.
 
 use super::Gateway;
 use super::call::{Call, ClientCall};
@@ -10,7 +11,8 @@ use crate::upstream::Phase;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Tasks on the books, at most: then the oldest one is forgotten, first of all of whoever has this many.
+/// Tasks on the books, at most: then the oldest one is forgotten, first of all of whoever has this
+/// many.
 const MOST: usize = 4096;
 const MOST_OF_ONE: usize = 512;
 /// Tasks that are stored for the next life, at most: they lie where the sessions do.
@@ -24,7 +26,8 @@ const SEEN: usize = 4096;
 /// How the owner of a task is written who has no session.
 const PRINCIPAL: &str = "principal ";
 
-/// What a task is known by. Servers may number their tasks for each client, so that the owner is a part of it.
+/// What a task is known by. Servers may number their tasks for each client, so that the owner is a
+/// part of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name {
     pub(super) up: UpId,
@@ -70,7 +73,12 @@ impl Gateway {
     pub(super) fn owner(&self, session: Option<&Arc<str>>, principal: &str) -> Box<str> {
         match session {
             // A restored session has another name until its client comes, but one digest.
-            Some(name) => match self.sessions.get(name).map(|session| &session.digest).filter(|digest| !digest.is_empty()) {
+            Some(name) => match self
+                .sessions
+                .get(name)
+                .map(|session| &session.digest)
+                .filter(|digest| !digest.is_empty())
+            {
                 Some(digest) => format!("session {digest}").into(),
                 None => format!("session {}", digest(name)).into(),
             },
@@ -85,28 +93,68 @@ impl Gateway {
 
     /// The session that hears of a task.
     pub(super) fn session_of_task(&self, name: &Name, task: &Owned) -> Option<Arc<str>> {
-        let restored = || self.digests.get(name.owner.strip_prefix("session ")?).cloned();
-        let known = task.session.clone().filter(|session| self.sessions.contains_key(session));
-        known.or_else(restored).filter(|session| self.sessions.contains_key(session))
+        let restored = || {
+            self.digests
+                .get(name.owner.strip_prefix("session ")?)
+                .cloned()
+        };
+        let known = task
+            .session
+            .clone()
+            .filter(|session| self.sessions.contains_key(session));
+        known
+            .or_else(restored)
+            .filter(|session| self.sessions.contains_key(session))
     }
 
     /// A call has made a task.
-    pub(super) fn own_task(&mut self, call: &Call, number: Option<u64>, client: &ClientCall, id: &str, task: &str) {
+    pub(super) fn own_task(
+        &mut self,
+        call: &Call,
+        number: Option<u64>,
+        client: &ClientCall,
+        id: &str,
+        task: &str,
+    ) {
         let conn = &self.up_ref(call.up).conns[call.conn];
         let (lease, remote) = (conn.lease, conn.session.clone());
-        let view = if client.exposes { crate::view::View::All } else { crate::view::View::One(call.up) };
-        let entry = client.tool.as_ref().and_then(|tool| self.table(view, crate::list::ListKind::Tools).get(tool));
+        let view = if client.exposes {
+            crate::view::View::All
+        } else {
+            crate::view::View::One(call.up)
+        };
+        let entry = client
+            .tool
+            .as_ref()
+            .and_then(|tool| self.table(view, crate::list::ListKind::Tools).get(tool));
         let tool = entry.map(|entry| Box::from(&*entry.original));
-        let name = Name { up: call.up, id: id.into(), owner: self.owner(client.session.as_ref(), &client.principal) };
+        let name = Name {
+            up: call.up,
+            id: id.into(),
+            owner: self.owner(client.session.as_ref(), &client.principal),
+        };
         // What had this id at the same place does not have it any more.
-        let same_id = Name { owner: "".into(), ..name.clone() };
-        let others = self.tasks.range(same_id..).take_while(|(other, _)| other.up == name.up && other.id == name.id);
-        let others: Vec<_> = others.filter(|(_, task)| task.lease == lease).map(|(other, _)| other.clone()).collect();
+        let same_id = Name {
+            owner: "".into(),
+            ..name.clone()
+        };
+        let others = self
+            .tasks
+            .range(same_id..)
+            .take_while(|(other, _)| other.up == name.up && other.id == name.id);
+        let others: Vec<_> = others
+            .filter(|(_, task)| task.lease == lease)
+            .map(|(other, _)| other.clone())
+            .collect();
         for other in others {
             self.forget_task(&other);
         }
         self.make_room_for_task(&name.owner);
-        let progress = client.progress.clone().filter(|_| client.session.is_some()).and_then(|token| Some((number?, token)));
+        let progress = client
+            .progress
+            .clone()
+            .filter(|_| client.session.is_some())
+            .and_then(|token| Some((number?, token)));
         let mut owned = Owned {
             session: client.session.clone(),
             tool,
@@ -126,10 +174,15 @@ impl Gateway {
 
     /// Forgets what is forgotten soonest, where there are too many.
     fn make_room_for_task(&mut self, owner: &str) {
-        let oldest =
-            |tasks: &mut dyn Iterator<Item = (&Name, &Owned)>| tasks.min_by_key(|(_, task)| task.until).map(|(name, _)| name.clone());
+        let oldest = |tasks: &mut dyn Iterator<Item = (&Name, &Owned)>| {
+            tasks
+                .min_by_key(|(_, task)| task.until)
+                .map(|(name, _)| name.clone())
+        };
         let of_one = |(name, _): &(&Name, &Owned)| *name.owner == *owner;
-        let name = if self.tasks.len() >= MOST_OF_ONE && self.tasks.iter().filter(of_one).count() >= MOST_OF_ONE {
+        let name = if self.tasks.len() >= MOST_OF_ONE
+            && self.tasks.iter().filter(of_one).count() >= MOST_OF_ONE
+        {
             oldest(&mut self.tasks.iter().filter(of_one))
         } else if self.tasks.len() >= MOST {
             oldest(&mut self.tasks.iter())
@@ -144,7 +197,9 @@ impl Gateway {
     /// A server said how a task stands.
     pub(super) fn see_task(&mut self, name: &Name, task: &str) {
         let now = self.now;
-        let Some(owned) = self.tasks.get_mut(name) else { return };
+        let Some(owned) = self.tasks.get_mut(name) else {
+            return;
+        };
         let before = owned.over;
         owned.see(task, now);
         if owned.over && !before {
@@ -167,12 +222,24 @@ impl Gateway {
         }
     }
 
-    /// The task of that id behind a connection. `None`: there is none, or it cannot be said whose it is.
+    /// The task of that id behind a connection. `None`: there is none, or it cannot be said whose
+    /// it is.
     pub(super) fn task_at(&self, up: UpId, conn: usize, id: &str) -> Option<Name> {
-        let first = Name { up, id: id.into(), owner: "".into() };
-        let here =
-            |name: &Name| self.owned(name).is_some_and(|task| self.up_ref(up).is_http() || self.place_of_task(up, task) == Some(conn));
-        let same = self.tasks.range(first..).map(|(name, _)| name).take_while(|name| name.up == up && *name.id == *id);
+        let first = Name {
+            up,
+            id: id.into(),
+            owner: "".into(),
+        };
+        let here = |name: &Name| {
+            self.owned(name).is_some_and(|task| {
+                self.up_ref(up).is_http() || self.place_of_task(up, task) == Some(conn)
+            })
+        };
+        let same = self
+            .tasks
+            .range(first..)
+            .map(|(name, _)| name)
+            .take_while(|name| name.up == up && *name.id == *id);
         let mut names = same.filter(|name| here(name));
         names.next().cloned().filter(|_| names.next().is_none())
     }
@@ -197,7 +264,13 @@ impl Gateway {
 
     /// A session is over, and with it what was its own.
     pub(super) fn forget_tasks_of(&mut self, owner: &str) {
-        for name in self.tasks.keys().filter(|name| *name.owner == *owner).cloned().collect::<Vec<_>>() {
+        for name in self
+            .tasks
+            .keys()
+            .filter(|name| *name.owner == *owner)
+            .cloned()
+            .collect::<Vec<_>>()
+        {
             self.forget_task(&name);
         }
     }
@@ -205,7 +278,13 @@ impl Gateway {
     /// What time does to tasks.
     pub(super) fn tasks_due(&mut self) {
         let now = self.now;
-        for name in self.tasks.iter().filter(|(_, task)| task.until <= now).map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+        for name in self
+            .tasks
+            .iter()
+            .filter(|(_, task)| task.until <= now)
+            .map(|(name, _)| name.clone())
+            .collect::<Vec<_>>()
+        {
             self.forget_task(&name);
         }
     }
@@ -214,50 +293,93 @@ impl Gateway {
     pub(super) fn place_of_task(&self, up: UpId, task: &Owned) -> Option<usize> {
         let upstream = self.up_ref(up);
         if task.lease != SHARED {
-            return upstream.conns.iter().position(|conn| conn.is_leased() && conn.lease == task.lease);
+            return upstream
+                .conns
+                .iter()
+                .position(|conn| conn.is_leased() && conn.lease == task.lease);
         }
-        let own = |conn: &crate::upstream::Conn| task.remote.is_some() && conn.session == task.remote && conn.phase == Phase::Ready;
+        let own = |conn: &crate::upstream::Conn| {
+            task.remote.is_some() && conn.session == task.remote && conn.phase == Phase::Ready
+        };
         Some(upstream.conns.iter().position(own).unwrap_or(0))
     }
 
     /// Whether a task is at work behind a connection, so far as anybody knows.
     pub(super) fn works_at(&self, up: UpId, at: usize) -> bool {
-        !self.tasks.is_empty() && self.at_work(up).any(|task| self.place_of_task(up, task) == Some(at))
+        !self.tasks.is_empty()
+            && self
+                .at_work(up)
+                .any(|task| self.place_of_task(up, task) == Some(at))
     }
 
     /// The children that work on tasks.
     pub(super) fn leases_at_work(&self, up: UpId) -> BTreeSet<Lease> {
-        self.at_work(up).map(|task| task.lease).filter(|lease| *lease != SHARED).collect()
+        self.at_work(up)
+            .map(|task| task.lease)
+            .filter(|lease| *lease != SHARED)
+            .collect()
     }
 
-    /// Those whose tasks somebody has asked about lately; the others have to go where there is no room.
+    /// Those whose tasks somebody has asked about lately; the others have to go where there is no
+    /// room.
     pub(super) fn leases_asked_for(&self, up: UpId) -> BTreeSet<Lease> {
         let lately = |task: &&Owned| task.asked + self.limits.park > self.now;
-        self.at_work(up).filter(lately).map(|task| task.lease).filter(|lease| *lease != SHARED).collect()
+        self.at_work(up)
+            .filter(lately)
+            .map(|task| task.lease)
+            .filter(|lease| *lease != SHARED)
+            .collect()
     }
 
     /// The sessions of an HTTP server that work on tasks.
     pub(super) fn remotes_at_work(&self, up: UpId) -> BTreeSet<Option<String>> {
-        self.at_work(up).filter(|task| task.remote.is_some()).map(|task| task.remote.clone()).collect()
+        self.at_work(up)
+            .filter(|task| task.remote.is_some())
+            .map(|task| task.remote.clone())
+            .collect()
     }
 
     fn at_work(&self, up: UpId) -> impl Iterator<Item = &Owned> {
-        self.tasks.iter().filter(move |(name, task)| name.up == up && !task.over && task.until > self.now).map(|(_, task)| task)
+        self.tasks
+            .iter()
+            .filter(move |(name, task)| name.up == up && !task.over && task.until > self.now)
+            .map(|(_, task)| task)
     }
 
     /// The task that a call was the beginning of, and its client's token.
-    pub(super) fn task_with_progress(&self, up: UpId, number: u64) -> Option<(&Name, &Owned, &str)> {
-        let found = self.tasks.iter().find(|(name, task)| name.up == up && task.progress.as_ref().is_some_and(|(made, _)| *made == number));
+    pub(super) fn task_with_progress(
+        &self,
+        up: UpId,
+        number: u64,
+    ) -> Option<(&Name, &Owned, &str)> {
+        let found = self.tasks.iter().find(|(name, task)| {
+            name.up == up
+                && task
+                    .progress
+                    .as_ref()
+                    .is_some_and(|(made, _)| *made == number)
+        });
         found.and_then(|(name, task)| Some((name, task, &*task.progress.as_ref()?.1)))
     }
 
     fn stored_as(&self, name: &Name) -> Box<str> {
-        digest(&format!("task {:?} {:?} {}", self.up_ref(name.up).settings.name, name.id, name.owner))
+        digest(&format!(
+            "task {:?} {:?} {}",
+            self.up_ref(name.up).settings.name,
+            name.id,
+            name.owner
+        ))
     }
 
     /// Has a task stored, unless it goes with its process anyway.
     fn keep_task(&mut self, name: &Name) {
-        let Some(task) = self.tasks.get(name).filter(|task| self.keeps && task.lease == SHARED && self.tasks.len() <= KEPT) else { return };
+        let Some(task) = self
+            .tasks
+            .get(name)
+            .filter(|task| self.keeps && task.lease == SHARED && self.tasks.len() <= KEPT)
+        else {
+            return;
+        };
         let record = KeptTask {
             server: self.up_ref(name.up).settings.name.clone(),
             id: name.id.to_string(),
@@ -266,16 +388,32 @@ impl Gateway {
             left: task.until.saturating_sub(self.now),
         };
         let digest = self.stored_as(name);
-        self.emit(Output::Keep(Keep::Session { digest, record: record.write(), ticket: None }));
+        self.emit(Output::Keep(Keep::Session {
+            digest,
+            record: record.write(),
+            ticket: None,
+        }));
     }
 
     /// A task of an earlier life. False: it is over, or its server is not there any more.
     pub(super) fn adopt_task(&mut self, kept: &KeptTask, idle: Micros) -> bool {
-        let up = self.configured().find(|up| up.settings.name == kept.server).map(|up| up.id);
-        let (Some(up), Some(left)) = (up, kept.left.checked_sub(idle).filter(|left| *left > 0 && self.tasks.len() < MOST)) else {
+        let up = self
+            .configured()
+            .find(|up| up.settings.name == kept.server)
+            .map(|up| up.id);
+        let (Some(up), Some(left)) = (
+            up,
+            kept.left
+                .checked_sub(idle)
+                .filter(|left| *left > 0 && self.tasks.len() < MOST),
+        ) else {
             return false;
         };
-        let name = Name { up, id: kept.id.as_str().into(), owner: kept.owner.as_str().into() };
+        let name = Name {
+            up,
+            id: kept.id.as_str().into(),
+            owner: kept.owner.as_str().into(),
+        };
         let (created, until) = (self.now, self.now + left.min(LONGEST));
         let tool = kept.tool.as_deref().map(Into::into);
         let task = Owned {
@@ -298,9 +436,16 @@ impl Gateway {
 impl Owned {
     /// Takes over what a server says of it: how it stands, and how long it is kept.
     fn see(&mut self, task: &str, now: Micros) {
-        let [status, ttl, legacy_ttl] = json::pick(task, ["status", "ttlMs", "ttl"]).unwrap_or_default();
-        self.over |= matches!(status, Some("\"completed\"" | "\"failed\"" | "\"cancelled\""));
-        let ttl = ttl.or(legacy_ttl).and_then(|raw| raw.parse::<u64>().ok()).map(|ms| ms.saturating_mul(1000));
+        let [status, ttl, legacy_ttl] =
+            json::pick(task, ["status", "ttlMs", "ttl"]).unwrap_or_default();
+        self.over |= matches!(
+            status,
+            Some("\"completed\"" | "\"failed\"" | "\"cancelled\"")
+        );
+        let ttl = ttl
+            .or(legacy_ttl)
+            .and_then(|raw| raw.parse::<u64>().ok())
+            .map(|ms| ms.saturating_mul(1000));
         self.until = match ttl {
             Some(ttl) if ttl < LONGEST => (self.created + ttl).max(now) + SPARE,
             _ => now + LONGEST,

@@ -1,5 +1,6 @@
-//! Calls of modern clients whose legacy server asks for something: the questions become the call's result (`input_required`), and the call waits
-//! here, its request to the server still open, until the client comes back with the answers ([`super::retry`]).
+//! Calls of modern clients whose legacy server asks for something: the questions become the call's
+//! result (`input_required`), and the call waits here, its request to the server still open, until
+//! the client comes back with the answers ([`super::retry`]).
 
 use super::Gateway;
 use super::ask::QUESTIONS;
@@ -94,12 +95,27 @@ pub(super) enum Stage {
 
 impl Gateway {
     /// A question for a modern client. False: it cannot be asked.
-    pub(super) fn ask_modern(&mut self, number: u64, id: &str, method: &str, params: Option<&str>) -> bool {
-        let Some((call, Purpose::Client(client))) = self.calls.get(&number).map(|call| (call, &call.purpose)) else { return false };
-        let Some(asking) = &client.asking else { return false };
+    pub(super) fn ask_modern(
+        &mut self,
+        number: u64,
+        id: &str,
+        method: &str,
+        params: Option<&str>,
+    ) -> bool {
+        let Some((call, Purpose::Client(client))) =
+            self.calls.get(&number).map(|call| (call, &call.purpose))
+        else {
+            return false;
+        };
+        let Some(asking) = &client.asking else {
+            return false;
+        };
         let (up, conn) = (call.up, call.conn);
         let hint = params.and_then(input_key);
-        let ready = hint.as_deref().and_then(|key| answer_of(asking.answers.as_deref()?, key)).map(str::to_owned);
+        let ready = hint
+            .as_deref()
+            .and_then(|key| answer_of(asking.answers.as_deref()?, key))
+            .map(str::to_owned);
         if let Some(answer) = ready {
             self.aside(up, conn, result_message(id, &answer), Vec::new());
             return true;
@@ -111,16 +127,26 @@ impl Gateway {
             return true;
         };
         let gather = self.now + self.limits.gather;
-        let Some(parked) = self.parked.get_mut(&park) else { return false };
+        let Some(parked) = self.parked.get_mut(&park) else {
+            return false;
+        };
         if parked.pending.len() >= QUESTIONS {
             return false;
         }
-        let key = hint.filter(|hint| !parked.keys.contains(hint)).unwrap_or_else(|| {
-            let free = |n: &usize| !parked.keys.contains(&format!("req_{n}"));
-            format!("req_{}", (parked.keys.len() + 1..).find(free).unwrap_or(0))
-        });
+        let key = hint
+            .filter(|hint| !parked.keys.contains(hint))
+            .unwrap_or_else(|| {
+                let free = |n: &usize| !parked.keys.contains(&format!("req_{n}"));
+                format!("req_{}", (parked.keys.len() + 1..).find(free).unwrap_or(0))
+            });
         parked.keys.push(key.clone());
-        parked.pending.push(Pending { key, id: id.into(), method: method.into(), request, told: false });
+        parked.pending.push(Pending {
+            key,
+            id: id.into(),
+            method: method.into(),
+            request,
+            told: false,
+        });
         if matches!(parked.stage, Stage::Running | Stage::Gathering(_)) {
             self.gather(park, gather);
         }
@@ -131,19 +157,32 @@ impl Gateway {
     fn park_of(&mut self, number: u64) -> Option<u128> {
         let call = self.calls.get(&number)?;
         let (up, conn) = (call.up, call.conn);
-        let Purpose::Client(client) = &call.purpose else { return None };
+        let Purpose::Client(client) = &call.purpose else {
+            return None;
+        };
         let asking = client.asking.as_ref()?;
         if asking.park.is_some() {
             return asking.park;
         }
-        let (principal, subject, method) = (asking.principal.clone(), asking.subject, client.method);
-        let live = || self.parked.values().filter(|parked| !matches!(parked.stage, Stage::Over(_)));
+        let (principal, subject, method) =
+            (asking.principal.clone(), asking.subject, client.method);
+        let live = || {
+            self.parked
+                .values()
+                .filter(|parked| !matches!(parked.stage, Stage::Over(_)))
+        };
         let counts = [
-            live().filter(|parked| parked.principal == principal).count(),
+            live()
+                .filter(|parked| parked.principal == principal)
+                .count(),
             live().filter(|parked| parked.up == up).count(),
             live().count(),
         ];
-        if counts.iter().zip(self.limits.parked).any(|(count, limit)| *count >= limit) {
+        if counts
+            .iter()
+            .zip(self.limits.parked)
+            .any(|(count, limit)| *count >= limit)
+        {
             return None;
         }
         let mut bits = [0; 16];
@@ -167,7 +206,8 @@ impl Gateway {
             outcome: None,
         };
         self.parked.insert(park, parked);
-        if let Some(Purpose::Client(client)) = self.calls.get_mut(&number).map(|call| &mut call.purpose)
+        if let Some(Purpose::Client(client)) =
+            self.calls.get_mut(&number).map(|call| &mut call.purpose)
             && let Some(asking) = &mut client.asking
         {
             asking.park = Some(park);
@@ -177,29 +217,63 @@ impl Gateway {
 
     /// Too many calls are parked: this one fails.
     fn park_full(&mut self, number: u64) {
-        let Some((_, call)) = self.calls.get(&number).map(|call| call.up).and_then(|up| self.take_call(up, number)) else { return };
-        let Purpose::Client(client) = &call.purpose else { return };
+        let Some((_, call)) = self
+            .calls
+            .get(&number)
+            .map(|call| call.up)
+            .and_then(|up| self.take_call(up, number))
+        else {
+            return;
+        };
+        let Purpose::Client(client) = &call.purpose else {
+            return;
+        };
         self.cancel_upstream(call.up, call.conn, number);
-        self.give_up(&call, client, &Refusal::new(503, rpc::INTERNAL, Code::TooManyParked, "").retry(5), "error");
+        self.give_up(
+            &call,
+            client,
+            &Refusal::new(503, rpc::INTERNAL, Code::TooManyParked, "").retry(5),
+            "error",
+        );
     }
 
     /// Answers the client's exchange with the questions that the server has; the call waits.
     pub(super) fn ask_back(&mut self, park: u128) {
         let (life, expires) = (self.life, self.now + self.limits.park);
         let nonce = self.nonce();
-        let Some(parked) = self.parked.get_mut(&park) else { return };
+        let Some(parked) = self.parked.get_mut(&park) else {
+            return;
+        };
         let Some(number) = parked.call else { return };
         parked.round += 1;
         parked.stage = Stage::Waiting(expires);
-        parked.pending.iter_mut().for_each(|pending| pending.told = true);
+        parked
+            .pending
+            .iter_mut()
+            .for_each(|pending| pending.told = true);
         let requests: Vec<_> = parked.pending.iter().map(Pending::entry).collect();
-        let state = State { mode: Mode::Resume, park, life, subject: parked.subject, expires, round: parked.round };
+        let state = State {
+            mode: Mode::Resume,
+            park,
+            life,
+            subject: parked.subject,
+            expires,
+            round: parked.round,
+        };
         let (up, method, joined) = (parked.up, parked.method, std::mem::take(&mut parked.joined));
         let state = self.sealer.seal(nonce, method.name(), &state);
-        let Some(call) = self.calls.get_mut(&number) else { return };
+        let Some(call) = self.calls.get_mut(&number) else {
+            return;
+        };
         call.deadline = Micros::MAX;
-        let Purpose::Client(client) = &mut call.purpose else { return };
-        let (reader, id, arrived) = (std::mem::replace(&mut client.key, NOBODY), client.id.clone(), client.arrived);
+        let Purpose::Client(client) = &mut call.purpose else {
+            return;
+        };
+        let (reader, id, arrived) = (
+            std::mem::replace(&mut client.key, NOBODY),
+            client.id.clone(),
+            client.arrived,
+        );
         let (trace, span) = (client.sampled(), client.span.take());
         let body = self.input_required(up, &id, &requests, &state);
         if let Some(parked) = self.parked.get_mut(&park) {
@@ -211,11 +285,21 @@ impl Gateway {
     }
 
     /// The message with which a modern client is asked.
-    pub(super) fn input_required(&self, up: UpId, id: &str, requests: &[String], state: &str) -> Bytes {
+    pub(super) fn input_required(
+        &self,
+        up: UpId,
+        id: &str,
+        requests: &[String],
+        state: &str,
+    ) -> Bytes {
         let server = self.up_ref(up).hello.server.as_deref();
-        let meta = server.map(|server| format!(",\"_meta\":{{\"{}\":{server}}}", key::SERVER)).unwrap_or_default();
+        let meta = server
+            .map(|server| format!(",\"_meta\":{{\"{}\":{server}}}", key::SERVER))
+            .unwrap_or_default();
         let requests = requests.join(",");
-        let result = format!("{{\"resultType\":\"input_required\",\"inputRequests\":{{{requests}}},\"requestState\":\"{state}\"{meta}}}");
+        let result = format!(
+            "{{\"resultType\":\"input_required\",\"inputRequests\":{{{requests}}},\"requestState\":\"{state}\"{meta}}}"
+        );
         json::one_line(result_message(id, &result))
     }
 
@@ -226,7 +310,8 @@ impl Gateway {
         nonce
     }
 
-    /// The same answer for the client's exchange and those that repeat its request. None of them waits for the call any more.
+    /// The same answer for the client's exchange and those that repeat its request. None of them
+    /// waits for the call any more.
     fn answer_all(
         &mut self,
         number: u64,
@@ -251,9 +336,18 @@ impl Gateway {
     }
 
     /// A parked call has come to its end: its client gets the answer, now or when it comes back.
-    pub(super) fn park_over(&mut self, park: u128, client: &ClientCall, status: u16, body: Bytes, outcome: &'static str) {
+    pub(super) fn park_over(
+        &mut self,
+        park: u128,
+        client: &ClientCall,
+        status: u16,
+        body: Bytes,
+        outcome: &'static str,
+    ) {
         let over = Stage::Over(self.now + self.limits.repeat);
-        let Some(parked) = self.parked.get_mut(&park) else { return };
+        let Some(parked) = self.parked.get_mut(&park) else {
+            return;
+        };
         let number = parked.call.take().unwrap_or_default();
         parked.pending.clear();
         parked.messages.clear();
@@ -269,7 +363,13 @@ impl Gateway {
             // Nobody was given a state for it.
             self.parked.remove(&park);
         }
-        self.observe_answer(client.method, true, outcome, client.arrived, client.sampled());
+        self.observe_answer(
+            client.method,
+            true,
+            outcome,
+            client.arrived,
+            client.sampled(),
+        );
         self.end_span(client.span.clone(), outcome, &body);
         self.answer_all(number, client.key, joined, (status, body, outcome));
         self.bound_kept();
@@ -291,7 +391,14 @@ impl Gateway {
             if self.parked.len() <= KEPT.0 && bytes <= KEPT.1 {
                 return;
             }
-            let Some(oldest) = self.parked.iter().filter_map(|(park, parked)| over(parked).map(|age| (age, *park))).min() else { return };
+            let Some(oldest) = self
+                .parked
+                .iter()
+                .filter_map(|(park, parked)| over(parked).map(|age| (age, *park)))
+                .min()
+            else {
+                return;
+            };
             self.parked.remove(&oldest.1);
         }
     }
@@ -306,22 +413,33 @@ impl Gateway {
 
     /// Whether a message waits for a client that is away.
     pub(super) fn keep_message(&mut self, number: u64, data: &str) -> bool {
-        let Some(Purpose::Client(client)) = self.calls.get(&number).map(|call| &call.purpose) else { return false };
+        let Some(Purpose::Client(client)) = self.calls.get(&number).map(|call| &call.purpose)
+        else {
+            return false;
+        };
         if client.key != NOBODY {
             return false;
         }
-        let Some(parked) = client.park().and_then(|park| self.parked.get_mut(&park)) else { return false };
+        let Some(parked) = client.park().and_then(|park| self.parked.get_mut(&park)) else {
+            return false;
+        };
         if parked.messages.len() >= MESSAGES {
             parked.messages.pop_front();
         }
-        parked.messages.push_back(Bytes::copy_from_slice(data.as_bytes()));
+        parked
+            .messages
+            .push_back(Bytes::copy_from_slice(data.as_bytes()));
         true
     }
 
     /// The server takes a question back that was put to a modern client.
     pub(super) fn withdrawn(&mut self, up: UpId, conn: usize, id: &str) {
         self.task_question_withdrawn(up, conn, id);
-        for parked in self.parked.values_mut().filter(|parked| (parked.up, parked.conn) == (up, conn)) {
+        for parked in self
+            .parked
+            .values_mut()
+            .filter(|parked| (parked.up, parked.conn) == (up, conn))
+        {
             parked.pending.retain(|pending| *pending.id != *id);
             if parked.pending.is_empty() && matches!(parked.stage, Stage::Gathering(_)) {
                 parked.stage = Stage::Running;
@@ -329,7 +447,8 @@ impl Gateway {
         }
     }
 
-    /// A question that nobody will answer any more is answered all the same, so that its server does not wait for ever.
+    /// A question that nobody will answer any more is answered all the same, so that its server
+    /// does not wait for ever.
     pub(super) fn take_back(&mut self, up: UpId, conn: usize, pending: &Pending) {
         let answer = if &*pending.method == "elicitation/create" {
             result_message(&pending.id, "{\"action\":\"cancel\"}")
@@ -340,10 +459,16 @@ impl Gateway {
         self.aside(up, conn, answer, Vec::new());
     }
 
-    /// A parked call is given up: the server's questions get an answer, so that it does not wait for ever.
+    /// A parked call is given up: the server's questions get an answer, so that it does not wait
+    /// for ever.
     pub(super) fn unpark(&mut self, park: u128) {
-        let Some(parked) = self.parked.remove(&park) else { return };
-        parked.joined.into_iter().for_each(|(.., span)| self.end_span(span, "cancelled", b""));
+        let Some(parked) = self.parked.remove(&park) else {
+            return;
+        };
+        parked
+            .joined
+            .into_iter()
+            .for_each(|(.., span)| self.end_span(span, "cancelled", b""));
         if parked.call.is_none() {
             return;
         }
@@ -354,15 +479,20 @@ impl Gateway {
 
     /// Gives up what waits for clients that are away.
     pub(super) fn give_up_parked(&mut self) {
-        let mut away: Vec<_> =
-            self.parked.values().filter(|parked| matches!(parked.stage, Stage::Waiting(_))).filter_map(|parked| parked.call).collect();
+        let mut away: Vec<_> = self
+            .parked
+            .values()
+            .filter(|parked| matches!(parked.stage, Stage::Waiting(_)))
+            .filter_map(|parked| parked.call)
+            .collect();
         away.sort_unstable();
         for number in away {
             self.cancel(number);
         }
     }
 
-    /// Those that are due: questions to be put, calls that nobody came back for, answers that nobody will ask for again.
+    /// Those that are due: questions to be put, calls that nobody came back for, answers that
+    /// nobody will ask for again.
     pub(super) fn parks_due(&mut self) {
         while self.due.peek().is_some_and(|Reverse(due)| *due <= self.now) {
             self.due.pop();
@@ -372,10 +502,19 @@ impl Gateway {
             Stage::Running => false,
             Stage::Gathering(at) | Stage::Waiting(at) | Stage::Over(at) => at <= now,
         };
-        let mut found: Vec<_> = self.parked.iter().filter(|(_, parked)| due(parked.stage)).map(|(park, _)| *park).collect();
+        let mut found: Vec<_> = self
+            .parked
+            .iter()
+            .filter(|(_, parked)| due(parked.stage))
+            .map(|(park, _)| *park)
+            .collect();
         found.sort_unstable();
         for park in found {
-            match self.parked.get(&park).map(|parked| (parked.stage, parked.call)) {
+            match self
+                .parked
+                .get(&park)
+                .map(|parked| (parked.stage, parked.call))
+            {
                 Some((Stage::Gathering(_), _)) => self.ask_back(park),
                 Some((Stage::Waiting(_), Some(number))) => self.cancel(number),
                 _ => drop(self.parked.remove(&park)),
@@ -384,30 +523,74 @@ impl Gateway {
     }
 
     /// Counts a request that is answered now.
-    pub(super) fn observe_answer(&mut self, method: Method, modern: bool, outcome: &'static str, arrived: Micros, trace: Option<TraceId>) {
-        let (era, duration) = (if modern { "modern" } else { "legacy" }, self.now.saturating_sub(arrived));
-        self.emit(crate::api::Output::Observe(Observation::Request { method: method.name(), era, outcome, duration, trace }));
+    pub(super) fn observe_answer(
+        &mut self,
+        method: Method,
+        modern: bool,
+        outcome: &'static str,
+        arrived: Micros,
+        trace: Option<TraceId>,
+    ) {
+        let (era, duration) = (
+            if modern { "modern" } else { "legacy" },
+            self.now.saturating_sub(arrived),
+        );
+        self.emit(crate::api::Output::Observe(Observation::Request {
+            method: method.name(),
+            era,
+            outcome,
+            duration,
+            trace,
+        }));
     }
 
-    /// An error that says which addresses the user has to visit first (2025-11-25, -32042): the client is asked to, and calls again.
-    pub(super) fn addresses(&mut self, call: &Call, client: &ClientCall, data: Option<&str>) -> Result<Bytes, Refusal> {
-        let list = data.and_then(|data| json::pick(data, ["elicitations"])?[0]).and_then(json::elements).unwrap_or_default();
+    /// An error that says which addresses the user has to visit first (2025-11-25, -32042): the
+    /// client is asked to, and calls again.
+    pub(super) fn addresses(
+        &mut self,
+        call: &Call,
+        client: &ClientCall,
+        data: Option<&str>,
+    ) -> Result<Bytes, Refusal> {
+        let list = data
+            .and_then(|data| json::pick(data, ["elicitations"])?[0])
+            .and_then(json::elements)
+            .unwrap_or_default();
         let name = self.up_ref(call.up).settings.name.clone();
-        let unsupported =
-            |rpc, status| Refusal::new(status, rpc, Code::InputUnsupported, &format!("{name}: an address to be visited first"));
+        let unsupported = |rpc, status| {
+            Refusal::new(
+                status,
+                rpc,
+                Code::InputUnsupported,
+                &format!("{name}: an address to be visited first"),
+            )
+        };
         let Some(asking) = client.asking.as_ref().filter(|_| client.caps.url) else {
-            return Err(unsupported(rpc::MISSING_CAPABILITY, 400).with("requiredCapabilities", "{\"elicitation\":{\"url\":{}}}"));
+            return Err(unsupported(rpc::MISSING_CAPABILITY, 400)
+                .with("requiredCapabilities", "{\"elicitation\":{\"url\":{}}}"));
         };
         if list.is_empty() || list.len() > QUESTIONS {
             return Err(unsupported(rpc::INTERNAL, 200));
         }
         let question = |(at, params): (usize, &&str)| {
-            let params = crate::splice::rebuild(params, |member| member != "mode", &[("mode", "\"url\"")]);
-            format!("\"req_{}\":{}", at + 1, question::question("elicitation/create", Some(&params), client.caps))
+            let params =
+                crate::splice::rebuild(params, |member| member != "mode", &[("mode", "\"url\"")]);
+            format!(
+                "\"req_{}\":{}",
+                at + 1,
+                question::question("elicitation/create", Some(&params), client.caps)
+            )
         };
         let requests: Vec<_> = list.iter().enumerate().map(question).collect();
         let expires = self.now + self.limits.park;
-        let state = State { mode: Mode::Repeat, park: 0, life: self.life, subject: asking.subject, expires, round: 1 };
+        let state = State {
+            mode: Mode::Repeat,
+            park: 0,
+            life: self.life,
+            subject: asking.subject,
+            expires,
+            round: 1,
+        };
         let nonce = self.nonce();
         let state = self.sealer.seal(nonce, client.method.name(), &state);
         Ok(self.input_required(call.up, &client.id, &requests, &state))
@@ -417,8 +600,12 @@ impl Gateway {
 /// The key that a server suggests for its question: `_meta["<vendor>/inputKey"]`.
 pub(super) fn input_key(params: &str) -> Option<String> {
     let meta = json::pick(params, ["_meta"])?[0]?;
-    let hint = json::members(meta)?.into_iter().find(|(name, _)| name.ends_with("/inputKey"))?;
-    json::string(hint.1).map(std::borrow::Cow::into_owned).filter(|hint| (1..=64).contains(&hint.len()))
+    let hint = json::members(meta)?
+        .into_iter()
+        .find(|(name, _)| name.ends_with("/inputKey"))?;
+    json::string(hint.1)
+        .map(std::borrow::Cow::into_owned)
+        .filter(|hint| (1..=64).contains(&hint.len()))
 }
 
 /// An answer among `inputResponses`; what is no object is none.

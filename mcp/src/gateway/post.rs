@@ -72,13 +72,21 @@ impl Ctx<'_> {
 pub(super) enum Flow {
     /// It was answered, or somebody will answer it.
     Done,
-    /// It is to be tried again when an upstream changes, and then as if nothing more were to be hoped for.
+    /// It is to be tried again when an upstream changes, and then as if nothing more were to be
+    /// hoped for.
     Wait,
 }
 
 impl Gateway {
     /// `fresh`: it has just come, and has not waited yet; `tries`: how often it was sent already.
-    pub(super) fn open(&mut self, key: StreamKey, request: Request, arrived: Micros, tries: u32, fresh: bool) {
+    pub(super) fn open(
+        &mut self,
+        key: StreamKey,
+        request: Request,
+        arrived: Micros,
+        tries: u32,
+        fresh: bool,
+    ) {
         (self.fresh, self.tries) = (fresh, tries);
         if fresh {
             self.at_hand = None;
@@ -92,12 +100,22 @@ impl Gateway {
         match flow {
             Ok(Flow::Done) => {}
             Ok(Flow::Wait) if self.waiting.len() >= self.limits.calls => {
-                self.refuse_waiting(key, &request, &Refusal::new(503, rpc::INTERNAL, Code::Overloaded, "").retry(1));
+                self.refuse_waiting(
+                    key,
+                    &request,
+                    &Refusal::new(503, rpc::INTERNAL, Code::Overloaded, "").retry(1),
+                );
             }
             Ok(Flow::Wait) => match self.admit_in_flight(key, &request.principal) {
                 Ok(()) => {
                     let tracing = self.at_hand.take();
-                    self.waiting.push(Waiting { key, request, arrived, tries, tracing });
+                    self.waiting.push(Waiting {
+                        key,
+                        request,
+                        arrived,
+                        tries,
+                        tracing,
+                    });
                 }
                 Err(refusal) => self.refuse_waiting(key, &request, &refusal),
             },
@@ -116,7 +134,9 @@ impl Gateway {
 
     /// A request that may not wait for its upstream.
     fn refuse_waiting(&mut self, key: StreamKey, request: &Request, refusal: &Refusal) {
-        let id = std::str::from_utf8(&request.body).ok().and_then(|text| json::pick(text, ["id"])?[0]);
+        let id = std::str::from_utf8(&request.body)
+            .ok()
+            .and_then(|text| json::pick(text, ["id"])?[0]);
         let span = self.take_span();
         self.refuse_span(span, refusal);
         self.refuse_whole(key, refusal, id);
@@ -135,23 +155,34 @@ impl Gateway {
         }
     }
 
-    fn post(&mut self, key: StreamKey, request: &Request, arrived: Micros) -> Result<Flow, (Option<Box<str>>, Refusal)> {
+    fn post(
+        &mut self,
+        key: StreamKey,
+        request: &Request,
+        arrived: Micros,
+    ) -> Result<Flow, (Option<Box<str>>, Refusal)> {
         let anonymous = |refusal| (None, refusal);
         let access = self.access(key, request);
-        let view = self.view_for(access.as_deref(), request).map_err(anonymous)?;
-        let text = std::str::from_utf8(&request.body).map_err(|_| anonymous(Refusal::bad_json(BadJson::Syntax)))?;
+        let view = self
+            .view_for(access.as_deref(), request)
+            .map_err(anonymous)?;
+        let text = std::str::from_utf8(&request.body)
+            .map_err(|_| anonymous(Refusal::bad_json(BadJson::Syntax)))?;
         if json::deeper_than(text.as_bytes(), self.limits.depth) {
             return Err(anonymous(Refusal::bad_json(BadJson::Depth)));
         }
         if text.trim_start().starts_with('[') {
-            return self.post_batch(key, request, view, access, text, arrived).map_err(anonymous);
+            return self
+                .post_batch(key, request, view, access, text, arrived)
+                .map_err(anonymous);
         }
         let envelope = Envelope::parse(text).map_err(|bad| anonymous(Refusal::bad_json(bad)))?;
         let id = match envelope.kind {
             Kind::Request(id, _) => Some(id),
             _ => None,
         };
-        self.message(key, request, view, access, &envelope, arrived).map_err(|refusal| (id.map(Into::into), refusal))
+        self.message(key, request, view, access, &envelope, arrived)
+            .map_err(|refusal| (id.map(Into::into), refusal))
     }
 
     fn message(
@@ -165,13 +196,24 @@ impl Gateway {
     ) -> Result<Flow, Refusal> {
         let meta = inbound::meta_of(envelope);
         if let Kind::Request(id, name) = &envelope.kind {
-            self.begin_span(key, &request.headers, (id, Method::parse(name)), meta, arrived);
+            self.begin_span(
+                key,
+                &request.headers,
+                (id, Method::parse(name)),
+                meta,
+                arrived,
+            );
             self.admit(key, request)?;
         }
         let era = match inbound::classify_by(request, envelope, meta)? {
             Era::Handshake => {
                 let Kind::Request(id, _) = envelope.kind else {
-                    return Err(Refusal::new(400, rpc::INVALID_REQUEST, Code::InvalidRequest, "initialize is a request"));
+                    return Err(Refusal::new(
+                        400,
+                        rpc::INVALID_REQUEST,
+                        Code::InvalidRequest,
+                        "initialize is a request",
+                    ));
                 };
                 return self.initialize(key, request, view, access, (id, envelope.params), arrived);
             }
@@ -214,22 +256,50 @@ impl Gateway {
                 self.full(key, 202, Bytes::new());
                 Ok(Flow::Done)
             }
-            (Kind::Result(..) | Kind::Error(..), ClientEra::Modern(_)) => {
-                Err(Refusal::new(400, rpc::INVALID_REQUEST, Code::InvalidRequest, "a modern client sends no responses"))
-            }
+            (Kind::Result(..) | Kind::Error(..), ClientEra::Modern(_)) => Err(Refusal::new(
+                400,
+                rpc::INVALID_REQUEST,
+                Code::InvalidRequest,
+                "a modern client sends no responses",
+            )),
         }
     }
 
     /// The session that a request names, if it is this principal's and of this view.
-    pub(super) fn session_of(&mut self, request: &Request, view: View, id: &str) -> Result<(Arc<str>, Legacy), Refusal> {
-        if request.header("mcp-protocol-version").is_some_and(|version| !SUPPORTED.contains(&version)) {
-            return Err(inbound::unsupported(request.header("mcp-protocol-version").unwrap_or_default()));
+    pub(super) fn session_of(
+        &mut self,
+        request: &Request,
+        view: View,
+        id: &str,
+    ) -> Result<(Arc<str>, Legacy), Refusal> {
+        if request
+            .header("mcp-protocol-version")
+            .is_some_and(|version| !SUPPORTED.contains(&version))
+        {
+            return Err(inbound::unsupported(
+                request.header("mcp-protocol-version").unwrap_or_default(),
+            ));
         }
         let now = self.now;
         self.recognise(id);
-        let (key, session) = match self.sessions.get_key_value(id).filter(|_| !id.starts_with(keep::STRANGER)) {
-            Some((key, session)) if session.principal.id == request.principal.id && session.view == view => (key.clone(), session.version),
-            _ => return Err(Refusal::new(404, rpc::INVALID_REQUEST, Code::SessionUnknown, "send initialize to begin a new one")),
+        let (key, session) = match self
+            .sessions
+            .get_key_value(id)
+            .filter(|_| !id.starts_with(keep::STRANGER))
+        {
+            Some((key, session))
+                if session.principal.id == request.principal.id && session.view == view =>
+            {
+                (key.clone(), session.version)
+            }
+            _ => {
+                return Err(Refusal::new(
+                    404,
+                    rpc::INVALID_REQUEST,
+                    Code::SessionUnknown,
+                    "send initialize to begin a new one",
+                ));
+            }
         };
         if let Some(session) = self.sessions.get_mut(id) {
             session.touch(now);
@@ -257,17 +327,28 @@ impl Gateway {
             return Err(self.unknown_method(ctx));
         }
         match ctx.method {
-            Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::Complete => self.relay_named(ctx),
+            Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::Complete => {
+                self.relay_named(ctx)
+            }
             Method::Subscribe | Method::Unsubscribe => self.subscribe(ctx),
             Method::Listen => self.listen(ctx),
-            Method::TaskGet | Method::TaskUpdate | Method::TaskCancel | Method::TaskResult | Method::TaskList => self.relay_task(ctx),
+            Method::TaskGet
+            | Method::TaskUpdate
+            | Method::TaskCancel
+            | Method::TaskResult
+            | Method::TaskList => self.relay_task(ctx),
             Method::Other => self.relay_other(ctx),
             _ => self.local(ctx),
         }
     }
 
     pub(super) fn unknown_method(&self, ctx: &Ctx<'_>) -> Refusal {
-        Refusal::new(if ctx.is_modern() { 404 } else { 200 }, rpc::METHOD_NOT_FOUND, Code::MethodUnknown, ctx.name)
+        Refusal::new(
+            if ctx.is_modern() { 404 } else { 200 },
+            rpc::METHOD_NOT_FOUND,
+            Code::MethodUnknown,
+            ctx.name,
+        )
     }
 
     /// A batch: part of revision 2025-03-26 only (basic, "Batching").
@@ -287,8 +368,15 @@ impl Gateway {
         if version != Legacy::L2025_03_26 || parts.is_empty() || parts.len() > 100 {
             return Err(refused());
         }
-        let envelopes = parts.into_iter().map(Envelope::parse).collect::<Result<Vec<_>, _>>().map_err(Refusal::bad_json)?;
-        let requests = envelopes.iter().filter(|envelope| matches!(envelope.kind, Kind::Request(..))).count();
+        let envelopes = parts
+            .into_iter()
+            .map(Envelope::parse)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(Refusal::bad_json)?;
+        let requests = envelopes
+            .iter()
+            .filter(|envelope| matches!(envelope.kind, Kind::Request(..)))
+            .count();
         if requests > 0 {
             let mut exchange = Exchange::new(request, Some(session.clone()), arrived);
             exchange.batch(requests);
@@ -307,7 +395,20 @@ impl Gateway {
                     self.span_of(&era);
                     let known = self.at_hand.as_ref().map(|tracing| tracing.trace.clone());
                     let trace = known.unwrap_or_else(|| Trace::read(&[], meta).map(Arc::new));
-                    let ctx = Ctx { key, request, arrived, view, access, text: envelope.text, id, name, method, params, era, trace };
+                    let ctx = Ctx {
+                        key,
+                        request,
+                        arrived,
+                        view,
+                        access,
+                        text: envelope.text,
+                        id,
+                        name,
+                        method,
+                        params,
+                        era,
+                        trace,
+                    };
                     let flow = match self.admit(key, request) {
                         Ok(()) if method == Method::Initialize => Err(refused()),
                         Ok(()) => self.request(&ctx),
@@ -315,14 +416,20 @@ impl Gateway {
                     };
                     match flow {
                         Ok(Flow::Done) => {}
-                        // A request of a batch cannot be set aside alone; it is answered with what is known now.
-                        Ok(Flow::Wait) => self.refuse(&ctx, &Refusal::new(200, rpc::INTERNAL, Code::UpstreamStarting, "").retry(1)),
+                        // A request of a batch cannot be set aside alone; it is answered with what
+                        // is known now.
+                        Ok(Flow::Wait) => self.refuse(
+                            &ctx,
+                            &Refusal::new(200, rpc::INTERNAL, Code::UpstreamStarting, "").retry(1),
+                        ),
                         Err(refusal) => self.refuse(&ctx, &refusal),
                     }
                     let span = self.take_span();
                     self.end_span(span, "ok", b"");
                 }
-                Kind::Notification(name) => self.client_notification(&session, name, envelope.params),
+                Kind::Notification(name) => {
+                    self.client_notification(&session, name, envelope.params)
+                }
                 Kind::Result(..) | Kind::Error(..) => self.client_answer(&session, envelope),
             }
         }
@@ -334,21 +441,46 @@ impl Gateway {
 
     /// Answers a request with an error.
     pub(super) fn refuse(&mut self, ctx: &Ctx<'_>, refusal: &Refusal) {
-        self.answer_now(ctx, refusal.status, refusal.retry_after, refusal.body(Some(ctx.id)), "error");
+        self.answer_now(
+            ctx,
+            refusal.status,
+            refusal.retry_after,
+            refusal.body(Some(ctx.id)),
+            "error",
+        );
     }
 
     /// Answers a request with the members of a result.
     pub(super) fn result(&mut self, ctx: &Ctx<'_>, result: &str) {
-        self.answer_now(ctx, 200, None, crate::refusal::result_message(ctx.id, result), "ok");
+        self.answer_now(
+            ctx,
+            200,
+            None,
+            crate::refusal::result_message(ctx.id, result),
+            "ok",
+        );
     }
 
     /// Answers a request that was not passed on.
-    pub(super) fn answer_now(&mut self, ctx: &Ctx<'_>, status: u16, retry_after: Option<u32>, body: Bytes, outcome: &'static str) {
+    pub(super) fn answer_now(
+        &mut self,
+        ctx: &Ctx<'_>,
+        status: u16,
+        retry_after: Option<u32>,
+        body: Bytes,
+        outcome: &'static str,
+    ) {
         let duration = self.now.saturating_sub(ctx.arrived);
         let trace = ctx.trace.as_ref().and_then(|trace| trace.sampled());
         let span = self.take_span();
         self.end_span(span, outcome, &body);
-        self.emit(Output::Observe(Observation::Request { method: ctx.method.name(), era: ctx.era_name(), outcome, duration, trace }));
+        self.emit(Output::Observe(Observation::Request {
+            method: ctx.method.name(),
+            era: ctx.era_name(),
+            outcome,
+            duration,
+            trace,
+        }));
         match self.exchanges.get_mut(&ctx.key) {
             Some(exchange) => {
                 exchange.answer(ctx.key, None, status, retry_after, body, &mut self.out);
@@ -362,7 +494,19 @@ impl Gateway {
     }
 
     fn observe_refusal(&mut self, refusal: &Refusal) {
-        self.emit(Output::Observe(Observation::Request { method: "other", era: "unknown", outcome: "error", duration: 0, trace: None }));
-        self.note(ggen_wire::log::Level::Debug, "protocol", None, Some(refusal.code), refusal.message.clone());
+        self.emit(Output::Observe(Observation::Request {
+            method: "other",
+            era: "unknown",
+            outcome: "error",
+            duration: 0,
+            trace: None,
+        }));
+        self.note(
+            ggen_wire::log::Level::Debug,
+            "protocol",
+            None,
+            Some(refusal.code),
+            refusal.message.clone(),
+        );
     }
 }

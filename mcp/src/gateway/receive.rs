@@ -1,4 +1,5 @@
-//! A message from an upstream: what it is, and whether the upstream sends more than anybody asked for.
+//! A message from an upstream: what it is, and whether the upstream sends more than anybody asked
+//! for.
 
 use super::Gateway;
 use super::call::{Call, Purpose};
@@ -9,7 +10,8 @@ use crate::upstream::Phase;
 use bytes::Bytes;
 use ggen_wire::{Code, log::Level};
 
-/// Messages that nobody asked for: so many at once, and so many a second; what sends more is not read for a while.
+/// Messages that nobody asked for: so many at once, and so many a second; what sends more is not
+/// read for a while.
 const PATIENCE: (f64, f64) = (2000.0, 1000.0);
 /// How long it is not read then.
 const PAUSE: Micros = 100_000;
@@ -44,14 +46,20 @@ impl Gateway {
         }
     }
 
-    /// The call that a leased child's words are about: of several, which are one client's then, the newest.
+    /// The call that a leased child's words are about: of several, which are one client's then, the
+    /// newest.
     fn call_of_child(&self, up: UpId, conn: usize) -> Option<u64> {
         let conn = &self.up_ref(up).conns[conn];
         let concerned = |number: &&u64| match self.calls.get(number).map(|call| &call.purpose) {
             Some(Purpose::Client(client)) => self.may_concern(client),
             _ => false,
         };
-        conn.calls.iter().filter(|_| conn.is_leased()).filter(concerned).max().copied()
+        conn.calls
+            .iter()
+            .filter(|_| conn.is_leased())
+            .filter(concerned)
+            .max()
+            .copied()
     }
 
     fn garbage(&mut self, up: UpId, conn: usize, data: &[u8]) {
@@ -59,11 +67,26 @@ impl Gateway {
         self.lose_patience(up, conn);
         let now = self.now;
         let upstream = self.up_mut(up);
-        if upstream.complained.is_none_or(|last| now >= last + COMPLAINT) {
+        if upstream
+            .complained
+            .is_none_or(|last| now >= last + COMPLAINT)
+        {
             upstream.complained = Some(now);
-            let head: String = String::from_utf8_lossy(&data[..data.len().min(120)]).chars().filter(|c| !c.is_control()).collect();
-            let text = format!("{} printed something that is not MCP on stdout: {head}", self.up_ref(up).settings.name);
-            self.note(Level::Warn, "protocol", Some(up), Some(Code::UpstreamGarbage), text);
+            let head: String = String::from_utf8_lossy(&data[..data.len().min(120)])
+                .chars()
+                .filter(|c| !c.is_control())
+                .collect();
+            let text = format!(
+                "{} printed something that is not MCP on stdout: {head}",
+                self.up_ref(up).settings.name
+            );
+            self.note(
+                Level::Warn,
+                "protocol",
+                Some(up),
+                Some(Code::UpstreamGarbage),
+                text,
+            );
         }
     }
 
@@ -81,27 +104,43 @@ impl Gateway {
         }
     }
 
-    /// A line over the limit: the call that it would have answered fails, nothing else. Before the handshake is through it is no MCP server's line.
+    /// A line over the limit: the call that it would have answered fails, nothing else. Before the
+    /// handshake is through it is no MCP server's line.
     pub(super) fn overlong(&mut self, up: UpId, conn: usize, head: &[u8]) {
         self.dropped(Some(up), "too_large");
         let head = String::from_utf8_lossy(head);
-        let number = head.split("\"id\":").nth(1).map(str::trim_start).and_then(|rest| {
-            let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-            rest[..digits].parse::<u64>().ok()
-        });
+        let number = head
+            .split("\"id\":")
+            .nth(1)
+            .map(str::trim_start)
+            .and_then(|rest| {
+                let digits = rest
+                    .find(|c: char| !c.is_ascii_digit())
+                    .unwrap_or(rest.len());
+                rest[..digits].parse::<u64>().ok()
+            });
         if matches!(self.up_ref(up).conns[conn].phase, Phase::Greeting(_)) {
-            let greets =
-                |call: &Call| call.up == up && call.conn == conn && matches!(call.purpose, Purpose::Discover | Purpose::Initialize);
+            let greets = |call: &Call| {
+                call.up == up
+                    && call.conn == conn
+                    && matches!(call.purpose, Purpose::Discover | Purpose::Initialize)
+            };
             self.calls.retain(|_, call| !greets(call));
             let detail = "a line over the limit instead of an answer to the handshake".to_owned();
             return self.greeting_failed(up, conn, Code::UpstreamTooLarge, detail);
         }
-        let number = number.filter(|number| self.calls.get(number).is_some_and(|call| call.conn == conn));
+        let number =
+            number.filter(|number| self.calls.get(number).is_some_and(|call| call.conn == conn));
         if let Some((_, call)) = number.and_then(|number| self.take_call(up, number)) {
             let name = self.up_ref(up).settings.name.clone();
             match &call.purpose {
                 Purpose::Client(client) => {
-                    self.give_up(&call, client, &Refusal::new(200, rpc::INTERNAL, Code::UpstreamTooLarge, &name), "error");
+                    self.give_up(
+                        &call,
+                        client,
+                        &Refusal::new(200, rpc::INTERNAL, Code::UpstreamTooLarge, &name),
+                        "error",
+                    );
                 }
                 Purpose::List(kind) => self.list_failed(up, *kind),
                 _ => {}

@@ -1,4 +1,5 @@
-//! A new list of upstreams while clients are being served: what stays is not touched, what goes ends with a clear error, what comes is reached for.
+//! A new list of upstreams while clients are being served: what stays is not touched, what goes
+//! ends with a clear error, what comes is reached for.
 
 use super::Gateway;
 use crate::api::{Isolation, Output, Transport, UpId, UpstreamSettings};
@@ -8,11 +9,16 @@ use crate::view::{Table, View};
 use ggen_wire::{Code, log::Level, status::UpstreamState};
 
 impl Gateway {
-    /// Takes a new list over. A name that is known keeps its number; a new one, also one that was removed before, gets the next.
+    /// Takes a new list over. A name that is known keeps its number; a new one, also one that was
+    /// removed before, gets the next.
     pub(super) fn reconfigure(&mut self, list: Vec<UpstreamSettings>) {
         let mut order = Vec::with_capacity(list.len());
         for settings in list {
-            let known = self.order.iter().copied().find(|up| self.up_ref(*up).settings.name == settings.name);
+            let known = self
+                .order
+                .iter()
+                .copied()
+                .find(|up| self.up_ref(*up).settings.name == settings.name);
             order.push(match known {
                 Some(up) if self.up_ref(up).settings.transport == settings.transport => {
                     self.change(up, settings);
@@ -33,7 +39,8 @@ impl Gateway {
         self.wake();
     }
 
-    /// New calls for these upstreams wait (as for one that is starting) while what is in flight there goes on; all others take calls.
+    /// New calls for these upstreams wait (as for one that is starting) while what is in flight
+    /// there goes on; all others take calls.
     pub(super) fn hold_back(&mut self, held: &[UpId]) {
         for up in &mut self.ups {
             up.held = held.contains(&up.id);
@@ -52,12 +59,18 @@ impl Gateway {
     fn change(&mut self, up: UpId, settings: UpstreamSettings) {
         let old = std::mem::replace(&mut self.up_mut(up).settings, settings);
         let new = &self.up_ref(up).settings;
-        let (enabled, other_server) = (new.enabled, old.revision != new.revision || old.era != new.era);
+        let (enabled, other_server) = (
+            new.enabled,
+            old.revision != new.revision || old.era != new.era,
+        );
         match (old.enabled, enabled) {
             (true, false) => self.take_down(up),
             (false, true) => self.reach_for(up),
-            // A stdio server is started again by the supervisor; a remote one has no process whose end would tell.
-            (true, true) if other_server && self.up_ref(up).settings.transport != Transport::Stdio => {
+            // A stdio server is started again by the supervisor; a remote one has no process whose
+            // end would tell.
+            (true, true)
+                if other_server && self.up_ref(up).settings.transport != Transport::Stdio =>
+            {
                 self.take_down(up);
                 self.reach_for(up);
             }
@@ -67,8 +80,12 @@ impl Gateway {
 
     fn remove(&mut self, up: UpId) {
         self.take_down(up);
-        let gone: Vec<_> =
-            self.sessions.iter().filter(|(_, session)| session.view == View::One(up)).map(|(name, _)| name.clone()).collect();
+        let gone: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.view == View::One(up))
+            .map(|(name, _)| name.clone())
+            .collect();
         for session in gone {
             self.end_session(&session);
         }
@@ -77,7 +94,12 @@ impl Gateway {
     /// Ends everything that concerns an upstream.
     fn take_down(&mut self, up: UpId) {
         let name = self.up_ref(up).settings.name.clone();
-        self.fail_calls(up, None, &Refusal::new(200, rpc::INTERNAL, Code::UpstreamDisabled, &name), "lost");
+        self.fail_calls(
+            up,
+            None,
+            &Refusal::new(200, rpc::INTERNAL, Code::UpstreamDisabled, &name),
+            "lost",
+        );
         for at in 1..self.up_ref(up).conns.len() {
             if self.up_ref(up).conns[at].is_leased() {
                 self.end_child(up, at, false);
@@ -113,8 +135,10 @@ impl Gateway {
         upstream.unsettled = Some(now);
         upstream.conns[0].phase = Phase::Down;
         if upstream.settings.isolation == Isolation::PerSession && !upstream.is_http() {
-            let text =
-                format!("{}: isolation is per-session, but modern clients have no sessions: they share a child", upstream.settings.name);
+            let text = format!(
+                "{}: isolation is per-session, but modern clients have no sessions: they share a child",
+                upstream.settings.name
+            );
             self.note(Level::Warn, "mcp_server", Some(up), None, text);
         }
         if self.up_ref(up).is_http() {

@@ -35,7 +35,8 @@ pub(super) struct Target<'a> {
     params: Arc<[Param]>,
     /// Its name is that of a tool or prompt that the server lists.
     listed: bool,
-    /// The task that it is about, the connection behind which that is, and for how long the answer is waited for if not as usual.
+    /// The task that it is about, the connection behind which that is, and for how long the answer
+    /// is waited for if not as usual.
     pub(super) task: Option<Name>,
     pub(super) place: Option<usize>,
     pub(super) patience: Micros,
@@ -45,7 +46,18 @@ impl<'a> Target<'a> {
     /// No tool and no resource.
     pub(super) fn plain(up: UpId, original: Cow<'a, str>) -> Self {
         let params = Arc::new([]);
-        Self { up, rename: None, original, tool: None, uri: None, params, listed: false, task: None, place: None, patience: 0 }
+        Self {
+            up,
+            rename: None,
+            original,
+            tool: None,
+            uri: None,
+            params,
+            listed: false,
+            task: None,
+            place: None,
+            patience: 0,
+        }
     }
 }
 
@@ -68,9 +80,17 @@ impl Gateway {
                 Ok(flow)
             }
             Some(Route::Up(target)) => {
-                // Link 0 is the worker's own: the control command has no headers to mirror, and neither has a socket.
-                if !target.params.is_empty() && ctx.is_modern() && ctx.key.edge != 0 && !ctx.request.verb.is_socket() {
-                    let arguments = ctx.params.and_then(|params| json::pick(params, ["arguments"])).and_then(|[raw]| raw);
+                // Link 0 is the worker's own: the control command has no headers to mirror, and
+                // neither has a socket.
+                if !target.params.is_empty()
+                    && ctx.is_modern()
+                    && ctx.key.edge != 0
+                    && !ctx.request.verb.is_socket()
+                {
+                    let arguments = ctx
+                        .params
+                        .and_then(|params| json::pick(params, ["arguments"]))
+                        .and_then(|[raw]| raw);
                     header::check_params(ctx.request, &target.params, arguments)?;
                 }
                 let asking = match self.asking(ctx, &target)? {
@@ -82,14 +102,24 @@ impl Gateway {
         }
     }
 
-    /// Subscriptions are kept per session; the upstream hears of the first one and of the end of the last one.
+    /// Subscriptions are kept per session; the upstream hears of the first one and of the end of
+    /// the last one.
     pub(super) fn subscribe(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
-        let Some(Route::Up(target)) = self.route(ctx)? else { return Ok(Flow::Wait) };
+        let Some(Route::Up(target)) = self.route(ctx)? else {
+            return Ok(Flow::Wait);
+        };
         let (up, exposed) = (target.up, target.uri.clone().unwrap_or_default());
-        let Some(session) = ctx.session().and_then(|id| self.sessions.get_mut(&id)) else { return Ok(Flow::Done) };
+        let Some(session) = ctx.session().and_then(|id| self.sessions.get_mut(&id)) else {
+            return Ok(Flow::Done);
+        };
         let original: Arc<str> = (*target.original).into();
         if ctx.method == Method::Subscribe && session.subscriptions.len() >= SUBSCRIPTIONS {
-            return Err(Refusal::new(200, rpc::INTERNAL, Code::Overloaded, "too many subscriptions in this session"));
+            return Err(Refusal::new(
+                200,
+                rpc::INTERNAL,
+                Code::Overloaded,
+                "too many subscriptions in this session",
+            ));
         }
         let changes = if ctx.method == Method::Subscribe {
             session.subscriptions.insert(exposed) && self.hold(up, &original)
@@ -113,7 +143,11 @@ impl Gateway {
 
     /// One more subscriber of a URI; true for the first.
     pub(super) fn hold(&mut self, up: UpId, uri: &Arc<str>) -> bool {
-        let count = self.up_mut(up).subscriptions.entry(uri.clone()).or_default();
+        let count = self
+            .up_mut(up)
+            .subscriptions
+            .entry(uri.clone())
+            .or_default();
         *count += 1;
         *count == 1
     }
@@ -131,19 +165,26 @@ impl Gateway {
         }
     }
 
-    /// What the protocol does not name goes to the server of a view of one, if it speaks the client's era.
+    /// What the protocol does not name goes to the server of a view of one, if it speaks the
+    /// client's era.
     pub(super) fn relay_other(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
-        let View::One(up) = ctx.view else { return Err(self.unknown_method(ctx)) };
+        let View::One(up) = ctx.view else {
+            return Err(self.unknown_method(ctx));
+        };
         if !self.may_all(ctx.access.as_deref(), up) {
             self.denied("method");
             return Err(self.unknown_method(ctx));
         }
         match self.up_ref(up).era {
             Some(era) if (era == UpEra::Modern) == ctx.is_modern() => {}
-            None if self.may_wait(ctx, self.limits.call_wait) && self.is_unsettled(ctx.view) => return Ok(Flow::Wait),
+            None if self.may_wait(ctx, self.limits.call_wait) && self.is_unsettled(ctx.view) => {
+                return Ok(Flow::Wait);
+            }
             _ => return Err(self.unknown_method(ctx)),
         }
-        let name = header::name_member(ctx.name).and_then(|member| json::pick(ctx.params?, [member])?[0]).and_then(json::string);
+        let name = header::name_member(ctx.name)
+            .and_then(|member| json::pick(ctx.params?, [member])?[0])
+            .and_then(json::string);
         self.relay(ctx, Target::plain(up, name.unwrap_or_default()), None)
     }
 
@@ -153,45 +194,93 @@ impl Gateway {
 
     /// Whose the name in the request is. `None`: an upstream that may have it is still starting.
     fn route<'a>(&mut self, ctx: &Ctx<'a>) -> Result<Option<Route<'a>>, Refusal> {
-        let invalid = |what: &str| Refusal::new(200, rpc::INVALID_PARAMS, Code::InvalidRequest, what);
+        let invalid =
+            |what: &str| Refusal::new(200, rpc::INVALID_PARAMS, Code::InvalidRequest, what);
         let params = ctx.params.ok_or_else(|| invalid("params are missing"))?;
         let (kind, raw) = match ctx.method {
-            Method::ToolsCall => (ListKind::Tools, json::pick(params, ["name"]).and_then(|[raw]| raw)),
-            Method::PromptsGet => (ListKind::Prompts, json::pick(params, ["name"]).and_then(|[raw]| raw)),
+            Method::ToolsCall => (
+                ListKind::Tools,
+                json::pick(params, ["name"]).and_then(|[raw]| raw),
+            ),
+            Method::PromptsGet => (
+                ListKind::Prompts,
+                json::pick(params, ["name"]).and_then(|[raw]| raw),
+            ),
             Method::Complete => {
-                let [name, uri] = json::pick(params, ["ref"]).and_then(|[raw]| json::pick(raw?, ["name", "uri"])).unwrap_or_default();
-                if name.is_some() { (ListKind::Prompts, name) } else { (ListKind::Templates, uri) }
+                let [name, uri] = json::pick(params, ["ref"])
+                    .and_then(|[raw]| json::pick(raw?, ["name", "uri"]))
+                    .unwrap_or_default();
+                if name.is_some() {
+                    (ListKind::Prompts, name)
+                } else {
+                    (ListKind::Templates, uri)
+                }
             }
-            _ => (ListKind::Resources, json::pick(params, ["uri"]).and_then(|[raw]| raw)),
+            _ => (
+                ListKind::Resources,
+                json::pick(params, ["uri"]).and_then(|[raw]| raw),
+            ),
         };
-        let raw = raw.ok_or_else(|| invalid(&format!("params.{} is missing or came twice", kind.key())))?;
-        let exposed = json::string(raw).ok_or_else(|| invalid(&format!("params.{} is not a string", kind.key())))?;
-        let uri = matches!(kind, ListKind::Resources | ListKind::Templates).then(|| exposed.as_ref().into());
+        let raw =
+            raw.ok_or_else(|| invalid(&format!("params.{} is missing or came twice", kind.key())))?;
+        let exposed = json::string(raw)
+            .ok_or_else(|| invalid(&format!("params.{} is not a string", kind.key())))?;
+        let uri = matches!(kind, ListKind::Resources | ListKind::Templates)
+            .then(|| exposed.as_ref().into());
         let target = |up, original: Cow<'a, str>, tool, params| {
             let rename = (original != exposed).then(|| (raw, json::quote(&original)));
-            Some(Route::Up(Target { rename, tool, uri: uri.clone(), params, ..Target::plain(up, original) }))
+            Some(Route::Up(Target {
+                rename,
+                tool,
+                uri: uri.clone(),
+                params,
+                ..Target::plain(up, original)
+            }))
         };
         let access = ctx.access.as_deref();
         if let Some(entry) = self.entry(access, ctx.view, kind, &exposed) {
             let tool = (kind == ListKind::Tools).then(|| entry.exposed.clone());
-            let named = tool.clone().or_else(|| (ctx.method == Method::PromptsGet).then(|| entry.exposed.clone()));
+            let named = tool
+                .clone()
+                .or_else(|| (ctx.method == Method::PromptsGet).then(|| entry.exposed.clone()));
             let route = match entry.owner {
                 Owner::Core(tool) => Some(Route::Core(tool)),
-                Owner::Up(up) => target(up, Cow::Owned(entry.original.to_string()), tool, entry.params.clone()),
+                Owner::Up(up) => target(
+                    up,
+                    Cow::Owned(entry.original.to_string()),
+                    tool,
+                    entry.params.clone(),
+                ),
             };
             self.span_target(named.as_ref());
             return Ok(route.map(|route| match route {
-                Route::Up(target) => Route::Up(Target { listed: named.is_some(), ..target }),
+                Route::Up(target) => Route::Up(Target {
+                    listed: named.is_some(),
+                    ..target
+                }),
                 core => core,
             }));
         }
         match ctx.view {
-            // A tool whose header declarations are wrong is none (2026-07-28, Streamable HTTP, "Custom Headers").
-            View::One(up) if kind == ListKind::Tools && self.up_ref(up).list(kind).refused.iter().any(|tool| **tool == *exposed) => {}
+            // A tool whose header declarations are wrong is none (2026-07-28, Streamable HTTP,
+            // "Custom Headers").
+            View::One(up)
+                if kind == ListKind::Tools
+                    && self
+                        .up_ref(up)
+                        .list(kind)
+                        .refused
+                        .iter()
+                        .any(|tool| **tool == *exposed) => {}
             // The one server decides; it may know names that it does not list.
             View::One(up) if self.may(access, kind, up, &exposed) => {
                 let tool = (kind == ListKind::Tools).then(|| Arc::from("unlisted"));
-                return Ok(target(up, Cow::Owned(exposed.clone().into_owned()), tool, Arc::new([])));
+                return Ok(target(
+                    up,
+                    Cow::Owned(exposed.clone().into_owned()),
+                    tool,
+                    Arc::new([]),
+                ));
             }
             View::All if uri.is_some() => {
                 if let Some((key, original)) = name::original_uri(&exposed)
@@ -216,8 +305,13 @@ impl Gateway {
         Err(not_found(kind, &exposed, ctx.is_modern()))
     }
 
-    /// What it takes to ask the modern client of a legacy server for something, if it can be asked. `None`: the request goes on with an earlier call.
-    fn asking(&mut self, ctx: &Ctx<'_>, target: &Target<'_>) -> Result<Option<Option<Box<Asking>>>, Refusal> {
+    /// What it takes to ask the modern client of a legacy server for something, if it can be asked.
+    /// `None`: the request goes on with an earlier call.
+    fn asking(
+        &mut self,
+        ctx: &Ctx<'_>,
+        target: &Target<'_>,
+    ) -> Result<Option<Option<Box<Asking>>>, Refusal> {
         let legacy = matches!(self.up_ref(target.up).era, Some(UpEra::Legacy(_)));
         if !legacy || !ctx.is_modern() || !retry::may_ask(ctx.method) {
             return Ok(Some(None));
@@ -226,45 +320,93 @@ impl Gateway {
         if ctx.caps() == Caps::default() && brought.state.is_none() {
             return Ok(Some(None));
         }
-        let arguments = ctx.params.and_then(|params| json::pick(params, ["arguments"])?[0]);
-        let (principal, server) = (ctx.request.principal.id.clone(), self.up_ref(target.up).settings.name.as_str());
-        let subject = seal::subject(&principal, server, ctx.method.name(), &target.original, arguments);
-        if self.resume_parked(ctx, target.up, subject, &brought)?.is_some() {
+        let arguments = ctx
+            .params
+            .and_then(|params| json::pick(params, ["arguments"])?[0]);
+        let (principal, server) = (
+            ctx.request.principal.id.clone(),
+            self.up_ref(target.up).settings.name.as_str(),
+        );
+        let subject = seal::subject(
+            &principal,
+            server,
+            ctx.method.name(),
+            &target.original,
+            arguments,
+        );
+        if self
+            .resume_parked(ctx, target.up, subject, &brought)?
+            .is_some()
+        {
             return Ok(None);
         }
         let answers = brought.responses.map(Into::into);
-        Ok(Some(Some(Box::new(Asking { principal, subject, answers, park: None }))))
+        Ok(Some(Some(Box::new(Asking {
+            principal,
+            subject,
+            answers,
+            park: None,
+        }))))
     }
 
-    pub(super) fn relay(&mut self, ctx: &Ctx<'_>, target: Target<'_>, asking: Option<Box<Asking>>) -> Result<Flow, Refusal> {
+    pub(super) fn relay(
+        &mut self,
+        ctx: &Ctx<'_>,
+        target: Target<'_>,
+        asking: Option<Box<Asking>>,
+    ) -> Result<Flow, Refusal> {
         let up = target.up;
         let upstream = self.up_ref(up);
         if upstream.held && self.may_wait(ctx, self.limits.call_wait) {
             return Ok(Flow::Wait);
         }
-        let Some(era) = upstream.era.filter(|_| upstream.state != UpstreamState::Disabled && self.is_reachable(up)) else {
+        let Some(era) = upstream
+            .era
+            .filter(|_| upstream.state != UpstreamState::Disabled && self.is_reachable(up))
+        else {
             if upstream.unsettled.is_some() && self.may_wait(ctx, self.limits.call_wait) {
                 return Ok(Flow::Wait);
             }
             return Err(self.unavailable(up));
         };
         let full = upstream.in_flight() >= self.calls_per_upstream();
-        if full || upstream.bytes + ctx.text.len() > self.limits.bytes_per_upstream || self.calls.len() >= self.limits.calls {
-            let refusal = Refusal::new(503, rpc::INTERNAL, Code::UpstreamBusy, &upstream.settings.name).retry(1);
+        if full
+            || upstream.bytes + ctx.text.len() > self.limits.bytes_per_upstream
+            || self.calls.len() >= self.limits.calls
+        {
+            let refusal = Refusal::new(
+                503,
+                rpc::INTERNAL,
+                Code::UpstreamBusy,
+                &upstream.settings.name,
+            )
+            .retry(1);
             self.emit(Output::Observe(Observation::Limited("upstream_in_flight")));
             return Err(refusal);
         }
         let rule = self.admit_call(ctx, target.tool.as_ref())?;
-        let again = if rule.retries > 0 { self.again(ctx, up, &target.original, rule) } else { None };
-        let timeout = if rule.timeout > 0 { rule.timeout } else { self.up_ref(up).settings.timeout }.max(target.patience);
+        let again = if rule.retries > 0 {
+            self.again(ctx, up, &target.original, rule)
+        } else {
+            None
+        };
+        let timeout = if rule.timeout > 0 {
+            rule.timeout
+        } else {
+            self.up_ref(up).settings.timeout
+        }
+        .max(target.patience);
         let modern = (ctx.is_modern(), era == UpEra::Modern);
         let (progress, log_level, client) = self.client_facts(ctx, modern.1);
         // The parameters of a list of tasks are written anew.
         let progress = progress.filter(|_| ctx.method != Method::TaskList);
         let caps = self.caps_of(ctx);
         let number = self.next_id();
-        let wish =
-            if modern == (true, false) && ctx.method == Method::ToolsCall { self.task_wish(ctx, up, &target.original) } else { None };
+        let wish = if modern == (true, false) && ctx.method == Method::ToolsCall {
+            self.task_wish(ctx, up, &target.original)
+        } else {
+            None
+        };
         let named = target.listed.then(|| Arc::from(&*target.original));
         let (trace, sent) = self.call_span(ctx, up, number, named);
         let body = translate::request(&Outgoing {
@@ -280,10 +422,15 @@ impl Gateway {
             caps,
             log_level: log_level.filter(|_| modern == (false, true)),
         });
-        let traced = trace.as_ref().and_then(|trace| trace.in_params(std::str::from_utf8(&body).ok()?));
+        let traced = trace
+            .as_ref()
+            .and_then(|trace| trace.in_params(std::str::from_utf8(&body).ok()?));
         let body = traced.map_or(body, Bytes::from);
         let headers = if modern.1 && self.up_ref(up).is_http() {
-            let arguments = ctx.params.filter(|_| !target.params.is_empty()).and_then(|params| json::pick(params, ["arguments"])?[0]);
+            let arguments = ctx
+                .params
+                .filter(|_| !target.params.is_empty())
+                .and_then(|params| json::pick(params, ["arguments"])?[0]);
             let name = header::name_member(ctx.name).map(|_| &*target.original);
             let mut headers = header::make(ctx.name, name);
             headers.extend(header::make_params(&target.params, arguments));
@@ -320,12 +467,21 @@ impl Gateway {
             span: self.take_span(),
             sent,
         };
-        let exchange = self.exchanges.entry(ctx.key).or_insert_with(|| Exchange::new(ctx.request, ctx.session(), ctx.arrived));
+        let exchange = self
+            .exchanges
+            .entry(ctx.key)
+            .or_insert_with(|| Exchange::new(ctx.request, ctx.session(), ctx.arrived));
         exchange.calls.push(number);
-        if let Some(session) = call.session.as_ref().and_then(|id| self.sessions.get_mut(id)) {
+        if let Some(session) = call
+            .session
+            .as_ref()
+            .and_then(|id| self.sessions.get_mut(id))
+        {
             session.calls.insert(ctx.id.into(), number);
         }
-        let conn = target.place.unwrap_or_else(|| self.conn_for(up, &call, era));
+        let conn = target
+            .place
+            .unwrap_or_else(|| self.conn_for(up, &call, era));
         let deadline = self.now + self.time_for(up, conn, timeout);
         let (began, bytes) = (self.now, body.len());
         self.up_mut(up).bytes += bytes;
@@ -350,33 +506,53 @@ impl Gateway {
         Ok(Flow::Done)
     }
 
-    /// The client's progress token, the log level in force for it, and its `clientInfo` for a modern upstream.
-    fn client_facts<'a>(&self, ctx: &Ctx<'a>, modern_up: bool) -> (Option<&'a str>, Option<LogLevel>, Arc<str>) {
+    /// The client's progress token, the log level in force for it, and its `clientInfo` for a
+    /// modern upstream.
+    fn client_facts<'a>(
+        &self,
+        ctx: &Ctx<'a>,
+        modern_up: bool,
+    ) -> (Option<&'a str>, Option<LogLevel>, Arc<str>) {
         match &ctx.era {
             ClientEra::Modern(claim) => (claim.progress, claim.log_level, Arc::from("")),
             ClientEra::Legacy(id, _) => {
-                let meta =
-                    ctx.params.filter(|params| params.contains("\"progressToken\"")).and_then(|params| json::pick(params, ["_meta"])?[0]);
+                let meta = ctx
+                    .params
+                    .filter(|params| params.contains("\"progressToken\""))
+                    .and_then(|params| json::pick(params, ["_meta"])?[0]);
                 let progress = meta.and_then(|meta| json::pick(meta, ["progressToken"])?[0]);
                 let session = self.sessions.get(id);
-                let client = session.filter(|_| modern_up).map_or_else(|| Arc::from(""), |session| session.client.clone());
-                (progress, session.and_then(|session| session.log_level), client)
+                let client = session
+                    .filter(|_| modern_up)
+                    .map_or_else(|| Arc::from(""), |session| session.client.clone());
+                (
+                    progress,
+                    session.and_then(|session| session.log_level),
+                    client,
+                )
             }
         }
     }
 
     /// How long a call that may take `timeout` may take on a connection, or wait for one.
     pub(super) fn time_for(&self, up: UpId, conn: usize, timeout: u64) -> u64 {
-        if self.up_ref(up).conns[conn].lent == Lent::Lobby { self.limits.call_wait } else { timeout }
+        if self.up_ref(up).conns[conn].lent == Lent::Lobby {
+            self.limits.call_wait
+        } else {
+            timeout
+        }
     }
 
-    /// What the client of a request can be asked for while the request is under way. One that takes no event stream, in the legacy era, for nothing.
+    /// What the client of a request can be asked for while the request is under way. One that takes
+    /// no event stream, in the legacy era, for nothing.
     fn caps_of(&self, ctx: &Ctx<'_>) -> Caps {
         match &ctx.era {
             ClientEra::Modern(_) => ctx.caps(),
-            ClientEra::Legacy(id, version) if ctx.request.accept_sse => {
-                self.sessions.get(id).map(|session| session.caps.of_revision(*version)).unwrap_or_default()
-            }
+            ClientEra::Legacy(id, version) if ctx.request.accept_sse => self
+                .sessions
+                .get(id)
+                .map(|session| session.caps.of_revision(*version))
+                .unwrap_or_default(),
             ClientEra::Legacy(..) => Caps::default(),
         }
     }
@@ -392,7 +568,9 @@ impl Gateway {
 
     /// Writes a call, or keeps it until its connection is ready.
     pub(super) fn dispatch(&mut self, number: u64) {
-        let Some(call) = self.calls.get(&number) else { return };
+        let Some(call) = self.calls.get(&number) else {
+            return;
+        };
         let (up, at) = (call.up, call.conn);
         let conn = &mut self.up_mut(up).conns[at];
         if conn.phase == Phase::Ready && conn.awaits_stream.is_none() {
@@ -406,9 +584,15 @@ impl Gateway {
 
     /// Has a legacy server log what the client of a call wants to hear.
     fn set_wanted_level(&mut self, number: u64) {
-        let Some((call, Purpose::Client(client))) = self.calls.get(&number).map(|call| (call, &call.purpose)) else { return };
+        let Some((call, Purpose::Client(client))) =
+            self.calls.get(&number).map(|call| (call, &call.purpose))
+        else {
+            return;
+        };
         let session = client.session.as_ref().and_then(|id| self.sessions.get(id));
-        let level = client.log_level.or_else(|| session.and_then(|session| session.log_level));
+        let level = client
+            .log_level
+            .or_else(|| session.and_then(|session| session.log_level));
         let (up, conn) = (call.up, call.conn);
         if let (Some(UpEra::Legacy(_)), Some(level)) = (self.up_ref(up).era, level) {
             self.set_level(up, conn, level);
@@ -417,28 +601,48 @@ impl Gateway {
 
     /// Writes a call to its upstream.
     pub(super) fn send(&mut self, number: u64) {
-        let Some(call) = self.calls.get_mut(&number) else { return };
+        let Some(call) = self.calls.get_mut(&number) else {
+            return;
+        };
         call.tries += 1;
         let modern_up = self.ups[call.up.0 as usize].era == Some(UpEra::Modern);
         let (up, at, timeout) = (call.up, call.conn, call.deadline.saturating_sub(self.now));
         if self.ups[up.0 as usize].is_http() {
             let (mut headers, body) = (call.request.headers.clone(), call.request.body.clone());
-            let trace = if let Purpose::Client(client) = &call.purpose { client.trace.clone() } else { None };
+            let trace = if let Purpose::Client(client) = &call.purpose {
+                client.trace.clone()
+            } else {
+                None
+            };
             if headers.is_empty() {
                 headers = self.legacy_headers(up, at);
             }
             headers.extend(trace.iter().flat_map(|trace| trace.headers()));
-            self.emit(Output::Http(up, HttpRequest { exchange: number, verb: Verb::Post, headers, body, timeout }));
+            self.emit(Output::Http(
+                up,
+                HttpRequest {
+                    exchange: number,
+                    verb: Verb::Post,
+                    headers,
+                    body,
+                    timeout,
+                },
+            ));
         } else {
             // A line is written once, unless its server may want it again with answers.
-            let again = modern_up && matches!(&call.purpose, Purpose::Client(client) if !client.modern && retry::may_ask(client.method));
-            let body = if again { call.request.body.clone() } else { std::mem::take(&mut call.request.body) };
+            let again = modern_up
+                && matches!(&call.purpose, Purpose::Client(client) if !client.modern && retry::may_ask(client.method));
+            let body = if again {
+                call.request.body.clone()
+            } else {
+                std::mem::take(&mut call.request.body)
+            };
             self.write_line(up, at, body);
         }
     }
 
-    /// Whether an upstream takes calls now (connections of its own are made on demand). While a remote server's lost session is begun anew, calls
-    /// queue for it.
+    /// Whether an upstream takes calls now (connections of its own are made on demand). While a
+    /// remote server's lost session is begun anew, calls queue for it.
     fn is_reachable(&self, up: UpId) -> bool {
         let upstream = self.up_ref(up);
         match upstream.conns[0].phase {
@@ -468,11 +672,17 @@ impl Gateway {
 /// The error for a name that nobody has.
 fn not_found(kind: ListKind, exposed: &str, modern: bool) -> Refusal {
     match kind {
-        ListKind::Tools => Refusal::new(200, rpc::INVALID_PARAMS, Code::ToolNotFound, exposed).with("help", "\"ggen mcp list --refresh\""),
+        ListKind::Tools => Refusal::new(200, rpc::INVALID_PARAMS, Code::ToolNotFound, exposed)
+            .with("help", "\"ggen mcp list --refresh\""),
         ListKind::Prompts => Refusal::new(200, rpc::INVALID_PARAMS, Code::PromptNotFound, exposed),
         ListKind::Resources | ListKind::Templates => {
-            let code = if modern { rpc::INVALID_PARAMS } else { rpc::RESOURCE_NOT_FOUND };
-            Refusal::new(200, code, Code::ResourceNotFound, exposed).with("uri", &json::quote(exposed))
+            let code = if modern {
+                rpc::INVALID_PARAMS
+            } else {
+                rpc::RESOURCE_NOT_FOUND
+            };
+            Refusal::new(200, code, Code::ResourceNotFound, exposed)
+                .with("uri", &json::quote(exposed))
         }
     }
 }

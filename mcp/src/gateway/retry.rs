@@ -1,4 +1,5 @@
-//! Modern clients that come back with answers: whether the state they bring is ours and theirs, and what becomes of the call that waits for it.
+//! Modern clients that come back with answers: whether the state they bring is ours and theirs, and
+//! what becomes of the call that waits for it.
 
 use super::Gateway;
 use super::call::{ClientCall, Purpose};
@@ -27,8 +28,13 @@ pub(super) struct Brought<'a> {
 /// Reads `requestState` and `inputResponses`.
 pub(super) fn brought<'a>(params: Option<&'a str>) -> Result<Brought<'a>, Refusal> {
     let invalid = |what| Refusal::new(200, rpc::INVALID_PARAMS, Code::InvalidRequest, what);
-    let Some(params) = params.filter(|params| params.contains("requestState") || params.contains("inputResponses")) else {
-        return Ok(Brought { state: None, responses: None });
+    let Some(params) = params
+        .filter(|params| params.contains("requestState") || params.contains("inputResponses"))
+    else {
+        return Ok(Brought {
+            state: None,
+            responses: None,
+        });
     };
     let [state, responses] = json::pick(params, ["requestState", "inputResponses"])
         .ok_or_else(|| invalid("params.requestState or params.inputResponses came twice"))?;
@@ -45,7 +51,10 @@ pub(super) fn brought<'a>(params: Option<&'a str>) -> Result<Brought<'a>, Refusa
 
 /// Whether a method's result may be `input_required`.
 pub(super) const fn may_ask(method: Method) -> bool {
-    matches!(method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead)
+    matches!(
+        method,
+        Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead
+    )
 }
 
 fn stale(detail: &str) -> Refusal {
@@ -53,7 +62,8 @@ fn stale(detail: &str) -> Refusal {
 }
 
 impl Gateway {
-    /// Goes on with the call that a state belongs to. `None`: the request begins a call, because it brings no state or one that says so.
+    /// Goes on with the call that a state belongs to. `None`: the request begins a call, because it
+    /// brings no state or one that says so.
     pub(super) fn resume_parked(
         &mut self,
         ctx: &Ctx<'_>,
@@ -61,8 +71,14 @@ impl Gateway {
         subject: [u8; 32],
         brought: &Brought<'_>,
     ) -> Result<Option<Flow>, Refusal> {
-        let Some(text) = &brought.state else { return Ok(None) };
-        let state = self.sealer.open(ctx.method.name(), text).filter(|state| state.subject == subject).ok_or_else(|| stale(""))?;
+        let Some(text) = &brought.state else {
+            return Ok(None);
+        };
+        let state = self
+            .sealer
+            .open(ctx.method.name(), text)
+            .filter(|state| state.subject == subject)
+            .ok_or_else(|| stale(""))?;
         let expired = || stale("the pending operation expired; call the tool again");
         if state.life != self.life || state.expires <= self.now {
             return Err(expired());
@@ -71,25 +87,39 @@ impl Gateway {
             return Ok(None);
         }
         let ours = self.parked.get(&state.park).filter(|parked| {
-            parked.principal == ctx.request.principal.id && parked.subject == subject && parked.up == up && parked.method == ctx.method
+            parked.principal == ctx.request.principal.id
+                && parked.subject == subject
+                && parked.up == up
+                && parked.method == ctx.method
         });
         let parked = ours.ok_or_else(expired)?;
-        let accepted = Accepted { round: state.round, digest: seal::digest(brought.responses.unwrap_or("{}")), at: self.now };
-        let again = parked
-            .accepted
-            .is_some_and(|last| last.round == accepted.round && last.digest == accepted.digest && self.now < last.at + self.limits.repeat);
+        let accepted = Accepted {
+            round: state.round,
+            digest: seal::digest(brought.responses.unwrap_or("{}")),
+            at: self.now,
+        };
+        let again = parked.accepted.is_some_and(|last| {
+            last.round == accepted.round
+                && last.digest == accepted.digest
+                && self.now < last.at + self.limits.repeat
+        });
         match parked.stage {
-            Stage::Waiting(_) if parked.round == state.round => self.accept(ctx, &state, accepted, brought.responses.unwrap_or("{}")),
+            Stage::Waiting(_) if parked.round == state.round => {
+                self.accept(ctx, &state, accepted, brought.responses.unwrap_or("{}"))
+            }
             _ if again => return self.join(ctx, state.park).map(Some),
             _ => return Err(stale("it was used already")),
         }
         Ok(Some(Flow::Done))
     }
 
-    /// The first retry with a state: its answers go to the server, and its exchange is the call's from now on.
+    /// The first retry with a state: its answers go to the server, and its exchange is the call's
+    /// from now on.
     fn accept(&mut self, ctx: &Ctx<'_>, state: &State, accepted: Accepted, responses: &str) {
         let over = Stage::Over(self.now + self.limits.repeat);
-        let Some(parked) = self.parked.get_mut(&state.park) else { return };
+        let Some(parked) = self.parked.get_mut(&state.park) else {
+            return;
+        };
         parked.accepted = Some(accepted);
         parked.last = None;
         if let Some((status, body, outcome)) = parked.outcome.take() {
@@ -99,18 +129,26 @@ impl Gateway {
             return self.answer_now(ctx, status, None, body, outcome);
         }
         let Some(number) = parked.call else { return };
-        let span = self.at_hand.as_mut().and_then(|tracing| tracing.span.take());
+        let span = self
+            .at_hand
+            .as_mut()
+            .and_then(|tracing| tracing.span.take());
         parked.stage = Stage::Running;
         let (up, conn, messages) = (parked.up, parked.conn, std::mem::take(&mut parked.messages));
         let mut answers = Vec::new();
-        parked.pending.retain(|pending| match answer_of(responses, &pending.key).filter(|_| pending.told) {
-            Some(answer) => {
-                answers.push(result_message(&pending.id, answer));
-                false
+        parked.pending.retain(|pending| {
+            match answer_of(responses, &pending.key).filter(|_| pending.told) {
+                Some(answer) => {
+                    answers.push(result_message(&pending.id, answer));
+                    false
+                }
+                None => true,
             }
-            None => true,
         });
-        let (missing, more) = (parked.pending.iter().any(|pending| pending.told), !parked.pending.is_empty());
+        let (missing, more) = (
+            parked.pending.iter().any(|pending| pending.told),
+            !parked.pending.is_empty(),
+        );
         if let Some(call) = self.calls.get_mut(&number)
             && let Purpose::Client(client) = &mut call.purpose
         {
@@ -141,17 +179,24 @@ impl Gateway {
 
     /// The same retry once more: it gets the answer of the first.
     fn join(&mut self, ctx: &Ctx<'_>, park: u128) -> Result<Flow, Refusal> {
-        let Some(parked) = self.parked.get_mut(&park) else { return Err(stale("")) };
+        let Some(parked) = self.parked.get_mut(&park) else {
+            return Err(stale(""));
+        };
         if let Some((status, body)) = &parked.last {
             let (status, body) = (*status, translate::with_id(body, ctx.id));
             self.answer_now(ctx, status, None, body, "ok");
             return Ok(Flow::Done);
         }
-        let Some(number) = parked.call else { return Err(stale("")) };
+        let Some(number) = parked.call else {
+            return Err(stale(""));
+        };
         if parked.joined.len() >= JOINED {
             return Err(Refusal::new(503, rpc::INTERNAL, Code::Overloaded, "").retry(1));
         }
-        let span = self.at_hand.as_mut().and_then(|tracing| tracing.span.take());
+        let span = self
+            .at_hand
+            .as_mut()
+            .and_then(|tracing| tracing.span.take());
         parked.joined.push((ctx.key, ctx.id.into(), span));
         let mut exchange = Exchange::new(ctx.request, None, ctx.arrived);
         exchange.calls.push(number);
@@ -159,10 +204,17 @@ impl Gateway {
         Ok(Flow::Done)
     }
 
-    /// An exchange of a call ends. True: another one waits for the same answer, so that the call goes on.
+    /// An exchange of a call ends. True: another one waits for the same answer, so that the call
+    /// goes on.
     pub(super) fn hand_over(&mut self, number: u64, key: crate::api::StreamKey) -> bool {
-        let Some(Purpose::Client(client)) = self.calls.get_mut(&number).map(|call| &mut call.purpose) else { return false };
-        let Some(parked) = client.park().and_then(|park| self.parked.get_mut(&park)) else { return false };
+        let Some(Purpose::Client(client)) =
+            self.calls.get_mut(&number).map(|call| &mut call.purpose)
+        else {
+            return false;
+        };
+        let Some(parked) = client.park().and_then(|park| self.parked.get_mut(&park)) else {
+            return false;
+        };
         if let Some(at) = parked.joined.iter().position(|(joined, ..)| *joined == key) {
             let (.., span) = parked.joined.remove(at);
             self.end_span(span, "cancelled", b"");
@@ -186,7 +238,8 @@ fn attach(client: &mut ClientCall, ctx: &Ctx<'_>) {
     client.id = ctx.id.into();
     client.arrived = ctx.arrived;
     if let ClientEra::Modern(claim) = &ctx.era {
-        // Whether the server reports progress was said when the call began; only the name of it is this request's.
+        // Whether the server reports progress was said when the call began; only the name of it is
+        // this request's.
         client.progress = claim.progress.map(Into::into);
         client.log_level = claim.log_level;
     }

@@ -1,5 +1,6 @@
-//! Calls of legacy clients whose modern server answers with questions (`input_required`; MCP 2026-07-28, MRTR): the relay asks the client on the stream of
-//! its request, and calls the server again with the answers.
+//! Calls of legacy clients whose modern server answers with questions (`input_required`; MCP
+//! 2026-07-28, MRTR): the relay asks the client on the stream of its request, and calls the server
+//! again with the answers.
 
 use super::Gateway;
 use super::ask::{Asker, QUESTIONS};
@@ -22,13 +23,20 @@ enum Stop {
 }
 
 impl Gateway {
-    /// A result that asks for something. The call goes on under another number once the answers are there.
+    /// A result that asks for something. The call goes on under another number once the answers are
+    /// there.
     pub(super) fn round(&mut self, mut call: Call, result: &str) {
-        let Purpose::Client(client) = &mut call.purpose else { return };
+        let Purpose::Client(client) = &mut call.purpose else {
+            return;
+        };
         self.pause_call_span(client, "ok");
         let count = client.rounds.as_ref().map_or(0, |rounds| rounds.count) + 1;
         let (key, id) = (client.key, client.id.clone());
-        let Some((session, version)) = client.session.clone().and_then(|id| Some((id.clone(), self.sessions.get(&id)?.version))) else {
+        let Some((session, version)) = client
+            .session
+            .clone()
+            .and_then(|id| Some((id.clone(), self.sessions.get(&id)?.version)))
+        else {
             return;
         };
         let prepared = if count > self.limits.rounds {
@@ -39,14 +47,23 @@ impl Gateway {
         let (state, questions) = match prepared {
             Ok(prepared) => prepared,
             Err(stop) => {
-                let Purpose::Client(client) = &call.purpose else { return };
+                let Purpose::Client(client) = &call.purpose else {
+                    return;
+                };
                 return self.stop_rounds(&call, client, &stop);
             }
         };
         let number = self.next_id();
         let next = questions.is_empty().then_some(self.now + self.limits.pace);
-        let inputs = questions.iter().map(|(key, _)| (key.clone(), None)).collect();
-        client.rounds = Some(Box::new(Rounds { count, state, inputs }));
+        let inputs = questions
+            .iter()
+            .map(|(key, _)| (key.clone(), None))
+            .collect();
+        client.rounds = Some(Box::new(Rounds {
+            count,
+            state,
+            inputs,
+        }));
         client.asked = 0;
         call.tries = 0;
         call.status = 0;
@@ -67,11 +84,18 @@ impl Gateway {
         for (at, (_, question)) in questions.into_iter().enumerate() {
             let ours = self.next_id();
             let message = format!("{{\"jsonrpc\":\"2.0\",\"id\":{ours},{question}}}");
-            self.ask(ours, number, session.clone(), Asker::Round(at), json::one_line(message.into()));
+            self.ask(
+                ours,
+                number,
+                session.clone(),
+                Asker::Round(at),
+                json::one_line(message.into()),
+            );
         }
     }
 
-    /// The state and the questions of a round: keys as they stand, requests as the client's revision knows them.
+    /// The state and the questions of a round: keys as they stand, requests as the client's
+    /// revision knows them.
     #[allow(clippy::type_complexity, reason = "a pair of what a round consists of")]
     fn questions_of(
         &mut self,
@@ -81,18 +105,28 @@ impl Gateway {
         key: crate::api::StreamKey,
     ) -> Result<(Option<Box<str>>, Vec<(Box<str>, String)>), Stop> {
         let invalid = |what| Stop::Other(Code::UpstreamGarbage, what);
-        let [requests, state] = json::pick(result, ["inputRequests", "requestState"]).ok_or_else(|| invalid("a member came twice"))?;
-        let requests = requests.map_or(Some(Vec::new()), json::members).ok_or_else(|| invalid("inputRequests is no object"))?;
+        let [requests, state] = json::pick(result, ["inputRequests", "requestState"])
+            .ok_or_else(|| invalid("a member came twice"))?;
+        let requests = requests
+            .map_or(Some(Vec::new()), json::members)
+            .ok_or_else(|| invalid("inputRequests is no object"))?;
         if requests.is_empty() && state.is_none() || requests.len() > QUESTIONS {
-            return Err(invalid("neither inputRequests nor requestState, or too many"));
+            return Err(invalid(
+                "neither inputRequests nor requestState, or too many",
+            ));
         }
         if !requests.is_empty() && !self.reaches(key) {
-            return Err(Stop::Other(Code::InputUnsupported, "the client takes no event stream"));
+            return Err(Stop::Other(
+                Code::InputUnsupported,
+                "the client takes no event stream",
+            ));
         }
         let mut questions = Vec::new();
         for (key, request) in requests {
             let [method, params] = json::pick(request, ["method", "params"]).unwrap_or_default();
-            let method = method.and_then(json::string).ok_or_else(|| invalid("an input request without a method"))?;
+            let method = method
+                .and_then(json::string)
+                .ok_or_else(|| invalid("an input request without a method"))?;
             if !caps.allow(&method, params) {
                 return Err(Stop::Capability(Caps::needed(&method, params)));
             }
@@ -107,9 +141,15 @@ impl Gateway {
 
     /// A legacy client's answer to a question of a round.
     pub(super) fn round_answer(&mut self, number: u64, at: usize, envelope: &Envelope<'_>) {
-        let Some(call) = self.calls.get_mut(&number) else { return };
-        let Purpose::Client(client) = &mut call.purpose else { return };
-        let Some(rounds) = &mut client.rounds else { return };
+        let Some(call) = self.calls.get_mut(&number) else {
+            return;
+        };
+        let Purpose::Client(client) = &mut call.purpose else {
+            return;
+        };
+        let Some(rounds) = &mut client.rounds else {
+            return;
+        };
         match envelope.kind {
             Kind::Result(_, result) => {
                 if let Some(input) = rounds.inputs.get_mut(at) {
@@ -120,12 +160,25 @@ impl Gateway {
                 }
             }
             Kind::Error(_, error) => {
-                let message = json::pick(error, ["message"]).and_then(|[message]| json::string(message?)).unwrap_or_default().into_owned();
+                let message = json::pick(error, ["message"])
+                    .and_then(|[message]| json::string(message?))
+                    .unwrap_or_default()
+                    .into_owned();
                 let up = call.up;
-                let Some((_, call)) = self.take_call(up, number) else { return };
-                let Purpose::Client(client) = &call.purpose else { return };
-                let text = format!("the client answered a question of the server with an error: {message}");
-                self.fail_round(&call, client, &Refusal::new(200, rpc::INTERNAL, Code::InputUnsupported, &text));
+                let Some((_, call)) = self.take_call(up, number) else {
+                    return;
+                };
+                let Purpose::Client(client) = &call.purpose else {
+                    return;
+                };
+                let text = format!(
+                    "the client answered a question of the server with an error: {message}"
+                );
+                self.fail_round(
+                    &call,
+                    client,
+                    &Refusal::new(200, rpc::INTERNAL, Code::InputUnsupported, &text),
+                );
             }
             _ => {}
         }
@@ -136,14 +189,28 @@ impl Gateway {
         if self.poll(number) {
             return;
         }
-        let Some(mut call) = self.calls.remove(&number) else { return };
+        let Some(mut call) = self.calls.remove(&number) else {
+            return;
+        };
         let (up, now) = (call.up, self.now);
-        let Purpose::Client(client) = &mut call.purpose else { return };
-        let Some(rounds) = &mut client.rounds else { return };
+        let Purpose::Client(client) = &mut call.purpose else {
+            return;
+        };
+        let Some(rounds) = &mut client.rounds else {
+            return;
+        };
         let inputs = std::mem::take(&mut rounds.inputs);
-        let responses: Vec<_> = inputs.iter().map(|(key, answer)| format!("{key}:{}", answer.as_deref().unwrap_or("{}"))).collect();
+        let responses: Vec<_> = inputs
+            .iter()
+            .map(|(key, answer)| format!("{key}:{}", answer.as_deref().unwrap_or("{}")))
+            .collect();
         let responses = (!inputs.is_empty()).then(|| format!("{{{}}}", responses.join(",")));
-        call.request.body = translate::again(&call.request.body, number, rounds.state.as_deref(), responses.as_deref());
+        call.request.body = translate::again(
+            &call.request.body,
+            number,
+            rounds.state.as_deref(),
+            responses.as_deref(),
+        );
         if let Some(body) = self.call_span_again(client, number, &call.request.body) {
             call.request.body = body;
         }
@@ -169,32 +236,60 @@ impl Gateway {
         let name = self.up_ref(call.up).settings.name.clone();
         let refusal = match stop {
             Stop::Capability(needed) => missing(&name, needed),
-            Stop::Other(code, detail) => Refusal::new(200, rpc::INTERNAL, *code, format!("{name}: {detail}").trim_end_matches(": ")),
+            Stop::Other(code, detail) => Refusal::new(
+                200,
+                rpc::INTERNAL,
+                *code,
+                format!("{name}: {detail}").trim_end_matches(": "),
+            ),
         };
         self.fail_round(call, client, &refusal.with("server", &json::quote(&name)));
     }
 
     /// What a modern server wants of a client that cannot give it (-32021).
-    pub(super) fn lacks_capability(&mut self, call: &Call, client: &ClientCall, data: Option<&str>) {
+    pub(super) fn lacks_capability(
+        &mut self,
+        call: &Call,
+        client: &ClientCall,
+        data: Option<&str>,
+    ) {
         let name = self.up_ref(call.up).settings.name.clone();
-        let needed = data.and_then(|data| json::pick(data, ["requiredCapabilities"])?[0]).unwrap_or("{}");
+        let needed = data
+            .and_then(|data| json::pick(data, ["requiredCapabilities"])?[0])
+            .unwrap_or("{}");
         self.fail_round(call, client, &missing(&name, needed));
     }
 
-    /// The end of a call that needed its client. A failing tool says so in its result, as it would by itself in the legacy era.
+    /// The end of a call that needed its client. A failing tool says so in its result, as it would
+    /// by itself in the legacy era.
     fn fail_round(&mut self, call: &Call, client: &ClientCall, refusal: &Refusal) {
         self.cancel_task(call.up, call.conn, client);
         if client.method != Method::ToolsCall {
             return self.give_up(call, client, refusal, "error");
         }
         let text = json::quote(&format!("{} [{}]", refusal.message, refusal.code));
-        let result = format!("{{\"content\":[{{\"type\":\"text\",\"text\":{text}}}],\"isError\":true}}");
-        self.deliver(call, client, 200, result_message(&client.id, &result), "tool_error");
+        let result =
+            format!("{{\"content\":[{{\"type\":\"text\",\"text\":{text}}}],\"isError\":true}}");
+        self.deliver(
+            call,
+            client,
+            200,
+            result_message(&client.id, &result),
+            "tool_error",
+        );
     }
 }
 
 fn missing(name: &str, needed: &str) -> Refusal {
-    let names: Vec<_> = json::members(needed).unwrap_or_default().into_iter().map(|(name, _)| name.into_owned()).collect();
-    let detail = format!("{name} needs {}, which this client does not support", names.join(", "));
-    Refusal::new(200, rpc::INTERNAL, Code::InputUnsupported, &detail).with("requiredCapabilities", needed)
+    let names: Vec<_> = json::members(needed)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(name, _)| name.into_owned())
+        .collect();
+    let detail = format!(
+        "{name} needs {}, which this client does not support",
+        names.join(", ")
+    );
+    Refusal::new(200, rpc::INTERNAL, Code::InputUnsupported, &detail)
+        .with("requiredCapabilities", needed)
 }

@@ -1,5 +1,7 @@
-//! The relay's part in traces: a span for each request of a client, and one for each call that is made for it, whose id the server gets as its parent
-//! (W3C Trace Context). The parent's flag decides whether there are spans, without a parent the configured share. Costs nothing while it is off.
+//! The relay's part in traces: a span for each request of a client, and one for each call that is
+//! made for it, whose id the server gets as its parent (W3C Trace Context). The parent's flag
+//! decides whether there are spans, without a parent the configured share. Costs nothing while it
+//! is off.
 
 use super::Gateway;
 use super::call::ClientCall;
@@ -17,7 +19,8 @@ use bytes::Bytes;
 use ggen_wire::Code;
 use std::sync::Arc;
 
-/// What is known of the trace of the request at hand. It stays the same however often the request is tried.
+/// What is known of the trace of the request at hand. It stays the same however often the request
+/// is tried.
 #[derive(Debug, Default)]
 pub(super) struct Tracing {
     /// What its server gets, but for the call's own span.
@@ -36,11 +39,16 @@ impl Gateway {
         meta: Option<&str>,
         arrived: Micros,
     ) {
-        let Some(ratio) = self.rules.spans.filter(|_| self.at_hand.is_none()) else { return };
+        let Some(ratio) = self.rules.spans.filter(|_| self.at_hand.is_none()) else {
+            return;
+        };
         let trace = Trace::read(headers, meta);
         let origin = trace.as_ref().and_then(Trace::origin);
         if origin.as_ref().is_some_and(|origin| !origin.sampled) {
-            self.at_hand = Some(Tracing { trace: trace.map(Arc::new), span: None });
+            self.at_hand = Some(Tracing {
+                trace: trace.map(Arc::new),
+                span: None,
+            });
             return;
         }
         let own = self.span_id();
@@ -49,7 +57,11 @@ impl Gateway {
             None => {
                 let begun = self.trace_id();
                 let recorded = ratio.takes(begun);
-                (Some(trace.unwrap_or_default().begun(begun, own, recorded)), begun, recorded)
+                (
+                    Some(trace.unwrap_or_default().begun(begun, own, recorded)),
+                    begun,
+                    recorded,
+                )
             }
         };
         let span = recorded.then(|| {
@@ -57,7 +69,9 @@ impl Gateway {
                 trace: id_of_trace,
                 id: own,
                 parent: origin.as_ref().map(|origin| origin.span),
-                state: origin.as_ref().and_then(|origin| origin.state.as_deref().map(Arc::from)),
+                state: origin
+                    .as_ref()
+                    .and_then(|origin| origin.state.as_deref().map(Arc::from)),
                 link: origin.as_ref().and_then(|origin| origin.link),
                 side: Side::Client(key.edge),
                 method: method.name(),
@@ -71,7 +85,10 @@ impl Gateway {
             })
         });
         self.spans += usize::from(recorded);
-        self.at_hand = Some(Tracing { trace: trace.map(Arc::new), span });
+        self.at_hand = Some(Tracing {
+            trace: trace.map(Arc::new),
+            span,
+        });
     }
 
     /// The trace of the request at hand.
@@ -84,12 +101,21 @@ impl Gateway {
 
     /// Who asks: the revision, and the session.
     pub(super) fn span_of(&mut self, era: &ClientEra<'_>) {
-        let Some(span) = self.at_hand.as_mut().and_then(|tracing| tracing.span.as_mut()) else { return };
+        let Some(span) = self
+            .at_hand
+            .as_mut()
+            .and_then(|tracing| tracing.span.as_mut())
+        else {
+            return;
+        };
         match era {
             ClientEra::Modern(_) => span.version = MODERN,
             ClientEra::Legacy(session, version) => {
                 span.version = version.as_str();
-                let session = self.sessions.get(session).filter(|session| !session.digest.is_empty());
+                let session = self
+                    .sessions
+                    .get(session)
+                    .filter(|session| !session.digest.is_empty());
                 span.session = session.map(|session| session.digest.clone());
             }
         }
@@ -97,7 +123,11 @@ impl Gateway {
 
     /// What is asked for, as the client knows it.
     pub(super) fn span_target(&mut self, target: Option<&Arc<str>>) {
-        if let Some(span) = self.at_hand.as_mut().and_then(|tracing| tracing.span.as_mut()) {
+        if let Some(span) = self
+            .at_hand
+            .as_mut()
+            .and_then(|tracing| tracing.span.as_mut())
+        {
             span.target = target.cloned();
         }
     }
@@ -107,7 +137,8 @@ impl Gateway {
         self.at_hand.as_mut()?.span.take()
     }
 
-    /// The span of a call that is about to be made for the request at hand, and the trace as its server gets it.
+    /// The span of a call that is about to be made for the request at hand, and the trace as its
+    /// server gets it.
     pub(super) fn call_span(
         &mut self,
         ctx: &Ctx<'_>,
@@ -115,7 +146,13 @@ impl Gateway {
         number: u64,
         target: Option<Arc<str>>,
     ) -> (Option<Arc<Trace>>, Option<Box<Span>>) {
-        let Some(above) = self.at_hand.as_ref().and_then(|tracing| tracing.span.as_ref()) else { return (ctx.trace.clone(), None) };
+        let Some(above) = self
+            .at_hand
+            .as_ref()
+            .and_then(|tracing| tracing.span.as_ref())
+        else {
+            return (ctx.trace.clone(), None);
+        };
         let (trace, parent, state) = (above.trace, above.id, above.state.clone());
         let id = self.span_id();
         self.spans += 1;
@@ -140,19 +177,35 @@ impl Gateway {
             ended: 0,
             failure: None,
         };
-        (ctx.trace.as_ref().map(|trace| Arc::new(Trace::clone(trace).below(id))), Some(Box::new(span)))
+        (
+            ctx.trace
+                .as_ref()
+                .map(|trace| Arc::new(Trace::clone(trace).below(id))),
+            Some(Box::new(span)),
+        )
     }
 
-    /// The same call of a modern server once more, with answers: a span of its own, which the body names in the place of the one before.
-    pub(super) fn call_span_again(&mut self, call: &mut ClientCall, number: u64, body: &Bytes) -> Option<Bytes> {
+    /// The same call of a modern server once more, with answers: a span of its own, which the body
+    /// names in the place of the one before.
+    pub(super) fn call_span_again(
+        &mut self,
+        call: &mut ClientCall,
+        number: u64,
+        body: &Bytes,
+    ) -> Option<Bytes> {
         let id = call.sent.as_ref().map(|_| self.span_id())?;
         let (span, trace) = (call.sent.as_mut()?, call.trace.take()?);
         let before = format!("-{}-", span.id);
-        (span.id, span.began, span.ended, span.failure, span.request) = (id, self.now, 0, None, number.to_string().into());
+        (span.id, span.began, span.ended, span.failure, span.request) =
+            (id, self.now, 0, None, number.to_string().into());
         self.spans += 1;
         call.trace = Some(Arc::new(Trace::clone(&trace).below(id)));
         let parent = format!("{}{before}", span.trace);
-        Some(String::from_utf8_lossy(body).replacen(&parent, &format!("{}-{id}-", span.trace), 1).into())
+        Some(
+            String::from_utf8_lossy(body)
+                .replacen(&parent, &format!("{}-{id}-", span.trace), 1)
+                .into(),
+        )
     }
 
     /// A request is answered.
@@ -165,24 +218,42 @@ impl Gateway {
     /// A request is refused.
     pub(super) fn refuse_span(&mut self, span: Option<Box<Span>>, refusal: &Refusal) {
         if let Some(span) = span {
-            self.finish_span(span, Some(Failure { outcome: "error", rpc: Some(refusal.rpc), code: Some(refusal.code) }));
+            self.finish_span(
+                span,
+                Some(Failure {
+                    outcome: "error",
+                    rpc: Some(refusal.rpc),
+                    code: Some(refusal.code),
+                }),
+            );
         }
     }
 
     /// The server's part in a call is over.
-    pub(super) fn end_call_span(&mut self, client: &ClientCall, outcome: &'static str, body: &[u8]) {
+    pub(super) fn end_call_span(
+        &mut self,
+        client: &ClientCall,
+        outcome: &'static str,
+        body: &[u8],
+    ) {
         if let Some(span) = client.sent.as_ref().filter(|span| span.ended == 0) {
             // An error that we made says nothing of what the server answered.
-            let failure = failure(outcome, body).map(|failure| Failure { rpc: failure.rpc.filter(|_| failure.code.is_none()), ..failure });
+            let failure = failure(outcome, body).map(|failure| Failure {
+                rpc: failure.rpc.filter(|_| failure.code.is_none()),
+                ..failure
+            });
             self.finish_span(span.clone(), failure);
         }
     }
 
-    /// The server's part in a call is over for now: it asks for something, or was lost and the call is made again.
+    /// The server's part in a call is over for now: it asks for something, or was lost and the call
+    /// is made again.
     pub(super) fn pause_call_span(&mut self, call: &mut ClientCall, outcome: &'static str) {
         self.end_call_span(call, outcome, b"");
         let now = self.now;
-        call.sent.iter_mut().for_each(|span| span.ended = now.max(1));
+        call.sent
+            .iter_mut()
+            .for_each(|span| span.ended = now.max(1));
     }
 
     fn finish_span(&mut self, mut span: Box<Span>, failure: Option<Failure>) {
@@ -218,11 +289,18 @@ fn failure(outcome: &'static str, body: &[u8]) -> Option<Failure> {
         return None;
     }
     let text = std::str::from_utf8(body).unwrap_or_default();
-    let [code, data] = json::pick(text, ["error"]).and_then(|[error]| json::pick(error?, ["code", "data"])).unwrap_or_default();
-    let ours = data.and_then(|data| json::pick(data, ["code"])?[0]).and_then(json::string);
+    let [code, data] = json::pick(text, ["error"])
+        .and_then(|[error]| json::pick(error?, ["code", "data"]))
+        .unwrap_or_default();
+    let ours = data
+        .and_then(|data| json::pick(data, ["code"])?[0])
+        .and_then(json::string);
     Some(Failure {
         outcome,
         rpc: code.and_then(|code| code.parse().ok()),
-        code: ours.and_then(|ours| ours.starts_with("GGEN-").then(|| ours.parse::<Code>().ok())?),
+        code: ours.and_then(|ours| {
+            ours.starts_with("GGEN-")
+                .then(|| ours.parse::<Code>().ok())?
+        }),
     })
 }

@@ -15,31 +15,60 @@ use bytes::Bytes;
 use ggen_wire::Code;
 use std::sync::Arc;
 
-/// After this time a client comes back for the rest of a stream that has lasted long enough, in milliseconds.
+/// After this time a client comes back for the rest of a stream that has lasted long enough, in
+/// milliseconds.
 const COME_BACK: u32 = 500;
 
 type Answer = Result<Flow, (Option<Box<str>>, Refusal)>;
 
 impl Gateway {
-    /// The stream on which a legacy client hears what nobody asked for, or the rest of a stream that broke off.
+    /// The stream on which a legacy client hears what nobody asked for, or the rest of a stream
+    /// that broke off.
     pub(super) fn get(&mut self, key: StreamKey, request: &Request) -> Answer {
         let anonymous = |refusal| (None, refusal);
-        let refused = |detail: &str| (None, Refusal::new(405, rpc::INVALID_REQUEST, Code::MethodNotAllowed, detail));
+        let refused = |detail: &str| {
+            (
+                None,
+                Refusal::new(405, rpc::INVALID_REQUEST, Code::MethodNotAllowed, detail),
+            )
+        };
         let access = self.access(key, request);
-        let view = self.view_for(access.as_deref(), request).map_err(anonymous)?;
+        let view = self
+            .view_for(access.as_deref(), request)
+            .map_err(anonymous)?;
         if request.header("mcp-protocol-version") == Some(MODERN) {
-            return Err(refused("revision 2026-07-28 has no GET; use subscriptions/listen"));
+            return Err(refused(
+                "revision 2026-07-28 has no GET; use subscriptions/listen",
+            ));
         }
-        let id = request.header("mcp-session-id").ok_or_else(|| refused("GET needs an Mcp-Session-Id"))?;
+        let id = request
+            .header("mcp-session-id")
+            .ok_or_else(|| refused("GET needs an Mcp-Session-Id"))?;
         let (name, _) = self.session_of(request, view, id).map_err(anonymous)?;
         if !request.accept_sse {
-            return Err((None, Refusal::new(406, rpc::INVALID_REQUEST, Code::NotAcceptable, "")));
+            return Err((
+                None,
+                Refusal::new(406, rpc::INVALID_REQUEST, Code::NotAcceptable, ""),
+            ));
         }
-        let resumed = request.header("last-event-id").and_then(session::parse_event_id);
-        let Some(session) = self.sessions.get_mut(&name) else { return Ok(Flow::Done) };
-        let number = resumed.map(|(ring, _)| ring).filter(|ring| session.rings.contains_key(ring)).unwrap_or(0);
-        let Some(ring) = session.rings.get_mut(&number) else { return Ok(Flow::Done) };
-        let events = ring.replay(resumed.filter(|(at, _)| *at == number).map(|(_, event)| event));
+        let resumed = request
+            .header("last-event-id")
+            .and_then(session::parse_event_id);
+        let Some(session) = self.sessions.get_mut(&name) else {
+            return Ok(Flow::Done);
+        };
+        let number = resumed
+            .map(|(ring, _)| ring)
+            .filter(|ring| session.rings.contains_key(ring))
+            .unwrap_or(0);
+        let Some(ring) = session.rings.get_mut(&number) else {
+            return Ok(Flow::Done);
+        };
+        let events = ring.replay(
+            resumed
+                .filter(|(at, _)| *at == number)
+                .map(|(_, event)| event),
+        );
         let done = ring.done.is_some();
         let before = std::mem::replace(&mut ring.attached, (!done).then_some(key));
         if let Some(reader) = before.filter(|_| number > 0) {
@@ -49,7 +78,14 @@ impl Gateway {
         exchange.left = 0;
         exchange.start(key, &mut self.out);
         for (event, data) in events {
-            exchange.event(key, Some(session::event_id(number, event)), None, data, false, &mut self.out);
+            exchange.event(
+                key,
+                Some(session::event_id(number, event)),
+                None,
+                data,
+                false,
+                &mut self.out,
+            );
         }
         if done {
             exchange.close(key, &mut self.out);
@@ -61,7 +97,9 @@ impl Gateway {
 
     /// The client reads a stream elsewhere now: its old exchange ends, the calls behind it go on.
     fn let_go(&mut self, reader: StreamKey) {
-        let Some(exchange) = self.exchanges.get_mut(&reader) else { return };
+        let Some(exchange) = self.exchanges.get_mut(&reader) else {
+            return;
+        };
         exchange.suspend(reader, &mut self.out);
         if exchange.left == 0 {
             self.exchanges.remove(&reader);
@@ -71,13 +109,35 @@ impl Gateway {
     /// The end of a legacy session.
     pub(super) fn delete(&mut self, key: StreamKey, request: &Request) -> Answer {
         let access = self.access(key, request);
-        let view = self.view_for(access.as_deref(), request).map_err(|refusal| (None, refusal))?;
+        let view = self
+            .view_for(access.as_deref(), request)
+            .map_err(|refusal| (None, refusal))?;
         if request.header("mcp-protocol-version") == Some(MODERN) {
-            return Err((None, Refusal::new(405, rpc::INVALID_REQUEST, Code::MethodNotAllowed, "revision 2026-07-28 has no sessions")));
+            return Err((
+                None,
+                Refusal::new(
+                    405,
+                    rpc::INVALID_REQUEST,
+                    Code::MethodNotAllowed,
+                    "revision 2026-07-28 has no sessions",
+                ),
+            ));
         }
-        let missing = || (None, Refusal::new(400, rpc::INVALID_REQUEST, Code::SessionMissing, "DELETE needs an Mcp-Session-Id"));
+        let missing = || {
+            (
+                None,
+                Refusal::new(
+                    400,
+                    rpc::INVALID_REQUEST,
+                    Code::SessionMissing,
+                    "DELETE needs an Mcp-Session-Id",
+                ),
+            )
+        };
         let id = request.header("mcp-session-id").ok_or_else(missing)?;
-        let (name, _) = self.session_of(request, view, id).map_err(|refusal| (None, refusal))?;
+        let (name, _) = self
+            .session_of(request, view, id)
+            .map_err(|refusal| (None, refusal))?;
         self.end_session(&name);
         self.full(key, 204, Bytes::new());
         Ok(Flow::Done)
@@ -89,7 +149,9 @@ impl Gateway {
             let owner = self.owner(Some(name), "");
             self.forget_tasks_of(&owner);
         }
-        let Some(session) = self.sessions.remove(name) else { return };
+        let Some(session) = self.sessions.remove(name) else {
+            return;
+        };
         self.forget_session(&session);
         let mut calls: Vec<_> = session.calls.into_values().collect();
         calls.sort_unstable();
@@ -97,7 +159,10 @@ impl Gateway {
             self.cancel(number);
         }
         self.session_leaves(name);
-        let streams = self.exchanges.iter().filter(|(_, exchange)| exchange.left == 0 && exchange.session.as_ref() == Some(name));
+        let streams = self
+            .exchanges
+            .iter()
+            .filter(|(_, exchange)| exchange.left == 0 && exchange.session.as_ref() == Some(name));
         let mut streams: Vec<_> = streams.map(|(key, _)| *key).collect();
         streams.sort_unstable();
         for reader in streams {
@@ -119,27 +184,44 @@ impl Gateway {
             View::One(up) => Some((up, exposed.into())),
             _ => {
                 let (key, original) = crate::name::original_uri(exposed)?;
-                self.configured().find(|up| up.key == key).map(|up| (up.id, original.into()))
+                self.configured()
+                    .find(|up| up.key == key)
+                    .map(|up| (up.id, original.into()))
             }
         }
     }
 
-    /// The client of an exchange is gone. A modern one cancels with that; a legacy one may come back for the answer.
+    /// The client of an exchange is gone. A modern one cancels with that; a legacy one may come
+    /// back for the answer.
     pub(super) fn gone(&mut self, key: StreamKey) {
         let waiting = self.waiting.len();
-        let mut left: Vec<_> =
-            self.waiting.extract_if(.., |waiting| waiting.key == key).filter_map(|waiting| waiting.tracing?.span).collect();
+        let mut left: Vec<_> = self
+            .waiting
+            .extract_if(.., |waiting| waiting.key == key)
+            .filter_map(|waiting| waiting.tracing?.span)
+            .collect();
         let waiting = waiting - self.waiting.len();
         let questions = self.questions.len();
-        left.extend(self.questions.extract_if(|_, pending| pending.key() == key).filter_map(|(_, pending)| pending.span()));
+        left.extend(
+            self.questions
+                .extract_if(|_, pending| pending.key() == key)
+                .filter_map(|(_, pending)| pending.span()),
+        );
         // A request that waits has an exchange only if it is being sent once more.
         let questions = questions - self.questions.len() + waiting;
         self.refreshing.retain(|waiting| *waiting != key);
-        left.extend(self.unsaid.extract_if(.., |_, (_, unsaid)| unsaid.key == key).filter_map(|(_, (_, unsaid))| unsaid.span));
+        left.extend(
+            self.unsaid
+                .extract_if(.., |_, (_, unsaid)| unsaid.key == key)
+                .filter_map(|(_, (_, unsaid))| unsaid.span),
+        );
         left.sort_unstable_by_key(|span| span.id.0);
-        left.into_iter().for_each(|span| self.end_span(Some(span), "cancelled", b""));
+        left.into_iter()
+            .for_each(|span| self.end_span(Some(span), "cancelled", b""));
         self.unlisten(key);
-        let Some(exchange) = self.exchanges.get_mut(&key) else { return };
+        let Some(exchange) = self.exchanges.get_mut(&key) else {
+            return;
+        };
         exchange.connected = false;
         let Some(name) = exchange.session.clone() else {
             for number in std::mem::take(&mut exchange.calls) {
@@ -158,7 +240,11 @@ impl Gateway {
             return self.end_session(&name);
         }
         if let Some(session) = self.sessions.get_mut(&name) {
-            session.rings.values_mut().filter(|ring| ring.attached == Some(key)).for_each(|ring| ring.attached = None);
+            session
+                .rings
+                .values_mut()
+                .filter(|ring| ring.attached == Some(key))
+                .for_each(|ring| ring.attached = None);
         }
         if !waits {
             self.exchanges.remove(&key);
@@ -174,7 +260,11 @@ impl Gateway {
         };
         let cancelled: Vec<_> = self.waiting.extract_if(.., is_it).collect();
         for mut waiting in cancelled {
-            self.end_span(waiting.tracing.take().and_then(|tracing| tracing.span), "cancelled", b"");
+            self.end_span(
+                waiting.tracing.take().and_then(|tracing| tracing.span),
+                "cancelled",
+                b"",
+            );
             if self.exchanges.contains_key(&waiting.key) {
                 self.drop_answer(waiting.key);
                 continue;
@@ -189,10 +279,19 @@ impl Gateway {
 
     /// Cancels a client's call: the server is told, the client gets nothing more.
     pub(super) fn cancel(&mut self, number: u64) {
-        let Some(up) = self.calls.get(&number).map(|call| call.up) else { return };
-        let queued = self.calls.get(&number).is_some_and(|call| self.up_ref(up).conns[call.conn].queue.contains(&number));
-        let Some((_, call)) = self.take_call(up, number) else { return };
-        let Purpose::Client(client) = &call.purpose else { return };
+        let Some(up) = self.calls.get(&number).map(|call| call.up) else {
+            return;
+        };
+        let queued = self
+            .calls
+            .get(&number)
+            .is_some_and(|call| self.up_ref(up).conns[call.conn].queue.contains(&number));
+        let Some((_, call)) = self.take_call(up, number) else {
+            return;
+        };
+        let Purpose::Client(client) = &call.purpose else {
+            return;
+        };
         if let Some(park) = client.park() {
             self.unpark(park);
         }
@@ -210,7 +309,12 @@ impl Gateway {
             duration,
             trace: client.sampled(),
         }));
-        self.emit(Output::Observe(Observation::Call { up, tool: client.tool.clone(), outcome: "cancelled", duration }));
+        self.emit(Output::Observe(Observation::Call {
+            up,
+            tool: client.tool.clone(),
+            outcome: "cancelled",
+            duration,
+        }));
         self.audit_call(up, client, "cancelled", 0);
         self.end_call_span(client, "cancelled", b"");
         self.end_span(client.span.clone(), "cancelled", b"");
@@ -236,7 +340,9 @@ impl Gateway {
 
     /// One answer less on an exchange; the last one ends it.
     fn drop_answer(&mut self, key: StreamKey) {
-        let Some(exchange) = self.exchanges.get_mut(&key) else { return };
+        let Some(exchange) = self.exchanges.get_mut(&key) else {
+            return;
+        };
         exchange.left = exchange.left.saturating_sub(1);
         if exchange.left > 0 {
             return;
@@ -247,7 +353,9 @@ impl Gateway {
         let (ring, session) = (exchange.ring, exchange.session.clone());
         exchange.close(key, &mut self.out);
         self.sweep(key);
-        if let (Some(ring), Some(session)) = (ring, session.and_then(|id| self.sessions.get_mut(&id))) {
+        if let (Some(ring), Some(session)) =
+            (ring, session.and_then(|id| self.sessions.get_mut(&id)))
+        {
             let reader = session.rings.remove(&ring).and_then(|ring| ring.attached);
             if let Some(reader) = reader.filter(|reader| *reader != key)
                 && let Some(exchange) = self.exchanges.get_mut(&reader)
@@ -258,7 +366,8 @@ impl Gateway {
         }
     }
 
-    /// Streams that have lasted as long as one may: their clients come back for the rest (2025-11-25, Streamable HTTP, "Sending Messages to the Server" 6).
+    /// Streams that have lasted as long as one may: their clients come back for the rest
+    /// (2025-11-25, Streamable HTTP, "Sending Messages to the Server" 6).
     pub(super) fn streams_due(&mut self) {
         let (limit, now) = (self.rules.stream_limit, self.now);
         if limit == 0 {
@@ -266,17 +375,41 @@ impl Gateway {
         }
         // Who reads it: the exchange of the call itself, or one that came back for it.
         let reader = |key: &StreamKey, exchange: &Exchange| match exchange.ring {
-            Some(ring) => self.sessions.get(exchange.session.as_ref()?)?.rings.get(&ring)?.attached,
-            None => Some(*key).filter(|_| exchange.connected && exchange.may_stream() && !exchange.is_batch() && !exchange.socket),
+            Some(ring) => {
+                self.sessions
+                    .get(exchange.session.as_ref()?)?
+                    .rings
+                    .get(&ring)?
+                    .attached
+            }
+            None => Some(*key).filter(|_| {
+                exchange.connected
+                    && exchange.may_stream()
+                    && !exchange.is_batch()
+                    && !exchange.socket
+            }),
         };
-        let lasts = |key: &StreamKey| self.exchanges.get(key).is_some_and(|exchange| exchange.began + limit <= now);
+        let lasts = |key: &StreamKey| {
+            self.exchanges
+                .get(key)
+                .is_some_and(|exchange| exchange.began + limit <= now)
+        };
         let resumable = |exchange: &Exchange| {
-            let session = exchange.session.as_ref().and_then(|id| self.sessions.get(id));
-            exchange.left > 0 && session.is_some_and(|session| session.version >= Legacy::L2025_11_25)
+            let session = exchange
+                .session
+                .as_ref()
+                .and_then(|id| self.sessions.get(id));
+            exchange.left > 0
+                && session.is_some_and(|session| session.version >= Legacy::L2025_11_25)
         };
-        let calls = self.exchanges.iter().filter(|(_, exchange)| resumable(exchange));
-        let mut due: Vec<_> =
-            calls.filter(|(key, exchange)| reader(key, exchange).is_some_and(|reader| lasts(&reader))).map(|(key, _)| *key).collect();
+        let calls = self
+            .exchanges
+            .iter()
+            .filter(|(_, exchange)| resumable(exchange));
+        let mut due: Vec<_> = calls
+            .filter(|(key, exchange)| reader(key, exchange).is_some_and(|reader| lasts(&reader)))
+            .map(|(key, _)| *key)
+            .collect();
         due.sort_unstable();
         for key in due {
             self.begin_stream(key);
@@ -284,19 +417,41 @@ impl Gateway {
         }
     }
 
-    /// The server lets go of its stream and wants to be asked again later: so does the client's, if it can resume.
+    /// The server lets go of its stream and wants to be asked again later: so does the client's, if
+    /// it can resume.
     pub(super) fn suspend_stream(&mut self, key: StreamKey, retry_ms: Option<u32>) {
-        let Some(exchange) = self.exchanges.get(&key).filter(|_| retry_ms.is_some()) else { return };
-        let (Some(number), Some(session)) = (exchange.ring, exchange.session.as_ref().and_then(|id| self.sessions.get_mut(id))) else {
+        let Some(exchange) = self.exchanges.get(&key).filter(|_| retry_ms.is_some()) else {
+            return;
+        };
+        let (Some(number), Some(session)) = (
+            exchange.ring,
+            exchange
+                .session
+                .as_ref()
+                .and_then(|id| self.sessions.get_mut(id)),
+        ) else {
             return;
         };
         if session.version < Legacy::L2025_11_25 {
             return;
         }
-        let Some(ring) = session.rings.get_mut(&number) else { return };
-        let (last, Some(reader)) = (ring.last(), ring.attached.take()) else { return };
-        let Some(exchange) = self.exchanges.get_mut(&reader) else { return };
-        exchange.event(reader, Some(session::event_id(number, last)), retry_ms, Bytes::new(), false, &mut self.out);
+        let Some(ring) = session.rings.get_mut(&number) else {
+            return;
+        };
+        let (last, Some(reader)) = (ring.last(), ring.attached.take()) else {
+            return;
+        };
+        let Some(exchange) = self.exchanges.get_mut(&reader) else {
+            return;
+        };
+        exchange.event(
+            reader,
+            Some(session::event_id(number, last)),
+            retry_ms,
+            Bytes::new(),
+            false,
+            &mut self.out,
+        );
         if reader == key {
             exchange.suspend(key, &mut self.out);
         } else {

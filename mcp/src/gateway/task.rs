@@ -1,6 +1,7 @@
-//! Calls that go on as other requests than the one that began them, because a task stands between question and result. A modern client that takes no tasks
-//! gets what the task of a legacy server comes to; one that takes them gets its status and its result in one answer ([`super::bridged`]). A legacy client
-//! gets what the task of a modern server comes to ([`super::driven`]).
+//! Calls that go on as other requests than the one that began them, because a task stands between
+//! question and result. A modern client that takes no tasks gets what the task of a legacy server
+//! comes to; one that takes them gets its status and its result in one answer ([`super::bridged`]).
+//! A legacy client gets what the task of a modern server comes to ([`super::driven`]).
 
 use super::Gateway;
 use super::bridged::status;
@@ -22,25 +23,39 @@ enum Next {
 }
 
 impl Gateway {
-    /// What a tool of a legacy server says of tasks, if that server has any: its `taskSupport` as it stands.
+    /// What a tool of a legacy server says of tasks, if that server has any: its `taskSupport` as
+    /// it stands.
     pub(super) fn task_support(&self, up: UpId, tool: &str) -> Option<&str> {
         let upstream = self.up_ref(up);
-        let item = upstream.list(ListKind::Tools).items.iter().find(|item| *item.key == *tool)?;
-        let text = std::str::from_utf8(&item.text).ok().filter(|text| text.contains("\"taskSupport\"") && upstream.has_call_tasks())?;
+        let item = upstream
+            .list(ListKind::Tools)
+            .items
+            .iter()
+            .find(|item| *item.key == *tool)?;
+        let text = std::str::from_utf8(&item.text)
+            .ok()
+            .filter(|text| text.contains("\"taskSupport\"") && upstream.has_call_tasks())?;
         let [execution] = json::pick(text, ["execution"])?;
         json::pick(execution?, ["taskSupport"])?[0]
     }
 
     /// An answer that is not yet the client's. True: the call goes on.
     pub(super) fn goes_on(&mut self, up: UpId, number: u64, kind: &Kind<'_>) -> bool {
-        let Some(Purpose::Client(client)) = self.calls.get(&number).filter(|call| call.up == up).map(|call| &call.purpose) else {
+        let Some(Purpose::Client(client)) = self
+            .calls
+            .get(&number)
+            .filter(|call| call.up == up)
+            .map(|call| &call.purpose)
+        else {
             return false;
         };
         match self.next_of(up, number, client, kind) {
             None => false,
             Some(Next::Drive) => self.drive(up, number, kind),
             Some(Next::Ask(method, id, task)) => {
-                if let Some(Purpose::Client(client)) = self.calls.get_mut(&number).map(|call| &mut call.purpose) {
+                if let Some(Purpose::Client(client)) =
+                    self.calls.get_mut(&number).map(|call| &mut call.purpose)
+                {
                     client.task = Some(task);
                 }
                 self.ask_next(number, method, &format!("\"taskId\":{id}"));
@@ -52,21 +67,42 @@ impl Gateway {
     fn next_of(&self, up: UpId, number: u64, client: &ClientCall, kind: &Kind<'_>) -> Option<Next> {
         let legacy = matches!(self.up_ref(up).era, Some(UpEra::Legacy(_)));
         if !client.modern {
-            return (!legacy && client.method == Method::ToolsCall && self.is_driven(client, kind)).then_some(Next::Drive);
+            return (!legacy && client.method == Method::ToolsCall && self.is_driven(client, kind))
+                .then_some(Next::Drive);
         }
-        let known = client.known.as_ref().filter(|name| legacy && self.is_bridged(name));
+        let known = client
+            .known
+            .as_ref()
+            .filter(|name| legacy && self.is_bridged(name));
         match (kind, client.method, &client.task, known) {
             (Kind::Result(_, result), Method::ToolsCall, Some(Task::Asked), _) => {
                 let id: Box<str> = task_id(result)?.into();
-                Some(Next::Ask("tasks/result", id.clone(), Task::Running { id, number }))
+                Some(Next::Ask(
+                    "tasks/result",
+                    id.clone(),
+                    Task::Running { id, number },
+                ))
             }
             // What it came to is asked for apart; until then the client waits.
-            (Kind::Result(_, task), Method::TaskGet, None, Some(name)) if matches!(status(task), Some("\"completed\"" | "\"failed\"")) => {
-                Some(Next::Ask("tasks/result", json::quote(&name.id).into(), Task::Fetching((*task).into())))
+            (Kind::Result(_, task), Method::TaskGet, None, Some(name))
+                if matches!(status(task), Some("\"completed\"" | "\"failed\"")) =>
+            {
+                Some(Next::Ask(
+                    "tasks/result",
+                    json::quote(&name.id).into(),
+                    Task::Fetching((*task).into()),
+                ))
             }
-            // A legacy server refuses to cancel what is over; a modern client is told that it was heard, if there is such a task at all.
-            (Kind::Error(_, error), Method::TaskCancel, None, Some(name)) if code_of(error) == Some(rpc::INVALID_PARAMS) => {
-                Some(Next::Ask("tasks/get", json::quote(&name.id).into(), Task::Acknowledging))
+            // A legacy server refuses to cancel what is over; a modern client is told that it was
+            // heard, if there is such a task at all.
+            (Kind::Error(_, error), Method::TaskCancel, None, Some(name))
+                if code_of(error) == Some(rpc::INVALID_PARAMS) =>
+            {
+                Some(Next::Ask(
+                    "tasks/get",
+                    json::quote(&name.id).into(),
+                    Task::Acknowledging,
+                ))
             }
             _ => None,
         }
@@ -74,9 +110,16 @@ impl Gateway {
 
     /// The next request of a call, at the same connection.
     pub(super) fn ask_next(&mut self, number: u64, method: &'static str, members: &str) {
-        let Some(mut call) = self.calls.remove(&number) else { return };
+        let Some(mut call) = self.calls.remove(&number) else {
+            return;
+        };
         let next = self.next_id();
-        call.request = request_of_ours(next, method, members, self.up_ref(call.up).era == Some(UpEra::Modern));
+        call.request = request_of_ours(
+            next,
+            method,
+            members,
+            self.up_ref(call.up).era == Some(UpEra::Modern),
+        );
         self.renumber(number, next, call);
         self.send(next);
     }
@@ -89,7 +132,11 @@ impl Gateway {
             if let Some(exchange) = self.exchanges.get_mut(&client.key) {
                 exchange.calls.push(next);
             }
-            if let Some(session) = client.session.as_ref().and_then(|id| self.sessions.get_mut(id)) {
+            if let Some(session) = client
+                .session
+                .as_ref()
+                .and_then(|id| self.sessions.get_mut(id))
+            {
                 session.calls.insert(client.id.clone(), next);
             }
             if let Some(parked) = client.park().and_then(|park| self.parked.get_mut(&park)) {
@@ -108,7 +155,10 @@ impl Gateway {
             return number;
         }
         let is_it = |client: &ClientCall| matches!(&client.task, Some(Task::Running { number: began, .. }) if *began == number);
-        let found = self.calls.iter().find(|(_, call)| matches!(&call.purpose, Purpose::Client(client) if is_it(client)));
+        let found = self
+            .calls
+            .iter()
+            .find(|(_, call)| matches!(&call.purpose, Purpose::Client(client) if is_it(client)));
         found.map_or(number, |(now, _)| *now)
     }
 
@@ -119,7 +169,14 @@ impl Gateway {
             Some(Task::Driven(driven)) => &driven.id,
             _ => return,
         };
-        self.own_request(up, conn, Purpose::Aside, "tasks/cancel", &format!("\"taskId\":{id}"), 30_000_000);
+        self.own_request(
+            up,
+            conn,
+            Purpose::Aside,
+            "tasks/cancel",
+            &format!("\"taskId\":{id}"),
+            30_000_000,
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! What time does: calls that take too long, requests that have waited enough, sessions that are idle, servers to try again.
+//! What time does: calls that take too long, requests that have waited enough, sessions that are
+//! idle, servers to try again.
 
 use super::call::Purpose;
 use super::{Gateway, Waiting};
@@ -18,7 +19,8 @@ const KEEP_LISTS: Micros = 600_000_000;
 const KEEP_CONN: Micros = 600_000_000;
 /// How often sessions are looked at.
 const SCAN: Micros = 5_000_000;
-/// It is said of a session that it is used when this part of the time has passed after which it would end.
+/// It is said of a session that it is used when this part of the time has passed after which it
+/// would end.
 const TOLD: Micros = 60;
 /// A session of a socket ends when nobody has read its stream for this long: the socket is gone.
 const UNREAD: Micros = 60_000_000;
@@ -45,20 +47,39 @@ impl Gateway {
 
     /// Tries the waiting requests again: something has changed.
     pub(super) fn wake(&mut self) {
-        for Waiting { key, request, arrived, tries, tracing } in std::mem::take(&mut self.waiting) {
+        for Waiting {
+            key,
+            request,
+            arrived,
+            tries,
+            tracing,
+        } in std::mem::take(&mut self.waiting)
+        {
             self.at_hand = tracing;
             self.open(key, request, arrived, tries, false);
         }
     }
 
-    /// Tries those requests again that have waited long enough for one of the limits since they were last tried.
+    /// Tries those requests again that have waited long enough for one of the limits since they
+    /// were last tried.
     fn wake_expired(&mut self) {
         let (now, last) = (self.now, std::mem::replace(&mut self.woken, self.now));
         let limits = [self.limits.list_wait, self.limits.call_wait];
-        let due = |waiting: &Waiting| limits.iter().any(|limit| (last..=now).contains(&(waiting.arrived + limit)));
+        let due = |waiting: &Waiting| {
+            limits
+                .iter()
+                .any(|limit| (last..=now).contains(&(waiting.arrived + limit)))
+        };
         let (due, rest) = std::mem::take(&mut self.waiting).into_iter().partition(due);
         self.waiting = rest;
-        for Waiting { key, request, arrived, tries, tracing } in due {
+        for Waiting {
+            key,
+            request,
+            arrived,
+            tries,
+            tracing,
+        } in due
+        {
             self.at_hand = tracing;
             self.open(key, request, arrived, tries, false);
         }
@@ -79,7 +100,12 @@ impl Gateway {
         for key in streams {
             self.begin_stream(key);
         }
-        let mut due: Vec<_> = self.calls.iter().filter(|(_, call)| call.deadline <= now).map(|(number, call)| (*number, call.up)).collect();
+        let mut due: Vec<_> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| call.deadline <= now)
+            .map(|(number, call)| (*number, call.up))
+            .collect();
         due.sort_unstable();
         for (number, up) in due {
             self.call_due(number, up);
@@ -94,14 +120,17 @@ impl Gateway {
             && self.ups[up.0 as usize].settings.transport == crate::api::Transport::Stdio
             && self.ups[up.0 as usize].settings.era != crate::api::EraSetting::Modern
         {
-            // Silence is no answer yet: the server may be slow to start, or know nothing of the probe. Whichever answer comes first counts.
+            // Silence is no answer yet: the server may be slow to start, or know nothing of the
+            // probe. Whichever answer comes first counts.
             call.deadline = self.now + self.limits.handshake;
             return self.initialize_upstream(up, 0);
         }
         if self.waits_on(number, up) {
             return;
         }
-        let Some((_, call)) = self.take_call(up, number) else { return };
+        let Some((_, call)) = self.take_call(up, number) else {
+            return;
+        };
         if self.up_ref(up).is_http() && !matches!(call.purpose, Purpose::Client(_)) {
             self.emit(Output::Abort(up, number));
         }
@@ -111,7 +140,12 @@ impl Gateway {
                 let refusal = if client.is_asked() {
                     Refusal::new(200, rpc::INTERNAL, Code::AnswerLate, &name)
                 } else {
-                    Refusal::new(200, rpc::INTERNAL, Code::UpstreamTimeout, &format!("{name}: no answer within {seconds} s"))
+                    Refusal::new(
+                        200,
+                        rpc::INTERNAL,
+                        Code::UpstreamTimeout,
+                        &format!("{name}: no answer within {seconds} s"),
+                    )
                 };
                 let refusal = refusal.with("server", &crate::json::quote(&name));
                 if call.tries > 0 {
@@ -123,9 +157,17 @@ impl Gateway {
             Purpose::Discover | Purpose::Initialize => {
                 let detail = format!(
                     "no answer to {} within {limit} s",
-                    if matches!(call.purpose, Purpose::Discover) { "server/discover" } else { "initialize" }
+                    if matches!(call.purpose, Purpose::Discover) {
+                        "server/discover"
+                    } else {
+                        "initialize"
+                    }
                 );
-                self.calls.retain(|_, other| other.up != up || other.conn != call.conn || !matches!(other.purpose, Purpose::Discover));
+                self.calls.retain(|_, other| {
+                    other.up != up
+                        || other.conn != call.conn
+                        || !matches!(other.purpose, Purpose::Discover)
+                });
                 self.greeting_failed(up, call.conn, Code::UpstreamSilent, detail);
             }
             Purpose::List(kind) => self.list_failed(up, *kind),
@@ -146,14 +188,17 @@ impl Gateway {
                 self.fetch(up, kind);
             }
         }
-        if self.up_ref(up).listen_at.is_some_and(|at| at <= now) && self.up_ref(up).conns[0].phase == Phase::Ready {
+        if self.up_ref(up).listen_at.is_some_and(|at| at <= now)
+            && self.up_ref(up).conns[0].phase == Phase::Ready
+        {
             self.up_mut(up).listen_at = None;
             self.listen_upstream(up);
         }
         if !self.up_ref(up).is_http() {
             self.children_due(up);
         }
-        let legacy = self.up_ref(up).is_http() && matches!(self.up_ref(up).era, Some(UpEra::Legacy(_)));
+        let legacy =
+            self.up_ref(up).is_http() && matches!(self.up_ref(up).era, Some(UpEra::Legacy(_)));
         for conn in 0..self.up_ref(up).conns.len() {
             let member = &self.up_ref(up).conns[conn];
             if member.phase != Phase::Ready || !legacy {
@@ -169,8 +214,15 @@ impl Gateway {
                 self.close_conn(up, conn);
             }
         }
-        if self.up_ref(up).down_since.is_some_and(|since| now >= since + KEEP_LISTS)
-            && self.up_ref(up).lists.iter().any(|list| !list.items.is_empty())
+        if self
+            .up_ref(up)
+            .down_since
+            .is_some_and(|since| now >= since + KEEP_LISTS)
+            && self
+                .up_ref(up)
+                .lists
+                .iter()
+                .any(|list| !list.items.is_empty())
         {
             self.forget_lists(up);
         }
@@ -193,14 +245,28 @@ impl Gateway {
             self.emit(Output::Keep(Keep::Used(used)));
         }
         // Nobody else can come back for what belongs to a socket.
-        let over = |session: &Session| session.idle_for(now) >= if session.socket { limit.min(UNREAD) } else { limit };
-        let mut idle: Vec<_> = self.sessions.iter().filter(|(_, session)| over(session)).map(|(name, _)| name.clone()).collect();
+        let over = |session: &Session| {
+            session.idle_for(now)
+                >= if session.socket {
+                    limit.min(UNREAD)
+                } else {
+                    limit
+                }
+        };
+        let mut idle: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| over(session))
+            .map(|(name, _)| name.clone())
+            .collect();
         idle.sort_unstable();
         for name in idle {
             self.end_session(&name);
         }
         for session in self.sessions.values_mut() {
-            session.rings.retain(|_, ring| ring.done.is_none_or(|done| now < done + KEEP_STREAM));
+            session
+                .rings
+                .retain(|_, ring| ring.done.is_none_or(|done| now < done + KEEP_STREAM));
         }
     }
 }

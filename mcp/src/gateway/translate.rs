@@ -47,10 +47,16 @@ pub(super) fn request(from: &Outgoing<'_>) -> Bytes {
         }
         (false, true) => {
             let meta = modern_meta(from);
-            match from.params.map(|params| (params, json::pick(params, ["_meta"]))) {
+            match from
+                .params
+                .map(|params| (params, json::pick(params, ["_meta"])))
+            {
                 Some((_, Some([Some(old)]))) if old.starts_with('{') => splice.insert(old, &meta),
                 Some((params, _)) => splice.insert(params, &format!("\"_meta\":{{{meta}}}")),
-                None => splice.insert(from.text.trim_start(), &format!("\"params\":{{\"_meta\":{{{meta}}}}}")),
+                None => splice.insert(
+                    from.text.trim_start(),
+                    &format!("\"params\":{{\"_meta\":{{{meta}}}}}"),
+                ),
             }
         }
         _ => {}
@@ -73,8 +79,16 @@ fn legacy_params(from: &Outgoing<'_>, params: &str) -> String {
             "inputResponses" | "requestState" | "task" => continue,
             "_meta" => {
                 let number = from.number.to_string();
-                let token: &[(&str, &str)] = if from.progress.is_some() { &[("progressToken", &number)] } else { &[] };
-                let meta = splice::rebuild(value, |name| name != "progressToken" && !key::RESERVED.contains(&name), token);
+                let token: &[(&str, &str)] = if from.progress.is_some() {
+                    &[("progressToken", &number)]
+                } else {
+                    &[]
+                };
+                let meta = splice::rebuild(
+                    value,
+                    |name| name != "progressToken" && !key::RESERVED.contains(&name),
+                    token,
+                );
                 if meta == "{}" {
                     continue;
                 }
@@ -95,13 +109,18 @@ fn legacy_params(from: &Outgoing<'_>, params: &str) -> String {
         out.push_str(&value);
     }
     if from.as_task {
-        out.push_str(if out.is_empty() { "{\"task\":{}" } else { ",\"task\":{}" });
+        out.push_str(if out.is_empty() {
+            "{\"task\":{}"
+        } else {
+            ",\"task\":{}"
+        });
     }
     out.push_str(if out.is_empty() { "{}" } else { "}" });
     out
 }
 
-/// The members of `_meta` that a modern upstream needs. Nothing is declared that a legacy client could not be asked for through us.
+/// The members of `_meta` that a modern upstream needs. Nothing is declared that a legacy client
+/// could not be asked for through us.
 fn modern_meta(from: &Outgoing<'_>) -> String {
     let mut meta = own_meta(from.client, &from.caps.write());
     if let Some(level) = from.log_level {
@@ -113,35 +132,63 @@ fn modern_meta(from: &Outgoing<'_>) -> String {
 /// The members of `_meta` of a request of ours, or of a legacy client.
 pub(super) fn own_meta(client: &str, caps: &str) -> String {
     let version = crate::method::MODERN;
-    format!("\"{}\":\"{version}\",\"{}\":{client},\"{}\":{caps}", key::VERSION, key::CLIENT, key::CAPABILITIES)
+    format!(
+        "\"{}\":\"{version}\",\"{}\":{client},\"{}\":{caps}",
+        key::VERSION,
+        key::CLIENT,
+        key::CAPABILITIES
+    )
 }
 
-/// A request to a modern server once more, under another number: with the state as the server gave it, and the answers to its questions.
-pub(super) fn again(body: &Bytes, number: u64, state: Option<&str>, responses: Option<&str>) -> Bytes {
+/// A request to a modern server once more, under another number: with the state as the server gave
+/// it, and the answers to its questions.
+pub(super) fn again(
+    body: &Bytes,
+    number: u64,
+    state: Option<&str>,
+    responses: Option<&str>,
+) -> Bytes {
     let text = String::from_utf8_lossy(body);
     let [id, params] = json::pick(&text, ["id", "params"]).unwrap_or_default();
-    let (Some(id), Some(params)) = (id, params) else { return body.clone() };
+    let (Some(id), Some(params)) = (id, params) else {
+        return body.clone();
+    };
     let mut renumbered = Splice::new(params);
-    let token = json::pick(params, ["_meta"]).and_then(|[meta]| json::pick(meta?, ["progressToken"])?[0]);
+    let token =
+        json::pick(params, ["_meta"]).and_then(|[meta]| json::pick(meta?, ["progressToken"])?[0]);
     if let Some(token) = token {
         renumbered.replace(token, number.to_string());
     }
     let added = [("inputResponses", responses), ("requestState", state)];
-    let added: Vec<_> = added.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-    let params_again = splice::rebuild(&renumbered.finish_text(), |name| !matches!(name, "inputResponses" | "requestState"), &added);
+    let added: Vec<_> = added
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect();
+    let params_again = splice::rebuild(
+        &renumbered.finish_text(),
+        |name| !matches!(name, "inputResponses" | "requestState"),
+        &added,
+    );
     let mut splice = Splice::new(&text);
     splice.replace(id, number.to_string());
     splice.replace(params, params_again);
     splice.finish()
 }
 
-/// A request to a modern server once more, under another number, of a client that declares an extension.
+/// A request to a modern server once more, under another number, of a client that declares an
+/// extension.
 pub(super) fn declaring(body: &Bytes, number: u64, extension: &str) -> Bytes {
     let text = String::from_utf8_lossy(body);
     let [id, params] = json::pick(&text, ["id", "params"]).unwrap_or_default();
-    let [meta] = params.and_then(|params| json::pick(params, ["_meta"])).unwrap_or_default();
-    let [caps, token] = meta.and_then(|meta| json::pick(meta, [key::CAPABILITIES, "progressToken"])).unwrap_or_default();
-    let (Some(id), Some(caps)) = (id, caps) else { return body.clone() };
+    let [meta] = params
+        .and_then(|params| json::pick(params, ["_meta"]))
+        .unwrap_or_default();
+    let [caps, token] = meta
+        .and_then(|meta| json::pick(meta, [key::CAPABILITIES, "progressToken"]))
+        .unwrap_or_default();
+    let (Some(id), Some(caps)) = (id, caps) else {
+        return body.clone();
+    };
     let mut splice = Splice::new(&text);
     splice.replace(id, number.to_string());
     splice.insert(caps, &format!("\"extensions\":{{\"{extension}\":{{}}}}"));
@@ -154,7 +201,9 @@ pub(super) fn declaring(body: &Bytes, number: u64, extension: &str) -> Bytes {
 /// The same answer for a request with another id.
 pub(super) fn with_id(body: &Bytes, id: &str) -> Bytes {
     let text = String::from_utf8_lossy(body);
-    let Some([Some(old)]) = json::pick(&text, ["id"]) else { return body.clone() };
+    let Some([Some(old)]) = json::pick(&text, ["id"]) else {
+        return body.clone();
+    };
     let mut splice = Splice::new(&text);
     splice.replace(old, id);
     splice.finish()
@@ -183,22 +232,35 @@ pub(super) fn result(from: &Incoming<'_>, result: &str) -> Bytes {
     let mut splice = Splice::new(from.text);
     splice.replace(from.number, from.id.to_owned());
     let kept = match from.modern {
-        (false, true) => Some(splice::rebuild(result, |member| !matches!(member, "resultType" | "ttlMs" | "cacheScope"), &[])),
+        (false, true) => Some(splice::rebuild(
+            result,
+            |member| !matches!(member, "resultType" | "ttlMs" | "cacheScope"),
+            &[],
+        )),
         _ => None,
     };
     let base = kept.as_deref().unwrap_or(result);
-    if kept.is_some() || from.version.is_some_and(|version| older::result(from.method, base, version).is_some()) {
+    if kept.is_some()
+        || from
+            .version
+            .is_some_and(|version| older::result(from.method, base, version).is_some())
+    {
         let mut inner = Splice::new(base);
         expose(from, base, &mut inner);
         let exposed = inner.finish_text();
-        let older = from.version.and_then(|version| older::result(from.method, &exposed, version));
+        let older = from
+            .version
+            .and_then(|version| older::result(from.method, &exposed, version));
         splice.replace(result, older.unwrap_or(exposed));
     } else {
         expose(from, result, &mut splice);
         match from.modern {
             (true, false) => splice.insert(result, &modern_members(from, result)),
-            // Every result says what it is (2026-07-28, basic, "Results"); one that does not is complete.
-            (true, true) if json::pick(result, ["resultType"]) == Some([None]) => splice.insert(result, "\"resultType\":\"complete\""),
+            // Every result says what it is (2026-07-28, basic, "Results"); one that does not is
+            // complete.
+            (true, true) if json::pick(result, ["resultType"]) == Some([None]) => {
+                splice.insert(result, "\"resultType\":\"complete\"")
+            }
             _ => {}
         }
     }
@@ -207,14 +269,24 @@ pub(super) fn result(from: &Incoming<'_>, result: &str) -> Bytes {
 
 /// Gives the URIs of a result their exposed names.
 fn expose<'a>(from: &Incoming<'_>, result: &'a str, splice: &mut Splice<'a>) {
-    let Some(server_key) = from.exposes else { return };
+    let Some(server_key) = from.exposes else {
+        return;
+    };
     let named = |member: &str| result.contains(member);
-    for uri in if named("\"uri\"") { uris(from.method, result) } else { Vec::new() } {
+    for uri in if named("\"uri\"") {
+        uris(from.method, result)
+    } else {
+        Vec::new()
+    } {
         if let Some(text) = json::string(uri) {
             splice.replace(uri, json::quote(&name::exposed_uri(server_key, &text)));
         }
     }
-    for task in if named("\"taskId\"") { tasks::ids(from.method, result) } else { Vec::new() } {
+    for task in if named("\"taskId\"") {
+        tasks::ids(from.method, result)
+    } else {
+        Vec::new()
+    } {
         if let Some(text) = json::string(task) {
             splice.replace(task, json::quote(&name::exposed_task(server_key, &text)));
         }
@@ -224,7 +296,11 @@ fn expose<'a>(from: &Incoming<'_>, result: &'a str, splice: &mut Splice<'a>) {
 /// What a legacy result lacks for a modern client.
 fn modern_members(from: &Incoming<'_>, result: &str) -> String {
     let [kind, meta] = json::pick(result, ["resultType", "_meta"]).unwrap_or_default();
-    let mut members = if kind.is_none() { "\"resultType\":\"complete\"".to_owned() } else { String::new() };
+    let mut members = if kind.is_none() {
+        "\"resultType\":\"complete\"".to_owned()
+    } else {
+        String::new()
+    };
     if from.method == Method::ResourcesRead {
         members.push_str(",\"ttlMs\":0,\"cacheScope\":\"private\"");
     }
@@ -236,24 +312,38 @@ fn modern_members(from: &Incoming<'_>, result: &str) -> String {
 
 /// The URIs in a result that name resources of the upstream.
 pub(super) fn uris(method: Method, result: &str) -> Vec<&str> {
-    let list = |text, member| json::pick(text, [member]).and_then(|[list]| json::elements(list?)).unwrap_or_default();
+    let list = |text, member| {
+        json::pick(text, [member])
+            .and_then(|[list]| json::elements(list?))
+            .unwrap_or_default()
+    };
     let of_block = |block| {
-        let [kind, uri, resource] = json::pick(block, ["type", "uri", "resource"]).unwrap_or_default();
+        let [kind, uri, resource] =
+            json::pick(block, ["type", "uri", "resource"]).unwrap_or_default();
         match kind {
             Some("\"resource_link\"") => uri,
-            Some("\"resource\"") => resource.and_then(|resource| json::pick(resource, ["uri"])).and_then(|[uri]| uri),
+            Some("\"resource\"") => resource
+                .and_then(|resource| json::pick(resource, ["uri"]))
+                .and_then(|[uri]| uri),
             _ => None,
         }
     };
     match method {
-        Method::ResourcesRead => list(result, "contents").into_iter().filter_map(|part| json::pick(part, ["uri"])?[0]).collect(),
-        Method::ToolsCall | Method::TaskResult => list(result, "content").into_iter().filter_map(of_block).collect(),
-        Method::TaskGet => {
-            json::pick(result, ["result"]).and_then(|[done]| done).map_or_else(Vec::new, |done| uris(Method::ToolsCall, done))
-        }
-        Method::PromptsGet => {
-            list(result, "messages").into_iter().filter_map(|message| of_block(json::pick(message, ["content"])?[0]?)).collect()
-        }
+        Method::ResourcesRead => list(result, "contents")
+            .into_iter()
+            .filter_map(|part| json::pick(part, ["uri"])?[0])
+            .collect(),
+        Method::ToolsCall | Method::TaskResult => list(result, "content")
+            .into_iter()
+            .filter_map(of_block)
+            .collect(),
+        Method::TaskGet => json::pick(result, ["result"])
+            .and_then(|[done]| done)
+            .map_or_else(Vec::new, |done| uris(Method::ToolsCall, done)),
+        Method::PromptsGet => list(result, "messages")
+            .into_iter()
+            .filter_map(|message| of_block(json::pick(message, ["content"])?[0]?))
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -262,14 +352,23 @@ pub(super) fn uris(method: Method, result: &str) -> Vec<&str> {
 pub(super) fn error_code(method: Method, code: i64, has_uri: bool, modern: (bool, bool)) -> i64 {
     match (modern, method, code) {
         ((true, false), _, rpc::RESOURCE_NOT_FOUND) => rpc::INVALID_PARAMS,
-        ((false, true), Method::ResourcesRead, rpc::INVALID_PARAMS) if has_uri => rpc::RESOURCE_NOT_FOUND,
-        ((false, true), _, rpc::HEADER_MISMATCH | rpc::MISSING_CAPABILITY | rpc::UNSUPPORTED_VERSION) => rpc::INTERNAL,
+        ((false, true), Method::ResourcesRead, rpc::INVALID_PARAMS) if has_uri => {
+            rpc::RESOURCE_NOT_FOUND
+        }
+        (
+            (false, true),
+            _,
+            rpc::HEADER_MISMATCH | rpc::MISSING_CAPABILITY | rpc::UNSUPPORTED_VERSION,
+        ) => rpc::INTERNAL,
         _ => code,
     }
 }
 
-/// A tool for a modern client of a legacy upstream: without `execution`, which says how a legacy client has to ask for a task.
+/// A tool for a modern client of a legacy upstream: without `execution`, which says how a legacy
+/// client has to ask for a task.
 pub(super) fn without_execution(kind: ListKind, text: &Bytes) -> Option<Bytes> {
-    let text = std::str::from_utf8(text).ok().filter(|text| kind == ListKind::Tools && text.contains("\"execution\""))?;
+    let text = std::str::from_utf8(text)
+        .ok()
+        .filter(|text| kind == ListKind::Tools && text.contains("\"execution\""))?;
     Some(splice::rebuild(text, |member| member != "execution", &[]).into())
 }

@@ -18,19 +18,42 @@ impl Gateway {
 
     pub(super) fn up(&mut self, up: UpId, event: UpInput) {
         match event {
-            UpInput::Connected { incarnation, handoff } => self.connected(up, incarnation, handoff.as_deref()),
+            UpInput::Connected {
+                incarnation,
+                handoff,
+            } => self.connected(up, incarnation, handoff.as_deref()),
             UpInput::Line(line) => self.received(up, 0, None, line),
             UpInput::Overlong(head) => self.overlong(up, 0, &head),
-            UpInput::Lost { state, code, reason, next_start } => self.lost(up, state, code, reason, next_start),
-            UpInput::Head { exchange, status, session, .. } => self.http_head(up, exchange, status, session),
-            UpInput::Message { exchange, event_id, retry_ms, data } => self.http_message(up, exchange, event_id, retry_ms, data),
+            UpInput::Lost {
+                state,
+                code,
+                reason,
+                next_start,
+            } => self.lost(up, state, code, reason, next_start),
+            UpInput::Head {
+                exchange,
+                status,
+                session,
+                ..
+            } => self.http_head(up, exchange, status, session),
+            UpInput::Message {
+                exchange,
+                event_id,
+                retry_ms,
+                data,
+            } => self.http_message(up, exchange, event_id, retry_ms, data),
             UpInput::End { exchange, error } => self.http_end(up, exchange, error),
         }
     }
 
     fn connected(&mut self, up: UpId, incarnation: u64, handoff: Option<&str>) {
         let now = self.now;
-        self.fail_calls(up, Some(0), &Refusal::new(200, rpc::INTERNAL, Code::UpstreamExited, ""), "lost");
+        self.fail_calls(
+            up,
+            Some(0),
+            &Refusal::new(200, rpc::INTERNAL, Code::UpstreamExited, ""),
+            "lost",
+        );
         let upstream = self.up_mut(up);
         upstream.no_leases = None;
         upstream.incarnation = incarnation;
@@ -45,8 +68,13 @@ impl Gateway {
             // Another process, perhaps by another entry: what is stored is said anew.
             upstream.stored = 0;
         }
-        // Calls of an earlier life of the gateway worker may still be running in a server that it left behind.
-        upstream.conns[0].unsure = if handoff.is_some() { now + super::notify::UNSURE } else { 0 };
+        // Calls of an earlier life of the gateway worker may still be running in a server that it
+        // left behind.
+        upstream.conns[0].unsure = if handoff.is_some() {
+            now + super::notify::UNSURE
+        } else {
+            0
+        };
         if handoff.is_some_and(|handoff| upstream.adopt(handoff)) {
             self.ready(up, 0);
         } else {
@@ -54,7 +82,8 @@ impl Gateway {
         }
     }
 
-    /// A remote server is tried again after 1 s, 2 s, … 30 s, a quarter of it at random so that many do not come at once.
+    /// A remote server is tried again after 1 s, 2 s, … 30 s, a quarter of it at random so that
+    /// many do not come at once.
     pub(super) fn retry_later(&mut self, up: UpId) {
         let mut byte = [0u8];
         (self.random)(&mut byte);
@@ -65,7 +94,14 @@ impl Gateway {
     }
 
     /// An upstream is not there (any more). `soon`: it is expected back in a moment.
-    pub(super) fn down(&mut self, up: UpId, state: UpstreamState, code: Code, reason: String, soon: bool) {
+    pub(super) fn down(
+        &mut self,
+        up: UpId,
+        state: UpstreamState,
+        code: Code,
+        reason: String,
+        soon: bool,
+    ) {
         let now = self.now;
         let upstream = self.up_mut(up);
         upstream.state = state;
@@ -73,16 +109,27 @@ impl Gateway {
         upstream.down_since.get_or_insert(now);
         upstream.unsettled = soon.then_some(now);
         upstream.listen = (None, None);
-        upstream.lists.iter_mut().for_each(|list| list.loading = None);
+        upstream
+            .lists
+            .iter_mut()
+            .for_each(|list| list.loading = None);
         self.report(up);
         self.wake();
     }
 
-    fn lost(&mut self, up: UpId, state: UpstreamState, code: Code, reason: String, next_start: Option<Micros>) {
+    fn lost(
+        &mut self,
+        up: UpId,
+        state: UpstreamState,
+        code: Code,
+        reason: String,
+        next_start: Option<Micros>,
+    ) {
         let name = self.up_ref(up).settings.name.clone();
         self.up_mut(up).conns[0].phase = Phase::Down;
         self.up_mut(up).held = false;
-        let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}")).with("server", &json::quote(&name));
+        let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}"))
+            .with("server", &json::quote(&name));
         self.fail_calls(up, Some(0), &refusal, "lost");
         let soon = next_start.is_some_and(|wait| wait <= 1_000_000);
         self.down(up, state, code, reason, soon);

@@ -1,5 +1,5 @@
-//! Globs over names: `*` stands for any number of characters (also none, also slashes), `?` for exactly one; everything else for itself, case and
-//! all. There is no escape and no negation.
+//! Globs over names: `*` stands for any number of characters (also none, also slashes), `?` for
+//! exactly one; everything else for itself, case and all. There is no escape and no negation.
 
 /// A pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,7 +24,8 @@ impl Glob {
         &self.0
     }
 
-    /// Whether a text is meant. Takes at most its length times the pattern's steps, whatever either holds.
+    /// Whether a text is meant. Takes at most its length times the pattern's steps, whatever either
+    /// holds.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         matches(&self.0, text)
@@ -35,11 +36,13 @@ impl Glob {
     pub fn may_begin(&self, beginning: &str) -> bool {
         let literal = self.0.find(['*', '?']).map_or(&*self.0, |at| &self.0[..at]);
         let short = literal.len().min(beginning.len());
-        literal.as_bytes()[..short] == beginning.as_bytes()[..short] && (literal.len() < self.0.len() || literal.len() >= beginning.len())
+        literal.as_bytes()[..short] == beginning.as_bytes()[..short]
+            && (literal.len() < self.0.len() || literal.len() >= beginning.len())
     }
 }
 
-/// The part of the pattern after the last star is moved along the text until it fits; an earlier star never has to be tried again.
+/// The part of the pattern after the last star is moved along the text until it fits; an earlier
+/// star never has to be tried again.
 fn matches(pattern: &str, text: &str) -> bool {
     let (mut pattern, mut text) = (pattern.chars(), text.chars());
     let mut star: Option<(std::str::Chars<'_>, std::str::Chars<'_>)> = None;
@@ -56,7 +59,9 @@ fn matches(pattern: &str, text: &str) -> bool {
             (Some(want), Some(have)) if want == have => continue,
             _ => {}
         }
-        let Some((after, from)) = &mut star else { return false };
+        let Some((after, from)) = &mut star else {
+            return false;
+        };
         if from.next().is_none() {
             return false;
         }
@@ -73,7 +78,9 @@ mod tests {
     fn slow(pattern: &[char], text: &[char]) -> bool {
         match (pattern, text) {
             ([], []) => true,
-            (['*', rest @ ..], _) => slow(rest, text) || !text.is_empty() && slow(pattern, &text[1..]),
+            (['*', rest @ ..], _) => {
+                slow(rest, text) || !text.is_empty() && slow(pattern, &text[1..])
+            }
             (['?', rest @ ..], [_, more @ ..]) => slow(rest, more),
             ([want, rest @ ..], [have, more @ ..]) => want == have && slow(rest, more),
             _ => false,
@@ -95,7 +102,11 @@ mod tests {
             ("", "a", false),
             ("**", "x", true),
         ] {
-            assert_eq!(Glob::new(pattern).matches(text), expected, "{pattern} {text}");
+            assert_eq!(
+                Glob::new(pattern).matches(text),
+                expected,
+                "{pattern} {text}"
+            );
         }
         // What makes naive matchers take for ever.
         assert!(!Glob::new(&format!("{}b", "*a".repeat(500))).matches(&"a".repeat(5000)));
@@ -112,7 +123,11 @@ mod tests {
             ("*", "github__", true),
             ("?ithub__x", "github__", true),
         ] {
-            assert_eq!(Glob::new(pattern).may_begin(beginning), expected, "{pattern}");
+            assert_eq!(
+                Glob::new(pattern).may_begin(beginning),
+                expected,
+                "{pattern}"
+            );
         }
     }
 

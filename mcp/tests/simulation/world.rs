@@ -1,13 +1,14 @@
-//! The world around the relay: a virtual clock, the supervisor, the pipes and HTTP connections to the simulated servers. Every input goes through
-//! [`World::input`], which hands each output to the model.
+//! The world around the relay: a virtual clock, the supervisor, the pipes and HTTP connections to
+//! the simulated servers. Every input goes through [`World::input`], which hands each output to the
+//! model.
 
 use crate::client::{Client, Exchange, Req};
 use crate::rng::Rng;
 use crate::server::{Act, CALM, Served, Server, Step, WILD};
 use bytes::Bytes;
 use ggen_mcp::api::{
-    EraSetting, HttpRequest, Input, Lease, Limits, Observation, Output, Settings, StreamKey, TICK, Transport, UpId, UpInput,
-    UpstreamSettings,
+    EraSetting, HttpRequest, Input, Lease, Limits, Observation, Output, Settings, StreamKey, TICK,
+    Transport, UpId, UpInput, UpstreamSettings,
 };
 use ggen_mcp::edge::{Reply, Verb};
 use ggen_mcp::gateway::Gateway;
@@ -42,7 +43,8 @@ pub fn trace(line: impl FnOnce() -> String) {
 
 pub enum What {
     Act(usize),
-    /// Something that a server does; `http`: on which exchange and which opening of it, with the event id that it gets.
+    /// Something that a server does; `http`: on which exchange and which opening of it, with the
+    /// event id that it gets.
     Serve {
         up: usize,
         life: u64,
@@ -140,10 +142,12 @@ pub struct Stats {
     pub answers: u64,
     pub children: u64,
     pub questions: u64,
-    /// Sessions that went on with a successor of the relay that began them, and attempts to use somebody else's.
+    /// Sessions that went on with a successor of the relay that began them, and attempts to use
+    /// somebody else's.
     pub restored: u64,
     pub thefts: u64,
-    /// Tasks, answers about own ones, attempts at those of others that were refused, news of tasks, and answers with questions of tasks.
+    /// Tasks, answers about own ones, attempts at those of others that were refused, news of tasks,
+    /// and answers with questions of tasks.
     pub tasks: [u64; 5],
 }
 
@@ -166,7 +170,8 @@ pub struct World {
     pub asked: Vec<crate::client::Asked>,
     /// Tasks that clients know to be theirs.
     pub made: Vec<crate::client::Made>,
-    /// What the supervisor keeps of sessions, by digest, with the time of their last use as far as it was told; and of what the servers gave.
+    /// What the supervisor keeps of sessions, by digest, with the time of their last use as far as
+    /// it was told; and of what the servers gave.
     pub kept: BTreeMap<Box<str>, (String, u64)>,
     catalogue: BTreeMap<u32, String>,
     /// When each session was last used.
@@ -181,10 +186,12 @@ pub struct World {
     pub calm: bool,
     /// No new requests: everything comes to its end.
     pub quiet: bool,
-    /// How often the guest looked, as the number of its last exchange, and how often it was answered.
+    /// How often the guest looked, as the number of its last exchange, and how often it was
+    /// answered.
     pub looks: u32,
     pub found: u64,
-    /// Spans that are over, and those that must still come because others of this life of the relay are below them.
+    /// Spans that are over, and those that must still come because others of this life of the relay
+    /// are below them.
     spans: BTreeSet<u64>,
     pub missing_spans: BTreeSet<u64>,
 }
@@ -193,8 +200,12 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let calm = seed.is_multiple_of(3);
-        let servers: Vec<_> = (0..rng.between(2, 4)).map(|at| Server::new(at as usize, &mut rng, if calm { CALM } else { WILD })).collect();
-        let clients = (0..rng.between(2, 6)).map(|_| Client::new(&mut rng, servers.len())).collect();
+        let servers: Vec<_> = (0..rng.between(2, 4))
+            .map(|at| Server::new(at as usize, &mut rng, if calm { CALM } else { WILD }))
+            .collect();
+        let clients = (0..rng.between(2, 6))
+            .map(|_| Client::new(&mut rng, servers.len()))
+            .collect();
         let gateway = relay(&servers, 0, rng.next(), calm);
         let mut world = Self {
             rng,
@@ -245,12 +256,15 @@ impl World {
 
     pub fn at(&mut self, after: u64, what: What) {
         self.order += 1;
-        self.heap.push(Reverse(Timed(self.now + after, self.order, what)));
+        self.heap
+            .push(Reverse(Timed(self.now + after, self.order, what)));
     }
 
     /// The next event. False: there is none but the clock's.
     pub fn step(&mut self) {
-        let Some(Reverse(Timed(at, _, what))) = self.heap.pop() else { return };
+        let Some(Reverse(Timed(at, _, what))) = self.heap.pop() else {
+            return;
+        };
         self.now = self.now.max(at);
         match what {
             What::Act(client) => {
@@ -259,29 +273,82 @@ impl World {
                     self.act(client);
                     // Now and then somebody goes away for longer than a session lasts.
                     let long = self.rng.below(1000) < 3;
-                    let wait = if self.rng.chance(20) { self.rng.below(2_000_000) } else { self.rng.below(60_000) };
-                    let wait = if long { SESSION_IDLE + 20_000_000 } else { wait };
+                    let wait = if self.rng.chance(20) {
+                        self.rng.below(2_000_000)
+                    } else {
+                        self.rng.below(60_000)
+                    };
+                    let wait = if long {
+                        SESSION_IDLE + 20_000_000
+                    } else {
+                        wait
+                    };
                     self.at(wait, What::Act(client));
                 }
             }
-            What::Serve { up, life, http, act } => self.server_acts(up, life, http, act),
-            What::Head { up, exchange, opening, status, session, sse } => {
+            What::Serve {
+                up,
+                life,
+                http,
+                act,
+            } => self.server_acts(up, life, http, act),
+            What::Head {
+                up,
+                exchange,
+                opening,
+                status,
+                session,
+                sse,
+            } => {
                 if let Some(open) = self.opened(exchange, opening) {
                     open.head = true;
-                    self.up(up, UpInput::Head { exchange, status, session, sse });
+                    self.up(
+                        up,
+                        UpInput::Head {
+                            exchange,
+                            status,
+                            session,
+                            sse,
+                        },
+                    );
                 }
             }
-            What::End { up, exchange, opening, error } => self.end(up, exchange, opening, error),
-            What::HeadTimeout { up, exchange, opening } => {
-                if self.opened(exchange, opening).is_some_and(|open| !open.head) {
-                    self.end(up, exchange, opening, Some((Code::UpstreamTimeout, "no response".into())));
+            What::End {
+                up,
+                exchange,
+                opening,
+                error,
+            } => self.end(up, exchange, opening, error),
+            What::HeadTimeout {
+                up,
+                exchange,
+                opening,
+            } => {
+                if self
+                    .opened(exchange, opening)
+                    .is_some_and(|open| !open.head)
+                {
+                    self.end(
+                        up,
+                        exchange,
+                        opening,
+                        Some((Code::UpstreamTimeout, "no response".into())),
+                    );
                 }
             }
             What::Lost { up, life } => {
                 if self.servers[up].life == life {
                     let wait = self.rng.below(2_000_000);
                     let (state, code) = (UpstreamState::Degraded, Code::UpstreamExited);
-                    self.up(up, UpInput::Lost { state, code, reason: "exit 1".into(), next_start: Some(wait) });
+                    self.up(
+                        up,
+                        UpInput::Lost {
+                            state,
+                            code,
+                            reason: "exit 1".into(),
+                            next_start: Some(wait),
+                        },
+                    );
                     self.at(wait, What::Start(up));
                 }
             }
@@ -291,7 +358,14 @@ impl World {
                         self.child_dies(up, lease);
                     } else {
                         self.children.insert((up, lease), true);
-                        self.leased(up, lease, UpInput::Connected { incarnation: 1, handoff: None });
+                        self.leased(
+                            up,
+                            lease,
+                            UpInput::Connected {
+                                incarnation: 1,
+                                handoff: None,
+                            },
+                        );
                     }
                 }
             }
@@ -311,13 +385,21 @@ impl World {
                 if server.alive && !server.connected {
                     server.connected = true;
                     let (incarnation, handoff) = (server.life, server.handoff.clone());
-                    self.up(up, UpInput::Connected { incarnation, handoff });
+                    self.up(
+                        up,
+                        UpInput::Connected {
+                            incarnation,
+                            handoff,
+                        },
+                    );
                 }
             }
             What::Answer { life, question } => {
                 if life == self.life {
                     let answer = if self.rng.chance(90) {
-                        Ok(Bytes::from_static(br#"{"phase":"serving","upstreams":[],"issues":[]}"#))
+                        Ok(Bytes::from_static(
+                            br#"{"phase":"serving","upstreams":[],"issues":[]}"#,
+                        ))
                     } else {
                         Err("the supervisor is busy".to_owned())
                     };
@@ -325,7 +407,11 @@ impl World {
                 }
             }
             What::Credit(key, events) => {
-                if let Some(exchange) = self.exchanges.get_mut(&key).filter(|exchange| !exchange.gone && !exchange.done) {
+                if let Some(exchange) = self
+                    .exchanges
+                    .get_mut(&key)
+                    .filter(|exchange| !exchange.gone && !exchange.done)
+                {
                     exchange.credit += events;
                     self.input(Input::Credit(key, events));
                 }
@@ -338,7 +424,12 @@ impl World {
             What::Reply(client, session, text) => self.client_replies(client, &session, text),
             What::Retry(at) => self.retry(at),
             What::Poll(client, task, marker) => self.poll_task(client, &task, marker),
-            What::Update { client, task, keys, marker } => self.update_task(client, &task, &keys, &marker),
+            What::Update {
+                client,
+                task,
+                keys,
+                marker,
+            } => self.update_task(client, &task, &keys, &marker),
             What::Wake => self.input(Input::Tick),
             What::Resume(key) => self.resume(key),
             What::Tick => {
@@ -351,7 +442,11 @@ impl World {
     /// Runs for a while.
     pub fn run(&mut self, micros: u64) {
         let end = self.now + micros;
-        while self.heap.peek().is_some_and(|Reverse(Timed(at, ..))| *at <= end) {
+        while self
+            .heap
+            .peek()
+            .is_some_and(|Reverse(Timed(at, ..))| *at <= end)
+        {
             self.step();
         }
         self.now = self.now.max(end);
@@ -377,9 +472,15 @@ impl World {
     /// Each span comes once, is over, and lies below one that comes too.
     fn span(&mut self, span: &Span) {
         assert!(self.spans.insert(span.id.0), "a span came twice: {span:?}");
-        assert!(span.began <= span.ended && span.ended <= self.now && span.ended > 0, "times at {}: {span:?}", self.now);
+        assert!(
+            span.began <= span.ended && span.ended <= self.now && span.ended > 0,
+            "times at {}: {span:?}",
+            self.now
+        );
         match (span.side, span.parent) {
-            (Side::Upstream(_), Some(parent)) if !self.spans.contains(&parent.0) => drop(self.missing_spans.insert(parent.0)),
+            (Side::Upstream(_), Some(parent)) if !self.spans.contains(&parent.0) => {
+                drop(self.missing_spans.insert(parent.0))
+            }
             (Side::Upstream(_), None) => panic!("a call without a request: {span:?}"),
             _ => drop(self.missing_spans.remove(&span.id.0)),
         }
@@ -396,11 +497,22 @@ impl World {
     fn child_dies(&mut self, up: usize, lease: Lease) {
         self.children.remove(&(up, lease));
         let (state, code) = (UpstreamState::Degraded, Code::UpstreamExited);
-        self.leased(up, lease, UpInput::Lost { state, code, reason: "exit 1".into(), next_start: None });
+        self.leased(
+            up,
+            lease,
+            UpInput::Lost {
+                state,
+                code,
+                reason: "exit 1".into(),
+                next_start: None,
+            },
+        );
     }
 
     fn opened(&mut self, exchange: u64, opening: u64) -> Option<&mut Open> {
-        self.http.get_mut(&exchange).filter(|open| open.opening == opening)
+        self.http
+            .get_mut(&exchange)
+            .filter(|open| open.opening == opening)
     }
 
     fn end(&mut self, up: usize, exchange: u64, opening: u64, error: Option<(Code, String)>) {
@@ -424,15 +536,28 @@ impl World {
             Output::Want(UpId(up)) => {
                 let up = up as usize;
                 let wait = self.rng.below(500_000);
-                self.at(wait, if self.servers[up].alive { What::Connect(up) } else { What::Start(up) });
+                self.at(
+                    wait,
+                    if self.servers[up].alive {
+                        What::Connect(up)
+                    } else {
+                        What::Start(up)
+                    },
+                );
             }
             Output::Write(UpId(up), lease, line) if lease > 0 => {
                 let up = up as usize;
-                assert_eq!(self.children.get(&(up, lease)), Some(&true), "a line for a child that does not run: {line:?}");
+                assert_eq!(
+                    self.children.get(&(up, lease)),
+                    Some(&true),
+                    "a line for a child that does not run: {line:?}"
+                );
                 let text = std::str::from_utf8(&line).expect("UTF-8").to_owned();
                 let name = format!("child-{lease}");
                 if text.contains("\"method\":\"initialize\"") {
-                    self.servers[up].sessions.insert(name.clone(), text.contains("\"elicitation\""));
+                    self.servers[up]
+                        .sessions
+                        .insert(name.clone(), text.contains("\"elicitation\""));
                 }
                 let served = self.servers[up].serve(&text, &mut self.rng, 0, Some(&name), &[]);
                 for held in std::mem::take(&mut self.servers[up].released) {
@@ -440,43 +565,78 @@ impl World {
                         self.at(after, What::ChildServes(self.life, up, lease, act));
                     }
                 }
-                let (Served::Steps(steps) | Served::Stream(steps) | Served::Session(_, steps)) = served else { return };
+                let (Served::Steps(steps) | Served::Stream(steps) | Served::Session(_, steps)) =
+                    served
+                else {
+                    return;
+                };
                 for Step { after, act } in steps {
                     self.at(after, What::ChildServes(self.life, up, lease, act));
                 }
             }
             Output::Lease(UpId(up), lease) => {
                 let up = up as usize;
-                assert!(self.children.insert((up, lease), false).is_none(), "a lease is asked for twice");
+                assert!(
+                    self.children.insert((up, lease), false).is_none(),
+                    "a lease is asked for twice"
+                );
                 let running = self.children.range((up, 0)..=(up, Lease::MAX)).count();
                 assert!(running <= 4, "{running} children of one server");
                 self.stats.children += 1;
                 let wait = self.rng.below(300_000);
                 self.at(wait, What::Leased(self.life, up, lease));
             }
-            Output::Unlease { up: UpId(up), lease, .. } => {
-                assert!(self.children.remove(&(up as usize, lease)).is_some(), "an unknown lease is given back");
+            Output::Unlease {
+                up: UpId(up),
+                lease,
+                ..
+            } => {
+                assert!(
+                    self.children.remove(&(up as usize, lease)).is_some(),
+                    "an unknown lease is given back"
+                );
             }
             Output::Write(UpId(up), _, line) => {
                 let up = up as usize;
-                assert!(!line.contains(&b'\n') && !line.is_empty(), "a line with a break in it: {line:?}");
+                assert!(
+                    !line.contains(&b'\n') && !line.is_empty(),
+                    "a line with a break in it: {line:?}"
+                );
                 assert!(!self.servers[up].http, "a line for an HTTP server");
                 if self.servers[up].alive {
                     let text = std::str::from_utf8(&line).expect("UTF-8").to_owned();
                     let served = self.servers[up].serve(&text, &mut self.rng, 0, None, &[]);
-                    let (Served::Steps(steps) | Served::Stream(steps) | Served::Session(_, steps)) = served else { return };
+                    let (Served::Steps(steps) | Served::Stream(steps) | Served::Session(_, steps)) =
+                        served
+                    else {
+                        return;
+                    };
                     let life = self.servers[up].life;
                     for Step { after, act } in steps {
-                        self.at(after, What::Serve { up, life, http: None, act });
+                        self.at(
+                            after,
+                            What::Serve {
+                                up,
+                                life,
+                                http: None,
+                                act,
+                            },
+                        );
                     }
                 }
             }
             Output::Http(UpId(up), request) => self.http_request(up as usize, request),
             Output::Abort(UpId(up), exchange) => {
-                self.servers[up as usize].listeners.retain(|(at, _)| *at != exchange);
+                self.servers[up as usize]
+                    .listeners
+                    .retain(|(at, _)| *at != exchange);
                 self.http.remove(&exchange);
             }
-            Output::Recycle { up: UpId(up), incarnation, .. } => {
+            Output::Recycle {
+                up: UpId(up),
+                incarnation,
+                ..
+            } => {
                 if self.servers[up as usize].life == incarnation {
                     self.kill(up as usize);
                 }
@@ -510,7 +670,15 @@ impl World {
         server.life += 1;
         if fails {
             let (state, code) = (UpstreamState::CrashLoop, Code::UpstreamCrashLoop);
-            self.up(up, UpInput::Lost { state, code, reason: "exit 7".into(), next_start: Some(2_000_000) });
+            self.up(
+                up,
+                UpInput::Lost {
+                    state,
+                    code,
+                    reason: "exit 7".into(),
+                    next_start: Some(2_000_000),
+                },
+            );
             return self.at(2_000_000, What::Start(up));
         }
         server.alive = true;
@@ -527,16 +695,35 @@ impl World {
             let (life, wait) = (self.servers[up].life, self.rng.below(50_000));
             return self.at(wait, What::Lost { up, life });
         }
-        let open: Vec<_> = self.http.iter().filter(|(_, open)| open.up == up).map(|(exchange, open)| (*exchange, open.opening)).collect();
+        let open: Vec<_> = self
+            .http
+            .iter()
+            .filter(|(_, open)| open.up == up)
+            .map(|(exchange, open)| (*exchange, open.opening))
+            .collect();
         for (exchange, opening) in open {
             let wait = self.rng.below(50_000);
-            self.at(wait, What::End { up, exchange, opening, error: Some((Code::UpstreamUnreachable, "reset".into())) });
+            self.at(
+                wait,
+                What::End {
+                    up,
+                    exchange,
+                    opening,
+                    error: Some((Code::UpstreamUnreachable, "reset".into())),
+                },
+            );
         }
         let wait = self.rng.below(3_000_000);
         self.at(wait, What::Start(up));
     }
 
-    fn server_acts(&mut self, up: usize, life: u64, http: Option<(u64, u64, Option<String>)>, act: Act) {
+    fn server_acts(
+        &mut self,
+        up: usize,
+        life: u64,
+        http: Option<(u64, u64, Option<String>)>,
+        act: Act,
+    ) {
         if self.servers[up].life != life || !self.servers[up].alive {
             return;
         }
@@ -544,20 +731,52 @@ impl World {
             (Act::Die, _) => self.kill(up),
             (Act::Say(text), Some((exchange, opening, event_id))) => {
                 if self.opened(exchange, opening).is_some() {
-                    let retry_ms = event_id.is_some().then_some(200).filter(|_| self.rng.chance(50));
-                    self.up(up, UpInput::Message { exchange, event_id, retry_ms, data: text.into() });
+                    let retry_ms = event_id
+                        .is_some()
+                        .then_some(200)
+                        .filter(|_| self.rng.chance(50));
+                    self.up(
+                        up,
+                        UpInput::Message {
+                            exchange,
+                            event_id,
+                            retry_ms,
+                            data: text.into(),
+                        },
+                    );
                 }
             }
             (Act::Garbage, Some((exchange, opening, event_id))) => {
                 if self.opened(exchange, opening).is_some() {
-                    self.up(up, UpInput::Message { exchange, event_id, retry_ms: None, data: "<html>".into() });
+                    self.up(
+                        up,
+                        UpInput::Message {
+                            exchange,
+                            event_id,
+                            retry_ms: None,
+                            data: "<html>".into(),
+                        },
+                    );
                 }
             }
             // What is written while no relay reads the pipe is read by the next one.
-            (act, None) if !self.servers[up].connected => self.at(50_000, What::Serve { up, life, http: None, act }),
+            (act, None) if !self.servers[up].connected => self.at(
+                50_000,
+                What::Serve {
+                    up,
+                    life,
+                    http: None,
+                    act,
+                },
+            ),
             (Act::Say(text), None) => self.up(up, UpInput::Line(text.into())),
             (Act::Garbage, None) => {
-                let text = self.rng.pick(&["Server listening", "{\"jsonrpc\":\"2.0\",\"id\":1", "[1,2]", "\u{1b}[0m"]);
+                let text = self.rng.pick(&[
+                    "Server listening",
+                    "{\"jsonrpc\":\"2.0\",\"id\":1",
+                    "[1,2]",
+                    "\u{1b}[0m",
+                ]);
                 self.up(up, UpInput::Line(text.into()));
             }
             (Act::Break | Act::Hang | Act::Hold(_), _) => {}
@@ -565,19 +784,52 @@ impl World {
     }
 
     fn http_request(&mut self, up: usize, request: HttpRequest) {
-        let HttpRequest { exchange, verb, headers, body, timeout } = request;
-        assert!(!self.http.contains_key(&exchange), "exchange {exchange} is begun while it is open");
-        let header = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        let HttpRequest {
+            exchange,
+            verb,
+            headers,
+            body,
+            timeout,
+        } = request;
+        assert!(
+            !self.http.contains_key(&exchange),
+            "exchange {exchange} is begun while it is open"
+        );
+        let header = |name: &str| {
+            headers
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.clone())
+        };
         let (session, last) = (header("mcp-session-id"), header("last-event-id"));
         self.order += 1;
         let opening = self.order;
-        self.http.insert(exchange, Open { up, opening, head: false, session: session.clone(), stream: verb == Verb::Get });
+        self.http.insert(
+            exchange,
+            Open {
+                up,
+                opening,
+                head: false,
+                session: session.clone(),
+                stream: verb == Verb::Get,
+            },
+        );
         let manners = self.servers[up].manners;
         let wait = self.rng.below(5_000);
         if !self.servers[up].alive || !self.quiet && self.rng.chance(manners.refuse_http) {
-            return self.at(wait, What::End { up, exchange, opening, error: Some((Code::UpstreamUnreachable, "refused".into())) });
+            return self.at(
+                wait,
+                What::End {
+                    up,
+                    exchange,
+                    opening,
+                    error: Some((Code::UpstreamUnreachable, "refused".into())),
+                },
+            );
         }
-        let known = session.as_ref().is_some_and(|id| self.servers[up].sessions.contains_key(id));
+        let known = session
+            .as_ref()
+            .is_some_and(|id| self.servers[up].sessions.contains_key(id));
         let served = match verb {
             // No server is ever asked in these ways.
             Verb::Message | Verb::Attach => Served::Status(405),
@@ -601,36 +853,105 @@ impl World {
         };
         let life = self.servers[up].life;
         for held in std::mem::take(&mut self.servers[up].released) {
-            let Some((exchange, opening)) = held.http else { continue };
+            let Some((exchange, opening)) = held.http else {
+                continue;
+            };
             let mut after = 0;
             for Step { after: wait, act } in held.rest {
                 after = wait;
-                self.at(after, What::Serve { up, life, http: Some((exchange, opening, None)), act });
+                self.at(
+                    after,
+                    What::Serve {
+                        up,
+                        life,
+                        http: Some((exchange, opening, None)),
+                        act,
+                    },
+                );
             }
-            self.at(after, What::End { up, exchange, opening, error: None });
+            self.at(
+                after,
+                What::End {
+                    up,
+                    exchange,
+                    opening,
+                    error: None,
+                },
+            );
         }
         let (steps, session, stays) = match served {
             Served::Status(status) => {
-                self.at(wait, What::Head { up, exchange, opening, status, session: None, sse: false });
-                return self.at(wait, What::End { up, exchange, opening, error: None });
+                self.at(
+                    wait,
+                    What::Head {
+                        up,
+                        exchange,
+                        opening,
+                        status,
+                        session: None,
+                        sse: false,
+                    },
+                );
+                return self.at(
+                    wait,
+                    What::End {
+                        up,
+                        exchange,
+                        opening,
+                        error: None,
+                    },
+                );
             }
             Served::Steps(steps) => (steps, None, false),
             Served::Session(session, steps) => (steps, Some(session), false),
             Served::Stream(steps) => (steps, None, true),
         };
-        self.at(timeout, What::HeadTimeout { up, exchange, opening });
+        self.at(
+            timeout,
+            What::HeadTimeout {
+                up,
+                exchange,
+                opening,
+            },
+        );
         let hangs = steps.iter().any(|step| matches!(step.act, Act::Hang));
         if hangs && self.rng.chance(50) {
             return;
         }
-        let plain = !stays && matches!(&steps[..], [Step { act: Act::Say(_), .. }]) && self.rng.chance(50);
+        let plain = !stays
+            && matches!(
+                &steps[..],
+                [Step {
+                    act: Act::Say(_),
+                    ..
+                }]
+            )
+            && self.rng.chance(50);
         let start = if plain { steps[0].after } else { 0 };
         let mut at = wait + start;
-        self.at(at, What::Head { up, exchange, opening, status: 200, session, sse: !plain });
+        self.at(
+            at,
+            What::Head {
+                up,
+                exchange,
+                opening,
+                status: 200,
+                session,
+                sse: !plain,
+            },
+        );
         let ids = verb == Verb::Get || steps.iter().any(|step| matches!(step.act, Act::Break));
         if ids && verb == Verb::Post {
             let http = Some((exchange, opening, Some(format!("{opening}-p"))));
-            self.at(at, What::Serve { up, life, http, act: Act::Say(String::new()) });
+            self.at(
+                at,
+                What::Serve {
+                    up,
+                    life,
+                    http,
+                    act: Act::Say(String::new()),
+                },
+            );
         }
         let mut id = format!("{opening}-p");
         let mut steps = VecDeque::from(steps);
@@ -643,16 +964,46 @@ impl World {
                 return;
             }
             if matches!(act, Act::Break) {
-                let rest = steps.drain(..).map(|step| Step { after: step.after.saturating_sub(after), act: step.act }).collect();
+                let rest = steps
+                    .drain(..)
+                    .map(|step| Step {
+                        after: step.after.saturating_sub(after),
+                        act: step.act,
+                    })
+                    .collect();
                 self.servers[up].rest.insert(id, rest);
-                return self.at(at, What::End { up, exchange, opening, error: None });
+                return self.at(
+                    at,
+                    What::End {
+                        up,
+                        exchange,
+                        opening,
+                        error: None,
+                    },
+                );
             }
             id = format!("{opening}-{}", steps.len());
             let http = Some((exchange, opening, ids.then(|| id.clone())));
-            self.at(at, What::Serve { up, life, http, act });
+            self.at(
+                at,
+                What::Serve {
+                    up,
+                    life,
+                    http,
+                    act,
+                },
+            );
         }
         if !stays && !hangs {
-            self.at(at, What::End { up, exchange, opening, error: None });
+            self.at(
+                at,
+                What::End {
+                    up,
+                    exchange,
+                    opening,
+                    error: None,
+                },
+            );
         }
     }
 
@@ -672,7 +1023,12 @@ impl World {
                 let slot = self.rng.index(2);
                 let edge = std::mem::replace(&mut self.edges[slot], self.next_edge);
                 self.next_edge += 1;
-                let lost: Vec<_> = self.exchanges.keys().copied().filter(|key| key.edge == edge).collect();
+                let lost: Vec<_> = self
+                    .exchanges
+                    .keys()
+                    .copied()
+                    .filter(|key| key.edge == edge)
+                    .collect();
                 lost.into_iter().for_each(|key| self.leave(key));
                 self.input(Input::EdgeLost(edge));
             }
@@ -691,28 +1047,52 @@ impl World {
         }
         server.tools = 2 + (server.tools + 1) % 4;
         let uri = server.subscribed.iter().min().cloned();
-        let mut text = vec![r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#.to_owned()];
+        let mut text =
+            vec![r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#.to_owned()];
         text.extend(uri.map(|uri| format!(r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{"uri":{uri}}}}}"#)));
         if let Some((id, marker)) = server.tasks.last() {
-            let method = if server.modern { "notifications/tasks" } else { "notifications/tasks/status" };
+            let method = if server.modern {
+                "notifications/tasks"
+            } else {
+                "notifications/tasks/status"
+            };
             let task = server.task(id, marker, "completed");
-            text.push(format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{{task}}}}}"#));
+            text.push(format!(
+                r#"{{"jsonrpc":"2.0","method":"{method}","params":{{{task}}}}}"#
+            ));
         }
         let (life, listeners) = (server.life, server.listeners.clone());
         for text in text {
             if !self.servers[up].http {
-                self.at(0, What::Serve { up, life, http: None, act: Act::Say(text) });
+                self.at(
+                    0,
+                    What::Serve {
+                        up,
+                        life,
+                        http: None,
+                        act: Act::Say(text),
+                    },
+                );
                 continue;
             }
             for (exchange, _) in &listeners {
                 if let Some(opening) = self.http.get(exchange).map(|open| open.opening) {
-                    self.at(10_000, What::Serve { up, life, http: Some((*exchange, opening, None)), act: Act::Say(text.clone()) });
+                    self.at(
+                        10_000,
+                        What::Serve {
+                            up,
+                            life,
+                            http: Some((*exchange, opening, None)),
+                            act: Act::Say(text.clone()),
+                        },
+                    );
                 }
             }
         }
     }
 
-    /// The gateway worker dies and is replaced: everything in flight is lost, stdio servers live on.
+    /// The gateway worker dies and is replaced: everything in flight is lost, stdio servers live
+    /// on.
     fn replace(&mut self) {
         trace(|| "the relay is replaced".to_owned());
         let keys: Vec<_> = self.exchanges.keys().copied().collect();
@@ -730,7 +1110,11 @@ impl World {
         self.gateway = relay(&self.servers, self.life, self.rng.next(), self.calm);
         self.missing_spans.clear();
         self.hide();
-        let catalogue = self.catalogue.iter().map(|(up, text)| (UpId(*up), text.clone())).collect();
+        let catalogue = self
+            .catalogue
+            .iter()
+            .map(|(up, text)| (UpId(*up), text.clone()))
+            .collect();
         self.input(Input::Recall(catalogue));
         self.restore(100);
         self.input(Input::Tick);
@@ -741,11 +1125,19 @@ impl World {
 
     /// Tells the relay of sessions that go on, so many of a hundred.
     fn restore(&mut self, percent: u64) {
-        let mut sessions: Vec<_> = self.kept.iter().map(|(digest, (record, used))| (*used, digest.clone(), record.clone())).collect();
+        let mut sessions: Vec<_> = self
+            .kept
+            .iter()
+            .map(|(digest, (record, used))| (*used, digest.clone(), record.clone()))
+            .collect();
         sessions.sort();
         sessions.retain(|_| self.rng.chance(percent));
         self.stats.restored += sessions.len() as u64;
-        let kept = |(used, digest, record): (u64, Box<str>, String)| KeptSession { digest, record, idle: self.now.saturating_sub(used) };
+        let kept = |(used, digest, record): (u64, Box<str>, String)| KeptSession {
+            digest,
+            record,
+            idle: self.now.saturating_sub(used),
+        };
         let sessions = sessions.into_iter().rev().map(kept).collect();
         self.input(Input::Restore(sessions));
     }
@@ -753,10 +1145,18 @@ impl World {
     /// The supervisor keeps something.
     fn keep(&mut self, keep: Keep) {
         match keep {
-            Keep::Session { digest, record, ticket } => {
+            Keep::Session {
+                digest,
+                record,
+                ticket,
+            } => {
                 assert!(record.len() <= ggen_mcp::keep::LONGEST);
                 self.kept.insert(digest, (record, self.now));
-                let longest = if self.rng.chance(5) { 1_000_000 } else { 20_000 };
+                let longest = if self.rng.chance(5) {
+                    1_000_000
+                } else {
+                    20_000
+                };
                 let wait = self.rng.below(longest);
                 if let Some(ticket) = ticket {
                     self.at(wait, What::Kept(self.life, ticket));
@@ -766,7 +1166,10 @@ impl World {
             Keep::Used(digests) => {
                 for digest in digests {
                     let now = self.now;
-                    self.kept.get_mut(&digest).unwrap_or_else(|| panic!("{digest} is used and was never kept")).1 = now;
+                    self.kept
+                        .get_mut(&digest)
+                        .unwrap_or_else(|| panic!("{digest} is used and was never kept"))
+                        .1 = now;
                 }
             }
             Keep::Catalogue(UpId(up), text) if text.is_empty() => drop(self.catalogue.remove(&up)),
@@ -776,13 +1179,20 @@ impl World {
 
     /// HTTP exchanges that nobody waits for any more, but that the driver was not told to end.
     pub fn abandoned(&self) -> Vec<u64> {
-        self.http.keys().copied().filter(|exchange| !self.gateway.expects(*exchange)).collect()
+        self.http
+            .keys()
+            .copied()
+            .filter(|exchange| !self.gateway.expects(*exchange))
+            .collect()
     }
 
     /// Everything open is named, for the message of a failure.
     pub fn describe_http(&self, exchange: u64) -> String {
         self.http.get(&exchange).map_or_else(String::new, |open| {
-            format!("{exchange} of {} session {:?} head {} stream {}", self.servers[open.up].name, open.session, open.head, open.stream)
+            format!(
+                "{exchange} of {} session {:?} head {} stream {}",
+                self.servers[open.up].name, open.session, open.head, open.stream
+            )
         })
     }
 }
@@ -793,7 +1203,11 @@ pub const SESSION_IDLE: u64 = 60_000_000;
 fn relay(servers: &[Server], incarnation: u64, seed: u64, calm: bool) -> Gateway {
     let upstreams = servers.iter().map(|server| UpstreamSettings {
         name: server.name.clone(),
-        transport: if server.http { Transport::Http } else { Transport::Stdio },
+        transport: if server.http {
+            Transport::Http
+        } else {
+            Transport::Stdio
+        },
         era: EraSetting::Auto,
         isolation: server.isolation,
         pool: 4,
@@ -825,7 +1239,11 @@ fn relay(servers: &[Server], incarnation: u64, seed: u64, calm: bool) -> Gateway
             keeps: true,
             epoch: incarnation * 1_000_000,
         },
-        Box::new(move |bytes| bytes.iter_mut().for_each(|byte| *byte = random.next() as u8)),
+        Box::new(move |bytes| {
+            bytes
+                .iter_mut()
+                .for_each(|byte| *byte = random.next() as u8)
+        }),
     )
 }
 

@@ -2,7 +2,10 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use bytes::Bytes;
-use ggen_mcp::api::{EraSetting, Input, Isolation, Lease, Output, SHARED, Settings, StreamKey, Transport, UpId, UpInput, UpstreamSettings};
+use ggen_mcp::api::{
+    EraSetting, Input, Isolation, Lease, Output, SHARED, Settings, StreamKey, Transport, UpId,
+    UpInput, UpstreamSettings,
+};
 use ggen_mcp::edge::{Principal, Reply, Request, Verb};
 use ggen_mcp::gateway::Gateway;
 use serde_json::Value;
@@ -28,7 +31,13 @@ pub struct Relay {
 impl Relay {
     /// Servers on pipes; `true`: modern.
     pub fn new(servers: &[(&str, bool, Server)]) -> Self {
-        let mut relay = Self::idle(servers, Settings { incarnation: 1, ..Settings::default() });
+        let mut relay = Self::idle(
+            servers,
+            Settings {
+                incarnation: 1,
+                ..Settings::default()
+            },
+        );
         relay.begin();
         relay
     }
@@ -45,8 +54,13 @@ impl Relay {
             enabled: true,
             revision: 0,
         });
-        let mut seed = u8::try_from(settings.incarnation.saturating_sub(1)).unwrap_or(0).wrapping_mul(100);
-        let settings = Settings { upstreams: upstreams.collect(), ..settings };
+        let mut seed = u8::try_from(settings.incarnation.saturating_sub(1))
+            .unwrap_or(0)
+            .wrapping_mul(100);
+        let settings = Settings {
+            upstreams: upstreams.collect(),
+            ..settings
+        };
         let random = Box::new(move |bytes: &mut [u8]| {
             seed += 1;
             bytes.fill(seed);
@@ -54,7 +68,10 @@ impl Relay {
         Self {
             gateway: Gateway::new(settings, random),
             now: 1,
-            servers: servers.iter().map(|(_, modern, serve)| (*modern, *serve)).collect(),
+            servers: servers
+                .iter()
+                .map(|(_, modern, serve)| (*modern, *serve))
+                .collect(),
             next: 0,
             written: Vec::new(),
             replies: Vec::new(),
@@ -67,7 +84,13 @@ impl Relay {
     pub fn begin(&mut self) {
         self.input(Input::Tick);
         for up in 0..self.servers.len() {
-            self.up(up as u32, UpInput::Connected { incarnation: 1, handoff: None });
+            self.up(
+                up as u32,
+                UpInput::Connected {
+                    incarnation: 1,
+                    handoff: None,
+                },
+            );
         }
         self.written.clear();
     }
@@ -83,7 +106,14 @@ impl Relay {
 
     /// The leased child that was asked for is there.
     pub fn lend(&mut self, up: u32, lease: Lease) {
-        self.lent(up, lease, UpInput::Connected { incarnation: 1, handoff: None });
+        self.lent(
+            up,
+            lease,
+            UpInput::Connected {
+                incarnation: 1,
+                handoff: None,
+            },
+        );
     }
 
     pub fn input(&mut self, input: Input) {
@@ -97,7 +127,11 @@ impl Relay {
                     self.written.push((up, text));
                     if let Some(answer) = answer {
                         let line = UpInput::Line(answer.into());
-                        if lease == SHARED { self.up(up, line) } else { self.lent(up, lease, line) }
+                        if lease == SHARED {
+                            self.up(up, line)
+                        } else {
+                            self.lent(up, lease, line)
+                        }
                     }
                 }
                 Output::Reply(key, reply) => self.replies.push((key, reply)),
@@ -107,8 +141,10 @@ impl Relay {
     }
 
     fn answer(&self, up: u32, text: &str) -> Option<String> {
-        // Numbers that no machine type holds pass the relay, but not `Value`; then the parameters are null.
-        let [id, method, params] = ggen_mcp::json::pick(text, ["id", "method", "params"]).expect("JSON");
+        // Numbers that no machine type holds pass the relay, but not `Value`; then the parameters
+        // are null.
+        let [id, method, params] =
+            ggen_mcp::json::pick(text, ["id", "method", "params"]).expect("JSON");
         let value = |raw: Option<&str>| raw.and_then(|raw| serde_json::from_str::<Value>(raw).ok());
         let mut message = serde_json::json!({"method": value(method), "params": value(params)});
         if let Some(id) = value(id) {
@@ -138,36 +174,74 @@ impl Relay {
     }
 
     /// An exchange, with what came back on it so far.
-    pub fn send(&mut self, verb: Verb, view: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> (StreamKey, Vec<Reply>) {
+    pub fn send(
+        &mut self,
+        verb: Verb,
+        view: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> (StreamKey, Vec<Reply>) {
         self.next += 1;
-        let key = StreamKey { edge: 1, stream: self.next };
-        let headers = headers.iter().map(|(key, value)| ((*key).into(), value.as_bytes().into())).collect();
+        let key = StreamKey {
+            edge: 1,
+            stream: self.next,
+        };
+        let headers = headers
+            .iter()
+            .map(|(key, value)| ((*key).into(), value.as_bytes().into()))
+            .collect();
         let (view, body, principal) = (view.into(), body.into(), self.principal.clone());
-        self.input(Input::Open(key, Request { verb, accept_json: true, accept_sse: true, view, principal, headers, body }));
+        self.input(Input::Open(
+            key,
+            Request {
+                verb,
+                accept_json: true,
+                accept_sse: true,
+                view,
+                principal,
+                headers,
+                body,
+            },
+        ));
         (key, self.of(key))
     }
 
     /// What came back on an exchange.
     pub fn of(&self, key: StreamKey) -> Vec<Reply> {
-        self.replies.iter().filter(|(at, _)| *at == key).map(|(_, reply)| reply.clone()).collect()
+        self.replies
+            .iter()
+            .filter(|(at, _)| *at == key)
+            .map(|(_, reply)| reply.clone())
+            .collect()
     }
 
     /// POST with one whole answer: status and body.
     pub fn post(&mut self, view: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
         match &self.send(Verb::Post, view, headers, body.to_owned()).1[..] {
-            [Reply::Full { status, body, .. }] => (*status, String::from_utf8(body.to_vec()).expect("UTF-8")),
+            [Reply::Full { status, body, .. }] => {
+                (*status, String::from_utf8(body.to_vec()).expect("UTF-8"))
+            }
             other => panic!("{body} got {other:?}"),
         }
     }
 
     /// A modern request with `_meta` and headers: status and body.
-    pub fn ask(&mut self, view: &str, name: Option<&str>, method: &str, members: &Value, capabilities: &Value) -> (u16, Value) {
+    pub fn ask(
+        &mut self,
+        view: &str,
+        name: Option<&str>,
+        method: &str,
+        members: &Value,
+        capabilities: &Value,
+    ) -> (u16, Value) {
         let mut params = members.clone();
         params["_meta"] = serde_json::json!({
             "io.modelcontextprotocol/protocolVersion": MODERN,
             "io.modelcontextprotocol/clientCapabilities": capabilities,
         });
-        let body = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+        let body =
+            serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+                .to_string();
         let mut headers = vec![("mcp-protocol-version", MODERN), ("mcp-method", method)];
         headers.extend(name.map(|name| ("mcp-name", name)));
         let (status, body) = self.post(view, &headers, &body);
@@ -185,7 +259,13 @@ impl Relay {
             r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{version}","capabilities":{capabilities},"clientInfo":{{"name":"c","version":"1"}}}}}}"#
         );
         match &self.send(Verb::Post, view, &[], body).1[..] {
-            [Reply::Full { status: 200, session: Some(session), .. }] => session.to_string(),
+            [
+                Reply::Full {
+                    status: 200,
+                    session: Some(session),
+                    ..
+                },
+            ] => session.to_string(),
             other => panic!("initialize got {other:?}"),
         }
     }

@@ -1,6 +1,10 @@
-//! A relay with one HTTP server that answers the handshake and the lists by itself; calls are answered by the test.
+//! A relay with one HTTP server that answers the handshake and the lists by itself; calls are
+//! answered by the test.
 
-use ggen_mcp::api::{EraSetting, HttpRequest, Input, Limits, Output, Settings, StreamKey, Transport, UpId, UpInput, UpstreamSettings};
+use ggen_mcp::api::{
+    EraSetting, HttpRequest, Input, Limits, Output, Settings, StreamKey, Transport, UpId, UpInput,
+    UpstreamSettings,
+};
 use ggen_mcp::edge::{Reply, Request, Verb};
 use ggen_mcp::gateway::{Gateway, Leftovers};
 use serde_json::{Value, json};
@@ -54,14 +58,24 @@ impl Remote {
         let upstream = UpstreamSettings {
             name: "s".to_owned(),
             transport: Transport::Http,
-            era: if modern { EraSetting::Modern } else { EraSetting::Legacy },
+            era: if modern {
+                EraSetting::Modern
+            } else {
+                EraSetting::Legacy
+            },
             timeout: 5_000_000,
             enabled: true,
             revision: 0,
             isolation: ggen_mcp::api::Isolation::Shared,
             pool: 4,
         };
-        let settings = Settings { upstreams: vec![upstream], incarnation: 1, limits, key: None, ..Settings::default() };
+        let settings = Settings {
+            upstreams: vec![upstream],
+            incarnation: 1,
+            limits,
+            key: None,
+            ..Settings::default()
+        };
         let mut seed = 0u8;
         let random = Box::new(move |bytes: &mut [u8]| {
             for byte in bytes {
@@ -111,14 +125,31 @@ impl Remote {
     }
 
     fn serve(&mut self, request: HttpRequest) {
-        let HttpRequest { exchange, verb, headers, body, .. } = request;
+        let HttpRequest {
+            exchange,
+            verb,
+            headers,
+            body,
+            ..
+        } = request;
         if verb == Verb::Get && self.has_streams {
-            let session = headers.iter().find(|(name, _)| name == "mcp-session-id").map(|(_, value)| value.clone());
+            let session = headers
+                .iter()
+                .find(|(name, _)| name == "mcp-session-id")
+                .map(|(_, value)| value.clone());
             return self.streams.push((exchange, session.unwrap_or_default()));
         }
         if verb != Verb::Post {
-            self.up(UpInput::Head { exchange, status: 405, session: None, sse: false });
-            return self.up(UpInput::End { exchange, error: None });
+            self.up(UpInput::Head {
+                exchange,
+                status: 405,
+                session: None,
+                sse: false,
+            });
+            return self.up(UpInput::End {
+                exchange,
+                error: None,
+            });
         }
         let text = String::from_utf8(body.to_vec()).expect("UTF-8");
         let body: Value = serde_json::from_str(&text).expect("JSON");
@@ -132,13 +163,28 @@ impl Remote {
         if body["method"] == "server/discover" && self.refuses.0 > 0 {
             self.refuses.0 -= 1;
             let error = self.refuses.1.clone();
-            self.up(UpInput::Head { exchange, status: 400, session: None, sse: false });
+            self.up(UpInput::Head {
+                exchange,
+                status: 400,
+                session: None,
+                sse: false,
+            });
             let data = json!({"jsonrpc": "2.0", "id": exchange, "error": error}).to_string();
-            self.up(UpInput::Message { exchange, event_id: None, retry_ms: None, data: data.into() });
-            return self.up(UpInput::End { exchange, error: None });
+            self.up(UpInput::Message {
+                exchange,
+                event_id: None,
+                retry_ms: None,
+                data: data.into(),
+            });
+            return self.up(UpInput::End {
+                exchange,
+                error: None,
+            });
         }
         let answer = match body["method"].as_str().unwrap_or_default() {
-            "server/discover" => json!({"supportedVersions": [MODERN], "capabilities": caps, "resultType": "complete"}),
+            "server/discover" => {
+                json!({"supportedVersions": [MODERN], "capabilities": caps, "resultType": "complete"})
+            }
             "initialize" => {
                 self.greeted.push(body["params"]["capabilities"].clone());
                 json!({"protocolVersion": "2025-11-25", "capabilities": caps, "serverInfo": {"name": "s", "version": "1"}})
@@ -151,7 +197,12 @@ impl Remote {
             "notifications/initialized" => Value::Null,
             _ => {
                 let has_id = body.get("id").is_some() && body.get("method").is_some();
-                self.got.push(Got { exchange, text, body, headers });
+                self.got.push(Got {
+                    exchange,
+                    text,
+                    body,
+                    headers,
+                });
                 if has_id {
                     return;
                 }
@@ -159,19 +210,37 @@ impl Remote {
             }
         };
         if answer.is_null() {
-            self.up(UpInput::Head { exchange, status: 202, session: None, sse: false });
+            self.up(UpInput::Head {
+                exchange,
+                status: 202,
+                session: None,
+                sse: false,
+            });
         } else {
             let session = (body_method(&answer) && !self.modern).then(|| {
                 self.sessions += 1;
                 format!("session-{}", self.sessions)
             });
-            self.up(UpInput::Head { exchange, status: 200, session, sse: false });
+            self.up(UpInput::Head {
+                exchange,
+                status: 200,
+                session,
+                sse: false,
+            });
             // The relay's own requests are numbered.
             let id = self.id_of(exchange);
             let data = json!({"jsonrpc": "2.0", "id": id, "result": answer}).to_string();
-            self.up(UpInput::Message { exchange, event_id: None, retry_ms: None, data: data.into() });
+            self.up(UpInput::Message {
+                exchange,
+                event_id: None,
+                retry_ms: None,
+                data: data.into(),
+            });
         }
-        self.up(UpInput::End { exchange, error: None });
+        self.up(UpInput::End {
+            exchange,
+            error: None,
+        });
     }
 
     const fn id_of(&self, exchange: u64) -> u64 {
@@ -184,41 +253,87 @@ impl Remote {
     }
 
     pub fn says_text(&mut self, exchange: u64, text: &str) {
-        self.up(UpInput::Head { exchange, status: 200, session: None, sse: true });
-        self.up(UpInput::Message { exchange, event_id: None, retry_ms: None, data: text.to_owned().into() });
+        self.up(UpInput::Head {
+            exchange,
+            status: 200,
+            session: None,
+            sse: true,
+        });
+        self.up(UpInput::Message {
+            exchange,
+            event_id: None,
+            retry_ms: None,
+            data: text.to_owned().into(),
+        });
     }
 
     /// A request of the server on the stream of a call.
     pub fn asks(&mut self, exchange: u64, id: &str, method: &str, params: &Value) {
-        self.says(exchange, &json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
+        self.says(
+            exchange,
+            &json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}),
+        );
     }
 
     /// The server's answer to a call, and the end of its stream.
     pub fn answers(&mut self, exchange: u64, result: &Value) {
-        self.says(exchange, &json!({"jsonrpc": "2.0", "id": exchange, "result": result}));
-        self.up(UpInput::End { exchange, error: None });
+        self.says(
+            exchange,
+            &json!({"jsonrpc": "2.0", "id": exchange, "result": result}),
+        );
+        self.up(UpInput::End {
+            exchange,
+            error: None,
+        });
     }
 
     pub fn fails(&mut self, exchange: u64, error: &Value) {
-        self.says(exchange, &json!({"jsonrpc": "2.0", "id": exchange, "error": error}));
-        self.up(UpInput::End { exchange, error: None });
+        self.says(
+            exchange,
+            &json!({"jsonrpc": "2.0", "id": exchange, "error": error}),
+        );
+        self.up(UpInput::End {
+            exchange,
+            error: None,
+        });
     }
 
     /// The server does not know the session that an exchange names.
     pub fn forgets(&mut self, exchange: u64, status: u16, text: &str) {
-        self.up(UpInput::Head { exchange, status, session: None, sse: false });
-        self.up(UpInput::Message { exchange, event_id: None, retry_ms: None, data: text.to_owned().into() });
-        self.up(UpInput::End { exchange, error: None });
+        self.up(UpInput::Head {
+            exchange,
+            status,
+            session: None,
+            sse: false,
+        });
+        self.up(UpInput::Message {
+            exchange,
+            event_id: None,
+            retry_ms: None,
+            data: text.to_owned().into(),
+        });
+        self.up(UpInput::End {
+            exchange,
+            error: None,
+        });
     }
 
     /// A GET stream is open now.
     pub fn opens(&mut self, exchange: u64) {
-        self.up(UpInput::Head { exchange, status: 200, session: None, sse: true });
+        self.up(UpInput::Head {
+            exchange,
+            status: 200,
+            session: None,
+            sse: true,
+        });
     }
 
     /// The connection of an exchange breaks.
     pub fn breaks(&mut self, exchange: u64) {
-        self.up(UpInput::End { exchange, error: Some((ggen_wire::Code::UpstreamUnreachable, "reset".to_owned())) });
+        self.up(UpInput::End {
+            exchange,
+            error: Some((ggen_wire::Code::UpstreamUnreachable, "reset".to_owned())),
+        });
     }
 
     pub fn pass(&mut self, micros: u64) {
@@ -229,8 +344,14 @@ impl Remote {
     /// A POST.
     pub fn post(&mut self, headers: &[(&str, &str)], body: &str) -> StreamKey {
         self.next += 1;
-        let key = StreamKey { edge: 1, stream: self.next };
-        let headers = headers.iter().map(|(key, value)| ((*key).into(), value.as_bytes().into())).collect();
+        let key = StreamKey {
+            edge: 1,
+            stream: self.next,
+        };
+        let headers = headers
+            .iter()
+            .map(|(key, value)| ((*key).into(), value.as_bytes().into()))
+            .collect();
         let principal = self.principal.into();
         let request = Request {
             verb: Verb::Post,
@@ -246,23 +367,56 @@ impl Remote {
     }
 
     /// A modern request of one of the three methods.
-    pub fn modern(&mut self, id: u32, method: &str, name: &str, caps: &Value, more: &Value) -> StreamKey {
+    pub fn modern(
+        &mut self,
+        id: u32,
+        method: &str,
+        name: &str,
+        caps: &Value,
+        more: &Value,
+    ) -> StreamKey {
         let mut params = more.as_object().cloned().unwrap_or_default();
-        params.insert(if method == "resources/read" { "uri" } else { "name" }.to_owned(), json!(name));
+        params.insert(
+            if method == "resources/read" {
+                "uri"
+            } else {
+                "name"
+            }
+            .to_owned(),
+            json!(name),
+        );
         let mut meta = params.remove("_meta").unwrap_or_else(|| json!({}));
         meta["io.modelcontextprotocol/protocolVersion"] = json!(MODERN);
         meta["io.modelcontextprotocol/clientCapabilities"] = caps.clone();
         params.insert("_meta".to_owned(), meta);
-        let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
-        self.post(&[("mcp-protocol-version", MODERN), ("mcp-method", method), ("mcp-name", name)], &body)
+        let body =
+            json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
+        self.post(
+            &[
+                ("mcp-protocol-version", MODERN),
+                ("mcp-method", method),
+                ("mcp-name", name),
+            ],
+            &body,
+        )
     }
 
     /// A legacy session; its id.
     pub fn session(&mut self, version: &str, caps: &Value) -> String {
         let params = json!({"protocolVersion": version, "capabilities": caps, "clientInfo": {"name": "c", "version": "1"}});
-        let key = self.post(&[], &json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}).to_string());
+        let key = self.post(
+            &[],
+            &json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})
+                .to_string(),
+        );
         match &self.of(key)[..] {
-            [Reply::Full { status: 200, session: Some(session), .. }] => session.to_string(),
+            [
+                Reply::Full {
+                    status: 200,
+                    session: Some(session),
+                    ..
+                },
+            ] => session.to_string(),
             other => panic!("initialize got {other:?}"),
         }
     }
@@ -273,7 +427,11 @@ impl Remote {
     }
 
     pub fn of(&self, key: StreamKey) -> Vec<Reply> {
-        self.replies.iter().filter(|(at, _)| *at == key).map(|(_, reply)| reply.clone()).collect()
+        self.replies
+            .iter()
+            .filter(|(at, _)| *at == key)
+            .map(|(_, reply)| reply.clone())
+            .collect()
     }
 
     /// Every message that came on an exchange.
@@ -288,13 +446,20 @@ impl Remote {
 
     /// The answer on an exchange; null if there is none yet.
     pub fn answer(&self, key: StreamKey) -> Value {
-        let is_answer = |message: &Value| message.get("result").is_some() || message.get("error").is_some();
-        self.messages(key).into_iter().rfind(is_answer).unwrap_or_default()
+        let is_answer =
+            |message: &Value| message.get("result").is_some() || message.get("error").is_some();
+        self.messages(key)
+            .into_iter()
+            .rfind(is_answer)
+            .unwrap_or_default()
     }
 
     /// The last thing the server got.
     pub fn last(&self) -> Got {
-        self.got.last().expect("something reached the server").clone()
+        self.got
+            .last()
+            .expect("something reached the server")
+            .clone()
     }
 
     /// Nothing is left but what may be asked for again.

@@ -1,5 +1,6 @@
-//! Whatever stands in a configuration file or in a variable is loaded or refused with a place inside the text; what is loaded is within its ranges, and
-//! what is shown of it holds no secret. The first line may be a variable, `GGEN_MCP_…=value`, the rest is the file.
+//! Whatever stands in a configuration file or in a variable is loaded or refused with a place
+//! inside the text; what is loaded is within its ranges, and what is shown of it holds no secret.
+//! The first line may be a variable, `GGEN_MCP_…=value`, the rest is the file.
 #![no_main]
 
 use ggend::config::{LoadOptions, Place, Severity, check, load, redacted};

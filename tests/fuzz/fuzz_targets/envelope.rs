@@ -1,4 +1,5 @@
-//! Any text is read as a message or refused; what is picked out of it is a part of it, and an edit of it leaves the rest as it was.
+//! Any text is read as a message or refused; what is picked out of it is a part of it, and an edit
+//! of it leaves the rest as it was.
 #![no_main]
 
 use ggen_mcp::json::{self, Envelope, Kind};

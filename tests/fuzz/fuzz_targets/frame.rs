@@ -1,4 +1,5 @@
-//! The frame codec takes any bytes without a panic, and what it reads is written back as it was understood.
+//! The frame codec takes any bytes without a panic, and what it reads is written back as it was
+//! understood.
 #![no_main]
 
 use bytes::BytesMut;

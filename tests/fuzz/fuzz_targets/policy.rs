@@ -1,5 +1,5 @@
-//! Any rules, principal and name: globs end, a deny is never undone, what may be used has a server that may be seen; and headers of a modern
-//! request are judged whatever they hold.
+//! Any rules, principal and name: globs end, a deny is never undone, what may be used has a server
+//! that may be seen; and headers of a modern request are judged whatever they hold.
 #![no_main]
 
 use ggen_mcp::{

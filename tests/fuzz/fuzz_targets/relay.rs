@@ -1,5 +1,6 @@
-//! Arbitrary bytes as a sequence of events for a whole relay: it never panics, never sends on an exchange that is over, nothing before `Start`, no
-//! event beyond the window, and no line with a break in it.
+//! Arbitrary bytes as a sequence of events for a whole relay: it never panics, never sends on an
+//! exchange that is over, nothing before `Start`, no event beyond the window, and no line with a
+//! break in it.
 #![no_main]
 
 use bytes::Bytes;

@@ -1,4 +1,5 @@
-//! The event-stream parser gives the same events however its input is cut, and holds no more than its limit.
+//! The event-stream parser gives the same events however its input is cut, and holds no more than
+//! its limit.
 #![no_main]
 
 use ggen_mcp::sse::{Event, Parser};

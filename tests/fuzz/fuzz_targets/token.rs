@@ -1,5 +1,6 @@
-//! Whatever comes as a credential is judged without a panic, and nothing opens that was not signed: the judge knows a secret, a public key and a key
-//! set, none of which the fuzzer has. A key set is read or refused.
+//! Whatever comes as a credential is judged without a panic, and nothing opens that was not signed:
+//! the judge knows a secret, a public key and a key set, none of which the fuzzer has. A key set is
+//! read or refused.
 #![no_main]
 
 use ggend::{

@@ -1,4 +1,5 @@
-//! An HTTP/3 client over quinn, which is another implementation than the daemon's. It believes any certificate and shows it.
+//! An HTTP/3 client over quinn, which is another implementation than the daemon's. It believes any
+//! certificate and shows it.
 
 use bytes::{Buf, Bytes};
 pub(crate) use ggend_tests::tls::{Identity, believing};
@@ -30,7 +31,11 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) fn json(&self) -> Value {
         let text = std::str::from_utf8(&self.body).unwrap();
-        let text = text.lines().filter_map(|line| line.strip_prefix("data: ")).next_back().unwrap_or(text);
+        let text = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("data: "))
+            .next_back()
+            .unwrap_or(text);
         serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 }
@@ -41,13 +46,17 @@ impl Client {
     }
 
     /// Asks for that name, and shows that certificate of its own.
-    pub(crate) async fn connect_as(address: SocketAddr, name: &str, own: Option<&Identity>) -> Result<Self, Fault> {
+    pub(crate) async fn connect_as(
+        address: SocketAddr,
+        name: &str,
+        own: Option<&Identity>,
+    ) -> Result<Self, Fault> {
         let mut tls = believing(own)?;
         tls.alpn_protocols = vec![b"h3".to_vec()];
         let mut endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
-        // Who waits for an answer sends nothing, and hears of a server that died at the idle time-out, or by the stateless reset (RFC 9000 §10.3)
-        // that its next packet gets.
+        // Who waits for an answer sends nothing, and hears of a server that died at the idle
+        // time-out, or by the stateless reset (RFC 9000 §10.3) that its next packet gets.
         let mut transport = quinn::TransportConfig::default();
         transport.keep_alive_interval(Some(Duration::from_secs(1)));
         config.transport_config(Arc::new(transport));
@@ -55,40 +64,78 @@ impl Client {
         let quic = tokio::time::timeout(HANDSHAKE, endpoint.connect(address, name)?).await??;
         let (mut driver, send) = h3::client::new(h3_quinn::Connection::new(quic.clone())).await?;
         tokio::spawn(async move { poll_fn(|cx| driver.poll_close(cx)).await });
-        Ok(Self { quic, send, endpoint })
+        Ok(Self {
+            quic,
+            send,
+            endpoint,
+        })
     }
 
     /// The same connection once more.
     pub(crate) fn beside(&self) -> Self {
-        Self { quic: self.quic.clone(), send: self.send.clone(), endpoint: self.endpoint.clone() }
+        Self {
+            quic: self.quic.clone(),
+            send: self.send.clone(),
+            endpoint: self.endpoint.clone(),
+        }
     }
 
     /// The certificate that the server showed.
     pub(crate) fn certificate(&self) -> Vec<u8> {
-        let chain = self.quic.peer_identity().unwrap().downcast::<Vec<CertificateDer<'static>>>().unwrap();
+        let chain = self
+            .quic
+            .peer_identity()
+            .unwrap()
+            .downcast::<Vec<CertificateDer<'static>>>()
+            .unwrap();
         chain[0].to_vec()
     }
 
     /// Sends a request; its answer's body is still to come.
-    pub(crate) async fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Result<(Answer, Stream), Fault> {
-        let mut request = Request::builder().method(method).uri(format!("https://localhost{path}"));
+    pub(crate) async fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<(Answer, Stream), Fault> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("https://localhost{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let mut stream = self.send.send_request(request.body(())?).await?;
         if !body.is_empty() {
-            stream.send_data(Bytes::copy_from_slice(body.as_bytes())).await?;
+            stream
+                .send_data(Bytes::copy_from_slice(body.as_bytes()))
+                .await?;
         }
         stream.finish().await?;
         let head = stream.recv_response().await?;
-        Ok((Answer { status: head.status(), headers: head.headers().clone(), body: Vec::new() }, stream))
+        Ok((
+            Answer {
+                status: head.status(),
+                headers: head.headers().clone(),
+                body: Vec::new(),
+            },
+            stream,
+        ))
     }
 
     /// A whole request and its whole answer.
-    pub(crate) async fn answer(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Result<Answer, Fault> {
+    pub(crate) async fn answer(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<Answer, Fault> {
         let (mut answer, mut stream) = self.ask(method, path, headers, body).await?;
         while let Some(mut data) = stream.recv_data().await? {
-            answer.body.extend_from_slice(&data.copy_to_bytes(data.remaining()));
+            answer
+                .body
+                .extend_from_slice(&data.copy_to_bytes(data.remaining()));
         }
         Ok(answer)
     }
@@ -102,11 +149,25 @@ impl Client {
             "io.modelcontextprotocol/clientInfo": { "name": "ggend-tests", "version": "1" },
         });
         let params = json!({ "name": tool, "arguments": arguments, "_meta": meta });
-        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params }).to_string();
-        let headers = [("mcp-protocol-version", version), ("mcp-method", "tools/call"), ("mcp-name", tool)];
-        self.answer("POST", "/mcp/fixture", &[&JSON[..], &headers].concat(), &body).await
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params })
+            .to_string();
+        let headers = [
+            ("mcp-protocol-version", version),
+            ("mcp-method", "tools/call"),
+            ("mcp-name", tool),
+        ];
+        self.answer(
+            "POST",
+            "/mcp/fixture",
+            &[&JSON[..], &headers].concat(),
+            &body,
+        )
+        .await
     }
 }
 
 /// What each message is sent with.
-pub(crate) const JSON: [(&str, &str); 2] = [("content-type", "application/json"), ("accept", "application/json, text/event-stream")];
+pub(crate) const JSON: [(&str, &str); 2] = [
+    ("content-type", "application/json"),
+    ("accept", "application/json, text/event-stream"),
+];

@@ -26,21 +26,38 @@ pub(crate) struct Socket {
     next: u64,
 }
 
-pub(crate) type Opened = Result<(Socket, Response<Option<Vec<u8>>>), Box<Response<Option<Vec<u8>>>>>;
+pub(crate) type Opened =
+    Result<(Socket, Response<Option<Vec<u8>>>), Box<Response<Option<Vec<u8>>>>>;
 
 impl Socket {
-    pub(crate) fn try_open(address: SocketAddr, path: &str, headers: &[(&'static str, &str)]) -> Opened {
+    pub(crate) fn try_open(
+        address: SocketAddr,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Opened {
         let tcp = connect(address);
         let stream = Box::new(tcp.try_clone().unwrap());
         Self::shake(tcp, stream, &format!("ws://{address}{path}"), headers)
     }
 
     /// Over TLS, to `localhost`.
-    pub(crate) fn try_open_tls(address: SocketAddr, path: &str, tls: &Arc<ClientConfig>, headers: &[(&'static str, &str)]) -> Opened {
+    pub(crate) fn try_open_tls(
+        address: SocketAddr,
+        path: &str,
+        tls: &Arc<ClientConfig>,
+        headers: &[(&'static str, &str)],
+    ) -> Opened {
         let tcp = connect(address);
-        let connection = ClientConnection::new(Arc::clone(tls), ServerName::try_from("localhost").unwrap()).unwrap();
+        let connection =
+            ClientConnection::new(Arc::clone(tls), ServerName::try_from("localhost").unwrap())
+                .unwrap();
         let stream = Box::new(StreamOwned::new(connection, tcp.try_clone().unwrap()));
-        Self::shake(tcp, stream, &format!("ws://localhost:{}{path}", address.port()), headers)
+        Self::shake(
+            tcp,
+            stream,
+            &format!("ws://localhost:{}{path}", address.port()),
+            headers,
+        )
     }
 
     pub(crate) fn open_tls(address: SocketAddr, path: &str, tls: &Arc<ClientConfig>) -> Self {
@@ -50,7 +67,12 @@ impl Socket {
         }
     }
 
-    pub(crate) fn shake(tcp: TcpStream, stream: Box<dyn Duplex>, url: &str, headers: &[(&'static str, &str)]) -> Opened {
+    pub(crate) fn shake(
+        tcp: TcpStream,
+        stream: Box<dyn Duplex>,
+        url: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Opened {
         let mut request = url.into_client_request().unwrap();
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
@@ -79,7 +101,10 @@ impl Socket {
         let client = json!({ "name": "t", "version": "1" });
         let params = json!({ "protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": client });
         let (answer, _) = self.request("initialize", params);
-        assert_eq!(answer["result"]["protocolVersion"], "2025-11-25", "{answer}");
+        assert_eq!(
+            answer["result"]["protocolVersion"], "2025-11-25",
+            "{answer}"
+        );
         self.say(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
         self
     }
@@ -93,7 +118,9 @@ impl Socket {
         loop {
             match self.ws.read() {
                 Ok(Message::Text(text)) => return Ok(serde_json::from_str(&text).unwrap()),
-                Ok(Message::Close(frame)) => return Err(frame.map_or(1005, |frame| frame.code.into())),
+                Ok(Message::Close(frame)) => {
+                    return Err(frame.map_or(1005, |frame| frame.code.into()));
+                }
                 Ok(_) => {}
                 Err(error) => panic!("{error}"),
             }
@@ -115,7 +142,9 @@ impl Socket {
     pub(crate) fn answer(&mut self, id: u64) -> (Value, Vec<Value>) {
         let mut before = Vec::new();
         loop {
-            let message = self.hear().unwrap_or_else(|code| panic!("closed with {code} before the answer"));
+            let message = self
+                .hear()
+                .unwrap_or_else(|code| panic!("closed with {code} before the answer"));
             if message["id"] == id && message.get("method").is_none() {
                 return (message, before);
             }
@@ -131,7 +160,9 @@ impl Socket {
     /// A notification or question of that method.
     pub(crate) fn until(&mut self, method: &str) -> Value {
         loop {
-            let message = self.hear().unwrap_or_else(|code| panic!("closed with {code} before {method}"));
+            let message = self
+                .hear()
+                .unwrap_or_else(|code| panic!("closed with {code} before {method}"));
             if message["method"] == method {
                 return message;
             }
@@ -161,6 +192,8 @@ pub(crate) fn tool(name: &str, arguments: Value) -> Value {
 
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
     stream
 }

@@ -37,15 +37,27 @@ pub(super) struct New {
 
 pub(super) fn generate(world: &World<'_>, new: &New) -> Result<Answer, Refusal> {
     let usage = |what: &str| Refusal::new(USAGE, None, what);
-    let texts = || new.permissions.iter().chain(&new.tools).chain(&new.client_id);
+    let texts = || {
+        new.permissions
+            .iter()
+            .chain(&new.tools)
+            .chain(&new.client_id)
+    };
     if new.permissions.len() > MOST_ITEMS || new.tools.len() > MOST_ITEMS {
         return Err(usage("at most 64 permissions and 64 tools"));
     }
     if texts().any(|text| text.trim().is_empty()) {
-        return Err(usage("permissions, tools and the client's id must not be empty"));
+        return Err(usage(
+            "permissions, tools and the client's id must not be empty",
+        ));
     }
-    if texts().chain([&new.description]).any(|text| text.len() > MOST_TEXT || text.contains(char::is_control)) {
-        return Err(usage("texts must be at most 200 bytes, without control characters"));
+    if texts()
+        .chain([&new.description])
+        .any(|text| text.len() > MOST_TEXT || text.contains(char::is_control))
+    {
+        return Err(usage(
+            "texts must be at most 200 bytes, without control characters",
+        ));
     }
     let now = world.seconds();
     let secret = key::generate().map_err(Refusal::random)?;
@@ -73,20 +85,37 @@ pub(super) fn generate(world: &World<'_>, new: &New) -> Result<Answer, Refusal> 
         record.id,
         when(record.expires, now, "never"),
     );
-    Ok(Answer { text, value: format!("{}\n", secret.expose()), json, exit: 0 })
+    Ok(Answer {
+        text,
+        value: format!("{}\n", secret.expose()),
+        json,
+        exit: 0,
+    })
 }
 
 pub(super) fn list(world: &World<'_>) -> Result<Answer, Refusal> {
     let now = world.seconds();
-    let keys = world.known_store()?.map(|store| store.keys()).transpose()?.unwrap_or_default();
+    let keys = world
+        .known_store()?
+        .map(|store| store.keys())
+        .transpose()?
+        .unwrap_or_default();
     if keys.is_empty() {
         let text = "No API keys. Make one: ggen mcp auth generate-api-key\n".to_owned();
-        return Ok(Answer { text, json: json!({"keys": []}), ..Answer::default() });
+        return Ok(Answer {
+            text,
+            json: json!({"keys": []}),
+            ..Answer::default()
+        });
     }
     let rows: Vec<[String; 6]> = keys
         .iter()
         .map(|key| {
-            let restricted = if key.tools.is_empty() { String::new() } else { format!(" [{}]", key.tools.join(", ")) };
+            let restricted = if key.tools.is_empty() {
+                String::new()
+            } else {
+                format!(" [{}]", key.tools.join(", "))
+            };
             [
                 key.id.clone(),
                 key.status(now).as_str().to_owned(),
@@ -97,35 +126,75 @@ pub(super) fn list(world: &World<'_>) -> Result<Answer, Refusal> {
             ]
         })
         .collect();
-    let head = ["ID", "STATUS", "CREATED", "EXPIRES", "LAST USED", "DESCRIPTION"].map(str::to_owned);
-    let width = |column: usize| rows.iter().chain([&head]).map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let head = [
+        "ID",
+        "STATUS",
+        "CREATED",
+        "EXPIRES",
+        "LAST USED",
+        "DESCRIPTION",
+    ]
+    .map(str::to_owned);
+    let width = |column: usize| {
+        rows.iter()
+            .chain([&head])
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let mut text = String::new();
     for row in [&head].into_iter().chain(&rows) {
-        let cells: Vec<String> = row.iter().enumerate().map(|(at, cell)| format!("{cell:<width$}", width = width(at))).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .enumerate()
+            .map(|(at, cell)| format!("{cell:<width$}", width = width(at)))
+            .collect();
         let _ = writeln!(text, "{}", cells.join("  ").trim_end());
     }
     let value = keys.iter().map(|key| format!("{}\n", key.id)).collect();
-    Ok(Answer { text, value, json: json!({"keys": keys.iter().map(|key| shown(key, now)).collect::<Vec<_>>()}), exit: 0 })
+    Ok(Answer {
+        text,
+        value,
+        json: json!({"keys": keys.iter().map(|key| shown(key, now)).collect::<Vec<_>>()}),
+        exit: 0,
+    })
 }
 
 pub(super) fn revoke(world: &World<'_>, id: &str) -> Result<Answer, Refusal> {
     let text = world.text(id)?;
     let store = world.known_store()?;
-    let keys = store.as_ref().map(|store| store.keys()).transpose()?.unwrap_or_default();
+    let keys = store
+        .as_ref()
+        .map(|store| store.keys())
+        .transpose()?
+        .unwrap_or_default();
     let digest = key::digest(&text);
-    let Some((store, record)) = store.zip(keys.into_iter().find(|record| record.id == text || key::same(&record.digest, &digest))) else {
+    let Some((store, record)) = store.zip(
+        keys.into_iter()
+            .find(|record| record.id == text || key::same(&record.digest, &digest)),
+    ) else {
         // What was typed may be a key: it is not repeated.
-        return Err(Refusal::new(BAD, Code::InvalidApiKey, "no API key has this id").help("ggen mcp auth list-api-keys"));
+        return Err(
+            Refusal::new(BAD, Code::InvalidApiKey, "no API key has this id")
+                .help("ggen mcp auth list-api-keys"),
+        );
     };
     let now = world.seconds();
     let fresh = store.revoke(&record.id, now)?;
     let text = if fresh {
-        format!("Revoked {}. Every worker refuses it within a second.\n", record.id)
+        format!(
+            "Revoked {}. Every worker refuses it within a second.\n",
+            record.id
+        )
     } else {
         format!("{} was revoked before.\n", record.id)
     };
     let record = store.key(&record.id)?.unwrap_or(record);
-    Ok(Answer { text, json: shown(&record, now), ..Answer::default() })
+    Ok(Answer {
+        text,
+        json: shown(&record, now),
+        ..Answer::default()
+    })
 }
 
 fn shown(record: &KeyRecord, now: u64) -> Value {

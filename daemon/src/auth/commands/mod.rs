@@ -1,6 +1,7 @@
-//! `ggend auth …`, which `ggen mcp auth …` becomes: makes, lists and revokes API keys, makes and judges tokens. Works on the key store and the
-//! configuration, with or without a running daemon, which sees changes of the store by itself. Exit codes are those of `ggen`.
-//! May not: reach the network but through what the caller hands in; show a secret but the one that was just made.
+//! `ggend auth …`, which `ggen mcp auth …` becomes: makes, lists and revokes API keys, makes and
+//! judges tokens. Works on the key store and the configuration, with or without a running daemon,
+//! which sees changes of the store by itself. Exit codes are those of `ggen`. May not: reach the
+//! network but through what the caller hands in; show a secret but the one that was just made.
 
 mod api_keys;
 #[cfg(test)]
@@ -137,7 +138,12 @@ struct Refusal {
 
 impl Refusal {
     fn new(exit: u8, code: impl Into<Option<Code>>, message: impl Into<String>) -> Self {
-        Self { exit, code: code.into(), message: message.into(), help: Vec::new() }
+        Self {
+            exit,
+            code: code.into(),
+            message: message.into(),
+            help: Vec::new(),
+        }
     }
 
     fn help(mut self, command: impl Into<String>) -> Self {
@@ -147,17 +153,30 @@ impl Refusal {
 
     fn of(problems: &[Problem]) -> Self {
         let first = problems.iter().find(|problem| problem.is_error());
-        let text = first.map_or_else(|| "the configuration is refused".to_owned(), ToString::to_string);
+        let text = first.map_or_else(
+            || "the configuration is refused".to_owned(),
+            ToString::to_string,
+        );
         Self::new(CONFIG, None, text).help("ggen mcp config validate")
     }
 
     fn random(error: getrandom::Error) -> Self {
-        Self::new(UNAVAILABLE, Code::Internal, format!("the operating system gives no random bytes: {error}"))
+        Self::new(
+            UNAVAILABLE,
+            Code::Internal,
+            format!("the operating system gives no random bytes: {error}"),
+        )
     }
 
     fn human(&self, colour: bool) -> String {
-        let (bad, strong, end) = if colour { ("\x1b[31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
-        let label = self.code.map_or_else(|| "error".to_owned(), |code| format!("error[{code}]"));
+        let (bad, strong, end) = if colour {
+            ("\x1b[31m", "\x1b[1m", "\x1b[0m")
+        } else {
+            ("", "", "")
+        };
+        let label = self
+            .code
+            .map_or_else(|| "error".to_owned(), |code| format!("error[{code}]"));
         let mut text = format!("{bad}{label}{end}: {}\n", self.message);
         for command in &self.help {
             let _ = writeln!(text, "{strong}help{end}: {command}");
@@ -202,7 +221,11 @@ impl World<'_> {
 
     /// The store, if there is one.
     fn known_store(&self) -> Result<Option<Store>, Refusal> {
-        Ok(if self.state.join(super::FILE).exists() { Some(Store::open(&self.state)?) } else { None })
+        Ok(if self.state.join(super::FILE).exists() {
+            Some(Store::open(&self.state)?)
+        } else {
+            None
+        })
     }
 
     /// A secret that may have been left out of the command line.
@@ -210,9 +233,19 @@ impl World<'_> {
         if given != "-" {
             return Ok(given.trim().to_owned());
         }
-        let text = (self.input)().map_err(|error| Refusal::new(USAGE, None, format!("standard input cannot be read: {error}")))?;
+        let text = (self.input)().map_err(|error| {
+            Refusal::new(
+                USAGE,
+                None,
+                format!("standard input cannot be read: {error}"),
+            )
+        })?;
         let text = text.trim().to_owned();
-        if text.is_empty() { Err(Refusal::new(USAGE, None, "nothing came on standard input")) } else { Ok(text) }
+        if text.is_empty() {
+            Err(Refusal::new(USAGE, None, "nothing came on standard input"))
+        } else {
+            Ok(text)
+        }
     }
 }
 

@@ -39,7 +39,16 @@ pub(super) struct New {
 }
 
 /// Claims that the other options say.
-const OURS: [&str; 8] = ["iss", "sub", "aud", "exp", "iat", "jti", "scope", "client_id"];
+const OURS: [&str; 8] = [
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "iat",
+    "jti",
+    "scope",
+    "client_id",
+];
 
 pub(super) fn secret() -> Result<Answer, Refusal> {
     let secret = key::secret().map_err(Refusal::random)?;
@@ -47,7 +56,12 @@ pub(super) fn secret() -> Result<Answer, Refusal> {
         "JWT secret: {}\n\nPut it into a file that only the daemon may read, and name that: ggen mcp config set auth.jwt.secret_file=/path\n",
         secret.expose()
     );
-    Ok(Answer { text, value: format!("{}\n", secret.expose()), json: json!({"secret": secret.expose()}), exit: 0 })
+    Ok(Answer {
+        text,
+        value: format!("{}\n", secret.expose()),
+        json: json!({"secret": secret.expose()}),
+        exit: 0,
+    })
 }
 
 fn loaded(world: &World<'_>) -> Result<Loaded, Refusal> {
@@ -57,9 +71,18 @@ fn loaded(world: &World<'_>) -> Result<Loaded, Refusal> {
 pub(super) fn generate(world: &World<'_>, new: &New) -> Result<Answer, Refusal> {
     let loaded = loaded(world)?;
     let jwt = &loaded.config.auth.jwt;
-    let Some(secret) = loaded.auth_files.jwt_secret.as_ref().or(jwt.secret.as_ref()) else {
-        return Err(Refusal::new(CONFIG, Code::AuthenticationFailed, "auth.jwt.secret is not set: there is nothing to sign with")
-            .help("ggen mcp auth generate-jwt-secret"));
+    let Some(secret) = loaded
+        .auth_files
+        .jwt_secret
+        .as_ref()
+        .or(jwt.secret.as_ref())
+    else {
+        return Err(Refusal::new(
+            CONFIG,
+            Code::AuthenticationFailed,
+            "auth.jwt.secret is not set: there is nothing to sign with",
+        )
+        .help("ggen mcp auth generate-jwt-secret"));
     };
     let name = jwt.algorithm.as_deref().unwrap_or("HS256");
     let now = world.seconds();
@@ -71,34 +94,73 @@ pub(super) fn generate(world: &World<'_>, new: &New) -> Result<Answer, Refusal> 
         ("exp".to_owned(), json!(expires)),
         ("jti".to_owned(), json!(jti)),
     ]);
-    let scope = new.scope.iter().flat_map(|scope| scope.split_whitespace()).collect::<Vec<_>>().join(" ");
+    let scope = new
+        .scope
+        .iter()
+        .flat_map(|scope| scope.split_whitespace())
+        .collect::<Vec<_>>()
+        .join(" ");
     let optional = [
         ("iss", jwt.issuer.clone()),
         ("aud", new.audience.clone().or_else(|| jwt.audience.clone())),
         ("client_id", new.client_id.clone()),
         ("scope", Some(scope).filter(|scope| !scope.is_empty())),
     ];
-    claims.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))));
+    claims.extend(
+        optional
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.into()))),
+    );
     for claim in &new.claims {
         let (name, value) = claim
             .split_once('=')
             .filter(|(name, _)| !name.is_empty() && !OURS.contains(name))
-            .ok_or_else(|| Refusal::new(USAGE, None, "expected --claim NAME=VALUE, and a name that no other option stands for"))?;
-        claims.insert(name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into()));
+            .ok_or_else(|| {
+                Refusal::new(
+                    USAGE,
+                    None,
+                    "expected --claim NAME=VALUE, and a name that no other option stands for",
+                )
+            })?;
+        claims.insert(
+            name.to_owned(),
+            serde_json::from_str(value).unwrap_or_else(|_| value.into()),
+        );
     }
-    let token = sign(&Value::Object(claims), secret, name)
-        .map_err(|_| Refusal::new(CONFIG, None, format!("{name} needs a private key, which this gateway does not have")))?;
-    let text =
-        format!("Token:   {}\nID:      {jti}\nSubject: {}\nExpires: {}\n", token.expose(), new.subject, when(Some(expires), now, ""));
+    let token = sign(&Value::Object(claims), secret, name).map_err(|_| {
+        Refusal::new(
+            CONFIG,
+            None,
+            format!("{name} needs a private key, which this gateway does not have"),
+        )
+    })?;
+    let text = format!(
+        "Token:   {}\nID:      {jti}\nSubject: {}\nExpires: {}\n",
+        token.expose(),
+        new.subject,
+        when(Some(expires), now, "")
+    );
     let json = json!({"token": token.expose(), "jti": jti, "subject": new.subject, "expires": duration::date(expires)});
-    Ok(Answer { text, value: format!("{}\n", token.expose()), json, exit: 0 })
+    Ok(Answer {
+        text,
+        value: format!("{}\n", token.expose()),
+        json,
+        exit: 0,
+    })
 }
 
 pub(super) fn verify(world: &World<'_>, given: &str) -> Result<Answer, Refusal> {
     let text = world.text(given)?;
     let loaded = loaded(world)?;
-    let snapshot = world.known_store()?.map(|store| store.snapshot()).transpose()?.unwrap_or_default();
-    let rulebook = Rulebook::new(AuthSecrets::of(&loaded.config, &loaded.auth_files, &snapshot, true), None);
+    let snapshot = world
+        .known_store()?
+        .map(|store| store.snapshot())
+        .transpose()?
+        .unwrap_or_default();
+    let rulebook = Rulebook::new(
+        AuthSecrets::of(&loaded.config, &loaded.auth_files, &snapshot, true),
+        None,
+    );
     let mut unknown = Vec::new();
     if Token::is_like(&text) {
         for source in rulebook.sources() {
@@ -114,8 +176,14 @@ pub(super) fn verify(world: &World<'_>, given: &str) -> Result<Answer, Refusal> 
         Err(rejected) => {
             let code = rejected.code();
             let (title, why) = (code.title(), rejected.to_string());
-            let message = if why.starts_with(title) { why } else { format!("{title}: {why}") };
-            let message = unknown.iter().fold(message, |message, why| format!("{message} ({why})"));
+            let message = if why.starts_with(title) {
+                why
+            } else {
+                format!("{title}: {why}")
+            };
+            let message = unknown
+                .iter()
+                .fold(message, |message, why| format!("{message} ({why})"));
             let help = match code {
                 Code::InvalidApiKey => "ggen mcp auth list-api-keys",
                 Code::TokenExpired => "ggen mcp auth generate-token",
@@ -127,26 +195,49 @@ pub(super) fn verify(world: &World<'_>, given: &str) -> Result<Answer, Refusal> 
     };
     let token = Token::parse(&text).ok();
     let expires = match (&credential.key, &token) {
-        (Some(id), _) => snapshot.keys.iter().find(|key| *key.id == **id).and_then(|key| key.expires),
+        (Some(id), _) => snapshot
+            .keys
+            .iter()
+            .find(|key| *key.id == **id)
+            .and_then(|key| key.expires),
         (None, Some(token)) => token.claims().all().get("exp").and_then(Value::as_u64),
         _ => None,
     };
-    let labels: Vec<&str> = credential.principal.labels.iter().map(|label| &**label).collect();
-    let mut shown = format!("Valid: {}\nExpires: {}\n", credential.principal.id, when(expires, now, "never"));
+    let labels: Vec<&str> = credential
+        .principal
+        .labels
+        .iter()
+        .map(|label| &**label)
+        .collect();
+    let mut shown = format!(
+        "Valid: {}\nExpires: {}\n",
+        credential.principal.id,
+        when(expires, now, "never")
+    );
     if !labels.is_empty() {
         let _ = writeln!(shown, "Labels: {}", labels.join(", "));
     }
     let json = json!({"valid": true, "principal": &*credential.principal.id, "labels": labels, "expires": expires.map(duration::date)});
-    Ok(Answer { text: shown, json, ..Answer::default() })
+    Ok(Answer {
+        text: shown,
+        json,
+        ..Answer::default()
+    })
 }
 
 pub(super) fn decode(world: &World<'_>, given: &str) -> Result<Answer, Refusal> {
     let text = world.text(given)?;
-    let token = Token::parse(&text)
-        .map_err(|error| Refusal::new(BAD, Code::AuthenticationFailed, error.to_string()).help("ggen mcp auth verify-token -"))?;
+    let token = Token::parse(&text).map_err(|error| {
+        Refusal::new(BAD, Code::AuthenticationFailed, error.to_string())
+            .help("ggen mcp auth verify-token -")
+    })?;
     let now = world.seconds();
     let claims = token.claims().all();
-    let mut shown = format!("Header: {:#}\nClaims: {:#}\n", token.header(), Value::Object(claims.clone()));
+    let mut shown = format!(
+        "Header: {:#}\nClaims: {:#}\n",
+        token.header(),
+        Value::Object(claims.clone())
+    );
     for (name, what) in [("iat", "Issued"), ("nbf", "Valid from"), ("exp", "Expires")] {
         if let Some(time) = claims.get(name).and_then(Value::as_u64) {
             let _ = writeln!(shown, "{what}: {}", when(Some(time), now, ""));
@@ -154,7 +245,11 @@ pub(super) fn decode(world: &World<'_>, given: &str) -> Result<Answer, Refusal> 
     }
     shown.push_str("Nothing of this was checked: ggen mcp auth verify-token does.\n");
     let json = json!({"header": token.header(), "claims": claims, "verified": false});
-    Ok(Answer { text: shown, json, ..Answer::default() })
+    Ok(Answer {
+        text: shown,
+        json,
+        ..Answer::default()
+    })
 }
 
 pub(super) fn revoke(world: &World<'_>, given: &str) -> Result<Answer, Refusal> {
@@ -165,7 +260,10 @@ pub(super) fn revoke(world: &World<'_>, given: &str) -> Result<Answer, Refusal> 
                 Refusal::new(BAD, None, "the token has no jti that it could be revoked by; change auth.jwt.secret instead")
                     .help("ggen mcp auth generate-jwt-secret")
             })?;
-            (jti.to_owned(), token.claims().all().get("exp").and_then(Value::as_u64))
+            (
+                jti.to_owned(),
+                token.claims().all().get("exp").and_then(Value::as_u64),
+            )
         }
         Err(_) => (text, None),
     };
@@ -175,8 +273,19 @@ pub(super) fn revoke(world: &World<'_>, given: &str) -> Result<Answer, Refusal> 
     let now = world.seconds();
     let store = world.store()?;
     store.forget(now)?;
-    let fresh = store.revoke_token(&Revoked { jti: jti.clone(), revoked: now, expires })?;
-    let text =
-        if fresh { format!("Revoked {jti}. Every worker refuses it within a second.\n") } else { format!("{jti} was revoked before.\n") };
-    Ok(Answer { text, json: json!({"jti": jti, "revoked": true}), ..Answer::default() })
+    let fresh = store.revoke_token(&Revoked {
+        jti: jti.clone(),
+        revoked: now,
+        expires,
+    })?;
+    let text = if fresh {
+        format!("Revoked {jti}. Every worker refuses it within a second.\n")
+    } else {
+        format!("{jti} was revoked before.\n")
+    };
+    Ok(Answer {
+        text,
+        json: json!({"jti": jti, "revoked": true}),
+        ..Answer::default()
+    })
 }

@@ -51,22 +51,44 @@ const EXAMPLES: &str = r#""mcpServers": {
   }"#;
 
 /// `config init`
-pub(super) fn init(options: &LoadOptions, file: Option<&Path>, examples: bool, force: bool) -> Result<Answer, Refusal> {
+pub(super) fn init(
+    options: &LoadOptions,
+    file: Option<&Path>,
+    examples: bool,
+    force: bool,
+) -> Result<Answer, Refusal> {
     let named = file.map(Path::to_owned).or_else(|| options.named_file());
-    let path = options.cwd.join(named.unwrap_or_else(|| ".mcp.json".into()));
-    let text = if examples { PLAIN.replace("\"mcpServers\": {}", EXAMPLES) } else { PLAIN.to_owned() };
+    let path = options
+        .cwd
+        .join(named.unwrap_or_else(|| ".mcp.json".into()));
+    let text = if examples {
+        PLAIN.replace("\"mcpServers\": {}", EXAMPLES)
+    } else {
+        PLAIN.to_owned()
+    };
     let failed = |error| Refusal::io(&path, &error);
     let turn = Turn::take(&path).map_err(failed)?;
     let exists = path.symlink_metadata().is_ok();
     let shown = short(options, &path.display().to_string());
     if exists && !force {
-        return Err(Refusal::new(CONFIG, None, format!("{shown} exists already"))
-            .help(format!("ggen mcp config init --file {shown} --force   (replaces what is in it)"))
-            .help("ggen mcp config set KEY=VALUE   (changes it)"));
+        return Err(
+            Refusal::new(CONFIG, None, format!("{shown} exists already"))
+                .help(format!(
+                    "ggen mcp config init --file {shown} --force   (replaces what is in it)"
+                ))
+                .help("ggen mcp config set KEY=VALUE   (changes it)"),
+        );
     }
-    let alone = LoadOptions { instead: vec![(path.clone(), text.clone())], config_path: Some(path.clone()), ..options.clone() };
+    let alone = LoadOptions {
+        instead: vec![(path.clone(), text.clone())],
+        config_path: Some(path.clone()),
+        ..options.clone()
+    };
     if let Err(problems) = load(&alone) {
-        let ours = problems.into_iter().filter(|problem| Path::new(&problem.place.source) == path).collect::<Vec<_>>();
+        let ours = problems
+            .into_iter()
+            .filter(|problem| Path::new(&problem.place.source) == path)
+            .collect::<Vec<_>>();
         // Mistakes of other layers are not this file's, and do not hinder a mend.
         if !ours.is_empty() && ours.iter().any(|problem| problem.code != Code::ConfigMode) {
             return Err(Refusal::of(ours));
@@ -79,5 +101,10 @@ pub(super) fn init(options: &LoadOptions, file: Option<&Path>, examples: bool, f
         said.push_str("The entries of mcpServers are switched off: ggen mcp config set mcpServers.files.enabled=true\n");
     }
     said.push_str("Check it: ggen mcp config validate\n");
-    Ok(Answer { text: said, json: json!({"file": path, "created": !exists, "replaced": exists}), exit: 0, bare: false })
+    Ok(Answer {
+        text: said,
+        json: json!({"file": path, "created": !exists, "replaced": exists}),
+        exit: 0,
+        bare: false,
+    })
 }

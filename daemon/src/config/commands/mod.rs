@@ -1,5 +1,6 @@
-//! `ggend config …`, which `ggen mcp config …` becomes: looks at the configuration and changes files, with the loader that the daemon uses.
-//! Exit codes are those of `ggen`. May not: talk to a running daemon; it only looks whether one listens.
+//! `ggend config …`, which `ggen mcp config …` becomes: looks at the configuration and changes
+//! files, with the loader that the daemon uses. Exit codes are those of `ggen`. May not: talk to a
+//! running daemon; it only looks whether one listens.
 
 mod change;
 mod init;
@@ -122,7 +123,13 @@ struct Refusal {
 
 impl Refusal {
     fn new(exit: u8, code: impl Into<Option<Code>>, message: impl Into<String>) -> Self {
-        Self { exit, code: code.into(), message: message.into(), help: Vec::new(), more: Vec::new() }
+        Self {
+            exit,
+            code: code.into(),
+            message: message.into(),
+            help: Vec::new(),
+            more: Vec::new(),
+        }
     }
 
     fn usage(message: impl Into<String>) -> Self {
@@ -137,30 +144,57 @@ impl Refusal {
     /// The errors of a configuration; never called without one.
     fn of(problems: impl IntoIterator<Item = Problem>) -> Self {
         let mut problems = problems.into_iter().filter(Problem::is_error);
-        let Some(first) = problems.next() else { return Self::new(CONFIG, None, "the configuration is refused") };
-        let message = if first.place.source.is_empty() { first.text() } else { format!("{}: {}", first.place, first.text()) };
-        Self { help: first.commands(), more: problems.collect(), ..Self::new(CONFIG, first.code, message) }
+        let Some(first) = problems.next() else {
+            return Self::new(CONFIG, None, "the configuration is refused");
+        };
+        let message = if first.place.source.is_empty() {
+            first.text()
+        } else {
+            format!("{}: {}", first.place, first.text())
+        };
+        Self {
+            help: first.commands(),
+            more: problems.collect(),
+            ..Self::new(CONFIG, first.code, message)
+        }
     }
 
     fn io(path: &Path, error: &io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::PermissionDenied => {
-                Self::new(NO_PERMISSION, Code::ConfigUnreadable, format!("{}: permission denied", path.display()))
-                    .help("sudo ggen mcp config …   (or a file of your own: --config FILE)")
-            }
-            _ => Self::new(CONFIG, Code::ConfigUnreadable, format!("{}: {error}", path.display())),
+            io::ErrorKind::PermissionDenied => Self::new(
+                NO_PERMISSION,
+                Code::ConfigUnreadable,
+                format!("{}: permission denied", path.display()),
+            )
+            .help("sudo ggen mcp config …   (or a file of your own: --config FILE)"),
+            _ => Self::new(
+                CONFIG,
+                Code::ConfigUnreadable,
+                format!("{}: {error}", path.display()),
+            ),
         }
     }
 
     fn human(&self, colour: bool) -> String {
-        let (bad, strong, end) = if colour { ("\x1b[31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
-        let label = |code: Option<Code>| code.map_or_else(|| "error".to_owned(), |code| format!("error[{code}]"));
+        let (bad, strong, end) = if colour {
+            ("\x1b[31m", "\x1b[1m", "\x1b[0m")
+        } else {
+            ("", "", "")
+        };
+        let label = |code: Option<Code>| {
+            code.map_or_else(|| "error".to_owned(), |code| format!("error[{code}]"))
+        };
         let mut text = format!("{bad}{}{end}: {}\n", label(self.code), self.message);
         for command in &self.help {
             let _ = writeln!(text, "{strong}help{end}: {command}");
         }
         for problem in &self.more {
-            let _ = writeln!(text, "{bad}{}{end}: {}", label(Some(problem.code)), problem.text());
+            let _ = writeln!(
+                text,
+                "{bad}{}{end}: {}",
+                label(Some(problem.code)),
+                problem.text()
+            );
             for command in problem.commands() {
                 let _ = writeln!(text, "{strong}help{end}: {command}");
             }
@@ -179,20 +213,37 @@ impl Refusal {
 pub fn run(options: &Options, load: &LoadOptions, socket: &Path) -> ExitCode {
     let (stdout, stderr) = (io::stdout(), io::stderr());
     let terminal = stdout.is_terminal();
-    let format = if options.json { Some(Format::Json) } else { options.format };
+    let format = if options.json {
+        Some(Format::Json)
+    } else {
+        options.format
+    };
     let json = format == Some(Format::Json);
     let running = || UnixStream::connect(socket).is_ok();
     let outcome = match &options.verb {
-        Verb::Init { examples, file, force } => init::init(load, file.as_deref(), *examples, *force),
+        Verb::Init {
+            examples,
+            file,
+            force,
+        } => init::init(load, file.as_deref(), *examples, *force),
         // Saved to a file it has to be JSON, and lines of JSON are found by grep as well.
-        Verb::Show { effective } => show::show(load, *effective, format.map_or(terminal, |format| format == Format::Human)),
+        Verb::Show { effective } => show::show(
+            load,
+            *effective,
+            format.map_or(terminal, |format| format == Format::Human),
+        ),
         Verb::Get { key } => show::get(load, key),
         Verb::Set { assignments } => change::set(load, assignments, &running),
         Verb::Unset { keys } => change::unset(load, keys, &running),
         Verb::Path => places::path(load),
         Verb::Schema => {
             let schema = json_schema();
-            Ok(Answer { text: format!("{schema:#}\n"), json: schema, bare: true, ..Answer::default() })
+            Ok(Answer {
+                text: format!("{schema:#}\n"),
+                json: schema,
+                bare: true,
+                ..Answer::default()
+            })
         }
     };
     // Whoever closes the pipe early has read enough; the exit code still tells.
@@ -219,11 +270,15 @@ pub fn run(options: &Options, load: &LoadOptions, socket: &Path) -> ExitCode {
     }
 }
 
-/// The file that changes go to: the one that is named, otherwise the highest that exists, otherwise `./.mcp.json`.
+/// The file that changes go to: the one that is named, otherwise the highest that exists, otherwise
+/// `./.mcp.json`.
 fn target(load: &LoadOptions) -> PathBuf {
     let places = super::load::places(load);
     let named = load.named_file().map(|named| load.cwd.join(named));
-    named.or_else(|| places.iter().find(|place| place.exists()).cloned()).or_else(|| places.first().cloned()).unwrap_or_default()
+    named
+        .or_else(|| places.iter().find(|place| place.exists()).cloned())
+        .or_else(|| places.first().cloned())
+        .unwrap_or_default()
 }
 
 /// A path or a place in a file, shorter where it lies below the working directory.
@@ -236,5 +291,7 @@ fn short(load: &LoadOptions, place: &str) -> String {
 
 /// A value as it is printed alone: text without quotes, everything else as JSON.
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }

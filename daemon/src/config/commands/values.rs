@@ -1,4 +1,5 @@
-//! What somebody typed for a key → the JSON that is to stand in the file. Judged here are single values; the whole is judged by loading it.
+//! What somebody typed for a key → the JSON that is to stand in the file. Judged here are single
+//! values; the whole is judged by loading it.
 
 use super::Refusal;
 use crate::config::{key::Key, redact, schema};
@@ -25,7 +26,8 @@ enum Kind {
 
 /// Reads `key=value`.
 pub(super) fn read(argument: &str, names: &[String]) -> Result<Assignment, Refusal> {
-    let usage = |what: String| Refusal::usage(what).help("ggen mcp config set transports.http.port=3001");
+    let usage =
+        |what: String| Refusal::usage(what).help("ggen mcp config set transports.http.port=3001");
     let (key, typed) = Key::parse_assignment(argument).map_err(usage)?;
     let key = of_entries(key, names);
     let value = value(&key, typed)?;
@@ -36,14 +38,16 @@ pub(super) fn read(argument: &str, names: &[String]) -> Result<Assignment, Refus
     Ok(Assignment { key, value, text })
 }
 
-/// `mcpServers.a.b.command` means the entry `a.b` if there is one: a shell takes away the quotes of `mcpServers."a.b".command`.
-/// `mcp_servers` is the same as `mcpServers`.
+/// `mcpServers.a.b.command` means the entry `a.b` if there is one: a shell takes away the quotes of
+/// `mcpServers."a.b".command`. `mcp_servers` is the same as `mcpServers`.
 pub(super) fn of_entries(mut key: Key, names: &[String]) -> Key {
     if !schema::SERVERS.contains(&key.0[0].as_str()) {
         return key;
     }
     schema::SERVERS[0].clone_into(&mut key.0[0]);
-    let longest = (2..=key.0.len()).rev().find(|end| names.contains(&key.0[1..*end].join(".")));
+    let longest = (2..=key.0.len())
+        .rev()
+        .find(|end| names.contains(&key.0[1..*end].join(".")));
     if let Some(end) = longest {
         let name = key.0[1..end].join(".");
         key.0.splice(1..end, [name]);
@@ -69,7 +73,8 @@ fn value(key: &Key, typed: &str) -> Result<Value, Refusal> {
     }
     let path = key.dotted();
     if !schema::leaves().contains(&path) {
-        // A section, a key of another program, or a mistake: the whole is judged, with its suggestions.
+        // A section, a key of another program, or a mistake: the whole is judged, with its
+        // suggestions.
         return Ok(json().unwrap_or_else(|| typed.into()));
     }
     // Quotes that no shell has taken away, `host="127.0.0.1"`, are meant as such.
@@ -78,9 +83,20 @@ fn value(key: &Key, typed: &str) -> Result<Value, Refusal> {
         _ => typed.to_owned(),
     };
     schema::from_text(&path, &typed).map_err(|bad| {
-        let meant = bad.suggestion.as_ref().map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
-        let refusal = Refusal::new(super::CONFIG, bad.code, format!("{path}: {}{meant}", bad.what));
-        match bad.suggestion.or_else(|| schema::template().pointer(&format!("/{}", path.replace('.', "/"))).map(super::plain)) {
+        let meant = bad
+            .suggestion
+            .as_ref()
+            .map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+        let refusal = Refusal::new(
+            super::CONFIG,
+            bad.code,
+            format!("{path}: {}{meant}", bad.what),
+        );
+        match bad.suggestion.or_else(|| {
+            schema::template()
+                .pointer(&format!("/{}", path.replace('.', "/")))
+                .map(super::plain)
+        }) {
             Some(example) => refusal.help(format!("ggen mcp config set {path}={example}")),
             None => refusal.help(format!("ggen mcp explain {}", bad.code)),
         }
@@ -89,18 +105,37 @@ fn value(key: &Key, typed: &str) -> Result<Value, Refusal> {
 
 /// A value at a key as it may be shown.
 pub(super) fn shown(key: &Key, value: &Value) -> Value {
-    let below =
-        |parts: &[String]| parts.iter().rev().fold(value.clone(), |inner, key| Value::Object(Map::from_iter([(key.clone(), inner)])));
-    let pick = |whole: Value, parts: &[String]| parts.iter().fold(whole, |mut inner, key| inner[key.as_str()].take());
+    let below = |parts: &[String]| {
+        parts.iter().rev().fold(value.clone(), |inner, key| {
+            Value::Object(Map::from_iter([(key.clone(), inner)]))
+        })
+    };
+    let pick = |whole: Value, parts: &[String]| {
+        parts
+            .iter()
+            .fold(whole, |mut inner, key| inner[key.as_str()].take())
+    };
     match (&key.0[..], value) {
-        ([section], Value::Object(entries)) if section == schema::SERVERS[0] => {
-            Value::Object(entries.iter().map(|(name, entry)| (name.clone(), redact::entry(entry))).collect())
+        ([section], Value::Object(entries)) if section == schema::SERVERS[0] => Value::Object(
+            entries
+                .iter()
+                .map(|(name, entry)| (name.clone(), redact::entry(entry)))
+                .collect(),
+        ),
+        ([section, _, rest @ ..], _) if section == schema::SERVERS[0] => {
+            pick(redact::entry(&below(rest)), rest)
         }
-        ([section, _, rest @ ..], _) if section == schema::SERVERS[0] => pick(redact::entry(&below(rest)), rest),
-        ([section, ..], _) if schema::SECRETS.iter().any(|path| path.split('.').next() == Some(section)) => {
+        ([section, ..], _)
+            if schema::SECRETS
+                .iter()
+                .any(|path| path.split('.').next() == Some(section)) =>
+        {
             let mut whole = below(&key.0);
             for path in schema::SECRETS {
-                if let Some(secret) = whole.pointer_mut(&format!("/{}", path.replace('.', "/"))).filter(|value| !value.is_null()) {
+                if let Some(secret) = whole
+                    .pointer_mut(&format!("/{}", path.replace('.', "/")))
+                    .filter(|value| !value.is_null())
+                {
                     *secret = redact::HIDDEN.into();
                 }
             }
@@ -112,11 +147,28 @@ pub(super) fn shown(key: &Key, value: &Value) -> Value {
 
 /// The refusal of a key that nobody knows.
 pub(super) fn unknown(key: &Key) -> Refusal {
-    let candidates = || schema::leaves().iter().map(String::as_str).chain(schema::SERVERS);
+    let candidates = || {
+        schema::leaves()
+            .iter()
+            .map(String::as_str)
+            .chain(schema::SERVERS)
+    };
     let last = key.0.last().map_or("", String::as_str);
-    let meant = schema::did_you_mean(&key.dotted(), candidates())
-        .or_else(|| candidates().find(|leaf| leaf.rsplit('.').next() == Some(last)).map(str::to_owned));
-    let said = meant.as_ref().map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
-    Refusal::new(super::CONFIG, Code::ConfigUnknownKey, format!("{key}: unknown key{said}"))
-        .help(meant.map_or_else(|| "ggen mcp config show".to_owned(), |meant| format!("ggen mcp config get {meant}")))
+    let meant = schema::did_you_mean(&key.dotted(), candidates()).or_else(|| {
+        candidates()
+            .find(|leaf| leaf.rsplit('.').next() == Some(last))
+            .map(str::to_owned)
+    });
+    let said = meant
+        .as_ref()
+        .map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+    Refusal::new(
+        super::CONFIG,
+        Code::ConfigUnknownKey,
+        format!("{key}: unknown key{said}"),
+    )
+    .help(meant.map_or_else(
+        || "ggen mcp config show".to_owned(),
+        |meant| format!("ggen mcp config get {meant}"),
+    ))
 }

@@ -8,9 +8,11 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
-    /// Whether every request needs a credential: `true`, `false`, or `"auto"`: unless bound to loopback. A wrong credential is refused in any case.
+    /// Whether every request needs a credential: `true`, `false`, or `"auto"`: unless bound to
+    /// loopback. A wrong credential is refused in any case.
     pub required: Required,
-    /// One key for everything, beside those that `ggen mcp auth generate-api-key` makes. Also GGEN_MCP_API_KEY.
+    /// One key for everything, beside those that `ggen mcp auth generate-api-key` makes. Also
+    /// GGEN_MCP_API_KEY.
     pub api_key: Option<Secret>,
     /// A file that holds that key; an absolute path.
     pub api_key_file: Option<PathBuf>,
@@ -52,7 +54,8 @@ pub struct Jwt {
     pub audience: Option<String>,
     /// Life of tokens that `ggen mcp auth generate-token` makes, in seconds.
     pub expiration: u64,
-    /// The only algorithm that is taken; otherwise every one that fits the key. The key decides, never the token.
+    /// The only algorithm that is taken; otherwise every one that fits the key. The key decides,
+    /// never the token.
     pub algorithm: Option<String>,
     /// How far clocks may differ, in seconds.
     pub leeway: u64,
@@ -62,9 +65,11 @@ pub struct Jwt {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OAuth2 {
-    /// The authorization server. Its keys are found by its metadata (RFC 8414 or OpenID Connect Discovery).
+    /// The authorization server. Its keys are found by its metadata (RFC 8414 or OpenID Connect
+    /// Discovery).
     pub issuer: Option<String>,
-    /// What `aud` has to contain: the address of this gateway as clients know it, such as `https://mcp.example.org/mcp` (RFC 8707).
+    /// What `aud` has to contain: the address of this gateway as clients know it, such as
+    /// `https://mcp.example.org/mcp` (RFC 8707).
     pub audience: Option<String>,
     /// What a token needs in `scope` to be heard at all; clients are told to ask for it.
     pub scopes: Vec<String>,
@@ -90,10 +95,14 @@ impl Auth {
     /// Whether the configuration itself names a credential. The keys of the store come on top.
     #[must_use]
     pub const fn names_credentials(&self) -> bool {
-        self.api_key.is_some() || self.api_key_file.is_some() || self.jwt.is_configured() || self.oauth2.issuer.is_some()
+        self.api_key.is_some()
+            || self.api_key_file.is_some()
+            || self.jwt.is_configured()
+            || self.oauth2.issuer.is_some()
     }
 
-    /// Whether every request needs a credential, for listeners that are all bound to loopback or not.
+    /// Whether every request needs a credential, for listeners that are all bound to loopback or
+    /// not.
     #[must_use]
     pub const fn is_required(&self, loopback: bool) -> bool {
         match self.required {
@@ -108,7 +117,10 @@ impl Jwt {
     /// Whether there is a key that tokens could be judged by.
     #[must_use]
     pub const fn is_configured(&self) -> bool {
-        self.secret.is_some() || self.secret_file.is_some() || self.public_key.is_some() || self.jwks_url.is_some()
+        self.secret.is_some()
+            || self.secret_file.is_some()
+            || self.public_key.is_some()
+            || self.jwks_url.is_some()
     }
 }
 

@@ -90,7 +90,8 @@ pub struct Tools {
 pub struct ToolLimits {
     /// Time for a call, in milliseconds; 0: that of its server.
     pub timeout_ms: u64,
-    /// How often a call is sent once more when its server was lost, for tools that say that this does no harm.
+    /// How often a call is sent once more when its server was lost, for tools that say that this
+    /// does no harm.
     pub max_retries: u32,
     /// Calls in flight.
     pub max_concurrent: u32,

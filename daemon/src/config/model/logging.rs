@@ -8,7 +8,8 @@ use std::path::PathBuf;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// `journald` where the daemon's stderr is the journal's (`JOURNAL_STREAM`), `console` elsewhere.
+    /// `journald` where the daemon's stderr is the journal's (`JOURNAL_STREAM`), `console`
+    /// elsewhere.
     #[default]
     Auto,
     /// On stderr, for people.
@@ -48,6 +49,11 @@ pub enum Rotation {
 
 impl Default for LogFile {
     fn default() -> Self {
-        Self { path: None, rotation: Rotation::default(), max_size: Size(100 << 20), keep: 7 }
+        Self {
+            path: None,
+            rotation: Rotation::default(),
+            max_size: Size(100 << 20),
+            keep: 7,
+        }
     }
 }

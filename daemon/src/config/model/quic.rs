@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// `transports.quic`: HTTP/3. What holds for requests (sizes, time-outs, hosts, origins) is `transports.http`'s.
+/// `transports.quic`: HTTP/3. What holds for requests (sizes, time-outs, hosts, origins) is
+/// `transports.http`'s.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Quic {
@@ -16,7 +17,8 @@ pub struct Quic {
     pub port: u16,
     /// The name that clients ask for in their handshake; who asks for another one is answered 421.
     pub server_name: String,
-    /// A connection on which nothing happens for so long is closed, in milliseconds. While requests are in flight it is kept alive.
+    /// A connection on which nothing happens for so long is closed, in milliseconds. While requests
+    /// are in flight it is kept alive.
     pub idle_timeout_ms: u64,
     /// Requests that a connection may have open at once, 1 to 1000.
     pub max_concurrent_streams: u16,

@@ -11,7 +11,8 @@ pub struct ServerSandbox {
     /// The user that the server runs as, a name or a number; for daemons that are started as root.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// Files and folders that it may read. With this or `write`, it reaches no file but these and the system's programs, libraries and settings.
+    /// Files and folders that it may read. With this or `write`, it reaches no file but these and
+    /// the system's programs, libraries and settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read: Option<Vec<PathBuf>>,
     /// Files and folders that it may read and write.

@@ -11,7 +11,8 @@ pub struct Ssl {
     pub enabled: bool,
     /// Port to bind, on `transports.http.host`; 0 lets the system choose.
     pub port: u16,
-    /// File with the certificate and those that lead to its authority, PEM; a list for several host names. None: a self-signed one is made.
+    /// File with the certificate and those that lead to its authority, PEM; a list for several host
+    /// names. None: a self-signed one is made.
     #[serde(deserialize_with = "one_or_many")]
     pub cert: Vec<PathBuf>,
     /// File with the certificate's private key, PEM; a list if `cert` is one, in the same order.
@@ -39,19 +40,27 @@ pub enum TlsVersion {
 pub struct Mtls {
     /// Whether clients of HTTPS are asked for a certificate.
     pub enabled: bool,
-    /// Whether they must have one: without it, no connection. Otherwise it is one way of several to say who one is.
+    /// Whether they must have one: without it, no connection. Otherwise it is one way of several to
+    /// say who one is.
     pub required: bool,
     /// File with the authorities whose client certificates are taken, PEM.
     pub ca_cert: Option<PathBuf>,
     /// File with these authorities' certificate revocation lists, PEM.
     pub crl: Option<PathBuf>,
-    /// Names of certificates that are taken (an alternative name or the common name, whole). None: every certificate of these authorities.
+    /// Names of certificates that are taken (an alternative name or the common name, whole). None:
+    /// every certificate of these authorities.
     pub allowed_names: Vec<String>,
 }
 
 impl Default for Ssl {
     fn default() -> Self {
-        Self { enabled: true, port: Self::PORT, cert: Vec::new(), key: Vec::new(), min_version: TlsVersion::V1_2 }
+        Self {
+            enabled: true,
+            port: Self::PORT,
+            cert: Vec::new(),
+            key: Vec::new(),
+            min_version: TlsVersion::V1_2,
+        }
     }
 }
 
@@ -62,7 +71,13 @@ impl Ssl {
 
 impl Default for Mtls {
     fn default() -> Self {
-        Self { enabled: false, required: true, ca_cert: None, crl: None, allowed_names: Vec::new() }
+        Self {
+            enabled: false,
+            required: true,
+            ca_cert: None,
+            crl: None,
+            allowed_names: Vec::new(),
+        }
     }
 }
 
@@ -76,14 +91,21 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf
         }
 
         fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(if text.is_empty() { Vec::new() } else { vec![text.into()] })
+            Ok(if text.is_empty() {
+                Vec::new()
+            } else {
+                vec![text.into()]
+            })
         }
 
         fn visit_unit<E: serde::de::Error>(self) -> Result<Self::Value, E> {
             Ok(Vec::new())
         }
 
-        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(
+            self,
+            mut items: A,
+        ) -> Result<Self::Value, A::Error> {
             let mut paths = Vec::new();
             while let Some(path) = items.next_element()? {
                 paths.push(path);

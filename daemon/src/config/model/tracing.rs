@@ -20,14 +20,16 @@ pub struct Otlp {
     pub enabled: bool,
     /// The collector's address; spans go to `/v1/traces` below it (OTLP/HTTP, protobuf).
     pub endpoint: String,
-    /// Headers of each export, `name=value,…`, values percent-encoded, as in OTEL_EXPORTER_OTLP_HEADERS. `${VAR}` and `${credential:NAME}` are expanded.
-    /// In force, also those of [`Otlp::headers_file`].
+    /// Headers of each export, `name=value,…`, values percent-encoded, as in
+    /// OTEL_EXPORTER_OTLP_HEADERS. `${VAR}` and `${credential:NAME}` are expanded. In force, also
+    /// those of [`Otlp::headers_file`].
     pub headers: Option<Secret>,
     /// A file that holds them; an absolute path.
     pub headers_file: Option<PathBuf>,
     /// Time for one export, in milliseconds, 100 to 60000.
     pub timeout_ms: u64,
-    /// The share of traces that begin here and are recorded, 0 to 1. A client's trace is recorded if the client says so.
+    /// The share of traces that begin here and are recorded, 0 to 1. A client's trace is recorded
+    /// if the client says so.
     pub sample_ratio: f64,
     /// gzip for exports.
     pub compression: bool,

@@ -11,10 +11,12 @@ pub struct Websocket {
     pub enabled: bool,
     /// The path on the HTTP port, and on the port of its own.
     pub path: String,
-    /// A listener of its own, beside the path on the HTTP port, on the address of `transports.http.host`; 0 lets the system choose.
+    /// A listener of its own, beside the path on the HTTP port, on the address of
+    /// `transports.http.host`; 0 lets the system choose.
     pub port: Option<u16>,
-    /// After half of this time without a sign of life, a client is asked for one; after all of it, the connection is closed. Also the time in which a
-    /// client must take something of what it is sent. In milliseconds.
+    /// After half of this time without a sign of life, a client is asked for one; after all of it,
+    /// the connection is closed. Also the time in which a client must take something of what it is
+    /// sent. In milliseconds.
     pub message_timeout_ms: u64,
     /// Largest message from a client.
     pub max_message: Size,
@@ -22,7 +24,8 @@ pub struct Websocket {
     pub compression: bool,
     /// Open connections per worker, at most.
     pub max_connections: u32,
-    /// Whether `?token=` in the address is taken for an `Authorization` header: `loopback` (and over TLS), `always` or `never`.
+    /// Whether `?token=` in the address is taken for an `Authorization` header: `loopback` (and
+    /// over TLS), `always` or `never`.
     pub query_token: QueryToken,
 }
 

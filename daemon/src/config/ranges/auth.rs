@@ -1,4 +1,5 @@
-//! What `auth` must keep to: secrets that cannot be guessed, addresses that nobody can listen on, audiences that bind.
+//! What `auth` must keep to: secrets that cannot be guessed, addresses that nobody can listen on,
+//! audiences that bind.
 
 use super::{Judge, is_loopback};
 use crate::config::{
@@ -12,45 +13,95 @@ use std::{net::IpAddr, path::Path};
 const LEAST_SECRET: usize = 32;
 /// A shorter fixed key may be guessed by somebody with time.
 const SHORT_KEY: usize = 20;
-const ALGORITHMS: [&str; 12] = ["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
+const ALGORITHMS: [&str; 12] = [
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256",
+    "ES384", "EdDSA",
+];
 
 impl Judge<'_> {
     pub(super) fn auth(&mut self, config: &Config) {
-        let Auth { api_key, api_key_file, jwt, oauth2, .. } = &config.auth;
+        let Auth {
+            api_key,
+            api_key_file,
+            jwt,
+            oauth2,
+            ..
+        } = &config.auth;
         if api_key.as_ref().is_some_and(|key| key.expose().is_empty()) {
             self.value("auth.api_key", "must not be empty".to_owned());
-        } else if api_key.as_ref().is_some_and(|key| key.expose().len() < SHORT_KEY) {
+        } else if api_key
+            .as_ref()
+            .is_some_and(|key| key.expose().len() < SHORT_KEY)
+        {
             let what = format!("is short enough to be guessed: fewer than {SHORT_KEY} characters");
             self.add(Severity::Warning, Code::ConfigValue, "auth.api_key", what);
             self.help("ggen mcp auth generate-api-key".to_owned());
         }
-        if jwt.secret.as_ref().is_some_and(|secret| secret.expose().len() < LEAST_SECRET) {
-            self.value("auth.jwt.secret", format!("must have at least {LEAST_SECRET} bytes"));
+        if jwt
+            .secret
+            .as_ref()
+            .is_some_and(|secret| secret.expose().len() < LEAST_SECRET)
+        {
+            self.value(
+                "auth.jwt.secret",
+                format!("must have at least {LEAST_SECRET} bytes"),
+            );
             self.help("ggen mcp auth generate-jwt-secret".to_owned());
         }
-        let files =
-            [("auth.api_key_file", api_key_file), ("auth.jwt.secret_file", &jwt.secret_file), ("auth.jwt.public_key", &jwt.public_key)];
+        let files = [
+            ("auth.api_key_file", api_key_file),
+            ("auth.jwt.secret_file", &jwt.secret_file),
+            ("auth.jwt.public_key", &jwt.public_key),
+        ];
         for (path, file) in files {
             if file.as_deref().is_some_and(|file| !Path::is_absolute(file)) {
                 self.value(path, "must be an absolute path".to_owned());
             }
         }
         for (path, both) in [
-            ("auth.api_key_file", api_key.is_some() && api_key_file.is_some()),
-            ("auth.jwt.secret_file", jwt.secret.is_some() && jwt.secret_file.is_some()),
+            (
+                "auth.api_key_file",
+                api_key.is_some() && api_key_file.is_some(),
+            ),
+            (
+                "auth.jwt.secret_file",
+                jwt.secret.is_some() && jwt.secret_file.is_some(),
+            ),
         ] {
             if both {
-                self.value(path, format!("stands beside {}: one of them only", path.trim_end_matches("_file")));
+                self.value(
+                    path,
+                    format!(
+                        "stands beside {}: one of them only",
+                        path.trim_end_matches("_file")
+                    ),
+                );
                 self.help(format!("ggen mcp config unset {path}"));
             }
         }
-        self.range("auth.jwt.expiration", jwt.expiration, 1, 10 * 365 * 86_400, "3600");
+        self.range(
+            "auth.jwt.expiration",
+            jwt.expiration,
+            1,
+            10 * 365 * 86_400,
+            "3600",
+        );
         self.range("auth.jwt.leeway", jwt.leeway, 0, 600, "30");
-        if let Some(name) = jwt.algorithm.as_deref().filter(|name| !ALGORITHMS.contains(name)) {
-            self.value("auth.jwt.algorithm", format!("expected one of {}, found {name:?}", ALGORITHMS.join(", ")));
+        if let Some(name) = jwt
+            .algorithm
+            .as_deref()
+            .filter(|name| !ALGORITHMS.contains(name))
+        {
+            self.value(
+                "auth.jwt.algorithm",
+                format!("expected one of {}, found {name:?}", ALGORITHMS.join(", ")),
+            );
             self.mend("auth.jwt.algorithm", "HS256");
         }
-        for (path, address) in [("auth.jwt.jwks_url", &jwt.jwks_url), ("auth.oauth2.issuer", &oauth2.issuer)] {
+        for (path, address) in [
+            ("auth.jwt.jwks_url", &jwt.jwks_url),
+            ("auth.oauth2.issuer", &oauth2.issuer),
+        ] {
             if let Some(what) = address.as_deref().and_then(|address| not_safe(address)) {
                 self.value(path, what.to_owned());
             }
@@ -62,20 +113,40 @@ impl Judge<'_> {
         }
         if (jwt.jwks_url.is_some() || jwt.public_key.is_some()) && jwt.audience.is_none() {
             let what = "is not set: tokens that the issuer made for other services are taken too";
-            self.add(Severity::Warning, Code::ConfigValue, "auth.jwt.audience", what.to_owned());
+            self.add(
+                Severity::Warning,
+                Code::ConfigValue,
+                "auth.jwt.audience",
+                what.to_owned(),
+            );
             self.help("ggen mcp config set auth.jwt.audience=ggen".to_owned());
         }
-        if oauth2.scopes.iter().any(|scope| scope.is_empty() || scope.contains(|c: char| !c.is_ascii_graphic() || "\"\\".contains(c))) {
+        if oauth2.scopes.iter().any(|scope| {
+            scope.is_empty()
+                || scope.contains(|c: char| !c.is_ascii_graphic() || "\"\\".contains(c))
+        }) {
             // RFC 6749 §3.3
-            self.value("auth.oauth2.scopes", "holds something that is no scope: visible ASCII without quotes and backslashes".to_owned());
+            self.value(
+                "auth.oauth2.scopes",
+                "holds something that is no scope: visible ASCII without quotes and backslashes"
+                    .to_owned(),
+            );
         }
     }
 
-    /// An address that others can reach needs somebody who asks who they are, and somebody who could answer.
+    /// An address that others can reach needs somebody who asks who they are, and somebody who
+    /// could answer.
     pub(super) fn openness(&mut self, config: &Config, keys_made: bool) {
-        let Transports { http, websocket, quic } = &config.transports;
+        let Transports {
+            http,
+            websocket,
+            quic,
+        } = &config.transports;
         let tcp = http.enabled || websocket.enabled && websocket.port.is_some();
-        for (path, enabled, host) in [("transports.http.host", tcp, http.host), ("transports.quic.host", quic.enabled, quic.host)] {
+        for (path, enabled, host) in [
+            ("transports.http.host", tcp, http.host),
+            ("transports.quic.host", quic.enabled, quic.host),
+        ] {
             if enabled && !is_loopback(host) {
                 self.open_address(config, keys_made, path, host);
             }
@@ -84,9 +155,13 @@ impl Judge<'_> {
 
     fn open_address(&mut self, config: &Config, keys_made: bool, path: &str, host: IpAddr) {
         let what = match config.auth.required {
-            Required::No => format!("{host} is reachable from other hosts, and auth.required is false"),
+            Required::No => {
+                format!("{host} is reachable from other hosts, and auth.required is false")
+            }
             _ if config.auth.names_credentials() || keys_made => return,
-            _ => format!("{host} is reachable from other hosts, and there is no key that anybody could be known by"),
+            _ => format!(
+                "{host} is reachable from other hosts, and there is no key that anybody could be known by"
+            ),
         };
         self.add(Severity::Error, Code::OpenWithoutAuth, path, what);
         if config.auth.required == Required::No {
@@ -100,12 +175,22 @@ impl Judge<'_> {
 
 /// Keys that come over a network that others write to are nobody's keys.
 fn not_safe(address: &str) -> Option<&'static str> {
-    let wrong = Some("must be an https address without user, query and fragment; http on loopback only");
-    let Ok(uri) = address.parse::<http::Uri>() else { return wrong };
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let wrong =
+        Some("must be an https address without user, query and fragment; http on loopback only");
+    let Ok(uri) = address.parse::<http::Uri>() else {
+        return wrong;
+    };
+    let host = uri
+        .host()
+        .unwrap_or_default()
+        .trim_start_matches('[')
+        .trim_end_matches(']');
     let local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(is_loopback);
-    let plain =
-        uri.authority().is_some_and(|authority| !authority.as_str().contains('@')) && uri.query().is_none() && !address.contains('#');
+    let plain = uri
+        .authority()
+        .is_some_and(|authority| !authority.as_str().contains('@'))
+        && uri.query().is_none()
+        && !address.contains('#');
     match uri.scheme_str() {
         Some("https") if plain => None,
         Some("http") if plain && local => None,

@@ -43,24 +43,42 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<f64>().prop_map(|number| json!(number)),
         (0_u32..70_000).prop_map(|number| json!(number)),
         "\\PC{0,12}".prop_map(Value::String),
-        prop::sample::select(vec!["${A}", "${A:-${B}}", "${", "~", "http://127.0.0.1:3000/mcp", "8KB", "stdio", "http", "0.0.0.0"])
-            .prop_map(|text| json!(text)),
+        prop::sample::select(vec![
+            "${A}",
+            "${A:-${B}}",
+            "${",
+            "~",
+            "http://127.0.0.1:3000/mcp",
+            "8KB",
+            "stdio",
+            "http",
+            "0.0.0.0"
+        ])
+        .prop_map(|text| json!(text)),
     ];
     leaf.prop_recursive(5, 48, 6, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Value::Array),
-            prop::collection::vec((key(), inner), 0..6).prop_map(|members| Value::Object(Map::from_iter(members))),
+            prop::collection::vec((key(), inner), 0..6)
+                .prop_map(|members| Value::Object(Map::from_iter(members))),
         ]
     })
 }
 
 /// A whole file: most often a value under a known path, so that it gets far.
 fn any_file() -> impl Strategy<Value = Value> {
-    let shaped = (prop::sample::select(leaves().to_vec()), any_json(), any_json()).prop_map(|(leaf, value, entries)| {
-        let mut file = leaf.rsplit('.').fold(value, |inner, key| Value::Object(Map::from_iter([(key.to_owned(), inner)])));
-        file["mcpServers"] = json!({ "a": entries, "b": {"command": "x"} });
-        file
-    });
+    let shaped = (
+        prop::sample::select(leaves().to_vec()),
+        any_json(),
+        any_json(),
+    )
+        .prop_map(|(leaf, value, entries)| {
+            let mut file = leaf.rsplit('.').fold(value, |inner, key| {
+                Value::Object(Map::from_iter([(key.to_owned(), inner)]))
+            });
+            file["mcpServers"] = json!({ "a": entries, "b": {"command": "x"} });
+            file
+        });
     prop_oneof![any_json(), shaped]
 }
 
@@ -78,7 +96,8 @@ proptest! {
                 prop_assert_eq!(serde_json::from_str::<crate::config::Config>(&sent).unwrap(), loaded.config);
             }
             Err(problems) => {
-                // What is missing stands nowhere; that it has its default is said in the place's stead.
+                // What is missing stands nowhere; that it has its default is said in the place's
+                // stead.
                 let placed = problems.iter().all(|problem| problem.place.at.is_some() || problem.place.source == "default");
                 prop_assert!(placed, "{}", host.lines(&problems));
             }

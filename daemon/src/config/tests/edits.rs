@@ -20,8 +20,18 @@ fn unset(text: &str, key: &str, expected: &str) {
 
 #[test]
 fn a_value_is_replaced_in_its_place() {
-    set("{ \"b\" : 1 ,\n\t\"a\":{\"c\" :[1, 2]}}\n", "a.c", "true", "{ \"b\" : 1 ,\n\t\"a\":{\"c\" :true}}\n");
-    set("{\"a\": \"}\\\"\", \"b\": 1}", "b", "2", "{\"a\": \"}\\\"\", \"b\": 2}");
+    set(
+        "{ \"b\" : 1 ,\n\t\"a\":{\"c\" :[1, 2]}}\n",
+        "a.c",
+        "true",
+        "{ \"b\" : 1 ,\n\t\"a\":{\"c\" :true}}\n",
+    );
+    set(
+        "{\"a\": \"}\\\"\", \"b\": 1}",
+        "b",
+        "2",
+        "{\"a\": \"}\\\"\", \"b\": 2}",
+    );
     set("\u{feff}{\"a\": 1}", "a", "2", "\u{feff}{\"a\": 2}");
     set(r#"{"\u0061": 1}"#, "a", "2", r#"{"\u0061": 2}"#);
 }
@@ -30,10 +40,30 @@ fn a_value_is_replaced_in_its_place() {
 fn a_new_member_looks_like_its_neighbours() {
     set("{}", "a.b", "1", r#"{"a": { "b": 1 }}"#);
     set("{}\n", "a.b", "1", "{\n  \"a\": {\n    \"b\": 1\n  }\n}\n");
-    set("{\n\t\"a\": 1\n}", "b.c", "2", "{\n\t\"a\": 1,\n\t\"b\": {\n\t\t\"c\": 2\n\t}\n}");
-    set("{\r\n    \"a\": {}\r\n}", "a.b", "2", "{\r\n    \"a\": {\r\n        \"b\": 2\r\n    }\r\n}");
-    set("{\n  \"a\": { \"b\": 1 }\n}", "a.c", "2", "{\n  \"a\": { \"b\": 1, \"c\": 2 }\n}");
-    set("{\n  \"a\": {\n  }\n}", "a.c", "2", "{\n  \"a\": {\n    \"c\": 2\n  }\n}");
+    set(
+        "{\n\t\"a\": 1\n}",
+        "b.c",
+        "2",
+        "{\n\t\"a\": 1,\n\t\"b\": {\n\t\t\"c\": 2\n\t}\n}",
+    );
+    set(
+        "{\r\n    \"a\": {}\r\n}",
+        "a.b",
+        "2",
+        "{\r\n    \"a\": {\r\n        \"b\": 2\r\n    }\r\n}",
+    );
+    set(
+        "{\n  \"a\": { \"b\": 1 }\n}",
+        "a.c",
+        "2",
+        "{\n  \"a\": { \"b\": 1, \"c\": 2 }\n}",
+    );
+    set(
+        "{\n  \"a\": {\n  }\n}",
+        "a.c",
+        "2",
+        "{\n  \"a\": {\n    \"c\": 2\n  }\n}",
+    );
 }
 
 #[test]
@@ -49,9 +79,16 @@ fn a_member_goes_with_its_comma() {
 
 #[test]
 fn what_cannot_be_changed_is_said() {
-    assert_eq!(edit::set("{\"a\": 1}", &path("a.b.c"), "1"), Err(EditError::NotAnObject(1)));
+    assert_eq!(
+        edit::set("{\"a\": 1}", &path("a.b.c"), "1"),
+        Err(EditError::NotAnObject(1))
+    );
     for text in ["", "[]", "{\"a\": 1,}", "{", "1"] {
-        assert_eq!(edit::set(text, &path("a"), "1"), Err(EditError::NotJson), "{text}");
+        assert_eq!(
+            edit::set(text, &path("a"), "1"),
+            Err(EditError::NotJson),
+            "{text}"
+        );
     }
 }
 
@@ -65,13 +102,15 @@ fn value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map("[a-d\"\\\\]", inner, 0..4).prop_map(|members| Value::Object(members.into_iter().collect())),
+            prop::collection::btree_map("[a-d\"\\\\]", inner, 0..4)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
         ]
     })
 }
 
 fn object() -> impl Strategy<Value = Value> {
-    prop::collection::btree_map("[a-d\"\\\\]", value(), 0..4).prop_map(|members| Value::Object(members.into_iter().collect()))
+    prop::collection::btree_map("[a-d\"\\\\]", value(), 0..4)
+        .prop_map(|members| Value::Object(members.into_iter().collect()))
 }
 
 /// What the change means, without any text.
@@ -80,12 +119,20 @@ fn model(whole: &mut Value, path: &[String], new: Value) -> bool {
         *whole = new;
         return true;
     };
-    let Value::Object(members) = whole else { return false };
+    let Value::Object(members) = whole else {
+        return false;
+    };
     if below.is_empty() {
         members.insert(key.clone(), new);
         return true;
     }
-    model(members.entry(key.clone()).or_insert_with(|| Value::Object(Map::new())), below, new)
+    model(
+        members
+            .entry(key.clone())
+            .or_insert_with(|| Value::Object(Map::new())),
+        below,
+        new,
+    )
 }
 
 proptest! {

@@ -6,30 +6,72 @@ use ggen_wire::Code;
 
 /// An entry, and the problems that it gives as `a` in a file whose entries begin on line 2.
 const TABLE: &[(&str, &str)] = &[
-    (r#"{"command": "x", "args": ["a", 1], "env": {"N": 3, "B": true}, "type": "stdio"}"#, ""),
-    (r#"{"type": "streamable-http", "url": "https://h/mcp", "headers": {"X-A": "b"}}"#, ""),
+    (
+        r#"{"command": "x", "args": ["a", 1], "env": {"N": 3, "B": true}, "type": "stdio"}"#,
+        "",
+    ),
+    (
+        r#"{"type": "streamable-http", "url": "https://h/mcp", "headers": {"X-A": "b"}}"#,
+        "",
+    ),
     (r#"{"command": "x", "limits": {}, "sandbox": "none"}"#, ""),
-    (r#"{"command": "x", "url": null, "cwd": null, "env": null, "timeout": null, "enabled": null}"#, ""),
-    (r#"5"#, "Entry 2:7: mcpServers.a: expected an object with `command` or `url` [GGEN-E1003]\n"),
-    (r#"{}"#, "Entry 2:7: mcpServers.a needs `command` (a program) or `url` (a remote server) [GGEN-E1004]\n"),
-    (r#"{"command": 5}"#, "Entry 2:19: mcpServers.a.command: expected text [GGEN-E1003]\n"),
-    (r#"{"command": ""}"#, "Entry 2:19: mcpServers.a.command is empty [GGEN-E1004]\n"),
-    (r#"{"command": "x", "args": "y"}"#, "Entry 2:32: mcpServers.a.args: expected a list of texts [GGEN-E1003]\n"),
-    (r#"{"command": "x", "args": ["y", null]}"#, "Entry 2:38: mcpServers.a.args[1]: expected text [GGEN-E1003]\n"),
-    (r#"{"command": "x", "env": {"A=B": "y"}}"#, "Entry 2:32: mcpServers.a.env.A=B: not a name of an environment variable [GGEN-E1004]\n"),
-    (r#"{"command": "x", "args": ["\u0000"]}"#, "Entry 2:33: mcpServers.a.args[0] holds a NUL character [GGEN-E1004]\n"),
+    (
+        r#"{"command": "x", "url": null, "cwd": null, "env": null, "timeout": null, "enabled": null}"#,
+        "",
+    ),
+    (
+        r#"5"#,
+        "Entry 2:7: mcpServers.a: expected an object with `command` or `url` [GGEN-E1003]\n",
+    ),
+    (
+        r#"{}"#,
+        "Entry 2:7: mcpServers.a needs `command` (a program) or `url` (a remote server) [GGEN-E1004]\n",
+    ),
+    (
+        r#"{"command": 5}"#,
+        "Entry 2:19: mcpServers.a.command: expected text [GGEN-E1003]\n",
+    ),
+    (
+        r#"{"command": ""}"#,
+        "Entry 2:19: mcpServers.a.command is empty [GGEN-E1004]\n",
+    ),
+    (
+        r#"{"command": "x", "args": "y"}"#,
+        "Entry 2:32: mcpServers.a.args: expected a list of texts [GGEN-E1003]\n",
+    ),
+    (
+        r#"{"command": "x", "args": ["y", null]}"#,
+        "Entry 2:38: mcpServers.a.args[1]: expected text [GGEN-E1003]\n",
+    ),
+    (
+        r#"{"command": "x", "env": {"A=B": "y"}}"#,
+        "Entry 2:32: mcpServers.a.env.A=B: not a name of an environment variable [GGEN-E1004]\n",
+    ),
+    (
+        r#"{"command": "x", "args": ["\u0000"]}"#,
+        "Entry 2:33: mcpServers.a.args[0] holds a NUL character [GGEN-E1004]\n",
+    ),
     (
         r#"{"command": "x", "url": "http://h/"}"#,
         "Entry 2:7: mcpServers.a: has both `command` and `url`; keep one of them, or say which by `type` [GGEN-E1004]\n",
     ),
-    (r#"{"type": "http", "command": "x"}"#, "Entry 2:16: mcpServers.a.type needs `url` [GGEN-E1004]\n"),
+    (
+        r#"{"type": "http", "command": "x"}"#,
+        "Entry 2:16: mcpServers.a.type needs `url` [GGEN-E1004]\n",
+    ),
     (
         r#"{"type": "htpp", "url": "http://h/"}"#,
         "Entry 2:16: mcpServers.a.type: expected \"stdio\", \"http\", \"streamable-http\" or \"sse\", found \"htpp\"; did you mean `http`? [GGEN-E1004]\n",
     ),
     (r#"{"type": "sse", "url": "http://h/"}"#, ""),
-    (r#"{"url": "ftp://h/"}"#, "Entry 2:15: mcpServers.a.url: the URL must begin with http:// or https:// [GGEN-E1004]\n"),
-    (r#"{"url": "http://h/", "headers": {"A B": "c"}}"#, "Entry 2:40: mcpServers.a.headers.A B: not a header name [GGEN-E1004]\n"),
+    (
+        r#"{"url": "ftp://h/"}"#,
+        "Entry 2:15: mcpServers.a.url: the URL must begin with http:// or https:// [GGEN-E1004]\n",
+    ),
+    (
+        r#"{"url": "http://h/", "headers": {"A B": "c"}}"#,
+        "Entry 2:40: mcpServers.a.headers.A B: not a header name [GGEN-E1004]\n",
+    ),
     (
         r#"{"url": "http://h/", "headers": {"A": "c\n"}}"#,
         "Entry 2:40: mcpServers.a.headers.A: the value cannot stand in a header [GGEN-E1004]\n",
@@ -46,12 +88,18 @@ const TABLE: &[(&str, &str)] = &[
         r#"{"command": "x", "timeout": 2000, "timeout_ms": 2000}"#,
         "Entry 2:55: mcpServers.a.timeout_ms stands beside `timeout`, which means the same [GGEN-E1002]\n",
     ),
-    (r#"{"command": "x", "enabled": true, "disabled": true}"#, "Entry 2:53: mcpServers.a.disabled contradicts `enabled` [GGEN-E1004]\n"),
+    (
+        r#"{"command": "x", "enabled": true, "disabled": true}"#,
+        "Entry 2:53: mcpServers.a.disabled contradicts `enabled` [GGEN-E1004]\n",
+    ),
     (
         r#"{"command": "x", "era": "modren"}"#,
         "Entry 2:31: mcpServers.a.era: expected \"auto\", \"legacy\" or \"modern\", found \"modren\"; did you mean `modern`? [GGEN-E1004]\n",
     ),
-    (r#"{"command": "x", "alwaysAllow": []}"#, "Warning 2:24: mcpServers.a.alwaysAllow: unknown key; not used [GGEN-E1002]\n"),
+    (
+        r#"{"command": "x", "alwaysAllow": []}"#,
+        "Warning 2:24: mcpServers.a.alwaysAllow: unknown key; not used [GGEN-E1002]\n",
+    ),
     (
         r#"{"command": "x", "max_restart": 1}"#,
         "Warning 2:24: mcpServers.a.max_restart: unknown key; not used; did you mean `max_restarts`? [GGEN-E1002]\n",
@@ -73,10 +121,22 @@ const TABLE: &[(&str, &str)] = &[
         "Entry 2:24: mcpServers.a.sandbox: limits.family.memory: expected at least 1MB [GGEN-E1004]\n\
          Entry 2:24: mcpServers.a.sandbox: limits.family.cpu_percent: expected at most 100000; 100 is one processor [GGEN-E1004]\n",
     ),
-    (r#"{"command": "x", "sandbox": {"limits": {"family": {"memory": "64MB", "processes": 20, "cpu_percent": 50}}}}"#, ""),
-    (r#"{"command": "x", "sandbox": {"network": "none", "read": ["/usr"], "limits": {"memory": "64MB"}}}"#, ""),
-    (r#"{"command": "x", "disabled": true, "sandbox": {"network": false, "fs": ["/tmp"]}}"#, ""),
-    (r#"{"type": "sse", "url": "http://h/", "disabled": true}"#, ""),
+    (
+        r#"{"command": "x", "sandbox": {"limits": {"family": {"memory": "64MB", "processes": 20, "cpu_percent": 50}}}}"#,
+        "",
+    ),
+    (
+        r#"{"command": "x", "sandbox": {"network": "none", "read": ["/usr"], "limits": {"memory": "64MB"}}}"#,
+        "",
+    ),
+    (
+        r#"{"command": "x", "disabled": true, "sandbox": {"network": false, "fs": ["/tmp"]}}"#,
+        "",
+    ),
+    (
+        r#"{"type": "sse", "url": "http://h/", "disabled": true}"#,
+        "",
+    ),
     (
         r#"{"command": "x", "excludeTools": ["rm"]}"#,
         "Warning 2:24: mcpServers.a.excludeTools: restricts nothing in this version: every tool of the server is served [GGEN-E1008]\n",
@@ -85,7 +145,10 @@ const TABLE: &[(&str, &str)] = &[
         r#"{"command": "x", "env": {"T": "${NOT_SET}"}}"#,
         "Entry 2:37: mcpServers.a.env.T: environment variable NOT_SET is not set and ${NOT_SET} has no default [GGEN-E1006]\n",
     ),
-    (r#"{"command": "x", "disabled": true, "env": {"T": "${NOT_SET}"}}"#, ""),
+    (
+        r#"{"command": "x", "disabled": true, "env": {"T": "${NOT_SET}"}}"#,
+        "",
+    ),
     (
         r#"{"command": "x", "args": ["${input:key}"]}"#,
         "Entry 2:33: mcpServers.a.args[0]: ${input:key} asks a person, which a daemon cannot do; use an environment variable [GGEN-E1006]\n",
@@ -93,7 +156,9 @@ const TABLE: &[(&str, &str)] = &[
 ];
 
 fn with_entry(entry: &str) -> Host {
-    Host::with(&format!("{{\"mcpServers\": {{\n \"a\": {entry},\n \"good\": {{\"command\": \"true\"}}\n}}}}"))
+    Host::with(&format!(
+        "{{\"mcpServers\": {{\n \"a\": {entry},\n \"good\": {{\"command\": \"true\"}}\n}}}}"
+    ))
 }
 
 #[test]
@@ -106,7 +171,11 @@ fn a_bad_entry_is_named_and_disabled_and_the_others_are_served() {
         assert_eq!(loaded.config.order, ["a", "good"]);
         let off = expected.starts_with("Entry");
         assert_eq!(loaded.blocked.contains_key("a"), off, "of {entry}");
-        assert_eq!(loaded.config.mcp_servers["a"].enabled, !off && !entry.contains("\"disabled\": true"), "of {entry}");
+        assert_eq!(
+            loaded.config.mcp_servers["a"].enabled,
+            !off && !entry.contains("\"disabled\": true"),
+            "of {entry}"
+        );
     }
 }
 
@@ -122,20 +191,41 @@ fn variables_and_homes_are_expanded() {
     )
     .env(&[("A", "1"), ("EMPTY", ""), ("TOOL", "t")]);
     let home = host.dir.path().join("home");
-    let UpstreamTransport::Stdio { command, args, env, cwd, .. } = entry(&host).transport else { panic!("stdio") };
+    let UpstreamTransport::Stdio {
+        command,
+        args,
+        env,
+        cwd,
+        ..
+    } = entry(&host).transport
+    else {
+        panic!("stdio")
+    };
     assert_eq!(command, home.join("bin/t").display().to_string());
     assert_eq!(args, ["1-b", "e", "", "1", "1", "$A", "$1", "${open", "{}"]);
     assert_eq!(env["K"], "1");
     assert_eq!(cwd, Some(home.join("work")));
 
     let host =
-        with_entry(r#"{"url": "https://${H}/mcp", "headers": {"Authorization": "Bearer ${T}"}}"#).env(&[("H", "h.example"), ("T", "t")]);
-    let UpstreamTransport::Http { url, headers, .. } = entry(&host).transport else { panic!("http") };
-    assert_eq!((url.as_str(), headers["Authorization"].as_str()), ("https://h.example/mcp", "Bearer t"));
+        with_entry(r#"{"url": "https://${H}/mcp", "headers": {"Authorization": "Bearer ${T}"}}"#)
+            .env(&[("H", "h.example"), ("T", "t")]);
+    let UpstreamTransport::Http { url, headers, .. } = entry(&host).transport else {
+        panic!("http")
+    };
+    assert_eq!(
+        (url.as_str(), headers["Authorization"].as_str()),
+        ("https://h.example/mcp", "Bearer t")
+    );
 
     let host = with_entry(r#"{"command": "x", "cwd": "below"}"#);
-    let UpstreamTransport::Stdio { cwd, .. } = entry(&host).transport else { panic!("stdio") };
-    assert_eq!(cwd, Some(host.dir.path().join("cwd/below")), "from the folder of the file");
+    let UpstreamTransport::Stdio { cwd, .. } = entry(&host).transport else {
+        panic!("stdio")
+    };
+    assert_eq!(
+        cwd,
+        Some(host.dir.path().join("cwd/below")),
+        "from the folder of the file"
+    );
 }
 
 #[test]
@@ -152,7 +242,11 @@ fn entries_that_call_the_gateway_itself_are_recognised() {
     ];
     for text in own {
         let host = with_entry(text);
-        assert_eq!(host.problems(), "Warning 2:2: mcpServers.a calls this gateway itself; not served [GGEN-E1007]\n", "of {text}");
+        assert_eq!(
+            host.problems(),
+            "Warning 2:2: mcpServers.a calls this gateway itself; not served [GGEN-E1007]\n",
+            "of {text}"
+        );
         let upstream = entry(&host);
         assert!(upstream.is_self && !upstream.enabled, "of {text}");
         assert_eq!(host.loaded().blocked["a"].code, Code::ConfigSelfReference);

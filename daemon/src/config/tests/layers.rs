@@ -18,7 +18,8 @@ fn each_layer_covers_the_ones_below_it() {
     let mut host = Host::new();
     let port = |host: &Host| {
         let loaded = host.loaded();
-        let source = loaded.provenance["transports.http.port"].replace(&format!("{}/", host.dir.path().display()), "");
+        let source = loaded.provenance["transports.http.port"]
+            .replace(&format!("{}/", host.dir.path().display()), "");
         format!("{} from {source}", loaded.config.transports.http.port)
     };
     let text = |port: u16| format!("{{\"transports\": {{\n  \"http\": {{\"port\": {port}}}}}}}");
@@ -30,22 +31,35 @@ fn each_layer_covers_the_ones_below_it() {
     host.write("cwd/.mcp.json", text(1003));
     assert_eq!(port(&host), "1003 from cwd/.mcp.json:2:20");
     host.options.user_mode = false;
-    assert_eq!(port(&host), "1002 from home/.ggen/mcp/config.json:2:20", "a service never reads its working directory");
+    assert_eq!(
+        port(&host),
+        "1002 from home/.ggen/mcp/config.json:2:20",
+        "a service never reads its working directory"
+    );
     let named = host.write("etc/named.json", text(1004));
     let mut host = host.env(&[("GGEN_MCP_CONFIG", named.to_str().unwrap())]);
     assert_eq!(port(&host), "1004 from etc/named.json:2:20");
     host.write("cwd/flagged.json", text(1005));
     host.options.config_path = Some("flagged.json".into());
     assert_eq!(port(&host), "1005 from cwd/flagged.json:2:20");
-    host.options.env.insert("GGEN_MCP_TRANSPORTS_HTTP_PORT".to_owned(), "1006".to_owned());
+    host.options.env.insert(
+        "GGEN_MCP_TRANSPORTS_HTTP_PORT".to_owned(),
+        "1006".to_owned(),
+    );
     assert_eq!(port(&host), "1006 from GGEN_MCP_TRANSPORTS_HTTP_PORT");
-    host.options.flags.push(Flag { name: "--port".to_owned(), path: "transports.http.port".to_owned(), value: json!(1007) });
+    host.options.flags.push(Flag {
+        name: "--port".to_owned(),
+        path: "transports.http.port".to_owned(),
+        value: json!(1007),
+    });
     assert_eq!(port(&host), "1007 from --port");
 }
 
 #[test]
 fn values_merge_and_lists_are_replaced() {
-    let host = Host::with("{\"transports\": {\"http\": {\"allowed_hosts\": [\"b\"]}}, \"logging\": {\"modules\": {\"auth\": \"warn\"}}}");
+    let host = Host::with(
+        "{\"transports\": {\"http\": {\"allowed_hosts\": [\"b\"]}}, \"logging\": {\"modules\": {\"auth\": \"warn\"}}}",
+    );
     host.write(
         "etc/mcp.json",
         "{\"transports\": {\"http\": {\"allowed_hosts\": [\"a\", \"c\"], \"timeout_ms\": 2000}}, \"logging\": {\"modules\": {\"tools\": \"trace\"}}}",
@@ -58,24 +72,37 @@ fn values_merge_and_lists_are_replaced() {
 
 #[test]
 fn entries_are_taken_whole_by_name_and_keep_the_order_of_the_files() {
-    let host =
-        Host::with("{\"mcpServers\": {\"z\": {\"command\": \"z1\"}, \"m\": {\"url\": \"http://h/\"}, \"a\": {\"command\": \"a1\"}}}");
+    let host = Host::with(
+        "{\"mcpServers\": {\"z\": {\"command\": \"z1\"}, \"m\": {\"url\": \"http://h/\"}, \"a\": {\"command\": \"a1\"}}}",
+    );
     host.write(
         "etc/mcp.json",
         "{\"mcp_servers\": {\"q\": {\"command\": \"q2\"}, \"z\": {\"command\": \"z2\", \"args\": [\"lost\"]}, \"b\": {\"command\": \"b2\"}}}",
     );
     let loaded = host.loaded();
     assert_eq!(loaded.config.order, ["z", "m", "a", "q", "b"]);
-    let UpstreamTransport::Stdio { command, args, .. } = &loaded.config.mcp_servers["z"].transport else { panic!("stdio") };
+    let UpstreamTransport::Stdio { command, args, .. } = &loaded.config.mcp_servers["z"].transport
+    else {
+        panic!("stdio")
+    };
     assert_eq!((command.as_str(), args.len()), ("z1", 0));
-    assert!(loaded.provenance["mcpServers.q"].ends_with("etc/mcp.json:1:18"), "{:?}", loaded.provenance);
+    assert!(
+        loaded.provenance["mcpServers.q"].ends_with("etc/mcp.json:1:18"),
+        "{:?}",
+        loaded.provenance
+    );
 }
 
 #[test]
 fn every_leaf_has_its_own_variable_and_takes_its_own_default() {
     let names: HashSet<_> = leaves().iter().map(|leaf| variable(leaf)).collect();
     assert_eq!(names.len(), leaves().len());
-    for name in ["GGEN_MCP_TRANSPORTS_HTTP_PORT", "GGEN_MCP_METRICS_PORT", "GGEN_MCP_SERVER_WORKERS", "GGEN_MCP_LOGGING_MODULES_AUTH"] {
+    for name in [
+        "GGEN_MCP_TRANSPORTS_HTTP_PORT",
+        "GGEN_MCP_METRICS_PORT",
+        "GGEN_MCP_SERVER_WORKERS",
+        "GGEN_MCP_LOGGING_MODULES_AUTH",
+    ] {
         assert!(names.contains(name), "{name}");
     }
     assert!(!names.contains("GGEN_MCP_CONFIG"));
@@ -88,8 +115,14 @@ fn variables_are_typed_by_the_key_that_they_set() {
         ("GGEN_MCP_SERVER_WORKERS", "4"),
         ("GGEN_MCP_TRANSPORTS_HTTP_COMPRESSION", "1"),
         ("GGEN_MCP_TRANSPORTS_HTTP_HOST", "::1"),
-        ("GGEN_MCP_TRANSPORTS_HTTP_ALLOWED_HOSTS", "a.example, b.example"),
-        ("GGEN_MCP_TRANSPORTS_HTTP_ALLOWED_ORIGINS", "[\"https://a.example\"]"),
+        (
+            "GGEN_MCP_TRANSPORTS_HTTP_ALLOWED_HOSTS",
+            "a.example, b.example",
+        ),
+        (
+            "GGEN_MCP_TRANSPORTS_HTTP_ALLOWED_ORIGINS",
+            "[\"https://a.example\"]",
+        ),
         ("GGEN_MCP_LOGGING_LEVEL", "debug"),
         ("GGEN_MCP_LOGGING_MODULES_AUTH", "trace"),
         ("GGEN_MCP_VERSION", "1.0"),
@@ -101,8 +134,14 @@ fn variables_are_typed_by_the_key_that_they_set() {
     assert_eq!(config.server.workers, 4);
     assert!(config.transports.http.compression);
     assert_eq!(config.transports.http.host.to_string(), "::1");
-    assert_eq!(config.transports.http.allowed_hosts, ["a.example", "b.example"]);
-    assert_eq!(config.transports.http.allowed_origins, ["https://a.example"]);
+    assert_eq!(
+        config.transports.http.allowed_hosts,
+        ["a.example", "b.example"]
+    );
+    assert_eq!(
+        config.transports.http.allowed_origins,
+        ["https://a.example"]
+    );
     assert_eq!(config.logging.level, LogLevel::Debug);
     assert_eq!(config.logging.modules["auth"], LogLevel::Trace);
     assert_eq!(config.version, "1.0");
@@ -124,17 +163,30 @@ fn wrong_variables_are_named() {
          Warning GGEN_MCP_ZZZ: unknown variable [GGEN-E1002]\n"
     );
     let host = Host::new().env(&[("GGEN_MCP_POLICY_ALLOW", "x")]);
-    assert_eq!(host.problems(), "Warning GGEN_MCP_POLICY_ALLOW: unknown variable; did you mean `GGEN_MCP_POLICY_RULES`? [GGEN-E1002]\n");
+    assert_eq!(
+        host.problems(),
+        "Warning GGEN_MCP_POLICY_ALLOW: unknown variable; did you mean `GGEN_MCP_POLICY_RULES`? [GGEN-E1002]\n"
+    );
     let host = Host::new().env(&[("GGEN_MCP_API_KEY", "0123456789012345678901234")]);
-    assert_eq!(host.loaded().config.auth.api_key.unwrap().expose(), "0123456789012345678901234");
+    assert_eq!(
+        host.loaded().config.auth.api_key.unwrap().expose(),
+        "0123456789012345678901234"
+    );
     let host = Host::new().env(&[("GGEN_MCP_SERVER_WORKERS", "65")]);
-    assert_eq!(host.problems(), "Error GGEN_MCP_SERVER_WORKERS: server.workers must be from 1 to 64, is 65 [GGEN-E1004]\n");
+    assert_eq!(
+        host.problems(),
+        "Error GGEN_MCP_SERVER_WORKERS: server.workers must be from 1 to 64, is 65 [GGEN-E1004]\n"
+    );
 }
 
 #[test]
 fn wrong_flags_are_named() {
     let mut host = Host::new();
-    host.options.flags.push(Flag { name: "--port".to_owned(), path: "transports.http.port".to_owned(), value: json!(70000) });
+    host.options.flags.push(Flag {
+        name: "--port".to_owned(),
+        path: "transports.http.port".to_owned(),
+        value: json!(70000),
+    });
     assert_eq!(
         host.problems(),
         "Error --port: transports.http.port: expected a whole number from 0 to 65535, found the number 70000 [GGEN-E1004]\n"
@@ -148,5 +200,8 @@ fn a_loaded_configuration_survives_the_way_to_a_worker() {
     );
     let config = host.loaded().config;
     let text = serde_json::to_string(&config).unwrap();
-    assert_eq!(serde_json::from_str::<crate::config::Config>(&text).unwrap(), config);
+    assert_eq!(
+        serde_json::from_str::<crate::config::Config>(&text).unwrap(),
+        config
+    );
 }

@@ -1,5 +1,9 @@
 //! Tests of the configuration: each on a temporary home, working directory and system folder.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod anything;
 mod described;
@@ -55,7 +59,10 @@ impl Host {
     }
 
     pub(super) fn env(mut self, variables: &[(&str, &str)]) -> Self {
-        self.options.env = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>();
+        self.options.env = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect::<BTreeMap<_, _>>();
         self
     }
 
@@ -64,7 +71,8 @@ impl Host {
     }
 
     pub(super) fn loaded(&self) -> Loaded {
-        self.load().unwrap_or_else(|problems| panic!("{}", self.lines(&problems)))
+        self.load()
+            .unwrap_or_else(|problems| panic!("{}", self.lines(&problems)))
     }
 
     /// The problems as they are shown, the temporary directory cut off, errors or not.
@@ -76,7 +84,11 @@ impl Host {
     }
 
     fn lines(&self, problems: &[Problem]) -> String {
-        let text = problems.iter().map(|problem| format!("{:?} {problem}\n", problem.severity)).collect::<String>();
-        text.replace(&format!("{}/", self.dir.path().display()), "").replace("cwd/.mcp.json:", "")
+        let text = problems
+            .iter()
+            .map(|problem| format!("{:?} {problem}\n", problem.severity))
+            .collect::<String>();
+        text.replace(&format!("{}/", self.dir.path().display()), "")
+            .replace("cwd/.mcp.json:", "")
     }
 }

@@ -6,7 +6,9 @@ use serde_json::Value;
 use std::{net::TcpListener, os::unix::fs::PermissionsExt};
 
 fn human(host: &Host) -> String {
-    Report::of(&host.options).human(false).replace(&format!("{}/", host.dir.path().display()), "")
+    Report::of(&host.options)
+        .human(false)
+        .replace(&format!("{}/", host.dir.path().display()), "")
 }
 
 #[test]
@@ -90,7 +92,9 @@ Configuration has errors: 4 errors, 1 warning
 
 #[test]
 fn a_refused_configuration_shows_every_problem() {
-    let host = Host::with("{\n  \"transports\": {\"http\": {\"prot\": 1, \"host\": \"0.0.0.0\"}},\n  \"mcpServers\": {\"a\": {}}\n}");
+    let host = Host::with(
+        "{\n  \"transports\": {\"http\": {\"prot\": 1, \"host\": \"0.0.0.0\"}},\n  \"mcpServers\": {\"a\": {}}\n}",
+    );
     assert_eq!(
         human(&host),
         "Validating MCP configuration: ./.mcp.json
@@ -114,20 +118,37 @@ Configuration has errors: 3 errors, 0 warnings
     assert_eq!(json["valid"], Value::Bool(false));
     assert_eq!(json["errors"], 3);
     assert_eq!(json["problems"][0]["code"], "GGEN-E1002");
-    assert_eq!((&json["problems"][0]["line"], &json["problems"][0]["column"]), (&2.into(), &27.into()));
+    assert_eq!(
+        (&json["problems"][0]["line"], &json["problems"][0]["column"]),
+        (&2.into(), &27.into())
+    );
     assert_eq!(json["problems"][0]["suggestion"], "port");
 }
 
 #[test]
 fn without_a_file_the_defaults_are_judged_and_marks_are_coloured_only_on_a_terminal() {
-    let host = Host::new().env(&[("GGEN_MCP_TRANSPORTS_HTTP_PORT", "0"), ("GGEN_MCP_METRICS_PORT", "0")]);
-    assert!(human(&host).starts_with("Validating MCP configuration: none found, built-in defaults\n"), "{}", human(&host));
+    let host = Host::new().env(&[
+        ("GGEN_MCP_TRANSPORTS_HTTP_PORT", "0"),
+        ("GGEN_MCP_METRICS_PORT", "0"),
+    ]);
+    assert!(
+        human(&host).starts_with("Validating MCP configuration: none found, built-in defaults\n"),
+        "{}",
+        human(&host)
+    );
     assert!(!human(&host).contains('\x1b'));
-    assert!(Report::of(&host.options).human(true).contains("\x1b[32m✓\x1b[0m"));
+    assert!(
+        Report::of(&host.options)
+            .human(true)
+            .contains("\x1b[32m✓\x1b[0m")
+    );
 }
 
 #[test]
 fn the_mend_names_the_place_of_the_value() {
     let host = Host::new().env(&[("GGEN_MCP_TRANSPORTS_HTTP_HOST", "0.0.0.0")]);
-    assert_eq!(host.load().unwrap_err()[0].help[1], "unset GGEN_MCP_TRANSPORTS_HTTP_HOST");
+    assert_eq!(
+        host.load().unwrap_err()[0].help[1],
+        "unset GGEN_MCP_TRANSPORTS_HTTP_HOST"
+    );
 }

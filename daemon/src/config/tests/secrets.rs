@@ -48,7 +48,14 @@ fn no_planted_secret_is_shown() {
 
 #[test]
 fn headers_for_the_collector_come_from_variables_credentials_and_files_and_are_not_shown() {
-    let of = |host: &Host| host.loaded().config.tracing.otlp.headers.map(|headers| headers.expose().to_owned());
+    let of = |host: &Host| {
+        host.loaded()
+            .config
+            .tracing
+            .otlp
+            .headers
+            .map(|headers| headers.expose().to_owned())
+    };
     let text = r#"{"tracing": {"otlp": {"headers": "a=${KEY},b=${credential:otlp}"}}}"#;
     let host = Host::with(text).env(&[("KEY", "PLANT-1"), ("credential:otlp", "PLANT-2")]);
     assert_eq!(of(&host).as_deref(), Some("a=PLANT-1,b=PLANT-2"));
@@ -57,15 +64,28 @@ fn headers_for_the_collector_come_from_variables_credentials_and_files_and_are_n
     assert_eq!(said, expected);
     let host = Host::new();
     let file = host.write("etc/headers", "a=PLANT\n");
-    let with = |more: &str| format!(r#"{{"tracing": {{"otlp": {{"headers_file": "{}"{more}}}}}}}"#, file.display());
+    let with = |more: &str| {
+        format!(
+            r#"{{"tracing": {{"otlp": {{"headers_file": "{}"{more}}}}}}}"#,
+            file.display()
+        )
+    };
     host.write("cwd/.mcp.json", with(""));
     assert_eq!(of(&host).as_deref(), Some("a=PLANT"));
     host.write("cwd/.mcp.json", with(r#", "headers": "b=PLANT""#));
-    assert!(host.problems().contains("tracing.otlp.headers_file stands beside tracing.otlp.headers"), "{}", host.problems());
+    assert!(
+        host.problems()
+            .contains("tracing.otlp.headers_file stands beside tracing.otlp.headers"),
+        "{}",
+        host.problems()
+    );
     host.write("etc/headers", "PLANT");
     host.write("cwd/.mcp.json", with(""));
     let said = host.problems();
-    assert!(said.contains("has no `=`") && !said.contains("PLANT"), "{said}");
+    assert!(
+        said.contains("has no `=`") && !said.contains("PLANT"),
+        "{said}"
+    );
 }
 
 #[test]

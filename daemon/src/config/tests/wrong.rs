@@ -6,12 +6,30 @@ use super::Host;
 const TABLE: &[(&str, &str)] = &[
     // syntax
     ("", "Error 1:1: the file is empty [GGEN-E1001]\n"),
-    ("{\n  \"server\": {\n    \"workers\": 2,\n  }\n}", "Error 4:3: trailing comma [GGEN-E1001]\n"),
-    ("{\n  \"version\": \"1.0\"\n  \"server\": {}\n}", "Error 3:3: expected `,` or `}` [GGEN-E1001]\n"),
-    ("{\n  // mine\n}", "Error 2:3: key must be a string; JSON has no comments [GGEN-E1001]\n"),
-    ("{\"description\": \"äöü\", 'x': 1}", "Error 1:24: key must be a string; JSON texts stand in double quotes [GGEN-E1001]\n"),
-    ("{\"server\": {", "Error 1:12: EOF while parsing an object [GGEN-E1001]\n"),
-    ("[]", "Error 1:1: the file must hold one JSON object, `{ … }` [GGEN-E1003]\n"),
+    (
+        "{\n  \"server\": {\n    \"workers\": 2,\n  }\n}",
+        "Error 4:3: trailing comma [GGEN-E1001]\n",
+    ),
+    (
+        "{\n  \"version\": \"1.0\"\n  \"server\": {}\n}",
+        "Error 3:3: expected `,` or `}` [GGEN-E1001]\n",
+    ),
+    (
+        "{\n  // mine\n}",
+        "Error 2:3: key must be a string; JSON has no comments [GGEN-E1001]\n",
+    ),
+    (
+        "{\"description\": \"äöü\", 'x': 1}",
+        "Error 1:24: key must be a string; JSON texts stand in double quotes [GGEN-E1001]\n",
+    ),
+    (
+        "{\"server\": {",
+        "Error 1:12: EOF while parsing an object [GGEN-E1001]\n",
+    ),
+    (
+        "[]",
+        "Error 1:1: the file must hold one JSON object, `{ … }` [GGEN-E1003]\n",
+    ),
     (
         "{\"server\": {\"workers\": 2,\n \"workers\": 3}}",
         "Error 2:2: server.workers: duplicate key; it stands already at 1:13 [GGEN-E1001]\n",
@@ -21,26 +39,47 @@ const TABLE: &[(&str, &str)] = &[
         "Error 2:1: mcpServers.a: duplicate key; it stands already at 1:17 [GGEN-E1001]\n",
     ),
     // unknown keys
-    ("{\n  \"servr\": {}\n}", "Error 2:3: servr: unknown key; did you mean `server`? [GGEN-E1002]\n"),
+    (
+        "{\n  \"servr\": {}\n}",
+        "Error 2:3: servr: unknown key; did you mean `server`? [GGEN-E1002]\n",
+    ),
     (
         "{\n  \"transports\": {\n    \"http\": {\n      \"prot\": 3000\n    }\n  }\n}",
         "Error 4:7: transports.http.prot: unknown key; did you mean `port`? [GGEN-E1002]\n",
     ),
-    ("{\"max_body\": 1}", "Error 1:2: max_body: unknown key; did you mean `transports.http.max_body`? [GGEN-E1002]\n"),
-    ("{\"qqqqqq\": 1}", "Error 1:2: qqqqqq: unknown key [GGEN-E1002]\n"),
-    ("{\"__order\": [\"a\"]}", "Warning 1:2: __order belongs to another MCP client; not used [GGEN-E1002]\n"),
+    (
+        "{\"max_body\": 1}",
+        "Error 1:2: max_body: unknown key; did you mean `transports.http.max_body`? [GGEN-E1002]\n",
+    ),
+    (
+        "{\"qqqqqq\": 1}",
+        "Error 1:2: qqqqqq: unknown key [GGEN-E1002]\n",
+    ),
+    (
+        "{\"__order\": [\"a\"]}",
+        "Warning 1:2: __order belongs to another MCP client; not used [GGEN-E1002]\n",
+    ),
     (
         "{\"logging\": {\"modules\": {\"tool\": \"debug\"}}}",
         "Error 1:26: logging.modules.tool: unknown key; did you mean `tools`? [GGEN-E1002]\n",
     ),
-    ("{\"servers\": {}}", "Warning 1:2: servers belongs to another MCP client; not used; did you mean `mcpServers`? [GGEN-E1002]\n"),
-    ("{\"$schema\": \"x\", \"inputs\": []}", "Warning 1:18: inputs belongs to another MCP client; not used [GGEN-E1002]\n"),
+    (
+        "{\"servers\": {}}",
+        "Warning 1:2: servers belongs to another MCP client; not used; did you mean `mcpServers`? [GGEN-E1002]\n",
+    ),
+    (
+        "{\"$schema\": \"x\", \"inputs\": []}",
+        "Warning 1:18: inputs belongs to another MCP client; not used [GGEN-E1002]\n",
+    ),
     (
         "{\"mcpServers\": {}, \"mcp_servers\": {}}",
         "Error 1:20: mcp_servers stands beside `mcpServers`, which means the same; keep one of them [GGEN-E1002]\n",
     ),
     // types
-    ("{\"server\": 5}", "Error 1:12: server: expected an object, `{ … }` [GGEN-E1003]\n"),
+    (
+        "{\"server\": 5}",
+        "Error 1:12: server: expected an object, `{ … }` [GGEN-E1003]\n",
+    ),
     (
         "{\"transports\": {\"http\": {\"port\": \"3000\"}}}",
         "Error 1:34: transports.http.port: expected a whole number from 0 to 65535, found the text \"3000\" [GGEN-E1003]\n",
@@ -73,15 +112,27 @@ const TABLE: &[(&str, &str)] = &[
         "{\"logging\": {\"level\": \"debg\"}}",
         "Error 1:23: logging.level: expected one of \"error\", \"warn\", \"info\", \"debug\", \"trace\", found the text \"debg\"; did you mean `debug`? [GGEN-E1004]\n",
     ),
-    ("{\"version\": null}", "Error 1:13: version: expected text, found null [GGEN-E1003]\n"),
+    (
+        "{\"version\": null}",
+        "Error 1:13: version: expected text, found null [GGEN-E1003]\n",
+    ),
     (
         "{\"transports\": {\"http\": {\"allowed_hosts\": \"a\"}}}",
         "Error 1:43: transports.http.allowed_hosts: expected a list of texts, found the text \"a\" [GGEN-E1003]\n",
     ),
-    ("{\"mcpServers\": []}", "Error 1:16: mcpServers: expected an object, `{ \"name\": { … } }` [GGEN-E1003]\n"),
+    (
+        "{\"mcpServers\": []}",
+        "Error 1:16: mcpServers: expected an object, `{ \"name\": { … } }` [GGEN-E1003]\n",
+    ),
     // ranges
-    ("{\"server\": {\"workers\": 0}}", "Error 1:24: server.workers must be from 1 to 64, is 0 [GGEN-E1004]\n"),
-    ("{\"server\": {\"workers\": 65}}", "Error 1:24: server.workers must be from 1 to 64, is 65 [GGEN-E1004]\n"),
+    (
+        "{\"server\": {\"workers\": 0}}",
+        "Error 1:24: server.workers must be from 1 to 64, is 0 [GGEN-E1004]\n",
+    ),
+    (
+        "{\"server\": {\"workers\": 65}}",
+        "Error 1:24: server.workers must be from 1 to 64, is 65 [GGEN-E1004]\n",
+    ),
     (
         "{\"transports\": {\"http\": {\"timeout_ms\": 0}}}",
         "Error 1:40: transports.http.timeout_ms must be from 1 to 86400000, is 0 [GGEN-E1004]\n",
@@ -90,8 +141,14 @@ const TABLE: &[(&str, &str)] = &[
         "{\"transports\": {\"http\": {\"timeout_ms\": 30}}}",
         "Warning 1:40: transports.http.timeout_ms is very low: 30 ms (milliseconds, not seconds) [GGEN-E1004]\n",
     ),
-    ("{\"version\": \"2.0\"}", "Error 1:13: version: this version of ggend reads file format 1.0, found \"2.0\" [GGEN-E1004]\n"),
-    ("{\"metrics\": {\"port\": 3000}}", "Error 1:22: metrics.port: 3000 is also transports.http.port [GGEN-E1004]\n"),
+    (
+        "{\"version\": \"2.0\"}",
+        "Error 1:13: version: this version of ggend reads file format 1.0, found \"2.0\" [GGEN-E1004]\n",
+    ),
+    (
+        "{\"metrics\": {\"port\": 3000}}",
+        "Error 1:22: metrics.port: 3000 is also transports.http.port [GGEN-E1004]\n",
+    ),
     (
         "{\"transports\": {\"http\": {\"allowed_origins\": [\"https://a.example\", \"*\"]}}}",
         "Error 1:45: transports.http.allowed_origins: expected `https://host[:port]`, found \"*\" [GGEN-E1004]\n",
@@ -100,8 +157,14 @@ const TABLE: &[(&str, &str)] = &[
         "{\"transports\": {\"http\": {\"host\": \"0.0.0.0\"}}}",
         "Error 1:34: transports.http.host: 0.0.0.0 is reachable from other hosts, and there is no key that anybody could be known by [GGEN-E1103]\n",
     ),
-    ("{\"transports\": {\"http\": {\"host\": \"0.0.0.0\", \"enabled\": false}}}", ""),
-    ("{\"transports\": {\"http\": {\"host\": \"::ffff:127.0.0.1\"}}}", ""),
+    (
+        "{\"transports\": {\"http\": {\"host\": \"0.0.0.0\", \"enabled\": false}}}",
+        "",
+    ),
+    (
+        "{\"transports\": {\"http\": {\"host\": \"::ffff:127.0.0.1\"}}}",
+        "",
+    ),
     (
         "{\"metrics\": {\"host\": \"::\"}}",
         "Warning 1:22: metrics.host: :: is reachable from other hosts, and nobody could show who they are to read the metrics [GGEN-E1103]\n",
@@ -111,8 +174,14 @@ const TABLE: &[(&str, &str)] = &[
         "{\"auth\": {\"required\": false, \"api_key\": \"0123456789012345678901234\"}, \"transports\": {\"http\": {\"host\": \"0.0.0.0\"}}}",
         "Error 1:103: transports.http.host: 0.0.0.0 is reachable from other hosts, and auth.required is false [GGEN-E1103]\n",
     ),
-    ("{\"auth\": {\"api_key\": \"0123456789012345678901234\"}, \"transports\": {\"http\": {\"host\": \"0.0.0.0\"}}}", ""),
-    ("{\"auth\": {\"jwt\": {\"secret\": \"short\"}}}", "Error 1:29: auth.jwt.secret must have at least 32 bytes [GGEN-E1004]\n"),
+    (
+        "{\"auth\": {\"api_key\": \"0123456789012345678901234\"}, \"transports\": {\"http\": {\"host\": \"0.0.0.0\"}}}",
+        "",
+    ),
+    (
+        "{\"auth\": {\"jwt\": {\"secret\": \"short\"}}}",
+        "Error 1:29: auth.jwt.secret must have at least 32 bytes [GGEN-E1004]\n",
+    ),
     (
         "{\"auth\": {\"oauth2\": {\"issuer\": \"http://as.example\", \"audience\": \"x\"}}}",
         "Error 1:32: auth.oauth2.issuer must be an https address without user, query and fragment; http on loopback only [GGEN-E1004]\n",
@@ -121,18 +190,30 @@ const TABLE: &[(&str, &str)] = &[
         "{\"auth\": {\"oauth2\": {\"issuer\": \"http://127.0.0.1:1\"}}}",
         "Error default: auth.oauth2.audience must be set beside auth.oauth2.issuer: without it, tokens that were made for other services would be taken [GGEN-E1004]\n",
     ),
-    ("{\"auth\": {\"api_key_file\": \"key\"}}", "Error 1:27: auth.api_key_file must be an absolute path [GGEN-E1004]\n"),
+    (
+        "{\"auth\": {\"api_key_file\": \"key\"}}",
+        "Error 1:27: auth.api_key_file must be an absolute path [GGEN-E1004]\n",
+    ),
     (
         "{\"auth\": {\"required\": \"yes\"}}",
         "Error 1:23: auth.required: expected true, false or \"auto\", found the text \"yes\" [GGEN-E1004]\n",
     ),
-    ("{\"policy\": {}, \"transports\": {\"http\": {\"ssl\": {\"enabled\": false, \"port\": 1}}}}", ""),
+    (
+        "{\"policy\": {}, \"transports\": {\"http\": {\"ssl\": {\"enabled\": false, \"port\": 1}}}}",
+        "",
+    ),
     (
         "{\"auth\": {\"mtls\": {\"enabled\": true}}}",
         "Error 1:31: auth.mtls.enabled needs auth.mtls.ca_cert, the authorities whose client certificates are taken [GGEN-E1004]\n",
     ),
-    ("{\"rate_limit\": {\"burst\": 5}, \"policy\": {\"allow\": [\"*\"]}}", "Error 1:41: policy.allow: unknown key [GGEN-E1002]\n"),
-    ("{\"tools\": {\"a__b\": {\"max_retries\": 1}, \"a.b\": {}}}", "Error 1:40: tools.a.b: unknown key [GGEN-E1002]\n"),
+    (
+        "{\"rate_limit\": {\"burst\": 5}, \"policy\": {\"allow\": [\"*\"]}}",
+        "Error 1:41: policy.allow: unknown key [GGEN-E1002]\n",
+    ),
+    (
+        "{\"tools\": {\"a__b\": {\"max_retries\": 1}, \"a.b\": {}}}",
+        "Error 1:40: tools.a.b: unknown key [GGEN-E1002]\n",
+    ),
     (
         "{\"transports\": {\"quic\": {\"enable_zero_rtt\": true}}}",
         "Error 1:45: transports.quic.enable_zero_rtt: 0-RTT cannot be served: the QUIC library has none, and a replayed first packet would run a tool twice [GGEN-E1004]\n",
@@ -163,7 +244,11 @@ fn every_mistake_is_named_at_its_place() {
 #[test]
 fn every_error_outside_an_entry_refuses_the_configuration() {
     for (file, expected) in TABLE {
-        assert_eq!(Host::with(file).load().is_err(), expected.contains("Error "), "of {file}");
+        assert_eq!(
+            Host::with(file).load().is_err(),
+            expected.contains("Error "),
+            "of {file}"
+        );
     }
 }
 
@@ -171,7 +256,13 @@ fn every_error_outside_an_entry_refuses_the_configuration() {
 fn an_open_address_is_refused_with_the_commands_that_mend_it() {
     let host = Host::with("{\"transports\": {\"http\": {\"host\": \"0.0.0.0\", \"port\": 3001}}}");
     let problems = host.load().unwrap_err();
-    assert_eq!(problems[0].help, ["ggen mcp auth generate-api-key", "ggen mcp config set transports.http.host=127.0.0.1"]);
+    assert_eq!(
+        problems[0].help,
+        [
+            "ggen mcp auth generate-api-key",
+            "ggen mcp config set transports.http.host=127.0.0.1"
+        ]
+    );
     // A key store is enough: then everybody is asked.
     let mut host = host;
     host.options.state = Some(host.write("auth.sqlite", "").parent().unwrap().into());
@@ -182,34 +273,60 @@ fn an_open_address_is_refused_with_the_commands_that_mend_it() {
 fn files_that_cannot_be_read_are_errors_only_where_they_matter() {
     let mut host = Host::new();
     host.options.config_path = Some("absent.json".into());
-    assert_eq!(host.problems(), "Error cwd/absent.json: no such file [GGEN-E1005]\n");
+    assert_eq!(
+        host.problems(),
+        "Error cwd/absent.json: no such file [GGEN-E1005]\n"
+    );
     host.options.config_path = Some(".".into());
-    assert_eq!(host.problems(), "Error cwd/.: not a regular file [GGEN-E1005]\n");
+    assert_eq!(
+        host.problems(),
+        "Error cwd/.: not a regular file [GGEN-E1005]\n"
+    );
     host.options.config_path = None;
     assert_eq!(host.problems(), "");
     host.write("cwd/.mcp.json", b"{\n \"description\": \"\xff\"}");
     assert_eq!(host.problems(), "Error 2:18: not UTF-8 [GGEN-E1001]\n");
     host.write("cwd/.mcp.json", "\u{feff}{\"server\": 1}");
-    assert_eq!(host.problems(), "Error 1:12: server: expected an object, `{ … }` [GGEN-E1003]\n");
+    assert_eq!(
+        host.problems(),
+        "Error 1:12: server: expected an object, `{ … }` [GGEN-E1003]\n"
+    );
     host.write("cwd/.mcp.json", "[".repeat(100_000));
-    assert!(host.problems().contains("recursion limit exceeded [GGEN-E1001]"), "{}", host.problems());
+    assert!(
+        host.problems()
+            .contains("recursion limit exceeded [GGEN-E1001]"),
+        "{}",
+        host.problems()
+    );
     host.write("cwd/.mcp.json", " ".repeat(5 << 20));
-    assert_eq!(host.problems(), "Error cwd/.mcp.json: larger than 4 MB [GGEN-E1005]\n".replace("cwd/.mcp.json:", ""));
+    assert_eq!(
+        host.problems(),
+        "Error cwd/.mcp.json: larger than 4 MB [GGEN-E1005]\n".replace("cwd/.mcp.json:", "")
+    );
 }
 
 #[test]
 fn modes_that_let_others_in() {
-    let mut host = Host::with("{\"mcpServers\": {\"a\": {\"command\": \"x\", \"env\": {\"A_TOKEN\": \"hush\"}}}}");
+    let mut host = Host::with(
+        "{\"mcpServers\": {\"a\": {\"command\": \"x\", \"env\": {\"A_TOKEN\": \"hush\"}}}}",
+    );
     let file = host.dir.path().join("cwd/.mcp.json");
     host.mode(&file, 0o644);
     assert_eq!(
         host.problems(),
         "Warning 1:58: mcpServers.a.env.A_TOKEN holds a secret, and every user of this host may read the file [GGEN-E1009]\n"
     );
-    std::fs::write(&file, "{\"mcpServers\": {\"a\": {\"command\": \"x\", \"env\": {\"A_TOKEN\": \"${A:-}\"}}}}").unwrap();
+    std::fs::write(
+        &file,
+        "{\"mcpServers\": {\"a\": {\"command\": \"x\", \"env\": {\"A_TOKEN\": \"${A:-}\"}}}}",
+    )
+    .unwrap();
     assert_eq!(host.problems(), "");
     host.mode(&file, 0o602);
-    assert_eq!(host.problems(), "Warning  every user of this host may write it, and so have the daemon run any program [GGEN-E1009]\n");
+    assert_eq!(
+        host.problems(),
+        "Warning  every user of this host may write it, and so have the daemon run any program [GGEN-E1009]\n"
+    );
     host.options.user_mode = false;
     host.options.config_path = Some(file);
     assert!(host.load().is_err());

@@ -1,5 +1,6 @@
-//! One control group, in every hierarchy that we have: who is in it, what it uses, what it may use, and its end. Every file of it is read and
-//! written as `cgroups(7)` and the kernel's `cgroup-v2.rst` say.
+//! One control group, in every hierarchy that we have: who is in it, what it uses, what it may use,
+//! and its end. Every file of it is read and written as `cgroups(7)` and the kernel's
+//! `cgroup-v2.rst` say.
 
 use super::{Version, read};
 use nix::sys::signal::Signal;
@@ -12,11 +13,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Rounds of killing in one go, where the kernel does not kill a whole group by itself: what forks meanwhile is in the next round.
+/// Rounds of killing in one go, where the kernel does not kill a whole group by itself: what forks
+/// meanwhile is in the next round.
 const ROUNDS: usize = 16;
 /// Groups within a group are gone into so deep.
 const DEPTH: usize = 8;
-/// So near to its limit of memory a group has met it, in bytes: the kernel counts in larger pieces than pages.
+/// So near to its limit of memory a group has met it, in bytes: the kernel counts in larger pieces
+/// than pages.
 const NEAR: u64 = 2 << 20;
 /// `cpu.max` is told for a tenth of a second.
 const PERIOD_US: u64 = 100_000;
@@ -90,21 +93,37 @@ impl Group {
     }
 
     /// Makes it in one more hierarchy.
-    pub(super) fn make_in(&mut self, folder: PathBuf, version: Version, controllers: Vec<Controller>) -> io::Result<()> {
+    pub(super) fn make_in(
+        &mut self,
+        folder: PathBuf,
+        version: Version,
+        controllers: Vec<Controller>,
+    ) -> io::Result<()> {
         fs::create_dir(&folder)?;
-        self.parts.push(Part { folder, version, controllers });
+        self.parts.push(Part {
+            folder,
+            version,
+            controllers,
+        });
         Ok(())
     }
 
     /// One that is there already.
     pub(super) fn found_in(&mut self, folder: PathBuf, version: Version) {
-        self.parts.push(Part { folder, version, controllers: Vec::new() });
+        self.parts.push(Part {
+            folder,
+            version,
+            controllers: Vec::new(),
+        });
     }
 
     /// Its last name.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.parts.first().and_then(|part| part.folder.file_name()?.to_str()).unwrap_or_default()
+        self.parts
+            .first()
+            .and_then(|part| part.folder.file_name()?.to_str())
+            .unwrap_or_default()
     }
 
     /// The files by which a process enters it, open for writing.
@@ -112,8 +131,14 @@ impl Group {
     /// # Errors
     /// When one cannot be opened.
     pub fn doors(&self) -> io::Result<Doors> {
-        let open = |part: &Part| OpenOptions::new().write(true).open(part.folder.join("cgroup.procs"));
-        Ok(Doors(self.parts.iter().map(open).collect::<io::Result<_>>()?))
+        let open = |part: &Part| {
+            OpenOptions::new()
+                .write(true)
+                .open(part.folder.join("cgroup.procs"))
+        };
+        Ok(Doors(
+            self.parts.iter().map(open).collect::<io::Result<_>>()?,
+        ))
     }
 
     /// Puts limits in force for all who are and will be in it.
@@ -122,28 +147,42 @@ impl Group {
     /// Which limit cannot be held, and why.
     pub fn limit(&self, limits: GroupLimits) -> Result<(), String> {
         if let Some(bytes) = limits.memory {
-            let part = self.part(Controller::Memory).ok_or("limits.family.memory: there is no memory controller for us")?;
+            let part = self
+                .part(Controller::Memory)
+                .ok_or("limits.family.memory: there is no memory controller for us")?;
             let failed = |error| format!("limits.family.memory: {error}");
             match part.version {
                 Version::V2 => {
                     write(&part.folder, "memory.max", &bytes.to_string()).map_err(failed)?;
-                    // Otherwise it would be the host's swap that it uses up. Kernels without swap have no such file.
+                    // Otherwise it would be the host's swap that it uses up. Kernels without swap
+                    // have no such file.
                     optional(write(&part.folder, "memory.swap.max", "0")).map_err(failed)?;
                     // Half of a server is no server.
                     optional(write(&part.folder, "memory.oom.group", "1")).map_err(failed)?;
                 }
                 Version::V1 => {
-                    write(&part.folder, "memory.limit_in_bytes", &bytes.to_string()).map_err(failed)?;
-                    optional(write(&part.folder, "memory.memsw.limit_in_bytes", &bytes.to_string())).map_err(failed)?;
+                    write(&part.folder, "memory.limit_in_bytes", &bytes.to_string())
+                        .map_err(failed)?;
+                    optional(write(
+                        &part.folder,
+                        "memory.memsw.limit_in_bytes",
+                        &bytes.to_string(),
+                    ))
+                    .map_err(failed)?;
                 }
             }
         }
         if let Some(count) = limits.processes {
-            let part = self.part(Controller::Pids).ok_or("limits.family.processes: there is no pids controller for us")?;
-            write(&part.folder, "pids.max", &count.to_string()).map_err(|error| format!("limits.family.processes: {error}"))?;
+            let part = self
+                .part(Controller::Pids)
+                .ok_or("limits.family.processes: there is no pids controller for us")?;
+            write(&part.folder, "pids.max", &count.to_string())
+                .map_err(|error| format!("limits.family.processes: {error}"))?;
         }
         if let Some(percent) = limits.cpu_percent {
-            let part = self.part(Controller::Cpu).ok_or("limits.family.cpu_percent: there is no cpu controller for us")?;
+            let part = self
+                .part(Controller::Cpu)
+                .ok_or("limits.family.cpu_percent: there is no cpu controller for us")?;
             let quota = percent.saturating_mul(PERIOD_US / 100);
             match part.version {
                 Version::V2 => write(&part.folder, "cpu.max", &format!("{quota} {PERIOD_US}")),
@@ -158,23 +197,32 @@ impl Group {
     /// What it has now.
     #[must_use]
     pub fn usage(&self) -> GroupUse {
-        let memory = self.part(Controller::Memory).and_then(|part| match part.version {
-            Version::V2 => number(&part.folder, "memory.current"),
-            Version::V1 => number(&part.folder, "memory.usage_in_bytes"),
-        });
+        let memory = self
+            .part(Controller::Memory)
+            .and_then(|part| match part.version {
+                Version::V2 => number(&part.folder, "memory.current"),
+                Version::V1 => number(&part.folder, "memory.usage_in_bytes"),
+            });
         // V2 counts time in every group, whatever controllers it has.
         let cpu = self.parts.iter().find_map(|part| match part.version {
             Version::V2 => Some(fields(&part.folder, "cpu.stat").get("usage_usec")? / 1000),
             Version::V1 => Some(number(&part.folder, "cpuacct.usage")? / 1_000_000),
         });
         let processes = u32::try_from(self.processes().len()).unwrap_or(u32::MAX);
-        GroupUse { memory_bytes: memory, cpu_ms: cpu, processes }
+        GroupUse {
+            memory_bytes: memory,
+            cpu_ms: cpu,
+            processes,
+        }
     }
 
-    /// How many of its processes the kernel has killed for want of memory, and whether it was its own limit that they met.
+    /// How many of its processes the kernel has killed for want of memory, and whether it was its
+    /// own limit that they met.
     #[must_use]
     pub fn killed_for_memory(&self) -> (u64, bool) {
-        let Some(part) = self.part(Controller::Memory) else { return (0, false) };
+        let Some(part) = self.part(Controller::Memory) else {
+            return (0, false);
+        };
         let (file, met) = match part.version {
             Version::V2 => ("memory.events", "oom"),
             Version::V1 => ("memory.oom_control", ""),
@@ -185,8 +233,12 @@ impl Group {
             Version::V2 => fields.get(met).is_some_and(|count| *count > 0),
             // Its counters of failures are not kept for every kind of limit; how far it came is.
             Version::V1 => {
-                let (most, limit) = (number(&part.folder, "memory.max_usage_in_bytes"), number(&part.folder, "memory.limit_in_bytes"));
-                most.zip(limit).is_some_and(|(most, limit)| most.saturating_add(NEAR) >= limit)
+                let (most, limit) = (
+                    number(&part.folder, "memory.max_usage_in_bytes"),
+                    number(&part.folder, "memory.limit_in_bytes"),
+                );
+                most.zip(limit)
+                    .is_some_and(|(most, limit)| most.saturating_add(NEAR) >= limit)
             }
         };
         (killed, met)
@@ -200,18 +252,23 @@ impl Group {
 
     /// Kills whoever is in it. Returns at once; who cannot be killed now, a later call may find.
     pub fn kill(&self) {
-        let Some(main) = self.parts.first() else { return };
+        let Some(main) = self.parts.first() else {
+            return;
+        };
         if main.version == Version::V2 && write(&main.folder, "cgroup.kill", "1").is_ok() {
             return;
         }
         // Kernels before 5.14: nobody forks who is frozen, and a frozen process can be killed.
-        let frozen = main.version == Version::V2 && write(&main.folder, "cgroup.freeze", "1").is_ok();
+        let frozen =
+            main.version == Version::V2 && write(&main.folder, "cgroup.freeze", "1").is_ok();
         for _ in 0..ROUNDS {
             let found = self.processes();
             if found.is_empty() {
                 break;
             }
-            found.into_iter().for_each(|pid| crate::platform::signal_process(pid, Signal::SIGKILL));
+            found
+                .into_iter()
+                .for_each(|pid| crate::platform::signal_process(pid, Signal::SIGKILL));
         }
         if frozen {
             write(&main.folder, "cgroup.freeze", "0").unwrap_or_default();
@@ -223,11 +280,16 @@ impl Group {
     /// # Errors
     /// `ResourceBusy` while somebody is in it.
     pub fn remove(&self) -> io::Result<()> {
-        self.parts.iter().rev().try_for_each(|part| remove(&part.folder, DEPTH))
+        self.parts
+            .iter()
+            .rev()
+            .try_for_each(|part| remove(&part.folder, DEPTH))
     }
 
     fn part(&self, controller: Controller) -> Option<&Part> {
-        self.parts.iter().find(|part| part.controllers.contains(&controller))
+        self.parts
+            .iter()
+            .find(|part| part.controllers.contains(&controller))
     }
 
     fn processes(&self) -> Vec<u32> {
@@ -243,7 +305,8 @@ impl Group {
 pub struct Doors(Vec<File>);
 
 impl Doors {
-    /// Puts this process into the group. Makes one system call for each hierarchy and needs no memory.
+    /// Puts this process into the group. Makes one system call for each hierarchy and needs no
+    /// memory.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -252,15 +315,19 @@ impl Doors {
     }
 }
 
-/// Writes one of a group's files. Who is in the group may be of our own user and have taken the right from us; we own the file, and take it back.
+/// Writes one of a group's files. Who is in the group may be of our own user and have taken the
+/// right from us; we own the file, and take it back.
 pub(super) fn write(folder: &Path, file: &str, text: &str) -> io::Result<()> {
     let path = folder.join(file);
     // Never creates: what is not there, the kernel does not have.
     let open = || OpenOptions::new().write(true).open(&path);
     let opened = match open() {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let give = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
-            give(folder, 0o755).and_then(|()| give(&path, 0o644)).map_err(|_| error)?;
+            let give =
+                |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+            give(folder, 0o755)
+                .and_then(|()| give(&path, 0o644))
+                .map_err(|_| error)?;
             open()
         }
         opened => opened,
@@ -290,11 +357,20 @@ fn fields(folder: &Path, file: &str) -> BTreeMap<String, u64> {
 
 fn folders(folder: &Path) -> impl Iterator<Item = PathBuf> {
     let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
-    fs::read_dir(folder).into_iter().flatten().flatten().filter(is_folder).map(|entry| entry.path())
+    fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(is_folder)
+        .map(|entry| entry.path())
 }
 
 fn gather(folder: &Path, depth: usize, found: &mut Vec<u32>) {
-    found.extend(read(&folder.join("cgroup.procs")).lines().filter_map(|pid| pid.parse::<u32>().ok()));
+    found.extend(
+        read(&folder.join("cgroup.procs"))
+            .lines()
+            .filter_map(|pid| pid.parse::<u32>().ok()),
+    );
     if depth > 0 {
         folders(folder).for_each(|inner| gather(&inner, depth - 1, found));
     }

@@ -1,5 +1,6 @@
-//! Where the own control group lies: `/proc/self/cgroup` says which one it is in each hierarchy, `/proc/self/mountinfo` where those can be reached
-//! (`cgroups(7)`). Texts in, places out; nothing is looked up.
+//! Where the own control group lies: `/proc/self/cgroup` says which one it is in each hierarchy,
+//! `/proc/self/mountinfo` where those can be reached (`cgroups(7)`). Texts in, places out; nothing
+//! is looked up.
 
 use std::{
     ffi::OsString,
@@ -45,36 +46,72 @@ struct Mount {
 /// The own group in each hierarchy that is mounted.
 pub(super) fn places(own: &str, mountinfo: &str) -> Vec<Place> {
     let mounts: Vec<Mount> = mountinfo.lines().filter_map(mount).collect();
-    own.lines().filter_map(|line| place(line, &mounts)).collect()
+    own.lines()
+        .filter_map(|line| place(line, &mounts))
+        .collect()
 }
 
 /// Every folder at which a hierarchy is mounted.
 pub(super) fn mount_points(mountinfo: &str) -> Vec<PathBuf> {
-    mountinfo.lines().filter_map(mount).map(|mount| mount.point).collect()
+    mountinfo
+        .lines()
+        .filter_map(mount)
+        .map(|mount| mount.point)
+        .collect()
 }
 
 /// `4:memory:/some/group`, `1:name=systemd:/some/group`, `0::/some/group`.
 fn place(line: &str, mounts: &[Mount]) -> Option<Place> {
     let mut parts = line.splitn(3, ':');
     let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-    let controllers: Vec<String> = controllers.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-    let version = if number == "0" && controllers.is_empty() { Version::V2 } else { Version::V1 };
+    let controllers: Vec<String> = controllers
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let version = if number == "0" && controllers.is_empty() {
+        Version::V2
+    } else {
+        Version::V1
+    };
     // Above the root of our cgroup namespace, or removed under our feet.
     if path.split('/').any(|step| step == "..") || path.ends_with(" (deleted)") {
         return None;
     }
-    let fits = |mount: &&Mount| mount.version == version && controllers.iter().all(|name| mount.options.contains(name));
+    let fits = |mount: &&Mount| {
+        mount.version == version && controllers.iter().all(|name| mount.options.contains(name))
+    };
     let below = |mount: &Mount| {
-        below(path, &mount.root).map(|rest| (mount.root.len(), mount.writable, mount.point.join(rest).components().collect()))
+        below(path, &mount.root).map(|rest| {
+            (
+                mount.root.len(),
+                mount.writable,
+                mount.point.join(rest).components().collect(),
+            )
+        })
     };
     // The nearest mount: what a service manager opens for us lies within what it closes.
-    let (_, writable, folder) = mounts.iter().filter(fits).filter_map(below).max_by_key(|(near, writable, _)| (*near, *writable))?;
-    Some(Place { version, controllers, path: path.to_owned(), folder, writable })
+    let (_, writable, folder) = mounts
+        .iter()
+        .filter(fits)
+        .filter_map(below)
+        .max_by_key(|(near, writable, _)| (*near, *writable))?;
+    Some(Place {
+        version,
+        controllers,
+        path: path.to_owned(),
+        folder,
+        writable,
+    })
 }
 
 fn below<'a>(path: &'a str, root: &str) -> Option<&'a Path> {
     let rest = path.strip_prefix(root.trim_end_matches('/'))?;
-    if rest.is_empty() || rest.starts_with('/') { Some(Path::new(rest.trim_start_matches('/'))) } else { None }
+    if rest.is_empty() || rest.starts_with('/') {
+        Some(Path::new(rest.trim_start_matches('/')))
+    } else {
+        None
+    }
 }
 
 /// `36 35 98:0 /root /point rw,noatime master:1 - cgroup2 cgroup2 rw,nsdelegate`
@@ -104,7 +141,9 @@ fn mount(line: &str) -> Option<Mount> {
 fn unescaped(text: &str) -> OsString {
     let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
     while let [first, others @ ..] = rest {
-        let number = rest.get(1..4).and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        let number = rest
+            .get(1..4)
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
         if let (b'\\', Some(byte)) = (first, number) {
             bytes.push(byte);
             rest = &rest[4..];
@@ -121,7 +160,14 @@ mod tests {
     use super::*;
 
     fn found(own: &str, mountinfo: &str) -> Vec<(Version, String, String, bool)> {
-        let shown = |place: Place| (place.version, place.controllers.join(","), place.folder.display().to_string(), place.writable);
+        let shown = |place: Place| {
+            (
+                place.version,
+                place.controllers.join(","),
+                place.folder.display().to_string(),
+                place.writable,
+            )
+        };
         places(own, mountinfo).into_iter().map(shown).collect()
     }
 
@@ -133,7 +179,10 @@ mod tests {
             61 30 0:26 /system.slice/ggend.service /sys/fs/cgroup/system.slice/ggend.service rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n\
             62 30 0:26 /system.slice/ggend.serv /elsewhere rw - cgroup2 cgroup2 rw\n";
         let folder = "/sys/fs/cgroup/system.slice/ggend.service/supervisor".to_owned();
-        assert_eq!(found(own, mountinfo), [(Version::V2, String::new(), folder, true)]);
+        assert_eq!(
+            found(own, mountinfo),
+            [(Version::V2, String::new(), folder, true)]
+        );
         assert_eq!(mount_points(mountinfo).len(), 3);
     }
 
@@ -145,23 +194,52 @@ mod tests {
             33 31 0:30 / /sys/fs/cgroup/systemd rw shared:10 - cgroup cgroup rw,xattr,name=systemd\n\
             34 31 0:31 / /sys/fs/cgroup/pids ro - cgroup cgroup rw,pids\n\
             35 31 0:32 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n";
-        let at = |version, controllers: &str, folder: &str, writable| (version, controllers.to_owned(), folder.to_owned(), writable);
+        let at = |version, controllers: &str, folder: &str, writable| {
+            (version, controllers.to_owned(), folder.to_owned(), writable)
+        };
         let hybrid = [
-            at(Version::V1, "pids", "/sys/fs/cgroup/pids/a.slice/b.service", false),
-            at(Version::V1, "cpu,cpuacct", "/sys/fs/cgroup/cpu,cpuacct", true),
-            at(Version::V1, "name=systemd", "/sys/fs/cgroup/systemd/a.slice/b.service", true),
-            at(Version::V2, "", "/sys/fs/cgroup/unified/a.slice/b.service", true),
+            at(
+                Version::V1,
+                "pids",
+                "/sys/fs/cgroup/pids/a.slice/b.service",
+                false,
+            ),
+            at(
+                Version::V1,
+                "cpu,cpuacct",
+                "/sys/fs/cgroup/cpu,cpuacct",
+                true,
+            ),
+            at(
+                Version::V1,
+                "name=systemd",
+                "/sys/fs/cgroup/systemd/a.slice/b.service",
+                true,
+            ),
+            at(
+                Version::V2,
+                "",
+                "/sys/fs/cgroup/unified/a.slice/b.service",
+                true,
+            ),
         ];
         assert_eq!(found(own, mountinfo), hybrid);
         // The same host without the second version: the fourth place is not there.
-        let legacy: String = mountinfo.lines().filter(|line| !line.contains("cgroup2")).flat_map(|line| [line, "\n"]).collect();
+        let legacy: String = mountinfo
+            .lines()
+            .filter(|line| !line.contains("cgroup2"))
+            .flat_map(|line| [line, "\n"])
+            .collect();
         assert_eq!(found(own, &legacy), hybrid[..3]);
     }
 
     #[test]
     fn nothing_mounted_out_of_the_namespace_or_removed_is_no_place() {
         let mountinfo = "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
-        assert_eq!(found("0::/x\n", "23 1 254:1 / / rw - ext4 /dev/vda1 rw\n"), []);
+        assert_eq!(
+            found("0::/x\n", "23 1 254:1 / / rw - ext4 /dev/vda1 rw\n"),
+            []
+        );
         assert_eq!(found("0::/../other\n", mountinfo), []);
         assert_eq!(found("0::/x (deleted)\n", mountinfo), []);
         assert_eq!(found("not a line\n\n0:\n", "\nnor this - cgroup2\n"), []);

@@ -1,12 +1,15 @@
-//! The part of the control group hierarchy that a service manager has left to us, and groups of ours in it: one for each server, beside one for our
-//! own processes, because a group with controllers for its children may hold no process itself. Where nothing is left to us, this says why.
+//! The part of the control group hierarchy that a service manager has left to us, and groups of
+//! ours in it: one for each server, beside one for our own processes, because a group with
+//! controllers for its children may hold no process itself. Where nothing is left to us, this says
+//! why.
 //!
 //! ```text
 //! <ours>/supervisor          supervisor, workers, shims
 //! <ours>/upstreams/<name>    one server and whatever it starts
 //! ```
 //!
-//! Touches nothing that is not delegated to us, not even where it could: as root everything can be written.
+//! Touches nothing that is not delegated to us, not even where it could: as root everything can be
+//! written.
 
 mod group;
 mod layout;
@@ -24,7 +27,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where our own processes are. systemd puts the first one there itself where the unit says so (`DelegateSubgroup=supervisor`).
+/// Where our own processes are. systemd puts the first one there itself where the unit says so
+/// (`DelegateSubgroup=supervisor`).
 const OWN: &str = "supervisor";
 /// Where the servers' groups are.
 const UPSTREAMS: &str = "upstreams";
@@ -38,7 +42,8 @@ struct Hierarchy {
     controllers: Vec<Controller>,
 }
 
-/// What is ours. The first hierarchy tells who is in which group; others only have controllers of the first version.
+/// What is ours. The first hierarchy tells who is in which group; others only have controllers of
+/// the first version.
 pub struct Tree {
     hierarchies: Vec<Hierarchy>,
     path: String,
@@ -51,18 +56,29 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Finds it, moves this process into its own group, and makes the place for the servers' groups.
+    /// Finds it, moves this process into its own group, and makes the place for the servers'
+    /// groups.
     ///
     /// # Errors
     /// Why there is none, in words for a person.
     pub fn take() -> Result<Self, String> {
-        let places = layout::places(&read(Path::new("/proc/self/cgroup")), &read(Path::new("/proc/self/mountinfo")));
+        let places = layout::places(
+            &read(Path::new("/proc/self/cgroup")),
+            &read(Path::new("/proc/self/mountinfo")),
+        );
         let (place, folder, path, within) = delegated(&places)?;
         let lock = File::open(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let lock =
-            Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| format!("{} is in use by another ggend", folder.display()))?;
-        let mut tree = Self { hierarchies: Vec::new(), path, missing: None, moved: false, _lock: lock };
-        tree.settle(folder, place.version, within).map_err(|error| format!("{}: {error}", place.folder.display()))?;
+        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock)
+            .map_err(|_| format!("{} is in use by another ggend", folder.display()))?;
+        let mut tree = Self {
+            hierarchies: Vec::new(),
+            path,
+            missing: None,
+            moved: false,
+            _lock: lock,
+        };
+        tree.settle(folder, place.version, within)
+            .map_err(|error| format!("{}: {error}", place.folder.display()))?;
         tree.add_controllers_of_v1(&places);
         Ok(tree)
     }
@@ -81,29 +97,54 @@ impl Tree {
         let mut controllers = Vec::new();
         if version == Version::V2 {
             let there = read(&folder.join("cgroup.controllers"));
-            for controller in Controller::ALL.into_iter().filter(|one| there.split_whitespace().any(|name| name == one.as_str())) {
+            for controller in Controller::ALL
+                .into_iter()
+                .filter(|one| there.split_whitespace().any(|name| name == one.as_str()))
+            {
                 let wanted = format!("+{}", controller.as_str());
-                let given = group::write(&folder, "cgroup.subtree_control", &wanted)
-                    .and_then(|()| group::write(&folder.join(UPSTREAMS), "cgroup.subtree_control", &wanted));
+                let given =
+                    group::write(&folder, "cgroup.subtree_control", &wanted).and_then(|()| {
+                        group::write(&folder.join(UPSTREAMS), "cgroup.subtree_control", &wanted)
+                    });
                 match given {
                     Ok(()) => controllers.push(controller),
                     Err(error) => self.missing = Some(format!("{}: {error}", controller.as_str())),
                 }
             }
         }
-        self.hierarchies.push(Hierarchy { folder, version, controllers });
+        self.hierarchies.push(Hierarchy {
+            folder,
+            version,
+            controllers,
+        });
         Ok(())
     }
 
-    /// Controllers of the first version have hierarchies of their own. A group is ours there if it is of the same name as the one that is delegated.
+    /// Controllers of the first version have hierarchies of their own. A group is ours there if it
+    /// is of the same name as the one that is delegated.
     fn add_controllers_of_v1(&mut self, places: &[Place]) {
-        for place in places.iter().filter(|place| place.version == Version::V1 && place.writable && place.path == self.path) {
-            let names = |controller: &Controller| place.controllers.iter().any(|name| name == controller.as_str());
-            let mut controllers: Vec<Controller> = Controller::ALL.into_iter().filter(names).collect();
+        for place in places.iter().filter(|place| {
+            place.version == Version::V1 && place.writable && place.path == self.path
+        }) {
+            let names = |controller: &Controller| {
+                place
+                    .controllers
+                    .iter()
+                    .any(|name| name == controller.as_str())
+            };
+            let mut controllers: Vec<Controller> =
+                Controller::ALL.into_iter().filter(names).collect();
             controllers.retain(|one| !self.controllers().any(|have| have == *one));
             let counts = place.controllers.iter().any(|name| name == "cpuacct");
-            if (!controllers.is_empty() || counts) && may_write(&place.folder) && make(&place.folder.join(UPSTREAMS)).is_ok() {
-                self.hierarchies.push(Hierarchy { folder: place.folder.clone(), version: Version::V1, controllers });
+            if (!controllers.is_empty() || counts)
+                && may_write(&place.folder)
+                && make(&place.folder.join(UPSTREAMS)).is_ok()
+            {
+                self.hierarchies.push(Hierarchy {
+                    folder: place.folder.clone(),
+                    version: Version::V1,
+                    controllers,
+                });
             }
         }
     }
@@ -116,7 +157,9 @@ impl Tree {
         let mut group = Group::none();
         for hierarchy in &self.hierarchies {
             let folder = hierarchy.folder.join(UPSTREAMS).join(name);
-            if let Err(error) = group.make_in(folder, hierarchy.version, hierarchy.controllers.clone()) {
+            if let Err(error) =
+                group.make_in(folder, hierarchy.version, hierarchy.controllers.clone())
+            {
                 group.remove().unwrap_or_default();
                 return Err(error);
             }
@@ -129,8 +172,15 @@ impl Tree {
     pub fn groups(&self) -> Vec<Group> {
         let mut names = BTreeSet::new();
         for hierarchy in &self.hierarchies {
-            let entries = fs::read_dir(hierarchy.folder.join(UPSTREAMS)).into_iter().flatten().flatten();
-            names.extend(entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.file_name()));
+            let entries = fs::read_dir(hierarchy.folder.join(UPSTREAMS))
+                .into_iter()
+                .flatten()
+                .flatten();
+            names.extend(
+                entries
+                    .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                    .map(|entry| entry.file_name()),
+            );
         }
         let group = |name: std::ffi::OsString| {
             let mut group = Group::none();
@@ -147,7 +197,9 @@ impl Tree {
 
     /// The controllers that groups have.
     pub fn controllers(&self) -> impl Iterator<Item = Controller> {
-        self.hierarchies.iter().flat_map(|hierarchy| hierarchy.controllers.iter().copied())
+        self.hierarchies
+            .iter()
+            .flat_map(|hierarchy| hierarchy.controllers.iter().copied())
     }
 
     /// As the kernel names what is ours.
@@ -162,7 +214,8 @@ impl Tree {
         self.missing.as_deref()
     }
 
-    /// Whether this process was put into its own group by us; who goes on in our place has to be told ([`Tree::resume`]).
+    /// Whether this process was put into its own group by us; who goes on in our place has to be
+    /// told ([`Tree::resume`]).
     #[must_use]
     pub const fn has_moved(&self) -> bool {
         self.moved
@@ -181,7 +234,12 @@ impl Tree {
                 continue;
             }
             for controller in &hierarchy.controllers {
-                group::write(folder, "cgroup.subtree_control", &format!("-{}", controller.as_str())).unwrap_or_default();
+                group::write(
+                    folder,
+                    "cgroup.subtree_control",
+                    &format!("-{}", controller.as_str()),
+                )
+                .unwrap_or_default();
             }
         }
         if let Some(main) = self.hierarchies.first().filter(|_| self.moved)
@@ -198,22 +256,44 @@ pub fn group_mounts() -> Vec<PathBuf> {
     layout::mount_points(&read(Path::new("/proc/self/mountinfo")))
 }
 
-/// A name for a group, of a server's: no file of the kernel's is called so, and no path leads out of it. Two servers may get the same.
+/// A name for a group, of a server's: no file of the kernel's is called so, and no path leads out
+/// of it. Two servers may get the same.
 #[must_use]
 pub fn safe_name(server: &str) -> String {
-    let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' };
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') {
+            c
+        } else {
+            '_'
+        }
+    };
     server.chars().map(safe).take(LONGEST).collect()
 }
 
-/// The own group, or the one above it if it is [`OWN`], in the first hierarchy where it is delegated: with the folder, the path, and whether we are
-/// in [`OWN`] already.
+/// The own group, or the one above it if it is [`OWN`], in the first hierarchy where it is
+/// delegated: with the folder, the path, and whether we are in [`OWN`] already.
 fn delegated(places: &[Place]) -> Result<(&Place, PathBuf, String, bool), String> {
     let unified = places.iter().find(|place| place.version == Version::V2);
-    let named = places.iter().find(|place| place.controllers.iter().any(|name| name.starts_with("name=")));
+    let named = places.iter().find(|place| {
+        place
+            .controllers
+            .iter()
+            .any(|name| name.starts_with("name="))
+    });
     let mut reasons = Vec::new();
     for place in [unified, named].into_iter().flatten() {
-        let inner = place.folder.parent().zip(place.path.strip_suffix(OWN)).filter(|_| place.folder.ends_with(OWN));
-        let outer = inner.map(|(folder, path)| (folder.to_path_buf(), path.trim_end_matches('/').to_owned(), true));
+        let inner = place
+            .folder
+            .parent()
+            .zip(place.path.strip_suffix(OWN))
+            .filter(|_| place.folder.ends_with(OWN));
+        let outer = inner.map(|(folder, path)| {
+            (
+                folder.to_path_buf(),
+                path.trim_end_matches('/').to_owned(),
+                true,
+            )
+        });
         let mut candidates = vec![(place.folder.clone(), place.path.clone(), false)];
         candidates.extend(outer);
         for (folder, path, within) in candidates {
@@ -223,12 +303,17 @@ fn delegated(places: &[Place]) -> Result<(&Place, PathBuf, String, bool), String
             }
         }
     }
-    Err(reasons.into_iter().next().unwrap_or_else(|| "no hierarchy of control groups is mounted here".to_owned()))
+    Err(reasons
+        .into_iter()
+        .next()
+        .unwrap_or_else(|| "no hierarchy of control groups is mounted here".to_owned()))
 }
 
 fn is_delegated(folder: &Path, place: &Place) -> Result<(), String> {
     let shown = folder.display();
-    let marked = ["user.delegate", "trusted.delegate"].iter().any(|name| is_marked(folder, name));
+    let marked = ["user.delegate", "trusted.delegate"]
+        .iter()
+        .any(|name| is_marked(folder, name));
     if !marked && !is_left_to_us(folder, place.version) {
         return Err(format!("{shown} is not delegated to ggend"));
     }
@@ -236,20 +321,28 @@ fn is_delegated(folder: &Path, place: &Place) -> Result<(), String> {
         return Err(format!("{shown} is delegated, but mounted read-only"));
     }
     if !may_write(folder) {
-        return Err(format!("{shown} is delegated, but not writable for uid {}", super::own_uid()));
+        return Err(format!(
+            "{shown} is delegated, but not writable for uid {}",
+            super::own_uid()
+        ));
     }
     Ok(())
 }
 
-/// The first version knows no marks that a user could read. There a group counts as ours if it is our user's and nobody else is in it: a terminal's
-/// group is the user's too, with a shell in it.
+/// The first version knows no marks that a user could read. There a group counts as ours if it is
+/// our user's and nobody else is in it: a terminal's group is the user's too, with a shell in it.
 fn is_left_to_us(folder: &Path, version: Version) -> bool {
     let own = super::own_uid();
     let alone = || {
         let us = std::process::id();
-        read(&folder.join("cgroup.procs")).lines().all(|pid| pid.parse() == Ok(us) || pid.parse().is_ok_and(|pid: u32| parent(pid) == us))
+        read(&folder.join("cgroup.procs"))
+            .lines()
+            .all(|pid| pid.parse() == Ok(us) || pid.parse().is_ok_and(|pid: u32| parent(pid) == us))
     };
-    version == Version::V1 && own != 0 && fs::metadata(folder).is_ok_and(|found| found.uid() == own) && alone()
+    version == Version::V1
+        && own != 0
+        && fs::metadata(folder).is_ok_and(|found| found.uid() == own)
+        && alone()
 }
 
 fn parent(pid: u32) -> u32 {
@@ -271,7 +364,8 @@ fn is_marked(_: &Path, _: &str) -> bool {
 fn may_write(folder: &Path) -> bool {
     let may = |path: &Path, flags| nix::unistd::access(path, flags).is_ok();
     use nix::unistd::AccessFlags;
-    may(folder, AccessFlags::W_OK | AccessFlags::X_OK) && may(&folder.join("cgroup.procs"), AccessFlags::W_OK)
+    may(folder, AccessFlags::W_OK | AccessFlags::X_OK)
+        && may(&folder.join("cgroup.procs"), AccessFlags::W_OK)
 }
 
 fn make(folder: &Path) -> io::Result<()> {
@@ -308,8 +402,13 @@ mod tests {
             folder: folder.path().to_path_buf(),
             writable: true,
         };
-        let Err(reason) = delegated(&[place(Version::V2)]) else { panic!("taken") };
+        let Err(reason) = delegated(&[place(Version::V2)]) else {
+            panic!("taken")
+        };
         assert!(reason.ends_with("is not delegated to ggend"), "{reason}");
-        assert_eq!(delegated(&[]).err().unwrap(), "no hierarchy of control groups is mounted here");
+        assert_eq!(
+            delegated(&[]).err().unwrap(),
+            "no hierarchy of control groups is mounted here"
+        );
     }
 }

@@ -1,13 +1,15 @@
-//! The system call filters (`seccomp(2)`). A worker has two: what is not in the first does not exist for it (ENOSYS, with which libraries fall back
-//! to older calls), and what the second names is refused (EPERM). The lists hold what glibc, the event loop and the TLS library use, with room for
-//! other versions of them: harmless calls are in although nobody makes them today.
+//! The system call filters (`seccomp(2)`). A worker has two: what is not in the first does not
+//! exist for it (ENOSYS, with which libraries fall back to older calls), and what the second names
+//! is refused (EPERM). The lists hold what glibc, the event loop and the TLS library use, with room
+//! for other versions of them: harmless calls are in although nobody makes them today.
 
 #![allow(unsafe_code, reason = "the crate does not tell what the kernel knows")]
 
 use super::Calls;
 use nix::libc::{self, c_long};
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen::Dword, SeccompCmpOp as Op, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+    BpfProgram, SeccompAction, SeccompCmpArgLen::Dword, SeccompCmpOp as Op, SeccompCondition,
+    SeccompFilter, SeccompRule, TargetArch,
 };
 use std::{collections::BTreeMap, io};
 
@@ -144,8 +146,14 @@ const OLDER: &[c_long] = &[
 const OLDER: &[c_long] = &[];
 
 /// For those that may open files; Landlock says which.
-const FILES: &[c_long] =
-    &[libc::SYS_openat, libc::SYS_readlinkat, libc::SYS_faccessat, libc::SYS_faccessat2, libc::SYS_statfs, libc::SYS_fadvise64];
+const FILES: &[c_long] = &[
+    libc::SYS_openat,
+    libc::SYS_readlinkat,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_statfs,
+    libc::SYS_fadvise64,
+];
 #[cfg(target_arch = "x86_64")]
 const OLDER_FILES: &[c_long] = &[libc::SYS_open, libc::SYS_readlink, libc::SYS_access];
 #[cfg(not(target_arch = "x86_64"))]
@@ -264,9 +272,19 @@ const OLDER_REFUSED: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER_REFUSED: &[c_long] = &[];
 
-/// For terminals and pipes: whether it is a terminal, how much is there, not to block, to close on exec.
-#[allow(clippy::unnecessary_cast, reason = "their type differs from one C library to the other")]
-const IOCTLS: [u64; 5] = [libc::TCGETS as u64, libc::FIONREAD as u64, libc::FIONBIO as u64, libc::FIOCLEX as u64, libc::FIONCLEX as u64];
+/// For terminals and pipes: whether it is a terminal, how much is there, not to block, to close on
+/// exec.
+#[allow(
+    clippy::unnecessary_cast,
+    reason = "their type differs from one C library to the other"
+)]
+const IOCTLS: [u64; 5] = [
+    libc::TCGETS as u64,
+    libc::FIONREAD as u64,
+    libc::FIONBIO as u64,
+    libc::FIOCLEX as u64,
+    libc::FIONCLEX as u64,
+];
 /// `PR_SET_VMA`, with which glibc and the allocator give their memory names.
 const PR_SET_VMA: u64 = 0x53_56_4d_41;
 
@@ -276,7 +294,11 @@ const ARCH: Option<TargetArch> = Some(TargetArch::x86_64);
 const ARCH: Option<TargetArch> = Some(TargetArch::aarch64);
 #[cfg(target_arch = "riscv64")]
 const ARCH: Option<TargetArch> = Some(TargetArch::riscv64);
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
+#[cfg(not(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    target_arch = "riscv64"
+)))]
 const ARCH: Option<TargetArch> = None;
 
 /// Whether kernel and processor know filters.
@@ -285,18 +307,28 @@ pub(super) fn is_known() -> bool {
     const ASK: libc::c_uint = 2;
     let action: u32 = libc::SECCOMP_RET_ERRNO;
     // SAFETY: the call reads one number, which lives until it returns, and changes nothing.
-    ARCH.is_some() && unsafe { libc::syscall(libc::SYS_seccomp, ASK, 0_u32, &raw const action) } == 0
+    ARCH.is_some()
+        && unsafe { libc::syscall(libc::SYS_seccomp, ASK, 0_u32, &raw const action) } == 0
 }
 
 /// The programs of a filter, in the order in which they are to be put in force.
 pub(super) fn build(which: Calls) -> io::Result<Vec<BpfProgram>> {
     match which {
-        Calls::Worker { files, connect } => Ok(vec![known(files, connect)?, refused(files, connect)?]),
-        Calls::Server { no_network, no_truncate } => Ok(vec![server(no_network, no_truncate)?]),
+        Calls::Worker { files, connect } => {
+            Ok(vec![known(files, connect)?, refused(files, connect)?])
+        }
+        Calls::Server {
+            no_network,
+            no_truncate,
+        } => Ok(vec![server(no_network, no_truncate)?]),
     }
 }
 
-fn program(rules: Rules, otherwise: SeccompAction, action: SeccompAction) -> io::Result<BpfProgram> {
+fn program(
+    rules: Rules,
+    otherwise: SeccompAction,
+    action: SeccompAction,
+) -> io::Result<BpfProgram> {
     let arch = ARCH.ok_or(io::ErrorKind::Unsupported)?;
     let filter = SeccompFilter::new(rules, otherwise, action, arch).map_err(io::Error::other)?;
     filter.try_into().map_err(io::Error::other)
@@ -313,50 +345,102 @@ fn known(files: bool, connect: bool) -> io::Result<BpfProgram> {
         all.extend_from_slice(&[libc::SYS_socket, libc::SYS_connect]);
     }
     let rules: Rules = all.into_iter().map(|call| (call, Vec::new())).collect();
-    program(rules, SeccompAction::Errno(errno(libc::ENOSYS)), SeccompAction::Allow)
+    program(
+        rules,
+        SeccompAction::Errno(errno(libc::ENOSYS)),
+        SeccompAction::Allow,
+    )
 }
 
 /// What is refused of it, and beside it.
 fn refused(files: bool, connect: bool) -> io::Result<BpfProgram> {
-    let mut rules: Rules = [REFUSED, OLDER_REFUSED].concat().into_iter().map(|call| (call, Vec::new())).collect();
+    let mut rules: Rules = [REFUSED, OLDER_REFUSED]
+        .concat()
+        .into_iter()
+        .map(|call| (call, Vec::new()))
+        .collect();
     if !files {
-        rules.extend([FILES, OLDER_FILES].concat().into_iter().map(|call| (call, Vec::new())));
+        rules.extend(
+            [FILES, OLDER_FILES]
+                .concat()
+                .into_iter()
+                .map(|call| (call, Vec::new())),
+        );
     }
     let own = u64::from(std::process::id());
     let (stream, kind) = (libc::SOCK_STREAM as u64, Op::MaskedEq(0xf));
     let kinds = |most: u64| (0..=0xf).filter(move |kind| *kind < stream || *kind > most);
     if connect {
-        let mut socket = vec![vec![not(0, libc::AF_INET as u64), not(0, libc::AF_INET6 as u64)]];
+        let mut socket = vec![vec![
+            not(0, libc::AF_INET as u64),
+            not(0, libc::AF_INET6 as u64),
+        ]];
         // Streams and datagrams, the first two numbers on every processor.
         socket.extend(kinds(2).map(|number| vec![(1, kind.clone(), number)]));
         put(&mut rules, libc::SYS_socket, socket)?;
     } else {
-        rules.extend([(libc::SYS_socket, Vec::new()), (libc::SYS_connect, Vec::new())]);
+        rules.extend([
+            (libc::SYS_socket, Vec::new()),
+            (libc::SYS_connect, Vec::new()),
+        ]);
     }
     let mut pair = vec![vec![not(0, libc::AF_UNIX as u64)]];
     // A datagram socket of a pair could be pointed at somebody else's.
     pair.extend(kinds(stream).map(|number| vec![(1, kind.clone(), number)]));
     put(&mut rules, libc::SYS_socketpair, pair)?;
-    put(&mut rules, libc::SYS_clone, vec![vec![(0, Op::MaskedEq(libc::CLONE_THREAD as u64), 0)]])?;
+    put(
+        &mut rules,
+        libc::SYS_clone,
+        vec![vec![(0, Op::MaskedEq(libc::CLONE_THREAD as u64), 0)]],
+    )?;
     let (write, execute) = (libc::PROT_WRITE as u64, libc::PROT_EXEC as u64);
-    put(&mut rules, libc::SYS_mmap, vec![vec![(2, Op::MaskedEq(write | execute), write | execute)]])?;
-    put(&mut rules, libc::SYS_mprotect, vec![vec![(2, Op::MaskedEq(execute), execute)]])?;
+    put(
+        &mut rules,
+        libc::SYS_mmap,
+        vec![vec![(2, Op::MaskedEq(write | execute), write | execute)]],
+    )?;
+    put(
+        &mut rules,
+        libc::SYS_mprotect,
+        vec![vec![(2, Op::MaskedEq(execute), execute)]],
+    )?;
     put(&mut rules, libc::SYS_tgkill, vec![vec![not(0, own)]])?;
-    put(&mut rules, libc::SYS_ioctl, vec![IOCTLS.iter().map(|number| not(1, *number)).collect()])?;
-    let prctls = [libc::PR_SET_NAME as u64, libc::PR_GET_NAME as u64, libc::PR_GET_DUMPABLE as u64, PR_SET_VMA];
-    put(&mut rules, libc::SYS_prctl, vec![prctls.iter().map(|number| not(0, *number)).collect()])?;
+    put(
+        &mut rules,
+        libc::SYS_ioctl,
+        vec![IOCTLS.iter().map(|number| not(1, *number)).collect()],
+    )?;
+    let prctls = [
+        libc::PR_SET_NAME as u64,
+        libc::PR_GET_NAME as u64,
+        libc::PR_GET_DUMPABLE as u64,
+        PR_SET_VMA,
+    ];
+    put(
+        &mut rules,
+        libc::SYS_prctl,
+        vec![prctls.iter().map(|number| not(0, *number)).collect()],
+    )?;
     // Limits of others; or new ones, which come by a pointer.
     let mut limits = vec![vec![not(0, 0), not(0, own)]];
     limits.push(vec![not(2, 0)]);
     put(&mut rules, libc::SYS_prlimit64, limits)?;
-    program(rules, SeccompAction::Allow, SeccompAction::Errno(errno(libc::EPERM)))
+    program(
+        rules,
+        SeccompAction::Allow,
+        SeccompAction::Errno(errno(libc::EPERM)),
+    )
 }
 
 /// Everything but that. io_uring makes sockets and opens files without these calls.
 fn server(no_network: bool, no_truncate: bool) -> io::Result<BpfProgram> {
     let mut rules = Rules::from([(libc::SYS_io_uring_setup, Vec::new())]);
     if no_network {
-        put(&mut rules, libc::SYS_socket, vec![vec![not(0, libc::AF_UNIX as u64)]])?;
+        put(
+            &mut rules,
+            libc::SYS_socket,
+            vec![vec![not(0, libc::AF_UNIX as u64)]],
+        )?;
     }
     if no_truncate {
         rules.insert(libc::SYS_truncate, Vec::new());
@@ -368,7 +452,11 @@ fn server(no_network: bool, no_truncate: bool) -> io::Result<BpfProgram> {
         let calls: Vec<c_long> = rules.keys().copied().collect();
         rules.extend(calls.into_iter().map(|call| (X32 | call, Vec::new())));
     }
-    program(rules, SeccompAction::Allow, SeccompAction::Errno(errno(libc::EACCES)))
+    program(
+        rules,
+        SeccompAction::Allow,
+        SeccompAction::Errno(errno(libc::EACCES)),
+    )
 }
 
 type Condition = (u8, Op, u64);
@@ -380,17 +468,29 @@ fn not(argument: u8, value: u64) -> Condition {
 /// Adds a call whose arguments fulfil all conditions of one of the lists.
 fn put(rules: &mut Rules, call: c_long, lists: Vec<Vec<Condition>>) -> io::Result<()> {
     for list in lists {
-        let conditions = list.into_iter().map(|(argument, op, value)| SeccompCondition::new(argument, length(argument, call), op, value));
-        let conditions = conditions.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
-        rules.entry(call).or_default().push(SeccompRule::new(conditions).map_err(io::Error::other)?);
+        let conditions = list.into_iter().map(|(argument, op, value)| {
+            SeccompCondition::new(argument, length(argument, call), op, value)
+        });
+        let conditions = conditions
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(io::Error::other)?;
+        rules
+            .entry(call)
+            .or_default()
+            .push(SeccompRule::new(conditions).map_err(io::Error::other)?);
     }
     Ok(())
 }
 
-/// Pointers and flags that fill a register are compared whole; numbers that the kernel takes as int by their lower half, as it does.
+/// Pointers and flags that fill a register are compared whole; numbers that the kernel takes as int
+/// by their lower half, as it does.
 fn length(argument: u8, call: c_long) -> seccompiler::SeccompCmpArgLen {
     let whole = [(libc::SYS_prlimit64, 2), (libc::SYS_clone, 0)];
-    if whole.contains(&(call, argument)) { seccompiler::SeccompCmpArgLen::Qword } else { Dword }
+    if whole.contains(&(call, argument)) {
+        seccompiler::SeccompCmpArgLen::Qword
+    } else {
+        Dword
+    }
 }
 
 fn errno(number: i32) -> u32 {

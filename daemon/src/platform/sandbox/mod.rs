@@ -1,5 +1,6 @@
-//! Taking things away from a process, for good: privileges, files, ports, system calls, memory's readability, limits. Each function says what the
-//! kernel could do; nobody is told that something holds that does not. Where the system is not Linux, nothing of it can be had.
+//! Taking things away from a process, for good: privileges, files, ports, system calls, memory's
+//! readability, limits. Each function says what the kernel could do; nobody is told that something
+//! holds that does not. Where the system is not Linux, nothing of it can be had.
 
 #[cfg(target_os = "linux")]
 mod calls;
@@ -16,7 +17,8 @@ use std::path::PathBuf;
 /// What a process may do with files, ports and other processes (`landlock(7)`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
-    /// Files and folders that may be read and listed, and whatever lies below. What does not exist is left out.
+    /// Files and folders that may be read and listed, and whatever lies below. What does not exist
+    /// is left out.
     pub read: Vec<PathBuf>,
     /// Those that may be executed, too.
     pub execute: Vec<PathBuf>,
@@ -83,14 +85,25 @@ pub fn landlock_version() -> i64 {
 /// What of all this the system does not have; nothing is changed.
 #[must_use]
 pub fn missing_walls() -> Vec<&'static str> {
-    let whole = Reach { files: true, no_bind: true, no_connect: true, no_others: true, ..Reach::default() };
+    let whole = Reach {
+        files: true,
+        no_bind: true,
+        no_connect: true,
+        no_others: true,
+        ..Reach::default()
+    };
     let mut missing = Vec::new();
     match Prepared::reach(&whole).map(|wall| wall.stands()) {
         // What older versions do not see of ports and signals, the filters see.
         Ok(Stands::Whole | Stands::Partly) => {}
         Ok(Stands::Not) | Err(_) => missing.push("Landlock"),
     }
-    match Prepared::calls(Calls::Server { no_network: true, no_truncate: false }).map(|wall| wall.stands()) {
+    match Prepared::calls(Calls::Server {
+        no_network: true,
+        no_truncate: false,
+    })
+    .map(|wall| wall.stands())
+    {
         Ok(Stands::Whole) => {}
         _ => missing.push("seccomp"),
     }
@@ -106,20 +119,34 @@ mod build {
         /// Around files, ports and other processes.
         ///
         /// # Errors
-        /// When a path cannot be opened for another reason than that it is not there, or the kernel refuses.
+        /// When a path cannot be opened for another reason than that it is not there, or the kernel
+        /// refuses.
         pub fn reach(reach: &Reach) -> io::Result<Self> {
             let (files, stands) = files::build(reach)?;
-            Ok(Self { files, calls: Vec::new(), stands })
+            Ok(Self {
+                files,
+                calls: Vec::new(),
+                stands,
+            })
         }
 
-        /// Around these paths, for writing, and nothing else. It also keeps from mounting, as every wall around files does.
+        /// Around these paths, for writing, and nothing else. It also keeps from mounting, as every
+        /// wall around files does.
         ///
         /// # Errors
         /// When the kernel refuses.
         pub fn all_but(spared: &[std::path::PathBuf]) -> io::Result<Self> {
             let files = files::all_but(spared)?;
-            let stands = if files.is_some() { Stands::Whole } else { Stands::Not };
-            Ok(Self { files, calls: Vec::new(), stands })
+            let stands = if files.is_some() {
+                Stands::Whole
+            } else {
+                Stands::Not
+            };
+            Ok(Self {
+                files,
+                calls: Vec::new(),
+                stands,
+            })
         }
 
         /// Around system calls.
@@ -127,9 +154,21 @@ mod build {
         /// # Errors
         /// When the filter cannot be made for this processor.
         pub fn calls(which: Calls) -> io::Result<Self> {
-            let calls = if calls::is_known() { calls::build(which)? } else { Vec::new() };
-            let stands = if calls.is_empty() { Stands::Not } else { Stands::Whole };
-            Ok(Self { files: None, calls, stands })
+            let calls = if calls::is_known() {
+                calls::build(which)?
+            } else {
+                Vec::new()
+            };
+            let stands = if calls.is_empty() {
+                Stands::Not
+            } else {
+                Stands::Whole
+            };
+            Ok(Self {
+                files: None,
+                calls,
+                stands,
+            })
         }
 
         /// How much of it will stand once it is closed.
@@ -147,7 +186,9 @@ mod build {
             if let Some(files) = self.files {
                 files.restrict_self().map_err(io::Error::other)?;
             }
-            self.calls.iter().try_for_each(|program| seccompiler::apply_filter(program).map_err(io::Error::other))
+            self.calls.iter().try_for_each(|program| {
+                seccompiler::apply_filter(program).map_err(io::Error::other)
+            })
         }
     }
 }
@@ -158,27 +199,42 @@ impl Prepared {
     ///
     /// # Errors
     /// Never.
-    #[allow(clippy::missing_const_for_fn, reason = "it is the other system's function that counts")]
+    #[allow(
+        clippy::missing_const_for_fn,
+        reason = "it is the other system's function that counts"
+    )]
     pub fn reach(_: &Reach) -> std::io::Result<Self> {
-        Ok(Self { stands: Stands::Not })
+        Ok(Self {
+            stands: Stands::Not,
+        })
     }
 
     /// Nothing of it can be had here.
     ///
     /// # Errors
     /// Never.
-    #[allow(clippy::missing_const_for_fn, reason = "it is the other system's function that counts")]
+    #[allow(
+        clippy::missing_const_for_fn,
+        reason = "it is the other system's function that counts"
+    )]
     pub fn all_but(_: &[PathBuf]) -> std::io::Result<Self> {
-        Ok(Self { stands: Stands::Not })
+        Ok(Self {
+            stands: Stands::Not,
+        })
     }
 
     /// Nothing of it can be had here.
     ///
     /// # Errors
     /// Never.
-    #[allow(clippy::missing_const_for_fn, reason = "it is the other system's function that counts")]
+    #[allow(
+        clippy::missing_const_for_fn,
+        reason = "it is the other system's function that counts"
+    )]
     pub fn calls(_: Calls) -> std::io::Result<Self> {
-        Ok(Self { stands: Stands::Not })
+        Ok(Self {
+            stands: Stands::Not,
+        })
     }
 
     /// How much of it will stand once it is closed.

@@ -13,7 +13,8 @@ pub struct Identity {
     pub gid: u32,
 }
 
-/// A user's ids by name or number (`getpwnam(3)`); `None`: there is no such user. May ask name services, and so may take its time.
+/// A user's ids by name or number (`getpwnam(3)`); `None`: there is no such user. May ask name
+/// services, and so may take its time.
 ///
 /// # Errors
 /// When the system's list of users cannot be read.
@@ -42,7 +43,10 @@ pub fn account(name: &str) -> io::Result<Option<Account>> {
         Err(_) => nix::unistd::User::from_name(name)?,
     };
     let account = |user: nix::unistd::User| Account {
-        identity: Identity { uid: user.uid.as_raw(), gid: user.gid.as_raw() },
+        identity: Identity {
+            uid: user.uid.as_raw(),
+            gid: user.gid.as_raw(),
+        },
         name: user.name,
         home: user.dir,
     };
@@ -61,7 +65,8 @@ pub fn group(name: &str) -> io::Result<Option<u32>> {
     Ok(found.map(|group| group.gid.as_raw()))
 }
 
-/// Becomes that user, if it is not us, and gives up every capability (`capabilities(7)`), for this process and all that come of it.
+/// Becomes that user, if it is not us, and gives up every capability (`capabilities(7)`), for this
+/// process and all that come of it.
 ///
 /// # Errors
 /// When the kernel refuses to change the user or the capabilities.
@@ -91,22 +96,30 @@ fn become_user(identity: Identity) -> io::Result<()> {
         setuid(Uid::from_raw(identity.uid))?;
         return Ok(());
     }
-    if geteuid().as_raw() == identity.uid { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+    if geteuid().as_raw() == identity.uid {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
 }
 
-/// Keeps other processes of our user from reading our memory and environment, and the system from writing it to a file (`PR_SET_DUMPABLE`). Ends
-/// with exec.
+/// Keeps other processes of our user from reading our memory and environment, and the system from
+/// writing it to a file (`PR_SET_DUMPABLE`). Ends with exec.
 ///
 /// # Errors
 /// As `prctl(2)`.
-#[allow(clippy::missing_const_for_fn, reason = "it is the system's call that counts")]
+#[allow(
+    clippy::missing_const_for_fn,
+    reason = "it is the system's call that counts"
+)]
 pub fn hide_memory() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     nix::sys::prctl::set_dumpable(false)?;
     Ok(())
 }
 
-/// No image of our memory is written to a file, whatever the system's settings are. Children inherit it.
+/// No image of our memory is written to a file, whatever the system's settings are. Children
+/// inherit it.
 ///
 /// # Errors
 /// As `setrlimit(2)`.
@@ -119,8 +132,13 @@ pub fn write_no_cores() -> io::Result<()> {
 /// # Errors
 /// As `setrlimit(2)`.
 pub fn write_no_files() -> io::Result<()> {
-    let file = nix::sys::stat::fstat(io::stderr()).is_ok_and(|found| found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG);
-    if file { Ok(()) } else { Ok(setrlimit(Resource::RLIMIT_FSIZE, 0, 0)?) }
+    let file = nix::sys::stat::fstat(io::stderr())
+        .is_ok_and(|found| found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG);
+    if file {
+        Ok(())
+    } else {
+        Ok(setrlimit(Resource::RLIMIT_FSIZE, 0, 0)?)
+    }
 }
 
 /// A limit of a process (`setrlimit(2)`).
@@ -162,11 +180,14 @@ mod linux {
     use nix::libc;
     use std::io;
 
-    /// Takes every capability out of what exec may give. Who has no right to do so has none to lose: no_new_privs holds for exec in any case.
+    /// Takes every capability out of what exec may give. Who has no right to do so has none to
+    /// lose: no_new_privs holds for exec in any case.
     pub(super) fn drop_bounding_set() {
         for capability in 0..64 {
             // SAFETY: the call takes a number and touches no memory (PR_CAPBSET_DROP, prctl(2)).
-            if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong, 0, 0, 0) } != 0 {
+            if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong, 0, 0, 0) }
+                != 0
+            {
                 return;
             }
         }
@@ -190,18 +211,37 @@ mod linux {
     pub(super) fn drop_capabilities() -> io::Result<()> {
         /// `_LINUX_CAPABILITY_VERSION_3`: two structures for 64 capabilities.
         const VERSION: u32 = 0x2008_0522;
-        let header = Header { version: VERSION, pid: 0 };
-        let none = [Sets { effective: 0, permitted: 0, inheritable: 0 }; 2];
+        let header = Header {
+            version: VERSION,
+            pid: 0,
+        };
+        let none = [Sets {
+            effective: 0,
+            permitted: 0,
+            inheritable: 0,
+        }; 2];
         let mut now = none;
-        // SAFETY: header and sets are laid out as capget(2) wants them for this version, and live until it returns.
-        let known = unsafe { libc::syscall(libc::SYS_capget, &raw const header, now.as_mut_ptr()) } == 0;
+        // SAFETY: header and sets are laid out as capget(2) wants them for this version, and live
+        // until it returns.
+        let known =
+            unsafe { libc::syscall(libc::SYS_capget, &raw const header, now.as_mut_ptr()) } == 0;
         // A service manager that has taken all of them may refuse the call that takes them, too.
         if known && now == none {
             return Ok(());
         }
-        // SAFETY: numbers only (PR_CAP_AMBIENT, prctl(2)). Kernels before 4.3 have no such set and say so.
-        unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong, 0, 0, 0) };
-        // SAFETY: header and sets are laid out as capset(2) wants them for this version, and live until it returns.
+        // SAFETY: numbers only (PR_CAP_AMBIENT, prctl(2)). Kernels before 4.3 have no such set and
+        // say so.
+        unsafe {
+            libc::prctl(
+                libc::PR_CAP_AMBIENT,
+                libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong,
+                0,
+                0,
+                0,
+            )
+        };
+        // SAFETY: header and sets are laid out as capset(2) wants them for this version, and live
+        // until it returns.
         match unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
@@ -209,9 +249,14 @@ mod linux {
     }
 }
 
-/// Runs this in the child between fork and exec; an error is the spawn's. To be used while the process has no other threads.
-pub fn before_exec(command: &mut std::process::Command, work: impl FnMut() -> io::Result<()> + Send + Sync + 'static) {
+/// Runs this in the child between fork and exec; an error is the spawn's. To be used while the
+/// process has no other threads.
+pub fn before_exec(
+    command: &mut std::process::Command,
+    work: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+) {
     use std::os::unix::process::CommandExt;
-    // SAFETY: the caller has one thread, so that no lock can be held by somebody who does not exist in the child.
+    // SAFETY: the caller has one thread, so that no lock can be held by somebody who does not exist
+    // in the child.
     unsafe { command.pre_exec(work) };
 }

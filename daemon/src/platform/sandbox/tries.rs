@@ -1,6 +1,9 @@
-//! What a walled process must not be able to do, tried for real: `ggend worker --try-walls ROLE` and its test. Each try is meant to be refused, and
-//! does no harm where it is not.
-#![allow(unsafe_code, reason = "these calls are made to be refused, and have no safe form")]
+//! What a walled process must not be able to do, tried for real: `ggend worker --try-walls ROLE`
+//! and its test. Each try is meant to be refused, and does no harm where it is not.
+#![allow(
+    unsafe_code,
+    reason = "these calls are made to be refused, and have no safe form"
+)]
 
 use std::io;
 
@@ -71,7 +74,8 @@ mod linux {
 
     fn call(number: c_long, arguments: [c_long; 6]) -> io::Result<c_long> {
         let [a, b, c, d, e, f] = arguments;
-        // SAFETY: the callers below pass numbers, null, or pointers to what lives until this returns.
+        // SAFETY: the callers below pass numbers, null, or pointers to what lives until this
+        // returns.
         match unsafe { libc::syscall(number, a, b, c, d, e, f) } {
             -1 => Err(io::Error::last_os_error()),
             done => Ok(done),
@@ -83,7 +87,10 @@ mod linux {
     }
 
     fn socket(domain: i32, kind: i32, protocol: i32) -> io::Result<()> {
-        let fd = call(libc::SYS_socket, [domain.into(), kind.into(), protocol.into(), 0, 0, 0])?;
+        let fd = call(
+            libc::SYS_socket,
+            [domain.into(), kind.into(), protocol.into(), 0, 0, 0],
+        )?;
         call(libc::SYS_close, [fd, 0, 0, 0, 0, 0]).map(drop)
     }
 
@@ -106,14 +113,35 @@ mod linux {
                 fs::write(&path, "x").and_then(|()| fs::remove_file(path))
             }
             "read-config" => fs::read_dir("/root").map(drop),
-            "ptrace" => call(libc::SYS_ptrace, [libc::PTRACE_SEIZE.into(), parent, 0, 0, 0, 0]).map(drop),
+            "ptrace" => call(
+                libc::SYS_ptrace,
+                [libc::PTRACE_SEIZE.into(), parent, 0, 0, 0, 0],
+            )
+            .map(drop),
             "read-memory" => {
                 let mut byte = [0_u8];
                 let (own, other) = (
-                    libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 },
-                    libc::iovec { iov_base: ptr::dangling_mut(), iov_len: 1 },
+                    libc::iovec {
+                        iov_base: byte.as_mut_ptr().cast(),
+                        iov_len: 1,
+                    },
+                    libc::iovec {
+                        iov_base: ptr::dangling_mut(),
+                        iov_len: 1,
+                    },
                 );
-                call(libc::SYS_process_vm_readv, [parent, &raw const own as c_long, 1, &raw const other as c_long, 1, 0]).map(drop)
+                call(
+                    libc::SYS_process_vm_readv,
+                    [
+                        parent,
+                        &raw const own as c_long,
+                        1,
+                        &raw const other as c_long,
+                        1,
+                        0,
+                    ],
+                )
+                .map(drop)
             }
             "signal" => call(libc::SYS_kill, [parent, 0, 0, 0, 0, 0]).map(drop),
             "raw-socket" => socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP),
@@ -127,8 +155,23 @@ mod linux {
                 other => other.map(drop),
             },
             // Whoever may mount is told that there is no such file system.
-            "mount" => call(libc::SYS_mount, [text(c"none"), text(c"/"), text(c"ggend-no-such-file-system"), 0, 0, 0]).map(drop),
-            "unshare" => call(libc::SYS_unshare, [libc::CLONE_NEWUSER.into(), 0, 0, 0, 0, 0]).map(drop),
+            "mount" => call(
+                libc::SYS_mount,
+                [
+                    text(c"none"),
+                    text(c"/"),
+                    text(c"ggend-no-such-file-system"),
+                    0,
+                    0,
+                    0,
+                ],
+            )
+            .map(drop),
+            "unshare" => call(
+                libc::SYS_unshare,
+                [libc::CLONE_NEWUSER.into(), 0, 0, 0, 0, 0],
+            )
+            .map(drop),
             "setns" => call(libc::SYS_setns, [0, libc::CLONE_NEWNET.into(), 0, 0, 0, 0]).map(drop),
             "chroot" => call(libc::SYS_chroot, [text(c"/"), 0, 0, 0, 0, 0]).map(drop),
             "bpf" => call(libc::SYS_bpf, [0; 6]).map(drop),
@@ -139,20 +182,50 @@ mod linux {
             "module" => call(libc::SYS_init_module, [null, 0, null, 0, 0, 0]).map(drop),
             // Without its magic numbers it does nothing but fail.
             "reboot" => call(libc::SYS_reboot, [0; 6]).map(drop),
-            "open-by-handle" => call(libc::SYS_open_by_handle_at, [libc::AT_FDCWD.into(), null, 0, 0, 0, 0]).map(drop),
+            "open-by-handle" => call(
+                libc::SYS_open_by_handle_at,
+                [libc::AT_FDCWD.into(), null, 0, 0, 0, 0],
+            )
+            .map(drop),
             "setuid" => call(libc::SYS_setresuid, [0; 6]).map(drop),
             "clock" => call(libc::SYS_settimeofday, [null, null, 0, 0, 0, 0]).map(drop),
             "memfd" => call(libc::SYS_memfd_create, [text(c"x"), 0, 0, 0, 0, 0]).map(drop),
             "wx-memory" => {
                 let all = c_long::from(libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
-                call(libc::SYS_mmap, [0, 4096, all, (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS).into(), -1, 0]).map(drop)
+                call(
+                    libc::SYS_mmap,
+                    [
+                        0,
+                        4096,
+                        all,
+                        (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS).into(),
+                        -1,
+                        0,
+                    ],
+                )
+                .map(drop)
             }
             "terminal-input" => {
                 let byte = b' ';
                 let fd = c_long::from(io::stderr().as_raw_fd());
-                call(libc::SYS_ioctl, [fd, libc::TIOCSTI as c_long, &raw const byte as c_long, 0, 0, 0]).map(drop)
+                call(
+                    libc::SYS_ioctl,
+                    [
+                        fd,
+                        libc::TIOCSTI as c_long,
+                        &raw const byte as c_long,
+                        0,
+                        0,
+                        0,
+                    ],
+                )
+                .map(drop)
             }
-            "raise-limit" => Ok(nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 1, 1)?),
+            "raise-limit" => Ok(nix::sys::resource::setrlimit(
+                nix::sys::resource::Resource::RLIMIT_CORE,
+                1,
+                1,
+            )?),
             "dump" => Ok(nix::sys::prctl::set_dumpable(true)?),
             _ => Err(io::ErrorKind::InvalidInput.into()),
         }

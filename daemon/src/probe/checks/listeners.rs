@@ -18,19 +18,36 @@ pub(super) fn reachable(context: &Context) -> Vec<Finding> {
     }
     let each = context.listeners().into_iter().map(|(name, address)| {
         let target = http::Target::of(address, "/");
-        match mcp::connect(&target, &[http::reachable(address)], context.within(CONNECT)) {
+        match mcp::connect(
+            &target,
+            &[http::reachable(address)],
+            context.within(CONNECT),
+        ) {
             Ok(_) => Finding::note(format!("{name}: {address} takes connections")),
-            Err(fault) => {
-                Finding::error(fault.code, fault.what).seen(format!("{name} listener: {}", fault.seen)).mend("ggen mcp server restart")
-            }
+            Err(fault) => Finding::error(fault.code, fault.what)
+                .seen(format!("{name} listener: {}", fault.seen))
+                .mend("ggen mcp server restart"),
         }
     });
-    let quic = context.quic().map(|address| match quic::greet(address, context.within(CONNECT)) {
-        Ok(_) => Finding::note(format!("quic: {address} answers (UDP)")),
-        Err(fault) => Finding::error(fault.code, fault.what).seen(format!("quic port: {}", fault.seen)).mend("ggen mcp server restart"),
+    let quic = context.quic().map(
+        |address| match quic::greet(address, context.within(CONNECT)) {
+            Ok(_) => Finding::note(format!("quic: {address} answers (UDP)")),
+            Err(fault) => Finding::error(fault.code, fault.what)
+                .seen(format!("quic port: {}", fault.seen))
+                .mend("ggen mcp server restart"),
+        },
+    );
+    let stopped = context
+        .status()
+        .into_iter()
+        .flat_map(|status| &status.transports)
+        .filter(|one| one.phase == Phase::Stopped);
+    let stopped = stopped.map(|one| {
+        Finding::note(format!(
+            "{0}: stopped on request; ggen mcp server start --server {0}",
+            one.name
+        ))
     });
-    let stopped = context.status().into_iter().flat_map(|status| &status.transports).filter(|one| one.phase == Phase::Stopped);
-    let stopped = stopped.map(|one| Finding::note(format!("{0}: stopped on request; ggen mcp server start --server {0}", one.name)));
     each.chain(quic).chain(stopped).collect()
 }
 
@@ -38,43 +55,69 @@ pub(super) fn free(context: &Context) -> Vec<Finding> {
     if !context.is_down() {
         return vec![Finding::note("not tried: a daemon runs")];
     }
-    let each = context.listeners().into_iter().filter(|(_, address)| address.port() != 0).map(|(name, address)| {
-        let key = match name {
-            "http" => "transports.http",
-            "https" => "transports.http.ssl",
-            _ => "metrics",
-        };
-        match TcpListener::bind(address) {
-            Ok(_) => Finding::note(format!("{name}: {address} is free")),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                let who = platform::who_listens(address).unwrap_or_else(|| "a process that this user cannot see".to_owned());
-                let other = address.port().checked_add(1).unwrap_or(3001);
-                Finding::error(Code::PortTaken, format!("port {} ({name}) is taken by {who}", address.port()))
+    let each = context
+        .listeners()
+        .into_iter()
+        .filter(|(_, address)| address.port() != 0)
+        .map(|(name, address)| {
+            let key = match name {
+                "http" => "transports.http",
+                "https" => "transports.http.ssl",
+                _ => "metrics",
+            };
+            match TcpListener::bind(address) {
+                Ok(_) => Finding::note(format!("{name}: {address} is free")),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    let who = platform::who_listens(address)
+                        .unwrap_or_else(|| "a process that this user cannot see".to_owned());
+                    let other = address.port().checked_add(1).unwrap_or(3001);
+                    Finding::error(
+                        Code::PortTaken,
+                        format!("port {} ({name}) is taken by {who}", address.port()),
+                    )
                     .seen(format!("{address} cannot be bound: {error}"))
                     .mend(format!("ggen mcp config set {key}.port={other}"))
+                }
+                Err(error) => {
+                    let mend = if error.kind() == io::ErrorKind::PermissionDenied {
+                        format!(
+                            "ggen mcp config set {key}.port={}",
+                            if name == "http" { 3000 } else { 9464 }
+                        )
+                    } else {
+                        format!("ggen mcp config set {key}.host=127.0.0.1")
+                    };
+                    Finding::error(
+                        Code::BindFailed,
+                        format!("{address} ({name}) cannot be bound"),
+                    )
+                    .seen(error.to_string())
+                    .mend(mend)
+                }
             }
-            Err(error) => {
-                let mend = if error.kind() == io::ErrorKind::PermissionDenied {
-                    format!("ggen mcp config set {key}.port={}", if name == "http" { 3000 } else { 9464 })
-                } else {
-                    format!("ggen mcp config set {key}.host=127.0.0.1")
-                };
-                Finding::error(Code::BindFailed, format!("{address} ({name}) cannot be bound")).seen(error.to_string()).mend(mend)
-            }
-        }
-    });
-    let quic = context.quic().filter(|address| address.port() != 0).map(|address| match UdpSocket::bind(address) {
-        Ok(_) => Finding::note(format!("quic: {address} is free (UDP)")),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let who = platform::who_holds_udp(address).unwrap_or_else(|| "a process that this user cannot see".to_owned());
-            let other = address.port().checked_add(1).unwrap_or(4433);
-            Finding::error(Code::PortTaken, format!("UDP port {} (quic) is taken by {who}", address.port()))
+        });
+    let quic = context
+        .quic()
+        .filter(|address| address.port() != 0)
+        .map(|address| match UdpSocket::bind(address) {
+            Ok(_) => Finding::note(format!("quic: {address} is free (UDP)")),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                let who = platform::who_holds_udp(address)
+                    .unwrap_or_else(|| "a process that this user cannot see".to_owned());
+                let other = address.port().checked_add(1).unwrap_or(4433);
+                Finding::error(
+                    Code::PortTaken,
+                    format!("UDP port {} (quic) is taken by {who}", address.port()),
+                )
                 .seen(format!("{address} cannot be bound: {error}"))
                 .mend(format!("ggen mcp config set transports.quic.port={other}"))
-        }
-        Err(error) => Finding::error(Code::BindFailed, format!("{address} (quic, UDP) cannot be bound"))
+            }
+            Err(error) => Finding::error(
+                Code::BindFailed,
+                format!("{address} (quic, UDP) cannot be bound"),
+            )
             .seen(error.to_string())
             .mend("ggen mcp config set transports.quic.host=127.0.0.1"),
-    });
+        });
     each.chain(quic).collect()
 }

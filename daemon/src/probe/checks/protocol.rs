@@ -17,23 +17,41 @@ const LIMIT: Duration = Duration::from_secs(5);
 const RESTART: &str = "ggen mcp server restart";
 
 fn skipped() -> Vec<Finding> {
-    vec![Finding::note("not tried: no daemon answers, or it serves no HTTP")]
+    vec![Finding::note(
+        "not tried: no daemon answers, or it serves no HTTP",
+    )]
 }
 
 fn finding(fault: Fault, mend: &str) -> Finding {
-    Finding::error(fault.code, fault.what).seen(format!("{}: {}", fault.layer, fault.seen)).mend(mend)
+    Finding::error(fault.code, fault.what)
+        .seen(format!("{}: {}", fault.layer, fault.seen))
+        .mend(mend)
 }
 
 /// GET, with the layer that failed.
 fn get(target: &Target, deadline: Instant) -> Result<Answer, Fault> {
     let addresses = mcp::resolve(target, LIMIT)?;
     let (_, socket) = mcp::connect(target, &addresses, deadline)?;
-    http::exchange(Stream::Plain(socket), target, "GET", &[("Accept", "*/*")], b"", deadline, &|_| false)
-        .map_err(|error| mcp::unserved(target, &error))
+    http::exchange(
+        Stream::Plain(socket),
+        target,
+        "GET",
+        &[("Accept", "*/*")],
+        b"",
+        deadline,
+        &|_| false,
+    )
+    .map_err(|error| mcp::unserved(target, &error))
 }
 
 pub(super) fn http(context: &Context) -> Vec<Finding> {
-    let Some(target) = context.status().and_then(|_| context.front()).map(|front| front.at("/health")) else { return skipped() };
+    let Some(target) = context
+        .status()
+        .and_then(|_| context.front())
+        .map(|front| front.at("/health"))
+    else {
+        return skipped();
+    };
     let began = Instant::now();
     let outcome = get(&target, context.within(LIMIT)).and_then(|answer| {
         let health: Option<Value> = serde_json::from_slice(&answer.body).ok();
@@ -42,13 +60,20 @@ pub(super) fn http(context: &Context) -> Vec<Finding> {
             _ => Err(mcp::unwanted("HTTP", &target, &answer)),
         }
     });
-    let shown = outcome.as_ref().map(|_| ()).map_err(|fault| fault.what.split(':').next().unwrap_or_default().to_owned());
+    let shown = outcome
+        .as_ref()
+        .map(|_| ())
+        .map_err(|fault| fault.what.split(':').next().unwrap_or_default().to_owned());
     drop(context.http.set(shown));
     vec![match outcome {
         // That something is degraded is said by the part that is.
         Ok(health) => {
             let word = text::line(health["status"].as_str().unwrap_or_default());
-            Finding::note(format!("{}/health says {word} ({})", target.authority(), text::took(began.elapsed())))
+            Finding::note(format!(
+                "{}/health says {word} ({})",
+                target.authority(),
+                text::took(began.elapsed())
+            ))
         }
         Err(fault) => finding(fault, RESTART),
     }]
@@ -63,7 +88,9 @@ pub(super) fn legacy(context: &Context) -> Vec<Finding> {
 }
 
 fn look(context: &Context, era: Era) -> Vec<Finding> {
-    let Some(target) = context.status().and_then(|_| context.front()) else { return skipped() };
+    let Some(target) = context.status().and_then(|_| context.front()) else {
+        return skipped();
+    };
     let began = Instant::now();
     let deadline = context.within(LIMIT);
     let outcome = mcp::resolve(&target, LIMIT).and_then(|addresses| {
@@ -78,7 +105,10 @@ fn look(context: &Context, era: Era) -> Vec<Finding> {
         Ok((version, tools)) => {
             // The other era may have been first; both list the same.
             let _ = context.tools.set(tools);
-            Finding::note(format!("{version}: {tools} tools ({})", text::took(began.elapsed())))
+            Finding::note(format!(
+                "{version}: {tools} tools ({})",
+                text::took(began.elapsed())
+            ))
         }
         Err(fault) => finding(fault, RESTART),
     }]
@@ -86,7 +116,9 @@ fn look(context: &Context, era: Era) -> Vec<Finding> {
 
 pub(super) fn websocket(context: &Context) -> Vec<Finding> {
     let Some(target) = context.status().and_then(|_| context.websocket()) else {
-        return vec![Finding::note("not tried: no daemon answers, or it serves no WebSocket")];
+        return vec![Finding::note(
+            "not tried: no daemon answers, or it serves no WebSocket",
+        )];
     };
     let began = Instant::now();
     let deadline = context.within(LIMIT);
@@ -98,53 +130,91 @@ pub(super) fn websocket(context: &Context) -> Vec<Finding> {
         client.leave();
         tools.map(|tools| (version, tools))
     });
-    let shown = outcome.as_ref().map(|_| ()).map_err(|fault| fault.what.split(':').next().unwrap_or_default().to_owned());
+    let shown = outcome
+        .as_ref()
+        .map(|_| ())
+        .map_err(|fault| fault.what.split(':').next().unwrap_or_default().to_owned());
     drop(context.websocket.set(shown));
     vec![match outcome {
         Ok((version, tools)) => {
             let place = format!("{}{}", target.authority(), target.path);
-            Finding::note(format!("{place} speaks {version}: {tools} tools ({})", text::took(began.elapsed())))
+            Finding::note(format!(
+                "{place} speaks {version}: {tools} tools ({})",
+                text::took(began.elapsed())
+            ))
         }
         Err(fault) => finding(fault, "ggen mcp server restart --server websocket"),
     }]
 }
 
 pub(super) fn metrics(context: &Context) -> Vec<Finding> {
-    let admin = context.listeners().into_iter().find(|(name, _)| *name == "admin");
+    let admin = context
+        .listeners()
+        .into_iter()
+        .find(|(name, _)| *name == "admin");
     let Some((_, address)) = admin.filter(|_| context.status().is_some()) else {
-        return vec![Finding::note("not tried: no daemon answers, or metrics are off")];
+        return vec![Finding::note(
+            "not tried: no daemon answers, or metrics are off",
+        )];
     };
     let target = Target::of(address, "/metrics");
     let outcome = get(&target, context.within(LIMIT)).and_then(|answer| {
-        let ours = answer.status == 200 && String::from_utf8_lossy(&answer.body).contains("ggend_build_info");
-        if ours { Ok(answer.body.len()) } else { Err(mcp::unwanted("HTTP", &target, &answer)) }
+        let ours = answer.status == 200
+            && String::from_utf8_lossy(&answer.body).contains("ggend_build_info");
+        if ours {
+            Ok(answer.body.len())
+        } else {
+            Err(mcp::unwanted("HTTP", &target, &answer))
+        }
     });
     vec![match outcome {
-        Ok(size) => Finding::note(format!("{}/metrics answers ({size} bytes)", target.authority())),
+        Ok(size) => Finding::note(format!(
+            "{}/metrics answers ({size} bytes)",
+            target.authority()
+        )),
         Err(fault) => {
             let found = finding(fault, "ggen mcp server restart --server admin");
-            Finding { code: found.code.or(Some(Code::TransportDegraded)), ..found }
+            Finding {
+                code: found.code.or(Some(Code::TransportDegraded)),
+                ..found
+            }
         }
     }]
 }
 
 /// Whether clients meet the limits that are configured.
 pub(super) fn limits(context: &Context) -> Vec<Finding> {
-    let admin = context.listeners().into_iter().find(|(name, _)| *name == "admin");
+    let admin = context
+        .listeners()
+        .into_iter()
+        .find(|(name, _)| *name == "admin");
     let Some((_, address)) = admin.filter(|_| context.status().is_some()) else {
-        return vec![Finding::note("not tried: no daemon answers, or metrics are off")];
+        return vec![Finding::note(
+            "not tried: no daemon answers, or metrics are off",
+        )];
     };
     // What is wrong with the metrics themselves is another check's.
     let Ok(answer) = get(&Target::of(address, "/metrics"), context.within(LIMIT)) else {
         return vec![Finding::note("not tried: no metrics")];
     };
     let text = String::from_utf8_lossy(&answer.body);
-    let met: Vec<String> = text.lines().filter_map(|line| line.strip_prefix("ggend_rate_limited_total")).filter_map(limit_met).collect();
+    let met: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("ggend_rate_limited_total"))
+        .filter_map(limit_met)
+        .collect();
     if met.is_empty() {
         return vec![Finding::note("no request was over a limit")];
     }
-    let found = Finding::warning(Code::RateLimited, "requests of clients were over a limit since the start");
-    vec![found.seen(met.join(", ")).mend("ggen mcp config get rate_limit")]
+    let found = Finding::warning(
+        Code::RateLimited,
+        "requests of clients were over a limit since the start",
+    );
+    vec![
+        found
+            .seen(met.join(", "))
+            .mend("ggen mcp config get rate_limit"),
+    ]
 }
 
 /// `{limit="tool_rate"} 7` → `tool_rate: 7`

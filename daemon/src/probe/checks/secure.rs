@@ -1,4 +1,5 @@
-//! HTTPS and HTTP/3 as a client sees them: the handshake, whether the certificate would be believed, an answer.
+//! HTTPS and HTTP/3 as a client sees them: the handshake, whether the certificate would be
+//! believed, an answer.
 
 use super::super::{
     context::Context,
@@ -28,7 +29,11 @@ pub(super) fn https(context: &Context) -> Vec<Finding> {
     if context.status().is_none() {
         return vec![Finding::note("not tried: no daemon answers")];
     }
-    let Some((_, address)) = context.listeners().into_iter().find(|(name, _)| *name == "https") else {
+    let Some((_, address)) = context
+        .listeners()
+        .into_iter()
+        .find(|(name, _)| *name == "https")
+    else {
         return vec![Finding::note("HTTPS is not served")];
     };
     visit(context, address)
@@ -42,7 +47,10 @@ fn visit(context: &Context, address: SocketAddr) -> Vec<Finding> {
         // The check of listeners says so already.
         Err(_) => return vec![Finding::note("not tried: it takes no connections")],
     };
-    socket.set_read_timeout(Some(VISIT)).and_then(|()| socket.set_write_timeout(Some(VISIT))).unwrap_or_default();
+    socket
+        .set_read_timeout(Some(VISIT))
+        .and_then(|()| socket.set_write_timeout(Some(VISIT)))
+        .unwrap_or_default();
     let mut secure = match client::connect(socket, "localhost", &client::system()) {
         Ok(secure) => secure,
         Err(error) => {
@@ -54,16 +62,25 @@ fn visit(context: &Context, address: SocketAddr) -> Vec<Finding> {
         }
     };
     let (mut found, days) = judge(&secure.shown, "localhost", address);
-    let request = format!("GET /health HTTP/1.1\r\nHost: localhost:{}\r\nConnection: close\r\n\r\n", address.port());
+    let request = format!(
+        "GET /health HTTP/1.1\r\nHost: localhost:{}\r\nConnection: close\r\n\r\n",
+        address.port()
+    );
     let mut head = [0; 12];
-    match secure.stream.write_all(request.as_bytes()).and_then(|()| secure.stream.read_exact(&mut head)) {
+    match secure
+        .stream
+        .write_all(request.as_bytes())
+        .and_then(|()| secure.stream.read_exact(&mut head))
+    {
         Ok(()) => found.push(Finding::note(format!(
             "{address}: {}, {days} days left, /health answers {}",
             secure.shown.version,
             String::from_utf8_lossy(&head[9..])
         ))),
         // The handshake was made: where client certificates are required, this is how it is meant.
-        Err(error) => found.push(Finding::note(format!("{address}: no answer without a client certificate: {error}"))),
+        Err(error) => found.push(Finding::note(format!(
+            "{address}: no answer without a client certificate: {error}"
+        ))),
     }
     found
 }
@@ -71,7 +88,9 @@ fn visit(context: &Context, address: SocketAddr) -> Vec<Finding> {
 /// What the certificate is worth, and how many days are left of it.
 fn judge(shown: &Shown, name: &str, address: SocketAddr) -> (Vec<Finding>, i64) {
     let mut found = Vec::new();
-    let Some(facts) = &shown.facts else { return (found, 0) };
+    let Some(facts) = &shown.facts else {
+        return (found, 0);
+    };
     let days = files::days_left(facts, SystemTime::now());
     let dates = "ggen mcp explain GGEN-E4032";
     if days < VERY_SOON {
@@ -80,19 +99,34 @@ fn judge(shown: &Shown, name: &str, address: SocketAddr) -> (Vec<Finding>, i64) 
         } else {
             format!("the certificate expires in {days} days")
         };
-        found.push(Finding::error(Code::CertificateExpiring, what).seen(format!("{address} shows {}", facts.name)).mend(dates));
+        found.push(
+            Finding::error(Code::CertificateExpiring, what)
+                .seen(format!("{address} shows {}", facts.name))
+                .mend(dates),
+        );
     } else if days < files::SOON {
         let what = format!("the certificate expires in {days} days");
-        found.push(Finding::warning(Code::CertificateExpiring, what).seen(format!("{address} shows {}", facts.name)).mend(dates));
+        found.push(
+            Finding::warning(Code::CertificateExpiring, what)
+                .seen(format!("{address} shows {}", facts.name))
+                .mend(dates),
+        );
     }
     match &shown.refused {
         // It is what the daemon says of itself in its log; a client has to be told anyhow.
-        Some(_) if facts.self_issued => found
-            .push(Finding::note(format!("{address}: self-signed, for {}; clients have to be told to trust it", facts.hosts.join(", ")))),
+        Some(_) if facts.self_issued => found.push(Finding::note(format!(
+            "{address}: self-signed, for {}; clients have to be told to trust it",
+            facts.hosts.join(", ")
+        ))),
         Some(reason) if days >= 0 => found.push(
-            Finding::warning(Code::CertificateVerifyFailed, format!("Certificate verify failed: {reason}"))
-                .seen(format!("{address} as https://{name}, with the authorities of this system"))
-                .mend("ggen mcp explain GGEN-E4030"),
+            Finding::warning(
+                Code::CertificateVerifyFailed,
+                format!("Certificate verify failed: {reason}"),
+            )
+            .seen(format!(
+                "{address} as https://{name}, with the authorities of this system"
+            ))
+            .mend("ggen mcp explain GGEN-E4030"),
         ),
         _ => {}
     }
@@ -100,8 +134,14 @@ fn judge(shown: &Shown, name: &str, address: SocketAddr) -> (Vec<Finding>, i64) 
 }
 
 pub(super) fn quic(context: &Context) -> Vec<Finding> {
-    let Some(address) = context.status().and_then(|_| context.quic()).map(http::reachable) else {
-        return vec![Finding::note("not tried: no daemon answers, or it serves no HTTP/3")];
+    let Some(address) = context
+        .status()
+        .and_then(|_| context.quic())
+        .map(http::reachable)
+    else {
+        return vec![Finding::note(
+            "not tried: no daemon answers, or it serves no HTTP/3",
+        )];
     };
     let until = context.within(VISIT);
     // The check of listeners says so already.
@@ -109,24 +149,42 @@ pub(super) fn quic(context: &Context) -> Vec<Finding> {
         return vec![Finding::note("not tried: QUIC is not answered")];
     }
     let wrong = |fault: Fault| {
-        let found = Finding::error(fault.code, fault.what).seen(format!("{}: {}", fault.layer, fault.seen));
+        let found =
+            Finding::error(fault.code, fault.what).seen(format!("{}: {}", fault.layer, fault.seen));
         found.mend("ggen mcp server restart --server quic")
     };
     let name = context.quic_name();
-    let target = Target { host: name.clone(), port: address.port(), path: "/health".to_owned(), tls: true };
+    let target = Target {
+        host: name.clone(),
+        port: address.port(),
+        path: "/health".to_owned(),
+        tls: true,
+    };
     let (mut visit, shown) = match Visit::open(&target, address, until, client::system()) {
         Ok(made) => made,
         Err(fault) => return vec![wrong(fault)],
     };
     let (mut found, days) = judge(&shown, &name, address);
-    found.push(match visit.exchange(&target, "GET", &[("Accept", "*/*")], "", until) {
-        Ok(answer) if answer.status < 500 && answer.status != 421 => {
-            Finding::note(format!("{address}: h3, {}, {days} days left, /health answers {}", shown.version, answer.status))
-        }
-        Ok(answer) => wrong(Fault { layer: "HTTP/3", ..mcp::unwanted("HTTP/3", &target, &answer) }),
-        // The handshake was made: where client certificates are required, this is how it is meant.
-        Err(Unserved::Certificate) => Finding::note(format!("{address}: no answer without a client certificate")),
-        Err(error) => wrong(Fault { layer: "HTTP/3", ..mcp::unserved(&target, &error) }),
-    });
+    found.push(
+        match visit.exchange(&target, "GET", &[("Accept", "*/*")], "", until) {
+            Ok(answer) if answer.status < 500 && answer.status != 421 => Finding::note(format!(
+                "{address}: h3, {}, {days} days left, /health answers {}",
+                shown.version, answer.status
+            )),
+            Ok(answer) => wrong(Fault {
+                layer: "HTTP/3",
+                ..mcp::unwanted("HTTP/3", &target, &answer)
+            }),
+            // The handshake was made: where client certificates are required, this is how it is
+            // meant.
+            Err(Unserved::Certificate) => {
+                Finding::note(format!("{address}: no answer without a client certificate"))
+            }
+            Err(error) => wrong(Fault {
+                layer: "HTTP/3",
+                ..mcp::unserved(&target, &error)
+            }),
+        },
+    );
     found
 }

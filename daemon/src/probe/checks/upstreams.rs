@@ -1,4 +1,5 @@
-//! The upstream servers: how the daemon has them while it runs; started for real while it does not; remote ones by their layers; their names.
+//! The upstream servers: how the daemon has them while it runs; started for real while it does not;
+//! remote ones by their layers; their names.
 
 use super::super::{
     context::{Context, PATIENCE},
@@ -35,10 +36,21 @@ const LAYER: Duration = Duration::from_secs(3);
 const LONG_START: u64 = 60_000;
 
 pub(super) fn states(context: &Context) -> Vec<Finding> {
-    let Some(status) = context.status() else { return vec![Finding::note("not tried: no daemon answers")] };
-    let each = status.upstreams.iter().filter(|upstream| upstream.transport != "http");
-    let found: Vec<Finding> = each.map(|upstream| state(context, status, upstream)).collect();
-    if found.is_empty() { vec![Finding::note("no stdio servers are configured")] } else { found }
+    let Some(status) = context.status() else {
+        return vec![Finding::note("not tried: no daemon answers")];
+    };
+    let each = status
+        .upstreams
+        .iter()
+        .filter(|upstream| upstream.transport != "http");
+    let found: Vec<Finding> = each
+        .map(|upstream| state(context, status, upstream))
+        .collect();
+    if found.is_empty() {
+        vec![Finding::note("no stdio servers are configured")]
+    } else {
+        found
+    }
 }
 
 fn state(context: &Context, status: &status::Status, upstream: &status::Upstream) -> Finding {
@@ -47,24 +59,40 @@ fn state(context: &Context, status: &status::Status, upstream: &status::Upstream
         UpstreamState::Ready if upstream.pid.and_then(platform::is_stopped) == Some(true) => {
             let pid = upstream.pid.unwrap_or_default();
             return Finding::error(Code::UpstreamSilent, format!("upstream {name} is stopped"))
-                .seen(format!("pid {pid} has been stopped by a signal or a debugger"))
+                .seen(format!(
+                    "pid {pid} has been stopped by a signal or a debugger"
+                ))
                 .mend(format!("kill -CONT {pid}"));
         }
         UpstreamState::Ready => {
             let era = upstream.era.as_deref().unwrap_or("unknown era");
-            return Finding::note(format!("{name}: ready, {era}, {} tools, {} restarts", upstream.tools, upstream.restarts));
+            return Finding::note(format!(
+                "{name}: ready, {era}, {} tools, {} restarts",
+                upstream.tools, upstream.restarts
+            ));
         }
-        UpstreamState::Starting if status.uptime_ms < LONG_START => return Finding::note(format!("{name}: starting")),
+        UpstreamState::Starting if status.uptime_ms < LONG_START => {
+            return Finding::note(format!("{name}: starting"));
+        }
         UpstreamState::Starting => "does not get through its start",
         UpstreamState::CrashLoop => "is in a crash loop",
         UpstreamState::Degraded => "is down",
         UpstreamState::Stopped if upstream.code.is_none() => {
-            return Finding::note(format!("{name}: stopped on request; ggen mcp server start --server {name}"));
+            return Finding::note(format!(
+                "{name}: stopped on request; ggen mcp server start --server {name}"
+            ));
         }
         UpstreamState::Stopped => "is stopped",
         UpstreamState::Disabled => {
-            let told = context.config.as_ref().is_ok_and(|loaded| loaded.blocked.contains_key(name));
-            if upstream.code.is_none_or(|code| code == Code::UpstreamDisabled) || told {
+            let told = context
+                .config
+                .as_ref()
+                .is_ok_and(|loaded| loaded.blocked.contains_key(name));
+            if upstream
+                .code
+                .is_none_or(|code| code == Code::UpstreamDisabled)
+                || told
+            {
                 return Finding::note(format!("{name}: disabled"));
             }
             "is not served"
@@ -76,59 +104,116 @@ fn state(context: &Context, status: &status::Status, upstream: &status::Upstream
         (UpstreamState::Starting, _) => Code::UpstreamStarting,
         (_, code) => code.unwrap_or(Code::UpstreamExited),
     };
-    let mut seen = vec![format!("{}, {} restarts", upstream.state.as_str(), upstream.restarts)];
+    let mut seen = vec![format!(
+        "{}, {} restarts",
+        upstream.state.as_str(),
+        upstream.restarts
+    )];
     seen.extend(upstream.last_exit.clone());
     seen.extend(
-        last_words(context, name).filter(|words| !seen.iter().any(|text| text.contains(words))).map(|words| format!("stderr: {words}")),
+        last_words(context, name)
+            .filter(|words| !seen.iter().any(|text| text.contains(words)))
+            .map(|words| format!("stderr: {words}")),
     );
     let mend = match (code, command_problem(context, name)) {
         (Code::CommandNotFound, Some(mend)) => mend,
         (Code::CommandNotFound, None) => "ggen mcp config validate".to_owned(),
-        _ if upstream.state == UpstreamState::Stopped => format!("ggen mcp server restart --server {name}"),
+        _ if upstream.state == UpstreamState::Stopped => {
+            format!("ggen mcp server restart --server {name}")
+        }
         _ => format!("ggen mcp server logs --upstream {name} --tail 20"),
     };
-    let found = if upstream.state == UpstreamState::Starting { Finding::warning } else { Finding::error };
-    found(code, format!("upstream {name} {what}")).seen(seen.join("; ")).mend(mend)
+    let found = if upstream.state == UpstreamState::Starting {
+        Finding::warning
+    } else {
+        Finding::error
+    };
+    found(code, format!("upstream {name} {what}"))
+        .seen(seen.join("; "))
+        .mend(mend)
 }
 
 /// The newest line that an upstream wrote on its standard error.
 fn last_words(context: &Context, name: &str) -> Option<String> {
-    let query = LogQuery { upstream: Some(name.to_owned()), category: Some("upstream".to_owned()), tail: Some(1), ..LogQuery::default() };
+    let query = LogQuery {
+        upstream: Some(name.to_owned()),
+        category: Some("upstream".to_owned()),
+        tail: Some(1),
+        ..LogQuery::default()
+    };
     match control::ask(&context.socket, &Call::GetLogs(query), PATIENCE) {
-        Ok(Body::Lines(lines)) => lines.last().map(|line| text::line(&line.message)).filter(|line| !line.is_empty()),
+        Ok(Body::Lines(lines)) => lines
+            .last()
+            .map(|line| text::line(&line.message))
+            .filter(|line| !line.is_empty()),
         _ => None,
     }
 }
 
 fn command_problem(context: &Context, name: &str) -> Option<String> {
     let upstream = context.config.as_ref().ok()?.config.mcp_servers.get(name)?;
-    let found = config::find_command(name, upstream, &context.load.env, &context.load.cwd, Place::default())?;
+    let found = config::find_command(
+        name,
+        upstream,
+        &context.load.env,
+        &context.load.cwd,
+        Place::default(),
+    )?;
     found.err().map(|problem| problem.commands().swap_remove(0))
 }
 
 fn configured(context: &Context) -> Vec<(&str, &Upstream)> {
-    let Ok(loaded) = &context.config else { return Vec::new() };
+    let Ok(loaded) = &context.config else {
+        return Vec::new();
+    };
     let config = &loaded.config;
-    let known = config.order.iter().filter_map(|name| Some((name.as_str(), config.mcp_servers.get(name)?)));
-    known.filter(|(_, upstream)| upstream.enabled && !upstream.is_self).collect()
+    let known = config
+        .order
+        .iter()
+        .filter_map(|name| Some((name.as_str(), config.mcp_servers.get(name)?)));
+    known
+        .filter(|(_, upstream)| upstream.enabled && !upstream.is_self)
+        .collect()
 }
 
 pub(super) fn launch(context: &Context) -> Vec<Finding> {
     if !context.is_down() {
-        return vec![Finding::note("not tried: the daemon's own servers are looked at")];
+        return vec![Finding::note(
+            "not tried: the daemon's own servers are looked at",
+        )];
     }
-    let stdio = |(_, upstream): &(&str, &Upstream)| matches!(upstream.transport, UpstreamTransport::Stdio { .. });
-    let waiting: VecDeque<(usize, (&str, &Upstream))> = configured(context).into_iter().filter(stdio).enumerate().collect();
-    let at_once = context.config.as_ref().map_or(1, |loaded| usize::from(loaded.config.server.start_concurrency)).min(waiting.len());
+    let stdio = |(_, upstream): &(&str, &Upstream)| {
+        matches!(upstream.transport, UpstreamTransport::Stdio { .. })
+    };
+    let waiting: VecDeque<(usize, (&str, &Upstream))> = configured(context)
+        .into_iter()
+        .filter(stdio)
+        .enumerate()
+        .collect();
+    let at_once = context
+        .config
+        .as_ref()
+        .map_or(1, |loaded| {
+            usize::from(loaded.config.server.start_concurrency)
+        })
+        .min(waiting.len());
     let (waiting, found) = (Mutex::new(waiting), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..at_once {
             scope.spawn(|| {
                 loop {
-                    let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                    let Some((at, (name, upstream))) = next else { return };
+                    let next = waiting
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .pop_front();
+                    let Some((at, (name, upstream))) = next else {
+                        return;
+                    };
                     let finding = try_one(context, name, upstream);
-                    found.lock().unwrap_or_else(PoisonError::into_inner).push((at, finding));
+                    found
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((at, finding));
                 }
             });
         }
@@ -144,30 +229,59 @@ pub(super) fn launch(context: &Context) -> Vec<Finding> {
 
 fn try_one(context: &Context, name: &str, upstream: &Upstream) -> Finding {
     let place = Place::default();
-    if let Some(Err(problem)) = config::find_command(name, upstream, &context.load.env, &context.load.cwd, place) {
+    if let Some(Err(problem)) =
+        config::find_command(name, upstream, &context.load.env, &context.load.cwd, place)
+    {
         return Finding::error(problem.code, format!("upstream {name} cannot be started"))
             .seen(&problem.what)
             .mend(problem.commands().swap_remove(0));
     }
-    let limit = context.deadline.saturating_duration_since(Instant::now()).saturating_sub(LEFT).min(LAUNCH);
-    let (Some(launch), false) = (environment::launch(upstream), limit < Duration::from_millis(500)) else {
+    let limit = context
+        .deadline
+        .saturating_duration_since(Instant::now())
+        .saturating_sub(LEFT)
+        .min(LAUNCH);
+    let (Some(launch), false) = (
+        environment::launch(upstream),
+        limit < Duration::from_millis(500),
+    ) else {
         return Finding::note(format!("{name}: not tried, no time was left"));
     };
     judge(name, &launch::attempt(launch, upstream.era, limit), limit)
 }
 
 fn judge(name: &str, trial: &Trial, limit: Duration) -> Finding {
-    let mut seen: Vec<String> = trial.steps.iter().map(|(step, took)| format!("{step} {}", text::took(*took))).collect();
-    let words = trial.stderr.last().map(|line| format!("stderr: {}", config::redacted_text(line)));
+    let mut seen: Vec<String> = trial
+        .steps
+        .iter()
+        .map(|(step, took)| format!("{step} {}", text::took(*took)))
+        .collect();
+    let words = trial
+        .stderr
+        .last()
+        .map(|line| format!("stderr: {}", config::redacted_text(line)));
     let logs = format!("ggen mcp server start && ggen mcp server logs --upstream {name} --tail 20");
-    let broken =
-        |code, what: &str, seen: Vec<String>| Finding::error(code, format!("upstream {name} {what}")).seen(seen.join("; ")).mend(&logs);
+    let broken = |code, what: &str, seen: Vec<String>| {
+        Finding::error(code, format!("upstream {name} {what}"))
+            .seen(seen.join("; "))
+            .mend(&logs)
+    };
     match &trial.verdict {
         Verdict::Serves(tools) => {
-            let noise = trial.garbage.as_ref().map_or("", |_| ", prints what is no MCP on standard output");
-            Finding::note(format!("{name}: {tools} tools ({}){noise}", seen.join(", ")))
+            let noise = trial
+                .garbage
+                .as_ref()
+                .map_or("", |_| ", prints what is no MCP on standard output");
+            Finding::note(format!(
+                "{name}: {tools} tools ({}){noise}",
+                seen.join(", ")
+            ))
         }
-        Verdict::Missing(reason) => broken(Code::CommandNotFound, "cannot be started", vec![reason.clone()]),
+        Verdict::Missing(reason) => broken(
+            Code::CommandNotFound,
+            "cannot be started",
+            vec![reason.clone()],
+        ),
         Verdict::Exited(reason) => {
             seen.push(format!("it ended with {reason}"));
             seen.extend(words);
@@ -179,64 +293,115 @@ fn judge(name: &str, trial: &Trial, limit: Duration) -> Finding {
             broken(Code::UpstreamRefused, "refuses the handshake", seen)
         }
         Verdict::Silent => {
-            let garbage = trial.garbage.as_ref().map(|line| format!("stdout: {}", config::redacted_text(line)));
-            let code = if garbage.is_some() { Code::UpstreamGarbage } else { Code::UpstreamSilent };
+            let garbage = trial
+                .garbage
+                .as_ref()
+                .map(|line| format!("stdout: {}", config::redacted_text(line)));
+            let code = if garbage.is_some() {
+                Code::UpstreamGarbage
+            } else {
+                Code::UpstreamSilent
+            };
             seen.push(format!("no answer within {}", text::took(limit)));
             seen.extend(garbage.into_iter().chain(words));
             // A first start may download or compile; whether that is so cannot be seen from here.
-            Finding::warning(code, format!("upstream {name} runs and does not answer")).seen(seen.join("; ")).mend(&logs)
+            Finding::warning(code, format!("upstream {name} runs and does not answer"))
+                .seen(seen.join("; "))
+                .mend(&logs)
         }
-        Verdict::Untried(reason) => {
-            Finding::warning(Code::CheckUnfinished, format!("upstream {name} could not be tried")).seen(reason).mend("uptime")
-        }
+        Verdict::Untried(reason) => Finding::warning(
+            Code::CheckUnfinished,
+            format!("upstream {name} could not be tried"),
+        )
+        .seen(reason)
+        .mend("uptime"),
     }
 }
 
 pub(super) fn remote(context: &Context) -> Vec<Finding> {
     let all = configured(context);
-    let remote = all.iter().filter_map(|(name, upstream)| match &upstream.transport {
-        UpstreamTransport::Http { url, .. } => Some((*name, url.as_str())),
-        UpstreamTransport::Stdio { .. } => None,
-    });
+    let remote = all
+        .iter()
+        .filter_map(|(name, upstream)| match &upstream.transport {
+            UpstreamTransport::Http { url, .. } => Some((*name, url.as_str())),
+            UpstreamTransport::Stdio { .. } => None,
+        });
     let remote: Vec<(&str, &str)> = remote.collect();
     if remote.is_empty() {
         return vec![Finding::note("no remote servers are configured")];
     }
     std::thread::scope(|scope| {
-        let running: Vec<_> = remote.iter().map(|(name, url)| scope.spawn(|| url_of(context, name, url))).collect();
-        running.into_iter().filter_map(|thread| thread.join().ok()).collect()
+        let running: Vec<_> = remote
+            .iter()
+            .map(|(name, url)| scope.spawn(|| url_of(context, name, url)))
+            .collect();
+        running
+            .into_iter()
+            .filter_map(|thread| thread.join().ok())
+            .collect()
     })
 }
 
 fn url_of(context: &Context, name: &str, url: &str) -> Finding {
     let shown = config::redacted_text(url);
     let Some(target) = Target::parse(url) else {
-        return Finding::error(Code::UpstreamUnreachable, format!("upstream {name} has no usable URL"))
-            .seen(&shown)
-            .mend("ggen mcp config validate");
+        return Finding::error(
+            Code::UpstreamUnreachable,
+            format!("upstream {name} has no usable URL"),
+        )
+        .seen(&shown)
+        .mend("ggen mcp config validate");
     };
     let began = Instant::now();
     let reached = mcp::resolve(&target, LAYER).and_then(|addresses| {
         let resolved = began.elapsed();
-        mcp::connect(&target, &addresses, context.within(LAYER)).map(|(address, _)| (address, resolved))
+        mcp::connect(&target, &addresses, context.within(LAYER))
+            .map(|(address, _)| (address, resolved))
     });
-    let reported = context.status().and_then(|status| status.upstreams.iter().find(|upstream| upstream.name == name));
+    let reported = context.status().and_then(|status| {
+        status
+            .upstreams
+            .iter()
+            .find(|upstream| upstream.name == name)
+    });
     match (reached, reported) {
         (Err(fault), _) => {
-            let mend = if fault.layer == "DNS" { format!("getent hosts {}", target.host) } else { format!("curl -v {shown}") };
-            Finding::error(Code::UpstreamUnreachable, format!("upstream {name} cannot be reached"))
-                .seen(format!("{}: {} ({})", fault.layer, fault.what, fault.seen))
-                .mend(mend)
+            let mend = if fault.layer == "DNS" {
+                format!("getent hosts {}", target.host)
+            } else {
+                format!("curl -v {shown}")
+            };
+            Finding::error(
+                Code::UpstreamUnreachable,
+                format!("upstream {name} cannot be reached"),
+            )
+            .seen(format!("{}: {} ({})", fault.layer, fault.what, fault.seen))
+            .mend(mend)
         }
-        (Ok(_), Some(upstream)) if matches!(upstream.state, UpstreamState::Degraded | UpstreamState::CrashLoop) => {
-            let seen = upstream.last_exit.clone().unwrap_or_else(|| upstream.state.as_str().to_owned());
-            Finding::error(upstream.code.unwrap_or(Code::UpstreamUnreachable), format!("upstream {name} is reached and does not serve"))
-                .seen(seen)
-                .mend(format!("ggen mcp server logs --upstream {name} --tail 20"))
+        (Ok(_), Some(upstream))
+            if matches!(
+                upstream.state,
+                UpstreamState::Degraded | UpstreamState::CrashLoop
+            ) =>
+        {
+            let seen = upstream
+                .last_exit
+                .clone()
+                .unwrap_or_else(|| upstream.state.as_str().to_owned());
+            Finding::error(
+                upstream.code.unwrap_or(Code::UpstreamUnreachable),
+                format!("upstream {name} is reached and does not serve"),
+            )
+            .seen(seen)
+            .mend(format!("ggen mcp server logs --upstream {name} --tail 20"))
         }
         (Ok((address, resolved)), _) => {
             let connected = began.elapsed().saturating_sub(resolved);
-            Finding::note(format!("{name}: {address}, DNS {}, TCP connect {}", text::took(resolved), text::took(connected)))
+            Finding::note(format!(
+                "{name}: {address}, DNS {}, TCP connect {}",
+                text::took(resolved),
+                text::took(connected)
+            ))
         }
     }
 }
@@ -245,8 +410,11 @@ pub(super) fn names(context: &Context) -> Vec<Finding> {
     if context.status().is_none() {
         return vec![Finding::note("not tried: no daemon answers")];
     }
-    let Ok(Body::Tools(tools)) = control::ask(&context.socket, &Call::ListTools {}, PATIENCE) else {
-        return vec![Finding::note("not tried: the daemon gives no list of tools")];
+    let Ok(Body::Tools(tools)) = control::ask(&context.socket, &Call::ListTools {}, PATIENCE)
+    else {
+        return vec![Finding::note(
+            "not tried: the daemon gives no list of tools",
+        )];
     };
     let mut found = Vec::new();
     for tool in tools.iter().filter(|tool| tool.server != "core") {
@@ -254,17 +422,31 @@ pub(super) fn names(context: &Context) -> Vec<Finding> {
         if tool.name != name::shortened(&key, &tool.original) {
             continue;
         }
-        let seen = format!("{} of {} is served as {}", tool.original, tool.server, tool.name);
+        let seen = format!(
+            "{} of {} is served as {}",
+            tool.original, tool.server, tool.name
+        );
         let mend = "ggen mcp list";
         if name::exposed(&key, &tool.original) != tool.name {
             found.push(
-                Finding::warning(Code::NameCollision, format!("another tool has the name of {}", tool.original)).seen(seen).mend(mend),
+                Finding::warning(
+                    Code::NameCollision,
+                    format!("another tool has the name of {}", tool.original),
+                )
+                .seen(seen)
+                .mend(mend),
             );
         } else if key.len() > 12 && tool.original.len() + "__".len() + 12 <= name::LONGEST {
             found.push(
-                Finding::warning(Code::ToolNameTooLong, format!("a shorter name than {} would keep its tools' names whole", tool.server))
-                    .seen(seen)
-                    .mend(mend),
+                Finding::warning(
+                    Code::ToolNameTooLong,
+                    format!(
+                        "a shorter name than {} would keep its tools' names whole",
+                        tool.server
+                    ),
+                )
+                .seen(seen)
+                .mend(mend),
             );
         } else {
             // Nothing that anybody here could change.
@@ -272,7 +454,10 @@ pub(super) fn names(context: &Context) -> Vec<Finding> {
         }
     }
     if found.is_empty() {
-        found.push(Finding::note(format!("{} tools, all under their own names", tools.len())));
+        found.push(Finding::note(format!(
+            "{} tools, all under their own names",
+            tools.len()
+        )));
     }
     found
 }

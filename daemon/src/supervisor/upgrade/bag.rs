@@ -1,4 +1,5 @@
-//! The descriptors that go along: numbered in a list, so that the state names places in it and nothing else. Where one is used twice, it has one place.
+//! The descriptors that go along: numbered in a list, so that the state names places in it and
+//! nothing else. Where one is used twice, it has one place.
 
 use std::{
     os::fd::{AsRawFd, OwnedFd, RawFd},
@@ -16,10 +17,13 @@ impl Bag {
     /// Takes a descriptor along. It has to stay open until the other binary is there.
     pub(crate) fn put(&mut self, descriptor: &impl AsRawFd) -> Place {
         let number = descriptor.as_raw_fd();
-        self.0.iter().position(|known| *known == number).unwrap_or_else(|| {
-            self.0.push(number);
-            self.0.len() - 1
-        })
+        self.0
+            .iter()
+            .position(|known| *known == number)
+            .unwrap_or_else(|| {
+                self.0.push(number);
+                self.0.len() - 1
+            })
     }
 
     /// Their numbers, by place.
@@ -35,7 +39,12 @@ pub(crate) struct Unpacked(Vec<Option<Arc<OwnedFd>>>);
 impl Unpacked {
     /// By place.
     pub(crate) fn new(descriptors: Vec<OwnedFd>) -> Self {
-        Self(descriptors.into_iter().map(|descriptor| Some(Arc::new(descriptor))).collect())
+        Self(
+            descriptors
+                .into_iter()
+                .map(|descriptor| Some(Arc::new(descriptor)))
+                .collect(),
+        )
     }
 
     /// One that may be used at several places.

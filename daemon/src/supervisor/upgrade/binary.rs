@@ -1,5 +1,5 @@
-//! The binary that is to take over: where it is, and whether it may. Whoever can write it becomes the daemon, so it has to belong to whom the running
-//! one belongs to, or to root.
+//! The binary that is to take over: where it is, and whether it may. Whoever can write it becomes
+//! the daemon, so it has to belong to whom the running one belongs to, or to root.
 
 use nix::unistd::{AccessFlags, access};
 use std::{
@@ -25,7 +25,13 @@ pub(crate) struct Binary {
 type Identity = (u64, u64, u64, i64, i64);
 
 fn identity(facts: &Metadata) -> Identity {
-    (facts.dev(), facts.ino(), facts.size(), facts.mtime(), facts.mtime_nsec())
+    (
+        facts.dev(),
+        facts.ino(),
+        facts.size(),
+        facts.mtime(),
+        facts.mtime_nsec(),
+    )
 }
 
 /// Where the running binary was started from.
@@ -49,7 +55,8 @@ impl Binary {
     pub(crate) fn find(path: Option<&str>) -> Result<Self, String> {
         let path = match path {
             Some(path) => PathBuf::from(path),
-            None => installed().map_err(|error| format!("the path of the running binary is not known: {error}"))?,
+            None => installed()
+                .map_err(|error| format!("the path of the running binary is not known: {error}"))?,
         };
         let named = path.display();
         if !path.is_absolute() {
@@ -59,14 +66,25 @@ impl Binary {
         if !facts.is_file() || access(&path, AccessFlags::X_OK).is_err() {
             return Err(format!("{named} is not an executable file"));
         }
-        let own = fs::metadata(OWN).map_err(|error| format!("the owner of the running binary is not known: {error}"))?;
+        let own = fs::metadata(OWN)
+            .map_err(|error| format!("the owner of the running binary is not known: {error}"))?;
         if facts.uid() != 0 && facts.uid() != own.uid() {
-            return Err(format!("{named} belongs to user {}, and the running binary to user {}", facts.uid(), own.uid()));
+            return Err(format!(
+                "{named} belongs to user {}, and the running binary to user {}",
+                facts.uid(),
+                own.uid()
+            ));
         }
         if facts.mode() & !own.mode() & 0o022 != 0 {
-            return Err(format!("{named} can be written by others than its owner (mode {:04o})", facts.mode() & 0o7777));
+            return Err(format!(
+                "{named} can be written by others than its owner (mode {:04o})",
+                facts.mode() & 0o7777
+            ));
         }
-        Ok(Self { identity: identity(&facts), path })
+        Ok(Self {
+            identity: identity(&facts),
+            path,
+        })
     }
 
     /// Whether it is still what it was.

@@ -29,7 +29,9 @@ pub(crate) struct Books {
 }
 
 fn pairs<K: Clone, V: Clone>(map: &std::collections::BTreeMap<K, V>) -> Vec<(K, V)> {
-    map.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+    map.iter()
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 impl Books {
@@ -66,7 +68,10 @@ impl Books {
         counters.cpu_ms = self.cpu_ms.into_iter().collect();
         for (category, level, until) in self.levels {
             // A category that is none any more has no level.
-            supervisor.levels.set(Some(&category), Some(level), until).unwrap_or_default();
+            supervisor
+                .levels
+                .set(Some(&category), Some(level), until)
+                .unwrap_or_default();
         }
         supervisor.slow = self.slow;
         supervisor.refused = self.refused;

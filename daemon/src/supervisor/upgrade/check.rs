@@ -1,5 +1,6 @@
-//! `ggend upgrade-check`: the binary that is to take over proves that it can, as a child of the one that runs: it reads the configuration and the state,
-//! from standard input, and does nothing. Not a verb for people.
+//! `ggend upgrade-check`: the binary that is to take over proves that it can, as a child of the one
+//! that runs: it reads the configuration and the state, from standard input, and does nothing. Not
+//! a verb for people.
 
 use super::state::{self, State, Unreadable};
 use crate::{
@@ -20,7 +21,8 @@ pub(super) fn proof(text: &[u8]) -> String {
     hex::encode(&Sha256::digest(text).into())
 }
 
-/// Says this binary's version and the proof on standard output, or on standard error what is in the way.
+/// Says this binary's version and the proof on standard output, or on standard error what is in the
+/// way.
 #[must_use]
 pub fn check(options: &LoadOptions) -> ExitCode {
     // The state holds what a daemon keeps to itself.
@@ -28,10 +30,14 @@ pub fn check(options: &LoadOptions) -> ExitCode {
     match prove(options) {
         Ok(proof) => {
             let line = format!("{} {proof}\n", ggen_wire::VERSION);
-            std::io::stdout().write_all(line.as_bytes()).map_or(ExitCode::from(DATA), |()| ExitCode::SUCCESS)
+            std::io::stdout()
+                .write_all(line.as_bytes())
+                .map_or(ExitCode::from(DATA), |()| ExitCode::SUCCESS)
         }
         Err((code, text)) => {
-            std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap_or_default();
+            std::io::stderr()
+                .write_all(format!("{text}\n").as_bytes())
+                .unwrap_or_default();
             ExitCode::from(code)
         }
     }
@@ -42,9 +48,21 @@ fn prove(options: &LoadOptions) -> Result<String, (u8, String)> {
     let text = platform::standard_input().and_then(|input| platform::unsealed(&input, state::MAX));
     let text = text.map_err(|error| unreadable(error.into()))?;
     let state = State::read(&text).map_err(unreadable)?;
-    let options = LoadOptions { instead: state.files, ..options.clone() };
+    let options = LoadOptions {
+        instead: state.files,
+        ..options.clone()
+    };
     let loaded = config::load(&options)
-        .map_err(|problems| (CONFIG, problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?
+        .map_err(|problems| {
+            (
+                CONFIG,
+                problems
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join("\n"),
+            )
+        })?
         .with_stopped(&state.stopped);
     Tls::read(&loaded).map_err(|error| (CONFIG, error.to_string()))?;
     walls::run_as(&loaded.config).map_err(|error| (CONFIG, error.to_string()))?;

@@ -1,5 +1,5 @@
-//! Our children: the workers with their channels, the shims with theirs, the servers with their pipes. None of them notices that the binary above it is
-//! another one.
+//! Our children: the workers with their channels, the shims with theirs, the servers with their
+//! pipes. None of them notices that the binary above it is another one.
 
 use super::bag::{Bag, Place, Unpacked};
 use crate::{
@@ -92,15 +92,25 @@ fn pack_pipes(pipes: Option<&Pipes>, bag: &mut Bag) -> Option<(Place, Place)> {
 
 fn unpack_pipes(places: Option<(Place, Place)>, bag: &Unpacked) -> Option<Pipes> {
     let (stdin, stdout) = places?;
-    Some(Pipes { stdin: bag.share(stdin)?, stdout: bag.share(stdout)? })
+    Some(Pipes {
+        stdin: bag.share(stdin)?,
+        stdout: bag.share(stdout)?,
+    })
 }
 
 impl Family {
-    pub(super) fn pack(supervisor: &mut Supervisor, rests: &BTreeMap<Whose, Rest>, bag: &mut Bag) -> Self {
+    pub(super) fn pack(
+        supervisor: &mut Supervisor,
+        rests: &BTreeMap<Whose, Rest>,
+        bag: &mut Bag,
+    ) -> Self {
         let doors = super::ports::doors(supervisor);
         let seat = |proc: &Proc| {
             let (door, index) = proc.seat.as_ref()?;
-            Some((doors.iter().position(|known| Arc::ptr_eq(known, door))?, *index))
+            Some((
+                doors.iter().position(|known| Arc::ptr_eq(known, door))?,
+                *index,
+            ))
         };
         let worker = |(id, proc): (&ProcId, &Proc)| Worker {
             id: *id,
@@ -119,7 +129,10 @@ impl Family {
             whose: *whose,
             socket: bag.put(&std::os::fd::AsFd::as_fd(&rest.receiver)),
             unread: rest.receiver.unread().to_vec(),
-            stderr: rest.stderr.as_ref().map(|stderr| (bag.put(&stderr.pipe), stderr.line.clone())),
+            stderr: rest
+                .stderr
+                .as_ref()
+                .map(|stderr| (bag.put(&stderr.pipe), stderr.line.clone())),
             last_line: rest.last_line.clone(),
         };
         let sheltered = |(id, shim): (&ShimId, &Shim)| Sheltered {
@@ -135,9 +148,21 @@ impl Family {
         };
         let procs = supervisor.workers.procs.iter().map(worker).collect();
         let mut pipes = |pipes: Option<&Pipes>| pack_pipes(pipes, bag);
-        let upstreams: Vec<_> = supervisor.upstreams.iter().map(|it| (it.clone(), pipes(it.pipes.as_ref()))).collect();
-        let leaving: Vec<_> = supervisor.leaving.iter().map(|it| (it.clone(), pipes(it.upstream.pipes.as_ref()))).collect();
-        let leased: Vec<_> = supervisor.leased.iter().map(|it| (it.clone(), pipes(it.pipes.as_ref()))).collect();
+        let upstreams: Vec<_> = supervisor
+            .upstreams
+            .iter()
+            .map(|it| (it.clone(), pipes(it.pipes.as_ref())))
+            .collect();
+        let leaving: Vec<_> = supervisor
+            .leaving
+            .iter()
+            .map(|it| (it.clone(), pipes(it.upstream.pipes.as_ref())))
+            .collect();
+        let leased: Vec<_> = supervisor
+            .leased
+            .iter()
+            .map(|it| (it.clone(), pipes(it.pipes.as_ref())))
+            .collect();
         Self {
             slots: supervisor.workers.slots.clone(),
             procs,
@@ -148,17 +173,37 @@ impl Family {
             upstreams,
             leaving,
             leased,
-            pids: supervisor.pids.iter().map(|(pid, owner)| (*pid, *owner)).collect(),
+            pids: supervisor
+                .pids
+                .iter()
+                .map(|(pid, owner)| (*pid, *owner))
+                .collect(),
             strangers: supervisor.strangers.clone(),
         }
     }
 
     /// Takes them over.
-    pub(super) fn unpack(self, supervisor: &mut Supervisor, bag: &mut Unpacked, doors: &[Arc<Door>]) -> io::Result<()> {
+    pub(super) fn unpack(
+        self,
+        supervisor: &mut Supervisor,
+        bag: &mut Unpacked,
+        doors: &[Arc<Door>],
+    ) -> io::Result<()> {
         let mut lines = BTreeMap::new();
         let mut queues = BTreeMap::new();
-        let names: BTreeMap<ShimId, String> = self.shims.iter().map(|shim| (shim.id, shim.name.clone())).collect();
-        for Channel { whose, socket, unread, stderr, last_line } in self.channels {
+        let names: BTreeMap<ShimId, String> = self
+            .shims
+            .iter()
+            .map(|shim| (shim.id, shim.name.clone()))
+            .collect();
+        for Channel {
+            whose,
+            socket,
+            unread,
+            stderr,
+            last_line,
+        } in self.channels
+        {
             let socket = bag.take(socket).ok_or(io::ErrorKind::InvalidData)?;
             let (sender, receiver) = channel::resumed(socket, unread)?;
             supervisor.heard.insert(whose);
@@ -169,24 +214,95 @@ impl Family {
                 }
                 Whose::Shim(id) => {
                     queues.insert(id, Line::start(sender, shims::QUEUE));
-                    let stderr = stderr.and_then(|(place, line)| Some(stderr::Rest { pipe: bag.take(place)?, line }));
+                    let stderr = stderr.and_then(|(place, line)| {
+                        Some(stderr::Rest {
+                            pipe: bag.take(place)?,
+                            line,
+                        })
+                    });
                     let name = names.get(&id).map_or("", String::as_str);
-                    shims::listen(id, name, receiver, stderr, last_line, supervisor.ear(), &supervisor.hub);
+                    shims::listen(
+                        id,
+                        name,
+                        receiver,
+                        stderr,
+                        last_line,
+                        supervisor.ear(),
+                        &supervisor.hub,
+                    );
                 }
             }
         }
         let mut procs = BTreeMap::new();
         for worker in self.procs {
             let line = lines.remove(&worker.id).unwrap_or_else(Line::closed);
-            let seat = worker.seat.and_then(|(door, index)| Some((Arc::clone(doors.get(door)?), index)));
-            let Worker { id, pid, name, role, generation, stage, sandbox, beat, beat_at, usage, .. } = worker;
-            procs.insert(id, Proc { pid, name, role, generation, stage, sandbox, beat, beat_at, usage, seat, line });
+            let seat = worker
+                .seat
+                .and_then(|(door, index)| Some((Arc::clone(doors.get(door)?), index)));
+            let Worker {
+                id,
+                pid,
+                name,
+                role,
+                generation,
+                stage,
+                sandbox,
+                beat,
+                beat_at,
+                usage,
+                ..
+            } = worker;
+            procs.insert(
+                id,
+                Proc {
+                    pid,
+                    name,
+                    role,
+                    generation,
+                    stage,
+                    sandbox,
+                    beat,
+                    beat_at,
+                    usage,
+                    seat,
+                    line,
+                },
+            );
         }
-        supervisor.workers = Workers { slots: self.slots, procs, rolling: VecDeque::new(), last_id: self.last_proc };
+        supervisor.workers = Workers {
+            slots: self.slots,
+            procs,
+            rolling: VecDeque::new(),
+            last_id: self.last_proc,
+        };
         supervisor.shims.last = self.last_shim;
-        for Sheltered { id, pid, name, child, verdict, group, killed_for_memory, stop_at, kill_at } in self.shims {
+        for Sheltered {
+            id,
+            pid,
+            name,
+            child,
+            verdict,
+            group,
+            killed_for_memory,
+            stop_at,
+            kill_at,
+        } in self.shims
+        {
             let line = queues.remove(&id).unwrap_or_else(Line::closed);
-            supervisor.shims.all.insert(id, Shim { pid, name, child, verdict, group, killed_for_memory, line, stop_at, kill_at });
+            supervisor.shims.all.insert(
+                id,
+                Shim {
+                    pid,
+                    name,
+                    child,
+                    verdict,
+                    group,
+                    killed_for_memory,
+                    line,
+                    stop_at,
+                    kill_at,
+                },
+            );
         }
         for (mut upstream, pipes) in self.upstreams {
             upstream.pipes = unpack_pipes(pipes, bag);

@@ -1,6 +1,8 @@
-//! Another binary in the place of the running one: the same process, sockets, servers and sessions. It proves first, as a child, that it can read the
-//! configuration and the state ([`check`]); whatever fails up to then changes nothing. Then everything is handed over (`succession.rs`), and what the
-//! new binary does first is to replace the workers one by one, by the way of `Restart` (`rolling.rs`).
+//! Another binary in the place of the running one: the same process, sockets, servers and sessions.
+//! It proves first, as a child, that it can read the configuration and the state ([`check`]);
+//! whatever fails up to then changes nothing. Then everything is handed over (`succession.rs`), and
+//! what the new binary does first is to replace the workers one by one, by the way of `Restart`
+//! (`rolling.rs`).
 
 mod bag;
 mod binary;
@@ -103,7 +105,11 @@ impl Upgrade {
 
     /// When something has to be done if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        if let Stage::Checking(checking) = &self.stage { Some(checking.until) } else { None }
+        if let Stage::Checking(checking) = &self.stage {
+            Some(checking.until)
+        } else {
+            None
+        }
     }
 }
 
@@ -111,7 +117,11 @@ impl Upgrade {
 fn refused(why: &str) -> Failure {
     let message = format!("the running binary goes on: {why}");
     tracing::error!(target: "mcp_server", event = "upgrade_refused", code = %Code::UpgradeRefused, "{message}");
-    failure(Code::UpgradeRefused, &message, "ggen mcp explain GGEN-E6013")
+    failure(
+        Code::UpgradeRefused,
+        &message,
+        "ggen mcp explain GGEN-E6013",
+    )
 }
 
 impl Supervisor {
@@ -127,9 +137,20 @@ impl Supervisor {
                 if more {
                     reply.progress(Body::Done(format!("checking {path}")));
                 }
-                let successor = Successor { watcher: Some(reply), more, ..successor };
+                let successor = Successor {
+                    watcher: Some(reply),
+                    more,
+                    ..successor
+                };
                 let until = self.now() + PATIENCE;
-                self.upgrade.stage = Stage::Checking(Box::new(Checking { successor, proof, pid, until, ended: None, said: None }));
+                self.upgrade.stage = Stage::Checking(Box::new(Checking {
+                    successor,
+                    proof,
+                    pid,
+                    until,
+                    ended: None,
+                    said: None,
+                }));
             }
             Err(why) => reply.last(Err(refused(&why))),
         }
@@ -158,30 +179,67 @@ impl Supervisor {
         let text = platform::sealed(&text).map_err(|error| error.to_string())?;
         let arguments = std::env::args_os().skip(1).chain(["upgrade-check".into()]);
         let mut command = Command::new(&binary.path);
-        command.arg0("ggend").args(arguments).stdin(Stdio::from(text)).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let mut child = command.spawn().map_err(|error| format!("{} cannot be executed: {error}", binary.path.display()))?;
+        command
+            .arg0("ggend")
+            .args(arguments)
+            .stdin(Stdio::from(text))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        let mut child = command
+            .spawn()
+            .map_err(|error| format!("{} cannot be executed: {error}", binary.path.display()))?;
         let pid = child.id();
         self.pids.insert(pid, Owner::Check);
-        let (stdout, stderr) = (child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from));
+        let (stdout, stderr) = (
+            child.stdout.take().map(OwnedFd::from),
+            child.stderr.take().map(OwnedFd::from),
+        );
         let events = self.events.clone();
         tokio::spawn(async move {
             let said = tokio::join!(words(stdout), words(stderr));
             events.send(Event::Checked(pid, said.0, said.1)).await.ok();
         });
-        let successor = Successor { binary, version: String::new(), files, watcher: None, more: false };
+        let successor = Successor {
+            binary,
+            version: String::new(),
+            files,
+            watcher: None,
+            more: false,
+        };
         Ok((successor, proof, pid))
     }
 
-    /// The texts of the files of the configuration in force. What they say now has to be that configuration: an upgrade puts no other one in force.
+    /// The texts of the files of the configuration in force. What they say now has to be that
+    /// configuration: an upgrade puts no other one in force.
     fn files_in_force(&self) -> Result<Vec<(PathBuf, String)>, String> {
         let read = |path: &PathBuf| {
-            let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| format!("{}: {error}", path.display()))?;
             Ok((path.clone(), text))
         };
-        let files = self.loaded.files.iter().map(read).collect::<Result<Vec<_>, String>>()?;
-        let options = config::LoadOptions { instead: files.clone(), ..self.load_options.clone() };
-        let problems = |problems: Vec<config::Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        let Loaded { config, stopped, .. } = config::load(&options).map_err(problems)?.with_stopped(&self.stopped);
+        let files = self
+            .loaded
+            .files
+            .iter()
+            .map(read)
+            .collect::<Result<Vec<_>, String>>()?;
+        let options = config::LoadOptions {
+            instead: files.clone(),
+            ..self.load_options.clone()
+        };
+        let problems = |problems: Vec<config::Problem>| {
+            problems
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        let Loaded {
+            config, stopped, ..
+        } = config::load(&options)
+            .map_err(problems)?
+            .with_stopped(&self.stopped);
         if config != self.loaded.config || stopped != self.loaded.stopped {
             return Err("the configuration files have changed since they were read: ggen mcp server reload comes first".to_owned());
         }
@@ -214,7 +272,11 @@ impl Supervisor {
             && (checking.until <= now || self.stop.is_stopping())
         {
             platform::signal_group(checking.pid, Signal::SIGKILL);
-            let why = if self.stop.is_stopping() { "it is stopping" } else { "the new binary did not prove in time that it can take over" };
+            let why = if self.stop.is_stopping() {
+                "it is stopping"
+            } else {
+                "the new binary did not prove in time that it can take over"
+            };
             self.end_check(why);
         }
     }
@@ -222,22 +284,36 @@ impl Supervisor {
     fn end_check(&mut self, why: &str) {
         if let Stage::Checking(checking) = std::mem::take(&mut self.upgrade.stage) {
             let failure = refused(why);
-            checking.successor.watcher.into_iter().for_each(|watcher| watcher.last(Err(failure.clone())));
+            checking
+                .successor
+                .watcher
+                .into_iter()
+                .for_each(|watcher| watcher.last(Err(failure.clone())));
         }
     }
 
     fn judge(&mut self) {
-        let Stage::Checking(checking) = &self.upgrade.stage else { return };
-        let (Some(ended), Some((stdout, stderr))) = (checking.ended, &checking.said) else { return };
+        let Stage::Checking(checking) = &self.upgrade.stage else {
+            return;
+        };
+        let (Some(ended), Some((stdout, stderr))) = (checking.ended, &checking.said) else {
+            return;
+        };
         let path = checking.successor.binary.path.display();
         if ended != Ended::Exited(0) {
-            let words = if stderr.is_empty() { String::new() } else { format!(": {stderr}") };
+            let words = if stderr.is_empty() {
+                String::new()
+            } else {
+                format!(": {stderr}")
+            };
             let why = format!("{path} upgrade-check: {ended}{words}");
             return self.end_check(&why);
         }
         // Any program may end well and say something.
         let line = stdout.lines().next().and_then(|line| line.split_once(' '));
-        let Some((version, _)) = line.filter(|(version, proof)| version.len() < 100 && *proof == checking.proof) else {
+        let Some((version, _)) =
+            line.filter(|(version, proof)| version.len() < 100 && *proof == checking.proof)
+        else {
             let why = format!("{path} upgrade-check does not prove that it has read the state");
             return self.end_check(&why);
         };
@@ -247,12 +323,16 @@ impl Supervisor {
             return self.end_check(why);
         }
         if let Stage::Checking(checking) = std::mem::take(&mut self.upgrade.stage) {
-            self.upgrade.stage = Stage::Due(Box::new(Successor { version, ..checking.successor }));
+            self.upgrade.stage = Stage::Due(Box::new(Successor {
+                version,
+                ..checking.successor
+            }));
         }
     }
 
     fn reload_or_roll(&self) -> Option<&'static str> {
-        let busy = !matches!(self.reload.stage, reload::Stage::Idle) || !self.workers.rolling.is_empty();
+        let busy =
+            !matches!(self.reload.stage, reload::Stage::Idle) || !self.workers.rolling.is_empty();
         busy.then_some("a reload or a restart of workers has begun meanwhile")
     }
 
@@ -265,7 +345,9 @@ impl Supervisor {
 
 /// What a child says, up to [`WORDS`]; what is more keeps it waiting for nobody.
 async fn words(pipe: Option<OwnedFd>) -> String {
-    let Some(mut pipe) = pipe.and_then(|pipe| pipe::Receiver::from_owned_fd(pipe).ok()) else { return String::new() };
+    let Some(mut pipe) = pipe.and_then(|pipe| pipe::Receiver::from_owned_fd(pipe).ok()) else {
+        return String::new();
+    };
     let mut text = Vec::new();
     (&mut pipe).take(WORDS).read_to_end(&mut text).await.ok();
     String::from_utf8_lossy(&text).trim().to_owned()

@@ -1,4 +1,5 @@
-//! What is listened at: the control socket and its lock, the sockets of the transports, the seats of the QUIC port. All of them go on; nothing is bound anew.
+//! What is listened at: the control socket and its lock, the sockets of the transports, the seats
+//! of the QUIC port. All of them go on; nothing is bound anew.
 
 use super::bag::{Bag, Place, Unpacked};
 use crate::supervisor::{
@@ -70,8 +71,19 @@ enum Port {
 
 /// The doors at which somebody sits, the present one first.
 pub(super) fn doors(supervisor: &Supervisor) -> Vec<Arc<Door>> {
-    let mut doors: Vec<Arc<Door>> = supervisor.listeners.quic().door().cloned().into_iter().collect();
-    for (door, _) in supervisor.workers.procs.values().filter_map(|proc| proc.seat.as_ref()) {
+    let mut doors: Vec<Arc<Door>> = supervisor
+        .listeners
+        .quic()
+        .door()
+        .cloned()
+        .into_iter()
+        .collect();
+    for (door, _) in supervisor
+        .workers
+        .procs
+        .values()
+        .filter_map(|proc| proc.seat.as_ref())
+    {
         if !doors.iter().any(|known| Arc::ptr_eq(known, door)) {
             doors.push(Arc::clone(door));
         }
@@ -81,9 +93,19 @@ pub(super) fn doors(supervisor: &Supervisor) -> Vec<Arc<Door>> {
 
 impl Ports {
     pub(super) fn pack(supervisor: &Supervisor, bag: &mut Bag) -> Self {
-        let Instance { path, lent, socket, lock, .. } = &supervisor.instance;
-        let control =
-            Control { path: path.clone(), lent: *lent, socket: bag.put(socket), lock: lock.as_ref().map(|lock| bag.put(&**lock)) };
+        let Instance {
+            path,
+            lent,
+            socket,
+            lock,
+            ..
+        } = &supervisor.instance;
+        let control = Control {
+            path: path.clone(),
+            lent: *lent,
+            socket: bag.put(socket),
+            lock: lock.as_ref().map(|lock| bag.put(&**lock)),
+        };
         let listeners = supervisor.listeners.all.iter().map(|listener| Socket {
             transport: listener.transport.to_owned(),
             wanted: listener.wanted,
@@ -117,17 +139,28 @@ impl Ports {
 
     /// The control socket.
     pub(super) fn instance(&self, bag: &mut Unpacked) -> io::Result<(Instance, UnixListener)> {
-        let Control { path, lent, socket, lock } = &self.control;
+        let Control {
+            path,
+            lent,
+            socket,
+            lock,
+        } = &self.control;
         let missing = || io::Error::from(io::ErrorKind::InvalidData);
         let socket = UnixListener::from(bag.take(*socket).ok_or_else(missing)?);
-        let lock = lock.and_then(|place| bag.take(place)).map(std::fs::File::from);
+        let lock = lock
+            .and_then(|place| bag.take(place))
+            .map(std::fs::File::from);
         Instance::resume(path.clone(), *lent, socket, lock)
     }
 
     /// The doors, in the order of [`doors`].
     pub(super) fn doors(&self, bag: &Unpacked) -> io::Result<Vec<Arc<Door>>> {
         let door = |seats: &Seats| {
-            let sockets = seats.sockets.iter().map(|place| bag.share(*place)).collect::<Option<Vec<_>>>();
+            let sockets = seats
+                .sockets
+                .iter()
+                .map(|place| bag.share(*place))
+                .collect::<Option<Vec<_>>>();
             Some(Arc::new(Door {
                 wanted: seats.wanted,
                 address: seats.address,
@@ -137,7 +170,11 @@ impl Ports {
                 steered: Mutex::new(seats.steered.clone()),
             }))
         };
-        self.doors.iter().map(door).collect::<Option<_>>().ok_or_else(|| io::ErrorKind::InvalidData.into())
+        self.doors
+            .iter()
+            .map(door)
+            .collect::<Option<_>>()
+            .ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     /// The listeners, as they were.
@@ -145,7 +182,9 @@ impl Ports {
         let listener = |socket: &Socket| {
             Some(Listener {
                 // One that this version does not know is nobody's to serve.
-                transport: crate::config::TRANSPORTS.into_iter().find(|known| *known == socket.transport)?,
+                transport: crate::config::TRANSPORTS
+                    .into_iter()
+                    .find(|known| *known == socket.transport)?,
                 wanted: socket.wanted,
                 address: socket.address,
                 origin: origin(&socket.origin),
@@ -154,15 +193,29 @@ impl Ports {
         };
         let quic = match &self.quic {
             Port::Off => Quic::Off,
-            Port::Open(index) => Quic::Open(doors.get(*index).cloned().ok_or(io::ErrorKind::InvalidData)?),
-            Port::Degraded(code, message) => Quic::Degraded { code: *code, message: message.clone() },
+            Port::Open(index) => Quic::Open(
+                doors
+                    .get(*index)
+                    .cloned()
+                    .ok_or(io::ErrorKind::InvalidData)?,
+            ),
+            Port::Degraded(code, message) => Quic::Degraded {
+                code: *code,
+                message: message.clone(),
+            },
         };
-        Ok(Listeners { all: self.listeners.iter().filter_map(listener).collect(), left_out: self.left_out.clone(), quic })
+        Ok(Listeners {
+            all: self.listeners.iter().filter_map(listener).collect(),
+            left_out: self.left_out.clone(),
+            quic,
+        })
     }
 
     /// What the service manager keeps of these, by name.
     pub(super) fn kept(&self, listeners: &Listeners) -> crate::supervisor::manager::Kept {
-        let own = listeners.own().map(|(name, socket, _)| (format!("{KEPT}{name}"), socket));
+        let own = listeners
+            .own()
+            .map(|(name, socket, _)| (format!("{KEPT}{name}"), socket));
         crate::supervisor::manager::Kept(own.filter(|(name, _)| self.kept.contains(name)).collect())
     }
 
@@ -173,5 +226,8 @@ impl Ports {
 }
 
 fn origin(name: &str) -> &'static str {
-    ORIGINS.into_iter().find(|known| *known == name).unwrap_or(ORIGINS[0])
+    ORIGINS
+        .into_iter()
+        .find(|known| *known == name)
+        .unwrap_or(ORIGINS[0])
 }

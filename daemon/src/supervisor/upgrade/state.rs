@@ -1,5 +1,6 @@
-//! Everything that one binary tells the next, as JSON. Who changes it, or a message between the supervisor and its children (`ipc/`), in a way that the
-//! version before does not write or does not understand, raises [`FORMAT`]: such a binary does not take over in place.
+//! Everything that one binary tells the next, as JSON. Who changes it, or a message between the
+//! supervisor and its children (`ipc/`), in a way that the version before does not write or does
+//! not understand, raises [`FORMAT`]: such a binary does not take over in place.
 
 use super::{
     bag::{Bag, Unpacked},
@@ -47,7 +48,8 @@ pub(crate) struct State {
     pub(crate) uptime: Duration,
     pub(crate) started_ms: u64,
     pub(crate) generation: u32,
-    /// The files of the configuration in force, as they are read; nobody can change them in between.
+    /// The files of the configuration in force, as they are read; nobody can change them in
+    /// between.
     pub(crate) files: Vec<(PathBuf, String)>,
     pub(crate) stopped: BTreeSet<String>,
     pub(crate) announced: bool,
@@ -77,7 +79,9 @@ pub(crate) enum Unreadable {
     #[error("the state of the running daemon is not understood: {0}")]
     Json(#[from] serde_json::Error),
     /// It is in another form.
-    #[error("ggend {version} hands over in form {format}, and this binary takes form {FORMAT}: restart the daemon instead")]
+    #[error(
+        "ggend {version} hands over in form {format}, and this binary takes form {FORMAT}: restart the daemon instead"
+    )]
     Format {
         /// Whose.
         version: String,
@@ -146,7 +150,9 @@ pub(crate) struct Arrived {
 /// # Errors
 /// [`Unreadable`]
 pub(crate) fn arrived() -> Result<Option<Arrived>, Unreadable> {
-    let Some(estate) = crate::platform::Estate::take() else { return Ok(None) };
+    let Some(estate) = crate::platform::Estate::take() else {
+        return Ok(None);
+    };
     let state = State::read(&crate::platform::unsealed(&estate.text, MAX)?)?;
     let bag = Unpacked::new(estate.descriptors(&state.descriptors)?);
     Ok(Some(Arrived { state, bag }))

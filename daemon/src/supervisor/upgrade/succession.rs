@@ -1,6 +1,7 @@
-//! The moment itself. Before `execve`: calls at the control socket end, the channels of all children pause between two frames, what is queued is
-//! written, sessions are stored, the state goes into sealed memory. After it: the same process takes up every channel where it was left. What fails
-//! before it, `execve` included, is undone, and the daemon goes on.
+//! The moment itself. Before `execve`: calls at the control socket end, the channels of all
+//! children pause between two frames, what is queued is written, sessions are stored, the state
+//! goes into sealed memory. After it: the same process takes up every channel where it was left.
+//! What fails before it, `execve` included, is undone, and the daemon goes on.
 
 use super::{Arrived, Stage, Successor, state::State};
 use crate::{
@@ -37,15 +38,25 @@ const WRITE: Duration = Duration::from_secs(2);
 const LAST: Duration = Duration::from_millis(200);
 
 impl Supervisor {
-    /// Becomes the successor. Returns only if that fails, and goes on as before then; who waits has been told.
+    /// Becomes the successor. Returns only if that fails, and goes on as before then; who waits has
+    /// been told.
     pub(crate) async fn hand_over(
         &mut self,
         events: &mut mpsc::Receiver<Event>,
         signals: &mut Signals,
         serving: control::Serving,
     ) -> io::Result<control::Serving> {
-        let Stage::Due(successor) = std::mem::replace(&mut self.upgrade.stage, Stage::Handing) else { return Ok(serving) };
-        let Successor { binary, version, files, watcher, more } = *successor;
+        let Stage::Due(successor) = std::mem::replace(&mut self.upgrade.stage, Stage::Handing)
+        else {
+            return Ok(serving);
+        };
+        let Successor {
+            binary,
+            version,
+            files,
+            watcher,
+            more,
+        } = *successor;
         serving.stop();
         let now = self.now();
         self.notify.reloading(now);
@@ -61,15 +72,29 @@ impl Supervisor {
                 }
                 let caller = leave(watcher).await;
                 serving.finish(LAST).await;
-                let error = self.exec(&binary, files, caller.as_ref().map(|caller| (caller, more)), signals).await;
-                (caller, format!("{} could not be executed: {error}", binary.path.display()))
+                let error = self
+                    .exec(
+                        &binary,
+                        files,
+                        caller.as_ref().map(|caller| (caller, more)),
+                        signals,
+                    )
+                    .await;
+                (
+                    caller,
+                    format!("{} could not be executed: {error}", binary.path.display()),
+                )
             }
         };
         self.undo(caller, &why)
     }
 
     /// Waits until nobody is owed an answer, no channel is read, and everything queued is written.
-    async fn come_to_rest(&mut self, events: &mut mpsc::Receiver<Event>, signals: &mut Signals) -> Result<(), String> {
+    async fn come_to_rest(
+        &mut self,
+        events: &mut mpsc::Receiver<Event>,
+        signals: &mut Signals,
+    ) -> Result<(), String> {
         let until = self.now() + ANSWERS;
         while !self.nothing_asked() && self.now() < until {
             self.turn(events, signals, until).await?;
@@ -83,11 +108,21 @@ impl Supervisor {
             }
             self.turn(events, signals, until).await?;
         }
-        let workers = self.workers.procs.values().map(|proc| (proc.name.clone(), proc.line.flushed()));
-        let shims = self.shims.all.values().map(|shim| (format!("the shim of {}", shim.name), shim.line.flushed()));
+        let workers = self
+            .workers
+            .procs
+            .values()
+            .map(|proc| (proc.name.clone(), proc.line.flushed()));
+        let shims = self
+            .shims
+            .all
+            .values()
+            .map(|shim| (format!("the shim of {}", shim.name), shim.line.flushed()));
         for (name, flushed) in workers.chain(shims).collect::<Vec<_>>() {
             let left = until.saturating_sub(self.now());
-            let Some(flushed) = flushed else { return Err(format!("{name} does not read its channel")) };
+            let Some(flushed) = flushed else {
+                return Err(format!("{name} does not read its channel"));
+            };
             // An error is the end of the channel: nothing is left to be said there.
             if tokio::time::timeout(left, flushed).await.is_err() {
                 return Err(format!("{name} does not read its channel"));
@@ -97,7 +132,12 @@ impl Supervisor {
     }
 
     /// One turn of the loop while everything comes to rest.
-    async fn turn(&mut self, events: &mut mpsc::Receiver<Event>, signals: &mut Signals, until: Duration) -> Result<(), String> {
+    async fn turn(
+        &mut self,
+        events: &mut mpsc::Receiver<Event>,
+        signals: &mut Signals,
+        until: Duration,
+    ) -> Result<(), String> {
         tokio::select! {
             biased;
             asked = signals.next() => self.signalled(asked)?,
@@ -107,7 +147,8 @@ impl Supervisor {
         Ok(())
     }
 
-    /// A signal in between. A stop goes before an upgrade; what else is asked for, the new binary is asked.
+    /// A signal in between. A stop goes before an upgrade; what else is asked for, the new binary
+    /// is asked.
     fn signalled(&mut self, asked: Asked) -> Result<(), String> {
         match asked {
             Asked::Reap => self.reap(),
@@ -130,7 +171,9 @@ impl Supervisor {
         let rests = std::mem::take(&mut self.upgrade.rests);
         let state = State::pack(self, files, &rests, caller);
         self.upgrade.rests = rests;
-        let text = serde_json::to_vec(&state).map_err(io::Error::other).and_then(|text| platform::sealed(&text));
+        let text = serde_json::to_vec(&state)
+            .map_err(io::Error::other)
+            .and_then(|text| platform::sealed(&text));
         let text = match text {
             Ok(text) => text,
             Err(error) => return error,
@@ -168,17 +211,36 @@ impl Supervisor {
             match whose {
                 Whose::Worker(id) => self.ear().worker(id, rest.receiver),
                 Whose::Shim(id) => {
-                    let name = self.shims.all.get(&id).map_or("", |shim| shim.name.as_str());
-                    shims::listen(id, name, rest.receiver, rest.stderr, rest.last_line, self.ear(), &self.hub);
+                    let name = self
+                        .shims
+                        .all
+                        .get(&id)
+                        .map_or("", |shim| shim.name.as_str());
+                    shims::listen(
+                        id,
+                        name,
+                        rest.receiver,
+                        rest.stderr,
+                        rest.last_line,
+                        self.ear(),
+                        &self.hub,
+                    );
                 }
             }
         }
         // Nobody was late who could not be heard.
         let now = self.now();
-        self.workers.procs.values_mut().for_each(|proc| proc.beat_at = now);
+        self.workers
+            .procs
+            .values_mut()
+            .for_each(|proc| proc.beat_at = now);
         let directory = crate::config::state::directory();
         if self.memory.is_finished() {
-            self.memory = Memory::start(directory.clone(), self.events.clone(), Some(self.memory.carried()));
+            self.memory = Memory::start(
+                directory.clone(),
+                self.events.clone(),
+                Some(self.memory.carried()),
+            );
             self.keys = Keys::start(directory, self.events.clone(), self.keys.known.clone());
         }
         let failure = super::refused(why);
@@ -188,25 +250,45 @@ impl Supervisor {
         self.again.drain(..).for_each(Asked::raise);
         let status = self.status_line();
         self.notify.reloaded(&status, now);
-        control::serve(self.instance.socket.try_clone()?, self.events.clone(), Arc::clone(&self.hub))
+        control::serve(
+            self.instance.socket.try_clone()?,
+            self.events.clone(),
+            Arc::clone(&self.hub),
+        )
     }
 
     /// Takes up everything where the binary before us has left it, and replaces the workers.
     pub(crate) fn take_over(&mut self, handed: Handed) -> io::Result<()> {
-        let Handed { arrived: Arrived { state, mut bag }, doors } = handed;
-        let State { version, family, books, ports, caller, .. } = state;
+        let Handed {
+            arrived: Arrived { state, mut bag },
+            doors,
+        } = handed;
+        let State {
+            version,
+            family,
+            books,
+            ports,
+            caller,
+            ..
+        } = state;
         self.kept = ports.kept(&self.listeners);
         family.unpack(self, &mut bag, &doors)?;
         books.unpack(self);
         // Nobody was late who could not be heard.
         let now = self.now();
-        self.workers.procs.values_mut().for_each(|proc| proc.beat_at = now);
+        self.workers
+            .procs
+            .values_mut()
+            .for_each(|proc| proc.beat_at = now);
         let to = ggen_wire::VERSION;
         tracing::info!(target: "mcp_server", event = "upgraded", from = version, to, "this binary has taken over");
         let (caller, more) = caller.map_or((None, false), |(place, more)| (bag.take(place), more));
-        let reply = caller.and_then(|caller| control::resume(caller, self.events.clone(), &self.hub).ok());
+        let reply =
+            caller.and_then(|caller| control::resume(caller, self.events.clone(), &self.hub).ok());
         if let Some(reply) = reply.as_ref().filter(|_| more) {
-            reply.progress(Body::Done(format!("{to} has taken over, replacing the workers")));
+            reply.progress(Body::Done(format!(
+                "{to} has taken over, replacing the workers"
+            )));
         }
         self.upgrade_reply = Some((format!("upgraded from {version} to {to}"), reply));
         Ok(())
@@ -214,9 +296,16 @@ impl Supervisor {
 
     /// Replaces the workers of the binary before us.
     pub(crate) fn replace_workers(&mut self) {
-        let Some((outcome, reply)) = self.upgrade_reply.take() else { return };
-        let names =
-            self.workers.slots.iter().filter(|slot| !slot.prospective && slot.current.is_some()).map(|slot| slot.name.clone()).collect();
+        let Some((outcome, reply)) = self.upgrade_reply.take() else {
+            return;
+        };
+        let names = self
+            .workers
+            .slots
+            .iter()
+            .filter(|slot| !slot.prospective && slot.current.is_some())
+            .map(|slot| slot.name.clone())
+            .collect();
         self.roll_through(names, outcome, reply);
         let (status, now) = (self.status_line(), self.now());
         self.notify.reloaded(&status, now);
@@ -246,7 +335,9 @@ impl Handed {
     ///
     /// # Errors
     /// When the state names what has not come along.
-    pub(crate) fn open(mut arrived: Arrived) -> io::Result<(Self, Instance, UnixListener, Listeners)> {
+    pub(crate) fn open(
+        mut arrived: Arrived,
+    ) -> io::Result<(Self, Instance, UnixListener, Listeners)> {
         let (instance, control) = arrived.state.ports.instance(&mut arrived.bag)?;
         let doors = arrived.state.ports.doors(&arrived.bag)?;
         let listeners = arrived.state.ports.listeners(&arrived.bag, &doors)?;

@@ -1,5 +1,6 @@
-//! The admin worker: `/livez`, `/readyz`, `/health` and `/metrics` on a listener of its own, from what the supervisor knows. It is no way to the
-//! gateway worker: a busy or dead gateway cannot make it silent.
+//! The admin worker: `/livez`, `/readyz`, `/health` and `/metrics` on a listener of its own, from
+//! what the supervisor knows. It is no way to the gateway worker: a busy or dead gateway cannot
+//! make it silent.
 
 mod pages;
 
@@ -33,13 +34,25 @@ const LIMITS: Limits = Limits {
 
 /// Serves until drained.
 pub(crate) async fn run(mut context: Context) -> ExitCode {
-    let loopback = |start: &Start| start.listeners.iter().all(|bound| bound.address.ip().is_loopback());
+    let loopback = |start: &Start| {
+        start
+            .listeners
+            .iter()
+            .all(|bound| bound.address.ip().is_loopback())
+    };
     let guard = Guard::new(&[], &[], loopback(&context.start));
     let Some(listener) = context.take_listener("admin") else {
         tracing::error!(target: "transport", "cannot serve: no listener");
         return ExitCode::from(SOFTWARE);
     };
-    let server = Server::new(Pages::new(context.outbox(), guard, Authenticator::new(context.secrets.auth.clone())), LIMITS);
+    let server = Server::new(
+        Pages::new(
+            context.outbox(),
+            guard,
+            Authenticator::new(context.secrets.auth.clone()),
+        ),
+        LIMITS,
+    );
     let mut doors = Doors::new(Arc::clone(&server));
     if let Err(error) = doors.open(listener, false) {
         tracing::error!(target: "transport", %error, "cannot serve");

@@ -51,27 +51,45 @@ impl Handler for Pages {
 
     async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, _) = request.into_parts();
-        if let Err(denied) = self.guard.read().unwrap_or_else(PoisonError::into_inner).admit(&head) {
+        if let Err(denied) = self
+            .guard
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .admit(&head)
+        {
             return page(StatusCode::FORBIDDEN, TEXT, format!("{denied}\n"));
         }
         if !matches!(head.method, Method::GET | Method::HEAD) {
-            let mut response = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET or HEAD\n".to_owned());
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            let mut response = page(
+                StatusCode::METHOD_NOT_ALLOWED,
+                TEXT,
+                "GET or HEAD\n".to_owned(),
+            );
+            response
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
         let path = head.uri.path();
         match path.strip_suffix('/').unwrap_or(path) {
-            // That this answers is the point: the supervisor ends and restarts a worker that does not.
+            // That this answers is the point: the supervisor ends and restarts a worker that does
+            // not.
             "/livez" => page(StatusCode::OK, TEXT, "ok\n".to_owned()),
             "/readyz" => self.ready().await,
             "/health" | "/metrics" if let Err(denied) = self.ask_who(&head).await => {
                 let mut response = page(denied.status, TEXT, format!("{}\n", denied.code.title()));
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, denied.challenge);
+                response
+                    .headers_mut()
+                    .insert(header::WWW_AUTHENTICATE, denied.challenge);
                 response
             }
             "/health" => self.health().await,
             "/metrics" => self.metrics(&head).await,
-            _ => page(StatusCode::NOT_FOUND, TEXT, "/livez /readyz /health /metrics\n".to_owned()),
+            _ => page(
+                StatusCode::NOT_FOUND,
+                TEXT,
+                "/livez /readyz /health /metrics\n".to_owned(),
+            ),
         }
     }
 
@@ -82,7 +100,13 @@ impl Handler for Pages {
 
 impl Pages {
     pub(super) fn new(outbox: Outbox, guard: Guard, auth: Authenticator) -> Self {
-        Self { outbox, guard: RwLock::new(guard), auth, metrics: Mutex::default(), status: Mutex::default() }
+        Self {
+            outbox,
+            guard: RwLock::new(guard),
+            auth,
+            metrics: Mutex::default(),
+            status: Mutex::default(),
+        }
     }
 
     /// Puts another guard in force.
@@ -90,28 +114,50 @@ impl Pages {
         *self.guard.write().unwrap_or_else(PoisonError::into_inner) = guard;
     }
 
-    /// What tells something about the host is for those who are known, where strangers can reach the listener; whether it lives, for everybody.
+    /// What tells something about the host is for those who are known, where strangers can reach
+    /// the listener; whether it lives, for everybody.
     async fn ask_who(&self, head: &Parts) -> Result<(), Denied> {
         if !self.auth.required() {
             return Ok(());
         }
         let unknown = Peer::plain(SocketAddr::from(([0, 0, 0, 0], 0)));
-        self.auth.admit(head, head.extensions.get::<Peer>().unwrap_or(&unknown)).await.map(|_| ())
+        self.auth
+            .admit(head, head.extensions.get::<Peer>().unwrap_or(&unknown))
+            .await
+            .map(|_| ())
     }
 
     async fn ready(&self) -> Response<Full<Bytes>> {
         // Readiness is about now: what was known a while ago does not count.
-        let status = self.ask(Question::Status, &self.status).await.filter(|known| known.at.elapsed() < PATIENCE * 2);
+        let status = self
+            .ask(Question::Status, &self.status)
+            .await
+            .filter(|known| known.at.elapsed() < PATIENCE * 2);
         match status.map(|known| known.value.phase) {
-            Some(Phase::Running | Phase::Degraded) => page(StatusCode::OK, TEXT, "ready\n".to_owned()),
-            Some(phase) => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {}\n", name(phase))),
-            None => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready: the supervisor does not answer\n".to_owned()),
+            Some(Phase::Running | Phase::Degraded) => {
+                page(StatusCode::OK, TEXT, "ready\n".to_owned())
+            }
+            Some(phase) => page(
+                StatusCode::SERVICE_UNAVAILABLE,
+                TEXT,
+                format!("not ready: {}\n", name(phase)),
+            ),
+            None => page(
+                StatusCode::SERVICE_UNAVAILABLE,
+                TEXT,
+                "not ready: the supervisor does not answer\n".to_owned(),
+            ),
         }
     }
 
     async fn health(&self) -> Response<Full<Bytes>> {
-        let Some(Known { value: status, at }) = self.ask(Question::Status, &self.status).await else {
-            return page(StatusCode::SERVICE_UNAVAILABLE, JSON, r#"{"status":"unavailable"}"#.to_owned());
+        let Some(Known { value: status, at }) = self.ask(Question::Status, &self.status).await
+        else {
+            return page(
+                StatusCode::SERVICE_UNAVAILABLE,
+                JSON,
+                r#"{"status":"unavailable"}"#.to_owned(),
+            );
         };
         let (code, word) = match status.phase {
             Phase::Running => (StatusCode::OK, "healthy"),
@@ -139,8 +185,16 @@ impl Pages {
 
     /// The text format, or OpenMetrics where that is asked for.
     async fn metrics(&self, head: &Parts) -> Response<Full<Bytes>> {
-        let Some(Known { value: mut families, at }) = self.ask(Question::Metrics, &self.metrics).await else {
-            return page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the supervisor does not answer\n".to_owned());
+        let Some(Known {
+            value: mut families,
+            at,
+        }) = self.ask(Question::Metrics, &self.metrics).await
+        else {
+            return page(
+                StatusCode::SERVICE_UNAVAILABLE,
+                TEXT,
+                "the supervisor does not answer\n".to_owned(),
+            );
         };
         families.push(Family {
             name: "ggend_scrape_age_seconds".to_owned(),
@@ -148,23 +202,48 @@ impl Pages {
             kind: Kind::Gauge,
             samples: vec![Sample { labels: Vec::new(), value: Value::Number(at.elapsed().as_secs_f64()) }],
         });
-        let accept: Vec<&str> = head.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+        let accept: Vec<&str> = head
+            .headers
+            .get_all(header::ACCEPT)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .collect();
         let mut response = if metrics::is_asked_for(&accept.join(",")) {
-            page(StatusCode::OK, metrics::OPENMETRICS, metrics::render_openmetrics(&families))
+            page(
+                StatusCode::OK,
+                metrics::OPENMETRICS,
+                metrics::render_openmetrics(&families),
+            )
         } else {
-            page(StatusCode::OK, metrics::CONTENT_TYPE, metrics::render(&families))
+            page(
+                StatusCode::OK,
+                metrics::CONTENT_TYPE,
+                metrics::render(&families),
+            )
         };
-        response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+        response
+            .headers_mut()
+            .insert(header::VARY, HeaderValue::from_static("Accept"));
         response
     }
 
     /// What the supervisor says, or what it said last if it does not answer in time.
-    async fn ask<T: DeserializeOwned + Clone>(&self, question: Question, known: &Mutex<Option<Known<T>>>) -> Option<Known<T>> {
+    async fn ask<T: DeserializeOwned + Clone>(
+        &self,
+        question: Question,
+        known: &Mutex<Option<Known<T>>>,
+    ) -> Option<Known<T>> {
         let answer = tokio::time::timeout(PATIENCE, self.outbox.ask(question)).await;
-        let fresh = answer.ok().and_then(Result::ok).and_then(|value| serde_json::from_value(value).ok());
+        let fresh = answer
+            .ok()
+            .and_then(Result::ok)
+            .and_then(|value| serde_json::from_value(value).ok());
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(value) = fresh {
-            *known = Some(Known { value, at: Instant::now() });
+            *known = Some(Known {
+                value,
+                at: Instant::now(),
+            });
         }
         known.clone()
     }
@@ -185,7 +264,11 @@ fn name(phase: Phase) -> &'static str {
 fn page(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

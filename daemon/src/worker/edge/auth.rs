@@ -1,5 +1,6 @@
-//! Who is asking: the one gate of all edge transports. A credential comes in `Authorization: Bearer` or `X-API-Key`, or as a certificate; what is
-//! presented and wrong is refused, also where nothing is needed. Keeps the keys of issuers fresh. Never opens a file, never logs a credential.
+//! Who is asking: the one gate of all edge transports. A credential comes in `Authorization:
+//! Bearer` or `X-API-Key`, or as a certificate; what is presented and wrong is refused, also where
+//! nothing is needed. Keeps the keys of issuers fresh. Never opens a file, never logs a credential.
 
 use super::{
     issuer,
@@ -79,7 +80,8 @@ impl Authenticator {
     /// Judges by other secrets from now on.
     pub(crate) fn set(&self, secrets: AuthSecrets) {
         let before = self.rules();
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Rulebook::new(secrets, Some(&before)));
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) =
+            Arc::new(Rulebook::new(secrets, Some(&before)));
         self.changed.notify_one();
     }
 
@@ -95,18 +97,27 @@ impl Authenticator {
     /// The keys that were used since the last call, for the beat.
     pub(crate) fn take_used(&self) -> Vec<(String, u64)> {
         let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
-        used.into_iter().map(|(id, at)| (id.to_string(), at)).collect()
+        used.into_iter()
+            .map(|(id, at)| (id.to_string(), at))
+            .collect()
     }
 
     /// Who is asking. A client whose certificate was refused is not heard, whatever else it shows.
     ///
     /// # Errors
     /// [`Denied`]
-    pub(crate) fn check(&self, head: &Parts, peer: &Peer, now: SystemTime) -> Result<Principal, Denied> {
+    pub(crate) fn check(
+        &self,
+        head: &Parts,
+        peer: &Peer,
+        now: SystemTime,
+    ) -> Result<Principal, Denied> {
         let rules = self.rules();
         let found = match credential(&head.headers) {
             _ if peer.refused.is_some() => Err(Rejected::Certificate),
-            Ok(Some(text)) => self.known(&rules, text, seconds(now)).map(|principal| with_certificate(principal, peer)),
+            Ok(Some(text)) => self
+                .known(&rules, text, seconds(now))
+                .map(|principal| with_certificate(principal, peer)),
             Ok(None) => match &peer.certificate {
                 Some(certificate) => Ok(of_certificate(certificate)),
                 None if rules.required() => Err(Rejected::Missing),
@@ -117,10 +128,15 @@ impl Authenticator {
         found.map_err(|rejected| self.deny(&rules, &rejected, peer))
     }
 
-    /// Whether somebody who was let in would still be, for connections that outlive their request. `text` is the credential that was shown, if any.
-    /// An issuer's key that is not known here says nothing against a token that was good; certificates
-    /// are not looked at here.
-    pub(crate) fn still(&self, text: Option<&str>, principal: &Principal, now: SystemTime) -> Result<(), Rejected> {
+    /// Whether somebody who was let in would still be, for connections that outlive their request.
+    /// `text` is the credential that was shown, if any. An issuer's key that is not known here says
+    /// nothing against a token that was good; certificates are not looked at here.
+    pub(crate) fn still(
+        &self,
+        text: Option<&str>,
+        principal: &Principal,
+        now: SystemTime,
+    ) -> Result<(), Rejected> {
         let rules = self.rules();
         match text.map(|text| rules.judge(text, seconds(now))) {
             Some(Ok(credential)) if credential.principal.id == principal.id => Ok(()),
@@ -132,7 +148,8 @@ impl Authenticator {
         }
     }
 
-    /// As [`Self::check`], and if the keys of an issuer may be too old, has them fetched (bounded in time and number) and checks again.
+    /// As [`Self::check`], and if the keys of an issuer may be too old, has them fetched (bounded
+    /// in time and number) and checks again.
     ///
     /// # Errors
     /// [`Denied`]
@@ -149,7 +166,11 @@ impl Authenticator {
         }
         let now = Instant::now();
         let rules = self.rules();
-        let asking: Vec<Source> = rules.sources().filter(|source| self.may_ask(source, now)).cloned().collect();
+        let asking: Vec<Source> = rules
+            .sources()
+            .filter(|source| self.may_ask(source, now))
+            .cloned()
+            .collect();
         if asking.is_empty() {
             return again;
         }
@@ -164,13 +185,19 @@ impl Authenticator {
         loop {
             let now = Instant::now();
             let rules = self.rules();
-            let due: Vec<Source> = rules.sources().filter(|source| self.due(source, now) <= now).cloned().collect();
+            let due: Vec<Source> = rules
+                .sources()
+                .filter(|source| self.due(source, now) <= now)
+                .cloned()
+                .collect();
             for source in due {
                 let _turn = self.turn.lock().await;
                 self.fetch(&rules, &source).await;
             }
             let next = rules.sources().map(|source| self.due(source, now)).min();
-            let sleep = next.map_or(REFRESH, |next| next.saturating_duration_since(Instant::now()));
+            let sleep = next.map_or(REFRESH, |next| {
+                next.saturating_duration_since(Instant::now())
+            });
             tokio::select! {
                 () = tokio::time::sleep(sleep) => {}
                 () = self.changed.notified() => {}
@@ -181,7 +208,9 @@ impl Authenticator {
     async fn fetch(&self, rules: &Rulebook, source: &Source) {
         let outcome = issuer::fetch(source).await;
         let mut fetching = self.fetching();
-        let state = fetching.entry(source.clone()).or_insert_with(|| Fetching::new(Instant::now()));
+        let state = fetching
+            .entry(source.clone())
+            .or_insert_with(|| Fetching::new(Instant::now()));
         match outcome {
             Ok(keys) => {
                 rules.fetched(source, &Arc::new(keys));
@@ -201,13 +230,20 @@ impl Authenticator {
     }
 
     fn due(&self, source: &Source, now: Instant) -> Instant {
-        self.fetching().entry(source.clone()).or_insert_with(|| Fetching::new(now)).due
+        self.fetching()
+            .entry(source.clone())
+            .or_insert_with(|| Fetching::new(now))
+            .due
     }
 
     fn may_ask(&self, source: &Source, now: Instant) -> bool {
         let mut fetching = self.fetching();
-        let state = fetching.entry(source.clone()).or_insert_with(|| Fetching::new(now));
-        let may = state.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= UNKNOWN);
+        let state = fetching
+            .entry(source.clone())
+            .or_insert_with(|| Fetching::new(now));
+        let may = state
+            .asked
+            .is_none_or(|asked| now.saturating_duration_since(asked) >= UNKNOWN);
         if may {
             state.asked = Some(now);
         }
@@ -217,7 +253,10 @@ impl Authenticator {
     fn known(&self, rules: &Rulebook, text: &str, now: u64) -> Result<Principal, Rejected> {
         let credential = rules.judge(text, now)?;
         if let Some(key) = credential.key {
-            self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(key, now);
+            self.used
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(key, now);
         }
         Ok(credential.principal)
     }
@@ -227,7 +266,11 @@ impl Authenticator {
         if !matches!(rejected, Rejected::Missing | Rejected::Certificate) {
             self.say(rejected, peer);
         }
-        let status = if matches!(rejected, Rejected::Scope(_)) { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
+        let status = if matches!(rejected, Rejected::Scope(_)) {
+            StatusCode::FORBIDDEN
+        } else {
+            StatusCode::UNAUTHORIZED
+        };
         Denied {
             status,
             code: rejected.code(),
@@ -249,7 +292,8 @@ impl Authenticator {
         tracing::warn!(target: "auth", code = %rejected.code(), address = %peer.address, unsaid = more, "refused: {rejected}");
     }
 
-    /// The protected resource's metadata (RFC 9728 §2); `None` where no authorization server is configured.
+    /// The protected resource's metadata (RFC 9728 §2); `None` where no authorization server is
+    /// configured.
     pub(crate) fn metadata(&self) -> Option<String> {
         let rules = self.rules();
         let oauth2 = rules.oauth2()?;
@@ -268,7 +312,11 @@ impl Authenticator {
 
 impl Fetching {
     const fn new(now: Instant) -> Self {
-        Self { due: now, pause: RETRY.0, asked: None }
+        Self {
+            due: now,
+            pause: RETRY.0,
+            asked: None,
+        }
     }
 }
 
@@ -276,13 +324,22 @@ impl Fetching {
 fn credential(headers: &HeaderMap) -> Result<Option<&str>, Rejected> {
     let bearer = |value: &'_ HeaderValue| -> Option<usize> {
         let (scheme, _) = value.to_str().ok()?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(scheme.len())
+        scheme
+            .eq_ignore_ascii_case("bearer")
+            .then_some(scheme.len())
     };
     let mut found = None;
-    for (name, value) in headers.iter().filter(|(name, _)| **name == header::AUTHORIZATION || **name == X_API_KEY) {
-        let text = value.to_str().map_err(|_| Rejected::Unreadable("a credential that is not ASCII"))?;
+    for (name, value) in headers
+        .iter()
+        .filter(|(name, _)| **name == header::AUTHORIZATION || **name == X_API_KEY)
+    {
+        let text = value
+            .to_str()
+            .map_err(|_| Rejected::Unreadable("a credential that is not ASCII"))?;
         let text = if *name == header::AUTHORIZATION {
-            let scheme = bearer(value).ok_or(Rejected::Unreadable("Authorization has another scheme than Bearer"))?;
+            let scheme = bearer(value).ok_or(Rejected::Unreadable(
+                "Authorization has another scheme than Bearer",
+            ))?;
             text[scheme..].trim()
         } else {
             text.trim()
@@ -303,19 +360,36 @@ pub(crate) fn shown(head: &Parts) -> Option<&str> {
 }
 
 fn of_certificate(certificate: &PeerCertificate) -> Principal {
-    let labels = certificate.names.iter().chain([&certificate.name]).map(|name| Box::from(format!("cert:{name}")));
+    let labels = certificate
+        .names
+        .iter()
+        .chain([&certificate.name])
+        .map(|name| Box::from(format!("cert:{name}")));
     let mut labels: Vec<Box<str>> = labels.take(64).collect();
     labels.sort();
     labels.dedup();
-    Principal { id: format!("cert:{}", certificate.name).into(), labels: labels.into() }
+    Principal {
+        id: format!("cert:{}", certificate.name).into(),
+        labels: labels.into(),
+    }
 }
 
 /// What a certificate says on top of a key or token.
 fn with_certificate(principal: Principal, peer: &Peer) -> Principal {
-    let Some(certificate) = &peer.certificate else { return principal };
+    let Some(certificate) = &peer.certificate else {
+        return principal;
+    };
     let more = of_certificate(certificate);
     let room = 255_usize.saturating_sub(principal.labels.len());
-    Principal { id: principal.id, labels: principal.labels.iter().chain(more.labels.iter().take(room)).cloned().collect() }
+    Principal {
+        id: principal.id,
+        labels: principal
+            .labels
+            .iter()
+            .chain(more.labels.iter().take(room))
+            .cloned()
+            .collect(),
+    }
 }
 
 /// `WWW-Authenticate` (RFC 6750 §3, RFC 9728 §5.1).
@@ -324,23 +398,44 @@ fn challenge(rules: &Rulebook, rejected: &Rejected) -> HeaderValue {
     match rejected {
         Rejected::Missing | Rejected::Certificate => {}
         Rejected::Scope(_) => parts.push(r#"error="insufficient_scope""#.to_owned()),
-        other => parts.push(format!(r#"error="invalid_token", error_description="{}""#, other.code().title())),
+        other => parts.push(format!(
+            r#"error="invalid_token", error_description="{}""#,
+            other.code().title()
+        )),
     }
     if let Some(oauth2) = rules.oauth2() {
         if !oauth2.scopes.is_empty() {
             parts.push(format!(r#"scope="{}""#, oauth2.scopes.join(" ")));
         }
-        parts.extend(oauth2.audience.as_deref().and_then(metadata_address).map(|address| format!(r#"resource_metadata="{address}""#)));
+        parts.extend(
+            oauth2
+                .audience
+                .as_deref()
+                .and_then(metadata_address)
+                .map(|address| format!(r#"resource_metadata="{address}""#)),
+        );
     }
-    let text = if parts.is_empty() { "Bearer".to_owned() } else { format!("Bearer {}", parts.join(", ")) };
+    let text = if parts.is_empty() {
+        "Bearer".to_owned()
+    } else {
+        format!("Bearer {}", parts.join(", "))
+    };
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("Bearer"))
 }
 
-/// RFC 9728 §3.1: the well-known part goes between host and path. From the configured address, never from what a client says in `Host`.
+/// RFC 9728 §3.1: the well-known part goes between host and path. From the configured address,
+/// never from what a client says in `Host`.
 fn metadata_address(resource: &str) -> Option<String> {
     let after = resource.find("://")? + 3;
-    let (origin, path) = resource.split_at(resource[after..].find('/').map_or(resource.len(), |slash| after + slash));
-    Some(format!("{origin}/.well-known/oauth-protected-resource{}", path.trim_end_matches('/')))
+    let (origin, path) = resource.split_at(
+        resource[after..]
+            .find('/')
+            .map_or(resource.len(), |slash| after + slash),
+    );
+    Some(format!(
+        "{origin}/.well-known/oauth-protected-resource{}",
+        path.trim_end_matches('/')
+    ))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! One client connection: tells HTTP/2 from HTTP/1.1 by its first bytes, lets hyper serve it, and notes what it is doing, so that one sweep over
-//! all connections replaces a timer per request.
+//! One client connection: tells HTTP/2 from HTTP/1.1 by its first bytes, lets hyper serve it, and
+//! notes what it is doing, so that one sweep over all connections replaces a timer per request.
 
 use super::{
     listen::{Handler, Limits, Server},
@@ -60,7 +60,8 @@ pub(super) enum Phase {
     Idle(u64),
 }
 
-/// Notes on a connection. Its own task writes, the sweep reads; both on one thread, the atomics only satisfy the compiler.
+/// Notes on a connection. Its own task writes, the sweep reads; both on one thread, the atomics
+/// only satisfy the compiler.
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// When the head that is not complete yet began; 0: none.
@@ -89,7 +90,11 @@ impl Connection {
     }
 
     pub(super) fn phase(&self) -> Phase {
-        match (self.head.load(Relaxed), self.stalled.load(Relaxed), self.active.load(Relaxed)) {
+        match (
+            self.head.load(Relaxed),
+            self.stalled.load(Relaxed),
+            self.active.load(Relaxed),
+        ) {
             (0, 0, 0) => Phase::Idle(self.idle.load(Relaxed)),
             (0, 0, _) => Phase::Busy,
             (0, since, _) => Phase::Stalled(since),
@@ -97,10 +102,12 @@ impl Connection {
         }
     }
 
-    /// Whether its client may be sending the next request at this moment, unable to know that it would be the first one too many: HTTP/1.1 has no
-    /// GOAWAY. `recently` and `now` are milliseconds.
+    /// Whether its client may be sending the next request at this moment, unable to know that it
+    /// would be the first one too many: HTTP/1.1 has no GOAWAY. `recently` and `now` are
+    /// milliseconds.
     pub(super) fn may_be_asked(&self, now: u64, recently: u64) -> bool {
-        !self.http2.load(Relaxed) && matches!(self.phase(), Phase::Idle(since) if now.saturating_sub(since) < recently)
+        !self.http2.load(Relaxed)
+            && matches!(self.phase(), Phase::Idle(since) if now.saturating_sub(since) < recently)
     }
 
     /// No further requests on this connection: it closes when those that have begun are answered.
@@ -113,10 +120,22 @@ impl Connection {
 }
 
 /// Serves a connection until it closes.
-pub(super) async fn serve<H: Handler, S: Stream>(socket: S, peer: Peer, server: &Arc<Server<H>>, state: &Arc<Connection>) {
-    *state.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await);
-    let mut io =
-        Io { inner: TokioIo::new(socket), server: Arc::clone(server), state: Arc::clone(state), first: [0; PREFACE.len()], from: 0, to: 0 };
+pub(super) async fn serve<H: Handler, S: Stream>(
+    socket: S,
+    peer: Peer,
+    server: &Arc<Server<H>>,
+    state: &Arc<Connection>,
+) {
+    *state.task.lock().unwrap_or_else(PoisonError::into_inner) =
+        Some(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await);
+    let mut io = Io {
+        inner: TokioIo::new(socket),
+        server: Arc::clone(server),
+        state: Arc::clone(state),
+        first: [0; PREFACE.len()],
+        from: 0,
+        to: 0,
+    };
     let served = match io.is_http2().await {
         Ok(true) => http2(io, peer, server, state).await,
         Ok(false) => http1(io, peer, server, state).await,
@@ -127,9 +146,15 @@ pub(super) async fn serve<H: Handler, S: Stream>(socket: S, peer: Peer, server: 
     }
 }
 
-async fn http1<H: Handler, S: Stream>(io: Io<H, S>, peer: Peer, server: &Arc<Server<H>>, state: &Arc<Connection>) -> Result<(), String> {
+async fn http1<H: Handler, S: Stream>(
+    io: Io<H, S>,
+    peer: Peer,
+    server: &Arc<Server<H>>,
+    state: &Arc<Connection>,
+) -> Result<(), String> {
     let service = service_fn(|request| answer(request, peer.clone(), server, state));
-    // The sweep watches the time: hyper's own header time-out sets a timer for each request and closes idle connections with it.
+    // The sweep watches the time: hyper's own header time-out sets a timer for each request and
+    // closes idle connections with it.
     let Limits { headers, head, .. } = server.limits();
     let mut builder = http1::Builder::new();
     builder.max_buf_size(head).header_read_timeout(None);
@@ -139,12 +164,14 @@ async fn http1<H: Handler, S: Stream>(io: Io<H, S>, peer: Peer, server: &Arc<Ser
     }
     let mut connection = pin!(builder.serve_connection(io, service).with_upgrades());
     let mut told = false;
-    // The next request may have come while this process had no processor: the event loop is asked once more before an idle connection is closed.
+    // The next request may have come while this process had no processor: the event loop is asked
+    // once more before an idle connection is closed.
     let (mut turn, mut turned) = (pin!(tokio::task::yield_now()), false);
     poll_fn(|cx| {
         turned = turned || (state.finish.load(Relaxed) && turn.as_mut().poll(cx).is_ready());
         let polled = connection.as_mut().poll(cx);
-        // While a head is awaited hyper would close without looking whether its bytes have come; the answer to it will say that it is the last.
+        // While a head is awaited hyper would close without looking whether its bytes have come;
+        // the answer to it will say that it is the last.
         if told || !turned || polled.is_ready() || matches!(state.phase(), Phase::Head(_)) {
             return polled;
         }
@@ -156,7 +183,12 @@ async fn http1<H: Handler, S: Stream>(io: Io<H, S>, peer: Peer, server: &Arc<Ser
     .map_err(|error| error.to_string())
 }
 
-async fn http2<H: Handler, S: Stream>(io: Io<H, S>, peer: Peer, server: &Arc<Server<H>>, state: &Arc<Connection>) -> Result<(), String> {
+async fn http2<H: Handler, S: Stream>(
+    io: Io<H, S>,
+    peer: Peer,
+    server: &Arc<Server<H>>,
+    state: &Arc<Connection>,
+) -> Result<(), String> {
     state.http2.store(true, Relaxed);
     let head = u32::try_from(server.limits().head).unwrap_or(u32::MAX);
     let (server, owned) = (Arc::clone(server), Arc::clone(state));
@@ -200,9 +232,14 @@ async fn answer<H: Handler>(
     request.extensions_mut().insert(peer);
     let mut response = server.handler.handle(request).await;
     if old && server.is_draining() {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response.map(|body| Tracked { body, _active: active }))
+    Ok(response.map(|body| Tracked {
+        body,
+        _active: active,
+    }))
 }
 
 /// A request between its head and the end of its answer.
@@ -215,7 +252,10 @@ impl<H: Handler> Active<H> {
     fn new(server: &Arc<Server<H>>, state: &Arc<Connection>) -> Self {
         state.head.store(0, Relaxed);
         state.active.fetch_add(1, Relaxed);
-        Self { server: Arc::clone(server), state: Arc::clone(state) }
+        Self {
+            server: Arc::clone(server),
+            state: Arc::clone(state),
+        }
     }
 }
 
@@ -237,7 +277,10 @@ impl<B: Body<Data = Bytes> + Unpin, H: Handler> Body for Tracked<B, H> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 
@@ -250,7 +293,8 @@ impl<B: Body<Data = Bytes> + Unpin, H: Handler> Body for Tracked<B, H> {
     }
 }
 
-/// The client's own connection under one that was upgraded, with the bytes that were read behind the request.
+/// The client's own connection under one that was upgraded, with the bytes that were read behind
+/// the request.
 ///
 /// # Errors
 /// The upgraded connection as it is, if its descriptor is not the whole of it: TLS has keys.
@@ -292,7 +336,9 @@ impl<H: Handler, S: Stream> Io<H, S> {
 
     fn note_write<T>(&self, written: &Poll<io::Result<T>>) {
         match written {
-            Poll::Pending if self.state.stalled.load(Relaxed) == 0 => self.state.stalled.store(self.server.now_ms(), Relaxed),
+            Poll::Pending if self.state.stalled.load(Relaxed) == 0 => {
+                self.state.stalled.store(self.server.now_ms(), Relaxed)
+            }
             Poll::Ready(_) => self.state.stalled.store(0, Relaxed),
             Poll::Pending => {}
         }
@@ -300,7 +346,11 @@ impl<H: Handler, S: Stream> Io<H, S> {
 }
 
 impl<H: Handler, S: Stream> Read for Io<H, S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.from < self.to {
             let part = buffer.remaining().min(self.to - self.from);
             buffer.put_slice(&self.first[self.from..self.from + part]);
@@ -310,8 +360,13 @@ impl<H: Handler, S: Stream> Read for Io<H, S> {
         let this = &mut *self;
         let polled = Pin::new(&mut this.inner).poll_read(cx, buffer);
         let state = &this.state;
-        // Input outside of a request begins the next head. HTTP/2 has other frames between requests and pings of its own.
-        if polled.is_ready() && state.active.load(Relaxed) == 0 && state.head.load(Relaxed) == 0 && !state.http2.load(Relaxed) {
+        // Input outside of a request begins the next head. HTTP/2 has other frames between requests
+        // and pings of its own.
+        if polled.is_ready()
+            && state.active.load(Relaxed) == 0
+            && state.head.load(Relaxed) == 0
+            && !state.http2.load(Relaxed)
+        {
             state.head.store(this.server.now_ms(), Relaxed);
         }
         polled
@@ -319,13 +374,21 @@ impl<H: Handler, S: Stream> Read for Io<H, S> {
 }
 
 impl<H: Handler, S: Stream> Write for Io<H, S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.note_write(&written);
         written
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         // The kernel takes longer over a list of small parts than we over copying them.
         let whole = parts.iter().map(|part| part.len()).sum::<usize>();
         if whole <= SMALL {

@@ -1,4 +1,5 @@
-//! The listening sockets that a worker accepts on, which a new configuration may move while it serves. Binds nothing: sockets come from the supervisor.
+//! The listening sockets that a worker accepts on, which a new configuration may move while it
+//! serves. Binds nothing: sockets come from the supervisor.
 
 use super::listen::{Handler, Server};
 use crate::ipc::messages::Bound;
@@ -22,7 +23,10 @@ pub(crate) struct Doors<H> {
 impl<H: Handler> Doors<H> {
     /// None yet.
     pub(crate) const fn new(server: Arc<Server<H>>) -> Self {
-        Self { server, open: BTreeMap::new() }
+        Self {
+            server,
+            open: BTreeMap::new(),
+        }
     }
 
     /// Accepts on a socket from now on. `secure`: clients speak TLS.
@@ -39,11 +43,15 @@ impl<H: Handler> Doors<H> {
         Ok(())
     }
 
-    /// Accepts where `wanted` says and nowhere else: first on what is new (`sockets`), then the others are closed.
+    /// Accepts where `wanted` says and nowhere else: first on what is new (`sockets`), then the
+    /// others are closed.
     pub(crate) fn fit(&mut self, wanted: &[Bound], sockets: Vec<net::TcpListener>) {
         let is_wanted = |address: &SocketAddr| wanted.iter().any(|bound| bound.address == *address);
         for socket in sockets {
-            let bound = socket.local_addr().ok().and_then(|address| wanted.iter().find(|bound| bound.address == address));
+            let bound = socket
+                .local_addr()
+                .ok()
+                .and_then(|address| wanted.iter().find(|bound| bound.address == address));
             let fresh = bound.filter(|bound| !self.open.contains_key(&bound.address));
             if let Some(bound) = fresh
                 && let Err(error) = self.open(socket, bound.transport == SECURE)

@@ -1,4 +1,5 @@
-//! Who may ask at all: `Host` and `Origin` (MCP transports, "Security Warning": DNS rebinding). Pure.
+//! Who may ask at all: `Host` and `Origin` (MCP transports, "Security Warning": DNS rebinding).
+//! Pure.
 
 use http::{HeaderValue, header, request::Parts};
 
@@ -36,7 +37,8 @@ struct Authority {
 }
 
 impl Guard {
-    /// For a listener that is bound to a loopback address or not. No hosts: the loopback names if it is, every name otherwise.
+    /// For a listener that is bound to a loopback address or not. No hosts: the loopback names if
+    /// it is, every name otherwise.
     pub(crate) fn new(hosts: &[String], origins: &[String], loopback: bool) -> Self {
         let names: Vec<&str> = match hosts.is_empty() {
             true if loopback => LOOPBACK.to_vec(),
@@ -55,14 +57,21 @@ impl Guard {
     pub(crate) fn admit<'a>(&self, head: &'a Parts) -> Result<Option<&'a HeaderValue>, Denied> {
         self.host(head)?;
         let mut origins = head.headers.get_all(header::ORIGIN).iter();
-        let Some(origin) = origins.next() else { return Ok(None) };
-        if origins.next().is_none() && origin.to_str().is_ok_and(|origin| self.allows_origin(origin)) {
+        let Some(origin) = origins.next() else {
+            return Ok(None);
+        };
+        if origins.next().is_none()
+            && origin
+                .to_str()
+                .is_ok_and(|origin| self.allows_origin(origin))
+        {
             return Ok(Some(origin));
         }
         Err(Denied::Origin)
     }
 
-    /// RFC 9112 §3.2: exactly one `Host`; HTTP/2 has `:authority`, and where both are given both must be allowed.
+    /// RFC 9112 §3.2: exactly one `Host`; HTTP/2 has `:authority`, and where both are given both
+    /// must be allowed.
     fn host(&self, head: &Parts) -> Result<(), Denied> {
         let mut hosts = head.headers.get_all(header::HOST).iter();
         let host = hosts.next();
@@ -70,7 +79,8 @@ impl Guard {
         if hosts.next().is_some() || (host.is_none() && authority.is_none()) {
             return Err(Denied::NoHost);
         }
-        let allowed = host.is_none_or(|host| host.to_str().is_ok_and(|host| self.allows_host(host)))
+        let allowed = host
+            .is_none_or(|host| host.to_str().is_ok_and(|host| self.allows_host(host)))
             && authority.is_none_or(|authority| self.allows_host(authority));
         if allowed { Ok(()) } else { Err(Denied::Host) }
     }
@@ -78,23 +88,37 @@ impl Guard {
     fn allows_host(&self, host: &str) -> bool {
         self.any_host
             || split(host).is_some_and(|(name, port)| {
-                self.hosts.iter().any(|allowed| allowed.name.eq_ignore_ascii_case(name) && (allowed.port.is_none() || allowed.port == port))
+                self.hosts.iter().any(|allowed| {
+                    allowed.name.eq_ignore_ascii_case(name)
+                        && (allowed.port.is_none() || allowed.port == port)
+                })
             })
     }
 
     fn allows_origin(&self, origin: &str) -> bool {
         let local = || {
-            let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-            rest.and_then(split).is_some_and(|(name, _)| LOOPBACK.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)))
+            let rest = origin
+                .strip_prefix("http://")
+                .or_else(|| origin.strip_prefix("https://"));
+            rest.and_then(split).is_some_and(|(name, _)| {
+                LOOPBACK
+                    .iter()
+                    .any(|allowed| allowed.eq_ignore_ascii_case(name))
+            })
         };
-        self.any_origin || (self.loopback && local()) || (!self.origins.is_empty() && self.origins.contains(&normal(origin)))
+        self.any_origin
+            || (self.loopback && local())
+            || (!self.origins.is_empty() && self.origins.contains(&normal(origin)))
     }
 }
 
 impl Authority {
     fn parse(text: &str) -> Option<Self> {
         let (name, port) = split(text)?;
-        Some(Self { name: name.to_owned(), port })
+        Some(Self {
+            name: name.to_owned(),
+            port,
+        })
     }
 }
 
@@ -115,8 +139,15 @@ fn split(authority: &str) -> Option<(&str, Option<u16>)> {
 /// An origin in lower case, without the default port (RFC 6454 §6).
 fn normal(origin: &str) -> String {
     let origin = origin.trim().trim_end_matches('/').to_ascii_lowercase();
-    let default = if origin.starts_with("https:") { ":443" } else { ":80" };
-    origin.strip_suffix(default).map(str::to_owned).unwrap_or(origin)
+    let default = if origin.starts_with("https:") {
+        ":443"
+    } else {
+        ":80"
+    };
+    origin
+        .strip_suffix(default)
+        .map(str::to_owned)
+        .unwrap_or(origin)
 }
 
 #[cfg(test)]
@@ -126,7 +157,13 @@ mod tests {
     #[test]
     fn loopback_answers_to_its_names_only_and_any_port() {
         let guard = Guard::new(&[], &[], true);
-        for host in ["localhost", "LocalHost:3000", "127.0.0.1:1", "[::1]:9", "[::1]"] {
+        for host in [
+            "localhost",
+            "LocalHost:3000",
+            "127.0.0.1:1",
+            "[::1]:9",
+            "[::1]",
+        ] {
             assert!(guard.allows_host(host), "{host}");
         }
         for host in [
@@ -141,8 +178,17 @@ mod tests {
         ] {
             assert!(!guard.allows_host(host), "{host}");
         }
-        assert!(guard.allows_origin("http://localhost:5173") && guard.allows_origin("https://[::1]"));
-        for origin in ["null", "http://evil.example", "http://localhost.evil.example", "file://localhost", "http://localhost/x", ""] {
+        assert!(
+            guard.allows_origin("http://localhost:5173") && guard.allows_origin("https://[::1]")
+        );
+        for origin in [
+            "null",
+            "http://evil.example",
+            "http://localhost.evil.example",
+            "file://localhost",
+            "http://localhost/x",
+            "",
+        ] {
             assert!(!guard.allows_origin(origin), "{origin}");
         }
     }
@@ -151,9 +197,16 @@ mod tests {
     fn lists_replace_the_defaults() {
         let hosts = ["mcp.example", "other.example:8443", "::1"].map(str::to_owned);
         let guard = Guard::new(&hosts, &["https://App.example".to_owned()], false);
-        assert!(guard.allows_host("MCP.example:1") && guard.allows_host("other.example:8443") && guard.allows_host("[::1]:3000"));
+        assert!(
+            guard.allows_host("MCP.example:1")
+                && guard.allows_host("other.example:8443")
+                && guard.allows_host("[::1]:3000")
+        );
         assert!(!guard.allows_host("other.example") && !guard.allows_host("localhost"));
-        assert!(guard.allows_origin("https://app.example:443") && !guard.allows_origin("http://app.example"));
+        assert!(
+            guard.allows_origin("https://app.example:443")
+                && !guard.allows_origin("http://app.example")
+        );
         assert!(!guard.allows_origin("http://localhost"));
         assert!(Guard::new(&[], &[], false).allows_host("whatever.example"));
         assert_eq!(normal("HTTPS://A.example:8443/"), "https://a.example:8443");

@@ -1,7 +1,9 @@
-//! The way of a connection from the http worker that read its upgrade to the websocket worker that serves it: the descriptor itself, and beside it
-//! what was found out and what was read already. A websocket worker says `Taken` before it reads from a connection: one that dies first has
-//! it passed to another one. A websocket worker that drains says `Stop`; what was sent before that is still served. An http worker that drains says
-//! `Going`: connections that it relays cannot outlive it.
+//! The way of a connection from the http worker that read its upgrade to the websocket worker that
+//! serves it: the descriptor itself, and beside it what was found out and what was read already. A
+//! websocket worker says `Taken` before it reads from a connection: one that dies first has it
+//! passed to another one. A websocket worker that drains says `Stop`; what was sent before that is
+//! still served. An http worker that drains says `Going`: connections that it relays cannot outlive
+//! it.
 
 use crate::ipc::{
     channel::{Receiver, Sender, channel},
@@ -47,7 +49,8 @@ pub(crate) struct Handover {
     pub(crate) certificates: Vec<Vec<u8>>,
     /// Where they are.
     pub(crate) peer: SocketAddr,
-    /// The descriptor is one end of a socket pair whose other end is relayed, not the client's own connection.
+    /// The descriptor is one end of a socket pair whose other end is relayed, not the client's own
+    /// connection.
     pub(crate) relayed: bool,
     /// Bytes that came behind the handshake.
     pub(crate) buffered: Vec<u8>,
@@ -56,7 +59,14 @@ pub(crate) struct Handover {
 impl Handover {
     /// Who opened it.
     pub(crate) fn principal(&self) -> Principal {
-        Principal { id: self.principal.as_str().into(), labels: self.labels.iter().map(|label| label.as_str().into()).collect() }
+        Principal {
+            id: self.principal.as_str().into(),
+            labels: self
+                .labels
+                .iter()
+                .map(|label| label.as_str().into())
+                .collect(),
+        }
     }
 }
 
@@ -69,7 +79,8 @@ enum Passed {
     Taken,
     /// To the http worker: no more of them.
     Stop,
-    /// To the websocket worker: what is relayed, and what still comes, ends after so many milliseconds.
+    /// To the websocket worker: what is relayed, and what still comes, ends after so many
+    /// milliseconds.
     Going {
         /// Until the drain's deadline.
         left_ms: u64,
@@ -132,7 +143,11 @@ impl Takers {
             return true;
         }
         let place = self.0.waiting.fetch_add(1, Ordering::Relaxed);
-        let found = if place < MAX_WAITING { tokio::time::timeout(MAX_WAIT, self.appear()).await.is_ok() } else { false };
+        let found = if place < MAX_WAITING {
+            tokio::time::timeout(MAX_WAIT, self.appear()).await.is_ok()
+        } else {
+            false
+        };
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
         found
     }
@@ -148,7 +163,8 @@ impl Takers {
         }
     }
 
-    /// Passes a connection on, to each worker in turn. False: there is none any more, and the connection is closed.
+    /// Passes a connection on, to each worker in turn. False: there is none any more, and the
+    /// connection is closed.
     pub(crate) fn give(&self, handover: Box<Handover>, connection: OwnedFd) -> bool {
         let takers = self.0.lock();
         let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
@@ -156,13 +172,16 @@ impl Takers {
         for at in 0..takers.len() {
             match takers[(turn + at) % takers.len()].1.try_send(item) {
                 Ok(()) => return true,
-                Err(mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back)) => item = back,
+                Err(
+                    mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back),
+                ) => item = back,
             }
         }
         false
     }
 
-    /// The same, and where there is none, waits for one: its client has been told that the WebSocket is open.
+    /// The same, and where there is none, waits for one: its client has been told that the
+    /// WebSocket is open.
     pub(crate) async fn pass(&self, handover: Box<Handover>, connection: OwnedFd) -> bool {
         self.ready().await && self.give(handover, connection)
     }
@@ -234,7 +253,11 @@ impl Takers {
 
 /// The deadline, once there is one.
 async fn told(going: &mut watch::Receiver<Option<Instant>>) -> Instant {
-    let found = going.wait_for(Option::is_some).await.ok().and_then(|found| *found);
+    let found = going
+        .wait_for(Option::is_some)
+        .await
+        .ok()
+        .and_then(|found| *found);
     match found {
         Some(deadline) => deadline,
         // The link is gone, and with it whatever could be said.
@@ -248,8 +271,8 @@ impl Shared {
     }
 }
 
-/// The websocket worker's end of a link: gives each connection to `take` until the http worker closes it. Once `stop` returns, the http worker is
-/// told to pass no more.
+/// The websocket worker's end of a link: gives each connection to `take` until the http worker
+/// closes it. Once `stop` returns, the http worker is told to pass no more.
 ///
 /// # Errors
 /// When the socket fails, or what comes over it is no message.
@@ -289,7 +312,11 @@ pub(crate) async fn receive(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test fails by panicking"
+    )]
 
     use super::*;
     use std::{io::Write, os::unix::net::UnixStream};
@@ -319,7 +346,13 @@ mod tests {
         let (stop, stopped) = oneshot::channel::<()>();
         let taking = tokio::spawn(async move {
             let mut taken = Vec::new();
-            receive(theirs.into(), |handover, fd, _| taken.push((handover, fd)), async { stopped.await.unwrap() }).await.unwrap();
+            receive(
+                theirs.into(),
+                |handover, fd, _| taken.push((handover, fd)),
+                async { stopped.await.unwrap() },
+            )
+            .await
+            .unwrap();
             taken
         });
         let mut peers = Vec::new();
@@ -331,12 +364,18 @@ mod tests {
         stop.send(()).unwrap();
         let mut taken = taking.await.unwrap();
         assert_eq!(
-            taken.iter().map(|(handover, _)| handover.view.parse::<usize>().unwrap()).collect::<Vec<_>>(),
+            taken
+                .iter()
+                .map(|(handover, _)| handover.view.parse::<usize>().unwrap())
+                .collect::<Vec<_>>(),
             (0..20).collect::<Vec<_>>()
         );
         assert_eq!(taken[3].0.buffered, [7]);
         UnixStream::from(taken.remove(3).1).write_all(b"x").unwrap();
-        assert!(!takers.give(handover(""), UnixStream::pair().unwrap().0.into()), "nobody takes it");
+        assert!(
+            !takers.give(handover(""), UnixStream::pair().unwrap().0.into()),
+            "nobody takes it"
+        );
     }
 
     #[tokio::test]
@@ -346,16 +385,23 @@ mod tests {
         takers.attach(ours.into()).unwrap();
         let (arrived, mut leashes) = mpsc::channel(4);
         let take = move |_, _, leash| arrived.try_send(leash).unwrap();
-        let taking = tokio::spawn(async move { receive(theirs.into(), take, std::future::pending()).await });
+        let taking =
+            tokio::spawn(async move { receive(theirs.into(), take, std::future::pending()).await });
         let give = || takers.give(handover(""), UnixStream::pair().unwrap().0.into());
         assert!(give());
         let before: Leash = leashes.recv().await.unwrap();
         let soon = Duration::from_millis(20);
-        assert!(tokio::time::timeout(soon, before.pulled()).await.is_err(), "nothing is said yet");
+        assert!(
+            tokio::time::timeout(soon, before.pulled()).await.is_err(),
+            "nothing is said yet"
+        );
         let deadline = Instant::now() + Duration::from_secs(100);
         takers.going(deadline);
         let heard = before.pulled().await;
-        assert!(heard <= Instant::now() + Duration::from_secs(100) && heard > deadline - Duration::from_secs(50));
+        assert!(
+            heard <= Instant::now() + Duration::from_secs(100)
+                && heard > deadline - Duration::from_secs(50)
+        );
         assert!(give());
         leashes.recv().await.unwrap().pulled().await;
         taking.abort();
@@ -383,12 +429,22 @@ mod tests {
         let (arrived, arrives) = oneshot::channel();
         let mut arrived = Some(arrived);
         tokio::spawn(async move {
-            let take =
-                |handover: Handover, _, _| arrived.take().into_iter().for_each(|arrived| arrived.send(handover.view.clone()).unwrap());
+            let take = |handover: Handover, _, _| {
+                arrived
+                    .take()
+                    .into_iter()
+                    .for_each(|arrived| arrived.send(handover.view.clone()).unwrap())
+            };
             receive(theirs.into(), take, std::future::pending()).await
         });
         drop(dying);
-        assert_eq!(tokio::time::timeout(Duration::from_secs(10), arrives).await.unwrap().unwrap(), "kept");
+        assert_eq!(
+            tokio::time::timeout(Duration::from_secs(10), arrives)
+                .await
+                .unwrap()
+                .unwrap(),
+            "kept"
+        );
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
-//! Fetching the keys of a token issuer: a key set (RFC 7517), or the key set that an issuer's metadata names (RFC 8414, OpenID Connect Discovery).
-//! Bounded in time and size, over TLS unless on loopback, and no redirect is followed. Opens no file but the host's certificates.
+//! Fetching the keys of a token issuer: a key set (RFC 7517), or the key set that an issuer's
+//! metadata names (RFC 8414, OpenID Connect Discovery). Bounded in time and size, over TLS unless
+//! on loopback, and no redirect is followed. Opens no file but the host's certificates.
 
 use crate::auth::{Keys, Source};
 use bytes::Bytes;
@@ -38,16 +39,20 @@ pub(crate) async fn fetch(source: &Source) -> Result<Keys, String> {
         let text = get(&address).await?;
         Keys::from_set(&text).map_err(|error| format!("{address}: {error}"))
     };
-    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
 }
 
-/// Finds the key set of an issuer. That the metadata names the same issuer is what binds the two (RFC 8414 §3.3).
+/// Finds the key set of an issuer. That the metadata names the same issuer is what binds the two
+/// (RFC 8414 §3.3).
 async fn discover(issuer: &str) -> Result<String, String> {
     let mut why = String::new();
     for address in well_known(issuer) {
         match get(&address).await {
             Ok(text) => {
-                let found: Metadata = serde_json::from_str(&text).map_err(|_| format!("{address}: not the metadata of an issuer"))?;
+                let found: Metadata = serde_json::from_str(&text)
+                    .map_err(|_| format!("{address}: not the metadata of an issuer"))?;
                 if found.issuer != issuer {
                     return Err(format!("{address}: is the metadata of another issuer"));
                 }
@@ -62,9 +67,13 @@ async fn discover(issuer: &str) -> Result<String, String> {
 /// RFC 8414 §3.1 and OpenID Connect Discovery 1.0 §4, in the order that MCP clients try them.
 fn well_known(issuer: &str) -> Vec<String> {
     let bare = issuer.trim_end_matches('/');
-    let at = bare.find("://").and_then(|scheme| bare[scheme + 3..].find('/').map(|slash| scheme + 3 + slash));
+    let at = bare
+        .find("://")
+        .and_then(|scheme| bare[scheme + 3..].find('/').map(|slash| scheme + 3 + slash));
     match at {
-        None => ["oauth-authorization-server", "openid-configuration"].map(|name| format!("{bare}/.well-known/{name}")).into(),
+        None => ["oauth-authorization-server", "openid-configuration"]
+            .map(|name| format!("{bare}/.well-known/{name}"))
+            .into(),
         Some(at) => {
             let (origin, path) = bare.split_at(at);
             vec![
@@ -78,7 +87,9 @@ fn well_known(issuer: &str) -> Vec<String> {
 
 async fn get(address: &str) -> Result<String, String> {
     let wrong = |what: String| format!("{address}: {what}");
-    let uri: Uri = address.parse().map_err(|_| wrong("not an address".to_owned()))?;
+    let uri: Uri = address
+        .parse()
+        .map_err(|_| wrong("not an address".to_owned()))?;
     let secure = uri.scheme() == Some(&Scheme::HTTPS);
     if !secure && !is_local(&uri) {
         return Err(wrong("http is for loopback only".to_owned()));
@@ -92,25 +103,47 @@ async fn get(address: &str) -> Result<String, String> {
     let response = if secure {
         // Reads files: not on the event loop.
         let builder = tokio::task::spawn_blocking(|| {
-            HttpsConnectorBuilder::new().with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
+            HttpsConnectorBuilder::new()
+                .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
         });
-        let builder = builder.await.map_err(|error| wrong(error.to_string()))?.map_err(|error| wrong(error.to_string()))?;
+        let builder = builder
+            .await
+            .map_err(|error| wrong(error.to_string()))?
+            .map_err(|error| wrong(error.to_string()))?;
         let connector = builder.https_only().enable_http1().wrap_connector(plain);
-        Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector).request(request).await
+        Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(0)
+            .build(connector)
+            .request(request)
+            .await
     } else {
-        Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(plain).request(request).await
+        Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(0)
+            .build(plain)
+            .request(request)
+            .await
     };
     let response = response.map_err(|error| wrong(causes(&error)))?;
     if response.status() != StatusCode::OK {
         return Err(wrong(format!("answers {}", response.status())));
     }
-    let body = Limited::new(response.into_body(), MOST).collect().await.map_err(|error| wrong(error.to_string()))?;
+    let body = Limited::new(response.into_body(), MOST)
+        .collect()
+        .await
+        .map_err(|error| wrong(error.to_string()))?;
     String::from_utf8(body.to_bytes().into()).map_err(|_| wrong("answers no text".to_owned()))
 }
 
 fn is_local(uri: &Uri) -> bool {
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|host| host.to_canonical().is_loopback())
+    let host = uri
+        .host()
+        .unwrap_or_default()
+        .trim_start_matches('[')
+        .trim_end_matches(']');
+    host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|host| host.to_canonical().is_loopback())
 }
 
 fn causes(error: &dyn Error) -> String {
@@ -125,7 +158,11 @@ fn causes(error: &dyn Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test fails by panicking"
+    )]
 
     use super::{Source, fetch, well_known};
     use std::{
@@ -133,7 +170,8 @@ mod tests {
         net::TcpListener,
     };
 
-    /// Answers one request after the other with what `answer` makes of the path, for as long as the process lives.
+    /// Answers one request after the other with what `answer` makes of the path, for as long as the
+    /// process lives.
     fn server(answer: impl Fn(&str) -> String + Send + 'static) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -141,15 +179,24 @@ mod tests {
             for mut socket in listener.incoming().map_while(Result::ok) {
                 let mut head = [0; 4096];
                 let length = socket.read(&mut head).unwrap_or(0);
-                let path = String::from_utf8_lossy(&head[..length]).split(' ').nth(1).unwrap_or_default().to_owned();
-                socket.write_all(answer(&path).as_bytes()).unwrap_or_default();
+                let path = String::from_utf8_lossy(&head[..length])
+                    .split(' ')
+                    .nth(1)
+                    .unwrap_or_default()
+                    .to_owned();
+                socket
+                    .write_all(answer(&path).as_bytes())
+                    .unwrap_or_default();
             }
         });
         address
     }
 
     fn ok(body: &str) -> String {
-        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        )
     }
 
     const SET: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"1"}]}"#;
@@ -158,7 +205,10 @@ mod tests {
     fn metadata_is_looked_for_where_the_standards_say() {
         assert_eq!(
             well_known("https://a/"),
-            ["https://a/.well-known/oauth-authorization-server", "https://a/.well-known/openid-configuration"]
+            [
+                "https://a/.well-known/oauth-authorization-server",
+                "https://a/.well-known/openid-configuration"
+            ]
         );
         let below = [
             "https://a/.well-known/oauth-authorization-server/t",
@@ -170,26 +220,42 @@ mod tests {
 
     #[tokio::test]
     async fn keys_come_by_set_and_by_issuer_and_from_nowhere_else() {
-        let address = server(|path| match path {
+        let address = server(|path| {
+            match path {
             "/keys" => ok(SET),
             "/empty" => ok(r#"{"keys":[]}"#),
             "/big" => ok(&"x".repeat(300 << 10)),
             "/moved" => "HTTP/1.1 302 Found\r\nlocation: /keys\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned(),
             _ => "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned(),
+        }
         });
         assert!(fetch(&Source::Set(format!("{address}/keys"))).await.is_ok());
-        for (path, why) in [("/empty", "no key"), ("/big", "length limit"), ("/moved", "302"), ("/none", "404")] {
-            let error = fetch(&Source::Set(format!("{address}{path}"))).await.expect_err(path);
+        for (path, why) in [
+            ("/empty", "no key"),
+            ("/big", "length limit"),
+            ("/moved", "302"),
+            ("/none", "404"),
+        ] {
+            let error = fetch(&Source::Set(format!("{address}{path}")))
+                .await
+                .expect_err(path);
             assert!(error.contains(why), "{path}: {error}");
         }
         let keys = format!("{address}/keys");
         let issuer = server(move |path| match path {
-            "/.well-known/openid-configuration" => ok(&format!(r#"{{"issuer":"http://other","jwks_uri":"{keys}"}}"#)),
-            _ => "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned(),
+            "/.well-known/openid-configuration" => ok(&format!(
+                r#"{{"issuer":"http://other","jwks_uri":"{keys}"}}"#
+            )),
+            _ => "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                .to_owned(),
         });
-        let error = fetch(&Source::Issuer(issuer)).await.expect_err("another issuer");
+        let error = fetch(&Source::Issuer(issuer))
+            .await
+            .expect_err("another issuer");
         assert!(error.contains("another issuer"), "{error}");
-        let error = fetch(&Source::Set("http://192.0.2.1/keys".to_owned())).await.expect_err("not TLS");
+        let error = fetch(&Source::Set("http://192.0.2.1/keys".to_owned()))
+            .await
+            .expect_err("not TLS");
         assert!(error.contains("loopback only"), "{error}");
     }
 }

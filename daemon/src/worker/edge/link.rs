@@ -1,5 +1,6 @@
-//! The socket to the gateway worker: one reader task and one writer task per link. Whatever is queued while a write runs leaves in the next one,
-//! so that a busy worker pays one system call for many frames in each direction.
+//! The socket to the gateway worker: one reader task and one writer task per link. Whatever is
+//! queued while a write runs leaves in the next one, so that a busy worker pays one system call for
+//! many frames in each direction.
 
 use super::Shared;
 use crate::worker::link_socket::{self, Reading, Writing};
@@ -37,7 +38,8 @@ impl Outgoing {
     }
 }
 
-/// Serves a link until it ends. Afterwards its unfinished exchanges are lost and it takes no new ones.
+/// Serves a link until it ends. Afterwards its unfinished exchanges are lost and it takes no new
+/// ones.
 pub(super) async fn serve(shared: Arc<Shared>, id: u32, socket: UnixStream, ready: Arc<Notify>) {
     let ended = match socket.into_std().and_then(link_socket::split) {
         Ok((reading, writing)) => tokio::select! {
@@ -47,8 +49,12 @@ pub(super) async fn serve(shared: Arc<Shared>, id: u32, socket: UnixStream, read
         Err(error) => Err(error),
     };
     match ended {
-        Ok(()) => tracing::debug!(target: "transport", link = id, "the gateway worker closed the link"),
-        Err(error) => tracing::warn!(target: "transport", link = id, %error, "the link to the gateway worker broke"),
+        Ok(()) => {
+            tracing::debug!(target: "transport", link = id, "the gateway worker closed the link")
+        }
+        Err(error) => {
+            tracing::warn!(target: "transport", link = id, %error, "the link to the gateway worker broke")
+        }
     }
     shared.lost(id);
 }
@@ -64,7 +70,9 @@ async fn read(shared: &Shared, id: u32, mut socket: Reading) -> io::Result<()> {
             return Ok(());
         }
         while let Some((stream, frame)) = frame::decode(&mut input).map_err(io::Error::other)? {
-            let Frame::Reply(reply) = frame else { return Err(io::Error::other("a frame that only an edge may send")) };
+            let Frame::Reply(reply) = frame else {
+                return Err(io::Error::other("a frame that only an edge may send"));
+            };
             replies.push((stream, reply));
         }
         shared.deliver(id, &mut replies).map_err(io::Error::other)?;

@@ -1,8 +1,10 @@
-//! The accept loop over a listening socket that several workers share, and the care for what it accepts: limits, time-outs, drain.
+//! The accept loop over a listening socket that several workers share, and the care for what it
+//! accepts: limits, time-outs, drain.
 //!
-//! At the connection limit nothing is accepted for [`PATIENCE`], so that a sibling worker may take the connection; after that it is taken and
-//! answered 503, because a client that hangs without a reason is worse off. The listening socket belongs to the supervisor: what arrives during a
-//! drain waits in its queue for the successor.
+//! At the connection limit nothing is accepted for [`PATIENCE`], so that a sibling worker may take
+//! the connection; after that it is taken and answered 503, because a client that hangs without a
+//! reason is worse off. The listening socket belongs to the supervisor: what arrives during a drain
+//! waits in its queue for the successor.
 
 use super::{
     connection::{self, Connection, Phase},
@@ -38,7 +40,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 const MAX_REFUSALS: usize = 64;
 /// A drain waits so long for a head that has not come.
 const DRAIN_SILENCE: Duration = Duration::from_secs(2);
-/// A drain leaves a connection that was used so recently open for one more request, in milliseconds.
+/// A drain leaves a connection that was used so recently open for one more request, in
+/// milliseconds.
 const DRAIN_IDLE: u64 = 300;
 /// How often a drain looks for those that have been idle since.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
@@ -58,17 +61,24 @@ pub(crate) struct Limits {
     pub(crate) head: usize,
     /// A connection without a request for so long is closed.
     pub(crate) idle: Duration,
-    /// Time for a connection to become a request: from its first byte, or from the accept for the first one.
+    /// Time for a connection to become a request: from its first byte, or from the accept for the
+    /// first one.
     pub(crate) header: Duration,
 }
 
 /// What answers requests.
 pub(crate) trait Handler: Send + Sync + 'static {
     /// Bodies of the answers.
-    type Body: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static;
+    type Body: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static;
 
     /// Answers one request. Dropped when the client goes away before the answer begins.
-    fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response<Self::Body>> + Send;
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
 
     /// A connection was accepted.
     fn accepted(&self) {}
@@ -138,9 +148,15 @@ impl<H: Handler> Server<H> {
         *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Accepts until [`Self::drain`], or until `closing` says that nobody is to listen there any more: then those that wait already are taken
-    /// before the socket is closed. `secure`: clients speak TLS.
-    pub(crate) async fn accept(self: &Arc<Self>, listener: TcpListener, secure: bool, mut closing: watch::Receiver<bool>) {
+    /// Accepts until [`Self::drain`], or until `closing` says that nobody is to listen there any
+    /// more: then those that wait already are taken before the socket is closed. `secure`: clients
+    /// speak TLS.
+    pub(crate) async fn accept(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        secure: bool,
+        mut closing: watch::Receiver<bool>,
+    ) {
         let mut draining = self.draining.subscribe();
         let mut pause = Duration::ZERO;
         loop {
@@ -160,7 +176,8 @@ impl<H: Handler> Server<H> {
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    // No descriptors or no memory: the connection stays in the queue and the socket readable, so wait instead of spinning.
+                    // No descriptors or no memory: the connection stays in the queue and the socket
+                    // readable, so wait instead of spinning.
                     pause = (pause * 2).clamp(Duration::from_millis(10), Duration::from_secs(1));
                     tracing::warn!(target: "transport", %error, pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX), "cannot accept");
                     tokio::time::sleep(pause).await;
@@ -171,16 +188,21 @@ impl<H: Handler> Server<H> {
 
     /// Asks the socket itself: the event loop may not know yet of the connections that came last.
     fn take_waiting(self: &Arc<Self>, listener: TcpListener, secure: bool) {
-        let Ok(listener) = listener.into_std() else { return };
+        let Ok(listener) = listener.into_std() else {
+            return;
+        };
         while let Ok((socket, address)) = listener.accept() {
-            let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
+            let socket = socket
+                .set_nonblocking(true)
+                .and_then(|()| TcpStream::from_std(socket));
             if let Ok(socket) = socket {
                 self.take(socket, address, secure);
             }
         }
     }
 
-    /// Waits at the limit for a free place, but not longer than [`PATIENCE`] unless too many are being refused already.
+    /// Waits at the limit for a free place, but not longer than [`PATIENCE`] unless too many are
+    /// being refused already.
     async fn room(&self) {
         let patience = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -199,25 +221,40 @@ impl<H: Handler> Server<H> {
 
     fn take(self: &Arc<Self>, socket: TcpStream, address: SocketAddr, secure: bool) {
         self.handler.accepted();
-        let tls = if secure { self.tls.lock().unwrap_or_else(PoisonError::into_inner).clone() } else { None };
+        let tls = if secure {
+            self.tls
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
+        } else {
+            None
+        };
         if secure && tls.is_none() {
             return self.handler.handshake_failed("no_certificate");
         }
         let (limits, ip) = (self.limits(), address.ip().to_canonical());
-        let crowded = self.addresses().get(&ip).is_some_and(|open| *open >= limits.per_address);
+        let crowded = self
+            .addresses()
+            .get(&ip)
+            .is_some_and(|open| *open >= limits.per_address);
         if crowded && self.refusing.load(Ordering::Relaxed) >= MAX_REFUSALS {
             // One address alone may not have all others wait for their refusal.
             return;
         }
         if crowded || self.connections() >= limits.connections {
             if secure {
-                // Nothing could be said before a handshake, which is more work than there is room for.
+                // Nothing could be said before a handshake, which is more work than there is room
+                // for.
                 return;
             }
             let server = Arc::clone(self);
             server.refusing.fetch_add(1, Ordering::Relaxed);
             tokio::spawn(async move {
-                let _ = tokio::time::timeout(Duration::from_secs(1), refuse(socket, server.handler.overloaded())).await;
+                let _ = tokio::time::timeout(
+                    Duration::from_secs(1),
+                    refuse(socket, server.handler.overloaded()),
+                )
+                .await;
                 server.refusing.fetch_sub(1, Ordering::Relaxed);
                 server.closed.notify_waiters();
             });
@@ -231,13 +268,27 @@ impl<H: Handler> Server<H> {
         let mut connections = self.lock();
         self.open.fetch_add(1, Ordering::Relaxed);
         *self.addresses().entry(ip).or_default() += 1;
-        let closing = Closing { server: Arc::clone(self), state: Arc::clone(&state), address: ip };
+        let closing = Closing {
+            server: Arc::clone(self),
+            state: Arc::clone(&state),
+            address: ip,
+        };
         let task = tokio::spawn(async move {
             match tls {
-                None => connection::serve(socket, Peer::plain(address), &closing.server, &closing.state).await,
+                None => {
+                    connection::serve(
+                        socket,
+                        Peer::plain(address),
+                        &closing.server,
+                        &closing.state,
+                    )
+                    .await
+                }
                 // The sweep bounds the handshake's time like that of a head.
                 Some(tls) => match tls::accept(socket, address, &tls).await {
-                    Ok((socket, peer)) => connection::serve(socket, peer, &closing.server, &closing.state).await,
+                    Ok((socket, peer)) => {
+                        connection::serve(socket, peer, &closing.server, &closing.state).await
+                    }
                     Err(reason) => closing.server.handler.handshake_failed(reason),
                 },
             }
@@ -248,10 +299,20 @@ impl<H: Handler> Server<H> {
     /// Applies the time-outs; to be called regularly, its period is their precision.
     pub(crate) fn sweep(&self) {
         let now = self.now_ms();
-        // A connection that has been silent for so long will not be missed: a drain does not wait for it.
-        let Limits { header: limit, idle, .. } = self.limits();
-        let header = if self.is_draining() { limit.min(DRAIN_SILENCE) } else { limit };
-        let late = |since: u64, limit: Duration| Duration::from_millis(now.saturating_sub(since)) >= limit;
+        // A connection that has been silent for so long will not be missed: a drain does not wait
+        // for it.
+        let Limits {
+            header: limit,
+            idle,
+            ..
+        } = self.limits();
+        let header = if self.is_draining() {
+            limit.min(DRAIN_SILENCE)
+        } else {
+            limit
+        };
+        let late =
+            |since: u64, limit: Duration| Duration::from_millis(now.saturating_sub(since)) >= limit;
         for (connection, task) in &*self.lock() {
             match connection.phase() {
                 Phase::Head(since) if late(since, header) => task.abort(),
@@ -262,7 +323,8 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    /// Stops accepting, asks every connection to finish what it has begun, and returns when all are closed; what is left at the deadline is cut.
+    /// Stops accepting, asks every connection to finish what it has begun, and returns when all are
+    /// closed; what is left at the deadline is cut.
     pub(crate) async fn drain(&self, deadline: tokio::time::Instant) {
         self.draining.send_replace(true);
         loop {
@@ -277,7 +339,11 @@ impl<H: Handler> Server<H> {
                 return;
             }
             let look = tokio::time::Instant::now() + DRAIN_LOOK;
-            if tokio::time::timeout_at(deadline.min(look), closed).await.is_err() && look > deadline {
+            if tokio::time::timeout_at(deadline.min(look), closed)
+                .await
+                .is_err()
+                && look > deadline
+            {
                 break;
             }
         }
@@ -294,15 +360,21 @@ impl<H: Handler> Server<H> {
 
     /// Milliseconds since the server began, never 0.
     pub(super) fn now_ms(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+        u64::try_from(self.epoch.elapsed().as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(1)
     }
 
     fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+        self.addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(Arc<Connection>, AbortHandle)>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -322,7 +394,10 @@ impl<H: Handler> Drop for Closing<H> {
             }
         }
         let mut connections = self.server.lock();
-        if let Some(at) = connections.iter().position(|(state, _)| Arc::ptr_eq(state, &self.state)) {
+        if let Some(at) = connections
+            .iter()
+            .position(|(state, _)| Arc::ptr_eq(state, &self.state))
+        {
             connections.swap_remove(at);
         }
         self.server.open.fetch_sub(1, Ordering::Relaxed);
@@ -330,10 +405,16 @@ impl<H: Handler> Drop for Closing<H> {
     }
 }
 
-/// accept(2): an error that belongs to the connection that was about to be accepted, not to the listener.
+/// accept(2): an error that belongs to the connection that was about to be accepted, not to the
+/// listener.
 fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, WouldBlock};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | WouldBlock)
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, WouldBlock,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | WouldBlock
+    )
 }
 
 fn tune(socket: &TcpStream) -> io::Result<()> {
@@ -344,7 +425,8 @@ fn tune(socket: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Says that there are too many connections, and waits for the client to read it: closing with unread input would reset the connection.
+/// Says that there are too many connections, and waits for the client to read it: closing with
+/// unread input would reset the connection.
 async fn refuse(mut socket: TcpStream, body: Bytes) -> io::Result<()> {
     let head = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\nretry-after: 1\r\nconnection: close\r\n\r\n",

@@ -1,8 +1,9 @@
-//! What every edge transport shares: the way to the gateway worker and the care for client connections. Knows no MCP and no HTTP semantics;
-//! never opens a file, never spawns a process.
+//! What every edge transport shares: the way to the gateway worker and the care for client
+//! connections. Knows no MCP and no HTTP semantics; never opens a file, never spawns a process.
 //!
-//! [`Gateway::open`] passes a request on and gives an [`Exchange`], which yields the replies; dropping it tells the gateway worker that the client
-//! is gone. While the gateway worker is being replaced, new requests wait (bounded), those in flight end with [`Broken::Lost`].
+//! [`Gateway::open`] passes a request on and gives an [`Exchange`], which yields the replies;
+//! dropping it tells the gateway worker that the client is gone. While the gateway worker is being
+//! replaced, new requests wait (bounded), those in flight end with [`Broken::Lost`].
 
 pub(crate) mod auth;
 pub(crate) mod connection;
@@ -91,15 +92,23 @@ struct State {
 }
 
 impl Gateway {
-    /// A new link, over which new exchanges go from now on. An earlier one is used until its exchanges are done or its peer closes it.
+    /// A new link, over which new exchanges go from now on. An earlier one is used until its
+    /// exchanges are done or its peer closes it.
     pub(crate) fn attach(&self, socket: UnixStream) {
         let ready = Arc::new(Notify::new());
         let id = {
             let mut state = self.0.lock();
             state.last_link = state.last_link.wrapping_add(1);
             let id = state.last_link;
-            state.links.iter_mut().for_each(|link| link.push(0, &Frame::Moved));
-            state.links.push(Outgoing { id, buffer: BytesMut::with_capacity(16 << 10), ready: Arc::clone(&ready) });
+            state
+                .links
+                .iter_mut()
+                .for_each(|link| link.push(0, &Frame::Moved));
+            state.links.push(Outgoing {
+                id,
+                buffer: BytesMut::with_capacity(16 << 10),
+                ready: Arc::clone(&ready),
+            });
             id
         };
         tokio::spawn(link::serve(Arc::clone(&self.0), id, socket, ready));
@@ -114,7 +123,11 @@ impl Gateway {
         let frame = Frame::Open(request);
         let began = Instant::now();
         match self.0.try_open(&frame, began, terms) {
-            Opened::Yes(stream) => Ok(Exchange { shared: Arc::clone(&self.0), stream, over: false }),
+            Opened::Yes(stream) => Ok(Exchange {
+                shared: Arc::clone(&self.0),
+                stream,
+                over: false,
+            }),
             Opened::Full => Err(Refused::Full),
             Opened::NotNow if terms.patient => self.wait(&frame, began, terms).await,
             Opened::NotNow => Err(Refused::Away),
@@ -128,9 +141,17 @@ impl Gateway {
             let mut changed = std::pin::pin!(self.0.room.notified());
             changed.as_mut().enable();
             match self.0.try_open(frame, began, terms) {
-                Opened::Yes(stream) => return Ok(Exchange { shared: Arc::clone(&self.0), stream, over: false }),
+                Opened::Yes(stream) => {
+                    return Ok(Exchange {
+                        shared: Arc::clone(&self.0),
+                        stream,
+                        over: false,
+                    });
+                }
                 Opened::Full => return Err(Refused::Full),
-                Opened::NotNow => tokio::time::timeout_at(deadline, changed).await.map_err(|_| Refused::Away)?,
+                Opened::NotNow => tokio::time::timeout_at(deadline, changed)
+                    .await
+                    .map_err(|_| Refused::Away)?,
             }
         }
     }
@@ -140,7 +161,8 @@ impl Gateway {
         self.0.lock().table.len()
     }
 
-    /// Applies time-outs and finds silent streams; to be called regularly, its period is their precision.
+    /// Applies time-outs and finds silent streams; to be called regularly, its period is their
+    /// precision.
     pub(crate) fn sweep(&self, now: Instant) {
         let mut state = self.0.lock();
         let late = state.table.sweep(now);
@@ -177,15 +199,27 @@ impl Shared {
         if table.len() >= MAX_EXCHANGES {
             return Opened::Full;
         }
-        let Some(link) = links.last_mut().filter(|link| link.buffer.len() < HIGH_WATER) else { return Opened::NotNow };
-        let stream = table.open(link.id, now, terms.answer_within.map(|limit| now + limit), terms.endless);
+        let Some(link) = links
+            .last_mut()
+            .filter(|link| link.buffer.len() < HIGH_WATER)
+        else {
+            return Opened::NotNow;
+        };
+        let stream = table.open(
+            link.id,
+            now,
+            terms.answer_within.map(|limit| now + limit),
+            terms.endless,
+        );
         link.push(stream, frame);
         Opened::Yes(stream)
     }
 
     fn deliver(&self, link: u32, replies: &mut Vec<(u32, Reply)>) -> Result<(), Violation> {
         let mut state = self.lock();
-        replies.drain(..).try_for_each(|(stream, reply)| state.table.deliver(link, stream, reply))
+        replies
+            .drain(..)
+            .try_for_each(|(stream, reply)| state.table.deliver(link, stream, reply))
     }
 
     /// Exchanges the link's queue for an empty buffer.
@@ -252,7 +286,8 @@ impl Drop for Place<'_> {
     }
 }
 
-/// A request that was passed on. Dropping it before its end tells the gateway worker that the client is gone.
+/// A request that was passed on. Dropping it before its end tells the gateway worker that the
+/// client is gone.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     shared: Arc<Shared>,
@@ -264,7 +299,10 @@ impl Exchange {
     /// The next input.
     pub(crate) fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Result<Input, Broken>> {
         let polled = self.shared.poll(self.stream, cx);
-        if matches!(&polled, Poll::Ready(Err(_) | Ok(Input::Reply(Reply::Full { .. } | Reply::End)))) {
+        if matches!(
+            &polled,
+            Poll::Ready(Err(_) | Ok(Input::Reply(Reply::Full { .. } | Reply::End)))
+        ) {
             self.over = true;
         }
         polled

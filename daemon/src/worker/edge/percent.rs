@@ -12,7 +12,11 @@ pub(crate) fn decode(text: &str) -> Option<Cow<'_, str>> {
     while let Some(byte) = bytes.next() {
         out.push(match byte {
             b'%' => {
-                let mut digit = || bytes.next().and_then(|digit| char::from(digit).to_digit(16));
+                let mut digit = || {
+                    bytes
+                        .next()
+                        .and_then(|digit| char::from(digit).to_digit(16))
+                };
                 u8::try_from(digit()? * 16 + digit()?).ok()?
             }
             byte => byte,

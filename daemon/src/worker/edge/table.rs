@@ -1,6 +1,7 @@
-//! The exchanges of an edge worker that the gateway worker has not finished: a pure state machine, time is an argument, no sockets.
-//! Its memory is bounded by the number of exchanges times [`WINDOW`] events each; a gateway that sends more than it was allowed to is an error
-//! of the link.
+//! The exchanges of an edge worker that the gateway worker has not finished: a pure state machine,
+//! time is an argument, no sockets. Its memory is bounded by the number of exchanges times
+//! [`WINDOW`] events each; a gateway that sends more than it was allowed to is an error of the
+//! link.
 
 use ggen_mcp::{edge::Reply, frame::WINDOW};
 use std::{
@@ -98,8 +99,15 @@ impl Table {
         self.slots.len()
     }
 
-    /// A new exchange over `link`; gives its stream number. Numbers ascend; after 2³² of them they begin again, past those in use.
-    pub(crate) fn open(&mut self, link: u32, now: Instant, deadline: Option<Instant>, endless: bool) -> u32 {
+    /// A new exchange over `link`; gives its stream number. Numbers ascend; after 2³² of them they
+    /// begin again, past those in use.
+    pub(crate) fn open(
+        &mut self,
+        link: u32,
+        now: Instant,
+        deadline: Option<Instant>,
+        endless: bool,
+    ) -> u32 {
         loop {
             self.last = self.last.wrapping_add(1);
             if self.last != 0 && !self.slots.contains_key(&self.last) {
@@ -122,16 +130,28 @@ impl Table {
         self.last
     }
 
-    /// A reply has come over `link`. One for an exchange that was given up is dropped: it crossed the `Gone`.
-    pub(crate) fn deliver(&mut self, link: u32, stream: u32, mut reply: Reply) -> Result<(), Violation> {
-        let Some(slot) = self.slots.get_mut(&stream).filter(|slot| slot.link == link) else { return Ok(()) };
+    /// A reply has come over `link`. One for an exchange that was given up is dropped: it crossed
+    /// the `Gone`.
+    pub(crate) fn deliver(
+        &mut self,
+        link: u32,
+        stream: u32,
+        mut reply: Reply,
+    ) -> Result<(), Violation> {
+        let Some(slot) = self.slots.get_mut(&stream).filter(|slot| slot.link == link) else {
+            return Ok(());
+        };
         slot.phase = match (slot.phase, &mut reply) {
             (Phase::Waiting, Reply::Full { .. }) | (Phase::Streaming, Reply::End) => Phase::Done,
             (Phase::Waiting, Reply::Start { .. }) => Phase::Streaming,
             (Phase::Streaming, Reply::Event { data, .. }) => {
-                slot.credit = slot.credit.checked_sub(1).ok_or(Violation::Credit(stream))?;
+                slot.credit = slot
+                    .credit
+                    .checked_sub(1)
+                    .ok_or(Violation::Credit(stream))?;
                 if !slot.queue.is_empty() {
-                    // The client is slow: what waits for it must not hold on to the link's whole read buffer.
+                    // The client is slow: what waits for it must not hold on to the link's whole
+                    // read buffer.
                     *data = bytes::Bytes::copy_from_slice(data);
                 }
                 Phase::Streaming
@@ -144,9 +164,17 @@ impl Table {
         Ok(())
     }
 
-    /// The next input of an exchange; the exchange is forgotten once its end or its failure was given out.
-    pub(crate) fn poll(&mut self, stream: u32, now: Instant, cx: &Context<'_>) -> (Poll<Result<Input, Broken>>, Tell) {
-        let Some(slot) = self.slots.get_mut(&stream) else { return (Poll::Ready(Err(Broken::Lost)), Tell::Nothing) };
+    /// The next input of an exchange; the exchange is forgotten once its end or its failure was
+    /// given out.
+    pub(crate) fn poll(
+        &mut self,
+        stream: u32,
+        now: Instant,
+        cx: &Context<'_>,
+    ) -> (Poll<Result<Input, Broken>>, Tell) {
+        let Some(slot) = self.slots.get_mut(&stream) else {
+            return (Poll::Ready(Err(Broken::Lost)), Tell::Nothing);
+        };
         if let Some(reply) = slot.queue.pop_front() {
             slot.touched = now;
             slot.quiet = false;
@@ -178,7 +206,14 @@ impl Table {
     /// The edge has no more use for an exchange. Gives its link and what that has to be told.
     pub(crate) fn give_up(&mut self, stream: u32) -> Option<(u32, Tell)> {
         let slot = self.slots.remove(&stream)?;
-        Some((slot.link, if matches!(slot.phase, Phase::Waiting | Phase::Streaming) { Tell::Gone } else { Tell::Nothing }))
+        Some((
+            slot.link,
+            if matches!(slot.phase, Phase::Waiting | Phase::Streaming) {
+                Tell::Gone
+            } else {
+                Tell::Nothing
+            },
+        ))
     }
 
     /// The link of an exchange.
@@ -188,16 +223,25 @@ impl Table {
 
     /// A link is gone: its unfinished exchanges are lost. What had already come is still given out.
     pub(crate) fn lose(&mut self, link: u32) {
-        for slot in self.slots.values_mut().filter(|slot| slot.link == link && slot.phase != Phase::Done) {
+        for slot in self
+            .slots
+            .values_mut()
+            .filter(|slot| slot.link == link && slot.phase != Phase::Done)
+        {
             slot.phase = Phase::Broken(Broken::Lost);
             slot.wake();
         }
     }
 
-    /// Ends the streams that would never end by themselves; gives (link, stream) of each, to be told `Gone`.
+    /// Ends the streams that would never end by themselves; gives (link, stream) of each, to be
+    /// told `Gone`.
     pub(crate) fn end_endless(&mut self) -> Vec<(u32, u32)> {
         let mut ended = Vec::new();
-        for (stream, slot) in self.slots.iter_mut().filter(|(_, slot)| slot.endless && slot.phase == Phase::Streaming) {
+        for (stream, slot) in self
+            .slots
+            .iter_mut()
+            .filter(|(_, slot)| slot.endless && slot.phase == Phase::Streaming)
+        {
             slot.phase = Phase::Done;
             slot.queue.push_back(Reply::End);
             slot.wake();
@@ -216,7 +260,10 @@ impl Table {
                     slot.wake();
                     late.push((slot.link, *stream));
                 }
-                Phase::Streaming if slot.queue.is_empty() && now.saturating_duration_since(slot.touched) >= QUIET => {
+                Phase::Streaming
+                    if slot.queue.is_empty()
+                        && now.saturating_duration_since(slot.touched) >= QUIET =>
+                {
                     slot.quiet = true;
                     slot.wake();
                 }
@@ -234,7 +281,8 @@ impl Slot {
         }
     }
 
-    /// Counts an event that was taken. Credit goes back by half windows, so that a fast stream costs two frames per window.
+    /// Counts an event that was taken. Credit goes back by half windows, so that a fast stream
+    /// costs two frames per window.
     fn grant(&mut self) -> Tell {
         self.taken += 1;
         if self.taken < WINDOW / 2 || self.phase != Phase::Streaming {
@@ -245,7 +293,8 @@ impl Slot {
     }
 }
 
-/// Stream numbers are our own: no adversary chooses them, so a multiplication hashes them well enough.
+/// Stream numbers are our own: no adversary chooses them, so a multiplication hashes them well
+/// enough.
 #[derive(Debug, Default)]
 struct Identity(u64);
 

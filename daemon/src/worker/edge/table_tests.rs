@@ -10,11 +10,20 @@ use std::{
 };
 
 fn full() -> Reply {
-    Reply::Full { status: 200, session: None, retry_after: None, body: Bytes::from_static(b"{}") }
+    Reply::Full {
+        status: 200,
+        session: None,
+        retry_after: None,
+        body: Bytes::from_static(b"{}"),
+    }
 }
 
 fn event() -> Reply {
-    Reply::Event { id: None, retry_ms: None, data: Bytes::from_static(b"{}") }
+    Reply::Event {
+        id: None,
+        retry_ms: None,
+        data: Bytes::from_static(b"{}"),
+    }
 }
 
 fn start() -> Reply {
@@ -35,10 +44,17 @@ fn a_whole_answer_is_given_once_and_the_exchange_forgotten() {
     let stream = table.open(1, now, None, false);
     assert_eq!(poll(&mut table, stream, now).0, Poll::Pending);
     table.deliver(1, stream, full()).unwrap();
-    assert_eq!(table.deliver(1, stream, full()), Err(Violation::Order(stream)));
+    assert_eq!(
+        table.deliver(1, stream, full()),
+        Err(Violation::Order(stream))
+    );
     assert_eq!(poll(&mut table, stream, now).0, ready(full()));
     assert_eq!((table.len(), table.give_up(stream)), (0, None));
-    assert_eq!(table.deliver(1, stream, full()), Ok(()), "late replies are dropped");
+    assert_eq!(
+        table.deliver(1, stream, full()),
+        Ok(()),
+        "late replies are dropped"
+    );
 }
 
 #[test]
@@ -61,20 +77,30 @@ fn events_are_bounded_by_credit_which_is_granted_as_they_are_taken() {
     for _ in 0..WINDOW {
         table.deliver(1, stream, event()).unwrap();
     }
-    assert_eq!(table.deliver(1, stream, event()), Err(Violation::Credit(stream)));
+    assert_eq!(
+        table.deliver(1, stream, event()),
+        Err(Violation::Credit(stream))
+    );
 }
 
 #[test]
 fn a_lost_link_breaks_what_is_unfinished_and_keeps_what_has_come() {
     let (mut table, now) = (Table::default(), Instant::now());
-    let [answered, waiting, streaming, other] = [1, 1, 1, 2].map(|link| table.open(link, now, None, false));
+    let [answered, waiting, streaming, other] =
+        [1, 1, 1, 2].map(|link| table.open(link, now, None, false));
     table.deliver(1, answered, full()).unwrap();
     table.deliver(1, streaming, start()).unwrap();
     table.lose(1);
     assert_eq!(poll(&mut table, answered, now).0, ready(full()));
-    assert_eq!(poll(&mut table, waiting, now).0, Poll::Ready(Err(Broken::Lost)));
+    assert_eq!(
+        poll(&mut table, waiting, now).0,
+        Poll::Ready(Err(Broken::Lost))
+    );
     assert_eq!(poll(&mut table, streaming, now).0, ready(start()));
-    assert_eq!(poll(&mut table, streaming, now).0, Poll::Ready(Err(Broken::Lost)));
+    assert_eq!(
+        poll(&mut table, streaming, now).0,
+        Poll::Ready(Err(Broken::Lost))
+    );
     assert_eq!(poll(&mut table, other, now).0, Poll::Pending);
     assert_eq!(table.give_up(other), Some((2, Tell::Gone)));
 }
@@ -83,14 +109,23 @@ fn a_lost_link_breaks_what_is_unfinished_and_keeps_what_has_come() {
 fn time_cuts_what_has_not_begun_and_gives_signs_of_life_on_silent_streams() {
     let (mut table, now) = (Table::default(), Instant::now());
     let deadline = Some(now + Duration::from_secs(1));
-    let (late, stream) = (table.open(1, now, deadline, false), table.open(1, now, deadline, true));
+    let (late, stream) = (
+        table.open(1, now, deadline, false),
+        table.open(1, now, deadline, true),
+    );
     table.deliver(1, stream, start()).unwrap();
     assert_eq!(poll(&mut table, stream, now).0, ready(start()));
     assert_eq!(table.sweep(now + Duration::from_millis(999)), []);
     assert_eq!(table.sweep(now + Duration::from_secs(1)), [(1, late)]);
-    assert_eq!(poll(&mut table, late, now).0, Poll::Ready(Err(Broken::TimedOut)));
+    assert_eq!(
+        poll(&mut table, late, now).0,
+        Poll::Ready(Err(Broken::TimedOut))
+    );
     assert_eq!(table.sweep(now + QUIET), []);
-    assert_eq!(poll(&mut table, stream, now + QUIET).0, Poll::Ready(Ok(Input::Quiet)));
+    assert_eq!(
+        poll(&mut table, stream, now + QUIET).0,
+        Poll::Ready(Ok(Input::Quiet))
+    );
     assert_eq!(poll(&mut table, stream, now + QUIET).0, Poll::Pending);
     assert_eq!(table.end_endless(), [(1, stream)]);
     assert_eq!(poll(&mut table, stream, now).0, ready(Reply::End));
@@ -111,8 +146,10 @@ impl Dice {
 #[test]
 fn whatever_happens_each_exchange_ends_once_and_the_table_empties() {
     for seed in 1..=500 {
-        let (mut dice, mut table, mut now) = (Dice(seed * 0x9E37_79B9), Table::default(), Instant::now());
-        // What the gateway believes: stream, link, whether it streams, credit; and what the client still waits for.
+        let (mut dice, mut table, mut now) =
+            (Dice(seed * 0x9E37_79B9), Table::default(), Instant::now());
+        // What the gateway believes: stream, link, whether it streams, credit; and what the client
+        // still waits for.
         let (mut gateway, mut client) = (Vec::new(), Vec::new());
         let mut link = 1;
         for _ in 0..400 {
@@ -143,9 +180,15 @@ fn whatever_happens_each_exchange_ends_once_and_the_table_empties() {
                 4 | 5 if !client.is_empty() => {
                     let (polled, tell) = poll(&mut table, client[pick], now);
                     if let Tell::Credit(events) = tell {
-                        gateway.iter_mut().filter(|known| known.0 == client[pick]).for_each(|known| known.3 += events);
+                        gateway
+                            .iter_mut()
+                            .filter(|known| known.0 == client[pick])
+                            .for_each(|known| known.3 += events);
                     }
-                    if matches!(polled, Poll::Ready(Err(_) | Ok(Input::Reply(Reply::Full { .. } | Reply::End)))) {
+                    if matches!(
+                        polled,
+                        Poll::Ready(Err(_) | Ok(Input::Reply(Reply::Full { .. } | Reply::End)))
+                    ) {
                         let stream = client.swap_remove(pick);
                         assert_eq!(table.give_up(stream), None, "seed {seed}: ended twice");
                     }
@@ -172,7 +215,10 @@ fn whatever_happens_each_exchange_ends_once_and_the_table_empties() {
         }
         table.lose(link);
         for stream in client {
-            while !matches!(poll(&mut table, stream, now).0, Poll::Ready(Err(_) | Ok(Input::Reply(Reply::Full { .. } | Reply::End)))) {}
+            while !matches!(
+                poll(&mut table, stream, now).0,
+                Poll::Ready(Err(_) | Ok(Input::Reply(Reply::Full { .. } | Reply::End)))
+            ) {}
         }
         assert_eq!(table.len(), 0, "seed {seed}");
     }

@@ -1,5 +1,10 @@
 //! For the tests of edge workers: the gateway worker's end of their link, played by the test.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use bytes::{Bytes, BytesMut};
 use ggen_mcp::{
@@ -15,7 +20,9 @@ use tokio::{
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, what).await.expect("happens in time")
+    tokio::time::timeout(PATIENCE, what)
+        .await
+        .expect("happens in time")
 }
 
 /// The gateway worker's end of a link.
@@ -28,7 +35,10 @@ impl Gateway {
     pub(crate) fn new(socket: OwnedFd) -> Self {
         let socket = std::os::unix::net::UnixStream::from(socket);
         socket.set_nonblocking(true).unwrap();
-        Self { socket: UnixStream::from_std(socket).unwrap(), input: BytesMut::new() }
+        Self {
+            socket: UnixStream::from_std(socket).unwrap(),
+            input: BytesMut::new(),
+        }
     }
 
     pub(crate) async fn receive(&mut self) -> Option<(u32, Frame)> {
@@ -70,9 +80,18 @@ impl Gateway {
 }
 
 pub(crate) fn full(status: u16, body: impl Into<Bytes>) -> Reply {
-    Reply::Full { status, session: None, retry_after: None, body: body.into() }
+    Reply::Full {
+        status,
+        session: None,
+        retry_after: None,
+        body: body.into(),
+    }
 }
 
 pub(crate) fn event(data: impl Into<Bytes>) -> Reply {
-    Reply::Event { id: None, retry_ms: None, data: data.into() }
+    Reply::Event {
+        id: None,
+        retry_ms: None,
+        data: data.into(),
+    }
 }

@@ -1,4 +1,5 @@
-//! The two byte queues of a connection: what was read and is not understood yet, what is to be written. Both give memory back after a large message.
+//! The two byte queues of a connection: what was read and is not understood yet, what is to be
+//! written. Both give memory back after a large message.
 
 use bytes::{Buf, BytesMut};
 use std::{
@@ -40,13 +41,24 @@ impl Incoming {
     /// A buffer that begins with reads of `chunk` bytes.
     pub(super) fn new(chunk: usize) -> Self {
         let chunk = chunk.clamp(1 << 10, MAX_CHUNK);
-        Self { bytes: BytesMut::new(), base: chunk, chunk, most: 0 }
+        Self {
+            bytes: BytesMut::new(),
+            base: chunk,
+            chunk,
+            most: 0,
+        }
     }
 
-    /// One read; 0 is the end. Small reads keep the buffer small, because a message that is still in flight holds the whole of it.
-    pub(super) fn fill(&mut self, reader: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// One read; 0 is the end. Small reads keep the buffer small, because a message that is still
+    /// in flight holds the whole of it.
+    pub(super) fn fill(
+        &mut self,
+        reader: &mut (impl AsyncRead + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         if self.most > KEEP && self.bytes.len() < KEEP / 2 {
-            // The large message has been taken; the buffer that grew for it would otherwise be used for ever.
+            // The large message has been taken; the buffer that grew for it would otherwise be used
+            // for ever.
             self.bytes = BytesMut::from(&self.bytes[..]);
             self.most = 0;
         }
@@ -75,8 +87,13 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Writes as much as goes, in as few writes as possible. `Pending`: the waker is called when there is room.
-    pub(super) fn flush(&mut self, writer: &mut (impl AsyncWrite + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Writes as much as goes, in as few writes as possible. `Pending`: the waker is called when
+    /// there is room.
+    pub(super) fn flush(
+        &mut self,
+        writer: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         while !self.bytes.is_empty() {
             match ready!(Pin::new(&mut *writer).poll_write(cx, &self.bytes))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -110,9 +127,16 @@ mod tests {
         }
         let message = input.bytes.split_to(large.len() - 3).freeze();
         drop(message);
-        assert!(matches!(input.fill(&mut &b"abc"[..], &mut cx), Poll::Ready(Ok(3))));
+        assert!(matches!(
+            input.fill(&mut &b"abc"[..], &mut cx),
+            Poll::Ready(Ok(3))
+        ));
         assert_eq!(&input.bytes[..], b"xxxabc");
-        assert!(input.bytes.capacity() <= 2 * MAX_CHUNK, "{}", input.bytes.capacity());
+        assert!(
+            input.bytes.capacity() <= 2 * MAX_CHUNK,
+            "{}",
+            input.bytes.capacity()
+        );
         for _ in 0..10 {
             assert!(input.fill(&mut &b"abc"[..], &mut cx).is_ready());
         }

@@ -1,6 +1,8 @@
-//! Upstreams over the deprecated HTTP+SSE of 2024-11-05 ("HTTP with SSE" there): for the relay a channel of lines like a server's pipes, and for
-//! each lease one more of them. Keeps one shared channel open, with backoff; a leased one is opened once. Looks at no secret, follows no redirect, and
-//! posts to no other origin than the configured one. What happens on a channel is in [`super::talk`].
+//! Upstreams over the deprecated HTTP+SSE of 2024-11-05 ("HTTP with SSE" there): for the relay a
+//! channel of lines like a server's pipes, and for each lease one more of them. Keeps one shared
+//! channel open, with backoff; a leased one is opened once. Looks at no secret, follows no
+//! redirect, and posts to no other origin than the configured one. What happens on a channel is in
+//! [`super::talk`].
 
 use super::{events::Sink, remote::Clients, settings::Target, talk::Talk};
 use bytes::Bytes;
@@ -59,8 +61,21 @@ impl Drop for Channel {
 
 impl Channels {
     /// An upstream that nobody has asked for.
-    pub(super) fn new(up: UpId, target: Result<Arc<Target>, String>, clients: Arc<Clients>, sink: Sink) -> Self {
-        Self { up, target, clients, sink, open: BTreeMap::new(), lives: 0, failures: 0 }
+    pub(super) fn new(
+        up: UpId,
+        target: Result<Arc<Target>, String>,
+        clients: Arc<Clients>,
+        sink: Sink,
+    ) -> Self {
+        Self {
+            up,
+            target,
+            clients,
+            sink,
+            open: BTreeMap::new(),
+            lives: 0,
+            failures: 0,
+        }
     }
 
     /// Uses other connection pools from now on.
@@ -70,7 +85,11 @@ impl Channels {
 
     /// Opens a channel, if it is not. What is returned is to be told to the relay at once.
     pub(super) fn open(&mut self, lease: Lease) -> Option<UpInput> {
-        if self.open.contains_key(&lease) { None } else { self.open_after(lease, Duration::ZERO) }
+        if self.open.contains_key(&lease) {
+            None
+        } else {
+            self.open_after(lease, Duration::ZERO)
+        }
     }
 
     fn open_after(&mut self, lease: Lease, wait: Duration) -> Option<UpInput> {
@@ -94,17 +113,32 @@ impl Channels {
             paused,
         };
         let task = tokio::spawn(talk.run(wait)).abort_handle();
-        self.open.insert(lease, Channel { life: self.lives, messages, waiting, pause, open_since: None, task });
+        self.open.insert(
+            lease,
+            Channel {
+                life: self.lives,
+                messages,
+                waiting,
+                pause,
+                open_since: None,
+                task,
+            },
+        );
         None
     }
 
     /// Queues a message. False: too many wait; the channel is no good.
     pub(super) fn write(&mut self, lease: Lease, message: &[u8]) -> bool {
-        let Some(channel) = self.open.get(&lease) else { return true };
+        let Some(channel) = self.open.get(&lease) else {
+            return true;
+        };
         if channel.waiting.fetch_add(message.len(), Ordering::Relaxed) + message.len() > BACKLOG {
             return false;
         }
-        !matches!(channel.messages.try_send(Bytes::copy_from_slice(message)), Err(mpsc::error::TrySendError::Full(_)))
+        !matches!(
+            channel.messages.try_send(Bytes::copy_from_slice(message)),
+            Err(mpsc::error::TrySendError::Full(_))
+        )
     }
 
     /// Nothing is read from a channel for so long.
@@ -119,9 +153,12 @@ impl Channels {
         self.open.remove(&lease);
     }
 
-    /// The shared channel is no good: it is opened anew after a while. What is returned is to be told to the relay.
+    /// The shared channel is no good: it is opened anew after a while. What is returned is to be
+    /// told to the relay.
     pub(super) fn recycle(&mut self, life: u64, code: Code, detail: String) -> Option<UpInput> {
-        self.open.get(&SHARED).filter(|channel| channel.life == life)?;
+        self.open
+            .get(&SHARED)
+            .filter(|channel| channel.life == life)?;
         Some(self.reopen(code, detail))
     }
 
@@ -132,10 +169,15 @@ impl Channels {
 
     /// What a channel reports, as the relay is to hear it; `None` if it is from an earlier life.
     pub(super) fn reported(&mut self, lease: Lease, life: u64, input: UpInput) -> Option<UpInput> {
-        let channel = self.open.get_mut(&lease).filter(|channel| channel.life == life)?;
+        let channel = self
+            .open
+            .get_mut(&lease)
+            .filter(|channel| channel.life == life)?;
         match input {
             UpInput::Connected { .. } => channel.open_since = Some(Instant::now()),
-            UpInput::Lost { code, reason, .. } if lease == SHARED => return Some(self.reopen(code, reason)),
+            UpInput::Lost { code, reason, .. } if lease == SHARED => {
+                return Some(self.reopen(code, reason));
+            }
             UpInput::Lost { .. } => self.close(lease),
             _ => {}
         }
@@ -143,7 +185,10 @@ impl Channels {
     }
 
     fn reopen(&mut self, code: Code, reason: String) -> UpInput {
-        let open_since = self.open.remove(&SHARED).and_then(|channel| channel.open_since);
+        let open_since = self
+            .open
+            .remove(&SHARED)
+            .and_then(|channel| channel.open_since);
         if open_since.is_some_and(|since| since.elapsed() >= HEALTHY) {
             self.failures = 0;
         }
@@ -161,5 +206,10 @@ impl Channels {
 /// What the relay is told of a channel that ended, or that could not be opened.
 pub(super) fn lost(code: Code, reason: String, next: Option<Duration>) -> UpInput {
     let next_start = next.map(|wait| u64::try_from(wait.as_micros()).unwrap_or(u64::MAX));
-    UpInput::Lost { state: UpstreamState::Degraded, code, reason, next_start }
+    UpInput::Lost {
+        state: UpstreamState::Degraded,
+        code,
+        reason,
+        next_start,
+    }
 }

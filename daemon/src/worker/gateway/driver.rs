@@ -1,4 +1,5 @@
-//! The task that owns the relay: takes what is ready, feeds the relay, has its outputs performed ([`super::perform`]), writes.
+//! The task that owns the relay: takes what is ready, feeds the relay, has its outputs performed
+//! ([`super::perform`]), writes.
 
 use super::{
     buffers::Turn,
@@ -38,7 +39,8 @@ use tokio::{
     time::{Instant as Deadline, Sleep},
 };
 
-/// How long a worker that is being replaced serves what comes from an edge worker that does not know its successor yet.
+/// How long a worker that is being replaced serves what comes from an edge worker that does not
+/// know its successor yet.
 const LINGER: Micros = 1_000_000;
 /// Time between two ticks while nothing happens.
 const IDLE_TICK: Micros = 1_000_000;
@@ -120,11 +122,21 @@ pub(super) enum Connection {
 }
 
 /// The connection of an upstream that nothing was sent to.
-pub(super) fn connection(up: UpId, transport: Transport, target: Reach, clients: &Arc<Clients>, sink: &Sink) -> Connection {
+pub(super) fn connection(
+    up: UpId,
+    transport: Transport,
+    target: Reach,
+    clients: &Arc<Clients>,
+    sink: &Sink,
+) -> Connection {
     match (target, transport) {
         (None, _) => Connection::None,
-        (Some(target), Transport::Events) => Connection::Channels(Channels::new(up, target, Arc::clone(clients), sink.clone())),
-        (Some(target), _) => Connection::Remote(Remote::new(up, target, Arc::clone(clients), sink.clone())),
+        (Some(target), Transport::Events) => {
+            Connection::Channels(Channels::new(up, target, Arc::clone(clients), sink.clone()))
+        }
+        (Some(target), _) => {
+            Connection::Remote(Remote::new(up, target, Arc::clone(clients), sink.clone()))
+        }
     }
 }
 
@@ -161,9 +173,18 @@ pub(super) struct Driver<C> {
 }
 
 impl<C: Core> Driver<C> {
-    /// A driver that has not done anything yet. `upstreams` and `targets` have one entry per upstream, in the settings' order.
-    pub(super) fn new(context: Context, core: C, upstreams: Vec<UpstreamSettings>, targets: Vec<Reach>) -> Result<Self, prometheus::Error> {
-        let names: Vec<Arc<str>> = upstreams.iter().map(|upstream| upstream.name.as_str().into()).collect();
+    /// A driver that has not done anything yet. `upstreams` and `targets` have one entry per
+    /// upstream, in the settings' order.
+    pub(super) fn new(
+        context: Context,
+        core: C,
+        upstreams: Vec<UpstreamSettings>,
+        targets: Vec<Reach>,
+    ) -> Result<Self, prometheus::Error> {
+        let names: Vec<Arc<str>> = upstreams
+            .iter()
+            .map(|upstream| upstream.name.as_str().into())
+            .collect();
         let observer = Observer::new(names.clone())?;
         let shared = observer.shared();
         let (sink, events) = events::queue();
@@ -172,8 +193,11 @@ impl<C: Core> Driver<C> {
         let mut otlp = Otlp::new(&observer.spans());
         otlp.set(&context.start, &clients);
         let places = targets.into_iter().zip(&upstreams).zip(0..);
-        let connections: Vec<_> =
-            places.map(|((target, settings), up)| connection(UpId(up), settings.transport, target, &clients, &sink)).collect();
+        let connections: Vec<_> = places
+            .map(|((target, settings), up)| {
+                connection(UpId(up), settings.transport, target, &clients, &sink)
+            })
+            .collect();
         let ready = Ready::default();
         let (courier, mut letters) = mpsc::channel(COURIER);
         let outbox = context.outbox();
@@ -189,7 +213,13 @@ impl<C: Core> Driver<C> {
             upstreams: connections,
             configuration: Configuration::new(upstreams, server.connection_pool, clients),
             chunk: usize::try_from(server.buffer_size.0).unwrap_or(usize::MAX),
-            fed: Fed { core, began: Instant::now(), now: 0, out: Vec::new(), active: false },
+            fed: Fed {
+                core,
+                began: Instant::now(),
+                now: 0,
+                out: Vec::new(),
+                active: false,
+            },
             names,
             links: BTreeMap::new(),
             leases: Leases::new(),
@@ -231,7 +261,8 @@ impl<C: Core> Driver<C> {
             self.ready.mark(token);
         }
         let mut batch = Vec::new();
-        let code = tokio::task::unconstrained(poll_fn(|cx| self.turn(&mut batch, cx.waker()))).await;
+        let code =
+            tokio::task::unconstrained(poll_fn(|cx| self.turn(&mut batch, cx.waker()))).await;
         self.otlp.finish().await;
         code
     }
@@ -267,25 +298,34 @@ impl<C: Core> Driver<C> {
         if let Some(due) = self.fed.core.next_due() {
             self.arm(due.saturating_sub(self.fed.now));
         }
-        let rests = || self.fed.core.counts().in_flight == 0 && self.links.values().all(|link| link.output.bytes.is_empty());
+        let rests = || {
+            self.fed.core.counts().in_flight == 0
+                && self.links.values().all(|link| link.output.bytes.is_empty())
+        };
         if self.draining.is_some() && !self.takes() && rests() {
             return Poll::Ready(ExitCode::SUCCESS);
         }
         Poll::Pending
     }
 
-    /// Whether new exchanges are served: until every edge has its way to the next gateway worker, or might have it by now.
+    /// Whether new exchanges are served: until every edge has its way to the next gateway worker,
+    /// or might have it by now.
     fn takes(&self) -> bool {
-        self.draining.is_none_or(|until| self.fed.now < until && self.links.values().any(|link| !link.moved))
+        self.draining
+            .is_none_or(|until| self.fed.now < until && self.links.values().any(|link| !link.moved))
     }
 
     fn read_link(&mut self, edge: u32) {
         let takes = self.takes();
-        let Some(link) = self.links.get_mut(&edge) else { return };
+        let Some(link) = self.links.get_mut(&edge) else {
+            return;
+        };
         let fed = &mut self.fed;
         let mut refused = Vec::new();
         let turn = link.read(&mut |input| match input {
-            Input::Open(key, request) if !takes => refused.push((key.stream, super::perform::replaced(&request))),
+            Input::Open(key, request) if !takes => {
+                refused.push((key.stream, super::perform::replaced(&request)))
+            }
             input => fed.give(input),
         });
         for (stream, reply) in refused {
@@ -321,7 +361,13 @@ impl<C: Core> Driver<C> {
             self.dirty.push(Token::Child(up.0, lease));
         }
         let now = fed.now;
-        let mut take = |input| fed.give(if lease == SHARED { Input::Up(up, input) } else { Input::Leased(up, lease, input) });
+        let mut take = |input| {
+            fed.give(if lease == SHARED {
+                Input::Up(up, input)
+            } else {
+                Input::Leased(up, lease, input)
+            })
+        };
         if child.read(now, &mut take) == Turn::More {
             self.ready.mark(Token::Child(up.0, lease));
         }
@@ -329,7 +375,12 @@ impl<C: Core> Driver<C> {
 
     fn read_events(&mut self) {
         let mut cx = task::Context::from_waker(&self.events_waker);
-        let Poll::Ready(count) = self.events.poll_recv_many(&mut cx, &mut self.arrived, BATCH) else { return };
+        let Poll::Ready(count) = self
+            .events
+            .poll_recv_many(&mut cx, &mut self.arrived, BATCH)
+        else {
+            return;
+        };
         if count > 0 {
             self.ready.mark(Token::Events);
         }
@@ -340,14 +391,19 @@ impl<C: Core> Driver<C> {
                     self.fed.give(Input::Answer(id, answer));
                 }
                 Event::Channel(up, lease, life, input, _permit) => {
-                    if let Some(Connection::Channels(channels)) = self.upstreams.get_mut(up.0 as usize)
+                    if let Some(Connection::Channels(channels)) =
+                        self.upstreams.get_mut(up.0 as usize)
                         && let Some(input) = channels.reported(lease, life, input)
                     {
                         if let UpInput::Lost { reason, .. } = &input {
                             let upstream = self.names.get(up.0 as usize).map(|name| &**name);
                             tracing::warn!(target: "mcp_server", upstream, "its event stream is not there: {reason}");
                         }
-                        self.fed.give(if lease == SHARED { Input::Up(up, input) } else { Input::Leased(up, lease, input) });
+                        self.fed.give(if lease == SHARED {
+                            Input::Up(up, input)
+                        } else {
+                            Input::Leased(up, lease, input)
+                        });
                     }
                 }
                 Event::Up(up, input, _permit) => {
@@ -366,7 +422,9 @@ impl<C: Core> Driver<C> {
             let waker = self.inbox_waker.clone();
             let mut cx = task::Context::from_waker(&waker);
             let next = pin!(self.context.next()).poll(&mut cx);
-            let Poll::Ready(Some(message)) = next else { return };
+            let Poll::Ready(Some(message)) = next else {
+                return;
+            };
             self.message(message);
             // The children's next life must not meet outputs for their last one.
             self.perform();
@@ -390,31 +448,56 @@ impl<C: Core> Driver<C> {
                         self.links.insert(edge, link);
                         self.ready.mark(Token::Link(edge));
                     }
-                    Err(error) => tracing::error!(target: "transport", edge, peer, "link cannot be taken: {error}"),
+                    Err(error) => {
+                        tracing::error!(target: "transport", edge, peer, "link cannot be taken: {error}")
+                    }
                 }
             }
-            Incoming::Child { child, stdin, stdout } => {
-                let Some(up) = self.upstream(&child.upstream) else { return };
+            Incoming::Child {
+                child,
+                stdin,
+                stdout,
+            } => {
+                let Some(up) = self.upstream(&child.upstream) else {
+                    return;
+                };
                 if child.lease != SHARED {
                     return self.lease_runs(up, child.lease, stdin, stdout);
                 }
                 let waker = self.ready.waker(Token::Child(up.0, SHARED));
-                match Child::new(child.incarnation, stdin, stdout, child.handoff.is_some(), waker, self.chunk) {
+                match Child::new(
+                    child.incarnation,
+                    stdin,
+                    stdout,
+                    child.handoff.is_some(),
+                    waker,
+                    self.chunk,
+                ) {
                     Ok(pipes) => {
                         self.configuration.reached(up);
                         self.upstreams[up.0 as usize] = Connection::Child(Box::new(pipes));
-                        let connected = UpInput::Connected { incarnation: child.incarnation, handoff: child.handoff };
+                        let connected = UpInput::Connected {
+                            incarnation: child.incarnation,
+                            handoff: child.handoff,
+                        };
                         self.fed.give(Input::Up(up, connected));
                         self.ready.mark(Token::Child(up.0, SHARED));
                     }
                     Err(error) => {
                         tracing::error!(target: "mcp_server", upstream = child.upstream, "its pipes cannot be taken: {error}");
-                        self.recycle(up, child.incarnation, ggen_wire::Code::Internal, error.to_string());
+                        self.recycle(
+                            up,
+                            child.incarnation,
+                            ggen_wire::Code::Internal,
+                            error.to_string(),
+                        );
                     }
                 }
             }
             Incoming::ChildGone(gone) => {
-                let Some(up) = self.upstream(&gone.upstream) else { return };
+                let Some(up) = self.upstream(&gone.upstream) else {
+                    return;
+                };
                 if gone.lease != SHARED {
                     return self.lease_gone(up, gone);
                 }
@@ -429,7 +512,15 @@ impl<C: Core> Driver<C> {
                 }
                 self.configuration.reached(up);
                 let next_start = gone.next_start_ms.map(|ms| ms.saturating_mul(1000));
-                fed.give(Input::Up(up, UpInput::Lost { state: gone.state, code: gone.code, reason: gone.reason, next_start }));
+                fed.give(Input::Up(
+                    up,
+                    UpInput::Lost {
+                        state: gone.state,
+                        code: gone.code,
+                        reason: gone.reason,
+                        next_start,
+                    },
+                ));
             }
             Incoming::Ask { id, question } => match self.questions.ask(id, question) {
                 Ok(input) => self.fed.give(input),
@@ -437,7 +528,8 @@ impl<C: Core> Driver<C> {
             },
             Incoming::Retire { upstreams, within } => {
                 let within = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
-                self.configuration.retire(upstreams, self.fed.now.saturating_add(within));
+                self.configuration
+                    .retire(upstreams, self.fed.now.saturating_add(within));
             }
             Incoming::Recall(catalogue) => self.recall(catalogue),
             Incoming::Restore(sessions) => {
@@ -446,9 +538,12 @@ impl<C: Core> Driver<C> {
                     record: one.record,
                     idle: one.idle.saturating_mul(1_000_000),
                 };
-                self.fed.give(Input::Restore(sessions.into_iter().map(kept).collect()));
+                self.fed
+                    .give(Input::Restore(sessions.into_iter().map(kept).collect()));
             }
-            Incoming::Kept(tickets) => tickets.into_iter().for_each(|ticket| self.fed.give(Input::Kept(ticket))),
+            Incoming::Kept(tickets) => tickets
+                .into_iter()
+                .for_each(|ticket| self.fed.give(Input::Kept(ticket))),
             Incoming::Reconfigure(start, _) => self.reconfigure(*start),
             // It does not ask who asks.
             Incoming::Secrets(_) | Incoming::Handover { .. } => {}
@@ -458,7 +553,10 @@ impl<C: Core> Driver<C> {
     /// A stdio upstream by its name.
     fn upstream(&self, name: &str) -> Option<UpId> {
         let up = self.configuration.find(name)?;
-        let stdio = !matches!(self.upstreams.get(up.0 as usize)?, Connection::Remote(_) | Connection::Channels(_));
+        let stdio = !matches!(
+            self.upstreams.get(up.0 as usize)?,
+            Connection::Remote(_) | Connection::Channels(_)
+        );
         stdio.then_some(up)
     }
 
@@ -473,7 +571,11 @@ impl<C: Core> Driver<C> {
         let next = self.children_due();
         let counts = self.fed.core.counts();
         self.shared.set(counts, self.fed.core.busy());
-        let rest = if was_active || counts.in_flight > 0 { TICK } else { IDLE_TICK };
+        let rest = if was_active || counts.in_flight > 0 {
+            TICK
+        } else {
+            IDLE_TICK
+        };
         self.arm(next.map_or(rest, |due| due.min(rest)));
     }
 

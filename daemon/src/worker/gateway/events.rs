@@ -1,5 +1,6 @@
-//! The one queue from our tasks (remote exchanges, questions to the supervisor) to the driver, bounded in entries and in bytes: a task that is
-//! ahead of the relay waits here, and so its socket waits too.
+//! The one queue from our tasks (remote exchanges, questions to the supervisor) to the driver,
+//! bounded in entries and in bytes: a task that is ahead of the relay waits here, and so its socket
+//! waits too.
 
 use bytes::Bytes;
 use ggen_mcp::api::{Lease, UpId, UpInput};
@@ -32,11 +33,18 @@ pub(super) struct Sink {
 /// A queue.
 pub(super) fn queue() -> (Sink, mpsc::Receiver<Event>) {
     let (queue, events) = mpsc::channel(ENTRIES);
-    (Sink { queue, budget: Arc::new(Semaphore::new(KIB as usize)) }, events)
+    (
+        Sink {
+            queue,
+            budget: Arc::new(Semaphore::new(KIB as usize)),
+        },
+        events,
+    )
 }
 
 impl Sink {
-    /// Reports what happened at an upstream. Errors (the driver is gone) are left out: the process is ending.
+    /// Reports what happened at an upstream. Errors (the driver is gone) are left out: the process
+    /// is ending.
     pub(super) async fn up(&self, up: UpId, input: UpInput) {
         let permit = self.permit(&input).await;
         self.queue.send(Event::Up(up, input, permit)).await.ok();
@@ -45,15 +53,24 @@ impl Sink {
     /// Reports what happened on a channel.
     pub(super) async fn channel(&self, up: UpId, lease: Lease, life: u64, input: UpInput) {
         let permit = self.permit(&input).await;
-        self.queue.send(Event::Channel(up, lease, life, input, permit)).await.ok();
+        self.queue
+            .send(Event::Channel(up, lease, life, input, permit))
+            .await
+            .ok();
     }
 
     async fn permit(&self, input: &UpInput) -> Option<OwnedSemaphorePermit> {
         let size = match input {
-            UpInput::Message { data, .. } | UpInput::Line(data) => u32::try_from(data.len() >> 10).unwrap_or(KIB).min(KIB),
+            UpInput::Message { data, .. } | UpInput::Line(data) => {
+                u32::try_from(data.len() >> 10).unwrap_or(KIB).min(KIB)
+            }
             _ => 0,
         };
-        if size > 0 { Arc::clone(&self.budget).acquire_many_owned(size).await.ok() } else { None }
+        if size > 0 {
+            Arc::clone(&self.budget).acquire_many_owned(size).await.ok()
+        } else {
+            None
+        }
     }
 
     /// Reports the supervisor's answer.

@@ -1,4 +1,5 @@
-//! What outlives this worker, on its way to the supervisor and back: upstreams have names there and numbers here.
+//! What outlives this worker, on its way to the supervisor and back: upstreams have names there and
+//! numbers here.
 
 use super::driver::{Core, Driver};
 use crate::ipc::{
@@ -11,9 +12,21 @@ impl<C: Core> Driver<C> {
     /// Has the supervisor keep something.
     pub(super) fn keep(&self, keep: Keep) {
         let keep = match keep {
-            Keep::Session { digest, record, ticket } => kept::Keep::Session { digest: digest.into(), record, ticket },
-            Keep::Ended(digest) => kept::Keep::Ended { digest: digest.into() },
-            Keep::Used(digests) => kept::Keep::Used { digests: digests.into_iter().map(String::from).collect() },
+            Keep::Session {
+                digest,
+                record,
+                ticket,
+            } => kept::Keep::Session {
+                digest: digest.into(),
+                record,
+                ticket,
+            },
+            Keep::Ended(digest) => kept::Keep::Ended {
+                digest: digest.into(),
+            },
+            Keep::Used(digests) => kept::Keep::Used {
+                digests: digests.into_iter().map(String::from).collect(),
+            },
             Keep::Catalogue(up, text) => match self.name(up) {
                 Some(upstream) => kept::Keep::Catalogue { upstream, text },
                 None => return,
@@ -24,7 +37,9 @@ impl<C: Core> Driver<C> {
 
     /// What upstreams gave before this worker.
     pub(super) fn recall(&mut self, catalogue: Vec<KeptCatalogue>) {
-        let known = catalogue.into_iter().filter_map(|kept| Some((self.configuration.find(&kept.upstream)?, kept.text)));
+        let known = catalogue
+            .into_iter()
+            .filter_map(|kept| Some((self.configuration.find(&kept.upstream)?, kept.text)));
         let known = known.collect();
         self.fed.give(Input::Recall(known));
     }

@@ -1,5 +1,5 @@
-//! Children of stdio servers beside the shared ones: their pipes, by upstream and number. The supervisor runs them; which call gets which child is the
-//! relay's to say.
+//! Children of stdio servers beside the shared ones: their pipes, by upstream and number. The
+//! supervisor runs them; which call gets which child is the relay's to say.
 
 use super::{
     driver::{Connection, Core, Driver},
@@ -32,10 +32,22 @@ impl<C: Core> Driver<C> {
         match stdio::Child::new(1, stdin, stdout, false, waker, self.chunk) {
             Ok(pipes) => {
                 self.leases.insert((up.0, lease), Box::new(pipes));
-                self.fed.give(Input::Leased(up, lease, UpInput::Connected { incarnation: 1, handoff: None }));
+                self.fed.give(Input::Leased(
+                    up,
+                    lease,
+                    UpInput::Connected {
+                        incarnation: 1,
+                        handoff: None,
+                    },
+                ));
                 self.ready.mark(Token::Child(up.0, lease));
             }
-            Err(error) => self.lease_fails(up, lease, Code::Internal, &format!("its pipes cannot be taken: {error}")),
+            Err(error) => self.lease_fails(
+                up,
+                lease,
+                Code::Internal,
+                &format!("its pipes cannot be taken: {error}"),
+            ),
         }
     }
 
@@ -44,9 +56,12 @@ impl<C: Core> Driver<C> {
         if let Some(mut child) = self.leases.remove(&(up.0, gone.lease)) {
             let fed = &mut self.fed;
             let now = fed.now;
-            child.last_words(now, &mut |input| fed.give(Input::Leased(up, gone.lease, input)));
+            child.last_words(now, &mut |input| {
+                fed.give(Input::Leased(up, gone.lease, input))
+            });
         }
-        self.fed.give(Input::Leased(up, gone.lease, lost(gone.code, gone.reason)));
+        self.fed
+            .give(Input::Leased(up, gone.lease, lost(gone.code, gone.reason)));
     }
 
     /// The relay needs a leased child no more.
@@ -59,37 +74,59 @@ impl<C: Core> Driver<C> {
             child.flush(self.fed.now);
         }
         if let Some(upstream) = self.name(up) {
-            self.send(ToSupervisor::Unlease { upstream, lease, kill });
+            self.send(ToSupervisor::Unlease {
+                upstream,
+                lease,
+                kill,
+            });
         }
     }
 
     /// A leased child is no good any more.
     pub(super) fn lease_fails(&mut self, up: UpId, lease: Lease, code: Code, reason: &str) {
         self.unlease(up, lease, true);
-        self.fed.give(Input::Leased(up, lease, lost(code, reason.to_owned())));
+        self.fed
+            .give(Input::Leased(up, lease, lost(code, reason.to_owned())));
     }
 
     /// The children of an upstream end: its entry has changed, or is gone.
     pub(super) fn end_leases(&mut self, up: UpId) {
-        let all: Vec<_> = self.leases.range((up.0, SHARED)..=(up.0, Lease::MAX)).map(|((_, lease), _)| *lease).collect();
+        let all: Vec<_> = self
+            .leases
+            .range((up.0, SHARED)..=(up.0, Lease::MAX))
+            .map(|((_, lease), _)| *lease)
+            .collect();
         for lease in all {
             self.unlease(up, lease, false);
-            self.fed.give(Input::Leased(up, lease, lost(Code::UpstreamExited, "its entry has changed".to_owned())));
+            self.fed.give(Input::Leased(
+                up,
+                lease,
+                lost(Code::UpstreamExited, "its entry has changed".to_owned()),
+            ));
         }
     }
 
-    /// What time does to children: pauses end; those that have closed a pipe and live on are no good. Returns when to look again.
+    /// What time does to children: pauses end; those that have closed a pipe and live on are no
+    /// good. Returns when to look again.
     pub(super) fn children_due(&mut self) -> Option<Micros> {
         let (now, mut next, mut stuck) = (self.fed.now, None, Vec::new());
-        let shared = (0..).zip(&mut self.upstreams).filter_map(|(up, connection)| match connection {
-            Connection::Child(child) => Some(((up, SHARED), child)),
-            _ => None,
-        });
-        for ((up, lease), child) in shared.chain(self.leases.iter_mut().map(|(key, child)| (*key, child))) {
+        let shared =
+            (0..)
+                .zip(&mut self.upstreams)
+                .filter_map(|(up, connection)| match connection {
+                    Connection::Child(child) => Some(((up, SHARED), child)),
+                    _ => None,
+                });
+        for ((up, lease), child) in
+            shared.chain(self.leases.iter_mut().map(|(key, child)| (*key, child)))
+        {
             if child.resume(now) {
                 self.ready.mark(Token::Child(up, lease));
             }
-            let due = child.paused_until().map(|until| until.saturating_sub(now)).or(child.closing().then_some(ggen_mcp::api::TICK));
+            let due = child
+                .paused_until()
+                .map(|until| until.saturating_sub(now))
+                .or(child.closing().then_some(ggen_mcp::api::TICK));
             next = next.into_iter().chain(due).min();
             if let Some(what) = child.half_closed(now) {
                 stuck.push((UpId(up), lease, child.incarnation, what));
@@ -102,7 +139,14 @@ impl<C: Core> Driver<C> {
     }
 
     /// A child is no good: the supervisor replaces a shared one; a leased one just ends.
-    pub(super) fn replace(&mut self, up: UpId, lease: Lease, incarnation: u64, code: Code, what: &str) {
+    pub(super) fn replace(
+        &mut self,
+        up: UpId,
+        lease: Lease,
+        incarnation: u64,
+        code: Code,
+        what: &str,
+    ) {
         if lease == SHARED {
             self.recycle(up, incarnation, code, what.to_owned());
         } else {
@@ -112,5 +156,10 @@ impl<C: Core> Driver<C> {
 }
 
 fn lost(code: Code, reason: String) -> UpInput {
-    UpInput::Lost { state: UpstreamState::Degraded, code, reason, next_start: None }
+    UpInput::Lost {
+        state: UpstreamState::Degraded,
+        code,
+        reason,
+        next_start: None,
+    }
 }

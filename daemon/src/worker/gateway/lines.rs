@@ -1,4 +1,5 @@
-//! Lines out of a stream of bytes, each bounded: what is over the limit is skipped to its end and never kept.
+//! Lines out of a stream of bytes, each bounded: what is over the limit is skipped to its end and
+//! never kept.
 
 use super::buffers::Incoming;
 use bytes::{Buf, Bytes, BytesMut};
@@ -25,7 +26,11 @@ pub(super) struct Lines {
 impl Lines {
     /// Lines of at most `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, scanned: 0, skipping: false }
+        Self {
+            limit,
+            scanned: 0,
+            skipping: false,
+        }
     }
 
     /// The next line; `None` if it has not arrived yet.
@@ -81,13 +86,18 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test fails by panicking"
+    )]
 
     use super::*;
     use proptest::prelude::*;
 
     fn split(text: &[u8], cut: usize, limit: usize) -> Vec<Line> {
-        let (mut lines, mut input, mut found) = (Lines::new(limit), Incoming::new(1024), Vec::new());
+        let (mut lines, mut input, mut found) =
+            (Lines::new(limit), Incoming::new(1024), Vec::new());
         for piece in text.chunks(cut) {
             input.bytes.extend_from_slice(piece);
             while let Some(line) = lines.next(&mut input) {
@@ -122,7 +132,13 @@ mod tests {
 
     #[test]
     fn the_last_line_needs_no_break_and_an_overlong_one_leaves_no_rest() {
-        assert_eq!(split(b"a\nb", 1, 10), [Line::Whole("a".into()), Line::Whole("b".into())]);
-        assert_eq!(split(b"0123456789abc", 4, 10), [Line::Overlong("0123456789ab".into())]);
+        assert_eq!(
+            split(b"a\nb", 1, 10),
+            [Line::Whole("a".into()), Line::Whole("b".into())]
+        );
+        assert_eq!(
+            split(b"0123456789abc", 4, 10),
+            [Line::Overlong("0123456789ab".into())]
+        );
     }
 }

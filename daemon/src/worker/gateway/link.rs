@@ -1,4 +1,5 @@
-//! A link to an edge worker: frames in, frames out, many exchanges on one socket. Nothing here looks into a message.
+//! A link to an edge worker: frames in, frames out, many exchanges on one socket. Nothing here
+//! looks into a message.
 
 use super::buffers::{Incoming, Outgoing, TURN, Turn};
 use crate::worker::link_socket::{self, Reading, Writing};
@@ -16,7 +17,8 @@ use std::{
 
 /// While more than this waits for the edge, nothing is read from it.
 const HIGH_WATER: usize = 8 << 20;
-/// An edge that lets more than this wait is given up: the relay's own bounds keep honest edges far below.
+/// An edge that lets more than this wait is given up: the relay's own bounds keep honest edges far
+/// below.
 const GIVE_UP: usize = 512 << 20;
 
 /// One link.
@@ -39,7 +41,16 @@ impl Link {
     /// When the descriptor is not a socket, or cannot be registered.
     pub(super) fn new(edge: u32, socket: OwnedFd, waker: Waker, chunk: usize) -> io::Result<Self> {
         let (reading, writing) = link_socket::split(UnixStream::from(socket))?;
-        Ok(Self { edge, reading, writing, waker, input: Incoming::new(chunk), output: Outgoing::default(), held: false, moved: false })
+        Ok(Self {
+            edge,
+            reading,
+            writing,
+            waker,
+            input: Incoming::new(chunk),
+            output: Outgoing::default(),
+            held: false,
+            moved: false,
+        })
     }
 
     /// Reads what is there, up to its share of the turn.
@@ -59,7 +70,10 @@ impl Link {
             loop {
                 match frame::decode(&mut self.input.bytes) {
                     Ok(Some((stream, frame))) => {
-                        let key = StreamKey { edge: self.edge, stream };
+                        let key = StreamKey {
+                            edge: self.edge,
+                            stream,
+                        };
                         take(match frame {
                             Frame::Open(request) => Input::Open(key, request),
                             Frame::Gone => Input::Gone(key),

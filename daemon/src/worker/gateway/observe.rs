@@ -1,5 +1,6 @@
-//! What the gateway worker counts and logs: observations become metrics and the list of slow calls, notes become log events.
-//! Every label is bounded: upstreams by the configuration, methods and outcomes by the relay, tools here.
+//! What the gateway worker counts and logs: observations become metrics and the list of slow calls,
+//! notes become log events. Every label is bounded: upstreams by the configuration, methods and
+//! outcomes by the relay, tools here.
 
 use crate::{
     ipc::messages::Beat,
@@ -12,7 +13,10 @@ use ggen_mcp::{
     rules::Audited,
 };
 use ggen_wire::{log::Level, status::SlowCall};
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    core::Collector,
+};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
@@ -27,8 +31,10 @@ const SLOW_FROM: Micros = 1_000_000;
 /// The histogram that has exemplars.
 const REQUESTS: &str = "ggend_request_duration_seconds";
 /// Upper bounds in seconds: 100 µs (the gateway's own share) to a minute (the default time-out).
-const SECONDS: &[f64] =
-    &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const SECONDS: &[f64] = &[
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 30.0, 60.0,
+];
 
 /// Handles of one series, looked up once: a call costs a few atomic additions and no formatting.
 struct Series {
@@ -48,8 +54,11 @@ impl Counted {
             Some((_, counter)) => counter,
             None => {
                 let labels: Vec<&str> = labels.iter().copied().chain([outcome]).collect();
-                self.outcomes.push((outcome, series.total.with_label_values(&labels)));
-                let Some((_, counter)) = self.outcomes.last() else { return };
+                self.outcomes
+                    .push((outcome, series.total.with_label_values(&labels)));
+                let Some((_, counter)) = self.outcomes.last() else {
+                    return;
+                };
                 counter
             }
         };
@@ -101,30 +110,81 @@ impl Observer {
     /// A name is not valid or appears twice: a mistake in this file.
     pub(super) fn new(names: Vec<Arc<str>>) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let counter = |name: &str, help: &str, labels: &[&str]| add(&registry, IntCounterVec::new(Opts::new(name, help), labels)?);
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            add(
+                &registry,
+                IntCounterVec::new(Opts::new(name, help), labels)?,
+            )
+        };
         let histogram = |name: &str, help: &str, labels: &[&str]| {
-            add(&registry, HistogramVec::new(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()), labels)?)
+            add(
+                &registry,
+                HistogramVec::new(
+                    HistogramOpts::new(name, help).buckets(SECONDS.to_vec()),
+                    labels,
+                )?,
+            )
         };
         let gauge = |name: &str, help: &str| add(&registry, IntGauge::new(name, help)?);
         let by_upstream = names.iter().map(|_| None).collect();
         Ok(Self {
             names,
             requests: Series {
-                total: counter("ggend_requests_total", "MCP requests of clients.", &["method", "era", "outcome"])?,
-                seconds: histogram(REQUESTS, "From a client's request to its answer.", &["method"])?,
+                total: counter(
+                    "ggend_requests_total",
+                    "MCP requests of clients.",
+                    &["method", "era", "outcome"],
+                )?,
+                seconds: histogram(
+                    REQUESTS,
+                    "From a client's request to its answer.",
+                    &["method"],
+                )?,
             },
             calls: Series {
-                total: counter("ggend_upstream_calls_total", "Requests to upstreams.", &["upstream", "outcome"])?,
-                seconds: histogram("ggend_upstream_call_duration_seconds", "From a request to an upstream to its answer.", &["upstream"])?,
+                total: counter(
+                    "ggend_upstream_calls_total",
+                    "Requests to upstreams.",
+                    &["upstream", "outcome"],
+                )?,
+                seconds: histogram(
+                    "ggend_upstream_call_duration_seconds",
+                    "From a request to an upstream to its answer.",
+                    &["upstream"],
+                )?,
             },
             tools: Series {
-                total: counter("ggend_tool_calls_total", "Tool calls.", &["upstream", "tool", "outcome"])?,
-                seconds: histogram("ggend_tool_call_duration_seconds", "From a tool call to its answer.", &["upstream", "tool"])?,
+                total: counter(
+                    "ggend_tool_calls_total",
+                    "Tool calls.",
+                    &["upstream", "tool", "outcome"],
+                )?,
+                seconds: histogram(
+                    "ggend_tool_call_duration_seconds",
+                    "From a tool call to its answer.",
+                    &["upstream", "tool"],
+                )?,
             },
-            dropped: counter("ggend_dropped_total", "Messages that were dropped.", &["upstream", "reason"])?,
-            limited: counter("ggend_rate_limited_total", "Requests that were one too many.", &["limit"])?,
-            spans: counter("ggend_otlp_spans_total", "Spans for the collector.", &["outcome"])?,
-            denied: counter("ggend_denied_total", "Requests for what the policy hides from the client.", &["what"])?,
+            dropped: counter(
+                "ggend_dropped_total",
+                "Messages that were dropped.",
+                &["upstream", "reason"],
+            )?,
+            limited: counter(
+                "ggend_rate_limited_total",
+                "Requests that were one too many.",
+                &["limit"],
+            )?,
+            spans: counter(
+                "ggend_otlp_spans_total",
+                "Spans for the collector.",
+                &["outcome"],
+            )?,
+            denied: counter(
+                "ggend_denied_total",
+                "Requests for what the policy hides from the client.",
+                &["what"],
+            )?,
             transports: BTreeMap::new(),
             by_method: Vec::new(),
             by_upstream,
@@ -153,17 +213,36 @@ impl Observer {
     /// Counts.
     pub(super) fn observe(&mut self, observation: Observation) {
         match observation {
-            Observation::Request { method, era, outcome, duration, trace } => {
+            Observation::Request {
+                method,
+                era,
+                outcome,
+                duration,
+                trace,
+            } => {
                 if let Some(trace) = trace {
-                    self.shared.exemplar(method, seconds(duration), trace.to_string());
+                    self.shared
+                        .exemplar(method, seconds(duration), trace.to_string());
                 }
-                let at = self.by_method.iter().position(|(known, _)| *known == (method, era)).unwrap_or_else(|| {
-                    self.by_method.push(((method, era), counted(&self.requests, &[method])));
-                    self.by_method.len() - 1
-                });
-                self.by_method[at].1.count(&self.requests, &[method, era], outcome, duration);
+                let at = self
+                    .by_method
+                    .iter()
+                    .position(|(known, _)| *known == (method, era))
+                    .unwrap_or_else(|| {
+                        self.by_method
+                            .push(((method, era), counted(&self.requests, &[method])));
+                        self.by_method.len() - 1
+                    });
+                self.by_method[at]
+                    .1
+                    .count(&self.requests, &[method, era], outcome, duration);
             }
-            Observation::Call { up, tool, outcome, duration } => self.call(up, tool, outcome, duration),
+            Observation::Call {
+                up,
+                tool,
+                outcome,
+                duration,
+            } => self.call(up, tool, outcome, duration),
             Observation::Limited(limit) => self.limited.with_label_values(&[limit]).inc(),
             Observation::Denied(what) => self.denied.with_label_values(&[what]).inc(),
             Observation::Audit(audited) => self.audit(&audited),
@@ -178,7 +257,8 @@ impl Observer {
 
     /// A link is there, from a worker of that name (`http-0`).
     pub(super) fn link(&mut self, edge: u32, peer: &str) {
-        self.transports.insert(edge, peer.split('-').next().unwrap_or(peer).into());
+        self.transports
+            .insert(edge, peer.split('-').next().unwrap_or(peer).into());
     }
 
     /// A link is gone.
@@ -193,7 +273,9 @@ impl Observer {
 
     /// The transport of a link.
     pub(super) fn transport(&self, edge: u32) -> &str {
-        self.transports.get(&edge).map_or("control", |transport| &**transport)
+        self.transports
+            .get(&edge)
+            .map_or("control", |transport| &**transport)
     }
 
     /// One line of the category `auth`.
@@ -223,11 +305,14 @@ impl Observer {
     fn call(&mut self, up: UpId, tool: Option<Arc<str>>, outcome: &'static str, duration: Micros) {
         let Some(name) = self.name(up) else { return };
         if let Some(slot) = self.by_upstream.get_mut(up.0 as usize) {
-            slot.get_or_insert_with(|| counted(&self.calls, &[&name])).count(&self.calls, &[&name], outcome, duration);
+            slot.get_or_insert_with(|| counted(&self.calls, &[&name]))
+                .count(&self.calls, &[&name], outcome, duration);
         }
         if duration >= SLOW_FROM {
             self.shared.slow(SlowCall {
-                what: tool.as_ref().map_or_else(|| "request".to_owned(), |tool| format!("tools/call {tool}")),
+                what: tool
+                    .as_ref()
+                    .map_or_else(|| "request".to_owned(), |tool| format!("tools/call {tool}")),
                 upstream: name.to_string(),
                 duration_ms: duration / 1000,
                 ended_ms: now_us() / 1000,
@@ -237,11 +322,17 @@ impl Observer {
         let room = self.by_tool.len() < TOOLS;
         let key = (up.0, tool);
         if !room && !self.by_tool.contains_key(&key) {
-            let other = self.other.entry(up.0).or_insert_with(|| counted(&self.tools, &[&name, "other"]));
+            let other = self
+                .other
+                .entry(up.0)
+                .or_insert_with(|| counted(&self.tools, &[&name, "other"]));
             return other.count(&self.tools, &[&name, "other"], outcome, duration);
         }
         let tool = Arc::clone(&key.1);
-        let known = self.by_tool.entry(key).or_insert_with(|| counted(&self.tools, &[&name, &tool]));
+        let known = self
+            .by_tool
+            .entry(key)
+            .or_insert_with(|| counted(&self.tools, &[&name, &tool]));
         known.count(&self.tools, &[&name, &tool], outcome, duration);
     }
 
@@ -254,9 +345,17 @@ impl Observer {
         let upstream = note.up.and_then(|up| self.name(up));
         let (upstream, code) = (upstream.as_deref(), note.code.map(ggen_wire::Code::as_str));
         let about = note.about.as_deref();
-        let (principal, request) = (about.map(|about| &*about.principal), about.map(|about| &*about.request));
-        let trace_id = about.and_then(|about| about.trace).map(|trace| trace.to_string());
-        let (method, tool) = (about.map(|about| about.method), about.and_then(|about| about.tool.as_deref()));
+        let (principal, request) = (
+            about.map(|about| &*about.principal),
+            about.map(|about| &*about.request),
+        );
+        let trace_id = about
+            .and_then(|about| about.trace)
+            .map(|trace| trace.to_string());
+        let (method, tool) = (
+            about.map(|about| about.method),
+            about.and_then(|about| about.tool.as_deref()),
+        );
         macro_rules! emit {
             ($($category:literal),*) => {
                 match note.category {
@@ -288,11 +387,17 @@ impl Shared {
 
     fn exemplar(&self, method: &'static str, seconds: f64, trace: String) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.exemplars.take(method, seconds, trace, now_us() / 1000, SECONDS);
+        state
+            .exemplars
+            .take(method, seconds, trace, now_us() / 1000, SECONDS);
     }
 
     fn slow(&self, call: SlowCall) {
-        let slow = &mut self.state.lock().unwrap_or_else(PoisonError::into_inner).slow;
+        let slow = &mut self
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .slow;
         slow.push(call);
         if slow.len() > SLOW {
             slow.sort_by_key(|call| std::cmp::Reverse(call.duration_ms));
@@ -302,7 +407,12 @@ impl Shared {
 
     /// The worker's part of a beat.
     pub(super) fn beat(&self) -> Beat {
-        let State { counts, busy, slow, exemplars } = {
+        let State {
+            counts,
+            busy,
+            slow,
+            exemplars,
+        } = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             State {
                 counts: state.counts,
@@ -311,44 +421,89 @@ impl Shared {
                 exemplars: state.exemplars.clone(),
             }
         };
-        self.sessions.set(i64::try_from(counts.sessions).unwrap_or(i64::MAX));
-        self.in_flight.set(i64::try_from(counts.in_flight).unwrap_or(i64::MAX));
+        self.sessions
+            .set(i64::try_from(counts.sessions).unwrap_or(i64::MAX));
+        self.in_flight
+            .set(i64::try_from(counts.in_flight).unwrap_or(i64::MAX));
         let mut metrics: Vec<Family> = gather(&self.registry);
         exemplars.show(&mut metrics, REQUESTS, "method");
-        let Counts { sessions, in_flight, tools } = counts;
-        Beat { in_flight, sessions, tools, metrics, busy, slow, ..Beat::default() }
+        let Counts {
+            sessions,
+            in_flight,
+            tools,
+        } = counts;
+        Beat {
+            in_flight,
+            sessions,
+            tools,
+            metrics,
+            busy,
+            slow,
+            ..Beat::default()
+        }
     }
 }
 
-fn add<M: Collector + Clone + 'static>(registry: &Registry, metric: M) -> Result<M, prometheus::Error> {
+fn add<M: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: M,
+) -> Result<M, prometheus::Error> {
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }
 
 fn counted(series: &Series, labels: &[&str]) -> Counted {
-    Counted { outcomes: Vec::new(), duration: series.seconds.with_label_values(labels) }
+    Counted {
+        outcomes: Vec::new(),
+        duration: series.seconds.with_label_values(labels),
+    }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "metrics are floating-point numbers")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "metrics are floating-point numbers"
+)]
 fn seconds(duration: Micros) -> f64 {
     duration as f64 / 1e6
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test fails by panicking"
+    )]
 
     use super::*;
     use crate::metrics::Value;
 
     fn call(tool: &str, duration: Micros) -> Observation {
-        Observation::Call { up: UpId(0), tool: Some(tool.into()), outcome: "ok", duration }
+        Observation::Call {
+            up: UpId(0),
+            tool: Some(tool.into()),
+            outcome: "ok",
+            duration,
+        }
     }
 
     fn samples(beat: &Beat, name: &str) -> Vec<(Vec<String>, Value)> {
-        let family = beat.metrics.iter().find(|family| family.name == name).unwrap();
+        let family = beat
+            .metrics
+            .iter()
+            .find(|family| family.name == name)
+            .unwrap();
         let label = |(_, value): &(String, String)| value.clone();
-        family.samples.iter().map(|sample| (sample.labels.iter().map(label).collect(), sample.value.clone())).collect()
+        family
+            .samples
+            .iter()
+            .map(|sample| {
+                (
+                    sample.labels.iter().map(label).collect(),
+                    sample.value.clone(),
+                )
+            })
+            .collect()
     }
 
     #[test]
@@ -361,9 +516,25 @@ mod tests {
         let beat = observer.shared().beat();
         let tools = samples(&beat, "ggend_tool_calls_total");
         assert_eq!(tools.len(), TOOLS + 1);
-        let count = |name: &str| tools.iter().find(|(labels, _)| labels.contains(&name.to_owned())).unwrap().1.clone();
-        assert_eq!((count("tool0"), count("other")), (Value::Number(521.0), Value::Number(20.0)));
-        assert_eq!(samples(&beat, "ggend_upstream_calls_total"), [(vec!["ok".to_owned(), "up".to_owned()], Value::Number(1040.0))]);
+        let count = |name: &str| {
+            tools
+                .iter()
+                .find(|(labels, _)| labels.contains(&name.to_owned()))
+                .unwrap()
+                .1
+                .clone()
+        };
+        assert_eq!(
+            (count("tool0"), count("other")),
+            (Value::Number(521.0), Value::Number(20.0))
+        );
+        assert_eq!(
+            samples(&beat, "ggend_upstream_calls_total"),
+            [(
+                vec!["ok".to_owned(), "up".to_owned()],
+                Value::Number(1040.0)
+            )]
+        );
     }
 
     #[test]
@@ -371,24 +542,57 @@ mod tests {
         let mut observer = Observer::new(vec!["up".into()]).unwrap();
         (0..20).for_each(|number| observer.observe(call("slow", SLOW_FROM + number * 1000)));
         observer.observe(call("quick", SLOW_FROM - 1));
-        observer.shared().set(Counts { sessions: 3, in_flight: 2, tools: 7 }, vec![("one".to_owned(), 2)]);
+        observer.shared().set(
+            Counts {
+                sessions: 3,
+                in_flight: 2,
+                tools: 7,
+            },
+            vec![("one".to_owned(), 2)],
+        );
         let beat = observer.shared().beat();
-        assert_eq!((beat.slow.len(), beat.slow.iter().map(|call| call.duration_ms).min()), (SLOW, Some(1010)));
+        assert_eq!(
+            (
+                beat.slow.len(),
+                beat.slow.iter().map(|call| call.duration_ms).min()
+            ),
+            (SLOW, Some(1010))
+        );
         assert_eq!((beat.sessions, beat.in_flight, beat.tools), (3, 2, 7));
-        assert_eq!(samples(&beat, "ggend_sessions"), [(Vec::new(), Value::Number(3.0))]);
+        assert_eq!(
+            samples(&beat, "ggend_sessions"),
+            [(Vec::new(), Value::Number(3.0))]
+        );
         assert!(observer.shared().beat().slow.is_empty());
     }
 
     #[test]
     fn requests_are_counted_by_method_era_and_outcome() {
         let mut observer = Observer::new(Vec::new()).unwrap();
-        for (era, outcome) in [("legacy", "ok"), ("modern", "ok"), ("modern", "error"), ("modern", "ok")] {
-            observer.observe(Observation::Request { method: "tools/list", era, outcome, duration: 1500, trace: None });
+        for (era, outcome) in [
+            ("legacy", "ok"),
+            ("modern", "ok"),
+            ("modern", "error"),
+            ("modern", "ok"),
+        ] {
+            observer.observe(Observation::Request {
+                method: "tools/list",
+                era,
+                outcome,
+                duration: 1500,
+                trace: None,
+            });
         }
-        observer.observe(Observation::Dropped { up: None, reason: "late_response" });
+        observer.observe(Observation::Dropped {
+            up: None,
+            reason: "late_response",
+        });
         let beat = observer.shared().beat();
         assert_eq!(samples(&beat, "ggend_requests_total").len(), 3);
-        let Value::Histogram { count, .. } = samples(&beat, "ggend_request_duration_seconds")[0].1 else { panic!("a histogram") };
+        let Value::Histogram { count, .. } = samples(&beat, "ggend_request_duration_seconds")[0].1
+        else {
+            panic!("a histogram")
+        };
         assert_eq!(count, 4);
         assert_eq!(samples(&beat, "ggend_dropped_total").len(), 1);
     }

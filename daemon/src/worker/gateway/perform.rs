@@ -1,4 +1,5 @@
-//! What the relay has asked for, done: replies and lines are queued and written once per turn, everything else is handed on.
+//! What the relay has asked for, done: replies and lines are queued and written once per turn,
+//! everything else is handed on.
 
 use super::{
     channel::Channels,
@@ -42,7 +43,10 @@ impl<C: Core> Driver<C> {
         match output {
             Output::Reply(key, reply) => self.reply(key, reply),
             Output::Write(up, lease, line) => self.write(up, lease, &line),
-            Output::Observe(Observation::Span(span)) => self.otlp.take(&span, self.fed.now, &self.observer, &self.names),
+            Output::Observe(Observation::Span(span)) => {
+                self.otlp
+                    .take(&span, self.fed.now, &self.observer, &self.names)
+            }
             Output::Observe(observation) => self.observer.observe(observation),
             Output::Log(note) => self.observer.log(&note),
             Output::Http(up, request) => {
@@ -62,7 +66,10 @@ impl<C: Core> Driver<C> {
             Output::Lease(up, lease) if self.channels(up).is_some() => self.open_channel(up, lease),
             Output::Want(up) => {
                 if let Some(upstream) = self.name(up) {
-                    self.send(ToSupervisor::Want { upstream, lease: SHARED });
+                    self.send(ToSupervisor::Want {
+                        upstream,
+                        lease: SHARED,
+                    });
                 }
             }
             Output::Lease(up, lease) => {
@@ -71,7 +78,12 @@ impl<C: Core> Driver<C> {
                 }
             }
             Output::Unlease { up, lease, kill } => self.unlease(up, lease, kill),
-            Output::Recycle { up, incarnation, code, detail } => self.recycle(up, incarnation, code, detail),
+            Output::Recycle {
+                up,
+                incarnation,
+                code,
+                detail,
+            } => self.recycle(up, incarnation, code, detail),
             Output::Report(up, report) => {
                 if let Some(upstream) = self.name(up) {
                     self.send(ToSupervisor::Upstream(told(upstream, report)));
@@ -93,7 +105,9 @@ impl<C: Core> Driver<C> {
             }
             return;
         }
-        let Some(link) = self.links.get_mut(&key.edge) else { return };
+        let Some(link) = self.links.get_mut(&key.edge) else {
+            return;
+        };
         link.send(key.stream, reply);
         if !std::mem::replace(&mut link.output.listed, true) {
             self.dirty.push(Token::Link(key.edge));
@@ -104,11 +118,19 @@ impl<C: Core> Driver<C> {
         if let Some(channels) = self.channels(up) {
             if !channels.write(lease, line) {
                 let life = channels.life(lease);
-                self.replace(up, lease, life, Code::UpstreamBusy, "it does not take its messages");
+                self.replace(
+                    up,
+                    lease,
+                    life,
+                    Code::UpstreamBusy,
+                    "it does not take its messages",
+                );
             }
             return;
         }
-        let Some(child) = self.child(up, lease) else { return };
+        let Some(child) = self.child(up, lease) else {
+            return;
+        };
         match child.write(line) {
             Accepted::Queued => {
                 if !std::mem::replace(&mut child.output.listed, true) {
@@ -118,7 +140,13 @@ impl<C: Core> Driver<C> {
             Accepted::Dropped => {}
             Accepted::Overflow => {
                 let incarnation = child.incarnation;
-                self.replace(up, lease, incarnation, Code::UpstreamBusy, "it does not read its stdin");
+                self.replace(
+                    up,
+                    lease,
+                    incarnation,
+                    Code::UpstreamBusy,
+                    "it does not read its stdin",
+                );
             }
         }
     }
@@ -136,7 +164,9 @@ impl<C: Core> Driver<C> {
 
     fn ask(&mut self, id: u64, question: Question) {
         if self.asked >= ASKED {
-            return self.fed.give(Input::Answer(id, Err(Code::Overloaded.title().to_owned())));
+            return self
+                .fed
+                .give(Input::Answer(id, Err(Code::Overloaded.title().to_owned())));
         }
         self.asked += 1;
         tokio::spawn(asked(self.outbox(), self.sink.clone(), id, question));
@@ -152,7 +182,11 @@ impl<C: Core> Driver<C> {
 
     fn open_channel(&mut self, up: UpId, lease: Lease) {
         if let Some(refused) = self.channels(up).and_then(|channels| channels.open(lease)) {
-            self.fed.give(if lease == SHARED { Input::Up(up, refused) } else { Input::Leased(up, lease, refused) });
+            self.fed.give(if lease == SHARED {
+                Input::Up(up, refused)
+            } else {
+                Input::Leased(up, lease, refused)
+            });
         }
     }
 
@@ -165,11 +199,17 @@ impl<C: Core> Driver<C> {
             return;
         }
         if let Some(upstream) = self.name(up) {
-            self.send(ToSupervisor::Recycle { upstream, incarnation, code, detail });
+            self.send(ToSupervisor::Recycle {
+                upstream,
+                incarnation,
+                code,
+                detail,
+            });
         }
     }
 
-    /// Sends to the supervisor, in order. The queue only fills when the supervisor hangs; then its own watchdog ends it.
+    /// Sends to the supervisor, in order. The queue only fills when the supervisor hangs; then its
+    /// own watchdog ends it.
     pub(super) fn send(&self, message: ToSupervisor) {
         if self.courier.try_send(message).is_err() {
             tracing::error!(target: "mcp_server", "the supervisor takes no messages");
@@ -186,7 +226,9 @@ impl<C: Core> Driver<C> {
         for token in dirty.drain(..) {
             match token {
                 Token::Link(edge) => {
-                    let Some(link) = self.links.get_mut(&edge) else { continue };
+                    let Some(link) = self.links.get_mut(&edge) else {
+                        continue;
+                    };
                     link.output.listed = false;
                     match link.flush() {
                         Ok(true) => self.ready.mark(Token::Link(edge)),
@@ -215,24 +257,58 @@ impl<C: Core> Driver<C> {
 
 async fn asked(outbox: Outbox, sink: Sink, id: u64, question: Question) {
     let answer = match outbox.ask(to_supervisor(question)).await {
-        Ok(value) => serde_json::to_vec(&value).map(Bytes::from).map_err(|error| error.to_string()),
+        Ok(value) => serde_json::to_vec(&value)
+            .map(Bytes::from)
+            .map_err(|error| error.to_string()),
         Err(failure) => Err(failure.message),
     };
     sink.answer(id, answer).await;
 }
 
 fn told(upstream: String, report: Report) -> UpstreamReport {
-    let Report { incarnation, state, era, protocol, server, tools, prompts, resources, code, detail, handoff } = report;
-    UpstreamReport { upstream, incarnation, state, era, protocol, server, tools, prompts, resources, code, detail, handoff }
+    let Report {
+        incarnation,
+        state,
+        era,
+        protocol,
+        server,
+        tools,
+        prompts,
+        resources,
+        code,
+        detail,
+        handoff,
+    } = report;
+    UpstreamReport {
+        upstream,
+        incarnation,
+        state,
+        era,
+        protocol,
+        server,
+        tools,
+        prompts,
+        resources,
+        code,
+        detail,
+        handoff,
+    }
 }
 
-/// The answer to what arrives while this worker is being replaced. It has the request's id, if the request has one.
+/// The answer to what arrives while this worker is being replaced. It has the request's id, if the
+/// request has one.
 pub(super) fn replaced(request: &Request) -> Reply {
     let text = std::str::from_utf8(&request.body).unwrap_or_default();
     let id = match Envelope::parse(text).map(|envelope| envelope.kind) {
         Ok(Kind::Request(id, _)) => Some(id),
         _ => None,
     };
-    let refusal = Refusal::new(503, rpc::INTERNAL, Code::GatewayUnavailable, "").with("help", "\"send the request again\"");
-    Reply::Full { status: refusal.status, session: None, retry_after: Some(1), body: refusal.body(id) }
+    let refusal = Refusal::new(503, rpc::INTERNAL, Code::GatewayUnavailable, "")
+        .with("help", "\"send the request again\"");
+    Reply::Full {
+        status: refusal.status,
+        session: None,
+        retry_after: Some(1),
+        body: refusal.body(id),
+    }
 }

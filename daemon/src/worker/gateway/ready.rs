@@ -1,5 +1,6 @@
-//! Which of the driver's sources can go on. Each source polls with a waker of its own; being woken puts its token on a list and wakes the one task
-//! that owns the relay. So a turn of the event loop costs one `epoll_wait` however many sources it found ready, no task is scheduled per source, and
+//! Which of the driver's sources can go on. Each source polls with a waker of its own; being woken
+//! puts its token on a list and wakes the one task that owns the relay. So a turn of the event loop
+//! costs one `epoll_wait` however many sources it found ready, no task is scheduled per source, and
 //! nothing that is not ready is looked at. May not know what the sources are for.
 
 use std::{
@@ -30,7 +31,8 @@ struct List {
     waker: Option<Waker>,
 }
 
-/// The list of sources that can go on. A token may stand on it twice; polling a source that has nothing is cheap.
+/// The list of sources that can go on. A token may stand on it twice; polling a source that has
+/// nothing is cheap.
 #[derive(Clone, Default)]
 pub(super) struct Ready(Arc<Mutex<List>>);
 
@@ -42,7 +44,10 @@ struct Source {
 impl Ready {
     /// The waker for a source.
     pub(super) fn waker(&self, token: Token) -> Waker {
-        Waker::from(Arc::new(Source { list: self.clone(), token }))
+        Waker::from(Arc::new(Source {
+            list: self.clone(),
+            token,
+        }))
     }
 
     /// Puts a source on the list by hand: it has used up its share of this turn.
@@ -57,11 +62,16 @@ impl Ready {
         }
     }
 
-    /// Moves the list into `into` (which is empty) and says whom to wake when it is not empty any more.
+    /// Moves the list into `into` (which is empty) and says whom to wake when it is not empty any
+    /// more.
     pub(super) fn take(&self, into: &mut Vec<Token>, waker: &Waker) {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut list.tokens, into);
-        if !list.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+        if !list
+            .waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker))
+        {
             list.waker = Some(waker.clone());
         }
     }

@@ -1,5 +1,6 @@
-//! A new configuration while clients are being served. Mirrors the relay's rule for numbers of upstreams
-//! ([`ggen_mcp::api::Input::Reconfigure`]), and keeps an upstream that is to go in its old form while calls are in flight there.
+//! A new configuration while clients are being served. Mirrors the relay's rule for numbers of
+//! upstreams ([`ggen_mcp::api::Input::Reconfigure`]), and keeps an upstream that is to go in its
+//! old form while calls are in flight there.
 
 use super::{
     driver::{Connection, Core, Driver, connection},
@@ -31,7 +32,14 @@ impl Configuration {
     /// That of the start.
     pub(super) fn new(upstreams: Vec<UpstreamSettings>, pool: u16, clients: Arc<Clients>) -> Self {
         let upstreams = (0..).map(UpId).zip(upstreams).collect();
-        Self { upstreams, pool, clients, next: None, retiring: BTreeMap::new(), ending: BTreeSet::new() }
+        Self {
+            upstreams,
+            pool,
+            clients,
+            next: None,
+            retiring: BTreeMap::new(),
+            ending: BTreeSet::new(),
+        }
     }
 
     /// The number of a configured upstream.
@@ -40,7 +48,9 @@ impl Configuration {
     }
 
     fn known(&self, name: &str) -> Option<&(UpId, UpstreamSettings)> {
-        self.upstreams.iter().find(|(_, settings)| settings.name == name)
+        self.upstreams
+            .iter()
+            .find(|(_, settings)| settings.name == name)
     }
 
     /// A server has ended or is reached anew: it is not held back any more.
@@ -69,27 +79,42 @@ impl<C: Core> Driver<C> {
             self.configuration.clients = Arc::new(Clients::new(server.connection_pool));
             for connection in &mut self.upstreams {
                 match connection {
-                    Connection::Remote(remote) => remote.set_clients(Arc::clone(&self.configuration.clients)),
-                    Connection::Channels(channels) => channels.set_clients(Arc::clone(&self.configuration.clients)),
+                    Connection::Remote(remote) => {
+                        remote.set_clients(Arc::clone(&self.configuration.clients))
+                    }
+                    Connection::Channels(channels) => {
+                        channels.set_clients(Arc::clone(&self.configuration.clients))
+                    }
                     Connection::None | Connection::Child(_) => {}
                 }
             }
         }
         self.otlp.set(&start, &self.configuration.clients);
         let generation = start.generation;
-        self.fed.give(Input::Rules(Box::new(super::rules::rules(&start.config))));
+        self.fed
+            .give(Input::Rules(Box::new(super::rules::rules(&start.config))));
         self.configuration.next = Some(start);
         self.settle(true);
         self.send(ToSupervisor::Reconfigured { generation });
     }
 
-    /// Has upstreams go whose calls are over, or whose time is; `fresh`: there is a new configuration to put in force in any case.
+    /// Has upstreams go whose calls are over, or whose time is; `fresh`: there is a new
+    /// configuration to put in force in any case.
     pub(super) fn settle(&mut self, fresh: bool) {
         let now = self.fed.now;
-        let is_busy =
-            |name: &str, until: Micros| now < until && self.configuration.find(name).is_some_and(|up| self.fed.core.in_flight_of(up) > 0);
-        let (busy, over): (Vec<_>, Vec<_>) =
-            self.configuration.retiring.clone().into_iter().partition(|(name, until)| is_busy(name, *until));
+        let is_busy = |name: &str, until: Micros| {
+            now < until
+                && self
+                    .configuration
+                    .find(name)
+                    .is_some_and(|up| self.fed.core.in_flight_of(up) > 0)
+        };
+        let (busy, over): (Vec<_>, Vec<_>) = self
+            .configuration
+            .retiring
+            .clone()
+            .into_iter()
+            .partition(|(name, until)| is_busy(name, *until));
         if over.is_empty() && !fresh {
             return;
         }
@@ -106,17 +131,28 @@ impl<C: Core> Driver<C> {
             }
             self.send(ToSupervisor::Released { upstream: name });
         }
-        let held = busy.iter().filter_map(|name| self.configuration.find(name)).chain(self.configuration.ending.iter().copied());
+        let held = busy
+            .iter()
+            .filter_map(|name| self.configuration.find(name))
+            .chain(self.configuration.ending.iter().copied());
         self.fed.give(Input::Hold(held.collect()));
     }
 
     /// Gives the relay the new list, in which upstreams that are `busy` stand as they were.
     fn apply(&mut self, busy: &[String]) {
-        let Some(next) = &self.configuration.next else { return };
+        let Some(next) = &self.configuration.next else {
+            return;
+        };
         let (settings, targets) = settings::settings(next);
-        let mut list: Vec<(UpstreamSettings, Option<Reach>)> = settings.upstreams.into_iter().zip(targets.into_iter().map(Some)).collect();
+        let mut list: Vec<(UpstreamSettings, Option<Reach>)> = settings
+            .upstreams
+            .into_iter()
+            .zip(targets.into_iter().map(Some))
+            .collect();
         for name in busy {
-            let Some((_, old)) = self.configuration.known(name).cloned() else { continue };
+            let Some((_, old)) = self.configuration.known(name).cloned() else {
+                continue;
+            };
             // Without a target: the connection stays whatever it is.
             match list.iter_mut().find(|(settings, _)| settings.name == *name) {
                 Some(entry) => *entry = (old, None),
@@ -125,7 +161,11 @@ impl<C: Core> Driver<C> {
         }
         let mut now = Vec::with_capacity(list.len());
         for (settings, reach) in list {
-            let known = self.configuration.known(&settings.name).filter(|(_, old)| old.transport == settings.transport).cloned();
+            let known = self
+                .configuration
+                .known(&settings.name)
+                .filter(|(_, old)| old.transport == settings.transport)
+                .cloned();
             let up = match (known, reach) {
                 (Some((up, old)), Some(Some(target))) if is_other(&old, &settings) => {
                     self.upstreams[up.0 as usize] = self.anew(up, settings.transport, Some(target));
@@ -136,10 +176,16 @@ impl<C: Core> Driver<C> {
             };
             now.push((up, settings));
         }
-        self.fed.give(Input::Reconfigure(now.iter().map(|(_, settings)| settings.clone()).collect()));
-        let serves = |up: UpId| now.iter().any(|(other, settings)| *other == up && settings.enabled);
+        self.fed.give(Input::Reconfigure(
+            now.iter().map(|(_, settings)| settings.clone()).collect(),
+        ));
+        let serves = |up: UpId| {
+            now.iter()
+                .any(|(other, settings)| *other == up && settings.enabled)
+        };
         for (up, settings) in std::mem::take(&mut self.configuration.upstreams) {
-            let is_remote = now.iter().any(|(other, _)| *other == up) && settings.transport != Transport::Stdio;
+            let is_remote =
+                now.iter().any(|(other, _)| *other == up) && settings.transport != Transport::Stdio;
             if !serves(up) && !is_remote {
                 self.upstreams[up.0 as usize] = Connection::None;
                 self.end_leases(up);
@@ -160,7 +206,13 @@ impl<C: Core> Driver<C> {
     }
 
     fn anew(&self, up: UpId, transport: Transport, reach: Reach) -> Connection {
-        connection(up, transport, reach, &self.configuration.clients, &self.sink)
+        connection(
+            up,
+            transport,
+            reach,
+            &self.configuration.clients,
+            &self.sink,
+        )
     }
 }
 

@@ -1,5 +1,6 @@
-//! HTTP upstreams: each exchange of the relay is a task with a request on the shared connection pool. Knows bodies and event streams, but no MCP.
-//! No redirect is followed, no header and no path is ever logged.
+//! HTTP upstreams: each exchange of the relay is a task with a request on the shared connection
+//! pool. Knows bodies and event streams, but no MCP. No redirect is followed, no header and no path
+//! is ever logged.
 
 use super::{events::Sink, settings::Target};
 use bytes::{Bytes, BytesMut};
@@ -41,8 +42,9 @@ const COLLECTING: usize = 256 << 20;
 const CONNECT: Duration = Duration::from_secs(10);
 /// A connection that is silent for so long is tried by the system.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// Connections that nobody uses are closed after this time. Node and uvicorn, on which most servers stand, close theirs after 5 s: who is sooner than the
-/// server never writes a call to a connection that is being closed, which could not be sent again.
+/// Connections that nobody uses are closed after this time. Node and uvicorn, on which most servers
+/// stand, close theirs after 5 s: who is sooner than the server never writes a call to a connection
+/// that is being closed, which could not be sent again.
 const IDLE: Duration = Duration::from_secs(4);
 
 /// What went wrong with an exchange, for [`UpInput::End`].
@@ -56,15 +58,24 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// Pools that keep up to `pool` idle connections to a host. The host's certificates are read when the first https upstream is called.
+    /// Pools that keep up to `pool` idle connections to a host. The host's certificates are read
+    /// when the first https upstream is called.
     pub(super) fn new(pool: u16) -> Self {
         let pool = usize::from(pool);
-        Self { pool, plain: Self::builder(pool).build(Self::connector()), secure: OnceCell::new() }
+        Self {
+            pool,
+            plain: Self::builder(pool).build(Self::connector()),
+            secure: OnceCell::new(),
+        }
     }
 
     fn builder(pool: usize) -> hyper_util::client::legacy::Builder {
         let mut builder = Client::builder(TokioExecutor::new());
-        builder.pool_max_idle_per_host(pool).pool_idle_timeout(IDLE).pool_timer(TokioTimer::new()).timer(TokioTimer::new());
+        builder
+            .pool_max_idle_per_host(pool)
+            .pool_idle_timeout(IDLE)
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new());
         builder
     }
 
@@ -82,20 +93,34 @@ impl Clients {
         let make = async || {
             // Reads files: not on the event loop.
             let loaded = tokio::task::spawn_blocking(|| {
-                HttpsConnectorBuilder::new().with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
+                HttpsConnectorBuilder::new()
+                    .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())
             });
-            let builder =
-                loaded.await.map_err(|error| error.to_string())?.map_err(|error| format!("no certificates of the host: {error}"))?;
-            let connector = builder.https_or_http().enable_http1().enable_http2().wrap_connector(Self::connector());
+            let builder = loaded
+                .await
+                .map_err(|error| error.to_string())?
+                .map_err(|error| format!("no certificates of the host: {error}"))?;
+            let connector = builder
+                .https_or_http()
+                .enable_http1()
+                .enable_http2()
+                .wrap_connector(Self::connector());
             Ok(Self::builder(self.pool).build(connector))
         };
         self.secure.get_or_try_init(make).await
     }
 
     /// Sends a request.
-    pub(super) async fn request(&self, target: &Target, request: Request<Full<Bytes>>) -> Result<ResponseFuture, Failed> {
+    pub(super) async fn request(
+        &self,
+        target: &Target,
+        request: Request<Full<Bytes>>,
+    ) -> Result<ResponseFuture, Failed> {
         if target.uri.scheme() == Some(&http::uri::Scheme::HTTPS) {
-            let client = self.secure().await.map_err(|why| (Code::UpstreamUnreachable, why))?;
+            let client = self
+                .secure()
+                .await
+                .map_err(|why| (Code::UpstreamUnreachable, why))?;
             return Ok(client.request(request));
         }
         Ok(self.plain.request(request))
@@ -114,14 +139,31 @@ pub(super) struct Remote {
 
 impl Remote {
     /// An upstream that nothing was sent to.
-    pub(super) fn new(up: UpId, target: Result<Arc<Target>, String>, clients: Arc<Clients>, sink: Sink) -> Self {
-        Self { up, target, clients, sink, open: HashMap::new(), collecting: Arc::default() }
+    pub(super) fn new(
+        up: UpId,
+        target: Result<Arc<Target>, String>,
+        clients: Arc<Clients>,
+        sink: Sink,
+    ) -> Self {
+        Self {
+            up,
+            target,
+            clients,
+            sink,
+            open: HashMap::new(),
+            collecting: Arc::default(),
+        }
     }
 
     /// Begins an exchange. What is returned is to be told to the relay at once.
     pub(super) fn begin(&mut self, request: HttpRequest) -> Option<UpInput> {
         let number = request.exchange;
-        let refused = |code, text: &str| Some(UpInput::End { exchange: number, error: Some((code, text.to_owned())) });
+        let refused = |code, text: &str| {
+            Some(UpInput::End {
+                exchange: number,
+                error: Some((code, text.to_owned())),
+            })
+        };
         let target = match &self.target {
             Ok(target) => Arc::clone(target),
             Err(why) => return refused(Code::UpstreamUnreachable, why),
@@ -129,8 +171,15 @@ impl Remote {
         if self.open.len() >= EXCHANGES {
             return refused(Code::UpstreamBusy, Code::UpstreamBusy.title());
         }
-        let exchange =
-            Exchange { up: self.up, number, sink: self.sink.clone(), held: Held { total: Arc::clone(&self.collecting), own: 0 } };
+        let exchange = Exchange {
+            up: self.up,
+            number,
+            sink: self.sink.clone(),
+            held: Held {
+                total: Arc::clone(&self.collecting),
+                own: 0,
+            },
+        };
         let task = tokio::spawn(exchange.run(target, Arc::clone(&self.clients), request));
         self.open.insert(number, task.abort_handle());
         None
@@ -141,18 +190,22 @@ impl Remote {
         self.clients = clients;
     }
 
-    /// Gives an exchange up: its connection is closed, or its HTTP/2 stream reset. Nothing more is heard of it.
+    /// Gives an exchange up: its connection is closed, or its HTTP/2 stream reset. Nothing more is
+    /// heard of it.
     pub(super) fn abort(&mut self, exchange: u64) {
         if let Some(task) = self.open.remove(&exchange) {
             task.abort();
         }
     }
 
-    /// Whether the relay still wants to hear this; to be asked for everything that comes from the queue.
+    /// Whether the relay still wants to hear this; to be asked for everything that comes from the
+    /// queue.
     pub(super) fn wanted(&mut self, input: &UpInput) -> bool {
         match input {
             UpInput::End { exchange, .. } => self.open.remove(exchange).is_some(),
-            UpInput::Head { exchange, .. } | UpInput::Message { exchange, .. } => self.open.contains_key(exchange),
+            UpInput::Head { exchange, .. } | UpInput::Message { exchange, .. } => {
+                self.open.contains_key(exchange)
+            }
             _ => true,
         }
     }
@@ -176,14 +229,18 @@ impl Held {
         self.own = count;
         let total = self.total.fetch_add(count, Ordering::Relaxed) + count;
         if self.own > LIMIT || total > COLLECTING {
-            Err((Code::UpstreamTooLarge, Code::UpstreamTooLarge.title().to_owned()))
+            Err((
+                Code::UpstreamTooLarge,
+                Code::UpstreamTooLarge.title().to_owned(),
+            ))
         } else {
             Ok(())
         }
     }
 
     fn clear(&mut self) {
-        self.total.fetch_sub(std::mem::take(&mut self.own), Ordering::Relaxed);
+        self.total
+            .fetch_sub(std::mem::take(&mut self.own), Ordering::Relaxed);
     }
 }
 
@@ -205,28 +262,69 @@ impl Exchange {
     async fn run(mut self, target: Arc<Target>, clients: Arc<Clients>, request: HttpRequest) {
         let error = self.perform(&target, &clients, request).await.err();
         self.held.clear();
-        self.sink.up(self.up, UpInput::End { exchange: self.number, error }).await;
+        self.sink
+            .up(
+                self.up,
+                UpInput::End {
+                    exchange: self.number,
+                    error,
+                },
+            )
+            .await;
     }
 
-    async fn perform(&mut self, target: &Target, clients: &Clients, request: HttpRequest) -> Result<(), Failed> {
+    async fn perform(
+        &mut self,
+        target: &Target,
+        clients: &Clients,
+        request: HttpRequest,
+    ) -> Result<(), Failed> {
         let timeout = Duration::from_micros(request.timeout);
         let head = async {
             let request = build(target, request)?;
-            clients.request(target, request).await?.await.map_err(|error| broken(target, &error))
+            clients
+                .request(target, request)
+                .await?
+                .await
+                .map_err(|error| broken(target, &error))
         };
-        let response = tokio::time::timeout(timeout, head)
-            .await
-            .map_err(|_| (Code::UpstreamTimeout, format!("{} sent no response within {} ms", target.origin, timeout.as_millis())))??;
+        let response = tokio::time::timeout(timeout, head).await.map_err(|_| {
+            (
+                Code::UpstreamTimeout,
+                format!(
+                    "{} sent no response within {} ms",
+                    target.origin,
+                    timeout.as_millis()
+                ),
+            )
+        })??;
         let sse = response.status() == StatusCode::OK && is_event_stream(&response);
-        let session = response.headers().get("mcp-session-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
-        self.tell(UpInput::Head { exchange: self.number, status: response.status().as_u16(), session, sse }).await;
-        if sse { self.events(target, response.into_body()).await } else { self.body(target, response).await }
+        let session = response
+            .headers()
+            .get("mcp-session-id")
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
+        self.tell(UpInput::Head {
+            exchange: self.number,
+            status: response.status().as_u16(),
+            session,
+            sse,
+        })
+        .await;
+        if sse {
+            self.events(target, response.into_body()).await
+        } else {
+            self.body(target, response).await
+        }
     }
 
     async fn body(&mut self, target: &Target, response: Response<Incoming>) -> Result<(), Failed> {
         let mut body = response.into_body();
         if body.size_hint().lower() > LIMIT as u64 {
-            return Err((Code::UpstreamTooLarge, Code::UpstreamTooLarge.title().to_owned()));
+            return Err((
+                Code::UpstreamTooLarge,
+                Code::UpstreamTooLarge.title().to_owned(),
+            ));
         }
         let mut data = BytesMut::new();
         while let Some(frame) = body.frame().await {
@@ -236,7 +334,13 @@ impl Exchange {
             }
         }
         if !data.is_empty() {
-            self.tell(UpInput::Message { exchange: self.number, event_id: None, retry_ms: None, data: data.freeze() }).await;
+            self.tell(UpInput::Message {
+                exchange: self.number,
+                event_id: None,
+                retry_ms: None,
+                data: data.freeze(),
+            })
+            .await;
         }
         Ok(())
     }
@@ -244,12 +348,31 @@ impl Exchange {
     async fn events(&mut self, target: &Target, mut body: Incoming) -> Result<(), Failed> {
         let (mut parser, mut events) = (sse::Parser::new(LIMIT), Vec::new());
         while let Some(frame) = body.frame().await {
-            let Ok(piece) = frame.map_err(|error| broken(target, &error))?.into_data() else { continue };
-            parser.push(&piece, &mut events).map_err(|error| (Code::UpstreamTooLarge, error.to_string()))?;
+            let Ok(piece) = frame.map_err(|error| broken(target, &error))?.into_data() else {
+                continue;
+            };
+            parser
+                .push(&piece, &mut events)
+                .map_err(|error| (Code::UpstreamTooLarge, error.to_string()))?;
             self.held.set(parser.held())?;
             for event in events.drain(..) {
-                let sse::Event { id: event_id, retry_ms, data, .. } = event;
-                self.sink.up(self.up, UpInput::Message { exchange: self.number, event_id, retry_ms, data }).await;
+                let sse::Event {
+                    id: event_id,
+                    retry_ms,
+                    data,
+                    ..
+                } = event;
+                self.sink
+                    .up(
+                        self.up,
+                        UpInput::Message {
+                            exchange: self.number,
+                            event_id,
+                            retry_ms,
+                            data,
+                        },
+                    )
+                    .await;
             }
         }
         Ok(())
@@ -262,8 +385,16 @@ impl Exchange {
 
 /// Whether a response is a stream of events.
 pub(super) fn is_event_stream(response: &Response<Incoming>) -> bool {
-    let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/event-stream")
+    let kind = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    kind.split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .eq_ignore_ascii_case("text/event-stream")
 }
 
 /// The configured headers, and over them those that the protocol needs.
@@ -277,7 +408,10 @@ pub(super) fn build(target: &Target, request: HttpRequest) -> Result<Request<Ful
         Verb::Delete => Method::DELETE,
     };
     let headers = built.headers_mut();
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("ggend/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(
+        USER_AGENT,
+        HeaderValue::from_static(concat!("ggend/", env!("CARGO_PKG_VERSION"))),
+    );
     for (name, value) in &target.headers {
         headers.insert(name, value.clone());
     }
@@ -293,7 +427,10 @@ pub(super) fn build(target: &Target, request: HttpRequest) -> Result<Request<Ful
 }
 
 fn internal() -> Failed {
-    (Code::Internal, "the relay made a header that is not valid".to_owned())
+    (
+        Code::Internal,
+        "the relay made a header that is not valid".to_owned(),
+    )
 }
 
 /// The innermost causes say what is wrong; the outer ones only repeat that it is.
@@ -308,5 +445,8 @@ pub(super) fn broken(target: &Target, error: &dyn Error) -> Failed {
     if text.is_empty() {
         text = format!(": {error}");
     }
-    (Code::UpstreamUnreachable, format!("{}{text}", target.origin))
+    (
+        Code::UpstreamUnreachable,
+        format!("{}{text}", target.origin),
+    )
 }

@@ -13,20 +13,31 @@ pub(super) fn rules(config: &Config) -> Rules {
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     Rules {
         policy: config.policy.rules.iter().map(rule).collect(),
-        rate: Rate { per_second: rate.requests_per_second, burst: rate.burst },
+        rate: Rate {
+            per_second: rate.requests_per_second,
+            burst: rate.burst,
+        },
         in_flight: count(rate.max_in_flight),
         sessions: count(rate.max_sessions_per_principal),
         sessions_in_all: count(rate.max_sessions),
         calls_per_upstream: count(rate.max_in_flight_per_upstream),
         stream_limit: config.transports.http.stream_limit_ms.saturating_mul(1000),
         tool: tool(&tools.defaults, &ToolOverride::default()),
-        tools: tools.named.iter().map(|(name, own)| (name.clone(), tool(&tools.defaults, own))).collect(),
+        tools: tools
+            .named
+            .iter()
+            .map(|(name, own)| (name.clone(), tool(&tools.defaults, own)))
+            .collect(),
         audit: match (config.logging.audit, config.logging.audit_arguments) {
             (false, _) => Audit::Off,
             (true, false) => Audit::Calls,
             (true, true) => Audit::Arguments,
         },
-        spans: config.tracing.otlp.enabled.then(|| Ratio::new(config.tracing.otlp.sample_ratio)),
+        spans: config
+            .tracing
+            .otlp
+            .enabled
+            .then(|| Ratio::new(config.tracing.otlp.sample_ratio)),
     }
 }
 
@@ -47,11 +58,17 @@ fn rule(rule: &PolicyRule) -> Rule {
 
 fn tool(defaults: &ToolLimits, own: &ToolOverride) -> ToolRule {
     ToolRule {
-        timeout: own.timeout_ms.unwrap_or(defaults.timeout_ms).saturating_mul(1000),
+        timeout: own
+            .timeout_ms
+            .unwrap_or(defaults.timeout_ms)
+            .saturating_mul(1000),
         retries: own.max_retries.unwrap_or(defaults.max_retries),
-        concurrent: usize::try_from(own.max_concurrent.unwrap_or(defaults.max_concurrent)).unwrap_or(usize::MAX),
+        concurrent: usize::try_from(own.max_concurrent.unwrap_or(defaults.max_concurrent))
+            .unwrap_or(usize::MAX),
         rate: Rate {
-            per_second: own.requests_per_second.unwrap_or(defaults.requests_per_second),
+            per_second: own
+                .requests_per_second
+                .unwrap_or(defaults.requests_per_second),
             burst: own.burst.unwrap_or(defaults.burst),
         },
     }
@@ -67,7 +84,16 @@ mod tests {
             "policy":{"rules":[{"effect":"deny","subjects":["*"],"tools":[]}]}}"#;
         let rules = rules(&serde_json::from_str(text).unwrap());
         assert_eq!((rules.tool.timeout, rules.tool.retries), (5000, 2));
-        assert_eq!((rules.tools["a__b"].timeout, rules.tools["a__b"].retries), (7000, 2));
-        assert_eq!((rules.policy[0].tools.clone(), rules.policy[0].servers.clone()), (Some(Vec::new()), None));
+        assert_eq!(
+            (rules.tools["a__b"].timeout, rules.tools["a__b"].retries),
+            (7000, 2)
+        );
+        assert_eq!(
+            (
+                rules.policy[0].tools.clone(),
+                rules.policy[0].servers.clone()
+            ),
+            (Some(Vec::new()), None)
+        );
     }
 }

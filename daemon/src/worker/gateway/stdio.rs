@@ -1,4 +1,5 @@
-//! A stdio server's pipes: its lines in, the relay's lines out. The process itself is the supervisor's; nothing here signals or waits for it.
+//! A stdio server's pipes: its lines in, the relay's lines out. The process itself is the
+//! supervisor's; nothing here signals or waits for it.
 
 use super::{
     buffers::{Incoming, Outgoing, TURN, Turn},
@@ -17,7 +18,8 @@ use tokio::net::unix::pipe;
 pub(super) const LINE: usize = 64 << 20;
 /// Bytes that may wait for a server that does not read its stdin.
 const BACKLOG: usize = 128 << 20;
-/// Lines that one server may bring in one turn: about a millisecond of the relay's time, however short they are.
+/// Lines that one server may bring in one turn: about a millisecond of the relay's time, however
+/// short they are.
 const LINES: usize = 512;
 /// What is read at most once the server is known to be gone: more than a pipe holds.
 const LAST_WORDS: usize = 4 << 20;
@@ -52,11 +54,19 @@ pub(super) enum Accepted {
 }
 
 impl Child {
-    /// Takes over the pipes. With `resumed`, an earlier gateway worker may have died in the middle of a line: a line break ends it.
+    /// Takes over the pipes. With `resumed`, an earlier gateway worker may have died in the middle
+    /// of a line: a line break ends it.
     ///
     /// # Errors
     /// When a descriptor is not the right end of a pipe, or cannot be registered.
-    pub(super) fn new(incarnation: u64, stdin: OwnedFd, stdout: OwnedFd, resumed: bool, waker: Waker, chunk: usize) -> io::Result<Self> {
+    pub(super) fn new(
+        incarnation: u64,
+        stdin: OwnedFd,
+        stdout: OwnedFd,
+        resumed: bool,
+        waker: Waker,
+        chunk: usize,
+    ) -> io::Result<Self> {
         let mut output = Outgoing::default();
         if resumed {
             output.bytes.extend_from_slice(b"\n");
@@ -75,11 +85,17 @@ impl Child {
         })
     }
 
-    /// Reads what the pipe still holds, once the server is gone. What a grandchild writes later is lost. Asks the pipe itself: the event loop may not
-    /// know of its bytes yet when a server dies at once.
+    /// Reads what the pipe still holds, once the server is gone. What a grandchild writes later is
+    /// lost. Asks the pipe itself: the event loop may not know of its bytes yet when a server dies
+    /// at once.
     pub(super) fn last_words(&mut self, now: Micros, take: &mut impl FnMut(UpInput)) {
-        let pipe = self.stdout.take().and_then(|stdout| stdout.into_nonblocking_fd().ok());
-        let Some(mut pipe) = pipe.map(File::from) else { return };
+        let pipe = self
+            .stdout
+            .take()
+            .and_then(|stdout| stdout.into_nonblocking_fd().ok());
+        let Some(mut pipe) = pipe.map(File::from) else {
+            return;
+        };
         let (mut chunk, mut count) = (vec![0; CHUNK], 0);
         while count < LAST_WORDS {
             while let Some(line) = self.lines.next(&mut self.input) {
@@ -119,7 +135,9 @@ impl Child {
                     return Turn::More;
                 }
             }
-            let Some(stdout) = &mut self.stdout else { return Turn::Waiting };
+            let Some(stdout) = &mut self.stdout else {
+                return Turn::Waiting;
+            };
             match self.input.fill(stdout, &mut cx) {
                 Poll::Pending => return Turn::Waiting,
                 Poll::Ready(Ok(0) | Err(_)) => {
@@ -152,7 +170,8 @@ impl Child {
         Accepted::Queued
     }
 
-    /// Writes what is queued. A server that has closed its stdin gets nothing more; its death is the supervisor's to report.
+    /// Writes what is queued. A server that has closed its stdin gets nothing more; its death is
+    /// the supervisor's to report.
     pub(super) fn flush(&mut self, now: Micros) {
         let Some(stdin) = &mut self.stdin else { return };
         let mut cx = Context::from_waker(&self.waker);
@@ -173,7 +192,10 @@ impl Child {
 
     /// Reads nothing before `until`.
     pub(super) fn pause(&mut self, until: Micros) {
-        self.paused_until = Some(self.paused_until.map_or(until, |earlier| earlier.max(until)));
+        self.paused_until = Some(
+            self.paused_until
+                .map_or(until, |earlier| earlier.max(until)),
+        );
     }
 
     /// When reading goes on, if it is paused.
@@ -196,7 +218,11 @@ impl Child {
             return None;
         }
         self.given_up = true;
-        Some(if self.stdout.is_none() { "it closed its stdout and runs on" } else { "it closed its stdin and runs on" })
+        Some(if self.stdout.is_none() {
+            "it closed its stdout and runs on"
+        } else {
+            "it closed its stdin and runs on"
+        })
     }
 
     /// When [`Child::half_closed`] may have something to say.

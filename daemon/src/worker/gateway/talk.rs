@@ -1,5 +1,6 @@
-//! One channel of HTTP+SSE (2024-11-05): a GET whose first event names the address that messages are posted to, and whose others are the server's
-//! messages. Ends with the reason why it cannot go on; it is opened again by [`super::channel`]. Knows no MCP but the ids of requests.
+//! One channel of HTTP+SSE (2024-11-05): a GET whose first event names the address that messages
+//! are posted to, and whose others are the server's messages. Ends with the reason why it cannot go
+//! on; it is opened again by [`super::channel`]. Knows no MCP but the ids of requests.
 
 use super::{
     channel::lost,
@@ -35,11 +36,13 @@ use tokio::{
 
 /// Time for the head of the GET's response, and then for its first event.
 const OPENING: Duration = Duration::from_secs(30);
-/// Time for the head of a POST's response. Some servers send it when they have done what was asked: the relay's own time-outs are what counts.
+/// Time for the head of a POST's response. Some servers send it when they have done what was asked:
+/// the relay's own time-outs are what counts.
 const POST: Duration = Duration::from_secs(600);
 /// POSTs under way at once.
 const POSTS: usize = 256;
-/// Bytes of a POST's response that are read so that its connection can be used again; what it says does not matter.
+/// Bytes of a POST's response that are read so that its connection can be used again; what it says
+/// does not matter.
 const REST: usize = 64 << 10;
 
 /// One life of a channel.
@@ -83,9 +86,21 @@ impl Stream {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(event);
             }
-            let frame = self.body.frame().await.ok_or_else(|| (Code::UpstreamUnreachable, "the event stream ended".to_owned()))?;
-            let Ok(piece) = frame.map_err(|error| remote::broken(target, &error))?.into_data() else { continue };
-            self.parser.push(&piece, &mut self.parsed).map_err(|error| (Code::UpstreamTooLarge, error.to_string()))?;
+            let frame = self.body.frame().await.ok_or_else(|| {
+                (
+                    Code::UpstreamUnreachable,
+                    "the event stream ended".to_owned(),
+                )
+            })?;
+            let Ok(piece) = frame
+                .map_err(|error| remote::broken(target, &error))?
+                .into_data()
+            else {
+                continue;
+            };
+            self.parser
+                .push(&piece, &mut self.parsed)
+                .map_err(|error| (Code::UpstreamTooLarge, error.to_string()))?;
             self.ready.extend(self.parsed.drain(..));
         }
     }
@@ -103,18 +118,44 @@ impl Talk {
     }
 
     async fn tell(&self, input: UpInput) {
-        self.sink.channel(self.up, self.lease, self.life, input).await;
+        self.sink
+            .channel(self.up, self.lease, self.life, input)
+            .await;
     }
 
     async fn open(&mut self) -> Result<(Stream, Target), Failed> {
-        let late = |what: &str| (Code::UpstreamSilent, format!("{} sent {what} within {} s", self.target.origin, OPENING.as_secs()));
-        let headers = vec![("accept".to_owned(), "text/event-stream".to_owned()), ("cache-control".to_owned(), "no-cache".to_owned())];
-        let request = HttpRequest { exchange: 0, verb: Verb::Get, headers, body: Bytes::new(), timeout: 0 };
+        let late = |what: &str| {
+            (
+                Code::UpstreamSilent,
+                format!(
+                    "{} sent {what} within {} s",
+                    self.target.origin,
+                    OPENING.as_secs()
+                ),
+            )
+        };
+        let headers = vec![
+            ("accept".to_owned(), "text/event-stream".to_owned()),
+            ("cache-control".to_owned(), "no-cache".to_owned()),
+        ];
+        let request = HttpRequest {
+            exchange: 0,
+            verb: Verb::Get,
+            headers,
+            body: Bytes::new(),
+            timeout: 0,
+        };
         let head = async {
             let request = remote::build(&self.target, request)?;
-            self.clients.request(&self.target, request).await?.await.map_err(|error| remote::broken(&self.target, &error))
+            self.clients
+                .request(&self.target, request)
+                .await?
+                .await
+                .map_err(|error| remote::broken(&self.target, &error))
         };
-        let response = timeout(OPENING, head).await.map_err(|_| late("no response"))??;
+        let response = timeout(OPENING, head)
+            .await
+            .map_err(|_| late("no response"))??;
         if response.status() != StatusCode::OK {
             return Err(refused(response.status()));
         }
@@ -123,7 +164,12 @@ impl Talk {
             return Err((Code::UpstreamRefused, what.to_owned()));
         }
         let parser = sse::Parser::new(LIMIT);
-        let mut stream = Stream { body: response.into_body(), parser, parsed: Vec::new(), ready: VecDeque::new() };
+        let mut stream = Stream {
+            body: response.into_body(),
+            parser,
+            parsed: Vec::new(),
+            ready: VecDeque::new(),
+        };
         let endpoint = async {
             loop {
                 let event = stream.next(&self.target).await?;
@@ -132,21 +178,40 @@ impl Talk {
                 }
             }
         };
-        let event = timeout(OPENING, endpoint).await.map_err(|_| late("no endpoint event"))??;
-        let uri =
-            resolve(&self.target.uri, &String::from_utf8_lossy(&event.data)).map_err(|why| (Code::UpstreamRefused, why.to_owned()))?;
-        self.tell(UpInput::Connected { incarnation: self.life, handoff: None }).await;
-        Ok((stream, Target { origin: self.target.origin.clone(), uri, headers: self.target.headers.clone() }))
+        let event = timeout(OPENING, endpoint)
+            .await
+            .map_err(|_| late("no endpoint event"))??;
+        let uri = resolve(&self.target.uri, &String::from_utf8_lossy(&event.data))
+            .map_err(|why| (Code::UpstreamRefused, why.to_owned()))?;
+        self.tell(UpInput::Connected {
+            incarnation: self.life,
+            handoff: None,
+        })
+        .await;
+        Ok((
+            stream,
+            Target {
+                origin: self.target.origin.clone(),
+                uri,
+                headers: self.target.headers.clone(),
+            },
+        ))
     }
 
     /// Carries messages both ways; returns why it ended.
     async fn talk(&mut self, mut stream: Stream, endpoint: Arc<Target>) -> Failed {
         let (mut posts, mut next, mut alone) = (JoinSet::new(), None::<Bytes>, false);
         loop {
-            if let Some(message) = next.take_if(|_| posts.is_empty() || !alone && posts.len() < POSTS) {
+            if let Some(message) =
+                next.take_if(|_| posts.is_empty() || !alone && posts.len() < POSTS)
+            {
                 alone = is_handshake(&message);
                 self.waiting.fetch_sub(message.len(), Ordering::Relaxed);
-                posts.spawn(post(Arc::clone(&endpoint), Arc::clone(&self.clients), message));
+                posts.spawn(post(
+                    Arc::clone(&endpoint),
+                    Arc::clone(&self.clients),
+                    message,
+                ));
             }
             let pause = self.paused.borrow().filter(|until| *until > Instant::now());
             tokio::select! {
@@ -176,14 +241,25 @@ impl Talk {
 /// Nothing is posted beside the end of the handshake: servers refuse requests that overtake it.
 fn is_handshake(message: &[u8]) -> bool {
     let head = &message[..message.len().min(200)];
-    head.windows(27).any(|part| part == b"\"notifications/initialized\"".as_slice())
+    head.windows(27)
+        .any(|part| part == b"\"notifications/initialized\"".as_slice())
 }
 
 async fn post(endpoint: Arc<Target>, clients: Arc<Clients>, message: Bytes) -> Posted {
-    let request = HttpRequest { exchange: 0, verb: Verb::Post, headers: Vec::new(), body: message.clone(), timeout: 0 };
+    let request = HttpRequest {
+        exchange: 0,
+        verb: Verb::Post,
+        headers: Vec::new(),
+        body: message.clone(),
+        timeout: 0,
+    };
     let head = async {
         let request = remote::build(&endpoint, request)?;
-        clients.request(&endpoint, request).await?.await.map_err(|error| remote::broken(&endpoint, &error))
+        clients
+            .request(&endpoint, request)
+            .await?
+            .await
+            .map_err(|error| remote::broken(&endpoint, &error))
     };
     let (status, body) = match timeout(POST, head).await {
         Err(_) => return Posted::Taken,
@@ -208,7 +284,11 @@ async fn post(endpoint: Arc<Target>, clients: Arc<Clients>, message: Bytes) -> P
 }
 
 fn refused(status: StatusCode) -> Failed {
-    let code = if status.is_server_error() { Code::UpstreamUnreachable } else { Code::UpstreamRefused };
+    let code = if status.is_server_error() {
+        Code::UpstreamUnreachable
+    } else {
+        Code::UpstreamRefused
+    };
     let more = match status.as_u16() {
         401 | 403 => ": the server wants other credentials; check its headers in the configuration",
         404 | 405 => ": there is no such event stream; over Streamable HTTP its type is \"http\"",
@@ -217,10 +297,14 @@ fn refused(status: StatusCode) -> Failed {
     (code, format!("HTTP {}{more}", status.as_u16()))
 }
 
-/// The address that an `endpoint` event names, seen from the stream's own: on the same origin, or none.
+/// The address that an `endpoint` event names, seen from the stream's own: on the same origin, or
+/// none.
 fn resolve(base: &Uri, named: &str) -> Result<Uri, &'static str> {
     const INVALID: &str = "its endpoint event names no valid address";
-    let (scheme, authority) = (base.scheme_str().unwrap_or_default(), base.authority().map(|it| it.as_str()).unwrap_or_default());
+    let (scheme, authority) = (
+        base.scheme_str().unwrap_or_default(),
+        base.authority().map(|it| it.as_str()).unwrap_or_default(),
+    );
     let named = named.trim().split('#').next().unwrap_or_default();
     let absolute = if named.contains("://") {
         named.to_owned()
@@ -233,13 +317,28 @@ fn resolve(base: &Uri, named: &str) -> Result<Uri, &'static str> {
     } else if named.is_empty() {
         return Err(INVALID);
     } else {
-        let folder = base.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+        let folder = base
+            .path()
+            .rsplit_once('/')
+            .map_or("", |(folder, _)| folder);
         format!("{scheme}://{authority}{folder}/{named}")
     };
     let uri: Uri = absolute.parse().map_err(|_| INVALID)?;
-    let port = |uri: &Uri| uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-    let same_host = uri.host().zip(base.host()).is_some_and(|(one, other)| one.eq_ignore_ascii_case(other));
-    let credentials = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    let port = |uri: &Uri| {
+        uri.port_u16()
+            .unwrap_or(if uri.scheme_str() == Some("https") {
+                443
+            } else {
+                80
+            })
+    };
+    let same_host = uri
+        .host()
+        .zip(base.host())
+        .is_some_and(|(one, other)| one.eq_ignore_ascii_case(other));
+    let credentials = uri
+        .authority()
+        .is_some_and(|authority| authority.as_str().contains('@'));
     if uri.scheme() == base.scheme() && same_host && port(&uri) == port(base) && !credentials {
         Ok(uri)
     } else {
@@ -249,7 +348,11 @@ fn resolve(base: &Uri, named: &str) -> Result<Uri, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        reason = "a test fails by panicking"
+    )]
 
     use super::*;
 
@@ -282,12 +385,20 @@ mod tests {
             assert!(resolve(&base, named).is_err(), "{named}");
         }
         let secure: Uri = "https://host/sse".parse().unwrap();
-        assert!(resolve(&secure, "https://host:443/m").is_ok() && resolve(&secure, "http://host/m").is_err());
+        assert!(
+            resolve(&secure, "https://host:443/m").is_ok()
+                && resolve(&secure, "http://host/m").is_err()
+        );
     }
 
     #[test]
     fn only_the_end_of_the_handshake_goes_alone() {
-        assert!(is_handshake(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#));
-        assert!(!is_handshake(br#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#) && !is_handshake(b"{}"));
+        assert!(is_handshake(
+            br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#
+        ));
+        assert!(
+            !is_handshake(br#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#)
+                && !is_handshake(b"{}")
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! Answers of our own: refusals as JSON-RPC errors with a stable code and the command that helps. The members follow the newest schema, where an
-//! error that belongs to no known request has no `id`.
+//! Answers of our own: refusals as JSON-RPC errors with a stable code and the command that helps.
+//! The members follow the newest schema, where an error that belongs to no known request has no
+//! `id`.
 
 use super::body::Body;
 use crate::worker::edge::{auth, guard::Denied};
@@ -29,18 +30,42 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) const fn new(status: StatusCode, code: Code, detail: &'static str) -> Self {
-        Self { status, code, detail: Cow::Borrowed(detail), allow: None, challenge: None }
+        Self {
+            status,
+            code,
+            detail: Cow::Borrowed(detail),
+            allow: None,
+            challenge: None,
+        }
     }
 
-    /// The JSON-RPC error, as a response to the request in `origin` if that has an id that can be read.
+    /// The JSON-RPC error, as a response to the request in `origin` if that has an id that can be
+    /// read.
     pub(super) fn body(&self, origin: &[u8]) -> Bytes {
         let title = self.code.title();
         let error = ErrorObject {
-            code: if self.status.is_server_error() { INTERNAL_ERROR } else { INVALID_REQUEST },
-            message: if self.detail.is_empty() { title.into() } else { format!("{title}: {}", self.detail).into() },
-            data: Data { code: self.code, help: help(self.code) },
+            code: if self.status.is_server_error() {
+                INTERNAL_ERROR
+            } else {
+                INVALID_REQUEST
+            },
+            message: if self.detail.is_empty() {
+                title.into()
+            } else {
+                format!("{title}: {}", self.detail).into()
+            },
+            data: Data {
+                code: self.code,
+                help: help(self.code),
+            },
         };
-        serde_json::to_vec(&ErrorResponse { jsonrpc: "2.0", id: id_of(origin), error }).unwrap_or_default().into()
+        serde_json::to_vec(&ErrorResponse {
+            jsonrpc: "2.0",
+            id: id_of(origin),
+            error,
+        })
+        .unwrap_or_default()
+        .into()
     }
 
     /// The answer, without regard to what the client is still sending.
@@ -52,7 +77,10 @@ impl Refusal {
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
         if let Some(methods) = self.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(methods));
         }
@@ -69,7 +97,11 @@ impl Refusal {
 impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Self {
         match denied {
-            Denied::NoHost => Self::new(StatusCode::BAD_REQUEST, Code::InvalidRequest, "exactly one Host header is needed"),
+            Denied::NoHost => Self::new(
+                StatusCode::BAD_REQUEST,
+                Code::InvalidRequest,
+                "exactly one Host header is needed",
+            ),
             Denied::Host => Self::new(StatusCode::FORBIDDEN, Code::HostRefused, ""),
             Denied::Origin => Self::new(StatusCode::FORBIDDEN, Code::OriginRefused, ""),
         }
@@ -78,13 +110,18 @@ impl From<Denied> for Refusal {
 
 impl From<auth::Denied> for Refusal {
     fn from(denied: auth::Denied) -> Self {
-        Self { challenge: Some(denied.challenge), ..Self::new(denied.status, denied.code, "") }
+        Self {
+            challenge: Some(denied.challenge),
+            ..Self::new(denied.status, denied.code, "")
+        }
     }
 }
 
 /// A message with nothing but the id of the request in `origin`.
 pub(super) fn envelope(origin: &[u8]) -> Bytes {
-    serde_json::to_vec(&Envelope { id: id_of(origin) }).unwrap_or_default().into()
+    serde_json::to_vec(&Envelope { id: id_of(origin) })
+        .unwrap_or_default()
+        .into()
 }
 
 fn id_of(origin: &[u8]) -> Option<&RawValue> {
@@ -94,12 +131,19 @@ fn id_of(origin: &[u8]) -> Option<&RawValue> {
 
 /// What a connection over the limit is told.
 pub(crate) fn too_many_connections() -> Bytes {
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, Code::Overloaded, "too many connections").body(b"")
+    Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Code::Overloaded,
+        "too many connections",
+    )
+    .body(b"")
 }
 
 /// Of `/health`, no more than whether all is well.
 pub(super) fn brief(body: &[u8]) -> Bytes {
-    let status = serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|health| health.get("status").cloned());
+    let status = serde_json::from_slice::<serde_json::Value>(body)
+        .ok()
+        .and_then(|health| health.get("status").cloned());
     serde_json::json!({ "status": status }).to_string().into()
 }
 
@@ -114,31 +158,48 @@ pub(super) fn unhealthy() -> Response<Body> {
     });
     let mut response = Response::new(Body::full(body.to_string().into()));
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
 
 /// The command that mends it, or says more.
 fn help(code: Code) -> Cow<'static, str> {
     let text = match code {
-        Code::CertificateVerifyFailed => "show another certificate, or none; ggen mcp auth generate-cert --client NAME makes one",
-        Code::HostRefused => "add the name to transports.http.allowed_hosts, or use http://localhost",
+        Code::CertificateVerifyFailed => {
+            "show another certificate, or none; ggen mcp auth generate-cert --client NAME makes one"
+        }
+        Code::HostRefused => {
+            "add the name to transports.http.allowed_hosts, or use http://localhost"
+        }
         Code::OriginRefused => "add the origin to transports.http.allowed_origins",
         Code::BodyTooLarge => "send less, or raise transports.http.max_body",
         Code::WrongContentType => "send the header Content-Type: application/json",
         Code::NotAcceptable => "send the header Accept: application/json, text/event-stream",
         Code::MethodNotAllowed | Code::PathUnknown => "POST to /mcp or /mcp/<server>",
-        Code::RequestTimeout => "ggen mcp server status shows slow calls; transports.http.request_timeout_ms is the limit",
+        Code::RequestTimeout => {
+            "ggen mcp server status shows slow calls; transports.http.request_timeout_ms is the limit"
+        }
         Code::GatewayLost | Code::GatewayUnavailable | Code::Internal => {
             "ggen mcp server wait, then send the request again; ggen mcp server logs says why"
         }
-        Code::InvalidApiKey => "ggen mcp auth list-api-keys shows which keys are good, ggen mcp auth generate-api-key makes one",
-        Code::TokenExpired => "fetch a new token from its issuer; ggen mcp auth generate-token makes one",
+        Code::InvalidApiKey => {
+            "ggen mcp auth list-api-keys shows which keys are good, ggen mcp auth generate-api-key makes one"
+        }
+        Code::TokenExpired => {
+            "fetch a new token from its issuer; ggen mcp auth generate-token makes one"
+        }
         Code::InvalidSignature => {
             "ggen mcp auth generate-token makes a token with the secret in force; ggen mcp auth verify-token says which check fails"
         }
-        Code::AuthenticationFailed => "send the header Authorization: Bearer <key or token>; ggen mcp auth generate-api-key makes a key",
+        Code::AuthenticationFailed => {
+            "send the header Authorization: Bearer <key or token>; ggen mcp auth generate-api-key makes a key"
+        }
         Code::InsufficientScope => "fetch a token with the scopes that WWW-Authenticate names",
         Code::Overloaded => "send the request again later; ggen mcp server status shows the load",
         _ => return format!("ggen mcp explain {code}").into(),
@@ -180,8 +241,13 @@ mod tests {
     #[test]
     fn the_id_of_the_request_is_repeated_as_it_was_written_or_left_out() {
         let refusal = Refusal::new(StatusCode::BAD_GATEWAY, Code::GatewayLost, "");
-        let text = |origin: &str| String::from_utf8(refusal.body(origin.as_bytes()).to_vec()).expect("text");
-        assert!(text(r#"{"jsonrpc":"2.0","id":"a\u0062","method":"x"}"#).contains(r#""id":"a\u0062","error":{"code":-32603,"#));
+        let text = |origin: &str| {
+            String::from_utf8(refusal.body(origin.as_bytes()).to_vec()).expect("text")
+        };
+        assert!(
+            text(r#"{"jsonrpc":"2.0","id":"a\u0062","method":"x"}"#)
+                .contains(r#""id":"a\u0062","error":{"code":-32603,"#)
+        );
         for origin in ["", "[]", "{\"id\":null}", "{\"method\":\"x\"}", "{\"id\":1"] {
             assert!(!text(origin).contains("\"id\""), "{origin}");
         }

@@ -1,4 +1,5 @@
-//! Bodies of answers: a whole message, an event stream fed by the gateway worker, or an error whose client is still sending.
+//! Bodies of answers: a whole message, an event stream fed by the gateway worker, or an error whose
+//! client is still sending.
 
 use super::{
     answer::{self, Refusal},
@@ -42,16 +43,28 @@ impl Body {
         Self(Kind::Full(bytes))
     }
 
-    /// The rest of an exchange after its `Start`. `origin` is the request's body, to name its id if the stream breaks.
+    /// The rest of an exchange after its `Start`. `origin` is the request's body, to name its id if
+    /// the stream breaks.
     pub(super) fn events(exchange: Exchange, origin: Bytes) -> Self {
-        Self(Kind::Events(Box::new(Events { exchange: Some(exchange), origin: envelope(origin), large: None, open: false })))
+        Self(Kind::Events(Box::new(Events {
+            exchange: Some(exchange),
+            origin: envelope(origin),
+            large: None,
+            open: false,
+        })))
     }
 
-    /// `bytes`, and then as much of the request as still comes, unread, until `patience` has passed: a connection that is closed while its client
-    /// sends is reset, and the answer lost with it.
+    /// `bytes`, and then as much of the request as still comes, unread, until `patience` has
+    /// passed: a connection that is closed while its client sends is reset, and the answer lost
+    /// with it.
     pub(super) fn linger(bytes: Bytes, rest: impl Upload, patience: Sleep) -> Self {
         let rest = rest.map_err(drop).boxed_unsync();
-        Self(Kind::Linger(Box::new(Linger { bytes, rest, budget: LINGER, patience: Box::pin(patience) })))
+        Self(Kind::Linger(Box::new(Linger {
+            bytes,
+            rest,
+            budget: LINGER,
+            patience: Box::pin(patience),
+        })))
     }
 }
 
@@ -59,7 +72,10 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let data = match &mut self.0 {
             Kind::Full(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
             Kind::Events(events) => ready!(events.poll(cx)),
@@ -74,7 +90,9 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Full(bytes) => SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
+            Kind::Full(bytes) => {
+                SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
+            }
             Kind::Events(_) | Kind::Linger(_) => SizeHint::default(),
         }
     }
@@ -124,7 +142,8 @@ impl Events {
         Poll::Ready(Some(out.freeze()).filter(|bytes| !bytes.is_empty()))
     }
 
-    /// The last event of a stream that the gateway worker did not live to finish; on a stream without a request there is nobody to tell.
+    /// The last event of a stream that the gateway worker did not live to finish; on a stream
+    /// without a request there is nobody to tell.
     fn broken(&self, broken: Broken, out: &mut BytesMut) {
         if !self.origin.is_empty() {
             let refusal = refusal(broken);
@@ -133,9 +152,14 @@ impl Events {
     }
 }
 
-/// What is kept of a request for the life of its stream: itself if it is small, else what a refusal reads from it.
+/// What is kept of a request for the life of its stream: itself if it is small, else what a refusal
+/// reads from it.
 fn envelope(origin: Bytes) -> Bytes {
-    if origin.len() <= SMALL { origin } else { answer::envelope(&origin) }
+    if origin.len() <= SMALL {
+        origin
+    } else {
+        answer::envelope(&origin)
+    }
 }
 
 /// What a client is told when its exchange breaks.
@@ -164,7 +188,11 @@ impl Linger {
                 return Poll::Ready(None);
             }
             match ready!(Pin::new(&mut self.rest).poll_frame(cx)) {
-                Some(Ok(frame)) => self.budget = self.budget.saturating_sub(frame.data_ref().map_or(1, Bytes::len)),
+                Some(Ok(frame)) => {
+                    self.budget = self
+                        .budget
+                        .saturating_sub(frame.data_ref().map_or(1, Bytes::len))
+                }
                 Some(Err(_)) | None => return Poll::Ready(None),
             }
             if self.budget == 0 {

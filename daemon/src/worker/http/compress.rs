@@ -20,7 +20,9 @@ pub(super) async fn answer<B, F: Future<Output = Response<Body>>>(
         async { Ok::<_, Infallible>(response.await) }
     });
     let worth: And<SizeAbove, NotForContentType> = SizeAbove::new(1024).and(NotForContentType::SSE);
-    let compression = Compression::new(service).quality(CompressionLevel::Fastest).compress_when(worth);
+    let compression = Compression::new(service)
+        .quality(CompressionLevel::Fastest)
+        .compress_when(worth);
     match compression.oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},

@@ -19,7 +19,9 @@ metrics! {
     }
 }
 
-const USUAL: [u16; 15] = [101, 200, 202, 204, 400, 403, 404, 405, 406, 413, 415, 429, 502, 503, 504];
+const USUAL: [u16; 15] = [
+    101, 200, 202, 204, 400, 403, 404, 405, 406, 413, 415, 429, 502, 503, 504,
+];
 
 /// The metrics with their shortcuts.
 #[derive(Debug)]
@@ -32,12 +34,19 @@ impl Counts {
     /// # Errors
     /// See [`Metrics::new`].
     pub(crate) fn new() -> Result<Self, Error> {
-        Ok(Self { metrics: Metrics::new()?, usual: Default::default() })
+        Ok(Self {
+            metrics: Metrics::new()?,
+            usual: Default::default(),
+        })
     }
 
     /// Counts an answer on a path of that class.
     pub(crate) fn answered(&self, class: usize, status: u16) {
-        let counter = || self.metrics.http_requests_total.with_label_values(&[CLASSES[class], status.to_string().as_str()]);
+        let counter = || {
+            self.metrics
+                .http_requests_total
+                .with_label_values(&[CLASSES[class], status.to_string().as_str()])
+        };
         match USUAL.iter().position(|usual| *usual == status) {
             Some(at) => self.usual[class][at].get_or_init(counter).inc(),
             None => counter().inc(),

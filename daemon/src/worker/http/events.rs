@@ -12,8 +12,14 @@ pub(super) const COMMENT: &[u8] = b":\n\n";
 /// Ends an event.
 pub(super) const END: &[u8] = b"\n\n";
 
-/// Appends an event to `out`. A large message is given back instead: it has to follow `out`, and [`END`] has to follow it.
-pub(super) fn encode(id: Option<&str>, retry_ms: Option<u32>, data: Bytes, out: &mut BytesMut) -> Option<Bytes> {
+/// Appends an event to `out`. A large message is given back instead: it has to follow `out`, and
+/// [`END`] has to follow it.
+pub(super) fn encode(
+    id: Option<&str>,
+    retry_ms: Option<u32>,
+    data: Bytes,
+    out: &mut BytesMut,
+) -> Option<Bytes> {
     if let Some(id) = id {
         out.put_slice(b"id: ");
         put_line(out, id.as_bytes());
@@ -33,7 +39,8 @@ pub(super) fn encode(id: Option<&str>, retry_ms: Option<u32>, data: Bytes, out: 
     None
 }
 
-/// Whether a value would end its line. JSON-RPC messages may have line breaks between tokens, never within (RFC 8259 §7).
+/// Whether a value would end its line. JSON-RPC messages may have line breaks between tokens, never
+/// within (RFC 8259 §7).
 fn breaks(value: &[u8]) -> bool {
     value.iter().any(|byte| matches!(byte, b'\n' | b'\r'))
 }
@@ -42,7 +49,10 @@ fn put_line(out: &mut BytesMut, value: &[u8]) {
     let at = out.len();
     out.put_slice(value);
     if breaks(value) {
-        out[at..].iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+        out[at..]
+            .iter_mut()
+            .filter(|byte| matches!(byte, b'\n' | b'\r'))
+            .for_each(|byte| *byte = b' ');
     }
 }
 
@@ -54,10 +64,19 @@ mod tests {
     #[test]
     fn events_have_the_fields_that_were_given_and_stay_on_their_lines() {
         let mut out = BytesMut::new();
-        assert_eq!(encode(None, None, Bytes::from_static(b"{}"), &mut out), None);
+        assert_eq!(
+            encode(None, None, Bytes::from_static(b"{}"), &mut out),
+            None
+        );
         assert_eq!(encode(Some("1-0"), Some(500), Bytes::new(), &mut out), None);
-        assert_eq!(encode(Some("a\nb"), None, Bytes::from_static(b"{\r\n}"), &mut out), None);
-        assert_eq!(out, "data: {}\n\nid: 1-0\nretry: 500\ndata: \n\nid: a b\ndata: {  }\n\n");
+        assert_eq!(
+            encode(Some("a\nb"), None, Bytes::from_static(b"{\r\n}"), &mut out),
+            None
+        );
+        assert_eq!(
+            out,
+            "data: {}\n\nid: 1-0\nretry: 500\ndata: \n\nid: a b\ndata: {  }\n\n"
+        );
     }
 
     #[test]

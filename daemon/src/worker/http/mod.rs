@@ -1,5 +1,6 @@
-//! The http worker: HTTP/1.1 and HTTP/2 on a listening socket that it shares with its siblings. Checks and relays; parses no MCP.
-//! Never opens a file, never spawns a process, never closes the listening socket.
+//! The http worker: HTTP/1.1 and HTTP/2 on a listening socket that it shares with its siblings.
+//! Checks and relays; parses no MCP. Never opens a file, never spawns a process, never closes the
+//! listening socket.
 
 pub(crate) mod answer;
 pub(crate) mod body;
@@ -45,9 +46,11 @@ const SOFTWARE: u8 = 70;
 /// Serves until drained.
 pub(crate) async fn run(mut context: Context) -> ExitCode {
     let config = context.start.config.transports.http.clone();
-    let rules = Rules::new(&context.start.config, is_loopback(&context.start.listeners)).advertising(context.start.quic_port);
+    let rules = Rules::new(&context.start.config, is_loopback(&context.start.listeners))
+        .advertising(context.start.quic_port);
     // Each of them may have been stopped alone.
-    let listeners = [("http", false), (SECURE, true)].map(|(name, tls)| (context.take_listener(name), tls));
+    let listeners =
+        [("http", false), (SECURE, true)].map(|(name, tls)| (context.take_listener(name), tls));
     let handler = match Http::new(Gateway::default(), rules, context.secrets.auth.clone()) {
         Ok(handler) if listeners.iter().any(|(listener, _)| listener.is_some()) => handler,
         handler => {
@@ -57,7 +60,10 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     };
     let server = Server::new(handler, limits(&config));
     let mut doors = Doors::new(Arc::clone(&server));
-    let mut tls = Tls { config: context.start.config.clone(), secrets: std::mem::take(&mut context.secrets).tls };
+    let mut tls = Tls {
+        config: context.start.config.clone(),
+        secrets: std::mem::take(&mut context.secrets).tls,
+    };
     tls.put(&server);
     for (listener, tls) in listeners {
         if let Some(Err(error)) = listener.map(|listener| doors.open(listener, tls)) {
@@ -91,7 +97,10 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
                 }
                 Incoming::Reconfigure(start, sockets) => {
                     let config = &start.config.transports.http;
-                    server.handler().set_rules(Rules::new(&start.config, is_loopback(&start.listeners)).advertising(start.quic_port));
+                    server.handler().set_rules(
+                        Rules::new(&start.config, is_loopback(&start.listeners))
+                            .advertising(start.quic_port),
+                    );
                     server.set_limits(limits(config));
                     tls.config = start.config.clone();
                     tls.put(&server);
@@ -111,7 +120,8 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     let drained = async {
         let deadline = drain.begun().await;
         server.handler().gateway.end_endless();
-        // WebSockets over TLS cannot outlive the relay: their clients are told by the websocket worker, which then closes its side.
+        // WebSockets over TLS cannot outlive the relay: their clients are told by the websocket
+        // worker, which then closes its side.
         server.handler().takers.going(deadline);
         server.drain(deadline).await;
         while server.handler().relays.load(Ordering::Relaxed) > 0 {
@@ -127,7 +137,8 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What TLS is served with: made anew when either part changes. Open connections keep what they began with.
+/// What TLS is served with: made anew when either part changes. Open connections keep what they
+/// began with.
 struct Tls {
     config: config::Config,
     secrets: TlsSecrets,
@@ -139,16 +150,24 @@ impl Tls {
         if self.config.auth.mtls.enabled && self.secrets.client_ca.is_none() {
             return;
         }
-        match Serving::new(&self.config.transports.http.ssl, &self.config.auth.mtls, &self.secrets) {
+        match Serving::new(
+            &self.config.transports.http.ssl,
+            &self.config.auth.mtls,
+            &self.secrets,
+        ) {
             Ok(serving) => server.set_tls(serving),
             // The supervisor has judged them before; what served goes on serving.
-            Err(error) => tracing::error!(target: "transport", code = %error.code, "TLS: {}", error.what),
+            Err(error) => {
+                tracing::error!(target: "transport", code = %error.code, "TLS: {}", error.what)
+            }
         }
     }
 }
 
 fn is_loopback(listeners: &[Bound]) -> bool {
-    listeners.iter().all(|bound| bound.address.ip().is_loopback())
+    listeners
+        .iter()
+        .all(|bound| bound.address.ip().is_loopback())
 }
 
 /// Those of a configuration.
@@ -156,7 +175,11 @@ pub(crate) fn limits(config: &config::Http) -> Limits {
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     Limits {
         connections: count(config.max_connections),
-        per_address: if config.max_connections_per_address == 0 { usize::MAX } else { count(config.max_connections_per_address) },
+        per_address: if config.max_connections_per_address == 0 {
+            usize::MAX
+        } else {
+            count(config.max_connections_per_address)
+        },
         headers: count(config.max_headers),
         head: usize::try_from(config.max_header_size.0).unwrap_or(usize::MAX),
         header: Duration::from_millis(config.timeout_ms),
@@ -165,17 +188,27 @@ pub(crate) fn limits(config: &config::Http) -> Limits {
 }
 
 pub(crate) fn attach(gateway: &Gateway, socket: std::os::unix::net::UnixStream) {
-    match socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(socket)) {
+    match socket
+        .set_nonblocking(true)
+        .and_then(|()| UnixStream::from_std(socket))
+    {
         Ok(socket) => gateway.attach(socket),
-        Err(error) => tracing::error!(target: "transport", %error, "link to the gateway worker not usable"),
+        Err(error) => {
+            tracing::error!(target: "transport", %error, "link to the gateway worker not usable")
+        }
     }
 }
 
-/// Applies the time-outs of requests, and has connections judged as often. One timer for the worker, as precise as the shortest of them needs.
+/// Applies the time-outs of requests, and has connections judged as often. One timer for the
+/// worker, as precise as the shortest of them needs.
 pub(super) async fn sweep(http: &Http, mut connections: impl FnMut() -> bool) {
     loop {
         let rules = http.rules();
-        tokio::time::sleep((rules.patience.min(rules.answer_within) / 10).clamp(Duration::from_millis(10), Duration::from_secs(1))).await;
+        tokio::time::sleep(
+            (rules.patience.min(rules.answer_within) / 10)
+                .clamp(Duration::from_millis(10), Duration::from_secs(1)),
+        )
+        .await;
         let draining = connections();
         http.gateway.sweep(Instant::now());
         if draining {

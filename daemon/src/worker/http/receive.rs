@@ -33,52 +33,110 @@ pub(super) struct Admitted {
 
 /// The size of what every request has: its target (RFC 9110 §15.5.15) and its header (RFC 6585 §5).
 pub(super) fn measure(head: &Parts, max_uri: usize, max_headers: usize) -> Result<(), Refusal> {
-    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
     if target > max_uri {
-        return Err(Refusal::new(StatusCode::URI_TOO_LONG, Code::InvalidRequest, "the path is over the limit"));
+        return Err(Refusal::new(
+            StatusCode::URI_TOO_LONG,
+            Code::InvalidRequest,
+            "the path is over the limit",
+        ));
     }
     if head.headers.len() > max_headers {
-        return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Code::InvalidRequest, "too many header fields"));
+        return Err(Refusal::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Code::InvalidRequest,
+            "too many header fields",
+        ));
     }
     Ok(())
 }
 
-/// MCP.md's pipeline after Host and Origin: path, method, Content-Type, announced size, Accept, relayed headers.
-pub(super) fn admit(head: &Parts, route: &Route<'_>, announced: u64, max_body: u64) -> Result<Admitted, Refusal> {
-    let both = Accept { json: true, sse: true };
+/// MCP.md's pipeline after Host and Origin: path, method, Content-Type, announced size, Accept,
+/// relayed headers.
+pub(super) fn admit(
+    head: &Parts,
+    route: &Route<'_>,
+    announced: u64,
+    max_body: u64,
+) -> Result<Admitted, Refusal> {
+    let both = Accept {
+        json: true,
+        sse: true,
+    };
     let own = |view: &str| match head.method {
-        Method::GET | Method::HEAD => Ok(Admitted { verb: Verb::Get, accept: both, view: view.into(), headers: Vec::new() }),
+        Method::GET | Method::HEAD => Ok(Admitted {
+            verb: Verb::Get,
+            accept: both,
+            view: view.into(),
+            headers: Vec::new(),
+        }),
         _ => Err(not_allowed("GET, HEAD, OPTIONS")),
     };
     let server = match route {
         Route::Mcp(server) => server,
         Route::Tools => return own("/tools"),
         Route::Health => return own("/health"),
-        Route::NoServer => return Err(Refusal::new(StatusCode::NOT_FOUND, Code::ServerUnknown, "")),
+        Route::NoServer => {
+            return Err(Refusal::new(StatusCode::NOT_FOUND, Code::ServerUnknown, ""));
+        }
         // Answered before; without an authorization server there is none.
-        Route::Metadata | Route::Unknown => return Err(Refusal::new(StatusCode::NOT_FOUND, Code::PathUnknown, "")),
+        Route::Metadata | Route::Unknown => {
+            return Err(Refusal::new(StatusCode::NOT_FOUND, Code::PathUnknown, ""));
+        }
     };
     let (verb, accept) = match head.method {
         Method::POST => (Verb::Post, Accept::of(&head.headers)),
-        Method::GET => (Verb::Get, Accept { json: false, ..Accept::of(&head.headers) }),
+        Method::GET => (
+            Verb::Get,
+            Accept {
+                json: false,
+                ..Accept::of(&head.headers)
+            },
+        ),
         Method::DELETE => (Verb::Delete, both),
         _ => return Err(not_allowed("GET, POST, DELETE, OPTIONS")),
     };
     if verb == Verb::Post && !is_json(&head.headers) {
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::WrongContentType, ""));
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Code::WrongContentType,
+            "",
+        ));
     }
     // What a few bytes may unpack to is not for this side to find out.
-    if verb == Verb::Post && head.headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
+    if verb == Verb::Post
+        && head
+            .headers
+            .get_all(header::CONTENT_ENCODING)
+            .iter()
+            .any(|coding| coding != "identity")
+    {
         let why = "a body with Content-Encoding is not taken; send it as it is";
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::WrongContentType, why));
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Code::WrongContentType,
+            why,
+        ));
     }
     if announced > max_body {
         return Err(too_large(max_body));
     }
     if !accept.json && !accept.sse {
-        return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, Code::NotAcceptable, ""));
+        return Err(Refusal::new(
+            StatusCode::NOT_ACCEPTABLE,
+            Code::NotAcceptable,
+            "",
+        ));
     }
-    Ok(Admitted { verb, accept, view: server.as_ref().into(), headers: relayed(&head.headers)? })
+    Ok(Admitted {
+        verb,
+        accept,
+        view: server.as_ref().into(),
+        headers: relayed(&head.headers)?,
+    })
 }
 
 fn relayed(headers: &HeaderMap) -> Result<Headers, Refusal> {
@@ -88,7 +146,11 @@ fn relayed(headers: &HeaderMap) -> Result<Headers, Refusal> {
         size += name.as_str().len() + value.len();
         if size > MAX_RELAYED || relayed.len() == MAX_RELAYED_COUNT {
             let why = "MCP and trace headers take more than 16 KiB or are more than 128";
-            return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Code::InvalidRequest, why));
+            return Err(Refusal::new(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                Code::InvalidRequest,
+                why,
+            ));
         }
         relayed.push((name.as_str().into(), value.as_bytes().into()));
     }
@@ -96,7 +158,10 @@ fn relayed(headers: &HeaderMap) -> Result<Headers, Refusal> {
 }
 
 fn not_allowed(methods: &'static str) -> Refusal {
-    Refusal { allow: Some(methods), ..Refusal::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, "") }
+    Refusal {
+        allow: Some(methods),
+        ..Refusal::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, "")
+    }
 }
 
 fn too_large(max_body: u64) -> Refusal {
@@ -111,10 +176,15 @@ pub(crate) trait Upload: Body<Data = Bytes, Error: Send> + Send + Unpin + 'stati
 impl<B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static> Upload for B {}
 
 /// Reads a whole body. One that came with its head (nearly all do) is neither copied nor timed.
-pub(super) async fn body(incoming: &mut impl Upload, max_body: u64, within: Duration) -> Result<Bytes, Refusal> {
+pub(super) async fn body(
+    incoming: &mut impl Upload,
+    max_body: u64,
+    within: Duration,
+) -> Result<Bytes, Refusal> {
     let mut first = Bytes::new();
     if !incoming.is_end_stream()
-        && let Poll::Ready(Some(frame)) = poll_fn(|cx| Poll::Ready(Pin::new(&mut *incoming).poll_frame(cx))).await
+        && let Poll::Ready(Some(frame)) =
+            poll_fn(|cx| Poll::Ready(Pin::new(&mut *incoming).poll_frame(cx))).await
     {
         first = frame.map_err(|_| broken())?.into_data().unwrap_or_default();
     }
@@ -138,11 +208,23 @@ pub(super) async fn body(incoming: &mut impl Upload, max_body: u64, within: Dura
         }
         Ok(whole.freeze())
     };
-    let slow = || Refusal::new(StatusCode::REQUEST_TIMEOUT, Code::RequestTimeout, "the body did not arrive in time");
-    tokio::time::timeout(within, rest).await.unwrap_or_else(|_| Err(slow()))
+    let slow = || {
+        Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            Code::RequestTimeout,
+            "the body did not arrive in time",
+        )
+    };
+    tokio::time::timeout(within, rest)
+        .await
+        .unwrap_or_else(|_| Err(slow()))
 }
 
 /// Nobody reads this: the client is gone, or its framing is broken.
 fn broken() -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, Code::InvalidRequest, "the body is incomplete")
+    Refusal::new(
+        StatusCode::BAD_REQUEST,
+        Code::InvalidRequest,
+        "the body is incomplete",
+    )
 }

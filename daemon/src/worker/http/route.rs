@@ -13,7 +13,8 @@ pub(crate) enum Route<'a> {
     Tools,
     /// `/health`
     Health,
-    /// The metadata of this resource for OAuth clients (RFC 9728): at the root, or with the path of an endpoint behind it.
+    /// The metadata of this resource for OAuth clients (RFC 9728): at the root, or with the path of
+    /// an endpoint behind it.
     Metadata,
     /// `/mcp/…`, but no server can have that name.
     NoServer,
@@ -30,11 +31,17 @@ impl<'a> Route<'a> {
             "/tools" => Self::Tools,
             "/health" => Self::Health,
             METADATA => Self::Metadata,
-            _ if path.strip_prefix(METADATA).is_some_and(|below| below == "/mcp" || below.starts_with("/mcp/")) => Self::Metadata,
+            _ if path
+                .strip_prefix(METADATA)
+                .is_some_and(|below| below == "/mcp" || below.starts_with("/mcp/")) =>
+            {
+                Self::Metadata
+            }
             _ => path.strip_prefix("/mcp/").map_or(Self::Unknown, |name| {
                 let name = percent::decode(name);
                 // Names that begin with a slash are views of our own.
-                name.filter(|name| !name.is_empty() && !name.contains('/')).map_or(Self::NoServer, Self::Mcp)
+                name.filter(|name| !name.is_empty() && !name.contains('/'))
+                    .map_or(Self::NoServer, Self::Mcp)
             }),
         }
     }
@@ -56,7 +63,15 @@ impl<'a> Route<'a> {
 const METADATA: &str = "/.well-known/oauth-protected-resource";
 
 /// The paths as metrics name them.
-pub(crate) const CLASSES: [&str; 7] = ["/mcp", "/mcp/{server}", "/tools", "/health", "/.well-known", "other", "websocket"];
+pub(crate) const CLASSES: [&str; 7] = [
+    "/mcp",
+    "/mcp/{server}",
+    "/tools",
+    "/health",
+    "/.well-known",
+    "other",
+    "websocket",
+];
 /// Index of upgrades to WebSocket, whose path is configured.
 pub(crate) const WEBSOCKET: usize = 6;
 
@@ -70,15 +85,27 @@ pub(crate) struct Accept {
 impl Accept {
     /// From all `Accept` headers (RFC 9110 §12.5.1). None at all means everything.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let mut accept = Self { json: false, sse: false };
+        let mut accept = Self {
+            json: false,
+            sse: false,
+        };
         let mut values = headers.get_all(header::ACCEPT).iter().peekable();
         if values.peek().is_none() {
-            return Self { json: true, sse: true };
+            return Self {
+                json: true,
+                sse: true,
+            };
         }
-        for range in values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')) {
+        for range in values
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+        {
             let mut parts = range.split(';').map(str::trim);
             let kind = parts.next().unwrap_or_default();
-            if parts.filter_map(|part| part.split_once('=')).any(|(name, q)| name.eq_ignore_ascii_case("q") && q.parse() == Ok(0.0_f32)) {
+            if parts
+                .filter_map(|part| part.split_once('='))
+                .any(|(name, q)| name.eq_ignore_ascii_case("q") && q.parse() == Ok(0.0_f32))
+            {
                 continue;
             }
             let is = |names: [&str; 3]| names.iter().any(|name| name.eq_ignore_ascii_case(kind));
@@ -91,8 +118,15 @@ impl Accept {
 
 /// Whether the body is announced as JSON; parameters do not matter.
 pub(crate) fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
+    kind.split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .eq_ignore_ascii_case("application/json")
 }
 
 #[cfg(test)]
@@ -112,9 +146,18 @@ mod tests {
             ("/tools", Route::Tools),
             ("/health/", Route::Health),
             ("/.well-known/oauth-protected-resource", Route::Metadata),
-            ("/.well-known/oauth-protected-resource/mcp/", Route::Metadata),
-            ("/.well-known/oauth-protected-resource/mcp/files", Route::Metadata),
-            ("/.well-known/oauth-protected-resource/tools", Route::Unknown),
+            (
+                "/.well-known/oauth-protected-resource/mcp/",
+                Route::Metadata,
+            ),
+            (
+                "/.well-known/oauth-protected-resource/mcp/files",
+                Route::Metadata,
+            ),
+            (
+                "/.well-known/oauth-protected-resource/tools",
+                Route::Unknown,
+            ),
             ("/.well-known/oauth-protected-resourceful", Route::Unknown),
             ("/mcp/%2Ftools", Route::NoServer),
             ("/mcp/a/b", Route::NoServer),
@@ -143,15 +186,31 @@ mod tests {
             let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(value))]);
             assert_eq!(Accept::of(&headers), Accept { json, sse }, "{value}");
         }
-        assert_eq!(Accept::of(&HeaderMap::new()), Accept { json: true, sse: true });
+        assert_eq!(
+            Accept::of(&HeaderMap::new()),
+            Accept {
+                json: true,
+                sse: true
+            }
+        );
     }
 
     #[test]
     fn content_type_may_have_parameters() {
-        for (value, json) in
-            [("application/json; charset=utf-8", true), ("Application/JSON", true), ("text/json", false), ("application/jsonx", false)]
-        {
-            assert_eq!(is_json(&HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(value))])), json, "{value}");
+        for (value, json) in [
+            ("application/json; charset=utf-8", true),
+            ("Application/JSON", true),
+            ("text/json", false),
+            ("application/jsonx", false),
+        ] {
+            assert_eq!(
+                is_json(&HeaderMap::from_iter([(
+                    header::CONTENT_TYPE,
+                    HeaderValue::from_static(value)
+                )])),
+                json,
+                "{value}"
+            );
         }
         assert!(!is_json(&HeaderMap::new()));
     }

@@ -13,12 +13,17 @@ use crate::{
     config::{Config, QueryToken, Transports},
     ipc::secrets::AuthSecrets,
     metrics::{Error, Family},
-    worker::edge::{Gateway, Input, Refused, Terms, auth::Authenticator, guard::Guard, handover::Takers, listen::Handler, peer::Peer},
+    worker::edge::{
+        Gateway, Input, Refused, Terms, auth::Authenticator, guard::Guard, handover::Takers,
+        listen::Handler, peer::Peer,
+    },
 };
 use bytes::Bytes;
 use ggen_mcp::edge::{Principal, Reply, Request, Verb};
 use ggen_wire::Code;
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
+use http::{
+    HeaderName, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts,
+};
 use http_body_util::{BodyExt, Either};
 use hyper::body::Incoming;
 use std::{
@@ -28,7 +33,8 @@ use std::{
 use tower_http::compression::CompressionBody;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
-/// Somebody who showed nothing where something is needed: hears from `/health` whether all is well, and nothing else.
+/// Somebody who showed nothing where something is needed: hears from `/health` whether all is well,
+/// and nothing else.
 const NOBODY: &str = "nobody";
 /// A refused HTTP/2 request may still send so many bytes, within so long, before it is answered.
 const LITTLE: usize = 64 << 10;
@@ -44,7 +50,8 @@ enum Entry {
     Known(Principal, Admitted),
 }
 
-/// What the configuration says about requests; replaced as a whole. A request keeps those that it began with.
+/// What the configuration says about requests; replaced as a whole. A request keeps those that it
+/// began with.
 #[derive(Debug)]
 pub(crate) struct Rules {
     pub(super) guard: Guard,
@@ -66,7 +73,11 @@ pub(crate) struct Rules {
 impl Rules {
     /// Those of a configuration, for listeners that are all bound to loopback or not.
     pub(crate) fn new(config: &Config, loopback: bool) -> Self {
-        let Transports { http: config, websocket, .. } = &config.transports;
+        let Transports {
+            http: config,
+            websocket,
+            ..
+        } = &config.transports;
         Self {
             websocket: websocket.enabled.then(|| websocket.path.clone()),
             tokens: websocket.query_token,
@@ -82,12 +93,16 @@ impl Rules {
     }
 
     fn is_websocket(&self, path: &str) -> bool {
-        self.websocket.as_ref().is_some_and(|own| upgrade::view(own, path).is_some())
+        self.websocket
+            .as_ref()
+            .is_some_and(|own| upgrade::view(own, path).is_some())
     }
 
-    /// The same, for a daemon that serves QUIC at this port: clients with TLS are told for a day (RFC 7838 §3).
+    /// The same, for a daemon that serves QUIC at this port: clients with TLS are told for a day
+    /// (RFC 7838 §3).
     pub(super) fn advertising(self, quic: Option<u16>) -> Self {
-        let quic = quic.and_then(|port| HeaderValue::try_from(format!("h3=\":{port}\"; ma=86400")).ok());
+        let quic =
+            quic.and_then(|port| HeaderValue::try_from(format!("h3=\":{port}\"; ma=86400")).ok());
         Self { quic, ..self }
     }
 }
@@ -120,7 +135,11 @@ impl Handler for Http {
     }
 
     fn handshake_failed(&self, reason: &'static str) {
-        self.counts.metrics.tls_handshakes_failed_total.with_label_values(&[reason]).inc();
+        self.counts
+            .metrics
+            .tls_handshakes_failed_total
+            .with_label_values(&[reason])
+            .inc();
     }
 
     fn overloaded(&self) -> Bytes {
@@ -161,7 +180,10 @@ impl Http {
 
     /// The metrics, with so many TCP connections open.
     pub(crate) fn figures(&self, connections: u64) -> Vec<Family> {
-        self.counts.metrics.http_connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
+        self.counts
+            .metrics
+            .http_connections
+            .set(i64::try_from(connections).unwrap_or(i64::MAX));
         self.counts.metrics.gather()
     }
 
@@ -169,7 +191,9 @@ impl Http {
     pub(crate) async fn serve(&self, request: http::Request<impl Upload>) -> Response<Answer> {
         let rules = self.rules();
         if rules.compression {
-            compress::answer(request, |request| self.respond(request, &rules)).await.map(Either::Left)
+            compress::answer(request, |request| self.respond(request, &rules))
+                .await
+                .map(Either::Left)
         } else {
             self.respond(request, &rules).await.map(Either::Right)
         }
@@ -187,14 +211,24 @@ impl Http {
 
     async fn respond(&self, request: http::Request<impl Upload>, rules: &Rules) -> Response<Body> {
         let (head, incoming) = request.into_parts();
-        let began = tracing::enabled!(target: "transport", tracing::Level::DEBUG).then(Instant::now);
+        let began =
+            tracing::enabled!(target: "transport", tracing::Level::DEBUG).then(Instant::now);
         let route = Route::of(head.uri.path());
         let mut response = self.answer(&head, &route, incoming, rules).await;
-        if let (Some(quic), true) = (&rules.quic, head.extensions.get::<Peer>().is_some_and(|peer| peer.secure)) {
+        if let (Some(quic), true) = (
+            &rules.quic,
+            head.extensions
+                .get::<Peer>()
+                .is_some_and(|peer| peer.secure),
+        ) {
             response.headers_mut().insert(header::ALT_SVC, quic.clone());
         }
         let status = response.status().as_u16();
-        let class = if rules.is_websocket(head.uri.path()) { route::WEBSOCKET } else { route.class() };
+        let class = if rules.is_websocket(head.uri.path()) {
+            route::WEBSOCKET
+        } else {
+            route.class()
+        };
         self.counts.answered(class, status);
         if let Some(began) = began {
             let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -203,7 +237,13 @@ impl Http {
         response
     }
 
-    async fn answer(&self, head: &Parts, route: &Route<'_>, incoming: impl Upload, rules: &Rules) -> Response<Body> {
+    async fn answer(
+        &self,
+        head: &Parts,
+        route: &Route<'_>,
+        incoming: impl Upload,
+        rules: &Rules,
+    ) -> Response<Body> {
         if let Err(refusal) = receive::measure(head, rules.max_uri, rules.max_headers) {
             return refuse(&refusal, head, incoming, rules).await;
         }
@@ -215,22 +255,38 @@ impl Http {
             && let Some(reason) = peer.refused.as_deref()
             && let Err(denied) = self.auth.check(head, peer, SystemTime::now())
         {
-            // Whose certificate it is knows already what it says: what is wrong with it is no secret.
-            let refusal = Refusal { detail: reason.to_owned().into(), ..denied.into() };
+            // Whose certificate it is knows already what it says: what is wrong with it is no
+            // secret.
+            let refusal = Refusal {
+                detail: reason.to_owned().into(),
+                ..denied.into()
+            };
             return refuse(&refusal, head, incoming, rules).await;
         }
-        if let Some(view) = rules.websocket.as_ref().and_then(|own| upgrade::view(own, head.uri.path())) {
+        if let Some(view) = rules
+            .websocket
+            .as_ref()
+            .and_then(|own| upgrade::view(own, head.uri.path()))
+        {
             return self.upgrade(head, view, rules).await;
         }
-        let mut response = if head.method == Method::OPTIONS && !matches!(route, Route::Unknown | Route::NoServer) {
+        let mut response = if head.method == Method::OPTIONS
+            && !matches!(route, Route::Unknown | Route::NoServer)
+        {
             let mut response = Response::new(Body::full(Bytes::new()));
             *response.status_mut() = StatusCode::NO_CONTENT;
             cors::preflight(head, response.headers_mut());
             response
         } else {
-            match self.admit(head, route, incoming.size_hint().lower(), rules).await {
+            match self
+                .admit(head, route, incoming.size_hint().lower(), rules)
+                .await
+            {
                 Ok(Entry::Metadata(text)) => full(200, None, None, text.into()),
-                Ok(Entry::Known(principal, admitted)) => self.pass_on(admitted, principal, head, incoming, rules).await,
+                Ok(Entry::Known(principal, admitted)) => {
+                    self.pass_on(admitted, principal, head, incoming, rules)
+                        .await
+                }
                 Err(refusal) => refuse(&refusal, head, incoming, rules).await,
             }
         };
@@ -241,7 +297,13 @@ impl Http {
     }
 
     /// Who is asking, and then what for: whoever may not ask learns nothing of what is here.
-    async fn admit(&self, head: &Parts, route: &Route<'_>, announced: u64, rules: &Rules) -> Result<Entry, Refusal> {
+    async fn admit(
+        &self,
+        head: &Parts,
+        route: &Route<'_>,
+        announced: u64,
+        rules: &Rules,
+    ) -> Result<Entry, Refusal> {
         if *route == Route::Metadata
             && matches!(head.method, Method::GET | Method::HEAD)
             && let Some(text) = self.auth.metadata()
@@ -249,7 +311,11 @@ impl Http {
             return Ok(Entry::Metadata(text));
         }
         let Some(peer) = head.extensions.get::<Peer>() else {
-            return Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, ""));
+            return Err(Refusal::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                Code::Internal,
+                "",
+            ));
         };
         let principal = match self.auth.admit(head, peer).await {
             Ok(principal) => principal,
@@ -269,20 +335,39 @@ impl Http {
         mut incoming: impl Upload,
         rules: &Rules,
     ) -> Response<Body> {
-        let Admitted { verb, accept, view, headers } = admitted;
+        let Admitted {
+            verb,
+            accept,
+            view,
+            headers,
+        } = admitted;
         let health = &*view == "/health";
         let brief = health && &*principal.id == NOBODY;
         let body = match verb {
-            Verb::Post => match receive::body(&mut incoming, rules.max_body, rules.answer_within).await {
-                Ok(body) => body,
-                Err(refusal) => return refuse(&refusal, head, incoming, rules).await,
-            },
+            Verb::Post => {
+                match receive::body(&mut incoming, rules.max_body, rules.answer_within).await {
+                    Ok(body) => body,
+                    Err(refusal) => return refuse(&refusal, head, incoming, rules).await,
+                }
+            }
             _ => Bytes::new(),
         };
         // A view of our own begins with a slash and is answered whole.
         let endless = verb == Verb::Get && !view.starts_with('/');
-        let terms = Terms { answer_within: (!endless).then_some(rules.answer_within), endless, patient: !health };
-        let request = Request { verb, accept_json: accept.json, accept_sse: accept.sse, view, principal, headers, body: body.clone() };
+        let terms = Terms {
+            answer_within: (!endless).then_some(rules.answer_within),
+            endless,
+            patient: !health,
+        };
+        let request = Request {
+            verb,
+            accept_json: accept.json,
+            accept_sse: accept.sse,
+            view,
+            principal,
+            headers,
+            body: body.clone(),
+        };
         let mut exchange = match self.gateway.open(request, terms).await {
             Ok(exchange) => exchange,
             Err(_) if health => return answer::unhealthy(),
@@ -290,14 +375,25 @@ impl Http {
         };
         loop {
             return match exchange.next().await {
-                Ok(Input::Reply(Reply::Full { status, retry_after, body, .. })) if brief => {
-                    full(status, None, retry_after, answer::brief(&body))
-                }
-                Ok(Input::Reply(Reply::Full { status, session, retry_after, body })) => full(status, session.as_deref(), retry_after, body),
+                Ok(Input::Reply(Reply::Full {
+                    status,
+                    retry_after,
+                    body,
+                    ..
+                })) if brief => full(status, None, retry_after, answer::brief(&body)),
+                Ok(Input::Reply(Reply::Full {
+                    status,
+                    session,
+                    retry_after,
+                    body,
+                })) => full(status, session.as_deref(), retry_after, body),
                 Ok(Input::Reply(Reply::Start { session })) => {
                     let mut response = Response::new(Body::events(exchange, body));
                     let headers = response.headers_mut();
-                    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+                    headers.insert(
+                        header::CONTENT_TYPE,
+                        HeaderValue::from_static("text/event-stream"),
+                    );
                     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
                     headers.insert(UNBUFFERED, HeaderValue::from_static("no"));
                     set_session(&mut response, session.as_deref());
@@ -313,19 +409,31 @@ impl Http {
 }
 
 /// Refuses a request whose body may still be on its way.
-async fn refuse(refusal: &Refusal, head: &Parts, mut incoming: impl Upload, rules: &Rules) -> Response<Body> {
+async fn refuse(
+    refusal: &Refusal,
+    head: &Parts,
+    mut incoming: impl Upload,
+    rules: &Rules,
+) -> Response<Body> {
     // A client that waits for "100 Continue" sends nothing when it is refused.
     if incoming.is_end_stream() || head.headers.contains_key(header::EXPECT) {
         return refusal.response(b"");
     }
-    // libcurl gives an HTTP/2 stream up whose answer comes before it has sent everything, and the answer with it.
+    // libcurl gives an HTTP/2 stream up whose answer comes before it has sent everything, and the
+    // answer with it.
     if head.version > Version::HTTP_11 && ends_soon(&mut incoming).await {
         return refusal.response(b"");
     }
     // In HTTP/2 too: letting go of the rest before the answer is sent would cancel the stream.
-    let mut response = refusal.with(Body::linger(refusal.body(b""), incoming, tokio::time::sleep(rules.patience)));
+    let mut response = refusal.with(Body::linger(
+        refusal.body(b""),
+        incoming,
+        tokio::time::sleep(rules.patience),
+    ));
     if head.version <= Version::HTTP_11 {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
@@ -353,18 +461,31 @@ fn not_passed_on(refused: Refused) -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code, "")
 }
 
-fn full(status: u16, session: Option<&str>, retry_after: Option<u32>, body: Bytes) -> Response<Body> {
+fn full(
+    status: u16,
+    session: Option<&str>,
+    retry_after: Option<u32>,
+    body: Bytes,
+) -> Response<Body> {
     let typed = !body.is_empty();
     let mut response = Response::new(Body::full(body));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if typed {
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
     }
     if let Some(seconds) = retry_after {
-        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, seconds.into());
     }
     if status == 405 {
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+        response
+            .headers_mut()
+            .insert(header::ALLOW, HeaderValue::from_static("POST"));
     }
     set_session(&mut response, session);
     response

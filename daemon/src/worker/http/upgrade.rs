@@ -1,5 +1,6 @@
-//! A request that becomes a WebSocket: checked and answered here, then the connection is passed on to a websocket worker, by its descriptor where
-//! that is the whole of it, over a socket pair where it is not (TLS).
+//! A request that becomes a WebSocket: checked and answered here, then the connection is passed on
+//! to a websocket worker, by its descriptor where that is the whole of it, over a socket pair where
+//! it is not (TLS).
 
 use super::{
     answer::Refusal,
@@ -30,12 +31,14 @@ use std::{
 };
 use tokio::net::UnixStream;
 
-/// The view that a path names below the one of WebSockets; `None`: it is not below it, or no server can have that name.
+/// The view that a path names below the one of WebSockets; `None`: it is not below it, or no server
+/// can have that name.
 pub(crate) fn view<'a>(own: &str, path: &'a str) -> Option<Cow<'a, str>> {
     let rest = path.strip_prefix(own)?;
     match rest.strip_suffix('/').unwrap_or(rest) {
         "" => Some(Cow::Borrowed("")),
-        rest => edge::percent::decode(rest.strip_prefix('/')?).filter(|name| !name.is_empty() && !name.contains('/')),
+        rest => edge::percent::decode(rest.strip_prefix('/')?)
+            .filter(|name| !name.is_empty() && !name.contains('/')),
     }
 }
 
@@ -62,15 +65,27 @@ pub(crate) async fn open(
     if let Some(authorization) = &opening.authorization
         && !head.headers.contains_key(header::AUTHORIZATION)
     {
-        head.headers.insert(header::AUTHORIZATION, authorization.clone());
+        head.headers
+            .insert(header::AUTHORIZATION, authorization.clone());
     }
-    let principal = auth.admit(&head, &peer).await.map_err(|denied| Refusal::from(denied).response(b""))?;
+    let principal = auth
+        .admit(&head, &peer)
+        .await
+        .map_err(|denied| Refusal::from(denied).response(b""))?;
     let handover = Handover {
         view: view.into_owned(),
         principal: principal.id.to_string(),
-        labels: principal.labels.iter().map(|label| label.to_string()).collect(),
+        labels: principal
+            .labels
+            .iter()
+            .map(|label| label.to_string())
+            .collect(),
         credential: auth::shown(&head).map(|text| text.to_owned().into()),
-        certificates: peer.certificate.as_ref().map(|shown| shown.chain.clone()).unwrap_or_default(),
+        certificates: peer
+            .certificate
+            .as_ref()
+            .map(|shown| shown.chain.clone())
+            .unwrap_or_default(),
         peer: peer.address,
         relayed: false,
         buffered: Vec::new(),
@@ -90,13 +105,19 @@ fn refuse(why: NotOpened) -> Response<Body> {
 
 impl Http {
     /// Answers a request for a WebSocket, and passes its connection on.
-    pub(super) async fn upgrade(&self, head: &Parts, view: Cow<'_, str>, rules: &Rules) -> Response<Body> {
+    pub(super) async fn upgrade(
+        &self,
+        head: &Parts,
+        view: Cow<'_, str>,
+        rules: &Rules,
+    ) -> Response<Body> {
         let (opened, response) = match open(head.clone(), view, rules.tokens, &self.auth).await {
             Ok(opened) => opened,
             Err(response) => return response,
         };
         if !self.takers.ready().await {
-            return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, Code::WebsocketAway, "").response(b"");
+            return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, Code::WebsocketAway, "")
+                .response(b"");
         }
         let (takers, relays) = (self.takers.clone(), Arc::clone(&self.relays));
         tokio::spawn(async move {
@@ -114,22 +135,44 @@ impl Http {
 }
 
 /// Passes a connection on; where bytes have to be relayed, returns when either side has closed.
-async fn pass(takers: &Takers, mut handover: Handover, upgraded: Upgraded, relays: Arc<AtomicUsize>) -> io::Result<()> {
-    let gone = || io::Error::new(io::ErrorKind::NotConnected, "no websocket worker takes it any more");
+async fn pass(
+    takers: &Takers,
+    mut handover: Handover,
+    upgraded: Upgraded,
+    relays: Arc<AtomicUsize>,
+) -> io::Result<()> {
+    let gone = || {
+        io::Error::new(
+            io::ErrorKind::NotConnected,
+            "no websocket worker takes it any more",
+        )
+    };
     match edge::connection::socket_of::<Http>(upgraded) {
         Ok((socket, buffered)) => {
             handover.buffered = buffered.to_vec();
             let socket = OwnedFd::from(socket.into_std()?);
-            takers.pass(Box::new(handover), socket).await.then_some(()).ok_or_else(gone)
+            takers
+                .pass(Box::new(handover), socket)
+                .await
+                .then_some(())
+                .ok_or_else(gone)
         }
         Err(upgraded) => {
             let (ours, theirs) = platform::socket_pair()?;
             handover.relayed = true;
-            takers.pass(Box::new(handover), theirs).await.then_some(()).ok_or_else(gone)?;
+            takers
+                .pass(Box::new(handover), theirs)
+                .await
+                .then_some(())
+                .ok_or_else(gone)?;
             let ours = std::os::unix::net::UnixStream::from(ours);
             ours.set_nonblocking(true)?;
             let _relay = Relay::new(relays);
-            tokio::io::copy_bidirectional(&mut TokioIo::new(upgraded), &mut UnixStream::from_std(ours)?).await?;
+            tokio::io::copy_bidirectional(
+                &mut TokioIo::new(upgraded),
+                &mut UnixStream::from_std(ours)?,
+            )
+            .await?;
             Ok(())
         }
     }

@@ -1,5 +1,6 @@
-//! Who may begin a handshake: limits on handshakes under way, on connections, and on attempts per address. Pure but for the reading of a counter.
-//! It is asked only about clients that have not proved their address: one that comes back with the token of a Retry is let in.
+//! Who may begin a handshake: limits on handshakes under way, on connections, and on attempts per
+//! address. Pure but for the reading of a counter. It is asked only about clients that have not
+//! proved their address: one that comes back with the token of a Retry is let in.
 
 use s2n_quic::provider::endpoint_limits::{ConnectionAttempt, Limiter, Outcome};
 use std::{
@@ -12,11 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// From so many handshakes under way on, clients have to prove their address first (RFC 9000 §8.1.2).
+/// From so many handshakes under way on, clients have to prove their address first (RFC 9000
+/// §8.1.2).
 const RETRY_FROM: usize = 128;
 /// More handshakes than this are not begun.
 const MAX_HANDSHAKES: usize = 1024;
-/// Attempts of one address that go through at once, and how many it gets back a second. Then it has to prove that the address is its own.
+/// Attempts of one address that go through at once, and how many it gets back a second. Then it has
+/// to prove that the address is its own.
 const BURST: u32 = 512;
 const PER_SECOND: u32 = 128;
 /// Addresses that are remembered.
@@ -63,7 +66,10 @@ impl Bucket {
     fn fill(&mut self, now: Duration) {
         let gained = (now.saturating_sub(self.since).as_millis() * u128::from(PER_SECOND)) / 1000;
         if gained > 0 {
-            self.left = self.left.saturating_add(u32::try_from(gained).unwrap_or(u32::MAX)).min(Self::FULL);
+            self.left = self
+                .left
+                .saturating_add(u32::try_from(gained).unwrap_or(u32::MAX))
+                .min(Self::FULL);
             self.since = now;
         }
     }
@@ -72,11 +78,22 @@ impl Bucket {
 impl Admission {
     /// Open.
     pub(super) fn new(bounds: Arc<Bounds>) -> Self {
-        Self { bounds, began: Instant::now(), buckets: HashMap::new() }
+        Self {
+            bounds,
+            began: Instant::now(),
+            buckets: HashMap::new(),
+        }
     }
 
-    fn judge(&mut self, from: IpAddr, handshakes: usize, connections: usize, now: Duration) -> Verdict {
-        if self.bounds.closed.load(Relaxed) || connections >= self.bounds.connections.load(Relaxed) {
+    fn judge(
+        &mut self,
+        from: IpAddr,
+        handshakes: usize,
+        connections: usize,
+        now: Duration,
+    ) -> Verdict {
+        if self.bounds.closed.load(Relaxed) || connections >= self.bounds.connections.load(Relaxed)
+        {
             return Verdict::Refuse;
         }
         if handshakes >= MAX_HANDSHAKES {
@@ -88,7 +105,8 @@ impl Admission {
         Verdict::Allow
     }
 
-    /// Takes one attempt out of an address's bucket; `false`: it is empty, or there are too many addresses to remember this one too.
+    /// Takes one attempt out of an address's bucket; `false`: it is empty, or there are too many
+    /// addresses to remember this one too.
     fn take(&mut self, from: IpAddr, now: Duration) -> bool {
         if self.buckets.len() >= ADDRESSES && !self.buckets.contains_key(&from) {
             self.buckets.retain(|_, bucket| {
@@ -99,7 +117,10 @@ impl Admission {
                 return false;
             }
         }
-        let bucket = self.buckets.entry(from).or_insert(Bucket { left: Bucket::FULL, since: now });
+        let bucket = self.buckets.entry(from).or_insert(Bucket {
+            left: Bucket::FULL,
+            since: now,
+        });
         bucket.fill(now);
         let may = bucket.left > 0;
         bucket.left = bucket.left.saturating_sub(1);
@@ -119,7 +140,12 @@ impl Limiter for Admission {
     fn on_connection_attempt(&mut self, attempt: &ConnectionAttempt<'_>) -> Outcome {
         let now = self.began.elapsed();
         let address = std::net::SocketAddr::from(attempt.remote_address.clone()).ip();
-        match self.judge(address, attempt.inflight_handshakes, attempt.connection_count, now) {
+        match self.judge(
+            address,
+            attempt.inflight_handshakes,
+            attempt.connection_count,
+            now,
+        ) {
             Verdict::Allow => Outcome::allow(),
             Verdict::Prove => Outcome::retry(),
             Verdict::Drop => Outcome::drop(),
@@ -133,7 +159,10 @@ mod tests {
     use super::*;
 
     fn door() -> Admission {
-        Admission::new(Arc::new(Bounds { connections: 100_000.into(), closed: false.into() }))
+        Admission::new(Arc::new(Bounds {
+            connections: 100_000.into(),
+            closed: false.into(),
+        }))
     }
 
     #[test]
@@ -145,10 +174,15 @@ mod tests {
         }
         assert_eq!(door.judge(one, 0, 0, now), Verdict::Prove);
         assert_eq!(door.judge(other, 0, 0, now), Verdict::Allow);
-        assert_eq!(door.judge(one, 0, 0, now + Duration::from_millis(100)), Verdict::Allow);
+        assert_eq!(
+            door.judge(one, 0, 0, now + Duration::from_millis(100)),
+            Verdict::Allow
+        );
         // A whole /64 is one client.
         let v6 = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]);
-        assert!((0..BURST).all(|last| door.judge(v6(u16::try_from(last).unwrap_or(0)), 0, 0, now) == Verdict::Allow));
+        assert!((0..BURST).all(
+            |last| door.judge(v6(u16::try_from(last).unwrap_or(0)), 0, 0, now) == Verdict::Allow
+        ));
         assert_eq!(door.judge(v6(9), 0, 0, now), Verdict::Prove);
     }
 
@@ -169,7 +203,18 @@ mod tests {
             door.judge(IpAddr::from(number.to_be_bytes()), 0, 0, now);
         }
         assert_eq!(door.buckets.len(), ADDRESSES);
-        assert_eq!(door.judge(IpAddr::from([200, 0, 0, 1]), 0, 0, now), Verdict::Prove);
-        assert_eq!(door.judge(IpAddr::from([200, 0, 0, 1]), 0, 0, now + Duration::from_secs(60)), Verdict::Allow);
+        assert_eq!(
+            door.judge(IpAddr::from([200, 0, 0, 1]), 0, 0, now),
+            Verdict::Prove
+        );
+        assert_eq!(
+            door.judge(
+                IpAddr::from([200, 0, 0, 1]),
+                0,
+                0,
+                now + Duration::from_secs(60)
+            ),
+            Verdict::Allow
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The body of a request, read as far as somebody asks for it: QUIC's flow control is the back-pressure.
+//! The body of a request, read as far as somebody asks for it: QUIC's flow control is the
+//! back-pressure.
 
 use crate::http3::Connection;
 use bytes::{Buf, Bytes};
@@ -10,7 +11,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-type Half = <<Connection as quic::OpenStreams<Bytes>>::BidiStream as quic::BidiStream<Bytes>>::RecvStream;
+type Half =
+    <<Connection as quic::OpenStreams<Bytes>>::BidiStream as quic::BidiStream<Bytes>>::RecvStream;
 
 /// A body whose length is what was announced, or an error (RFC 9114 §4.1.2).
 pub(super) struct Upload {
@@ -46,12 +48,16 @@ impl Announced {
     /// From all `Content-Length` headers (RFC 9110 §8.6).
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter().map(|value| {
-            let digits = value.to_str().ok().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))?;
+            let digits = value.to_str().ok().filter(|text| {
+                !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+            })?;
             digits.parse().ok()
         });
         match lengths.next() {
             None => Self::Unknown,
-            Some(first) => first.filter(|_| lengths.all(|other| other == first)).map_or(Self::Malformed, Self::Bytes),
+            Some(first) => first
+                .filter(|_| lengths.all(|other| other == first))
+                .map_or(Self::Malformed, Self::Bytes),
         }
     }
 }
@@ -59,8 +65,16 @@ impl Announced {
 impl Upload {
     /// Of the receiving half of a request's stream.
     pub(super) const fn new(stream: RequestStream<Half, Bytes>, announced: Announced) -> Self {
-        let left = if let Announced::Bytes(bytes) = announced { Some(bytes) } else { None };
-        Self { stream, left, over: false }
+        let left = if let Announced::Bytes(bytes) = announced {
+            Some(bytes)
+        } else {
+            None
+        };
+        Self {
+            stream,
+            left,
+            over: false,
+        }
     }
 
     fn fails(&mut self, broken: Broken) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
@@ -73,11 +87,15 @@ impl http_body::Body for Upload {
     type Data = Bytes;
     type Error = Broken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if self.over {
             return Poll::Ready(None);
         }
-        let data = ready!(self.stream.poll_recv_data(cx)).map(|data| data.map(|mut data| data.copy_to_bytes(data.remaining())));
+        let data = ready!(self.stream.poll_recv_data(cx))
+            .map(|data| data.map(|mut data| data.copy_to_bytes(data.remaining())));
         match data {
             Ok(Some(bytes)) => {
                 if let Some(left) = self.left {
@@ -106,7 +124,8 @@ impl http_body::Body for Upload {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.left
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -118,7 +137,9 @@ mod tests {
     #[test]
     fn lengths_are_digits_and_agree() {
         let of = |values: &[&'static str]| {
-            let pairs = values.iter().map(|value| (header::CONTENT_LENGTH, HeaderValue::from_static(value)));
+            let pairs = values
+                .iter()
+                .map(|value| (header::CONTENT_LENGTH, HeaderValue::from_static(value)));
             let mut headers = HeaderMap::new();
             for (name, value) in pairs {
                 headers.append(name, value);
@@ -128,7 +149,13 @@ mod tests {
         assert_eq!(of(&[]), Announced::Unknown);
         assert_eq!(of(&["0"]), Announced::Bytes(0));
         assert_eq!(of(&["12", "12"]), Announced::Bytes(12));
-        for nonsense in [&["12", "13"][..], &["+1"], &[""], &["1,1"], &["99999999999999999999"]] {
+        for nonsense in [
+            &["12", "13"][..],
+            &["+1"],
+            &[""],
+            &["1,1"],
+            &["99999999999999999999"],
+        ] {
             assert_eq!(of(nonsense), Announced::Malformed, "{nonsense:?}");
         }
     }

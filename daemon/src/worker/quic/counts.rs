@@ -43,8 +43,17 @@ impl Counts {
     /// See [`Metrics::new`].
     pub(crate) fn new() -> Result<Self, Error> {
         let metrics = Metrics::new()?;
-        let [packets_sent, packets_received] = ["sent", "received"].map(|way| metrics.quic_packets_total.with_label_values(&[way]));
-        let [bytes_sent, bytes_received] = ["sent", "received"].map(|way| metrics.quic_bytes_total.with_label_values(&[way]));
-        Ok(Self { metrics, packets_sent, packets_received, bytes_sent, bytes_received, alive: AtomicUsize::new(0) })
+        let [packets_sent, packets_received] =
+            ["sent", "received"].map(|way| metrics.quic_packets_total.with_label_values(&[way]));
+        let [bytes_sent, bytes_received] =
+            ["sent", "received"].map(|way| metrics.quic_bytes_total.with_label_values(&[way]));
+        Ok(Self {
+            metrics,
+            packets_sent,
+            packets_received,
+            bytes_sent,
+            bytes_received,
+            alive: AtomicUsize::new(0),
+        })
     }
 }

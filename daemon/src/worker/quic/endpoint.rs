@@ -11,17 +11,23 @@ use crate::ipc::seat::Seat;
 use s2n_quic::{Server, provider::io::tokio::Builder};
 use std::{error::Error, net::UdpSocket, sync::Arc};
 
-/// Datagrams that wait to be read or written, in bytes; the kernel's own buffers come before and after.
+/// Datagrams that wait to be read or written, in bytes; the kernel's own buffers come before and
+/// after.
 const QUEUE: usize = 512 << 10;
 
 /// Starts it.
 ///
 /// # Errors
 /// When the socket cannot be used.
-pub(super) fn start(socket: UdpSocket, seat: Seat, shared: &Arc<Shared>) -> Result<Server, Box<dyn Error + Send + Sync>> {
+pub(super) fn start(
+    socket: UdpSocket,
+    seat: Seat,
+    shared: &Arc<Shared>,
+) -> Result<Server, Box<dyn Error + Send + Sync>> {
     let io = Builder::default()
         .with_rx_socket(socket)?
-        // What the kernel merges of one client's address may belong to connections of several workers.
+        // What the kernel merges of one client's address may belong to connections of several
+        // workers.
         .with_gro_disabled()?
         .with_internal_recv_buffer_size(QUEUE)?
         .with_internal_send_buffer_size(QUEUE)?

@@ -1,12 +1,13 @@
-//! What the transport tells: counted, and remembered for the connection where a request will need it. Called on the endpoint's task: counts and
-//! nothing else.
+//! What the transport tells: counted, and remembered for the connection where a request will need
+//! it. Called on the endpoint's task: counts and nothing else.
 
 use super::{counts::Counts, stops::Stops};
 use s2n_quic::provider::event::{
     ConnectionInfo, ConnectionMeta, Subscriber,
     events::{
-        ConnectionClosed, DatagramReceived, DatagramSent, EndpointConnectionAttemptFailed, EndpointDatagramSent, EndpointMeta,
-        EndpointPacketSent, Frame, FrameReceived, HandshakeStatus, HandshakeStatusUpdated, PacketHeader, PacketLost, PacketReceived,
+        ConnectionClosed, DatagramReceived, DatagramSent, EndpointConnectionAttemptFailed,
+        EndpointDatagramSent, EndpointMeta, EndpointPacketSent, Frame, FrameReceived,
+        HandshakeStatus, HandshakeStatusUpdated, PacketHeader, PacketLost, PacketReceived,
         PacketSent, TlsExporterReady,
     },
 };
@@ -17,7 +18,8 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 pub(super) struct Remembered {
     /// Streams that the peer wants no more of.
     pub(super) stops: Stops,
-    /// The client's certificate and those that lead from it to an authority, DER; it has been verified.
+    /// The client's certificate and those that lead from it to an authority, DER; it has been
+    /// verified.
     pub(super) certificates: Vec<Vec<u8>>,
     complete: bool,
 }
@@ -29,22 +31,41 @@ pub(super) struct Events(pub(super) Arc<Counts>);
 impl Subscriber for Events {
     type ConnectionContext = Remembered;
 
-    fn create_connection_context(&mut self, _: &ConnectionMeta, _: &ConnectionInfo<'_>) -> Remembered {
+    fn create_connection_context(
+        &mut self,
+        _: &ConnectionMeta,
+        _: &ConnectionInfo<'_>,
+    ) -> Remembered {
         self.0.alive.fetch_add(1, Relaxed);
         Remembered::default()
     }
 
-    fn on_handshake_status_updated(&mut self, connection: &mut Remembered, _: &ConnectionMeta, event: &HandshakeStatusUpdated) {
+    fn on_handshake_status_updated(
+        &mut self,
+        connection: &mut Remembered,
+        _: &ConnectionMeta,
+        event: &HandshakeStatusUpdated,
+    ) {
         if matches!(event.status, HandshakeStatus::Complete { .. }) {
             connection.complete = true;
         }
     }
 
-    fn on_tls_exporter_ready(&mut self, connection: &mut Remembered, _: &ConnectionMeta, event: &TlsExporterReady<'_>) {
+    fn on_tls_exporter_ready(
+        &mut self,
+        connection: &mut Remembered,
+        _: &ConnectionMeta,
+        event: &TlsExporterReady<'_>,
+    ) {
         connection.certificates = event.session.peer_cert_chain_der().unwrap_or_default();
     }
 
-    fn on_frame_received(&mut self, connection: &mut Remembered, _: &ConnectionMeta, event: &FrameReceived<'_>) {
+    fn on_frame_received(
+        &mut self,
+        connection: &mut Remembered,
+        _: &ConnectionMeta,
+        event: &FrameReceived<'_>,
+    ) {
         if let Frame::StopSending { id, .. } = event.frame {
             connection.stops.stopped(id);
         }
@@ -64,7 +85,12 @@ impl Subscriber for Events {
         }
     }
 
-    fn on_connection_closed(&mut self, connection: &mut Remembered, _: &ConnectionMeta, event: &ConnectionClosed) {
+    fn on_connection_closed(
+        &mut self,
+        connection: &mut Remembered,
+        _: &ConnectionMeta,
+        event: &ConnectionClosed,
+    ) {
         self.0.alive.fetch_sub(1, Relaxed);
         if !connection.complete {
             self.0.metrics.quic_handshakes_failed_total.inc();
@@ -72,7 +98,11 @@ impl Subscriber for Events {
         }
     }
 
-    fn on_endpoint_connection_attempt_failed(&mut self, _: &EndpointMeta, _: &EndpointConnectionAttemptFailed) {
+    fn on_endpoint_connection_attempt_failed(
+        &mut self,
+        _: &EndpointMeta,
+        _: &EndpointConnectionAttemptFailed,
+    ) {
         self.0.metrics.quic_handshakes_failed_total.inc();
     }
 
@@ -92,7 +122,12 @@ impl Subscriber for Events {
         self.0.bytes_sent.inc_by(event.len.into());
     }
 
-    fn on_datagram_received(&mut self, _: &mut Remembered, _: &ConnectionMeta, event: &DatagramReceived) {
+    fn on_datagram_received(
+        &mut self,
+        _: &mut Remembered,
+        _: &ConnectionMeta,
+        event: &DatagramReceived,
+    ) {
         self.0.bytes_received.inc_by(event.len.into());
     }
 }

@@ -1,4 +1,5 @@
-//! One request on one stream: from the handler's answer to bytes that the client has acknowledged. The client's STOP_SENDING ends both at once.
+//! One request on one stream: from the handler's answer to bytes that the client has acknowledged.
+//! The client's STOP_SENDING ends both at once.
 
 use super::{
     body::{Announced, Upload},
@@ -12,17 +13,21 @@ use h3::{
     quic,
     server::{RequestResolver, RequestStream},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header,
+    request::Parts,
+};
 use http_body::Body;
 use http_body_util::BodyExt;
 use std::{fmt, sync::Arc, time::Duration};
 
 /// How long the head of a request may take once its stream is open.
 const HEAD: Duration = Duration::from_secs(10);
-/// Largest head of a request, in the measure of RFC 9114 §4.2.2; as over HTTP/2. h3 itself is told twice as much: the answer that it gives would
-/// be cut off.
+/// Largest head of a request, in the measure of RFC 9114 §4.2.2; as over HTTP/2. h3 itself is told
+/// twice as much: the answer that it gives would be cut off.
 const MAX_FIELD_SECTION: usize = 64 << 10;
-/// A message of an answer is handed to the transport in pieces of at most so many bytes: what one stream buffers is its send buffer and one piece.
+/// A message of an answer is handed to the transport in pieces of at most so many bytes: what one
+/// stream buffers is its send buffer and one piece.
 const PIECE: usize = 64 << 10;
 
 type Both = <Connection as quic::OpenStreams<Bytes>>::BidiStream;
@@ -32,7 +37,8 @@ type Half = <Both as quic::BidiStream<Bytes>>::SendStream;
 #[derive(Debug)]
 pub(super) struct Caller {
     pub(super) peer: Peer,
-    /// The name that the client asked for in its handshake is not ours: every request is misdirected.
+    /// The name that the client asked for in its handshake is not ours: every request is
+    /// misdirected.
     pub(super) misdirected: bool,
     pub(super) stops: Stops,
 }
@@ -47,8 +53,15 @@ pub(super) enum Ended {
 }
 
 /// Serves one request.
-pub(super) async fn serve(resolver: RequestResolver<Connection, Bytes>, shared: Arc<Shared>, caller: Arc<Caller>) -> Ended {
-    let Ok(Ok((request, stream))) = tokio::time::timeout(HEAD, resolver.resolve_request()).await else { return Ended::Headless };
+pub(super) async fn serve(
+    resolver: RequestResolver<Connection, Bytes>,
+    shared: Arc<Shared>,
+    caller: Arc<Caller>,
+) -> Ended {
+    let Ok(Ok((request, stream))) = tokio::time::timeout(HEAD, resolver.resolve_request()).await
+    else {
+        return Ended::Headless;
+    };
     let watching = caller.stops.watch(stream.id().into_inner());
     let outcome = tokio::select! {
         biased;
@@ -61,7 +74,12 @@ pub(super) async fn serve(resolver: RequestResolver<Connection, Bytes>, shared: 
     Ended::Served
 }
 
-async fn answer(request: Request<()>, stream: RequestStream<Both, Bytes>, shared: &Shared, caller: &Caller) -> Result<(), StreamError> {
+async fn answer(
+    request: Request<()>,
+    stream: RequestStream<Both, Bytes>,
+    shared: &Shared,
+    caller: &Caller,
+) -> Result<(), StreamError> {
     let (mut head, ()) = request.into_parts();
     let is_head = head.method == Method::HEAD;
     let announced = Announced::of(&head.headers);
@@ -73,7 +91,9 @@ async fn answer(request: Request<()>, stream: RequestStream<Both, Bytes>, shared
     let refused = if section(&head) > MAX_FIELD_SECTION {
         Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
     } else {
-        caller.misdirected.then_some(StatusCode::MISDIRECTED_REQUEST)
+        caller
+            .misdirected
+            .then_some(StatusCode::MISDIRECTED_REQUEST)
     };
     if let Some(status) = refused {
         let mut response = Response::new(());
@@ -94,8 +114,16 @@ async fn answer(request: Request<()>, stream: RequestStream<Both, Bytes>, shared
 
 /// The size of a head (RFC 9114 §4.2.2): names and values, and 32 for each field.
 fn section(head: &Parts) -> usize {
-    let fields: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
-    fields + head.uri.path_and_query().map_or(0, |path| path.as_str().len())
+    let fields: usize = head
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 32)
+        .sum();
+    fields
+        + head
+            .uri
+            .path_and_query()
+            .map_or(0, |path| path.as_str().len())
 }
 
 /// Sends a body.
@@ -122,7 +150,8 @@ where
     Ok(())
 }
 
-/// What HTTP/1.1 and HTTP/2 get from their server library: no headers that belong to a single hop (RFC 9114 §4.2), a length if it is known, a date.
+/// What HTTP/1.1 and HTTP/2 get from their server library: no headers that belong to a single hop
+/// (RFC 9114 §4.2), a length if it is known, a date.
 fn complete(headers: &mut HeaderMap, status: StatusCode, length: Option<u64>) {
     const HOP: [HeaderName; 6] = [
         header::CONNECTION,
@@ -133,9 +162,13 @@ fn complete(headers: &mut HeaderMap, status: StatusCode, length: Option<u64>) {
         HeaderName::from_static("proxy-connection"),
     ];
     HOP.iter().for_each(|name| drop(headers.remove(name)));
-    let bodiless = status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    let bodiless = status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED;
     if let (Some(length), false) = (length, bodiless) {
-        headers.entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
+        headers
+            .entry(header::CONTENT_LENGTH)
+            .or_insert_with(|| length.into());
     }
     if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(std::time::SystemTime::now())) {
         headers.insert(header::DATE, date);

@@ -39,10 +39,17 @@ pub(super) struct Tokens(pub(super) Seat);
 impl Tokens {
     /// That of an id of this seat.
     pub(super) fn token(&self, id: &[u8]) -> [u8; 16] {
-        // Key and id have fixed lengths, and half of the digest is kept: the plain hash is as good as HMAC here.
-        let digest = Sha256::new().chain_update(self.0.reset_key).chain_update(id).finalize();
+        // Key and id have fixed lengths, and half of the digest is kept: the plain hash is as good
+        // as HMAC here.
+        let digest = Sha256::new()
+            .chain_update(self.0.reset_key)
+            .chain_update(id)
+            .finalize();
         let mut token = [0; 16];
-        token.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+        token
+            .iter_mut()
+            .zip(digest)
+            .for_each(|(to, from)| *to = from);
         token
     }
 }
@@ -83,14 +90,40 @@ mod tests {
         let info = ConnectionInfo::new(&address);
         let (mut ids, key) = (Ids(7), [3; 32]);
         let id = ids.generate(&info);
-        assert_eq!((id.as_bytes().len(), seat_of(id.as_bytes())), (ID_LENGTH, Some(7)));
+        assert_eq!(
+            (id.as_bytes().len(), seat_of(id.as_bytes())),
+            (ID_LENGTH, Some(7))
+        );
         assert_ne!(id, ids.generate(&info));
-        assert_eq!((ids.validate(&info, id.as_bytes()), Ids(8).validate(&info, id.as_bytes())), (Some(ID_LENGTH), None));
+        assert_eq!(
+            (
+                ids.validate(&info, id.as_bytes()),
+                Ids(8).validate(&info, id.as_bytes())
+            ),
+            (Some(ID_LENGTH), None)
+        );
 
-        let mut one = Tokens(Seat { index: 7, reset_key: key });
+        let mut one = Tokens(Seat {
+            index: 7,
+            reset_key: key,
+        });
         let token = one.generate(id.as_bytes());
         assert_eq!(one.clone().generate(id.as_bytes()), token);
-        assert_ne!(Tokens(Seat { index: 8, reset_key: key }).generate(id.as_bytes()), token);
-        assert_ne!(Tokens(Seat { index: 7, reset_key: [4; 32] }).generate(id.as_bytes()), token);
+        assert_ne!(
+            Tokens(Seat {
+                index: 8,
+                reset_key: key
+            })
+            .generate(id.as_bytes()),
+            token
+        );
+        assert_ne!(
+            Tokens(Seat {
+                index: 7,
+                reset_key: [4; 32]
+            })
+            .generate(id.as_bytes()),
+            token
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! The quic worker: HTTP/3 on one UDP socket of the port that it shares with its siblings; the supervisor steers each connection's datagrams to the
-//! worker whose seat its id names. The same answers as the http worker's, by the same code. Never opens a file, never spawns a process.
+//! The quic worker: HTTP/3 on one UDP socket of the port that it shares with its siblings; the
+//! supervisor steers each connection's datagrams to the worker whose seat its id names. The same
+//! answers as the http worker's, by the same code. Never opens a file, never spawns a process.
 
 mod admission;
 mod body;
@@ -40,14 +41,27 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
             return ExitCode::from(SOFTWARE);
         }
     };
-    let Running { server, shared, address } = running;
-    let mut known = (context.start.config.clone(), std::mem::take(&mut context.secrets).tls);
+    let Running {
+        server,
+        shared,
+        address,
+    } = running;
+    let mut known = (
+        context.start.config.clone(),
+        std::mem::take(&mut context.secrets).tls,
+    );
     let beat = Arc::clone(&shared);
     context.on_beat(move || {
         let connections = u64::try_from(beat.counts.metrics.quic_connections.get()).unwrap_or(0);
         let mut metrics = beat.counts.metrics.gather();
         metrics.extend(beat.http.figures(0));
-        Beat { connections, in_flight: beat.http.in_flight(), used: beat.http.auth().take_used(), metrics, ..Beat::default() }
+        Beat {
+            connections,
+            in_flight: beat.http.in_flight(),
+            used: beat.http.auth().take_used(),
+            metrics,
+            ..Beat::default()
+        }
     });
     context.ready().await;
     tracing::info!(target: "transport", %address, "QUIC worker serves HTTP/3");
@@ -101,8 +115,16 @@ fn begin(context: &mut Context) -> Result<Running, Box<dyn std::error::Error + S
     let address = socket.local_addr()?;
     let config = &context.start.config;
     let keys = tls::Keys::new(config, &context.secrets.tls)?;
-    let http = http::Http::new(edge::Gateway::default(), shared::rules(config, address), context.secrets.auth.clone())?;
+    let http = http::Http::new(
+        edge::Gateway::default(),
+        shared::rules(config, address),
+        context.secrets.auth.clone(),
+    )?;
     let shared = Arc::new(Shared::new(http, Counts::new()?, keys, config));
     let server = endpoint::start(socket, seat, &shared)?;
-    Ok(Running { server, shared, address })
+    Ok(Running {
+        server,
+        shared,
+        address,
+    })
 }

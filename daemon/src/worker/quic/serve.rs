@@ -1,4 +1,5 @@
-//! One connection, from its handshake to its end: requests are taken as they come, each in a task of its own.
+//! One connection, from its handshake to its end: requests are taken as they come, each in a task
+//! of its own.
 
 use super::{
     events::Remembered,
@@ -19,9 +20,11 @@ use tokio::task::JoinSet;
 
 /// How long our first control frames may take to leave.
 const OPENING: Duration = Duration::from_secs(5);
-/// After the last answer of a drain: time for the last acknowledgements and for what the client says to them.
+/// After the last answer of a drain: time for the last acknowledgements and for what the client
+/// says to them.
 const CLOSING: Duration = Duration::from_millis(200);
-/// Into a drain: what was on its way to us when new connections began to go elsewhere is still let in.
+/// Into a drain: what was on its way to us when new connections began to go elsewhere is still let
+/// in.
 const LATE: Duration = Duration::from_millis(100);
 /// How long a handshake that is under way at the end of a drain may take.
 const HANDSHAKE: Duration = Duration::from_secs(1);
@@ -50,22 +53,42 @@ impl Drop for Open<'_> {
 /// Serves a connection until it closes, or until a drain has let it finish.
 pub(super) async fn serve(connection: s2n_quic::Connection, shared: Arc<Shared>, drain: Drain) {
     let _open = Open::new(&shared);
-    let known = |remembered: &mut Remembered| (remembered.stops.clone(), std::mem::take(&mut remembered.certificates));
+    let known = |remembered: &mut Remembered| {
+        (
+            remembered.stops.clone(),
+            std::mem::take(&mut remembered.certificates),
+        )
+    };
     let mut connection = connection;
-    let (stops, chain) = connection.query_event_context_mut(known).unwrap_or_default();
-    let Ok(address) = connection.remote_addr() else { return };
-    let Some(peer) = shared.keys.peer(address, chain) else { return connection.close(http3::application(code::NO_ERROR)) };
+    let (stops, chain) = connection
+        .query_event_context_mut(known)
+        .unwrap_or_default();
+    let Ok(address) = connection.remote_addr() else {
+        return;
+    };
+    let Some(peer) = shared.keys.peer(address, chain) else {
+        return connection.close(http3::application(code::NO_ERROR));
+    };
     let name = connection.server_name().ok().flatten();
-    let caller = Arc::new(Caller { peer, misdirected: !shared.serves(name.as_deref()), stops });
+    let caller = Arc::new(Caller {
+        peer,
+        misdirected: !shared.serves(name.as_deref()),
+        stops,
+    });
     let handle = connection.handle();
     let (connection, gate) = http3::Connection::new(connection);
     let mut builder = h3::server::builder();
-    builder.max_field_section_size(LARGEST_FRAME).send_grease(false);
-    let mut h3: h3::server::Connection<_, Bytes> = match tokio::time::timeout(OPENING, builder.build(connection)).await {
-        Ok(Ok(h3)) => h3,
-        Ok(Err(error)) => return tracing::debug!(target: "transport", %error, "QUIC connection ended early"),
-        Err(_) => return close(&handle, code::INTERNAL_ERROR),
-    };
+    builder
+        .max_field_section_size(LARGEST_FRAME)
+        .send_grease(false);
+    let mut h3: h3::server::Connection<_, Bytes> =
+        match tokio::time::timeout(OPENING, builder.build(connection)).await {
+            Ok(Ok(h3)) => h3,
+            Ok(Err(error)) => {
+                return tracing::debug!(target: "transport", %error, "QUIC connection ended early");
+            }
+            Err(_) => return close(&handle, code::INTERNAL_ERROR),
+        };
     // Ends with this function, and what is still running in it with the connection.
     let mut requests: JoinSet<Ended> = JoinSet::new();
     let (mut draining, mut headless) = (false, 0);
@@ -147,7 +170,8 @@ pub(super) async fn accept(mut server: s2n_quic::Server, shared: Arc<Shared>, dr
             empty = None;
             continue;
         }
-        // A client may hold its handshake for done before we do; were we gone then, it would wait for its idle time-out.
+        // A client may hold its handshake for done before we do; were we gone then, it would wait
+        // for its idle time-out.
         let since: &Instant = empty.get_or_insert_with(Instant::now);
         if shared.counts.alive.load(Relaxed) == 0 || since.elapsed() >= HANDSHAKE {
             // CONNECTION_CLOSE of the last one is on its way.

@@ -12,13 +12,15 @@ use std::{
     time::Duration,
 };
 
-/// Streams of the client's that carry no request: control and QPACK. Some clients open one or two that mean nothing.
+/// Streams of the client's that carry no request: control and QPACK. Some clients open one or two
+/// that mean nothing.
 const OTHER_STREAMS: u64 = 8;
 
 /// What a connection is measured by.
 #[derive(Clone, Debug)]
 pub(super) struct Terms {
-    /// Names that clients may ask for in their handshake, beside none and those of the certificates.
+    /// Names that clients may ask for in their handshake, beside none and those of the
+    /// certificates.
     names: Vec<String>,
     idle: Duration,
     streams: u64,
@@ -38,12 +40,19 @@ impl Shared {
     /// Of a configuration, for a door at that address.
     pub(super) fn new(http: Http, counts: Counts, keys: Keys, config: &Config) -> Self {
         let config = &config.transports;
-        let shared = Self { http, counts: Arc::new(counts), keys, bounds: Arc::default(), terms: RwLock::new(terms(config)) };
+        let shared = Self {
+            http,
+            counts: Arc::new(counts),
+            keys,
+            bounds: Arc::default(),
+            terms: RwLock::new(terms(config)),
+        };
         shared.bounds.connections.store(limit(config), Relaxed);
         shared
     }
 
-    /// Puts another configuration in force: for requests at once, for connections from the next one on.
+    /// Puts another configuration in force: for requests at once, for connections from the next one
+    /// on.
     pub(super) fn reconfigure(&self, config: &Config, address: SocketAddr) {
         self.http.set_rules(rules(config, address));
         let config = &config.transports;
@@ -55,7 +64,10 @@ impl Shared {
     pub(super) fn serves(&self, name: Option<&str>) -> bool {
         let known = |name: &str| {
             let terms = self.terms.read().unwrap_or_else(PoisonError::into_inner);
-            terms.names.iter().any(|known| known.eq_ignore_ascii_case(name))
+            terms
+                .names
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(name))
         };
         name.is_none_or(|name| known(name) || self.keys.serves(name))
     }
@@ -65,11 +77,16 @@ impl Shared {
 pub(super) fn rules(config: &Config, address: SocketAddr) -> Rules {
     let loopback = address.ip().to_canonical().is_loopback();
     let mut config = config.clone();
-    let (hosts, name) = (&mut config.transports.http.allowed_hosts, config.transports.quic.server_name.clone());
+    let (hosts, name) = (
+        &mut config.transports.http.allowed_hosts,
+        config.transports.quic.server_name.clone(),
+    );
     if !hosts.is_empty() {
         hosts.push(name);
     } else if loopback {
-        *hosts = ["localhost", "127.0.0.1", "::1", &name].map(str::to_owned).to_vec();
+        *hosts = ["localhost", "127.0.0.1", "::1", &name]
+            .map(str::to_owned)
+            .to_vec();
     }
     Rules::new(&config, loopback)
 }
@@ -77,7 +94,11 @@ pub(super) fn rules(config: &Config, address: SocketAddr) -> Rules {
 fn terms(config: &config::Transports) -> Terms {
     let mut names = config.http.allowed_hosts.clone();
     names.push(config.quic.server_name.clone());
-    Terms { names, idle: Duration::from_millis(config.quic.idle_timeout_ms), streams: config.quic.max_concurrent_streams.into() }
+    Terms {
+        names,
+        idle: Duration::from_millis(config.quic.idle_timeout_ms),
+        streams: config.quic.max_concurrent_streams.into(),
+    }
 }
 
 fn limit(config: &config::Transports) -> usize {
@@ -90,7 +111,12 @@ pub(super) struct Limits(pub(super) Arc<Shared>);
 
 impl limits::Limiter for Limits {
     fn on_connection(&mut self, _: &limits::ConnectionInfo<'_>) -> limits::Limits {
-        let terms = self.0.terms.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let terms = self
+            .0
+            .terms
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let limits = limits::Limits::new()
             .with_max_idle_timeout(terms.idle)
             // While requests are in flight (`serve`): a client that waits for an event is not gone.

@@ -1,5 +1,6 @@
-//! Which streams the peer has asked us to stop sending on. The transport tells a stream's owner only when it sends; an event stream may be silent
-//! for hours, and its client should not be taken for listening.
+//! Which streams the peer has asked us to stop sending on. The transport tells a stream's owner
+//! only when it sends; an event stream may be silent for hours, and its client should not be taken
+//! for listening.
 
 use std::{
     collections::HashMap,
@@ -19,7 +20,8 @@ struct Watch {
 }
 
 impl Stops {
-    /// STOP_SENDING (RFC 9000 §19.5) has come for a stream. One that nobody watches is not remembered.
+    /// STOP_SENDING (RFC 9000 §19.5) has come for a stream. One that nobody watches is not
+    /// remembered.
     pub(crate) fn stopped(&self, stream: u64) {
         if let Some(watch) = self.lock().get_mut(&stream) {
             watch.stopped = true;
@@ -32,7 +34,10 @@ impl Stops {
     /// Watches a stream until the guard is dropped.
     pub(crate) fn watch(&self, stream: u64) -> Watching {
         self.lock().insert(stream, Watch::default());
-        Watching { stops: self.clone(), stream }
+        Watching {
+            stops: self.clone(),
+            stream,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Watch>> {

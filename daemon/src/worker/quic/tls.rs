@@ -1,5 +1,6 @@
-//! TLS of handshakes: which certificate, whose are taken. What is in force can be replaced at any time; a handshake takes what is in force when it
-//! begins. Opens no file: keys come from the supervisor.
+//! TLS of handshakes: which certificate, whose are taken. What is in force can be replaced at any
+//! time; a handshake takes what is in force when it begins. Opens no file: keys come from the
+//! supervisor.
 
 use super::{identity::Tokens, parameters};
 use crate::{
@@ -41,7 +42,8 @@ impl Keys {
         Ok(Self(Arc::new(RwLock::new(in_force(config, secrets)?))))
     }
 
-    /// Puts another one in force, from the next handshake on. What serves goes on serving if that cannot be used.
+    /// Puts another one in force, from the next handshake on. What serves goes on serving if that
+    /// cannot be used.
     pub(super) fn set(&self, config: &Config, secrets: &TlsSecrets) {
         match in_force(config, secrets) {
             Ok(next) => *self.0.write().unwrap_or_else(PoisonError::into_inner) = next,
@@ -51,11 +53,18 @@ impl Keys {
         }
     }
 
-    /// Who is at the other end of a connection, by the certificates (DER) that it has proved to have; `None`: nobody who is served at all.
+    /// Who is at the other end of a connection, by the certificates (DER) that it has proved to
+    /// have; `None`: nobody who is served at all.
     pub(super) fn peer(&self, address: SocketAddr, chain: Vec<Vec<u8>>) -> Option<Peer> {
         let now = self.now();
         let chain: Vec<_> = chain.into_iter().map(CertificateDer::from).collect();
-        let peer = tls::peer(address, Some(&chain).filter(|chain| !chain.is_empty()).map(Vec::as_slice), &now.serving);
+        let peer = tls::peer(
+            address,
+            Some(&chain)
+                .filter(|chain| !chain.is_empty())
+                .map(Vec::as_slice),
+            &now.serving,
+        );
         // Its handshake was one of before; what was accepted then is not accepted now.
         (!now.serving.is_required() || peer.certificate.is_some()).then_some(peer)
     }
@@ -72,13 +81,20 @@ impl Keys {
 
 /// For QUIC: TLS 1.3 (RFC 9001 §4.2) with `h3`, and no tickets, which the transport could not use.
 fn in_force(config: &Config, secrets: &TlsSecrets) -> Result<Arc<InForce>, Unusable> {
-    let ssl = Ssl { min_version: TlsVersion::V1_3, ..config.transports.http.ssl.clone() };
-    let serving = Serving::new(&ssl, &config.auth.mtls, secrets)?.ok_or_else(|| Unusable::new("there is none"))?;
+    let ssl = Ssl {
+        min_version: TlsVersion::V1_3,
+        ..config.transports.http.ssl.clone()
+    };
+    let serving = Serving::new(&ssl, &config.auth.mtls, secrets)?
+        .ok_or_else(|| Unusable::new("there is none"))?;
     let mut tls = ServerConfig::clone(&serving.config);
     tls.alpn_protocols = vec![ALPN.to_vec()];
     tls.send_tls13_tickets = 0;
     tls.max_early_data_size = 0;
-    Ok(Arc::new(InForce { serving, config: Arc::new(tls) }))
+    Ok(Arc::new(InForce {
+        serving,
+        config: Arc::new(tls),
+    }))
 }
 
 /// Begins TLS for the transport.
@@ -98,14 +114,23 @@ impl Handshakes {
 impl core::Endpoint for Handshakes {
     type Session = <transport::Server as core::Endpoint>::Session;
 
-    fn new_server_session<P: EncoderValue>(&mut self, parameters: &P, info: core::ConnectionInfo) -> Self::Session {
+    fn new_server_session<P: EncoderValue>(
+        &mut self,
+        parameters: &P,
+        info: core::ConnectionInfo,
+    ) -> Self::Session {
         let config = Arc::clone(&self.keys.now().config);
-        let parameters = parameters::with_token(parameters.encode_to_vec(), |id| self.tokens.token(id));
+        let parameters =
+            parameters::with_token(parameters.encode_to_vec(), |id| self.tokens.token(id));
         transport::Server::from(config).new_server_session(&parameters.as_slice(), info)
     }
 
     /// Never asked for: this end opens no connections.
-    fn new_client_session<P: EncoderValue>(&mut self, parameters: &P, name: ServerName) -> Self::Session {
+    fn new_client_session<P: EncoderValue>(
+        &mut self,
+        parameters: &P,
+        name: ServerName,
+    ) -> Self::Session {
         let config = Arc::clone(&self.keys.now().config);
         transport::Server::from(config).new_client_session(parameters, name)
     }

@@ -1,4 +1,5 @@
-//! What a connection waits for: an exchange with the gateway worker that has been asked for or is open, and the message that began it.
+//! What a connection waits for: an exchange with the gateway worker that has been asked for or is
+//! open, and the message that began it.
 
 use super::message::Origin;
 use crate::worker::edge::{Exchange, Gateway, Input, Refused, Terms};
@@ -26,7 +27,10 @@ impl Caller {
     /// Passes a message on, in that session.
     pub(super) fn message(&self, origin: Origin, session: Option<&str>, body: Bytes) -> Ask {
         let session = session.filter(|_| origin.is_of_session());
-        Ask { held: session.is_some(), ..self.ask(Verb::Message, origin, session, body) }
+        Ask {
+            held: session.is_some(),
+            ..self.ask(Verb::Message, origin, session, body)
+        }
     }
 
     /// Opens the stream of what a session's server says by itself.
@@ -41,13 +45,25 @@ impl Caller {
             accept_sse: true,
             view: self.view.clone(),
             principal: self.principal.clone(),
-            headers: session.map(|session| ("mcp-session-id".into(), session.as_bytes().into())).into_iter().collect(),
+            headers: session
+                .map(|session| ("mcp-session-id".into(), session.as_bytes().into()))
+                .into_iter()
+                .collect(),
             body,
         };
-        // How long an answer may take is the relay's affair: it knows the server. A stream of the session never ends by itself.
-        let terms = Terms { answer_within: None, endless: verb == Verb::Attach, patient: true };
+        // How long an answer may take is the relay's affair: it knows the server. A stream of the
+        // session never ends by itself.
+        let terms = Terms {
+            answer_within: None,
+            endless: verb == Verb::Attach,
+            patient: true,
+        };
         let gateway = self.gateway.clone();
-        Ask { origin, held: false, stage: Stage::Opening(Box::pin(async move { gateway.open(request, terms).await })) }
+        Ask {
+            origin,
+            held: false,
+            stage: Stage::Opening(Box::pin(async move { gateway.open(request, terms).await })),
+        }
     }
 }
 
@@ -98,19 +114,41 @@ impl Ask {
                         self.stage = Stage::Open(exchange);
                         continue;
                     }
-                    Err(Refused::Away) => return Poll::Ready(self.failed(Code::GatewayUnavailable)),
+                    Err(Refused::Away) => {
+                        return Poll::Ready(self.failed(Code::GatewayUnavailable));
+                    }
                     Err(Refused::Full) => return Poll::Ready(self.failed(Code::Overloaded)),
                 },
                 Stage::Open(exchange) => exchange,
             };
             match ready!(exchange.poll_next(cx)) {
-                Ok(Input::Reply(Reply::Full { status, session: None, body, .. })) => {
-                    let known = if status == 404 && (self.held || self.origin == Origin::Quiet) { Known::No } else { Known::Yes };
-                    return Poll::Ready(Outcome::End(Some(body).filter(|body| !body.is_empty() && self.origin.is_answered()), known));
+                Ok(Input::Reply(Reply::Full {
+                    status,
+                    session: None,
+                    body,
+                    ..
+                })) => {
+                    let known = if status == 404 && (self.held || self.origin == Origin::Quiet) {
+                        Known::No
+                    } else {
+                        Known::Yes
+                    };
+                    return Poll::Ready(Outcome::End(
+                        Some(body).filter(|body| !body.is_empty() && self.origin.is_answered()),
+                        known,
+                    ));
                 }
-                Ok(Input::Reply(Reply::Full { session: Some(session), body, .. })) => return Poll::Ready(Outcome::Session(session, body)),
-                Ok(Input::Reply(Reply::Event { data, .. })) if !data.is_empty() => return Poll::Ready(Outcome::Message(data)),
-                Ok(Input::Reply(Reply::End)) => return Poll::Ready(Outcome::End(None, Known::Perhaps)),
+                Ok(Input::Reply(Reply::Full {
+                    session: Some(session),
+                    body,
+                    ..
+                })) => return Poll::Ready(Outcome::Session(session, body)),
+                Ok(Input::Reply(Reply::Event { data, .. })) if !data.is_empty() => {
+                    return Poll::Ready(Outcome::Message(data));
+                }
+                Ok(Input::Reply(Reply::End)) => {
+                    return Poll::Ready(Outcome::End(None, Known::Perhaps));
+                }
                 Ok(_) => {}
                 Err(_) => return Poll::Ready(self.failed(Code::GatewayLost)),
             }
@@ -118,6 +156,11 @@ impl Ask {
     }
 
     fn failed(&self, code: Code) -> Outcome {
-        Outcome::End(self.origin.id().map(|id| Refusal::new(503, rpc::INTERNAL, code, "").body(Some(id))), Known::Perhaps)
+        Outcome::End(
+            self.origin
+                .id()
+                .map(|id| Refusal::new(503, rpc::INTERNAL, code, "").body(Some(id))),
+            Known::Perhaps,
+        )
     }
 }

@@ -1,5 +1,5 @@
-//! The certificates that clients showed when they opened a WebSocket over TLS, judged again whenever authorities, revocations or names change. The
-//! handshake itself is the http worker's.
+//! The certificates that clients showed when they opened a WebSocket over TLS, judged again
+//! whenever authorities, revocations or names change. The handshake itself is the http worker's.
 
 use crate::{config::Mtls, ipc::secrets::TlsSecrets, tls::serve::Judge};
 use ggen_wire::Code;
@@ -21,7 +21,10 @@ impl Certificates {
     /// Judges by other authorities and revocations from now on.
     pub(super) fn set_secrets(&self, secrets: TlsSecrets) {
         let mut inner = self.lock();
-        inner.secrets = TlsSecrets { certificates: Vec::new(), ..secrets };
+        inner.secrets = TlsSecrets {
+            certificates: Vec::new(),
+            ..secrets
+        };
         inner.build();
     }
 
@@ -32,7 +35,8 @@ impl Certificates {
         inner.build();
     }
 
-    /// Whether what a client showed would still be accepted; nothing is. `alone`: it is all that the client is known by.
+    /// Whether what a client showed would still be accepted; nothing is. `alone`: it is all that
+    /// the client is known by.
     ///
     /// # Errors
     /// Why not.

@@ -1,4 +1,5 @@
-//! Why a connection is closed, and the code that tells the client (RFC 6455 §7.4, and the registry of close codes for 1012 and 1013). Pure.
+//! Why a connection is closed, and the code that tells the client (RFC 6455 §7.4, and the registry
+//! of close codes for 1012 and 1013). Pure.
 
 use ggen_wire::Code;
 use tokio_tungstenite::tungstenite::{
@@ -53,19 +54,31 @@ impl Close {
             Self::Protocol => (Some(Code::InvalidRequest), "broken WebSocket frames"),
             Self::Binary => (Some(Code::BinaryMessage), ""),
             Self::NotText => (Some(Code::InvalidJson), "not UTF-8"),
-            Self::TooLarge => (Some(Code::BodyTooLarge), "the limit is transports.websocket.max_message"),
+            Self::TooLarge => (
+                Some(Code::BodyTooLarge),
+                "the limit is transports.websocket.max_message",
+            ),
             Self::Silent => (Some(Code::SocketSilent), ""),
             Self::Slow => (Some(Code::SocketSlow), ""),
-            Self::Denied => (Some(Code::AuthenticationFailed), "the key or token is not good any more"),
+            Self::Denied => (
+                Some(Code::AuthenticationFailed),
+                "the key or token is not good any more",
+            ),
             Self::Full => (Some(Code::Overloaded), "too many connections"),
-            Self::SessionLost => (Some(Code::SessionUnknown), "connect again and send initialize"),
+            Self::SessionLost => (
+                Some(Code::SessionUnknown),
+                "connect again and send initialize",
+            ),
         };
         let reason = match (code, words) {
             (None, words) => words.to_owned(),
             (Some(code), "") => format!("{code} {}", code.title()),
             (Some(code), words) => format!("{code} {words}"),
         };
-        CloseFrame { code: CloseCode::from(self.code()), reason: reason.into() }
+        CloseFrame {
+            code: CloseCode::from(self.code()),
+            reason: reason.into(),
+        }
     }
 
     /// What a fault while reading means; `None`: the connection is gone.
@@ -74,7 +87,9 @@ impl Close {
         match error {
             Error::Capacity(_) => Some(Self::TooLarge),
             Error::Utf8(_) => Some(Self::NotText),
-            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake | ProtocolError::SendAfterClosing) => None,
+            Error::Protocol(
+                ProtocolError::ResetWithoutClosingHandshake | ProtocolError::SendAfterClosing,
+            ) => None,
             Error::Protocol(_) => Some(Self::Protocol),
             _ => None,
         }
@@ -87,11 +102,28 @@ mod tests {
 
     #[test]
     fn reasons_fit_into_a_control_frame() {
-        use Close::{Binary, Denied, Full, Going, NotText, Protocol, SessionLost, Silent, Slow, TooLarge};
-        for close in [Going, Protocol, Binary, NotText, TooLarge, Silent, Slow, Denied, Full, SessionLost] {
+        use Close::{
+            Binary, Denied, Full, Going, NotText, Protocol, SessionLost, Silent, Slow, TooLarge,
+        };
+        for close in [
+            Going,
+            Protocol,
+            Binary,
+            NotText,
+            TooLarge,
+            Silent,
+            Slow,
+            Denied,
+            Full,
+            SessionLost,
+        ] {
             let frame = close.frame();
             assert_eq!(u16::from(frame.code), close.code());
-            assert!(frame.reason.len() <= 123 && frame.code.is_allowed(), "{close:?}: {}", frame.reason);
+            assert!(
+                frame.reason.len() <= 123 && frame.code.is_allowed(),
+                "{close:?}: {}",
+                frame.reason
+            );
         }
     }
 }

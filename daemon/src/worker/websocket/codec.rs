@@ -1,5 +1,5 @@
-//! The frames of a connection (RFC 6455): what is read from them and written into them, whether the client takes what is written, and the close.
-//! Knows nothing of MCP.
+//! The frames of a connection (RFC 6455): what is read from them and written into them, whether the
+//! client takes what is written, and the close. Knows nothing of MCP.
 
 use super::close::Close;
 use futures_util::{Sink, Stream};
@@ -18,13 +18,16 @@ use tokio_tungstenite::{
     },
 };
 
-/// Bytes that are put together for one write, and beyond which nothing more is asked of the relay until they are gone.
+/// Bytes that are put together for one write, and beyond which nothing more is asked of the relay
+/// until they are gone.
 const BATCH: usize = 64 << 10;
-/// The buffer of a connection for reading: most messages are small, and there may be thousands of connections.
+/// The buffer of a connection for reading: most messages are small, and there may be thousands of
+/// connections.
 const READ: usize = 8 << 10;
 /// How long a client may take to answer our close.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// What is read after the close, unread, so that the client's system does not throw the close frame away with a reset.
+/// What is read after the close, unread, so that the client's system does not throw the close frame
+/// away with a reset.
 const LINGER: usize = 64 << 20;
 
 /// Something that came from the client.
@@ -60,14 +63,19 @@ impl End {
     }
 }
 
-/// A socket that notes when something was read from it: a large message on a slow line is a sign of life as well.
+/// A socket that notes when something was read from it: a large message on a slow line is a sign of
+/// life as well.
 struct Watched<S> {
     socket: S,
     read_at: Instant,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
         if buffer.filled().len() > before {
@@ -78,7 +86,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
 
@@ -111,9 +123,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Codec<S> {
             .write_buffer_size(BATCH)
             .max_message_size(Some(max_message))
             .max_frame_size(Some(max_message));
-        let socket = Watched { socket, read_at: Instant::now() };
-        let stream = WebSocketStream::from_partially_read(socket, buffered, Role::Server, Some(config)).await;
-        Self { stream, batch: 0, flushing: false, stalled: None, end: None }
+        let socket = Watched {
+            socket,
+            read_at: Instant::now(),
+        };
+        let stream =
+            WebSocketStream::from_partially_read(socket, buffered, Role::Server, Some(config))
+                .await;
+        Self {
+            stream,
+            batch: 0,
+            flushing: false,
+            stalled: None,
+            end: None,
+        }
     }
 
     /// The next thing from the client. Not to be polled after [`Self::poll_end`] is ready.
@@ -220,7 +243,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Codec<S> {
         self.ended(End::Ours(close));
     }
 
-    /// How it ended, once nothing more is to be done here: the close was answered, or waited for long enough.
+    /// How it ended, once nothing more is to be done here: the close was answered, or waited for
+    /// long enough.
     pub(crate) fn end(&self, now: Instant) -> Option<End> {
         let (end, until) = self.end?;
         let answered = matches!(end, End::Theirs(_)) && !self.flushing;
@@ -259,7 +283,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Codec<S> {
         let mut this = self;
         let goodbye = async {
             if this.flushing {
-                std::future::poll_fn(|cx| Pin::new(&mut this.stream).poll_flush(cx)).await.unwrap_or_default();
+                std::future::poll_fn(|cx| Pin::new(&mut this.stream).poll_flush(cx))
+                    .await
+                    .unwrap_or_default();
             }
             let mut socket = this.stream.into_inner();
             if socket.shutdown().await.is_ok() {
@@ -272,6 +298,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Codec<S> {
                 }
             }
         };
-        tokio::time::timeout(FAREWELL, goodbye).await.unwrap_or_default();
+        tokio::time::timeout(FAREWELL, goodbye)
+            .await
+            .unwrap_or_default();
     }
 }

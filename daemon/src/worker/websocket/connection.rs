@@ -1,8 +1,10 @@
-//! One client's WebSocket: each text message is an exchange with the gateway worker, and what comes of it goes out as text messages. It holds the
-//! id of the client's legacy session, and the stream of what the server says by itself in it; everything else about MCP is the relay's.
+//! One client's WebSocket: each text message is an exchange with the gateway worker, and what comes
+//! of it goes out as text messages. It holds the id of the client's legacy session, and the stream
+//! of what the server says by itself in it; everything else about MCP is the relay's.
 //!
-//! Back-pressure: nothing is read while [`MAX_ASKS`] messages wait for their answers, and nothing is asked of the relay while the client does not take
-//! what there is; the relay holds back then (`ggen_mcp::frame::WINDOW`).
+//! Back-pressure: nothing is read while [`MAX_ASKS`] messages wait for their answers, and nothing
+//! is asked of the relay while the client does not take what there is; the relay holds back then
+//! (`ggen_mcp::frame::WINDOW`).
 
 use super::{
     Guest, Server,
@@ -62,7 +64,12 @@ enum Drain {
 }
 
 /// Serves a connection until it closes.
-pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(server: Arc<Server>, codec: Codec<S>, caller: Caller, guest: Guest) -> End {
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    server: Arc<Server>,
+    codec: Codec<S>,
+    caller: Caller,
+    guest: Guest,
+) -> End {
     let now = Instant::now();
     let patience = server.rules().patience;
     let mut connection = Connection {
@@ -105,7 +112,12 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(server: Arc<Server>
         .await
     };
     // The relay hears of it before the client has taken its leave.
-    let Connection { codec, asks, stream, .. } = connection;
+    let Connection {
+        codec,
+        asks,
+        stream,
+        ..
+    } = connection;
     drop((asks, stream));
     codec.farewell().await;
     end
@@ -128,7 +140,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             }
             busy |= self.read(cx, now);
             let finished = || !self.asks.iter().any(|ask| ask.origin.is_waited_for());
-            if self.drain != Drain::No && !self.codec.is_closing() && (self.drain == Drain::Over || finished()) {
+            if self.drain != Drain::No
+                && !self.codec.is_closing()
+                && (self.drain == Drain::Over || finished())
+            {
                 self.codec.close(Close::Going);
                 busy = true;
             }
@@ -154,7 +169,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         self.heard = self.heard.max(self.codec.read_at());
         while self.timer.as_mut().poll(cx).is_ready() {
             if !self.codec.is_closing() {
-                if self.codec.stalled.is_some_and(|since| now >= since + patience) {
+                if self
+                    .codec
+                    .stalled
+                    .is_some_and(|since| now >= since + patience)
+                {
                     self.codec.close(Close::Slow);
                 } else if now >= self.heard + patience {
                     self.codec.close(Close::Silent);
@@ -164,21 +183,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 }
             }
             let quiet = self.heard + if self.pinged { patience } else { patience / 2 };
-            let next = self.codec.ends_at().unwrap_or_else(|| self.codec.stalled.map_or(quiet, |since| quiet.min(since + patience)));
+            let next = self.codec.ends_at().unwrap_or_else(|| {
+                self.codec
+                    .stalled
+                    .map_or(quiet, |since| quiet.min(since + patience))
+            });
             // A stall that begins later is found at most a quarter of its time late.
-            let next = next.clamp(now + Duration::from_millis(1), now + (patience / 4).max(Duration::from_millis(2)));
+            let next = next.clamp(
+                now + Duration::from_millis(1),
+                now + (patience / 4).max(Duration::from_millis(2)),
+            );
             self.timer.as_mut().reset(next.into());
         }
-        if let Some(until) = self.codec.ends_at().filter(|until| tokio::time::Instant::from_std(*until) < self.timer.deadline()) {
+        if let Some(until) = self
+            .codec
+            .ends_at()
+            .filter(|until| tokio::time::Instant::from_std(*until) < self.timer.deadline())
+        {
             self.timer.as_mut().reset(until.into());
             // Registers the new time; if that has come already, the caller finds it itself.
             let _ = self.timer.as_mut().poll(cx);
         }
     }
 
-    /// Whether so much waits for answers that nothing is read, so that a silent client is not to blame.
+    /// Whether so much waits for answers that nothing is read, so that a silent client is not to
+    /// blame.
     fn is_full(&self) -> bool {
-        let initializing = |ask: &Ask| matches!(ask.origin, Origin::Request { initialize: true, .. });
+        let initializing = |ask: &Ask| {
+            matches!(
+                ask.origin,
+                Origin::Request {
+                    initialize: true,
+                    ..
+                }
+            )
+        };
         self.asks.len() >= MAX_ASKS || self.asks.iter().any(initializing)
     }
 
@@ -188,7 +227,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             if self.is_full() && !self.codec.is_closing() {
                 return at > 0;
             }
-            let Poll::Ready(frame) = self.codec.poll_read(cx) else { return at > 0 };
+            let Poll::Ready(frame) = self.codec.poll_read(cx) else {
+                return at > 0;
+            };
             (self.heard, self.pinged) = (now, false);
             match frame {
                 Frame::Text(text) => self.message(text.into()),
@@ -203,17 +244,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         self.server.counts.received.inc();
         let (origin, cancels) = message::read(std::str::from_utf8(&text).unwrap_or_default());
         if let Some(id) = cancels {
-            // The relay hears that nobody waits any more; legacy requests are its own to find, by the notification.
+            // The relay hears that nobody waits any more; legacy requests are its own to find, by
+            // the notification.
             self.asks.retain(|ask| !ask.origin.is_modern(&id));
             if self.session.is_none() {
                 return;
             }
         }
         if let (true, Some(id)) = (self.drain != Drain::No, origin.id()) {
-            let refusal = Refusal::new(503, rpc::INTERNAL, Code::Overloaded, "this worker is being replaced; connect again");
+            let refusal = Refusal::new(
+                503,
+                rpc::INTERNAL,
+                Code::Overloaded,
+                "this worker is being replaced; connect again",
+            );
             return self.say(refusal.body(Some(id)));
         }
-        self.asks.push(self.caller.message(origin, self.session.as_deref(), text));
+        self.asks
+            .push(self.caller.message(origin, self.session.as_deref(), text));
     }
 
     fn say(&mut self, message: Bytes) {
@@ -262,14 +310,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             match outcome {
                 Outcome::Message(message) => self.say(message),
                 // The gateway worker is being replaced: its successor knows the session.
-                Outcome::End(_, Known::Perhaps) if self.drain == Drain::No && self.flaps < FLAPS => {
-                    self.flaps = if self.streamed.elapsed() < FLAP { self.flaps + 1 } else { 0 };
+                Outcome::End(_, Known::Perhaps)
+                    if self.drain == Drain::No && self.flaps < FLAPS =>
+                {
+                    self.flaps = if self.streamed.elapsed() < FLAP {
+                        self.flaps + 1
+                    } else {
+                        0
+                    };
                     self.streamed = Instant::now();
-                    self.stream = self.session.as_deref().map(|session| self.caller.attach(session));
+                    self.stream = self
+                        .session
+                        .as_deref()
+                        .map(|session| self.caller.attach(session));
                 }
                 Outcome::End(..) | Outcome::Session(..) => {
                     self.stream = None;
-                    self.codec.close(if self.drain == Drain::No { Close::SessionLost } else { Close::Going });
+                    self.codec.close(if self.drain == Drain::No {
+                        Close::SessionLost
+                    } else {
+                        Close::Going
+                    });
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! What the worker needs to know of a client's message: whether it waits for an answer, and which. The relay decides everything else. Pure.
+//! What the worker needs to know of a client's message: whether it waits for an answer, and which.
+//! The relay decides everything else. Pure.
 
 use ggen_mcp::{
     inbound,
@@ -27,15 +28,31 @@ pub(super) enum Origin {
 
 /// A message, and the id that it takes back if it is `notifications/cancelled`.
 pub(super) fn read(text: &str) -> (Origin, Option<Box<str>>) {
-    let Ok(envelope) = Envelope::parse(text) else { return (Origin::Other, None) };
+    let Ok(envelope) = Envelope::parse(text) else {
+        return (Origin::Other, None);
+    };
     match &envelope.kind {
         Kind::Request(id, method) => {
             let modern = inbound::is_claimed(&envelope);
-            let (initialize, endless) = (!modern && method == "initialize", method == "subscriptions/listen");
-            (Origin::Request { id: (*id).into(), modern, initialize, endless }, None)
+            let (initialize, endless) = (
+                !modern && method == "initialize",
+                method == "subscriptions/listen",
+            );
+            (
+                Origin::Request {
+                    id: (*id).into(),
+                    modern,
+                    initialize,
+                    endless,
+                },
+                None,
+            )
         }
         Kind::Notification(method) if method == "notifications/cancelled" => {
-            let id = envelope.params.and_then(|params| json::pick(params, ["requestId"])).and_then(|[id]| id);
+            let id = envelope
+                .params
+                .and_then(|params| json::pick(params, ["requestId"]))
+                .and_then(|[id]| id);
             (Origin::Quiet, id.map(Into::into))
         }
         _ => (Origin::Quiet, None),
@@ -50,7 +67,11 @@ impl Origin {
 
     /// The id to answer with; `None` if there is none.
     pub(super) fn id(&self) -> Option<&str> {
-        if let Self::Request { id, .. } = self { Some(id) } else { None }
+        if let Self::Request { id, .. } = self {
+            Some(id)
+        } else {
+            None
+        }
     }
 
     /// Whether what the relay says of it goes to the client.
@@ -65,7 +86,14 @@ impl Origin {
 
     /// Whether it belongs to the connection's legacy session, if there is one.
     pub(super) const fn is_of_session(&self) -> bool {
-        !matches!(self, Self::Request { modern: true, .. } | Self::Request { initialize: true, .. })
+        !matches!(
+            self,
+            Self::Request { modern: true, .. }
+                | Self::Request {
+                    initialize: true,
+                    ..
+                }
+        )
     }
 }
 
@@ -75,14 +103,40 @@ mod tests {
 
     #[test]
     fn messages_are_told_apart() {
-        let request = |id: &str, modern, initialize| (Origin::Request { id: id.into(), modern, initialize, endless: false }, None);
-        let claim = r#""params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#;
-        assert_eq!(read(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#), request("1", false, false));
-        assert_eq!(read(r#"{"jsonrpc":"2.0","id":"a","method":"initialize"}"#), request("\"a\"", false, true));
-        assert_eq!(read(&format!(r#"{{"jsonrpc":"2.0","id":2,"method":"initialize",{claim}}}"#)), request("2", true, false));
-        let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"x"}}"#;
+        let request = |id: &str, modern, initialize| {
+            (
+                Origin::Request {
+                    id: id.into(),
+                    modern,
+                    initialize,
+                    endless: false,
+                },
+                None,
+            )
+        };
+        let claim =
+            r#""params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#;
+        assert_eq!(
+            read(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#),
+            request("1", false, false)
+        );
+        assert_eq!(
+            read(r#"{"jsonrpc":"2.0","id":"a","method":"initialize"}"#),
+            request("\"a\"", false, true)
+        );
+        assert_eq!(
+            read(&format!(
+                r#"{{"jsonrpc":"2.0","id":2,"method":"initialize",{claim}}}"#
+            )),
+            request("2", true, false)
+        );
+        let cancel =
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"x"}}"#;
         assert_eq!(read(cancel), (Origin::Quiet, Some("\"x\"".into())));
-        assert_eq!(read(r#"{"jsonrpc":"2.0","id":7,"result":{}}"#), (Origin::Quiet, None));
+        assert_eq!(
+            read(r#"{"jsonrpc":"2.0","id":7,"result":{}}"#),
+            (Origin::Quiet, None)
+        );
         for other in ["", "[]", "{", r#"{"id":1,"method":"x"}"#] {
             assert_eq!(read(other), (Origin::Other, None), "{other}");
         }

@@ -1,6 +1,7 @@
-//! The websocket worker: MCP over WebSocket, on connections that http workers pass on and on a listener of its own. The rules of the stdio binding
-//! hold on a connection: no headers, both eras by message, a legacy session that ends with it. Keeps no MCP state but a session's id; never opens a
-//! file, never spawns a process.
+//! The websocket worker: MCP over WebSocket, on connections that http workers pass on and on a
+//! listener of its own. The rules of the stdio binding hold on a connection: no headers, both eras
+//! by message, a legacy session that ends with it. Keeps no MCP state but a session's id; never
+//! opens a file, never spawns a process.
 
 mod ask;
 mod certificates;
@@ -62,7 +63,8 @@ use tokio::{
 const SOFTWARE: u8 = 70;
 /// So long before the drain's deadline, what is left is closed with its reason.
 const BEFORE_DEADLINE: Duration = Duration::from_millis(500);
-/// So long after it was opened a connection's credential is judged for the first time here: who let it in may have heard of a change sooner or later.
+/// So long after it was opened a connection's credential is judged for the first time here: who let
+/// it in may have heard of a change sooner or later.
 const SETTLED: Duration = Duration::from_millis(700);
 /// The same after a change.
 const SETTLING: Duration = Duration::from_millis(200);
@@ -126,7 +128,11 @@ impl Server {
         let (received, sent) = (direction("in"), direction("out"));
         Ok(Arc::new(Self {
             gateway: Gateway::default(),
-            counts: Counts { metrics, received, sent },
+            counts: Counts {
+                metrics,
+                received,
+                sent,
+            },
             rules: RwLock::new(rules),
             auth: Authenticator::new(secrets),
             certificates: certificates::Certificates::default(),
@@ -166,12 +172,23 @@ impl Server {
                     tokio::time::sleep(SETTLING).await;
                 }
             }
-            if let Err(reason) = self.certificates.still(&guest.certificates, guest.credential.is_none()) {
-                let (peer, principal, code) = (guest.peer, &*guest.principal.id, Code::CertificateVerifyFailed);
+            if let Err(reason) = self
+                .certificates
+                .still(&guest.certificates, guest.credential.is_none())
+            {
+                let (peer, principal, code) = (
+                    guest.peer,
+                    &*guest.principal.id,
+                    Code::CertificateVerifyFailed,
+                );
                 tracing::warn!(target: "auth", %code, address = %peer, principal, "WebSocket is closed: {}: {reason}", code.title());
                 return;
             }
-            if let Err(rejected) = self.auth.still(guest.credential.as_ref().map(Sensitive::reveal), &guest.principal, SystemTime::now()) {
+            if let Err(rejected) = self.auth.still(
+                guest.credential.as_ref().map(Sensitive::reveal),
+                &guest.principal,
+                SystemTime::now(),
+            ) {
                 let (peer, principal) = (guest.peer, &*guest.principal.id);
                 tracing::warn!(target: "auth", code = %rejected.code(), address = %peer, principal, "WebSocket is closed: {rejected}");
                 return;
@@ -192,7 +209,11 @@ impl Server {
     async fn reaches(&self, wanted: Phase) {
         // The sender is part of what `self` is.
         let mut phase = self.phase.subscribe();
-        phase.wait_for(|phase| *phase >= wanted).await.map(|_| ()).unwrap_or_default();
+        phase
+            .wait_for(|phase| *phase >= wanted)
+            .await
+            .map(|_| ())
+            .unwrap_or_default();
     }
 
     /// Takes a connection that an http worker passes on.
@@ -200,10 +221,16 @@ impl Server {
         let peer = handover.peer;
         let taken = if handover.relayed {
             let socket = std::os::unix::net::UnixStream::from(connection);
-            socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(socket)).map(|socket| self.serve(socket, handover, Some(leash)))
+            socket
+                .set_nonblocking(true)
+                .and_then(|()| UnixStream::from_std(socket))
+                .map(|socket| self.serve(socket, handover, Some(leash)))
         } else {
             let socket = std::net::TcpStream::from(connection);
-            socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket)).map(|socket| self.serve(socket, handover, None))
+            socket
+                .set_nonblocking(true)
+                .and_then(|()| TcpStream::from_std(socket))
+                .map(|socket| self.serve(socket, handover, None))
         };
         if let Err(error) = taken {
             tracing::warn!(target: "transport", %peer, %error, "WebSocket connection cannot be served");
@@ -211,7 +238,12 @@ impl Server {
     }
 
     /// Serves a connection; one that is relayed, as long as its leash is.
-    fn serve(self: &Arc<Self>, socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, handover: Handover, leash: Option<Leash>) {
+    fn serve(
+        self: &Arc<Self>,
+        socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        handover: Handover,
+        leash: Option<Leash>,
+    ) {
         let place = Place::take(self);
         let server = Arc::clone(self);
         let rules = self.rules();
@@ -224,11 +256,26 @@ impl Server {
                 codec.close(Close::Full);
             }
             let (credential, certificates) = (handover.credential, handover.certificates);
-            let guest = Guest { peer, principal: principal.clone(), credential, certificates, leash };
-            let caller = Caller { gateway: server.gateway.clone(), view: handover.view.into(), principal };
+            let guest = Guest {
+                peer,
+                principal: principal.clone(),
+                credential,
+                certificates,
+                leash,
+            };
+            let caller = Caller {
+                gateway: server.gateway.clone(),
+                view: handover.view.into(),
+                principal,
+            };
             let end = connection::serve(Arc::clone(&server), codec, caller, guest).await;
             let code = end.code();
-            server.counts.metrics.websocket_closes_total.with_label_values(&[code.to_string().as_str()]).inc();
+            server
+                .counts
+                .metrics
+                .websocket_closes_total
+                .with_label_values(&[code.to_string().as_str()])
+                .inc();
             let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             tracing::debug!(target: "transport", %peer, code, ms, why = ?end, "WebSocket closed");
             drop(place);
@@ -245,7 +292,10 @@ impl Server {
             }
         };
         let mut all = std::pin::pin!(all);
-        if tokio::time::timeout_at(deadline - BEFORE_DEADLINE, &mut all).await.is_err() {
+        if tokio::time::timeout_at(deadline - BEFORE_DEADLINE, &mut all)
+            .await
+            .is_err()
+        {
             self.phase.send_replace(Phase::Over);
             all.await;
         }
@@ -289,7 +339,10 @@ struct Place {
 impl Place {
     fn take(server: &Arc<Server>) -> Self {
         server.counts.metrics.websocket_connections_total.inc();
-        Self { server: Arc::clone(server), number: server.open.fetch_add(1, Ordering::Relaxed) + 1 }
+        Self {
+            server: Arc::clone(server),
+            number: server.open.fetch_add(1, Ordering::Relaxed) + 1,
+        }
     }
 }
 
@@ -304,7 +357,10 @@ impl Drop for Place {
 pub(crate) async fn run(mut context: Context) -> ExitCode {
     let config = context.start.config.clone();
     let secrets = std::mem::take(&mut context.secrets);
-    let server = match Server::new(Rules::new(&config.transports.websocket), secrets.auth.clone()) {
+    let server = match Server::new(
+        Rules::new(&config.transports.websocket),
+        secrets.auth.clone(),
+    ) {
         Ok(server) => {
             server.set_mtls(&config.auth.mtls);
             server.set_secrets(secrets);
@@ -315,7 +371,10 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
             return ExitCode::from(SOFTWARE);
         }
     };
-    let listening = Listening::new(Own::new(&server, &config, &context.start.listeners), limits(&config));
+    let listening = Listening::new(
+        Own::new(&server, &config, &context.start.listeners),
+        limits(&config),
+    );
     let mut doors = Doors::new(Arc::clone(&listening));
     if let Some(listener) = context.take_listener("websocket")
         && let Err(error) = open(&mut doors, listener)
@@ -326,9 +385,18 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     let beat = Arc::clone(&server);
     context.on_beat(move || {
         let connections = u64::try_from(beat.open.load(Ordering::Relaxed)).unwrap_or(u64::MAX);
-        beat.counts.metrics.websocket_connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
+        beat.counts
+            .metrics
+            .websocket_connections
+            .set(i64::try_from(connections).unwrap_or(i64::MAX));
         let in_flight = u64::try_from(beat.gateway.in_flight()).unwrap_or(u64::MAX);
-        Beat { connections, in_flight, used: beat.auth.take_used(), metrics: beat.counts.metrics.gather(), ..Beat::default() }
+        Beat {
+            connections,
+            in_flight,
+            used: beat.auth.take_used(),
+            metrics: beat.counts.metrics.gather(),
+            ..Beat::default()
+        }
     });
     context.ready().await;
     tracing::info!(target: "transport", path = config.transports.websocket.path, "WebSocket serves");
@@ -340,12 +408,19 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
             match message {
                 Incoming::Link { socket, .. } => http::attach(&server.gateway, socket.into()),
                 Incoming::Handover { peer, socket } => {
-                    let (server, drain, link) = (Arc::clone(&server), drain.clone(), linked.clone());
+                    let (server, drain, link) =
+                        (Arc::clone(&server), drain.clone(), linked.clone());
                     tokio::spawn(async move {
                         let stop = async {
                             drain.begun().await;
                         };
-                        if let Err(error) = handover::receive(socket, |handover, fd, leash| server.take(handover, fd, leash), stop).await {
+                        if let Err(error) = handover::receive(
+                            socket,
+                            |handover, fd, leash| server.take(handover, fd, leash),
+                            stop,
+                        )
+                        .await
+                        {
                             tracing::warn!(target: "transport", peer, %error, "the link for connections broke");
                         }
                         drop(link);
@@ -353,7 +428,8 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
                 }
                 Incoming::Reconfigure(start, sockets) => {
                     let config = &start.config;
-                    *server.rules.write().unwrap_or_else(PoisonError::into_inner) = Rules::new(&config.transports.websocket);
+                    *server.rules.write().unwrap_or_else(PoisonError::into_inner) =
+                        Rules::new(&config.transports.websocket);
                     server.set_mtls(&config.auth.mtls);
                     listening.handler().set_rules(config, &start.listeners);
                     listening.set_limits(limits(config));
@@ -368,9 +444,12 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     };
     let drained = async {
         let deadline = drain.begun().await;
-        // Handshakes on our own listener, then what http workers had on its way, then everything that is open.
+        // Handshakes on our own listener, then what http workers had on its way, then everything
+        // that is open.
         tokio::join!(listening.drain(deadline), async {
-            tokio::time::timeout_at(deadline - BEFORE_DEADLINE, no_more(&links)).await.unwrap_or_default();
+            tokio::time::timeout_at(deadline - BEFORE_DEADLINE, no_more(&links))
+                .await
+                .unwrap_or_default();
             server.drain(deadline).await;
         });
     };
@@ -398,8 +477,12 @@ fn open(doors: &mut Doors<Own>, listener: TcpListener) -> io::Result<()> {
 }
 
 fn limits(config: &Config) -> Limits {
-    let connections = usize::try_from(config.transports.websocket.max_connections).unwrap_or(usize::MAX);
-    Limits { connections, ..http::limits(&config.transports.http) }
+    let connections =
+        usize::try_from(config.transports.websocket.max_connections).unwrap_or(usize::MAX);
+    Limits {
+        connections,
+        ..http::limits(&config.transports.http)
+    }
 }
 
 /// Applies the time-outs of handshakes and exchanges.

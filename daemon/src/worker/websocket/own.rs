@@ -1,4 +1,5 @@
-//! `transports.websocket.port`: opening handshakes on a listener of the websocket workers' own. Everything but the handshake is refused.
+//! `transports.websocket.port`: opening handshakes on a listener of the websocket workers' own.
+//! Everything but the handshake is refused.
 
 use super::Server;
 use crate::{
@@ -26,7 +27,9 @@ struct Rules {
 impl Rules {
     fn new(config: &Config, listeners: &[Bound]) -> Self {
         let http: &config::Http = &config.transports.http;
-        let loopback = listeners.iter().all(|bound| bound.address.ip().is_loopback());
+        let loopback = listeners
+            .iter()
+            .all(|bound| bound.address.ip().is_loopback());
         Self {
             guard: Guard::new(&http.allowed_hosts, &http.allowed_origins, loopback),
             path: config.transports.websocket.path.clone(),
@@ -43,11 +46,15 @@ pub(super) struct Own {
 
 impl Own {
     pub(super) fn new(server: &Arc<Server>, config: &Config, listeners: &[Bound]) -> Self {
-        Self { server: Arc::clone(server), rules: RwLock::new(Arc::new(Rules::new(config, listeners))) }
+        Self {
+            server: Arc::clone(server),
+            rules: RwLock::new(Arc::new(Rules::new(config, listeners))),
+        }
     }
 
     pub(super) fn set_rules(&self, config: &Config, listeners: &[Bound]) {
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Rules::new(config, listeners));
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) =
+            Arc::new(Rules::new(config, listeners));
     }
 }
 
@@ -62,18 +69,29 @@ impl Handler for Own {
         }
         let path = head.uri.path().to_owned();
         let Some(view) = upgrade::view(&rules.path, &path) else {
-            return answer::Refusal::new(StatusCode::NOT_FOUND, ggen_wire::Code::PathUnknown, "").response(b"");
+            return answer::Refusal::new(StatusCode::NOT_FOUND, ggen_wire::Code::PathUnknown, "")
+                .response(b"");
         };
-        let (opened, response) = match upgrade::open(head, view, rules.tokens, &self.server.auth).await {
-            Ok(opened) => opened,
-            Err(response) => return response,
-        };
+        let (opened, response) =
+            match upgrade::open(head, view, rules.tokens, &self.server.auth).await {
+                Ok(opened) => opened,
+                Err(response) => return response,
+            };
         let server = Arc::clone(&self.server);
         tokio::spawn(async move {
             match opened.upgrade.await {
                 // Whatever is under it: bytes that were read already are given out first.
-                Ok(upgraded) => server.serve(TokioIo::new(upgraded), Handover { relayed: true, ..opened.handover }, None),
-                Err(error) => tracing::debug!(target: "transport", %error, "WebSocket was not opened"),
+                Ok(upgraded) => server.serve(
+                    TokioIo::new(upgraded),
+                    Handover {
+                        relayed: true,
+                        ..opened.handover
+                    },
+                    None,
+                ),
+                Err(error) => {
+                    tracing::debug!(target: "transport", %error, "WebSocket was not opened")
+                }
             }
         });
         response

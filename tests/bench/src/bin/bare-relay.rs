@@ -1,5 +1,7 @@
-//! The floor of the benchmark: what any HTTP gateway with a stdio server behind it has to do, and nothing else. A POST's body goes to the child as a
-//! line with a number of ours for an id; the child's line with that number goes back under the client's id. No sessions, no checks, no limits.
+//! The floor of the benchmark: what any HTTP gateway with a stdio server behind it has to do, and
+//! nothing else. A POST's body goes to the child as a line with a number of ours for an id; the
+//! child's line with that number goes back under the client's id. No sessions, no checks, no
+//! limits.
 
 use bytes::Bytes;
 use clap::Parser;
@@ -59,7 +61,10 @@ struct Relay {
 }
 
 impl Relay {
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
         let answer = match request.into_body().collect().await {
             Ok(body) => self.call(&body.to_bytes()).await,
             Err(_) => None,
@@ -68,7 +73,10 @@ impl Relay {
         match answer {
             Some(answer) => {
                 *response.body_mut() = answer.into();
-                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                response.headers_mut().insert(
+                    header::CONTENT_TYPE,
+                    HeaderValue::from_static("application/json"),
+                );
             }
             None => *response.status_mut() = StatusCode::BAD_GATEWAY,
         }
@@ -79,7 +87,11 @@ impl Relay {
         let (from, to) = id_of(body)?;
         let (sender, receiver) = oneshot::channel();
         {
-            let State { last, lines, waiting } = &mut *self.state.borrow_mut();
+            let State {
+                last,
+                lines,
+                waiting,
+            } = &mut *self.state.borrow_mut();
             *last += 1;
             waiting.insert(*last, sender);
             lines.extend_from_slice(&body[..from]);
@@ -114,8 +126,10 @@ impl Relay {
             while let Some(length) = memchr::memchr(b'\n', &buffer[from..]) {
                 let line = &buffer[from..from + length];
                 from += length + 1;
-                let number = id_of(line).and_then(|(from, to)| std::str::from_utf8(&line[from..to]).ok()?.parse().ok());
-                let waiting = number.and_then(|number| self.state.borrow_mut().waiting.remove(&number));
+                let number = id_of(line)
+                    .and_then(|(from, to)| std::str::from_utf8(&line[from..to]).ok()?.parse().ok());
+                let waiting =
+                    number.and_then(|number| self.state.borrow_mut().waiting.remove(&number));
                 if let Some(waiting) = waiting {
                     waiting.send(line.to_vec()).unwrap_or_default();
                 }
@@ -126,9 +140,19 @@ impl Relay {
 }
 
 async fn serve(command: &[OsString]) -> io::Result<()> {
-    let [program, arguments @ ..] = command else { return Err(io::ErrorKind::InvalidInput.into()) };
-    let mut child = Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    let (stdin, stdout) = child.stdin.take().zip(child.stdout.take()).ok_or(io::ErrorKind::BrokenPipe)?;
+    let [program, arguments @ ..] = command else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let (stdin, stdout) = child
+        .stdin
+        .take()
+        .zip(child.stdout.take())
+        .ok_or(io::ErrorKind::BrokenPipe)?;
     let stdin = pipe::Sender::from_owned_fd(OwnedFd::from(stdin))?;
     let stdout = pipe::Receiver::from_owned_fd(OwnedFd::from(stdout))?;
     let relay = Rc::new(Relay::default());
@@ -141,7 +165,9 @@ async fn serve(command: &[OsString]) -> io::Result<()> {
             let relay = Rc::clone(&relay);
             tokio::task::spawn_local(async move {
                 let service = service_fn(|request| relay.answer(request));
-                http1::Builder::new().serve_connection(TokioIo::new(socket), service).await
+                http1::Builder::new()
+                    .serve_connection(TokioIo::new(socket), service)
+                    .await
             });
         }
     };
@@ -156,6 +182,8 @@ async fn serve(command: &[OsString]) -> io::Result<()> {
 
 fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     tokio::task::LocalSet::new().block_on(&runtime, serve(&arguments.command))
 }

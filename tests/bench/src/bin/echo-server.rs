@@ -1,5 +1,6 @@
-//! The MCP server behind both gateways of the benchmark: one tool, either era, over stdio, and as little work as possible, so that what is measured
-//! is the gateway. Reads many lines at once, answers them with one write. Not a server to copy: it checks nothing.
+//! The MCP server behind both gateways of the benchmark: one tool, either era, over stdio, and as
+//! little work as possible, so that what is measured is the gateway. Reads many lines at once,
+//! answers them with one write. Not a server to copy: it checks nothing.
 
 use clap::{Parser, ValueEnum};
 use serde::Deserialize;
@@ -74,23 +75,41 @@ fn main() -> io::Result<()> {
 }
 
 fn answer(era: Era, line: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-    let Ok(message) = serde_json::from_slice::<Message<'_>>(line) else { return Ok(()) };
-    let (Some(id), Some(method)) = (message.id, message.method) else { return Ok(()) };
+    let Ok(message) = serde_json::from_slice::<Message<'_>>(line) else {
+        return Ok(());
+    };
+    let (Some(id), Some(method)) = (message.id, message.method) else {
+        return Ok(());
+    };
     let modern = era == Era::Modern;
-    let kind = if modern { r#","resultType":"complete""# } else { "" };
-    let lasting = if modern { r#","ttlMs":60000,"cacheScope":"public","resultType":"complete""# } else { "" };
+    let kind = if modern {
+        r#","resultType":"complete""#
+    } else {
+        ""
+    };
+    let lasting = if modern {
+        r#","ttlMs":60000,"cacheScope":"public","resultType":"complete""#
+    } else {
+        ""
+    };
     let info = r#"{"name":"echo-server","version":"1"}"#;
     write!(out, r#"{{"jsonrpc":"2.0","id":{id},"#)?;
     match (method, message.params.and_then(|params| params.arguments)) {
         ("tools/call", Some(Echo { message })) => {
-            write!(out, r#""result":{{"content":[{{"type":"text","text":{message}}}]{kind}}}"#)?;
+            write!(
+                out,
+                r#""result":{{"content":[{{"type":"text","text":{message}}}]{kind}}}"#
+            )?;
         }
         ("tools/list", _) => write!(
             out,
             r#""result":{{"tools":[{{"name":"echo","inputSchema":{{"type":"object","properties":{{"message":{{"type":"string"}}}}}}}}]{lasting}}}"#
         )?,
         ("initialize", _) if !modern => {
-            write!(out, r#""result":{{"protocolVersion":"2025-11-25","capabilities":{{"tools":{{}}}},"serverInfo":{info}}}"#)?;
+            write!(
+                out,
+                r#""result":{{"protocolVersion":"2025-11-25","capabilities":{{"tools":{{}}}},"serverInfo":{info}}}"#
+            )?;
         }
         ("server/discover", _) if modern => write!(
             out,

@@ -1,5 +1,6 @@
-//! The same call over HTTP/1.1, HTTP/2, WebSocket and HTTP/3, side by side in short turns, through one ggend. Every answer is checked. HTTP/3 is
-//! encrypted, the others are not: what is compared is what each costs as it is used. Exit code 1: an answer was wrong or missing.
+//! The same call over HTTP/1.1, HTTP/2, WebSocket and HTTP/3, side by side in short turns, through
+//! one ggend. Every answer is checked. HTTP/3 is encrypted, the others are not: what is compared is
+//! what each costs as it is used. Exit code 1: an answer was wrong or missing.
 
 use bytes::{Buf, Bytes};
 use clap::Parser;
@@ -88,7 +89,11 @@ impl Caller {
         };
         match self {
             Self::Http(client, address) => {
-                let answer = client.request(request(format!("http://{address}")).body(Full::new(Bytes::from(body)))?).await?;
+                let answer = client
+                    .request(
+                        request(format!("http://{address}")).body(Full::new(Bytes::from(body)))?,
+                    )
+                    .await?;
                 Ok(answer.into_body().collect().await?.to_bytes().to_vec())
             }
             Self::WebSocket(socket) => {
@@ -99,7 +104,9 @@ impl Caller {
                 }
             }
             Self::H3(send) => {
-                let mut stream = send.send_request(request("https://localhost".to_owned()).body(())?).await?;
+                let mut stream = send
+                    .send_request(request("https://localhost".to_owned()).body(())?)
+                    .await?;
                 stream.send_data(Bytes::from(body)).await?;
                 stream.finish().await?;
                 stream.recv_response().await?;
@@ -113,7 +120,8 @@ impl Caller {
     }
 }
 
-/// Without Nagle's algorithm: HTTP/2 sends a request in two writes, and would wait for the acknowledgement of the first.
+/// Without Nagle's algorithm: HTTP/2 sends a request in two writes, and would wait for the
+/// acknowledgement of the first.
 fn connector() -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
@@ -121,7 +129,13 @@ fn connector() -> HttpConnector {
 }
 
 /// So many callers of a kind, with connections of their own.
-async fn callers(kind: usize, count: usize, tcp: SocketAddr, udp: SocketAddr, endpoint: &quinn::Endpoint) -> Result<Vec<Caller>, Failure> {
+async fn callers(
+    kind: usize,
+    count: usize,
+    tcp: SocketAddr,
+    udp: SocketAddr,
+    endpoint: &quinn::Endpoint,
+) -> Result<Vec<Caller>, Failure> {
     let mut all = Vec::with_capacity(count);
     match kind {
         0 => {
@@ -130,8 +144,12 @@ async fn callers(kind: usize, count: usize, tcp: SocketAddr, udp: SocketAddr, en
         }
         1 => {
             for at in (0..count).step_by(EACH) {
-                let client: Http = Client::builder(TokioExecutor::new()).http2_only(true).build(connector());
-                all.extend((at..count.min(at + EACH)).map(|_| Caller::Http(Box::new(client.clone()), tcp)));
+                let client: Http = Client::builder(TokioExecutor::new())
+                    .http2_only(true)
+                    .build(connector());
+                all.extend(
+                    (at..count.min(at + EACH)).map(|_| Caller::Http(Box::new(client.clone()), tcp)),
+                );
             }
         }
         // One call after the other on each: which answer is whose is not looked for.
@@ -146,7 +164,8 @@ async fn callers(kind: usize, count: usize, tcp: SocketAddr, udp: SocketAddr, en
         _ => {
             for at in (0..count).step_by(EACH) {
                 let connection = endpoint.connect(udp, "localhost")?.await?;
-                let (mut driver, send) = h3::client::new(h3_quinn::Connection::new(connection)).await?;
+                let (mut driver, send) =
+                    h3::client::new(h3_quinn::Connection::new(connection)).await?;
                 tokio::spawn(async move { poll_fn(|cx| driver.poll_close(cx)).await });
                 all.extend((at..count.min(at + EACH)).map(|_| Caller::H3(send.clone())));
             }
@@ -167,7 +186,10 @@ async fn turn(callers: Vec<Caller>, length: Duration) -> Result<(Vec<Caller>, Ve
                 let answer = caller.call(&text).await?;
                 times.push(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
                 if memchr::memmem::find(&answer, format!("\"{text}\"").as_bytes()).is_none() {
-                    return Err(Failure::from(format!("wrong answer to {text}: {}", String::from_utf8_lossy(&answer))));
+                    return Err(Failure::from(format!(
+                        "wrong answer to {text}: {}",
+                        String::from_utf8_lossy(&answer)
+                    )));
                 }
             }
             Ok((caller, times))
@@ -188,13 +210,20 @@ struct Ggend(Child);
 impl Drop for Ggend {
     fn drop(&mut self) {
         if let Ok(pid) = i32::try_from(self.0.id()) {
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM).unwrap_or_default();
+            nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(pid),
+                nix::sys::signal::Signal::SIGTERM,
+            )
+            .unwrap_or_default();
         }
         self.0.wait().map(drop).unwrap_or_default();
     }
 }
 
-fn start(programs: &std::path::Path, folder: &std::path::Path) -> Result<(Ggend, SocketAddr, SocketAddr), Failure> {
+fn start(
+    programs: &std::path::Path,
+    folder: &std::path::Path,
+) -> Result<(Ggend, SocketAddr, SocketAddr), Failure> {
     let udp = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
     let config = serde_json::json!({
         "transports": {"http": {"port": 0, "ssl": {"port": 0}, "max_connections_per_address": 0}, "quic": {"port": udp.port()}},
@@ -204,25 +233,46 @@ fn start(programs: &std::path::Path, folder: &std::path::Path) -> Result<(Ggend,
     let file = folder.join("mcp.json");
     std::fs::write(&file, config.to_string())?;
     let mut command = Command::new(programs.join("ggend"));
-    command.arg("--config").arg(file).current_dir(folder).env("HOME", folder);
-    command.env("GGEN_RUNTIME_DIR", folder.join("run")).env("GGEN_STATE_DIR", folder.join("state"));
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    command
+        .arg("--config")
+        .arg(file)
+        .current_dir(folder)
+        .env("HOME", folder);
+    command
+        .env("GGEN_RUNTIME_DIR", folder.join("run"))
+        .env("GGEN_STATE_DIR", folder.join("state"));
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
     let output = child.stdout.take();
     let ggend = Ggend(child);
     let mut line = String::new();
     BufReader::new(output.ok_or("no stdout")?).read_line(&mut line)?;
-    let address = line.split_once("http://").and_then(|(_, rest)| rest.split_once("/mcp")).map(|(address, _)| address);
-    let tcp = address.ok_or_else(|| format!("it says {line:?}"))?.parse()?;
+    let address = line
+        .split_once("http://")
+        .and_then(|(_, rest)| rest.split_once("/mcp"))
+        .map(|(address, _)| address);
+    let tcp = address
+        .ok_or_else(|| format!("it says {line:?}"))?
+        .parse()?;
     Ok((ggend, tcp, udp))
 }
 
 fn endpoint() -> Result<quinn::Endpoint, Failure> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&[&rustls::version::TLS13])?;
-    let mut tls = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))).with_no_client_auth();
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])?;
+    let mut tls = builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        .with_no_client_auth();
     tls.alpn_protocols = vec![b"h3".to_vec()];
     let mut endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-    endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?)));
+    endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(
+        QuicClientConfig::try_from(tls)?,
+    )));
     Ok(endpoint)
 }
 
@@ -234,15 +284,26 @@ fn main() -> Result<(), Failure> {
     };
     let folder = tempfile::tempdir()?;
     let (_ggend, tcp, udp) = start(&programs, folder.path())?;
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(&arguments, tcp, udp))
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(measure(&arguments, tcp, udp))
 }
 
 async fn measure(arguments: &Arguments, tcp: SocketAddr, udp: SocketAddr) -> Result<(), Failure> {
     let length = Duration::from_millis(arguments.turn);
     let endpoint = endpoint()?;
     let mut out = io::stdout().lock();
-    writeln!(out, "the same call over each transport, medians of {} turns of {} ms", arguments.rounds, arguments.turn)?;
-    writeln!(out, "{:<10} {:>9} {:>9} {:>9} {:>9} {:>11}", "transport", "in flight", "calls/s", "p50 us", "p99 us", "to HTTP/1.1")?;
+    writeln!(
+        out,
+        "the same call over each transport, medians of {} turns of {} ms",
+        arguments.rounds, arguments.turn
+    )?;
+    writeln!(
+        out,
+        "{:<10} {:>9} {:>9} {:>9} {:>9} {:>11}",
+        "transport", "in flight", "calls/s", "p50 us", "p99 us", "to HTTP/1.1"
+    )?;
     for count in &arguments.concurrency {
         let mut kinds = Vec::new();
         for kind in 0..NAMES.len() {
@@ -273,9 +334,18 @@ async fn measure(arguments: &Arguments, tcp: SocketAddr, udp: SocketAddr) -> Res
             let mut all: Vec<u64> = turns.concat();
             all.sort_unstable();
             let rate = rates[rates.len() / 2] as f64 / length.as_secs_f64();
-            let quantile = |part: usize| all.get((all.len() * part / 100).min(all.len().saturating_sub(1))).copied().unwrap_or(0);
+            let quantile = |part: usize| {
+                all.get((all.len() * part / 100).min(all.len().saturating_sub(1)))
+                    .copied()
+                    .unwrap_or(0)
+            };
             let ratio = rate / *base.get_or_insert(rate);
-            writeln!(out, "{name:<10} {count:>9} {rate:>9.0} {:>9} {:>9} {ratio:>10.2}x", quantile(50), quantile(99))?;
+            writeln!(
+                out,
+                "{name:<10} {count:>9} {rate:>9.0} {:>9} {:>9} {ratio:>10.2}x",
+                quantile(50),
+                quantile(99)
+            )?;
         }
     }
     Ok(())
@@ -302,7 +372,12 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -311,7 +386,12 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

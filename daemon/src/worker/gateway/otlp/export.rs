@@ -1,5 +1,6 @@
-//! The task that exports: gathers a batch, posts it, tries again what may be tried again (OTLP/HTTP, "Failures", "Retryable response codes"), says once that
-//! the collector takes nothing and once that it does again. Bounded in size, time and tries, whatever the collector answers.
+//! The task that exports: gathers a batch, posts it, tries again what may be tried again
+//! (OTLP/HTTP, "Failures", "Retryable response codes"), says once that the collector takes nothing
+//! and once that it does again. Bounded in size, time and tries, whatever the collector answers.
 
 use super::super::remote::broken;
 use super::{
@@ -55,7 +56,12 @@ pub(super) struct Counts {
 impl Counts {
     pub(super) fn new(counted: &IntCounterVec) -> Self {
         let of = |outcome: &str| counted.with_label_values(&[outcome]);
-        Self { sent: of("sent"), dropped: of("dropped"), failed: of("failed"), rejected: of("rejected") }
+        Self {
+            sent: of("sent"),
+            dropped: of("dropped"),
+            failed: of("failed"),
+            rejected: of("rejected"),
+        }
     }
 }
 
@@ -123,7 +129,11 @@ impl Export {
                     if tried > 1 || *self.stopped.borrow() {
                         self.fails(&plan, &why);
                     }
-                    if tried == TRIES || !self.waits(wait.unwrap_or_else(|| jittered(pause)).min(LONGEST_PAUSE)).await {
+                    if tried == TRIES
+                        || !self
+                            .waits(wait.unwrap_or_else(|| jittered(pause)).min(LONGEST_PAUSE))
+                            .await
+                    {
                         break;
                     }
                     pause *= 2;
@@ -159,13 +169,27 @@ impl Export {
 async fn post(plan: &Plan, plain: &Bytes) -> Tried {
     let exchange = async {
         let request = request(plan, plain).map_err(Tried::Refused)?;
-        let sent = plan.clients.request(&plan.target, request).await.map_err(|(_, why)| Tried::Later(why, None))?;
-        let response = sent.await.map_err(|error| Tried::Later(broken(&plan.target, &error).1, None))?;
-        let (status, wait) = (response.status(), retry_after(response.headers(), SystemTime::now()));
+        let sent = plan
+            .clients
+            .request(&plan.target, request)
+            .await
+            .map_err(|(_, why)| Tried::Later(why, None))?;
+        let response = sent
+            .await
+            .map_err(|error| Tried::Later(broken(&plan.target, &error).1, None))?;
+        let (status, wait) = (
+            response.status(),
+            retry_after(response.headers(), SystemTime::now()),
+        );
         let answer = body(response.into_body()).await;
         Ok(match status {
-            status if status.is_success() => Tried::Taken(answer.map_or(0, |answer| rejected(&answer))),
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            status if status.is_success() => {
+                Tried::Taken(answer.map_or(0, |answer| rejected(&answer)))
+            }
+            StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => {
                 Tried::Later(format!("HTTP {}", status.as_u16()), wait)
             }
             status => Tried::Refused(format!("HTTP {}", status.as_u16())),
@@ -173,19 +197,32 @@ async fn post(plan: &Plan, plain: &Bytes) -> Tried {
     };
     match timeout(plan.timeout, exchange).await {
         Ok(Ok(tried) | Err(tried)) => tried,
-        Err(_) => Tried::Later(format!("no answer within {} ms", plan.timeout.as_millis()), None),
+        Err(_) => Tried::Later(
+            format!("no answer within {} ms", plan.timeout.as_millis()),
+            None,
+        ),
     }
 }
 
 fn request(plan: &Plan, plain: &Bytes) -> Result<Request<Full<Bytes>>, String> {
-    let packed = plan.gzip.then(|| gzip(plain)).transpose().map_err(|error| error.to_string())?;
+    let packed = plan
+        .gzip
+        .then(|| gzip(plain))
+        .transpose()
+        .map_err(|error| error.to_string())?;
     let mut request = Request::new(Full::new(packed.unwrap_or_else(|| plain.clone())));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = plan.target.uri.clone();
     let headers = request.headers_mut();
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("ggend/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(
+        USER_AGENT,
+        HeaderValue::from_static(concat!("ggend/", env!("CARGO_PKG_VERSION"))),
+    );
     headers.extend(plan.target.headers.clone());
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/x-protobuf"),
+    );
     if plan.gzip {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
@@ -198,7 +235,8 @@ fn gzip(plain: &[u8]) -> std::io::Result<Bytes> {
     encoder.finish().map(Bytes::from)
 }
 
-/// The answer; `None` if it breaks off or is too long: what it was sent for has happened all the same.
+/// The answer; `None` if it breaks off or is too long: what it was sent for has happened all the
+/// same.
 async fn body(mut body: Incoming) -> Option<BytesMut> {
     let mut data = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -213,15 +251,22 @@ async fn body(mut body: Incoming) -> Option<BytesMut> {
 
 /// Spans that the collector says it did not take.
 fn rejected(answer: &BytesMut) -> u64 {
-    let said = ExportTraceServiceResponse::decode(&answer[..]).ok().and_then(|answer| answer.partial_success);
-    said.and_then(|partial| u64::try_from(partial.rejected_spans).ok()).unwrap_or(0)
+    let said = ExportTraceServiceResponse::decode(&answer[..])
+        .ok()
+        .and_then(|answer| answer.partial_success);
+    said.and_then(|partial| u64::try_from(partial.rejected_spans).ok())
+        .unwrap_or(0)
 }
 
 /// RFC 9110 §10.2.3.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let seconds = value.parse().map(Duration::from_secs).ok();
-    seconds.or_else(|| httpdate::parse_http_date(value).ok().map(|at| at.duration_since(now).unwrap_or_default()))
+    seconds.or_else(|| {
+        httpdate::parse_http_date(value)
+            .ok()
+            .map(|at| at.duration_since(now).unwrap_or_default())
+    })
 }
 
 /// Plus or minus a fifth, so that many who lost the same collector do not come back in step.

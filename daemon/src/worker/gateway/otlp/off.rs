@@ -1,4 +1,5 @@
-//! The gateway worker without the cargo feature `otlp`: no spans, and none to be had, because the configuration cannot ask for them.
+//! The gateway worker without the cargo feature `otlp`: no spans, and none to be had, because the
+//! configuration cannot ask for them.
 
 use super::{observe::Observer, remote::Clients};
 use crate::ipc::messages::Start;

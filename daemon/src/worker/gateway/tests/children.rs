@@ -20,11 +20,18 @@ fn line(input: &Input) -> Option<(u32, &[u8])> {
 }
 
 fn lines(seen: &Seen, up: u32) -> usize {
-    seen.inputs.borrow().iter().filter(|(_, input)| line(input).is_some_and(|(of, _)| of == up)).count()
+    seen.inputs
+        .borrow()
+        .iter()
+        .filter(|(_, input)| line(input).is_some_and(|(of, _)| of == up))
+        .count()
 }
 
 /// Writes on a thread of its own, as a server would.
-fn server(mut stdout: File, write: impl FnOnce(&mut File) -> std::io::Result<()> + Send + 'static) -> std::thread::JoinHandle<File> {
+fn server(
+    mut stdout: File,
+    write: impl FnOnce(&mut File) -> std::io::Result<()> + Send + 'static,
+) -> std::thread::JoinHandle<File> {
     std::thread::spawn(move || {
         // The reader may go away first; that is not the server's fault.
         write(&mut stdout).ok();
@@ -104,15 +111,22 @@ async fn a_flooding_server_does_not_hold_up_its_neighbour() {
                 stdout.write_all(&b"noise\n".repeat(10_000))?;
             }
         });
-        let sink = std::thread::spawn(move || std::io::copy(&mut { drained }, &mut std::io::sink()));
+        let sink =
+            std::thread::spawn(move || std::io::copy(&mut { drained }, &mut std::io::sink()));
         seen.wait(|_| (flood.get() > 10_000).then_some(())).await;
         let mut answers = BufReader::new(answers);
         for round in 1..=20 {
             let before = flood.get();
             neighbour.write_all(b"request\n").unwrap();
-            seen.wait(|_| (lines(&seen, 1) == round).then_some(())).await;
-            // A turn of the flood is 512 lines. Some turns may pass until the machine has let the neighbour's line through, not more.
-            assert!(flood.get() - before < 20 * 512, "{} lines came first", flood.get() - before);
+            seen.wait(|_| (lines(&seen, 1) == round).then_some(()))
+                .await;
+            // A turn of the flood is 512 lines. Some turns may pass until the machine has let the
+            // neighbour's line through, not more.
+            assert!(
+                flood.get() - before < 20 * 512,
+                "{} lines came first",
+                flood.get() - before
+            );
             let mut answer = String::new();
             let read = tokio::task::spawn_blocking(move || {
                 answers.read_line(&mut answer).unwrap();
@@ -121,7 +135,9 @@ async fn a_flooding_server_does_not_hold_up_its_neighbour() {
             let (back, answer) = read.await.unwrap();
             answers = back;
             assert_eq!(answer, "answer\n");
-            seen.inputs.borrow_mut().retain(|(_, input)| line(input).is_none_or(|(up, _)| up == 1));
+            seen.inputs
+                .borrow_mut()
+                .retain(|(_, input)| line(input).is_none_or(|(up, _)| up == 1));
         }
         (server, sink)
     })
@@ -142,8 +158,15 @@ async fn a_pause_stops_the_reading_for_its_time() {
         stdout.write_all(b"later\n").unwrap();
         seen.wait(|_| (lines(&seen, 0) == 2).then_some(())).await;
         let inputs = seen.inputs.borrow();
-        let times: Vec<_> = inputs.iter().filter(|(_, input)| line(input).is_some()).map(|(at, _)| *at).collect();
-        assert!((300_000..2_000_000).contains(&(times[1] - times[0])), "{times:?}");
+        let times: Vec<_> = inputs
+            .iter()
+            .filter(|(_, input)| line(input).is_some())
+            .map(|(at, _)| *at)
+            .collect();
+        assert!(
+            (300_000..2_000_000).contains(&(times[1] - times[0])),
+            "{times:?}"
+        );
     })
     .await;
 }
@@ -159,13 +182,40 @@ async fn a_server_that_never_reads_is_replaced_when_too_much_waits() {
     beside(driver, async {
         let (stdin, mut stdout) = supervisor.child("a", None).await;
         stdout.write_all(b"go\n").unwrap();
-        let ToSupervisor::Recycle { upstream, incarnation, code, .. } = supervisor.next().await else { panic!("a recycle") };
-        assert_eq!((upstream.as_str(), incarnation, code), ("a", 1, Code::UpstreamBusy));
+        let ToSupervisor::Recycle {
+            upstream,
+            incarnation,
+            code,
+            ..
+        } = supervisor.next().await
+        else {
+            panic!("a recycle")
+        };
+        assert_eq!(
+            (upstream.as_str(), incarnation, code),
+            ("a", 1, Code::UpstreamBusy)
+        );
         // Said once, though more is written; the next message is another one.
         stdout.write_all(b"again\n").unwrap();
         seen.wait(|_| (lines(&seen, 0) == 2).then_some(())).await;
-        supervisor.sender.send(&ToWorker::Ask { id: 1, question: crate::ipc::messages::Question::Config }, &[]).await.unwrap();
-        assert!(matches!(supervisor.next().await, ToSupervisor::Answer { id: 1, result: Err(_) }));
+        supervisor
+            .sender
+            .send(
+                &ToWorker::Ask {
+                    id: 1,
+                    question: crate::ipc::messages::Question::Config,
+                },
+                &[],
+            )
+            .await
+            .unwrap();
+        assert!(matches!(
+            supervisor.next().await,
+            ToSupervisor::Answer {
+                id: 1,
+                result: Err(_)
+            }
+        ));
         drop(stdin);
     })
     .await;
@@ -176,15 +226,29 @@ async fn what_a_server_said_before_its_death_is_heard_before_the_death() {
     let (driver, mut supervisor, seen) = world(stdio(&["a"]), |_, _| {});
     beside(driver, async {
         let (_stdin, mut stdout) = supervisor.child("a", None).await;
-        let last: Vec<u8> = (0..5000).flat_map(|number| format!("{number}\n").into_bytes()).chain(*b"torn").collect();
+        let last: Vec<u8> = (0..5000)
+            .flat_map(|number| format!("{number}\n").into_bytes())
+            .chain(*b"torn")
+            .collect();
         stdout.write_all(&last).unwrap();
         drop(stdout);
         supervisor.sender.send(&gone("a"), &[]).await.unwrap();
-        seen.wait(|seen| matches!(seen.last(), Some((_, Input::Up(_, UpInput::Lost { .. })))).then_some(())).await;
+        seen.wait(|seen| {
+            matches!(seen.last(), Some((_, Input::Up(_, UpInput::Lost { .. })))).then_some(())
+        })
+        .await;
         let inputs = seen.inputs.borrow();
         assert_eq!(inputs.len(), 1 + 5001 + 1);
         assert_eq!(line(&inputs[5001].1), Some((0, &b"torn"[..])));
-        let Input::Up(_, UpInput::Lost { code, next_start, .. }) = &inputs[5002].1 else { panic!("lost") };
+        let Input::Up(
+            _,
+            UpInput::Lost {
+                code, next_start, ..
+            },
+        ) = &inputs[5002].1
+        else {
+            panic!("lost")
+        };
         assert_eq!((*code, *next_start), (Code::UpstreamExited, Some(100_000)));
     })
     .await;
@@ -198,14 +262,20 @@ async fn a_server_that_lives_on_with_a_closed_stdout_is_replaced_without_busy_wa
         let (_stdin, stdout) = supervisor.child("a", None).await;
         drop(stdout);
         let cpu = || {
-            let used = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_THREAD).unwrap();
+            let used =
+                nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_THREAD).unwrap();
             let (user, system) = (used.user_time(), used.system_time());
             (user.tv_sec() + system.tv_sec()) * 1000 + (user.tv_usec() + system.tv_usec()) / 1000
         };
         let before = cpu();
-        let ToSupervisor::Recycle { code, detail, .. } = supervisor.next().await else { panic!("a recycle") };
+        let ToSupervisor::Recycle { code, detail, .. } = supervisor.next().await else {
+            panic!("a recycle")
+        };
         let spent_ms = cpu() - before;
-        assert_eq!((code, detail.contains("stdout")), (Code::UpstreamSilent, true));
+        assert_eq!(
+            (code, detail.contains("stdout")),
+            (Code::UpstreamSilent, true)
+        );
         assert!(spent_ms < 300, "{spent_ms} ms of CPU while it waited");
         assert_eq!(seen.len(), 1);
     })
@@ -228,7 +298,10 @@ async fn a_large_line_reaches_a_slow_reader_whole() {
             stdin.read_exact(&mut bytes).unwrap();
             bytes
         });
-        assert_eq!(reader.await.unwrap().iter().position(|byte| *byte == b'\n'), Some(expected));
+        assert_eq!(
+            reader.await.unwrap().iter().position(|byte| *byte == b'\n'),
+            Some(expected)
+        );
     })
     .await;
 }

@@ -33,7 +33,15 @@ fn answering(body: usize) -> impl FnMut(&Input, &mut Vec<Output>) {
     let body = Bytes::from(vec![b'y'; body]);
     move |input, out| {
         if let Input::Open(key, _) = input {
-            out.push(Output::Reply(*key, Reply::Full { status: 200, session: None, retry_after: None, body: body.clone() }));
+            out.push(Output::Reply(
+                *key,
+                Reply::Full {
+                    status: 200,
+                    session: None,
+                    retry_after: None,
+                    body: body.clone(),
+                },
+            ));
         }
     }
 }
@@ -59,7 +67,9 @@ async fn every_exchange_of_a_batch_is_answered_on_its_own_stream() {
                 let (mut bytes, mut answered) = (BytesMut::new(), BTreeSet::new());
                 while answered.len() < 1000 {
                     let (stream, frame) = next(&mut reader, &mut bytes).await;
-                    assert!(matches!(frame, Frame::Reply(Reply::Full { body, .. }) if body.len() == 300));
+                    assert!(
+                        matches!(frame, Frame::Reply(Reply::Full { body, .. }) if body.len() == 300)
+                    );
                     assert!(answered.insert(stream));
                 }
             };
@@ -70,7 +80,11 @@ async fn every_exchange_of_a_batch_is_answered_on_its_own_stream() {
 }
 
 fn opened(seen: &Seen) -> usize {
-    seen.inputs.borrow().iter().filter(|(_, input)| matches!(input, Input::Open(..))).count()
+    seen.inputs
+        .borrow()
+        .iter()
+        .filter(|(_, input)| matches!(input, Input::Open(..)))
+        .count()
 }
 
 #[tokio::test]
@@ -87,12 +101,17 @@ async fn an_edge_that_does_not_read_is_not_read_from() {
             }
         };
         let read = async {
-            // Everything runs on this thread: when neither side moves for many turns, both are stuck.
+            // Everything runs on this thread: when neither side moves for many turns, both are
+            // stuck.
             let (mut last, mut still) = ((0, 0), 0);
             while still < 2000 {
                 tokio::task::yield_now().await;
                 let now = (written.get(), opened(&seen));
-                still = if now == last && now.1 > 0 { still + 1 } else { 0 };
+                still = if now == last && now.1 > 0 {
+                    still + 1
+                } else {
+                    0
+                };
                 last = now;
             }
             // 8 MiB of replies, one turn's requests, and what the socket holds.
@@ -115,10 +134,14 @@ async fn the_end_of_a_link_and_nonsense_on_it_are_told_to_the_relay() {
         let mut one = supervisor.link(1).await;
         one.write_all(&open(1, 1)).await.unwrap();
         drop(one);
-        seen.wait(|seen| matches!(seen, [(_, Input::Open(..)), (_, Input::EdgeLost(1))]).then_some(())).await;
+        seen.wait(|seen| {
+            matches!(seen, [(_, Input::Open(..)), (_, Input::EdgeLost(1))]).then_some(())
+        })
+        .await;
         let mut two = supervisor.link(2).await;
         two.write_all(&[255; 9]).await.unwrap();
-        seen.wait(|seen| matches!(seen.last(), Some((_, Input::EdgeLost(2)))).then_some(())).await;
+        seen.wait(|seen| matches!(seen.last(), Some((_, Input::EdgeLost(2)))).then_some(()))
+            .await;
         assert_eq!(two.read(&mut [0; 8]).await.unwrap_or(0), 0);
     })
     .await;

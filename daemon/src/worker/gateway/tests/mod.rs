@@ -1,5 +1,11 @@
-//! The driver with real pipes and sockets, a scripted relay, and the test in the supervisor's place.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+//! The driver with real pipes and sockets, a scripted relay, and the test in the supervisor's
+//! place.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod children;
 mod edges;
@@ -41,12 +47,20 @@ pub(super) fn start(config: Config) -> Start {
 
 /// A configuration with upstreams from JSON.
 fn config(upstreams: serde_json::Value) -> Config {
-    Config { mcp_servers: serde_json::from_value(upstreams).unwrap(), ..Config::default() }
+    Config {
+        mcp_servers: serde_json::from_value(upstreams).unwrap(),
+        ..Config::default()
+    }
 }
 
 /// One stdio upstream for every name.
 fn stdio(names: &[&str]) -> Config {
-    config(names.iter().map(|name| ((*name).to_owned(), serde_json::json!({"command": "true"}))).collect())
+    config(
+        names
+            .iter()
+            .map(|name| ((*name).to_owned(), serde_json::json!({"command": "true"})))
+            .collect(),
+    )
 }
 
 /// What the scripted relay does with an input.
@@ -83,7 +97,12 @@ impl Core for Script {
     }
 
     fn in_flight_of(&self, up: UpId) -> usize {
-        self.seen.busy.borrow().iter().filter(|busy| **busy == up).count()
+        self.seen
+            .busy
+            .borrow()
+            .iter()
+            .filter(|busy| **busy == up)
+            .count()
     }
 }
 
@@ -124,7 +143,16 @@ impl Supervisor {
     /// Hands a new edge over; returns the edge's end.
     async fn link(&mut self, edge: u32) -> tokio::net::UnixStream {
         let (ours, theirs) = socket_pair().unwrap();
-        self.sender.send(&ToWorker::Link { edge, peer: "http-0".to_owned() }, &[theirs.as_fd()]).await.unwrap();
+        self.sender
+            .send(
+                &ToWorker::Link {
+                    edge,
+                    peer: "http-0".to_owned(),
+                },
+                &[theirs.as_fd()],
+            )
+            .await
+            .unwrap();
         let ours = UnixStream::from(ours);
         ours.set_nonblocking(true).unwrap();
         tokio::net::UnixStream::from_std(ours).unwrap()
@@ -134,22 +162,44 @@ impl Supervisor {
     async fn child(&mut self, upstream: &str, handoff: Option<&str>) -> (File, File) {
         let (stdin, to_stdin) = pipe().unwrap();
         let (from_stdout, stdout) = pipe().unwrap();
-        let child = Child { upstream: upstream.to_owned(), lease: 0, incarnation: 1, pid: 1, handoff: handoff.map(str::to_owned) };
-        self.sender.send(&ToWorker::Child(child), &[to_stdin.as_fd(), from_stdout.as_fd()]).await.unwrap();
+        let child = Child {
+            upstream: upstream.to_owned(),
+            lease: 0,
+            incarnation: 1,
+            pid: 1,
+            handoff: handoff.map(str::to_owned),
+        };
+        self.sender
+            .send(
+                &ToWorker::Child(child),
+                &[to_stdin.as_fd(), from_stdout.as_fd()],
+            )
+            .await
+            .unwrap();
         (stdin.into(), stdout.into())
     }
 }
 
 /// A driver whose relay is `react`.
-fn world(config: Config, react: impl FnMut(&Input, &mut Vec<Output>) + 'static) -> (Driver<Script>, Supervisor, Seen) {
+fn world(
+    config: Config,
+    react: impl FnMut(&Input, &mut Vec<Output>) + 'static,
+) -> (Driver<Script>, Supervisor, Seen) {
     let (ours, theirs) = socket_pair().unwrap();
     let (sender, receiver) = channel(ours).unwrap();
     let start = start(config);
     let (settings, targets) = super::settings::settings(&start);
     let seen = Seen::default();
-    let script = Script { react: Box::new(react), seen: seen.clone() };
+    let script = Script {
+        react: Box::new(react),
+        seen: seen.clone(),
+    };
     let context = Context::for_test(start, Vec::new(), theirs).unwrap();
-    (Driver::new(context, script, settings.upstreams, targets).unwrap(), Supervisor { sender, receiver }, seen)
+    (
+        Driver::new(context, script, settings.upstreams, targets).unwrap(),
+        Supervisor { sender, receiver },
+        seen,
+    )
 }
 
 /// Runs the driver beside the test's own steps; fails if the driver ends first.
@@ -165,5 +215,7 @@ async fn beside<T>(driver: Driver<Script>, steps: impl Future<Output = T>) -> T 
 
 /// Runs both to their end.
 async fn to_the_end<T>(driver: Driver<Script>, steps: impl Future<Output = T>) -> (ExitCode, T) {
-    tokio::time::timeout(DEADLINE, async { tokio::join!(driver.run(), steps) }).await.expect("in time")
+    tokio::time::timeout(DEADLINE, async { tokio::join!(driver.run(), steps) })
+        .await
+        .expect("in time")
 }

@@ -5,11 +5,17 @@ use crate::ipc::messages::{Start, ToSupervisor, ToWorker};
 use ggen_mcp::api::{Input, UpId};
 
 fn next(names: &[&str], generation: u32) -> ToWorker {
-    ToWorker::Reconfigure(Box::new(Start { generation, ..start(stdio(names)) }))
+    ToWorker::Reconfigure(Box::new(Start {
+        generation,
+        ..start(stdio(names))
+    }))
 }
 
 fn retire(name: &str, within_ms: u64) -> ToWorker {
-    ToWorker::Retire { upstreams: vec![name.to_owned()], within_ms }
+    ToWorker::Retire {
+        upstreams: vec![name.to_owned()],
+        within_ms,
+    }
 }
 
 /// The lists that the relay was given, and who is held back with the last one.
@@ -17,7 +23,9 @@ fn told(seen: &Seen) -> (Vec<Vec<String>>, Vec<UpId>) {
     let (mut lists, mut held) = (Vec::new(), Vec::new());
     for (_, input) in seen.inputs.borrow().iter() {
         match input {
-            Input::Reconfigure(list) => lists.push(list.iter().map(|upstream| upstream.name.clone()).collect()),
+            Input::Reconfigure(list) => {
+                lists.push(list.iter().map(|upstream| upstream.name.clone()).collect())
+            }
             Input::Hold(ups) => held.clone_from(ups),
             _ => {}
         }
@@ -55,8 +63,14 @@ async fn the_time_limit_ends_the_wait_for_calls() {
         seen.busy.borrow_mut().push(UpId(0));
         supervisor.sender.send(&retire("a", 50), &[]).await.unwrap();
         supervisor.sender.send(&next(&[], 2), &[]).await.unwrap();
-        assert!(matches!(supervisor.next().await, ToSupervisor::Reconfigured { generation: 2 }));
-        assert!(matches!(supervisor.next().await, ToSupervisor::Released { .. }));
+        assert!(matches!(
+            supervisor.next().await,
+            ToSupervisor::Reconfigured { generation: 2 }
+        ));
+        assert!(matches!(
+            supervisor.next().await,
+            ToSupervisor::Released { .. }
+        ));
         assert!(told(&seen).0[1].is_empty());
     })
     .await;

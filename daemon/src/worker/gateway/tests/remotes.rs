@@ -19,9 +19,21 @@ use tokio::{
 struct Mouth(Rc<RefCell<Vec<Output>>>);
 
 fn post(exchange: u64) -> Output {
-    let headers = vec![("accept".to_owned(), "application/json, text/event-stream".to_owned())];
+    let headers = vec![(
+        "accept".to_owned(),
+        "application/json, text/event-stream".to_owned(),
+    )];
     let body = Bytes::from_static(b"{\"id\":1}");
-    Output::Http(UpId(0), HttpRequest { exchange, verb: Verb::Post, headers, body, timeout: 5_000_000 })
+    Output::Http(
+        UpId(0),
+        HttpRequest {
+            exchange,
+            verb: Verb::Post,
+            headers,
+            body,
+            timeout: 5_000_000,
+        },
+    )
 }
 
 struct Setup {
@@ -34,18 +46,36 @@ struct Setup {
 fn setup(url: &str) -> Setup {
     let mouth = Mouth::default();
     let said = mouth.clone();
-    let upstream = json!({"r": {"url": url, "headers": {"X-Key": "hidden", "Accept": "overridden"}}});
-    let (driver, supervisor, seen) = world(config(upstream), move |_, out| out.append(&mut said.0.borrow_mut()));
-    Setup { driver, supervisor, seen, mouth }
+    let upstream =
+        json!({"r": {"url": url, "headers": {"X-Key": "hidden", "Accept": "overridden"}}});
+    let (driver, supervisor, seen) = world(config(upstream), move |_, out| {
+        out.append(&mut said.0.borrow_mut())
+    });
+    Setup {
+        driver,
+        supervisor,
+        seen,
+        mouth,
+    }
 }
 
 impl Setup {
     /// Runs the driver beside `steps`, which gets the means to make the relay speak.
     async fn run<T>(self, steps: impl AsyncFnOnce(Speaker) -> T) -> T {
-        let Self { driver, mut supervisor, seen, mouth } = self;
+        let Self {
+            driver,
+            mut supervisor,
+            seen,
+            mouth,
+        } = self;
         beside(driver, async {
             let link = supervisor.link(1).await;
-            let result = steps(Speaker { link: link.into(), mouth, seen }).await;
+            let result = steps(Speaker {
+                link: link.into(),
+                mouth,
+                seen,
+            })
+            .await;
             drop(supervisor);
             result
         })
@@ -71,13 +101,34 @@ impl Speaker {
     /// Waits for the end of an exchange; returns everything about it.
     async fn ended(&self, exchange: u64) -> Vec<String> {
         let of = |input: &Input| match input {
-            Input::Up(_, UpInput::Head { exchange: at, status, session, sse }) if *at == exchange => {
-                Some(format!("{status} {session:?} {sse}"))
-            }
-            Input::Up(_, UpInput::Message { exchange: at, event_id, retry_ms, data }) if *at == exchange => {
-                Some(format!("{event_id:?} {retry_ms:?} {}", String::from_utf8_lossy(data)))
-            }
-            Input::Up(_, UpInput::End { exchange: at, error }) if *at == exchange => Some(format!("end {error:?}")),
+            Input::Up(
+                _,
+                UpInput::Head {
+                    exchange: at,
+                    status,
+                    session,
+                    sse,
+                },
+            ) if *at == exchange => Some(format!("{status} {session:?} {sse}")),
+            Input::Up(
+                _,
+                UpInput::Message {
+                    exchange: at,
+                    event_id,
+                    retry_ms,
+                    data,
+                },
+            ) if *at == exchange => Some(format!(
+                "{event_id:?} {retry_ms:?} {}",
+                String::from_utf8_lossy(data)
+            )),
+            Input::Up(
+                _,
+                UpInput::End {
+                    exchange: at,
+                    error,
+                },
+            ) if *at == exchange => Some(format!("end {error:?}")),
             _ => None,
         };
         self.seen
@@ -91,14 +142,22 @@ impl Speaker {
 
 async fn server() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://me:pw@{}/mcp?token=hidden", listener.local_addr().unwrap());
+    let url = format!(
+        "http://me:pw@{}/mcp?token=hidden",
+        listener.local_addr().unwrap()
+    );
     (listener, url)
 }
 
 async fn request(socket: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"{\"id\":1}") {
-        assert_ne!(socket.read_buf(&mut bytes).await.unwrap(), 0, "{}", String::from_utf8_lossy(&bytes));
+        assert_ne!(
+            socket.read_buf(&mut bytes).await.unwrap(),
+            0,
+            "{}",
+            String::from_utf8_lossy(&bytes)
+        );
     }
     String::from_utf8(bytes).unwrap().to_lowercase()
 }
@@ -187,13 +246,23 @@ async fn an_error_status_brings_its_body_and_a_redirect_is_not_followed() {
 async fn what_cannot_be_reached_says_so_without_secrets() {
     let (listener, url) = server().await;
     drop(listener);
-    for url in [url.clone(), url.replace("http:", "https:"), "nonsense hidden".to_owned()] {
+    for url in [
+        url.clone(),
+        url.replace("http:", "https:"),
+        "nonsense hidden".to_owned(),
+    ] {
         setup(&url)
             .run(async |relay| {
                 relay.say(post(1)).await;
                 let found = relay.ended(1).await;
-                assert!(found[0].contains(&format!("{:?}", Code::UpstreamUnreachable)), "{found:?}");
-                assert!(!found[0].contains("hidden") && !found[0].contains("pw"), "{found:?}");
+                assert!(
+                    found[0].contains(&format!("{:?}", Code::UpstreamUnreachable)),
+                    "{found:?}"
+                );
+                assert!(
+                    !found[0].contains("hidden") && !found[0].contains("pw"),
+                    "{found:?}"
+                );
                 if url.starts_with("http:") {
                     assert!(found[0].contains("refused"), "{found:?}");
                 }
@@ -210,8 +279,20 @@ async fn an_aborted_exchange_closes_its_connection_and_is_not_heard_of_again() {
             relay.say(post(1)).await;
             let (mut socket, _) = listener.accept().await.unwrap();
             request(&mut socket).await;
-            socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n").await.unwrap();
-            relay.seen.wait(|inputs| matches!(inputs.last(), Some((_, Input::Up(_, UpInput::Message { .. })))).then_some(())).await;
+            socket
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+                .await
+                .unwrap();
+            relay
+                .seen
+                .wait(|inputs| {
+                    matches!(
+                        inputs.last(),
+                        Some((_, Input::Up(_, UpInput::Message { .. })))
+                    )
+                    .then_some(())
+                })
+                .await;
             relay.say(Output::Abort(UpId(0), 1)).await;
             assert_eq!(socket.read(&mut [0; 1]).await.unwrap_or(0), 0);
             relay.say(post(2)).await;
@@ -219,7 +300,9 @@ async fn an_aborted_exchange_closes_its_connection_and_is_not_heard_of_again() {
             request(&mut socket).await;
             drop(socket);
             assert!(relay.ended(2).await[0].contains("UpstreamUnreachable"));
-            let late = |(_, input): &(u64, Input)| matches!(input, Input::Up(_, UpInput::End { exchange: 1, .. }));
+            let late = |(_, input): &(u64, Input)| {
+                matches!(input, Input::Up(_, UpInput::End { exchange: 1, .. }))
+            };
             assert!(!relay.seen.inputs.borrow().iter().any(late));
         })
         .await;
@@ -230,7 +313,9 @@ async fn a_silent_server_runs_into_the_time_out() {
     let (listener, url) = server().await;
     setup(&url)
         .run(async |relay| {
-            let Output::Http(up, mut silent) = post(1) else { panic!("a request") };
+            let Output::Http(up, mut silent) = post(1) else {
+                panic!("a request")
+            };
             silent.timeout = 100_000;
             relay.say(Output::Http(up, silent)).await;
             let (_socket, _) = listener.accept().await.unwrap();

@@ -57,12 +57,15 @@ async fn a_body_that_does_not_arrive_is_not_waited_for() {
 async fn a_thousand_requests_over_fifty_connections_that_all_count_from_one_are_not_crossed() {
     let mut rig = Rig::new(|_| {});
     let mut gateway = rig.link().await;
-    // Answers out of order: each batch that is there is answered backwards, with the body that came.
+    // Answers out of order: each batch that is there is answered backwards, with the body that
+    // came.
     let answering = tokio::spawn(async move {
         let mut held = Vec::new();
         let mut seen = 0;
         while let Some((stream, frame)) = gateway.receive().await {
-            let Frame::Open(request) = frame else { continue };
+            let Frame::Open(request) = frame else {
+                continue;
+            };
             held.push((stream, request.body));
             seen += 1;
             if held.len() == 25 || seen > 950 {
@@ -78,7 +81,8 @@ async fn a_thousand_requests_over_fifty_connections_that_all_count_from_one_are_
             tokio::spawn(async move {
                 let mut client = Client::connect(address).await;
                 for number in 1..=20 {
-                    let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"params\":{connection}}}");
+                    let body =
+                        format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},\"params\":{connection}}}");
                     client.post(&body).await;
                     assert_eq!(client.answer().await.text(), body);
                 }
@@ -95,7 +99,10 @@ async fn a_thousand_requests_over_fifty_connections_that_all_count_from_one_are_
 async fn beyond_the_limit_a_connection_is_told_so_and_places_become_free_again() {
     let mut rig = Rig::new(|http| http.max_connections = 2);
     let _echo = rig.echo().await;
-    let (mut one, mut two) = (Client::connect(rig.address).await, Client::connect(rig.address).await);
+    let (mut one, mut two) = (
+        Client::connect(rig.address).await,
+        Client::connect(rig.address).await,
+    );
     for client in [&mut one, &mut two] {
         client.post("{}").await;
         assert_eq!(client.answer().await.status, 200);
@@ -113,16 +120,22 @@ async fn beyond_the_limit_a_connection_is_told_so_and_places_become_free_again()
 }
 
 #[tokio::test]
-async fn a_drain_finishes_what_has_begun_closes_what_is_idle_and_leaves_new_connections_in_the_queue() {
+async fn a_drain_finishes_what_has_begun_closes_what_is_idle_and_leaves_new_connections_in_the_queue()
+ {
     let mut rig = Rig::new(|_| {});
     let mut gateway = rig.link().await;
-    let [mut idle, mut busy, mut listening] =
-        [Client::connect(rig.address).await, Client::connect(rig.address).await, Client::connect(rig.address).await];
+    let [mut idle, mut busy, mut listening] = [
+        Client::connect(rig.address).await,
+        Client::connect(rig.address).await,
+        Client::connect(rig.address).await,
+    ];
     idle.post("{\"id\":1}").await;
     let (stream, _) = gateway.open().await;
     gateway.reply(stream, full(200, "{}")).await;
     idle.answer().await;
-    listening.write("GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    listening
+        .write("GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
     let (endless, _) = gateway.open().await;
     gateway.reply(endless, Reply::Start { session: None }).await;
     listening.head().await;
@@ -140,7 +153,10 @@ async fn a_drain_finishes_what_has_begun_closes_what_is_idle_and_leaves_new_conn
     assert!(!rig.task.is_finished());
     gateway.reply(stream, full(200, "{}")).await;
     let answer = busy.answer().await;
-    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    assert_eq!(
+        (answer.status, answer.header("connection")),
+        (200, Some("close"))
+    );
     busy.closed().await;
     assert_eq!(soon(rig.task).await.unwrap(), ExitCode::SUCCESS);
 }

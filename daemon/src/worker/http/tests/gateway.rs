@@ -17,15 +17,21 @@ async fn what_was_in_flight_gets_one_clear_error_and_what_comes_later_waits_for_
         Client::connect(rig.address).await,
         Client::connect(rig.address).await,
     ];
-    plain.post("{\"jsonrpc\":\"2.0\",\"id\":\"p-1\",\"method\":\"x\"}").await;
+    plain
+        .post("{\"jsonrpc\":\"2.0\",\"id\":\"p-1\",\"method\":\"x\"}")
+        .await;
     gateway.open().await;
-    stream.post("{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"x\"}").await;
+    stream
+        .post("{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"x\"}")
+        .await;
     let (id, _) = gateway.open().await;
     gateway.reply(id, Reply::Start { session: None }).await;
     gateway.reply(id, event("{}")).await;
     assert_eq!(stream.head().await.status, 200);
     assert_eq!(&stream.chunk().await[..], b"data: {}\n\n");
-    listener.write("GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    listener
+        .write("GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
     let (id, _) = gateway.open().await;
     gateway.reply(id, Reply::Start { session: None }).await;
     listener.head().await;
@@ -36,20 +42,40 @@ async fn what_was_in_flight_gets_one_clear_error_and_what_comes_later_waits_for_
     drop(gateway);
     let answer = plain.answer().await;
     answer.is(502, "GGEN-E1204");
-    assert!(answer.text().contains("\"id\":\"p-1\"") && answer.text().contains("-32603"), "{}", answer.text());
+    assert!(
+        answer.text().contains("\"id\":\"p-1\"") && answer.text().contains("-32603"),
+        "{}",
+        answer.text()
+    );
     let last = String::from_utf8(stream.chunk().await.to_vec()).unwrap();
-    assert!(last.starts_with("data: {") && last.contains("\"id\":7") && last.contains("GGEN-E1204"), "{last}");
+    assert!(
+        last.starts_with("data: {") && last.contains("\"id\":7") && last.contains("GGEN-E1204"),
+        "{last}"
+    );
     assert!(stream.chunk().await.is_empty(), "and the stream ends");
-    assert!(listener.chunk().await.is_empty(), "a listening stream just ends: nobody waits for an answer on it");
-    assert_eq!(answered.answer().await.text(), "{\"id\":9}", "what had been answered is delivered");
+    assert!(
+        listener.chunk().await.is_empty(),
+        "a listening stream just ends: nobody waits for an answer on it"
+    );
+    assert_eq!(
+        answered.answer().await.text(),
+        "{\"id\":9}",
+        "what had been answered is delivered"
+    );
 
     // Nobody is refused while there is no gateway worker.
     plain.post("{\"id\":2}").await;
     let mut health = Client::connect(rig.address).await;
-    health.write("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    health
+        .write("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
     let answer = health.answer().await;
     assert_eq!(answer.status, 503);
-    assert!(answer.text().contains("\"status\":\"unavailable\""), "{}", answer.text());
+    assert!(
+        answer.text().contains("\"status\":\"unavailable\""),
+        "{}",
+        answer.text()
+    );
     let mut gateway = rig.link().await;
     let (id, request) = gateway.open().await;
     assert_eq!(&request.body[..], b"{\"id\":2}");
@@ -61,11 +87,15 @@ async fn what_was_in_flight_gets_one_clear_error_and_what_comes_later_waits_for_
 async fn a_new_link_takes_new_exchanges_and_the_old_one_finishes_its_own() {
     let mut rig = Rig::new(|_| {});
     let mut old = rig.link().await;
-    let (mut first, mut second) = (Client::connect(rig.address).await, Client::connect(rig.address).await);
+    let (mut first, mut second) = (
+        Client::connect(rig.address).await,
+        Client::connect(rig.address).await,
+    );
     first.post("{\"id\":1}").await;
     let (id, _) = old.open().await;
     let mut new = rig.link().await;
-    // The link message and this request take different ways into the worker: ask until the new link is in use.
+    // The link message and this request take different ways into the worker: ask until the new link
+    // is in use.
     let mut asked = 0;
     let stream = loop {
         second.post("{\"id\":2}").await;
@@ -99,8 +129,11 @@ async fn an_answer_that_does_not_begin_in_time_is_given_up() {
     let answer = client.answer().await;
     answer.is(504, "GGEN-E3027");
     assert!(answer.text().contains("\"id\":5"));
-    // An answer that has begun may take as long as it likes, and so may a stream that waits for the server.
-    client.write("GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    // An answer that has begun may take as long as it likes, and so may a stream that waits for the
+    // server.
+    client
+        .write("GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
     let (listening, _) = gateway.open().await;
     let mut streaming = Client::connect(rig.address).await;
     streaming.post("{\"id\":6}").await;
@@ -113,7 +146,9 @@ async fn an_answer_that_does_not_begin_in_time_is_given_up() {
     let (third, _) = gateway.open().await;
     assert_eq!(gateway.next().await, (third, Frame::Gone));
     late.answer().await.is(504, "GGEN-E3027");
-    gateway.reply(listening, Reply::Start { session: None }).await;
+    gateway
+        .reply(listening, Reply::Start { session: None })
+        .await;
     assert_eq!(client.head().await.status, 200);
     gateway.reply(stream, Reply::End).await;
     assert!(streaming.chunk().await.is_empty());
@@ -133,7 +168,10 @@ async fn a_gateway_that_breaks_the_rules_loses_its_link_and_nobody_else_is_hurt(
         for _ in 0..100_000_u32 {
             let mut out = bytes::BytesMut::new();
             ggen_mcp::frame::encode(stream, &Frame::Reply(event("x".repeat(64 << 10))), &mut out);
-            if tokio::io::AsyncWriteExt::write_all(&mut gateway.socket, &out).await.is_err() {
+            if tokio::io::AsyncWriteExt::write_all(&mut gateway.socket, &out)
+                .await
+                .is_err()
+            {
                 return;
             }
         }
@@ -160,7 +198,10 @@ async fn without_a_gateway_worker_a_request_waits_five_seconds_and_is_then_told(
         headers: Vec::new(),
         body: bytes::Bytes::new(),
     };
-    let terms = crate::worker::edge::Terms { patient: true, ..Default::default() };
+    let terms = crate::worker::edge::Terms {
+        patient: true,
+        ..Default::default()
+    };
     let began = tokio::time::Instant::now();
     let waiting: Vec<_> = (0..crate::worker::edge::MAX_WAITING)
         .map(|_| {
@@ -177,7 +218,10 @@ async fn without_a_gateway_worker_a_request_waits_five_seconds_and_is_then_told(
         "and the number of those who wait is bounded"
     );
     for task in waiting {
-        assert_eq!(task.await.unwrap(), Some(crate::worker::edge::Refused::Away));
+        assert_eq!(
+            task.await.unwrap(),
+            Some(crate::worker::edge::Refused::Away)
+        );
     }
     assert!((Duration::from_millis(4_900)..Duration::from_secs(15)).contains(&began.elapsed()));
 }

@@ -1,5 +1,11 @@
-//! The http worker behind real sockets, with the test in the places of the supervisor, the gateway worker and the client.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+//! The http worker behind real sockets, with the test in the places of the supervisor, the gateway
+//! worker and the client.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod connections;
 mod gateway;
@@ -42,19 +48,40 @@ impl Rig {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let start =
-            Start { beat_ms: 20, listeners: vec![Bound { transport: "http".to_owned(), address }], ..Start::to_try(Role::Http, config) };
+        let start = Start {
+            beat_ms: 20,
+            listeners: vec![Bound {
+                transport: "http".to_owned(),
+                address,
+            }],
+            ..Start::to_try(Role::Http, config)
+        };
         let (ours, theirs) = socket_pair().unwrap();
         let (sender, receiver) = channel(ours).unwrap();
         let context = Context::for_test(start, vec![listener], theirs).unwrap();
-        Self { address, sender, receiver, task: tokio::spawn(super::run(context)), links: 0 }
+        Self {
+            address,
+            sender,
+            receiver,
+            task: tokio::spawn(super::run(context)),
+            links: 0,
+        }
     }
 
     /// A gateway worker starts, and the worker gets a link to it.
     async fn link(&mut self) -> Gateway {
         let (ours, theirs) = socket_pair().unwrap();
         self.links += 1;
-        self.sender.send(&ToWorker::Link { edge: self.links, peer: "gateway-0".to_owned() }, &[theirs.as_fd()]).await.unwrap();
+        self.sender
+            .send(
+                &ToWorker::Link {
+                    edge: self.links,
+                    peer: "gateway-0".to_owned(),
+                },
+                &[theirs.as_fd()],
+            )
+            .await
+            .unwrap();
         Gateway::new(ours)
     }
 
@@ -65,7 +92,10 @@ impl Rig {
 
     async fn beat(&mut self) -> Beat {
         loop {
-            let (message, _) = soon(self.receiver.receive::<ToSupervisor>()).await.unwrap().unwrap();
+            let (message, _) = soon(self.receiver.receive::<ToSupervisor>())
+                .await
+                .unwrap()
+                .unwrap();
             if let ToSupervisor::Beat(beat) = message {
                 return beat;
             }
@@ -76,7 +106,9 @@ impl Rig {
     async fn metric(&mut self, name: &str) -> f64 {
         loop {
             let beat = self.beat().await;
-            let Some(family) = beat.metrics.iter().find(|family| family.name == name) else { continue };
+            let Some(family) = beat.metrics.iter().find(|family| family.name == name) else {
+                continue;
+            };
             return family
                 .samples
                 .iter()
@@ -89,7 +121,15 @@ impl Rig {
     }
 
     async fn drain(&mut self) {
-        self.sender.send(&ToWorker::Drain { deadline_ms: 20_000 }, &[]).await.unwrap();
+        self.sender
+            .send(
+                &ToWorker::Drain {
+                    deadline_ms: 20_000,
+                },
+                &[],
+            )
+            .await
+            .unwrap();
     }
 }
 
@@ -111,7 +151,11 @@ impl Answer {
     }
 
     fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().filter_map(|line| line.split_once(": ")).find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.head
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 
     /// Asserts the status and our code, and that the body is a JSON-RPC error.
@@ -126,7 +170,10 @@ impl Answer {
 
 impl Client {
     async fn connect(address: SocketAddr) -> Self {
-        Self { socket: soon(TcpStream::connect(address)).await.unwrap(), input: BytesMut::new() }
+        Self {
+            socket: soon(TcpStream::connect(address)).await.unwrap(),
+            input: BytesMut::new(),
+        }
     }
 
     async fn write(&mut self, text: &str) {
@@ -145,16 +192,28 @@ impl Client {
 
     async fn until(&mut self, end: &str) -> String {
         loop {
-            if let Some(at) = self.input.windows(end.len()).position(|window| window == end.as_bytes()) {
+            if let Some(at) = self
+                .input
+                .windows(end.len())
+                .position(|window| window == end.as_bytes())
+            {
                 return String::from_utf8(self.input.split_to(at + end.len()).to_vec()).unwrap();
             }
-            assert!(self.more().await > 0, "closed before {end:?}: {:?}", self.input);
+            assert!(
+                self.more().await > 0,
+                "closed before {end:?}: {:?}",
+                self.input
+            );
         }
     }
 
     async fn head(&mut self) -> Answer {
         let head = self.until("\r\n\r\n").await;
-        Answer { status: head[9..12].parse().unwrap(), head, body: Vec::new() }
+        Answer {
+            status: head[9..12].parse().unwrap(),
+            head,
+            body: Vec::new(),
+        }
     }
 
     async fn exactly(&mut self, length: usize) -> BytesMut {
@@ -184,7 +243,9 @@ impl Client {
                 answer.body.extend_from_slice(&chunk);
             }
         } else {
-            let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+            let length = answer
+                .header("content-length")
+                .map_or(0, |length| length.parse().unwrap());
             answer.body = self.exactly(length).await.to_vec();
         }
         answer
@@ -192,12 +253,20 @@ impl Client {
 
     /// Waits for the server to close.
     async fn closed(&mut self) {
-        soon(async { while matches!(self.socket.read_buf(&mut self.input).await, Ok(1..)) {} }).await;
+        soon(async { while matches!(self.socket.read_buf(&mut self.input).await, Ok(1..)) {} })
+            .await;
     }
 }
 
 fn post(body: &str, headers: &str) -> String {
-    let mut text = String::from("POST /mcp HTTP/1.1\r\nHost: localhost\r\nAccept: application/json, text/event-stream\r\n");
-    write!(text, "Content-Type: application/json\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len()).unwrap();
+    let mut text = String::from(
+        "POST /mcp HTTP/1.1\r\nHost: localhost\r\nAccept: application/json, text/event-stream\r\n",
+    );
+    write!(
+        text,
+        "Content-Type: application/json\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+        body.len()
+    )
+    .unwrap();
     text
 }

@@ -32,7 +32,10 @@ async fn a_giant_head_is_refused_before_it_is_collected() {
         }
     })
     .await;
-    assert!(matches!(stopped, quinn::WriteError::Stopped(code) if code.into_inner() == 0x107), "{stopped:?}");
+    assert!(
+        matches!(stopped, quinn::WriteError::Stopped(code) if code.into_inner() == 0x107),
+        "{stopped:?}"
+    );
     assert!(taken <= 4 << 20, "{taken}");
     assert!(soon(receive.read_to_end(100)).await.is_err());
     // The connection is still good.
@@ -47,7 +50,10 @@ async fn a_giant_control_frame_ends_the_connection() {
     rig.echo().await;
     let (_endpoint, quic) = client::quic(rig.address, &rig.authority, "localhost").await;
     let mut control = quic.open_uni().await.unwrap();
-    control.write_all(&[0, 4, 0xbf, 0xff, 0xff, 0xff]).await.unwrap();
+    control
+        .write_all(&[0, 4, 0xbf, 0xff, 0xff, 0xff])
+        .await
+        .unwrap();
     soon(quic.closed()).await;
 }
 
@@ -74,7 +80,10 @@ async fn more_requests_than_allowed_wait_and_those_that_are_reset_are_forgotten(
     }
     let mut more = client.send.clone();
     let mut eleventh = Box::pin(async move {
-        let mut stream = more.send_request(client::post().body(()).unwrap()).await.unwrap();
+        let mut stream = more
+            .send_request(client::post().body(()).unwrap())
+            .await
+            .unwrap();
         stream.send_data("{}".into()).await.unwrap();
         stream.finish().await.unwrap();
         stream.recv_response().await.unwrap().status()
@@ -83,7 +92,11 @@ async fn more_requests_than_allowed_wait_and_those_that_are_reset_are_forgotten(
     for _ in 0..10 {
         open.push(gateway.open().await.0);
     }
-    assert!(tokio::time::timeout(std::time::Duration::from_millis(100), &mut eleventh).await.is_err());
+    assert!(
+        tokio::time::timeout(std::time::Duration::from_millis(100), &mut eleventh)
+            .await
+            .is_err()
+    );
     for mut stream in streams {
         stream.stop_sending(h3::error::Code::H3_REQUEST_CANCELLED);
     }
@@ -111,7 +124,9 @@ async fn streams_without_a_request_end_the_connection_at_some_point() {
     let (_endpoint, quic, _control) = raw(&rig).await;
     let flood = async {
         loop {
-            let Ok((mut send, _receive)) = quic.open_bi().await else { return };
+            let Ok((mut send, _receive)) = quic.open_bi().await else {
+                return;
+            };
             send.finish().unwrap();
         }
     };

@@ -30,34 +30,63 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn code(&self) -> String {
         let json: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
-        json["error"]["data"]["code"].as_str().unwrap_or_default().to_owned()
+        json["error"]["data"]["code"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 }
 
 /// QUIC alone.
-pub(super) async fn quic(address: SocketAddr, authority: &CertificateDer<'static>, name: &str) -> (quinn::Endpoint, quinn::Connection) {
+pub(super) async fn quic(
+    address: SocketAddr,
+    authority: &CertificateDer<'static>,
+    name: &str,
+) -> (quinn::Endpoint, quinn::Connection) {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(authority.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]).unwrap();
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap();
     let mut tls = builder.with_root_certificates(roots).with_no_client_auth();
     tls.alpn_protocols = vec![b"h3".to_vec()];
     let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-    endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap())));
-    let connection = soon(endpoint.connect(address, name).unwrap()).await.expect("a handshake");
+    endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(
+        QuicClientConfig::try_from(tls).unwrap(),
+    )));
+    let connection = soon(endpoint.connect(address, name).unwrap())
+        .await
+        .expect("a handshake");
     (endpoint, connection)
 }
 
 impl Client {
-    pub(super) async fn connect(address: SocketAddr, authority: &CertificateDer<'static>, name: &str) -> Self {
+    pub(super) async fn connect(
+        address: SocketAddr,
+        authority: &CertificateDer<'static>,
+        name: &str,
+    ) -> Self {
         let (endpoint, quic) = quic(address, authority, name).await;
-        let (mut driver, send) = soon(h3::client::new(h3_quinn::Connection::new(quic.clone()))).await.unwrap();
-        let driver = tokio::spawn(async move { std::future::poll_fn(|cx| driver.poll_close(cx)).await });
-        Self { send, quic, driver, _endpoint: endpoint }
+        let (mut driver, send) = soon(h3::client::new(h3_quinn::Connection::new(quic.clone())))
+            .await
+            .unwrap();
+        let driver =
+            tokio::spawn(async move { std::future::poll_fn(|cx| driver.poll_close(cx)).await });
+        Self {
+            send,
+            quic,
+            driver,
+            _endpoint: endpoint,
+        }
     }
 
     /// Sends a request and its body, and not the end of it.
-    pub(super) async fn begin(&mut self, request: Builder, body: impl Into<Bytes>) -> Result<Stream, StreamError> {
+    pub(super) async fn begin(
+        &mut self,
+        request: Builder,
+        body: impl Into<Bytes>,
+    ) -> Result<Stream, StreamError> {
         let mut stream = self.send.send_request(request.body(()).unwrap()).await?;
         let body = body.into();
         if !body.is_empty() {
@@ -67,7 +96,11 @@ impl Client {
     }
 
     /// Sends a whole request and gives the head of its answer.
-    pub(super) async fn ask(&mut self, request: Builder, body: impl Into<Bytes>) -> Result<(Response<()>, Stream), StreamError> {
+    pub(super) async fn ask(
+        &mut self,
+        request: Builder,
+        body: impl Into<Bytes>,
+    ) -> Result<(Response<()>, Stream), StreamError> {
         let mut stream = self.begin(request, body).await?;
         stream.finish().await?;
         let head = stream.recv_response().await?;
@@ -79,7 +112,11 @@ impl Client {
         soon(async {
             let (head, mut stream) = self.ask(request, body).await.expect("an answer");
             let body = rest(&mut stream).await.expect("a whole body");
-            Answer { status: head.status().as_u16(), headers: head.headers().clone(), body }
+            Answer {
+                status: head.status().as_u16(),
+                headers: head.headers().clone(),
+                body,
+            }
         })
         .await
     }
@@ -100,7 +137,10 @@ pub(super) async fn rest(stream: &mut Stream) -> Result<Vec<u8>, StreamError> {
 
 /// The next piece of an answer.
 pub(super) async fn piece(stream: &mut Stream) -> Option<Bytes> {
-    let mut data = tokio::time::timeout(PATIENCE, stream.recv_data()).await.expect("in time").expect("no error")?;
+    let mut data = tokio::time::timeout(PATIENCE, stream.recv_data())
+        .await
+        .expect("in time")
+        .expect("no error")?;
     Some(data.copy_to_bytes(data.remaining()))
 }
 

@@ -14,7 +14,8 @@ async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
     let mut rig = Rig::new(|_| {});
     let mut gateway = rig.link().await;
     let mut client = rig.client().await;
-    let asking = tokio::spawn(async move { (client.ask(post(), "{\"id\":1}").await.unwrap(), client) });
+    let asking =
+        tokio::spawn(async move { (client.ask(post(), "{\"id\":1}").await.unwrap(), client) });
     let (stream, _) = gateway.open().await;
     gateway.reply(stream, Reply::Start { session: None }).await;
     let ((_, mut body), mut client) = soon(asking).await.unwrap();
@@ -38,7 +39,10 @@ async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
     gateway.reply(stream, event("x".repeat(1 << 20))).await;
     gateway.reply(stream, Reply::End).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(soon(client::rest(&mut body)).await.unwrap().len(), (1 << 20) + 8);
+    assert_eq!(
+        soon(client::rest(&mut body)).await.unwrap().len(),
+        (1 << 20) + 8
+    );
     assert_eq!(rig.gone().await, ExitCode::SUCCESS);
     let closed = soon(client.quic.closed()).await;
     assert!(
@@ -52,7 +56,8 @@ async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
 async fn an_idle_worker_goes_at_once() {
     let mut rig = Rig::new(|_| {});
     let client = rig.client().await;
-    rig.metric_is("ggend_quic_connections", |open| open == 1.0).await;
+    rig.metric_is("ggend_quic_connections", |open| open == 1.0)
+        .await;
     rig.drain().await;
     assert_eq!(rig.gone().await, ExitCode::SUCCESS);
     soon(client.quic.closed()).await;
@@ -64,14 +69,20 @@ async fn another_certificate_counts_from_the_next_handshake_on() {
     rig.echo().await;
     let mut before = rig.client().await;
     let (other, authority) = certificate(&["localhost"]);
-    rig.sender.send(&ToWorker::Secrets(Box::new(secrets(other))), &[]).await.unwrap();
+    rig.sender
+        .send(&ToWorker::Secrets(Box::new(secrets(other))), &[])
+        .await
+        .unwrap();
     rig.authority = authority;
     // The message needs a moment; until then the handshake fails.
     let known = rustls::pki_types::CertificateDer::from(rig.authority.to_vec());
     soon(async {
         loop {
             let (address, known) = (rig.address, known.clone());
-            if tokio::spawn(async move { client::quic(address, &known, "localhost").await }).await.is_ok() {
+            if tokio::spawn(async move { client::quic(address, &known, "localhost").await })
+                .await
+                .is_ok()
+            {
                 return;
             }
         }
@@ -93,7 +104,8 @@ async fn silence_ends_a_connection_but_not_while_a_request_is_in_flight() {
     let (answer, client) = soon(asking).await.unwrap();
     assert_eq!(answer.status, 200);
     soon(client.quic.closed()).await;
-    rig.metric_is("ggend_quic_connections", |open| open == 0.0).await;
+    rig.metric_is("ggend_quic_connections", |open| open == 0.0)
+        .await;
 }
 
 #[tokio::test]
@@ -105,9 +117,14 @@ async fn a_new_configuration_counts_for_requests_at_once() {
     let mut start = rig.start.clone();
     start.generation = 2;
     start.config.transports.http.max_body.0 = 1024;
-    rig.sender.send(&ToWorker::Reconfigure(Box::new(start)), &[]).await.unwrap();
+    rig.sender
+        .send(&ToWorker::Reconfigure(Box::new(start)), &[])
+        .await
+        .unwrap();
     loop {
-        if let (ToSupervisor::Reconfigured { generation: 2 }, _) = soon(rig.receiver.receive()).await.unwrap().unwrap() {
+        if let (ToSupervisor::Reconfigured { generation: 2 }, _) =
+            soon(rig.receiver.receive()).await.unwrap().unwrap()
+        {
             break;
         }
     }

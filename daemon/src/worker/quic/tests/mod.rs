@@ -1,6 +1,11 @@
-//! The quic worker behind a real socket, with the test in the places of the supervisor, the gateway worker and the client; the client's QUIC is
-//! another implementation than ours.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+//! The quic worker behind a real socket, with the test in the places of the supervisor, the gateway
+//! worker and the client; the client's QUIC is another implementation than ours.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod abuse;
 mod answers;
@@ -33,11 +38,23 @@ fn certificate(names: &[&str]) -> (Certificate, rustls::pki_types::CertificateDe
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let made = rcgen::generate_simple_self_signed(names).unwrap();
     let key = Sensitive::from(made.signing_key.serialize_pem());
-    (Certificate { chain: made.cert.pem(), key }, made.cert.der().clone())
+    (
+        Certificate {
+            chain: made.cert.pem(),
+            key,
+        },
+        made.cert.der().clone(),
+    )
 }
 
 fn secrets(certificate: Certificate) -> Secrets {
-    Secrets { tls: TlsSecrets { certificates: vec![certificate], ..TlsSecrets::default() }, ..Secrets::default() }
+    Secrets {
+        tls: TlsSecrets {
+            certificates: vec![certificate],
+            ..TlsSecrets::default()
+        },
+        ..Secrets::default()
+    }
 }
 
 /// A worker under test.
@@ -59,23 +76,47 @@ impl Rig {
         let address = socket.local_addr().unwrap();
         let start = Start {
             beat_ms: 20,
-            listeners: vec![Bound { transport: "quic".to_owned(), address }],
-            seat: Some(Seat { index: 5, reset_key: [9; 32] }),
+            listeners: vec![Bound {
+                transport: "quic".to_owned(),
+                address,
+            }],
+            seat: Some(Seat {
+                index: 5,
+                reset_key: [9; 32],
+            }),
             ..Start::to_try(Role::Quic, config)
         };
         let (served, authority) = certificate(&["localhost", "other.example"]);
         let (ours, theirs) = socket_pair().unwrap();
         let (sender, receiver) = channel(ours).unwrap();
-        let mut context = Context::for_test(start.clone(), vec![OwnedFd::from(socket).into()], theirs).unwrap();
+        let mut context =
+            Context::for_test(start.clone(), vec![OwnedFd::from(socket).into()], theirs).unwrap();
         context.secrets = secrets(served);
-        Self { address, authority, sender, receiver, task: tokio::spawn(super::run(context)), start, links: 0 }
+        Self {
+            address,
+            authority,
+            sender,
+            receiver,
+            task: tokio::spawn(super::run(context)),
+            start,
+            links: 0,
+        }
     }
 
     /// A gateway worker starts, and the worker gets a link to it.
     async fn link(&mut self) -> Gateway {
         let (ours, theirs) = socket_pair().unwrap();
         self.links += 1;
-        self.sender.send(&ToWorker::Link { edge: self.links, peer: "gateway-0".to_owned() }, &[theirs.as_fd()]).await.unwrap();
+        self.sender
+            .send(
+                &ToWorker::Link {
+                    edge: self.links,
+                    peer: "gateway-0".to_owned(),
+                },
+                &[theirs.as_fd()],
+            )
+            .await
+            .unwrap();
         Gateway::new(ours)
     }
 
@@ -90,7 +131,10 @@ impl Rig {
 
     async fn beat(&mut self) -> Beat {
         loop {
-            let (message, _) = soon(self.receiver.receive::<ToSupervisor>()).await.unwrap().unwrap();
+            let (message, _) = soon(self.receiver.receive::<ToSupervisor>())
+                .await
+                .unwrap()
+                .unwrap();
             if let ToSupervisor::Beat(beat) = message {
                 return beat;
             }
@@ -101,7 +145,9 @@ impl Rig {
     async fn metric(&mut self, name: &str) -> f64 {
         loop {
             let beat = self.beat().await;
-            let Some(family) = beat.metrics.iter().find(|family| family.name == name) else { continue };
+            let Some(family) = beat.metrics.iter().find(|family| family.name == name) else {
+                continue;
+            };
             let value = |sample: &crate::metrics::Sample| match sample.value {
                 crate::metrics::Value::Number(value) => value,
                 crate::metrics::Value::Histogram { .. } => 0.0,
@@ -115,13 +161,25 @@ impl Rig {
     }
 
     async fn drain(&mut self) {
-        self.sender.send(&ToWorker::Drain { deadline_ms: 20_000 }, &[]).await.unwrap();
+        self.sender
+            .send(
+                &ToWorker::Drain {
+                    deadline_ms: 20_000,
+                },
+                &[],
+            )
+            .await
+            .unwrap();
     }
 
     /// Waits for the worker to have gone.
     async fn gone(self) -> ExitCode {
-        let Self { task, mut receiver, .. } = self;
-        let reading = tokio::spawn(async move { while let Ok(Some(_)) = receiver.receive::<ToSupervisor>().await {} });
+        let Self {
+            task, mut receiver, ..
+        } = self;
+        let reading = tokio::spawn(async move {
+            while let Ok(Some(_)) = receiver.receive::<ToSupervisor>().await {}
+        });
         let code = soon(task).await.unwrap();
         reading.abort();
         code

@@ -1,4 +1,5 @@
-//! The worker's own frames with an echo behind them instead of MCP: what a suite of the protocol drives (`tests/interop/autobahn`).
+//! The worker's own frames with an echo behind them instead of MCP: what a suite of the protocol
+//! drives (`tests/interop/autobahn`).
 
 use super::super::codec::{Codec, Frame};
 use std::{future::poll_fn, task::Poll, time::Instant};
@@ -60,7 +61,11 @@ async fn serves_echo() {
             let answer = format!(
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
             );
-            socket.get_mut().write_all(answer.as_bytes()).await.unwrap_or_default();
+            socket
+                .get_mut()
+                .write_all(answer.as_bytes())
+                .await
+                .unwrap_or_default();
             let buffered = socket.buffer().to_vec();
             echo(Codec::new(socket.into_inner(), buffered, LARGEST).await).await;
         });

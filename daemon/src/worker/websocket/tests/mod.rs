@@ -1,5 +1,11 @@
-//! Connections over memory, with a gateway worker that is played: order, cancellation, back-pressure, slow and silent clients, drain.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+//! Connections over memory, with a gateway worker that is played: order, cancellation,
+//! back-pressure, slow and silent clients, drain.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod echo;
 
@@ -45,7 +51,13 @@ impl Played {
                 self.ready.push_back(found);
             }
             if self.ready.is_empty() {
-                assert!(timeout(PATIENCE, self.socket.read_buf(&mut self.input)).await.expect("a frame in time").unwrap() > 0);
+                assert!(
+                    timeout(PATIENCE, self.socket.read_buf(&mut self.input))
+                        .await
+                        .expect("a frame in time")
+                        .unwrap()
+                        > 0
+                );
             }
         }
     }
@@ -61,7 +73,9 @@ impl Played {
     }
 
     async fn is_silent(&mut self) -> bool {
-        timeout(Duration::from_millis(100), self.opened()).await.is_err()
+        timeout(Duration::from_millis(100), self.opened())
+            .await
+            .is_err()
     }
 
     async fn reply(&mut self, stream: u32, reply: Reply) {
@@ -71,8 +85,20 @@ impl Played {
     }
 
     async fn full(&mut self, stream: u32, session: Option<&str>, body: &str) {
-        let (session, body) = (session.map(Into::into), Bytes::copy_from_slice(body.as_bytes()));
-        self.reply(stream, Reply::Full { status: 200, session, retry_after: None, body }).await;
+        let (session, body) = (
+            session.map(Into::into),
+            Bytes::copy_from_slice(body.as_bytes()),
+        );
+        self.reply(
+            stream,
+            Reply::Full {
+                status: 200,
+                session,
+                retry_after: None,
+                body,
+            },
+        )
+        .await;
     }
 }
 
@@ -85,12 +111,24 @@ struct Bench {
 
 /// A connection whose two ends hold `buffer` bytes.
 async fn bench(patience: Duration, buffer: usize) -> Bench {
-    let server = Server::new(Rules { patience, max_message: 1 << 20, max_connections: 10 }, AuthSecrets::default()).unwrap();
+    let server = Server::new(
+        Rules {
+            patience,
+            max_message: 1 << 20,
+            max_connections: 10,
+        },
+        AuthSecrets::default(),
+    )
+    .unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
     server.gateway.attach(ours);
     let (near, far) = tokio::io::duplex(buffer);
     let codec = Codec::new(near, Vec::new(), 1 << 20).await;
-    let caller = Caller { gateway: server.gateway.clone(), view: "".into(), principal: "anonymous".into() };
+    let caller = Caller {
+        gateway: server.gateway.clone(),
+        view: "".into(),
+        principal: "anonymous".into(),
+    };
     let guest = Guest {
         peer: ([127, 0, 0, 1], 1).into(),
         principal: caller.principal.clone(),
@@ -100,7 +138,16 @@ async fn bench(patience: Duration, buffer: usize) -> Bench {
     };
     let served = tokio::spawn(connection::serve(Arc::clone(&server), codec, caller, guest));
     let client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
-    Bench { server, gateway: Played { socket: theirs, input: BytesMut::new(), ready: VecDeque::new() }, client, served }
+    Bench {
+        server,
+        gateway: Played {
+            socket: theirs,
+            input: BytesMut::new(),
+            ready: VecDeque::new(),
+        },
+        client,
+        served,
+    }
 }
 
 fn modern(id: usize) -> Message {
@@ -110,7 +157,11 @@ fn modern(id: usize) -> Message {
 }
 
 async fn heard(client: &mut WebSocketStream<DuplexStream>) -> Message {
-    timeout(PATIENCE, client.next()).await.expect("a message in time").unwrap().unwrap()
+    timeout(PATIENCE, client.next())
+        .await
+        .expect("a message in time")
+        .unwrap()
+        .unwrap()
 }
 
 fn session_of(request: &Request) -> Option<&str> {
@@ -120,22 +171,38 @@ fn session_of(request: &Request) -> Option<&str> {
 #[tokio::test]
 async fn what_follows_initialize_belongs_to_its_session() {
     let mut bench = bench(PATIENCE, 1 << 20).await;
-    let legacy = |id, method| Message::text(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}"}}"#));
+    let legacy = |id, method| {
+        Message::text(format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}"}}"#
+        ))
+    };
     bench.client.send(legacy(1, "initialize")).await.unwrap();
     bench.client.send(legacy(2, "tools/list")).await.unwrap();
     bench.client.send(modern(3)).await.unwrap();
     let (stream, request) = bench.gateway.opened().await;
     assert_eq!((request.verb, session_of(&request)), (Verb::Message, None));
-    assert!(bench.gateway.is_silent().await, "nothing is read before the session is known");
+    assert!(
+        bench.gateway.is_silent().await,
+        "nothing is read before the session is known"
+    );
     bench.gateway.full(stream, Some("s"), r#"{"id":1}"#).await;
     let mut seen = Vec::new();
     for _ in 0..3 {
         let (_, request) = bench.gateway.opened().await;
         seen.push((request.verb, session_of(&request).map(str::to_owned)));
     }
-    assert!(seen.contains(&(Verb::Attach, Some("s".to_owned()))), "{seen:?}");
-    assert!(seen.contains(&(Verb::Message, Some("s".to_owned()))), "{seen:?}");
-    assert!(seen.contains(&(Verb::Message, None)), "a modern message is of no session: {seen:?}");
+    assert!(
+        seen.contains(&(Verb::Attach, Some("s".to_owned()))),
+        "{seen:?}"
+    );
+    assert!(
+        seen.contains(&(Verb::Message, Some("s".to_owned()))),
+        "{seen:?}"
+    );
+    assert!(
+        seen.contains(&(Verb::Message, None)),
+        "a modern message is of no session: {seen:?}"
+    );
     assert_eq!(heard(&mut bench.client).await, Message::text(r#"{"id":1}"#));
 }
 
@@ -151,7 +218,10 @@ async fn a_cancelled_modern_request_is_given_up_and_the_end_gives_up_all() {
     assert_eq!(bench.gateway.next().await, (first, Frame::Gone));
     drop(bench.client);
     assert_eq!(bench.gateway.next().await, (second, Frame::Gone));
-    assert_eq!(timeout(PATIENCE, bench.served).await.unwrap().unwrap(), End::Broken);
+    assert_eq!(
+        timeout(PATIENCE, bench.served).await.unwrap().unwrap(),
+        End::Broken
+    );
 }
 
 #[tokio::test]
@@ -176,10 +246,23 @@ async fn a_client_that_takes_nothing_is_closed_and_the_relay_held_back_meanwhile
     let mut bench = bench(Duration::from_millis(400), 16 << 10).await;
     bench.client.send(modern(1)).await.unwrap();
     let (stream, _) = bench.gateway.opened().await;
-    bench.gateway.reply(stream, Reply::Start { session: None }).await;
+    bench
+        .gateway
+        .reply(stream, Reply::Start { session: None })
+        .await;
     let data = Bytes::from(vec![b'x'; 20_000]);
     for _ in 0..frame::WINDOW {
-        bench.gateway.reply(stream, Reply::Event { id: None, retry_ms: None, data: data.clone() }).await;
+        bench
+            .gateway
+            .reply(
+                stream,
+                Reply::Event {
+                    id: None,
+                    retry_ms: None,
+                    data: data.clone(),
+                },
+            )
+            .await;
     }
     // At most what was in the batch is granted anew: never another window.
     let mut credit = 0;
@@ -203,7 +286,14 @@ async fn a_silent_client_is_asked_and_then_closed() {
         assert!(matches!(heard(&mut bench.client).await, Message::Ping(_)));
         bench.client.flush().await.unwrap();
     }
-    assert_eq!(timeout(PATIENCE, bench.served).await.unwrap().unwrap().code(), 1008);
+    assert_eq!(
+        timeout(PATIENCE, bench.served)
+            .await
+            .unwrap()
+            .unwrap()
+            .code(),
+        1008
+    );
 }
 
 #[tokio::test]
@@ -217,8 +307,22 @@ async fn a_drain_finishes_what_is_in_flight() {
     assert!(refused.contains("\"id\":2,\"error\""), "{refused}");
     bench.gateway.full(stream, None, r#"{"id":1}"#).await;
     assert_eq!(heard(&mut bench.client).await, Message::text(r#"{"id":1}"#));
-    assert!(matches!(heard(&mut bench.client).await, Message::Close(Some(frame)) if u16::from(frame.code) == 1001));
+    assert!(
+        matches!(heard(&mut bench.client).await, Message::Close(Some(frame)) if u16::from(frame.code) == 1001)
+    );
     // tungstenite answers the close when it is read on.
-    assert!(timeout(PATIENCE, bench.client.next()).await.unwrap().is_none());
-    assert_eq!(timeout(PATIENCE, bench.served).await.unwrap().unwrap().code(), 1001);
+    assert!(
+        timeout(PATIENCE, bench.client.next())
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(
+        timeout(PATIENCE, bench.served)
+            .await
+            .unwrap()
+            .unwrap()
+            .code(),
+        1001
+    );
 }

@@ -25,17 +25,23 @@ impl Era {
 
     /// The headers of each call, in full lines.
     pub(crate) fn headers(self, session: Option<&str>) -> String {
-        let common = "content-type: application/json\r\naccept: application/json, text/event-stream\r\n";
+        let common =
+            "content-type: application/json\r\naccept: application/json, text/event-stream\r\n";
         match (self, session) {
-            (Self::Legacy, Some(session)) => format!("{common}mcp-protocol-version: 2025-11-25\r\nmcp-session-id: {session}\r\n"),
+            (Self::Legacy, Some(session)) => {
+                format!("{common}mcp-protocol-version: 2025-11-25\r\nmcp-session-id: {session}\r\n")
+            }
             (Self::Legacy, None) => common.to_owned(),
             (Self::Modern, _) => {
-                format!("{common}mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: {self}__echo\r\n")
+                format!(
+                    "{common}mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: {self}__echo\r\n"
+                )
             }
         }
     }
 
-    /// Writes the body of a call of the server's one tool, under the name that it has in the view of all servers.
+    /// Writes the body of a call of the server's one tool, under the name that it has in the view
+    /// of all servers.
     pub(crate) fn call(self, id: u64, message: fmt::Arguments<'_>, out: &mut Vec<u8>) {
         let meta = match self {
             Self::Legacy => "",

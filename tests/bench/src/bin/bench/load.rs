@@ -68,14 +68,21 @@ impl Slice {
 
     /// Processor time per call of the processes whose name `counts`, in microseconds.
     pub(crate) fn cpu(&self, counts: impl Fn(&str) -> bool) -> f64 {
-        let sum: u64 = self.cpu.iter().filter(|(name, _)| counts(name)).map(|(_, time)| time).sum();
+        let sum: u64 = self
+            .cpu
+            .iter()
+            .filter(|(name, _)| counts(name))
+            .map(|(_, time)| time)
+            .sum();
         sum as f64 / 1000.0 / self.latencies.len() as f64
     }
 
     /// A quantile of the latency, in microseconds.
     pub(crate) fn latency(&self, quantile: f64) -> f64 {
         let at = (self.latencies.len() as f64 * quantile) as usize;
-        self.latencies.get(at).map_or(f64::NAN, |time| *time as f64 / 1000.0)
+        self.latencies
+            .get(at)
+            .map_or(f64::NAN, |time| *time as f64 / 1000.0)
     }
 }
 
@@ -88,7 +95,13 @@ impl Pool {
         let mut clients = Vec::with_capacity(size);
         for number in 0..size {
             let client = Some(Client::connect(reach.address).await?);
-            clients.push(Caller { client, number, calls: 0, body: Vec::new(), expected: String::new() });
+            clients.push(Caller {
+                client,
+                number,
+                calls: 0,
+                body: Vec::new(),
+                expected: String::new(),
+            });
         }
         Ok(Self { reach, clients })
     }
@@ -124,7 +137,12 @@ impl Pool {
         self.clients = local.run_until(tasks.join_all()).await;
         let mut slice = slice.take();
         slice.elapsed = began.elapsed();
-        slice.cpu = group.cpu()?.into_iter().zip(before).map(|((name, after), (_, before))| (name, after - before)).collect();
+        slice.cpu = group
+            .cpu()?
+            .into_iter()
+            .zip(before)
+            .map(|((name, after), (_, before))| (name, after - before))
+            .collect();
         slice.latencies.sort_unstable();
         Ok(slice)
     }
@@ -140,7 +158,9 @@ impl Caller {
             let called = tokio::time::timeout(PATIENCE, self.call(reach)).await;
             let mut slice = slice.borrow_mut();
             match called.unwrap_or_else(|_| Err("no answer".to_owned())) {
-                Ok(()) => slice.latencies.push(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)),
+                Ok(()) => slice
+                    .latencies
+                    .push(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)),
                 Err(complaint) => {
                     slice.wrong += 1;
                     if slice.complaints.len() < SAMPLES {
@@ -162,15 +182,27 @@ impl Caller {
         self.body.clear();
         // As long as a short sentence; no two connections of the run ever send the same.
         let client = self.client.as_mut().ok_or("not connected")?;
-        let nonce = (self.number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ id.wrapping_mul(0xd1b5_4a32_d192_ed03);
-        write!(self.expected, "connection {} call {id} of this run, nonce {nonce:016x}", self.number).map_err(|error| error.to_string())?;
-        reach.era.call(id, format_args!("{}", self.expected), &mut self.body);
-        let (status, _, body) = client.post(&reach.headers, &self.body).await.map_err(|error| error.to_string())?;
+        let nonce = (self.number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            ^ id.wrapping_mul(0xd1b5_4a32_d192_ed03);
+        write!(
+            self.expected,
+            "connection {} call {id} of this run, nonce {nonce:016x}",
+            self.number
+        )
+        .map_err(|error| error.to_string())?;
+        reach
+            .era
+            .call(id, format_args!("{}", self.expected), &mut self.body);
+        let (status, _, body) = client
+            .post(&reach.headers, &self.body)
+            .await
+            .map_err(|error| error.to_string())?;
         let text = || String::from_utf8_lossy(body).into_owned();
         if status != 200 {
             return Err(format!("status {status}: {}", text()));
         }
-        let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| format!("{error}: {}", text()))?;
+        let answer: Answer<'_> =
+            serde_json::from_slice(body).map_err(|error| format!("{error}: {}", text()))?;
         if answer.id != id || answer.text() != self.expected {
             return Err(format!("asked {} ({id}), got {}", self.expected, text()));
         }

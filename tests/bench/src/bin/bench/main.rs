@@ -1,5 +1,6 @@
-//! The benchmark's driver. Measures ggend and the bare relay side by side in short turns, so that whatever else the machine does hits both, and
-//! checks every answer. Exit code 1: an answer was wrong, missing or somebody else's; 2 with `--strict`: a floor was missed.
+//! The benchmark's driver. Measures ggend and the bare relay side by side in short turns, so that
+//! whatever else the machine does hits both, and checks every answer. Exit code 1: an answer was
+//! wrong, missing or somebody else's; 2 with `--strict`: a floor was missed.
 
 mod client;
 mod era;
@@ -41,7 +42,12 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "1,16,64,256")]
     concurrency: Vec<usize>,
     /// Clients and servers of these revisions.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "legacy,modern")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "legacy,modern"
+    )]
     era: Vec<Era>,
     /// `server.workers` of ggend.
     #[arg(long, default_value_t = 2)]
@@ -61,10 +67,16 @@ fn main() -> Result<ExitCode, Failure> {
         None => std::env::current_exe()?.with_file_name(""),
     };
     let ggend = Ggend::start(&programs, arguments.workers)?;
-    let relays = arguments.era.iter().map(|era| Relay::start(&programs, *era)).collect::<Result<Vec<_>, _>>()?;
+    let relays = arguments
+        .era
+        .iter()
+        .map(|era| Relay::start(&programs, *era))
+        .collect::<Result<Vec<_>, _>>()?;
     // The processes measured go where the kernel likes; only the driver stays where it is.
     processes::keep_to_last_core();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let mut report = Report::default();
     runtime.block_on(async {
         for (era, relay) in arguments.era.iter().zip(&relays) {
@@ -78,7 +90,16 @@ fn main() -> Result<ExitCode, Failure> {
                 let through = Pool::open(reach.clone(), *concurrency).await?;
                 let beside = Pool::open(relay.reach(*era), *concurrency).await?;
                 let mut pipe = pipe::Raw::start(&programs, *era)?;
-                report.cells.push(measure(&arguments, *era, (through, &ggend), (beside, relay), &mut pipe).await?);
+                report.cells.push(
+                    measure(
+                        &arguments,
+                        *era,
+                        (through, &ggend),
+                        (beside, relay),
+                        &mut pipe,
+                    )
+                    .await?,
+                );
             }
         }
         report.loaded = ggend.processes()?.memory()?;
@@ -122,7 +143,11 @@ async fn measure(
             ours = through.run(turn, &ggend.processes()?).await?;
             floor = beside.run(turn, &relay.processes()?).await?;
         }
-        let raw = if cell.concurrency == 1 { Some(pipe.run(turn / 4)?) } else { None };
+        let raw = if cell.concurrency == 1 {
+            Some(pipe.run(turn / 4)?)
+        } else {
+            None
+        };
         cell.rounds.push(Round { ours, floor, raw });
     }
     Ok(cell)

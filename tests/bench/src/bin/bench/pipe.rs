@@ -1,4 +1,5 @@
-//! The round trip to the same server over bare pipes, without HTTP: what nobody who puts a gateway in front of it can beat.
+//! The round trip to the same server over bare pipes, without HTTP: what nobody who puts a gateway
+//! in front of it can beat.
 
 use super::{Failure, era::Era, targets};
 use std::{
@@ -25,19 +26,33 @@ impl Raw {
     /// It could not be started.
     pub(crate) fn start(programs: &Path, era: Era) -> Result<Self, Failure> {
         let mut command = Command::new(programs.join("echo-server"));
-        command.args(["--era", era.name()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .args(["--era", era.name()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn()?;
-        let (input, output) = child.stdin.take().zip(child.stdout.take()).ok_or("no pipes")?;
+        let (input, output) = child
+            .stdin
+            .take()
+            .zip(child.stdout.take())
+            .ok_or("no pipes")?;
         processes_elsewhere(child.id());
-        Ok(Self { input, output: BufReader::new(output), calls: 0, _process: targets::Process::new(child) })
+        Ok(Self {
+            input,
+            output: BufReader::new(output),
+            calls: 0,
+            _process: targets::Process::new(child),
+        })
     }
 
-    /// Calls for so long. Latencies in nanoseconds, sorted. Blocks the driver, which has nothing else to do meanwhile.
+    /// Calls for so long. Latencies in nanoseconds, sorted. Blocks the driver, which has nothing
+    /// else to do meanwhile.
     ///
     /// # Errors
     /// The server is gone, or its answer is not the one to the question.
     pub(crate) fn run(&mut self, turn: Duration) -> Result<Vec<u64>, Failure> {
-        let (mut latencies, mut line, mut expected, mut answer) = (Vec::new(), Vec::new(), String::new(), String::new());
+        let (mut latencies, mut line, mut expected, mut answer) =
+            (Vec::new(), Vec::new(), String::new(), String::new());
         let began = Instant::now();
         while began.elapsed() < turn {
             let started = Instant::now();
@@ -45,7 +60,11 @@ impl Raw {
             line.clear();
             expected.clear();
             answer.clear();
-            write!(expected, "a call over bare pipes that is as long as the others are: {:016x}", self.calls)?;
+            write!(
+                expected,
+                "a call over bare pipes that is as long as the others are: {:016x}",
+                self.calls
+            )?;
             Era::Legacy.call(self.calls, format_args!("{expected}"), &mut line);
             line.push(b'\n');
             self.input.write_all(&line)?;

@@ -55,12 +55,19 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 impl Cell {
     pub(crate) const fn new(era: Era, concurrency: usize) -> Self {
-        Self { era, concurrency, rounds: Vec::new() }
+        Self {
+            era,
+            concurrency,
+            rounds: Vec::new(),
+        }
     }
 
     /// Calls that failed, of both.
     pub(crate) fn wrong(&self) -> u64 {
-        self.rounds.iter().map(|round| round.ours.wrong + round.floor.wrong).sum()
+        self.rounds
+            .iter()
+            .map(|round| round.ours.wrong + round.floor.wrong)
+            .sum()
     }
 
     fn of(&self, side: Side, value: impl Fn(&Slice) -> f64) -> f64 {
@@ -69,7 +76,11 @@ impl Cell {
 
     /// Ratios are taken within a round, where both met the same machine.
     fn ratio(&self, value: impl Fn(&Slice) -> f64) -> f64 {
-        median(self.rounds.iter().map(|round| value(&round.ours) / value(&round.floor)))
+        median(
+            self.rounds
+                .iter()
+                .map(|round| value(&round.ours) / value(&round.floor)),
+        )
     }
 
     fn rate_ratio(&self) -> f64 {
@@ -90,19 +101,33 @@ impl Cell {
 
     /// Whether the floors are met; `None` where there are none.
     fn floors_met(&self) -> Option<bool> {
-        (self.concurrency == FLOORS_AT).then(|| self.rate_ratio() >= RATE_FLOOR && self.cpu_ratio() <= CPU_CEILING)
+        (self.concurrency == FLOORS_AT)
+            .then(|| self.rate_ratio() >= RATE_FLOOR && self.cpu_ratio() <= CPU_CEILING)
     }
 
     /// Processor time per call of each process.
     fn split(&self, side: Side) -> Vec<(String, f64)> {
         let mut names: Vec<&str> = Vec::new();
-        for (name, _) in self.rounds.first().map_or(&[][..], |round| &side(round).cpu) {
+        for (name, _) in self
+            .rounds
+            .first()
+            .map_or(&[][..], |round| &side(round).cpu)
+        {
             if !names.contains(&name.as_str()) {
                 names.push(name);
             }
         }
-        let of = |wanted: &str| median(self.rounds.iter().map(|round| side(round).cpu(|name| name == wanted)));
-        names.into_iter().map(|name| (name.to_owned(), of(name))).collect()
+        let of = |wanted: &str| {
+            median(
+                self.rounds
+                    .iter()
+                    .map(|round| side(round).cpu(|name| name == wanted)),
+            )
+        };
+        names
+            .into_iter()
+            .map(|name| (name.to_owned(), of(name)))
+            .collect()
     }
 
     fn to_json(&self) -> Value {
@@ -137,7 +162,9 @@ impl Cell {
 impl Report {
     /// Whether every line that has floors meets them.
     pub(crate) fn floors_met(&self) -> bool {
-        self.cells.iter().all(|cell| cell.floors_met() != Some(false))
+        self.cells
+            .iter()
+            .all(|cell| cell.floors_met() != Some(false))
     }
 
     pub(crate) fn to_json(&self) -> Value {
@@ -155,10 +182,17 @@ impl fmt::Display for Report {
             f,
             "                          calls/s             p50 us         p90 us         p99 us      cpu us/call      ratio to bare relay"
         )?;
-        writeln!(f, "era     connections    ggend    bare   ggend   bare   ggend   bare   ggend   bare   ggend   bare   calls/s      cpu")?;
+        writeln!(
+            f,
+            "era     connections    ggend    bare   ggend   bare   ggend   bare   ggend   bare   ggend   bare   calls/s      cpu"
+        )?;
         for cell in &self.cells {
             let pair = |value: &dyn Fn(&Slice) -> f64, width: usize, digits: usize| {
-                format!("{:>width$.digits$}{:>width$.digits$}", cell.of(OURS, value), cell.of(FLOOR, value))
+                format!(
+                    "{:>width$.digits$}{:>width$.digits$}",
+                    cell.of(OURS, value),
+                    cell.of(FLOOR, value)
+                )
             };
             let verdict = match cell.floors_met() {
                 Some(true) => "   floors met",
@@ -179,26 +213,65 @@ impl fmt::Display for Report {
                 cell.cpu_ratio(),
             )?;
         }
-        writeln!(f, "floors at {FLOORS_AT}: calls/s at least {:.0} %, cpu at most {CPU_CEILING} x\n", RATE_FLOOR * 100.0)?;
+        writeln!(
+            f,
+            "floors at {FLOORS_AT}: calls/s at least {:.0} %, cpu at most {CPU_CEILING} x\n",
+            RATE_FLOOR * 100.0
+        )?;
         for cell in &self.cells {
             if let Some(raw) = cell.raw() {
                 let ours = cell.of(OURS, |slice| slice.latency(0.5));
-                writeln!(f, "{}: bare pipe round trip p50 {raw:.0} us; ggend adds {:.0} us", cell.era, ours - raw)?;
+                writeln!(
+                    f,
+                    "{}: bare pipe round trip p50 {raw:.0} us; ggend adds {:.0} us",
+                    cell.era,
+                    ours - raw
+                )?;
             }
         }
         for cell in self.cells.iter().filter(|cell| cell.floors_met().is_some()) {
-            let list =
-                |split: Vec<(String, f64)>| split.iter().map(|(name, cpu)| format!("{name} {cpu:.1}")).collect::<Vec<_>>().join(", ");
-            writeln!(f, "{} at {FLOORS_AT}, cpu us/call: {}", cell.era, list(cell.split(OURS)))?;
-            writeln!(f, "{} at {FLOORS_AT}, bare:        {}", cell.era, list(cell.split(FLOOR)))?;
+            let list = |split: Vec<(String, f64)>| {
+                split
+                    .iter()
+                    .map(|(name, cpu)| format!("{name} {cpu:.1}"))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
+            writeln!(
+                f,
+                "{} at {FLOORS_AT}, cpu us/call: {}",
+                cell.era,
+                list(cell.split(OURS))
+            )?;
+            writeln!(
+                f,
+                "{} at {FLOORS_AT}, bare:        {}",
+                cell.era,
+                list(cell.split(FLOOR))
+            )?;
         }
         writeln!(f, "\nmemory (Pss KiB)    idle  after load")?;
         for (idle, loaded) in self.idle.iter().zip(&self.loaded) {
-            writeln!(f, "{:16}{:8}{:12}", idle.process, idle.pss_kib, loaded.pss_kib)?;
+            writeln!(
+                f,
+                "{:16}{:8}{:12}",
+                idle.process, idle.pss_kib, loaded.pss_kib
+            )?;
         }
         for cell in self.cells.iter().filter(|cell| cell.wrong() > 0) {
-            writeln!(f, "\n{} at {}: {} calls answered wrongly or not at all", cell.era, cell.concurrency, cell.wrong())?;
-            for complaint in cell.rounds.iter().flat_map(|round| round.ours.complaints.iter().chain(&round.floor.complaints)).take(5) {
+            writeln!(
+                f,
+                "\n{} at {}: {} calls answered wrongly or not at all",
+                cell.era,
+                cell.concurrency,
+                cell.wrong()
+            )?;
+            for complaint in cell
+                .rounds
+                .iter()
+                .flat_map(|round| round.ours.complaints.iter().chain(&round.floor.complaints))
+                .take(5)
+            {
                 writeln!(f, "  {complaint}")?;
             }
         }

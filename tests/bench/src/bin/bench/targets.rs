@@ -1,4 +1,5 @@
-//! The two that are measured: ggend with both echo servers behind it, and bare relays. Each is started here, on a free port, and ended here.
+//! The two that are measured: ggend with both echo servers behind it, and bare relays. Each is
+//! started here, on a free port, and ended here.
 
 use super::{
     Failure,
@@ -22,7 +23,8 @@ use std::{
 /// How long a program may take to serve, or to end.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// A process that ends with this value: asked first, then forced. Its own children end when it does, and are waited for, too.
+/// A process that ends with this value: asked first, then forced. Its own children end when it
+/// does, and are waited for, too.
 pub(crate) struct Process(Child);
 
 impl Process {
@@ -60,13 +62,21 @@ impl Drop for Process {
 }
 
 /// Starts a program and reads its first line, which ends in the address it serves on.
-fn start(command: &mut Command, address: impl Fn(&str) -> Option<&str>) -> Result<(Process, SocketAddr), Failure> {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+fn start(
+    command: &mut Command,
+    address: impl Fn(&str) -> Option<&str>,
+) -> Result<(Process, SocketAddr), Failure> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
     let output = child.stdout.take();
     let process = Process(child);
     let mut line = String::new();
     BufReader::new(output.ok_or("no stdout")?).read_line(&mut line)?;
-    let address = address(line.trim()).ok_or_else(|| format!("it says {line:?}"))?.parse()?;
+    let address = address(line.trim())
+        .ok_or_else(|| format!("it says {line:?}"))?
+        .parse()?;
     Ok((process, address))
 }
 
@@ -96,14 +106,32 @@ impl Ggend {
         let file = folder.path().join("mcp.json");
         std::fs::write(&file, serde_json::to_vec(&config)?)?;
         let mut command = Command::new(programs.join("ggend"));
-        command.arg("--config").arg(file).current_dir(folder.path()).env("HOME", folder.path());
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GGEN")) {
+        command
+            .arg("--config")
+            .arg(file)
+            .current_dir(folder.path())
+            .env("HOME", folder.path());
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GGEN"))
+        {
             command.env_remove(name);
         }
-        command.env("GGEN_RUNTIME_DIR", folder.path().join("run")).env("GGEN_STATE_DIR", folder.path().join("state")).stderr(Stdio::null());
-        let (process, address) = start(&mut command, |line| line.split_once("http://")?.1.split_once("/mcp").map(|(address, _)| address))
-            .map_err(|error| format!("ggend does not serve: {error}"))?;
-        Ok(Self { process, address, _folder: folder })
+        command
+            .env("GGEN_RUNTIME_DIR", folder.path().join("run"))
+            .env("GGEN_STATE_DIR", folder.path().join("state"))
+            .stderr(Stdio::null());
+        let (process, address) = start(&mut command, |line| {
+            line.split_once("http://")?
+                .1
+                .split_once("/mcp")
+                .map(|(address, _)| address)
+        })
+        .map_err(|error| format!("ggend does not serve: {error}"))?;
+        Ok(Self {
+            process,
+            address,
+            _folder: folder,
+        })
     }
 
     /// Opens a session if the era has any, and waits until the server behind answers a call.
@@ -122,7 +150,11 @@ impl Ggend {
         loop {
             let (status, _, answer) = client.post(&headers, &body).await?;
             if memchr::memmem::find(answer, b"ready?").is_some() {
-                return Ok(Reach { address: self.address, era, headers: headers.into() });
+                return Ok(Reach {
+                    address: self.address,
+                    era,
+                    headers: headers.into(),
+                });
             }
             if Instant::now() > deadline {
                 return Err(format!("{status}: {}", String::from_utf8_lossy(answer)).into());
@@ -141,12 +173,26 @@ impl Ggend {
         for pid in processes::children(supervisor)? {
             match processes::arguments(pid)?.as_slice() {
                 [role, name, ..] if role == "worker" => {
-                    let like = group.iter().filter(|(known, _)| known.starts_with(name.as_str())).count();
-                    group.push((if name == "http" { format!("http-{}", like + 1) } else { name.clone() }, pid));
+                    let like = group
+                        .iter()
+                        .filter(|(known, _)| known.starts_with(name.as_str()))
+                        .count();
+                    group.push((
+                        if name == "http" {
+                            format!("http-{}", like + 1)
+                        } else {
+                            name.clone()
+                        },
+                        pid,
+                    ));
                 }
                 [role, ..] if role == "shim" => {
                     group.push(("shim".to_owned(), pid));
-                    group.extend(processes::children(pid)?.into_iter().map(|pid| ("upstream".to_owned(), pid)));
+                    group.extend(
+                        processes::children(pid)?
+                            .into_iter()
+                            .map(|pid| ("upstream".to_owned(), pid)),
+                    );
                 }
                 _ => {}
             }
@@ -159,10 +205,17 @@ impl Ggend {
 async fn handshake(client: &mut Client) -> Result<String, Failure> {
     let initialize = br#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#;
     let (status, session, body) = client.post(&Era::Legacy.headers(None), initialize).await?;
-    let session = session.ok_or_else(|| format!("initialize: {status}: {}", String::from_utf8_lossy(body)))?;
+    let session = session
+        .ok_or_else(|| format!("initialize: {status}: {}", String::from_utf8_lossy(body)))?;
     let initialized = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-    let (status, ..) = client.post(&Era::Legacy.headers(Some(&session)), initialized).await?;
-    if status == 202 { Ok(session) } else { Err(format!("notifications/initialized: {status}").into()) }
+    let (status, ..) = client
+        .post(&Era::Legacy.headers(Some(&session)), initialized)
+        .await?;
+    if status == 202 {
+        Ok(session)
+    } else {
+        Err(format!("notifications/initialized: {status}").into())
+    }
 }
 
 /// A running bare relay.
@@ -178,7 +231,9 @@ impl Relay {
     /// It does not serve.
     pub(crate) fn start(programs: &Path, era: Era) -> Result<Self, Failure> {
         let mut command = Command::new(programs.join("bare-relay"));
-        command.arg(programs.join("echo-server")).args(["--era", era.name()]);
+        command
+            .arg(programs.join("echo-server"))
+            .args(["--era", era.name()]);
         let (process, address) = start(&mut command, |line| line.strip_prefix("listening on "))?;
         Ok(Self { process, address })
     }
@@ -186,7 +241,11 @@ impl Relay {
     /// The same requests as ggend gets: a session is not looked at here.
     pub(crate) fn reach(&self, era: Era) -> Reach {
         let headers = era.headers(Some("0123456789abcdef0123456789abcdef"));
-        Reach { address: self.address, era, headers: headers.into() }
+        Reach {
+            address: self.address,
+            era,
+            headers: headers.into(),
+        }
     }
 
     /// The relay's process, and that of the server behind it as `upstream`.
@@ -196,7 +255,11 @@ impl Relay {
     pub(crate) fn processes(&self) -> Result<Group, Failure> {
         let pid = self.process.pid();
         let mut group = vec![("relay".to_owned(), pid)];
-        group.extend(processes::children(pid)?.into_iter().map(|pid| ("upstream".to_owned(), pid)));
+        group.extend(
+            processes::children(pid)?
+                .into_iter()
+                .map(|pid| ("upstream".to_owned(), pid)),
+        );
         Ok(Group(group))
     }
 }
