@@ -12,6 +12,7 @@ pub mod connection;
 pub mod control;
 pub mod daemon;
 pub mod fixture;
+pub mod http3;
 pub mod mcp;
 pub mod metrics;
 pub mod overheard;
@@ -20,6 +21,7 @@ pub mod process;
 pub mod tls;
 pub mod traffic;
 pub mod wait;
+pub mod websocket;
 
 pub use connection::{Answer, Connection};
 pub use daemon::{Daemon, Ran, daemon, fixture};

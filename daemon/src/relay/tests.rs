@@ -1,5 +1,5 @@
 //! What a line is and travels with, and lines out of bytes. The whole relay is tested against a
-//! real daemon in `tests/tests/stdio_relay.rs`.
+//! real daemon in `tests/tests/transports/stdio_relay.rs`.
 
 #![allow(
     clippy::unwrap_used,

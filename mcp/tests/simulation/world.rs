@@ -479,10 +479,12 @@ impl World {
         );
         match (span.side, span.parent) {
             (Side::Upstream(_), Some(parent)) if !self.spans.contains(&parent.0) => {
-                drop(self.missing_spans.insert(parent.0))
+                self.missing_spans.insert(parent.0);
             }
             (Side::Upstream(_), None) => panic!("a call without a request: {span:?}"),
-            _ => drop(self.missing_spans.remove(&span.id.0)),
+            _ => {
+                self.missing_spans.remove(&span.id.0);
+            }
         }
     }
 

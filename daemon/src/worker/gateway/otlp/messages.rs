@@ -1,6 +1,6 @@
 //! The messages of OTLP that an export takes, as far as spans of ours need them
 //! (<https://github.com/open-telemetry/opentelemetry-proto>, v1, which promises that numbers and
-//! types stay). `tests/tests/otlp.rs` reads them with the official definitions. Definitions only.
+//! types stay). `tests/tests/operations/otlp.rs` reads them with the official definitions. Definitions only.
 #![allow(missing_docs, reason = "the names are the protocol's")]
 
 use prost::{Enumeration, Message, Oneof};

@@ -1,0 +1,12 @@
+//! What the documents say is so: pages, promises, and the rooms of ARCHITECTURE.md.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails where it stands"
+)]
+
+mod architecture;
+mod pages;
+mod promises;
+mod rooms;

@@ -1,0 +1,14 @@
+//! MCP between real processes: both eras, bad input, questions of servers, tasks, trace context.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails where it stands; figures are printed"
+)]
+
+mod bad_input;
+mod interactive;
+mod leases;
+mod tasks;
+mod trace;

@@ -1,0 +1,219 @@
+//! `mcpServers.<name>.sandbox`: what each part of it refuses a real server, that a limit costs only
+//! the server that has it, and that what cannot be held refuses the server instead of being
+//! forgotten.
+
+use ggen_wire::{Code, status::UpstreamState};
+use ggend_tests::{daemon::binary, *};
+use serde_json::{Value, json};
+use std::{fs, os::unix::fs::PermissionsExt};
+
+/// A fixture with the tool `reach` and this sandbox.
+fn walled(sandbox: Value) -> Value {
+    json!({ "command": binary("ggend-fixture"), "args": ["--reach"], "sandbox": sandbox })
+}
+
+/// What came of a try.
+#[track_caller]
+fn reach(daemon: &Daemon, server: &str, arguments: Value) -> String {
+    Client::new(daemon.http, server, Era::Modern)
+        .tool("reach", arguments)
+        .text()
+        .to_owned()
+}
+
+#[test]
+fn files_that_are_not_named_are_refused_and_named_ones_are_not() {
+    let mut daemon = daemon(Value::Null).idle();
+    let data = daemon.sandbox.path("data");
+    for name in ["shown", "kept", "secret"] {
+        fs::create_dir_all(data.join(name)).unwrap();
+        fs::write(data.join(name).join("file"), "1234567").unwrap();
+    }
+    let (shown, kept, secret) = (data.join("shown"), data.join("kept"), data.join("secret"));
+    let servers = json!({ "walled": walled(json!({ "read": [shown], "write": [kept] })), "open": walled(Value::Null) });
+    daemon = daemon.begin(&json!({ "mcpServers": servers }));
+    daemon.until_ready(&["walled", "open"]);
+    let file = |folder: &std::path::Path| folder.join("file").display().to_string();
+    let tried = |server: &str, what: &str, folder: &std::path::Path| {
+        reach(
+            &daemon,
+            server,
+            json!({ "what": what, "target": file(folder) }),
+        )
+    };
+    assert_eq!(tried("walled", "read", &shown), "done 7");
+    assert_eq!(tried("walled", "read", &kept), "done 7");
+    assert_eq!(tried("walled", "write", &kept), "done ");
+    for (what, folder) in [("read", &secret), ("write", &secret), ("write", &shown)] {
+        assert!(
+            tried("walled", what, folder).starts_with("refused: Permission denied"),
+            "{what} {}",
+            folder.display()
+        );
+    }
+    // Without a sandbox the same server does all of that.
+    for (what, folder) in [("read", &secret), ("write", &secret), ("write", &shown)] {
+        assert!(
+            tried("open", what, folder).starts_with("done"),
+            "{what} {}",
+            folder.display()
+        );
+    }
+    daemon.stop();
+}
+
+#[test]
+fn without_network_there_is_neither_tcp_nor_udp() {
+    let daemon = daemon(json!({ "mcpServers": { "walled": walled(json!({ "network": "none" })), "open": walled(Value::Null) } })).start();
+    daemon.until_ready(&["walled", "open"]);
+    let target = daemon.http.to_string();
+    for what in ["tcp", "udp"] {
+        assert!(
+            reach(&daemon, "walled", json!({ "what": what, "target": target }))
+                .starts_with("refused: Permission denied"),
+            "{what}"
+        );
+        assert!(
+            reach(&daemon, "open", json!({ "what": what, "target": target })).starts_with("done"),
+            "{what}"
+        );
+    }
+    daemon.stop();
+}
+
+#[test]
+fn a_limit_costs_only_the_server_that_has_it() {
+    let limits = json!({ "memory": "160MB", "cpu_seconds": 2, "open_files": 40 });
+    let servers =
+        json!({ "walled": walled(json!({ "limits": limits })), "good": walled(Value::Null) });
+    let daemon = daemon(json!({ "mcpServers": servers })).start();
+    daemon.until_ready(&["walled", "good"]);
+    let good = daemon.upstream("good").pid;
+    assert!(
+        reach(&daemon, "walled", json!({ "what": "files", "count": 100 }))
+            .starts_with("refused: Too many open files")
+    );
+    assert!(reach(&daemon, "good", json!({ "what": "files", "count": 100 })).starts_with("done"));
+    for (number, arguments) in [
+        json!({ "what": "memory", "count": 400 << 20 }),
+        json!({ "what": "spin" }),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let reply =
+            Client::new(daemon.http, "walled", Era::Modern).tool("reach", arguments.clone());
+        assert!(
+            reply.response().raw.contains("GGEN-E2102"),
+            "{arguments}: {}",
+            reply.response().raw
+        );
+        let back = daemon.until_upstream("walled", |row| {
+            row.restarts > number as u64 && row.state == UpstreamState::Ready
+        });
+        assert!(back.last_exit.unwrap().contains("killed by signal"));
+    }
+    assert!(
+        reach(
+            &daemon,
+            "good",
+            json!({ "what": "memory", "count": 400 << 20 })
+        )
+        .starts_with("done")
+    );
+    let row = daemon.upstream("good");
+    assert_eq!(
+        (row.pid, row.restarts, row.state),
+        (good, 0, UpstreamState::Ready)
+    );
+    daemon.stop();
+}
+
+#[test]
+fn a_server_runs_as_its_own_user_and_with_so_many_processes() {
+    if !nix::unistd::geteuid().is_root() {
+        let daemon =
+            daemon(json!({ "mcpServers": { "walled": walled(json!({ "user": "root" })) } }))
+                .start();
+        let row = daemon.until_upstream("walled", |row| row.code.is_some());
+        assert_eq!(
+            (row.code, row.state),
+            (Some(Code::SandboxUnavailable), UpstreamState::Stopped)
+        );
+        daemon.stop();
+        return;
+    }
+    // Where every user may go.
+    let place = tempfile::Builder::new()
+        .prefix("ggend-test-")
+        .tempdir_in("/tmp")
+        .unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = place.path().join("server");
+    fs::copy(binary("ggend-fixture"), &program).unwrap();
+    let entry = json!({ "command": program, "args": ["--reach"], "cwd": "/", "sandbox": { "user": "games", "limits": { "processes": 10 } } });
+    let daemon =
+        daemon(json!({ "mcpServers": { "walled": entry, "good": walled(Value::Null) } })).start();
+    daemon.until_ready(&["walled", "good"]);
+    let games = nix::unistd::User::from_name("games").unwrap().unwrap();
+    let identity = reach(&daemon, "walled", json!({ "what": "identity" }));
+    assert_eq!(
+        identity,
+        format!("done {} {}", games.uid, games.dir.display())
+    );
+    assert!(
+        reach(
+            &daemon,
+            "walled",
+            json!({ "what": "processes", "count": 40 })
+        )
+        .starts_with("refused: Resource temporarily unavailable")
+    );
+    assert!(
+        reach(&daemon, "good", json!({ "what": "processes", "count": 40 })).starts_with("done")
+    );
+    let pid = daemon.upstream("walled").pid.unwrap();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    for line in [
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "Groups:\t",
+    ] {
+        assert!(status.contains(line), "{line} in {status}");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn what_cannot_be_held_refuses_the_server_and_no_other() {
+    let servers = json!({
+        "files": walled(json!({ "read": ["/usr"] })),
+        "network": walled(json!({ "network": "none" })),
+        "nobody": walled(json!({ "user": "nobody-of-that-name" })),
+        "nowhere": walled(json!({ "write": ["/no/such/folder"] })),
+        "good": fixture(&[]),
+    });
+    let older = ["ggend-fixture", "without", "--landlock", "--seccomp"];
+    let without = daemon(json!({ "mcpServers": servers })).by(&older).start();
+    without.until_ready(&["good"]);
+    for name in ["files", "network", "nobody", "nowhere"] {
+        let row = without.until_upstream(name, |row| row.code.is_some());
+        assert_eq!(
+            (row.code, row.state),
+            (Some(Code::SandboxUnavailable), UpstreamState::Stopped),
+            "{name}: {row:?}"
+        );
+        assert!(
+            row.last_exit.unwrap().contains("its sandbox cannot be had"),
+            "{name}"
+        );
+    }
+    without.stop();
+    // With the kernel as it is, only those are refused that ask for what nobody has.
+    let daemon = daemon(json!({ "mcpServers": servers })).start();
+    daemon.until_ready(&["good", "files", "network"]);
+    for name in ["nobody", "nowhere"] {
+        daemon.until_upstream(name, |row| row.code == Some(Code::SandboxUnavailable));
+    }
+    daemon.stop();
+}
