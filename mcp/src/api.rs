@@ -2,9 +2,9 @@
 //! ([`Output`]). Time is an argument everywhere: microseconds of a monotonic clock that starts at
 //! any value.
 
+use crate::access::rules::{Audited, Rules};
 use crate::edge::{Reply, Request};
-use crate::keep::{Keep, KeptSession};
-use crate::rules::{Audited, Rules};
+use crate::persisted::{Keep, KeptSession};
 use bytes::Bytes;
 use ggen_wire::{Code, status::UpstreamState};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub struct Settings {
     /// Bounds; see [`Limits`].
     pub limits: Limits,
     /// What `requestState` is sealed with; without one, a key is drawn at random.
-    pub key: Option<crate::seal::Key>,
+    pub key: Option<crate::interactive::request_state::Key>,
     /// Whether somebody stores what [`Output::Keep`] says, and confirms it.
     pub keeps: bool,
     /// Larger in each later life, by more than the events of any session in this one: milliseconds
@@ -433,7 +433,7 @@ pub enum Observation {
     /// To be written down.
     Audit(Box<Audited>),
     /// A span is over.
-    Span(Box<crate::span::Span>),
+    Span(Box<crate::trace::span::Span>),
     /// Something was dropped: `garbage`, `late_response`, `slow_client`, `unattributed_log`,
     /// `torn_line`.
     Dropped {
@@ -466,7 +466,7 @@ pub struct Note {
 pub struct About {
     /// Who asked.
     pub principal: std::sync::Arc<str>,
-    /// The client's own id, as it stands; cut at [`crate::rules::LONGEST`].
+    /// The client's own id, as it stands; cut at [`crate::access::rules::LONGEST`].
     pub request: Box<str>,
     /// The method.
     pub method: &'static str,

@@ -1,5 +1,5 @@
 //! How our own processes speak: the control channel between supervisor and worker. Used by both
-//! sides, knows neither. The hot path between edge and gateway worker is `ggen_mcp::frame` over a
+//! sides, knows neither. The hot path between edge and gateway worker is `ggen_mcp::edge::frame` over a
 //! socket pair of its own.
 
 pub mod channel;

@@ -1,7 +1,7 @@
 //! Where the running daemon serves MCP: asked of its control socket, and asked again after a
 //! connection failed.
 
-use ggen_mcp::refusal::{Refusal, rpc};
+use ggen_mcp::protocol::refusal::{Refusal, rpc};
 use ggen_wire::{
     Code,
     control::{Answer, Body, Call},
@@ -102,7 +102,8 @@ pub(super) fn refusal(code: Code, detail: &str) -> Refusal {
     } else {
         "ggen mcp server status"
     };
-    Refusal::new(503, rpc::INTERNAL, code, detail).with("help", &ggen_mcp::json::quote(help))
+    Refusal::new(503, rpc::INTERNAL, code, detail)
+        .with("help", &ggen_mcp::protocol::json::quote(help))
 }
 
 async fn status(socket: &Path) -> io::Result<Status> {

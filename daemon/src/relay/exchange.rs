@@ -6,10 +6,8 @@ use super::{
     message::{self, Declared, Header, Message},
 };
 use bytes::{Bytes, BytesMut};
-use ggen_mcp::{
-    refusal::{Refusal, rpc},
-    sse,
-};
+use ggen_mcp::protocol::refusal::{Refusal, rpc};
+use ggen_mcp::protocol::sse;
 use ggen_wire::Code;
 use http::{
     HeaderName, HeaderValue, Method, Request, Response, StatusCode,

@@ -90,7 +90,7 @@ impl Output {
     pub(super) async fn line(&self, message: Bytes) {
         // A client that reads no more is noticed by `closed`.
         self.0
-            .send(Some(ggen_mcp::json::one_line(message)))
+            .send(Some(ggen_mcp::protocol::json::one_line(message)))
             .await
             .ok();
     }

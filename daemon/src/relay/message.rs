@@ -1,12 +1,11 @@
 //! What a line of the client is, and the headers that it travels with. Pure.
 
 use bytes::Bytes;
-use ggen_mcp::{
-    header::{self, Param},
-    inbound::key,
-    json::{self, BadJson, Envelope, Kind},
-    refusal::Refusal,
-};
+use ggen_mcp::protocol::header::Param;
+use ggen_mcp::protocol::inbound::key;
+use ggen_mcp::protocol::json::{BadJson, Envelope, Kind};
+use ggen_mcp::protocol::refusal::Refusal;
+use ggen_mcp::protocol::{header, json};
 use std::collections::HashMap;
 
 /// A line as it was read.
@@ -162,7 +161,9 @@ pub(super) fn learn(declared: &mut Declared, answer: &[u8]) {
 pub(super) fn with_id(body: &[u8], id: &str) -> Option<Bytes> {
     let text = std::str::from_utf8(body).ok()?;
     match Envelope::parse(text).ok()?.kind {
-        Kind::Error(None, error) => Some(ggen_mcp::refusal::error_message(Some(id), error)),
+        Kind::Error(None, error) => {
+            Some(ggen_mcp::protocol::refusal::error_message(Some(id), error))
+        }
         Kind::Result(own, _) | Kind::Error(Some(own), _) if own == id => {
             Some(Bytes::copy_from_slice(body))
         }

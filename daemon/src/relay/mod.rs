@@ -17,7 +17,7 @@ mod tests;
 
 use address::Place;
 use exchange::Http;
-use ggen_mcp::refusal::{Refusal, rpc};
+use ggen_mcp::protocol::refusal::{Refusal, rpc};
 use ggen_wire::{Code, paths::Host};
 use lines::Output;
 use message::{Line, Message};

@@ -8,10 +8,9 @@ use super::{
     message::{Header, Message},
 };
 use bytes::Bytes;
-use ggen_mcp::{
-    json::{self, Envelope, Kind},
-    refusal::Refusal,
-};
+use ggen_mcp::protocol::json;
+use ggen_mcp::protocol::json::{Envelope, Kind};
+use ggen_mcp::protocol::refusal::Refusal;
 use http::{Method, Response};
 use hyper::body::Incoming;
 use std::{cell::RefCell, rc::Rc, time::Duration};

@@ -43,7 +43,7 @@ pub enum Incoming {
         edge: u32,
         /// Name of the worker at the other end.
         peer: String,
-        /// The stream socket for `ggen_mcp::frame`, blocking as it came.
+        /// The stream socket for `ggen_mcp::edge::frame`, blocking as it came.
         socket: OwnedFd,
     },
     /// See [`ToWorker::Handover`].

@@ -94,7 +94,7 @@ fn a_session_that_nobody_used_for_an_hour_is_over() {
     };
     assert_eq!(count(), 2);
     // An hour and a minute later, as far as one of them is concerned.
-    let digest = ggen_mcp::keep::digest(&old);
+    let digest = ggen_mcp::persisted::digest(&old);
     assert_eq!(
         database
             .execute(

@@ -7,62 +7,23 @@
 //! calls need, `tasks` and `owned` about the tasks of servers and whose they are, `task`, `bridged`
 //! and `driven` about tasks between the eras, `spans` about the relay's part in traces.
 
-mod access;
-mod admit;
-mod answer;
-mod ask;
-mod audit;
-mod books;
-mod bridged;
-mod builtin;
-mod call;
-mod catalogue;
-mod driven;
-mod greet;
-mod http;
-mod inspect;
-mod keep;
-mod lease;
-mod leased;
-mod listen;
-mod lists;
-mod local;
-mod mismatch;
-mod notify;
-mod older;
-mod own;
-mod owned;
-mod park;
-mod post;
-mod question;
-mod receive;
-mod reconfigure;
-mod relay;
-mod retry;
-mod rounds;
-mod spans;
-mod stream;
-mod task;
-mod tasks;
-mod tick;
-mod translate;
-mod upstream;
+mod leftovers;
 
+use crate::access::policy::Policy;
+use crate::access::rules::Rules;
 use crate::api::{Input, Limits, Micros, Note, Observation, Output, Settings, StreamKey, UpId};
+use crate::call::record::Call;
+use crate::client::exchange::Exchange;
+use crate::client::session::Session;
 use crate::edge::{Reply, Request};
-use crate::exchange::Exchange;
-use crate::list::ListKind;
-use crate::policy::Policy;
-use crate::rules::Rules;
-use crate::seal::{Key, Sealer};
-use crate::session::Session;
+use crate::interactive::request_state::{Key, Sealer};
 use crate::upstream::Upstream;
-use crate::view::{Table, View};
-#[doc(hidden)]
-pub use books::Leftovers;
+use crate::upstream::list::ListKind;
+use crate::upstream::view::{Table, View};
 use bytes::Bytes;
-use call::Call;
 use ggen_wire::{Code, log::Level, status::UpstreamState};
+#[doc(hidden)]
+pub use leftovers::Leftovers;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
@@ -73,86 +34,87 @@ pub type Random = Box<dyn FnMut(&mut [u8])>;
 
 /// The relay.
 pub struct Gateway {
-    limits: Limits,
-    random: Random,
-    now: Micros,
-    out: Vec<Output>,
+    pub(crate) limits: Limits,
+    pub(crate) random: Random,
+    pub(crate) now: Micros,
+    pub(crate) out: Vec<Output>,
     /// Every upstream that ever was; those that were removed keep their place.
-    ups: Vec<Upstream>,
+    pub(crate) ups: Vec<Upstream>,
     /// Those that are configured now, in the configuration's order.
-    order: Vec<UpId>,
+    pub(crate) order: Vec<UpId>,
     /// The lists of `/mcp`, of each `/mcp/<server>`, and of `/mcp/core`, by
-    /// [`crate::list::ListKind`].
-    all: [Table; 4],
-    ones: Vec<[Table; 4]>,
-    core: [Table; 4],
-    sessions: HashMap<Arc<str>, Session>,
-    exchanges: HashMap<StreamKey, Exchange>,
+    /// [`crate::upstream::list::ListKind`].
+    pub(crate) all: [Table; 4],
+    pub(crate) ones: Vec<[Table; 4]>,
+    pub(crate) core: [Table; 4],
+    pub(crate) sessions: HashMap<Arc<str>, Session>,
+    pub(crate) exchanges: HashMap<StreamKey, Exchange>,
     /// Requests to upstreams that have no answer yet, by the id that they were sent with.
-    calls: HashMap<u64, Call>,
+    pub(crate) calls: HashMap<u64, Call>,
     /// Client requests that wait for an upstream to become ready.
-    waiting: Vec<Waiting>,
+    pub(crate) waiting: Vec<Waiting>,
     /// `subscriptions/listen` of modern clients.
-    listens: HashMap<StreamKey, listen::Listen>,
+    pub(crate) listens: HashMap<StreamKey, crate::client::listen::Listen>,
     /// Built-in tool calls and `/health` requests that wait for the supervisor.
-    questions: HashMap<u64, builtin::Pending>,
+    pub(crate) questions: HashMap<u64, crate::client::builtin::Pending>,
     /// `/refresh` requests that wait for the lists.
-    refreshing: Vec<StreamKey>,
+    pub(crate) refreshing: Vec<StreamKey>,
     /// Requests of upstreams that legacy clients were asked, by the id that the client sees.
-    asked: HashMap<u64, ask::Asked>,
+    pub(crate) asked: HashMap<u64, crate::interactive::server_requests::Asked>,
     /// Calls of modern clients that wait, or waited, for answers.
-    parked: HashMap<u128, park::Parked>,
+    pub(crate) parked: HashMap<u128, crate::interactive::pending_input::Parked>,
     /// Tasks of servers that clients made.
-    tasks: BTreeMap<owned::Name, owned::Owned>,
+    pub(crate) tasks: BTreeMap<crate::tasks::registry::Name, crate::tasks::registry::Owned>,
     /// Those of legacy servers whose modern client is, or may be, wanted for something.
-    watches: BTreeMap<owned::Name, bridged::Watch>,
+    pub(crate) watches:
+        BTreeMap<crate::tasks::registry::Name, crate::tasks::legacy_to_modern::Watch>,
     /// Calls of legacy clients that are to be made again: when, and which.
-    paced: Vec<(Micros, u64)>,
+    pub(crate) paced: Vec<(Micros, u64)>,
     /// Times at which something is to be done sooner than the next tick would come.
-    due: BinaryHeap<Reverse<Micros>>,
-    sealer: Sealer,
+    pub(crate) due: BinaryHeap<Reverse<Micros>>,
+    pub(crate) sealer: Sealer,
     /// See [`Settings::keeps`] and [`Settings::epoch`].
-    keeps: bool,
-    epoch: u64,
+    pub(crate) keeps: bool,
+    pub(crate) epoch: u64,
     /// Sessions by what they are stored under.
-    digests: HashMap<Box<str>, Arc<str>>,
+    pub(crate) digests: HashMap<Box<str>, Arc<str>>,
     /// Answers that wait for their session to be stored, by ticket: until when, and what.
-    unsaid: BTreeMap<u64, (Micros, keep::Unsaid)>,
-    tickets: u64,
-    draining: bool,
+    pub(crate) unsaid: BTreeMap<u64, (Micros, crate::client::session_store::Unsaid)>,
+    pub(crate) tickets: u64,
+    pub(crate) draining: bool,
     /// See [`Settings::incarnation`].
-    life: u64,
+    pub(crate) life: u64,
     /// Upstreams where something has changed for calls that wait for a child.
-    lending: Vec<UpId>,
-    next: u64,
-    started: bool,
-    scanned: Micros,
-    woken: Micros,
+    pub(crate) lending: Vec<UpId>,
+    pub(crate) next: u64,
+    pub(crate) started: bool,
+    pub(crate) scanned: Micros,
+    pub(crate) woken: Micros,
     /// Broken streams of HTTP servers: when to resume, whose, which call.
-    resumes: Vec<(Micros, UpId, u64)>,
+    pub(crate) resumes: Vec<(Micros, UpId, u64)>,
     /// What is enforced, and what is remembered for it.
-    rules: Rules,
-    policy: Policy,
-    admission: admit::Admission,
+    pub(crate) rules: Rules,
+    pub(crate) policy: Policy,
+    pub(crate) admission: crate::access::admission::Admission,
     /// Lists as restricted principals see them, by what they may do.
-    seen: HashMap<(u64, View, ListKind), Arc<Table>>,
+    pub(crate) seen: HashMap<(u64, View, ListKind), Arc<Table>>,
     /// The request at hand has just come, and has not waited yet.
-    fresh: bool,
+    pub(crate) fresh: bool,
     /// How often the request at hand was sent to a server that was lost then.
-    tries: u32,
+    pub(crate) tries: u32,
     /// The trace of the request at hand, where the relay takes part in traces.
-    at_hand: Option<spans::Tracing>,
+    pub(crate) at_hand: Option<crate::trace::spans::Tracing>,
     /// Spans that are not over.
-    spans: usize,
+    pub(crate) spans: usize,
 }
 
-struct Waiting {
-    key: StreamKey,
-    request: Request,
-    arrived: Micros,
+pub(crate) struct Waiting {
+    pub(crate) key: StreamKey,
+    pub(crate) request: Request,
+    pub(crate) arrived: Micros,
     /// How often it was sent to a server that was lost then.
-    tries: u32,
-    tracing: Option<spans::Tracing>,
+    pub(crate) tries: u32,
+    pub(crate) tracing: Option<crate::trace::spans::Tracing>,
 }
 
 /// Figures for the worker's beat.
@@ -187,7 +149,7 @@ impl Gateway {
             out: Vec::new(),
             all: <[Table; 4]>::default(),
             ones: ups.iter().map(|_| <[Table; 4]>::default()).collect(),
-            core: builtin::tables(),
+            core: crate::client::builtin::tables(),
             order: ups.iter().map(|up| up.id).collect(),
             ups,
             sessions: HashMap::new(),
@@ -221,7 +183,7 @@ impl Gateway {
             resumes: Vec::new(),
             rules: Rules::default(),
             policy: Policy::default(),
-            admission: admit::Admission::default(),
+            admission: crate::access::admission::Admission::default(),
             seen: HashMap::new(),
             fresh: false,
             tries: 0,
@@ -289,7 +251,7 @@ impl Gateway {
 
     /// Exchanges that wait for an answer. Streams that only bring what nobody asked for do not
     /// count.
-    fn answers_due(&self) -> usize {
+    pub(crate) fn answers_due(&self) -> usize {
         self.exchanges
             .values()
             .filter(|exchange| exchange.left > 0)
@@ -314,33 +276,35 @@ impl Gateway {
     pub fn in_flight_of(&self, up: UpId) -> usize {
         self.calls
             .values()
-            .filter(|call| call.up == up && matches!(call.purpose, call::Purpose::Client(_)))
+            .filter(|call| {
+                call.up == up && matches!(call.purpose, crate::call::record::Purpose::Client(_))
+            })
             .count()
     }
 
     /// The upstreams that are configured now, in the configuration's order.
-    fn configured(&self) -> impl Iterator<Item = &Upstream> {
+    pub(crate) fn configured(&self) -> impl Iterator<Item = &Upstream> {
         self.order.iter().map(|up| self.up_ref(*up))
     }
 
-    fn up_ref(&self, up: UpId) -> &Upstream {
+    pub(crate) fn up_ref(&self, up: UpId) -> &Upstream {
         &self.ups[up.0 as usize]
     }
 
-    fn up_mut(&mut self, up: UpId) -> &mut Upstream {
+    pub(crate) fn up_mut(&mut self, up: UpId) -> &mut Upstream {
         &mut self.ups[up.0 as usize]
     }
 
-    fn next_id(&mut self) -> u64 {
+    pub(crate) fn next_id(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
 
-    fn emit(&mut self, output: Output) {
+    pub(crate) fn emit(&mut self, output: Output) {
         self.out.push(output);
     }
 
-    fn note(
+    pub(crate) fn note(
         &mut self,
         level: Level,
         category: &'static str,
@@ -358,16 +322,16 @@ impl Gateway {
         }));
     }
 
-    fn dropped(&mut self, up: Option<UpId>, reason: &'static str) {
+    pub(crate) fn dropped(&mut self, up: Option<UpId>, reason: &'static str) {
         self.out
             .push(Output::Observe(Observation::Dropped { up, reason }));
     }
 
     /// A refusal of a whole exchange, which has a record if its call is being sent once more.
-    fn refuse_whole(
+    pub(crate) fn refuse_whole(
         &mut self,
         key: StreamKey,
-        refusal: &crate::refusal::Refusal,
+        refusal: &crate::protocol::refusal::Refusal,
         id: Option<&str>,
     ) {
         let body = refusal.body(id);
@@ -387,7 +351,7 @@ impl Gateway {
     }
 
     /// The whole answer to an exchange that has no record.
-    fn full(&mut self, key: StreamKey, status: u16, body: Bytes) {
+    pub(crate) fn full(&mut self, key: StreamKey, status: u16, body: Bytes) {
         self.out.push(Output::Reply(
             key,
             Reply::Full {
@@ -400,20 +364,20 @@ impl Gateway {
     }
 
     /// Forgets an exchange that is over.
-    fn sweep(&mut self, key: StreamKey) {
+    pub(crate) fn sweep(&mut self, key: StreamKey) {
         if self.exchanges.get(&key).is_some_and(Exchange::is_over) {
             self.exchanges.remove(&key);
         }
     }
 
-    fn credit(&mut self, key: StreamKey, events: u32) {
+    pub(crate) fn credit(&mut self, key: StreamKey, events: u32) {
         if let Some(exchange) = self.exchanges.get_mut(&key) {
             exchange.credit(key, events, &mut self.out);
             self.sweep(key);
         }
     }
 
-    fn edge_lost(&mut self, edge: u32) {
+    pub(crate) fn edge_lost(&mut self, edge: u32) {
         let mut lost: Vec<_> = self
             .exchanges
             .keys()
@@ -429,7 +393,7 @@ impl Gateway {
         lost.extend(
             self.questions
                 .values()
-                .map(builtin::Pending::key)
+                .map(crate::client::builtin::Pending::key)
                 .filter(|key| key.edge == edge),
         );
         lost.extend(
@@ -445,7 +409,7 @@ impl Gateway {
     }
 
     /// Tells the supervisor how an upstream stands, if that changed.
-    fn report(&mut self, up: UpId) {
+    pub(crate) fn report(&mut self, up: UpId) {
         let report = self.up_ref(up).report();
         if self.up_ref(up).reported.as_ref() != Some(&report) {
             self.up_mut(up).reported = Some(report.clone());
@@ -454,17 +418,17 @@ impl Gateway {
     }
 
     /// Whether an upstream of the view is expected to become ready soon.
-    fn is_unsettled(&self, view: crate::view::View) -> bool {
+    pub(crate) fn is_unsettled(&self, view: crate::upstream::view::View) -> bool {
         match view {
-            crate::view::View::All => self.configured().any(|up| up.unsettled.is_some()),
-            crate::view::View::One(up) => self.up_ref(up).unsettled.is_some(),
-            crate::view::View::Core => false,
+            crate::upstream::view::View::All => self.configured().any(|up| up.unsettled.is_some()),
+            crate::upstream::view::View::One(up) => self.up_ref(up).unsettled.is_some(),
+            crate::upstream::view::View::Core => false,
         }
     }
 
     /// Whether an upstream of the view is expected to say soon what it gives, and has not said so
     /// in an earlier life either.
-    fn is_unknown(&self, view: View) -> bool {
+    pub(crate) fn is_unknown(&self, view: View) -> bool {
         let unknown = |up: &Upstream| up.unsettled.is_some() && !up.recalled;
         match view {
             View::All => self.configured().any(unknown),
@@ -474,7 +438,7 @@ impl Gateway {
     }
 
     /// Whether an upstream has said who it is, now or before.
-    fn is_known(&self, up: UpId) -> bool {
+    pub(crate) fn is_known(&self, up: UpId) -> bool {
         let up = self.up_ref(up);
         up.era.is_some() && !matches!(up.state, UpstreamState::Disabled)
     }

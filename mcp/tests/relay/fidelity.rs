@@ -52,7 +52,7 @@ fn renumbered(text: &str, from: &str, to: &str) -> String {
 }
 
 fn number(line: &str) -> String {
-    ggen_mcp::json::pick(line, ["id"]).expect("JSON")[0]
+    ggen_mcp::protocol::json::pick(line, ["id"]).expect("JSON")[0]
         .expect("an id")
         .to_owned()
 }

@@ -4,7 +4,7 @@
 use crate::support::{Relay, Server};
 use ggen_mcp::api::{Input, Limits, Output, Settings, StreamKey, UpId, UpInput};
 use ggen_mcp::edge::{Reply, Verb};
-use ggen_mcp::keep::{Keep, KeptSession, digest};
+use ggen_mcp::persisted::{Keep, KeptSession, digest};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 

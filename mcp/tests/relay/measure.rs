@@ -3,11 +3,9 @@
 
 use crate::support::{MODERN, Relay, modern};
 use bytes::Bytes;
-use ggen_mcp::{
-    api::{Input, Output, StreamKey, UpId, UpInput},
-    edge::{Request, Verb},
-    json,
-};
+use ggen_mcp::api::{Input, Output, StreamKey, UpId, UpInput};
+use ggen_mcp::edge::{Request, Verb};
+use ggen_mcp::protocol::json;
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 20;

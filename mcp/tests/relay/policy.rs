@@ -1,10 +1,10 @@
 //! What a principal may not call it does not see, in any way; and limits, with made-up principals.
 
 use crate::support::{MODERN, Relay, Server, code, modern};
+use ggen_mcp::access::policy::{Effect, Glob, Rule};
+use ggen_mcp::access::rules::{Audit, Rate, Rules, ToolRule};
 use ggen_mcp::api::{Input, Observation, Output, StreamKey};
 use ggen_mcp::edge::{Principal, Reply, Verb};
-use ggen_mcp::policy::{Effect, Glob, Rule};
-use ggen_mcp::rules::{Audit, Rate, Rules, ToolRule};
 use serde_json::Value;
 
 const SERVE: Server = |_, message| {

@@ -2,11 +2,11 @@
 //! server gets as its parent.
 
 use crate::support::{MODERN, Relay, Server, code, modern, remote::Remote};
+use ggen_mcp::access::rules::{Rate, Rules};
 use ggen_mcp::api::{Input, Observation, Output, UpId, UpInput};
 use ggen_mcp::edge::Verb;
 use ggen_mcp::gateway::Leftovers;
-use ggen_mcp::rules::{Rate, Rules};
-use ggen_mcp::span::{Ratio, Side, Span};
+use ggen_mcp::trace::span::{Ratio, Side, Span};
 use ggen_wire::{Code, status::UpstreamState};
 use serde_json::{Value, json};
 

@@ -2,9 +2,9 @@
 //! lost.
 
 use crate::support::{MODERN, Relay, Server, modern};
+use ggen_mcp::access::rules::Rules;
 use ggen_mcp::api::{Input, StreamKey, UpInput};
 use ggen_mcp::edge::{Reply, Verb};
-use ggen_mcp::rules::Rules;
 
 /// Calls are answered by the test.
 const SLOW: Server = |_, message| (message["method"] == "tools/call").then(String::new);
@@ -49,7 +49,7 @@ fn answer(relay: &mut Relay) {
         .find(|(_, line)| line.contains("tools/call"))
         .cloned()
         .unwrap();
-    let [id] = ggen_mcp::json::pick(&line, ["id"]).unwrap();
+    let [id] = ggen_mcp::protocol::json::pick(&line, ["id"]).unwrap();
     relay.up(
         up,
         UpInput::Line(

@@ -3,7 +3,7 @@
 use crate::support::{MODERN, Relay, code};
 use ggen_mcp::api::{Input, Output, Settings};
 use ggen_mcp::edge::{Reply, Verb};
-use ggen_mcp::keep::{Keep, KeptSession};
+use ggen_mcp::persisted::{Keep, KeptSession};
 use serde_json::{Value, json};
 
 const EXTENSION: &str = "io.modelcontextprotocol/tasks";

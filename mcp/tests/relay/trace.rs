@@ -4,7 +4,7 @@
 use crate::support::remote::Remote;
 use crate::support::{MODERN, Relay, code, modern};
 use ggen_mcp::api::{Observation, Output};
-use ggen_mcp::json;
+use ggen_mcp::protocol::json;
 use serde_json::{Value, json};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

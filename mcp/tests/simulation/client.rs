@@ -239,7 +239,7 @@ impl World {
             reqs: (first..self.reqs.len()).collect(),
             json,
             sse,
-            credit: ggen_mcp::frame::WINDOW,
+            credit: ggen_mcp::edge::frame::WINDOW,
             started: false,
             done: false,
             gone: false,
@@ -371,7 +371,7 @@ impl World {
         let (tool, prompt) = (Server::tool(self.rng.index(2)), "greet");
         let exposed = |name: &str| match view {
             Some(_) => name.to_owned(),
-            None => ggen_mcp::name::exposed(&server, name),
+            None => ggen_mcp::protocol::name::exposed(&server, name),
         };
         match self.rng.below(10) {
             0..6 => {
@@ -407,7 +407,7 @@ impl World {
                 let uri = if view.is_some() {
                     uri
                 } else {
-                    ggen_mcp::name::exposed_uri(&server, &uri)
+                    ggen_mcp::protocol::name::exposed_uri(&server, &uri)
                 };
                 self.message(
                     client,
@@ -505,7 +505,7 @@ impl World {
         let answer = |key: &String| {
             format!(
                 "{}:{{\"action\":\"accept\",\"content\":{{\"of\":\"{marker}\"}}}}",
-                ggen_mcp::json::quote(key)
+                ggen_mcp::protocol::json::quote(key)
             )
         };
         let answers = keys.iter().map(answer).collect::<Vec<_>>().join(",");
@@ -532,7 +532,7 @@ impl World {
         let uri = if self.clients[client].view.is_some() {
             uri
         } else {
-            ggen_mcp::name::exposed_uri(&self.servers[up].name, &uri)
+            ggen_mcp::protocol::name::exposed_uri(&self.servers[up].name, &uri)
         };
         match self.rng.below(9) {
             0 => self.message(client, "tools/list", "", None, None),
@@ -598,7 +598,7 @@ impl World {
                 let uri = if self.clients[client].view.is_some() {
                     uri
                 } else {
-                    ggen_mcp::name::exposed_uri(&self.servers[up].name, &uri)
+                    ggen_mcp::protocol::name::exposed_uri(&self.servers[up].name, &uri)
                 };
                 self.clients[client].uris.insert(uri.clone());
                 let named = |made: &Made| match self.clients[client].view {
@@ -901,7 +901,7 @@ impl World {
         let answer = |key: &String| {
             format!(
                 "{}:{{\"action\":\"accept\",\"content\":{{\"of\":\"{marker}\"}}}}",
-                ggen_mcp::json::quote(key)
+                ggen_mcp::protocol::json::quote(key)
             )
         };
         let mut answers: Vec<_> = keys.iter().map(answer).collect();

@@ -2,11 +2,11 @@
 //! happens to servers and relay meanwhile.
 
 use crate::world::{World, trace};
+use ggen_mcp::access::policy::{Effect, Glob, Rule};
+use ggen_mcp::access::rules::Rules;
 use ggen_mcp::api::{Input, StreamKey};
 use ggen_mcp::edge::{Reply, Request, Verb};
-use ggen_mcp::policy::{Effect, Glob, Rule};
-use ggen_mcp::rules::Rules;
-use ggen_mcp::span::Ratio;
+use ggen_mcp::trace::span::Ratio;
 
 /// The guest's own link.
 pub const EDGE: u32 = u32::MAX;
@@ -120,11 +120,11 @@ impl World {
         // With what is stored not even its owner gets in.
         let (session, who) = match self.rng.below(3) {
             0 => (
-                format!("#{}", ggen_mcp::keep::digest(&session)),
+                format!("#{}", ggen_mcp::persisted::digest(&session)),
                 format!("c{victim}"),
             ),
             1 => (
-                ggen_mcp::keep::digest(&session).into(),
+                ggen_mcp::persisted::digest(&session).into(),
                 format!("c{victim}"),
             ),
             _ => (session, "thief".to_owned()),

@@ -46,7 +46,8 @@ impl World {
                 exchange.done = true;
                 if let (Some(session), 200) = (session, status) {
                     assert!(
-                        self.kept.contains_key(&ggen_mcp::keep::digest(&session)),
+                        self.kept
+                            .contains_key(&ggen_mcp::persisted::digest(&session)),
                         "a session is told of that nobody keeps"
                     );
                     self.used.insert(session.to_string(), self.now);
@@ -90,7 +91,8 @@ impl World {
                 exchange.started = true;
                 if let Some(session) = session {
                     assert!(
-                        self.kept.contains_key(&ggen_mcp::keep::digest(&session)),
+                        self.kept
+                            .contains_key(&ggen_mcp::persisted::digest(&session)),
                         "a session is told of that nobody keeps"
                     );
                     self.used.insert(session.to_string(), self.now);

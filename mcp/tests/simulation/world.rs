@@ -12,8 +12,8 @@ use ggen_mcp::api::{
 };
 use ggen_mcp::edge::{Reply, Verb};
 use ggen_mcp::gateway::Gateway;
-use ggen_mcp::keep::{Keep, KeptSession};
-use ggen_mcp::span::{Side, Span};
+use ggen_mcp::persisted::{Keep, KeptSession};
+use ggen_mcp::trace::span::{Side, Span};
 use ggen_wire::{Code, status::UpstreamState};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -1152,7 +1152,7 @@ impl World {
                 record,
                 ticket,
             } => {
-                assert!(record.len() <= ggen_mcp::keep::LONGEST);
+                assert!(record.len() <= ggen_mcp::persisted::LONGEST);
                 self.kept.insert(digest, (record, self.now));
                 let longest = if self.rng.chance(5) {
                     1_000_000
@@ -1237,7 +1237,7 @@ fn relay(servers: &[Server], incarnation: u64, seed: u64, calm: bool) -> Gateway
             upstreams: upstreams.collect(),
             incarnation,
             limits,
-            key: Some(ggen_mcp::seal::Key([7; 32])),
+            key: Some(ggen_mcp::interactive::request_state::Key([7; 32])),
             keeps: true,
             epoch: incarnation * 1_000_000,
         },

@@ -2,8 +2,9 @@
 //! of it leaves the rest as it was.
 #![no_main]
 
-use ggen_mcp::json::{self, Envelope, Kind};
-use ggen_mcp::splice::{self, Splice};
+use ggen_mcp::protocol::{json, splice};
+use ggen_mcp::protocol::json::{Envelope, Kind};
+use ggen_mcp::protocol::splice::Splice;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -13,7 +14,7 @@ fuzz_target!(|data: &[u8]| {
     let _ = json::elements(text).map(|list| list.len());
     let _ = json::string(text);
     let _ = splice::rebuild(text, |member| member != "a", &[("b", "1")]);
-    let _ = ggen_mcp::header::declared(text);
+    let _ = ggen_mcp::protocol::header::declared(text);
     let Ok(envelope) = Envelope::parse(text) else { return };
     let (Kind::Request(id, _) | Kind::Result(id, _) | Kind::Error(Some(id), _)) = envelope.kind else { return };
     let mut splice = Splice::new(text);

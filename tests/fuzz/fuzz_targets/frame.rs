@@ -3,7 +3,7 @@
 #![no_main]
 
 use bytes::BytesMut;
-use ggen_mcp::frame;
+use ggen_mcp::edge::frame;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -2,12 +2,10 @@
 //! that may be seen; and headers of a modern request are judged whatever they hold.
 #![no_main]
 
-use ggen_mcp::{
-    edge::{Principal, Request, Verb},
-    header,
-    list::ListKind,
-    policy::{Effect, Glob, Object, Policy, Rule, Server},
-};
+use ggen_mcp::edge::{Principal, Request, Verb};
+use ggen_mcp::protocol::header;
+use ggen_mcp::upstream::list::ListKind;
+use ggen_mcp::access::policy::{Effect, Glob, Object, Policy, Rule, Server};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

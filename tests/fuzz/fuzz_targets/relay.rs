@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ggen_mcp::api::*;
 use ggen_mcp::edge::{Reply, Request, Verb};
 use ggen_mcp::gateway::Gateway;
-use ggen_mcp::keep::{Keep, KeptSession, digest};
+use ggen_mcp::persisted::{Keep, KeptSession, digest};
 use libfuzzer_sys::fuzz_target;
 use std::collections::HashMap;
 
@@ -132,7 +132,7 @@ fuzz_target!(|data: &[u8]| {
                 };
                 let key = StreamKey { edge: 1, stream: next };
                 next += 1;
-                exchanges.insert(key, Exchange { credit: ggen_mcp::frame::WINDOW, ..Exchange::default() });
+                exchanges.insert(key, Exchange { credit: ggen_mcp::edge::frame::WINDOW, ..Exchange::default() });
                 Input::Open(key, request)
             }
             4 => {
@@ -237,7 +237,7 @@ fuzz_target!(|data: &[u8]| {
 
 fn number(line: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(line).ok()?;
-    ggen_mcp::json::pick(text, ["id"])?[0]?.parse().ok()
+    ggen_mcp::protocol::json::pick(text, ["id"])?[0]?.parse().ok()
 }
 
 fn ggen_wire_state(which: u8) -> ggen_wire::status::UpstreamState {

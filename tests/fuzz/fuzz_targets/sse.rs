@@ -2,7 +2,7 @@
 //! its limit.
 #![no_main]
 
-use ggen_mcp::sse::{Event, Parser};
+use ggen_mcp::protocol::sse::{Event, Parser};
 use libfuzzer_sys::fuzz_target;
 
 const LIMIT: usize = 256;

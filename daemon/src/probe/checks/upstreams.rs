@@ -14,7 +14,7 @@ use crate::{
     platform,
     supervisor::environment,
 };
-use ggen_mcp::name;
+use ggen_mcp::protocol::name;
 use ggen_wire::{
     Code,
     control::{Body, Call, LogQuery},

@@ -5,7 +5,8 @@
 use super::Shared;
 use crate::worker::link_socket::{self, Reading, Writing};
 use bytes::BytesMut;
-use ggen_mcp::frame::{self, Frame};
+use ggen_mcp::edge::frame;
+use ggen_mcp::edge::frame::Frame;
 use std::{future::poll_fn, io, sync::Arc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

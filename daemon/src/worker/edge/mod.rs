@@ -24,10 +24,8 @@ pub(crate) mod upgrade;
 pub(crate) use table::{Broken, Input};
 
 use bytes::BytesMut;
-use ggen_mcp::{
-    edge::{Reply, Request},
-    frame::Frame,
-};
+use ggen_mcp::edge::frame::Frame;
+use ggen_mcp::edge::{Reply, Request};
 use link::{HIGH_WATER, Outgoing};
 use std::{
     future::poll_fn,

@@ -3,7 +3,8 @@
 //! [`WINDOW`] events each; a gateway that sends more than it was allowed to is an error of the
 //! link.
 
-use ggen_mcp::{edge::Reply, frame::WINDOW};
+use ggen_mcp::edge::Reply;
+use ggen_mcp::edge::frame::WINDOW;
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasherDefault, Hasher},

@@ -3,7 +3,8 @@
 
 use super::{Broken, Input, QUIET, Table, Tell, Violation};
 use bytes::Bytes;
-use ggen_mcp::{edge::Reply, frame::WINDOW};
+use ggen_mcp::edge::Reply;
+use ggen_mcp::edge::frame::WINDOW;
 use std::{
     task::{Context, Poll, Waker},
     time::{Duration, Instant},

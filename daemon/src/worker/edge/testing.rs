@@ -7,10 +7,8 @@
 )]
 
 use bytes::{Bytes, BytesMut};
-use ggen_mcp::{
-    edge::{Reply, Request},
-    frame::{self, Frame},
-};
+use ggen_mcp::edge::frame::Frame;
+use ggen_mcp::edge::{Reply, Request, frame};
 use std::{future::Future, os::fd::OwnedFd, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

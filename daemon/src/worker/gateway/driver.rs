@@ -20,11 +20,11 @@ use crate::{
     ipc::{kept::KeptSession, messages::ToSupervisor},
     worker::{Context, Incoming, Outbox},
 };
-use ggen_mcp::{
-    api::{Input, Lease, Micros, Output, SHARED, TICK, Transport, UpId, UpInput, UpstreamSettings},
-    gateway::{Counts, Gateway},
-    keep,
+use ggen_mcp::api::{
+    Input, Lease, Micros, Output, SHARED, TICK, Transport, UpId, UpInput, UpstreamSettings,
 };
+use ggen_mcp::gateway::{Counts, Gateway};
+use ggen_mcp::persisted;
 use std::{
     collections::BTreeMap,
     future::{Future, poll_fn},
@@ -533,7 +533,7 @@ impl<C: Core> Driver<C> {
             }
             Incoming::Recall(catalogue) => self.recall(catalogue),
             Incoming::Restore(sessions) => {
-                let kept = |one: KeptSession| keep::KeptSession {
+                let kept = |one: KeptSession| persisted::KeptSession {
                     digest: one.digest.into(),
                     record: one.record,
                     idle: one.idle.saturating_mul(1_000_000),

@@ -6,7 +6,8 @@ use crate::ipc::{
     kept::{self, KeptCatalogue},
     messages::ToSupervisor,
 };
-use ggen_mcp::{api::Input, keep::Keep};
+use ggen_mcp::api::Input;
+use ggen_mcp::persisted::Keep;
 
 impl<C: Core> Driver<C> {
     /// Has the supervisor keep something.

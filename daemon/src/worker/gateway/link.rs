@@ -3,11 +3,9 @@
 
 use super::buffers::{Incoming, Outgoing, TURN, Turn};
 use crate::worker::link_socket::{self, Reading, Writing};
-use ggen_mcp::{
-    api::{Input, StreamKey},
-    edge::Reply,
-    frame::{self, Frame},
-};
+use ggen_mcp::api::{Input, StreamKey};
+use ggen_mcp::edge::frame::Frame;
+use ggen_mcp::edge::{Reply, frame};
 use std::{
     io,
     os::fd::OwnedFd,

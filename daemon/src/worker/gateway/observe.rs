@@ -7,11 +7,9 @@ use crate::{
     log::now_us,
     metrics::{Exemplars, Family, gather},
 };
-use ggen_mcp::{
-    api::{Micros, Note, Observation, UpId},
-    gateway::Counts,
-    rules::Audited,
-};
+use ggen_mcp::access::rules::Audited;
+use ggen_mcp::api::{Micros, Note, Observation, UpId};
+use ggen_mcp::gateway::Counts;
 use ggen_wire::{log::Level, status::SlowCall};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,

@@ -14,12 +14,12 @@ use crate::{
     worker::Outbox,
 };
 use bytes::Bytes;
-use ggen_mcp::{
-    api::{Input, Lease, Micros, Observation, Output, Question, Report, SHARED, StreamKey, UpId},
-    edge::{Reply, Request},
-    json::{Envelope, Kind},
-    refusal::{Refusal, rpc},
+use ggen_mcp::api::{
+    Input, Lease, Micros, Observation, Output, Question, Report, SHARED, StreamKey, UpId,
 };
+use ggen_mcp::edge::{Reply, Request};
+use ggen_mcp::protocol::json::{Envelope, Kind};
+use ggen_mcp::protocol::refusal::{Refusal, rpc};
 use ggen_wire::Code;
 use std::time::Duration;
 

@@ -4,11 +4,9 @@
 
 use super::{events::Sink, settings::Target};
 use bytes::{Bytes, BytesMut};
-use ggen_mcp::{
-    api::{HttpRequest, UpId, UpInput},
-    edge::Verb,
-    sse,
-};
+use ggen_mcp::api::{HttpRequest, UpId, UpInput};
+use ggen_mcp::edge::Verb;
+use ggen_mcp::protocol::sse;
 use ggen_wire::Code;
 use http::{
     HeaderName, HeaderValue, Method, Request, Response, StatusCode,

@@ -1,11 +1,9 @@
 //! From the configuration to what the relay enforces.
 
 use crate::config::{Config, PolicyEffect, PolicyRule, ToolLimits, ToolOverride};
-use ggen_mcp::{
-    policy::{Effect, Glob, Rule},
-    rules::{Audit, Rate, Rules, ToolRule},
-    span::Ratio,
-};
+use ggen_mcp::access::policy::{Effect, Glob, Rule};
+use ggen_mcp::access::rules::{Audit, Rate, Rules, ToolRule};
+use ggen_mcp::trace::span::Ratio;
 
 /// What a configuration has the relay enforce.
 pub(super) fn rules(config: &Config) -> Rules {

@@ -71,7 +71,10 @@ pub(super) fn settings(start: &Start) -> (Settings, Vec<Reach>) {
         }
     });
     let upstreams = upstreams.collect();
-    let key = start.seal.as_ref().map(|seal| ggen_mcp::seal::Key(seal.0));
+    let key = start
+        .seal
+        .as_ref()
+        .map(|seal| ggen_mcp::interactive::request_state::Key(seal.0));
     // A clock that was set back only has clients miss events that came while they were away.
     let epoch = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)

@@ -9,13 +9,11 @@ use super::{
     settings::Target,
 };
 use bytes::Bytes;
-use ggen_mcp::{
-    api::{HttpRequest, Lease, UpId, UpInput},
-    edge::Verb,
-    json::{self, Envelope, Kind},
-    refusal::{Refusal, rpc},
-    sse,
-};
+use ggen_mcp::api::{HttpRequest, Lease, UpId, UpInput};
+use ggen_mcp::edge::Verb;
+use ggen_mcp::protocol::json::{Envelope, Kind};
+use ggen_mcp::protocol::refusal::{Refusal, rpc};
+use ggen_mcp::protocol::{json, sse};
 use ggen_wire::Code;
 use http::{StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};

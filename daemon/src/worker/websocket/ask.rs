@@ -4,10 +4,8 @@
 use super::message::Origin;
 use crate::worker::edge::{Exchange, Gateway, Input, Refused, Terms};
 use bytes::Bytes;
-use ggen_mcp::{
-    edge::{Principal, Reply, Request, Verb},
-    refusal::{Refusal, rpc},
-};
+use ggen_mcp::edge::{Principal, Reply, Request, Verb};
+use ggen_mcp::protocol::refusal::{Refusal, rpc};
 use ggen_wire::Code;
 use std::{
     future::Future,

@@ -4,7 +4,7 @@
 //!
 //! Back-pressure: nothing is read while [`MAX_ASKS`] messages wait for their answers, and nothing
 //! is asked of the relay while the client does not take what there is; the relay holds back then
-//! (`ggen_mcp::frame::WINDOW`).
+//! (`ggen_mcp::edge::frame::WINDOW`).
 
 use super::{
     Guest, Server,
@@ -14,7 +14,7 @@ use super::{
     message::{self, Origin},
 };
 use bytes::Bytes;
-use ggen_mcp::refusal::{Refusal, rpc};
+use ggen_mcp::protocol::refusal::{Refusal, rpc};
 use ggen_wire::Code;
 use std::{
     future::{Future, poll_fn},

@@ -1,10 +1,8 @@
 //! What the worker needs to know of a client's message: whether it waits for an answer, and which.
 //! The relay decides everything else. Pure.
 
-use ggen_mcp::{
-    inbound,
-    json::{self, Envelope, Kind},
-};
+use ggen_mcp::protocol::json::{Envelope, Kind};
+use ggen_mcp::protocol::{inbound, json};
 
 /// A message as far as the socket is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -145,7 +145,7 @@ impl Relay {
         // Numbers that no machine type holds pass the relay, but not `Value`; then the parameters
         // are null.
         let [id, method, params] =
-            ggen_mcp::json::pick(text, ["id", "method", "params"]).expect("JSON");
+            ggen_mcp::protocol::json::pick(text, ["id", "method", "params"]).expect("JSON");
         let value = |raw: Option<&str>| raw.and_then(|raw| serde_json::from_str::<Value>(raw).ok());
         let mut message = serde_json::json!({"method": value(method), "params": value(params)});
         if let Some(id) = value(id) {

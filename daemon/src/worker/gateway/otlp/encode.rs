@@ -8,10 +8,8 @@ use super::messages::{
     AnyValue, ExportTraceServiceRequest, InstrumentationScope, KeyValue, Link, Resource,
     ResourceSpans, ScopeSpans, SpanKind, Status, Value,
 };
-use ggen_mcp::{
-    api::Micros,
-    span::{Failure, Side, Span},
-};
+use ggen_mcp::api::Micros;
+use ggen_mcp::trace::span::{Failure, Side, Span};
 
 /// `Status.StatusCode.STATUS_CODE_ERROR`
 const ERROR: i32 = 2;

@@ -22,10 +22,8 @@ use crate::{
 };
 use encode::{Peer, Place};
 use export::{Counts, Export};
-use ggen_mcp::{
-    api::Micros,
-    span::{Side, Span},
-};
+use ggen_mcp::api::Micros;
+use ggen_mcp::trace::span::{Side, Span};
 use prometheus::IntCounterVec;
 use std::{
     collections::BTreeMap,

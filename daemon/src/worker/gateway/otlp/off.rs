@@ -3,7 +3,8 @@
 
 use super::{observe::Observer, remote::Clients};
 use crate::ipc::messages::Start;
-use ggen_mcp::{api::Micros, span::Span};
+use ggen_mcp::api::Micros;
+use ggen_mcp::trace::span::Span;
 use prometheus::IntCounterVec;
 use std::sync::Arc;
 

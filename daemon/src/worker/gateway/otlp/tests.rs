@@ -13,11 +13,9 @@ use super::{
     messages::{ExportTraceServiceRequest, Value},
     *,
 };
-use ggen_mcp::{
-    api::UpId,
-    span::{Failure, SpanId},
-    trace::TraceId,
-};
+use ggen_mcp::api::UpId;
+use ggen_mcp::trace::TraceId;
+use ggen_mcp::trace::span::{Failure, SpanId};
 use ggen_wire::Code;
 use prometheus::Opts;
 use prost::Message;

@@ -2,11 +2,9 @@
 
 use super::{Seen, beside, stdio, world};
 use bytes::{Bytes, BytesMut};
-use ggen_mcp::{
-    api::{Input, Output},
-    edge::{Reply, Request, Verb},
-    frame::{self, Frame},
-};
+use ggen_mcp::api::{Input, Output};
+use ggen_mcp::edge::frame::Frame;
+use ggen_mcp::edge::{Reply, Request, Verb, frame};
 use std::{cell::Cell, collections::BTreeSet, rc::Rc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -94,7 +94,7 @@ impl Speaker {
     async fn say(&self, output: Output) {
         self.mouth.0.borrow_mut().push(output);
         let mut bytes = bytes::BytesMut::new();
-        ggen_mcp::frame::encode(1, &ggen_mcp::frame::Frame::Gone, &mut bytes);
+        ggen_mcp::edge::frame::encode(1, &ggen_mcp::edge::frame::Frame::Gone, &mut bytes);
         self.link.lock().await.write_all(&bytes).await.unwrap();
     }
 

@@ -3,12 +3,11 @@
 use super::{beside, stdio, to_the_end, world};
 use crate::ipc::messages::{Question, ToSupervisor, ToWorker};
 use bytes::BytesMut;
-use ggen_mcp::{
-    api::{self, Input, Output, Report, UpId},
-    edge::{Reply, Request, Verb},
-    frame::{self, Frame},
-    gateway::Counts,
-};
+use ggen_mcp::api;
+use ggen_mcp::api::{Input, Output, Report, UpId};
+use ggen_mcp::edge::frame::Frame;
+use ggen_mcp::edge::{Reply, Request, Verb, frame};
+use ggen_mcp::gateway::Counts;
 use ggen_wire::{Code, status::UpstreamState};
 use serde_json::json;
 use std::process::ExitCode;

@@ -1,7 +1,8 @@
 //! Connections: slow, many, too many, drained.
 
 use super::{Client, Rig, full, soon};
-use ggen_mcp::{edge::Reply, frame::Frame};
+use ggen_mcp::edge::Reply;
+use ggen_mcp::edge::frame::Frame;
 use std::process::ExitCode;
 
 #[tokio::test]

@@ -1,10 +1,8 @@
 //! The gateway worker dies, comes back, is slow, misbehaves.
 
 use super::{Client, Rig, event, full, soon};
-use ggen_mcp::{
-    edge::Reply,
-    frame::{Frame, WINDOW},
-};
+use ggen_mcp::edge::Reply;
+use ggen_mcp::edge::frame::{Frame, WINDOW};
 use std::time::Duration;
 
 #[tokio::test]
@@ -167,7 +165,11 @@ async fn a_gateway_that_breaks_the_rules_loses_its_link_and_nobody_else_is_hurt(
     let flood = async {
         for _ in 0..100_000_u32 {
             let mut out = bytes::BytesMut::new();
-            ggen_mcp::frame::encode(stream, &Frame::Reply(event("x".repeat(64 << 10))), &mut out);
+            ggen_mcp::edge::frame::encode(
+                stream,
+                &Frame::Reply(event("x".repeat(64 << 10))),
+                &mut out,
+            );
             if tokio::io::AsyncWriteExt::write_all(&mut gateway.socket, &out)
                 .await
                 .is_err()

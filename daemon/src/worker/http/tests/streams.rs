@@ -2,10 +2,8 @@
 
 use super::{Client, Gateway, PATIENCE, Rig, event, full, soon};
 use bytes::Bytes;
-use ggen_mcp::{
-    edge::{Reply, Verb},
-    frame::{Frame, WINDOW},
-};
+use ggen_mcp::edge::frame::{Frame, WINDOW};
+use ggen_mcp::edge::{Reply, Verb};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;

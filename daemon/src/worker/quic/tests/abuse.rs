@@ -1,7 +1,7 @@
 //! Clients that ask for too much.
 
 use super::{Rig, client, full, soon};
-use ggen_mcp::frame::Frame;
+use ggen_mcp::edge::frame::Frame;
 use h3_quinn::quinn;
 
 /// QUIC with an open control stream, and nothing of h3 in the way.

@@ -5,7 +5,8 @@ use super::{
     client::{self, post},
     event, full, soon,
 };
-use ggen_mcp::{edge::Reply, frame::Frame};
+use ggen_mcp::edge::Reply;
+use ggen_mcp::edge::frame::Frame;
 use http::Request;
 
 #[tokio::test]

@@ -16,10 +16,8 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
-use ggen_mcp::{
-    edge::{Reply, Request, Verb},
-    frame::{self, Frame},
-};
+use ggen_mcp::edge::frame::Frame;
+use ggen_mcp::edge::{Reply, Request, Verb, frame};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},

@@ -1,0 +1,279 @@
+//! What the principal of a request may see: its views of the lists, its servers, its names. What it
+//! may not call does not exist for it.
+
+use crate::access::policy;
+use crate::access::policy::{Access, CORE, Object, Server};
+use crate::api::{Observation, Output, StreamKey, UpId};
+use crate::edge::Request;
+use crate::gateway::Gateway;
+use crate::protocol::name;
+use crate::protocol::refusal::{Refusal, rpc};
+use crate::upstream::Upstream;
+use crate::upstream::list::ListKind;
+use crate::upstream::view::{Entry, Owner, Table, View};
+use ggen_wire::Code;
+use std::borrow::Cow;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// Filtered lists that are kept.
+const KEPT: usize = 256;
+/// The built-in tools as a server.
+const BUILT_IN: Server<'static> = Server {
+    name: CORE,
+    key: CORE,
+};
+
+/// A list as somebody sees it.
+pub(crate) enum Seen<'a> {
+    Whole(&'a Table),
+    Part(Arc<Table>),
+}
+
+impl Deref for Seen<'_> {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        match self {
+            Self::Whole(table) => table,
+            Self::Part(table) => table,
+        }
+    }
+}
+
+fn server(up: &Upstream) -> Server<'_> {
+    Server {
+        name: &up.settings.name,
+        key: &up.key,
+    }
+}
+
+impl Gateway {
+    /// What the principal of a request may do; `None`: everything. Link 0 is the worker's own: the
+    /// control command is the administrator's.
+    pub(crate) fn access(&mut self, key: StreamKey, request: &Request) -> Option<Arc<Access>> {
+        if key.edge == 0 {
+            None
+        } else {
+            self.policy.access(&request.principal)
+        }
+    }
+
+    /// The name in the view of all, by which rules know an object.
+    fn public<'a>(&self, kind: ListKind, up: UpId, original: &'a str) -> Cow<'a, str> {
+        let key = &self.up_ref(up).key;
+        if matches!(kind, ListKind::Resources | ListKind::Templates) {
+            return name::exposed_uri(key, original).into();
+        }
+        let (plain, table) = (name::exposed(key, original), &self.all[kind as usize]);
+        match table.get(&plain) {
+            // Another server with the same key, or the same name once more: that one was renamed.
+            Some(entry) if entry.owner != Owner::Up(up) || *entry.original != *original => {
+                name::shortened(key, original).into()
+            }
+            _ => plain.into(),
+        }
+    }
+
+    /// Whether a name of an upstream may be used.
+    pub(crate) fn may(
+        &self,
+        access: Option<&Access>,
+        kind: ListKind,
+        up: UpId,
+        original: &str,
+    ) -> bool {
+        access.is_none_or(|access| {
+            let exposed = self.public(kind, up, original);
+            access.allows(&Object {
+                server: server(self.up_ref(up)),
+                kind,
+                exposed: &exposed,
+                original,
+                core: false,
+            })
+        })
+    }
+
+    fn may_entry(&self, access: &Access, view: View, kind: ListKind, entry: &Entry) -> bool {
+        let (exposed, original) = (&*entry.exposed, &*entry.original);
+        match (entry.owner, view) {
+            (Owner::Core(_), _) => access.allows(&Object {
+                server: BUILT_IN,
+                kind,
+                exposed,
+                original,
+                core: true,
+            }),
+            (Owner::Up(up), View::All) => access.allows(&Object {
+                server: server(self.up_ref(up)),
+                kind,
+                exposed,
+                original,
+                core: false,
+            }),
+            (Owner::Up(up), _) => self.may(Some(access), kind, up, original),
+        }
+    }
+
+    /// An entry of a view, if it may be used.
+    pub(crate) fn entry(
+        &self,
+        access: Option<&Access>,
+        view: View,
+        kind: ListKind,
+        exposed: &str,
+    ) -> Option<&Entry> {
+        let entry = self.table(view, kind).get(exposed)?;
+        access
+            .is_none_or(|access| self.may_entry(access, view, kind, entry))
+            .then_some(entry)
+    }
+
+    /// A list of a view as somebody sees it.
+    pub(crate) fn seen(&mut self, access: Option<&Access>, view: View, kind: ListKind) -> Seen<'_> {
+        let Some(access) = access else {
+            return Seen::Whole(self.table(view, kind));
+        };
+        let key = (access.id, view, kind);
+        if let Some(table) = self.seen.get(&key) {
+            return Seen::Part(Arc::clone(table));
+        }
+        let table = Arc::new(
+            self.table(view, kind)
+                .part(|entry| self.may_entry(access, view, kind, entry)),
+        );
+        if self.seen.len() >= KEPT {
+            self.seen.clear();
+        }
+        self.seen.insert(key, Arc::clone(&table));
+        Seen::Part(table)
+    }
+
+    /// Whether a server may be seen at all.
+    pub(crate) fn may_see(&self, access: Option<&Access>, up: &Upstream) -> bool {
+        access.is_none_or(|access| access.sees(server(up)))
+    }
+
+    /// Whether everything of a server may be used, also methods that rules know nothing of.
+    pub(crate) fn may_all(&self, access: Option<&Access>, up: UpId) -> bool {
+        access.is_none_or(|access| access.is_whole(server(self.up_ref(up))))
+    }
+
+    /// The view that a path names; one of which nothing may be seen is none.
+    pub(crate) fn view_for(
+        &mut self,
+        access: Option<&Access>,
+        request: &Request,
+    ) -> Result<View, Refusal> {
+        let view = self.view(&request.view)?;
+        let visible = match view {
+            View::All => true,
+            View::One(up) => self.may_see(access, self.up_ref(up)),
+            View::Core => {
+                access.is_none()
+                    || !self
+                        .seen(access, View::Core, ListKind::Tools)
+                        .entries
+                        .is_empty()
+            }
+        };
+        if visible {
+            return Ok(view);
+        }
+        self.denied("server");
+        Err(Refusal::new(
+            404,
+            rpc::INVALID_REQUEST,
+            Code::ServerUnknown,
+            &request.view,
+        ))
+    }
+
+    /// Counts something that the policy hid.
+    pub(crate) fn denied(&mut self, what: &'static str) {
+        self.emit(Output::Observe(Observation::Denied(what)));
+    }
+
+    /// Whether a list that changed is another one for somebody, too.
+    pub(crate) fn differs(
+        &self,
+        access: Option<&Access>,
+        view: View,
+        kind: ListKind,
+        old: &Table,
+        new: &Table,
+    ) -> bool {
+        let Some(access) = access else { return true };
+        let part = |table: &Table| -> Vec<_> {
+            table
+                .entries
+                .iter()
+                .filter(|entry| self.may_entry(access, view, kind, entry))
+                .map(|entry| entry.text.clone())
+                .collect()
+        };
+        part(old) != part(new)
+    }
+
+    /// Other rules: whoever sees other lists now is told so.
+    pub(crate) fn set_policy(&mut self, rules: &[policy::Rule]) {
+        if self.policy.rules() == rules {
+            return;
+        }
+        self.policy.replace(rules.to_vec());
+        self.seen.clear();
+        let sessions: Vec<_> = self.sessions.keys().cloned().collect();
+        for id in sessions {
+            let Some(session) = self.sessions.get_mut(&id) else {
+                continue;
+            };
+            let new = self.policy.access(&session.principal);
+            let (view, old) = (
+                session.view,
+                std::mem::replace(&mut session.access, new.clone()),
+            );
+            for kind in self.changed(view, old.as_deref(), new.as_deref()) {
+                self.session_event(&id, Self::changed_message(kind));
+            }
+        }
+        let listens: Vec<_> = self.listens.keys().copied().collect();
+        for key in listens {
+            let Some(listen) = self.listens.get_mut(&key) else {
+                continue;
+            };
+            let new = self.policy.access(&listen.principal);
+            let (view, old) = (
+                listen.view,
+                std::mem::replace(&mut listen.access, new.clone()),
+            );
+            for kind in self.changed(view, old.as_deref(), new.as_deref()) {
+                self.listen_changed(key, kind);
+            }
+        }
+    }
+
+    /// The lists of a view that differ between two principals; templates count as resources.
+    fn changed(&self, view: View, old: Option<&Access>, new: Option<&Access>) -> Vec<ListKind> {
+        if old.is_none() && new.is_none() {
+            return Vec::new();
+        }
+        let may = |access: Option<&Access>, kind, entry: &Entry| {
+            access.is_none_or(|access| self.may_entry(access, view, kind, entry))
+        };
+        let differs = |kind: ListKind| {
+            self.table(view, kind)
+                .entries
+                .iter()
+                .any(|entry| may(old, kind, entry) != may(new, kind, entry))
+        };
+        let mut kinds: Vec<_> = ListKind::ALL
+            .into_iter()
+            .filter(|kind| differs(*kind))
+            .collect();
+        if kinds.contains(&ListKind::Resources) {
+            kinds.retain(|kind| *kind != ListKind::Templates);
+        }
+        kinds
+    }
+}

@@ -1,0 +1,430 @@
+//! Upstream → client: the answer to a call, or the reason why there is none.
+
+use crate::api::{Observation, Output, StreamKey, UpId};
+use crate::call::record::{Call, ClientCall, Purpose};
+use crate::call::translate;
+use crate::call::translate::Incoming;
+use crate::client::session;
+use crate::gateway::Gateway;
+use crate::protocol::json::{Envelope, Kind};
+use crate::protocol::method::Method;
+use crate::protocol::refusal::{Refusal, rpc};
+use crate::protocol::{json, refusal};
+use crate::upstream::UpEra;
+use bytes::Bytes;
+use ggen_wire::Code;
+
+impl Gateway {
+    /// A response of an upstream.
+    pub(crate) fn response(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) {
+        let id = match envelope.kind {
+            Kind::Result(id, _) | Kind::Error(Some(id), _) => id.parse::<u64>().ok(),
+            _ => None,
+        };
+        // An answer counts on the connection that the request went out on, and on no other one.
+        let number =
+            id.filter(|number| self.calls.get(number).is_some_and(|call| call.conn == conn));
+        if let (Some(number), Kind::Error(_, error)) = (number, &envelope.kind)
+            && self.is_mismatch(up, number, error)
+        {
+            return;
+        }
+        if number.is_some_and(|number| self.goes_on(up, number, &envelope.kind)) {
+            return;
+        }
+        let Some((number, call)) = number.and_then(|number| self.take_call(up, number)) else {
+            if let Some(late) = id {
+                self.late_answer(up, conn, late);
+            }
+            return self.dropped(Some(up), "late_response");
+        };
+        match call.purpose {
+            Purpose::Client(_) => self.client_response(number, call, envelope),
+            Purpose::Discover => self.discovered(up, envelope),
+            Purpose::Initialize => self.initialized(up, call.conn, envelope),
+            Purpose::List(kind) => self.listed(up, kind, envelope),
+            Purpose::Listen => self.listen_ended(up, number),
+            Purpose::Watch(name) => self.watch_over(&name),
+            Purpose::Told(name, task) => self.bridged_end(&name, &task, envelope),
+            Purpose::Stream | Purpose::Aside => {}
+        }
+    }
+
+    /// Takes a call of this upstream off the books.
+    pub(crate) fn take_call(&mut self, up: UpId, number: u64) -> Option<(u64, Call)> {
+        if self.calls.get(&number)?.up != up {
+            return None;
+        }
+        let call = self.calls.remove(&number)?;
+        self.settle(number, &call);
+        Some((number, call))
+    }
+
+    /// What has to be forgotten with a call.
+    pub(crate) fn settle(&mut self, number: u64, call: &Call) {
+        let now = self.now;
+        let upstream = self.up_mut(call.up);
+        let Purpose::Client(client) = &call.purpose else {
+            return;
+        };
+        upstream.bytes = upstream.bytes.saturating_sub(call.bytes);
+        if let Some(conn) = upstream.conns.get_mut(call.conn) {
+            conn.calls.remove(&number);
+            conn.queue.retain(|queued| *queued != number);
+            if conn.is_leased() {
+                conn.used = now;
+                self.touch(call.up);
+            }
+        }
+        if let Some(session) = client
+            .session
+            .as_ref()
+            .and_then(|id| self.sessions.get_mut(id))
+        {
+            session.calls.remove(&client.id);
+        }
+        self.leave_places(&client.held);
+        if client.asked > 0 {
+            self.inherit_questions(number, call);
+        }
+    }
+
+    fn client_response(&mut self, own: u64, call: Call, envelope: &Envelope<'_>) {
+        let Purpose::Client(client) = &call.purpose else {
+            return;
+        };
+        let modern_up = self.up_ref(call.up).era == Some(UpEra::Modern);
+        let modern = (client.modern, modern_up);
+        let bridged = if modern.0 {
+            self.bridge(&call, client, envelope)
+        } else {
+            self.end_of_driven(client, envelope)
+        };
+        let bridged = bridged
+            .as_deref()
+            .and_then(|text| Envelope::parse(text).ok());
+        let envelope = bridged.as_ref().unwrap_or(envelope);
+        match envelope.kind {
+            Kind::Result(number, result) => {
+                if modern == (false, true) && is_input_required(result) {
+                    return self.round(call, result);
+                }
+                if !self.note_tasks(Some(own), &call, client, result, modern) {
+                    let refusal = Refusal::new(200, rpc::INVALID_PARAMS, Code::TaskNotFound, "");
+                    return self.give_up(&call, client, &refusal, "error");
+                }
+                if client.method == Method::TaskList {
+                    let body = refusal::result_message(
+                        &client.id,
+                        &self.tasks_listed(&call, client, result),
+                    );
+                    return self.deliver(&call, client, 200, json::one_line(body), "ok");
+                }
+                let failed = client.method == Method::ToolsCall
+                    && result.contains("\"isError\"")
+                    && json::pick(result, ["isError"]).is_some_and(|[flag]| flag == Some("true"));
+                if failed && client.modern && client.lacked.is_some() {
+                    return self.lacked(&call, client);
+                }
+                let upstream = self.up_ref(call.up);
+                let body = translate::result(
+                    &Incoming {
+                        text: envelope.text,
+                        number,
+                        id: &client.id,
+                        modern,
+                        method: client.method,
+                        server: upstream.hello.server.as_deref(),
+                        exposes: client.exposes.then_some(upstream.key.as_str()),
+                        version: client
+                            .session
+                            .as_ref()
+                            .and_then(|id| self.sessions.get(id))
+                            .map(|session| session.version),
+                    },
+                    result,
+                );
+                self.deliver(
+                    &call,
+                    client,
+                    200,
+                    body,
+                    if failed { "tool_error" } else { "ok" },
+                );
+            }
+            Kind::Error(Some(_), _) if client.modern && client.lacked.is_some() => {
+                self.lacked(&call, client)
+            }
+            Kind::Error(Some(number), error) => {
+                self.client_error(&call, client, envelope.text, number, error, modern)
+            }
+            _ => {}
+        }
+    }
+
+    fn client_error(
+        &mut self,
+        call: &Call,
+        client: &ClientCall,
+        text: &str,
+        number: &str,
+        error: &str,
+        modern: (bool, bool),
+    ) {
+        self.unsubscribed(call, client);
+        if client.method == Method::TaskResult
+            && let Some(name) = &client.known
+        {
+            self.task_over(name);
+        }
+        let [code, message, data] =
+            json::pick(error, ["code", "message", "data"]).unwrap_or_default();
+        let number_code = code
+            .and_then(|raw| raw.parse::<i64>().ok())
+            .unwrap_or(rpc::INTERNAL);
+        let uri = data
+            .and_then(|data| json::pick(data, ["uri"]))
+            .and_then(|[uri]| uri);
+        if modern == (true, false) && number_code == rpc::URL_ELICITATION {
+            return match self.addresses(call, client, data) {
+                Ok(body) => self.deliver(call, client, 200, body, "ok"),
+                Err(refusal) => self.give_up(call, client, &refusal, "error"),
+            };
+        }
+        if modern == (false, true) && number_code == rpc::MISSING_CAPABILITY {
+            return self.lacks_capability(call, client, data);
+        }
+        let mapped = translate::error_code(client.method, number_code, uri.is_some(), modern);
+        let status = if client.modern {
+            refusal::modern_status(mapped)
+        } else {
+            200
+        };
+        let body = if mapped == number_code {
+            let mut splice = crate::protocol::splice::Splice::new(text);
+            splice.replace(number, client.id.to_string());
+            splice.finish()
+        } else {
+            let mut error = format!(
+                "{{\"code\":{mapped},\"message\":{}",
+                message.unwrap_or("\"\"")
+            );
+            match (data, uri, &client.uri) {
+                (_, None, Some(asked)) if mapped == rpc::INVALID_PARAMS => {
+                    error.push_str(&format!(",\"data\":{{\"uri\":{}}}", json::quote(asked)))
+                }
+                (Some(data), ..) => error.push_str(&format!(",\"data\":{data}")),
+                _ => {}
+            }
+            error.push('}');
+            json::one_line(refusal::error_message(Some(&client.id), &error))
+        };
+        self.deliver(call, client, status, body, "error");
+    }
+
+    /// A call failed for want of a capability that its modern client did not declare.
+    fn lacked(&mut self, call: &Call, client: &ClientCall) {
+        let needed = client.lacked.unwrap_or("{}");
+        let names: Vec<_> = json::members(needed)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, _)| name.into_owned())
+            .collect();
+        let detail = format!(
+            "{} asked for {}",
+            self.up_ref(call.up).settings.name,
+            names.join(", ")
+        );
+        let refusal = Refusal::new(
+            400,
+            rpc::MISSING_CAPABILITY,
+            Code::InputUnsupported,
+            &detail,
+        )
+        .with("requiredCapabilities", needed);
+        self.give_up(call, client, &refusal, "error");
+    }
+
+    /// Answers a client's call with an error of ours.
+    pub(crate) fn give_up(
+        &mut self,
+        call: &Call,
+        client: &ClientCall,
+        refusal: &Refusal,
+        outcome: &'static str,
+    ) {
+        self.unsubscribed(call, client);
+        self.note_failure(call, client, refusal);
+        let status = if client.modern { refusal.status } else { 200 };
+        self.deliver(
+            call,
+            client,
+            status,
+            refusal.body(Some(&client.id)),
+            outcome,
+        );
+    }
+
+    /// A subscription that the server refused is none.
+    fn unsubscribed(&mut self, call: &Call, client: &ClientCall) {
+        let (Method::Subscribe, Some(uri), Some(session)) =
+            (client.method, &client.uri, &client.session)
+        else {
+            return;
+        };
+        if self
+            .sessions
+            .get_mut(session)
+            .is_some_and(|session| session.subscriptions.remove(uri))
+        {
+            let original = if client.exposes {
+                crate::protocol::name::original_uri(uri).map(|(_, original)| original)
+            } else {
+                Some(uri.to_string())
+            };
+            self.release(call.up, &original.unwrap_or_default().into());
+            self.keep_session(session, None);
+        }
+    }
+
+    /// Sends the answer and counts it.
+    pub(crate) fn deliver(
+        &mut self,
+        call: &Call,
+        client: &ClientCall,
+        status: u16,
+        body: Bytes,
+        outcome: &'static str,
+    ) {
+        self.emit(Output::Observe(Observation::Call {
+            up: call.up,
+            tool: client.tool.clone(),
+            outcome,
+            duration: self.now.saturating_sub(call.began),
+        }));
+        self.audit_call(call.up, client, outcome, body.len());
+        self.end_call_span(client, outcome, &body);
+        if let Some(park) = client.park() {
+            return self.park_over(park, client, status, body, plain(outcome));
+        }
+        self.observe_answer(
+            client.method,
+            client.modern,
+            plain(outcome),
+            client.arrived,
+            client.sampled(),
+        );
+        self.end_span(client.span.clone(), plain(outcome), &body);
+        self.answer(client.key, status, body);
+    }
+
+    /// The answer to one request of an exchange, kept for a legacy client that comes back for it.
+    pub(crate) fn answer(&mut self, key: StreamKey, status: u16, body: Bytes) {
+        let Some(exchange) = self.exchanges.get_mut(&key) else {
+            return;
+        };
+        let Some(ring) = exchange.ring else {
+            exchange.answer(key, None, status, None, body, &mut self.out);
+            return self.sweep(key);
+        };
+        exchange.left = exchange.left.saturating_sub(1);
+        let (last, session) = (exchange.left == 0, exchange.session.clone());
+        self.ring_event(session.as_ref(), ring, body, false);
+        if last {
+            let reader = self.ring_done(session.as_ref(), ring);
+            // Its own reader may still have to take what is queued.
+            if reader != Some(key) {
+                self.exchanges.remove(&key);
+            }
+        }
+    }
+
+    /// Adds an event to a stream of a session, and sends it to whoever reads the stream now.
+    pub(crate) fn ring_event(
+        &mut self,
+        session: Option<&std::sync::Arc<str>>,
+        ring: u64,
+        data: Bytes,
+        droppable: bool,
+    ) {
+        let Some(stream) = session
+            .and_then(|id| self.sessions.get_mut(id))
+            .and_then(|session| session.rings.get_mut(&ring))
+        else {
+            return;
+        };
+        let id = session::event_id(ring, stream.push(data.clone(), self.limits.ring));
+        if let Some(reader) = stream.attached
+            && let Some(exchange) = self.exchanges.get_mut(&reader)
+            && !exchange.event(reader, Some(id), None, data, droppable, &mut self.out)
+        {
+            self.dropped(None, "slow_client");
+        }
+    }
+
+    /// Ends a stream of a session: its reader, who is returned, is told; its events are kept for a
+    /// while.
+    fn ring_done(&mut self, session: Option<&std::sync::Arc<str>>, ring: u64) -> Option<StreamKey> {
+        let now = self.now;
+        let session = session.and_then(|id| self.sessions.get_mut(id))?;
+        let stream = session.rings.get_mut(&ring)?;
+        stream.done = Some(now);
+        let reader = stream.attached.take();
+        session.forget_oldest();
+        let reader = reader?;
+        self.exchanges
+            .get_mut(&reader)?
+            .close(reader, &mut self.out);
+        self.sweep(reader);
+        Some(reader)
+    }
+
+    /// Ends every call of a connection (or, with `None`, of the upstream) with an error.
+    pub(crate) fn fail_calls(
+        &mut self,
+        up: UpId,
+        conn: Option<usize>,
+        refusal: &Refusal,
+        outcome: &'static str,
+    ) {
+        let mut numbers: Vec<_> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| call.up == up && conn.is_none_or(|conn| call.conn == conn))
+            .map(|(number, _)| *number)
+            .collect();
+        numbers.sort_unstable();
+        for number in numbers {
+            let Some((_, mut call)) = self.take_call(up, number) else {
+                continue;
+            };
+            if self.up_ref(up).is_http() {
+                self.emit(Output::Abort(up, number));
+            }
+            if outcome == "lost" && self.retry(number, &mut call) {
+                continue;
+            }
+            match &call.purpose {
+                Purpose::Client(client) => self.give_up(&call, client, refusal, outcome),
+                Purpose::List(kind) => self.list_failed(up, *kind),
+                Purpose::Stream => self.up_mut(up).conns[call.conn].stream = None,
+                Purpose::Watch(name) => self.watch_over(name),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The request metric knows no upstream's outcomes.
+const fn plain(outcome: &'static str) -> &'static str {
+    match outcome.as_bytes() {
+        b"timeout" | b"lost" => "error",
+        _ => outcome,
+    }
+}
+
+fn is_input_required(result: &str) -> bool {
+    result.contains("\"input_required\"")
+        && json::pick(result, ["resultType"])
+            .is_some_and(|[kind]| kind == Some("\"input_required\""))
+}

@@ -1,0 +1,9 @@
+//! Calls in flight: from a client to an upstream and back, with the translation between the eras.
+
+pub(crate) mod answer;
+pub(crate) mod forward;
+pub(crate) mod notifications;
+pub(crate) mod older_revisions;
+pub(crate) mod record;
+pub(crate) mod timeouts;
+pub(crate) mod translate;

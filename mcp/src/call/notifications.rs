@@ -1,0 +1,411 @@
+//! What nobody asked for: notifications of servers to clients, and of clients to servers.
+
+use crate::access::policy::Access;
+use crate::api::{Micros, StreamKey, UpId};
+use crate::call::record::{NOBODY, Purpose};
+use crate::client::session;
+use crate::client::session::{Ring, Session};
+use crate::gateway::Gateway;
+use crate::protocol::inbound::key;
+use crate::protocol::json::Envelope;
+use crate::protocol::method::{Legacy, LogLevel};
+use crate::protocol::splice::Splice;
+use crate::protocol::{json, name};
+use crate::upstream::UpEra;
+use crate::upstream::list::ListKind;
+use crate::upstream::view::{Table, View};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Changes of lists are collected for this long before the list is fetched.
+const DEBOUNCE: Micros = 50_000;
+/// How long a call that was given up may still write log messages to a pipe that it shares with
+/// others.
+pub(crate) const UNSURE: Micros = 30_000_000;
+
+impl Gateway {
+    /// A notification of a server. False: nobody has asked for it.
+    pub(crate) fn server_notification(
+        &mut self,
+        up: UpId,
+        conn: usize,
+        call: Option<u64>,
+        name: &str,
+        envelope: &Envelope<'_>,
+    ) -> bool {
+        let shared = || !self.up_ref(up).conns[conn].is_leased();
+        match name {
+            "notifications/tools/list_changed"
+            | "notifications/prompts/list_changed"
+            | "notifications/resources/list_changed"
+            | "notifications/resources/updated"
+                if !shared() =>
+            {
+                false
+            }
+            "notifications/progress" => self.progress(up, conn, envelope),
+            "notifications/message" => self.log_message(up, conn, call, envelope),
+            "notifications/tools/list_changed" => self.announce(up, &[ListKind::Tools]),
+            "notifications/prompts/list_changed" => self.announce(up, &[ListKind::Prompts]),
+            "notifications/resources/list_changed" => {
+                self.announce(up, &[ListKind::Resources, ListKind::Templates])
+            }
+            "notifications/resources/updated" => self.resource_updated(up, envelope),
+            "notifications/subscriptions/acknowledged" => {
+                self.listen_acknowledged(up, envelope);
+                true
+            }
+            "notifications/tasks/status" => {
+                self.task_status(up, conn, envelope.params, envelope.text)
+            }
+            "notifications/tasks" => self.task_told(up, envelope),
+            "notifications/cancelled" => {
+                self.server_cancels(up, conn, envelope);
+                true
+            }
+            _ => {
+                // Unknown ones belong to the request on whose stream they came.
+                let Some(client) = self.client_of(up, call) else {
+                    return false;
+                };
+                if call.is_some_and(|number| self.keep_message(number, envelope.text)) {
+                    return true;
+                }
+                let data = self.for_client_of(up, call, envelope.text);
+                self.stream_event(client, data, true);
+                true
+            }
+        }
+    }
+
+    /// The client exchange of a call.
+    fn client_of(&self, up: UpId, call: Option<u64>) -> Option<StreamKey> {
+        match self
+            .calls
+            .get(&call?)
+            .filter(|call| call.up == up)
+            .map(|call| &call.purpose)
+        {
+            Some(Purpose::Client(client)) => Some(client.key),
+            _ => None,
+        }
+    }
+
+    /// A message as the client of a call is to have it.
+    fn for_client_of(&self, up: UpId, call: Option<u64>, text: &str) -> Bytes {
+        let exposed = match call
+            .and_then(|number| self.calls.get(&number))
+            .map(|call| &call.purpose)
+        {
+            Some(Purpose::Client(client)) => self.with_exposed_task(up, client, text),
+            _ => None,
+        };
+        exposed.unwrap_or_else(|| Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    fn progress(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) -> bool {
+        let token = envelope
+            .params
+            .and_then(|params| json::pick(params, ["progressToken"]))
+            .and_then(|[token]| token);
+        let Some(number) = token
+            .and_then(|token| token.parse::<u64>().ok())
+            .map(|number| self.call_of_task(number))
+        else {
+            return false;
+        };
+        if self.client_of(up, Some(number)).is_none() {
+            return token.is_some_and(|token| self.task_progress(up, number, token, envelope.text));
+        }
+        if self.keep_message(number, envelope.text) {
+            return true;
+        }
+        let Some(call) = self.calls.get_mut(&number).filter(|call| call.conn == conn) else {
+            return false;
+        };
+        let Purpose::Client(client) = &call.purpose else {
+            return false;
+        };
+        let (Some(theirs), Some(ours)) = (&client.progress, token) else {
+            return false;
+        };
+        let mut splice = Splice::new(envelope.text);
+        splice.replace(ours, theirs.to_string());
+        if !client.is_asked() {
+            call.deadline = self.now + client.timeout;
+        }
+        let key = client.key;
+        self.stream_event(key, splice.finish(), true);
+        true
+    }
+
+    /// A log message goes to the call that it certainly belongs to, if that client wants messages
+    /// of its level.
+    fn log_message(
+        &mut self,
+        up: UpId,
+        conn: usize,
+        call: Option<u64>,
+        envelope: &Envelope<'_>,
+    ) -> bool {
+        let member = &self.up_ref(up).conns[conn];
+        let calls = &member.calls;
+        // A task of a legacy server that is at work writes log messages too, long after its call
+        // was answered.
+        let legacy = matches!(self.up_ref(up).era, Some(UpEra::Legacy(_)));
+        let tasks = legacy && !member.is_leased() && self.works_at(up, conn);
+        let only = || {
+            calls.iter().next().copied().filter(|_| {
+                calls.len() == 1 && call.is_none() && self.now >= member.unsure && !tasks
+            })
+        };
+        let number = call.filter(|call| calls.contains(call)).or_else(only);
+        let client = match number
+            .and_then(|number| self.calls.get(&number))
+            .map(|call| &call.purpose)
+        {
+            Some(Purpose::Client(client)) if self.may_concern(client) => client,
+            _ => {
+                self.dropped(Some(up), "unattributed_log");
+                return false;
+            }
+        };
+        if let Some(number) = number
+            && client.key == NOBODY
+        {
+            return self.keep_message(number, envelope.text);
+        }
+        let level = envelope
+            .params
+            .and_then(|params| json::pick(params, ["level"]))
+            .and_then(|[level]| json::string(level?));
+        let level = level
+            .and_then(|level| LogLevel::parse(&level))
+            .unwrap_or(LogLevel::Info);
+        let wanted = match &client.session {
+            Some(session) => self
+                .sessions
+                .get(session)
+                .is_some_and(|session| session.log_level.is_none_or(|wanted| level >= wanted)),
+            None => client.log_level.is_some_and(|wanted| level >= wanted),
+        };
+        if wanted {
+            let key = client.key;
+            let data = self.for_client_of(up, number, envelope.text);
+            self.stream_event(key, data, true);
+        }
+        wanted
+    }
+
+    fn announce(&mut self, up: UpId, kinds: &[ListKind]) -> bool {
+        let due = self.now + DEBOUNCE;
+        let upstream = self.up_mut(up);
+        for kind in kinds {
+            if upstream.hello.has(kind.capability()) {
+                upstream.lists[*kind as usize].announced = true;
+                upstream.refresh_at[*kind as usize].get_or_insert(due);
+            }
+        }
+        false
+    }
+
+    fn resource_updated(&mut self, up: UpId, envelope: &Envelope<'_>) -> bool {
+        let raw = envelope
+            .params
+            .and_then(|params| json::pick(params, ["uri"]))
+            .and_then(|[uri]| uri);
+        let Some(uri) = raw.and_then(json::string) else {
+            return false;
+        };
+        if !self.up_ref(up).subscriptions.contains_key(&*uri) {
+            return false;
+        }
+        let exposed = name::exposed_uri(&self.up_ref(up).key, &uri);
+        let original = uri.clone();
+        let message = |uri: &str| {
+            Bytes::from(format!(
+                "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{{\"uri\":{}}}}}",
+                json::quote(uri)
+            ))
+        };
+        let mut sessions: Vec<_> = self
+            .sessions
+            .iter()
+            .filter_map(|(id, session)| {
+                let uri = match session.view {
+                    View::All => exposed.as_str(),
+                    View::One(one) if one == up => &uri,
+                    _ => return None,
+                };
+                let may = || {
+                    self.may(
+                        session.access.as_deref(),
+                        ListKind::Resources,
+                        up,
+                        &original,
+                    )
+                };
+                (session.subscriptions.contains(uri) && may()).then(|| (id.clone(), message(uri)))
+            })
+            .collect();
+        sessions.sort_unstable();
+        for (session, data) in sessions {
+            self.session_event(&session, data);
+        }
+        self.listens_updated(up, &uri, &exposed);
+        true
+    }
+
+    /// Tells clients that a list changed: those of the server's own view, and those of the view of
+    /// all. Who does not see all of a list hears only of what it sees of it. `old`: the two lists
+    /// as they were.
+    pub(crate) fn tell_changed(
+        &mut self,
+        up: UpId,
+        kind: ListKind,
+        one: bool,
+        all: bool,
+        old: [&Table; 2],
+    ) {
+        if !one && !all {
+            return;
+        }
+        let concerns = |gateway: &Self, view: View, access: Option<&Access>| match view {
+            View::One(of) if one && of == up => {
+                gateway.differs(access, view, kind, old[0], gateway.table(view, kind))
+            }
+            View::All if all => {
+                gateway.differs(access, view, kind, old[1], gateway.table(view, kind))
+            }
+            _ => false,
+        };
+        let data = Self::changed_message(kind);
+        let concerned = |session: &Session| concerns(self, session.view, session.access.as_deref());
+        let mut sessions: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| concerned(session))
+            .map(|(id, _)| id.clone())
+            .collect();
+        sessions.sort_unstable();
+        for session in sessions {
+            self.session_event(&session, data.clone());
+        }
+        self.listens_changed(kind, concerns);
+    }
+
+    /// The notification of a changed list.
+    pub(crate) fn changed_message(kind: ListKind) -> Bytes {
+        format!(
+            "{{\"jsonrpc\":\"2.0\",\"method\":\"{}\"}}",
+            changed_method(kind)
+        )
+        .into()
+    }
+
+    /// Something for the GET stream of a session; kept until there is one, and told only once.
+    pub(crate) fn session_event(&mut self, session: &Arc<str>, data: Bytes) {
+        let waiting = self
+            .sessions
+            .get(session)
+            .and_then(|session| session.rings.get(&0))
+            .is_some_and(|ring| ring.is_waiting(&data));
+        if !waiting {
+            self.ring_event(Some(session), 0, data, true);
+        }
+    }
+
+    /// An event on the stream of a client's exchange, which becomes an event stream now if it was
+    /// none.
+    pub(crate) fn stream_event(&mut self, key: StreamKey, data: Bytes, droppable: bool) {
+        self.begin_stream(key);
+        let Some(exchange) = self.exchanges.get_mut(&key) else {
+            return;
+        };
+        if !exchange.may_stream() {
+            return;
+        }
+        match (exchange.ring, exchange.session.clone()) {
+            (Some(ring), session) => self.ring_event(session.as_ref(), ring, data, droppable),
+            (None, _) => {
+                if !exchange.event(key, None, None, data, droppable, &mut self.out) {
+                    self.dropped(None, "slow_client");
+                }
+            }
+        }
+    }
+
+    /// Turns an exchange into an event stream; in a legacy session it can be resumed, and since
+    /// 2025-11-25 from its very beginning.
+    pub(crate) fn begin_stream(&mut self, key: StreamKey) {
+        let Some(exchange) = self.exchanges.get_mut(&key) else {
+            return;
+        };
+        if exchange.is_streaming() || !exchange.may_stream() || !exchange.connected {
+            return;
+        }
+        exchange.start(key, &mut self.out);
+        // A socket's client cannot come back for what it missed, so nothing is kept for it.
+        let session = exchange
+            .session
+            .clone()
+            .filter(|_| !exchange.is_batch() && !exchange.socket);
+        let Some(session) = session.and_then(|id| self.sessions.get_mut(&id)) else {
+            return;
+        };
+        let ring = session.next_ring;
+        session.next_ring += 1;
+        session.rings.insert(ring, Ring::read_by(key));
+        exchange.ring = Some(ring);
+        if session.version >= Legacy::L2025_11_25 {
+            exchange.event(
+                key,
+                Some(session::event_id(ring, 0)),
+                None,
+                Bytes::new(),
+                false,
+                &mut self.out,
+            );
+        }
+    }
+
+    /// A notification of a legacy client.
+    pub(crate) fn client_notification(
+        &mut self,
+        session: &Arc<str>,
+        name: &str,
+        params: Option<&str>,
+    ) {
+        if name != "notifications/cancelled" {
+            return;
+        }
+        let id = params
+            .and_then(|params| json::pick(params, ["requestId"]))
+            .and_then(|[id]| id);
+        let number = id.and_then(|id| self.sessions.get(session)?.calls.get(id).copied());
+        match (number, id) {
+            (Some(number), _) => self.cancel(number),
+            (None, Some(id)) => self.cancel_waiting(session, id),
+            _ => {}
+        }
+    }
+
+    /// A message with the id of a subscription in it.
+    pub(crate) fn tagged(method: &str, members: &str, subscription: &str) -> Bytes {
+        let comma = if members.is_empty() { "" } else { "," };
+        let meta = format!("\"_meta\":{{\"{}\":{subscription}}}", key::SUBSCRIPTION);
+        format!(
+            "{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\",\"params\":{{{meta}{comma}{members}}}}}"
+        )
+        .into()
+    }
+}
+
+/// The method that tells of a changed list.
+pub(crate) const fn changed_method(kind: ListKind) -> &'static str {
+    match kind {
+        ListKind::Tools => "notifications/tools/list_changed",
+        ListKind::Prompts => "notifications/prompts/list_changed",
+        ListKind::Resources | ListKind::Templates => "notifications/resources/list_changed",
+    }
+}

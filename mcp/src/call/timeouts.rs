@@ -1,0 +1,272 @@
+//! What time does: calls that take too long, requests that have waited enough, sessions that are
+//! idle, servers to try again.
+
+use crate::api::{Micros, Output, UpId};
+use crate::call::record::Purpose;
+use crate::client::session::Session;
+use crate::gateway::{Gateway, Waiting};
+use crate::persisted::Keep;
+use crate::protocol::refusal::{Refusal, rpc};
+use crate::upstream::list::ListKind;
+use crate::upstream::{Phase, UpEra};
+use ggen_wire::Code;
+
+/// Complete streams are kept this long for a client that comes back.
+const KEEP_STREAM: Micros = 300_000_000;
+/// The lists of a server that is down are served this long.
+const KEEP_LISTS: Micros = 600_000_000;
+/// A connection that was made for clients of one kind is closed after this time without calls.
+const KEEP_CONN: Micros = 600_000_000;
+/// How often sessions are looked at.
+const SCAN: Micros = 5_000_000;
+/// It is said of a session that it is used when this part of the time has passed after which it
+/// would end.
+const TOLD: Micros = 60;
+/// A session of a socket ends when nobody has read its stream for this long: the socket is gone.
+const UNREAD: Micros = 60_000_000;
+
+impl Gateway {
+    pub(crate) fn tick(&mut self) {
+        self.calls_due();
+        self.streams_due();
+        self.parks_due();
+        self.rounds_due();
+        self.say_due();
+        self.resume_due();
+        for at in 0..self.ups.len() {
+            self.upstream_due(self.ups[at].id);
+        }
+        if self.now >= self.scanned + SCAN || self.now < self.scanned {
+            self.scanned = self.now;
+            self.sessions_due();
+            self.tasks_due();
+        }
+        self.wake_expired();
+        self.refreshed();
+    }
+
+    /// Tries the waiting requests again: something has changed.
+    pub(crate) fn wake(&mut self) {
+        for Waiting {
+            key,
+            request,
+            arrived,
+            tries,
+            tracing,
+        } in std::mem::take(&mut self.waiting)
+        {
+            self.at_hand = tracing;
+            self.open(key, request, arrived, tries, false);
+        }
+    }
+
+    /// Tries those requests again that have waited long enough for one of the limits since they
+    /// were last tried.
+    fn wake_expired(&mut self) {
+        let (now, last) = (self.now, std::mem::replace(&mut self.woken, self.now));
+        let limits = [self.limits.list_wait, self.limits.call_wait];
+        let due = |waiting: &Waiting| {
+            limits
+                .iter()
+                .any(|limit| (last..=now).contains(&(waiting.arrived + limit)))
+        };
+        let (due, rest) = std::mem::take(&mut self.waiting).into_iter().partition(due);
+        self.waiting = rest;
+        for Waiting {
+            key,
+            request,
+            arrived,
+            tries,
+            tracing,
+        } in due
+        {
+            self.at_hand = tracing;
+            self.open(key, request, arrived, tries, false);
+        }
+    }
+
+    fn calls_due(&mut self) {
+        let now = self.now;
+        let slow = now.saturating_sub(self.limits.stream_after);
+        let mut streams: Vec<_> = self
+            .calls
+            .values()
+            .filter_map(|call| match &call.purpose {
+                Purpose::Client(client) if client.arrived <= slow => Some(client.key),
+                _ => None,
+            })
+            .collect();
+        streams.sort_unstable();
+        for key in streams {
+            self.begin_stream(key);
+        }
+        let mut due: Vec<_> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| call.deadline <= now)
+            .map(|(number, call)| (*number, call.up))
+            .collect();
+        due.sort_unstable();
+        for (number, up) in due {
+            self.call_due(number, up);
+        }
+    }
+
+    fn call_due(&mut self, number: u64, up: UpId) {
+        let name = self.up_ref(up).settings.name.clone();
+        let limit = self.limits.handshake / 1_000_000;
+        if let Some(call) = self.calls.get_mut(&number)
+            && matches!(call.purpose, Purpose::Discover)
+            && self.ups[up.0 as usize].settings.transport == crate::api::Transport::Stdio
+            && self.ups[up.0 as usize].settings.era != crate::api::EraSetting::Modern
+        {
+            // Silence is no answer yet: the server may be slow to start, or know nothing of the
+            // probe. Whichever answer comes first counts.
+            call.deadline = self.now + self.limits.handshake;
+            return self.initialize_upstream(up, 0);
+        }
+        if self.waits_on(number, up) {
+            return;
+        }
+        let Some((_, call)) = self.take_call(up, number) else {
+            return;
+        };
+        if self.up_ref(up).is_http() && !matches!(call.purpose, Purpose::Client(_)) {
+            self.emit(Output::Abort(up, number));
+        }
+        match &call.purpose {
+            Purpose::Client(client) => {
+                let seconds = client.timeout / 1_000_000;
+                let refusal = if client.is_asked() {
+                    Refusal::new(200, rpc::INTERNAL, Code::AnswerLate, &name)
+                } else {
+                    Refusal::new(
+                        200,
+                        rpc::INTERNAL,
+                        Code::UpstreamTimeout,
+                        &format!("{name}: no answer within {seconds} s"),
+                    )
+                };
+                let refusal = refusal.with("server", &crate::protocol::json::quote(&name));
+                if call.tries > 0 {
+                    self.cancel_upstream(up, call.conn, number);
+                    self.cancel_task(up, call.conn, client);
+                }
+                self.give_up(&call, client, &refusal, "timeout");
+            }
+            Purpose::Discover | Purpose::Initialize => {
+                let detail = format!(
+                    "no answer to {} within {limit} s",
+                    if matches!(call.purpose, Purpose::Discover) {
+                        "server/discover"
+                    } else {
+                        "initialize"
+                    }
+                );
+                self.calls.retain(|_, other| {
+                    other.up != up
+                        || other.conn != call.conn
+                        || !matches!(other.purpose, Purpose::Discover)
+                });
+                self.greeting_failed(up, call.conn, Code::UpstreamSilent, detail);
+            }
+            Purpose::List(kind) => self.list_failed(up, *kind),
+            Purpose::Watch(name) => self.watch_over(name),
+            Purpose::Listen | Purpose::Stream | Purpose::Told(..) | Purpose::Aside => {}
+        }
+    }
+
+    fn upstream_due(&mut self, up: UpId) {
+        let now = self.now;
+        if self.up_ref(up).retry_at.is_some_and(|at| at <= now) {
+            self.greet(up);
+        }
+        for kind in ListKind::ALL {
+            let due = self.up_ref(up).refresh_at[kind as usize].is_some_and(|at| at <= now);
+            if due && self.up_ref(up).conns[0].phase == Phase::Ready {
+                self.up_mut(up).refresh_at[kind as usize] = None;
+                self.fetch(up, kind);
+            }
+        }
+        if self.up_ref(up).listen_at.is_some_and(|at| at <= now)
+            && self.up_ref(up).conns[0].phase == Phase::Ready
+        {
+            self.up_mut(up).listen_at = None;
+            self.listen_upstream(up);
+        }
+        if !self.up_ref(up).is_http() {
+            self.children_due(up);
+        }
+        let legacy =
+            self.up_ref(up).is_http() && matches!(self.up_ref(up).era, Some(UpEra::Legacy(_)));
+        for conn in 0..self.up_ref(up).conns.len() {
+            let member = &self.up_ref(up).conns[conn];
+            if member.phase != Phase::Ready || !legacy {
+                continue;
+            }
+            if member.awaits_stream.is_some_and(|until| until <= now) {
+                self.send_queued(up, conn);
+            }
+            let member = &self.up_ref(up).conns[conn];
+            if member.stream_at.is_some_and(|at| at <= now) {
+                self.open_stream(up, conn);
+            } else if conn > 0 && member.calls.is_empty() && now >= member.used + KEEP_CONN {
+                self.close_conn(up, conn);
+            }
+        }
+        if self
+            .up_ref(up)
+            .down_since
+            .is_some_and(|since| now >= since + KEEP_LISTS)
+            && self
+                .up_ref(up)
+                .lists
+                .iter()
+                .any(|list| !list.items.is_empty())
+        {
+            self.forget_lists(up);
+        }
+    }
+
+    fn sessions_due(&mut self) {
+        let (now, limit) = (self.now, self.limits.session_idle);
+        let mut used = Vec::new();
+        for session in self.sessions.values_mut() {
+            if session.is_read() || !session.calls.is_empty() {
+                session.touch(now);
+            }
+            if self.keeps && session.used >= session.told.saturating_add(limit / TOLD) {
+                session.told = now;
+                used.push(session.digest.clone());
+            }
+        }
+        if !used.is_empty() {
+            used.sort_unstable();
+            self.emit(Output::Keep(Keep::Used(used)));
+        }
+        // Nobody else can come back for what belongs to a socket.
+        let over = |session: &Session| {
+            session.idle_for(now)
+                >= if session.socket {
+                    limit.min(UNREAD)
+                } else {
+                    limit
+                }
+        };
+        let mut idle: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| over(session))
+            .map(|(name, _)| name.clone())
+            .collect();
+        idle.sort_unstable();
+        for name in idle {
+            self.end_session(&name);
+        }
+        for session in self.sessions.values_mut() {
+            session
+                .rings
+                .retain(|_, ring| ring.done.is_none_or(|done| now < done + KEEP_STREAM));
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The views that are no MCP: `/tools` and `/health` for people and probes, `/catalogue`,
+//! `/refresh` and `/tool/<name>` for the control command.
+
+use crate::access::policy::Access;
+use crate::api::{Output, Question, StreamKey};
+use crate::client::builtin::Pending;
+use crate::client::request::Flow;
+use crate::edge::Request;
+use crate::gateway::Gateway;
+use crate::protocol::json;
+use crate::protocol::refusal::{Refusal, rpc};
+use crate::upstream::list::ListKind;
+use crate::upstream::view::{Owner, View};
+use crate::upstream::{Phase, Upstream};
+use bytes::Bytes;
+use ggen_wire::{Code, status};
+
+impl Gateway {
+    pub(crate) fn inspect(
+        &mut self,
+        key: StreamKey,
+        request: &Request,
+    ) -> Result<Flow, (Option<Box<str>>, Refusal)> {
+        let access = self.access(key, request);
+        match &*request.view {
+            "/tools" => {
+                self.admit(key, request)
+                    .map_err(|refusal| (None, refusal))?;
+                let table = self.seen(access.as_deref(), View::All, ListKind::Tools);
+                let items: Vec<_> = table
+                    .entries
+                    .iter()
+                    .map(|entry| String::from_utf8_lossy(&entry.text))
+                    .collect();
+                let body = format!("{{\"tools\":[{}]}}", items.join(","));
+                self.full(key, 200, body.into());
+            }
+            "/health" => {
+                let number = self.next_id();
+                self.questions.insert(number, Pending::Health(key, access));
+                self.emit(Output::Ask(number, Question::Status));
+            }
+            "/refresh" if key.edge == 0 => {
+                self.refreshing.push(key);
+                for at in 0..self.ups.len() {
+                    let up = self.ups[at].id;
+                    self.fetch(up, ListKind::Tools);
+                }
+                self.refreshed();
+            }
+            "/catalogue" if key.edge == 0 => {
+                let body = serde_json::to_vec(&self.catalogue()).unwrap_or_default();
+                self.full(key, 200, body.into());
+            }
+            path => {
+                let entry = path.strip_prefix("/tool/").and_then(|name| {
+                    self.entry(access.as_deref(), View::All, ListKind::Tools, name)
+                });
+                match entry.map(|entry| entry.text.clone()) {
+                    Some(text) => self.full(key, 200, text),
+                    None if path.starts_with("/tool/") => {
+                        let refusal = Refusal::new(
+                            404,
+                            rpc::INVALID_PARAMS,
+                            Code::ToolNotFound,
+                            path.trim_start_matches("/tool/"),
+                        );
+                        return Err((None, refusal));
+                    }
+                    None => {
+                        return Err((
+                            None,
+                            Refusal::new(404, rpc::INVALID_REQUEST, Code::PathUnknown, path),
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(Flow::Done)
+    }
+
+    /// Answers `/refresh` once no server that serves is being asked for its tools any more.
+    pub(crate) fn refreshed(&mut self) {
+        let tools = ListKind::Tools as usize;
+        let busy =
+            |up: &Upstream| up.conns[0].phase == Phase::Ready && up.lists[tools].loading.is_some();
+        if self.refreshing.is_empty() || self.configured().any(busy) {
+            return;
+        }
+        let body = Bytes::from(serde_json::to_vec(&self.catalogue()).unwrap_or_default());
+        for key in std::mem::take(&mut self.refreshing) {
+            self.full(key, 200, body.clone());
+        }
+    }
+
+    /// The tools of the view of all.
+    fn catalogue(&self) -> Vec<status::Tool> {
+        let each = self.all[ListKind::Tools as usize]
+            .entries
+            .iter()
+            .map(|entry| {
+                let text = String::from_utf8_lossy(&entry.text);
+                let description = json::pick(&text, ["description"])
+                    .and_then(|[raw]| json::string(raw?))
+                    .unwrap_or_default();
+                let (server, status) = match entry.owner {
+                    Owner::Core(_) => ("core".to_owned(), "available".to_owned()),
+                    Owner::Up(up) => {
+                        let up = self.up_ref(up);
+                        let status = if up.state == status::UpstreamState::Ready {
+                            "available"
+                        } else {
+                            up.state.as_str()
+                        };
+                        (up.settings.name.clone(), status.to_owned())
+                    }
+                };
+                status::Tool {
+                    name: entry.exposed.to_string(),
+                    server,
+                    original: entry.original.to_string(),
+                    description: description.lines().next().unwrap_or_default().to_owned(),
+                    status,
+                }
+            });
+        each.collect()
+    }
+
+    /// `/health`: what a probe and a person want to know, out of the supervisor's status.
+    pub(crate) fn health_answered(
+        &mut self,
+        key: StreamKey,
+        access: Option<&Access>,
+        answer: Result<Bytes, String>,
+    ) {
+        let tools = self.seen(access, View::All, ListKind::Tools).entries.len();
+        let visible = |name: &str| {
+            access.is_none()
+                || self
+                    .configured()
+                    .any(|up| up.settings.name == name && self.may_see(access, up))
+        };
+        let body = answer.ok().and_then(|body| serde_json::from_slice::<status::Status>(&body).ok()).map(|status| {
+            let word = if status.issues.is_empty() { "ok" } else { "degraded" };
+            let upstreams: Vec<_> = status
+                .upstreams
+                .iter()
+                .filter(|up| visible(&up.name))
+                .map(|up| serde_json::json!({"name": up.name, "state": up.state, "era": up.era, "tools": up.tools, "code": up.code, "last_exit": up.last_exit}))
+                .collect();
+            let word_of = |phase: status::Phase| if phase == status::Phase::Running { "serving" } else { phase.as_str() };
+            let transports: Vec<_> = status
+                .transports
+                .iter()
+                .map(|one| serde_json::json!({"name": one.name, "address": one.address, "state": word_of(one.phase), "detail": one.detail}))
+                .collect();
+            serde_json::json!({
+                "status": word, "version": status.version, "uptime_ms": status.uptime_ms,
+                "tools": if access.is_some() { tools } else { status.tools as usize },
+                "transports": transports, "upstreams": upstreams, "issues": if access.is_some() { Vec::new() } else { status.issues },
+            })
+        });
+        match body {
+            Some(body) => self.full(key, 200, body.to_string().into()),
+            None => self.full(
+                key,
+                503,
+                Bytes::from_static(b"{\"status\":\"unavailable\"}"),
+            ),
+        }
+    }
+}

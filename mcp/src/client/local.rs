@@ -1,0 +1,427 @@
+//! What the relay answers itself: the handshake of legacy clients, discovery, lists, ping and log
+//! levels.
+
+use crate::access::policy::Access;
+use crate::api::{Micros, StreamKey};
+use crate::call::{older_revisions, translate};
+use crate::client::request::{ClientEra, Ctx, Flow};
+use crate::client::session;
+use crate::client::session::{Ring, Session};
+use crate::client::session_store::{NAMELESS, Unsaid};
+use crate::edge::{Reply, Request};
+use crate::gateway::Gateway;
+use crate::persisted;
+use crate::protocol::inbound::key;
+use crate::protocol::json;
+use crate::protocol::method::{Legacy, LogLevel, Method, SUPPORTED};
+use crate::protocol::refusal::{Refusal, result_message, rpc};
+use crate::upstream::list::ListKind;
+use crate::upstream::view::{Owner, Table, View};
+use crate::upstream::{Caps, UpEra, Upstream};
+use ggen_wire::{Code, status::UpstreamState};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+/// A list is not fetched again sooner than this, whatever its server says of its age.
+const STALE: Micros = 5_000_000;
+
+impl Gateway {
+    /// The lists of a view.
+    pub(crate) const fn table(&self, view: View, kind: ListKind) -> &Table {
+        match view {
+            View::All => &self.all[kind as usize],
+            View::One(up) => &self.ones.as_slice()[up.0 as usize][kind as usize],
+            View::Core => &self.core[kind as usize],
+        }
+    }
+
+    /// The upstreams of a view.
+    pub(crate) fn of_view(
+        &self,
+        view: View,
+        access: Option<&Access>,
+    ) -> impl Iterator<Item = &Upstream> {
+        self.configured().filter(move |up| match view {
+            View::All => up.state != UpstreamState::Disabled && self.may_see(access, up),
+            View::One(one) => up.id == one,
+            View::Core => false,
+        })
+    }
+
+    /// Whether an answer about a view should wait: briefly for all, longer for a single server that
+    /// has not said anything yet.
+    fn hold_for(&self, view: View, arrived: u64) -> Result<bool, Refusal> {
+        let limit = match view {
+            View::One(up) if !self.is_known(up) => self.limits.call_wait,
+            _ => self.limits.list_wait,
+        };
+        if self.is_unknown(view) && self.now < arrived + limit {
+            return Ok(true);
+        }
+        match view {
+            View::One(up) if !self.is_known(up) => {
+                let mut refusal = self.unavailable(up);
+                refusal.status = 503;
+                Err(refusal)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// A new session, answered here: the servers' own handshakes were long ago.
+    pub(crate) fn initialize(
+        &mut self,
+        key: StreamKey,
+        request: &Request,
+        view: View,
+        access: Option<Arc<Access>>,
+        (id, params): (&str, Option<&str>),
+        arrived: u64,
+    ) -> Result<Flow, Refusal> {
+        let [version, capabilities, client] = params
+            .and_then(|params| {
+                json::pick(params, ["protocolVersion", "capabilities", "clientInfo"])
+            })
+            .unwrap_or_default();
+        let Some(version) = version.and_then(json::string) else {
+            return Err(Refusal::new(
+                200,
+                rpc::INVALID_PARAMS,
+                Code::InvalidRequest,
+                "params.protocolVersion is missing",
+            ));
+        };
+        if self.hold_for(view, arrived)? {
+            return Ok(Flow::Wait);
+        }
+        self.admit_session(key, &request.principal)?;
+        let version = Legacy::parse(&version).unwrap_or(Legacy::LATEST);
+        let name: Arc<str> = session::new_id(&mut *self.random).into();
+        let caps = capabilities.map(Caps::read).unwrap_or_default();
+        let session = Session {
+            version,
+            view,
+            principal: request.principal.clone(),
+            access: access.clone(),
+            caps,
+            client: client.unwrap_or(NAMELESS).into(),
+            params: if self.keeps {
+                persisted::params(params, caps)
+            } else {
+                Box::default()
+            },
+            digest: if self.keeps {
+                persisted::digest(&name)
+            } else {
+                Box::default()
+            },
+            socket: request.verb.is_socket(),
+            log_level: None,
+            used: self.now,
+            idle: 0,
+            told: self.now,
+            rings: HashMap::from([(0, Ring::default())]),
+            next_ring: 1,
+            calls: HashMap::new(),
+            subscriptions: BTreeSet::new(),
+        };
+        self.sessions.insert(name.clone(), session);
+        self.span_of(&ClientEra::Legacy(name.clone(), version));
+        let access = access.as_deref();
+        let instructions = self
+            .instructions(view, access)
+            .map(|text| format!(",\"instructions\":{text}"))
+            .unwrap_or_default();
+        let (capabilities, server) = (
+            self.capabilities(view, access, false),
+            self.server_info(view),
+        );
+        let result = format!(
+            "{{\"protocolVersion\":\"{}\",\"capabilities\":{capabilities},\"serverInfo\":{server}{instructions}}}",
+            version.as_str()
+        );
+        let (status, session, body) = (
+            200,
+            Some(name.as_ref().into()),
+            json::one_line(result_message(id, &result)),
+        );
+        let reply = if request.accept_json {
+            vec![Reply::Full {
+                status,
+                session,
+                retry_after: None,
+                body,
+            }]
+        } else {
+            vec![
+                Reply::Start { session },
+                Reply::Event {
+                    id: None,
+                    retry_ms: None,
+                    data: body,
+                },
+                Reply::End,
+            ]
+        };
+        let span = self.take_span();
+        self.keep_session(
+            &name,
+            Some(Unsaid {
+                key,
+                id: id.into(),
+                session: name.clone(),
+                reply,
+                arrived,
+                span,
+            }),
+        );
+        Ok(Flow::Done)
+    }
+
+    /// Requests that need no upstream.
+    pub(crate) fn local(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+        let kind = match ctx.method {
+            Method::ToolsList => Some(ListKind::Tools),
+            Method::PromptsList => Some(ListKind::Prompts),
+            Method::ResourcesList => Some(ListKind::Resources),
+            Method::TemplatesList => Some(ListKind::Templates),
+            _ => None,
+        };
+        if (kind.is_some() || ctx.method == Method::Discover)
+            && self.hold_for(ctx.view, ctx.arrived)?
+        {
+            return Ok(Flow::Wait);
+        }
+        match (ctx.method, kind) {
+            (_, Some(kind)) => self.list(ctx, kind)?,
+            (Method::Discover, _) => self.discover(ctx),
+            (Method::SetLevel, _) => self.client_level(ctx)?,
+            _ => self.result(ctx, "{}"),
+        }
+        Ok(Flow::Done)
+    }
+
+    fn list(&mut self, ctx: &Ctx<'_>, kind: ListKind) -> Result<(), Refusal> {
+        let access = ctx.access.as_deref();
+        if !self.offers(ctx.view, access, kind.capability()) {
+            return Err(self.unknown_method(ctx));
+        }
+        self.refresh_stale(ctx.view, kind);
+        let cursor = ctx
+            .params
+            .and_then(|params| json::pick(params, ["cursor"]))
+            .and_then(|[raw]| raw)
+            .filter(|raw| *raw != "null");
+        let bad = || {
+            Refusal::new(
+                200,
+                rpc::INVALID_PARAMS,
+                Code::CursorInvalid,
+                "begin the list again",
+            )
+        };
+        let cursor = cursor
+            .map(|raw| json::string(raw).ok_or_else(bad))
+            .transpose()?;
+        let modern = ctx.is_modern();
+        let legacy: HashSet<_> = self
+            .configured()
+            .filter(|up| matches!(up.era, Some(UpEra::Legacy(_))))
+            .map(|up| up.id)
+            .collect();
+        let from_legacy = |owner| matches!(owner, Owner::Up(up) if legacy.contains(&up));
+        let edit = |entry: &crate::upstream::view::Entry| match (modern, from_legacy(entry.owner)) {
+            (true, true) => translate::without_execution(kind, &entry.text),
+            (false, false) => older_revisions::tool(kind, &entry.text),
+            _ => None,
+        };
+        let (items, next) = self
+            .seen(access, ctx.view, kind)
+            .page(cursor.as_deref(), edit)
+            .ok_or_else(bad)?;
+        let mut result = format!("{{\"{}\":[", kind.member()).into_bytes();
+        result.extend_from_slice(&items);
+        result.push(b']');
+        let mut rest = next
+            .map(|cursor| format!(",\"nextCursor\":{}", json::quote(&cursor)))
+            .unwrap_or_default();
+        if modern {
+            let (ttl, public) = self.freshness(ctx.view, access, kind);
+            rest.push_str(&self.modern_rest(ctx.view, ttl, public));
+        }
+        result.extend_from_slice(rest.as_bytes());
+        result.push(b'}');
+        let result = String::from_utf8(result).unwrap_or_default();
+        self.result(ctx, &result);
+        Ok(())
+    }
+
+    /// Fetches the lists of servers that announce no changes again once they are old; this request
+    /// still gets the last good one.
+    fn refresh_stale(&mut self, view: View, kind: ListKind) {
+        let now = self.now;
+        let old = |up: &&Upstream| {
+            let (list, silent) = (
+                up.list(kind),
+                !up.hello.flag(kind.capability(), "listChanged"),
+            );
+            let ttl = list.ttl_ms.unwrap_or(0).saturating_mul(1000).max(STALE);
+            silent
+                && up.state == UpstreamState::Ready
+                && list.loading.is_none()
+                && up.hello.has(kind.capability())
+                && now >= list.fetched.saturating_add(ttl)
+        };
+        for up in self
+            .of_view(view, None)
+            .filter(old)
+            .map(|up| up.id)
+            .collect::<Vec<_>>()
+        {
+            self.fetch(up, kind);
+        }
+    }
+
+    /// `ttlMs` and `cacheScope` of a list: the least of what the contributing upstreams say.
+    fn freshness(&self, view: View, access: Option<&Access>, kind: ListKind) -> (u64, bool) {
+        let of = |up: &Upstream| match up.era {
+            Some(UpEra::Modern) => up.list(kind).ttl_ms.unwrap_or(0),
+            _ if up.hello.flag(kind.capability(), "listChanged") => 60_000,
+            _ => 5_000,
+        };
+        let ttl = self.of_view(view, access).map(of).min().unwrap_or(60_000);
+        let public = self.policy.rules().is_empty()
+            && access.is_none()
+            && self
+                .of_view(view, access)
+                .all(|up| up.era == Some(UpEra::Modern) && up.list(kind).public)
+            && view != View::All;
+        (
+            if self.is_unsettled(view) {
+                ttl.min(5_000)
+            } else {
+                ttl
+            },
+            public,
+        )
+    }
+
+    /// The members that every complete modern result has, and those of a cacheable one.
+    fn modern_rest(&self, view: View, ttl: u64, public: bool) -> String {
+        let scope = if public { "public" } else { "private" };
+        format!(
+            ",\"resultType\":\"complete\",\"ttlMs\":{ttl},\"cacheScope\":\"{scope}\",\"_meta\":{{\"{}\":{}}}",
+            key::SERVER,
+            self.server_info(view)
+        )
+    }
+
+    fn discover(&mut self, ctx: &Ctx<'_>) {
+        let versions = SUPPORTED.map(json::quote).join(",");
+        let access = ctx.access.as_deref();
+        let instructions = self
+            .instructions(ctx.view, access)
+            .map(|text| format!(",\"instructions\":{text}"))
+            .unwrap_or_default();
+        let (ttl, _) = self.freshness(ctx.view, access, ListKind::Tools);
+        let result = format!(
+            "{{\"supportedVersions\":[{versions}],\"capabilities\":{}{instructions}{}}}",
+            self.capabilities(ctx.view, access, true),
+            self.modern_rest(ctx.view, ttl, false)
+        );
+        self.result(ctx, &result);
+    }
+
+    fn client_level(&mut self, ctx: &Ctx<'_>) -> Result<(), Refusal> {
+        let level = ctx
+            .params
+            .and_then(|params| json::pick(params, ["level"]))
+            .and_then(|[raw]| json::string(raw?));
+        let Some(level) = level.and_then(|level| LogLevel::parse(&level)) else {
+            return Err(Refusal::new(
+                200,
+                rpc::INVALID_PARAMS,
+                Code::InvalidRequest,
+                "params.level is not a log level",
+            ));
+        };
+        if let ClientEra::Legacy(id, _) = &ctx.era
+            && let Some(session) = self.sessions.get_mut(id)
+        {
+            session.log_level = Some(level);
+            self.keep_session(id, None);
+        }
+        self.result(ctx, "{}");
+        Ok(())
+    }
+
+    /// Whether a view has a capability.
+    fn offers(&self, view: View, access: Option<&Access>, capability: &str) -> bool {
+        (capability == "tools" && !matches!(view, View::One(_)))
+            || self
+                .of_view(view, access)
+                .any(|up| up.hello.has(capability))
+    }
+
+    /// The capabilities of a view: those of its one server if it speaks the client's era, the union
+    /// of what can be bridged otherwise.
+    fn capabilities(&self, view: View, access: Option<&Access>, modern: bool) -> String {
+        if let View::One(up) = view {
+            let up = self.up_ref(up);
+            if !up.hello.capabilities.is_empty()
+                && up.era.is_some_and(|era| (era == UpEra::Modern) == modern)
+            {
+                return up.hello.capabilities.clone();
+            }
+        }
+        let mut parts = Vec::new();
+        for list in ["tools", "prompts", "resources"] {
+            if self.offers(view, access, list) {
+                let subscribe = list == "resources"
+                    && self
+                        .of_view(view, access)
+                        .any(|up| up.hello.flag("resources", "subscribe"));
+                parts.push(format!(
+                    "\"{list}\":{{\"listChanged\":true{}}}",
+                    if subscribe { ",\"subscribe\":true" } else { "" }
+                ));
+            }
+        }
+        let more = ["completions", "logging"]
+            .into_iter()
+            .filter(|name| self.offers(view, access, name));
+        parts.extend(more.map(|name| format!("\"{name}\":{{}}")));
+        parts.extend(self.task_capability(view, access, modern));
+        format!("{{{}}}", parts.join(","))
+    }
+
+    /// Who answers: the one server of a view itself, the gateway for several.
+    pub(crate) fn server_info(&self, view: View) -> String {
+        let own = || {
+            format!(
+                "{{\"name\":\"ggend\",\"title\":\"ggend MCP gateway\",\"version\":\"{}\"}}",
+                ggen_wire::VERSION
+            )
+        };
+        match view {
+            View::One(up) => self.up_ref(up).hello.server.clone().unwrap_or_else(own),
+            _ => own(),
+        }
+    }
+
+    /// The instructions of a view, as a JSON string.
+    fn instructions(&self, view: View, access: Option<&Access>) -> Option<String> {
+        if let View::One(up) = view {
+            return self.up_ref(up).hello.instructions.clone();
+        }
+        let each = self.of_view(view, access).filter_map(|up| {
+            let text = json::string(up.hello.instructions.as_deref()?)?.into_owned();
+            Some(format!(
+                "[{}] (names begin with {}__)\n{text}",
+                up.settings.name, up.key
+            ))
+        });
+        let text = each.collect::<Vec<_>>().join("\n\n");
+        (!text.is_empty()).then(|| json::quote(&text))
+    }
+}

@@ -1,0 +1,84 @@
+//! What the relay has on its books, for the tests that check that nothing is left there. Reads
+//! only.
+
+use crate::call::record::Purpose;
+use crate::gateway::Gateway;
+
+/// What is under way; all zero once every request is answered and every stream closed.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of the relay's own tables")]
+pub struct Leftovers {
+    pub client_calls: usize,
+    pub exchanges: usize,
+    pub waiting: usize,
+    pub listens: usize,
+    pub questions: usize,
+    pub asked: usize,
+    pub queued: usize,
+    pub bytes: usize,
+    pub session_calls: usize,
+    pub resumes: usize,
+    pub parked: usize,
+    pub paced: usize,
+    pub watches: usize,
+    pub places: usize,
+    pub unsaid: usize,
+    pub spans: usize,
+}
+
+impl Gateway {
+    /// Everything that is under way.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn leftovers(&self) -> Leftovers {
+        Leftovers {
+            client_calls: self
+                .calls
+                .values()
+                .filter(|call| matches!(call.purpose, Purpose::Client(_)))
+                .count(),
+            exchanges: self.exchanges.len(),
+            waiting: self.waiting.len(),
+            listens: self.listens.len(),
+            questions: self.questions.len(),
+            asked: self.asked.len(),
+            queued: self
+                .ups
+                .iter()
+                .map(crate::upstream::Upstream::in_flight)
+                .sum(),
+            bytes: self.ups.iter().map(|up| up.bytes).sum(),
+            session_calls: self
+                .sessions
+                .values()
+                .map(|session| session.calls.len())
+                .sum(),
+            resumes: self.resumes.len(),
+            parked: self.parked.len(),
+            paced: self.paced.len(),
+            watches: self.watches.len(),
+            places: self.places(),
+            unsaid: self.unsaid.len(),
+            spans: self.spans,
+        }
+    }
+
+    /// Whether an HTTP exchange with an upstream still has somebody who waits for it.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn expects(&self, exchange: u64) -> bool {
+        self.calls.contains_key(&exchange)
+    }
+
+    /// The most streams that one session keeps for resumption.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn most_streams(&self) -> usize {
+        self.sessions
+            .values()
+            .map(|session| session.rings.len())
+            .max()
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,385 @@
+//! What servers ask of clients. A legacy client is asked on the stream of the call that the
+//! question belongs to (2025-11-25, Streamable HTTP); a modern one gets the question as the call's
+//! result ([`crate::interactive::pending_input`]).
+
+use crate::api::{Micros, StreamKey, UpId};
+use crate::call::record::{Call, ClientCall, Purpose};
+use crate::gateway::Gateway;
+use crate::protocol::json;
+use crate::protocol::json::{Envelope, Kind};
+use crate::protocol::method::Method;
+use crate::protocol::refusal::{Refusal, error_message, rpc};
+use crate::protocol::splice::Splice;
+use crate::upstream::Caps;
+use bytes::Bytes;
+use ggen_wire::Code;
+use std::sync::Arc;
+
+/// A question that a legacy client has not answered yet.
+pub(crate) struct Asked {
+    /// The call that it belongs to.
+    pub(crate) call: u64,
+    pub(crate) session: Arc<str>,
+    pub(crate) asker: Asker,
+}
+
+/// Who asks.
+pub(crate) enum Asker {
+    /// A legacy server, by a request with this id of its own.
+    Server { up: UpId, conn: usize, id: Box<str> },
+    /// A modern server, by this entry of its round ([`crate::interactive::input_required_loop`]).
+    Round(usize),
+}
+
+/// Questions of one call that may be open at once.
+pub(crate) const QUESTIONS: usize = 32;
+
+impl Gateway {
+    /// A request of a server.
+    pub(crate) fn server_request(
+        &mut self,
+        up: UpId,
+        conn: usize,
+        call: Option<u64>,
+        id: &str,
+        name: &str,
+        envelope: &Envelope<'_>,
+    ) {
+        if name == "ping" {
+            let answer = crate::protocol::refusal::result_message(id, "{}");
+            return self.aside(up, conn, answer, Vec::new());
+        }
+        let allowed = self.up_ref(up).conns[conn]
+            .caps
+            .allow(name, envelope.params);
+        if let Some(task) = self.task_that_asks(up, conn, call, envelope.params) {
+            if !allowed || !self.ask_for_task(&task, conn, id, name, envelope.params) {
+                self.refuse_question(up, conn, id, name);
+            }
+            return;
+        }
+        let number = call.or_else(|| self.askable(up, conn)).filter(|_| allowed);
+        let modern = number.and_then(|number| match &self.calls.get(&number)?.purpose {
+            Purpose::Client(client) => Some(client.modern),
+            _ => None,
+        });
+        let taken = match (number, modern) {
+            (Some(number), Some(true)) => self.ask_modern(number, id, name, envelope.params),
+            (Some(number), Some(false)) => self.ask_legacy(up, conn, number, id, envelope),
+            _ => false,
+        };
+        if !taken {
+            self.remember_lack(up, conn, call, name, envelope.params);
+            self.refuse_question(up, conn, id, name);
+        }
+    }
+
+    /// A server asks for what the client of its call did not declare. If the call fails then, a
+    /// modern client is told why (2026-07-28: -32021).
+    fn remember_lack(
+        &mut self,
+        up: UpId,
+        conn: usize,
+        call: Option<u64>,
+        name: &str,
+        params: Option<&str>,
+    ) {
+        let known = matches!(
+            name,
+            "elicitation/create" | "sampling/createMessage" | "roots/list"
+        );
+        let member = &self.up_ref(up).conns[conn];
+        let sure =
+            member.calls.len() == 1 && self.now >= member.unsure && !self.up_ref(up).is_http();
+        let number = call.or_else(|| member.calls.iter().next().copied().filter(|_| sure));
+        if let Some(Purpose::Client(client)) = number
+            .and_then(|number| self.calls.get_mut(&number))
+            .map(|call| &mut call.purpose)
+            && known
+            && !client.caps.allow(name, params)
+        {
+            client.lacked = Some(Caps::needed(name, params));
+        }
+    }
+
+    /// Tells a server that nobody will answer its question.
+    pub(crate) fn refuse_question(&mut self, up: UpId, conn: usize, id: &str, name: &str) {
+        let refusal = Refusal::new(200, rpc::METHOD_NOT_FOUND, Code::InputUnsupported, name);
+        self.aside(
+            up,
+            conn,
+            error_message(Some(id), &refusal.error()),
+            Vec::new(),
+        );
+    }
+
+    fn ask_legacy(
+        &mut self,
+        up: UpId,
+        conn: usize,
+        number: u64,
+        id: &str,
+        envelope: &Envelope<'_>,
+    ) -> bool {
+        let Some(Purpose::Client(client)) = self.calls.get(&number).map(|call| &call.purpose)
+        else {
+            return false;
+        };
+        if client.asked >= QUESTIONS {
+            return false;
+        }
+        let Some(session) = client.session.clone().filter(|_| self.reaches(client.key)) else {
+            return false;
+        };
+        let exposed = self.exposed_task_in(up, client.exposes, envelope.text);
+        let ours = self.next_id();
+        let mut splice = Splice::new(envelope.text);
+        splice.replace(id, ours.to_string());
+        if let Some((task, exposed)) = exposed {
+            splice.replace(task, exposed);
+        }
+        let question = splice.finish();
+        self.ask(
+            ours,
+            number,
+            session,
+            Asker::Server {
+                up,
+                conn,
+                id: id.into(),
+            },
+            question,
+        );
+        true
+    }
+
+    /// Puts a question to the legacy client of a call.
+    pub(crate) fn ask(
+        &mut self,
+        ours: u64,
+        number: u64,
+        session: Arc<str>,
+        asker: Asker,
+        question: Bytes,
+    ) {
+        let Some(Purpose::Client(client)) =
+            self.calls.get_mut(&number).map(|call| &mut call.purpose)
+        else {
+            return;
+        };
+        client.asked += 1;
+        let key = client.key;
+        self.asked.insert(
+            ours,
+            Asked {
+                call: number,
+                session,
+                asker,
+            },
+        );
+        self.extend(number, self.limits.think);
+        self.stream_event(key, question, false);
+    }
+
+    /// A legacy client's answer to a question.
+    pub(crate) fn client_answer(&mut self, session: &Arc<str>, envelope: &Envelope<'_>) {
+        let (Kind::Result(id, _) | Kind::Error(Some(id), _)) = envelope.kind else {
+            return;
+        };
+        let Some(number) = id.parse::<u64>().ok().filter(|number| {
+            self.asked
+                .get(number)
+                .is_some_and(|asked| asked.session == *session)
+        }) else {
+            return self.dropped(None, "late_response");
+        };
+        let Some(asked) = self.asked.remove(&number) else {
+            return;
+        };
+        if let Some(Purpose::Client(client)) = self
+            .calls
+            .get_mut(&asked.call)
+            .map(|call| &mut call.purpose)
+        {
+            client.asked = client.asked.saturating_sub(1);
+            if client.asked == 0 {
+                self.in_time(asked.call);
+            }
+        }
+        match asked.asker {
+            Asker::Server {
+                up,
+                conn,
+                id: theirs,
+            } => {
+                let mut splice = Splice::new(envelope.text);
+                splice.replace(id, theirs.into_string());
+                if let Kind::Result(_, result) = envelope.kind
+                    && self
+                        .sessions
+                        .get(session)
+                        .is_some_and(|session| session.view == crate::upstream::view::View::All)
+                    && let Some((task, original)) = self.original_task_in(up, result)
+                {
+                    splice.replace(task, original);
+                }
+                self.aside(up, conn, splice.finish(), Vec::new());
+            }
+            Asker::Round(at) => self.round_answer(asked.call, at, envelope),
+        }
+    }
+
+    /// Whether what a server says by itself may be about a call. Of requests about tasks, only one
+    /// that waits for the result of a task at work is: what is over says nothing, and its child may
+    /// be somebody else's by now.
+    pub(crate) fn may_concern(&self, client: &ClientCall) -> bool {
+        match client.method {
+            Method::TaskResult => client
+                .known
+                .as_ref()
+                .and_then(|name| self.owned(name))
+                .is_some_and(|task| !task.over),
+            method => !method.is_about_tasks(),
+        }
+    }
+
+    /// Of the calls of a leased child or of an HTTP session, where all of them are one client's,
+    /// the newest whose client can be asked: a modern one by the result, a legacy one on its
+    /// stream.
+    fn askable(&self, up: UpId, at: usize) -> Option<u64> {
+        let conn = &self.up_ref(up).conns[at];
+        let can = |number: &&u64| match self.calls.get(number).map(|call| &call.purpose) {
+            Some(Purpose::Client(client)) => {
+                self.may_concern(client) && (client.modern || self.reaches(client.key))
+            }
+            _ => false,
+        };
+        conn.calls
+            .iter()
+            .filter(|_| conn.is_leased() || self.is_one_clients(up, at))
+            .filter(can)
+            .max()
+            .copied()
+    }
+
+    /// Whether whatever comes on an HTTP session can only concern one client: the calls in flight
+    /// are its, and so were those that were given up.
+    fn is_one_clients(&self, up: UpId, at: usize) -> bool {
+        let conn = &self.up_ref(up).conns[at];
+        let session_of = |number: &u64| match self.calls.get(number).map(|call| &call.purpose) {
+            Some(Purpose::Client(client)) => client.session.as_ref(),
+            _ => None,
+        };
+        let one = conn.calls.len() == 1
+            || conn.user.is_some()
+                && conn
+                    .calls
+                    .iter()
+                    .all(|number| session_of(number) == conn.user.as_ref());
+        let sure = self.now >= conn.unsure
+            || conn.user.is_some()
+                && conn
+                    .calls
+                    .iter()
+                    .all(|number| session_of(number) == conn.user.as_ref());
+        self.up_ref(up).is_http() && at > 0 && one && sure
+    }
+
+    /// Whether a client can be sent something on an exchange.
+    pub(crate) fn reaches(&self, key: StreamKey) -> bool {
+        self.exchanges.get(&key).is_some_and(|exchange| {
+            exchange.may_stream() && exchange.connected || exchange.ring.is_some()
+        })
+    }
+
+    /// Gives a call time from now on; on a leased child, all of its calls: which one waits for the
+    /// answer is not known.
+    fn extend(&mut self, number: u64, time: Micros) {
+        let deadline = self.now + time;
+        let Some(call) = self.calls.get_mut(&number) else {
+            return;
+        };
+        call.deadline = deadline;
+        let conn = &self.ups[call.up.0 as usize].conns[call.conn];
+        for number in conn.calls.iter().filter(|_| conn.is_leased()) {
+            if let Some(call) = self.calls.get_mut(number) {
+                call.deadline = deadline;
+            }
+        }
+    }
+
+    /// The questions of a call are answered: the server's time runs again.
+    fn in_time(&mut self, number: u64) {
+        let Some(call) = self.calls.get(&number) else {
+            return;
+        };
+        let conn = &self.up_ref(call.up).conns[call.conn];
+        let timeout = match &call.purpose {
+            Purpose::Client(client) => client.timeout,
+            _ => self.up_ref(call.up).settings.timeout,
+        };
+        let open = |number: &u64| self.asked.values().any(|asked| asked.call == *number);
+        if !conn.is_leased() || !conn.calls.iter().any(open) {
+            self.extend(number, timeout);
+        }
+    }
+
+    /// A call with open questions is over. On a leased child they may be another call's of the same
+    /// client, which takes them over.
+    pub(crate) fn inherit_questions(&mut self, number: u64, call: &Call) {
+        let heir = self
+            .up_ref(call.up)
+            .conns
+            .get(call.conn)
+            .filter(|conn| conn.is_leased());
+        let heir = heir.and_then(|conn| conn.calls.iter().min().copied());
+        self.asked.retain(|_, asked| {
+            asked.call != number || heir.is_some() && matches!(asked.asker, Asker::Server { .. })
+        });
+        let Some(heir) = heir else { return };
+        let mut count = 0;
+        for asked in self.asked.values_mut().filter(|asked| asked.call == number) {
+            asked.call = heir;
+            count += 1;
+        }
+        if let Some(Purpose::Client(client)) =
+            self.calls.get_mut(&heir).map(|call| &mut call.purpose)
+        {
+            client.asked += count;
+        }
+    }
+
+    /// The server takes a question back.
+    pub(crate) fn server_cancels(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) {
+        let Some(id) = envelope
+            .params
+            .and_then(|params| json::pick(params, ["requestId"]))
+            .and_then(|[id]| id)
+        else {
+            return;
+        };
+        let is_it = |asked: &Asked| matches!(&asked.asker, Asker::Server { up: of, conn: on, id: own } if (*of, *on) == (up, conn) && **own == *id);
+        let Some((ours, number)) = self
+            .asked
+            .iter()
+            .find(|(_, asked)| is_it(asked))
+            .map(|(ours, asked)| (*ours, asked.call))
+        else {
+            return self.withdrawn(up, conn, id);
+        };
+        self.asked.remove(&ours);
+        let mut splice = Splice::new(envelope.text);
+        splice.replace(id, ours.to_string());
+        let message: Bytes = splice.finish();
+        if let Some(Purpose::Client(client)) =
+            self.calls.get_mut(&number).map(|call| &mut call.purpose)
+        {
+            client.asked = client.asked.saturating_sub(1);
+            let (key, none_left) = (client.key, client.asked == 0);
+            if none_left {
+                self.in_time(number);
+            }
+            self.stream_event(key, message, false);
+        }
+    }
+}

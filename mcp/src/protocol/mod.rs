@@ -1,0 +1,11 @@
+//! The Model Context Protocol as texts: envelopes, methods, headers, names, errors. Stateless; may
+//! use nothing else of the crate.
+
+pub mod header;
+pub mod inbound;
+pub mod json;
+pub mod method;
+pub mod name;
+pub mod refusal;
+pub mod splice;
+pub mod sse;

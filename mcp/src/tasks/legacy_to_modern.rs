@@ -1,0 +1,451 @@
+//! Tasks of legacy servers for modern clients. In 2025-11-25 the client asks for a task, polls it,
+//! and fetches its result apart; while a task wants something of the client, the request for its
+//! result has to be open, because the questions come on that request's stream. In 2026-07-28
+//! (SEP-2663) the server decides, and one request says all of a task. So the relay asks for a task
+//! where the client takes one, watches a task that wants input, and puts what the server says of
+//! it, its questions and its result together. Results are not kept here: the server has them.
+
+use crate::api::UpId;
+use crate::call::record::{Call, ClientCall, Purpose, Task};
+use crate::client::request::{ClientEra, Ctx, Flow};
+use crate::gateway::Gateway;
+use crate::interactive::pending_input::{Pending, answer_of, input_key};
+use crate::interactive::question;
+use crate::interactive::server_requests::QUESTIONS;
+use crate::protocol::inbound::key;
+use crate::protocol::json::{Envelope, Kind};
+use crate::protocol::method::{Legacy, Method};
+use crate::protocol::refusal::{Refusal, result_message, rpc};
+use crate::protocol::{json, splice};
+use crate::tasks::passthrough::{RELATED, declares, related};
+use crate::tasks::registry::Name;
+use crate::upstream::{UpEra, Upstream};
+use ggen_wire::Code;
+
+/// How long the result of a task is waited for that its server has called complete.
+const PATIENCE: crate::api::Micros = 30_000_000;
+
+/// The open request for the result of a task, and what came of it so far.
+pub(crate) struct Watch {
+    /// The request. `None`: it is over, or its server was lost.
+    number: Option<u64>,
+    /// What the task wants to know.
+    pending: Vec<Pending>,
+}
+
+impl Upstream {
+    /// Whether it is a legacy server whose tools may be called as tasks.
+    pub(crate) fn has_call_tasks(&self) -> bool {
+        let step = |at, name: &&str| json::pick(at, [*name]).and_then(|[found]| found);
+        matches!(self.era, Some(UpEra::Legacy(version)) if version >= Legacy::L2025_11_25)
+            && ["tasks", "requests", "tools", "call"]
+                .iter()
+                .try_fold(&*self.hello.capabilities, step)
+                .is_some()
+    }
+}
+
+impl Gateway {
+    /// Whether a task is one of a legacy server that a modern client has.
+    pub(crate) fn is_bridged(&self, name: &Name) -> bool {
+        matches!(self.up_ref(name.up).era, Some(UpEra::Legacy(_))) && name.is_of_principal()
+    }
+
+    /// A request about such a task that its server need not be asked for. `None`: it need.
+    pub(crate) fn bridged_here(
+        &mut self,
+        ctx: &Ctx<'_>,
+        name: &Name,
+    ) -> Option<Result<Flow, Refusal>> {
+        let cancels = self.up_ref(name.up).has_in_tasks("cancel");
+        match ctx.method {
+            Method::TaskUpdate => {
+                let responses = ctx
+                    .params
+                    .and_then(|params| json::pick(params, ["inputResponses"])?[0])
+                    .filter(|raw| raw.starts_with('{'));
+                let Some(responses) = responses else {
+                    let what = "params.inputResponses is missing or no object";
+                    return Some(Err(Refusal::new(
+                        200,
+                        rpc::INVALID_PARAMS,
+                        Code::InvalidRequest,
+                        what,
+                    )));
+                };
+                self.answer_task(name, responses);
+            }
+            // Cancelling is a wish (SEP-2663, "Task Cancellation"); here nobody would hear it.
+            Method::TaskCancel if !cancels => self.task_over(name),
+            _ => return None,
+        }
+        let server = self.up_ref(name.up).hello.server.as_deref();
+        let meta = server
+            .map(|server| format!(",\"_meta\":{{\"{}\":{server}}}", key::SERVER))
+            .unwrap_or_default();
+        self.result(ctx, &format!("{{\"resultType\":\"complete\"{meta}}}"));
+        Some(Ok(Flow::Done))
+    }
+
+    /// Passes a client's answers on to the server; those that nothing asked for are ignored.
+    fn answer_task(&mut self, name: &Name, responses: &str) {
+        let place = self
+            .owned(name)
+            .and_then(|task| self.place_of_task(name.up, task));
+        let (Some(watch), Some(conn)) = (self.watches.get_mut(name), place) else {
+            return;
+        };
+        let related = format!("{{\"taskId\":{}}}", json::quote(&name.id));
+        let mut answers = Vec::new();
+        watch.pending.retain(|pending| {
+            let Some(answer) = answer_of(responses, &pending.key) else {
+                return true;
+            };
+            let meta = json::pick(answer, ["_meta"])
+                .and_then(|[meta]| meta)
+                .unwrap_or("{}");
+            let meta = splice::rebuild(meta, |member| member != RELATED, &[(RELATED, &related)]);
+            answers.push(result_message(
+                &pending.id,
+                &splice::rebuild(answer, |member| member != "_meta", &[("_meta", &meta)]),
+            ));
+            false
+        });
+        for answer in answers {
+            self.aside(name.up, conn, json::one_line(answer), Vec::new());
+        }
+    }
+
+    /// The task of a modern client that a request of a legacy server belongs to: by the request
+    /// that it came on, or by what it says.
+    pub(crate) fn task_that_asks(
+        &self,
+        up: UpId,
+        conn: usize,
+        call: Option<u64>,
+        params: Option<&str>,
+    ) -> Option<Name> {
+        if let Some(Purpose::Watch(name)) = call
+            .and_then(|number| self.calls.get(&number))
+            .map(|call| &call.purpose)
+        {
+            return Some(name.clone());
+        }
+        let id = params.and_then(related).and_then(json::string)?;
+        self.task_at(up, conn, &id)
+            .filter(|name| self.is_bridged(name))
+    }
+
+    /// A question of a task is kept for its client. False: it cannot be.
+    pub(crate) fn ask_for_task(
+        &mut self,
+        name: &Name,
+        conn: usize,
+        id: &str,
+        method: &str,
+        params: Option<&str>,
+    ) -> bool {
+        let (caps, fresh) = (self.up_ref(name.up).conns[conn].caps, self.next_id());
+        let watch = self.watches.entry(name.clone()).or_insert_with(|| Watch {
+            number: None,
+            pending: Vec::new(),
+        });
+        if watch.pending.len() >= QUESTIONS {
+            return false;
+        }
+        // A key never names two questions of a task, not even in another life of the relay
+        // (SEP-2663, "Task Update Requests").
+        let key = params
+            .and_then(input_key)
+            .filter(|hint| watch.pending.iter().all(|pending| pending.key != *hint));
+        let key = key.unwrap_or_else(|| format!("req_{fresh}"));
+        let request = question::question(method, params, caps);
+        watch.pending.push(Pending {
+            key,
+            id: id.into(),
+            method: method.into(),
+            request,
+            told: false,
+        });
+        let seen = self.owned(name).and_then(|task| task.seen.clone());
+        if let Some(seen) = seen {
+            let task = self.with_questions(name, &seen);
+            self.tell_task(name, &task);
+        }
+        true
+    }
+
+    /// The server takes a question of a task back.
+    pub(crate) fn task_question_withdrawn(&mut self, up: UpId, conn: usize, id: &str) {
+        let here = |name: &Name| {
+            name.up == up
+                && self
+                    .owned(name)
+                    .and_then(|task| self.place_of_task(up, task))
+                    == Some(conn)
+        };
+        let names: Vec<_> = self
+            .watches
+            .keys()
+            .filter(|name| here(name))
+            .cloned()
+            .collect();
+        for name in names {
+            if let Some(watch) = self.watches.get_mut(&name) {
+                watch.pending.retain(|pending| *pending.id != *id);
+            }
+        }
+    }
+
+    /// Has the questions of a task come: its server puts them on the stream of the request for the
+    /// result.
+    fn watch_task(&mut self, name: &Name, conn: usize) {
+        if self
+            .watches
+            .get(name)
+            .is_some_and(|watch| watch.number.is_some())
+        {
+            return;
+        }
+        let members = format!("\"taskId\":{}", json::quote(&name.id));
+        let number = self.own_request(
+            name.up,
+            conn,
+            Purpose::Watch(name.clone()),
+            "tasks/result",
+            &members,
+            crate::upstream::outbound::NEVER,
+        );
+        let pending = self
+            .watches
+            .remove(name)
+            .map(|watch| watch.pending)
+            .unwrap_or_default();
+        self.watches.insert(
+            name.clone(),
+            Watch {
+                number: Some(number),
+                pending,
+            },
+        );
+    }
+
+    /// The request for the result of a task is over, and so is what the task wanted to know.
+    pub(crate) fn watch_over(&mut self, name: &Name) {
+        self.watches.remove(name);
+    }
+
+    /// Nobody will ask about a task any more: its server's questions get an answer, its request is
+    /// taken back.
+    pub(crate) fn unwatch(&mut self, name: &Name) {
+        let Some(watch) = self.watches.remove(name) else {
+            return;
+        };
+        let place = self
+            .owned(name)
+            .and_then(|task| self.place_of_task(name.up, task));
+        let Some(conn) = place else { return };
+        for pending in &watch.pending {
+            self.take_back(name.up, conn, pending);
+        }
+        if let Some(number) = watch
+            .number
+            .filter(|number| self.calls.remove(number).is_some())
+        {
+            self.cancel_upstream(name.up, conn, number);
+        }
+    }
+
+    /// What a legacy server says in answer to a modern client's request about a task, or to a call
+    /// that began one, as a message that a modern server would have sent. `None`: it needs no
+    /// change beyond what every answer gets.
+    pub(crate) fn bridge(
+        &mut self,
+        call: &Call,
+        client: &ClientCall,
+        envelope: &Envelope<'_>,
+    ) -> Option<String> {
+        let (Kind::Result(number, _) | Kind::Error(Some(number), _)) = envelope.kind else {
+            return None;
+        };
+        let name = client.known.as_ref().filter(|name| self.is_bridged(name));
+        let result = match (&envelope.kind, client.method, &client.task, name) {
+            (Kind::Result(_, result), Method::ToolsCall, Some(Task::Offered), _) => {
+                let [task] = json::pick(result, ["task"])?;
+                begun(task?)
+            }
+            (Kind::Result(_, result), Method::TaskGet, Some(Task::Fetching(task)), Some(_)) => {
+                detailed(task, "completed", &[("result", &without_related(result))])
+            }
+            (Kind::Error(_, error), Method::TaskGet, Some(Task::Fetching(task)), Some(_)) => {
+                failed(task, error)
+            }
+            (Kind::Result(_, task), Method::TaskGet, None, Some(name)) => {
+                self.remember_task(name, task);
+                if status(task) == Some("\"input_required\"") {
+                    self.watch_task(name, call.conn);
+                }
+                self.with_questions(name, task)
+            }
+            (Kind::Result(..), Method::TaskCancel, _, Some(name)) => {
+                self.unwatch(name);
+                self.task_over(name);
+                "{}".to_owned()
+            }
+            _ => return None,
+        };
+        Some(format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":{number},\"result\":{result}}}"
+        ))
+    }
+
+    /// A task that is not over, with what it wants to know. What is not known here yet cannot be
+    /// answered, so that the task is at work till then.
+    fn with_questions(&self, name: &Name, task: &str) -> String {
+        let over = status(task) == Some("\"cancelled\"");
+        let pending = self
+            .watches
+            .get(name)
+            .map_or(&[][..], |watch| &watch.pending);
+        if over {
+            return detailed(task, "cancelled", &[]);
+        }
+        if pending.is_empty() {
+            return detailed(task, "working", &[]);
+        }
+        let requests: Vec<_> = pending.iter().map(Pending::entry).collect();
+        detailed(
+            task,
+            "input_required",
+            &[("inputRequests", &format!("{{{}}}", requests.join(",")))],
+        )
+    }
+
+    /// A legacy server tells how the task of a modern client stands: whoever listens gets it with
+    /// everything that belongs to it.
+    pub(crate) fn bridged_told(&mut self, name: &Name, conn: usize, task: &str) -> bool {
+        self.remember_task(name, task);
+        if !self
+            .listens
+            .values()
+            .any(|listen| listen.tasks.contains_key(name))
+        {
+            return false;
+        }
+        match status(task) {
+            Some("\"completed\"" | "\"failed\"") => {
+                let members = format!("\"taskId\":{}", json::quote(&name.id));
+                self.own_request(
+                    name.up,
+                    conn,
+                    Purpose::Told(name.clone(), task.into()),
+                    "tasks/result",
+                    &members,
+                    PATIENCE,
+                );
+            }
+            Some("\"input_required\"")
+                if self
+                    .watches
+                    .get(name)
+                    .is_none_or(|watch| watch.number.is_none()) =>
+            {
+                self.watch_task(name, conn)
+            }
+            _ => {
+                let task = self.with_questions(name, task);
+                self.tell_task(name, &task);
+            }
+        }
+        true
+    }
+
+    /// The result that a task came to, for those who listen.
+    pub(crate) fn bridged_end(&mut self, name: &Name, task: &str, envelope: &Envelope<'_>) {
+        let task = match envelope.kind {
+            Kind::Result(_, result) => {
+                detailed(task, "completed", &[("result", &without_related(result))])
+            }
+            Kind::Error(_, error) => failed(task, error),
+            _ => return,
+        };
+        self.tell_task(name, &task);
+    }
+
+    /// What a modern client of a legacy tool gets: the tool's support for tasks, and whether the
+    /// client takes them.
+    pub(crate) fn task_wish(&self, ctx: &Ctx<'_>, up: UpId, tool: &str) -> Option<Task> {
+        let takes = match &ctx.era {
+            ClientEra::Modern(claim) => claim.capabilities.is_some_and(declares),
+            ClientEra::Legacy(..) => return None,
+        };
+        match self.task_support(up, tool)? {
+            "\"required\"" | "\"optional\"" if takes => Some(Task::Offered),
+            // Who takes none gets what the task comes to ([`crate::tasks::continuation`]).
+            "\"required\"" => Some(Task::Asked),
+            _ => None,
+        }
+    }
+}
+
+/// The status of a task as it stands.
+pub(crate) fn status(task: &str) -> Option<&str> {
+    json::pick(task, ["status"]).and_then(|[status]| status)
+}
+
+/// A task in the words of 2026-07-28: with that status, and with more members.
+fn detailed(task: &str, status: &str, more: &[(&str, &str)]) -> String {
+    let status = json::quote(status);
+    let [ttl, poll] = json::pick(task, ["ttl", "pollInterval"]).unwrap_or_default();
+    let mut added = vec![
+        ("status", status.as_str()),
+        ("ttlMs", ttl.unwrap_or("null")),
+    ];
+    added.extend(poll.map(|poll| ("pollIntervalMs", poll)));
+    added.extend_from_slice(more);
+    splice::rebuild(
+        task,
+        |member| !matches!(member, "status" | "ttl" | "pollInterval" | "_meta"),
+        &added,
+    )
+}
+
+/// A task that has just begun. One that has failed already has its reason in its result, which is
+/// asked for apart.
+fn begun(task: &str) -> String {
+    let status = match status(task) {
+        Some("\"completed\"") => "completed",
+        Some("\"cancelled\"") => "cancelled",
+        _ => "working",
+    };
+    detailed(task, status, &[("resultType", "\"task\"")])
+}
+
+/// A task whose call ended with an error.
+fn failed(task: &str, error: &str) -> String {
+    let [message] = json::pick(error, ["message"]).unwrap_or_default();
+    let [told] = json::pick(task, ["statusMessage"]).unwrap_or_default();
+    let mut more = vec![("error", error)];
+    more.extend(
+        message
+            .filter(|_| told.is_none())
+            .map(|message| ("statusMessage", message)),
+    );
+    detailed(task, "failed", &more)
+}
+
+/// A result without the name of its task, which stands beside it (SEP-2663).
+fn without_related(result: &str) -> String {
+    let Some([Some(meta)]) = json::pick(result, ["_meta"])
+        .filter(|[meta]| meta.is_some_and(|meta| meta.contains(RELATED)))
+    else {
+        return result.to_owned();
+    };
+    let meta = splice::rebuild(meta, |member| member != RELATED, &[]);
+    let added: &[(&str, &str)] = if meta == "{}" {
+        &[]
+    } else {
+        &[("_meta", &meta)]
+    };
+    splice::rebuild(result, |member| member != "_meta", added)
+}

@@ -1,0 +1,263 @@
+//! Greeting an upstream: which era it speaks, and what it says of itself. `server/discover` first,
+//! then `initialize` on the same connection (MCP 2026-07-28, stdio and Streamable HTTP, "Backward
+//! Compatibility").
+
+use crate::api::{Output, UpId};
+use crate::call::record::Purpose;
+use crate::gateway::Gateway;
+use crate::protocol::inbound::key;
+use crate::protocol::json;
+use crate::protocol::json::{Envelope, Kind};
+use crate::protocol::method::{Legacy, MODERN};
+use crate::protocol::refusal::{Refusal, rpc};
+use crate::upstream::{Hello, Phase, UpEra};
+use bytes::Bytes;
+use ggen_wire::{Code, log::Level, status::UpstreamState};
+
+impl Gateway {
+    /// Sends `server/discover`, or `initialize` where the configuration says legacy.
+    pub(crate) fn greet(&mut self, up: UpId) {
+        let now = self.now;
+        self.up_mut(up).retry_at = None;
+        self.up_mut(up).asked_again = false;
+        self.up_mut(up).conns[0].phase = Phase::Greeting(now);
+        if self.up_ref(up).settings.era == crate::api::EraSetting::Legacy {
+            return self.initialize_upstream(up, 0);
+        }
+        self.discover_upstream(up);
+    }
+
+    fn discover_upstream(&mut self, up: UpId) {
+        let limit = if self.up_ref(up).is_http() {
+            self.limits.handshake
+        } else {
+            self.limits.probe
+        };
+        self.own_request(up, 0, Purpose::Discover, "server/discover", "", limit);
+    }
+
+    pub(crate) fn initialize_upstream(&mut self, up: UpId, conn: usize) {
+        let now = self.now;
+        let member = &mut self.up_mut(up).conns[conn];
+        member.phase = Phase::Greeting(now);
+        // The new session knows nothing of what was asked of the one before.
+        (member.session, member.log_level, member.awaits_stream) = (None, None, None);
+        // A stream of the session before tells nothing any more.
+        let stream = member.stream.take();
+        let caps = member.caps.write();
+        if let Some(number) = stream {
+            self.calls.remove(&number);
+            self.emit(Output::Abort(up, number));
+        }
+        let members = format!(
+            "\"protocolVersion\":\"{}\",\"capabilities\":{},\"clientInfo\":{}",
+            Legacy::LATEST.as_str(),
+            caps,
+            client_info()
+        );
+        self.own_request(
+            up,
+            conn,
+            Purpose::Initialize,
+            "initialize",
+            &members,
+            self.limits.handshake,
+        );
+    }
+
+    /// The answer to `server/discover`. Whatever is no word of a modern server means: try
+    /// `initialize`.
+    pub(crate) fn discovered(&mut self, up: UpId, envelope: &Envelope<'_>) {
+        let asked_both = self.calls.values().any(|call| {
+            call.up == up && call.conn == 0 && matches!(call.purpose, Purpose::Initialize)
+        });
+        match envelope.kind {
+            Kind::Result(_, result) => {
+                let [versions, capabilities, instructions, meta] = json::pick(
+                    result,
+                    ["supportedVersions", "capabilities", "instructions", "_meta"],
+                )
+                .unwrap_or_default();
+                let versions = versions.and_then(json::elements).unwrap_or_default();
+                if versions
+                    .iter()
+                    .any(|version| json::string(version).as_deref() == Some(MODERN))
+                {
+                    let server = meta
+                        .and_then(|meta| json::pick(meta, [key::SERVER]))
+                        .and_then(|[server]| server);
+                    self.calls.retain(|_, call| {
+                        call.up != up
+                            || call.conn != 0
+                            || !matches!(call.purpose, Purpose::Initialize)
+                    });
+                    return self.greeted(up, 0, UpEra::Modern, capabilities, server, instructions);
+                }
+            }
+            Kind::Error(_, error) => {
+                let [code, message, data] =
+                    json::pick(error, ["code", "message", "data"]).unwrap_or_default();
+                let supported = data
+                    .and_then(|data| json::pick(data, ["supported"]))
+                    .and_then(|[list]| json::elements(list?));
+                let ours = supported.is_some_and(|list| {
+                    list.iter()
+                        .any(|version| json::string(version).as_deref() == Some(MODERN))
+                });
+                // It refuses our revision and says that it has it: perhaps it was not ready to be
+                // asked (versioning, "Version Negotiation").
+                if code == Some("-32022")
+                    && ours
+                    && !asked_both
+                    && !std::mem::replace(&mut self.up_mut(up).asked_again, true)
+                {
+                    return self.discover_upstream(up);
+                }
+                if matches!(code, Some("-32020" | "-32021")) && !asked_both {
+                    let message = message
+                        .and_then(json::string)
+                        .unwrap_or_default()
+                        .into_owned();
+                    return self.greeting_failed(up, 0, Code::UpstreamRefused, message);
+                }
+            }
+            _ => {}
+        }
+        if !asked_both {
+            self.fall_back(up, "the server does not speak 2026-07-28");
+        }
+    }
+
+    /// After a probe without success: `initialize`, unless the configuration says modern.
+    pub(crate) fn fall_back(&mut self, up: UpId, why: &str) {
+        if self.up_ref(up).settings.era == crate::api::EraSetting::Modern {
+            self.greeting_failed(up, 0, Code::UpstreamRefused, why.to_owned());
+        } else {
+            self.initialize_upstream(up, 0);
+        }
+    }
+
+    /// The answer to `initialize`.
+    pub(crate) fn initialized(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) {
+        match envelope.kind {
+            Kind::Result(_, result) => {
+                let [version, capabilities, server, instructions] = json::pick(
+                    result,
+                    [
+                        "protocolVersion",
+                        "capabilities",
+                        "serverInfo",
+                        "instructions",
+                    ],
+                )
+                .unwrap_or_default();
+                let version = version.and_then(json::string).unwrap_or_default();
+                let Some(legacy) = Legacy::parse(&version) else {
+                    return self.greeting_failed(
+                        up,
+                        conn,
+                        Code::UpstreamRefused,
+                        format!("it answers initialize with revision '{version}'"),
+                    );
+                };
+                // What is silent at the probe may still answer it later; that answer belongs to
+                // nobody then.
+                self.calls.retain(|_, call| {
+                    call.up != up || call.conn != conn || !matches!(call.purpose, Purpose::Discover)
+                });
+                let initialized = Bytes::from_static(
+                    b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}",
+                );
+                self.up_mut(up).conns[conn].phase = Phase::Ready;
+                if conn == 0 {
+                    self.up_mut(up).era = Some(UpEra::Legacy(legacy));
+                }
+                self.aside(up, conn, initialized, Vec::new());
+                self.greeted(
+                    up,
+                    conn,
+                    UpEra::Legacy(legacy),
+                    capabilities,
+                    server,
+                    instructions,
+                );
+            }
+            Kind::Error(_, error) => {
+                let message =
+                    json::pick(error, ["message"]).and_then(|[message]| json::string(message?));
+                let message = format!(
+                    "initialize was answered with an error: {}",
+                    message.unwrap_or_default()
+                );
+                self.greeting_failed(up, conn, Code::UpstreamRefused, message);
+            }
+            _ => {}
+        }
+    }
+
+    fn greeted(
+        &mut self,
+        up: UpId,
+        conn: usize,
+        era: UpEra,
+        capabilities: Option<&str>,
+        server: Option<&str>,
+        instructions: Option<&str>,
+    ) {
+        if conn == 0 {
+            let own = |raw: Option<&str>| {
+                raw.filter(|raw| *raw != "null")
+                    .map(|raw| raw.replace(['\n', '\r'], " "))
+            };
+            let hello = Hello {
+                capabilities: own(capabilities).unwrap_or_else(|| "{}".to_owned()),
+                server: own(server),
+                instructions: own(instructions),
+            };
+            self.up_mut(up).era = Some(era);
+            self.up_mut(up).hello = hello;
+        }
+        self.ready(up, conn);
+    }
+
+    /// A greeting that led to nothing.
+    pub(crate) fn greeting_failed(&mut self, up: UpId, conn: usize, code: Code, detail: String) {
+        if self.up_ref(up).conns[conn].is_leased() {
+            return self.child_failed(up, conn, code, &detail, true);
+        }
+        let name = self.up_ref(up).settings.name.clone();
+        self.note(
+            Level::Warn,
+            "mcp_server",
+            Some(up),
+            Some(code),
+            format!("{name}: {detail}"),
+        );
+        self.up_mut(up).conns[conn].phase = Phase::Down;
+        let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {detail}"));
+        self.fail_calls(up, Some(conn), &refusal, "lost");
+        if conn > 0 {
+            return;
+        }
+        if self.up_ref(up).is_http() {
+            self.retry_later(up);
+        } else {
+            let incarnation = self.up_ref(up).incarnation;
+            self.emit(Output::Recycle {
+                up,
+                incarnation,
+                code,
+                detail: detail.clone(),
+            });
+        }
+        self.down(up, UpstreamState::Degraded, code, detail, false);
+    }
+}
+
+/// What the relay says of itself to servers.
+pub(crate) fn client_info() -> String {
+    format!(
+        "{{\"name\":\"ggend\",\"version\":\"{}\"}}",
+        ggen_wire::VERSION
+    )
+}

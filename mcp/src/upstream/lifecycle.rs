@@ -1,0 +1,179 @@
+//! The life of an upstream: wanted, connected, ready, lost.
+
+use crate::api::{Micros, UpId, UpInput};
+use crate::gateway::Gateway;
+use crate::protocol::json;
+use crate::protocol::refusal::{Refusal, rpc};
+use crate::upstream::list::ListKind;
+use crate::upstream::{Phase, UpEra};
+use ggen_wire::{Code, status::UpstreamState};
+
+impl Gateway {
+    /// Asks for every stdio server and greets every remote one.
+    pub(crate) fn reach_for_all(&mut self) {
+        for up in self.order.clone() {
+            self.reach_for(up);
+        }
+    }
+
+    pub(crate) fn up(&mut self, up: UpId, event: UpInput) {
+        match event {
+            UpInput::Connected {
+                incarnation,
+                handoff,
+            } => self.connected(up, incarnation, handoff.as_deref()),
+            UpInput::Line(line) => self.received(up, 0, None, line),
+            UpInput::Overlong(head) => self.overlong(up, 0, &head),
+            UpInput::Lost {
+                state,
+                code,
+                reason,
+                next_start,
+            } => self.lost(up, state, code, reason, next_start),
+            UpInput::Head {
+                exchange,
+                status,
+                session,
+                ..
+            } => self.http_head(up, exchange, status, session),
+            UpInput::Message {
+                exchange,
+                event_id,
+                retry_ms,
+                data,
+            } => self.http_message(up, exchange, event_id, retry_ms, data),
+            UpInput::End { exchange, error } => self.http_end(up, exchange, error),
+        }
+    }
+
+    fn connected(&mut self, up: UpId, incarnation: u64, handoff: Option<&str>) {
+        let now = self.now;
+        self.fail_calls(
+            up,
+            Some(0),
+            &Refusal::new(200, rpc::INTERNAL, Code::UpstreamExited, ""),
+            "lost",
+        );
+        let upstream = self.up_mut(up);
+        upstream.no_leases = None;
+        upstream.incarnation = incarnation;
+        upstream.held = false;
+        upstream.state = UpstreamState::Starting;
+        upstream.unsettled = Some(now);
+        upstream.listen = (None, None);
+        upstream.patience = 2000.0;
+        upstream.refilled = now;
+        upstream.conns[0].log_level = None;
+        if handoff.is_none() {
+            // Another process, perhaps by another entry: what is stored is said anew.
+            upstream.stored = 0;
+        }
+        // Calls of an earlier life of the gateway worker may still be running in a server that it
+        // left behind.
+        upstream.conns[0].unsure = if handoff.is_some() {
+            now + crate::call::notifications::UNSURE
+        } else {
+            0
+        };
+        if handoff.is_some_and(|handoff| upstream.adopt(handoff)) {
+            self.ready(up, 0);
+        } else {
+            self.greet(up);
+        }
+    }
+
+    /// A remote server is tried again after 1 s, 2 s, … 30 s, a quarter of it at random so that
+    /// many do not come at once.
+    pub(crate) fn retry_later(&mut self, up: UpId) {
+        let mut byte = [0u8];
+        (self.random)(&mut byte);
+        let (now, upstream) = (self.now, self.up_mut(up));
+        let base = (1_000_000u64 << upstream.failures.min(5)).min(30_000_000);
+        upstream.failures += 1;
+        upstream.retry_at = Some(now + base - base / 4 + base / 4 * u64::from(byte[0]) / 255);
+    }
+
+    /// An upstream is not there (any more). `soon`: it is expected back in a moment.
+    pub(crate) fn down(
+        &mut self,
+        up: UpId,
+        state: UpstreamState,
+        code: Code,
+        reason: String,
+        soon: bool,
+    ) {
+        let now = self.now;
+        let upstream = self.up_mut(up);
+        upstream.state = state;
+        upstream.trouble = Some((code, reason));
+        upstream.down_since.get_or_insert(now);
+        upstream.unsettled = soon.then_some(now);
+        upstream.listen = (None, None);
+        upstream
+            .lists
+            .iter_mut()
+            .for_each(|list| list.loading = None);
+        self.report(up);
+        self.wake();
+    }
+
+    fn lost(
+        &mut self,
+        up: UpId,
+        state: UpstreamState,
+        code: Code,
+        reason: String,
+        next_start: Option<Micros>,
+    ) {
+        let name = self.up_ref(up).settings.name.clone();
+        self.up_mut(up).conns[0].phase = Phase::Down;
+        self.up_mut(up).held = false;
+        let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}"))
+            .with("server", &json::quote(&name));
+        self.fail_calls(up, Some(0), &refusal, "lost");
+        let soon = next_start.is_some_and(|wait| wait <= 1_000_000);
+        self.down(up, state, code, reason, soon);
+    }
+
+    /// What waited for a connection goes out.
+    pub(crate) fn send_queued(&mut self, up: UpId, conn: usize) {
+        let member = &mut self.up_mut(up).conns[conn];
+        member.awaits_stream = None;
+        for number in std::mem::take(&mut member.queue) {
+            self.dispatch(number);
+        }
+    }
+
+    /// A connection is ready: what waited for it goes out; the first one brings the lists.
+    pub(crate) fn ready(&mut self, up: UpId, conn: usize) {
+        let now = self.now;
+        let upstream = self.up_mut(up);
+        let streams = upstream.is_http() && matches!(upstream.era, Some(UpEra::Legacy(_)));
+        upstream.conns[conn].phase = Phase::Ready;
+        if streams && conn > 0 {
+            upstream.conns[conn].awaits_stream = Some(now + crate::upstream::http::STREAM);
+        } else {
+            self.send_queued(up, conn);
+        }
+        if streams {
+            self.open_stream(up, conn);
+        }
+        if conn > 0 {
+            return self.touch(up);
+        }
+        let upstream = self.up_mut(up);
+        upstream.trouble = None;
+        upstream.failures = 0;
+        for kind in ListKind::ALL {
+            let upstream = self.up_mut(up);
+            if upstream.hello.has(kind.capability()) {
+                self.fetch(up, kind);
+            } else {
+                upstream.lists[kind as usize].known = true;
+                upstream.lists[kind as usize].items.clear();
+            }
+        }
+        self.subscribe_again(up);
+        self.settle_up(up);
+    }
+}

@@ -1,0 +1,169 @@
+//! The lists that an upstream gives, as it gave them: items stay bytes, only their key is read.
+
+use crate::protocol::header::Param;
+use crate::protocol::{header, json};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// The four lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "the names are the protocol's")]
+pub enum ListKind {
+    Tools,
+    Prompts,
+    Resources,
+    Templates,
+}
+
+impl ListKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
+
+    /// The method that asks for it.
+    #[must_use]
+    pub const fn method(self) -> &'static str {
+        match self {
+            Self::Tools => "tools/list",
+            Self::Prompts => "prompts/list",
+            Self::Resources => "resources/list",
+            Self::Templates => "resources/templates/list",
+        }
+    }
+
+    /// The member of the result that holds it.
+    #[must_use]
+    pub const fn member(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources => "resources",
+            Self::Templates => "resourceTemplates",
+        }
+    }
+
+    /// The member of an item that names it.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Tools | Self::Prompts => "name",
+            Self::Resources => "uri",
+            Self::Templates => "uriTemplate",
+        }
+    }
+
+    /// The capability that announces it.
+    #[must_use]
+    pub const fn capability(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources | Self::Templates => "resources",
+        }
+    }
+}
+
+/// One tool, prompt, resource or template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Its name, URI or URI template, as the upstream knows it.
+    pub key: Arc<str>,
+    /// Its whole definition.
+    pub text: Bytes,
+    /// A tool's mirrored parameters.
+    pub params: Arc<[Param]>,
+}
+
+/// One page of a list.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// Its items.
+    pub items: Vec<Item>,
+    /// The cursor of the next page.
+    pub next: Option<String>,
+    /// Tools that were left out, with the reason.
+    pub refused: Vec<(String, String)>,
+    /// `ttlMs` of a modern upstream.
+    pub ttl_ms: Option<u64>,
+    /// Whether a modern upstream said `"cacheScope":"public"`.
+    pub public: bool,
+}
+
+/// Reads the result of a list request. `http` says whether tools with wrong header declarations
+/// must be left out. `None`: not a list.
+#[must_use]
+pub fn read(kind: ListKind, result: &str, http: bool) -> Option<Page> {
+    let [items, next, ttl, scope] =
+        json::pick(result, [kind.member(), "nextCursor", "ttlMs", "cacheScope"])?;
+    let mut page = Page {
+        next: next
+            .and_then(json::string)
+            .map(std::borrow::Cow::into_owned),
+        ttl_ms: ttl.and_then(|raw| raw.parse().ok()),
+        public: scope == Some("\"public\""),
+        ..Page::default()
+    };
+    for text in json::elements(items?)? {
+        let Some([Some(key), schema]) = json::pick(text, [kind.key(), "inputSchema"]) else {
+            continue;
+        };
+        let Some(key) = json::string(key) else {
+            continue;
+        };
+        let params = match (kind, schema) {
+            (ListKind::Tools, Some(schema)) if http => match header::declared(schema) {
+                Ok(params) => params,
+                Err(reason) => {
+                    page.refused.push((key.into_owned(), reason));
+                    continue;
+                }
+            },
+            (ListKind::Tools, Some(schema)) => header::declared(schema).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let text = json::one_line(Bytes::copy_from_slice(text.as_bytes()));
+        page.items.push(Item {
+            key: key.as_ref().into(),
+            text,
+            params: params.into(),
+        });
+    }
+    Some(page)
+}
+
+/// A list as it stands: the last good one is kept while a new one is being fetched, and when that
+/// fails.
+#[derive(Debug, Default)]
+pub struct List {
+    /// The items in force.
+    pub items: Vec<Item>,
+    /// `ttlMs` of a modern upstream.
+    pub ttl_ms: Option<u64>,
+    /// Whether a modern upstream said that it is public.
+    pub public: bool,
+    /// Whether it was ever fetched (or the upstream has no such list).
+    pub known: bool,
+    /// Tools that the upstream lists and that may not be offered, nor called.
+    pub refused: Vec<Arc<str>>,
+    /// Pages fetched so far of the next one.
+    pub loading: Option<Loading>,
+    /// When it was last fetched.
+    pub fetched: crate::api::Micros,
+    /// The upstream announced a change that clients have not been told of.
+    pub announced: bool,
+    /// It changed while it was being fetched: fetch it again.
+    pub again: bool,
+}
+
+/// A list that is being fetched.
+#[derive(Debug, Default)]
+pub struct Loading {
+    /// Items so far.
+    pub items: Vec<Item>,
+    /// Tools left out so far.
+    pub refused: Vec<Arc<str>>,
+    /// Cursors seen, to stop at a circle.
+    pub cursors: Vec<String>,
+}
+
+/// Pages fetched of one list, at most.
+pub const MAX_PAGES: usize = 1000;

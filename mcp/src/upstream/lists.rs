@@ -1,0 +1,191 @@
+//! The lists of upstreams: fetched page by page, kept while they cannot be had, and made into the
+//! views that clients see.
+
+use crate::api::UpId;
+use crate::call::record::Purpose;
+use crate::gateway::Gateway;
+use crate::protocol::json;
+use crate::protocol::json::{Envelope, Kind};
+use crate::upstream::list::{ListKind, Loading, MAX_PAGES};
+use crate::upstream::view::Table;
+use crate::upstream::{Phase, UpEra, list};
+use ggen_wire::{log::Level, status::UpstreamState};
+
+impl Gateway {
+    /// Once all lists are known, an upstream is ready.
+    pub(crate) fn settle_up(&mut self, up: UpId) {
+        let upstream = self.up_mut(up);
+        if upstream.conns[0].phase != Phase::Ready
+            || upstream
+                .lists
+                .iter()
+                .any(|list| !list.known || list.loading.is_some())
+        {
+            return;
+        }
+        let was = std::mem::replace(&mut upstream.state, UpstreamState::Ready);
+        upstream.unsettled = None;
+        upstream.down_since = None;
+        upstream.recalled = false;
+        self.refresh(up);
+        self.keep_catalogue(up);
+        self.report(up);
+        if was != UpstreamState::Ready {
+            self.wake();
+        }
+    }
+
+    /// Fetches a list from its first page.
+    pub(crate) fn fetch(&mut self, up: UpId, kind: ListKind) {
+        if self.up_ref(up).conns[0].phase != Phase::Ready {
+            return;
+        }
+        let list = &mut self.up_mut(up).lists[kind as usize];
+        if list.loading.is_some() {
+            list.again = true;
+            return;
+        }
+        list.loading = Some(Loading::default());
+        let limit = self.up_ref(up).settings.timeout;
+        self.own_request(up, 0, Purpose::List(kind), kind.method(), "", limit);
+    }
+
+    /// A page of a list.
+    pub(crate) fn listed(&mut self, up: UpId, kind: ListKind, envelope: &Envelope<'_>) {
+        let (now, http) = (self.now, self.up_ref(up).is_http());
+        let page = match envelope.kind {
+            Kind::Result(_, result) => list::read(
+                kind,
+                result,
+                http && self.up_ref(up).era == Some(UpEra::Modern),
+            ),
+            // A server without the method has an empty list.
+            Kind::Error(_, error) if json::pick(error, ["code"]) == Some([Some("-32601")]) => {
+                Some(list::Page::default())
+            }
+            _ => None,
+        };
+        let Some(page) = page else {
+            return self.list_failed(up, kind);
+        };
+        let known = self.up_ref(up).list(kind).refused.clone();
+        for (tool, reason) in page
+            .refused
+            .iter()
+            .filter(|(tool, _)| !known.iter().any(|refused| **refused == **tool))
+        {
+            let name = self.up_ref(up).settings.name.clone();
+            self.note(
+                Level::Warn,
+                "tools",
+                Some(up),
+                None,
+                format!("{name}: tool {tool} is left out: {reason}"),
+            );
+        }
+        let limit = self.up_ref(up).settings.timeout;
+        let list = &mut self.up_mut(up).lists[kind as usize];
+        let Some(loading) = &mut list.loading else {
+            return;
+        };
+        loading.items.extend(page.items);
+        loading
+            .refused
+            .extend(page.refused.into_iter().map(|(tool, _)| tool.into()));
+        list.ttl_ms = page.ttl_ms;
+        list.public = page.public;
+        if let Some(cursor) = page
+            .next
+            .filter(|cursor| !loading.cursors.contains(cursor) && loading.cursors.len() < MAX_PAGES)
+        {
+            let members = format!("\"cursor\":{}", json::quote(&cursor));
+            loading.cursors.push(cursor);
+            self.own_request(up, 0, Purpose::List(kind), kind.method(), &members, limit);
+            return;
+        }
+        let loaded = list.loading.take().unwrap_or_default();
+        (list.items, list.refused) = (loaded.items, loaded.refused);
+        list.known = true;
+        list.fetched = now;
+        self.list_settled(up, kind);
+    }
+
+    /// A list could not be fetched: the last good one stays.
+    pub(crate) fn list_failed(&mut self, up: UpId, kind: ListKind) {
+        let list = &mut self.up_mut(up).lists[kind as usize];
+        list.loading = None;
+        list.known = true;
+        self.list_settled(up, kind);
+    }
+
+    fn list_settled(&mut self, up: UpId, kind: ListKind) {
+        if std::mem::take(&mut self.up_mut(up).lists[kind as usize].again) {
+            return self.fetch(up, kind);
+        }
+        if self.up_ref(up).state == UpstreamState::Ready {
+            self.refresh(up);
+            self.keep_catalogue(up);
+            self.report(up);
+        } else {
+            self.settle_up(up);
+        }
+        self.refreshed();
+        if kind == ListKind::Tools {
+            self.headers_again(up);
+        }
+    }
+
+    /// Makes every view anew.
+    pub(crate) fn rebuild_all(&mut self) {
+        for kind in ListKind::ALL {
+            let core: Vec<_> = if kind == ListKind::Tools {
+                crate::client::builtin::items()
+            } else {
+                Vec::new()
+            };
+            let sources = self
+                .configured()
+                .map(|up| (up.id, up.key.as_str(), up.list(kind).items.as_slice()));
+            self.all[kind as usize] = Table::build(kind, &core, sources, true);
+        }
+    }
+
+    /// Makes the views of an upstream anew if it gives something else than before.
+    fn refresh(&mut self, up: UpId) {
+        let is_other = |kind: ListKind| {
+            self.up_ref(up).list(kind).announced
+                || self.ones[up.0 as usize][kind as usize].hash != self.own_table(up, kind).hash
+        };
+        if ListKind::ALL.into_iter().any(is_other) {
+            self.rebuild(up);
+        }
+    }
+
+    /// Makes the views of an upstream anew, and tells clients whose lists are different now, or
+    /// whose server said that they are.
+    pub(crate) fn rebuild(&mut self, up: UpId) {
+        let before = std::mem::take(&mut self.all);
+        self.rebuild_all();
+        self.seen.clear();
+        for kind in ListKind::ALL {
+            let upstream = self.up_mut(up);
+            let announced = std::mem::take(&mut upstream.lists[kind as usize].announced);
+            let table = self.own_table(up, kind);
+            let old = std::mem::replace(&mut self.ones[up.0 as usize][kind as usize], table);
+            let one = announced || old.hash != self.ones[up.0 as usize][kind as usize].hash;
+            let all = before[kind as usize].hash != self.all[kind as usize].hash;
+            self.tell_changed(up, kind, one, all, [&old, &before[kind as usize]]);
+        }
+    }
+
+    /// Drops the lists of an upstream that has been down for long.
+    pub(crate) fn forget_lists(&mut self, up: UpId) {
+        self.up_mut(up)
+            .lists
+            .iter_mut()
+            .for_each(|list| list.items.clear());
+        self.drop_catalogue(up);
+        self.rebuild(up);
+        self.report(up);
+    }
+}

@@ -1,0 +1,231 @@
+//! Messages that the relay sends for itself: its own requests, asides, log levels, and the GET
+//! stream and end of a legacy HTTP session.
+
+use crate::api::{HttpRequest, Micros, Output, UpId};
+use crate::call::record::{Call, Mismatch, Purpose, Sent};
+use crate::edge::Verb;
+use crate::gateway::Gateway;
+use crate::protocol::method::LogLevel;
+use crate::protocol::{header, json};
+use crate::tasks::passthrough::EXTENSION;
+use crate::upstream::handshake::client_info;
+use crate::upstream::{Caps, Phase, UpEra};
+use bytes::Bytes;
+
+/// How an own request waits for ever (streams).
+pub(crate) const NEVER: Micros = Micros::MAX;
+
+impl Gateway {
+    /// A request of ours: `members` of its params beside `_meta`, which modern servers get.
+    pub(crate) fn own_request(
+        &mut self,
+        up: UpId,
+        conn: usize,
+        purpose: Purpose,
+        method: &str,
+        members: &str,
+        limit: Micros,
+    ) -> u64 {
+        let number = self.next_id();
+        let modern = matches!(purpose, Purpose::Discover)
+            || self.up_ref(up).era == Some(UpEra::Modern)
+                && !matches!(purpose, Purpose::Initialize);
+        self.register(
+            number,
+            up,
+            conn,
+            purpose,
+            request_of_ours(number, method, members, modern),
+            limit,
+        );
+        self.send(number);
+        number
+    }
+
+    fn register(
+        &mut self,
+        number: u64,
+        up: UpId,
+        conn: usize,
+        purpose: Purpose,
+        request: Sent,
+        limit: Micros,
+    ) {
+        let (began, deadline) = (self.now, self.now.saturating_add(limit));
+        let call = Call {
+            up,
+            conn,
+            purpose,
+            began,
+            deadline,
+            bytes: 0,
+            request,
+            status: 0,
+            last_event: None,
+            retry_ms: None,
+            tries: 0,
+            mismatch: Mismatch::No,
+        };
+        self.calls.insert(number, call);
+    }
+
+    /// Writes a line to the child of a stdio server that a connection stands for.
+    pub(crate) fn write_line(&mut self, up: UpId, conn: usize, line: Bytes) {
+        let lease = self.up_ref(up).conns[conn].lease;
+        self.emit(Output::Write(up, lease, line));
+    }
+
+    /// A message of ours that has no answer: a notification, or the answer to a request of the
+    /// server.
+    pub(crate) fn aside(
+        &mut self,
+        up: UpId,
+        conn: usize,
+        body: Bytes,
+        headers: Vec<(String, String)>,
+    ) {
+        if !self.up_ref(up).is_http() {
+            return self.write_line(up, conn, body);
+        }
+        let number = self.next_id();
+        self.register(
+            number,
+            up,
+            conn,
+            Purpose::Aside,
+            Sent { headers, body },
+            30_000_000,
+        );
+        self.send(number);
+    }
+
+    /// Raises the verbosity of a legacy server if a client wants more than it was told so far.
+    pub(crate) fn set_level(&mut self, up: UpId, conn: usize, level: LogLevel) {
+        let upstream = self.up_mut(up);
+        let member = &mut upstream.conns[conn];
+        // A child that one client has for itself says what that client wants to hear, and no more.
+        let is_news = member
+            .log_level
+            .is_none_or(|now| level < now || member.is_leased() && level != now);
+        if member.phase == Phase::Ready && upstream.hello.has("logging") && is_news {
+            member.log_level = Some(level);
+            self.own_request(
+                up,
+                conn,
+                Purpose::Aside,
+                "logging/setLevel",
+                &format!("\"level\":\"{}\"", level.as_str()),
+                30_000_000,
+            );
+        }
+    }
+
+    /// The headers of a request to a legacy HTTP server.
+    pub(crate) fn legacy_headers(&self, up: UpId, conn: usize) -> Vec<(String, String)> {
+        let member = &self.up_ref(up).conns[conn];
+        let mut headers = vec![(
+            "accept".to_owned(),
+            "application/json, text/event-stream".to_owned(),
+        )];
+        if let (Some(UpEra::Legacy(version)), Phase::Ready) = (self.up_ref(up).era, member.phase) {
+            headers.push((
+                "mcp-protocol-version".to_owned(),
+                version.as_str().to_owned(),
+            ));
+        }
+        if let Some(session) = &member.session {
+            headers.push(("mcp-session-id".to_owned(), session.clone()));
+        }
+        headers
+    }
+
+    /// Ends the session of a connection that nobody uses.
+    pub(crate) fn close_conn(&mut self, up: UpId, conn: usize) {
+        let headers = self.legacy_headers(up, conn);
+        let member = &mut self.up_mut(up).conns[conn];
+        member.phase = Phase::Down;
+        let (stream, session) = (member.stream.take(), member.session.take());
+        if let Some(number) = stream {
+            self.calls.remove(&number);
+            self.emit(Output::Abort(up, number));
+        }
+        if session.is_some() {
+            let number = self.next_id();
+            self.register(
+                number,
+                up,
+                conn,
+                Purpose::Aside,
+                Sent::default(),
+                30_000_000,
+            );
+            let request = HttpRequest {
+                exchange: number,
+                verb: Verb::Delete,
+                headers,
+                body: Bytes::new(),
+                timeout: 30_000_000,
+            };
+            self.emit(Output::Http(up, request));
+        }
+    }
+
+    /// Opens the GET stream of a legacy HTTP session.
+    pub(crate) fn open_stream(&mut self, up: UpId, conn: usize) {
+        if self.up_ref(up).conns[conn].stream.is_some() {
+            return;
+        }
+        let number = self.next_id();
+        let mut headers = self.legacy_headers(up, conn);
+        headers[0].1 = "text/event-stream".to_owned();
+        let member = &mut self.up_mut(up).conns[conn];
+        member.stream = Some(number);
+        member.stream_at = None;
+        if let Some(event) = &member.last_event {
+            headers.push(("last-event-id".to_owned(), event.clone()));
+        }
+        self.register(number, up, conn, Purpose::Stream, Sent::default(), NEVER);
+        let request = HttpRequest {
+            exchange: number,
+            verb: Verb::Get,
+            headers,
+            body: Bytes::new(),
+            timeout: 30_000_000,
+        };
+        self.emit(Output::Http(up, request));
+    }
+}
+
+/// A request of ours as it is sent: `members` of its params beside `_meta`, which modern servers
+/// get.
+pub(crate) fn request_of_ours(number: u64, method: &str, members: &str, modern: bool) -> Sent {
+    let mut params = members.to_owned();
+    let mut headers = Vec::new();
+    if modern {
+        // Who wants to hear of tasks says that it knows what they are.
+        let [task, tasks] = ["\"taskId\"", "\"taskIds\""].map(|member| members.contains(member));
+        let caps = if task || tasks {
+            format!("{{\"extensions\":{{\"{EXTENSION}\":{{}}}}}}")
+        } else {
+            Caps::default().write()
+        };
+        let comma = if members.is_empty() { "" } else { "," };
+        params.push_str(&format!(
+            "{comma}\"_meta\":{{{}}}",
+            crate::call::translate::own_meta(&client_info(), &caps)
+        ));
+        let name = header::name_member(method).map(|member| (member, format!("{{{members}}}")));
+        let name = name
+            .as_ref()
+            .and_then(|(member, object)| json::pick(object, [*member])?[0])
+            .and_then(json::string);
+        headers = header::make(method, name.as_deref());
+    }
+    let body = format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":{number},\"method\":\"{method}\",\"params\":{{{params}}}}}"
+    );
+    Sent {
+        headers,
+        body: body.into(),
+    }
+}

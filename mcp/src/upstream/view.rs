@@ -1,0 +1,268 @@
+//! What clients see: the lists of one server under their own names, or of all servers under exposed
+//! names, and the table that says whose each name is.
+
+use crate::api::UpId;
+use crate::protocol::header::Param;
+use crate::protocol::splice::Splice;
+use crate::protocol::{json, name};
+use crate::upstream::list::{Item, ListKind};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+/// Which lists a client sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum View {
+    /// `/mcp`: all servers and the built-in tools.
+    All,
+    /// `/mcp/<server>`: one server, names as it gives them.
+    One(UpId),
+    /// `/mcp/core`: the built-in tools.
+    Core,
+}
+
+/// Whose an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The gateway itself; the number of the built-in tool.
+    Core(usize),
+    /// An upstream.
+    Up(UpId),
+}
+
+/// One entry of a view.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The name (or URI, or template) that clients use.
+    pub exposed: Arc<str>,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The name that its owner uses.
+    pub original: Arc<str>,
+    /// The definition, with the exposed name in it.
+    pub text: Bytes,
+    /// Mirrored parameters of a tool.
+    pub params: Arc<[Param]>,
+}
+
+/// One list of a view.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// In the order of the configuration, then of the upstream.
+    pub entries: Vec<Entry>,
+    index: HashMap<Arc<str>, usize>,
+    /// Changes exactly when the entries do.
+    pub hash: u64,
+    /// Names that two upstreams (or one, twice) gave: the later one was renamed.
+    pub collisions: Vec<Arc<str>>,
+}
+
+/// Entries in one page of a list.
+pub const PAGE: usize = 1000;
+
+impl Table {
+    /// The built-in tools followed by what the upstreams give. `prefixed`: names become
+    /// `<key>__<name>`, URIs `<key>+<uri>`.
+    #[must_use]
+    pub fn build<'a>(
+        kind: ListKind,
+        core: &[Item],
+        upstreams: impl Iterator<Item = (UpId, &'a str, &'a [Item])>,
+        prefixed: bool,
+    ) -> Self {
+        let mut table = Self::default();
+        for (at, item) in core.iter().enumerate() {
+            table.add(Owner::Core(at), item.key.clone(), item, item.text.clone());
+        }
+        for (up, key, items) in upstreams {
+            for item in items {
+                let (exposed, text) = if prefixed {
+                    expose(kind, key, item, &table.index)
+                } else {
+                    (item.key.clone(), item.text.clone())
+                };
+                table.add(Owner::Up(up), exposed, item, text);
+            }
+        }
+        table.hash = table.digest();
+        table
+    }
+
+    fn add(&mut self, owner: Owner, exposed: Arc<str>, item: &Item, text: Bytes) {
+        if self.index.contains_key(&exposed) {
+            return self.collisions.push(exposed);
+        }
+        if let (Owner::Up(_), true) = (owner, name::is_shortened(&exposed, &item.key)) {
+            self.collisions.push(exposed.clone());
+        }
+        self.index.insert(exposed.clone(), self.entries.len());
+        self.entries.push(Entry {
+            exposed,
+            owner,
+            original: item.key.clone(),
+            text,
+            params: item.params.clone(),
+        });
+    }
+
+    /// The same list without the entries that are not to be kept.
+    #[must_use]
+    pub fn part(&self, keep: impl Fn(&Entry) -> bool) -> Self {
+        let mut part = Self::default();
+        for entry in self.entries.iter().filter(|entry| keep(entry)) {
+            part.index.insert(entry.exposed.clone(), part.entries.len());
+            part.entries.push(entry.clone());
+        }
+        part.hash = part.digest();
+        part
+    }
+
+    fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.entries
+            .iter()
+            .for_each(|entry| entry.text.hash(&mut hasher));
+        hasher.finish()
+    }
+
+    /// The entry of an exposed name.
+    #[must_use]
+    pub fn get(&self, exposed: &str) -> Option<&Entry> {
+        self.index.get(exposed).map(|at| &self.entries[*at])
+    }
+
+    /// The page after a cursor: the items joined by commas, and the next cursor. `None`: the cursor
+    /// is not one of ours, or of an older list.
+    #[must_use]
+    pub fn page(
+        &self,
+        cursor: Option<&str>,
+        edit: impl Fn(&Entry) -> Option<Bytes>,
+    ) -> Option<(Vec<u8>, Option<String>)> {
+        let from = match cursor {
+            None => 0,
+            Some(cursor) => {
+                let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+                let (hash, from) = text.split_once('.')?;
+                from.parse()
+                    .ok()
+                    .filter(|from| hash == self.hash.to_string() && *from < self.entries.len())?
+            }
+        };
+        let to = (from + PAGE).min(self.entries.len());
+        let mut out = Vec::with_capacity(
+            self.entries[from..to]
+                .iter()
+                .map(|entry| entry.text.len() + 1)
+                .sum(),
+        );
+        for entry in &self.entries[from..to] {
+            if !out.is_empty() {
+                out.push(b',');
+            }
+            out.extend_from_slice(&edit(entry).unwrap_or_else(|| entry.text.clone()));
+        }
+        let next = (to < self.entries.len())
+            .then(|| URL_SAFE_NO_PAD.encode(format!("{}.{to}", self.hash)));
+        Some((out, next))
+    }
+}
+
+/// The exposed name of an item and its definition with that name in it.
+fn expose(
+    kind: ListKind,
+    key: &str,
+    item: &Item,
+    taken: &HashMap<Arc<str>, usize>,
+) -> (Arc<str>, Bytes) {
+    let exposed = match kind {
+        ListKind::Tools | ListKind::Prompts => {
+            let name = name::exposed(key, &item.key);
+            if taken.contains_key(name.as_str()) {
+                name::shortened(key, &item.key)
+            } else {
+                name
+            }
+        }
+        ListKind::Resources | ListKind::Templates => name::exposed_uri(key, &item.key),
+    };
+    let Ok(text) = std::str::from_utf8(&item.text) else {
+        return (exposed.into(), item.text.clone());
+    };
+    let mut splice = Splice::new(text);
+    if let Some([Some(value)]) = json::pick(text, [kind.key()]) {
+        splice.replace(value, json::quote(&exposed));
+    }
+    if kind == ListKind::Tools && text.contains("\"resourceUri\"") {
+        let ui = json::pick(text, ["_meta"])
+            .and_then(|[meta]| json::pick(meta?, ["ui"]))
+            .and_then(|[ui]| json::pick(ui?, ["resourceUri"]));
+        if let Some([Some(value)]) = ui
+            && let Some(uri) = json::string(value)
+        {
+            splice.replace(value, json::quote(&name::exposed_uri(key, &uri)));
+        }
+    }
+    (exposed.into(), splice.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(name: &str) -> Item {
+        Item {
+            key: name.into(),
+            text: format!("{{\"x\":1.0,\"name\":\"{name}\"}}").into(),
+            params: Arc::new([]),
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_routed_by_table() {
+        let (one, two) = ([item("a"), item("b__c")], [item("c"), item("c")]);
+        let sources = [(UpId(0), "s", &one[..]), (UpId(1), "s-b", &two[..])];
+        let table = Table::build(ListKind::Tools, &[item("core")], sources.into_iter(), true);
+        let names: Vec<_> = table.entries.iter().map(|entry| &*entry.exposed).collect();
+        assert_eq!(names[..4], ["core", "s__a", "s__b__c", "s-b__c"]);
+        assert!(names[4].starts_with("s-b__c_"), "{names:?}");
+        assert_eq!(
+            table
+                .get("s__b__c")
+                .map(|entry| (entry.owner, &*entry.original)),
+            Some((Owner::Up(UpId(0)), "b__c"))
+        );
+        assert_eq!(
+            table.get("s__a").map(|entry| entry.text.clone()),
+            Some(Bytes::from_static(b"{\"x\":1.0,\"name\":\"s__a\"}"))
+        );
+        assert!(table.get("a").is_none());
+    }
+
+    #[test]
+    fn pages_follow_their_cursor() {
+        let items: Vec<_> = (0..2500).map(|n| item(&n.to_string())).collect();
+        let table = Table::build(
+            ListKind::Tools,
+            &[],
+            [(UpId(0), "s", &items[..])].into_iter(),
+            false,
+        );
+        let (mut seen, mut cursor) = (0, None);
+        loop {
+            let (text, next) = table.page(cursor.as_deref(), |_| None).expect("own cursor");
+            seen += json::elements(&format!("[{}]", String::from_utf8(text).expect("utf-8")))
+                .expect("array")
+                .len();
+            cursor = next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, 2500);
+        assert!(table.page(Some("nonsense"), |_| None).is_none());
+        assert!(table.page(Some(""), |_| None).is_none());
+    }
+}
