@@ -5,6 +5,7 @@ pub mod access;
 pub mod api;
 pub(crate) mod call;
 pub mod client;
+pub(crate) mod context;
 pub mod edge;
 pub mod gateway;
 pub mod interactive;

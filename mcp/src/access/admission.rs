@@ -68,7 +68,7 @@ impl Gateway {
 
     /// Counts a request that was one too many.
     pub(crate) fn limited(&mut self, limit: &'static str, wait: Micros) -> Refusal {
-        self.emit(Output::Observe(Observation::Limited(limit)));
+        self.cx.emit(Output::Observe(Observation::Limited(limit)));
         let seconds = u32::try_from(wait.div_ceil(1_000_000))
             .unwrap_or(u32::MAX)
             .max(1);
@@ -88,7 +88,7 @@ impl Gateway {
         if !self.fresh || key.edge == 0 {
             return Ok(());
         }
-        let now = self.now;
+        let now = self.cx.now;
         self.admission
             .principals
             .check(&request.principal.id, now)
@@ -137,10 +137,11 @@ impl Gateway {
         let in_all = if self.rules.sessions_in_all > 0 {
             self.rules.sessions_in_all
         } else {
-            self.limits.sessions
+            self.cx.limits.sessions
         };
         if self.sessions.len() >= in_all {
-            self.emit(Output::Observe(Observation::Limited("sessions")));
+            self.cx
+                .emit(Output::Observe(Observation::Limited("sessions")));
             return Err(Refusal::new(503, rpc::INTERNAL, Code::TooManySessions, "").retry(10));
         }
         let own = || {
@@ -160,7 +161,7 @@ impl Gateway {
         if self.rules.calls_per_upstream > 0 {
             self.rules.calls_per_upstream
         } else {
-            self.limits.calls_per_upstream
+            self.cx.limits.calls_per_upstream
         }
     }
 
@@ -182,7 +183,7 @@ impl Gateway {
         let Some(tool) = tool else {
             return Ok(ToolRule::default());
         };
-        let (rule, now) = (self.tool_rule(tool), self.now);
+        let (rule, now) = (self.tool_rule(tool), self.cx.now);
         if rule.concurrent > 0
             && self
                 .admission
@@ -278,7 +279,7 @@ impl Gateway {
 
     /// Has a call wait for its server, which was lost, to be sent again. False: it is not to be.
     pub(crate) fn retry(&mut self, number: u64, call: &mut Call) -> bool {
-        let arrived = self.now;
+        let arrived = self.cx.now;
         let Purpose::Client(client) = &mut call.purpose else {
             return false;
         };
@@ -293,7 +294,7 @@ impl Gateway {
         else {
             return false;
         };
-        if self.waiting.len() >= self.limits.calls {
+        if self.waiting.len() >= self.cx.limits.calls {
             return false;
         }
         exchange.calls.retain(|other| *other != number);

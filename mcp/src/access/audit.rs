@@ -47,7 +47,7 @@ impl Gateway {
             up: Some(up),
             outcome,
             code: None,
-            duration: self.now.saturating_sub(client.arrived),
+            duration: self.cx.now.saturating_sub(client.arrived),
             bytes_in: trail.bytes_in,
             bytes_out,
             edge: client.key.edge,
@@ -55,7 +55,8 @@ impl Gateway {
             trace: client.trace.as_ref().and_then(|trace| trace.id()),
             arguments: trail.arguments.clone(),
         };
-        self.emit(Output::Observe(Observation::Audit(Box::new(audited))));
+        self.cx
+            .emit(Output::Observe(Observation::Audit(Box::new(audited))));
     }
 
     /// A call has failed for a reason of ours: a line that finds it, whether or not calls are
@@ -68,7 +69,7 @@ impl Gateway {
             tool: client.tool.clone(),
             trace: client.trace.as_ref().and_then(|trace| trace.id()),
         };
-        self.emit(Output::Log(Note {
+        self.cx.emit(Output::Log(Note {
             level: Level::Warn,
             category: "tools",
             up: Some(call.up),
@@ -94,7 +95,7 @@ impl Gateway {
             up: None,
             outcome: if refusal.is_some() { "refused" } else { "ok" },
             code: refusal.map(|refusal| refusal.code),
-            duration: self.now.saturating_sub(ctx.arrived),
+            duration: self.cx.now.saturating_sub(ctx.arrived),
             bytes_in,
             bytes_out: 0,
             edge: ctx.key.edge,
@@ -102,6 +103,7 @@ impl Gateway {
             trace: ctx.trace.as_ref().and_then(|trace| trace.id()),
             arguments,
         };
-        self.emit(Output::Observe(Observation::Audit(Box::new(audited))));
+        self.cx
+            .emit(Output::Observe(Observation::Audit(Box::new(audited))));
     }
 }

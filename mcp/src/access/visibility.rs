@@ -192,7 +192,7 @@ impl Gateway {
 
     /// Counts something that the policy hid.
     pub(crate) fn denied(&mut self, what: &'static str) {
-        self.emit(Output::Observe(Observation::Denied(what)));
+        self.cx.emit(Output::Observe(Observation::Denied(what)));
     }
 
     /// Whether a list that changed is another one for somebody, too.

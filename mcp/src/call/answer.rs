@@ -36,7 +36,7 @@ impl Gateway {
             if let Some(late) = id {
                 self.late_answer(up, conn, late);
             }
-            return self.dropped(Some(up), "late_response");
+            return self.cx.dropped(Some(up), "late_response");
         };
         match call.purpose {
             Purpose::Client(_) => self.client_response(number, call, envelope),
@@ -62,7 +62,7 @@ impl Gateway {
 
     /// What has to be forgotten with a call.
     pub(crate) fn settle(&mut self, number: u64, call: &Call) {
-        let now = self.now;
+        let now = self.cx.now;
         let upstream = self.up_mut(call.up);
         let Purpose::Client(client) = &call.purpose else {
             return;
@@ -296,11 +296,11 @@ impl Gateway {
         body: Bytes,
         outcome: &'static str,
     ) {
-        self.emit(Output::Observe(Observation::Call {
+        self.cx.emit(Output::Observe(Observation::Call {
             up: call.up,
             tool: client.tool.clone(),
             outcome,
-            duration: self.now.saturating_sub(call.began),
+            duration: self.cx.now.saturating_sub(call.began),
         }));
         self.audit_call(call.up, client, outcome, body.len());
         self.end_call_span(client, outcome, &body);
@@ -324,7 +324,7 @@ impl Gateway {
             return;
         };
         let Some(ring) = exchange.ring else {
-            exchange.answer(key, None, status, None, body, &mut self.out);
+            exchange.answer(key, None, status, None, body, self.cx.outputs());
             return self.sweep(key);
         };
         exchange.left = exchange.left.saturating_sub(1);
@@ -353,19 +353,19 @@ impl Gateway {
         else {
             return;
         };
-        let id = session::event_id(ring, stream.push(data.clone(), self.limits.ring));
+        let id = session::event_id(ring, stream.push(data.clone(), self.cx.limits.ring));
         if let Some(reader) = stream.attached
             && let Some(exchange) = self.exchanges.get_mut(&reader)
-            && !exchange.event(reader, Some(id), None, data, droppable, &mut self.out)
+            && !exchange.event(reader, Some(id), None, data, droppable, self.cx.outputs())
         {
-            self.dropped(None, "slow_client");
+            self.cx.dropped(None, "slow_client");
         }
     }
 
     /// Ends a stream of a session: its reader, who is returned, is told; its events are kept for a
     /// while.
     fn ring_done(&mut self, session: Option<&std::sync::Arc<str>>, ring: u64) -> Option<StreamKey> {
-        let now = self.now;
+        let now = self.cx.now;
         let session = session.and_then(|id| self.sessions.get_mut(id))?;
         let stream = session.rings.get_mut(&ring)?;
         stream.done = Some(now);
@@ -374,7 +374,7 @@ impl Gateway {
         let reader = reader?;
         self.exchanges
             .get_mut(&reader)?
-            .close(reader, &mut self.out);
+            .close(reader, self.cx.outputs());
         self.sweep(reader);
         Some(reader)
     }
@@ -399,7 +399,7 @@ impl Gateway {
                 continue;
             };
             if self.up_ref(up).is_http() {
-                self.emit(Output::Abort(up, number));
+                self.cx.emit(Output::Abort(up, number));
             }
             if outcome == "lost" && self.retry(number, &mut call) {
                 continue;

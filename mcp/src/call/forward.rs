@@ -176,7 +176,7 @@ impl Gateway {
         }
         match self.up_ref(up).era {
             Some(era) if (era == UpEra::Modern) == ctx.is_modern() => {}
-            None if self.may_wait(ctx, self.limits.call_wait) && self.is_unsettled(ctx.view) => {
+            None if self.may_wait(ctx, self.cx.limits.call_wait) && self.is_unsettled(ctx.view) => {
                 return Ok(Flow::Wait);
             }
             _ => return Err(self.unknown_method(ctx)),
@@ -188,7 +188,7 @@ impl Gateway {
     }
 
     pub(crate) fn may_wait(&self, ctx: &Ctx<'_>, limit: u64) -> bool {
-        self.now < ctx.arrived + limit
+        self.cx.now < ctx.arrived + limit
     }
 
     /// Whose the name in the request is. `None`: an upstream that may have it is still starting.
@@ -291,7 +291,7 @@ impl Gateway {
             }
             _ => {}
         }
-        if self.is_unsettled(ctx.view) && self.may_wait(ctx, self.limits.call_wait) {
+        if self.is_unsettled(ctx.view) && self.may_wait(ctx, self.cx.limits.call_wait) {
             return Ok(None);
         }
         if access.is_some() {
@@ -356,22 +356,22 @@ impl Gateway {
     ) -> Result<Flow, Refusal> {
         let up = target.up;
         let upstream = self.up_ref(up);
-        if upstream.held && self.may_wait(ctx, self.limits.call_wait) {
+        if upstream.held && self.may_wait(ctx, self.cx.limits.call_wait) {
             return Ok(Flow::Wait);
         }
         let Some(era) = upstream
             .era
             .filter(|_| upstream.state != UpstreamState::Disabled && self.is_reachable(up))
         else {
-            if upstream.unsettled.is_some() && self.may_wait(ctx, self.limits.call_wait) {
+            if upstream.unsettled.is_some() && self.may_wait(ctx, self.cx.limits.call_wait) {
                 return Ok(Flow::Wait);
             }
             return Err(self.unavailable(up));
         };
         let full = upstream.in_flight() >= self.calls_per_upstream();
         if full
-            || upstream.bytes + ctx.text.len() > self.limits.bytes_per_upstream
-            || self.calls.len() >= self.limits.calls
+            || upstream.bytes + ctx.text.len() > self.cx.limits.bytes_per_upstream
+            || self.calls.len() >= self.cx.limits.calls
         {
             let refusal = Refusal::new(
                 503,
@@ -380,7 +380,8 @@ impl Gateway {
                 &upstream.settings.name,
             )
             .retry(1);
-            self.emit(Output::Observe(Observation::Limited("upstream_in_flight")));
+            self.cx
+                .emit(Output::Observe(Observation::Limited("upstream_in_flight")));
             return Err(refusal);
         }
         let rule = self.admit_call(ctx, target.tool.as_ref())?;
@@ -400,7 +401,7 @@ impl Gateway {
         // The parameters of a list of tasks are written anew.
         let progress = progress.filter(|_| ctx.method != Method::TaskList);
         let caps = self.caps_of(ctx);
-        let number = self.next_id();
+        let number = self.cx.next_id();
         let wish = if modern == (true, false) && ctx.method == Method::ToolsCall {
             self.task_wish(ctx, up, &target.original)
         } else {
@@ -481,8 +482,8 @@ impl Gateway {
         let conn = target
             .place
             .unwrap_or_else(|| self.conn_for(up, &call, era));
-        let deadline = self.now + self.time_for(up, conn, timeout);
-        let (began, bytes) = (self.now, body.len());
+        let deadline = self.cx.now + self.time_for(up, conn, timeout);
+        let (began, bytes) = (self.cx.now, body.len());
         self.up_mut(up).bytes += bytes;
         self.calls.insert(
             number,
@@ -536,7 +537,7 @@ impl Gateway {
     /// How long a call that may take `timeout` may take on a connection, or wait for one.
     pub(crate) fn time_for(&self, up: UpId, conn: usize, timeout: u64) -> u64 {
         if self.up_ref(up).conns[conn].lent == Lent::Lobby {
-            self.limits.call_wait
+            self.cx.limits.call_wait
         } else {
             timeout
         }
@@ -605,7 +606,11 @@ impl Gateway {
         };
         call.tries += 1;
         let modern_up = self.ups[call.up.0 as usize].era == Some(UpEra::Modern);
-        let (up, at, timeout) = (call.up, call.conn, call.deadline.saturating_sub(self.now));
+        let (up, at, timeout) = (
+            call.up,
+            call.conn,
+            call.deadline.saturating_sub(self.cx.now),
+        );
         if self.ups[up.0 as usize].is_http() {
             let (mut headers, body) = (call.request.headers.clone(), call.request.body.clone());
             let trace = if let Purpose::Client(client) = &call.purpose {
@@ -617,7 +622,7 @@ impl Gateway {
                 headers = self.legacy_headers(up, at);
             }
             headers.extend(trace.iter().flat_map(|trace| trace.headers()));
-            self.emit(Output::Http(
+            self.cx.emit(Output::Http(
                 up,
                 HttpRequest {
                     exchange: number,

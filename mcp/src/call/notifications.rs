@@ -132,7 +132,7 @@ impl Gateway {
         let mut splice = Splice::new(envelope.text);
         splice.replace(ours, theirs.to_string());
         if !client.is_asked() {
-            call.deadline = self.now + client.timeout;
+            call.deadline = self.cx.now + client.timeout;
         }
         let key = client.key;
         self.stream_event(key, splice.finish(), true);
@@ -156,7 +156,7 @@ impl Gateway {
         let tasks = legacy && !member.is_leased() && self.works_at(up, conn);
         let only = || {
             calls.iter().next().copied().filter(|_| {
-                calls.len() == 1 && call.is_none() && self.now >= member.unsure && !tasks
+                calls.len() == 1 && call.is_none() && self.cx.now >= member.unsure && !tasks
             })
         };
         let number = call.filter(|call| calls.contains(call)).or_else(only);
@@ -166,7 +166,7 @@ impl Gateway {
         {
             Some(Purpose::Client(client)) if self.may_concern(client) => client,
             _ => {
-                self.dropped(Some(up), "unattributed_log");
+                self.cx.dropped(Some(up), "unattributed_log");
                 return false;
             }
         };
@@ -198,7 +198,7 @@ impl Gateway {
     }
 
     fn announce(&mut self, up: UpId, kinds: &[ListKind]) -> bool {
-        let due = self.now + DEBOUNCE;
+        let due = self.cx.now + DEBOUNCE;
         let upstream = self.up_mut(up);
         for kind in kinds {
             if upstream.hello.has(kind.capability()) {
@@ -328,8 +328,8 @@ impl Gateway {
         match (exchange.ring, exchange.session.clone()) {
             (Some(ring), session) => self.ring_event(session.as_ref(), ring, data, droppable),
             (None, _) => {
-                if !exchange.event(key, None, None, data, droppable, &mut self.out) {
-                    self.dropped(None, "slow_client");
+                if !exchange.event(key, None, None, data, droppable, self.cx.outputs()) {
+                    self.cx.dropped(None, "slow_client");
                 }
             }
         }
@@ -344,7 +344,7 @@ impl Gateway {
         if exchange.is_streaming() || !exchange.may_stream() || !exchange.connected {
             return;
         }
-        exchange.start(key, &mut self.out);
+        exchange.start(key, self.cx.outputs());
         // A socket's client cannot come back for what it missed, so nothing is kept for it.
         let session = exchange
             .session
@@ -364,7 +364,7 @@ impl Gateway {
                 None,
                 Bytes::new(),
                 false,
-                &mut self.out,
+                self.cx.outputs(),
             );
         }
     }

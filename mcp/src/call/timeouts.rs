@@ -36,8 +36,8 @@ impl Gateway {
         for at in 0..self.ups.len() {
             self.upstream_due(self.ups[at].id);
         }
-        if self.now >= self.scanned + SCAN || self.now < self.scanned {
-            self.scanned = self.now;
+        if self.cx.now >= self.scanned + SCAN || self.cx.now < self.scanned {
+            self.scanned = self.cx.now;
             self.sessions_due();
             self.tasks_due();
         }
@@ -63,8 +63,8 @@ impl Gateway {
     /// Tries those requests again that have waited long enough for one of the limits since they
     /// were last tried.
     fn wake_expired(&mut self) {
-        let (now, last) = (self.now, std::mem::replace(&mut self.woken, self.now));
-        let limits = [self.limits.list_wait, self.limits.call_wait];
+        let (now, last) = (self.cx.now, std::mem::replace(&mut self.woken, self.cx.now));
+        let limits = [self.cx.limits.list_wait, self.cx.limits.call_wait];
         let due = |waiting: &Waiting| {
             limits
                 .iter()
@@ -86,8 +86,8 @@ impl Gateway {
     }
 
     fn calls_due(&mut self) {
-        let now = self.now;
-        let slow = now.saturating_sub(self.limits.stream_after);
+        let now = self.cx.now;
+        let slow = now.saturating_sub(self.cx.limits.stream_after);
         let mut streams: Vec<_> = self
             .calls
             .values()
@@ -114,7 +114,7 @@ impl Gateway {
 
     fn call_due(&mut self, number: u64, up: UpId) {
         let name = self.up_ref(up).settings.name.clone();
-        let limit = self.limits.handshake / 1_000_000;
+        let limit = self.cx.limits.handshake / 1_000_000;
         if let Some(call) = self.calls.get_mut(&number)
             && matches!(call.purpose, Purpose::Discover)
             && self.ups[up.0 as usize].settings.transport == crate::api::Transport::Stdio
@@ -122,7 +122,7 @@ impl Gateway {
         {
             // Silence is no answer yet: the server may be slow to start, or know nothing of the
             // probe. Whichever answer comes first counts.
-            call.deadline = self.now + self.limits.handshake;
+            call.deadline = self.cx.now + self.cx.limits.handshake;
             return self.initialize_upstream(up, 0);
         }
         if self.waits_on(number, up) {
@@ -132,7 +132,7 @@ impl Gateway {
             return;
         };
         if self.up_ref(up).is_http() && !matches!(call.purpose, Purpose::Client(_)) {
-            self.emit(Output::Abort(up, number));
+            self.cx.emit(Output::Abort(up, number));
         }
         match &call.purpose {
             Purpose::Client(client) => {
@@ -177,7 +177,7 @@ impl Gateway {
     }
 
     fn upstream_due(&mut self, up: UpId) {
-        let now = self.now;
+        let now = self.cx.now;
         if self.up_ref(up).retry_at.is_some_and(|at| at <= now) {
             self.greet(up);
         }
@@ -229,20 +229,20 @@ impl Gateway {
     }
 
     fn sessions_due(&mut self) {
-        let (now, limit) = (self.now, self.limits.session_idle);
+        let (now, limit) = (self.cx.now, self.cx.limits.session_idle);
         let mut used = Vec::new();
         for session in self.sessions.values_mut() {
             if session.is_read() || !session.calls.is_empty() {
                 session.touch(now);
             }
-            if self.keeps && session.used >= session.told.saturating_add(limit / TOLD) {
+            if self.cx.keeps && session.used >= session.told.saturating_add(limit / TOLD) {
                 session.told = now;
                 used.push(session.digest.clone());
             }
         }
         if !used.is_empty() {
             used.sort_unstable();
-            self.emit(Output::Keep(Keep::Used(used)));
+            self.cx.emit(Output::Keep(Keep::Used(used)));
         }
         // Nobody else can come back for what belongs to a socket.
         let over = |session: &Session| {

@@ -195,7 +195,7 @@ impl Gateway {
             }
             _ => Question::Status,
         };
-        let number = self.next_id();
+        let number = self.cx.next_id();
         let pending = Pending::Tool {
             key: ctx.key,
             id: ctx.id.into(),
@@ -207,7 +207,7 @@ impl Gateway {
             span: self.take_span(),
         };
         self.questions.insert(number, pending);
-        self.emit(Output::Ask(number, question));
+        self.cx.emit(Output::Ask(number, question));
         Ok(Flow::Done)
     }
 
@@ -239,11 +239,11 @@ impl Gateway {
                 let body = json::one_line(result_message(&id, &result));
                 let (era, duration) = (
                     if modern { "modern" } else { "legacy" },
-                    self.now.saturating_sub(arrived),
+                    self.cx.now.saturating_sub(arrived),
                 );
                 let outcome = if failed { "tool_error" } else { "ok" };
                 let trace = span.as_ref().map(|span| span.trace);
-                self.emit(Output::Observe(Observation::Request {
+                self.cx.emit(Output::Observe(Observation::Request {
                     method: "tools/call",
                     era,
                     outcome,
@@ -265,7 +265,8 @@ impl Gateway {
                         },
                         Reply::End,
                     ];
-                    self.out
+                    self.cx
+                        .outputs()
                         .extend(replies.into_iter().map(|reply| Output::Reply(key, reply)));
                 }
             }

@@ -36,9 +36,9 @@ impl Gateway {
                 self.full(key, 200, body.into());
             }
             "/health" => {
-                let number = self.next_id();
+                let number = self.cx.next_id();
                 self.questions.insert(number, Pending::Health(key, access));
-                self.emit(Output::Ask(number, Question::Status));
+                self.cx.emit(Output::Ask(number, Question::Status));
             }
             "/refresh" if key.edge == 0 => {
                 self.refreshing.push(key);

@@ -136,7 +136,7 @@ impl Gateway {
             ctx.id,
         );
         let mut exchange = Exchange::new(ctx.request, None, ctx.arrived);
-        exchange.event(ctx.key, None, None, ack, false, &mut self.out);
+        exchange.event(ctx.key, None, None, ack, false, self.cx.outputs());
         self.exchanges.insert(ctx.key, exchange);
         for (up, uri) in accepted.values() {
             if self.hold(*up, uri) {
@@ -321,7 +321,7 @@ impl Gateway {
             return;
         }
         if self.up_ref(up).is_http() {
-            self.emit(Output::Abort(up, number));
+            self.cx.emit(Output::Abort(up, number));
         } else {
             self.write_line(up, 0, cancelled(number));
         }
@@ -329,7 +329,7 @@ impl Gateway {
 
     /// Our stream at an upstream is over.
     pub(crate) fn listen_ended(&mut self, up: UpId, number: u64) {
-        let now = self.now;
+        let now = self.cx.now;
         let upstream = self.up_mut(up);
         if upstream.listen.0 == Some(number) {
             upstream.listen.0 = None;
@@ -444,7 +444,7 @@ impl Gateway {
                     200,
                     None,
                     result_message(&listen.id, &result),
-                    &mut self.out,
+                    self.cx.outputs(),
                 );
             }
             self.sweep(key);
@@ -459,7 +459,7 @@ impl Gateway {
         streams.sort_unstable();
         for key in streams {
             if let Some(exchange) = self.exchanges.get_mut(&key) {
-                exchange.close(key, &mut self.out);
+                exchange.close(key, self.cx.outputs());
             }
             self.sweep(key);
         }

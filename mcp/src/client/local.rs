@@ -52,10 +52,10 @@ impl Gateway {
     /// has not said anything yet.
     fn hold_for(&self, view: View, arrived: u64) -> Result<bool, Refusal> {
         let limit = match view {
-            View::One(up) if !self.is_known(up) => self.limits.call_wait,
-            _ => self.limits.list_wait,
+            View::One(up) if !self.is_known(up) => self.cx.limits.call_wait,
+            _ => self.cx.limits.list_wait,
         };
-        if self.is_unknown(view) && self.now < arrived + limit {
+        if self.is_unknown(view) && self.cx.now < arrived + limit {
             return Ok(true);
         }
         match view {
@@ -96,7 +96,7 @@ impl Gateway {
         }
         self.admit_session(key, &request.principal)?;
         let version = Legacy::parse(&version).unwrap_or(Legacy::LATEST);
-        let name: Arc<str> = session::new_id(&mut *self.random).into();
+        let name: Arc<str> = session::new_id(&mut |bytes| self.cx.random(bytes)).into();
         let caps = capabilities.map(Caps::read).unwrap_or_default();
         let session = Session {
             version,
@@ -105,21 +105,21 @@ impl Gateway {
             access: access.clone(),
             caps,
             client: client.unwrap_or(NAMELESS).into(),
-            params: if self.keeps {
+            params: if self.cx.keeps {
                 persisted::params(params, caps)
             } else {
                 Box::default()
             },
-            digest: if self.keeps {
+            digest: if self.cx.keeps {
                 persisted::digest(&name)
             } else {
                 Box::default()
             },
             socket: request.verb.is_socket(),
             log_level: None,
-            used: self.now,
+            used: self.cx.now,
             idle: 0,
-            told: self.now,
+            told: self.cx.now,
             rings: HashMap::from([(0, Ring::default())]),
             next_ring: 1,
             calls: HashMap::new(),
@@ -259,7 +259,7 @@ impl Gateway {
     /// Fetches the lists of servers that announce no changes again once they are old; this request
     /// still gets the last good one.
     fn refresh_stale(&mut self, view: View, kind: ListKind) {
-        let now = self.now;
+        let now = self.cx.now;
         let old = |up: &&Upstream| {
             let (list, silent) = (
                 up.list(kind),

@@ -100,7 +100,7 @@ impl Gateway {
         };
         match flow {
             Ok(Flow::Done) => {}
-            Ok(Flow::Wait) if self.waiting.len() >= self.limits.calls => {
+            Ok(Flow::Wait) if self.waiting.len() >= self.cx.limits.calls => {
                 self.refuse_waiting(
                     key,
                     &request,
@@ -169,7 +169,7 @@ impl Gateway {
             .map_err(anonymous)?;
         let text = std::str::from_utf8(&request.body)
             .map_err(|_| anonymous(Refusal::bad_json(BadJson::Syntax)))?;
-        if json::deeper_than(text.as_bytes(), self.limits.depth) {
+        if json::deeper_than(text.as_bytes(), self.cx.limits.depth) {
             return Err(anonymous(Refusal::bad_json(BadJson::Depth)));
         }
         if text.trim_start().starts_with('[') {
@@ -281,7 +281,7 @@ impl Gateway {
                 request.header("mcp-protocol-version").unwrap_or_default(),
             ));
         }
-        let now = self.now;
+        let now = self.cx.now;
         self.recognise(id);
         let (key, session) = match self
             .sessions
@@ -471,11 +471,11 @@ impl Gateway {
         body: Bytes,
         outcome: &'static str,
     ) {
-        let duration = self.now.saturating_sub(ctx.arrived);
+        let duration = self.cx.now.saturating_sub(ctx.arrived);
         let trace = ctx.trace.as_ref().and_then(|trace| trace.sampled());
         let span = self.take_span();
         self.end_span(span, outcome, &body);
-        self.emit(Output::Observe(Observation::Request {
+        self.cx.emit(Output::Observe(Observation::Request {
             method: ctx.method.name(),
             era: ctx.era_name(),
             outcome,
@@ -484,25 +484,25 @@ impl Gateway {
         }));
         match self.exchanges.get_mut(&ctx.key) {
             Some(exchange) => {
-                exchange.answer(ctx.key, None, status, retry_after, body, &mut self.out);
+                exchange.answer(ctx.key, None, status, retry_after, body, self.cx.outputs());
                 self.sweep(ctx.key);
             }
             None => {
                 let mut exchange = Exchange::new(ctx.request, None, ctx.arrived);
-                exchange.answer(ctx.key, None, status, retry_after, body, &mut self.out);
+                exchange.answer(ctx.key, None, status, retry_after, body, self.cx.outputs());
             }
         }
     }
 
     fn observe_refusal(&mut self, refusal: &Refusal) {
-        self.emit(Output::Observe(Observation::Request {
+        self.cx.emit(Output::Observe(Observation::Request {
             method: "other",
             era: "unknown",
             outcome: "error",
             duration: 0,
             trace: None,
         }));
-        self.note(
+        self.cx.note(
             ggen_wire::log::Level::Debug,
             "protocol",
             None,

@@ -13,7 +13,6 @@ use crate::trace::span::Span;
 use crate::upstream::Caps;
 use crate::upstream::view::View;
 use ggen_wire::Code;
-use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -47,7 +46,7 @@ impl Gateway {
         let record = self
             .sessions
             .get(name)
-            .filter(|session| self.keeps && !session.digest.is_empty())
+            .filter(|session| self.cx.keeps && !session.digest.is_empty())
             .map(|session| {
                 let view = match session.view {
                     View::All => "",
@@ -81,12 +80,12 @@ impl Gateway {
         self.digests.insert(digest.clone(), name.clone());
         let ticket = then.map(|unsaid| {
             self.tickets += 1;
-            let until = self.now + PATIENCE;
+            let until = self.cx.now + PATIENCE;
             self.unsaid.insert(self.tickets, (until, unsaid));
-            self.due.push(Reverse(until));
+            self.cx.wake_at(until);
             self.tickets
         });
-        self.emit(Output::Keep(Keep::Session {
+        self.cx.emit(Output::Keep(Keep::Session {
             digest,
             record,
             ticket,
@@ -107,11 +106,11 @@ impl Gateway {
         let due: Vec<_> = self
             .unsaid
             .iter()
-            .filter(|(_, (until, _))| *until <= self.now)
+            .filter(|(_, (until, _))| *until <= self.cx.now)
             .map(|(ticket, _)| *ticket)
             .collect();
         for ticket in due {
-            if !self.draining {
+            if !self.cx.draining {
                 self.say(ticket);
             } else if let Some((_, unsaid)) = self.unsaid.remove(&ticket) {
                 self.end_session(&unsaid.session);
@@ -134,13 +133,14 @@ impl Gateway {
             ..
         }: Unsaid,
     ) {
-        self.out
+        self.cx
+            .outputs()
             .extend(reply.into_iter().map(|reply| Output::Reply(key, reply)));
         let (duration, trace) = (
-            self.now.saturating_sub(arrived),
+            self.cx.now.saturating_sub(arrived),
             span.as_ref().map(|span| span.trace),
         );
-        self.emit(Output::Observe(Observation::Request {
+        self.cx.emit(Output::Observe(Observation::Request {
             method: "initialize",
             era: "legacy",
             outcome: "ok",
@@ -153,8 +153,9 @@ impl Gateway {
     /// A session is over. While the worker is being replaced nothing is said of that: the session
     /// may go on with its successor.
     pub(crate) fn forget_session(&mut self, session: &Session) {
-        if self.digests.remove(&session.digest).is_some() && !self.draining {
-            self.emit(Output::Keep(Keep::Ended(session.digest.clone())));
+        if self.digests.remove(&session.digest).is_some() && !self.cx.draining {
+            self.cx
+                .emit(Output::Keep(Keep::Ended(session.digest.clone())));
         }
     }
 
@@ -168,19 +169,19 @@ impl Gateway {
         {
             if let Some(task) = KeptTask::read(&record) {
                 if !self.adopt_task(&task, idle) {
-                    self.emit(Output::Keep(Keep::Ended(digest)));
+                    self.cx.emit(Output::Keep(Keep::Ended(digest)));
                 }
                 continue;
             }
-            let Some(record) = Record::read(&record).filter(|_| idle < self.limits.session_idle)
+            let Some(record) = Record::read(&record).filter(|_| idle < self.cx.limits.session_idle)
             else {
-                self.emit(Output::Keep(Keep::Ended(digest)));
+                self.cx.emit(Output::Keep(Keep::Ended(digest)));
                 continue;
             };
             let known = self.digests.get(&digest).cloned();
             match known.or_else(|| self.adopt(&digest, &record, idle)) {
                 Some(name) => self.take_over(&name, &record),
-                None => self.emit(Output::Keep(Keep::Ended(digest))),
+                None => self.cx.emit(Output::Keep(Keep::Ended(digest))),
             }
         }
     }
@@ -191,7 +192,7 @@ impl Gateway {
         let most = if self.rules.sessions_in_all > 0 {
             self.rules.sessions_in_all
         } else {
-            self.limits.sessions
+            self.cx.limits.sessions
         };
         let view = self
             .view(&record.view)
@@ -221,9 +222,9 @@ impl Gateway {
             digest: digest.into(),
             socket: record.socket,
             log_level: None,
-            used: self.now,
+            used: self.cx.now,
             idle,
-            told: self.now,
+            told: self.cx.now,
             rings: HashMap::from([(0, Ring::after(first))]),
             next_ring: first.max(1),
             calls: HashMap::new(),
@@ -261,7 +262,7 @@ impl Gateway {
     /// A client names a session: if it is a restored one that nobody had named yet, it stands under
     /// its id from now on.
     pub(crate) fn recognise(&mut self, id: &str) {
-        if !self.keeps || id.len() != ID || self.sessions.contains_key(id) {
+        if !self.cx.keeps || id.len() != ID || self.sessions.contains_key(id) {
             return;
         }
         let Some(name) = self

@@ -74,9 +74,9 @@ impl Gateway {
         if let Some(reader) = before.filter(|_| number > 0) {
             self.let_go(reader);
         }
-        let mut exchange = Exchange::new(request, Some(name.clone()), self.now);
+        let mut exchange = Exchange::new(request, Some(name.clone()), self.cx.now);
         exchange.left = 0;
-        exchange.start(key, &mut self.out);
+        exchange.start(key, self.cx.outputs());
         for (event, data) in events {
             exchange.event(
                 key,
@@ -84,11 +84,11 @@ impl Gateway {
                 None,
                 data,
                 false,
-                &mut self.out,
+                self.cx.outputs(),
             );
         }
         if done {
-            exchange.close(key, &mut self.out);
+            exchange.close(key, self.cx.outputs());
         }
         self.exchanges.insert(key, exchange);
         self.sweep(key);
@@ -100,7 +100,7 @@ impl Gateway {
         let Some(exchange) = self.exchanges.get_mut(&reader) else {
             return;
         };
-        exchange.suspend(reader, &mut self.out);
+        exchange.suspend(reader, self.cx.outputs());
         if exchange.left == 0 {
             self.exchanges.remove(&reader);
         }
@@ -167,7 +167,7 @@ impl Gateway {
         streams.sort_unstable();
         for reader in streams {
             if let Some(exchange) = self.exchanges.get_mut(&reader) {
-                exchange.close(reader, &mut self.out);
+                exchange.close(reader, self.cx.outputs());
             }
             self.sweep(reader);
         }
@@ -271,9 +271,9 @@ impl Gateway {
             }
             let mut exchange = Exchange::new(&waiting.request, None, waiting.arrived);
             if exchange.may_stream() {
-                exchange.start(waiting.key, &mut self.out);
+                exchange.start(waiting.key, self.cx.outputs());
             }
-            exchange.close(waiting.key, &mut self.out);
+            exchange.close(waiting.key, self.cx.outputs());
         }
     }
 
@@ -301,15 +301,15 @@ impl Gateway {
             self.cancel_task(up, call.conn, client);
         }
         let era = if client.modern { "modern" } else { "legacy" };
-        let duration = self.now.saturating_sub(client.arrived);
-        self.emit(Output::Observe(Observation::Request {
+        let duration = self.cx.now.saturating_sub(client.arrived);
+        self.cx.emit(Output::Observe(Observation::Request {
             method: client.method.name(),
             era,
             outcome: "cancelled",
             duration,
             trace: client.sampled(),
         }));
-        self.emit(Output::Observe(Observation::Call {
+        self.cx.emit(Output::Observe(Observation::Call {
             up,
             tool: client.tool.clone(),
             outcome: "cancelled",
@@ -328,14 +328,15 @@ impl Gateway {
             if self.up_ref(up).conns[conn].is_leased() {
                 self.answer_may_come(up, conn, number);
             } else {
-                self.up_mut(up).conns[conn].unsure = self.now + crate::call::notifications::UNSURE;
+                self.up_mut(up).conns[conn].unsure =
+                    self.cx.now + crate::call::notifications::UNSURE;
             }
             return self.write_line(up, conn, cancelled(number));
         }
         if !modern {
             self.aside(up, conn, cancelled(number), Vec::new());
         }
-        self.emit(Output::Abort(up, number));
+        self.cx.emit(Output::Abort(up, number));
     }
 
     /// One answer less on an exchange; the last one ends it.
@@ -348,10 +349,10 @@ impl Gateway {
             return;
         }
         if exchange.may_stream() && !exchange.is_batch() {
-            exchange.start(key, &mut self.out);
+            exchange.start(key, self.cx.outputs());
         }
         let (ring, session) = (exchange.ring, exchange.session.clone());
-        exchange.close(key, &mut self.out);
+        exchange.close(key, self.cx.outputs());
         self.sweep(key);
         if let (Some(ring), Some(session)) =
             (ring, session.and_then(|id| self.sessions.get_mut(&id)))
@@ -360,7 +361,7 @@ impl Gateway {
             if let Some(reader) = reader.filter(|reader| *reader != key)
                 && let Some(exchange) = self.exchanges.get_mut(&reader)
             {
-                exchange.close(reader, &mut self.out);
+                exchange.close(reader, self.cx.outputs());
                 self.sweep(reader);
             }
         }
@@ -369,7 +370,7 @@ impl Gateway {
     /// Streams that have lasted as long as one may: their clients come back for the rest
     /// (2025-11-25, Streamable HTTP, "Sending Messages to the Server" 6).
     pub(crate) fn streams_due(&mut self) {
-        let (limit, now) = (self.rules.stream_limit, self.now);
+        let (limit, now) = (self.rules.stream_limit, self.cx.now);
         if limit == 0 {
             return;
         }
@@ -450,12 +451,12 @@ impl Gateway {
             retry_ms,
             Bytes::new(),
             false,
-            &mut self.out,
+            self.cx.outputs(),
         );
         if reader == key {
-            exchange.suspend(key, &mut self.out);
+            exchange.suspend(key, self.cx.outputs());
         } else {
-            exchange.close(reader, &mut self.out);
+            exchange.close(reader, self.cx.outputs());
             self.sweep(reader);
         }
     }

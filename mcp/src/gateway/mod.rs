@@ -11,33 +11,27 @@ mod leftovers;
 
 use crate::access::policy::Policy;
 use crate::access::rules::Rules;
-use crate::api::{Input, Limits, Micros, Note, Observation, Output, Settings, StreamKey, UpId};
+use crate::api::{Input, Micros, Output, Settings, StreamKey, UpId};
 use crate::call::record::Call;
 use crate::client::exchange::Exchange;
 use crate::client::session::Session;
+use crate::context::Context;
+pub use crate::context::Random;
 use crate::edge::{Reply, Request};
 use crate::interactive::request_state::{Key, Sealer};
 use crate::upstream::Upstream;
 use crate::upstream::list::ListKind;
 use crate::upstream::view::{Table, View};
 use bytes::Bytes;
-use ggen_wire::{Code, log::Level, status::UpstreamState};
+use ggen_wire::status::UpstreamState;
 #[doc(hidden)]
 pub use leftovers::Leftovers;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-
-/// Fills a buffer with random bytes: the operating system's in the gateway worker, a seeded
-/// generator in the simulation.
-pub type Random = Box<dyn FnMut(&mut [u8])>;
 
 /// The relay.
 pub struct Gateway {
-    pub(crate) limits: Limits,
-    pub(crate) random: Random,
-    pub(crate) now: Micros,
-    pub(crate) out: Vec<Output>,
+    pub(crate) cx: Context,
     /// Every upstream that ever was; those that were removed keep their place.
     pub(crate) ups: Vec<Upstream>,
     /// Those that are configured now, in the configuration's order.
@@ -70,23 +64,16 @@ pub struct Gateway {
         BTreeMap<crate::tasks::registry::Name, crate::tasks::legacy_to_modern::Watch>,
     /// Calls of legacy clients that are to be made again: when, and which.
     pub(crate) paced: Vec<(Micros, u64)>,
-    /// Times at which something is to be done sooner than the next tick would come.
-    pub(crate) due: BinaryHeap<Reverse<Micros>>,
     pub(crate) sealer: Sealer,
-    /// See [`Settings::keeps`] and [`Settings::epoch`].
-    pub(crate) keeps: bool,
+    /// See [`Settings::epoch`].
     pub(crate) epoch: u64,
     /// Sessions by what they are stored under.
     pub(crate) digests: HashMap<Box<str>, Arc<str>>,
     /// Answers that wait for their session to be stored, by ticket: until when, and what.
     pub(crate) unsaid: BTreeMap<u64, (Micros, crate::client::session_store::Unsaid)>,
     pub(crate) tickets: u64,
-    pub(crate) draining: bool,
-    /// See [`Settings::incarnation`].
-    pub(crate) life: u64,
     /// Upstreams where something has changed for calls that wait for a child.
     pub(crate) lending: Vec<UpId>,
-    pub(crate) next: u64,
     pub(crate) started: bool,
     pub(crate) scanned: Micros,
     pub(crate) woken: Micros,
@@ -143,10 +130,12 @@ impl Gateway {
             .map(|(at, settings)| Upstream::new(UpId(at), settings))
             .collect();
         let mut gateway = Self {
-            limits: settings.limits,
-            random,
-            now: 0,
-            out: Vec::new(),
+            cx: Context::new(
+                settings.limits,
+                settings.keeps,
+                settings.incarnation,
+                random,
+            ),
             all: <[Table; 4]>::default(),
             ones: ups.iter().map(|_| <[Table; 4]>::default()).collect(),
             core: crate::client::builtin::tables(),
@@ -164,19 +153,12 @@ impl Gateway {
             tasks: BTreeMap::new(),
             watches: BTreeMap::new(),
             paced: Vec::new(),
-            due: BinaryHeap::new(),
             sealer: Sealer::new(&key),
-            keeps: settings.keeps,
             epoch: settings.epoch,
             digests: HashMap::new(),
             unsaid: BTreeMap::new(),
             tickets: 0,
-            draining: false,
-            life: settings.incarnation,
             lending: Vec::new(),
-            // Ids of different lives never meet: a late answer to an earlier life's request is not
-            // taken for one to ours. 2^53 bounds JSON integers.
-            next: (settings.incarnation & 0xf_ffff) << 32,
             started: false,
             scanned: 0,
             woken: 0,
@@ -197,8 +179,8 @@ impl Gateway {
     /// Takes an event and appends what is to be done, in an order that depends on nothing but the
     /// events before.
     pub fn input(&mut self, now: Micros, input: Input, out: &mut Vec<Output>) {
-        std::mem::swap(&mut self.out, out);
-        self.now = now;
+        self.cx.swap_outputs(out);
+        self.cx.now = now;
         if !self.started {
             self.started = true;
             self.reach_for_all();
@@ -221,19 +203,19 @@ impl Gateway {
             Input::Recall(catalogue) => self.recall(&catalogue),
             Input::Kept(ticket) => self.say(ticket),
             Input::Drain => {
-                self.draining = true;
+                self.cx.draining = true;
                 self.end_streams();
             }
             Input::Tick => self.tick(),
         }
         self.lend_all();
-        std::mem::swap(&mut self.out, out);
+        self.cx.swap_outputs(out);
     }
 
     /// When [`Input::Tick`] is due, if sooner than the next one after [`crate::api::TICK`].
     #[must_use]
     pub fn next_due(&self) -> Option<Micros> {
-        self.due.peek().map(|Reverse(due)| *due)
+        self.cx.next_timer()
     }
 
     /// Figures for the beat.
@@ -295,38 +277,6 @@ impl Gateway {
         &mut self.ups[up.0 as usize]
     }
 
-    pub(crate) fn next_id(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    pub(crate) fn emit(&mut self, output: Output) {
-        self.out.push(output);
-    }
-
-    pub(crate) fn note(
-        &mut self,
-        level: Level,
-        category: &'static str,
-        up: Option<UpId>,
-        code: Option<Code>,
-        text: String,
-    ) {
-        self.out.push(Output::Log(Note {
-            level,
-            category,
-            up,
-            code,
-            about: None,
-            text,
-        }));
-    }
-
-    pub(crate) fn dropped(&mut self, up: Option<UpId>, reason: &'static str) {
-        self.out
-            .push(Output::Observe(Observation::Dropped { up, reason }));
-    }
-
     /// A refusal of a whole exchange, which has a record if its call is being sent once more.
     pub(crate) fn refuse_whole(
         &mut self,
@@ -339,7 +289,7 @@ impl Gateway {
             return self.answer(key, refusal.status, body);
         }
         let (status, retry_after) = (refusal.status, refusal.retry_after);
-        self.out.push(Output::Reply(
+        self.cx.emit(Output::Reply(
             key,
             Reply::Full {
                 status,
@@ -352,7 +302,7 @@ impl Gateway {
 
     /// The whole answer to an exchange that has no record.
     pub(crate) fn full(&mut self, key: StreamKey, status: u16, body: Bytes) {
-        self.out.push(Output::Reply(
+        self.cx.emit(Output::Reply(
             key,
             Reply::Full {
                 status,
@@ -372,7 +322,7 @@ impl Gateway {
 
     pub(crate) fn credit(&mut self, key: StreamKey, events: u32) {
         if let Some(exchange) = self.exchanges.get_mut(&key) {
-            exchange.credit(key, events, &mut self.out);
+            exchange.credit(key, events, self.cx.outputs());
             self.sweep(key);
         }
     }
@@ -413,7 +363,7 @@ impl Gateway {
         let report = self.up_ref(up).report();
         if self.up_ref(up).reported.as_ref() != Some(&report) {
             self.up_mut(up).reported = Some(report.clone());
-            self.emit(Output::Report(up, report));
+            self.cx.emit(Output::Report(up, report));
         }
     }
 

@@ -14,7 +14,6 @@ use crate::protocol::method::{Legacy, Method};
 use crate::protocol::refusal::{Refusal, result_message, rpc};
 use crate::upstream::{Caps, UpEra};
 use ggen_wire::Code;
-use std::cmp::Reverse;
 
 /// Why a round cannot be run.
 enum Stop {
@@ -41,7 +40,7 @@ impl Gateway {
         else {
             return;
         };
-        let prepared = if count > self.limits.rounds {
+        let prepared = if count > self.cx.limits.rounds {
             Err(Stop::Other(Code::TooManyRounds, ""))
         } else {
             self.questions_of(result, client.caps, version, key)
@@ -55,8 +54,10 @@ impl Gateway {
                 return self.stop_rounds(&call, client, &stop);
             }
         };
-        let number = self.next_id();
-        let next = questions.is_empty().then_some(self.now + self.limits.pace);
+        let number = self.cx.next_id();
+        let next = questions
+            .is_empty()
+            .then_some(self.cx.now + self.cx.limits.pace);
         let inputs = questions
             .iter()
             .map(|(key, _)| (key.clone(), None))
@@ -70,7 +71,7 @@ impl Gateway {
         call.tries = 0;
         call.status = 0;
         call.last_event = None;
-        call.deadline = self.now + self.limits.think;
+        call.deadline = self.cx.now + self.cx.limits.think;
         self.ups[call.up.0 as usize].bytes += call.bytes;
         if let Some(session) = self.sessions.get_mut(&session) {
             session.calls.insert(id, number);
@@ -81,10 +82,10 @@ impl Gateway {
         self.calls.insert(number, call);
         if let Some(due) = next {
             self.paced.push((due, number));
-            self.due.push(Reverse(due));
+            self.cx.wake_at(due);
         }
         for (at, (_, question)) in questions.into_iter().enumerate() {
-            let ours = self.next_id();
+            let ours = self.cx.next_id();
             let message = format!("{{\"jsonrpc\":\"2.0\",\"id\":{ours},{question}}}");
             self.ask(
                 ours,
@@ -132,7 +133,7 @@ impl Gateway {
             if !caps.allow(&method, params) {
                 return Err(Stop::Capability(Caps::needed(&method, params)));
             }
-            let id = crate::client::session::new_id(&mut *self.random);
+            let id = crate::client::session::new_id(&mut |bytes| self.cx.random(bytes));
             match question::question_for_legacy(&method, params, version, &id) {
                 Question::Fits(text) => questions.push((json::quote(&key).into(), text)),
                 Question::Unknown(what) => return Err(Stop::Other(Code::InputUnsupported, what)),
@@ -194,7 +195,7 @@ impl Gateway {
         let Some(mut call) = self.calls.remove(&number) else {
             return;
         };
-        let (up, now) = (call.up, self.now);
+        let (up, now) = (call.up, self.cx.now);
         let Purpose::Client(client) = &mut call.purpose else {
             return;
         };
@@ -227,7 +228,7 @@ impl Gateway {
 
     /// Rounds without questions that are to be tried again.
     pub(crate) fn rounds_due(&mut self) {
-        let now = self.now;
+        let now = self.cx.now;
         let due: Vec<_> = self.paced.extract_if(.., |(at, _)| *at <= now).collect();
         for (_, number) in due {
             self.next_round(number);

@@ -17,7 +17,6 @@ use crate::trace::TraceId;
 use crate::trace::span::Span;
 use bytes::Bytes;
 use ggen_wire::Code;
-use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -127,7 +126,7 @@ impl Gateway {
             self.park_full(number);
             return true;
         };
-        let gather = self.now + self.limits.gather;
+        let gather = self.cx.now + self.cx.limits.gather;
         let Some(parked) = self.parked.get_mut(&park) else {
             return false;
         };
@@ -181,13 +180,13 @@ impl Gateway {
         ];
         if counts
             .iter()
-            .zip(self.limits.parked)
+            .zip(self.cx.limits.parked)
             .any(|(count, limit)| *count >= limit)
         {
             return None;
         }
         let mut bits = [0; 16];
-        (self.random)(&mut bits);
+        self.cx.random(&mut bits);
         let park = u128::from_be_bytes(bits);
         let parked = Parked {
             up,
@@ -240,7 +239,7 @@ impl Gateway {
 
     /// Answers the client's exchange with the questions that the server has; the call waits.
     pub(crate) fn ask_back(&mut self, park: u128) {
-        let (life, expires) = (self.life, self.now + self.limits.park);
+        let (life, expires) = (self.cx.incarnation, self.cx.now + self.cx.limits.park);
         let nonce = self.nonce();
         let Some(parked) = self.parked.get_mut(&park) else {
             return;
@@ -307,7 +306,7 @@ impl Gateway {
     /// 24 random bytes.
     pub(crate) fn nonce(&mut self) -> [u8; 24] {
         let mut nonce = [0; 24];
-        (self.random)(&mut nonce);
+        self.cx.random(&mut nonce);
         nonce
     }
 
@@ -345,7 +344,7 @@ impl Gateway {
         body: Bytes,
         outcome: &'static str,
     ) {
-        let over = Stage::Over(self.now + self.limits.repeat);
+        let over = Stage::Over(self.cx.now + self.cx.limits.repeat);
         let Some(parked) = self.parked.get_mut(&park) else {
             return;
         };
@@ -408,7 +407,7 @@ impl Gateway {
     pub(crate) fn gather(&mut self, park: u128, due: Micros) {
         if let Some(parked) = self.parked.get_mut(&park) {
             parked.stage = Stage::Gathering(due);
-            self.due.push(Reverse(due));
+            self.cx.wake_at(due);
         }
     }
 
@@ -495,10 +494,8 @@ impl Gateway {
     /// Those that are due: questions to be put, calls that nobody came back for, answers that
     /// nobody will ask for again.
     pub(crate) fn parks_due(&mut self) {
-        while self.due.peek().is_some_and(|Reverse(due)| *due <= self.now) {
-            self.due.pop();
-        }
-        let now = self.now;
+        self.cx.forget_past_timers();
+        let now = self.cx.now;
         let due = |stage: Stage| match stage {
             Stage::Running => false,
             Stage::Gathering(at) | Stage::Waiting(at) | Stage::Over(at) => at <= now,
@@ -534,15 +531,16 @@ impl Gateway {
     ) {
         let (era, duration) = (
             if modern { "modern" } else { "legacy" },
-            self.now.saturating_sub(arrived),
+            self.cx.now.saturating_sub(arrived),
         );
-        self.emit(crate::api::Output::Observe(Observation::Request {
-            method: method.name(),
-            era,
-            outcome,
-            duration,
-            trace,
-        }));
+        self.cx
+            .emit(crate::api::Output::Observe(Observation::Request {
+                method: method.name(),
+                era,
+                outcome,
+                duration,
+                trace,
+            }));
     }
 
     /// An error that says which addresses the user has to visit first (2025-11-25, -32042): the
@@ -586,11 +584,11 @@ impl Gateway {
             )
         };
         let requests: Vec<_> = list.iter().enumerate().map(question).collect();
-        let expires = self.now + self.limits.park;
+        let expires = self.cx.now + self.cx.limits.park;
         let state = State {
             mode: Mode::Repeat,
             park: 0,
-            life: self.life,
+            life: self.cx.incarnation,
             subject: asking.subject,
             expires,
             round: 1,

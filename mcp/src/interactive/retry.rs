@@ -82,7 +82,7 @@ impl Gateway {
             .filter(|state| state.subject == subject)
             .ok_or_else(|| stale(""))?;
         let expired = || stale("the pending operation expired; call the tool again");
-        if state.life != self.life || state.expires <= self.now {
+        if state.life != self.cx.incarnation || state.expires <= self.cx.now {
             return Err(expired());
         }
         if state.mode == Mode::Repeat {
@@ -98,12 +98,12 @@ impl Gateway {
         let accepted = Accepted {
             round: state.round,
             digest: request_state::digest(brought.responses.unwrap_or("{}")),
-            at: self.now,
+            at: self.cx.now,
         };
         let again = parked.accepted.is_some_and(|last| {
             last.round == accepted.round
                 && last.digest == accepted.digest
-                && self.now < last.at + self.limits.repeat
+                && self.cx.now < last.at + self.cx.limits.repeat
         });
         match parked.stage {
             Stage::Waiting(_) if parked.round == state.round => {
@@ -118,7 +118,7 @@ impl Gateway {
     /// The first retry with a state: its answers go to the server, and its exchange is the call's
     /// from now on.
     fn accept(&mut self, ctx: &Ctx<'_>, state: &State, accepted: Accepted, responses: &str) {
-        let over = Stage::Over(self.now + self.limits.repeat);
+        let over = Stage::Over(self.cx.now + self.cx.limits.repeat);
         let Some(parked) = self.parked.get_mut(&state.park) else {
             return;
         };
@@ -154,7 +154,7 @@ impl Gateway {
         if let Some(call) = self.calls.get_mut(&number)
             && let Purpose::Client(client) = &mut call.purpose
         {
-            call.deadline = self.now + client.timeout;
+            call.deadline = self.cx.now + client.timeout;
             attach(client, ctx);
             client.span = span;
         }
@@ -174,7 +174,7 @@ impl Gateway {
         if missing {
             self.ask_back(state.park);
         } else if more {
-            let due = self.now + self.limits.gather;
+            let due = self.cx.now + self.cx.limits.gather;
             self.gather(state.park, due);
         }
     }

@@ -90,7 +90,7 @@ impl Gateway {
         );
         let member = &self.up_ref(up).conns[conn];
         let sure =
-            member.calls.len() == 1 && self.now >= member.unsure && !self.up_ref(up).is_http();
+            member.calls.len() == 1 && self.cx.now >= member.unsure && !self.up_ref(up).is_http();
         let number = call.or_else(|| member.calls.iter().next().copied().filter(|_| sure));
         if let Some(Purpose::Client(client)) = number
             .and_then(|number| self.calls.get_mut(&number))
@@ -132,7 +132,7 @@ impl Gateway {
             return false;
         };
         let exposed = self.exposed_task_in(up, client.exposes, envelope.text);
-        let ours = self.next_id();
+        let ours = self.cx.next_id();
         let mut splice = Splice::new(envelope.text);
         splice.replace(id, ours.to_string());
         if let Some((task, exposed)) = exposed {
@@ -177,7 +177,7 @@ impl Gateway {
                 asker,
             },
         );
-        self.extend(number, self.limits.think);
+        self.extend(number, self.cx.limits.think);
         self.stream_event(key, question, false);
     }
 
@@ -191,7 +191,7 @@ impl Gateway {
                 .get(number)
                 .is_some_and(|asked| asked.session == *session)
         }) else {
-            return self.dropped(None, "late_response");
+            return self.cx.dropped(None, "late_response");
         };
         let Some(asked) = self.asked.remove(&number) else {
             return;
@@ -276,7 +276,7 @@ impl Gateway {
                     .calls
                     .iter()
                     .all(|number| session_of(number) == conn.user.as_ref());
-        let sure = self.now >= conn.unsure
+        let sure = self.cx.now >= conn.unsure
             || conn.user.is_some()
                 && conn
                     .calls
@@ -295,7 +295,7 @@ impl Gateway {
     /// Gives a call time from now on; on a leased child, all of its calls: which one waits for the
     /// answer is not known.
     fn extend(&mut self, number: u64, time: Micros) {
-        let deadline = self.now + time;
+        let deadline = self.cx.now + time;
         let Some(call) = self.calls.get_mut(&number) else {
             return;
         };

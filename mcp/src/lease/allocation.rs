@@ -137,7 +137,7 @@ impl Gateway {
             .up_ref(up)
             .no_leases
             .as_ref()
-            .is_some_and(|(until, ..)| *until > self.now)
+            .is_some_and(|(until, ..)| *until > self.cx.now)
         {
             return self.do_without(up, number, &want);
         }
@@ -210,7 +210,7 @@ impl Gateway {
 
     /// Ends the child that has been idle for longest, if there is one.
     fn make_room(&mut self, up: UpId) -> bool {
-        let (now, busy) = (self.now, self.leases_asked_for(up));
+        let (now, busy) = (self.cx.now, self.leases_asked_for(up));
         let idle = |conn: &Conn| {
             let settled = conn.late.iter().all(|(_, until)| *until <= now);
             conn.lent == Lent::Pooled
@@ -235,7 +235,7 @@ impl Gateway {
 
     /// Has one more child started.
     fn start_child(&mut self, up: UpId, want: &Want) -> usize {
-        let now = self.now;
+        let now = self.cx.now;
         let upstream = self.up_mut(up);
         upstream.next_lease += 1;
         let lease = upstream.next_lease;
@@ -259,13 +259,13 @@ impl Gateway {
         } else {
             upstream.conns[at] = conn;
         }
-        self.emit(Output::Lease(up, lease));
+        self.cx.emit(Output::Lease(up, lease));
         at
     }
 
     /// A call leaves the place where it waited: it is written to that child.
     fn assign(&mut self, up: UpId, number: u64, at: usize) {
-        let now = self.now;
+        let now = self.cx.now;
         let Some(call) = self.calls.get_mut(&number) else {
             return;
         };
@@ -330,7 +330,7 @@ impl Gateway {
             .want(up, client)
             .is_some_and(|want| self.is_coming(up, &want))
         {
-            let later = self.now + crate::lease::allocation::AGAIN;
+            let later = self.cx.now + crate::lease::allocation::AGAIN;
             if let Some(call) = self.calls.get_mut(&number) {
                 call.deadline = later;
             }
@@ -344,7 +344,7 @@ impl Gateway {
             "{name}: all of its {pool} children for calls that may ask their client are in use (server.connection_pool)"
         );
         let refusal = Refusal::new(503, rpc::INTERNAL, Code::UpstreamBusy, &detail).retry(1);
-        self.note(
+        self.cx.note(
             Level::Warn,
             "tools",
             Some(up),

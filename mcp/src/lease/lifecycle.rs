@@ -31,7 +31,7 @@ impl Gateway {
         };
         match event {
             UpInput::Connected { .. } => {
-                self.up_mut(up).conns[at].used = self.now;
+                self.up_mut(up).conns[at].used = self.cx.now;
                 if self.up_ref(up).era == Some(UpEra::Modern) {
                     self.ready(up, at);
                 } else {
@@ -47,7 +47,8 @@ impl Gateway {
                 let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}"));
                 let refusal = refusal.with("server", &crate::protocol::json::quote(name));
                 let text = format!("{name}: the child of some calls is gone: {reason}");
-                self.note(Level::Warn, "tools", Some(up), Some(code), text);
+                self.cx
+                    .note(Level::Warn, "tools", Some(up), Some(code), text);
                 self.forget_child(up, at, &refusal);
             }
             UpInput::Lost { code, reason, .. } => self.child_failed(up, at, code, &reason, false),
@@ -66,15 +67,16 @@ impl Gateway {
         runs: bool,
     ) {
         let name = self.up_ref(up).settings.name.clone();
-        let until = self.now + PENALTY;
+        let until = self.cx.now + PENALTY;
         self.up_mut(up).no_leases = Some((until, code, reason.to_owned()));
         let text = format!(
             "{name}: one more child cannot be had ({reason}); for a while its calls cannot ask their clients for anything"
         );
-        self.note(Level::Warn, "mcp_server", Some(up), Some(code), text);
+        self.cx
+            .note(Level::Warn, "mcp_server", Some(up), Some(code), text);
         if runs {
             let lease = self.up_ref(up).conns[at].lease;
-            self.emit(Output::Unlease {
+            self.cx.emit(Output::Unlease {
                 up,
                 lease,
                 kill: true,
@@ -90,7 +92,7 @@ impl Gateway {
     /// Ends a child that is not needed any more.
     pub(crate) fn end_child(&mut self, up: UpId, at: usize, kill: bool) {
         let lease = self.up_ref(up).conns[at].lease;
-        self.emit(Output::Unlease { up, lease, kill });
+        self.cx.emit(Output::Unlease { up, lease, kill });
         let name = self.up_ref(up).settings.name.clone();
         self.forget_child(
             up,
@@ -109,7 +111,7 @@ impl Gateway {
     /// A call was given up whose answer may still come: until then, questions and log messages of
     /// that child may be about it.
     pub(crate) fn answer_may_come(&mut self, up: UpId, at: usize, number: u64) {
-        let until = self.now + self.limits.lease_grace;
+        let until = self.cx.now + self.cx.limits.lease_grace;
         let late = &mut self.up_mut(up).conns[at].late;
         if late.len() < LATE {
             late.push((number, until));
@@ -169,7 +171,7 @@ impl Gateway {
                 continue;
             }
             if conn.phase != Phase::Ready {
-                if self.now >= conn.used + self.limits.handshake + TURN {
+                if self.cx.now >= conn.used + self.cx.limits.handshake + TURN {
                     self.calls.retain(|_, call| {
                         call.up != up
                             || call.conn != at
@@ -204,7 +206,7 @@ impl Gateway {
     fn is_over(&self, up: UpId, at: usize) -> bool {
         let conns = &self.up_ref(up).conns;
         let conn = &conns[at];
-        let idle = self.now >= conn.used + self.limits.lease_idle;
+        let idle = self.cx.now >= conn.used + self.cx.limits.lease_idle;
         let lives = conn
             .user
             .as_ref()
@@ -212,7 +214,7 @@ impl Gateway {
         match conn.lent {
             // A server need not answer what was cancelled, so that it has to be asked: nobody else
             // gets a child that may still be at it.
-            _ if !lives && conn.late.iter().any(|(_, until)| *until <= self.now) => true,
+            _ if !lives && conn.late.iter().any(|(_, until)| *until <= self.cx.now) => true,
             Lent::Session => !lives,
             Lent::Pooled if idle && lives => {
                 // The one that was used last is kept while its session lives: a server may remember

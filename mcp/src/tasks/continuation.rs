@@ -114,7 +114,7 @@ impl Gateway {
         let Some(mut call) = self.calls.remove(&number) else {
             return;
         };
-        let next = self.next_id();
+        let next = self.cx.next_id();
         call.request = request_of_ours(
             next,
             method,
@@ -129,7 +129,7 @@ impl Gateway {
     pub(crate) fn renumber(&mut self, number: u64, next: u64, mut call: Call) {
         (call.status, call.tries, call.last_event) = (0, 0, None);
         if let Purpose::Client(client) = &call.purpose {
-            call.deadline = self.now + client.timeout;
+            call.deadline = self.cx.now + client.timeout;
             if let Some(exchange) = self.exchanges.get_mut(&client.key) {
                 exchange.calls.push(next);
             }

@@ -145,7 +145,7 @@ impl Gateway {
         method: &str,
         params: Option<&str>,
     ) -> bool {
-        let (caps, fresh) = (self.up_ref(name.up).conns[conn].caps, self.next_id());
+        let (caps, fresh) = (self.up_ref(name.up).conns[conn].caps, self.cx.next_id());
         let watch = self.watches.entry(name.clone()).or_insert_with(|| Watch {
             number: None,
             pending: Vec::new(),

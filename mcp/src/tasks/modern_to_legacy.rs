@@ -14,7 +14,6 @@ use crate::protocol::{json, splice};
 use crate::tasks::continuation::code_of;
 use crate::tasks::passthrough;
 use ggen_wire::Code;
-use std::cmp::Reverse;
 
 /// How often a task is asked for whose server does not say how often; and the bounds of what one
 /// may say, in milliseconds.
@@ -96,7 +95,7 @@ impl Gateway {
         let Some(mut call) = self.calls.remove(&number) else {
             return;
         };
-        let next = self.next_id();
+        let next = self.cx.next_id();
         call.request.body = translate::declaring(&call.request.body, next, passthrough::EXTENSION);
         self.renumber(number, next, call);
         self.send(next);
@@ -113,14 +112,14 @@ impl Gateway {
             .unwrap_or(POLL)
             .clamp(POLLS.0, POLLS.1)
             * 1000;
-        let next = self.next_id();
+        let next = self.cx.next_id();
         self.renumber(number, next, call);
-        let due = self.now + wait;
+        let due = self.cx.now + wait;
         if let Some(call) = self.calls.get_mut(&next) {
             call.deadline = call.deadline.max(due + 1_000_000);
         }
         self.paced.push((due, next));
-        self.due.push(Reverse(due));
+        self.cx.wake_at(due);
     }
 
     /// The next request about the task of a call: what the client has answered, or how it stands.

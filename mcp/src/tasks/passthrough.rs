@@ -156,7 +156,8 @@ impl Gateway {
         };
         let access = ctx.access.as_deref();
         if !known || !self.offers_tasks(ctx.view, access, ctx.is_modern()) {
-            if known && self.may_wait(ctx, self.limits.call_wait) && self.is_unsettled(ctx.view) {
+            if known && self.may_wait(ctx, self.cx.limits.call_wait) && self.is_unsettled(ctx.view)
+            {
                 return Ok(Flow::Wait);
             }
             return Err(self.unknown_method(ctx));
@@ -183,7 +184,7 @@ impl Gateway {
         else {
             return Err(not_found());
         };
-        let left = task.until.saturating_sub(self.now);
+        let left = task.until.saturating_sub(self.cx.now);
         let Some(at) = self.place_of_task(name.up, task) else {
             self.forget_task(&name);
             return Err(not_found());
@@ -241,7 +242,7 @@ impl Gateway {
         let theirs = self
             .tasks
             .iter()
-            .filter(|(name, task)| *name.owner == *owner && task.until > self.now);
+            .filter(|(name, task)| *name.owner == *owner && task.until > self.cx.now);
         let seen = theirs.filter(|(name, task)| {
             let up = self.up_ref(name.up);
             (view == View::All || view == View::One(name.up))

@@ -88,7 +88,7 @@ impl Gateway {
 
     /// A task, if there is one of that name.
     pub(crate) fn owned(&self, name: &Name) -> Option<&Owned> {
-        self.tasks.get(name).filter(|task| task.until > self.now)
+        self.tasks.get(name).filter(|task| task.until > self.cx.now)
     }
 
     /// The session that hears of a task.
@@ -160,14 +160,14 @@ impl Gateway {
             tool,
             lease,
             remote,
-            created: self.now,
-            asked: self.now,
-            until: self.now + LONGEST,
+            created: self.cx.now,
+            asked: self.cx.now,
+            until: self.cx.now + LONGEST,
             over: false,
             progress,
             seen: None,
         };
-        owned.see(task, self.now);
+        owned.see(task, self.cx.now);
         self.tasks.insert(name.clone(), owned);
         self.keep_task(&name);
     }
@@ -196,7 +196,7 @@ impl Gateway {
 
     /// A server said how a task stands.
     pub(crate) fn see_task(&mut self, name: &Name, task: &str) {
-        let now = self.now;
+        let now = self.cx.now;
         let Some(owned) = self.tasks.get_mut(name) else {
             return;
         };
@@ -209,7 +209,7 @@ impl Gateway {
 
     /// The client of a task asks about it.
     pub(crate) fn asked_about(&mut self, name: &Name) {
-        let now = self.now;
+        let now = self.cx.now;
         if let Some(task) = self.tasks.get_mut(name) {
             task.asked = now;
         }
@@ -256,8 +256,9 @@ impl Gateway {
         self.unwatch(name);
         if self.tasks.remove(name).is_some() {
             self.touch(name.up);
-            if self.keeps && !self.draining {
-                self.emit(Output::Keep(Keep::Ended(self.stored_as(name))));
+            if self.cx.keeps && !self.cx.draining {
+                self.cx
+                    .emit(Output::Keep(Keep::Ended(self.stored_as(name))));
             }
         }
     }
@@ -277,7 +278,7 @@ impl Gateway {
 
     /// What time does to tasks.
     pub(crate) fn tasks_due(&mut self) {
-        let now = self.now;
+        let now = self.cx.now;
         for name in self
             .tasks
             .iter()
@@ -323,7 +324,7 @@ impl Gateway {
     /// Those whose tasks somebody has asked about lately; the others have to go where there is no
     /// room.
     pub(crate) fn leases_asked_for(&self, up: UpId) -> BTreeSet<Lease> {
-        let lately = |task: &&Owned| task.asked + self.limits.park > self.now;
+        let lately = |task: &&Owned| task.asked + self.cx.limits.park > self.cx.now;
         self.at_work(up)
             .filter(lately)
             .map(|task| task.lease)
@@ -342,7 +343,7 @@ impl Gateway {
     fn at_work(&self, up: UpId) -> impl Iterator<Item = &Owned> {
         self.tasks
             .iter()
-            .filter(move |(name, task)| name.up == up && !task.over && task.until > self.now)
+            .filter(move |(name, task)| name.up == up && !task.over && task.until > self.cx.now)
             .map(|(_, task)| task)
     }
 
@@ -376,7 +377,7 @@ impl Gateway {
         let Some(task) = self
             .tasks
             .get(name)
-            .filter(|task| self.keeps && task.lease == SHARED && self.tasks.len() <= KEPT)
+            .filter(|task| self.cx.keeps && task.lease == SHARED && self.tasks.len() <= KEPT)
         else {
             return;
         };
@@ -385,10 +386,10 @@ impl Gateway {
             id: name.id.to_string(),
             owner: name.owner.to_string(),
             tool: task.tool.as_deref().map(str::to_owned),
-            left: task.until.saturating_sub(self.now),
+            left: task.until.saturating_sub(self.cx.now),
         };
         let digest = self.stored_as(name);
-        self.emit(Output::Keep(Keep::Session {
+        self.cx.emit(Output::Keep(Keep::Session {
             digest,
             record: record.write(),
             ticket: None,
@@ -414,7 +415,7 @@ impl Gateway {
             id: kept.id.as_str().into(),
             owner: kept.owner.as_str().into(),
         };
-        let (created, until) = (self.now, self.now + left.min(LONGEST));
+        let (created, until) = (self.cx.now, self.cx.now + left.min(LONGEST));
         let tool = kept.tool.as_deref().map(Into::into);
         let task = Owned {
             session: None,

@@ -173,7 +173,7 @@ impl Gateway {
             request: number.to_string().into(),
             session: None,
             version,
-            began: self.now,
+            began: self.cx.now,
             ended: 0,
             failure: None,
         };
@@ -197,7 +197,7 @@ impl Gateway {
         let (span, trace) = (call.sent.as_mut()?, call.trace.take()?);
         let before = format!("-{}-", span.id);
         (span.id, span.began, span.ended, span.failure, span.request) =
-            (id, self.now, 0, None, number.to_string().into());
+            (id, self.cx.now, 0, None, number.to_string().into());
         self.spans += 1;
         call.trace = Some(Arc::new(Trace::clone(&trace).below(id)));
         let parent = format!("{}{before}", span.trace);
@@ -250,22 +250,22 @@ impl Gateway {
     /// is made again.
     pub(crate) fn pause_call_span(&mut self, call: &mut ClientCall, outcome: &'static str) {
         self.end_call_span(call, outcome, b"");
-        let now = self.now;
+        let now = self.cx.now;
         call.sent
             .iter_mut()
             .for_each(|span| span.ended = now.max(1));
     }
 
     fn finish_span(&mut self, mut span: Box<Span>, failure: Option<Failure>) {
-        (span.ended, span.failure) = (self.now, failure);
+        (span.ended, span.failure) = (self.cx.now, failure);
         self.spans = self.spans.saturating_sub(1);
-        self.emit(Output::Observe(Observation::Span(span)));
+        self.cx.emit(Output::Observe(Observation::Span(span)));
     }
 
     fn span_id(&mut self) -> SpanId {
         loop {
             let mut bits = [0; 8];
-            (self.random)(&mut bits);
+            self.cx.random(&mut bits);
             if bits != [0; 8] {
                 return SpanId(u64::from_be_bytes(bits));
             }
@@ -275,7 +275,7 @@ impl Gateway {
     fn trace_id(&mut self) -> TraceId {
         loop {
             let mut bits = [0; 16];
-            (self.random)(&mut bits);
+            self.cx.random(&mut bits);
             if bits != [0; 16] {
                 return TraceId(u128::from_be_bytes(bits));
             }

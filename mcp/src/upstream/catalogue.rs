@@ -13,7 +13,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 impl Gateway {
     /// Has stored what an upstream gives now, if that is something else than what is stored.
     pub(crate) fn keep_catalogue(&mut self, up: UpId) {
-        if !self.keeps {
+        if !self.cx.keeps {
             return;
         }
         let upstream = self.up_ref(up);
@@ -45,14 +45,14 @@ impl Gateway {
     pub(crate) fn drop_catalogue(&mut self, up: UpId) {
         let upstream = self.up_mut(up);
         let stored = std::mem::take(&mut upstream.recalled) | (upstream.stored != 0);
-        if self.keeps && stored {
+        if self.cx.keeps && stored {
             self.store_catalogue(up, 0, String::new());
         }
     }
 
     fn store_catalogue(&mut self, up: UpId, hash: u64, text: String) {
         self.up_mut(up).stored = hash;
-        self.emit(Output::Keep(Keep::Catalogue(up, text)));
+        self.cx.emit(Output::Keep(Keep::Catalogue(up, text)));
     }
 
     fn catalogue_text(&self, up: UpId) -> String {

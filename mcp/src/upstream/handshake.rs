@@ -17,7 +17,7 @@ use ggen_wire::{Code, log::Level, status::UpstreamState};
 impl Gateway {
     /// Sends `server/discover`, or `initialize` where the configuration says legacy.
     pub(crate) fn greet(&mut self, up: UpId) {
-        let now = self.now;
+        let now = self.cx.now;
         self.up_mut(up).retry_at = None;
         self.up_mut(up).asked_again = false;
         self.up_mut(up).conns[0].phase = Phase::Greeting(now);
@@ -29,15 +29,15 @@ impl Gateway {
 
     fn discover_upstream(&mut self, up: UpId) {
         let limit = if self.up_ref(up).is_http() {
-            self.limits.handshake
+            self.cx.limits.handshake
         } else {
-            self.limits.probe
+            self.cx.limits.probe
         };
         self.own_request(up, 0, Purpose::Discover, "server/discover", "", limit);
     }
 
     pub(crate) fn initialize_upstream(&mut self, up: UpId, conn: usize) {
-        let now = self.now;
+        let now = self.cx.now;
         let member = &mut self.up_mut(up).conns[conn];
         member.phase = Phase::Greeting(now);
         // The new session knows nothing of what was asked of the one before.
@@ -47,7 +47,7 @@ impl Gateway {
         let caps = member.caps.write();
         if let Some(number) = stream {
             self.calls.remove(&number);
-            self.emit(Output::Abort(up, number));
+            self.cx.emit(Output::Abort(up, number));
         }
         let members = format!(
             "\"protocolVersion\":\"{}\",\"capabilities\":{},\"clientInfo\":{}",
@@ -61,7 +61,7 @@ impl Gateway {
             Purpose::Initialize,
             "initialize",
             &members,
-            self.limits.handshake,
+            self.cx.limits.handshake,
         );
     }
 
@@ -226,7 +226,7 @@ impl Gateway {
             return self.child_failed(up, conn, code, &detail, true);
         }
         let name = self.up_ref(up).settings.name.clone();
-        self.note(
+        self.cx.note(
             Level::Warn,
             "mcp_server",
             Some(up),
@@ -243,7 +243,7 @@ impl Gateway {
             self.retry_later(up);
         } else {
             let incarnation = self.up_ref(up).incarnation;
-            self.emit(Output::Recycle {
+            self.cx.emit(Output::Recycle {
                 up,
                 incarnation,
                 code,

@@ -39,7 +39,7 @@ impl Gateway {
         let text = format!(
             "{name}: the headers of a call do not match what its tools declare now: they are read again, and the call is made once more"
         );
-        self.note(Level::Info, "tools", Some(up), None, text);
+        self.cx.note(Level::Info, "tools", Some(up), None, text);
         true
     }
 

@@ -8,7 +8,6 @@ use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::{Conn, Phase, UpEra};
 use bytes::Bytes;
 use ggen_wire::{Code, status::UpstreamState};
-use std::cmp::Reverse;
 
 /// How often a broken stream is resumed.
 const RESUMES: u8 = 5;
@@ -87,7 +86,7 @@ impl Gateway {
     /// `server.connection_pool` has room. What the server asks outside of a call's stream is then
     /// one client's.
     pub(crate) fn session_for(&mut self, up: UpId, call: &ClientCall) -> usize {
-        let (now, caps, pool) = (self.now, call.caps, self.up_ref(up).settings.pool);
+        let (now, caps, pool) = (self.cx.now, call.caps, self.up_ref(up).settings.pool);
         let busy = self.remotes_at_work(up);
         let conns = &self.up_ref(up).conns;
         let fit = || {
@@ -232,7 +231,7 @@ impl Gateway {
             }
             Purpose::Stream => {
                 self.calls.remove(&exchange);
-                let again = self.now + 1_000_000;
+                let again = self.cx.now + 1_000_000;
                 let member = &mut self.up_mut(up).conns[conn];
                 member.stream = None;
                 let waited = member.awaits_stream.is_some();
@@ -321,9 +320,9 @@ impl Gateway {
             },
             call.retry_ms,
         );
-        let due = self.now + wait;
+        let due = self.cx.now + wait;
         self.resumes.push((due, up, exchange));
-        self.due.push(Reverse(due));
+        self.cx.wake_at(due);
         if let Some(key) = client {
             self.suspend_stream(key, retry);
         }
@@ -331,7 +330,7 @@ impl Gateway {
 
     /// The due resumptions of broken streams.
     pub(crate) fn resume_due(&mut self) {
-        let now = self.now;
+        let now = self.cx.now;
         let due: Vec<_> = self.resumes.extract_if(.., |(at, ..)| *at <= now).collect();
         for (_, up, exchange) in due {
             let Some(call) = self.calls.get_mut(&exchange) else {
@@ -343,7 +342,7 @@ impl Gateway {
             let mut headers = self.legacy_headers(up, conn);
             headers[0].1 = "text/event-stream".to_owned();
             headers.push(("last-event-id".to_owned(), event));
-            self.emit(Output::Http(
+            self.cx.emit(Output::Http(
                 up,
                 HttpRequest {
                     exchange,

@@ -47,7 +47,7 @@ impl Gateway {
     }
 
     fn connected(&mut self, up: UpId, incarnation: u64, handoff: Option<&str>) {
-        let now = self.now;
+        let now = self.cx.now;
         self.fail_calls(
             up,
             Some(0),
@@ -86,8 +86,8 @@ impl Gateway {
     /// many do not come at once.
     pub(crate) fn retry_later(&mut self, up: UpId) {
         let mut byte = [0u8];
-        (self.random)(&mut byte);
-        let (now, upstream) = (self.now, self.up_mut(up));
+        self.cx.random(&mut byte);
+        let (now, upstream) = (self.cx.now, self.up_mut(up));
         let base = (1_000_000u64 << upstream.failures.min(5)).min(30_000_000);
         upstream.failures += 1;
         upstream.retry_at = Some(now + base - base / 4 + base / 4 * u64::from(byte[0]) / 255);
@@ -102,7 +102,7 @@ impl Gateway {
         reason: String,
         soon: bool,
     ) {
-        let now = self.now;
+        let now = self.cx.now;
         let upstream = self.up_mut(up);
         upstream.state = state;
         upstream.trouble = Some((code, reason));
@@ -146,7 +146,7 @@ impl Gateway {
 
     /// A connection is ready: what waited for it goes out; the first one brings the lists.
     pub(crate) fn ready(&mut self, up: UpId, conn: usize) {
-        let now = self.now;
+        let now = self.cx.now;
         let upstream = self.up_mut(up);
         let streams = upstream.is_http() && matches!(upstream.era, Some(UpEra::Legacy(_)));
         upstream.conns[conn].phase = Phase::Ready;

@@ -52,7 +52,7 @@ impl Gateway {
 
     /// A page of a list.
     pub(crate) fn listed(&mut self, up: UpId, kind: ListKind, envelope: &Envelope<'_>) {
-        let (now, http) = (self.now, self.up_ref(up).is_http());
+        let (now, http) = (self.cx.now, self.up_ref(up).is_http());
         let page = match envelope.kind {
             Kind::Result(_, result) => list::read(
                 kind,
@@ -75,7 +75,7 @@ impl Gateway {
             .filter(|(tool, _)| !known.iter().any(|refused| **refused == **tool))
         {
             let name = self.up_ref(up).settings.name.clone();
-            self.note(
+            self.cx.note(
                 Level::Warn,
                 "tools",
                 Some(up),

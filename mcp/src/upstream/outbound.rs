@@ -26,7 +26,7 @@ impl Gateway {
         members: &str,
         limit: Micros,
     ) -> u64 {
-        let number = self.next_id();
+        let number = self.cx.next_id();
         let modern = matches!(purpose, Purpose::Discover)
             || self.up_ref(up).era == Some(UpEra::Modern)
                 && !matches!(purpose, Purpose::Initialize);
@@ -51,7 +51,7 @@ impl Gateway {
         request: Sent,
         limit: Micros,
     ) {
-        let (began, deadline) = (self.now, self.now.saturating_add(limit));
+        let (began, deadline) = (self.cx.now, self.cx.now.saturating_add(limit));
         let call = Call {
             up,
             conn,
@@ -72,7 +72,7 @@ impl Gateway {
     /// Writes a line to the child of a stdio server that a connection stands for.
     pub(crate) fn write_line(&mut self, up: UpId, conn: usize, line: Bytes) {
         let lease = self.up_ref(up).conns[conn].lease;
-        self.emit(Output::Write(up, lease, line));
+        self.cx.emit(Output::Write(up, lease, line));
     }
 
     /// A message of ours that has no answer: a notification, or the answer to a request of the
@@ -87,7 +87,7 @@ impl Gateway {
         if !self.up_ref(up).is_http() {
             return self.write_line(up, conn, body);
         }
-        let number = self.next_id();
+        let number = self.cx.next_id();
         self.register(
             number,
             up,
@@ -147,10 +147,10 @@ impl Gateway {
         let (stream, session) = (member.stream.take(), member.session.take());
         if let Some(number) = stream {
             self.calls.remove(&number);
-            self.emit(Output::Abort(up, number));
+            self.cx.emit(Output::Abort(up, number));
         }
         if session.is_some() {
-            let number = self.next_id();
+            let number = self.cx.next_id();
             self.register(
                 number,
                 up,
@@ -166,7 +166,7 @@ impl Gateway {
                 body: Bytes::new(),
                 timeout: 30_000_000,
             };
-            self.emit(Output::Http(up, request));
+            self.cx.emit(Output::Http(up, request));
         }
     }
 
@@ -175,7 +175,7 @@ impl Gateway {
         if self.up_ref(up).conns[conn].stream.is_some() {
             return;
         }
-        let number = self.next_id();
+        let number = self.cx.next_id();
         let mut headers = self.legacy_headers(up, conn);
         headers[0].1 = "text/event-stream".to_owned();
         let member = &mut self.up_mut(up).conns[conn];
@@ -192,7 +192,7 @@ impl Gateway {
             body: Bytes::new(),
             timeout: 30_000_000,
         };
-        self.emit(Output::Http(up, request));
+        self.cx.emit(Output::Http(up, request));
     }
 }
 

@@ -64,9 +64,9 @@ impl Gateway {
     }
 
     fn garbage(&mut self, up: UpId, conn: usize, data: &[u8]) {
-        self.dropped(Some(up), "garbage");
+        self.cx.dropped(Some(up), "garbage");
         self.lose_patience(up, conn);
-        let now = self.now;
+        let now = self.cx.now;
         let upstream = self.up_mut(up);
         if upstream
             .complained
@@ -81,7 +81,7 @@ impl Gateway {
                 "{} printed something that is not MCP on stdout: {head}",
                 self.up_ref(up).settings.name
             );
-            self.note(
+            self.cx.note(
                 Level::Warn,
                 "protocol",
                 Some(up),
@@ -92,23 +92,23 @@ impl Gateway {
     }
 
     fn lose_patience(&mut self, up: UpId, conn: usize) {
-        let now = self.now;
+        let now = self.cx.now;
         let upstream = self.up_mut(up);
         #[allow(clippy::cast_precision_loss, reason = "a rate needs no precision")]
         let elapsed = now.saturating_sub(upstream.refilled) as f64 / 1e6;
         upstream.patience = (upstream.patience + elapsed * PATIENCE.1).min(PATIENCE.0) - 1.0;
         upstream.refilled = now;
         if upstream.patience < 0.0 && !upstream.is_http() {
-            self.dropped(Some(up), "flood_pause");
+            self.cx.dropped(Some(up), "flood_pause");
             let lease = self.up_ref(up).conns[conn].lease;
-            self.emit(Output::Pause(up, lease, PAUSE));
+            self.cx.emit(Output::Pause(up, lease, PAUSE));
         }
     }
 
     /// A line over the limit: the call that it would have answered fails, nothing else. Before the
     /// handshake is through it is no MCP server's line.
     pub(crate) fn overlong(&mut self, up: UpId, conn: usize, head: &[u8]) {
-        self.dropped(Some(up), "too_large");
+        self.cx.dropped(Some(up), "too_large");
         let head = String::from_utf8_lossy(head);
         let number = head
             .split("\"id\":")

@@ -126,7 +126,7 @@ impl Gateway {
 
     /// Asks for a stdio server, or greets a remote one.
     pub(crate) fn reach_for(&mut self, up: UpId) {
-        let now = self.now;
+        let now = self.cx.now;
         let upstream = self.up_mut(up);
         if !upstream.settings.enabled {
             return self.report(up);
@@ -139,12 +139,13 @@ impl Gateway {
                 "{}: isolation is per-session, but modern clients have no sessions: they share a child",
                 upstream.settings.name
             );
-            self.note(Level::Warn, "mcp_server", Some(up), None, text);
+            self.cx
+                .note(Level::Warn, "mcp_server", Some(up), None, text);
         }
         if self.up_ref(up).is_http() {
             self.greet(up);
         } else {
-            self.emit(Output::Want(up));
+            self.cx.emit(Output::Want(up));
         }
     }
 }
