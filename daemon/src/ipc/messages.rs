@@ -5,8 +5,8 @@
 pub use super::role::Role;
 use super::{
     kept::{Keep, KeptCatalogue, KeptSession},
-    seat::Seat,
     secrets::Secrets,
+    socket_slot::SocketSlot,
 };
 use crate::{config, metrics::Family};
 use ggen_wire::{Code, control::Failure, log::LogLine, status::UpstreamState};
@@ -103,7 +103,8 @@ pub enum ToWorker {
 #[serde(tag = "type", content = "content", rename_all = "snake_case")]
 pub enum ToSupervisor {
     /// Before `Ready`: how much of its sandbox stands (`full`, `off`, `partial, without …`).
-    Walled(String),
+    #[serde(rename = "walled")]
+    Sandboxed(String),
     /// Serving. Sent once.
     Ready,
     /// Once a second while alive: liveness, health and metrics in one frame.
@@ -193,8 +194,8 @@ pub struct Start {
     /// What the descriptors are, in order (`http`, `admin`, `quic`), with their addresses.
     pub listeners: Vec<Bound>,
     /// Quic workers: which of the sockets at their address theirs is.
-    #[serde(default)]
-    pub seat: Option<Seat>,
+    #[serde(default, rename = "seat")]
+    pub socket_slot: Option<SocketSlot>,
     /// Http workers: the port at which QUIC is served, to be told to clients that came over TLS.
     #[serde(default)]
     pub quic_port: Option<u16>,
@@ -227,7 +228,7 @@ impl Start {
             beat_ms: 1000,
             log_filter: "info".to_owned(),
             listeners: Vec::new(),
-            seat: None,
+            socket_slot: None,
             quic_port: None,
             seal: None,
             collector_headers: None,

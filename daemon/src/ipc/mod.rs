@@ -8,6 +8,6 @@ pub mod launch;
 pub mod messages;
 pub mod role;
 pub mod seal;
-pub mod seat;
 pub mod secrets;
+pub mod socket_slot;
 pub mod visit;

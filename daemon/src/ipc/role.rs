@@ -1,5 +1,5 @@
 //! What a worker process can be for, and what follows from it alone. A new role is a line in each
-//! of these, in `supervisor/slots.rs` (how many) and in `worker/mod.rs` (what it runs).
+//! of these, in `supervisor/workers/slots.rs` (how many) and in `worker/mod.rs` (what it runs).
 
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +71,7 @@ impl Role {
             Self::Http => &["http", "https"],
             Self::Websocket => &["websocket"],
             Self::Admin => &["admin"],
-            // Its socket comes with its seat.
+            // Its socket comes with its socket slot.
             Self::Gateway | Self::Quic => &[],
         }
     }

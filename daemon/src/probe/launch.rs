@@ -8,7 +8,7 @@ use crate::{
         launch::{FromShim, Launch, ToShim},
     },
     platform,
-    supervisor::environment,
+    supervisor::processes::environment,
 };
 use ggen_wire::VERSION;
 use nix::sys::signal::Signal;

@@ -11,7 +11,7 @@ use crate::{
         visit::{Failure, FromVisitor, Kind, Place, Question, Shown, ToVisitor},
     },
     platform,
-    supervisor::environment,
+    supervisor::processes::environment,
 };
 use ggen_wire::Code;
 use nix::sys::signal::Signal;

@@ -1,16 +1,22 @@
 //! From nothing to the loop: configuration, the single instance, listeners, logging. What fails
 //! here fails with an exit code of `sysexits.h`, one clear line, and nothing left behind.
 
-use super::{
-    Hub, Supervisor, control, figures,
-    instance::{Instance, InstanceError},
-    ledger, listeners, notify, reaper,
-    signals::Signals,
-    workers,
-};
 use crate::{
     config::{self, LoadOptions, LogLevel},
     log, platform,
+    supervisor::{
+        Hub, Supervisor,
+        control::{
+            instance::{Instance, InstanceError},
+            socket,
+        },
+        listeners,
+        metrics::{self, ledger},
+        processes::reaper,
+        service_manager::sd_notify,
+        signals::Signals,
+        workers,
+    },
 };
 use ggen_wire::{Code, paths::Host};
 use std::{
@@ -148,7 +154,9 @@ async fn serve(options: Options) -> Result<(), Refusal> {
     let env = |name: &str| std::env::var_os(name);
     let path = Host { env: &env, root }.socket(options.socket.as_deref());
     let mut inherited = platform::inherited_sockets().map_err(internal)?;
-    let mut kept = super::manager::Kept::inherited(inherited.iter().map(|(name, _)| name.clone()));
+    let mut kept = super::service_manager::KeptSockets::inherited(
+        inherited.iter().map(|(name, _)| name.clone()),
+    );
     let lent = inherited
         .iter()
         .position(|(name, _)| name == "control")
@@ -220,7 +228,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
             "ggen mcp config show transports.http.ssl",
         )
     })?;
-    let run_as = match (super::walls::run_as(&loaded.config), &handed) {
+    let run_as = match (super::workers::sandbox::run_as(&loaded.config), &handed) {
         (Err(_), Some(handed)) => Ok(handed.arrived.state.run_as),
         (found, _) => found,
     };
@@ -251,7 +259,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
     platform::release_signals();
     let (events, mut incoming) = mpsc::channel(EVENTS);
     let mut serving =
-        control::serve(control_socket, events.clone(), Arc::clone(&hub)).map_err(internal)?;
+        socket::serve(control_socket, events.clone(), Arc::clone(&hub)).map_err(internal)?;
     let started_ms = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
@@ -266,24 +274,26 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         })
         .map_err(internal)?;
     let reset_key = state.map_or_else(
-        || super::reset::key(&config::state::directory()),
+        || super::listeners::stateless_reset::key(&config::state::directory()),
         |state| state.reset_key,
     );
     let (secrets, snapshot) = state
         .map(|state| (state.secrets.clone(), state.keys.clone()))
         .unwrap_or_default();
     let notify = if handed.is_some() {
-        notify::Notify::resumed()
+        sd_notify::Notify::resumed()
     } else {
-        notify::Notify::from_environment()
+        sd_notify::Notify::from_environment()
     };
-    let keys = super::keys::Keys::start(config::state::directory(), events.clone(), snapshot);
+    let keys =
+        super::secrets::api_keys::Keys::start(config::state::directory(), events.clone(), snapshot);
     let carried = handed
         .as_mut()
         .and_then(|handed| handed.arrived.state.memory.take());
-    let memory = super::memory::Memory::start(config::state::directory(), events.clone(), carried);
+    let memory =
+        super::sessions::SessionStore::start(config::state::directory(), events.clone(), carried);
     // Before anything is spawned: children are where their parent is.
-    let cgroups = super::cgroups::Cgroups::start(
+    let cgroups = super::upstreams::cgroups::Cgroups::start(
         handed
             .as_ref()
             .is_some_and(|handed| handed.arrived.state.moved),
@@ -296,7 +306,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         generation,
         level: options.level,
         log_filter,
-        levels: super::levels::Levels::default(),
+        levels: super::control::log_levels::LogLevels::default(),
         log_control,
         hub: Arc::clone(&hub),
         events,
@@ -308,24 +318,24 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         workers: workers::Workers::default(),
         upstreams: Vec::new(),
         leased: Vec::new(),
-        shims: super::shims::Shims::default(),
+        shims: super::upstreams::shims::Shims::default(),
         cgroups,
         pids: reaper::Pids::default(),
         strangers,
         ledger: ledger::Ledger::default(),
-        counters: figures::Counters::default(),
-        questions: super::calls::Questions::default(),
+        counters: metrics::Counters::default(),
+        questions: super::control::calls::Questions::default(),
         keys,
         memory,
         leaving: Vec::new(),
         reload: super::reload::Reload::default(),
-        rolling: super::rolling::Rolling::default(),
+        rolling: super::workers::rolling_restart::RollingRestart::default(),
         stop: super::stop::Stop::default(),
         notify,
         seal,
         reset_key,
         run_as,
-        kept: super::manager::Kept::default(),
+        kept: super::service_manager::KeptSockets::default(),
         refused: None,
         last_link: 0,
         slow: Vec::new(),

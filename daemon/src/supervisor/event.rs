@@ -18,7 +18,7 @@ pub(crate) enum Event {
     /// A worker's channel has closed; nothing more comes from it.
     WorkerClosed(ProcId),
     /// That channel is not heard any more, until it is again.
-    Paused(super::talk::Whose, Box<super::talk::Rest>),
+    Paused(super::channels::Owner, Box<super::channels::PausedChannel>),
     /// A worker does not read its channel: its queue is full.
     WorkerStuck(ProcId),
     /// A shim said something.
@@ -29,7 +29,7 @@ pub(crate) enum Event {
     /// The key store has changed.
     Keys(Box<crate::auth::Snapshot>),
     /// Something about the file with what has to outlive the daemon.
-    Store(super::store::Outcome),
+    Store(super::sessions::sqlite::Outcome),
     /// The files of certificates have changed, and this is in them.
     Tls(Box<Result<super::secrets::Tls, crate::tls::Unusable>>),
     /// What the binary that is checked has said, on standard output and standard error.

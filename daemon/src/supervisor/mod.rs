@@ -1,49 +1,22 @@
-//! The supervisor: owns the listeners, the children, the generations and the counters. One
-//! structure holds its whole state, one loop drives it; decisions are made in pure parts (`life`,
-//! `ledger`). It parses no network bytes, and no worker code runs here.
+//! The supervisor: owns the listeners, the child processes, the configuration in force and the
+//! counters. One structure holds its state, one loop drives it. It parses no bytes from the network,
+//! and no worker code runs here.
 
 mod boot;
-mod calls;
-mod cgroups;
+mod channels;
 mod control;
-mod door;
-mod ends;
-pub(crate) mod environment;
 mod event;
-mod figures;
-mod instance;
-mod keys;
-mod leases;
-mod leaving;
-mod ledger;
-mod levels;
-mod life;
-mod links;
 mod listeners;
-mod manager;
-mod memory;
-mod notify;
-mod plan;
-mod reaper;
+mod metrics;
+pub(crate) mod processes;
 mod reload;
-mod reset;
-mod rolling;
 mod secrets;
-mod shims;
+mod service_manager;
+mod sessions;
 mod signals;
-mod slots;
-mod spawning;
-mod status;
-mod stderr;
-mod steering;
 mod stop;
-mod store;
-mod switched;
-mod talk;
 mod upgrade;
 mod upstreams;
-mod walls;
-mod watch;
 mod workers;
 
 pub use boot::{Options, main};
@@ -55,6 +28,7 @@ use crate::{
     log::{Console, Control, Repeats, Ring, Sink},
     platform::Usage,
 };
+use channels::Owner;
 use event::{Event, ProcId};
 use ggen_wire::{log::LogLine, status::SlowCall};
 use signals::{Asked, Signals};
@@ -64,7 +38,6 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use talk::Whose;
 use tokio::sync::mpsc;
 
 /// Events handled in one turn before the clock is looked at again.
@@ -121,38 +94,38 @@ struct Supervisor {
     generation: u32,
     level: Option<LogLevel>,
     log_filter: String,
-    levels: levels::Levels,
+    levels: control::log_levels::LogLevels,
     log_control: Control,
     hub: Arc<Hub>,
     events: mpsc::Sender<Event>,
-    instance: instance::Instance,
+    instance: control::instance::Instance,
     listeners: listeners::Listeners,
     quic_at: Option<Duration>,
     secrets: crate::ipc::secrets::Secrets,
     tls: secrets::Tls,
     workers: workers::Workers,
     upstreams: Vec<upstreams::Upstream>,
-    leased: Vec<leases::Leased>,
-    shims: shims::Shims,
-    cgroups: cgroups::Cgroups,
-    pids: reaper::Pids,
-    strangers: reaper::Strangers,
-    ledger: ledger::Ledger,
-    counters: figures::Counters,
-    questions: calls::Questions,
-    keys: keys::Keys,
-    memory: memory::Memory,
-    leaving: Vec<leaving::Leaving>,
+    leased: Vec<upstreams::leases::Leased>,
+    shims: upstreams::shims::Shims,
+    cgroups: upstreams::cgroups::Cgroups,
+    pids: processes::reaper::Pids,
+    strangers: processes::reaper::Strangers,
+    ledger: metrics::ledger::Ledger,
+    counters: metrics::Counters,
+    questions: control::calls::Questions,
+    keys: secrets::api_keys::Keys,
+    memory: sessions::SessionStore,
+    leaving: Vec<upstreams::draining::DrainingUpstream>,
     reload: reload::Reload,
-    rolling: rolling::Rolling,
+    rolling: workers::rolling_restart::RollingRestart,
     stop: stop::Stop,
-    notify: notify::Notify,
+    notify: service_manager::sd_notify::Notify,
     seal: crate::ipc::seal::SealKey,
     /// What QUIC's stateless resets are made with.
     reset_key: [u8; 32],
     /// Who workers become.
     run_as: Option<crate::ipc::messages::RunAs>,
-    kept: manager::Kept,
+    kept: service_manager::KeptSockets,
     /// Why the last reload was refused.
     refused: Option<String>,
     last_link: u32,
@@ -163,7 +136,7 @@ struct Supervisor {
     /// Transports and upstreams that an operator wants to be stopped.
     stopped: BTreeSet<String>,
     /// The channels that a task hears.
-    heard: BTreeSet<Whose>,
+    heard: BTreeSet<Owner>,
     /// Has those tasks pause.
     pause: tokio::sync::watch::Sender<bool>,
     upgrade: upgrade::Upgrade,
@@ -231,7 +204,7 @@ impl Supervisor {
         match event {
             Event::Worker(id, message) => self.worker_says(id, message),
             Event::WorkerClosed(id) => {
-                self.heard.remove(&Whose::Worker(id));
+                self.heard.remove(&Owner::Worker(id));
                 self.ledger.retire(id);
             }
             Event::Paused(whose, rest) => self.paused(whose, *rest),
@@ -240,7 +213,7 @@ impl Supervisor {
             }
             Event::Shim(id, message) => self.shim_says(id, message),
             Event::ShimClosed(id, last_line) => {
-                self.heard.remove(&Whose::Shim(id));
+                self.heard.remove(&Owner::Shim(id));
                 self.shim_closed(id, &last_line);
             }
             Event::Checked(pid, stdout, stderr) => self.upgrade_said(pid, stdout, stderr),
@@ -261,7 +234,7 @@ impl Supervisor {
             .get(&id)
             .is_some_and(|proc| proc.role == crate::ipc::messages::Role::Gateway);
         match message {
-            ToSupervisor::Walled(standing) => self.worker_walled(id, standing),
+            ToSupervisor::Sandboxed(standing) => self.worker_sandboxed(id, standing),
             ToSupervisor::Ready => self.worker_ready(id),
             ToSupervisor::Beat(beat) => self.worker_beat(id, beat),
             ToSupervisor::Log(lines) => lines.into_iter().for_each(|line| self.hub.take(line)),
@@ -357,7 +330,7 @@ impl Supervisor {
             self.sweep();
         }
         if self.scan_at <= now {
-            self.scan_at = now + figures::SCAN;
+            self.scan_at = now + metrics::SCAN;
             self.hub.tell_repeats();
             self.scan();
         }
@@ -400,7 +373,7 @@ impl Supervisor {
         tracing::info!(target: "mcp_server", event = "ready", version, pid, "ready in {} ms", self.now().as_millis());
     }
 
-    fn shim_says(&mut self, id: shims::ShimId, message: crate::ipc::launch::FromShim) {
+    fn shim_says(&mut self, id: upstreams::shims::ShimId, message: crate::ipc::launch::FromShim) {
         use crate::ipc::launch::FromShim;
         let Some(shim) = self.shims.all.get_mut(&id) else {
             return;

@@ -1,8 +1,11 @@
 //! The way out: edges drain, then the gateway, then the servers end; nothing is left behind, and
 //! the whole of it is bounded in time.
 
-use super::{Supervisor, event::Reply, workers::Stage};
-use crate::{ipc::messages::Role, platform};
+use crate::{
+    ipc::messages::Role,
+    platform,
+    supervisor::{Supervisor, event::Reply, workers::Stage},
+};
 use ggen_wire::control::Body;
 use nix::sys::signal::Signal;
 use std::time::Duration;

@@ -95,7 +95,7 @@ async fn serve(role: Role) -> ExitCode {
             }
             context
                 .outbox()
-                .send(ToSupervisor::Walled(standing.text))
+                .send(ToSupervisor::Sandboxed(standing.text))
                 .await
                 .ok();
         }

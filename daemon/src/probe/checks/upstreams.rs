@@ -12,7 +12,7 @@ use super::super::{
 use crate::{
     config::{self, Place, Upstream, UpstreamTransport},
     platform,
-    supervisor::environment,
+    supervisor::processes::environment,
 };
 use ggen_mcp::protocol::name;
 use ggen_wire::{

@@ -2,12 +2,15 @@
 //! that runs: it reads the configuration and the state, from standard input, and does nothing. Not
 //! a verb for people.
 
-use super::state::{self, State, Unreadable};
 use crate::{
     auth::hex,
     config::{self, LoadOptions},
     platform,
-    supervisor::{secrets::Tls, walls},
+    supervisor::{
+        secrets::Tls,
+        upgrade::state::{self, State, Unreadable},
+        workers::sandbox,
+    },
 };
 use sha2::{Digest, Sha256};
 use std::{io::Write, process::ExitCode};
@@ -65,6 +68,6 @@ fn prove(options: &LoadOptions) -> Result<String, (u8, String)> {
         })?
         .with_stopped(&state.stopped);
     Tls::read(&loaded).map_err(|error| (CONFIG, error.to_string()))?;
-    walls::run_as(&loaded.config).map_err(|error| (CONFIG, error.to_string()))?;
+    sandbox::run_as(&loaded.config).map_err(|error| (CONFIG, error.to_string()))?;
     Ok(proof(&text))
 }

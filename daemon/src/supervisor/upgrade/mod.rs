@@ -1,33 +1,33 @@
 //! Another binary in the place of the running one: the same process, sockets, servers and sessions.
 //! It proves first, as a child, that it can read the configuration and the state ([`check`]);
-//! whatever fails up to then changes nothing. Then everything is handed over (`succession.rs`), and
+//! whatever fails up to then changes nothing. Then everything is handed over (`exec.rs`), and
 //! what the new binary does first is to replace the workers one by one, by the way of `Restart`
-//! (`rolling.rs`).
+//! (`workers/rolling_restart.rs`).
 
-mod bag;
 mod binary;
-mod books;
 mod check;
-mod family;
-mod ports;
+mod children;
+mod counters;
+mod exec;
+mod fd_table;
+mod sockets;
 mod state;
-mod succession;
 
 pub use check::check;
+pub(super) use exec::Handed;
 pub(crate) use state::{Arrived, arrived};
-pub(super) use succession::Handed;
 
-use super::{
-    Supervisor,
-    calls::failure,
-    event::{Event, Reply},
-    reaper::Owner,
-    reload,
-    talk::{Rest, Whose},
-};
 use crate::{
     config::{self, Loaded},
     platform::{self, Ended},
+    supervisor::{
+        Supervisor,
+        channels::{Owner, PausedChannel},
+        control::calls::failure,
+        event::{Event, Reply},
+        processes::reaper::ChildKind,
+        reload,
+    },
 };
 use binary::Binary;
 use ggen_wire::{
@@ -89,7 +89,7 @@ pub(super) struct Successor {
 #[derive(Default)]
 pub(crate) struct Upgrade {
     stage: Stage,
-    rests: BTreeMap<Whose, Rest>,
+    rests: BTreeMap<Owner, PausedChannel>,
 }
 
 impl Upgrade {
@@ -190,7 +190,7 @@ impl Supervisor {
             .spawn()
             .map_err(|error| format!("{} cannot be executed: {error}", binary.path.display()))?;
         let pid = child.id();
-        self.pids.insert(pid, Owner::Check);
+        self.pids.insert(pid, ChildKind::Check);
         let (stdout, stderr) = (
             child.stdout.take().map(OwnedFd::from),
             child.stderr.take().map(OwnedFd::from),
@@ -337,7 +337,7 @@ impl Supervisor {
     }
 
     /// A channel is heard by nobody any more.
-    pub(crate) fn paused(&mut self, whose: Whose, rest: Rest) {
+    pub(crate) fn paused(&mut self, whose: Owner, rest: PausedChannel) {
         self.heard.remove(&whose);
         self.upgrade.rests.insert(whose, rest);
     }

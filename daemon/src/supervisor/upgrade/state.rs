@@ -2,19 +2,19 @@
 //! supervisor and its children (`ipc/`), in a way that the version before does not write or does
 //! not understand, raises [`FORMAT`]: such a binary does not take over in place.
 
-use super::{
-    bag::{Bag, Unpacked},
-    books::Books,
-    family::Family,
-    ports::Ports,
-};
 use crate::{
     auth::Snapshot,
     ipc::{messages::RunAs, seal::SealKey, secrets::Secrets},
     supervisor::{
         Supervisor,
-        memory::Carried,
-        talk::{Rest, Whose},
+        channels::{Owner, PausedChannel},
+        sessions::Carried,
+        upgrade::{
+            children::SavedChildren,
+            counters::SavedCounters,
+            fd_table::{FdTable, ReceivedFds},
+            sockets::SavedSockets,
+        },
     },
 };
 use serde::{Deserialize, Serialize};
@@ -62,9 +62,9 @@ pub(crate) struct State {
     pub(crate) keys: Snapshot,
     pub(crate) run_as: Option<RunAs>,
     pub(crate) memory: Option<Carried>,
-    pub(crate) ports: Ports,
-    pub(crate) family: Family,
-    pub(crate) books: Books,
+    pub(crate) ports: SavedSockets,
+    pub(crate) family: SavedChildren,
+    pub(crate) books: SavedCounters,
     /// The connection of who asked for it, and whether lines of progress are wanted there.
     pub(crate) caller: Option<(usize, bool)>,
 }
@@ -83,7 +83,7 @@ pub(crate) enum Unreadable {
         "ggend {version} hands over in form {format}, and this binary takes form {FORMAT}: restart the daemon instead"
     )]
     Format {
-        /// Whose.
+        /// The version that wrote it.
         version: String,
         /// Which.
         format: u32,
@@ -95,17 +95,17 @@ impl State {
     pub(super) fn pack(
         supervisor: &mut Supervisor,
         files: Vec<(PathBuf, String)>,
-        rests: &BTreeMap<Whose, Rest>,
+        rests: &BTreeMap<Owner, PausedChannel>,
         caller: Option<(&std::os::fd::OwnedFd, bool)>,
     ) -> Self {
-        let mut bag = Bag::default();
-        let ports = Ports::pack(supervisor, &mut bag);
-        let family = Family::pack(supervisor, rests, &mut bag);
-        let caller = caller.map(|(caller, more)| (bag.put(caller), more));
+        let mut fds = FdTable::default();
+        let ports = SavedSockets::pack(supervisor, &mut fds);
+        let family = SavedChildren::pack(supervisor, rests, &mut fds);
+        let caller = caller.map(|(caller, more)| (fds.put(caller), more));
         Self {
             format: FORMAT,
             version: ggen_wire::VERSION.to_owned(),
-            descriptors: bag.numbers().to_vec(),
+            descriptors: fds.numbers().to_vec(),
             uptime: supervisor.now(),
             started_ms: supervisor.started_ms,
             generation: supervisor.generation,
@@ -121,7 +121,7 @@ impl State {
             memory: Some(supervisor.memory.carried()),
             ports,
             family,
-            books: Books::pack(supervisor),
+            books: SavedCounters::pack(supervisor),
             caller,
         }
     }
@@ -142,7 +142,7 @@ impl State {
 /// A state that has arrived, with its descriptors.
 pub(crate) struct Arrived {
     pub(crate) state: State,
-    pub(crate) bag: Unpacked,
+    pub(crate) fds: ReceivedFds,
 }
 
 /// Takes what the binary before us has left, if there was one.
@@ -154,6 +154,6 @@ pub(crate) fn arrived() -> Result<Option<Arrived>, Unreadable> {
         return Ok(None);
     };
     let state = State::read(&crate::platform::unsealed(&estate.text, MAX)?)?;
-    let bag = Unpacked::new(estate.descriptors(&state.descriptors)?);
-    Ok(Some(Arrived { state, bag }))
+    let fds = ReceivedFds::new(estate.descriptors(&state.descriptors)?);
+    Ok(Some(Arrived { state, fds }))
 }

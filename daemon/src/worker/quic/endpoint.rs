@@ -7,7 +7,7 @@ use super::{
     shared::{Limits, Shared},
     tls::Handshakes,
 };
-use crate::ipc::seat::Seat;
+use crate::ipc::socket_slot::SocketSlot;
 use s2n_quic::{Server, provider::io::tokio::Builder};
 use std::{error::Error, net::UdpSocket, sync::Arc};
 
@@ -21,7 +21,7 @@ const QUEUE: usize = 512 << 10;
 /// When the socket cannot be used.
 pub(super) fn start(
     socket: UdpSocket,
-    seat: Seat,
+    socket_slot: SocketSlot,
     shared: &Arc<Shared>,
 ) -> Result<Server, Box<dyn Error + Send + Sync>> {
     let io = Builder::default()
@@ -34,9 +34,12 @@ pub(super) fn start(
         .build()?;
     let server = Server::builder()
         .with_io(io)?
-        .with_tls(Handshakes::new(shared.keys.clone(), Tokens(seat.clone())))?
-        .with_connection_id(Ids(seat.index))?
-        .with_stateless_reset_token(Tokens(seat))?
+        .with_tls(Handshakes::new(
+            shared.keys.clone(),
+            Tokens(socket_slot.clone()),
+        ))?
+        .with_connection_id(Ids(socket_slot.index))?
+        .with_stateless_reset_token(Tokens(socket_slot))?
         .with_endpoint_limits(Admission::new(Arc::clone(&shared.bounds)))?
         .with_limits(Limits(Arc::clone(shared)))?
         .with_event(Events(Arc::clone(&shared.counts)))?

@@ -1,12 +1,12 @@
 //! Connection ids that say whose they are, and stateless reset tokens that outlive a worker.
 
-use crate::ipc::seat::{ID_LENGTH, MAGIC, Seat, seat_of};
+use crate::ipc::socket_slot::{ID_LENGTH, MAGIC, SocketSlot, slot_of};
 use s2n_quic::provider::{connection_id, stateless_reset_token};
 use s2n_quic_core::{connection::LocalId, stateless_reset::Token};
 use sha2::{Digest, Sha256};
 use std::{convert::Infallible, time::Duration};
 
-/// Connection ids of one seat.
+/// Connection ids of one socket slot.
 #[derive(Clone, Debug)]
 pub(super) struct Ids(pub(super) u8);
 
@@ -26,18 +26,18 @@ impl connection_id::Generator for Ids {
 }
 
 impl connection_id::Validator for Ids {
-    /// What is not for this seat is not answered, not even with a reset.
+    /// What is not for this socket slot is not answered, not even with a reset.
     fn validate(&self, _: &connection_id::ConnectionInfo<'_>, buffer: &[u8]) -> Option<usize> {
-        (seat_of(buffer) == Some(self.0)).then_some(ID_LENGTH)
+        (slot_of(buffer) == Some(self.0)).then_some(ID_LENGTH)
     }
 }
 
 /// Stateless reset tokens (RFC 9000 §10.3.2): a keyed function of the connection id.
 #[derive(Clone, Debug)]
-pub(super) struct Tokens(pub(super) Seat);
+pub(super) struct Tokens(pub(super) SocketSlot);
 
 impl Tokens {
-    /// That of an id of this seat.
+    /// That of an id of this socket slot.
     pub(super) fn token(&self, id: &[u8]) -> [u8; 16] {
         // Key and id have fixed lengths, and half of the digest is kept: the plain hash is as good
         // as HMAC here.
@@ -56,7 +56,7 @@ impl Tokens {
 
 impl stateless_reset_token::Generator for Tokens {
     fn generate(&mut self, id: &[u8]) -> Token {
-        if seat_of(id) == Some(self.0.index) {
+        if slot_of(id) == Some(self.0.index) {
             return self.token(id).into();
         }
         // Somebody else's connection must not be ended from here (RFC 9000 §21.11).
@@ -85,13 +85,13 @@ mod tests {
     use stateless_reset_token::Generator as _;
 
     #[test]
-    fn ids_name_their_seat_and_tokens_survive_the_worker() {
+    fn ids_name_their_socket_slot_and_tokens_survive_the_worker() {
         let address = SocketAddress::default();
         let info = ConnectionInfo::new(&address);
         let (mut ids, key) = (Ids(7), [3; 32]);
         let id = ids.generate(&info);
         assert_eq!(
-            (id.as_bytes().len(), seat_of(id.as_bytes())),
+            (id.as_bytes().len(), slot_of(id.as_bytes())),
             (ID_LENGTH, Some(7))
         );
         assert_ne!(id, ids.generate(&info));
@@ -103,14 +103,14 @@ mod tests {
             (Some(ID_LENGTH), None)
         );
 
-        let mut one = Tokens(Seat {
+        let mut one = Tokens(SocketSlot {
             index: 7,
             reset_key: key,
         });
         let token = one.generate(id.as_bytes());
         assert_eq!(one.clone().generate(id.as_bytes()), token);
         assert_ne!(
-            Tokens(Seat {
+            Tokens(SocketSlot {
                 index: 8,
                 reset_key: key
             })
@@ -118,7 +118,7 @@ mod tests {
             token
         );
         assert_ne!(
-            Tokens(Seat {
+            Tokens(SocketSlot {
                 index: 7,
                 reset_key: [4; 32]
             })

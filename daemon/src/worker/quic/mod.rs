@@ -1,6 +1,6 @@
 //! The quic worker: HTTP/3 on one UDP socket of the port that it shares with its siblings; the
-//! supervisor steers each connection's datagrams to the worker whose seat its id names. The same
-//! answers as the http worker's, by the same code. Never opens a file, never spawns a process.
+//! supervisor steers each connection's datagrams to the worker whose socket slot its id names. The
+//! same answers as the http worker's, by the same code. Never opens a file, never spawns a process.
 
 mod admission;
 mod body;
@@ -110,7 +110,11 @@ struct Running {
 
 fn begin(context: &mut Context) -> Result<Running, Box<dyn std::error::Error + Send + Sync>> {
     let socket = context.take_listener("quic").ok_or("there is no socket")?;
-    let seat = context.start.seat.clone().ok_or("there is no seat")?;
+    let socket_slot = context
+        .start
+        .socket_slot
+        .clone()
+        .ok_or("there is no socket slot")?;
     let socket = UdpSocket::from(OwnedFd::from(socket));
     let address = socket.local_addr()?;
     let config = &context.start.config;
@@ -121,7 +125,7 @@ fn begin(context: &mut Context) -> Result<Running, Box<dyn std::error::Error + S
         context.secrets.auth.clone(),
     )?;
     let shared = Arc::new(Shared::new(http, Counts::new()?, keys, config));
-    let server = endpoint::start(socket, seat, &shared)?;
+    let server = endpoint::start(socket, socket_slot, &shared)?;
     Ok(Running {
         server,
         shared,

@@ -17,8 +17,8 @@ use crate::{
     ipc::{
         channel::{Receiver, Sender, channel},
         messages::{Beat, Bound, Role, Start, ToSupervisor, ToWorker},
-        seat::Seat,
         secrets::{Certificate, Secrets, Sensitive, TlsSecrets},
+        socket_slot::SocketSlot,
     },
     platform::socket_pair,
     worker::{
@@ -80,7 +80,7 @@ impl Rig {
                 transport: "quic".to_owned(),
                 address,
             }],
-            seat: Some(Seat {
+            socket_slot: Some(SocketSlot {
                 index: 5,
                 reset_key: [9; 32],
             }),
