@@ -5,7 +5,7 @@ use crate::{
     auth, check,
     config::{self, Flag, LoadOptions, LogLevel, SandboxMode, commands},
     ipc::messages::Role,
-    probe, relay,
+    probe, stdio_client,
     supervisor::{Options, upgrade_check},
     worker,
 };
@@ -63,7 +63,7 @@ enum Command {
     #[command(hide = true)]
     UpgradeCheck,
     /// Relay standard input and output to the running daemon, for MCP clients that know only stdio.
-    Stdio(relay::Options),
+    Stdio(stdio_client::Options),
 }
 
 /// What this process is to be.
@@ -145,7 +145,9 @@ fn act(parsed: Arguments) -> Play {
         Some(Command::Auth(options)) => Play::Finished(authenticate(&options, &load)),
         Some(Command::Probe(verb)) => Play::Finished(probe::run(verb, load, parsed.socket)),
         Some(Command::UpgradeCheck) => Play::Finished(upgrade_check(&load)),
-        Some(Command::Stdio(options)) => Play::Finished(relay::main(&options, parsed.socket)),
+        Some(Command::Stdio(options)) => {
+            Play::Finished(stdio_client::main(&options, parsed.socket))
+        }
         None => {
             let level = if parsed.debug {
                 Some(LogLevel::Trace)

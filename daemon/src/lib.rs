@@ -6,16 +6,16 @@ pub mod check;
 pub mod cli;
 pub mod config;
 mod http3;
+mod http3_probe;
 pub mod ipc;
 pub mod log;
 pub mod metrics;
 pub mod platform;
 pub mod probe;
-pub mod relay;
 pub mod shim;
+pub mod stdio_client;
 pub mod supervisor;
 pub mod tls;
-mod visit;
 pub mod worker;
 
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ pub fn run() -> ExitCode {
         cli::Play::Supervisor(options) => supervisor::main(*options),
         cli::Play::Worker(role) => worker::main(role),
         cli::Play::Shim => shim::main(),
-        cli::Play::Visitor => visit::main(),
+        cli::Play::Visitor => http3_probe::main(),
         cli::Play::Finished(code) => code,
     }
 }

@@ -1,7 +1,7 @@
 //! What the screen shows and what keys do about it. No terminal and no daemon here.
 
 use super::{
-    figures::{Figures, between},
+    metrics::{Figures, between},
     source::{Look, News},
 };
 use ggen_wire::status::Upstream;

@@ -5,27 +5,16 @@ mod auth;
 mod certificates;
 mod completion;
 mod config;
-mod detach;
 mod explain;
 mod list;
-mod log_level;
-mod monitor;
 mod probe;
 mod schemas;
-mod server_logs;
-mod server_reload;
-mod server_restart;
-mod server_start;
-mod server_status;
-mod server_stop;
-mod server_upgrade;
-mod server_wait;
-mod stdio;
+mod server;
 mod tool_status;
 mod tool_test;
 
 use crate::{
-    args::{Format, Mcp, Noun, Server},
+    args::{Format, Mcp, Noun},
     context::Context,
     failed::{Exit, Failed},
 };
@@ -45,27 +34,8 @@ pub(crate) fn run(context: &mut Context, noun: Noun) -> Result<Exit, Failed> {
     }
     match noun {
         Noun::Completion { shell } => completion::run(context, shell),
-        Noun::Detach { command } => Err(detach::run(&command)),
-        Noun::Mcp(Mcp::Server(Server::Start(start))) => server_start::run(context, &start),
-        Noun::Mcp(Mcp::Server(Server::Stop {
-            server: Some(name), ..
-        })) => server_stop::one(context, name),
-        Noun::Mcp(Mcp::Server(Server::Stop {
-            force,
-            server: None,
-        })) => server_stop::run(context, force),
-        Noun::Mcp(Mcp::Server(Server::Restart { server })) => server_restart::run(context, server),
-        Noun::Mcp(Mcp::Server(Server::Reload { validate, plan })) => {
-            server_reload::run(context, validate, plan)
-        }
-        Noun::Mcp(Mcp::Server(Server::Upgrade { binary })) => server_upgrade::run(context, binary),
-        Noun::Mcp(Mcp::Server(Server::Status { metrics: false })) => server_status::run(context),
-        Noun::Mcp(Mcp::Server(Server::Status { metrics: true })) => server_status::metrics(context),
-        Noun::Mcp(Mcp::Server(Server::Wait)) => server_wait::run(context),
-        Noun::Mcp(Mcp::Server(Server::Logs(logs))) => server_logs::run(context, &logs),
-        Noun::Mcp(Mcp::Server(Server::LogLevel(wanted))) => log_level::run(context, &wanted),
-        Noun::Mcp(Mcp::Server(Server::Monitor(monitor))) => monitor::run(context, &monitor),
-        Noun::Mcp(Mcp::Server(Server::Stdio { server })) => Err(stdio::run(context, server)),
+        Noun::Detach { command } => Err(server::detach::run(&command)),
+        Noun::Mcp(Mcp::Server(verb)) => server::run(context, verb),
         Noun::Mcp(Mcp::List(list)) => list::run(context, &list),
         Noun::Mcp(Mcp::Status { tool, schema }) => tool_status::run(context, &tool, schema),
         Noun::Mcp(Mcp::Test { tool, args }) => tool_test::run(context, tool, &args),

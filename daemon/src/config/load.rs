@@ -1,16 +1,20 @@
 //! Loading: which files, in which order, and what the layers give together.
 
 use super::{
-    auth_files::{self, AuthFiles},
-    collector,
-    file::{File, Unread},
+    check,
+    files::{
+        permissions,
+        read::{File, Unread},
+    },
     layers::{FILE_VARIABLE, Flag, Layer},
     model::Config,
-    modes,
     problem::{Place, Problem, Severity},
-    ranges, schema,
-    selfref::Own,
-    servers::{self, Around},
+    schema,
+    secrets::{
+        auth_files::{self, AuthFiles},
+        collector_headers,
+    },
+    servers::{self, Around, selfref::Own},
 };
 use figment::{Figment, providers::Serialized};
 use ggen_wire::Code;
@@ -62,7 +66,7 @@ impl LoadOptions {
         let folder = env
             .get("CREDENTIALS_DIRECTORY")
             .map_or_else(|| etc.join("credentials"), PathBuf::from);
-        env.extend(super::credentials::read(&folder));
+        env.extend(super::secrets::credentials::read(&folder));
         let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         Self {
             flags: Vec::new(),
@@ -159,7 +163,7 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
     let mut problems = Vec::new();
     let files = files(options, &mut problems);
     for file in &files {
-        modes::check(file, !options.user_mode, &mut problems);
+        permissions::check(file, !options.user_mode, &mut problems);
     }
     let mut layers = vec![
         Layer::flags(&options.flags, &mut problems),
@@ -196,9 +200,9 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
         .state
         .as_ref()
         .is_some_and(|state| state.join(auth_files::KEY_STORE).exists());
-    problems.extend(ranges::check(&config, &place, keys_made));
+    problems.extend(check::check(&config, &place, keys_made));
     let auth_files = auth_files::read(&config, &place, &mut problems);
-    collector::read(&mut config, &options.env, &place, &mut problems);
+    collector_headers::read(&mut config, &options.env, &place, &mut problems);
     let mut provenance: BTreeMap<String, String> = schema::leaves()
         .iter()
         .map(|leaf| (leaf.clone(), place(leaf).to_string()))

@@ -9,47 +9,33 @@
 //! are refused, never ignored. `timeout` of an entry is in milliseconds; a relative `cwd` is meant
 //! from the folder of its file.
 
-mod auth_files;
-mod collector;
-mod command;
+mod check;
 pub mod commands;
-mod credentials;
-mod describe;
-mod edit;
-mod entry;
-mod expand;
-mod file;
-mod key;
+mod files;
 mod layers;
 mod load;
 mod model;
-mod modes;
-mod position;
 mod problem;
-mod ranges;
-mod redact;
-mod sandbox;
 mod schema;
-mod secret;
-mod selfref;
+mod secrets;
 mod servers;
 pub mod state;
-mod stopped;
-mod store;
+mod switched_off;
 #[cfg(test)]
 mod tests;
 
-pub use auth_files::{AuthFiles, KEY_STORE};
-pub use collector::header_pairs;
-pub use command::find_command;
-pub use describe::json_schema;
+pub use check::check;
+pub use files::position::Position;
 pub use layers::{Flag, variable};
 pub use load::{LoadOptions, Loaded, load};
 pub use model::*;
-pub use position::Position;
 pub use problem::{Place, Problem, Severity};
-pub use ranges::check;
-pub use redact::{HIDDEN, arguments as redacted_arguments, redacted, text as redacted_text};
-pub use schema::{CATEGORIES, leaves};
-pub use secret::{Secret, exposed};
-pub use stopped::{TRANSPORTS, is_on};
+pub use schema::{CATEGORIES, describe::json_schema, leaves};
+pub use secrets::{
+    auth_files::{AuthFiles, KEY_STORE},
+    collector_headers::header_pairs,
+    redact::{HIDDEN, arguments as redacted_arguments, redacted, text as redacted_text},
+    secret::{Secret, exposed},
+};
+pub use servers::command::find_command;
+pub use switched_off::{TRANSPORTS, is_on};

@@ -1,7 +1,7 @@
 //! What is wrong with a configuration: one structure for the log, `ggend check` and the tests. May
 //! not: read anything, print anything.
 
-use super::position::Position;
+use super::files::position::Position;
 use ggen_wire::Code;
 use serde::Serialize;
 use std::fmt;

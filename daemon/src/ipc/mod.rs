@@ -3,6 +3,7 @@
 //! socket pair of its own.
 
 pub mod channel;
+pub mod http3_probe;
 pub mod kept;
 pub mod launch;
 pub mod messages;
@@ -10,4 +11,3 @@ pub mod role;
 pub mod seal;
 pub mod secrets;
 pub mod socket_slot;
-pub mod visit;

@@ -3,16 +3,16 @@
 
 use super::{
     Connection, Transport,
+    client::{
+        http::{self, Target},
+        http3::Visit,
+        mcp::{self, Client, Era, Fault, Way},
+        quic,
+        stream::{self, Stream},
+        websocket,
+    },
     context::Context,
-    finding::Severity,
-    http::{self, Target},
-    mcp::{self, Client, Era, Fault, Way},
-    quic,
-    report::Paint,
-    stream::{self, Stream},
-    text,
-    visit::Visit,
-    websocket,
+    report::{Paint, finding::Severity, text},
 };
 use crate::{config, tls::client};
 use ggen_wire::Code;

@@ -1,7 +1,7 @@
 //! What every check is given: gathered once, before they run. Looks at the daemon first, because
 //! whether it runs decides in whose environment the configuration is read.
 
-use super::{
+use super::client::{
     control::{self, Daemon},
     http::Target,
 };

@@ -4,7 +4,7 @@
 use super::{
     checks::{self, Check},
     context::Context,
-    finding::Finding,
+    report::finding::Finding,
 };
 use ggen_wire::Code;
 use std::{

@@ -2,7 +2,7 @@
 //! the probe that changes anything, and only by commands that an operator could have typed. Safe is
 //! what can be undone, loses nothing that runs and needs no choice.
 
-use super::finding::Finding;
+use super::report::finding::Finding;
 use serde_json::{Value, json};
 use std::{
     ffi::OsString,

@@ -4,27 +4,17 @@
 //! blocking calls, each bounded. May not: change anything or start the daemon (`fix` alone does, by
 //! commands), talk to workers but as a client does.
 
-mod bundle;
 mod checks;
+mod client;
 mod connection;
 mod context;
-mod control;
 mod doctor;
-mod finding;
 mod fix;
-mod http;
-mod launch;
-mod mcp;
-mod quic;
 mod report;
-mod stream;
-mod text;
-mod visit;
-mod websocket;
 
 pub use checks::{ALL, Check};
 pub use context::Context;
-pub use finding::{Finding, Severity};
+pub use report::finding::{Finding, Severity};
 
 use crate::{check::Format, config::LoadOptions};
 use std::{
@@ -196,7 +186,7 @@ fn examined(
     }
     let exit = report.exit();
     let bundle = options.bundle.as_deref().map(|file| {
-        bundle::write(
+        report::bundle::write(
             file,
             &context,
             &report.human(&report::Paint(false), true),

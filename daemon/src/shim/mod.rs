@@ -4,8 +4,8 @@
 //! the server's pipes, opens no file, and has no event loop: two descriptors and a clock.
 
 mod plan;
+mod sandbox;
 mod waiter;
-mod walls;
 
 use crate::{
     ipc::{
@@ -69,7 +69,7 @@ fn run() -> io::Result<()> {
                 error.kind(),
                 io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
             );
-            let reason = walls::describe(&error, launch.sandbox.is_some());
+            let reason = sandbox::describe(&error, launch.sandbox.is_some());
             return channel.send(
                 &FromShim::SpawnFailed {
                     missing,
@@ -149,9 +149,9 @@ fn spawn(launch: &Launch, descriptors: Vec<OwnedFd>) -> Result<u32, Failed> {
         }
         command.current_dir(cwd);
     }
-    walls::enter(&mut command, launch).map_err(Failed::Walls)?;
+    sandbox::enter(&mut command, launch).map_err(Failed::Walls)?;
     if let Some(sandbox) = &launch.sandbox {
-        walls::put_up(&mut command, launch, sandbox).map_err(Failed::Walls)?;
+        sandbox::put_up(&mut command, launch, sandbox).map_err(Failed::Walls)?;
     }
     Ok(command.spawn()?.id())
 }

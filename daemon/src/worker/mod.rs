@@ -11,7 +11,7 @@ mod beat;
 mod context;
 mod link_socket;
 mod outbox;
-mod walls;
+mod sandbox;
 
 pub mod admin;
 pub(crate) mod edge;
@@ -56,7 +56,7 @@ pub fn main(role: Role) -> ExitCode {
 /// Puts up the walls of a role around this process and tells on standard output what they hold
 /// back.
 pub fn try_walls(role: Role, mode: SandboxMode) -> ExitCode {
-    match walls::try_them(role, mode, &mut std::io::stdout()) {
+    match sandbox::try_them(role, mode, &mut std::io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(SOFTWARE),
     }
@@ -71,7 +71,7 @@ pub fn fetch_keys(source: &crate::auth::Source) -> Result<crate::auth::Keys, Str
         .enable_all()
         .build()
         .map_err(|error| error.to_string())?;
-    runtime.block_on(edge::issuer::fetch(source))
+    runtime.block_on(edge::auth::issuer::fetch(source))
 }
 
 async fn serve(role: Role) -> ExitCode {
@@ -88,7 +88,7 @@ async fn serve(role: Role) -> ExitCode {
     if context.start.role != role {
         return ExitCode::from(SOFTWARE);
     }
-    match walls::put_up(&context.start, &context.secrets) {
+    match sandbox::put_up(&context.start, &context.secrets) {
         Ok(standing) => {
             if !standing.missing.is_empty() {
                 tracing::debug!(target: "mcp_server", "sandbox {}", standing.text);

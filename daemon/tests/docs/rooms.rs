@@ -111,7 +111,7 @@ const DOORS: [(&str, &[&str]); 20] = [
         ],
     ),
     (
-        "daemon/src/relay",
+        "daemon/src/stdio_client",
         &[
             "crate::supervisor",
             "crate::worker",
@@ -157,7 +157,7 @@ const DOORS: [(&str, &[&str]); 20] = [
             "crate::supervisor::Supervisor",
             "crate::worker",
             "crate::shim",
-            "crate::visit",
+            "crate::http3_probe",
             "crate::http3",
             "tokio",
             "hyper",
@@ -174,13 +174,13 @@ const DOORS: [(&str, &[&str]); 20] = [
             "crate::worker",
             "crate::config",
             "crate::ipc",
-            "crate::visit",
+            "crate::http3_probe",
             "crate::probe",
             "hyper",
         ],
     ),
     (
-        "daemon/src/visit",
+        "daemon/src/http3_probe",
         &[
             "crate::supervisor",
             "crate::worker",

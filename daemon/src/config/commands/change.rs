@@ -4,12 +4,13 @@
 use super::{Answer, BAD, CONFIG, Refusal, plain, short, target, values};
 use crate::config::{
     LoadOptions, Problem,
-    edit::{self, EditError},
-    file::MAX_FILE,
-    key::Key,
+    files::{
+        edit::{self, EditError},
+        read::MAX_FILE,
+        write::Turn,
+    },
     load::{self, load},
-    schema,
-    store::Turn,
+    schema::{self, key_path::Key},
 };
 use ggen_wire::Code;
 use serde_json::{Value, json};

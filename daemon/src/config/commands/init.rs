@@ -1,7 +1,7 @@
 //! `init`: a new file that names what people change most, valid as it is.
 
 use super::{Answer, CONFIG, Refusal, short};
-use crate::config::{LoadOptions, load::load, store::Turn};
+use crate::config::{LoadOptions, files::write::Turn, load::load};
 use ggen_wire::Code;
 use serde_json::json;
 use std::path::Path;

@@ -2,7 +2,12 @@
 //! JSON it is a configuration file itself.
 
 use super::{Answer, Refusal, plain, short, values};
-use crate::config::{LoadOptions, Loaded, key::Key, load::load, redact, schema};
+use crate::config::{
+    LoadOptions, Loaded,
+    load::load,
+    schema::{self, key_path::Key},
+    secrets::redact,
+};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Write as _};

@@ -2,7 +2,10 @@
 //! values; the whole is judged by loading it.
 
 use super::Refusal;
-use crate::config::{key::Key, redact, schema};
+use crate::config::{
+    schema::{self, key_path::Key},
+    secrets::redact,
+};
 use ggen_wire::Code;
 use serde_json::{Map, Value};
 

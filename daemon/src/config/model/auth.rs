@@ -1,6 +1,7 @@
 //! `auth`: who may ask. Every text that opens a door is a [`Secret`]. Definitions only.
 
-use super::{super::secret::Secret, tls::Mtls};
+use super::tls::Mtls;
+use crate::config::secrets::secret::Secret;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::path::PathBuf;
 

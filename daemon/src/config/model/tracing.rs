@@ -1,6 +1,6 @@
 //! `tracing`: where spans go. Definitions only.
 
-use super::super::secret::Secret;
+use crate::config::secrets::secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 

@@ -2,8 +2,11 @@
 
 use super::Host;
 use crate::config::{
-    describe::{Kind, LEAVES, json_schema},
-    leaves, schema,
+    leaves,
+    schema::{
+        self,
+        describe::{Kind, LEAVES, json_schema},
+    },
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

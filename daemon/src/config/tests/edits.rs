@@ -1,6 +1,6 @@
 //! Changes of text: nothing but the value changes, whatever the layout.
 
-use crate::config::edit::{self, EditError};
+use crate::config::files::edit::{self, EditError};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 

@@ -1,7 +1,13 @@
 //! The collector of spans: reached, and asked to take an export without any.
 
-use super::super::{context::Context, finding::Finding, http, mcp, stream::Stream, text};
-use crate::config::header_pairs;
+use crate::{
+    config::header_pairs,
+    probe::{
+        client::{http, mcp, stream::Stream},
+        context::Context,
+        report::{finding::Finding, text},
+    },
+};
 use ggen_wire::Code;
 use std::time::{Duration, Instant};
 

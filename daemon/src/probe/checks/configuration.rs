@@ -1,11 +1,13 @@
 //! The configuration: valid, safe, not overridden unawares, and the one that runs.
 
-use super::super::{
-    context::{Context, PATIENCE},
-    control,
-    finding::Finding,
+use crate::{
+    config::{self, Problem, Severity},
+    probe::{
+        client::control,
+        context::{Context, PATIENCE},
+        report::finding::Finding,
+    },
 };
-use crate::config::{self, Problem, Severity};
 use ggen_wire::{
     Code,
     control::{Body, Call},

@@ -1,8 +1,14 @@
 //! The daemon itself: whether it answers, its control socket, what an earlier one left behind,
 //! versions.
 
-use super::super::{context::Context, control::Daemon, finding::Finding, text};
-use crate::platform;
+use crate::{
+    platform,
+    probe::{
+        client::control::Daemon,
+        context::Context,
+        report::{finding::Finding, text},
+    },
+};
 use ggen_wire::{Code, VERSION, status::Phase};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 

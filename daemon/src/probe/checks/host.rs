@@ -1,7 +1,13 @@
 //! The host: the name `localhost`, room on the disk, the clock.
 
-use super::super::{context::Context, finding::Finding, http, text};
-use crate::platform;
+use crate::{
+    platform,
+    probe::{
+        client::http,
+        context::Context,
+        report::{finding::Finding, text},
+    },
+};
 use ggen_wire::{Code, paths::Host};
 use std::{
     path::{Path, PathBuf},

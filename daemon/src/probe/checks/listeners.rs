@@ -1,7 +1,13 @@
 //! The listening addresses: reachable as a client while the daemon runs, free while it does not.
 
-use super::super::{context::Context, finding::Finding, http, mcp, quic};
-use crate::platform;
+use crate::{
+    platform,
+    probe::{
+        client::{http, mcp, quic},
+        context::Context,
+        report::finding::Finding,
+    },
+};
 use ggen_wire::{Code, status::Phase};
 use std::{
     io,

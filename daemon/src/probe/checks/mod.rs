@@ -12,7 +12,7 @@ mod service;
 mod upstreams;
 mod workers;
 
-use super::{context::Context, finding::Finding};
+use super::{context::Context, report::finding::Finding};
 
 /// A check.
 #[derive(Clone, Copy)]

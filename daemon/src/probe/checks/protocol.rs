@@ -1,12 +1,14 @@
 //! What a client meets: HTTP and /health, both eras of MCP, the page of metrics.
 
-use super::super::{
+use crate::probe::{
+    client::{
+        http::{self, Answer, Target},
+        mcp::{self, Client, Era, Fault, Way},
+        stream::Stream,
+        websocket,
+    },
     context::Context,
-    finding::Finding,
-    http::{self, Answer, Target},
-    mcp::{self, Client, Era, Fault, Way},
-    stream::Stream,
-    text, websocket,
+    report::{finding::Finding, text},
 };
 use ggen_wire::Code;
 use serde_json::Value;

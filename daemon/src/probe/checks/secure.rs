@@ -1,17 +1,21 @@
 //! HTTPS and HTTP/3 as a client sees them: the handshake, whether the certificate would be
 //! believed, an answer.
 
-use super::super::{
-    context::Context,
-    finding::Finding,
-    http::{self, Target, Unserved},
-    mcp::{self, Fault},
-    quic,
-    visit::Visit,
-};
-use crate::tls::{
-    client::{self, Shown},
-    files,
+use crate::{
+    probe::{
+        client::{
+            http::{self, Target, Unserved},
+            http3::Visit,
+            mcp::{self, Fault},
+            quic,
+        },
+        context::Context,
+        report::finding::Finding,
+    },
+    tls::{
+        client::{self, Shown},
+        files,
+    },
 };
 use ggen_wire::Code;
 use std::{

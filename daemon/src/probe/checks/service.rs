@@ -1,7 +1,9 @@
 //! systemd's view of the unit, on hosts that have systemd.
 
-use super::super::{context::Context, finding::Finding};
-use crate::platform;
+use crate::{
+    platform,
+    probe::{context::Context, report::finding::Finding},
+};
 use ggen_wire::Code;
 use std::{
     collections::BTreeMap,

@@ -1,17 +1,19 @@
 //! The upstream servers: how the daemon has them while it runs; started for real while it does not;
 //! remote ones by their layers; their names.
 
-use super::super::{
-    context::{Context, PATIENCE},
-    control,
-    finding::Finding,
-    http::Target,
-    launch::{self, Trial, Verdict},
-    mcp, text,
-};
 use crate::{
     config::{self, Place, Upstream, UpstreamTransport},
     platform,
+    probe::{
+        client::{
+            control,
+            http::Target,
+            mcp,
+            stdio::{self, Trial, Verdict},
+        },
+        context::{Context, PATIENCE},
+        report::{finding::Finding, text},
+    },
     supervisor::processes::environment,
 };
 use ggen_mcp::protocol::name;
@@ -247,7 +249,7 @@ fn try_one(context: &Context, name: &str, upstream: &Upstream) -> Finding {
     ) else {
         return Finding::note(format!("{name}: not tried, no time was left"));
     };
-    judge(name, &launch::attempt(launch, upstream.era, limit), limit)
+    judge(name, &stdio::attempt(launch, upstream.era, limit), limit)
 }
 
 fn judge(name: &str, trial: &Trial, limit: Duration) -> Finding {

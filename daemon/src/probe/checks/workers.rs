@@ -1,8 +1,13 @@
 //! The worker processes: whether all run and give signs of life, and whether they have descriptors
 //! left.
 
-use super::super::{context::Context, finding::Finding, text};
-use crate::platform;
+use crate::{
+    platform,
+    probe::{
+        context::Context,
+        report::{finding::Finding, text},
+    },
+};
 use ggen_wire::{
     Code,
     status::{Phase, Worker},

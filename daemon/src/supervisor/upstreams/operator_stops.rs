@@ -1,5 +1,5 @@
 //! Stopping and starting one transport or upstream by name. What is stopped is switched off over
-//! the configuration (`config/stopped.rs`), and the difference is put in force as a reload is:
+//! the configuration (`config/switched_off.rs`), and the difference is put in force as a reload is:
 //! listeners close, workers finish what they have and go.
 
 use crate::{

@@ -1,6 +1,6 @@
 //! What the supervisor has to do with the workers' sandbox: who they become, that it is known how
 //! much stands, and that those who may not call out are replaced when they have to. The walls
-//! themselves are put up by each worker (`worker/walls.rs`).
+//! themselves are put up by each worker (`worker/sandbox.rs`).
 
 use crate::{
     config::{Config, SandboxMode},

@@ -10,10 +10,11 @@ mod tests;
 use super::{
     Context, Incoming,
     edge::{
-        auth::Authenticator,
-        doors::Doors,
-        guard::Guard,
-        listen::{Limits, Server},
+        auth::{Authenticator, guard::Guard},
+        listeners::{
+            Doors,
+            accept::{Limits, Server},
+        },
     },
 };
 use crate::ipc::messages::{Beat, Start};

@@ -6,9 +6,8 @@ use crate::{
     worker::{
         Outbox,
         edge::{
-            auth::{Authenticator, Denied},
-            guard::Guard,
-            listen::Handler,
+            auth::{Authenticator, Denied, guard::Guard},
+            listeners::accept::Handler,
             peer::Peer,
         },
     },

@@ -8,26 +8,14 @@
 //! something to send. Only what is not on the hot path has tasks of its own: HTTP exchanges with
 //! remote servers, questions to the supervisor.
 
-mod buffers;
-mod channel;
 mod driver;
-mod events;
-mod kept;
-mod leases;
-mod lines;
-mod link;
-mod observe;
+mod io;
+mod metrics;
 #[cfg_attr(not(feature = "otlp"), path = "otlp/off.rs")]
 mod otlp;
-mod perform;
-mod questions;
-mod ready;
-mod reconfigure;
-mod remote;
-mod rules;
 mod settings;
-mod stdio;
-mod talk;
+mod supervisor;
+mod upstreams;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 //! `id`.
 
 use super::body::Body;
-use crate::worker::edge::{auth, guard::Denied};
+use crate::worker::edge::auth::{self, guard::Denied};
 use bytes::Bytes;
 use ggen_wire::Code;
 use http::{HeaderValue, Response, StatusCode, header};

@@ -11,7 +11,7 @@ mod events;
 mod receive;
 mod route;
 mod service;
-pub(crate) mod upgrade;
+pub(crate) mod websocket_handshake;
 
 #[cfg(test)]
 mod tests;
@@ -20,8 +20,10 @@ use super::{
     Context, Incoming,
     edge::{
         Gateway,
-        doors::{Doors, SECURE},
-        listen::{Limits, Server},
+        listeners::{
+            Doors, SECURE,
+            accept::{Limits, Server},
+        },
     },
 };
 use crate::{

@@ -7,15 +7,18 @@ use super::{
     counts::Counts,
     receive::{self, Admitted, Upload},
     route::{self, Route},
-    upgrade,
+    websocket_handshake,
 };
 use crate::{
     config::{Config, QueryToken, Transports},
     ipc::secrets::AuthSecrets,
     metrics::{Error, Family},
     worker::edge::{
-        Gateway, Input, Refused, Terms, auth::Authenticator, guard::Guard, handover::Takers,
-        listen::Handler, peer::Peer,
+        Gateway, Input, Refused, Terms,
+        auth::{Authenticator, guard::Guard},
+        listeners::accept::Handler,
+        peer::Peer,
+        websocket::handover::Takers,
     },
 };
 use bytes::Bytes;
@@ -95,7 +98,7 @@ impl Rules {
     fn is_websocket(&self, path: &str) -> bool {
         self.websocket
             .as_ref()
-            .is_some_and(|own| upgrade::view(own, path).is_some())
+            .is_some_and(|own| websocket_handshake::view(own, path).is_some())
     }
 
     /// The same, for a daemon that serves QUIC at this port: clients with TLS are told for a day
@@ -266,7 +269,7 @@ impl Http {
         if let Some(view) = rules
             .websocket
             .as_ref()
-            .and_then(|own| upgrade::view(own, head.uri.path()))
+            .and_then(|own| websocket_handshake::view(own, head.uri.path()))
         {
             return self.upgrade(head, view, rules).await;
         }

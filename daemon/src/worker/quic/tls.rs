@@ -7,7 +7,7 @@ use crate::{
     config::{Config, Ssl, TlsVersion},
     ipc::secrets::TlsSecrets,
     tls::{Unusable, serve::Serving},
-    worker::edge::{peer::Peer, tls},
+    worker::edge::{listeners::tls, peer::Peer},
 };
 use rustls::{ServerConfig, pki_types::CertificateDer};
 use s2n_quic::provider::tls::{Provider, rustls as transport};

@@ -20,9 +20,11 @@ use super::{
     edge::{
         Gateway,
         auth::Authenticator,
-        doors::Doors,
-        handover::{self, Handover, Leash},
-        listen::{Limits, Server as Listening},
+        listeners::{
+            Doors,
+            accept::{Limits, Server as Listening},
+        },
+        websocket::handover::{self, Handover, Leash},
     },
     http,
 };

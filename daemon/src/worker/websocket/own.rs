@@ -6,8 +6,8 @@ use crate::{
     config::{self, Config, QueryToken},
     ipc::messages::Bound,
     worker::{
-        edge::{guard::Guard, handover::Handover, listen::Handler},
-        http::{answer, body::Body, upgrade},
+        edge::{auth::guard::Guard, listeners::accept::Handler, websocket::handover::Handover},
+        http::{answer, body::Body, websocket_handshake},
     },
 };
 use bytes::Bytes;
@@ -68,12 +68,12 @@ impl Handler for Own {
             return answer::Refusal::from(denied).response(b"");
         }
         let path = head.uri.path().to_owned();
-        let Some(view) = upgrade::view(&rules.path, &path) else {
+        let Some(view) = websocket_handshake::view(&rules.path, &path) else {
             return answer::Refusal::new(StatusCode::NOT_FOUND, ggen_wire::Code::PathUnknown, "")
                 .response(b"");
         };
         let (opened, response) =
-            match upgrade::open(head, view, rules.tokens, &self.server.auth).await {
+            match websocket_handshake::open(head, view, rules.tokens, &self.server.auth).await {
                 Ok(opened) => opened,
                 Err(response) => return response,
             };

@@ -2,11 +2,11 @@
 //! (OTLP/HTTP, "Failures", "Retryable response codes"), says once that the collector takes nothing
 //! and once that it does again. Bounded in size, time and tries, whatever the collector answers.
 
-use super::super::remote::broken;
 use super::{
     Plan, encode,
     messages::{ExportTraceServiceResponse, Span},
 };
+use crate::worker::gateway::upstreams::streamable_http::broken;
 use bytes::{Bytes, BytesMut};
 use flate2::{Compression, write::GzEncoder};
 use ggen_wire::Code;

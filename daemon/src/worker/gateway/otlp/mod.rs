@@ -11,9 +11,9 @@ mod messages;
 mod tests;
 
 use super::{
-    observe::Observer,
-    remote::Clients,
+    metrics::Observer,
     settings::{self, Target},
+    upstreams::streamable_http::Clients,
 };
 use crate::{
     config::{Config, Otlp as Settings, UpstreamTransport, header_pairs},

@@ -1,7 +1,7 @@
 //! The gateway worker without the cargo feature `otlp`: no spans, and none to be had, because the
 //! configuration cannot ask for them.
 
-use super::{observe::Observer, remote::Clients};
+use super::{metrics::Observer, upstreams::streamable_http::Clients};
 use crate::ipc::messages::Start;
 use ggen_mcp::api::Micros;
 use ggen_mcp::trace::span::Span;

@@ -1,0 +1,275 @@
+//! Changes to the text of a JSON file that touch nothing but the value in question: order, spaces
+//! and line ends of the rest stay as they are. It only works on text that `serde_json` has accepted
+//! (which bounds the depth). May not: open files, judge values.
+
+/// Why a change is impossible.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum EditError {
+    /// The text is not what `serde_json` accepts.
+    #[error("the file is not a JSON object")]
+    NotJson,
+    /// A part of the path leads through something that is no object: how many parts lead to it.
+    #[error("not an object")]
+    NotAnObject(usize),
+}
+
+/// A value's place in the text, in bytes.
+struct Item {
+    start: usize,
+    end: usize,
+    /// Of an object.
+    members: Option<Vec<Member>>,
+}
+
+struct Member {
+    key: String,
+    start: usize,
+    value: Item,
+}
+
+/// The text with `value` (JSON) at a path; objects on the way are made where they do not exist.
+pub(crate) fn set(text: &str, path: &[String], value: &str) -> Result<String, EditError> {
+    let root = scan(text)?;
+    let mut item = &root;
+    for (depth, part) in path.iter().enumerate() {
+        let Some(members) = &item.members else {
+            return Err(EditError::NotAnObject(depth));
+        };
+        match members.iter().rev().find(|member| member.key == *part) {
+            Some(member) => item = &member.value,
+            None => return Ok(insert(text, item, members, &path[depth..], value)),
+        }
+    }
+    Ok(format!(
+        "{}{value}{}",
+        &text[..item.start],
+        &text[item.end..]
+    ))
+}
+
+/// The text without the member at a path; `None` if there is none.
+pub(crate) fn unset(text: &str, path: &[String]) -> Result<Option<String>, EditError> {
+    let root = scan(text)?;
+    let mut item = &root;
+    let Some((last, above)) = path.split_last() else {
+        return Ok(None);
+    };
+    for part in above {
+        let found = item
+            .members
+            .as_ref()
+            .and_then(|members| members.iter().rev().find(|member| member.key == *part));
+        let Some(member) = found else { return Ok(None) };
+        item = &member.value;
+    }
+    let Some(members) = &item.members else {
+        return Ok(None);
+    };
+    let Some(index) = members.iter().rposition(|member| member.key == *last) else {
+        return Ok(None);
+    };
+    let (from, to) = match (index.checked_sub(1), members.get(index + 1)) {
+        (Some(before), _) => (members[before].value.end, members[index].value.end),
+        (None, Some(next)) => (members[index].start, next.start),
+        (None, None) => (item.start + 1, item.end - 1),
+    };
+    Ok(Some(format!("{}{}", &text[..from], &text[to..])))
+}
+
+/// The JSON of a value at a path as it stands in the text.
+pub(crate) fn raw<'a>(text: &'a str, path: &[String]) -> Option<&'a str> {
+    let mut item = scan(text).ok()?;
+    for part in path {
+        item = item
+            .members?
+            .into_iter()
+            .rev()
+            .find(|member| member.key == *part)?
+            .value;
+    }
+    Some(&text[item.start..item.end])
+}
+
+/// A new member behind the last one, laid out as its neighbours are.
+fn insert(text: &str, object: &Item, members: &[Member], path: &[String], value: &str) -> String {
+    let line_end = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    let unit = unit(text);
+    let own_line = |at: usize| {
+        let line = text[..at].rsplit('\n').next().unwrap_or_default();
+        (text[..at].contains('\n') && line.trim().is_empty()).then(|| line.to_owned())
+    };
+    // Objects that stand in one line stay in it; an empty one is opened if the file uses lines at
+    // all.
+    let indent = match members.last() {
+        Some(last) => own_line(last.start),
+        None if text.contains('\n') => {
+            let line = text[..object.start].rsplit('\n').next().unwrap_or_default();
+            let margin: String = line
+                .chars()
+                .take_while(|c| [' ', '\t'].contains(c))
+                .collect();
+            Some(format!("{margin}{unit}"))
+        }
+        None => None,
+    };
+    let member = member(
+        path,
+        value,
+        indent
+            .as_deref()
+            .map(|indent| (indent, unit.as_str(), line_end)),
+    );
+    let (before, after) = match (members.last(), &indent) {
+        (Some(last), Some(indent)) => (
+            format!("{},{line_end}{indent}", &text[..last.value.end]),
+            text[last.value.end..].to_owned(),
+        ),
+        (Some(last), None) => (
+            format!("{}, ", &text[..last.value.end]),
+            text[last.value.end..].to_owned(),
+        ),
+        (None, Some(indent)) => {
+            let margin = indent.strip_suffix(&unit).unwrap_or_default();
+            (
+                format!("{}{line_end}{indent}", &text[..=object.start]),
+                format!("{line_end}{margin}{}", &text[object.end - 1..]),
+            )
+        }
+        (None, None) => (
+            text[..=object.start].to_owned(),
+            text[object.end - 1..].to_owned(),
+        ),
+    };
+    format!("{before}{member}{after}")
+}
+
+/// `"a": { "b": value }`, in lines if there is an indent (of this member, the unit, the line's
+/// end).
+fn member(path: &[String], value: &str, lines: Option<(&str, &str, &str)>) -> String {
+    let Some((key, below)) = path.split_first() else {
+        return value.to_owned();
+    };
+    let key = serde_json::Value::from(key.as_str());
+    match (below.is_empty(), lines) {
+        (true, _) => format!("{key}: {value}"),
+        (false, None) => format!("{key}: {{ {} }}", member(below, value, None)),
+        (false, Some((indent, unit, end))) => {
+            let inner = format!("{indent}{unit}");
+            format!(
+                "{key}: {{{end}{inner}{}{end}{indent}}}",
+                member(below, value, Some((&inner, unit, end)))
+            )
+        }
+    }
+}
+
+/// What the file indents by: the margin of its first indented line.
+fn unit(text: &str) -> String {
+    let margin = |line: &str| -> String {
+        line.chars()
+            .take_while(|c| [' ', '\t'].contains(c))
+            .collect()
+    };
+    let first = text
+        .lines()
+        .skip(1)
+        .filter(|line| !line.trim().is_empty())
+        .map(margin)
+        .find(|margin| !margin.is_empty());
+    first.unwrap_or_else(|| "  ".to_owned())
+}
+
+fn scan(text: &str) -> Result<Item, EditError> {
+    let bom = if text.starts_with('\u{feff}') {
+        '\u{feff}'.len_utf8()
+    } else {
+        0
+    };
+    let valid = serde_json::from_str::<serde::de::IgnoredAny>(&text[bom..]).is_ok();
+    let root = Scanner { text, at: bom }.value().filter(|_| valid);
+    root.filter(|root| root.members.is_some())
+        .ok_or(EditError::NotJson)
+}
+
+struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl Scanner<'_> {
+    fn peek(&mut self) -> Option<u8> {
+        let rest = self.text.get(self.at..)?;
+        self.at += rest
+            .find(|c: char| !matches!(c, ' ' | '\t' | '\r' | '\n'))
+            .unwrap_or(rest.len());
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn value(&mut self) -> Option<Item> {
+        let first = self.peek()?;
+        let start = self.at;
+        let mut members = None;
+        match first {
+            b'{' => members = Some(self.object()?),
+            b'[' => self.array()?,
+            b'"' => drop(self.string()?),
+            _ => {
+                let rest = &self.text[start..];
+                self.at += rest
+                    .find([',', ']', '}', ' ', '\t', '\r', '\n'])
+                    .unwrap_or(rest.len());
+            }
+        }
+        Some(Item {
+            start,
+            end: self.at,
+            members,
+        })
+    }
+
+    fn object(&mut self) -> Option<Vec<Member>> {
+        let mut members = Vec::new();
+        self.at += 1;
+        loop {
+            match self.peek()? {
+                b'}' => break,
+                b',' => self.at += 1,
+                b'"' => {
+                    let start = self.at;
+                    let key = self.string()?;
+                    self.peek().filter(|colon| *colon == b':')?;
+                    self.at += 1;
+                    members.push(Member {
+                        key,
+                        start,
+                        value: self.value()?,
+                    });
+                }
+                _ => return None,
+            }
+        }
+        self.at += 1;
+        Some(members)
+    }
+
+    fn array(&mut self) -> Option<()> {
+        self.at += 1;
+        loop {
+            match self.peek()? {
+                b']' => break,
+                b',' => self.at += 1,
+                _ => drop(self.value()?),
+            }
+        }
+        self.at += 1;
+        Some(())
+    }
+
+    fn string(&mut self) -> Option<String> {
+        let mut stream =
+            serde_json::Deserializer::from_str(&self.text[self.at..]).into_iter::<String>();
+        let text = stream.next()?.ok()?;
+        self.at += stream.byte_offset();
+        Some(text)
+    }
+}

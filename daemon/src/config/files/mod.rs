@@ -1,0 +1,8 @@
+//! Configuration files as texts: reading, positions, changes, writing, permissions. May not: know
+//! what the keys mean.
+
+pub(super) mod edit;
+pub(super) mod permissions;
+pub(super) mod position;
+pub(super) mod read;
+pub(super) mod write;

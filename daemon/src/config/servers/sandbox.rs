@@ -1,0 +1,98 @@
+//! `sandbox` of an `mcpServers` entry, as it is written. What the kernel makes of it is found out
+//! when the server is started.
+
+use super::entry::Fields;
+use crate::config::{files::position::Tree, model::ServerSandbox, problem::Severity, schema};
+use ggen_wire::Code;
+use std::path::{Path, PathBuf};
+
+/// Least memory, in bytes: below that no program starts.
+const LEAST_MEMORY: u64 = 1 << 20;
+/// A thousand processors.
+const MOST_PROCESSOR: u64 = 100_000;
+
+/// Reads it. `place` makes an absolute path of an expanded text. What is wrong with it disables the
+/// entry.
+pub(crate) fn read(
+    fields: &mut Fields<'_>,
+    remote: bool,
+    place: impl Fn(&str) -> PathBuf,
+) -> Option<ServerSandbox> {
+    let member = fields.member("sandbox")?;
+    let none = matches!(&member.node.tree, Tree::Scalar(serde_json::Value::String(none)) if none == "none");
+    if !fields.wanted || none || !schema::asks(&member.node.value()) {
+        return None;
+    }
+    let mut wrong = |what: String| {
+        fields.problem(
+            Severity::Entry,
+            Code::ConfigValue,
+            "sandbox",
+            member.at,
+            what,
+        );
+    };
+    if remote {
+        wrong("is for stdio servers; this one is remote".to_owned());
+        return None;
+    }
+    let mut found: ServerSandbox = match serde_json::from_value(member.node.value()) {
+        Ok(found) => found,
+        Err(error) => {
+            wrong(error.to_string().replace('`', "\""));
+            return None;
+        }
+    };
+    let limits = found.limits;
+    if limits.memory.is_some_and(|memory| memory.0 < LEAST_MEMORY) {
+        wrong("limits.memory: expected at least 1MB".to_owned());
+    }
+    let zero = [
+        limits.cpu_seconds,
+        limits.open_files,
+        limits.processes,
+        limits.file_size.map(|size| size.0),
+    ]
+    .contains(&Some(0));
+    if zero || [limits.family.processes, limits.family.cpu_percent].contains(&Some(0)) {
+        wrong("limits: expected at least 1".to_owned());
+    }
+    if limits
+        .family
+        .memory
+        .is_some_and(|memory| memory.0 < LEAST_MEMORY)
+    {
+        wrong("limits.family.memory: expected at least 1MB".to_owned());
+    }
+    if limits
+        .family
+        .cpu_percent
+        .is_some_and(|percent| percent > MOST_PROCESSOR)
+    {
+        wrong(format!(
+            "limits.family.cpu_percent: expected at most {MOST_PROCESSOR}; 100 is one processor"
+        ));
+    }
+    if limits.processes.is_some() && found.user.is_none() {
+        wrong(
+            "limits.processes counts all processes of a user; name the server's own by \"user\""
+                .to_owned(),
+        );
+    }
+    for paths in [&mut found.read, &mut found.write].into_iter().flatten() {
+        for path in paths {
+            let text = fields.expanded("sandbox", &path.to_string_lossy(), member.node.at);
+            *path = place(&text);
+            if !Path::is_absolute(path) {
+                fields.problem(
+                    Severity::Entry,
+                    Code::ConfigValue,
+                    "sandbox",
+                    member.at,
+                    format!("{} is no absolute path", path.display()),
+                );
+            }
+        }
+    }
+    Some(found)
+}

@@ -1,0 +1,200 @@
+//! A look over HTTP/3: `ggend visit` is the client, in a process of its own; here are the
+//! questions. Bounded by deadlines; the process ends with the look.
+
+use super::{
+    http::{self, Answer, Target, Unserved},
+    mcp::Fault,
+};
+use crate::{
+    ipc::{
+        channel::Blocking,
+        http3_probe::{Failure, FromVisitor, Kind, Place, Question, Shown, ToVisitor},
+    },
+    platform,
+    supervisor::processes::environment,
+};
+use ggen_wire::Code;
+use nix::sys::signal::Signal;
+use std::{
+    io,
+    net::SocketAddr,
+    os::unix::net::UnixStream,
+    time::{Duration, Instant},
+};
+
+/// How long the visitor may take to say so when it gives up.
+const SAYING: Duration = Duration::from_millis(500);
+/// How long it may take to leave.
+const LEAVING: Duration = Duration::from_secs(1);
+
+/// A connection over HTTP/3.
+pub(crate) struct Visit {
+    /// Closed before the process is waited for.
+    channel: Option<Blocking>,
+    /// The same socket, for its time-outs.
+    socket: UnixStream,
+    pid: u32,
+    /// The other side is this host.
+    here: bool,
+}
+
+impl Visit {
+    /// Shakes hands with `target` at that address as a client that trusts these certificates (PEM).
+    ///
+    /// # Errors
+    /// There is no connection; what is wrong with the certificate is no error here.
+    pub(crate) fn open(
+        target: &Target,
+        address: SocketAddr,
+        deadline: Instant,
+        trusted: Vec<String>,
+    ) -> Result<(Self, Shown), Fault> {
+        let fault = |code, what: &str, seen: String| Fault {
+            layer: "TLS over QUIC",
+            code,
+            what: format!("{what}: {address} (UDP)"),
+            seen,
+        };
+        let untried =
+            |error: io::Error| fault(Code::Internal, "HTTP/3 cannot be tried", error.to_string());
+        let mut visit = Self::start(address).map_err(untried)?;
+        let (host, authority) = (target.host.clone(), target.authority());
+        let place = Place {
+            address,
+            host,
+            authority,
+            trusted,
+            patience_ms: left(deadline),
+        };
+        match visit.ask(&ToVisitor::Connect(place), deadline) {
+            Ok(FromVisitor::Connected(shown)) => Ok((visit, shown)),
+            Ok(FromVisitor::Failed(Failure { kind, seen })) => Err(match kind {
+                Kind::Late => fault(Code::ConnectionTimeout, "Connection timeout", seen),
+                Kind::Tls | Kind::Certificate => {
+                    fault(Code::CertificateVerifyFailed, "TLS handshake failed", seen)
+                }
+                Kind::Protocol => fault(Code::AnswerUnusable, "Not HTTP/3", seen),
+                Kind::Closed => fault(Code::ConnectionRefused, "Connection closed", seen),
+                Kind::Foreign => fault(Code::AnswerUnusable, "Not HTTP/3", seen),
+                Kind::Untried => fault(Code::Internal, "HTTP/3 cannot be tried", seen),
+            }),
+            Ok(FromVisitor::Answered { .. }) => Err(untried(io::ErrorKind::InvalidData.into())),
+            Err(error) => Err(untried(error)),
+        }
+    }
+
+    /// Asks on the connection.
+    ///
+    /// # Errors
+    /// [`Unserved`]
+    pub(crate) fn exchange(
+        &mut self,
+        target: &Target,
+        method: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+        deadline: Instant,
+    ) -> Result<Answer, Unserved> {
+        let began = Instant::now();
+        let key = http::api_key(self.here).map(|key| ("x-api-key".to_owned(), key));
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned()))
+            .chain(key)
+            .collect();
+        let question = Question {
+            method: method.to_owned(),
+            path: target.path.clone(),
+            headers,
+            body: body.to_owned(),
+            // What a plain GET is answered with may have no end.
+            head_only: method != "POST",
+            patience_ms: left(deadline),
+        };
+        match self.ask(&ToVisitor::Ask(question), deadline) {
+            Ok(FromVisitor::Answered {
+                status,
+                headers,
+                body,
+            }) => Ok(Answer {
+                status,
+                headers,
+                body: body.into_bytes(),
+            }),
+            Ok(FromVisitor::Failed(Failure { kind, seen })) => Err(match kind {
+                Kind::Late => Unserved::Timeout(began.elapsed()),
+                Kind::Certificate => Unserved::Certificate,
+                Kind::Foreign => Unserved::Foreign(seen),
+                Kind::Tls | Kind::Protocol | Kind::Closed | Kind::Untried => {
+                    Unserved::Io(io::Error::other(seen))
+                }
+            }),
+            Ok(FromVisitor::Connected(_)) => Err(Unserved::Io(io::ErrorKind::InvalidData.into())),
+            Err(error) => Err(Unserved::Io(error)),
+        }
+    }
+
+    fn start(address: SocketAddr) -> io::Result<Self> {
+        let (ours, theirs) = platform::socket_pair()?;
+        let socket = UnixStream::from(ours.try_clone()?);
+        let channel = Some(Blocking::new(ours)?);
+        let pid = platform::spawn_self(&["visit"], theirs, environment::of_worker())?;
+        Ok(Self {
+            channel,
+            socket,
+            pid,
+            here: address.ip().to_canonical().is_loopback(),
+        })
+    }
+
+    fn ask(&mut self, message: &ToVisitor, deadline: Instant) -> io::Result<FromVisitor> {
+        let channel = self.channel.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        let end = deadline + SAYING;
+        let patience = |socket: &UnixStream| {
+            let left = end
+                .saturating_duration_since(Instant::now())
+                .max(Duration::from_millis(1));
+            socket
+                .set_read_timeout(Some(left))
+                .and_then(|()| socket.set_write_timeout(Some(left)))
+        };
+        patience(&self.socket)?;
+        channel.send(message, &[])?;
+        loop {
+            patience(&self.socket)?;
+            match channel.receive() {
+                Ok(Some((answer, _))) => return Ok(answer),
+                Ok(None) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < end => {
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        drop(self.channel.take());
+        // The clone of the socket would keep the channel open.
+        self.socket
+            .shutdown(std::net::Shutdown::Both)
+            .unwrap_or_default();
+        if !platform::reap_one(self.pid, LEAVING) {
+            platform::signal_process(self.pid, Signal::SIGKILL);
+            let _ = platform::reap_one(self.pid, LEAVING);
+        }
+    }
+}
+
+/// Until then, in milliseconds; one at least.
+fn left(deadline: Instant) -> u64 {
+    u64::try_from(
+        deadline
+            .saturating_duration_since(Instant::now())
+            .as_millis(),
+    )
+    .unwrap_or(u64::MAX)
+    .max(1)
+}

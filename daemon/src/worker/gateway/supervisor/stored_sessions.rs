@@ -1,0 +1,49 @@
+//! What outlives this worker, on its way to the supervisor and back: upstreams have names there and
+//! numbers here.
+
+use crate::{
+    ipc::{
+        kept::{self, KeptCatalogue},
+        messages::ToSupervisor,
+    },
+    worker::gateway::driver::{Core, Driver},
+};
+use ggen_mcp::api::Input;
+use ggen_mcp::persisted::Keep;
+
+impl<C: Core> Driver<C> {
+    /// Has the supervisor keep something.
+    pub(crate) fn keep(&self, keep: Keep) {
+        let keep = match keep {
+            Keep::Session {
+                digest,
+                record,
+                ticket,
+            } => kept::Keep::Session {
+                digest: digest.into(),
+                record,
+                ticket,
+            },
+            Keep::Ended(digest) => kept::Keep::Ended {
+                digest: digest.into(),
+            },
+            Keep::Used(digests) => kept::Keep::Used {
+                digests: digests.into_iter().map(String::from).collect(),
+            },
+            Keep::Catalogue(up, text) => match self.name(up) {
+                Some(upstream) => kept::Keep::Catalogue { upstream, text },
+                None => return,
+            },
+        };
+        self.send(ToSupervisor::Keep(keep));
+    }
+
+    /// What upstreams gave before this worker.
+    pub(crate) fn recall(&mut self, catalogue: Vec<KeptCatalogue>) {
+        let known = catalogue
+            .into_iter()
+            .filter_map(|kept| Some((self.configuration.find(&kept.upstream)?, kept.text)));
+        let known = known.collect();
+        self.fed.give(Input::Recall(known));
+    }
+}
