@@ -466,7 +466,7 @@ pub struct Note {
 pub struct About {
     /// Who asked.
     pub principal: std::sync::Arc<str>,
-    /// The client's own id, as it stands; cut at [`crate::access::rules::LONGEST`].
+    /// The client's own id, as it stands; cut at [`crate::protocol::excerpt::LONGEST`].
     pub request: Box<str>,
     /// The method.
     pub method: &'static str,

@@ -6,11 +6,12 @@ use crate::access::rules::{Rules, ToolRule};
 use crate::api::{Micros, Observation, Output, StreamKey, UpId};
 use crate::call::record::{Again, Call, Held, Purpose};
 use crate::client::request::Ctx;
+use crate::client::waiting::{Attempt, Waiting};
 use crate::edge::{Principal, Request};
 use crate::gateway::Gateway;
 use crate::protocol::json;
 use crate::protocol::refusal::{Refusal, rpc};
-use crate::trace::spans::Tracing;
+use crate::trace::Tracing;
 use crate::upstream::list::ListKind;
 use crate::upstream::view::View;
 use ggen_wire::Code;
@@ -63,6 +64,7 @@ impl Gateway {
                 (name.clone(), keyed)
             })
             .collect();
+        self.spans.set_ratio(rules.spans);
         self.rules = rules;
     }
 
@@ -84,8 +86,13 @@ impl Gateway {
     }
 
     /// One more request of a principal.
-    pub(crate) fn admit(&mut self, key: StreamKey, request: &Request) -> Result<(), Refusal> {
-        if !self.fresh || key.edge == 0 {
+    pub(crate) fn admit(
+        &mut self,
+        key: StreamKey,
+        request: &Request,
+        attempt: &Attempt,
+    ) -> Result<(), Refusal> {
+        if !attempt.fresh || key.edge == 0 {
             return Ok(());
         }
         let now = self.cx.now;
@@ -193,7 +200,7 @@ impl Gateway {
         {
             return Err(self.limited("tool_concurrent", 1));
         }
-        if self.tries > 0 {
+        if ctx.attempt.tries > 0 {
             return Ok(rule);
         }
         let keyed = self
@@ -250,7 +257,7 @@ impl Gateway {
         original: &str,
         rule: ToolRule,
     ) -> Option<Box<Again>> {
-        let tries = self.tries;
+        let tries = ctx.attempt.tries;
         if rule.retries <= tries
             || self
                 .exchanges
@@ -299,17 +306,21 @@ impl Gateway {
         }
         exchange.calls.retain(|other| *other != number);
         let Again { request, tries } = *again;
-        self.pause_call_span(client, "lost");
-        let tracing = client.span.take().map(|span| Tracing {
-            trace: client.trace.clone(),
-            span: Some(span),
-        });
-        self.waiting.push(crate::gateway::Waiting {
+        self.spans
+            .pause_call(&mut self.cx, client.sent.as_deref_mut(), "lost");
+        let tracing = client
+            .span
+            .take()
+            .map(|span| Tracing::new(client.trace.clone(), Some(span)));
+        self.waiting.push(Waiting {
             key,
             request,
-            arrived,
-            tries,
-            tracing,
+            attempt: Attempt {
+                arrived,
+                fresh: false,
+                tries,
+                tracing,
+            },
         });
         true
     }

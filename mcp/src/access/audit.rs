@@ -1,11 +1,12 @@
 //! What is written down of calls: who, what, with which outcome and how much of it. Costs nothing
 //! while it is off.
 
-use crate::access::rules::{Audit, Audited, LONGEST, LONGEST_ARGUMENTS, cut};
+use crate::access::rules::{Audit, Audited};
 use crate::api::{About, Note, Observation, Output, UpId};
 use crate::call::record::{Call, ClientCall, Trail};
 use crate::client::request::Ctx;
 use crate::gateway::Gateway;
+use crate::protocol::excerpt::{LONGEST, LONGEST_ARGUMENTS, cut};
 use crate::protocol::json;
 use crate::protocol::refusal::Refusal;
 use ggen_wire::log::Level;

@@ -79,7 +79,7 @@ pub struct Audited {
     pub principal: Arc<str>,
     /// The method, if it is one of the protocol's, else `other`.
     pub method: &'static str,
-    /// The exposed name or URI; cut at [`LONGEST`].
+    /// The exposed name or URI; cut at [`crate::protocol::excerpt::LONGEST`].
     pub name: Box<str>,
     /// Whose it is, if it got so far.
     pub up: Option<UpId>,
@@ -96,21 +96,10 @@ pub struct Audited {
     pub bytes_out: usize,
     /// The link that it came by; 0: the control command.
     pub edge: u32,
-    /// The client's own request id, as it stands; cut at [`LONGEST`].
+    /// The client's own request id, as it stands; cut at [`crate::protocol::excerpt::LONGEST`].
     pub id: Box<str>,
     /// The trace that it belongs to.
     pub trace: Option<crate::trace::TraceId>,
-    /// The arguments as they stand, only if they are wanted; cut at [`LONGEST_ARGUMENTS`].
+    /// The arguments as they stand, only if they are wanted; cut at [`crate::protocol::excerpt::LONGEST_ARGUMENTS`].
     pub arguments: Option<Box<str>>,
-}
-
-/// Longest name and id in what is written down, in bytes.
-pub const LONGEST: usize = 256;
-/// Longest arguments in what is written down, in bytes.
-pub const LONGEST_ARGUMENTS: usize = 4096;
-
-/// The beginning of a text, at most so many bytes.
-#[must_use]
-pub fn cut(text: &str, longest: usize) -> Box<str> {
-    text[..text.floor_char_boundary(longest)].into()
 }

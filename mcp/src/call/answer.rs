@@ -303,7 +303,8 @@ impl Gateway {
             duration: self.cx.now.saturating_sub(call.began),
         }));
         self.audit_call(call.up, client, outcome, body.len());
-        self.end_call_span(client, outcome, &body);
+        self.spans
+            .end_call(&mut self.cx, client.sent.as_deref(), outcome, &body);
         if let Some(park) = client.park() {
             return self.park_over(park, client, status, body, plain(outcome));
         }
@@ -314,7 +315,8 @@ impl Gateway {
             client.arrived,
             client.sampled(),
         );
-        self.end_span(client.span.clone(), plain(outcome), &body);
+        self.spans
+            .end(&mut self.cx, client.span.clone(), plain(outcome), &body);
         self.answer(client.key, status, body);
     }
 

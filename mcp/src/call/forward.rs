@@ -14,6 +14,7 @@ use crate::protocol::method::{LogLevel, Method};
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::protocol::{header, json, name};
 use crate::tasks::registry::Name;
+use crate::trace::CallFacts;
 use crate::upstream::list::ListKind;
 use crate::upstream::view::{Owner, View};
 use crate::upstream::{Caps, Lent, Phase, UpEra};
@@ -251,7 +252,9 @@ impl Gateway {
                     entry.params.clone(),
                 ),
             };
-            self.span_target(named.as_ref());
+            if let Some(tracing) = &ctx.attempt.tracing {
+                tracing.set_target(named.as_ref());
+            }
             return Ok(route.map(|route| match route {
                 Route::Up(target) => Route::Up(Target {
                     listed: named.is_some(),
@@ -408,7 +411,19 @@ impl Gateway {
             None
         };
         let named = target.listed.then(|| Arc::from(&*target.original));
-        let (trace, sent) = self.call_span(ctx, up, number, named);
+        let facts = CallFacts {
+            up,
+            version: era.version(),
+            method: ctx.method,
+            number,
+            target: named,
+        };
+        let (trace, sent) = self.spans.begin_call(
+            &mut self.cx,
+            ctx.attempt.tracing.as_ref(),
+            ctx.trace.as_ref(),
+            facts,
+        );
         let body = translate::request(&Outgoing {
             as_task: wish.is_some(),
             text: ctx.text,
@@ -464,7 +479,7 @@ impl Gateway {
             again,
             trail: self.trail(ctx),
             trace,
-            span: self.take_span(),
+            span: ctx.attempt.take_span(),
             sent,
         };
         let exchange = self

@@ -4,7 +4,8 @@
 use crate::api::{Micros, Output, UpId};
 use crate::call::record::Purpose;
 use crate::client::session::Session;
-use crate::gateway::{Gateway, Waiting};
+use crate::client::waiting::Waiting;
+use crate::gateway::Gateway;
 use crate::persisted::Keep;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::list::ListKind;
@@ -47,16 +48,8 @@ impl Gateway {
 
     /// Tries the waiting requests again: something has changed.
     pub(crate) fn wake(&mut self) {
-        for Waiting {
-            key,
-            request,
-            arrived,
-            tries,
-            tracing,
-        } in std::mem::take(&mut self.waiting)
-        {
-            self.at_hand = tracing;
-            self.open(key, request, arrived, tries, false);
+        for waiting in std::mem::take(&mut self.waiting) {
+            self.open(waiting.key, waiting.request, waiting.attempt.next());
         }
     }
 
@@ -68,20 +61,12 @@ impl Gateway {
         let due = |waiting: &Waiting| {
             limits
                 .iter()
-                .any(|limit| (last..=now).contains(&(waiting.arrived + limit)))
+                .any(|limit| (last..=now).contains(&(waiting.attempt.arrived + limit)))
         };
         let (due, rest) = std::mem::take(&mut self.waiting).into_iter().partition(due);
         self.waiting = rest;
-        for Waiting {
-            key,
-            request,
-            arrived,
-            tries,
-            tracing,
-        } in due
-        {
-            self.at_hand = tracing;
-            self.open(key, request, arrived, tries, false);
+        for waiting in due {
+            self.open(waiting.key, waiting.request, waiting.attempt.next());
         }
     }
 

@@ -204,7 +204,7 @@ impl Gateway {
             tool,
             wanted,
             arrived: ctx.arrived,
-            span: self.take_span(),
+            span: ctx.attempt.take_span(),
         };
         self.questions.insert(number, pending);
         self.cx.emit(Output::Ask(number, question));
@@ -250,7 +250,7 @@ impl Gateway {
                     duration,
                     trace,
                 }));
-                self.end_span(span, outcome, &body);
+                self.spans.end(&mut self.cx, span, outcome, &body);
                 if self.exchanges.contains_key(&key) {
                     self.answer(key, 200, body);
                 } else if json {

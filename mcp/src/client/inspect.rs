@@ -5,6 +5,7 @@ use crate::access::policy::Access;
 use crate::api::{Output, Question, StreamKey};
 use crate::client::builtin::Pending;
 use crate::client::request::Flow;
+use crate::client::waiting::Attempt;
 use crate::edge::Request;
 use crate::gateway::Gateway;
 use crate::protocol::json;
@@ -20,11 +21,12 @@ impl Gateway {
         &mut self,
         key: StreamKey,
         request: &Request,
+        attempt: &Attempt,
     ) -> Result<Flow, (Option<Box<str>>, Refusal)> {
         let access = self.access(key, request);
         match &*request.view {
             "/tools" => {
-                self.admit(key, request)
+                self.admit(key, request, attempt)
                     .map_err(|refusal| (None, refusal))?;
                 let table = self.seen(access.as_deref(), View::All, ListKind::Tools);
                 let items: Vec<_> = table

@@ -145,7 +145,7 @@ impl Gateway {
         }
         let servers: BTreeSet<_> = tasks.keys().map(|name| name.up).collect();
         let (principal, access) = (ctx.request.principal.clone(), ctx.access.clone());
-        let span = self.take_span();
+        let span = ctx.attempt.take_span();
         self.listens.insert(
             ctx.key,
             Listen {
@@ -347,7 +347,7 @@ impl Gateway {
         let Some(listen) = self.listens.remove(&key) else {
             return;
         };
-        self.end_span(listen.span, "ok", b"");
+        self.spans.end(&mut self.cx, listen.span, "ok", b"");
         for (up, uri) in listen.uris.values() {
             self.release_and_tell(*up, uri);
         }
@@ -448,7 +448,7 @@ impl Gateway {
                 );
             }
             self.sweep(key);
-            self.end_span(listen.span, "ok", b"");
+            self.spans.end(&mut self.cx, listen.span, "ok", b"");
         }
         let mut streams: Vec<_> = self
             .exchanges

@@ -8,6 +8,7 @@ use crate::client::request::{ClientEra, Ctx, Flow};
 use crate::client::session;
 use crate::client::session::{Ring, Session};
 use crate::client::session_store::{NAMELESS, Unsaid};
+use crate::client::waiting::Attempt;
 use crate::edge::{Reply, Request};
 use crate::gateway::Gateway;
 use crate::persisted;
@@ -76,7 +77,7 @@ impl Gateway {
         view: View,
         access: Option<Arc<Access>>,
         (id, params): (&str, Option<&str>),
-        arrived: u64,
+        attempt: &mut Attempt,
     ) -> Result<Flow, Refusal> {
         let [version, capabilities, client] = params
             .and_then(|params| {
@@ -91,7 +92,7 @@ impl Gateway {
                 "params.protocolVersion is missing",
             ));
         };
-        if self.hold_for(view, arrived)? {
+        if self.hold_for(view, attempt.arrived)? {
             return Ok(Flow::Wait);
         }
         self.admit_session(key, &request.principal)?;
@@ -126,7 +127,7 @@ impl Gateway {
             subscriptions: BTreeSet::new(),
         };
         self.sessions.insert(name.clone(), session);
-        self.span_of(&ClientEra::Legacy(name.clone(), version));
+        self.name_client(attempt, &ClientEra::Legacy(name.clone(), version));
         let access = access.as_deref();
         let instructions = self
             .instructions(view, access)
@@ -163,7 +164,7 @@ impl Gateway {
                 Reply::End,
             ]
         };
-        let span = self.take_span();
+        let span = attempt.take_span();
         self.keep_session(
             &name,
             Some(Unsaid {
@@ -171,7 +172,7 @@ impl Gateway {
                 id: id.into(),
                 session: name.clone(),
                 reply,
-                arrived,
+                arrived: attempt.arrived,
                 span,
             }),
         );

@@ -10,3 +10,4 @@ pub(crate) mod request;
 pub mod session;
 pub(crate) mod session_store;
 pub(crate) mod streams;
+pub(crate) mod waiting;

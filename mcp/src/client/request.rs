@@ -4,11 +4,12 @@ use crate::access::policy::Access;
 use crate::api::{Micros, Observation, Output, StreamKey};
 use crate::client::exchange::Exchange;
 use crate::client::session_store;
+use crate::client::waiting::{Attempt, Waiting};
 use crate::edge::{Request, Verb};
-use crate::gateway::{Gateway, Waiting};
+use crate::gateway::Gateway;
 use crate::protocol::inbound::{Claim, Era};
 use crate::protocol::json::{BadJson, Envelope, Kind};
-use crate::protocol::method::{Legacy, Method, SUPPORTED};
+use crate::protocol::method::{Legacy, MODERN, Method, SUPPORTED};
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::protocol::{header, inbound, json};
 use crate::trace::Trace;
@@ -23,6 +24,7 @@ pub(crate) struct Ctx<'a> {
     pub(crate) key: StreamKey,
     pub(crate) request: &'a Request,
     pub(crate) arrived: Micros,
+    pub(crate) attempt: &'a Attempt,
     pub(crate) view: View,
     /// What the client may do; `None`: everything.
     pub(crate) access: Option<Arc<Access>>,
@@ -79,68 +81,68 @@ pub(crate) enum Flow {
 }
 
 impl Gateway {
-    /// `fresh`: it has just come, and has not waited yet; `tries`: how often it was sent already.
-    pub(crate) fn open(
-        &mut self,
-        key: StreamKey,
-        request: Request,
-        arrived: Micros,
-        tries: u32,
-        fresh: bool,
-    ) {
-        (self.fresh, self.tries) = (fresh, tries);
-        if fresh {
-            self.at_hand = None;
-        }
+    /// Attempts a request: answers it, passes it on, or has it wait for a server.
+    pub(crate) fn open(&mut self, key: StreamKey, request: Request, mut attempt: Attempt) {
         let flow = match request.verb {
-            Verb::Get if request.view.starts_with('/') => self.inspect(key, &request),
+            Verb::Get if request.view.starts_with('/') => self.inspect(key, &request, &attempt),
             Verb::Get | Verb::Attach => self.get(key, &request),
             Verb::Delete => self.delete(key, &request),
-            Verb::Post | Verb::Message => self.post(key, &request, arrived),
+            Verb::Post | Verb::Message => self.post(key, &request, &mut attempt),
         };
         match flow {
             Ok(Flow::Done) => {}
-            Ok(Flow::Wait) if self.waiting.len() >= self.cx.limits.calls => {
-                self.refuse_waiting(
-                    key,
-                    &request,
-                    &Refusal::new(503, rpc::INTERNAL, Code::Overloaded, "").retry(1),
-                );
-            }
-            Ok(Flow::Wait) => match self.admit_in_flight(key, &request.principal) {
-                Ok(()) => {
-                    let tracing = self.at_hand.take();
-                    self.waiting.push(Waiting {
-                        key,
-                        request,
-                        arrived,
-                        tries,
-                        tracing,
-                    });
-                }
-                Err(refusal) => self.refuse_waiting(key, &request, &refusal),
-            },
+            Ok(Flow::Wait) => return self.wait(key, request, attempt),
             Err((id, refusal)) => {
                 self.observe_refusal(&refusal);
-                let span = self.take_span();
-                self.refuse_span(span, &refusal);
+                self.spans
+                    .refuse(&mut self.cx, attempt.take_span(), &refusal);
                 self.refuse_whole(key, &refusal, id.as_deref());
             }
         }
-        // What nobody is left to answer is over.
-        let span = self.take_span();
-        self.end_span(span, "ok", b"");
-        self.at_hand = None;
+        // The span that nobody took is over.
+        self.spans.end(&mut self.cx, attempt.take_span(), "ok", b"");
     }
 
-    /// A request that may not wait for its upstream.
-    fn refuse_waiting(&mut self, key: StreamKey, request: &Request, refusal: &Refusal) {
-        let id = std::str::from_utf8(&request.body)
-            .ok()
-            .and_then(|text| json::pick(text, ["id"])?[0]);
-        let span = self.take_span();
-        self.refuse_span(span, refusal);
-        self.refuse_whole(key, refusal, id);
+    /// Has a request wait for a server, if there is room.
+    fn wait(&mut self, key: StreamKey, request: Request, attempt: Attempt) {
+        let room = if self.waiting.len() >= self.cx.limits.calls {
+            Err(Refusal::new(503, rpc::INTERNAL, Code::Overloaded, "").retry(1))
+        } else {
+            self.admit_in_flight(key, &request.principal)
+        };
+        match room {
+            Ok(()) => self.waiting.push(Waiting {
+                key,
+                request,
+                attempt,
+            }),
+            Err(refusal) => {
+                let id = std::str::from_utf8(&request.body)
+                    .ok()
+                    .and_then(|text| json::pick(text, ["id"])?[0]);
+                self.spans
+                    .refuse(&mut self.cx, attempt.take_span(), &refusal);
+                self.refuse_whole(key, &refusal, id);
+            }
+        }
+    }
+
+    /// Writes into the span of a request who asks: the revision, and the session.
+    pub(crate) fn name_client(&self, attempt: &mut Attempt, era: &ClientEra<'_>) {
+        let Some(tracing) = &mut attempt.tracing else {
+            return;
+        };
+        match era {
+            ClientEra::Modern(_) => tracing.set_client(MODERN, None),
+            ClientEra::Legacy(session, version) => {
+                let session = self
+                    .sessions
+                    .get(session)
+                    .filter(|session| !session.digest.is_empty());
+                let digest = session.map(|session| &*session.digest);
+                tracing.set_client(version.as_str(), digest);
+            }
+        }
     }
 
     /// The view that a path names.
@@ -160,7 +162,7 @@ impl Gateway {
         &mut self,
         key: StreamKey,
         request: &Request,
-        arrived: Micros,
+        attempt: &mut Attempt,
     ) -> Result<Flow, (Option<Box<str>>, Refusal)> {
         let anonymous = |refusal| (None, refusal);
         let access = self.access(key, request);
@@ -174,7 +176,7 @@ impl Gateway {
         }
         if text.trim_start().starts_with('[') {
             return self
-                .post_batch(key, request, view, access, text, arrived)
+                .post_batch(key, request, view, access, text, attempt)
                 .map_err(anonymous);
         }
         let envelope = Envelope::parse(text).map_err(|bad| anonymous(Refusal::bad_json(bad)))?;
@@ -182,7 +184,7 @@ impl Gateway {
             Kind::Request(id, _) => Some(id),
             _ => None,
         };
-        self.message(key, request, view, access, &envelope, arrived)
+        self.message(key, request, view, access, &envelope, attempt)
             .map_err(|refusal| (id.map(Into::into), refusal))
     }
 
@@ -193,18 +195,21 @@ impl Gateway {
         view: View,
         access: Option<Arc<Access>>,
         envelope: &Envelope<'_>,
-        arrived: Micros,
+        attempt: &mut Attempt,
     ) -> Result<Flow, Refusal> {
         let meta = inbound::meta_of(envelope);
         if let Kind::Request(id, name) = &envelope.kind {
-            self.begin_span(
-                key,
-                &request.headers,
-                (id, Method::parse(name)),
-                meta,
-                arrived,
-            );
-            self.admit(key, request)?;
+            if attempt.tracing.is_none() {
+                attempt.tracing = self.spans.begin(
+                    &mut self.cx,
+                    key.edge,
+                    &request.headers,
+                    (id, Method::parse(name)),
+                    meta,
+                    attempt.arrived,
+                );
+            }
+            self.admit(key, request, attempt)?;
         }
         let era = match inbound::classify_by(request, envelope, meta)? {
             Era::Handshake => {
@@ -216,7 +221,8 @@ impl Gateway {
                         "initialize is a request",
                     ));
                 };
-                return self.initialize(key, request, view, access, (id, envelope.params), arrived);
+                let asked = (id, envelope.params);
+                return self.initialize(key, request, view, access, asked, attempt);
             }
             Era::Session(id) => {
                 let (session, version) = self.session_of(request, view, id)?;
@@ -226,11 +232,12 @@ impl Gateway {
         };
         match (&envelope.kind, &era) {
             (Kind::Request(id, name), _) => {
-                self.span_of(&era);
+                self.name_client(attempt, &era);
                 let ctx = Ctx {
                     key,
                     request,
-                    arrived,
+                    arrived: attempt.arrived,
+                    attempt: &*attempt,
                     view,
                     access,
                     text: envelope.text,
@@ -239,7 +246,10 @@ impl Gateway {
                     method: Method::parse(name),
                     params: envelope.params,
                     era: era.clone(),
-                    trace: self.trace_of(request, meta),
+                    trace: match &attempt.tracing {
+                        Some(tracing) => tracing.trace().cloned(),
+                        None => Trace::read(&request.headers, meta).map(Arc::new),
+                    },
                 };
                 self.request(&ctx)
             }
@@ -360,7 +370,7 @@ impl Gateway {
         view: View,
         access: Option<Arc<Access>>,
         text: &str,
-        arrived: Micros,
+        attempt: &Attempt,
     ) -> Result<Flow, Refusal> {
         let refused = || Refusal::new(400, rpc::INVALID_REQUEST, Code::BatchRefused, "");
         let parts = json::elements(text).ok_or_else(|| Refusal::bad_json(BadJson::Syntax))?;
@@ -379,7 +389,7 @@ impl Gateway {
             .filter(|envelope| matches!(envelope.kind, Kind::Request(..)))
             .count();
         if requests > 0 {
-            let mut exchange = Exchange::new(request, Some(session.clone()), arrived);
+            let mut exchange = Exchange::new(request, Some(session.clone()), attempt.arrived);
             exchange.batch(requests);
             self.exchanges.insert(key, exchange);
         }
@@ -391,15 +401,26 @@ impl Gateway {
                     let access = access.clone();
                     // The headers of a batch say not which of its requests they are about.
                     let meta = inbound::meta_of(envelope);
-                    self.at_hand = None;
-                    self.begin_span(key, &[], (id, method), meta, arrived);
-                    self.span_of(&era);
-                    let known = self.at_hand.as_ref().map(|tracing| tracing.trace.clone());
-                    let trace = known.unwrap_or_else(|| Trace::read(&[], meta).map(Arc::new));
+                    let arrived = attempt.arrived;
+                    let tracing =
+                        self.spans
+                            .begin(&mut self.cx, key.edge, &[], (id, method), meta, arrived);
+                    let mut attempt = Attempt {
+                        tracing,
+                        arrived,
+                        fresh: attempt.fresh,
+                        tries: attempt.tries,
+                    };
+                    self.name_client(&mut attempt, &era);
+                    let trace = match &attempt.tracing {
+                        Some(tracing) => tracing.trace().cloned(),
+                        None => Trace::read(&[], meta).map(Arc::new),
+                    };
                     let ctx = Ctx {
                         key,
                         request,
                         arrived,
+                        attempt: &attempt,
                         view,
                         access,
                         text: envelope.text,
@@ -410,7 +431,7 @@ impl Gateway {
                         era,
                         trace,
                     };
-                    let flow = match self.admit(key, request) {
+                    let flow = match self.admit(key, request, &attempt) {
                         Ok(()) if method == Method::Initialize => Err(refused()),
                         Ok(()) => self.request(&ctx),
                         Err(refusal) => Err(refusal),
@@ -425,8 +446,7 @@ impl Gateway {
                         ),
                         Err(refusal) => self.refuse(&ctx, &refusal),
                     }
-                    let span = self.take_span();
-                    self.end_span(span, "ok", b"");
+                    self.spans.end(&mut self.cx, attempt.take_span(), "ok", b"");
                 }
                 Kind::Notification(name) => {
                     self.client_notification(&session, name, envelope.params)
@@ -473,8 +493,8 @@ impl Gateway {
     ) {
         let duration = self.cx.now.saturating_sub(ctx.arrived);
         let trace = ctx.trace.as_ref().and_then(|trace| trace.sampled());
-        let span = self.take_span();
-        self.end_span(span, outcome, &body);
+        self.spans
+            .end(&mut self.cx, ctx.attempt.take_span(), outcome, &body);
         self.cx.emit(Output::Observe(Observation::Request {
             method: ctx.method.name(),
             era: ctx.era_name(),

@@ -117,7 +117,7 @@ impl Gateway {
                 let refusal = Refusal::new(503, rpc::INTERNAL, Code::GatewayUnavailable, "")
                     .with("help", "\"send the request again\"")
                     .retry(1);
-                self.refuse_span(unsaid.span, &refusal);
+                self.spans.refuse(&mut self.cx, unsaid.span, &refusal);
                 self.refuse_whole(unsaid.key, &refusal, Some(&unsaid.id));
             }
         }
@@ -147,7 +147,7 @@ impl Gateway {
             duration,
             trace,
         }));
-        self.end_span(span, "ok", b"");
+        self.spans.end(&mut self.cx, span, "ok", b"");
     }
 
     /// A session is over. While the worker is being replaced nothing is said of that: the session

@@ -198,7 +198,7 @@ impl Gateway {
         let mut left: Vec<_> = self
             .waiting
             .extract_if(.., |waiting| waiting.key == key)
-            .filter_map(|waiting| waiting.tracing?.span)
+            .filter_map(|waiting| waiting.attempt.take_span())
             .collect();
         let waiting = waiting - self.waiting.len();
         let questions = self.questions.len();
@@ -217,7 +217,7 @@ impl Gateway {
         );
         left.sort_unstable_by_key(|span| span.id.0);
         left.into_iter()
-            .for_each(|span| self.end_span(Some(span), "cancelled", b""));
+            .for_each(|span| self.spans.end(&mut self.cx, Some(span), "cancelled", b""));
         self.unlisten(key);
         let Some(exchange) = self.exchanges.get_mut(&key) else {
             return;
@@ -253,23 +253,20 @@ impl Gateway {
 
     /// Cancels a request of a legacy client that waits for a server to become ready.
     pub(crate) fn cancel_waiting(&mut self, session: &Arc<str>, id: &str) {
-        let is_it = |waiting: &mut crate::gateway::Waiting| {
+        let is_it = |waiting: &mut crate::client::waiting::Waiting| {
             let text = std::str::from_utf8(&waiting.request.body).unwrap_or_default();
             waiting.request.header("mcp-session-id") == Some(session)
                 && matches!(crate::protocol::json::Envelope::parse(text).map(|envelope| envelope.kind), Ok(crate::protocol::json::Kind::Request(own, _)) if own == id)
         };
         let cancelled: Vec<_> = self.waiting.extract_if(.., is_it).collect();
-        for mut waiting in cancelled {
-            self.end_span(
-                waiting.tracing.take().and_then(|tracing| tracing.span),
-                "cancelled",
-                b"",
-            );
+        for waiting in cancelled {
+            self.spans
+                .end(&mut self.cx, waiting.attempt.take_span(), "cancelled", b"");
             if self.exchanges.contains_key(&waiting.key) {
                 self.drop_answer(waiting.key);
                 continue;
             }
-            let mut exchange = Exchange::new(&waiting.request, None, waiting.arrived);
+            let mut exchange = Exchange::new(&waiting.request, None, waiting.attempt.arrived);
             if exchange.may_stream() {
                 exchange.start(waiting.key, self.cx.outputs());
             }
@@ -316,8 +313,10 @@ impl Gateway {
             duration,
         }));
         self.audit_call(up, client, "cancelled", 0);
-        self.end_call_span(client, "cancelled", b"");
-        self.end_span(client.span.clone(), "cancelled", b"");
+        self.spans
+            .end_call(&mut self.cx, client.sent.as_deref(), "cancelled", b"");
+        self.spans
+            .end(&mut self.cx, client.span.clone(), "cancelled", b"");
         self.drop_answer(client.key);
     }
 

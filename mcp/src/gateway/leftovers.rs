@@ -60,7 +60,7 @@ impl Gateway {
             watches: self.watches.len(),
             places: self.places(),
             unsaid: self.unsaid.len(),
-            spans: self.spans,
+            spans: self.spans.open(),
         }
     }
 

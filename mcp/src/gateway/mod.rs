@@ -15,10 +15,12 @@ use crate::api::{Input, Micros, Output, Settings, StreamKey, UpId};
 use crate::call::record::Call;
 use crate::client::exchange::Exchange;
 use crate::client::session::Session;
+use crate::client::waiting::{Attempt, Waiting};
 use crate::context::Context;
 pub use crate::context::Random;
-use crate::edge::{Reply, Request};
+use crate::edge::Reply;
 use crate::interactive::request_state::{Key, Sealer};
+use crate::trace::Spans;
 use crate::upstream::Upstream;
 use crate::upstream::list::ListKind;
 use crate::upstream::view::{Table, View};
@@ -85,23 +87,7 @@ pub struct Gateway {
     pub(crate) admission: crate::access::admission::Admission,
     /// Lists as restricted principals see them, by what they may do.
     pub(crate) seen: HashMap<(u64, View, ListKind), Arc<Table>>,
-    /// The request at hand has just come, and has not waited yet.
-    pub(crate) fresh: bool,
-    /// How often the request at hand was sent to a server that was lost then.
-    pub(crate) tries: u32,
-    /// The trace of the request at hand, where the relay takes part in traces.
-    pub(crate) at_hand: Option<crate::trace::spans::Tracing>,
-    /// Spans that are not over.
-    pub(crate) spans: usize,
-}
-
-pub(crate) struct Waiting {
-    pub(crate) key: StreamKey,
-    pub(crate) request: Request,
-    pub(crate) arrived: Micros,
-    /// How often it was sent to a server that was lost then.
-    pub(crate) tries: u32,
-    pub(crate) tracing: Option<crate::trace::spans::Tracing>,
+    pub(crate) spans: Spans,
 }
 
 /// Figures for the worker's beat.
@@ -167,10 +153,7 @@ impl Gateway {
             policy: Policy::default(),
             admission: crate::access::admission::Admission::default(),
             seen: HashMap::new(),
-            fresh: false,
-            tries: 0,
-            at_hand: None,
-            spans: 0,
+            spans: Spans::default(),
         };
         gateway.rebuild_all();
         gateway
@@ -186,7 +169,7 @@ impl Gateway {
             self.reach_for_all();
         }
         match input {
-            Input::Open(key, request) => self.open(key, request, now, 0, true),
+            Input::Open(key, request) => self.open(key, request, Attempt::first(now)),
             Input::Gone(key) => self.gone(key),
             Input::Credit(key, events) => self.credit(key, events),
             Input::EdgeLost(edge) => self.edge_lost(edge),

@@ -30,7 +30,8 @@ impl Gateway {
         let Purpose::Client(client) = &mut call.purpose else {
             return;
         };
-        self.pause_call_span(client, "ok");
+        self.spans
+            .pause_call(&mut self.cx, client.sent.as_deref_mut(), "ok");
         let count = client.rounds.as_ref().map_or(0, |rounds| rounds.count) + 1;
         let (key, id) = (client.key, client.id.clone());
         let Some((session, version)) = client
@@ -214,7 +215,13 @@ impl Gateway {
             rounds.state.as_deref(),
             responses.as_deref(),
         );
-        if let Some(body) = self.call_span_again(client, number, &call.request.body) {
+        if let Some(body) = self.spans.begin_call_again(
+            &mut self.cx,
+            client.sent.as_deref_mut(),
+            &mut client.trace,
+            number,
+            &call.request.body,
+        ) {
             call.request.body = body;
         }
         // The child of the round before may be somebody else's now.

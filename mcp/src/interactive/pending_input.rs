@@ -280,7 +280,7 @@ impl Gateway {
             parked.last = Some((200, body.clone()));
         }
         self.observe_answer(method, true, "ok", arrived, trace);
-        self.end_span(span, "ok", &body);
+        self.spans.end(&mut self.cx, span, "ok", &body);
         self.answer_all(number, reader, joined, (200, body, "ok"));
     }
 
@@ -320,7 +320,7 @@ impl Gateway {
         (status, body, outcome): (u16, Bytes, &'static str),
     ) {
         for (key, id, span) in joined {
-            self.end_span(span, outcome, &body);
+            self.spans.end(&mut self.cx, span, outcome, &body);
             self.detach(key, number);
             self.answer(key, status, translate::with_id(&body, &id));
         }
@@ -370,7 +370,8 @@ impl Gateway {
             client.arrived,
             client.sampled(),
         );
-        self.end_span(client.span.clone(), outcome, &body);
+        self.spans
+            .end(&mut self.cx, client.span.clone(), outcome, &body);
         self.answer_all(number, client.key, joined, (status, body, outcome));
         self.bound_kept();
     }
@@ -468,7 +469,7 @@ impl Gateway {
         parked
             .joined
             .into_iter()
-            .for_each(|(.., span)| self.end_span(span, "cancelled", b""));
+            .for_each(|(.., span)| self.spans.end(&mut self.cx, span, "cancelled", b""));
         if parked.call.is_none() {
             return;
         }

@@ -131,10 +131,7 @@ impl Gateway {
             return self.answer_now(ctx, status, None, body, outcome);
         }
         let Some(number) = parked.call else { return };
-        let span = self
-            .at_hand
-            .as_mut()
-            .and_then(|tracing| tracing.span.take());
+        let span = ctx.attempt.take_span();
         parked.stage = Stage::Running;
         let (up, conn, messages) = (parked.up, parked.conn, std::mem::take(&mut parked.messages));
         let mut answers = Vec::new();
@@ -195,10 +192,7 @@ impl Gateway {
         if parked.joined.len() >= JOINED {
             return Err(Refusal::new(503, rpc::INTERNAL, Code::Overloaded, "").retry(1));
         }
-        let span = self
-            .at_hand
-            .as_mut()
-            .and_then(|tracing| tracing.span.take());
+        let span = ctx.attempt.take_span();
         parked.joined.push((ctx.key, ctx.id.into(), span));
         let mut exchange = Exchange::new(ctx.request, None, ctx.arrived);
         exchange.calls.push(number);
@@ -219,7 +213,7 @@ impl Gateway {
         };
         if let Some(at) = parked.joined.iter().position(|(joined, ..)| *joined == key) {
             let (.., span) = parked.joined.remove(at);
-            self.end_span(span, "cancelled", b"");
+            self.spans.end(&mut self.cx, span, "cancelled", b"");
             return true;
         }
         if client.key != key || parked.joined.is_empty() {
@@ -229,7 +223,7 @@ impl Gateway {
         (client.key, client.id, client.span) = parked.joined.remove(0);
         // What came on the first exchange is not repeated, and its token was that request's.
         client.progress = None;
-        self.end_span(left, "cancelled", b"");
+        self.spans.end(&mut self.cx, left, "cancelled", b"");
         true
     }
 }

@@ -69,7 +69,7 @@ pub struct Span {
     pub method: &'static str,
     /// The tool or prompt, as this side knows it; only what a server lists.
     pub target: Option<Arc<str>>,
-    /// The id of the JSON-RPC request, as it stands; cut at [`crate::access::rules::LONGEST`].
+    /// The id of the JSON-RPC request, as it stands; cut at [`crate::protocol::excerpt::LONGEST`].
     pub request: Box<str>,
     /// The session's digest ([`crate::persisted::digest`]): whoever knows its id may use it.
     pub session: Option<Box<str>>,

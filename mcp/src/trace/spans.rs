@@ -1,61 +1,124 @@
 //! The relay's part in traces: a span for each request of a client, and one for each call that is
-//! made for it, whose id the server gets as its parent (W3C Trace Context). The parent's flag
-//! decides whether there are spans, without a parent the configured share. Costs nothing while it
-//! is off.
+//! made for it. The call's span is the parent that the server sees (W3C Trace Context). The flag of
+//! the client's parent decides whether there are spans; without a parent the configured share
+//! decides. While tracing is off, nothing is allocated.
 
-use crate::access::rules::{LONGEST, cut};
-use crate::api::{Micros, Observation, Output, StreamKey, UpId};
-use crate::call::record::ClientCall;
-use crate::client::request::{ClientEra, Ctx};
-use crate::edge::Request;
-use crate::gateway::Gateway;
+use crate::api::{Micros, Observation, Output, UpId};
+use crate::context::Context;
+use crate::protocol::excerpt::{LONGEST, cut};
 use crate::protocol::json;
-use crate::protocol::method::{MODERN, Method};
+use crate::protocol::method::Method;
 use crate::protocol::refusal::Refusal;
-use crate::trace::span::{Failure, Side, Span, SpanId};
-use crate::trace::{Trace, TraceId};
-use crate::upstream::UpEra;
+use crate::trace::span::{Failure, Ratio, Side, Span, SpanId};
+use crate::trace::{Origin, Trace, TraceId};
 use bytes::Bytes;
 use ggen_wire::Code;
+use std::cell::Cell;
 use std::sync::Arc;
 
-/// What is known of the trace of the request at hand. It stays the same however often the request
-/// is tried.
-#[derive(Debug, Default)]
+/// The trace of one request of a client. It stays the same however often the request is tried.
+#[derive(Default)]
 pub(crate) struct Tracing {
-    /// What its server gets, but for the call's own span.
-    pub(crate) trace: Option<Arc<Trace>>,
-    /// Its span; none: it is not recorded.
-    pub(crate) span: Option<Box<Span>>,
+    /// What the server gets, except for the parent: that is the call's own span.
+    trace: Option<Arc<Trace>>,
+    /// The request's span, until whoever answers the request takes it. None: it is not recorded.
+    span: Cell<Option<Box<Span>>>,
 }
 
-impl Gateway {
-    /// A request has come; nothing is done for one that comes again.
-    pub(crate) fn begin_span(
+impl Tracing {
+    pub(crate) const fn new(trace: Option<Arc<Trace>>, span: Option<Box<Span>>) -> Self {
+        Self {
+            trace,
+            span: Cell::new(span),
+        }
+    }
+
+    pub(crate) const fn trace(&self) -> Option<&Arc<Trace>> {
+        self.trace.as_ref()
+    }
+
+    /// The request's span, for whoever answers the request.
+    pub(crate) fn take_span(&self) -> Option<Box<Span>> {
+        self.span.take()
+    }
+
+    /// Says who asks: the revision, and the digest of the session.
+    pub(crate) fn set_client(&mut self, version: &'static str, session: Option<&str>) {
+        if let Some(span) = self.span.get_mut() {
+            span.version = version;
+            span.session = session.map(Into::into);
+        }
+    }
+
+    /// Says what is asked for, by the name that the client knows.
+    pub(crate) fn set_target(&self, target: Option<&Arc<str>>) {
+        if let Some(mut span) = self.span.take() {
+            span.target = target.cloned();
+            self.span.set(Some(span));
+        }
+    }
+
+    /// The trace, the id and the state that a span below the request's span names.
+    fn parent(&self) -> Option<(TraceId, SpanId, Option<Arc<str>>)> {
+        let span = self.span.take()?;
+        let parent = (span.trace, span.id, span.state.clone());
+        self.span.set(Some(span));
+        Some(parent)
+    }
+}
+
+/// What a span of a call says of the call.
+pub(crate) struct CallFacts {
+    pub(crate) up: UpId,
+    /// The revision that the server speaks; empty if that is not known.
+    pub(crate) version: &'static str,
+    pub(crate) method: Method,
+    /// The id that the call is sent with.
+    pub(crate) number: u64,
+    /// The tool or prompt, by the name that the server knows.
+    pub(crate) target: Option<Arc<str>>,
+}
+
+/// Begins and ends spans.
+#[derive(Default)]
+pub(crate) struct Spans {
+    /// The share of the traces that begin here and are recorded; none: tracing is off.
+    ratio: Option<Ratio>,
+    /// Spans that are not over.
+    open: usize,
+}
+
+impl Spans {
+    pub(crate) const fn set_ratio(&mut self, ratio: Option<Ratio>) {
+        self.ratio = ratio;
+    }
+
+    /// The number of spans that are not over.
+    pub(crate) const fn open(&self) -> usize {
+        self.open
+    }
+
+    /// A request has come over a link. `None`: tracing is off.
+    pub(crate) fn begin(
         &mut self,
-        key: StreamKey,
+        cx: &mut Context,
+        link: u32,
         headers: &[(Box<str>, Box<[u8]>)],
         (id, method): (&str, Method),
         meta: Option<&str>,
         arrived: Micros,
-    ) {
-        let Some(ratio) = self.rules.spans.filter(|_| self.at_hand.is_none()) else {
-            return;
-        };
+    ) -> Option<Tracing> {
+        let ratio = self.ratio?;
         let trace = Trace::read(headers, meta);
         let origin = trace.as_ref().and_then(Trace::origin);
         if origin.as_ref().is_some_and(|origin| !origin.sampled) {
-            self.at_hand = Some(Tracing {
-                trace: trace.map(Arc::new),
-                span: None,
-            });
-            return;
+            return Some(Tracing::new(trace.map(Arc::new), None));
         }
-        let own = self.span_id();
+        let own = span_id(cx);
         let (trace, id_of_trace, recorded) = match &origin {
             Some(origin) => (trace, origin.trace, true),
             None => {
-                let begun = self.trace_id();
+                let begun = trace_id(cx);
                 let recorded = ratio.takes(begun);
                 (
                     Some(trace.unwrap_or_default().begun(begun, own, recorded)),
@@ -66,140 +129,70 @@ impl Gateway {
         };
         let span = recorded.then(|| {
             Box::new(Span {
-                trace: id_of_trace,
-                id: own,
-                parent: origin.as_ref().map(|origin| origin.span),
-                state: origin
-                    .as_ref()
-                    .and_then(|origin| origin.state.as_deref().map(Arc::from)),
-                link: origin.as_ref().and_then(|origin| origin.link),
-                side: Side::Client(key.edge),
-                method: method.name(),
-                target: None,
                 request: cut(id, LONGEST),
-                session: None,
-                version: "",
                 began: arrived,
-                ended: 0,
-                failure: None,
+                ..request_span(id_of_trace, own, link, method, origin)
             })
         });
-        self.spans += usize::from(recorded);
-        self.at_hand = Some(Tracing {
-            trace: trace.map(Arc::new),
-            span,
-        });
+        self.open += usize::from(recorded);
+        Some(Tracing::new(trace.map(Arc::new), span))
     }
 
-    /// The trace of the request at hand.
-    pub(crate) fn trace_of(&self, request: &Request, meta: Option<&str>) -> Option<Arc<Trace>> {
-        match &self.at_hand {
-            Some(tracing) => tracing.trace.clone(),
-            None => Trace::read(&request.headers, meta).map(Arc::new),
-        }
-    }
-
-    /// Who asks: the revision, and the session.
-    pub(crate) fn span_of(&mut self, era: &ClientEra<'_>) {
-        let Some(span) = self
-            .at_hand
-            .as_mut()
-            .and_then(|tracing| tracing.span.as_mut())
-        else {
-            return;
-        };
-        match era {
-            ClientEra::Modern(_) => span.version = MODERN,
-            ClientEra::Legacy(session, version) => {
-                span.version = version.as_str();
-                let session = self
-                    .sessions
-                    .get(session)
-                    .filter(|session| !session.digest.is_empty());
-                span.session = session.map(|session| session.digest.clone());
-            }
-        }
-    }
-
-    /// What is asked for, as the client knows it.
-    pub(crate) fn span_target(&mut self, target: Option<&Arc<str>>) {
-        if let Some(span) = self
-            .at_hand
-            .as_mut()
-            .and_then(|tracing| tracing.span.as_mut())
-        {
-            span.target = target.cloned();
-        }
-    }
-
-    /// The span of the request at hand, for whoever answers it later.
-    pub(crate) fn take_span(&mut self) -> Option<Box<Span>> {
-        self.at_hand.as_mut()?.span.take()
-    }
-
-    /// The span of a call that is about to be made for the request at hand, and the trace as its
-    /// server gets it.
-    pub(crate) fn call_span(
+    /// The span of a call that is about to be made for a request, and the trace as the call's
+    /// server gets it. `trace` is the request's.
+    pub(crate) fn begin_call(
         &mut self,
-        ctx: &Ctx<'_>,
-        up: UpId,
-        number: u64,
-        target: Option<Arc<str>>,
+        cx: &mut Context,
+        tracing: Option<&Tracing>,
+        trace: Option<&Arc<Trace>>,
+        facts: CallFacts,
     ) -> (Option<Arc<Trace>>, Option<Box<Span>>) {
-        let Some(above) = self
-            .at_hand
-            .as_ref()
-            .and_then(|tracing| tracing.span.as_ref())
-        else {
-            return (ctx.trace.clone(), None);
+        let Some((of, parent, state)) = tracing.and_then(Tracing::parent) else {
+            return (trace.cloned(), None);
         };
-        let (trace, parent, state) = (above.trace, above.id, above.state.clone());
-        let id = self.span_id();
-        self.spans += 1;
-        let version = match self.up_ref(up).era {
-            Some(UpEra::Modern) => MODERN,
-            Some(UpEra::Legacy(version)) => version.as_str(),
-            None => "",
-        };
+        let id = span_id(cx);
+        self.open += 1;
         let span = Span {
-            trace,
+            trace: of,
             id,
             parent: Some(parent),
             state,
             link: None,
-            side: Side::Upstream(up),
-            method: ctx.method.name(),
-            target,
-            request: number.to_string().into(),
+            side: Side::Upstream(facts.up),
+            method: facts.method.name(),
+            target: facts.target,
+            request: facts.number.to_string().into(),
             session: None,
-            version,
-            began: self.cx.now,
+            version: facts.version,
+            began: cx.now,
             ended: 0,
             failure: None,
         };
         (
-            ctx.trace
-                .as_ref()
-                .map(|trace| Arc::new(Trace::clone(trace).below(id))),
+            trace.map(|trace| Arc::new(Trace::clone(trace).below(id))),
             Some(Box::new(span)),
         )
     }
 
-    /// The same call of a modern server once more, with answers: a span of its own, which the body
-    /// names in the place of the one before.
-    pub(crate) fn call_span_again(
+    /// The same call of a modern server is made once more, with answers. It gets a span of its own,
+    /// and the body that is returned names that span instead of the one before. `None`: the call
+    /// has no span.
+    pub(crate) fn begin_call_again(
         &mut self,
-        call: &mut ClientCall,
+        cx: &mut Context,
+        sent: Option<&mut Span>,
+        trace: &mut Option<Arc<Trace>>,
         number: u64,
         body: &Bytes,
     ) -> Option<Bytes> {
-        let id = call.sent.as_ref().map(|_| self.span_id())?;
-        let (span, trace) = (call.sent.as_mut()?, call.trace.take()?);
+        let span = sent?;
+        let id = span_id(cx);
+        let known = trace.take()?;
         let before = format!("-{}-", span.id);
         (span.id, span.began, span.ended, span.failure, span.request) =
-            (id, self.cx.now, 0, None, number.to_string().into());
-        self.spans += 1;
-        call.trace = Some(Arc::new(Trace::clone(&trace).below(id)));
+            (id, cx.now, 0, None, number.to_string().into());
+        self.open += 1;
+        *trace = Some(Arc::new(Trace::clone(&known).below(id)));
         let parent = format!("{}{before}", span.trace);
         Some(
             String::from_utf8_lossy(body)
@@ -209,76 +202,110 @@ impl Gateway {
     }
 
     /// A request is answered.
-    pub(crate) fn end_span(&mut self, span: Option<Box<Span>>, outcome: &'static str, body: &[u8]) {
+    pub(crate) fn end(
+        &mut self,
+        cx: &mut Context,
+        span: Option<Box<Span>>,
+        outcome: &'static str,
+        body: &[u8],
+    ) {
         if let Some(span) = span {
-            self.finish_span(span, failure(outcome, body));
+            self.finish(cx, span, failure(outcome, body));
         }
     }
 
     /// A request is refused.
-    pub(crate) fn refuse_span(&mut self, span: Option<Box<Span>>, refusal: &Refusal) {
+    pub(crate) fn refuse(&mut self, cx: &mut Context, span: Option<Box<Span>>, refusal: &Refusal) {
         if let Some(span) = span {
-            self.finish_span(
-                span,
-                Some(Failure {
-                    outcome: "error",
-                    rpc: Some(refusal.rpc),
-                    code: Some(refusal.code),
-                }),
-            );
+            let failure = Failure {
+                outcome: "error",
+                rpc: Some(refusal.rpc),
+                code: Some(refusal.code),
+            };
+            self.finish(cx, span, Some(failure));
         }
     }
 
-    /// The server's part in a call is over.
-    pub(crate) fn end_call_span(
+    /// The server's part in a call is over. `sent` is the call's span.
+    pub(crate) fn end_call(
         &mut self,
-        client: &ClientCall,
+        cx: &mut Context,
+        sent: Option<&Span>,
         outcome: &'static str,
         body: &[u8],
     ) {
-        if let Some(span) = client.sent.as_ref().filter(|span| span.ended == 0) {
-            // An error that we made says nothing of what the server answered.
+        if let Some(span) = sent.filter(|span| span.ended == 0) {
+            // An error that the relay made says nothing of what the server answered.
             let failure = failure(outcome, body).map(|failure| Failure {
                 rpc: failure.rpc.filter(|_| failure.code.is_none()),
                 ..failure
             });
-            self.finish_span(span.clone(), failure);
+            self.finish(cx, Box::new(span.clone()), failure);
         }
     }
 
     /// The server's part in a call is over for now: it asks for something, or was lost and the call
     /// is made again.
-    pub(crate) fn pause_call_span(&mut self, call: &mut ClientCall, outcome: &'static str) {
-        self.end_call_span(call, outcome, b"");
-        let now = self.cx.now;
-        call.sent
-            .iter_mut()
-            .for_each(|span| span.ended = now.max(1));
-    }
-
-    fn finish_span(&mut self, mut span: Box<Span>, failure: Option<Failure>) {
-        (span.ended, span.failure) = (self.cx.now, failure);
-        self.spans = self.spans.saturating_sub(1);
-        self.cx.emit(Output::Observe(Observation::Span(span)));
-    }
-
-    fn span_id(&mut self) -> SpanId {
-        loop {
-            let mut bits = [0; 8];
-            self.cx.random(&mut bits);
-            if bits != [0; 8] {
-                return SpanId(u64::from_be_bytes(bits));
-            }
+    pub(crate) fn pause_call(
+        &mut self,
+        cx: &mut Context,
+        sent: Option<&mut Span>,
+        outcome: &'static str,
+    ) {
+        self.end_call(cx, sent.as_deref(), outcome, b"");
+        if let Some(span) = sent {
+            span.ended = cx.now.max(1);
         }
     }
 
-    fn trace_id(&mut self) -> TraceId {
-        loop {
-            let mut bits = [0; 16];
-            self.cx.random(&mut bits);
-            if bits != [0; 16] {
-                return TraceId(u128::from_be_bytes(bits));
-            }
+    fn finish(&mut self, cx: &mut Context, mut span: Box<Span>, failure: Option<Failure>) {
+        (span.ended, span.failure) = (cx.now, failure);
+        self.open = self.open.saturating_sub(1);
+        cx.emit(Output::Observe(Observation::Span(span)));
+    }
+}
+
+fn request_span(
+    trace: TraceId,
+    id: SpanId,
+    link: u32,
+    method: Method,
+    origin: Option<Origin>,
+) -> Span {
+    Span {
+        trace,
+        id,
+        parent: origin.as_ref().map(|origin| origin.span),
+        link: origin.as_ref().and_then(|origin| origin.link),
+        state: origin.and_then(|origin| origin.state.as_deref().map(Arc::from)),
+        side: Side::Client(link),
+        method: method.name(),
+        target: None,
+        request: Box::default(),
+        session: None,
+        version: "",
+        began: 0,
+        ended: 0,
+        failure: None,
+    }
+}
+
+fn span_id(cx: &mut Context) -> SpanId {
+    loop {
+        let mut bits = [0; 8];
+        cx.random(&mut bits);
+        if bits != [0; 8] {
+            return SpanId(u64::from_be_bytes(bits));
+        }
+    }
+}
+
+fn trace_id(cx: &mut Context) -> TraceId {
+    loop {
+        let mut bits = [0; 16];
+        cx.random(&mut bits);
+        if bits != [0; 16] {
+            return TraceId(u128::from_be_bytes(bits));
         }
     }
 }
