@@ -1,110 +1,85 @@
-//! What is written down of calls: who, what, with which outcome and how much of it. Costs nothing
-//! while it is off.
+//! What is written down of calls: who, what, with which outcome and how much of it. While it is off,
+//! nothing is allocated.
 
+use crate::access::AccessControl;
 use crate::access::rules::{Audit, Audited};
-use crate::api::{About, Note, Observation, Output, UpId};
-use crate::call::record::{Call, ClientCall, Trail};
-use crate::client::request::Ctx;
-use crate::gateway::Gateway;
+use crate::api::{Micros, Observation, Output, UpId};
+use crate::context::Context;
 use crate::protocol::excerpt::{LONGEST, LONGEST_ARGUMENTS, cut};
 use crate::protocol::json;
-use crate::protocol::refusal::Refusal;
-use ggen_wire::log::Level;
+use crate::protocol::method::Method;
+use crate::trace::TraceId;
+use ggen_wire::Code;
+use std::sync::Arc;
 
-impl Gateway {
-    /// The beginning of a call's record, if records are wanted.
-    pub(crate) fn trail(&self, ctx: &Ctx<'_>) -> Option<Box<Trail>> {
+/// The beginning of a call's record: what is known before its outcome.
+#[derive(Debug)]
+pub(crate) struct Trail {
+    principal: Arc<str>,
+    name: Box<str>,
+    bytes_in: usize,
+    arguments: Option<Box<str>>,
+}
+
+/// The rest of a call's record.
+pub(crate) struct Outcome<'a> {
+    pub(crate) method: Method,
+    pub(crate) up: Option<UpId>,
+    /// See [`Audited::outcome`].
+    pub(crate) outcome: &'static str,
+    pub(crate) code: Option<Code>,
+    pub(crate) arrived: Micros,
+    pub(crate) bytes_out: usize,
+    pub(crate) link: u32,
+    /// The client's own request id.
+    pub(crate) id: &'a str,
+    pub(crate) trace: Option<TraceId>,
+}
+
+impl AccessControl {
+    /// The beginning of a record, if records are wanted.
+    pub(crate) fn trail(
+        &self,
+        principal: &Arc<str>,
+        params: Option<&str>,
+        bytes_in: usize,
+    ) -> Option<Box<Trail>> {
         if self.rules.audit == Audit::Off {
             return None;
         }
-        let [name, uri, arguments] = ctx
-            .params
+        let [name, uri, arguments] = params
             .and_then(|params| json::pick(params, ["name", "uri", "arguments"]))
             .unwrap_or_default();
         let name = name.or(uri).and_then(json::string).unwrap_or_default();
         Some(Box::new(Trail {
-            principal: ctx.request.principal.id.clone(),
+            principal: principal.clone(),
             name: cut(&name, LONGEST),
-            bytes_in: ctx.text.len(),
+            bytes_in,
             arguments: arguments
                 .filter(|_| self.rules.audit == Audit::Arguments)
                 .map(|raw| cut(raw, LONGEST_ARGUMENTS)),
         }))
     }
+}
 
-    /// A call is over.
-    pub(crate) fn audit_call(
-        &mut self,
-        up: UpId,
-        client: &ClientCall,
-        outcome: &'static str,
-        bytes_out: usize,
-    ) {
-        let Some(trail) = &client.trail else { return };
+impl Trail {
+    /// Writes the record.
+    pub(crate) fn end(&self, cx: &mut Context, outcome: &Outcome<'_>) {
         let audited = Audited {
-            principal: trail.principal.clone(),
-            method: client.method.name(),
-            name: trail.name.clone(),
-            up: Some(up),
-            outcome,
-            code: None,
-            duration: self.cx.now.saturating_sub(client.arrived),
-            bytes_in: trail.bytes_in,
-            bytes_out,
-            edge: client.key.edge,
-            id: cut(&client.id, LONGEST),
-            trace: client.trace.as_ref().and_then(|trace| trace.id()),
-            arguments: trail.arguments.clone(),
+            principal: self.principal.clone(),
+            method: outcome.method.name(),
+            name: self.name.clone(),
+            up: outcome.up,
+            outcome: outcome.outcome,
+            code: outcome.code,
+            duration: cx.now.saturating_sub(outcome.arrived),
+            bytes_in: self.bytes_in,
+            bytes_out: outcome.bytes_out,
+            edge: outcome.link,
+            id: cut(outcome.id, LONGEST),
+            trace: outcome.trace,
+            arguments: self.arguments.clone(),
         };
-        self.cx
-            .emit(Output::Observe(Observation::Audit(Box::new(audited))));
-    }
-
-    /// A call has failed for a reason of ours: a line that finds it, whether or not calls are
-    /// written down.
-    pub(crate) fn note_failure(&mut self, call: &Call, client: &ClientCall, refusal: &Refusal) {
-        let about = About {
-            principal: client.principal.clone(),
-            request: cut(&client.id, LONGEST),
-            method: client.method.name(),
-            tool: client.tool.clone(),
-            trace: client.trace.as_ref().and_then(|trace| trace.id()),
-        };
-        self.cx.emit(Output::Log(Note {
-            level: Level::Warn,
-            category: "tools",
-            up: Some(call.up),
-            code: Some(refusal.code),
-            about: Some(Box::new(about)),
-            text: refusal.message.clone(),
-        }));
-    }
-
-    /// A request that goes no further: refused, or (without a refusal) answered by a built-in tool.
-    pub(crate) fn audit_local(&mut self, ctx: &Ctx<'_>, refusal: Option<&Refusal>) {
-        let Some(trail) = self.trail(ctx) else { return };
-        let Trail {
-            principal,
-            name,
-            bytes_in,
-            arguments,
-        } = *trail;
-        let audited = Audited {
-            principal,
-            method: ctx.method.name(),
-            name,
-            up: None,
-            outcome: if refusal.is_some() { "refused" } else { "ok" },
-            code: refusal.map(|refusal| refusal.code),
-            duration: self.cx.now.saturating_sub(ctx.arrived),
-            bytes_in,
-            bytes_out: 0,
-            edge: ctx.key.edge,
-            id: cut(ctx.id, LONGEST),
-            trace: ctx.trace.as_ref().and_then(|trace| trace.id()),
-            arguments,
-        };
-        self.cx
-            .emit(Output::Observe(Observation::Audit(Box::new(audited))));
+        cx.emit(Output::Observe(Observation::Audit(Box::new(audited))));
     }
 }

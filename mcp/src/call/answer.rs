@@ -83,7 +83,7 @@ impl Gateway {
         {
             session.calls.remove(&client.id);
         }
-        self.leave_places(&client.held);
+        self.access.leave_places(&client.held);
         if client.asked > 0 {
             self.inherit_questions(number, call);
         }
@@ -254,7 +254,7 @@ impl Gateway {
         outcome: &'static str,
     ) {
         self.unsubscribed(call, client);
-        self.note_failure(call, client, refusal);
+        call.note_failure(&mut self.cx, client, refusal);
         let status = if client.modern { refusal.status } else { 200 };
         self.deliver(
             call,
@@ -302,7 +302,7 @@ impl Gateway {
             outcome,
             duration: self.cx.now.saturating_sub(call.began),
         }));
-        self.audit_call(call.up, client, outcome, body.len());
+        client.audit(&mut self.cx, call.up, outcome, body.len());
         self.spans
             .end_call(&mut self.cx, client.sent.as_deref(), outcome, &body);
         if let Some(park) = client.park() {

@@ -1,11 +1,13 @@
 //! Client → upstream: whose the name is, which connection takes the call, and the call's record.
 
+use crate::access;
 use crate::api::{HttpRequest, Micros, Observation, Output, UpId};
 use crate::call::record::{Asking, Call, ClientCall, Mismatch, Purpose, Sent};
 use crate::call::translate;
 use crate::call::translate::Outgoing;
 use crate::client::exchange::Exchange;
 use crate::client::request::{ClientEra, Ctx, Flow};
+use crate::client::waiting::unanswered;
 use crate::edge::Verb;
 use crate::gateway::Gateway;
 use crate::interactive::{request_state, retry};
@@ -76,7 +78,7 @@ impl Gateway {
             None => Ok(Flow::Wait),
             Some(Route::Core(tool)) => {
                 let flow = self.call_builtin(ctx, tool)?;
-                self.audit_local(ctx, None);
+                ctx.audit(&self.access, &mut self.cx, None);
                 Ok(flow)
             }
             Some(Route::Up(target)) => {
@@ -172,7 +174,7 @@ impl Gateway {
             return Err(self.unknown_method(ctx));
         };
         if !self.may_all(ctx.access.as_deref(), up) {
-            self.denied("method");
+            access::denied(&mut self.cx, "method");
             return Err(self.unknown_method(ctx));
         }
         match self.up_ref(up).era {
@@ -298,11 +300,12 @@ impl Gateway {
             return Ok(None);
         }
         if access.is_some() {
-            self.denied(match kind {
+            let what = match kind {
                 ListKind::Tools => "tool",
                 ListKind::Prompts => "prompt",
                 ListKind::Resources | ListKind::Templates => "resource",
-            });
+            };
+            access::denied(&mut self.cx, what);
         }
         Err(not_found(kind, &exposed, ctx.is_modern()))
     }
@@ -371,7 +374,7 @@ impl Gateway {
             }
             return Err(self.unavailable(up));
         };
-        let full = upstream.in_flight() >= self.calls_per_upstream();
+        let full = upstream.in_flight() >= self.access.calls_per_upstream(&self.cx.limits);
         if full
             || upstream.bytes + ctx.text.len() > self.cx.limits.bytes_per_upstream
             || self.calls.len() >= self.cx.limits.calls
@@ -387,7 +390,15 @@ impl Gateway {
                 .emit(Output::Observe(Observation::Limited("upstream_in_flight")));
             return Err(refusal);
         }
-        let rule = self.admit_call(ctx, target.tool.as_ref())?;
+        let principal = &ctx.request.principal;
+        self.access
+            .admit_in_flight(&mut self.cx, ctx.key, principal, || {
+                unanswered(&self.waiting, &self.listens, principal)
+            })?;
+        let again = ctx.attempt.tries > 0;
+        let rule = self
+            .access
+            .admit_tool(&mut self.cx, target.tool.as_ref(), again)?;
         let again = if rule.retries > 0 {
             self.again(ctx, up, &target.original, rule)
         } else {
@@ -453,7 +464,9 @@ impl Gateway {
         } else {
             Vec::new()
         };
-        let held = self.hold_places(ctx, target.tool.as_ref(), rule);
+        let held = self
+            .access
+            .hold_places(ctx.key, principal, target.tool.as_ref(), rule);
         let call = ClientCall {
             key: ctx.key,
             principal: ctx.request.principal.id.clone(),
@@ -477,7 +490,7 @@ impl Gateway {
             timeout,
             held,
             again,
-            trail: self.trail(ctx),
+            trail: self.access.trail(&principal.id, ctx.params, ctx.text.len()),
             trace,
             span: ctx.attempt.take_span(),
             sent,

@@ -1,5 +1,6 @@
 //! Requests to upstreams that have no answer yet: why each was sent, and who waits for it.
 
+use crate::access::{Held, Trail};
 use crate::api::{Micros, StreamKey, UpId};
 use crate::edge::Request;
 use crate::protocol::method::{LogLevel, Method};
@@ -214,26 +215,10 @@ impl ClientCall {
     }
 }
 
-/// The bounds in which a call takes a place, until it is settled.
-#[derive(Debug, Default)]
-pub(crate) struct Held {
-    pub(crate) principal: Option<Arc<str>>,
-    pub(crate) tool: Option<Arc<str>>,
-}
-
 /// A request that may be sent again.
 #[derive(Debug)]
 pub(crate) struct Again {
     pub(crate) request: Request,
     /// How often it was sent again already.
     pub(crate) tries: u32,
-}
-
-/// What is written down of a call when it is over, as far as it is known at its beginning.
-#[derive(Debug)]
-pub(crate) struct Trail {
-    pub(crate) principal: Arc<str>,
-    pub(crate) name: Box<str>,
-    pub(crate) bytes_in: usize,
-    pub(crate) arguments: Option<Box<str>>,
 }

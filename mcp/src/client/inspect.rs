@@ -23,7 +23,7 @@ impl Gateway {
         request: &Request,
         attempt: &Attempt,
     ) -> Result<Flow, (Option<Box<str>>, Refusal)> {
-        let access = self.access(key, request);
+        let access = self.access.of(key, &request.principal);
         match &*request.view {
             "/tools" => {
                 self.admit(key, request, attempt)

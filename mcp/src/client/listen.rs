@@ -6,6 +6,7 @@ use crate::api::{Micros, Output, StreamKey, UpId};
 use crate::call::record::Purpose;
 use crate::client::exchange::Exchange;
 use crate::client::request::{Ctx, Flow};
+use crate::client::waiting::unanswered;
 use crate::edge::Principal;
 use crate::gateway::Gateway;
 use crate::protocol::inbound::key;
@@ -72,7 +73,11 @@ impl Gateway {
                 "",
             ));
         }
-        self.admit_in_flight(ctx.key, &ctx.request.principal)?;
+        let principal = &ctx.request.principal;
+        self.access
+            .admit_in_flight(&mut self.cx, ctx.key, principal, || {
+                unanswered(&self.waiting, &self.listens, principal)
+            })?;
         let access = ctx.access.as_deref();
         let [tools, prompts, resources, uris, task_ids] = json::pick(
             filter,

@@ -95,7 +95,12 @@ impl Gateway {
         if self.hold_for(view, attempt.arrived)? {
             return Ok(Flow::Wait);
         }
-        self.admit_session(key, &request.principal)?;
+        let principal = &request.principal.id;
+        self.access
+            .admit_session(&mut self.cx, key, self.sessions.len(), || {
+                let own = |session: &&Session| session.principal.id == *principal;
+                self.sessions.values().filter(own).count()
+            })?;
         let version = Legacy::parse(&version).unwrap_or(Legacy::LATEST);
         let name: Arc<str> = session::new_id(&mut |bytes| self.cx.random(bytes)).into();
         let caps = capabilities.map(Caps::read).unwrap_or_default();
@@ -291,7 +296,7 @@ impl Gateway {
             _ => 5_000,
         };
         let ttl = self.of_view(view, access).map(of).min().unwrap_or(60_000);
-        let public = self.policy.rules().is_empty()
+        let public = !self.access.has_policy()
             && access.is_none()
             && self
                 .of_view(view, access)

@@ -1,10 +1,12 @@
 //! The front of the relay: what a client sent, whether it may, and where it goes.
 
 use crate::access::policy::Access;
+use crate::access::{AccessControl, Outcome};
 use crate::api::{Micros, Observation, Output, StreamKey};
 use crate::client::exchange::Exchange;
 use crate::client::session_store;
-use crate::client::waiting::{Attempt, Waiting};
+use crate::client::waiting::{Attempt, Waiting, unanswered};
+use crate::context::Context;
 use crate::edge::{Request, Verb};
 use crate::gateway::Gateway;
 use crate::protocol::inbound::{Claim, Era};
@@ -63,6 +65,31 @@ impl Ctx<'_> {
         }
     }
 
+    /// The request goes no further: refused, or (without a refusal) answered by a built-in tool.
+    /// Writes a record of it, if records are wanted.
+    pub(crate) fn audit(
+        &self,
+        access: &AccessControl,
+        cx: &mut Context,
+        refusal: Option<&Refusal>,
+    ) {
+        let principal = &self.request.principal.id;
+        if let Some(trail) = access.trail(principal, self.params, self.text.len()) {
+            let outcome = Outcome {
+                method: self.method,
+                up: None,
+                outcome: if refusal.is_some() { "refused" } else { "ok" },
+                code: refusal.map(|refusal| refusal.code),
+                arrived: self.arrived,
+                bytes_out: 0,
+                link: self.key.edge,
+                id: self.id,
+                trace: self.trace.as_ref().and_then(|trace| trace.id()),
+            };
+            trail.end(cx, &outcome);
+        }
+    }
+
     pub(crate) fn session(&self) -> Option<Arc<str>> {
         match &self.era {
             ClientEra::Legacy(session, _) => Some(session.clone()),
@@ -108,7 +135,11 @@ impl Gateway {
         let room = if self.waiting.len() >= self.cx.limits.calls {
             Err(Refusal::new(503, rpc::INTERNAL, Code::Overloaded, "").retry(1))
         } else {
-            self.admit_in_flight(key, &request.principal)
+            let principal = &request.principal;
+            self.access
+                .admit_in_flight(&mut self.cx, key, principal, || {
+                    unanswered(&self.waiting, &self.listens, principal)
+                })
         };
         match room {
             Ok(()) => self.waiting.push(Waiting {
@@ -125,6 +156,19 @@ impl Gateway {
                 self.refuse_whole(key, &refusal, id);
             }
         }
+    }
+
+    /// Admits one more request of a principal; one that has waited was admitted before.
+    pub(crate) fn admit(
+        &mut self,
+        key: StreamKey,
+        request: &Request,
+        attempt: &Attempt,
+    ) -> Result<(), Refusal> {
+        if !attempt.fresh {
+            return Ok(());
+        }
+        self.access.admit(&mut self.cx, key, &request.principal)
     }
 
     /// Writes into the span of a request who asks: the revision, and the session.
@@ -165,7 +209,7 @@ impl Gateway {
         attempt: &mut Attempt,
     ) -> Result<Flow, (Option<Box<str>>, Refusal)> {
         let anonymous = |refusal| (None, refusal);
-        let access = self.access(key, request);
+        let access = self.access.of(key, &request.principal);
         let view = self
             .view_for(access.as_deref(), request)
             .map_err(anonymous)?;
@@ -316,7 +360,7 @@ impl Gateway {
             session.touch(now);
             if session.principal != request.principal {
                 session.principal = request.principal.clone();
-                session.access = self.policy.access(&request.principal);
+                session.access = self.access.of_principal(&request.principal);
             }
         }
         Ok((key, session))
@@ -325,7 +369,7 @@ impl Gateway {
     fn request(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
         let flow = self.routed(ctx);
         if let Err(refusal) = &flow {
-            self.audit_local(ctx, Some(refusal));
+            ctx.audit(&self.access, &mut self.cx, Some(refusal));
         }
         flow
     }

@@ -189,11 +189,7 @@ impl Gateway {
     /// Makes a session of a record. `None`: there is no room for it, or its server is not
     /// configured any more.
     fn adopt(&mut self, digest: &str, record: &Record, idle: Micros) -> Option<Arc<str>> {
-        let most = if self.rules.sessions_in_all > 0 {
-            self.rules.sessions_in_all
-        } else {
-            self.cx.limits.sessions
-        };
+        let most = self.access.sessions_in_all(&self.cx.limits);
         let view = self
             .view(&record.view)
             .ok()
@@ -214,7 +210,7 @@ impl Gateway {
         let session = Session {
             version: record.version,
             view,
-            access: self.policy.access(&principal),
+            access: self.access.of_principal(&principal),
             principal,
             caps: capabilities.map(Caps::read).unwrap_or_default(),
             client: client.unwrap_or(NAMELESS).into(),

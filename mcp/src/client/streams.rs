@@ -32,7 +32,7 @@ impl Gateway {
                 Refusal::new(405, rpc::INVALID_REQUEST, Code::MethodNotAllowed, detail),
             )
         };
-        let access = self.access(key, request);
+        let access = self.access.of(key, &request.principal);
         let view = self
             .view_for(access.as_deref(), request)
             .map_err(anonymous)?;
@@ -108,7 +108,7 @@ impl Gateway {
 
     /// The end of a legacy session.
     pub(crate) fn delete(&mut self, key: StreamKey, request: &Request) -> Answer {
-        let access = self.access(key, request);
+        let access = self.access.of(key, &request.principal);
         let view = self
             .view_for(access.as_deref(), request)
             .map_err(|refusal| (None, refusal))?;
@@ -312,7 +312,7 @@ impl Gateway {
             outcome: "cancelled",
             duration,
         }));
-        self.audit_call(up, client, "cancelled", 0);
+        client.audit(&mut self.cx, up, "cancelled", 0);
         self.spans
             .end_call(&mut self.cx, client.sent.as_deref(), "cancelled", b"");
         self.spans
@@ -369,7 +369,7 @@ impl Gateway {
     /// Streams that have lasted as long as one may: their clients come back for the rest
     /// (2025-11-25, Streamable HTTP, "Sending Messages to the Server" 6).
     pub(crate) fn streams_due(&mut self) {
-        let (limit, now) = (self.rules.stream_limit, self.cx.now);
+        let (limit, now) = (self.access.stream_limit(), self.cx.now);
         if limit == 0 {
             return;
         }

@@ -1,8 +1,10 @@
 //! Requests of clients that wait for a server, and what is known of each attempt at a request.
 
 use crate::api::{Micros, StreamKey};
-use crate::edge::Request;
+use crate::client::listen::Listen;
+use crate::edge::{Principal, Request};
 use crate::trace::{Span, Tracing};
+use std::collections::HashMap;
 
 /// A request that waits for a server to become ready.
 pub(crate) struct Waiting {
@@ -46,4 +48,21 @@ impl Attempt {
     pub(crate) fn take_span(&self) -> Option<Box<Span>> {
         self.tracing.as_ref()?.take_span()
     }
+}
+
+/// The requests of a principal that wait, and those that listen.
+pub(crate) fn unanswered(
+    waiting: &[Waiting],
+    listens: &HashMap<StreamKey, Listen>,
+    principal: &Principal,
+) -> usize {
+    let waiting = waiting
+        .iter()
+        .filter(|waiting| waiting.request.principal.id == principal.id)
+        .count();
+    let listens = listens
+        .values()
+        .filter(|listen| listen.principal.id == principal.id)
+        .count();
+    waiting + listens
 }

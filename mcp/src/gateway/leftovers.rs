@@ -58,7 +58,7 @@ impl Gateway {
             parked: self.parked.len(),
             paced: self.paced.len(),
             watches: self.watches.len(),
-            places: self.places(),
+            places: self.access.places(),
             unsaid: self.unsaid.len(),
             spans: self.spans.open(),
         }

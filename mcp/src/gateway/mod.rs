@@ -8,9 +8,9 @@
 //! and `driven` about tasks between the eras, `spans` about the relay's part in traces.
 
 mod leftovers;
+mod rules;
 
-use crate::access::policy::Policy;
-use crate::access::rules::Rules;
+use crate::access::AccessControl;
 use crate::api::{Input, Micros, Output, Settings, StreamKey, UpId};
 use crate::call::record::Call;
 use crate::client::exchange::Exchange;
@@ -81,10 +81,7 @@ pub struct Gateway {
     pub(crate) woken: Micros,
     /// Broken streams of HTTP servers: when to resume, whose, which call.
     pub(crate) resumes: Vec<(Micros, UpId, u64)>,
-    /// What is enforced, and what is remembered for it.
-    pub(crate) rules: Rules,
-    pub(crate) policy: Policy,
-    pub(crate) admission: crate::access::admission::Admission,
+    pub(crate) access: AccessControl,
     /// Lists as restricted principals see them, by what they may do.
     pub(crate) seen: HashMap<(u64, View, ListKind), Arc<Table>>,
     pub(crate) spans: Spans,
@@ -149,9 +146,7 @@ impl Gateway {
             scanned: 0,
             woken: 0,
             resumes: Vec::new(),
-            rules: Rules::default(),
-            policy: Policy::default(),
-            admission: crate::access::admission::Admission::default(),
+            access: AccessControl::default(),
             seen: HashMap::new(),
             spans: Spans::default(),
         };

@@ -5,6 +5,7 @@ pub mod excerpt;
 pub mod header;
 pub mod inbound;
 pub mod json;
+pub mod list_kind;
 pub mod method;
 pub mod name;
 pub mod refusal;

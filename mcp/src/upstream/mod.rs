@@ -12,6 +12,7 @@ pub(crate) mod outbound;
 pub(crate) mod receive;
 pub(crate) mod reconfigure;
 pub mod view;
+pub(crate) mod visibility;
 
 use crate::api::{Lease, Micros, Report, SHARED, Transport, UpId, UpstreamSettings};
 use crate::protocol::method::{Legacy, LogLevel};

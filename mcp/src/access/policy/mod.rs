@@ -9,7 +9,7 @@
 mod glob;
 
 use crate::edge::Principal;
-use crate::upstream::list::ListKind;
+use crate::protocol::list_kind::ListKind;
 pub use glob::Glob;
 use std::collections::HashMap;
 use std::sync::Arc;

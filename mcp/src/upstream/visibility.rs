@@ -1,9 +1,9 @@
 //! What the principal of a request may see: its views of the lists, its servers, its names. What it
 //! may not call does not exist for it.
 
-use crate::access::policy;
+use crate::access;
 use crate::access::policy::{Access, CORE, Object, Server};
-use crate::api::{Observation, Output, StreamKey, UpId};
+use crate::api::UpId;
 use crate::edge::Request;
 use crate::gateway::Gateway;
 use crate::protocol::name;
@@ -49,16 +49,6 @@ fn server(up: &Upstream) -> Server<'_> {
 }
 
 impl Gateway {
-    /// What the principal of a request may do; `None`: everything. Link 0 is the worker's own: the
-    /// control command is the administrator's.
-    pub(crate) fn access(&mut self, key: StreamKey, request: &Request) -> Option<Arc<Access>> {
-        if key.edge == 0 {
-            None
-        } else {
-            self.policy.access(&request.principal)
-        }
-    }
-
     /// The name in the view of all, by which rules know an object.
     fn public<'a>(&self, kind: ListKind, up: UpId, original: &'a str) -> Cow<'a, str> {
         let key = &self.up_ref(up).key;
@@ -181,18 +171,13 @@ impl Gateway {
         if visible {
             return Ok(view);
         }
-        self.denied("server");
+        access::denied(&mut self.cx, "server");
         Err(Refusal::new(
             404,
             rpc::INVALID_REQUEST,
             Code::ServerUnknown,
             &request.view,
         ))
-    }
-
-    /// Counts something that the policy hid.
-    pub(crate) fn denied(&mut self, what: &'static str) {
-        self.cx.emit(Output::Observe(Observation::Denied(what)));
     }
 
     /// Whether a list that changed is another one for somebody, too.
@@ -216,45 +201,13 @@ impl Gateway {
         part(old) != part(new)
     }
 
-    /// Other rules: whoever sees other lists now is told so.
-    pub(crate) fn set_policy(&mut self, rules: &[policy::Rule]) {
-        if self.policy.rules() == rules {
-            return;
-        }
-        self.policy.replace(rules.to_vec());
-        self.seen.clear();
-        let sessions: Vec<_> = self.sessions.keys().cloned().collect();
-        for id in sessions {
-            let Some(session) = self.sessions.get_mut(&id) else {
-                continue;
-            };
-            let new = self.policy.access(&session.principal);
-            let (view, old) = (
-                session.view,
-                std::mem::replace(&mut session.access, new.clone()),
-            );
-            for kind in self.changed(view, old.as_deref(), new.as_deref()) {
-                self.session_event(&id, Self::changed_message(kind));
-            }
-        }
-        let listens: Vec<_> = self.listens.keys().copied().collect();
-        for key in listens {
-            let Some(listen) = self.listens.get_mut(&key) else {
-                continue;
-            };
-            let new = self.policy.access(&listen.principal);
-            let (view, old) = (
-                listen.view,
-                std::mem::replace(&mut listen.access, new.clone()),
-            );
-            for kind in self.changed(view, old.as_deref(), new.as_deref()) {
-                self.listen_changed(key, kind);
-            }
-        }
-    }
-
     /// The lists of a view that differ between two principals; templates count as resources.
-    fn changed(&self, view: View, old: Option<&Access>, new: Option<&Access>) -> Vec<ListKind> {
+    pub(crate) fn changed(
+        &self,
+        view: View,
+        old: Option<&Access>,
+        new: Option<&Access>,
+    ) -> Vec<ListKind> {
         if old.is_none() && new.is_none() {
             return Vec::new();
         }
