@@ -32,6 +32,7 @@ impl Gateway {
         }
         let text = std::str::from_utf8(
             &self
+                .ups
                 .table(View::One(up), ListKind::Tools)
                 .get(original)?
                 .text,

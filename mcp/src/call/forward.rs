@@ -173,13 +173,15 @@ impl Gateway {
         let View::One(up) = ctx.view else {
             return Err(self.unknown_method(ctx));
         };
-        if !self.may_all(ctx.access.as_deref(), up) {
+        if !self.ups.may_all(ctx.access.as_deref(), up) {
             access::denied(&mut self.cx, "method");
             return Err(self.unknown_method(ctx));
         }
         match self.up_ref(up).era {
             Some(era) if (era == UpEra::Modern) == ctx.is_modern() => {}
-            None if self.may_wait(ctx, self.cx.limits.call_wait) && self.is_unsettled(ctx.view) => {
+            None if self.may_wait(ctx, self.cx.limits.call_wait)
+                && self.ups.is_unsettled(ctx.view) =>
+            {
                 return Ok(Flow::Wait);
             }
             _ => return Err(self.unknown_method(ctx)),
@@ -240,7 +242,7 @@ impl Gateway {
             }))
         };
         let access = ctx.access.as_deref();
-        if let Some(entry) = self.entry(access, ctx.view, kind, &exposed) {
+        if let Some(entry) = self.ups.entry(access, ctx.view, kind, &exposed) {
             let tool = (kind == ListKind::Tools).then(|| entry.exposed.clone());
             let named = tool
                 .clone()
@@ -277,7 +279,7 @@ impl Gateway {
                         .iter()
                         .any(|tool| **tool == *exposed) => {}
             // The one server decides; it may know names that it does not list.
-            View::One(up) if self.may(access, kind, up, &exposed) => {
+            View::One(up) if self.ups.may(access, kind, up, &exposed) => {
                 let tool = (kind == ListKind::Tools).then(|| Arc::from("unlisted"));
                 return Ok(target(
                     up,
@@ -288,15 +290,15 @@ impl Gateway {
             }
             View::All if uri.is_some() => {
                 if let Some((key, original)) = name::original_uri(&exposed)
-                    && let Some(up) = self.configured().find(|up| up.key == key)
-                    && self.may(access, kind, up.id, &original)
+                    && let Some(up) = self.ups.configured().find(|up| up.key == key)
+                    && self.ups.may(access, kind, up.id, &original)
                 {
                     return Ok(target(up.id, Cow::Owned(original), None, Arc::new([])));
                 }
             }
             _ => {}
         }
-        if self.is_unsettled(ctx.view) && self.may_wait(ctx, self.cx.limits.call_wait) {
+        if self.ups.is_unsettled(ctx.view) && self.may_wait(ctx, self.cx.limits.call_wait) {
             return Ok(None);
         }
         if access.is_some() {
@@ -633,13 +635,13 @@ impl Gateway {
             return;
         };
         call.tries += 1;
-        let modern_up = self.ups[call.up.0 as usize].era == Some(UpEra::Modern);
+        let modern_up = self.ups.get(call.up).era == Some(UpEra::Modern);
         let (up, at, timeout) = (
             call.up,
             call.conn,
             call.deadline.saturating_sub(self.cx.now),
         );
-        if self.ups[up.0 as usize].is_http() {
+        if self.ups.get(up).is_http() {
             let (mut headers, body) = (call.request.headers.clone(), call.request.body.clone());
             let trace = if let Purpose::Client(client) = &call.purpose {
                 client.trace.clone()

@@ -11,9 +11,9 @@ use crate::protocol::json::Envelope;
 use crate::protocol::method::{Legacy, LogLevel};
 use crate::protocol::splice::Splice;
 use crate::protocol::{json, name};
-use crate::upstream::UpEra;
 use crate::upstream::list::ListKind;
-use crate::upstream::view::{Table, View};
+use crate::upstream::view::View;
+use crate::upstream::{Rebuilt, UpEra, Upstreams};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -238,7 +238,7 @@ impl Gateway {
                     _ => return None,
                 };
                 let may = || {
-                    self.may(
+                    self.ups.may(
                         session.access.as_deref(),
                         ListKind::Resources,
                         up,
@@ -257,30 +257,28 @@ impl Gateway {
     }
 
     /// Tells clients that a list changed: those of the server's own view, and those of the view of
-    /// all. Who does not see all of a list hears only of what it sees of it. `old`: the two lists
-    /// as they were.
-    pub(crate) fn tell_changed(
-        &mut self,
-        up: UpId,
-        kind: ListKind,
-        one: bool,
-        all: bool,
-        old: [&Table; 2],
-    ) {
+    /// all. Who does not see all of a list hears only of what it sees of it.
+    pub(crate) fn tell_changed(&mut self, up: UpId, rebuilt: &Rebuilt) {
+        let Rebuilt {
+            kind,
+            one,
+            all,
+            before: [old_one, old_all],
+        } = rebuilt;
+        let (kind, one, all) = (*kind, *one, *all);
         if !one && !all {
             return;
         }
-        let concerns = |gateway: &Self, view: View, access: Option<&Access>| match view {
+        let concerns = |ups: &Upstreams, view: View, access: Option<&Access>| match view {
             View::One(of) if one && of == up => {
-                gateway.differs(access, view, kind, old[0], gateway.table(view, kind))
+                ups.differs(access, view, kind, old_one, ups.table(view, kind))
             }
-            View::All if all => {
-                gateway.differs(access, view, kind, old[1], gateway.table(view, kind))
-            }
+            View::All if all => ups.differs(access, view, kind, old_all, ups.table(view, kind)),
             _ => false,
         };
         let data = Self::changed_message(kind);
-        let concerned = |session: &Session| concerns(self, session.view, session.access.as_deref());
+        let concerned =
+            |session: &Session| concerns(&self.ups, session.view, session.access.as_deref());
         let mut sessions: Vec<_> = self
             .sessions
             .iter()

@@ -34,8 +34,8 @@ impl Gateway {
         self.rounds_due();
         self.say_due();
         self.resume_due();
-        for at in 0..self.ups.len() {
-            self.upstream_due(self.ups[at].id);
+        for up in self.ups.ids() {
+            self.upstream_due(up);
         }
         if self.cx.now >= self.scanned + SCAN || self.cx.now < self.scanned {
             self.scanned = self.cx.now;
@@ -102,8 +102,8 @@ impl Gateway {
         let limit = self.cx.limits.handshake / 1_000_000;
         if let Some(call) = self.calls.get_mut(&number)
             && matches!(call.purpose, Purpose::Discover)
-            && self.ups[up.0 as usize].settings.transport == crate::api::Transport::Stdio
-            && self.ups[up.0 as usize].settings.era != crate::api::EraSetting::Modern
+            && self.ups.get(up).settings.transport == crate::api::Transport::Stdio
+            && self.ups.get(up).settings.era != crate::api::EraSetting::Modern
         {
             // Silence is no answer yet: the server may be slow to start, or know nothing of the
             // probe. Whichever answer comes first counts.

@@ -10,8 +10,8 @@ use crate::protocol::inbound::key;
 use crate::protocol::json;
 use crate::protocol::refusal::{Refusal, result_message, rpc};
 use crate::trace::span::Span;
-use crate::upstream::list::{Item, ListKind};
-use crate::upstream::view::{Table, View};
+use crate::upstream::list::Item;
+use crate::upstream::view::View;
 use bytes::Bytes;
 use ggen_wire::{Code, control::LogQuery, log::Level};
 use std::sync::Arc;
@@ -122,14 +122,6 @@ pub(crate) fn items() -> Vec<Item> {
     each.collect()
 }
 
-/// The lists of `/mcp/core`.
-pub(crate) fn tables() -> [Table; 4] {
-    let mut tables = <[Table; 4]>::default();
-    tables[ListKind::Tools as usize] =
-        Table::build(ListKind::Tools, &items(), std::iter::empty(), false);
-    tables
-}
-
 impl Gateway {
     pub(crate) fn call_builtin(&mut self, ctx: &Ctx<'_>, tool: usize) -> Result<Flow, Refusal> {
         let arguments = ctx
@@ -180,7 +172,7 @@ impl Gateway {
                     failed,
                     ctx.is_modern(),
                     structured,
-                    &self.server_info(View::All),
+                    &self.ups.server_info(View::All),
                 );
                 self.result(ctx, &result);
                 return Ok(Flow::Done);
@@ -235,7 +227,13 @@ impl Gateway {
                     ),
                     Err(message) => (format!("{{\"error\":{}}}", json::quote(&message)), true),
                 };
-                let result = tool_result(&text, failed, modern, true, &self.server_info(View::All));
+                let result = tool_result(
+                    &text,
+                    failed,
+                    modern,
+                    true,
+                    &self.ups.server_info(View::All),
+                );
                 let body = json::one_line(result_message(&id, &result));
                 let (era, duration) = (
                     if modern { "modern" } else { "legacy" },

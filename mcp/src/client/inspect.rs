@@ -28,7 +28,7 @@ impl Gateway {
             "/tools" => {
                 self.admit(key, request, attempt)
                     .map_err(|refusal| (None, refusal))?;
-                let table = self.seen(access.as_deref(), View::All, ListKind::Tools);
+                let table = self.ups.seen(access.as_deref(), View::All, ListKind::Tools);
                 let items: Vec<_> = table
                     .entries
                     .iter()
@@ -44,8 +44,7 @@ impl Gateway {
             }
             "/refresh" if key.edge == 0 => {
                 self.refreshing.push(key);
-                for at in 0..self.ups.len() {
-                    let up = self.ups[at].id;
+                for up in self.ups.ids() {
                     self.fetch(up, ListKind::Tools);
                 }
                 self.refreshed();
@@ -56,7 +55,8 @@ impl Gateway {
             }
             path => {
                 let entry = path.strip_prefix("/tool/").and_then(|name| {
-                    self.entry(access.as_deref(), View::All, ListKind::Tools, name)
+                    self.ups
+                        .entry(access.as_deref(), View::All, ListKind::Tools, name)
                 });
                 match entry.map(|entry| entry.text.clone()) {
                     Some(text) => self.full(key, 200, text),
@@ -86,7 +86,7 @@ impl Gateway {
         let tools = ListKind::Tools as usize;
         let busy =
             |up: &Upstream| up.conns[0].phase == Phase::Ready && up.lists[tools].loading.is_some();
-        if self.refreshing.is_empty() || self.configured().any(busy) {
+        if self.refreshing.is_empty() || self.ups.configured().any(busy) {
             return;
         }
         let body = Bytes::from(serde_json::to_vec(&self.catalogue()).unwrap_or_default());
@@ -97,7 +97,9 @@ impl Gateway {
 
     /// The tools of the view of all.
     fn catalogue(&self) -> Vec<status::Tool> {
-        let each = self.all[ListKind::Tools as usize]
+        let each = self
+            .ups
+            .table(View::All, ListKind::Tools)
             .entries
             .iter()
             .map(|entry| {
@@ -135,12 +137,17 @@ impl Gateway {
         access: Option<&Access>,
         answer: Result<Bytes, String>,
     ) {
-        let tools = self.seen(access, View::All, ListKind::Tools).entries.len();
+        let tools = self
+            .ups
+            .seen(access, View::All, ListKind::Tools)
+            .entries
+            .len();
         let visible = |name: &str| {
             access.is_none()
                 || self
+                    .ups
                     .configured()
-                    .any(|up| up.settings.name == name && self.may_see(access, up))
+                    .any(|up| up.settings.name == name && self.ups.may_see(access, up))
         };
         let body = answer.ok().and_then(|body| serde_json::from_slice::<status::Status>(&body).ok()).map(|status| {
             let word = if status.issues.is_empty() { "ok" } else { "degraded" };

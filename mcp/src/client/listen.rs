@@ -17,7 +17,7 @@ use crate::tasks::registry::Name;
 use crate::trace::span::Span;
 use crate::upstream::list::ListKind;
 use crate::upstream::view::View;
-use crate::upstream::{Phase, UpEra};
+use crate::upstream::{Phase, UpEra, Upstreams};
 use bytes::Bytes;
 use ggen_wire::Code;
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,7 +108,7 @@ impl Gateway {
         {
             if let Some(owner) = self
                 .subscribable(ctx.view, &uri)
-                .filter(|(up, uri)| self.may(access, ListKind::Resources, *up, uri))
+                .filter(|(up, uri)| self.ups.may(access, ListKind::Resources, *up, uri))
             {
                 accepted.insert(uri.into_owned(), owner);
             }
@@ -178,8 +178,9 @@ impl Gateway {
             View::All => {
                 kind == ListKind::Tools
                     || self
+                        .ups
                         .configured()
-                        .any(|up| self.may_see(access, up) && up.hello.has(kind.capability()))
+                        .any(|up| self.ups.may_see(access, up) && up.hello.has(kind.capability()))
             }
             View::Core => kind == ListKind::Tools,
         }
@@ -191,7 +192,7 @@ impl Gateway {
             View::One(up) => (self.up_ref(up), uri.to_owned()),
             View::All => {
                 let (key, original) = name::original_uri(uri)?;
-                (self.configured().find(|up| up.key == key)?, original)
+                (self.ups.configured().find(|up| up.key == key)?, original)
             }
             View::Core => return None,
         };
@@ -376,9 +377,10 @@ impl Gateway {
     pub(crate) fn listens_changed(
         &mut self,
         kind: ListKind,
-        concerns: impl Fn(&Self, View, Option<&Access>) -> bool,
+        concerns: impl Fn(&Upstreams, View, Option<&Access>) -> bool,
     ) {
-        let concerned = |listen: &Listen| concerns(self, listen.view, listen.access.as_deref());
+        let concerned =
+            |listen: &Listen| concerns(&self.ups, listen.view, listen.access.as_deref());
         let mut keys: Vec<_> = self
             .listens
             .iter()
@@ -415,7 +417,10 @@ impl Gateway {
             } else {
                 exposed
             };
-            let may = || self.may(listen.access.as_deref(), ListKind::Resources, up, uri);
+            let may = || {
+                self.ups
+                    .may(listen.access.as_deref(), ListKind::Resources, up, uri)
+            };
             if listen.uris.get(name).is_some_and(|(owner, _)| *owner == up) && may() {
                 let members = format!("\"uri\":{}", json::quote(name));
                 events.push((

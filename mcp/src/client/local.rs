@@ -12,12 +12,11 @@ use crate::client::waiting::Attempt;
 use crate::edge::{Reply, Request};
 use crate::gateway::Gateway;
 use crate::persisted;
-use crate::protocol::inbound::key;
 use crate::protocol::json;
 use crate::protocol::method::{Legacy, LogLevel, Method, SUPPORTED};
 use crate::protocol::refusal::{Refusal, result_message, rpc};
 use crate::upstream::list::ListKind;
-use crate::upstream::view::{Owner, Table, View};
+use crate::upstream::view::{Owner, View};
 use crate::upstream::{Caps, UpEra, Upstream};
 use ggen_wire::{Code, status::UpstreamState};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -27,40 +26,18 @@ use std::sync::Arc;
 const STALE: Micros = 5_000_000;
 
 impl Gateway {
-    /// The lists of a view.
-    pub(crate) const fn table(&self, view: View, kind: ListKind) -> &Table {
-        match view {
-            View::All => &self.all[kind as usize],
-            View::One(up) => &self.ones.as_slice()[up.0 as usize][kind as usize],
-            View::Core => &self.core[kind as usize],
-        }
-    }
-
-    /// The upstreams of a view.
-    pub(crate) fn of_view(
-        &self,
-        view: View,
-        access: Option<&Access>,
-    ) -> impl Iterator<Item = &Upstream> {
-        self.configured().filter(move |up| match view {
-            View::All => up.state != UpstreamState::Disabled && self.may_see(access, up),
-            View::One(one) => up.id == one,
-            View::Core => false,
-        })
-    }
-
     /// Whether an answer about a view should wait: briefly for all, longer for a single server that
     /// has not said anything yet.
     fn hold_for(&self, view: View, arrived: u64) -> Result<bool, Refusal> {
         let limit = match view {
-            View::One(up) if !self.is_known(up) => self.cx.limits.call_wait,
+            View::One(up) if !self.ups.is_known(up) => self.cx.limits.call_wait,
             _ => self.cx.limits.list_wait,
         };
-        if self.is_unknown(view) && self.cx.now < arrived + limit {
+        if self.ups.is_unknown(view) && self.cx.now < arrived + limit {
             return Ok(true);
         }
         match view {
-            View::One(up) if !self.is_known(up) => {
+            View::One(up) if !self.ups.is_known(up) => {
                 let mut refusal = self.unavailable(up);
                 refusal.status = 503;
                 Err(refusal)
@@ -135,12 +112,13 @@ impl Gateway {
         self.name_client(attempt, &ClientEra::Legacy(name.clone(), version));
         let access = access.as_deref();
         let instructions = self
+            .ups
             .instructions(view, access)
             .map(|text| format!(",\"instructions\":{text}"))
             .unwrap_or_default();
         let (capabilities, server) = (
             self.capabilities(view, access, false),
-            self.server_info(view),
+            self.ups.server_info(view),
         );
         let result = format!(
             "{{\"protocolVersion\":\"{}\",\"capabilities\":{capabilities},\"serverInfo\":{server}{instructions}}}",
@@ -209,7 +187,7 @@ impl Gateway {
 
     fn list(&mut self, ctx: &Ctx<'_>, kind: ListKind) -> Result<(), Refusal> {
         let access = ctx.access.as_deref();
-        if !self.offers(ctx.view, access, kind.capability()) {
+        if !self.ups.offers(ctx.view, access, kind.capability()) {
             return Err(self.unknown_method(ctx));
         }
         self.refresh_stale(ctx.view, kind);
@@ -231,6 +209,7 @@ impl Gateway {
             .transpose()?;
         let modern = ctx.is_modern();
         let legacy: HashSet<_> = self
+            .ups
             .configured()
             .filter(|up| matches!(up.era, Some(UpEra::Legacy(_))))
             .map(|up| up.id)
@@ -242,6 +221,7 @@ impl Gateway {
             _ => None,
         };
         let (items, next) = self
+            .ups
             .seen(access, ctx.view, kind)
             .page(cursor.as_deref(), edit)
             .ok_or_else(bad)?;
@@ -252,8 +232,10 @@ impl Gateway {
             .map(|cursor| format!(",\"nextCursor\":{}", json::quote(&cursor)))
             .unwrap_or_default();
         if modern {
-            let (ttl, public) = self.freshness(ctx.view, access, kind);
-            rest.push_str(&self.modern_rest(ctx.view, ttl, public));
+            let (ttl, public) =
+                self.ups
+                    .freshness(ctx.view, access, self.access.has_policy(), kind);
+            rest.push_str(&self.ups.modern_rest(ctx.view, ttl, public));
         }
         result.extend_from_slice(rest.as_bytes());
         result.push(b'}');
@@ -279,6 +261,7 @@ impl Gateway {
                 && now >= list.fetched.saturating_add(ttl)
         };
         for up in self
+            .ups
             .of_view(view, None)
             .filter(old)
             .map(|up| up.id)
@@ -288,52 +271,21 @@ impl Gateway {
         }
     }
 
-    /// `ttlMs` and `cacheScope` of a list: the least of what the contributing upstreams say.
-    fn freshness(&self, view: View, access: Option<&Access>, kind: ListKind) -> (u64, bool) {
-        let of = |up: &Upstream| match up.era {
-            Some(UpEra::Modern) => up.list(kind).ttl_ms.unwrap_or(0),
-            _ if up.hello.flag(kind.capability(), "listChanged") => 60_000,
-            _ => 5_000,
-        };
-        let ttl = self.of_view(view, access).map(of).min().unwrap_or(60_000);
-        let public = !self.access.has_policy()
-            && access.is_none()
-            && self
-                .of_view(view, access)
-                .all(|up| up.era == Some(UpEra::Modern) && up.list(kind).public)
-            && view != View::All;
-        (
-            if self.is_unsettled(view) {
-                ttl.min(5_000)
-            } else {
-                ttl
-            },
-            public,
-        )
-    }
-
-    /// The members that every complete modern result has, and those of a cacheable one.
-    fn modern_rest(&self, view: View, ttl: u64, public: bool) -> String {
-        let scope = if public { "public" } else { "private" };
-        format!(
-            ",\"resultType\":\"complete\",\"ttlMs\":{ttl},\"cacheScope\":\"{scope}\",\"_meta\":{{\"{}\":{}}}",
-            key::SERVER,
-            self.server_info(view)
-        )
-    }
-
     fn discover(&mut self, ctx: &Ctx<'_>) {
         let versions = SUPPORTED.map(json::quote).join(",");
         let access = ctx.access.as_deref();
         let instructions = self
+            .ups
             .instructions(ctx.view, access)
             .map(|text| format!(",\"instructions\":{text}"))
             .unwrap_or_default();
-        let (ttl, _) = self.freshness(ctx.view, access, ListKind::Tools);
+        let (ttl, _) =
+            self.ups
+                .freshness(ctx.view, access, self.access.has_policy(), ListKind::Tools);
         let result = format!(
             "{{\"supportedVersions\":[{versions}],\"capabilities\":{}{instructions}{}}}",
             self.capabilities(ctx.view, access, true),
-            self.modern_rest(ctx.view, ttl, false)
+            self.ups.modern_rest(ctx.view, ttl, false)
         );
         self.result(ctx, &result);
     }
@@ -361,14 +313,6 @@ impl Gateway {
         Ok(())
     }
 
-    /// Whether a view has a capability.
-    fn offers(&self, view: View, access: Option<&Access>, capability: &str) -> bool {
-        (capability == "tools" && !matches!(view, View::One(_)))
-            || self
-                .of_view(view, access)
-                .any(|up| up.hello.has(capability))
-    }
-
     /// The capabilities of a view: those of its one server if it speaks the client's era, the union
     /// of what can be bridged otherwise.
     fn capabilities(&self, view: View, access: Option<&Access>, modern: bool) -> String {
@@ -382,9 +326,10 @@ impl Gateway {
         }
         let mut parts = Vec::new();
         for list in ["tools", "prompts", "resources"] {
-            if self.offers(view, access, list) {
+            if self.ups.offers(view, access, list) {
                 let subscribe = list == "resources"
                     && self
+                        .ups
                         .of_view(view, access)
                         .any(|up| up.hello.flag("resources", "subscribe"));
                 parts.push(format!(
@@ -395,39 +340,9 @@ impl Gateway {
         }
         let more = ["completions", "logging"]
             .into_iter()
-            .filter(|name| self.offers(view, access, name));
+            .filter(|name| self.ups.offers(view, access, name));
         parts.extend(more.map(|name| format!("\"{name}\":{{}}")));
         parts.extend(self.task_capability(view, access, modern));
         format!("{{{}}}", parts.join(","))
-    }
-
-    /// Who answers: the one server of a view itself, the gateway for several.
-    pub(crate) fn server_info(&self, view: View) -> String {
-        let own = || {
-            format!(
-                "{{\"name\":\"ggend\",\"title\":\"ggend MCP gateway\",\"version\":\"{}\"}}",
-                ggen_wire::VERSION
-            )
-        };
-        match view {
-            View::One(up) => self.up_ref(up).hello.server.clone().unwrap_or_else(own),
-            _ => own(),
-        }
-    }
-
-    /// The instructions of a view, as a JSON string.
-    fn instructions(&self, view: View, access: Option<&Access>) -> Option<String> {
-        if let View::One(up) = view {
-            return self.up_ref(up).hello.instructions.clone();
-        }
-        let each = self.of_view(view, access).filter_map(|up| {
-            let text = json::string(up.hello.instructions.as_deref()?)?.into_owned();
-            Some(format!(
-                "[{}] (names begin with {}__)\n{text}",
-                up.settings.name, up.key
-            ))
-        });
-        let text = each.collect::<Vec<_>>().join("\n\n");
-        (!text.is_empty()).then(|| json::quote(&text))
     }
 }

@@ -189,19 +189,6 @@ impl Gateway {
         }
     }
 
-    /// The view that a path names.
-    pub(crate) fn view(&self, name: &str) -> Result<View, Refusal> {
-        match name {
-            "" => Ok(View::All),
-            "core" if !self.configured().any(|up| up.settings.name == "core") => Ok(View::Core),
-            name => self
-                .configured()
-                .find(|up| up.settings.name == name)
-                .map(|up| View::One(up.id))
-                .ok_or_else(|| Refusal::new(404, rpc::INVALID_REQUEST, Code::ServerUnknown, name)),
-        }
-    }
-
     fn post(
         &mut self,
         key: StreamKey,
@@ -211,7 +198,8 @@ impl Gateway {
         let anonymous = |refusal| (None, refusal);
         let access = self.access.of(key, &request.principal);
         let view = self
-            .view_for(access.as_deref(), request)
+            .ups
+            .view_for(&mut self.cx, access.as_deref(), request)
             .map_err(anonymous)?;
         let text = std::str::from_utf8(&request.body)
             .map_err(|_| anonymous(Refusal::bad_json(BadJson::Syntax)))?;

@@ -191,6 +191,7 @@ impl Gateway {
     fn adopt(&mut self, digest: &str, record: &Record, idle: Micros) -> Option<Arc<str>> {
         let most = self.access.sessions_in_all(&self.cx.limits);
         let view = self
+            .ups
             .view(&record.view)
             .ok()
             .filter(|_| self.sessions.len() < most)?;

@@ -34,7 +34,8 @@ impl Gateway {
         };
         let access = self.access.of(key, &request.principal);
         let view = self
-            .view_for(access.as_deref(), request)
+            .ups
+            .view_for(&mut self.cx, access.as_deref(), request)
             .map_err(anonymous)?;
         if request.header("mcp-protocol-version") == Some(MODERN) {
             return Err(refused(
@@ -110,7 +111,8 @@ impl Gateway {
     pub(crate) fn delete(&mut self, key: StreamKey, request: &Request) -> Answer {
         let access = self.access.of(key, &request.principal);
         let view = self
-            .view_for(access.as_deref(), request)
+            .ups
+            .view_for(&mut self.cx, access.as_deref(), request)
             .map_err(|refusal| (None, refusal))?;
         if request.header("mcp-protocol-version") == Some(MODERN) {
             return Err((
@@ -184,7 +186,8 @@ impl Gateway {
             View::One(up) => Some((up, exposed.into())),
             _ => {
                 let (key, original) = crate::protocol::name::original_uri(exposed)?;
-                self.configured()
+                self.ups
+                    .configured()
                     .find(|up| up.key == key)
                     .map(|up| (up.id, original.into()))
             }

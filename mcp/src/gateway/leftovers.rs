@@ -45,16 +45,16 @@ impl Gateway {
             asked: self.asked.len(),
             queued: self
                 .ups
-                .iter()
+                .ever()
                 .map(crate::upstream::Upstream::in_flight)
                 .sum(),
-            bytes: self.ups.iter().map(|up| up.bytes).sum(),
+            bytes: self.ups.ever().map(|up| up.bytes).sum(),
             session_calls: self
                 .sessions
                 .values()
                 .map(|session| session.calls.len())
                 .sum(),
-            resumes: self.resumes.len(),
+            resumes: self.ups.resumes(),
             parked: self.parked.len(),
             paced: self.paced.len(),
             watches: self.watches.len(),

@@ -21,11 +21,10 @@ pub use crate::context::Random;
 use crate::edge::Reply;
 use crate::interactive::request_state::{Key, Sealer};
 use crate::trace::Spans;
-use crate::upstream::Upstream;
 use crate::upstream::list::ListKind;
-use crate::upstream::view::{Table, View};
+use crate::upstream::view::View;
+use crate::upstream::{Upstream, Upstreams};
 use bytes::Bytes;
-use ggen_wire::status::UpstreamState;
 #[doc(hidden)]
 pub use leftovers::Leftovers;
 use std::collections::{BTreeMap, HashMap};
@@ -34,15 +33,7 @@ use std::sync::Arc;
 /// The relay.
 pub struct Gateway {
     pub(crate) cx: Context,
-    /// Every upstream that ever was; those that were removed keep their place.
-    pub(crate) ups: Vec<Upstream>,
-    /// Those that are configured now, in the configuration's order.
-    pub(crate) order: Vec<UpId>,
-    /// The lists of `/mcp`, of each `/mcp/<server>`, and of `/mcp/core`, by
-    /// [`crate::upstream::list::ListKind`].
-    pub(crate) all: [Table; 4],
-    pub(crate) ones: Vec<[Table; 4]>,
-    pub(crate) core: [Table; 4],
+    pub(crate) ups: Upstreams,
     pub(crate) sessions: HashMap<Arc<str>, Session>,
     pub(crate) exchanges: HashMap<StreamKey, Exchange>,
     /// Requests to upstreams that have no answer yet, by the id that they were sent with.
@@ -79,11 +70,7 @@ pub struct Gateway {
     pub(crate) started: bool,
     pub(crate) scanned: Micros,
     pub(crate) woken: Micros,
-    /// Broken streams of HTTP servers: when to resume, whose, which call.
-    pub(crate) resumes: Vec<(Micros, UpId, u64)>,
     pub(crate) access: AccessControl,
-    /// Lists as restricted principals see them, by what they may do.
-    pub(crate) seen: HashMap<(u64, View, ListKind), Arc<Table>>,
     pub(crate) spans: Spans,
 }
 
@@ -108,22 +95,14 @@ impl Gateway {
             random(&mut key.0);
             key
         });
-        let ups: Vec<_> = (0u32..)
-            .zip(settings.upstreams)
-            .map(|(at, settings)| Upstream::new(UpId(at), settings))
-            .collect();
-        let mut gateway = Self {
+        Self {
             cx: Context::new(
                 settings.limits,
                 settings.keeps,
                 settings.incarnation,
                 random,
             ),
-            all: <[Table; 4]>::default(),
-            ones: ups.iter().map(|_| <[Table; 4]>::default()).collect(),
-            core: crate::client::builtin::tables(),
-            order: ups.iter().map(|up| up.id).collect(),
-            ups,
+            ups: Upstreams::new(settings.upstreams, crate::client::builtin::items()),
             sessions: HashMap::new(),
             exchanges: HashMap::new(),
             calls: HashMap::new(),
@@ -145,13 +124,9 @@ impl Gateway {
             started: false,
             scanned: 0,
             woken: 0,
-            resumes: Vec::new(),
             access: AccessControl::default(),
-            seen: HashMap::new(),
             spans: Spans::default(),
-        };
-        gateway.rebuild_all();
-        gateway
+        }
     }
 
     /// Takes an event and appends what is to be done, in an order that depends on nothing but the
@@ -168,8 +143,8 @@ impl Gateway {
             Input::Gone(key) => self.gone(key),
             Input::Credit(key, events) => self.credit(key, events),
             Input::EdgeLost(edge) => self.edge_lost(edge),
-            Input::Up(up, event) if (up.0 as usize) < self.ups.len() => self.up(up, event),
-            Input::Leased(up, lease, event) if (up.0 as usize) < self.ups.len() => {
+            Input::Up(up, event) if self.ups.contains(up) => self.up(up, event),
+            Input::Leased(up, lease, event) if self.ups.contains(up) => {
                 self.leased(up, lease, event)
             }
             Input::Up(..) | Input::Leased(..) => {}
@@ -178,7 +153,10 @@ impl Gateway {
             Input::Rules(rules) => self.enforce(*rules),
             Input::Hold(ups) => self.hold_back(&ups),
             Input::Restore(sessions) => self.restore(sessions),
-            Input::Recall(catalogue) => self.recall(&catalogue),
+            Input::Recall(catalogue) => {
+                self.ups.recall(&catalogue);
+                self.wake();
+            }
             Input::Kept(ticket) => self.say(ticket),
             Input::Drain => {
                 self.cx.draining = true;
@@ -205,7 +183,8 @@ impl Gateway {
                 + self.waiting.len()
                 + self.questions.len()
                 + self.unsaid.len()) as u64,
-            tools: u32::try_from(self.all[0].entries.len()).unwrap_or(u32::MAX),
+            tools: u32::try_from(self.ups.table(View::All, ListKind::Tools).entries.len())
+                .unwrap_or(u32::MAX),
         }
     }
 
@@ -222,7 +201,7 @@ impl Gateway {
     /// Upstreams with calls in flight or waiting for a connection, with their number.
     #[must_use]
     pub fn busy(&self) -> Vec<(String, u32)> {
-        let each = self.configured().map(|up| {
+        let each = self.ups.configured().map(|up| {
             (
                 up.settings.name.clone(),
                 u32::try_from(up.in_flight()).unwrap_or(u32::MAX),
@@ -242,17 +221,12 @@ impl Gateway {
             .count()
     }
 
-    /// The upstreams that are configured now, in the configuration's order.
-    pub(crate) fn configured(&self) -> impl Iterator<Item = &Upstream> {
-        self.order.iter().map(|up| self.up_ref(*up))
-    }
-
     pub(crate) fn up_ref(&self, up: UpId) -> &Upstream {
-        &self.ups[up.0 as usize]
+        self.ups.get(up)
     }
 
     pub(crate) fn up_mut(&mut self, up: UpId) -> &mut Upstream {
-        &mut self.ups[up.0 as usize]
+        self.ups.get_mut(up)
     }
 
     /// A refusal of a whole exchange, which has a record if its call is being sent once more.
@@ -334,40 +308,5 @@ impl Gateway {
         for key in lost {
             self.gone(key);
         }
-    }
-
-    /// Tells the supervisor how an upstream stands, if that changed.
-    pub(crate) fn report(&mut self, up: UpId) {
-        let report = self.up_ref(up).report();
-        if self.up_ref(up).reported.as_ref() != Some(&report) {
-            self.up_mut(up).reported = Some(report.clone());
-            self.cx.emit(Output::Report(up, report));
-        }
-    }
-
-    /// Whether an upstream of the view is expected to become ready soon.
-    pub(crate) fn is_unsettled(&self, view: crate::upstream::view::View) -> bool {
-        match view {
-            crate::upstream::view::View::All => self.configured().any(|up| up.unsettled.is_some()),
-            crate::upstream::view::View::One(up) => self.up_ref(up).unsettled.is_some(),
-            crate::upstream::view::View::Core => false,
-        }
-    }
-
-    /// Whether an upstream of the view is expected to say soon what it gives, and has not said so
-    /// in an earlier life either.
-    pub(crate) fn is_unknown(&self, view: View) -> bool {
-        let unknown = |up: &Upstream| up.unsettled.is_some() && !up.recalled;
-        match view {
-            View::All => self.configured().any(unknown),
-            View::One(up) => unknown(self.up_ref(up)),
-            View::Core => false,
-        }
-    }
-
-    /// Whether an upstream has said who it is, now or before.
-    pub(crate) fn is_known(&self, up: UpId) -> bool {
-        let up = self.up_ref(up);
-        up.era.is_some() && !matches!(up.state, UpstreamState::Disabled)
     }
 }

@@ -14,7 +14,7 @@ impl Gateway {
 
     /// Tells every client which of its lists are others now.
     fn policy_changed(&mut self) {
-        self.seen.clear();
+        self.ups.forget_seen();
         let sessions: Vec<_> = self.sessions.keys().cloned().collect();
         for id in sessions {
             let Some(session) = self.sessions.get_mut(&id) else {
@@ -25,7 +25,7 @@ impl Gateway {
                 session.view,
                 std::mem::replace(&mut session.access, new.clone()),
             );
-            for kind in self.changed(view, old.as_deref(), new.as_deref()) {
+            for kind in self.ups.changed(view, old.as_deref(), new.as_deref()) {
                 self.session_event(&id, Self::changed_message(kind));
             }
         }
@@ -39,7 +39,7 @@ impl Gateway {
                 listen.view,
                 std::mem::replace(&mut listen.access, new.clone()),
             );
-            for kind in self.changed(view, old.as_deref(), new.as_deref()) {
+            for kind in self.ups.changed(view, old.as_deref(), new.as_deref()) {
                 self.listen_changed(key, kind);
             }
         }

@@ -73,7 +73,7 @@ impl Gateway {
         call.status = 0;
         call.last_event = None;
         call.deadline = self.cx.now + self.cx.limits.think;
-        self.ups[call.up.0 as usize].bytes += call.bytes;
+        self.ups.get_mut(call.up).bytes += call.bytes;
         if let Some(session) = self.sessions.get_mut(&session) {
             session.calls.insert(id, number);
         }

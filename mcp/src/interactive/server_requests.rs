@@ -300,7 +300,7 @@ impl Gateway {
             return;
         };
         call.deadline = deadline;
-        let conn = &self.ups[call.up.0 as usize].conns[call.conn];
+        let conn = &self.ups.get(call.up).conns[call.conn];
         for number in conn.calls.iter().filter(|_| conn.is_leased()) {
             if let Some(call) = self.calls.get_mut(number) {
                 call.deadline = deadline;

@@ -144,12 +144,7 @@ impl Gateway {
 
     /// A session is over: what was kept for it is not needed any more.
     pub(crate) fn session_leaves(&mut self, name: &Arc<str>) {
-        for up in self
-            .ups
-            .iter()
-            .map(|upstream| upstream.id)
-            .collect::<Vec<_>>()
-        {
+        for up in self.ups.ids() {
             for at in 1..self.up_ref(up).conns.len() {
                 let conn = &mut self.up_mut(up).conns[at];
                 if !conn.is_leased() || conn.user.as_ref() != Some(name) {

@@ -144,7 +144,7 @@ impl Gateway {
                 parked.call = Some(next);
             }
         }
-        let conn = &mut self.ups[call.up.0 as usize].conns[call.conn];
+        let conn = &mut self.ups.get_mut(call.up).conns[call.conn];
         conn.calls.remove(&number);
         conn.calls.insert(next);
         self.calls.insert(next, call);

@@ -121,7 +121,9 @@ pub(crate) fn related(object: &str) -> Option<&str> {
 impl Gateway {
     /// Whether a client of a view can have tasks there.
     pub(crate) fn offers_tasks(&self, view: View, access: Option<&Access>, modern: bool) -> bool {
-        self.of_view(view, access).any(|up| up.gives_tasks(modern))
+        self.ups
+            .of_view(view, access)
+            .any(|up| up.gives_tasks(modern))
     }
 
     /// What the view of all servers, or of one of the other era, says of tasks, as a capability.
@@ -137,7 +139,11 @@ impl Gateway {
         if modern {
             return Some(format!("\"extensions\":{{\"{EXTENSION}\":{{}}}}"));
         }
-        let any = |member| self.of_view(view, access).any(|up| up.has_in_tasks(member));
+        let any = |member| {
+            self.ups
+                .of_view(view, access)
+                .any(|up| up.has_in_tasks(member))
+        };
         let parts = ["list", "cancel"]
             .into_iter()
             .filter(|member| any(member))
@@ -156,7 +162,9 @@ impl Gateway {
         };
         let access = ctx.access.as_deref();
         if !known || !self.offers_tasks(ctx.view, access, ctx.is_modern()) {
-            if known && self.may_wait(ctx, self.cx.limits.call_wait) && self.is_unsettled(ctx.view)
+            if known
+                && self.may_wait(ctx, self.cx.limits.call_wait)
+                && self.ups.is_unsettled(ctx.view)
             {
                 return Ok(Flow::Wait);
             }
@@ -214,7 +222,7 @@ impl Gateway {
             View::One(up) => (self.up_ref(up), exposed),
             View::All => {
                 let (key, id) = name::original_task(exposed)?;
-                (self.configured().find(|up| up.key == key)?, id)
+                (self.ups.configured().find(|up| up.key == key)?, id)
             }
             View::Core => return None,
         };
@@ -228,8 +236,8 @@ impl Gateway {
 
     /// Whether somebody may still use the tool that made a task.
     pub(crate) fn may_have(&self, access: Option<&Access>, up: UpId, tool: Option<&str>) -> bool {
-        self.may_see(access, self.up_ref(up))
-            && tool.is_none_or(|tool| self.may(access, ListKind::Tools, up, tool))
+        self.ups.may_see(access, self.up_ref(up))
+            && tool.is_none_or(|tool| self.ups.may(access, ListKind::Tools, up, tool))
     }
 
     /// The connections behind which a client has tasks that can be listed, in order.
@@ -257,6 +265,7 @@ impl Gateway {
     fn list_tasks(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
         let access = ctx.access.as_deref();
         if !self
+            .ups
             .of_view(ctx.view, access)
             .any(|up| up.has_in_tasks("list"))
         {

@@ -124,7 +124,8 @@ impl Gateway {
             crate::upstream::view::View::One(call.up)
         };
         let entry = client.tool.as_ref().and_then(|tool| {
-            self.table(view, crate::upstream::list::ListKind::Tools)
+            self.ups
+                .table(view, crate::upstream::list::ListKind::Tools)
                 .get(tool)
         });
         let tool = entry.map(|entry| Box::from(&*entry.original));
@@ -399,6 +400,7 @@ impl Gateway {
     /// A task of an earlier life. False: it is over, or its server is not there any more.
     pub(crate) fn adopt_task(&mut self, kept: &KeptTask, idle: Micros) -> bool {
         let up = self
+            .ups
             .configured()
             .find(|up| up.settings.name == kept.server)
             .map(|up| up.id);

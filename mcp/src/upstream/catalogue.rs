@@ -2,21 +2,21 @@
 //! there themselves and say what they give now.
 
 use crate::api::{Output, UpId};
-use crate::gateway::Gateway;
+use crate::context::Context;
 use crate::persisted::{Keep, LONGEST_CATALOGUE};
 use crate::protocol::json;
+use crate::upstream::Upstreams;
 use crate::upstream::list;
 use crate::upstream::list::ListKind;
-use crate::upstream::view::Table;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-impl Gateway {
+impl Upstreams {
     /// Has stored what an upstream gives now, if that is something else than what is stored.
-    pub(crate) fn keep_catalogue(&mut self, up: UpId) {
-        if !self.cx.keeps {
+    pub(crate) fn keep_catalogue(&mut self, cx: &mut Context, up: UpId) {
+        if !cx.keeps {
             return;
         }
-        let upstream = self.up_ref(up);
+        let upstream = self.get(up);
         let mut hasher = DefaultHasher::new();
         upstream.handoff().hash(&mut hasher);
         let items = upstream
@@ -38,25 +38,25 @@ impl Gateway {
         } else {
             String::new()
         };
-        self.store_catalogue(up, now, text);
+        self.store_catalogue(cx, up, now, text);
     }
 
     /// Nothing of an upstream is worth storing any more.
-    pub(crate) fn drop_catalogue(&mut self, up: UpId) {
-        let upstream = self.up_mut(up);
+    pub(crate) fn drop_catalogue(&mut self, cx: &mut Context, up: UpId) {
+        let upstream = self.get_mut(up);
         let stored = std::mem::take(&mut upstream.recalled) | (upstream.stored != 0);
-        if self.cx.keeps && stored {
-            self.store_catalogue(up, 0, String::new());
+        if cx.keeps && stored {
+            self.store_catalogue(cx, up, 0, String::new());
         }
     }
 
-    fn store_catalogue(&mut self, up: UpId, hash: u64, text: String) {
-        self.up_mut(up).stored = hash;
-        self.cx.emit(Output::Keep(Keep::Catalogue(up, text)));
+    fn store_catalogue(&mut self, cx: &mut Context, up: UpId, hash: u64, text: String) {
+        self.get_mut(up).stored = hash;
+        cx.emit(Output::Keep(Keep::Catalogue(up, text)));
     }
 
     fn catalogue_text(&self, up: UpId) -> String {
-        let upstream = self.up_ref(up);
+        let upstream = self.get(up);
         let mut text = format!("{{\"hello\":{}", upstream.handoff());
         for kind in ListKind::ALL {
             let list = upstream.list(kind);
@@ -116,23 +116,6 @@ impl Gateway {
             }
             upstream.recalled = true;
         }
-        self.rebuild_all();
-        self.seen.clear();
-        for up in self.order.clone() {
-            for kind in ListKind::ALL {
-                self.ones[up.0 as usize][kind as usize] = self.own_table(up, kind);
-            }
-        }
-        self.wake();
-    }
-
-    /// A list of an upstream as it gives it.
-    pub(crate) fn own_table(&self, up: UpId, kind: ListKind) -> Table {
-        Table::build(
-            kind,
-            &[],
-            [(up, "", self.up_ref(up).list(kind).items.as_slice())].into_iter(),
-            false,
-        )
+        self.rebuild_each();
     }
 }

@@ -240,7 +240,7 @@ impl Gateway {
             return;
         }
         if self.up_ref(up).is_http() {
-            self.retry_later(up);
+            self.ups.retry_later(&mut self.cx, up);
         } else {
             let incarnation = self.up_ref(up).incarnation;
             self.cx.emit(Output::Recycle {

@@ -61,7 +61,7 @@ impl Gateway {
         let mut numbers: Vec<_> = reading.map(|(number, _)| *number).collect();
         numbers.sort_unstable();
         for number in numbers {
-            let tools = &self.ups[up.0 as usize].list(ListKind::Tools).items;
+            let tools = &self.ups.get(up).list(ListKind::Tools).items;
             let Some(call) = self.calls.get_mut(&number) else {
                 continue;
             };

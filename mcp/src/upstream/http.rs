@@ -286,7 +286,7 @@ impl Gateway {
             upstream.failures += 1;
             if upstream.failures >= FAILURES && upstream.conns[0].phase == Phase::Ready {
                 upstream.conns[0].phase = Phase::Down;
-                self.retry_later(up);
+                self.ups.retry_later(&mut self.cx, up);
                 self.down(up, UpstreamState::Degraded, *code, reason.to_owned(), false);
             }
         }
@@ -321,8 +321,7 @@ impl Gateway {
             call.retry_ms,
         );
         let due = self.cx.now + wait;
-        self.resumes.push((due, up, exchange));
-        self.cx.wake_at(due);
+        self.ups.resume_at(&mut self.cx, due, up, exchange);
         if let Some(key) = client {
             self.suspend_stream(key, retry);
         }
@@ -330,9 +329,7 @@ impl Gateway {
 
     /// The due resumptions of broken streams.
     pub(crate) fn resume_due(&mut self) {
-        let now = self.cx.now;
-        let due: Vec<_> = self.resumes.extract_if(.., |(at, ..)| *at <= now).collect();
-        for (_, up, exchange) in due {
+        for (up, exchange) in self.ups.due_resumes(self.cx.now) {
             let Some(call) = self.calls.get_mut(&exchange) else {
                 continue;
             };

@@ -1,17 +1,31 @@
 //! The life of an upstream: wanted, connected, ready, lost.
 
 use crate::api::{Micros, UpId, UpInput};
+use crate::context::Context;
 use crate::gateway::Gateway;
 use crate::protocol::json;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::list::ListKind;
-use crate::upstream::{Phase, UpEra};
+use crate::upstream::{Phase, UpEra, Upstreams};
 use ggen_wire::{Code, status::UpstreamState};
+
+impl Upstreams {
+    /// A remote server is tried again after 1 s, 2 s, … 30 s, a quarter of it at random so that
+    /// many do not come at once.
+    pub(crate) fn retry_later(&mut self, cx: &mut Context, up: UpId) {
+        let mut byte = [0u8];
+        cx.random(&mut byte);
+        let (now, upstream) = (cx.now, self.get_mut(up));
+        let base = (1_000_000u64 << upstream.failures.min(5)).min(30_000_000);
+        upstream.failures += 1;
+        upstream.retry_at = Some(now + base - base / 4 + base / 4 * u64::from(byte[0]) / 255);
+    }
+}
 
 impl Gateway {
     /// Asks for every stdio server and greets every remote one.
     pub(crate) fn reach_for_all(&mut self) {
-        for up in self.order.clone() {
+        for up in self.ups.order() {
             self.reach_for(up);
         }
     }
@@ -82,17 +96,6 @@ impl Gateway {
         }
     }
 
-    /// A remote server is tried again after 1 s, 2 s, … 30 s, a quarter of it at random so that
-    /// many do not come at once.
-    pub(crate) fn retry_later(&mut self, up: UpId) {
-        let mut byte = [0u8];
-        self.cx.random(&mut byte);
-        let (now, upstream) = (self.cx.now, self.up_mut(up));
-        let base = (1_000_000u64 << upstream.failures.min(5)).min(30_000_000);
-        upstream.failures += 1;
-        upstream.retry_at = Some(now + base - base / 4 + base / 4 * u64::from(byte[0]) / 255);
-    }
-
     /// An upstream is not there (any more). `soon`: it is expected back in a moment.
     pub(crate) fn down(
         &mut self,
@@ -113,7 +116,7 @@ impl Gateway {
             .lists
             .iter_mut()
             .for_each(|list| list.loading = None);
-        self.report(up);
+        self.ups.report(&mut self.cx, up);
         self.wake();
     }
 

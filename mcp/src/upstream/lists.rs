@@ -7,7 +7,6 @@ use crate::gateway::Gateway;
 use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
 use crate::upstream::list::{ListKind, Loading, MAX_PAGES};
-use crate::upstream::view::Table;
 use crate::upstream::{Phase, UpEra, list};
 use ggen_wire::{log::Level, status::UpstreamState};
 
@@ -28,8 +27,8 @@ impl Gateway {
         upstream.down_since = None;
         upstream.recalled = false;
         self.refresh(up);
-        self.keep_catalogue(up);
-        self.report(up);
+        self.ups.keep_catalogue(&mut self.cx, up);
+        self.ups.report(&mut self.cx, up);
         if was != UpstreamState::Ready {
             self.wake();
         }
@@ -124,8 +123,8 @@ impl Gateway {
         }
         if self.up_ref(up).state == UpstreamState::Ready {
             self.refresh(up);
-            self.keep_catalogue(up);
-            self.report(up);
+            self.ups.keep_catalogue(&mut self.cx, up);
+            self.ups.report(&mut self.cx, up);
         } else {
             self.settle_up(up);
         }
@@ -135,28 +134,9 @@ impl Gateway {
         }
     }
 
-    /// Makes every view anew.
-    pub(crate) fn rebuild_all(&mut self) {
-        for kind in ListKind::ALL {
-            let core: Vec<_> = if kind == ListKind::Tools {
-                crate::client::builtin::items()
-            } else {
-                Vec::new()
-            };
-            let sources = self
-                .configured()
-                .map(|up| (up.id, up.key.as_str(), up.list(kind).items.as_slice()));
-            self.all[kind as usize] = Table::build(kind, &core, sources, true);
-        }
-    }
-
     /// Makes the views of an upstream anew if it gives something else than before.
     fn refresh(&mut self, up: UpId) {
-        let is_other = |kind: ListKind| {
-            self.up_ref(up).list(kind).announced
-                || self.ones[up.0 as usize][kind as usize].hash != self.own_table(up, kind).hash
-        };
-        if ListKind::ALL.into_iter().any(is_other) {
+        if self.ups.gives_otherwise(up) {
             self.rebuild(up);
         }
     }
@@ -164,17 +144,8 @@ impl Gateway {
     /// Makes the views of an upstream anew, and tells clients whose lists are different now, or
     /// whose server said that they are.
     pub(crate) fn rebuild(&mut self, up: UpId) {
-        let before = std::mem::take(&mut self.all);
-        self.rebuild_all();
-        self.seen.clear();
-        for kind in ListKind::ALL {
-            let upstream = self.up_mut(up);
-            let announced = std::mem::take(&mut upstream.lists[kind as usize].announced);
-            let table = self.own_table(up, kind);
-            let old = std::mem::replace(&mut self.ones[up.0 as usize][kind as usize], table);
-            let one = announced || old.hash != self.ones[up.0 as usize][kind as usize].hash;
-            let all = before[kind as usize].hash != self.all[kind as usize].hash;
-            self.tell_changed(up, kind, one, all, [&old, &before[kind as usize]]);
+        for change in self.ups.rebuild(up) {
+            self.tell_changed(up, &change);
         }
     }
 
@@ -184,8 +155,8 @@ impl Gateway {
             .lists
             .iter_mut()
             .for_each(|list| list.items.clear());
-        self.drop_catalogue(up);
+        self.ups.drop_catalogue(&mut self.cx, up);
         self.rebuild(up);
-        self.report(up);
+        self.ups.report(&mut self.cx, up);
     }
 }

@@ -5,8 +5,30 @@ use crate::api::{Isolation, Output, Transport, UpId, UpstreamSettings};
 use crate::gateway::Gateway;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::view::{Table, View};
-use crate::upstream::{Caps, Conn, Phase, Upstream};
+use crate::upstream::{Caps, Conn, Phase, Upstream, Upstreams};
 use ggen_wire::{Code, log::Level, status::UpstreamState};
+
+impl Upstreams {
+    /// Adds an upstream, which is not in the order yet.
+    fn add(&mut self, settings: UpstreamSettings) -> UpId {
+        let up = UpId(u32::try_from(self.ups.len()).unwrap_or(u32::MAX));
+        self.ups.push(Upstream::new(up, settings));
+        self.ones.push(<[Table; 4]>::default());
+        up
+    }
+
+    /// Says which upstreams are configured now, and returns which were before.
+    fn set_order(&mut self, order: Vec<UpId>) -> Vec<UpId> {
+        std::mem::replace(&mut self.order, order)
+    }
+
+    /// New calls wait for these upstreams, and only for these.
+    fn hold_back(&mut self, held: &[UpId]) {
+        for up in &mut self.ups {
+            up.held = held.contains(&up.id);
+        }
+    }
+}
 
 impl Gateway {
     /// Takes a new list over. A name that is known keeps its number; a new one, also one that was
@@ -15,10 +37,10 @@ impl Gateway {
         let mut order = Vec::with_capacity(list.len());
         for settings in list {
             let known = self
-                .order
-                .iter()
-                .copied()
-                .find(|up| self.up_ref(*up).settings.name == settings.name);
+                .ups
+                .configured()
+                .find(|up| up.settings.name == settings.name)
+                .map(|up| up.id);
             order.push(match known {
                 Some(up) if self.up_ref(up).settings.transport == settings.transport => {
                     self.change(up, settings);
@@ -27,13 +49,13 @@ impl Gateway {
                 _ => self.add(settings),
             });
         }
-        let before = std::mem::replace(&mut self.order, order);
+        let before = self.ups.set_order(order.clone());
         for up in before {
-            if !self.order.contains(&up) {
+            if !order.contains(&up) {
                 self.remove(up);
             }
         }
-        for up in self.order.clone() {
+        for up in order {
             self.rebuild(up);
         }
         self.wake();
@@ -42,16 +64,12 @@ impl Gateway {
     /// New calls for these upstreams wait (as for one that is starting) while what is in flight
     /// there goes on; all others take calls.
     pub(crate) fn hold_back(&mut self, held: &[UpId]) {
-        for up in &mut self.ups {
-            up.held = held.contains(&up.id);
-        }
+        self.ups.hold_back(held);
         self.wake();
     }
 
     fn add(&mut self, settings: UpstreamSettings) -> UpId {
-        let up = UpId(u32::try_from(self.ups.len()).unwrap_or(u32::MAX));
-        self.ups.push(Upstream::new(up, settings));
-        self.ones.push(<[Table; 4]>::default());
+        let up = self.ups.add(settings);
         self.reach_for(up);
         up
     }
@@ -119,9 +137,9 @@ impl Gateway {
         upstream.era = None;
         upstream.hello = crate::upstream::Hello::default();
         upstream.lists = <[crate::upstream::list::List; 4]>::default();
-        self.drop_catalogue(up);
+        self.ups.drop_catalogue(&mut self.cx, up);
         self.rebuild(up);
-        self.report(up);
+        self.ups.report(&mut self.cx, up);
     }
 
     /// Asks for a stdio server, or greets a remote one.
@@ -129,7 +147,7 @@ impl Gateway {
         let now = self.cx.now;
         let upstream = self.up_mut(up);
         if !upstream.settings.enabled {
-            return self.report(up);
+            return self.ups.report(&mut self.cx, up);
         }
         upstream.state = UpstreamState::Starting;
         upstream.unsettled = Some(now);

@@ -4,13 +4,13 @@
 use crate::access;
 use crate::access::policy::{Access, CORE, Object, Server};
 use crate::api::UpId;
+use crate::context::Context;
 use crate::edge::Request;
-use crate::gateway::Gateway;
 use crate::protocol::name;
 use crate::protocol::refusal::{Refusal, rpc};
-use crate::upstream::Upstream;
 use crate::upstream::list::ListKind;
 use crate::upstream::view::{Entry, Owner, Table, View};
+use crate::upstream::{Upstream, Upstreams};
 use ggen_wire::Code;
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -48,10 +48,10 @@ fn server(up: &Upstream) -> Server<'_> {
     }
 }
 
-impl Gateway {
+impl Upstreams {
     /// The name in the view of all, by which rules know an object.
     fn public<'a>(&self, kind: ListKind, up: UpId, original: &'a str) -> Cow<'a, str> {
-        let key = &self.up_ref(up).key;
+        let key = &self.get(up).key;
         if matches!(kind, ListKind::Resources | ListKind::Templates) {
             return name::exposed_uri(key, original).into();
         }
@@ -76,7 +76,7 @@ impl Gateway {
         access.is_none_or(|access| {
             let exposed = self.public(kind, up, original);
             access.allows(&Object {
-                server: server(self.up_ref(up)),
+                server: server(self.get(up)),
                 kind,
                 exposed: &exposed,
                 original,
@@ -96,7 +96,7 @@ impl Gateway {
                 core: true,
             }),
             (Owner::Up(up), View::All) => access.allows(&Object {
-                server: server(self.up_ref(up)),
+                server: server(self.get(up)),
                 kind,
                 exposed,
                 original,
@@ -147,19 +147,20 @@ impl Gateway {
 
     /// Whether everything of a server may be used, also methods that rules know nothing of.
     pub(crate) fn may_all(&self, access: Option<&Access>, up: UpId) -> bool {
-        access.is_none_or(|access| access.is_whole(server(self.up_ref(up))))
+        access.is_none_or(|access| access.is_whole(server(self.get(up))))
     }
 
     /// The view that a path names; one of which nothing may be seen is none.
     pub(crate) fn view_for(
         &mut self,
+        cx: &mut Context,
         access: Option<&Access>,
         request: &Request,
     ) -> Result<View, Refusal> {
         let view = self.view(&request.view)?;
         let visible = match view {
             View::All => true,
-            View::One(up) => self.may_see(access, self.up_ref(up)),
+            View::One(up) => self.may_see(access, self.get(up)),
             View::Core => {
                 access.is_none()
                     || !self
@@ -171,7 +172,7 @@ impl Gateway {
         if visible {
             return Ok(view);
         }
-        access::denied(&mut self.cx, "server");
+        access::denied(cx, "server");
         Err(Refusal::new(
             404,
             rpc::INVALID_REQUEST,
