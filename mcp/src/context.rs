@@ -1,7 +1,9 @@
 //! What every room of the relay may use: the time of the event at hand, the limits, random bytes,
 //! ids, timers, and the outputs so far. It knows no room.
 
-use crate::api::{Limits, Micros, Note, Observation, Output, UpId};
+use crate::api::{Limits, Micros, Note, Observation, Output, StreamKey, UpId};
+use crate::edge::Reply;
+use bytes::Bytes;
 use ggen_wire::{Code, log::Level};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -75,6 +77,19 @@ impl Context {
             about: None,
             text,
         }));
+    }
+
+    /// The whole answer to an exchange that has no record.
+    pub(crate) fn full(&mut self, key: StreamKey, status: u16, body: Bytes) {
+        self.emit(Output::Reply(
+            key,
+            Reply::Full {
+                status,
+                session: None,
+                retry_after: None,
+                body,
+            },
+        ));
     }
 
     /// Counts a message that goes nowhere.

@@ -24,8 +24,8 @@ impl Gateway {
         let tries = ctx.attempt.tries;
         if rule.retries <= tries
             || self
-                .exchanges
-                .get(&ctx.key)
+                .clients
+                .exchange(ctx.key)
                 .is_some_and(crate::client::exchange::Exchange::is_batch)
         {
             return None;
@@ -59,16 +59,16 @@ impl Gateway {
             return false;
         };
         let key = client.key;
+        if self.clients.waiting() >= self.cx.limits.calls {
+            return false;
+        }
         let Some(exchange) = self
-            .exchanges
-            .get_mut(&key)
+            .clients
+            .exchange_mut(key)
             .filter(|exchange| exchange.connected || exchange.ring.is_some())
         else {
             return false;
         };
-        if self.waiting.len() >= self.cx.limits.calls {
-            return false;
-        }
         exchange.calls.retain(|other| *other != number);
         let Again { request, tries } = *again;
         self.spans
@@ -77,7 +77,7 @@ impl Gateway {
             .span
             .take()
             .map(|span| Tracing::new(client.trace.clone(), Some(span)));
-        self.waiting.push(Waiting {
+        self.clients.wait(Waiting {
             key,
             request,
             attempt: Attempt {

@@ -1,10 +1,9 @@
 //! Upstream → client: the answer to a call, or the reason why there is none.
 
-use crate::api::{Observation, Output, StreamKey, UpId};
+use crate::api::{Observation, Output, UpId};
 use crate::call::record::{Call, ClientCall, Purpose};
 use crate::call::translate;
 use crate::call::translate::Incoming;
-use crate::client::session;
 use crate::gateway::Gateway;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::method::Method;
@@ -79,7 +78,7 @@ impl Gateway {
         if let Some(session) = client
             .session
             .as_ref()
-            .and_then(|id| self.sessions.get_mut(id))
+            .and_then(|id| self.clients.session_mut(id))
         {
             session.calls.remove(&client.id);
         }
@@ -139,7 +138,7 @@ impl Gateway {
                         version: client
                             .session
                             .as_ref()
-                            .and_then(|id| self.sessions.get(id))
+                            .and_then(|id| self.clients.session(id))
                             .map(|session| session.version),
                     },
                     result,
@@ -273,8 +272,8 @@ impl Gateway {
             return;
         };
         if self
-            .sessions
-            .get_mut(session)
+            .clients
+            .session_mut(session)
             .is_some_and(|session| session.subscriptions.remove(uri))
         {
             let original = if client.exposes {
@@ -317,68 +316,7 @@ impl Gateway {
         );
         self.spans
             .end(&mut self.cx, client.span.clone(), plain(outcome), &body);
-        self.answer(client.key, status, body);
-    }
-
-    /// The answer to one request of an exchange, kept for a legacy client that comes back for it.
-    pub(crate) fn answer(&mut self, key: StreamKey, status: u16, body: Bytes) {
-        let Some(exchange) = self.exchanges.get_mut(&key) else {
-            return;
-        };
-        let Some(ring) = exchange.ring else {
-            exchange.answer(key, None, status, None, body, self.cx.outputs());
-            return self.sweep(key);
-        };
-        exchange.left = exchange.left.saturating_sub(1);
-        let (last, session) = (exchange.left == 0, exchange.session.clone());
-        self.ring_event(session.as_ref(), ring, body, false);
-        if last {
-            let reader = self.ring_done(session.as_ref(), ring);
-            // Its own reader may still have to take what is queued.
-            if reader != Some(key) {
-                self.exchanges.remove(&key);
-            }
-        }
-    }
-
-    /// Adds an event to a stream of a session, and sends it to whoever reads the stream now.
-    pub(crate) fn ring_event(
-        &mut self,
-        session: Option<&std::sync::Arc<str>>,
-        ring: u64,
-        data: Bytes,
-        droppable: bool,
-    ) {
-        let Some(stream) = session
-            .and_then(|id| self.sessions.get_mut(id))
-            .and_then(|session| session.rings.get_mut(&ring))
-        else {
-            return;
-        };
-        let id = session::event_id(ring, stream.push(data.clone(), self.cx.limits.ring));
-        if let Some(reader) = stream.attached
-            && let Some(exchange) = self.exchanges.get_mut(&reader)
-            && !exchange.event(reader, Some(id), None, data, droppable, self.cx.outputs())
-        {
-            self.cx.dropped(None, "slow_client");
-        }
-    }
-
-    /// Ends a stream of a session: its reader, who is returned, is told; its events are kept for a
-    /// while.
-    fn ring_done(&mut self, session: Option<&std::sync::Arc<str>>, ring: u64) -> Option<StreamKey> {
-        let now = self.cx.now;
-        let session = session.and_then(|id| self.sessions.get_mut(id))?;
-        let stream = session.rings.get_mut(&ring)?;
-        stream.done = Some(now);
-        let reader = stream.attached.take();
-        session.forget_oldest();
-        let reader = reader?;
-        self.exchanges
-            .get_mut(&reader)?
-            .close(reader, self.cx.outputs());
-        self.sweep(reader);
-        Some(reader)
+        self.clients.answer(&mut self.cx, client.key, status, body);
     }
 
     /// Ends every call of a connection (or, with `None`, of the upstream) with an error.

@@ -7,7 +7,6 @@ use crate::call::translate;
 use crate::call::translate::Outgoing;
 use crate::client::exchange::Exchange;
 use crate::client::request::{ClientEra, Ctx, Flow};
-use crate::client::waiting::unanswered;
 use crate::edge::Verb;
 use crate::gateway::Gateway;
 use crate::interactive::{request_state, retry};
@@ -111,7 +110,7 @@ impl Gateway {
             return Ok(Flow::Wait);
         };
         let (up, exposed) = (target.up, target.uri.clone().unwrap_or_default());
-        let Some(session) = ctx.session().and_then(|id| self.sessions.get_mut(&id)) else {
+        let Some(session) = ctx.session().and_then(|id| self.clients.session_mut(&id)) else {
             return Ok(Flow::Done);
         };
         let original: Arc<str> = (*target.original).into();
@@ -395,7 +394,7 @@ impl Gateway {
         let principal = &ctx.request.principal;
         self.access
             .admit_in_flight(&mut self.cx, ctx.key, principal, || {
-                unanswered(&self.waiting, &self.listens, principal)
+                self.clients.unanswered_of(principal)
             })?;
         let again = ctx.attempt.tries > 0;
         let rule = self
@@ -497,15 +496,14 @@ impl Gateway {
             span: ctx.attempt.take_span(),
             sent,
         };
-        let exchange = self
-            .exchanges
-            .entry(ctx.key)
-            .or_insert_with(|| Exchange::new(ctx.request, ctx.session(), ctx.arrived));
+        let exchange = self.clients.exchange_or(ctx.key, || {
+            Exchange::new(ctx.request, ctx.session(), ctx.arrived)
+        });
         exchange.calls.push(number);
         if let Some(session) = call
             .session
             .as_ref()
-            .and_then(|id| self.sessions.get_mut(id))
+            .and_then(|id| self.clients.session_mut(id))
         {
             session.calls.insert(ctx.id.into(), number);
         }
@@ -551,7 +549,7 @@ impl Gateway {
                     .filter(|params| params.contains("\"progressToken\""))
                     .and_then(|params| json::pick(params, ["_meta"])?[0]);
                 let progress = meta.and_then(|meta| json::pick(meta, ["progressToken"])?[0]);
-                let session = self.sessions.get(id);
+                let session = self.clients.session(id);
                 let client = session
                     .filter(|_| modern_up)
                     .map_or_else(|| Arc::from(""), |session| session.client.clone());
@@ -579,8 +577,8 @@ impl Gateway {
         match &ctx.era {
             ClientEra::Modern(_) => ctx.caps(),
             ClientEra::Legacy(id, version) if ctx.request.accept_sse => self
-                .sessions
-                .get(id)
+                .clients
+                .session(id)
                 .map(|session| session.caps.of_revision(*version))
                 .unwrap_or_default(),
             ClientEra::Legacy(..) => Caps::default(),
@@ -619,7 +617,10 @@ impl Gateway {
         else {
             return;
         };
-        let session = client.session.as_ref().and_then(|id| self.sessions.get(id));
+        let session = client
+            .session
+            .as_ref()
+            .and_then(|id| self.clients.session(id));
         let level = client
             .log_level
             .or_else(|| session.and_then(|session| session.log_level));

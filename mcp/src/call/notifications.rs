@@ -3,12 +3,11 @@
 use crate::access::policy::Access;
 use crate::api::{Micros, StreamKey, UpId};
 use crate::call::record::{NOBODY, Purpose};
-use crate::client::session;
-use crate::client::session::{Ring, Session};
+use crate::client::session::Session;
 use crate::gateway::Gateway;
 use crate::protocol::inbound::key;
 use crate::protocol::json::Envelope;
-use crate::protocol::method::{Legacy, LogLevel};
+use crate::protocol::method::LogLevel;
 use crate::protocol::splice::Splice;
 use crate::protocol::{json, name};
 use crate::upstream::list::ListKind;
@@ -72,7 +71,7 @@ impl Gateway {
                     return true;
                 }
                 let data = self.for_client_of(up, call, envelope.text);
-                self.stream_event(client, data, true);
+                self.clients.stream_event(&mut self.cx, client, data, true);
                 true
             }
         }
@@ -135,7 +134,8 @@ impl Gateway {
             call.deadline = self.cx.now + client.timeout;
         }
         let key = client.key;
-        self.stream_event(key, splice.finish(), true);
+        self.clients
+            .stream_event(&mut self.cx, key, splice.finish(), true);
         true
     }
 
@@ -184,15 +184,15 @@ impl Gateway {
             .unwrap_or(LogLevel::Info);
         let wanted = match &client.session {
             Some(session) => self
-                .sessions
-                .get(session)
+                .clients
+                .session(session)
                 .is_some_and(|session| session.log_level.is_none_or(|wanted| level >= wanted)),
             None => client.log_level.is_some_and(|wanted| level >= wanted),
         };
         if wanted {
             let key = client.key;
             let data = self.for_client_of(up, number, envelope.text);
-            self.stream_event(key, data, true);
+            self.clients.stream_event(&mut self.cx, key, data, true);
         }
         wanted
     }
@@ -229,8 +229,8 @@ impl Gateway {
             ))
         };
         let mut sessions: Vec<_> = self
-            .sessions
-            .iter()
+            .clients
+            .sessions()
             .filter_map(|(id, session)| {
                 let uri = match session.view {
                     View::All => exposed.as_str(),
@@ -250,7 +250,7 @@ impl Gateway {
             .collect();
         sessions.sort_unstable();
         for (session, data) in sessions {
-            self.session_event(&session, data);
+            self.clients.session_event(&mut self.cx, &session, data);
         }
         self.listens_updated(up, &uri, &exposed);
         true
@@ -280,14 +280,15 @@ impl Gateway {
         let concerned =
             |session: &Session| concerns(&self.ups, session.view, session.access.as_deref());
         let mut sessions: Vec<_> = self
-            .sessions
-            .iter()
+            .clients
+            .sessions()
             .filter(|(_, session)| concerned(session))
             .map(|(id, _)| id.clone())
             .collect();
         sessions.sort_unstable();
         for session in sessions {
-            self.session_event(&session, data.clone());
+            self.clients
+                .session_event(&mut self.cx, &session, data.clone());
         }
         self.listens_changed(kind, concerns);
     }
@@ -299,72 +300,6 @@ impl Gateway {
             changed_method(kind)
         )
         .into()
-    }
-
-    /// Something for the GET stream of a session; kept until there is one, and told only once.
-    pub(crate) fn session_event(&mut self, session: &Arc<str>, data: Bytes) {
-        let waiting = self
-            .sessions
-            .get(session)
-            .and_then(|session| session.rings.get(&0))
-            .is_some_and(|ring| ring.is_waiting(&data));
-        if !waiting {
-            self.ring_event(Some(session), 0, data, true);
-        }
-    }
-
-    /// An event on the stream of a client's exchange, which becomes an event stream now if it was
-    /// none.
-    pub(crate) fn stream_event(&mut self, key: StreamKey, data: Bytes, droppable: bool) {
-        self.begin_stream(key);
-        let Some(exchange) = self.exchanges.get_mut(&key) else {
-            return;
-        };
-        if !exchange.may_stream() {
-            return;
-        }
-        match (exchange.ring, exchange.session.clone()) {
-            (Some(ring), session) => self.ring_event(session.as_ref(), ring, data, droppable),
-            (None, _) => {
-                if !exchange.event(key, None, None, data, droppable, self.cx.outputs()) {
-                    self.cx.dropped(None, "slow_client");
-                }
-            }
-        }
-    }
-
-    /// Turns an exchange into an event stream; in a legacy session it can be resumed, and since
-    /// 2025-11-25 from its very beginning.
-    pub(crate) fn begin_stream(&mut self, key: StreamKey) {
-        let Some(exchange) = self.exchanges.get_mut(&key) else {
-            return;
-        };
-        if exchange.is_streaming() || !exchange.may_stream() || !exchange.connected {
-            return;
-        }
-        exchange.start(key, self.cx.outputs());
-        // A socket's client cannot come back for what it missed, so nothing is kept for it.
-        let session = exchange
-            .session
-            .clone()
-            .filter(|_| !exchange.is_batch() && !exchange.socket);
-        let Some(session) = session.and_then(|id| self.sessions.get_mut(&id)) else {
-            return;
-        };
-        let ring = session.next_ring;
-        session.next_ring += 1;
-        session.rings.insert(ring, Ring::read_by(key));
-        exchange.ring = Some(ring);
-        if session.version >= Legacy::L2025_11_25 {
-            exchange.event(
-                key,
-                Some(session::event_id(ring, 0)),
-                None,
-                Bytes::new(),
-                false,
-                self.cx.outputs(),
-            );
-        }
     }
 
     /// A notification of a legacy client.
@@ -380,7 +315,7 @@ impl Gateway {
         let id = params
             .and_then(|params| json::pick(params, ["requestId"]))
             .and_then(|[id]| id);
-        let number = id.and_then(|id| self.sessions.get(session)?.calls.get(id).copied());
+        let number = id.and_then(|id| self.clients.session(session)?.calls.get(id).copied());
         match (number, id) {
             (Some(number), _) => self.cancel(number),
             (None, Some(id)) => self.cancel_waiting(session, id),

@@ -3,33 +3,23 @@
 
 use crate::api::{Micros, Output, UpId};
 use crate::call::record::Purpose;
-use crate::client::session::Session;
-use crate::client::waiting::Waiting;
 use crate::gateway::Gateway;
-use crate::persisted::Keep;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::list::ListKind;
 use crate::upstream::{Phase, UpEra};
 use ggen_wire::Code;
 
-/// Complete streams are kept this long for a client that comes back.
-const KEEP_STREAM: Micros = 300_000_000;
 /// The lists of a server that is down are served this long.
 const KEEP_LISTS: Micros = 600_000_000;
 /// A connection that was made for clients of one kind is closed after this time without calls.
 const KEEP_CONN: Micros = 600_000_000;
 /// How often sessions are looked at.
 const SCAN: Micros = 5_000_000;
-/// It is said of a session that it is used when this part of the time has passed after which it
-/// would end.
-const TOLD: Micros = 60;
-/// A session of a socket ends when nobody has read its stream for this long: the socket is gone.
-const UNREAD: Micros = 60_000_000;
-
 impl Gateway {
     pub(crate) fn tick(&mut self) {
         self.calls_due();
-        self.streams_due();
+        self.clients
+            .suspend_long_streams(&mut self.cx, self.access.stream_limit());
         self.parks_due();
         self.rounds_due();
         self.say_due();
@@ -48,24 +38,14 @@ impl Gateway {
 
     /// Tries the waiting requests again: something has changed.
     pub(crate) fn wake(&mut self) {
-        for waiting in std::mem::take(&mut self.waiting) {
+        for waiting in self.clients.take_waiting() {
             self.open(waiting.key, waiting.request, waiting.attempt.next());
         }
     }
 
-    /// Tries those requests again that have waited long enough for one of the limits since they
-    /// were last tried.
+    /// Tries those requests again that have waited long enough.
     fn wake_expired(&mut self) {
-        let (now, last) = (self.cx.now, std::mem::replace(&mut self.woken, self.cx.now));
-        let limits = [self.cx.limits.list_wait, self.cx.limits.call_wait];
-        let due = |waiting: &Waiting| {
-            limits
-                .iter()
-                .any(|limit| (last..=now).contains(&(waiting.attempt.arrived + limit)))
-        };
-        let (due, rest) = std::mem::take(&mut self.waiting).into_iter().partition(due);
-        self.waiting = rest;
-        for waiting in due {
+        for waiting in self.clients.take_expired(&self.cx) {
             self.open(waiting.key, waiting.request, waiting.attempt.next());
         }
     }
@@ -83,7 +63,7 @@ impl Gateway {
             .collect();
         streams.sort_unstable();
         for key in streams {
-            self.begin_stream(key);
+            self.clients.begin_stream(&mut self.cx, key);
         }
         let mut due: Vec<_> = self
             .calls
@@ -214,44 +194,9 @@ impl Gateway {
     }
 
     fn sessions_due(&mut self) {
-        let (now, limit) = (self.cx.now, self.cx.limits.session_idle);
-        let mut used = Vec::new();
-        for session in self.sessions.values_mut() {
-            if session.is_read() || !session.calls.is_empty() {
-                session.touch(now);
-            }
-            if self.cx.keeps && session.used >= session.told.saturating_add(limit / TOLD) {
-                session.told = now;
-                used.push(session.digest.clone());
-            }
-        }
-        if !used.is_empty() {
-            used.sort_unstable();
-            self.cx.emit(Output::Keep(Keep::Used(used)));
-        }
-        // Nobody else can come back for what belongs to a socket.
-        let over = |session: &Session| {
-            session.idle_for(now)
-                >= if session.socket {
-                    limit.min(UNREAD)
-                } else {
-                    limit
-                }
-        };
-        let mut idle: Vec<_> = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| over(session))
-            .map(|(name, _)| name.clone())
-            .collect();
-        idle.sort_unstable();
-        for name in idle {
+        for name in self.clients.idle_sessions(&mut self.cx) {
             self.end_session(&name);
         }
-        for session in self.sessions.values_mut() {
-            session
-                .rings
-                .retain(|_, ring| ring.done.is_none_or(|done| now < done + KEEP_STREAM));
-        }
+        self.clients.forget_done_streams(self.cx.now);
     }
 }

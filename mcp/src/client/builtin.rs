@@ -198,14 +198,14 @@ impl Gateway {
             arrived: ctx.arrived,
             span: ctx.attempt.take_span(),
         };
-        self.questions.insert(number, pending);
+        self.clients.questions.insert(number, pending);
         self.cx.emit(Output::Ask(number, question));
         Ok(Flow::Done)
     }
 
     /// The supervisor's answer.
     pub(crate) fn answered(&mut self, number: u64, answer: Result<Bytes, String>) {
-        match self.questions.remove(&number) {
+        match self.clients.questions.remove(&number) {
             Some(Pending::Health(key, access)) => {
                 self.health_answered(key, access.as_deref(), answer)
             }
@@ -249,10 +249,10 @@ impl Gateway {
                     trace,
                 }));
                 self.spans.end(&mut self.cx, span, outcome, &body);
-                if self.exchanges.contains_key(&key) {
-                    self.answer(key, 200, body);
+                if self.clients.exchanges.contains_key(&key) {
+                    self.clients.answer(&mut self.cx, key, 200, body);
                 } else if json {
-                    self.full(key, 200, body);
+                    self.cx.full(key, 200, body);
                 } else {
                     let replies = [
                         Reply::Start { session: None },

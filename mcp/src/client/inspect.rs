@@ -35,15 +35,17 @@ impl Gateway {
                     .map(|entry| String::from_utf8_lossy(&entry.text))
                     .collect();
                 let body = format!("{{\"tools\":[{}]}}", items.join(","));
-                self.full(key, 200, body.into());
+                self.cx.full(key, 200, body.into());
             }
             "/health" => {
                 let number = self.cx.next_id();
-                self.questions.insert(number, Pending::Health(key, access));
+                self.clients
+                    .questions
+                    .insert(number, Pending::Health(key, access));
                 self.cx.emit(Output::Ask(number, Question::Status));
             }
             "/refresh" if key.edge == 0 => {
-                self.refreshing.push(key);
+                self.clients.refreshing.push(key);
                 for up in self.ups.ids() {
                     self.fetch(up, ListKind::Tools);
                 }
@@ -51,7 +53,7 @@ impl Gateway {
             }
             "/catalogue" if key.edge == 0 => {
                 let body = serde_json::to_vec(&self.catalogue()).unwrap_or_default();
-                self.full(key, 200, body.into());
+                self.cx.full(key, 200, body.into());
             }
             path => {
                 let entry = path.strip_prefix("/tool/").and_then(|name| {
@@ -59,7 +61,7 @@ impl Gateway {
                         .entry(access.as_deref(), View::All, ListKind::Tools, name)
                 });
                 match entry.map(|entry| entry.text.clone()) {
-                    Some(text) => self.full(key, 200, text),
+                    Some(text) => self.cx.full(key, 200, text),
                     None if path.starts_with("/tool/") => {
                         let refusal = Refusal::new(
                             404,
@@ -86,12 +88,12 @@ impl Gateway {
         let tools = ListKind::Tools as usize;
         let busy =
             |up: &Upstream| up.conns[0].phase == Phase::Ready && up.lists[tools].loading.is_some();
-        if self.refreshing.is_empty() || self.ups.configured().any(busy) {
+        if self.clients.refreshing.is_empty() || self.ups.configured().any(busy) {
             return;
         }
         let body = Bytes::from(serde_json::to_vec(&self.catalogue()).unwrap_or_default());
-        for key in std::mem::take(&mut self.refreshing) {
-            self.full(key, 200, body.clone());
+        for key in std::mem::take(&mut self.clients.refreshing) {
+            self.cx.full(key, 200, body.clone());
         }
     }
 
@@ -170,8 +172,8 @@ impl Gateway {
             })
         });
         match body {
-            Some(body) => self.full(key, 200, body.to_string().into()),
-            None => self.full(
+            Some(body) => self.cx.full(key, 200, body.to_string().into()),
+            None => self.cx.full(
                 key,
                 503,
                 Bytes::from_static(b"{\"status\":\"unavailable\"}"),

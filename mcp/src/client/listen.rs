@@ -6,7 +6,6 @@ use crate::api::{Micros, Output, StreamKey, UpId};
 use crate::call::record::Purpose;
 use crate::client::exchange::Exchange;
 use crate::client::request::{Ctx, Flow};
-use crate::client::waiting::unanswered;
 use crate::edge::Principal;
 use crate::gateway::Gateway;
 use crate::protocol::inbound::key;
@@ -76,7 +75,7 @@ impl Gateway {
         let principal = &ctx.request.principal;
         self.access
             .admit_in_flight(&mut self.cx, ctx.key, principal, || {
-                unanswered(&self.waiting, &self.listens, principal)
+                self.clients.unanswered_of(principal)
             })?;
         let access = ctx.access.as_deref();
         let [tools, prompts, resources, uris, task_ids] = json::pick(
@@ -142,7 +141,7 @@ impl Gateway {
         );
         let mut exchange = Exchange::new(ctx.request, None, ctx.arrived);
         exchange.event(ctx.key, None, None, ack, false, self.cx.outputs());
-        self.exchanges.insert(ctx.key, exchange);
+        self.clients.exchanges.insert(ctx.key, exchange);
         for (up, uri) in accepted.values() {
             if self.hold(*up, uri) {
                 self.subscribe_upstream(*up, uri, true);
@@ -151,7 +150,7 @@ impl Gateway {
         let servers: BTreeSet<_> = tasks.keys().map(|name| name.up).collect();
         let (principal, access) = (ctx.request.principal.clone(), ctx.access.clone());
         let span = ctx.attempt.take_span();
-        self.listens.insert(
+        self.clients.listens.insert(
             ctx.key,
             Listen {
                 view: ctx.view,
@@ -268,6 +267,7 @@ impl Gateway {
             parts.push(format!("\"resourceSubscriptions\":[{list}]"));
         }
         let tasks: BTreeSet<_> = self
+            .clients
             .listens
             .values()
             .flat_map(|listen| listen.tasks.keys())
@@ -350,7 +350,7 @@ impl Gateway {
 
     /// A modern client has left its stream.
     pub(crate) fn unlisten(&mut self, key: StreamKey) {
-        let Some(listen) = self.listens.remove(&key) else {
+        let Some(listen) = self.clients.listens.remove(&key) else {
             return;
         };
         self.spans.end(&mut self.cx, listen.span, "ok", b"");
@@ -382,6 +382,7 @@ impl Gateway {
         let concerned =
             |listen: &Listen| concerns(&self.ups, listen.view, listen.access.as_deref());
         let mut keys: Vec<_> = self
+            .clients
             .listens
             .iter()
             .filter(|(_, listen)| concerned(listen))
@@ -399,19 +400,24 @@ impl Gateway {
             .iter()
             .position(|(_, of)| of.capability() == kind.capability())
             .unwrap_or(0);
-        if let Some(listen) = self.listens.get(&key).filter(|listen| listen.lists[at]) {
+        if let Some(listen) = self
+            .clients
+            .listens
+            .get(&key)
+            .filter(|listen| listen.lists[at])
+        {
             let data = Self::tagged(
                 crate::call::notifications::changed_method(kind),
                 "",
                 &listen.id,
             );
-            self.stream_event(key, data, true);
+            self.clients.stream_event(&mut self.cx, key, data, true);
         }
     }
 
     pub(crate) fn listens_updated(&mut self, up: UpId, uri: &str, exposed: &str) {
         let mut events = Vec::new();
-        for (key, listen) in &self.listens {
+        for (key, listen) in &self.clients.listens {
             let name = if listen.view == View::One(up) {
                 uri
             } else {
@@ -431,7 +437,7 @@ impl Gateway {
         }
         events.sort_unstable();
         for (key, data) in events {
-            self.stream_event(key, data, true);
+            self.clients.stream_event(&mut self.cx, key, data, true);
         }
     }
 
@@ -439,7 +445,9 @@ impl Gateway {
     /// next worker: the worker is about to stop.
     pub(crate) fn end_streams(&mut self) {
         self.give_up_parked();
-        let mut listens: Vec<_> = std::mem::take(&mut self.listens).into_iter().collect();
+        let mut listens: Vec<_> = std::mem::take(&mut self.clients.listens)
+            .into_iter()
+            .collect();
         listens.sort_unstable_by_key(|(key, _)| *key);
         for (key, listen) in listens {
             let result = format!(
@@ -447,7 +455,7 @@ impl Gateway {
                 key::SUBSCRIPTION,
                 listen.id
             );
-            if let Some(exchange) = self.exchanges.get_mut(&key) {
+            if let Some(exchange) = self.clients.exchanges.get_mut(&key) {
                 exchange.answer(
                     key,
                     None,
@@ -457,10 +465,11 @@ impl Gateway {
                     self.cx.outputs(),
                 );
             }
-            self.sweep(key);
+            self.clients.sweep(key);
             self.spans.end(&mut self.cx, listen.span, "ok", b"");
         }
         let mut streams: Vec<_> = self
+            .clients
             .exchanges
             .iter()
             .filter(|(_, exchange)| exchange.left == 0)
@@ -468,10 +477,10 @@ impl Gateway {
             .collect();
         streams.sort_unstable();
         for key in streams {
-            if let Some(exchange) = self.exchanges.get_mut(&key) {
+            if let Some(exchange) = self.clients.exchanges.get_mut(&key) {
                 exchange.close(key, self.cx.outputs());
             }
-            self.sweep(key);
+            self.clients.sweep(key);
         }
     }
 }

@@ -74,9 +74,9 @@ impl Gateway {
         }
         let principal = &request.principal.id;
         self.access
-            .admit_session(&mut self.cx, key, self.sessions.len(), || {
+            .admit_session(&mut self.cx, key, self.clients.sessions.len(), || {
                 let own = |session: &&Session| session.principal.id == *principal;
-                self.sessions.values().filter(own).count()
+                self.clients.sessions.values().filter(own).count()
             })?;
         let version = Legacy::parse(&version).unwrap_or(Legacy::LATEST);
         let name: Arc<str> = session::new_id(&mut |bytes| self.cx.random(bytes)).into();
@@ -108,7 +108,7 @@ impl Gateway {
             calls: HashMap::new(),
             subscriptions: BTreeSet::new(),
         };
-        self.sessions.insert(name.clone(), session);
+        self.clients.sessions.insert(name.clone(), session);
         self.name_client(attempt, &ClientEra::Legacy(name.clone(), version));
         let access = access.as_deref();
         let instructions = self
@@ -304,7 +304,7 @@ impl Gateway {
             ));
         };
         if let ClientEra::Legacy(id, _) = &ctx.era
-            && let Some(session) = self.sessions.get_mut(id)
+            && let Some(session) = self.clients.sessions.get_mut(id)
         {
             session.log_level = Some(level);
             self.keep_session(id, None);

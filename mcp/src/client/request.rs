@@ -5,7 +5,7 @@ use crate::access::{AccessControl, Outcome};
 use crate::api::{Micros, Observation, Output, StreamKey};
 use crate::client::exchange::Exchange;
 use crate::client::session_store;
-use crate::client::waiting::{Attempt, Waiting, unanswered};
+use crate::client::waiting::{Attempt, Waiting};
 use crate::context::Context;
 use crate::edge::{Request, Verb};
 use crate::gateway::Gateway;
@@ -123,7 +123,8 @@ impl Gateway {
                 self.observe_refusal(&refusal);
                 self.spans
                     .refuse(&mut self.cx, attempt.take_span(), &refusal);
-                self.refuse_whole(key, &refusal, id.as_deref());
+                self.clients
+                    .refuse_whole(&mut self.cx, key, &refusal, id.as_deref());
             }
         }
         // The span that nobody took is over.
@@ -132,17 +133,17 @@ impl Gateway {
 
     /// Has a request wait for a server, if there is room.
     fn wait(&mut self, key: StreamKey, request: Request, attempt: Attempt) {
-        let room = if self.waiting.len() >= self.cx.limits.calls {
+        let room = if self.clients.waiting.len() >= self.cx.limits.calls {
             Err(Refusal::new(503, rpc::INTERNAL, Code::Overloaded, "").retry(1))
         } else {
             let principal = &request.principal;
             self.access
                 .admit_in_flight(&mut self.cx, key, principal, || {
-                    unanswered(&self.waiting, &self.listens, principal)
+                    self.clients.unanswered_of(principal)
                 })
         };
         match room {
-            Ok(()) => self.waiting.push(Waiting {
+            Ok(()) => self.clients.waiting.push(Waiting {
                 key,
                 request,
                 attempt,
@@ -153,7 +154,7 @@ impl Gateway {
                     .and_then(|text| json::pick(text, ["id"])?[0]);
                 self.spans
                     .refuse(&mut self.cx, attempt.take_span(), &refusal);
-                self.refuse_whole(key, &refusal, id);
+                self.clients.refuse_whole(&mut self.cx, key, &refusal, id);
             }
         }
     }
@@ -180,6 +181,7 @@ impl Gateway {
             ClientEra::Modern(_) => tracing.set_client(MODERN, None),
             ClientEra::Legacy(session, version) => {
                 let session = self
+                    .clients
                     .sessions
                     .get(session)
                     .filter(|session| !session.digest.is_empty());
@@ -287,16 +289,16 @@ impl Gateway {
             }
             (Kind::Notification(name), ClientEra::Legacy(session, _)) => {
                 self.client_notification(&session.clone(), name, envelope.params);
-                self.full(key, 202, Bytes::new());
+                self.cx.full(key, 202, Bytes::new());
                 Ok(Flow::Done)
             }
             (Kind::Notification(_), ClientEra::Modern(_)) => {
-                self.full(key, 202, Bytes::new());
+                self.cx.full(key, 202, Bytes::new());
                 Ok(Flow::Done)
             }
             (Kind::Result(..) | Kind::Error(..), ClientEra::Legacy(session, _)) => {
                 self.client_answer(&session.clone(), envelope);
-                self.full(key, 202, Bytes::new());
+                self.cx.full(key, 202, Bytes::new());
                 Ok(Flow::Done)
             }
             (Kind::Result(..) | Kind::Error(..), ClientEra::Modern(_)) => Err(Refusal::new(
@@ -324,8 +326,9 @@ impl Gateway {
             ));
         }
         let now = self.cx.now;
-        self.recognise(id);
+        self.clients.recognise(&mut self.cx, id);
         let (key, session) = match self
+            .clients
             .sessions
             .get_key_value(id)
             .filter(|_| !id.starts_with(session_store::STRANGER))
@@ -344,7 +347,7 @@ impl Gateway {
                 ));
             }
         };
-        if let Some(session) = self.sessions.get_mut(id) {
+        if let Some(session) = self.clients.sessions.get_mut(id) {
             session.touch(now);
             if session.principal != request.principal {
                 session.principal = request.principal.clone();
@@ -423,7 +426,7 @@ impl Gateway {
         if requests > 0 {
             let mut exchange = Exchange::new(request, Some(session.clone()), attempt.arrived);
             exchange.batch(requests);
-            self.exchanges.insert(key, exchange);
+            self.clients.exchanges.insert(key, exchange);
         }
         for envelope in &envelopes {
             match &envelope.kind {
@@ -487,7 +490,7 @@ impl Gateway {
             }
         }
         if requests == 0 {
-            self.full(key, 202, Bytes::new());
+            self.cx.full(key, 202, Bytes::new());
         }
         Ok(Flow::Done)
     }
@@ -534,10 +537,10 @@ impl Gateway {
             duration,
             trace,
         }));
-        match self.exchanges.get_mut(&ctx.key) {
+        match self.clients.exchanges.get_mut(&ctx.key) {
             Some(exchange) => {
                 exchange.answer(ctx.key, None, status, retry_after, body, self.cx.outputs());
-                self.sweep(ctx.key);
+                self.clients.sweep(ctx.key);
             }
             None => {
                 let mut exchange = Exchange::new(ctx.request, None, ctx.arrived);

@@ -3,12 +3,15 @@
 //! a name that no client can say; the id itself was never stored.
 
 use crate::api::{Micros, Observation, Output, StreamKey};
+use crate::client::Clients;
 use crate::client::session::{Ring, Session};
+use crate::context::Context;
 use crate::edge::{Principal, Reply};
 use crate::gateway::Gateway;
 use crate::persisted::{Keep, KeptSession, KeptTask, Record, digest};
 use crate::protocol::json;
 use crate::protocol::refusal::{Refusal, rpc};
+use crate::trace::Spans;
 use crate::trace::span::Span;
 use crate::upstream::Caps;
 use crate::upstream::view::View;
@@ -40,10 +43,76 @@ pub(crate) struct Unsaid {
     pub(crate) span: Option<Box<Span>>,
 }
 
+impl Clients {
+    /// What waited for a ticket is said.
+    pub(crate) fn say(&mut self, cx: &mut Context, spans: &mut Spans, ticket: u64) {
+        if let Some((_, unsaid)) = self.unsaid.remove(&ticket) {
+            said(cx, spans, unsaid);
+        }
+    }
+
+    /// A session is over. While the worker is being replaced nothing is said of that: the session
+    /// may go on with its successor.
+    pub(crate) fn forget_session(&mut self, cx: &mut Context, session: &Session) {
+        if self.digests.remove(&session.digest).is_some() && !cx.draining {
+            cx.emit(Output::Keep(Keep::Ended(session.digest.clone())));
+        }
+    }
+
+    /// A client names a session: if it is a restored one that nobody had named yet, it stands under
+    /// its id from now on.
+    pub(crate) fn recognise(&mut self, cx: &Context, id: &str) {
+        if !cx.keeps || id.len() != ID || self.sessions.contains_key(id) {
+            return;
+        }
+        let Some(name) = self
+            .digests
+            .get_mut(&digest(id))
+            .filter(|name| name.starts_with(STRANGER))
+        else {
+            return;
+        };
+        let stranger = std::mem::replace(name, id.into());
+        let known = name.clone();
+        if let Some(session) = self.sessions.remove(&stranger) {
+            self.sessions.insert(known, session);
+        }
+    }
+}
+
+/// Tells a client of its session.
+fn said(
+    cx: &mut Context,
+    spans: &mut Spans,
+    Unsaid {
+        key,
+        reply,
+        arrived,
+        span,
+        ..
+    }: Unsaid,
+) {
+    cx.outputs()
+        .extend(reply.into_iter().map(|reply| Output::Reply(key, reply)));
+    let (duration, trace) = (
+        cx.now.saturating_sub(arrived),
+        span.as_ref().map(|span| span.trace),
+    );
+    cx.emit(Output::Observe(Observation::Request {
+        method: "initialize",
+        era: "legacy",
+        outcome: "ok",
+        duration,
+        trace,
+    }));
+    spans.end(cx, span, "ok", b"");
+}
+
 impl Gateway {
     /// Has a session stored as it stands now. `then`: what is said when it is.
     pub(crate) fn keep_session(&mut self, name: &Arc<str>, then: Option<Unsaid>) {
         let record = self
+            .clients
             .sessions
             .get(name)
             .filter(|session| self.cx.keeps && !session.digest.is_empty())
@@ -75,15 +144,19 @@ impl Gateway {
                 (session.digest.clone(), record.write())
             });
         let Some((digest, Some(record))) = record else {
-            return then.into_iter().for_each(|unsaid| self.said(unsaid));
+            return then
+                .into_iter()
+                .for_each(|unsaid| said(&mut self.cx, &mut self.spans, unsaid));
         };
-        self.digests.insert(digest.clone(), name.clone());
+        self.clients.digests.insert(digest.clone(), name.clone());
         let ticket = then.map(|unsaid| {
-            self.tickets += 1;
+            self.clients.tickets += 1;
             let until = self.cx.now + PATIENCE;
-            self.unsaid.insert(self.tickets, (until, unsaid));
+            self.clients
+                .unsaid
+                .insert(self.clients.tickets, (until, unsaid));
             self.cx.wake_at(until);
-            self.tickets
+            self.clients.tickets
         });
         self.cx.emit(Output::Keep(Keep::Session {
             digest,
@@ -92,18 +165,12 @@ impl Gateway {
         }));
     }
 
-    /// What waited for a ticket is said.
-    pub(crate) fn say(&mut self, ticket: u64) {
-        if let Some((_, unsaid)) = self.unsaid.remove(&ticket) {
-            self.said(unsaid);
-        }
-    }
-
     /// Whoever stores sessions takes too long: their clients are not kept waiting. In a worker that
     /// is about to stop, a session that nobody has stored goes nowhere: its client is to begin it
     /// with the next one.
     pub(crate) fn say_due(&mut self) {
         let due: Vec<_> = self
+            .clients
             .unsaid
             .iter()
             .filter(|(_, (until, _))| *until <= self.cx.now)
@@ -111,51 +178,16 @@ impl Gateway {
             .collect();
         for ticket in due {
             if !self.cx.draining {
-                self.say(ticket);
-            } else if let Some((_, unsaid)) = self.unsaid.remove(&ticket) {
+                self.clients.say(&mut self.cx, &mut self.spans, ticket);
+            } else if let Some((_, unsaid)) = self.clients.unsaid.remove(&ticket) {
                 self.end_session(&unsaid.session);
                 let refusal = Refusal::new(503, rpc::INTERNAL, Code::GatewayUnavailable, "")
                     .with("help", "\"send the request again\"")
                     .retry(1);
                 self.spans.refuse(&mut self.cx, unsaid.span, &refusal);
-                self.refuse_whole(unsaid.key, &refusal, Some(&unsaid.id));
+                self.clients
+                    .refuse_whole(&mut self.cx, unsaid.key, &refusal, Some(&unsaid.id));
             }
-        }
-    }
-
-    fn said(
-        &mut self,
-        Unsaid {
-            key,
-            reply,
-            arrived,
-            span,
-            ..
-        }: Unsaid,
-    ) {
-        self.cx
-            .outputs()
-            .extend(reply.into_iter().map(|reply| Output::Reply(key, reply)));
-        let (duration, trace) = (
-            self.cx.now.saturating_sub(arrived),
-            span.as_ref().map(|span| span.trace),
-        );
-        self.cx.emit(Output::Observe(Observation::Request {
-            method: "initialize",
-            era: "legacy",
-            outcome: "ok",
-            duration,
-            trace,
-        }));
-        self.spans.end(&mut self.cx, span, "ok", b"");
-    }
-
-    /// A session is over. While the worker is being replaced nothing is said of that: the session
-    /// may go on with its successor.
-    pub(crate) fn forget_session(&mut self, session: &Session) {
-        if self.digests.remove(&session.digest).is_some() && !self.cx.draining {
-            self.cx
-                .emit(Output::Keep(Keep::Ended(session.digest.clone())));
         }
     }
 
@@ -178,7 +210,7 @@ impl Gateway {
                 self.cx.emit(Output::Keep(Keep::Ended(digest)));
                 continue;
             };
-            let known = self.digests.get(&digest).cloned();
+            let known = self.clients.digests.get(&digest).cloned();
             match known.or_else(|| self.adopt(&digest, &record, idle)) {
                 Some(name) => self.take_over(&name, &record),
                 None => self.cx.emit(Output::Keep(Keep::Ended(digest))),
@@ -194,7 +226,7 @@ impl Gateway {
             .ups
             .view(&record.view)
             .ok()
-            .filter(|_| self.sessions.len() < most)?;
+            .filter(|_| self.clients.sessions.len() < most)?;
         let labels = record
             .labels
             .iter()
@@ -206,7 +238,7 @@ impl Gateway {
         };
         let [capabilities, client] =
             json::pick(&record.params, ["capabilities", "clientInfo"]).unwrap_or_default();
-        let first = self.epoch.saturating_mul(EVENTS);
+        let first = self.clients.epoch.saturating_mul(EVENTS);
         let name: Arc<str> = format!("{STRANGER}{digest}").into();
         let session = Session {
             version: record.version,
@@ -227,14 +259,14 @@ impl Gateway {
             calls: HashMap::new(),
             subscriptions: BTreeSet::new(),
         };
-        self.sessions.insert(name.clone(), session);
-        self.digests.insert(digest.into(), name.clone());
+        self.clients.sessions.insert(name.clone(), session);
+        self.clients.digests.insert(digest.into(), name.clone());
         Some(name)
     }
 
     /// What a session had told its servers and us.
     fn take_over(&mut self, name: &Arc<str>, record: &Record) {
-        let Some(session) = self.sessions.get_mut(name) else {
+        let Some(session) = self.clients.sessions.get_mut(name) else {
             return;
         };
         session.log_level = record.level;
@@ -253,26 +285,6 @@ impl Gateway {
             if let Some((up, original)) = self.subscribed_at(view, exposed) {
                 self.release_and_tell(up, &original);
             }
-        }
-    }
-
-    /// A client names a session: if it is a restored one that nobody had named yet, it stands under
-    /// its id from now on.
-    pub(crate) fn recognise(&mut self, id: &str) {
-        if !self.cx.keeps || id.len() != ID || self.sessions.contains_key(id) {
-            return;
-        }
-        let Some(name) = self
-            .digests
-            .get_mut(&digest(id))
-            .filter(|name| name.starts_with(STRANGER))
-        else {
-            return;
-        };
-        let stranger = std::mem::replace(name, id.into());
-        let known = name.clone();
-        if let Some(session) = self.sessions.remove(&stranger) {
-            self.sessions.insert(known, session);
         }
     }
 }

@@ -8,16 +8,12 @@ use crate::client::request::Flow;
 use crate::client::session;
 use crate::edge::Request;
 use crate::gateway::Gateway;
-use crate::protocol::method::{Legacy, MODERN};
+use crate::protocol::method::MODERN;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::view::View;
 use bytes::Bytes;
 use ggen_wire::Code;
 use std::sync::Arc;
-
-/// After this time a client comes back for the rest of a stream that has lasted long enough, in
-/// milliseconds.
-const COME_BACK: u32 = 500;
 
 type Answer = Result<Flow, (Option<Box<str>>, Refusal)>;
 
@@ -55,7 +51,7 @@ impl Gateway {
         let resumed = request
             .header("last-event-id")
             .and_then(session::parse_event_id);
-        let Some(session) = self.sessions.get_mut(&name) else {
+        let Some(session) = self.clients.sessions.get_mut(&name) else {
             return Ok(Flow::Done);
         };
         let number = resumed
@@ -73,7 +69,7 @@ impl Gateway {
         let done = ring.done.is_some();
         let before = std::mem::replace(&mut ring.attached, (!done).then_some(key));
         if let Some(reader) = before.filter(|_| number > 0) {
-            self.let_go(reader);
+            self.clients.let_go(&mut self.cx, reader);
         }
         let mut exchange = Exchange::new(request, Some(name.clone()), self.cx.now);
         exchange.left = 0;
@@ -91,20 +87,9 @@ impl Gateway {
         if done {
             exchange.close(key, self.cx.outputs());
         }
-        self.exchanges.insert(key, exchange);
-        self.sweep(key);
+        self.clients.exchanges.insert(key, exchange);
+        self.clients.sweep(key);
         Ok(Flow::Done)
-    }
-
-    /// The client reads a stream elsewhere now: its old exchange ends, the calls behind it go on.
-    fn let_go(&mut self, reader: StreamKey) {
-        let Some(exchange) = self.exchanges.get_mut(&reader) else {
-            return;
-        };
-        exchange.suspend(reader, self.cx.outputs());
-        if exchange.left == 0 {
-            self.exchanges.remove(&reader);
-        }
     }
 
     /// The end of a legacy session.
@@ -141,7 +126,7 @@ impl Gateway {
             .session_of(request, view, id)
             .map_err(|refusal| (None, refusal))?;
         self.end_session(&name);
-        self.full(key, 204, Bytes::new());
+        self.cx.full(key, 204, Bytes::new());
         Ok(Flow::Done)
     }
 
@@ -151,27 +136,27 @@ impl Gateway {
             let owner = self.owner(Some(name), "");
             self.forget_tasks_of(&owner);
         }
-        let Some(session) = self.sessions.remove(name) else {
+        let Some(session) = self.clients.sessions.remove(name) else {
             return;
         };
-        self.forget_session(&session);
+        self.clients.forget_session(&mut self.cx, &session);
         let mut calls: Vec<_> = session.calls.into_values().collect();
         calls.sort_unstable();
         for number in calls {
             self.cancel(number);
         }
         self.session_leaves(name);
-        let streams = self
-            .exchanges
-            .iter()
-            .filter(|(_, exchange)| exchange.left == 0 && exchange.session.as_ref() == Some(name));
+        let streams =
+            self.clients.exchanges.iter().filter(|(_, exchange)| {
+                exchange.left == 0 && exchange.session.as_ref() == Some(name)
+            });
         let mut streams: Vec<_> = streams.map(|(key, _)| *key).collect();
         streams.sort_unstable();
         for reader in streams {
-            if let Some(exchange) = self.exchanges.get_mut(&reader) {
+            if let Some(exchange) = self.clients.exchanges.get_mut(&reader) {
                 exchange.close(reader, self.cx.outputs());
             }
-            self.sweep(reader);
+            self.clients.sweep(reader);
         }
         for exposed in &session.subscriptions {
             if let Some((up, original)) = self.subscribed_at(session.view, exposed) {
@@ -197,24 +182,27 @@ impl Gateway {
     /// The client of an exchange is gone. A modern one cancels with that; a legacy one may come
     /// back for the answer.
     pub(crate) fn gone(&mut self, key: StreamKey) {
-        let waiting = self.waiting.len();
+        let waiting = self.clients.waiting.len();
         let mut left: Vec<_> = self
+            .clients
             .waiting
             .extract_if(.., |waiting| waiting.key == key)
             .filter_map(|waiting| waiting.attempt.take_span())
             .collect();
-        let waiting = waiting - self.waiting.len();
-        let questions = self.questions.len();
+        let waiting = waiting - self.clients.waiting.len();
+        let questions = self.clients.questions.len();
         left.extend(
-            self.questions
+            self.clients
+                .questions
                 .extract_if(|_, pending| pending.key() == key)
                 .filter_map(|(_, pending)| pending.span()),
         );
         // A request that waits has an exchange only if it is being sent once more.
-        let questions = questions - self.questions.len() + waiting;
-        self.refreshing.retain(|waiting| *waiting != key);
+        let questions = questions - self.clients.questions.len() + waiting;
+        self.clients.refreshing.retain(|waiting| *waiting != key);
         left.extend(
-            self.unsaid
+            self.clients
+                .unsaid
                 .extract_if(.., |_, (_, unsaid)| unsaid.key == key)
                 .filter_map(|(_, (_, unsaid))| unsaid.span),
         );
@@ -222,7 +210,7 @@ impl Gateway {
         left.into_iter()
             .for_each(|span| self.spans.end(&mut self.cx, Some(span), "cancelled", b""));
         self.unlisten(key);
-        let Some(exchange) = self.exchanges.get_mut(&key) else {
+        let Some(exchange) = self.clients.exchanges.get_mut(&key) else {
             return;
         };
         exchange.connected = false;
@@ -232,17 +220,17 @@ impl Gateway {
                     self.cancel(number);
                 }
             }
-            self.exchanges.remove(&key);
+            self.clients.exchanges.remove(&key);
             return;
         };
         exchange.left = exchange.left.saturating_sub(questions);
         let waits = exchange.left > 0;
         if exchange.socket && exchange.left == 0 {
             // A session on a socket ends with it: nobody can come back for anything.
-            self.exchanges.remove(&key);
+            self.clients.exchanges.remove(&key);
             return self.end_session(&name);
         }
-        if let Some(session) = self.sessions.get_mut(&name) {
+        if let Some(session) = self.clients.sessions.get_mut(&name) {
             session
                 .rings
                 .values_mut()
@@ -250,7 +238,7 @@ impl Gateway {
                 .for_each(|ring| ring.attached = None);
         }
         if !waits {
-            self.exchanges.remove(&key);
+            self.clients.exchanges.remove(&key);
         }
     }
 
@@ -261,12 +249,12 @@ impl Gateway {
             waiting.request.header("mcp-session-id") == Some(session)
                 && matches!(crate::protocol::json::Envelope::parse(text).map(|envelope| envelope.kind), Ok(crate::protocol::json::Kind::Request(own, _)) if own == id)
         };
-        let cancelled: Vec<_> = self.waiting.extract_if(.., is_it).collect();
+        let cancelled: Vec<_> = self.clients.waiting.extract_if(.., is_it).collect();
         for waiting in cancelled {
             self.spans
                 .end(&mut self.cx, waiting.attempt.take_span(), "cancelled", b"");
-            if self.exchanges.contains_key(&waiting.key) {
-                self.drop_answer(waiting.key);
+            if self.clients.exchanges.contains_key(&waiting.key) {
+                self.clients.drop_answer(&mut self.cx, waiting.key);
                 continue;
             }
             let mut exchange = Exchange::new(&waiting.request, None, waiting.attempt.arrived);
@@ -320,7 +308,7 @@ impl Gateway {
             .end_call(&mut self.cx, client.sent.as_deref(), "cancelled", b"");
         self.spans
             .end(&mut self.cx, client.span.clone(), "cancelled", b"");
-        self.drop_answer(client.key);
+        self.clients.drop_answer(&mut self.cx, client.key);
     }
 
     /// Tells a server that an answer is not wanted any more.
@@ -339,127 +327,5 @@ impl Gateway {
             self.aside(up, conn, cancelled(number), Vec::new());
         }
         self.cx.emit(Output::Abort(up, number));
-    }
-
-    /// One answer less on an exchange; the last one ends it.
-    fn drop_answer(&mut self, key: StreamKey) {
-        let Some(exchange) = self.exchanges.get_mut(&key) else {
-            return;
-        };
-        exchange.left = exchange.left.saturating_sub(1);
-        if exchange.left > 0 {
-            return;
-        }
-        if exchange.may_stream() && !exchange.is_batch() {
-            exchange.start(key, self.cx.outputs());
-        }
-        let (ring, session) = (exchange.ring, exchange.session.clone());
-        exchange.close(key, self.cx.outputs());
-        self.sweep(key);
-        if let (Some(ring), Some(session)) =
-            (ring, session.and_then(|id| self.sessions.get_mut(&id)))
-        {
-            let reader = session.rings.remove(&ring).and_then(|ring| ring.attached);
-            if let Some(reader) = reader.filter(|reader| *reader != key)
-                && let Some(exchange) = self.exchanges.get_mut(&reader)
-            {
-                exchange.close(reader, self.cx.outputs());
-                self.sweep(reader);
-            }
-        }
-    }
-
-    /// Streams that have lasted as long as one may: their clients come back for the rest
-    /// (2025-11-25, Streamable HTTP, "Sending Messages to the Server" 6).
-    pub(crate) fn streams_due(&mut self) {
-        let (limit, now) = (self.access.stream_limit(), self.cx.now);
-        if limit == 0 {
-            return;
-        }
-        // Who reads it: the exchange of the call itself, or one that came back for it.
-        let reader = |key: &StreamKey, exchange: &Exchange| match exchange.ring {
-            Some(ring) => {
-                self.sessions
-                    .get(exchange.session.as_ref()?)?
-                    .rings
-                    .get(&ring)?
-                    .attached
-            }
-            None => Some(*key).filter(|_| {
-                exchange.connected
-                    && exchange.may_stream()
-                    && !exchange.is_batch()
-                    && !exchange.socket
-            }),
-        };
-        let lasts = |key: &StreamKey| {
-            self.exchanges
-                .get(key)
-                .is_some_and(|exchange| exchange.began + limit <= now)
-        };
-        let resumable = |exchange: &Exchange| {
-            let session = exchange
-                .session
-                .as_ref()
-                .and_then(|id| self.sessions.get(id));
-            exchange.left > 0
-                && session.is_some_and(|session| session.version >= Legacy::L2025_11_25)
-        };
-        let calls = self
-            .exchanges
-            .iter()
-            .filter(|(_, exchange)| resumable(exchange));
-        let mut due: Vec<_> = calls
-            .filter(|(key, exchange)| reader(key, exchange).is_some_and(|reader| lasts(&reader)))
-            .map(|(key, _)| *key)
-            .collect();
-        due.sort_unstable();
-        for key in due {
-            self.begin_stream(key);
-            self.suspend_stream(key, Some(COME_BACK));
-        }
-    }
-
-    /// The server lets go of its stream and wants to be asked again later: so does the client's, if
-    /// it can resume.
-    pub(crate) fn suspend_stream(&mut self, key: StreamKey, retry_ms: Option<u32>) {
-        let Some(exchange) = self.exchanges.get(&key).filter(|_| retry_ms.is_some()) else {
-            return;
-        };
-        let (Some(number), Some(session)) = (
-            exchange.ring,
-            exchange
-                .session
-                .as_ref()
-                .and_then(|id| self.sessions.get_mut(id)),
-        ) else {
-            return;
-        };
-        if session.version < Legacy::L2025_11_25 {
-            return;
-        }
-        let Some(ring) = session.rings.get_mut(&number) else {
-            return;
-        };
-        let (last, Some(reader)) = (ring.last(), ring.attached.take()) else {
-            return;
-        };
-        let Some(exchange) = self.exchanges.get_mut(&reader) else {
-            return;
-        };
-        exchange.event(
-            reader,
-            Some(session::event_id(number, last)),
-            retry_ms,
-            Bytes::new(),
-            false,
-            self.cx.outputs(),
-        );
-        if reader == key {
-            exchange.suspend(key, self.cx.outputs());
-        } else {
-            exchange.close(reader, self.cx.outputs());
-            self.sweep(reader);
-        }
     }
 }

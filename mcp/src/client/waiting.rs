@@ -1,10 +1,10 @@
 //! Requests of clients that wait for a server, and what is known of each attempt at a request.
 
 use crate::api::{Micros, StreamKey};
-use crate::client::listen::Listen;
+use crate::client::Clients;
+use crate::context::Context;
 use crate::edge::{Principal, Request};
 use crate::trace::{Span, Tracing};
-use std::collections::HashMap;
 
 /// A request that waits for a server to become ready.
 pub(crate) struct Waiting {
@@ -50,19 +50,48 @@ impl Attempt {
     }
 }
 
-/// The requests of a principal that wait, and those that listen.
-pub(crate) fn unanswered(
-    waiting: &[Waiting],
-    listens: &HashMap<StreamKey, Listen>,
-    principal: &Principal,
-) -> usize {
-    let waiting = waiting
-        .iter()
-        .filter(|waiting| waiting.request.principal.id == principal.id)
-        .count();
-    let listens = listens
-        .values()
-        .filter(|listen| listen.principal.id == principal.id)
-        .count();
-    waiting + listens
+impl Clients {
+    /// All requests that wait, to be tried again.
+    pub(crate) fn take_waiting(&mut self) -> Vec<Waiting> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// The requests that have waited long enough for one of the limits since this was last asked.
+    pub(crate) fn take_expired(&mut self, cx: &Context) -> Vec<Waiting> {
+        let (now, last) = (cx.now, std::mem::replace(&mut self.woken, cx.now));
+        let limits = [cx.limits.list_wait, cx.limits.call_wait];
+        let due = |waiting: &Waiting| {
+            limits
+                .iter()
+                .any(|limit| (last..=now).contains(&(waiting.attempt.arrived + limit)))
+        };
+        let (due, rest) = std::mem::take(&mut self.waiting).into_iter().partition(due);
+        self.waiting = rest;
+        due
+    }
+
+    /// Has a request wait.
+    pub(crate) fn wait(&mut self, waiting: Waiting) {
+        self.waiting.push(waiting);
+    }
+
+    /// The number of requests that wait.
+    pub(crate) const fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The requests of a principal that wait, and those that listen.
+    pub(crate) fn unanswered_of(&self, principal: &Principal) -> usize {
+        let waiting = self
+            .waiting
+            .iter()
+            .filter(|waiting| waiting.request.principal.id == principal.id)
+            .count();
+        let listens = self
+            .listens
+            .values()
+            .filter(|listen| listen.principal.id == principal.id)
+            .count();
+        waiting + listens
+    }
 }

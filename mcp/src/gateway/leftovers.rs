@@ -32,16 +32,24 @@ impl Gateway {
     #[doc(hidden)]
     #[must_use]
     pub fn leftovers(&self) -> Leftovers {
+        let [
+            exchanges,
+            waiting,
+            listens,
+            questions,
+            unsaid,
+            session_calls,
+        ] = self.clients.counts();
         Leftovers {
             client_calls: self
                 .calls
                 .values()
                 .filter(|call| matches!(call.purpose, Purpose::Client(_)))
                 .count(),
-            exchanges: self.exchanges.len(),
-            waiting: self.waiting.len(),
-            listens: self.listens.len(),
-            questions: self.questions.len(),
+            exchanges,
+            waiting,
+            listens,
+            questions,
             asked: self.asked.len(),
             queued: self
                 .ups
@@ -49,17 +57,13 @@ impl Gateway {
                 .map(crate::upstream::Upstream::in_flight)
                 .sum(),
             bytes: self.ups.ever().map(|up| up.bytes).sum(),
-            session_calls: self
-                .sessions
-                .values()
-                .map(|session| session.calls.len())
-                .sum(),
+            session_calls,
             resumes: self.ups.resumes(),
             parked: self.parked.len(),
             paced: self.paced.len(),
             watches: self.watches.len(),
             places: self.access.places(),
-            unsaid: self.unsaid.len(),
+            unsaid,
             spans: self.spans.open(),
         }
     }
@@ -75,9 +79,9 @@ impl Gateway {
     #[doc(hidden)]
     #[must_use]
     pub fn most_streams(&self) -> usize {
-        self.sessions
-            .values()
-            .map(|session| session.rings.len())
+        self.clients
+            .sessions()
+            .map(|(_, session)| session.rings.len())
             .max()
             .unwrap_or_default()
     }

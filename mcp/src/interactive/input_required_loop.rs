@@ -37,7 +37,7 @@ impl Gateway {
         let Some((session, version)) = client
             .session
             .clone()
-            .and_then(|id| Some((id.clone(), self.sessions.get(&id)?.version)))
+            .and_then(|id| Some((id.clone(), self.clients.session(&id)?.version)))
         else {
             return;
         };
@@ -74,10 +74,10 @@ impl Gateway {
         call.last_event = None;
         call.deadline = self.cx.now + self.cx.limits.think;
         self.ups.get_mut(call.up).bytes += call.bytes;
-        if let Some(session) = self.sessions.get_mut(&session) {
+        if let Some(session) = self.clients.session_mut(&session) {
             session.calls.insert(id, number);
         }
-        if let Some(exchange) = self.exchanges.get_mut(&key) {
+        if let Some(exchange) = self.clients.exchange_mut(key) {
             exchange.calls.push(number);
         }
         self.calls.insert(number, call);

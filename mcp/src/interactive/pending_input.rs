@@ -322,15 +322,16 @@ impl Gateway {
         for (key, id, span) in joined {
             self.spans.end(&mut self.cx, span, outcome, &body);
             self.detach(key, number);
-            self.answer(key, status, translate::with_id(&body, &id));
+            self.clients
+                .answer(&mut self.cx, key, status, translate::with_id(&body, &id));
         }
         self.detach(reader, number);
-        self.answer(reader, status, body);
+        self.clients.answer(&mut self.cx, reader, status, body);
     }
 
     /// The end of an exchange does not cancel the call any more.
     fn detach(&mut self, key: StreamKey, number: u64) {
-        if let Some(exchange) = self.exchanges.get_mut(&key) {
+        if let Some(exchange) = self.clients.exchange_mut(key) {
             exchange.calls.retain(|call| *call != number);
         }
     }

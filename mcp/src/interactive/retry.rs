@@ -157,7 +157,7 @@ impl Gateway {
         }
         let mut exchange = Exchange::new(ctx.request, None, ctx.arrived);
         exchange.calls.push(number);
-        self.exchanges.insert(ctx.key, exchange);
+        self.clients.add_exchange(ctx.key, exchange);
         for message in messages {
             if let Ok(envelope) = Envelope::parse(&String::from_utf8_lossy(&message))
                 && let crate::protocol::json::Kind::Notification(name) = &envelope.kind
@@ -196,7 +196,7 @@ impl Gateway {
         parked.joined.push((ctx.key, ctx.id.into(), span));
         let mut exchange = Exchange::new(ctx.request, None, ctx.arrived);
         exchange.calls.push(number);
-        self.exchanges.insert(ctx.key, exchange);
+        self.clients.add_exchange(ctx.key, exchange);
         Ok(Flow::Done)
     }
 

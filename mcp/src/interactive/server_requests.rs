@@ -178,7 +178,8 @@ impl Gateway {
             },
         );
         self.extend(number, self.cx.limits.think);
-        self.stream_event(key, question, false);
+        self.clients
+            .stream_event(&mut self.cx, key, question, false);
     }
 
     /// A legacy client's answer to a question.
@@ -216,8 +217,8 @@ impl Gateway {
                 splice.replace(id, theirs.into_string());
                 if let Kind::Result(_, result) = envelope.kind
                     && self
-                        .sessions
-                        .get(session)
+                        .clients
+                        .session(session)
                         .is_some_and(|session| session.view == crate::upstream::view::View::All)
                     && let Some((task, original)) = self.original_task_in(up, result)
                 {
@@ -287,7 +288,7 @@ impl Gateway {
 
     /// Whether a client can be sent something on an exchange.
     pub(crate) fn reaches(&self, key: StreamKey) -> bool {
-        self.exchanges.get(&key).is_some_and(|exchange| {
+        self.clients.exchange(key).is_some_and(|exchange| {
             exchange.may_stream() && exchange.connected || exchange.ring.is_some()
         })
     }
@@ -379,7 +380,7 @@ impl Gateway {
             if none_left {
                 self.in_time(number);
             }
-            self.stream_event(key, message, false);
+            self.clients.stream_event(&mut self.cx, key, message, false);
         }
     }
 }

@@ -205,7 +205,7 @@ impl Gateway {
         let lives = conn
             .user
             .as_ref()
-            .is_some_and(|session| self.sessions.contains_key(session));
+            .is_some_and(|session| self.clients.has_session(session));
         match conn.lent {
             // A server need not answer what was cancelled, so that it has to be asked: nobody else
             // gets a child that may still be at it.

@@ -130,13 +130,13 @@ impl Gateway {
         (call.status, call.tries, call.last_event) = (0, 0, None);
         if let Purpose::Client(client) = &call.purpose {
             call.deadline = self.cx.now + client.timeout;
-            if let Some(exchange) = self.exchanges.get_mut(&client.key) {
+            if let Some(exchange) = self.clients.exchange_mut(client.key) {
                 exchange.calls.push(next);
             }
             if let Some(session) = client
                 .session
                 .as_ref()
-                .and_then(|id| self.sessions.get_mut(id))
+                .and_then(|id| self.clients.session_mut(id))
             {
                 session.calls.insert(client.id.clone(), next);
             }

@@ -326,9 +326,9 @@ impl Gateway {
     pub(crate) fn bridged_told(&mut self, name: &Name, conn: usize, task: &str) -> bool {
         self.remember_task(name, task);
         if !self
-            .listens
-            .values()
-            .any(|listen| listen.tasks.contains_key(name))
+            .clients
+            .listens()
+            .any(|(_, listen)| listen.tasks.contains_key(name))
         {
             return false;
         }

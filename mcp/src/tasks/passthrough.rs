@@ -331,7 +331,7 @@ impl Gateway {
         let access = client
             .session
             .as_ref()
-            .and_then(|id| self.sessions.get(id))
+            .and_then(|id| self.clients.session(id))
             .and_then(|session| session.access.clone());
         let own = tasks
             .and_then(json::elements)
@@ -496,7 +496,10 @@ impl Gateway {
         else {
             return false;
         };
-        let listened = self.listens.values().flat_map(|listen| listen.tasks.keys());
+        let listened = self
+            .clients
+            .listens()
+            .flat_map(|(_, listen)| listen.tasks.keys());
         let names: BTreeSet<_> = listened
             .filter(|name| name.up == up && *name.id == *id)
             .cloned()
@@ -512,7 +515,7 @@ impl Gateway {
         let [raw, meta] = json::pick(params, ["taskId", "_meta"]).unwrap_or_default();
         let tool = self.owned(name).map(|task| task.tool.clone());
         let mut events = Vec::new();
-        for (key, listen) in &self.listens {
+        for (key, listen) in self.clients.listens() {
             if let (Some(exposed), Some(tool)) = (listen.tasks.get(name), &tool)
                 && self.may_have(listen.access.as_deref(), name.up, tool.as_deref())
             {
@@ -547,7 +550,8 @@ impl Gateway {
             let data = format!(
                 "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tasks\",\"params\":{params}}}"
             );
-            self.stream_event(key, json::one_line(data.into()), true);
+            self.clients
+                .stream_event(&mut self.cx, key, json::one_line(data.into()), true);
         }
         told
     }
@@ -584,8 +588,8 @@ impl Gateway {
         };
         let mut splice = Splice::new(text);
         if self
-            .sessions
-            .get(&session)
+            .clients
+            .session(&session)
             .is_some_and(|session| session.view == View::All)
         {
             splice.replace(
@@ -593,7 +597,8 @@ impl Gateway {
                 json::quote(&name::exposed_task(&self.up_ref(up).key, &id)),
             );
         }
-        self.session_event(&session, splice.finish());
+        self.clients
+            .session_event(&mut self.cx, &session, splice.finish());
         true
     }
 
@@ -609,13 +614,14 @@ impl Gateway {
         let mut splice = Splice::new(text);
         splice.replace(token, theirs.to_owned());
         let exposes = self
-            .sessions
-            .get(&session)
+            .clients
+            .session(&session)
             .is_some_and(|session| session.view == View::All);
         if let Some((raw, exposed)) = self.exposed_task_in(up, exposes, text) {
             splice.replace(raw, exposed);
         }
-        self.session_event(&session, splice.finish());
+        self.clients
+            .session_event(&mut self.cx, &session, splice.finish());
         true
     }
 }

@@ -74,8 +74,8 @@ impl Gateway {
         match session {
             // A restored session has another name until its client comes, but one digest.
             Some(name) => match self
-                .sessions
-                .get(name)
+                .clients
+                .session(name)
                 .map(|session| &session.digest)
                 .filter(|digest| !digest.is_empty())
             {
@@ -94,17 +94,16 @@ impl Gateway {
     /// The session that hears of a task.
     pub(crate) fn session_of_task(&self, name: &Name, task: &Owned) -> Option<Arc<str>> {
         let restored = || {
-            self.digests
-                .get(name.owner.strip_prefix("session ")?)
-                .cloned()
+            self.clients
+                .session_of_digest(name.owner.strip_prefix("session ")?)
         };
         let known = task
             .session
             .clone()
-            .filter(|session| self.sessions.contains_key(session));
+            .filter(|session| self.clients.has_session(session));
         known
             .or_else(restored)
-            .filter(|session| self.sessions.contains_key(session))
+            .filter(|session| self.clients.has_session(session))
     }
 
     /// A call has made a task.

@@ -152,7 +152,7 @@ impl Gateway {
             && !client.modern
         {
             let key = client.key;
-            self.begin_stream(key);
+            self.clients.begin_stream(&mut self.cx, key);
         }
     }
 
@@ -323,7 +323,7 @@ impl Gateway {
         let due = self.cx.now + wait;
         self.ups.resume_at(&mut self.cx, due, up, exchange);
         if let Some(key) = client {
-            self.suspend_stream(key, retry);
+            self.clients.suspend_stream(&mut self.cx, key, retry);
         }
     }
 

@@ -99,8 +99,8 @@ impl Gateway {
     fn remove(&mut self, up: UpId) {
         self.take_down(up);
         let gone: Vec<_> = self
-            .sessions
-            .iter()
+            .clients
+            .sessions()
             .filter(|(_, session)| session.view == View::One(up))
             .map(|(name, _)| name.clone())
             .collect();

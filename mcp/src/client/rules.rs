@@ -15,9 +15,9 @@ impl Gateway {
     /// Tells every client which of its lists are others now.
     fn policy_changed(&mut self) {
         self.ups.forget_seen();
-        let sessions: Vec<_> = self.sessions.keys().cloned().collect();
+        let sessions: Vec<_> = self.clients.sessions.keys().cloned().collect();
         for id in sessions {
-            let Some(session) = self.sessions.get_mut(&id) else {
+            let Some(session) = self.clients.sessions.get_mut(&id) else {
                 continue;
             };
             let new = self.access.of_principal(&session.principal);
@@ -26,12 +26,13 @@ impl Gateway {
                 std::mem::replace(&mut session.access, new.clone()),
             );
             for kind in self.ups.changed(view, old.as_deref(), new.as_deref()) {
-                self.session_event(&id, Self::changed_message(kind));
+                self.clients
+                    .session_event(&mut self.cx, &id, Self::changed_message(kind));
             }
         }
-        let listens: Vec<_> = self.listens.keys().copied().collect();
+        let listens: Vec<_> = self.clients.listens.keys().copied().collect();
         for key in listens {
-            let Some(listen) = self.listens.get_mut(&key) else {
+            let Some(listen) = self.clients.listens.get_mut(&key) else {
                 continue;
             };
             let new = self.access.of_principal(&listen.principal);

@@ -1,0 +1,331 @@
+//! What clients get: answers, events on their streams, and streams that are suspended and resumed.
+
+use crate::api::{Micros, Output, StreamKey};
+use crate::client::exchange::Exchange;
+use crate::client::session::Ring;
+use crate::client::{Clients, session};
+use crate::context::Context;
+use crate::edge::Reply;
+use crate::protocol::method::Legacy;
+use crate::protocol::refusal::Refusal;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// After this time a client comes back for the rest of a stream that has lasted long enough, in
+/// milliseconds.
+const COME_BACK: u32 = 500;
+
+impl Clients {
+    /// The answer to one request of an exchange, kept for a legacy client that comes back for it.
+    pub(crate) fn answer(&mut self, cx: &mut Context, key: StreamKey, status: u16, body: Bytes) {
+        let Some(exchange) = self.exchanges.get_mut(&key) else {
+            return;
+        };
+        let Some(ring) = exchange.ring else {
+            exchange.answer(key, None, status, None, body, cx.outputs());
+            return self.sweep(key);
+        };
+        exchange.left = exchange.left.saturating_sub(1);
+        let (last, session) = (exchange.left == 0, exchange.session.clone());
+        self.ring_event(cx, session.as_ref(), ring, body, false);
+        if last {
+            let reader = self.ring_done(cx, session.as_ref(), ring);
+            // Its own reader may still have to take what is queued.
+            if reader != Some(key) {
+                self.exchanges.remove(&key);
+            }
+        }
+    }
+
+    /// Adds an event to a stream of a session, and sends it to whoever reads the stream now.
+    pub(crate) fn ring_event(
+        &mut self,
+        cx: &mut Context,
+        session: Option<&Arc<str>>,
+        ring: u64,
+        data: Bytes,
+        droppable: bool,
+    ) {
+        let Some(stream) = session
+            .and_then(|id| self.sessions.get_mut(id))
+            .and_then(|session| session.rings.get_mut(&ring))
+        else {
+            return;
+        };
+        let id = session::event_id(ring, stream.push(data.clone(), cx.limits.ring));
+        if let Some(reader) = stream.attached
+            && let Some(exchange) = self.exchanges.get_mut(&reader)
+            && !exchange.event(reader, Some(id), None, data, droppable, cx.outputs())
+        {
+            cx.dropped(None, "slow_client");
+        }
+    }
+
+    /// Ends a stream of a session: its reader, who is returned, is told; its events are kept for a
+    /// while.
+    fn ring_done(
+        &mut self,
+        cx: &mut Context,
+        session: Option<&Arc<str>>,
+        ring: u64,
+    ) -> Option<StreamKey> {
+        let now = cx.now;
+        let session = session.and_then(|id| self.sessions.get_mut(id))?;
+        let stream = session.rings.get_mut(&ring)?;
+        stream.done = Some(now);
+        let reader = stream.attached.take();
+        session.forget_oldest();
+        let reader = reader?;
+        self.exchanges.get_mut(&reader)?.close(reader, cx.outputs());
+        self.sweep(reader);
+        Some(reader)
+    }
+
+    /// Something for the GET stream of a session; kept until there is one, and told only once.
+    pub(crate) fn session_event(&mut self, cx: &mut Context, session: &Arc<str>, data: Bytes) {
+        let waiting = self
+            .sessions
+            .get(session)
+            .and_then(|session| session.rings.get(&0))
+            .is_some_and(|ring| ring.is_waiting(&data));
+        if !waiting {
+            self.ring_event(cx, Some(session), 0, data, true);
+        }
+    }
+
+    /// An event on the stream of a client's exchange, which becomes an event stream now if it was
+    /// none.
+    pub(crate) fn stream_event(
+        &mut self,
+        cx: &mut Context,
+        key: StreamKey,
+        data: Bytes,
+        droppable: bool,
+    ) {
+        self.begin_stream(cx, key);
+        let Some(exchange) = self.exchanges.get_mut(&key) else {
+            return;
+        };
+        if !exchange.may_stream() {
+            return;
+        }
+        match (exchange.ring, exchange.session.clone()) {
+            (Some(ring), session) => self.ring_event(cx, session.as_ref(), ring, data, droppable),
+            (None, _) => {
+                if !exchange.event(key, None, None, data, droppable, cx.outputs()) {
+                    cx.dropped(None, "slow_client");
+                }
+            }
+        }
+    }
+
+    /// Turns an exchange into an event stream; in a legacy session it can be resumed, and since
+    /// 2025-11-25 from its very beginning.
+    pub(crate) fn begin_stream(&mut self, cx: &mut Context, key: StreamKey) {
+        let Some(exchange) = self.exchanges.get_mut(&key) else {
+            return;
+        };
+        if exchange.is_streaming() || !exchange.may_stream() || !exchange.connected {
+            return;
+        }
+        exchange.start(key, cx.outputs());
+        // A socket's client cannot come back for what it missed, so nothing is kept for it.
+        let session = exchange
+            .session
+            .clone()
+            .filter(|_| !exchange.is_batch() && !exchange.socket);
+        let Some(session) = session.and_then(|id| self.sessions.get_mut(&id)) else {
+            return;
+        };
+        let ring = session.next_ring;
+        session.next_ring += 1;
+        session.rings.insert(ring, Ring::read_by(key));
+        exchange.ring = Some(ring);
+        if session.version >= Legacy::L2025_11_25 {
+            exchange.event(
+                key,
+                Some(session::event_id(ring, 0)),
+                None,
+                Bytes::new(),
+                false,
+                cx.outputs(),
+            );
+        }
+    }
+
+    /// A refusal of a whole exchange, which has a record if its call is being sent once more.
+    pub(crate) fn refuse_whole(
+        &mut self,
+        cx: &mut Context,
+        key: StreamKey,
+        refusal: &Refusal,
+        id: Option<&str>,
+    ) {
+        let body = refusal.body(id);
+        if self.exchanges.contains_key(&key) {
+            return self.answer(cx, key, refusal.status, body);
+        }
+        let (status, retry_after) = (refusal.status, refusal.retry_after);
+        cx.emit(Output::Reply(
+            key,
+            Reply::Full {
+                status,
+                session: None,
+                retry_after,
+                body,
+            },
+        ));
+    }
+
+    /// The client reads a stream elsewhere now: its old exchange ends, the calls behind it go on.
+    pub(crate) fn let_go(&mut self, cx: &mut Context, reader: StreamKey) {
+        let Some(exchange) = self.exchanges.get_mut(&reader) else {
+            return;
+        };
+        exchange.suspend(reader, cx.outputs());
+        if exchange.left == 0 {
+            self.exchanges.remove(&reader);
+        }
+    }
+
+    /// One answer less on an exchange; the last one ends it.
+    pub(crate) fn drop_answer(&mut self, cx: &mut Context, key: StreamKey) {
+        let Some(exchange) = self.exchanges.get_mut(&key) else {
+            return;
+        };
+        exchange.left = exchange.left.saturating_sub(1);
+        if exchange.left > 0 {
+            return;
+        }
+        if exchange.may_stream() && !exchange.is_batch() {
+            exchange.start(key, cx.outputs());
+        }
+        let (ring, session) = (exchange.ring, exchange.session.clone());
+        exchange.close(key, cx.outputs());
+        self.sweep(key);
+        if let (Some(ring), Some(session)) =
+            (ring, session.and_then(|id| self.sessions.get_mut(&id)))
+        {
+            let reader = session.rings.remove(&ring).and_then(|ring| ring.attached);
+            if let Some(reader) = reader.filter(|reader| *reader != key)
+                && let Some(exchange) = self.exchanges.get_mut(&reader)
+            {
+                exchange.close(reader, cx.outputs());
+                self.sweep(reader);
+            }
+        }
+    }
+
+    /// The server lets go of its stream and wants to be asked again later: so does the client's, if
+    /// it can resume.
+    pub(crate) fn suspend_stream(
+        &mut self,
+        cx: &mut Context,
+        key: StreamKey,
+        retry_ms: Option<u32>,
+    ) {
+        let Some(exchange) = self.exchanges.get(&key).filter(|_| retry_ms.is_some()) else {
+            return;
+        };
+        let (Some(number), Some(session)) = (
+            exchange.ring,
+            exchange
+                .session
+                .as_ref()
+                .and_then(|id| self.sessions.get_mut(id)),
+        ) else {
+            return;
+        };
+        if session.version < Legacy::L2025_11_25 {
+            return;
+        }
+        let Some(ring) = session.rings.get_mut(&number) else {
+            return;
+        };
+        let (last, Some(reader)) = (ring.last(), ring.attached.take()) else {
+            return;
+        };
+        let Some(exchange) = self.exchanges.get_mut(&reader) else {
+            return;
+        };
+        exchange.event(
+            reader,
+            Some(session::event_id(number, last)),
+            retry_ms,
+            Bytes::new(),
+            false,
+            cx.outputs(),
+        );
+        if reader == key {
+            exchange.suspend(key, cx.outputs());
+        } else {
+            exchange.close(reader, cx.outputs());
+            self.sweep(reader);
+        }
+    }
+
+    /// Streams that have lasted as long as one may: their clients come back for the rest
+    /// (2025-11-25, Streamable HTTP, "Sending Messages to the Server" 6).
+    pub(crate) fn suspend_long_streams(&mut self, cx: &mut Context, limit: Micros) {
+        let now = cx.now;
+        if limit == 0 {
+            return;
+        }
+        // Who reads it: the exchange of the call itself, or one that came back for it.
+        let reader = |key: &StreamKey, exchange: &Exchange| match exchange.ring {
+            Some(ring) => {
+                self.sessions
+                    .get(exchange.session.as_ref()?)?
+                    .rings
+                    .get(&ring)?
+                    .attached
+            }
+            None => Some(*key).filter(|_| {
+                exchange.connected
+                    && exchange.may_stream()
+                    && !exchange.is_batch()
+                    && !exchange.socket
+            }),
+        };
+        let lasts = |key: &StreamKey| {
+            self.exchanges
+                .get(key)
+                .is_some_and(|exchange| exchange.began + limit <= now)
+        };
+        let resumable = |exchange: &Exchange| {
+            let session = exchange
+                .session
+                .as_ref()
+                .and_then(|id| self.sessions.get(id));
+            exchange.left > 0
+                && session.is_some_and(|session| session.version >= Legacy::L2025_11_25)
+        };
+        let calls = self
+            .exchanges
+            .iter()
+            .filter(|(_, exchange)| resumable(exchange));
+        let mut due: Vec<_> = calls
+            .filter(|(key, exchange)| reader(key, exchange).is_some_and(|reader| lasts(&reader)))
+            .map(|(key, _)| *key)
+            .collect();
+        due.sort_unstable();
+        for key in due {
+            self.begin_stream(cx, key);
+            self.suspend_stream(cx, key, Some(COME_BACK));
+        }
+    }
+
+    /// Forgets an exchange that is over.
+    pub(crate) fn sweep(&mut self, key: StreamKey) {
+        if self.exchanges.get(&key).is_some_and(Exchange::is_over) {
+            self.exchanges.remove(&key);
+        }
+    }
+
+    pub(crate) fn credit(&mut self, cx: &mut Context, key: StreamKey, events: u32) {
+        if let Some(exchange) = self.exchanges.get_mut(&key) {
+            exchange.credit(key, events, cx.outputs());
+            self.sweep(key);
+        }
+    }
+}

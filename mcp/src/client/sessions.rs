@@ -1,0 +1,84 @@
+//! The sessions of legacy clients: found, counted, and given up when nobody uses them.
+
+use crate::api::{Micros, Output};
+use crate::client::Clients;
+use crate::client::session::Session;
+use crate::context::Context;
+use crate::persisted::Keep;
+use std::sync::Arc;
+
+/// Complete streams are kept this long for a client that comes back.
+const KEEP_STREAM: Micros = 300_000_000;
+/// It is said of a session that it is used when this part of the time has passed after which it
+/// would end.
+const TOLD: Micros = 60;
+/// A session of a socket ends when nobody has read its stream for this long: the socket is gone.
+const UNREAD: Micros = 60_000_000;
+
+impl Clients {
+    pub(crate) fn session(&self, id: &str) -> Option<&Session> {
+        self.sessions.get(id)
+    }
+
+    pub(crate) fn session_mut(&mut self, id: &str) -> Option<&mut Session> {
+        self.sessions.get_mut(id)
+    }
+
+    pub(crate) fn has_session(&self, id: &str) -> bool {
+        self.sessions.contains_key(id)
+    }
+
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = (&Arc<str>, &Session)> {
+        self.sessions.iter()
+    }
+
+    /// The session that is stored under a digest.
+    pub(crate) fn session_of_digest(&self, digest: &str) -> Option<Arc<str>> {
+        self.digests.get(digest).cloned()
+    }
+
+    /// Sessions that nobody has used for too long. Says of those in use that they are used.
+    pub(crate) fn idle_sessions(&mut self, cx: &mut Context) -> Vec<Arc<str>> {
+        let (now, limit) = (cx.now, cx.limits.session_idle);
+        let mut used = Vec::new();
+        for session in self.sessions.values_mut() {
+            if session.is_read() || !session.calls.is_empty() {
+                session.touch(now);
+            }
+            if cx.keeps && session.used >= session.told.saturating_add(limit / TOLD) {
+                session.told = now;
+                used.push(session.digest.clone());
+            }
+        }
+        if !used.is_empty() {
+            used.sort_unstable();
+            cx.emit(Output::Keep(Keep::Used(used)));
+        }
+        // Nobody else can come back for what belongs to a socket.
+        let over = |session: &Session| {
+            session.idle_for(now)
+                >= if session.socket {
+                    limit.min(UNREAD)
+                } else {
+                    limit
+                }
+        };
+        let mut idle: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| over(session))
+            .map(|(name, _)| name.clone())
+            .collect();
+        idle.sort_unstable();
+        idle
+    }
+
+    /// Forgets streams that have been complete for long.
+    pub(crate) fn forget_done_streams(&mut self, now: Micros) {
+        for session in self.sessions.values_mut() {
+            session
+                .rings
+                .retain(|_, ring| ring.done.is_none_or(|done| now < done + KEEP_STREAM));
+        }
+    }
+}
