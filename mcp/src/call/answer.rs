@@ -327,14 +327,7 @@ impl Gateway {
         refusal: &Refusal,
         outcome: &'static str,
     ) {
-        let mut numbers: Vec<_> = self
-            .calls
-            .iter()
-            .filter(|(_, call)| call.up == up && conn.is_none_or(|conn| call.conn == conn))
-            .map(|(number, _)| *number)
-            .collect();
-        numbers.sort_unstable();
-        for number in numbers {
+        for number in self.calls.of_conn(up, conn) {
             let Some((_, mut call)) = self.take_call(up, number) else {
                 continue;
             };

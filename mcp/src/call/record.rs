@@ -2,6 +2,7 @@
 
 use crate::access::{Held, Trail};
 use crate::api::{Micros, StreamKey, UpId};
+use crate::client::request::Ctx;
 use crate::edge::Request;
 use crate::protocol::method::{LogLevel, Method};
 use crate::tasks::registry::Name;
@@ -9,6 +10,7 @@ use crate::trace::span::Span;
 use crate::trace::{Trace, TraceId};
 use crate::upstream::Caps;
 use crate::upstream::list::ListKind;
+use crate::upstream::view::View;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -198,6 +200,38 @@ pub(crate) const NOBODY: StreamKey = StreamKey {
 };
 
 impl ClientCall {
+    /// The call of a request, with what is known of every call.
+    pub(crate) fn of(ctx: &Ctx<'_>) -> Self {
+        Self {
+            key: ctx.key,
+            principal: ctx.request.principal.id.clone(),
+            id: ctx.id.into(),
+            modern: ctx.is_modern(),
+            session: ctx.session(),
+            method: ctx.method,
+            tool: None,
+            progress: None,
+            log_level: None,
+            caps: Caps::default(),
+            exposes: ctx.view == View::All,
+            uri: None,
+            arrived: ctx.arrived,
+            asked: 0,
+            lacked: None,
+            asking: None,
+            rounds: None,
+            task: None,
+            known: None,
+            timeout: 0,
+            held: Held::default(),
+            again: None,
+            trail: None,
+            trace: None,
+            span: None,
+            sent: None,
+        }
+    }
+
     /// The trace that it belongs to, if that is recorded.
     pub(crate) fn sampled(&self) -> Option<TraceId> {
         self.trace.as_ref().and_then(|trace| trace.sampled())

@@ -53,26 +53,10 @@ impl Gateway {
     fn calls_due(&mut self) {
         let now = self.cx.now;
         let slow = now.saturating_sub(self.cx.limits.stream_after);
-        let mut streams: Vec<_> = self
-            .calls
-            .values()
-            .filter_map(|call| match &call.purpose {
-                Purpose::Client(client) if client.arrived <= slow => Some(client.key),
-                _ => None,
-            })
-            .collect();
-        streams.sort_unstable();
-        for key in streams {
+        for key in self.calls.waiting_since(slow) {
             self.clients.begin_stream(&mut self.cx, key);
         }
-        let mut due: Vec<_> = self
-            .calls
-            .iter()
-            .filter(|(_, call)| call.deadline <= now)
-            .map(|(number, call)| (*number, call.up))
-            .collect();
-        due.sort_unstable();
-        for (number, up) in due {
+        for (number, up) in self.calls.overdue(now) {
             self.call_due(number, up);
         }
     }

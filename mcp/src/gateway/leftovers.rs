@@ -1,7 +1,6 @@
 //! What the relay has on its books, for the tests that check that nothing is left there. Reads
 //! only.
 
-use crate::call::record::Purpose;
 use crate::gateway::Gateway;
 
 /// What is under way; all zero once every request is answered and every stream closed.
@@ -41,11 +40,7 @@ impl Gateway {
             session_calls,
         ] = self.clients.counts();
         Leftovers {
-            client_calls: self
-                .calls
-                .values()
-                .filter(|call| matches!(call.purpose, Purpose::Client(_)))
-                .count(),
+            client_calls: self.calls.of_clients().count(),
             exchanges,
             waiting,
             listens,

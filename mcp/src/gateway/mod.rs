@@ -7,11 +7,14 @@
 //! calls need, `tasks` and `owned` about the tasks of servers and whose they are, `task`, `bridged`
 //! and `driven` about tasks between the eras, `spans` about the relay's part in traces.
 
+mod batch;
 mod leftovers;
+mod post;
+mod reply;
 
 use crate::access::AccessControl;
 use crate::api::{Input, Micros, Output, Settings, UpId};
-use crate::call::record::Call;
+use crate::call::Calls;
 use crate::client::Clients;
 use crate::client::waiting::Attempt;
 use crate::context::Context;
@@ -30,8 +33,7 @@ pub struct Gateway {
     pub(crate) cx: Context,
     pub(crate) ups: Upstreams,
     pub(crate) clients: Clients,
-    /// Requests to upstreams that have no answer yet, by the id that they were sent with.
-    pub(crate) calls: HashMap<u64, Call>,
+    pub(crate) calls: Calls,
     /// Requests of upstreams that legacy clients were asked, by the id that the client sees.
     pub(crate) asked: HashMap<u64, crate::interactive::server_requests::Asked>,
     /// Calls of modern clients that wait, or waited, for answers.
@@ -82,7 +84,7 @@ impl Gateway {
             ),
             ups: Upstreams::new(settings.upstreams, crate::client::builtin::items()),
             clients: Clients::new(settings.epoch),
-            calls: HashMap::new(),
+            calls: Calls::default(),
             asked: HashMap::new(),
             parked: HashMap::new(),
             tasks: BTreeMap::new(),
@@ -172,12 +174,7 @@ impl Gateway {
     /// Requests of clients that an upstream has not answered yet; 0 for an unknown one.
     #[must_use]
     pub fn in_flight_of(&self, up: UpId) -> usize {
-        self.calls
-            .values()
-            .filter(|call| {
-                call.up == up && matches!(call.purpose, crate::call::record::Purpose::Client(_))
-            })
-            .count()
+        self.calls.of_clients().filter(|call| call.up == up).count()
     }
 
     pub(crate) fn up_ref(&self, up: UpId) -> &Upstream {

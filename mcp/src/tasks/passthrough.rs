@@ -5,7 +5,7 @@
 
 use crate::access::policy::Access;
 use crate::api::UpId;
-use crate::call::forward::Target;
+use crate::call::Target;
 use crate::call::record::{Call, ClientCall};
 use crate::client::request::{ClientEra, Ctx, Flow};
 use crate::gateway::Gateway;

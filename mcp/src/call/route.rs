@@ -1,0 +1,195 @@
+//! Whose the name in a request is.
+
+use crate::access;
+use crate::api::{Micros, UpId};
+use crate::client::request::Ctx;
+use crate::gateway::Gateway;
+use crate::protocol::header::Param;
+use crate::protocol::method::Method;
+use crate::protocol::refusal::{Refusal, rpc};
+use crate::protocol::{json, name};
+use crate::tasks::registry::Name;
+use crate::upstream::list::ListKind;
+use crate::upstream::view::{Owner, View};
+use ggen_wire::Code;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Where a named request goes.
+pub(crate) struct Target<'a> {
+    pub(crate) up: UpId,
+    /// The slice with the exposed name, and the original one as JSON, if they differ.
+    pub(crate) rename: Option<(&'a str, String)>,
+    /// The original name or URI.
+    pub(crate) original: Cow<'a, str>,
+    pub(crate) tool: Option<Arc<str>>,
+    pub(crate) uri: Option<Box<str>>,
+    pub(crate) params: Arc<[Param]>,
+    /// Its name is that of a tool or prompt that the server lists.
+    pub(crate) listed: bool,
+    /// The task that it is about, the connection behind which that is, and for how long the answer
+    /// is waited for if not as usual.
+    pub(crate) task: Option<Name>,
+    pub(crate) place: Option<usize>,
+    pub(crate) patience: Micros,
+}
+
+impl<'a> Target<'a> {
+    /// No tool and no resource.
+    pub(crate) fn plain(up: UpId, original: Cow<'a, str>) -> Self {
+        let params = Arc::new([]);
+        Self {
+            up,
+            rename: None,
+            original,
+            tool: None,
+            uri: None,
+            params,
+            listed: false,
+            task: None,
+            place: None,
+            patience: 0,
+        }
+    }
+}
+
+pub(crate) enum Route<'a> {
+    Core(usize),
+    Up(Target<'a>),
+}
+
+impl Gateway {
+    /// Whose the name in the request is. `None`: an upstream that may have it is still starting.
+    pub(crate) fn route<'a>(&mut self, ctx: &Ctx<'a>) -> Result<Option<Route<'a>>, Refusal> {
+        let invalid =
+            |what: &str| Refusal::new(200, rpc::INVALID_PARAMS, Code::InvalidRequest, what);
+        let params = ctx.params.ok_or_else(|| invalid("params are missing"))?;
+        let (kind, raw) = match ctx.method {
+            Method::ToolsCall => (
+                ListKind::Tools,
+                json::pick(params, ["name"]).and_then(|[raw]| raw),
+            ),
+            Method::PromptsGet => (
+                ListKind::Prompts,
+                json::pick(params, ["name"]).and_then(|[raw]| raw),
+            ),
+            Method::Complete => {
+                let [name, uri] = json::pick(params, ["ref"])
+                    .and_then(|[raw]| json::pick(raw?, ["name", "uri"]))
+                    .unwrap_or_default();
+                if name.is_some() {
+                    (ListKind::Prompts, name)
+                } else {
+                    (ListKind::Templates, uri)
+                }
+            }
+            _ => (
+                ListKind::Resources,
+                json::pick(params, ["uri"]).and_then(|[raw]| raw),
+            ),
+        };
+        let raw =
+            raw.ok_or_else(|| invalid(&format!("params.{} is missing or came twice", kind.key())))?;
+        let exposed = json::string(raw)
+            .ok_or_else(|| invalid(&format!("params.{} is not a string", kind.key())))?;
+        let uri = matches!(kind, ListKind::Resources | ListKind::Templates)
+            .then(|| exposed.as_ref().into());
+        let target = |up, original: Cow<'a, str>, tool, params| {
+            let rename = (original != exposed).then(|| (raw, json::quote(&original)));
+            Some(Route::Up(Target {
+                rename,
+                tool,
+                uri: uri.clone(),
+                params,
+                ..Target::plain(up, original)
+            }))
+        };
+        let access = ctx.access.as_deref();
+        if let Some(entry) = self.ups.entry(access, ctx.view, kind, &exposed) {
+            let tool = (kind == ListKind::Tools).then(|| entry.exposed.clone());
+            let named = tool
+                .clone()
+                .or_else(|| (ctx.method == Method::PromptsGet).then(|| entry.exposed.clone()));
+            let route = match entry.owner {
+                Owner::Core(tool) => Some(Route::Core(tool)),
+                Owner::Up(up) => target(
+                    up,
+                    Cow::Owned(entry.original.to_string()),
+                    tool,
+                    entry.params.clone(),
+                ),
+            };
+            if let Some(tracing) = &ctx.attempt.tracing {
+                tracing.set_target(named.as_ref());
+            }
+            return Ok(route.map(|route| match route {
+                Route::Up(target) => Route::Up(Target {
+                    listed: named.is_some(),
+                    ..target
+                }),
+                core => core,
+            }));
+        }
+        match ctx.view {
+            // A tool whose header declarations are wrong is none (2026-07-28, Streamable HTTP,
+            // "Custom Headers").
+            View::One(up)
+                if kind == ListKind::Tools
+                    && self
+                        .up_ref(up)
+                        .list(kind)
+                        .refused
+                        .iter()
+                        .any(|tool| **tool == *exposed) => {}
+            // The one server decides; it may know names that it does not list.
+            View::One(up) if self.ups.may(access, kind, up, &exposed) => {
+                let tool = (kind == ListKind::Tools).then(|| Arc::from("unlisted"));
+                return Ok(target(
+                    up,
+                    Cow::Owned(exposed.clone().into_owned()),
+                    tool,
+                    Arc::new([]),
+                ));
+            }
+            View::All if uri.is_some() => {
+                if let Some((key, original)) = name::original_uri(&exposed)
+                    && let Some(up) = self.ups.configured().find(|up| up.key == key)
+                    && self.ups.may(access, kind, up.id, &original)
+                {
+                    return Ok(target(up.id, Cow::Owned(original), None, Arc::new([])));
+                }
+            }
+            _ => {}
+        }
+        if self.ups.is_unsettled(ctx.view) && self.may_wait(ctx, self.cx.limits.call_wait) {
+            return Ok(None);
+        }
+        if access.is_some() {
+            let what = match kind {
+                ListKind::Tools => "tool",
+                ListKind::Prompts => "prompt",
+                ListKind::Resources | ListKind::Templates => "resource",
+            };
+            access::denied(&mut self.cx, what);
+        }
+        Err(not_found(kind, &exposed, ctx.is_modern()))
+    }
+}
+
+/// The error for a name that nobody has.
+fn not_found(kind: ListKind, exposed: &str, modern: bool) -> Refusal {
+    match kind {
+        ListKind::Tools => Refusal::new(200, rpc::INVALID_PARAMS, Code::ToolNotFound, exposed)
+            .with("help", "\"ggen mcp list --refresh\""),
+        ListKind::Prompts => Refusal::new(200, rpc::INVALID_PARAMS, Code::PromptNotFound, exposed),
+        ListKind::Resources | ListKind::Templates => {
+            let code = if modern {
+                rpc::INVALID_PARAMS
+            } else {
+                rpc::RESOURCE_NOT_FOUND
+            };
+            Refusal::new(200, code, Code::ResourceNotFound, exposed)
+                .with("uri", &json::quote(exposed))
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Writes calls to their upstreams: the connection that takes a call, and what is sent on it.
+
+use crate::api::{HttpRequest, Output, UpId};
+use crate::call::record::{ClientCall, Purpose};
+use crate::edge::Verb;
+use crate::gateway::Gateway;
+use crate::interactive::retry;
+use crate::protocol::json;
+use crate::protocol::refusal::{Refusal, rpc};
+use crate::upstream::{Caps, Lent, Phase, UpEra};
+use ggen_wire::Code;
+use ggen_wire::status::UpstreamState;
+
+impl Gateway {
+    /// How long a call that may take `timeout` may take on a connection, or wait for one.
+    pub(crate) fn time_for(&self, up: UpId, conn: usize, timeout: u64) -> u64 {
+        if self.up_ref(up).conns[conn].lent == Lent::Lobby {
+            self.cx.limits.call_wait
+        } else {
+            timeout
+        }
+    }
+
+    /// The connection that takes a call.
+    pub(crate) fn conn_for(&mut self, up: UpId, call: &ClientCall, era: UpEra) -> usize {
+        match self.up_ref(up).is_http() {
+            false => self.child_for(up, call),
+            true if call.caps == Caps::default() || era == UpEra::Modern => 0,
+            true => self.session_for(up, call),
+        }
+    }
+
+    /// Writes a call, or keeps it until its connection is ready.
+    pub(crate) fn dispatch(&mut self, number: u64) {
+        let Some(call) = self.calls.get(&number) else {
+            return;
+        };
+        let (up, at) = (call.up, call.conn);
+        let conn = &mut self.up_mut(up).conns[at];
+        if conn.phase == Phase::Ready && conn.awaits_stream.is_none() {
+            conn.calls.insert(number);
+            self.set_wanted_level(number);
+            self.send(number);
+        } else {
+            conn.queue.push(number);
+        }
+    }
+
+    /// Has a legacy server log what the client of a call wants to hear.
+    fn set_wanted_level(&mut self, number: u64) {
+        let Some((call, Purpose::Client(client))) =
+            self.calls.get(&number).map(|call| (call, &call.purpose))
+        else {
+            return;
+        };
+        let session = client
+            .session
+            .as_ref()
+            .and_then(|id| self.clients.session(id));
+        let level = client
+            .log_level
+            .or_else(|| session.and_then(|session| session.log_level));
+        let (up, conn) = (call.up, call.conn);
+        if let (Some(UpEra::Legacy(_)), Some(level)) = (self.up_ref(up).era, level) {
+            self.set_level(up, conn, level);
+        }
+    }
+
+    /// Writes a call to its upstream.
+    pub(crate) fn send(&mut self, number: u64) {
+        let Some(call) = self.calls.get_mut(&number) else {
+            return;
+        };
+        call.tries += 1;
+        let modern_up = self.ups.get(call.up).era == Some(UpEra::Modern);
+        let (up, at, timeout) = (
+            call.up,
+            call.conn,
+            call.deadline.saturating_sub(self.cx.now),
+        );
+        if self.ups.get(up).is_http() {
+            let (mut headers, body) = (call.request.headers.clone(), call.request.body.clone());
+            let trace = if let Purpose::Client(client) = &call.purpose {
+                client.trace.clone()
+            } else {
+                None
+            };
+            if headers.is_empty() {
+                headers = self.legacy_headers(up, at);
+            }
+            headers.extend(trace.iter().flat_map(|trace| trace.headers()));
+            self.cx.emit(Output::Http(
+                up,
+                HttpRequest {
+                    exchange: number,
+                    verb: Verb::Post,
+                    headers,
+                    body,
+                    timeout,
+                },
+            ));
+        } else {
+            // A line is written once, unless its server may want it again with answers.
+            let again = modern_up
+                && matches!(&call.purpose, Purpose::Client(client) if !client.modern && retry::may_ask(client.method));
+            let body = if again {
+                call.request.body.clone()
+            } else {
+                std::mem::take(&mut call.request.body)
+            };
+            self.write_line(up, at, body);
+        }
+    }
+
+    /// Whether an upstream takes calls now (connections of its own are made on demand). While a
+    /// remote server's lost session is begun anew, calls queue for it.
+    pub(crate) fn is_reachable(&self, up: UpId) -> bool {
+        let upstream = self.up_ref(up);
+        match upstream.conns[0].phase {
+            Phase::Ready => true,
+            Phase::Greeting(_) => upstream.is_http() && upstream.state == UpstreamState::Ready,
+            Phase::Down => false,
+        }
+    }
+
+    /// The error for an upstream that takes no calls: its own trouble, if it has one.
+    pub(crate) fn unavailable(&self, up: UpId) -> Refusal {
+        let upstream = self.up_ref(up);
+        let name = &upstream.settings.name;
+        let (code, detail) = match (&upstream.trouble, upstream.state) {
+            (_, UpstreamState::Disabled) => (Code::UpstreamDisabled, name.clone()),
+            (Some((code, reason)), _) => (*code, format!("{name}: {reason}")),
+            (None, _) => (Code::UpstreamStarting, name.clone()),
+        };
+        Refusal::new(200, rpc::INTERNAL, code, &detail)
+            .with("server", &json::quote(name))
+            .with("state", &json::quote(upstream.state.as_str()))
+            .with("help", "\"ggen mcp server status\"")
+            .retry(1)
+    }
+}

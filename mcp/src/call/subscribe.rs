@@ -1,0 +1,79 @@
+//! Subscriptions of legacy clients to resources.
+
+use crate::api::UpId;
+use crate::call::route::Route;
+use crate::client::request::{Ctx, Flow};
+use crate::gateway::Gateway;
+use crate::protocol::method::Method;
+use crate::protocol::refusal::{Refusal, rpc};
+use crate::upstream::UpEra;
+use ggen_wire::Code;
+use std::sync::Arc;
+
+/// Subscriptions of one session.
+const SUBSCRIPTIONS: usize = 1000;
+
+impl Gateway {
+    /// Subscriptions are kept per session; the upstream hears of the first one and of the end of
+    /// the last one.
+    pub(crate) fn subscribe(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+        let Some(Route::Up(target)) = self.route(ctx)? else {
+            return Ok(Flow::Wait);
+        };
+        let (up, exposed) = (target.up, target.uri.clone().unwrap_or_default());
+        let Some(session) = ctx.session().and_then(|id| self.clients.session_mut(&id)) else {
+            return Ok(Flow::Done);
+        };
+        let original: Arc<str> = (*target.original).into();
+        if ctx.method == Method::Subscribe && session.subscriptions.len() >= SUBSCRIPTIONS {
+            return Err(Refusal::new(
+                200,
+                rpc::INTERNAL,
+                Code::Overloaded,
+                "too many subscriptions in this session",
+            ));
+        }
+        let changes = if ctx.method == Method::Subscribe {
+            session.subscriptions.insert(exposed) && self.hold(up, &original)
+        } else {
+            session.subscriptions.remove(&exposed) && self.release(up, &original)
+        };
+        if let Some(id) = ctx.session() {
+            self.keep_session(&id, None);
+        }
+        match self.up_ref(up).era {
+            Some(UpEra::Legacy(_)) if changes => self.relay(ctx, target, None),
+            era => {
+                if changes && era == Some(UpEra::Modern) {
+                    self.listen_upstream(up);
+                }
+                self.result(ctx, "{}");
+                Ok(Flow::Done)
+            }
+        }
+    }
+
+    /// One more subscriber of a URI; true for the first.
+    pub(crate) fn hold(&mut self, up: UpId, uri: &Arc<str>) -> bool {
+        let count = self
+            .up_mut(up)
+            .subscriptions
+            .entry(uri.clone())
+            .or_default();
+        *count += 1;
+        *count == 1
+    }
+
+    /// One subscriber less; true for the last.
+    pub(crate) fn release(&mut self, up: UpId, uri: &Arc<str>) -> bool {
+        let subscriptions = &mut self.up_mut(up).subscriptions;
+        match subscriptions.get_mut(uri) {
+            Some(count) if *count > 1 => {
+                *count -= 1;
+                false
+            }
+            Some(_) => subscriptions.remove(uri).is_some(),
+            None => false,
+        }
+    }
+}

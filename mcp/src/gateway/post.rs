@@ -1,0 +1,261 @@
+//! The way of a request: what a client sent, whether it may, and which room answers it.
+
+use crate::access::policy::Access;
+use crate::api::StreamKey;
+use crate::client::request::{ClientEra, Ctx, Flow};
+use crate::client::waiting::{Attempt, Waiting};
+use crate::edge::{Request, Verb};
+use crate::gateway::Gateway;
+use crate::protocol::inbound::Era;
+use crate::protocol::json::{BadJson, Envelope, Kind};
+use crate::protocol::method::{MODERN, Method};
+use crate::protocol::refusal::{Refusal, rpc};
+use crate::protocol::{header, inbound, json};
+use crate::trace::Trace;
+use crate::upstream::view::View;
+use bytes::Bytes;
+use ggen_wire::Code;
+use std::sync::Arc;
+
+impl Gateway {
+    /// Attempts a request: answers it, passes it on, or has it wait for a server.
+    pub(crate) fn open(&mut self, key: StreamKey, request: Request, mut attempt: Attempt) {
+        let flow = match request.verb {
+            Verb::Get if request.view.starts_with('/') => self.inspect(key, &request, &attempt),
+            Verb::Get | Verb::Attach => self.get(key, &request),
+            Verb::Delete => self.delete(key, &request),
+            Verb::Post | Verb::Message => self.post(key, &request, &mut attempt),
+        };
+        match flow {
+            Ok(Flow::Done) => {}
+            Ok(Flow::Wait) => return self.wait(key, request, attempt),
+            Err((id, refusal)) => {
+                self.observe_refusal(&refusal);
+                self.spans
+                    .refuse(&mut self.cx, attempt.take_span(), &refusal);
+                self.clients
+                    .refuse_whole(&mut self.cx, key, &refusal, id.as_deref());
+            }
+        }
+        // The span that nobody took is over.
+        self.spans.end(&mut self.cx, attempt.take_span(), "ok", b"");
+    }
+
+    /// Has a request wait for a server, if there is room.
+    fn wait(&mut self, key: StreamKey, request: Request, attempt: Attempt) {
+        let room = if self.clients.waiting() >= self.cx.limits.calls {
+            Err(Refusal::new(503, rpc::INTERNAL, Code::Overloaded, "").retry(1))
+        } else {
+            let principal = &request.principal;
+            self.access
+                .admit_in_flight(&mut self.cx, key, principal, || {
+                    self.clients.unanswered_of(principal)
+                })
+        };
+        match room {
+            Ok(()) => self.clients.wait(Waiting {
+                key,
+                request,
+                attempt,
+            }),
+            Err(refusal) => {
+                let id = std::str::from_utf8(&request.body)
+                    .ok()
+                    .and_then(|text| json::pick(text, ["id"])?[0]);
+                self.spans
+                    .refuse(&mut self.cx, attempt.take_span(), &refusal);
+                self.clients.refuse_whole(&mut self.cx, key, &refusal, id);
+            }
+        }
+    }
+
+    /// Admits one more request of a principal; one that has waited was admitted before.
+    pub(crate) fn admit(
+        &mut self,
+        key: StreamKey,
+        request: &Request,
+        attempt: &Attempt,
+    ) -> Result<(), Refusal> {
+        if !attempt.fresh {
+            return Ok(());
+        }
+        self.access.admit(&mut self.cx, key, &request.principal)
+    }
+
+    /// Writes into the span of a request who asks: the revision, and the session.
+    pub(crate) fn name_client(&self, attempt: &mut Attempt, era: &ClientEra<'_>) {
+        let Some(tracing) = &mut attempt.tracing else {
+            return;
+        };
+        match era {
+            ClientEra::Modern(_) => tracing.set_client(MODERN, None),
+            ClientEra::Legacy(session, version) => {
+                let session = self
+                    .clients
+                    .session(session)
+                    .filter(|session| !session.digest.is_empty());
+                let digest = session.map(|session| &*session.digest);
+                tracing.set_client(version.as_str(), digest);
+            }
+        }
+    }
+
+    fn post(
+        &mut self,
+        key: StreamKey,
+        request: &Request,
+        attempt: &mut Attempt,
+    ) -> Result<Flow, (Option<Box<str>>, Refusal)> {
+        let anonymous = |refusal| (None, refusal);
+        let access = self.access.of(key, &request.principal);
+        let view = self
+            .ups
+            .view_for(&mut self.cx, access.as_deref(), request)
+            .map_err(anonymous)?;
+        let text = std::str::from_utf8(&request.body)
+            .map_err(|_| anonymous(Refusal::bad_json(BadJson::Syntax)))?;
+        if json::deeper_than(text.as_bytes(), self.cx.limits.depth) {
+            return Err(anonymous(Refusal::bad_json(BadJson::Depth)));
+        }
+        if text.trim_start().starts_with('[') {
+            return self
+                .post_batch(key, request, view, access, text, attempt)
+                .map_err(anonymous);
+        }
+        let envelope = Envelope::parse(text).map_err(|bad| anonymous(Refusal::bad_json(bad)))?;
+        let id = match envelope.kind {
+            Kind::Request(id, _) => Some(id),
+            _ => None,
+        };
+        self.message(key, request, view, access, &envelope, attempt)
+            .map_err(|refusal| (id.map(Into::into), refusal))
+    }
+
+    fn message(
+        &mut self,
+        key: StreamKey,
+        request: &Request,
+        view: View,
+        access: Option<Arc<Access>>,
+        envelope: &Envelope<'_>,
+        attempt: &mut Attempt,
+    ) -> Result<Flow, Refusal> {
+        let meta = inbound::meta_of(envelope);
+        if let Kind::Request(id, name) = &envelope.kind {
+            if attempt.tracing.is_none() {
+                attempt.tracing = self.spans.begin(
+                    &mut self.cx,
+                    key.edge,
+                    &request.headers,
+                    (id, Method::parse(name)),
+                    meta,
+                    attempt.arrived,
+                );
+            }
+            self.admit(key, request, attempt)?;
+        }
+        let era = match inbound::classify_by(request, envelope, meta)? {
+            Era::Handshake => {
+                let Kind::Request(id, _) = envelope.kind else {
+                    return Err(Refusal::new(
+                        400,
+                        rpc::INVALID_REQUEST,
+                        Code::InvalidRequest,
+                        "initialize is a request",
+                    ));
+                };
+                let asked = (id, envelope.params);
+                return self.initialize(key, request, view, access, asked, attempt);
+            }
+            Era::Session(id) => {
+                let (session, version) = self.session_of(request, view, id)?;
+                ClientEra::Legacy(session, version)
+            }
+            Era::Modern(claim) => ClientEra::Modern(claim),
+        };
+        match (&envelope.kind, &era) {
+            (Kind::Request(id, name), _) => {
+                self.name_client(attempt, &era);
+                let ctx = Ctx {
+                    key,
+                    request,
+                    arrived: attempt.arrived,
+                    attempt: &*attempt,
+                    view,
+                    access,
+                    text: envelope.text,
+                    id,
+                    name,
+                    method: Method::parse(name),
+                    params: envelope.params,
+                    era: era.clone(),
+                    trace: match &attempt.tracing {
+                        Some(tracing) => tracing.trace().cloned(),
+                        None => Trace::read(&request.headers, meta).map(Arc::new),
+                    },
+                };
+                self.request(&ctx)
+            }
+            (Kind::Notification(name), ClientEra::Legacy(session, _)) => {
+                self.client_notification(&session.clone(), name, envelope.params);
+                self.cx.full(key, 202, Bytes::new());
+                Ok(Flow::Done)
+            }
+            (Kind::Notification(_), ClientEra::Modern(_)) => {
+                self.cx.full(key, 202, Bytes::new());
+                Ok(Flow::Done)
+            }
+            (Kind::Result(..) | Kind::Error(..), ClientEra::Legacy(session, _)) => {
+                self.client_answer(&session.clone(), envelope);
+                self.cx.full(key, 202, Bytes::new());
+                Ok(Flow::Done)
+            }
+            (Kind::Result(..) | Kind::Error(..), ClientEra::Modern(_)) => Err(Refusal::new(
+                400,
+                rpc::INVALID_REQUEST,
+                Code::InvalidRequest,
+                "a modern client sends no responses",
+            )),
+        }
+    }
+
+    pub(super) fn request(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+        let flow = self.routed(ctx);
+        if let Err(refusal) = &flow {
+            ctx.audit(&self.access, &mut self.cx, Some(refusal));
+        }
+        flow
+    }
+
+    fn routed(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+        if ctx.is_modern() && !ctx.request.verb.is_socket() {
+            header::check(ctx.request, ctx.name, ctx.params)?;
+        }
+        if !ctx.method.exists(ctx.is_modern()) {
+            return Err(self.unknown_method(ctx));
+        }
+        match ctx.method {
+            Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::Complete => {
+                self.relay_named(ctx)
+            }
+            Method::Subscribe | Method::Unsubscribe => self.subscribe(ctx),
+            Method::Listen => self.listen(ctx),
+            Method::TaskGet
+            | Method::TaskUpdate
+            | Method::TaskCancel
+            | Method::TaskResult
+            | Method::TaskList => self.relay_task(ctx),
+            Method::Other => self.relay_other(ctx),
+            _ => self.local(ctx),
+        }
+    }
+
+    pub(crate) fn unknown_method(&self, ctx: &Ctx<'_>) -> Refusal {
+        Refusal::new(
+            if ctx.is_modern() { 404 } else { 200 },
+            rpc::METHOD_NOT_FOUND,
+            Code::MethodUnknown,
+            ctx.name,
+        )
+    }
+}
