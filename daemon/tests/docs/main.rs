@@ -7,6 +7,7 @@
 )]
 
 mod architecture;
+mod links;
 mod pages;
 mod promises;
 mod rooms;
