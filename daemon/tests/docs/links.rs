@@ -201,7 +201,9 @@ fn folders_and_files_that_documents_name_exist() {
     let (mut wrong, mut seen) = (Vec::new(), 0);
     for (path, text) in documents() {
         let name = path.strip_prefix(root()).unwrap();
-        if !["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"].map(Path::new).contains(&name)
+        if !["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"]
+            .map(Path::new)
+            .contains(&name)
             && !name.starts_with("docs")
         {
             continue;
@@ -209,7 +211,15 @@ fn folders_and_files_that_documents_name_exist() {
         for line in prose(&text) {
             for word in line.split('`').skip(1).step_by(2) {
                 let word = word.split("::").next().unwrap_or_default();
-                let ours = ["wire/", "mcp/", "daemon/", "ctl/", "tests/", "packaging/", ".ci/"];
+                let ours = [
+                    "wire/",
+                    "mcp/",
+                    "daemon/",
+                    "ctl/",
+                    "tests/",
+                    "packaging/",
+                    ".ci/",
+                ];
                 let file = word.contains([' ', '*', '{', '<']);
                 if file || !ours.iter().any(|folder| word.starts_with(folder)) {
                     continue;
@@ -221,6 +231,10 @@ fn folders_and_files_that_documents_name_exist() {
             }
         }
     }
-    assert!(wrong.is_empty(), "named and not there:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "named and not there:\n{}",
+        wrong.join("\n")
+    );
     assert!(seen > 40, "only {seen} files are named");
 }
