@@ -290,8 +290,11 @@ async fn serve(options: Options) -> Result<(), Refusal> {
     let carried = handed
         .as_mut()
         .and_then(|handed| handed.arrived.state.memory.take());
-    let memory =
-        super::sessions::SessionStore::start(config::state::directory(), events.clone(), carried);
+    let sessions = super::sessions::SessionStore::start(
+        config::state::directory(),
+        carried,
+        super::event::stored(&events),
+    );
     // Before anything is spawned: children are where their parent is.
     let cgroups = super::upstreams::cgroups::Cgroups::start(
         handed
@@ -326,7 +329,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         counters: metrics::Counters::default(),
         questions: super::control::calls::Questions::default(),
         keys,
-        memory,
+        sessions,
         leaving: Vec::new(),
         reload: super::reload::Reload::default(),
         rolling: super::workers::rolling_restart::RollingRestart::default(),
@@ -383,7 +386,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
     }
     supervisor.cgroups.leave();
     supervisor.finish_stop();
-    supervisor.memory.finish(Duration::from_secs(2)).await;
+    supervisor.sessions.finish(Duration::from_secs(2)).await;
     // The last answers get a moment to leave; nobody is waited for longer.
     drop(supervisor);
     serving.finish(Duration::from_millis(200)).await;

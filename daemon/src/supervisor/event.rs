@@ -29,13 +29,21 @@ pub(crate) enum Event {
     /// The key store has changed.
     Keys(Box<crate::auth::Snapshot>),
     /// Something about the file with what has to outlive the daemon.
-    Store(super::sessions::sqlite::Outcome),
+    Store(super::sessions::Outcome),
     /// The files of certificates have changed, and this is in them.
     Tls(Box<Result<super::secrets::Tls, crate::tls::Unusable>>),
     /// What the binary that is checked has said, on standard output and standard error.
     Checked(u32, String, String),
     /// Somebody at the control socket.
     Call(Incoming),
+}
+
+/// For the thread of the session store: passes on what it reports, and says whether anybody hears.
+pub(crate) fn stored(
+    events: &mpsc::Sender<Event>,
+) -> impl Fn(super::sessions::Outcome) -> bool + Send + 'static {
+    let events = events.clone();
+    move |outcome| events.blocking_send(Event::Store(outcome)).is_ok()
 }
 
 /// A call at the control socket.

@@ -36,7 +36,7 @@ use std::{
     collections::BTreeSet,
     io::Write,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::sync::mpsc;
 
@@ -114,7 +114,7 @@ struct Supervisor {
     counters: metrics::Counters,
     questions: control::calls::Questions,
     keys: secrets::api_keys::Keys,
-    memory: sessions::SessionStore,
+    sessions: sessions::SessionStore,
     leaving: Vec<upstreams::draining::DrainingUpstream>,
     reload: reload::Reload,
     rolling: workers::rolling_restart::RollingRestart,
@@ -218,7 +218,10 @@ impl Supervisor {
             }
             Event::Checked(pid, stdout, stderr) => self.upgrade_said(pid, stdout, stderr),
             Event::Keys(snapshot) => self.keys_changed(*snapshot),
-            Event::Store(outcome) => self.stored(outcome),
+            Event::Store(outcome) => {
+                let effects = self.sessions.outcome(outcome);
+                self.sessions_want(effects);
+            }
             Event::Call(incoming) => self.call(incoming),
             Event::Tls(read) => self.tls_changed(*read),
         }
@@ -263,13 +266,32 @@ impl Supervisor {
                 detail,
             } if is_gateway => self.recycle(&upstream, incarnation, code, detail),
             // Also the last words of one that has died.
-            ToSupervisor::Keep(keep) if self.memory.trusts(id) => self.keep(id, keep),
+            ToSupervisor::Keep(keep) if self.sessions.trusts(id) => {
+                let (serving, config) = (self.workers.gateway(), &self.loaded.config);
+                let effects = self.sessions.keep(id, keep, serving, config, seconds_now());
+                self.sessions_want(effects);
+            }
             ToSupervisor::Upstream(report) if is_gateway => self.upstream_report(report),
             ToSupervisor::Want { .. }
             | ToSupervisor::Recycle { .. }
             | ToSupervisor::Upstream(_)
             | ToSupervisor::Released { .. }
             | ToSupervisor::Keep(_) => {}
+        }
+    }
+
+    /// What a gateway worker that is being started has to know of sessions.
+    fn sessions_recalled(&mut self, id: ProcId) -> Vec<crate::ipc::messages::ToWorker> {
+        let config = &self.loaded.config;
+        let (messages, effects) = self.sessions.recall(id, config, seconds_now());
+        self.sessions_want(effects);
+        messages
+    }
+
+    /// Does what the session store wants others to do.
+    fn sessions_want(&mut self, effects: Vec<sessions::Effect>) {
+        for sessions::Effect::Tell(worker, message) in effects {
+            self.tell(worker, message, Vec::new());
         }
     }
 
@@ -396,4 +418,9 @@ impl Supervisor {
             tracing::warn!(target: "mcp_server", code = %problem.code, "{problem}");
         }
     }
+}
+
+/// Now, in seconds since 1970.
+fn seconds_now() -> u64 {
+    crate::auth::seconds(SystemTime::now())
 }

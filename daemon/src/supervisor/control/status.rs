@@ -172,7 +172,7 @@ impl Supervisor {
     }
 
     pub(crate) fn issues(&self, now: Duration) -> Vec<Issue> {
-        let mut issues: Vec<Issue> = self.memory.issue().into_iter().collect();
+        let mut issues: Vec<Issue> = self.sessions.issue().into_iter().collect();
         for slot in &self.workers.slots {
             let reason = slot.last_exit.clone().unwrap_or_default();
             if slot.failed {

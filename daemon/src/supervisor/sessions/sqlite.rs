@@ -1,27 +1,23 @@
-//! What has to outlive the daemon, in one SQLite file of the state directory: sessions and what the
-//! upstreams gave. A thread of its own opens and writes it, because SQLite blocks. Knows nothing of
-//! what the texts mean.
+//! The session store's file: one SQLite database in the state directory, with sessions and what the
+//! upstreams listed. A thread opens and writes it (`writer.rs`), because SQLite blocks. This file
+//! does not know what the texts mean.
 //!
 //! WAL with `synchronous=NORMAL`: what was answered survives SIGKILL of every process at any
-//! moment, and a loss of power as far as the last [`FLUSH`]. A file that is damaged is set aside,
-//! and a new one is begun.
+//! moment, and a loss of power as far as the last flush. A file that is damaged is set aside, and a
+//! new one is begun.
 
 use crate::config::state;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, RecvTimeoutError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Name of the file in the state directory.
 pub(crate) const FILE: &str = "state.db";
 /// What a damaged file is renamed to, in the place of an earlier one.
 const DAMAGED: &str = "state.db.damaged";
-/// Between two times at which what was written is made durable against a loss of power, and two
-/// attempts to use a file that could not be used.
-const FLUSH: Duration = Duration::from_secs(5);
 /// `user_version` of what is written here.
 const FORMAT: i64 = 1;
 
@@ -186,7 +182,7 @@ impl Store {
     }
 
     /// Makes durable what was written.
-    fn flush(&self) -> Result<(), StoreError> {
+    pub(super) fn flush(&self) -> Result<(), StoreError> {
         Ok(self
             .0
             .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
@@ -228,70 +224,12 @@ fn set_aside(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What the thread reports.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    /// A batch is written, or is not.
-    Written(Result<(), String>),
-    /// The file can be used (again), and holds nothing that is worth anything.
-    Usable,
-}
-
-/// The thread: writes batches until there is nobody to send any.
-pub(crate) fn run(
-    directory: &Path,
-    mut store: Option<Store>,
-    batches: &Receiver<Batch>,
-    report: impl Fn(Outcome) -> bool,
-) {
-    let (mut unflushed, mut looked) = (false, Instant::now());
-    loop {
-        match batches.recv_timeout(FLUSH.saturating_sub(looked.elapsed())) {
-            Ok(batch) => {
-                let written = match &mut store {
-                    Some(open) => open.write(&batch).map_err(|error| error.to_string()),
-                    None => Err("it is not open".to_owned()),
-                };
-                unflushed = written.is_ok();
-                if written.is_err() {
-                    // Opened anew later: a damaged one is set aside then.
-                    store = None;
-                }
-                if !report(Outcome::Written(written)) {
-                    return;
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                if let Some(open) = &store {
-                    open.flush().unwrap_or_default();
-                }
-                return;
-            }
-        }
-        if looked.elapsed() < FLUSH {
-            continue;
-        }
-        looked = Instant::now();
-        match &store {
-            Some(open) if std::mem::take(&mut unflushed) => open.flush().unwrap_or_default(),
-            Some(_) => {}
-            None => {
-                store = Store::open(directory).ok().map(|opened| opened.store);
-                if store.is_some() && !report(Outcome::Usable) {
-                    return;
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use std::{os::unix::fs::PermissionsExt, sync::mpsc::sync_channel, thread};
+    use std::os::unix::fs::PermissionsExt;
 
     fn batch(digest: &str, record: Option<&str>) -> Batch {
         let session = record.map(|record| (record.to_owned(), 7));
@@ -389,37 +327,5 @@ mod tests {
             Store::open(place.path()),
             Err(StoreError::Newer(2))
         ));
-    }
-
-    #[test]
-    fn a_store_that_fails_is_opened_anew() {
-        let place = tempfile::tempdir().unwrap();
-        let directory = place.path().join("state");
-        fs::write(&directory, "in the way").unwrap();
-        let (sender, batches) = sync_channel(2);
-        let (report, outcomes) = sync_channel(8);
-        let work = {
-            let directory = directory.clone();
-            thread::spawn(move || {
-                run(&directory, None, &batches, |outcome| {
-                    report.send(outcome).is_ok()
-                })
-            })
-        };
-        sender.send(batch("a", Some("{}"))).unwrap();
-        assert!(matches!(outcomes.recv().unwrap(), Outcome::Written(Err(_))));
-        fs::remove_file(&directory).unwrap();
-        assert!(matches!(outcomes.recv().unwrap(), Outcome::Usable));
-        sender
-            .send(Batch {
-                whole: true,
-                salt: vec![2; 32],
-                ..batch("a", Some("{}"))
-            })
-            .unwrap();
-        assert!(matches!(outcomes.recv().unwrap(), Outcome::Written(Ok(()))));
-        drop(sender);
-        work.join().unwrap();
-        assert_eq!(Store::open(&directory).unwrap().stored.sessions.len(), 1);
     }
 }

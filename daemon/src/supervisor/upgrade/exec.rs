@@ -65,7 +65,7 @@ impl Supervisor {
             Err(why) => (leave(watcher).await, why),
             Ok(()) => {
                 self.keys.finish();
-                self.memory.finish(WRITE).await;
+                self.sessions.finish(WRITE).await;
                 if let Some(watcher) = watcher.as_ref().filter(|_| more) {
                     watcher.progress(Body::Done(format!("handing over from {from} to {version}")));
                 }
@@ -234,11 +234,11 @@ impl Supervisor {
             .values_mut()
             .for_each(|proc| proc.beat_at = now);
         let directory = crate::config::state::directory();
-        if self.memory.is_finished() {
-            self.memory = SessionStore::start(
+        if self.sessions.is_finished() {
+            self.sessions = SessionStore::start(
                 directory.clone(),
-                self.events.clone(),
-                Some(self.memory.carried()),
+                Some(self.sessions.carried()),
+                crate::supervisor::event::stored(&self.events),
             );
             self.keys = Keys::start(directory, self.events.clone(), self.keys.known.clone());
         }

@@ -118,7 +118,7 @@ impl State {
             secrets: supervisor.secrets.clone(),
             keys: supervisor.keys.known.clone(),
             run_as: supervisor.run_as,
-            memory: Some(supervisor.memory.carried()),
+            memory: Some(supervisor.sessions.carried()),
             ports,
             family,
             books: SavedCounters::pack(supervisor),

@@ -100,7 +100,7 @@ impl Supervisor {
         };
         queue(ToWorker::Start(Box::new(start)), sockets)?;
         if role == Role::Gateway {
-            for message in self.remembered(id) {
+            for message in self.sessions_recalled(id) {
                 queue(message, Vec::new())?;
             }
         }
