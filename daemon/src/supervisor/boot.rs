@@ -13,7 +13,7 @@ use crate::{
         listeners,
         metrics::{self, ledger},
         processes::reaper,
-        service_manager::sd_notify,
+        service_manager::ServiceManager,
         signals::Signals,
         workers,
     },
@@ -154,9 +154,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
     let env = |name: &str| std::env::var_os(name);
     let path = Host { env: &env, root }.socket(options.socket.as_deref());
     let mut inherited = platform::inherited_sockets().map_err(internal)?;
-    let mut kept = super::service_manager::KeptSockets::inherited(
-        inherited.iter().map(|(name, _)| name.clone()),
-    );
+    let mut kept = listeners::kept_names(inherited.iter().map(|(name, _)| name.clone()));
     let lent = inherited
         .iter()
         .position(|(name, _)| name == "control")
@@ -197,7 +195,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         Err(_) if handed.is_some() => Ok(known),
         opened => opened,
     };
-    let listeners = opened.map_err(|error| {
+    let mut listeners = opened.map_err(|error| {
         let denied = error
             .source()
             .and_then(|cause| cause.downcast_ref::<std::io::Error>())
@@ -273,17 +271,19 @@ async fn serve(options: Options) -> Result<(), Refusal> {
             Ok(state.seal.clone())
         })
         .map_err(internal)?;
-    let reset_key = state.map_or_else(
-        || super::listeners::stateless_reset::key(&config::state::directory()),
+    listeners.set_reset_key(state.map_or_else(
+        || listeners::stateless_reset::key(&config::state::directory()),
         |state| state.reset_key,
-    );
+    ));
+    listeners.enter_force(began.elapsed());
     let (secrets, snapshot) = state
         .map(|state| (state.secrets.clone(), state.keys.clone()))
         .unwrap_or_default();
-    let notify = if handed.is_some() {
-        sd_notify::Notify::resumed()
+    let service_manager = if handed.is_some() {
+        let own = listeners.own().into_iter();
+        ServiceManager::resumed(own.filter(|own| kept.contains(&own.name)))
     } else {
-        sd_notify::Notify::from_environment()
+        ServiceManager::from_environment()
     };
     let keys =
         super::secrets::api_keys::Keys::start(config::state::directory(), events.clone(), snapshot);
@@ -314,7 +314,6 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         hub: Arc::clone(&hub),
         events,
         instance,
-        quic_at: listeners.quic().again(began.elapsed()),
         listeners,
         secrets,
         tls: super::secrets::Tls::default(),
@@ -334,11 +333,9 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         reload: super::reload::Reload::default(),
         rolling: super::workers::rolling_restart::RollingRestart::default(),
         stop: super::stop::Stop::default(),
-        notify,
+        service_manager,
         seal,
-        reset_key,
         run_as,
-        kept: super::service_manager::KeptSockets::default(),
         refused: None,
         last_link: 0,
         slow: Vec::new(),
@@ -360,7 +357,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
     supervisor.clear_cgroups();
     supervisor.keep_listeners(&kept);
     supervisor.tell_warnings();
-    supervisor.listeners.tell_left_out();
+    supervisor.listeners.log_left_out();
     supervisor.refresh_auth();
     let mut surplus = Vec::new();
     if let Some(tls) = tls {

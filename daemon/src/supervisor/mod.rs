@@ -30,7 +30,11 @@ use crate::{
 };
 use channels::Owner;
 use event::{Event, ProcId};
-use ggen_wire::{log::LogLine, status::SlowCall};
+use ggen_wire::{
+    log::LogLine,
+    status::{SlowCall, UpstreamState},
+};
+use service_manager::status_line::{self, status_line};
 use signals::{Asked, Signals};
 use std::{
     collections::BTreeSet,
@@ -100,7 +104,6 @@ struct Supervisor {
     events: mpsc::Sender<Event>,
     instance: control::instance::Instance,
     listeners: listeners::Listeners,
-    quic_at: Option<Duration>,
     secrets: crate::ipc::secrets::Secrets,
     tls: secrets::Tls,
     workers: workers::Workers,
@@ -119,13 +122,10 @@ struct Supervisor {
     reload: reload::Reload,
     rolling: workers::rolling_restart::RollingRestart,
     stop: stop::Stop,
-    notify: service_manager::sd_notify::Notify,
+    service_manager: service_manager::ServiceManager,
     seal: crate::ipc::seal::SealKey,
-    /// What QUIC's stateless resets are made with.
-    reset_key: [u8; 32],
     /// Who workers become.
     run_as: Option<crate::ipc::messages::RunAs>,
-    kept: service_manager::KeptSockets,
     /// Why the last reload was refused.
     refused: Option<String>,
     last_link: u32,
@@ -295,6 +295,45 @@ impl Supervisor {
         }
     }
 
+    /// Tries the QUIC port again now, which was taken.
+    fn retry_quic(&mut self) {
+        let now = self.now();
+        if self.listeners.retry_quic(&self.loaded.config, now) {
+            self.quic_is_open();
+        }
+    }
+
+    /// The QUIC port was taken and is ours now.
+    fn quic_is_open(&mut self) {
+        self.keep_listeners(&[]);
+        self.lay_out_slots();
+    }
+
+    /// Has the service manager keep our own listening sockets, and no others. `inherited`: names of
+    /// those that came with this start and may not be wanted any more.
+    fn keep_listeners(&mut self, inherited: &[String]) {
+        let own = self.listeners.own();
+        self.service_manager.keep_sockets(own, inherited);
+    }
+
+    /// The line of status for the service manager.
+    fn status_line(&self) -> String {
+        let now = self.now();
+        let is_served =
+            |upstream: &&upstreams::Upstream| upstream.config.enabled && !upstream.config.is_self;
+        let served = self.upstreams.iter().filter(is_served);
+        let is_ready =
+            |upstream: &&upstreams::Upstream| upstream.state(now) == UpstreamState::Ready;
+        status_line(&status_line::Facts {
+            address: self.listeners.address("http"),
+            servers: served.clone().count(),
+            ready: served.filter(is_ready).count(),
+            generation: self.generation,
+            refused: self.refused.as_deref(),
+            issues: self.issues(now),
+        })
+    }
+
     /// When the loop has to turn if nothing happens.
     fn deadline(&self) -> Duration {
         let now = self.now();
@@ -311,10 +350,10 @@ impl Supervisor {
             self.questions.deadline(),
             self.levels.deadline(),
             self.stop.deadline(now),
-            self.notify.deadline(now),
+            self.service_manager.deadline(now),
             self.upgrade.deadline(),
             self.strangers.deadline(now),
-            self.quic_at,
+            self.listeners.deadline(),
             self.cgroups.deadline(),
             Some(self.scan_at),
         ];
@@ -329,7 +368,9 @@ impl Supervisor {
     fn on_time(&mut self) {
         let now = self.now();
         if !self.stop.is_stopping() {
-            self.quic_on_time(now);
+            if self.listeners.on_time(&self.loaded.config, now) {
+                self.quic_is_open();
+            }
             self.workers_on_time(now);
             self.leaving_on_time(now);
             self.upstreams_on_time(now);
@@ -346,8 +387,10 @@ impl Supervisor {
             tracing::info!(target: "mcp_server", "log levels are the configured ones again");
             self.put_log_filter();
         }
-        self.tell_manager(now);
-        self.notify.feed(now);
+        if self.service_manager.may_tell(now) {
+            self.service_manager.tell_status(&self.status_line(), now);
+        }
+        self.service_manager.on_time(now);
         if self.strangers.deadline(now).is_some() {
             self.sweep();
         }
@@ -391,7 +434,7 @@ impl Supervisor {
             .write_all(line.as_bytes())
             .unwrap_or_default();
         let status = self.status_line();
-        self.notify.ready(&status, self.now());
+        self.service_manager.ready(&status, self.now());
         tracing::info!(target: "mcp_server", event = "ready", version, pid, "ready in {} ms", self.now().as_millis());
     }
 

@@ -90,7 +90,7 @@ impl Supervisor {
             let limit = Duration::from_millis(self.loaded.config.server.drain_timeout_ms);
             (self.stop.drained_by, self.stop.ended_by) = (now + limit, now + limit + ON_TOP);
             self.stop.step = Step::Edges;
-            self.notify.stopping(now);
+            self.service_manager.stopping(now);
             self.drain_edges(limit);
         }
         self.go_on_stopping();
@@ -182,7 +182,7 @@ impl Supervisor {
                 self.stop.say(format!("{servers} servers ending"));
             }
         }
-        self.notify.draining(&self.stop.told, now);
+        self.service_manager.draining(&self.stop.told, now);
         if matches!(
             self.stop.step,
             Step::Edges | Step::Gateway | Step::Upstreams

@@ -189,8 +189,8 @@ impl Supervisor {
                 });
             }
         }
-        issues.extend(self.listeners.quic().issue());
-        if self.listeners.quic().port().is_some() && !self.tls.is_any() {
+        issues.extend(self.listeners.quic_issue());
+        if self.listeners.quic_port().is_some() && !self.tls.is_any() {
             issues.push(Issue {
                 code: Code::CertificateUnusable,
                 message: "QUIC is not served: there is no certificate to serve it with".to_owned(),

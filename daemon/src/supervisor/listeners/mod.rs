@@ -1,84 +1,51 @@
-//! The listening sockets: bound here or inherited from the service manager, one per transport,
-//! shared by its workers, open for as long as they are configured. Nothing is ever accepted here.
+//! The listening sockets: bound here or given by the service manager, one for each transport,
+//! shared by its workers, and open for as long as they are configured. The QUIC port belongs to
+//! them, and the key of its stateless resets. Nothing is ever accepted here.
 
-pub(in crate::supervisor) mod quic_port;
-pub(in crate::supervisor) mod stateless_reset;
-pub(in crate::supervisor) mod steering;
+mod listen_error;
+mod origin;
+mod quic;
+mod quic_port;
+mod saved;
+pub(crate) mod stateless_reset;
+mod steering;
+mod tcp;
+mod wanted;
 
+use super::service_manager::OwnSocket;
 use crate::{
-    config::Loaded,
+    config::{Config, Loaded},
     ipc::messages::{Bound, Role},
-    platform,
-    supervisor::{
-        listeners::quic_port::{Lent, Quic},
-        service_manager::KEPT,
-    },
 };
 use ggen_wire::{Code, status};
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-    os::fd::OwnedFd,
-    sync::Arc,
-};
+pub(crate) use listen_error::ListenError;
+use origin::{KEPT, Origin};
+pub(crate) use quic::worker_count as quic_worker_count;
+use quic::{GivenSockets, Quic};
+pub(crate) use quic_port::QuicPort;
+pub(crate) use saved::Saved;
+use stateless_reset::ResetKey;
+use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
+pub(crate) use steering::Share;
+use tcp::Listener;
+use wanted::{HTTPS, LeftOut};
 
-/// HTTP over TLS.
-const HTTPS: &str = "https";
-/// WebSockets at a port of their own.
-const WEBSOCKET: &str = "websocket";
-
-/// A listening socket.
-#[derive(Clone, Debug)]
-pub(crate) struct Listener {
-    pub(crate) transport: &'static str,
-    /// What the configuration asks for.
-    pub(crate) wanted: SocketAddr,
-    /// What it is bound to.
-    pub(crate) address: SocketAddr,
-    pub(crate) origin: &'static str,
-    pub(crate) socket: Arc<OwnedFd>,
-}
-
-/// All of them.
+/// All of them: those in force, or those of a configuration that is not in force yet.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Listeners {
-    pub(crate) all: Vec<Listener>,
+    tcp: Vec<Listener>,
     /// What could not be had and can be done without.
-    pub(crate) left_out: Vec<(Option<Code>, String)>,
-    pub(crate) quic: Quic,
-}
-
-/// An address could not be had.
-#[derive(Debug, thiserror::Error)]
-#[error("{message} [{code}]")]
-pub(crate) struct ListenError {
-    /// `PortTaken` or `BindFailed`.
-    pub(crate) code: Code,
-    message: String,
-    #[source]
-    source: io::Error,
-}
-
-impl ListenError {
-    pub(crate) const fn new(code: Code, message: String, source: io::Error) -> Self {
-        Self {
-            code,
-            message,
-            source,
-        }
-    }
-
-    /// Which address, and why, without the code.
-    pub(crate) fn message(&self) -> &str {
-        &self.message
-    }
+    left_out: Vec<LeftOut>,
+    quic: Quic,
+    /// When a QUIC port that is taken is tried again.
+    quic_retry_at: Option<Duration>,
+    /// What QUIC's stateless resets are made with.
+    reset_key: ResetKey,
 }
 
 impl Listeners {
     /// Sockets for what the configuration asks for: those of `old` and `inherited` that fit, new
-    /// ones otherwise. Nothing of `old` is closed here. A socket unit's counts whatever its
-    /// address; one that the service manager kept from our last life only if it is where it is
-    /// wanted.
+    /// ones otherwise. Nothing of `old` is closed here.
     ///
     /// # Errors
     /// The first address that cannot be had; nothing has changed then.
@@ -87,87 +54,25 @@ impl Listeners {
         old: &Self,
         mut inherited: Vec<(String, OwnedFd)>,
     ) -> Result<Self, ListenError> {
-        let config = &loaded.config;
         // First, because their order counts.
-        let sockets = Lent::take(&mut inherited, loaded.asks_strangers);
-        let mut wanted = Vec::new();
-        let http = &config.transports.http;
-        if http.enabled && !loaded.stopped.contains("http") {
-            wanted.push(("http", SocketAddr::new(http.host, http.port)));
-        }
-        if http.enabled && http.ssl.enabled {
-            wanted.push((HTTPS, SocketAddr::new(http.host, http.ssl.port)));
-        }
-        let websocket = &config.transports.websocket;
-        // A socket unit asks for it as well as a port does.
-        let lent = inherited.iter().any(|(name, _)| name == WEBSOCKET)
-            || old
-                .all
-                .iter()
-                .any(|known| known.transport == WEBSOCKET && known.origin == "inherited");
-        if websocket.enabled && (websocket.port.is_some() || lent) {
-            wanted.push((
-                WEBSOCKET,
-                SocketAddr::new(http.host, websocket.port.unwrap_or(0)),
-            ));
-        }
-        if config.metrics.enabled {
-            wanted.push((
-                "admin",
-                SocketAddr::new(config.metrics.host, config.metrics.port),
-            ));
-        }
-        let (mut all, mut left_out) = (Vec::new(), Vec::new());
-        for (transport, address) in wanted {
-            // A socket stays when its address does, also when that was the system's choice before.
-            let fits = |known: &&Listener| {
-                known.transport == transport
-                    && (known.origin == "inherited" || known.wanted == address)
-            };
-            let chosen =
-                |known: &&Listener| known.origin != "inherited" && known.address == address;
-            let known = old
-                .all
-                .iter()
-                .find(fits)
-                .or_else(|| old.all.iter().find(chosen));
-            let given = inherited
-                .iter()
-                .position(|(name, _)| name == transport)
-                .map(|at| inherited.swap_remove(at).1);
-            let kept = inherited.iter().position(|(name, socket)| {
-                name.strip_prefix(KEPT) == Some(transport) && is_at(socket, address)
-            });
-            let kept = kept.map(|at| inherited.swap_remove(at).1);
-            all.push(match (known, given, kept) {
-                (Some(known), ..) => Listener { transport, wanted: address, ..known.clone() },
-                (_, Some(socket), _) => adopt(transport, address, socket, "inherited", loaded.asks_strangers)?,
-                (_, _, Some(socket)) => adopt(transport, address, socket, "kept", loaded.asks_strangers)?,
-                _ => match bind(transport, address) {
-                    // Nobody asked for it by name: the rest is served all the same.
-                    Err(error) if transport == HTTPS && !loaded.is_set("transports.http.ssl") => {
-                        left_out.push((
-                            Some(error.code),
-                            format!("HTTPS is not served: {}; set transports.http.ssl.port to another port", error.message),
-                        ));
-                        continue;
-                    }
-                    bound => bound?,
-                },
-            });
-        }
-        for (name, _) in inherited.iter().filter(|(name, _)| !name.starts_with(KEPT)) {
-            left_out.push((None, format!("the socket `{name}` of a socket unit is not served: no transport of that name is on")));
-        }
+        let given = GivenSockets::take(&mut inherited, loaded.asks_strangers);
+        let opened = wanted::open(loaded, &old.tcp, inherited)?;
         Ok(Self {
-            all,
-            left_out,
-            quic: Quic::open(config, &old.quic, sockets),
+            tcp: opened.listeners,
+            left_out: opened.left_out,
+            quic: Quic::open(&loaded.config, &old.quic, given),
+            quic_retry_at: old.quic_retry_at,
+            reset_key: old.reset_key,
         })
     }
 
+    /// They are in force from now on.
+    pub(crate) fn enter_force(&mut self, now: Duration) {
+        self.quic_retry_at = self.quic.retry_at(now);
+    }
+
     /// Says what is left out; the log has to be there.
-    pub(crate) fn tell_left_out(&self) {
+    pub(crate) fn log_left_out(&self) {
         for (code, what) in &self.left_out {
             tracing::warn!(target: "transport", code = code.map(Code::as_str), "{what}");
         }
@@ -186,14 +91,53 @@ impl Listeners {
         }
     }
 
-    /// The QUIC port.
-    pub(crate) const fn quic(&self) -> &Quic {
-        &self.quic
+    /// The QUIC port, if it is there.
+    pub(crate) const fn quic_port(&self) -> Option<&Arc<QuicPort>> {
+        self.quic.port()
     }
 
-    /// It stands otherwise now.
-    pub(crate) fn set_quic(&mut self, quic: Quic) {
-        self.quic = quic;
+    /// What is wrong with QUIC, if anything.
+    pub(crate) fn quic_issue(&self) -> Option<status::Issue> {
+        self.quic.issue()
+    }
+
+    /// Goes on with a QUIC port that workers still drain at, if there is none. Its sockets are
+    /// bound to it as long as one of them lives, and nobody else gets it.
+    pub(crate) fn go_on_with(&mut self, port: &Arc<QuicPort>) {
+        if self.quic.port().is_none() {
+            self.quic = Quic::Open(Arc::clone(port));
+        }
+    }
+
+    /// When a QUIC port that is taken is tried again.
+    pub(crate) const fn deadline(&self) -> Option<Duration> {
+        self.quic_retry_at
+    }
+
+    /// Tries a QUIC port again that was taken, if that is due. True: it is free now.
+    pub(crate) fn on_time(&mut self, config: &Config, now: Duration) -> bool {
+        self.quic_retry_at.is_some_and(|at| at <= now) && self.retry_quic(config, now)
+    }
+
+    /// Tries a QUIC port again that was taken. True: it is free now.
+    pub(crate) fn retry_quic(&mut self, config: &Config, now: Duration) -> bool {
+        self.quic = Quic::open(config, &self.quic, GivenSockets::default());
+        self.quic_retry_at = self.quic.retry_at(now);
+        let is_open = self.quic.port().is_some();
+        if is_open {
+            tracing::info!(target: "transport", "the QUIC port is free now");
+        }
+        is_open
+    }
+
+    /// Sets what QUIC's stateless resets are made with.
+    pub(crate) fn set_reset_key(&mut self, key: ResetKey) {
+        self.reset_key = key;
+    }
+
+    /// What QUIC's stateless resets are made with.
+    pub(crate) const fn reset_key(&self) -> ResetKey {
+        self.reset_key
     }
 
     /// The sockets that a role is given.
@@ -214,7 +158,7 @@ impl Listeners {
     }
 
     fn of(&self, role: Role) -> impl Iterator<Item = &Listener> {
-        self.all
+        self.tcp
             .iter()
             .filter(move |listener| role.transports().contains(&listener.transport))
     }
@@ -222,7 +166,7 @@ impl Listeners {
     /// Whether nobody but this host can reach what serves MCP.
     pub(crate) fn are_local(&self) -> bool {
         let front = self
-            .all
+            .tcp
             .iter()
             .filter(|listener| listener.transport != "admin")
             .map(|listener| listener.address);
@@ -231,26 +175,23 @@ impl Listeners {
             .all(|address| address.ip().to_canonical().is_loopback())
     }
 
-    /// Those that no socket unit holds: a name, the socket, and whether the service manager has
-    /// kept it from our last life.
-    pub(crate) fn own(&self) -> impl Iterator<Item = (String, Arc<OwnedFd>, bool)> + '_ {
+    /// Those that no socket unit holds, for the service manager to keep.
+    pub(crate) fn own(&self) -> Vec<OwnSocket> {
         let ours = self
-            .all
+            .tcp
             .iter()
-            .filter(|listener| listener.origin != "inherited");
-        let ours = ours.map(|listener| {
-            (
-                listener.transport.to_owned(),
-                Arc::clone(&listener.socket),
-                listener.origin == "kept",
-            )
+            .filter(|listener| listener.origin != Origin::Inherited);
+        let ours = ours.map(|listener| OwnSocket {
+            name: format!("{KEPT}{}", listener.transport),
+            socket: Arc::clone(&listener.socket),
+            is_kept: listener.origin == Origin::Kept,
         });
-        ours.chain(self.quic.own())
+        ours.chain(self.quic.own()).collect()
     }
 
     /// Where a transport is reached.
     pub(crate) fn address(&self, transport: &str) -> Option<SocketAddr> {
-        self.all
+        self.tcp
             .iter()
             .find(|listener| listener.transport == transport)
             .map(|listener| listener.address)
@@ -258,115 +199,12 @@ impl Listeners {
 
     /// For the status.
     pub(crate) fn status(&self) -> Vec<status::Listener> {
-        let show = |listener: &Listener| status::Listener {
-            transport: listener.transport.to_owned(),
-            address: listener.address.to_string(),
-            port: listener.address.port(),
-            origin: listener.origin.to_owned(),
-        };
-        self.all.iter().map(show).chain(self.quic.row()).collect()
+        let quic = self.quic.port().map(|port| port.row());
+        self.tcp.iter().map(Listener::row).chain(quic).collect()
     }
 }
 
-fn bind(transport: &'static str, wanted: SocketAddr) -> Result<Listener, ListenError> {
-    let bound = TcpListener::bind(wanted).and_then(|socket| {
-        platform::deepen_backlog(&socket)?;
-        socket.set_nonblocking(true)?;
-        Ok((socket.local_addr()?, socket))
-    });
-    match bound {
-        Ok((address, socket)) => Ok(Listener {
-            transport,
-            wanted,
-            address,
-            origin: "bound",
-            socket: Arc::new(socket.into()),
-        }),
-        Err(source) if source.kind() == io::ErrorKind::AddrInUse => {
-            let holder =
-                platform::who_listens(wanted).map_or_else(String::new, |who| format!(" by {who}"));
-            let message = format!(
-                "port {} ({transport}, {wanted}) is taken{holder}",
-                wanted.port()
-            );
-            Err(ListenError {
-                code: Code::PortTaken,
-                message,
-                source,
-            })
-        }
-        Err(source) => {
-            let message = format!("{wanted} ({transport}) cannot be bound");
-            Err(ListenError {
-                code: Code::BindFailed,
-                message,
-                source,
-            })
-        }
-    }
-}
-
-/// Whether a socket listens at an address; port 0 is any.
-fn is_at(socket: &OwnedFd, wanted: SocketAddr) -> bool {
-    let address = socket
-        .try_clone()
-        .and_then(|socket| TcpListener::from(socket).local_addr());
-    address.is_ok_and(|address| {
-        address == wanted || (wanted.port() == 0 && address.ip() == wanted.ip())
-    })
-}
-
-fn adopt(
-    transport: &'static str,
-    wanted: SocketAddr,
-    socket: OwnedFd,
-    origin: &'static str,
-    asks: bool,
-) -> Result<Listener, ListenError> {
-    let socket = TcpListener::from(socket);
-    let address = socket
-        .set_nonblocking(true)
-        .and_then(|()| socket.local_addr())
-        .map_err(|source| ListenError {
-            code: Code::BindFailed,
-            message: format!("the socket inherited for {transport} is not a listening TCP socket"),
-            source,
-        })?;
-    // What the configuration may not ask for, a service manager may not give either.
-    if transport != "admin" && !asks && !address.ip().is_loopback() {
-        return Err(ListenError {
-            code: Code::OpenWithoutAuth,
-            message: format!(
-                "the socket inherited for {transport} listens on {address}, which others can reach, and nobody is asked who they are"
-            ),
-            source: io::ErrorKind::PermissionDenied.into(),
-        });
-    }
-    Ok(Listener {
-        transport,
-        wanted,
-        address,
-        origin,
-        socket: Arc::new(socket.into()),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_inherited_socket_is_judged_like_a_configured_address() {
-        let socket =
-            |address: &str| OwnedFd::from(TcpListener::bind(address).expect("a free port"));
-        let wanted = SocketAddr::from(([127, 0, 0, 1], 3000));
-        assert_eq!(
-            adopt("http", wanted, socket("0.0.0.0:0"), "inherited", false)
-                .map_err(|error| error.code)
-                .err(),
-            Some(Code::OpenWithoutAuth)
-        );
-        assert!(adopt("http", wanted, socket("127.0.0.1:0"), "inherited", false).is_ok());
-        assert!(adopt("http", wanted, socket("0.0.0.0:0"), "inherited", true).is_ok());
-    }
+/// Of the names of sockets that came with the start, those that the service manager kept.
+pub(crate) fn kept_names(names: impl Iterator<Item = String>) -> Vec<String> {
+    names.filter(|name| name.starts_with(KEPT)).collect()
 }

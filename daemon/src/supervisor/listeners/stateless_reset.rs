@@ -15,9 +15,12 @@ const FILE: &str = "quic-reset.key";
 /// Permission bits of others.
 const OTHERS: u32 = 0o077;
 
+/// The key.
+pub(crate) type ResetKey = [u8; 32];
+
 /// The key that is kept there, else a new one, which is kept if that is possible. Reads or writes a
 /// few bytes; for the start.
-pub(crate) fn key(directory: &Path) -> [u8; 32] {
+pub(crate) fn key(directory: &Path) -> ResetKey {
     let path = directory.join(FILE);
     if let Ok(Some(kept)) = read(&path) {
         return kept;
@@ -36,7 +39,7 @@ pub(crate) fn key(directory: &Path) -> [u8; 32] {
 }
 
 /// `None`: what is there is no key of ours, or others may know it.
-fn read(path: &Path) -> io::Result<Option<[u8; 32]>> {
+fn read(path: &Path) -> io::Result<Option<ResetKey>> {
     let mut file = fs::OpenOptions::new()
         .read(true)
         .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)

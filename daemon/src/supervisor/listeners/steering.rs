@@ -31,7 +31,7 @@ const LONG_ID: u32 = 6;
 
 /// For a port with so many socket slots: new connections go to one of `targets` (socket slots),
 /// each of which has the same share. Without targets, to socket slot 0.
-pub(crate) fn program(slots: usize, targets: &[u8]) -> Vec<Instruction> {
+pub(super) fn program(slots: usize, targets: &[u8]) -> Vec<Instruction> {
     let slots = u32::try_from(slots).unwrap_or(u32::MAX);
     let magic = u32::from(u16::from_be_bytes(MAGIC));
     let length = u32::try_from(ID_LENGTH).unwrap_or(u32::MAX);
@@ -84,17 +84,25 @@ const fn jump(code: u16, operand: u32, jump_true: u8, jump_false: u8) -> Instruc
     }
 }
 
+/// A worker's share of new connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// The socket slot that it reads, or that it read last.
+    pub(crate) socket_slot: Option<u8>,
+    /// Whether it serves.
+    pub(crate) serves: bool,
+}
+
 /// Who gets the new connections of each worker's share: the worker itself if it serves, one of
-/// those that serve if it is away. `shares` are the workers in order: socket slot, and whether it
-/// serves.
-pub(crate) fn targets(shares: &[(Option<u8>, bool)]) -> Vec<u8> {
+/// those that serve if it is away. `shares` are those of the workers in order.
+pub(super) fn targets(shares: &[Share]) -> Vec<u8> {
     let serving: Vec<u8> = shares
         .iter()
-        .filter(|(_, serves)| *serves)
-        .filter_map(|(slot, _)| *slot)
+        .filter(|share| share.serves)
+        .filter_map(|share| share.socket_slot)
         .collect();
-    let target = |(at, (slot, serves)): (usize, &(Option<u8>, bool))| match slot {
-        Some(slot) if *serves || serving.is_empty() => Some(*slot),
+    let target = |(at, share): (usize, &Share)| match share.socket_slot {
+        Some(slot) if share.serves || serving.is_empty() => Some(slot),
         _ => serving.get(at % serving.len().max(1)).copied(),
     };
     shares.iter().enumerate().filter_map(target).collect()
@@ -200,17 +208,20 @@ mod tests {
 
     #[test]
     fn a_share_moves_only_while_its_worker_is_away() {
-        assert_eq!(
-            targets(&[(Some(0), true), (Some(3), true), (Some(2), true)]),
-            [0, 3, 2]
-        );
-        assert_eq!(
-            targets(&[(Some(0), true), (Some(3), false), (Some(2), true)]),
-            [0, 2, 2]
-        );
-        assert_eq!(targets(&[(None, false), (Some(3), true)]), [3, 3]);
+        let on = |slot| (Some(slot), true);
+        let off = |slot| (Some(slot), false);
+        let targets = |shares: &[(Option<u8>, bool)]| {
+            let share = |(socket_slot, serves): &(Option<u8>, bool)| Share {
+                socket_slot: *socket_slot,
+                serves: *serves,
+            };
+            super::targets(&shares.iter().map(share).collect::<Vec<_>>())
+        };
+        assert_eq!(targets(&[on(0), on(3), on(2)]), [0, 3, 2]);
+        assert_eq!(targets(&[on(0), off(3), on(2)]), [0, 2, 2]);
+        assert_eq!(targets(&[(None, false), on(3)]), [3, 3]);
         // Nobody serves: it waits in the socket of the one that will.
-        assert_eq!(targets(&[(Some(0), false), (Some(1), false)]), [0, 1]);
+        assert_eq!(targets(&[off(0), off(1)]), [0, 1]);
         assert_eq!(targets(&[(None, false)]), [] as [u8; 0]);
     }
 

@@ -191,7 +191,7 @@ impl Supervisor {
             return;
         }
         self.reload.watchers = std::mem::take(&mut self.reload.queued);
-        self.notify.reloading(self.now());
+        self.service_manager.reloading(self.now());
         let read = if again == Again::Files {
             config::load(&self.load_options)
         } else {
@@ -318,7 +318,7 @@ impl Supervisor {
     fn prepare(&mut self, mut candidate: Box<Candidate>) {
         let wanted = wanted_slots(
             &candidate.loaded.config,
-            candidate.listeners.quic(),
+            &candidate.listeners,
             candidate.tls.is_any(),
         );
         let fresh: Vec<_> = wanted
@@ -408,7 +408,8 @@ impl Supervisor {
         // Our own descriptors of listeners that are not wanted any more close here; the last worker
         // that has one takes who waits there.
         self.listeners = listeners;
-        self.listeners.tell_left_out();
+        self.listeners.enter_force(self.now());
+        self.listeners.log_left_out();
         self.take_tls(tls);
         self.keep_listeners(&[]);
         self.log_filter = log_filter;
@@ -418,11 +419,11 @@ impl Supervisor {
             .set(&self.loaded.config.logging, generation);
         tracing::info!(target: "mcp_server", event = "reloaded", generation, "configuration in force");
         self.tell_warnings();
-        self.quic_at = self.listeners.quic().again(self.now());
         self.refresh_auth();
         let surplus = self.lay_out_slots();
-        self.steer();
-        let moved = self.at_other_ports();
+        let port = self.listeners.quic_port();
+        self.workers.steer(port);
+        let moved = self.workers.at_other_quic_ports(port);
         let ends = |step: &Step| {
             matches!(
                 step,
@@ -588,7 +589,7 @@ impl Supervisor {
             .err()
             .map(|failure| failure.message.clone());
         let status = self.status_line();
-        self.notify.reloaded(&status, self.now());
+        self.service_manager.reloaded(&status, self.now());
         for watcher in std::mem::take(&mut self.reload.watchers) {
             watcher.reply.last(match (&outcome, &watcher.switch) {
                 (Ok(_), Some(switch)) => self.switched(switch),

@@ -28,7 +28,7 @@ type Word = (String, Option<Arc<OwnedFd>>);
 
 /// The service manager's view of us.
 #[derive(Debug, Default)]
-pub(crate) struct Notify {
+pub(super) struct SdNotify {
     socket: Option<OsString>,
     ready: bool,
     reloading: bool,
@@ -40,9 +40,9 @@ pub(crate) struct Notify {
     waiting: VecDeque<Word>,
 }
 
-impl Notify {
+impl SdNotify {
     /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
-    pub(crate) fn from_environment() -> Self {
+    pub(super) fn from_environment() -> Self {
         let socket = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty());
         Self {
             socket,
@@ -53,7 +53,7 @@ impl Notify {
 
     /// The same for a binary that takes over: the manager knows that it is ready, and that
     /// something is being reloaded.
-    pub(crate) fn resumed() -> Self {
+    pub(super) fn resumed() -> Self {
         Self {
             ready: true,
             reloading: true,
@@ -62,17 +62,17 @@ impl Notify {
     }
 
     /// Says what waits, as far as the manager takes it.
-    pub(crate) fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         self.flush();
     }
 
     /// Whether anybody listens.
-    pub(crate) fn is_managed(&self) -> bool {
+    pub(super) fn is_managed(&self) -> bool {
         self.socket.is_some()
     }
 
     /// READY=1, once, with the status.
-    pub(crate) fn ready(&mut self, status: &str, now: Duration) {
+    pub(super) fn ready(&mut self, status: &str, now: Duration) {
         if !std::mem::replace(&mut self.ready, true) {
             self.remember(status, now);
             self.say(format!("READY=1\nSTATUS={}\n", self.told));
@@ -80,7 +80,7 @@ impl Notify {
     }
 
     /// Whether a line of status may be said again.
-    pub(crate) fn may_tell(&self, now: Duration) -> bool {
+    pub(super) fn may_tell(&self, now: Duration) -> bool {
         self.is_managed()
             && self.ready
             && !self.reloading
@@ -89,7 +89,7 @@ impl Notify {
     }
 
     /// The line of status, if it is another one.
-    pub(crate) fn status(&mut self, status: &str, now: Duration) {
+    pub(super) fn status(&mut self, status: &str, now: Duration) {
         if self.told != one_line(status) {
             self.remember(status, now);
             self.say(format!("STATUS={}\n", self.told));
@@ -99,7 +99,7 @@ impl Notify {
 
     /// RELOADING=1 (with the time, by which the manager tells the end of this reload from that of
     /// an earlier one).
-    pub(crate) fn reloading(&mut self, now: Duration) {
+    pub(super) fn reloading(&mut self, now: Duration) {
         if self.ready && !self.stopping && !std::mem::replace(&mut self.reloading, true) {
             let time = sd_notify::NotifyState::monotonic_usec_now()
                 .map(|time| format!("{time}\n"))
@@ -110,7 +110,7 @@ impl Notify {
     }
 
     /// READY=1 after a reload, whatever came of it.
-    pub(crate) fn reloaded(&mut self, status: &str, now: Duration) {
+    pub(super) fn reloaded(&mut self, status: &str, now: Duration) {
         if std::mem::take(&mut self.reloading) && !self.stopping {
             self.remember(status, now);
             self.say(format!("READY=1\nSTATUS={}\n", self.told));
@@ -118,7 +118,7 @@ impl Notify {
     }
 
     /// STOPPING=1.
-    pub(crate) fn stopping(&mut self, now: Duration) {
+    pub(super) fn stopping(&mut self, now: Duration) {
         self.stopping = true;
         self.remember("draining", now);
         self.say(format!("STOPPING=1\nSTATUS=draining\n{}", extend()));
@@ -126,7 +126,7 @@ impl Notify {
 
     /// How far the drain has come, and that it goes on: whatever time the unit allows, ours is the
     /// configuration's.
-    pub(crate) fn draining(&mut self, progress: &str, now: Duration) {
+    pub(super) fn draining(&mut self, progress: &str, now: Duration) {
         if !self.stopping || (now < self.told_at + PACE) {
             return;
         }
@@ -141,7 +141,7 @@ impl Notify {
 
     /// Gives the manager a duplicate of a listening socket to keep until the next start, under a
     /// name.
-    pub(crate) fn keep(&mut self, name: &str, socket: Arc<OwnedFd>) {
+    pub(super) fn keep(&mut self, name: &str, socket: Arc<OwnedFd>) {
         // A listening socket never hangs up; the manager need not watch it.
         self.send(
             format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0\n"),
@@ -150,13 +150,13 @@ impl Notify {
     }
 
     /// What was kept under that name is not wanted any more.
-    pub(crate) fn forget(&mut self, name: &str) {
+    pub(super) fn forget(&mut self, name: &str) {
         self.say(format!("FDSTOREREMOVE=1\nFDNAME={name}\n"));
     }
 
     /// WATCHDOG=1, if it is due, and what could not be said before. Called from the loop alone, so
     /// that it stops when the loop does.
-    pub(crate) fn feed(&mut self, now: Duration) {
+    pub(super) fn feed(&mut self, now: Duration) {
         self.flush();
         if self
             .period
@@ -168,7 +168,7 @@ impl Notify {
     }
 
     /// When the loop has to turn for the manager's sake.
-    pub(crate) fn deadline(&self, now: Duration) -> Option<Duration> {
+    pub(super) fn deadline(&self, now: Duration) -> Option<Duration> {
         let watchdog = self.period.map(|period| self.fed_at + period);
         let again = (!self.waiting.is_empty()).then_some(now + AGAIN);
         let drain = self.stopping.then_some(self.told_at + PACE);

@@ -12,7 +12,7 @@ use crate::{
         Supervisor,
         channels::{Owner, PausedChannel, Writer},
         event::ProcId,
-        listeners::quic_port::QuicPort,
+        listeners::QuicPort,
         processes::reaper::{ChildKind, Strangers},
         upgrade::fd_table::{FdTable, Place, ReceivedFds},
         upstreams::{

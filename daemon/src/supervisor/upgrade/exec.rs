@@ -10,7 +10,7 @@ use crate::{
         channels::Owner,
         control::{instance::Instance, socket},
         event::{Event, Reply},
-        listeners::{Listeners, quic_port::QuicPort},
+        listeners::{Listeners, QuicPort},
         secrets::api_keys::Keys,
         sessions::SessionStore,
         signals::{Asked, Signals},
@@ -58,7 +58,7 @@ impl Supervisor {
         } = *successor;
         serving.stop();
         let now = self.now();
-        self.notify.reloading(now);
+        self.service_manager.reloading(now);
         let from = ggen_wire::VERSION;
         tracing::info!(target: "mcp_server", event = "upgrading", from, to = version, "handing over to another binary");
         let (caller, why) = match self.come_to_rest(events, signals).await {
@@ -177,7 +177,7 @@ impl Supervisor {
             Ok(text) => text,
             Err(error) => return error,
         };
-        self.notify.finish();
+        self.service_manager.finish();
         self.hub.console.flush(LAST);
         // From here on, signals wait for the new binary. What came before is looked at once more.
         platform::hold_signals();
@@ -248,7 +248,7 @@ impl Supervisor {
         }
         self.again.drain(..).for_each(Asked::raise);
         let status = self.status_line();
-        self.notify.reloaded(&status, now);
+        self.service_manager.reloaded(&status, now);
         socket::serve(
             self.instance.socket.try_clone()?,
             self.events.clone(),
@@ -266,11 +266,9 @@ impl Supervisor {
             version,
             family,
             books,
-            ports,
             caller,
             ..
         } = state;
-        self.kept = ports.kept(&self.listeners);
         family.unpack(self, &mut fds, &quic_ports)?;
         books.unpack(self);
         // Nobody was late who could not be heard.
@@ -307,7 +305,7 @@ impl Supervisor {
             .collect();
         self.roll_through(names, outcome, reply);
         let (status, now) = (self.status_line(), self.now());
-        self.notify.reloaded(&status, now);
+        self.service_manager.reloaded(&status, now);
     }
 }
 
@@ -338,8 +336,7 @@ impl Handed {
         mut arrived: Arrived,
     ) -> io::Result<(Self, Instance, UnixListener, Listeners)> {
         let (instance, control) = arrived.state.ports.instance(&mut arrived.fds)?;
-        let quic_ports = arrived.state.ports.quic_ports(&arrived.fds)?;
-        let listeners = arrived.state.ports.listeners(&arrived.fds, &quic_ports)?;
+        let (quic_ports, listeners) = arrived.state.ports.listeners(&arrived.fds)?;
         Ok((
             Self {
                 arrived,

@@ -114,7 +114,7 @@ impl State {
             announced: supervisor.announced,
             moved: supervisor.cgroups.has_moved(),
             seal: supervisor.seal.clone(),
-            reset_key: supervisor.reset_key,
+            reset_key: supervisor.listeners.reset_key(),
             secrets: supervisor.secrets.clone(),
             keys: supervisor.keys.known.clone(),
             run_as: supervisor.run_as,

@@ -90,11 +90,10 @@ impl Supervisor {
         if runs {
             return reply.last(Ok(Body::Done(format!("{name} is already running"))));
         }
-        if let Some(issue) = self.listeners.quic().issue().filter(|_| name == "quic") {
+        if let Some(issue) = self.listeners.quic_issue().filter(|_| name == "quic") {
             // Its port may be free now.
-            self.quic_at = Some(now);
-            self.quic_on_time(now);
-            if self.listeners.quic().issue().is_some() {
+            self.retry_quic();
+            if self.listeners.quic_issue().is_some() {
                 return reply.last(Err(crate::supervisor::control::calls::failure(
                     issue.code,
                     &issue.message,
@@ -165,7 +164,7 @@ impl Supervisor {
         let name = &switch.name;
         if switch.on
             && name == "quic"
-            && let Some(issue) = self.listeners.quic().issue()
+            && let Some(issue) = self.listeners.quic_issue()
         {
             return Err(crate::supervisor::control::calls::failure(
                 issue.code,
@@ -253,16 +252,8 @@ impl Supervisor {
     /// nobody else gets it.
     pub(crate) fn usable_listeners(&self) -> crate::supervisor::listeners::Listeners {
         let mut usable = self.listeners.clone();
-        let port = self
-            .workers
-            .procs
-            .values()
-            .rev()
-            .find_map(|proc| proc.socket_slot.as_ref().map(|(port, _)| port));
-        if let (Some(port), true, true) = (port, usable.quic().port().is_none(), platform::STEERS) {
-            usable.set_quic(crate::supervisor::listeners::quic_port::Quic::Open(
-                std::sync::Arc::clone(port),
-            ));
+        if let (Some(port), true) = (self.workers.quic_ports().next(), platform::STEERS) {
+            usable.go_on_with(port);
         }
         usable
     }

@@ -61,7 +61,7 @@ impl Supervisor {
             }
         }
         if proc.role == Role::Quic {
-            self.steer();
+            self.workers.steer(self.listeners.quic_port());
         }
         if proc.role == Role::Gateway {
             if was_current {

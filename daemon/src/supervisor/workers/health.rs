@@ -41,7 +41,7 @@ impl Supervisor {
         }
         if let Some(old) = old {
             // First nobody new is sent to it, then it refuses who comes.
-            self.steer();
+            self.workers.steer(self.listeners.quic_port());
             self.drain_worker(old);
         }
         if prospective {
@@ -53,7 +53,7 @@ impl Supervisor {
         }
         match role {
             Role::Gateway => self.deliver_children(),
-            Role::Quic => self.steer(),
+            Role::Quic => self.workers.steer(self.listeners.quic_port()),
             _ => {}
         }
         self.link_handovers(id);

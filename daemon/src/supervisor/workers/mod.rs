@@ -5,6 +5,7 @@
 pub(in crate::supervisor) mod exit;
 pub(in crate::supervisor) mod health;
 pub(in crate::supervisor) mod links;
+mod quic;
 pub(in crate::supervisor) mod rolling_restart;
 pub(in crate::supervisor) mod sandbox;
 pub(in crate::supervisor) mod slots;
@@ -14,8 +15,7 @@ use crate::{
     ipc::messages::{Beat, Role, ToWorker},
     platform::Usage,
     supervisor::{
-        channels::Writer, event::ProcId, listeners::quic_port::QuicPort,
-        processes::restart_backoff::Life,
+        channels::Writer, event::ProcId, listeners::QuicPort, processes::restart_backoff::Life,
     },
 };
 use serde::{Deserialize, Serialize};

@@ -7,7 +7,7 @@ use crate::{
     supervisor::{
         Supervisor,
         event::ProcId,
-        listeners::quic_port::{self, Quic},
+        listeners::{Listeners, quic_worker_count},
         workers::Slot,
     },
 };
@@ -17,11 +17,7 @@ impl Supervisor {
     /// Returns the processes of removed ones.
     pub(crate) fn lay_out_slots(&mut self) -> Vec<ProcId> {
         let now = self.now();
-        let wanted = wanted_slots(
-            &self.loaded.config,
-            self.listeners.quic(),
-            self.tls.is_any(),
-        );
+        let wanted = wanted_slots(&self.loaded.config, &self.listeners, self.tls.is_any());
         let mut old = std::mem::take(&mut self.workers.slots);
         for (name, role) in wanted {
             let at = old.iter().position(|slot| slot.name == name);
@@ -44,7 +40,11 @@ impl Supervisor {
 
 /// The names and roles of the workers that a configuration asks for, gateway first.
 /// QUIC takes its port, and a certificate.
-pub(crate) fn wanted_slots(config: &Config, quic: &Quic, certificate: bool) -> Vec<(String, Role)> {
+pub(crate) fn wanted_slots(
+    config: &Config,
+    listeners: &Listeners,
+    certificate: bool,
+) -> Vec<(String, Role)> {
     let mut wanted = vec![("gateway-0".to_owned(), Role::Gateway)];
     if config.transports.http.enabled {
         wanted.extend(
@@ -57,9 +57,9 @@ pub(crate) fn wanted_slots(config: &Config, quic: &Quic, certificate: bool) -> V
                 .map(|index| (format!("websocket-{index}"), Role::Websocket)),
         );
     }
-    if quic.port().is_some() && certificate {
+    if listeners.quic_port().is_some() && certificate {
         wanted.extend(
-            (0..quic_port::count(config)).map(|index| (format!("quic-{index}"), Role::Quic)),
+            (0..quic_worker_count(config)).map(|index| (format!("quic-{index}"), Role::Quic)),
         );
     }
     if config.metrics.enabled {

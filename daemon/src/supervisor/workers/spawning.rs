@@ -11,7 +11,7 @@ use crate::{
         Supervisor,
         channels::{Owner, SendError, Writer},
         event::{Event, ProcId},
-        listeners::{Listeners, quic_port::QuicPort},
+        listeners::{Listeners, QuicPort},
         reload::{self, Candidate},
         workers::{Proc, Stage},
     },
@@ -89,7 +89,7 @@ impl Supervisor {
             });
             start.socket_slot = Some(SocketSlot {
                 index: *index,
-                reset_key: self.reset_key,
+                reset_key: self.listeners.reset_key(),
             });
             sockets.extend(port.socket(*index));
         }
@@ -122,11 +122,11 @@ impl Supervisor {
     }
 
     fn socket_slot_for(&self, name: &str) -> io::Result<(Arc<QuicPort>, u8)> {
-        let port = self.listeners_for(name).quic().port();
-        let slot = self.workers.slots.iter().find(|slot| slot.name == name);
-        let found = port
-            .zip(slot)
-            .and_then(|(port, slot)| Some((Arc::clone(port), self.take_socket_slot(slot, port)?)));
+        let port = self.listeners_for(name).quic_port();
+        let found = port.and_then(|port| {
+            let index = self.workers.choose_socket_slot(name, port)?;
+            Some((Arc::clone(port), index))
+        });
         found.ok_or_else(|| io::Error::other("there is no free socket at the QUIC port"))
     }
 
@@ -149,8 +149,7 @@ impl Supervisor {
             socket_slot: None,
             quic_port: self
                 .listeners_for(name)
-                .quic()
-                .port()
+                .quic_port()
                 .filter(|_| role == Role::Http)
                 .map(|port| port.address().port()),
             seal: (role == Role::Gateway).then(|| self.seal.clone()),
