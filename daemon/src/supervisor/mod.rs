@@ -15,6 +15,8 @@ mod service_manager;
 mod sessions;
 mod signals;
 mod stop;
+#[cfg(test)]
+mod testing;
 mod upgrade;
 mod upstreams;
 mod workers;
@@ -26,14 +28,10 @@ use crate::{
     config::{LoadOptions, Loaded, LogLevel},
     ipc::messages::ToSupervisor,
     log::{Console, Control, Repeats, Ring, Sink},
-    platform::Usage,
 };
 use channels::Owner;
 use event::{Event, ProcId};
-use ggen_wire::{
-    log::LogLine,
-    status::{SlowCall, UpstreamState},
-};
+use ggen_wire::{log::LogLine, status::UpstreamState};
 use service_manager::status_line::{self, status_line};
 use signals::{Asked, Signals};
 use std::{
@@ -113,8 +111,7 @@ struct Supervisor {
     cgroups: upstreams::cgroups::Cgroups,
     pids: processes::reaper::Pids,
     strangers: processes::reaper::Strangers,
-    ledger: metrics::ledger::Ledger,
-    counters: metrics::Counters,
+    metrics: metrics::Metrics,
     questions: control::calls::Questions,
     keys: secrets::api_keys::Keys,
     sessions: sessions::SessionStore,
@@ -129,9 +126,6 @@ struct Supervisor {
     /// Why the last reload was refused.
     refused: Option<String>,
     last_link: u32,
-    slow: Vec<SlowCall>,
-    usage: Usage,
-    scan_at: Duration,
     announced: bool,
     /// Transports and upstreams that an operator wants to be stopped.
     stopped: BTreeSet<String>,
@@ -205,7 +199,7 @@ impl Supervisor {
             Event::Worker(id, message) => self.worker_says(id, message),
             Event::WorkerClosed(id) => {
                 self.heard.remove(&Owner::Worker(id));
-                self.ledger.retire(id);
+                self.metrics.retire(id);
             }
             Event::Paused(whose, rest) => self.paused(whose, *rest),
             Event::WorkerStuck(id) => {
@@ -316,6 +310,34 @@ impl Supervisor {
         self.service_manager.keep_sockets(own, inherited);
     }
 
+    /// Looks at memory and processor time of every process.
+    fn measure(&mut self) {
+        let workers = self.workers.measure();
+        let upstreams = self.measure_upstreams();
+        let dropped = self.hub.console.dropped();
+        self.metrics.measured(workers, upstreams, dropped);
+        if std::process::id() == 1 {
+            self.note_foreign();
+        }
+    }
+
+    /// All metrics of the daemon.
+    fn all_metrics(&self) -> Vec<crate::metrics::Family> {
+        let certificates = self.tls.found.certificates.iter().map(|(path, facts)| {
+            let path = path.display().to_string();
+            (path, facts.name.clone(), facts.not_after)
+        });
+        self.metrics.all(&metrics::Facts {
+            generation: self.generation,
+            started_ms: self.started_ms,
+            certificates: certificates.collect(),
+            transports: self.transports(),
+            workers: self.workers.facts(self.now()),
+            upstreams: self.upstream_facts(),
+            leased_cpu_ms: self.leased_cpu_ms(),
+        })
+    }
+
     /// The line of status for the service manager.
     fn status_line(&self) -> String {
         let now = self.now();
@@ -355,7 +377,7 @@ impl Supervisor {
             self.strangers.deadline(now),
             self.listeners.deadline(),
             self.cgroups.deadline(),
-            Some(self.scan_at),
+            Some(self.metrics.deadline()),
         ];
         workers
             .chain(starts)
@@ -394,10 +416,9 @@ impl Supervisor {
         if self.strangers.deadline(now).is_some() {
             self.sweep();
         }
-        if self.scan_at <= now {
-            self.scan_at = now + metrics::SCAN;
+        if self.metrics.is_scan_due(now) {
             self.hub.tell_repeats();
-            self.scan();
+            self.measure();
         }
     }
 

@@ -12,15 +12,10 @@ use crate::{
 };
 use ggen_wire::{
     Code,
-    status::{Issue, Limit, Phase, SlowCall, Status, Upstream, UpstreamState, Worker},
+    status::{Issue, Limit, Phase, Status, Upstream, UpstreamState, Worker},
 };
 use nix::sys::resource::{Resource, getrlimit};
 use std::time::Duration;
-
-/// Slow calls that are shown.
-const SLOW: usize = 10;
-/// How long a slow call is remembered, in milliseconds.
-const SLOW_FOR: u64 = 15 * 60 * 1000;
 
 impl Supervisor {
     /// The status as of now.
@@ -79,7 +74,7 @@ impl Supervisor {
             tools: beats().map(|beat| beat.tools).max().unwrap_or(0),
             sessions: small(beats().map(|beat| beat.sessions).sum()),
             in_flight: self.in_flight(),
-            slow: self.slow.clone(),
+            slow: self.metrics.slow_calls().to_vec(),
             limits: limits(&self.loaded.config),
             cgroups: Some(self.cgroups.status()),
             log_levels: self.levels.status(now),
@@ -236,20 +231,6 @@ impl Supervisor {
             });
         }
         issues
-    }
-
-    /// Keeps the slowest recent calls.
-    pub(crate) fn remember_slow(&mut self, calls: Vec<SlowCall>) {
-        if calls.is_empty() {
-            return;
-        }
-        let newest = calls.iter().map(|call| call.ended_ms).max().unwrap_or(0);
-        self.slow.extend(calls);
-        self.slow
-            .retain(|call| newest.saturating_sub(call.ended_ms) <= SLOW_FOR);
-        self.slow
-            .sort_by_key(|call| std::cmp::Reverse(call.duration_ms));
-        self.slow.truncate(SLOW);
     }
 }
 

@@ -134,14 +134,8 @@ fn fitting<'a>(transport: &str, address: SocketAddr, old: &'a [Listener]) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervisor::testing::loaded;
     use std::net::TcpListener;
-
-    fn loaded(text: &str) -> Loaded {
-        Loaded {
-            config: serde_json::from_str(text).unwrap(),
-            ..Loaded::default()
-        }
-    }
 
     fn transports(opened: &Opened) -> Vec<(&str, &str)> {
         opened

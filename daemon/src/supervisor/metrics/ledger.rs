@@ -1,10 +1,8 @@
 //! Metrics over the lives of workers: shown = retired + sum over the living, so that a counter
 //! never goes backwards when a worker dies. Gauges count only the living.
 
-use crate::{
-    metrics::{Family, Kind, Sample, Value},
-    supervisor::event::ProcId,
-};
+use crate::metrics::{Family, Kind, Sample, Value};
+use crate::supervisor::event::ProcId;
 use std::collections::{BTreeMap, btree_map::Entry};
 
 /// Series that are kept over all workers; more are dropped, so that labels that never end cannot
@@ -19,6 +17,9 @@ struct Series {
     kind: Kind,
     samples: BTreeMap<Labels, Value>,
 }
+
+/// What dead workers counted, and what each living one has.
+pub(crate) type Pages = (Vec<Family>, Vec<(ProcId, Vec<Family>)>);
 
 type Families = BTreeMap<String, Series>;
 
@@ -101,7 +102,7 @@ impl Ledger {
     }
 
     /// What dead workers counted, and what the living ones have.
-    pub(crate) fn pages(&self) -> (Vec<Family>, Vec<(ProcId, Vec<Family>)>) {
+    pub(crate) fn pages(&self) -> Pages {
         (
             listed(self.retired.clone()),
             self.live
@@ -112,7 +113,7 @@ impl Ledger {
     }
 
     /// The ledger with these pages.
-    pub(crate) fn of((retired, live): (Vec<Family>, Vec<(ProcId, Vec<Family>)>)) -> Self {
+    pub(crate) fn of((retired, live): Pages) -> Self {
         let mut ledger = Self::default();
         ledger.take(ProcId::MAX, retired);
         ledger.retired = ledger.live.remove(&ProcId::MAX).unwrap_or_default();

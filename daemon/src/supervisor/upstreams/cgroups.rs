@@ -305,7 +305,7 @@ impl Supervisor {
             .find(|upstream| upstream.shim() == Some(id))
         {
             let name = upstream.name.clone();
-            self.counters.cpu_of_life("upstream", &name, ms);
+            self.metrics.cpu_of_shared_child(&name, ms);
         } else {
             self.last_lease_usage(id, ms);
         }

@@ -10,6 +10,7 @@ use crate::{
     supervisor::{
         Supervisor,
         event::ProcId,
+        metrics::UpstreamExit,
         upstreams::{Pipes, shims::ShimId},
     },
 };
@@ -285,12 +286,13 @@ impl Supervisor {
             return false;
         };
         let leased = self.leased.remove(at);
-        self.counters
-            .cpu_of_ended("upstream", &leased.upstream, leased.usage.cpu_ms);
+        self.metrics
+            .cpu_of_leased_child(&leased.upstream, leased.usage.cpu_ms);
         if matches!(leased.phase, Phase::Ending(..)) || self.stop.is_stopping() {
             tracing::debug!(target: "tools", upstream = %leased.upstream, "a child has ended: {reason}");
         } else {
-            self.counters.upstream_exit(&leased.upstream, code);
+            self.metrics
+                .upstream_exit(&leased.upstream, UpstreamExit::of(code));
             tracing::warn!(target: "tools", upstream = %leased.upstream, code = %code, "a child of single calls ended: {reason}");
             self.tell_lease_gone(leased.owner, &leased.upstream, leased.lease, code, reason);
         }
@@ -326,6 +328,16 @@ impl Supervisor {
                 .and_then(|(shim, pid)| find(shim, pid))
                 .unwrap_or_else(|| leased.usage.ended());
         }
+    }
+
+    /// Processor time of leased children, in milliseconds by upstream.
+    pub(crate) fn leased_cpu_ms(&self) -> std::collections::BTreeMap<&str, u64> {
+        let mut all = std::collections::BTreeMap::new();
+        let started = self.leased.iter();
+        for leased in started.filter(|leased| leased.phase != Phase::Waiting) {
+            *all.entry(leased.upstream.as_str()).or_default() += leased.usage.cpu_ms;
+        }
+        all
     }
 
     /// Number and use of the leased children of a server.

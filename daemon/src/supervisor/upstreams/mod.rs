@@ -7,6 +7,7 @@ pub(in crate::supervisor) mod leases;
 pub(in crate::supervisor) mod operator_stops;
 pub(in crate::supervisor) mod shims;
 pub(in crate::supervisor) mod stderr;
+mod usage;
 
 use crate::{
     config::{self, UpstreamTransport},
@@ -14,6 +15,7 @@ use crate::{
     platform::Usage,
     supervisor::{
         Supervisor,
+        metrics::UpstreamExit,
         processes::restart_backoff::{Life, Next},
         reload::plan::{self, Step},
         upstreams::shims::ShimId,
@@ -556,7 +558,7 @@ impl Supervisor {
         upstream.phase = wait.map_or(Phase::Stopped, |wait| Phase::Backoff(now + wait));
         let crash_loop = upstream.life.is_unwell(now);
         let name = upstream.name.clone();
-        self.counters.upstream_exit(&name, code);
+        self.metrics.upstream_exit(&name, UpstreamExit::of(code));
         if asked {
             tracing::info!(target: "tools", upstream = %name, "upstream has ended: {reason}");
         } else {

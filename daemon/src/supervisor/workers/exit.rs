@@ -3,7 +3,10 @@
 use crate::{
     ipc::messages::Role,
     platform::Ended,
-    supervisor::{Supervisor, event::ProcId, processes::restart_backoff::Next, workers::Stage},
+    supervisor::{
+        Supervisor, event::ProcId, metrics::WorkerExit, processes::restart_backoff::Next,
+        workers::Stage,
+    },
 };
 use ggen_wire::Code;
 
@@ -18,8 +21,8 @@ impl Supervisor {
             (Stage::Aborted(_) | Stage::Killed, _) if !asked => format!("sent no beats, {ended}"),
             _ => ended.to_string(),
         };
-        self.counters
-            .worker_exit(proc.role, exit_label(proc.stage, ended));
+        self.metrics
+            .worker_exit(proc.role, exit_of(proc.stage, ended));
         self.fail_questions_of(id);
         self.reconfigured(id, None);
         self.end_leases_of(id);
@@ -95,7 +98,7 @@ impl Supervisor {
             tracing::error!(target: "transport", code = %Code::TransportDegraded, worker = name, "worker dies again and again; still tried");
         }
         let failed = slot.failed;
-        self.counters.worker_restart(role);
+        self.metrics.worker_restart(role);
         if failed
             && self
                 .workers
@@ -109,11 +112,11 @@ impl Supervisor {
     }
 }
 
-fn exit_label(stage: Stage, ended: Ended) -> &'static str {
+const fn exit_of(stage: Stage, ended: Ended) -> WorkerExit {
     match (stage, ended) {
-        (Stage::Draining(_), _) => "drained",
-        (Stage::Aborted(_) | Stage::Killed, _) => "hung",
-        (_, Ended::Exited(_)) => "exit",
-        (_, Ended::Killed(_)) => "signal",
+        (Stage::Draining(_), _) => WorkerExit::Drained,
+        (Stage::Aborted(_) | Stage::Killed, _) => WorkerExit::Hung,
+        (_, Ended::Exited(_)) => WorkerExit::Exit,
+        (_, Ended::Killed(_)) => WorkerExit::Signal,
     }
 }

@@ -63,8 +63,9 @@ impl Supervisor {
     /// A beat.
     pub(crate) fn worker_beat(&mut self, id: ProcId, mut beat: Beat) {
         let now = self.now();
-        self.ledger.take(id, std::mem::take(&mut beat.metrics));
-        self.remember_slow(std::mem::take(&mut beat.slow));
+        let (metrics, slow) = (&mut beat.metrics, &mut beat.slow);
+        self.metrics
+            .beat(id, std::mem::take(metrics), std::mem::take(slow));
         self.keys.used(std::mem::take(&mut beat.used));
         if let Some(proc) = self.workers.procs.get_mut(&id) {
             proc.beat = beat;

@@ -5,6 +5,7 @@
 pub(in crate::supervisor) mod exit;
 pub(in crate::supervisor) mod health;
 pub(in crate::supervisor) mod links;
+mod measure;
 mod quic;
 pub(in crate::supervisor) mod rolling_restart;
 pub(in crate::supervisor) mod sandbox;
