@@ -108,6 +108,13 @@ impl Context {
         (self.random)(bytes);
     }
 
+    /// 24 random bytes.
+    pub(crate) fn nonce(&mut self) -> [u8; 24] {
+        let mut nonce = [0; 24];
+        self.random(&mut nonce);
+        nonce
+    }
+
     /// Asks for a tick at that time, which may be sooner than the next one would come.
     pub(crate) fn wake_at(&mut self, time: Micros) {
         self.timers.push(Reverse(time));

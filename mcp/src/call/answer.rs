@@ -43,7 +43,7 @@ impl Gateway {
             Purpose::Initialize => self.initialized(up, call.conn, envelope),
             Purpose::List(kind) => self.listed(up, kind, envelope),
             Purpose::Listen => self.listen_ended(up, number),
-            Purpose::Watch(name) => self.watch_over(&name),
+            Purpose::Watch(name) => self.tasks.watch_over(&name),
             Purpose::Told(name, task) => self.bridged_end(&name, &task, envelope),
             Purpose::Stream | Purpose::Aside => {}
         }
@@ -72,7 +72,7 @@ impl Gateway {
             conn.queue.retain(|queued| *queued != number);
             if conn.is_leased() {
                 conn.used = now;
-                self.touch(call.up);
+                self.leases.touch(call.up);
             }
         }
         if let Some(session) = client
@@ -97,7 +97,7 @@ impl Gateway {
         let bridged = if modern.0 {
             self.bridge(&call, client, envelope)
         } else {
-            self.end_of_driven(client, envelope)
+            crate::tasks::modern_to_legacy::end_of_driven(client, envelope)
         };
         let bridged = bridged
             .as_deref()
@@ -305,7 +305,7 @@ impl Gateway {
         self.spans
             .end_call(&mut self.cx, client.sent.as_deref(), outcome, &body);
         if let Some(park) = client.park() {
-            return self.park_over(park, client, status, body, plain(outcome));
+            return self.pending_over(park, client, status, body, plain(outcome));
         }
         self.observe_answer(
             client.method,
@@ -341,7 +341,7 @@ impl Gateway {
                 Purpose::Client(client) => self.give_up(&call, client, refusal, outcome),
                 Purpose::List(kind) => self.list_failed(up, *kind),
                 Purpose::Stream => self.up_mut(up).conns[call.conn].stream = None,
-                Purpose::Watch(name) => self.watch_over(name),
+                Purpose::Watch(name) => self.tasks.watch_over(name),
                 _ => {}
             }
         }

@@ -126,7 +126,7 @@ impl Gateway {
             arguments,
         );
         if self
-            .resume_parked(ctx, target.up, subject, &brought)?
+            .resume_pending(ctx, target.up, subject, &brought)?
             .is_some()
         {
             return Ok(None);
@@ -166,7 +166,7 @@ impl Gateway {
         let facts = self.client_facts(ctx, era);
         let number = self.cx.next_id();
         let wish = if ctx.is_modern() && era != UpEra::Modern && ctx.method == Method::ToolsCall {
-            self.task_wish(ctx, up, &target.original)
+            self.up_ref(up).task_wish(&ctx.era, &target.original)
         } else {
             None
         };

@@ -96,7 +96,9 @@ impl Gateway {
             .and_then(|number| self.calls.get(&number))
             .map(|call| &call.purpose)
         {
-            Some(Purpose::Client(client)) => self.with_exposed_task(up, client, text),
+            Some(Purpose::Client(client)) if client.exposes => {
+                crate::protocol::task::exposed(&self.up_ref(up).key, text)
+            }
             _ => None,
         };
         exposed.unwrap_or_else(|| Bytes::copy_from_slice(text.as_bytes()))

@@ -3,9 +3,9 @@
 use crate::access::{Held, Trail};
 use crate::api::{Micros, StreamKey, UpId};
 use crate::client::request::Ctx;
+use crate::client::task_name::TaskName;
 use crate::edge::Request;
 use crate::protocol::method::{LogLevel, Method};
-use crate::tasks::registry::Name;
 use crate::trace::span::Span;
 use crate::trace::{Trace, TraceId};
 use crate::upstream::Caps;
@@ -79,9 +79,9 @@ pub(crate) enum Purpose {
     Stream,
     /// The result of a task that a modern client has at a legacy server, on whose stream the task's
     /// questions come.
-    Watch(Name),
+    Watch(TaskName),
     /// The same for those who listen: the task as its server told of it last.
-    Told(Name, Box<str>),
+    Told(TaskName, Box<str>),
     /// Anything whose answer does not matter: notifications, answers to the server's own requests,
     /// subscriptions made again.
     Aside,
@@ -124,7 +124,7 @@ pub(crate) struct ClientCall {
     /// What tasks of the other era have to do with it.
     pub(crate) task: Option<Task>,
     /// The task of its client that it is about.
-    pub(crate) known: Option<Name>,
+    pub(crate) known: Option<TaskName>,
     /// Time without a sign of life.
     pub(crate) timeout: Micros,
     /// What is counted for it.

@@ -3,12 +3,12 @@
 use crate::access;
 use crate::api::{Micros, UpId};
 use crate::client::request::Ctx;
+use crate::client::task_name::TaskName;
 use crate::gateway::Gateway;
 use crate::protocol::header::Param;
 use crate::protocol::method::Method;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::protocol::{json, name};
-use crate::tasks::registry::Name;
 use crate::upstream::list::ListKind;
 use crate::upstream::view::{Owner, View};
 use ggen_wire::Code;
@@ -29,7 +29,7 @@ pub(crate) struct Target<'a> {
     pub(crate) listed: bool,
     /// The task that it is about, the connection behind which that is, and for how long the answer
     /// is waited for if not as usual.
-    pub(crate) task: Option<Name>,
+    pub(crate) task: Option<TaskName>,
     pub(crate) place: Option<usize>,
     pub(crate) patience: Micros,
 }

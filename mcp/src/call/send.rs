@@ -14,7 +14,7 @@ use ggen_wire::status::UpstreamState;
 impl Gateway {
     /// How long a call that may take `timeout` may take on a connection, or wait for one.
     pub(crate) fn time_for(&self, up: UpId, conn: usize, timeout: u64) -> u64 {
-        if self.up_ref(up).conns[conn].lent == Lent::Lobby {
+        if self.up_ref(up).conns[conn].lent == Lent::Waiting {
             self.cx.limits.call_wait
         } else {
             timeout

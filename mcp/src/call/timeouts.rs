@@ -20,7 +20,7 @@ impl Gateway {
         self.calls_due();
         self.clients
             .suspend_long_streams(&mut self.cx, self.access.stream_limit());
-        self.parks_due();
+        self.pending_due();
         self.rounds_due();
         self.say_due();
         self.resume_due();
@@ -120,7 +120,7 @@ impl Gateway {
                 self.greeting_failed(up, call.conn, Code::UpstreamSilent, detail);
             }
             Purpose::List(kind) => self.list_failed(up, *kind),
-            Purpose::Watch(name) => self.watch_over(name),
+            Purpose::Watch(name) => self.tasks.watch_over(name),
             Purpose::Listen | Purpose::Stream | Purpose::Told(..) | Purpose::Aside => {}
         }
     }

@@ -5,8 +5,8 @@ use crate::protocol::inbound::key;
 use crate::protocol::method::{Legacy, LogLevel, Method};
 use crate::protocol::refusal::rpc;
 use crate::protocol::splice::Splice;
+use crate::protocol::task;
 use crate::protocol::{json, name, splice};
-use crate::tasks::passthrough;
 use crate::upstream::Caps;
 use crate::upstream::list::ListKind;
 use bytes::Bytes;
@@ -283,7 +283,7 @@ fn expose<'a>(from: &Incoming<'_>, result: &'a str, splice: &mut Splice<'a>) {
         }
     }
     for task in if named("\"taskId\"") {
-        passthrough::ids(from.method, result)
+        task::ids(from.method, result)
     } else {
         Vec::new()
     } {

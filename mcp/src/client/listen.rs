@@ -6,13 +6,13 @@ use crate::api::{Micros, Output, StreamKey, UpId};
 use crate::call::record::Purpose;
 use crate::client::exchange::Exchange;
 use crate::client::request::{Ctx, Flow};
+use crate::client::task_name::TaskName;
 use crate::edge::Principal;
 use crate::gateway::Gateway;
 use crate::protocol::inbound::key;
 use crate::protocol::json::Envelope;
 use crate::protocol::refusal::{Refusal, result_message, rpc};
 use crate::protocol::{json, name};
-use crate::tasks::registry::Name;
 use crate::trace::span::Span;
 use crate::upstream::list::ListKind;
 use crate::upstream::view::View;
@@ -34,7 +34,7 @@ pub(crate) struct Listen {
     /// Exposed URIs, with whose they are and the original.
     uris: BTreeMap<String, (UpId, Arc<str>)>,
     /// Tasks of the client, with their exposed ids.
-    pub(crate) tasks: BTreeMap<Name, String>,
+    pub(crate) tasks: BTreeMap<TaskName, String>,
     /// The request's span, which lasts as long as the stream.
     span: Option<Box<Span>>,
 }
@@ -444,7 +444,7 @@ impl Gateway {
     /// Ends every stream gracefully, and what waits for clients that could only come back to the
     /// next worker: the worker is about to stop.
     pub(crate) fn end_streams(&mut self) {
-        self.give_up_parked();
+        self.cancel_pending();
         let mut listens: Vec<_> = std::mem::take(&mut self.clients.listens)
             .into_iter()
             .collect();

@@ -14,6 +14,7 @@ mod session_of;
 pub(crate) mod session_store;
 mod sessions;
 pub(crate) mod streams;
+pub(crate) mod task_name;
 pub(crate) mod waiting;
 
 use crate::api::{Micros, StreamKey};

@@ -132,10 +132,7 @@ impl Gateway {
 
     /// Ends a session: its calls are cancelled, its streams closed, its subscriptions given up.
     pub(crate) fn end_session(&mut self, name: &Arc<str>) {
-        if !self.tasks.is_empty() {
-            let owner = self.owner(Some(name), "");
-            self.forget_tasks_of(&owner);
-        }
+        self.forget_tasks_of(name);
         let Some(session) = self.clients.sessions.remove(name) else {
             return;
         };
@@ -281,7 +278,7 @@ impl Gateway {
             return;
         };
         if let Some(park) = client.park() {
-            self.unpark(park);
+            self.give_up_pending(park);
         }
         // What waits for a connection, or for the client, is unknown to the server.
         if !queued && call.tries > 0 {
@@ -316,7 +313,9 @@ impl Gateway {
         let modern = self.up_ref(up).era == Some(crate::upstream::UpEra::Modern);
         if !self.up_ref(up).is_http() {
             if self.up_ref(up).conns[conn].is_leased() {
-                self.answer_may_come(up, conn, number);
+                let until = self.cx.now + self.cx.limits.lease_grace;
+                let conn = &mut self.up_mut(up).conns[conn];
+                crate::lease::lifecycle::answer_may_come(conn, number, until);
             } else {
                 self.up_mut(up).conns[conn].unsure =
                     self.cx.now + crate::call::notifications::UNSURE;

@@ -45,7 +45,7 @@ impl Gateway {
             waiting,
             listens,
             questions,
-            asked: self.asked.len(),
+            asked: self.interactive.questions.len(),
             queued: self
                 .ups
                 .ever()
@@ -54,9 +54,9 @@ impl Gateway {
             bytes: self.ups.ever().map(|up| up.bytes).sum(),
             session_calls,
             resumes: self.ups.resumes(),
-            parked: self.parked.len(),
-            paced: self.paced.len(),
-            watches: self.watches.len(),
+            parked: self.interactive.pending.len(),
+            paced: self.interactive.delayed.len(),
+            watches: self.tasks.watches(),
             places: self.access.places(),
             unsaid,
             spans: self.spans.open(),

@@ -8,9 +8,12 @@
 //! and `driven` about tasks between the eras, `spans` about the relay's part in traces.
 
 mod batch;
+mod lease;
 mod leftovers;
+mod pending_input;
 mod post;
 mod reply;
+mod tasks;
 
 use crate::access::AccessControl;
 use crate::api::{Input, Micros, Output, Settings, UpId};
@@ -19,14 +22,16 @@ use crate::client::Clients;
 use crate::client::waiting::Attempt;
 use crate::context::Context;
 pub use crate::context::Random;
-use crate::interactive::request_state::{Key, Sealer};
+use crate::interactive::Interactive;
+use crate::interactive::request_state::Key;
+use crate::lease::Leases;
+use crate::tasks::registry::Tasks;
 use crate::trace::Spans;
 use crate::upstream::list::ListKind;
 use crate::upstream::view::View;
 use crate::upstream::{Upstream, Upstreams};
 #[doc(hidden)]
 pub use leftovers::Leftovers;
-use std::collections::{BTreeMap, HashMap};
 
 /// The relay.
 pub struct Gateway {
@@ -34,20 +39,12 @@ pub struct Gateway {
     pub(crate) ups: Upstreams,
     pub(crate) clients: Clients,
     pub(crate) calls: Calls,
-    /// Requests of upstreams that legacy clients were asked, by the id that the client sees.
-    pub(crate) asked: HashMap<u64, crate::interactive::server_requests::Asked>,
-    /// Calls of modern clients that wait, or waited, for answers.
-    pub(crate) parked: HashMap<u128, crate::interactive::pending_input::Parked>,
+    /// What servers ask of clients.
+    pub(crate) interactive: Interactive,
     /// Tasks of servers that clients made.
-    pub(crate) tasks: BTreeMap<crate::tasks::registry::Name, crate::tasks::registry::Owned>,
-    /// Those of legacy servers whose modern client is, or may be, wanted for something.
-    pub(crate) watches:
-        BTreeMap<crate::tasks::registry::Name, crate::tasks::legacy_to_modern::Watch>,
-    /// Calls of legacy clients that are to be made again: when, and which.
-    pub(crate) paced: Vec<(Micros, u64)>,
-    pub(crate) sealer: Sealer,
-    /// Upstreams where something has changed for calls that wait for a child.
-    pub(crate) lending: Vec<UpId>,
+    pub(crate) tasks: Tasks,
+    /// Children of stdio servers that are leased to calls.
+    pub(crate) leases: Leases,
     pub(crate) started: bool,
     pub(crate) scanned: Micros,
     pub(crate) access: AccessControl,
@@ -85,13 +82,9 @@ impl Gateway {
             ups: Upstreams::new(settings.upstreams, crate::client::builtin::items()),
             clients: Clients::new(settings.epoch),
             calls: Calls::default(),
-            asked: HashMap::new(),
-            parked: HashMap::new(),
-            tasks: BTreeMap::new(),
-            watches: BTreeMap::new(),
-            paced: Vec::new(),
-            sealer: Sealer::new(&key),
-            lending: Vec::new(),
+            interactive: Interactive::new(&key),
+            tasks: Tasks::default(),
+            leases: Leases::default(),
             started: false,
             scanned: 0,
             access: AccessControl::default(),

@@ -2,18 +2,21 @@
 //! 2026-07-28, MRTR): the relay asks the client on the stream of its request, and calls the server
 //! again with the answers.
 
+use crate::api::StreamKey;
 use crate::call::record::{Call, ClientCall, Purpose, Rounds};
 use crate::call::translate;
 use crate::gateway::Gateway;
+use crate::interactive::open_questions::Asker;
 use crate::interactive::question;
 use crate::interactive::question::Question;
-use crate::interactive::server_requests::{Asker, QUESTIONS};
+use crate::interactive::server_requests::QUESTIONS;
 use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::method::{Legacy, Method};
 use crate::protocol::refusal::{Refusal, result_message, rpc};
 use crate::upstream::{Caps, UpEra};
 use ggen_wire::Code;
+use std::sync::Arc;
 
 /// Why a round cannot be run.
 enum Stop {
@@ -55,25 +58,30 @@ impl Gateway {
                 return self.stop_rounds(&call, client, &stop);
             }
         };
-        let number = self.cx.next_id();
-        let next = questions
-            .is_empty()
-            .then_some(self.cx.now + self.cx.limits.pace);
-        let inputs = questions
-            .iter()
-            .map(|(key, _)| (key.clone(), None))
-            .collect();
+        let inputs = questions.iter().map(|(key, _)| (key.clone(), None));
         client.rounds = Some(Box::new(Rounds {
             count,
             state,
-            inputs,
+            inputs: inputs.collect(),
         }));
         client.asked = 0;
-        call.tries = 0;
-        call.status = 0;
-        call.last_event = None;
+        let questions = questions.into_iter().map(|(_, question)| question);
+        self.await_answers(call, key, (session, id), questions.collect());
+    }
+
+    /// A call waits under a new number for the answers to the questions of a round, which its
+    /// client is asked now.
+    fn await_answers(
+        &mut self,
+        mut call: Call,
+        key: StreamKey,
+        (session, id): (Arc<str>, Box<str>),
+        questions: Vec<String>,
+    ) {
+        let number = self.cx.next_id();
+        (call.tries, call.status, call.last_event) = (0, 0, None);
         call.deadline = self.cx.now + self.cx.limits.think;
-        self.ups.get_mut(call.up).bytes += call.bytes;
+        self.up_mut(call.up).bytes += call.bytes;
         if let Some(session) = self.clients.session_mut(&session) {
             session.calls.insert(id, number);
         }
@@ -81,20 +89,16 @@ impl Gateway {
             exchange.calls.push(number);
         }
         self.calls.insert(number, call);
-        if let Some(due) = next {
-            self.paced.push((due, number));
+        if questions.is_empty() {
+            let due = self.cx.now + self.cx.limits.pace;
+            self.interactive.delayed.push(due, number);
             self.cx.wake_at(due);
         }
-        for (at, (_, question)) in questions.into_iter().enumerate() {
+        for (at, question) in questions.into_iter().enumerate() {
             let ours = self.cx.next_id();
             let message = format!("{{\"jsonrpc\":\"2.0\",\"id\":{ours},{question}}}");
-            self.ask(
-                ours,
-                number,
-                session.clone(),
-                Asker::Round(at),
-                json::one_line(message.into()),
-            );
+            let message = json::one_line(message.into());
+            self.ask(ours, number, session.clone(), Asker::Round(at), message);
         }
     }
 
@@ -106,7 +110,7 @@ impl Gateway {
         result: &str,
         caps: Caps,
         version: Legacy,
-        key: crate::api::StreamKey,
+        key: StreamKey,
     ) -> Result<(Option<Box<str>>, Vec<(Box<str>, String)>), Stop> {
         let invalid = |what| Stop::Other(Code::UpstreamGarbage, what);
         let [requests, state] = json::pick(result, ["inputRequests", "requestState"])
@@ -236,8 +240,7 @@ impl Gateway {
     /// Rounds without questions that are to be tried again.
     pub(crate) fn rounds_due(&mut self) {
         let now = self.cx.now;
-        let due: Vec<_> = self.paced.extract_if(.., |(at, _)| *at <= now).collect();
-        for (_, number) in due {
+        for (_, number) in self.interactive.delayed.take_due(now) {
             self.next_round(number);
         }
     }

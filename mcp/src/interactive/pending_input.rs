@@ -1,58 +1,29 @@
-//! Calls of modern clients whose legacy server asks for something: the questions become the call's
+//! Calls of modern clients whose legacy server asks for something. The questions become the call's
 //! result (`input_required`), and the call waits here, its request to the server still open, until
-//! the client comes back with the answers ([`crate::interactive::retry`]).
+//! the client comes back with the answers ([`crate::interactive::retry`]). Pure: this file keeps the
+//! records; the router sends what they lead to.
 
-use crate::api::{Micros, Observation, StreamKey, UpId};
-use crate::call::record::{Call, ClientCall, NOBODY, Purpose};
-use crate::call::translate;
-use crate::gateway::Gateway;
-use crate::interactive::question;
-use crate::interactive::request_state::{Mode, State};
+use crate::api::{Micros, StreamKey, UpId};
 use crate::interactive::server_requests::QUESTIONS;
-use crate::protocol::inbound::key;
 use crate::protocol::json;
 use crate::protocol::method::Method;
-use crate::protocol::refusal::{Refusal, error_message, result_message, rpc};
-use crate::trace::TraceId;
+use crate::protocol::refusal::result_message;
 use crate::trace::span::Span;
 use bytes::Bytes;
-use ggen_wire::Code;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 /// Messages kept for a client that is away.
 const MESSAGES: usize = 64;
-/// What is kept of answers that were not fetched yet or may be asked for again: calls, and bytes.
-const KEPT: (usize, usize) = (4096, 64 << 20);
-
-/// A call that has been answered with questions, or is about to be.
-pub(crate) struct Parked {
-    pub(crate) up: UpId,
-    pub(crate) conn: usize,
-    /// The call, as long as the server works on it.
-    pub(crate) call: Option<u64>,
-    pub(crate) method: Method,
-    pub(crate) principal: Arc<str>,
-    pub(crate) subject: [u8; 32],
-    pub(crate) pending: Vec<Pending>,
-    keys: Vec<String>,
-    /// How often the client was told to come back.
-    pub(crate) round: u32,
-    pub(crate) stage: Stage,
-    /// Messages of the server for the client that is away.
-    pub(crate) messages: VecDeque<Bytes>,
-    /// The retry that was accepted last.
-    pub(crate) accepted: Option<Accepted>,
-    /// Repetitions of that retry, which get the same answer: their exchanges, ids and spans.
-    pub(crate) joined: Vec<(StreamKey, Box<str>, Option<Box<Span>>)>,
-    /// The answer to that retry.
-    pub(crate) last: Option<(u16, Bytes)>,
-    /// What the call came to while the client was away.
-    pub(crate) outcome: Option<(u16, Bytes, &'static str)>,
-}
+/// Calls kept whose answer was not fetched yet or may be asked for again.
+const KEPT: usize = 4096;
+/// Bytes of such answers.
+const KEPT_BYTES: usize = 64 << 20;
+/// Repetitions of one retry that wait for its answer, at most.
+const JOINED: usize = 8;
 
 /// A question of the server that has no answer yet.
-pub(crate) struct Pending {
+pub(crate) struct OpenQuestion {
     /// What the client knows it as.
     pub(crate) key: String,
     /// The server's id, as it stands.
@@ -64,7 +35,7 @@ pub(crate) struct Pending {
     pub(crate) told: bool,
 }
 
-impl Pending {
+impl OpenQuestion {
     /// As a member of `inputRequests`.
     pub(crate) fn entry(&self) -> String {
         format!("{}:{}", json::quote(&self.key), self.request)
@@ -80,8 +51,8 @@ pub(crate) struct Accepted {
     pub(crate) at: Micros,
 }
 
-/// How far a parked call is.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// How far a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// The client is there, the server works.
     Running,
@@ -93,109 +64,91 @@ pub(crate) enum Stage {
     Over(Micros),
 }
 
-impl Gateway {
-    /// A question for a modern client. False: it cannot be asked.
-    pub(crate) fn ask_modern(
-        &mut self,
-        number: u64,
-        id: &str,
-        method: &str,
-        params: Option<&str>,
-    ) -> bool {
-        let Some((call, Purpose::Client(client))) =
-            self.calls.get(&number).map(|call| (call, &call.purpose))
-        else {
-            return false;
-        };
-        let Some(asking) = &client.asking else {
-            return false;
-        };
-        let (up, conn) = (call.up, call.conn);
-        let hint = params.and_then(input_key);
-        let ready = hint
-            .as_deref()
-            .and_then(|key| answer_of(asking.answers.as_deref()?, key))
-            .map(str::to_owned);
-        if let Some(answer) = ready {
-            self.aside(up, conn, result_message(id, &answer), Vec::new());
-            return true;
-        }
-        let request = question::question(method, params, client.caps);
-        let Some(park) = self.park_of(number) else {
-            self.refuse_question(up, conn, id, method);
-            self.park_full(number);
-            return true;
-        };
-        let gather = self.cx.now + self.cx.limits.gather;
-        let Some(parked) = self.parked.get_mut(&park) else {
-            return false;
-        };
-        if parked.pending.len() >= QUESTIONS {
-            return false;
-        }
-        let key = hint
-            .filter(|hint| !parked.keys.contains(hint))
-            .unwrap_or_else(|| {
-                let free = |n: &usize| !parked.keys.contains(&format!("req_{n}"));
-                format!("req_{}", (parked.keys.len() + 1..).find(free).unwrap_or(0))
-            });
-        parked.keys.push(key.clone());
-        parked.pending.push(Pending {
-            key,
-            id: id.into(),
-            method: method.into(),
-            request,
-            told: false,
-        });
-        if matches!(parked.stage, Stage::Running | Stage::Gathering(_)) {
-            self.gather(park, gather);
-        }
-        true
-    }
+/// What a retry is to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// The first one with its state.
+    First,
+    /// The one that was accepted last, once more.
+    Repeated,
+    /// Its state was used already.
+    Used,
+}
 
-    /// Where a call is parked, for the first question a new place. `None`: there is none.
-    fn park_of(&mut self, number: u64) -> Option<u128> {
-        let call = self.calls.get(&number)?;
-        let (up, conn) = (call.up, call.conn);
-        let Purpose::Client(client) = &call.purpose else {
-            return None;
-        };
-        let asking = client.asking.as_ref()?;
-        if asking.park.is_some() {
-            return asking.park;
-        }
-        let (principal, subject, method) =
-            (asking.principal.clone(), asking.subject, client.method);
-        let live = || {
-            self.parked
-                .values()
-                .filter(|parked| !matches!(parked.stage, Stage::Over(_)))
-        };
-        let counts = [
-            live()
-                .filter(|parked| parked.principal == principal)
-                .count(),
-            live().filter(|parked| parked.up == up).count(),
-            live().count(),
-        ];
-        if counts
-            .iter()
-            .zip(self.cx.limits.parked)
-            .any(|(count, limit)| *count >= limit)
-        {
-            return None;
-        }
-        let mut bits = [0; 16];
-        self.cx.random(&mut bits);
-        let park = u128::from_be_bytes(bits);
-        let parked = Parked {
-            up,
-            conn,
-            call: Some(number),
-            method,
-            principal,
-            subject,
-            pending: Vec::new(),
+/// A repetition of a retry, which gets the same answer.
+pub(crate) struct Joined {
+    pub(crate) key: StreamKey,
+    pub(crate) id: Box<str>,
+    pub(crate) span: Option<Box<Span>>,
+}
+
+/// What a call came to: status, message, and what it counts as.
+pub(crate) type Outcome = (u16, Bytes, &'static str);
+
+/// Who gets the outcome of a call.
+pub(crate) enum End {
+    /// Its client when it comes back.
+    Later,
+    /// The client of the call of this number, and those who repeated its request.
+    Now(u64, Vec<Joined>),
+}
+
+/// How a call goes on with the answers of a retry.
+pub(crate) struct Resumed {
+    /// The number of the call.
+    pub(crate) number: u64,
+    pub(crate) up: UpId,
+    pub(crate) conn: usize,
+    /// What the server said while the client was away.
+    pub(crate) messages: VecDeque<Bytes>,
+    /// The answers as messages for the server.
+    pub(crate) answers: Vec<Bytes>,
+    /// Questions that the client was told of have no answer yet.
+    pub(crate) missing: bool,
+    /// Any questions have no answer yet.
+    pub(crate) more: bool,
+}
+
+/// Whose a call is and what it is about.
+#[derive(Clone)]
+pub(crate) struct Origin {
+    pub(crate) up: UpId,
+    pub(crate) conn: usize,
+    pub(crate) method: Method,
+    pub(crate) principal: Arc<str>,
+    /// See [`crate::interactive::request_state::subject`].
+    pub(crate) subject: [u8; 32],
+}
+
+/// A call that has been answered with questions, or is about to be.
+pub(crate) struct PendingInput {
+    origin: Origin,
+    /// The call, as long as the server works on it.
+    call: Option<u64>,
+    questions: Vec<OpenQuestion>,
+    /// All keys that questions have had.
+    keys: Vec<String>,
+    /// How often the client was told to come back.
+    round: u32,
+    stage: Stage,
+    /// Messages of the server for the client that is away.
+    messages: VecDeque<Bytes>,
+    /// The retry that was accepted last.
+    accepted: Option<Accepted>,
+    /// Repetitions of that retry.
+    joined: Vec<Joined>,
+    /// The answer to that retry.
+    last: Option<(u16, Bytes)>,
+    /// What the call came to while the client was away.
+    outcome: Option<Outcome>,
+}
+
+impl PendingInput {
+    pub(crate) const fn new(origin: Origin, call: u64) -> Self {
+        Self {
+            origin,
+            call: Some(call),
+            questions: Vec::new(),
             keys: Vec::new(),
             round: 0,
             stage: Stage::Running,
@@ -204,400 +157,312 @@ impl Gateway {
             joined: Vec::new(),
             last: None,
             outcome: None,
-        };
-        self.parked.insert(park, parked);
-        if let Some(Purpose::Client(client)) =
-            self.calls.get_mut(&number).map(|call| &mut call.purpose)
-            && let Some(asking) = &mut client.asking
-        {
-            asking.park = Some(park);
         }
-        Some(park)
     }
 
-    /// Too many calls are parked: this one fails.
-    fn park_full(&mut self, number: u64) {
-        let Some((_, call)) = self
-            .calls
-            .get(&number)
-            .map(|call| call.up)
-            .and_then(|up| self.take_call(up, number))
-        else {
-            return;
-        };
-        let Purpose::Client(client) = &call.purpose else {
-            return;
-        };
-        self.cancel_upstream(call.up, call.conn, number);
-        self.give_up(
-            &call,
-            client,
-            &Refusal::new(503, rpc::INTERNAL, Code::TooManyParked, "").retry(5),
-            "error",
-        );
+    pub(crate) const fn origin(&self) -> &Origin {
+        &self.origin
     }
 
-    /// Answers the client's exchange with the questions that the server has; the call waits.
-    pub(crate) fn ask_back(&mut self, park: u128) {
-        let (life, expires) = (self.cx.incarnation, self.cx.now + self.cx.limits.park);
-        let nonce = self.nonce();
-        let Some(parked) = self.parked.get_mut(&park) else {
-            return;
-        };
-        let Some(number) = parked.call else { return };
-        parked.round += 1;
-        parked.stage = Stage::Waiting(expires);
-        parked
-            .pending
-            .iter_mut()
-            .for_each(|pending| pending.told = true);
-        let requests: Vec<_> = parked.pending.iter().map(Pending::entry).collect();
-        let state = State {
-            mode: Mode::Resume,
-            park,
-            life,
-            subject: parked.subject,
-            expires,
-            round: parked.round,
-        };
-        let (up, method, joined) = (parked.up, parked.method, std::mem::take(&mut parked.joined));
-        let state = self.sealer.seal(nonce, method.name(), &state);
-        let Some(call) = self.calls.get_mut(&number) else {
-            return;
-        };
-        call.deadline = Micros::MAX;
-        let Purpose::Client(client) = &mut call.purpose else {
-            return;
-        };
-        let (reader, id, arrived) = (
-            std::mem::replace(&mut client.key, NOBODY),
-            client.id.clone(),
-            client.arrived,
-        );
-        let (trace, span) = (client.sampled(), client.span.take());
-        let body = self.input_required(up, &id, &requests, &state);
-        if let Some(parked) = self.parked.get_mut(&park) {
-            parked.last = Some((200, body.clone()));
-        }
-        self.observe_answer(method, true, "ok", arrived, trace);
-        self.spans.end(&mut self.cx, span, "ok", &body);
-        self.answer_all(number, reader, joined, (200, body, "ok"));
+    /// The number of the call, as long as the server works on it.
+    pub(crate) const fn call(&self) -> Option<u64> {
+        self.call
     }
 
-    /// The message with which a modern client is asked.
-    pub(crate) fn input_required(
-        &self,
-        up: UpId,
+    pub(crate) const fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    pub(crate) const fn round(&self) -> u32 {
+        self.round
+    }
+
+    /// The answer to the retry that was accepted last.
+    pub(crate) const fn last(&self) -> Option<&(u16, Bytes)> {
+        self.last.as_ref()
+    }
+
+    pub(crate) fn set_last(&mut self, status: u16, body: Bytes) {
+        self.last = Some((status, body));
+    }
+
+    /// Adds a question, under the key that the server suggests if that is free. False: there are
+    /// too many.
+    pub(crate) fn ask(
+        &mut self,
+        hint: Option<String>,
         id: &str,
-        requests: &[String],
-        state: &str,
-    ) -> Bytes {
-        let server = self.up_ref(up).hello.server.as_deref();
-        let meta = server
-            .map(|server| format!(",\"_meta\":{{\"{}\":{server}}}", key::SERVER))
-            .unwrap_or_default();
-        let requests = requests.join(",");
-        let result = format!(
-            "{{\"resultType\":\"input_required\",\"inputRequests\":{{{requests}}},\"requestState\":\"{state}\"{meta}}}"
-        );
-        json::one_line(result_message(id, &result))
-    }
-
-    /// 24 random bytes.
-    pub(crate) fn nonce(&mut self) -> [u8; 24] {
-        let mut nonce = [0; 24];
-        self.cx.random(&mut nonce);
-        nonce
-    }
-
-    /// The same answer for the client's exchange and those that repeat its request. None of them
-    /// waits for the call any more.
-    fn answer_all(
-        &mut self,
-        number: u64,
-        reader: StreamKey,
-        joined: Vec<(StreamKey, Box<str>, Option<Box<Span>>)>,
-        (status, body, outcome): (u16, Bytes, &'static str),
-    ) {
-        for (key, id, span) in joined {
-            self.spans.end(&mut self.cx, span, outcome, &body);
-            self.detach(key, number);
-            self.clients
-                .answer(&mut self.cx, key, status, translate::with_id(&body, &id));
-        }
-        self.detach(reader, number);
-        self.clients.answer(&mut self.cx, reader, status, body);
-    }
-
-    /// The end of an exchange does not cancel the call any more.
-    fn detach(&mut self, key: StreamKey, number: u64) {
-        if let Some(exchange) = self.clients.exchange_mut(key) {
-            exchange.calls.retain(|call| *call != number);
-        }
-    }
-
-    /// A parked call has come to its end: its client gets the answer, now or when it comes back.
-    pub(crate) fn park_over(
-        &mut self,
-        park: u128,
-        client: &ClientCall,
-        status: u16,
-        body: Bytes,
-        outcome: &'static str,
-    ) {
-        let over = Stage::Over(self.cx.now + self.cx.limits.repeat);
-        let Some(parked) = self.parked.get_mut(&park) else {
-            return;
-        };
-        let number = parked.call.take().unwrap_or_default();
-        parked.pending.clear();
-        parked.messages.clear();
-        if matches!(parked.stage, Stage::Waiting(_)) {
-            parked.outcome = Some((status, body, outcome));
-            return self.bound_kept();
-        }
-        let joined = std::mem::take(&mut parked.joined);
-        if parked.accepted.is_some() {
-            parked.last = Some((status, body.clone()));
-            parked.stage = over;
-        } else {
-            // Nobody was given a state for it.
-            self.parked.remove(&park);
-        }
-        self.observe_answer(
-            client.method,
-            true,
-            outcome,
-            client.arrived,
-            client.sampled(),
-        );
-        self.spans
-            .end(&mut self.cx, client.span.clone(), outcome, &body);
-        self.answer_all(number, client.key, joined, (status, body, outcome));
-        self.bound_kept();
-    }
-
-    /// Forgets what may be asked for again, the oldest first, and in need what was not fetched.
-    fn bound_kept(&mut self) {
-        let size = |parked: &Parked| {
-            let last = parked.last.as_ref().map_or(0, |(_, body)| body.len());
-            last + parked.outcome.as_ref().map_or(0, |(_, body, _)| body.len())
-        };
-        loop {
-            let over = |parked: &Parked| match parked.stage {
-                Stage::Over(until) => Some((0, until)),
-                Stage::Waiting(until) if parked.outcome.is_some() => Some((1, until)),
-                _ => None,
-            };
-            let bytes: usize = self.parked.values().map(size).sum();
-            if self.parked.len() <= KEPT.0 && bytes <= KEPT.1 {
-                return;
-            }
-            let Some(oldest) = self
-                .parked
-                .iter()
-                .filter_map(|(park, parked)| over(parked).map(|age| (age, *park)))
-                .min()
-            else {
-                return;
-            };
-            self.parked.remove(&oldest.1);
-        }
-    }
-
-    /// Has the questions of a parked call put to its client then.
-    pub(crate) fn gather(&mut self, park: u128, due: Micros) {
-        if let Some(parked) = self.parked.get_mut(&park) {
-            parked.stage = Stage::Gathering(due);
-            self.cx.wake_at(due);
-        }
-    }
-
-    /// Whether a message waits for a client that is away.
-    pub(crate) fn keep_message(&mut self, number: u64, data: &str) -> bool {
-        let Some(Purpose::Client(client)) = self.calls.get(&number).map(|call| &call.purpose)
-        else {
-            return false;
-        };
-        if client.key != NOBODY {
+        method: &str,
+        request: String,
+    ) -> bool {
+        if self.questions.len() >= QUESTIONS {
             return false;
         }
-        let Some(parked) = client.park().and_then(|park| self.parked.get_mut(&park)) else {
-            return false;
-        };
-        if parked.messages.len() >= MESSAGES {
-            parked.messages.pop_front();
-        }
-        parked
-            .messages
-            .push_back(Bytes::copy_from_slice(data.as_bytes()));
+        let hint = hint.filter(|hint| !self.keys.contains(hint));
+        let key = hint.unwrap_or_else(|| {
+            let free = |n: &usize| !self.keys.contains(&format!("req_{n}"));
+            format!("req_{}", (self.keys.len() + 1..).find(free).unwrap_or(0))
+        });
+        self.keys.push(key.clone());
+        self.questions.push(OpenQuestion {
+            key,
+            id: id.into(),
+            method: method.into(),
+            request,
+            told: false,
+        });
         true
     }
 
-    /// The server takes a question back that was put to a modern client.
-    pub(crate) fn withdrawn(&mut self, up: UpId, conn: usize, id: &str) {
-        self.task_question_withdrawn(up, conn, id);
-        for parked in self
-            .parked
-            .values_mut()
-            .filter(|parked| (parked.up, parked.conn) == (up, conn))
-        {
-            parked.pending.retain(|pending| *pending.id != *id);
-            if parked.pending.is_empty() && matches!(parked.stage, Stage::Gathering(_)) {
-                parked.stage = Stage::Running;
+    /// Whether the client is there.
+    pub(crate) const fn is_attended(&self) -> bool {
+        matches!(self.stage, Stage::Running | Stage::Gathering(_))
+    }
+
+    /// The client is told of all questions, and may come back until then. Gives the entries of
+    /// `inputRequests`, and who else is told.
+    pub(crate) fn tell(&mut self, until: Micros) -> (Vec<String>, Vec<Joined>) {
+        self.round += 1;
+        self.stage = Stage::Waiting(until);
+        for question in &mut self.questions {
+            question.told = true;
+        }
+        let entries = self.questions.iter().map(OpenQuestion::entry).collect();
+        (entries, std::mem::take(&mut self.joined))
+    }
+
+    /// What a retry with the state of a round is, at `retry.at`. Repetitions are known for
+    /// `repeat`.
+    pub(crate) fn judge(&self, retry: Accepted, repeat: Micros) -> Retry {
+        let again = self.accepted.is_some_and(|last| {
+            last.round == retry.round && last.digest == retry.digest && retry.at < last.at + repeat
+        });
+        match self.stage {
+            Stage::Waiting(_) if self.round == retry.round => Retry::First,
+            _ if again => Retry::Repeated,
+            _ => Retry::Used,
+        }
+    }
+
+    /// A retry is accepted. Gives what the call came to meanwhile, if it is over; it may be asked
+    /// for until then.
+    pub(crate) fn accept(&mut self, retry: Accepted, until: Micros) -> Option<Outcome> {
+        self.accepted = Some(retry);
+        self.last = None;
+        let outcome = self.outcome.take()?;
+        self.stage = Stage::Over(until);
+        Some(outcome)
+    }
+
+    /// Goes on with the answers of a retry. `None`: the call is over.
+    pub(crate) fn resume(&mut self, responses: &str) -> Option<Resumed> {
+        let number = self.call?;
+        self.stage = Stage::Running;
+        let mut answers = Vec::new();
+        self.questions.retain(|question| {
+            let told = answer_of(responses, &question.key).filter(|_| question.told);
+            let Some(answer) = told else {
+                return true;
+            };
+            answers.push(json::one_line(result_message(&question.id, answer)));
+            false
+        });
+        Some(Resumed {
+            number,
+            up: self.origin.up,
+            conn: self.origin.conn,
+            messages: std::mem::take(&mut self.messages),
+            answers,
+            missing: self.questions.iter().any(|question| question.told),
+            more: !self.questions.is_empty(),
+        })
+    }
+
+    /// Whether one more repetition may wait.
+    pub(crate) const fn can_be_joined(&self) -> bool {
+        self.joined.len() < JOINED
+    }
+
+    /// A repetition waits for the answer.
+    pub(crate) fn join(&mut self, joined: Joined) {
+        self.joined.push(joined);
+    }
+
+    /// A repetition on that exchange does not wait any more.
+    pub(crate) fn leave(&mut self, key: StreamKey) -> Option<Joined> {
+        let at = self.joined.iter().position(|joined| joined.key == key)?;
+        Some(self.joined.remove(at))
+    }
+
+    /// The oldest repetition, which takes the place of the request itself.
+    pub(crate) fn next_joined(&mut self) -> Option<Joined> {
+        (!self.joined.is_empty()).then(|| self.joined.remove(0))
+    }
+
+    /// Takes it apart: the number of the call, the questions, the repetitions.
+    pub(crate) fn into_parts(self) -> (Option<u64>, Vec<OpenQuestion>, Vec<Joined>) {
+        (self.call, self.questions, self.joined)
+    }
+
+    fn size(&self) -> usize {
+        let last = self.last.as_ref().map_or(0, |(_, body)| body.len());
+        last + self.outcome.as_ref().map_or(0, |(_, body, _)| body.len())
+    }
+}
+
+/// The calls that wait, or waited, for answers of modern clients, by a random number.
+#[derive(Default)]
+pub(crate) struct PendingInputs {
+    calls: HashMap<u128, PendingInput>,
+}
+
+impl PendingInputs {
+    pub(crate) fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    pub(crate) fn get(&self, id: u128) -> Option<&PendingInput> {
+        self.calls.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: u128) -> Option<&mut PendingInput> {
+        self.calls.get_mut(&id)
+    }
+
+    pub(crate) fn insert(&mut self, id: u128, pending: PendingInput) {
+        self.calls.insert(id, pending);
+    }
+
+    pub(crate) fn remove(&mut self, id: u128) -> Option<PendingInput> {
+        self.calls.remove(&id)
+    }
+
+    /// Whether one more may begin. `limits`: of one principal, of one server, in all.
+    pub(crate) fn has_room(&self, principal: &str, up: UpId, limits: [usize; 3]) -> bool {
+        let mut counts = [0; 3];
+        for pending in self.calls.values() {
+            if !matches!(pending.stage, Stage::Over(_)) {
+                counts[0] += usize::from(*pending.origin.principal == *principal);
+                counts[1] += usize::from(pending.origin.up == up);
+                counts[2] += 1;
+            }
+        }
+        counts
+            .iter()
+            .zip(limits)
+            .all(|(count, limit)| *count < limit)
+    }
+
+    /// The call has another number from now on.
+    pub(crate) fn renumber(&mut self, id: u128, number: u64) {
+        if let Some(pending) = self.calls.get_mut(&id) {
+            pending.call = Some(number);
+        }
+    }
+
+    /// Has the questions put to the client then. False: there is no such call.
+    pub(crate) fn gather(&mut self, id: u128, due: Micros) -> bool {
+        let pending = self.calls.get_mut(&id);
+        pending
+            .map(|pending| pending.stage = Stage::Gathering(due))
+            .is_some()
+    }
+
+    /// Keeps a message for a client that is away. False: there is no such call.
+    pub(crate) fn keep_message(&mut self, id: u128, data: &str) -> bool {
+        let Some(pending) = self.calls.get_mut(&id) else {
+            return false;
+        };
+        if pending.messages.len() >= MESSAGES {
+            pending.messages.pop_front();
+        }
+        let data = Bytes::copy_from_slice(data.as_bytes());
+        pending.messages.push_back(data);
+        true
+    }
+
+    /// A server takes a question back.
+    pub(crate) fn withdraw(&mut self, up: UpId, conn: usize, id: &str) {
+        for pending in self.calls.values_mut() {
+            if (pending.origin.up, pending.origin.conn) != (up, conn) {
+                continue;
+            }
+            pending.questions.retain(|question| *question.id != *id);
+            if pending.questions.is_empty() && matches!(pending.stage, Stage::Gathering(_)) {
+                pending.stage = Stage::Running;
             }
         }
     }
 
-    /// A question that nobody will answer any more is answered all the same, so that its server
-    /// does not wait for ever.
-    pub(crate) fn take_back(&mut self, up: UpId, conn: usize, pending: &Pending) {
-        let answer = if &*pending.method == "elicitation/create" {
-            result_message(&pending.id, "{\"action\":\"cancel\"}")
+    /// A call has come to its end. Its client may ask for the same answer again until then.
+    pub(crate) fn end(&mut self, id: u128, outcome: &Outcome, until: Micros) -> Option<End> {
+        let pending = self.calls.get_mut(&id)?;
+        let number = pending.call.take().unwrap_or_default();
+        pending.questions.clear();
+        pending.messages.clear();
+        let end = if matches!(pending.stage, Stage::Waiting(_)) {
+            pending.outcome = Some(outcome.clone());
+            End::Later
         } else {
-            let refusal = Refusal::new(200, rpc::INTERNAL, Code::AnswerLate, "");
-            error_message(Some(&pending.id), &refusal.error())
+            let joined = std::mem::take(&mut pending.joined);
+            if pending.accepted.is_some() {
+                pending.last = Some((outcome.0, outcome.1.clone()));
+                pending.stage = Stage::Over(until);
+            } else {
+                // Nobody was given a state for it.
+                self.calls.remove(&id);
+            }
+            End::Now(number, joined)
         };
-        self.aside(up, conn, answer, Vec::new());
+        self.bound();
+        Some(end)
     }
 
-    /// A parked call is given up: the server's questions get an answer, so that it does not wait
-    /// for ever.
-    pub(crate) fn unpark(&mut self, park: u128) {
-        let Some(parked) = self.parked.remove(&park) else {
-            return;
+    /// Forgets what may be asked for again, the oldest first, and in need what was not fetched.
+    fn bound(&mut self) {
+        let over = |pending: &PendingInput| match pending.stage {
+            Stage::Over(until) => Some((0, until)),
+            Stage::Waiting(until) if pending.outcome.is_some() => Some((1, until)),
+            _ => None,
         };
-        parked
-            .joined
-            .into_iter()
-            .for_each(|(.., span)| self.spans.end(&mut self.cx, span, "cancelled", b""));
-        if parked.call.is_none() {
-            return;
-        }
-        for pending in &parked.pending {
-            self.take_back(parked.up, parked.conn, pending);
-        }
-    }
-
-    /// Gives up what waits for clients that are away.
-    pub(crate) fn give_up_parked(&mut self) {
-        let mut away: Vec<_> = self
-            .parked
-            .values()
-            .filter(|parked| matches!(parked.stage, Stage::Waiting(_)))
-            .filter_map(|parked| parked.call)
-            .collect();
-        away.sort_unstable();
-        for number in away {
-            self.cancel(number);
+        loop {
+            let bytes: usize = self.calls.values().map(PendingInput::size).sum();
+            if self.calls.len() <= KEPT && bytes <= KEPT_BYTES {
+                return;
+            }
+            let over = self
+                .calls
+                .iter()
+                .filter_map(|(id, pending)| over(pending).map(|age| (age, *id)));
+            let Some((_, oldest)) = over.min() else {
+                return;
+            };
+            self.calls.remove(&oldest);
         }
     }
 
-    /// Those that are due: questions to be put, calls that nobody came back for, answers that
-    /// nobody will ask for again.
-    pub(crate) fn parks_due(&mut self) {
-        self.cx.forget_past_timers();
-        let now = self.cx.now;
+    /// The numbers of the calls whose clients are away, in order.
+    pub(crate) fn away(&self) -> Vec<u64> {
+        let away = |pending: &&PendingInput| matches!(pending.stage, Stage::Waiting(_));
+        let calls = self.calls.values().filter(away);
+        let mut numbers: Vec<_> = calls.filter_map(PendingInput::call).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// Those whose time has come, in order.
+    pub(crate) fn due(&self, now: Micros) -> Vec<u128> {
         let due = |stage: Stage| match stage {
             Stage::Running => false,
             Stage::Gathering(at) | Stage::Waiting(at) | Stage::Over(at) => at <= now,
         };
-        let mut found: Vec<_> = self
-            .parked
-            .iter()
-            .filter(|(_, parked)| due(parked.stage))
-            .map(|(park, _)| *park)
+        let calls = self.calls.iter();
+        let mut ids: Vec<_> = calls
+            .filter(|(_, pending)| due(pending.stage))
+            .map(|(id, _)| *id)
             .collect();
-        found.sort_unstable();
-        for park in found {
-            match self
-                .parked
-                .get(&park)
-                .map(|parked| (parked.stage, parked.call))
-            {
-                Some((Stage::Gathering(_), _)) => self.ask_back(park),
-                Some((Stage::Waiting(_), Some(number))) => self.cancel(number),
-                _ => drop(self.parked.remove(&park)),
-            }
-        }
-    }
-
-    /// Counts a request that is answered now.
-    pub(crate) fn observe_answer(
-        &mut self,
-        method: Method,
-        modern: bool,
-        outcome: &'static str,
-        arrived: Micros,
-        trace: Option<TraceId>,
-    ) {
-        let (era, duration) = (
-            if modern { "modern" } else { "legacy" },
-            self.cx.now.saturating_sub(arrived),
-        );
-        self.cx
-            .emit(crate::api::Output::Observe(Observation::Request {
-                method: method.name(),
-                era,
-                outcome,
-                duration,
-                trace,
-            }));
-    }
-
-    /// An error that says which addresses the user has to visit first (2025-11-25, -32042): the
-    /// client is asked to, and calls again.
-    pub(crate) fn addresses(
-        &mut self,
-        call: &Call,
-        client: &ClientCall,
-        data: Option<&str>,
-    ) -> Result<Bytes, Refusal> {
-        let list = data
-            .and_then(|data| json::pick(data, ["elicitations"])?[0])
-            .and_then(json::elements)
-            .unwrap_or_default();
-        let name = self.up_ref(call.up).settings.name.clone();
-        let unsupported = |rpc, status| {
-            Refusal::new(
-                status,
-                rpc,
-                Code::InputUnsupported,
-                &format!("{name}: an address to be visited first"),
-            )
-        };
-        let Some(asking) = client.asking.as_ref().filter(|_| client.caps.url) else {
-            return Err(unsupported(rpc::MISSING_CAPABILITY, 400)
-                .with("requiredCapabilities", "{\"elicitation\":{\"url\":{}}}"));
-        };
-        if list.is_empty() || list.len() > QUESTIONS {
-            return Err(unsupported(rpc::INTERNAL, 200));
-        }
-        let question = |(at, params): (usize, &&str)| {
-            let params = crate::protocol::splice::rebuild(
-                params,
-                |member| member != "mode",
-                &[("mode", "\"url\"")],
-            );
-            format!(
-                "\"req_{}\":{}",
-                at + 1,
-                question::question("elicitation/create", Some(&params), client.caps)
-            )
-        };
-        let requests: Vec<_> = list.iter().enumerate().map(question).collect();
-        let expires = self.cx.now + self.cx.limits.park;
-        let state = State {
-            mode: Mode::Repeat,
-            park: 0,
-            life: self.cx.incarnation,
-            subject: asking.subject,
-            expires,
-            round: 1,
-        };
-        let nonce = self.nonce();
-        let state = self.sealer.seal(nonce, client.method.name(), &state);
-        Ok(self.input_required(call.up, &client.id, &requests, &state))
+        ids.sort_unstable();
+        ids
     }
 }
 
@@ -615,4 +480,79 @@ pub(crate) fn input_key(params: &str) -> Option<String> {
 /// An answer among `inputResponses`; what is no object is none.
 pub(crate) fn answer_of<'a>(responses: &'a str, key: &str) -> Option<&'a str> {
     json::pick(responses, [key])?[0].filter(|answer| answer.starts_with('{'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one() -> (PendingInputs, Accepted) {
+        let origin = Origin {
+            up: UpId(1),
+            conn: 0,
+            method: Method::ToolsCall,
+            principal: "me".into(),
+            subject: [0; 32],
+        };
+        let mut all = PendingInputs::default();
+        all.insert(7, PendingInput::new(origin, 5));
+        let retry = Accepted {
+            round: 1,
+            digest: [1; 32],
+            at: 10,
+        };
+        (all, retry)
+    }
+
+    fn ask(pending: &mut PendingInput, hint: Option<&str>, id: &str) -> bool {
+        pending.ask(hint.map(Into::into), id, "roots/list", "{}".into())
+    }
+
+    #[test]
+    fn answers_go_to_the_questions_that_the_client_was_told_of() {
+        let (mut all, retry) = one();
+        let pending = all.get_mut(7).unwrap();
+        assert!(ask(pending, Some("a"), "1") && ask(pending, Some("a"), "2"));
+        assert_eq!(pending.tell(100).0, ["\"a\":{}", "\"req_2\":{}"]);
+        assert!(ask(pending, None, "3") && !pending.is_attended());
+        assert_eq!(pending.judge(retry, 50), Retry::First);
+        assert!(pending.accept(retry, 60).is_none());
+        let resumed = pending.resume(r#"{"a":{},"req_3":{}}"#).unwrap();
+        assert_eq!((resumed.number, resumed.answers.len()), (5, 1));
+        assert!(resumed.missing && resumed.more);
+        assert_eq!(pending.judge(retry, 50), Retry::Repeated);
+        assert_eq!(pending.judge(Accepted { at: 60, ..retry }, 50), Retry::Used);
+        for at in 0..QUESTIONS + 1 {
+            assert_eq!(ask(pending, None, "4"), at < QUESTIONS - 2);
+        }
+    }
+
+    #[test]
+    fn an_outcome_waits_for_a_client_that_is_away() {
+        let (mut all, retry) = one();
+        all.get_mut(7).unwrap().tell(100);
+        assert_eq!(all.away(), [5]);
+        assert!(all.keep_message(7, "x") && !all.keep_message(8, "x"));
+        let outcome = (200, Bytes::from_static(b"done"), "ok");
+        assert!(matches!(all.end(7, &outcome, 90), Some(End::Later)));
+        assert!(all.away().is_empty() && all.due(99).is_empty());
+        let pending = all.get_mut(7).unwrap();
+        assert_eq!(pending.accept(retry, 60), Some(outcome));
+        assert_eq!((pending.stage(), all.due(60)), (Stage::Over(60), vec![7]));
+    }
+
+    #[test]
+    fn a_call_without_a_state_is_forgotten_at_its_end() {
+        let (mut all, _) = one();
+        assert!(!all.has_room("me", UpId(2), [1, 5, 5]));
+        assert!(!all.has_room("you", UpId(1), [1, 1, 5]));
+        assert!(!all.has_room("you", UpId(2), [1, 1, 1]));
+        assert!(all.has_room("you", UpId(2), [1, 1, 2]));
+        assert!(ask(all.get_mut(7).unwrap(), None, "1") && all.gather(7, 20));
+        all.withdraw(UpId(1), 0, "1");
+        assert_eq!(all.get(7).unwrap().stage(), Stage::Running);
+        let outcome = (200, Bytes::new(), "ok");
+        assert!(matches!(all.end(7, &outcome, 90), Some(End::Now(5, _))));
+        assert_eq!(all.len(), 0);
+    }
 }

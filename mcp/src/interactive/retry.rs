@@ -7,17 +7,15 @@ use crate::call::translate;
 use crate::client::exchange::Exchange;
 use crate::client::request::{ClientEra, Ctx, Flow};
 use crate::gateway::Gateway;
-use crate::interactive::pending_input::{Accepted, Stage, answer_of};
+use crate::interactive::pending_input::{Accepted, Joined, Retry};
 use crate::interactive::request_state;
-use crate::interactive::request_state::{Mode, State};
+use crate::interactive::request_state::Mode;
 use crate::protocol::json;
-use crate::protocol::json::Envelope;
+use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::method::Method;
-use crate::protocol::refusal::{Refusal, result_message, rpc};
+use crate::protocol::refusal::{Refusal, rpc};
+use crate::trace::span::Span;
 use ggen_wire::Code;
-
-/// Repetitions of one retry that wait for its answer, at most.
-const JOINED: usize = 8;
 
 /// What a request brings along for the rounds.
 pub(crate) struct Brought<'a> {
@@ -66,7 +64,7 @@ fn stale(detail: &str) -> Refusal {
 impl Gateway {
     /// Goes on with the call that a state belongs to. `None`: the request begins a call, because it
     /// brings no state or one that says so.
-    pub(crate) fn resume_parked(
+    pub(crate) fn resume_pending(
         &mut self,
         ctx: &Ctx<'_>,
         up: UpId,
@@ -77,6 +75,7 @@ impl Gateway {
             return Ok(None);
         };
         let state = self
+            .interactive
             .sealer
             .open(ctx.method.name(), text)
             .filter(|state| state.subject == subject)
@@ -88,66 +87,66 @@ impl Gateway {
         if state.mode == Mode::Repeat {
             return Ok(None);
         }
-        let ours = self.parked.get(&state.park).filter(|parked| {
-            parked.principal == ctx.request.principal.id
-                && parked.subject == subject
-                && parked.up == up
-                && parked.method == ctx.method
+        let ours = self.interactive.pending.get(state.park).filter(|pending| {
+            let of = pending.origin();
+            of.principal == ctx.request.principal.id
+                && of.subject == subject
+                && of.up == up
+                && of.method == ctx.method
         });
-        let parked = ours.ok_or_else(expired)?;
-        let accepted = Accepted {
+        let pending = ours.ok_or_else(expired)?;
+        let responses = brought.responses.unwrap_or("{}");
+        let retry = Accepted {
             round: state.round,
-            digest: request_state::digest(brought.responses.unwrap_or("{}")),
+            digest: request_state::digest(responses),
             at: self.cx.now,
         };
-        let again = parked.accepted.is_some_and(|last| {
-            last.round == accepted.round
-                && last.digest == accepted.digest
-                && self.cx.now < last.at + self.cx.limits.repeat
-        });
-        match parked.stage {
-            Stage::Waiting(_) if parked.round == state.round => {
-                self.accept(ctx, &state, accepted, brought.responses.unwrap_or("{}"))
-            }
-            _ if again => return self.join(ctx, state.park).map(Some),
-            _ => return Err(stale("it was used already")),
+        match pending.judge(retry, self.cx.limits.repeat) {
+            Retry::First => self.accept(ctx, state.park, retry, responses),
+            Retry::Repeated => return self.join(ctx, state.park).map(Some),
+            Retry::Used => return Err(stale("it was used already")),
         }
         Ok(Some(Flow::Done))
     }
 
     /// The first retry with a state: its answers go to the server, and its exchange is the call's
     /// from now on.
-    fn accept(&mut self, ctx: &Ctx<'_>, state: &State, accepted: Accepted, responses: &str) {
-        let over = Stage::Over(self.cx.now + self.cx.limits.repeat);
-        let Some(parked) = self.parked.get_mut(&state.park) else {
+    fn accept(&mut self, ctx: &Ctx<'_>, id: u128, retry: Accepted, responses: &str) {
+        let until = self.cx.now + self.cx.limits.repeat;
+        let Some(pending) = self.interactive.pending.get_mut(id) else {
             return;
         };
-        parked.accepted = Some(accepted);
-        parked.last = None;
-        if let Some((status, body, outcome)) = parked.outcome.take() {
+        if let Some((status, body, outcome)) = pending.accept(retry, until) {
             let body = translate::with_id(&body, ctx.id);
-            parked.last = Some((status, body.clone()));
-            parked.stage = over;
+            pending.set_last(status, body.clone());
             return self.answer_now(ctx, status, None, body, outcome);
         }
-        let Some(number) = parked.call else { return };
+        let Some(resumed) = pending.resume(responses) else {
+            return;
+        };
         let span = ctx.attempt.take_span();
-        parked.stage = Stage::Running;
-        let (up, conn, messages) = (parked.up, parked.conn, std::mem::take(&mut parked.messages));
-        let mut answers = Vec::new();
-        parked.pending.retain(|pending| {
-            match answer_of(responses, &pending.key).filter(|_| pending.told) {
-                Some(answer) => {
-                    answers.push(result_message(&pending.id, answer));
-                    false
-                }
-                None => true,
+        self.attach(ctx, resumed.number, span);
+        let (up, conn, number) = (resumed.up, resumed.conn, resumed.number);
+        for message in resumed.messages {
+            if let Ok(envelope) = Envelope::parse(&String::from_utf8_lossy(&message))
+                && let Kind::Notification(name) = &envelope.kind
+            {
+                self.server_notification(up, conn, Some(number), name, &envelope);
             }
-        });
-        let (missing, more) = (
-            parked.pending.iter().any(|pending| pending.told),
-            !parked.pending.is_empty(),
-        );
+        }
+        for answer in resumed.answers {
+            self.aside(up, conn, answer, Vec::new());
+        }
+        if resumed.missing {
+            self.ask_back(id);
+        } else if resumed.more {
+            let due = self.cx.now + self.cx.limits.gather;
+            self.gather(id, due);
+        }
+    }
+
+    /// The exchange of a request is the call's from now on.
+    fn attach(&mut self, ctx: &Ctx<'_>, number: u64, span: Option<Box<Span>>) {
         if let Some(call) = self.calls.get_mut(&number)
             && let Purpose::Client(client) = &mut call.purpose
         {
@@ -158,42 +157,30 @@ impl Gateway {
         let mut exchange = Exchange::new(ctx.request, None, ctx.arrived);
         exchange.calls.push(number);
         self.clients.add_exchange(ctx.key, exchange);
-        for message in messages {
-            if let Ok(envelope) = Envelope::parse(&String::from_utf8_lossy(&message))
-                && let crate::protocol::json::Kind::Notification(name) = &envelope.kind
-            {
-                self.server_notification(up, conn, Some(number), name, &envelope);
-            }
-        }
-        for answer in answers {
-            self.aside(up, conn, json::one_line(answer), Vec::new());
-        }
-        if missing {
-            self.ask_back(state.park);
-        } else if more {
-            let due = self.cx.now + self.cx.limits.gather;
-            self.gather(state.park, due);
-        }
     }
 
     /// The same retry once more: it gets the answer of the first.
-    fn join(&mut self, ctx: &Ctx<'_>, park: u128) -> Result<Flow, Refusal> {
-        let Some(parked) = self.parked.get_mut(&park) else {
+    fn join(&mut self, ctx: &Ctx<'_>, id: u128) -> Result<Flow, Refusal> {
+        let Some(pending) = self.interactive.pending.get_mut(id) else {
             return Err(stale(""));
         };
-        if let Some((status, body)) = &parked.last {
+        if let Some((status, body)) = pending.last() {
             let (status, body) = (*status, translate::with_id(body, ctx.id));
             self.answer_now(ctx, status, None, body, "ok");
             return Ok(Flow::Done);
         }
-        let Some(number) = parked.call else {
+        let Some(number) = pending.call() else {
             return Err(stale(""));
         };
-        if parked.joined.len() >= JOINED {
+        if !pending.can_be_joined() {
             return Err(Refusal::new(503, rpc::INTERNAL, Code::Overloaded, "").retry(1));
         }
         let span = ctx.attempt.take_span();
-        parked.joined.push((ctx.key, ctx.id.into(), span));
+        pending.join(Joined {
+            key: ctx.key,
+            id: ctx.id.into(),
+            span,
+        });
         let mut exchange = Exchange::new(ctx.request, None, ctx.arrived);
         exchange.calls.push(number);
         self.clients.add_exchange(ctx.key, exchange);
@@ -208,19 +195,24 @@ impl Gateway {
         else {
             return false;
         };
-        let Some(parked) = client.park().and_then(|park| self.parked.get_mut(&park)) else {
+        let pending = client
+            .park()
+            .and_then(|id| self.interactive.pending.get_mut(id));
+        let Some(pending) = pending else {
             return false;
         };
-        if let Some(at) = parked.joined.iter().position(|(joined, ..)| *joined == key) {
-            let (.., span) = parked.joined.remove(at);
+        if let Some(Joined { span, .. }) = pending.leave(key) {
             self.spans.end(&mut self.cx, span, "cancelled", b"");
             return true;
         }
-        if client.key != key || parked.joined.is_empty() {
+        if client.key != key {
             return false;
         }
+        let Some(next) = pending.next_joined() else {
+            return false;
+        };
         let left = client.span.take();
-        (client.key, client.id, client.span) = parked.joined.remove(0);
+        (client.key, client.id, client.span) = (next.key, next.id, next.span);
         // What came on the first exchange is not repeated, and its token was that request's.
         client.progress = None;
         self.spans.end(&mut self.cx, left, "cancelled", b"");

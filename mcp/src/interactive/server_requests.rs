@@ -5,31 +5,17 @@
 use crate::api::{Micros, StreamKey, UpId};
 use crate::call::record::{Call, ClientCall, Purpose};
 use crate::gateway::Gateway;
+use crate::interactive::open_questions::{Asked, Asker};
 use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::method::Method;
 use crate::protocol::refusal::{Refusal, error_message, rpc};
 use crate::protocol::splice::Splice;
+use crate::protocol::task;
 use crate::upstream::Caps;
 use bytes::Bytes;
 use ggen_wire::Code;
 use std::sync::Arc;
-
-/// A question that a legacy client has not answered yet.
-pub(crate) struct Asked {
-    /// The call that it belongs to.
-    pub(crate) call: u64,
-    pub(crate) session: Arc<str>,
-    pub(crate) asker: Asker,
-}
-
-/// Who asks.
-pub(crate) enum Asker {
-    /// A legacy server, by a request with this id of its own.
-    Server { up: UpId, conn: usize, id: Box<str> },
-    /// A modern server, by this entry of its round ([`crate::interactive::input_required_loop`]).
-    Round(usize),
-}
 
 /// Questions of one call that may be open at once.
 pub(crate) const QUESTIONS: usize = 32;
@@ -131,7 +117,10 @@ impl Gateway {
         let Some(session) = client.session.clone().filter(|_| self.reaches(client.key)) else {
             return false;
         };
-        let exposed = self.exposed_task_in(up, client.exposes, envelope.text);
+        let exposed = client
+            .exposes
+            .then(|| task::exposed_in(&self.up_ref(up).key, envelope.text))
+            .flatten();
         let ours = self.cx.next_id();
         let mut splice = Splice::new(envelope.text);
         splice.replace(id, ours.to_string());
@@ -169,7 +158,7 @@ impl Gateway {
         };
         client.asked += 1;
         let key = client.key;
-        self.asked.insert(
+        self.interactive.questions.insert(
             ours,
             Asked {
                 call: number,
@@ -187,15 +176,8 @@ impl Gateway {
         let (Kind::Result(id, _) | Kind::Error(Some(id), _)) = envelope.kind else {
             return;
         };
-        let Some(number) = id.parse::<u64>().ok().filter(|number| {
-            self.asked
-                .get(number)
-                .is_some_and(|asked| asked.session == *session)
-        }) else {
+        let Some(asked) = self.interactive.questions.take(id, session) else {
             return self.cx.dropped(None, "late_response");
-        };
-        let Some(asked) = self.asked.remove(&number) else {
-            return;
         };
         if let Some(Purpose::Client(client)) = self
             .calls
@@ -220,7 +202,7 @@ impl Gateway {
                         .clients
                         .session(session)
                         .is_some_and(|session| session.view == crate::upstream::view::View::All)
-                    && let Some((task, original)) = self.original_task_in(up, result)
+                    && let Some((task, original)) = task::original_in(&self.up_ref(up).key, result)
                 {
                     splice.replace(task, original);
                 }
@@ -239,7 +221,7 @@ impl Gateway {
                 .known
                 .as_ref()
                 .and_then(|name| self.owned(name))
-                .is_some_and(|task| !task.over),
+                .is_some_and(|task| !task.is_over()),
             method => !method.is_about_tasks(),
         }
     }
@@ -319,7 +301,7 @@ impl Gateway {
             Purpose::Client(client) => client.timeout,
             _ => self.up_ref(call.up).settings.timeout,
         };
-        let open = |number: &u64| self.asked.values().any(|asked| asked.call == *number);
+        let open = |number: &u64| self.interactive.questions.has(*number);
         if !conn.is_leased() || !conn.calls.iter().any(open) {
             self.extend(number, timeout);
         }
@@ -334,15 +316,8 @@ impl Gateway {
             .get(call.conn)
             .filter(|conn| conn.is_leased());
         let heir = heir.and_then(|conn| conn.calls.iter().min().copied());
-        self.asked.retain(|_, asked| {
-            asked.call != number || heir.is_some() && matches!(asked.asker, Asker::Server { .. })
-        });
+        let count = self.interactive.questions.inherit(number, heir);
         let Some(heir) = heir else { return };
-        let mut count = 0;
-        for asked in self.asked.values_mut().filter(|asked| asked.call == number) {
-            asked.call = heir;
-            count += 1;
-        }
         if let Some(Purpose::Client(client)) =
             self.calls.get_mut(&heir).map(|call| &mut call.purpose)
         {
@@ -359,16 +334,9 @@ impl Gateway {
         else {
             return;
         };
-        let is_it = |asked: &Asked| matches!(&asked.asker, Asker::Server { up: of, conn: on, id: own } if (*of, *on) == (up, conn) && **own == *id);
-        let Some((ours, number)) = self
-            .asked
-            .iter()
-            .find(|(_, asked)| is_it(asked))
-            .map(|(ours, asked)| (*ours, asked.call))
-        else {
+        let Some((ours, number)) = self.interactive.questions.withdraw(up, conn, id) else {
             return self.withdrawn(up, conn, id);
         };
-        self.asked.remove(&ours);
         let mut splice = Splice::new(envelope.text);
         splice.replace(id, ours.to_string());
         let message: Bytes = splice.finish();

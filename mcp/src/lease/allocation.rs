@@ -1,16 +1,15 @@
-//! Children of a stdio server beside the shared one: nothing on a pipe says which call a question
-//! of the server belongs to, and a legacy server is told once what its client can be asked. So a
-//! call whose client can be asked for something gets a child whose handshake said exactly that, and
-//! that no other client uses meanwhile. Which child a call gets is decided here; what happens to
-//! the children, in `leased`. ARCHITECTURE.md gives the reasons.
+//! Which child of a stdio server a call gets. Nothing on a pipe says which call a question of the
+//! server belongs to, and a legacy server is told once, in its handshake, what its client can be
+//! asked. So a call whose client can be asked for something gets a child whose handshake said
+//! exactly that, and that no other client uses meanwhile. Pure: decides and changes the upstream's
+//! connections; messages are the caller's.
 
-use crate::api::{Isolation, Micros, Output, UpId};
-use crate::call::record::{ClientCall, Purpose};
-use crate::gateway::Gateway;
+use crate::api::{Isolation, Lease, Micros};
+use crate::call::record::ClientCall;
 use crate::protocol::method::Method;
-use crate::protocol::refusal::{Refusal, rpc};
-use crate::upstream::{Caps, Conn, Lent, Phase, UpEra};
-use ggen_wire::{Code, log::Level};
+use crate::upstream::{Caps, Conn, Lent, Phase, UpEra, Upstream};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What kind of child a call needs.
@@ -21,20 +20,22 @@ pub(crate) struct Want {
     session: Option<Arc<str>>,
 }
 
-impl Gateway {
-    /// The connection of a call for a stdio server: the shared child, or the place where calls wait
-    /// for one of their own.
-    pub(crate) fn child_for(&mut self, up: UpId, call: &ClientCall) -> usize {
-        if self.want(up, call).is_none() {
-            return 0;
-        }
-        self.touch(up);
-        self.lobby(up)
-    }
+/// What to do with a call that waits for a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Allocation {
+    /// It is written to this connection.
+    Assign(usize),
+    /// It waits: for a child that is on its way, or for one to become free.
+    Wait,
+    /// It fails: no more children can be had, and it may not share one.
+    Fail,
+    /// A new child is started for it, if there is room or room can be made.
+    Start,
+}
 
+impl Want {
     /// What kind of child a call needs; `None`: the shared one.
-    pub(crate) fn want(&self, up: UpId, call: &ClientCall) -> Option<Want> {
-        let upstream = self.up_ref(up);
+    pub(crate) fn of(upstream: &Upstream, call: &ClientCall) -> Option<Self> {
         // What the protocol does not name goes to the child that the session has had, which may
         // know of it.
         let had =
@@ -49,316 +50,196 @@ impl Gateway {
         } else {
             Caps::default()
         };
-        let session = call.session.clone();
-        match upstream.settings.isolation {
-            Isolation::PerCall if asks => Some(Want {
-                caps,
-                lent: Lent::Once,
-                session: None,
-            }),
-            Isolation::PerSession if session.is_some() => {
-                let controls = matches!(call.method, Method::Subscribe | Method::Unsubscribe);
-                (!controls).then_some(Want {
-                    caps,
-                    lent: Lent::Session,
-                    session,
-                })
+        let (lent, session) = match upstream.settings.isolation {
+            Isolation::PerCall if asks => (Lent::Once, None),
+            Isolation::PerSession if call.session.is_some() => {
+                if matches!(call.method, Method::Subscribe | Method::Unsubscribe) {
+                    return None;
+                }
+                (Lent::Session, call.session.clone())
             }
             Isolation::Shared | Isolation::PerSession if asks && caps != Caps::default() => {
-                Some(Want {
-                    caps,
-                    lent: Lent::Pooled,
-                    session,
-                })
+                (Lent::Pooled, call.session.clone())
             }
-            _ => None,
-        }
+            _ => return None,
+        };
+        Some(Self {
+            caps,
+            lent,
+            session,
+        })
     }
 
-    /// Where calls wait for a child of their own.
-    fn lobby(&mut self, up: UpId) -> usize {
-        let conns = &mut self.up_mut(up).conns;
-        conns
-            .iter()
-            .position(|conn| conn.lent == Lent::Lobby)
-            .unwrap_or_else(|| {
-                conns.push(Conn {
-                    lent: Lent::Lobby,
-                    ..Conn::new(Caps::default())
-                });
-                conns.len() - 1
-            })
+    /// Whether the calls that need such a child share it. Others need one each.
+    pub(crate) const fn is_shared(&self) -> bool {
+        self.session.is_some()
     }
 
-    /// Something has changed for those who wait for a child of this upstream.
-    pub(crate) fn touch(&mut self, up: UpId) {
-        if !self.lending.contains(&up) {
-            self.lending.push(up);
-        }
-    }
-
-    /// Gives children to the calls that wait for one, in the order of their arrival.
-    pub(crate) fn lend_all(&mut self) {
-        while let Some(up) = self.lending.pop() {
-            self.end_spent(up);
-            let waiting = self
-                .up_ref(up)
-                .conns
-                .iter()
-                .find(|conn| conn.lent == Lent::Lobby)
-                .map(|conn| conn.queue.clone());
-            let mut promised = Vec::new();
-            for number in waiting.unwrap_or_default() {
-                self.serve(up, number, &mut promised);
-            }
-        }
-    }
-
-    /// Gives a waiting call a child that is free, or sees to it that there will be one.
-    fn serve(&mut self, up: UpId, number: u64, promised: &mut Vec<usize>) {
-        let Some(Purpose::Client(client)) = self.calls.get(&number).map(|call| &call.purpose)
-        else {
-            return;
-        };
-        let Some(want) = self.want(up, client) else {
-            return self.assign(up, number, 0);
-        };
-        if let Some(at) = self.find_child(up, &want) {
-            return self.assign(up, number, at);
-        }
-        if let Some(at) = self.coming_child(up, &want, promised) {
-            // The calls of one session share their child; others need one each.
-            if want.session.is_none() {
-                promised.push(at);
-            }
-            return;
-        }
-        if self
-            .up_ref(up)
-            .no_leases
-            .as_ref()
-            .is_some_and(|(until, ..)| *until > self.cx.now)
-        {
-            return self.do_without(up, number, &want);
-        }
-        let has_room = self
-            .up_ref(up)
-            .conns
-            .iter()
-            .filter(|conn| conn.is_leased())
-            .count()
-            < self.up_ref(up).settings.pool;
-        if has_room || self.make_room(up) {
-            let at = self.start_child(up, &want);
-            promised.push(at);
-        }
-    }
-
-    /// A child that can take the call now. The session's own one comes first: what a server keeps
-    /// in its memory stays with who caused it.
-    fn find_child(&self, up: UpId, want: &Want) -> Option<usize> {
-        let (conns, busy) = (
-            self.up_ref(up).conns.iter().enumerate(),
-            self.leases_at_work(up),
-        );
-        let fit = conns.filter(|(_, conn)| {
-            conn.is_leased()
-                && conn.phase == Phase::Ready
-                && conn.lent == want.lent
-                && conn.caps == want.caps
-        });
-        let rank = |conn: &Conn| {
-            let own = want.session.is_some() && conn.user == want.session;
-            // What a task that is at work asks or logs is its client's.
-            let free = conn.calls.is_empty() && conn.late.is_empty() && !busy.contains(&conn.lease);
-            match want.lent {
-                Lent::Session => own.then_some(0),
-                Lent::Once => (free && !conn.spent).then_some(0),
-                _ if own => Some(0),
-                _ if free => Some(if conn.user.is_none() { 1 } else { 2 }),
-                _ => None,
-            }
-        };
-        let ranked =
-            fit.filter_map(|(at, conn)| Some((rank(conn)?, std::cmp::Reverse(conn.used), at)));
-        ranked.min().map(|(.., at)| at)
-    }
-
-    /// A child that is being started for such a call, and is not meant for another one.
-    fn coming_child(&self, up: UpId, want: &Want, promised: &[usize]) -> Option<usize> {
-        let fits = |conn: &Conn| {
-            conn.is_leased()
-                && conn.phase != Phase::Ready
-                && conn.lent == want.lent
-                && conn.caps == want.caps
-        };
-        let mut found = self
-            .up_ref(up)
-            .conns
-            .iter()
-            .enumerate()
-            .filter(|(_, conn)| fits(conn) && conn.user == want.session);
-        found
-            .find(|(at, _)| want.session.is_some() || !promised.contains(at))
-            .map(|(at, _)| at)
-    }
-
-    /// Whether a child for such a call is being started.
-    pub(crate) fn is_coming(&self, up: UpId, want: &Want) -> bool {
-        self.coming_child(up, want, &[]).is_some()
-    }
-
-    /// Ends the child that has been idle for longest, if there is one.
-    fn make_room(&mut self, up: UpId) -> bool {
-        let (now, busy) = (self.cx.now, self.leases_asked_for(up));
-        let idle = |conn: &Conn| {
-            let settled = conn.late.iter().all(|(_, until)| *until <= now);
-            conn.lent == Lent::Pooled
-                && conn.phase == Phase::Ready
-                && conn.calls.is_empty()
-                && settled
-                && !busy.contains(&conn.lease)
-        };
-        let conns = self
-            .up_ref(up)
-            .conns
-            .iter()
-            .enumerate()
-            .filter(|(_, conn)| idle(conn));
-        let Some((_, at)) = conns.map(|(at, conn)| (conn.used, at)).min() else {
-            return false;
-        };
-        let kill = !self.up_ref(up).conns[at].late.is_empty() || self.works_at(up, at);
-        self.end_child(up, at, kill);
-        true
-    }
-
-    /// Has one more child started.
-    fn start_child(&mut self, up: UpId, want: &Want) -> usize {
-        let now = self.cx.now;
-        let upstream = self.up_mut(up);
-        upstream.next_lease += 1;
-        let lease = upstream.next_lease;
-        let conn = Conn {
-            lease,
-            lent: want.lent,
-            user: want.session.clone(),
-            used: now,
-            ..Conn::new(want.caps)
-        };
-        // The first place is the shared child's; a place that became free is used again.
-        let free = upstream
-            .conns
-            .iter()
-            .skip(1)
-            .position(|conn| !conn.is_leased() && conn.lent == Lent::No)
-            .map(|at| at + 1);
-        let at = free.unwrap_or(upstream.conns.len());
-        if at == upstream.conns.len() {
-            upstream.conns.push(conn);
-        } else {
-            upstream.conns[at] = conn;
-        }
-        self.cx.emit(Output::Lease(up, lease));
-        at
-    }
-
-    /// A call leaves the place where it waited: it is written to that child.
-    fn assign(&mut self, up: UpId, number: u64, at: usize) {
-        let now = self.cx.now;
-        let Some(call) = self.calls.get_mut(&number) else {
-            return;
-        };
-        let Purpose::Client(client) = &call.purpose else {
-            return;
-        };
-        let (session, timeout) = (client.session.clone(), client.timeout);
-        let from = std::mem::replace(&mut call.conn, at);
-        (call.began, call.deadline) = (now, now + timeout);
-        let conns = &mut self.up_mut(up).conns;
-        conns[from].queue.retain(|queued| *queued != number);
-        let conn = &mut conns[at];
-        if conn.is_leased() {
-            (conn.used, conn.user, conn.spent) = (now, session, true);
-        }
-        self.dispatch(number);
-    }
-
-    /// No more children can be had. Where calls only share children for want of a reason not to,
-    /// the shared one takes the call: its handshake said that nobody can be asked, so that the
-    /// server does not ask. What is configured to be kept apart fails instead.
-    fn do_without(&mut self, up: UpId, number: u64, want: &Want) {
-        let exists =
-            |conn: &Conn| conn.is_leased() && conn.lent == want.lent && conn.caps == want.caps;
-        if want.lent == Lent::Pooled {
-            // Those that run are waited for.
-            if !self.up_ref(up).conns.iter().any(exists) {
-                self.assign(up, number, 0);
-            }
-            return;
-        }
-        let Some((_, code, why)) = self.up_ref(up).no_leases.clone() else {
-            return;
-        };
-        let refusal = Refusal::new(
-            200,
-            rpc::INTERNAL,
-            code,
-            &format!("{}: {why}", self.up_ref(up).settings.name),
-        );
-        if let Some((_, call)) = self.take_call(up, number)
-            && let Purpose::Client(client) = &call.purpose
-        {
-            self.give_up(&call, client, &refusal, "error");
-        }
-    }
-
-    /// A call that waits for a child has waited long enough. True: it waits on, because its child
-    /// is on its way.
-    pub(crate) fn waits_on(&mut self, number: u64, up: UpId) -> bool {
-        let Some(call) = self
-            .calls
-            .get(&number)
-            .filter(|call| self.up_ref(up).conns[call.conn].lent == Lent::Lobby)
-        else {
-            return false;
-        };
-        let Purpose::Client(client) = &call.purpose else {
-            return false;
-        };
-        if self
-            .want(up, client)
-            .is_some_and(|want| self.is_coming(up, &want))
-        {
-            let later = self.cx.now + crate::lease::allocation::AGAIN;
-            if let Some(call) = self.calls.get_mut(&number) {
-                call.deadline = later;
-            }
-            return true;
-        }
-        let (name, pool) = (
-            &self.up_ref(up).settings.name,
-            self.up_ref(up).settings.pool,
-        );
-        let detail = format!(
-            "{name}: all of its {pool} children for calls that may ask their client are in use (server.connection_pool)"
-        );
-        let refusal = Refusal::new(503, rpc::INTERNAL, Code::UpstreamBusy, &detail).retry(1);
-        self.cx.note(
-            Level::Warn,
-            "tools",
-            Some(up),
-            Some(Code::UpstreamBusy),
-            detail,
-        );
-        if let Some((_, call)) = self.take_call(up, number)
-            && let Purpose::Client(client) = &call.purpose
-        {
-            self.give_up(&call, client, &refusal, "error");
-        }
-        true
+    fn fits(&self, conn: &Conn) -> bool {
+        conn.is_leased() && conn.lent == self.lent && conn.caps == self.caps
     }
 }
 
-/// A call whose child is being started is looked at again after this time.
-const AGAIN: Micros = 1_000_000;
+/// Where calls wait for a child of their own.
+pub(crate) fn waiting_place(upstream: &mut Upstream) -> usize {
+    let conns = &mut upstream.conns;
+    let found = conns.iter().position(|conn| conn.lent == Lent::Waiting);
+    found.unwrap_or_else(|| {
+        conns.push(Conn {
+            lent: Lent::Waiting,
+            ..Conn::new(Caps::default())
+        });
+        conns.len() - 1
+    })
+}
+
+/// The calls that wait for a child, in the order of their arrival.
+pub(crate) fn waiting_calls(upstream: &Upstream) -> &[u64] {
+    let mut conns = upstream.conns.iter();
+    conns
+        .find(|conn| conn.lent == Lent::Waiting)
+        .map_or(&[], |conn| conn.queue.as_slice())
+}
+
+/// What becomes of a waiting call. `busy`: the children that work on tasks. `promised`: children on
+/// their way that are meant for other calls; the one for this call is added.
+pub(crate) fn allocate(
+    upstream: &Upstream,
+    want: Option<&Want>,
+    busy: &BTreeSet<Lease>,
+    promised: &mut Vec<usize>,
+    now: Micros,
+) -> Allocation {
+    let Some(want) = want else {
+        return Allocation::Assign(0);
+    };
+    if let Some(at) = find(upstream, want, busy) {
+        return Allocation::Assign(at);
+    }
+    if let Some(at) = coming(upstream, want, promised) {
+        if !want.is_shared() {
+            promised.push(at);
+        }
+        return Allocation::Wait;
+    }
+    let barred = upstream.no_leases.as_ref();
+    if barred.is_some_and(|(until, ..)| *until > now) {
+        return without_more(upstream, want);
+    }
+    Allocation::Start
+}
+
+/// Whether one more child may run.
+pub(crate) fn has_room(upstream: &Upstream) -> bool {
+    let leased = upstream.conns.iter().filter(|conn| conn.is_leased());
+    leased.count() < upstream.settings.pool
+}
+
+/// A child that can take the call now. The session's own one comes first: what a server keeps in
+/// its memory stays with who caused it.
+fn find(upstream: &Upstream, want: &Want, busy: &BTreeSet<Lease>) -> Option<usize> {
+    let rank = |conn: &Conn| {
+        let own = want.session.is_some() && conn.user == want.session;
+        // What a task that is at work asks or logs is its client's.
+        let free = conn.calls.is_empty() && conn.late.is_empty() && !busy.contains(&conn.lease);
+        match want.lent {
+            Lent::Session => own.then_some(0),
+            Lent::Once => (free && !conn.spent).then_some(0),
+            _ if own => Some(0),
+            _ if free => Some(if conn.user.is_none() { 1 } else { 2 }),
+            _ => None,
+        }
+    };
+    let conns = upstream.conns.iter().enumerate();
+    let ready = conns.filter(|(_, conn)| want.fits(conn) && conn.phase == Phase::Ready);
+    let ranked = ready.filter_map(|(at, conn)| Some((rank(conn)?, Reverse(conn.used), at)));
+    ranked.min().map(|(.., at)| at)
+}
+
+/// A child that is being started for such a call, and is not meant for another one.
+fn coming(upstream: &Upstream, want: &Want, promised: &[usize]) -> Option<usize> {
+    let mut conns = upstream.conns.iter().enumerate();
+    let found = conns.find(|(at, conn)| {
+        want.fits(conn)
+            && conn.phase != Phase::Ready
+            && conn.user == want.session
+            && (want.is_shared() || !promised.contains(at))
+    });
+    found.map(|(at, _)| at)
+}
+
+/// Whether a child for such a call is being started.
+pub(crate) fn is_coming(upstream: &Upstream, want: &Want) -> bool {
+    coming(upstream, want, &[]).is_some()
+}
+
+/// No more children can be had. Where calls only share children for want of a reason not to, the
+/// shared one takes the call: its handshake said that nobody can be asked, so that the server does
+/// not ask. What is configured to be kept apart fails instead.
+fn without_more(upstream: &Upstream, want: &Want) -> Allocation {
+    if want.lent != Lent::Pooled {
+        return Allocation::Fail;
+    }
+    // Those that run are waited for.
+    if upstream.conns.iter().any(|conn| want.fits(conn)) {
+        Allocation::Wait
+    } else {
+        Allocation::Assign(0)
+    }
+}
+
+/// The child that has been idle for longest, to end it. `busy`: the children whose tasks somebody
+/// has asked about lately.
+pub(crate) fn idlest(upstream: &Upstream, busy: &BTreeSet<Lease>, now: Micros) -> Option<usize> {
+    let idle = |conn: &Conn| {
+        conn.lent == Lent::Pooled
+            && conn.phase == Phase::Ready
+            && conn.calls.is_empty()
+            && conn.late.iter().all(|(_, until)| *until <= now)
+            && !busy.contains(&conn.lease)
+    };
+    let conns = upstream.conns.iter().enumerate();
+    let idle = conns.filter(|(_, conn)| idle(conn));
+    idle.min_by_key(|(at, conn)| (conn.used, *at))
+        .map(|(at, _)| at)
+}
+
+/// A connection for one more child, which is to be started.
+pub(crate) fn start(upstream: &mut Upstream, want: &Want, now: Micros) -> (usize, Lease) {
+    upstream.next_lease += 1;
+    let lease = upstream.next_lease;
+    let conn = Conn {
+        lease,
+        lent: want.lent,
+        user: want.session.clone(),
+        used: now,
+        ..Conn::new(want.caps)
+    };
+    // The first place is the shared child's; a place that became free is used again.
+    let mut others = upstream.conns.iter().skip(1);
+    let free = others.position(|conn| !conn.is_leased() && conn.lent == Lent::No);
+    let at = free.map_or(upstream.conns.len(), |at| at + 1);
+    if at == upstream.conns.len() {
+        upstream.conns.push(conn);
+    } else {
+        upstream.conns[at] = conn;
+    }
+    (at, lease)
+}
+
+/// A call of that session leaves the place where it waited, and is written to this child.
+pub(crate) fn assign(
+    upstream: &mut Upstream,
+    number: u64,
+    (from, to): (usize, usize),
+    session: Option<Arc<str>>,
+    now: Micros,
+) {
+    upstream.conns[from]
+        .queue
+        .retain(|queued| *queued != number);
+    let conn = &mut upstream.conns[to];
+    if conn.is_leased() {
+        (conn.used, conn.user, conn.spent) = (now, session, true);
+    }
+}

@@ -11,3 +11,4 @@ pub mod name;
 pub mod refusal;
 pub mod splice;
 pub mod sse;
+pub(crate) mod task;

@@ -10,10 +10,10 @@ use crate::protocol::json;
 use crate::protocol::json::Kind;
 use crate::protocol::method::Method;
 use crate::protocol::refusal::rpc;
-use crate::tasks::legacy_to_modern::status;
-use crate::upstream::UpEra;
-use crate::upstream::list::ListKind;
+use crate::protocol::task::status;
+use crate::tasks::modern_to_legacy::is_driven;
 use crate::upstream::outbound::request_of_ours;
+use crate::upstream::{UpEra, Upstream};
 
 /// How an answer is gone on with.
 enum Next {
@@ -24,22 +24,6 @@ enum Next {
 }
 
 impl Gateway {
-    /// What a tool of a legacy server says of tasks, if that server has any: its `taskSupport` as
-    /// it stands.
-    pub(crate) fn task_support(&self, up: UpId, tool: &str) -> Option<&str> {
-        let upstream = self.up_ref(up);
-        let item = upstream
-            .list(ListKind::Tools)
-            .items
-            .iter()
-            .find(|item| *item.key == *tool)?;
-        let text = std::str::from_utf8(&item.text)
-            .ok()
-            .filter(|text| text.contains("\"taskSupport\"") && upstream.has_call_tasks())?;
-        let [execution] = json::pick(text, ["execution"])?;
-        json::pick(execution?, ["taskSupport"])?[0]
-    }
-
     /// An answer that is not yet the client's. True: the call goes on.
     pub(crate) fn goes_on(&mut self, up: UpId, number: u64, kind: &Kind<'_>) -> bool {
         let Some(Purpose::Client(client)) = self
@@ -50,7 +34,7 @@ impl Gateway {
         else {
             return false;
         };
-        match self.next_of(up, number, client, kind) {
+        match next_of(self.up_ref(up), number, client, kind) {
             None => false,
             Some(Next::Drive) => self.drive(up, number, kind),
             Some(Next::Ask(method, id, task)) => {
@@ -62,50 +46,6 @@ impl Gateway {
                 self.ask_next(number, method, &format!("\"taskId\":{id}"));
                 true
             }
-        }
-    }
-
-    fn next_of(&self, up: UpId, number: u64, client: &ClientCall, kind: &Kind<'_>) -> Option<Next> {
-        let legacy = matches!(self.up_ref(up).era, Some(UpEra::Legacy(_)));
-        if !client.modern {
-            return (!legacy && client.method == Method::ToolsCall && self.is_driven(client, kind))
-                .then_some(Next::Drive);
-        }
-        let known = client
-            .known
-            .as_ref()
-            .filter(|name| legacy && self.is_bridged(name));
-        match (kind, client.method, &client.task, known) {
-            (Kind::Result(_, result), Method::ToolsCall, Some(Task::Asked), _) => {
-                let id: Box<str> = task_id(result)?.into();
-                Some(Next::Ask(
-                    "tasks/result",
-                    id.clone(),
-                    Task::Running { id, number },
-                ))
-            }
-            // What it came to is asked for apart; until then the client waits.
-            (Kind::Result(_, task), Method::TaskGet, None, Some(name))
-                if matches!(status(task), Some("\"completed\"" | "\"failed\"")) =>
-            {
-                Some(Next::Ask(
-                    "tasks/result",
-                    json::quote(&name.id).into(),
-                    Task::Fetching((*task).into()),
-                ))
-            }
-            // A legacy server refuses to cancel what is over; a modern client is told that it was
-            // heard, if there is such a task at all.
-            (Kind::Error(_, error), Method::TaskCancel, None, Some(name))
-                if code_of(error) == Some(rpc::INVALID_PARAMS) =>
-            {
-                Some(Next::Ask(
-                    "tasks/get",
-                    json::quote(&name.id).into(),
-                    Task::Acknowledging,
-                ))
-            }
-            _ => None,
         }
     }
 
@@ -140,8 +80,8 @@ impl Gateway {
             {
                 session.calls.insert(client.id.clone(), next);
             }
-            if let Some(parked) = client.park().and_then(|park| self.parked.get_mut(&park)) {
-                parked.call = Some(next);
+            if let Some(id) = client.park() {
+                self.interactive.pending.renumber(id, next);
             }
         }
         let conn = &mut self.ups.get_mut(call.up).conns[call.conn];
@@ -178,6 +118,51 @@ impl Gateway {
             &format!("\"taskId\":{id}"),
             30_000_000,
         );
+    }
+}
+
+/// How a call goes on with such an answer; `None`: it does not, the answer is the client's.
+fn next_of(up: &Upstream, number: u64, client: &ClientCall, kind: &Kind<'_>) -> Option<Next> {
+    let legacy = matches!(up.era, Some(UpEra::Legacy(_)));
+    if !client.modern {
+        return (!legacy && client.method == Method::ToolsCall && is_driven(client, kind))
+            .then_some(Next::Drive);
+    }
+    let known = client
+        .known
+        .as_ref()
+        .filter(|name| legacy && up.bridges(name));
+    match (kind, client.method, &client.task, known) {
+        (Kind::Result(_, result), Method::ToolsCall, Some(Task::Asked), _) => {
+            let id: Box<str> = task_id(result)?.into();
+            Some(Next::Ask(
+                "tasks/result",
+                id.clone(),
+                Task::Running { id, number },
+            ))
+        }
+        // What it came to is asked for apart; until then the client waits.
+        (Kind::Result(_, task), Method::TaskGet, None, Some(name))
+            if matches!(status(task), Some("\"completed\"" | "\"failed\"")) =>
+        {
+            Some(Next::Ask(
+                "tasks/result",
+                json::quote(&name.id).into(),
+                Task::Fetching((*task).into()),
+            ))
+        }
+        // A legacy server refuses to cancel what is over; a modern client is told that it was
+        // heard, if there is such a task at all.
+        (Kind::Error(_, error), Method::TaskCancel, None, Some(name))
+            if code_of(error) == Some(rpc::INVALID_PARAMS) =>
+        {
+            Some(Next::Ask(
+                "tasks/get",
+                json::quote(&name.id).into(),
+                Task::Acknowledging,
+            ))
+        }
+        _ => None,
     }
 }
 

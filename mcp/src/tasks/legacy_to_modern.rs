@@ -8,30 +8,23 @@
 use crate::api::UpId;
 use crate::call::record::{Call, ClientCall, Purpose, Task};
 use crate::client::request::{ClientEra, Ctx, Flow};
+use crate::client::task_name::TaskName;
 use crate::gateway::Gateway;
-use crate::interactive::pending_input::{Pending, answer_of, input_key};
-use crate::interactive::question;
-use crate::interactive::server_requests::QUESTIONS;
+use crate::interactive::pending_input::OpenQuestion;
 use crate::protocol::inbound::key;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::method::{Legacy, Method};
-use crate::protocol::refusal::{Refusal, result_message, rpc};
+use crate::protocol::refusal::{Refusal, rpc};
+use crate::protocol::task::{RELATED, declares, related, status};
 use crate::protocol::{json, splice};
-use crate::tasks::passthrough::{RELATED, declares, related};
-use crate::tasks::registry::Name;
+use crate::tasks::registry::{Owned, Tasks};
+use crate::tasks::watch::Watch;
+use crate::upstream::list::ListKind;
 use crate::upstream::{UpEra, Upstream};
 use ggen_wire::Code;
 
 /// How long the result of a task is waited for that its server has called complete.
 const PATIENCE: crate::api::Micros = 30_000_000;
-
-/// The open request for the result of a task, and what came of it so far.
-pub(crate) struct Watch {
-    /// The request. `None`: it is over, or its server was lost.
-    number: Option<u64>,
-    /// What the task wants to know.
-    pending: Vec<Pending>,
-}
 
 impl Upstream {
     /// Whether it is a legacy server whose tools may be called as tasks.
@@ -43,19 +36,45 @@ impl Upstream {
                 .try_fold(&*self.hello.capabilities, step)
                 .is_some()
     }
+    /// Whether a task is one of this legacy server that a modern client has.
+    pub(crate) fn bridges(&self, name: &TaskName) -> bool {
+        matches!(self.era, Some(UpEra::Legacy(_))) && name.is_of_principal()
+    }
+
+    /// What a tool of a legacy server says of tasks, if that server has any: its `taskSupport` as
+    /// it stands.
+    fn task_support(&self, tool: &str) -> Option<&str> {
+        let mut items = self.list(ListKind::Tools).items.iter();
+        let item = items.find(|item| *item.key == *tool)?;
+        let text = std::str::from_utf8(&item.text)
+            .ok()
+            .filter(|text| text.contains("\"taskSupport\"") && self.has_call_tasks())?;
+        let [execution] = json::pick(text, ["execution"])?;
+        json::pick(execution?, ["taskSupport"])?[0]
+    }
+
+    /// What a modern client of a tool of a legacy server gets: the tool's support for tasks, and
+    /// whether the client takes them.
+    pub(crate) fn task_wish(&self, era: &ClientEra<'_>, tool: &str) -> Option<Task> {
+        let takes = match era {
+            ClientEra::Modern(claim) => claim.capabilities.is_some_and(declares),
+            ClientEra::Legacy(..) => return None,
+        };
+        match self.task_support(tool)? {
+            "\"required\"" | "\"optional\"" if takes => Some(Task::Offered),
+            // Who takes none gets what the task comes to ([`crate::tasks::continuation`]).
+            "\"required\"" => Some(Task::Asked),
+            _ => None,
+        }
+    }
 }
 
 impl Gateway {
-    /// Whether a task is one of a legacy server that a modern client has.
-    pub(crate) fn is_bridged(&self, name: &Name) -> bool {
-        matches!(self.up_ref(name.up).era, Some(UpEra::Legacy(_))) && name.is_of_principal()
-    }
-
     /// A request about such a task that its server need not be asked for. `None`: it need.
     pub(crate) fn bridged_here(
         &mut self,
         ctx: &Ctx<'_>,
-        name: &Name,
+        name: &TaskName,
     ) -> Option<Result<Flow, Refusal>> {
         let cancels = self.up_ref(name.up).has_in_tasks("cancel");
         match ctx.method {
@@ -88,31 +107,12 @@ impl Gateway {
     }
 
     /// Passes a client's answers on to the server; those that nothing asked for are ignored.
-    fn answer_task(&mut self, name: &Name, responses: &str) {
-        let place = self
-            .owned(name)
-            .and_then(|task| self.place_of_task(name.up, task));
-        let (Some(watch), Some(conn)) = (self.watches.get_mut(name), place) else {
+    fn answer_task(&mut self, name: &TaskName, responses: &str) {
+        let Some(conn) = self.place_of_task(name) else {
             return;
         };
-        let related = format!("{{\"taskId\":{}}}", json::quote(&name.id));
-        let mut answers = Vec::new();
-        watch.pending.retain(|pending| {
-            let Some(answer) = answer_of(responses, &pending.key) else {
-                return true;
-            };
-            let meta = json::pick(answer, ["_meta"])
-                .and_then(|[meta]| meta)
-                .unwrap_or("{}");
-            let meta = splice::rebuild(meta, |member| member != RELATED, &[(RELATED, &related)]);
-            answers.push(result_message(
-                &pending.id,
-                &splice::rebuild(answer, |member| member != "_meta", &[("_meta", &meta)]),
-            ));
-            false
-        });
-        for answer in answers {
-            self.aside(name.up, conn, json::one_line(answer), Vec::new());
+        for answer in self.tasks.answers(name, responses) {
+            self.aside(name.up, conn, answer, Vec::new());
         }
     }
 
@@ -124,7 +124,7 @@ impl Gateway {
         conn: usize,
         call: Option<u64>,
         params: Option<&str>,
-    ) -> Option<Name> {
+    ) -> Option<TaskName> {
         if let Some(Purpose::Watch(name)) = call
             .and_then(|number| self.calls.get(&number))
             .map(|call| &call.purpose)
@@ -132,79 +132,34 @@ impl Gateway {
             return Some(name.clone());
         }
         let id = params.and_then(related).and_then(json::string)?;
-        self.task_at(up, conn, &id)
-            .filter(|name| self.is_bridged(name))
+        let name = self.tasks.at(self.up_ref(up), conn, &id, self.cx.now)?;
+        Some(name).filter(|name| self.up_ref(name.up).bridges(name))
     }
 
     /// A question of a task is kept for its client. False: it cannot be.
     pub(crate) fn ask_for_task(
         &mut self,
-        name: &Name,
+        name: &TaskName,
         conn: usize,
         id: &str,
         method: &str,
         params: Option<&str>,
     ) -> bool {
-        let (caps, fresh) = (self.up_ref(name.up).conns[conn].caps, self.cx.next_id());
-        let watch = self.watches.entry(name.clone()).or_insert_with(|| Watch {
-            number: None,
-            pending: Vec::new(),
-        });
-        if watch.pending.len() >= QUESTIONS {
+        let (caps, unused) = (self.up_ref(name.up).conns[conn].caps, self.cx.next_id());
+        if !self.tasks.ask(name, (id, method), params, caps, unused) {
             return false;
         }
-        // A key never names two questions of a task, not even in another life of the relay
-        // (SEP-2663, "Task Update Requests").
-        let key = params
-            .and_then(input_key)
-            .filter(|hint| watch.pending.iter().all(|pending| pending.key != *hint));
-        let key = key.unwrap_or_else(|| format!("req_{fresh}"));
-        let request = question::question(method, params, caps);
-        watch.pending.push(Pending {
-            key,
-            id: id.into(),
-            method: method.into(),
-            request,
-            told: false,
-        });
-        let seen = self.owned(name).and_then(|task| task.seen.clone());
-        if let Some(seen) = seen {
-            let task = self.with_questions(name, &seen);
+        if let Some(seen) = self.owned(name).and_then(Owned::seen) {
+            let task = self.tasks.with_questions(name, seen);
             self.tell_task(name, &task);
         }
         true
     }
 
-    /// The server takes a question of a task back.
-    pub(crate) fn task_question_withdrawn(&mut self, up: UpId, conn: usize, id: &str) {
-        let here = |name: &Name| {
-            name.up == up
-                && self
-                    .owned(name)
-                    .and_then(|task| self.place_of_task(up, task))
-                    == Some(conn)
-        };
-        let names: Vec<_> = self
-            .watches
-            .keys()
-            .filter(|name| here(name))
-            .cloned()
-            .collect();
-        for name in names {
-            if let Some(watch) = self.watches.get_mut(&name) {
-                watch.pending.retain(|pending| *pending.id != *id);
-            }
-        }
-    }
-
     /// Has the questions of a task come: its server puts them on the stream of the request for the
     /// result.
-    fn watch_task(&mut self, name: &Name, conn: usize) {
-        if self
-            .watches
-            .get(name)
-            .is_some_and(|watch| watch.number.is_some())
-        {
+    fn watch_task(&mut self, name: &TaskName, conn: usize) {
+        if self.tasks.is_watched(name) {
             return;
         }
         let members = format!("\"taskId\":{}", json::quote(&name.id));
@@ -216,41 +171,25 @@ impl Gateway {
             &members,
             crate::upstream::outbound::NEVER,
         );
-        let pending = self
-            .watches
-            .remove(name)
-            .map(|watch| watch.pending)
-            .unwrap_or_default();
-        self.watches.insert(
-            name.clone(),
-            Watch {
-                number: Some(number),
-                pending,
-            },
-        );
-    }
-
-    /// The request for the result of a task is over, and so is what the task wanted to know.
-    pub(crate) fn watch_over(&mut self, name: &Name) {
-        self.watches.remove(name);
+        self.tasks.watched_by(name, number);
     }
 
     /// Nobody will ask about a task any more: its server's questions get an answer, its request is
     /// taken back.
-    pub(crate) fn unwatch(&mut self, name: &Name) {
-        let Some(watch) = self.watches.remove(name) else {
-            return;
-        };
-        let place = self
-            .owned(name)
-            .and_then(|task| self.place_of_task(name.up, task));
-        let Some(conn) = place else { return };
+    fn unwatch(&mut self, name: &TaskName) {
+        let place = self.place_of_task(name);
+        if let (Some(watch), Some(conn)) = (self.tasks.take_watch(name), place) {
+            self.end_watch(name, conn, watch);
+        }
+    }
+
+    /// The same for a request that is not in the registry any more.
+    pub(crate) fn end_watch(&mut self, name: &TaskName, conn: usize, watch: Watch) {
         for pending in &watch.pending {
             self.take_back(name.up, conn, pending);
         }
-        if let Some(number) = watch
-            .number
-            .filter(|number| self.calls.remove(number).is_some())
+        if let Some(number) = watch.number
+            && self.calls.remove(&number).is_some()
         {
             self.cancel_upstream(name.up, conn, number);
         }
@@ -268,7 +207,10 @@ impl Gateway {
         let (Kind::Result(number, _) | Kind::Error(Some(number), _)) = envelope.kind else {
             return None;
         };
-        let name = client.known.as_ref().filter(|name| self.is_bridged(name));
+        let name = client
+            .known
+            .as_ref()
+            .filter(|name| self.up_ref(name.up).bridges(name));
         let result = match (&envelope.kind, client.method, &client.task, name) {
             (Kind::Result(_, result), Method::ToolsCall, Some(Task::Offered), _) => {
                 let [task] = json::pick(result, ["task"])?;
@@ -281,11 +223,11 @@ impl Gateway {
                 failed(task, error)
             }
             (Kind::Result(_, task), Method::TaskGet, None, Some(name)) => {
-                self.remember_task(name, task);
+                self.tasks.remember(name, task);
                 if status(task) == Some("\"input_required\"") {
                     self.watch_task(name, call.conn);
                 }
-                self.with_questions(name, task)
+                self.tasks.with_questions(name, task)
             }
             (Kind::Result(..), Method::TaskCancel, _, Some(name)) => {
                 self.unwatch(name);
@@ -299,32 +241,10 @@ impl Gateway {
         ))
     }
 
-    /// A task that is not over, with what it wants to know. What is not known here yet cannot be
-    /// answered, so that the task is at work till then.
-    fn with_questions(&self, name: &Name, task: &str) -> String {
-        let over = status(task) == Some("\"cancelled\"");
-        let pending = self
-            .watches
-            .get(name)
-            .map_or(&[][..], |watch| &watch.pending);
-        if over {
-            return detailed(task, "cancelled", &[]);
-        }
-        if pending.is_empty() {
-            return detailed(task, "working", &[]);
-        }
-        let requests: Vec<_> = pending.iter().map(Pending::entry).collect();
-        detailed(
-            task,
-            "input_required",
-            &[("inputRequests", &format!("{{{}}}", requests.join(",")))],
-        )
-    }
-
     /// A legacy server tells how the task of a modern client stands: whoever listens gets it with
     /// everything that belongs to it.
-    pub(crate) fn bridged_told(&mut self, name: &Name, conn: usize, task: &str) -> bool {
-        self.remember_task(name, task);
+    pub(crate) fn bridged_told(&mut self, name: &TaskName, conn: usize, task: &str) -> bool {
+        self.tasks.remember(name, task);
         if !self
             .clients
             .listens()
@@ -344,16 +264,11 @@ impl Gateway {
                     PATIENCE,
                 );
             }
-            Some("\"input_required\"")
-                if self
-                    .watches
-                    .get(name)
-                    .is_none_or(|watch| watch.number.is_none()) =>
-            {
+            Some("\"input_required\"") if !self.tasks.is_watched(name) => {
                 self.watch_task(name, conn)
             }
             _ => {
-                let task = self.with_questions(name, task);
+                let task = self.tasks.with_questions(name, task);
                 self.tell_task(name, &task);
             }
         }
@@ -361,7 +276,7 @@ impl Gateway {
     }
 
     /// The result that a task came to, for those who listen.
-    pub(crate) fn bridged_end(&mut self, name: &Name, task: &str, envelope: &Envelope<'_>) {
+    pub(crate) fn bridged_end(&mut self, name: &TaskName, task: &str, envelope: &Envelope<'_>) {
         let task = match envelope.kind {
             Kind::Result(_, result) => {
                 detailed(task, "completed", &[("result", &without_related(result))])
@@ -371,26 +286,27 @@ impl Gateway {
         };
         self.tell_task(name, &task);
     }
-
-    /// What a modern client of a legacy tool gets: the tool's support for tasks, and whether the
-    /// client takes them.
-    pub(crate) fn task_wish(&self, ctx: &Ctx<'_>, up: UpId, tool: &str) -> Option<Task> {
-        let takes = match &ctx.era {
-            ClientEra::Modern(claim) => claim.capabilities.is_some_and(declares),
-            ClientEra::Legacy(..) => return None,
-        };
-        match self.task_support(up, tool)? {
-            "\"required\"" | "\"optional\"" if takes => Some(Task::Offered),
-            // Who takes none gets what the task comes to ([`crate::tasks::continuation`]).
-            "\"required\"" => Some(Task::Asked),
-            _ => None,
-        }
-    }
 }
 
-/// The status of a task as it stands.
-pub(crate) fn status(task: &str) -> Option<&str> {
-    json::pick(task, ["status"]).and_then(|[status]| status)
+impl Tasks {
+    /// A task that is not over, with what it wants to know. What is not known here yet cannot be
+    /// answered, so that the task is at work till then.
+    fn with_questions(&self, name: &TaskName, task: &str) -> String {
+        let over = status(task) == Some("\"cancelled\"");
+        let pending = self.questions(name);
+        if over {
+            return detailed(task, "cancelled", &[]);
+        }
+        if pending.is_empty() {
+            return detailed(task, "working", &[]);
+        }
+        let requests: Vec<_> = pending.iter().map(OpenQuestion::entry).collect();
+        detailed(
+            task,
+            "input_required",
+            &[("inputRequests", &format!("{{{}}}", requests.join(",")))],
+        )
+    }
 }
 
 /// A task in the words of 2026-07-28: with that status, and with more members.

@@ -2,6 +2,9 @@
 
 pub(crate) mod continuation;
 pub(crate) mod legacy_to_modern;
+pub(crate) mod list;
 pub(crate) mod modern_to_legacy;
 pub(crate) mod passthrough;
 pub(crate) mod registry;
+pub(crate) mod updates;
+pub(crate) mod watch;

@@ -10,9 +10,9 @@ use crate::call::translate;
 use crate::gateway::Gateway;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::refusal::{Refusal, rpc};
+use crate::protocol::task;
 use crate::protocol::{json, splice};
 use crate::tasks::continuation::code_of;
-use crate::tasks::passthrough;
 use ggen_wire::Code;
 
 /// How often a task is asked for whose server does not say how often; and the bounds of what one
@@ -21,18 +21,6 @@ const POLL: u64 = 1000;
 const POLLS: (u64, u64) = (50, 10_000);
 
 impl Gateway {
-    /// Whether an answer to a legacy client's call is about a task.
-    pub(crate) fn is_driven(&self, client: &ClientCall, kind: &Kind<'_>) -> bool {
-        match (&client.task, kind) {
-            (None, Kind::Error(_, error)) => {
-                code_of(error) == Some(rpc::MISSING_CAPABILITY) && wants_tasks(error)
-            }
-            (Some(Task::Declared), Kind::Result(_, result)) => kind_of(result) == Some("\"task\""),
-            (Some(Task::Driven(_)), Kind::Result(..)) => true,
-            _ => false,
-        }
-    }
-
     /// Goes on with such a call. False: the answer is the client's.
     pub(crate) fn drive(&mut self, up: UpId, number: u64, kind: &Kind<'_>) -> bool {
         let Some(call) = self.calls.get_mut(&number) else {
@@ -96,7 +84,7 @@ impl Gateway {
             return;
         };
         let next = self.cx.next_id();
-        call.request.body = translate::declaring(&call.request.body, next, passthrough::EXTENSION);
+        call.request.body = translate::declaring(&call.request.body, next, task::EXTENSION);
         self.renumber(number, next, call);
         self.send(next);
     }
@@ -118,7 +106,7 @@ impl Gateway {
         if let Some(call) = self.calls.get_mut(&next) {
             call.deadline = call.deadline.max(due + 1_000_000);
         }
-        self.paced.push((due, next));
+        self.interactive.delayed.push(due, next);
         self.cx.wake_at(due);
     }
 
@@ -154,45 +142,53 @@ impl Gateway {
         );
         true
     }
+}
 
-    /// What a task came to, as the answer of its call: `None` if this is no task's end.
-    pub(crate) fn end_of_driven(
-        &self,
-        client: &ClientCall,
-        envelope: &Envelope<'_>,
-    ) -> Option<String> {
-        if !matches!(client.task, Some(Task::Driven(_))) {
-            return None;
+/// Whether an answer to a legacy client's call is about a task.
+pub(crate) fn is_driven(client: &ClientCall, kind: &Kind<'_>) -> bool {
+    match (&client.task, kind) {
+        (None, Kind::Error(_, error)) => {
+            code_of(error) == Some(rpc::MISSING_CAPABILITY) && wants_tasks(error)
         }
-        let lost = |why: &str| {
-            format!(
-                "\"error\":{}",
-                Refusal::new(200, rpc::INTERNAL, Code::TaskEnded, why).error()
-            )
-        };
-        let (number, member) = match &envelope.kind {
-            Kind::Result(number, task) => {
-                let [status, result, error] =
-                    json::pick(task, ["status", "result", "error"]).unwrap_or_default();
-                let member = match (status, result, error) {
-                    (Some("\"completed\""), Some(result), _) => format!("\"result\":{result}"),
-                    (Some("\"failed\""), _, Some(error)) => format!("\"error\":{error}"),
-                    _ => lost(status.unwrap_or_default().trim_matches('"')),
-                };
-                (number, member)
-            }
-            // What the server says of a task that it does not know (any more) is not about the
-            // client's request.
-            Kind::Error(Some(number), error) => {
-                let message = json::pick(error, ["message"])
-                    .and_then(|[message]| json::string(message?))
-                    .unwrap_or_default();
-                (number, lost(&message))
-            }
-            _ => return None,
-        };
-        Some(format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},{member}}}"))
+        (Some(Task::Declared), Kind::Result(_, result)) => kind_of(result) == Some("\"task\""),
+        (Some(Task::Driven(_)), Kind::Result(..)) => true,
+        _ => false,
     }
+}
+
+/// What a task came to, as the answer of its call: `None` if this is no task's end.
+pub(crate) fn end_of_driven(client: &ClientCall, envelope: &Envelope<'_>) -> Option<String> {
+    if !matches!(client.task, Some(Task::Driven(_))) {
+        return None;
+    }
+    let lost = |why: &str| {
+        format!(
+            "\"error\":{}",
+            Refusal::new(200, rpc::INTERNAL, Code::TaskEnded, why).error()
+        )
+    };
+    let (number, member) = match &envelope.kind {
+        Kind::Result(number, task) => {
+            let [status, result, error] =
+                json::pick(task, ["status", "result", "error"]).unwrap_or_default();
+            let member = match (status, result, error) {
+                (Some("\"completed\""), Some(result), _) => format!("\"result\":{result}"),
+                (Some("\"failed\""), _, Some(error)) => format!("\"error\":{error}"),
+                _ => lost(status.unwrap_or_default().trim_matches('"')),
+            };
+            (number, member)
+        }
+        // What the server says of a task that it does not know (any more) is not about the
+        // client's request.
+        Kind::Error(Some(number), error) => {
+            let message = json::pick(error, ["message"])
+                .and_then(|[message]| json::string(message?))
+                .unwrap_or_default();
+            (number, lost(&message))
+        }
+        _ => return None,
+    };
+    Some(format!("{{\"jsonrpc\":\"2.0\",\"id\":{number},{member}}}"))
 }
 
 fn kind_of(result: &str) -> Option<&str> {
@@ -205,7 +201,7 @@ fn wants_tasks(error: &str) -> bool {
         "data",
         "requiredCapabilities",
         "extensions",
-        passthrough::EXTENSION,
+        task::EXTENSION,
     ];
     path.iter()
         .try_fold(error, |at, name| json::pick(at, [*name])?[0])

@@ -1,441 +1,370 @@
-//! Whose the tasks of servers are. A task belongs to the modern principal, or to the legacy
-//! session, whose call made it; for anybody else it does not exist. The books are bounded in number
-//! and in time, and say what must not be lent to others while a task is at work there.
+//! The registry of tasks: whose they are, how they stand, and where they are at work. A task belongs
+//! to the modern principal or the legacy session whose call made it; for anybody else it does not
+//! exist. The registry is bounded in number and in time. It only keeps records: what has to be said
+//! to servers and clients is returned to the caller.
 
-use crate::api::{Lease, Micros, Output, SHARED, UpId};
-use crate::call::record::{Call, ClientCall};
-use crate::gateway::Gateway;
-use crate::persisted::{Keep, KeptTask, digest};
+use crate::api::{Lease, Micros, SHARED, UpId};
+use crate::client::task_name::TaskName;
+use crate::persisted::KeptTask;
 use crate::protocol::json;
-use crate::upstream::Phase;
-use std::collections::BTreeSet;
+use crate::tasks::watch::Watch;
+use crate::upstream::{Conn, Phase, Upstream};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Tasks on the books, at most: then the oldest one is forgotten, first of all of whoever has this
-/// many.
+/// Tasks in the registry, at most. One more removes the task that expires first.
 const MOST: usize = 4096;
+/// Tasks of one owner, at most.
 const MOST_OF_ONE: usize = 512;
-/// Tasks that are stored for the next life, at most: they lie where the sessions do.
+/// The session store takes tasks while there are at most this many.
 const KEPT: usize = 512;
 /// A task is forgotten after this time at the latest without being asked for.
 const LONGEST: Micros = 86_400_000_000;
-/// What clocks may differ in, and a server may be slow in forgetting.
+/// Added to the time that a server keeps a task: clocks differ, and servers may be slow.
 const SPARE: Micros = 60_000_000;
 /// The longest text of a task that is remembered.
 const SEEN: usize = 4096;
-/// How the owner of a task is written who has no session.
-const PRINCIPAL: &str = "principal ";
-
-/// What a task is known by. Servers may number their tasks for each client, so that the owner is a
-/// part of it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Name {
-    pub(crate) up: UpId,
-    /// The server's own id.
-    pub(crate) id: Box<str>,
-    /// See [`Gateway::owner`].
-    pub(crate) owner: Box<str>,
-}
-
-impl Name {
-    /// Whether it is a modern principal's, and not a legacy session's.
-    pub(crate) fn is_of_principal(&self) -> bool {
-        self.owner.starts_with(PRINCIPAL)
-    }
-}
-
-/// What is known of a task.
+/// Where a task comes from.
 #[derive(Clone, Debug)]
-pub(crate) struct Owned {
+pub(crate) struct Origin {
     /// The legacy session that made it.
     pub(crate) session: Option<Arc<str>>,
     /// The server's name of the tool, if the server lists it.
     pub(crate) tool: Option<Box<str>>,
     /// The child of a stdio server that works on it.
-    lease: Lease,
+    pub(crate) lease: Lease,
     /// The session of an HTTP server that it was made in.
-    remote: Option<String>,
-    created: Micros,
-    /// When its client asked about it last.
-    pub(crate) asked: Micros,
-    /// When it is forgotten.
-    pub(crate) until: Micros,
-    /// It has an end, as far as anybody has asked.
-    pub(crate) over: bool,
+    pub(crate) remote: Option<String>,
     /// The number of the call that made it, and its client's progress token as it stands.
-    progress: Option<(u64, Box<str>)>,
-    /// What a legacy server said of it last, for its modern client.
-    pub(crate) seen: Option<Box<str>>,
+    pub(crate) progress: Option<(u64, Box<str>)>,
 }
 
-impl Gateway {
-    /// The owner of the tasks of a session, or of a modern principal.
-    pub(crate) fn owner(&self, session: Option<&Arc<str>>, principal: &str) -> Box<str> {
-        match session {
-            // A restored session has another name until its client comes, but one digest.
-            Some(name) => match self
-                .clients
-                .session(name)
-                .map(|session| &session.digest)
-                .filter(|digest| !digest.is_empty())
-            {
-                Some(digest) => format!("session {digest}").into(),
-                None => format!("session {}", digest(name)).into(),
-            },
-            None => format!("{PRINCIPAL}{principal}").into(),
-        }
+/// What is known of a task.
+#[derive(Clone, Debug)]
+pub(crate) struct Owned {
+    origin: Origin,
+    created: Micros,
+    /// When its client asked about it last.
+    asked: Micros,
+    /// When it is forgotten.
+    until: Micros,
+    /// It has an end, as far as anybody has asked.
+    over: bool,
+    /// What a legacy server said of it last, for its modern client.
+    seen: Option<Box<str>>,
+}
+
+/// A task that is not in the registry any more.
+pub(crate) struct Forgotten {
+    pub(crate) name: TaskName,
+    pub(crate) task: Owned,
+    /// The open request for its result, if there was one.
+    pub(crate) watch: Option<Watch>,
+}
+
+/// The tasks of servers that clients made.
+#[derive(Default)]
+pub(crate) struct Tasks {
+    pub(super) owned: BTreeMap<TaskName, Owned>,
+    /// Tasks of legacy servers whose modern client is, or may be, wanted for something.
+    pub(super) watches: BTreeMap<TaskName, Watch>,
+}
+
+impl Tasks {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.owned.is_empty()
+    }
+
+    /// Open requests for results, for the tests that check that nothing is left.
+    pub(crate) fn watches(&self) -> usize {
+        self.watches.len()
     }
 
     /// A task, if there is one of that name.
-    pub(crate) fn owned(&self, name: &Name) -> Option<&Owned> {
-        self.tasks.get(name).filter(|task| task.until > self.cx.now)
+    pub(crate) fn get(&self, name: &TaskName, now: Micros) -> Option<&Owned> {
+        self.owned.get(name).filter(|task| task.until > now)
     }
 
-    /// The session that hears of a task.
-    pub(crate) fn session_of_task(&self, name: &Name, task: &Owned) -> Option<Arc<str>> {
-        let restored = || {
-            self.clients
-                .session_of_digest(name.owner.strip_prefix("session ")?)
-        };
-        let known = task
-            .session
-            .clone()
-            .filter(|session| self.clients.has_session(session));
-        known
-            .or_else(restored)
-            .filter(|session| self.clients.has_session(session))
+    /// The tasks of an owner.
+    pub(crate) fn of_owner<'a>(
+        &'a self,
+        owner: &'a str,
+        now: Micros,
+    ) -> impl Iterator<Item = (&'a TaskName, &'a Owned)> {
+        self.owned
+            .iter()
+            .filter(move |(name, task)| *name.owner == *owner && task.until > now)
     }
 
-    /// A call has made a task.
-    pub(crate) fn own_task(
+    /// A call has made a task; `text` is what its server says of it. Gives the tasks that had to
+    /// go: those that had its id at the same place, and the oldest one where there are too many.
+    pub(crate) fn begin(
         &mut self,
-        call: &Call,
-        number: Option<u64>,
-        client: &ClientCall,
-        id: &str,
-        task: &str,
-    ) {
-        let conn = &self.up_ref(call.up).conns[call.conn];
-        let (lease, remote) = (conn.lease, conn.session.clone());
-        let view = if client.exposes {
-            crate::upstream::view::View::All
-        } else {
-            crate::upstream::view::View::One(call.up)
-        };
-        let entry = client.tool.as_ref().and_then(|tool| {
-            self.ups
-                .table(view, crate::upstream::list::ListKind::Tools)
-                .get(tool)
-        });
-        let tool = entry.map(|entry| Box::from(&*entry.original));
-        let name = Name {
-            up: call.up,
-            id: id.into(),
-            owner: self.owner(client.session.as_ref(), &client.principal),
-        };
-        // What had this id at the same place does not have it any more.
-        let same_id = Name {
-            owner: "".into(),
-            ..name.clone()
-        };
-        let others = self
-            .tasks
-            .range(same_id..)
-            .take_while(|(other, _)| other.up == name.up && other.id == name.id);
-        let others: Vec<_> = others
-            .filter(|(_, task)| task.lease == lease)
+        name: &TaskName,
+        origin: Origin,
+        text: &str,
+        now: Micros,
+    ) -> Vec<Forgotten> {
+        let others: Vec<_> = self
+            .of_id(name.up, &name.id)
+            .filter(|(_, task)| task.origin.lease == origin.lease)
             .map(|(other, _)| other.clone())
             .collect();
-        for other in others {
-            self.forget_task(&other);
+        let mut gone: Vec<_> = others
+            .iter()
+            .filter_map(|other| self.forget(other))
+            .collect();
+        if let Some(oldest) = self.without_room(&name.owner) {
+            gone.extend(self.forget(&oldest));
         }
-        self.make_room_for_task(&name.owner);
-        let progress = client
-            .progress
-            .clone()
-            .filter(|_| client.session.is_some())
-            .and_then(|token| Some((number?, token)));
-        let mut owned = Owned {
-            session: client.session.clone(),
-            tool,
-            lease,
-            remote,
-            created: self.cx.now,
-            asked: self.cx.now,
-            until: self.cx.now + LONGEST,
-            over: false,
-            progress,
-            seen: None,
-        };
-        owned.see(task, self.cx.now);
-        self.tasks.insert(name.clone(), owned);
-        self.keep_task(&name);
+        let mut task = Owned::new(origin, now, now + LONGEST);
+        task.see(text, now);
+        self.owned.insert(name.clone(), task);
+        gone
     }
 
-    /// Forgets what is forgotten soonest, where there are too many.
-    fn make_room_for_task(&mut self, owner: &str) {
-        let oldest = |tasks: &mut dyn Iterator<Item = (&Name, &Owned)>| {
+    /// The task that is forgotten first, where there are too many.
+    fn without_room(&self, owner: &str) -> Option<TaskName> {
+        let oldest = |tasks: &mut dyn Iterator<Item = (&TaskName, &Owned)>| {
             tasks
                 .min_by_key(|(_, task)| task.until)
                 .map(|(name, _)| name.clone())
         };
-        let of_one = |(name, _): &(&Name, &Owned)| *name.owner == *owner;
-        let name = if self.tasks.len() >= MOST_OF_ONE
-            && self.tasks.iter().filter(of_one).count() >= MOST_OF_ONE
+        let of_one = |(name, _): &(&TaskName, &Owned)| *name.owner == *owner;
+        if self.owned.len() >= MOST_OF_ONE
+            && self.owned.iter().filter(of_one).count() >= MOST_OF_ONE
         {
-            oldest(&mut self.tasks.iter().filter(of_one))
-        } else if self.tasks.len() >= MOST {
-            oldest(&mut self.tasks.iter())
+            oldest(&mut self.owned.iter().filter(of_one))
+        } else if self.owned.len() >= MOST {
+            oldest(&mut self.owned.iter())
         } else {
             None
-        };
-        if let Some(name) = name {
-            self.forget_task(&name);
         }
     }
 
-    /// A server said how a task stands.
-    pub(crate) fn see_task(&mut self, name: &Name, task: &str) {
-        let now = self.cx.now;
-        let Some(owned) = self.tasks.get_mut(name) else {
-            return;
+    /// A server said how a task stands. True: it has come to its end with that.
+    pub(crate) fn see(&mut self, name: &TaskName, text: &str, now: Micros) -> bool {
+        let Some(task) = self.owned.get_mut(name) else {
+            return false;
         };
-        let before = owned.over;
-        owned.see(task, now);
-        if owned.over && !before {
-            self.touch(name.up);
-        }
+        let before = task.over;
+        task.see(text, now);
+        task.over && !before
     }
 
     /// The client of a task asks about it.
-    pub(crate) fn asked_about(&mut self, name: &Name) {
-        let now = self.cx.now;
-        if let Some(task) = self.tasks.get_mut(name) {
+    pub(crate) fn asked_about(&mut self, name: &TaskName, now: Micros) {
+        if let Some(task) = self.owned.get_mut(name) {
             task.asked = now;
         }
     }
 
     /// What a legacy server said of a modern client's task.
-    pub(crate) fn remember_task(&mut self, name: &Name, text: &str) {
-        if let Some(task) = self.tasks.get_mut(name).filter(|_| text.len() <= SEEN) {
+    pub(crate) fn remember(&mut self, name: &TaskName, text: &str) {
+        if let Some(task) = self.owned.get_mut(name).filter(|_| text.len() <= SEEN) {
             task.seen = Some(text.into());
         }
     }
 
-    /// The task of that id behind a connection. `None`: there is none, or it cannot be said whose
-    /// it is.
-    pub(crate) fn task_at(&self, up: UpId, conn: usize, id: &str) -> Option<Name> {
-        let first = Name {
+    /// A task has an end. False: there is no such task.
+    pub(crate) fn over(&mut self, name: &TaskName) -> bool {
+        let task = self.owned.get_mut(name);
+        task.map(|task| task.over = true).is_some()
+    }
+
+    /// Removes a task and the request for its result.
+    pub(crate) fn forget(&mut self, name: &TaskName) -> Option<Forgotten> {
+        let watch = self.watches.remove(name);
+        let (name, task) = self.owned.remove_entry(name)?;
+        Some(Forgotten { name, task, watch })
+    }
+
+    /// Removes the tasks of a session that is over.
+    pub(crate) fn forget_owner(&mut self, owner: &str) -> Vec<Forgotten> {
+        self.forget_where(|name, _| *name.owner == *owner)
+    }
+
+    /// Removes the tasks whose time is over.
+    pub(crate) fn expire(&mut self, now: Micros) -> Vec<Forgotten> {
+        self.forget_where(|_, task| task.until <= now)
+    }
+
+    fn forget_where(&mut self, gone: impl Fn(&TaskName, &Owned) -> bool) -> Vec<Forgotten> {
+        let names: Vec<_> = self
+            .owned
+            .iter()
+            .filter(|(name, task)| gone(name, task))
+            .map(|(name, _)| name.clone())
+            .collect();
+        names.iter().filter_map(|name| self.forget(name)).collect()
+    }
+
+    fn of_id<'a>(
+        &'a self,
+        up: UpId,
+        id: &'a str,
+    ) -> impl Iterator<Item = (&'a TaskName, &'a Owned)> {
+        let first = TaskName {
             up,
             id: id.into(),
             owner: "".into(),
         };
-        let here = |name: &Name| {
-            self.owned(name).is_some_and(|task| {
-                self.up_ref(up).is_http() || self.place_of_task(up, task) == Some(conn)
-            })
-        };
-        let same = self
-            .tasks
+        self.owned
             .range(first..)
-            .map(|(name, _)| name)
-            .take_while(|name| name.up == up && *name.id == *id);
-        let mut names = same.filter(|name| here(name));
-        names.next().cloned().filter(|_| names.next().is_none())
+            .take_while(move |(name, _)| name.up == up && *name.id == *id)
     }
 
-    /// A task has an end.
-    pub(crate) fn task_over(&mut self, name: &Name) {
-        if let Some(owned) = self.tasks.get_mut(name) {
-            owned.over = true;
-            self.touch(name.up);
-        }
-    }
-
-    pub(crate) fn forget_task(&mut self, name: &Name) {
-        self.unwatch(name);
-        if self.tasks.remove(name).is_some() {
-            self.touch(name.up);
-            if self.cx.keeps && !self.cx.draining {
-                self.cx
-                    .emit(Output::Keep(Keep::Ended(self.stored_as(name))));
-            }
-        }
-    }
-
-    /// A session is over, and with it what was its own.
-    pub(crate) fn forget_tasks_of(&mut self, owner: &str) {
-        for name in self
-            .tasks
-            .keys()
-            .filter(|name| *name.owner == *owner)
-            .cloned()
-            .collect::<Vec<_>>()
-        {
-            self.forget_task(&name);
-        }
-    }
-
-    /// What time does to tasks.
-    pub(crate) fn tasks_due(&mut self) {
-        let now = self.cx.now;
-        for name in self
-            .tasks
-            .iter()
-            .filter(|(_, task)| task.until <= now)
-            .map(|(name, _)| name.clone())
-            .collect::<Vec<_>>()
-        {
-            self.forget_task(&name);
-        }
-    }
-
-    /// The connection behind which a task is. `None`: it went with its process.
-    pub(crate) fn place_of_task(&self, up: UpId, task: &Owned) -> Option<usize> {
-        let upstream = self.up_ref(up);
-        if task.lease != SHARED {
-            return upstream
-                .conns
-                .iter()
-                .position(|conn| conn.is_leased() && conn.lease == task.lease);
-        }
-        let own = |conn: &crate::upstream::Conn| {
-            task.remote.is_some() && conn.session == task.remote && conn.phase == Phase::Ready
-        };
-        Some(upstream.conns.iter().position(own).unwrap_or(0))
+    /// The task of that id behind a connection. `None`: there is none, or it cannot be said whose
+    /// it is.
+    pub(crate) fn at(&self, up: &Upstream, conn: usize, id: &str, now: Micros) -> Option<TaskName> {
+        let mut here = self
+            .of_id(up.id, id)
+            .filter(|(_, task)| task.until > now && (up.is_http() || task.place(up) == Some(conn)));
+        let (name, _) = here.next()?;
+        here.next().is_none().then(|| name.clone())
     }
 
     /// Whether a task is at work behind a connection, so far as anybody knows.
-    pub(crate) fn works_at(&self, up: UpId, at: usize) -> bool {
-        !self.tasks.is_empty()
-            && self
-                .at_work(up)
-                .any(|task| self.place_of_task(up, task) == Some(at))
+    pub(crate) fn works_at(&self, up: &Upstream, conn: usize, now: Micros) -> bool {
+        self.at_work(up.id, now)
+            .any(|task| task.place(up) == Some(conn))
     }
 
     /// The children that work on tasks.
-    pub(crate) fn leases_at_work(&self, up: UpId) -> BTreeSet<Lease> {
-        self.at_work(up)
-            .map(|task| task.lease)
-            .filter(|lease| *lease != SHARED)
-            .collect()
+    pub(crate) fn leases_at_work(&self, up: UpId, now: Micros) -> BTreeSet<Lease> {
+        self.leases_asked_for(up, Micros::MAX, now)
     }
 
-    /// Those whose tasks somebody has asked about lately; the others have to go where there is no
-    /// room.
-    pub(crate) fn leases_asked_for(&self, up: UpId) -> BTreeSet<Lease> {
-        let lately = |task: &&Owned| task.asked + self.cx.limits.park > self.cx.now;
-        self.at_work(up)
-            .filter(lately)
-            .map(|task| task.lease)
+    /// Those whose tasks somebody has asked about within that time; the others have to go where
+    /// there is no room.
+    pub(crate) fn leases_asked_for(
+        &self,
+        up: UpId,
+        within: Micros,
+        now: Micros,
+    ) -> BTreeSet<Lease> {
+        self.at_work(up, now)
+            .filter(|task| task.asked.saturating_add(within) > now)
+            .map(|task| task.origin.lease)
             .filter(|lease| *lease != SHARED)
             .collect()
     }
 
     /// The sessions of an HTTP server that work on tasks.
-    pub(crate) fn remotes_at_work(&self, up: UpId) -> BTreeSet<Option<String>> {
-        self.at_work(up)
-            .filter(|task| task.remote.is_some())
-            .map(|task| task.remote.clone())
+    pub(crate) fn remotes_at_work(&self, up: UpId, now: Micros) -> BTreeSet<Option<String>> {
+        self.at_work(up, now)
+            .filter(|task| task.origin.remote.is_some())
+            .map(|task| task.origin.remote.clone())
             .collect()
     }
 
-    fn at_work(&self, up: UpId) -> impl Iterator<Item = &Owned> {
-        self.tasks
+    fn at_work(&self, up: UpId, now: Micros) -> impl Iterator<Item = &Owned> {
+        self.owned
             .iter()
-            .filter(move |(name, task)| name.up == up && !task.over && task.until > self.cx.now)
+            .filter(move |(name, task)| name.up == up && !task.over && task.until > now)
             .map(|(_, task)| task)
     }
 
     /// The task that a call was the beginning of, and its client's token.
-    pub(crate) fn task_with_progress(
-        &self,
-        up: UpId,
-        number: u64,
-    ) -> Option<(&Name, &Owned, &str)> {
-        let found = self.tasks.iter().find(|(name, task)| {
-            name.up == up
-                && task
-                    .progress
-                    .as_ref()
-                    .is_some_and(|(made, _)| *made == number)
-        });
-        found.and_then(|(name, task)| Some((name, task, &*task.progress.as_ref()?.1)))
+    pub(crate) fn with_progress(&self, up: UpId, number: u64) -> Option<(&TaskName, &Owned, &str)> {
+        self.owned.iter().find_map(|(name, task)| {
+            let (made, token) = task.origin.progress.as_ref()?;
+            (name.up == up && *made == number).then_some((name, task, &**token))
+        })
     }
 
-    fn stored_as(&self, name: &Name) -> Box<str> {
-        digest(&format!(
-            "task {:?} {:?} {}",
-            self.up_ref(name.up).settings.name,
-            name.id,
-            name.owner
-        ))
-    }
-
-    /// Has a task stored, unless it goes with its process anyway.
-    fn keep_task(&mut self, name: &Name) {
-        let Some(task) = self
-            .tasks
+    /// A task as it is stored. `None`: it is not, because it goes with its process anyway or there
+    /// are too many.
+    pub(crate) fn record(&self, name: &TaskName, server: &str, now: Micros) -> Option<KeptTask> {
+        let task = self
+            .owned
             .get(name)
-            .filter(|task| self.cx.keeps && task.lease == SHARED && self.tasks.len() <= KEPT)
-        else {
-            return;
-        };
-        let record = KeptTask {
-            server: self.up_ref(name.up).settings.name.clone(),
+            .filter(|task| task.origin.lease == SHARED && self.owned.len() <= KEPT)?;
+        Some(KeptTask {
+            server: server.to_owned(),
             id: name.id.to_string(),
             owner: name.owner.to_string(),
-            tool: task.tool.as_deref().map(str::to_owned),
-            left: task.until.saturating_sub(self.cx.now),
-        };
-        let digest = self.stored_as(name);
-        self.cx.emit(Output::Keep(Keep::Session {
-            digest,
-            record: record.write(),
-            ticket: None,
-        }));
+            tool: task.origin.tool.as_deref().map(str::to_owned),
+            left: task.until.saturating_sub(now),
+        })
     }
 
-    /// A task of an earlier life. False: it is over, or its server is not there any more.
-    pub(crate) fn adopt_task(&mut self, kept: &KeptTask, idle: Micros) -> bool {
-        let up = self
-            .ups
-            .configured()
-            .find(|up| up.settings.name == kept.server)
-            .map(|up| up.id);
-        let (Some(up), Some(left)) = (
-            up,
-            kept.left
-                .checked_sub(idle)
-                .filter(|left| *left > 0 && self.tasks.len() < MOST),
-        ) else {
+    /// A stored task goes on, after nobody used it for `idle`. False: it is over, or there is no
+    /// room.
+    pub(crate) fn adopt(&mut self, up: UpId, kept: &KeptTask, idle: Micros, now: Micros) -> bool {
+        let left = kept.left.saturating_sub(idle).min(LONGEST);
+        if left == 0 || self.owned.len() >= MOST {
             return false;
-        };
-        let name = Name {
+        }
+        let name = TaskName {
             up,
             id: kept.id.as_str().into(),
             owner: kept.owner.as_str().into(),
         };
-        let (created, until) = (self.cx.now, self.cx.now + left.min(LONGEST));
-        let tool = kept.tool.as_deref().map(Into::into);
-        let task = Owned {
+        let origin = Origin {
             session: None,
-            tool,
+            tool: kept.tool.as_deref().map(Into::into),
             lease: SHARED,
             remote: None,
-            created,
-            asked: created,
-            until,
-            over: false,
             progress: None,
-            seen: None,
         };
-        self.tasks.entry(name).or_insert(task);
+        let task = Owned::new(origin, now, now + left);
+        self.owned.entry(name).or_insert(task);
         true
     }
 }
 
 impl Owned {
+    const fn new(origin: Origin, now: Micros, until: Micros) -> Self {
+        Self {
+            origin,
+            created: now,
+            asked: now,
+            until,
+            over: false,
+            seen: None,
+        }
+    }
+
+    /// The legacy session that made it.
+    pub(crate) const fn session(&self) -> Option<&Arc<str>> {
+        self.origin.session.as_ref()
+    }
+
+    /// The server's name of the tool that made it, if the server lists it.
+    pub(crate) fn tool(&self) -> Option<&str> {
+        self.origin.tool.as_deref()
+    }
+
+    /// What a legacy server said of it last, for its modern client.
+    pub(crate) fn seen(&self) -> Option<&str> {
+        self.seen.as_deref()
+    }
+
+    /// Whether it has an end, as far as anybody has asked.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// How long it is remembered from now on; 0: it is not any more.
+    pub(crate) const fn left(&self, now: Micros) -> Micros {
+        self.until.saturating_sub(now)
+    }
+
+    /// The connection behind which it is. `None`: it went with its process.
+    pub(crate) fn place(&self, up: &Upstream) -> Option<usize> {
+        let Origin { lease, remote, .. } = &self.origin;
+        if *lease != SHARED {
+            return up
+                .conns
+                .iter()
+                .position(|conn| conn.is_leased() && conn.lease == *lease);
+        }
+        let own =
+            |conn: &Conn| remote.is_some() && conn.session == *remote && conn.phase == Phase::Ready;
+        Some(up.conns.iter().position(own).unwrap_or(0))
+    }
+
     /// Takes over what a server says of it: how it stands, and how long it is kept.
     fn see(&mut self, task: &str, now: Micros) {
         let [status, ttl, legacy_ttl] =
@@ -452,5 +381,99 @@ impl Owned {
             Some(ttl) if ttl < LONGEST => (self.created + ttl).max(now) + SPARE,
             _ => now + LONGEST,
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(id: &str, owner: &str) -> TaskName {
+        TaskName {
+            up: UpId(0),
+            id: id.into(),
+            owner: owner.into(),
+        }
+    }
+
+    fn origin(lease: Lease) -> Origin {
+        Origin {
+            session: None,
+            tool: None,
+            lease,
+            remote: None,
+            progress: None,
+        }
+    }
+
+    #[test]
+    fn a_new_task_replaces_the_one_with_its_id_at_the_same_place() {
+        let mut tasks = Tasks::default();
+        let working = r#"{"status":"working","ttlMs":1000}"#;
+        assert!(
+            tasks
+                .begin(&name("1", "a"), origin(SHARED), working, 0)
+                .is_empty()
+        );
+        assert!(
+            tasks
+                .begin(&name("1", "b"), origin(7), working, 0)
+                .is_empty()
+        );
+        let gone = tasks.begin(&name("1", "c"), origin(SHARED), working, 0);
+        assert_eq!(gone.len(), 1);
+        assert_eq!(gone[0].name, name("1", "a"));
+        assert_eq!(tasks.leases_at_work(UpId(0), 1), BTreeSet::from([7]));
+        assert!(tasks.leases_asked_for(UpId(0), 5, 5).is_empty());
+    }
+
+    #[test]
+    fn a_task_ends_once_and_expires() {
+        let mut tasks = Tasks::default();
+        let task = name("1", "a");
+        tasks.begin(&task, origin(SHARED), r#"{"status":"working"}"#, 0);
+        let done = r#"{"status":"completed","ttl":1000}"#;
+        assert!(tasks.see(&task, done, 5));
+        assert!(!tasks.see(&task, done, 6));
+        let end = 1_000_000 + SPARE;
+        assert_eq!(tasks.get(&task, 6).map(|task| task.left(6)), Some(end - 6));
+        assert!(tasks.expire(end - 1).is_empty());
+        assert!(tasks.get(&task, end).is_none());
+        assert_eq!(tasks.expire(end).len(), 1);
+        assert!(tasks.is_empty() && !tasks.over(&task));
+    }
+
+    #[test]
+    fn an_owner_has_a_bounded_number_of_tasks() {
+        let mut tasks = Tasks::default();
+        for at in 0..MOST_OF_ONE as u64 {
+            let task = name(&at.to_string(), "a");
+            tasks.begin(&task, origin(SHARED), r#"{"status":"working"}"#, at);
+        }
+        assert!(
+            tasks
+                .begin(&name("x", "b"), origin(SHARED), "{}", 9)
+                .is_empty()
+        );
+        let gone = tasks.begin(&name("y", "a"), origin(SHARED), "{}", 9);
+        assert_eq!(gone[0].name, name("0", "a"));
+        assert_eq!(tasks.forget_owner("a").len(), MOST_OF_ONE);
+        assert_eq!(tasks.of_owner("b", 10).count(), 1);
+    }
+
+    #[test]
+    fn a_stored_task_goes_on_for_what_is_left_of_its_time() {
+        let mut tasks = Tasks::default();
+        let task = name("1", "a");
+        tasks.begin(&task, origin(SHARED), r#"{"ttl":1000}"#, 0);
+        let kept = tasks.record(&task, "s", 0).unwrap();
+        let mut next = Tasks::default();
+        assert!(!next.adopt(UpId(3), &kept, kept.left, 50));
+        assert!(next.adopt(UpId(3), &kept, kept.left - 10, 50));
+        let task = TaskName {
+            up: UpId(3),
+            ..task
+        };
+        assert_eq!(next.get(&task, 50).map(|task| task.left(50)), Some(10));
     }
 }

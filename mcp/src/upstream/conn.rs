@@ -24,7 +24,7 @@ pub enum Lent {
     #[default]
     No,
     /// No child at all: the calls that wait for one stand in its queue.
-    Lobby,
+    Waiting,
     /// One client's at a time.
     Pooled,
     /// One session's.

@@ -87,7 +87,7 @@ impl Gateway {
     /// one client's.
     pub(crate) fn session_for(&mut self, up: UpId, call: &ClientCall) -> usize {
         let (now, caps, pool) = (self.cx.now, call.caps, self.up_ref(up).settings.pool);
-        let busy = self.remotes_at_work(up);
+        let busy = self.tasks.remotes_at_work(up, self.cx.now);
         let conns = &self.up_ref(up).conns;
         let fit = || {
             conns
@@ -264,7 +264,7 @@ impl Gateway {
                 if let Some(Purpose::Watch(name)) =
                     self.calls.remove(&exchange).map(|call| call.purpose)
                 {
-                    self.watch_over(&name);
+                    self.tasks.watch_over(&name);
                 }
             }
             Purpose::Told(..) | Purpose::Aside => drop(self.calls.remove(&exchange)),

@@ -162,7 +162,7 @@ impl Gateway {
             self.open_stream(up, conn);
         }
         if conn > 0 {
-            return self.touch(up);
+            return self.leases.touch(up);
         }
         let upstream = self.up_mut(up);
         upstream.trouble = None;

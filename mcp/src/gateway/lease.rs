@@ -1,0 +1,278 @@
+//! What the router does for leased children: it carries out what [`crate::lease`] has decided.
+
+use crate::api::{Lease, Micros, Output, UpId, UpInput};
+use crate::call::record::{ClientCall, Purpose};
+use crate::gateway::Gateway;
+use crate::lease::allocation::{self, Allocation, Want};
+use crate::lease::lifecycle::{self, Due};
+use crate::protocol::json;
+use crate::protocol::refusal::{Refusal, rpc};
+use crate::upstream::{Caps, Conn, Lent, Phase, UpEra};
+use ggen_wire::{Code, log::Level};
+use std::sync::Arc;
+
+/// A call whose child is being started is looked at again after this time.
+const AGAIN: Micros = 1_000_000;
+
+impl Gateway {
+    /// The connection of a call for a stdio server: the shared child, or the place where calls wait
+    /// for one of their own.
+    pub(crate) fn child_for(&mut self, up: UpId, call: &ClientCall) -> usize {
+        if Want::of(self.up_ref(up), call).is_none() {
+            return 0;
+        }
+        self.leases.touch(up);
+        allocation::waiting_place(self.up_mut(up))
+    }
+
+    /// Gives children to the calls that wait for one, in the order of their arrival.
+    pub(crate) fn lend_all(&mut self) {
+        while let Some(up) = self.leases.next_changed() {
+            self.end_spent(up);
+            let mut promised = Vec::new();
+            for number in allocation::waiting_calls(self.up_ref(up)).to_vec() {
+                self.allocate(up, number, &mut promised);
+            }
+        }
+    }
+
+    /// Gives a waiting call a child that is free, or sees to it that there will be one.
+    fn allocate(&mut self, up: UpId, number: u64, promised: &mut Vec<usize>) {
+        let Some(Purpose::Client(client)) = self.calls.get(&number).map(|call| &call.purpose)
+        else {
+            return;
+        };
+        let upstream = self.up_ref(up);
+        let want = Want::of(upstream, client);
+        let busy = self.tasks.leases_at_work(up, self.cx.now);
+        match allocation::allocate(upstream, want.as_ref(), &busy, promised, self.cx.now) {
+            Allocation::Assign(at) => self.assign(up, number, at),
+            Allocation::Wait => {}
+            Allocation::Fail => self.fail_without_child(up, number),
+            Allocation::Start => {
+                if let Some(want) = want
+                    && (allocation::has_room(upstream) || self.make_room(up))
+                {
+                    let now = self.cx.now;
+                    let (at, lease) = allocation::start(self.up_mut(up), &want, now);
+                    self.cx.emit(Output::Lease(up, lease));
+                    promised.push(at);
+                }
+            }
+        }
+    }
+
+    /// Ends the child that has been idle for longest, if there is one.
+    fn make_room(&mut self, up: UpId) -> bool {
+        let busy = self
+            .tasks
+            .leases_asked_for(up, self.cx.limits.park, self.cx.now);
+        let Some(at) = allocation::idlest(self.up_ref(up), &busy, self.cx.now) else {
+            return false;
+        };
+        let kill = !self.up_ref(up).conns[at].late.is_empty() || self.works_at(up, at);
+        self.end_child(up, at, kill);
+        true
+    }
+
+    /// A call leaves the place where it waited: it is written to that child.
+    fn assign(&mut self, up: UpId, number: u64, at: usize) {
+        let now = self.cx.now;
+        let Some(call) = self.calls.get_mut(&number) else {
+            return;
+        };
+        let Purpose::Client(client) = &call.purpose else {
+            return;
+        };
+        let session = client.session.clone();
+        (call.began, call.deadline) = (now, now + client.timeout);
+        let from = std::mem::replace(&mut call.conn, at);
+        allocation::assign(self.up_mut(up), number, (from, at), session, now);
+        self.dispatch(number);
+    }
+
+    /// No more children can be had, and the call may not share one.
+    fn fail_without_child(&mut self, up: UpId, number: u64) {
+        let upstream = self.up_ref(up);
+        let Some((_, code, why)) = &upstream.no_leases else {
+            return;
+        };
+        let text = format!("{}: {why}", upstream.settings.name);
+        let refusal = Refusal::new(200, rpc::INTERNAL, *code, &text);
+        self.refuse_call(up, number, &refusal);
+    }
+
+    fn refuse_call(&mut self, up: UpId, number: u64, refusal: &Refusal) {
+        if let Some((_, call)) = self.take_call(up, number)
+            && let Purpose::Client(client) = &call.purpose
+        {
+            self.give_up(&call, client, refusal, "error");
+        }
+    }
+
+    /// A call that waits for a child has waited long enough. True: it waits on, because its child
+    /// is on its way.
+    pub(crate) fn waits_on(&mut self, number: u64, up: UpId) -> bool {
+        let upstream = &self.ups.get(up);
+        let Some(call) = self
+            .calls
+            .get_mut(&number)
+            .filter(|call| upstream.conns[call.conn].lent == Lent::Waiting)
+        else {
+            return false;
+        };
+        let Purpose::Client(client) = &call.purpose else {
+            return false;
+        };
+        let want = Want::of(upstream, client);
+        if want.is_some_and(|want| allocation::is_coming(upstream, &want)) {
+            call.deadline = self.cx.now + AGAIN;
+            return true;
+        }
+        let (name, pool) = (&upstream.settings.name, upstream.settings.pool);
+        let detail = format!(
+            "{name}: all of its {pool} children for calls that may ask their client are in use (server.connection_pool)"
+        );
+        let code = Code::UpstreamBusy;
+        let refusal = Refusal::new(503, rpc::INTERNAL, code, &detail).retry(1);
+        self.cx
+            .note(Level::Warn, "tools", Some(up), Some(code), detail);
+        self.refuse_call(up, number, &refusal);
+        true
+    }
+
+    /// Something about a leased child. What comes late from one that has ended is dropped.
+    pub(crate) fn leased(&mut self, up: UpId, lease: Lease, event: UpInput) {
+        let Some(at) = lifecycle::place(self.up_ref(up), lease) else {
+            return;
+        };
+        match event {
+            UpInput::Connected { .. } => {
+                self.up_mut(up).conns[at].used = self.cx.now;
+                if self.up_ref(up).era == Some(UpEra::Modern) {
+                    self.ready(up, at);
+                } else {
+                    self.initialize_upstream(up, at);
+                }
+            }
+            UpInput::Line(line) => self.received(up, at, None, line),
+            UpInput::Overlong(head) => self.overlong(up, at, &head),
+            UpInput::Lost { code, reason, .. }
+                if self.up_ref(up).conns[at].phase == Phase::Ready =>
+            {
+                let name = &self.up_ref(up).settings.name;
+                let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}"));
+                let refusal = refusal.with("server", &json::quote(name));
+                let text = format!("{name}: the child of some calls is gone: {reason}");
+                self.cx
+                    .note(Level::Warn, "tools", Some(up), Some(code), text);
+                self.forget_child(up, at, &refusal);
+            }
+            UpInput::Lost { code, reason, .. } => self.child_failed(up, at, code, &reason, false),
+            UpInput::Head { .. } | UpInput::Message { .. } | UpInput::End { .. } => {}
+        }
+    }
+
+    /// A child has not come up: no other one is tried for a while. `runs`: there is a process to
+    /// end.
+    pub(crate) fn child_failed(
+        &mut self,
+        up: UpId,
+        at: usize,
+        code: Code,
+        reason: &str,
+        runs: bool,
+    ) {
+        let until = self.cx.now + lifecycle::PENALTY;
+        let upstream = self.up_mut(up);
+        upstream.no_leases = Some((until, code, reason.to_owned()));
+        let (name, lease) = (&upstream.settings.name, upstream.conns[at].lease);
+        let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}"));
+        let text = format!(
+            "{name}: one more child cannot be had ({reason}); for a while its calls cannot ask their clients for anything"
+        );
+        self.cx
+            .note(Level::Warn, "mcp_server", Some(up), Some(code), text);
+        if runs {
+            self.cx.emit(Output::Unlease {
+                up,
+                lease,
+                kill: true,
+            });
+        }
+        self.forget_child(up, at, &refusal);
+    }
+
+    /// Ends a child that is not needed any more.
+    pub(crate) fn end_child(&mut self, up: UpId, at: usize, kill: bool) {
+        let upstream = self.up_ref(up);
+        let (name, lease) = (&upstream.settings.name, upstream.conns[at].lease);
+        let refusal = Refusal::new(200, rpc::INTERNAL, Code::UpstreamExited, name);
+        self.cx.emit(Output::Unlease { up, lease, kill });
+        self.forget_child(up, at, &refusal);
+    }
+
+    /// The answer to a call of a child that was given up has come.
+    pub(crate) fn late_answer(&mut self, up: UpId, at: usize, number: u64) {
+        if lifecycle::late_answer(&mut self.up_mut(up).conns[at], number) {
+            self.leases.touch(up);
+        }
+    }
+
+    /// A child is gone: its calls fail, its place is free.
+    fn forget_child(&mut self, up: UpId, at: usize, refusal: &Refusal) {
+        self.fail_calls(up, Some(at), refusal, "lost");
+        self.up_mut(up).conns[at] = Conn::new(Caps::default());
+        self.leases.touch(up);
+    }
+
+    /// Ends the children that were for one call, and are done with it.
+    fn end_spent(&mut self, up: UpId) {
+        for at in 1..self.up_ref(up).conns.len() {
+            if lifecycle::is_spent(&self.up_ref(up).conns[at]) && !self.has_calls(up, at) {
+                self.end_child(up, at, false);
+            }
+        }
+    }
+
+    /// A session is over: what was kept for it is not needed any more.
+    pub(crate) fn session_leaves(&mut self, name: &Arc<str>) {
+        for up in self.ups.ids() {
+            for at in 1..self.up_ref(up).conns.len() {
+                if lifecycle::session_leaves(&mut self.up_mut(up).conns[at], name) {
+                    self.end_child(up, at, false);
+                }
+            }
+        }
+    }
+
+    /// What time does to leased children.
+    pub(crate) fn children_due(&mut self, up: UpId) {
+        for at in 1..self.up_ref(up).conns.len() {
+            let lives = |session: &Arc<str>| self.clients.has_session(session);
+            match lifecycle::due(self.up_ref(up), at, lives, &self.cx.limits, self.cx.now) {
+                Due::End { kill } if !self.has_calls(up, at) => self.end_child(up, at, kill),
+                Due::Nothing | Due::End { .. } => {}
+                Due::Failed => {
+                    self.calls.retain(|_, call| {
+                        call.up != up
+                            || call.conn != at
+                            || !matches!(call.purpose, Purpose::Initialize)
+                    });
+                    let why = "it is not there in time";
+                    self.child_failed(up, at, Code::UpstreamSilent, why, true);
+                }
+            }
+        }
+    }
+
+    /// Whether a child is a call's, or a task's: one may be between two rounds, when nothing of it
+    /// is in flight.
+    fn has_calls(&self, up: UpId, at: usize) -> bool {
+        self.works_at(up, at)
+            || !self.up_ref(up).conns[at].calls.is_empty()
+            || self.calls.values().any(|call| {
+                call.up == up && call.conn == at && matches!(call.purpose, Purpose::Client(_))
+            })
+    }
+}

@@ -1,0 +1,167 @@
+//! `tasks/list` of 2025-11-25: a client gets its own tasks only, one connection to a server after the
+//! other.
+
+use crate::access::policy::Access;
+use crate::api::UpId;
+use crate::call::Target;
+use crate::call::record::{Call, ClientCall};
+use crate::client::request::{Ctx, Flow};
+use crate::client::task_name::TaskName;
+use crate::gateway::Gateway;
+use crate::protocol::refusal::{Refusal, rpc};
+use crate::protocol::splice::Splice;
+use crate::protocol::{json, name, splice};
+use crate::upstream::view::View;
+use ggen_wire::Code;
+use std::collections::BTreeSet;
+
+impl Gateway {
+    /// The connections behind which a client has tasks that can be listed, in order.
+    fn places_of(
+        &self,
+        owner: &str,
+        view: View,
+        access: Option<&Access>,
+    ) -> BTreeSet<(UpId, usize)> {
+        let seen = self
+            .tasks
+            .of_owner(owner, self.cx.now)
+            .filter(|(name, task)| {
+                (view == View::All || view == View::One(name.up))
+                    && self.up_ref(name.up).has_in_tasks("list")
+                    && self.may_have(access, name.up, task.tool())
+            });
+        seen.filter_map(|(name, task)| Some((name.up, task.place(self.up_ref(name.up))?)))
+            .collect()
+    }
+
+    /// `tasks/list` of 2025-11-25: one connection after the other, a page of each at a time.
+    pub(super) fn list_tasks(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+        let access = ctx.access.as_deref();
+        if !self
+            .ups
+            .of_view(ctx.view, access)
+            .any(|up| up.has_in_tasks("list"))
+        {
+            return Err(self.unknown_method(ctx));
+        }
+        let bad = || {
+            Refusal::new(
+                200,
+                rpc::INVALID_PARAMS,
+                Code::CursorInvalid,
+                "begin the list again",
+            )
+        };
+        let cursor = ctx
+            .params
+            .and_then(|params| json::pick(params, ["cursor"]))
+            .and_then(|[raw]| raw)
+            .filter(|raw| *raw != "null");
+        let cursor = cursor
+            .map(|raw| json::string(raw).ok_or_else(bad))
+            .transpose()?;
+        let owner = self.owner(ctx.session().as_ref(), &ctx.request.principal.id);
+        let places = self.places_of(&owner, ctx.view, access);
+        let (place, theirs) = match &cursor {
+            None => (places.first().copied(), None),
+            Some(text) => {
+                let (place, rest) = read_place(text).ok_or_else(bad)?;
+                (
+                    places.get(&place).copied(),
+                    Some(rest).filter(|rest| !rest.is_empty()),
+                )
+            }
+        };
+        let Some((up, at)) = place else {
+            self.result(ctx, "{\"tasks\":[]}");
+            return Ok(Flow::Done);
+        };
+        let theirs = theirs.map(json::quote);
+        let cursor: &[(&str, &str)] = match &theirs {
+            Some(theirs) => &[("cursor", theirs)],
+            None => &[],
+        };
+        let mut target = Target::plain(up, "".into());
+        target.place = Some(at);
+        target.rename = ctx.params.map(|params| {
+            (
+                params,
+                splice::rebuild(params, |member| member != "cursor", cursor),
+            )
+        });
+        self.relay(ctx, target, None)
+    }
+
+    /// The page of a list as its client gets it: its own tasks only.
+    pub(crate) fn tasks_listed(&self, call: &Call, client: &ClientCall, result: &str) -> String {
+        let owner = self.owner(client.session.as_ref(), &client.principal);
+        let [tasks, next] = json::pick(result, ["tasks", "nextCursor"]).unwrap_or_default();
+        let view = if client.exposes {
+            View::All
+        } else {
+            View::One(call.up)
+        };
+        let access = client
+            .session
+            .as_ref()
+            .and_then(|id| self.clients.session(id))
+            .and_then(|session| session.access.clone());
+        let own = tasks
+            .and_then(json::elements)
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|task| {
+                let raw = json::pick(task, ["taskId"])?[0]?;
+                let id = json::string(raw)?;
+                let name = TaskName {
+                    up: call.up,
+                    id: (*id).into(),
+                    owner: owner.clone(),
+                };
+                let owned = self
+                    .owned(&name)
+                    .filter(|owned| owned.place(self.up_ref(call.up)) == Some(call.conn))?;
+                self.may_have(access.as_deref(), call.up, owned.tool())
+                    .then_some(())?;
+                let mut splice = Splice::new(task);
+                if client.exposes {
+                    splice.replace(
+                        raw,
+                        json::quote(&name::exposed_task(&self.up_ref(call.up).key, &id)),
+                    );
+                }
+                Some(splice.finish_text())
+            });
+        let own = format!("[{}]", own.collect::<Vec<_>>().join(","));
+        let place = (call.up, call.conn);
+        let next = match next.and_then(json::string) {
+            Some(theirs) => Some(write_place(place, &theirs)),
+            None => self
+                .places_of(&owner, view, access.as_deref())
+                .range(place..)
+                .find(|next| **next != place)
+                .map(|next| write_place(*next, "")),
+        };
+        let next = next.map(|next| json::quote(&next));
+        let mut added = vec![("tasks", own.as_str())];
+        added.extend(next.as_deref().map(|next| ("nextCursor", next)));
+        splice::rebuild(
+            result,
+            |member| !matches!(member, "tasks" | "nextCursor"),
+            &added,
+        )
+    }
+}
+
+/// A cursor of ours: the connection whose page comes next, and the server's own cursor there, if
+/// any.
+fn write_place((up, at): (UpId, usize), theirs: &str) -> String {
+    format!("{}.{at}~{theirs}", up.0)
+}
+
+fn read_place(cursor: &str) -> Option<((UpId, usize), &str)> {
+    let (place, theirs) = cursor.split_once('~')?;
+    let (up, at) = place.split_once('.')?;
+    Some(((UpId(up.parse().ok()?), at.parse().ok()?), theirs))
+}

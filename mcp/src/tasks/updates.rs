@@ -1,0 +1,156 @@
+//! What servers say by themselves of tasks: for the clients that made them, and for those who
+//! listen.
+
+use crate::api::UpId;
+use crate::client::task_name::TaskName;
+use crate::gateway::Gateway;
+use crate::protocol::inbound::key;
+use crate::protocol::json::Envelope;
+use crate::protocol::method::Method;
+use crate::protocol::splice::Splice;
+use crate::protocol::{json, name, splice, task};
+use crate::tasks::registry::Owned;
+use crate::upstream::view::View;
+use std::collections::BTreeSet;
+
+impl Gateway {
+    /// A modern server tells how a task stands, to those who listen and whose it is.
+    pub(crate) fn task_told(&mut self, up: UpId, envelope: &Envelope<'_>) -> bool {
+        let Some(params) = envelope.params else {
+            return false;
+        };
+        let Some(id) = json::pick(params, ["taskId"])
+            .and_then(|[raw]| raw)
+            .and_then(json::string)
+        else {
+            return false;
+        };
+        let listened = self
+            .clients
+            .listens()
+            .flat_map(|(_, listen)| listen.tasks.keys());
+        let names: BTreeSet<_> = listened
+            .filter(|name| name.up == up && *name.id == *id)
+            .cloned()
+            .collect();
+        names.into_iter().fold(false, |told, name| {
+            self.see_task(&name, params);
+            self.tell_task(&name, params) || told
+        })
+    }
+
+    /// Tells those who listen how a task stands, and may.
+    pub(crate) fn tell_task(&mut self, name: &TaskName, params: &str) -> bool {
+        let [raw, meta] = json::pick(params, ["taskId", "_meta"]).unwrap_or_default();
+        let tool = self.owned(name).map(Owned::tool);
+        let mut events = Vec::new();
+        for (key, listen) in self.clients.listens() {
+            if let (Some(exposed), Some(tool)) = (listen.tasks.get(name), tool)
+                && self.may_have(listen.access.as_deref(), name.up, tool)
+            {
+                events.push((*key, exposed.clone(), listen.id.clone(), listen.view));
+            }
+        }
+        events.sort_unstable_by_key(|(key, ..)| *key);
+        let told = !events.is_empty();
+        for (key, exposed, listen, view) in events {
+            let meta = splice::rebuild(
+                meta.unwrap_or("{}"),
+                |member| member != key::SUBSCRIPTION,
+                &[(key::SUBSCRIPTION, &listen)],
+            );
+            let mut edited = Splice::new(params);
+            if let (View::All, Some(raw)) = (view, raw) {
+                edited.replace(raw, json::quote(&exposed));
+                for uri in crate::call::translate::uris(Method::TaskGet, params) {
+                    if let Some(text) = json::string(uri) {
+                        edited.replace(
+                            uri,
+                            json::quote(&name::exposed_uri(&self.up_ref(name.up).key, &text)),
+                        );
+                    }
+                }
+            }
+            let params = splice::rebuild(
+                &edited.finish_text(),
+                |member| member != "_meta",
+                &[("_meta", &meta)],
+            );
+            let data = format!(
+                "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tasks\",\"params\":{params}}}"
+            );
+            self.clients
+                .stream_event(&mut self.cx, key, json::one_line(data.into()), true);
+        }
+        told
+    }
+
+    /// A legacy server tells how a task stands.
+    pub(crate) fn task_status(
+        &mut self,
+        up: UpId,
+        conn: usize,
+        params: Option<&str>,
+        text: &str,
+    ) -> bool {
+        let raw = params
+            .and_then(|params| json::pick(params, ["taskId"]))
+            .and_then(|[raw]| raw);
+        let (Some(params), Some(raw)) = (params, raw) else {
+            return false;
+        };
+        let Some(id) = json::string(raw) else {
+            return false;
+        };
+        let Some(name) = self.tasks.at(self.up_ref(up), conn, &id, self.cx.now) else {
+            return false;
+        };
+        if self.up_ref(name.up).bridges(&name) {
+            return self.bridged_told(&name, conn, params);
+        }
+        self.see_task(&name, params);
+        let Some(session) = self
+            .owned(&name)
+            .and_then(|task| self.session_of_task(&name, task))
+        else {
+            return false;
+        };
+        let mut splice = Splice::new(text);
+        if self
+            .clients
+            .session(&session)
+            .is_some_and(|session| session.view == View::All)
+        {
+            splice.replace(
+                raw,
+                json::quote(&name::exposed_task(&self.up_ref(up).key, &id)),
+            );
+        }
+        self.clients
+            .session_event(&mut self.cx, &session, splice.finish());
+        true
+    }
+
+    /// Progress of a task whose call has been answered (2025-11-25, Tasks, "Task Progress
+    /// Notifications"): for the stream of the session.
+    pub(crate) fn task_progress(&mut self, up: UpId, number: u64, token: &str, text: &str) -> bool {
+        let Some((name, task, theirs)) = self.tasks.with_progress(up, number) else {
+            return false;
+        };
+        let Some(session) = self.session_of_task(name, task) else {
+            return false;
+        };
+        let mut splice = Splice::new(text);
+        splice.replace(token, theirs.to_owned());
+        let exposes = self
+            .clients
+            .session(&session)
+            .is_some_and(|session| session.view == View::All);
+        if exposes && let Some((raw, exposed)) = task::exposed_in(&self.up_ref(up).key, text) {
+            splice.replace(raw, exposed);
+        }
+        self.clients
+            .session_event(&mut self.cx, &session, splice.finish());
+        true
+    }
+}
