@@ -5,6 +5,7 @@ use crate::call::record::{Call, ClientCall, Purpose};
 use crate::call::translate;
 use crate::call::translate::Incoming;
 use crate::gateway::Gateway;
+use crate::protocol::era::EraPair;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::method::Method;
 use crate::protocol::refusal::{Refusal, rpc};
@@ -93,8 +94,8 @@ impl Gateway {
             return;
         };
         let modern_up = self.up_ref(call.up).era == Some(UpEra::Modern);
-        let modern = (client.modern, modern_up);
-        let bridged = if modern.0 {
+        let eras = EraPair::of(client.modern, modern_up);
+        let bridged = if client.modern {
             self.bridge(&call, client, envelope)
         } else {
             crate::tasks::modern_to_legacy::end_of_driven(client, envelope)
@@ -105,10 +106,10 @@ impl Gateway {
         let envelope = bridged.as_ref().unwrap_or(envelope);
         match envelope.kind {
             Kind::Result(number, result) => {
-                if modern == (false, true) && is_input_required(result) {
+                if eras == EraPair::LEGACY_TO_MODERN && is_input_required(result) {
                     return self.round(call, result);
                 }
-                if !self.note_tasks(Some(own), &call, client, result, modern) {
+                if !self.note_tasks(Some(own), &call, client, result, eras) {
                     let refusal = Refusal::new(200, rpc::INVALID_PARAMS, Code::TaskNotFound, "");
                     return self.give_up(&call, client, &refusal, "error");
                 }
@@ -131,7 +132,7 @@ impl Gateway {
                         text: envelope.text,
                         number,
                         id: &client.id,
-                        modern,
+                        eras,
                         method: client.method,
                         server: upstream.hello.server.as_deref(),
                         exposes: client.exposes.then_some(upstream.key.as_str()),
@@ -155,7 +156,7 @@ impl Gateway {
                 self.lacked(&call, client)
             }
             Kind::Error(Some(number), error) => {
-                self.client_error(&call, client, envelope.text, number, error, modern)
+                self.client_error(&call, client, envelope.text, number, error, eras)
             }
             _ => {}
         }
@@ -168,7 +169,7 @@ impl Gateway {
         text: &str,
         number: &str,
         error: &str,
-        modern: (bool, bool),
+        eras: EraPair,
     ) {
         self.unsubscribed(call, client);
         if client.method == Method::TaskResult
@@ -184,16 +185,16 @@ impl Gateway {
         let uri = data
             .and_then(|data| json::pick(data, ["uri"]))
             .and_then(|[uri]| uri);
-        if modern == (true, false) && number_code == rpc::URL_ELICITATION {
+        if eras == EraPair::MODERN_TO_LEGACY && number_code == rpc::URL_ELICITATION {
             return match self.addresses(call, client, data) {
                 Ok(body) => self.deliver(call, client, 200, body, "ok"),
                 Err(refusal) => self.give_up(call, client, &refusal, "error"),
             };
         }
-        if modern == (false, true) && number_code == rpc::MISSING_CAPABILITY {
+        if eras == EraPair::LEGACY_TO_MODERN && number_code == rpc::MISSING_CAPABILITY {
             return self.lacks_capability(call, client, data);
         }
-        let mapped = translate::error_code(client.method, number_code, uri.is_some(), modern);
+        let mapped = translate::error_code(client.method, number_code, uri.is_some(), eras);
         let status = if client.modern {
             refusal::modern_status(mapped)
         } else {

@@ -11,6 +11,7 @@ use crate::client::exchange::Exchange;
 use crate::client::request::{ClientEra, Ctx, Flow};
 use crate::gateway::Gateway;
 use crate::interactive::{request_state, retry};
+use crate::protocol::era::EraPair;
 use crate::protocol::method::{LogLevel, Method};
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::protocol::{header, json};
@@ -293,7 +294,7 @@ impl Gateway {
         as_task: bool,
         trace: Option<&Trace>,
     ) -> Sent {
-        let modern = (ctx.is_modern(), era == UpEra::Modern);
+        let eras = EraPair::of(ctx.is_modern(), era == UpEra::Modern);
         let body = translate::request(&Outgoing {
             as_task,
             text: ctx.text,
@@ -302,14 +303,16 @@ impl Gateway {
             number,
             rename: target.rename.take(),
             progress: facts.progress,
-            modern,
+            eras,
             client: &facts.client,
             caps: facts.caps,
-            log_level: facts.log_level.filter(|_| modern == (false, true)),
+            log_level: facts
+                .log_level
+                .filter(|_| eras == EraPair::LEGACY_TO_MODERN),
         });
         let traced = trace.and_then(|trace| trace.in_params(std::str::from_utf8(&body).ok()?));
         let body = traced.map_or(body, Bytes::from);
-        let headers = if modern.1 && self.up_ref(target.up).is_http() {
+        let headers = if eras.server.is_modern() && self.up_ref(target.up).is_http() {
             let arguments = ctx
                 .params
                 .filter(|_| !target.params.is_empty())

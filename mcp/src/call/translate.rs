@@ -1,6 +1,7 @@
 //! The bytes of a message on its way between the eras. What does not have to change is not touched.
 
 use crate::call::older_revisions;
+use crate::protocol::era::EraPair;
 use crate::protocol::inbound::key;
 use crate::protocol::method::{Legacy, LogLevel, Method};
 use crate::protocol::refusal::rpc;
@@ -26,8 +27,7 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) rename: Option<(&'a str, String)>,
     /// Whether the client gave a progress token.
     pub(crate) progress: Option<&'a str>,
-    /// Client and upstream are modern.
-    pub(crate) modern: (bool, bool),
+    pub(crate) eras: EraPair,
     /// For a legacy client of a modern upstream: who it is, and what it can be asked for.
     pub(crate) client: &'a str,
     pub(crate) caps: Caps,
@@ -38,14 +38,14 @@ pub(crate) struct Outgoing<'a> {
 pub(crate) fn request(from: &Outgoing<'_>) -> Bytes {
     let mut splice = Splice::new(from.text);
     splice.replace(from.id, from.number.to_string());
-    match from.modern {
-        (true, false) => {
+    match from.eras {
+        EraPair::MODERN_TO_LEGACY => {
             if let Some(params) = from.params {
                 splice.replace(params, legacy_params(from, params));
                 return splice.finish();
             }
         }
-        (false, true) => {
+        EraPair::LEGACY_TO_MODERN => {
             let meta = modern_meta(from);
             match from
                 .params
@@ -216,8 +216,7 @@ pub(crate) struct Incoming<'a> {
     pub(crate) number: &'a str,
     /// The client's id as it stands.
     pub(crate) id: &'a str,
-    /// Client and upstream are modern.
-    pub(crate) modern: (bool, bool),
+    pub(crate) eras: EraPair,
     pub(crate) method: Method,
     /// `serverInfo` of the upstream.
     pub(crate) server: Option<&'a str>,
@@ -231,8 +230,8 @@ pub(crate) struct Incoming<'a> {
 pub(crate) fn result(from: &Incoming<'_>, result: &str) -> Bytes {
     let mut splice = Splice::new(from.text);
     splice.replace(from.number, from.id.to_owned());
-    let kept = match from.modern {
-        (false, true) => Some(splice::rebuild(
+    let kept = match from.eras {
+        EraPair::LEGACY_TO_MODERN => Some(splice::rebuild(
             result,
             |member| !matches!(member, "resultType" | "ttlMs" | "cacheScope"),
             &[],
@@ -254,11 +253,11 @@ pub(crate) fn result(from: &Incoming<'_>, result: &str) -> Bytes {
         splice.replace(result, older.unwrap_or(exposed));
     } else {
         expose(from, result, &mut splice);
-        match from.modern {
-            (true, false) => splice.insert(result, &modern_members(from, result)),
+        match from.eras {
+            EraPair::MODERN_TO_LEGACY => splice.insert(result, &modern_members(from, result)),
             // Every result says what it is (2026-07-28, basic, "Results"); one that does not is
             // complete.
-            (true, true) if json::pick(result, ["resultType"]) == Some([None]) => {
+            EraPair::MODERN if json::pick(result, ["resultType"]) == Some([None]) => {
                 splice.insert(result, "\"resultType\":\"complete\"")
             }
             _ => {}
@@ -349,14 +348,14 @@ pub(crate) fn uris(method: Method, result: &str) -> Vec<&str> {
 }
 
 /// The code that the client of one era gets for an upstream's error of the other.
-pub(crate) fn error_code(method: Method, code: i64, has_uri: bool, modern: (bool, bool)) -> i64 {
-    match (modern, method, code) {
-        ((true, false), _, rpc::RESOURCE_NOT_FOUND) => rpc::INVALID_PARAMS,
-        ((false, true), Method::ResourcesRead, rpc::INVALID_PARAMS) if has_uri => {
+pub(crate) fn error_code(method: Method, code: i64, has_uri: bool, eras: EraPair) -> i64 {
+    match (eras, method, code) {
+        (EraPair::MODERN_TO_LEGACY, _, rpc::RESOURCE_NOT_FOUND) => rpc::INVALID_PARAMS,
+        (EraPair::LEGACY_TO_MODERN, Method::ResourcesRead, rpc::INVALID_PARAMS) if has_uri => {
             rpc::RESOURCE_NOT_FOUND
         }
         (
-            (false, true),
+            EraPair::LEGACY_TO_MODERN,
             _,
             rpc::HEADER_MISMATCH | rpc::MISSING_CAPABILITY | rpc::UNSUPPORTED_VERSION,
         ) => rpc::INTERNAL,

@@ -6,7 +6,7 @@ use crate::client::request::{ClientEra, Ctx, Flow};
 use crate::client::waiting::{Attempt, Waiting};
 use crate::edge::{Request, Verb};
 use crate::gateway::Gateway;
-use crate::protocol::inbound::Era;
+use crate::protocol::inbound::RequestEra;
 use crate::protocol::json::{BadJson, Envelope, Kind};
 use crate::protocol::method::{MODERN, Method};
 use crate::protocol::refusal::{Refusal, rpc};
@@ -155,7 +155,7 @@ impl Gateway {
             self.admit(key, request, attempt)?;
         }
         let era = match inbound::classify_by(request, envelope, meta)? {
-            Era::Handshake => {
+            RequestEra::Handshake => {
                 let Kind::Request(id, _) = envelope.kind else {
                     return Err(Refusal::new(
                         400,
@@ -167,11 +167,11 @@ impl Gateway {
                 let asked = (id, envelope.params);
                 return self.initialize(key, request, view, access, asked, attempt);
             }
-            Era::Session(id) => {
+            RequestEra::Session(id) => {
                 let (session, version) = self.session_of(request, view, id)?;
                 ClientEra::Legacy(session, version)
             }
-            Era::Modern(claim) => ClientEra::Modern(claim),
+            RequestEra::Modern(claim) => ClientEra::Modern(claim),
         };
         match (&envelope.kind, &era) {
             (Kind::Request(id, name), _) => {

@@ -28,7 +28,7 @@ pub mod key {
 
 /// How a message is to be treated.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Era<'a> {
+pub enum RequestEra<'a> {
     /// A stateless request (or a notification) of 2026-07-28.
     Modern(Claim<'a>),
     /// `initialize`.
@@ -53,7 +53,10 @@ pub struct Claim<'a> {
 ///
 /// # Errors
 /// The refusal that the client gets.
-pub fn classify<'a>(request: &'a Request, envelope: &Envelope<'a>) -> Result<Era<'a>, Refusal> {
+pub fn classify<'a>(
+    request: &'a Request,
+    envelope: &Envelope<'a>,
+) -> Result<RequestEra<'a>, Refusal> {
     classify_by(request, envelope, meta_of(envelope))
 }
 
@@ -74,7 +77,7 @@ pub fn classify_by<'a>(
     request: &'a Request,
     envelope: &Envelope<'a>,
     meta: Option<&'a str>,
-) -> Result<Era<'a>, Refusal> {
+) -> Result<RequestEra<'a>, Refusal> {
     let found = meta.and_then(|meta| {
         json::pick(
             meta,
@@ -132,18 +135,18 @@ pub fn classify_by<'a>(
                 }
                 level => level.flatten(),
             };
-        return Ok(Era::Modern(Claim {
+        return Ok(RequestEra::Modern(Claim {
             capabilities,
             log_level,
             progress,
         }));
     }
     if method == Some("initialize") {
-        return Ok(Era::Handshake);
+        return Ok(RequestEra::Handshake);
     }
     if header == Some(MODERN) {
         return match envelope.kind {
-            Kind::Notification(_) => Ok(Era::Modern(Claim::default())),
+            Kind::Notification(_) => Ok(RequestEra::Modern(Claim::default())),
             Kind::Request(..) => Err(missing_meta(key::VERSION)),
             _ => Err(Refusal::new(
                 400,
@@ -154,7 +157,7 @@ pub fn classify_by<'a>(
         };
     }
     match request.header("mcp-session-id") {
-        Some(session) => Ok(Era::Session(session)),
+        Some(session) => Ok(RequestEra::Session(session)),
         None if header.is_some_and(|version| !SUPPORTED.contains(&version)) => {
             Err(unsupported(header.unwrap_or_default()))
         }

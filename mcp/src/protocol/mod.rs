@@ -1,6 +1,7 @@
 //! The Model Context Protocol as texts: envelopes, methods, headers, names, errors. Stateless; may
 //! use nothing else of the crate.
 
+pub(crate) mod era;
 pub mod excerpt;
 pub mod header;
 pub mod inbound;

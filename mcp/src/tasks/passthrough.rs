@@ -10,6 +10,7 @@ use crate::call::record::{Call, ClientCall};
 use crate::client::request::{ClientEra, Ctx, Flow};
 use crate::client::task_name::TaskName;
 use crate::gateway::Gateway;
+use crate::protocol::era::{Era, EraPair};
 use crate::protocol::method::{Legacy, Method};
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::protocol::task::{EXTENSION, declares};
@@ -64,14 +65,17 @@ fn not_found() -> Refusal {
 }
 
 /// The task in the result of a call that has begun one.
-fn begun(method: Method, modern: (bool, bool), result: &str) -> Option<&str> {
+fn begun(method: Method, eras: EraPair, result: &str) -> Option<&str> {
     if method != Method::ToolsCall || !result.contains("\"taskId\"") {
         return None;
     }
     let [kind, task] = json::pick(result, ["resultType", "task"]).unwrap_or_default();
-    match modern {
-        (true, _) => (kind == Some("\"task\"")).then_some(result),
-        (false, false) => task,
+    match eras {
+        EraPair {
+            client: Era::Modern,
+            ..
+        } => (kind == Some("\"task\"")).then_some(result),
+        EraPair::LEGACY => task,
         _ => None,
     }
 }
@@ -206,7 +210,7 @@ impl Gateway {
         call: &Call,
         client: &ClientCall,
         result: &str,
-        modern: (bool, bool),
+        eras: EraPair,
     ) -> bool {
         if let Some(name) = &client.known {
             if self.owned(name).is_none() {
@@ -215,12 +219,12 @@ impl Gateway {
             match client.method {
                 // Nobody waits for what was cancelled; a modern server does not say how it stands.
                 Method::TaskResult => self.task_over(name),
-                Method::TaskCancel if modern.1 => self.task_over(name),
+                Method::TaskCancel if eras.server.is_modern() => self.task_over(name),
                 _ => self.see_task(name, result),
             }
             return true;
         }
-        if let Some(task) = begun(client.method, modern, result)
+        if let Some(task) = begun(client.method, eras, result)
             && let Some(id) = json::pick(task, ["taskId"]).and_then(|[id]| json::string(id?))
         {
             self.own_task(call, number, client, &id, task);
