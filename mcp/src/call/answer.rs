@@ -116,7 +116,12 @@ impl Gateway {
                 if client.method == Method::TaskList {
                     let body = refusal::result_message(
                         &client.id,
-                        &self.tasks_listed(&call, client, result),
+                        &self.tasks.listed(
+                            (&self.clients, &self.ups),
+                            self.cx.now,
+                            (&call, client),
+                            result,
+                        ),
                     );
                     return self.deliver(&call, client, 200, json::one_line(body), "ok");
                 }
@@ -175,7 +180,7 @@ impl Gateway {
         if client.method == Method::TaskResult
             && let Some(name) = &client.known
         {
-            self.task_over(name);
+            self.tasks.over(&mut self.leases, name);
         }
         let [code, message, data] =
             json::pick(error, ["code", "message", "data"]).unwrap_or_default();

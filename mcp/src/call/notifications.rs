@@ -57,7 +57,12 @@ impl Gateway {
             "notifications/tasks/status" => {
                 self.task_status(up, conn, envelope.params, envelope.text)
             }
-            "notifications/tasks" => self.task_told(up, envelope),
+            "notifications/tasks" => self.tasks.told(
+                &mut self.cx,
+                (&mut self.clients, &self.ups, &mut self.leases),
+                up,
+                envelope,
+            ),
             "notifications/cancelled" => {
                 self.server_cancels(up, conn, envelope);
                 true
@@ -116,7 +121,11 @@ impl Gateway {
             return false;
         };
         if self.client_of(up, Some(number)).is_none() {
-            return token.is_some_and(|token| self.task_progress(up, number, token, envelope.text));
+            let rooms = (&mut self.clients, &self.ups);
+            return token.is_some_and(|token| {
+                self.tasks
+                    .progress(&mut self.cx, rooms, (up, number), token, envelope.text)
+            });
         }
         if self.keep_message(number, envelope.text) {
             return true;
@@ -155,7 +164,9 @@ impl Gateway {
         // A task of a legacy server that is at work writes log messages too, long after its call
         // was answered.
         let legacy = matches!(self.up_ref(up).era, Some(UpEra::Legacy(_)));
-        let tasks = legacy && !member.is_leased() && self.works_at(up, conn);
+        let tasks = legacy
+            && !member.is_leased()
+            && self.tasks.works_at(self.up_ref(up), conn, self.cx.now);
         let only = || {
             calls.iter().next().copied().filter(|_| {
                 calls.len() == 1 && call.is_none() && self.cx.now >= member.unsure && !tasks

@@ -89,7 +89,9 @@ impl Gateway {
             ],
         )
         .unwrap_or_default();
-        let tasks = self.listened_tasks(ctx, task_ids)?;
+        let tasks = self
+            .tasks
+            .listened((&self.clients, &self.ups), self.cx.now, ctx, task_ids)?;
         let offered = FLAGS.map(|(_, kind)| self.offers_changes(ctx.view, access, kind));
         let lists = [tools, prompts, resources].map(|flag| flag == Some("true"));
         let lists = [
@@ -126,7 +128,7 @@ impl Gateway {
                 .join(",");
             parts.push(format!("\"resourceSubscriptions\":[{list}]"));
         }
-        if task_ids.is_some() && self.offers_tasks(ctx.view, access, true) {
+        if task_ids.is_some() && self.ups.offers_tasks(ctx.view, access, true) {
             let list = tasks
                 .values()
                 .map(|id| json::quote(id))

@@ -342,7 +342,7 @@ impl Gateway {
             .into_iter()
             .filter(|name| self.ups.offers(view, access, name));
         parts.extend(more.map(|name| format!("\"{name}\":{{}}")));
-        parts.extend(self.task_capability(view, access, modern));
+        parts.extend(self.ups.task_capability(view, access, modern));
         format!("{{{}}}", parts.join(","))
     }
 }

@@ -1,7 +1,9 @@
 //! The name of a task that a client has at a server.
 
 use crate::api::UpId;
+use crate::client::Clients;
 use crate::persisted::digest;
+use std::sync::Arc;
 
 /// How the owner of a task is written who has no session.
 const PRINCIPAL: &str = "principal ";
@@ -13,7 +15,7 @@ pub(crate) struct TaskName {
     pub(crate) up: UpId,
     /// The server's own id.
     pub(crate) id: Box<str>,
-    /// See [`owner`].
+    /// See [`Clients::task_owner`].
     pub(crate) owner: Box<str>,
 }
 
@@ -34,9 +36,31 @@ impl TaskName {
     }
 }
 
-/// The owner of the tasks of a legacy session (its name, and what it is stored under) or, without
-/// one, of a modern principal.
-pub(crate) fn owner(session: Option<(&str, &str)>, principal: &str) -> Box<str> {
+impl Clients {
+    /// The owner of the tasks of a legacy session or, without one, of a modern principal.
+    pub(crate) fn task_owner(&self, session: Option<&Arc<str>>, principal: &str) -> Box<str> {
+        let session = session.map(|name| {
+            let known = self.session(name);
+            (&**name, known.map_or("", |session| &*session.digest))
+        });
+        owner(session, principal)
+    }
+
+    /// The session that hears of a task which was made in that one.
+    pub(crate) fn session_of_task(
+        &self,
+        name: &TaskName,
+        made_in: Option<&Arc<str>>,
+    ) -> Option<Arc<str>> {
+        let lives = |session: &Arc<str>| self.has_session(session);
+        let restored = || self.session_of_digest(name.session_digest()?);
+        let known = made_in.cloned().filter(lives);
+        known.or_else(|| restored().filter(lives))
+    }
+}
+
+/// The owner of the tasks of a session (its name, and what it is stored under) or a principal.
+fn owner(session: Option<(&str, &str)>, principal: &str) -> Box<str> {
     match session {
         // A restored session has another name until its client comes, but the same digest.
         Some((name, "")) => format!("session {}", digest(name)).into(),

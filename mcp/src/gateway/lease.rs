@@ -70,7 +70,8 @@ impl Gateway {
         let Some(at) = allocation::idlest(self.up_ref(up), &busy, self.cx.now) else {
             return false;
         };
-        let kill = !self.up_ref(up).conns[at].late.is_empty() || self.works_at(up, at);
+        let kill = !self.up_ref(up).conns[at].late.is_empty()
+            || self.tasks.works_at(self.up_ref(up), at, self.cx.now);
         self.end_child(up, at, kill);
         true
     }
@@ -269,7 +270,7 @@ impl Gateway {
     /// Whether a child is a call's, or a task's: one may be between two rounds, when nothing of it
     /// is in flight.
     fn has_calls(&self, up: UpId, at: usize) -> bool {
-        self.works_at(up, at)
+        self.tasks.works_at(self.up_ref(up), at, self.cx.now)
             || !self.up_ref(up).conns[at].calls.is_empty()
             || self.calls.values().any(|call| {
                 call.up == up && call.conn == at && matches!(call.purpose, Purpose::Client(_))

@@ -1,41 +1,55 @@
 //! What the router does for the registry of tasks: it gives it what other rooms know, and carries
 //! out what follows from its answers.
 
-use crate::api::{Micros, Output, UpId};
+use crate::api::{Micros, Output};
 use crate::call::record::{Call, ClientCall};
-use crate::client::task_name::{TaskName, owner};
+use crate::client::task_name::TaskName;
 use crate::gateway::Gateway;
 use crate::persisted::{Keep, KeptTask};
-use crate::tasks::registry::{Forgotten, Origin, Owned};
+use crate::protocol::era::EraPair;
+use crate::protocol::json;
+use crate::protocol::method::Method;
+use crate::tasks::passthrough;
+use crate::tasks::registry::{Forgotten, Origin};
 use crate::upstream::list::ListKind;
 use crate::upstream::view::View;
 use std::sync::Arc;
 
 impl Gateway {
-    /// The owner of the tasks of a session, or of a modern principal.
-    pub(crate) fn owner(&self, session: Option<&Arc<str>>, principal: &str) -> Box<str> {
-        let session = session.map(|name| {
-            let known = self.clients.session(name);
-            (&**name, known.map_or("", |session| &*session.digest))
-        });
-        owner(session, principal)
-    }
-
-    /// A task, if there is one of that name.
-    pub(crate) fn owned(&self, name: &TaskName) -> Option<&Owned> {
-        self.tasks.get(name, self.cx.now)
-    }
-
-    /// The session that hears of a task.
-    pub(crate) fn session_of_task(&self, name: &TaskName, task: &Owned) -> Option<Arc<str>> {
-        let lives = |session: &Arc<str>| self.clients.has_session(session);
-        let restored = || self.clients.session_of_digest(name.session_digest()?);
-        let known = task.session().cloned().filter(lives);
-        known.or_else(|| restored().filter(lives))
+    /// What an answer says of tasks is noted. False: the task is not this client's any more, so
+    /// that the answer is not either.
+    pub(crate) fn note_tasks(
+        &mut self,
+        number: Option<u64>,
+        call: &Call,
+        client: &ClientCall,
+        result: &str,
+        eras: EraPair,
+    ) -> bool {
+        if let Some(name) = &client.known {
+            if self.tasks.get(name, self.cx.now).is_none() {
+                return false;
+            }
+            match client.method {
+                // Nobody waits for what was cancelled; a modern server does not say how it stands.
+                Method::TaskResult => self.tasks.over(&mut self.leases, name),
+                Method::TaskCancel if eras.server.is_modern() => {
+                    self.tasks.over(&mut self.leases, name)
+                }
+                _ => self.tasks.see(&mut self.leases, name, result, self.cx.now),
+            }
+            return true;
+        }
+        if let Some(task) = passthrough::begun(client.method, eras, result)
+            && let Some(id) = json::pick(task, ["taskId"]).and_then(|[id]| json::string(id?))
+        {
+            self.own_task(call, number, client, &id, task);
+        }
+        true
     }
 
     /// A call has made a task.
-    pub(crate) fn own_task(
+    fn own_task(
         &mut self,
         call: &Call,
         number: Option<u64>,
@@ -65,7 +79,9 @@ impl Gateway {
         let name = TaskName {
             up: call.up,
             id: id.into(),
-            owner: self.owner(client.session.as_ref(), &client.principal),
+            owner: self
+                .clients
+                .task_owner(client.session.as_ref(), &client.principal),
         };
         let gone = self.tasks.begin(&name, origin, task, self.cx.now);
         self.forgotten(gone);
@@ -90,20 +106,6 @@ impl Gateway {
         }));
     }
 
-    /// A server said how a task stands.
-    pub(crate) fn see_task(&mut self, name: &TaskName, task: &str) {
-        if self.tasks.see(name, task, self.cx.now) {
-            self.leases.touch(name.up);
-        }
-    }
-
-    /// A task has an end.
-    pub(crate) fn task_over(&mut self, name: &TaskName) {
-        if self.tasks.over(name) {
-            self.leases.touch(name.up);
-        }
-    }
-
     /// Removes a task.
     pub(crate) fn forget_task(&mut self, name: &TaskName) {
         let gone = self.tasks.forget(name);
@@ -113,7 +115,7 @@ impl Gateway {
     /// A session is over, and with it what was its own.
     pub(crate) fn forget_tasks_of(&mut self, session: &Arc<str>) {
         if !self.tasks.is_empty() {
-            let owner = self.owner(Some(session), "");
+            let owner = self.clients.task_owner(Some(session), "");
             let gone = self.tasks.forget_owner(&owner);
             self.forgotten(gone);
         }
@@ -141,17 +143,6 @@ impl Gateway {
                 self.cx.emit(Output::Keep(Keep::Ended(digest)));
             }
         }
-    }
-
-    /// The connection behind which a task is. `None`: there is no such task, or it went with its
-    /// process.
-    pub(crate) fn place_of_task(&self, name: &TaskName) -> Option<usize> {
-        self.owned(name)?.place(self.up_ref(name.up))
-    }
-
-    /// Whether a task is at work behind a connection, so far as anybody knows.
-    pub(crate) fn works_at(&self, up: UpId, at: usize) -> bool {
-        self.tasks.works_at(self.up_ref(up), at, self.cx.now)
     }
 
     /// A task of an earlier life. False: it is over, or its server is not there any more.

@@ -220,7 +220,7 @@ impl Gateway {
             Method::TaskResult => client
                 .known
                 .as_ref()
-                .and_then(|name| self.owned(name))
+                .and_then(|name| self.tasks.get(name, self.cx.now))
                 .is_some_and(|task| !task.is_over()),
             method => !method.is_about_tasks(),
         }

@@ -95,7 +95,7 @@ impl Gateway {
                 self.answer_task(name, responses);
             }
             // Cancelling is a wish (SEP-2663, "Task Cancellation"); here nobody would hear it.
-            Method::TaskCancel if !cancels => self.task_over(name),
+            Method::TaskCancel if !cancels => self.tasks.over(&mut self.leases, name),
             _ => return None,
         }
         let server = self.up_ref(name.up).hello.server.as_deref();
@@ -108,7 +108,7 @@ impl Gateway {
 
     /// Passes a client's answers on to the server; those that nothing asked for are ignored.
     fn answer_task(&mut self, name: &TaskName, responses: &str) {
-        let Some(conn) = self.place_of_task(name) else {
+        let Some(conn) = self.tasks.place(self.up_ref(name.up), name, self.cx.now) else {
             return;
         };
         for answer in self.tasks.answers(name, responses) {
@@ -149,9 +149,10 @@ impl Gateway {
         if !self.tasks.ask(name, (id, method), params, caps, unused) {
             return false;
         }
-        if let Some(seen) = self.owned(name).and_then(Owned::seen) {
+        if let Some(seen) = self.tasks.get(name, self.cx.now).and_then(Owned::seen) {
             let task = self.tasks.with_questions(name, seen);
-            self.tell_task(name, &task);
+            self.tasks
+                .tell(&mut self.cx, (&mut self.clients, &self.ups), name, &task);
         }
         true
     }
@@ -177,7 +178,7 @@ impl Gateway {
     /// Nobody will ask about a task any more: its server's questions get an answer, its request is
     /// taken back.
     fn unwatch(&mut self, name: &TaskName) {
-        let place = self.place_of_task(name);
+        let place = self.tasks.place(self.up_ref(name.up), name, self.cx.now);
         if let (Some(watch), Some(conn)) = (self.tasks.take_watch(name), place) {
             self.end_watch(name, conn, watch);
         }
@@ -231,7 +232,7 @@ impl Gateway {
             }
             (Kind::Result(..), Method::TaskCancel, _, Some(name)) => {
                 self.unwatch(name);
-                self.task_over(name);
+                self.tasks.over(&mut self.leases, name);
                 "{}".to_owned()
             }
             _ => return None,
@@ -269,7 +270,8 @@ impl Gateway {
             }
             _ => {
                 let task = self.tasks.with_questions(name, task);
-                self.tell_task(name, &task);
+                self.tasks
+                    .tell(&mut self.cx, (&mut self.clients, &self.ups), name, &task);
             }
         }
         true
@@ -284,7 +286,8 @@ impl Gateway {
             Kind::Error(_, error) => failed(task, error),
             _ => return,
         };
-        self.tell_task(name, &task);
+        self.tasks
+            .tell(&mut self.cx, (&mut self.clients, &self.ups), name, &task);
     }
 }
 

@@ -2,39 +2,109 @@
 //! other.
 
 use crate::access::policy::Access;
-use crate::api::UpId;
+use crate::api::{Micros, UpId};
 use crate::call::Target;
 use crate::call::record::{Call, ClientCall};
+use crate::client::Clients;
 use crate::client::request::{Ctx, Flow};
 use crate::client::task_name::TaskName;
 use crate::gateway::Gateway;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::protocol::splice::Splice;
 use crate::protocol::{json, name, splice};
+use crate::tasks::registry::Tasks;
+use crate::upstream::Upstreams;
 use crate::upstream::view::View;
 use ggen_wire::Code;
 use std::collections::BTreeSet;
 
-impl Gateway {
+impl Tasks {
     /// The connections behind which a client has tasks that can be listed, in order.
     fn places_of(
         &self,
+        ups: &Upstreams,
+        now: Micros,
         owner: &str,
         view: View,
         access: Option<&Access>,
     ) -> BTreeSet<(UpId, usize)> {
-        let seen = self
-            .tasks
-            .of_owner(owner, self.cx.now)
-            .filter(|(name, task)| {
-                (view == View::All || view == View::One(name.up))
-                    && self.up_ref(name.up).has_in_tasks("list")
-                    && self.may_have(access, name.up, task.tool())
-            });
-        seen.filter_map(|(name, task)| Some((name.up, task.place(self.up_ref(name.up))?)))
+        let seen = self.of_owner(owner, now).filter(|(name, task)| {
+            (view == View::All || view == View::One(name.up))
+                && ups.get(name.up).has_in_tasks("list")
+                && ups.may_have_task(access, name.up, task.tool())
+        });
+        seen.filter_map(|(name, task)| Some((name.up, task.place(ups.get(name.up))?)))
             .collect()
     }
 
+    /// The page of a list as its client gets it: its own tasks only.
+    pub(crate) fn listed(
+        &self,
+        (clients, ups): (&Clients, &Upstreams),
+        now: Micros,
+        (call, client): (&Call, &ClientCall),
+        result: &str,
+    ) -> String {
+        let owner = clients.task_owner(client.session.as_ref(), &client.principal);
+        let [tasks, next] = json::pick(result, ["tasks", "nextCursor"]).unwrap_or_default();
+        let view = if client.exposes {
+            View::All
+        } else {
+            View::One(call.up)
+        };
+        let access = client
+            .session
+            .as_ref()
+            .and_then(|id| clients.session(id))
+            .and_then(|session| session.access.clone());
+        let own = tasks
+            .and_then(json::elements)
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|task| {
+                let raw = json::pick(task, ["taskId"])?[0]?;
+                let id = json::string(raw)?;
+                let name = TaskName {
+                    up: call.up,
+                    id: (*id).into(),
+                    owner: owner.clone(),
+                };
+                let owned = self
+                    .get(&name, now)
+                    .filter(|owned| owned.place(ups.get(call.up)) == Some(call.conn))?;
+                ups.may_have_task(access.as_deref(), call.up, owned.tool())
+                    .then_some(())?;
+                let mut splice = Splice::new(task);
+                if client.exposes {
+                    splice.replace(
+                        raw,
+                        json::quote(&name::exposed_task(&ups.get(call.up).key, &id)),
+                    );
+                }
+                Some(splice.finish_text())
+            });
+        let own = format!("[{}]", own.collect::<Vec<_>>().join(","));
+        let place = (call.up, call.conn);
+        let next = match next.and_then(json::string) {
+            Some(theirs) => Some(write_place(place, &theirs)),
+            None => self
+                .places_of(ups, now, &owner, view, access.as_deref())
+                .range(place..)
+                .find(|next| **next != place)
+                .map(|next| write_place(*next, "")),
+        };
+        let next = next.map(|next| json::quote(&next));
+        let mut added = vec![("tasks", own.as_str())];
+        added.extend(next.as_deref().map(|next| ("nextCursor", next)));
+        splice::rebuild(
+            result,
+            |member| !matches!(member, "tasks" | "nextCursor"),
+            &added,
+        )
+    }
+}
+
+impl Gateway {
     /// `tasks/list` of 2025-11-25: one connection after the other, a page of each at a time.
     pub(super) fn list_tasks(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
         let access = ctx.access.as_deref();
@@ -61,8 +131,12 @@ impl Gateway {
         let cursor = cursor
             .map(|raw| json::string(raw).ok_or_else(bad))
             .transpose()?;
-        let owner = self.owner(ctx.session().as_ref(), &ctx.request.principal.id);
-        let places = self.places_of(&owner, ctx.view, access);
+        let owner = self
+            .clients
+            .task_owner(ctx.session().as_ref(), &ctx.request.principal.id);
+        let places = self
+            .tasks
+            .places_of(&self.ups, self.cx.now, &owner, ctx.view, access);
         let (place, theirs) = match &cursor {
             None => (places.first().copied(), None),
             Some(text) => {
@@ -91,66 +165,6 @@ impl Gateway {
             )
         });
         self.relay(ctx, target, None)
-    }
-
-    /// The page of a list as its client gets it: its own tasks only.
-    pub(crate) fn tasks_listed(&self, call: &Call, client: &ClientCall, result: &str) -> String {
-        let owner = self.owner(client.session.as_ref(), &client.principal);
-        let [tasks, next] = json::pick(result, ["tasks", "nextCursor"]).unwrap_or_default();
-        let view = if client.exposes {
-            View::All
-        } else {
-            View::One(call.up)
-        };
-        let access = client
-            .session
-            .as_ref()
-            .and_then(|id| self.clients.session(id))
-            .and_then(|session| session.access.clone());
-        let own = tasks
-            .and_then(json::elements)
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|task| {
-                let raw = json::pick(task, ["taskId"])?[0]?;
-                let id = json::string(raw)?;
-                let name = TaskName {
-                    up: call.up,
-                    id: (*id).into(),
-                    owner: owner.clone(),
-                };
-                let owned = self
-                    .owned(&name)
-                    .filter(|owned| owned.place(self.up_ref(call.up)) == Some(call.conn))?;
-                self.may_have(access.as_deref(), call.up, owned.tool())
-                    .then_some(())?;
-                let mut splice = Splice::new(task);
-                if client.exposes {
-                    splice.replace(
-                        raw,
-                        json::quote(&name::exposed_task(&self.up_ref(call.up).key, &id)),
-                    );
-                }
-                Some(splice.finish_text())
-            });
-        let own = format!("[{}]", own.collect::<Vec<_>>().join(","));
-        let place = (call.up, call.conn);
-        let next = match next.and_then(json::string) {
-            Some(theirs) => Some(write_place(place, &theirs)),
-            None => self
-                .places_of(&owner, view, access.as_deref())
-                .range(place..)
-                .find(|next| **next != place)
-                .map(|next| write_place(*next, "")),
-        };
-        let next = next.map(|next| json::quote(&next));
-        let mut added = vec![("tasks", own.as_str())];
-        added.extend(next.as_deref().map(|next| ("nextCursor", next)));
-        splice::rebuild(
-            result,
-            |member| !matches!(member, "tasks" | "nextCursor"),
-            &added,
-        )
     }
 }
 

@@ -4,9 +4,9 @@
 //! tasks of legacy servers become those of modern clients, in [`crate::tasks::legacy_to_modern`].
 
 use crate::access::policy::Access;
-use crate::api::UpId;
+use crate::api::{Micros, UpId};
 use crate::call::Target;
-use crate::call::record::{Call, ClientCall};
+use crate::client::Clients;
 use crate::client::request::{ClientEra, Ctx, Flow};
 use crate::client::task_name::TaskName;
 use crate::gateway::Gateway;
@@ -15,14 +15,16 @@ use crate::protocol::method::{Legacy, Method};
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::protocol::task::{EXTENSION, declares};
 use crate::protocol::{json, name};
+use crate::tasks::registry::Tasks;
 use crate::upstream::list::ListKind;
 use crate::upstream::view::View;
-use crate::upstream::{UpEra, Upstream};
+use crate::upstream::{UpEra, Upstream, Upstreams};
 use ggen_wire::Code;
 use std::collections::BTreeMap;
 
 /// Tasks in one subscription, at most.
 const MAX_LISTENED: usize = 1000;
+
 impl Upstream {
     /// Whether it has tasks for clients of its own era.
     pub(crate) fn has_tasks(&self, modern: bool) -> bool {
@@ -65,7 +67,7 @@ fn not_found() -> Refusal {
 }
 
 /// The task in the result of a call that has begun one.
-fn begun(method: Method, eras: EraPair, result: &str) -> Option<&str> {
+pub(crate) fn begun(method: Method, eras: EraPair, result: &str) -> Option<&str> {
     if method != Method::ToolsCall || !result.contains("\"taskId\"") {
         return None;
     }
@@ -80,12 +82,10 @@ fn begun(method: Method, eras: EraPair, result: &str) -> Option<&str> {
     }
 }
 
-impl Gateway {
+impl Upstreams {
     /// Whether a client of a view can have tasks there.
     pub(crate) fn offers_tasks(&self, view: View, access: Option<&Access>, modern: bool) -> bool {
-        self.ups
-            .of_view(view, access)
-            .any(|up| up.gives_tasks(modern))
+        self.of_view(view, access).any(|up| up.gives_tasks(modern))
     }
 
     /// What the view of all servers, or of one of the other era, says of tasks, as a capability.
@@ -101,11 +101,7 @@ impl Gateway {
         if modern {
             return Some(format!("\"extensions\":{{\"{EXTENSION}\":{{}}}}"));
         }
-        let any = |member| {
-            self.ups
-                .of_view(view, access)
-                .any(|up| up.has_in_tasks(member))
-        };
+        let any = |member| self.of_view(view, access).any(|up| up.has_in_tasks(member));
         let parts = ["list", "cancel"]
             .into_iter()
             .filter(|member| any(member))
@@ -116,6 +112,74 @@ impl Gateway {
         ))
     }
 
+    /// Whether somebody may still use the tool that made a task.
+    pub(crate) fn may_have_task(
+        &self,
+        access: Option<&Access>,
+        up: UpId,
+        tool: Option<&str>,
+    ) -> bool {
+        self.may_see(access, self.get(up))
+            && tool.is_none_or(|tool| self.may(access, ListKind::Tools, up, tool))
+    }
+}
+
+impl Tasks {
+    /// The tasks that a modern client wants to hear of, and may: with their exposed ids.
+    pub(crate) fn listened(
+        &self,
+        (clients, ups): (&Clients, &Upstreams),
+        now: Micros,
+        ctx: &Ctx<'_>,
+        ids: Option<&str>,
+    ) -> Result<BTreeMap<TaskName, String>, Refusal> {
+        let (Some(ids), ClientEra::Modern(claim)) = (ids, &ctx.era) else {
+            return Ok(BTreeMap::new());
+        };
+        let access = ctx.access.as_deref();
+        if ups.offers_tasks(ctx.view, access, true) && !claim.capabilities.is_some_and(declares) {
+            return Err(undeclared());
+        }
+        let ids = json::elements(ids)
+            .unwrap_or_default()
+            .into_iter()
+            .take(MAX_LISTENED)
+            .filter_map(json::string);
+        let own = ids.filter_map(|id| {
+            let name = task_named(clients, ups, ctx, &id)?;
+            let task = self.get(&name, now)?;
+            ups.may_have_task(access, name.up, task.tool())
+                .then(|| (name, id.into_owned()))
+        });
+        Ok(own.collect())
+    }
+}
+
+/// The client's task of an exposed id, if the id can be one of its view, and its server speaks
+/// the client's era.
+fn task_named(
+    clients: &Clients,
+    ups: &Upstreams,
+    ctx: &Ctx<'_>,
+    exposed: &str,
+) -> Option<TaskName> {
+    let (up, id) = match ctx.view {
+        View::One(up) => (ups.get(up), exposed),
+        View::All => {
+            let (key, id) = name::original_task(exposed)?;
+            (ups.configured().find(|up| up.key == key)?, id)
+        }
+        View::Core => return None,
+    };
+    let owner = clients.task_owner(ctx.session().as_ref(), &ctx.request.principal.id);
+    up.gives_tasks(ctx.is_modern()).then(|| TaskName {
+        up: up.id,
+        id: id.into(),
+        owner,
+    })
+}
+
+impl Gateway {
     /// `tasks/…`
     pub(crate) fn relay_task(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
         let known = match &ctx.era {
@@ -123,7 +187,7 @@ impl Gateway {
             ClientEra::Legacy(_, version) => *version >= Legacy::L2025_11_25,
         };
         let access = ctx.access.as_deref();
-        if !known || !self.offers_tasks(ctx.view, access, ctx.is_modern()) {
+        if !known || !self.ups.offers_tasks(ctx.view, access, ctx.is_modern()) {
             if known
                 && self.may_wait(ctx, self.cx.limits.call_wait)
                 && self.ups.is_unsettled(ctx.view)
@@ -147,10 +211,11 @@ impl Gateway {
             .and_then(|[raw]| raw);
         let raw = raw.ok_or_else(|| invalid("params.taskId is missing or came twice"))?;
         let exposed = json::string(raw).ok_or_else(|| invalid("params.taskId is not a string"))?;
-        let name = self.task_named(ctx, &exposed).ok_or_else(not_found)?;
+        let name = task_named(&self.clients, &self.ups, ctx, &exposed).ok_or_else(not_found)?;
         let Some(task) = self
-            .owned(&name)
-            .filter(|task| self.may_have(access, name.up, task.tool()))
+            .tasks
+            .get(&name, self.cx.now)
+            .filter(|task| self.ups.may_have_task(access, name.up, task.tool()))
         else {
             return Err(not_found());
         };
@@ -175,87 +240,5 @@ impl Gateway {
         };
         (target.rename, target.place, target.task) = (rename, Some(at), Some(name));
         self.relay(ctx, target, None)
-    }
-
-    /// The client's task of an exposed id, if the id can be one of its view, and its server speaks
-    /// the client's era.
-    pub(crate) fn task_named(&self, ctx: &Ctx<'_>, exposed: &str) -> Option<TaskName> {
-        let (up, id) = match ctx.view {
-            View::One(up) => (self.up_ref(up), exposed),
-            View::All => {
-                let (key, id) = name::original_task(exposed)?;
-                (self.ups.configured().find(|up| up.key == key)?, id)
-            }
-            View::Core => return None,
-        };
-        let owner = self.owner(ctx.session().as_ref(), &ctx.request.principal.id);
-        up.gives_tasks(ctx.is_modern()).then(|| TaskName {
-            up: up.id,
-            id: id.into(),
-            owner,
-        })
-    }
-
-    /// Whether somebody may still use the tool that made a task.
-    pub(crate) fn may_have(&self, access: Option<&Access>, up: UpId, tool: Option<&str>) -> bool {
-        self.ups.may_see(access, self.up_ref(up))
-            && tool.is_none_or(|tool| self.ups.may(access, ListKind::Tools, up, tool))
-    }
-
-    /// What an answer says of tasks is noted. False: the task is not this client's any more, so
-    /// that the answer is not either.
-    pub(crate) fn note_tasks(
-        &mut self,
-        number: Option<u64>,
-        call: &Call,
-        client: &ClientCall,
-        result: &str,
-        eras: EraPair,
-    ) -> bool {
-        if let Some(name) = &client.known {
-            if self.owned(name).is_none() {
-                return false;
-            }
-            match client.method {
-                // Nobody waits for what was cancelled; a modern server does not say how it stands.
-                Method::TaskResult => self.task_over(name),
-                Method::TaskCancel if eras.server.is_modern() => self.task_over(name),
-                _ => self.see_task(name, result),
-            }
-            return true;
-        }
-        if let Some(task) = begun(client.method, eras, result)
-            && let Some(id) = json::pick(task, ["taskId"]).and_then(|[id]| json::string(id?))
-        {
-            self.own_task(call, number, client, &id, task);
-        }
-        true
-    }
-
-    /// The tasks that a modern client wants to hear of, and may: with their exposed ids.
-    pub(crate) fn listened_tasks(
-        &self,
-        ctx: &Ctx<'_>,
-        ids: Option<&str>,
-    ) -> Result<BTreeMap<TaskName, String>, Refusal> {
-        let (Some(ids), ClientEra::Modern(claim)) = (ids, &ctx.era) else {
-            return Ok(BTreeMap::new());
-        };
-        let access = ctx.access.as_deref();
-        if self.offers_tasks(ctx.view, access, true) && !claim.capabilities.is_some_and(declares) {
-            return Err(undeclared());
-        }
-        let ids = json::elements(ids)
-            .unwrap_or_default()
-            .into_iter()
-            .take(MAX_LISTENED)
-            .filter_map(json::string);
-        let own = ids.filter_map(|id| {
-            let name = self.task_named(ctx, &id)?;
-            let task = self.owned(&name)?;
-            self.may_have(access, name.up, task.tool())
-                .then(|| (name, id.into_owned()))
-        });
-        Ok(own.collect())
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::api::{Lease, Micros, SHARED, UpId};
 use crate::client::task_name::TaskName;
+use crate::lease::Leases;
 use crate::persisted::KeptTask;
 use crate::protocol::json;
 use crate::tasks::watch::Watch;
@@ -142,14 +143,16 @@ impl Tasks {
         }
     }
 
-    /// A server said how a task stands. True: it has come to its end with that.
-    pub(crate) fn see(&mut self, name: &TaskName, text: &str, now: Micros) -> bool {
+    /// A server said how a task stands.
+    pub(crate) fn see(&mut self, leases: &mut Leases, name: &TaskName, text: &str, now: Micros) {
         let Some(task) = self.owned.get_mut(name) else {
-            return false;
+            return;
         };
         let before = task.over;
         task.see(text, now);
-        task.over && !before
+        if task.over && !before {
+            leases.touch(name.up);
+        }
     }
 
     /// The client of a task asks about it.
@@ -166,10 +169,12 @@ impl Tasks {
         }
     }
 
-    /// A task has an end. False: there is no such task.
-    pub(crate) fn over(&mut self, name: &TaskName) -> bool {
-        let task = self.owned.get_mut(name);
-        task.map(|task| task.over = true).is_some()
+    /// A task has an end.
+    pub(crate) fn over(&mut self, leases: &mut Leases, name: &TaskName) {
+        if let Some(task) = self.owned.get_mut(name) {
+            task.over = true;
+            leases.touch(name.up);
+        }
     }
 
     /// Removes a task and the request for its result.
@@ -222,6 +227,12 @@ impl Tasks {
             .filter(|(_, task)| task.until > now && (up.is_http() || task.place(up) == Some(conn)));
         let (name, _) = here.next()?;
         here.next().is_none().then(|| name.clone())
+    }
+
+    /// The connection behind which a task is. `None`: there is no such task, or it went with its
+    /// process.
+    pub(crate) fn place(&self, up: &Upstream, name: &TaskName, now: Micros) -> Option<usize> {
+        self.get(name, now)?.place(up)
     }
 
     /// Whether a task is at work behind a connection, so far as anybody knows.
@@ -433,14 +444,17 @@ mod tests {
         let task = name("1", "a");
         tasks.begin(&task, origin(SHARED), r#"{"status":"working"}"#, 0);
         let done = r#"{"status":"completed","ttl":1000}"#;
-        assert!(tasks.see(&task, done, 5));
-        assert!(!tasks.see(&task, done, 6));
+        let mut leases = Leases::default();
+        tasks.see(&mut leases, &task, done, 5);
+        assert_eq!(leases.next_changed(), Some(UpId(0)));
+        tasks.see(&mut leases, &task, done, 6);
+        assert_eq!(leases.next_changed(), None);
         let end = 1_000_000 + SPARE;
         assert_eq!(tasks.get(&task, 6).map(|task| task.left(6)), Some(end - 6));
         assert!(tasks.expire(end - 1).is_empty());
         assert!(tasks.get(&task, end).is_none());
         assert_eq!(tasks.expire(end).len(), 1);
-        assert!(tasks.is_empty() && !tasks.over(&task));
+        assert!(tasks.is_empty());
     }
 
     #[test]

@@ -2,20 +2,30 @@
 //! listen.
 
 use crate::api::UpId;
+use crate::client::Clients;
 use crate::client::task_name::TaskName;
+use crate::context::Context;
 use crate::gateway::Gateway;
+use crate::lease::Leases;
 use crate::protocol::inbound::key;
 use crate::protocol::json::Envelope;
 use crate::protocol::method::Method;
 use crate::protocol::splice::Splice;
 use crate::protocol::{json, name, splice, task};
-use crate::tasks::registry::Owned;
+use crate::tasks::registry::{Owned, Tasks};
+use crate::upstream::Upstreams;
 use crate::upstream::view::View;
 use std::collections::BTreeSet;
 
-impl Gateway {
+impl Tasks {
     /// A modern server tells how a task stands, to those who listen and whose it is.
-    pub(crate) fn task_told(&mut self, up: UpId, envelope: &Envelope<'_>) -> bool {
+    pub(crate) fn told(
+        &mut self,
+        cx: &mut Context,
+        (clients, ups, leases): (&mut Clients, &Upstreams, &mut Leases),
+        up: UpId,
+        envelope: &Envelope<'_>,
+    ) -> bool {
         let Some(params) = envelope.params else {
             return false;
         };
@@ -25,8 +35,7 @@ impl Gateway {
         else {
             return false;
         };
-        let listened = self
-            .clients
+        let listened = clients
             .listens()
             .flat_map(|(_, listen)| listen.tasks.keys());
         let names: BTreeSet<_> = listened
@@ -34,19 +43,25 @@ impl Gateway {
             .cloned()
             .collect();
         names.into_iter().fold(false, |told, name| {
-            self.see_task(&name, params);
-            self.tell_task(&name, params) || told
+            self.see(leases, &name, params, cx.now);
+            self.tell(cx, (&mut *clients, ups), &name, params) || told
         })
     }
 
     /// Tells those who listen how a task stands, and may.
-    pub(crate) fn tell_task(&mut self, name: &TaskName, params: &str) -> bool {
+    pub(crate) fn tell(
+        &self,
+        cx: &mut Context,
+        (clients, ups): (&mut Clients, &Upstreams),
+        name: &TaskName,
+        params: &str,
+    ) -> bool {
         let [raw, meta] = json::pick(params, ["taskId", "_meta"]).unwrap_or_default();
-        let tool = self.owned(name).map(Owned::tool);
+        let tool = self.get(name, cx.now).map(Owned::tool);
         let mut events = Vec::new();
-        for (key, listen) in self.clients.listens() {
+        for (key, listen) in clients.listens() {
             if let (Some(exposed), Some(tool)) = (listen.tasks.get(name), tool)
-                && self.may_have(listen.access.as_deref(), name.up, tool)
+                && ups.may_have_task(listen.access.as_deref(), name.up, tool)
             {
                 events.push((*key, exposed.clone(), listen.id.clone(), listen.view));
             }
@@ -66,7 +81,7 @@ impl Gateway {
                     if let Some(text) = json::string(uri) {
                         edited.replace(
                             uri,
-                            json::quote(&name::exposed_uri(&self.up_ref(name.up).key, &text)),
+                            json::quote(&name::exposed_uri(&ups.get(name.up).key, &text)),
                         );
                     }
                 }
@@ -79,12 +94,41 @@ impl Gateway {
             let data = format!(
                 "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tasks\",\"params\":{params}}}"
             );
-            self.clients
-                .stream_event(&mut self.cx, key, json::one_line(data.into()), true);
+            clients.stream_event(cx, key, json::one_line(data.into()), true);
         }
         told
     }
 
+    /// Progress of a task whose call has been answered (2025-11-25, Tasks, "Task Progress
+    /// Notifications"): for the stream of the session.
+    pub(crate) fn progress(
+        &self,
+        cx: &mut Context,
+        (clients, ups): (&mut Clients, &Upstreams),
+        (up, number): (UpId, u64),
+        token: &str,
+        text: &str,
+    ) -> bool {
+        let Some((name, task, theirs)) = self.with_progress(up, number) else {
+            return false;
+        };
+        let Some(session) = clients.session_of_task(name, task.session()) else {
+            return false;
+        };
+        let mut splice = Splice::new(text);
+        splice.replace(token, theirs.to_owned());
+        let exposes = clients
+            .session(&session)
+            .is_some_and(|session| session.view == View::All);
+        if exposes && let Some((raw, exposed)) = task::exposed_in(&ups.get(up).key, text) {
+            splice.replace(raw, exposed);
+        }
+        clients.session_event(cx, &session, splice.finish());
+        true
+    }
+}
+
+impl Gateway {
     /// A legacy server tells how a task stands.
     pub(crate) fn task_status(
         &mut self,
@@ -108,10 +152,11 @@ impl Gateway {
         if self.up_ref(name.up).bridges(&name) {
             return self.bridged_told(&name, conn, params);
         }
-        self.see_task(&name, params);
+        self.tasks.see(&mut self.leases, &name, params, self.cx.now);
         let Some(session) = self
-            .owned(&name)
-            .and_then(|task| self.session_of_task(&name, task))
+            .tasks
+            .get(&name, self.cx.now)
+            .and_then(|task| self.clients.session_of_task(&name, task.session()))
         else {
             return false;
         };
@@ -125,29 +170,6 @@ impl Gateway {
                 raw,
                 json::quote(&name::exposed_task(&self.up_ref(up).key, &id)),
             );
-        }
-        self.clients
-            .session_event(&mut self.cx, &session, splice.finish());
-        true
-    }
-
-    /// Progress of a task whose call has been answered (2025-11-25, Tasks, "Task Progress
-    /// Notifications"): for the stream of the session.
-    pub(crate) fn task_progress(&mut self, up: UpId, number: u64, token: &str, text: &str) -> bool {
-        let Some((name, task, theirs)) = self.tasks.with_progress(up, number) else {
-            return false;
-        };
-        let Some(session) = self.session_of_task(name, task) else {
-            return false;
-        };
-        let mut splice = Splice::new(text);
-        splice.replace(token, theirs.to_owned());
-        let exposes = self
-            .clients
-            .session(&session)
-            .is_some_and(|session| session.view == View::All);
-        if exposes && let Some((raw, exposed)) = task::exposed_in(&self.up_ref(up).key, text) {
-            splice.replace(raw, exposed);
         }
         self.clients
             .session_event(&mut self.cx, &session, splice.finish());
