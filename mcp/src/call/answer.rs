@@ -125,37 +125,7 @@ impl Gateway {
                     );
                     return self.deliver(&call, client, 200, json::one_line(body), "ok");
                 }
-                let failed = client.method == Method::ToolsCall
-                    && result.contains("\"isError\"")
-                    && json::pick(result, ["isError"]).is_some_and(|[flag]| flag == Some("true"));
-                if failed && client.modern && client.lacked.is_some() {
-                    return self.lacked(&call, client);
-                }
-                let upstream = self.up_ref(call.up);
-                let body = translate::result(
-                    &Incoming {
-                        text: envelope.text,
-                        number,
-                        id: &client.id,
-                        eras,
-                        method: client.method,
-                        server: upstream.hello.server.as_deref(),
-                        exposes: client.exposes.then_some(upstream.key.as_str()),
-                        version: client
-                            .session
-                            .as_ref()
-                            .and_then(|id| self.clients.session(id))
-                            .map(|session| session.version),
-                    },
-                    result,
-                );
-                self.deliver(
-                    &call,
-                    client,
-                    200,
-                    body,
-                    if failed { "tool_error" } else { "ok" },
-                );
+                self.deliver_result(&call, client, envelope.text, (number, result), eras);
             }
             Kind::Error(Some(_), _) if client.modern && client.lacked.is_some() => {
                 self.lacked(&call, client)
@@ -165,6 +135,48 @@ impl Gateway {
             }
             _ => {}
         }
+    }
+
+    /// A result that is complete.
+    fn deliver_result(
+        &mut self,
+        call: &Call,
+        client: &ClientCall,
+        text: &str,
+        (number, result): (&str, &str),
+        eras: EraPair,
+    ) {
+        let failed = client.method == Method::ToolsCall
+            && result.contains("\"isError\"")
+            && json::pick(result, ["isError"]).is_some_and(|[flag]| flag == Some("true"));
+        if failed && client.modern && client.lacked.is_some() {
+            return self.lacked(call, client);
+        }
+        let upstream = self.up_ref(call.up);
+        let body = translate::result(
+            &Incoming {
+                text,
+                number,
+                id: &client.id,
+                eras,
+                method: client.method,
+                server: upstream.hello.server.as_deref(),
+                exposes: client.exposes.then_some(upstream.key.as_str()),
+                version: client
+                    .session
+                    .as_ref()
+                    .and_then(|id| self.clients.session(id))
+                    .map(|session| session.version),
+            },
+            result,
+        );
+        self.deliver(
+            call,
+            client,
+            200,
+            body,
+            if failed { "tool_error" } else { "ok" },
+        );
     }
 
     fn client_error(

@@ -2,7 +2,7 @@
 
 use crate::access;
 use crate::access::rules::ToolRule;
-use crate::api::{Observation, Output, UpId};
+use crate::api::{Micros, Observation, Output, UpId};
 use crate::call::record::{Asking, Call, ClientCall, Mismatch, Purpose, Sent};
 use crate::call::route::{Route, Target};
 use crate::call::translate;
@@ -35,6 +35,16 @@ struct ClientFacts<'a> {
     caps: Caps,
 }
 
+/// Whether the modern client of a legacy server can be asked for something in a request.
+enum Asks {
+    /// It cannot be asked.
+    Nothing,
+    /// What it takes to ask it.
+    New(Box<Asking>),
+    /// The request goes on with an earlier call.
+    Resumed,
+}
+
 impl Gateway {
     /// `tools/call`, `prompts/get`, `resources/read`, `completion/complete`.
     pub(crate) fn relay_named(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
@@ -59,11 +69,11 @@ impl Gateway {
                         .and_then(|[raw]| raw);
                     header::check_params(ctx.request, &target.params, arguments)?;
                 }
-                let asking = match self.asking(ctx, &target)? {
-                    Some(asking) => asking,
-                    None => return Ok(Flow::Done),
-                };
-                self.relay(ctx, target, asking)
+                match self.asking(ctx, &target)? {
+                    Asks::Nothing => self.relay(ctx, target, None),
+                    Asks::New(asking) => self.relay(ctx, target, Some(asking)),
+                    Asks::Resumed => Ok(Flow::Done),
+                }
             }
         }
     }
@@ -97,20 +107,15 @@ impl Gateway {
         self.cx.now < ctx.arrived + limit
     }
 
-    /// What it takes to ask the modern client of a legacy server for something, if it can be asked.
-    /// `None`: the request goes on with an earlier call.
-    fn asking(
-        &mut self,
-        ctx: &Ctx<'_>,
-        target: &Target<'_>,
-    ) -> Result<Option<Option<Box<Asking>>>, Refusal> {
+    /// What it takes to ask the client of a request for something.
+    fn asking(&mut self, ctx: &Ctx<'_>, target: &Target<'_>) -> Result<Asks, Refusal> {
         let legacy = matches!(self.up_ref(target.up).era, Some(UpEra::Legacy(_)));
         if !legacy || !ctx.is_modern() || !retry::may_ask(ctx.method) {
-            return Ok(Some(None));
+            return Ok(Asks::Nothing);
         }
         let brought = retry::brought(ctx.params)?;
         if ctx.caps() == Caps::default() && brought.state.is_none() {
-            return Ok(Some(None));
+            return Ok(Asks::Nothing);
         }
         let arguments = ctx
             .params
@@ -130,15 +135,15 @@ impl Gateway {
             .resume_pending(ctx, target.up, subject, &brought)?
             .is_some()
         {
-            return Ok(None);
+            return Ok(Asks::Resumed);
         }
         let answers = brought.responses.map(Into::into);
-        Ok(Some(Some(Box::new(Asking {
+        Ok(Asks::New(Box::new(Asking {
             principal,
             subject,
             answers,
             park: None,
-        }))))
+        })))
     }
 
     /// Sends a request to its upstream, or has it wait for the upstream.
@@ -153,24 +158,15 @@ impl Gateway {
             return Ok(Flow::Wait);
         };
         let rule = self.admit_call(ctx, &target)?;
-        let again = if rule.retries > 0 {
-            self.again(ctx, up, &target.original, rule)
-        } else {
-            None
-        };
-        let timeout = if rule.timeout > 0 {
-            rule.timeout
-        } else {
-            self.up_ref(up).settings.timeout
-        }
-        .max(target.patience);
+        let again = self.again(ctx, up, &target.original, rule);
+        let timeout = self.time_of(up, rule, target.patience);
         let facts = self.client_facts(ctx, era);
         let number = self.cx.next_id();
-        let wish = if ctx.is_modern() && era != UpEra::Modern && ctx.method == Method::ToolsCall {
-            self.up_ref(up).task_wish(&ctx.era, &target.original)
-        } else {
-            None
-        };
+        let bridges_task =
+            ctx.is_modern() && era != UpEra::Modern && ctx.method == Method::ToolsCall;
+        let wish = bridges_task
+            .then(|| self.up_ref(up).task_wish(&ctx.era, &target.original))
+            .flatten();
         let (trace, sent) = self.begin_call_span(ctx, &target, era, number);
         let trace_of_body = trace.as_deref();
         let request = self.write_request(
@@ -207,6 +203,16 @@ impl Gateway {
         let conn = self.attach_call(ctx, up, era, number, &call, target.place);
         self.start_call(up, conn, number, call, request);
         Ok(Flow::Done)
+    }
+
+    /// The time for a call: the tool's rule goes before the server's setting.
+    fn time_of(&self, up: UpId, rule: ToolRule, patience: Micros) -> Micros {
+        let time = if rule.timeout > 0 {
+            rule.timeout
+        } else {
+            self.up_ref(up).settings.timeout
+        };
+        time.max(patience)
     }
 
     /// The era of an upstream that takes calls. `None`: the request is to wait for the upstream.

@@ -4,6 +4,7 @@ pub(crate) mod again;
 pub(crate) mod answer;
 mod audit;
 pub(crate) mod forward;
+mod header_mismatch;
 pub(crate) mod notifications;
 pub(crate) mod older_revisions;
 pub(crate) mod record;

@@ -39,7 +39,7 @@ pub(crate) struct Call {
     pub(crate) mismatch: Mismatch,
 }
 
-/// How far a call is whose headers did not match ([`crate::upstream::header_mismatch`]).
+/// How far a call is whose headers did not match ([`crate::call::header_mismatch`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Mismatch {
     /// The server has not said so.

@@ -61,105 +61,29 @@ pub(crate) enum Route<'a> {
 impl Gateway {
     /// Whose the name in the request is. `None`: an upstream that may have it is still starting.
     pub(crate) fn route<'a>(&mut self, ctx: &Ctx<'a>) -> Result<Option<Route<'a>>, Refusal> {
-        let invalid =
-            |what: &str| Refusal::new(200, rpc::INVALID_PARAMS, Code::InvalidRequest, what);
-        let params = ctx.params.ok_or_else(|| invalid("params are missing"))?;
-        let (kind, raw) = match ctx.method {
-            Method::ToolsCall => (
-                ListKind::Tools,
-                json::pick(params, ["name"]).and_then(|[raw]| raw),
-            ),
-            Method::PromptsGet => (
-                ListKind::Prompts,
-                json::pick(params, ["name"]).and_then(|[raw]| raw),
-            ),
-            Method::Complete => {
-                let [name, uri] = json::pick(params, ["ref"])
-                    .and_then(|[raw]| json::pick(raw?, ["name", "uri"]))
-                    .unwrap_or_default();
-                if name.is_some() {
-                    (ListKind::Prompts, name)
-                } else {
-                    (ListKind::Templates, uri)
-                }
-            }
-            _ => (
-                ListKind::Resources,
-                json::pick(params, ["uri"]).and_then(|[raw]| raw),
-            ),
-        };
-        let raw =
-            raw.ok_or_else(|| invalid(&format!("params.{} is missing or came twice", kind.key())))?;
-        let exposed = json::string(raw)
-            .ok_or_else(|| invalid(&format!("params.{} is not a string", kind.key())))?;
-        let uri = matches!(kind, ListKind::Resources | ListKind::Templates)
-            .then(|| exposed.as_ref().into());
-        let target = |up, original: Cow<'a, str>, tool, params| {
-            let rename = (original != exposed).then(|| (raw, json::quote(&original)));
-            Some(Route::Up(Target {
-                rename,
-                tool,
-                uri: uri.clone(),
-                params,
-                ..Target::plain(up, original)
-            }))
-        };
-        let access = ctx.access.as_deref();
-        if let Some(entry) = self.ups.entry(access, ctx.view, kind, &exposed) {
+        let named = Named::read(ctx)?;
+        let (access, kind) = (ctx.access.as_deref(), named.kind);
+        if let Some(entry) = self.ups.entry(access, ctx.view, kind, &named.exposed) {
             let tool = (kind == ListKind::Tools).then(|| entry.exposed.clone());
-            let named = tool
+            let target = tool
                 .clone()
                 .or_else(|| (ctx.method == Method::PromptsGet).then(|| entry.exposed.clone()));
-            let route = match entry.owner {
-                Owner::Core(tool) => Some(Route::Core(tool)),
-                Owner::Up(up) => target(
-                    up,
-                    Cow::Owned(entry.original.to_string()),
-                    tool,
-                    entry.params.clone(),
-                ),
-            };
             if let Some(tracing) = &ctx.attempt.tracing {
-                tracing.set_target(named.as_ref());
+                tracing.set_target(target.as_ref());
             }
-            return Ok(route.map(|route| match route {
-                Route::Up(target) => Route::Up(Target {
-                    listed: named.is_some(),
-                    ..target
-                }),
-                core => core,
+            return Ok(Some(match entry.owner {
+                Owner::Core(tool) => Route::Core(tool),
+                Owner::Up(up) => {
+                    let original = Cow::Owned(entry.original.to_string());
+                    Route::Up(Target {
+                        listed: target.is_some(),
+                        ..named.target(up, original, tool, entry.params.clone())
+                    })
+                }
             }));
         }
-        match ctx.view {
-            // A tool whose header declarations are wrong is none (2026-07-28, Streamable HTTP,
-            // "Custom Headers").
-            View::One(up)
-                if kind == ListKind::Tools
-                    && self
-                        .up_ref(up)
-                        .list(kind)
-                        .refused
-                        .iter()
-                        .any(|tool| **tool == *exposed) => {}
-            // The one server decides; it may know names that it does not list.
-            View::One(up) if self.ups.may(access, kind, up, &exposed) => {
-                let tool = (kind == ListKind::Tools).then(|| Arc::from("unlisted"));
-                return Ok(target(
-                    up,
-                    Cow::Owned(exposed.clone().into_owned()),
-                    tool,
-                    Arc::new([]),
-                ));
-            }
-            View::All if uri.is_some() => {
-                if let Some((key, original)) = name::original_uri(&exposed)
-                    && let Some(up) = self.ups.configured().find(|up| up.key == key)
-                    && self.ups.may(access, kind, up.id, &original)
-                {
-                    return Ok(target(up.id, Cow::Owned(original), None, Arc::new([])));
-                }
-            }
-            _ => {}
+        if let Some(target) = self.unlisted(ctx, &named) {
+            return Ok(Some(Route::Up(target)));
         }
         if self.ups.is_unsettled(ctx.view) && self.may_wait(ctx, self.cx.limits.call_wait) {
             return Ok(None);
@@ -172,7 +96,100 @@ impl Gateway {
             };
             access::denied(&mut self.cx, what);
         }
-        Err(not_found(kind, &exposed, ctx.is_modern()))
+        Err(not_found(kind, &named.exposed, ctx.is_modern()))
+    }
+
+    /// Whose a name is that is in no list of the view.
+    fn unlisted<'a>(&self, ctx: &Ctx<'a>, named: &Named<'a>) -> Option<Target<'a>> {
+        let (access, kind) = (ctx.access.as_deref(), named.kind);
+        match ctx.view {
+            // A tool whose header declarations are wrong is none (2026-07-28, Streamable HTTP,
+            // "Custom Headers").
+            View::One(up)
+                if kind == ListKind::Tools
+                    && self
+                        .up_ref(up)
+                        .list(kind)
+                        .refused
+                        .iter()
+                        .any(|tool| **tool == *named.exposed) =>
+            {
+                None
+            }
+            // The one server decides; it may know names that it does not list.
+            View::One(up) if self.ups.may(access, kind, up, &named.exposed) => {
+                let tool = (kind == ListKind::Tools).then(|| Arc::from("unlisted"));
+                let original = Cow::Owned(named.exposed.clone().into_owned());
+                Some(named.target(up, original, tool, Arc::new([])))
+            }
+            View::All if named.is_uri() => {
+                let (key, original) = name::original_uri(&named.exposed)?;
+                let up = self.ups.configured().find(|up| up.key == key)?;
+                self.ups
+                    .may(access, kind, up.id, &original)
+                    .then(|| named.target(up.id, Cow::Owned(original), None, Arc::new([])))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The name in a request.
+struct Named<'a> {
+    kind: ListKind,
+    /// As it stands.
+    raw: &'a str,
+    /// As text.
+    exposed: Cow<'a, str>,
+}
+
+impl<'a> Named<'a> {
+    fn read(ctx: &Ctx<'a>) -> Result<Self, Refusal> {
+        let invalid =
+            |what: &str| Refusal::new(200, rpc::INVALID_PARAMS, Code::InvalidRequest, what);
+        let params = ctx.params.ok_or_else(|| invalid("params are missing"))?;
+        let member = |name| json::pick(params, [name]).and_then(|[raw]| raw);
+        let (kind, raw) = match ctx.method {
+            Method::ToolsCall => (ListKind::Tools, member("name")),
+            Method::PromptsGet => (ListKind::Prompts, member("name")),
+            Method::Complete => {
+                let [name, uri] = member("ref")
+                    .and_then(|raw| json::pick(raw, ["name", "uri"]))
+                    .unwrap_or_default();
+                if name.is_some() {
+                    (ListKind::Prompts, name)
+                } else {
+                    (ListKind::Templates, uri)
+                }
+            }
+            _ => (ListKind::Resources, member("uri")),
+        };
+        let raw =
+            raw.ok_or_else(|| invalid(&format!("params.{} is missing or came twice", kind.key())))?;
+        let exposed = json::string(raw)
+            .ok_or_else(|| invalid(&format!("params.{} is not a string", kind.key())))?;
+        Ok(Self { kind, raw, exposed })
+    }
+
+    fn is_uri(&self) -> bool {
+        matches!(self.kind, ListKind::Resources | ListKind::Templates)
+    }
+
+    fn target(
+        &self,
+        up: UpId,
+        original: Cow<'a, str>,
+        tool: Option<Arc<str>>,
+        params: Arc<[Param]>,
+    ) -> Target<'a> {
+        let rename = (original != self.exposed).then(|| (self.raw, json::quote(&original)));
+        Target {
+            rename,
+            tool,
+            uri: self.is_uri().then(|| self.exposed.as_ref().into()),
+            params,
+            ..Target::plain(up, original)
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! idle, servers to try again.
 
 use crate::api::{Micros, Output, UpId};
-use crate::call::record::Purpose;
+use crate::call::record::{Call, ClientCall, Purpose};
 use crate::gateway::Gateway;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::list::ListKind;
@@ -84,25 +84,7 @@ impl Gateway {
             self.cx.emit(Output::Abort(up, number));
         }
         match &call.purpose {
-            Purpose::Client(client) => {
-                let seconds = client.timeout / 1_000_000;
-                let refusal = if client.is_asked() {
-                    Refusal::new(200, rpc::INTERNAL, Code::AnswerLate, &name)
-                } else {
-                    Refusal::new(
-                        200,
-                        rpc::INTERNAL,
-                        Code::UpstreamTimeout,
-                        &format!("{name}: no answer within {seconds} s"),
-                    )
-                };
-                let refusal = refusal.with("server", &crate::protocol::json::quote(&name));
-                if call.tries > 0 {
-                    self.cancel_upstream(up, call.conn, number);
-                    self.cancel_task(up, call.conn, client);
-                }
-                self.give_up(&call, client, &refusal, "timeout");
-            }
+            Purpose::Client(client) => self.client_call_due(number, &call, client, &name),
             Purpose::Discover | Purpose::Initialize => {
                 let detail = format!(
                     "no answer to {} within {limit} s",
@@ -123,6 +105,26 @@ impl Gateway {
             Purpose::Watch(name) => self.tasks.watch_over(name),
             Purpose::Listen | Purpose::Stream | Purpose::Told(..) | Purpose::Aside => {}
         }
+    }
+
+    fn client_call_due(&mut self, number: u64, call: &Call, client: &ClientCall, name: &str) {
+        let seconds = client.timeout / 1_000_000;
+        let refusal = if client.is_asked() {
+            Refusal::new(200, rpc::INTERNAL, Code::AnswerLate, name)
+        } else {
+            Refusal::new(
+                200,
+                rpc::INTERNAL,
+                Code::UpstreamTimeout,
+                &format!("{name}: no answer within {seconds} s"),
+            )
+        };
+        let refusal = refusal.with("server", &crate::protocol::json::quote(name));
+        if call.tries > 0 {
+            self.cancel_upstream(call.up, call.conn, number);
+            self.cancel_task(call.up, call.conn, client);
+        }
+        self.give_up(call, client, &refusal, "timeout");
     }
 
     fn upstream_due(&mut self, up: UpId) {

@@ -152,29 +152,7 @@ impl Gateway {
             "metrics-snapshot" => Question::Metrics,
             "show-config" => Question::Config,
             "explain-code" => {
-                let code = text(code).and_then(|code| code.parse::<Code>().ok());
-                let (body, failed) = match code {
-                    Some(code) => (
-                        format!(
-                            "{{\"code\":\"{code}\",\"title\":{}}}",
-                            json::quote(code.title())
-                        ),
-                        false,
-                    ),
-                    None => (
-                        "{\"error\":\"no such code; they look like GGEN-E2103\"}".to_owned(),
-                        true,
-                    ),
-                };
-                let structured = structured(&ctx.era);
-                let result = tool_result(
-                    &body,
-                    failed,
-                    ctx.is_modern(),
-                    structured,
-                    &self.ups.server_info(View::All),
-                );
-                self.result(ctx, &result);
+                self.explain_code(ctx, text(code));
                 return Ok(Flow::Done);
             }
             "upstream-status" if wanted.is_none() => {
@@ -201,6 +179,27 @@ impl Gateway {
         self.clients.questions.insert(number, pending);
         self.cx.emit(Output::Ask(number, question));
         Ok(Flow::Done)
+    }
+
+    /// Answers with what a code stands for, which needs no supervisor.
+    fn explain_code(&mut self, ctx: &Ctx<'_>, code: Option<String>) {
+        let (body, failed) = match code.and_then(|code| code.parse::<Code>().ok()) {
+            Some(code) => (
+                format!(
+                    "{{\"code\":\"{code}\",\"title\":{}}}",
+                    json::quote(code.title())
+                ),
+                false,
+            ),
+            None => (
+                "{\"error\":\"no such code; they look like GGEN-E2103\"}".to_owned(),
+                true,
+            ),
+        };
+        let server = self.ups.server_info(View::All);
+        let structured = structured(&ctx.era);
+        let result = tool_result(&body, failed, ctx.is_modern(), structured, &server);
+        self.result(ctx, &result);
     }
 
     /// The supervisor's answer.
@@ -249,26 +248,31 @@ impl Gateway {
                     trace,
                 }));
                 self.spans.end(&mut self.cx, span, outcome, &body);
-                if self.clients.exchanges.contains_key(&key) {
-                    self.clients.answer(&mut self.cx, key, 200, body);
-                } else if json {
-                    self.cx.full(key, 200, body);
-                } else {
-                    let replies = [
-                        Reply::Start { session: None },
-                        Reply::Event {
-                            id: None,
-                            retry_ms: None,
-                            data: body,
-                        },
-                        Reply::End,
-                    ];
-                    self.cx
-                        .outputs()
-                        .extend(replies.into_iter().map(|reply| Output::Reply(key, reply)));
-                }
+                self.tool_answer(key, json, body);
             }
             None => {}
+        }
+    }
+
+    /// Brings the answer of a built-in tool to its client. `json`: the client takes no event stream.
+    fn tool_answer(&mut self, key: StreamKey, json: bool, body: Bytes) {
+        if self.clients.exchanges.contains_key(&key) {
+            self.clients.answer(&mut self.cx, key, 200, body);
+        } else if json {
+            self.cx.full(key, 200, body);
+        } else {
+            let replies = [
+                Reply::Start { session: None },
+                Reply::Event {
+                    id: None,
+                    retry_ms: None,
+                    data: body,
+                },
+                Reply::End,
+            ];
+            self.cx
+                .outputs()
+                .extend(replies.into_iter().map(|reply| Output::Reply(key, reply)));
         }
     }
 }

@@ -56,31 +56,32 @@ impl Gateway {
                 self.cx.full(key, 200, body.into());
             }
             path => {
-                let entry = path.strip_prefix("/tool/").and_then(|name| {
-                    self.ups
-                        .entry(access.as_deref(), View::All, ListKind::Tools, name)
-                });
-                match entry.map(|entry| entry.text.clone()) {
-                    Some(text) => self.cx.full(key, 200, text),
-                    None if path.starts_with("/tool/") => {
-                        let refusal = Refusal::new(
-                            404,
-                            rpc::INVALID_PARAMS,
-                            Code::ToolNotFound,
-                            path.trim_start_matches("/tool/"),
-                        );
-                        return Err((None, refusal));
-                    }
-                    None => {
-                        return Err((
-                            None,
-                            Refusal::new(404, rpc::INVALID_REQUEST, Code::PathUnknown, path),
-                        ));
-                    }
-                }
+                let text = self
+                    .item_of(access.as_deref(), path)
+                    .map_err(|refusal| (None, refusal))?;
+                self.cx.full(key, 200, text);
             }
         }
         Ok(Flow::Done)
+    }
+
+    /// The tool that a path `/tool/<name>` names.
+    fn item_of(&self, access: Option<&Access>, path: &str) -> Result<Bytes, Refusal> {
+        let Some(name) = path.strip_prefix("/tool/") else {
+            return Err(Refusal::new(
+                404,
+                rpc::INVALID_REQUEST,
+                Code::PathUnknown,
+                path,
+            ));
+        };
+        self.ups
+            .entry(access, View::All, ListKind::Tools, name)
+            .map(|entry| entry.text.clone())
+            .ok_or_else(|| {
+                let name = path.trim_start_matches("/tool/");
+                Refusal::new(404, rpc::INVALID_PARAMS, Code::ToolNotFound, name)
+            })
     }
 
     /// Answers `/refresh` once no server that serves is being asked for its tools any more.

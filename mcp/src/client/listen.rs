@@ -1,22 +1,19 @@
-//! `subscriptions/listen` on both sides: the streams of modern clients, and our own stream at each
-//! modern upstream.
+//! `subscriptions/listen` of modern clients.
 
 use crate::access::policy::Access;
-use crate::api::{Micros, Output, StreamKey, UpId};
-use crate::call::record::Purpose;
+use crate::api::{StreamKey, UpId};
 use crate::client::exchange::Exchange;
 use crate::client::request::{Ctx, Flow};
 use crate::client::task_name::TaskName;
 use crate::edge::Principal;
 use crate::gateway::Gateway;
 use crate::protocol::inbound::key;
-use crate::protocol::json::Envelope;
 use crate::protocol::refusal::{Refusal, result_message, rpc};
 use crate::protocol::{json, name};
 use crate::trace::span::Span;
+use crate::upstream::Upstreams;
 use crate::upstream::list::ListKind;
 use crate::upstream::view::View;
-use crate::upstream::{Phase, UpEra, Upstreams};
 use bytes::Bytes;
 use ggen_wire::Code;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,16 +37,13 @@ pub(crate) struct Listen {
 }
 
 /// The members of the filter, by list.
-const FLAGS: [(&str, ListKind); 3] = [
+pub(crate) const FLAGS: [(&str, ListKind); 3] = [
     ("toolsListChanged", ListKind::Tools),
     ("promptsListChanged", ListKind::Prompts),
     ("resourcesListChanged", ListKind::Resources),
 ];
 /// URIs in one subscription, at most.
 const MAX_URIS: usize = 1000;
-/// How long after the end of our stream at an upstream another one is opened.
-const AGAIN: Micros = 1_000_000;
-
 impl Gateway {
     pub(crate) fn listen(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
         let filter = ctx
@@ -92,83 +86,74 @@ impl Gateway {
         let tasks = self
             .tasks
             .listened((&self.clients, &self.ups), self.cx.now, ctx, task_ids)?;
-        let offered = FLAGS.map(|(_, kind)| self.offers_changes(ctx.view, access, kind));
-        let lists = [tools, prompts, resources].map(|flag| flag == Some("true"));
-        let lists = [
-            lists[0] && offered[0],
-            lists[1] && offered[1],
-            lists[2] && offered[2],
-        ];
-        let mut accepted = BTreeMap::new();
-        for uri in uris
-            .and_then(json::elements)
+        let asked = [tools, prompts, resources].map(|flag| flag == Some("true"));
+        let mut lists = FLAGS.map(|(_, kind)| self.offers_changes(ctx.view, access, kind));
+        for (list, asked) in lists.iter_mut().zip(asked) {
+            *list &= asked;
+        }
+        let accepted = self.accepted_uris(ctx, uris);
+        let uris = uris.is_some().then(|| quoted(accepted.keys()));
+        let offers_tasks = task_ids.is_some() && self.ups.offers_tasks(ctx.view, access, true);
+        let ids = offers_tasks.then(|| quoted(tasks.values()));
+        let ack = acknowledgement(ctx.id, lists, uris, ids);
+        let mut exchange = Exchange::new(ctx.request, None, ctx.arrived);
+        exchange.event(ctx.key, None, None, ack, false, self.cx.outputs());
+        self.clients.exchanges.insert(ctx.key, exchange);
+        self.add_listen(ctx, lists, accepted, tasks);
+        Ok(Flow::Done)
+    }
+
+    /// The URIs that a client may subscribe to, with whose they are.
+    fn accepted_uris(
+        &self,
+        ctx: &Ctx<'_>,
+        uris: Option<&str>,
+    ) -> BTreeMap<String, (UpId, Arc<str>)> {
+        let access = ctx.access.as_deref();
+        let may =
+            |(up, uri): &(UpId, Arc<str>)| self.ups.may(access, ListKind::Resources, *up, uri);
+        uris.and_then(json::elements)
             .unwrap_or_default()
             .into_iter()
             .take(MAX_URIS)
             .filter_map(json::string)
-        {
-            if let Some(owner) = self
-                .subscribable(ctx.view, &uri)
-                .filter(|(up, uri)| self.ups.may(access, ListKind::Resources, *up, uri))
-            {
-                accepted.insert(uri.into_owned(), owner);
-            }
-        }
-        let mut parts: Vec<_> = FLAGS
-            .iter()
-            .zip(lists)
-            .filter(|(_, on)| *on)
-            .map(|((flag, _), _)| format!("\"{flag}\":true"))
-            .collect();
-        if uris.is_some() {
-            let list = accepted
-                .keys()
-                .map(|uri| json::quote(uri))
-                .collect::<Vec<_>>()
-                .join(",");
-            parts.push(format!("\"resourceSubscriptions\":[{list}]"));
-        }
-        if task_ids.is_some() && self.ups.offers_tasks(ctx.view, access, true) {
-            let list = tasks
-                .values()
-                .map(|id| json::quote(id))
-                .collect::<Vec<_>>()
-                .join(",");
-            parts.push(format!("\"taskIds\":[{list}]"));
-        }
-        let ack = Self::tagged(
-            "notifications/subscriptions/acknowledged",
-            &format!("\"notifications\":{{{}}}", parts.join(",")),
-            ctx.id,
-        );
-        let mut exchange = Exchange::new(ctx.request, None, ctx.arrived);
-        exchange.event(ctx.key, None, None, ack, false, self.cx.outputs());
-        self.clients.exchanges.insert(ctx.key, exchange);
-        for (up, uri) in accepted.values() {
+            .filter_map(|uri| {
+                let owner = self.subscribable(ctx.view, &uri).filter(may)?;
+                Some((uri.into_owned(), owner))
+            })
+            .collect()
+    }
+
+    /// Records the stream of a modern client, and tells servers of what is new.
+    fn add_listen(
+        &mut self,
+        ctx: &Ctx<'_>,
+        lists: [bool; 3],
+        uris: BTreeMap<String, (UpId, Arc<str>)>,
+        tasks: BTreeMap<TaskName, String>,
+    ) {
+        for (up, uri) in uris.values() {
             if self.hold(*up, uri) {
                 self.subscribe_upstream(*up, uri, true);
             }
         }
         let servers: BTreeSet<_> = tasks.keys().map(|name| name.up).collect();
-        let (principal, access) = (ctx.request.principal.clone(), ctx.access.clone());
-        let span = ctx.attempt.take_span();
         self.clients.listens.insert(
             ctx.key,
             Listen {
                 view: ctx.view,
-                principal,
-                access,
+                principal: ctx.request.principal.clone(),
+                access: ctx.access.clone(),
                 id: ctx.id.into(),
                 lists,
-                uris: accepted,
+                uris,
                 tasks,
-                span,
+                span: ctx.attempt.take_span(),
             },
         );
         for up in servers {
             self.listen_upstream(up);
         }
-        Ok(Flow::Done)
     }
 
     /// Whether changes of a list can be told: the gateway refreshes all of them, so every list that
@@ -200,154 +185,6 @@ impl Gateway {
         up.hello
             .flag("resources", "subscribe")
             .then(|| (up.id, original.into()))
-    }
-
-    /// Tells a server of a first subscriber, or of the last one's end.
-    pub(crate) fn subscribe_upstream(&mut self, up: UpId, uri: &str, on: bool) {
-        if self.up_ref(up).conns[0].phase != Phase::Ready {
-            return;
-        }
-        match self.up_ref(up).era {
-            Some(UpEra::Legacy(_)) => {
-                let method = if on {
-                    "resources/subscribe"
-                } else {
-                    "resources/unsubscribe"
-                };
-                self.own_request(
-                    up,
-                    0,
-                    Purpose::Aside,
-                    method,
-                    &format!("\"uri\":{}", json::quote(uri)),
-                    30_000_000,
-                );
-            }
-            Some(UpEra::Modern) => self.listen_upstream(up),
-            None => {}
-        }
-    }
-
-    /// After a (re)start of a server: everything that clients are subscribed to.
-    pub(crate) fn subscribe_again(&mut self, up: UpId) {
-        match self.up_ref(up).era {
-            Some(UpEra::Modern) => self.listen_upstream(up),
-            _ => {
-                for uri in self
-                    .up_ref(up)
-                    .subscriptions
-                    .keys()
-                    .cloned()
-                    .collect::<Vec<_>>()
-                {
-                    self.subscribe_upstream(up, &uri, true);
-                }
-            }
-        }
-    }
-
-    /// Opens our stream at a modern upstream, with everything that is wanted of it now. The old one
-    /// ends when the new one is acknowledged.
-    pub(crate) fn listen_upstream(&mut self, up: UpId) {
-        let upstream = self.up_ref(up);
-        // What happens at a legacy server, it says by itself.
-        if upstream.conns[0].phase != Phase::Ready || upstream.era != Some(UpEra::Modern) {
-            return;
-        }
-        let mut parts: Vec<_> = FLAGS
-            .iter()
-            .filter(|(_, kind)| upstream.hello.flag(kind.capability(), "listChanged"))
-            .map(|(flag, _)| format!("\"{flag}\":true"))
-            .collect();
-        if !upstream.subscriptions.is_empty() {
-            let list = upstream
-                .subscriptions
-                .keys()
-                .map(|uri| json::quote(uri))
-                .collect::<Vec<_>>()
-                .join(",");
-            parts.push(format!("\"resourceSubscriptions\":[{list}]"));
-        }
-        let tasks: BTreeSet<_> = self
-            .clients
-            .listens
-            .values()
-            .flat_map(|listen| listen.tasks.keys())
-            .filter(|name| name.up == up)
-            .collect();
-        let ids: BTreeSet<_> = tasks.into_iter().map(|name| &name.id).collect();
-        if !ids.is_empty() {
-            let list = ids
-                .into_iter()
-                .map(|id| json::quote(id))
-                .collect::<Vec<_>>()
-                .join(",");
-            parts.push(format!("\"taskIds\":[{list}]"));
-        }
-        if let Some(number) = upstream.listen.1 {
-            self.end_listen(up, number);
-        }
-        if parts.is_empty() {
-            if let Some(number) = self.up_mut(up).listen.0.take() {
-                self.end_listen(up, number);
-            }
-            return;
-        }
-        let members = format!("\"notifications\":{{{}}}", parts.join(","));
-        let number = self.own_request(
-            up,
-            0,
-            Purpose::Listen,
-            "subscriptions/listen",
-            &members,
-            crate::upstream::outbound::NEVER,
-        );
-        let upstream = self.up_mut(up);
-        upstream.listen_at = None;
-        upstream.listen.1 = Some(number);
-    }
-
-    pub(crate) fn listen_acknowledged(&mut self, up: UpId, envelope: &Envelope<'_>) {
-        let meta = envelope
-            .params
-            .and_then(|params| json::pick(params, ["_meta"]))
-            .and_then(|[meta]| meta);
-        let number = meta
-            .and_then(|meta| json::pick(meta, [key::SUBSCRIPTION]))
-            .and_then(|[id]| id?.trim_matches('"').parse::<u64>().ok());
-        let upstream = self.up_mut(up);
-        if number.is_some() && upstream.listen.1 == number {
-            upstream.listen.1 = None;
-            if let Some(old) = std::mem::replace(&mut upstream.listen.0, number) {
-                self.end_listen(up, old);
-            }
-        }
-    }
-
-    fn end_listen(&mut self, up: UpId, number: u64) {
-        if self.calls.remove(&number).is_none() {
-            return;
-        }
-        if self.up_ref(up).is_http() {
-            self.cx.emit(Output::Abort(up, number));
-        } else {
-            self.write_line(up, 0, cancelled(number));
-        }
-    }
-
-    /// Our stream at an upstream is over.
-    pub(crate) fn listen_ended(&mut self, up: UpId, number: u64) {
-        let now = self.cx.now;
-        let upstream = self.up_mut(up);
-        if upstream.listen.0 == Some(number) {
-            upstream.listen.0 = None;
-        }
-        if upstream.listen.1 == Some(number) {
-            upstream.listen.1 = None;
-        }
-        if upstream.listen == (None, None) && upstream.conns[0].phase == Phase::Ready {
-            upstream.listen_at = Some(now + AGAIN);
-        }
     }
 
     /// A modern client has left its stream.
@@ -487,7 +324,38 @@ impl Gateway {
     }
 }
 
+/// What is sent first on a stream: the part of the filter that is in force. `uris` and `tasks`: the
+/// elements of the lists, if there are any.
+fn acknowledgement(
+    id: &str,
+    lists: [bool; 3],
+    uris: Option<String>,
+    tasks: Option<String>,
+) -> Bytes {
+    let mut parts: Vec<_> = FLAGS
+        .iter()
+        .zip(lists)
+        .filter(|(_, on)| *on)
+        .map(|((flag, _), _)| format!("\"{flag}\":true"))
+        .collect();
+    parts.extend(uris.map(|list| format!("\"resourceSubscriptions\":[{list}]")));
+    parts.extend(tasks.map(|list| format!("\"taskIds\":[{list}]")));
+    Gateway::tagged(
+        "notifications/subscriptions/acknowledged",
+        &format!("\"notifications\":{{{}}}", parts.join(",")),
+        id,
+    )
+}
+
 /// `notifications/cancelled` for one of our requests.
 pub(crate) fn cancelled(number: u64) -> Bytes {
     format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{number}}}}}").into()
+}
+
+/// Texts as the elements of a JSON array.
+fn quoted<'a>(texts: impl Iterator<Item = &'a String>) -> String {
+    texts
+        .map(|text| json::quote(text))
+        .collect::<Vec<_>>()
+        .join(",")
 }

@@ -18,12 +18,43 @@ use crate::protocol::refusal::{Refusal, result_message, rpc};
 use crate::upstream::list::ListKind;
 use crate::upstream::view::{Owner, View};
 use crate::upstream::{Caps, UpEra, Upstream};
+use bytes::Bytes;
 use ggen_wire::{Code, status::UpstreamState};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// A list is not fetched again sooner than this, whatever its server says of its age.
 const STALE: Micros = 5_000_000;
+
+/// What a client says in `initialize`; members as they stand.
+struct Said<'a> {
+    version: Legacy,
+    capabilities: Option<&'a str>,
+    client: Option<&'a str>,
+    params: Option<&'a str>,
+}
+
+/// The answer to an `initialize` in the form that its client takes.
+fn replies(request: &Request, session: &Arc<str>, body: Bytes) -> Vec<Reply> {
+    let session = Some(session.as_ref().into());
+    if request.accept_json {
+        return vec![Reply::Full {
+            status: 200,
+            session,
+            retry_after: None,
+            body,
+        }];
+    }
+    vec![
+        Reply::Start { session },
+        Reply::Event {
+            id: None,
+            retry_ms: None,
+            data: body,
+        },
+        Reply::End,
+    ]
+}
 
 impl Gateway {
     /// Whether an answer about a view should wait: briefly for all, longer for a single server that
@@ -80,21 +111,51 @@ impl Gateway {
             })?;
         let version = Legacy::parse(&version).unwrap_or(Legacy::LATEST);
         let name: Arc<str> = session::new_id(&mut |bytes| self.cx.random(bytes)).into();
-        let caps = capabilities.map(Caps::read).unwrap_or_default();
-        let session = Session {
+        let said = Said {
             version,
+            capabilities,
+            client,
+            params,
+        };
+        let session = self.new_session(request, view, access.clone(), &name, &said);
+        self.clients.sessions.insert(name.clone(), session);
+        self.name_client(attempt, &ClientEra::Legacy(name.clone(), version));
+        let body = self.welcome(id, view, access.as_deref(), version);
+        let unsaid = Unsaid {
+            key,
+            id: id.into(),
+            session: name.clone(),
+            reply: replies(request, &name, body),
+            arrived: attempt.arrived,
+            span: attempt.take_span(),
+        };
+        self.keep_session(&name, Some(unsaid));
+        Ok(Flow::Done)
+    }
+
+    fn new_session(
+        &self,
+        request: &Request,
+        view: View,
+        access: Option<Arc<Access>>,
+        name: &str,
+        said: &Said<'_>,
+    ) -> Session {
+        let caps = said.capabilities.map(Caps::read).unwrap_or_default();
+        Session {
+            version: said.version,
             view,
             principal: request.principal.clone(),
-            access: access.clone(),
+            access,
             caps,
-            client: client.unwrap_or(NAMELESS).into(),
+            client: said.client.unwrap_or(NAMELESS).into(),
             params: if self.cx.keeps {
-                persisted::params(params, caps)
+                persisted::params(said.params, caps)
             } else {
                 Box::default()
             },
             digest: if self.cx.keeps {
-                persisted::digest(&name)
+                persisted::digest(name)
             } else {
                 Box::default()
             },
@@ -107,10 +168,11 @@ impl Gateway {
             next_ring: 1,
             calls: HashMap::new(),
             subscriptions: BTreeSet::new(),
-        };
-        self.clients.sessions.insert(name.clone(), session);
-        self.name_client(attempt, &ClientEra::Legacy(name.clone(), version));
-        let access = access.as_deref();
+        }
+    }
+
+    /// The answer to an `initialize`.
+    fn welcome(&self, id: &str, view: View, access: Option<&Access>, version: Legacy) -> Bytes {
         let instructions = self
             .ups
             .instructions(view, access)
@@ -124,42 +186,7 @@ impl Gateway {
             "{{\"protocolVersion\":\"{}\",\"capabilities\":{capabilities},\"serverInfo\":{server}{instructions}}}",
             version.as_str()
         );
-        let (status, session, body) = (
-            200,
-            Some(name.as_ref().into()),
-            json::one_line(result_message(id, &result)),
-        );
-        let reply = if request.accept_json {
-            vec![Reply::Full {
-                status,
-                session,
-                retry_after: None,
-                body,
-            }]
-        } else {
-            vec![
-                Reply::Start { session },
-                Reply::Event {
-                    id: None,
-                    retry_ms: None,
-                    data: body,
-                },
-                Reply::End,
-            ]
-        };
-        let span = attempt.take_span();
-        self.keep_session(
-            &name,
-            Some(Unsaid {
-                key,
-                id: id.into(),
-                session: name.clone(),
-                reply,
-                arrived: attempt.arrived,
-                span,
-            }),
-        );
-        Ok(Flow::Done)
+        json::one_line(result_message(id, &result))
     }
 
     /// Requests that need no upstream.

@@ -51,15 +51,27 @@ impl Gateway {
         let resumed = request
             .header("last-event-id")
             .and_then(session::parse_event_id);
-        let Some(session) = self.clients.sessions.get_mut(&name) else {
-            return Ok(Flow::Done);
+        self.read_stream(key, request, &name, resumed);
+        Ok(Flow::Done)
+    }
+
+    /// Has a client read a stream of its session: the one that it names, or that of notifications.
+    fn read_stream(
+        &mut self,
+        key: StreamKey,
+        request: &Request,
+        name: &Arc<str>,
+        resumed: Option<(u64, u64)>,
+    ) {
+        let Some(session) = self.clients.sessions.get_mut(name) else {
+            return;
         };
         let number = resumed
             .map(|(ring, _)| ring)
             .filter(|ring| session.rings.contains_key(ring))
             .unwrap_or(0);
         let Some(ring) = session.rings.get_mut(&number) else {
-            return Ok(Flow::Done);
+            return;
         };
         let events = ring.replay(
             resumed
@@ -89,7 +101,6 @@ impl Gateway {
         }
         self.clients.exchanges.insert(key, exchange);
         self.clients.sweep(key);
-        Ok(Flow::Done)
     }
 
     /// The end of a legacy session.

@@ -156,16 +156,7 @@ impl Gateway {
         }
         let era = match inbound::classify_by(request, envelope, meta)? {
             RequestEra::Handshake => {
-                let Kind::Request(id, _) = envelope.kind else {
-                    return Err(Refusal::new(
-                        400,
-                        rpc::INVALID_REQUEST,
-                        Code::InvalidRequest,
-                        "initialize is a request",
-                    ));
-                };
-                let asked = (id, envelope.params);
-                return self.initialize(key, request, view, access, asked, attempt);
+                return self.handshake(key, request, view, access, envelope, attempt);
             }
             RequestEra::Session(id) => {
                 let (session, version) = self.session_of(request, view, id)?;
@@ -173,50 +164,79 @@ impl Gateway {
             }
             RequestEra::Modern(claim) => ClientEra::Modern(claim),
         };
-        match (&envelope.kind, &era) {
-            (Kind::Request(id, name), _) => {
-                self.name_client(attempt, &era);
-                let ctx = Ctx {
-                    key,
-                    request,
-                    arrived: attempt.arrived,
-                    attempt: &*attempt,
-                    view,
-                    access,
-                    text: envelope.text,
-                    id,
-                    name,
-                    method: Method::parse(name),
-                    params: envelope.params,
-                    era: era.clone(),
-                    trace: match &attempt.tracing {
-                        Some(tracing) => tracing.trace().cloned(),
-                        None => Trace::read(&request.headers, meta).map(Arc::new),
-                    },
-                };
-                self.request(&ctx)
-            }
-            (Kind::Notification(name), ClientEra::Legacy(session, _)) => {
-                self.client_notification(&session.clone(), name, envelope.params);
-                self.cx.full(key, 202, Bytes::new());
-                Ok(Flow::Done)
-            }
-            (Kind::Notification(_), ClientEra::Modern(_)) => {
-                self.cx.full(key, 202, Bytes::new());
-                Ok(Flow::Done)
-            }
-            (Kind::Result(..) | Kind::Error(..), ClientEra::Legacy(session, _)) => {
-                self.client_answer(&session.clone(), envelope);
-                self.cx.full(key, 202, Bytes::new());
-                Ok(Flow::Done)
-            }
-            (Kind::Result(..) | Kind::Error(..), ClientEra::Modern(_)) => Err(Refusal::new(
+        if let Kind::Request(id, name) = &envelope.kind {
+            self.name_client(attempt, &era);
+            let ctx = Ctx {
+                key,
+                request,
+                arrived: attempt.arrived,
+                attempt: &*attempt,
+                view,
+                access,
+                text: envelope.text,
+                id,
+                name,
+                method: Method::parse(name),
+                params: envelope.params,
+                era,
+                trace: match &attempt.tracing {
+                    Some(tracing) => tracing.trace().cloned(),
+                    None => Trace::read(&request.headers, meta).map(Arc::new),
+                },
+            };
+            return self.request(&ctx);
+        }
+        self.no_request(key, envelope, &era)
+    }
+
+    /// `initialize`
+    fn handshake(
+        &mut self,
+        key: StreamKey,
+        request: &Request,
+        view: View,
+        access: Option<Arc<Access>>,
+        envelope: &Envelope<'_>,
+        attempt: &mut Attempt,
+    ) -> Result<Flow, Refusal> {
+        let Kind::Request(id, _) = envelope.kind else {
+            return Err(Refusal::new(
                 400,
                 rpc::INVALID_REQUEST,
                 Code::InvalidRequest,
-                "a modern client sends no responses",
-            )),
+                "initialize is a request",
+            ));
+        };
+        let asked = (id, envelope.params);
+        self.initialize(key, request, view, access, asked, attempt)
+    }
+
+    /// A notification or an answer of a client.
+    fn no_request(
+        &mut self,
+        key: StreamKey,
+        envelope: &Envelope<'_>,
+        era: &ClientEra<'_>,
+    ) -> Result<Flow, Refusal> {
+        match (&envelope.kind, era) {
+            (Kind::Notification(name), ClientEra::Legacy(session, _)) => {
+                self.client_notification(session, name, envelope.params);
+            }
+            (Kind::Result(..) | Kind::Error(..), ClientEra::Legacy(session, _)) => {
+                self.client_answer(session, envelope);
+            }
+            (Kind::Result(..) | Kind::Error(..), ClientEra::Modern(_)) => {
+                return Err(Refusal::new(
+                    400,
+                    rpc::INVALID_REQUEST,
+                    Code::InvalidRequest,
+                    "a modern client sends no responses",
+                ));
+            }
+            (Kind::Notification(_) | Kind::Request(..), _) => {}
         }
+        self.cx.full(key, 202, Bytes::new());
+        Ok(Flow::Done)
     }
 
     pub(super) fn request(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {

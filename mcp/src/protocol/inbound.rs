@@ -69,6 +69,62 @@ pub fn meta_of<'a>(envelope: &Envelope<'a>) -> Option<&'a str> {
         .and_then(|[meta]| meta)
 }
 
+/// Checks the revision that a modern message names. A mismatch with the header comes before the
+/// question whether the revision is known.
+fn check_version(request: &Request, envelope: &Envelope<'_>, version: &str) -> Result<(), Refusal> {
+    let header = request.header("mcp-protocol-version");
+    if matches!(envelope.kind, Kind::Request(..))
+        && header != Some(version)
+        && !request.verb.is_socket()
+    {
+        let detail = match header {
+            Some(header) => {
+                format!("MCP-Protocol-Version is {header}, the body says {version}")
+            }
+            None => "MCP-Protocol-Version is missing".to_owned(),
+        };
+        return Err(Refusal::new(
+            400,
+            rpc::HEADER_MISMATCH,
+            Code::HeaderMismatch,
+            &detail,
+        ));
+    }
+    if version == MODERN {
+        Ok(())
+    } else {
+        Err(unsupported(version))
+    }
+}
+
+/// What a modern message says of itself.
+fn claim<'a>(
+    envelope: &Envelope<'_>,
+    capabilities: Option<&'a str>,
+    log_level: Option<&str>,
+    progress: Option<&'a str>,
+) -> Result<Claim<'a>, Refusal> {
+    if matches!(envelope.kind, Kind::Request(..))
+        && !capabilities.is_some_and(|raw| raw.starts_with('{'))
+    {
+        return Err(missing_meta(key::CAPABILITIES));
+    }
+    let level = log_level.map(|raw| json::string(raw).and_then(|name| LogLevel::parse(&name)));
+    if level == Some(None) {
+        return Err(Refusal::new(
+            200,
+            rpc::INVALID_PARAMS,
+            Code::InvalidRequest,
+            "unknown log level",
+        ));
+    }
+    Ok(Claim {
+        capabilities,
+        log_level: level.flatten(),
+        progress,
+    })
+}
+
 /// [`classify`] for who has the message's `_meta` already.
 ///
 /// # Errors
@@ -97,49 +153,9 @@ pub fn classify_by<'a>(
     };
     let header = request.header("mcp-protocol-version");
     if let Some(version) = version {
-        // A mismatch with the header comes before the question whether the revision is known.
-        if matches!(envelope.kind, Kind::Request(..))
-            && header != Some(&*version)
-            && !request.verb.is_socket()
-        {
-            let detail = match header {
-                Some(header) => {
-                    format!("MCP-Protocol-Version is {header}, the body says {version}")
-                }
-                None => "MCP-Protocol-Version is missing".to_owned(),
-            };
-            return Err(Refusal::new(
-                400,
-                rpc::HEADER_MISMATCH,
-                Code::HeaderMismatch,
-                &detail,
-            ));
-        }
-        if version != MODERN {
-            return Err(unsupported(&version));
-        }
-        if matches!(envelope.kind, Kind::Request(..))
-            && !capabilities.is_some_and(|raw| raw.starts_with('{'))
-        {
-            return Err(missing_meta(key::CAPABILITIES));
-        }
-        let log_level =
-            match log_level.map(|raw| json::string(raw).and_then(|name| LogLevel::parse(&name))) {
-                Some(None) => {
-                    return Err(Refusal::new(
-                        200,
-                        rpc::INVALID_PARAMS,
-                        Code::InvalidRequest,
-                        "unknown log level",
-                    ));
-                }
-                level => level.flatten(),
-            };
-        return Ok(RequestEra::Modern(Claim {
-            capabilities,
-            log_level,
-            progress,
-        }));
+        check_version(request, envelope, &version)?;
+        let claim = claim(envelope, capabilities, log_level, progress)?;
+        return Ok(RequestEra::Modern(claim));
     }
     if method == Some("initialize") {
         return Ok(RequestEra::Handshake);

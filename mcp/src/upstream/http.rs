@@ -188,22 +188,7 @@ impl Gateway {
             return;
         };
         let (conn, status, tries) = (call.conn, call.status, call.tries);
-        let why = |what: &str| match status {
-            0 => what.to_owned(),
-            401 | 403 => format!(
-                "HTTP {status}: the server wants other credentials; check its headers in the configuration"
-            ),
-            status if status >= 400 => format!("HTTP {status}"),
-            _ => what.to_owned(),
-        };
-        let failure = error.unwrap_or_else(|| {
-            let code = if (500..600).contains(&status) {
-                Code::UpstreamUnreachable
-            } else {
-                Code::UpstreamRefused
-            };
-            (code, why("the response ended without an answer"))
-        });
+        let failure = error.unwrap_or_else(|| unanswered(status));
         match call.purpose {
             Purpose::Client(_) if call.mismatch == Mismatch::Told => {
                 self.mismatch_ended(up, exchange)
@@ -229,21 +214,7 @@ impl Gateway {
                 self.calls.remove(&exchange);
                 self.greeting_failed(up, conn, failure.0, failure.1);
             }
-            Purpose::Stream => {
-                self.calls.remove(&exchange);
-                let again = self.cx.now + 1_000_000;
-                let member = &mut self.up_mut(up).conns[conn];
-                member.stream = None;
-                let waited = member.awaits_stream.is_some();
-                // A server without such a stream says 405; one that was cut off is asked again.
-                member.stream_at =
-                    ((200..300).contains(&status) || status >= 500 || status == 0).then_some(again);
-                if status == 404 && member.session.is_some() && member.phase == Phase::Ready {
-                    self.initialize_upstream(up, conn);
-                } else if waited {
-                    self.send_queued(up, conn);
-                }
-            }
+            Purpose::Stream => self.stream_ended(up, conn, exchange, status),
             Purpose::Listen => {
                 self.calls.remove(&exchange);
                 self.listen_ended(up, exchange);
@@ -269,6 +240,23 @@ impl Gateway {
             }
             Purpose::Told(..) | Purpose::Aside => drop(self.calls.remove(&exchange)),
             Purpose::Client(_) => self.client_end(up, exchange, &failure.0, &failure.1),
+        }
+    }
+
+    /// The GET stream of a legacy server ended.
+    fn stream_ended(&mut self, up: UpId, conn: usize, exchange: u64, status: u16) {
+        self.calls.remove(&exchange);
+        let again = self.cx.now + 1_000_000;
+        let member = &mut self.up_mut(up).conns[conn];
+        member.stream = None;
+        let waited = member.awaits_stream.is_some();
+        // A server without such a stream says 405; one that was cut off is asked again.
+        member.stream_at =
+            ((200..300).contains(&status) || status >= 500 || status == 0).then_some(again);
+        if status == 404 && member.session.is_some() && member.phase == Phase::Ready {
+            self.initialize_upstream(up, conn);
+        } else if waited {
+            self.send_queued(up, conn);
         }
     }
 
@@ -351,4 +339,21 @@ impl Gateway {
             ));
         }
     }
+}
+
+/// Why an exchange that ended without an answer failed, by its HTTP status; 0: there was none.
+fn unanswered(status: u16) -> (Code, String) {
+    let code = if (500..600).contains(&status) {
+        Code::UpstreamUnreachable
+    } else {
+        Code::UpstreamRefused
+    };
+    let why = match status {
+        401 | 403 => format!(
+            "HTTP {status}: the server wants other credentials; check its headers in the configuration"
+        ),
+        status if status >= 400 => format!("HTTP {status}"),
+        _ => "the response ended without an answer".to_owned(),
+    };
+    (code, why)
 }
