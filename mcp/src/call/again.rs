@@ -3,7 +3,7 @@
 use crate::access::rules::ToolRule;
 use crate::api::UpId;
 use crate::call::record::{Again, Call, Purpose};
-use crate::client::request::Ctx;
+use crate::client::request::RequestContext;
 use crate::client::waiting::{Attempt, Waiting};
 use crate::gateway::Gateway;
 use crate::protocol::json;
@@ -16,7 +16,7 @@ impl Gateway {
     /// "Tool annotations").
     pub(crate) fn again(
         &self,
-        ctx: &Ctx<'_>,
+        ctx: &RequestContext<'_>,
         up: UpId,
         original: &str,
         rule: ToolRule,

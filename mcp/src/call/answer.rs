@@ -46,7 +46,7 @@ impl Gateway {
             Purpose::Listen => self.listen_ended(up, number),
             Purpose::Watch(name) => self.tasks.watch_over(&name),
             Purpose::Told(name, task) => self.bridged_end(&name, &task, envelope),
-            Purpose::Stream | Purpose::Aside => {}
+            Purpose::Stream | Purpose::Untracked => {}
         }
     }
 
@@ -160,7 +160,7 @@ impl Gateway {
                 id: &client.id,
                 eras,
                 method: client.method,
-                server: upstream.hello.server.as_deref(),
+                server: upstream.info.server.as_deref(),
                 exposes: client.exposes.then_some(upstream.key.as_str()),
                 version: client
                     .session

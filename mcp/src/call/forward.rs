@@ -8,7 +8,7 @@ use crate::call::route::{Route, Target};
 use crate::call::translate;
 use crate::call::translate::Outgoing;
 use crate::client::exchange::Exchange;
-use crate::client::request::{ClientEra, Ctx, Flow};
+use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::gateway::Gateway;
 use crate::interactive::{request_state, retry};
 use crate::protocol::era::EraPair;
@@ -47,7 +47,7 @@ enum Asks {
 
 impl Gateway {
     /// `tools/call`, `prompts/get`, `resources/read`, `completion/complete`.
-    pub(crate) fn relay_named(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+    pub(crate) fn relay_named(&mut self, ctx: &RequestContext<'_>) -> Result<Flow, Refusal> {
         match self.route(ctx)? {
             None => Ok(Flow::Wait),
             Some(Route::Core(tool)) => {
@@ -80,7 +80,7 @@ impl Gateway {
 
     /// What the protocol does not name goes to the server of a view of one, if it speaks the
     /// client's era.
-    pub(crate) fn relay_other(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+    pub(crate) fn relay_other(&mut self, ctx: &RequestContext<'_>) -> Result<Flow, Refusal> {
         let View::One(up) = ctx.view else {
             return Err(self.unknown_method(ctx));
         };
@@ -103,12 +103,12 @@ impl Gateway {
         self.relay(ctx, Target::plain(up, name.unwrap_or_default()), None)
     }
 
-    pub(crate) fn may_wait(&self, ctx: &Ctx<'_>, limit: u64) -> bool {
+    pub(crate) fn may_wait(&self, ctx: &RequestContext<'_>, limit: u64) -> bool {
         self.cx.now < ctx.arrived + limit
     }
 
     /// What it takes to ask the client of a request for something.
-    fn asking(&mut self, ctx: &Ctx<'_>, target: &Target<'_>) -> Result<Asks, Refusal> {
+    fn asking(&mut self, ctx: &RequestContext<'_>, target: &Target<'_>) -> Result<Asks, Refusal> {
         let legacy = matches!(self.up_ref(target.up).era, Some(UpEra::Legacy(_)));
         if !legacy || !ctx.is_modern() || !retry::may_ask(ctx.method) {
             return Ok(Asks::Nothing);
@@ -149,7 +149,7 @@ impl Gateway {
     /// Sends a request to its upstream, or has it wait for the upstream.
     pub(crate) fn relay(
         &mut self,
-        ctx: &Ctx<'_>,
+        ctx: &RequestContext<'_>,
         mut target: Target<'_>,
         asking: Option<Box<Asking>>,
     ) -> Result<Flow, Refusal> {
@@ -216,7 +216,7 @@ impl Gateway {
     }
 
     /// The era of an upstream that takes calls. `None`: the request is to wait for the upstream.
-    fn era_for(&self, ctx: &Ctx<'_>, up: UpId) -> Result<Option<UpEra>, Refusal> {
+    fn era_for(&self, ctx: &RequestContext<'_>, up: UpId) -> Result<Option<UpEra>, Refusal> {
         let upstream = self.up_ref(up);
         if upstream.held && self.may_wait(ctx, self.cx.limits.call_wait) {
             return Ok(None);
@@ -234,7 +234,11 @@ impl Gateway {
     }
 
     /// Whether there is room for a call, and the rule of its tool.
-    fn admit_call(&mut self, ctx: &Ctx<'_>, target: &Target<'_>) -> Result<ToolRule, Refusal> {
+    fn admit_call(
+        &mut self,
+        ctx: &RequestContext<'_>,
+        target: &Target<'_>,
+    ) -> Result<ToolRule, Refusal> {
         let upstream = self.ups.get(target.up);
         let full = upstream.in_flight() >= self.access.calls_per_upstream(&self.cx.limits);
         if full
@@ -265,7 +269,7 @@ impl Gateway {
     /// The span of a call, and the trace as the call's server gets it.
     fn begin_call_span(
         &mut self,
-        ctx: &Ctx<'_>,
+        ctx: &RequestContext<'_>,
         target: &Target<'_>,
         era: UpEra,
         number: u64,
@@ -292,7 +296,7 @@ impl Gateway {
     )]
     fn write_request(
         &self,
-        ctx: &Ctx<'_>,
+        ctx: &RequestContext<'_>,
         target: &mut Target<'_>,
         era: UpEra,
         number: u64,
@@ -337,7 +341,7 @@ impl Gateway {
     /// connection that takes the call.
     fn attach_call(
         &mut self,
-        ctx: &Ctx<'_>,
+        ctx: &RequestContext<'_>,
         up: UpId,
         era: UpEra,
         number: u64,
@@ -384,7 +388,7 @@ impl Gateway {
     }
 
     /// What is known of the client of a request for an upstream of that era.
-    fn client_facts<'a>(&self, ctx: &Ctx<'a>, era: UpEra) -> ClientFacts<'a> {
+    fn client_facts<'a>(&self, ctx: &RequestContext<'a>, era: UpEra) -> ClientFacts<'a> {
         let (progress, log_level, client) = match &ctx.era {
             ClientEra::Modern(claim) => (claim.progress, claim.log_level, Arc::from("")),
             ClientEra::Legacy(id, _) => {
@@ -415,7 +419,7 @@ impl Gateway {
 
     /// What the client of a request can be asked for while the request is under way. One that takes
     /// no event stream, in the legacy era, for nothing.
-    fn caps_of(&self, ctx: &Ctx<'_>) -> Caps {
+    fn caps_of(&self, ctx: &RequestContext<'_>) -> Caps {
         match &ctx.era {
             ClientEra::Modern(_) => ctx.caps(),
             ClientEra::Legacy(id, version) if ctx.request.accept_sse => self

@@ -10,7 +10,7 @@ use crate::protocol::method::Method;
 use crate::protocol::refusal::rpc;
 use crate::protocol::{header, json};
 use crate::upstream::list::ListKind;
-use crate::upstream::{Phase, UpEra};
+use crate::upstream::{ConnState, UpEra};
 use ggen_wire::log::Level;
 
 impl Gateway {
@@ -20,7 +20,7 @@ impl Gateway {
         let upstream = self.up_ref(up);
         let modern = upstream.is_http()
             && upstream.era == Some(UpEra::Modern)
-            && upstream.conns[0].phase == Phase::Ready;
+            && upstream.conns[0].phase == ConnState::Ready;
         let name = upstream.settings.name.clone();
         let Some(call) = self
             .calls

@@ -214,7 +214,7 @@ impl Gateway {
         let due = self.cx.now + DEBOUNCE;
         let upstream = self.up_mut(up);
         for kind in kinds {
-            if upstream.hello.has(kind.capability()) {
+            if upstream.info.has(kind.capability()) {
                 upstream.lists[*kind as usize].announced = true;
                 upstream.refresh_at[*kind as usize].get_or_insert(due);
             }

@@ -2,7 +2,7 @@
 
 use crate::access::{Held, Trail};
 use crate::api::{Micros, StreamKey, UpId};
-use crate::client::request::Ctx;
+use crate::client::request::RequestContext;
 use crate::client::task_name::TaskName;
 use crate::edge::Request;
 use crate::protocol::method::{LogLevel, Method};
@@ -84,7 +84,7 @@ pub(crate) enum Purpose {
     Told(TaskName, Box<str>),
     /// Anything whose answer does not matter: notifications, answers to the server's own requests,
     /// subscriptions made again.
-    Aside,
+    Untracked,
 }
 
 /// Who waits for a call.
@@ -201,7 +201,7 @@ pub(crate) const NOBODY: StreamKey = StreamKey {
 
 impl ClientCall {
     /// The call of a request, with what is known of every call.
-    pub(crate) fn of(ctx: &Ctx<'_>) -> Self {
+    pub(crate) fn of(ctx: &RequestContext<'_>) -> Self {
         Self {
             key: ctx.key,
             principal: ctx.request.principal.id.clone(),

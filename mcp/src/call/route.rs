@@ -2,7 +2,7 @@
 
 use crate::access;
 use crate::api::{Micros, UpId};
-use crate::client::request::Ctx;
+use crate::client::request::RequestContext;
 use crate::client::task_name::TaskName;
 use crate::gateway::Gateway;
 use crate::protocol::header::Param;
@@ -60,7 +60,10 @@ pub(crate) enum Route<'a> {
 
 impl Gateway {
     /// Whose the name in the request is. `None`: an upstream that may have it is still starting.
-    pub(crate) fn route<'a>(&mut self, ctx: &Ctx<'a>) -> Result<Option<Route<'a>>, Refusal> {
+    pub(crate) fn route<'a>(
+        &mut self,
+        ctx: &RequestContext<'a>,
+    ) -> Result<Option<Route<'a>>, Refusal> {
         let named = Named::read(ctx)?;
         let (access, kind) = (ctx.access.as_deref(), named.kind);
         if let Some(entry) = self.ups.entry(access, ctx.view, kind, &named.exposed) {
@@ -100,7 +103,7 @@ impl Gateway {
     }
 
     /// Whose a name is that is in no list of the view.
-    fn unlisted<'a>(&self, ctx: &Ctx<'a>, named: &Named<'a>) -> Option<Target<'a>> {
+    fn unlisted<'a>(&self, ctx: &RequestContext<'a>, named: &Named<'a>) -> Option<Target<'a>> {
         let (access, kind) = (ctx.access.as_deref(), named.kind);
         match ctx.view {
             // A tool whose header declarations are wrong is none (2026-07-28, Streamable HTTP,
@@ -144,7 +147,7 @@ struct Named<'a> {
 }
 
 impl<'a> Named<'a> {
-    fn read(ctx: &Ctx<'a>) -> Result<Self, Refusal> {
+    fn read(ctx: &RequestContext<'a>) -> Result<Self, Refusal> {
         let invalid =
             |what: &str| Refusal::new(200, rpc::INVALID_PARAMS, Code::InvalidRequest, what);
         let params = ctx.params.ok_or_else(|| invalid("params are missing"))?;

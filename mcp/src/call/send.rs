@@ -7,7 +7,7 @@ use crate::gateway::Gateway;
 use crate::interactive::retry;
 use crate::protocol::json;
 use crate::protocol::refusal::{Refusal, rpc};
-use crate::upstream::{Caps, Lent, Phase, UpEra};
+use crate::upstream::{Caps, ConnState, Lent, UpEra};
 use ggen_wire::Code;
 use ggen_wire::status::UpstreamState;
 
@@ -37,7 +37,7 @@ impl Gateway {
         };
         let (up, at) = (call.up, call.conn);
         let conn = &mut self.up_mut(up).conns[at];
-        if conn.phase == Phase::Ready && conn.awaits_stream.is_none() {
+        if conn.phase == ConnState::Ready && conn.awaits_stream.is_none() {
             conn.calls.insert(number);
             self.set_wanted_level(number);
             self.send(number);
@@ -117,9 +117,9 @@ impl Gateway {
     pub(crate) fn is_reachable(&self, up: UpId) -> bool {
         let upstream = self.up_ref(up);
         match upstream.conns[0].phase {
-            Phase::Ready => true,
-            Phase::Greeting(_) => upstream.is_http() && upstream.state == UpstreamState::Ready,
-            Phase::Down => false,
+            ConnState::Ready => true,
+            ConnState::Handshake(_) => upstream.is_http() && upstream.state == UpstreamState::Ready,
+            ConnState::Down => false,
         }
     }
 

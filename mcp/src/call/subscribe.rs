@@ -2,7 +2,7 @@
 
 use crate::api::UpId;
 use crate::call::route::Route;
-use crate::client::request::{Ctx, Flow};
+use crate::client::request::{Flow, RequestContext};
 use crate::gateway::Gateway;
 use crate::protocol::method::Method;
 use crate::protocol::refusal::{Refusal, rpc};
@@ -16,7 +16,7 @@ const SUBSCRIPTIONS: usize = 1000;
 impl Gateway {
     /// Subscriptions are kept per session; the upstream hears of the first one and of the end of
     /// the last one.
-    pub(crate) fn subscribe(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+    pub(crate) fn subscribe(&mut self, ctx: &RequestContext<'_>) -> Result<Flow, Refusal> {
         let Some(Route::Up(target)) = self.route(ctx)? else {
             return Ok(Flow::Wait);
         };

@@ -6,7 +6,7 @@ use crate::call::record::{Call, ClientCall, Purpose};
 use crate::gateway::Gateway;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::list::ListKind;
-use crate::upstream::{Phase, UpEra};
+use crate::upstream::{ConnState, UpEra};
 use ggen_wire::Code;
 
 /// The lists of a server that is down are served this long.
@@ -99,11 +99,11 @@ impl Gateway {
                         || other.conn != call.conn
                         || !matches!(other.purpose, Purpose::Discover)
                 });
-                self.greeting_failed(up, call.conn, Code::UpstreamSilent, detail);
+                self.handshake_failed(up, call.conn, Code::UpstreamSilent, detail);
             }
             Purpose::List(kind) => self.list_failed(up, *kind),
             Purpose::Watch(name) => self.tasks.watch_over(name),
-            Purpose::Listen | Purpose::Stream | Purpose::Told(..) | Purpose::Aside => {}
+            Purpose::Listen | Purpose::Stream | Purpose::Told(..) | Purpose::Untracked => {}
         }
     }
 
@@ -130,17 +130,17 @@ impl Gateway {
     fn upstream_due(&mut self, up: UpId) {
         let now = self.cx.now;
         if self.up_ref(up).retry_at.is_some_and(|at| at <= now) {
-            self.greet(up);
+            self.begin_handshake(up);
         }
         for kind in ListKind::ALL {
             let due = self.up_ref(up).refresh_at[kind as usize].is_some_and(|at| at <= now);
-            if due && self.up_ref(up).conns[0].phase == Phase::Ready {
+            if due && self.up_ref(up).conns[0].phase == ConnState::Ready {
                 self.up_mut(up).refresh_at[kind as usize] = None;
                 self.fetch(up, kind);
             }
         }
         if self.up_ref(up).listen_at.is_some_and(|at| at <= now)
-            && self.up_ref(up).conns[0].phase == Phase::Ready
+            && self.up_ref(up).conns[0].phase == ConnState::Ready
         {
             self.up_mut(up).listen_at = None;
             self.listen_upstream(up);
@@ -152,7 +152,7 @@ impl Gateway {
             self.up_ref(up).is_http() && matches!(self.up_ref(up).era, Some(UpEra::Legacy(_)));
         for conn in 0..self.up_ref(up).conns.len() {
             let member = &self.up_ref(up).conns[conn];
-            if member.phase != Phase::Ready || !legacy {
+            if member.phase != ConnState::Ready || !legacy {
                 continue;
             }
             if member.awaits_stream.is_some_and(|until| until <= now) {

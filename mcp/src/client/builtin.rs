@@ -3,7 +3,7 @@
 
 use crate::access::policy::Access;
 use crate::api::{Micros, Observation, Output, Question, StreamKey};
-use crate::client::request::{ClientEra, Ctx, Flow};
+use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::edge::Reply;
 use crate::gateway::Gateway;
 use crate::protocol::inbound::key;
@@ -123,7 +123,11 @@ pub(crate) fn items() -> Vec<Item> {
 }
 
 impl Gateway {
-    pub(crate) fn call_builtin(&mut self, ctx: &Ctx<'_>, tool: usize) -> Result<Flow, Refusal> {
+    pub(crate) fn call_builtin(
+        &mut self,
+        ctx: &RequestContext<'_>,
+        tool: usize,
+    ) -> Result<Flow, Refusal> {
         let arguments = ctx
             .params
             .and_then(|params| json::pick(params, ["arguments"]))
@@ -182,7 +186,7 @@ impl Gateway {
     }
 
     /// Answers with what a code stands for, which needs no supervisor.
-    fn explain_code(&mut self, ctx: &Ctx<'_>, code: Option<String>) {
+    fn explain_code(&mut self, ctx: &RequestContext<'_>, code: Option<String>) {
         let (body, failed) = match code.and_then(|code| code.parse::<Code>().ok()) {
             Some(code) => (
                 format!(

@@ -15,8 +15,8 @@ pub struct Exchange {
     pub session: Option<Arc<str>>,
     /// The stream of the session that its events are kept in.
     pub ring: Option<u64>,
-    /// Whether the client takes JSON, and event streams.
-    accepts: (bool, bool),
+    accepts_json: bool,
+    accepts_events: bool,
     /// Requests in it that have no answer yet; a stream without requests stays open.
     pub left: usize,
     /// Calls that it waits for.
@@ -47,7 +47,8 @@ impl Exchange {
         Self {
             session,
             ring: None,
-            accepts: (request.accept_json, request.accept_sse),
+            accepts_json: request.accept_json,
+            accepts_events: request.accept_sse,
             left: 1,
             calls: Vec::new(),
             batch: None,
@@ -77,7 +78,7 @@ impl Exchange {
     /// Whether it may become one.
     #[must_use]
     pub const fn may_stream(&self) -> bool {
-        self.accepts.1
+        self.accepts_events
     }
 
     /// Whether it is a batch.
@@ -144,7 +145,7 @@ impl Exchange {
         out: &mut Vec<Output>,
     ) {
         self.left = self.left.saturating_sub(1);
-        if self.streaming || !self.accepts.0 && self.accepts.1 {
+        if self.streaming || !self.accepts_json && self.accepts_events {
             self.event(key, id, None, body, false, out);
         } else if let Some(batch) = &mut self.batch {
             batch.push(body);

@@ -12,7 +12,7 @@ use crate::protocol::json;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::list::ListKind;
 use crate::upstream::view::{Owner, View};
-use crate::upstream::{Phase, Upstream};
+use crate::upstream::{ConnState, Upstream};
 use bytes::Bytes;
 use ggen_wire::{Code, status};
 
@@ -87,8 +87,9 @@ impl Gateway {
     /// Answers `/refresh` once no server that serves is being asked for its tools any more.
     pub(crate) fn refreshed(&mut self) {
         let tools = ListKind::Tools as usize;
-        let busy =
-            |up: &Upstream| up.conns[0].phase == Phase::Ready && up.lists[tools].loading.is_some();
+        let busy = |up: &Upstream| {
+            up.conns[0].phase == ConnState::Ready && up.lists[tools].loading.is_some()
+        };
         if self.clients.refreshing.is_empty() || self.ups.configured().any(busy) {
             return;
         }

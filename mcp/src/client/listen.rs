@@ -3,7 +3,7 @@
 use crate::access::policy::Access;
 use crate::api::{StreamKey, UpId};
 use crate::client::exchange::Exchange;
-use crate::client::request::{Ctx, Flow};
+use crate::client::request::{Flow, RequestContext};
 use crate::client::task_name::TaskName;
 use crate::edge::Principal;
 use crate::gateway::Gateway;
@@ -45,7 +45,7 @@ pub(crate) const FLAGS: [(&str, ListKind); 3] = [
 /// URIs in one subscription, at most.
 const MAX_URIS: usize = 1000;
 impl Gateway {
-    pub(crate) fn listen(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+    pub(crate) fn listen(&mut self, ctx: &RequestContext<'_>) -> Result<Flow, Refusal> {
         let filter = ctx
             .params
             .and_then(|params| json::pick(params, ["notifications"]))
@@ -106,7 +106,7 @@ impl Gateway {
     /// The URIs that a client may subscribe to, with whose they are.
     fn accepted_uris(
         &self,
-        ctx: &Ctx<'_>,
+        ctx: &RequestContext<'_>,
         uris: Option<&str>,
     ) -> BTreeMap<String, (UpId, Arc<str>)> {
         let access = ctx.access.as_deref();
@@ -127,7 +127,7 @@ impl Gateway {
     /// Records the stream of a modern client, and tells servers of what is new.
     fn add_listen(
         &mut self,
-        ctx: &Ctx<'_>,
+        ctx: &RequestContext<'_>,
         lists: [bool; 3],
         uris: BTreeMap<String, (UpId, Arc<str>)>,
         tasks: BTreeMap<TaskName, String>,
@@ -160,13 +160,13 @@ impl Gateway {
     /// is offered.
     fn offers_changes(&self, view: View, access: Option<&Access>, kind: ListKind) -> bool {
         match view {
-            View::One(up) => self.up_ref(up).hello.has(kind.capability()),
+            View::One(up) => self.up_ref(up).info.has(kind.capability()),
             View::All => {
                 kind == ListKind::Tools
                     || self
                         .ups
                         .configured()
-                        .any(|up| self.ups.may_see(access, up) && up.hello.has(kind.capability()))
+                        .any(|up| self.ups.may_see(access, up) && up.info.has(kind.capability()))
             }
             View::Core => kind == ListKind::Tools,
         }
@@ -182,7 +182,7 @@ impl Gateway {
             }
             View::Core => return None,
         };
-        up.hello
+        up.info
             .flag("resources", "subscribe")
             .then(|| (up.id, original.into()))
     }

@@ -4,7 +4,7 @@
 use crate::access::policy::Access;
 use crate::api::{Micros, StreamKey};
 use crate::call::{older_revisions, translate};
-use crate::client::request::{ClientEra, Ctx, Flow};
+use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::client::session;
 use crate::client::session::{Ring, Session};
 use crate::client::session_store::{NAMELESS, Unsaid};
@@ -190,7 +190,7 @@ impl Gateway {
     }
 
     /// Requests that need no upstream.
-    pub(crate) fn local(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+    pub(crate) fn local(&mut self, ctx: &RequestContext<'_>) -> Result<Flow, Refusal> {
         let kind = match ctx.method {
             Method::ToolsList => Some(ListKind::Tools),
             Method::PromptsList => Some(ListKind::Prompts),
@@ -212,7 +212,7 @@ impl Gateway {
         Ok(Flow::Done)
     }
 
-    fn list(&mut self, ctx: &Ctx<'_>, kind: ListKind) -> Result<(), Refusal> {
+    fn list(&mut self, ctx: &RequestContext<'_>, kind: ListKind) -> Result<(), Refusal> {
         let access = ctx.access.as_deref();
         if !self.ups.offers(ctx.view, access, kind.capability()) {
             return Err(self.unknown_method(ctx));
@@ -278,13 +278,13 @@ impl Gateway {
         let old = |up: &&Upstream| {
             let (list, silent) = (
                 up.list(kind),
-                !up.hello.flag(kind.capability(), "listChanged"),
+                !up.info.flag(kind.capability(), "listChanged"),
             );
             let ttl = list.ttl_ms.unwrap_or(0).saturating_mul(1000).max(STALE);
             silent
                 && up.state == UpstreamState::Ready
                 && list.loading.is_none()
-                && up.hello.has(kind.capability())
+                && up.info.has(kind.capability())
                 && now >= list.fetched.saturating_add(ttl)
         };
         for up in self
@@ -298,7 +298,7 @@ impl Gateway {
         }
     }
 
-    fn discover(&mut self, ctx: &Ctx<'_>) {
+    fn discover(&mut self, ctx: &RequestContext<'_>) {
         let versions = SUPPORTED.map(json::quote).join(",");
         let access = ctx.access.as_deref();
         let instructions = self
@@ -317,7 +317,7 @@ impl Gateway {
         self.result(ctx, &result);
     }
 
-    fn client_level(&mut self, ctx: &Ctx<'_>) -> Result<(), Refusal> {
+    fn client_level(&mut self, ctx: &RequestContext<'_>) -> Result<(), Refusal> {
         let level = ctx
             .params
             .and_then(|params| json::pick(params, ["level"]))
@@ -345,10 +345,10 @@ impl Gateway {
     fn capabilities(&self, view: View, access: Option<&Access>, modern: bool) -> String {
         if let View::One(up) = view {
             let up = self.up_ref(up);
-            if !up.hello.capabilities.is_empty()
+            if !up.info.capabilities.is_empty()
                 && up.era.is_some_and(|era| (era == UpEra::Modern) == modern)
             {
-                return up.hello.capabilities.clone();
+                return up.info.capabilities.clone();
             }
         }
         let mut parts = Vec::new();
@@ -358,7 +358,7 @@ impl Gateway {
                     && self
                         .ups
                         .of_view(view, access)
-                        .any(|up| up.hello.flag("resources", "subscribe"));
+                        .any(|up| up.info.flag("resources", "subscribe"));
                 parts.push(format!(
                     "\"{list}\":{{\"listChanged\":true{}}}",
                     if subscribe { ",\"subscribe\":true" } else { "" }

@@ -10,7 +10,6 @@ pub(crate) mod local;
 pub(crate) mod request;
 mod rules;
 pub mod session;
-mod session_of;
 pub(crate) mod session_store;
 mod sessions;
 pub(crate) mod streams;

@@ -15,7 +15,7 @@ use crate::upstream::view::View;
 use std::sync::Arc;
 
 /// A client's request with everything that was found out about it.
-pub(crate) struct Ctx<'a> {
+pub(crate) struct RequestContext<'a> {
     pub(crate) key: StreamKey,
     pub(crate) request: &'a Request,
     pub(crate) arrived: Micros,
@@ -41,7 +41,7 @@ pub(crate) enum ClientEra<'a> {
     Legacy(Arc<str>, Legacy),
 }
 
-impl Ctx<'_> {
+impl RequestContext<'_> {
     pub(crate) const fn is_modern(&self) -> bool {
         matches!(self.era, ClientEra::Modern(_))
     }

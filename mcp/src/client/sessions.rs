@@ -1,10 +1,17 @@
 //! The sessions of legacy clients: found, counted, and given up when nobody uses them.
 
+use crate::access::AccessControl;
 use crate::api::{Micros, Output};
-use crate::client::Clients;
 use crate::client::session::Session;
+use crate::client::{Clients, session_store};
 use crate::context::Context;
+use crate::edge::Request;
 use crate::persisted::Keep;
+use crate::protocol::inbound;
+use crate::protocol::method::{Legacy, SUPPORTED};
+use crate::protocol::refusal::{Refusal, rpc};
+use crate::upstream::view::View;
+use ggen_wire::Code;
 use std::sync::Arc;
 
 /// Complete streams are kept this long for a client that comes back.
@@ -30,6 +37,54 @@ impl Clients {
 
     pub(crate) fn sessions(&self) -> impl Iterator<Item = (&Arc<str>, &Session)> {
         self.sessions.iter()
+    }
+
+    /// The session that a request names, if it is this principal's and of this view.
+    pub(crate) fn session_of(
+        &mut self,
+        cx: &Context,
+        access: &mut AccessControl,
+        request: &Request,
+        view: View,
+        id: &str,
+    ) -> Result<(Arc<str>, Legacy), Refusal> {
+        if request
+            .header("mcp-protocol-version")
+            .is_some_and(|version| !SUPPORTED.contains(&version))
+        {
+            return Err(inbound::unsupported(
+                request.header("mcp-protocol-version").unwrap_or_default(),
+            ));
+        }
+        let now = cx.now;
+        self.recognise(cx, id);
+        let (key, session) = match self
+            .sessions
+            .get_key_value(id)
+            .filter(|_| !id.starts_with(session_store::STRANGER))
+        {
+            Some((key, session))
+                if session.principal.id == request.principal.id && session.view == view =>
+            {
+                (key.clone(), session.version)
+            }
+            _ => {
+                return Err(Refusal::new(
+                    404,
+                    rpc::INVALID_REQUEST,
+                    Code::SessionUnknown,
+                    "send initialize to begin a new one",
+                ));
+            }
+        };
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.touch(now);
+            if session.principal != request.principal {
+                session.principal = request.principal.clone();
+                session.access = access.of_principal(&request.principal);
+            }
+        }
+        Ok((key, session))
     }
 
     /// The session that is stored under a digest.

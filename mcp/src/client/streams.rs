@@ -41,7 +41,10 @@ impl Gateway {
         let id = request
             .header("mcp-session-id")
             .ok_or_else(|| refused("GET needs an Mcp-Session-Id"))?;
-        let (name, _) = self.session_of(request, view, id).map_err(anonymous)?;
+        let (name, _) = self
+            .clients
+            .session_of(&self.cx, &mut self.access, request, view, id)
+            .map_err(anonymous)?;
         if !request.accept_sse {
             return Err((
                 None,
@@ -134,7 +137,8 @@ impl Gateway {
         };
         let id = request.header("mcp-session-id").ok_or_else(missing)?;
         let (name, _) = self
-            .session_of(request, view, id)
+            .clients
+            .session_of(&self.cx, &mut self.access, request, view, id)
             .map_err(|refusal| (None, refusal))?;
         self.end_session(&name);
         self.cx.full(key, 204, Bytes::new());
@@ -334,7 +338,7 @@ impl Gateway {
             return self.write_line(up, conn, cancelled(number));
         }
         if !modern {
-            self.aside(up, conn, cancelled(number), Vec::new());
+            self.send_untracked(up, conn, cancelled(number), Vec::new());
         }
         self.cx.emit(Output::Abort(up, number));
     }

@@ -3,7 +3,7 @@
 use crate::access::policy::Access;
 use crate::api::StreamKey;
 use crate::client::exchange::Exchange;
-use crate::client::request::{ClientEra, Ctx, Flow};
+use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::client::waiting::Attempt;
 use crate::edge::Request;
 use crate::gateway::Gateway;
@@ -34,7 +34,9 @@ impl Gateway {
     ) -> Result<Flow, Refusal> {
         let parts = json::elements(text).ok_or_else(|| Refusal::bad_json(BadJson::Syntax))?;
         let id = request.header("mcp-session-id").ok_or_else(refused)?;
-        let (session, version) = self.session_of(request, view, id)?;
+        let (session, version) =
+            self.clients
+                .session_of(&self.cx, &mut self.access, request, view, id)?;
         if version != Legacy::L2025_03_26 || parts.is_empty() || parts.len() > 100 {
             return Err(refused());
         }
@@ -112,7 +114,7 @@ impl Gateway {
             Some(tracing) => tracing.trace().cloned(),
             None => Trace::read(&[], meta).map(Arc::new),
         };
-        let ctx = Ctx {
+        let ctx = RequestContext {
             key,
             request,
             arrived,

@@ -7,7 +7,7 @@ use crate::lease::allocation::{self, Allocation, Want};
 use crate::lease::lifecycle::{self, Due};
 use crate::protocol::json;
 use crate::protocol::refusal::{Refusal, rpc};
-use crate::upstream::{Caps, Conn, Lent, Phase, UpEra};
+use crate::upstream::{Caps, Conn, ConnState, Lent, UpEra};
 use ggen_wire::{Code, log::Level};
 use std::sync::Arc;
 
@@ -159,7 +159,7 @@ impl Gateway {
             UpInput::Line(line) => self.received(up, at, None, line),
             UpInput::Overlong(head) => self.overlong(up, at, &head),
             UpInput::Lost { code, reason, .. }
-                if self.up_ref(up).conns[at].phase == Phase::Ready =>
+                if self.up_ref(up).conns[at].phase == ConnState::Ready =>
             {
                 let name = &self.up_ref(up).settings.name;
                 let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}"));

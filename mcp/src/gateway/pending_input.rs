@@ -44,7 +44,7 @@ impl Gateway {
             .and_then(|key| answer_of(asking.answers.as_deref()?, key))
             .map(str::to_owned);
         if let Some(answer) = ready {
-            self.aside(up, conn, result_message(id, &answer), Vec::new());
+            self.send_untracked(up, conn, result_message(id, &answer), Vec::new());
             return true;
         }
         let request = question::question(method, params, client.caps);
@@ -250,7 +250,7 @@ impl Gateway {
             let refusal = Refusal::new(200, rpc::INTERNAL, Code::AnswerLate, "");
             error_message(Some(&question.id), &refusal.error())
         };
-        self.aside(up, conn, answer, Vec::new());
+        self.send_untracked(up, conn, answer, Vec::new());
     }
 
     /// Nobody waits for a call any more: the server's questions get an answer, so that it does not
@@ -381,7 +381,7 @@ impl Gateway {
 
 /// The message with which a modern client is asked.
 fn input_required(up: &Upstream, id: &str, requests: &[String], state: &str) -> Bytes {
-    let server = up.hello.server.as_deref();
+    let server = up.info.server.as_deref();
     let meta = server
         .map(|server| format!(",\"_meta\":{{\"{}\":{server}}}", key::SERVER))
         .unwrap_or_default();

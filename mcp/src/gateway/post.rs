@@ -2,7 +2,7 @@
 
 use crate::access::policy::Access;
 use crate::api::StreamKey;
-use crate::client::request::{ClientEra, Ctx, Flow};
+use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::client::waiting::{Attempt, Waiting};
 use crate::edge::{Request, Verb};
 use crate::gateway::Gateway;
@@ -159,14 +159,16 @@ impl Gateway {
                 return self.handshake(key, request, view, access, envelope, attempt);
             }
             RequestEra::Session(id) => {
-                let (session, version) = self.session_of(request, view, id)?;
+                let (session, version) =
+                    self.clients
+                        .session_of(&self.cx, &mut self.access, request, view, id)?;
                 ClientEra::Legacy(session, version)
             }
             RequestEra::Modern(claim) => ClientEra::Modern(claim),
         };
         if let Kind::Request(id, name) = &envelope.kind {
             self.name_client(attempt, &era);
-            let ctx = Ctx {
+            let ctx = RequestContext {
                 key,
                 request,
                 arrived: attempt.arrived,
@@ -239,7 +241,7 @@ impl Gateway {
         Ok(Flow::Done)
     }
 
-    pub(super) fn request(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+    pub(super) fn request(&mut self, ctx: &RequestContext<'_>) -> Result<Flow, Refusal> {
         let flow = self.routed(ctx);
         if let Err(refusal) = &flow {
             ctx.audit(&self.access, &mut self.cx, Some(refusal));
@@ -247,7 +249,7 @@ impl Gateway {
         flow
     }
 
-    fn routed(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+    fn routed(&mut self, ctx: &RequestContext<'_>) -> Result<Flow, Refusal> {
         if ctx.is_modern() && !ctx.request.verb.is_socket() {
             header::check(ctx.request, ctx.name, ctx.params)?;
         }
@@ -270,7 +272,7 @@ impl Gateway {
         }
     }
 
-    pub(crate) fn unknown_method(&self, ctx: &Ctx<'_>) -> Refusal {
+    pub(crate) fn unknown_method(&self, ctx: &RequestContext<'_>) -> Refusal {
         Refusal::new(
             if ctx.is_modern() { 404 } else { 200 },
             rpc::METHOD_NOT_FOUND,

@@ -2,14 +2,14 @@
 
 use crate::api::{Observation, Output};
 use crate::client::exchange::Exchange;
-use crate::client::request::Ctx;
+use crate::client::request::RequestContext;
 use crate::gateway::Gateway;
 use crate::protocol::refusal::Refusal;
 use bytes::Bytes;
 
 impl Gateway {
     /// Answers a request with an error.
-    pub(crate) fn refuse(&mut self, ctx: &Ctx<'_>, refusal: &Refusal) {
+    pub(crate) fn refuse(&mut self, ctx: &RequestContext<'_>, refusal: &Refusal) {
         self.answer_now(
             ctx,
             refusal.status,
@@ -20,7 +20,7 @@ impl Gateway {
     }
 
     /// Answers a request with the members of a result.
-    pub(crate) fn result(&mut self, ctx: &Ctx<'_>, result: &str) {
+    pub(crate) fn result(&mut self, ctx: &RequestContext<'_>, result: &str) {
         self.answer_now(
             ctx,
             200,
@@ -33,7 +33,7 @@ impl Gateway {
     /// Answers a request that was not passed on.
     pub(crate) fn answer_now(
         &mut self,
-        ctx: &Ctx<'_>,
+        ctx: &RequestContext<'_>,
         status: u16,
         retry_after: Option<u32>,
         body: Bytes,

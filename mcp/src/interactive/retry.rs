@@ -5,7 +5,7 @@ use crate::api::UpId;
 use crate::call::record::{ClientCall, Purpose};
 use crate::call::translate;
 use crate::client::exchange::Exchange;
-use crate::client::request::{ClientEra, Ctx, Flow};
+use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::gateway::Gateway;
 use crate::interactive::pending_input::{Accepted, Joined, Retry};
 use crate::interactive::request_state;
@@ -66,7 +66,7 @@ impl Gateway {
     /// brings no state or one that says so.
     pub(crate) fn resume_pending(
         &mut self,
-        ctx: &Ctx<'_>,
+        ctx: &RequestContext<'_>,
         up: UpId,
         subject: [u8; 32],
         brought: &Brought<'_>,
@@ -111,7 +111,7 @@ impl Gateway {
 
     /// The first retry with a state: its answers go to the server, and its exchange is the call's
     /// from now on.
-    fn accept(&mut self, ctx: &Ctx<'_>, id: u128, retry: Accepted, responses: &str) {
+    fn accept(&mut self, ctx: &RequestContext<'_>, id: u128, retry: Accepted, responses: &str) {
         let until = self.cx.now + self.cx.limits.repeat;
         let Some(pending) = self.interactive.pending.get_mut(id) else {
             return;
@@ -135,7 +135,7 @@ impl Gateway {
             }
         }
         for answer in resumed.answers {
-            self.aside(up, conn, answer, Vec::new());
+            self.send_untracked(up, conn, answer, Vec::new());
         }
         if resumed.missing {
             self.ask_back(id);
@@ -146,7 +146,7 @@ impl Gateway {
     }
 
     /// The exchange of a request is the call's from now on.
-    fn attach(&mut self, ctx: &Ctx<'_>, number: u64, span: Option<Box<Span>>) {
+    fn attach(&mut self, ctx: &RequestContext<'_>, number: u64, span: Option<Box<Span>>) {
         if let Some(call) = self.calls.get_mut(&number)
             && let Purpose::Client(client) = &mut call.purpose
         {
@@ -160,7 +160,7 @@ impl Gateway {
     }
 
     /// The same retry once more: it gets the answer of the first.
-    fn join(&mut self, ctx: &Ctx<'_>, id: u128) -> Result<Flow, Refusal> {
+    fn join(&mut self, ctx: &RequestContext<'_>, id: u128) -> Result<Flow, Refusal> {
         let Some(pending) = self.interactive.pending.get_mut(id) else {
             return Err(stale(""));
         };
@@ -221,7 +221,7 @@ impl Gateway {
 }
 
 /// Makes a request the one that the call is answered on.
-fn attach(client: &mut ClientCall, ctx: &Ctx<'_>) {
+fn attach(client: &mut ClientCall, ctx: &RequestContext<'_>) {
     client.key = ctx.key;
     client.id = ctx.id.into();
     client.arrived = ctx.arrived;

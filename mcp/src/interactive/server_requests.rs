@@ -33,7 +33,7 @@ impl Gateway {
     ) {
         if name == "ping" {
             let answer = crate::protocol::refusal::result_message(id, "{}");
-            return self.aside(up, conn, answer, Vec::new());
+            return self.send_untracked(up, conn, answer, Vec::new());
         }
         let allowed = self.up_ref(up).conns[conn]
             .caps
@@ -91,7 +91,7 @@ impl Gateway {
     /// Tells a server that nobody will answer its question.
     pub(crate) fn refuse_question(&mut self, up: UpId, conn: usize, id: &str, name: &str) {
         let refusal = Refusal::new(200, rpc::METHOD_NOT_FOUND, Code::InputUnsupported, name);
-        self.aside(
+        self.send_untracked(
             up,
             conn,
             error_message(Some(id), &refusal.error()),
@@ -206,7 +206,7 @@ impl Gateway {
                 {
                     splice.replace(task, original);
                 }
-                self.aside(up, conn, splice.finish(), Vec::new());
+                self.send_untracked(up, conn, splice.finish(), Vec::new());
             }
             Asker::Round(at) => self.round_answer(asked.call, at, envelope),
         }

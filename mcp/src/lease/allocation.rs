@@ -7,7 +7,7 @@
 use crate::api::{Isolation, Lease, Micros};
 use crate::call::record::ClientCall;
 use crate::protocol::method::Method;
-use crate::upstream::{Caps, Conn, Lent, Phase, UpEra, Upstream};
+use crate::upstream::{Caps, Conn, ConnState, Lent, UpEra, Upstream};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -151,7 +151,7 @@ fn find(upstream: &Upstream, want: &Want, busy: &BTreeSet<Lease>) -> Option<usiz
         }
     };
     let conns = upstream.conns.iter().enumerate();
-    let ready = conns.filter(|(_, conn)| want.fits(conn) && conn.phase == Phase::Ready);
+    let ready = conns.filter(|(_, conn)| want.fits(conn) && conn.phase == ConnState::Ready);
     let ranked = ready.filter_map(|(at, conn)| Some((rank(conn)?, Reverse(conn.used), at)));
     ranked.min().map(|(.., at)| at)
 }
@@ -161,7 +161,7 @@ fn coming(upstream: &Upstream, want: &Want, promised: &[usize]) -> Option<usize>
     let mut conns = upstream.conns.iter().enumerate();
     let found = conns.find(|(at, conn)| {
         want.fits(conn)
-            && conn.phase != Phase::Ready
+            && conn.phase != ConnState::Ready
             && conn.user == want.session
             && (want.is_shared() || !promised.contains(at))
     });
@@ -193,7 +193,7 @@ fn without_more(upstream: &Upstream, want: &Want) -> Allocation {
 pub(crate) fn idlest(upstream: &Upstream, busy: &BTreeSet<Lease>, now: Micros) -> Option<usize> {
     let idle = |conn: &Conn| {
         conn.lent == Lent::Pooled
-            && conn.phase == Phase::Ready
+            && conn.phase == ConnState::Ready
             && conn.calls.is_empty()
             && conn.late.iter().all(|(_, until)| *until <= now)
             && !busy.contains(&conn.lease)

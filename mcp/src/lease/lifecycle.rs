@@ -3,7 +3,7 @@
 //! are the shared child's. Pure: what ends is named here and ended by the caller.
 
 use crate::api::{Lease, Limits, Micros};
-use crate::upstream::{Conn, Lent, Phase, Upstream};
+use crate::upstream::{Conn, ConnState, Lent, Upstream};
 use std::sync::Arc;
 
 /// After a child that did not come up, no other one is started for so long.
@@ -72,7 +72,7 @@ pub(crate) fn due(
     let conn = &upstream.conns[at];
     if !conn.is_leased() {
         Due::Nothing
-    } else if conn.phase != Phase::Ready {
+    } else if conn.phase != ConnState::Ready {
         if now >= conn.used + limits.handshake + TURN {
             Due::Failed
         } else {
@@ -123,7 +123,7 @@ mod tests {
         Conn {
             lease: 1,
             lent,
-            phase: Phase::Ready,
+            phase: ConnState::Ready,
             user: Some("s".into()),
             ..Conn::new(Caps::default())
         }

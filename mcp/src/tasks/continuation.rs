@@ -12,7 +12,7 @@ use crate::protocol::method::Method;
 use crate::protocol::refusal::rpc;
 use crate::protocol::task::status;
 use crate::tasks::modern_to_legacy::is_driven;
-use crate::upstream::outbound::request_of_ours;
+use crate::upstream::outbound::request_text;
 use crate::upstream::{UpEra, Upstream};
 
 /// How an answer is gone on with.
@@ -55,7 +55,7 @@ impl Gateway {
             return;
         };
         let next = self.cx.next_id();
-        call.request = request_of_ours(
+        call.request = request_text(
             next,
             method,
             members,
@@ -110,10 +110,10 @@ impl Gateway {
             Some(Task::Driven(driven)) => &driven.id,
             _ => return,
         };
-        self.own_request(
+        self.outbound_request(
             up,
             conn,
-            Purpose::Aside,
+            Purpose::Untracked,
             "tasks/cancel",
             &format!("\"taskId\":{id}"),
             30_000_000,

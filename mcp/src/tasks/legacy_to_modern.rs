@@ -7,7 +7,7 @@
 
 use crate::api::UpId;
 use crate::call::record::{Call, ClientCall, Purpose, Task};
-use crate::client::request::{ClientEra, Ctx, Flow};
+use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::client::task_name::TaskName;
 use crate::gateway::Gateway;
 use crate::interactive::pending_input::OpenQuestion;
@@ -33,7 +33,7 @@ impl Upstream {
         matches!(self.era, Some(UpEra::Legacy(version)) if version >= Legacy::L2025_11_25)
             && ["tasks", "requests", "tools", "call"]
                 .iter()
-                .try_fold(&*self.hello.capabilities, step)
+                .try_fold(&*self.info.capabilities, step)
                 .is_some()
     }
     /// Whether a task is one of this legacy server that a modern client has.
@@ -73,7 +73,7 @@ impl Gateway {
     /// A request about such a task that its server need not be asked for. `None`: it need.
     pub(crate) fn bridged_here(
         &mut self,
-        ctx: &Ctx<'_>,
+        ctx: &RequestContext<'_>,
         name: &TaskName,
     ) -> Option<Result<Flow, Refusal>> {
         let cancels = self.up_ref(name.up).has_in_tasks("cancel");
@@ -98,7 +98,7 @@ impl Gateway {
             Method::TaskCancel if !cancels => self.tasks.over(&mut self.leases, name),
             _ => return None,
         }
-        let server = self.up_ref(name.up).hello.server.as_deref();
+        let server = self.up_ref(name.up).info.server.as_deref();
         let meta = server
             .map(|server| format!(",\"_meta\":{{\"{}\":{server}}}", key::SERVER))
             .unwrap_or_default();
@@ -112,7 +112,7 @@ impl Gateway {
             return;
         };
         for answer in self.tasks.answers(name, responses) {
-            self.aside(name.up, conn, answer, Vec::new());
+            self.send_untracked(name.up, conn, answer, Vec::new());
         }
     }
 
@@ -164,7 +164,7 @@ impl Gateway {
             return;
         }
         let members = format!("\"taskId\":{}", json::quote(&name.id));
-        let number = self.own_request(
+        let number = self.outbound_request(
             name.up,
             conn,
             Purpose::Watch(name.clone()),
@@ -256,7 +256,7 @@ impl Gateway {
         match status(task) {
             Some("\"completed\"" | "\"failed\"") => {
                 let members = format!("\"taskId\":{}", json::quote(&name.id));
-                self.own_request(
+                self.outbound_request(
                     name.up,
                     conn,
                     Purpose::Told(name.clone(), task.into()),

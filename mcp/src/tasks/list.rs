@@ -6,7 +6,7 @@ use crate::api::{Micros, UpId};
 use crate::call::Target;
 use crate::call::record::{Call, ClientCall};
 use crate::client::Clients;
-use crate::client::request::{Ctx, Flow};
+use crate::client::request::{Flow, RequestContext};
 use crate::client::task_name::TaskName;
 use crate::gateway::Gateway;
 use crate::protocol::refusal::{Refusal, rpc};
@@ -106,7 +106,7 @@ impl Tasks {
 
 impl Gateway {
     /// `tasks/list` of 2025-11-25: one connection after the other, a page of each at a time.
-    pub(super) fn list_tasks(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+    pub(super) fn list_tasks(&mut self, ctx: &RequestContext<'_>) -> Result<Flow, Refusal> {
         let access = ctx.access.as_deref();
         if !self
             .ups

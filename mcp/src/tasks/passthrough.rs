@@ -7,7 +7,7 @@ use crate::access::policy::Access;
 use crate::api::{Micros, UpId};
 use crate::call::Target;
 use crate::client::Clients;
-use crate::client::request::{ClientEra, Ctx, Flow};
+use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::client::task_name::TaskName;
 use crate::gateway::Gateway;
 use crate::protocol::era::{Era, EraPair};
@@ -29,9 +29,9 @@ impl Upstream {
     /// Whether it has tasks for clients of its own era.
     pub(crate) fn has_tasks(&self, modern: bool) -> bool {
         match self.era {
-            Some(UpEra::Modern) => modern && declares(&self.hello.capabilities),
+            Some(UpEra::Modern) => modern && declares(&self.info.capabilities),
             Some(UpEra::Legacy(version)) => {
-                !modern && version >= Legacy::L2025_11_25 && self.hello.has("tasks")
+                !modern && version >= Legacy::L2025_11_25 && self.info.has("tasks")
             }
             None => false,
         }
@@ -44,7 +44,7 @@ impl Upstream {
 
     pub(crate) fn has_in_tasks(&self, member: &str) -> bool {
         self.has_tasks(false)
-            && json::pick(&self.hello.capabilities, ["tasks"])
+            && json::pick(&self.info.capabilities, ["tasks"])
                 .and_then(|[tasks]| json::pick(tasks?, [member])?[0])
                 .is_some()
     }
@@ -130,7 +130,7 @@ impl Tasks {
         &self,
         (clients, ups): (&Clients, &Upstreams),
         now: Micros,
-        ctx: &Ctx<'_>,
+        ctx: &RequestContext<'_>,
         ids: Option<&str>,
     ) -> Result<BTreeMap<TaskName, String>, Refusal> {
         let (Some(ids), ClientEra::Modern(claim)) = (ids, &ctx.era) else {
@@ -160,7 +160,7 @@ impl Tasks {
 fn task_named(
     clients: &Clients,
     ups: &Upstreams,
-    ctx: &Ctx<'_>,
+    ctx: &RequestContext<'_>,
     exposed: &str,
 ) -> Option<TaskName> {
     let (up, id) = match ctx.view {
@@ -181,7 +181,7 @@ fn task_named(
 
 impl Gateway {
     /// `tasks/…`
-    pub(crate) fn relay_task(&mut self, ctx: &Ctx<'_>) -> Result<Flow, Refusal> {
+    pub(crate) fn relay_task(&mut self, ctx: &RequestContext<'_>) -> Result<Flow, Refusal> {
         let known = match &ctx.era {
             ClientEra::Modern(_) => true,
             ClientEra::Legacy(_, version) => *version >= Legacy::L2025_11_25,

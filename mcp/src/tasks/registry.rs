@@ -9,7 +9,7 @@ use crate::lease::Leases;
 use crate::persisted::KeptTask;
 use crate::protocol::json;
 use crate::tasks::watch::Watch;
-use crate::upstream::{Conn, Phase, Upstream};
+use crate::upstream::{Conn, ConnState, Upstream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -371,8 +371,9 @@ impl Owned {
                 .iter()
                 .position(|conn| conn.is_leased() && conn.lease == *lease);
         }
-        let own =
-            |conn: &Conn| remote.is_some() && conn.session == *remote && conn.phase == Phase::Ready;
+        let own = |conn: &Conn| {
+            remote.is_some() && conn.session == *remote && conn.phase == ConnState::Ready
+        };
         Some(up.conns.iter().position(own).unwrap_or(0))
     }
 

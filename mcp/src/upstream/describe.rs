@@ -19,7 +19,7 @@ impl Upstreams {
     ) -> (u64, bool) {
         let of = |up: &Upstream| match up.era {
             Some(UpEra::Modern) => up.list(kind).ttl_ms.unwrap_or(0),
-            _ if up.hello.flag(kind.capability(), "listChanged") => 60_000,
+            _ if up.info.flag(kind.capability(), "listChanged") => 60_000,
             _ => 5_000,
         };
         let ttl = self.of_view(view, access).map(of).min().unwrap_or(60_000);
@@ -52,9 +52,7 @@ impl Upstreams {
     /// Whether a view has a capability.
     pub(crate) fn offers(&self, view: View, access: Option<&Access>, capability: &str) -> bool {
         (capability == "tools" && !matches!(view, View::One(_)))
-            || self
-                .of_view(view, access)
-                .any(|up| up.hello.has(capability))
+            || self.of_view(view, access).any(|up| up.info.has(capability))
     }
 
     /// Who answers: the one server of a view itself, the gateway for several.
@@ -66,7 +64,7 @@ impl Upstreams {
             )
         };
         match view {
-            View::One(up) => self.get(up).hello.server.clone().unwrap_or_else(own),
+            View::One(up) => self.get(up).info.server.clone().unwrap_or_else(own),
             _ => own(),
         }
     }
@@ -74,10 +72,10 @@ impl Upstreams {
     /// The instructions of a view, as a JSON string.
     pub(crate) fn instructions(&self, view: View, access: Option<&Access>) -> Option<String> {
         if let View::One(up) = view {
-            return self.get(up).hello.instructions.clone();
+            return self.get(up).info.instructions.clone();
         }
         let each = self.of_view(view, access).filter_map(|up| {
-            let text = json::string(up.hello.instructions.as_deref()?)?.into_owned();
+            let text = json::string(up.info.instructions.as_deref()?)?.into_owned();
             Some(format!(
                 "[{}] (names begin with {}__)\n{text}",
                 up.settings.name, up.key

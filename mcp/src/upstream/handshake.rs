@@ -10,17 +10,17 @@ use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::method::{Legacy, MODERN};
 use crate::protocol::refusal::{Refusal, rpc};
-use crate::upstream::{Hello, Phase, UpEra};
+use crate::upstream::{ConnState, ServerInfo, UpEra};
 use bytes::Bytes;
 use ggen_wire::{Code, log::Level, status::UpstreamState};
 
 impl Gateway {
     /// Sends `server/discover`, or `initialize` where the configuration says legacy.
-    pub(crate) fn greet(&mut self, up: UpId) {
+    pub(crate) fn begin_handshake(&mut self, up: UpId) {
         let now = self.cx.now;
         self.up_mut(up).retry_at = None;
         self.up_mut(up).asked_again = false;
-        self.up_mut(up).conns[0].phase = Phase::Greeting(now);
+        self.up_mut(up).conns[0].phase = ConnState::Handshake(now);
         if self.up_ref(up).settings.era == crate::api::EraSetting::Legacy {
             return self.initialize_upstream(up, 0);
         }
@@ -33,13 +33,13 @@ impl Gateway {
         } else {
             self.cx.limits.probe
         };
-        self.own_request(up, 0, Purpose::Discover, "server/discover", "", limit);
+        self.outbound_request(up, 0, Purpose::Discover, "server/discover", "", limit);
     }
 
     pub(crate) fn initialize_upstream(&mut self, up: UpId, conn: usize) {
         let now = self.cx.now;
         let member = &mut self.up_mut(up).conns[conn];
-        member.phase = Phase::Greeting(now);
+        member.phase = ConnState::Handshake(now);
         // The new session knows nothing of what was asked of the one before.
         (member.session, member.log_level, member.awaits_stream) = (None, None, None);
         // A stream of the session before tells nothing any more.
@@ -55,7 +55,7 @@ impl Gateway {
             caps,
             client_info()
         );
-        self.own_request(
+        self.outbound_request(
             up,
             conn,
             Purpose::Initialize,
@@ -118,7 +118,7 @@ impl Gateway {
                         .and_then(json::string)
                         .unwrap_or_default()
                         .into_owned();
-                    return self.greeting_failed(up, 0, Code::UpstreamRefused, message);
+                    return self.handshake_failed(up, 0, Code::UpstreamRefused, message);
                 }
             }
             _ => {}
@@ -131,7 +131,7 @@ impl Gateway {
     /// After a probe without success: `initialize`, unless the configuration says modern.
     pub(crate) fn fall_back(&mut self, up: UpId, why: &str) {
         if self.up_ref(up).settings.era == crate::api::EraSetting::Modern {
-            self.greeting_failed(up, 0, Code::UpstreamRefused, why.to_owned());
+            self.handshake_failed(up, 0, Code::UpstreamRefused, why.to_owned());
         } else {
             self.initialize_upstream(up, 0);
         }
@@ -153,7 +153,7 @@ impl Gateway {
                 .unwrap_or_default();
                 let version = version.and_then(json::string).unwrap_or_default();
                 let Some(legacy) = Legacy::parse(&version) else {
-                    return self.greeting_failed(
+                    return self.handshake_failed(
                         up,
                         conn,
                         Code::UpstreamRefused,
@@ -168,11 +168,11 @@ impl Gateway {
                 let initialized = Bytes::from_static(
                     b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}",
                 );
-                self.up_mut(up).conns[conn].phase = Phase::Ready;
+                self.up_mut(up).conns[conn].phase = ConnState::Ready;
                 if conn == 0 {
                     self.up_mut(up).era = Some(UpEra::Legacy(legacy));
                 }
-                self.aside(up, conn, initialized, Vec::new());
+                self.send_untracked(up, conn, initialized, Vec::new());
                 self.greeted(
                     up,
                     conn,
@@ -189,7 +189,7 @@ impl Gateway {
                     "initialize was answered with an error: {}",
                     message.unwrap_or_default()
                 );
-                self.greeting_failed(up, conn, Code::UpstreamRefused, message);
+                self.handshake_failed(up, conn, Code::UpstreamRefused, message);
             }
             _ => {}
         }
@@ -209,19 +209,19 @@ impl Gateway {
                 raw.filter(|raw| *raw != "null")
                     .map(|raw| raw.replace(['\n', '\r'], " "))
             };
-            let hello = Hello {
+            let hello = ServerInfo {
                 capabilities: own(capabilities).unwrap_or_else(|| "{}".to_owned()),
                 server: own(server),
                 instructions: own(instructions),
             };
             self.up_mut(up).era = Some(era);
-            self.up_mut(up).hello = hello;
+            self.up_mut(up).info = hello;
         }
         self.ready(up, conn);
     }
 
     /// A greeting that led to nothing.
-    pub(crate) fn greeting_failed(&mut self, up: UpId, conn: usize, code: Code, detail: String) {
+    pub(crate) fn handshake_failed(&mut self, up: UpId, conn: usize, code: Code, detail: String) {
         if self.up_ref(up).conns[conn].is_leased() {
             return self.child_failed(up, conn, code, &detail, true);
         }
@@ -233,7 +233,7 @@ impl Gateway {
             Some(code),
             format!("{name}: {detail}"),
         );
-        self.up_mut(up).conns[conn].phase = Phase::Down;
+        self.up_mut(up).conns[conn].phase = ConnState::Down;
         let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {detail}"));
         self.fail_calls(up, Some(conn), &refusal, "lost");
         if conn > 0 {

@@ -5,7 +5,7 @@ use crate::call::record::{ClientCall, Mismatch, Purpose};
 use crate::edge::Verb;
 use crate::gateway::Gateway;
 use crate::protocol::refusal::{Refusal, rpc};
-use crate::upstream::{Conn, Phase, UpEra};
+use crate::upstream::{Conn, ConnState, UpEra};
 use bytes::Bytes;
 use ggen_wire::{Code, status::UpstreamState};
 
@@ -29,11 +29,11 @@ impl Gateway {
         };
         call.status = status;
         let conn = call.conn;
-        let (greets, streams) = (
+        let (is_handshake, streams) = (
             matches!(call.purpose, Purpose::Initialize),
             matches!(call.purpose, Purpose::Stream),
         );
-        if greets && (200..300).contains(&status) {
+        if is_handshake && (200..300).contains(&status) {
             self.up_mut(up).conns[conn].session = session;
         } else if streams && self.up_ref(up).conns[conn].awaits_stream.is_some() {
             self.send_queued(up, conn);
@@ -121,7 +121,7 @@ impl Gateway {
             conns
                 .iter()
                 .skip(1)
-                .position(|conn| conn.phase == Phase::Down && conn.queue.is_empty())
+                .position(|conn| conn.phase == ConnState::Down && conn.queue.is_empty())
                 .map(|at| at + 1)
         };
         let at = match own {
@@ -132,7 +132,7 @@ impl Gateway {
         let conns = &mut self.up_mut(up).conns;
         if at == conns.len() {
             conns.push(Conn::new(caps));
-        } else if conns[at].phase == Phase::Down {
+        } else if conns[at].phase == ConnState::Down {
             conns[at] = Conn::new(caps);
         }
         let conn = &mut conns[at];
@@ -140,7 +140,7 @@ impl Gateway {
             conn.user.clone_from(&call.session);
         }
         conn.used = now;
-        if conn.phase == Phase::Down {
+        if conn.phase == ConnState::Down {
             self.initialize_upstream(up, at);
         }
         at
@@ -179,7 +179,7 @@ impl Gateway {
         let conn = &upstream.conns[call.conn];
         // Several calls may learn of it; only the first one finds the old session still on the
         // books.
-        let had_session = conn.session.is_some() || matches!(conn.phase, Phase::Greeting(_));
+        let had_session = conn.session.is_some() || matches!(conn.phase, ConnState::Handshake(_));
         call.status == 404 && matches!(upstream.era, Some(UpEra::Legacy(_))) && had_session
     }
 
@@ -207,12 +207,12 @@ impl Gateway {
                     Code::UpstreamRefused if !matches!(status, 401 | 403) => {
                         self.fall_back(up, &failure.1)
                     }
-                    code => self.greeting_failed(up, conn, code, failure.1),
+                    code => self.handshake_failed(up, conn, code, failure.1),
                 }
             }
             Purpose::Initialize => {
                 self.calls.remove(&exchange);
-                self.greeting_failed(up, conn, failure.0, failure.1);
+                self.handshake_failed(up, conn, failure.0, failure.1);
             }
             Purpose::Stream => self.stream_ended(up, conn, exchange, status),
             Purpose::Listen => {
@@ -224,7 +224,7 @@ impl Gateway {
                 self.calls.remove(&exchange);
                 if lost {
                     self.up_mut(up).lists[kind as usize].loading = None;
-                    if self.up_ref(up).conns[conn].phase == Phase::Ready {
+                    if self.up_ref(up).conns[conn].phase == ConnState::Ready {
                         self.initialize_upstream(up, conn);
                     }
                 } else {
@@ -238,7 +238,7 @@ impl Gateway {
                     self.tasks.watch_over(&name);
                 }
             }
-            Purpose::Told(..) | Purpose::Aside => drop(self.calls.remove(&exchange)),
+            Purpose::Told(..) | Purpose::Untracked => drop(self.calls.remove(&exchange)),
             Purpose::Client(_) => self.client_end(up, exchange, &failure.0, &failure.1),
         }
     }
@@ -253,7 +253,7 @@ impl Gateway {
         // A server without such a stream says 405; one that was cut off is asked again.
         member.stream_at =
             ((200..300).contains(&status) || status >= 500 || status == 0).then_some(again);
-        if status == 404 && member.session.is_some() && member.phase == Phase::Ready {
+        if status == 404 && member.session.is_some() && member.phase == ConnState::Ready {
             self.initialize_upstream(up, conn);
         } else if waited {
             self.send_queued(up, conn);
@@ -272,8 +272,8 @@ impl Gateway {
         if *code == Code::UpstreamUnreachable {
             let upstream = self.up_mut(up);
             upstream.failures += 1;
-            if upstream.failures >= FAILURES && upstream.conns[0].phase == Phase::Ready {
-                upstream.conns[0].phase = Phase::Down;
+            if upstream.failures >= FAILURES && upstream.conns[0].phase == ConnState::Ready {
+                upstream.conns[0].phase = ConnState::Down;
                 self.ups.retry_later(&mut self.cx, up);
                 self.down(up, UpstreamState::Degraded, *code, reason.to_owned(), false);
             }
@@ -289,7 +289,7 @@ impl Gateway {
         let member = &mut self.up_mut(up).conns[conn];
         member.calls.remove(&exchange);
         member.queue.push(exchange);
-        if member.phase == Phase::Ready {
+        if member.phase == ConnState::Ready {
             self.initialize_upstream(up, conn);
         }
     }

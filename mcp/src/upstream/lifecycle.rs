@@ -6,7 +6,7 @@ use crate::gateway::Gateway;
 use crate::protocol::json;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::list::ListKind;
-use crate::upstream::{Phase, UpEra, Upstreams};
+use crate::upstream::{ConnState, UpEra, Upstreams};
 use ggen_wire::{Code, status::UpstreamState};
 
 impl Upstreams {
@@ -23,7 +23,7 @@ impl Upstreams {
 }
 
 impl Gateway {
-    /// Asks for every stdio server and greets every remote one.
+    /// Asks for every stdio server and is_handshake every remote one.
     pub(crate) fn reach_for_all(&mut self) {
         for up in self.ups.order() {
             self.reach_for(up);
@@ -92,7 +92,7 @@ impl Gateway {
         if handoff.is_some_and(|handoff| upstream.adopt(handoff)) {
             self.ready(up, 0);
         } else {
-            self.greet(up);
+            self.begin_handshake(up);
         }
     }
 
@@ -129,7 +129,7 @@ impl Gateway {
         next_start: Option<Micros>,
     ) {
         let name = self.up_ref(up).settings.name.clone();
-        self.up_mut(up).conns[0].phase = Phase::Down;
+        self.up_mut(up).conns[0].phase = ConnState::Down;
         self.up_mut(up).held = false;
         let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}"))
             .with("server", &json::quote(&name));
@@ -152,7 +152,7 @@ impl Gateway {
         let now = self.cx.now;
         let upstream = self.up_mut(up);
         let streams = upstream.is_http() && matches!(upstream.era, Some(UpEra::Legacy(_)));
-        upstream.conns[conn].phase = Phase::Ready;
+        upstream.conns[conn].phase = ConnState::Ready;
         if streams && conn > 0 {
             upstream.conns[conn].awaits_stream = Some(now + crate::upstream::http::STREAM);
         } else {
@@ -169,7 +169,7 @@ impl Gateway {
         upstream.failures = 0;
         for kind in ListKind::ALL {
             let upstream = self.up_mut(up);
-            if upstream.hello.has(kind.capability()) {
+            if upstream.info.has(kind.capability()) {
                 self.fetch(up, kind);
             } else {
                 upstream.lists[kind as usize].known = true;

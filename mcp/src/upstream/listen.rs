@@ -8,7 +8,7 @@ use crate::gateway::Gateway;
 use crate::protocol::inbound::key;
 use crate::protocol::json;
 use crate::protocol::json::Envelope;
-use crate::upstream::{Phase, UpEra};
+use crate::upstream::{ConnState, UpEra};
 use std::collections::BTreeSet;
 
 /// How long after the end of our stream at an upstream another one is opened.
@@ -17,7 +17,7 @@ const AGAIN: Micros = 1_000_000;
 impl Gateway {
     /// Tells a server of a first subscriber, or of the last one's end.
     pub(crate) fn subscribe_upstream(&mut self, up: UpId, uri: &str, on: bool) {
-        if self.up_ref(up).conns[0].phase != Phase::Ready {
+        if self.up_ref(up).conns[0].phase != ConnState::Ready {
             return;
         }
         match self.up_ref(up).era {
@@ -27,10 +27,10 @@ impl Gateway {
                 } else {
                     "resources/unsubscribe"
                 };
-                self.own_request(
+                self.outbound_request(
                     up,
                     0,
-                    Purpose::Aside,
+                    Purpose::Untracked,
                     method,
                     &format!("\"uri\":{}", json::quote(uri)),
                     30_000_000,
@@ -64,12 +64,12 @@ impl Gateway {
     pub(crate) fn listen_upstream(&mut self, up: UpId) {
         let upstream = self.up_ref(up);
         // What happens at a legacy server, it says by itself.
-        if upstream.conns[0].phase != Phase::Ready || upstream.era != Some(UpEra::Modern) {
+        if upstream.conns[0].phase != ConnState::Ready || upstream.era != Some(UpEra::Modern) {
             return;
         }
         let mut parts: Vec<_> = FLAGS
             .iter()
-            .filter(|(_, kind)| upstream.hello.flag(kind.capability(), "listChanged"))
+            .filter(|(_, kind)| upstream.info.flag(kind.capability(), "listChanged"))
             .map(|(flag, _)| format!("\"{flag}\":true"))
             .collect();
         if !upstream.subscriptions.is_empty() {
@@ -106,7 +106,7 @@ impl Gateway {
             return;
         }
         let members = format!("\"notifications\":{{{}}}", parts.join(","));
-        let number = self.own_request(
+        let number = self.outbound_request(
             up,
             0,
             Purpose::Listen,
@@ -157,7 +157,7 @@ impl Gateway {
         if upstream.listen.1 == Some(number) {
             upstream.listen.1 = None;
         }
-        if upstream.listen == (None, None) && upstream.conns[0].phase == Phase::Ready {
+        if upstream.listen == (None, None) && upstream.conns[0].phase == ConnState::Ready {
             upstream.listen_at = Some(now + AGAIN);
         }
     }

@@ -7,14 +7,14 @@ use crate::gateway::Gateway;
 use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
 use crate::upstream::list::{ListKind, Loading, MAX_PAGES};
-use crate::upstream::{Phase, UpEra, list};
+use crate::upstream::{ConnState, UpEra, list};
 use ggen_wire::{log::Level, status::UpstreamState};
 
 impl Gateway {
     /// Once all lists are known, an upstream is ready.
     pub(crate) fn settle_up(&mut self, up: UpId) {
         let upstream = self.up_mut(up);
-        if upstream.conns[0].phase != Phase::Ready
+        if upstream.conns[0].phase != ConnState::Ready
             || upstream
                 .lists
                 .iter()
@@ -36,7 +36,7 @@ impl Gateway {
 
     /// Fetches a list from its first page.
     pub(crate) fn fetch(&mut self, up: UpId, kind: ListKind) {
-        if self.up_ref(up).conns[0].phase != Phase::Ready {
+        if self.up_ref(up).conns[0].phase != ConnState::Ready {
             return;
         }
         let list = &mut self.up_mut(up).lists[kind as usize];
@@ -46,7 +46,7 @@ impl Gateway {
         }
         list.loading = Some(Loading::default());
         let limit = self.up_ref(up).settings.timeout;
-        self.own_request(up, 0, Purpose::List(kind), kind.method(), "", limit);
+        self.outbound_request(up, 0, Purpose::List(kind), kind.method(), "", limit);
     }
 
     /// A page of a list.
@@ -99,7 +99,7 @@ impl Gateway {
         {
             let members = format!("\"cursor\":{}", json::quote(&cursor));
             loading.cursors.push(cursor);
-            self.own_request(up, 0, Purpose::List(kind), kind.method(), &members, limit);
+            self.outbound_request(up, 0, Purpose::List(kind), kind.method(), &members, limit);
             return;
         }
         let loaded = list.loading.take().unwrap_or_default();

@@ -1,9 +1,7 @@
 //! The upstream servers: their settings, states, lists and connections, and the views that are made
 //! of their lists.
 
-mod caps;
 pub(crate) mod catalogue;
-mod conn;
 mod describe;
 pub(crate) mod handshake;
 pub(crate) mod http;
@@ -24,10 +22,8 @@ use crate::api::{Micros, Output, UpId, UpstreamSettings};
 use crate::context::Context;
 use crate::upstream::list::{Item, ListKind};
 use crate::upstream::view::{Table, View};
-pub use caps::Caps;
-pub use conn::{Conn, Lent, Phase};
 use ggen_wire::status::UpstreamState;
-pub use server::{Hello, UpEra, Upstream};
+pub use server::{Caps, Conn, ConnState, Lent, ServerInfo, UpEra, Upstream};
 use std::collections::HashMap;
 use std::sync::Arc;
 pub(crate) use views::Rebuilt;

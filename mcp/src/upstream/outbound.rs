@@ -9,7 +9,7 @@ use crate::protocol::method::LogLevel;
 use crate::protocol::task::EXTENSION;
 use crate::protocol::{header, json};
 use crate::upstream::handshake::client_info;
-use crate::upstream::{Caps, Phase, UpEra};
+use crate::upstream::{Caps, ConnState, UpEra};
 use bytes::Bytes;
 
 /// How an own request waits for ever (streams).
@@ -17,7 +17,7 @@ pub(crate) const NEVER: Micros = Micros::MAX;
 
 impl Gateway {
     /// A request of ours: `members` of its params beside `_meta`, which modern servers get.
-    pub(crate) fn own_request(
+    pub(crate) fn outbound_request(
         &mut self,
         up: UpId,
         conn: usize,
@@ -35,7 +35,7 @@ impl Gateway {
             up,
             conn,
             purpose,
-            request_of_ours(number, method, members, modern),
+            request_text(number, method, members, modern),
             limit,
         );
         self.send(number);
@@ -77,7 +77,7 @@ impl Gateway {
 
     /// A message of ours that has no answer: a notification, or the answer to a request of the
     /// server.
-    pub(crate) fn aside(
+    pub(crate) fn send_untracked(
         &mut self,
         up: UpId,
         conn: usize,
@@ -92,7 +92,7 @@ impl Gateway {
             number,
             up,
             conn,
-            Purpose::Aside,
+            Purpose::Untracked,
             Sent { headers, body },
             30_000_000,
         );
@@ -107,12 +107,12 @@ impl Gateway {
         let is_news = member
             .log_level
             .is_none_or(|now| level < now || member.is_leased() && level != now);
-        if member.phase == Phase::Ready && upstream.hello.has("logging") && is_news {
+        if member.phase == ConnState::Ready && upstream.info.has("logging") && is_news {
             member.log_level = Some(level);
-            self.own_request(
+            self.outbound_request(
                 up,
                 conn,
-                Purpose::Aside,
+                Purpose::Untracked,
                 "logging/setLevel",
                 &format!("\"level\":\"{}\"", level.as_str()),
                 30_000_000,
@@ -127,7 +127,9 @@ impl Gateway {
             "accept".to_owned(),
             "application/json, text/event-stream".to_owned(),
         )];
-        if let (Some(UpEra::Legacy(version)), Phase::Ready) = (self.up_ref(up).era, member.phase) {
+        if let (Some(UpEra::Legacy(version)), ConnState::Ready) =
+            (self.up_ref(up).era, member.phase)
+        {
             headers.push((
                 "mcp-protocol-version".to_owned(),
                 version.as_str().to_owned(),
@@ -143,7 +145,7 @@ impl Gateway {
     pub(crate) fn close_conn(&mut self, up: UpId, conn: usize) {
         let headers = self.legacy_headers(up, conn);
         let member = &mut self.up_mut(up).conns[conn];
-        member.phase = Phase::Down;
+        member.phase = ConnState::Down;
         let (stream, session) = (member.stream.take(), member.session.take());
         if let Some(number) = stream {
             self.calls.remove(&number);
@@ -155,7 +157,7 @@ impl Gateway {
                 number,
                 up,
                 conn,
-                Purpose::Aside,
+                Purpose::Untracked,
                 Sent::default(),
                 30_000_000,
             );
@@ -198,7 +200,7 @@ impl Gateway {
 
 /// A request of ours as it is sent: `members` of its params beside `_meta`, which modern servers
 /// get.
-pub(crate) fn request_of_ours(number: u64, method: &str, members: &str, modern: bool) -> Sent {
+pub(crate) fn request_text(number: u64, method: &str, members: &str, modern: bool) -> Sent {
     let mut params = members.to_owned();
     let mut headers = Vec::new();
     if modern {

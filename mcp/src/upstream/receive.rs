@@ -6,7 +6,7 @@ use crate::call::record::{Call, Purpose};
 use crate::gateway::Gateway;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::refusal::{Refusal, rpc};
-use crate::upstream::Phase;
+use crate::upstream::ConnState;
 use bytes::Bytes;
 use ggen_wire::{Code, log::Level};
 
@@ -120,15 +120,15 @@ impl Gateway {
                     .unwrap_or(rest.len());
                 rest[..digits].parse::<u64>().ok()
             });
-        if matches!(self.up_ref(up).conns[conn].phase, Phase::Greeting(_)) {
-            let greets = |call: &Call| {
+        if matches!(self.up_ref(up).conns[conn].phase, ConnState::Handshake(_)) {
+            let is_handshake = |call: &Call| {
                 call.up == up
                     && call.conn == conn
                     && matches!(call.purpose, Purpose::Discover | Purpose::Initialize)
             };
-            self.calls.retain(|_, call| !greets(call));
+            self.calls.retain(|_, call| !is_handshake(call));
             let detail = "a line over the limit instead of an answer to the handshake".to_owned();
-            return self.greeting_failed(up, conn, Code::UpstreamTooLarge, detail);
+            return self.handshake_failed(up, conn, Code::UpstreamTooLarge, detail);
         }
         let number =
             number.filter(|number| self.calls.get(number).is_some_and(|call| call.conn == conn));

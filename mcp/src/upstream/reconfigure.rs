@@ -5,7 +5,7 @@ use crate::api::{Isolation, Output, Transport, UpId, UpstreamSettings};
 use crate::gateway::Gateway;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::view::{Table, View};
-use crate::upstream::{Caps, Conn, Phase, Upstream, Upstreams};
+use crate::upstream::{Caps, Conn, ConnState, Upstream, Upstreams};
 use ggen_wire::{Code, log::Level, status::UpstreamState};
 
 impl Upstreams {
@@ -135,14 +135,14 @@ impl Gateway {
         upstream.listen_at = None;
         upstream.down_since = None;
         upstream.era = None;
-        upstream.hello = crate::upstream::Hello::default();
+        upstream.info = crate::upstream::ServerInfo::default();
         upstream.lists = <[crate::upstream::list::List; 4]>::default();
         self.ups.drop_catalogue(&mut self.cx, up);
         self.rebuild(up);
         self.ups.report(&mut self.cx, up);
     }
 
-    /// Asks for a stdio server, or greets a remote one.
+    /// Asks for a stdio server, or is_handshake a remote one.
     pub(crate) fn reach_for(&mut self, up: UpId) {
         let now = self.cx.now;
         let upstream = self.up_mut(up);
@@ -151,7 +151,7 @@ impl Gateway {
         }
         upstream.state = UpstreamState::Starting;
         upstream.unsettled = Some(now);
-        upstream.conns[0].phase = Phase::Down;
+        upstream.conns[0].phase = ConnState::Down;
         if upstream.settings.isolation == Isolation::PerSession && !upstream.is_http() {
             let text = format!(
                 "{}: isolation is per-session, but modern clients have no sessions: they share a child",
@@ -161,7 +161,7 @@ impl Gateway {
                 .note(Level::Warn, "mcp_server", Some(up), None, text);
         }
         if self.up_ref(up).is_http() {
-            self.greet(up);
+            self.begin_handshake(up);
         } else {
             self.cx.emit(Output::Want(up));
         }

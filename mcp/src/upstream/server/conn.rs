@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum ConnState {
     /// Nothing there.
     Down,
     /// `server/discover` or `initialize` is under way, since then.
-    Greeting(Micros),
+    Handshake(Micros),
     /// Serving.
     Ready,
 }
@@ -51,7 +51,7 @@ pub struct Conn {
     /// Calls that were given up and may still be answered, until when at most.
     pub late: Vec<(u64, Micros)>,
     /// How far it is.
-    pub phase: Phase,
+    pub phase: ConnState,
     /// `Mcp-Session-Id` of a legacy HTTP server.
     pub session: Option<String>,
     /// Client calls that wait for it to become ready.
@@ -87,7 +87,7 @@ impl Conn {
             user: None,
             spent: false,
             late: Vec::new(),
-            phase: Phase::Down,
+            phase: ConnState::Down,
             session: None,
             queue: Vec::new(),
             calls: HashSet::new(),

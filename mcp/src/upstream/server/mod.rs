@@ -1,11 +1,15 @@
 //! One upstream server: its life, what it said of itself, its lists and its connections. Values
 //! only.
 
+mod caps;
+mod conn;
+
 use crate::api::{Lease, Micros, Report, SHARED, Transport, UpId, UpstreamSettings};
 use crate::protocol::method::Legacy;
 use crate::protocol::{json, name};
 use crate::upstream::list::{List, ListKind};
-use crate::upstream::{Caps, Conn, Phase};
+pub use caps::Caps;
+pub use conn::{Conn, ConnState, Lent};
 use ggen_wire::{Code, status::UpstreamState};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,7 +45,7 @@ impl UpEra {
 
 /// What a server said of itself in `initialize` or `server/discover`; members as they stand.
 #[derive(Clone, Debug, Default)]
-pub struct Hello {
+pub struct ServerInfo {
     /// `capabilities`
     pub capabilities: String,
     /// `serverInfo`
@@ -50,7 +54,7 @@ pub struct Hello {
     pub instructions: Option<String>,
 }
 
-impl Hello {
+impl ServerInfo {
     /// Whether a capability is there.
     #[must_use]
     pub fn has(&self, capability: &str) -> bool {
@@ -85,7 +89,7 @@ pub struct Upstream {
     /// Its era, once known.
     pub era: Option<UpEra>,
     /// What it said of itself, kept while it is down.
-    pub hello: Hello,
+    pub info: ServerInfo,
     /// Its lists, by [`ListKind`].
     pub lists: [List; 4],
     /// Connections; the first one always exists and is the one for lists, notifications and
@@ -149,7 +153,7 @@ impl Upstream {
             trouble: None,
             incarnation: 0,
             era: None,
-            hello: Hello::default(),
+            info: ServerInfo::default(),
             lists: <[List; 4]>::default(),
             conns: vec![Conn::new(Caps::default())],
             next_lease: SHARED,
@@ -198,7 +202,7 @@ impl Upstream {
     #[must_use]
     pub fn report(&self) -> Report {
         let count = |kind: ListKind| u32::try_from(self.list(kind).items.len()).unwrap_or(u32::MAX);
-        let server = self.hello.server.as_deref().and_then(|raw| {
+        let server = self.info.server.as_deref().and_then(|raw| {
             let [name, version] = json::pick(raw, ["name", "version"])?;
             Some(
                 format!(
@@ -210,7 +214,7 @@ impl Upstream {
                 .to_owned(),
             )
         });
-        let ready = self.conns[0].phase == Phase::Ready && !self.is_http();
+        let ready = self.conns[0].phase == ConnState::Ready && !self.is_http();
         Report {
             incarnation: self.incarnation,
             state: self.state,
@@ -232,13 +236,13 @@ impl Upstream {
         format!(
             "{{\"protocol\":\"{}\",\"capabilities\":{},\"server\":{},\"instructions\":{}}}",
             self.era.map_or("", UpEra::version),
-            if self.hello.capabilities.is_empty() {
+            if self.info.capabilities.is_empty() {
                 "{}"
             } else {
-                &self.hello.capabilities
+                &self.info.capabilities
             },
-            optional(&self.hello.server),
-            optional(&self.hello.instructions),
+            optional(&self.info.server),
+            optional(&self.info.instructions),
         )
     }
 
@@ -256,7 +260,7 @@ impl Upstream {
             None => None,
         };
         let text = |raw: Option<&str>| raw.filter(|raw| *raw != "null").map(str::to_owned);
-        self.hello = Hello {
+        self.info = ServerInfo {
             capabilities: capabilities.to_owned(),
             server: text(server),
             instructions: text(instructions),
