@@ -1,4 +1,4 @@
-//! What may be typed. Definitions only: no defaults that depend on the host, no behaviour.
+//! The command line of `ggen`. Definitions only. May not: read the environment, do anything.
 
 mod auth;
 
@@ -102,7 +102,7 @@ pub(crate) enum Shell {
 /// `ggen mcp …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum Mcp {
-    /// Start, stop and look at the daemon
+    /// Start, stop and inspect the daemon
     #[command(subcommand, arg_required_else_help = true)]
     Server(Server),
     /// List the tools that clients see
@@ -129,12 +129,12 @@ pub(crate) enum Mcp {
         #[arg(long, value_name = "NAME")]
         server: Option<String>,
     },
-    /// Explain an error code: meaning, causes, mends
+    /// Explain an error code: meaning, causes, fixes
     Explain {
         /// GGEN-E1101 or E1101; without one, every code is listed
         code: Option<String>,
     },
-    /// Look for what is wrong: the daemon, its configuration, its connections, its servers, this
+    /// Find what is wrong: the daemon, its configuration, its connections, its servers, this
     /// host
     Doctor(Doctor),
     /// Connect as a client does, and name the layer that fails
@@ -142,7 +142,7 @@ pub(crate) enum Mcp {
     /// API keys and tokens: who may ask
     #[command(subcommand, arg_required_else_help = true)]
     Auth(Auth),
-    /// Look at the configuration
+    /// Show and change the configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(Config),
 }
@@ -183,7 +183,7 @@ pub(crate) enum Server {
         #[arg(long, value_name = "PATH")]
         binary: Option<PathBuf>,
     },
-    /// Show whether it runs, where, and how its parts are
+    /// Show whether it runs, where, and the state of its parts
     Status {
         /// Print the metrics: JSON into a pipe or file, a table on a terminal
         #[arg(long)]
@@ -213,7 +213,7 @@ pub(crate) struct LogLevel {
     #[arg(value_name = "[CATEGORY=]LEVEL")]
     pub(crate) spec: String,
     /// How long: 30s, 10m, 2h; without it, while the daemon runs
-    #[arg(long = "for", value_name = "TIME", value_parser = crate::text::parse_duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = ggen_wire::text::parse_duration)]
     pub(crate) time: Option<Duration>,
 }
 
@@ -223,8 +223,8 @@ pub(crate) struct Monitor {
     /// Lines instead of a screen, on a terminal too
     #[arg(long)]
     pub(crate) plain: bool,
-    /// Between two looks: 500ms, 1s, 10s
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::text::parse_duration)]
+    /// Between two samples: 500ms, 1s, 10s
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = ggen_wire::text::parse_duration)]
     pub(crate) interval: Duration,
     /// End after N lines
     #[arg(long, value_name = "N")]
@@ -261,7 +261,7 @@ pub(crate) struct Logs {
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     pub(crate) level: Option<Level>,
     /// Only lines of the last 30s, 10m, 2h, 1d
-    #[arg(long, value_name = "TIME", value_parser = crate::text::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = ggen_wire::text::parse_duration)]
     pub(crate) since: Option<Duration>,
     /// One category: mcp_server, transport, auth, tools, protocol, upstream
     #[arg(long, value_name = "CATEGORY")]
@@ -306,7 +306,7 @@ pub(crate) enum Kind {
 /// `ggen mcp doctor`
 #[derive(Debug, Group)]
 pub(crate) struct Doctor {
-    /// Apply the mends that are safe: start what is down, put a changed configuration in force,
+    /// Apply the fixes that are safe: start what is down, put a changed configuration in force,
     /// close files to others. Asks before each
     #[arg(long)]
     pub(crate) fix: bool,
@@ -430,59 +430,8 @@ pub(crate) fn parse_level(text: &str) -> Option<Level> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Args;
-    use clap::{CommandFactory, Parser};
+#[path = "../../wire/tests/support/printed.rs"]
+mod printed;
 
-    #[test]
-    fn the_definitions_agree_with_each_other() {
-        Args::command().debug_assert();
-    }
-
-    #[test]
-    fn global_flags_are_taken_anywhere() {
-        for line in [
-            "ggen --json mcp server status",
-            "ggen mcp --json server status",
-            "ggen mcp server status --json",
-        ] {
-            assert!(
-                Args::try_parse_from(line.split(' '))
-                    .expect(line)
-                    .global
-                    .json
-            );
-        }
-    }
-
-    #[test]
-    fn every_command_that_a_page_names_exists() {
-        for code in ggen_wire::Code::ALL {
-            for mend in code.page().mends {
-                // Words in capitals stand for values; `$` begins what a shell expands.
-                for command in mend
-                    .command
-                    .split("&&")
-                    .map(str::trim)
-                    .filter(|command| command.starts_with("ggen "))
-                {
-                    let words = command
-                        .split('|')
-                        .next()
-                        .unwrap_or_default()
-                        .split_whitespace();
-                    let words = words.map(|word| {
-                        if word == "N" {
-                            "1"
-                        } else {
-                            word.trim_matches('\'')
-                        }
-                    });
-                    if let Err(error) = Args::try_parse_from(words) {
-                        panic!("{code}: {command}: {error}");
-                    }
-                }
-            }
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
-//! The typed client of the control socket: blocking, one connection, one call at a time. Every way
-//! in which a daemon can fail to answer becomes one clear line here. Prints nothing but the skew
-//! warning and, with `--debug`, the traffic.
+//! The client of the control socket: blocking, one connection, one call at a time. Each way in
+//! which a daemon can fail to answer becomes one clear error. May not: print anything but the
+//! warning about different versions and, with `--debug`, the traffic.
 
 use crate::{
     failed::{Exit, Failed, exit_of},
@@ -27,7 +27,7 @@ const START: &str = "ggen mcp server start";
 
 /// How a client behaves beside its calls.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Manner {
+pub(crate) struct ClientOptions {
     /// Print the traffic on standard error.
     pub(crate) debug: bool,
     /// Say nothing of a difference of versions.
@@ -50,7 +50,7 @@ pub(crate) struct Client {
     stream: BufReader<UnixStream>,
     socket: PathBuf,
     timeout: Duration,
-    manner: Manner,
+    client_options: ClientOptions,
     // Whether a difference of versions has been reported, or shall not be.
     skew_told: bool,
 }
@@ -60,15 +60,15 @@ impl Client {
     pub(crate) fn connect(
         socket: &Path,
         timeout: Duration,
-        manner: Manner,
+        client_options: ClientOptions,
     ) -> Result<Self, Failed> {
         let stream = UnixStream::connect(socket).map_err(|error| refused(socket, &error))?;
         Ok(Self {
             stream: BufReader::new(stream),
             socket: socket.to_path_buf(),
             timeout,
-            manner,
-            skew_told: manner.quiet,
+            client_options,
+            skew_told: client_options.quiet,
         })
     }
 
@@ -132,7 +132,7 @@ impl Client {
     ) -> Result<(), Failed> {
         let request = Request::new(call, more)
             .map_err(|error| self.invalid(&format!("the call cannot be written: {error}")))?;
-        if self.manner.debug {
+        if self.client_options.debug {
             render::note(&format!("debug: → {}", shown(&request)));
         }
         let began = Instant::now();
@@ -148,7 +148,7 @@ impl Client {
                     _ => self.unreadable(&error, timeout),
                 }
             })?;
-            if self.manner.debug {
+            if self.client_options.debug {
                 render::note(&format!(
                     "debug: ← {} ({} µs)",
                     shown(&reply),
@@ -172,8 +172,8 @@ impl Client {
     }
 
     fn open(&mut self, mut reply: Reply) -> Result<Body, Failed> {
-        if self.manner.clean {
-            crate::text::clean(&mut reply.parameters);
+        if self.client_options.clean {
+            ggen_wire::text::clean(&mut reply.parameters);
         }
         let theirs = reply
             .parameters
@@ -246,7 +246,8 @@ impl Client {
         let path = self.socket.display();
         match error {
             _ if error.is_timeout() => {
-                let time = crate::text::duration_ms(timeout.unwrap_or_default().as_millis() as u64);
+                let time =
+                    ggen_wire::text::duration_ms(timeout.unwrap_or_default().as_millis() as u64);
                 let message =
                     format!("Connection timeout: the daemon did not answer within {time} ({path})");
                 Failed::new(
@@ -340,8 +341,8 @@ fn refused(socket: &Path, error: &io::Error) -> Failed {
 // there.
 fn shown(message: &impl serde::Serialize) -> String {
     let mut value = serde_json::to_value(message).unwrap_or_default();
-    crate::text::mask(&mut value);
-    crate::text::clean(&mut value);
+    ggen_wire::text::mask(&mut value);
+    ggen_wire::text::clean(&mut value);
     value.to_string()
 }
 
@@ -353,10 +354,10 @@ fn skew(theirs: &str) -> String {
             .map_while(|part| part.parse::<u64>().ok())
             .collect::<Vec<_>>()
     };
-    let (relation, mend) = if numbers(theirs) > numbers(VERSION) {
+    let (relation, help) = if numbers(theirs) > numbers(VERSION) {
         ("newer", "update ggen")
     } else {
         ("older", "upgrade the daemon: ggen mcp server upgrade")
     };
-    format!("Versions differ: the running ggend {theirs} is {relation} than ggen {VERSION}; {mend}")
+    format!("Versions differ: the running ggend {theirs} is {relation} than ggen {VERSION}; {help}")
 }

@@ -1,8 +1,8 @@
-//! What every verb is given: the global flags, the socket's place, and where to print.
+//! What every verb is given: the global flags, the path of the socket, and the output.
 
 use crate::{
     args::{Format, Global},
-    client::{Client, Manner},
+    client::{Client, ClientOptions},
     daemon,
     failed::Failed,
     render::{Out, note},
@@ -50,7 +50,7 @@ impl Context {
         Client::connect(
             &self.socket,
             self.timeout(Duration::from_secs(10)),
-            self.manner(),
+            self.client_options(),
         )
     }
 
@@ -68,8 +68,8 @@ impl Context {
     }
 
     /// How clients behave under the global flags.
-    pub(crate) fn manner(&self) -> Manner {
-        Manner {
+    pub(crate) fn client_options(&self) -> ClientOptions {
+        ClientOptions {
             debug: self.global.debug,
             quiet: self.global.quiet,
             clean: !self.out.json,

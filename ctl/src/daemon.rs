@@ -1,12 +1,12 @@
-//! The `ggend` binary: where it is, how it is run, and what the last one wrote. Never talks to the
-//! control socket.
+//! The `ggend` binary: where it is, how it is started, and what the last one wrote. May not: talk
+//! to the control socket.
 
 use crate::{
     context::Context,
     failed::{Exit, Failed},
-    text,
 };
 use ggen_wire::paths::Host;
+use ggen_wire::text;
 use std::{
     ffi::OsString,
     fs::{DirBuilder, File, OpenOptions},

@@ -1,4 +1,4 @@
-//! Why a command failed, and with which exit code it says so.
+//! Why a command failed, and its exit code.
 
 use ggen_wire::Code;
 use std::{fmt, io, process::ExitCode};

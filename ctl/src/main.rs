@@ -9,7 +9,6 @@ mod failed;
 mod metrics;
 mod monitor;
 mod render;
-mod text;
 mod verbs;
 
 use clap::Parser;

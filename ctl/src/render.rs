@@ -1,5 +1,5 @@
-//! Everything that is printed. A terminal gets colour, a pipe gets the same text without escape
-//! codes; `--format json` gets one JSON value.
+//! All output. A terminal gets colour, a pipe gets the same text without escape codes; `--format
+//! json` gets one JSON value.
 
 use crate::failed::{Exit, Failed};
 use ggen_wire::Code;

@@ -1,11 +1,11 @@
-//! `ggend check [FILE]`: loads and judges a configuration as the daemon would, tries commands and
-//! ports, prints the result. May not: start anything, write anything; of a running daemon it asks
-//! nothing but whose a port is.
+//! `ggend check [FILE]`: loads and checks a configuration as the daemon would, tries commands and
+//! ports, prints the result. May not: start anything, write anything, ask a running daemon anything
+//! but which ports are its own.
 
 mod running;
 
 use crate::config::{
-    self, Config, LoadOptions, Loaded, Place, Problem, Severity, Upstream, UpstreamTransport,
+    self, Config, LoadOptions, Loaded, Location, Problem, Severity, Upstream, UpstreamTransport,
     find_command,
 };
 use ggen_wire::Code;
@@ -135,7 +135,7 @@ impl Report {
                 upstream,
                 &options.env,
                 &options.cwd,
-                Place { source, at: None },
+                Location { source, at: None },
             ) {
                 Some(Ok(path)) => drop(report.commands.insert(name.to_owned(), path)),
                 Some(Err(problem)) => report.problems.push(problem),

@@ -1,5 +1,5 @@
-//! The command line of `ggend`. The internal roles are told apart before anything is parsed: a
-//! worker has to be there within milliseconds.
+//! The command line of `ggend`. The internal roles are recognised before the command line is
+//! parsed, because a worker has to start within milliseconds.
 
 use crate::{
     auth, check,
@@ -52,56 +52,56 @@ struct Arguments {
 enum Command {
     /// Check a configuration and say what is wrong with it.
     Check(check::Options),
-    /// Look at the configuration and change its file.
+    /// Show the configuration and change its file.
     Config(commands::Options),
-    /// Make, list and revoke API keys; make and judge tokens; make certificates.
+    /// Make, list and revoke API keys; make and verify tokens; make certificates.
     Auth(auth::commands::Options),
-    /// Look for what is wrong: with the daemon, its configuration, its connections, this host.
+    /// Find what is wrong: with the daemon, its configuration, its connections, this host.
     #[command(subcommand)]
     Probe(probe::Verb),
-    /// Prove that this binary can take over from the running one: for that one to ask.
+    /// Check that this binary can take over from the running one, which runs this.
     #[command(hide = true)]
     UpgradeCheck,
     /// Relay standard input and output to the running daemon, for MCP clients that know only stdio.
     Stdio(stdio_client::Options),
 }
 
-/// What this process is to be.
+/// What this process runs as.
 #[derive(Debug)]
-pub enum Play {
+pub enum Invocation {
     /// The supervisor.
     Supervisor(Box<Options>),
     /// A worker.
     Worker(Role),
     /// A shim.
     Shim,
-    /// The probe's client over HTTP/3.
-    Visitor,
-    /// Nothing more; everything has been said.
+    /// The HTTP/3 client of the probe.
+    Http3Probe,
+    /// Nothing more; the output is written.
     Finished(ExitCode),
 }
 
 /// Reads the command line.
 #[must_use]
-pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Play {
+pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Invocation {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let word = |at: usize| arguments.get(at).and_then(|word| word.to_str());
     match (word(1), word(2), arguments.len()) {
-        (Some("shim"), None, 2) => return Play::Shim,
-        (Some("visit"), None, 2) => return Play::Visitor,
-        (Some("worker"), Some("--try-walls"), 4 | 5) => {
+        (Some("shim"), None, 2) => return Invocation::Shim,
+        (Some("http3-probe"), None, 2) => return Invocation::Http3Probe,
+        (Some("worker"), Some("--try-sandbox" | "--try-walls"), 4 | 5) => {
             if let Some(role) = word(3).and_then(Role::named) {
                 let mode = if word(4) == Some("off") {
                     SandboxMode::Off
                 } else {
                     SandboxMode::Auto
                 };
-                return Play::Finished(worker::try_walls(role, mode));
+                return Invocation::Finished(worker::try_sandbox(role, mode));
             }
         }
         (Some("worker"), Some(name), 3) => {
             if let Some(role) = Role::named(name) {
-                return Play::Worker(role);
+                return Invocation::Worker(role);
             }
         }
         _ => {}
@@ -109,9 +109,9 @@ pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Play {
     match Arguments::try_parse_from(&arguments) {
         Ok(parsed) => act(parsed),
         Err(error) => {
-            // Help and version are errors to clap, and no errors to anybody else.
+            // clap reports help and version as errors, too.
             error.print().unwrap_or_default();
-            Play::Finished(if error.use_stderr() {
+            Invocation::Finished(if error.use_stderr() {
                 ExitCode::from(USAGE)
             } else {
                 ExitCode::SUCCESS
@@ -120,7 +120,7 @@ pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Play {
     }
 }
 
-fn act(parsed: Arguments) -> Play {
+fn act(parsed: Arguments) -> Invocation {
     let mut load = load_options(parsed.config);
     if let Some(port) = parsed.port {
         load.flags.push(Flag {
@@ -132,21 +132,21 @@ fn act(parsed: Arguments) -> Play {
     match parsed.command {
         Some(Command::Check(mut options)) => {
             options.file = options.file.or(load.config_path);
-            Play::Finished(check::run(
+            Invocation::Finished(check::run(
                 &options,
                 &client_socket(parsed.socket.as_deref()),
             ))
         }
-        Some(Command::Config(options)) => Play::Finished(commands::run(
+        Some(Command::Config(options)) => Invocation::Finished(commands::run(
             &options,
             &load,
             &client_socket(parsed.socket.as_deref()),
         )),
-        Some(Command::Auth(options)) => Play::Finished(authenticate(&options, &load)),
-        Some(Command::Probe(verb)) => Play::Finished(probe::run(verb, load, parsed.socket)),
-        Some(Command::UpgradeCheck) => Play::Finished(upgrade_check(&load)),
+        Some(Command::Auth(options)) => Invocation::Finished(authenticate(&options, &load)),
+        Some(Command::Probe(verb)) => Invocation::Finished(probe::run(verb, load, parsed.socket)),
+        Some(Command::UpgradeCheck) => Invocation::Finished(upgrade_check(&load)),
         Some(Command::Stdio(options)) => {
-            Play::Finished(stdio_client::main(&options, parsed.socket))
+            Invocation::Finished(stdio_client::main(&options, parsed.socket))
         }
         None => {
             let level = if parsed.debug {
@@ -154,7 +154,7 @@ fn act(parsed: Arguments) -> Play {
             } else {
                 parsed.verbose.then_some(LogLevel::Debug)
             };
-            Play::Supervisor(Box::new(Options {
+            Invocation::Supervisor(Box::new(Options {
                 load,
                 level,
                 socket: parsed.socket,
@@ -164,14 +164,14 @@ fn act(parsed: Arguments) -> Play {
 }
 
 fn authenticate(options: &auth::commands::Options, load: &LoadOptions) -> ExitCode {
-    let world = auth::commands::World {
+    let environment = auth::commands::Environment {
         load,
         state: config::state::directory(),
         now: SystemTime::now(),
         fetch: &worker::fetch_keys,
         input: &auth::commands::standard_input,
     };
-    auth::commands::run(options, &world)
+    auth::commands::run(options, &environment)
 }
 
 /// Where a client would look for a running daemon.
@@ -197,6 +197,9 @@ fn load_options(config_path: Option<PathBuf>) -> LoadOptions {
     }
 }
 
+#[cfg(test)]
+#[path = "../../wire/tests/support/printed.rs"]
+mod printed;
 #[cfg(test)]
 #[path = "cli_tests.rs"]
 mod tests;

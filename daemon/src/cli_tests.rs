@@ -2,7 +2,7 @@
 //! `UPDATE_DOCS=1` writes them anew.
 
 use super::*;
-use clap::CommandFactory;
+use clap::{CommandFactory, error::ErrorKind};
 use std::{fs, path::Path};
 
 fn packaged(name: &str, wanted: &[u8]) {
@@ -87,4 +87,40 @@ fn page(command: &clap::Command, name: &str, section: &str) {
     let mut text = Vec::new();
     man.render(&mut text).unwrap();
     packaged(&format!("man/{name}.{section}"), &text);
+}
+
+#[test]
+fn every_command_that_is_printed_exists() {
+    // What is not for people is told apart before the command line is parsed.
+    let internal = ["shim", "worker", "http3-probe"];
+    let mut verbs: Vec<String> = Arguments::command()
+        .get_subcommands()
+        .map(|verb| verb.get_name().to_owned())
+        .collect();
+    verbs.retain(|verb| !internal.contains(&verb.as_str()));
+    for command in printed::commands("ggend") {
+        let Some(first) = command.words.first() else {
+            continue;
+        };
+        if !first.starts_with("--") && !verbs.contains(first) {
+            continue;
+        }
+        let words = command.words.iter().map(String::as_str);
+        let Err(error) = Arguments::try_parse_from(["ggend"].into_iter().chain(words)) else {
+            continue;
+        };
+        let incomplete = matches!(
+            error.kind(),
+            ErrorKind::MissingSubcommand
+                | ErrorKind::MissingRequiredArgument
+                | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                | ErrorKind::DisplayVersion
+        );
+        assert!(
+            (command.beginning || error.kind() == ErrorKind::DisplayVersion) && incomplete,
+            "{}: {}: {error}",
+            command.file.display(),
+            command.words.join(" ")
+        );
+    }
 }

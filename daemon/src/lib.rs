@@ -1,5 +1,5 @@
-//! The daemon in all its roles: supervisor, workers, shim, the relay of `ggend stdio`, the probe
-//! and its visitor. Which one a process plays is the command line's to say.
+//! The daemon in all its roles: supervisor, workers, shim, the client of `ggend stdio`, the probe and
+//! its HTTP/3 client. The command line says which one a process is.
 
 pub mod auth;
 pub mod check;
@@ -11,6 +11,7 @@ pub mod ipc;
 pub mod log;
 pub mod metrics;
 pub mod platform;
+mod print_options;
 pub mod probe;
 pub mod shim;
 pub mod stdio_client;
@@ -20,14 +21,14 @@ pub mod worker;
 
 use std::process::ExitCode;
 
-/// Plays the role that the command line names.
+/// Runs what the command line names.
 #[must_use]
 pub fn run() -> ExitCode {
     match cli::read(std::env::args_os()) {
-        cli::Play::Supervisor(options) => supervisor::main(*options),
-        cli::Play::Worker(role) => worker::main(role),
-        cli::Play::Shim => shim::main(),
-        cli::Play::Visitor => http3_probe::main(),
-        cli::Play::Finished(code) => code,
+        cli::Invocation::Supervisor(options) => supervisor::main(*options),
+        cli::Invocation::Worker(role) => worker::main(role),
+        cli::Invocation::Shim => shim::main(),
+        cli::Invocation::Http3Probe => http3_probe::main(),
+        cli::Invocation::Finished(code) => code,
     }
 }

@@ -1,4 +1,4 @@
-//! `ggend`: picks the role and hands over.
+//! `ggend`: starts the role that the command line names.
 
 use std::process::ExitCode;
 

@@ -115,6 +115,79 @@ impl Call {
         plan_only: false,
         validate_only: false,
     };
+
+    /// The method's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::GetStatus {} => "GetStatus",
+            Self::GetLogs(_) => "GetLogs",
+            Self::ListTools {} => "ListTools",
+            Self::RefreshTools {} => "RefreshTools",
+            Self::DescribeTool { .. } => "DescribeTool",
+            Self::CallTool { .. } => "CallTool",
+            Self::GetMetrics {} => "GetMetrics",
+            Self::GetConfig {} => "GetConfig",
+            Self::Wait { .. } => "Wait",
+            Self::Stop { .. } => "Stop",
+            Self::Start { .. } => "Start",
+            Self::Restart { .. } => "Restart",
+            Self::Reload { .. } => "Reload",
+            Self::Upgrade { .. } => "Upgrade",
+            Self::SetLogLevel { .. } => "SetLogLevel",
+        }
+    }
+
+    /// The command of `ggen` that makes this call, as it is typed.
+    #[must_use]
+    pub fn command(&self) -> String {
+        let server = |verb: &str, option: &str, value: &Option<String>| match value {
+            Some(value) => format!("server {verb} --{option} {}", quoted(value)),
+            None => format!("server {verb}"),
+        };
+        let words = match self {
+            Self::GetStatus {} => "server status".to_owned(),
+            Self::GetLogs(_) => "server logs".to_owned(),
+            Self::ListTools {} => "list".to_owned(),
+            Self::RefreshTools {} => "list --refresh".to_owned(),
+            Self::DescribeTool { name } => format!("status {}", quoted(name)),
+            Self::CallTool { name, .. } => format!("test {}", quoted(name)),
+            Self::GetMetrics {} => "server status --metrics".to_owned(),
+            Self::GetConfig {} => "config show".to_owned(),
+            Self::Wait { .. } => "server wait".to_owned(),
+            Self::Stop { force: true, .. } => "server stop --force".to_owned(),
+            Self::Stop { target, .. } => server("stop", "server", target),
+            Self::Start { target } => format!("server start --server {}", quoted(target)),
+            Self::Restart { target } => server("restart", "server", target),
+            Self::Reload { .. } => "server reload".to_owned(),
+            Self::Upgrade { binary } => server("upgrade", "binary", binary),
+            Self::SetLogLevel {
+                category,
+                level,
+                for_ms,
+            } => {
+                let category = category
+                    .as_ref()
+                    .map_or_else(String::new, |category| format!("{category}="));
+                let level = level.map_or_else(
+                    || "default".to_owned(),
+                    |level| format!("{level:?}").to_lowercase(),
+                );
+                let time = for_ms.map_or_else(String::new, |ms| format!(" --for {ms}ms"));
+                format!("server log-level {category}{level}{time}")
+            }
+        };
+        ["ggen", "mcp", &words].join(" ")
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Which log lines.
@@ -190,7 +263,7 @@ pub struct Failure {
     pub code: Code,
     /// What is wrong.
     pub message: String,
-    /// The command that mends it.
+    /// The command that fixes it.
     #[serde(default)]
     pub help: String,
 }

@@ -6,7 +6,7 @@ use crate::{
     plan::{Change, Effect, Plan},
     status::{
         Cgroups, Issue, Limit, Listener, LogOverride, Phase, SlowCall, Status, Tool, Transport,
-        Upstream, Worker,
+        Upstream, UpstreamState, Worker,
     },
 };
 use serde_json::Value;
@@ -126,6 +126,121 @@ fn the_definition_and_the_calls_name_the_same_methods_and_parameters() {
             .lines()
             .any(|line| line.strip_prefix("interface ") == Some(INTERFACE))
     );
+}
+
+/// The words that a comment of the definition lists behind `key`: `phase: starting, running or stopped`.
+fn listed(key: &str) -> BTreeSet<String> {
+    let start = format!("{key}: ");
+    let line = DEFINITION
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .find_map(|line| Some(line.split_once(&start)?.1))
+        .unwrap_or_else(|| panic!("no comment lists {key}"));
+    let list = line.split([';', '(']).next().unwrap_or_default();
+    list.replace(" or ", ", ")
+        .split(", ")
+        .map(|word| word.trim().to_owned())
+        .collect()
+}
+
+fn words(values: &[impl Serialize]) -> BTreeSet<String> {
+    values
+        .iter()
+        .map(|value| {
+            let value = serde_json::to_value(value).unwrap();
+            value.as_str().unwrap().to_owned()
+        })
+        .collect()
+}
+
+#[test]
+fn the_comments_list_the_values_of_the_enums() {
+    use UpstreamState::{CrashLoop, Degraded, Disabled, Ready, Starting, Stopped};
+    let phases = [
+        Phase::Starting,
+        Phase::Running,
+        Phase::Degraded,
+        Phase::Draining,
+        Phase::Backoff,
+        Phase::Failed,
+        Phase::Stopped,
+    ];
+    let status = DEFINITION.split("type Status").next().unwrap();
+    let line = status.lines().last().unwrap();
+    let line = line.trim_start_matches("# phase: ").replace(" or ", ", ");
+    assert_eq!(
+        line.split(", ").map(str::to_owned).collect::<BTreeSet<_>>(),
+        words(&phases)
+    );
+    let states = [Starting, Ready, Degraded, CrashLoop, Stopped, Disabled];
+    assert_eq!(listed("state"), words(&states));
+    let levels = [
+        Level::Error,
+        Level::Warn,
+        Level::Info,
+        Level::Debug,
+        Level::Trace,
+    ];
+    assert_eq!(listed("# level"), words(&levels));
+    assert_eq!(
+        listed("# transport"),
+        ["http", "https", "websocket", "quic", "admin"]
+            .map(str::to_owned)
+            .into()
+    );
+}
+
+/// Whether a value is of a type of the definition.
+fn is_of(kind: &str, value: &Value) -> bool {
+    match (kind.strip_prefix('?'), kind.strip_prefix("[]")) {
+        (Some(kind), _) => value.is_null() || is_of(kind, value),
+        (_, Some(kind)) => value
+            .as_array()
+            .is_some_and(|items| items.iter().all(|item| is_of(kind, item))),
+        _ => match kind {
+            "int" => value.is_u64(),
+            "string" => value.is_string(),
+            "bool" => value.is_boolean(),
+            _ => value.is_object(),
+        },
+    }
+}
+
+fn assert_types(start: &str, value: &impl Serialize) {
+    let text = DEFINITION
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .collect::<Vec<_>>()
+        .join(" ");
+    let after = text.split_once(start).unwrap().1;
+    let inside = after[after.find('(').unwrap() + 1..]
+        .split(')')
+        .next()
+        .unwrap();
+    let value = serde_json::to_value(value).unwrap();
+    for member in inside.split(',') {
+        let (name, kind) = member.split_once(':').unwrap();
+        let (name, kind) = (name.trim(), kind.trim());
+        assert!(
+            is_of(kind, &value[name]),
+            "{start}: {name} is {}, not {kind}",
+            value[name]
+        );
+    }
+}
+
+#[test]
+fn the_types_of_members_are_those_of_the_definition() {
+    let upstream = Upstream::default();
+    assert_types("type Upstream", &upstream);
+    assert_types("type Cgroups", &Cgroups::default());
+    assert_types("type Plan", &Plan::default());
+    let status = Status {
+        upstreams: vec![upstream],
+        cgroups: Some(Cgroups::default()),
+        ..Status::default()
+    };
+    assert_types("type Status", &status);
 }
 
 #[test]

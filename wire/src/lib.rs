@@ -9,6 +9,7 @@ pub mod pages;
 pub mod paths;
 pub mod plan;
 pub mod status;
+pub mod text;
 pub mod varlink;
 
 pub use code::Code;

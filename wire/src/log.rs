@@ -1,5 +1,5 @@
-//! One log line as it travels: worker → supervisor → ring, console, journal and `ggen mcp server
-//! logs`.
+//! One log line, as it goes from worker to supervisor to ring, console, journal and `ggen mcp
+//! server logs`.
 
 use crate::Code;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! The page of each error code: what it means, where it comes from, what mends it. `ggen mcp
+//! The page of each error code: what it means, where it comes from, how to fix it. `ggen mcp
 //! explain CODE` prints it. Every command exists, in `ggen`, in `ggend` or on an ordinary system (a
 //! test in `ctl` parses ours). Words in angle brackets stand for values.
 
@@ -11,13 +11,13 @@ pub struct Page {
     pub meaning: &'static str,
     /// Where it comes from, likeliest first.
     pub causes: &'static [&'static str],
-    /// What mends it, likeliest first.
-    pub mends: &'static [Mend],
+    /// How to fix it, the likeliest way first.
+    pub help: &'static [Help],
 }
 
-/// One way to mend.
+/// One way to fix it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mend {
+pub struct Help {
     /// What to do.
     pub what: &'static str,
     /// The command; empty where none exists.
@@ -28,13 +28,13 @@ pub struct Mend {
 macro_rules! pages {
     ($($code:ident: $meaning:literal;
         because [$($cause:literal),* $(,)?];
-        mend [$($what:literal => $command:literal),* $(,)?];)*) => {
+        help [$($what:literal => $command:literal),* $(,)?];)*) => {
         pub(super) const fn find(code: Code) -> Option<Page> {
             match code {
                 $(Code::$code => Some(Page {
                     meaning: $meaning,
                     causes: &[$($cause),*],
-                    mends: &[$(Mend { what: $what, command: $command }),*],
+                    help: &[$(Help { what: $what, command: $command }),*],
                 }),)*
                 _ => None,
             }
@@ -57,7 +57,7 @@ impl Code {
         page.unwrap_or(Page {
             meaning: "",
             causes: &[],
-            mends: &[],
+            help: &[],
         })
     }
 }
@@ -71,13 +71,13 @@ mod tests {
         for code in Code::ALL {
             let page = code.page();
             assert!(
-                page.meaning.ends_with('.') && !page.causes.is_empty() && !page.mends.is_empty(),
+                page.meaning.ends_with('.') && !page.causes.is_empty() && !page.help.is_empty(),
                 "{code}"
             );
             assert!(
                 page.causes
                     .iter()
-                    .chain(page.mends.iter().map(|mend| &mend.what))
+                    .chain(page.help.iter().map(|help| &help.what))
                     .all(|text| !text.is_empty()),
                 "{code}"
             );

@@ -1,5 +1,5 @@
-//! Where the daemon's runtime files are: one rule for `ggend` and `ggen`. Pure: asks only what it
-//! is given, touches no file.
+//! Where the daemon's runtime files are: one rule for `ggend` and `ggen`. Pure: environment and
+//! file system are arguments.
 
 use std::{
     ffi::OsString,

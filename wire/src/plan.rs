@@ -1,5 +1,5 @@
-//! What a reload would do, or does: one entry for each setting that differs. Shows no secret: of
-//! entries of `mcpServers` only the names of keys.
+//! What a reload changes: one entry for each setting that differs. Shows no secret: of entries of
+//! `mcpServers` only the names of keys.
 
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +52,7 @@ pub enum Effect {
     Removed,
     /// A stdio server is started again.
     Restarted,
-    /// A remote server is greeted again.
+    /// The handshake with a remote server is made again.
     Reconnected,
 }
 

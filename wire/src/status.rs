@@ -1,6 +1,5 @@
-//! What the daemon shows of itself: one set of types for `ggen`, `/health`, the built-in tools and
-//! the tests. Durations are milliseconds, sizes are bytes, times are milliseconds since the Unix
-//! epoch.
+//! The daemon's status: one set of types for `ggen`, `/health`, the built-in tools and the tests.
+//! Durations are milliseconds, sizes are bytes, times are milliseconds since the Unix epoch.
 
 use crate::Code;
 use serde::{Deserialize, Serialize};
@@ -141,13 +140,13 @@ pub struct Transport {
 /// A listening address.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Listener {
-    /// `http`, `admin`, later `https`, `websocket`, `quic`.
+    /// `http`, `https`, `websocket`, `quic` or `admin`.
     pub transport: String,
     /// `127.0.0.1:3000`
     pub address: String,
     /// The port alone.
     pub port: u16,
-    /// Where the socket came from: `bound` or `inherited`.
+    /// Where the socket came from: `bound`, `kept` or `inherited`.
     pub origin: String,
 }
 
@@ -276,14 +275,14 @@ pub struct SlowCall {
     pub ended_ms: u64,
 }
 
-/// Something that is wrong, and the command that mends it.
+/// Something that is wrong, and the command that fixes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Issue {
     /// The stable code.
     pub code: Code,
     /// What is wrong, with the evidence.
     pub message: String,
-    /// The command that mends it, or the next one to look with.
+    /// The command that fixes it, or the next one that tells more.
     pub help: String,
 }
 

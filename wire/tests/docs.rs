@@ -8,7 +8,7 @@ use std::{fmt::Write as _, fs, path::Path};
 const HEAD: &str = "\
 # Error codes
 
-What each stable code means, where it comes from and what mends it. `ggen mcp explain CODE` prints the same page, without a running daemon.
+What each stable code means, where it comes from and how to fix it. `ggen mcp explain CODE` prints the same page, without a running daemon.
 The code is the same in the log, in `ggen`, in JSON-RPC `error.data.code` and in `/health`; it is never renumbered and never reused.
 Words in capitals and in angle brackets stand for values.
 
@@ -43,14 +43,14 @@ fn pages() -> String {
         page.causes
             .iter()
             .for_each(|cause| put(&mut text, &format!("* {cause}")));
-        put(&mut text, "\nWhat mends it:");
-        for mend in page.mends {
-            let command = if mend.command.is_empty() {
+        put(&mut text, "\nHow to fix it:");
+        for help in page.help {
+            let command = if help.command.is_empty() {
                 String::new()
             } else {
-                format!(": `{}`", mend.command)
+                format!(": `{}`", help.command)
             };
-            put(&mut text, &format!("* {}{command}", mend.what));
+            put(&mut text, &format!("* {}{command}", help.what));
         }
     }
     text

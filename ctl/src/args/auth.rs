@@ -1,4 +1,4 @@
-//! `ggen mcp auth …` as it may be typed. `ggend auth` judges the values.
+//! The command line of `ggen mcp auth`. Definitions only; `ggend auth` checks the values.
 
 use clap::Subcommand;
 use std::path::PathBuf;
@@ -54,12 +54,12 @@ pub(crate) enum Auth {
         #[arg(long, value_name = "TIME")]
         expires_in: Option<String>,
     },
-    /// Judge a token or an API key as the daemon does, and name the check that fails
+    /// Verify a token or an API key as the daemon does, and name the check that fails
     VerifyToken {
         /// The token; `-` or nothing: from standard input, so that no list of processes shows it
         token: Option<String>,
     },
-    /// Show what a token says, without judging it
+    /// Show what a token says, without verifying it
     DecodeToken {
         /// The token; `-` or nothing: from standard input
         token: Option<String>,

@@ -1,11 +1,11 @@
-//! Rates and latencies out of two scrapes. Pure.
+//! Rates and latencies computed from two scrapes. Pure.
 
 use crate::metrics::{Family, Sample};
 use std::time::Duration;
 
-/// What is shown of the time between two looks; `None` where the daemon counted nothing.
+/// What is shown of the time between two samples; `None` where the daemon counted nothing.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
-pub(crate) struct Figures {
+pub(crate) struct Rates {
     /// MCP requests a second.
     pub(crate) requests: f64,
     /// Of those, the ones that did not end well, a second.
@@ -19,7 +19,7 @@ pub(crate) struct Figures {
 
 /// Between two scrapes of one daemon. A counter that went backwards belongs to another life and
 /// counts from zero.
-pub(crate) fn between(old: &[Family], new: &[Family], time: Duration) -> Figures {
+pub(crate) fn between(old: &[Family], new: &[Family], time: Duration) -> Rates {
     let seconds = time.as_secs_f64().max(0.001);
     let rate = |name: &str, wanted: &dyn Fn(&Sample) -> bool| {
         let (before, after) = (total(old, name, wanted), total(new, name, wanted));
@@ -36,7 +36,7 @@ pub(crate) fn between(old: &[Family], new: &[Family], time: Duration) -> Figures
             .get("outcome")
             .is_some_and(|outcome| outcome != "ok")
     };
-    Figures {
+    Rates {
         requests: rate("ggend_requests_total", &all),
         errors: rate("ggend_requests_total", &failed),
         calls: rate("ggend_tool_calls_total", &all),
@@ -134,37 +134,37 @@ mod tests {
 
     #[test]
     fn rates_are_differences_over_time() {
-        let figures = between(
+        let rates = between(
             &scrape(10, 0, 10, 10),
             &scrape(28, 2, 20, 30),
             Duration::from_secs(2),
         );
         assert_eq!(
-            (figures.requests, figures.errors, figures.calls),
+            (rates.requests, rates.errors, rates.calls),
             (10.0, 1.0, 0.0)
         );
-        let [median, slow, slowest] = figures.latency_ms.unwrap();
+        let [median, slow, slowest] = rates.latency_ms.unwrap();
         assert!(
             (median - 10.0).abs() < 0.01
                 && (slow - 91.0).abs() < 0.01
                 && (slowest - 98.2).abs() < 0.01,
-            "{figures:?}"
+            "{rates:?}"
         );
     }
 
     #[test]
     fn another_life_counts_from_zero_and_silence_has_no_latency() {
-        let figures = between(
+        let rates = between(
             &scrape(100, 0, 100, 100),
             &scrape(4, 0, 4, 4),
             Duration::from_secs(1),
         );
-        assert_eq!(figures.requests, 4.0);
-        assert!(figures.latency_ms.is_some());
+        assert_eq!(rates.requests, 4.0);
+        assert!(rates.latency_ms.is_some());
         let same = scrape(4, 0, 4, 4);
         assert_eq!(
             between(&same, &same, Duration::from_secs(1)),
-            Figures::default()
+            Rates::default()
         );
     }
 }

@@ -1,5 +1,5 @@
-//! The live view: `source` asks the daemon in the background, `figures` makes rates of two answers,
-//! `state` is what keys do, `screen` draws.
+//! The live view. `source` asks the daemon in the background, `metrics` computes rates from two
+//! answers, `state` holds what is shown and handles keys, `screen` draws.
 
 pub(crate) mod metrics;
 pub(crate) mod screen;

@@ -1,7 +1,7 @@
-//! Draws the state with ratatui. Decides nothing.
+//! Draws the state with ratatui. May not: change the state.
 
 use super::state::{Mode, State};
-use crate::text;
+use ggen_wire::text;
 use ggen_wire::{
     log::Level,
     status::{Phase, Status, UpstreamState},
@@ -17,10 +17,10 @@ use ratatui::{
 /// The whole screen.
 pub(crate) fn draw(frame: &mut Frame<'_>, state: &State) {
     let workers = state
-        .look
+        .sample
         .as_ref()
-        .map_or(0, |look| {
-            u16::try_from(look.status.workers.len()).unwrap_or(u16::MAX)
+        .map_or(0, |sample| {
+            u16::try_from(sample.status.workers.len()).unwrap_or(u16::MAX)
         })
         .clamp(1, 8);
     let rows = [
@@ -35,8 +35,8 @@ pub(crate) fn draw(frame: &mut Frame<'_>, state: &State) {
         Layout::vertical(rows).areas(frame.area());
     frame.render_widget(Paragraph::new(heading(state)), head);
     draw_rates(frame, rates, state);
-    if let Some(look) = &state.look {
-        draw_workers(frame, worker_rows, state, &look.status);
+    if let Some(sample) = &state.sample {
+        draw_workers(frame, worker_rows, state, &sample.status);
         draw_upstreams(frame, upstreams, state);
     }
     draw_errors(frame, errors, state);
@@ -50,10 +50,10 @@ fn heading(state: &State) -> Line<'static> {
             Style::new().fg(Color::Red).add_modifier(Modifier::BOLD),
         );
     }
-    let Some(look) = &state.look else {
+    let Some(sample) = &state.sample else {
         return Line::from("Waiting for the daemon…");
     };
-    let status = &look.status;
+    let status = &sample.status;
     let address =
         crate::verbs::front(status).map_or("no address", |listener| listener.address.as_str());
     let paused = if state.paused { "  PAUSED" } else { "" };
@@ -73,26 +73,26 @@ fn heading(state: &State) -> Line<'static> {
 fn draw_rates(frame: &mut Frame<'_>, area: Rect, state: &State) {
     let [left, right] =
         Layout::horizontal([Constraint::Length(54), Constraint::Min(10)]).areas(area);
-    let figures = &state.figures;
-    let latency = figures.latency_ms.map_or_else(
+    let rates = &state.rates;
+    let latency = rates.latency_ms.map_or_else(
         || "latency   -".to_owned(),
         |[median, slow, slowest]| {
             format!("latency   p50 {median:.1} ms  p95 {slow:.1} ms  p99 {slowest:.1} ms")
         },
     );
-    let (connections, sessions, in_flight) = state.look.as_ref().map_or((0, 0, 0), |look| {
-        let connections: u64 = look
+    let (connections, sessions, in_flight) = state.sample.as_ref().map_or((0, 0, 0), |sample| {
+        let connections: u64 = sample
             .status
             .workers
             .iter()
             .map(|worker| worker.connections)
             .sum();
-        (connections, look.status.sessions, look.status.in_flight)
+        (connections, sample.status.sessions, sample.status.in_flight)
     });
     let lines = vec![
         Line::from(format!(
             "requests  {:.1}/s  errors {:.1}/s  calls {:.1}/s",
-            figures.requests, figures.errors, figures.calls
+            rates.requests, rates.errors, rates.calls
         )),
         Line::from(latency),
         Line::from(format!(
@@ -197,7 +197,7 @@ fn draw_upstreams(frame: &mut Frame<'_>, area: Rect, state: &State) {
 }
 
 fn draw_errors(frame: &mut Frame<'_>, area: Rect, state: &State) {
-    let all = state.look.iter().flat_map(|look| &look.errors);
+    let all = state.sample.iter().flat_map(|sample| &sample.errors);
     let wanted: Vec<_> = all
         .filter(|line| state.passes(&[&line.source, &line.message, &line.category]))
         .collect();

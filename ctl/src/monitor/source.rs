@@ -1,8 +1,8 @@
-//! Asks the daemon again and again in a thread of its own, so that a slow answer never holds up a
-//! key. Both ways are bounded.
+//! Asks the daemon periodically in a thread of its own, so that a slow answer does not delay a key.
+//! Both queues are bounded.
 
 use crate::{
-    client::{Client, Manner},
+    client::{Client, ClientOptions},
     failed::Failed,
     metrics::{self, Family},
 };
@@ -22,8 +22,8 @@ const ERRORS: u32 = 20;
 /// How long the daemon may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// One look at the daemon.
-pub(crate) struct Look {
+/// What the daemon said at one time.
+pub(crate) struct Sample {
     /// When.
     pub(crate) at: Instant,
     /// Its status.
@@ -35,9 +35,9 @@ pub(crate) struct Look {
 }
 
 /// What the thread says.
-pub(crate) enum News {
-    /// It has looked.
-    Look(Box<Look>),
+pub(crate) enum Update {
+    /// A new sample.
+    Sample(Box<Sample>),
     /// Nobody answers, and why.
     Lost(Failed),
     /// What became of a restart.
@@ -47,20 +47,24 @@ pub(crate) enum News {
 /// The way to the thread; it ends when this is dropped.
 pub(crate) struct Source {
     /// What it says.
-    pub(crate) news: Receiver<News>,
+    pub(crate) updates: Receiver<Update>,
     restarts: SyncSender<String>,
 }
 
 impl Source {
     /// Starts looking, once every `interval`.
-    pub(crate) fn start(socket: PathBuf, manner: Manner, interval: Duration) -> Self {
-        let (sender, news) = sync_channel(4);
+    pub(crate) fn start(
+        socket: PathBuf,
+        client_options: ClientOptions,
+        interval: Duration,
+    ) -> Self {
+        let (sender, updates) = sync_channel(4);
         let (restarts, wanted) = sync_channel(4);
         std::thread::spawn(move || {
             run(
                 &mut Asker {
                     socket,
-                    manner,
+                    client_options,
                     client: None,
                 },
                 interval,
@@ -68,23 +72,28 @@ impl Source {
                 &wanted,
             )
         });
-        Self { news, restarts }
+        Self { updates, restarts }
     }
 
-    /// Has one upstream restarted; the outcome comes as news.
+    /// Has one upstream restarted; the outcome comes as an update.
     pub(crate) fn restart(&self, name: &str) {
         // A full queue means that several are under way already.
         let _ = self.restarts.try_send(name.to_owned());
     }
 }
 
-fn run(asker: &mut Asker, interval: Duration, news: &SyncSender<News>, wanted: &Receiver<String>) {
+fn run(
+    asker: &mut Asker,
+    interval: Duration,
+    updates: &SyncSender<Update>,
+    wanted: &Receiver<String>,
+) {
     loop {
         let began = Instant::now();
-        let said = news.send(
+        let said = updates.send(
             asker
-                .look()
-                .map_or_else(News::Lost, |look| News::Look(Box::new(look))),
+                .sample()
+                .map_or_else(Update::Lost, |sample| Update::Sample(Box::new(sample))),
         );
         if said.is_err() {
             return;
@@ -94,7 +103,7 @@ fn run(asker: &mut Asker, interval: Duration, news: &SyncSender<News>, wanted: &
                 let outcome = asker
                     .restart(name)
                     .unwrap_or_else(|failed| failed.to_string());
-                if news.send(News::Restarted(outcome)).is_err() {
+                if updates.send(Update::Restarted(outcome)).is_err() {
                     return;
                 }
             }
@@ -106,12 +115,12 @@ fn run(asker: &mut Asker, interval: Duration, news: &SyncSender<News>, wanted: &
 
 struct Asker {
     socket: PathBuf,
-    manner: Manner,
+    client_options: ClientOptions,
     client: Option<Client>,
 }
 
 impl Asker {
-    fn look(&mut self) -> Result<Look, Failed> {
+    fn sample(&mut self) -> Result<Sample, Failed> {
         let looked = self.ask();
         if looked.is_err() {
             self.client = None;
@@ -121,14 +130,18 @@ impl Asker {
 
     fn connected(&mut self) -> Result<&mut Client, Failed> {
         if self.client.is_none() {
-            self.client = Some(Client::connect(&self.socket, PATIENCE, self.manner)?);
+            self.client = Some(Client::connect(
+                &self.socket,
+                PATIENCE,
+                self.client_options,
+            )?);
         }
         self.client
             .as_mut()
             .ok_or_else(|| Failed::plain(crate::failed::Exit::Bad, "no connection", ""))
     }
 
-    fn ask(&mut self) -> Result<Look, Failed> {
+    fn ask(&mut self) -> Result<Sample, Failed> {
         let client = self.connected()?;
         let at = Instant::now();
         let status = client.status()?;
@@ -145,7 +158,7 @@ impl Asker {
             Body::Lines(lines) => lines,
             other => return Err(client.unexpected(&other)),
         };
-        Ok(Look {
+        Ok(Sample {
             at,
             status,
             families,
@@ -156,7 +169,7 @@ impl Asker {
     /// On a connection of its own, which is not used again: more of its answer may come.
     fn restart(&mut self, name: String) -> Result<String, Failed> {
         self.client = None;
-        let mut client = Client::connect(&self.socket, PATIENCE, self.manner)?;
+        let mut client = Client::connect(&self.socket, PATIENCE, self.client_options)?;
         match client.call(&Call::Restart { target: Some(name) })? {
             Body::Done(outcome) => Ok(outcome),
             other => Err(client.unexpected(&other)),

@@ -1,8 +1,8 @@
-//! What the screen shows and what keys do about it. No terminal and no daemon here.
+//! What the screen shows, and what each key does. May not: use a terminal, talk to the daemon.
 
 use super::{
-    metrics::{Figures, between},
-    source::{Look, News},
+    metrics::{Rates, between},
+    source::{Sample, Update},
 };
 use ggen_wire::status::Upstream;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -75,10 +75,10 @@ pub(crate) enum Wish {
 /// Everything that is shown.
 #[derive(Default)]
 pub(crate) struct State {
-    /// The newest look.
-    pub(crate) look: Option<Box<Look>>,
-    /// Its figures.
-    pub(crate) figures: Figures,
+    /// The newest sample.
+    pub(crate) sample: Option<Box<Sample>>,
+    /// Its rates.
+    pub(crate) rates: Rates,
     /// Requests a second, newest last.
     pub(crate) history: Vec<u64>,
     /// Why nobody answers, while nobody does.
@@ -98,30 +98,30 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Takes news; while paused, only the outcome of a restart.
-    pub(crate) fn hear(&mut self, news: News) {
-        match news {
-            News::Restarted(outcome) => self.notice = Some(outcome),
+    /// Takes an update; while paused, only the outcome of a restart.
+    pub(crate) fn apply(&mut self, update: Update) {
+        match update {
+            Update::Restarted(outcome) => self.notice = Some(outcome),
             _ if self.paused => {}
-            News::Lost(failed) => self.lost = Some(failed.message),
-            News::Look(look) => {
+            Update::Lost(failed) => self.lost = Some(failed.message),
+            Update::Sample(sample) => {
                 self.lost = None;
-                if let Some(old) = &self.look {
-                    self.figures = between(
+                if let Some(old) = &self.sample {
+                    self.rates = between(
                         &old.families,
-                        &look.families,
-                        look.at.saturating_duration_since(old.at),
+                        &sample.families,
+                        sample.at.saturating_duration_since(old.at),
                     );
                     #[allow(
                         clippy::cast_possible_truncation,
                         clippy::cast_sign_loss,
                         reason = "a height"
                     )]
-                    self.history.push(self.figures.requests.round() as u64);
+                    self.history.push(self.rates.requests.round() as u64);
                     let over = self.history.len().saturating_sub(HISTORY);
                     self.history.drain(..over);
                 }
-                self.look = Some(look);
+                self.sample = Some(sample);
             }
         }
     }
@@ -137,7 +137,10 @@ impl State {
 
     /// The upstreams as they are shown.
     pub(crate) fn upstreams(&self) -> Vec<&Upstream> {
-        let all = self.look.iter().flat_map(|look| &look.status.upstreams);
+        let all = self
+            .sample
+            .iter()
+            .flat_map(|sample| &sample.status.upstreams);
         let mut rows: Vec<&Upstream> = all
             .filter(|row| self.passes(&[&row.name, row.state.as_str()]))
             .collect();
@@ -234,7 +237,7 @@ mod tests {
             ..Status::default()
         };
         let mut state = State::default();
-        state.hear(News::Look(Box::new(Look {
+        state.apply(Update::Sample(Box::new(Sample {
             at: Instant::now(),
             status,
             families: Vec::new(),
@@ -274,7 +277,7 @@ mod tests {
         press(&mut state, "/we\n");
         assert_eq!((names(&state), &state.mode), (vec!["web"], &Mode::Command));
         press(&mut state, "p");
-        state.hear(News::Lost(crate::failed::Failed::plain(
+        state.apply(Update::Lost(crate::failed::Failed::plain(
             crate::failed::Exit::NotRunning,
             "gone",
             "",

@@ -1,5 +1,4 @@
-//! `ggen mcp auth …`: hands over to `ggend auth`, which has the key store and the daemon's own
-//! judgement, and works without a running daemon.
+//! `ggen mcp auth …`: becomes `ggend auth`, which has the key store and needs no running daemon.
 
 use super::certificates;
 use crate::{args::Auth, context::Context, daemon, failed::Failed};

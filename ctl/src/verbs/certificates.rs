@@ -1,5 +1,5 @@
-//! `ggen mcp auth generate-ca` and `generate-cert`: hand over to `ggend auth`, which makes the
-//! files without a running daemon.
+//! `ggen mcp auth generate-ca` and `generate-cert`: become `ggend auth`, which writes the files and
+//! needs no running daemon.
 
 use crate::{
     args::{GenerateCa, GenerateCert, Made},

@@ -1,4 +1,4 @@
-//! `ggen completion SHELL`: the completion script, made of the definitions themselves.
+//! `ggen completion SHELL`: the completion script, generated from the definitions.
 
 use crate::{
     args::{Args, Shell},

@@ -1,5 +1,5 @@
-//! `ggen mcp config …`: hands over to `ggend config` and `ggend check`, which share the daemon's
-//! own code and work without a running daemon.
+//! `ggen mcp config …`: becomes `ggend config` or `ggend check`, which use the daemon's own code
+//! and need no running daemon.
 
 use crate::{
     args::{Config, Format},
@@ -26,7 +26,7 @@ pub(crate) fn run(context: &Context, verb: Config) -> Failed {
     line.option("--config", global.config.clone());
     line.word("config");
     line.flag("--json", context.out.json);
-    // Only `show` looks at what was not said: a file or pipe gets JSON.
+    // Without a format, `show` writes JSON to a file or pipe.
     line.flag(
         "--format=human",
         !context.out.json && global.format == Some(Format::Human),

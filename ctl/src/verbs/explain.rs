@@ -33,11 +33,11 @@ pub(crate) fn run(context: &mut Context, code: Option<&str>) -> Result<Exit, Fai
     for cause in page.causes {
         out.line(&format!("  • {cause}"))?;
     }
-    out.line("\nWhat mends it:")?;
-    for mend in page.mends {
-        out.line(&format!("  • {}", mend.what))?;
-        if !mend.command.is_empty() {
-            out.line(&format!("      {}", out.tone(Tone::Strong, mend.command)))?;
+    out.line("\nHow to fix it:")?;
+    for help in page.help {
+        out.line(&format!("  • {}", help.what))?;
+        if !help.command.is_empty() {
+            out.line(&format!("      {}", out.tone(Tone::Strong, help.command)))?;
         }
     }
     Ok(Exit::Ok)
@@ -57,10 +57,10 @@ fn list(context: &mut Context) -> Result<Exit, Failed> {
 
 fn as_json(code: Code) -> Value {
     let page = code.page();
-    let mends: Vec<Value> = page
-        .mends
+    let help: Vec<Value> = page
+        .help
         .iter()
-        .map(|mend| json!({ "what": mend.what, "command": mend.command }))
+        .map(|help| json!({ "what": help.what, "command": help.command }))
         .collect();
-    json!({ "code": code, "title": code.title(), "meaning": page.meaning, "causes": page.causes, "mends": mends })
+    json!({ "code": code, "title": code.title(), "meaning": page.meaning, "causes": page.causes, "mends": help })
 }

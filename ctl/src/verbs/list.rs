@@ -5,8 +5,8 @@ use crate::{
     context::Context,
     failed::{Exit, Failed},
     render::Tone,
-    text,
 };
+use ggen_wire::text;
 use ggen_wire::{
     control::{Body, Call},
     status::Tool,

@@ -1,5 +1,5 @@
-//! One file per verb. Each asks the daemon or the `ggend` binary, and renders; none decides
-//! anything about the gateway.
+//! The verbs of `ggen`, one file each. A verb asks the daemon or the `ggend` binary, and prints.
+//! May not: decide anything about the gateway.
 
 mod auth;
 mod certificates;
@@ -61,7 +61,7 @@ pub(crate) fn front(status: &Status) -> Option<&Listener> {
         })
 }
 
-/// Waits between two looks at something that cannot be waited for.
+/// Waits before something is polled again.
 #[allow(
     clippy::disallowed_methods,
     reason = "a command has no event loop that this could block"

@@ -1,5 +1,5 @@
-//! `ggen mcp doctor` and `ggen mcp test-connection`: hand over to `ggend probe`, which shares the
-//! daemon's own code and works without a running daemon.
+//! `ggen mcp doctor` and `ggen mcp test-connection`: become `ggend probe`, which uses the daemon's
+//! own code and needs no running daemon.
 
 use crate::{
     args::{Doctor, TestConnection},
@@ -58,7 +58,7 @@ fn begin(context: &Context, verb: &str) -> Vec<OsString> {
             .iter()
             .flat_map(|file| ["--config".into(), file.into()]),
     );
-    // Only a socket that was named: where nothing is named, ggend looks for it by the same rule.
+    // Only a socket that was named: otherwise ggend finds it by the same rule.
     arguments.extend(
         context
             .global

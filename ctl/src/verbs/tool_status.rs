@@ -1,5 +1,4 @@
-//! `ggen mcp status TOOL`: one tool of the catalogue, with `--schema` its definition as clients get
-//! it.
+//! `ggen mcp status TOOL`: one tool of the catalogue; with `--schema`, its definition.
 
 use crate::{
     context::Context,

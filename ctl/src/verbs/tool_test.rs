@@ -1,12 +1,12 @@
-//! `ggen mcp test TOOL`: a real call, through the gateway, as a client would make it.
+//! `ggen mcp test TOOL`: calls a tool through the gateway, as a client would.
 
 use crate::{
     context::Context,
     failed::{Exit, Failed},
     render::{Tone, note},
-    text,
 };
 use ggen_wire::control::{Body, Call};
+use ggen_wire::text;
 use serde_json::Value;
 use std::time::Duration;
 

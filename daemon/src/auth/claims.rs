@@ -1,4 +1,4 @@
-//! The claims of a token (RFC 7519 §4, RFC 9068 §2.2), as far as they matter here. Pure.
+//! The claims of a token that are checked (RFC 7519 §4, RFC 9068 §2.2). Pure.
 
 use serde_json::{Map, Value};
 

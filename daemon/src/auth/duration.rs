@@ -1,4 +1,4 @@
-//! Lengths of time as people write and read them: `90d`, `12h`, `3m`. Pure.
+//! Durations as people write them: `90d`, `12h`, `3m`. Pure.
 
 /// Seconds of `30s`, `5m`, `12h`, `90d`, `2w`, `1y` or a bare number of seconds; nothing below 1 or
 /// above 100 years.

@@ -1,5 +1,5 @@
-//! The keys that tokens are judged by. What a key is decides which algorithms it may be used with;
-//! what a token claims decides nothing (RFC 8725 §3.1). Pure.
+//! The keys that verify tokens. The key decides which algorithms it may be used with; what the
+//! token claims does not (RFC 8725 §3.1). Pure.
 
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey,

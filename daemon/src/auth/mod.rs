@@ -1,6 +1,6 @@
-//! Who is asking: API keys and their store, signed tokens, and the commands that make and revoke
-//! them. Everything that judges is pure: keys, claims and the time are arguments. May not: know
-//! HTTP, talk to the network, run on an event loop (the store blocks; its callers have threads).
+//! Authentication: API keys and their store, signed tokens, and the commands that make and revoke
+//! them. Every check is pure: keys, claims and the time are arguments. May not: know HTTP, use the
+//! network, run on an event loop (the store blocks).
 
 mod claims;
 pub mod commands;

@@ -1,5 +1,5 @@
-//! What an edge worker knows of keys and tokens, and its judgement of a credential. Pure: no clock,
-//! no network; keys of an issuer that are fetched are put in by the caller.
+//! The keys and tokens that an edge worker accepts, and the check of a credential against them.
+//! Pure: no clock, no network. The caller puts in the keys that it fetched from issuers.
 
 use super::{
     key::{Digest, digest, hex, same},
@@ -199,67 +199,11 @@ impl Rulebook {
     /// cannot be read open nothing.
     #[must_use]
     pub fn new(secrets: AuthSecrets, before: Option<&Self>) -> Self {
-        let mut issuers = Vec::new();
-        if let Some(jwt) = secrets.jwt {
-            let mut own = Keys::default();
-            let secret = jwt
-                .secret
-                .as_ref()
-                .and_then(|secret| Keys::from_secret(secret.expose().as_bytes()).ok());
-            let public = jwt
-                .public_key
-                .as_deref()
-                .and_then(|pem| Keys::from_pem(pem).ok());
-            own.0.extend(
-                [secret, public]
-                    .into_iter()
-                    .flatten()
-                    .flat_map(|keys| keys.0),
-            );
-            if let Some(name) = &jwt.algorithm {
-                own = own.only(name).unwrap_or_default();
-            }
-            issuers.push(Issuer {
-                trust: Trust {
-                    issuer: jwt.issuer,
-                    audience: jwt.audience,
-                    leeway: jwt.leeway,
-                },
-                own,
-                source: jwt.jwks_url.map(Source::Set),
-                fetched: RwLock::default(),
-                algorithm: jwt.algorithm,
-                scopes: Vec::new(),
-            });
-        }
-        if let Some(oauth2) = &secrets.oauth2 {
-            issuers.push(Issuer {
-                trust: Trust {
-                    issuer: Some(oauth2.issuer.clone()),
-                    audience: oauth2.audience.clone(),
-                    leeway: oauth2.leeway,
-                },
-                own: Keys::default(),
-                source: Some(Source::Issuer(oauth2.issuer.clone())),
-                fetched: RwLock::default(),
-                algorithm: None,
-                scopes: oauth2.scopes.clone(),
-            });
-        }
+        let own = secrets.jwt.map(Issuer::of_jwt);
+        let foreign = secrets.oauth2.as_ref().map(Issuer::of_oauth2);
+        let issuers: Vec<Issuer> = own.into_iter().chain(foreign).collect();
         for issuer in &issuers {
-            let old = before.and_then(|before| {
-                before
-                    .issuers
-                    .iter()
-                    .find(|old| old.source.is_some() && old.source == issuer.source)
-            });
-            if let Some(keys) = old.and_then(Issuer::fetched) {
-                issuer
-                    .fetched
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .replace(keys);
-            }
+            issuer.keep_fetched(before);
         }
         let keys = secrets
             .keys
@@ -391,6 +335,73 @@ impl Rulebook {
 }
 
 impl Issuer {
+    /// The keys of `auth.jwt`: a secret, a public key, or those at an address. Keys that cannot be
+    /// read open nothing.
+    fn of_jwt(jwt: JwtSettings) -> Self {
+        let secret = jwt
+            .secret
+            .as_ref()
+            .and_then(|secret| Keys::from_secret(secret.expose().as_bytes()).ok());
+        let public = jwt
+            .public_key
+            .as_deref()
+            .and_then(|pem| Keys::from_pem(pem).ok());
+        let mut own = Keys::default();
+        own.0.extend(
+            [secret, public]
+                .into_iter()
+                .flatten()
+                .flat_map(|keys| keys.0),
+        );
+        if let Some(name) = &jwt.algorithm {
+            own = own.only(name).unwrap_or_default();
+        }
+        Self {
+            trust: Trust {
+                issuer: jwt.issuer,
+                audience: jwt.audience,
+                leeway: jwt.leeway,
+            },
+            own,
+            source: jwt.jwks_url.map(Source::Set),
+            fetched: RwLock::default(),
+            algorithm: jwt.algorithm,
+            scopes: Vec::new(),
+        }
+    }
+
+    /// The authorization server of `auth.oauth2`.
+    fn of_oauth2(oauth2: &OAuthSettings) -> Self {
+        Self {
+            trust: Trust {
+                issuer: Some(oauth2.issuer.clone()),
+                audience: oauth2.audience.clone(),
+                leeway: oauth2.leeway,
+            },
+            own: Keys::default(),
+            source: Some(Source::Issuer(oauth2.issuer.clone())),
+            fetched: RwLock::default(),
+            algorithm: None,
+            scopes: oauth2.scopes.clone(),
+        }
+    }
+
+    /// Keeps the keys that were fetched from the same source before.
+    fn keep_fetched(&self, before: Option<&Rulebook>) {
+        let old = before.and_then(|before| {
+            before
+                .issuers
+                .iter()
+                .find(|old| old.source.is_some() && old.source == self.source)
+        });
+        if let Some(keys) = old.and_then(Self::fetched) {
+            self.fetched
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .replace(keys);
+        }
+    }
+
     fn fetched(&self) -> Option<Arc<Keys>> {
         self.fetched
             .read()

@@ -2,7 +2,7 @@
 //! blocks: never on an event loop.
 //!
 //! WAL with `synchronous=FULL`: what was answered is on the disk, and a process that is killed at
-//! any moment leaves nothing half done. Keys are stored as digests; the file (0600) opens no door.
+//! any moment leaves nothing half done. Keys are stored as digests; the file (0600) grants no access.
 
 use super::key::{Digest, hex};
 use crate::config::state;

@@ -1,5 +1,5 @@
-//! Signed tokens (RFC 7515, 7519, 8725): taken apart, and judged. Each check that can fail has a
-//! name of its own. Pure: the time is an argument.
+//! Signed tokens (RFC 7515, 7519, 8725): parsed and verified. Each check that can fail has a name.
+//! Pure: the time is an argument.
 
 use super::{
     claims::Claims,

@@ -1,5 +1,5 @@
-//! Asks a running daemon, if there is one, which ports are its own. One question, bounded in time;
-//! no answer is an answer.
+//! Asks a running daemon, if there is one, which ports are its own. One call, bounded in time; no
+//! answer means that none runs.
 
 use ggen_wire::{
     control::{Answer, Body, Call},

@@ -1,4 +1,4 @@
-//! Loading: which files, in which order, and what the layers give together.
+//! Loads the configuration: which files, in which order, and the merged result.
 
 use super::{
     check,
@@ -8,7 +8,7 @@ use super::{
     },
     layers::{FILE_VARIABLE, Flag, Layer},
     model::Config,
-    problem::{Place, Problem, Severity},
+    problem::{Location, Problem, Severity},
     schema,
     secrets::{
         auth_files::{self, AuthFiles},
@@ -42,7 +42,7 @@ pub struct LoadOptions {
     /// Run by a person, not as a service: `./.mcp.json` is read, and a file that others may write
     /// is only a warning.
     pub user_mode: bool,
-    /// The state directory: whether it has a key store counts, nothing else there is looked at.
+    /// The state directory; only whether it has a key store is checked.
     pub state: Option<PathBuf>,
     /// A content to judge in the place of a file's own, before it is written. The file need not
     /// exist, nor be one of those that are read.
@@ -174,28 +174,9 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
     for layer in layers.iter().rev() {
         figment = figment.merge(layer);
     }
-    let mut config: Config = figment.extract().unwrap_or_else(|error| {
-        // Every leaf was judged before it came here, so this speaks of a fault of ours; it must not
-        // be lost all the same.
-        problems.push(Problem::new(
-            Severity::Error,
-            Code::ConfigType,
-            Place::default(),
-            error.path.join("."),
-            error.kind.to_string(),
-        ));
-        Config::default()
-    });
+    let mut config = extract(&figment, &mut problems);
     let place = |path: &str| place(&figment, &layers, path);
-    // Who lets the system choose one port lets it choose the others.
-    let chosen = config.transports.http.port == 0;
-    let unset = |path: &str| place(path).source == DEFAULT;
-    if chosen && unset("transports.http.ssl.port") {
-        config.transports.http.ssl.port = 0;
-    }
-    if chosen && unset("transports.quic.port") {
-        config.transports.quic.port = 0;
-    }
+    choose_ports(&mut config, |path| place(path).source == DEFAULT);
     let keys_made = options
         .state
         .as_ref()
@@ -208,32 +189,9 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
         .map(|leaf| (leaf.clone(), place(leaf).to_string()))
         .filter(|(leaf, source)| keeps(leaf, source))
         .collect();
-    let own = Own::of(&config);
-    let around = Around {
-        env: &options.env,
-        home: options.home.as_deref(),
-        own: &own,
-    };
-    let entries = servers::entries(&files, &around, &mut problems);
-    let mut blocked = BTreeMap::new();
-    let mut written = BTreeMap::new();
-    for entry in entries {
-        if let Some(reason) = entry.reason() {
-            blocked.insert(entry.name.clone(), reason.clone());
-        }
-        let path = format!("{}.{}", schema::SERVERS[0], entry.name);
-        written.insert(path.clone(), entry.written);
-        provenance.insert(path, entry.source);
-        problems.extend(entry.problems);
-        config.order.push(entry.name.clone());
-        config.mcp_servers.insert(entry.name, entry.upstream);
-    }
-    let rank = |place: &Place| {
-        files
-            .iter()
-            .position(|file| file.path.display().to_string() == place.source)
-    };
-    problems.sort_by_cached_key(|problem| (rank(&problem.place), problem.place.clone()));
+    let entries = take_entries(&mut config, &files, options, &mut problems);
+    provenance.extend(entries.provenance);
+    sort(&mut problems, &files);
     if problems
         .iter()
         .any(|problem| problem.severity == Severity::Error)
@@ -248,15 +206,92 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, Vec<Problem>> {
     Ok(Loaded {
         config,
         warnings: problems,
-        blocked,
+        blocked: entries.blocked,
         provenance,
-        written,
+        written: entries.written,
         asks_strangers,
         stopped,
         auth_files,
         file,
         files,
     })
+}
+
+/// By file, and by position in it.
+fn sort(problems: &mut [Problem], files: &[File]) {
+    let rank = |place: &Location| {
+        files
+            .iter()
+            .position(|file| file.path.display().to_string() == place.source)
+    };
+    problems.sort_by_cached_key(|problem| (rank(&problem.place), problem.place.clone()));
+}
+
+fn extract(figment: &Figment, problems: &mut Vec<Problem>) -> Config {
+    figment.extract().unwrap_or_else(|error| {
+        // Every leaf was checked before, so this is a fault of ggend; it must not be lost all the
+        // same.
+        problems.push(Problem::new(
+            Severity::Error,
+            Code::ConfigType,
+            Location::default(),
+            error.path.join("."),
+            error.kind.to_string(),
+        ));
+        Config::default()
+    })
+}
+
+/// Where the system is to choose the HTTP port, it chooses the ports that are not set, too.
+fn choose_ports(config: &mut Config, unset: impl Fn(&str) -> bool) {
+    if config.transports.http.port != 0 {
+        return;
+    }
+    if unset("transports.http.ssl.port") {
+        config.transports.http.ssl.port = 0;
+    }
+    if unset("transports.quic.port") {
+        config.transports.quic.port = 0;
+    }
+}
+
+/// What is known of the entries of `mcpServers` beside their values.
+#[derive(Default)]
+struct Entries {
+    /// Why entries are not served, by name.
+    blocked: BTreeMap<String, Problem>,
+    /// The entries as they are written, by key path.
+    written: BTreeMap<String, serde_json::Value>,
+    /// Where they come from, by key path.
+    provenance: BTreeMap<String, String>,
+}
+
+/// Puts the entries of `mcpServers` into the configuration.
+fn take_entries(
+    config: &mut Config,
+    files: &[File],
+    options: &LoadOptions,
+    problems: &mut Vec<Problem>,
+) -> Entries {
+    let own = Own::of(config);
+    let around = Around {
+        env: &options.env,
+        home: options.home.as_deref(),
+        own: &own,
+    };
+    let mut found = Entries::default();
+    for entry in servers::entries(files, &around, problems) {
+        if let Some(reason) = entry.reason() {
+            found.blocked.insert(entry.name.clone(), reason.clone());
+        }
+        let path = format!("{}.{}", schema::SERVERS[0], entry.name);
+        found.written.insert(path.clone(), entry.written);
+        found.provenance.insert(path, entry.source);
+        problems.extend(entry.problems);
+        config.order.push(entry.name.clone());
+        config.mcp_servers.insert(entry.name, entry.upstream);
+    }
+    found
 }
 
 /// Single categories show only where they are set.
@@ -266,7 +301,7 @@ fn keeps(leaf: &str, source: &str) -> bool {
 
 const DEFAULT: &str = "default";
 
-fn place(figment: &Figment, layers: &[Layer], path: &str) -> Place {
+fn place(figment: &Figment, layers: &[Layer], path: &str) -> Location {
     let name = figment
         .find_metadata(path)
         .map(|metadata| metadata.name.as_ref());
@@ -276,7 +311,7 @@ fn place(figment: &Figment, layers: &[Layer], path: &str) -> Place {
     layer
         .and_then(|layer| layer.place(path))
         .cloned()
-        .unwrap_or(Place {
+        .unwrap_or(Location {
             source: DEFAULT.to_owned(),
             at: None,
         })
@@ -352,7 +387,7 @@ pub(super) fn same(one: &Path, other: &Path) -> bool {
         || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
-/// Why a file is looked at.
+/// Why a file is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
     Named,
@@ -368,7 +403,7 @@ impl Origin {
     fn judge(self, unread: Unread, path: &Path, user_mode: bool, named: bool) -> Option<Problem> {
         match unread {
             Unread::Missing if self == Self::Named => {
-                let place = Place {
+                let place = Location {
                     source: path.display().to_string(),
                     at: None,
                 };

@@ -29,7 +29,7 @@ pub use files::position::Position;
 pub use layers::{Flag, variable};
 pub use load::{LoadOptions, Loaded, load};
 pub use model::*;
-pub use problem::{Place, Problem, Severity};
+pub use problem::{Location, Problem, Severity};
 pub use schema::{CATEGORIES, describe::json_schema, leaves};
 pub use secrets::{
     auth_files::{AuthFiles, KEY_STORE},

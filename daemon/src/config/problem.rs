@@ -1,5 +1,5 @@
-//! What is wrong with a configuration: one structure for the log, `ggend check` and the tests. May
-//! not: read anything, print anything.
+//! A problem of a configuration: one structure for the log, `ggend check` and the tests. May not:
+//! read anything, print anything.
 
 use super::files::position::Position;
 use ggen_wire::Code;
@@ -21,14 +21,14 @@ pub enum Severity {
 
 /// Where a value came from: a file, a variable or a flag.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct Location {
     /// Path of the file, name of the variable, or the flag.
     pub source: String,
     /// Where in the file.
     pub at: Option<Position>,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.source)?;
         self.at
@@ -56,14 +56,14 @@ pub struct Problem {
     /// The stable code.
     pub code: Code,
     /// Where.
-    pub place: Place,
+    pub place: Location,
     /// The key path, `transports.http.port`; empty if it is about the file.
     pub path: String,
     /// What is wrong. Never shows a secret value.
     pub what: String,
     /// A key or value that was probably meant.
     pub suggestion: Option<String>,
-    /// Commands that mend it.
+    /// Commands that fix it.
     pub help: Vec<String>,
     /// The entry of `mcpServers` that it is about.
     pub server: Option<String>,
@@ -75,7 +75,7 @@ impl Problem {
     pub fn new(
         severity: Severity,
         code: Code,
-        place: Place,
+        place: Location,
         path: impl Into<String>,
         what: impl Into<String>,
     ) -> Self {
@@ -98,7 +98,7 @@ impl Problem {
         self
     }
 
-    /// The same with one more command that mends it.
+    /// The same with one more command that fixes it.
     #[must_use]
     pub fn help(mut self, command: impl Into<String>) -> Self {
         self.help.push(command.into());
@@ -112,7 +112,7 @@ impl Problem {
         self
     }
 
-    /// The commands that mend it; where there is none, the one that explains it.
+    /// The commands that fix it; where there is none, the one that explains it.
     #[must_use]
     pub fn commands(&self) -> Vec<String> {
         if self.help.is_empty() {

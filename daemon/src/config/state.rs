@@ -1,5 +1,5 @@
-//! Where the daemon keeps what has to outlive it: keys, sessions, the self-signed certificate. Says
-//! where, and makes the directory; what is in it belongs to others.
+//! The state directory, for what outlives the daemon: keys, sessions, the self-signed certificate.
+//! Finds and creates it. May not: know what is in it.
 
 use crate::platform;
 use std::{
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn what_root_makes_for_a_service_belongs_to_the_service() {
-        // Only root can play this; for everybody else, the other tests tell.
+        // Only root can do this; for other users, the other tests cover it.
         if platform::own_uid() != 0 {
             return;
         }

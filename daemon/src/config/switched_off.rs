@@ -1,5 +1,5 @@
-//! What an operator has stopped by name while the daemon runs: switched off over the configuration,
-//! until it is started again or the daemon is. Files are neither read nor written for it.
+//! What an operator has stopped by name while the daemon runs. It is switched off over the
+//! configuration until it or the daemon is started again. May not: read or write files.
 
 use super::{Config, Loaded};
 use std::collections::BTreeSet;

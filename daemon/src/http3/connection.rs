@@ -1,4 +1,4 @@
-//! A connection and its streams.
+//! A QUIC connection and its streams, as h3 takes them.
 
 use super::{
     application, code,

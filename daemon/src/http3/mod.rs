@@ -1,9 +1,9 @@
-//! HTTP/3 (`h3`) over QUIC (`s2n-quic`): the traits of the one on the types of the other, with what
-//! the two leave undone between them: a send stream that is dropped unfinished is reset and never
-//! looks complete, a receive stream that is dropped unread is refused without blame, `finish` waits
-//! until the peer has everything, frames that h3 would buffer whole are bounded, and after GOAWAY
-//! no request beyond it is taken. For both ends: the quic workers serve with it, and `visit` asks.
-//! Knows no HTTP semantics and no gateway.
+//! HTTP/3 (`h3`) over QUIC (`s2n-quic`): the traits of the one for the types of the other, and what
+//! neither does: a send stream that is dropped unfinished is reset and never looks complete; a
+//! receive stream that is dropped unread is refused without an error; `finish` waits until the peer
+//! has everything; frames that h3 would buffer whole are bounded; after GOAWAY no further request
+//! is taken. Used by the quic workers and by `http3_probe`. May not: know HTTP semantics or the
+//! gateway.
 
 mod connection;
 mod error;

@@ -1,4 +1,4 @@
-//! The receiving half of a stream.
+//! The receiving half of a stream, as h3 takes it.
 
 use super::{application, code, error, walk::Walk};
 use bytes::Bytes;

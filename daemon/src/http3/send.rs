@@ -1,4 +1,4 @@
-//! The sending half of a stream.
+//! The sending half of a stream, as h3 takes it.
 
 use super::{application, code, error};
 use bytes::{Buf, Bytes};

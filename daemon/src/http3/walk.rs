@@ -1,5 +1,5 @@
-//! Finds the frame headers in the bytes of a stream (RFC 9114 §7.1), to bound what h3 0.0.8 would
-//! collect whole before it looks at it. Pure.
+//! Finds the frame headers in the bytes of a stream (RFC 9114 §7.1), to bound the frames that h3
+//! 0.0.8 would buffer whole. Pure.
 
 /// DATA (RFC 9114 §7.2.1): passed on as it comes, whatever its length.
 const DATA: u64 = 0;

@@ -1,9 +1,8 @@
-//! One connection: handshake, requests, end. Says what went wrong in the terms of the layer where
-//! it did.
+//! One HTTP/3 connection: handshake, requests, close. Errors name the layer that failed.
 
 use crate::{
     http3::{self, code},
-    ipc::http3_probe::{Failure, FromVisitor, Kind, Place, Question, Shown},
+    ipc::http3_probe::{Destination, Failure, FromHttp3Probe, Kind, ProbeRequest, Shown},
     tls::client,
 };
 use bytes::{Buf, Bytes};
@@ -23,7 +22,7 @@ use tokio::time::timeout;
 
 /// Largest body that is read, in bytes; a frame of the channel has room for it.
 const MOST: usize = 4 << 20;
-/// How long our last words may take to leave.
+/// How long the CONNECTION_CLOSE may take to leave.
 const LEAVING: Duration = Duration::from_millis(200);
 /// CRYPTO_ERROR (RFC 9000 §20.1): an alert of TLS is added to it.
 const CRYPTO: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
@@ -41,42 +40,24 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Shakes hands, and says what the other side showed.
+    /// Makes the handshake, and returns what the other side showed.
     pub(super) async fn connect(
-        place: &Place,
+        destination: &Destination,
         patience: Duration,
     ) -> Result<(Self, Shown), Failure> {
-        let untried = |error: &dyn std::fmt::Display| Failure {
+        let untried = |error: &dyn std::error::Error| Failure {
             kind: Kind::Untried,
             seen: error.to_string(),
         };
-        let (config, witness) =
-            client::for_http3(&place.host, &place.trusted).map_err(|error| untried(&error))?;
-        let any: SocketAddr = if place.address.is_ipv4() {
-            (Ipv4Addr::UNSPECIFIED, 0).into()
-        } else {
-            (Ipv6Addr::UNSPECIFIED, 0).into()
-        };
-        let limits = Limits::new()
-            .with_max_handshake_duration(patience)
+        let (config, witness) = client::for_http3(&destination.host, &destination.trusted)
             .map_err(|error| untried(&error))?;
-        let endpoint = s2n_quic::Client::builder()
-            .with_io(any)
-            .map_err(|error| untried(&error))?;
-        let endpoint = endpoint
-            .with_tls(transport::Client::from(config))
-            .map_err(|error| untried(&error))?;
-        let endpoint = endpoint
-            .with_limits(limits)
-            .map_err(|error| untried(&error))?
-            .start()
-            .map_err(|error| untried(&error))?;
+        let endpoint = endpoint(config, destination, patience).map_err(|error| untried(&*error))?;
         let late = || Failure {
             kind: Kind::Late,
             seen: "QUIC is answered, and the handshake is not finished".to_owned(),
         };
-        let attempt =
-            endpoint.connect(Connect::new(place.address).with_server_name(place.host.as_str()));
+        let attempt = endpoint
+            .connect(Connect::new(destination.address).with_server_name(destination.host.as_str()));
         let mut connection = match timeout(patience, attempt).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(
@@ -107,17 +88,17 @@ impl Client {
                 endpoint,
                 handle,
                 requests,
-                authority: place.authority.clone(),
+                authority: destination.authority.clone(),
             },
             shown,
         ))
     }
 
     /// Asks, and waits for the answer.
-    pub(super) async fn ask(&mut self, question: Question) -> Result<FromVisitor, Failure> {
-        let patience = Duration::from_millis(question.patience_ms);
+    pub(super) async fn ask(&mut self, request: ProbeRequest) -> Result<FromHttp3Probe, Failure> {
+        let patience = Duration::from_millis(request.patience_ms);
         let handle = self.handle.clone();
-        let outcome = timeout(patience, self.exchange(question)).await;
+        let outcome = timeout(patience, self.exchange(request)).await;
         match outcome {
             Err(_) => Err(Failure {
                 kind: Kind::Late,
@@ -136,16 +117,16 @@ impl Client {
         }
     }
 
-    async fn exchange(&mut self, question: Question) -> Result<FromVisitor, Unserved> {
+    async fn exchange(&mut self, asked: ProbeRequest) -> Result<FromHttp3Probe, Unserved> {
         let uri = Uri::builder()
             .scheme("https")
             .authority(self.authority.as_str())
-            .path_and_query(question.path)
+            .path_and_query(asked.path)
             .build();
         let mut request = Request::builder()
-            .method(question.method.as_str())
+            .method(asked.method.as_str())
             .uri(uri.map_err(Unserved::unaskable)?);
-        for (name, value) in question.headers {
+        for (name, value) in asked.headers {
             request = request.header(
                 HeaderName::try_from(name).map_err(Unserved::unaskable)?,
                 value,
@@ -156,7 +137,7 @@ impl Client {
             .send_request(request.body(()).map_err(Unserved::unaskable)?)
             .await?;
         // A server that refuses early may have answered: what is read decides.
-        let body = Bytes::from(question.body);
+        let body = Bytes::from(asked.body);
         let sent = if body.is_empty() {
             Ok(())
         } else {
@@ -173,7 +154,7 @@ impl Client {
         let reading = async {
             let (head, ()) = receive.recv_response().await?.into_parts();
             let mut body = Vec::new();
-            while let Some(mut data) = if question.head_only {
+            while let Some(mut data) = if asked.head_only {
                 None
             } else {
                 receive.recv_data().await?
@@ -188,7 +169,7 @@ impl Client {
         tokio::select! { answer = reading => answer, () = ending => Err(Unserved::TooLong) }
     }
 
-    /// Ends the connection and says so.
+    /// Closes the connection with a CONNECTION_CLOSE.
     pub(super) async fn leave(mut self) {
         self.handle.close(http3::application(code::NO_ERROR));
         drop(self.requests);
@@ -196,13 +177,32 @@ impl Client {
     }
 }
 
-fn answered(head: &Response<()>, body: &[u8]) -> FromVisitor {
+/// An endpoint at any address of the destination's family.
+fn endpoint(
+    config: rustls::ClientConfig,
+    destination: &Destination,
+    patience: Duration,
+) -> Result<s2n_quic::Client, Box<dyn std::error::Error>> {
+    let any: SocketAddr = if destination.address.is_ipv4() {
+        (Ipv4Addr::UNSPECIFIED, 0).into()
+    } else {
+        (Ipv6Addr::UNSPECIFIED, 0).into()
+    };
+    let limits = Limits::new().with_max_handshake_duration(patience)?;
+    Ok(s2n_quic::Client::builder()
+        .with_io(any)?
+        .with_tls(transport::Client::from(config))?
+        .with_limits(limits)?
+        .start()?)
+}
+
+fn answered(head: &Response<()>, body: &[u8]) -> FromHttp3Probe {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let headers = head
         .headers()
         .iter()
         .map(|(name, value)| (name.as_str().to_owned(), text(value.as_bytes())));
-    FromVisitor::Answered {
+    FromHttp3Probe::Answered {
         status: head.status().as_u16(),
         headers: headers.collect(),
         body: text(body),

@@ -1,5 +1,5 @@
-//! `ggend visit`: a client over HTTP/3 for the probe, at the other end of its standard input. QUIC
-//! needs an event loop, which the probe does not have; so one look is a process of its own, which
+//! `ggend http3-probe`: the HTTP/3 client of the probe, which talks to it over standard input. QUIC
+//! needs an event loop and the probe has none, so each connection has a process of its own, which
 //! ends with the channel. It shares the transport's adapter (`http3`) with the quic workers and
 //! nothing of what serves. May not: open a file, decide what is good or bad, know MCP.
 
@@ -8,7 +8,7 @@ mod client;
 use crate::{
     ipc::{
         channel::channel,
-        http3_probe::{Failure, FromVisitor, Kind, ToVisitor},
+        http3_probe::{Failure, FromHttp3Probe, Kind, ToHttp3Probe},
     },
     platform,
 };
@@ -18,7 +18,7 @@ use std::{io, os::fd::OwnedFd, process::ExitCode, time::Duration};
 /// EX_SOFTWARE of `sysexits.h`.
 const SOFTWARE: u8 = 70;
 
-/// Plays the visitor, with its channel on standard input.
+/// Runs this process as the HTTP/3 client, with its channel on standard input.
 pub(crate) fn main() -> ExitCode {
     // Keys of clients pass through our memory.
     platform::hide_memory().unwrap_or_default();
@@ -43,8 +43,9 @@ async fn serve(socket: OwnedFd) -> io::Result<()> {
     while let Some((message, _)) = receiver.receive().await? {
         let answer = tokio::select! {
             answer = act(&mut client, message) => answer,
-            // Its end, or a question before the answer: nobody waits for this one.
-            _ = receiver.receive::<ToVisitor>() => break,
+            // The channel ended, or the probe sent a request before the answer: nobody waits for
+            // this answer.
+            _ = receiver.receive::<ToHttp3Probe>() => break,
         };
         sender.send(&answer, &[]).await?;
     }
@@ -54,24 +55,24 @@ async fn serve(socket: OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-async fn act(client: &mut Option<Client>, message: ToVisitor) -> FromVisitor {
+async fn act(client: &mut Option<Client>, message: ToHttp3Probe) -> FromHttp3Probe {
     let outcome = match message {
-        ToVisitor::Connect(place) => {
-            let patience = Duration::from_millis(place.patience_ms);
-            Client::connect(&place, patience)
+        ToHttp3Probe::Connect(destination) => {
+            let patience = Duration::from_millis(destination.patience_ms);
+            Client::connect(&destination, patience)
                 .await
                 .map(|(connected, shown)| {
                     *client = Some(connected);
-                    FromVisitor::Connected(shown)
+                    FromHttp3Probe::Connected(shown)
                 })
         }
-        ToVisitor::Ask(question) => match client {
-            Some(client) => client.ask(question).await,
+        ToHttp3Probe::Ask(request) => match client {
+            Some(client) => client.ask(request).await,
             None => Err(Failure {
                 kind: Kind::Untried,
                 seen: "there is no connection".to_owned(),
             }),
         },
     };
-    outcome.unwrap_or_else(FromVisitor::Failed)
+    outcome.unwrap_or_else(FromHttp3Probe::Failed)
 }

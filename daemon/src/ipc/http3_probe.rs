@@ -1,24 +1,24 @@
-//! The messages between a probe and its visitor (`ggend visit`), over the same frames as the
-//! workers' control channel.
+//! The messages between the probe and its HTTP/3 client (`ggend http3-probe`), over the same frames
+//! as the workers' control channel.
 
 pub use crate::tls::client::Shown;
 
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
-/// Probe → visitor.
+/// Probe → HTTP/3 client.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum ToVisitor {
+pub enum ToHttp3Probe {
     /// The first message, once.
-    Connect(Place),
-    /// Asks something; not before the last question is answered.
-    Ask(Question),
+    Connect(Destination),
+    /// Sends a request; not before the last one is answered.
+    Ask(ProbeRequest),
 }
 
-/// Where to go, and as whom.
+/// Where to connect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct Destination {
     /// Where it is (UDP).
     pub address: SocketAddr,
     /// The name that is asked for in the handshake and looked for in the certificate; it may be an
@@ -34,7 +34,7 @@ pub struct Place {
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
+pub struct ProbeRequest {
     /// `GET`, …
     pub method: String,
     /// Path and query.
@@ -49,10 +49,10 @@ pub struct Question {
     pub patience_ms: u64,
 }
 
-/// Visitor → probe.
+/// HTTP/3 client → probe.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum FromVisitor {
+pub enum FromHttp3Probe {
     /// The handshake was made, whatever the certificate is.
     Connected(Shown),
     /// An answer came.
@@ -77,7 +77,7 @@ pub struct Failure {
     pub seen: String,
 }
 
-/// At which point a visit failed.
+/// At which point a connection or a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {

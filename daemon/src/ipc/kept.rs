@@ -1,5 +1,5 @@
-//! What the gateway worker has the supervisor keep for its successor: sessions and catalogues.
-//! Their texts are the relay's own; nobody else reads them.
+//! What the gateway worker has the supervisor store for its successor: sessions and catalogues.
+//! Their texts are the relay's own; nobody else parses them.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,5 @@
-//! The messages of the control channel: JSON frames over a worker's stdin (a socket pair), file
-//! descriptors beside them by SCM_RIGHTS. The descriptors that belong to a message are named, in
-//! order, in its documentation.
+//! The messages of the control channel: JSON frames over a worker's stdin (a socket pair), with
+//! file descriptors by SCM_RIGHTS. The documentation of a message names its descriptors, in order.
 
 pub use super::role::Role;
 use super::{
@@ -102,7 +101,7 @@ pub enum ToWorker {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "type", content = "content", rename_all = "snake_case")]
 pub enum ToSupervisor {
-    /// Before `Ready`: how much of its sandbox stands (`full`, `off`, `partial, without …`).
+    /// Before `Ready`: how much of its sandbox is in force (`full`, `off`, `partial, without …`).
     #[serde(rename = "walled")]
     Sandboxed(String),
     /// Serving. Sent once.
@@ -180,7 +179,7 @@ pub enum ToSupervisor {
 pub struct Start {
     /// `gateway-0`, `http-1`, …
     pub name: String,
-    /// What it is for.
+    /// Its role.
     pub role: Role,
     /// The generation of the configuration.
     pub generation: u32,
@@ -207,7 +206,7 @@ pub struct Start {
     /// apart.
     #[serde(default, serialize_with = "config::exposed")]
     pub collector_headers: Option<config::Secret>,
-    /// Who it becomes before it serves; `None`: it stays who it is.
+    /// The user that it becomes before it serves; `None`: it keeps its own.
     #[serde(default)]
     pub run_as: Option<RunAs>,
     /// The part of the configuration in force that this role may know. Secrets that it does not

@@ -1,6 +1,6 @@
-//! How our own processes speak: the control channel between supervisor and worker. Used by both
-//! sides, knows neither. The hot path between edge and gateway worker is `ggen_mcp::edge::frame` over a
-//! socket pair of its own.
+//! The messages between our own processes: the control channel between supervisor and worker, and
+//! between supervisor and shim. The hot path between edge and gateway worker is not here, it is
+//! `ggen_mcp::edge::frame` over a socket pair. May not: use the supervisor or a worker.
 
 pub mod channel;
 pub mod http3_probe;

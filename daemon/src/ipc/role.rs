@@ -1,5 +1,5 @@
-//! What a worker process can be for, and what follows from it alone. A new role is a line in each
-//! of these, in `supervisor/workers/slots.rs` (how many) and in `worker/mod.rs` (what it runs).
+//! The roles of workers, and what follows from a role alone. A new role is one line in each of
+//! these, in `supervisor/workers/slots.rs` (how many) and in `worker/mod.rs` (what it runs).
 
 use serde::{Deserialize, Serialize};
 

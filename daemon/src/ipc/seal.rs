@@ -1,6 +1,6 @@
-//! The key with which the relay seals what it has clients carry. The supervisor draws it at its
-//! start and gives it to every gateway worker, so that a worker knows what the one before it has
-//! sealed. Never written anywhere.
+//! The key that encrypts what the relay has clients carry (`requestState`). The supervisor makes it
+//! when it starts and gives it to every gateway worker, so that a worker can read what its
+//! predecessor encrypted. It is never stored.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -1,5 +1,5 @@
-//! What edge workers have to know to tell who asks, and to speak TLS. The supervisor reads the
-//! files and tells; no worker opens one. Data only.
+//! The secrets that edge workers need for authentication and TLS. The supervisor reads the files
+//! and sends them; no worker opens one. Data only.
 
 pub use crate::auth::AuthSecrets;
 

@@ -1,6 +1,6 @@
-//! Log lines on their way out: to the daemon's stderr for people or as JSON, to the journal, and
-//! beside that to a file. A thread of its own writes, so that a terminal or pipe that nobody reads
-//! never holds up the supervisor's loop; what it cannot take is counted and dropped.
+//! Writes log lines: to stderr for people or as JSON, to the journal, and to a file. A thread of
+//! its own writes, so that a terminal or pipe that nobody reads does not delay the supervisor.
+//! Lines that it cannot take are counted and dropped.
 
 use super::{
     file::LogWriter,
@@ -70,7 +70,7 @@ impl Console {
         })
     }
 
-    /// Later lines go where, and look as, `logging` says, and belong to that generation of the
+    /// Later lines go to the destinations, and in the format, that `logging` says, and belong to that generation of the
     /// configuration.
     pub fn set(&self, logging: &Logging, generation: u32) {
         *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(logging.clone());

@@ -1,6 +1,6 @@
-//! The events that people alert on, with the `MESSAGE_ID` under which the journal finds them
-//! whatever their words are (`journalctl MESSAGE_ID=…`). An id is never changed and never reused;
-//! docs/operate.md lists them, and a test holds it to that.
+//! The events that operators alert on, with their `MESSAGE_ID` in the journal (`journalctl
+//! MESSAGE_ID=…`). An id is never changed and never reused; docs/operate.md lists them, and a test
+//! compares the two.
 
 use ggen_wire::{Code, log::LogLine};
 

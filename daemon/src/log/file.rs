@@ -1,5 +1,5 @@
-//! Log lines in a file that is rotated by time and size: `path`, `path.1` (the one before),
-//! `path.2`, … Blocks: used by the writing thread only.
+//! A log file that is rotated by time and size: `path`, `path.1` (the previous one), `path.2`, …
+//! Blocks: used by the writing thread only.
 
 use crate::config::{LogFile, Rotation};
 use std::{
@@ -10,7 +10,7 @@ use std::{
 };
 
 const SECOND: u64 = 1_000_000;
-/// How often it is looked whether the file has been moved away (by logrotate(8)), in microseconds.
+/// How often it is checked whether the file has been moved away (by logrotate(8)), in microseconds.
 const LOOK: u64 = SECOND;
 
 /// The open file.

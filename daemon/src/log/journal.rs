@@ -1,8 +1,7 @@
 //! Log lines in the systemd journal, in its native protocol: one datagram of fields a line
 //! (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>). The `tracing-journald` layer is not used
-//! because it only knows events of its own process, and one identifier: most of our lines come from
-//! workers and servers. Never waits: what the journal does not take at once is the caller's to
-//! count.
+//! because it knows only the events of its own process, and most lines come from workers and
+//! servers. Never waits; the caller counts what the journal does not take at once.
 
 use super::events;
 use ggen_wire::log::{Level, LogLine};

@@ -1,5 +1,5 @@
-//! Lines that say the same thing again and again are held back, and it is said how many they were.
-//! Pure: the time is that of the lines.
+//! Suppresses lines that repeat, and reports how many there were. Pure: the time is that of the
+//! lines.
 
 use ggen_wire::log::{Level, LogLine};
 use std::{

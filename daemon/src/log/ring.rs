@@ -1,5 +1,5 @@
 //! The supervisor's ring of the newest log lines, and the readers that follow it. Bounded: old
-//! lines fall out, slow followers skip.
+//! lines are dropped, slow followers skip lines.
 
 use ggen_wire::{control::LogQuery, log::LogLine};
 use std::{

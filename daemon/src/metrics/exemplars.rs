@@ -1,5 +1,5 @@
-//! Exemplars of a histogram: for each bucket the newest observation that belongs to a recorded
-//! trace. Bounded by the buckets and the series. Pure.
+//! Exemplars of a histogram: for each bucket, the newest observation of a recorded trace. Bounded
+//! by the buckets and the series. Pure.
 
 use super::{Exemplar, Family, Value};
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! From a `prometheus` registry to the families that travel in a beat.
+//! Converts a `prometheus` registry into the families that a beat carries.
 
 use super::{Family, Kind, Sample, Value};
 use prometheus::{Registry, proto::MetricType};

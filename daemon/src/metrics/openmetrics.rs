@@ -82,46 +82,55 @@ fn write_family(out: &mut String, family: &Family) -> fmt::Result {
             Value::Number(value) => {
                 writeln!(out, "{name}{} {}", Labels(labels, None), Number(*value))?
             }
-            Value::Histogram {
-                buckets,
-                sum,
-                count,
-                exemplars,
-            } => {
-                let bounds: Vec<f64> = buckets
-                    .iter()
-                    .map(|(bound, _)| *bound)
-                    .filter(|bound| bound.is_finite())
-                    .collect();
-                let counts = buckets
-                    .iter()
-                    .map(|(_, below)| below)
-                    .take(bounds.len())
-                    .chain([count]);
-                for (at, below) in counts.enumerate() {
-                    let bound = bounds.get(at).copied().unwrap_or(f64::INFINITY);
-                    write!(out, "{name}_bucket{}", Bucket(labels, bound))?;
-                    match exemplars
-                        .iter()
-                        .find(|exemplar| exemplar.bucket(&bounds) == at)
-                    {
-                        Some(exemplar) => {
-                            let (seconds, millis) = (exemplar.at_ms / 1000, exemplar.at_ms % 1000);
-                            let (trace, value) = (&exemplar.trace, Number(exemplar.value));
-                            writeln!(
-                                out,
-                                " {below} # {{trace_id=\"{trace}\"}} {value} {seconds}.{millis:03}"
-                            )?;
-                        }
-                        None => writeln!(out, " {below}")?,
-                    }
-                }
-                writeln!(out, "{name}_sum{} {}", Labels(labels, None), Number(*sum))?;
-                writeln!(out, "{name}_count{} {count}", Labels(labels, None))?;
-            }
+            Value::Histogram { .. } => write_histogram(out, name, labels, &sample.value)?,
         }
     }
     Ok(())
+}
+
+fn write_histogram(
+    out: &mut String,
+    name: &str,
+    labels: &[(String, String)],
+    value: &Value,
+) -> fmt::Result {
+    let Value::Histogram {
+        buckets,
+        sum,
+        count,
+        exemplars,
+    } = value
+    else {
+        return Ok(());
+    };
+    let bounds: Vec<f64> = buckets
+        .iter()
+        .map(|(bound, _)| *bound)
+        .filter(|bound| bound.is_finite())
+        .collect();
+    let counts = buckets
+        .iter()
+        .map(|(_, below)| below)
+        .take(bounds.len())
+        .chain([count]);
+    for (at, below) in counts.enumerate() {
+        let bound = bounds.get(at).copied().unwrap_or(f64::INFINITY);
+        write!(out, "{name}_bucket{} {below}", Bucket(labels, bound))?;
+        if let Some(exemplar) = exemplars
+            .iter()
+            .find(|exemplar| exemplar.bucket(&bounds) == at)
+        {
+            let (seconds, millis) = (exemplar.at_ms / 1000, exemplar.at_ms % 1000);
+            let (trace, value) = (&exemplar.trace, Number(exemplar.value));
+            write!(
+                out,
+                " # {{trace_id=\"{trace}\"}} {value} {seconds}.{millis:03}"
+            )?;
+        }
+        out.push('\n');
+    }
+    writeln!(out, "{name}_sum{} {}", Labels(labels, None), Number(*sum))?;
+    writeln!(out, "{name}_count{} {count}", Labels(labels, None))
 }
 
 /// The labels of a bucket: bounds are numbers with a point in this format ("Considerations:

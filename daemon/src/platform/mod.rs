@@ -1,5 +1,5 @@
-//! Everything near the kernel: descriptors over sockets, processes, /proc. Thin and safe wrappers;
-//! `unsafe` may appear here and nowhere else. May use nothing of ours.
+//! System calls: descriptors, processes, control groups, sandboxes, /proc. Thin and safe wrappers;
+//! `unsafe` is allowed here and nowhere else. May not: use any other module of ours.
 
 mod cgroup;
 mod descriptors;

@@ -1,5 +1,5 @@
-//! What /proc says about processes and listening sockets. Everything here is best effort: elsewhere
-//! than on Linux it finds nothing.
+//! What /proc says about processes and listening sockets. Best effort: on other systems than Linux
+//! it finds nothing.
 
 use nix::unistd::{SysconfVar, sysconf};
 use std::{

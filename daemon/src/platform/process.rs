@@ -1,4 +1,4 @@
-//! Processes: spawning ourselves, subreaper, children, signals, credentials of a peer.
+//! Processes: spawning this binary, the subreaper, children, signals, credentials of a peer.
 
 use nix::{
     errno::Errno,

@@ -1,7 +1,6 @@
-//! A process that becomes another binary (`execve(2)`) and takes descriptors and a text along: the
-//! text in a sealed memfd, whose number an environment variable names together with the process id,
-//! so that a child that inherits the variable is not meant. Linux only; elsewhere there is no such
-//! memory.
+//! Replaces this process by another binary (`execve(2)`) that inherits descriptors and a text. The
+//! text is in a sealed memfd; an environment variable names its number together with the process
+//! id, so that a child that inherits the variable does not use it. Linux only.
 #![allow(
     unsafe_code,
     reason = "descriptors that outlive execve come as plain numbers; they become owned here"

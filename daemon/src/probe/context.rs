@@ -1,4 +1,4 @@
-//! What every check is given: gathered once, before they run. Looks at the daemon first, because
+//! What every check is given, gathered once before they run. The daemon is asked first, because
 //! whether it runs decides in whose environment the configuration is read.
 
 use super::client::{

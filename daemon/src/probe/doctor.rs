@@ -1,5 +1,5 @@
-//! Runs the table of checks: one thread each, all at once, none waited for beyond the run's
-//! deadline.
+//! Runs the table of checks: one thread for each, all at once, none waited for beyond the deadline
+//! of the run.
 
 use super::{
     checks::{self, Check},
@@ -76,7 +76,7 @@ fn run(context: &Arc<Context>, table: &[Check], deadline: Instant) -> Vec<Outcom
                 format!("the check {} did not finish", outcome.name),
             )
             .seen("its time is over")
-            .mend("ggen mcp doctor --verbose"),
+            .help("ggen mcp doctor --verbose"),
         );
     }
     outcomes

@@ -1,6 +1,6 @@
-//! `ggen mcp doctor --fix`: runs the mends that are safe, each as it is printed. The one file of
-//! the probe that changes anything, and only by commands that an operator could have typed. Safe is
-//! what can be undone, loses nothing that runs and needs no choice.
+//! `ggen mcp doctor --fix`: runs the fixes that are safe, each as it is printed. This file alone
+//! changes anything, and only by commands that an operator could type. A fix is safe if it can be
+//! undone, loses nothing that runs and needs no choice.
 
 use super::report::finding::Finding;
 use serde_json::{Value, json};
@@ -17,8 +17,8 @@ const VERBS: [&str; 2] = ["ggen mcp server start", "ggen mcp server reload"];
 /// Changes of a mode that close a file to others than its owner and group, and never open it.
 const MODES: [&str; 5] = ["600", "660", "go-w", "o-w", "o-r"];
 
-/// Who runs the commands, and in which surroundings.
-pub(super) struct Hand {
+/// Runs the commands, with the options of the command line.
+pub(super) struct Fixer {
     /// As it was named on the command line.
     pub(super) config: Option<PathBuf>,
     /// As it was named on the command line.
@@ -46,12 +46,12 @@ impl Done {
     }
 }
 
-/// The arguments of a mend, if it is safe.
-fn safe(mend: &str) -> Option<Vec<&str>> {
-    if VERBS.contains(&mend) {
-        return Some(mend.split(' ').collect());
+/// The arguments of a help, if it is safe.
+fn safe(help: &str) -> Option<Vec<&str>> {
+    if VERBS.contains(&help) {
+        return Some(help.split(' ').collect());
     }
-    let (mode, path) = mend.strip_prefix("chmod ")?.split_once(' ')?;
+    let (mode, path) = help.strip_prefix("chmod ")?.split_once(' ')?;
     (MODES.contains(&mode) && Path::new(path).is_absolute())
         .then(|| vec!["chmod", mode, "--", path])
 }
@@ -61,15 +61,15 @@ fn safe(mend: &str) -> Option<Vec<&str>> {
 pub(super) fn commands<'a>(issues: impl Iterator<Item = &'a Finding>) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for finding in issues {
-        if safe(&finding.mend).is_some() && !found.contains(&finding.mend) {
-            found.push(finding.mend.clone());
+        if safe(&finding.help).is_some() && !found.contains(&finding.help) {
+            found.push(finding.help.clone());
         }
     }
     found.sort_by_key(|command| command.starts_with("ggen "));
     found
 }
 
-impl Hand {
+impl Fixer {
     /// Asks, and runs.
     pub(super) fn apply(
         &self,
@@ -106,8 +106,8 @@ impl Hand {
     }
 
     /// What it said; in the error case, too.
-    fn run(&self, mend: &str) -> Result<String, String> {
-        let words = safe(mend).ok_or("not a command of this table")?;
+    fn run(&self, help: &str) -> Result<String, String> {
+        let words = safe(help).ok_or("not a command of this table")?;
         let (program, arguments) = words.split_first().ok_or("no command")?;
         let mut command = if *program == "ggen" {
             let mut ggen = Command::new(beside());
@@ -153,13 +153,13 @@ mod tests {
     use super::*;
     use ggen_wire::Code;
 
-    fn issue(mend: &str) -> Finding {
-        Finding::error(Code::NotRunning, "something").mend(mend)
+    fn issue(help: &str) -> Finding {
+        Finding::error(Code::NotRunning, "something").help(help)
     }
 
     #[test]
     fn nothing_but_what_is_safe_is_run() {
-        for mend in [
+        for help in [
             "kill -9 12 && ggen mcp server start",
             "ggen mcp server start; reboot",
             "ggen mcp server restart",
@@ -169,7 +169,7 @@ mod tests {
             "sudo ggen mcp doctor",
             "",
         ] {
-            assert_eq!(commands([issue(mend)].iter()), [""; 0], "{mend}");
+            assert_eq!(commands([issue(help)].iter()), [""; 0], "{help}");
         }
         let all = [
             "ggen mcp server start",
@@ -189,21 +189,21 @@ mod tests {
 
     #[test]
     fn who_does_not_say_yes_has_nothing_run() {
-        let hand = Hand {
+        let fixer = Fixer {
             config: None,
             socket: None,
             yes: false,
         };
         for answer in ["", "\n", "n\n", "no\n", "yesterday\n"] {
             let mut said = Vec::new();
-            let done = hand.apply(
+            let done = fixer.apply(
                 vec!["chmod 600 /nowhere/at/all".to_owned()],
                 &mut said,
                 &mut answer.as_bytes(),
             );
             assert!(done.iter().all(|done| done.outcome.is_none()), "{answer:?}");
         }
-        let done = hand.apply(
+        let done = fixer.apply(
             vec!["chmod 600 /nowhere/at/all".to_owned()],
             &mut Vec::new(),
             &mut "y\n".as_bytes(),

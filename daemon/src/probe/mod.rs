@@ -1,8 +1,8 @@
-//! `ggend probe …`: looks for what is wrong, by trying. Works with the daemon up, down, half dead
-//! or not configured, and shares the daemon's own code where that says what the daemon would do
-//! (configuration, environment, shim), and none of it where it plays the client. Threads and
-//! blocking calls, each bounded. May not: change anything or start the daemon (`fix` alone does, by
-//! commands), talk to workers but as a client does.
+//! `ggend probe …`: finds what is wrong by trying. It works with the daemon up, down, half dead or
+//! not configured. It shares the daemon's own code where that says what the daemon would do
+//! (configuration, environment, shim), and none of it where it is a client. Threads and blocking
+//! calls, each bounded. May not: change anything or start the daemon (only `fix` does, by commands),
+//! talk to workers other than as a client.
 
 mod checks;
 mod client;
@@ -28,7 +28,7 @@ const USAGE: u8 = 2;
 /// `EX_CANTCREAT` of sysexits.h.
 const CANNOT_CREATE: u8 = 73;
 
-/// What is looked at.
+/// What is examined.
 #[derive(Debug, clap::Subcommand)]
 pub enum Verb {
     /// Everything: the daemon, its configuration, its connections, its servers, this host.
@@ -49,7 +49,7 @@ pub struct Doctor {
     /// The same as `--format json`.
     #[arg(long)]
     json: bool,
-    /// Run the mends that are safe, each after a question.
+    /// Run the fixes that are safe, each after a question.
     #[arg(long)]
     fix: bool,
     /// With --fix: do not ask.
@@ -101,7 +101,7 @@ pub enum Transport {
     All,
 }
 
-/// Looks, prints, and says by the exit code how it is.
+/// Examines and prints; the exit code is the answer.
 #[must_use]
 pub fn run(verb: Verb, load: LoadOptions, socket: Option<PathBuf>) -> ExitCode {
     let terminal = std::io::stdout().is_terminal();
@@ -127,7 +127,7 @@ pub fn run(verb: Verb, load: LoadOptions, socket: Option<PathBuf>) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Looks; mends what is safe and looks again, if that is asked for.
+/// Examines; with `--fix`, applies safe fixes and examines again.
 fn examined(
     options: &Doctor,
     load: LoadOptions,
@@ -154,74 +154,63 @@ fn examined(
     let commands = fix::commands(report.issues());
     if options.fix && !commands.is_empty() {
         if !as_json {
-            drop(writeln!(
-                std::io::stdout(),
-                "{}",
-                report.human(paint, options.verbose)
-            ));
+            let human = report.human(paint, options.verbose);
+            drop(writeln!(std::io::stdout(), "{human}"));
         }
-        let hand = fix::Hand {
+        let fixer = fix::Fixer {
             config: load.config_path.clone(),
             socket: socket.clone(),
             yes: options.yes,
         };
-        let mut silent = std::io::sink();
-        let mut shown = std::io::stdout();
-        done = hand.apply(
-            commands,
-            if as_json { &mut silent } else { &mut shown },
-            &mut std::io::stdin().lock(),
-        );
+        done = apply(&fixer, commands, as_json);
         before = "\n".to_owned();
         let (again, results) = look();
         context = again;
         report = report::Report::new(&context, results);
     } else if options.fix {
-        before = "Nothing here is mended by a command that is safe to run unasked.\n\n".to_owned();
+        before =
+            "None of this can be fixed by a command that is safe to run unasked.\n\n".to_owned();
     }
-    let human = report.human(paint, options.verbose);
     let mut json = report.json();
     if options.fix {
         json["fixed"] = done.iter().map(fix::Done::json).collect();
     }
+    let mut human = before + &report.human(paint, options.verbose);
     let exit = report.exit();
-    let bundle = options.bundle.as_deref().map(|file| {
-        report::bundle::write(
-            file,
-            &context,
-            &report.human(&report::Paint(false), true),
-            &json,
-        )
-        .map_err(|error| format!("{}: {error}", file.display()))
-    });
-    match bundle {
-        Some(Err(why)) => {
-            complain(&format!("no bundle was written: {why}"));
-            (before + &human, CANNOT_CREATE)
+    if let Some(file) = options.bundle.as_deref() {
+        let plain = report.human(&report::Paint(false), true);
+        match report::bundle::write(file, &context, &plain, &json) {
+            Ok(parts) => {
+                human += &format!(
+                    "\nBundle: {} files. Secrets are hidden; look through it before you give it away.\n",
+                    parts.len()
+                );
+                json["bundle"] = parts.into();
+            }
+            Err(error) => {
+                complain(&format!(
+                    "no bundle was written: {}: {error}",
+                    file.display()
+                ));
+                // What was found is printed for people, whatever was asked for.
+                return (human, CANNOT_CREATE);
+            }
         }
-        Some(Ok(parts)) => {
-            json["bundle"] = parts.clone().into();
-            let words = format!(
-                "\nBundle: {} files. Secrets are hidden; look through it before you give it away.\n",
-                parts.len()
-            );
-            (
-                if as_json {
-                    format!("{json:#}\n")
-                } else {
-                    before + &human + &words
-                },
-                exit,
-            )
-        }
-        None => (
-            if as_json {
-                format!("{json:#}\n")
-            } else {
-                before + &human
-            },
-            exit,
-        ),
+    }
+    if as_json {
+        (format!("{json:#}\n"), exit)
+    } else {
+        (human, exit)
+    }
+}
+
+/// Runs the commands; what is asked and said goes to standard output, unless that is for JSON.
+fn apply(fixer: &fix::Fixer, commands: Vec<String>, as_json: bool) -> Vec<fix::Done> {
+    let answers = &mut std::io::stdin().lock();
+    if as_json {
+        fixer.apply(commands, &mut std::io::sink(), answers)
+    } else {
+        fixer.apply(commands, &mut std::io::stdout(), answers)
     }
 }
 

@@ -1,7 +1,7 @@
-//! `ggend shim`: stands between the supervisor and one stdio server. It runs the server in a
-//! process group of its own, is the subreaper of everything below it, and leaves nothing behind:
-//! not when the server dies, not on request, not when the supervisor is killed. It never touches
-//! the server's pipes, opens no file, and has no event loop: two descriptors and a clock.
+//! `ggend shim`: the parent of one stdio server. It runs the server in a process group of its own, is
+//! the subreaper of everything below it, and leaves nothing behind: not when the server dies, not on
+//! request, not when the supervisor is killed. May not: touch the server's pipes, open a file. It has
+//! no event loop, only two descriptors and a clock.
 
 mod plan;
 mod sandbox;
@@ -50,35 +50,7 @@ fn run() -> io::Result<()> {
     platform::hide_memory()?;
     let pid = match spawn(&launch, descriptors) {
         Ok(pid) => pid,
-        Err(Failed::Walls(reason)) => {
-            let (code, reason) = (
-                Some(Code::SandboxUnavailable),
-                format!("its sandbox cannot be had: {reason}"),
-            );
-            return channel.send(
-                &FromShim::SpawnFailed {
-                    missing: false,
-                    code,
-                    reason,
-                },
-                &[],
-            );
-        }
-        Err(Failed::Start(error)) => {
-            let missing = matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
-            );
-            let reason = sandbox::describe(&error, launch.sandbox.is_some());
-            return channel.send(
-                &FromShim::SpawnFailed {
-                    missing,
-                    code: None,
-                    reason,
-                },
-                &[],
-            );
-        }
+        Err(failed) => return channel.send(&failed.message(launch.sandbox.is_some()), &[]),
     };
     // The supervisor may be gone already: then the loop below sees the end of the channel and
     // cleans up.
@@ -112,8 +84,28 @@ fn run() -> io::Result<()> {
 
 /// Why there is no server.
 enum Failed {
-    Walls(String),
+    Sandbox(String),
     Start(io::Error),
+}
+
+impl Failed {
+    fn message(self, sandboxed: bool) -> FromShim {
+        match self {
+            Self::Sandbox(reason) => FromShim::SpawnFailed {
+                missing: false,
+                code: Some(Code::SandboxUnavailable),
+                reason: format!("its sandbox cannot be had: {reason}"),
+            },
+            Self::Start(error) => FromShim::SpawnFailed {
+                missing: matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ),
+                code: None,
+                reason: sandbox::describe(&error, sandboxed),
+            },
+        }
+    }
 }
 
 impl From<io::Error> for Failed {
@@ -149,9 +141,9 @@ fn spawn(launch: &Launch, descriptors: Vec<OwnedFd>) -> Result<u32, Failed> {
         }
         command.current_dir(cwd);
     }
-    sandbox::enter(&mut command, launch).map_err(Failed::Walls)?;
+    sandbox::enter(&mut command, launch).map_err(Failed::Sandbox)?;
     if let Some(sandbox) = &launch.sandbox {
-        sandbox::put_up(&mut command, launch, sandbox).map_err(Failed::Walls)?;
+        sandbox::apply(&mut command, launch, sandbox).map_err(Failed::Sandbox)?;
     }
     Ok(command.spawn()?.id())
 }

@@ -1,4 +1,4 @@
-//! What the shim does next: a pure state machine, time is an argument.
+//! What the shim does next: a pure state machine. Time is an argument.
 
 use crate::platform::Ended;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ const ROUND: Duration = Duration::from_millis(10);
 const HOPELESS: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum ShutdownState {
     /// The server runs, or has just been started.
     Serving,
     /// Told to end; whoever listens may finish until then.
@@ -48,7 +48,7 @@ pub(super) enum Reaped {
 /// The state.
 pub(super) struct Plan {
     pid: u32,
-    phase: Phase,
+    state: ShutdownState,
     ended: Option<Ended>,
     swept: u32,
     orphaned: bool,
@@ -58,7 +58,7 @@ impl Plan {
     pub(super) const fn new(pid: u32) -> Self {
         Self {
             pid,
-            phase: Phase::Serving,
+            state: ShutdownState::Serving,
             ended: None,
             swept: 0,
             orphaned: false,
@@ -68,14 +68,16 @@ impl Plan {
     /// A descendant ended. The server's own end, unasked, means that its leftovers go at once.
     pub(super) fn reaped(&mut self, event: Reaped, now: Instant) {
         match event {
-            Reaped::All => self.phase = Phase::Empty,
+            Reaped::All => self.state = ShutdownState::Empty,
             Reaped::One(pid, ended) if pid == self.pid => {
                 self.ended = Some(ended);
-                if self.phase == Phase::Serving {
-                    self.phase = Phase::Killing { since: now };
+                if self.state == ShutdownState::Serving {
+                    self.state = ShutdownState::Killing { since: now };
                 }
             }
-            Reaped::One(..) if matches!(self.phase, Phase::Killing { .. }) => self.swept += 1,
+            Reaped::One(..) if matches!(self.state, ShutdownState::Killing { .. }) => {
+                self.swept += 1
+            }
             Reaped::One(..) => {}
         }
     }
@@ -83,14 +85,14 @@ impl Plan {
     /// The supervisor wants the server to end. A second request may only shorten the grace.
     pub(super) fn stop(&mut self, grace_ms: u64, now: Instant) {
         let until = now + Duration::from_millis(grace_ms);
-        match self.phase {
-            Phase::Serving => self.phase = Phase::Asking { until },
-            Phase::Asking { until: earlier } => {
-                self.phase = Phase::Asking {
+        match self.state {
+            ShutdownState::Serving => self.state = ShutdownState::Asking { until },
+            ShutdownState::Asking { until: earlier } => {
+                self.state = ShutdownState::Asking {
                     until: until.min(earlier),
                 }
             }
-            Phase::Killing { .. } | Phase::Empty => {}
+            ShutdownState::Killing { .. } | ShutdownState::Empty => {}
         }
     }
 
@@ -105,31 +107,33 @@ impl Plan {
 
     /// What to do now.
     pub(super) fn step(&mut self, now: Instant) -> Step {
-        if let Phase::Asking { until } = self.phase
+        if let ShutdownState::Asking { until } = self.state
             && now >= until
         {
-            self.phase = Phase::Killing { since: now };
+            self.state = ShutdownState::Killing { since: now };
         }
-        match self.phase {
-            Phase::Serving => Step::Wait,
-            Phase::Asking { .. } => Step::Ask,
-            Phase::Killing { since } if now.saturating_duration_since(since) >= HOPELESS => {
+        match self.state {
+            ShutdownState::Serving => Step::Wait,
+            ShutdownState::Asking { .. } => Step::Ask,
+            ShutdownState::Killing { since }
+                if now.saturating_duration_since(since) >= HOPELESS =>
+            {
                 Step::Done
             }
-            Phase::Killing { .. } => Step::Kill,
-            Phase::Empty => Step::Done,
+            ShutdownState::Killing { .. } => Step::Kill,
+            ShutdownState::Empty => Step::Done,
         }
     }
 
     /// How long to wait for the next event; `None` is for ever.
     pub(super) fn timeout(&self, now: Instant) -> Option<Duration> {
-        match self.phase {
-            Phase::Serving => None,
+        match self.state {
+            ShutdownState::Serving => None,
             // Rounded up, so that a wait of less than a millisecond does not become none.
-            Phase::Asking { until } => {
+            ShutdownState::Asking { until } => {
                 Some(until.saturating_duration_since(now) + Duration::from_millis(1))
             }
-            Phase::Killing { .. } | Phase::Empty => Some(ROUND),
+            ShutdownState::Killing { .. } | ShutdownState::Empty => Some(ROUND),
         }
     }
 

@@ -1,6 +1,6 @@
-//! `sandbox` of a server: prepared by the shim, closed in the child just before it becomes the
-//! server. What cannot be had refuses the start; nothing is left out in silence. The shim itself
-//! stays as it is: it has to end whatever the server becomes.
+//! The sandbox of a server. The shim prepares it; the child closes it just before it becomes the
+//! server. If a part of it cannot be had, the start is refused. The shim itself stays outside: it has
+//! to end whatever the server becomes. May not: leave out a part silently.
 
 use crate::{
     ipc::launch::{Launch, ServerNetwork, ServerSandbox},
@@ -57,16 +57,16 @@ pub(super) fn enter(command: &mut Command, launch: &Launch) -> Result<(), String
     let Some(group) = &launch.group else {
         return Ok(());
     };
-    let mut doors = group
-        .doors()
+    let mut membership = group
+        .membership_files()
         .map_err(|error| format!("its control group: {error}"))?;
-    let wall = Prepared::all_but(&platform::group_mounts());
+    let layer = Prepared::all_but(&platform::group_mounts());
     let must = launch
         .sandbox
         .as_ref()
         .is_some_and(|sandbox| !sandbox.limits.family.is_none());
-    let mut wall = match wall {
-        Ok(wall) if wall.stands() == Stands::Whole => Some(wall),
+    let mut layer = match layer {
+        Ok(layer) if layer.stands() == Stands::Whole => Some(layer),
         Ok(_) if must => {
             return Err(
                 "limits.family: this kernel's Landlock cannot keep a server from lifting them"
@@ -77,58 +77,34 @@ pub(super) fn enter(command: &mut Command, launch: &Launch) -> Result<(), String
         _ => None,
     };
     platform::before_exec(command, move || {
-        doors.enter()?;
-        wall.take().map_or(Ok(()), Prepared::close)
+        membership.enter()?;
+        layer.take().map_or(Ok(()), Prepared::close)
     });
     Ok(())
 }
 
-/// Puts the walls around the command.
+/// Applies the sandbox to the command.
 ///
 /// # Errors
 /// What of them cannot be had, and why, in words for the log.
-pub(super) fn put_up(
+pub(super) fn apply(
     command: &mut Command,
     launch: &Launch,
     sandbox: &ServerSandbox,
 ) -> Result<(), String> {
-    let identity = match &sandbox.user {
-        None => None,
-        Some(name) => {
-            let found =
-                platform::account(name).map_err(|error| format!("user {name:?}: {error}"))?;
-            let found = found.ok_or_else(|| format!("user: there is no user {name:?}"))?;
-            let own = platform::own_uid();
-            if own != 0 && own != found.identity.uid {
-                return Err(format!(
-                    "user {name:?}: only a daemon that is started as root can become somebody else"
-                ));
-            }
-            let home = found.home.to_string_lossy().into_owned();
-            for (key, value) in [
-                ("HOME", home),
-                ("USER", found.name.clone()),
-                ("LOGNAME", found.name),
-            ] {
-                if !launch.env.contains_key(key) {
-                    command.env(key, value);
-                }
-            }
-            (own == 0).then_some(found.identity)
-        }
-    };
+    let identity = become_user(command, launch, sandbox)?;
     let no_network = sandbox.network == ServerNetwork::None;
     let (reach, no_truncate) = reach(launch, sandbox)?;
     let calls = if no_network || no_truncate {
-        let wall = Prepared::calls(platform::Calls::Server {
+        let layer = Prepared::calls(platform::Calls::Server {
             no_network,
             no_truncate,
         })
         .map_err(|error| format!("seccomp: {error}"))?;
-        if wall.stands() == Stands::Not {
+        if layer.stands() == Stands::Not {
             return Err("network or files: this kernel gives no seccomp".to_owned());
         }
-        Some(wall)
+        Some(layer)
     } else {
         None
     };
@@ -140,9 +116,9 @@ pub(super) fn put_up(
         (Limit::Processes, limits.processes),
         (Limit::FileSize, limits.file_size.map(|size| size.0)),
     ];
-    let mut walls = Some((reach, calls));
+    let mut layers = Some((reach, calls));
     platform::before_exec(command, move || {
-        let Some((reach, calls)) = walls.take() else {
+        let Some((reach, calls)) = layers.take() else {
             return Ok(());
         };
         limits.iter().try_for_each(|(which, value)| {
@@ -159,7 +135,37 @@ pub(super) fn put_up(
     Ok(())
 }
 
-/// The wall around files and, where the kernel knows ports, a second one around the network; and
+/// The user that the server becomes, if it is another one. Its environment says so.
+fn become_user(
+    command: &mut Command,
+    launch: &Launch,
+    sandbox: &ServerSandbox,
+) -> Result<Option<platform::Identity>, String> {
+    let Some(name) = &sandbox.user else {
+        return Ok(None);
+    };
+    let found = platform::account(name).map_err(|error| format!("user {name:?}: {error}"))?;
+    let found = found.ok_or_else(|| format!("user: there is no user {name:?}"))?;
+    let own = platform::own_uid();
+    if own != 0 && own != found.identity.uid {
+        return Err(format!(
+            "user {name:?}: only a daemon that is started as root can become somebody else"
+        ));
+    }
+    let home = found.home.to_string_lossy().into_owned();
+    for (key, value) in [
+        ("HOME", home),
+        ("USER", found.name.clone()),
+        ("LOGNAME", found.name),
+    ] {
+        if !launch.env.contains_key(key) {
+            command.env(key, value);
+        }
+    }
+    Ok((own == 0).then_some(found.identity))
+}
+
+/// The layer around files and, where the kernel knows ports, a second one around the network; and
 /// whether files could still be cut short.
 fn reach(launch: &Launch, sandbox: &ServerSandbox) -> Result<(Option<Prepared>, bool), String> {
     let no_network = sandbox.network == ServerNetwork::None;
@@ -185,12 +191,12 @@ fn reach(launch: &Launch, sandbox: &ServerSandbox) -> Result<(Option<Prepared>, 
         no_connect: no_network,
         no_others: confined,
     };
-    let wall = Prepared::reach(&wanted).map_err(|error| format!("Landlock: {error}"))?;
-    match wall.stands() {
+    let layer = Prepared::reach(&wanted).map_err(|error| format!("Landlock: {error}"))?;
+    match layer.stands() {
         Stands::Not if confined => Err("read and write: this kernel gives no Landlock".to_owned()),
         Stands::Not => Ok((None, false)),
         // The first two versions of Landlock do not see truncate(2).
-        _ => Ok((Some(wall), confined && platform::landlock_version() < 3)),
+        _ => Ok((Some(layer), confined && platform::landlock_version() < 3)),
     }
 }
 
@@ -218,8 +224,8 @@ fn program(launch: &Launch) -> Option<PathBuf> {
 }
 
 /// What a spawn's error was.
-pub(super) fn describe(error: &io::Error, walled: bool) -> String {
-    let hint = if walled && error.kind() == io::ErrorKind::PermissionDenied {
+pub(super) fn describe(error: &io::Error, sandboxed: bool) -> String {
+    let hint = if sandboxed && error.kind() == io::ErrorKind::PermissionDenied {
         " (inside its sandbox)"
     } else {
         ""

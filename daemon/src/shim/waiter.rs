@@ -1,6 +1,6 @@
-//! A thread that waits for children and reports each through a pipe, so that the shim's loop can
-//! poll for them without signal handlers (which would need `unsafe`) or a blocked signal mask
-//! (which the server would inherit). It ends when there are no children left: that is the news.
+//! A thread that waits for children and reports each through a pipe. So the shim's loop can poll
+//! for them without signal handlers (which would need `unsafe`) or a blocked signal mask (which the
+//! server would inherit). It ends when no children are left.
 
 use super::plan::Reaped;
 use crate::platform::{self, Ended};

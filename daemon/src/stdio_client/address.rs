@@ -1,5 +1,5 @@
-//! Where the running daemon serves MCP: asked of its control socket, and asked again after a
-//! connection failed.
+//! The address where the running daemon serves MCP. The control socket is asked for it, and asked
+//! again after a connection failed.
 
 use ggen_mcp::protocol::refusal::{Refusal, rpc};
 use ggen_wire::{
@@ -27,13 +27,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LIMIT: usize = 16 << 20;
 
 /// The endpoint, once it is known.
-pub(super) struct Place {
+pub(super) struct Endpoint {
     socket: PathBuf,
     path: String,
     known: RefCell<Option<Uri>>,
 }
 
-impl Place {
+impl Endpoint {
     /// The endpoint of all servers, or of one.
     pub(super) fn new(socket: PathBuf, server: Option<&str>) -> Self {
         let path = server.map_or_else(|| "/mcp".to_owned(), |server| format!("/mcp/{server}"));
@@ -95,7 +95,7 @@ impl Place {
     }
 }
 
-/// A refusal of our own, with the command that mends it.
+/// A refusal of our own, with the command that fixes it.
 pub(super) fn refusal(code: Code, detail: &str) -> Refusal {
     let help = if code == Code::NotRunning {
         "ggen mcp server start"

@@ -1,7 +1,8 @@
-//! One HTTP exchange with the daemon: a message goes out, what comes back becomes lines.
+//! One HTTP exchange with the daemon: a message of the client goes out, and the answer becomes
+//! lines.
 
 use super::{
-    address::{Place, refusal},
+    address::{Endpoint, refusal},
     lines::Output,
     message::{self, Declared, Header, Message},
 };
@@ -49,7 +50,7 @@ impl From<Refusal> for Fault {
 
 /// The way to the daemon.
 pub(super) struct Http {
-    place: Place,
+    endpoint: Endpoint,
     client: Client<HttpConnector, Full<Bytes>>,
     debug: bool,
     declared: RefCell<Declared>,
@@ -68,7 +69,7 @@ pub(super) struct Reading {
 
 impl Http {
     /// No connection is made yet.
-    pub(super) fn new(place: Place, debug: bool) -> Self {
+    pub(super) fn new(endpoint: Endpoint, debug: bool) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT));
@@ -78,7 +79,7 @@ impl Http {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(60));
         Self {
-            place,
+            endpoint,
             client: builder.build(connector),
             debug,
             declared: RefCell::default(),
@@ -104,7 +105,7 @@ impl Http {
         loop {
             let mut request = Request::new(Full::new(body.clone()));
             *request.method_mut() = method.clone();
-            *request.uri_mut() = self.place.endpoint().await?;
+            *request.uri_mut() = self.endpoint.endpoint().await?;
             set_headers(request.headers_mut(), &method, headers)?;
             let error = match self.client.request(request).await {
                 Ok(response) => {
@@ -117,7 +118,7 @@ impl Http {
                 }
                 Err(error) => error,
             };
-            self.place.forget();
+            self.endpoint.forget();
             self.say(format_args!("{method} {what}: {error}"));
             if !error.is_connect() {
                 return Err(refusal(
@@ -147,35 +148,67 @@ impl Http {
             .await?;
         let learning = message.is_modern() && &*message.method == "tools/list";
         if !is_event_stream(&response) {
-            let status = response.status();
-            if status == StatusCode::NOT_FOUND
-                && headers.iter().any(|(name, _)| name == "mcp-session-id")
-            {
-                return Err(Fault::SessionGone);
-            }
-            let body = collect(response).await?;
-            if learning {
-                message::learn(&mut self.declared.borrow_mut(), &body);
-            }
-            let answer = message::with_id(&body, id);
-            let answer = answer.ok_or_else(|| {
-                refusal(
-                    Code::Internal,
-                    &format!("status {} without an answer", status.as_u16()),
-                )
-            })?;
-            output.line(answer).await;
-            return Ok(());
+            return self
+                .whole_answer(response, id, headers, learning, output)
+                .await;
         }
         let mut reading = Reading::default();
         self.events(response, id, learning, &mut reading, output)
             .await;
+        if !message.is_modern() {
+            self.resume(message, id, headers, &mut reading, output)
+                .await;
+        }
+        if reading.answered {
+            Ok(())
+        } else {
+            Err(refusal(Code::GatewayLost, "").into())
+        }
+    }
+
+    /// Writes an answer that is no event stream.
+    async fn whole_answer(
+        &self,
+        response: Response<Incoming>,
+        id: &str,
+        headers: &[Header],
+        learning: bool,
+        output: &Output,
+    ) -> Result<(), Fault> {
+        let status = response.status();
+        if status == StatusCode::NOT_FOUND
+            && headers.iter().any(|(name, _)| name == "mcp-session-id")
+        {
+            return Err(Fault::SessionGone);
+        }
+        let body = collect(response).await?;
+        if learning {
+            message::learn(&mut self.declared.borrow_mut(), &body);
+        }
+        let answer = message::with_id(&body, id).ok_or_else(|| {
+            refusal(
+                Code::Internal,
+                &format!("status {} without an answer", status.as_u16()),
+            )
+        })?;
+        output.line(answer).await;
+        Ok(())
+    }
+
+    /// Takes up a stream again that broke before the answer. Only legacy streams can be; a modern
+    /// one that broke has cancelled its request.
+    async fn resume(
+        &self,
+        message: &Message,
+        id: &str,
+        headers: &[Header],
+        reading: &mut Reading,
+        output: &Output,
+    ) {
         let mut failures = 0;
         while !reading.answered && failures < RESUMES {
-            // Only legacy streams can be taken up again; a modern one that broke has cancelled its
-            // request.
-            let Some(last) = reading.last.clone().filter(|_| !message.is_modern()) else {
-                break;
+            let Some(last) = reading.last.clone() else {
+                return;
             };
             tokio::time::sleep(reading.retry.unwrap_or(Duration::from_millis(500))).await;
             let mut resume = headers.to_vec();
@@ -187,17 +220,12 @@ impl Http {
             {
                 Ok(response) if is_event_stream(&response) => {
                     let before = reading.last.clone();
-                    self.events(response, id, false, &mut reading, output).await;
+                    self.events(response, id, false, reading, output).await;
                     failures = if reading.last == before { failures } else { 0 };
                 }
-                Ok(_) => break,
+                Ok(_) => return,
                 Err(_) => {}
             }
-        }
-        if reading.answered {
-            Ok(())
-        } else {
-            Err(refusal(Code::GatewayLost, "").into())
         }
     }
 

@@ -1,6 +1,6 @@
-//! Standard input and output as queues of lines, both bounded. Threads read and write: either
-//! stream may be a terminal, a file or a pipe that somebody else has open too, so that neither can
-//! be made non-blocking.
+//! Standard input and output as bounded queues of lines. Threads read and write, because either
+//! stream may be a terminal, a file or a pipe that another process has open too, and cannot be made
+//! non-blocking.
 
 use super::message::Line;
 use bytes::Bytes;

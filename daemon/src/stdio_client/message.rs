@@ -1,4 +1,4 @@
-//! What a line of the client is, and the headers that it travels with. Pure.
+//! The kind of a line of the client, and the headers that it is sent with. Pure.
 
 use bytes::Bytes;
 use ggen_mcp::protocol::header::Param;

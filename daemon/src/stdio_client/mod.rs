@@ -15,7 +15,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use address::Place;
+use address::Endpoint;
 use exchange::Http;
 use ggen_mcp::protocol::refusal::{Refusal, rpc};
 use ggen_wire::{Code, paths::Host};
@@ -62,8 +62,8 @@ pub fn main(options: &Options, socket: Option<PathBuf>) -> ExitCode {
     else {
         return ExitCode::from(SOFTWARE);
     };
-    let place = Place::new(socket, options.server.as_deref());
-    let outcome = LocalSet::new().block_on(&runtime, run(place, options.debug));
+    let endpoint = Endpoint::new(socket, options.server.as_deref());
+    let outcome = LocalSet::new().block_on(&runtime, run(endpoint, options.debug));
     // The reading thread may stand in a read that nothing ends; the process's end does.
     runtime.shutdown_timeout(Duration::from_millis(100));
     if outcome.is_ok() {
@@ -73,7 +73,7 @@ pub fn main(options: &Options, socket: Option<PathBuf>) -> ExitCode {
     }
 }
 
-async fn run(place: Place, debug: bool) -> std::io::Result<()> {
+async fn run(endpoint: Endpoint, debug: bool) -> std::io::Result<()> {
     let mut input = lines::read()?;
     let output = lines::write()?;
     let (mut terminate, mut interrupt) = (
@@ -81,7 +81,7 @@ async fn run(place: Place, debug: bool) -> std::io::Result<()> {
         signal(SignalKind::interrupt())?,
     );
     let relay = Rc::new(Relay {
-        http: Http::new(place, debug),
+        http: Http::new(endpoint, debug),
         session: Session::default(),
         output,
         open: Open::default(),

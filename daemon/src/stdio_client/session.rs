@@ -1,6 +1,6 @@
-//! The session of a legacy client: begun by its `initialize`, ended with the relay, and begun anew
-//! when the daemon has forgotten it (it was restarted): the client, which knows no sessions, need
-//! not notice.
+//! The session of a legacy client. It begins with the client's `initialize` and ends with this
+//! process. It begins anew when the daemon has forgotten it (after a restart), which the client,
+//! which knows no sessions, does not notice.
 
 use super::{
     Relay,

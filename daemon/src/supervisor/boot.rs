@@ -223,7 +223,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
             CONFIG,
             error.code,
             &error,
-            "ggen mcp config show transports.http.ssl",
+            "ggen mcp config get transports.http.ssl",
         )
     })?;
     let run_as = match (super::workers::sandbox::run_as(&loaded.config), &handed) {
@@ -231,7 +231,7 @@ async fn serve(options: Options) -> Result<(), Refusal> {
         (found, _) => found,
     };
     let run_as = run_as
-        .map_err(|error| Refusal::new(CONFIG, error.code, &error, "ggen mcp config show server"))?;
+        .map_err(|error| Refusal::new(CONFIG, error.code, &error, "ggen mcp config get server"))?;
     let log_filter = log::filter_text(
         &loaded.config.logging,
         options.level,

@@ -1,4 +1,5 @@
-//! What a certificate says: names and dates (RFC 5280 §4.1, §4.2.1.6). Pure; verifies nothing.
+//! What a certificate says: names and dates (RFC 5280 §4.1, §4.2.1.6). Pure. May not: verify
+//! anything.
 
 use super::Unusable;
 use rustls::pki_types::{CertificateDer, pem::PemObject};

@@ -1,4 +1,4 @@
-//! TLS as a client that looks at the server rather than trusts it: for the probe. Blocking; the
+//! TLS as a client that examines the server rather than trusts it, for the probe. Blocking; the
 //! socket's time-outs bound it.
 
 use super::{Facts, certificate, provider};

@@ -1,5 +1,5 @@
-//! `ggend auth generate-ca` and `generate-cert`: certificates as files. Asks no daemon, replaces
-//! nothing unless told to.
+//! `ggend auth generate-ca` and `generate-cert`: certificates as files. May not: talk to the
+//! daemon, replace files unless told to.
 
 use super::make::{self, Pair, Purpose};
 use clap::{Args, Subcommand};
@@ -30,7 +30,7 @@ pub struct Authority {
     #[arg(long, default_value = "ggend CA")]
     name: String,
     #[command(flatten)]
-    place: Place,
+    output: OutputOptions,
     /// How long it is valid
     #[arg(long, value_name = "N", default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36500))]
     days: u32,
@@ -60,7 +60,7 @@ pub struct By {
     #[arg(long, value_name = "FILE", default_value = "ca.key")]
     ca_key: PathBuf,
     #[command(flatten)]
-    place: Place,
+    output: OutputOptions,
     /// How long it is valid
     #[arg(long, value_name = "N", default_value_t = 397, value_parser = clap::value_parser!(u32).range(1..=36500))]
     days: u32,
@@ -69,7 +69,7 @@ pub struct By {
 /// Where the files go.
 #[derive(Debug, Args)]
 #[group(skip)]
-pub struct Place {
+pub struct OutputOptions {
     /// The folder for the files
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     out: PathBuf,
@@ -96,62 +96,25 @@ pub fn run(verb: &Verb) -> ExitCode {
 }
 
 fn make(verb: &Verb) -> Result<String, (u8, String)> {
-    let (stem, pair, place) = match verb {
+    let (stem, pair, output) = match verb {
         Verb::GenerateCa(authority) => {
             let pair = make::authority(&authority.name, authority.days)
                 .map_err(|error| (CANNOT_CREATE, error.to_string()))?;
-            ("ca".to_owned(), pair, &authority.place)
+            ("ca".to_owned(), pair, &authority.output)
         }
-        Verb::GenerateCert(signed) => {
-            let read = |path: &Path| {
-                fs::read_to_string(path)
-                    .map_err(|error| (NO_INPUT, format!("{}: {error}", path.display())))
-            };
-            let authority = Pair {
-                certificate: read(&signed.by.ca)?,
-                key: read(&signed.by.ca_key)?,
-            };
-            let name = signed
-                .client
-                .as_ref()
-                .or(signed.server.first())
-                .cloned()
-                .unwrap_or_default();
-            // A plain word is only a common name.
-            let is_alternative = |name: &&String| name.contains(['.', '@', ':']);
-            let names: Vec<String> = signed
-                .client
-                .iter()
-                .filter(is_alternative)
-                .chain(&signed.server)
-                .cloned()
-                .collect();
-            let purpose = match (&signed.client, signed.server.is_empty()) {
-                (Some(_), true) => Purpose::Client,
-                (None, _) => Purpose::Server,
-                (Some(_), false) => Purpose::Both,
-            };
-            let pair = make::signed(&name, &names, signed.by.days, purpose, &authority)
-                .map_err(|error| (CANNOT_CREATE, error.to_string()))?;
-            let stem = name.replace(
-                |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@')),
-                "_",
-            );
-            (
-                stem.trim_start_matches('.').to_owned(),
-                pair,
-                &signed.by.place,
-            )
+        Verb::GenerateCert(options) => {
+            let (stem, pair) = sign(options)?;
+            (stem, pair, &options.by.output)
         }
     };
     let (certificate, key) = (
-        place.out.join(format!("{stem}.pem")),
-        place.out.join(format!("{stem}.key")),
+        output.out.join(format!("{stem}.pem")),
+        output.out.join(format!("{stem}.key")),
     );
     // Both or none: an old key beside a new certificate is of no use.
     if let Some(there) = [&certificate, &key]
         .into_iter()
-        .find(|path| !place.force && path.exists())
+        .find(|path| !output.force && path.exists())
     {
         return Err((
             CANNOT_CREATE,
@@ -159,10 +122,48 @@ fn make(verb: &Verb) -> Result<String, (u8, String)> {
         ));
     }
     let write = |path: &Path, text: &str, mode| {
-        make::write(path, text, mode, place.force)
+        make::write(path, text, mode, output.force)
             .map_err(|error| (CANNOT_CREATE, format!("{}: {error}", path.display())))
     };
     write(&key, &pair.key, 0o600)?;
     write(&certificate, &pair.certificate, 0o644)?;
     Ok(format!("{}\n{}\n", certificate.display(), key.display()))
+}
+
+/// A certificate signed by an authority, and the name of its files without their ending.
+fn sign(options: &Signed) -> Result<(String, Pair), (u8, String)> {
+    let read = |path: &Path| {
+        fs::read_to_string(path).map_err(|error| (NO_INPUT, format!("{}: {error}", path.display())))
+    };
+    let authority = Pair {
+        certificate: read(&options.by.ca)?,
+        key: read(&options.by.ca_key)?,
+    };
+    let name = options
+        .client
+        .as_ref()
+        .or(options.server.first())
+        .cloned()
+        .unwrap_or_default();
+    // A plain word is only a common name.
+    let is_alternative = |name: &&String| name.contains(['.', '@', ':']);
+    let names: Vec<String> = options
+        .client
+        .iter()
+        .filter(is_alternative)
+        .chain(&options.server)
+        .cloned()
+        .collect();
+    let purpose = match (&options.client, options.server.is_empty()) {
+        (Some(_), true) => Purpose::Client,
+        (None, _) => Purpose::Server,
+        (Some(_), false) => Purpose::Both,
+    };
+    let pair = make::signed(&name, &names, options.by.days, purpose, &authority)
+        .map_err(|error| (CANNOT_CREATE, error.to_string()))?;
+    let stem = name.replace(
+        |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@')),
+        "_",
+    );
+    Ok((stem.trim_start_matches('.').to_owned(), pair))
 }

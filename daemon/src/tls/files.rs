@@ -1,5 +1,5 @@
-//! The files that TLS needs: which ones, what is in them, whether it can be used, and whether they
-//! have changed. For the supervisor alone; what it makes of them goes to the workers as text.
+//! The files that TLS needs: which ones, their contents, whether they can be used, and whether they
+//! have changed. For the supervisor alone; workers get the contents as text.
 
 use super::{Facts, Unusable, certificate, make, serve};
 use crate::{

@@ -1,4 +1,4 @@
-//! Making certificates: the self-signed one of a daemon that was given none, authorities and what
+//! Makes certificates: the self-signed one of a daemon that was given none, authorities and what
 //! they sign (`ggend auth generate-ca`, `generate-cert`). Keys are ECDSA P-256. Files appear whole
 //! or not at all, keys readable by their owner only.
 

@@ -1,6 +1,6 @@
-//! Certificates and keys: reading and judging their files (the supervisor), serving TLS with them
-//! (edge workers), making them (`ggend auth`), looking at them as a client would (the probe). Knows
-//! no process; only `files` and `make` touch the file system, and workers may not use those.
+//! Certificates and keys: reading and checking their files (the supervisor), serving TLS (edge
+//! workers), making them (`ggend auth`), examining them as a client (the probe). Only `files` and
+//! `make` touch the file system, and workers may not use those.
 
 mod certificate;
 pub mod client;

@@ -1,5 +1,5 @@
-//! The beat: once a second, liveness, health and metrics in one frame; and the probe that measures
-//! how long the event loop was held up.
+//! The beat: once a second, liveness, health and metrics in one message; and the measurement of
+//! delays of the event loop.
 
 use super::{context::Source, outbox::Outbox};
 use crate::{

@@ -331,68 +331,72 @@ async fn read(
         });
     };
     while let Ok(Some((message, descriptors))) = receiver.receive::<ToWorker>().await {
-        let mut descriptors = descriptors.into_iter();
-        let incoming = match message {
-            ToWorker::Drain { deadline_ms } => {
-                set(Duration::from_millis(deadline_ms));
-                continue;
-            }
-            ToWorker::Answer { id, result } => {
-                pending.resolve(id, result);
-                continue;
-            }
-            ToWorker::Start(_) => continue,
-            ToWorker::Link { edge, peer } => match descriptors.next() {
-                Some(socket) => Incoming::Link { edge, peer, socket },
-                None => continue,
-            },
-            ToWorker::Handover { peer } => match descriptors.next() {
-                Some(socket) => Incoming::Handover { peer, socket },
-                None => continue,
-            },
-            ToWorker::Child(child) => match (descriptors.next(), descriptors.next()) {
-                (Some(stdin), Some(stdout)) => Incoming::Child {
-                    child,
-                    stdin,
-                    stdout,
-                },
-                _ => continue,
-            },
-            ToWorker::ChildGone(gone) => Incoming::ChildGone(gone),
-            ToWorker::Ask { id, question } => Incoming::Ask { id, question },
-            ToWorker::LogFilter { filter: text } => {
-                if let Some(filter) = &filter {
-                    filter.set(&text);
-                }
-                continue;
-            }
-            ToWorker::Reconfigure(start) => {
-                if let Some(filter) = &filter {
-                    filter.set(&start.log_filter);
-                }
-                let sockets = descriptors
-                    .map(TcpListener::from)
-                    .filter(|socket| socket.set_nonblocking(true).is_ok());
-                Incoming::Reconfigure(start, sockets.collect())
-            }
-            ToWorker::Secrets(secrets) => Incoming::Secrets(secrets),
-            ToWorker::Recall { catalogue } => Incoming::Recall(catalogue),
-            ToWorker::Restore { sessions } => Incoming::Restore(sessions),
-            ToWorker::Kept { tickets } => Incoming::Kept(tickets),
-            ToWorker::Retire {
-                upstreams,
-                within_ms,
-            } => Incoming::Retire {
-                upstreams,
-                within: Duration::from_millis(within_ms),
-            },
+        let new_filter = match &message {
+            ToWorker::LogFilter { filter } => Some(filter),
+            ToWorker::Reconfigure(start) => Some(&start.log_filter),
+            _ => None,
         };
-        // Fails once the body has dropped its end (it is draining); the channel is read on, to see
-        // its end.
-        inbox.send(incoming).await.ok();
+        if let (Some(filter), Some(text)) = (&filter, new_filter) {
+            filter.set(text);
+        }
+        match message {
+            ToWorker::Drain { deadline_ms } => set(Duration::from_millis(deadline_ms)),
+            ToWorker::Answer { id, result } => pending.resolve(id, result),
+            message => {
+                if let Some(incoming) = incoming(message, descriptors) {
+                    // Fails once the body has dropped its end (it is draining); the channel is read
+                    // on, to see its end.
+                    inbox.send(incoming).await.ok();
+                }
+            }
+        }
     }
     pending.close();
     set(ORPHAN_DRAIN);
+}
+
+/// What the worker's body has to act on. `None`: nothing, or a descriptor is missing.
+fn incoming(message: ToWorker, descriptors: Vec<OwnedFd>) -> Option<Incoming> {
+    let mut descriptors = descriptors.into_iter();
+    Some(match message {
+        ToWorker::Link { edge, peer } => Incoming::Link {
+            edge,
+            peer,
+            socket: descriptors.next()?,
+        },
+        ToWorker::Handover { peer } => Incoming::Handover {
+            peer,
+            socket: descriptors.next()?,
+        },
+        ToWorker::Child(child) => Incoming::Child {
+            child,
+            stdin: descriptors.next()?,
+            stdout: descriptors.next()?,
+        },
+        ToWorker::ChildGone(gone) => Incoming::ChildGone(gone),
+        ToWorker::Ask { id, question } => Incoming::Ask { id, question },
+        ToWorker::Reconfigure(start) => {
+            let sockets = descriptors
+                .map(TcpListener::from)
+                .filter(|socket| socket.set_nonblocking(true).is_ok());
+            Incoming::Reconfigure(start, sockets.collect())
+        }
+        ToWorker::Secrets(secrets) => Incoming::Secrets(secrets),
+        ToWorker::Recall { catalogue } => Incoming::Recall(catalogue),
+        ToWorker::Restore { sessions } => Incoming::Restore(sessions),
+        ToWorker::Kept { tickets } => Incoming::Kept(tickets),
+        ToWorker::Retire {
+            upstreams,
+            within_ms,
+        } => Incoming::Retire {
+            upstreams,
+            within: Duration::from_millis(within_ms),
+        },
+        ToWorker::Start(_)
+        | ToWorker::Drain { .. }
+        | ToWorker::Answer { .. }
+        | ToWorker::LogFilter { .. } => return None,
+    })
 }
 
 /// Shared with the beat task.

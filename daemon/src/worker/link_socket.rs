@@ -1,7 +1,7 @@
-//! The socket of a link between an edge worker and the gateway worker, as both ends use it. A
-//! reader is never woken because the peer has taken something: on a stream socket that is an event
-//! of its own, and at low load it would wake each worker a second time for every message. So room
-//! for writing is asked for only while a write waits. Knows nothing of frames.
+//! The socket of a link between an edge worker and the gateway worker, used at both ends.
+//! Writability is asked for only while a write waits. Otherwise the event loop would wake a worker
+//! each time its peer has read something, a second time for every message at low load. May not:
+//! know frames.
 
 use nix::sys::socket::{MsgFlags, send};
 use std::{

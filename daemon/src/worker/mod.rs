@@ -1,6 +1,6 @@
-//! What all workers share: the process's frame (event loop, control channel, logging, beats, drain)
-//! and the dispatch to the role's body. A worker opens no configuration file, binds nothing, spawns
-//! nothing, and knows nothing of the supervisor but the messages.
+//! What all workers share: the frame of the process (event loop, control channel, logging, beats,
+//! drain) and the dispatch to the body of the role. May not: open a configuration file, bind, spawn
+//! a process, use the supervisor other than by messages.
 //!
 //! A role's body is `pub async fn run(context: Context) -> ExitCode` in `worker/<role>/mod.rs`. It
 //! calls [`Context::on_beat`] and [`Context::ready`], serves, reads [`Context::next`], and returns
@@ -53,10 +53,9 @@ pub fn main(role: Role) -> ExitCode {
     code
 }
 
-/// Puts up the walls of a role around this process and tells on standard output what they hold
-/// back.
-pub fn try_walls(role: Role, mode: SandboxMode) -> ExitCode {
-    match sandbox::try_them(role, mode, &mut std::io::stdout()) {
+/// Applies the sandbox of a role to this process and tells on standard output what it refuses.
+pub fn try_sandbox(role: Role, mode: SandboxMode) -> ExitCode {
+    match sandbox::try_out(role, mode, &mut std::io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(SOFTWARE),
     }
@@ -88,14 +87,14 @@ async fn serve(role: Role) -> ExitCode {
     if context.start.role != role {
         return ExitCode::from(SOFTWARE);
     }
-    match sandbox::put_up(&context.start, &context.secrets) {
-        Ok(standing) => {
-            if !standing.missing.is_empty() {
-                tracing::debug!(target: "mcp_server", "sandbox {}", standing.text);
+    match sandbox::apply(&context.start, &context.secrets) {
+        Ok(enforced) => {
+            if !enforced.missing.is_empty() {
+                tracing::debug!(target: "mcp_server", "sandbox {}", enforced.text);
             }
             context
                 .outbox()
-                .send(ToSupervisor::Sandboxed(standing.text))
+                .send(ToSupervisor::Sandboxed(enforced.text))
                 .await
                 .ok();
         }

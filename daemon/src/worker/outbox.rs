@@ -1,5 +1,4 @@
-//! The worker's way to its supervisor: one bounded queue, one task that writes, log lines in
-//! batches.
+//! Messages to the supervisor: one bounded queue, one task that writes, log lines in batches.
 
 use crate::ipc::{
     channel::Sender,

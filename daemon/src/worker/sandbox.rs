@@ -1,6 +1,6 @@
-//! The walls around a worker: put up once, when it has its sockets, its channel and its log, and
-//! before it accepts a byte. What each role needs is the table below; everything else is taken away
-//! for good. May not: look at a configuration file, wait for anybody.
+//! The sandbox of a worker. It is applied once, when the worker has its sockets, its channel and its
+//! log, and before it accepts a byte. What a role needs is listed here; everything else is taken away
+//! for good. May not: read a configuration file, wait for anybody.
 
 use crate::{
     config::SandboxMode,
@@ -34,7 +34,7 @@ const NAMES: [&str; 12] = [
 /// does not has no file and no socket call at all.
 fn calls_out(role: Role, secrets: &Secrets) -> bool {
     match role {
-        // A reload may bring the first remote server, and walls cannot be moved.
+        // A reload may bring the first remote server, and a sandbox cannot be widened.
         Role::Gateway => true,
         // For the keys of token issuers. When the first issuer appears, the supervisor replaces the
         // workers.
@@ -42,26 +42,26 @@ fn calls_out(role: Role, secrets: &Secrets) -> bool {
     }
 }
 
-/// What stands, for `status` and doctor.
+/// How much of the sandbox is in force, for `status` and doctor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct Enforced {
     /// `full`, `off`, or `partial` with what is missing.
     pub(crate) text: String,
-    /// What could not be had.
+    /// What the system does not have.
     pub(crate) missing: Vec<String>,
 }
 
-/// Why a worker may not serve: its walls are required, and do not stand.
+/// Why a worker may not serve: its sandbox is required, and incomplete.
 #[derive(Debug, thiserror::Error)]
 #[error("the sandbox cannot be had: {0}")]
-pub(crate) struct Open(String);
+pub(crate) struct Incomplete(String);
 
-/// Puts the walls up around this process.
+/// Applies the sandbox to this process.
 ///
 /// # Errors
 /// When something is missing and `server.sandbox` is `required`, or the configured user cannot be
 /// had.
-pub(crate) fn put_up(start: &Start, secrets: &Secrets) -> Result<Standing, Open> {
+pub(crate) fn apply(start: &Start, secrets: &Secrets) -> Result<Enforced, Incomplete> {
     if start.role.is_edge() {
         // Each connection takes one descriptor; the usual soft limit is there for programs with
         // select(2).
@@ -75,9 +75,9 @@ pub(crate) fn put_up(start: &Start, secrets: &Secrets) -> Result<Standing, Open>
     if mode == SandboxMode::Off {
         if identity.is_some() {
             platform::drop_privileges(identity)
-                .map_err(|error| Open(format!("the user cannot be changed: {error}")))?;
+                .map_err(|error| Incomplete(format!("the user cannot be changed: {error}")))?;
         }
-        return Ok(Standing {
+        return Ok(Enforced {
             text: "off".to_owned(),
             missing,
         });
@@ -88,8 +88,39 @@ pub(crate) fn put_up(start: &Start, secrets: &Secrets) -> Result<Standing, Open>
         }
     };
     let out = calls_out(start.role, secrets);
-    // Built before anything is dropped: who is nobody may not look everywhere.
-    let reach = Prepared::reach(&Reach {
+    // Built before anything is dropped: the other user may not look everywhere.
+    let reach = reach(out);
+    let dropped = platform::drop_privileges(identity);
+    if let (Err(error), Some(RunAs { asked: true, .. })) = (&dropped, start.run_as) {
+        return Err(Incomplete(format!("the user cannot be changed: {error}")));
+    }
+    note("privileges", dropped);
+    note("hidden memory", platform::hide_memory());
+    // In addition, where the service manager allows it: no core of hidden memory is written, and no
+    // file can be opened to grow.
+    platform::write_no_cores()
+        .and_then(|()| platform::write_no_files())
+        .unwrap_or_default();
+    note("Landlock", reach.and_then(close));
+    let calls = Calls::Worker {
+        files: out,
+        connect: out,
+    };
+    note("seccomp", Prepared::calls(calls).and_then(close));
+    let text = if missing.is_empty() {
+        "full".to_owned()
+    } else {
+        format!("partial, without {}", missing.join(", "))
+    };
+    if mode == SandboxMode::Required && !missing.is_empty() {
+        return Err(Incomplete(missing.join(", ")));
+    }
+    Ok(Enforced { text, missing })
+}
+
+/// What the worker may open: what resolving names takes if it calls out, otherwise nothing.
+fn reach(out: bool) -> io::Result<Prepared> {
+    Prepared::reach(&Reach {
         read: if out {
             NAMES.map(PathBuf::from).into()
         } else {
@@ -100,41 +131,12 @@ pub(crate) fn put_up(start: &Start, secrets: &Secrets) -> Result<Standing, Open>
         no_connect: !out,
         no_others: true,
         ..Reach::default()
-    });
-    let dropped = platform::drop_privileges(identity);
-    if let (Err(error), Some(RunAs { asked: true, .. })) = (&dropped, start.run_as) {
-        return Err(Open(format!("the user cannot be changed: {error}")));
-    }
-    note("privileges", dropped);
-    note("hidden memory", platform::hide_memory());
-    // Belt and braces, which a service manager may refuse to have changed: no core is written of
-    // hidden memory, and no file can be opened to grow.
-    platform::write_no_cores()
-        .and_then(|()| platform::write_no_files())
-        .unwrap_or_default();
-    note("Landlock", reach.and_then(close));
-    note(
-        "seccomp",
-        Prepared::calls(Calls::Worker {
-            files: out,
-            connect: out,
-        })
-        .and_then(close),
-    );
-    let text = if missing.is_empty() {
-        "full".to_owned()
-    } else {
-        format!("partial, without {}", missing.join(", "))
-    };
-    if mode == SandboxMode::Required && !missing.is_empty() {
-        return Err(Open(missing.join(", ")));
-    }
-    Ok(Standing { text, missing })
+    })
 }
 
-fn close(wall: Prepared) -> io::Result<()> {
-    let stands = wall.stands();
-    wall.close()?;
+fn close(layer: Prepared) -> io::Result<()> {
+    let stands = layer.stands();
+    layer.close()?;
     match stands {
         // What older versions of Landlock do not see of ports and signals, the filter sees.
         Stands::Whole | Stands::Partly => Ok(()),
@@ -142,19 +144,19 @@ fn close(wall: Prepared) -> io::Result<()> {
     }
 }
 
-/// `ggend worker --try-walls ROLE [MODE]`: puts up the walls of a role around this process and
-/// tries to get through. One line for each try: its name and what came of it.
-pub(crate) fn try_them(role: Role, mode: SandboxMode, out: &mut impl io::Write) -> io::Result<()> {
+/// `ggend worker --try-sandbox ROLE [MODE]`: applies the sandbox of a role to this process and tries
+/// what it must refuse. One line for each attempt: its name and its outcome.
+pub(crate) fn try_out(role: Role, mode: SandboxMode, out: &mut impl io::Write) -> io::Result<()> {
     let mut config = crate::config::Config::default();
     config.server.sandbox = mode;
     let start = Start::to_try(role, config);
     let began = std::time::Instant::now();
-    let standing = put_up(&start, &Secrets::default());
+    let enforced = apply(&start, &Secrets::default());
     writeln!(out, "took {}", began.elapsed().as_micros())?;
     writeln!(
         out,
         "walls {}",
-        standing.map_or_else(|error| error.to_string(), |standing| standing.text)
+        enforced.map_or_else(|error| error.to_string(), |enforced| enforced.text)
     )?;
     for name in platform::ATTEMPTS
         .iter()

@@ -174,7 +174,7 @@ fn the_reference_of_the_configuration_is_what_the_schema_says() {
     let mut text = "# Configuration keys\n\nWhat each key takes, its default and the variable that sets it. What the keys are for, and what else holds for them: \
         [configuration.md](../configuration.md).\nThe same as a JSON Schema: `ggen mcp config schema`. Values of variables are written as in the file; texts \
         without quotes.\n\nThis file is written by a test from the schema (`UPDATE_DOCS=1 cargo test --workspace --test docs`); change \
-        `daemon/src/config/schema/describe.rs`.\n\n| key | takes | default | variable | meaning |\n|---|---|---|---|---|\n"
+        `daemon/src/config/schema/describe/`.\n\n| key | takes | default | variable | meaning |\n|---|---|---|---|---|\n"
         .to_owned();
     let known: Vec<&String> = leaves().iter().collect();
     schema_rows(&schema, "", &mut |path, member| {

@@ -3,7 +3,7 @@
 //! The first line may be a variable, `GGEN_MCP_…=value`, the rest is the file.
 #![no_main]
 
-use ggend::config::{LoadOptions, Place, Severity, check, load, redacted};
+use ggend::config::{LoadOptions, Location, Severity, check, load, redacted};
 use libfuzzer_sys::fuzz_target;
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
     let lines = file.lines().count() + 1;
     let problems = match load(&options) {
         Ok(loaded) => {
-            let place = |path: &str| Place { source: path.to_owned(), at: None };
+            let place = |path: &str| Location { source: path.to_owned(), at: None };
             let again = check(&loaded.config, &place, false);
             assert!(again.iter().all(|problem| problem.severity != Severity::Error), "{again:?}");
             let shown = redacted(&loaded.config).to_string();

@@ -1,5 +1,5 @@
-//! `ggen __detach PROGRAM ARGS…`: the second step of a detached start. Leaves the terminal's
-//! session and becomes the program.
+//! `ggen __detach PROGRAM ARGS…`: the second step of a detached start. Begins a new session and
+//! becomes the program.
 
 use crate::failed::{Exit, Failed};
 use std::{ffi::OsString, os::unix::process::CommandExt, process::Command};

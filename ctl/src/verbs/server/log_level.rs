@@ -1,5 +1,4 @@
-//! `ggen mcp server log-level [CATEGORY=]LEVEL [--for TIME]`: what is logged, changed while the
-//! daemon runs.
+//! `ggen mcp server log-level [CATEGORY=]LEVEL [--for TIME]`: changes what a running daemon logs.
 
 use crate::{
     args::{LogLevel, parse_level},

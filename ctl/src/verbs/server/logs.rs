@@ -1,5 +1,5 @@
-//! `ggen mcp server logs`: the daemon's merged view; when it is down, what a detached one last
-//! wrote.
+//! `ggen mcp server logs`: the log lines of all processes; when the daemon is down, what a detached
+//! one last wrote.
 
 use crate::{
     args::Logs,
@@ -8,8 +8,8 @@ use crate::{
     daemon,
     failed::{Exit, Failed},
     render::{Out, Tone, note},
-    text,
 };
+use ggen_wire::text;
 use ggen_wire::{
     control::{Body, Call, LogQuery},
     log::{Level, LogLine},

@@ -4,6 +4,7 @@ pub(super) mod detach;
 mod log_level;
 mod logs;
 mod monitor;
+mod progress;
 mod reload;
 mod restart;
 mod start;

@@ -1,25 +1,25 @@
-//! `ggen mcp server monitor`: the live view on a terminal, a line for every look elsewhere.
+//! `ggen mcp server monitor`: a full screen on a terminal, one line for each sample elsewhere.
 
 use crate::{
     args::Monitor,
-    client::Manner,
+    client::ClientOptions,
     context::Context,
     failed::{Exit, Failed},
     monitor::{
         screen,
-        source::{Look, News, Source},
+        source::{Sample, Source, Update},
         state::{State, Wish},
     },
-    text,
 };
 use ggen_wire::status::{Phase, UpstreamState};
+use ggen_wire::text;
 use ratatui::crossterm::event;
 use serde_json::json;
 use std::{io, io::IsTerminal, time::Duration};
 
-/// How often keys are looked for while nothing else happens.
+/// How often keys are polled while nothing else happens.
 const KEYS: Duration = Duration::from_millis(50);
-/// The shortest time between two looks.
+/// The shortest time between two samples.
 const SHORTEST: Duration = Duration::from_millis(100);
 
 /// Looks once to say at once what is wrong, then goes on until `q`, a signal, or a reader that
@@ -29,14 +29,14 @@ pub(crate) fn run(context: &mut Context, monitor: &Monitor) -> Result<Exit, Fail
     let screen =
         context.out.terminal && io::stdin().is_terminal() && !monitor.plain && !context.out.json;
     // Notes on standard error would tear the screen.
-    let manner = Manner {
+    let client_options = ClientOptions {
         debug: context.global.debug && !screen,
         quiet: true,
-        ..context.manner()
+        ..context.client_options()
     };
     let source = Source::start(
         context.socket.clone(),
-        manner,
+        client_options,
         monitor.interval.max(SHORTEST),
     );
     if screen {
@@ -59,8 +59,8 @@ fn watch(terminal: &mut ratatui::DefaultTerminal, source: &Source) -> io::Result
         terminal.draw(|frame| screen::draw(frame, &state))?;
         let mut changed = false;
         while !changed {
-            for news in source.news.try_iter() {
-                state.hear(news);
+            for update in source.updates.try_iter() {
+                state.apply(update);
                 changed = true;
             }
             if !event::poll(KEYS)? {
@@ -83,19 +83,21 @@ fn lines(context: &mut Context, monitor: &Monitor, source: &Source) -> Result<Ex
     let mut left = monitor.count;
     while left != Some(0) {
         // The thread ends only with us.
-        let Ok(news) = source.news.recv() else { break };
-        let lost = if let News::Lost(failed) = &news {
+        let Ok(update) = source.updates.recv() else {
+            break;
+        };
+        let lost = if let Update::Lost(failed) = &update {
             Some(failed.to_string())
         } else {
             None
         };
-        state.hear(news);
+        state.apply(update);
         let out = &mut context.out;
-        match (lost, &state.look) {
+        match (lost, &state.sample) {
             (Some(lost), _) if out.json => out.record(&json!({ "error": lost }))?,
             (Some(lost), _) => out.line(&lost)?,
-            (None, Some(look)) if out.json => out.record(&record(&state, look))?,
-            (None, Some(look)) => out.line(&line(&state, look))?,
+            (None, Some(sample)) if out.json => out.record(&record(&state, sample))?,
+            (None, Some(sample)) => out.line(&line(&state, sample))?,
             (None, None) => {}
         }
         out.flush()?;
@@ -104,8 +106,8 @@ fn lines(context: &mut Context, monitor: &Monitor, source: &Source) -> Result<Ex
     Ok(Exit::Ok)
 }
 
-fn parts(look: &Look) -> (u64, [usize; 4]) {
-    let status = &look.status;
+fn parts(sample: &Sample) -> (u64, [usize; 4]) {
+    let status = &sample.status;
     let running = status
         .workers
         .iter()
@@ -126,32 +128,32 @@ fn parts(look: &Look) -> (u64, [usize; 4]) {
     )
 }
 
-fn line(state: &State, look: &Look) -> String {
-    let (figures, status) = (&state.figures, &look.status);
-    let latency = figures.latency_ms.map_or_else(
+fn line(state: &State, sample: &Sample) -> String {
+    let (rates, status) = (&state.rates, &sample.status);
+    let latency = rates.latency_ms.map_or_else(
         || "p95 -".to_owned(),
         |[_, slow, _]| format!("p95 {slow:.1} ms"),
     );
-    let (connections, [running, workers, ready, upstreams]) = parts(look);
+    let (connections, [running, workers, ready, upstreams]) = parts(sample);
     let time = text::time(status.started_ms.saturating_add(status.uptime_ms));
     let time = time.get(11..19).unwrap_or_default();
     format!(
         "{time} {} requests {:.1}/s errors {:.1}/s {latency} connections {connections} sessions {} in-flight {} workers {running}/{workers} \
          upstreams {ready}/{upstreams} issues {}",
         status.phase.as_str(),
-        figures.requests,
-        figures.errors,
+        rates.requests,
+        rates.errors,
         status.sessions,
         status.in_flight,
         status.issues.len()
     )
 }
 
-fn record(state: &State, look: &Look) -> serde_json::Value {
-    let status = &look.status;
-    let (connections, [running, workers, ready, upstreams]) = parts(look);
+fn record(state: &State, sample: &Sample) -> serde_json::Value {
+    let status = &sample.status;
+    let (connections, [running, workers, ready, upstreams]) = parts(sample);
     json!({
-        "at_ms": status.started_ms.saturating_add(status.uptime_ms), "phase": status.phase, "figures": state.figures,
+        "at_ms": status.started_ms.saturating_add(status.uptime_ms), "phase": status.phase, "figures": state.rates,
         "connections": connections, "sessions": status.sessions, "in_flight": status.in_flight,
         "workers": { "running": running, "all": workers }, "upstreams": { "ready": ready, "all": upstreams }, "issues": status.issues.len(),
     })

@@ -1,15 +1,15 @@
-//! `ggen mcp server start`: starts the daemon by the host's way and returns when it serves, or with
-//! the reason why it does not.
+//! `ggen mcp server start`: starts the daemon, by systemd where its unit is installed, and returns
+//! when it serves or with the reason why it does not.
 
 use crate::{
     args::Start,
-    client::{Client, Manner},
+    client::{Client, ClientOptions},
     context::Context,
     daemon::{self, Detached},
     failed::{Exit, Failed, exit_of},
     render::{Dots, Tone, note},
-    text,
 };
+use ggen_wire::text;
 use ggen_wire::{
     Code,
     control::{Body, Call},
@@ -269,14 +269,14 @@ fn start_detached(context: &mut Context, start: &Start) -> Result<Status, Failed
 // The daemon's status once it serves; a socket that is not there yet, or closes again, is no
 // answer.
 fn ready(context: &Context, timeout: Duration) -> Result<Option<Status>, Failed> {
-    let manner = Manner {
+    let client_options = ClientOptions {
         debug: false,
         quiet: true,
-        ..context.manner()
+        ..context.client_options()
     };
     let timeout = timeout.max(Duration::from_millis(50));
-    let answer =
-        Client::connect(&context.socket, timeout, manner).and_then(|mut client| client.status());
+    let answer = Client::connect(&context.socket, timeout, client_options)
+        .and_then(|mut client| client.status());
     match answer {
         Ok(status) => Ok((status.phase != Phase::Starting).then_some(status)),
         Err(failed) if failed.exit == Exit::NoPermission => Err(failed),

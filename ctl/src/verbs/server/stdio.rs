@@ -1,5 +1,4 @@
-//! `ggen mcp server stdio`: becomes `ggend stdio`, which has the HTTP client that ggen does not
-//! link.
+//! `ggen mcp server stdio`: becomes `ggend stdio`, because ggen has no HTTP client.
 
 use crate::{context::Context, daemon, failed::Failed};
 use std::ffi::OsString;

@@ -1,12 +1,12 @@
-//! `ggen mcp server stop`: asks the daemon to drain and exit, shows how that goes, and returns when
-//! its process is gone.
+//! `ggen mcp server stop`: asks the daemon to drain and exit, prints progress, and returns when its
+//! process is gone.
 
 use crate::{
     client::Next,
     context::Context,
     failed::{Exit, Failed},
-    text,
 };
+use ggen_wire::text;
 use ggen_wire::{
     Code,
     control::{Body, Call},
@@ -78,7 +78,8 @@ pub(crate) fn run(context: &mut Context, force: bool) -> Result<Exit, Failed> {
 /// Stops one transport or upstream of a daemon that goes on.
 pub(crate) fn one(context: &mut Context, name: String) -> Result<Exit, Failed> {
     let heading = format!("Stopping {name}...");
-    super::restart::follow(
+    super::progress::follow(
+        context.client()?,
         context,
         &heading,
         &Call::Stop {

@@ -1,4 +1,4 @@
-//! `ggen mcp server upgrade`: the running daemon becomes another binary, and says how that goes.
+//! `ggen mcp server upgrade`: the running daemon becomes another binary, and reports progress.
 
 use crate::{
     context::Context,
@@ -20,7 +20,7 @@ pub(crate) fn run(context: &mut Context, path: Option<PathBuf>) -> Result<Exit, 
     };
     // That the versions differ is what this is for.
     let client = context.client()?.tolerant();
-    super::restart::follow_with(
+    super::progress::follow(
         client,
         context,
         "Upgrading MCP server...",

@@ -1,5 +1,5 @@
-//! `ggen mcp server wait`: returns when the daemon runs and every upstream has settled, so that
-//! other services can be ordered after it.
+//! `ggen mcp server wait`: returns when the daemon runs and every upstream is ready or known not to
+//! be, so that other services can be ordered after it.
 
 use crate::{
     client::Client,
@@ -19,7 +19,7 @@ pub(crate) fn run(context: &mut Context) -> Result<Exit, Failed> {
     let mut client = loop {
         // The daemon keeps to the time it is given; a little more is for its answer to arrive.
         let answer_within = left() + Duration::from_secs(2);
-        match Client::connect(&context.socket, answer_within, context.manner()) {
+        match Client::connect(&context.socket, answer_within, context.client_options()) {
             Err(failed) if failed.is_not_running() && !left().is_zero() => {
                 crate::verbs::pause(Duration::from_millis(20))
             }

@@ -1,6 +1,6 @@
-//! `generate-api-key`, `list-api-keys`, `revoke-api-key`.
+//! `ggend auth generate-api-key`, `list-api-keys` and `revoke-api-key`.
 
-use super::{Answer, BAD, Refusal, USAGE, World, when};
+use super::{Answer, BAD, Environment, Refusal, USAGE, when};
 use crate::auth::{
     duration, key,
     store::{KeyRecord, NewKey},
@@ -35,7 +35,7 @@ pub(super) struct New {
     tools: Vec<String>,
 }
 
-pub(super) fn generate(world: &World<'_>, new: &New) -> Result<Answer, Refusal> {
+pub(super) fn generate(environment: &Environment<'_>, new: &New) -> Result<Answer, Refusal> {
     let usage = |what: &str| Refusal::new(USAGE, None, what);
     let texts = || {
         new.permissions
@@ -59,7 +59,7 @@ pub(super) fn generate(world: &World<'_>, new: &New) -> Result<Answer, Refusal> 
             "texts must be at most 200 bytes, without control characters",
         ));
     }
-    let now = world.seconds();
+    let now = environment.seconds();
     let secret = key::generate().map_err(Refusal::random)?;
     let trimmed = |list: &[String]| list.iter().map(|text| text.trim().to_owned()).collect();
     let record = NewKey {
@@ -74,7 +74,7 @@ pub(super) fn generate(world: &World<'_>, new: &New) -> Result<Answer, Refusal> 
         last_used: None,
         revoked: None,
     };
-    let store = world.store()?;
+    let store = environment.store()?;
     store.forget(now)?;
     store.add(&record)?;
     let mut json = shown(&record, now);
@@ -93,9 +93,9 @@ pub(super) fn generate(world: &World<'_>, new: &New) -> Result<Answer, Refusal> 
     })
 }
 
-pub(super) fn list(world: &World<'_>) -> Result<Answer, Refusal> {
-    let now = world.seconds();
-    let keys = world
+pub(super) fn list(environment: &Environment<'_>) -> Result<Answer, Refusal> {
+    let now = environment.seconds();
+    let keys = environment
         .known_store()?
         .map(|store| store.keys())
         .transpose()?
@@ -126,6 +126,17 @@ pub(super) fn list(world: &World<'_>) -> Result<Answer, Refusal> {
             ]
         })
         .collect();
+    let text = table(&rows);
+    let value = keys.iter().map(|key| format!("{}\n", key.id)).collect();
+    Ok(Answer {
+        text,
+        value,
+        json: json!({"keys": keys.iter().map(|key| shown(key, now)).collect::<Vec<_>>()}),
+        exit: 0,
+    })
+}
+
+fn table(rows: &[[String; 6]]) -> String {
     let head = [
         "ID",
         "STATUS",
@@ -143,7 +154,7 @@ pub(super) fn list(world: &World<'_>) -> Result<Answer, Refusal> {
             .unwrap_or(0)
     };
     let mut text = String::new();
-    for row in [&head].into_iter().chain(&rows) {
+    for row in [&head].into_iter().chain(rows) {
         let cells: Vec<String> = row
             .iter()
             .enumerate()
@@ -151,18 +162,12 @@ pub(super) fn list(world: &World<'_>) -> Result<Answer, Refusal> {
             .collect();
         let _ = writeln!(text, "{}", cells.join("  ").trim_end());
     }
-    let value = keys.iter().map(|key| format!("{}\n", key.id)).collect();
-    Ok(Answer {
-        text,
-        value,
-        json: json!({"keys": keys.iter().map(|key| shown(key, now)).collect::<Vec<_>>()}),
-        exit: 0,
-    })
+    text
 }
 
-pub(super) fn revoke(world: &World<'_>, id: &str) -> Result<Answer, Refusal> {
-    let text = world.text(id)?;
-    let store = world.known_store()?;
+pub(super) fn revoke(environment: &Environment<'_>, id: &str) -> Result<Answer, Refusal> {
+    let text = environment.text(id)?;
+    let store = environment.known_store()?;
     let keys = store
         .as_ref()
         .map(|store| store.keys())
@@ -179,7 +184,7 @@ pub(super) fn revoke(world: &World<'_>, id: &str) -> Result<Answer, Refusal> {
                 .help("ggen mcp auth list-api-keys"),
         );
     };
-    let now = world.seconds();
+    let now = environment.seconds();
     let fresh = store.revoke(&record.id, now)?;
     let text = if fresh {
         format!(

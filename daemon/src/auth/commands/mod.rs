@@ -1,7 +1,7 @@
 //! `ggend auth …`, which `ggen mcp auth …` becomes: makes, lists and revokes API keys, makes and
-//! judges tokens. Works on the key store and the configuration, with or without a running daemon,
-//! which sees changes of the store by itself. Exit codes are those of `ggen`. May not: reach the
-//! network but through what the caller hands in; show a secret but the one that was just made.
+//! verifies tokens. It works on the key store and the configuration, with or without a running
+//! daemon, which notices changes of the store. Exit codes are those of `ggen`. May not: use the
+//! network other than through what the caller passes in; show a secret that was not just made.
 
 mod api_keys;
 #[cfg(test)]
@@ -14,8 +14,11 @@ use super::{
     rulebook::Source,
     store::{Store, StoreError},
 };
-use crate::config::{LoadOptions, Problem, state};
-use clap::{Args, Subcommand, ValueEnum};
+use crate::{
+    config::{LoadOptions, Problem, state},
+    print_options::PrintOptions,
+};
+use clap::{Args, Subcommand};
 use ggen_wire::Code;
 use serde_json::{Value, json};
 use std::{
@@ -45,23 +48,8 @@ const MOST: u64 = 64 << 10;
 pub struct Options {
     #[command(subcommand)]
     verb: Verb,
-    /// How to print.
-    #[arg(long, global = true, value_enum)]
-    format: Option<Format>,
-    /// The same as `--format json`.
-    #[arg(long, global = true)]
-    json: bool,
-    /// Print the value and errors only.
-    #[arg(long, short, global = true)]
-    quiet: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people.
-    Human,
-    /// For programs.
-    Json,
+    #[command(flatten)]
+    print: PrintOptions,
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,13 +67,13 @@ enum Verb {
     GenerateJwtSecret,
     /// Make a token, signed with auth.jwt.secret.
     GenerateToken(tokens::New),
-    /// Judge a token or an API key as the daemon does, and name the check that fails.
+    /// Verify a token or an API key as the daemon does, and name the check that fails.
     VerifyToken {
         /// The token; `-` or nothing: from standard input, so that no list of processes shows it.
         #[arg(default_value = "-")]
         token: String,
     },
-    /// Show what a token says, without judging it.
+    /// Show what a token says, without verifying it.
     DecodeToken {
         /// The token; `-` or nothing: from standard input.
         #[arg(default_value = "-")]
@@ -102,7 +90,7 @@ enum Verb {
 }
 
 /// What a verb works with.
-pub struct World<'a> {
+pub struct Environment<'a> {
     /// How the configuration is read.
     pub load: &'a LoadOptions,
     /// The state directory.
@@ -208,7 +196,7 @@ impl From<StoreError> for Refusal {
     }
 }
 
-impl World<'_> {
+impl Environment<'_> {
     fn seconds(&self) -> u64 {
         super::seconds(self.now)
     }
@@ -259,16 +247,16 @@ pub fn standard_input() -> io::Result<String> {
     Ok(text)
 }
 
-fn play(verb: &Verb, world: &World<'_>) -> Result<Answer, Refusal> {
+fn play(verb: &Verb, environment: &Environment<'_>) -> Result<Answer, Refusal> {
     match verb {
-        Verb::GenerateApiKey(new) => api_keys::generate(world, new),
-        Verb::ListApiKeys => api_keys::list(world),
-        Verb::RevokeApiKey { id } => api_keys::revoke(world, id),
+        Verb::GenerateApiKey(new) => api_keys::generate(environment, new),
+        Verb::ListApiKeys => api_keys::list(environment),
+        Verb::RevokeApiKey { id } => api_keys::revoke(environment, id),
         Verb::GenerateJwtSecret => tokens::secret(),
-        Verb::GenerateToken(new) => tokens::generate(world, new),
-        Verb::VerifyToken { token } => tokens::verify(world, token),
-        Verb::DecodeToken { token } => tokens::decode(world, token),
-        Verb::RevokeToken { jti } => tokens::revoke(world, jti),
+        Verb::GenerateToken(new) => tokens::generate(environment, new),
+        Verb::VerifyToken { token } => tokens::verify(environment, token),
+        Verb::DecodeToken { token } => tokens::decode(environment, token),
+        Verb::RevokeToken { jti } => tokens::revoke(environment, jti),
         // Played before: it has its own way of saying what it did.
         Verb::Certificates(_) => Ok(Answer::default()),
     }
@@ -276,18 +264,18 @@ fn play(verb: &Verb, world: &World<'_>) -> Result<Answer, Refusal> {
 
 /// Plays a verb and prints what it says.
 #[must_use]
-pub fn run(options: &Options, world: &World<'_>) -> ExitCode {
+pub fn run(options: &Options, environment: &Environment<'_>) -> ExitCode {
     if let Verb::Certificates(verb) = &options.verb {
         return crate::tls::command::run(verb);
     }
     let (stdout, stderr) = (io::stdout(), io::stderr());
-    let json = options.json || options.format == Some(Format::Json);
+    let json = options.print.is_json();
     // Whoever closes the pipe early has read enough; the exit code still tells.
-    match play(&options.verb, world) {
+    match play(&options.verb, environment) {
         Ok(answer) => {
             let text = if json {
                 format!("{:#}\n", answer.json)
-            } else if options.quiet {
+            } else if options.print.quiet {
                 answer.value
             } else {
                 answer.text

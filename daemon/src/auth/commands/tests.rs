@@ -5,7 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
-use super::{Answer, Options, Refusal, World, play};
+use super::{Answer, Environment, Options, Refusal, play};
 use crate::config::LoadOptions;
 use clap::Parser;
 use ggen_wire::Code;
@@ -47,14 +47,14 @@ impl Host {
 
     fn run(&self, line: &[&str], input: &str) -> Result<Answer, Refusal> {
         let parsed = Line::try_parse_from([&["auth"], line].concat()).unwrap();
-        let world = World {
+        let environment = Environment {
             load: &self.load,
             state: self.dir.path().join("state"),
             now: self.now,
             fetch: &|_| Err("no network here".to_owned()),
             input: &|| Ok(input.to_owned()),
         };
-        play(&parsed.options.verb, &world)
+        play(&parsed.options.verb, &environment)
     }
 
     fn json(&self, line: &[&str]) -> Value {

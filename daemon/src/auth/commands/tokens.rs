@@ -1,14 +1,15 @@
-//! `generate-jwt-secret`, `generate-token`, `verify-token`, `decode-token`, `revoke-token`.
+//! `ggend auth generate-jwt-secret`, `generate-token`, `verify-token`, `decode-token` and
+//! `revoke-token`.
 
-use super::{Answer, BAD, CONFIG, Refusal, USAGE, World, when};
+use super::{Answer, BAD, CONFIG, Environment, Refusal, USAGE, when};
 use crate::{
     auth::{
         duration, key,
-        rulebook::{AuthSecrets, Rulebook},
+        rulebook::{AuthSecrets, Rejected, Rulebook},
         store::Revoked,
         token::{Token, sign},
     },
-    config::{self, Loaded},
+    config::{self, Jwt, Loaded},
 };
 use clap::Args;
 use ggen_wire::Code;
@@ -64,12 +65,12 @@ pub(super) fn secret() -> Result<Answer, Refusal> {
     })
 }
 
-fn loaded(world: &World<'_>) -> Result<Loaded, Refusal> {
-    config::load(world.load).map_err(|problems| Refusal::of(&problems))
+fn loaded(environment: &Environment<'_>) -> Result<Loaded, Refusal> {
+    config::load(environment.load).map_err(|problems| Refusal::of(&problems))
 }
 
-pub(super) fn generate(world: &World<'_>, new: &New) -> Result<Answer, Refusal> {
-    let loaded = loaded(world)?;
+pub(super) fn generate(environment: &Environment<'_>, new: &New) -> Result<Answer, Refusal> {
+    let loaded = loaded(environment)?;
     let jwt = &loaded.config.auth.jwt;
     let Some(secret) = loaded
         .auth_files
@@ -85,7 +86,7 @@ pub(super) fn generate(world: &World<'_>, new: &New) -> Result<Answer, Refusal> 
         .help("ggen mcp auth generate-jwt-secret"));
     };
     let name = jwt.algorithm.as_deref().unwrap_or("HS256");
-    let now = world.seconds();
+    let now = environment.seconds();
     let expires = now + new.expires_in.unwrap_or(jwt.expiration);
     let jti = key::id().map_err(Refusal::random)?;
     let mut claims = Map::from_iter([
@@ -94,39 +95,8 @@ pub(super) fn generate(world: &World<'_>, new: &New) -> Result<Answer, Refusal> 
         ("exp".to_owned(), json!(expires)),
         ("jti".to_owned(), json!(jti)),
     ]);
-    let scope = new
-        .scope
-        .iter()
-        .flat_map(|scope| scope.split_whitespace())
-        .collect::<Vec<_>>()
-        .join(" ");
-    let optional = [
-        ("iss", jwt.issuer.clone()),
-        ("aud", new.audience.clone().or_else(|| jwt.audience.clone())),
-        ("client_id", new.client_id.clone()),
-        ("scope", Some(scope).filter(|scope| !scope.is_empty())),
-    ];
-    claims.extend(
-        optional
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?.into()))),
-    );
-    for claim in &new.claims {
-        let (name, value) = claim
-            .split_once('=')
-            .filter(|(name, _)| !name.is_empty() && !OURS.contains(name))
-            .ok_or_else(|| {
-                Refusal::new(
-                    USAGE,
-                    None,
-                    "expected --claim NAME=VALUE, and a name that no other option stands for",
-                )
-            })?;
-        claims.insert(
-            name.to_owned(),
-            serde_json::from_str(value).unwrap_or_else(|_| value.into()),
-        );
-    }
+    claims.extend(optional_claims(jwt, new));
+    claims.extend(given_claims(&new.claims)?);
     let token = sign(&Value::Object(claims), secret, name).map_err(|_| {
         Refusal::new(
             CONFIG,
@@ -149,10 +119,51 @@ pub(super) fn generate(world: &World<'_>, new: &New) -> Result<Answer, Refusal> 
     })
 }
 
-pub(super) fn verify(world: &World<'_>, given: &str) -> Result<Answer, Refusal> {
-    let text = world.text(given)?;
-    let loaded = loaded(world)?;
-    let snapshot = world
+/// Claims that stand in the token only where they have a value.
+fn optional_claims(jwt: &Jwt, new: &New) -> impl Iterator<Item = (String, Value)> {
+    let scope = new
+        .scope
+        .iter()
+        .flat_map(|scope| scope.split_whitespace())
+        .collect::<Vec<_>>()
+        .join(" ");
+    let optional = [
+        ("iss", jwt.issuer.clone()),
+        ("aud", new.audience.clone().or_else(|| jwt.audience.clone())),
+        ("client_id", new.client_id.clone()),
+        ("scope", Some(scope).filter(|scope| !scope.is_empty())),
+    ];
+    optional
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.into())))
+}
+
+/// The claims of `--claim NAME=VALUE`; a value that is JSON is taken as such.
+fn given_claims(claims: &[String]) -> Result<Vec<(String, Value)>, Refusal> {
+    let parse = |claim: &String| {
+        let (name, value) = claim
+            .split_once('=')
+            .filter(|(name, _)| !name.is_empty() && !OURS.contains(name))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+        Some((name.to_owned(), value))
+    };
+    let wrong = || {
+        Refusal::new(
+            USAGE,
+            None,
+            "expected --claim NAME=VALUE, and a name that no other option stands for",
+        )
+    };
+    claims
+        .iter()
+        .map(|claim| parse(claim).ok_or_else(wrong))
+        .collect()
+}
+
+pub(super) fn verify(environment: &Environment<'_>, given: &str) -> Result<Answer, Refusal> {
+    let text = environment.text(given)?;
+    let loaded = loaded(environment)?;
+    let snapshot = environment
         .known_store()?
         .map(|store| store.snapshot())
         .transpose()?
@@ -164,34 +175,16 @@ pub(super) fn verify(world: &World<'_>, given: &str) -> Result<Answer, Refusal> 
     let mut unknown = Vec::new();
     if Token::is_like(&text) {
         for source in rulebook.sources() {
-            match (world.fetch)(source) {
+            match (environment.fetch)(source) {
                 Ok(keys) => rulebook.fetched(source, &Arc::new(keys)),
                 Err(why) => unknown.push(why),
             }
         }
     }
-    let now = world.seconds();
+    let now = environment.seconds();
     let credential = match rulebook.judge(&text, now) {
         Ok(credential) => credential,
-        Err(rejected) => {
-            let code = rejected.code();
-            let (title, why) = (code.title(), rejected.to_string());
-            let message = if why.starts_with(title) {
-                why
-            } else {
-                format!("{title}: {why}")
-            };
-            let message = unknown
-                .iter()
-                .fold(message, |message, why| format!("{message} ({why})"));
-            let help = match code {
-                Code::InvalidApiKey => "ggen mcp auth list-api-keys",
-                Code::TokenExpired => "ggen mcp auth generate-token",
-                Code::InvalidSignature => "ggen mcp config get auth.jwt",
-                _ => "ggen mcp auth decode-token -",
-            };
-            return Err(Refusal::new(BAD, code, message).help(help));
-        }
+        Err(rejected) => return Err(refusal(&rejected, &unknown)),
     };
     let token = Token::parse(&text).ok();
     let expires = match (&credential.key, &token) {
@@ -225,13 +218,34 @@ pub(super) fn verify(world: &World<'_>, given: &str) -> Result<Answer, Refusal> 
     })
 }
 
-pub(super) fn decode(world: &World<'_>, given: &str) -> Result<Answer, Refusal> {
-    let text = world.text(given)?;
+/// Why a token or key is refused; `unknown`: why keys of issuers could not be fetched.
+fn refusal(rejected: &Rejected, unknown: &[String]) -> Refusal {
+    let code = rejected.code();
+    let (title, why) = (code.title(), rejected.to_string());
+    let message = if why.starts_with(title) {
+        why
+    } else {
+        format!("{title}: {why}")
+    };
+    let message = unknown
+        .iter()
+        .fold(message, |message, why| format!("{message} ({why})"));
+    let help = match code {
+        Code::InvalidApiKey => "ggen mcp auth list-api-keys",
+        Code::TokenExpired => "ggen mcp auth generate-token",
+        Code::InvalidSignature => "ggen mcp config get auth.jwt",
+        _ => "ggen mcp auth decode-token -",
+    };
+    Refusal::new(BAD, code, message).help(help)
+}
+
+pub(super) fn decode(environment: &Environment<'_>, given: &str) -> Result<Answer, Refusal> {
+    let text = environment.text(given)?;
     let token = Token::parse(&text).map_err(|error| {
         Refusal::new(BAD, Code::AuthenticationFailed, error.to_string())
             .help("ggen mcp auth verify-token -")
     })?;
-    let now = world.seconds();
+    let now = environment.seconds();
     let claims = token.claims().all();
     let mut shown = format!(
         "Header: {:#}\nClaims: {:#}\n",
@@ -252,8 +266,8 @@ pub(super) fn decode(world: &World<'_>, given: &str) -> Result<Answer, Refusal> 
     })
 }
 
-pub(super) fn revoke(world: &World<'_>, given: &str) -> Result<Answer, Refusal> {
-    let text = world.text(given)?;
+pub(super) fn revoke(environment: &Environment<'_>, given: &str) -> Result<Answer, Refusal> {
+    let text = environment.text(given)?;
     let (jti, expires) = match Token::parse(&text) {
         Ok(token) => {
             let jti = token.claims().text("jti").ok_or_else(|| {
@@ -270,8 +284,8 @@ pub(super) fn revoke(world: &World<'_>, given: &str) -> Result<Answer, Refusal> 
     if jti.is_empty() || jti.len() > 256 || jti.contains(char::is_control) {
         return Err(Refusal::new(USAGE, None, "a jti has 1 to 256 bytes"));
     }
-    let now = world.seconds();
-    let store = world.store()?;
+    let now = environment.seconds();
+    let store = environment.store()?;
     store.forget(now)?;
     let fresh = store.revoke_token(&Revoked {
         jti: jti.clone(),

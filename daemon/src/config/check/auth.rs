@@ -1,10 +1,10 @@
-//! What `auth` must keep to: secrets that cannot be guessed, addresses that nobody can listen on,
-//! audiences that bind.
+//! The check of `auth`: secrets that cannot be guessed, safe addresses of issuers, audiences.
 
-use super::{Judge, is_loopback};
+use super::{Checker, is_loopback};
 use crate::config::{
     model::{Auth, Config, Required, Transports},
     problem::Severity,
+    secrets::secret::Secret,
 };
 use ggen_wire::Code;
 use std::{net::IpAddr, path::Path};
@@ -18,67 +18,12 @@ const ALGORITHMS: [&str; 12] = [
     "ES384", "EdDSA",
 ];
 
-impl Judge<'_> {
+impl Checker<'_> {
     pub(super) fn auth(&mut self, config: &Config) {
-        let Auth {
-            api_key,
-            api_key_file,
-            jwt,
-            oauth2,
-            ..
-        } = &config.auth;
-        if api_key.as_ref().is_some_and(|key| key.expose().is_empty()) {
-            self.value("auth.api_key", "must not be empty".to_owned());
-        } else if api_key
-            .as_ref()
-            .is_some_and(|key| key.expose().len() < SHORT_KEY)
-        {
-            let what = format!("is short enough to be guessed: fewer than {SHORT_KEY} characters");
-            self.add(Severity::Warning, Code::ConfigValue, "auth.api_key", what);
-            self.help("ggen mcp auth generate-api-key".to_owned());
-        }
-        if jwt
-            .secret
-            .as_ref()
-            .is_some_and(|secret| secret.expose().len() < LEAST_SECRET)
-        {
-            self.value(
-                "auth.jwt.secret",
-                format!("must have at least {LEAST_SECRET} bytes"),
-            );
-            self.help("ggen mcp auth generate-jwt-secret".to_owned());
-        }
-        let files = [
-            ("auth.api_key_file", api_key_file),
-            ("auth.jwt.secret_file", &jwt.secret_file),
-            ("auth.jwt.public_key", &jwt.public_key),
-        ];
-        for (path, file) in files {
-            if file.as_deref().is_some_and(|file| !Path::is_absolute(file)) {
-                self.value(path, "must be an absolute path".to_owned());
-            }
-        }
-        for (path, both) in [
-            (
-                "auth.api_key_file",
-                api_key.is_some() && api_key_file.is_some(),
-            ),
-            (
-                "auth.jwt.secret_file",
-                jwt.secret.is_some() && jwt.secret_file.is_some(),
-            ),
-        ] {
-            if both {
-                self.value(
-                    path,
-                    format!(
-                        "stands beside {}: one of them only",
-                        path.trim_end_matches("_file")
-                    ),
-                );
-                self.help(format!("ggen mcp config unset {path}"));
-            }
-        }
+        let auth = &config.auth;
+        self.fixed_secrets(auth);
+        self.secret_files(auth);
+        let jwt = &auth.jwt;
         self.range(
             "auth.jwt.expiration",
             jwt.expiration,
@@ -96,8 +41,63 @@ impl Judge<'_> {
                 "auth.jwt.algorithm",
                 format!("expected one of {}, found {name:?}", ALGORITHMS.join(", ")),
             );
-            self.mend("auth.jwt.algorithm", "HS256");
+            self.help_to_set("auth.jwt.algorithm", "HS256");
         }
+        self.issuers(auth);
+        self.scopes(&auth.oauth2.scopes);
+    }
+
+    /// Secrets in the file itself must not be guessable.
+    fn fixed_secrets(&mut self, auth: &Auth) {
+        let length = |secret: &Option<Secret>| secret.as_ref().map(|text| text.expose().len());
+        match length(&auth.api_key) {
+            Some(0) => self.value("auth.api_key", "must not be empty".to_owned()),
+            Some(1..SHORT_KEY) => {
+                let what =
+                    format!("is short enough to be guessed: fewer than {SHORT_KEY} characters");
+                self.add(Severity::Warning, Code::ConfigValue, "auth.api_key", what);
+                self.help("ggen mcp auth generate-api-key".to_owned());
+            }
+            _ => {}
+        }
+        if length(&auth.jwt.secret).is_some_and(|length| length < LEAST_SECRET) {
+            self.value(
+                "auth.jwt.secret",
+                format!("must have at least {LEAST_SECRET} bytes"),
+            );
+            self.help("ggen mcp auth generate-jwt-secret".to_owned());
+        }
+    }
+
+    /// Files with secrets have absolute paths, and stand in for a value instead of beside it.
+    fn secret_files(&mut self, auth: &Auth) {
+        let jwt = &auth.jwt;
+        let files = [
+            ("auth.api_key_file", &auth.api_key_file),
+            ("auth.jwt.secret_file", &jwt.secret_file),
+            ("auth.jwt.public_key", &jwt.public_key),
+        ];
+        for (path, file) in files {
+            if file.as_deref().is_some_and(|file| !Path::is_absolute(file)) {
+                self.value(path, "must be an absolute path".to_owned());
+            }
+        }
+        let pairs = [
+            ("auth.api_key_file", &auth.api_key, &auth.api_key_file),
+            ("auth.jwt.secret_file", &jwt.secret, &jwt.secret_file),
+        ];
+        for (path, value, file) in pairs {
+            if value.is_some() && file.is_some() {
+                let other = path.trim_end_matches("_file");
+                self.value(path, format!("stands beside {other}: one of them only"));
+                self.help(format!("ggen mcp config unset {path}"));
+            }
+        }
+    }
+
+    /// Issuers are reached safely, and their tokens are meant for this gateway.
+    fn issuers(&mut self, auth: &Auth) {
+        let (jwt, oauth2) = (&auth.jwt, &auth.oauth2);
         for (path, address) in [
             ("auth.jwt.jwks_url", &jwt.jwks_url),
             ("auth.oauth2.issuer", &oauth2.issuer),
@@ -121,11 +121,15 @@ impl Judge<'_> {
             );
             self.help("ggen mcp config set auth.jwt.audience=ggen".to_owned());
         }
-        if oauth2.scopes.iter().any(|scope| {
+    }
+
+    /// RFC 6749 §3.3
+    fn scopes(&mut self, scopes: &[String]) {
+        let is_wrong = |scope: &String| {
             scope.is_empty()
                 || scope.contains(|c: char| !c.is_ascii_graphic() || "\"\\".contains(c))
-        }) {
-            // RFC 6749 §3.3
+        };
+        if scopes.iter().any(is_wrong) {
             self.value(
                 "auth.oauth2.scopes",
                 "holds something that is no scope: visible ASCII without quotes and backslashes"
@@ -169,7 +173,7 @@ impl Judge<'_> {
         } else {
             self.help("ggen mcp auth generate-api-key".to_owned());
         }
-        self.mend(path, "127.0.0.1");
+        self.help_to_set(path, "127.0.0.1");
     }
 }
 

@@ -1,6 +1,6 @@
-//! Ranges of `policy`, `rate_limit` and `tools`.
+//! The check of `policy`, `rate_limit` and `tools`.
 
-use super::{Config, Judge};
+use super::{Checker, Config};
 use crate::config::{
     model::{PolicyEffect, PolicyRule},
     problem::Severity,
@@ -13,98 +13,49 @@ const MOST: u64 = 1_000_000;
 /// Most rules.
 const RULES: usize = 1000;
 
-impl Judge<'_> {
+impl Checker<'_> {
     pub(super) fn limits(&mut self, config: &Config) {
         let rate = &config.rate_limit;
-        self.range(
-            "rate_limit.requests_per_second",
-            rate.requests_per_second.into(),
-            0,
-            MOST,
-            "100",
-        );
-        self.range("rate_limit.burst", rate.burst.into(), 0, MOST, "200");
-        self.range(
-            "rate_limit.max_in_flight",
-            rate.max_in_flight.into(),
-            0,
-            MOST,
-            "100",
-        );
-        self.range(
-            "rate_limit.max_in_flight_per_upstream",
-            rate.max_in_flight_per_upstream.into(),
-            1,
-            MOST,
-            "1024",
-        );
-        self.range(
-            "rate_limit.max_sessions",
-            rate.max_sessions.into(),
-            1,
-            MOST,
-            "10000",
-        );
-        self.range(
-            "rate_limit.max_sessions_per_principal",
-            rate.max_sessions_per_principal.into(),
-            0,
-            MOST,
-            "100",
-        );
-        let defaults = &config.tools.defaults;
-        self.range(
-            "tools.defaults.timeout_ms",
-            defaults.timeout_ms,
-            0,
-            MAX_TIME,
-            "30000",
-        );
-        self.range(
-            "tools.defaults.max_retries",
-            defaults.max_retries.into(),
-            0,
-            10,
-            "1",
-        );
-        self.range(
-            "tools.defaults.max_concurrent",
-            defaults.max_concurrent.into(),
-            0,
-            MOST,
-            "10",
-        );
-        self.range(
-            "tools.defaults.requests_per_second",
-            defaults.requests_per_second.into(),
-            0,
-            MOST,
-            "10",
-        );
-        self.range("tools.defaults.burst", defaults.burst.into(), 0, MOST, "20");
+        let per_second = u64::from(rate.requests_per_second);
+        let per_upstream = u64::from(rate.max_in_flight_per_upstream);
+        let per_principal = u64::from(rate.max_sessions_per_principal);
+        let ranges = [
+            ("requests_per_second", per_second, 0, MOST, "100"),
+            ("burst", rate.burst.into(), 0, MOST, "200"),
+            ("max_in_flight", rate.max_in_flight.into(), 0, MOST, "100"),
+            ("max_in_flight_per_upstream", per_upstream, 1, MOST, "1024"),
+            ("max_sessions", rate.max_sessions.into(), 1, MOST, "10000"),
+            ("max_sessions_per_principal", per_principal, 0, MOST, "100"),
+        ];
+        self.ranges("rate_limit", &ranges);
+        let tools = &config.tools.defaults;
+        let per_second = u64::from(tools.requests_per_second);
+        let ranges = [
+            ("timeout_ms", tools.timeout_ms, 0, MAX_TIME, "30000"),
+            ("max_retries", tools.max_retries.into(), 0, 10, "1"),
+            ("max_concurrent", tools.max_concurrent.into(), 0, MOST, "10"),
+            ("requests_per_second", per_second, 0, MOST, "10"),
+            ("burst", tools.burst.into(), 0, MOST, "20"),
+        ];
+        self.ranges("tools.defaults", &ranges);
         for (name, tool) in &config.tools.named {
-            let path = |key: &str| format!("tools.{name}.{key}");
-            self.range(
-                &path("timeout_ms"),
-                tool.timeout_ms.unwrap_or_default(),
-                0,
-                MAX_TIME,
-                "30000",
-            );
-            self.range(
-                &path("max_retries"),
-                tool.max_retries.unwrap_or_default().into(),
-                0,
-                10,
-                "1",
-            );
-            for (key, value) in [
-                ("max_concurrent", tool.max_concurrent),
-                ("requests_per_second", tool.requests_per_second),
-                ("burst", tool.burst),
-            ] {
-                self.range(&path(key), value.unwrap_or_default().into(), 0, MOST, "10");
-            }
+            let count = |value: Option<u32>| u64::from(value.unwrap_or_default());
+            let timeout = tool.timeout_ms.unwrap_or_default();
+            let retries = u64::from(tool.max_retries.unwrap_or_default());
+            let ranges = [
+                ("timeout_ms", timeout, 0, MAX_TIME, "30000"),
+                ("max_retries", retries, 0, 10, "1"),
+                ("max_concurrent", count(tool.max_concurrent), 0, MOST, "10"),
+                (
+                    "requests_per_second",
+                    count(tool.requests_per_second),
+                    0,
+                    MOST,
+                    "10",
+                ),
+                ("burst", count(tool.burst), 0, MOST, "10"),
+            ];
+            self.ranges(&format!("tools.{name}"), &ranges);
         }
         self.rules(&config.policy.rules);
     }

@@ -1,6 +1,6 @@
-//! What `tracing` must keep to: an address that can be posted to, and a program that can do it.
+//! The check of `tracing`: a usable address, and a program that was built with the exporter.
 
-use super::{Judge, is_loopback};
+use super::{Checker, is_loopback};
 use crate::config::{model::Otlp, problem::Severity};
 use ggen_wire::Code;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use std::net::IpAddr;
 /// Longest `service_name`, in bytes.
 const LONGEST: usize = 255;
 
-impl Judge<'_> {
+impl Checker<'_> {
     /// `able`: whether this program was built with what it takes.
     pub(super) fn tracing(&mut self, otlp: &Otlp, able: bool) {
         if otlp.enabled && !able {
@@ -20,7 +20,7 @@ impl Judge<'_> {
                 "tracing.otlp.enabled",
                 what,
             );
-            self.mend("tracing.otlp.enabled", "false");
+            self.help_to_set("tracing.otlp.enabled", "false");
             self.help("cargo build --release -p ggend --features otlp".to_owned());
         }
         match kind(&otlp.endpoint) {
@@ -28,7 +28,7 @@ impl Judge<'_> {
                 let what =
                     "must be an http or https address without user, query and fragment".to_owned();
                 self.value("tracing.otlp.endpoint", what);
-                self.mend("tracing.otlp.endpoint", "http://127.0.0.1:4318");
+                self.help_to_set("tracing.otlp.endpoint", "http://127.0.0.1:4318");
             }
             Some(Way::Open) if otlp.headers.is_some() || otlp.headers_file.is_some() => {
                 let what = "is plain http to another host: whoever is in between reads the headers"
@@ -54,7 +54,7 @@ impl Judge<'_> {
                 "tracing.otlp.sample_ratio",
                 format!("must be from 0 to 1, is {}", otlp.sample_ratio),
             );
-            self.mend("tracing.otlp.sample_ratio", "1");
+            self.help_to_set("tracing.otlp.sample_ratio", "1");
         }
         let name = &otlp.service_name;
         if name.is_empty() || name.len() > LONGEST || name.chars().any(char::is_control) {
@@ -62,7 +62,7 @@ impl Judge<'_> {
                 "tracing.otlp.service_name",
                 format!("expected a text of 1 to {LONGEST} bytes"),
             );
-            self.mend("tracing.otlp.service_name", "ggend");
+            self.help_to_set("tracing.otlp.service_name", "ggend");
         }
     }
 }
@@ -93,20 +93,20 @@ fn kind(endpoint: &str) -> Option<Way> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::problem::Place;
+    use crate::config::problem::Location;
 
     fn told(text: &str, able: bool) -> Vec<(Severity, Code, String)> {
         let otlp: Otlp = serde_json::from_str(text).unwrap_or_default();
-        let place = |_: &str| Place {
+        let place = |_: &str| Location {
             source: "/f".to_owned(),
             at: None,
         };
-        let mut judge = Judge {
+        let mut checker = Checker {
             place: &place,
             problems: Vec::new(),
         };
-        judge.tracing(&otlp, able);
-        judge
+        checker.tracing(&otlp, able);
+        checker
             .problems
             .into_iter()
             .map(|problem| {
@@ -123,10 +123,10 @@ mod tests {
     fn a_program_that_cannot_export_refuses_to_be_told_to() {
         assert_eq!(told(r#"{"enabled":true}"#, true), []);
         assert_eq!(told("{}", false), []);
-        let mends = "ggen mcp config set tracing.otlp.enabled=false; cargo build --release -p ggend --features otlp".to_owned();
+        let help = "ggen mcp config set tracing.otlp.enabled=false; cargo build --release -p ggend --features otlp".to_owned();
         assert_eq!(
             told(r#"{"enabled":true}"#, false),
-            [(Severity::Error, Code::ConfigUnserved, mends)]
+            [(Severity::Error, Code::ConfigUnserved, help)]
         );
     }
 

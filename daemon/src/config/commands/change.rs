@@ -1,5 +1,5 @@
-//! `set` and `unset`: reads the file, changes its text, judges the whole configuration as it would
-//! be, and writes all of it or nothing.
+//! `ggend config set` and `unset`: reads the file, changes its text, checks the whole configuration
+//! as it would be, and writes all changes or none.
 
 use super::{Answer, BAD, CONFIG, Refusal, plain, short, target, values};
 use crate::config::{
@@ -279,7 +279,7 @@ fn finish(
 /// be taken back.
 fn unwritten(mut problem: Problem, open: &Open, changes: &[Change]) -> Problem {
     if Path::new(&problem.place.source) == open.path {
-        problem.place = crate::config::Place::default();
+        problem.place = crate::config::Location::default();
     }
     let back = |command: &String| {
         let key = command
@@ -311,6 +311,36 @@ fn unwritten(mut problem: Problem, open: &Open, changes: &[Change]) -> Problem {
     problem
 }
 
+/// One change: a line or two for people, and its JSON.
+fn change_shown(
+    options: &LoadOptions,
+    change: &Change,
+    covered: Option<&str>,
+    text: &mut String,
+) -> Value {
+    let Change { key, before, after } = change;
+    let show = |value: &Option<Value>| value.as_ref().map(|value| values::shown(key, value));
+    let (before, after) = (show(before), show(after));
+    let _ = match (&before, &after) {
+        (None, Some(after)) => writeln!(text, "  {key} = {after}"),
+        (Some(before), Some(after)) if before == after => {
+            writeln!(text, "  {key} = {after} (as before)")
+        }
+        (Some(before), Some(after)) => writeln!(text, "  {key} = {after} (was {before})"),
+        (Some(before), None) => writeln!(text, "  {key} taken out (was {before})"),
+        (None, None) => writeln!(text, "  {key} is not set in this file"),
+    };
+    if let Some(source) = covered {
+        let verb = if after.is_some() {
+            "covers it"
+        } else {
+            "still sets it"
+        };
+        let _ = writeln!(text, "  ! {} {verb}", short(options, source));
+    }
+    json!({"key": key.to_string(), "before": before, "after": after, "covered_by": covered})
+}
+
 fn answer(
     options: &LoadOptions,
     future: &LoadOptions,
@@ -327,36 +357,19 @@ fn answer(
         (true, false) => "Created",
     };
     let mut text = format!("{done} {file}\n");
-    let mut list = Vec::new();
     let provenance = load(future)
         .map(|loaded| loaded.provenance)
         .unwrap_or_default();
-    for Change { key, before, after } in changes {
-        let show = |value: &Option<Value>| value.as_ref().map(|value| values::shown(key, value));
-        let (before, after) = (show(before), show(after));
-        let _ = match (&before, &after) {
-            (None, Some(after)) => writeln!(text, "  {key} = {after}"),
-            (Some(before), Some(after)) if before == after => {
-                writeln!(text, "  {key} = {after} (as before)")
-            }
-            (Some(before), Some(after)) => writeln!(text, "  {key} = {after} (was {before})"),
-            (Some(before), None) => writeln!(text, "  {key} taken out (was {before})"),
-            (None, None) => writeln!(text, "  {key} is not set in this file"),
-        };
-        // A value that a higher layer covers has been written, and does nothing.
-        let covered = provenance.get(&key.dotted()).filter(|source| {
-            *source != "default" && !source.starts_with(&*open.path.to_string_lossy())
-        });
-        if let Some(source) = covered {
-            let verb = if after.is_some() {
-                "covers it"
-            } else {
-                "still sets it"
-            };
-            let _ = writeln!(text, "  ! {} {verb}", short(options, source));
-        }
-        list.push(json!({"key": key.to_string(), "before": before, "after": after, "covered_by": covered}));
-    }
+    let list: Vec<Value> = changes
+        .iter()
+        .map(|change| {
+            // A value that a higher layer covers has been written, and does nothing.
+            let covered = provenance.get(&change.key.dotted()).filter(|source| {
+                *source != "default" && !source.starts_with(&*open.path.to_string_lossy())
+            });
+            change_shown(options, change, covered.map(String::as_str), &mut text)
+        })
+        .collect();
     for problem in rest {
         let word = if problem.is_error() {
             "✗"

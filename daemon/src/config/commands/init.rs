@@ -1,4 +1,4 @@
-//! `init`: a new file that names what people change most, valid as it is.
+//! `ggend config init`: writes a new, valid file with the settings that are changed most often.
 
 use super::{Answer, CONFIG, Refusal, short};
 use crate::config::{LoadOptions, files::write::Turn, load::load};

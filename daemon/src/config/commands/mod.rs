@@ -1,6 +1,6 @@
-//! `ggend config …`, which `ggen mcp config …` becomes: looks at the configuration and changes
-//! files, with the loader that the daemon uses. Exit codes are those of `ggen`. May not: talk to a
-//! running daemon; it only looks whether one listens.
+//! `ggend config …`, which `ggen mcp config …` becomes: shows the configuration and changes files,
+//! with the loader that the daemon uses. Exit codes are those of `ggen`. May not: talk to a running
+//! daemon; it only checks whether one listens.
 
 mod change;
 mod init;
@@ -11,7 +11,8 @@ mod tests;
 mod values;
 
 use super::{LoadOptions, Problem, json_schema};
-use clap::{Args, Subcommand, ValueEnum};
+use crate::print_options::{Format, PrintOptions};
+use clap::{Args, Subcommand};
 use ggen_wire::Code;
 use serde_json::{Value, json};
 use std::{
@@ -36,23 +37,8 @@ const CONFIG: u8 = 78;
 pub struct Options {
     #[command(subcommand)]
     verb: Verb,
-    /// How to print.
-    #[arg(long, global = true, value_enum)]
-    format: Option<Format>,
-    /// The same as `--format json`.
-    #[arg(long, global = true)]
-    json: bool,
-    /// Print values and errors only.
-    #[arg(long, short, global = true)]
-    quiet: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people.
-    Human,
-    /// For programs.
-    Json,
+    #[command(flatten)]
+    print: PrintOptions,
 }
 
 #[derive(Debug, Subcommand)]
@@ -213,12 +199,7 @@ impl Refusal {
 pub fn run(options: &Options, load: &LoadOptions, socket: &Path) -> ExitCode {
     let (stdout, stderr) = (io::stdout(), io::stderr());
     let terminal = stdout.is_terminal();
-    let format = if options.json {
-        Some(Format::Json)
-    } else {
-        options.format
-    };
-    let json = format == Some(Format::Json);
+    let json = options.print.is_json();
     let running = || UnixStream::connect(socket).is_ok();
     let outcome = match &options.verb {
         Verb::Init {
@@ -230,7 +211,10 @@ pub fn run(options: &Options, load: &LoadOptions, socket: &Path) -> ExitCode {
         Verb::Show { effective } => show::show(
             load,
             *effective,
-            format.map_or(terminal, |format| format == Format::Human),
+            options
+                .print
+                .format()
+                .map_or(terminal, |format| format == Format::Human),
         ),
         Verb::Get { key } => show::get(load, key),
         Verb::Set { assignments } => change::set(load, assignments, &running),
@@ -253,7 +237,7 @@ pub fn run(options: &Options, load: &LoadOptions, socket: &Path) -> ExitCode {
             ExitCode::from(answer.exit)
         }
         Ok(answer) => {
-            if answer.bare || !options.quiet {
+            if answer.bare || !options.print.quiet {
                 let _ = stdout.lock().write_all(answer.text.as_bytes());
             }
             ExitCode::from(answer.exit)

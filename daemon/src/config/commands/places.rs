@@ -1,4 +1,4 @@
-//! `path`: where files are looked for, highest first, and which are there.
+//! `ggend config path`: where files are looked for, highest first, and which exist.
 
 use super::{Answer, Refusal};
 use crate::config::{LoadOptions, load::places};

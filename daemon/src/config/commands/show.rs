@@ -1,5 +1,5 @@
-//! `show` and `get`: the configuration as it counts, each value with its source, secrets hidden. As
-//! JSON it is a configuration file itself.
+//! `ggend config show` and `get`: the configuration in force, each value with its source, secrets
+//! hidden. The JSON form is a configuration file itself.
 
 use super::{Answer, Refusal, plain, short, values};
 use crate::config::{

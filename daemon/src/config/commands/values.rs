@@ -1,5 +1,5 @@
-//! What somebody typed for a key → the JSON that is to stand in the file. Judged here are single
-//! values; the whole is judged by loading it.
+//! Turns the text that was typed for a key into the JSON value for the file. Checks single values;
+//! loading checks the whole.
 
 use super::Refusal;
 use crate::config::{

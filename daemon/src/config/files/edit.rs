@@ -1,6 +1,6 @@
-//! Changes to the text of a JSON file that touch nothing but the value in question: order, spaces
-//! and line ends of the rest stay as they are. It only works on text that `serde_json` has accepted
-//! (which bounds the depth). May not: open files, judge values.
+//! Changes one value in the text of a JSON file; order, spaces and line ends of the rest stay as
+//! they are. Works only on text that `serde_json` has accepted, which bounds the depth. May not:
+//! open files, check values.
 
 /// Why a change is impossible.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,5 +1,5 @@
-//! Who else may read or write a configuration file: it names the programs that the daemon runs, and
-//! may hold secrets.
+//! Checks who else may read or write a configuration file, because it names programs that the
+//! daemon runs and may hold secrets.
 
 use super::{
     position::{Node, Position, Tree},
@@ -24,7 +24,7 @@ pub(crate) fn check(file: &File, service: bool, problems: &mut Vec<Problem>) {
             Severity::Warning
         };
         let what = "every user of this host may write it, and so have the daemon run any program";
-        let place = crate::config::problem::Place {
+        let place = crate::config::problem::Location {
             source: path.to_string(),
             at: None,
         };

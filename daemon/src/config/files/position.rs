@@ -1,6 +1,6 @@
-//! JSON with positions: where each key and each value of a file stands. It only reads text that
-//! `serde_json` has accepted already, so it reports no syntax errors of its own; on anything
-//! unexpected it stops with `None`. May not: open files, judge values.
+//! JSON with positions: line and column of each key and value. Reads only text that `serde_json`
+//! has accepted, so it reports no syntax errors; on anything unexpected it returns `None`. May not:
+//! open files, check values.
 
 use serde_json::Value;
 

@@ -1,8 +1,8 @@
-//! One configuration file: read, parsed with positions, its mode and its syntax judged. May not:
+//! Reads one configuration file: its text, its positions, its mode, its syntax errors. May not:
 //! know what the keys mean.
 
 use super::position::{Node, Position, Tree, locate};
-use crate::config::problem::{Place, Problem, Severity};
+use crate::config::problem::{Location, Problem, Severity};
 use ggen_wire::Code;
 use std::{
     collections::HashMap,
@@ -28,8 +28,8 @@ pub(crate) struct File {
 impl File {
     /// A place in this file.
     #[must_use]
-    pub(crate) fn place(&self, at: Position) -> Place {
-        Place {
+    pub(crate) fn place(&self, at: Position) -> Location {
+        Location {
             source: self.path.display().to_string(),
             at: Some(at),
         }
@@ -42,7 +42,7 @@ impl File {
     /// What hinders reading or parsing. A missing file is `Missing`, so that the caller decides
     /// whether it matters.
     pub(crate) fn read(path: &Path, problems: &mut Vec<Problem>) -> Result<Self, Unread> {
-        let place = || Place {
+        let place = || Location {
             source: path.display().to_string(),
             at: None,
         };
@@ -86,12 +86,12 @@ impl File {
         mode: u32,
         problems: &mut Vec<Problem>,
     ) -> Result<Self, Unread> {
-        let place = Place {
+        let place = Location {
             source: path.display().to_string(),
             at: None,
         };
         let root = parse(bytes).map_err(|(at, what)| {
-            let place = Place {
+            let place = Location {
                 at: Some(at),
                 ..place
             };

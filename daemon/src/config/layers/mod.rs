@@ -1,6 +1,6 @@
-//! The layers as figment providers: a file's known keys, the environment, the flags. Each yields
-//! only values whose key and type are right; what is wrong goes to the problems. `mcpServers` is
-//! not merged here: its entries are taken whole (servers.rs).
+//! The layers as figment providers: the known keys of a file, the environment, the flags. Each
+//! yields only values whose key and type are right; the others become problems. `mcpServers` is not
+//! merged here: its entries are taken whole (`servers/`).
 
 pub(super) mod variables;
 
@@ -9,7 +9,7 @@ use super::{
         position::{Node, Position, Tree},
         read::File,
     },
-    problem::{Place, Problem, Severity},
+    problem::{Location, Problem, Severity},
     schema,
 };
 use figment::{Metadata, Profile, Provider, providers::Serialized, value};
@@ -23,7 +23,7 @@ pub(crate) struct Layer {
     /// Name of the source; its identity among the layers.
     pub name: String,
     values: Map<String, Value>,
-    places: BTreeMap<String, Place>,
+    places: BTreeMap<String, Location>,
 }
 
 /// A value from the command line.
@@ -39,11 +39,11 @@ pub struct Flag {
 
 impl Layer {
     /// Where a leaf of this layer stands.
-    pub(crate) fn place(&self, path: &str) -> Option<&Place> {
+    pub(crate) fn place(&self, path: &str) -> Option<&Location> {
         self.places.get(path)
     }
 
-    fn set(&mut self, path: &str, value: Value, place: Place) {
+    fn set(&mut self, path: &str, value: Value, place: Location) {
         let mut keys: Vec<&str> = path.split('.').collect();
         let Some(last) = keys.pop() else { return };
         let mut inside = &mut self.values;
@@ -67,7 +67,7 @@ impl Layer {
             ..Self::default()
         };
         for flag in flags {
-            let place = Place {
+            let place = Location {
                 source: flag.name.clone(),
                 at: None,
             };
@@ -102,7 +102,7 @@ impl Layer {
             .range(PREFIX.to_owned()..)
             .take_while(|(name, _)| name.starts_with(PREFIX));
         for (name, text) in ours.filter(|(name, text)| *name != FILE_VARIABLE && !text.is_empty()) {
-            let place = Place {
+            let place = Location {
                 source: name.clone(),
                 at: None,
             };
@@ -153,7 +153,7 @@ pub fn variable(path: &str) -> String {
     format!("{PREFIX}{}", path.replace('.', "_").to_ascii_uppercase())
 }
 
-fn unknown_variable(name: &str, place: Place, names: &BTreeMap<String, &String>) -> Problem {
+fn unknown_variable(name: &str, place: Location, names: &BTreeMap<String, &String>) -> Problem {
     Problem::new(
         Severity::Warning,
         Code::ConfigUnknownKey,

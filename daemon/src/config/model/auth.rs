@@ -1,4 +1,5 @@
-//! `auth`: who may ask. Every text that opens a door is a [`Secret`]. Definitions only.
+//! `auth`: who may use the gateway. Every text that grants access is a [`Secret`]. Definitions
+//! only.
 
 use super::tls::Mtls;
 use crate::config::secrets::secret::Secret;

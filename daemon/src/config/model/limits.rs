@@ -1,4 +1,4 @@
-//! `policy`, `rate_limit` and `tools`: who may use what, and how much of it.
+//! `policy`, `rate_limit` and `tools`: who may use what, and how much. Definitions only.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

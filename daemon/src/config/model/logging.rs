@@ -1,10 +1,10 @@
-//! `logging`: where lines go and how they look. Levels stand in the model beside it.
+//! `logging`: format and destinations of log lines. Definitions only.
 
 use super::Size;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// Where log lines go, and how they look.
+/// Destinations and format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {

@@ -34,7 +34,7 @@ pub struct Config {
     pub metadata: Option<serde_json::Value>,
     /// The daemon itself.
     pub server: Server,
-    /// The front doors.
+    /// The transports that clients use.
     pub transports: Transports,
     /// Who may ask.
     pub auth: Auth,

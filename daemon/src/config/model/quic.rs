@@ -1,4 +1,4 @@
-//! `transports.quic`. Data only.
+//! `transports.quic`. Definitions only.
 
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;

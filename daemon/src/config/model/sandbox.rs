@@ -1,4 +1,4 @@
-//! `mcpServers.<name>.sandbox`: what one stdio server may do less than the daemon.
+//! `mcpServers.<name>.sandbox`: what is taken away from a stdio server. Definitions only.
 
 use super::Size;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! TLS of the HTTP transport, and client certificates.
+//! TLS of the HTTP transport, and client certificates. Definitions only.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use std::path::PathBuf;

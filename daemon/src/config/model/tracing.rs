@@ -1,4 +1,4 @@
-//! `tracing`: where spans go. Definitions only.
+//! `tracing`: where spans are sent. Definitions only.
 
 use crate::config::secrets::secret::Secret;
 use serde::{Deserialize, Serialize};

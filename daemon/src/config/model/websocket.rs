@@ -1,4 +1,4 @@
-//! `transports.websocket`: MCP over WebSocket.
+//! `transports.websocket`: MCP over WebSocket. Definitions only.
 
 use super::Size;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,5 @@
-//! The known keys. The one source of truth is `Config` itself: key paths come from serialising
-//! `Config::default()`, types from deserialising a single leaf. Beside it stand only the keys that
-//! `Config` does not have: those of other MCP clients.
+//! The known keys. They come from `Config` itself: paths from serialising `Config::default()`,
+//! types from deserialising a single leaf. Only the keys of other MCP clients are listed beside it.
 
 pub(super) mod describe;
 pub(super) mod key_path;

@@ -1,10 +1,10 @@
-//! The files that `auth` names: a fixed key, the secret of signed tokens, a public key. Read by the
-//! loader, so that a reload takes new contents over, and never by a worker.
+//! The files that `auth` names: a fixed key, the secret of signed tokens, a public key. The loader
+//! reads them, so that a reload takes new contents; workers never do.
 
 use super::secret::Secret;
 use crate::config::{
     model::Config,
-    problem::{Place, Problem, Severity},
+    problem::{Location, Problem, Severity},
 };
 use ggen_wire::Code;
 use std::{
@@ -37,42 +37,12 @@ pub struct AuthFiles {
 /// Reads them.
 pub(crate) fn read(
     config: &Config,
-    place: &dyn Fn(&str) -> Place,
+    place: &dyn Fn(&str) -> Location,
     problems: &mut Vec<Problem>,
 ) -> AuthFiles {
     let mut text = |path: &str, file: Option<&Path>, secret: bool| {
         let file = file.filter(|file| file.is_absolute())?;
-        let wrong =
-            |severity, code, what: String| Problem::new(severity, code, place(path), path, what);
-        match contents(file) {
-            Ok(Held { text, .. }) if text.is_empty() => {
-                problems.push(wrong(
-                    Severity::Error,
-                    Code::ConfigValue,
-                    format!("{} is empty", file.display()),
-                ));
-                None
-            }
-            Ok(Held { others, text }) => {
-                if secret && others {
-                    let problem = wrong(
-                        Severity::Warning,
-                        Code::ConfigMode,
-                        format!("{} may be read by others", file.display()),
-                    );
-                    problems.push(problem.help(format!("chmod 600 {}", file.display())));
-                }
-                Some(text)
-            }
-            Err(error) => {
-                problems.push(wrong(
-                    Severity::Error,
-                    Code::ConfigUnreadable,
-                    format!("{}: {error}", file.display()),
-                ));
-                None
-            }
-        }
+        read_one(path, file, secret, place, problems)
     };
     let auth = &config.auth;
     let files = AuthFiles {
@@ -109,6 +79,39 @@ pub(crate) fn read(
         ));
     }
     files
+}
+
+/// Reads one file. An empty or unreadable one is an error; a secret that others may read, a warning.
+fn read_one(
+    path: &str,
+    file: &Path,
+    secret: bool,
+    place: &dyn Fn(&str) -> Location,
+    problems: &mut Vec<Problem>,
+) -> Option<String> {
+    let name = file.display();
+    let problem =
+        |severity, code, what: String| Problem::new(severity, code, place(path), path, what);
+    match contents(file) {
+        Ok(Held { text, .. }) if text.is_empty() => {
+            let what = format!("{name} is empty");
+            problems.push(problem(Severity::Error, Code::ConfigValue, what));
+            None
+        }
+        Ok(Held { others, text }) => {
+            if secret && others {
+                let what = format!("{name} may be read by others");
+                let warning = problem(Severity::Warning, Code::ConfigMode, what);
+                problems.push(warning.help(format!("chmod 600 {name}")));
+            }
+            Some(text)
+        }
+        Err(error) => {
+            let what = format!("{name}: {error}");
+            problems.push(problem(Severity::Error, Code::ConfigUnreadable, what));
+            None
+        }
+    }
 }
 
 /// A file with something secret in it.

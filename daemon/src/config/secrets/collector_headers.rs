@@ -1,5 +1,5 @@
-//! The headers for the collector of `tracing.otlp`: from the file's text or from a file of their
-//! own, with variables, and taken apart. What is wrong is said without showing any of it.
+//! The headers for the collector of `tracing.otlp`: read from the configuration or from a file,
+//! variables expanded, and parsed. No message shows a value.
 
 use super::{
     auth_files::{Held, contents},
@@ -8,7 +8,7 @@ use super::{
 use crate::config::{
     layers::variables::expand,
     model::Config,
-    problem::{Place, Problem, Severity},
+    problem::{Location, Problem, Severity},
 };
 use ggen_wire::Code;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ const MOST: usize = 32;
 pub(crate) fn read(
     config: &mut Config,
     env: &BTreeMap<String, String>,
-    place: &dyn Fn(&str) -> Place,
+    place: &dyn Fn(&str) -> Location,
     problems: &mut Vec<Problem>,
 ) {
     let otlp = &mut config.tracing.otlp;

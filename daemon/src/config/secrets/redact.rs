@@ -1,6 +1,6 @@
-//! Secrets out of what is shown: `config show`, the built-in tools, logs. Better too much than too
-//! little: environment values and headers are hidden unless their name is on a short list. May not:
-//! decide anything but what is shown.
+//! Removes secrets from what is shown: `config show`, the built-in tools, logs. Environment values
+//! and headers are hidden unless their name is on a short list. May not: decide anything but what
+//! is shown.
 
 use crate::config::model::{Config, UpstreamTransport};
 use serde_json::Value;

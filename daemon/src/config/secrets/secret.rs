@@ -1,6 +1,6 @@
-//! A text that is shown to nobody: `Debug` and serialising give `***`. It leaves through
-//! [`Secret::expose`] only, which is easy to search for. May not: log, compare in the course of a
-//! request (digests are compared there, in constant time).
+//! A text that is not shown: `Debug` and serialising give `***`. [`Secret::expose`] is the only way
+//! to it, and easy to search for. May not: log, compare during a request (digests are compared
+//! there, in constant time).
 
 use super::redact::HIDDEN;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -1,8 +1,8 @@
-//! Where the system would find an upstream's command: looked up as execvp(3) does, never executed.
+//! Finds an upstream's command as execvp(3) would, without executing it.
 
 use crate::config::{
     model::{Upstream, UpstreamTransport},
-    problem::{Place, Problem, Severity},
+    problem::{Location, Problem, Severity},
 };
 use ggen_wire::Code;
 use std::{
@@ -23,7 +23,7 @@ pub fn find_command(
     upstream: &Upstream,
     env: &BTreeMap<String, String>,
     here: &Path,
-    place: Place,
+    place: Location,
 ) -> Option<Result<PathBuf, Problem>> {
     let UpstreamTransport::Stdio {
         command,
@@ -74,7 +74,7 @@ pub fn find_command(
                 crate::config::secrets::redact::text(command)
             ),
         )
-        .help(mend(name, command))
+        .help(install_help(name, command))
     }))
 }
 
@@ -100,7 +100,7 @@ fn search(command: &str, here: &Path, path: &str) -> Result<PathBuf, Option<Path
     Err(unusable)
 }
 
-fn mend(name: &str, command: &str) -> String {
+fn install_help(name: &str, command: &str) -> String {
     match command {
         "npx" | "node" | "npm" => {
             "apt-get install nodejs npm   (or put Node.js into the PATH of the daemon)".to_owned()

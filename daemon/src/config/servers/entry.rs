@@ -1,5 +1,5 @@
 //! The fields of one `mcpServers` entry: read with their types and positions, variables expanded.
-//! Problems here cost this entry only.
+//! Problems here disable this entry only.
 
 use crate::config::{
     files::{

@@ -1,5 +1,5 @@
-//! `mcpServers`: entries of all files, each taken whole from the highest file that names it. What
-//! is wrong with one disables that one.
+//! `mcpServers`: the entries of all files, each taken whole from the highest file that names it. An
+//! error in an entry disables that entry alone. May not: open files, start anything.
 
 pub(super) mod command;
 mod entry;
@@ -8,15 +8,16 @@ pub(super) mod selfref;
 
 use super::{
     files::{
-        position::{Member, Node, Tree},
+        position::{Member, Node, Position, Tree},
         read::File,
     },
     model::{EraChoice, IsolationChoice, RemoteKind, Upstream, UpstreamTransport},
     problem::{Problem, Severity},
     schema,
-    servers::{entry::Fields, selfref::Own},
 };
+use entry::Fields;
 use ggen_wire::Code;
+use selfref::Own;
 use std::{
     collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
@@ -311,15 +312,62 @@ fn protections(fields: &mut Fields<'_>) {
     }
 }
 
-/// The transport.
+/// The transport. The fields of both kinds are read, so that each counts as known and what is wrong
+/// with it is said.
 fn transport(
     fields: &mut Fields<'_>,
     node: &Node,
     file: &File,
     around: &Around<'_>,
 ) -> UpstreamTransport {
-    let (has_command, has_url) = (fields.has("command"), fields.has("url"));
     let kind = fields.plain("type");
+    let remote = is_remote(fields, node, kind);
+    let command = fields
+        .text("command")
+        .map(|command| home(&command, around.home))
+        .unwrap_or_default();
+    let is_empty = command.trim().is_empty();
+    let stdio = UpstreamTransport::Stdio {
+        command,
+        args: fields.texts("args"),
+        env: fields.map("env", |name, _| {
+            (name.is_empty() || name.contains(['=', '\0']))
+                .then_some("not a name of an environment variable")
+        }),
+        cwd: fields
+            .text("cwd")
+            .map(|cwd| below(file, home(&cwd, around.home))),
+        sandbox: sandbox::read(fields, remote, |path| below(file, home(path, around.home)))
+            .map(Box::new),
+    };
+    let url = fields.text("url").unwrap_or_default();
+    let bad_url = bad_url(&url);
+    let http = UpstreamTransport::Http {
+        url,
+        kind: if matches!(kind, Some(("sse", _))) {
+            RemoteKind::Sse
+        } else {
+            RemoteKind::Http
+        },
+        headers: fields.map("headers", bad_header),
+    };
+    if !remote && is_empty && is_text(node, "command") {
+        let at = fields.at("command");
+        value_problem(fields, "command", at, "is empty");
+    }
+    if remote
+        && is_text(node, "url")
+        && let Some(what) = bad_url.filter(|_| fields.wanted)
+    {
+        let at = fields.at("url");
+        value_problem(fields, "url", at, what);
+    }
+    if remote { http } else { stdio }
+}
+
+/// Whether the entry is a remote server, by `type`, else by the keys that it has.
+fn is_remote(fields: &mut Fields<'_>, node: &Node, kind: Option<(&str, Position)>) -> bool {
+    let (has_command, has_url) = (fields.has("command"), fields.has("url"));
     let remote = match kind {
         Some(("stdio", _)) => false,
         Some(("http" | "streamable-http" | "streamableHttp" | "streamable_http" | "sse", _)) => {
@@ -330,92 +378,38 @@ fn transport(
             let what = format!(
                 "expected \"stdio\", \"http\", \"streamable-http\" or \"sse\", found {other:?}"
             );
-            fields
-                .problem(Severity::Entry, Code::ConfigValue, "type", at, what)
-                .suggestion = meant;
+            value_problem(fields, "type", at, what).suggestion = meant;
             has_url
         }
         None => {
             if has_command && has_url {
                 let what = "has both `command` and `url`; keep one of them, or say which by `type`";
-                fields.problem(Severity::Entry, Code::ConfigValue, "", node.at, what);
+                value_problem(fields, "", node.at, what);
             }
             has_url && !has_command
         }
     };
     if node.members().is_empty() || !(has_command || has_url) {
         if matches!(node.tree, Tree::Object(_)) {
-            fields.problem(
-                Severity::Entry,
-                Code::ConfigValue,
-                "",
-                node.at,
-                "needs `command` (a program) or `url` (a remote server)",
-            );
+            let what = "needs `command` (a program) or `url` (a remote server)";
+            value_problem(fields, "", node.at, what);
         }
     } else if kind.is_some() && if remote { !has_url } else { !has_command } {
         let needed = if remote { "`url`" } else { "`command`" };
-        fields.problem(
-            Severity::Entry,
-            Code::ConfigValue,
-            "type",
-            fields.at("type"),
-            format!("needs {needed}"),
-        );
+        let at = fields.at("type");
+        value_problem(fields, "type", at, format!("needs {needed}"));
     }
-    let stdio = UpstreamTransport::Stdio {
-        command: fields
-            .text("command")
-            .map(|command| home(&command, around.home))
-            .unwrap_or_default(),
-        args: fields.texts("args"),
-        env: fields.map("env", |name, _| {
-            (name.is_empty() || name.contains(['=', '\0']))
-                .then_some("not a name of an environment variable")
-        }),
-        cwd: fields
-            .text("cwd")
-            .map(|cwd| below(file, home(&cwd, around.home))),
-        sandbox: super::servers::sandbox::read(fields, remote, |path| {
-            below(file, home(path, around.home))
-        })
-        .map(Box::new),
-    };
-    let http = UpstreamTransport::Http {
-        url: fields.text("url").unwrap_or_default(),
-        kind: if matches!(kind, Some(("sse", _))) {
-            RemoteKind::Sse
-        } else {
-            RemoteKind::Http
-        },
-        headers: fields.map("headers", bad_header),
-    };
-    match (&stdio, &http) {
-        (UpstreamTransport::Stdio { command, .. }, _)
-            if !remote && command.trim().is_empty() && is_text(node, "command") =>
-        {
-            fields.problem(
-                Severity::Entry,
-                Code::ConfigValue,
-                "command",
-                fields.at("command"),
-                "is empty",
-            );
-        }
-        (_, UpstreamTransport::Http { url, .. }) if remote && is_text(node, "url") => {
-            if let Some(what) = bad_url(url).filter(|_| fields.wanted) {
-                fields.problem(
-                    Severity::Entry,
-                    Code::ConfigValue,
-                    "url",
-                    fields.at("url"),
-                    what,
-                );
-            }
-        }
-        _ => {}
-    }
-    if remote { http } else { stdio }
+    remote
+}
+
+/// A value that disables the entry.
+fn value_problem<'f>(
+    fields: &'f mut Fields<'_>,
+    key: &str,
+    at: Position,
+    what: impl Into<String>,
+) -> &'f mut Problem {
+    fields.problem(Severity::Entry, Code::ConfigValue, key, at, what)
 }
 
 fn is_text(node: &Node, key: &str) -> bool {

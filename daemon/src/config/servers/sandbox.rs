@@ -1,5 +1,5 @@
-//! `sandbox` of an `mcpServers` entry, as it is written. What the kernel makes of it is found out
-//! when the server is started.
+//! Reads `sandbox` of an `mcpServers` entry. Whether the kernel supports it is checked when the
+//! server is started.
 
 use super::entry::Fields;
 use crate::config::{files::position::Tree, model::ServerSandbox, problem::Severity, schema};
@@ -43,42 +43,7 @@ pub(crate) fn read(
             return None;
         }
     };
-    let limits = found.limits;
-    if limits.memory.is_some_and(|memory| memory.0 < LEAST_MEMORY) {
-        wrong("limits.memory: expected at least 1MB".to_owned());
-    }
-    let zero = [
-        limits.cpu_seconds,
-        limits.open_files,
-        limits.processes,
-        limits.file_size.map(|size| size.0),
-    ]
-    .contains(&Some(0));
-    if zero || [limits.family.processes, limits.family.cpu_percent].contains(&Some(0)) {
-        wrong("limits: expected at least 1".to_owned());
-    }
-    if limits
-        .family
-        .memory
-        .is_some_and(|memory| memory.0 < LEAST_MEMORY)
-    {
-        wrong("limits.family.memory: expected at least 1MB".to_owned());
-    }
-    if limits
-        .family
-        .cpu_percent
-        .is_some_and(|percent| percent > MOST_PROCESSOR)
-    {
-        wrong(format!(
-            "limits.family.cpu_percent: expected at most {MOST_PROCESSOR}; 100 is one processor"
-        ));
-    }
-    if limits.processes.is_some() && found.user.is_none() {
-        wrong(
-            "limits.processes counts all processes of a user; name the server's own by \"user\""
-                .to_owned(),
-        );
-    }
+    limit_errors(&found).into_iter().for_each(&mut wrong);
     for paths in [&mut found.read, &mut found.write].into_iter().flatten() {
         for path in paths {
             let text = fields.expanded("sandbox", &path.to_string_lossy(), member.node.at);
@@ -95,4 +60,41 @@ pub(crate) fn read(
         }
     }
     Some(found)
+}
+
+/// What is wrong with the limits.
+fn limit_errors(sandbox: &ServerSandbox) -> Vec<String> {
+    let limits = sandbox.limits;
+    let family = limits.family;
+    let mut errors = Vec::new();
+    if limits.memory.is_some_and(|memory| memory.0 < LEAST_MEMORY) {
+        errors.push("limits.memory: expected at least 1MB".to_owned());
+    }
+    let zero = [
+        limits.cpu_seconds,
+        limits.open_files,
+        limits.processes,
+        limits.file_size.map(|size| size.0),
+    ]
+    .contains(&Some(0));
+    if zero || [family.processes, family.cpu_percent].contains(&Some(0)) {
+        errors.push("limits: expected at least 1".to_owned());
+    }
+    if family.memory.is_some_and(|memory| memory.0 < LEAST_MEMORY) {
+        errors.push("limits.family.memory: expected at least 1MB".to_owned());
+    }
+    if family
+        .cpu_percent
+        .is_some_and(|percent| percent > MOST_PROCESSOR)
+    {
+        errors.push(format!(
+            "limits.family.cpu_percent: expected at most {MOST_PROCESSOR}; 100 is one processor"
+        ));
+    }
+    if limits.processes.is_some() && sandbox.user.is_none() {
+        let what =
+            "limits.processes counts all processes of a user; name the server's own by \"user\"";
+        errors.push(what.to_owned());
+    }
+    errors
 }

@@ -1,5 +1,5 @@
-//! Whether an upstream entry would call the gateway itself: an endless loop, and common, because
-//! people configure `ggen` in the same file that they give to their client.
+//! Detects an upstream entry that would call the gateway itself: an endless loop, and common,
+//! because people add `ggen` to the same file that their client reads.
 
 use crate::config::model::{Config, UpstreamTransport};
 use std::net::IpAddr;

@@ -1,6 +1,5 @@
-//! One control group, in every hierarchy that we have: who is in it, what it uses, what it may use,
-//! and its end. Every file of it is read and written as `cgroups(7)` and the kernel's
-//! `cgroup-v2.rst` say.
+//! One control group in each hierarchy: who is in it, what it uses, its limits, and its end. Files
+//! are read and written as `cgroups(7)` and the kernel's `cgroup-v2.rst` say.
 
 use super::{Version, read};
 use nix::sys::signal::Signal;
@@ -130,13 +129,13 @@ impl Group {
     ///
     /// # Errors
     /// When one cannot be opened.
-    pub fn doors(&self) -> io::Result<Doors> {
+    pub fn membership_files(&self) -> io::Result<MembershipFiles> {
         let open = |part: &Part| {
             OpenOptions::new()
                 .write(true)
                 .open(part.folder.join("cgroup.procs"))
         };
-        Ok(Doors(
+        Ok(MembershipFiles(
             self.parts.iter().map(open).collect::<io::Result<_>>()?,
         ))
     }
@@ -302,16 +301,16 @@ impl Group {
 }
 
 /// The way into a group, for a child between fork and exec.
-pub struct Doors(Vec<File>);
+pub struct MembershipFiles(Vec<File>);
 
-impl Doors {
+impl MembershipFiles {
     /// Puts this process into the group. Makes one system call for each hierarchy and needs no
     /// memory.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn enter(&mut self) -> io::Result<()> {
-        self.0.iter_mut().try_for_each(|door| door.write_all(b"0"))
+        self.0.iter_mut().try_for_each(|file| file.write_all(b"0"))
     }
 }
 

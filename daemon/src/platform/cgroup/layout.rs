@@ -1,6 +1,6 @@
-//! Where the own control group lies: `/proc/self/cgroup` says which one it is in each hierarchy,
-//! `/proc/self/mountinfo` where those can be reached (`cgroups(7)`). Texts in, places out; nothing
-//! is looked up.
+//! Finds the own control group: `/proc/self/cgroup` names it in each hierarchy,
+//! `/proc/self/mountinfo` says where the hierarchies are mounted (`cgroups(7)`). Pure: both texts
+//! are arguments.
 
 use std::{
     ffi::OsString,
@@ -20,7 +20,7 @@ pub enum Version {
 
 /// The own group in one hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct OwnGroup {
     pub(super) version: Version,
     /// V1: its controllers, or `name=systemd`. V2 says elsewhere what it has.
     pub(super) controllers: Vec<String>,
@@ -44,7 +44,7 @@ struct Mount {
 }
 
 /// The own group in each hierarchy that is mounted.
-pub(super) fn places(own: &str, mountinfo: &str) -> Vec<Place> {
+pub(super) fn own_groups(own: &str, mountinfo: &str) -> Vec<OwnGroup> {
     let mounts: Vec<Mount> = mountinfo.lines().filter_map(mount).collect();
     own.lines()
         .filter_map(|line| place(line, &mounts))
@@ -61,7 +61,7 @@ pub(super) fn mount_points(mountinfo: &str) -> Vec<PathBuf> {
 }
 
 /// `4:memory:/some/group`, `1:name=systemd:/some/group`, `0::/some/group`.
-fn place(line: &str, mounts: &[Mount]) -> Option<Place> {
+fn place(line: &str, mounts: &[Mount]) -> Option<OwnGroup> {
     let mut parts = line.splitn(3, ':');
     let (number, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
     let controllers: Vec<String> = controllers
@@ -96,7 +96,7 @@ fn place(line: &str, mounts: &[Mount]) -> Option<Place> {
         .filter(fits)
         .filter_map(below)
         .max_by_key(|(near, writable, _)| (*near, *writable))?;
-    Some(Place {
+    Some(OwnGroup {
         version,
         controllers,
         path: path.to_owned(),
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     fn found(own: &str, mountinfo: &str) -> Vec<(Version, String, String, bool)> {
-        let shown = |place: Place| {
+        let shown = |place: OwnGroup| {
             (
                 place.version,
                 place.controllers.join(","),
@@ -168,7 +168,7 @@ mod tests {
                 place.writable,
             )
         };
-        places(own, mountinfo).into_iter().map(shown).collect()
+        own_groups(own, mountinfo).into_iter().map(shown).collect()
     }
 
     #[test]

@@ -1,7 +1,6 @@
-//! The part of the control group hierarchy that a service manager has left to us, and groups of
-//! ours in it: one for each server, beside one for our own processes, because a group with
-//! controllers for its children may hold no process itself. Where nothing is left to us, this says
-//! why.
+//! The control groups that a service manager has delegated to us, and the groups that we make
+//! there: one for each server, and one for our own processes, because a group that gives its
+//! children controllers may hold no process itself. Where nothing is delegated, this says why.
 //!
 //! ```text
 //! <ours>/supervisor          supervisor, workers, shims
@@ -14,10 +13,10 @@
 mod group;
 mod layout;
 
-pub use group::{Controller, Doors, Group, GroupLimits, GroupUse};
+pub use group::{Controller, Group, GroupLimits, GroupUse, MembershipFiles};
 pub use layout::Version;
 
-use layout::Place;
+use layout::OwnGroup;
 use nix::fcntl::{Flock, FlockArg};
 use std::{
     collections::BTreeSet,
@@ -62,11 +61,11 @@ impl Tree {
     /// # Errors
     /// Why there is none, in words for a person.
     pub fn take() -> Result<Self, String> {
-        let places = layout::places(
+        let own_groups = layout::own_groups(
             &read(Path::new("/proc/self/cgroup")),
             &read(Path::new("/proc/self/mountinfo")),
         );
-        let (place, folder, path, within) = delegated(&places)?;
+        let (place, folder, path, within) = delegated(&own_groups)?;
         let lock = File::open(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock)
             .map_err(|_| format!("{} is in use by another ggend", folder.display()))?;
@@ -79,7 +78,7 @@ impl Tree {
         };
         tree.settle(folder, place.version, within)
             .map_err(|error| format!("{}: {error}", place.folder.display()))?;
-        tree.add_controllers_of_v1(&places);
+        tree.add_controllers_of_v1(&own_groups);
         Ok(tree)
     }
 
@@ -122,8 +121,8 @@ impl Tree {
 
     /// Controllers of the first version have hierarchies of their own. A group is ours there if it
     /// is of the same name as the one that is delegated.
-    fn add_controllers_of_v1(&mut self, places: &[Place]) {
-        for place in places.iter().filter(|place| {
+    fn add_controllers_of_v1(&mut self, own_groups: &[OwnGroup]) {
+        for place in own_groups.iter().filter(|place| {
             place.version == Version::V1 && place.writable && place.path == self.path
         }) {
             let names = |controller: &Controller| {
@@ -272,9 +271,9 @@ pub fn safe_name(server: &str) -> String {
 
 /// The own group, or the one above it if it is [`OWN`], in the first hierarchy where it is
 /// delegated: with the folder, the path, and whether we are in [`OWN`] already.
-fn delegated(places: &[Place]) -> Result<(&Place, PathBuf, String, bool), String> {
-    let unified = places.iter().find(|place| place.version == Version::V2);
-    let named = places.iter().find(|place| {
+fn delegated(own_groups: &[OwnGroup]) -> Result<(&OwnGroup, PathBuf, String, bool), String> {
+    let unified = own_groups.iter().find(|place| place.version == Version::V2);
+    let named = own_groups.iter().find(|place| {
         place
             .controllers
             .iter()
@@ -309,7 +308,7 @@ fn delegated(places: &[Place]) -> Result<(&Place, PathBuf, String, bool), String
         .unwrap_or_else(|| "no hierarchy of control groups is mounted here".to_owned()))
 }
 
-fn is_delegated(folder: &Path, place: &Place) -> Result<(), String> {
+fn is_delegated(folder: &Path, place: &OwnGroup) -> Result<(), String> {
     let shown = folder.display();
     let marked = ["user.delegate", "trusted.delegate"]
         .iter()
@@ -395,7 +394,7 @@ mod tests {
     fn what_nobody_has_delegated_is_left_alone() {
         // A folder that is no group is nobody's, for root as well.
         let folder = tempfile::tempdir().unwrap();
-        let place = |version| Place {
+        let place = |version| OwnGroup {
             version,
             controllers: vec!["name=systemd".to_owned()],
             path: "/a".to_owned(),

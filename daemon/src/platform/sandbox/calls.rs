@@ -1,7 +1,7 @@
-//! The system call filters (`seccomp(2)`). A worker has two: what is not in the first does not
-//! exist for it (ENOSYS, with which libraries fall back to older calls), and what the second names
-//! is refused (EPERM). The lists hold what glibc, the event loop and the TLS library use, with room
-//! for other versions of them: harmless calls are in although nobody makes them today.
+//! The system call filters (`seccomp(2)`). A worker has two: a call that the first does not list
+//! does not exist for it (ENOSYS, on which libraries fall back to older calls), and a call that the
+//! second lists is refused (EPERM). The lists hold what glibc, the event loop and the TLS library
+//! use, with room for other versions: harmless calls are allowed although nobody makes them today.
 
 #![allow(unsafe_code, reason = "the crate does not tell what the kernel knows")]
 

@@ -1,6 +1,6 @@
-//! Landlock: rules over files, TCP ports, signals and abstract sockets
-//! (<https://docs.kernel.org/userspace-api/landlock.html>). What the running kernel does not know
-//! of them is left out, and the answer says so.
+//! Landlock: rules for files, TCP ports, signals and abstract sockets
+//! (<https://docs.kernel.org/userspace-api/landlock.html>). Rules that the running kernel does not
+//! support are left out, and the result says so.
 
 #![allow(unsafe_code, reason = "the crate does not tell what the kernel knows")]
 

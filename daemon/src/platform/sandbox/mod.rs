@@ -1,6 +1,6 @@
-//! Taking things away from a process, for good: privileges, files, ports, system calls, memory's
-//! readability, limits. Each function says what the kernel could do; nobody is told that something
-//! holds that does not. Where the system is not Linux, nothing of it can be had.
+//! Takes things away from a process for good: privileges, files, ports, system calls, limits. Each
+//! function returns how much the kernel supports, so that nothing is reported that does not hold.
+//! On other systems than Linux nothing is supported.
 
 #[cfg(target_os = "linux")]
 mod calls;
@@ -53,7 +53,7 @@ pub enum Calls {
     },
 }
 
-/// How much of a wall stands.
+/// How much of a layer stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stands {
     /// All of it.
@@ -64,7 +64,7 @@ pub enum Stands {
     Not,
 }
 
-/// A wall that is built and not yet closed. Closing it takes a few system calls and no memory.
+/// A layer that is built and not yet closed. Closing it takes a few system calls and no memory.
 pub struct Prepared {
     #[cfg(target_os = "linux")]
     files: Option<landlock::RulesetCreated>,
@@ -84,7 +84,7 @@ pub fn landlock_version() -> i64 {
 
 /// What of all this the system does not have; nothing is changed.
 #[must_use]
-pub fn missing_walls() -> Vec<&'static str> {
+pub fn missing_sandbox_layers() -> Vec<&'static str> {
     let whole = Reach {
         files: true,
         no_bind: true,
@@ -93,7 +93,7 @@ pub fn missing_walls() -> Vec<&'static str> {
         ..Reach::default()
     };
     let mut missing = Vec::new();
-    match Prepared::reach(&whole).map(|wall| wall.stands()) {
+    match Prepared::reach(&whole).map(|layer| layer.stands()) {
         // What older versions do not see of ports and signals, the filters see.
         Ok(Stands::Whole | Stands::Partly) => {}
         Ok(Stands::Not) | Err(_) => missing.push("Landlock"),
@@ -102,7 +102,7 @@ pub fn missing_walls() -> Vec<&'static str> {
         no_network: true,
         no_truncate: false,
     })
-    .map(|wall| wall.stands())
+    .map(|layer| layer.stands())
     {
         Ok(Stands::Whole) => {}
         _ => missing.push("seccomp"),
@@ -131,7 +131,7 @@ mod build {
         }
 
         /// Around these paths, for writing, and nothing else. It also keeps from mounting, as every
-        /// wall around files does.
+        /// layer around files does.
         ///
         /// # Errors
         /// When the kernel refuses.

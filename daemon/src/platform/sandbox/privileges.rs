@@ -1,4 +1,4 @@
-//! User, capabilities, limits, and whether others may look into our memory.
+//! User, capabilities, limits, and whether other processes may read our memory.
 #![allow(unsafe_code, reason = "these calls have no safe form in the library")]
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};

@@ -1,5 +1,5 @@
-//! What a walled process must not be able to do, tried for real: `ggend worker --try-walls ROLE`
-//! and its test. Each try is meant to be refused, and does no harm where it is not.
+//! Attempts that a sandboxed process must be refused, for `ggend worker --try-sandbox ROLE` and its
+//! test. An attempt does no harm where it succeeds.
 #![allow(
     unsafe_code,
     reason = "these calls are made to be refused, and have no safe form"
@@ -98,7 +98,7 @@ mod linux {
         let parent = c_long::from(std::os::unix::process::parent_id());
         let null = 0;
         match name {
-            // Would replace us; whoever looks for our answer sees that none comes.
+            // Would replace this process, and the caller would get no answer.
             "exec" => call(libc::SYS_execve, [text(c"/bin/true"), null, null, 0, 0, 0]).map(drop),
             "fork" => match call(libc::SYS_clone, [libc::SIGCHLD.into(), 0, 0, 0, 0, 0])? {
                 0 => {
@@ -109,7 +109,8 @@ mod linux {
             },
             "open-read" => fs::read("/proc/1/status").map(drop),
             "open-write" => {
-                let path = std::env::temp_dir().join(format!("ggend-walls-{}", std::process::id()));
+                let path =
+                    std::env::temp_dir().join(format!("ggend-sandbox-{}", std::process::id()));
                 fs::write(&path, "x").and_then(|()| fs::remove_file(path))
             }
             "read-config" => fs::read_dir("/root").map(drop),

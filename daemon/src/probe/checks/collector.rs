@@ -1,14 +1,15 @@
-//! The collector of spans: reached, and asked to take an export without any.
+//! Checks the collector of spans: it is reached, and takes an export without spans.
 
 use crate::{
-    config::header_pairs,
+    config::{Otlp, header_pairs},
     probe::{
         client::{http, mcp, stream::Stream},
         context::Context,
-        report::{finding::Finding, text},
+        report::finding::Finding,
     },
 };
 use ggen_wire::Code;
+use ggen_wire::text;
 use std::time::{Duration, Instant};
 
 /// How long a name, or connection and answer, may take.
@@ -28,19 +29,14 @@ pub(super) fn spans(context: &Context) -> Vec<Finding> {
     } else {
         format!("{base}/v1/traces")
     };
-    let unusable = |what: &str, seen: String, mend: String| {
-        vec![
-            Finding::warning(Code::CollectorUnusable, format!("the collector {what}"))
-                .seen(seen)
-                .mend(mend),
-        ]
-    };
-    let Some(target) = http::Target::parse(&url) else {
-        return unusable(
-            "has no usable address",
-            url,
-            "ggen mcp config validate".to_owned(),
-        );
+    vec![export_nothing(context, otlp, &url)]
+}
+
+/// Sends an export without spans, as the daemon would.
+fn export_nothing(context: &Context, otlp: &Otlp, url: &str) -> Finding {
+    let Some(target) = http::Target::parse(url) else {
+        let help = "ggen mcp config validate".to_owned();
+        return unusable("has no usable address", url.to_owned(), help);
     };
     let pairs = otlp
         .headers
@@ -65,18 +61,16 @@ pub(super) fn spans(context: &Context) -> Vec<Finding> {
             return unusable("cannot be reached", seen, format!("curl -v {url}"));
         }
     };
-    // No spans at all is the empty message.
+    // The empty message is an export of no spans.
     match http::ask(stream, &target, "POST", &headers, b"", deadline, &|_| false) {
-        Ok(answer) if (200..300).contains(&answer.status) => {
-            vec![Finding::note(format!(
-                "{url} takes spans, in {}",
-                text::took(began.elapsed())
-            ))]
-        }
+        Ok(answer) if (200..300).contains(&answer.status) => Finding::note(format!(
+            "{url} takes spans, in {}",
+            text::took(began.elapsed())
+        )),
         Ok(answer) => unusable(
             "refuses spans",
             format!("{url}: HTTP {}", answer.status),
-            "ggen mcp config show tracing".to_owned(),
+            "ggen mcp config get tracing".to_owned(),
         ),
         Err(unserved) => unusable(
             "does not answer",
@@ -84,4 +78,10 @@ pub(super) fn spans(context: &Context) -> Vec<Finding> {
             format!("curl -v {url}"),
         ),
     }
+}
+
+fn unusable(what: &str, seen: String, help: String) -> Finding {
+    Finding::warning(Code::CollectorUnusable, format!("the collector {what}"))
+        .seen(seen)
+        .help(help)
 }

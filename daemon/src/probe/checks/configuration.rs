@@ -1,7 +1,7 @@
-//! The configuration: valid, safe, not overridden unawares, and the one that runs.
+//! Checks the configuration: valid, safe, not overridden by accident, and the one in force.
 
 use crate::{
-    config::{self, Problem, Severity},
+    config::{self, Loaded, Problem, Severity},
     probe::{
         client::control,
         context::{Context, PATIENCE},
@@ -37,7 +37,7 @@ fn finding(problem: &Problem) -> Finding {
     };
     found
         .seen(problem.place.to_string())
-        .mend(problem.commands().swap_remove(0))
+        .help(problem.commands().swap_remove(0))
 }
 
 fn of_variable(problem: &Problem) -> bool {
@@ -121,7 +121,7 @@ pub(super) fn variables(context: &Context) -> Vec<Finding> {
                     format!("{name} overrides {leaf} of the configuration file"),
                 )
                 .seen(format!("{name} says {variable}, {source} says {file}"))
-                .mend(format!("unset {name}")),
+                .help(format!("unset {name}")),
             ),
             _ => found.push(Finding::note(format!("{name} sets {leaf}"))),
         }
@@ -160,18 +160,7 @@ pub(super) fn drift(context: &Context) -> Vec<Finding> {
             "not comparable: the daemon does not show its configuration",
         )];
     };
-    let mut differing = Vec::new();
-    differences(
-        "",
-        &config::redacted(&loaded.config),
-        &running,
-        &mut differing,
-    );
-    // The order of the entries is the loader's own record; entries themselves are compared by name.
-    differing.retain(|path| path != "__order");
-    if has_port_flag(status.pid) {
-        differing.retain(|path| path != "transports.http.port");
-    }
+    let mut differing = differing(loaded, &running, status.pid);
     let Some(first) = loaded
         .files
         .iter()
@@ -196,8 +185,20 @@ pub(super) fn drift(context: &Context) -> Vec<Finding> {
             first.display(),
             differing.join(", ")
         ))
-        .mend("ggen mcp server reload"),
+        .help("ggen mcp server reload"),
     ]
+}
+
+/// The keys whose values are not those in force.
+fn differing(loaded: &Loaded, running: &Value, pid: u32) -> Vec<String> {
+    let mut found = Vec::new();
+    differences("", &config::redacted(&loaded.config), running, &mut found);
+    // The order of the entries is the loader's own record; entries themselves are compared by name.
+    found.retain(|path| path != "__order");
+    if has_port_flag(pid) {
+        found.retain(|path| path != "transports.http.port");
+    }
+    found
 }
 
 fn has_port_flag(pid: u32) -> bool {

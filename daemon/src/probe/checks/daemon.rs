@@ -1,14 +1,11 @@
-//! The daemon itself: whether it answers, its control socket, what an earlier one left behind,
-//! versions.
+//! Checks the daemon itself: whether it answers, its control socket, what an earlier one left
+//! behind, versions.
 
 use crate::{
     platform,
-    probe::{
-        client::control::Daemon,
-        context::Context,
-        report::{finding::Finding, text},
-    },
+    probe::{client::control::Daemon, context::Context, report::finding::Finding},
 };
+use ggen_wire::text;
 use ggen_wire::{Code, VERSION, status::Phase};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
@@ -24,22 +21,22 @@ pub(super) fn running(context: &Context) -> Vec<Finding> {
         )
     };
     vec![match &context.daemon {
-        Daemon::Absent => refused().seen(format!("no socket at {path}")).mend(START),
+        Daemon::Absent => refused().seen(format!("no socket at {path}")).help(START),
         Daemon::Deserted => refused()
             .seen(format!("nothing listens at {path}"))
-            .mend(START),
+            .help(START),
         Daemon::Denied => Finding::error(
             Code::PermissionDenied,
             "Permission denied: the control socket is closed to this user",
         )
         .seen(format!("{path}: {}", owner(context)))
-        .mend("sudo ggen mcp doctor"),
+        .help("sudo ggen mcp doctor"),
         Daemon::Unusable(why) => Finding::error(
             Code::ControlProtocol,
             "the control socket cannot be connected to",
         )
         .seen(format!("{path}: {why}"))
-        .mend(format!("ls -l {path}")),
+        .help(format!("ls -l {path}")),
         Daemon::Mute { pid, why } => mute(context, *pid, why),
         Daemon::Answers(status) => {
             let seen = format!(
@@ -51,11 +48,11 @@ pub(super) fn running(context: &Context) -> Vec<Finding> {
             match status.phase {
                 Phase::Draining => Finding::warning(Code::NotRunning, "the daemon is stopping")
                     .seen(seen)
-                    .mend("ggen mcp server status"),
+                    .help("ggen mcp server status"),
                 Phase::Starting if status.uptime_ms > 30_000 => {
                     Finding::warning(Code::WorkerDied, "the daemon has not finished its start")
                         .seen(seen)
-                        .mend("ggen mcp server logs --level error --tail 20")
+                        .help("ggen mcp server logs --level error --tail 20")
                 }
                 _ => Finding::note(format!("the daemon answers ({seen})")),
             }
@@ -78,15 +75,15 @@ fn mute(context: &Context, pid: u32, why: &str) -> Finding {
     if platform::is_stopped(pid) == Some(true) {
         return found
             .seen(format!("{path}{who}: {why}; the process is stopped"))
-            .mend(format!("kill -CONT {pid}"));
+            .help(format!("kill -CONT {pid}"));
     }
     let last = if pid == 0 {
         "ss -xlp".to_owned()
     } else {
         format!("kill -9 {pid} && {START}")
     };
-    let mend = format!("ggen mcp server status --timeout 60   (and if that fails: {last})");
-    found.seen(format!("{path}{who}: {why}")).mend(mend)
+    let help = format!("ggen mcp server status --timeout 60   (and if that fails: {last})");
+    found.seen(format!("{path}{who}: {why}")).help(help)
 }
 
 fn owner(context: &Context) -> String {
@@ -110,7 +107,7 @@ pub(super) fn socket(context: &Context) -> Vec<Finding> {
     };
     let mut found = Vec::new();
     let unsafe_mode =
-        |what: String, mend: String| Finding::warning(Code::SocketMode, what).mend(mend);
+        |what: String, help: String| Finding::warning(Code::SocketMode, what).help(help);
     if file.file_type().is_socket() && file.mode() & 0o007 != 0 {
         found.push(
             unsafe_mode(
@@ -160,7 +157,7 @@ pub(super) fn leftovers(context: &Context) -> Vec<Finding> {
                 "a daemon that does not serve holds the lock",
             )
             .seen(format!("{} is locked by pid {pid}", lock.display()))
-            .mend(if pid == 0 {
+            .help(if pid == 0 {
                 "ss -xlp".to_owned()
             } else {
                 format!("kill {pid} && {START}")
@@ -172,7 +169,7 @@ pub(super) fn leftovers(context: &Context) -> Vec<Finding> {
                 "an earlier daemon was killed and left its socket behind",
             )
             .seen(format!("{} has no listener", context.socket.display()))
-            .mend(START),
+            .help(START),
         ],
         _ => vec![Finding::note("nothing is left over of an earlier daemon")],
     }
@@ -191,7 +188,7 @@ pub(super) fn versions(context: &Context) -> Vec<Finding> {
                 "ggen and ggend are of different versions",
             )
             .seen(format!("ggen {client}, ggend beside it {VERSION}"))
-            .mend("ggend --version"),
+            .help("ggend --version"),
         );
     }
     if let Some(status) = context.status() {
@@ -202,7 +199,7 @@ pub(super) fn versions(context: &Context) -> Vec<Finding> {
                     "the running daemon is of another version than what is installed",
                 )
                 .seen(format!("running {}, installed {VERSION}", status.version))
-                .mend(ANEW),
+                .help(ANEW),
             );
         }
         let replaced = std::fs::read_link(format!("/proc/{}/exe", status.pid))

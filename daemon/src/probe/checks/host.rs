@@ -1,13 +1,10 @@
-//! The host: the name `localhost`, room on the disk, the clock.
+//! Checks the host: the name `localhost`, space on the disk, the clock.
 
 use crate::{
     platform,
-    probe::{
-        client::http,
-        context::Context,
-        report::{finding::Finding, text},
-    },
+    probe::{client::http, context::Context, report::finding::Finding},
 };
+use ggen_wire::text;
 use ggen_wire::{Code, paths::Host};
 use std::{
     path::{Path, PathBuf},
@@ -21,13 +18,13 @@ const LEAST_INODES: u64 = 64;
 const SANE: std::ops::Range<u64> = 1_704_067_200..4_102_444_800;
 
 pub(super) fn localhost(_: &Context) -> Vec<Finding> {
-    let mend = "echo '127.0.0.1 localhost' | sudo tee -a /etc/hosts";
+    let help = "echo '127.0.0.1 localhost' | sudo tee -a /etc/hosts";
     vec![
         match http::resolve("localhost", 0, Duration::from_secs(3)) {
             Err(why) => {
                 Finding::warning(Code::NameUnresolved, "the name localhost does not resolve")
                     .seen(why)
-                    .mend(mend)
+                    .help(help)
             }
             Ok(found) => {
                 let foreign: Vec<String> = found
@@ -49,7 +46,7 @@ pub(super) fn localhost(_: &Context) -> Vec<Finding> {
                         "the name localhost points away from this host",
                     )
                     .seen(foreign.join(", "))
-                    .mend(mend)
+                    .help(help)
                 }
             }
         },
@@ -93,7 +90,7 @@ pub(super) fn disk(context: &Context) -> Vec<Finding> {
                     "the file system of the runtime directory is full",
                 )
                 .seen(seen)
-                .mend(format!("df -h {shown}")),
+                .help(format!("df -h {shown}")),
             );
         } else {
             found.push(Finding::note(seen));
@@ -110,7 +107,7 @@ pub(super) fn disk(context: &Context) -> Vec<Finding> {
                 "{shown} is not writable for uid {}",
                 platform::own_uid()
             ))
-            .mend(format!("ls -ld {shown}")),
+            .help(format!("ls -ld {shown}")),
         );
     }
     found
@@ -134,7 +131,7 @@ pub(super) fn clock(context: &Context) -> Vec<Finding> {
         vec![
             Finding::warning(Code::ClockWrong, what)
                 .seen(seen)
-                .mend("timedatectl"),
+                .help("timedatectl"),
         ]
     };
     let now = SystemTime::now()

@@ -1,4 +1,4 @@
-//! The listening addresses: reachable as a client while the daemon runs, free while it does not.
+//! Checks the listening addresses: reachable while the daemon runs, free while it does not.
 
 use crate::{
     platform,
@@ -11,7 +11,7 @@ use crate::{
 use ggen_wire::{Code, status::Phase};
 use std::{
     io,
-    net::{TcpListener, UdpSocket},
+    net::{SocketAddr, TcpListener, UdpSocket},
     time::Duration,
 };
 
@@ -32,17 +32,17 @@ pub(super) fn reachable(context: &Context) -> Vec<Finding> {
             Ok(_) => Finding::note(format!("{name}: {address} takes connections")),
             Err(fault) => Finding::error(fault.code, fault.what)
                 .seen(format!("{name} listener: {}", fault.seen))
-                .mend("ggen mcp server restart"),
+                .help("ggen mcp server restart"),
         }
     });
-    let quic = context.quic().map(
-        |address| match quic::greet(address, context.within(CONNECT)) {
+    let quic = context.quic().map(|address| {
+        match quic::supported_versions(address, context.within(CONNECT)) {
             Ok(_) => Finding::note(format!("quic: {address} answers (UDP)")),
             Err(fault) => Finding::error(fault.code, fault.what)
                 .seen(format!("quic port: {}", fault.seen))
-                .mend("ggen mcp server restart"),
-        },
-    );
+                .help("ggen mcp server restart"),
+        }
+    });
     let stopped = context
         .status()
         .into_iter()
@@ -61,69 +61,70 @@ pub(super) fn free(context: &Context) -> Vec<Finding> {
     if !context.is_down() {
         return vec![Finding::note("not tried: a daemon runs")];
     }
-    let each = context
+    let tcp = context
         .listeners()
         .into_iter()
         .filter(|(_, address)| address.port() != 0)
-        .map(|(name, address)| {
-            let key = match name {
-                "http" => "transports.http",
-                "https" => "transports.http.ssl",
-                _ => "metrics",
-            };
-            match TcpListener::bind(address) {
-                Ok(_) => Finding::note(format!("{name}: {address} is free")),
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    let who = platform::who_listens(address)
-                        .unwrap_or_else(|| "a process that this user cannot see".to_owned());
-                    let other = address.port().checked_add(1).unwrap_or(3001);
-                    Finding::error(
-                        Code::PortTaken,
-                        format!("port {} ({name}) is taken by {who}", address.port()),
-                    )
-                    .seen(format!("{address} cannot be bound: {error}"))
-                    .mend(format!("ggen mcp config set {key}.port={other}"))
-                }
-                Err(error) => {
-                    let mend = if error.kind() == io::ErrorKind::PermissionDenied {
-                        format!(
-                            "ggen mcp config set {key}.port={}",
-                            if name == "http" { 3000 } else { 9464 }
-                        )
-                    } else {
-                        format!("ggen mcp config set {key}.host=127.0.0.1")
-                    };
-                    Finding::error(
-                        Code::BindFailed,
-                        format!("{address} ({name}) cannot be bound"),
-                    )
-                    .seen(error.to_string())
-                    .mend(mend)
-                }
-            }
-        });
-    let quic = context
+        .map(|(name, address)| free_tcp(name, address));
+    let udp = context
         .quic()
         .filter(|address| address.port() != 0)
-        .map(|address| match UdpSocket::bind(address) {
-            Ok(_) => Finding::note(format!("quic: {address} is free (UDP)")),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                let who = platform::who_holds_udp(address)
-                    .unwrap_or_else(|| "a process that this user cannot see".to_owned());
-                let other = address.port().checked_add(1).unwrap_or(4433);
-                Finding::error(
-                    Code::PortTaken,
-                    format!("UDP port {} (quic) is taken by {who}", address.port()),
-                )
+        .map(free_udp);
+    tcp.chain(udp).collect()
+}
+
+fn free_tcp(name: &str, address: SocketAddr) -> Finding {
+    let key = match name {
+        "http" => "transports.http",
+        "https" => "transports.http.ssl",
+        _ => "metrics",
+    };
+    let error = match TcpListener::bind(address) {
+        Ok(_) => return Finding::note(format!("{name}: {address} is free")),
+        Err(error) => error,
+    };
+    if error.kind() == io::ErrorKind::AddrInUse {
+        let who = platform::who_listens(address).unwrap_or_else(unseen);
+        let other = address.port().checked_add(1).unwrap_or(3001);
+        let what = format!("port {} ({name}) is taken by {who}", address.port());
+        return Finding::error(Code::PortTaken, what)
+            .seen(format!("{address} cannot be bound: {error}"))
+            .help(format!("ggen mcp config set {key}.port={other}"));
+    }
+    let help = if error.kind() == io::ErrorKind::PermissionDenied {
+        let port = if name == "http" { 3000 } else { 9464 };
+        format!("ggen mcp config set {key}.port={port}")
+    } else {
+        format!("ggen mcp config set {key}.host=127.0.0.1")
+    };
+    Finding::error(
+        Code::BindFailed,
+        format!("{address} ({name}) cannot be bound"),
+    )
+    .seen(error.to_string())
+    .help(help)
+}
+
+fn free_udp(address: SocketAddr) -> Finding {
+    match UdpSocket::bind(address) {
+        Ok(_) => Finding::note(format!("quic: {address} is free (UDP)")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let who = platform::who_holds_udp(address).unwrap_or_else(unseen);
+            let other = address.port().checked_add(1).unwrap_or(4433);
+            let what = format!("UDP port {} (quic) is taken by {who}", address.port());
+            Finding::error(Code::PortTaken, what)
                 .seen(format!("{address} cannot be bound: {error}"))
-                .mend(format!("ggen mcp config set transports.quic.port={other}"))
-            }
-            Err(error) => Finding::error(
-                Code::BindFailed,
-                format!("{address} (quic, UDP) cannot be bound"),
-            )
-            .seen(error.to_string())
-            .mend("ggen mcp config set transports.quic.host=127.0.0.1"),
-        });
-    each.chain(quic).collect()
+                .help(format!("ggen mcp config set transports.quic.port={other}"))
+        }
+        Err(error) => Finding::error(
+            Code::BindFailed,
+            format!("{address} (quic, UDP) cannot be bound"),
+        )
+        .seen(error.to_string())
+        .help("ggen mcp config set transports.quic.host=127.0.0.1"),
+    }
+}
+
+fn unseen() -> String {
+    "a process that this user cannot see".to_owned()
 }

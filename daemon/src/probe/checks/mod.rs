@@ -1,5 +1,5 @@
-//! The table of checks. Each is a function from what was gathered to findings; it is bounded by the
-//! context's deadline, changes nothing, and says nothing at all, or a note, when all is well.
+//! The table of checks. A check is a function from the gathered context to findings. It is bounded
+//! by the context's deadline, changes nothing, and returns nothing, or a note, when all is well.
 
 mod collector;
 mod configuration;

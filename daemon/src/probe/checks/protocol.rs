@@ -1,4 +1,4 @@
-//! What a client meets: HTTP and /health, both eras of MCP, the page of metrics.
+//! Checks what a client gets: HTTP and `/health`, both eras of MCP, the metrics.
 
 use crate::probe::{
     client::{
@@ -8,9 +8,10 @@ use crate::probe::{
         websocket,
     },
     context::Context,
-    report::{finding::Finding, text},
+    report::finding::Finding,
 };
 use ggen_wire::Code;
+use ggen_wire::text;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -24,10 +25,10 @@ fn skipped() -> Vec<Finding> {
     )]
 }
 
-fn finding(fault: Fault, mend: &str) -> Finding {
+fn finding(fault: Fault, help: &str) -> Finding {
     Finding::error(fault.code, fault.what)
         .seen(format!("{}: {}", fault.layer, fault.seen))
-        .mend(mend)
+        .help(help)
 }
 
 /// GET, with the layer that failed.
@@ -98,9 +99,9 @@ fn look(context: &Context, era: Era) -> Vec<Finding> {
     let outcome = mcp::resolve(&target, LIMIT).and_then(|addresses| {
         let (address, _) = mcp::connect(&target, &addresses, deadline)?;
         let mut client = Client::new(&target, Way::Socket(address), era, deadline);
-        let version = client.greet()?;
+        let version = client.handshake()?;
         let tools = client.tools();
-        client.leave();
+        client.close();
         tools.map(|tools| (version, tools.len()))
     });
     vec![match outcome {
@@ -127,9 +128,9 @@ pub(super) fn websocket(context: &Context) -> Vec<Finding> {
     let outcome = mcp::resolve(&target, LIMIT).and_then(|addresses| {
         let (address, _) = mcp::connect(&target, &addresses, deadline)?;
         let mut client = websocket::Client::open(&target, address, deadline)?;
-        let version = client.greet()?;
+        let version = client.handshake()?;
         let tools = client.tools();
-        client.leave();
+        client.close();
         tools.map(|tools| (version, tools))
     });
     let shown = outcome
@@ -215,7 +216,7 @@ pub(super) fn limits(context: &Context) -> Vec<Finding> {
     vec![
         found
             .seen(met.join(", "))
-            .mend("ggen mcp config get rate_limit"),
+            .help("ggen mcp config get rate_limit"),
     ]
 }
 

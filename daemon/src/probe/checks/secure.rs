@@ -1,11 +1,10 @@
-//! HTTPS and HTTP/3 as a client sees them: the handshake, whether the certificate would be
-//! believed, an answer.
+//! Checks HTTPS and HTTP/3 as a client: the handshake, the certificate, an answer.
 
 use crate::{
     probe::{
         client::{
             http::{self, Target, Unserved},
-            http3::Visit,
+            http3::Http3Client,
             mcp::{self, Fault},
             quic,
         },
@@ -24,7 +23,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// How long the whole visit may take.
+/// How long the whole http3 may take.
 const VISIT: Duration = Duration::from_secs(3);
 /// Fewer days than that are an error rather than a warning.
 const VERY_SOON: i64 = 7;
@@ -40,10 +39,10 @@ pub(super) fn https(context: &Context) -> Vec<Finding> {
     else {
         return vec![Finding::note("HTTPS is not served")];
     };
-    visit(context, address)
+    http3(context, address)
 }
 
-fn visit(context: &Context, address: SocketAddr) -> Vec<Finding> {
+fn http3(context: &Context, address: SocketAddr) -> Vec<Finding> {
     let target = http::Target::of(address, "/");
     let until = context.within(VISIT);
     let socket = match mcp::connect(&target, &[http::reachable(address)], until) {
@@ -61,7 +60,7 @@ fn visit(context: &Context, address: SocketAddr) -> Vec<Finding> {
             return vec![
                 Finding::error(Code::CertificateVerifyFailed, "the TLS handshake fails")
                     .seen(format!("{address}: {error}"))
-                    .mend("ggen mcp server logs --level warn"),
+                    .help("ggen mcp server logs --level warn"),
             ];
         }
     };
@@ -106,14 +105,14 @@ fn judge(shown: &Shown, name: &str, address: SocketAddr) -> (Vec<Finding>, i64) 
         found.push(
             Finding::error(Code::CertificateExpiring, what)
                 .seen(format!("{address} shows {}", facts.name))
-                .mend(dates),
+                .help(dates),
         );
     } else if days < files::SOON {
         let what = format!("the certificate expires in {days} days");
         found.push(
             Finding::warning(Code::CertificateExpiring, what)
                 .seen(format!("{address} shows {}", facts.name))
-                .mend(dates),
+                .help(dates),
         );
     }
     match &shown.refused {
@@ -130,7 +129,7 @@ fn judge(shown: &Shown, name: &str, address: SocketAddr) -> (Vec<Finding>, i64) 
             .seen(format!(
                 "{address} as https://{name}, with the authorities of this system"
             ))
-            .mend("ggen mcp explain GGEN-E4030"),
+            .help("ggen mcp explain GGEN-E4030"),
         ),
         _ => {}
     }
@@ -149,13 +148,13 @@ pub(super) fn quic(context: &Context) -> Vec<Finding> {
     };
     let until = context.within(VISIT);
     // The check of listeners says so already.
-    if quic::greet(address, until).is_err() {
+    if quic::supported_versions(address, until).is_err() {
         return vec![Finding::note("not tried: QUIC is not answered")];
     }
     let wrong = |fault: Fault| {
         let found =
             Finding::error(fault.code, fault.what).seen(format!("{}: {}", fault.layer, fault.seen));
-        found.mend("ggen mcp server restart --server quic")
+        found.help("ggen mcp server restart --server quic")
     };
     let name = context.quic_name();
     let target = Target {
@@ -164,13 +163,13 @@ pub(super) fn quic(context: &Context) -> Vec<Finding> {
         path: "/health".to_owned(),
         tls: true,
     };
-    let (mut visit, shown) = match Visit::open(&target, address, until, client::system()) {
+    let (mut http3, shown) = match Http3Client::open(&target, address, until, client::system()) {
         Ok(made) => made,
         Err(fault) => return vec![wrong(fault)],
     };
     let (mut found, days) = judge(&shown, &name, address);
     found.push(
-        match visit.exchange(&target, "GET", &[("Accept", "*/*")], "", until) {
+        match http3.exchange(&target, "GET", &[("Accept", "*/*")], "", until) {
             Ok(answer) if answer.status < 500 && answer.status != 421 => Finding::note(format!(
                 "{address}: h3, {}, {days} days left, /health answers {}",
                 shown.version, answer.status

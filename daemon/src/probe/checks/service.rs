@@ -1,4 +1,4 @@
-//! systemd's view of the unit, on hosts that have systemd.
+//! Checks systemd's view of the unit, on hosts that have systemd.
 
 use crate::{
     platform,
@@ -61,7 +61,7 @@ fn judge(
     if fact("ActiveState") == "failed" {
         return Finding::error(Code::ServiceFailed, "systemd has given the service up")
             .seen(state)
-            .mend(format!("{journal} {UNIT} -n 50"));
+            .help(format!("{journal} {UNIT} -n 50"));
     }
     if fact("NeedDaemonReload") == "yes" {
         return Finding::warning(
@@ -69,7 +69,7 @@ fn judge(
             "the unit file was changed and systemd has not read it",
         )
         .seen(state)
-        .mend(format!("{systemctl} daemon-reload"));
+        .help(format!("{systemctl} daemon-reload"));
     }
     if fact("SubState") == "auto-restart" && context.status().is_none() {
         return Finding::warning(
@@ -77,7 +77,7 @@ fn judge(
             "systemd starts the service again and again",
         )
         .seen(state)
-        .mend(format!("{journal} {UNIT} -n 50"));
+        .help(format!("{journal} {UNIT} -n 50"));
     }
     let drop_ins = fact("DropInPaths");
     Finding::note(if drop_ins.is_empty() {

@@ -1,8 +1,8 @@
-//! The upstream servers: how the daemon has them while it runs; started for real while it does not;
-//! remote ones by their layers; their names.
+//! Checks the upstream servers: their state while the daemon runs; by starting them while it does
+//! not; remote ones layer by layer; the names of their tools.
 
 use crate::{
-    config::{self, Place, Upstream, UpstreamTransport},
+    config::{self, Location, Upstream, UpstreamTransport},
     platform,
     probe::{
         client::{
@@ -12,11 +12,12 @@ use crate::{
             stdio::{self, Trial, Verdict},
         },
         context::{Context, PATIENCE},
-        report::{finding::Finding, text},
+        report::finding::Finding,
     },
     supervisor::processes::environment,
 };
 use ggen_mcp::protocol::name;
+use ggen_wire::text;
 use ggen_wire::{
     Code,
     control::{Body, Call, LogQuery},
@@ -56,33 +57,45 @@ pub(super) fn states(context: &Context) -> Vec<Finding> {
 }
 
 fn state(context: &Context, status: &status::Status, upstream: &status::Upstream) -> Finding {
+    match trouble(context, status, upstream) {
+        Ok(what) => unserved(context, upstream, what),
+        Err(finding) => finding,
+    }
+}
+
+/// What is wrong with an upstream, in a few words; `Err`: the finding, where that is known at once.
+fn trouble(
+    context: &Context,
+    status: &status::Status,
+    upstream: &status::Upstream,
+) -> Result<&'static str, Finding> {
     let name = &upstream.name;
-    let what = match upstream.state {
+    Ok(match upstream.state {
         UpstreamState::Ready if upstream.pid.and_then(platform::is_stopped) == Some(true) => {
             let pid = upstream.pid.unwrap_or_default();
-            return Finding::error(Code::UpstreamSilent, format!("upstream {name} is stopped"))
-                .seen(format!(
-                    "pid {pid} has been stopped by a signal or a debugger"
-                ))
-                .mend(format!("kill -CONT {pid}"));
+            let what = format!("upstream {name} is stopped");
+            let seen = format!("pid {pid} has been stopped by a signal or a debugger");
+            return Err(Finding::error(Code::UpstreamSilent, what)
+                .seen(seen)
+                .help(format!("kill -CONT {pid}")));
         }
         UpstreamState::Ready => {
             let era = upstream.era.as_deref().unwrap_or("unknown era");
-            return Finding::note(format!(
+            return Err(Finding::note(format!(
                 "{name}: ready, {era}, {} tools, {} restarts",
                 upstream.tools, upstream.restarts
-            ));
+            )));
         }
         UpstreamState::Starting if status.uptime_ms < LONG_START => {
-            return Finding::note(format!("{name}: starting"));
+            return Err(Finding::note(format!("{name}: starting")));
         }
         UpstreamState::Starting => "does not get through its start",
         UpstreamState::CrashLoop => "is in a crash loop",
         UpstreamState::Degraded => "is down",
         UpstreamState::Stopped if upstream.code.is_none() => {
-            return Finding::note(format!(
+            return Err(Finding::note(format!(
                 "{name}: stopped on request; ggen mcp server start --server {name}"
-            ));
+            )));
         }
         UpstreamState::Stopped => "is stopped",
         UpstreamState::Disabled => {
@@ -90,16 +103,21 @@ fn state(context: &Context, status: &status::Status, upstream: &status::Upstream
                 .config
                 .as_ref()
                 .is_ok_and(|loaded| loaded.blocked.contains_key(name));
-            if upstream
-                .code
-                .is_none_or(|code| code == Code::UpstreamDisabled)
-                || told
+            if told
+                || upstream
+                    .code
+                    .is_none_or(|code| code == Code::UpstreamDisabled)
             {
-                return Finding::note(format!("{name}: disabled"));
+                return Err(Finding::note(format!("{name}: disabled")));
             }
             "is not served"
         }
-    };
+    })
+}
+
+/// The finding about an upstream that does not serve.
+fn unserved(context: &Context, upstream: &status::Upstream, what: &str) -> Finding {
+    let name = &upstream.name;
     let code = match (upstream.state, upstream.code) {
         (_, Some(code @ Code::CommandNotFound)) => code,
         (UpstreamState::CrashLoop, _) => Code::UpstreamCrashLoop,
@@ -117,8 +135,8 @@ fn state(context: &Context, status: &status::Status, upstream: &status::Upstream
             .filter(|words| !seen.iter().any(|text| text.contains(words)))
             .map(|words| format!("stderr: {words}")),
     );
-    let mend = match (code, command_problem(context, name)) {
-        (Code::CommandNotFound, Some(mend)) => mend,
+    let help = match (code, command_problem(context, name)) {
+        (Code::CommandNotFound, Some(help)) => help,
         (Code::CommandNotFound, None) => "ggen mcp config validate".to_owned(),
         _ if upstream.state == UpstreamState::Stopped => {
             format!("ggen mcp server restart --server {name}")
@@ -132,7 +150,7 @@ fn state(context: &Context, status: &status::Status, upstream: &status::Upstream
     };
     found(code, format!("upstream {name} {what}"))
         .seen(seen.join("; "))
-        .mend(mend)
+        .help(help)
 }
 
 /// The newest line that an upstream wrote on its standard error.
@@ -159,7 +177,7 @@ fn command_problem(context: &Context, name: &str) -> Option<String> {
         upstream,
         &context.load.env,
         &context.load.cwd,
-        Place::default(),
+        Location::default(),
     )?;
     found.err().map(|problem| problem.commands().swap_remove(0))
 }
@@ -230,13 +248,13 @@ pub(super) fn launch(context: &Context) -> Vec<Finding> {
 }
 
 fn try_one(context: &Context, name: &str, upstream: &Upstream) -> Finding {
-    let place = Place::default();
+    let place = Location::default();
     if let Some(Err(problem)) =
         config::find_command(name, upstream, &context.load.env, &context.load.cwd, place)
     {
         return Finding::error(problem.code, format!("upstream {name} cannot be started"))
             .seen(&problem.what)
-            .mend(problem.commands().swap_remove(0));
+            .help(problem.commands().swap_remove(0));
     }
     let limit = context
         .deadline
@@ -258,66 +276,73 @@ fn judge(name: &str, trial: &Trial, limit: Duration) -> Finding {
         .iter()
         .map(|(step, took)| format!("{step} {}", text::took(*took)))
         .collect();
-    let words = trial
+    let stderr = trial
         .stderr
         .last()
         .map(|line| format!("stderr: {}", config::redacted_text(line)));
-    let logs = format!("ggen mcp server start && ggen mcp server logs --upstream {name} --tail 20");
-    let broken = |code, what: &str, seen: Vec<String>| {
-        Finding::error(code, format!("upstream {name} {what}"))
-            .seen(seen.join("; "))
-            .mend(&logs)
-    };
-    match &trial.verdict {
+    let (code, what) = match &trial.verdict {
         Verdict::Serves(tools) => {
             let noise = trial
                 .garbage
                 .as_ref()
                 .map_or("", |_| ", prints what is no MCP on standard output");
-            Finding::note(format!(
-                "{name}: {tools} tools ({}){noise}",
-                seen.join(", ")
-            ))
+            let steps = seen.join(", ");
+            return Finding::note(format!("{name}: {tools} tools ({steps}){noise}"));
         }
-        Verdict::Missing(reason) => broken(
-            Code::CommandNotFound,
-            "cannot be started",
-            vec![reason.clone()],
-        ),
+        Verdict::Silent => return silent(name, trial, seen, stderr, limit),
+        Verdict::Untried(reason) => {
+            let what = format!("upstream {name} could not be tried");
+            return Finding::warning(Code::CheckUnfinished, what)
+                .seen(reason)
+                .help("uptime");
+        }
+        Verdict::Missing(reason) => {
+            seen = vec![reason.clone()];
+            (Code::CommandNotFound, "cannot be started")
+        }
         Verdict::Exited(reason) => {
             seen.push(format!("it ended with {reason}"));
-            seen.extend(words);
-            broken(Code::UpstreamExited, "ends instead of answering", seen)
+            seen.extend(stderr);
+            (Code::UpstreamExited, "ends instead of answering")
         }
         Verdict::Refused(reason) => {
             seen.push(reason.clone());
-            seen.extend(words);
-            broken(Code::UpstreamRefused, "refuses the handshake", seen)
+            seen.extend(stderr);
+            (Code::UpstreamRefused, "refuses the handshake")
         }
-        Verdict::Silent => {
-            let garbage = trial
-                .garbage
-                .as_ref()
-                .map(|line| format!("stdout: {}", config::redacted_text(line)));
-            let code = if garbage.is_some() {
-                Code::UpstreamGarbage
-            } else {
-                Code::UpstreamSilent
-            };
-            seen.push(format!("no answer within {}", text::took(limit)));
-            seen.extend(garbage.into_iter().chain(words));
-            // A first start may download or compile; whether that is so cannot be seen from here.
-            Finding::warning(code, format!("upstream {name} runs and does not answer"))
-                .seen(seen.join("; "))
-                .mend(&logs)
-        }
-        Verdict::Untried(reason) => Finding::warning(
-            Code::CheckUnfinished,
-            format!("upstream {name} could not be tried"),
-        )
-        .seen(reason)
-        .mend("uptime"),
-    }
+    };
+    Finding::error(code, format!("upstream {name} {what}"))
+        .seen(seen.join("; "))
+        .help(logs(name))
+}
+
+/// A server that runs and does not answer. A first start may download or compile; whether that is so
+/// cannot be seen from here.
+fn silent(
+    name: &str,
+    trial: &Trial,
+    mut seen: Vec<String>,
+    stderr: Option<String>,
+    limit: Duration,
+) -> Finding {
+    let garbage = trial
+        .garbage
+        .as_ref()
+        .map(|line| format!("stdout: {}", config::redacted_text(line)));
+    let code = if garbage.is_some() {
+        Code::UpstreamGarbage
+    } else {
+        Code::UpstreamSilent
+    };
+    seen.push(format!("no answer within {}", text::took(limit)));
+    seen.extend(garbage.into_iter().chain(stderr));
+    Finding::warning(code, format!("upstream {name} runs and does not answer"))
+        .seen(seen.join("; "))
+        .help(logs(name))
+}
+
+fn logs(name: &str) -> String {
+    format!("ggen mcp server start && ggen mcp server logs --upstream {name} --tail 20")
 }
 
 pub(super) fn remote(context: &Context) -> Vec<Finding> {
@@ -352,7 +377,7 @@ fn url_of(context: &Context, name: &str, url: &str) -> Finding {
             format!("upstream {name} has no usable URL"),
         )
         .seen(&shown)
-        .mend("ggen mcp config validate");
+        .help("ggen mcp config validate");
     };
     let began = Instant::now();
     let reached = mcp::resolve(&target, LAYER).and_then(|addresses| {
@@ -366,46 +391,52 @@ fn url_of(context: &Context, name: &str, url: &str) -> Finding {
             .iter()
             .find(|upstream| upstream.name == name)
     });
-    match (reached, reported) {
-        (Err(fault), _) => {
-            let mend = if fault.layer == "DNS" {
+    match reached {
+        Err(fault) => {
+            let help = if fault.layer == "DNS" {
                 format!("getent hosts {}", target.host)
             } else {
                 format!("curl -v {shown}")
             };
-            Finding::error(
-                Code::UpstreamUnreachable,
-                format!("upstream {name} cannot be reached"),
-            )
-            .seen(format!("{}: {} ({})", fault.layer, fault.what, fault.seen))
-            .mend(mend)
+            let what = format!("upstream {name} cannot be reached");
+            Finding::error(Code::UpstreamUnreachable, what)
+                .seen(format!("{}: {} ({})", fault.layer, fault.what, fault.seen))
+                .help(help)
         }
-        (Ok(_), Some(upstream))
-            if matches!(
-                upstream.state,
-                UpstreamState::Degraded | UpstreamState::CrashLoop
-            ) =>
-        {
-            let seen = upstream
-                .last_exit
-                .clone()
-                .unwrap_or_else(|| upstream.state.as_str().to_owned());
-            Finding::error(
-                upstream.code.unwrap_or(Code::UpstreamUnreachable),
-                format!("upstream {name} is reached and does not serve"),
-            )
-            .seen(seen)
-            .mend(format!("ggen mcp server logs --upstream {name} --tail 20"))
-        }
-        (Ok((address, resolved)), _) => {
+        Ok((address, resolved)) => reported.and_then(reached_and_down).unwrap_or_else(|| {
             let connected = began.elapsed().saturating_sub(resolved);
             Finding::note(format!(
                 "{name}: {address}, DNS {}, TCP connect {}",
                 text::took(resolved),
                 text::took(connected)
             ))
-        }
+        }),
     }
+}
+
+/// The daemon says that a server is down which can be reached.
+fn reached_and_down(upstream: &status::Upstream) -> Option<Finding> {
+    if !matches!(
+        upstream.state,
+        UpstreamState::Degraded | UpstreamState::CrashLoop
+    ) {
+        return None;
+    }
+    let name = &upstream.name;
+    let code = upstream.code.unwrap_or(Code::UpstreamUnreachable);
+    let seen = upstream
+        .last_exit
+        .clone()
+        .unwrap_or_else(|| upstream.state.as_str().to_owned());
+    let finding = Finding::error(
+        code,
+        format!("upstream {name} is reached and does not serve"),
+    );
+    Some(
+        finding
+            .seen(seen)
+            .help(format!("ggen mcp server logs --upstream {name} --tail 20")),
+    )
 }
 
 pub(super) fn names(context: &Context) -> Vec<Finding> {
@@ -418,43 +449,8 @@ pub(super) fn names(context: &Context) -> Vec<Finding> {
             "not tried: the daemon gives no list of tools",
         )];
     };
-    let mut found = Vec::new();
-    for tool in tools.iter().filter(|tool| tool.server != "core") {
-        let key = name::key(&tool.server);
-        if tool.name != name::shortened(&key, &tool.original) {
-            continue;
-        }
-        let seen = format!(
-            "{} of {} is served as {}",
-            tool.original, tool.server, tool.name
-        );
-        let mend = "ggen mcp list";
-        if name::exposed(&key, &tool.original) != tool.name {
-            found.push(
-                Finding::warning(
-                    Code::NameCollision,
-                    format!("another tool has the name of {}", tool.original),
-                )
-                .seen(seen)
-                .mend(mend),
-            );
-        } else if key.len() > 12 && tool.original.len() + "__".len() + 12 <= name::LONGEST {
-            found.push(
-                Finding::warning(
-                    Code::ToolNameTooLong,
-                    format!(
-                        "a shorter name than {} would keep its tools' names whole",
-                        tool.server
-                    ),
-                )
-                .seen(seen)
-                .mend(mend),
-            );
-        } else {
-            // Nothing that anybody here could change.
-            found.push(Finding::note(format!("shortened: {seen}")));
-        }
-    }
+    let foreign = tools.iter().filter(|tool| tool.server != "core");
+    let mut found: Vec<Finding> = foreign.filter_map(shortened_name).collect();
     if found.is_empty() {
         found.push(Finding::note(format!(
             "{} tools, all under their own names",
@@ -462,4 +458,34 @@ pub(super) fn names(context: &Context) -> Vec<Finding> {
         )));
     }
     found
+}
+
+/// A tool whose name had to be shortened, if it was.
+fn shortened_name(tool: &status::Tool) -> Option<Finding> {
+    let key = name::key(&tool.server);
+    if tool.name != name::shortened(&key, &tool.original) {
+        return None;
+    }
+    let seen = format!(
+        "{} of {} is served as {}",
+        tool.original, tool.server, tool.name
+    );
+    let (code, what) = if name::exposed(&key, &tool.original) != tool.name {
+        let what = format!("another tool has the name of {}", tool.original);
+        (Code::NameCollision, what)
+    } else if key.len() > 12 && tool.original.len() + "__".len() + 12 <= name::LONGEST {
+        let what = format!(
+            "a shorter name than {} would keep its tools' names whole",
+            tool.server
+        );
+        (Code::ToolNameTooLong, what)
+    } else {
+        // Nothing that anybody here could change.
+        return Some(Finding::note(format!("shortened: {seen}")));
+    };
+    Some(
+        Finding::warning(code, what)
+            .seen(seen)
+            .help("ggen mcp list"),
+    )
 }

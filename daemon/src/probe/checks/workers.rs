@@ -1,13 +1,10 @@
-//! The worker processes: whether all run and give signs of life, and whether they have descriptors
-//! left.
+//! Checks the worker processes: all run, send beats, and have descriptors left.
 
 use crate::{
     platform,
-    probe::{
-        context::Context,
-        report::{finding::Finding, text},
-    },
+    probe::{context::Context, report::finding::Finding},
 };
+use ggen_wire::text;
 use ggen_wire::{
     Code,
     status::{Phase, Worker},
@@ -33,7 +30,7 @@ pub(super) fn workers(context: &Context) -> Vec<Finding> {
         found.push(
             Finding::error(Code::TransportDegraded, "the daemon has no workers")
                 .seen(format!("pid {}", status.pid))
-                .mend("ggen mcp server logs --level error --tail 20"),
+                .help("ggen mcp server logs --level error --tail 20"),
         );
     }
     found
@@ -58,31 +55,31 @@ fn judge(worker: &Worker) -> Finding {
                 .seen(format!(
                     "pid {pid} has been stopped by a signal or a debugger, last beat {beat} ago"
                 ))
-                .mend(format!("kill -CONT {pid}"))
+                .help(format!("kill -CONT {pid}"))
         }
         (Phase::Failed, _) => Finding::error(
             Code::TransportDegraded,
             format!("worker {name} does not accept its configuration"),
         )
         .seen(facts)
-        .mend("ggen mcp server reload"),
+        .help("ggen mcp server reload"),
         (Phase::Backoff, _) | (_, None) => {
             Finding::error(Code::WorkerDied, format!("worker {name} does not run"))
                 .seen(facts)
-                .mend(logs)
+                .help(logs)
         }
         (Phase::Degraded, _) => Finding::warning(
             Code::TransportDegraded,
             format!("worker {name} dies again and again"),
         )
         .seen(facts)
-        .mend(logs),
+        .help(logs),
         (Phase::Running, Some(pid)) if worker.beat_age_ms >= SILENT => Finding::warning(
             Code::WorkerHung,
             format!("worker {name} gives no sign of life"),
         )
         .seen(format!("pid {pid}, last beat {beat} ago"))
-        .mend(format!("ggen mcp server restart --server {}", worker.role)),
+        .help(format!("ggen mcp server restart --server {}", worker.role)),
         (_, Some(pid)) => {
             Finding::note(format!("{name}: pid {pid}, {facts}, last beat {beat} ago"))
         }
@@ -110,7 +107,7 @@ pub(super) fn open_files(context: &Context) -> Vec<Finding> {
                     format!("{name} has nearly as many files open as it may"),
                 )
                 .seen(format!("pid {pid}: {open} of {most} (RLIMIT_NOFILE)"))
-                .mend("ulimit -n 65536 && ggen mcp server stop && ggen mcp server start"),
+                .help("ulimit -n 65536 && ggen mcp server stop && ggen mcp server start"),
             );
         } else {
             found.push(Finding::note(format!(
@@ -143,7 +140,7 @@ pub(super) fn sandbox(context: &Context) -> Vec<Finding> {
                 format!("the sandbox of the {role} workers is incomplete"),
             )
             .seen(standing)
-            .mend("uname -r; cat /sys/kernel/security/lsm"),
+            .help("uname -r; cat /sys/kernel/security/lsm"),
         };
         if !found.contains(&finding) {
             found.push(finding);

@@ -1,5 +1,5 @@
-//! One question to the daemon's control socket: blocking, bounded in time, and every way of not
-//! answering told apart.
+//! One call at the daemon's control socket: blocking and bounded in time. Each way of not answering
+//! is a case of its own.
 
 use crate::platform;
 use ggen_wire::{
@@ -70,7 +70,7 @@ pub(crate) fn look(socket: &Path, patience: Duration) -> Daemon {
                 pid: 0,
                 why: format!(
                     "no connection within {}: too many wait for it already",
-                    crate::probe::report::text::took(patience)
+                    ggen_wire::text::took(patience)
                 ),
             },
             io::ErrorKind::PermissionDenied => Daemon::Denied,
@@ -114,10 +114,9 @@ pub(crate) fn ask(socket: &Path, call: &Call, patience: Duration) -> Result<Body
     let written = varlink::write_message(stream.get_mut(), &request);
     let reply: Reply = varlink::read_message(&mut stream).map_err(|error| {
         mute(match (&error, written) {
-            _ if error.is_timeout() => format!(
-                "no answer within {}",
-                crate::probe::report::text::took(patience)
-            ),
+            _ if error.is_timeout() => {
+                format!("no answer within {}", ggen_wire::text::took(patience))
+            }
             (ReadError::Closed | ReadError::Io(_), Err(cause)) => {
                 format!("the call could not be sent: {cause}")
             }

@@ -1,6 +1,5 @@
 //! A small blocking HTTP/1.1 client that keeps the layers apart: name, connection, exchange. One
-//! connection a request, everything bounded by a deadline. It shares no code with what serves: a
-//! fault of the server must not hide in its own client. May not: know MCP.
+//! connection for each request, everything bounded by a deadline. May not: know MCP.
 
 use super::stream::Stream;
 use crate::tls::client::wants_certificate;
@@ -34,7 +33,7 @@ const API_KEY: &str = "GGEN_MCP_API_KEY";
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unserved {
     /// Nothing came in time.
-    #[error("no answer within {}", crate::probe::report::text::took(*.0))]
+    #[error("no answer within {}", ggen_wire::text::took(*.0))]
     Timeout(Duration),
     /// It wants to know us by a certificate.
     #[error("the server wants a client certificate, and none was shown")]
@@ -178,7 +177,7 @@ pub(crate) fn resolve(
         Ok(found) => found.map_err(|error| error.to_string()),
         Err(_) => Err(format!(
             "no answer within {}",
-            crate::probe::report::text::took(patience)
+            ggen_wire::text::took(patience)
         )),
     }
 }
@@ -241,20 +240,7 @@ pub(crate) fn ask(
 ) -> Result<Answer, Unserved> {
     let began = Instant::now();
     let late = || Unserved::Timeout(began.elapsed());
-    let mut head = format!(
-        "{method} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n",
-        target.path,
-        target.authority()
-    );
-    for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    if method == "POST" {
-        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
-    }
-    head.push_str("\r\n");
-    let mut request = head.into_bytes();
-    request.extend_from_slice(body);
+    let request = encode(target, method, headers, body);
     let left = |late: &dyn Fn() -> Unserved| {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -298,15 +284,31 @@ pub(crate) fn ask(
     }
 }
 
+fn encode(target: &Target, method: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut head = format!(
+        "{method} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n",
+        target.path,
+        target.authority()
+    );
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if method == "POST" {
+        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    head.push_str("\r\n");
+    let mut request = head.into_bytes();
+    request.extend_from_slice(body);
+    request
+}
+
 /// The answer as far as it has come, and whether that is all; `None`: its head is not complete.
 fn parse(bytes: &[u8]) -> Result<Option<(Answer, bool)>, Unserved> {
     let begins = bytes.get(..5).is_none_or(|start| start == b"HTTP/");
     let foreign = || {
         Unserved::Foreign(format!(
             "{:?}",
-            crate::probe::report::text::line(&String::from_utf8_lossy(
-                &bytes[..bytes.len().min(60)]
-            ))
+            ggen_wire::text::line(&String::from_utf8_lossy(&bytes[..bytes.len().min(60)]))
         ))
     };
     if !begins {

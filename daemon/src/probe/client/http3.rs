@@ -1,5 +1,6 @@
-//! A look over HTTP/3: `ggend visit` is the client, in a process of its own; here are the
-//! questions. Bounded by deadlines; the process ends with the look.
+//! Requests over HTTP/3. The client is `ggend http3-probe`, a process of its own, because QUIC needs
+//! an event loop and the probe has none. Every call is bounded by a deadline; the process ends with
+//! the connection.
 
 use super::{
     http::{self, Answer, Target, Unserved},
@@ -8,7 +9,9 @@ use super::{
 use crate::{
     ipc::{
         channel::Blocking,
-        http3_probe::{Failure, FromVisitor, Kind, Place, Question, Shown, ToVisitor},
+        http3_probe::{
+            Destination, Failure, FromHttp3Probe, Kind, ProbeRequest, Shown, ToHttp3Probe,
+        },
     },
     platform,
     supervisor::processes::environment,
@@ -22,13 +25,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the visitor may take to say so when it gives up.
-const SAYING: Duration = Duration::from_millis(500);
-/// How long it may take to leave.
-const LEAVING: Duration = Duration::from_secs(1);
+/// How much longer than the deadline the process may take to report that it gave up.
+const REPORT: Duration = Duration::from_millis(500);
+/// How long it may take to exit.
+const EXIT: Duration = Duration::from_secs(1);
 
 /// A connection over HTTP/3.
-pub(crate) struct Visit {
+pub(crate) struct Http3Client {
     /// Closed before the process is waited for.
     channel: Option<Blocking>,
     /// The same socket, for its time-outs.
@@ -38,8 +41,8 @@ pub(crate) struct Visit {
     here: bool,
 }
 
-impl Visit {
-    /// Shakes hands with `target` at that address as a client that trusts these certificates (PEM).
+impl Http3Client {
+    /// Makes the handshake with `target` at that address as a client that trusts these certificates (PEM).
     ///
     /// # Errors
     /// There is no connection; what is wrong with the certificate is no error here.
@@ -57,18 +60,18 @@ impl Visit {
         };
         let untried =
             |error: io::Error| fault(Code::Internal, "HTTP/3 cannot be tried", error.to_string());
-        let mut visit = Self::start(address).map_err(untried)?;
+        let mut http3 = Self::start(address).map_err(untried)?;
         let (host, authority) = (target.host.clone(), target.authority());
-        let place = Place {
+        let destination = Destination {
             address,
             host,
             authority,
             trusted,
             patience_ms: left(deadline),
         };
-        match visit.ask(&ToVisitor::Connect(place), deadline) {
-            Ok(FromVisitor::Connected(shown)) => Ok((visit, shown)),
-            Ok(FromVisitor::Failed(Failure { kind, seen })) => Err(match kind {
+        match http3.ask(&ToHttp3Probe::Connect(destination), deadline) {
+            Ok(FromHttp3Probe::Connected(shown)) => Ok((http3, shown)),
+            Ok(FromHttp3Probe::Failed(Failure { kind, seen })) => Err(match kind {
                 Kind::Late => fault(Code::ConnectionTimeout, "Connection timeout", seen),
                 Kind::Tls | Kind::Certificate => {
                     fault(Code::CertificateVerifyFailed, "TLS handshake failed", seen)
@@ -78,7 +81,7 @@ impl Visit {
                 Kind::Foreign => fault(Code::AnswerUnusable, "Not HTTP/3", seen),
                 Kind::Untried => fault(Code::Internal, "HTTP/3 cannot be tried", seen),
             }),
-            Ok(FromVisitor::Answered { .. }) => Err(untried(io::ErrorKind::InvalidData.into())),
+            Ok(FromHttp3Probe::Answered { .. }) => Err(untried(io::ErrorKind::InvalidData.into())),
             Err(error) => Err(untried(error)),
         }
     }
@@ -102,7 +105,7 @@ impl Visit {
             .map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned()))
             .chain(key)
             .collect();
-        let question = Question {
+        let request = ProbeRequest {
             method: method.to_owned(),
             path: target.path.clone(),
             headers,
@@ -111,8 +114,8 @@ impl Visit {
             head_only: method != "POST",
             patience_ms: left(deadline),
         };
-        match self.ask(&ToVisitor::Ask(question), deadline) {
-            Ok(FromVisitor::Answered {
+        match self.ask(&ToHttp3Probe::Ask(request), deadline) {
+            Ok(FromHttp3Probe::Answered {
                 status,
                 headers,
                 body,
@@ -121,7 +124,7 @@ impl Visit {
                 headers,
                 body: body.into_bytes(),
             }),
-            Ok(FromVisitor::Failed(Failure { kind, seen })) => Err(match kind {
+            Ok(FromHttp3Probe::Failed(Failure { kind, seen })) => Err(match kind {
                 Kind::Late => Unserved::Timeout(began.elapsed()),
                 Kind::Certificate => Unserved::Certificate,
                 Kind::Foreign => Unserved::Foreign(seen),
@@ -129,7 +132,9 @@ impl Visit {
                     Unserved::Io(io::Error::other(seen))
                 }
             }),
-            Ok(FromVisitor::Connected(_)) => Err(Unserved::Io(io::ErrorKind::InvalidData.into())),
+            Ok(FromHttp3Probe::Connected(_)) => {
+                Err(Unserved::Io(io::ErrorKind::InvalidData.into()))
+            }
             Err(error) => Err(Unserved::Io(error)),
         }
     }
@@ -138,7 +143,7 @@ impl Visit {
         let (ours, theirs) = platform::socket_pair()?;
         let socket = UnixStream::from(ours.try_clone()?);
         let channel = Some(Blocking::new(ours)?);
-        let pid = platform::spawn_self(&["visit"], theirs, environment::of_worker())?;
+        let pid = platform::spawn_self(&["http3-probe"], theirs, environment::of_worker())?;
         Ok(Self {
             channel,
             socket,
@@ -147,9 +152,9 @@ impl Visit {
         })
     }
 
-    fn ask(&mut self, message: &ToVisitor, deadline: Instant) -> io::Result<FromVisitor> {
+    fn ask(&mut self, message: &ToHttp3Probe, deadline: Instant) -> io::Result<FromHttp3Probe> {
         let channel = self.channel.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        let end = deadline + SAYING;
+        let end = deadline + REPORT;
         let patience = |socket: &UnixStream| {
             let left = end
                 .saturating_duration_since(Instant::now())
@@ -174,16 +179,16 @@ impl Visit {
     }
 }
 
-impl Drop for Visit {
+impl Drop for Http3Client {
     fn drop(&mut self) {
         drop(self.channel.take());
         // The clone of the socket would keep the channel open.
         self.socket
             .shutdown(std::net::Shutdown::Both)
             .unwrap_or_default();
-        if !platform::reap_one(self.pid, LEAVING) {
+        if !platform::reap_one(self.pid, EXIT) {
             platform::signal_process(self.pid, Signal::SIGKILL);
-            let _ = platform::reap_one(self.pid, LEAVING);
+            let _ = platform::reap_one(self.pid, EXIT);
         }
     }
 }

@@ -1,12 +1,12 @@
-//! MCP as a client speaks it over HTTP, in both eras, for one look: greet, list the tools, leave.
-//! Names the layer that failed.
+//! An MCP client over HTTP, in both eras: handshake, list the tools, close. Errors name the layer
+//! that failed.
 
 use super::{
     http::{self, Answer, Target, Unserved},
-    http3::Visit,
+    http3::Http3Client,
     stream::Stream,
 };
-use crate::probe::report::text;
+use ggen_wire::text;
 use ggen_wire::{Code, VERSION};
 use serde_json::{Value, json};
 use std::{
@@ -49,10 +49,10 @@ pub(crate) enum Way<'a> {
     /// HTTP/1.1, a connection for each, to that address.
     Socket(SocketAddr),
     /// HTTP/3, on one connection.
-    Visit(&'a mut Visit),
+    Http3(&'a mut Http3Client),
 }
 
-/// A client of one look.
+/// A client on one connection.
 pub(crate) struct Client<'a> {
     target: &'a Target,
     way: Way<'a>,
@@ -175,7 +175,7 @@ impl<'a> Client<'a> {
     }
 
     /// `server/discover`, or `initialize` and its notification; gives the revision agreed on.
-    pub(crate) fn greet(&mut self) -> Result<String, Fault> {
+    pub(crate) fn handshake(&mut self) -> Result<String, Fault> {
         match self.era {
             Era::Modern => {
                 self.version = MODERN.to_owned();
@@ -236,8 +236,8 @@ impl<'a> Client<'a> {
         Ok(names)
     }
 
-    /// Ends the session, if there is one: a look must not leave sessions behind.
-    pub(crate) fn leave(mut self) {
+    /// Ends the session, if there is one, so that no session is left behind.
+    pub(crate) fn close(mut self) {
         if self.session.is_some() {
             // A server that keeps the session all the same ends it by its own time-out.
             drop(self.exchange("DELETE", &self.headers(""), ""));
@@ -301,7 +301,7 @@ impl<'a> Client<'a> {
                     &enough,
                 )
             }
-            Way::Visit(visit) => visit.exchange(self.target, verb, &headers, body, self.deadline),
+            Way::Http3(http3) => http3.exchange(self.target, verb, &headers, body, self.deadline),
         };
         answer.map_err(|error| unserved(self.target, &error))
     }

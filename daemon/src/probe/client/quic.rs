@@ -1,6 +1,6 @@
-//! Whether QUIC is spoken at an address: a packet of a version that nobody has is answered by every
-//! server with those that it has (RFC 9000 §6). It tells a closed port from a silent one and from
-//! one that speaks something else, which a handshake does not. The handshake is `visit`'s.
+//! Whether QUIC is spoken at an address. A server answers a packet of an unknown version with the
+//! versions that it has (RFC 9000 §6). This tells a closed port from a silent one and from one that
+//! speaks something else, which a handshake does not. The handshake is made in `http3.rs`.
 
 use super::mcp::Fault;
 use ggen_wire::Code;
@@ -23,7 +23,10 @@ const AGAIN: Duration = Duration::from_millis(300);
 ///
 /// # Errors
 /// Nobody answers, or something else than QUIC.
-pub(crate) fn greet(address: SocketAddr, deadline: Instant) -> Result<(Vec<u32>, Duration), Fault> {
+pub(crate) fn supported_versions(
+    address: SocketAddr,
+    deadline: Instant,
+) -> Result<(Vec<u32>, Duration), Fault> {
     let fault = |code, what: &str, seen: String| Fault {
         layer: "QUIC",
         code,

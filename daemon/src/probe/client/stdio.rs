@@ -1,5 +1,5 @@
-//! Starts a stdio server as the daemon would (through a shim, in the daemon's environment), greets
-//! it in the eras that its entry allows, lists its tools, and leaves nothing of it behind.
+//! Starts a stdio server as the daemon would (through a shim, in the daemon's environment), makes
+//! the handshake in the eras that its entry allows, lists its tools, and leaves no process behind.
 
 use crate::{
     config::EraChoice,
@@ -11,6 +11,7 @@ use crate::{
     supervisor::processes::environment,
 };
 use ggen_wire::VERSION;
+use ggen_wire::text;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::{
@@ -28,7 +29,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 const GRACE: u64 = 500;
 /// How long the shim may take to clean up.
 const CLEANING: Duration = Duration::from_secs(3);
-/// How long its last words may take to arrive once nobody is left who could say more.
+/// How long the rest of its standard error may take to arrive once all its processes have ended.
 const LISTENING: Duration = Duration::from_millis(500);
 /// Longest line that is taken as a whole.
 const LINE: u64 = 4 << 20;
@@ -117,53 +118,24 @@ fn start(
     let began = Instant::now();
     let shim = platform::spawn_self(&["shim"], theirs, environment::of_worker())?;
     let (sender, events) = mpsc::sync_channel(64);
-    let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-        std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(work)
-            .map(drop)
-    };
     let lines = sender.clone();
-    spawn(
-        "stdout",
-        Box::new(move || {
-            read_lines(
-                stdout.into(),
-                &mut |line| lines.send(Event::Line(line)).is_ok(),
-                &|| drop(lines.send(Event::Ended)),
-            )
-        }),
-    )?;
-    let kept = Arc::clone(stderr);
-    let keep = move |line: Vec<u8>| {
-        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = crate::probe::report::text::line(&String::from_utf8_lossy(&line));
-        if !line.is_empty() {
-            kept.push_back(line);
-        }
-        while kept.len() > LAST_WORDS {
-            kept.pop_front();
-        }
-        true
-    };
-    let (speaking, silence) = mpsc::sync_channel::<()>(1);
-    let listen = move || {
-        read_lines(errors.into(), &mut { keep }, &|| ());
-        drop(speaking);
-    };
-    spawn("stderr", Box::new(listen))?;
-    let mut news = Blocking::new(UnixStream::from(ours).into())?;
-    spawn(
-        "shim",
-        Box::new(move || {
-            while let Ok(Some((message, _))) = news.receive::<FromShim>() {
-                if sender.send(Event::Shim(message)).is_err() {
-                    return;
-                }
+    thread("stdout", move || {
+        read_lines(
+            stdout.into(),
+            &mut |line| lines.send(Event::Line(line)).is_ok(),
+            &|| drop(lines.send(Event::Ended)),
+        )
+    })?;
+    let silence = keep_last_lines(errors.into(), Arc::clone(stderr))?;
+    let mut messages = Blocking::new(UnixStream::from(ours).into())?;
+    thread("shim", move || {
+        while let Ok(Some((message, _))) = messages.receive::<FromShim>() {
+            if sender.send(Event::Shim(message)).is_err() {
+                return;
             }
-            drop(sender.send(Event::ShimGone));
-        }),
-    )?;
+        }
+        drop(sender.send(Event::ShimGone));
+    })?;
     channel.send(
         &ToShim::Launch(launch),
         &[
@@ -184,6 +156,38 @@ fn start(
     ))
 }
 
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map(drop)
+}
+
+/// Keeps the last lines of standard error. What is returned is closed when the pipe has been read to
+/// its end.
+fn keep_last_lines(
+    errors: File,
+    kept: Arc<Mutex<VecDeque<String>>>,
+) -> io::Result<mpsc::Receiver<()>> {
+    let mut keep = move |line: Vec<u8>| {
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = text::line(&String::from_utf8_lossy(&line));
+        if !line.is_empty() {
+            kept.push_back(line);
+        }
+        while kept.len() > LAST_WORDS {
+            kept.pop_front();
+        }
+        true
+    };
+    let (speaking, silence) = mpsc::sync_channel::<()>(1);
+    thread("stderr", move || {
+        read_lines(errors, &mut keep, &|| ());
+        drop(speaking);
+    })?;
+    Ok(silence)
+}
+
 fn read_lines(from: File, each: &mut dyn FnMut(Vec<u8>) -> bool, end: &dyn Fn()) {
     let mut reader = BufReader::new(from);
     loop {
@@ -196,41 +200,48 @@ fn read_lines(from: File, each: &mut dyn FnMut(Vec<u8>) -> bool, end: &dyn Fn())
     }
 }
 
+/// The requests that are open, and when the next one is due.
+struct Dialogue {
+    era: EraChoice,
+    /// When `initialize` is sent, if it is still to be.
+    initialize_at: Option<Instant>,
+    /// Why `initialize` was refused.
+    refused: String,
+    /// When the last request was sent.
+    asked: Instant,
+}
+
 impl Server {
+    /// Makes the handshake and lists the tools.
     fn talk(&mut self, era: EraChoice, deadline: Instant, trial: &mut Trial) {
-        let discover = era != EraChoice::Legacy;
         // Modern servers are asked first, as the gateway does; `initialize` follows on an error or
         // on silence.
-        if discover {
+        if era != EraChoice::Legacy {
             self.send(&modern(1, "server/discover"));
         }
-        let mut initialize_at = match era {
-            EraChoice::Legacy => Some(Instant::now()),
-            EraChoice::Auto => Some(Instant::now() + SILENCE),
-            EraChoice::Modern => None,
+        let mut dialogue = Dialogue {
+            era,
+            initialize_at: match era {
+                EraChoice::Legacy => Some(Instant::now()),
+                EraChoice::Auto => Some(Instant::now() + SILENCE),
+                EraChoice::Modern => None,
+            },
+            refused: String::new(),
+            asked: Instant::now(),
         };
-        let mut refused = String::new();
-        let mut asked = Instant::now();
-        loop {
+        trial.verdict = loop {
             let now = Instant::now();
-            if initialize_at.is_some_and(|at| now >= at) {
-                initialize_at = None;
-                asked = now;
-                let client = json!({ "name": "ggen", "version": VERSION });
-                let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client });
-                self.send(
-                    &json!({ "jsonrpc": "2.0", "id": 2, "method": "initialize", "params": params }),
-                );
+            if dialogue.initialize_at.is_some_and(|at| now >= at) {
+                self.initialize(&mut dialogue);
             }
             if now >= deadline {
-                trial.verdict = if refused.is_empty() {
+                break if dialogue.refused.is_empty() {
                     Verdict::Silent
                 } else {
-                    Verdict::Refused(refused)
+                    Verdict::Refused(dialogue.refused)
                 };
-                return;
             }
-            let until = initialize_at.unwrap_or(deadline).min(deadline);
+            let until = dialogue.initialize_at.unwrap_or(deadline).min(deadline);
             let event = match self
                 .events
                 .recv_timeout(until.saturating_duration_since(now))
@@ -239,81 +250,106 @@ impl Server {
                 Err(mpsc::RecvTimeoutError::Timeout) => continue,
                 Err(mpsc::RecvTimeoutError::Disconnected) => Event::ShimGone,
             };
-            let message = match event {
-                Event::Shim(FromShim::Started { .. }) => {
-                    trial
-                        .steps
-                        .insert(0, ("started".to_owned(), self.began.elapsed()));
-                    continue;
-                }
-                Event::Line(line) => match serde_json::from_slice::<Value>(&line) {
-                    Ok(message) if message.is_object() => message,
-                    _ => {
-                        let line =
-                            crate::probe::report::text::line(&String::from_utf8_lossy(&line));
-                        trial.garbage = trial.garbage.take().or((!line.is_empty()).then_some(line));
-                        continue;
-                    }
-                },
-                // Its exit follows, with the reason.
-                Event::Ended => continue,
-                Event::Shim(FromShim::SpawnFailed { reason, .. }) => {
-                    return trial.verdict = Verdict::Missing(reason);
-                }
-                Event::Shim(FromShim::Exited { reason, .. }) => {
-                    return trial.verdict = Verdict::Exited(reason);
-                }
-                Event::ShimGone => {
-                    return trial.verdict = Verdict::Exited("its shim ended".to_owned());
-                }
+            let message = match self.message(event, trial) {
+                Ok(Some(message)) => message,
+                Ok(None) => continue,
+                Err(verdict) => break verdict,
             };
-            let error = || {
-                crate::probe::report::text::line(&format!(
-                    "{} {}",
-                    message["error"]["code"],
-                    message["error"]["message"].as_str().unwrap_or_default()
-                ))
-            };
-            let good = message.get("result").is_some();
-            match (message["id"].as_u64(), message.get("method")) {
-                (_, Some(method)) => self.oblige(method, &message),
-                (Some(1), None) if good => {
-                    trial
-                        .steps
-                        .push(("server/discover".to_owned(), asked.elapsed()));
-                    (initialize_at, asked) = (None, Instant::now());
-                    self.send(&modern(3, "tools/list"));
-                }
-                (Some(1), None) if era == EraChoice::Modern => {
-                    return trial.verdict =
-                        Verdict::Refused(format!("server/discover: {}", error()));
-                }
-                (Some(1), None) => initialize_at = initialize_at.map(|_| Instant::now()),
-                (Some(2), None) if good => {
-                    trial.steps.push(("initialize".to_owned(), asked.elapsed()));
-                    asked = Instant::now();
-                    self.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
-                    self.send(
-                        &json!({ "jsonrpc": "2.0", "id": 3, "method": "tools/list", "params": {} }),
-                    );
-                }
-                (Some(2), None) => {
-                    // A modern server may refuse this and still answer the first question.
-                    refused = format!("initialize: {}", error());
-                    if !discover {
-                        return trial.verdict = Verdict::Refused(refused);
-                    }
-                }
-                (Some(3), None) => {
-                    trial.steps.push(("tools/list".to_owned(), asked.elapsed()));
-                    self.hear_of_its_start(deadline, trial);
-                    // A server without tools refuses the list; that is no fault.
-                    let tools = message["result"]["tools"].as_array().map_or(0, Vec::len);
-                    return trial.verdict = Verdict::Serves(tools);
-                }
-                _ => {}
+            if let Some(verdict) = self.answered(&mut dialogue, &message, deadline, trial) {
+                break verdict;
             }
+        };
+    }
+
+    fn initialize(&mut self, dialogue: &mut Dialogue) {
+        dialogue.initialize_at = None;
+        dialogue.asked = Instant::now();
+        let client = json!({ "name": "ggen", "version": VERSION });
+        let params =
+            json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client });
+        self.send(&json!({ "jsonrpc": "2.0", "id": 2, "method": "initialize", "params": params }));
+    }
+
+    /// The message that an event brings, if any; `Err`: the server will not send another one.
+    fn message(&self, event: Event, trial: &mut Trial) -> Result<Option<Value>, Verdict> {
+        match event {
+            Event::Shim(FromShim::Started { .. }) => {
+                trial
+                    .steps
+                    .insert(0, ("started".to_owned(), self.began.elapsed()));
+                Ok(None)
+            }
+            Event::Line(line) => match serde_json::from_slice::<Value>(&line) {
+                Ok(message) if message.is_object() => Ok(Some(message)),
+                _ => {
+                    let line = text::line(&String::from_utf8_lossy(&line));
+                    trial.garbage = trial.garbage.take().or((!line.is_empty()).then_some(line));
+                    Ok(None)
+                }
+            },
+            // Its exit follows, with the reason.
+            Event::Ended => Ok(None),
+            Event::Shim(FromShim::SpawnFailed { reason, .. }) => Err(Verdict::Missing(reason)),
+            Event::Shim(FromShim::Exited { reason, .. }) => Err(Verdict::Exited(reason)),
+            Event::ShimGone => Err(Verdict::Exited("its shim ended".to_owned())),
         }
+    }
+
+    /// Takes a message of the server and sends what follows it; gives the verdict once there is one.
+    fn answered(
+        &mut self,
+        dialogue: &mut Dialogue,
+        message: &Value,
+        deadline: Instant,
+        trial: &mut Trial,
+    ) -> Option<Verdict> {
+        let error = || {
+            let error = &message["error"];
+            let what = error["message"].as_str().unwrap_or_default();
+            text::line(&format!("{} {what}", error["code"]))
+        };
+        let good = message.get("result").is_some();
+        let mut step = |name: &str, asked: &mut Instant| {
+            trial.steps.push((name.to_owned(), asked.elapsed()));
+            *asked = Instant::now();
+        };
+        match (message["id"].as_u64(), message.get("method")) {
+            (_, Some(method)) => self.oblige(method, message),
+            (Some(1), None) if good => {
+                step("server/discover", &mut dialogue.asked);
+                dialogue.initialize_at = None;
+                self.send(&modern(3, "tools/list"));
+            }
+            (Some(1), None) if dialogue.era == EraChoice::Modern => {
+                return Some(Verdict::Refused(format!("server/discover: {}", error())));
+            }
+            (Some(1), None) => {
+                dialogue.initialize_at = dialogue.initialize_at.map(|_| Instant::now());
+            }
+            (Some(2), None) if good => {
+                step("initialize", &mut dialogue.asked);
+                self.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+                self.send(
+                    &json!({ "jsonrpc": "2.0", "id": 3, "method": "tools/list", "params": {} }),
+                );
+            }
+            (Some(2), None) => {
+                // A modern server may refuse this and still answer the first request.
+                dialogue.refused = format!("initialize: {}", error());
+                if dialogue.era == EraChoice::Legacy {
+                    return Some(Verdict::Refused(std::mem::take(&mut dialogue.refused)));
+                }
+            }
+            (Some(3), None) => {
+                step("tools/list", &mut dialogue.asked);
+                self.hear_of_its_start(deadline, trial);
+                // A server without tools refuses the list; that is no fault.
+                let tools = message["result"]["tools"].as_array().map_or(0, Vec::len);
+                return Some(Verdict::Serves(tools));
+            }
+            _ => {}
+        }
+        None
     }
 
     /// What a server says may overtake the shim's word that it runs.

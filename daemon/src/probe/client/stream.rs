@@ -1,4 +1,4 @@
-//! A connection, encrypted or not, and what the handshake showed. May not: speak HTTP.
+//! A TCP connection, with or without TLS, and what the handshake showed. May not: speak HTTP.
 
 use super::{
     http::Target,
@@ -84,7 +84,7 @@ impl Write for Stream {
     }
 }
 
-/// Shakes hands, and looks at the certificate as a client would that trusts these authorities
+/// Makes the handshake, and verifies the certificate as a client would that trusts these authorities
 /// (PEM).
 pub(crate) fn secure(
     socket: TcpStream,

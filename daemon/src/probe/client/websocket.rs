@@ -1,11 +1,11 @@
-//! MCP as a client speaks it over a WebSocket, for one look: connect, greet, list the tools, leave.
-//! Everything is bounded by a deadline.
+//! An MCP client over WebSocket: connect, handshake, list the tools, close. Everything is bounded by
+//! a deadline.
 
 use super::{
     http::Target,
     mcp::{self, Fault},
 };
-use crate::probe::report::text;
+use ggen_wire::text;
 use ggen_wire::{Code, VERSION};
 use serde_json::{Value, json};
 use std::{
@@ -14,7 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio_tungstenite::tungstenite::{
-    self, Error, HandshakeError, Message, WebSocket, client::IntoClientRequest, http::HeaderValue,
+    self, Error, HandshakeError, Message, Utf8Bytes, WebSocket, client::IntoClientRequest,
+    http::HeaderValue,
 };
 
 /// The newest revision without sessions, and the newest with them.
@@ -23,7 +24,7 @@ const LEGACY: &str = "2025-11-25";
 /// Messages that are passed over while an answer is awaited.
 const MOST: usize = 1000;
 
-/// A client of one look.
+/// A client on one connection.
 pub(crate) struct Client {
     socket: WebSocket<TcpStream>,
     target: Target,
@@ -89,7 +90,7 @@ impl Client {
     }
 
     /// `server/discover`, or `initialize` where that is not known; gives the revision.
-    pub(crate) fn greet(&mut self) -> Result<String, Fault> {
+    pub(crate) fn handshake(&mut self) -> Result<String, Fault> {
         if self.request("server/discover", json!({})).is_ok() {
             return Ok(MODERN.to_owned());
         }
@@ -126,7 +127,7 @@ impl Client {
     }
 
     /// Closes as the protocol wants it, without waiting.
-    pub(crate) fn leave(mut self) {
+    pub(crate) fn close(mut self) {
         drop(self.socket.close(None).and_then(|()| self.socket.flush()));
     }
 
@@ -134,6 +135,43 @@ impl Client {
         self.socket
             .send(Message::text(message.to_string()))
             .map_err(|error| failed(&self.target, &error))
+    }
+
+    /// The next message, if it is text.
+    fn read_text(&mut self) -> Result<Option<Utf8Bytes>, Fault> {
+        let read = self.socket.read();
+        match read.map_err(|error| failed(&self.target, &error))? {
+            Message::Text(text) => Ok(Some(text)),
+            Message::Close(frame) => {
+                let seen = frame.map_or_else(
+                    || "no reason".to_owned(),
+                    |frame| format!("{} {}", u16::from(frame.code), frame.reason),
+                );
+                Err(fault(
+                    &self.target,
+                    Code::ConnectionRefused,
+                    "Connection closed",
+                    text::line(&seen),
+                ))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn refused(&self, method: &str, error: &Value) -> Fault {
+        let code = error["data"]["code"]
+            .as_str()
+            .and_then(|code| code.parse().ok())
+            .unwrap_or(Code::AnswerUnusable);
+        let said = error["message"]
+            .as_str()
+            .unwrap_or("no result and no error");
+        fault(
+            &self.target,
+            code,
+            &format!("{method} is refused"),
+            text::line(said),
+        )
     }
 
     fn request(&mut self, method: &str, mut params: Value) -> Result<Value, Fault> {
@@ -152,47 +190,15 @@ impl Client {
             if left.is_zero() || self.socket.get_ref().set_read_timeout(Some(left)).is_err() {
                 break;
             }
-            let text = match self
-                .socket
-                .read()
-                .map_err(|error| failed(&self.target, &error))?
-            {
-                Message::Text(text) => text,
-                Message::Close(frame) => {
-                    let seen = frame.map_or_else(
-                        || "no reason".to_owned(),
-                        |frame| format!("{} {}", u16::from(frame.code), frame.reason),
-                    );
-                    return Err(fault(
-                        &self.target,
-                        Code::ConnectionRefused,
-                        "Connection closed",
-                        text::line(&seen),
-                    ));
-                }
-                _ => continue,
+            let Some(text) = self.read_text()? else {
+                continue;
             };
             let mut answer: Value = serde_json::from_str(&text).unwrap_or_default();
             if answer["id"] == id && answer.get("method").is_none() {
                 if answer.get("result").is_some() {
                     return Ok(answer["result"].take());
                 }
-                let error = &answer["error"];
-                let code = error["data"]["code"]
-                    .as_str()
-                    .and_then(|code| code.parse().ok())
-                    .unwrap_or(Code::AnswerUnusable);
-                let said = text::line(
-                    error["message"]
-                        .as_str()
-                        .unwrap_or("no result and no error"),
-                );
-                return Err(fault(
-                    &self.target,
-                    code,
-                    &format!("{method} is refused"),
-                    said,
-                ));
+                return Err(self.refused(method, &answer["error"]));
             }
         }
         Err(fault(

@@ -1,6 +1,6 @@
-//! `ggen mcp doctor --bundle FILE`: what a report needs, in one tar archive. Everything in it went
-//! through the redaction of the place where it is shown otherwise, and texts of other programs once
-//! more. Writes that one file, and nothing else.
+//! `ggen mcp doctor --bundle FILE`: what a bug report needs, in one tar archive. Everything in it
+//! is redacted as where it is shown otherwise, and texts of other programs once more. May not:
+//! write anything but that file.
 
 use crate::{
     config,

@@ -1,4 +1,4 @@
-//! What a check found: one structure for people, programs and the exit code. May not: look at
+//! The result of a check: one structure for people, programs and the exit code. May not: examine
 //! anything.
 
 use ggen_wire::Code;
@@ -28,8 +28,8 @@ pub struct Finding {
     pub what: String,
     /// What was seen that says so; may be empty.
     pub evidence: String,
-    /// The command that mends it, or the next one to look with.
-    pub mend: String,
+    /// The command that fixes it, or the next one that tells more.
+    pub help: String,
 }
 
 impl Finding {
@@ -41,7 +41,7 @@ impl Finding {
             code: Some(code),
             what: what.into(),
             evidence: String::new(),
-            mend: String::new(),
+            help: String::new(),
         }
     }
 
@@ -62,7 +62,7 @@ impl Finding {
             code: None,
             what: what.into(),
             evidence: String::new(),
-            mend: String::new(),
+            help: String::new(),
         }
     }
 
@@ -70,14 +70,14 @@ impl Finding {
     /// words may come from any program.
     #[must_use]
     pub fn seen(mut self, evidence: impl AsRef<str>) -> Self {
-        self.evidence = super::text::line(evidence.as_ref());
+        self.evidence = ggen_wire::text::line(evidence.as_ref());
         self
     }
 
-    /// The same with the command that mends it.
+    /// The same with the command that fixes it.
     #[must_use]
-    pub fn mend(mut self, command: impl Into<String>) -> Self {
-        self.mend = command.into();
+    pub fn help(mut self, command: impl Into<String>) -> Self {
+        self.help = command.into();
         self
     }
 
@@ -95,7 +95,7 @@ impl Serialize for Finding {
         fields.serialize_field("code", &self.code)?;
         fields.serialize_field("what", &self.what)?;
         fields.serialize_field("evidence", &self.evidence)?;
-        fields.serialize_field("mend", &self.mend)?;
+        fields.serialize_field("mend", &self.help)?;
         fields.end()
     }
 }

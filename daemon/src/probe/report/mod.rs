@@ -1,13 +1,13 @@
-//! The layout of `ggen mcp doctor`: that of the user's guide first, then each issue. Reads what was
-//! found; looks at nothing itself.
+//! The output of `ggen mcp doctor`: the layout of the user's guide first, then each issue. May not:
+//! examine anything.
 
 pub(super) mod bundle;
 pub(super) mod finding;
-pub(super) mod text;
 
 use super::{client::control::Daemon, context::Context, doctor::Outcome};
 use finding::{Finding, Severity};
 use ggen_wire::status::Phase;
+use ggen_wire::text;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -50,7 +50,7 @@ impl<'a> Report<'a> {
             if !known && !named {
                 issues.push((
                     "daemon-running",
-                    Finding::error(issue.code, text::line(&issue.message)).mend(&issue.help),
+                    Finding::error(issue.code, text::line(&issue.message)).help(&issue.help),
                 ));
             }
         }
@@ -246,7 +246,7 @@ impl<'a> Report<'a> {
                 paint.mark(finding.severity),
                 finding.what
             );
-            for (label, text) in [("seen", &finding.evidence), ("help", &finding.mend)] {
+            for (label, text) in [("seen", &finding.evidence), ("help", &finding.help)] {
                 if !text.is_empty() {
                     let _ = writeln!(out, "    {label}: {text}");
                 }

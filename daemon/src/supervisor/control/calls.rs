@@ -71,27 +71,6 @@ pub(crate) fn failure(code: Code, message: &str, help: &str) -> Failure {
     }
 }
 
-/// The last part of a call's method name.
-fn verb(call: &Call) -> &'static str {
-    match call {
-        Call::GetStatus {} => "GetStatus",
-        Call::GetLogs(_) => "GetLogs",
-        Call::ListTools {} => "ListTools",
-        Call::DescribeTool { .. } => "DescribeTool",
-        Call::CallTool { .. } => "CallTool",
-        Call::GetMetrics {} => "GetMetrics",
-        Call::GetConfig {} => "GetConfig",
-        Call::Wait { .. } => "Wait",
-        Call::Stop { .. } => "Stop",
-        Call::Start { .. } => "Start",
-        Call::Restart { .. } => "Restart",
-        Call::Reload { .. } => "Reload",
-        Call::Upgrade { .. } => "Upgrade",
-        Call::RefreshTools {} => "RefreshTools",
-        Call::SetLogLevel { .. } => "SetLogLevel",
-    }
-}
-
 fn changes_things(call: &Call) -> bool {
     matches!(
         call,
@@ -130,17 +109,17 @@ impl Supervisor {
         if changes_things(&call) {
             let allowed = may_operate(peer.uid, platform::own_uid());
             let outcome = if allowed { "allowed" } else { "refused" };
-            tracing::info!(target: "auth", uid = peer.uid, pid = peer.pid, verb = verb(&call), outcome, "control call");
+            tracing::info!(target: "auth", uid = peer.uid, pid = peer.pid, verb = call.name(), outcome, "control call");
             if !allowed {
                 let message = format!(
                     "{} needs root or the daemon's own user; user {} may only read",
-                    verb(&call),
+                    call.name(),
                     peer.uid
                 );
                 return reply.last(Err(failure(
                     Code::PermissionDenied,
                     &message,
-                    &format!("sudo ggen mcp server {}", verb(&call).to_lowercase()),
+                    &format!("sudo {}", call.command()),
                 )));
             }
         }

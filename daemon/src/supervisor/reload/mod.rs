@@ -212,7 +212,7 @@ impl Supervisor {
                 let failure = crate::supervisor::control::calls::failure(
                     error.code,
                     &error.to_string(),
-                    "ggen mcp config show server",
+                    "ggen mcp config get server",
                 );
                 return self.end_reload(Err(failure));
             }

@@ -65,7 +65,7 @@ pub(crate) fn refused(error: &Unusable) -> Failure {
     crate::supervisor::control::calls::failure(
         error.code,
         &error.what,
-        "ggen mcp config show transports.http.ssl",
+        "ggen mcp config get transports.http.ssl",
     )
 }
 

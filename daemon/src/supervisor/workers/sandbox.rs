@@ -37,7 +37,7 @@ fn no_user(what: String) -> NoWalls {
 pub(crate) fn run_as(config: &Config) -> Result<Option<RunAs>, NoWalls> {
     let server = &config.server;
     let missing = if server.sandbox == SandboxMode::Required {
-        platform::missing_walls()
+        platform::missing_sandbox_layers()
     } else {
         Vec::new()
     };

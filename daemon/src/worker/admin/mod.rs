@@ -1,6 +1,6 @@
 //! The admin worker: `/livez`, `/readyz`, `/health` and `/metrics` on a listener of its own, from
-//! what the supervisor knows. It is no way to the gateway worker: a busy or dead gateway cannot
-//! make it silent.
+//! what the supervisor knows. May not: talk to the gateway worker, so that a busy or dead one cannot
+//! silence it.
 
 mod pages;
 
@@ -12,7 +12,7 @@ use super::{
     edge::{
         auth::{Authenticator, guard::Guard},
         listeners::{
-            Doors,
+            Listeners,
             accept::{Limits, Server},
         },
     },
@@ -35,27 +35,15 @@ const LIMITS: Limits = Limits {
 
 /// Serves until drained.
 pub(crate) async fn run(mut context: Context) -> ExitCode {
-    let loopback = |start: &Start| {
-        start
-            .listeners
-            .iter()
-            .all(|bound| bound.address.ip().is_loopback())
-    };
-    let guard = Guard::new(&[], &[], loopback(&context.start));
+    let guard = Guard::new(&[], &[], is_loopback(&context.start));
     let Some(listener) = context.take_listener("admin") else {
         tracing::error!(target: "transport", "cannot serve: no listener");
         return ExitCode::from(SOFTWARE);
     };
-    let server = Server::new(
-        Pages::new(
-            context.outbox(),
-            guard,
-            Authenticator::new(context.secrets.auth.clone()),
-        ),
-        LIMITS,
-    );
-    let mut doors = Doors::new(Arc::clone(&server));
-    if let Err(error) = doors.open(listener, false) {
+    let auth = Authenticator::new(context.secrets.auth.clone());
+    let server = Server::new(Pages::new(context.outbox(), guard, auth), LIMITS);
+    let mut accepting = Listeners::new(Arc::clone(&server));
+    if let Err(error) = accepting.open(listener, false) {
         tracing::error!(target: "transport", %error, "cannot serve");
         return ExitCode::from(SOFTWARE);
     }
@@ -66,32 +54,45 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         ..Beat::default()
     });
     context.ready().await;
-
     let drain = context.drain();
     tokio::select! {
         () = async { server.drain(drain.begun().await).await } => {}
-        () = async {
-            while let Some(message) = context.next().await {
-                match message {
-                    Incoming::Secrets(secrets) => server.handler().auth.set(secrets.auth),
-                    Incoming::Reconfigure(start, sockets) => {
-                        server.handler().set_guard(Guard::new(&[], &[], loopback(&start)));
-                        doors.fit(&start.listeners, sockets);
-                        context.reconfigured(start.generation).await;
-                    }
-                    _ => {}
-                }
-            }
-            std::future::pending::<()>().await;
-        } => {}
+        () = messages(&server, accepting, context) => {}
         () = server.handler().auth.keep_fresh() => {}
-        () = async {
-            let mut clock = tokio::time::interval(Duration::from_secs(1));
-            loop {
-                clock.tick().await;
-                server.sweep();
-            }
-        } => {}
+        () = sweep(&server) => {}
     }
     ExitCode::SUCCESS
+}
+
+fn is_loopback(start: &Start) -> bool {
+    start
+        .listeners
+        .iter()
+        .all(|bound| bound.address.ip().is_loopback())
+}
+
+/// Does what the supervisor says; never returns.
+async fn messages(server: &Server<Pages>, mut accepting: Listeners<Pages>, mut context: Context) {
+    while let Some(message) = context.next().await {
+        match message {
+            Incoming::Secrets(secrets) => server.handler().auth.set(secrets.auth),
+            Incoming::Reconfigure(start, sockets) => {
+                let guard = Guard::new(&[], &[], is_loopback(&start));
+                server.handler().set_guard(guard);
+                accepting.reconcile(&start.listeners, sockets);
+                context.reconfigured(start.generation).await;
+            }
+            _ => {}
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Applies the time-outs of connections.
+async fn sweep(server: &Server<Pages>) {
+    let mut clock = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        clock.tick().await;
+        server.sweep();
+    }
 }

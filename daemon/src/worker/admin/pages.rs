@@ -1,4 +1,4 @@
-//! The pages of the admin listener.
+//! The pages of the admin listener: `/livez`, `/readyz`, `/health`, `/metrics`.
 
 use crate::{
     ipc::messages::Question,

@@ -12,4 +12,4 @@ pub(crate) mod websocket;
 
 #[cfg(test)]
 pub(crate) use gateway::MAX_WAITING;
-pub(crate) use gateway::{Broken, Exchange, Gateway, Input, Refused, Terms};
+pub(crate) use gateway::{Broken, Exchange, ExchangeOptions, Gateway, Input, Refused};

@@ -1,5 +1,5 @@
-//! Who is at the other end of a connection, as far as the connection itself tells. Edge transports
-//! put it into each request's extensions.
+//! What a connection tells about its other end. Edge transports put it into the extensions of each
+//! request.
 
 use std::{net::SocketAddr, sync::Arc};
 

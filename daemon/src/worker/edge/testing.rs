@@ -1,4 +1,4 @@
-//! For the tests of edge workers: the gateway worker's end of their link, played by the test.
+//! For the tests of edge workers: the gateway worker's end of a link.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

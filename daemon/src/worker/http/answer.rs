@@ -1,16 +1,19 @@
-//! Answers of our own: refusals as JSON-RPC errors with a stable code and the command that helps.
-//! The members follow the newest schema, where an error that belongs to no known request has no
-//! `id`.
+//! Answers of the http worker itself: refusals as JSON-RPC errors with a stable code and the
+//! command that helps, and the heads of answers from the gateway worker. An error that belongs to
+//! no known request has no `id`, as in the newest schema.
 
 use super::body::Body;
 use crate::worker::edge::auth::{self, guard::Denied};
 use bytes::Bytes;
 use ggen_wire::Code;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+/// nginx: do not buffer this answer.
+const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// JSON-RPC 2.0 §5.1.
 const INVALID_REQUEST: i32 = -32600;
 const INTERNAL_ERROR: i32 = -32603;
@@ -168,7 +171,7 @@ pub(super) fn unhealthy() -> Response<Body> {
     response
 }
 
-/// The command that mends it, or says more.
+/// The command that fixes it, or says more.
 fn help(code: Code) -> Cow<'static, str> {
     let text = match code {
         Code::CertificateVerifyFailed => {
@@ -232,6 +235,57 @@ struct ErrorObject {
 struct Data {
     code: Code,
     help: Cow<'static, str>,
+}
+
+/// The answer that is an event stream.
+pub(super) fn event_stream(body: Body, session: Option<&str>) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(UNBUFFERED, HeaderValue::from_static("no"));
+    set_session(&mut response, session);
+    response
+}
+
+/// A whole answer.
+pub(super) fn full(
+    status: u16,
+    session: Option<&str>,
+    retry_after: Option<u32>,
+    body: Bytes,
+) -> Response<Body> {
+    let typed = !body.is_empty();
+    let mut response = Response::new(Body::full(body));
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if typed {
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+    }
+    if let Some(seconds) = retry_after {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, seconds.into());
+    }
+    if status == 405 {
+        response
+            .headers_mut()
+            .insert(header::ALLOW, HeaderValue::from_static("POST"));
+    }
+    set_session(&mut response, session);
+    response
+}
+
+fn set_session(response: &mut Response<Body>, session: Option<&str>) {
+    if let Some(Ok(session)) = session.map(HeaderValue::from_str) {
+        response.headers_mut().insert(SESSION, session);
+    }
 }
 
 #[cfg(test)]

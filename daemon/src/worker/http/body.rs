@@ -1,5 +1,5 @@
-//! Bodies of answers: a whole message, an event stream fed by the gateway worker, or an error whose
-//! client is still sending.
+//! Bodies of answers: a whole message, an event stream from the gateway worker, or an error for a
+//! client that is still sending.
 
 use super::{
     answer::{self, Refusal},

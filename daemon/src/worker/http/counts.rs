@@ -1,4 +1,4 @@
-//! What the http worker counts. Counters of usual answers are looked up once, not per request.
+//! Metrics of the http worker. Counters of usual answers are looked up once, not for each request.
 
 use super::route::CLASSES;
 use crate::metrics::{Error, metrics};

@@ -1,5 +1,5 @@
-//! The http worker: HTTP/1.1 and HTTP/2 on a listening socket that it shares with its siblings.
-//! Checks and relays; parses no MCP. Never opens a file, never spawns a process, never closes the
+//! The http worker: HTTP/1.1 and HTTP/2 on listening sockets that it shares with other workers. It
+//! checks requests and passes them on. May not: parse MCP, open a file, spawn a process, close a
 //! listening socket.
 
 pub(crate) mod answer;
@@ -17,11 +17,11 @@ pub(crate) mod websocket_handshake;
 mod tests;
 
 use super::{
-    Context, Incoming,
+    Context, Drain, Incoming,
     edge::{
         Gateway,
         listeners::{
-            Doors, SECURE,
+            Listeners, SECURE,
             accept::{Limits, Server},
         },
     },
@@ -47,32 +47,10 @@ const SOFTWARE: u8 = 70;
 
 /// Serves until drained.
 pub(crate) async fn run(mut context: Context) -> ExitCode {
-    let config = context.start.config.transports.http.clone();
-    let rules = Rules::new(&context.start.config, is_loopback(&context.start.listeners))
-        .advertising(context.start.quic_port);
-    // Each of them may have been stopped alone.
-    let listeners =
-        [("http", false), (SECURE, true)].map(|(name, tls)| (context.take_listener(name), tls));
-    let handler = match Http::new(Gateway::default(), rules, context.secrets.auth.clone()) {
-        Ok(handler) if listeners.iter().any(|(listener, _)| listener.is_some()) => handler,
-        handler => {
-            tracing::error!(target: "transport", handler = ?handler.err(), "cannot serve, or there is nothing to listen at");
-            return ExitCode::from(SOFTWARE);
-        }
+    let Some(worker) = Worker::start(&mut context) else {
+        return ExitCode::from(SOFTWARE);
     };
-    let server = Server::new(handler, limits(&config));
-    let mut doors = Doors::new(Arc::clone(&server));
-    let mut tls = Tls {
-        config: context.start.config.clone(),
-        secrets: std::mem::take(&mut context.secrets).tls,
-    };
-    tls.put(&server);
-    for (listener, tls) in listeners {
-        if let Some(Err(error)) = listener.map(|listener| doors.open(listener, tls)) {
-            tracing::error!(target: "transport", %error, "cannot serve");
-            return ExitCode::from(SOFTWARE);
-        }
-    }
+    let server = Arc::clone(&worker.server);
     let beat = Arc::clone(&server);
     context.on_beat(move || {
         let http = beat.handler();
@@ -81,66 +59,115 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
             connections,
             in_flight: http.in_flight(),
             used: http.auth.take_used(),
-            metrics: http.figures(connections),
+            metrics: http.gather_metrics(connections),
             ..Beat::default()
         }
     });
     context.ready().await;
-
     let drain = context.drain();
-    let messages = async {
-        while let Some(message) = context.next().await {
-            match message {
-                Incoming::Link { socket, .. } => attach(&server.handler().gateway, socket.into()),
-                Incoming::Handover { peer, socket } => {
-                    if let Err(error) = server.handler().takers.attach(socket) {
-                        tracing::error!(target: "transport", peer, %error, "link to a websocket worker not usable");
-                    }
-                }
-                Incoming::Reconfigure(start, sockets) => {
-                    let config = &start.config.transports.http;
-                    server.handler().set_rules(
-                        Rules::new(&start.config, is_loopback(&start.listeners))
-                            .advertising(start.quic_port),
-                    );
-                    server.set_limits(limits(config));
-                    tls.config = start.config.clone();
-                    tls.put(&server);
-                    doors.fit(&start.listeners, sockets);
-                    context.reconfigured(start.generation).await;
-                }
-                Incoming::Secrets(secrets) => {
-                    server.handler().auth.set(secrets.auth);
-                    tls.secrets = secrets.tls;
-                    tls.put(&server);
-                }
-                _ => {}
-            }
-        }
-        std::future::pending::<()>().await;
-    };
-    let drained = async {
-        let deadline = drain.begun().await;
-        server.handler().gateway.end_endless();
-        // WebSockets over TLS cannot outlive the relay: their clients are told by the websocket
-        // worker, which then closes its side.
-        server.handler().takers.going(deadline);
-        server.drain(deadline).await;
-        while server.handler().relays.load(Ordering::Relaxed) > 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
     tokio::select! {
-        () = drained => {}
-        () = messages => {}
+        () = drained(&server, drain) => {}
+        () = worker.messages(context) => {}
         () = sweep(server.handler(), || { server.sweep(); server.is_draining() }) => {}
         () = server.handler().auth.keep_fresh() => {}
     }
     ExitCode::SUCCESS
 }
 
-/// What TLS is served with: made anew when either part changes. Open connections keep what they
-/// began with.
+/// What the messages of the supervisor act on.
+struct Worker {
+    server: Arc<Server<Http>>,
+    accepting: Listeners<Http>,
+    tls: Tls,
+}
+
+impl Worker {
+    /// Listens at the worker's sockets. `None`: it cannot serve, and the log says why.
+    fn start(context: &mut Context) -> Option<Self> {
+        let config = context.start.config.clone();
+        let rules = Rules::new(&config, is_loopback(&context.start.listeners))
+            .advertising(context.start.quic_port);
+        // Each of them may have been stopped alone.
+        let listeners =
+            [("http", false), (SECURE, true)].map(|(name, tls)| (context.take_listener(name), tls));
+        let handler = match Http::new(Gateway::default(), rules, context.secrets.auth.clone()) {
+            Ok(handler) if listeners.iter().any(|(listener, _)| listener.is_some()) => handler,
+            handler => {
+                tracing::error!(target: "transport", handler = ?handler.err(), "cannot serve, or there is nothing to listen at");
+                return None;
+            }
+        };
+        let server = Server::new(handler, limits(&config.transports.http));
+        let mut accepting = Listeners::new(Arc::clone(&server));
+        let tls = Tls {
+            config,
+            secrets: std::mem::take(&mut context.secrets).tls,
+        };
+        tls.put(&server);
+        for (listener, secure) in listeners {
+            if let Some(Err(error)) = listener.map(|listener| accepting.open(listener, secure)) {
+                tracing::error!(target: "transport", %error, "cannot serve");
+                return None;
+            }
+        }
+        Some(Self {
+            server,
+            accepting,
+            tls,
+        })
+    }
+
+    /// Does what the supervisor says; never returns.
+    async fn messages(mut self, mut context: Context) {
+        while let Some(message) = context.next().await {
+            let handler = self.server.handler();
+            match message {
+                Incoming::Link { socket, .. } => attach(&handler.gateway, socket.into()),
+                Incoming::Handover { peer, socket } => {
+                    if let Err(error) = handler.websocket_workers.attach(socket) {
+                        tracing::error!(target: "transport", peer, %error, "link to a websocket worker not usable");
+                    }
+                }
+                Incoming::Reconfigure(start, sockets) => {
+                    handler.set_rules(
+                        Rules::new(&start.config, is_loopback(&start.listeners))
+                            .advertising(start.quic_port),
+                    );
+                    self.server
+                        .set_limits(limits(&start.config.transports.http));
+                    self.tls.config = start.config.clone();
+                    self.tls.put(&self.server);
+                    self.accepting.reconcile(&start.listeners, sockets);
+                    context.reconfigured(start.generation).await;
+                }
+                Incoming::Secrets(secrets) => {
+                    handler.auth.set(secrets.auth);
+                    self.tls.secrets = secrets.tls;
+                    self.tls.put(&self.server);
+                }
+                _ => {}
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Returns when a drain has begun and everything is finished.
+async fn drained(server: &Server<Http>, drain: Drain) {
+    let deadline = drain.begun().await;
+    let handler = server.handler();
+    handler.gateway.end_endless();
+    // WebSockets over TLS cannot outlive the relay: their clients are told by the websocket worker,
+    // which then closes its side.
+    handler.websocket_workers.drain(deadline);
+    server.drain(deadline).await;
+    while handler.relays.load(Ordering::Relaxed) > 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The parts of the TLS configuration; it is built again when either changes. Open connections keep
+/// theirs.
 struct Tls {
     config: config::Config,
     secrets: TlsSecrets,

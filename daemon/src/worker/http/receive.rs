@@ -1,4 +1,4 @@
-//! Receiving a request: what is checked before its body is read, and the body itself.
+//! Receives a request: the checks before its body is read, and the body.
 
 use super::{
     answer::Refusal,
@@ -62,23 +62,10 @@ pub(super) fn admit(
     announced: u64,
     max_body: u64,
 ) -> Result<Admitted, Refusal> {
-    let both = Accept {
-        json: true,
-        sse: true,
-    };
-    let own = |view: &str| match head.method {
-        Method::GET | Method::HEAD => Ok(Admitted {
-            verb: Verb::Get,
-            accept: both,
-            view: view.into(),
-            headers: Vec::new(),
-        }),
-        _ => Err(not_allowed("GET, HEAD, OPTIONS")),
-    };
     let server = match route {
         Route::Mcp(server) => server,
-        Route::Tools => return own("/tools"),
-        Route::Health => return own("/health"),
+        Route::Tools => return own_view(head, "/tools"),
+        Route::Health => return own_view(head, "/health"),
         Route::NoServer => {
             return Err(Refusal::new(StatusCode::NOT_FOUND, Code::ServerUnknown, ""));
         }
@@ -96,30 +83,11 @@ pub(super) fn admit(
                 ..Accept::of(&head.headers)
             },
         ),
-        Method::DELETE => (Verb::Delete, both),
+        Method::DELETE => (Verb::Delete, Accept::BOTH),
         _ => return Err(not_allowed("GET, POST, DELETE, OPTIONS")),
     };
-    if verb == Verb::Post && !is_json(&head.headers) {
-        return Err(Refusal::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Code::WrongContentType,
-            "",
-        ));
-    }
-    // What a few bytes may unpack to is not for this side to find out.
-    if verb == Verb::Post
-        && head
-            .headers
-            .get_all(header::CONTENT_ENCODING)
-            .iter()
-            .any(|coding| coding != "identity")
-    {
-        let why = "a body with Content-Encoding is not taken; send it as it is";
-        return Err(Refusal::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Code::WrongContentType,
-            why,
-        ));
+    if verb == Verb::Post {
+        check_content(&head.headers)?;
     }
     if announced > max_body {
         return Err(too_large(max_body));
@@ -137,6 +105,38 @@ pub(super) fn admit(
         view: server.as_ref().into(),
         headers: relayed(&head.headers)?,
     })
+}
+
+/// A view of the gateway's own, which is read only.
+fn own_view(head: &Parts, view: &str) -> Result<Admitted, Refusal> {
+    match head.method {
+        Method::GET | Method::HEAD => Ok(Admitted {
+            verb: Verb::Get,
+            accept: Accept::BOTH,
+            view: view.into(),
+            headers: Vec::new(),
+        }),
+        _ => Err(not_allowed("GET, HEAD, OPTIONS")),
+    }
+}
+
+/// The body is JSON, and not encoded: what a few bytes may unpack to is not for this side to find out.
+fn check_content(headers: &HeaderMap) -> Result<(), Refusal> {
+    let wrong = |why| {
+        Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Code::WrongContentType,
+            why,
+        ))
+    };
+    if !is_json(headers) {
+        return wrong("");
+    }
+    let encodings = headers.get_all(header::CONTENT_ENCODING);
+    if encodings.iter().any(|coding| coding != "identity") {
+        return wrong("a body with Content-Encoding is not taken; send it as it is");
+    }
+    Ok(())
 }
 
 fn relayed(headers: &HeaderMap) -> Result<Headers, Refusal> {

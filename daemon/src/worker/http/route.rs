@@ -1,4 +1,4 @@
-//! Paths and what a client accepts. Pure.
+//! Paths, and what a client accepts. Pure.
 
 use crate::worker::edge::percent;
 use http::{HeaderMap, header};
@@ -83,6 +83,12 @@ pub(crate) struct Accept {
 }
 
 impl Accept {
+    /// JSON and event streams.
+    pub(crate) const BOTH: Self = Self {
+        json: true,
+        sse: true,
+    };
+
     /// From all `Accept` headers (RFC 9110 §12.5.1). None at all means everything.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut accept = Self {

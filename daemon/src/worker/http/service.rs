@@ -1,4 +1,4 @@
-//! One HTTP request, from its head to the beginning of its answer.
+//! Serves one HTTP request, from its head to the beginning of its answer.
 
 use super::{
     answer::{self, Refusal},
@@ -14,19 +14,17 @@ use crate::{
     ipc::secrets::AuthSecrets,
     metrics::{Error, Family},
     worker::edge::{
-        Gateway, Input, Refused, Terms,
+        ExchangeOptions, Gateway, Input, Refused,
         auth::{Authenticator, guard::Guard},
         listeners::accept::Handler,
         peer::Peer,
-        websocket::handover::Takers,
+        websocket::handover::WebsocketWorkers,
     },
 };
 use bytes::Bytes;
 use ggen_mcp::edge::{Principal, Reply, Request, Verb};
 use ggen_wire::Code;
-use http::{
-    HeaderName, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts,
-};
+use http::{HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
 use http_body_util::{BodyExt, Either};
 use hyper::body::Incoming;
 use std::{
@@ -35,15 +33,12 @@ use std::{
 };
 use tower_http::compression::CompressionBody;
 
-const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 /// Somebody who showed nothing where something is needed: hears from `/health` whether all is well,
 /// and nothing else.
 const NOBODY: &str = "nobody";
 /// A refused HTTP/2 request may still send so many bytes, within so long, before it is answered.
 const LITTLE: usize = 64 << 10;
 const SOON: Duration = Duration::from_millis(250);
-/// nginx: do not buffer this answer.
-const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// What becomes of a request that is heard.
 enum Entry {
@@ -115,7 +110,7 @@ impl Rules {
 pub(crate) struct Http {
     pub(super) gateway: Gateway,
     /// Who serves WebSockets.
-    pub(super) takers: Takers,
+    pub(super) websocket_workers: WebsocketWorkers,
     /// WebSockets whose bytes pass through here.
     pub(super) relays: Arc<AtomicUsize>,
     pub(super) counts: Counts,
@@ -158,7 +153,7 @@ impl Http {
     pub(crate) fn new(gateway: Gateway, rules: Rules, auth: AuthSecrets) -> Result<Self, Error> {
         Ok(Self {
             gateway,
-            takers: Takers::default(),
+            websocket_workers: WebsocketWorkers::default(),
             relays: Arc::default(),
             counts: Counts::new()?,
             rules: RwLock::new(Arc::new(rules)),
@@ -182,7 +177,7 @@ impl Http {
     }
 
     /// The metrics, with so many TCP connections open.
-    pub(crate) fn figures(&self, connections: u64) -> Vec<Family> {
+    pub(crate) fn gather_metrics(&self, connections: u64) -> Vec<Family> {
         self.counts
             .metrics
             .http_connections
@@ -285,7 +280,7 @@ impl Http {
                 .admit(head, route, incoming.size_hint().lower(), rules)
                 .await
             {
-                Ok(Entry::Metadata(text)) => full(200, None, None, text.into()),
+                Ok(Entry::Metadata(text)) => answer::full(200, None, None, text.into()),
                 Ok(Entry::Known(principal, admitted)) => {
                     self.pass_on(admitted, principal, head, incoming, rules)
                         .await
@@ -346,18 +341,17 @@ impl Http {
         } = admitted;
         let health = &*view == "/health";
         let brief = health && &*principal.id == NOBODY;
-        let body = match verb {
-            Verb::Post => {
-                match receive::body(&mut incoming, rules.max_body, rules.answer_within).await {
-                    Ok(body) => body,
-                    Err(refusal) => return refuse(&refusal, head, incoming, rules).await,
-                }
+        let body = if verb == Verb::Post {
+            match receive::body(&mut incoming, rules.max_body, rules.answer_within).await {
+                Ok(body) => body,
+                Err(refusal) => return refuse(&refusal, head, incoming, rules).await,
             }
-            _ => Bytes::new(),
+        } else {
+            Bytes::new()
         };
         // A view of our own begins with a slash and is answered whole.
         let endless = verb == Verb::Get && !view.starts_with('/');
-        let terms = Terms {
+        let options = ExchangeOptions {
             answer_within: (!endless).then_some(rules.answer_within),
             endless,
             patient: !health,
@@ -371,7 +365,7 @@ impl Http {
             headers,
             body: body.clone(),
         };
-        let mut exchange = match self.gateway.open(request, terms).await {
+        let mut exchange = match self.gateway.open(request, options).await {
             Ok(exchange) => exchange,
             Err(_) if health => return answer::unhealthy(),
             Err(refused) => return not_passed_on(refused).response(&body),
@@ -383,24 +377,15 @@ impl Http {
                     retry_after,
                     body,
                     ..
-                })) if brief => full(status, None, retry_after, answer::brief(&body)),
+                })) if brief => answer::full(status, None, retry_after, answer::brief(&body)),
                 Ok(Input::Reply(Reply::Full {
                     status,
                     session,
                     retry_after,
                     body,
-                })) => full(status, session.as_deref(), retry_after, body),
+                })) => answer::full(status, session.as_deref(), retry_after, body),
                 Ok(Input::Reply(Reply::Start { session })) => {
-                    let mut response = Response::new(Body::events(exchange, body));
-                    let headers = response.headers_mut();
-                    headers.insert(
-                        header::CONTENT_TYPE,
-                        HeaderValue::from_static("text/event-stream"),
-                    );
-                    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-                    headers.insert(UNBUFFERED, HeaderValue::from_static("no"));
-                    set_session(&mut response, session.as_deref());
-                    response
+                    answer::event_stream(Body::events(exchange, body), session.as_deref())
                 }
                 // The table lets nothing else be first.
                 Ok(_) => continue,
@@ -462,40 +447,4 @@ fn not_passed_on(refused: Refused) -> Refusal {
         Refused::Full => Code::Overloaded,
     };
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code, "")
-}
-
-fn full(
-    status: u16,
-    session: Option<&str>,
-    retry_after: Option<u32>,
-    body: Bytes,
-) -> Response<Body> {
-    let typed = !body.is_empty();
-    let mut response = Response::new(Body::full(body));
-    *response.status_mut() =
-        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    if typed {
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
-    }
-    if let Some(seconds) = retry_after {
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, seconds.into());
-    }
-    if status == 405 {
-        response
-            .headers_mut()
-            .insert(header::ALLOW, HeaderValue::from_static("POST"));
-    }
-    set_session(&mut response, session);
-    response
-}
-
-fn set_session(response: &mut Response<Body>, session: Option<&str>) {
-    if let Some(Ok(session)) = session.map(HeaderValue::from_str) {
-        response.headers_mut().insert(SESSION, session);
-    }
 }

@@ -1,6 +1,6 @@
-//! A request that becomes a WebSocket: checked and answered here, then the connection is passed on
-//! to a websocket worker, by its descriptor where that is the whole of it, over a socket pair where
-//! it is not (TLS).
+//! A request that becomes a WebSocket. It is checked and answered here; then the connection is
+//! passed to a websocket worker: by its descriptor, or through a socket pair where the descriptor
+//! is not the whole connection (TLS).
 
 use super::{
     answer::Refusal,
@@ -15,7 +15,7 @@ use crate::{
         auth::{self, Authenticator},
         peer::Peer,
         websocket::{
-            handover::{Handover, Takers},
+            handover::{Handover, WebsocketWorkers},
             handshake::{self, NotOpened},
         },
     },
@@ -117,15 +117,16 @@ impl Http {
             Ok(opened) => opened,
             Err(response) => return response,
         };
-        if !self.takers.ready().await {
+        if !self.websocket_workers.ready().await {
             return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, Code::WebsocketAway, "")
                 .response(b"");
         }
-        let (takers, relays) = (self.takers.clone(), Arc::clone(&self.relays));
+        let (websocket_workers, relays) =
+            (self.websocket_workers.clone(), Arc::clone(&self.relays));
         tokio::spawn(async move {
             let Opened { upgrade, handover } = opened;
             let passed = match upgrade.await {
-                Ok(upgraded) => pass(&takers, handover, upgraded, relays).await,
+                Ok(upgraded) => pass(&websocket_workers, handover, upgraded, relays).await,
                 Err(error) => Err(io::Error::other(error)),
             };
             if let Err(error) = passed {
@@ -138,7 +139,7 @@ impl Http {
 
 /// Passes a connection on; where bytes have to be relayed, returns when either side has closed.
 async fn pass(
-    takers: &Takers,
+    websocket_workers: &WebsocketWorkers,
     mut handover: Handover,
     upgraded: Upgraded,
     relays: Arc<AtomicUsize>,
@@ -153,7 +154,7 @@ async fn pass(
         Ok((socket, buffered)) => {
             handover.buffered = buffered.to_vec();
             let socket = OwnedFd::from(socket.into_std()?);
-            takers
+            websocket_workers
                 .pass(Box::new(handover), socket)
                 .await
                 .then_some(())
@@ -162,7 +163,7 @@ async fn pass(
         Err(upgraded) => {
             let (ours, theirs) = platform::socket_pair()?;
             handover.relayed = true;
-            takers
+            websocket_workers
                 .pass(Box::new(handover), theirs)
                 .await
                 .then_some(())

@@ -1,6 +1,6 @@
-//! Who may begin a handshake: limits on handshakes under way, on connections, and on attempts per
-//! address. Pure but for the reading of a counter. It is asked only about clients that have not
-//! proved their address: one that comes back with the token of a Retry is let in.
+//! Limits new handshakes: those under way, connections, and attempts of each address. Asked only
+//! about clients that have not proved their address; one that returns with the token of a Retry is
+//! admitted. Pure but for reading a counter.
 
 use s2n_quic::provider::endpoint_limits::{ConnectionAttempt, Limiter, Outcome};
 use std::{
@@ -37,7 +37,7 @@ enum Verdict {
     Refuse,
 }
 
-/// What the worker and its door share.
+/// What the worker and its admission share.
 #[derive(Debug, Default)]
 pub(super) struct Bounds {
     /// Open connections, at most.
@@ -46,7 +46,7 @@ pub(super) struct Bounds {
     pub(super) closed: AtomicBool,
 }
 
-/// The door.
+/// The admission.
 #[derive(Debug)]
 pub(super) struct Admission {
     bounds: Arc<Bounds>,
@@ -158,7 +158,7 @@ impl Limiter for Admission {
 mod tests {
     use super::*;
 
-    fn door() -> Admission {
+    fn admission() -> Admission {
         Admission::new(Arc::new(Bounds {
             connections: 100_000.into(),
             closed: false.into(),
@@ -167,48 +167,55 @@ mod tests {
 
     #[test]
     fn an_address_that_asks_too_often_has_to_prove_itself_and_others_have_not() {
-        let (mut door, now) = (door(), Duration::from_secs(1));
+        let (mut admission, now) = (admission(), Duration::from_secs(1));
         let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         for _ in 0..BURST {
-            assert_eq!(door.judge(one, 0, 0, now), Verdict::Allow);
+            assert_eq!(admission.judge(one, 0, 0, now), Verdict::Allow);
         }
-        assert_eq!(door.judge(one, 0, 0, now), Verdict::Prove);
-        assert_eq!(door.judge(other, 0, 0, now), Verdict::Allow);
+        assert_eq!(admission.judge(one, 0, 0, now), Verdict::Prove);
+        assert_eq!(admission.judge(other, 0, 0, now), Verdict::Allow);
         assert_eq!(
-            door.judge(one, 0, 0, now + Duration::from_millis(100)),
+            admission.judge(one, 0, 0, now + Duration::from_millis(100)),
             Verdict::Allow
         );
         // A whole /64 is one client.
         let v6 = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]);
-        assert!((0..BURST).all(
-            |last| door.judge(v6(u16::try_from(last).unwrap_or(0)), 0, 0, now) == Verdict::Allow
-        ));
-        assert_eq!(door.judge(v6(9), 0, 0, now), Verdict::Prove);
+        assert!((0..BURST).all(|last| admission.judge(
+            v6(u16::try_from(last).unwrap_or(0)),
+            0,
+            0,
+            now
+        ) == Verdict::Allow));
+        assert_eq!(admission.judge(v6(9), 0, 0, now), Verdict::Prove);
     }
 
     #[test]
     fn load_and_limits_close_the_door_in_steps() {
-        let (mut door, now, from) = (door(), Duration::from_secs(1), IpAddr::from([10, 0, 0, 1]));
-        assert_eq!(door.judge(from, RETRY_FROM, 0, now), Verdict::Prove);
-        assert_eq!(door.judge(from, MAX_HANDSHAKES, 0, now), Verdict::Drop);
-        assert_eq!(door.judge(from, 0, 100_000, now), Verdict::Refuse);
-        door.bounds.closed.store(true, Relaxed);
-        assert_eq!(door.judge(from, 0, 0, now), Verdict::Refuse);
+        let (mut admission, now, from) = (
+            admission(),
+            Duration::from_secs(1),
+            IpAddr::from([10, 0, 0, 1]),
+        );
+        assert_eq!(admission.judge(from, RETRY_FROM, 0, now), Verdict::Prove);
+        assert_eq!(admission.judge(from, MAX_HANDSHAKES, 0, now), Verdict::Drop);
+        assert_eq!(admission.judge(from, 0, 100_000, now), Verdict::Refuse);
+        admission.bounds.closed.store(true, Relaxed);
+        assert_eq!(admission.judge(from, 0, 0, now), Verdict::Refuse);
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let (mut door, now) = (door(), Duration::from_secs(1));
+        let (mut admission, now) = (admission(), Duration::from_secs(1));
         for number in 0..u32::try_from(ADDRESSES * 3).unwrap_or(0) {
-            door.judge(IpAddr::from(number.to_be_bytes()), 0, 0, now);
+            admission.judge(IpAddr::from(number.to_be_bytes()), 0, 0, now);
         }
-        assert_eq!(door.buckets.len(), ADDRESSES);
+        assert_eq!(admission.buckets.len(), ADDRESSES);
         assert_eq!(
-            door.judge(IpAddr::from([200, 0, 0, 1]), 0, 0, now),
+            admission.judge(IpAddr::from([200, 0, 0, 1]), 0, 0, now),
             Verdict::Prove
         );
         assert_eq!(
-            door.judge(
+            admission.judge(
                 IpAddr::from([200, 0, 0, 1]),
                 0,
                 0,

@@ -1,4 +1,4 @@
-//! The body of a request, read as far as somebody asks for it: QUIC's flow control is the
+//! The body of a request, read only as far as it is asked for: QUIC's flow control gives the
 //! back-pressure.
 
 use crate::http3::Connection;

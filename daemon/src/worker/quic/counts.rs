@@ -1,4 +1,4 @@
-//! What the quic worker counts beside the requests, which are counted as the http worker does.
+//! Metrics of the quic worker's connections; requests are counted as in the http worker.
 
 use crate::metrics::{Error, metrics};
 use prometheus::{IntCounter, IntCounterVec, IntGauge};

@@ -1,4 +1,4 @@
-//! The transport on one UDP socket of the supervisor's: what is ours in it, put together.
+//! Starts the QUIC endpoint on a UDP socket of the supervisor, with our providers.
 
 use super::{
     admission::Admission,

@@ -1,5 +1,5 @@
-//! What the transport tells: counted, and remembered for the connection where a request will need
-//! it. Called on the endpoint's task: counts and nothing else.
+//! Events of the QUIC library: counted, and remembered for the connection where a request needs
+//! them. Called on the endpoint's task. May not: do anything else.
 
 use super::{counts::Counts, stops::Stops};
 use s2n_quic::provider::event::{

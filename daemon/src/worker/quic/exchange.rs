@@ -1,5 +1,5 @@
 //! One request on one stream: from the handler's answer to bytes that the client has acknowledged.
-//! The client's STOP_SENDING ends both at once.
+//! STOP_SENDING of the client ends both.
 
 use super::{
     body::{Announced, Upload},

@@ -1,4 +1,5 @@
-//! Connection ids that say whose they are, and stateless reset tokens that outlive a worker.
+//! Connection ids that name the worker's socket slot, and stateless reset tokens that outlive a
+//! worker.
 
 use crate::ipc::socket_slot::{ID_LENGTH, MAGIC, SocketSlot, slot_of};
 use s2n_quic::provider::{connection_id, stateless_reset_token};

@@ -1,6 +1,6 @@
-//! The quic worker: HTTP/3 on one UDP socket of the port that it shares with its siblings; the
-//! supervisor steers each connection's datagrams to the worker whose socket slot its id names. The
-//! same answers as the http worker's, by the same code. Never opens a file, never spawns a process.
+//! The quic worker: HTTP/3 on one UDP socket of the port that it shares with other workers. The
+//! supervisor steers each connection's datagrams to the worker whose socket slot its id names.
+//! Answers are made by the http worker's code. May not: open a file, spawn a process.
 
 mod admission;
 mod body;
@@ -19,7 +19,10 @@ mod tls;
 mod tests;
 
 use super::{Context, Incoming, edge, http};
-use crate::ipc::messages::Beat;
+use crate::{
+    config::Config,
+    ipc::{messages::Beat, secrets::TlsSecrets},
+};
 use counts::Counts;
 use shared::Shared;
 use std::{
@@ -46,15 +49,13 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         shared,
         address,
     } = running;
-    let mut known = (
-        context.start.config.clone(),
-        std::mem::take(&mut context.secrets).tls,
-    );
+    let config = context.start.config.clone();
+    let secrets = std::mem::take(&mut context.secrets).tls;
     let beat = Arc::clone(&shared);
     context.on_beat(move || {
         let connections = u64::try_from(beat.counts.metrics.quic_connections.get()).unwrap_or(0);
         let mut metrics = beat.counts.metrics.gather();
-        metrics.extend(beat.http.figures(0));
+        metrics.extend(beat.http.gather_metrics(0));
         Beat {
             connections,
             in_flight: beat.http.in_flight(),
@@ -67,26 +68,6 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     tracing::info!(target: "transport", %address, "QUIC worker serves HTTP/3");
 
     let drain = context.drain();
-    let messages = async {
-        while let Some(message) = context.next().await {
-            match message {
-                Incoming::Link { socket, .. } => http::attach(shared.http.gateway(), socket.into()),
-                Incoming::Reconfigure(start, _) => {
-                    shared.reconfigure(&start.config, address);
-                    known.0 = start.config.clone();
-                    shared.keys.set(&known.0, &known.1);
-                    context.reconfigured(start.generation).await;
-                }
-                Incoming::Secrets(secrets) => {
-                    known.1 = secrets.tls;
-                    shared.keys.set(&known.0, &known.1);
-                    shared.http.auth().set(secrets.auth);
-                }
-                _ => {}
-            }
-        }
-        std::future::pending::<()>().await;
-    };
     let endless = async {
         drain.begun().await;
         shared.http.gateway().end_endless();
@@ -94,12 +75,40 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
     };
     tokio::select! {
         () = serve::accept(server, Arc::clone(&shared), drain.clone()) => {}
-        () = messages => {}
+        () = messages(&shared, address, config, secrets, context) => {}
         () = endless => {}
         () = shared.http.auth().keep_fresh() => {}
         () = http::sweep(&shared.http, || drain.is_begun()) => {}
     }
     ExitCode::SUCCESS
+}
+
+/// Does what the supervisor says; never returns.
+async fn messages(
+    shared: &Shared,
+    address: SocketAddr,
+    mut config: Config,
+    mut secrets: TlsSecrets,
+    mut context: Context,
+) {
+    while let Some(message) = context.next().await {
+        match message {
+            Incoming::Link { socket, .. } => http::attach(shared.http.gateway(), socket.into()),
+            Incoming::Reconfigure(start, _) => {
+                shared.reconfigure(&start.config, address);
+                config = start.config.clone();
+                shared.keys.set(&config, &secrets);
+                context.reconfigured(start.generation).await;
+            }
+            Incoming::Secrets(newer) => {
+                secrets = newer.tls;
+                shared.keys.set(&config, &secrets);
+                shared.http.auth().set(newer.auth);
+            }
+            _ => {}
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 struct Running {

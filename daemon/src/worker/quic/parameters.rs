@@ -1,7 +1,6 @@
-//! The one transport parameter that the transport leaves out: the stateless reset token of the id
-//! that a connection begins with (RFC 9000 §18.2). Without it, a client whose server dies right
-//! after the handshake waits for its idle time-out, because ids that come later bring theirs with
-//! them. Pure.
+//! Adds the transport parameter that s2n-quic leaves out: the stateless reset token of a
+//! connection's first id (RFC 9000 §18.2). Without it, a client whose server dies right after the
+//! handshake waits for its idle time-out. Pure.
 
 /// RFC 9000 §18.2.
 const STATELESS_RESET_TOKEN: u64 = 0x02;

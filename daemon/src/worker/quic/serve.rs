@@ -1,5 +1,4 @@
-//! One connection, from its handshake to its end: requests are taken as they come, each in a task
-//! of its own.
+//! Serves one connection, from its handshake to its end. Each request is a task of its own.
 
 use super::{
     events::Remembered,
@@ -18,6 +17,9 @@ use std::{
 };
 use tokio::task::JoinSet;
 
+/// HTTP/3 on a connection.
+type Http3 = h3::server::Connection<http3::Connection, Bytes>;
+
 /// How long our first control frames may take to leave.
 const OPENING: Duration = Duration::from_secs(5);
 /// After the last answer of a drain: time for the last acknowledgements and for what the client
@@ -28,7 +30,7 @@ const CLOSING: Duration = Duration::from_millis(200);
 const LATE: Duration = Duration::from_millis(100);
 /// How long a handshake that is under way at the end of a drain may take.
 const HANDSHAKE: Duration = Duration::from_secs(1);
-/// Between two looks at what is left in a drain, and for the last words to leave.
+/// How often a drain checks what is left; and the time for the last packets to leave.
 const STEP: Duration = Duration::from_millis(20);
 /// Streams without a request on one connection; h3 remembers each of them.
 const MAX_HEADLESS: u32 = 1000;
@@ -50,45 +52,68 @@ impl Drop for Open<'_> {
     }
 }
 
-/// Serves a connection until it closes, or until a drain has let it finish.
-pub(super) async fn serve(connection: s2n_quic::Connection, shared: Arc<Shared>, drain: Drain) {
-    let _open = Open::new(&shared);
+/// Why a connection is not served.
+enum Refused {
+    /// It has ended already.
+    Gone,
+    /// Its certificate is not accepted.
+    Peer,
+}
+
+/// Who is at the other end.
+fn caller(connection: &mut s2n_quic::Connection, shared: &Shared) -> Result<Arc<Caller>, Refused> {
     let known = |remembered: &mut Remembered| {
         (
             remembered.stops.clone(),
             std::mem::take(&mut remembered.certificates),
         )
     };
-    let mut connection = connection;
     let (stops, chain) = connection
         .query_event_context_mut(known)
         .unwrap_or_default();
-    let Ok(address) = connection.remote_addr() else {
-        return;
-    };
-    let Some(peer) = shared.keys.peer(address, chain) else {
-        return connection.close(http3::application(code::NO_ERROR));
-    };
+    let address = connection.remote_addr().map_err(|_| Refused::Gone)?;
+    let peer = shared.keys.peer(address, chain).ok_or(Refused::Peer)?;
     let name = connection.server_name().ok().flatten();
-    let caller = Arc::new(Caller {
+    Ok(Arc::new(Caller {
         peer,
         misdirected: !shared.serves(name.as_deref()),
         stops,
-    });
-    let handle = connection.handle();
-    let (connection, gate) = http3::Connection::new(connection);
+    }))
+}
+
+/// Sends the first control frames. `None`: the connection has ended.
+async fn open(connection: http3::Connection, handle: &Handle) -> Option<Http3> {
     let mut builder = h3::server::builder();
     builder
         .max_field_section_size(LARGEST_FRAME)
         .send_grease(false);
-    let mut h3: h3::server::Connection<_, Bytes> =
-        match tokio::time::timeout(OPENING, builder.build(connection)).await {
-            Ok(Ok(h3)) => h3,
-            Ok(Err(error)) => {
-                return tracing::debug!(target: "transport", %error, "QUIC connection ended early");
-            }
-            Err(_) => return close(&handle, code::INTERNAL_ERROR),
-        };
+    match tokio::time::timeout(OPENING, builder.build(connection)).await {
+        Ok(Ok(h3)) => Some(h3),
+        Ok(Err(error)) => {
+            tracing::debug!(target: "transport", %error, "QUIC connection ended early");
+            None
+        }
+        Err(_) => {
+            close(handle, code::INTERNAL_ERROR);
+            None
+        }
+    }
+}
+
+/// Serves a connection until it closes, or until a drain has let it finish.
+pub(super) async fn serve(connection: s2n_quic::Connection, shared: Arc<Shared>, drain: Drain) {
+    let _open = Open::new(&shared);
+    let mut connection = connection;
+    let caller = match caller(&mut connection, &shared) {
+        Ok(caller) => caller,
+        Err(Refused::Gone) => return,
+        Err(Refused::Peer) => return connection.close(http3::application(code::NO_ERROR)),
+    };
+    let handle = connection.handle();
+    let (connection, gate) = http3::Connection::new(connection);
+    let Some(mut h3) = open(connection, &handle).await else {
+        return;
+    };
     // Ends with this function, and what is still running in it with the connection.
     let mut requests: JoinSet<Ended> = JoinSet::new();
     let (mut draining, mut headless) = (false, 0);

@@ -1,4 +1,4 @@
-//! What the parts of a quic worker share, and what a new configuration replaces in it.
+//! What the parts of a quic worker share, and what a new configuration replaces.
 
 use super::{admission::Bounds, counts::Counts, tls::Keys};
 use crate::{
@@ -16,9 +16,9 @@ use std::{
 /// that mean nothing.
 const OTHER_STREAMS: u64 = 8;
 
-/// What a connection is measured by.
+/// Limits of a connection.
 #[derive(Clone, Debug)]
-pub(super) struct Terms {
+pub(super) struct ConnectionLimits {
     /// Names that clients may ask for in their handshake, beside none and those of the
     /// certificates.
     names: Vec<String>,
@@ -26,18 +26,18 @@ pub(super) struct Terms {
     streams: u64,
 }
 
-/// See the file's head.
+/// The parts of the worker.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) http: Http,
     pub(super) counts: Arc<Counts>,
     pub(super) keys: Keys,
     pub(super) bounds: Arc<Bounds>,
-    terms: RwLock<Terms>,
+    connection_limits: RwLock<ConnectionLimits>,
 }
 
 impl Shared {
-    /// Of a configuration, for a door at that address.
+    /// Of a configuration, for a listener at that address.
     pub(super) fn new(http: Http, counts: Counts, keys: Keys, config: &Config) -> Self {
         let config = &config.transports;
         let shared = Self {
@@ -45,7 +45,7 @@ impl Shared {
             counts: Arc::new(counts),
             keys,
             bounds: Arc::default(),
-            terms: RwLock::new(terms(config)),
+            connection_limits: RwLock::new(connection_limits(config)),
         };
         shared.bounds.connections.store(limit(config), Relaxed);
         shared
@@ -57,14 +57,20 @@ impl Shared {
         self.http.set_rules(rules(config, address));
         let config = &config.transports;
         self.bounds.connections.store(limit(config), Relaxed);
-        *self.terms.write().unwrap_or_else(PoisonError::into_inner) = terms(config);
+        *self
+            .connection_limits
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = connection_limits(config);
     }
 
     /// Whether a client that asked for this name in its handshake has come to the right place.
     pub(super) fn serves(&self, name: Option<&str>) -> bool {
         let known = |name: &str| {
-            let terms = self.terms.read().unwrap_or_else(PoisonError::into_inner);
-            terms
+            let connection_limits = self
+                .connection_limits
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            connection_limits
                 .names
                 .iter()
                 .any(|known| known.eq_ignore_ascii_case(name))
@@ -91,10 +97,10 @@ pub(super) fn rules(config: &Config, address: SocketAddr) -> Rules {
     Rules::new(&config, loopback)
 }
 
-fn terms(config: &config::Transports) -> Terms {
+fn connection_limits(config: &config::Transports) -> ConnectionLimits {
     let mut names = config.http.allowed_hosts.clone();
     names.push(config.quic.server_name.clone());
-    Terms {
+    ConnectionLimits {
         names,
         idle: Duration::from_millis(config.quic.idle_timeout_ms),
         streams: config.quic.max_concurrent_streams.into(),
@@ -111,17 +117,19 @@ pub(super) struct Limits(pub(super) Arc<Shared>);
 
 impl limits::Limiter for Limits {
     fn on_connection(&mut self, _: &limits::ConnectionInfo<'_>) -> limits::Limits {
-        let terms = self
+        let connection_limits = self
             .0
-            .terms
+            .connection_limits
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let limits = limits::Limits::new()
-            .with_max_idle_timeout(terms.idle)
+            .with_max_idle_timeout(connection_limits.idle)
             // While requests are in flight (`serve`): a client that waits for an event is not gone.
-            .and_then(|limits| limits.with_max_keep_alive_period(terms.idle / 3))
-            .and_then(|limits| limits.with_max_open_remote_bidirectional_streams(terms.streams))
+            .and_then(|limits| limits.with_max_keep_alive_period(connection_limits.idle / 3))
+            .and_then(|limits| {
+                limits.with_max_open_remote_bidirectional_streams(connection_limits.streams)
+            })
             .and_then(|limits| limits.with_max_open_local_bidirectional_streams(0))
             .and_then(|limits| limits.with_max_open_remote_unidirectional_streams(OTHER_STREAMS))
             .and_then(|limits| limits.with_bidirectional_remote_data_window(1 << 20))

@@ -1,6 +1,5 @@
-//! Which streams the peer has asked us to stop sending on. The transport tells a stream's owner
-//! only when it sends; an event stream may be silent for hours, and its client should not be taken
-//! for listening.
+//! The streams that the peer has asked us to stop sending on. The QUIC library tells a stream's
+//! owner only when it sends; an event stream may be silent for hours while its client is gone.
 
 use std::{
     collections::HashMap,

@@ -1,6 +1,6 @@
-//! TLS of handshakes: which certificate, whose are taken. What is in force can be replaced at any
-//! time; a handshake takes what is in force when it begins. Opens no file: keys come from the
-//! supervisor.
+//! TLS of QUIC handshakes: which certificate is served, and whose are accepted. It can be replaced
+//! at any time; a handshake uses what is in force when it begins. May not: open a file; keys come
+//! from the supervisor.
 
 use super::{identity::Tokens, parameters};
 use crate::{

@@ -1,8 +1,7 @@
-//! What a connection waits for: an exchange with the gateway worker that has been asked for or is
-//! open, and the message that began it.
+//! A message of the client that waits for its answer, and its exchange with the gateway worker.
 
 use super::message::Origin;
-use crate::worker::edge::{Exchange, Gateway, Input, Refused, Terms};
+use crate::worker::edge::{Exchange, ExchangeOptions, Gateway, Input, Refused};
 use bytes::Bytes;
 use ggen_mcp::edge::{Principal, Reply, Request, Verb};
 use ggen_mcp::protocol::refusal::{Refusal, rpc};
@@ -51,7 +50,7 @@ impl Caller {
         };
         // How long an answer may take is the relay's affair: it knows the server. A stream of the
         // session never ends by itself.
-        let terms = Terms {
+        let options = ExchangeOptions {
             answer_within: None,
             endless: verb == Verb::Attach,
             patient: true,
@@ -60,7 +59,9 @@ impl Caller {
         Ask {
             origin,
             held: false,
-            stage: Stage::Opening(Box::pin(async move { gateway.open(request, terms).await })),
+            stage: Stage::Opening(Box::pin(
+                async move { gateway.open(request, options).await },
+            )),
         }
     }
 }

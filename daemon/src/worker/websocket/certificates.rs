@@ -1,5 +1,5 @@
-//! The certificates that clients showed when they opened a WebSocket over TLS, judged again
-//! whenever authorities, revocations or names change. The handshake itself is the http worker's.
+//! The certificates that clients showed when they opened a WebSocket over TLS, verified again when
+//! authorities, revocations or names change. The handshake itself is the http worker's.
 
 use crate::{config::Mtls, ipc::secrets::TlsSecrets, tls::serve::Judge};
 use ggen_wire::Code;

@@ -1,4 +1,4 @@
-//! Why a connection is closed, and the code that tells the client (RFC 6455 §7.4, and the registry
+//! Why a connection is closed, and the close code for the client (RFC 6455 §7.4, and the registry
 //! of close codes for 1012 and 1013). Pure.
 
 use ggen_wire::Code;

@@ -1,5 +1,5 @@
-//! The frames of a connection (RFC 6455): what is read from them and written into them, whether the
-//! client takes what is written, and the close. Knows nothing of MCP.
+//! The frames of a connection (RFC 6455): reading, writing, back-pressure, and the close. May not:
+//! know MCP.
 
 use super::close::Close;
 use futures_util::{Sink, Stream};

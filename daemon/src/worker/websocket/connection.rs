@@ -1,6 +1,6 @@
-//! One client's WebSocket: each text message is an exchange with the gateway worker, and what comes
-//! of it goes out as text messages. It holds the id of the client's legacy session, and the stream
-//! of what the server says by itself in it; everything else about MCP is the relay's.
+//! One client's WebSocket. Each text message is an exchange with the gateway worker, and its
+//! replies go out as text messages. The connection holds the id of the client's legacy session and
+//! the stream of what the server sends by itself. May not: decide anything else about MCP.
 //!
 //! Back-pressure: nothing is read while [`MAX_ASKS`] messages wait for their answers, and nothing
 //! is asked of the relay while the client does not take what there is; the relay holds back then

@@ -1,4 +1,4 @@
-//! What a websocket worker counts.
+//! Metrics of a websocket worker.
 
 use crate::metrics::metrics;
 use prometheus::{IntCounter, IntCounterVec, IntGauge};

@@ -1,5 +1,5 @@
 //! What the worker needs to know of a client's message: whether it waits for an answer, and which.
-//! The relay decides everything else. Pure.
+//! Pure. May not: decide anything else, which is the relay's.
 
 use ggen_mcp::protocol::json::{Envelope, Kind};
 use ggen_mcp::protocol::{inbound, json};

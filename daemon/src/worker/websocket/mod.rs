@@ -1,13 +1,14 @@
 //! The websocket worker: MCP over WebSocket, on connections that http workers pass on and on a
 //! listener of its own. The rules of the stdio binding hold on a connection: no headers, both eras
-//! by message, a legacy session that ends with it. Keeps no MCP state but a session's id; never
-//! opens a file, never spawns a process.
+//! by message, a legacy session that ends with it. May not: keep MCP state other than a session's
+//! id, open a file, spawn a process.
 
 mod ask;
 mod certificates;
 mod close;
 mod codec;
 mod connection;
+mod control;
 mod counts;
 mod message;
 mod own;
@@ -16,21 +17,17 @@ mod own;
 mod tests;
 
 use super::{
-    Context, Incoming,
+    Context, Drain,
     edge::{
         Gateway,
         auth::Authenticator,
-        listeners::{
-            Doors,
-            accept::{Limits, Server as Listening},
-        },
-        websocket::handover::{self, Handover, Leash},
+        listeners::accept::Server as Listening,
+        websocket::handover::{Handover, RelayGuard},
     },
-    http,
 };
 use crate::{
     auth::AuthSecrets,
-    config::{self, Config},
+    config,
     ipc::{
         messages::Beat,
         secrets::{Secrets, Sensitive},
@@ -39,14 +36,14 @@ use crate::{
 use ask::Caller;
 use close::Close;
 use codec::Codec;
+use control::Worker;
 use counts::Metrics;
 use ggen_mcp::edge::Principal;
 use ggen_wire::Code;
 use own::Own;
 use prometheus::IntCounter;
 use std::{
-    io,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     os::fd::OwnedFd,
     process::ExitCode,
     sync::{
@@ -94,7 +91,7 @@ impl Rules {
 
 /// How far a drain has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
+enum DrainState {
     Serving,
     Finishing,
     Over,
@@ -120,7 +117,7 @@ struct Server {
     open: AtomicUsize,
     /// Wakes the drain.
     closed: watch::Sender<()>,
-    phase: watch::Sender<Phase>,
+    drain_state: watch::Sender<DrainState>,
 }
 
 impl Server {
@@ -141,7 +138,7 @@ impl Server {
             judged: watch::Sender::new(()),
             open: AtomicUsize::new(0),
             closed: watch::Sender::new(()),
-            phase: watch::Sender::new(Phase::Serving),
+            drain_state: watch::Sender::new(DrainState::Serving),
         }))
     }
 
@@ -154,6 +151,11 @@ impl Server {
         self.auth.set(secrets.auth);
         self.certificates.set_secrets(secrets.tls);
         self.judged.send_replace(());
+    }
+
+    /// Other limits for connections, those that are open included.
+    fn set_rules(&self, config: &config::Websocket) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Rules::new(config);
     }
 
     /// The same for what the configuration says of certificates.
@@ -200,33 +202,33 @@ impl Server {
 
     /// Returns when the drain has begun.
     async fn finishing(&self) {
-        self.reaches(Phase::Finishing).await;
+        self.reaches(DrainState::Finishing).await;
     }
 
     /// Returns when the time to finish is over.
     async fn over(&self) {
-        self.reaches(Phase::Over).await;
+        self.reaches(DrainState::Over).await;
     }
 
-    async fn reaches(&self, wanted: Phase) {
+    async fn reaches(&self, wanted: DrainState) {
         // The sender is part of what `self` is.
-        let mut phase = self.phase.subscribe();
-        phase
-            .wait_for(|phase| *phase >= wanted)
+        let mut drain_state = self.drain_state.subscribe();
+        drain_state
+            .wait_for(|drain_state| *drain_state >= wanted)
             .await
             .map(|_| ())
             .unwrap_or_default();
     }
 
     /// Takes a connection that an http worker passes on.
-    fn take(self: &Arc<Self>, handover: Handover, connection: OwnedFd, leash: Leash) {
+    fn take(self: &Arc<Self>, handover: Handover, connection: OwnedFd, relay_guard: RelayGuard) {
         let peer = handover.peer;
         let taken = if handover.relayed {
             let socket = std::os::unix::net::UnixStream::from(connection);
             socket
                 .set_nonblocking(true)
                 .and_then(|()| UnixStream::from_std(socket))
-                .map(|socket| self.serve(socket, handover, Some(leash)))
+                .map(|socket| self.serve(socket, handover, Some(relay_guard)))
         } else {
             let socket = std::net::TcpStream::from(connection);
             socket
@@ -239,14 +241,14 @@ impl Server {
         }
     }
 
-    /// Serves a connection; one that is relayed, as long as its leash is.
+    /// Serves a connection; one that is relayed, as long as its relay_guard is.
     fn serve(
         self: &Arc<Self>,
         socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         handover: Handover,
-        leash: Option<Leash>,
+        relay_guard: Option<RelayGuard>,
     ) {
-        let place = Place::take(self);
+        let place = OpenConnection::new(self);
         let server = Arc::clone(self);
         let rules = self.rules();
         tokio::spawn(async move {
@@ -263,7 +265,7 @@ impl Server {
                 principal: principal.clone(),
                 credential,
                 certificates,
-                leash,
+                relay_guard,
             };
             let caller = Caller {
                 gateway: server.gateway.clone(),
@@ -286,7 +288,7 @@ impl Server {
 
     /// Lets every connection finish what is in flight, and returns when all are closed.
     async fn drain(&self, deadline: tokio::time::Instant) {
-        self.phase.send_replace(Phase::Finishing);
+        self.drain_state.send_replace(DrainState::Finishing);
         let mut closed = self.closed.subscribe();
         let all = async {
             while self.open.load(Ordering::Relaxed) > 0 {
@@ -298,7 +300,7 @@ impl Server {
             .await
             .is_err()
         {
-            self.phase.send_replace(Phase::Over);
+            self.drain_state.send_replace(DrainState::Over);
             all.await;
         }
     }
@@ -311,35 +313,37 @@ struct Guest {
     credential: Option<Sensitive>,
     certificates: Vec<Vec<u8>>,
     /// Of the worker that relays it.
-    leash: Option<Leash>,
+    relay_guard: Option<RelayGuard>,
 }
 
 impl Guest {
     /// Returns when the worker that relays the connection drains.
     async fn finishing(&self) {
-        match &self.leash {
-            Some(leash) => drop(leash.pulled().await),
+        match &self.relay_guard {
+            Some(guard) => drop(guard.drain_deadline().await),
             None => std::future::pending().await,
         }
     }
 
     /// Returns when that worker's time to finish is over.
     async fn over(&self) {
-        match &self.leash {
-            Some(leash) => tokio::time::sleep_until(leash.pulled().await - BEFORE_DEADLINE).await,
+        match &self.relay_guard {
+            Some(guard) => {
+                tokio::time::sleep_until(guard.drain_deadline().await - BEFORE_DEADLINE).await
+            }
             None => std::future::pending().await,
         }
     }
 }
 
 /// A connection among those that are open.
-struct Place {
+struct OpenConnection {
     server: Arc<Server>,
     number: usize,
 }
 
-impl Place {
-    fn take(server: &Arc<Server>) -> Self {
+impl OpenConnection {
+    fn new(server: &Arc<Server>) -> Self {
         server.counts.metrics.websocket_connections_total.inc();
         Self {
             server: Arc::clone(server),
@@ -348,7 +352,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.server.open.fetch_sub(1, Ordering::Relaxed);
         self.server.closed.send_replace(());
@@ -357,33 +361,10 @@ impl Drop for Place {
 
 /// Serves until drained.
 pub(crate) async fn run(mut context: Context) -> ExitCode {
-    let config = context.start.config.clone();
-    let secrets = std::mem::take(&mut context.secrets);
-    let server = match Server::new(
-        Rules::new(&config.transports.websocket),
-        secrets.auth.clone(),
-    ) {
-        Ok(server) => {
-            server.set_mtls(&config.auth.mtls);
-            server.set_secrets(secrets);
-            server
-        }
-        Err(error) => {
-            tracing::error!(target: "transport", %error, "cannot serve");
-            return ExitCode::from(SOFTWARE);
-        }
-    };
-    let listening = Listening::new(
-        Own::new(&server, &config, &context.start.listeners),
-        limits(&config),
-    );
-    let mut doors = Doors::new(Arc::clone(&listening));
-    if let Some(listener) = context.take_listener("websocket")
-        && let Err(error) = open(&mut doors, listener)
-    {
-        tracing::error!(target: "transport", %error, "cannot serve");
+    let Some(worker) = Worker::start(&mut context) else {
         return ExitCode::from(SOFTWARE);
-    }
+    };
+    let (server, listening) = (Arc::clone(&worker.server), Arc::clone(&worker.listening));
     let beat = Arc::clone(&server);
     context.on_beat(move || {
         let connections = u64::try_from(beat.open.load(Ordering::Relaxed)).unwrap_or(u64::MAX);
@@ -401,89 +382,41 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         }
     });
     context.ready().await;
-    tracing::info!(target: "transport", path = config.transports.websocket.path, "WebSocket serves");
+    let path = &context.start.config.transports.websocket.path;
+    tracing::info!(target: "transport", path, "WebSocket serves");
 
     let drain = context.drain();
     let (links, linked) = watch::channel(());
-    let messages = async {
-        while let Some(message) = context.next().await {
-            match message {
-                Incoming::Link { socket, .. } => http::attach(&server.gateway, socket.into()),
-                Incoming::Handover { peer, socket } => {
-                    let (server, drain, link) =
-                        (Arc::clone(&server), drain.clone(), linked.clone());
-                    tokio::spawn(async move {
-                        let stop = async {
-                            drain.begun().await;
-                        };
-                        if let Err(error) = handover::receive(
-                            socket,
-                            |handover, fd, leash| server.take(handover, fd, leash),
-                            stop,
-                        )
-                        .await
-                        {
-                            tracing::warn!(target: "transport", peer, %error, "the link for connections broke");
-                        }
-                        drop(link);
-                    });
-                }
-                Incoming::Reconfigure(start, sockets) => {
-                    let config = &start.config;
-                    *server.rules.write().unwrap_or_else(PoisonError::into_inner) =
-                        Rules::new(&config.transports.websocket);
-                    server.set_mtls(&config.auth.mtls);
-                    listening.handler().set_rules(config, &start.listeners);
-                    listening.set_limits(limits(config));
-                    doors.fit(&start.listeners, sockets);
-                    context.reconfigured(start.generation).await;
-                }
-                Incoming::Secrets(secrets) => server.set_secrets(*secrets),
-                _ => {}
-            }
-        }
-        std::future::pending::<()>().await;
-    };
-    let drained = async {
-        let deadline = drain.begun().await;
-        // Handshakes on our own listener, then what http workers had on its way, then everything
-        // that is open.
-        tokio::join!(listening.drain(deadline), async {
-            tokio::time::timeout_at(deadline - BEFORE_DEADLINE, no_more(&links))
-                .await
-                .unwrap_or_default();
-            server.drain(deadline).await;
-        });
-    };
     tokio::select! {
-        () = drained => {}
-        () = messages => {}
+        () = drained(&server, &listening, &links, drain) => {}
+        () = worker.messages(context, linked) => {}
         () = sweep(&server, &listening) => {}
         () = server.auth.keep_fresh() => {}
     }
     ExitCode::SUCCESS
 }
 
+/// Returns when a drain has begun and everything is finished: handshakes on the worker's own
+/// listener, then what http workers had on its way, then everything that is open.
+async fn drained(
+    server: &Server,
+    listening: &Listening<Own>,
+    links: &watch::Sender<()>,
+    drain: Drain,
+) {
+    let deadline = drain.begun().await;
+    tokio::join!(listening.drain(deadline), async {
+        tokio::time::timeout_at(deadline - BEFORE_DEADLINE, no_more(links))
+            .await
+            .unwrap_or_default();
+        server.drain(deadline).await;
+    });
+}
+
 /// Returns when no http worker passes anything on any more. One receiver is the worker's own.
 async fn no_more(links: &watch::Sender<()>) {
     while links.receiver_count() > 1 {
         tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-fn open(doors: &mut Doors<Own>, listener: TcpListener) -> io::Result<()> {
-    let address = listener.local_addr()?;
-    doors.open(listener, false)?;
-    tracing::info!(target: "transport", %address, "WebSocket listens");
-    Ok(())
-}
-
-fn limits(config: &Config) -> Limits {
-    let connections =
-        usize::try_from(config.transports.websocket.max_connections).unwrap_or(usize::MAX);
-    Limits {
-        connections,
-        ..http::limits(&config.transports.http)
     }
 }
 

@@ -1,5 +1,5 @@
-//! `transports.websocket.port`: opening handshakes on a listener of the websocket workers' own.
-//! Everything but the handshake is refused.
+//! `transports.websocket.port`: opening handshakes on the websocket workers' own listener.
+//! Everything else is refused there.
 
 use super::Server;
 use crate::{

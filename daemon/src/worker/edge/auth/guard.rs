@@ -1,4 +1,4 @@
-//! Who may ask at all: `Host` and `Origin` (MCP transports, "Security Warning": DNS rebinding).
+//! The check of `Host` and `Origin` against DNS rebinding (MCP transports, "Security Warning").
 //! Pure.
 
 use http::{HeaderValue, header, request::Parts};

@@ -1,6 +1,6 @@
-//! Fetching the keys of a token issuer: a key set (RFC 7517), or the key set that an issuer's
+//! Fetches the keys of a token issuer: a key set (RFC 7517), or the key set that an issuer's
 //! metadata names (RFC 8414, OpenID Connect Discovery). Bounded in time and size, over TLS unless
-//! on loopback, and no redirect is followed. Opens no file but the host's certificates.
+//! on loopback; no redirect is followed. May not: open any file but the host's certificates.
 
 use crate::auth::{Keys, Source};
 use bytes::Bytes;

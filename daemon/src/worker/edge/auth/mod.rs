@@ -1,6 +1,6 @@
-//! Who is asking: the one gate of all edge transports. A credential comes in `Authorization:
-//! Bearer` or `X-API-Key`, or as a certificate; what is presented and wrong is refused, also where
-//! nothing is needed. Keeps the keys of issuers fresh. Never opens a file, never logs a credential.
+//! Authentication for all edge transports. A credential comes in `Authorization: Bearer` or
+//! `X-API-Key`, or as a client certificate. A wrong one is refused, also where none is needed. The
+//! keys of issuers are kept fresh. May not: open a file, log a credential.
 
 pub(crate) mod guard;
 pub(crate) mod issuer;

@@ -1,8 +1,11 @@
-//! The socket to the gateway worker: one reader task and one writer task per link. Whatever is
-//! queued while a write runs leaves in the next one, so that a busy worker pays one system call for
+//! The socket to the gateway worker: one reader task and one writer task for each link. What is
+//! queued during a write leaves with the next one, so that a busy worker makes one system call for
 //! many frames in each direction.
 
-use super::Shared;
+use super::{
+    Shared,
+    table::{LinkId, StreamId},
+};
 use crate::worker::link_socket::{self, Reading, Writing};
 use bytes::BytesMut;
 use ggen_mcp::edge::frame;
@@ -24,24 +27,24 @@ pub(crate) const HIGH_WATER: usize = 1 << 20;
 /// What is queued for one link.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    pub(crate) id: u32,
+    pub(crate) id: LinkId,
     pub(crate) buffer: BytesMut,
     /// Wakes the writer.
     pub(crate) ready: Arc<Notify>,
 }
 
 impl Outgoing {
-    pub(crate) fn push(&mut self, stream: u32, frame: &Frame) {
+    pub(crate) fn push(&mut self, stream: StreamId, frame: &Frame) {
         if self.buffer.is_empty() {
             self.ready.notify_one();
         }
-        frame::encode(stream, frame, &mut self.buffer);
+        frame::encode(stream.0, frame, &mut self.buffer);
     }
 }
 
 /// Serves a link until it ends. Afterwards its unfinished exchanges are lost and it takes no new
 /// ones.
-pub(crate) async fn serve(shared: Arc<Shared>, id: u32, socket: UnixStream, ready: Arc<Notify>) {
+pub(crate) async fn serve(shared: Arc<Shared>, id: LinkId, socket: UnixStream, ready: Arc<Notify>) {
     let ended = match socket.into_std().and_then(link_socket::split) {
         Ok((reading, writing)) => tokio::select! {
             ended = read(&shared, id, reading) => ended,
@@ -51,16 +54,16 @@ pub(crate) async fn serve(shared: Arc<Shared>, id: u32, socket: UnixStream, read
     };
     match ended {
         Ok(()) => {
-            tracing::debug!(target: "transport", link = id, "the gateway worker closed the link")
+            tracing::debug!(target: "transport", link = id.0, "the gateway worker closed the link")
         }
         Err(error) => {
-            tracing::warn!(target: "transport", link = id, %error, "the link to the gateway worker broke")
+            tracing::warn!(target: "transport", link = id.0, %error, "the link to the gateway worker broke")
         }
     }
     shared.lost(id);
 }
 
-async fn read(shared: &Shared, id: u32, mut socket: Reading) -> io::Result<()> {
+async fn read(shared: &Shared, id: LinkId, mut socket: Reading) -> io::Result<()> {
     let mut input = BytesMut::with_capacity(READ);
     let mut replies = Vec::new();
     loop {
@@ -80,7 +83,7 @@ async fn read(shared: &Shared, id: u32, mut socket: Reading) -> io::Result<()> {
     }
 }
 
-async fn write(shared: &Shared, id: u32, mut socket: Writing, ready: &Notify) -> io::Result<()> {
+async fn write(shared: &Shared, id: LinkId, mut socket: Writing, ready: &Notify) -> io::Result<()> {
     let mut batch = BytesMut::new();
     loop {
         shared.swap(id, &mut batch);

@@ -1,4 +1,4 @@
-//! The way of edge workers to the gateway worker. May not: know MCP or HTTP semantics.
+//! The client of the gateway worker, for edge workers. May not: know MCP or HTTP semantics.
 //!
 //! [`Gateway::open`] passes a request on and gives an [`Exchange`], which yields the replies;
 //! dropping it tells the gateway worker that the client is gone. While the gateway worker is being
@@ -23,7 +23,7 @@ use std::{
     task::{Context, Poll},
     time::{Duration, Instant},
 };
-use table::{Table, Tell, Violation};
+use table::{LinkId, StreamId, Table, Tell, Violation};
 use tokio::{net::UnixStream, sync::Notify};
 
 /// Exchanges in flight, at most.
@@ -46,7 +46,7 @@ pub(crate) enum Refused {
 
 /// How one exchange is treated.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Terms {
+pub(crate) struct ExchangeOptions {
     /// The answer must begin within this time.
     pub(crate) answer_within: Option<Duration>,
     /// A stream that ends only when either side has enough of it; a drain ends it.
@@ -72,7 +72,7 @@ struct State {
     table: Table,
     /// The newest is last: it takes new exchanges. Earlier ones finish theirs.
     links: Vec<Outgoing>,
-    last_link: u32,
+    last_link: LinkId,
 }
 
 impl Gateway {
@@ -82,12 +82,12 @@ impl Gateway {
         let ready = Arc::new(Notify::new());
         let id = {
             let mut state = self.0.lock();
-            state.last_link = state.last_link.wrapping_add(1);
+            state.last_link = LinkId(state.last_link.0.wrapping_add(1));
             let id = state.last_link;
             state
                 .links
                 .iter_mut()
-                .for_each(|link| link.push(0, &Frame::Moved));
+                .for_each(|link| link.push(StreamId(0), &Frame::Moved));
             state.links.push(Outgoing {
                 id,
                 buffer: BytesMut::with_capacity(16 << 10),
@@ -103,28 +103,37 @@ impl Gateway {
     ///
     /// # Errors
     /// [`Refused`]: it was not passed on, and the gateway worker knows nothing of it.
-    pub(crate) async fn open(&self, request: Request, terms: Terms) -> Result<Exchange, Refused> {
+    pub(crate) async fn open(
+        &self,
+        request: Request,
+        options: ExchangeOptions,
+    ) -> Result<Exchange, Refused> {
         let frame = Frame::Open(request);
         let began = Instant::now();
-        match self.0.try_open(&frame, began, terms) {
+        match self.0.try_open(&frame, began, options) {
             Opened::Yes(stream) => Ok(Exchange {
                 shared: Arc::clone(&self.0),
                 stream,
                 over: false,
             }),
             Opened::Full => Err(Refused::Full),
-            Opened::NotNow if terms.patient => self.wait(&frame, began, terms).await,
+            Opened::NotNow if options.patient => self.wait(&frame, began, options).await,
             Opened::NotNow => Err(Refused::Away),
         }
     }
 
-    async fn wait(&self, frame: &Frame, began: Instant, terms: Terms) -> Result<Exchange, Refused> {
-        let _place = Place::take(&self.0.waiting).ok_or(Refused::Full)?;
+    async fn wait(
+        &self,
+        frame: &Frame,
+        began: Instant,
+        options: ExchangeOptions,
+    ) -> Result<Exchange, Refused> {
+        let _permit = WaitingPermit::take(&self.0.waiting).ok_or(Refused::Full)?;
         let deadline = tokio::time::Instant::from_std(began + MAX_WAIT);
         loop {
             let mut changed = std::pin::pin!(self.0.room.notified());
             changed.as_mut().enable();
-            match self.0.try_open(frame, began, terms) {
+            match self.0.try_open(frame, began, options) {
                 Opened::Yes(stream) => {
                     return Ok(Exchange {
                         shared: Arc::clone(&self.0),
@@ -167,7 +176,7 @@ impl Gateway {
 }
 
 enum Opened {
-    Yes(u32),
+    Yes(StreamId),
     /// No link, or no room on it: later perhaps.
     NotNow,
     Full,
@@ -178,7 +187,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn try_open(&self, frame: &Frame, now: Instant, terms: Terms) -> Opened {
+    fn try_open(&self, frame: &Frame, now: Instant, options: ExchangeOptions) -> Opened {
         let State { table, links, .. } = &mut *self.lock();
         if table.len() >= MAX_EXCHANGES {
             return Opened::Full;
@@ -192,22 +201,22 @@ impl Shared {
         let stream = table.open(
             link.id,
             now,
-            terms.answer_within.map(|limit| now + limit),
-            terms.endless,
+            options.answer_within.map(|limit| now + limit),
+            options.endless,
         );
         link.push(stream, frame);
         Opened::Yes(stream)
     }
 
-    fn deliver(&self, link: u32, replies: &mut Vec<(u32, Reply)>) -> Result<(), Violation> {
+    fn deliver(&self, link: LinkId, replies: &mut Vec<(u32, Reply)>) -> Result<(), Violation> {
         let mut state = self.lock();
         replies
             .drain(..)
-            .try_for_each(|(stream, reply)| state.table.deliver(link, stream, reply))
+            .try_for_each(|(stream, reply)| state.table.deliver(link, StreamId(stream), reply))
     }
 
     /// Exchanges the link's queue for an empty buffer.
-    fn swap(&self, link: u32, batch: &mut BytesMut) {
+    fn swap(&self, link: LinkId, batch: &mut BytesMut) {
         let mut state = self.lock();
         let Some(link) = state.link(link) else { return };
         mem::swap(&mut link.buffer, batch);
@@ -216,13 +225,13 @@ impl Shared {
         }
     }
 
-    fn lost(&self, link: u32) {
+    fn lost(&self, link: LinkId) {
         let mut state = self.lock();
         state.links.retain(|other| other.id != link);
         state.table.lose(link);
     }
 
-    fn poll(&self, stream: u32, cx: &Context<'_>) -> Poll<Result<Input, Broken>> {
+    fn poll(&self, stream: StreamId, cx: &Context<'_>) -> Poll<Result<Input, Broken>> {
         let mut state = self.lock();
         let link = state.table.link(stream);
         let (polled, tell) = state.table.poll(stream, Instant::now(), cx);
@@ -232,7 +241,7 @@ impl Shared {
         polled
     }
 
-    fn give_up(&self, stream: u32) {
+    fn give_up(&self, stream: StreamId) {
         let mut state = self.lock();
         if let Some((link, Tell::Gone)) = state.table.give_up(stream) {
             state.gone(&[(link, stream)]);
@@ -241,11 +250,11 @@ impl Shared {
 }
 
 impl State {
-    fn link(&mut self, id: u32) -> Option<&mut Outgoing> {
+    fn link(&mut self, id: LinkId) -> Option<&mut Outgoing> {
         self.links.iter_mut().rev().find(|link| link.id == id)
     }
 
-    fn gone(&mut self, streams: &[(u32, u32)]) {
+    fn gone(&mut self, streams: &[(LinkId, StreamId)]) {
         for (link, stream) in streams {
             if let Some(link) = self.link(*link) {
                 link.push(*stream, &Frame::Gone);
@@ -255,16 +264,16 @@ impl State {
 }
 
 /// A place among those who wait.
-struct Place<'a>(&'a AtomicUsize);
+struct WaitingPermit<'a>(&'a AtomicUsize);
 
-impl<'a> Place<'a> {
+impl<'a> WaitingPermit<'a> {
     fn take(waiting: &'a AtomicUsize) -> Option<Self> {
-        let place = Self(waiting);
-        (waiting.fetch_add(1, Ordering::Relaxed) < MAX_WAITING).then_some(place)
+        let permit = Self(waiting);
+        (waiting.fetch_add(1, Ordering::Relaxed) < MAX_WAITING).then_some(permit)
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for WaitingPermit<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -275,7 +284,7 @@ impl Drop for Place<'_> {
 #[derive(Debug)]
 pub(crate) struct Exchange {
     shared: Arc<Shared>,
-    stream: u32,
+    stream: StreamId,
     over: bool,
 }
 

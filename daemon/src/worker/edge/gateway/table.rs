@@ -1,12 +1,13 @@
-//! The exchanges of an edge worker that the gateway worker has not finished: a pure state machine,
-//! time is an argument, no sockets. Its memory is bounded by the number of exchanges times
-//! [`WINDOW`] events each; a gateway that sends more than it was allowed to is an error of the
-//! link.
+//! The exchanges of an edge worker that the gateway worker has not finished: a pure state machine.
+//! Time is an argument. Its memory is bounded by the number of exchanges times [`WINDOW`] events
+//! each; a gateway worker that sends more than it was granted breaks the rules of the link. May not:
+//! touch a socket, read a clock.
 
 use ggen_mcp::edge::Reply;
 use ggen_mcp::edge::frame::WINDOW;
 use std::{
     collections::{HashMap, VecDeque},
+    fmt,
     hash::{BuildHasherDefault, Hasher},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
@@ -14,6 +15,26 @@ use std::{
 
 /// How long an event stream may be silent before its client gets a sign of life.
 pub(crate) const QUIET: Duration = Duration::from_secs(15);
+
+/// The number of a link to a gateway worker, ascending over the life of this worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LinkId(pub(crate) u32);
+
+impl fmt::Display for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The number of an exchange, as frames carry it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct StreamId(pub(crate) u32);
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// Why an exchange ends without its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,14 +61,14 @@ pub(crate) enum Input {
 pub(crate) enum Violation {
     /// A reply that may not come at this point of the exchange.
     #[error("a reply out of order on stream {0}")]
-    Order(u32),
+    Order(StreamId),
     /// More events than were granted.
     #[error("more events than granted on stream {0}")]
-    Credit(u32),
+    Credit(StreamId),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum ExchangeState {
     /// Nothing has come yet.
     Waiting,
     /// `Start` has come.
@@ -60,8 +81,8 @@ enum Phase {
 
 #[derive(Debug)]
 struct Slot {
-    link: u32,
-    phase: Phase,
+    link: LinkId,
+    state: ExchangeState,
     queue: VecDeque<Reply>,
     /// Events that the gateway may still send.
     credit: u32,
@@ -90,8 +111,8 @@ pub(crate) enum Tell {
 /// All exchanges, by stream number.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    slots: HashMap<u32, Slot, BuildHasherDefault<Identity>>,
-    last: u32,
+    slots: HashMap<StreamId, Slot, BuildHasherDefault<StreamHasher>>,
+    last: StreamId,
 }
 
 impl Table {
@@ -104,20 +125,20 @@ impl Table {
     /// begin again, past those in use.
     pub(crate) fn open(
         &mut self,
-        link: u32,
+        link: LinkId,
         now: Instant,
         deadline: Option<Instant>,
         endless: bool,
-    ) -> u32 {
+    ) -> StreamId {
         loop {
-            self.last = self.last.wrapping_add(1);
-            if self.last != 0 && !self.slots.contains_key(&self.last) {
+            self.last = StreamId(self.last.0.wrapping_add(1));
+            if self.last.0 != 0 && !self.slots.contains_key(&self.last) {
                 break;
             }
         }
         let slot = Slot {
             link,
-            phase: Phase::Waiting,
+            state: ExchangeState::Waiting,
             queue: VecDeque::new(),
             credit: WINDOW,
             taken: 0,
@@ -135,17 +156,18 @@ impl Table {
     /// the `Gone`.
     pub(crate) fn deliver(
         &mut self,
-        link: u32,
-        stream: u32,
+        link: LinkId,
+        stream: StreamId,
         mut reply: Reply,
     ) -> Result<(), Violation> {
         let Some(slot) = self.slots.get_mut(&stream).filter(|slot| slot.link == link) else {
             return Ok(());
         };
-        slot.phase = match (slot.phase, &mut reply) {
-            (Phase::Waiting, Reply::Full { .. }) | (Phase::Streaming, Reply::End) => Phase::Done,
-            (Phase::Waiting, Reply::Start { .. }) => Phase::Streaming,
-            (Phase::Streaming, Reply::Event { data, .. }) => {
+        slot.state = match (slot.state, &mut reply) {
+            (ExchangeState::Waiting, Reply::Full { .. })
+            | (ExchangeState::Streaming, Reply::End) => ExchangeState::Done,
+            (ExchangeState::Waiting, Reply::Start { .. }) => ExchangeState::Streaming,
+            (ExchangeState::Streaming, Reply::Event { data, .. }) => {
                 slot.credit = slot
                     .credit
                     .checked_sub(1)
@@ -155,9 +177,9 @@ impl Table {
                     // read buffer.
                     *data = bytes::Bytes::copy_from_slice(data);
                 }
-                Phase::Streaming
+                ExchangeState::Streaming
             }
-            (Phase::Broken(_), _) => return Ok(()),
+            (ExchangeState::Broken(_), _) => return Ok(()),
             _ => return Err(Violation::Order(stream)),
         };
         slot.queue.push_back(reply);
@@ -169,7 +191,7 @@ impl Table {
     /// given out.
     pub(crate) fn poll(
         &mut self,
-        stream: u32,
+        stream: StreamId,
         now: Instant,
         cx: &Context<'_>,
     ) -> (Poll<Result<Input, Broken>>, Tell) {
@@ -189,7 +211,7 @@ impl Table {
             }
             return (Poll::Ready(Ok(Input::Reply(reply))), tell);
         }
-        if let Phase::Broken(why) = slot.phase {
+        if let ExchangeState::Broken(why) = slot.state {
             self.slots.remove(&stream);
             return (Poll::Ready(Err(why)), Tell::Nothing);
         }
@@ -205,11 +227,14 @@ impl Table {
     }
 
     /// The edge has no more use for an exchange. Gives its link and what that has to be told.
-    pub(crate) fn give_up(&mut self, stream: u32) -> Option<(u32, Tell)> {
+    pub(crate) fn give_up(&mut self, stream: StreamId) -> Option<(LinkId, Tell)> {
         let slot = self.slots.remove(&stream)?;
         Some((
             slot.link,
-            if matches!(slot.phase, Phase::Waiting | Phase::Streaming) {
+            if matches!(
+                slot.state,
+                ExchangeState::Waiting | ExchangeState::Streaming
+            ) {
                 Tell::Gone
             } else {
                 Tell::Nothing
@@ -218,32 +243,32 @@ impl Table {
     }
 
     /// The link of an exchange.
-    pub(crate) fn link(&self, stream: u32) -> Option<u32> {
+    pub(crate) fn link(&self, stream: StreamId) -> Option<LinkId> {
         self.slots.get(&stream).map(|slot| slot.link)
     }
 
     /// A link is gone: its unfinished exchanges are lost. What had already come is still given out.
-    pub(crate) fn lose(&mut self, link: u32) {
+    pub(crate) fn lose(&mut self, link: LinkId) {
         for slot in self
             .slots
             .values_mut()
-            .filter(|slot| slot.link == link && slot.phase != Phase::Done)
+            .filter(|slot| slot.link == link && slot.state != ExchangeState::Done)
         {
-            slot.phase = Phase::Broken(Broken::Lost);
+            slot.state = ExchangeState::Broken(Broken::Lost);
             slot.wake();
         }
     }
 
     /// Ends the streams that would never end by themselves; gives (link, stream) of each, to be
     /// told `Gone`.
-    pub(crate) fn end_endless(&mut self) -> Vec<(u32, u32)> {
+    pub(crate) fn end_endless(&mut self) -> Vec<(LinkId, StreamId)> {
         let mut ended = Vec::new();
         for (stream, slot) in self
             .slots
             .iter_mut()
-            .filter(|(_, slot)| slot.endless && slot.phase == Phase::Streaming)
+            .filter(|(_, slot)| slot.endless && slot.state == ExchangeState::Streaming)
         {
-            slot.phase = Phase::Done;
+            slot.state = ExchangeState::Done;
             slot.queue.push_back(Reply::End);
             slot.wake();
             ended.push((slot.link, *stream));
@@ -252,16 +277,16 @@ impl Table {
     }
 
     /// Applies the clock; gives (link, stream) of what timed out, to be told `Gone`.
-    pub(crate) fn sweep(&mut self, now: Instant) -> Vec<(u32, u32)> {
+    pub(crate) fn sweep(&mut self, now: Instant) -> Vec<(LinkId, StreamId)> {
         let mut late = Vec::new();
         for (stream, slot) in &mut self.slots {
-            match slot.phase {
-                Phase::Waiting if slot.deadline.is_some_and(|deadline| deadline <= now) => {
-                    slot.phase = Phase::Broken(Broken::TimedOut);
+            match slot.state {
+                ExchangeState::Waiting if slot.deadline.is_some_and(|deadline| deadline <= now) => {
+                    slot.state = ExchangeState::Broken(Broken::TimedOut);
                     slot.wake();
                     late.push((slot.link, *stream));
                 }
-                Phase::Streaming
+                ExchangeState::Streaming
                     if slot.queue.is_empty()
                         && now.saturating_duration_since(slot.touched) >= QUIET =>
                 {
@@ -286,7 +311,7 @@ impl Slot {
     /// costs two frames per window.
     fn grant(&mut self) -> Tell {
         self.taken += 1;
-        if self.taken < WINDOW / 2 || self.phase != Phase::Streaming {
+        if self.taken < WINDOW / 2 || self.state != ExchangeState::Streaming {
             return Tell::Nothing;
         }
         self.credit += self.taken;
@@ -297,9 +322,9 @@ impl Slot {
 /// Stream numbers are our own: no adversary chooses them, so a multiplication hashes them well
 /// enough.
 #[derive(Debug, Default)]
-struct Identity(u64);
+struct StreamHasher(u64);
 
-impl Hasher for Identity {
+impl Hasher for StreamHasher {
     fn finish(&self) -> u64 {
         self.0
     }

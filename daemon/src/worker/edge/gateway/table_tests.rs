@@ -1,7 +1,7 @@
 //! The table by itself: order, credit, loss, time.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use super::{Broken, Input, QUIET, Table, Tell, Violation};
+use super::{Broken, Input, LinkId, QUIET, StreamId, Table, Tell, Violation};
 use bytes::Bytes;
 use ggen_mcp::edge::Reply;
 use ggen_mcp::edge::frame::WINDOW;
@@ -31,7 +31,7 @@ fn start() -> Reply {
     Reply::Start { session: None }
 }
 
-fn poll(table: &mut Table, stream: u32, now: Instant) -> (Poll<Result<Input, Broken>>, Tell) {
+fn poll(table: &mut Table, stream: StreamId, now: Instant) -> (Poll<Result<Input, Broken>>, Tell) {
     table.poll(stream, now, &Context::from_waker(Waker::noop()))
 }
 
@@ -42,17 +42,17 @@ fn ready(reply: Reply) -> Poll<Result<Input, Broken>> {
 #[test]
 fn a_whole_answer_is_given_once_and_the_exchange_forgotten() {
     let (mut table, now) = (Table::default(), Instant::now());
-    let stream = table.open(1, now, None, false);
+    let stream = table.open(LinkId(1), now, None, false);
     assert_eq!(poll(&mut table, stream, now).0, Poll::Pending);
-    table.deliver(1, stream, full()).unwrap();
+    table.deliver(LinkId(1), stream, full()).unwrap();
     assert_eq!(
-        table.deliver(1, stream, full()),
+        table.deliver(LinkId(1), stream, full()),
         Err(Violation::Order(stream))
     );
     assert_eq!(poll(&mut table, stream, now).0, ready(full()));
     assert_eq!((table.len(), table.give_up(stream)), (0, None));
     assert_eq!(
-        table.deliver(1, stream, full()),
+        table.deliver(LinkId(1), stream, full()),
         Ok(()),
         "late replies are dropped"
     );
@@ -61,10 +61,10 @@ fn a_whole_answer_is_given_once_and_the_exchange_forgotten() {
 #[test]
 fn events_are_bounded_by_credit_which_is_granted_as_they_are_taken() {
     let (mut table, now) = (Table::default(), Instant::now());
-    let stream = table.open(1, now, None, false);
-    table.deliver(1, stream, start()).unwrap();
+    let stream = table.open(LinkId(1), now, None, false);
+    table.deliver(LinkId(1), stream, start()).unwrap();
     for _ in 0..WINDOW {
-        table.deliver(1, stream, event()).unwrap();
+        table.deliver(LinkId(1), stream, event()).unwrap();
     }
     assert_eq!(poll(&mut table, stream, now).0, ready(start()));
     let granted: u32 = (0..WINDOW)
@@ -76,10 +76,10 @@ fn events_are_bounded_by_credit_which_is_granted_as_they_are_taken() {
         .sum();
     assert_eq!(granted, WINDOW);
     for _ in 0..WINDOW {
-        table.deliver(1, stream, event()).unwrap();
+        table.deliver(LinkId(1), stream, event()).unwrap();
     }
     assert_eq!(
-        table.deliver(1, stream, event()),
+        table.deliver(LinkId(1), stream, event()),
         Err(Violation::Credit(stream))
     );
 }
@@ -88,10 +88,10 @@ fn events_are_bounded_by_credit_which_is_granted_as_they_are_taken() {
 fn a_lost_link_breaks_what_is_unfinished_and_keeps_what_has_come() {
     let (mut table, now) = (Table::default(), Instant::now());
     let [answered, waiting, streaming, other] =
-        [1, 1, 1, 2].map(|link| table.open(link, now, None, false));
-    table.deliver(1, answered, full()).unwrap();
-    table.deliver(1, streaming, start()).unwrap();
-    table.lose(1);
+        [1, 1, 1, 2].map(|link| table.open(LinkId(link), now, None, false));
+    table.deliver(LinkId(1), answered, full()).unwrap();
+    table.deliver(LinkId(1), streaming, start()).unwrap();
+    table.lose(LinkId(1));
     assert_eq!(poll(&mut table, answered, now).0, ready(full()));
     assert_eq!(
         poll(&mut table, waiting, now).0,
@@ -103,7 +103,7 @@ fn a_lost_link_breaks_what_is_unfinished_and_keeps_what_has_come() {
         Poll::Ready(Err(Broken::Lost))
     );
     assert_eq!(poll(&mut table, other, now).0, Poll::Pending);
-    assert_eq!(table.give_up(other), Some((2, Tell::Gone)));
+    assert_eq!(table.give_up(other), Some((LinkId(2), Tell::Gone)));
 }
 
 #[test]
@@ -111,13 +111,16 @@ fn time_cuts_what_has_not_begun_and_gives_signs_of_life_on_silent_streams() {
     let (mut table, now) = (Table::default(), Instant::now());
     let deadline = Some(now + Duration::from_secs(1));
     let (late, stream) = (
-        table.open(1, now, deadline, false),
-        table.open(1, now, deadline, true),
+        table.open(LinkId(1), now, deadline, false),
+        table.open(LinkId(1), now, deadline, true),
     );
-    table.deliver(1, stream, start()).unwrap();
+    table.deliver(LinkId(1), stream, start()).unwrap();
     assert_eq!(poll(&mut table, stream, now).0, ready(start()));
     assert_eq!(table.sweep(now + Duration::from_millis(999)), []);
-    assert_eq!(table.sweep(now + Duration::from_secs(1)), [(1, late)]);
+    assert_eq!(
+        table.sweep(now + Duration::from_secs(1)),
+        [(LinkId(1), late)]
+    );
     assert_eq!(
         poll(&mut table, late, now).0,
         Poll::Ready(Err(Broken::TimedOut))
@@ -128,7 +131,7 @@ fn time_cuts_what_has_not_begun_and_gives_signs_of_life_on_silent_streams() {
         Poll::Ready(Ok(Input::Quiet))
     );
     assert_eq!(poll(&mut table, stream, now + QUIET).0, Poll::Pending);
-    assert_eq!(table.end_endless(), [(1, stream)]);
+    assert_eq!(table.end_endless(), [(LinkId(1), stream)]);
     assert_eq!(poll(&mut table, stream, now).0, ready(Reply::End));
 }
 
@@ -152,7 +155,7 @@ fn whatever_happens_each_exchange_ends_once_and_the_table_empties() {
         // What the gateway believes: stream, link, whether it streams, credit; and what the client
         // still waits for.
         let (mut gateway, mut client) = (Vec::new(), Vec::new());
-        let mut link = 1;
+        let mut link = LinkId(1);
         for _ in 0..400 {
             let pick = dice.roll(client.len().max(1));
             match dice.roll(8) {
@@ -203,7 +206,7 @@ fn whatever_happens_each_exchange_ends_once_and_the_table_empties() {
                 7 if dice.roll(10) == 0 => {
                     table.lose(link);
                     gateway.retain(|known| known.1 != link);
-                    link += 1;
+                    link.0 += 1;
                 }
                 _ => {
                     now += Duration::from_millis(u64::try_from(dice.roll(30)).unwrap());

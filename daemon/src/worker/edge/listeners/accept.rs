@@ -1,5 +1,5 @@
-//! The accept loop over a listening socket that several workers share, and the care for what it
-//! accepts: limits, time-outs, drain.
+//! The accept loop of a listening socket that several workers share, and the limits, time-outs and
+//! drain of its connections.
 //!
 //! At the connection limit nothing is accepted for [`PATIENCE`], so that a sibling worker may take
 //! the connection; after that it is taken and answered 503, because a client that hangs without a
@@ -7,7 +7,7 @@
 //! waits in its queue for the successor.
 
 use super::{
-    connection::{self, Connection, Phase},
+    connection::{self, Activity, Connection},
     tls,
 };
 use crate::{tls::serve::Serving, worker::edge::peer::Peer};
@@ -42,7 +42,7 @@ const DRAIN_SILENCE: Duration = Duration::from_secs(2);
 /// A drain leaves a connection that was used so recently open for one more request, in
 /// milliseconds.
 const DRAIN_IDLE: u64 = 300;
-/// How often a drain looks for those that have been idle since.
+/// How often a drain closes connections that have become idle.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
 /// A connection whose client takes nothing of what we write for so long is closed.
 const STALLED: Duration = Duration::from_secs(60);
@@ -143,6 +143,13 @@ impl<H: Handler> Server<H> {
         *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = tls.map(Arc::new);
     }
 
+    fn tls(&self) -> Option<Arc<Serving>> {
+        self.tls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -220,14 +227,7 @@ impl<H: Handler> Server<H> {
 
     fn take(self: &Arc<Self>, socket: TcpStream, address: SocketAddr, secure: bool) {
         self.handler.accepted();
-        let tls = if secure {
-            self.tls
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone()
-        } else {
-            None
-        };
+        let tls = if secure { self.tls() } else { None };
         if secure && tls.is_none() {
             return self.handler.handshake_failed("no_certificate");
         }
@@ -241,28 +241,28 @@ impl<H: Handler> Server<H> {
             return;
         }
         if crowded || self.connections() >= limits.connections {
-            if secure {
-                // Nothing could be said before a handshake, which is more work than there is room
-                // for.
-                return;
+            // Nothing could be said before a TLS handshake, which is more work than there is room
+            // for.
+            if !secure {
+                self.refuse(socket);
             }
-            let server = Arc::clone(self);
-            server.refusing.fetch_add(1, Ordering::Relaxed);
-            tokio::spawn(async move {
-                let _ = tokio::time::timeout(
-                    Duration::from_secs(1),
-                    refuse(socket, server.handler.overloaded()),
-                )
-                .await;
-                server.refusing.fetch_sub(1, Ordering::Relaxed);
-                server.closed.notify_waiters();
-            });
             return;
         }
         if let Err(error) = tune(&socket) {
             tracing::debug!(target: "transport", %error, "connection gone before it was served");
             return;
         }
+        self.serve(socket, address, ip, tls);
+    }
+
+    /// Serves a connection in a task of its own.
+    fn serve(
+        self: &Arc<Self>,
+        socket: TcpStream,
+        address: SocketAddr,
+        ip: IpAddr,
+        tls: Option<Arc<Serving>>,
+    ) {
         let state = Arc::new(Connection::new(self.now_ms()));
         let mut connections = self.lock();
         self.open.fetch_add(1, Ordering::Relaxed);
@@ -273,26 +273,29 @@ impl<H: Handler> Server<H> {
             address: ip,
         };
         let task = tokio::spawn(async move {
+            let (server, state) = (&closing.server, &closing.state);
             match tls {
-                None => {
-                    connection::serve(
-                        socket,
-                        Peer::plain(address),
-                        &closing.server,
-                        &closing.state,
-                    )
-                    .await
-                }
+                None => connection::serve(socket, Peer::plain(address), server, state).await,
                 // The sweep bounds the handshake's time like that of a head.
                 Some(tls) => match tls::accept(socket, address, &tls).await {
-                    Ok((socket, peer)) => {
-                        connection::serve(socket, peer, &closing.server, &closing.state).await
-                    }
-                    Err(reason) => closing.server.handler.handshake_failed(reason),
+                    Ok((socket, peer)) => connection::serve(socket, peer, server, state).await,
+                    Err(reason) => server.handler.handshake_failed(reason),
                 },
             }
         });
         connections.push((state, task.abort_handle()));
+    }
+
+    /// Tells a client that there are too many connections.
+    fn refuse(self: &Arc<Self>, socket: TcpStream) {
+        let server = Arc::clone(self);
+        server.refusing.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(async move {
+            let told = refuse(socket, server.handler.overloaded());
+            let _ = tokio::time::timeout(Duration::from_secs(1), told).await;
+            server.refusing.fetch_sub(1, Ordering::Relaxed);
+            server.closed.notify_waiters();
+        });
     }
 
     /// Applies the time-outs; to be called regularly, its period is their precision.
@@ -313,10 +316,10 @@ impl<H: Handler> Server<H> {
         let late =
             |since: u64, limit: Duration| Duration::from_millis(now.saturating_sub(since)) >= limit;
         for (connection, task) in &*self.lock() {
-            match connection.phase() {
-                Phase::Head(since) if late(since, header) => task.abort(),
-                Phase::Stalled(since) if late(since, STALLED) => task.abort(),
-                Phase::Idle(since) if late(since, idle) => connection.finish(),
+            match connection.activity() {
+                Activity::Head(since) if late(since, header) => task.abort(),
+                Activity::Stalled(since) if late(since, STALLED) => task.abort(),
+                Activity::Idle(since) if late(since, idle) => connection.finish(),
                 _ => {}
             }
         }

@@ -1,5 +1,5 @@
-//! One client connection: tells HTTP/2 from HTTP/1.1 by its first bytes, lets hyper serve it, and
-//! notes what it is doing, so that one sweep over all connections replaces a timer per request.
+//! One client connection. Its first bytes tell HTTP/2 from HTTP/1.1; hyper serves it. It records
+//! what it is doing, so that one sweep over all connections replaces a timer for each request.
 
 use super::accept::{Handler, Limits, Server};
 use crate::worker::edge::peer::Peer;
@@ -47,7 +47,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 
 /// What a connection is doing, as the sweep sees it; times are milliseconds since the server began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum Activity {
     /// A head is on its way since then.
     Head(u64),
     /// Requests are being answered.
@@ -87,16 +87,16 @@ impl Connection {
         }
     }
 
-    pub(crate) fn phase(&self) -> Phase {
+    pub(crate) fn activity(&self) -> Activity {
         match (
             self.head.load(Relaxed),
             self.stalled.load(Relaxed),
             self.active.load(Relaxed),
         ) {
-            (0, 0, 0) => Phase::Idle(self.idle.load(Relaxed)),
-            (0, 0, _) => Phase::Busy,
-            (0, since, _) => Phase::Stalled(since),
-            (since, _, _) => Phase::Head(since),
+            (0, 0, 0) => Activity::Idle(self.idle.load(Relaxed)),
+            (0, 0, _) => Activity::Busy,
+            (0, since, _) => Activity::Stalled(since),
+            (since, _, _) => Activity::Head(since),
         }
     }
 
@@ -105,7 +105,7 @@ impl Connection {
     /// milliseconds.
     pub(crate) fn may_be_asked(&self, now: u64, recently: u64) -> bool {
         !self.http2.load(Relaxed)
-            && matches!(self.phase(), Phase::Idle(since) if now.saturating_sub(since) < recently)
+            && matches!(self.activity(), Activity::Idle(since) if now.saturating_sub(since) < recently)
     }
 
     /// No further requests on this connection: it closes when those that have begun are answered.
@@ -170,7 +170,7 @@ async fn http1<H: Handler, S: Stream>(
         let polled = connection.as_mut().poll(cx);
         // While a head is awaited hyper would close without looking whether its bytes have come;
         // the answer to it will say that it is the last.
-        if told || !turned || polled.is_ready() || matches!(state.phase(), Phase::Head(_)) {
+        if told || !turned || polled.is_ready() || matches!(state.activity(), Activity::Head(_)) {
             return polled;
         }
         told = true;

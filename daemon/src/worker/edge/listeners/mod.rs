@@ -1,5 +1,5 @@
-//! The listening sockets that a worker accepts on, which a new configuration may move while it
-//! serves. Binds nothing: sockets come from the supervisor.
+//! The listening sockets of a worker, which a new configuration may change while it serves. May
+//! not: bind; sockets come from the supervisor.
 
 pub(crate) mod accept;
 pub(crate) mod connection;
@@ -19,12 +19,12 @@ use tokio::{net::TcpListener, sync::watch};
 pub(crate) const SECURE: &str = "https";
 
 /// The sockets, by address; each is accepted on by a task of its own.
-pub(crate) struct Doors<H> {
+pub(crate) struct Listeners<H> {
     server: Arc<Server<H>>,
     open: BTreeMap<SocketAddr, watch::Sender<bool>>,
 }
 
-impl<H: Handler> Doors<H> {
+impl<H: Handler> Listeners<H> {
     /// None yet.
     pub(crate) const fn new(server: Arc<Server<H>>) -> Self {
         Self {
@@ -49,7 +49,7 @@ impl<H: Handler> Doors<H> {
 
     /// Accepts where `wanted` says and nowhere else: first on what is new (`sockets`), then the
     /// others are closed.
-    pub(crate) fn fit(&mut self, wanted: &[Bound], sockets: Vec<net::TcpListener>) {
+    pub(crate) fn reconcile(&mut self, wanted: &[Bound], sockets: Vec<net::TcpListener>) {
         let is_wanted = |address: &SocketAddr| wanted.iter().any(|bound| bound.address == *address);
         for socket in sockets {
             let bound = socket

@@ -1,5 +1,5 @@
-//! A TLS handshake as its server, and what it tells of the client. Opens no file: keys come from
-//! the supervisor.
+//! The TLS handshake as a server, and what it tells about the client. May not: open a file; keys
+//! come from the supervisor.
 
 use crate::{
     tls::serve::{self, Serving},

@@ -1,9 +1,9 @@
-//! The way of a connection from the http worker that read its upgrade to the websocket worker that
-//! serves it: the descriptor itself, and beside it what was found out and what was read already. A
-//! websocket worker says `Taken` before it reads from a connection: one that dies first has it
-//! passed to another one. A websocket worker that drains says `Stop`; what was sent before that is
-//! still served. An http worker that drains says `Going`: connections that it relays cannot outlive
-//! it.
+//! Passes a WebSocket from the http worker that made its handshake to the websocket worker that
+//! serves it: the descriptor, what is known about the client, and what was read already. A
+//! websocket worker says `Accepted` before it reads from a connection; if it dies first, the
+//! connection goes to another one. A websocket worker that drains says `Stop`, and still serves
+//! what was sent before. An http worker that drains says `Draining`, because connections that it
+//! relays end with it.
 
 use crate::ipc::{
     channel::{Receiver, Sender, channel},
@@ -72,16 +72,18 @@ impl Handover {
 
 /// What passes over the link between two workers.
 #[derive(Debug, Serialize, Deserialize)]
-enum Passed {
+enum Message {
     /// To the websocket worker. Descriptors: the connection.
     Connection(Box<Handover>),
     /// To the http worker: the first of those that are on their way has arrived.
-    Taken,
+    #[serde(rename = "Taken")]
+    Accepted,
     /// To the http worker: no more of them.
     Stop,
     /// To the websocket worker: what is relayed, and what still comes, ends after so many
     /// milliseconds.
-    Going {
+    #[serde(rename = "Going")]
+    Draining {
         /// Until the drain's deadline.
         left_ms: u64,
     },
@@ -89,25 +91,25 @@ enum Passed {
 
 /// How a relayed connection hears of the worker that relays it.
 #[derive(Clone, Debug)]
-pub(crate) struct Leash(watch::Receiver<Option<Instant>>);
+pub(crate) struct RelayGuard(watch::Receiver<Option<Instant>>);
 
-impl Leash {
+impl RelayGuard {
     /// Returns when that worker drains, with its deadline. Cancel-safe.
-    pub(crate) async fn pulled(&self) -> Instant {
-        told(&mut self.0.clone()).await
+    pub(crate) async fn drain_deadline(&self) -> Instant {
+        drain_begun(&mut self.0.clone()).await
     }
 }
 
 /// The websocket workers as an http worker sees them. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Takers(Arc<Shared>);
+pub(crate) struct WebsocketWorkers(Arc<Shared>);
 
 /// A worker that takes connections, by its number.
-type Taker = (usize, mpsc::Sender<(Box<Handover>, OwnedFd)>);
+type WebsocketWorker = (usize, mpsc::Sender<(Box<Handover>, OwnedFd)>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    takers: Mutex<Vec<Taker>>,
+    websocket_workers: Mutex<Vec<WebsocketWorker>>,
     last: AtomicUsize,
     turn: AtomicUsize,
     waiting: AtomicUsize,
@@ -116,7 +118,7 @@ struct Shared {
     going: watch::Sender<Option<Instant>>,
 }
 
-impl Takers {
+impl WebsocketWorkers {
     /// A link to a websocket worker.
     ///
     /// # Errors
@@ -127,13 +129,17 @@ impl Takers {
         let id = self.0.last.fetch_add(1, Ordering::Relaxed);
         self.0.lock().push((id, queue));
         self.0.changed.notify_waiters();
-        let takers = self.clone();
-        tokio::spawn(async move { takers.serve(id, sender, receiver, connections).await });
+        let websocket_workers = self.clone();
+        tokio::spawn(async move {
+            websocket_workers
+                .serve(id, sender, receiver, connections)
+                .await
+        });
         Ok(())
     }
 
     /// Tells the websocket workers that what is relayed from here ends at that time.
-    pub(crate) fn going(&self, deadline: Instant) {
+    pub(crate) fn drain(&self, deadline: Instant) {
         self.0.going.send_replace(Some(deadline));
     }
 
@@ -165,12 +171,15 @@ impl Takers {
 
     /// Passes a connection on, to each worker in turn. False: there is none any more, and the
     /// connection is closed.
-    pub(crate) fn give(&self, handover: Box<Handover>, connection: OwnedFd) -> bool {
-        let takers = self.0.lock();
+    pub(crate) fn try_pass(&self, handover: Box<Handover>, connection: OwnedFd) -> bool {
+        let websocket_workers = self.0.lock();
         let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
         let mut item = (handover, connection);
-        for at in 0..takers.len() {
-            match takers[(turn + at) % takers.len()].1.try_send(item) {
+        for at in 0..websocket_workers.len() {
+            match websocket_workers[(turn + at) % websocket_workers.len()]
+                .1
+                .try_send(item)
+            {
                 Ok(()) => return true,
                 Err(
                     mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back),
@@ -183,7 +192,7 @@ impl Takers {
     /// The same, and where there is none, waits for one: its client has been told that the
     /// WebSocket is open.
     pub(crate) async fn pass(&self, handover: Box<Handover>, connection: OwnedFd) -> bool {
-        self.ready().await && self.give(handover, connection)
+        self.ready().await && self.try_pass(handover, connection)
     }
 
     async fn serve(
@@ -199,17 +208,17 @@ impl Takers {
         let mut going = self.0.going.subscribe();
         while !(last && sent.is_empty()) {
             let next = tokio::select! {
-                deadline = told(&mut going), if !said => {
+                deadline = drain_begun(&mut going), if !said => {
                     said = true;
                     let left = deadline.saturating_duration_since(Instant::now());
                     let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
                     // One that is gone has nothing to be told; the next turn finds it.
-                    sender.send(&Passed::Going { left_ms }, &[]).await.unwrap_or_default();
+                    sender.send(&Message::Draining { left_ms }, &[]).await.unwrap_or_default();
                     continue;
                 }
                 next = connections.recv(), if !last && sent.len() < QUEUE => next,
-                said = receiver.receive::<Passed>() => match said {
-                    Ok(Some((Passed::Taken, _))) => {
+                said = receiver.receive::<Message>() => match said {
+                    Ok(Some((Message::Accepted, _))) => {
                         sent.pop_front();
                         continue;
                     }
@@ -226,9 +235,9 @@ impl Takers {
                 last = true;
                 continue;
             };
-            let message = Passed::Connection(handover);
+            let message = Message::Connection(handover);
             let arrives = sender.send(&message, &[connection.as_fd()]).await.is_ok();
-            if let Passed::Connection(handover) = message {
+            if let Message::Connection(handover) = message {
                 sent.push_back((handover, connection));
             }
             if !arrives {
@@ -252,7 +261,7 @@ impl Takers {
 }
 
 /// The deadline, once there is one.
-async fn told(going: &mut watch::Receiver<Option<Instant>>) -> Instant {
+async fn drain_begun(going: &mut watch::Receiver<Option<Instant>>) -> Instant {
     let found = going
         .wait_for(Option::is_some)
         .await
@@ -266,8 +275,10 @@ async fn told(going: &mut watch::Receiver<Option<Instant>>) -> Instant {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Vec<Taker>> {
-        self.takers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<WebsocketWorker>> {
+        self.websocket_workers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -278,7 +289,7 @@ impl Shared {
 /// When the socket fails, or what comes over it is no message.
 pub(crate) async fn receive(
     socket: OwnedFd,
-    mut take: impl FnMut(Handover, OwnedFd, Leash),
+    mut take: impl FnMut(Handover, OwnedFd, RelayGuard),
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let (mut sender, mut receiver) = channel(socket)?;
@@ -290,21 +301,21 @@ pub(crate) async fn receive(
             () = &mut stop, if !stopped => {
                 stopped = true;
                 // An http worker that is gone needs no word.
-                sender.send(&Passed::Stop, &[]).await.unwrap_or_default();
+                sender.send(&Message::Stop, &[]).await.unwrap_or_default();
             }
-            passed = receiver.receive::<Passed>() => match passed? {
+            passed = receiver.receive::<Message>() => match passed? {
                 None => return Ok(()),
-                Some((Passed::Connection(handover), descriptors)) => {
+                Some((Message::Connection(handover), descriptors)) => {
                     // An http worker that is gone needs no word.
-                    sender.send(&Passed::Taken, &[]).await.unwrap_or_default();
+                    sender.send(&Message::Accepted, &[]).await.unwrap_or_default();
                     if let Some(connection) = descriptors.into_iter().next() {
-                        take(*handover, connection, Leash(going.subscribe()));
+                        take(*handover, connection, RelayGuard(going.subscribe()));
                     }
                 }
-                Some((Passed::Going { left_ms }, _)) => {
+                Some((Message::Draining { left_ms }, _)) => {
                     going.send_replace(Some(Instant::now() + Duration::from_millis(left_ms)));
                 }
-                Some((Passed::Stop | Passed::Taken, _)) => {}
+                Some((Message::Stop | Message::Accepted, _)) => {}
             },
         }
     }
@@ -338,11 +349,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_arrive_and_none_is_lost_when_the_taker_stops() {
-        let takers = Takers::default();
+    async fn connections_arrive_and_none_is_lost_when_the_worker_stops() {
+        let websocket_workers = WebsocketWorkers::default();
         let (ours, theirs) = UnixStream::pair().unwrap();
-        takers.attach(ours.into()).unwrap();
-        assert!(takers.ready().await);
+        websocket_workers.attach(ours.into()).unwrap();
+        assert!(websocket_workers.ready().await);
         let (stop, stopped) = oneshot::channel::<()>();
         let taking = tokio::spawn(async move {
             let mut taken = Vec::new();
@@ -358,7 +369,7 @@ mod tests {
         let mut peers = Vec::new();
         for at in 0..20 {
             let (one, other) = UnixStream::pair().unwrap();
-            assert!(takers.give(handover(&at.to_string()), other.into()));
+            assert!(websocket_workers.try_pass(handover(&at.to_string()), other.into()));
             peers.push(one);
         }
         stop.send(()).unwrap();
@@ -373,46 +384,49 @@ mod tests {
         assert_eq!(taken[3].0.buffered, [7]);
         UnixStream::from(taken.remove(3).1).write_all(b"x").unwrap();
         assert!(
-            !takers.give(handover(""), UnixStream::pair().unwrap().0.into()),
+            !websocket_workers.try_pass(handover(""), UnixStream::pair().unwrap().0.into()),
             "nobody takes it"
         );
     }
 
     #[tokio::test]
-    async fn who_is_relayed_hears_of_the_relays_end_before_and_after_it_is_said() {
-        let takers = Takers::default();
+    async fn a_relayed_connection_hears_of_the_drain_before_and_after_it_begins() {
+        let websocket_workers = WebsocketWorkers::default();
         let (ours, theirs) = UnixStream::pair().unwrap();
-        takers.attach(ours.into()).unwrap();
-        let (arrived, mut leashes) = mpsc::channel(4);
-        let take = move |_, _, leash| arrived.try_send(leash).unwrap();
+        websocket_workers.attach(ours.into()).unwrap();
+        let (arrived, mut guards) = mpsc::channel(4);
+        let take = move |_, _, relay_guard| arrived.try_send(relay_guard).unwrap();
         let taking =
             tokio::spawn(async move { receive(theirs.into(), take, std::future::pending()).await });
-        let give = || takers.give(handover(""), UnixStream::pair().unwrap().0.into());
+        let give =
+            || websocket_workers.try_pass(handover(""), UnixStream::pair().unwrap().0.into());
         assert!(give());
-        let before: Leash = leashes.recv().await.unwrap();
+        let before: RelayGuard = guards.recv().await.unwrap();
         let soon = Duration::from_millis(20);
         assert!(
-            tokio::time::timeout(soon, before.pulled()).await.is_err(),
+            tokio::time::timeout(soon, before.drain_deadline())
+                .await
+                .is_err(),
             "nothing is said yet"
         );
         let deadline = Instant::now() + Duration::from_secs(100);
-        takers.going(deadline);
-        let heard = before.pulled().await;
+        websocket_workers.drain(deadline);
+        let heard = before.drain_deadline().await;
         assert!(
             heard <= Instant::now() + Duration::from_secs(100)
                 && heard > deadline - Duration::from_secs(50)
         );
         assert!(give());
-        leashes.recv().await.unwrap().pulled().await;
+        guards.recv().await.unwrap().drain_deadline().await;
         taking.abort();
     }
 
     #[tokio::test]
-    async fn what_a_taker_did_not_take_before_it_died_goes_to_another_one() {
-        let takers = Takers::default();
+    async fn what_a_worker_did_not_accept_before_it_died_goes_to_another_one() {
+        let websocket_workers = WebsocketWorkers::default();
         let (ours, dying) = UnixStream::pair().unwrap();
-        takers.attach(ours.into()).unwrap();
-        assert!(takers.give(handover("kept"), UnixStream::pair().unwrap().0.into()));
+        websocket_workers.attach(ours.into()).unwrap();
+        assert!(websocket_workers.try_pass(handover("kept"), UnixStream::pair().unwrap().0.into()));
         // It has arrived in the dead one's queue, and nobody has read it.
         let mut first = [0; 1];
         while nix::sys::socket::recv(
@@ -425,7 +439,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let (ours, theirs) = UnixStream::pair().unwrap();
-        takers.attach(ours.into()).unwrap();
+        websocket_workers.attach(ours.into()).unwrap();
         let (arrived, arrives) = oneshot::channel();
         let mut arrived = Some(arrived);
         tokio::spawn(async move {
@@ -449,12 +463,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_dead_taker_is_forgotten() {
-        let takers = Takers::default();
+        let websocket_workers = WebsocketWorkers::default();
         let (ours, theirs) = UnixStream::pair().unwrap();
-        takers.attach(ours.into()).unwrap();
+        websocket_workers.attach(ours.into()).unwrap();
         drop(theirs);
         tokio::time::timeout(Duration::from_secs(10), async {
-            while !takers.0.lock().is_empty() {
+            while !websocket_workers.0.lock().is_empty() {
                 tokio::task::yield_now().await;
             }
         })

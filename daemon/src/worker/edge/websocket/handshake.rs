@@ -1,5 +1,5 @@
-//! The opening handshake of a WebSocket as far as a request's head tells (RFC 6455 §4.2), and where
-//! its credentials are. Pure; whoever calls has checked Host and Origin.
+//! The opening handshake of a WebSocket, as far as the head of the request tells (RFC 6455 §4.2),
+//! and where its credentials are. Pure. The caller has checked Host and Origin.
 
 use crate::{config::QueryToken, worker::edge::peer::Peer};
 use ggen_wire::Code;

@@ -1,6 +1,6 @@
-//! The one queue from our tasks (remote exchanges, questions to the supervisor) to the driver,
-//! bounded in entries and in bytes: a task that is ahead of the relay waits here, and so its socket
-//! waits too.
+//! The queue from tasks (exchanges with remote servers, questions to the supervisor) to the driver.
+//! It is bounded in entries and in bytes: a task that is ahead of the relay waits here, and so does
+//! its socket.
 
 use bytes::Bytes;
 use ggen_mcp::api::{Lease, UpId, UpInput};

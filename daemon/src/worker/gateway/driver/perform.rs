@@ -1,5 +1,5 @@
-//! What the relay has asked for, done: replies and lines are queued and written once per turn,
-//! everything else is handed on.
+//! Performs the relay's outputs. Replies and lines are queued and written once in a turn;
+//! everything else is passed on.
 
 use super::{Connection, Core, Driver, events::Sink, ready::Token};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
         Outbox,
         gateway::{
             supervisor::questions::{OWN_EDGE, to_supervisor},
-            upstreams::{sse::Channels, stdio::Accepted},
+            upstreams::{sse::SseChannels, stdio::Accepted},
         },
     },
 };
@@ -28,12 +28,12 @@ const ASKED: usize = 64;
 impl<C: Core> Driver<C> {
     /// Performs all outputs, and those that follow from them.
     pub(crate) fn perform(&mut self) {
-        while !self.fed.out.is_empty() {
-            let mut outputs = std::mem::take(&mut self.fed.out);
+        while !self.relay.out.is_empty() {
+            let mut outputs = std::mem::take(&mut self.relay.out);
             outputs.drain(..).for_each(|output| self.output(output));
-            if self.fed.out.is_empty() {
+            if self.relay.out.is_empty() {
                 // Keeps the memory for the next turn.
-                self.fed.out = outputs;
+                self.relay.out = outputs;
             }
         }
     }
@@ -44,7 +44,7 @@ impl<C: Core> Driver<C> {
             Output::Write(up, lease, line) => self.write(up, lease, &line),
             Output::Observe(Observation::Span(span)) => {
                 self.otlp
-                    .take(&span, self.fed.now, &self.observer, &self.names)
+                    .take(&span, self.relay.now, &self.observer, &self.names)
             }
             Output::Observe(observation) => self.observer.observe(observation),
             Output::Log(note) => self.observer.log(&note),
@@ -52,7 +52,7 @@ impl<C: Core> Driver<C> {
                 if let Some(Connection::Remote(remote)) = self.upstreams.get_mut(up.0 as usize)
                     && let Some(refused) = remote.begin(request)
                 {
-                    self.fed.give(Input::Up(up, refused));
+                    self.relay.give(Input::Up(up, refused));
                 }
             }
             Output::Abort(up, exchange) => {
@@ -100,7 +100,7 @@ impl<C: Core> Driver<C> {
                 self.send(ToSupervisor::Answer { id, result });
             }
             if let Some(credit) = credit {
-                self.fed.give(credit);
+                self.relay.give(credit);
             }
             return;
         }
@@ -154,7 +154,7 @@ impl<C: Core> Driver<C> {
         if let Some(channels) = self.channels(up) {
             return channels.pause(lease, Duration::from_micros(time));
         }
-        let now = self.fed.now;
+        let now = self.relay.now;
         if let Some(child) = self.child(up, lease) {
             child.pause(now.saturating_add(time));
             self.arm(time.min(ggen_mcp::api::TICK));
@@ -164,7 +164,7 @@ impl<C: Core> Driver<C> {
     fn ask(&mut self, id: u64, question: Question) {
         if self.asked >= ASKED {
             return self
-                .fed
+                .relay
                 .give(Input::Answer(id, Err(Code::Overloaded.title().to_owned())));
         }
         self.asked += 1;
@@ -172,16 +172,16 @@ impl<C: Core> Driver<C> {
     }
 
     /// The channels of an upstream that is reached over HTTP+SSE.
-    fn channels(&mut self, up: UpId) -> Option<&mut Channels> {
+    fn channels(&mut self, up: UpId) -> Option<&mut SseChannels> {
         match self.upstreams.get_mut(up.0 as usize) {
-            Some(Connection::Channels(channels)) => Some(channels),
+            Some(Connection::Sse(channels)) => Some(channels),
             _ => None,
         }
     }
 
     fn open_channel(&mut self, up: UpId, lease: Lease) {
         if let Some(refused) = self.channels(up).and_then(|channels| channels.open(lease)) {
-            self.fed.give(if lease == SHARED {
+            self.relay.give(if lease == SHARED {
                 Input::Up(up, refused)
             } else {
                 Input::Leased(up, lease, refused)
@@ -193,7 +193,7 @@ impl<C: Core> Driver<C> {
     pub(crate) fn recycle(&mut self, up: UpId, incarnation: u64, code: Code, detail: String) {
         if let Some(channels) = self.channels(up) {
             if let Some(lost) = channels.recycle(incarnation, code, detail) {
-                self.fed.give(Input::Up(up, lost));
+                self.relay.give(Input::Up(up, lost));
             }
             return;
         }
@@ -210,7 +210,7 @@ impl<C: Core> Driver<C> {
     /// Sends to the supervisor, in order. The queue only fills when the supervisor hangs; then its
     /// own watchdog ends it.
     pub(crate) fn send(&self, message: ToSupervisor) {
-        if self.courier.try_send(message).is_err() {
+        if self.outbox.try_send(message).is_err() {
             tracing::error!(target: "mcp_server", "the supervisor takes no messages");
         }
     }
@@ -239,7 +239,7 @@ impl<C: Core> Driver<C> {
                     }
                 }
                 Token::Child(up, lease) => {
-                    let now = self.fed.now;
+                    let now = self.relay.now;
                     if let Some(child) = self.child(UpId(up), lease) {
                         child.output.listed = false;
                         child.flush(now);

@@ -1,7 +1,7 @@
-//! Which of the driver's sources can go on. Each source polls with a waker of its own; being woken
-//! puts its token on a list and wakes the one task that owns the relay. So a turn of the event loop
-//! costs one `epoll_wait` however many sources it found ready, no task is scheduled per source, and
-//! nothing that is not ready is looked at. May not know what the sources are for.
+//! The list of the driver's sources that are ready. Each source is polled with a waker of its own;
+//! a wake-up puts its token on the list and wakes the one task that owns the relay. So a turn costs
+//! one `epoll_wait` however many sources are ready, and sources that are not ready are not polled.
+//! May not: know what the sources are for.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -1,6 +1,6 @@
-//! A new configuration while clients are being served. Mirrors the relay's rule for numbers of
-//! upstreams ([`ggen_mcp::api::Input::Reconfigure`]), and keeps an upstream that is to go in its
-//! old form while calls are in flight there.
+//! Applies a new configuration while clients are served. Upstreams get the same numbers as in the
+//! relay ([`ggen_mcp::api::Input::Reconfigure`]); one that is removed or changed stays as it was
+//! while calls are in flight there.
 
 use super::{Connection, Core, Driver, connection};
 use crate::{
@@ -84,7 +84,7 @@ impl<C: Core> Driver<C> {
                     Connection::Remote(remote) => {
                         remote.set_clients(Arc::clone(&self.configuration.clients))
                     }
-                    Connection::Channels(channels) => {
+                    Connection::Sse(channels) => {
                         channels.set_clients(Arc::clone(&self.configuration.clients))
                     }
                     Connection::None | Connection::Child(_) => {}
@@ -93,9 +93,10 @@ impl<C: Core> Driver<C> {
         }
         self.otlp.set(&start, &self.configuration.clients);
         let generation = start.generation;
-        self.fed.give(Input::Rules(Box::new(settings::rules::rules(
-            &start.config,
-        ))));
+        self.relay
+            .give(Input::Rules(Box::new(settings::rules::rules(
+                &start.config,
+            ))));
         self.configuration.next = Some(start);
         self.settle(true);
         self.send(ToSupervisor::Reconfigured { generation });
@@ -104,13 +105,13 @@ impl<C: Core> Driver<C> {
     /// Has upstreams go whose calls are over, or whose time is; `fresh`: there is a new
     /// configuration to put in force in any case.
     pub(crate) fn settle(&mut self, fresh: bool) {
-        let now = self.fed.now;
+        let now = self.relay.now;
         let is_busy = |name: &str, until: Micros| {
             now < until
                 && self
                     .configuration
                     .find(name)
-                    .is_some_and(|up| self.fed.core.in_flight_of(up) > 0)
+                    .is_some_and(|up| self.relay.core.in_flight_of(up) > 0)
         };
         let (busy, over): (Vec<_>, Vec<_>) = self
             .configuration
@@ -138,7 +139,7 @@ impl<C: Core> Driver<C> {
             .iter()
             .filter_map(|name| self.configuration.find(name))
             .chain(self.configuration.ending.iter().copied());
-        self.fed.give(Input::Hold(held.collect()));
+        self.relay.give(Input::Hold(held.collect()));
     }
 
     /// Gives the relay the new list, in which upstreams that are `busy` stand as they were.
@@ -179,7 +180,7 @@ impl<C: Core> Driver<C> {
             };
             now.push((up, settings));
         }
-        self.fed.give(Input::Reconfigure(
+        self.relay.give(Input::Reconfigure(
             now.iter().map(|(_, settings)| settings.clone()).collect(),
         ));
         let serves = |up: UpId| {

@@ -1,5 +1,5 @@
-//! The two byte queues of a connection: what was read and is not understood yet, what is to be
-//! written. Both give memory back after a large message.
+//! The two byte queues of a connection: what was read and not yet parsed, and what is to be
+//! written. Both release memory after a large message.
 
 use bytes::{Buf, BytesMut};
 use std::{

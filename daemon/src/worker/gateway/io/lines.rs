@@ -1,5 +1,4 @@
-//! Lines out of a stream of bytes, each bounded: what is over the limit is skipped to its end and
-//! never kept.
+//! Splits a stream of bytes into lines. A line over the limit is skipped to its end and never kept.
 
 use super::buffers::Incoming;
 use bytes::{Buf, Bytes, BytesMut};

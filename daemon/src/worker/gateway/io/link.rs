@@ -1,5 +1,5 @@
-//! A link to an edge worker: frames in, frames out, many exchanges on one socket. Nothing here
-//! looks into a message.
+//! A link to an edge worker: frames in and out, many exchanges on one socket. May not: look into a
+//! message.
 
 use super::buffers::{Incoming, Outgoing, TURN, Turn};
 use crate::worker::link_socket::{self, Reading, Writing};

@@ -30,7 +30,7 @@ pub(super) enum Peer {
 }
 
 /// Where a span was.
-pub(super) enum Place<'a> {
+pub(super) enum SpanPeer<'a> {
     /// The transport that the client came by.
     Client(&'a str),
     /// The upstream's name, and how it is reached.
@@ -38,7 +38,7 @@ pub(super) enum Place<'a> {
 }
 
 /// A span. `offset`: what its times lack to microseconds since 1970.
-pub(super) fn span(span: &Span, offset: Micros, place: &Place<'_>) -> super::messages::Span {
+pub(super) fn span(span: &Span, offset: Micros, peer: &SpanPeer<'_>) -> super::messages::Span {
     let nanos = |at: Micros| at.saturating_add(offset).saturating_mul(1000);
     let server = matches!(span.side, Side::Client(_));
     let remote = if server && span.parent.is_some() {
@@ -66,7 +66,7 @@ pub(super) fn span(span: &Span, offset: Micros, place: &Place<'_>) -> super::mes
         .into(),
         start_time_unix_nano: nanos(span.began),
         end_time_unix_nano: nanos(span.ended),
-        attributes: attributes(span, place),
+        attributes: attributes(span, peer),
         links: span
             .link
             .iter()
@@ -85,7 +85,7 @@ pub(super) fn span(span: &Span, offset: Micros, place: &Place<'_>) -> super::mes
     }
 }
 
-fn attributes(span: &Span, place: &Place<'_>) -> Vec<KeyValue> {
+fn attributes(span: &Span, peer: &SpanPeer<'_>) -> Vec<KeyValue> {
     let mut all = vec![text("mcp.method.name", span.method)];
     let mut add = |key: &str, value: &str| {
         if !value.is_empty() {
@@ -108,14 +108,7 @@ fn attributes(span: &Span, place: &Place<'_>) -> Vec<KeyValue> {
     add("mcp.protocol.version", span.version);
     let session = span.session.as_deref().unwrap_or_default();
     add("mcp.session.id", session.get(..DIGEST).unwrap_or(session));
-    let (transport, protocol, version) = match place {
-        Place::Client("http") | Place::Upstream(_, Some(Peer::Http(..))) => ("tcp", "http", ""),
-        Place::Client("quic") => ("quic", "http", "3"),
-        Place::Client("websocket") => ("tcp", "websocket", ""),
-        Place::Client(_) => ("unix", "", ""),
-        Place::Upstream(_, Some(Peer::Pipe)) => ("pipe", "", ""),
-        Place::Upstream(_, None) => ("", "", ""),
-    };
+    let (transport, protocol, version) = network(peer);
     add("network.transport", transport);
     add("network.protocol.name", protocol);
     add("network.protocol.version", version);
@@ -130,7 +123,7 @@ fn attributes(span: &Span, place: &Place<'_>) -> Vec<KeyValue> {
             failure.code.map_or("", ggen_wire::Code::as_str),
         );
     }
-    if let Place::Upstream(name, peer) = place {
+    if let SpanPeer::Upstream(name, peer) = peer {
         add("ggend.upstream", name);
         if let Some(Peer::Http(host, port)) = peer {
             add("server.address", host);
@@ -143,6 +136,19 @@ fn attributes(span: &Span, place: &Place<'_>) -> Vec<KeyValue> {
         }
     }
     all
+}
+
+/// Transport, protocol and its version, as the conventions name them.
+fn network(peer: &SpanPeer<'_>) -> (&'static str, &'static str, &'static str) {
+    match peer {
+        SpanPeer::Client("http") => ("tcp", "http", ""),
+        SpanPeer::Client("quic") => ("quic", "http", "3"),
+        SpanPeer::Client("websocket") => ("tcp", "websocket", ""),
+        SpanPeer::Client(_) => ("unix", "", ""),
+        SpanPeer::Upstream(_, Some(Peer::Http(..))) => ("tcp", "http", ""),
+        SpanPeer::Upstream(_, Some(Peer::Pipe)) => ("pipe", "", ""),
+        SpanPeer::Upstream(_, None) => ("", "", ""),
+    }
 }
 
 /// `error.type`: the code that was answered, or what happened instead of an answer.

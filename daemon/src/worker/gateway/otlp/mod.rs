@@ -2,7 +2,7 @@
 //! <https://opentelemetry.io/docs/specs/otlp/#otlphttp>). The driver hands each span over without
 //! waiting; a task of the same event loop sends them in batches with the client that remote servers
 //! are called with. What has no room is dropped and counted: nothing here ever makes a call wait.
-//! Without the cargo feature, `off.rs` stands in the place of this.
+//! Without the cargo feature, `off.rs` stands in the peer of this.
 
 mod encode;
 mod export;
@@ -20,7 +20,7 @@ use crate::{
     ipc::messages::Start,
     log::now_us,
 };
-use encode::{Peer, Place};
+use encode::{Peer, SpanPeer};
 use export::{Counts, Export};
 use ggen_mcp::api::Micros;
 use ggen_mcp::trace::span::{Side, Span};
@@ -130,16 +130,16 @@ impl Otlp {
         if self.clock.1 == 0 || now.saturating_sub(self.clock.0) > CLOCK {
             self.clock = (now, now_us().saturating_sub(now));
         }
-        let place = match span.side {
-            Side::Client(edge) => Place::Client(observer.transport(edge)),
+        let peer = match span.side {
+            Side::Client(edge) => SpanPeer::Client(observer.transport(edge)),
             Side::Upstream(up) => {
                 let name = names.get(up.0 as usize).map_or("", |name| &**name);
-                Place::Upstream(name, self.peers.get(name))
+                SpanPeer::Upstream(name, self.peers.get(name))
             }
         };
         if running
             .queue
-            .try_send(encode::span(span, self.clock.1, &place))
+            .try_send(encode::span(span, self.clock.1, &peer))
             .is_err()
         {
             self.counts.dropped.inc();

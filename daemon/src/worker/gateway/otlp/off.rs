@@ -1,5 +1,5 @@
-//! The gateway worker without the cargo feature `otlp`: no spans, and none to be had, because the
-//! configuration cannot ask for them.
+//! Stands in for the exporter where the cargo feature `otlp` is off: there are no spans, because
+//! the configuration cannot ask for them.
 
 use super::{metrics::Observer, upstreams::streamable_http::Clients};
 use crate::ipc::messages::Start;

@@ -8,7 +8,7 @@
 )]
 
 use super::{
-    encode::{self, Peer, Place},
+    encode::{self, Peer, SpanPeer},
     export::retry_after,
     messages::{ExportTraceServiceRequest, Value},
     *,
@@ -141,7 +141,7 @@ fn names_and_attributes_are_those_of_the_conventions() {
             .collect::<Vec<_>>()
             .join(" ")
     };
-    let server = encode::span(&span(5), 1_000_000, &Place::Client("quic"));
+    let server = encode::span(&span(5), 1_000_000, &SpanPeer::Client("quic"));
     assert_eq!(
         (
             server.name.as_str(),
@@ -185,7 +185,7 @@ fn names_and_attributes_are_those_of_the_conventions() {
     let client = encode::span(
         &call,
         0,
-        &Place::Upstream("up", Some(&Peer::Http("example.org".to_owned(), 443))),
+        &SpanPeer::Upstream("up", Some(&Peer::Http("example.org".to_owned(), 443))),
     );
     assert_eq!((client.kind, client.flags), (3, 0x101));
     assert_eq!(
@@ -209,7 +209,7 @@ fn names_and_attributes_are_those_of_the_conventions() {
         target: None,
         ..span(6)
     };
-    let bare = encode::span(&own, 0, &Place::Client("http"));
+    let bare = encode::span(&own, 0, &SpanPeer::Client("http"));
     assert!(
         of(&bare).ends_with("error.type=-32601 rpc.response.status_code=-32601"),
         "{}",

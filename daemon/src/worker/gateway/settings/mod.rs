@@ -1,4 +1,4 @@
-//! From the configuration to what the relay may know ([`Settings`]) and what stays with the I/O
+//! Derives from the configuration what the relay is told ([`Settings`]) and what stays with the I/O
 //! around it ([`Target`]: addresses and secrets).
 
 pub(super) mod rules;
@@ -33,46 +33,10 @@ pub(crate) type Reach = Option<Result<Arc<Target>, String>>;
 
 /// The relay's settings, and how each upstream is reached.
 pub(crate) fn settings(start: &Start) -> (Settings, Vec<Reach>) {
-    let mut targets = Vec::new();
-    let upstreams = in_order(&start.config).map(|(name, upstream)| {
-        let (transport, target) = match &upstream.transport {
-            UpstreamTransport::Stdio { .. } => (Transport::Stdio, None),
-            UpstreamTransport::Http { url, kind, headers } => {
-                let headers = headers
-                    .iter()
-                    .map(|(name, value)| (name.as_str(), value.as_str()));
-                let transport = if *kind == RemoteKind::Sse {
-                    Transport::Events
-                } else {
-                    Transport::Http
-                };
-                (transport, Some(target(url, headers).map(Arc::new)))
-            }
-        };
-        targets.push(target);
-        UpstreamSettings {
-            name: name.clone(),
-            transport,
-            era: match upstream.era {
-                // Its revision has no other one.
-                _ if transport == Transport::Events => EraSetting::Legacy,
-                EraChoice::Auto => EraSetting::Auto,
-                EraChoice::Legacy => EraSetting::Legacy,
-                EraChoice::Modern => EraSetting::Modern,
-            },
-            isolation: match upstream.isolation {
-                IsolationChoice::Shared => Isolation::Shared,
-                IsolationChoice::Single => Isolation::Single,
-                IsolationChoice::PerSession => Isolation::PerSession,
-                IsolationChoice::PerCall => Isolation::PerCall,
-            },
-            pool: usize::from(start.config.server.connection_pool),
-            timeout: upstream.timeout.saturating_mul(1000),
-            enabled: upstream.enabled && !upstream.is_self,
-            revision: revision(&upstream.transport),
-        }
-    });
-    let upstreams = upstreams.collect();
+    let pool = usize::from(start.config.server.connection_pool);
+    let (upstreams, targets) = in_order(&start.config)
+        .map(|(name, upstream)| upstream_settings(name, upstream, pool))
+        .unzip();
     let key = start
         .seal
         .as_ref()
@@ -93,6 +57,45 @@ pub(crate) fn settings(start: &Start) -> (Settings, Vec<Reach>) {
         },
         targets,
     )
+}
+
+fn upstream_settings(name: &str, upstream: &Upstream, pool: usize) -> (UpstreamSettings, Reach) {
+    let (transport, target) = match &upstream.transport {
+        UpstreamTransport::Stdio { .. } => (Transport::Stdio, None),
+        UpstreamTransport::Http { url, kind, headers } => {
+            let headers = headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()));
+            let transport = if *kind == RemoteKind::Sse {
+                Transport::Events
+            } else {
+                Transport::Http
+            };
+            (transport, Some(target(url, headers).map(Arc::new)))
+        }
+    };
+    let settings = UpstreamSettings {
+        name: name.to_owned(),
+        transport,
+        era: match upstream.era {
+            // Its revision has no other one.
+            _ if transport == Transport::Events => EraSetting::Legacy,
+            EraChoice::Auto => EraSetting::Auto,
+            EraChoice::Legacy => EraSetting::Legacy,
+            EraChoice::Modern => EraSetting::Modern,
+        },
+        isolation: match upstream.isolation {
+            IsolationChoice::Shared => Isolation::Shared,
+            IsolationChoice::Single => Isolation::Single,
+            IsolationChoice::PerSession => Isolation::PerSession,
+            IsolationChoice::PerCall => Isolation::PerCall,
+        },
+        pool,
+        timeout: upstream.timeout.saturating_mul(1000),
+        enabled: upstream.enabled && !upstream.is_self,
+        revision: revision(&upstream.transport),
+    };
+    (settings, target)
 }
 
 /// Differs when an address or its headers differ. Never leaves the process, so that it says nothing

@@ -1,4 +1,4 @@
-//! From the configuration to what the relay enforces.
+//! Derives from the configuration the rules that the relay enforces.
 
 use crate::config::{Config, PolicyEffect, PolicyRule, ToolLimits, ToolOverride};
 use ggen_mcp::access::policy::{Effect, Glob, Rule};

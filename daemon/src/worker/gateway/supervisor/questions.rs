@@ -1,6 +1,5 @@
-//! Questions in both directions: the relay's to the supervisor, and the supervisor's to the relay,
-//! which are put to it as exchanges on edge number 0, so that they take the way of every client's
-//! request.
+//! Questions in both directions. The relay's go to the supervisor; the supervisor's become
+//! exchanges on edge number 0, so that they are served as requests of clients are.
 
 use crate::ipc::messages::Question;
 use base64::{Engine, engine::general_purpose::STANDARD};

@@ -1,15 +1,15 @@
-//! What outlives this worker, on its way to the supervisor and back: upstreams have names there and
-//! numbers here.
+//! Sessions and catalogues that outlive this worker: given to the supervisor to store, and received
+//! from it. Upstreams have names there and numbers here. May not: read what is stored.
 
 use crate::{
     ipc::{
-        kept::{self, KeptCatalogue},
+        kept::{self, KeptCatalogue, KeptSession},
         messages::ToSupervisor,
     },
     worker::gateway::driver::{Core, Driver},
 };
 use ggen_mcp::api::Input;
-use ggen_mcp::persisted::Keep;
+use ggen_mcp::persisted::{self, Keep};
 
 impl<C: Core> Driver<C> {
     /// Has the supervisor keep something.
@@ -44,6 +44,17 @@ impl<C: Core> Driver<C> {
             .into_iter()
             .filter_map(|kept| Some((self.configuration.find(&kept.upstream)?, kept.text)));
         let known = known.collect();
-        self.fed.give(Input::Recall(known));
+        self.relay.give(Input::Recall(known));
+    }
+
+    /// Sessions that go on.
+    pub(crate) fn restore(&mut self, sessions: Vec<KeptSession>) {
+        let kept = |one: KeptSession| persisted::KeptSession {
+            digest: one.digest.into(),
+            record: one.record,
+            idle: one.idle.saturating_mul(1_000_000),
+        };
+        self.relay
+            .give(Input::Restore(sessions.into_iter().map(kept).collect()));
     }
 }

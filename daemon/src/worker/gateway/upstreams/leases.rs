@@ -1,5 +1,5 @@
 //! Children of stdio servers beside the shared ones: their pipes, by upstream and number. The
-//! supervisor runs them; which call gets which child is the relay's to say.
+//! supervisor runs them; the relay decides which call gets which child.
 
 use super::stdio;
 use crate::{
@@ -31,7 +31,7 @@ impl<C: Core> Driver<C> {
         match stdio::Child::new(1, stdin, stdout, false, waker, self.chunk) {
             Ok(pipes) => {
                 self.leases.insert((up.0, lease), Box::new(pipes));
-                self.fed.give(Input::Leased(
+                self.relay.give(Input::Leased(
                     up,
                     lease,
                     UpInput::Connected {
@@ -53,24 +53,24 @@ impl<C: Core> Driver<C> {
     /// A leased child is gone, or could not be started.
     pub(crate) fn lease_gone(&mut self, up: UpId, gone: ChildGone) {
         if let Some(mut child) = self.leases.remove(&(up.0, gone.lease)) {
-            let fed = &mut self.fed;
-            let now = fed.now;
+            let relay = &mut self.relay;
+            let now = relay.now;
             child.last_words(now, &mut |input| {
-                fed.give(Input::Leased(up, gone.lease, input))
+                relay.give(Input::Leased(up, gone.lease, input))
             });
         }
-        self.fed
+        self.relay
             .give(Input::Leased(up, gone.lease, lost(gone.code, gone.reason)));
     }
 
     /// The relay needs a leased child no more.
     pub(crate) fn unlease(&mut self, up: UpId, lease: Lease, kill: bool) {
-        if let Some(Connection::Channels(channels)) = self.upstreams.get_mut(up.0 as usize) {
+        if let Some(Connection::Sse(channels)) = self.upstreams.get_mut(up.0 as usize) {
             return channels.close(lease);
         }
         if let Some(mut child) = self.leases.remove(&(up.0, lease)) {
             // What was written in this turn, a last notification perhaps, still goes out.
-            child.flush(self.fed.now);
+            child.flush(self.relay.now);
         }
         if let Some(upstream) = self.name(up) {
             self.send(ToSupervisor::Unlease {
@@ -84,7 +84,7 @@ impl<C: Core> Driver<C> {
     /// A leased child is no good any more.
     pub(crate) fn lease_fails(&mut self, up: UpId, lease: Lease, code: Code, reason: &str) {
         self.unlease(up, lease, true);
-        self.fed
+        self.relay
             .give(Input::Leased(up, lease, lost(code, reason.to_owned())));
     }
 
@@ -97,7 +97,7 @@ impl<C: Core> Driver<C> {
             .collect();
         for lease in all {
             self.unlease(up, lease, false);
-            self.fed.give(Input::Leased(
+            self.relay.give(Input::Leased(
                 up,
                 lease,
                 lost(Code::UpstreamExited, "its entry has changed".to_owned()),
@@ -108,7 +108,7 @@ impl<C: Core> Driver<C> {
     /// What time does to children: pauses end; those that have closed a pipe and live on are no
     /// good. Returns when to look again.
     pub(crate) fn children_due(&mut self) -> Option<Micros> {
-        let (now, mut next, mut stuck) = (self.fed.now, None, Vec::new());
+        let (now, mut next, mut stuck) = (self.relay.now, None, Vec::new());
         let shared =
             (0..)
                 .zip(&mut self.upstreams)

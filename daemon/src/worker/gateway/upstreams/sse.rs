@@ -1,10 +1,10 @@
-//! Upstreams over the deprecated HTTP+SSE of 2024-11-05 ("HTTP with SSE" there): for the relay a
-//! channel of lines like a server's pipes, and for each lease one more of them. Keeps one shared
-//! channel open, with backoff; a leased one is opened once. Looks at no secret, follows no
-//! redirect, and posts to no other origin than the configured one. What happens on a channel is in
-//! [`super::sse_channel`].
+//! Upstreams over the deprecated HTTP+SSE of 2024-11-05 ("HTTP with SSE" there). For the relay, a
+//! channel carries lines as the pipes of a server do. One shared channel is kept open, with
+//! backoff; each lease has one more, which is opened once. Messages are posted to no other origin
+//! than the configured one, and no redirect is followed. [`super::sse_channel`] is one channel. May
+//! not: log a secret.
 
-use super::{sse_channel::Talk, streamable_http::Clients};
+use super::{sse_channel::SseChannel, streamable_http::Clients};
 use crate::worker::gateway::{driver::events::Sink, settings::Target};
 use bytes::Bytes;
 use ggen_mcp::api::{Lease, SHARED, UpId, UpInput};
@@ -32,7 +32,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::fro
 const HEALTHY: Duration = Duration::from_secs(10);
 
 /// The channels of one upstream.
-pub(crate) struct Channels {
+pub(crate) struct SseChannels {
     up: UpId,
     target: Result<Arc<Target>, String>,
     clients: Arc<Clients>,
@@ -60,7 +60,7 @@ impl Drop for Channel {
     }
 }
 
-impl Channels {
+impl SseChannels {
     /// An upstream that nobody has asked for.
     pub(crate) fn new(
         up: UpId,
@@ -102,7 +102,7 @@ impl Channels {
         let (messages, incoming) = mpsc::channel(MESSAGES);
         let (pause, paused) = watch::channel(None);
         let waiting = Arc::<AtomicUsize>::default();
-        let talk = Talk {
+        let channel = SseChannel {
             up: self.up,
             lease,
             life: self.lives,
@@ -113,7 +113,7 @@ impl Channels {
             waiting: Arc::clone(&waiting),
             paused,
         };
-        let task = tokio::spawn(talk.run(wait)).abort_handle();
+        let task = tokio::spawn(channel.run(wait)).abort_handle();
         self.open.insert(
             lease,
             Channel {

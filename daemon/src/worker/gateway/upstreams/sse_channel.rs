@@ -1,6 +1,6 @@
 //! One channel of HTTP+SSE (2024-11-05): a GET whose first event names the address that messages
-//! are posted to, and whose others are the server's messages. Ends with the reason why it cannot go
-//! on; it is opened again by [`super::sse`]. Knows no MCP but the ids of requests.
+//! are posted to, and whose other events are the server's messages. It ends with a reason;
+//! [`super::sse`] opens the next one. May not: know more of MCP than the ids of requests.
 
 use super::{
     sse::lost,
@@ -14,7 +14,7 @@ use ggen_mcp::protocol::json::{Envelope, Kind};
 use ggen_mcp::protocol::refusal::{Refusal, rpc};
 use ggen_mcp::protocol::{json, sse};
 use ggen_wire::Code;
-use http::{StatusCode, Uri};
+use http::{Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use std::{
@@ -43,7 +43,7 @@ const POSTS: usize = 256;
 const REST: usize = 64 << 10;
 
 /// One life of a channel.
-pub(crate) struct Talk {
+pub(crate) struct SseChannel {
     pub(crate) up: UpId,
     pub(crate) lease: Lease,
     pub(crate) life: u64,
@@ -103,12 +103,12 @@ impl Stream {
     }
 }
 
-impl Talk {
+impl SseChannel {
     /// Opens the channel after a while, and talks until it is over.
     pub(crate) async fn run(mut self, wait: Duration) {
         sleep(wait).await;
         let (code, reason) = match self.open().await {
-            Ok((stream, endpoint)) => self.talk(stream, Arc::new(endpoint)).await,
+            Ok((stream, endpoint)) => self.exchange(stream, Arc::new(endpoint)).await,
             Err(failed) => failed,
         };
         self.tell(lost(code, reason, None)).await;
@@ -131,35 +131,9 @@ impl Talk {
                 ),
             )
         };
-        let headers = vec![
-            ("accept".to_owned(), "text/event-stream".to_owned()),
-            ("cache-control".to_owned(), "no-cache".to_owned()),
-        ];
-        let request = HttpRequest {
-            exchange: 0,
-            verb: Verb::Get,
-            headers,
-            body: Bytes::new(),
-            timeout: 0,
-        };
-        let head = async {
-            let request = streamable_http::build(&self.target, request)?;
-            self.clients
-                .request(&self.target, request)
-                .await?
-                .await
-                .map_err(|error| streamable_http::broken(&self.target, &error))
-        };
-        let response = timeout(OPENING, head)
+        let response = timeout(OPENING, self.request_stream())
             .await
             .map_err(|_| late("no response"))??;
-        if response.status() != StatusCode::OK {
-            return Err(refused(response.status()));
-        }
-        if !streamable_http::is_event_stream(&response) {
-            let what = "it answers GET with something else than an event stream; over Streamable HTTP its type is \"http\"";
-            return Err((Code::UpstreamRefused, what.to_owned()));
-        }
         let parser = sse::Parser::new(LIMIT);
         let mut stream = Stream {
             body: response.into_body(),
@@ -195,8 +169,38 @@ impl Talk {
         ))
     }
 
+    /// Asks for the event stream.
+    async fn request_stream(&self) -> Result<Response<Incoming>, Failed> {
+        let headers = vec![
+            ("accept".to_owned(), "text/event-stream".to_owned()),
+            ("cache-control".to_owned(), "no-cache".to_owned()),
+        ];
+        let request = HttpRequest {
+            exchange: 0,
+            verb: Verb::Get,
+            headers,
+            body: Bytes::new(),
+            timeout: 0,
+        };
+        let request = streamable_http::build(&self.target, request)?;
+        let response = self
+            .clients
+            .request(&self.target, request)
+            .await?
+            .await
+            .map_err(|error| streamable_http::broken(&self.target, &error))?;
+        if response.status() != StatusCode::OK {
+            return Err(refused(response.status()));
+        }
+        if !streamable_http::is_event_stream(&response) {
+            let what = "it answers GET with something else than an event stream; over Streamable HTTP its type is \"http\"";
+            return Err((Code::UpstreamRefused, what.to_owned()));
+        }
+        Ok(response)
+    }
+
     /// Carries messages both ways; returns why it ended.
-    async fn talk(&mut self, mut stream: Stream, endpoint: Arc<Target>) -> Failed {
+    async fn exchange(&mut self, mut stream: Stream, endpoint: Arc<Target>) -> Failed {
         let (mut posts, mut next, mut alone) = (JoinSet::new(), None::<Bytes>, false);
         loop {
             if let Some(message) =

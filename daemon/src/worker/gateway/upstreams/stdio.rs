@@ -1,5 +1,5 @@
-//! A stdio server's pipes: its lines in, the relay's lines out. The process itself is the
-//! supervisor's; nothing here signals or waits for it.
+//! The pipes of a stdio server: its lines in, the relay's lines out. May not: signal or wait for
+//! the process, which is the supervisor's.
 
 use crate::worker::gateway::io::{
     buffers::{Incoming, Outgoing, TURN, Turn},

@@ -1,6 +1,6 @@
-//! HTTP upstreams: each exchange of the relay is a task with a request on the shared connection
-//! pool. Knows bodies and event streams, but no MCP. No redirect is followed, no header and no path
-//! is ever logged.
+//! Upstreams over Streamable HTTP: each exchange of the relay is a task with a request on the
+//! shared connection pool. No redirect is followed. May not: know MCP beyond bodies and event
+//! streams, log a header or a path.
 
 use crate::worker::gateway::{driver::events::Sink, settings::Target};
 use bytes::{Bytes, BytesMut};

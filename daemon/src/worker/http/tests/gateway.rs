@@ -200,7 +200,7 @@ async fn without_a_gateway_worker_a_request_waits_five_seconds_and_is_then_told(
         headers: Vec::new(),
         body: bytes::Bytes::new(),
     };
-    let terms = crate::worker::edge::Terms {
+    let options = crate::worker::edge::ExchangeOptions {
         patient: true,
         ..Default::default()
     };
@@ -208,14 +208,14 @@ async fn without_a_gateway_worker_a_request_waits_five_seconds_and_is_then_told(
     let waiting: Vec<_> = (0..crate::worker::edge::MAX_WAITING)
         .map(|_| {
             let (gateway, request) = (gateway.clone(), request.clone());
-            tokio::spawn(async move { gateway.open(request, terms).await.err() })
+            tokio::spawn(async move { gateway.open(request, options).await.err() })
         })
         .collect();
     while gateway.waiting() < crate::worker::edge::MAX_WAITING {
         tokio::task::yield_now().await;
     }
     assert_eq!(
-        gateway.open(request, terms).await.err(),
+        gateway.open(request, options).await.err(),
         Some(crate::worker::edge::Refused::Full),
         "and the number of those who wait is bounded"
     );

@@ -132,7 +132,7 @@ async fn bench(patience: Duration, buffer: usize) -> Bench {
         principal: caller.principal.clone(),
         credential: None,
         certificates: Vec::new(),
-        leash: None,
+        relay_guard: None,
     };
     let served = tokio::spawn(connection::serve(Arc::clone(&server), codec, caller, guest));
     let client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
@@ -299,7 +299,10 @@ async fn a_drain_finishes_what_is_in_flight() {
     let mut bench = bench(PATIENCE, 1 << 20).await;
     bench.client.send(modern(1)).await.unwrap();
     let (stream, _) = bench.gateway.opened().await;
-    bench.server.phase.send_replace(super::Phase::Finishing);
+    bench
+        .server
+        .drain_state
+        .send_replace(super::DrainState::Finishing);
     bench.client.send(modern(2)).await.unwrap();
     let refused = heard(&mut bench.client).await.into_text().unwrap();
     assert!(refused.contains("\"id\":2,\"error\""), "{refused}");

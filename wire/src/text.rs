@@ -1,9 +1,10 @@
-//! Numbers as people read them: durations, sizes, times. Pure.
+//! Durations, sizes, times and foreign texts as `ggen` and the probe print them. Pure.
 
 use std::time::Duration;
 
 /// `2h 34m`, `3d 4h`, `12s`: the two largest units.
-pub(crate) fn uptime(ms: u64) -> String {
+#[must_use]
+pub fn uptime(ms: u64) -> String {
     let seconds = ms / 1000;
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
@@ -15,7 +16,8 @@ pub(crate) fn uptime(ms: u64) -> String {
 }
 
 /// `120 ms`, `5.2 s`, `3m 4s`.
-pub(crate) fn duration_ms(ms: u64) -> String {
+#[must_use]
+pub fn duration_ms(ms: u64) -> String {
     match ms {
         0..1000 => format!("{ms} ms"),
         1000..60_000 if ms.is_multiple_of(1000) => format!("{} s", ms / 1000),
@@ -24,8 +26,20 @@ pub(crate) fn duration_ms(ms: u64) -> String {
     }
 }
 
+/// `0.4 ms`, `120 ms`, `2.5 s`.
+#[must_use]
+pub fn took(time: Duration) -> String {
+    let us = time.as_micros();
+    match us {
+        0..10_000 => format!("{}.{} ms", us / 1000, us % 1000 / 100),
+        10_000..1_000_000 => format!("{} ms", us / 1000),
+        _ => format!("{}.{} s", us / 1_000_000, us % 1_000_000 / 100_000),
+    }
+}
+
 /// `512 B`, `6.1 MiB`; `-` for 0, which means unknown.
-pub(crate) fn size(bytes: u64) -> String {
+#[must_use]
+pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     if bytes == 0 {
         return "-".to_owned();
@@ -39,7 +53,8 @@ pub(crate) fn size(bytes: u64) -> String {
 }
 
 /// `2026-03-01 14:02:11 UTC` from milliseconds since the Unix epoch.
-pub(crate) fn time(ms: u64) -> String {
+#[must_use]
+pub fn time(ms: u64) -> String {
     let (year, month, day) = civil(ms / 86_400_000);
     let second = ms / 1000 % 86_400;
     format!(
@@ -51,7 +66,8 @@ pub(crate) fn time(ms: u64) -> String {
 }
 
 /// `2026-03-01T14:02:11.123Z` from microseconds since the Unix epoch.
-pub(crate) fn timestamp(us: u64) -> String {
+#[must_use]
+pub fn timestamp(us: u64) -> String {
     let (year, month, day) = civil(us / 86_400_000_000);
     let ms = us / 1000 % 86_400_000;
     let second = ms / 1000;
@@ -65,7 +81,10 @@ pub(crate) fn timestamp(us: u64) -> String {
 }
 
 /// Reads `30s`, `10m`, `2h`, `1d`, `500ms`; a bare number is seconds.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// What is expected instead.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
@@ -85,12 +104,14 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// `1 tool`, `3 tools`.
-pub(crate) fn count(number: usize, noun: &str) -> String {
+#[must_use]
+pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Removes what a file of logs must not do to a terminal: control characters, colour codes.
-pub(crate) fn plain(line: &str) -> String {
+/// Removes control characters and colour codes, so that no log line steers a terminal.
+#[must_use]
+pub fn plain(line: &str) -> String {
     let mut kept = String::with_capacity(line.len());
     let mut characters = line.chars();
     while let Some(character) = characters.next() {
@@ -109,8 +130,38 @@ pub(crate) fn plain(line: &str) -> String {
     kept
 }
 
+/// One line without control characters, at most 400 characters long.
+#[must_use]
+pub fn line(text: &str) -> String {
+    const MOST: usize = 400;
+    let mut kept = String::new();
+    let mut characters = text.trim().chars();
+    let mut length = 0;
+    while let Some(character) = characters.next() {
+        let kept_character = match character {
+            // CSI … final byte; any other escape takes one character with it.
+            '\u{1b}' => {
+                if characters.next() == Some('[') {
+                    let _ = characters.find(|c| ('@'..='~').contains(c));
+                }
+                continue;
+            }
+            '\n' | '\t' | '\r' => ' ',
+            other if other.is_control() => continue,
+            other => other,
+        };
+        length += 1;
+        if length > MOST {
+            kept.push('…');
+            break;
+        }
+        kept.push(kept_character);
+    }
+    kept
+}
+
 /// [`plain`] for every text of a JSON value; line ends stay.
-pub(crate) fn clean(value: &mut serde_json::Value) {
+pub fn clean(value: &mut serde_json::Value) {
     use serde_json::Value;
     match value {
         Value::String(text) if text.contains(|c: char| c.is_control() && c != '\n') => {
@@ -123,7 +174,7 @@ pub(crate) fn clean(value: &mut serde_json::Value) {
 }
 
 /// Hides the values of members whose names say that they are secret.
-pub(crate) fn mask(value: &mut serde_json::Value) {
+pub fn mask(value: &mut serde_json::Value) {
     use serde_json::Value;
     const SECRET: [&str; 9] = [
         "token",
@@ -154,8 +205,8 @@ pub(crate) fn mask(value: &mut serde_json::Value) {
     }
 }
 
-// Days since 1970-01-01 to the proleptic Gregorian calendar; years are counted from March, so that
-// the leap day is the last.
+// Year, month and day of the proleptic Gregorian calendar from days since 1970-01-01. Years are
+// counted from March, so that the leap day is the last.
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
@@ -177,6 +228,8 @@ fn civil(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use super::*;
 
     #[test]
@@ -228,5 +281,19 @@ mod tests {
             plain("\u{1b}[31mred\u{1b}[0m \u{1b}]0;x\u{7}end\r"),
             "red 0;xend"
         );
+    }
+
+    #[test]
+    fn times_have_the_unit_that_suits_them() {
+        assert_eq!(
+            ["0.4 ms", "120 ms", "2.5 s"].map(str::to_owned),
+            [400, 120_900, 2_500_000].map(|us| took(Duration::from_micros(us)))
+        );
+    }
+
+    #[test]
+    fn text_of_other_programs_becomes_one_line_without_control_characters() {
+        assert_eq!(line("\u{1b}[31mboom\u{1b}[0m\nmore\u{7}\n"), "boom more");
+        assert_eq!(line(&"x".repeat(1000)).chars().count(), 401);
     }
 }

@@ -1,0 +1,76 @@
+//! The JSON Schema of an entry of `mcpServers`. Data only.
+
+use super::DAY;
+use serde_json::{Value, json};
+
+/// An entry of `mcpServers`. Keys of other clients may stand in it; null means that a key is
+/// absent.
+pub(super) fn server() -> Value {
+    let text = |meaning: &str| json!({"type": ["string", "null"], "description": meaning});
+    let texts = |meaning: &str| {
+        let one = json!({"type": ["string", "number", "boolean"]});
+        json!({"type": ["object", "null"], "additionalProperties": one, "description": meaning})
+    };
+    let flag = |meaning: &str| json!({"type": ["boolean", "null"], "description": meaning});
+    let time = json!({"type": ["integer", "null"], "minimum": 1, "maximum": DAY, "default": 60_000, "description": "Time for one call, in milliseconds."});
+    json!({
+        "type": "object",
+        "properties": {
+            "command": text("The program of a stdio server, looked up in PATH."),
+            "args": {"type": ["array", "null"], "items": {"type": ["string", "number", "boolean"]}, "description": "Its arguments."},
+            "env": texts("Its environment, on top of a small clean one."),
+            "cwd": text("Its working directory; a relative one is meant from the folder of the file."),
+            "type": {"enum": ["stdio", "http", "streamable-http", "streamableHttp", "streamable_http", "sse", null], "description": "How it is reached; sse is the deprecated HTTP+SSE of 2024-11-05."},
+            "url": text("The MCP endpoint of a remote server over Streamable HTTP."),
+            "headers": texts("Headers sent to it with every request."),
+            "enabled": flag("Whether it is served."),
+            "disabled": flag("The opposite of enabled."),
+            "timeout": time.clone(),
+            "timeout_ms": time,
+            "max_restarts": {"type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX, "description": "Restarts before it is given up; none: for ever, with backoff."},
+            "era": {"enum": ["auto", "legacy", "modern", null], "default": "auto", "description": "Which protocol era it speaks."},
+            "isolation": {"enum": ["shared", "single", "per-session", "per-call", null], "default": "shared", "description": "Which calls may meet in one child of a stdio server."},
+            "sandbox": sandbox()
+        },
+        "anyOf": [{"required": ["command"]}, {"required": ["url"]}]
+    })
+}
+
+fn sandbox() -> Value {
+    let size = |meaning: &str| json!({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}], "description": meaning});
+    let paths = |meaning: &str| json!({"type": "array", "items": {"type": "string"}, "description": meaning});
+    let number = |meaning: &str| json!({"type": "integer", "minimum": 1, "description": meaning});
+    json!({
+        "description": "What a stdio server may do less than the daemon; refused where the kernel cannot hold it.",
+        "anyOf": [{"enum": [null, false, "none"]}, {
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "user": {"type": "string", "description": "The user that it runs as; for daemons that are started as root."},
+                "read": paths("Files and folders that it may read, beside the system's."),
+                "write": paths("Files and folders that it may read and write."),
+                "network": {"enum": ["full", "none"], "default": "full", "description": "Whether it reaches the network."},
+                "limits": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "properties": {
+                        "memory": size("Memory of one process for its data, in bytes or as text such as 512M."),
+                        "cpu_seconds": number("Processor time of one process."),
+                        "open_files": number("Descriptors of one process."),
+                        "processes": number("Processes and threads of its user; needs user."),
+                        "file_size": size("Largest file that it may write."),
+                        "family": {
+                            "type": "object",
+                            "additionalProperties": false,
+                            "properties": {
+                                "memory": size("Memory of the server and whatever it starts, together."),
+                                "processes": number("Processes and threads of the server and whatever it starts."),
+                                "cpu_percent": number("Processor time of all of them; 100 is one processor.")
+                            }
+                        }
+                    }
+                }
+            }
+        }]
+    })
+}
