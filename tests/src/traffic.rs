@@ -180,14 +180,21 @@ impl Traffic {
     /// # Panics
     /// When a client did.
     #[must_use]
-    pub fn finish(self) -> Ledger {
+    pub fn finish(mut self) -> Ledger {
         self.ended.store(true, Ordering::Relaxed);
         Ledger(
-            self.clients
+            std::mem::take(&mut self.clients)
                 .into_iter()
                 .flat_map(|client| client.join().expect("a client that did not panic"))
                 .collect(),
         )
+    }
+}
+
+/// Clients of a test that failed end, too.
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
     }
 }
 

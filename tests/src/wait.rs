@@ -1,6 +1,10 @@
 //! Waiting for a condition, with a deadline.
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::Deref,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 /// How long anything may take before a test calls it a failure. Generous: the machine may be busy
 /// with other tests.
@@ -29,5 +33,15 @@ pub fn within<T>(time: Duration, mut look: impl FnMut() -> Option<T>) -> Option<
             return None;
         }
         std::thread::park_timeout(LOOK);
+    }
+}
+
+/// Sets a flag when it is dropped, so that threads which run until then also end when a test fails.
+#[derive(Debug)]
+pub struct SetOnDrop<F: Deref<Target = AtomicBool>>(pub F);
+
+impl<F: Deref<Target = AtomicBool>> Drop for SetOnDrop<F> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }

@@ -1,7 +1,7 @@
 //! `ggen mcp server monitor`: as lines on a pipe, and as a screen in a real terminal (tmux),
 //! against a daemon that replays.
 
-use crate::support::{Fake, Play, Sandbox, message, reply, until};
+use crate::support::{Fake, Play, Sandbox, message, reply, skipped, until};
 use std::{
     path::Path,
     process::{Command, Output},
@@ -111,12 +111,9 @@ fn without_a_terminal_it_writes_a_line_for_every_look() {
 }
 
 #[test]
-#[allow(clippy::print_stderr, reason = "the reason for skipping is to be read")]
 fn on_a_terminal_it_is_a_screen_with_keys() {
     if Command::new("tmux").arg("-V").output().is_err() {
-        eprintln!(
-            "skipped: tmux is not installed, so that there is no terminal to drive the monitor in"
-        );
+        skipped("needs tmux, for a terminal to drive the monitor in");
         return;
     }
     let fake = busy();

@@ -1,6 +1,7 @@
 //! `ggend config` as a program: writers that run at once and are killed, what a pipe gets, exit
 //! codes.
 
+use ggend_tests::SetOnDrop;
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
@@ -84,6 +85,7 @@ fn a_hundred_writers_killed_at_any_moment_leave_one_of_the_written_versions() {
     let ended = AtomicBool::new(false);
     let looked = AtomicUsize::new(0);
     let seen = std::thread::scope(|scope| {
+        let end = SetOnDrop(&ended);
         let reader = scope.spawn(|| {
             let mut seen = BTreeSet::new();
             while !ended.load(Ordering::SeqCst) {
@@ -135,7 +137,7 @@ fn a_hundred_writers_killed_at_any_moment_leave_one_of_the_written_versions() {
                 killed += usize::from(status.signal() == Some(9));
             }
         }
-        ended.store(true, Ordering::SeqCst);
+        drop(end);
         let seen = reader.join().unwrap();
         assert!(killed > 10, "only {killed} were killed in time");
         seen

@@ -2,7 +2,7 @@
 //! socket: start, status, reload, watchdog, drain, stop, and the sockets that it keeps from one
 //! life to the next.
 
-use crate::support::{Client, Daemon, PATIENCE, config, eventually, script, signal};
+use crate::support::{Client, Daemon, PATIENCE, config, eventually, script, signal, through_shell};
 use ggend::platform::receive_with_descriptors;
 use nix::sys::signal::Signal;
 use std::{
@@ -12,7 +12,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::net::{UnixDatagram, UnixListener},
     },
-    process::{Command, Stdio},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -78,38 +78,11 @@ impl Manager {
                 "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name}; "
             ));
         }
-        text.push_str(r#"exec "$0" "$@""#);
         Daemon::start_with(config, |command| {
-            let (program, arguments) = (
-                command.get_program().to_owned(),
-                command
-                    .get_args()
-                    .map(ToOwned::to_owned)
-                    .collect::<Vec<_>>(),
-            );
-            let directory = command.get_current_dir().unwrap().to_owned();
-            let mut shell = Command::new("sh");
-            shell
-                .arg("-c")
-                .arg(text)
-                .arg(program)
-                .args(arguments)
-                .current_dir(&directory);
-            for (name, value) in command.get_envs() {
-                match value {
-                    Some(value) => shell.env(name, value),
-                    None => shell.env_remove(name),
-                };
-            }
-            let log = std::fs::OpenOptions::new()
-                .append(true)
-                .open(directory.join("log"))
-                .unwrap();
-            shell
+            *command = through_shell(command, &text);
+            command
                 .env("NOTIFY_SOCKET", self.directory.path().join("notify"))
-                .stderr(log);
-            shell.stdin(lent.map_or_else(Stdio::null, |(_, socket)| Stdio::from(socket)));
-            *command = shell;
+                .stdin(lent.map_or_else(Stdio::null, |(_, socket)| Stdio::from(socket)));
         })
     }
 }

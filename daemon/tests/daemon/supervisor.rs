@@ -1,7 +1,9 @@
 //! The supervisor as a real process: workers that die or hang, signals, exit codes, the control
 //! socket.
 
-use crate::support::{Client, Daemon, PATIENCE, config, eventually, outcome, signal};
+use crate::support::{
+    Client, Daemon, PATIENCE, config, eventually, outcome, script, signal, through_shell,
+};
 use ggen_wire::{
     Code,
     control::{Body, Call, LogQuery},
@@ -408,32 +410,12 @@ fn the_service_manager_is_told_and_its_sockets_are_used() {
     let address = socket.local_addr().unwrap();
     // The shell puts the socket where systemd does, and is replaced by the daemon under the process
     // id that it has named.
-    let text = r#"exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=http WATCHDOG_PID=$$ WATCHDOG_USEC=200000 exec "$0" "$@""#;
+    let text = "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=http WATCHDOG_PID=$$ WATCHDOG_USEC=200000";
     let mut daemon = Daemon::start_with(&config("", ""), |command| {
-        let (program, arguments) = (
-            command.get_program().to_owned(),
-            command
-                .get_args()
-                .map(ToOwned::to_owned)
-                .collect::<Vec<_>>(),
-        );
-        let mut shell = Command::new("sh");
-        shell
-            .arg("-c")
-            .arg(text)
-            .arg(program)
-            .args(arguments)
-            .stdin(Stdio::from(std::os::fd::OwnedFd::from(socket)));
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => shell.env(name, value),
-                None => shell.env_remove(name),
-            };
-        }
-        shell
-            .env("NOTIFY_SOCKET", directory.path().join("notify"))
-            .current_dir(command.get_current_dir().unwrap());
-        *command = shell;
+        *command = through_shell(command, text);
+        command
+            .stdin(Stdio::from(std::os::fd::OwnedFd::from(socket)))
+            .env("NOTIFY_SOCKET", directory.path().join("notify"));
     });
     let listener = daemon
         .status()
@@ -458,4 +440,39 @@ fn the_service_manager_is_told_and_its_sockets_are_used() {
     until("WATCHDOG=1");
     assert!(daemon.terminate().success());
     until("STOPPING=1");
+}
+
+#[test]
+fn edge_workers_raise_their_limit_of_open_files_and_nobody_else_does() {
+    let daemon = Daemon::start_with(
+        &config("", &script("idle", "exec sleep 1000", "")),
+        |command| *command = through_shell(command, "ulimit -Sn 300"),
+    );
+    let limit = |pid: u32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("Max open files"))
+            .unwrap();
+        let mut columns = line.split_whitespace().map(ToOwned::to_owned);
+        (columns.next().unwrap(), columns.next().unwrap())
+    };
+    let (soft, hard) = limit(daemon.child.id());
+    assert_eq!(soft, "300");
+    let status = daemon.status_when("every worker runs, and the server", |status| {
+        status
+            .workers
+            .iter()
+            .all(|worker| worker.phase == Phase::Running)
+            && status.upstreams[0].pid.is_some()
+    });
+    for worker in &status.workers {
+        let wanted = if worker.role == "gateway" {
+            "300"
+        } else {
+            &hard
+        };
+        assert_eq!(limit(worker.pid.unwrap()).0, wanted, "{}", worker.name);
+    }
+    assert_eq!(limit(status.upstreams[0].pid.unwrap()).0, "300");
 }

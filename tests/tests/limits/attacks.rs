@@ -3,7 +3,6 @@
 //! ggend-tests --test limits attacks -- --nocapture` prints what it took.
 
 use ggend_tests::*;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use std::{
     io::{Read, Write},
@@ -18,10 +17,6 @@ const MEMORY: u64 = 256 << 20;
 const CALLS: usize = 40;
 
 fn start(http: serde_json::Value) -> Daemon {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    if soft < hard {
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
-    }
     daemon(json!({ "transports": { "http": http } })).start()
 }
 
@@ -74,6 +69,7 @@ fn connect(address: SocketAddr) -> TcpStream {
 
 #[test]
 fn a_good_client_is_served_throughout() {
+    raise_open_files(IDLE as u64 + 200);
     let daemon = start(json!({ "max_connections": 12_000, "timeout_ms": 3000 }));
     let quiet = good(daemon.http);
     let mut idle: Vec<TcpStream> = (0..IDLE).map(|_| connect(daemon.http)).collect();

@@ -214,6 +214,7 @@ fn a_hundred_streams_of_events_run_side_by_side_on_one_connection_of_each_kind()
 
 #[test]
 fn a_thousand_connections_are_served_over_each_transport_in_bounded_memory() {
+    raise_open_files(1200);
     let limits = json!({ "max_connections_per_address": 0 });
     let daemon = house(json!({ "http": limits, "websocket": { "message_timeout_ms": 120_000 } }));
     let udp = until("QUIC serves", || daemon.listener("quic"));
@@ -402,8 +403,9 @@ fn five_percent_of_lost_packets_cost_time_and_nothing_else() {
         ])
         .output();
     if !can.as_ref().is_ok_and(|output| output.status.success()) {
-        println!(
-            "not tried: needs unshare (util-linux), ip (iproute2) and nft (nftables), and a kernel that lets us"
+        skipped(
+            "needs unshare (util-linux), ip (iproute2), nft (nftables), and a kernel that allows \
+             user namespaces",
         );
         return;
     }

@@ -286,6 +286,7 @@ fn fifty_reloads_and_fifty_killed_workers_under_load_refuse_nobody_and_lose_noth
     let untouched = clients.len();
 
     let ended = Arc::new(AtomicBool::new(false));
+    let end = SetOnDrop(Arc::clone(&ended));
     let mut tls = believing(None).unwrap();
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     let tls = Arc::new(tls);
@@ -403,7 +404,7 @@ fn fifty_reloads_and_fifty_killed_workers_under_load_refuse_nobody_and_lose_noth
     until("calls are answered", || {
         (traffic.answered() > before + 20).then_some(())
     });
-    ended.store(true, Relaxed);
+    drop(end);
     let mut ledger: Vec<(String, Counts)> = vec![("http".to_owned(), traffic.finish().counts())];
     ledger.extend(
         threads

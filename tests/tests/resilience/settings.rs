@@ -49,6 +49,7 @@ fn a_hundred_settings_survive_reloads_and_kills_of_the_daemon() {
         .collect();
     let mut reload = commands(&["mcp", "server", "reload"]);
     let seen = std::thread::scope(|scope| {
+        let end = SetOnDrop(&done);
         let writer = scope.spawn(|| {
             for mut set in sets {
                 let output = set.output().unwrap();
@@ -80,7 +81,7 @@ fn a_hundred_settings_survive_reloads_and_kills_of_the_daemon() {
             daemon.restart();
         }
         writer.join().unwrap();
-        done.store(true, Ordering::SeqCst);
+        drop(end);
         reloader.join().unwrap();
         reader.join().unwrap()
     });

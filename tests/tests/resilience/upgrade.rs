@@ -437,6 +437,7 @@ fn signals_in_the_middle_of_an_upgrade_are_no_accident() {
     let ended = std::sync::atomic::AtomicBool::new(false);
     let upstreams = upstream_pids(&daemon);
     std::thread::scope(|scope| {
+        let _end = SetOnDrop(&ended);
         scope.spawn(|| {
             while !ended.load(std::sync::atomic::Ordering::Relaxed) {
                 process::signal(daemon.pid, Signal::SIGUSR1);
@@ -454,7 +455,6 @@ fn signals_in_the_middle_of_an_upgrade_are_no_accident() {
                 ran.stderr
             );
         }
-        ended.store(true, std::sync::atomic::Ordering::Relaxed);
     });
     assert_eq!(upstream_pids(&daemon), upstreams);
     let value: Value = Client::new(daemon.http, "new", Era::Modern)

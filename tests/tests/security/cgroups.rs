@@ -43,13 +43,11 @@ impl Ground {
     /// `None`: the host has none for us, which is said.
     fn make() -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let why = |why: &str| println!("left out: {why}");
-        if !nix::unistd::geteuid().is_root() {
-            why("control groups are root's to delegate");
+        if !root_or_skipped("delegates control groups") {
             return None;
         }
         let Some((_, unified)) = mounts("cgroup2").into_iter().next() else {
-            why("the unified hierarchy is not mounted for writing here");
+            skipped("needs the unified hierarchy of control groups, mounted for writing");
             return None;
         };
         let name = format!(
@@ -59,7 +57,10 @@ impl Ground {
         );
         let main = unified.join(&name);
         if let Err(error) = fs::create_dir(&main) {
-            why(&format!("{}: {error}", main.display()));
+            skipped(&format!(
+                "needs a control group {}: {error}",
+                main.display()
+            ));
             return None;
         }
         rustix::fs::setxattr(&main, "user.delegate", b"1", rustix::fs::XattrFlags::CREATE).unwrap();
@@ -600,7 +601,7 @@ fn what_no_group_can_hold_refuses_the_server_and_no_other() {
     // Without Landlock the server could lift its limits.
     let Some(ground) = Ground::make() else { return };
     if ground.controlled("pids").is_none() {
-        println!("left out: there is no pids controller");
+        skipped("needs the pids controller");
         return;
     }
     let fixture = binary("ggend-fixture").display().to_string();

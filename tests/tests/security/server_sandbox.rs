@@ -141,6 +141,7 @@ fn a_server_runs_as_its_own_user_and_with_so_many_processes() {
             (Some(Code::SandboxUnavailable), UpstreamState::Stopped)
         );
         daemon.stop();
+        let _ = root_or_skipped("becomes another user; that it is refused was tried");
         return;
     }
     // Where every user may go.

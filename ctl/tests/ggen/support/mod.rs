@@ -251,6 +251,11 @@ impl Ran {
     }
 }
 
+/// Says that a test is skipped: on standard error itself, past the capture of the test runner.
+pub(crate) fn skipped(reason: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped: {reason}");
+}
+
 /// Waits until something is so.
 #[track_caller]
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

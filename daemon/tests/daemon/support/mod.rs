@@ -230,6 +230,32 @@ impl Drop for Daemon {
     }
 }
 
+/// The same program, started by a shell that runs `text` first and is then replaced by it. Standard
+/// error still goes to `log`.
+pub(crate) fn through_shell(command: &Command, text: &str) -> Command {
+    let directory = command.get_current_dir().unwrap();
+    let log = std::fs::OpenOptions::new()
+        .append(true)
+        .open(directory.join("log"))
+        .unwrap();
+    let mut shell = Command::new("sh");
+    shell
+        .arg("-c")
+        .arg(format!("{text}\nexec \"$0\" \"$@\""))
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stderr(log);
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
+}
+
 pub(crate) fn config(more: &str, servers: &str) -> String {
     format!(
         r#"{{"transports":{{"http":{{"port":0}}}},"metrics":{{"port":0}},{more}"mcpServers":{{{servers}}}}}"#
