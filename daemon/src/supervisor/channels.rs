@@ -1,6 +1,6 @@
 //! The tasks at the supervisor's ends of its children's channels: one writes what is queued, one
-//! hears what comes and passes it to the loop. They can be made to pause between two frames, so
-//! that the channels can be handed to another binary in the middle of everything (`upgrade/`).
+//! reads what comes and passes it to the loop. Reading can be paused between two frames, so that
+//! the channels can be handed to another binary (`upgrade/`).
 
 use crate::{
     ipc::{
@@ -8,14 +8,11 @@ use crate::{
         launch::FromShim,
         messages::ToSupervisor,
     },
-    supervisor::{
-        Supervisor,
-        event::{Event, ProcId},
-        upstreams::{shims::ShimId, stderr},
-    },
+    supervisor::event::{Event, Owner, PausedChannel, PausedStderr, ProcId, ShimId},
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::{
+    collections::BTreeSet,
     os::fd::{AsFd, OwnedFd},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -28,46 +25,20 @@ use tokio::{
 /// How long the last lines of stderr may take to be read after a shim's end.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// The child at the other end of a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) enum Owner {
-    /// A worker's.
-    Worker(ProcId),
-    /// A shim's.
-    Shim(ShimId),
-}
-
-/// A channel that nobody hears any more, with what has been heard of it so far.
-pub(crate) struct PausedChannel {
-    pub(crate) receiver: Receiver,
-    /// A shim's: its server's stderr, if that is still open.
-    pub(crate) stderr: Option<stderr::PausedStderr>,
-    /// The last line of it.
-    pub(crate) last_line: String,
-}
-
-impl std::fmt::Debug for PausedChannel {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PausedChannel")
-            .field("last_line", &self.last_line)
-            .finish_non_exhaustive()
-    }
-}
-
 enum Item<T> {
-    Say(T, Vec<Arc<OwnedFd>>),
+    Send(T, Vec<Arc<OwnedFd>>),
     Flush(oneshot::Sender<()>),
 }
 
-/// The queue of what is to be said to a child.
+/// The queue of messages to a child.
 pub(crate) struct Writer<T>(mpsc::Sender<Item<T>>);
 
 /// Why something could not be queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendError {
-    /// So much waits already that it does not read.
+    /// The queue is full: the child does not read.
     Full,
-    /// Its channel is gone.
+    /// The channel is closed.
     Closed,
 }
 
@@ -78,7 +49,7 @@ impl<T: Serialize + Send + Sync + 'static> Writer<T> {
         tokio::spawn(async move {
             while let Some(item) = outgoing.recv().await {
                 match item {
-                    Item::Say(message, descriptors) => {
+                    Item::Send(message, descriptors) => {
                         let borrowed: Vec<_> = descriptors
                             .iter()
                             .map(|fd: &Arc<OwnedFd>| fd.as_fd())
@@ -94,15 +65,15 @@ impl<T: Serialize + Send + Sync + 'static> Writer<T> {
         Self(queue)
     }
 
-    /// One that leads nowhere.
+    /// One whose channel is closed.
     pub(crate) fn closed() -> Self {
         Self(mpsc::channel(1).0)
     }
 
     /// Queues a message; never waits.
-    pub(crate) fn say(&self, message: T, descriptors: Vec<Arc<OwnedFd>>) -> Result<(), SendError> {
+    pub(crate) fn send(&self, message: T, descriptors: Vec<Arc<OwnedFd>>) -> Result<(), SendError> {
         self.0
-            .try_send(Item::Say(message, descriptors))
+            .try_send(Item::Send(message, descriptors))
             .map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => SendError::Full,
                 mpsc::error::TrySendError::Closed(_) => SendError::Closed,
@@ -120,11 +91,58 @@ impl<T: Serialize + Send + Sync + 'static> Writer<T> {
     }
 }
 
-/// What the tasks that hear need: where to pass it, and when to pause.
+/// What the tasks that read a channel need: where to pass what comes, and when to pause.
 #[derive(Clone)]
 pub(crate) struct Reader {
-    pub(crate) events: mpsc::Sender<Event>,
-    pub(crate) paused: watch::Receiver<bool>,
+    events: mpsc::Sender<Event>,
+    paused: watch::Receiver<bool>,
+}
+
+/// The channels of all children: which of them a task reads, and how those tasks are paused.
+pub(crate) struct Channels {
+    events: mpsc::Sender<Event>,
+    open: BTreeSet<Owner>,
+    pause: watch::Sender<bool>,
+}
+
+impl Channels {
+    /// None yet. `events`: where what comes is passed to.
+    pub(crate) fn new(events: mpsc::Sender<Event>) -> Self {
+        Self {
+            events,
+            open: BTreeSet::new(),
+            pause: watch::Sender::new(false),
+        }
+    }
+
+    /// The queue of the supervisor's loop.
+    pub(crate) const fn events(&self) -> &mpsc::Sender<Event> {
+        &self.events
+    }
+
+    /// A reader for one more channel, which counts as read from now on.
+    pub(crate) fn reader(&mut self, owner: Owner) -> Reader {
+        self.open.insert(owner);
+        Reader {
+            events: self.events.clone(),
+            paused: self.pause.subscribe(),
+        }
+    }
+
+    /// A channel is not read any more: it has closed, or its task has paused.
+    pub(crate) fn closed(&mut self, owner: Owner) {
+        self.open.remove(&owner);
+    }
+
+    /// One of those that are still read.
+    pub(crate) fn first_open(&self) -> Option<Owner> {
+        self.open.first().copied()
+    }
+
+    /// Has the tasks that read pause (`true`), or lets new ones read again.
+    pub(crate) fn pause(&self, on: bool) {
+        self.pause.send_replace(on);
+    }
 }
 
 /// Resolves when it is time to pause.
@@ -136,52 +154,56 @@ pub(crate) async fn is_paused(paused: &mut watch::Receiver<bool>) {
 }
 
 impl Reader {
-    /// Hears a worker.
+    /// Resolves when this reader is to pause.
+    pub(crate) fn paused(&self) -> watch::Receiver<bool> {
+        self.paused.clone()
+    }
+
+    /// Reads from a worker.
     pub(crate) fn worker(mut self, id: ProcId, mut receiver: Receiver) {
         tokio::spawn(async move {
             loop {
-                let heard = tokio::select! {
+                let received = tokio::select! {
                     biased;
                     () = is_paused(&mut self.paused) => break,
-                    heard = receiver.receive::<ToSupervisor>() => heard,
+                    received = receiver.receive::<ToSupervisor>() => received,
                 };
-                // What does not parse ends the channel as well: the worker is told by the end of
-                // it.
-                let Ok(Some((message, _))) = heard else {
+                // A message that cannot be parsed closes the channel too, which ends the worker.
+                let Ok(Some((message, _))) = received else {
                     self.events.send(Event::WorkerClosed(id)).await.ok();
                     return;
                 };
                 self.events.send(Event::Worker(id, message)).await.ok();
             }
-            let rest = PausedChannel {
+            let paused = PausedChannel {
                 receiver,
                 stderr: None,
                 last_line: String::new(),
             };
             self.events
-                .send(Event::Paused(Owner::Worker(id), Box::new(rest)))
+                .send(Event::Paused(Owner::Worker(id), Box::new(paused)))
                 .await
                 .ok();
         });
     }
 
-    /// Hears a shim, and its server's stderr, which `reading` reads.
+    /// Reads from a shim. `reading` is the task that reads its server's stderr.
     pub(crate) fn shim(
         mut self,
         id: ShimId,
         mut receiver: Receiver,
-        reading: JoinHandle<Option<stderr::PausedStderr>>,
+        reading: JoinHandle<Option<PausedStderr>>,
         last: Arc<Mutex<String>>,
     ) {
         let words = move || last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         tokio::spawn(async move {
             loop {
-                let heard = tokio::select! {
+                let received = tokio::select! {
                     biased;
                     () = is_paused(&mut self.paused) => break,
-                    heard = receiver.receive::<FromShim>() => heard,
+                    received = receiver.receive::<FromShim>() => received,
                 };
-                let Ok(Some((message, _))) = heard else {
+                let Ok(Some((message, _))) = received else {
                     let abort = reading.abort_handle();
                     if tokio::time::timeout(LAST_WORDS, reading).await.is_err() {
                         abort.abort();
@@ -192,25 +214,15 @@ impl Reader {
                 self.events.send(Event::Shim(id, message)).await.ok();
             }
             let stderr = reading.await.ok().flatten();
-            let rest = PausedChannel {
+            let paused = PausedChannel {
                 receiver,
                 stderr,
                 last_line: words(),
             };
             self.events
-                .send(Event::Paused(Owner::Shim(id), Box::new(rest)))
+                .send(Event::Paused(Owner::Shim(id), Box::new(paused)))
                 .await
                 .ok();
         });
-    }
-}
-
-impl Supervisor {
-    /// For a task that hears.
-    pub(crate) fn reader(&self) -> Reader {
-        Reader {
-            events: self.events.clone(),
-            paused: self.pause.subscribe(),
-        }
     }
 }

@@ -1,18 +1,23 @@
 //! The supervisor: owns the listeners, the child processes, the configuration in force and the
-//! counters. One structure holds its state, one loop drives it. It parses no bytes from the network,
+//! counters. One structure holds its rooms, one loop drives it. It parses no bytes from the network,
 //! and no worker code runs here.
 
 mod boot;
 mod channels;
 mod control;
 mod event;
+mod hub;
+mod lifecycle;
 mod listeners;
 mod metrics;
 pub(crate) mod processes;
 mod reload;
+mod reply;
+mod routing;
 mod secrets;
 mod service_manager;
 mod sessions;
+mod settings;
 mod signals;
 mod stop;
 #[cfg(test)]
@@ -25,139 +30,75 @@ pub use boot::{Options, main};
 pub use upgrade::check as upgrade_check;
 
 use crate::{
-    config::{LoadOptions, Loaded, LogLevel},
-    ipc::messages::ToSupervisor,
-    log::{Console, Control, Repeats, Ring, Sink},
+    ipc::messages::{Role, ToSupervisor},
+    log::Sink,
 };
-use channels::Owner;
-use event::{Event, ProcId};
-use ggen_wire::{log::LogLine, status::UpstreamState};
-use service_manager::status_line::{self, status_line};
+use channels::Channels;
+use control::{Control, status};
+use event::{Event, Owner, ProcId};
+use ggen_wire::status::{Issue, Status, Transport};
+use hub::Hub;
+use lifecycle::Lifecycle;
+use listeners::Listeners;
+use metrics::Metrics;
+use processes::reaper::Children;
+use reload::{Input, Reload, Scope, candidate::Candidate};
+use secrets::WorkerSecrets;
+use service_manager::{
+    ServiceManager,
+    status_line::{self, status_line},
+};
+use sessions::SessionStore;
+use settings::Settings;
 use signals::{Asked, Signals};
 use std::{
-    collections::BTreeSet,
     io::Write,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
 use tokio::sync::mpsc;
+use upgrade::Upgrade;
+use upstreams::{LeaseId, Upstreams};
+use workers::Workers;
 
 /// Events handled in one turn before the clock is looked at again.
 const TURN: usize = 256;
-/// A turn that comes so late means that we were not running ourselves, and that silence of workers
-/// says nothing.
+/// A turn that comes so late means that the supervisor was not running itself, and that silence of
+/// workers says nothing.
 const STALL: Duration = Duration::from_millis(500);
 /// Without anything to do, the loop turns once in so long.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// Where the log lines of all processes meet: the ring and the console.
-pub(crate) struct Hub {
-    pub(crate) ring: Ring,
-    pub(crate) repeats: Mutex<Repeats>,
-    pub(crate) console: Console,
-}
-
-impl Sink for Hub {
-    fn take(&self, line: LogLine) {
-        let (before, passes) = self
-            .repeats
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .judge(&line);
-        before
-            .into_iter()
-            .chain(passes.then_some(line))
-            .for_each(|line| self.pass(line));
-    }
-}
-
-impl Hub {
-    fn pass(&self, line: LogLine) {
-        self.console.print(self.ring.push(line));
-    }
-
-    /// Says what was held back of lines that have stopped coming.
-    fn tell_repeats(&self) {
-        let held = self
-            .repeats
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .expire(crate::log::now_us());
-        held.into_iter().for_each(|line| self.pass(line));
-    }
-}
-
 /// The whole state.
 struct Supervisor {
-    began: Instant,
-    started_ms: u64,
-    load_options: LoadOptions,
-    loaded: Loaded,
-    generation: u32,
-    level: Option<LogLevel>,
-    log_filter: String,
-    levels: control::log_levels::LogLevels,
-    log_control: Control,
+    lifecycle: Lifecycle,
+    settings: Settings,
     hub: Arc<Hub>,
-    events: mpsc::Sender<Event>,
-    instance: control::instance::Instance,
-    listeners: listeners::Listeners,
-    secrets: crate::ipc::secrets::Secrets,
-    tls: secrets::Tls,
-    workers: workers::Workers,
-    upstreams: Vec<upstreams::Upstream>,
-    leased: Vec<upstreams::leases::Leased>,
-    shims: upstreams::shims::Shims,
-    cgroups: upstreams::cgroups::Cgroups,
-    pids: processes::reaper::Pids,
-    strangers: processes::reaper::Strangers,
-    metrics: metrics::Metrics,
-    questions: control::calls::Questions,
-    keys: secrets::api_keys::Keys,
-    sessions: sessions::SessionStore,
-    leaving: Vec<upstreams::draining::DrainingUpstream>,
-    reload: reload::Reload,
-    rolling: workers::rolling_restart::RollingRestart,
-    stop: stop::Stop,
-    service_manager: service_manager::ServiceManager,
-    seal: crate::ipc::seal::SealKey,
-    /// Who workers become.
-    run_as: Option<crate::ipc::messages::RunAs>,
-    /// Why the last reload was refused.
-    refused: Option<String>,
-    last_link: u32,
-    announced: bool,
-    /// Transports and upstreams that an operator wants to be stopped.
-    stopped: BTreeSet<String>,
-    /// The channels that a task hears.
-    heard: BTreeSet<Owner>,
-    /// Has those tasks pause.
-    pause: tokio::sync::watch::Sender<bool>,
-    upgrade: upgrade::Upgrade,
-    /// What was asked for while another binary was to take over.
-    again: Vec<Asked>,
-    /// After that: what to say when the workers are replaced, and to whom.
-    upgrade_reply: Option<(String, Option<event::Reply>)>,
+    channels: Channels,
+    children: Children,
+    listeners: Listeners,
+    secrets: WorkerSecrets,
+    workers: Workers,
+    upstreams: Upstreams,
+    metrics: Metrics,
+    control: Control,
+    sessions: SessionStore,
+    reload: Reload<Candidate>,
+    service_manager: ServiceManager,
+    upgrade: Upgrade,
 }
 
 impl Supervisor {
     /// Time since the supervisor's start.
     fn now(&self) -> Duration {
-        self.began.elapsed()
-    }
-
-    /// Something between -1 and 1.
-    fn jitter(&self) -> f64 {
-        let mut bytes = [0; 2];
-        getrandom::fill(&mut bytes).unwrap_or_default();
-        f64::from(u16::from_le_bytes(bytes)) / 32767.5 - 1.0
+        self.lifecycle.now()
     }
 
     /// Turns until the daemon has stopped, or another binary is to take over.
     async fn run(&mut self, events: &mut mpsc::Receiver<Event>, signals: &mut Signals) {
         self.on_time();
-        while !self.stop.is_done() && !self.upgrade.is_due() {
-            let due = self.deadline();
+        while !self.lifecycle.stop.is_done() && !self.upgrade.is_due() {
+            let due = self.deadline().max(self.now());
             tokio::select! {
                 biased;
                 asked = signals.next() => self.signal(asked),
@@ -172,10 +113,7 @@ impl Supervisor {
             }
             let late = self.now().saturating_sub(due);
             if late > STALL {
-                self.workers
-                    .procs
-                    .values_mut()
-                    .for_each(|proc| proc.beat_at += late);
+                self.workers.excuse(late);
             }
             self.on_time();
         }
@@ -185,8 +123,8 @@ impl Supervisor {
         match asked {
             Asked::Reap => self.reap(),
             Asked::Stop => self.begin_stop(false, None),
-            Asked::Reload if self.stop.is_stopping() => {}
-            Asked::Reload => self.reload(None),
+            Asked::Reload if self.lifecycle.is_stopping() => {}
+            Asked::Reload => self.reload(Input::Requested(Scope::Files, None)),
             Asked::Dump => {
                 let status = serde_json::to_string(&self.status()).unwrap_or_default();
                 tracing::info!(target: "mcp_server", status, "status");
@@ -198,40 +136,48 @@ impl Supervisor {
         match event {
             Event::Worker(id, message) => self.worker_says(id, message),
             Event::WorkerClosed(id) => {
-                self.heard.remove(&Owner::Worker(id));
+                self.channels.closed(Owner::Worker(id));
                 self.metrics.retire(id);
             }
-            Event::Paused(whose, rest) => self.paused(whose, *rest),
-            Event::WorkerStuck(id) => {
-                self.abort_worker(id, "worker does not read its control channel")
+            Event::Paused(owner, channel) => {
+                self.channels.closed(owner);
+                self.upgrade.paused(owner, *channel);
             }
-            Event::Shim(id, message) => self.shim_says(id, message),
+            Event::Shim(id, message) => {
+                self.with_upstreams(|upstreams, context| upstreams.shim_says(id, message, context))
+            }
             Event::ShimClosed(id, last_line) => {
-                self.heard.remove(&Owner::Shim(id));
-                self.shim_closed(id, &last_line);
+                self.channels.closed(Owner::Shim(id));
+                self.with_upstreams(|upstreams, context| {
+                    upstreams.shim_closed(id, &last_line, context)
+                });
             }
-            Event::Checked(pid, stdout, stderr) => self.upgrade_said(pid, stdout, stderr),
-            Event::Keys(snapshot) => self.keys_changed(*snapshot),
+            Event::Checked(pid, stdout, stderr) => {
+                let busy = self.upgrade_is_late();
+                self.upgrade.said(pid, stdout, stderr, busy);
+            }
+            Event::Keys(snapshot) => {
+                self.secrets.keys_changed(*snapshot);
+                self.refresh_auth();
+            }
             Event::Store(outcome) => {
                 let effects = self.sessions.outcome(outcome);
                 self.sessions_want(effects);
             }
             Event::Call(incoming) => self.call(incoming),
-            Event::Tls(read) => self.tls_changed(*read),
+            Event::Tls(read) => {
+                if let Some(tls) = self.secrets.changed_tls(*read) {
+                    self.put_tls(tls);
+                    // The first certificate is what workers of QUIC waited for.
+                    self.lay_out_slots();
+                }
+            }
         }
     }
 
     fn worker_says(&mut self, id: ProcId, message: ToSupervisor) {
-        // Only the gateway of now has a say about servers; a draining one's words would be about
-        // its successor's.
-        let is_gateway = self.workers.gateway() == Some(id);
-        let may_lease = self
-            .workers
-            .procs
-            .get(&id)
-            .is_some_and(|proc| proc.role == crate::ipc::messages::Role::Gateway);
         match message {
-            ToSupervisor::Sandboxed(standing) => self.worker_sandboxed(id, standing),
+            ToSupervisor::Sandboxed(state) => self.workers.sandboxed(id, state),
             ToSupervisor::Ready => self.worker_ready(id),
             ToSupervisor::Beat(beat) => self.worker_beat(id, beat),
             ToSupervisor::Log(lines) => lines.into_iter().for_each(|line| self.hub.take(line)),
@@ -239,61 +185,72 @@ impl Supervisor {
                 id: number,
                 question,
             } => self.worker_asks(id, number, question),
-            ToSupervisor::Answer { id: number, result } => self.worker_answers(id, number, result),
-            ToSupervisor::Reconfigured { generation } => self.reconfigured(id, Some(generation)),
-            ToSupervisor::Released { upstream } if is_gateway => self.released(&upstream),
-            ToSupervisor::Want { upstream, lease: 0 } if is_gateway => self.want(&upstream),
+            ToSupervisor::Answer { id: number, result } => {
+                let effect = self.control.questions.answered(id, number, result);
+                self.answer(effect);
+            }
+            ToSupervisor::Reconfigured { generation } => {
+                self.workers.confirmed(id, generation);
+                if generation == self.settings.generation {
+                    self.reload(Input::Confirmed(id));
+                }
+            }
+            message => self.gateway_says(id, message),
+        }
+    }
+
+    fn gateway_says(&mut self, id: ProcId, message: ToSupervisor) {
+        // Only the present gateway has a say about servers; what a draining one says would be about
+        // its successor's.
+        let is_gateway = self.workers.gateway() == Some(id);
+        let proc = self.workers.proc(id);
+        let may_lease = proc.is_some_and(|proc| proc.role == Role::Gateway);
+        match message {
+            ToSupervisor::Released { upstream } if is_gateway => {
+                self.with_upstreams(|upstreams, context| upstreams.released(&upstream, context));
+            }
+            ToSupervisor::Want { upstream, lease: 0 } if is_gateway => {
+                self.with_upstreams(|upstreams, context| upstreams.want(&upstream, context));
+            }
             // Each gateway worker has its own; one that drains may need some for the calls that it
             // still has.
             ToSupervisor::Want { upstream, lease } if lease > 0 && may_lease => {
-                self.lease(id, &upstream, lease)
+                let lease = LeaseId(lease);
+                self.with_upstreams(|it, context| it.lease(id, &upstream, lease, context));
             }
             ToSupervisor::Unlease {
                 upstream,
                 lease,
                 kill,
-            } => self.unlease(id, &upstream, lease, kill),
+            } => {
+                let lease = LeaseId(lease);
+                self.with_upstreams(|it, context| it.unlease(id, &upstream, lease, kill, context));
+            }
             ToSupervisor::Recycle {
                 upstream,
                 incarnation,
                 code,
                 detail,
-            } if is_gateway => self.recycle(&upstream, incarnation, code, detail),
+            } if is_gateway => self.with_upstreams(|upstreams, context| {
+                upstreams.recycle(&upstream, incarnation, code, detail, context)
+            }),
             // Also the last words of one that has died.
             ToSupervisor::Keep(keep) if self.sessions.trusts(id) => {
-                let (serving, config) = (self.workers.gateway(), &self.loaded.config);
+                let (serving, config) = (self.workers.gateway(), self.settings.config());
                 let effects = self.sessions.keep(id, keep, serving, config, seconds_now());
                 self.sessions_want(effects);
             }
-            ToSupervisor::Upstream(report) if is_gateway => self.upstream_report(report),
-            ToSupervisor::Want { .. }
-            | ToSupervisor::Recycle { .. }
-            | ToSupervisor::Upstream(_)
-            | ToSupervisor::Released { .. }
-            | ToSupervisor::Keep(_) => {}
+            ToSupervisor::Upstream(report) if is_gateway => {
+                self.with_upstreams(|upstreams, context| upstreams.report(report, context));
+            }
+            _ => {}
         }
-    }
-
-    /// What a gateway worker that is being started has to know of sessions.
-    fn sessions_recalled(&mut self, id: ProcId) -> Vec<crate::ipc::messages::ToWorker> {
-        let config = &self.loaded.config;
-        let (messages, effects) = self.sessions.recall(id, config, seconds_now());
-        self.sessions_want(effects);
-        messages
     }
 
     /// Does what the session store wants others to do.
     fn sessions_want(&mut self, effects: Vec<sessions::Effect>) {
         for sessions::Effect::Tell(worker, message) in effects {
-            self.tell(worker, message, Vec::new());
-        }
-    }
-
-    /// Tries the QUIC port again now, which was taken.
-    fn retry_quic(&mut self) {
-        let now = self.now();
-        if self.listeners.retry_quic(&self.loaded.config, now) {
-            self.quic_is_open();
+            self.workers.tell(worker, message, Vec::new());
         }
     }
 
@@ -310,48 +267,87 @@ impl Supervisor {
         self.service_manager.keep_sockets(own, inherited);
     }
 
-    /// Looks at memory and processor time of every process.
-    fn measure(&mut self) {
-        let workers = self.workers.measure();
-        let upstreams = self.measure_upstreams();
-        let dropped = self.hub.console.dropped();
-        self.metrics.measured(workers, upstreams, dropped);
-        if std::process::id() == 1 {
-            self.note_foreign();
+    /// All metrics of the daemon.
+    fn all_metrics(&self) -> Vec<crate::metrics::Family> {
+        self.metrics.all(&metrics::Facts {
+            generation: self.settings.generation,
+            started_ms: self.lifecycle.started_ms,
+            certificates: self.secrets.tls().facts(),
+            transports: self.transports(),
+            workers: self.workers.facts(self.now()),
+            upstreams: self.upstreams.facts(self.now()),
+            leased_cpu_ms: self.upstreams.leased_cpu_ms(),
+        })
+    }
+
+    /// The status as of now.
+    fn status(&self) -> Status {
+        let now = self.now();
+        let issues = self.issues(now);
+        Status {
+            version: ggen_wire::VERSION.to_owned(),
+            pid: std::process::id(),
+            phase: self.lifecycle.phase(!issues.is_empty()),
+            started_ms: self.lifecycle.started_ms,
+            uptime_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            generation: self.settings.generation,
+            config_file: self
+                .settings
+                .loaded
+                .file
+                .as_ref()
+                .map(|path| path.display().to_string()),
+            config_version: self.settings.loaded.config.version.clone(),
+            transports: self.transports(),
+            listeners: self.listeners.status(),
+            workers: self.workers.rows(self.settings.generation, now),
+            upstreams: self.upstreams.rows(
+                now,
+                |name| self.workers.calls_of(name),
+                |name| self.settings.is_stopped(name),
+            ),
+            tools: self.workers.tools(),
+            sessions: self.workers.sessions(),
+            in_flight: self.workers.in_flight(),
+            slow: self.metrics.slow_calls().to_vec(),
+            limits: status::limits(self.settings.config()),
+            cgroups: Some(self.upstreams.cgroups_status()),
+            log_levels: self.control.logging.status(now),
+            issues,
         }
     }
 
-    /// All metrics of the daemon.
-    fn all_metrics(&self) -> Vec<crate::metrics::Family> {
-        let certificates = self.tls.found.certificates.iter().map(|(path, facts)| {
-            let path = path.display().to_string();
-            (path, facts.name.clone(), facts.not_after)
-        });
-        self.metrics.all(&metrics::Facts {
-            generation: self.generation,
-            started_ms: self.started_ms,
-            certificates: certificates.collect(),
-            transports: self.transports(),
-            workers: self.workers.facts(self.now()),
-            upstreams: self.upstream_facts(),
-            leased_cpu_ms: self.leased_cpu_ms(),
-        })
+    /// What is wrong.
+    fn issues(&self, now: Duration) -> Vec<Issue> {
+        let mut issues: Vec<Issue> = self.sessions.issue().into_iter().collect();
+        issues.extend(self.workers.issues(now));
+        issues.extend(self.listeners.quic_issue());
+        if self.listeners.quic_port().is_some() && !self.secrets.tls().is_any() {
+            issues.push(status::no_certificate());
+        }
+        issues.extend(self.upstreams.issues(now));
+        issues
+    }
+
+    fn transports(&self) -> Vec<Transport> {
+        status::transports(
+            &self.settings.loaded,
+            &self.listeners,
+            &self.workers,
+            self.now(),
+        )
     }
 
     /// The line of status for the service manager.
     fn status_line(&self) -> String {
         let now = self.now();
-        let is_served =
-            |upstream: &&upstreams::Upstream| upstream.config.enabled && !upstream.config.is_self;
-        let served = self.upstreams.iter().filter(is_served);
-        let is_ready =
-            |upstream: &&upstreams::Upstream| upstream.state(now) == UpstreamState::Ready;
+        let (ready, servers) = self.upstreams.ready_and_served(now);
         status_line(&status_line::Facts {
             address: self.listeners.address("http"),
-            servers: served.clone().count(),
-            ready: served.filter(is_ready).count(),
-            generation: self.generation,
-            refused: self.refused.as_deref(),
+            servers,
+            ready,
+            generation: self.settings.generation,
+            refused: self.settings.refused.as_deref(),
             issues: self.issues(now),
         })
     }
@@ -359,53 +355,46 @@ impl Supervisor {
     /// When the loop has to turn if nothing happens.
     fn deadline(&self) -> Duration {
         let now = self.now();
-        let workers = self
-            .workers
-            .procs
-            .values()
-            .filter_map(workers::Proc::deadline);
-        let starts = self.workers.slots.iter().filter_map(|slot| slot.start_at);
         let others = [
-            self.upstreams_deadline(),
-            self.leaving_deadline(),
+            self.upstreams.deadline(),
             self.reload.deadline(),
-            self.questions.deadline(),
-            self.levels.deadline(),
-            self.stop.deadline(now),
+            self.workers.deadline(),
+            self.control.questions.deadline(),
+            self.control.logging.deadline(),
+            self.lifecycle.stop.deadline(now),
             self.service_manager.deadline(now),
             self.upgrade.deadline(),
-            self.strangers.deadline(now),
+            self.children.deadline(now),
             self.listeners.deadline(),
-            self.cgroups.deadline(),
             Some(self.metrics.deadline()),
         ];
-        workers
-            .chain(starts)
-            .chain(others.into_iter().flatten())
-            .min()
-            .unwrap_or(now + IDLE)
+        others.into_iter().flatten().min().unwrap_or(now + IDLE)
     }
 
     /// Does everything that is due.
     fn on_time(&mut self) {
         let now = self.now();
-        if !self.stop.is_stopping() {
-            if self.listeners.on_time(&self.loaded.config, now) {
+        if !self.lifecycle.is_stopping() {
+            if self.listeners.on_time(self.settings.config(), now) {
                 self.quic_is_open();
             }
             self.workers_on_time(now);
-            self.leaving_on_time(now);
-            self.upstreams_on_time(now);
-            self.go_on_reloading();
+            self.with_upstreams(Upstreams::on_time);
+            self.settle_reload(now);
         } else {
-            self.shims.on_time(now);
-            self.reap_and_kill_late_workers(now);
+            self.upstreams.stop_on_time(now);
+            self.reap();
+            // No slot is due while stopping, so this only kills who outlives the drain.
+            self.workers.stop_starting();
+            self.workers_on_time(now);
             self.go_on_stopping();
         }
-        self.cgroups.on_time(now);
-        self.questions_on_time(now);
-        self.upgrade_on_time(now);
-        if self.levels.expire(now) {
+        self.upstreams.cgroups_on_time(now);
+        let late = self.control.questions.on_time(now);
+        self.answer(late);
+        self.answer_waiting();
+        self.upgrade.on_time(now, self.lifecycle.is_stopping());
+        if self.control.logging.expire(now) {
             tracing::info!(target: "mcp_server", "log levels are the configured ones again");
             self.put_log_filter();
         }
@@ -413,34 +402,37 @@ impl Supervisor {
             self.service_manager.tell_status(&self.status_line(), now);
         }
         self.service_manager.on_time(now);
-        if self.strangers.deadline(now).is_some() {
-            self.sweep();
-        }
+        self.children.on_time(now);
         if self.metrics.is_scan_due(now) {
             self.hub.tell_repeats();
-            self.measure();
+            let (workers, upstreams) = (self.workers.measure(), self.upstreams.measure());
+            let dropped = self.hub.console.dropped();
+            self.metrics.measured(workers, upstreams, dropped);
+            if std::process::id() == 1 {
+                self.children.note_foreign(now);
+            }
         }
     }
 
-    fn reap_and_kill_late_workers(&mut self, now: Duration) {
-        self.reap();
-        // No slot is due while stopping, so this only kills who outlives the drain.
-        self.workers
-            .slots
-            .iter_mut()
-            .for_each(|slot| slot.start_at = None);
-        self.workers_on_time(now);
+    /// Tells the reload what has become of upstreams that it waits for.
+    fn settle_reload(&mut self, now: Duration) {
+        let known = self
+            .reload
+            .touched()
+            .filter_map(|name| Some((name.clone(), self.upstreams.outcome_of(name, now)?)));
+        let known = known.collect();
+        self.reload(Input::Outcomes(known));
     }
 
     /// Once every worker serves for the first time, says so to the service manager and to whoever
     /// looks at the terminal.
     fn announce_if_ready(&mut self) {
-        self.answer_waiters();
-        if self.announced || !self.workers.all_ready() || self.stop.is_stopping() {
+        self.answer_waiting();
+        if self.lifecycle.announced || !self.workers.all_ready() || self.lifecycle.is_stopping() {
             return;
         }
-        self.announced = true;
-        let control = self.instance.path.display();
+        self.lifecycle.announced = true;
+        let control = self.control.instance.path().display();
         let (version, pid) = (ggen_wire::VERSION, std::process::id());
         let line = match self.listeners.address("http") {
             Some(address) => format!(
@@ -458,33 +450,16 @@ impl Supervisor {
         self.service_manager.ready(&status, self.now());
         tracing::info!(target: "mcp_server", event = "ready", version, pid, "ready in {} ms", self.now().as_millis());
     }
-
-    fn shim_says(&mut self, id: upstreams::shims::ShimId, message: crate::ipc::launch::FromShim) {
-        use crate::ipc::launch::FromShim;
-        let Some(shim) = self.shims.all.get_mut(&id) else {
-            return;
-        };
-        match message {
-            FromShim::Started { pid } => {
-                shim.child = Some(pid);
-                self.upstream_started(id, pid);
-                self.lease_started(id, pid);
-            }
-            verdict @ (FromShim::SpawnFailed { .. } | FromShim::Exited { .. }) => {
-                shim.verdict = Some(verdict)
-            }
-        }
-    }
-
-    /// Logs what does not stop the start.
-    fn tell_warnings(&self) {
-        for problem in &self.loaded.warnings {
-            tracing::warn!(target: "mcp_server", code = %problem.code, "{problem}");
-        }
-    }
 }
 
 /// Now, in seconds since 1970.
 fn seconds_now() -> u64 {
     crate::auth::seconds(SystemTime::now())
+}
+
+/// A random number between -1 and 1.
+fn jitter() -> f64 {
+    let mut bytes = [0; 2];
+    getrandom::fill(&mut bytes).unwrap_or_default();
+    f64::from(u16::from_le_bytes(bytes)) / 32767.5 - 1.0
 }

@@ -1,21 +1,18 @@
 //! The way out: edges drain, then the gateway, then the servers end; nothing is left behind, and
 //! the whole of it is bounded in time.
 
-use crate::{
-    ipc::messages::Role,
-    platform,
-    supervisor::{Supervisor, event::Reply, workers::Stage},
-};
+use super::{Supervisor, reload::Input, reply::Reply};
+use crate::ipc::messages::Role;
 use ggen_wire::control::Body;
-use nix::sys::signal::Signal;
 use std::time::Duration;
 
 /// On top of the drain's time-out, for the servers.
 const ON_TOP: Duration = Duration::from_secs(5);
-/// What a server may do after its stdin has closed, before SIGTERM.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// What the kernel may need to end what was killed.
 const LAST: Duration = Duration::from_secs(3);
+
+/// The gateway has at least so long, also when the edge workers took all the time.
+const SHORTEST: Duration = Duration::from_millis(500);
 
 /// How far the stop has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +63,13 @@ impl Stop {
         }
     }
 
+    /// Tells those who have asked for the stop that it is over.
+    pub(super) fn finish(&mut self) {
+        for watcher in self.watchers.drain(..) {
+            watcher.last(Ok(Body::Done("stopped".to_owned())));
+        }
+    }
+
     fn say(&mut self, text: String) {
         if text != self.told {
             self.watchers.retain(|watcher| !watcher.is_gone());
@@ -79,149 +83,106 @@ impl Stop {
 
 impl Supervisor {
     /// Begins the stop; `force`, or a second time: at once.
-    pub(crate) fn begin_stop(&mut self, force: bool, watcher: Option<Reply>) {
+    pub(super) fn begin_stop(&mut self, force: bool, watcher: Option<Reply>) {
         let now = self.now();
-        self.stop.watchers.extend(watcher);
-        if force || self.stop.is_stopping() {
+        self.lifecycle.stop.watchers.extend(watcher);
+        if force || self.lifecycle.is_stopping() {
             tracing::warn!(target: "mcp_server", "stopping at once");
             self.kill_everything();
         } else {
             tracing::info!(target: "mcp_server", event = "stopping", "stopping: draining");
-            let limit = Duration::from_millis(self.loaded.config.server.drain_timeout_ms);
-            (self.stop.drained_by, self.stop.ended_by) = (now + limit, now + limit + ON_TOP);
-            self.stop.step = Step::Edges;
+            let limit = self.settings.drain_limit();
+            (self.lifecycle.stop.drained_by, self.lifecycle.stop.ended_by) =
+                (now + limit, now + limit + ON_TOP);
+            self.lifecycle.stop.step = Step::Edges;
             self.service_manager.stopping(now);
-            self.drain_edges(limit);
+            self.reload(Input::Stop);
+            let edges = Role::ALL.into_iter().filter(|role| role.is_edge());
+            edges.for_each(|role| self.workers.drain_role(role, limit, now));
         }
         self.go_on_stopping();
     }
 
-    fn drain_edges(&mut self, limit: Duration) {
-        Role::ALL
-            .into_iter()
-            .filter(|role| role.is_edge())
-            .for_each(|role| self.drain_role(role, limit));
-    }
-
-    fn drain_role(&mut self, role: Role, limit: Duration) {
-        let ids: Vec<_> = self
-            .workers
-            .procs
-            .iter()
-            .filter(|(_, proc)| proc.role == role)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in ids {
-            // One that does not serve yet has nothing to finish.
-            let starting = self
-                .workers
-                .procs
-                .get(&id)
-                .is_some_and(|proc| proc.stage == Stage::Starting && proc.beat.seq == 0);
-            self.drain_worker_within(id, if starting { Duration::ZERO } else { limit });
-        }
-    }
-
     /// Takes the next step if the one before is finished, or its time is up.
-    pub(crate) fn go_on_stopping(&mut self) {
+    pub(super) fn go_on_stopping(&mut self) {
         let now = self.now();
-        let live = |supervisor: &Self, role: Role| {
-            supervisor
-                .workers
-                .procs
-                .values()
-                .filter(|proc| proc.role == role)
-                .count()
-        };
-        let left = self
-            .stop
-            .drained_by
-            .saturating_sub(now)
-            .max(Duration::from_millis(500));
-        if self.stop.step == Step::Edges {
-            let edges = self
-                .workers
-                .procs
-                .values()
-                .filter(|proc| proc.role.is_edge())
-                .count();
-            let connections: u64 = self
-                .workers
-                .procs
-                .values()
-                .map(|proc| proc.beat.connections)
-                .sum();
-            if edges == 0 {
-                self.stop.step = Step::Gateway;
-                self.drain_role(Role::Gateway, left);
-                self.drain_role(Role::Admin, left);
-            } else {
-                self.stop.say(if connections == 1 {
-                    "1 connection draining".to_owned()
-                } else {
-                    format!("{connections} connections draining")
-                });
-            }
+        if self.lifecycle.stop.step == Step::Edges {
+            self.drain_edges(now);
         }
-        if self.stop.step == Step::Gateway {
-            if live(self, Role::Gateway) + live(self, Role::Admin) == 0 {
-                self.stop.step = Step::Upstreams;
-                let shims: Vec<_> = self.shims.all.keys().copied().collect();
-                shims
-                    .into_iter()
-                    .for_each(|shim| self.end_upstream_of(shim, PATIENCE, now));
-            } else {
-                self.stop.say("calls in flight finishing".to_owned());
-            }
+        if self.lifecycle.stop.step == Step::Gateway {
+            self.drain_gateway(now);
         }
-        if self.stop.step == Step::Upstreams {
-            let servers = self.shims.all.len();
+        if self.lifecycle.stop.step == Step::Upstreams {
+            let servers = self.upstreams.running();
             if servers == 0 {
                 self.kill_everything();
             } else {
-                self.stop.say(format!("{servers} servers ending"));
+                self.lifecycle.stop.say(format!("{servers} servers ending"));
             }
         }
-        self.service_manager.draining(&self.stop.told, now);
-        if matches!(
-            self.stop.step,
+        self.service_manager
+            .draining(&self.lifecycle.stop.told, now);
+        let drains = matches!(
+            self.lifecycle.stop.step,
             Step::Edges | Step::Gateway | Step::Upstreams
-        ) && now >= self.stop.ended_by
-        {
+        );
+        if drains && now >= self.lifecycle.stop.ended_by {
             tracing::warn!(target: "mcp_server", "drain time is up");
             self.kill_everything();
         }
-        if self.stop.step == Step::Killing {
-            self.begin_sweep();
-            if now >= self.stop.ended_by
-                || (self.workers.procs.is_empty()
-                    && self.shims.all.is_empty()
-                    && self.remaining() == 0
-                    && self.cgroups.is_quiet())
-            {
-                self.stop.step = Step::Done;
+        if self.lifecycle.stop.step == Step::Killing {
+            self.children.begin_sweep(now);
+            let is_nothing_left = self.workers.is_empty()
+                && self.upstreams.running() == 0
+                && self.children.remaining() == 0
+                && self.upstreams.are_cgroups_quiet();
+            if now >= self.lifecycle.stop.ended_by || is_nothing_left {
+                self.lifecycle.stop.step = Step::Done;
                 tracing::info!(target: "mcp_server", event = "stopped", "stopped");
             }
         }
     }
 
-    fn kill_everything(&mut self) {
-        let now = self.now();
-        if self.stop.step != Step::Killing {
-            self.stop.step = Step::Killing;
-            self.stop.ended_by = now + LAST;
-            self.workers
-                .procs
-                .values()
-                .for_each(|proc| platform::signal_process(proc.pid, Signal::SIGKILL));
-            self.shims.kill_all(now);
+    /// Waits for the edge workers, then drains the gateway.
+    fn drain_edges(&mut self, now: Duration) {
+        if self.workers.count(Role::is_edge) > 0 {
+            let connections = self.workers.connections(|_| true);
+            return self.lifecycle.stop.say(if connections == 1 {
+                "1 connection draining".to_owned()
+            } else {
+                format!("{connections} connections draining")
+            });
         }
+        self.lifecycle.stop.step = Step::Gateway;
+        let left = self
+            .lifecycle
+            .stop
+            .drained_by
+            .saturating_sub(now)
+            .max(SHORTEST);
+        self.workers.drain_role(Role::Gateway, left, now);
+        self.workers.drain_role(Role::Admin, left, now);
     }
 
-    /// The last words to who asked for the stop.
-    pub(crate) fn finish_stop(&mut self) {
-        for watcher in std::mem::take(&mut self.stop.watchers) {
-            watcher.last(Ok(Body::Done("stopped".to_owned())));
+    /// Waits for the gateway, then ends the servers.
+    fn drain_gateway(&mut self, now: Duration) {
+        if self.workers.count(|role| !role.is_edge()) > 0 {
+            return self
+                .lifecycle
+                .stop
+                .say("calls in flight finishing".to_owned());
+        }
+        self.lifecycle.stop.step = Step::Upstreams;
+        self.upstreams.end_all(now);
+    }
+
+    fn kill_everything(&mut self) {
+        let now = self.now();
+        if self.lifecycle.stop.step != Step::Killing {
+            self.lifecycle.stop.step = Step::Killing;
+            self.lifecycle.stop.ended_by = now + LAST;
+            self.workers.kill_all();
+            self.upstreams.kill_all(now);
         }
     }
 }

@@ -11,3 +11,4 @@ mod links;
 mod pages;
 mod promises;
 mod rooms;
+mod supervisor_rooms;

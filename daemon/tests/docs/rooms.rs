@@ -199,7 +199,7 @@ const DOORS: [(&str, &[&str]); 20] = [
     ),
 ];
 
-fn root() -> PathBuf {
+pub(super) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .unwrap()
@@ -207,7 +207,7 @@ fn root() -> PathBuf {
 }
 
 /// Every source file below, tests left out.
-fn sources(place: &Path) -> Vec<PathBuf> {
+pub(super) fn sources(place: &Path) -> Vec<PathBuf> {
     if place.is_file() {
         return vec![place.to_path_buf()];
     }

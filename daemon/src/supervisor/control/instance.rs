@@ -38,6 +38,19 @@ pub(crate) enum InstanceError {
 }
 
 impl Instance {
+    /// Where the control socket is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The socket, to be served.
+    ///
+    /// # Errors
+    /// When it cannot be duplicated.
+    pub(crate) fn listener(&self) -> io::Result<UnixListener> {
+        self.socket.try_clone()
+    }
+
     /// Takes the place and binds the socket: its directory 0700 (0750 for root), the socket 0660.
     ///
     /// # Errors

@@ -1,7 +1,21 @@
-//! The control socket: who holds it, the calls that come in at it, and what they show and change.
+//! The control socket: the process that holds it, its connections, who may call what, and what the
+//! gateway is asked for callers.
 
-pub(in crate::supervisor) mod calls;
-pub(in crate::supervisor) mod instance;
-pub(in crate::supervisor) mod log_levels;
-pub(in crate::supervisor) mod socket;
-pub(in crate::supervisor) mod status;
+mod instance;
+mod log_levels;
+mod logging;
+pub(crate) mod permissions;
+pub(crate) mod questions;
+pub(crate) mod socket;
+pub(crate) mod status;
+
+pub(crate) use instance::{Instance, InstanceError};
+pub(crate) use logging::Logging;
+pub(crate) use questions::Questions;
+
+/// What the supervisor keeps for its control socket.
+pub(crate) struct Control {
+    pub(crate) instance: Instance,
+    pub(crate) questions: Questions,
+    pub(crate) logging: Logging,
+}

@@ -6,8 +6,9 @@ use crate::{
     log::{self, now_us},
     platform::{self, Peer},
     supervisor::{
-        Hub,
-        event::{Answer, Event, Incoming, Reply},
+        event::Event,
+        hub::Hub,
+        reply::{Answer, Incoming, Reply, failure},
     },
 };
 use ggen_wire::{
@@ -306,7 +307,7 @@ async fn hung_up(stream: &UnixStream) {
 }
 
 fn stopping() -> Failure {
-    crate::supervisor::control::calls::failure(
+    failure(
         Code::NotRunning,
         "the daemon is stopping",
         "ggen mcp server status",

@@ -1,8 +1,10 @@
 //! Metrics over the lives of workers: shown = retired + sum over the living, so that a counter
 //! never goes backwards when a worker dies. Gauges count only the living.
 
-use crate::metrics::{Family, Kind, Sample, Value};
-use crate::supervisor::event::ProcId;
+use crate::{
+    metrics::{Family, Kind, Sample, Value},
+    supervisor::event::ProcId,
+};
 use std::collections::{BTreeMap, btree_map::Entry};
 
 /// Series that are kept over all workers; more are dropped, so that labels that never end cannot

@@ -4,3 +4,4 @@
 pub(crate) mod environment;
 pub(in crate::supervisor) mod reaper;
 pub(in crate::supervisor) mod restart_backoff;
+pub(in crate::supervisor) mod run_as;

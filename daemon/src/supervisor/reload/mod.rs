@@ -1,31 +1,31 @@
-//! Putting another configuration in force without dropping a connection, a session or a call. In
-//! steps, each of which the loop goes on from: read and compare ([`Stage::Asking`] for the tools
-//! that are concerned) → bind new listeners and start additional workers ([`Stage::Preparing`];
-//! whatever fails up to here leaves everything as it was) → tell every process
-//! ([`Stage::Switching`]) → see what becomes of the upstreams that were touched
-//! ([`Stage::Settling`]) → answer.
+//! Putting another configuration in force without dropping a connection, a session or a call. A
+//! pure machine: what happens comes in as [`Input`], what is to be done goes out as [`Effect`]s.
+//!
+//! The steps: read and compare ([`Stage::Reading`]) → ask the gateway for the tools that are
+//! concerned ([`Stage::Asking`]) → start additional workers ([`Stage::Preparing`]; whatever fails
+//! up to here leaves everything as it was) → tell every process ([`Stage::Switching`]) → see what
+//! becomes of the upstreams that were touched ([`Stage::Settling`]) → answer.
 
-pub(in crate::supervisor) mod plan;
+pub(crate) mod candidate;
+pub(crate) mod operator_stops;
+pub(crate) mod plan;
+#[cfg(test)]
+mod tests;
 
 use crate::{
-    config::{self, Loaded, Problem},
-    ipc::messages::{Question, Role, ToWorker},
-    log,
+    ipc::messages::Role,
     supervisor::{
-        Supervisor,
-        event::{ProcId, Reply},
-        listeners::Listeners,
-        reload::plan::Step,
-        upstreams::{Phase, operator_stops::Switch},
-        workers::{Slot, slots::wanted_slots},
+        event::ProcId,
+        reply::{Reply, failure},
     },
 };
 use ggen_wire::{
     Code,
     control::{Body, Failure},
-    plan::{Effect, Plan},
-    status::{Tool, UpstreamState},
+    plan::Plan,
+    status::Tool,
 };
+use operator_stops::Switch;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -37,578 +37,361 @@ const SETTLING: Duration = Duration::from_secs(10);
 /// Somebody who waits for the outcome.
 #[derive(Debug)]
 pub(crate) struct Watcher {
-    reply: Reply,
-    more: bool,
-    switch: Option<Switch>,
+    pub(crate) reply: Reply,
+    /// Lines of progress are wanted.
+    pub(crate) more: bool,
+    /// What has been stopped or started by name.
+    pub(crate) switch: Option<Switch>,
 }
 
-/// What the next reload is to take up.
+/// What a reload takes up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Again {
-    /// Nothing: there is none.
+pub(crate) enum Scope {
+    /// Nothing.
     #[default]
-    No,
+    Nothing,
     /// What has been stopped and started by name; files are not read.
     Switches,
     /// The files, and that too.
     Files,
 }
 
-/// A configuration that is not in force yet.
-pub(crate) struct Candidate {
-    pub(crate) loaded: Loaded,
-    pub(crate) listeners: Listeners,
-    pub(crate) tls: crate::supervisor::secrets::Tls,
-    pub(crate) generation: u32,
-    pub(crate) log_filter: String,
-    pub(crate) run_as: Option<crate::ipc::messages::RunAs>,
-    plan: Plan,
-    /// Slots whose first process is not Ready yet.
-    waiting: BTreeSet<String>,
+/// A configuration that differs from the one in force.
+#[derive(Debug)]
+pub(crate) struct Proposal<C> {
+    /// The configuration, with what has been opened for it.
+    pub(crate) candidate: C,
+    /// What it takes to get there.
+    pub(crate) plan: Plan,
+    /// The slots that it asks for.
+    pub(crate) slots: Vec<(String, Role)>,
+}
+
+/// What has happened.
+#[derive(Debug)]
+pub(crate) enum Input<C> {
+    /// A reload is asked for. While one is under way, the next one waits.
+    Requested(Scope, Option<Watcher>),
+    /// The configuration in force has been read again, and is the same.
+    Unchanged,
+    /// Another configuration has been read.
+    Changed(Box<Proposal<C>>),
+    /// It could not be read, or cannot come into force.
+    Refused(Failure),
+    /// The gateway's tools, as far as they are known, and the slots that there are.
+    Tools(Vec<Tool>, Vec<String>),
+    /// The first process of a new slot is ready.
+    WorkerReady(String),
+    /// The first process of a new slot died before it was ready.
+    WorkerDied {
+        /// The slot.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The configuration is in force. Which workers have been told, and whether they are to drain
+    /// once they have confirmed; which upstreams were touched.
+    Switched(BTreeMap<ProcId, bool>, BTreeSet<String>),
+    /// A worker has taken the configuration in force over, or is gone.
+    Confirmed(ProcId),
+    /// Time has passed; what is known now of upstreams that were touched.
+    Outcomes(Vec<(String, String)>),
+    /// The daemon stops: no reload goes on.
+    Stop,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Effect<C> {
+    /// Read the configuration; answered with `Unchanged`, `Changed` or `Refused`.
+    Read(Scope),
+    /// Complete the plan; answered with `Tools`. The gateway is asked if the plan concerns tools.
+    Complete {
+        /// The plan concerns tools.
+        asks_tools: bool,
+    },
+    /// The plan is complete.
+    Planned(Plan),
+    /// Tell callers how far it has come.
+    Progress(Vec<Reply>, Body),
+    /// Start additional workers; answered with `WorkerReady` or `WorkerDied` for each.
+    StartAdditional(Vec<(String, Role)>),
+    /// Give the additional workers up.
+    DropAdditional,
+    /// Put it in force; answered with `Switched`.
+    Switch(Box<C>),
+    /// Drain a worker that is not wanted any more.
+    Drain(ProcId),
+    /// It is over.
+    Finish(Result<String, Failure>, Vec<Watcher>),
 }
 
 /// How far it has come.
-#[derive(Default)]
-pub(crate) enum Stage {
+#[derive(Debug, Default)]
+enum Stage<C> {
     /// Nothing is under way.
     #[default]
     Idle,
+    /// The configuration is being read.
+    Reading,
     /// The gateway is asked for the tools that are concerned.
-    Asking(Box<Candidate>),
-    /// Additional workers start.
-    Preparing(Box<Candidate>),
-    /// Workers have been told, and have not confirmed yet; `true`: one that is to go then.
+    Asking(Box<Proposal<C>>),
+    /// Additional workers start; the names of those that are not ready yet.
+    Preparing(Box<C>, BTreeSet<String>),
+    /// Workers are told; those that have not confirmed yet, and the upstreams that were touched.
     Switching(BTreeMap<ProcId, bool>, BTreeSet<String>),
     /// Upstreams that were touched are starting, until that time.
     Settling(BTreeSet<String>, Duration),
 }
 
 /// A reload, and who wants the next one.
-#[derive(Default)]
-pub(crate) struct Reload {
-    pub(crate) stage: Stage,
+#[derive(Debug)]
+pub(crate) struct Reload<C> {
+    stage: Stage<C>,
+    /// The generation in force.
+    generation: u32,
     watchers: Vec<Watcher>,
     queued: Vec<Watcher>,
-    again: Again,
+    again: Scope,
+    stopped: bool,
 }
 
-impl Reload {
+impl<C> Reload<C> {
+    /// None under way. `generation`: the one in force.
+    pub(crate) const fn new(generation: u32) -> Self {
+        Self {
+            stage: Stage::Idle,
+            generation,
+            watchers: Vec::new(),
+            queued: Vec::new(),
+            again: Scope::Nothing,
+            stopped: false,
+        }
+    }
+
+    /// Whether none is under way.
+    pub(crate) const fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Idle)
+    }
+
+    /// The configuration that additional workers are to prove.
+    pub(crate) fn candidate(&self) -> Option<&C> {
+        match &self.stage {
+            Stage::Preparing(candidate, _) => Some(candidate),
+            _ => None,
+        }
+    }
+
+    /// The upstreams whose outcome is waited for.
+    pub(crate) fn touched(&self) -> impl Iterator<Item = &String> {
+        let touched = match &self.stage {
+            Stage::Settling(touched, _) => Some(touched),
+            _ => None,
+        };
+        touched.into_iter().flatten()
+    }
+
     /// When something has to be done if nothing happens.
-    pub(crate) fn deadline(&self) -> Option<Duration> {
-        if let Stage::Settling(_, until) = &self.stage {
-            Some(*until)
-        } else {
-            None
+    pub(crate) const fn deadline(&self) -> Option<Duration> {
+        match &self.stage {
+            Stage::Settling(_, until) => Some(*until),
+            _ => None,
         }
     }
 
-    fn say(&self, body: &Body) {
-        // Who has switched something by name knows what differs.
-        let plan = matches!(body, Body::Plan(_));
-        self.watchers
-            .iter()
-            .filter(|watcher| watcher.more && !(plan && watcher.switch.is_some()))
-            .for_each(|watcher| watcher.reply.progress(body.clone()));
-    }
-}
-
-fn refused(problems: &[Problem]) -> Failure {
-    for problem in problems {
-        tracing::error!(target: "mcp_server", event = "refused", code = %problem.code, "configuration refused, the old one stays in force: {problem}");
-    }
-    let first = problems
-        .iter()
-        .find(|problem| problem.is_error())
-        .or(problems.first());
-    let code = first.map_or(Code::ConfigValue, |problem| problem.code);
-    let message = problems
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("\n");
-    crate::supervisor::control::calls::failure(code, &message, "ggend check")
-}
-
-impl Supervisor {
-    /// Checks the configuration, and does nothing.
-    pub(crate) fn validate(&self, reply: &Reply, more: bool) {
-        reply.last(
-            config::load(&self.load_options)
-                .map_err(|problems| refused(&problems))
-                .map(|loaded| {
-                    let warnings = loaded.warnings.iter().map(ToString::to_string);
-                    warnings
-                        .filter(|_| more)
-                        .for_each(|warning| reply.progress(Body::Done(warning)));
-                    Body::Done("the configuration is valid".to_owned())
-                }),
-        );
-    }
-
-    /// Says what a reload would do, and does nothing.
-    pub(crate) fn show_plan(&mut self, reply: Reply) {
-        match config::load(&self.load_options) {
-            Err(problems) => reply.last(Err(refused(&problems))),
-            Ok(loaded) => {
-                let loaded = loaded.with_stopped(&self.stopped);
-                let plan = plan::plan(&self.loaded.config, &loaded.config, self.generation);
-                self.ask_for_tools(plan, Some(reply));
+    /// Takes up what has happened. The effects are to be carried out in order.
+    pub(crate) fn input(&mut self, input: Input<C>, now: Duration) -> Vec<Effect<C>> {
+        match input {
+            Input::Requested(scope, watcher) => {
+                self.queued.extend(watcher);
+                self.again = self.again.max(scope);
+                self.next()
             }
-        }
-    }
-
-    /// Reads the configuration and puts it in force, or leaves everything as it was and says why.
-    /// While one is under way, the next one waits.
-    pub(crate) fn reload(&mut self, watcher: Option<(Reply, bool)>) {
-        self.reload
-            .queued
-            .extend(watcher.map(|(reply, more)| Watcher {
-                reply,
-                more,
-                switch: None,
-            }));
-        self.reload.again = Again::Files;
-        self.next_reload();
-    }
-
-    /// Puts what is stopped and started by name in force.
-    pub(crate) fn switch_and_reload(&mut self, switch: Switch, reply: Reply, more: bool) {
-        self.reload.queued.push(Watcher {
-            reply,
-            more,
-            switch: Some(switch),
-        });
-        self.reload.again = self.reload.again.max(Again::Switches);
-        self.next_reload();
-    }
-
-    fn next_reload(&mut self) {
-        if !matches!(self.reload.stage, Stage::Idle) || self.stop.is_stopping() {
-            return;
-        }
-        let again = std::mem::take(&mut self.reload.again);
-        if again == Again::No {
-            return;
-        }
-        self.reload.watchers = std::mem::take(&mut self.reload.queued);
-        self.service_manager.reloading(self.now());
-        let read = if again == Again::Files {
-            config::load(&self.load_options)
-        } else {
-            Ok(self.loaded.clone())
-        };
-        let loaded = match read {
-            Ok(loaded) => loaded.with_stopped(&self.stopped),
-            Err(problems) => return self.end_reload(Err(refused(&problems))),
-        };
-        let tls = match crate::supervisor::secrets::Tls::read(&loaded) {
-            Ok(tls) => tls,
-            Err(error) => return self.end_reload(Err(crate::supervisor::secrets::refused(&error))),
-        };
-        let run_as = match crate::supervisor::workers::sandbox::run_as(&loaded.config) {
-            Ok(run_as) => run_as,
-            Err(error) => {
-                tracing::error!(target: "mcp_server", event = "refused", code = %error.code, "configuration refused, the old one stays in force: {error}");
-                let failure = crate::supervisor::control::calls::failure(
-                    error.code,
-                    &error.to_string(),
-                    "ggen mcp config get server",
-                );
-                return self.end_reload(Err(failure));
+            Input::Stop => {
+                self.stopped = true;
+                self.stage = Stage::Idle;
+                Vec::new()
             }
-        };
-        if loaded.config == self.loaded.config && loaded.stopped == self.loaded.stopped {
-            self.loaded = loaded;
-            self.refresh_auth();
-            self.take_tls(tls);
-            self.lay_out_slots();
-            self.revive();
-            return self.end_reload(Ok(format!(
+            input => self.go_on(input, now),
+        }
+    }
+
+    /// Takes the reload that is under way one step further, if the input is for its stage.
+    fn go_on(&mut self, input: Input<C>, now: Duration) -> Vec<Effect<C>> {
+        match (input, std::mem::take(&mut self.stage)) {
+            (Input::Unchanged, Stage::Reading) => self.finish(Ok(format!(
                 "no change, generation {} stays in force",
                 self.generation
-            )));
-        }
-        let listeners = match Listeners::open(&loaded, &self.usable_listeners(), Vec::new()) {
-            Ok(listeners) => listeners,
-            Err(error) => {
-                tracing::error!(target: "transport", event = "refused", code = %error.code, "configuration refused, the old one stays in force: {error}");
-                let message = format!("{error}; generation {} stays in force", self.generation);
-                return self.end_reload(Err(crate::supervisor::control::calls::failure(
-                    error.code,
-                    &message,
-                    "ggen mcp server status",
-                )));
+            ))),
+            (Input::Refused(failure), Stage::Reading) => self.finish(Err(failure)),
+            (Input::Changed(proposal), Stage::Reading) => {
+                let asks_tools = plan::concerns_tools(&proposal.plan);
+                self.stage = Stage::Asking(proposal);
+                vec![Effect::Complete { asks_tools }]
             }
-        };
-        let plan = plan::plan(&self.loaded.config, &loaded.config, self.generation);
-        let log_filter = log::filter_text(
-            &loaded.config.logging,
-            self.level,
-            std::env::var("RUST_LOG").ok().as_deref(),
-        );
-        let generation = self.generation + 1;
-        let candidate = Candidate {
-            loaded,
-            listeners,
-            tls,
-            generation,
-            log_filter,
-            run_as,
-            plan: plan.clone(),
-            waiting: BTreeSet::new(),
-        };
-        self.reload.stage = Stage::Asking(Box::new(candidate));
-        self.ask_for_tools(plan, None);
-    }
-
-    /// Completes a plan with the tools that are concerned; `asked_by`: it is all that is wanted.
-    fn ask_for_tools(&mut self, plan: Plan, asked_by: Option<Reply>) {
-        let concerns = |effect| {
-            matches!(
-                effect,
-                Effect::Removed | Effect::Restarted | Effect::Reconnected
-            )
-        };
-        if plan.changes.iter().any(|change| concerns(change.effect))
-            && self.workers.gateway().is_some()
-        {
-            self.ask_gateway(
-                Question::Tools,
-                crate::supervisor::control::calls::Asker::Plan(plan, asked_by),
-            );
-        } else {
-            self.planned(plan, Vec::new(), asked_by);
-        }
-    }
-
-    /// The tools are known, or will not be.
-    pub(crate) fn planned(&mut self, mut plan: Plan, tools: Vec<Tool>, asked_by: Option<Reply>) {
-        for change in &mut plan.changes {
-            if let Some(name) = change.setting.strip_prefix("mcpServers.")
-                && matches!(
-                    change.effect,
-                    Effect::Removed | Effect::Restarted | Effect::Reconnected
-                )
-            {
-                change.tools = tools
-                    .iter()
-                    .filter(|tool| tool.server == name)
-                    .map(|tool| tool.name.clone())
-                    .collect();
+            (Input::Tools(tools, slots), Stage::Asking(proposal)) => {
+                self.planned(*proposal, &tools, &slots)
+            }
+            (Input::WorkerReady(name), Stage::Preparing(candidate, mut waiting)) => {
+                waiting.remove(&name);
+                if waiting.is_empty() {
+                    return self.switch(candidate);
+                }
+                self.stage = Stage::Preparing(candidate, waiting);
+                Vec::new()
+            }
+            (Input::WorkerDied { name, reason }, Stage::Preparing(..)) => self.died(&name, &reason),
+            (Input::Switched(told, touched), Stage::Switching(..)) => {
+                self.stage = Stage::Switching(told, touched);
+                self.settle(now)
+            }
+            (Input::Confirmed(id), Stage::Switching(mut pending, touched)) => {
+                let surplus = pending.remove(&id);
+                self.stage = Stage::Switching(pending, touched);
+                let drain = surplus
+                    .filter(|surplus| *surplus)
+                    .map(|_| Effect::Drain(id));
+                let mut effects: Vec<_> = drain.into_iter().collect();
+                if surplus.is_some() {
+                    effects.extend(self.settle(now));
+                }
+                effects
+            }
+            (Input::Outcomes(known), Stage::Settling(touched, until)) => {
+                self.outcomes(known, touched, until, now)
+            }
+            (_, stage) => {
+                self.stage = stage;
+                Vec::new()
             }
         }
-        if let Some(reply) = asked_by {
-            return reply.last(Ok(Body::Plan(plan)));
-        }
-        let Stage::Asking(mut candidate) = std::mem::take(&mut self.reload.stage) else {
-            return;
-        };
-        if self.stop.is_stopping() {
-            return;
-        }
-        for change in &plan.changes {
-            tracing::info!(target: "mcp_server", "reload: {}", change.line());
-        }
-        self.reload.say(&Body::Plan(plan.clone()));
-        candidate.plan = plan;
-        self.prepare(candidate);
     }
 
-    /// Starts the workers that are additional.
-    fn prepare(&mut self, mut candidate: Box<Candidate>) {
-        let wanted = wanted_slots(
-            &candidate.loaded.config,
-            &candidate.listeners,
-            candidate.tls.is_any(),
-        );
-        let fresh: Vec<_> = wanted
+    /// Begins the next one if it is asked for and none is under way.
+    fn next(&mut self) -> Vec<Effect<C>> {
+        if !self.is_idle() || self.stopped || self.again == Scope::Nothing {
+            return Vec::new();
+        }
+        self.watchers = std::mem::take(&mut self.queued);
+        self.stage = Stage::Reading;
+        vec![Effect::Read(std::mem::take(&mut self.again))]
+    }
+
+    fn finish(&mut self, outcome: Result<String, Failure>) -> Vec<Effect<C>> {
+        self.stage = Stage::Idle;
+        let watchers = std::mem::take(&mut self.watchers);
+        let mut effects = vec![Effect::Finish(outcome, watchers)];
+        effects.extend(self.next());
+        effects
+    }
+
+    /// The plan is complete: additional workers start, if there are any.
+    fn planned(
+        &mut self,
+        proposal: Proposal<C>,
+        tools: &[Tool],
+        slots: &[String],
+    ) -> Vec<Effect<C>> {
+        let Proposal {
+            candidate,
+            mut plan,
+            slots: wanted,
+        } = proposal;
+        plan::name_tools(&mut plan, tools);
+        let mut effects = vec![
+            Effect::Planned(plan.clone()),
+            self.progress(Body::Plan(plan)),
+        ];
+        let additional: Vec<_> = wanted
             .into_iter()
-            .filter(|(name, _)| !self.workers.slots.iter().any(|slot| slot.name == *name))
+            .filter(|(name, _)| !slots.contains(name))
             .collect();
-        let names: Vec<String> = fresh.iter().map(|(name, _)| name.clone()).collect();
-        if names.is_empty() {
-            return self.switch(candidate);
+        if additional.is_empty() {
+            effects.extend(self.switch(Box::new(candidate)));
+            return effects;
         }
-        self.reload
-            .say(&Body::Done(format!("starting {}", names.join(", "))));
-        candidate.waiting = names.iter().cloned().collect();
-        self.reload.stage = Stage::Preparing(candidate);
-        self.workers.slots.extend(
-            fresh
-                .into_iter()
-                .map(|(name, role)| Slot::prospective(name, role)),
-        );
-        for name in names {
-            // One that cannot be started ends this reload, and the next one may have begun with
-            // slots of the same names.
-            if self
-                .workers
-                .slot_mut(&name)
-                .is_some_and(|slot| slot.prospective && slot.current.is_none())
-            {
-                self.start_worker(&name, false);
-            }
-        }
+        let names: Vec<String> = additional.iter().map(|(name, _)| name.clone()).collect();
+        effects.push(self.progress(Body::Done(format!("starting {}", names.join(", ")))));
+        self.stage = Stage::Preparing(Box::new(candidate), names.into_iter().collect());
+        effects.push(Effect::StartAdditional(additional));
+        effects
     }
 
-    /// The first process of an additional slot serves.
-    pub(crate) fn prepared(&mut self, name: &str) {
-        let Stage::Preparing(candidate) = &mut self.reload.stage else {
-            return;
-        };
-        candidate.waiting.remove(name);
-        if candidate.waiting.is_empty()
-            && let Stage::Preparing(candidate) = std::mem::take(&mut self.reload.stage)
-        {
-            self.switch(candidate);
-        }
+    fn switch(&mut self, candidate: Box<C>) -> Vec<Effect<C>> {
+        self.generation += 1;
+        self.stage = Stage::Switching(BTreeMap::new(), BTreeSet::new());
+        vec![Effect::Switch(candidate)]
     }
 
-    /// An additional process died before it served: nothing has changed, and nothing will.
-    pub(crate) fn reload_failed(&mut self, name: &str, reason: &str) {
-        if !matches!(self.reload.stage, Stage::Preparing(_)) {
-            return;
-        }
-        // The new listeners close with the candidate.
-        self.reload.stage = Stage::Idle;
-        let (gone, slots) = std::mem::take(&mut self.workers.slots)
-            .into_iter()
-            .partition(|slot| slot.prospective);
-        self.workers.slots = slots;
-        for id in Vec::<Slot>::into_iter(gone).filter_map(|slot| slot.current) {
-            self.drain_worker(id);
-        }
+    /// Nothing has changed, and nothing will. The new listeners close with the candidate.
+    fn died(&mut self, name: &str, reason: &str) -> Vec<Effect<C>> {
         let message = format!(
             "the new {name} died before it was ready ({reason}); generation {} stays in force, nothing has changed",
             self.generation
         );
         tracing::error!(target: "mcp_server", code = %Code::WorkerDied, "{message}");
-        self.end_reload(Err(crate::supervisor::control::calls::failure(
+        let failure = failure(
             Code::WorkerDied,
             &message,
             "ggen mcp server logs --level error",
-        )));
+        );
+        let mut effects = vec![Effect::DropAdditional];
+        effects.extend(self.finish(Err(failure)));
+        effects
     }
 
-    /// From here on the new configuration is the one in force.
-    fn switch(&mut self, candidate: Box<Candidate>) {
-        let Candidate {
-            loaded,
-            listeners,
-            tls,
-            generation,
-            log_filter,
-            run_as,
-            ..
-        } = *candidate;
-        let had_issuer = self.secrets.auth.has_issuer();
-        let steps = plan::steps(&self.loaded.config, &loaded.config);
-        (self.generation, self.run_as) = (generation, run_as);
-        self.loaded = loaded;
-        // Our own descriptors of listeners that are not wanted any more close here; the last worker
-        // that has one takes who waits there.
-        self.listeners = listeners;
-        self.listeners.enter_force(self.now());
-        self.listeners.log_left_out();
-        self.take_tls(tls);
-        self.keep_listeners(&[]);
-        self.log_filter = log_filter;
-        self.put_log_filter();
-        self.hub
-            .console
-            .set(&self.loaded.config.logging, generation);
-        tracing::info!(target: "mcp_server", event = "reloaded", generation, "configuration in force");
-        self.tell_warnings();
-        self.refresh_auth();
-        let surplus = self.lay_out_slots();
-        let port = self.listeners.quic_port();
-        self.workers.steer(port);
-        let moved = self.workers.at_other_quic_ports(port);
-        let ends = |step: &Step| {
-            matches!(
-                step,
-                Step::Vanishes | Step::Replaced | Step::Restarts | Step::Reconnects
-            )
+    /// Waits for upstreams once every worker has confirmed.
+    fn settle(&mut self, now: Duration) -> Vec<Effect<C>> {
+        let Stage::Switching(pending, touched) = &mut self.stage else {
+            return Vec::new();
         };
-        let mut retiring: BTreeSet<String> = steps
+        if !pending.is_empty() {
+            return Vec::new();
+        }
+        let touched = std::mem::take(touched);
+        let in_force = format!("generation {} in force", self.generation);
+        if touched.is_empty() {
+            return self.finish(Ok(in_force));
+        }
+        self.stage = Stage::Settling(touched, now + SETTLING);
+        vec![self.progress(Body::Done(in_force))]
+    }
+
+    fn outcomes(
+        &mut self,
+        known: Vec<(String, String)>,
+        mut touched: BTreeSet<String>,
+        until: Duration,
+        now: Duration,
+    ) -> Vec<Effect<C>> {
+        let mut effects = Vec::new();
+        for (name, outcome) in known {
+            if touched.remove(&name) {
+                effects.push(self.progress(Body::Done(format!("{name}: {outcome}"))));
+            }
+        }
+        if !touched.is_empty() && now < until {
+            self.stage = Stage::Settling(touched, until);
+            return effects;
+        }
+        let rest = touched.into_iter().collect::<Vec<_>>().join(", ");
+        let rest = if rest.is_empty() {
+            rest
+        } else {
+            format!("; not ready yet: {rest}")
+        };
+        effects.extend(self.finish(Ok(format!("generation {} in force{rest}", self.generation))));
+        effects
+    }
+
+    /// A line for those who want progress. Who has switched something by name needs no plan.
+    fn progress(&self, body: Body) -> Effect<C> {
+        let is_plan = matches!(body, Body::Plan(_));
+        let told = self
+            .watchers
             .iter()
-            .filter(|(_, step)| ends(step))
-            .map(|(name, _)| name.clone())
-            .collect();
-        retiring.extend(self.leaving_names());
-        let procs = self
-            .workers
-            .procs
-            .iter()
-            .filter(|(_, proc)| proc.is_current() && proc.generation != generation);
-        let procs: Vec<_> = procs
-            .map(|(id, proc)| (*id, proc.name.clone(), proc.role))
-            .collect();
-        let mut pending = BTreeMap::new();
-        for (id, name, role) in procs {
-            if role == Role::Gateway {
-                let upstreams = retiring.iter().cloned().collect();
-                self.tell(
-                    id,
-                    ToWorker::Retire {
-                        upstreams,
-                        within_ms: self.loaded.config.server.drain_timeout_ms,
-                    },
-                    Vec::new(),
-                );
-            }
-            let start = self.start_message(&name, role);
-            let sockets = self.listeners.sockets_for(role);
-            if self.tell(id, ToWorker::Reconfigure(Box::new(start)), sockets) {
-                pending.insert(id, surplus.contains(&id));
-            }
-        }
-        if !moved.is_empty() {
-            self.roll_through(moved, "QUIC has moved".to_owned(), None);
-        }
-        self.lay_out_upstreams();
-        let touched = steps.into_iter().filter(|(name, step)| {
-            let serves = self
-                .loaded
-                .config
-                .mcp_servers
-                .get(name)
-                .is_some_and(|upstream| upstream.enabled && !upstream.is_self);
-            serves
-                && matches!(
-                    step,
-                    Step::Appears | Step::Replaced | Step::Restarts | Step::Reconnects
-                )
-        });
-        self.reload.stage = Stage::Switching(pending, touched.map(|(name, _)| name).collect());
-        if self.workers.gateway().is_none() {
-            self.release_all();
-        }
-        self.let_call_out(had_issuer);
-        self.go_on_reloading();
-    }
-
-    /// A worker has taken the configuration over, or is gone.
-    pub(crate) fn reconfigured(&mut self, id: ProcId, generation: Option<u32>) {
-        if let (Some(proc), Some(generation)) = (self.workers.procs.get_mut(&id), generation) {
-            proc.generation = generation;
-        }
-        if generation.is_some_and(|generation| generation != self.generation) {
-            return;
-        }
-        if let Stage::Switching(pending, _) = &mut self.reload.stage
-            && let Some(surplus) = pending.remove(&id)
-        {
-            if surplus {
-                self.drain_worker(id);
-            }
-            self.go_on_reloading();
-        }
-    }
-
-    /// Takes the next step if the one before is finished.
-    pub(crate) fn go_on_reloading(&mut self) {
-        let now = self.now();
-        if let Stage::Switching(pending, touched) = &mut self.reload.stage
-            && pending.is_empty()
-        {
-            let touched = std::mem::take(touched);
-            self.reload.stage = Stage::Settling(touched, now + SETTLING);
-            let in_force = format!("generation {} in force", self.generation);
-            if matches!(&self.reload.stage, Stage::Settling(touched, _) if !touched.is_empty()) {
-                self.reload.say(&Body::Done(in_force));
-            }
-        }
-        let Stage::Settling(touched, until) = &mut self.reload.stage else {
-            return;
-        };
-        let (until, names) = (*until, touched.clone());
-        for name in names {
-            if let Some(outcome) = self.outcome_of(&name) {
-                self.reload.say(&Body::Done(format!("{name}: {outcome}")));
-                if let Stage::Settling(touched, _) = &mut self.reload.stage {
-                    touched.remove(&name);
-                }
-            }
-        }
-        let Stage::Settling(touched, _) = &self.reload.stage else {
-            return;
-        };
-        if touched.is_empty() || until <= now {
-            let rest = touched
-                .iter()
-                .map(String::as_str)
-                .collect::<Vec<_>>()
-                .join(", ");
-            let rest = if rest.is_empty() {
-                rest
-            } else {
-                format!("; not ready yet: {rest}")
-            };
-            self.reload.stage = Stage::Idle;
-            self.end_reload(Ok(format!("generation {} in force{rest}", self.generation)));
-        }
-    }
-
-    /// What has become of an upstream; `None` while that is not known.
-    fn outcome_of(&self, name: &str) -> Option<String> {
-        let now = self.now();
-        let Some(upstream) = self.upstreams.iter().find(|upstream| upstream.name == name) else {
-            return Some("gone".to_owned());
-        };
-        if upstream.leaving_by.is_some() {
-            return None;
-        }
-        let reported = upstream.report.as_ref().filter(|report| {
-            !matches!(
-                report.state,
-                UpstreamState::Starting | UpstreamState::Disabled
-            )
-        });
-        let known = match upstream.phase {
-            Phase::Ending(_) => false,
-            Phase::Running(_) | Phase::Remote => reported.is_some(),
-            Phase::Idle | Phase::Queued | Phase::Starting(..) | Phase::Backoff(_) => {
-                upstream.life.quick() > 0
-            }
-            Phase::Stopped | Phase::Disabled => true,
-        };
-        let tools = reported.map_or(0, |report| report.tools);
-        known.then(
-            || match (upstream.state(now), upstream.last_exit.as_ref()) {
-                (UpstreamState::Ready, _) => format!("ready, {tools} tools"),
-                (state, Some(reason)) => format!("{}: {reason}", state.as_str()),
-                (state, None) => state.as_str().to_owned(),
-            },
-        )
-    }
-
-    fn end_reload(&mut self, outcome: Result<String, Failure>) {
-        self.refused = outcome
-            .as_ref()
-            .err()
-            .map(|failure| failure.message.clone());
-        let status = self.status_line();
-        self.service_manager.reloaded(&status, self.now());
-        for watcher in std::mem::take(&mut self.reload.watchers) {
-            watcher.reply.last(match (&outcome, &watcher.switch) {
-                (Ok(_), Some(switch)) => self.switched(switch),
-                (Err(failure), Some(switch)) => {
-                    self.unswitch(switch);
-                    Err(failure.clone())
-                }
-                (outcome, None) => outcome.clone().map(Body::Done),
-            });
-        }
-        self.next_reload();
-    }
-
-    /// What had been given up until the next reload is tried again.
-    fn revive(&mut self) {
-        let now = self.now();
-        for slot in self.workers.slots.iter_mut().filter(|slot| slot.failed) {
-            (slot.failed, slot.start_at) = (false, Some(now));
-        }
-        self.revive_upstreams();
+            .filter(|watcher| watcher.more && !(is_plan && watcher.switch.is_some()))
+            .map(|watcher| watcher.reply.clone());
+        Effect::Progress(told.collect(), body)
     }
 }

@@ -1,7 +1,10 @@
 //! What it takes to get from one configuration to another. Pure: compares, and does nothing.
 
 use crate::config::{Config, Upstream, UpstreamTransport};
-use ggen_wire::plan::{Change, Effect, Plan};
+use ggen_wire::{
+    plan::{Change, Effect, Plan},
+    status::Tool,
+};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,6 +48,52 @@ pub(crate) fn plan(old: &Config, new: &Config, generation: u32) -> Plan {
         generation,
         changes,
     }
+}
+
+/// The upstream whose tools a change concerns.
+fn concerned(change: &Change) -> Option<&str> {
+    let effects = [Effect::Removed, Effect::Restarted, Effect::Reconnected];
+    change
+        .setting
+        .strip_prefix("mcpServers.")
+        .filter(|_| effects.contains(&change.effect))
+}
+
+/// Whether tools of some upstream are concerned.
+pub(crate) fn concerns_tools(plan: &Plan) -> bool {
+    plan.changes
+        .iter()
+        .any(|change| concerned(change).is_some())
+}
+
+/// Adds the names of the tools that each change concerns.
+pub(crate) fn name_tools(plan: &mut Plan, tools: &[Tool]) {
+    for change in &mut plan.changes {
+        let Some(name) = concerned(change) else {
+            continue;
+        };
+        let own = tools.iter().filter(|tool| tool.server == name);
+        change.tools = own.map(|tool| tool.name.clone()).collect();
+    }
+}
+
+/// The upstreams of a configuration whose start, by these steps, is to be waited for.
+pub(crate) fn touched(steps: BTreeMap<String, Step>, config: &Config) -> BTreeSet<String> {
+    let starts = |step: &Step| {
+        matches!(
+            step,
+            Step::Appears | Step::Replaced | Step::Restarts | Step::Reconnects
+        )
+    };
+    let serves = |name: &String| {
+        let upstream = config.mcp_servers.get(name);
+        upstream.is_some_and(|upstream| upstream.enabled && !upstream.is_self)
+    };
+    steps
+        .into_iter()
+        .filter(|(name, step)| serves(name) && starts(step))
+        .map(|(name, _)| name)
+        .collect()
 }
 
 /// What happens to each upstream whose entry differs.
@@ -142,6 +191,37 @@ fn changed_keys(old: Option<&Upstream>, new: Option<&Upstream>) -> String {
     changed.join(", ")
 }
 
+/// A change of a setting whose values are not shown.
+fn change(path: &str) -> Change {
+    let (effect, what) = effect(path);
+    Change {
+        setting: path.to_owned(),
+        from: None,
+        to: None,
+        effect,
+        what: what.to_owned(),
+        tools: Vec::new(),
+    }
+}
+
+/// Secrets that differ. Both values are shown as `***`, and so look the same.
+fn secrets(old: &Config, new: &Config) -> impl Iterator<Item = Change> {
+    let all = [
+        ("auth.api_key", old.auth.api_key != new.auth.api_key),
+        (
+            "auth.jwt.secret",
+            old.auth.jwt.secret != new.auth.jwt.secret,
+        ),
+        (
+            "tracing.otlp.headers",
+            old.tracing.otlp.headers != new.tracing.otlp.headers,
+        ),
+    ];
+    all.into_iter()
+        .filter(|(_, differs)| *differs)
+        .map(|(path, _)| change(path))
+}
+
 fn settings(old: &Config, new: &Config) -> Vec<Change> {
     let leaves = |config: &Config| {
         let mut found = BTreeMap::new();
@@ -159,55 +239,21 @@ fn settings(old: &Config, new: &Config) -> Vec<Change> {
         .into_iter()
         .filter(|path| before.get(*path) != after.get(*path))
     {
-        let (effect, what) = effect(path);
         let text = |values: &BTreeMap<String, Value>| {
             Some(values.get(path).unwrap_or(&Value::Null).to_string())
         };
         changes.push(Change {
-            setting: path.clone(),
             from: text(&before),
             to: text(&after),
-            effect,
-            what: what.to_owned(),
-            tools: Vec::new(),
+            ..change(path)
         });
     }
-    // Both are shown as `***`, and so look the same.
-    let secrets = [
-        ("auth.api_key", old.auth.api_key != new.auth.api_key),
-        (
-            "auth.jwt.secret",
-            old.auth.jwt.secret != new.auth.jwt.secret,
-        ),
-        (
-            "tracing.otlp.headers",
-            old.tracing.otlp.headers != new.tracing.otlp.headers,
-        ),
-    ];
-    for (path, _) in secrets
-        .into_iter()
-        .filter(|(path, differs)| *differs && before.get(*path) == after.get(*path))
-    {
-        let (effect, what) = effect(path);
-        changes.push(Change {
-            setting: path.to_owned(),
-            from: None,
-            to: None,
-            effect,
-            what: what.to_owned(),
-            tools: Vec::new(),
-        });
-    }
+    changes.extend(secrets(old, new).filter(|change| {
+        let path = &change.setting;
+        before.get(path) == after.get(path)
+    }));
     if old.metadata != new.metadata {
-        let what = effect("metadata").1.to_owned();
-        changes.push(Change {
-            setting: "metadata".to_owned(),
-            from: None,
-            to: None,
-            effect: Effect::Nothing,
-            what,
-            tools: Vec::new(),
-        });
+        changes.push(change("metadata"));
     }
     changes
 }
@@ -280,6 +326,13 @@ fn effect(path: &str) -> (Effect, &'static str) {
         path if path.starts_with("transports.quic.") => {
             (Effect::InPlace, "counts for new connections")
         }
+        path => effect_on_requests(path),
+    }
+}
+
+/// The same for settings that concern requests.
+fn effect_on_requests(path: &str) -> (Effect, &'static str) {
+    match path {
         "policy.rules" => (
             Effect::InPlace,
             "counts from the next request on; who sees other lists then is told so",

@@ -2,11 +2,7 @@
 //! blocks. What others write is known within [`PERIOD`]; when keys were last used is written back
 //! in batches. A store that cannot be read leaves the keys in force that were known.
 
-use crate::{
-    auth::{self, AuthSecrets, Snapshot, Store, StoreError},
-    ipc::messages::Role,
-    supervisor::{Supervisor, event::Event},
-};
+use crate::auth::{self, Snapshot, Store, StoreError};
 use ggen_wire::Code;
 use std::{
     collections::BTreeMap,
@@ -18,7 +14,6 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use tokio::sync::mpsc;
 
 /// Between two looks at the store.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -31,16 +26,20 @@ const BATCHES: usize = 64;
 type Used = Vec<(String, u64)>;
 
 /// The store and its watcher.
-pub(crate) struct Keys {
+pub(crate) struct ApiKeys {
     /// What was last read.
-    pub(crate) known: Snapshot,
+    pub(super) known: Snapshot,
     used: Option<SyncSender<Used>>,
 }
 
-impl Keys {
+impl ApiKeys {
     /// Reads the store, and watches it from now on. `before`: what was known, should it not be
-    /// readable now.
-    pub(crate) fn start(directory: PathBuf, events: mpsc::Sender<Event>, before: Snapshot) -> Self {
+    /// readable now. `report` takes what is read later; `false` from it: nobody listens any more.
+    pub(crate) fn start(
+        directory: PathBuf,
+        before: Snapshot,
+        report: impl Fn(Snapshot) -> bool + Send + 'static,
+    ) -> Self {
         let mut watch = Watch {
             directory,
             store: None,
@@ -52,7 +51,7 @@ impl Keys {
         let (used, batches) = sync_channel(BATCHES);
         let thread = thread::Builder::new()
             .name("keys".to_owned())
-            .spawn(move || watch.run(&batches, &events));
+            .spawn(move || watch.run(&batches, report));
         if let Err(error) = &thread {
             tracing::error!(target: "auth", %error, code = %Code::KeyStoreUnusable, "the key store is not watched");
         }
@@ -75,39 +74,6 @@ impl Keys {
     }
 }
 
-impl Supervisor {
-    /// The store has changed.
-    pub(crate) fn keys_changed(&mut self, snapshot: Snapshot) {
-        tracing::info!(target: "auth", keys = snapshot.keys.len(), revoked_tokens = snapshot.revoked.len(), "key store read");
-        self.keys.known = snapshot;
-        self.refresh_auth();
-    }
-
-    /// Brings what edge workers know up to date with the configuration in force and the store.
-    pub(crate) fn refresh_auth(&mut self) {
-        let auth = AuthSecrets::of(
-            &self.loaded.config,
-            &self.loaded.auth_files,
-            &self.keys.known,
-            self.listeners.are_local(),
-        );
-        self.change_secrets(|secrets| secrets.auth = auth);
-        // Whether its listener is for everybody may have changed without the rest.
-        let admins: Vec<_> = self
-            .workers
-            .procs
-            .iter()
-            .filter(|(_, proc)| proc.role == Role::Admin)
-            .map(|(id, proc)| (*id, proc.name.clone()))
-            .collect();
-        for (id, name) in admins {
-            if let Some(message) = self.secrets_for(&name, Role::Admin) {
-                self.tell(id, message, Vec::new());
-            }
-        }
-    }
-}
-
 /// An open file, told from another one at the same place.
 type Identity = (u64, u64);
 
@@ -120,7 +86,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn run(mut self, batches: &Receiver<Used>, events: &mpsc::Sender<Event>) {
+    fn run(mut self, batches: &Receiver<Used>, report: impl Fn(Snapshot) -> bool) {
         loop {
             let went = match batches.recv_timeout(PERIOD) {
                 Ok(used) => {
@@ -140,9 +106,7 @@ impl Watch {
                 return;
             }
             if let Some(snapshot) = self.look()
-                && events
-                    .blocking_send(Event::Keys(Box::new(snapshot)))
-                    .is_err()
+                && !report(snapshot)
             {
                 return;
             }

@@ -7,9 +7,9 @@ use crate::{
     config::{self, LoadOptions},
     platform,
     supervisor::{
+        processes::run_as::run_as,
         secrets::Tls,
         upgrade::state::{self, State, Unreadable},
-        workers::sandbox,
     },
 };
 use sha2::{Digest, Sha256};
@@ -68,6 +68,6 @@ fn prove(options: &LoadOptions) -> Result<String, (u8, String)> {
         })?
         .with_stopped(&state.stopped);
     Tls::read(&loaded).map_err(|error| (CONFIG, error.to_string()))?;
-    sandbox::run_as(&loaded.config).map_err(|error| (CONFIG, error.to_string()))?;
+    run_as(&loaded.config).map_err(|error| (CONFIG, error.to_string()))?;
     Ok(proof(&text))
 }

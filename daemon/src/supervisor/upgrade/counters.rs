@@ -1,11 +1,9 @@
-//! What has been counted, said and promised: none of it begins anew because the binary does.
+//! What has been counted, logged and numbered: none of it begins anew because the binary does.
 
+use super::state::Rooms;
 use crate::{
     log::Ring,
-    supervisor::{
-        Supervisor,
-        metrics::{self, Metrics},
-    },
+    supervisor::{metrics, workers::LinkNumber},
 };
 use ggen_wire::{
     control::LogQuery,
@@ -17,23 +15,24 @@ use std::time::Duration;
 #[derive(Serialize, Deserialize)]
 pub(crate) struct SavedCounters {
     #[serde(flatten)]
-    metrics: metrics::Carried,
-    levels: Vec<(String, Level, Option<Duration>)>,
+    pub(crate) metrics: metrics::Carried,
+    pub(crate) levels: Vec<(String, Level, Option<Duration>)>,
     lines: Vec<LogLine>,
-    refused: Option<String>,
+    /// Why the last reload was refused.
+    pub(crate) refused: Option<String>,
     last_link: u32,
-    last_question: u64,
+    pub(crate) last_question: u64,
 }
 
 impl SavedCounters {
-    pub(super) fn pack(supervisor: &Supervisor) -> Self {
+    pub(super) fn pack(rooms: &Rooms<'_>) -> Self {
         Self {
-            metrics: supervisor.metrics.carried(),
-            levels: supervisor.levels.all(),
-            lines: supervisor.hub.ring.query(&LogQuery::default(), 0),
-            refused: supervisor.refused.clone(),
-            last_link: supervisor.last_link,
-            last_question: supervisor.questions.last,
+            metrics: rooms.metrics.carried(),
+            levels: rooms.control.logging.saved(),
+            lines: rooms.ring.query(&LogQuery::default(), 0),
+            refused: rooms.refused.map(str::to_owned),
+            last_link: rooms.workers.last_link().0,
+            last_question: rooms.control.questions.last(),
         }
     }
 
@@ -42,17 +41,8 @@ impl SavedCounters {
         ring.restore(std::mem::take(&mut self.lines));
     }
 
-    pub(super) fn unpack(self, supervisor: &mut Supervisor) {
-        supervisor.metrics = Metrics::resume(self.metrics);
-        for (category, level, until) in self.levels {
-            // A category that is none any more has no level.
-            supervisor
-                .levels
-                .set(Some(&category), Some(level), until)
-                .unwrap_or_default();
-        }
-        supervisor.refused = self.refused;
-        supervisor.last_link = self.last_link;
-        supervisor.questions.last = self.last_question;
+    /// The number that was given last to a link.
+    pub(crate) const fn last_link(&self) -> LinkNumber {
+        LinkNumber(self.last_link)
     }
 }

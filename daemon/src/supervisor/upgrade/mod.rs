@@ -1,57 +1,44 @@
 //! Another binary in the place of the running one: the same process, sockets, servers and sessions.
-//! It proves first, as a child, that it can read the configuration and the state ([`check`]);
-//! whatever fails up to then changes nothing. Then everything is handed over (`exec.rs`), and
-//! what the new binary does first is to replace the workers one by one, by the way of `Restart`
-//! (`workers/rolling_restart.rs`).
+//! First it proves as a child that it can read the configuration and the state (`trial.rs`,
+//! [`check`]); whatever fails up to then changes nothing. Then everything is saved ([`State`]), and
+//! the binary is executed. What it does first is to replace the workers one by one.
+//!
+//! [`Upgrade`] is a machine: it takes what happens, and says when the loop is to end. The moment of
+//! the handover is in `supervisor/handover.rs`, because all rooms take part in it.
 
 mod binary;
 mod check;
 mod children;
 mod counters;
-mod exec;
 mod fd_table;
+mod handed;
 mod sockets;
 mod state;
+mod trial;
 
+pub(crate) use binary::Binary;
 pub use check::check;
-pub(super) use exec::Handed;
-pub(crate) use state::{Arrived, arrived};
+pub(crate) use handed::Handed;
+pub(crate) use state::{Arrived, Rooms, State, arrived};
+pub(crate) use trial::{Trial, files_in_force};
 
-use crate::{
-    config::{self, Loaded},
-    platform::{self, Ended},
-    supervisor::{
-        Supervisor,
-        channels::{Owner, PausedChannel},
-        control::calls::failure,
-        event::{Event, Reply},
-        processes::reaper::ChildKind,
-        reload,
-    },
+use super::{
+    event::{Owner, PausedChannel},
+    reply::{Reply, failure},
+    signals::Asked,
 };
-use binary::Binary;
+use crate::platform::{self, Ended};
 use ggen_wire::{
     Code,
     control::{Body, Failure},
 };
 use nix::sys::signal::Signal;
-use state::State;
-use std::{
-    collections::BTreeMap,
-    os::fd::OwnedFd,
-    os::unix::process::CommandExt,
-    path::PathBuf,
-    process::{Command, Stdio},
-    time::Duration,
-};
-use tokio::{io::AsyncReadExt, net::unix::pipe};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 /// How long the new binary may take to prove itself.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// So much of what it says is kept, in bytes.
-const WORDS: u64 = 1 << 10;
 
-/// How far it has come.
+/// How far an upgrade has come.
 #[derive(Default)]
 enum Stage {
     /// Nothing is under way.
@@ -61,7 +48,7 @@ enum Stage {
     Checking(Box<Checking>),
     /// It has; the loop is to end.
     Due(Box<Successor>),
-    /// Everything is being put together for it.
+    /// Everything is being handed over to it.
     Handing,
 }
 
@@ -75,24 +62,62 @@ struct Checking {
     said: Option<(String, String)>,
 }
 
-/// Who takes over, and who wants that.
-pub(super) struct Successor {
-    binary: Binary,
-    version: String,
-    files: Vec<(PathBuf, String)>,
-    watcher: Option<Reply>,
+impl Checking {
+    /// Whether the binary has proved itself: its version, or why not. `None`: it is not over.
+    fn verdict(&self) -> Option<Result<String, String>> {
+        let (ended, (stdout, stderr)) = (self.ended?, self.said.as_ref()?);
+        let path = self.successor.binary.path.display();
+        if ended != Ended::Exited(0) {
+            let colon = if stderr.is_empty() { "" } else { ": " };
+            return Some(Err(format!("{path} upgrade-check: {ended}{colon}{stderr}")));
+        }
+        // Any program may end well and say something.
+        let line = stdout.lines().next().and_then(|line| line.split_once(' '));
+        let proved = line.filter(|(version, proof)| version.len() < 100 && *proof == self.proof);
+        Some(match proved {
+            Some((version, _)) => Ok(version.to_owned()),
+            None => Err(format!(
+                "{path} upgrade-check does not prove that it has read the state"
+            )),
+        })
+    }
+}
+
+/// The binary that takes over, and who wants that.
+pub(crate) struct Successor {
+    pub(crate) binary: Binary,
+    pub(crate) version: String,
+    /// The texts of the configuration in force.
+    pub(crate) files: Vec<(PathBuf, String)>,
+    pub(crate) watcher: Reply,
     /// Lines of progress are wanted.
-    more: bool,
+    pub(crate) more: bool,
+}
+
+/// What the new binary says once it has replaced the workers, and to whom.
+pub(crate) struct TakenOver {
+    pub(crate) outcome: String,
+    pub(crate) watcher: Option<Reply>,
 }
 
 /// An upgrade, if one is under way.
 #[derive(Default)]
 pub(crate) struct Upgrade {
     stage: Stage,
-    rests: BTreeMap<Owner, PausedChannel>,
+    /// Channels that nobody reads during the handover.
+    paused: BTreeMap<Owner, PausedChannel>,
+    /// Signals that the new binary is to get.
+    signals: Vec<Asked>,
+    /// This binary has taken over.
+    taken_over: Option<TakenOver>,
 }
 
 impl Upgrade {
+    /// Whether none is under way.
+    pub(crate) const fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Idle)
+    }
+
     /// Whether the loop is to end for it.
     pub(crate) const fn is_due(&self) -> bool {
         matches!(self.stage, Stage::Due(_))
@@ -105,16 +130,154 @@ impl Upgrade {
 
     /// When something has to be done if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        if let Stage::Checking(checking) = &self.stage {
-            Some(checking.until)
-        } else {
-            None
+        match &self.stage {
+            Stage::Checking(checking) => Some(checking.until),
+            _ => None,
         }
+    }
+
+    /// A binary is being tried.
+    pub(crate) fn begin(&mut self, trial: Trial, watcher: Reply, more: bool, now: Duration) {
+        let Trial {
+            binary,
+            files,
+            proof,
+            pid,
+        } = trial;
+        let path = binary.path.display().to_string();
+        tracing::info!(target: "mcp_server", event = "upgrading", binary = path, pid, "a new binary is checked");
+        if more {
+            watcher.progress(Body::Done(format!("checking {path}")));
+        }
+        let successor = Successor {
+            binary,
+            version: String::new(),
+            files,
+            watcher,
+            more,
+        };
+        self.stage = Stage::Checking(Box::new(Checking {
+            successor,
+            proof,
+            pid,
+            until: now + PATIENCE,
+            ended: None,
+            said: None,
+        }));
+    }
+
+    /// The binary that is checked has ended. `busy`: why there can be no upgrade just now.
+    pub(crate) fn ended(&mut self, ended: Ended, busy: Option<&str>) {
+        if let Stage::Checking(checking) = &mut self.stage {
+            // It may have left others, who hold its output open.
+            platform::signal_group(checking.pid, Signal::SIGKILL);
+            checking.ended = Some(ended);
+            self.judge(busy);
+        }
+    }
+
+    /// Everything that it has written to standard output and standard error.
+    pub(crate) fn said(&mut self, pid: u32, stdout: String, stderr: String, busy: Option<&str>) {
+        if let Stage::Checking(checking) = &mut self.stage
+            && checking.pid == pid
+        {
+            checking.said = Some((stdout, stderr));
+            self.judge(busy);
+        }
+    }
+
+    fn judge(&mut self, busy: Option<&str>) {
+        let Stage::Checking(checking) = &self.stage else {
+            return;
+        };
+        let version = match (checking.verdict(), busy) {
+            (None, _) => return,
+            (Some(Err(why)), _) => return self.refuse(&why),
+            // It took its time.
+            (Some(Ok(_)), Some(busy)) => return self.refuse(busy),
+            (Some(Ok(version)), None) => version,
+        };
+        if let Stage::Checking(checking) = std::mem::take(&mut self.stage) {
+            self.stage = Stage::Due(Box::new(Successor {
+                version,
+                ..checking.successor
+            }));
+        }
+    }
+
+    /// Ends the check if its time is up, or if the daemon is stopping.
+    pub(crate) fn on_time(&mut self, now: Duration, stopping: bool) {
+        if let Stage::Checking(checking) = &self.stage
+            && (checking.until <= now || stopping)
+        {
+            platform::signal_group(checking.pid, Signal::SIGKILL);
+            self.refuse(if stopping {
+                "it is stopping"
+            } else {
+                "the new binary did not prove in time that it can take over"
+            });
+        }
+    }
+
+    fn refuse(&mut self, why: &str) {
+        if let Stage::Checking(checking) = std::mem::take(&mut self.stage) {
+            checking.successor.watcher.last(Err(refused(why)));
+        }
+    }
+
+    /// The handover begins, if it is due.
+    pub(crate) fn begin_handover(&mut self) -> Option<Successor> {
+        match std::mem::take(&mut self.stage) {
+            Stage::Due(successor) => {
+                self.stage = Stage::Handing;
+                Some(*successor)
+            }
+            other => {
+                self.stage = other;
+                None
+            }
+        }
+    }
+
+    /// A channel is not read any more.
+    pub(crate) fn paused(&mut self, owner: Owner, channel: PausedChannel) {
+        self.paused.insert(owner, channel);
+    }
+
+    /// The channels that nobody reads.
+    pub(crate) const fn paused_channels(&self) -> &BTreeMap<Owner, PausedChannel> {
+        &self.paused
+    }
+
+    /// Keeps a signal for the new binary.
+    pub(crate) fn keep_signal(&mut self, asked: Asked) {
+        self.signals.push(asked);
+    }
+
+    /// Raises the signals that were kept.
+    pub(crate) fn raise_signals(&mut self) {
+        self.signals.drain(..).for_each(Asked::raise);
+    }
+
+    /// The handover has failed. Returns the channels that are to be read again.
+    pub(crate) fn end_handover(&mut self) -> BTreeMap<Owner, PausedChannel> {
+        self.stage = Stage::Idle;
+        std::mem::take(&mut self.paused)
+    }
+
+    /// This binary has taken over.
+    pub(crate) fn taken_over(&mut self, taken_over: TakenOver) {
+        self.taken_over = Some(taken_over);
+    }
+
+    /// What there is to say once the workers are replaced.
+    pub(crate) fn take_taken_over(&mut self) -> Option<TakenOver> {
+        self.taken_over.take()
     }
 }
 
 /// Says that nothing has changed, and why.
-fn refused(why: &str) -> Failure {
+pub(crate) fn refused(why: &str) -> Failure {
     let message = format!("the running binary goes on: {why}");
     tracing::error!(target: "mcp_server", event = "upgrade_refused", code = %Code::UpgradeRefused, "{message}");
     failure(
@@ -124,231 +287,5 @@ fn refused(why: &str) -> Failure {
     )
 }
 
-impl Supervisor {
-    /// Has a binary prove that it can take over.
-    pub(crate) fn begin_upgrade(&mut self, path: Option<String>, reply: Reply, more: bool) {
-        if let Some(why) = self.not_now() {
-            return reply.last(Err(refused(why)));
-        }
-        match self.start_check(path.as_deref()) {
-            Ok((successor, proof, pid)) => {
-                let path = successor.binary.path.display().to_string();
-                tracing::info!(target: "mcp_server", event = "upgrading", binary = path, pid, "a new binary is checked");
-                if more {
-                    reply.progress(Body::Done(format!("checking {path}")));
-                }
-                let successor = Successor {
-                    watcher: Some(reply),
-                    more,
-                    ..successor
-                };
-                let until = self.now() + PATIENCE;
-                self.upgrade.stage = Stage::Checking(Box::new(Checking {
-                    successor,
-                    proof,
-                    pid,
-                    until,
-                    ended: None,
-                    said: None,
-                }));
-            }
-            Err(why) => reply.last(Err(refused(&why))),
-        }
-    }
-
-    /// Why an upgrade cannot begin now.
-    fn not_now(&self) -> Option<&'static str> {
-        if self.stop.is_stopping() {
-            return Some("it is stopping");
-        }
-        if !matches!(self.upgrade.stage, Stage::Idle) {
-            return Some("another upgrade is under way");
-        }
-        if !matches!(self.reload.stage, reload::Stage::Idle) {
-            return Some("a reload is under way");
-        }
-        (!self.workers.rolling.is_empty()).then_some("workers are being replaced")
-    }
-
-    fn start_check(&mut self, path: Option<&str>) -> Result<(Successor, String, u32), String> {
-        let binary = Binary::find(path)?;
-        let files = self.files_in_force()?;
-        let state = State::pack(self, files.clone(), &BTreeMap::new(), None);
-        let text = serde_json::to_vec(&state).map_err(|error| error.to_string())?;
-        let proof = check::proof(&text);
-        let text = platform::sealed(&text).map_err(|error| error.to_string())?;
-        let arguments = std::env::args_os().skip(1).chain(["upgrade-check".into()]);
-        let mut command = Command::new(&binary.path);
-        command
-            .arg0("ggend")
-            .args(arguments)
-            .stdin(Stdio::from(text))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
-        let mut child = command
-            .spawn()
-            .map_err(|error| format!("{} cannot be executed: {error}", binary.path.display()))?;
-        let pid = child.id();
-        self.pids.insert(pid, ChildKind::Check);
-        let (stdout, stderr) = (
-            child.stdout.take().map(OwnedFd::from),
-            child.stderr.take().map(OwnedFd::from),
-        );
-        let events = self.events.clone();
-        tokio::spawn(async move {
-            let said = tokio::join!(words(stdout), words(stderr));
-            events.send(Event::Checked(pid, said.0, said.1)).await.ok();
-        });
-        let successor = Successor {
-            binary,
-            version: String::new(),
-            files,
-            watcher: None,
-            more: false,
-        };
-        Ok((successor, proof, pid))
-    }
-
-    /// The texts of the files of the configuration in force. What they say now has to be that
-    /// configuration: an upgrade puts no other one in force.
-    fn files_in_force(&self) -> Result<Vec<(PathBuf, String)>, String> {
-        let read = |path: &PathBuf| {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| format!("{}: {error}", path.display()))?;
-            Ok((path.clone(), text))
-        };
-        let files = self
-            .loaded
-            .files
-            .iter()
-            .map(read)
-            .collect::<Result<Vec<_>, String>>()?;
-        let options = config::LoadOptions {
-            instead: files.clone(),
-            ..self.load_options.clone()
-        };
-        let problems = |problems: Vec<config::Problem>| {
-            problems
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("\n")
-        };
-        let Loaded {
-            config, stopped, ..
-        } = config::load(&options)
-            .map_err(problems)?
-            .with_stopped(&self.stopped);
-        if config != self.loaded.config || stopped != self.loaded.stopped {
-            return Err("the configuration files have changed since they were read: ggen mcp server reload comes first".to_owned());
-        }
-        Ok(files)
-    }
-
-    /// The binary that is checked has ended.
-    pub(crate) fn upgrade_checked(&mut self, ended: Ended) {
-        if let Stage::Checking(checking) = &mut self.upgrade.stage {
-            // It may have left others, who hold its output open.
-            platform::signal_group(checking.pid, Signal::SIGKILL);
-            checking.ended = Some(ended);
-            self.judge();
-        }
-    }
-
-    /// Everything that it had to say.
-    pub(crate) fn upgrade_said(&mut self, pid: u32, stdout: String, stderr: String) {
-        if let Stage::Checking(checking) = &mut self.upgrade.stage
-            && checking.pid == pid
-        {
-            checking.said = Some((stdout, stderr));
-            self.judge();
-        }
-    }
-
-    /// What is due by now.
-    pub(crate) fn upgrade_on_time(&mut self, now: Duration) {
-        if let Stage::Checking(checking) = &self.upgrade.stage
-            && (checking.until <= now || self.stop.is_stopping())
-        {
-            platform::signal_group(checking.pid, Signal::SIGKILL);
-            let why = if self.stop.is_stopping() {
-                "it is stopping"
-            } else {
-                "the new binary did not prove in time that it can take over"
-            };
-            self.end_check(why);
-        }
-    }
-
-    fn end_check(&mut self, why: &str) {
-        if let Stage::Checking(checking) = std::mem::take(&mut self.upgrade.stage) {
-            let failure = refused(why);
-            checking
-                .successor
-                .watcher
-                .into_iter()
-                .for_each(|watcher| watcher.last(Err(failure.clone())));
-        }
-    }
-
-    fn judge(&mut self) {
-        let Stage::Checking(checking) = &self.upgrade.stage else {
-            return;
-        };
-        let (Some(ended), Some((stdout, stderr))) = (checking.ended, &checking.said) else {
-            return;
-        };
-        let path = checking.successor.binary.path.display();
-        if ended != Ended::Exited(0) {
-            let words = if stderr.is_empty() {
-                String::new()
-            } else {
-                format!(": {stderr}")
-            };
-            let why = format!("{path} upgrade-check: {ended}{words}");
-            return self.end_check(&why);
-        }
-        // Any program may end well and say something.
-        let line = stdout.lines().next().and_then(|line| line.split_once(' '));
-        let Some((version, _)) =
-            line.filter(|(version, proof)| version.len() < 100 && *proof == checking.proof)
-        else {
-            let why = format!("{path} upgrade-check does not prove that it has read the state");
-            return self.end_check(&why);
-        };
-        let version = version.to_owned();
-        // It took its time.
-        if let Some(why) = self.reload_or_roll() {
-            return self.end_check(why);
-        }
-        if let Stage::Checking(checking) = std::mem::take(&mut self.upgrade.stage) {
-            self.upgrade.stage = Stage::Due(Box::new(Successor {
-                version,
-                ..checking.successor
-            }));
-        }
-    }
-
-    fn reload_or_roll(&self) -> Option<&'static str> {
-        let busy =
-            !matches!(self.reload.stage, reload::Stage::Idle) || !self.workers.rolling.is_empty();
-        busy.then_some("a reload or a restart of workers has begun meanwhile")
-    }
-
-    /// A channel is heard by nobody any more.
-    pub(crate) fn paused(&mut self, whose: Owner, rest: PausedChannel) {
-        self.heard.remove(&whose);
-        self.upgrade.rests.insert(whose, rest);
-    }
-}
-
-/// What a child says, up to [`WORDS`]; what is more keeps it waiting for nobody.
-async fn words(pipe: Option<OwnedFd>) -> String {
-    let Some(mut pipe) = pipe.and_then(|pipe| pipe::Receiver::from_owned_fd(pipe).ok()) else {
-        return String::new();
-    };
-    let mut text = Vec::new();
-    (&mut pipe).take(WORDS).read_to_end(&mut text).await.ok();
-    String::from_utf8_lossy(&text).trim().to_owned()
-}
+#[cfg(test)]
+mod tests;

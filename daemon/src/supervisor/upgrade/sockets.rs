@@ -1,11 +1,13 @@
 //! What is listened at: the control socket and its lock, and the listeners. All of them go on;
 //! nothing is bound anew.
 
+use super::{
+    fd_table::{FdTable, Place, ReceivedFds},
+    state::Rooms,
+};
 use crate::supervisor::{
-    Supervisor,
-    control::instance::Instance,
+    control::Instance,
     listeners::{self, Listeners, QuicPort},
-    upgrade::fd_table::{FdTable, Place, ReceivedFds},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -32,34 +34,27 @@ struct Control {
     lock: Option<Place>,
 }
 
-/// The QUIC ports that are saved: the present one first, then those that workers read.
-pub(super) fn quic_ports(supervisor: &Supervisor) -> Vec<Arc<QuicPort>> {
-    supervisor
-        .listeners
-        .quic_ports(supervisor.workers.quic_ports())
-}
-
 impl SavedSockets {
-    pub(super) fn pack(supervisor: &Supervisor, fds: &mut FdTable) -> Self {
+    pub(super) fn pack(rooms: &Rooms<'_>, fds: &mut FdTable) -> Self {
         let Instance {
             path,
             lent,
             socket,
             lock,
             ..
-        } = &supervisor.instance;
+        } = &rooms.control.instance;
         let control = Control {
             path: path.clone(),
             lent: *lent,
             socket: fds.put(socket),
             lock: lock.as_ref().map(|lock| fds.put(&**lock)),
         };
-        let ports = quic_ports(supervisor);
+        let ports = rooms.quic_ports();
         let put = &mut |fd: &OwnedFd| fds.put(fd);
         Self {
             control,
-            listeners: supervisor.listeners.saved(&ports, put),
-            kept: supervisor.service_manager.kept_names(),
+            listeners: rooms.listeners.saved(&ports, put),
+            kept: rooms.service_manager.kept_names(),
         }
     }
 
@@ -79,7 +74,7 @@ impl SavedSockets {
         Instance::resume(path.clone(), *lent, socket, lock)
     }
 
-    /// The QUIC ports, in the order of [`quic_ports`], and the listeners as they were.
+    /// The QUIC ports, in the order of [`Rooms::quic_ports`], and the listeners as they were.
     pub(super) fn listeners(
         &self,
         fds: &ReceivedFds,

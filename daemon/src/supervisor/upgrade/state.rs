@@ -2,27 +2,36 @@
 //! supervisor and its children (`ipc/`), in a way that the version before does not write or does
 //! not understand, raises [`FORMAT`]: such a binary does not take over in place.
 
+use super::{
+    children::SavedChildren,
+    counters::SavedCounters,
+    fd_table::{FdTable, ReceivedFds},
+    sockets::SavedSockets,
+};
 use crate::{
     auth::Snapshot,
     ipc::{messages::RunAs, seal::SealKey, secrets::Secrets},
+    log::Ring,
     supervisor::{
-        Supervisor,
-        channels::{Owner, PausedChannel},
-        sessions::Carried,
-        upgrade::{
-            children::SavedChildren,
-            counters::SavedCounters,
-            fd_table::{FdTable, ReceivedFds},
-            sockets::SavedSockets,
-        },
+        control::Control,
+        event::{Owner, PausedChannel},
+        listeners::{Listeners, QuicPort},
+        metrics::Metrics,
+        processes::reaper::Children,
+        secrets::WorkerSecrets,
+        service_manager::ServiceManager,
+        sessions::{Carried, SessionStore},
+        upstreams::Upstreams,
+        workers::Workers,
     },
 };
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    os::fd::RawFd,
+    os::fd::{OwnedFd, RawFd},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -90,38 +99,67 @@ pub(crate) enum Unreadable {
     },
 }
 
+/// What is saved.
+pub(crate) struct Rooms<'a> {
+    pub(crate) uptime: Duration,
+    pub(crate) started_ms: u64,
+    pub(crate) generation: u32,
+    pub(crate) stopped: &'a BTreeSet<String>,
+    pub(crate) announced: bool,
+    pub(crate) run_as: Option<RunAs>,
+    pub(crate) refused: Option<&'a str>,
+    pub(crate) ring: &'a Ring,
+    pub(crate) control: &'a Control,
+    pub(crate) children: &'a Children,
+    pub(crate) listeners: &'a Listeners,
+    pub(crate) service_manager: &'a ServiceManager,
+    pub(crate) secrets: &'a WorkerSecrets,
+    pub(crate) sessions: &'a SessionStore,
+    pub(crate) workers: &'a Workers,
+    pub(crate) upstreams: &'a Upstreams,
+    pub(crate) metrics: &'a Metrics,
+}
+
+impl Rooms<'_> {
+    /// The QUIC ports that are saved: the present one first, then those that workers read.
+    pub(super) fn quic_ports(&self) -> Vec<Arc<QuicPort>> {
+        self.listeners.quic_ports(self.workers.quic_ports())
+    }
+}
+
 impl State {
-    /// Everything as it is now. `rests`: the channels that are paused.
-    pub(super) fn pack(
-        supervisor: &mut Supervisor,
+    /// Everything as it is now. `files`: the texts of the configuration in force. `paused`: the
+    /// channels that nobody reads. `caller`: see [`State::caller`].
+    pub(crate) fn pack(
+        rooms: &Rooms<'_>,
         files: Vec<(PathBuf, String)>,
-        rests: &BTreeMap<Owner, PausedChannel>,
-        caller: Option<(&std::os::fd::OwnedFd, bool)>,
+        paused: &BTreeMap<Owner, PausedChannel>,
+        caller: Option<(&OwnedFd, bool)>,
     ) -> Self {
         let mut fds = FdTable::default();
-        let ports = SavedSockets::pack(supervisor, &mut fds);
-        let family = SavedChildren::pack(supervisor, rests, &mut fds);
+        let ports = SavedSockets::pack(rooms, &mut fds);
+        let family = SavedChildren::pack(rooms, paused, &mut fds);
         let caller = caller.map(|(caller, more)| (fds.put(caller), more));
         Self {
             format: FORMAT,
             version: ggen_wire::VERSION.to_owned(),
             descriptors: fds.numbers().to_vec(),
-            uptime: supervisor.now(),
-            started_ms: supervisor.started_ms,
-            generation: supervisor.generation,
+            uptime: rooms.uptime,
+            started_ms: rooms.started_ms,
+            generation: rooms.generation,
             files,
-            stopped: supervisor.stopped.clone(),
-            announced: supervisor.announced,
-            moved: supervisor.cgroups.has_moved(),
-            seal: supervisor.seal.clone(),
-            reset_key: supervisor.listeners.reset_key(),
-            secrets: supervisor.secrets.clone(),
-            keys: supervisor.keys.known.clone(),
-            run_as: supervisor.run_as,
-            memory: Some(supervisor.sessions.carried()),
+            stopped: rooms.stopped.clone(),
+            announced: rooms.announced,
+            moved: rooms.upstreams.has_moved(),
+            seal: rooms.secrets.seal().clone(),
+            reset_key: rooms.listeners.reset_key(),
+            secrets: rooms.secrets.known().clone(),
+            keys: rooms.secrets.known_keys().clone(),
+            run_as: rooms.run_as,
+            memory: Some(rooms.sessions.carried()),
             ports,
             family,
-            books: SavedCounters::pack(supervisor),
+            books: SavedCounters::pack(rooms),
             caller,
         }
     }

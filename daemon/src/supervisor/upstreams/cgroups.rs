@@ -5,9 +5,8 @@
 
 use crate::{
     config::{FamilyLimits, Size},
-    ipc::launch::Launch,
-    platform::{Controller, Group, GroupLimits, GroupUse, Tree, safe_name},
-    supervisor::{Supervisor, upstreams::shims::ShimId},
+    platform::{Controller, Group, GroupLimits, Tree, safe_name},
+    supervisor::{event::ShimId, processes::restart_backoff::EX_CONFIG},
 };
 use ggen_wire::{Code, status};
 use std::{io, time::Duration};
@@ -48,17 +47,14 @@ impl NotStarted {
     pub(crate) const fn verdict(&self) -> (Code, Option<i32>) {
         match self {
             Self::System(_) => (Code::Internal, None),
-            Self::Unheld(_) => (
-                Code::SandboxUnavailable,
-                Some(crate::supervisor::processes::restart_backoff::EX_CONFIG),
-            ),
+            Self::Unheld(_) => (Code::SandboxUnavailable, Some(EX_CONFIG)),
         }
     }
 }
 
 impl Cgroups {
     /// Finds what is ours. `moved`: the binary before us has put this process into its group.
-    pub(crate) fn start(moved: bool) -> Self {
+    pub(super) fn start(moved: bool) -> Self {
         let mut tree = Tree::take();
         if let Ok(tree) = &mut tree {
             tree.resume(moved);
@@ -70,8 +66,18 @@ impl Cgroups {
         }
     }
 
-    /// Says what there is.
-    pub(crate) fn tell(&self) {
+    /// There are none.
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        Self {
+            tree: Err("this is a test".to_owned()),
+            ending: Vec::new(),
+            look_at: Duration::ZERO,
+        }
+    }
+
+    /// Logs what there is.
+    pub(super) fn log_place(&self) {
         match &self.tree {
             Ok(tree) => {
                 let missing = tree
@@ -86,7 +92,7 @@ impl Cgroups {
     }
 
     /// Whether [`Tree::has_moved`].
-    pub(crate) fn has_moved(&self) -> bool {
+    pub(super) fn has_moved(&self) -> bool {
         self.tree.as_ref().is_ok_and(Tree::has_moved)
     }
 
@@ -105,7 +111,7 @@ impl Cgroups {
     }
 
     /// For the status.
-    pub(crate) fn status(&self) -> status::Cgroups {
+    pub(super) fn status(&self) -> status::Cgroups {
         match &self.tree {
             Ok(tree) => status::Cgroups {
                 place: Some(tree.path().to_owned()),
@@ -124,7 +130,7 @@ impl Cgroups {
 
     /// A group for a server's life, with its limits in force. `None`: there are no groups, and none
     /// is needed.
-    fn make(
+    pub(super) fn make(
         &self,
         server: &str,
         life: &str,
@@ -175,7 +181,7 @@ impl Cgroups {
     }
 
     /// Has whoever is left in a group killed, and the group removed.
-    fn end(&mut self, group: Group, now: Duration) {
+    pub(super) fn end(&mut self, group: Group, now: Duration) {
         group.kill();
         if group.remove().is_err() {
             self.ending.push(Ending {
@@ -187,7 +193,7 @@ impl Cgroups {
     }
 
     /// What is due by now.
-    pub(crate) fn on_time(&mut self, now: Duration) {
+    pub(super) fn on_time(&mut self, now: Duration) {
         if self.ending.is_empty() || now < self.look_at {
             return;
         }
@@ -209,119 +215,33 @@ impl Cgroups {
     }
 
     /// When to look again.
-    pub(crate) fn deadline(&self) -> Option<Duration> {
+    pub(super) fn deadline(&self) -> Option<Duration> {
         (!self.ending.is_empty()).then_some(self.look_at)
     }
 
     /// Whether no group is still ending.
-    pub(crate) fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         self.ending.is_empty()
     }
 
+    /// Ends the groups of servers that are none of ours: an earlier life of the daemon has left
+    /// them. `known`: the names of ours.
+    pub(super) fn end_others(&mut self, known: &[String], now: Duration) {
+        let Ok(tree) = &self.tree else { return };
+        let groups = tree.groups();
+        let is_other = |group: &Group| !known.iter().any(|name| name == group.name());
+        for group in groups.into_iter().filter(is_other) {
+            tracing::info!(target: "tools", group = group.name(), "a server's control group is left from before; it is ended");
+            self.end(group, now);
+        }
+    }
+
     /// Leaves the hierarchy as it was found.
-    pub(crate) fn leave(&mut self) {
+    pub(super) fn leave(&mut self) {
         if let Ok(tree) =
             std::mem::replace(&mut self.tree, Err("the daemon is stopping".to_owned()))
         {
             tree.leave();
         }
     }
-}
-
-impl Supervisor {
-    /// A place for a server that is about to be started: number `life` of its lives.
-    pub(crate) fn place(
-        &self,
-        server: &str,
-        life: &str,
-        launch: &mut Launch,
-    ) -> Result<(), NotStarted> {
-        let family = launch
-            .sandbox
-            .as_ref()
-            .map(|sandbox| sandbox.limits.family)
-            .unwrap_or_default();
-        launch.group = self
-            .cgroups
-            .make(server, life, self.shims.last + 1, family)?;
-        Ok(())
-    }
-
-    /// Ends the groups of servers that are none of ours: an earlier life of the daemon has left
-    /// them.
-    pub(crate) fn clear_cgroups(&mut self) {
-        let Ok(tree) = &self.cgroups.tree else { return };
-        let known: Vec<String> = self
-            .shims
-            .all
-            .values()
-            .filter_map(|shim| shim.group.as_ref())
-            .map(|group| group.name().to_owned())
-            .collect();
-        let now = self.now();
-        for group in tree
-            .groups()
-            .into_iter()
-            .filter(|group| !known.iter().any(|name| name == group.name()))
-        {
-            tracing::info!(target: "tools", group = group.name(), "a server's control group is left from before; it is ended");
-            self.cgroups.end(group, now);
-        }
-    }
-
-    /// The servers' groups, by shim: what they have, and who was killed for want of memory since
-    /// the last look.
-    pub(crate) fn look_at_cgroups(&mut self) -> Vec<(ShimId, GroupUse)> {
-        let mut found = Vec::new();
-        for (id, shim) in &mut self.shims.all {
-            let Some(group) = &shim.group else { continue };
-            found.push((*id, group.usage()));
-            let (killed, met) = group.killed_for_memory();
-            if killed > shim.killed_for_memory {
-                let why = starved(killed - shim.killed_for_memory, met);
-                tracing::warn!(target: "tools", upstream = %shim.name, code = %Code::UpstreamOutOfMemory, "{why}");
-                shim.killed_for_memory = killed;
-            }
-        }
-        found
-    }
-
-    /// A server is over, and its shim has swept: the last word on what it used, then its group
-    /// goes. Returns what the kernel killed it for, if it did.
-    pub(crate) fn end_cgroup(&mut self, id: ShimId, group: Group, told: u64) -> Option<String> {
-        let now = self.now();
-        let (usage, (killed, met)) = (group.usage(), group.killed_for_memory());
-        if let Some(ms) = usage.cpu_ms {
-            self.last_usage(id, ms);
-        }
-        self.cgroups.end(group, now);
-        (killed > told).then(|| starved(killed - told, met))
-    }
-
-    fn last_usage(&mut self, id: ShimId, ms: u64) {
-        if let Some(upstream) = self
-            .upstreams
-            .iter()
-            .find(|upstream| upstream.shim() == Some(id))
-        {
-            let name = upstream.name.clone();
-            self.metrics.cpu_of_shared_child(&name, ms);
-        } else {
-            self.last_lease_usage(id, ms);
-        }
-    }
-}
-
-fn starved(count: u64, met: bool) -> String {
-    let limit = if met {
-        "sandbox.limits.family.memory was reached"
-    } else {
-        "the host ran out of memory"
-    };
-    let who = if count == 1 {
-        "1 process".to_owned()
-    } else {
-        format!("{count} processes")
-    };
-    format!("{limit}, and the kernel killed {who}")
 }

@@ -1,116 +1,104 @@
-//! Upstreams whose entry has changed or is gone, while their last calls are answered: the gateway
-//! says when, the drain's time-out bounds it.
+//! Draining upstreams: their entry has changed or is gone, and their last calls are being answered.
+//! The gateway worker says when they are; the drain's time-out bounds it.
 
-use crate::supervisor::{
-    Supervisor,
-    processes::restart_backoff::Life,
-    upstreams::{Phase, Upstream},
-};
+use super::{Context, Effect, PATIENCE, Upstreams, upstream::Upstream};
 use ggen_wire::Code;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// On top of the drain's time-out, which the gateway keeps itself.
-pub(crate) const SLACK: Duration = Duration::from_secs(2);
-/// What a server may do after its stdin has closed, before SIGTERM.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// On top of the drain's time-out, which the gateway worker keeps itself.
+pub(super) const SLACK: Duration = Duration::from_secs(2);
 
-/// A server that is not configured any more.
-#[derive(Clone, serde::Serialize, serde::Deserialize)]
-pub(crate) struct DrainingUpstream {
-    pub(crate) upstream: Upstream,
-    until: Duration,
+/// A server that is not configured any more. Its form is that of the state that one binary hands to
+/// the next.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Draining {
+    pub(super) upstream: Upstream,
+    pub(super) until: Duration,
 }
 
-impl Supervisor {
-    /// Until when calls of an upstream that is to end now may go on.
-    pub(crate) fn leave_by(&self) -> Duration {
-        self.now() + Duration::from_millis(self.loaded.config.server.drain_timeout_ms) + SLACK
-    }
-
-    /// Has an upstream that is not configured any more end once its calls are over.
-    pub(crate) fn leave(&mut self, upstream: Upstream) {
-        let until = self.leave_by();
+impl Upstreams {
+    /// An upstream is not configured any more: it ends once its calls are over.
+    pub(super) fn drain(&mut self, upstream: Upstream, context: &mut Context<'_>) {
         if upstream.shim().is_some() {
-            self.leaving.push(DrainingUpstream { upstream, until });
+            let until = context.drain_until();
+            self.draining.push(Draining { upstream, until });
         }
     }
 
     /// Those whose calls are not over yet.
-    pub(crate) fn leaving_names(&self) -> Vec<String> {
+    pub(crate) fn draining_names(&self) -> Vec<String> {
         let changed = self
-            .upstreams
+            .all
             .iter()
-            .filter(|upstream| upstream.leaving_by.is_some());
+            .filter(|upstream| upstream.drain_until.is_some());
         changed
-            .chain(self.leaving.iter().map(|leaving| &leaving.upstream))
+            .chain(self.draining.iter().map(|draining| &draining.upstream))
             .map(|upstream| upstream.name.clone())
             .collect()
     }
 
     /// Nothing is in flight at an upstream any more.
-    pub(crate) fn released(&mut self, name: &str) {
-        let now = self.now();
-        self.end_leases_for(name);
-        let (gone, rest) = std::mem::take(&mut self.leaving)
-            .into_iter()
-            .partition(|leaving| leaving.upstream.name == name);
-        self.leaving = rest;
-        for leaving in Vec::<DrainingUpstream>::into_iter(gone) {
-            if let Some(shim) = leaving.upstream.shim() {
-                // Its pipes close with `leaving`.
-                self.shims.end(shim, PATIENCE, now);
+    pub(crate) fn released(&mut self, name: &str, context: &mut Context<'_>) -> Vec<Effect> {
+        let shims = &mut self.shims;
+        let mut effects = self.leases.end_of_upstream(name, shims, context);
+        for gone in self.draining.extract_if(.., |it| it.upstream.name == name) {
+            if let Some(shim) = gone.upstream.shim() {
+                // Its pipes close with `gone`.
+                shims.end(shim, PATIENCE, context.now);
             }
         }
-        let Some(upstream) = self
-            .upstreams
-            .iter_mut()
-            .find(|upstream| upstream.name == name)
-        else {
-            return;
+        let Some(upstream) = self.get_mut(name) else {
+            return effects;
         };
-        if upstream.leaving_by.take().is_some()
-            && let Phase::Starting(shim, _) | Phase::Running(shim) = upstream.phase
+        if upstream.drain_until.take().is_some()
+            && let Some(shim) = upstream.live_shim()
         {
-            // As one that had served well, so that it is started again at once.
-            upstream.life = Life::default();
-            upstream.life.ready(now);
-            upstream.complain(Code::UpstreamExited, "its entry has changed");
-            self.end_upstream_of(shim, PATIENCE, now);
+            upstream.forgive(context.now);
+            let why = "its entry has changed".to_owned();
+            upstream.complaint = Some((Code::UpstreamExited, why));
+            self.end(shim, PATIENCE, context.now);
         }
-        self.start_queued();
+        effects.extend(self.start_queued(context));
+        effects
     }
 
     /// Nobody can say any more what is in flight.
-    pub(crate) fn release_all(&mut self) {
-        self.leaving_names()
+    pub(crate) fn release_all(&mut self, context: &mut Context<'_>) -> Vec<Effect> {
+        self.draining_names()
             .iter()
-            .for_each(|name| self.released(name));
+            .flat_map(|name| self.released(name, context))
+            .collect()
     }
 
-    /// What is due by now.
-    pub(crate) fn leaving_on_time(&mut self, now: Duration) {
-        let changed = self
-            .upstreams
-            .iter()
-            .filter(|upstream| upstream.leaving_by.is_some_and(|by| by <= now));
+    /// Ends those whose time is up.
+    pub(super) fn drain_on_time(&mut self, context: &mut Context<'_>) -> Vec<Effect> {
+        let changed = self.all.iter().filter(|upstream| {
+            upstream
+                .drain_until
+                .is_some_and(|until| until <= context.now)
+        });
         let gone = self
-            .leaving
+            .draining
             .iter()
-            .filter(|leaving| leaving.until <= now)
-            .map(|leaving| &leaving.upstream);
+            .filter(|draining| draining.until <= context.now)
+            .map(|draining| &draining.upstream);
         let names: Vec<String> = changed
             .chain(gone)
             .map(|upstream| upstream.name.clone())
             .collect();
-        names.iter().for_each(|name| self.released(name));
+        names
+            .iter()
+            .flat_map(|name| self.released(name, context))
+            .collect()
     }
 
-    /// When something has to be done if nothing happens.
-    pub(crate) fn leaving_deadline(&self) -> Option<Duration> {
-        self.upstreams
+    /// When the next one's time is up.
+    pub(super) fn drain_deadline(&self) -> Option<Duration> {
+        self.all
             .iter()
-            .filter_map(|upstream| upstream.leaving_by)
-            .chain(self.leaving.iter().map(|leaving| leaving.until))
+            .filter_map(|upstream| upstream.drain_until)
+            .chain(self.draining.iter().map(|draining| draining.until))
             .min()
     }
 }

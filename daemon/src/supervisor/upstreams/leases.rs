@@ -1,27 +1,32 @@
-//! Children of stdio servers beside the shared ones, which a gateway worker asks for and uses for
-//! itself: at most `server.connection_pool` of them per server, the ending ones included. They are
-//! never started again, and end with the worker that asked for them: nobody else knows what was
-//! going on in them.
+//! Leased children: children of stdio servers beside the shared ones. A gateway worker asks for one
+//! and uses it for itself. There are at most `server.connection_pool` of them per server, the
+//! ending ones included. They are never started again, and end with the worker that asked for them:
+//! nobody else knows what was going on in them.
 
+use super::{Context, Effect, shims::Shims, upstream::Pipes};
 use crate::{
     config::UpstreamTransport,
     ipc::messages::{Child, ChildGone, ToWorker},
     platform::Usage,
     supervisor::{
-        Supervisor,
-        event::ProcId,
+        event::{ProcId, ShimId},
         metrics::UpstreamExit,
-        upstreams::{Pipes, shims::ShimId},
+        processes::environment,
     },
 };
 use ggen_wire::{Code, status::UpstreamState};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// What a server may do after its stdin has closed, before SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How far one is.
+/// Number of a lease, given by the gateway worker that asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct LeaseId(pub(crate) u32);
+
+/// Where one stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Phase {
     /// It waits for room.
@@ -34,23 +39,23 @@ enum Phase {
     Ending(ShimId, Option<u32>),
 }
 
-/// A leased child.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Leased {
+/// A leased child. Its form is that of the state that one binary hands to the next.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Lease {
     upstream: String,
-    lease: u32,
+    lease: LeaseId,
     /// The gateway worker that asked for it.
     owner: ProcId,
-    /// As it was when it was asked for.
+    /// The server's entry as it was then.
     transport: UpstreamTransport,
     phase: Phase,
-    /// Until the gateway worker has them: with its death they are to be closed.
+    /// Kept until the gateway worker has them: they are to be closed when it dies.
     #[serde(skip)]
-    pub(crate) pipes: Option<Pipes>,
+    pub(super) pipes: Option<Pipes>,
     usage: Usage,
 }
 
-impl Leased {
+impl Lease {
     const fn shim(&self) -> Option<ShimId> {
         match self.phase {
             Phase::Waiting => None,
@@ -65,306 +70,315 @@ impl Leased {
             Phase::Waiting | Phase::Starting(_) => None,
         }
     }
+
+    /// Tells the owner that it is gone.
+    fn gone(&self, code: Code, reason: &str) -> Effect {
+        gone(self.owner, &self.upstream, self.lease, code, reason)
+    }
 }
 
-impl Supervisor {
-    /// A gateway worker asks for one more child.
-    pub(crate) fn lease(&mut self, owner: ProcId, name: &str, lease: u32) {
-        let entry = self
-            .loaded
-            .config
-            .mcp_servers
-            .get(name)
-            .filter(|entry| entry.enabled && !entry.is_self);
-        let leaving = self.leaving_names().iter().any(|leaving| leaving == name);
-        let entry = entry.filter(|_| {
-            !leaving && !self.stop.is_stopping() && !self.loaded.blocked.contains_key(name)
+/// All leased children.
+#[derive(Debug, Default)]
+pub(super) struct Leases(pub(super) Vec<Lease>);
+
+impl Leases {
+    /// A gateway worker asks for one more child. `draining`: the server's entry has changed or is
+    /// gone, and its calls are not over yet.
+    pub(super) fn lease(
+        &mut self,
+        owner: ProcId,
+        name: &str,
+        lease: LeaseId,
+        draining: bool,
+        shims: &mut Shims,
+        context: &mut Context<'_>,
+    ) -> Vec<Effect> {
+        let entry = context.config().mcp_servers.get(name).filter(|entry| {
+            let is_served = entry.enabled && !entry.is_self;
+            is_served
+                && !draining
+                && !context.stopping
+                && !context.loaded.blocked.contains_key(name)
         });
-        let Some(transport) = entry.map(|entry| entry.transport.clone()) else {
-            return self.tell_lease_gone(
-                owner,
-                name,
-                lease,
-                Code::UpstreamDisabled,
-                "its entry has changed",
-            );
+        let Some(entry) = entry else {
+            let why = "its entry has changed";
+            return vec![gone(owner, name, lease, Code::UpstreamDisabled, why)];
         };
-        let (upstream, phase) = (name.to_owned(), Phase::Waiting);
-        self.leased.push(Leased {
-            upstream,
+        self.0.push(Lease {
+            upstream: name.to_owned(),
             lease,
             owner,
-            transport,
-            phase,
+            transport: entry.transport.clone(),
+            phase: Phase::Waiting,
             pipes: None,
             usage: Usage::default(),
         });
-        self.start_leases();
+        self.start_waiting(shims, context)
     }
 
     /// Starts those for which there is room.
-    pub(crate) fn start_leases(&mut self) {
-        if self.stop.is_stopping() {
-            return;
+    pub(super) fn start_waiting(
+        &mut self,
+        shims: &mut Shims,
+        context: &mut Context<'_>,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if context.stopping {
+            return effects;
         }
-        let server = &self.loaded.config.server;
-        let (pool, at_once) = (
-            usize::from(server.connection_pool),
-            usize::from(server.start_concurrency.max(1)),
-        );
-        for at in 0..self.leased.len() {
-            let starting = self
-                .leased
-                .iter()
-                .filter(|leased| matches!(leased.phase, Phase::Starting(_)))
-                .count();
-            let leased = &self.leased[at];
-            let siblings = self
-                .leased
-                .iter()
-                .filter(|other| other.upstream == leased.upstream && other.phase != Phase::Waiting);
-            if leased.phase == Phase::Waiting && starting < at_once && siblings.count() < pool {
-                self.start_lease(at);
+        let mut at = 0;
+        while at < self.0.len() {
+            if !self.has_room(at, context) {
+                at += 1;
+                continue;
+            }
+            match self.start(at, shims, context) {
+                Ok(spawned) => {
+                    effects.push(spawned);
+                    at += 1;
+                }
+                Err(told) => {
+                    effects.push(*told);
+                    self.0.remove(at);
+                }
             }
         }
-        self.leased
-            .retain(|leased| leased.phase != Phase::Waiting || leased.owner != GONE);
+        effects
     }
 
-    fn start_lease(&mut self, at: usize) {
-        let (name, lease, owner) = (
-            self.leased[at].upstream.clone(),
-            self.leased[at].lease,
-            self.leased[at].owner,
-        );
-        let launch = self
-            .loaded
-            .config
-            .mcp_servers
-            .get(&name)
-            .and_then(crate::supervisor::processes::environment::launch);
-        let life = format!("call-{}", self.shims.last + 1);
-        let started = launch.map(|launch| self.start_shim(&name, &life, launch));
-        match started {
-            Some(Ok((shim, pipes))) => {
-                (self.leased[at].phase, self.leased[at].pipes) =
-                    (Phase::Starting(shim), Some(pipes))
-            }
-            failed => {
-                self.leased[at].owner = GONE;
-                let failed = failed.and_then(Result::err);
-                let code = failed
-                    .as_ref()
-                    .map_or(Code::Internal, |error| error.verdict().0);
-                let why = failed.map_or_else(
-                    || "it is no stdio server".to_owned(),
-                    |error| error.to_string(),
-                );
-                self.tell_lease_gone(
-                    owner,
-                    &name,
-                    lease,
-                    code,
-                    &format!("cannot be started: {why}"),
-                );
-            }
-        }
+    /// Whether one waits and may start.
+    fn has_room(&self, at: usize, context: &mut Context<'_>) -> bool {
+        let lease = &self.0[at];
+        let server = &context.config().server;
+        let is_starting = |lease: &&Lease| matches!(lease.phase, Phase::Starting(_));
+        let starting = self.0.iter().filter(is_starting).count();
+        let is_sibling =
+            |other: &&Lease| other.upstream == lease.upstream && other.phase != Phase::Waiting;
+        let siblings = self.0.iter().filter(is_sibling).count();
+        lease.phase == Phase::Waiting
+            && starting < usize::from(server.start_concurrency.max(1))
+            && siblings < usize::from(server.connection_pool)
     }
 
-    /// The server runs: its gateway worker gets the pipes, of which none is kept.
-    pub(crate) fn lease_started(&mut self, shim: ShimId, pid: u32) {
-        let Some(leased) = self
-            .leased
-            .iter_mut()
-            .find(|leased| leased.shim() == Some(shim))
-        else {
-            return;
+    /// Starts one, or says why it cannot be started.
+    fn start(
+        &mut self,
+        at: usize,
+        shims: &mut Shims,
+        context: &mut Context<'_>,
+    ) -> Result<Effect, Box<Effect>> {
+        let lease = &mut self.0[at];
+        let entry = context.config().mcp_servers.get(&lease.upstream);
+        let Some(launch) = entry.and_then(environment::launch) else {
+            let why = "cannot be started: it is no stdio server";
+            return Err(Box::new(lease.gone(Code::Internal, why)));
         };
-        let pipes = leased.pipes.take();
-        match (leased.phase, pipes) {
+        let life = format!("call-{}", shims.next_id());
+        match shims.start(&lease.upstream, &life, launch, context.reader) {
+            Ok(started) => {
+                lease.phase = Phase::Starting(started.shim);
+                lease.pipes = Some(started.pipes);
+                Ok(Effect::Spawned(started.shim, started.pid))
+            }
+            Err(error) => {
+                let why = format!("cannot be started: {error}");
+                Err(Box::new(lease.gone(error.verdict().0, &why)))
+            }
+        }
+    }
+
+    /// A server runs: its gateway worker gets the pipes, of which none is kept.
+    pub(super) fn started(
+        &mut self,
+        shim: ShimId,
+        pid: u32,
+        shims: &mut Shims,
+        context: &mut Context<'_>,
+    ) -> Vec<Effect> {
+        let Some(lease) = self.by_shim(shim) else {
+            return Vec::new();
+        };
+        let mut effects = Vec::new();
+        match (lease.phase, lease.pipes.take()) {
             (Phase::Starting(_), Some(pipes)) => {
-                leased.phase = Phase::Running(shim, pid);
-                tracing::info!(target: "tools", upstream = %leased.upstream, pid, "one more child started");
-                let (owner, upstream, lease) =
-                    (leased.owner, leased.upstream.clone(), leased.lease);
+                lease.phase = Phase::Running(shim, pid);
+                tracing::info!(target: "tools", upstream = %lease.upstream, pid, "one more child started");
                 let child = ToWorker::Child(Child {
-                    upstream,
-                    lease,
+                    upstream: lease.upstream.clone(),
+                    lease: lease.lease.0,
                     incarnation: 1,
                     pid,
                     handoff: None,
                 });
-                self.tell(owner, child, vec![pipes.stdin, pipes.stdout]);
+                let pipes = vec![pipes.stdin, pipes.stdout];
+                effects.push(Effect::Tell(lease.owner, child, pipes));
             }
-            _ => leased.phase = Phase::Ending(shim, Some(pid)),
+            _ => lease.phase = Phase::Ending(shim, Some(pid)),
         }
-        self.start_leases();
+        effects.extend(self.start_waiting(shims, context));
+        effects
     }
 
     /// A gateway worker needs a child no more.
-    pub(crate) fn unlease(&mut self, owner: ProcId, name: &str, lease: u32, kill: bool) {
+    pub(super) fn unlease(
+        &mut self,
+        owner: ProcId,
+        name: &str,
+        lease: LeaseId,
+        kill: bool,
+        shims: &mut Shims,
+        context: &mut Context<'_>,
+    ) -> Vec<Effect> {
         let patience = if kill { Duration::ZERO } else { PATIENCE };
-        self.end_leased(patience, |leased| {
-            leased.owner == owner && leased.upstream == name && leased.lease == lease
-        });
+        let is_it = |it: &Lease| it.owner == owner && it.upstream == name && it.lease == lease;
+        self.end(patience, is_it, shims, context)
     }
 
     /// A gateway worker is gone, and its calls with it.
-    pub(crate) fn end_leases_of(&mut self, owner: ProcId) {
-        self.end_leased(PATIENCE, |leased| leased.owner == owner);
+    pub(super) fn end_of_owner(
+        &mut self,
+        owner: ProcId,
+        shims: &mut Shims,
+        context: &mut Context<'_>,
+    ) -> Vec<Effect> {
+        self.end(PATIENCE, |lease| lease.owner == owner, shims, context)
     }
 
-    /// The children of a server whose entry has changed or is gone.
-    pub(crate) fn end_leases_for(&mut self, name: &str) {
-        self.tell_ended(|leased| leased.upstream == name);
-        self.end_leased(PATIENCE, |leased| leased.upstream == name);
+    /// The children of a server end: its entry has changed or is gone.
+    pub(super) fn end_of_upstream(
+        &mut self,
+        name: &str,
+        shims: &mut Shims,
+        context: &mut Context<'_>,
+    ) -> Vec<Effect> {
+        let is_awaited =
+            |lease: &&Lease| lease.upstream == name && !matches!(lease.phase, Phase::Ending(..));
+        let told = self.0.iter().filter(is_awaited);
+        let mut effects: Vec<Effect> = told
+            .map(|lease| lease.gone(Code::UpstreamExited, "its entry has changed"))
+            .collect();
+        effects.extend(self.end(PATIENCE, |lease| lease.upstream == name, shims, context));
+        effects
     }
 
-    /// The children of servers whose entry has changed while no other child of theirs runs, so that
-    /// nobody waits for calls there.
-    pub(crate) fn end_stale_leases(&mut self) {
-        let leaving = self.leaving_names();
-        let is_stale = |leased: &Leased| {
-            let entry = self
-                .loaded
-                .config
-                .mcp_servers
-                .get(&leased.upstream)
-                .filter(|entry| entry.enabled);
-            !leaving.contains(&leased.upstream)
-                && entry.is_none_or(|entry| entry.transport != leased.transport)
+    /// The children of servers end whose entry has changed while no other child of theirs runs, so
+    /// that nobody waits for calls there.
+    pub(super) fn end_stale(
+        &mut self,
+        draining: &[String],
+        shims: &mut Shims,
+        context: &mut Context<'_>,
+    ) -> Vec<Effect> {
+        let is_stale = |lease: &&Lease| {
+            let entry = context.config().mcp_servers.get(&lease.upstream);
+            !draining.contains(&lease.upstream)
+                && entry
+                    .filter(|entry| entry.enabled)
+                    .is_none_or(|entry| entry.transport != lease.transport)
         };
-        let stale: Vec<_> = self
-            .leased
+        let stale = self.0.iter().filter(is_stale);
+        let stale: Vec<String> = stale.map(|lease| lease.upstream.clone()).collect();
+        stale
             .iter()
-            .filter(|leased| is_stale(leased))
-            .map(|leased| leased.upstream.clone())
-            .collect();
-        stale.iter().for_each(|name| self.end_leases_for(name));
+            .flat_map(|name| self.end_of_upstream(name, shims, context))
+            .collect()
     }
 
-    fn tell_ended(&mut self, which: impl Fn(&Leased) -> bool) {
-        let waited_for =
-            |leased: &&Leased| which(leased) && !matches!(leased.phase, Phase::Ending(..));
-        let ended: Vec<_> = self
-            .leased
-            .iter()
-            .filter(waited_for)
-            .map(|leased| (leased.owner, leased.upstream.clone(), leased.lease))
-            .collect();
-        for (owner, name, lease) in ended {
-            self.tell_lease_gone(
-                owner,
-                &name,
-                lease,
-                Code::UpstreamExited,
-                "its entry has changed",
-            );
-        }
-    }
-
-    fn end_leased(&mut self, patience: Duration, which: impl Fn(&Leased) -> bool) {
-        let now = self.now();
-        self.leased
-            .retain(|leased| leased.phase != Phase::Waiting || !which(leased));
-        for leased in self.leased.iter_mut().filter(|leased| which(leased)) {
-            if let Some(shim) = leased.shim() {
-                (leased.phase, leased.pipes) = (Phase::Ending(shim, leased.pid()), None);
-                self.shims.end(shim, patience, now);
+    fn end(
+        &mut self,
+        patience: Duration,
+        which: impl Fn(&Lease) -> bool,
+        shims: &mut Shims,
+        context: &mut Context<'_>,
+    ) -> Vec<Effect> {
+        self.0
+            .retain(|lease| lease.phase != Phase::Waiting || !which(lease));
+        for lease in self.0.iter_mut().filter(|lease| which(lease)) {
+            if let Some(shim) = lease.shim() {
+                (lease.phase, lease.pipes) = (Phase::Ending(shim, lease.pid()), None);
+                shims.end(shim, patience, context.now);
             }
         }
-        self.start_leases();
+        self.start_waiting(shims, context)
     }
 
-    /// A child's life is over, and nothing of it is left. False: the shim was none of these.
-    pub(crate) fn lease_ended(&mut self, shim: ShimId, code: Code, reason: &str) -> bool {
-        let Some(at) = self
-            .leased
-            .iter()
-            .position(|leased| leased.shim() == Some(shim))
-        else {
-            return false;
-        };
-        let leased = self.leased.remove(at);
-        self.metrics
-            .cpu_of_leased_child(&leased.upstream, leased.usage.cpu_ms);
-        if matches!(leased.phase, Phase::Ending(..)) || self.stop.is_stopping() {
-            tracing::debug!(target: "tools", upstream = %leased.upstream, "a child has ended: {reason}");
+    /// A child's life is over, and nothing of it is left. `cpu_ms`: the processor time that it
+    /// used, if it was counted. `None`: the shim was none of these.
+    pub(super) fn ended(
+        &mut self,
+        shim: ShimId,
+        cpu_ms: Option<u64>,
+        (code, reason): (Code, &str),
+        shims: &mut Shims,
+        context: &mut Context<'_>,
+    ) -> Option<Vec<Effect>> {
+        let at = self.0.iter().position(|lease| lease.shim() == Some(shim))?;
+        let lease = self.0.remove(at);
+        let upstream = lease.upstream.clone();
+        let used = cpu_ms.unwrap_or(lease.usage.cpu_ms);
+        let mut effects = vec![Effect::CpuOfLeasedChild(upstream.clone(), used)];
+        if matches!(lease.phase, Phase::Ending(..)) || context.stopping {
+            tracing::debug!(target: "tools", %upstream, "a child has ended: {reason}");
         } else {
-            self.metrics
-                .upstream_exit(&leased.upstream, UpstreamExit::of(code));
-            tracing::warn!(target: "tools", upstream = %leased.upstream, code = %code, "a child of single calls ended: {reason}");
-            self.tell_lease_gone(leased.owner, &leased.upstream, leased.lease, code, reason);
+            tracing::warn!(target: "tools", %upstream, code = %code, "a child of single calls ended: {reason}");
+            effects.push(Effect::Exited(upstream, UpstreamExit::of(code)));
+            effects.push(lease.gone(code, reason));
         }
-        self.start_leases();
-        true
+        effects.extend(self.start_waiting(shims, context));
+        Some(effects)
     }
 
-    fn tell_lease_gone(&mut self, owner: ProcId, name: &str, lease: u32, code: Code, reason: &str) {
-        let gone = ChildGone {
-            upstream: name.to_owned(),
-            lease,
-            incarnation: 1,
-            state: UpstreamState::Degraded,
-            code,
-            reason: reason.to_owned(),
-            next_start_ms: None,
-        };
-        self.tell(owner, ToWorker::ChildGone(gone), Vec::new());
+    fn by_shim(&mut self, shim: ShimId) -> Option<&mut Lease> {
+        self.0.iter_mut().find(|lease| lease.shim() == Some(shim))
     }
 
     /// Processes of leased children.
-    pub(crate) fn lease_pids(&self) -> impl Iterator<Item = u32> {
-        self.leased.iter().filter_map(Leased::pid)
+    pub(super) fn pids(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().filter_map(Lease::pid)
     }
 
     /// Keeps what a look at `/proc` has found.
-    pub(crate) fn put_lease_usage(&mut self, mut find: impl FnMut(ShimId, u32) -> Option<Usage>) {
-        for leased in &mut self.leased {
+    pub(super) fn measured(&mut self, mut find: impl FnMut(ShimId, u32) -> Option<Usage>) {
+        for lease in &mut self.0 {
             // What it had at the last look counts on when it has just gone.
-            leased.usage = leased
+            lease.usage = lease
                 .shim()
-                .zip(leased.pid())
+                .zip(lease.pid())
                 .and_then(|(shim, pid)| find(shim, pid))
-                .unwrap_or_else(|| leased.usage.ended());
+                .unwrap_or_else(|| lease.usage.ended());
         }
     }
 
-    /// Processor time of leased children, in milliseconds by upstream.
-    pub(crate) fn leased_cpu_ms(&self) -> std::collections::BTreeMap<&str, u64> {
-        let mut all = std::collections::BTreeMap::new();
-        let started = self.leased.iter();
-        for leased in started.filter(|leased| leased.phase != Phase::Waiting) {
-            *all.entry(leased.upstream.as_str()).or_default() += leased.usage.cpu_ms;
-        }
-        all
-    }
-
-    /// Number and use of the leased children of a server.
-    pub(crate) fn leased_of(&self, name: &str) -> (u32, Usage) {
+    /// Number and usage of the leased children of a server.
+    pub(super) fn of(&self, upstream: &str) -> (u32, Usage) {
         let mine = self
-            .leased
+            .0
             .iter()
-            .filter(|leased| leased.upstream == name && leased.phase != Phase::Waiting);
-        mine.fold((0, Usage::default()), |(count, sum), leased| {
-            (count + 1, sum.and(leased.usage))
+            .filter(|lease| lease.upstream == upstream && lease.phase != Phase::Waiting);
+        mine.fold((0, Usage::default()), |(count, sum), lease| {
+            (count + 1, sum.and(lease.usage))
         })
     }
 
-    /// All the processor time that a child has used which is over.
-    pub(crate) fn last_lease_usage(&mut self, shim: ShimId, cpu_ms: u64) {
-        if let Some(leased) = self
-            .leased
-            .iter_mut()
-            .find(|leased| leased.shim() == Some(shim))
-        {
-            leased.usage = Usage {
-                cpu_ms,
-                ..leased.usage.ended()
-            };
+    /// Processor time of leased children, in milliseconds by upstream.
+    pub(super) fn cpu_ms(&self) -> BTreeMap<&str, u64> {
+        let mut all = BTreeMap::new();
+        for lease in self.0.iter().filter(|lease| lease.phase != Phase::Waiting) {
+            *all.entry(lease.upstream.as_str()).or_default() += lease.usage.cpu_ms;
         }
+        all
     }
 }
 
-/// The owner of what could not be started; no process has this number.
-const GONE: ProcId = ProcId::MAX;
+fn gone(owner: ProcId, name: &str, lease: LeaseId, code: Code, reason: &str) -> Effect {
+    let gone = ChildGone {
+        upstream: name.to_owned(),
+        lease: lease.0,
+        incarnation: 1,
+        state: UpstreamState::Degraded,
+        code,
+        reason: reason.to_owned(),
+        next_start_ms: None,
+    };
+    Effect::Tell(owner, ToWorker::ChildGone(gone), Vec::new())
+}

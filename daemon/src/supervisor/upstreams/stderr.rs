@@ -2,11 +2,10 @@
 
 use crate::{
     log::{Sink, now_us},
-    supervisor::Hub,
+    supervisor::{channels::is_paused, event::PausedStderr},
 };
 use ggen_wire::log::{Level, LogLine};
 use std::{
-    os::fd::OwnedFd,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -21,19 +20,12 @@ const REFILL: Duration = Duration::from_millis(20);
 /// How often it is said that lines were left out; saying it each time would be a flood of our own.
 const TELL: Duration = Duration::from_secs(1);
 
-/// A pipe that is not at its end, and the line that has begun.
-#[derive(Debug)]
-pub(crate) struct PausedStderr {
-    pub(crate) pipe: OwnedFd,
-    pub(crate) line: Vec<u8>,
-}
-
 /// Reads until every holder of the other end has closed it, or until it is to pause: then it
 /// returns what is left.
-pub(crate) async fn read(
+pub(super) async fn read(
     rest: PausedStderr,
     name: String,
-    hub: Arc<Hub>,
+    log: Arc<dyn Sink>,
     last: Arc<Mutex<String>>,
     mut paused: watch::Receiver<bool>,
 ) -> Option<PausedStderr> {
@@ -41,7 +33,7 @@ pub(crate) async fn read(
     let mut pipe = pipe::Receiver::from_owned_fd(pipe).ok()?;
     let mut lines = Lines {
         name,
-        hub,
+        log,
         last,
         line,
         tokens: BURST,
@@ -53,7 +45,7 @@ pub(crate) async fn read(
     loop {
         let found = tokio::select! {
             biased;
-            () = crate::supervisor::channels::is_paused(&mut paused) => {
+            () = is_paused(&mut paused) => {
                 lines.tell_suppressed();
                 return Some(PausedStderr { pipe: pipe.into_nonblocking_fd().ok()?, line: lines.line });
             }
@@ -72,7 +64,7 @@ pub(crate) async fn read(
 
 struct Lines {
     name: String,
-    hub: Arc<Hub>,
+    log: Arc<dyn Sink>,
     last: Arc<Mutex<String>>,
     line: Vec<u8>,
     tokens: u32,
@@ -144,7 +136,7 @@ impl Lines {
 
     fn log(&self, level: Level, message: String) {
         let (category, source) = ("upstream".to_owned(), self.name.clone());
-        self.hub.take(LogLine {
+        self.log.take(LogLine {
             seq: 0,
             at_us: now_us(),
             level,

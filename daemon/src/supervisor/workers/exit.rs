@@ -1,94 +1,119 @@
 //! The end of a worker process, and when its slot gets another one.
 
+use super::{Proc, Stage, Workers};
 use crate::{
     ipc::messages::Role,
     platform::Ended,
-    supervisor::{
-        Supervisor, event::ProcId, metrics::WorkerExit, processes::restart_backoff::Next,
-        workers::Stage,
-    },
+    supervisor::{event::ProcId, metrics::WorkerExit, processes::restart_backoff::Next},
 };
 use ggen_wire::Code;
+use std::time::Duration;
 
-impl Supervisor {
-    /// A worker process has been reaped.
-    pub(crate) fn worker_ended(&mut self, id: ProcId, ended: Ended) {
-        let Some(proc) = self.workers.procs.remove(&id) else {
-            return;
-        };
-        let asked = matches!(proc.stage, Stage::Draining(_)) || self.stop.is_stopping();
+/// What the end of a worker process was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Gone {
+    /// Its slot's name.
+    pub(crate) name: String,
+    /// Its role.
+    pub(crate) role: Role,
+    /// How it ended, for the metrics.
+    pub(crate) exit: WorkerExit,
+    /// How it ended, for people.
+    pub(crate) reason: String,
+    /// What that means for its slot.
+    pub(crate) place: Place,
+}
+
+/// Which part the process had in its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It served, or was about to; a successor that was loading has taken its place.
+    Succeeded,
+    /// It served, or was about to, and nobody has taken its place. The exit status, if any.
+    Vacant(Option<i32>),
+    /// It was to take over.
+    Successor,
+    /// It had left its slot already.
+    Left,
+}
+
+/// When a slot gets its next process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Restart {
+    /// It is planned.
+    Planned,
+    /// Not until a reload.
+    Failed,
+    /// The slot belongs to a configuration that is not in force: that one is refused.
+    Refused,
+    /// There is no such slot.
+    None,
+}
+
+impl Workers {
+    /// A process has been reaped. `None`: it was no worker.
+    pub(crate) fn ended(&mut self, id: ProcId, ended: Ended, stopping: bool) -> Option<Gone> {
+        let proc = self.procs.remove(&id)?;
+        let asked = proc.is_draining() || stopping;
         let reason = match (proc.stage, ended) {
             (Stage::Aborted(_) | Stage::Killed, _) if !asked => format!("sent no beats, {ended}"),
             _ => ended.to_string(),
         };
-        self.metrics
-            .worker_exit(proc.role, exit_of(proc.stage, ended));
-        self.fail_questions_of(id);
-        self.reconfigured(id, None);
-        self.end_leases_of(id);
-        let (mut was_current, mut was_successor) = (false, false);
-        if let Some(slot) = self.workers.slot_mut(&proc.name) {
-            was_current = slot.current == Some(id);
-            was_successor = slot.successor == Some(id);
-            slot.current = slot.current.filter(|current| *current != id);
-            slot.successor = slot.successor.filter(|successor| *successor != id);
-        }
+        let place = self.vacate(id, &proc, ended, stopping);
         if asked {
             tracing::info!(target: "mcp_server", worker = %proc.name, pid = proc.pid, "worker has gone: {reason}");
         } else {
             tracing::error!(target: "mcp_server", code = %Code::WorkerDied, worker = %proc.name, pid = proc.pid, "worker died: {reason}");
         }
-        if !self.stop.is_stopping() {
-            if was_current {
-                let status = if let Ended::Exited(status) = ended {
-                    Some(status)
-                } else {
-                    None
-                };
-                let successor = self
-                    .workers
-                    .slot_mut(&proc.name)
-                    .and_then(|slot| slot.successor.take());
-                match successor {
-                    // It died while its successor was loading: that one is the one now.
-                    Some(successor) => {
-                        if let Some(slot) = self.workers.slot_mut(&proc.name) {
-                            slot.current = Some(successor);
-                            slot.life.started();
-                        }
-                    }
-                    None => self.plan_restart(&proc.name, &reason, status),
-                }
-            } else if was_successor {
-                self.rolling_failed(&proc.name, &reason);
-            }
+        Some(Gone {
+            exit: exit_of(proc.stage, ended),
+            name: proc.name,
+            role: proc.role,
+            reason,
+            place,
+        })
+    }
+
+    fn vacate(&mut self, id: ProcId, proc: &Proc, ended: Ended, stopping: bool) -> Place {
+        let Some(slot) = self.slot_mut(&proc.name) else {
+            return Place::Left;
+        };
+        if slot.successor == Some(id) {
+            slot.successor = None;
+            return Place::Successor;
         }
-        if proc.role == Role::Quic {
-            self.workers.steer(self.listeners.quic_port());
+        if slot.current != Some(id) {
+            return Place::Left;
         }
-        if proc.role == Role::Gateway {
-            if was_current {
-                // Its calls are lost, and its successor knows only the new entries.
-                self.release_all();
-            }
-            self.deliver_children();
-            if !self.stop.is_stopping() {
-                self.roll_on();
-            }
+        slot.current = None;
+        if !stopping && let Some(successor) = slot.successor.take() {
+            // It died while its successor was loading.
+            slot.current = Some(successor);
+            slot.life.started();
+            return Place::Succeeded;
         }
+        Place::Vacant(match ended {
+            Ended::Exited(status) => Some(status),
+            Ended::Killed(_) => None,
+        })
     }
 
     /// Decides when a slot is started again.
-    pub(crate) fn plan_restart(&mut self, name: &str, reason: &str, status: Option<i32>) {
-        let (now, jitter) = (self.now(), self.jitter());
-        let Some(slot) = self.workers.slot_mut(name) else {
-            return;
+    pub(crate) fn plan_restart(
+        &mut self,
+        name: &str,
+        reason: &str,
+        status: Option<i32>,
+        now: Duration,
+        jitter: f64,
+    ) -> Restart {
+        let Some(slot) = self.slot_mut(name) else {
+            return Restart::None;
         };
         if slot.prospective {
-            return self.reload_failed(name, reason);
+            return Restart::Refused;
         }
         slot.last_exit = Some(reason.to_owned());
-        let role = slot.role;
         match slot.life.died(now, status, jitter) {
             Next::Now => slot.start_at = Some(now),
             Next::After(delay) => slot.start_at = Some(now + delay),
@@ -97,18 +122,11 @@ impl Supervisor {
         if slot.life.is_unwell(now) {
             tracing::error!(target: "transport", code = %Code::TransportDegraded, worker = name, "worker dies again and again; still tried");
         }
-        let failed = slot.failed;
-        self.metrics.worker_restart(role);
-        if failed
-            && self
-                .workers
-                .rolling
-                .front()
-                .is_some_and(|front| front == name)
-        {
-            self.rolling_failed(name, reason);
+        if slot.failed {
+            Restart::Failed
+        } else {
+            Restart::Planned
         }
-        self.workers_on_time(now);
     }
 }
 

@@ -1,132 +1,84 @@
-//! The stream sockets between each edge worker and the gateway worker. The supervisor makes them
-//! and keeps no end.
+//! The socket pairs between workers: a link between each edge worker and the gateway worker, and
+//! the hand-over of connections from http to websocket workers. The supervisor makes them and keeps
+//! no end.
 
+use super::{LinkNumber, Stage, Workers};
 use crate::{
     ipc::messages::{Role, ToWorker},
     platform,
-    supervisor::{Supervisor, event::ProcId},
+    supervisor::event::ProcId,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-impl Supervisor {
+impl Workers {
     /// Connects a worker that has just been started with those that it has to reach. They need not
-    /// be Ready: what is sent meanwhile waits in the socket.
-    pub(crate) fn link_worker(&mut self, id: ProcId) {
-        let Some(role) = self.workers.procs.get(&id).map(|proc| proc.role) else {
-            return;
-        };
-        match role {
-            role if role.is_edge() => {
-                if let Some(gateway) = self.workers.gateway() {
-                    self.link(id, gateway);
+    /// be ready: what is sent meanwhile waits in the socket.
+    pub(crate) fn link(&mut self, id: ProcId, now: Duration) {
+        match self.proc(id).map(|proc| proc.role) {
+            Some(role) if role.is_edge() => {
+                if let Some(gateway) = self.gateway() {
+                    self.link_pair(id, gateway, now);
                 }
             }
-            Role::Gateway => {
-                self.forget_wants();
-                let is_edge = |proc: &crate::supervisor::workers::Proc| {
-                    proc.role.is_edge() && proc.is_current()
-                };
-                let edges: Vec<ProcId> = self
-                    .workers
-                    .procs
-                    .iter()
-                    .filter(|(_, proc)| is_edge(proc))
-                    .map(|(id, _)| *id)
-                    .collect();
-                for edge in edges {
-                    self.link(edge, id);
+            Some(Role::Gateway) => {
+                for edge in self.ids(|proc| proc.role.is_edge() && proc.is_current()) {
+                    self.link_pair(edge, id, now);
                 }
             }
             _ => {}
         }
     }
 
-    /// Connects a worker that is Ready now with those at the other end of the hand-over of
+    /// Connects a worker that is ready now with those at the other end of the hand-over of
     /// connections: http workers pass WebSockets on.
-    pub(crate) fn link_handovers(&mut self, id: ProcId) {
-        let Some(role) = self.workers.procs.get(&id).map(|proc| proc.role) else {
-            return;
-        };
-        let other = match role {
-            Role::Http => Role::Websocket,
-            Role::Websocket => Role::Http,
+    pub(crate) fn link_handovers(&mut self, id: ProcId, now: Duration) {
+        let other = match self.proc(id).map(|proc| proc.role) {
+            Some(Role::Http) => Role::Websocket,
+            Some(Role::Websocket) => Role::Http,
             _ => return,
         };
-        let is_it = |proc: &crate::supervisor::workers::Proc| {
-            proc.role == other && proc.stage == crate::supervisor::workers::Stage::Ready
-        };
-        let others: Vec<ProcId> = self
-            .workers
-            .procs
-            .iter()
-            .filter(|(_, proc)| is_it(proc))
-            .map(|(id, _)| *id)
-            .collect();
-        for peer in others {
-            let name = |id: ProcId| {
-                self.workers
-                    .procs
-                    .get(&id)
-                    .map(|proc| proc.name.clone())
-                    .unwrap_or_default()
-            };
-            let names = (name(id), name(peer));
+        for peer in self.ids(|proc| proc.role == other && proc.stage == Stage::Ready) {
+            let names = (self.name(id), self.name(peer));
             match platform::socket_pair() {
                 Ok((one, other)) => {
-                    self.tell(
-                        id,
+                    let (to_id, to_peer) = (
                         ToWorker::Handover { peer: names.1 },
-                        vec![Arc::new(one)],
-                    );
-                    self.tell(
-                        peer,
                         ToWorker::Handover { peer: names.0 },
-                        vec![Arc::new(other)],
                     );
+                    self.tell(id, to_id, vec![Arc::new(one)]);
+                    self.tell(peer, to_peer, vec![Arc::new(other)]);
                 }
                 Err(error) => {
                     tracing::error!(target: "transport", worker = %names.0, peer = %names.1, error = %error, "workers cannot be linked");
-                    self.abort_worker(id, "worker has no link to its peers");
+                    self.abort(id, "worker has no link to its peers", now);
                 }
             }
         }
     }
 
-    fn link(&mut self, edge: ProcId, gateway: ProcId) {
-        let name = |id: ProcId| {
-            self.workers
-                .procs
-                .get(&id)
-                .map(|proc| proc.name.clone())
-                .unwrap_or_default()
-        };
-        let (edge_name, gateway_name) = (name(edge), name(gateway));
+    fn link_pair(&mut self, edge: ProcId, gateway: ProcId, now: Duration) {
         match platform::socket_pair() {
             Ok((one, other)) => {
-                self.last_link = self.last_link.wrapping_add(1);
-                let number = self.last_link;
-                self.tell(
-                    gateway,
-                    ToWorker::Link {
-                        edge: number,
-                        peer: edge_name,
-                    },
-                    vec![Arc::new(one)],
-                );
-                self.tell(
-                    edge,
-                    ToWorker::Link {
-                        edge: number,
-                        peer: gateway_name,
-                    },
-                    vec![Arc::new(other)],
-                );
+                self.last_link = LinkNumber(self.last_link.0.wrapping_add(1));
+                let link = |peer| ToWorker::Link {
+                    edge: self.last_link.0,
+                    peer,
+                };
+                let (to_gateway, to_edge) = (link(self.name(edge)), link(self.name(gateway)));
+                self.tell(gateway, to_gateway, vec![Arc::new(one)]);
+                self.tell(edge, to_edge, vec![Arc::new(other)]);
             }
             Err(error) => {
-                tracing::error!(target: "transport", worker = %edge_name, error = %error, "edge cannot be linked with the gateway");
+                tracing::error!(target: "transport", worker = %self.name(edge), error = %error, "edge cannot be linked with the gateway");
                 // Its successor tries again.
-                self.abort_worker(edge, "worker has no link to the gateway");
+                self.abort(edge, "worker has no link to the gateway", now);
             }
         }
+    }
+
+    fn name(&self, id: ProcId) -> String {
+        self.proc(id)
+            .map(|proc| proc.name.clone())
+            .unwrap_or_default()
     }
 }

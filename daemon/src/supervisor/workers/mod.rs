@@ -1,169 +1,81 @@
-//! What the supervisor knows of its workers: slots with a life each, and the processes in them.
-//! What is done with them is in `slots.rs` (which there are), `spawning.rs` (starting, telling),
-//! `health.rs` (beats, drains, hangs) and `exit.rs` (deaths).
+//! The workers: slots, and the processes in them. The room decides nothing about upstreams, reloads
+//! or callers; what they have to know is in what its methods return.
 
-pub(in crate::supervisor) mod exit;
-pub(in crate::supervisor) mod health;
-pub(in crate::supervisor) mod links;
+mod exit;
+mod health;
+mod links;
 mod measure;
+mod process;
 mod quic;
-pub(in crate::supervisor) mod rolling_restart;
-pub(in crate::supervisor) mod sandbox;
-pub(in crate::supervisor) mod slots;
-pub(in crate::supervisor) mod spawning;
+pub(crate) mod rolling_restart;
+mod saved;
+mod slots;
+mod spawning;
+mod status;
+
+pub(crate) use exit::{Place, Restart};
+pub(crate) use process::{Proc, Slot, Stage};
+use rolling_restart::RollingRestart;
+pub(crate) use saved::Saved;
+pub(crate) use slots::wanted_slots;
+pub(crate) use spawning::Launch;
+use spawning::QUEUE;
 
 use crate::{
-    ipc::messages::{Beat, Role, ToWorker},
-    platform::Usage,
-    supervisor::{
-        channels::Writer, event::ProcId, listeners::QuicPort, processes::restart_backoff::Life,
-    },
+    ipc::messages::{Role, ToWorker},
+    platform,
+    supervisor::event::ProcId,
 };
-use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, os::fd::OwnedFd, sync::Arc, time::Duration};
 
-/// Without a beat for so long, a worker hangs: three missed, and a little for the way.
-const SILENCE: Duration = Duration::from_millis(3250);
-/// Before its first beat, a worker has so long to be loaded on a busy machine.
-const LOADING: Duration = Duration::from_secs(10);
-
-/// Where a process stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Stage {
-    /// Not Ready yet.
-    Starting,
-    /// Serving.
-    Ready,
-    /// Told to finish; killed at that time.
-    Draining(Duration),
-    /// It hangs; SIGABRT is sent, SIGKILL follows at that time.
-    Aborted(Duration),
-    /// SIGKILL is sent.
-    Killed,
-}
-
-/// A worker process.
-pub(crate) struct Proc {
-    /// Its process id.
-    pub(crate) pid: u32,
-    /// Its slot's name.
-    pub(crate) name: String,
-    /// Its role.
-    pub(crate) role: Role,
-    /// The generation that it was started with.
-    pub(crate) generation: u32,
-    /// Where it stands.
-    pub(crate) stage: Stage,
-    /// How much of its sandbox stands, in its own words.
-    pub(crate) sandbox: String,
-    /// Its last beat, without the metrics.
-    pub(crate) beat: Beat,
-    /// When that came; before the first one, when it was started.
-    pub(crate) beat_at: Duration,
-    /// Memory and processor time.
-    pub(crate) usage: Usage,
-    /// A quic worker's QUIC port, and its socket slot there.
-    pub(crate) socket_slot: Option<(Arc<QuicPort>, u8)>,
-    /// Messages on their way to it.
-    pub(crate) line: Writer<ToWorker>,
-}
-
-impl Proc {
-    /// Whether it is the one that serves, or is about to.
-    pub(crate) fn is_current(&self) -> bool {
-        matches!(self.stage, Stage::Starting | Stage::Ready)
-    }
-
-    fn silent_at(&self) -> Duration {
-        let loading = self.stage == Stage::Starting && self.beat.seq == 0;
-        self.beat_at + if loading { LOADING } else { SILENCE }
-    }
-
-    /// When something has to be done about it if nothing happens.
-    pub(crate) fn deadline(&self) -> Option<Duration> {
-        match self.stage {
-            Stage::Starting | Stage::Ready => Some(self.silent_at()),
-            // One that hangs finishes nothing.
-            Stage::Draining(until) => Some(until.min(self.silent_at())),
-            Stage::Aborted(until) => Some(until),
-            Stage::Killed => None,
-        }
-    }
-}
-
-/// A place for a worker, with the record of its lives.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct Slot {
-    /// `http-0`
-    pub(crate) name: String,
-    /// Its role.
-    pub(crate) role: Role,
-    /// Its record.
-    pub(crate) life: Life,
-    /// The process that serves, or is about to.
-    pub(crate) current: Option<ProcId>,
-    /// The process that is to take over once it is Ready.
-    pub(crate) successor: Option<ProcId>,
-    /// When it is to be started again.
-    pub(crate) start_at: Option<Duration>,
-    /// Starts after the first one.
-    pub(crate) restarts: u64,
-    /// Why the last process ended that was not asked to.
-    pub(crate) last_exit: Option<String>,
-    /// Not started again until a reload.
-    pub(crate) failed: bool,
-    /// It belongs to a configuration that is not in force yet.
-    pub(crate) prospective: bool,
-    /// The socket slot that its last process had.
-    #[serde(rename = "seat")]
-    pub(crate) socket_slot: Option<u8>,
-    /// Starts over the daemon's life.
-    pub(crate) starts: u64,
-}
-
-impl Slot {
-    /// An empty slot that is due at once.
-    pub(crate) fn new(name: String, role: Role) -> Self {
-        Self {
-            name,
-            role,
-            life: Life::default(),
-            current: None,
-            successor: None,
-            start_at: Some(Duration::ZERO),
-            restarts: 0,
-            last_exit: None,
-            failed: false,
-            prospective: false,
-            socket_slot: None,
-            starts: 0,
-        }
-    }
-
-    /// A slot of a configuration that is not in force yet.
-    pub(crate) fn prospective(name: String, role: Role) -> Self {
-        Self {
-            start_at: None,
-            prospective: true,
-            ..Self::new(name, role)
-        }
-    }
-}
+/// Number of a link between an edge worker and the gateway, unique over the daemon's life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LinkNumber(pub(crate) u32);
 
 /// All workers.
 #[derive(Default)]
 pub(crate) struct Workers {
-    /// The places, gateway first: it has the most to do.
-    pub(crate) slots: Vec<Slot>,
+    /// The slots, gateway first: it has the most to do.
+    slots: Vec<Slot>,
     /// The processes, draining ones included.
-    pub(crate) procs: BTreeMap<ProcId, Proc>,
-    /// Slots that wait for their turn in a rolling replacement.
-    pub(crate) rolling: std::collections::VecDeque<String>,
-    /// The number given last.
-    pub(crate) last_id: ProcId,
+    procs: BTreeMap<ProcId, Proc>,
+    /// The number that was given last to a process.
+    last_id: ProcId,
+    /// The number that was given last to a link.
+    last_link: LinkNumber,
+    rolling: RollingRestart,
 }
 
 impl Workers {
+    /// The slots.
+    pub(crate) fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// The slot with that name.
+    pub(crate) fn slot(&self, name: &str) -> Option<&Slot> {
+        self.slots.iter().find(|slot| slot.name == name)
+    }
+
+    fn slot_mut(&mut self, name: &str) -> Option<&mut Slot> {
+        self.slots.iter_mut().find(|slot| slot.name == name)
+    }
+
+    /// The processes, draining ones included.
+    pub(crate) fn procs(&self) -> impl DoubleEndedIterator<Item = (ProcId, &Proc)> {
+        self.procs.iter().map(|(id, proc)| (*id, proc))
+    }
+
+    /// A process.
+    pub(crate) fn proc(&self, id: ProcId) -> Option<&Proc> {
+        self.procs.get(&id)
+    }
+
+    /// The process that serves in a slot, or is about to.
+    pub(crate) fn current(&self, slot: &Slot) -> Option<&Proc> {
+        slot.current.and_then(|id| self.procs.get(&id))
+    }
+
     /// The gateway process that serves or is about to.
     pub(crate) fn gateway(&self) -> Option<ProcId> {
         self.slots
@@ -172,17 +84,110 @@ impl Workers {
             .current
     }
 
-    /// Whether every slot has a process that is Ready.
-    pub(crate) fn all_ready(&self) -> bool {
-        self.slots.iter().all(|slot| {
-            slot.current
-                .and_then(|id| self.procs.get(&id))
-                .is_some_and(|proc| proc.stage == Stage::Ready)
-        })
+    /// Whether a gateway process lives that is not the present one.
+    pub(crate) fn old_gateway_lives(&self) -> bool {
+        let gateway = self.gateway();
+        self.procs()
+            .any(|(id, proc)| proc.role == Role::Gateway && Some(id) != gateway)
     }
 
-    /// The slot with that name.
-    pub(crate) fn slot_mut(&mut self, name: &str) -> Option<&mut Slot> {
-        self.slots.iter_mut().find(|slot| slot.name == name)
+    /// Whether every slot has a process that is ready.
+    pub(crate) fn all_ready(&self) -> bool {
+        self.slots.iter().all(|slot| self.is_ready(slot))
+    }
+
+    /// Whether every slot has a process that is ready, or is known not to get one soon.
+    pub(crate) fn is_settled(&self, now: Duration) -> bool {
+        self.slots
+            .iter()
+            .all(|slot| self.is_ready(slot) || slot.failed || slot.life.is_unwell(now))
+    }
+
+    /// Whether there are slots of a role, and all have a process that is ready.
+    pub(crate) fn is_served(&self, role: Role) -> bool {
+        let mut slots = self
+            .slots
+            .iter()
+            .filter(|slot| slot.role == role)
+            .peekable();
+        slots.peek().is_some() && slots.all(|slot| self.is_ready(slot))
+    }
+
+    fn is_ready(&self, slot: &Slot) -> bool {
+        self.current(slot)
+            .is_some_and(|proc| proc.stage == Stage::Ready)
+    }
+
+    /// Whether no process lives.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.procs.is_empty()
+    }
+
+    /// Number of processes of some roles.
+    pub(crate) fn count(&self, is_it: impl Fn(Role) -> bool) -> usize {
+        self.procs.values().filter(|proc| is_it(proc.role)).count()
+    }
+
+    /// The processes of some roles.
+    pub(crate) fn ids(&self, is_it: impl Fn(&Proc) -> bool) -> Vec<ProcId> {
+        self.procs()
+            .filter(|(_, proc)| is_it(proc))
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    /// The names of all slots.
+    pub(crate) fn slot_names(&self) -> Vec<String> {
+        self.slots.iter().map(|slot| slot.name.clone()).collect()
+    }
+
+    /// Whether workers are being replaced.
+    pub(crate) fn is_rolling(&self) -> bool {
+        !self.rolling.is_idle()
+    }
+
+    /// Takes the rolling restart further. The effects are to be carried out in order.
+    pub(crate) fn roll(&mut self, input: rolling_restart::Input) -> Vec<rolling_restart::Effect> {
+        let mut rolling = std::mem::take(&mut self.rolling);
+        let effects = rolling.input(input, |name| {
+            let slot = self.slot(name)?;
+            Some(rolling_restart::View {
+                role: slot.role,
+                current: slot.current,
+                old_gateway_lives: self.old_gateway_lives(),
+                shares_quic_port: platform::STEERS,
+            })
+        });
+        self.rolling = rolling;
+        effects
+    }
+
+    /// A worker has taken over the configuration of that generation.
+    pub(crate) fn confirmed(&mut self, id: ProcId, generation: u32) {
+        if let Some(proc) = self.procs.get_mut(&id) {
+            proc.generation = generation;
+        }
+    }
+
+    /// Queues a message for a worker; never waits. A worker whose queue is full does not read its
+    /// channel, and is aborted at the next turn. `false`: the message does not get there.
+    pub(crate) fn tell(
+        &mut self,
+        id: ProcId,
+        message: ToWorker,
+        descriptors: Vec<Arc<OwnedFd>>,
+    ) -> bool {
+        self.procs
+            .get_mut(&id)
+            .is_some_and(|proc| proc.send(message, descriptors))
+    }
+
+    /// Tells every worker of some roles what is made for it.
+    pub(crate) fn tell_each(&mut self, mut message: impl FnMut(&Proc) -> Option<ToWorker>) {
+        for proc in self.procs.values_mut() {
+            if let Some(message) = message(proc) {
+                proc.send(message, Vec::new());
+            }
+        }
     }
 }

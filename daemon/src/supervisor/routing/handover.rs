@@ -1,30 +1,25 @@
-//! The moment itself. Before `execve`: calls at the control socket end, the channels of all
-//! children pause between two frames, what is queued is written, sessions are stored, the state
+//! The moment of an upgrade. Before `execve`: calls at the control socket end, the channels of all
+//! children pause between two frames, what is queued is written, sessions are stored, and the state
 //! goes into sealed memory. After it: the same process takes up every channel where it was left.
 //! What fails before it, `execve` included, is undone, and the daemon goes on.
 
-use crate::{
-    platform,
-    supervisor::{
-        Supervisor,
-        channels::Owner,
-        control::{instance::Instance, socket},
-        event::{Event, Reply},
-        listeners::{Listeners, QuicPort},
-        secrets::api_keys::Keys,
-        sessions::SessionStore,
-        signals::{Asked, Signals},
-        upgrade::{Arrived, Stage, Successor, state::State},
-        upstreams::shims,
+use crate::platform;
+use crate::supervisor::{
+    Supervisor,
+    control::socket,
+    event::{self, Event, Owner},
+    metrics::Metrics,
+    processes::reaper::ChildKind,
+    reply::Reply,
+    secrets::ApiKeys,
+    sessions::SessionStore,
+    signals::{Asked, Signals},
+    upgrade::{
+        Arrived, Binary, Handed, Rooms, State, Successor, TakenOver, Trial, files_in_force, refused,
     },
 };
 use ggen_wire::control::Body;
-use std::{
-    io,
-    os::{fd::OwnedFd, unix::net::UnixListener},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 /// How long answers of workers to callers at the control socket are waited for.
@@ -37,16 +32,89 @@ const WRITE: Duration = Duration::from_secs(2);
 const LAST: Duration = Duration::from_millis(200);
 
 impl Supervisor {
+    /// Has a binary prove that it can take over.
+    pub(in crate::supervisor) fn begin_upgrade(
+        &mut self,
+        path: Option<String>,
+        reply: Reply,
+        more: bool,
+    ) {
+        let busy = if self.lifecycle.is_stopping() {
+            Some("it is stopping")
+        } else if !self.upgrade.is_idle() {
+            Some("another upgrade is under way")
+        } else if !self.reload.is_idle() {
+            Some("a reload is under way")
+        } else {
+            self.workers
+                .is_rolling()
+                .then_some("workers are being replaced")
+        };
+        if let Some(why) = busy {
+            return reply.last(Err(refused(why)));
+        }
+        match self.start_trial(path.as_deref()) {
+            Ok(trial) => self.upgrade.begin(trial, reply, more, self.now()),
+            Err(why) => reply.last(Err(refused(&why))),
+        }
+    }
+
+    fn start_trial(&mut self, path: Option<&str>) -> Result<Trial, String> {
+        let binary = Binary::find(path)?;
+        let files = files_in_force(
+            &self.settings.loaded,
+            &self.settings.options,
+            &self.settings.stopped,
+        )?;
+        let state = State::pack(&self.rooms(), files.clone(), &BTreeMap::new(), None);
+        let (trial, words) = Trial::start(binary, files, &state)?;
+        self.children.add(trial.pid, ChildKind::Check);
+        let (pid, events) = (trial.pid, self.channels.events().clone());
+        tokio::spawn(async move {
+            let (stdout, stderr) = words.read().await;
+            events.send(Event::Checked(pid, stdout, stderr)).await.ok();
+        });
+        Ok(trial)
+    }
+
+    /// Why there can be no upgrade just now.
+    pub(in crate::supervisor) fn upgrade_is_late(&self) -> Option<&'static str> {
+        let is_busy = !self.reload.is_idle() || self.workers.is_rolling();
+        is_busy.then_some("a reload or a restart of workers has begun meanwhile")
+    }
+
+    /// What is handed over.
+    fn rooms(&self) -> Rooms<'_> {
+        Rooms {
+            uptime: self.now(),
+            started_ms: self.lifecycle.started_ms,
+            generation: self.settings.generation,
+            stopped: &self.settings.stopped,
+            announced: self.lifecycle.announced,
+            run_as: self.settings.run_as,
+            refused: self.settings.refused.as_deref(),
+            ring: &self.hub.ring,
+            control: &self.control,
+            children: &self.children,
+            listeners: &self.listeners,
+            service_manager: &self.service_manager,
+            secrets: &self.secrets,
+            sessions: &self.sessions,
+            workers: &self.workers,
+            upstreams: &self.upstreams,
+            metrics: &self.metrics,
+        }
+    }
+
     /// Becomes the successor. Returns only if that fails, and goes on as before then; who waits has
     /// been told.
-    pub(crate) async fn hand_over(
+    pub(in crate::supervisor) async fn hand_over(
         &mut self,
         events: &mut mpsc::Receiver<Event>,
         signals: &mut Signals,
         serving: socket::Serving,
     ) -> io::Result<socket::Serving> {
-        let Stage::Due(successor) = std::mem::replace(&mut self.upgrade.stage, Stage::Handing)
-        else {
+        let Some(successor) = self.upgrade.begin_handover() else {
             return Ok(serving);
         };
         let Successor {
@@ -55,21 +123,21 @@ impl Supervisor {
             files,
             watcher,
             more,
-        } = *successor;
+        } = successor;
         serving.stop();
         let now = self.now();
         self.service_manager.reloading(now);
         let from = ggen_wire::VERSION;
         tracing::info!(target: "mcp_server", event = "upgrading", from, to = version, "handing over to another binary");
         let (caller, why) = match self.come_to_rest(events, signals).await {
-            Err(why) => (leave(watcher).await, why),
+            Err(why) => (watcher.leave().await, why),
             Ok(()) => {
-                self.keys.finish();
+                self.secrets.finish_keys();
                 self.sessions.finish(WRITE).await;
-                if let Some(watcher) = watcher.as_ref().filter(|_| more) {
+                if more {
                     watcher.progress(Body::Done(format!("handing over from {from} to {version}")));
                 }
-                let caller = leave(watcher).await;
+                let caller = watcher.leave().await;
                 serving.finish(LAST).await;
                 let error = self
                     .exec(
@@ -95,29 +163,21 @@ impl Supervisor {
         signals: &mut Signals,
     ) -> Result<(), String> {
         let until = self.now() + ANSWERS;
-        while !self.nothing_asked() && self.now() < until {
+        while !self.control.questions.is_empty() && self.now() < until {
             self.turn(events, signals, until).await?;
         }
         self.end_questions();
-        self.pause.send_replace(true);
+        self.channels.pause(true);
         let until = self.now() + REST;
-        while !self.heard.is_empty() {
+        while let Some(open) = self.channels.first_open() {
             if self.now() >= until {
-                return Err(format!("{:?} does not come to rest", self.heard.first()));
+                return Err(format!("{open:?} does not come to rest"));
             }
             self.turn(events, signals, until).await?;
         }
-        let workers = self
-            .workers
-            .procs
-            .values()
-            .map(|proc| (proc.name.clone(), proc.line.flushed()));
-        let shims = self
-            .shims
-            .all
-            .values()
-            .map(|shim| (format!("the shim of {}", shim.name), shim.line.flushed()));
-        for (name, flushed) in workers.chain(shims).collect::<Vec<_>>() {
+        let children = self.workers.flushed().into_iter();
+        let children = children.chain(self.upstreams.flushed());
+        for (name, flushed) in children {
             let left = until.saturating_sub(self.now());
             let Some(flushed) = flushed else {
                 return Err(format!("{name} does not read its channel"));
@@ -155,21 +215,20 @@ impl Supervisor {
                 self.begin_stop(false, None);
                 return Err("it is to stop".to_owned());
             }
-            Asked::Reload | Asked::Dump => self.again.push(asked),
+            Asked::Reload | Asked::Dump => self.upgrade.keep_signal(asked),
         }
         Ok(())
     }
 
     async fn exec(
         &mut self,
-        binary: &super::Binary,
-        files: Vec<(std::path::PathBuf, String)>,
+        binary: &Binary,
+        files: Vec<(PathBuf, String)>,
         caller: Option<(&OwnedFd, bool)>,
         signals: &mut Signals,
     ) -> io::Error {
-        let rests = std::mem::take(&mut self.upgrade.rests);
-        let state = State::pack(self, files, &rests, caller);
-        self.upgrade.rests = rests;
+        let paused = self.upgrade.paused_channels();
+        let state = State::pack(&self.rooms(), files, paused, caller);
         let text = serde_json::to_vec(&state)
             .map_err(io::Error::other)
             .and_then(|text| platform::sealed(&text));
@@ -192,7 +251,7 @@ impl Supervisor {
                 return io::Error::other(why);
             }
         }
-        self.again.drain(..).for_each(Asked::raise);
+        self.upgrade.raise_signals();
         if !binary.is_same() {
             return io::Error::other("it is not the file any more that was checked");
         }
@@ -203,61 +262,44 @@ impl Supervisor {
     /// Goes on as before.
     fn undo(&mut self, caller: Option<OwnedFd>, why: &str) -> io::Result<socket::Serving> {
         platform::release_signals();
-        self.upgrade.stage = Stage::Idle;
-        self.pause.send_replace(false);
-        for (whose, rest) in std::mem::take(&mut self.upgrade.rests) {
-            self.heard.insert(whose);
-            match whose {
-                Owner::Worker(id) => self.reader().worker(id, rest.receiver),
-                Owner::Shim(id) => {
-                    let name = self
-                        .shims
-                        .all
-                        .get(&id)
-                        .map_or("", |shim| shim.name.as_str());
-                    shims::listen(
-                        id,
-                        name,
-                        rest.receiver,
-                        rest.stderr,
-                        rest.last_line,
-                        self.reader(),
-                        &self.hub,
-                    );
-                }
+        self.channels.pause(false);
+        for (owner, channel) in self.upgrade.end_handover() {
+            let reader = self.channels.reader(owner);
+            match owner {
+                Owner::Worker(id) => reader.worker(id, channel.receiver),
+                Owner::Shim(id) => self.upstreams.unpause(id, channel, reader),
             }
         }
         // Nobody was late who could not be heard.
         let now = self.now();
-        self.workers
-            .procs
-            .values_mut()
-            .for_each(|proc| proc.beat_at = now);
+        self.workers.begin_listening(now);
         let directory = crate::config::state::directory();
         if self.sessions.is_finished() {
             self.sessions = SessionStore::start(
                 directory.clone(),
                 Some(self.sessions.carried()),
-                crate::supervisor::event::stored(&self.events),
+                event::stored(self.channels.events()),
             );
-            self.keys = Keys::start(directory, self.events.clone(), self.keys.known.clone());
+            let report = event::keys_read(self.channels.events());
+            self.secrets
+                .resume_keys(|known| ApiKeys::start(directory, known, report));
         }
-        let failure = super::refused(why);
+        let failure = refused(why);
         if let Some(caller) = caller {
-            socket::resume(caller, self.events.clone(), &self.hub)?.last(Err(failure));
+            socket::resume(caller, self.channels.events().clone(), &self.hub)?.last(Err(failure));
         }
-        self.again.drain(..).for_each(Asked::raise);
+        self.upgrade.raise_signals();
         let status = self.status_line();
         self.service_manager.reloaded(&status, now);
         socket::serve(
-            self.instance.socket.try_clone()?,
-            self.events.clone(),
+            self.control.instance.listener()?,
+            self.channels.events().clone(),
             Arc::clone(&self.hub),
         )
     }
 
     /// Takes up everything where the binary before us has left it, and replaces the workers.
-    pub(crate) fn take_over(&mut self, handed: Handed) -> io::Result<()> {
+    pub(in crate::supervisor) fn take_over(&mut self, handed: Handed) -> io::Result<()> {
         let Handed {
             arrived: Arrived { state, mut fds },
             quic_ports,
@@ -269,82 +311,46 @@ impl Supervisor {
             caller,
             ..
         } = state;
-        family.unpack(self, &mut fds, &quic_ports)?;
-        books.unpack(self);
+        let last_link = books.last_link();
+        let (channels, upstreams) = (&mut self.channels, &mut self.upstreams);
+        (self.workers, self.children) =
+            family.restore(&mut fds, &quic_ports, last_link, channels, upstreams)?;
+        self.metrics = Metrics::resume(books.metrics);
+        self.control.logging.restore(books.levels);
+        self.control.questions.continue_from(books.last_question);
+        self.settings.refused = books.refused;
         // Nobody was late who could not be heard.
         let now = self.now();
-        self.workers
-            .procs
-            .values_mut()
-            .for_each(|proc| proc.beat_at = now);
+        self.workers.begin_listening(now);
         let to = ggen_wire::VERSION;
         tracing::info!(target: "mcp_server", event = "upgraded", from = version, to, "this binary has taken over");
         let (caller, more) = caller.map_or((None, false), |(place, more)| (fds.take(place), more));
-        let reply =
-            caller.and_then(|caller| socket::resume(caller, self.events.clone(), &self.hub).ok());
-        if let Some(reply) = reply.as_ref().filter(|_| more) {
-            reply.progress(Body::Done(format!(
+        let events = self.channels.events().clone();
+        let watcher = caller.and_then(|caller| socket::resume(caller, events, &self.hub).ok());
+        if let Some(watcher) = watcher.as_ref().filter(|_| more) {
+            watcher.progress(Body::Done(format!(
                 "{to} has taken over, replacing the workers"
             )));
         }
-        self.upgrade_reply = Some((format!("upgraded from {version} to {to}"), reply));
+        let outcome = format!("upgraded from {version} to {to}");
+        self.upgrade.taken_over(TakenOver { outcome, watcher });
         Ok(())
     }
 
     /// Replaces the workers of the binary before us.
-    pub(crate) fn replace_workers(&mut self) {
-        let Some((outcome, reply)) = self.upgrade_reply.take() else {
+    pub(in crate::supervisor) fn replace_workers(&mut self) {
+        let Some(TakenOver { outcome, watcher }) = self.upgrade.take_taken_over() else {
             return;
         };
         let names = self
             .workers
-            .slots
+            .slots()
             .iter()
             .filter(|slot| !slot.prospective && slot.current.is_some())
             .map(|slot| slot.name.clone())
             .collect();
-        self.roll_through(names, outcome, reply);
+        self.roll_through(names, outcome, watcher);
         let (status, now) = (self.status_line(), self.now());
         self.service_manager.reloaded(&status, now);
-    }
-}
-
-async fn leave(watcher: Option<Reply>) -> Option<OwnedFd> {
-    match watcher {
-        Some(watcher) => watcher.leave().await,
-        None => None,
-    }
-}
-
-/// What has been handed over, as far as it is needed before there is a supervisor.
-pub(crate) struct Handed {
-    pub(crate) arrived: Arrived,
-    quic_ports: Vec<Arc<QuicPort>>,
-}
-
-impl Handed {
-    /// What the service manager keeps, by name.
-    pub(crate) fn kept_names(&self) -> Vec<String> {
-        self.arrived.state.ports.kept_names().to_vec()
-    }
-
-    /// The control socket, and the listeners as they were.
-    ///
-    /// # Errors
-    /// When the state names what has not come along.
-    pub(crate) fn open(
-        mut arrived: Arrived,
-    ) -> io::Result<(Self, Instance, UnixListener, Listeners)> {
-        let (instance, control) = arrived.state.ports.instance(&mut arrived.fds)?;
-        let (quic_ports, listeners) = arrived.state.ports.listeners(&arrived.fds)?;
-        Ok((
-            Self {
-                arrived,
-                quic_ports,
-            },
-            instance,
-            control,
-            listeners,
-        ))
     }
 }
