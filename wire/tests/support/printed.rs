@@ -13,12 +13,13 @@ pub(crate) struct Printed {
     pub(crate) file: PathBuf,
     /// The words behind the program's name; placeholders have become values.
     pub(crate) words: Vec<String>,
-    /// It is the beginning of a command: `ggen mcp auth …`, or named in a comment.
+    /// It may be the beginning of a command only: `ggen mcp auth …`, a part of a text that is put
+    /// together, or a name in a comment.
     pub(crate) beginning: bool,
 }
 
 /// Words that go on with a sentence behind a command: "`ggen mcp list` shows them".
-const PROSE: [&str; 5] = ["makes", "shows", "comes", "does", "is"];
+const PROSE: [&str; 6] = ["makes", "shows", "says", "comes", "does", "is"];
 /// What ends a command.
 const ENDS: [char; 11] = ['"', '`', '\n', ';', '|', '&', ')', ',', '…', '\\', ':'];
 
@@ -81,7 +82,8 @@ fn in_line(file: &Path, line: &str, program: &str, found: &mut Vec<Printed>) {
         found.push(Printed {
             file: file.to_path_buf(),
             words,
-            beginning: comment || more,
+            // A literal that ends with a space is put together with something else.
+            beginning: comment || more || rest[..end].ends_with(' '),
         });
     }
 }
