@@ -467,10 +467,9 @@ fn edge_workers_raise_their_limit_of_open_files_and_nobody_else_does() {
             && status.upstreams[0].pid.is_some()
     });
     for worker in &status.workers {
-        let wanted = if worker.role == "gateway" {
-            "300"
-        } else {
-            &hard
+        let wanted = match worker.role.as_str() {
+            "http" | "websocket" | "quic" => hard.as_str(),
+            _ => "300",
         };
         assert_eq!(limit(worker.pid.unwrap()).0, wanted, "{}", worker.name);
     }
