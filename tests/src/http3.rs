@@ -87,6 +87,12 @@ impl Client {
         })
     }
 
+    /// Closes the connection, and waits until the server was told.
+    pub async fn close(self) {
+        self.quic.close(0_u32.into(), b"");
+        self.endpoint.wait_idle().await;
+    }
+
     /// The same connection once more.
     #[must_use]
     pub fn beside(&self) -> Self {

@@ -103,12 +103,9 @@ fn ten_mebibytes_come_whole_over_every_transport_in_bounded_memory() {
             .for_each(|header| curl.extend(["-H", *header]));
         assert!(curl_length(&curl) > 10 * MIB, "HTTP/2");
         wait(async {
-            let answer = http3::Client::connect(udp)
-                .await
-                .unwrap()
-                .call("big", arguments.clone())
-                .await
-                .unwrap();
+            let mut client = http3::Client::connect(udp).await.unwrap();
+            let answer = client.call("big", arguments.clone()).await.unwrap();
+            client.close().await;
             assert_eq!(
                 answer.json()["result"]["content"][0]["text"]
                     .as_str()
@@ -190,6 +187,7 @@ fn a_hundred_streams_of_events_run_side_by_side_on_one_connection_of_each_kind()
         while let Some(call) = calls.join_next().await {
             call.unwrap();
         }
+        client.close().await;
     });
     // A WebSocket: all on one.
     let mut socket = Socket::open(daemon.http, "/ws/fixture");

@@ -99,6 +99,7 @@ fn greeted(address: SocketAddr) {
                 .status,
             200
         );
+        client.close().await;
     });
 }
 
@@ -221,11 +222,9 @@ fn what_is_in_flight_is_finished_and_a_start_does_not_wait_for_it() {
             .unwrap();
         runtime.block_on(async {
             let mut client = http3::Client::connect(address).await.unwrap();
-            client
-                .call("slow", json!({ "ms": 3000 }))
-                .await
-                .unwrap()
-                .status
+            let answer = client.call("slow", json!({ "ms": 3000 })).await.unwrap();
+            client.close().await;
+            answer.status
         })
     });
     until("the call is in flight", || {

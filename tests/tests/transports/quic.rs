@@ -121,6 +121,7 @@ async fn both_eras_are_spoken_on_every_path() {
             / 100,
         2
     );
+    client.close().await;
     daemon.stop();
 }
 

@@ -223,6 +223,7 @@ fn drains_are_told_and_deaths_cost_their_own_connections_only() {
     );
     assert!(socket.answer(id).0.get("result").is_some());
     assert_eq!(socket.close_code(), 1001);
+    drop(socket);
     // So does the end of the daemon.
     let mut socket = open();
     let id = socket.start("tools/call", modern(tool("slow", json!({ "ms": 1500 }))));
