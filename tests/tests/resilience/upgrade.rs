@@ -1,6 +1,7 @@
 //! The running daemon becomes another binary: what is served, and who serves it, goes on; what
 //! cannot take over changes nothing.
 
+use ggen_wire::status::Phase;
 use ggend_tests::{
     traffic::{Outcome, Traffic},
     *,
@@ -457,6 +458,15 @@ fn signals_in_the_middle_of_an_upgrade_are_no_accident() {
         }
     });
     assert_eq!(upstream_pids(&daemon), upstreams);
+    // Nobody who ended in the middle of it is still counted.
+    until("only the workers of the last binary are left", || {
+        let workers = daemon.status().workers;
+        let mut names: Vec<&str> = workers.iter().map(|worker| worker.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        (names.len() == workers.len() && workers.iter().all(|one| one.phase == Phase::Running))
+            .then_some(())
+    });
     let value: Value = Client::new(daemon.http, "new", Era::Modern)
         .tool("echo", json!({ "message": "x" }))
         .result()

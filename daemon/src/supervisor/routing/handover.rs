@@ -227,18 +227,8 @@ impl Supervisor {
         caller: Option<(&OwnedFd, bool)>,
         signals: &mut Signals,
     ) -> io::Error {
-        let paused = self.upgrade.paused_channels();
-        let state = State::pack(&self.rooms(), files, paused, caller);
-        let text = serde_json::to_vec(&state)
-            .map_err(io::Error::other)
-            .and_then(|text| platform::sealed(&text));
-        let text = match text {
-            Ok(text) => text,
-            Err(error) => return error,
-        };
-        self.service_manager.finish();
-        self.hub.console.flush(LAST);
-        // From here on, signals wait for the new binary. What came before is looked at once more.
+        // From here on, signals wait for the new binary. Those that came before are handled first:
+        // a worker that is reaped after the state is packed would stay in the new binary's list.
         platform::hold_signals();
         loop {
             let asked = tokio::select! {
@@ -252,6 +242,17 @@ impl Supervisor {
             }
         }
         self.upgrade.raise_signals();
+        let paused = self.upgrade.paused_channels();
+        let state = State::pack(&self.rooms(), files, paused, caller);
+        let text = serde_json::to_vec(&state)
+            .map_err(io::Error::other)
+            .and_then(|text| platform::sealed(&text));
+        let text = match text {
+            Ok(text) => text,
+            Err(error) => return error,
+        };
+        self.service_manager.finish();
+        self.hub.console.flush(LAST);
         if !binary.is_same() {
             return io::Error::other("it is not the file any more that was checked");
         }
