@@ -10,5 +10,6 @@ mod architecture;
 mod links;
 mod pages;
 mod promises;
+mod retired_names;
 mod rooms;
 mod supervisor_rooms;
