@@ -4,7 +4,7 @@
 
 use ggen_mcp::edge::{Principal, Request, Verb};
 use ggen_mcp::protocol::header;
-use ggen_mcp::upstream::list::ListKind;
+use ggen_mcp::protocol::list_kind::ListKind;
 use ggen_mcp::access::policy::{Effect, Glob, Object, Policy, Rule, Server};
 use libfuzzer_sys::fuzz_target;
 
