@@ -1,5 +1,6 @@
-# The scheduler of `.ci/run` and `.ci/nightly`: runs the stages of $stages (a folder) in the order of
-# their names' list, as soon as what they need is over, at most $slots at a time. Bash 5.1 or later.
+# The scheduler of `.ci/run` and `.ci/nightly`. Runs the stages in the folder $stages, at most $slots
+# at a time. A stage begins as soon as the stages that it needs are over; the file ORDER decides
+# between several. Needs Bash 5.1 or later.
 stages=${stages:-.ci/stages}
 slots=${CI_SLOTS:-2}
 
