@@ -9,6 +9,7 @@ mod client;
 mod connection;
 mod context;
 mod doctor;
+mod doctor_command;
 mod fix;
 mod report;
 
@@ -22,11 +23,6 @@ use std::{
     path::PathBuf,
     process::ExitCode,
 };
-
-/// The command line is wrong.
-const USAGE: u8 = 2;
-/// `EX_CANTCREAT` of sysexits.h.
-const CANNOT_CREATE: u8 = 73;
 
 /// What is examined.
 #[derive(Debug, clap::Subcommand)]
@@ -106,11 +102,10 @@ pub enum Transport {
 pub fn run(verb: Verb, load: LoadOptions, socket: Option<PathBuf>) -> ExitCode {
     let terminal = std::io::stdout().is_terminal();
     let paint = report::Paint(terminal && std::env::var_os("NO_COLOR").is_none());
-    let json = |json: bool, format: Format| json || format == Format::Json;
     let (text, code) = match verb {
-        Verb::Doctor(options) => examined(&options, load, socket, &paint),
+        Verb::Doctor(options) => doctor_command::run(&options, &load, socket.as_deref(), &paint),
         Verb::Connection(options) => {
-            let as_json = json(options.json, options.format);
+            let as_json = options.json || options.format == Format::Json;
             let context = Context::gather(load, socket.as_deref(), None);
             let outcome = connection::walk(&context, &options);
             let text = if as_json {
@@ -125,93 +120,6 @@ pub fn run(verb: Verb, load: LoadOptions, socket: Option<PathBuf>) -> ExitCode {
     // Whoever closes the pipe early has read enough; the exit code still tells.
     drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
     ExitCode::from(code)
-}
-
-/// Examines; with `--fix`, applies safe fixes and examines again.
-fn examined(
-    options: &Doctor,
-    load: LoadOptions,
-    socket: Option<PathBuf>,
-    paint: &report::Paint,
-) -> (String, u8) {
-    let as_json = options.json || options.format == Format::Json;
-    if options.fix && !options.yes && (as_json || !std::io::stdin().is_terminal()) {
-        complain(
-            "--fix asks before each command, and there is nobody to answer\nhelp: ggen mcp doctor --fix --yes",
-        );
-        return (String::new(), USAGE);
-    }
-    let look = || {
-        doctor::examine(Context::gather(
-            load.clone(),
-            socket.as_deref(),
-            options.client.clone(),
-        ))
-    };
-    let (mut context, results) = look();
-    let mut report = report::Report::new(&context, results);
-    let (mut before, mut done) = (String::new(), Vec::new());
-    let commands = fix::commands(report.issues());
-    if options.fix && !commands.is_empty() {
-        if !as_json {
-            let human = report.human(paint, options.verbose);
-            drop(writeln!(std::io::stdout(), "{human}"));
-        }
-        let fixer = fix::Fixer {
-            config: load.config_path.clone(),
-            socket: socket.clone(),
-            yes: options.yes,
-        };
-        done = apply(&fixer, commands, as_json);
-        before = "\n".to_owned();
-        let (again, results) = look();
-        context = again;
-        report = report::Report::new(&context, results);
-    } else if options.fix {
-        before =
-            "None of this can be fixed by a command that is safe to run unasked.\n\n".to_owned();
-    }
-    let mut json = report.json();
-    if options.fix {
-        json["fixed"] = done.iter().map(fix::Done::json).collect();
-    }
-    let mut human = before + &report.human(paint, options.verbose);
-    let exit = report.exit();
-    if let Some(file) = options.bundle.as_deref() {
-        let plain = report.human(&report::Paint(false), true);
-        match report::bundle::write(file, &context, &plain, &json) {
-            Ok(parts) => {
-                human += &format!(
-                    "\nBundle: {} files. Secrets are hidden; look through it before you give it away.\n",
-                    parts.len()
-                );
-                json["bundle"] = parts.into();
-            }
-            Err(error) => {
-                complain(&format!(
-                    "no bundle was written: {}: {error}",
-                    file.display()
-                ));
-                // What was found is printed for people, whatever was asked for.
-                return (human, CANNOT_CREATE);
-            }
-        }
-    }
-    if as_json {
-        (format!("{json:#}\n"), exit)
-    } else {
-        (human, exit)
-    }
-}
-
-/// Runs the commands; what is asked and said goes to standard output, unless that is for JSON.
-fn apply(fixer: &fix::Fixer, commands: Vec<String>, as_json: bool) -> Vec<fix::Done> {
-    let answers = &mut std::io::stdin().lock();
-    if as_json {
-        fixer.apply(commands, &mut std::io::sink(), answers)
-    } else {
-        fixer.apply(commands, &mut std::io::stdout(), answers)
-    }
 }
 
 fn complain(words: &str) {

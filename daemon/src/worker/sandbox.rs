@@ -155,16 +155,12 @@ pub(crate) fn try_out(role: Role, mode: SandboxMode, out: &mut impl io::Write) -
     writeln!(out, "took {}", began.elapsed().as_micros())?;
     writeln!(
         out,
-        "walls {}",
+        "sandbox {}",
         enforced.map_or_else(|error| error.to_string(), |enforced| enforced.text)
     )?;
-    for name in platform::ATTEMPTS
-        .iter()
-        .filter(|name| **name != "exec")
-        .chain(["exec"].iter())
-    {
+    for (name, attempt) in platform::ATTEMPTS {
         writeln!(out, "begin {name}")?;
-        match platform::attempt(name) {
+        match attempt() {
             Ok(()) => writeln!(out, "done {name}")?,
             Err(error) => writeln!(out, "refused {name} {}", error.raw_os_error().unwrap_or(0))?,
         }

@@ -22,14 +22,14 @@ const REFUSALS: [i32; 3] = [libc::EPERM, libc::EACCES, libc::ENOSYS];
 /// error's number.
 fn tries(role: &str, mode: &str) -> (String, BTreeMap<String, Option<i32>>) {
     let output = Command::new(binary("ggend"))
-        .args(["worker", "--try-walls", role, mode])
+        .args(["worker", "--try-sandbox", role, mode])
         .stderr(Stdio::null())
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let walls = text
         .lines()
-        .find_map(|line| line.strip_prefix("walls "))
+        .find_map(|line| line.strip_prefix("sandbox "))
         .unwrap()
         .to_owned();
     let mut found = BTreeMap::new();
@@ -378,7 +378,7 @@ fn successors(mode: &str) -> Vec<Duration> {
 fn put_up(role: &str, mode: &str) -> u64 {
     let took = |_| {
         let output = Command::new(binary("ggend"))
-            .args(["worker", "--try-walls", role, mode])
+            .args(["worker", "--try-sandbox", role, mode])
             .stderr(Stdio::null())
             .output()
             .unwrap();

@@ -2,15 +2,17 @@
 //! function returns how much the kernel supports, so that nothing is reported that does not hold.
 //! On other systems than Linux nothing is supported.
 
-#[cfg(target_os = "linux")]
-mod calls;
+mod attempts;
 #[cfg(target_os = "linux")]
 mod files;
 mod privileges;
-mod tries;
+#[cfg(target_os = "linux")]
+mod seccomp;
+#[cfg(target_os = "linux")]
+mod syscalls;
 
+pub use attempts::{ATTEMPTS, Attempt};
 pub use privileges::*;
-pub use tries::{ATTEMPTS, attempt};
 
 use std::path::PathBuf;
 
@@ -112,7 +114,7 @@ pub fn missing_sandbox_layers() -> Vec<&'static str> {
 
 #[cfg(target_os = "linux")]
 mod build {
-    use super::{Calls, Prepared, Reach, Stands, calls, files};
+    use super::{Calls, Prepared, Reach, Stands, files, seccomp};
     use std::io;
 
     impl Prepared {
@@ -154,8 +156,8 @@ mod build {
         /// # Errors
         /// When the filter cannot be made for this processor.
         pub fn calls(which: Calls) -> io::Result<Self> {
-            let calls = if calls::is_known() {
-                calls::build(which)?
+            let calls = if seccomp::is_known() {
+                seccomp::build(which)?
             } else {
                 Vec::new()
             };

@@ -14,7 +14,7 @@ use crate::{
     ipc::secrets::AuthSecrets,
     metrics::{Error, Family},
     worker::edge::{
-        ExchangeOptions, Gateway, Input, Refused,
+        Exchange, ExchangeOptions, Gateway, Input, Refused,
         auth::{Authenticator, guard::Guard},
         listeners::accept::Handler,
         peer::Peer,
@@ -325,6 +325,7 @@ impl Http {
         Ok(Entry::Known(principal, admitted))
     }
 
+    /// Passes a request on to the gateway worker, and gives the beginning of its answer.
     async fn pass_on(
         &self,
         admitted: Admitted,
@@ -339,8 +340,6 @@ impl Http {
             view,
             headers,
         } = admitted;
-        let health = &*view == "/health";
-        let brief = health && &*principal.id == NOBODY;
         let body = if verb == Verb::Post {
             match receive::body(&mut incoming, rules.max_body, rules.answer_within).await {
                 Ok(body) => body,
@@ -349,13 +348,8 @@ impl Http {
         } else {
             Bytes::new()
         };
-        // A view of our own begins with a slash and is answered whole.
-        let endless = verb == Verb::Get && !view.starts_with('/');
-        let options = ExchangeOptions {
-            answer_within: (!endless).then_some(rules.answer_within),
-            endless,
-            patient: !health,
-        };
+        let health = Health::asked(&view, &principal);
+        let options = exchange_options(verb, &view, health, rules);
         let request = Request {
             verb,
             accept_json: accept.json,
@@ -365,34 +359,78 @@ impl Http {
             headers,
             body: body.clone(),
         };
-        let mut exchange = match self.gateway.open(request, options).await {
-            Ok(exchange) => exchange,
-            Err(_) if health => return answer::unhealthy(),
-            Err(refused) => return not_passed_on(refused).response(&body),
-        };
-        loop {
-            return match exchange.next().await {
-                Ok(Input::Reply(Reply::Full {
-                    status,
-                    retry_after,
-                    body,
-                    ..
-                })) if brief => answer::full(status, None, retry_after, answer::brief(&body)),
-                Ok(Input::Reply(Reply::Full {
-                    status,
-                    session,
-                    retry_after,
-                    body,
-                })) => answer::full(status, session.as_deref(), retry_after, body),
-                Ok(Input::Reply(Reply::Start { session })) => {
-                    answer::event_stream(Body::events(exchange, body), session.as_deref())
-                }
-                // The table lets nothing else be first.
-                Ok(_) => continue,
-                Err(_) if health => answer::unhealthy(),
-                Err(broken) => refusal(broken).response(&body),
-            };
+        match self.gateway.open(request, options).await {
+            Ok(exchange) => begin_answer(exchange, body, health).await,
+            Err(_) if health.is_some() => answer::unhealthy(),
+            Err(refused) => not_passed_on(refused).response(&body),
         }
+    }
+}
+
+/// How much of `/health` is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    /// Whether all is well, for somebody who showed nothing.
+    Brief,
+    Whole,
+}
+
+impl Health {
+    /// `None`: the request is for something else.
+    fn asked(view: &str, principal: &Principal) -> Option<Self> {
+        (view == "/health").then(|| {
+            if &*principal.id == NOBODY {
+                Self::Brief
+            } else {
+                Self::Whole
+            }
+        })
+    }
+}
+
+fn exchange_options(
+    verb: Verb,
+    view: &str,
+    health: Option<Health>,
+    rules: &Rules,
+) -> ExchangeOptions {
+    // A view of our own begins with a slash and is answered whole.
+    let endless = verb == Verb::Get && !view.starts_with('/');
+    ExchangeOptions {
+        answer_within: (!endless).then_some(rules.answer_within),
+        endless,
+        patient: health.is_none(),
+    }
+}
+
+/// Waits for the first reply of the gateway worker: it is the whole answer, or begins a stream.
+async fn begin_answer(
+    mut exchange: Exchange,
+    body: Bytes,
+    health: Option<Health>,
+) -> Response<Body> {
+    loop {
+        return match exchange.next().await {
+            Ok(Input::Reply(Reply::Full {
+                status,
+                session,
+                retry_after,
+                body,
+            })) => {
+                if health == Some(Health::Brief) {
+                    answer::full(status, None, retry_after, answer::brief(&body))
+                } else {
+                    answer::full(status, session.as_deref(), retry_after, body)
+                }
+            }
+            Ok(Input::Reply(Reply::Start { session })) => {
+                answer::event_stream(Body::events(exchange, body), session.as_deref())
+            }
+            // The table lets nothing else be first.
+            Ok(_) => continue,
+            Err(_) if health.is_some() => answer::unhealthy(),
+            Err(broken) => refusal(broken).response(&body),
+        };
     }
 }
 
