@@ -5,14 +5,41 @@ use crate::{
     supervisor::{reply::Incoming, secrets::Tls, sessions::Outcome},
 };
 use serde::{Deserialize, Serialize};
-use std::os::fd::OwnedFd;
+use std::{fmt, os::fd::OwnedFd};
 use tokio::sync::mpsc;
 
-/// Number of a worker process, unique over the daemon's life.
-pub(crate) type ProcId = u64;
+/// Defines the number of something that the supervisor has many of.
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        pub(crate) struct $name(pub(crate) u64);
 
-/// Number of a shim, unique over the daemon's life.
-pub(crate) type ShimId = u64;
+        impl $name {
+            /// The next number, for the next one.
+            pub(crate) const fn next(self) -> Self {
+                Self(self.0 + 1)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number! {
+    /// Number of a worker process, unique over the daemon's life.
+    ProcId
+}
+number! {
+    /// Number of a shim, unique over the daemon's life.
+    ShimId
+}
 
 /// One event.
 #[derive(Debug)]

@@ -278,10 +278,10 @@ mod tests {
     fn only_the_worker_that_was_asked_answers() {
         let (reply, mut answers) = caller();
         let mut questions = Questions::default();
-        open(&mut questions, 1, 7, Asker::Value(reply));
-        questions.answered(8, 1, Ok(Value::Null));
+        open(&mut questions, 1, ProcId(7), Asker::Value(reply));
+        questions.answered(ProcId(8), 1, Ok(Value::Null));
         assert!(answers.try_recv().is_err() && !questions.is_empty());
-        questions.answered(7, 1, Ok(Value::Bool(true)));
+        questions.answered(ProcId(7), 1, Ok(Value::Bool(true)));
         assert!(
             matches!(answers.try_recv(), Ok(Answer::Last(Ok(Body::Value(value)))) if value == Value::Bool(true))
         );
@@ -290,15 +290,15 @@ mod tests {
     #[test]
     fn what_is_not_answered_fails_and_the_reload_goes_on_without_tools() {
         let mut questions = Questions::default();
-        open(&mut questions, 1, 7, Asker::Reload);
-        open(&mut questions, 2, 7, Asker::Worker(9, 4));
+        open(&mut questions, 1, ProcId(7), Asker::Reload);
+        open(&mut questions, 2, ProcId(7), Asker::Worker(ProcId(9), 4));
         assert!(questions.on_time(Duration::from_secs(9)).is_empty());
-        let effects = questions.worker_gone(7);
+        let effects = questions.worker_gone(ProcId(7));
         assert!(matches!(
             &effects[..],
             [
                 Effect::Reload(tools),
-                Effect::Tell(9, ToWorker::Answer { id: 4, result: Err(_) })
+                Effect::Tell(ProcId(9), ToWorker::Answer { id: 4, result: Err(_) })
             ] if tools.is_empty()
         ));
         assert!(questions.is_empty());

@@ -117,8 +117,9 @@ impl Ledger {
     /// The ledger with these pages.
     pub(crate) fn of((retired, live): Pages) -> Self {
         let mut ledger = Self::default();
-        ledger.take(ProcId::MAX, retired);
-        ledger.retired = ledger.live.remove(&ProcId::MAX).unwrap_or_default();
+        let nobody = ProcId(u64::MAX);
+        ledger.take(nobody, retired);
+        ledger.retired = ledger.live.remove(&nobody).unwrap_or_default();
         live.into_iter()
             .for_each(|(worker, families)| ledger.take(worker, families));
         ledger
@@ -262,26 +263,26 @@ mod tests {
     #[test]
     fn pages_make_the_same_ledger_again() {
         let mut ledger = Ledger::default();
-        ledger.take(1, beat(5.0, 2.0));
-        ledger.take(2, beat(7.0, 3.0));
-        ledger.retire(1);
+        ledger.take(ProcId(1), beat(5.0, 2.0));
+        ledger.take(ProcId(2), beat(7.0, 3.0));
+        ledger.retire(ProcId(1));
         let text = serde_json::to_string(&ledger.pages()).unwrap();
         let mut copy = Ledger::of(serde_json::from_str(&text).unwrap());
         assert_eq!(shown(&copy), (12.0, 3.0, 12));
-        copy.take(2, beat(8.0, 1.0));
-        copy.retire(2);
+        copy.take(ProcId(2), beat(8.0, 1.0));
+        copy.retire(ProcId(2));
         assert_eq!(shown(&copy), (13.0, 0.0, 13));
     }
 
     #[test]
     fn what_a_dead_worker_counted_stays_and_its_gauges_go() {
         let mut ledger = Ledger::default();
-        ledger.take(1, beat(5.0, 2.0));
-        ledger.take(2, beat(7.0, 3.0));
+        ledger.take(ProcId(1), beat(5.0, 2.0));
+        ledger.take(ProcId(2), beat(7.0, 3.0));
         assert_eq!(shown(&ledger), (12.0, 5.0, 12));
-        ledger.retire(1);
+        ledger.retire(ProcId(1));
         assert_eq!(shown(&ledger), (12.0, 3.0, 12));
-        ledger.take(3, beat(1.0, 1.0));
+        ledger.take(ProcId(3), beat(1.0, 1.0));
         assert_eq!(shown(&ledger), (13.0, 4.0, 13));
     }
 
@@ -294,10 +295,10 @@ mod tests {
             for (slot, calls, dies) in events {
                 let slot = usize::try_from(slot).unwrap();
                 if dies {
-                    ledger.retire(lives[slot]);
+                    ledger.retire(ProcId(lives[slot]));
                     lives[slot] += 4;
                 } else {
-                    ledger.take(lives[slot], beat(f64::from(calls), 1.0));
+                    ledger.take(ProcId(lives[slot]), beat(f64::from(calls), 1.0));
                 }
                 let (calls, _, count) = shown(&ledger);
                 prop_assert!(calls >= last.0 && count >= last.1);

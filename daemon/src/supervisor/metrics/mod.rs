@@ -25,9 +25,9 @@ use std::time::Duration;
 /// How often processes are measured.
 const SCAN: Duration = Duration::from_secs(5);
 /// The supervisor's place in the ledger; no worker has this number.
-const SUPERVISOR: ProcId = 0;
+const SUPERVISOR: ProcId = ProcId(0);
 
-/// What a look at a worker's process has found.
+/// What was measured of a worker's process.
 #[derive(Debug)]
 pub(crate) struct Measured {
     /// The worker's name.

@@ -80,12 +80,12 @@ fn without_additional_workers_it_is_put_in_force_at_once() {
     let mut machine = Machine::new(1);
     let effects = completed(&mut machine, &["http-0"]);
     assert_eq!(effects, ["planned", "progress 0", "switch new"]);
-    let told = BTreeMap::from([(4, false), (5, true)]);
+    let told = BTreeMap::from([(ProcId(4), false), (ProcId(5), true)]);
     assert!(give(&mut machine, Input::Switched(told, BTreeSet::new())).is_empty());
-    assert_eq!(give(&mut machine, Input::Confirmed(5)), ["drain 5"]);
-    assert!(give(&mut machine, Input::Confirmed(9)).is_empty());
+    assert_eq!(give(&mut machine, Input::Confirmed(ProcId(5))), ["drain 5"]);
+    assert!(give(&mut machine, Input::Confirmed(ProcId(9))).is_empty());
     assert_eq!(
-        give(&mut machine, Input::Confirmed(4)),
+        give(&mut machine, Input::Confirmed(ProcId(4))),
         ["finish 0 generation 2 in force"]
     );
     assert!(machine.is_idle());

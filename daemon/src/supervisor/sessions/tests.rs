@@ -8,7 +8,9 @@ use super::{records::SPARE, *};
 use std::sync::mpsc::Receiver;
 
 /// The gateway worker.
-const GATEWAY: ProcId = 5;
+const GATEWAY: ProcId = ProcId(5);
+/// Its successor.
+const SUCCESSOR: ProcId = ProcId(6);
 
 fn config(command: &str) -> Config {
     serde_json::from_value(serde_json::json!({
@@ -157,14 +159,14 @@ fn the_successor_is_told_of_sessions_that_its_predecessor_still_begins() {
     let (mut store, _batches) = store();
     let config = config("a");
     store.recall(GATEWAY, &config, 100);
-    store.recall(GATEWAY + 1, &config, 100);
-    let effects = store.keep(GATEWAY, session("1", None), Some(GATEWAY + 1), &config, 101);
+    store.recall(SUCCESSOR, &config, 100);
+    let effects = store.keep(GATEWAY, session("1", None), Some(SUCCESSOR), &config, 101);
     let told = effects.iter().any(|Effect::Tell(worker, message)| {
-        *worker == GATEWAY + 1
+        *worker == SUCCESSOR
             && matches!(message, ToWorker::Restore { sessions } if sessions[0].digest == "1")
     });
     assert!(told);
-    assert!(store.trusts(GATEWAY) && store.trusts(GATEWAY + 1) && !store.trusts(GATEWAY + 2));
+    assert!(store.trusts(GATEWAY) && store.trusts(SUCCESSOR) && !store.trusts(ProcId(7)));
 }
 
 #[test]

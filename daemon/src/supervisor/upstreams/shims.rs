@@ -103,7 +103,7 @@ pub(crate) struct Shims {
 impl Shims {
     pub(super) fn new(log: Arc<dyn Sink>, cgroups: Cgroups) -> Self {
         Self {
-            last: 0,
+            last: ShimId::default(),
             all: BTreeMap::new(),
             cgroups,
             log,
@@ -122,7 +122,7 @@ impl Shims {
 
     /// The number that the next one gets.
     pub(super) const fn next_id(&self) -> ShimId {
-        self.last + 1
+        self.last.next()
     }
 
     /// How many there are.
@@ -173,8 +173,8 @@ impl Shims {
         let (ours, theirs) = platform::socket_pair()?;
         let (sender, receiver) = channel::channel(ours)?;
         let pid = (self.spawn)(theirs)?;
-        self.last += 1;
-        let id = self.last;
+        let id = self.next_id();
+        self.last = id;
 
         let writer = Writer::start(sender, QUEUE);
         let stderr = PausedStderr {

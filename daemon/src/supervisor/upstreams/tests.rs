@@ -14,7 +14,7 @@ use ggen_wire::{log::LogLine, status::UpstreamState};
 use tokio::sync::mpsc;
 
 /// The gateway worker.
-const GATEWAY: ProcId = 7;
+const GATEWAY: ProcId = ProcId(7);
 /// The shims' process id: nobody has it.
 const NOBODY: u32 = 0x7fff_ffff;
 
@@ -166,7 +166,7 @@ async fn servers_start_in_turn_and_their_pipes_go_to_the_gateway_once_they_run()
     let mut bench = Bench::new(TWO);
     assert_eq!(bench.want("a"), ["spawned 1"]);
     assert!(bench.want("b").is_empty(), "one starts at a time");
-    assert_eq!(bench.runs(1), ["child a.0 to 7"]);
+    assert_eq!(bench.runs(ShimId(1)), ["child a.0 to 7"]);
     assert!(bench.want("a").is_empty(), "it has the pipes");
     assert_eq!(
         bench.report("a", UpstreamState::Ready),
@@ -175,7 +175,7 @@ async fn servers_start_in_turn_and_their_pipes_go_to_the_gateway_once_they_run()
     assert_eq!(bench.state("a"), UpstreamState::Ready);
     // A start-up that takes too long makes room, and two readers never share a pipe.
     bench.gateway_drains = true;
-    assert!(bench.runs(2).is_empty());
+    assert!(bench.runs(ShimId(2)).is_empty());
     bench.gateway_drains = false;
     assert_eq!(bench.tell(Upstreams::deliver), ["child b.0 to 7"]);
     bench.upstreams.gateway_replaced();
@@ -187,7 +187,7 @@ async fn a_server_that_dies_is_started_again_later_each_time() {
     let mut bench = Bench::new(ONE);
     bench.want("a");
     assert_eq!(
-        bench.exits(1, 1),
+        bench.exits(ShimId(1), 1),
         ["exited a", "gone a.0 to 7: 100", "changed"]
     );
     assert_eq!(bench.state("a"), UpstreamState::Degraded);
@@ -204,14 +204,14 @@ async fn a_server_that_dies_is_started_again_later_each_time() {
     bench.now += Duration::from_millis(100);
     assert_eq!(bench.tell(Upstreams::on_time), ["spawned 2"]);
     assert_eq!(
-        bench.exits(2, 1),
+        bench.exits(ShimId(2), 1),
         ["exited a", "gone a.0 to 7: 200", "changed"]
     );
     // A configuration error is not tried again before a reload.
     bench.now += Duration::from_millis(200);
     assert_eq!(bench.tell(Upstreams::on_time), ["spawned 3"]);
     assert_eq!(
-        bench.exits(3, 78),
+        bench.exits(ShimId(3), 78),
         ["exited a", "gone a.0 to 7: never", "changed"]
     );
     assert_eq!(bench.state("a"), UpstreamState::Stopped);
@@ -223,7 +223,7 @@ async fn what_a_killed_shim_left_is_looked_for_after_everything_else() {
     let mut bench = Bench::new(TWO);
     bench.want("a");
     bench.want("b");
-    let effects = bench.closes(1);
+    let effects = bench.closes(ShimId(1));
     assert_eq!(
         effects,
         [
@@ -241,7 +241,7 @@ async fn what_a_killed_shim_left_is_looked_for_after_everything_else() {
 async fn a_changed_entry_restarts_its_server_when_its_calls_are_over() {
     let mut bench = Bench::new(ONE);
     bench.want("a");
-    bench.runs(1);
+    bench.runs(ShimId(1));
     bench.report("a", UpstreamState::Ready);
     assert!(bench.reload(OTHER).is_empty());
     assert_eq!(bench.upstreams.draining_names(), ["a"]);
@@ -252,18 +252,18 @@ async fn a_changed_entry_restarts_its_server_when_its_calls_are_over() {
             .is_empty()
     );
     assert_eq!(
-        bench.exits(1, 0),
+        bench.exits(ShimId(1), 0),
         ["exited a", "gone a.0 to 7: 0", "changed"]
     );
     assert_eq!(bench.tell(Upstreams::on_time), ["spawned 2"]);
     // One that is not configured any more ends when the drain's time is up.
-    bench.runs(2);
+    bench.runs(ShimId(2));
     assert!(bench.reload(NONE).is_empty());
     assert_eq!(bench.upstreams.draining_names(), ["a"]);
     bench.now = bench.upstreams.deadline().unwrap();
     assert!(bench.tell(Upstreams::on_time).is_empty());
     assert!(bench.upstreams.draining_names().is_empty());
-    assert_eq!(bench.exits(2, 0), ["changed"]);
+    assert_eq!(bench.exits(ShimId(2), 0), ["changed"]);
     assert_eq!(bench.upstreams.running(), 0);
 }
 
@@ -272,24 +272,24 @@ async fn leased_children_are_bounded_and_end_with_their_owner() {
     let mut bench = Bench::new(ONE);
     assert_eq!(bench.lease(GATEWAY, 1), ["spawned 1"]);
     assert!(bench.lease(GATEWAY, 2).is_empty(), "the pool is full");
-    assert_eq!(bench.runs(1), ["child a.1 to 7"]);
+    assert_eq!(bench.runs(ShimId(1)), ["child a.1 to 7"]);
     assert_eq!(bench.upstreams.leased_of("a").0, 1);
     // The one that ended makes room for the one that waits.
     assert_eq!(
-        bench.exits(1, 1),
+        bench.exits(ShimId(1), 1),
         ["cpu a", "exited a", "gone a.1 to 7: never", "spawned 2"]
     );
-    bench.runs(2);
+    bench.runs(ShimId(2));
     assert!(
         bench
             .tell(|upstreams, context| upstreams.owner_gone(GATEWAY, context))
             .is_empty()
     );
-    assert_eq!(bench.exits(2, 0), ["cpu a"]);
+    assert_eq!(bench.exits(ShimId(2), 0), ["cpu a"]);
     assert_eq!(bench.lease(GATEWAY, 3), ["spawned 3"]);
-    bench.runs(3);
+    bench.runs(ShimId(3));
     assert_eq!(bench.reload(OTHER), ["gone a.3 to 7: never"]);
-    assert_eq!(bench.exits(3, 0), ["cpu a"]);
+    assert_eq!(bench.exits(ShimId(3), 0), ["cpu a"]);
     bench.stopping = true;
     assert_eq!(bench.lease(GATEWAY, 4), ["gone a.4 to 7: never"]);
 }
@@ -298,7 +298,7 @@ async fn leased_children_are_bounded_and_end_with_their_owner() {
 async fn the_next_binary_has_the_same_servers() {
     let mut bench = Bench::new(ONE);
     bench.want("a");
-    bench.runs(1);
+    bench.runs(ShimId(1));
     bench.lease(GATEWAY, 1);
     bench.reload(OTHER);
     let mut fds = Vec::new();
@@ -314,7 +314,7 @@ async fn the_next_binary_has_the_same_servers() {
     assert_eq!(next.upstreams.running(), 2);
     assert_eq!(next.upstreams.draining_names(), ["a"]);
     assert!(next.upstreams.get("a").unwrap().pipes.is_some());
-    assert_eq!(next.upstreams.shims.next_id(), 3);
+    assert_eq!(next.upstreams.shims.next_id(), ShimId(3));
     let again = next.upstreams.saved(&mut |_| 0);
     assert_eq!(again.upstreams.len(), 1);
     assert_eq!(again.leases.len(), 1);

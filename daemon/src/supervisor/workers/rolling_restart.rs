@@ -234,7 +234,7 @@ mod tests {
         };
         Some(View {
             role,
-            current: Some(7),
+            current: Some(ProcId(7)),
             old_gateway_lives: false,
             shares_quic_port: true,
         })

@@ -44,7 +44,7 @@ impl Workers {
             slot.life.started();
         }
         let role = slot.role;
-        self.last_id += 1;
+        self.last_id = self.last_id.next();
         Some((self.last_id, role))
     }
 
