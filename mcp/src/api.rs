@@ -1,4 +1,4 @@
-//! The relay's two mouths: what the gateway worker tells it ([`Input`]) and what it asks to be done
+//! The relay's interface: what the gateway worker tells it ([`Input`]) and what it asks to be done
 //! ([`Output`]). Time is an argument everywhere: microseconds of a monotonic clock that starts at
 //! any value.
 

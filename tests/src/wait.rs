@@ -11,28 +11,28 @@ use std::{
 pub const DEADLINE: Duration = Duration::from_secs(40);
 
 /// Between two looks at something that does not announce itself.
-const LOOK: Duration = Duration::from_millis(4);
+const CHECK_EVERY: Duration = Duration::from_millis(4);
 
-/// Waits until `look` gives something, at most [`DEADLINE`].
+/// Waits until `check` gives something, at most [`DEADLINE`].
 ///
 /// # Panics
 /// When it does not in time.
 #[track_caller]
-pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
-    within(DEADLINE, look).unwrap_or_else(|| panic!("{what}: not within {DEADLINE:?}"))
+pub fn until<T>(what: &str, check: impl FnMut() -> Option<T>) -> T {
+    within(DEADLINE, check).unwrap_or_else(|| panic!("{what}: not within {DEADLINE:?}"))
 }
 
-/// Waits until `look` gives something; `None` when `time` has passed.
-pub fn within<T>(time: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+/// Waits until `check` gives something; `None` when `time` has passed.
+pub fn within<T>(time: Duration, mut check: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + time;
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = check() {
             return Some(found);
         }
         if Instant::now() >= end {
             return None;
         }
-        std::thread::park_timeout(LOOK);
+        std::thread::park_timeout(CHECK_EVERY);
     }
 }
 

@@ -62,5 +62,5 @@ fn as_json(code: Code) -> Value {
         .iter()
         .map(|help| json!({ "what": help.what, "command": help.command }))
         .collect();
-    json!({ "code": code, "title": code.title(), "meaning": page.meaning, "causes": page.causes, "mends": help })
+    json!({ "code": code, "title": code.title(), "meaning": page.meaning, "causes": page.causes, "help": help })
 }

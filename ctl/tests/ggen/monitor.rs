@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
-/// A daemon whose counters grow by 20 requests with every look.
+/// A daemon whose counters grow by 20 requests with every sample.
 fn busy() -> Fake {
     let mut looks = 0;
     Fake::new(move |request| {
@@ -78,7 +78,7 @@ impl Drop for Terminal<'_> {
 }
 
 #[test]
-fn without_a_terminal_it_writes_a_line_for_every_look() {
+fn without_a_terminal_it_writes_a_line_for_every_sample() {
     let fake = busy();
     let ran = fake.ggen("mcp server monitor --interval 100ms --count 2");
     assert_eq!(

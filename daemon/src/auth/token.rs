@@ -193,7 +193,7 @@ impl<'a> Token<'a> {
     }
 }
 
-/// Whose tokens are taken, and on what terms.
+/// Which issuers' tokens are accepted, and under which conditions.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
     /// What `iss` has to be.

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 /// Largest body that is read, in bytes; a frame of the channel has room for it.
 const MOST: usize = 4 << 20;
 /// How long the CONNECTION_CLOSE may take to leave.
-const LEAVING: Duration = Duration::from_millis(200);
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 /// CRYPTO_ERROR (RFC 9000 §20.1): an alert of TLS is added to it.
 const CRYPTO: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
 /// `no_application_protocol` (RFC 7301 §3.2).
@@ -173,7 +173,7 @@ impl Client {
     pub(super) async fn leave(mut self) {
         self.handle.close(http3::application(code::NO_ERROR));
         drop(self.requests);
-        let _ = timeout(LEAVING, self.endpoint.wait_idle()).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.endpoint.wait_idle()).await;
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 const SECOND: u64 = 1_000_000;
 /// How often it is checked whether the file has been moved away (by logrotate(8)), in microseconds.
-const LOOK: u64 = SECOND;
+const CHECK_EVERY: u64 = SECOND;
 
 /// The open file.
 pub(super) struct LogWriter {
@@ -20,7 +20,7 @@ pub(super) struct LogWriter {
     file: File,
     size: u64,
     period: u64,
-    looked_at: u64,
+    checked_at: u64,
 }
 
 impl LogWriter {
@@ -40,7 +40,7 @@ impl LogWriter {
             file,
             size,
             period,
-            looked_at: 0,
+            checked_at: 0,
         }))
     }
 
@@ -54,8 +54,8 @@ impl LogWriter {
         let full = self.size > 0 && self.size.saturating_add(length) > self.settings.max_size.0;
         if full || (now > self.period && self.size > 0) {
             self.rotate()?;
-        } else if at_us >= self.looked_at.saturating_add(LOOK) {
-            self.looked_at = at_us;
+        } else if at_us >= self.checked_at.saturating_add(CHECK_EVERY) {
+            self.checked_at = at_us;
             self.follow()?;
         }
         self.period = self.period.max(now);
@@ -175,9 +175,9 @@ mod tests {
             ..LogFile::default()
         };
         let mut writer = LogWriter::open(&settings).unwrap().unwrap();
-        writer.write("a\n", LOOK).unwrap();
+        writer.write("a\n", CHECK_EVERY).unwrap();
         fs::rename(&path, directory.path().join("moved")).unwrap();
-        writer.write("b\n", 3 * LOOK).unwrap();
+        writer.write("b\n", 3 * CHECK_EVERY).unwrap();
         assert_eq!(
             (
                 read(&directory.path().join("moved")).as_str(),

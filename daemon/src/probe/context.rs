@@ -58,7 +58,7 @@ impl Context {
             root: platform::own_uid() == 0,
         };
         let socket = host.client_socket(socket, &|path| path.exists());
-        let daemon = control::look(&socket, PATIENCE);
+        let daemon = control::find_daemon(&socket, PATIENCE);
         let daemon_env = status_of(&daemon).is_some_and(|status| as_the_daemon(&mut load, status));
         let config = config::load(&load);
         let denied = |problem: &Problem| {

@@ -246,7 +246,7 @@ fn a_socket_that_was_kept_serves_those_who_waited_in_it() {
         .next()
         .unwrap();
     manager.expect(&["READY=1", "STATUS=…"]);
-    first.look();
+    first.note_processes();
     first.child.kill().unwrap();
     first.child.wait().unwrap();
     first.assert_nothing_is_left();
@@ -279,7 +279,7 @@ fn a_socket_that_was_kept_serves_those_who_waited_in_it() {
 }
 
 #[test]
-fn every_door_is_kept_that_of_quic_by_its_seats() {
+fn every_listener_is_kept_and_quic_with_all_its_socket_slots() {
     let manager = Manager::new();
     let [http, https, websocket] = std::array::from_fn(|_| free_address());
     let quic = UdpSocket::bind("127.0.0.1:0")

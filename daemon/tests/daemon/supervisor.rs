@@ -252,7 +252,7 @@ fn sigterm_ends_everything_with_zero_and_leaves_no_file() {
 #[test]
 fn a_killed_supervisor_leaves_no_worker() {
     let mut daemon = Daemon::start("");
-    assert!(daemon.look().len() >= 5);
+    assert!(daemon.note_processes().len() >= 5);
     daemon.child.kill().unwrap();
     daemon.child.wait().unwrap();
     daemon.assert_nothing_is_left();
@@ -261,7 +261,7 @@ fn a_killed_supervisor_leaves_no_worker() {
 #[test]
 fn stop_tells_its_progress_until_nothing_is_left() {
     let mut daemon = Daemon::start("");
-    daemon.look();
+    daemon.note_processes();
     let mut client = Client::connect(&daemon.socket());
     client.send(
         &Request::new(

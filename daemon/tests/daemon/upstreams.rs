@@ -39,7 +39,7 @@ fn a_killed_supervisor_leaves_nothing_of_a_stubborn_server() {
     eventually("its children", || {
         (descendants(pid).len() >= 3).then_some(())
     });
-    assert!(daemon.look().len() >= 9);
+    assert!(daemon.note_processes().len() >= 9);
     daemon.child.kill().unwrap();
     daemon.child.wait().unwrap();
     daemon.assert_nothing_is_left();
@@ -63,7 +63,7 @@ fn sigterm_ends_a_stubborn_server_in_bounded_time() {
 fn a_second_sigterm_does_not_wait() {
     let mut daemon = Daemon::start(&script("stubborn", STUBBORN, ""));
     daemon.upstream_when("stubborn", "a process", |it| it.pid.is_some());
-    daemon.look();
+    daemon.note_processes();
     let begun = std::time::Instant::now();
     signal(daemon.child.id(), Signal::SIGTERM);
     eventually("the first", || {
@@ -85,7 +85,7 @@ fn a_killed_shim_takes_its_server_with_it_and_the_server_comes_back() {
     let family = eventually("its children", || {
         Some(descendants(first)).filter(|found| found.len() >= 3)
     });
-    let all = daemon.look();
+    let all = daemon.note_processes();
     let shim = all
         .into_iter()
         .find(|pid| {

@@ -283,14 +283,14 @@ fn call(address: &str, tool: &str) -> Option<String> {
     )
 }
 
-fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
-    wait_until(look).unwrap_or_else(|| panic!("{what} did not come"))
+fn wait_for<T>(what: &str, check: impl FnMut() -> Option<T>) -> T {
+    wait_until(check).unwrap_or_else(|| panic!("{what} did not come"))
 }
 
-fn wait_until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+fn wait_until<T>(mut check: impl FnMut() -> Option<T>) -> Option<T> {
     let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = check() {
             return Some(found);
         }
         if std::time::Instant::now() >= until {

@@ -1,4 +1,4 @@
-//! The rooms of ARCHITECTURE.md keep their doors: who imports whom, where `unsafe` may be, how long
+//! The rules of ARCHITECTURE.md: which room imports which, where `unsafe` may be, how long
 //! a file may grow.
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
 
 /// A folder (or file), and what may not be imported there: `crate::…` modules of the same crate, or
 /// other crates.
-const DOORS: [(&str, &[&str]); 20] = [
+const FORBIDDEN: [(&str, &[&str]); 20] = [
     ("wire/src", &["ggen_mcp", "ggend", "tokio", "hyper", "nix"]),
     (
         "mcp/src",
@@ -296,7 +296,7 @@ fn imports_are_taken_apart() {
 
 #[test]
 fn nobody_imports_what_the_table_forbids() {
-    for (room, forbidden) in DOORS {
+    for (room, forbidden) in FORBIDDEN {
         let files = sources(&root().join(room));
         assert!(!files.is_empty(), "{room} is empty");
         for file in files {

@@ -37,7 +37,7 @@ impl Verb {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Principal {
     /// Stable over requests and over the daemon's life: `anonymous`, `key:<id>`,
-    /// `jwt:<issuer>|<subject>`, `cert:<name>`. What one principal began (a session, a parked
+    /// `jwt:<issuer>|<subject>`, `cert:<name>`. What one principal began (a session, a waiting
     /// call), no other may use.
     pub id: Arc<str>,
     /// What else is known of it and rules may name: `client:<id>`, `scope:<scope>`,

@@ -1,4 +1,4 @@
-//! Questions of servers across the eras, rule by rule: parked calls of modern clients, and rounds
+//! Questions of servers across the eras, rule by rule: calls with pending input of modern clients, and rounds
 //! that the relay runs for legacy ones.
 
 use crate::support::remote::{Got, Remote};
@@ -15,7 +15,7 @@ fn call(relay: &mut Remote, id: u32, more: &Value) -> StreamKey {
 
 /// A call whose server has asked for one thing: the server's exchange, and the state that the
 /// client got.
-fn parked(relay: &mut Remote) -> (u64, String) {
+fn with_pending_input(relay: &mut Remote) -> (u64, String) {
     let key = call(relay, 1, &json!({}));
     let exchange = relay.last().exchange;
     relay.asks(
@@ -174,7 +174,7 @@ fn questions_that_come_together_are_put_together() {
 #[test]
 fn missing_answers_are_asked_for_again() {
     let mut relay = Remote::new(false);
-    let (exchange, first) = parked(&mut relay);
+    let (exchange, first) = with_pending_input(&mut relay);
     let mut state_now = first;
     for (id, responses) in [
         (2, json!({})),
@@ -200,7 +200,7 @@ fn missing_answers_are_asked_for_again() {
 #[test]
 fn a_state_is_good_for_one_request_of_one_principal_once() {
     let mut relay = Remote::new(false);
-    let (exchange, good) = parked(&mut relay);
+    let (exchange, good) = with_pending_input(&mut relay);
     let mut tampered = good.clone();
     tampered.replace_range(40..41, if &good[40..41] == "A" { "B" } else { "A" });
     let responses = json!({"req_1": accept(1)});
@@ -249,7 +249,7 @@ fn a_state_is_good_for_one_request_of_one_principal_once() {
 #[test]
 fn a_repeated_retry_gets_the_answer_of_the_first() {
     let mut relay = Remote::new(false);
-    let (exchange, first) = parked(&mut relay);
+    let (exchange, first) = with_pending_input(&mut relay);
     let one = call(&mut relay, 2, &retry(&first, 1));
     let two = call(&mut relay, 3, &retry(&first, 1));
     assert_eq!(told(&relay).len(), 1, "the server gets one answer");
@@ -297,7 +297,7 @@ fn a_repeated_retry_gets_the_answer_of_the_first() {
 #[test]
 fn a_client_that_goes_away_cancels_unless_another_waits_for_the_same() {
     let mut relay = Remote::new(false);
-    let (exchange, first) = parked(&mut relay);
+    let (exchange, first) = with_pending_input(&mut relay);
     let one = call(&mut relay, 2, &retry(&first, 1));
     let two = call(&mut relay, 3, &retry(&first, 1));
     relay.input(Input::Gone(one));
@@ -305,7 +305,7 @@ fn a_client_that_goes_away_cancels_unless_another_waits_for_the_same() {
     relay.answers(exchange, &json!({"content": []}));
     assert_eq!(relay.answer(two)["id"], 3);
     assert_eq!(relay.answer(one), Value::Null);
-    let (exchange, first) = parked(&mut relay);
+    let (exchange, first) = with_pending_input(&mut relay);
     let one = call(&mut relay, 4, &retry(&first, 1));
     relay.input(Input::Gone(one));
     assert!(
@@ -361,7 +361,7 @@ fn a_call_that_nobody_comes_back_for_is_given_up() {
 #[test]
 fn what_a_call_comes_to_meanwhile_is_kept() {
     let mut relay = Remote::new(false);
-    let (exchange, first) = parked(&mut relay);
+    let (exchange, first) = with_pending_input(&mut relay);
     relay.answers(
         exchange,
         &json!({"content": [{"type": "text", "text": "gave up waiting"}]}),
@@ -376,7 +376,7 @@ fn what_a_call_comes_to_meanwhile_is_kept() {
         relay.answer(again)["result"]["content"][0]["text"],
         "gave up waiting"
     );
-    let (exchange, first) = parked(&mut relay);
+    let (exchange, first) = with_pending_input(&mut relay);
     relay.breaks(exchange);
     let key = call(&mut relay, 4, &retry(&first, 1));
     assert_eq!(
@@ -450,7 +450,7 @@ fn questions_that_a_client_cannot_be_asked_are_refused() {
 }
 
 #[test]
-fn parked_calls_are_bounded() {
+fn calls_with_pending_input_are_bounded() {
     let mut relay = Remote::with(
         false,
         Limits {
@@ -606,7 +606,7 @@ fn addresses_to_visit_are_asked_for_and_the_call_is_made_again() {
 #[test]
 fn a_question_can_be_withdrawn() {
     let mut relay = Remote::new(false);
-    let (exchange, first) = parked(&mut relay);
+    let (exchange, first) = with_pending_input(&mut relay);
     relay.says(exchange, &json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "ask-1"}}));
     let key = call(&mut relay, 2, &retry(&first, 1));
     assert!(

@@ -478,7 +478,7 @@ fn tasks_outlive_the_relay() {
 }
 
 #[test]
-fn the_books_are_bounded() {
+fn the_registry_is_bounded() {
     let mut relay = Relay::new(&[("s", true, server)]);
     for number in 0..600 {
         relay.now += 1;

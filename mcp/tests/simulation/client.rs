@@ -19,7 +19,7 @@ pub struct Client {
     /// It knows tasks.
     pub tasks: bool,
     pub session: Option<String>,
-    pub greeting: bool,
+    pub initializing: bool,
     pub uris: BTreeSet<String>,
     next: u64,
     slow: bool,
@@ -156,7 +156,7 @@ impl Client {
             caps,
             tasks,
             session: None,
-            greeting: false,
+            initializing: false,
             uris: BTreeSet::new(),
             next: 0,
             slow: rng.chance(30),
@@ -575,8 +575,8 @@ impl World {
             self.clients[client].session.is_some(),
         );
         if !modern && !session {
-            if !self.clients[client].greeting {
-                self.greet(client);
+            if !self.clients[client].initializing {
+                self.initialize(client);
             }
             return;
         }
@@ -709,8 +709,8 @@ impl World {
         );
     }
 
-    fn greet(&mut self, client: usize) {
-        self.clients[client].greeting = true;
+    fn initialize(&mut self, client: usize) {
+        self.clients[client].initializing = true;
         let version = self.clients[client].version.unwrap_or_default();
         let caps = if self.clients[client].caps {
             "{\"elicitation\":{},\"roots\":{}}"
@@ -811,7 +811,7 @@ impl World {
         };
         exchange.gone = true;
         if exchange.kind == Kind::Initialize {
-            self.clients[exchange.client].greeting = false;
+            self.clients[exchange.client].initializing = false;
         }
         for _ in 0..lost {
             // One id stays, or there is nothing to come back with.

@@ -1,11 +1,11 @@
 //! A seeded simulation of the whole relay: servers and clients of every kind, well-behaved and not,
 //! on a virtual clock. After every event the model checks that each request is answered once, to
 //! whom it belongs and with its own content, that what a guest may not see never leaks, that no
-//! session is lost that its client was told of, and in the end that nothing is left on the books.
+//! session is lost that its client was told of, and in the end that nothing is left in any table.
 //!
-//! What happens: calls are parked and come back over the same link or another one, late, twice,
+//! What happens: calls wait for input and come back over the same link or another one, late, twice,
 //! with states that were changed or belong to somebody else, without answers, or not at all;
-//! servers and leased children die under calls, parked ones included; links are lost, streams are
+//! servers and leased children die under calls, those that wait for input included; links are lost, streams are
 //! resumed, sessions expire, are ended, and are tried by others, by id and by what is stored of
 //! them; tasks with ids that anybody can guess are asked for by their owners and by others, listed,
 //! and told of; the relay is replaced, and its successor goes on with what was kept.

@@ -54,7 +54,7 @@ impl World {
                     self.clients[exchange.client].session = Some(session.into());
                 }
                 if exchange.kind == Kind::Initialize {
-                    self.clients[exchange.client].greeting = false;
+                    self.clients[exchange.client].initializing = false;
                 }
                 let text = String::from_utf8(body.to_vec()).expect("UTF-8");
                 assert!(
@@ -375,7 +375,7 @@ impl World {
                     && self.clients[req.client].version.is_none()
                     && !over.iter().any(|over| result.contains(over))
                 {
-                    self.look_at_task(req.client, task, marker);
+                    self.get_task(req.client, task, marker);
                 }
             }
             _ if req.method == "tasks/list" => {
@@ -421,7 +421,7 @@ impl World {
                 });
                 self.stats.tasks[0] += 1;
                 if modern {
-                    self.look_at_task(client, exposed, marker);
+                    self.get_task(client, exposed, marker);
                 }
             }
             _ => {}
@@ -429,7 +429,7 @@ impl World {
     }
 
     /// A modern client looks at its task again, unless it loses interest.
-    fn look_at_task(&mut self, client: usize, task: String, marker: String) {
+    fn get_task(&mut self, client: usize, task: String, marker: String) {
         if self.rng.chance(60) {
             let wait = self.rng.below(900_000);
             self.at(wait, What::Poll(client, task, marker));

@@ -330,7 +330,7 @@ fn under_loss(udp: SocketAddr, daemon: &Daemon) {
             );
         }
     });
-    // TCP below the others mends it all by itself; that no time-out of ours is in the way is what
+    // TCP below the others repairs it all by itself; that no time-out of ours is in the way is what
     // is looked at.
     let mut socket = Socket::open(daemon.http, "/ws/fixture");
     let (answer, _) = socket.request(

@@ -1,6 +1,6 @@
 //! `ggen mcp doctor` and `ggen mcp test-connection` against real states: each is provoked, must be
-//! named with its code and its mend, and where the mend is a command that can be run here,
-//! following it must mend it.
+//! named with its code and the command that helps, and where that that can be run here,
+//! following it must fix it.
 
 use ggen_wire::status::UpstreamState;
 use ggend_tests::{daemon::binary, pki::Pki, *};
@@ -78,7 +78,7 @@ impl Down {
     }
 }
 
-/// Our binaries first, so that a mend can be typed as it is printed.
+/// Our binaries first, so that a command can be typed as it is printed.
 fn path() -> String {
     format!(
         "{}:{}",
@@ -115,13 +115,13 @@ fn issue<'a>(ran: &'a Ran, code: &str) -> &'a str {
     found.unwrap_or_else(|| panic!("no {code} in\n{}{}", ran.stdout, ran.stderr))
 }
 
-/// The command that is printed to mend it.
+/// The command that is printed for a code.
 #[track_caller]
-fn mend<'a>(ran: &'a Ran, code: &str) -> &'a str {
+fn help_for<'a>(ran: &'a Ran, code: &str) -> &'a str {
     issue(ran, code)
         .lines()
         .find_map(|line| line.trim().strip_prefix("help: "))
-        .expect("a command that mends it")
+        .expect("a command that helps")
 }
 
 fn without_ports(servers: Value) -> Value {
@@ -141,7 +141,7 @@ fn assert_healthy(daemon: &Daemon) {
 
 /// Types a printed command into a shell in the daemon's sandbox.
 #[track_caller]
-fn follow(daemon: &Daemon, mend: &str) {
+fn follow(daemon: &Daemon, help: &str) {
     let mut command = daemon.sandbox.command("ggen");
     let environment: Vec<_> = command
         .get_envs()
@@ -154,8 +154,8 @@ fn follow(daemon: &Daemon, mend: &str) {
         .env("PATH", path())
         .current_dir(command.get_current_dir().unwrap_or(Path::new("/")));
     command = shell;
-    let ran = ran(command.args(["-c", mend]).stdin(Stdio::null()));
-    assert_eq!(ran.code, 0, "{mend}: {}{}", ran.stdout, ran.stderr);
+    let ran = ran(command.args(["-c", help]).stdin(Stdio::null()));
+    assert_eq!(ran.code, 0, "{help}: {}{}", ran.stdout, ran.stderr);
 }
 
 #[test]
@@ -252,14 +252,14 @@ fn the_servers_of_a_daemon_that_is_down_are_tried_for_real_and_nothing_is_left()
         "{}",
         ran.stdout
     );
-    assert_eq!(mend(&ran, "GGEN-E6001"), "ggen mcp server start");
+    assert_eq!(help_for(&ran, "GGEN-E6001"), "ggen mcp server start");
     assert!(
         issue(&ran, "GGEN-E2103").contains("Command not found: no-such-program"),
         "{}",
         ran.stdout
     );
     assert_eq!(
-        mend(&ran, "GGEN-E2103"),
+        help_for(&ran, "GGEN-E2103"),
         "ggen mcp config set mcpServers.gone.command=/full/path/to/no-such-program"
     );
     let dead = issue(&ran, "GGEN-E2102");
@@ -270,7 +270,7 @@ fn the_servers_of_a_daemon_that_is_down_are_tried_for_real_and_nothing_is_left()
         "{dead}"
     );
     assert_eq!(
-        mend(&ran, "GGEN-E2102"),
+        help_for(&ran, "GGEN-E2102"),
         "ggen mcp server start && ggen mcp server logs --upstream dies --tail 20"
     );
     let silent = issue(&ran, "GGEN-E2104");
@@ -304,7 +304,7 @@ fn a_port_that_somebody_else_holds_is_named_with_its_holder() {
         "{taken}"
     );
     assert!(
-        mend(&ran, "GGEN-E1101").starts_with("ggen mcp config set transports.http.port="),
+        help_for(&ran, "GGEN-E1101").starts_with("ggen mcp config set transports.http.port="),
         "{taken}"
     );
     drop(holder);
@@ -328,13 +328,13 @@ fn an_invalid_configuration_is_shown_with_its_place() {
         "{unknown}"
     );
     assert_eq!(
-        mend(&ran, "GGEN-E1002"),
+        help_for(&ran, "GGEN-E1002"),
         "ggen mcp config unset transports.http.prot"
     );
 }
 
 #[test]
-fn modes_that_let_others_in_are_warnings_and_the_mend_mends_them() {
+fn modes_that_let_others_in_are_warnings_and_the_command_fixes_them() {
     let daemon = daemon(without_ports(json!({}))).start();
     assert_healthy(&daemon);
     fs::set_permissions(daemon.sandbox.config(), PermissionsExt::from_mode(0o666)).unwrap();
@@ -342,15 +342,15 @@ fn modes_that_let_others_in_are_warnings_and_the_mend_mends_them() {
     let ran = daemon.ggen(&["mcp", "doctor"]);
     assert_eq!(ran.code, 1, "{}", ran.stdout);
     assert_eq!(
-        mend(&ran, "GGEN-E1009"),
+        help_for(&ran, "GGEN-E1009"),
         format!("chmod o-w {}", daemon.sandbox.config().display())
     );
     assert_eq!(
-        mend(&ran, "GGEN-E6011"),
+        help_for(&ran, "GGEN-E6011"),
         format!("chmod 660 {}", daemon.sandbox.socket().display())
     );
-    follow(&daemon, mend(&ran, "GGEN-E1009"));
-    follow(&daemon, mend(&ran, "GGEN-E6011"));
+    follow(&daemon, help_for(&ran, "GGEN-E1009"));
+    follow(&daemon, help_for(&ran, "GGEN-E6011"));
     assert_healthy(&daemon);
     daemon.stop();
 }
@@ -368,7 +368,7 @@ fn a_file_that_is_newer_than_what_runs_is_named_by_its_keys() {
         "{}",
         ran.stdout
     );
-    follow(&daemon, mend(&ran, "GGEN-E1010"));
+    follow(&daemon, help_for(&ran, "GGEN-E1010"));
     daemon.until_ready(&["late"]);
     assert_healthy(&daemon);
     daemon.stop();
@@ -397,7 +397,7 @@ fn a_variable_that_overrides_the_file_is_named() {
         "{}",
         ran.stdout
     );
-    assert_eq!(mend(&ran, "GGEN-E1011"), "unset GGEN_MCP_METRICS_PORT");
+    assert_eq!(help_for(&ran, "GGEN-E1011"), "unset GGEN_MCP_METRICS_PORT");
 }
 
 #[test]
@@ -423,11 +423,11 @@ fn an_upstream_in_a_crash_loop_is_shown_with_its_last_words() {
         ran.stdout
     );
     assert_eq!(
-        mend(&ran, "GGEN-E2106"),
+        help_for(&ran, "GGEN-E2106"),
         "ggen mcp server logs --upstream boom --tail 20"
     );
     assert_eq!(
-        mend(&ran, "GGEN-E2103"),
+        help_for(&ran, "GGEN-E2103"),
         "ggen mcp config set mcpServers.gone.command=/full/path/to/no-such-program"
     );
     assert!(
@@ -439,7 +439,7 @@ fn an_upstream_in_a_crash_loop_is_shown_with_its_last_words() {
 }
 
 #[test]
-fn a_stopped_worker_is_found_at_once_and_the_mend_mends_it() {
+fn a_stopped_worker_is_found_at_once_and_the_command_fixes_it() {
     let daemon = daemon(without_ports(json!({}))).start();
     let pid = daemon.worker_pid("admin-0").unwrap();
     process::signal(pid, Signal::SIGSTOP);
@@ -449,7 +449,7 @@ fn a_stopped_worker_is_found_at_once_and_the_mend_mends_it() {
         "{}",
         ran.stdout
     );
-    assert_eq!(mend(&ran, "GGEN-E1202"), format!("kill -CONT {pid}"));
+    assert_eq!(help_for(&ran, "GGEN-E1202"), format!("kill -CONT {pid}"));
     // The supervisor may have been faster.
     process::signal(pid, Signal::SIGCONT);
     until("the worker is well", || {
@@ -478,14 +478,14 @@ fn a_daemon_that_does_not_answer_is_told_apart_from_one_that_is_down() {
         ran.stdout
     );
     assert_eq!(
-        mend(&ran, "GGEN-E6005"),
+        help_for(&ran, "GGEN-E6005"),
         format!("kill -CONT {}", daemon.pid)
     );
     daemon.stop();
 }
 
 #[test]
-fn a_socket_that_is_left_over_is_mended_by_the_command_that_is_printed() {
+fn a_socket_that_is_left_over_is_removed_by_the_command_that_is_printed() {
     let mut daemon = daemon(without_ports(json!({ "one": fixture(&[]) }))).start();
     daemon.signal(Signal::SIGKILL);
     daemon.wait();
@@ -497,12 +497,12 @@ fn a_socket_that_is_left_over_is_mended_by_the_command_that_is_printed() {
         ran.stdout
     );
     assert_eq!(
-        (mend(&ran, "GGEN-E6010"), mend(&ran, "GGEN-E6001")),
+        (help_for(&ran, "GGEN-E6010"), help_for(&ran, "GGEN-E6001")),
         ("ggen mcp server start", "ggen mcp server start")
     );
     follow(
         &daemon,
-        &format!("{} --config {config}", mend(&ran, "GGEN-E6010")),
+        &format!("{} --config {config}", help_for(&ran, "GGEN-E6010")),
     );
     until("its server is ready", || {
         (daemon.upstream("one").state == UpstreamState::Ready).then_some(())
@@ -512,7 +512,7 @@ fn a_socket_that_is_left_over_is_mended_by_the_command_that_is_printed() {
 }
 
 #[test]
-fn what_is_safe_is_mended_when_asked_for() {
+fn safe_fixes_are_run_when_asked_for() {
     let mut daemon = daemon(without_ports(json!({ "one": fixture(&[]) }))).start();
     daemon.signal(Signal::SIGKILL);
     daemon.wait();
@@ -685,7 +685,7 @@ fn a_connection_is_tested_layer_by_layer() {
     assert_eq!(
         daemon.status().sessions,
         0,
-        "a look leaves no session behind"
+        "a check leaves no session behind"
     );
 
     let ran = daemon.ggen(&["mcp", "test-connection", "--tool", "server-statu"]);
@@ -734,7 +734,7 @@ fn a_connection_is_tested_layer_by_layer() {
     assert_eq!(
         daemon.status().sessions,
         0,
-        "a look leaves no session behind"
+        "a check leaves no session behind"
     );
     let doctor = daemon.ggen(&["mcp", "doctor", "--verbose"]);
     assert!(

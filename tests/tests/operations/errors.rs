@@ -1,6 +1,6 @@
 //! The two tables of errors in the user's guide, row by row: each error is provoked in a real
-//! daemon, has its message and its code, and says how it is mended; the test does what is said
-//! there, as it is printed, and sees that it is mended. `cargo test -p ggend-tests --test
+//! daemon, has its message and its code, and says how to fix it; the test does what is said
+//! there, as it is printed, and sees that it is fixed. `cargo test -p ggend-tests --test
 //! operations errors -- --nocapture` prints the table.
 
 use ggend_tests::{
@@ -28,7 +28,7 @@ struct Row {
     done: String,
 }
 
-/// Provokes an error, and mends it.
+/// Provokes an error, and fixes it.
 type Provoke = fn() -> Row;
 
 /// The guide's words, and how to come to them.
@@ -49,7 +49,7 @@ const ROWS: [(&str, Provoke); 11] = [
 const SECRET: &str = "this-secret-is-for-the-tests-and-for-nothing-else";
 
 #[test]
-fn every_row_of_the_guides_tables_is_provoked_said_and_mended() {
+fn every_row_of_the_guides_tables_is_provoked_reported_and_fixed() {
     let guide = fs::read_to_string(
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guide/troubleshoot-connection.md"),
     )
@@ -192,7 +192,7 @@ fn get(address: SocketAddr, path: &str, credential: &str) -> Answer {
     Connection::once(address, "GET", path, headers, b"").unwrap()
 }
 
-/// Waits until a credential opens the door: every worker has to hear of it.
+/// Waits until a credential is accepted: every worker has to hear of it.
 #[track_caller]
 fn until_open(daemon: &Daemon, credential: &str) {
     until("the new credential is good", || {
@@ -455,9 +455,9 @@ fn certificate_verify_failed() -> Row {
             &format!("ggen mcp test-connection {url}"),
         )
     };
-    let (_, probed, mend) = printed(&probe(&[]), "Certificate verify failed");
+    let (_, probed, printed_help) = printed(&probe(&[]), "Certificate verify failed");
     assert_eq!(probed, code);
-    follow(&daemon, &format!("{mend} </dev/null"));
+    follow(&daemon, &format!("{printed_help} </dev/null"));
     let known = probe(&[("SSL_CERT_FILE", pki.file("ca.pem").to_str().unwrap())]);
     assert!(known.stdout.contains("✓ TLS: TLSv1_3"), "{known:#?}");
     daemon.stop();
@@ -493,8 +493,12 @@ fn tool_not_found() -> Row {
         "ggen mcp status fix__ech0",
         "ggen mcp test-connection --tool fix__ech0",
     ] {
-        let (_, printed_code, mend) = printed(&typed(&daemon, line), "Tool not found");
-        assert_eq!((printed_code, mend), (code.clone(), help.clone()), "{line}");
+        let (_, printed_code, printed_help) = printed(&typed(&daemon, line), "Tool not found");
+        assert_eq!(
+            (printed_code, printed_help),
+            (code.clone(), help.clone()),
+            "{line}"
+        );
     }
     let listed = follow(&daemon, &help);
     let name = word(&listed, "fix__").to_owned();

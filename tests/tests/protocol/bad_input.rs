@@ -832,7 +832,7 @@ fn each_bad_input_gets_its_answer_and_a_good_client_is_served_after_it() {
 }
 
 #[test]
-fn slow_clients_are_shown_the_door_and_do_not_keep_others_out() {
+fn slow_clients_are_disconnected_and_do_not_keep_others_out() {
     let config = json!({ "transports": { "http": { "timeout_ms": 500, "request_timeout_ms": 1500 } }, "mcpServers": { "fix": fixture(&[]) } });
     let daemon = daemon(config).start();
     daemon.until_ready(&["fix"]);

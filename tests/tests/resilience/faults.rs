@@ -26,10 +26,10 @@ fn measure(daemon: &Daemon) -> (Duration, Duration) {
     (times[CALLS / 2], times[CALLS - 1])
 }
 
-/// A daemon with a good server alone, then one with a bad one beside it, which `look` examines.
+/// A daemon with a good server alone, then one with a bad one beside it, which `examine` checks.
 /// Calls to the good one go on before and after, and take about as long as without the bad one.
 #[track_caller]
-fn beside(bad: Value, look: impl FnOnce(&Daemon)) {
+fn beside(bad: Value, examine: impl FnOnce(&Daemon)) {
     let alone = daemon(json!({ "mcpServers": { "good": fixture(&[]) } })).start();
     alone.until_ready(&["good"]);
     let without = measure(&alone);
@@ -40,7 +40,7 @@ fn beside(bad: Value, look: impl FnOnce(&Daemon)) {
     daemon.until_ready(&["good"]);
     let pid = daemon.upstream("good").pid;
     let early = measure(&daemon);
-    look(&daemon);
+    examine(&daemon);
     let late = measure(&daemon);
     println!(
         "call to the good server, median and longest: alone {without:?}, beside {early:?}, later {late:?}"

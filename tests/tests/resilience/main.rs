@@ -10,8 +10,8 @@
 mod chaos;
 mod faults;
 mod load;
+mod operator_stops;
 mod reload;
 mod settings;
 mod survive;
-mod switched;
 mod upgrade;

@@ -1,4 +1,4 @@
-//! The walls around workers: what each kind is refused, how it looks from outside, that the work
+//! The sandboxes of workers: what each kind is refused, how it looks from outside, that the work
 //! goes on, what happens on kernels that know less, and what it costs.
 
 use ggen_wire::status::UpstreamState;
@@ -27,7 +27,7 @@ fn tries(role: &str, mode: &str) -> (String, BTreeMap<String, Option<i32>>) {
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let walls = text
+    let sandbox = text
         .lines()
         .find_map(|line| line.strip_prefix("sandbox "))
         .unwrap()
@@ -44,15 +44,15 @@ fn tries(role: &str, mode: &str) -> (String, BTreeMap<String, Option<i32>>) {
             _ => None,
         };
     }
-    (walls, found)
+    (sandbox, found)
 }
 
 #[test]
 fn every_kind_of_worker_is_refused_what_it_does_not_need() {
     for role in ROLES {
-        let (walls, open) = tries(role, "off");
-        assert_eq!(walls, "off");
-        // Without walls anybody may do these, root or not: that the tries are good for anything.
+        let (sandbox, open) = tries(role, "off");
+        assert_eq!(sandbox, "off");
+        // Without a sandbox anybody may do these, root or not: that the tries are good for anything.
         for name in [
             "exec",
             "fork",
@@ -68,8 +68,8 @@ fn every_kind_of_worker_is_refused_what_it_does_not_need() {
         ] {
             assert_eq!(open[name], None, "{role}: {name} fails by itself");
         }
-        let (walls, closed) = tries(role, "auto");
-        assert_eq!(walls, "full", "{role}");
+        let (sandbox, closed) = tries(role, "auto");
+        assert_eq!(sandbox, "full", "{role}");
         let needs: &[&str] = if role == "gateway" {
             &["tcp-socket", "connect"]
         } else {
@@ -89,7 +89,7 @@ fn every_kind_of_worker_is_refused_what_it_does_not_need() {
         }
         let could = open.values().filter(|outcome| outcome.is_none()).count();
         println!(
-            "{role}: {} of {} tries refused; {could} would have come through without walls",
+            "{role}: {} of {} tries refused; {could} would have come through without one",
             closed.len() - needs.len(),
             closed.len()
         );
@@ -374,7 +374,7 @@ fn successors(mode: &str) -> Vec<Duration> {
     taken
 }
 
-/// Median time in which a worker's walls are put up, in microseconds.
+/// Median time in which a worker's sandbox is closed, in microseconds.
 fn put_up(role: &str, mode: &str) -> u64 {
     let took = |_| {
         let output = Command::new(binary("ggend"))
@@ -395,10 +395,10 @@ fn put_up(role: &str, mode: &str) -> u64 {
 }
 
 #[test]
-fn walls_cost_little_at_the_start_of_a_worker() {
+fn a_sandbox_costs_little_at_the_start_of_a_worker() {
     for role in ["gateway", "http"] {
         println!(
-            "walls of a {role} worker, debug build: put up in {} us (median of 21), {} us when off",
+            "sandbox of a {role} worker, debug build: closed in {} us (median of 21), {} us when off",
             put_up(role, "auto"),
             put_up(role, "off")
         );
@@ -406,7 +406,7 @@ fn walls_cost_little_at_the_start_of_a_worker() {
     let (off, auto) = (successors("off"), successors("auto"));
     let middle = |all: &[Duration]| all[all.len() / 2];
     println!(
-        "SIGKILL to successor Ready, 24 times, debug build: median {:?} without walls, {:?} with",
+        "SIGKILL to successor Ready, 24 times, debug build: median {:?} without a sandbox, {:?} with",
         middle(&off),
         middle(&auto)
     );

@@ -87,12 +87,12 @@ struct Search {
 }
 
 impl Search {
-    fn look(&mut self, place: &str, text: &[u8]) {
-        self.look_beside(place, text, &[]);
+    fn search(&mut self, place: &str, text: &[u8]) {
+        self.search_except(place, text, &[]);
     }
 
     /// Looks for all secrets but those that belong there.
-    fn look_beside(&mut self, place: &str, text: &[u8], own: &[&str]) {
+    fn search_except(&mut self, place: &str, text: &[u8], own: &[&str]) {
         for (what, secret) in self
             .secrets
             .iter()
@@ -107,7 +107,7 @@ impl Search {
         }
     }
 
-    fn look_into(&mut self, folder: &Path, own: &[&str]) {
+    fn search_folder(&mut self, folder: &Path, own: &[&str]) {
         for entry in fs::read_dir(folder)
             .into_iter()
             .flatten()
@@ -115,8 +115,8 @@ impl Search {
         {
             let path = entry.path();
             match entry.file_type().unwrap() {
-                kind if kind.is_dir() => self.look_into(&path, own),
-                kind if kind.is_file() => self.look_beside(
+                kind if kind.is_dir() => self.search_folder(&path, own),
+                kind if kind.is_file() => self.search_except(
                     &path.display().to_string(),
                     &fs::read(&path).unwrap_or_default(),
                     own,
@@ -198,7 +198,7 @@ fn planted_secrets_are_found_nowhere() {
             .map(|line| ("the private key of HTTPS".to_owned(), line.clone())),
     );
 
-    // Good and bad callers, at every door; calls that fail, and a worker that dies.
+    // Good and bad callers, on every transport; calls that fail, and a worker that dies.
     let kinds = [
         ("Content-Type", "application/json"),
         ("Accept", "application/json, text/event-stream"),
@@ -233,7 +233,7 @@ fn planted_secrets_are_found_nowhere() {
         } else {
             &[]
         };
-        search.look_beside(what, &said, own);
+        search.search_except(what, &said, own);
         answer.head.status
     };
     for key in [planted("aa"), &keys[0], &keys[1]] {
@@ -352,21 +352,21 @@ fn planted_secrets_are_found_nowhere() {
             output.stdout.len() + output.stderr.len() > 10,
             "{place} says something"
         );
-        search.look(&place, &[output.stdout, output.stderr].concat());
+        search.search(&place, &[output.stdout, output.stderr].concat());
     }
     let scrape = Connection::once(daemon.admin, "GET", "/metrics", &[], b"").unwrap();
-    search.look("/metrics", &scrape.body);
-    search.look("the log", daemon.log().as_bytes());
-    search.look("standard output", daemon.output("stdout").as_bytes());
+    search.search("/metrics", &scrape.body);
+    search.search("the log", daemon.log().as_bytes());
+    search.search("standard output", daemon.output("stdout").as_bytes());
     assert!(
         fs::metadata(&log).is_ok_and(|file| file.len() > 1000),
         "the log file is written"
     );
-    search.look("the log file", &fs::read(&log).unwrap());
+    search.search("the log file", &fs::read(&log).unwrap());
     let own: Vec<&str> = private.iter().map(String::as_str).collect();
-    search.look_into(&home, &own);
+    search.search_folder(&home, &own);
     for place in ["run", "home", "tmp", "work"] {
-        search.look_into(&daemon.sandbox.path(place), &[]);
+        search.search_folder(&daemon.sandbox.path(place), &[]);
     }
     fs::remove_file(daemon.sandbox.path("work/report.tar")).unwrap();
 
@@ -374,7 +374,7 @@ fn planted_secrets_are_found_nowhere() {
     let processes = daemon.sandbox.processes(Some(daemon.pid));
     assert!(processes.len() > 7, "{processes:#?}");
     for process in &processes {
-        search.look(
+        search.search(
             &format!("the command line of {}", process.command),
             process.command.as_bytes(),
         );
@@ -398,7 +398,7 @@ fn planted_secrets_are_found_nowhere() {
         } else {
             Vec::new()
         };
-        search.look_beside(
+        search.search_except(
             &format!("the environment of {}", process.command),
             &environment,
             &own,

@@ -311,7 +311,7 @@ fn client(ca: &Path, own: Option<(&Path, &Path)>) -> Arc<ClientConfig> {
 }
 
 /// A new connection and one request: the status, and the server's certificate.
-fn visit(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<(u16, Vec<u8>)> {
+fn get(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<(u16, Vec<u8>)> {
     let connection = ClientConnection::new(
         Arc::clone(config),
         ServerName::try_from("localhost").unwrap(),
@@ -365,7 +365,7 @@ fn certificates_change_under_load_without_one_failed_handshake() {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     // A client of its own each time: nothing is resumed.
-                    match visit(address, &client(&ca, None)) {
+                    match get(address, &client(&ca, None)) {
                         Ok((200, certificate)) => drop(seen.lock().unwrap().insert(certificate)),
                         other => failed.lock().unwrap().push(format!("{other:?}")),
                     }
@@ -418,7 +418,7 @@ fn certificates_change_under_load_without_one_failed_handshake() {
             until("the new certificate is served", || {
                 (0..8)
                     .all(|_| {
-                        visit(address, &client(&ca, None)).is_ok_and(|(_, shown)| shown == wanted)
+                        get(address, &client(&ca, None)).is_ok_and(|(_, shown)| shown == wanted)
                     })
                     .then_some(())
             });
@@ -457,7 +457,7 @@ fn broken_new_files_leave_the_old_ones_in_force() {
     let (address, ca) = (https(&daemon), pki.file("ca.pem"));
     let (cert, key) = (pki.file("localhost.pem"), pki.file("localhost.key"));
     let (old, old_key) = (fs::read(&cert).unwrap(), fs::read(&key).unwrap());
-    let shown = || visit(address, &client(&ca, None)).unwrap().1;
+    let shown = || get(address, &client(&ca, None)).unwrap().1;
     let before = shown();
     let other = pki.make(&daemon.sandbox, "--server", "other.example");
     let cases: [(&str, Vec<u8>, Vec<u8>); 5] = [
@@ -555,7 +555,7 @@ fn with_keys() -> (Daemon, Pki) {
         json!({ "mtls": { "enabled": true, "required": false, "ca_cert": "PKI/ca.pem" } }),
     );
     assert_eq!(
-        visit(https(&daemon), &client(&pki.file("ca.pem"), None))
+        get(https(&daemon), &client(&pki.file("ca.pem"), None))
             .unwrap()
             .0,
         200
@@ -656,9 +656,9 @@ fn with_clients(required: bool) -> (Daemon, Pki) {
     (daemon, pki)
 }
 
-/// What each door says to a client with that certificate: `handshake`, or the status and our
+/// What each transport answers to a client with that certificate: `handshake`, or the status and our
 /// message.
-fn doors(daemon: &Daemon, pki: &Pki, name: &str) -> Vec<String> {
+fn statuses(daemon: &Daemon, pki: &Pki, name: &str) -> Vec<String> {
     let base = format!("https://localhost:{}", https(daemon).port());
     let (cert, key, ca) = (
         pki.file(&format!("{name}.pem")),
@@ -723,7 +723,7 @@ fn required_client_certificates_are_a_matter_of_the_handshake() {
     let (daemon, pki) = with_clients(true);
     for (name, reason) in CLIENTS {
         let expected = if name == "good" { "200" } else { "handshake" };
-        assert_eq!(doors(&daemon, &pki, name), [expected; 4], "{name}");
+        assert_eq!(statuses(&daemon, &pki, name), [expected; 4], "{name}");
         // Also in TLS 1.2, where the server hears of it before it has said that it is done.
         let tls12 = curl(&[
             "-k",
@@ -748,7 +748,7 @@ fn required_client_certificates_are_a_matter_of_the_handshake() {
 fn optional_client_certificates_are_one_way_of_several() {
     let (daemon, pki) = with_clients(false);
     for (name, reason) in CLIENTS {
-        let said = doors(&daemon, &pki, name);
+        let said = statuses(&daemon, &pki, name);
         match name {
             "good" => assert_eq!(said, ["200"; 4], "{name}"),
             "none" => {
@@ -798,7 +798,7 @@ fn who_is_revoked_is_not_heard_by_a_resumed_session_either() {
         &pki.file("ca.pem"),
         Some((&pki.file("good.pem"), &pki.file("good.key"))),
     );
-    let status = || visit(https(&daemon), &config).map(|(status, _)| status);
+    let status = || get(https(&daemon), &config).map(|(status, _)| status);
     assert_eq!(status().unwrap(), 200);
     fs::write(pki.file("crl.pem"), forge.revoke(&[71, 72])).unwrap();
     until("the new list is in force", || {

@@ -137,12 +137,12 @@ fn what_the_server_says_by_itself_arrives_on_the_same_socket() {
 fn calls_are_cancelled_in_both_eras_and_by_the_end_of_the_socket() {
     let daemon = house(json!({}));
     let cancelled = |daemon: &Daemon, count: f64| {
-        let look = || {
+        let counted = || {
             daemon
                 .scrape()
                 .filter(|scrape| scrape.sum("ggend_tool_calls_total", "cancelled") >= count)
         };
-        until("cancelled calls are counted", look);
+        until("cancelled calls are counted", counted);
     };
     let slow = || tool("old__slow", json!({ "ms": 600_000 }));
     let mut socket = Socket::legacy(daemon.http, "/ws", json!({}));

@@ -52,7 +52,7 @@ fn house_that_drains(workers: u32, patience: u32) -> (Daemon, Pki) {
     (daemon, pki)
 }
 
-fn door(daemon: &Daemon) -> SocketAddr {
+fn https_address(daemon: &Daemon) -> SocketAddr {
     daemon.listener("https").expect("HTTPS is served")
 }
 
@@ -93,7 +93,7 @@ fn broken(socket: &mut Socket) -> bool {
 fn certificates_name_their_client_and_are_judged_again_while_the_connection_is_open() {
     let (daemon, pki) = house(1);
     let refused = Socket::try_open_tls(
-        door(&daemon),
+        https_address(&daemon),
         "/ws/fix",
         &trusting(&pki.file("ca.pem"), None),
         &[],
@@ -103,8 +103,8 @@ fn certificates_name_their_client_and_are_judged_again_while_the_connection_is_o
     assert_eq!(refused.status(), 401);
     let (good, other) = (of(&pki, "good"), of(&pki, "other"));
     let (mut one, mut two) = (
-        Socket::open_tls(door(&daemon), "/ws/fix", &good),
-        Socket::open_tls(door(&daemon), "/ws/fix", &other),
+        Socket::open_tls(https_address(&daemon), "/ws/fix", &good),
+        Socket::open_tls(https_address(&daemon), "/ws/fix", &other),
     );
     echo(&mut one, "one");
     echo(&mut two, "two");
@@ -123,7 +123,7 @@ fn certificates_name_their_client_and_are_judged_again_while_the_connection_is_o
     assert_eq!(one.close_code(), 1008);
     echo(&mut two, "still here");
     assert_eq!(
-        Socket::try_open_tls(door(&daemon), "/ws/fix", &good, &[])
+        Socket::try_open_tls(https_address(&daemon), "/ws/fix", &good, &[])
             .err()
             .expect("refused")
             .status(),
@@ -143,7 +143,7 @@ fn certificates_name_their_client_and_are_judged_again_while_the_connection_is_o
 fn large_messages_pass_whole_in_both_directions() {
     let (daemon, pki) = house(2);
     let good = of(&pki, "good");
-    let mut socket = Socket::open_tls(door(&daemon), "/ws/fix", &good);
+    let mut socket = Socket::open_tls(https_address(&daemon), "/ws/fix", &good);
     for size in [1 << 20, 3 << 20] {
         echo(&mut socket, &"x".repeat(size));
         let (answer, _) =
@@ -157,7 +157,7 @@ fn large_messages_pass_whole_in_both_directions() {
     }
     // Many at once, over several connections and both workers.
     let mut sockets: Vec<Socket> = (0..8)
-        .map(|_| Socket::open_tls(door(&daemon), "/ws/fix", &good))
+        .map(|_| Socket::open_tls(https_address(&daemon), "/ws/fix", &good))
         .collect();
     for socket in &mut sockets {
         for at in 0..4 {
@@ -186,7 +186,7 @@ fn large_messages_pass_whole_in_both_directions() {
 fn drains_are_told_and_deaths_cost_their_own_connections_only() {
     let (daemon, pki) = house(1);
     let good = of(&pki, "good");
-    let open = || Socket::open_tls(door(&daemon), "/ws/fix", &good);
+    let open = || Socket::open_tls(https_address(&daemon), "/ws/fix", &good);
     let mut socket = open();
     echo(&mut socket, "before");
     // The websocket worker dies: its connections end, and the next one is served.
@@ -241,7 +241,7 @@ fn drains_are_told_and_deaths_cost_their_own_connections_only() {
 fn the_clients_of_an_http_worker_that_is_replaced_are_told_in_time() {
     let (daemon, pki) = house(1);
     let good = of(&pki, "good");
-    let open = || Socket::open_tls(door(&daemon), "/ws/fix", &good);
+    let open = || Socket::open_tls(https_address(&daemon), "/ws/fix", &good);
     let (mut idle, mut legacy, mut busy) = (open(), open().greeted(json!({})), open());
     echo(&mut idle, "before");
     let id = busy.start("tools/call", modern(tool("slow", json!({ "ms": 2000 }))));
@@ -271,7 +271,7 @@ fn the_clients_of_an_http_worker_that_is_replaced_are_told_in_time() {
 #[test]
 fn what_outlasts_the_relay_is_closed_with_its_reason_before_the_deadline() {
     let (daemon, pki) = house_that_drains(1, 3000);
-    let mut socket = Socket::open_tls(door(&daemon), "/ws/fix", &of(&pki, "good"));
+    let mut socket = Socket::open_tls(https_address(&daemon), "/ws/fix", &of(&pki, "good"));
     socket.start("tools/call", modern(tool("slow", json!({ "ms": 600_000 }))));
     until("the call is in flight", || {
         (daemon.upstream("fix").in_flight > 0).then_some(())

@@ -89,7 +89,7 @@ pub(super) fn init(
             .into_iter()
             .filter(|problem| Path::new(&problem.place.source) == path)
             .collect::<Vec<_>>();
-        // Mistakes of other layers are not this file's, and do not hinder a mend.
+        // Mistakes in other layers do not keep this file from being written.
         if !ours.is_empty() && ours.iter().any(|problem| problem.code != Code::ConfigMode) {
             return Err(Refusal::of(ours));
         }

@@ -186,7 +186,7 @@ fn what_would_not_be_valid_is_refused_whole() {
 }
 
 #[test]
-fn mistakes_are_mended_one_after_another() {
+fn mistakes_are_corrected_one_after_another() {
     let host = Host::with("{\"server\": {\"workers\": 0, \"pool\": 1}}");
     let answer = set(&host, &["server.workers=4"]).unwrap();
     assert_eq!(answer.exit, super::BAD, "{}", answer.text);
@@ -206,7 +206,7 @@ fn mistakes_are_mended_one_after_another() {
 }
 
 #[test]
-fn the_mend_that_is_shown_mends() {
+fn the_command_that_is_shown_fixes_it() {
     let host = Host::with("{\"mcpServers\": {\"a b\": {\"command\": \"ggend\"}}}");
     let help = host.loaded().warnings[0].commands();
     assert_eq!(help, ["ggen mcp config unset 'mcpServers[\"a b\"]'"]);

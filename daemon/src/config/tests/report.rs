@@ -145,7 +145,7 @@ fn without_a_file_the_defaults_are_judged_and_marks_are_coloured_only_on_a_termi
 }
 
 #[test]
-fn the_mend_names_the_place_of_the_value() {
+fn the_help_names_the_place_of_the_value() {
     let host = Host::new().env(&[("GGEN_MCP_TRANSPORTS_HTTP_HOST", "0.0.0.0")]);
     assert_eq!(
         host.load().unwrap_err()[0].help[1],

@@ -253,7 +253,7 @@ fn every_error_outside_an_entry_refuses_the_configuration() {
 }
 
 #[test]
-fn an_open_address_is_refused_with_the_commands_that_mend_it() {
+fn an_open_address_is_refused_with_the_commands_that_fix_it() {
     let host = Host::with("{\"transports\": {\"http\": {\"host\": \"0.0.0.0\", \"port\": 3001}}}");
     let problems = host.load().unwrap_err();
     assert_eq!(

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn unified_behind_a_service_managers_wall_with_one_door() {
+    fn unified_with_a_read_only_hierarchy_and_one_writable_group() {
         let own = "0::/system.slice/ggend.service/supervisor\n";
         let mountinfo = "23 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw\n\
             30 23 0:26 / /sys/fs/cgroup ro,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n\

@@ -83,14 +83,14 @@ pub(super) fn http(context: &Context) -> Vec<Finding> {
 }
 
 pub(super) fn modern(context: &Context) -> Vec<Finding> {
-    look(context, Era::Modern)
+    lists_tools(context, Era::Modern)
 }
 
 pub(super) fn legacy(context: &Context) -> Vec<Finding> {
-    look(context, Era::Legacy)
+    lists_tools(context, Era::Legacy)
 }
 
-fn look(context: &Context, era: Era) -> Vec<Finding> {
+fn lists_tools(context: &Context, era: Era) -> Vec<Finding> {
     let Some(target) = context.status().and_then(|_| context.front()) else {
         return skipped();
     };

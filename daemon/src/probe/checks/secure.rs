@@ -23,8 +23,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// How long the whole http3 may take.
-const VISIT: Duration = Duration::from_secs(3);
+/// How long one check of HTTPS or HTTP/3 may take.
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// Fewer days than that are an error rather than a warning.
 const VERY_SOON: i64 = 7;
 
@@ -44,15 +44,15 @@ pub(super) fn https(context: &Context) -> Vec<Finding> {
 
 fn http3(context: &Context, address: SocketAddr) -> Vec<Finding> {
     let target = http::Target::of(address, "/");
-    let until = context.within(VISIT);
+    let until = context.within(TIMEOUT);
     let socket = match mcp::connect(&target, &[http::reachable(address)], until) {
         Ok((_, socket)) => socket,
         // The check of listeners says so already.
         Err(_) => return vec![Finding::note("not tried: it takes no connections")],
     };
     socket
-        .set_read_timeout(Some(VISIT))
-        .and_then(|()| socket.set_write_timeout(Some(VISIT)))
+        .set_read_timeout(Some(TIMEOUT))
+        .and_then(|()| socket.set_write_timeout(Some(TIMEOUT)))
         .unwrap_or_default();
     let mut secure = match client::connect(socket, "localhost", &client::system()) {
         Ok(secure) => secure,
@@ -146,7 +146,7 @@ pub(super) fn quic(context: &Context) -> Vec<Finding> {
             "not tried: no daemon answers, or it serves no HTTP/3",
         )];
     };
-    let until = context.within(VISIT);
+    let until = context.within(TIMEOUT);
     // The check of listeners says so already.
     if quic::supported_versions(address, until).is_err() {
         return vec![Finding::note("not tried: QUIC is not answered")];

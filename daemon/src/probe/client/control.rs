@@ -52,7 +52,7 @@ pub(crate) enum Unanswered {
 }
 
 /// Asks for the status.
-pub(crate) fn look(socket: &Path, patience: Duration) -> Daemon {
+pub(crate) fn find_daemon(socket: &Path, patience: Duration) -> Daemon {
     match ask(socket, &Call::GetStatus {}, patience) {
         Ok(Body::Status(status)) => Daemon::Answers(status),
         Ok(_) => Daemon::Mute {

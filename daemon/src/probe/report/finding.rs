@@ -95,7 +95,7 @@ impl Serialize for Finding {
         fields.serialize_field("code", &self.code)?;
         fields.serialize_field("what", &self.what)?;
         fields.serialize_field("evidence", &self.evidence)?;
-        fields.serialize_field("mend", &self.help)?;
+        fields.serialize_field("help", &self.help)?;
         fields.end()
     }
 }

@@ -224,7 +224,7 @@ impl Start {
             log::Console::start(&self.loaded.config.logging).map_err(Refusal::internal)?;
         let ring = log::Ring::default();
         if let Some(handed) = &mut self.handed {
-            handed.arrived.state.books.restore_log(&ring);
+            handed.arrived.state.counters.restore_log(&ring);
         }
         Ok(Arc::new(Hub {
             ring,
@@ -335,7 +335,7 @@ impl Inherited {
             secrets: state.secrets.clone(),
             keys: state.keys.clone(),
             seal: state.seal.clone(),
-            sessions: state.memory.take(),
+            sessions: state.sessions.take(),
             moved: state.moved,
         })
     }

@@ -15,7 +15,7 @@ use std::{
 /// How long after a shim's violent death its descendants are looked for.
 const SWEEP: Duration = Duration::from_secs(10);
 /// Between two looks while they are looked for.
-const LOOK: Duration = Duration::from_millis(100);
+const SWEEP_EVERY: Duration = Duration::from_millis(100);
 
 /// What a child process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,7 +120,7 @@ impl Children {
 
     /// When to look again.
     pub(crate) fn deadline(&self, now: Duration) -> Option<Duration> {
-        (now < self.strangers.sweep_until).then_some(now + LOOK)
+        (now < self.strangers.sweep_until).then_some(now + SWEEP_EVERY)
     }
 
     /// Looks again, while there is reason to.

@@ -307,19 +307,19 @@ impl Supervisor {
         } = handed;
         let State {
             version,
-            family,
-            books,
+            children,
+            counters,
             caller,
             ..
         } = state;
-        let last_link = books.last_link();
+        let last_link = counters.last_link();
         let (channels, upstreams) = (&mut self.channels, &mut self.upstreams);
         (self.workers, self.children) =
-            family.restore(&mut fds, &quic_ports, last_link, channels, upstreams)?;
-        self.metrics = Metrics::resume(books.metrics);
-        self.control.logging.restore(books.levels);
-        self.control.questions.continue_from(books.last_question);
-        self.settings.refused = books.refused;
+            children.restore(&mut fds, &quic_ports, last_link, channels, upstreams)?;
+        self.metrics = Metrics::resume(counters.metrics);
+        self.control.logging.restore(counters.levels);
+        self.control.questions.continue_from(counters.last_question);
+        self.settings.refused = counters.refused;
         // Nobody was late who could not be heard.
         let now = self.now();
         self.workers.begin_listening(now);

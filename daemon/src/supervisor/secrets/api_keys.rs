@@ -47,7 +47,7 @@ impl ApiKeys {
             pending: BTreeMap::new(),
             written: Instant::now(),
         };
-        let known = watch.look().unwrap_or(before);
+        let known = watch.news().unwrap_or(before);
         let (used, batches) = sync_channel(BATCHES);
         let thread = thread::Builder::new()
             .name("keys".to_owned())
@@ -105,7 +105,7 @@ impl Watch {
             if went {
                 return;
             }
-            if let Some(snapshot) = self.look()
+            if let Some(snapshot) = self.news()
                 && !report(snapshot)
             {
                 return;
@@ -113,8 +113,8 @@ impl Watch {
         }
     }
 
-    /// What is there now, if that may be something else than before.
-    fn look(&mut self) -> Option<Snapshot> {
+    /// The keys in the store, if they may have changed.
+    fn news(&mut self) -> Option<Snapshot> {
         match self.read() {
             Ok(snapshot) => {
                 self.failing = false;

@@ -15,7 +15,7 @@ use std::{
 };
 
 /// How often files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+const CHECK_EVERY: Duration = Duration::from_secs(2);
 
 /// Which files, and the state that they were in.
 type Seen = (files::Wanted, files::Stamps);
@@ -126,9 +126,9 @@ impl Watched {
         report: impl Fn(Option<Result<Tls, Unusable>>) -> bool + Send + 'static,
     ) {
         let watched = self.clone();
-        let look = move || {
+        let watch = move || {
             while report(None) {
-                thread::sleep(LOOK);
+                thread::sleep(CHECK_EVERY);
                 if let Some(wanted) = watched.changed()
                     && !report(Some(Tls::of(wanted)))
                 {
@@ -139,7 +139,7 @@ impl Watched {
         let thread = thread::Builder::new()
             .name("files".to_owned())
             .stack_size(256 << 10);
-        if let Err(error) = thread.spawn(look) {
+        if let Err(error) = thread.spawn(watch) {
             tracing::error!(target: "mcp_server", %error, "files of certificates are not watched");
         }
     }

@@ -17,7 +17,7 @@ pub(crate) struct Handed {
 impl Handed {
     /// What the service manager keeps, by name.
     pub(crate) fn kept_names(&self) -> Vec<String> {
-        self.arrived.state.ports.kept_names().to_vec()
+        self.arrived.state.sockets.kept_names().to_vec()
     }
 
     /// The control socket, and the listeners as they were.
@@ -27,8 +27,8 @@ impl Handed {
     pub(crate) fn open(
         mut arrived: Arrived,
     ) -> io::Result<(Self, Instance, UnixListener, Listeners)> {
-        let (instance, control) = arrived.state.ports.instance(&mut arrived.fds)?;
-        let (quic_ports, listeners) = arrived.state.ports.listeners(&arrived.fds)?;
+        let (instance, control) = arrived.state.sockets.instance(&mut arrived.fds)?;
+        let (quic_ports, listeners) = arrived.state.sockets.listeners(&arrived.fds)?;
         Ok((
             Self {
                 arrived,

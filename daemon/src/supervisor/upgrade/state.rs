@@ -70,10 +70,14 @@ pub(crate) struct State {
     pub(crate) secrets: Secrets,
     pub(crate) keys: Snapshot,
     pub(crate) run_as: Option<RunAs>,
-    pub(crate) memory: Option<Carried>,
-    pub(crate) ports: SavedSockets,
-    pub(crate) family: SavedChildren,
-    pub(crate) books: SavedCounters,
+    #[serde(rename = "memory")]
+    pub(crate) sessions: Option<Carried>,
+    #[serde(rename = "ports")]
+    pub(crate) sockets: SavedSockets,
+    #[serde(rename = "family")]
+    pub(crate) children: SavedChildren,
+    #[serde(rename = "books")]
+    pub(crate) counters: SavedCounters,
     /// The connection of who asked for it, and whether lines of progress are wanted there.
     pub(crate) caller: Option<(usize, bool)>,
 }
@@ -137,8 +141,8 @@ impl State {
         caller: Option<(&OwnedFd, bool)>,
     ) -> Self {
         let mut fds = FdTable::default();
-        let ports = SavedSockets::pack(rooms, &mut fds);
-        let family = SavedChildren::pack(rooms, paused, &mut fds);
+        let sockets = SavedSockets::pack(rooms, &mut fds);
+        let children = SavedChildren::pack(rooms, paused, &mut fds);
         let caller = caller.map(|(caller, more)| (fds.put(caller), more));
         Self {
             format: FORMAT,
@@ -156,10 +160,10 @@ impl State {
             secrets: rooms.secrets.known().clone(),
             keys: rooms.secrets.known_keys().clone(),
             run_as: rooms.run_as,
-            memory: Some(rooms.sessions.carried()),
-            ports,
-            family,
-            books: SavedCounters::pack(rooms),
+            sessions: Some(rooms.sessions.carried()),
+            sockets,
+            children,
+            counters: SavedCounters::pack(rooms),
             caller,
         }
     }

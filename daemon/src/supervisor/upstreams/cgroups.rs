@@ -14,7 +14,7 @@ use std::{io, time::Duration};
 /// How long what is killed may take to end before its group is left behind.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at a group that is ending.
-const LOOK: Duration = Duration::from_millis(20);
+const CHECK_EVERY: Duration = Duration::from_millis(20);
 
 /// A group whose server is over.
 struct Ending {
@@ -27,7 +27,7 @@ pub(crate) struct Cgroups {
     /// Or why there is none.
     tree: Result<Tree, String>,
     ending: Vec<Ending>,
-    look_at: Duration,
+    check_at: Duration,
 }
 
 /// Why a server was not started.
@@ -62,7 +62,7 @@ impl Cgroups {
         Self {
             tree,
             ending: Vec::new(),
-            look_at: Duration::ZERO,
+            check_at: Duration::ZERO,
         }
     }
 
@@ -72,7 +72,7 @@ impl Cgroups {
         Self {
             tree: Err("this is a test".to_owned()),
             ending: Vec::new(),
-            look_at: Duration::ZERO,
+            check_at: Duration::ZERO,
         }
     }
 
@@ -188,16 +188,16 @@ impl Cgroups {
                 group,
                 until: now + PATIENCE,
             });
-            self.look_at = now + LOOK;
+            self.check_at = now + CHECK_EVERY;
         }
     }
 
     /// What is due by now.
     pub(super) fn on_time(&mut self, now: Duration) {
-        if self.ending.is_empty() || now < self.look_at {
+        if self.ending.is_empty() || now < self.check_at {
             return;
         }
-        self.look_at = now + LOOK;
+        self.check_at = now + CHECK_EVERY;
         self.ending.retain(|ending| {
             if ending.group.remove().is_ok() {
                 return false;
@@ -216,7 +216,7 @@ impl Cgroups {
 
     /// When to look again.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        (!self.ending.is_empty()).then_some(self.look_at)
+        (!self.ending.is_empty()).then_some(self.check_at)
     }
 
     /// Whether no group is still ending.

@@ -358,7 +358,7 @@ impl Shims {
 
     /// Looks at the servers' control groups: what they use. Logs whose processes were killed for
     /// want of memory since the last look.
-    pub(super) fn look_at_groups(&mut self) -> BTreeMap<ShimId, GroupUse> {
+    pub(super) fn measure_groups(&mut self) -> BTreeMap<ShimId, GroupUse> {
         let mut found = BTreeMap::new();
         for (id, shim) in &mut self.all {
             let facts = &mut shim.facts;

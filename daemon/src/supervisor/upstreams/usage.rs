@@ -16,7 +16,7 @@ impl Upstreams {
             return Vec::new();
         }
         let mut found = platform::usage_of_trees(&platform::processes(), &roots);
-        let groups = self.shims.look_at_groups();
+        let groups = self.shims.measure_groups();
         let mut find = |shim: ShimId, pid: u32| {
             let seen = found.remove(&pid)?;
             Some(groups.get(&shim).map_or(seen, |group| seen.counted(*group)))

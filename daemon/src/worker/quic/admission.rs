@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn load_and_limits_close_the_door_in_steps() {
+    fn load_and_limits_refuse_connections_in_steps() {
         let (mut admission, now, from) = (
             admission(),
             Duration::from_secs(1),

@@ -167,10 +167,10 @@ impl Server {
     /// Returns when whoever opened a connection would not be let in any more.
     async fn denied(&self, guest: &Guest) {
         let mut judged = self.judged.subscribe();
-        let mut look = SETTLED;
+        let mut wait = SETTLED;
         loop {
             tokio::select! {
-                () = tokio::time::sleep(look) => look = JUDGED_AGAIN,
+                () = tokio::time::sleep(wait) => wait = JUDGED_AGAIN,
                 changed = judged.changed() => {
                     changed.unwrap_or_default();
                     tokio::time::sleep(SETTLING).await;

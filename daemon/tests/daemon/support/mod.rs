@@ -195,7 +195,7 @@ impl Daemon {
     }
 
     /// Remembers every process below the daemon, for [`Daemon::assert_nothing_is_left`].
-    pub(crate) fn look(&mut self) -> Vec<u32> {
+    pub(crate) fn note_processes(&mut self) -> Vec<u32> {
         let found = descendants(self.child.id());
         self.seen.extend(&found);
         found
@@ -214,7 +214,7 @@ impl Daemon {
     }
 
     pub(crate) fn terminate(&mut self) -> ExitStatus {
-        self.look();
+        self.note_processes();
         signal(self.child.id(), Signal::SIGTERM);
         self.wait()
     }

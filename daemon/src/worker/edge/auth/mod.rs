@@ -289,7 +289,7 @@ impl Authenticator {
         }
         let more = std::mem::take(&mut said.1);
         said.0 = Some(Instant::now());
-        tracing::warn!(target: "auth", code = %rejected.code(), address = %peer.address, unsaid = more, "refused: {rejected}");
+        tracing::warn!(target: "auth", code = %rejected.code(), address = %peer.address, suppressed = more, "refused: {rejected}");
     }
 
     /// The protected resource's metadata (RFC 9728 §2); `None` where no authorization server is

@@ -43,7 +43,7 @@ const DRAIN_SILENCE: Duration = Duration::from_secs(2);
 /// milliseconds.
 const DRAIN_IDLE: u64 = 300;
 /// How often a drain closes connections that have become idle.
-const DRAIN_LOOK: Duration = Duration::from_millis(50);
+const DRAIN_CHECK: Duration = Duration::from_millis(50);
 /// A connection whose client takes nothing of what we write for so long is closed.
 const STALLED: Duration = Duration::from_secs(60);
 
@@ -340,11 +340,11 @@ impl<H: Handler> Server<H> {
             if self.connections() == 0 {
                 return;
             }
-            let look = tokio::time::Instant::now() + DRAIN_LOOK;
-            if tokio::time::timeout_at(deadline.min(look), closed)
+            let check = tokio::time::Instant::now() + DRAIN_CHECK;
+            if tokio::time::timeout_at(deadline.min(check), closed)
                 .await
                 .is_err()
-                && look > deadline
+                && check > deadline
             {
                 break;
             }

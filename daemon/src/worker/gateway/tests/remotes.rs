@@ -14,9 +14,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// Lets the test put outputs into the relay's mouth: they are said at the next event on a link.
+/// Outputs that a test has the relay return at the next event on a link.
 #[derive(Clone, Default)]
-struct Mouth(Rc<RefCell<Vec<Output>>>);
+struct Injected(Rc<RefCell<Vec<Output>>>);
 
 fn post(exchange: u64) -> Output {
     let headers = vec![(
@@ -40,39 +40,39 @@ struct Setup {
     driver: super::Driver<super::Script>,
     supervisor: super::Supervisor,
     seen: Seen,
-    mouth: Mouth,
+    injected: Injected,
 }
 
 fn setup(url: &str) -> Setup {
-    let mouth = Mouth::default();
-    let said = mouth.clone();
+    let injected = Injected::default();
+    let queued = injected.clone();
     let upstream =
         json!({"r": {"url": url, "headers": {"X-Key": "hidden", "Accept": "overridden"}}});
     let (driver, supervisor, seen) = world(config(upstream), move |_, out| {
-        out.append(&mut said.0.borrow_mut())
+        out.append(&mut queued.0.borrow_mut())
     });
     Setup {
         driver,
         supervisor,
         seen,
-        mouth,
+        injected,
     }
 }
 
 impl Setup {
-    /// Runs the driver beside `steps`, which gets the means to make the relay speak.
+    /// Runs the driver beside `steps`, which gets the means to have the relay return outputs.
     async fn run<T>(self, steps: impl AsyncFnOnce(Speaker) -> T) -> T {
         let Self {
             driver,
             mut supervisor,
             seen,
-            mouth,
+            injected,
         } = self;
         beside(driver, async {
             let link = supervisor.link(1).await;
             let result = steps(Speaker {
                 link: link.into(),
-                mouth,
+                injected,
                 seen,
             })
             .await;
@@ -85,14 +85,14 @@ impl Setup {
 
 struct Speaker {
     link: tokio::sync::Mutex<tokio::net::UnixStream>,
-    mouth: Mouth,
+    injected: Injected,
     seen: Seen,
 }
 
 impl Speaker {
     /// The relay says this now.
     async fn say(&self, output: Output) {
-        self.mouth.0.borrow_mut().push(output);
+        self.injected.0.borrow_mut().push(output);
         let mut bytes = bytes::BytesMut::new();
         ggen_mcp::edge::frame::encode(1, &ggen_mcp::edge::frame::Frame::Gone, &mut bytes);
         self.link.lock().await.write_all(&bytes).await.unwrap();
@@ -330,7 +330,7 @@ async fn exchanges_are_bounded() {
     setup(&url)
         .run(async |relay| {
             for exchange in 0..1025 {
-                relay.mouth.0.borrow_mut().push(post(exchange));
+                relay.injected.0.borrow_mut().push(post(exchange));
             }
             relay.say(post(1025)).await;
             assert!(relay.ended(1024).await[0].contains("UpstreamBusy"));

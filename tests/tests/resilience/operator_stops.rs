@@ -130,7 +130,7 @@ fn quic_is_stopped_and_started_while_everybody_else_is_served() {
         daemon.workers("quic").is_empty().then_some(())
     });
     UdpSocket::bind(address).expect("the port is given back");
-    // What is seen of it: /health of both doors, the command line, doctor, a metric, the journal.
+    // What is seen of it: /health of both listeners, the command line, doctor, a metric, the journal.
     let said = health(daemon.http);
     let transport = |health: &Value, name: &str| {
         health["transports"]
@@ -270,7 +270,7 @@ fn what_is_in_flight_is_finished_and_a_start_does_not_wait_for_it() {
 }
 
 #[test]
-fn http_https_and_admin_are_separate_doors() {
+fn http_https_and_admin_stop_separately() {
     let daemon = house();
     let (http, https, admin) = (daemon.http, daemon.listener("https").unwrap(), daemon.admin);
     stopped(&daemon, "http");
