@@ -43,7 +43,7 @@ pub struct Settings {
     /// Bounds; see [`Limits`].
     pub limits: Limits,
     /// What `requestState` is sealed with; without one, a key is drawn at random.
-    pub key: Option<crate::interactive::request_state::Key>,
+    pub key: Option<crate::questions::request_state::Key>,
     /// Whether somebody stores what [`Output::Keep`] says, and confirms it.
     pub keeps: bool,
     /// Larger in each later life, by more than the events of any session in this one: milliseconds

@@ -3,9 +3,9 @@
 //! life. Both are texts that nobody but the relay reads.
 
 use crate::api::{Micros, UpId};
+use crate::protocol::capabilities::Caps;
 use crate::protocol::json;
 use crate::protocol::method::{Legacy, LogLevel};
-use crate::upstream::Caps;
 use sha2::{Digest, Sha256};
 
 /// Something to be stored, or not to be stored any more.

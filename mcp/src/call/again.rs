@@ -2,10 +2,10 @@
 
 use crate::access::rules::ToolRule;
 use crate::api::UpId;
-use crate::call::record::{Again, Call, Purpose};
 use crate::client::request::RequestContext;
 use crate::client::waiting::{Attempt, Waiting};
 use crate::gateway::Gateway;
+use crate::in_flight::record::{Again, Call, Purpose};
 use crate::protocol::json;
 use crate::trace::Tracing;
 use crate::upstream::list::ListKind;

@@ -1,15 +1,15 @@
 //! Upstream → client: the answer to a call, or the reason why there is none.
 
 use crate::api::{Observation, Output, UpId};
-use crate::call::record::{Call, ClientCall, Purpose};
-use crate::call::translate;
-use crate::call::translate::Incoming;
 use crate::gateway::Gateway;
+use crate::in_flight::record::{Call, ClientCall, Purpose};
 use crate::protocol::era::EraPair;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::method::Method;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::protocol::{json, refusal};
+use crate::translation::message;
+use crate::translation::message::Incoming;
 use crate::upstream::UpEra;
 use bytes::Bytes;
 use ggen_wire::Code;
@@ -153,7 +153,7 @@ impl Gateway {
             return self.lacked(call, client);
         }
         let upstream = self.up_ref(call.up);
-        let body = translate::result(
+        let body = message::result(
             &Incoming {
                 text,
                 number,
@@ -211,7 +211,7 @@ impl Gateway {
         if eras == EraPair::LEGACY_TO_MODERN && number_code == rpc::MISSING_CAPABILITY {
             return self.lacks_capability(call, client, data);
         }
-        let mapped = translate::error_code(client.method, number_code, uri.is_some(), eras);
+        let mapped = message::error_code(client.method, number_code, uri.is_some(), eras);
         let status = if client.modern {
             refusal::modern_status(mapped)
         } else {
@@ -299,8 +299,15 @@ impl Gateway {
             } else {
                 Some(uri.to_string())
             };
-            self.release(call.up, &original.unwrap_or_default().into());
-            self.keep_session(session, None);
+            self.ups
+                .remove_subscriber(call.up, &original.unwrap_or_default().into());
+            self.clients.keep_session(
+                &mut self.cx,
+                &mut self.spans,
+                |up| self.ups.name(up),
+                session,
+                None,
+            );
         }
     }
 

@@ -2,8 +2,8 @@
 
 use crate::access::Outcome;
 use crate::api::{About, Note, Output, UpId};
-use crate::call::record::{Call, ClientCall};
 use crate::context::Context;
+use crate::in_flight::record::{Call, ClientCall};
 use crate::protocol::excerpt::{LONGEST, cut};
 use crate::protocol::refusal::Refusal;
 use ggen_wire::log::Level;

@@ -3,19 +3,20 @@
 use crate::access;
 use crate::access::rules::ToolRule;
 use crate::api::{Micros, Observation, Output, UpId};
-use crate::call::record::{Asking, Call, ClientCall, Mismatch, Purpose, Sent};
 use crate::call::route::{Route, Target};
-use crate::call::translate;
-use crate::call::translate::Outgoing;
 use crate::client::exchange::Exchange;
 use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::gateway::Gateway;
-use crate::interactive::{request_state, retry};
+use crate::in_flight::record::{Asking, Call, ClientCall, Mismatch, Purpose, Sent};
+use crate::interactive::retry;
 use crate::protocol::era::EraPair;
 use crate::protocol::method::{LogLevel, Method};
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::protocol::{header, json};
+use crate::questions::request_state;
 use crate::trace::{CallFacts, Span, Trace};
+use crate::translation::message;
+use crate::translation::message::Outgoing;
 use crate::upstream::view::View;
 use crate::upstream::{Caps, UpEra};
 use bytes::Bytes;
@@ -82,20 +83,20 @@ impl Gateway {
     /// client's era.
     pub(crate) fn relay_other(&mut self, ctx: &RequestContext<'_>) -> Result<Flow, Refusal> {
         let View::One(up) = ctx.view else {
-            return Err(self.unknown_method(ctx));
+            return Err(ctx.unknown_method());
         };
         if !self.ups.may_all(ctx.access.as_deref(), up) {
             access::denied(&mut self.cx, "method");
-            return Err(self.unknown_method(ctx));
+            return Err(ctx.unknown_method());
         }
         match self.up_ref(up).era {
             Some(era) if (era == UpEra::Modern) == ctx.is_modern() => {}
-            None if self.may_wait(ctx, self.cx.limits.call_wait)
+            None if ctx.may_wait(self.cx.now, self.cx.limits.call_wait)
                 && self.ups.is_unsettled(ctx.view) =>
             {
                 return Ok(Flow::Wait);
             }
-            _ => return Err(self.unknown_method(ctx)),
+            _ => return Err(ctx.unknown_method()),
         }
         let name = header::name_member(ctx.name)
             .and_then(|member| json::pick(ctx.params?, [member])?[0])
@@ -103,14 +104,10 @@ impl Gateway {
         self.relay(ctx, Target::plain(up, name.unwrap_or_default()), None)
     }
 
-    pub(crate) fn may_wait(&self, ctx: &RequestContext<'_>, limit: u64) -> bool {
-        self.cx.now < ctx.arrived + limit
-    }
-
     /// What it takes to ask the client of a request for something.
     fn asking(&mut self, ctx: &RequestContext<'_>, target: &Target<'_>) -> Result<Asks, Refusal> {
         let legacy = matches!(self.up_ref(target.up).era, Some(UpEra::Legacy(_)));
-        if !legacy || !ctx.is_modern() || !retry::may_ask(ctx.method) {
+        if !legacy || !ctx.is_modern() || !ctx.method.may_ask() {
             return Ok(Asks::Nothing);
         }
         let brought = retry::brought(ctx.params)?;
@@ -218,17 +215,17 @@ impl Gateway {
     /// The era of an upstream that takes calls. `None`: the request is to wait for the upstream.
     fn era_for(&self, ctx: &RequestContext<'_>, up: UpId) -> Result<Option<UpEra>, Refusal> {
         let upstream = self.up_ref(up);
-        if upstream.held && self.may_wait(ctx, self.cx.limits.call_wait) {
+        if upstream.held && ctx.may_wait(self.cx.now, self.cx.limits.call_wait) {
             return Ok(None);
         }
         let era = upstream
             .era
-            .filter(|_| upstream.state != UpstreamState::Disabled && self.is_reachable(up));
+            .filter(|_| upstream.state != UpstreamState::Disabled && self.ups.is_reachable(up));
         if era.is_none() {
-            if upstream.unsettled.is_some() && self.may_wait(ctx, self.cx.limits.call_wait) {
+            if upstream.unsettled.is_some() && ctx.may_wait(self.cx.now, self.cx.limits.call_wait) {
                 return Ok(None);
             }
-            return Err(self.unavailable(up));
+            return Err(self.ups.unavailable(up));
         }
         Ok(era)
     }
@@ -305,7 +302,7 @@ impl Gateway {
         trace: Option<&Trace>,
     ) -> Sent {
         let eras = EraPair::of(ctx.is_modern(), era == UpEra::Modern);
-        let body = translate::request(&Outgoing {
+        let body = message::request(&Outgoing {
             as_task,
             text: ctx.text,
             id: ctx.id,
@@ -364,7 +361,7 @@ impl Gateway {
 
     /// Records a call and writes it, or keeps it until its connection is ready.
     fn start_call(&mut self, up: UpId, conn: usize, number: u64, call: ClientCall, request: Sent) {
-        let deadline = self.cx.now + self.time_for(up, conn, call.timeout);
+        let deadline = self.cx.now + self.ups.time_for(&self.cx.limits, up, conn, call.timeout);
         let (began, bytes) = (self.cx.now, request.body.len());
         self.up_mut(up).bytes += bytes;
         self.calls.insert(

@@ -2,12 +2,12 @@
 
 use crate::access::policy::Access;
 use crate::api::{Micros, StreamKey, UpId};
-use crate::call::record::{NOBODY, Purpose};
 use crate::client::session::Session;
 use crate::gateway::Gateway;
-use crate::protocol::inbound::key;
+use crate::in_flight::record::{NOBODY, Purpose};
 use crate::protocol::json::Envelope;
 use crate::protocol::method::LogLevel;
+use crate::protocol::notification;
 use crate::protocol::splice::Splice;
 use crate::protocol::{json, name};
 use crate::upstream::list::ListKind;
@@ -18,10 +18,6 @@ use std::sync::Arc;
 
 /// Changes of lists are collected for this long before the list is fetched.
 const DEBOUNCE: Micros = 50_000;
-/// How long a call that was given up may still write log messages to a pipe that it shares with
-/// others.
-pub(crate) const UNSURE: Micros = 30_000_000;
-
 impl Gateway {
     /// A notification of a server. False: nobody has asked for it.
     pub(crate) fn server_notification(
@@ -289,7 +285,7 @@ impl Gateway {
             View::All if all => ups.differs(access, view, kind, old_all, ups.table(view, kind)),
             _ => false,
         };
-        let data = Self::changed_message(kind);
+        let data = notification::list_changed(kind);
         let concerned =
             |session: &Session| concerns(&self.ups, session.view, session.access.as_deref());
         let mut sessions: Vec<_> = self
@@ -304,15 +300,6 @@ impl Gateway {
                 .session_event(&mut self.cx, &session, data.clone());
         }
         self.listens_changed(kind, concerns);
-    }
-
-    /// The notification of a changed list.
-    pub(crate) fn changed_message(kind: ListKind) -> Bytes {
-        format!(
-            "{{\"jsonrpc\":\"2.0\",\"method\":\"{}\"}}",
-            changed_method(kind)
-        )
-        .into()
     }
 
     /// A notification of a legacy client.
@@ -331,27 +318,11 @@ impl Gateway {
         let number = id.and_then(|id| self.clients.session(session)?.calls.get(id).copied());
         match (number, id) {
             (Some(number), _) => self.cancel(number),
-            (None, Some(id)) => self.cancel_waiting(session, id),
+            (None, Some(id)) => {
+                self.clients
+                    .cancel_waiting(&mut self.cx, &mut self.spans, session, id)
+            }
             _ => {}
         }
-    }
-
-    /// A message with the id of a subscription in it.
-    pub(crate) fn tagged(method: &str, members: &str, subscription: &str) -> Bytes {
-        let comma = if members.is_empty() { "" } else { "," };
-        let meta = format!("\"_meta\":{{\"{}\":{subscription}}}", key::SUBSCRIPTION);
-        format!(
-            "{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\",\"params\":{{{meta}{comma}{members}}}}}"
-        )
-        .into()
-    }
-}
-
-/// The method that tells of a changed list.
-pub(crate) const fn changed_method(kind: ListKind) -> &'static str {
-    match kind {
-        ListKind::Tools => "notifications/tools/list_changed",
-        ListKind::Prompts => "notifications/prompts/list_changed",
-        ListKind::Resources | ListKind::Templates => "notifications/resources/list_changed",
     }
 }

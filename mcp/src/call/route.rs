@@ -88,7 +88,7 @@ impl Gateway {
         if let Some(target) = self.unlisted(ctx, &named) {
             return Ok(Some(Route::Up(target)));
         }
-        if self.ups.is_unsettled(ctx.view) && self.may_wait(ctx, self.cx.limits.call_wait) {
+        if self.ups.is_unsettled(ctx.view) && ctx.may_wait(self.cx.now, self.cx.limits.call_wait) {
             return Ok(None);
         }
         if access.is_some() {

@@ -1,6 +1,5 @@
 //! Subscriptions of legacy clients to resources.
 
-use crate::api::UpId;
 use crate::call::route::Route;
 use crate::client::request::{Flow, RequestContext};
 use crate::gateway::Gateway;
@@ -34,12 +33,18 @@ impl Gateway {
             ));
         }
         let changes = if ctx.method == Method::Subscribe {
-            session.subscriptions.insert(exposed) && self.hold(up, &original)
+            session.subscriptions.insert(exposed) && self.ups.add_subscriber(up, &original)
         } else {
-            session.subscriptions.remove(&exposed) && self.release(up, &original)
+            session.subscriptions.remove(&exposed) && self.ups.remove_subscriber(up, &original)
         };
         if let Some(id) = ctx.session() {
-            self.keep_session(&id, None);
+            self.clients.keep_session(
+                &mut self.cx,
+                &mut self.spans,
+                |up| self.ups.name(up),
+                &id,
+                None,
+            );
         }
         match self.up_ref(up).era {
             Some(UpEra::Legacy(_)) if changes => self.relay(ctx, target, None),
@@ -50,30 +55,6 @@ impl Gateway {
                 self.result(ctx, "{}");
                 Ok(Flow::Done)
             }
-        }
-    }
-
-    /// One more subscriber of a URI; true for the first.
-    pub(crate) fn hold(&mut self, up: UpId, uri: &Arc<str>) -> bool {
-        let count = self
-            .up_mut(up)
-            .subscriptions
-            .entry(uri.clone())
-            .or_default();
-        *count += 1;
-        *count == 1
-    }
-
-    /// One subscriber less; true for the last.
-    pub(crate) fn release(&mut self, up: UpId, uri: &Arc<str>) -> bool {
-        let subscriptions = &mut self.up_mut(up).subscriptions;
-        match subscriptions.get_mut(uri) {
-            Some(count) if *count > 1 => {
-                *count -= 1;
-                false
-            }
-            Some(_) => subscriptions.remove(uri).is_some(),
-            None => false,
         }
     }
 }

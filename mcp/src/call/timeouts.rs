@@ -2,8 +2,8 @@
 //! idle, servers to try again.
 
 use crate::api::{Micros, Output, UpId};
-use crate::call::record::{Call, ClientCall, Purpose};
 use crate::gateway::Gateway;
+use crate::in_flight::record::{Call, ClientCall, Purpose};
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::list::ListKind;
 use crate::upstream::{ConnState, UpEra};

@@ -5,15 +5,16 @@ use crate::api::{StreamKey, UpId};
 use crate::client::exchange::Exchange;
 use crate::client::request::{Flow, RequestContext};
 use crate::client::task_name::TaskName;
+use crate::client::view::View;
 use crate::edge::Principal;
 use crate::gateway::Gateway;
 use crate::protocol::inbound::key;
+use crate::protocol::json;
+use crate::protocol::list_kind::ListKind;
+use crate::protocol::notification;
 use crate::protocol::refusal::{Refusal, result_message, rpc};
-use crate::protocol::{json, name};
 use crate::trace::span::Span;
 use crate::upstream::Upstreams;
-use crate::upstream::list::ListKind;
-use crate::upstream::view::View;
 use bytes::Bytes;
 use ggen_wire::Code;
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,7 +88,7 @@ impl Gateway {
             .tasks
             .listened((&self.clients, &self.ups), self.cx.now, ctx, task_ids)?;
         let asked = [tools, prompts, resources].map(|flag| flag == Some("true"));
-        let mut lists = FLAGS.map(|(_, kind)| self.offers_changes(ctx.view, access, kind));
+        let mut lists = FLAGS.map(|(_, kind)| self.ups.offers_changes(ctx.view, access, kind));
         for (list, asked) in lists.iter_mut().zip(asked) {
             *list &= asked;
         }
@@ -118,7 +119,7 @@ impl Gateway {
             .take(MAX_URIS)
             .filter_map(json::string)
             .filter_map(|uri| {
-                let owner = self.subscribable(ctx.view, &uri).filter(may)?;
+                let owner = self.ups.subscribable(ctx.view, &uri).filter(may)?;
                 Some((uri.into_owned(), owner))
             })
             .collect()
@@ -133,7 +134,7 @@ impl Gateway {
         tasks: BTreeMap<TaskName, String>,
     ) {
         for (up, uri) in uris.values() {
-            if self.hold(*up, uri) {
+            if self.ups.add_subscriber(*up, uri) {
                 self.subscribe_upstream(*up, uri, true);
             }
         }
@@ -154,37 +155,6 @@ impl Gateway {
         for up in servers {
             self.listen_upstream(up);
         }
-    }
-
-    /// Whether changes of a list can be told: the gateway refreshes all of them, so every list that
-    /// is offered.
-    fn offers_changes(&self, view: View, access: Option<&Access>, kind: ListKind) -> bool {
-        match view {
-            View::One(up) => self.up_ref(up).info.has(kind.capability()),
-            View::All => {
-                kind == ListKind::Tools
-                    || self
-                        .ups
-                        .configured()
-                        .any(|up| self.ups.may_see(access, up) && up.info.has(kind.capability()))
-            }
-            View::Core => kind == ListKind::Tools,
-        }
-    }
-
-    /// Whose a URI is, if its server lets one subscribe.
-    fn subscribable(&self, view: View, uri: &str) -> Option<(UpId, Arc<str>)> {
-        let (up, original) = match view {
-            View::One(up) => (self.up_ref(up), uri.to_owned()),
-            View::All => {
-                let (key, original) = name::original_uri(uri)?;
-                (self.ups.configured().find(|up| up.key == key)?, original)
-            }
-            View::Core => return None,
-        };
-        up.info
-            .flag("resources", "subscribe")
-            .then(|| (up.id, original.into()))
     }
 
     /// A modern client has left its stream.
@@ -208,7 +178,7 @@ impl Gateway {
 
     /// One subscriber less; the server is told of the last one's end.
     pub(crate) fn release_and_tell(&mut self, up: UpId, uri: &Arc<str>) {
-        if self.release(up, uri) {
+        if self.ups.remove_subscriber(up, uri) {
             self.subscribe_upstream(up, uri, false);
         }
     }
@@ -245,11 +215,8 @@ impl Gateway {
             .get(&key)
             .filter(|listen| listen.lists[at])
         {
-            let data = Self::tagged(
-                crate::call::notifications::changed_method(kind),
-                "",
-                &listen.id,
-            );
+            let data =
+                notification::tagged(notification::list_changed_method(kind), "", &listen.id);
             self.clients.stream_event(&mut self.cx, key, data, true);
         }
     }
@@ -270,7 +237,7 @@ impl Gateway {
                 let members = format!("\"uri\":{}", json::quote(name));
                 events.push((
                     *key,
-                    Self::tagged("notifications/resources/updated", &members, &listen.id),
+                    notification::tagged("notifications/resources/updated", &members, &listen.id),
                 ));
             }
         }
@@ -340,16 +307,11 @@ fn acknowledgement(
         .collect();
     parts.extend(uris.map(|list| format!("\"resourceSubscriptions\":[{list}]")));
     parts.extend(tasks.map(|list| format!("\"taskIds\":[{list}]")));
-    Gateway::tagged(
+    notification::tagged(
         "notifications/subscriptions/acknowledged",
         &format!("\"notifications\":{{{}}}", parts.join(",")),
         id,
     )
-}
-
-/// `notifications/cancelled` for one of our requests.
-pub(crate) fn cancelled(number: u64) -> Bytes {
-    format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{number}}}}}").into()
 }
 
 /// Texts as the elements of a JSON array.

@@ -3,7 +3,6 @@
 
 use crate::access::policy::Access;
 use crate::api::{Micros, StreamKey};
-use crate::call::{older_revisions, translate};
 use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::client::session;
 use crate::client::session::{Ring, Session};
@@ -15,6 +14,7 @@ use crate::persisted;
 use crate::protocol::json;
 use crate::protocol::method::{Legacy, LogLevel, Method, SUPPORTED};
 use crate::protocol::refusal::{Refusal, result_message, rpc};
+use crate::translation::{message, older_revisions};
 use crate::upstream::list::ListKind;
 use crate::upstream::view::{Owner, View};
 use crate::upstream::{Caps, UpEra, Upstream};
@@ -69,7 +69,7 @@ impl Gateway {
         }
         match view {
             View::One(up) if !self.ups.is_known(up) => {
-                let mut refusal = self.unavailable(up);
+                let mut refusal = self.ups.unavailable(up);
                 refusal.status = 503;
                 Err(refusal)
             }
@@ -129,7 +129,13 @@ impl Gateway {
             arrived: attempt.arrived,
             span: attempt.take_span(),
         };
-        self.keep_session(&name, Some(unsaid));
+        self.clients.keep_session(
+            &mut self.cx,
+            &mut self.spans,
+            |up| self.ups.name(up),
+            &name,
+            Some(unsaid),
+        );
         Ok(Flow::Done)
     }
 
@@ -215,7 +221,7 @@ impl Gateway {
     fn list(&mut self, ctx: &RequestContext<'_>, kind: ListKind) -> Result<(), Refusal> {
         let access = ctx.access.as_deref();
         if !self.ups.offers(ctx.view, access, kind.capability()) {
-            return Err(self.unknown_method(ctx));
+            return Err(ctx.unknown_method());
         }
         self.refresh_stale(ctx.view, kind);
         let cursor = ctx
@@ -243,7 +249,7 @@ impl Gateway {
             .collect();
         let from_legacy = |owner| matches!(owner, Owner::Up(up) if legacy.contains(&up));
         let edit = |entry: &crate::upstream::view::Entry| match (modern, from_legacy(entry.owner)) {
-            (true, true) => translate::without_execution(kind, &entry.text),
+            (true, true) => message::without_execution(kind, &entry.text),
             (false, false) => older_revisions::tool(kind, &entry.text),
             _ => None,
         };
@@ -334,7 +340,13 @@ impl Gateway {
             && let Some(session) = self.clients.sessions.get_mut(id)
         {
             session.log_level = Some(level);
-            self.keep_session(id, None);
+            self.clients.keep_session(
+                &mut self.cx,
+                &mut self.spans,
+                |up| self.ups.name(up),
+                id,
+                None,
+            );
         }
         self.result(ctx, "{}");
         Ok(())

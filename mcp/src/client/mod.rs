@@ -14,6 +14,7 @@ pub(crate) mod session_store;
 mod sessions;
 pub(crate) mod streams;
 pub(crate) mod task_name;
+pub mod view;
 pub(crate) mod waiting;
 
 use crate::api::{Micros, StreamKey};
@@ -79,6 +80,13 @@ impl Clients {
 
     pub(crate) fn add_exchange(&mut self, key: StreamKey, exchange: Exchange) {
         self.exchanges.insert(key, exchange);
+    }
+
+    /// Whether a client can be sent something on an exchange.
+    pub(crate) fn reaches(&self, key: StreamKey) -> bool {
+        self.exchange(key).is_some_and(|exchange| {
+            exchange.may_stream() && exchange.connected || exchange.ring.is_some()
+        })
     }
 
     pub(crate) fn listens(&self) -> impl Iterator<Item = (&StreamKey, &Listen)> {

@@ -3,15 +3,16 @@
 use crate::access::policy::Access;
 use crate::access::{AccessControl, Outcome};
 use crate::api::{Micros, StreamKey};
+use crate::client::view::View;
 use crate::client::waiting::Attempt;
 use crate::context::Context;
 use crate::edge::Request;
+use crate::protocol::capabilities::Caps;
 use crate::protocol::inbound::Claim;
 use crate::protocol::method::{Legacy, Method};
-use crate::protocol::refusal::Refusal;
+use crate::protocol::refusal::{Refusal, rpc};
 use crate::trace::Trace;
-use crate::upstream::Caps;
-use crate::upstream::view::View;
+use ggen_wire::Code;
 use std::sync::Arc;
 
 /// A client's request with everything that was found out about it.
@@ -88,6 +89,21 @@ impl RequestContext<'_> {
             ClientEra::Legacy(session, _) => Some(session.clone()),
             ClientEra::Modern(_) => None,
         }
+    }
+
+    /// The refusal of a method that nobody knows.
+    pub(crate) fn unknown_method(&self) -> Refusal {
+        Refusal::new(
+            if self.is_modern() { 404 } else { 200 },
+            rpc::METHOD_NOT_FOUND,
+            Code::MethodUnknown,
+            self.name,
+        )
+    }
+
+    /// Whether the request may still wait, if it may for so long from its arrival on.
+    pub(crate) const fn may_wait(&self, now: Micros, limit: Micros) -> bool {
+        now < self.arrived + limit
     }
 }
 

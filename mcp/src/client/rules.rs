@@ -2,6 +2,7 @@
 
 use crate::access::rules::Rules;
 use crate::gateway::Gateway;
+use crate::protocol::notification;
 
 impl Gateway {
     /// Puts other rules in force.
@@ -27,7 +28,7 @@ impl Gateway {
             );
             for kind in self.ups.changed(view, old.as_deref(), new.as_deref()) {
                 self.clients
-                    .session_event(&mut self.cx, &id, Self::changed_message(kind));
+                    .session_event(&mut self.cx, &id, notification::list_changed(kind));
             }
         }
         let listens: Vec<_> = self.clients.listens.keys().copied().collect();

@@ -3,10 +3,10 @@
 
 use crate::access::policy::Access;
 use crate::api::{Micros, StreamKey};
+use crate::client::view::View;
 use crate::edge::Principal;
+use crate::protocol::capabilities::Caps;
 use crate::protocol::method::{Legacy, LogLevel};
-use crate::upstream::Caps;
-use crate::upstream::view::View;
 use bytes::Bytes;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;

@@ -2,19 +2,19 @@
 //! how those of an earlier life go on. Until its client comes back, a restored session stands under
 //! a name that no client can say; the id itself was never stored.
 
-use crate::api::{Micros, Observation, Output, StreamKey};
+use crate::api::{Micros, Observation, Output, StreamKey, UpId};
 use crate::client::Clients;
 use crate::client::session::{Ring, Session};
+use crate::client::view::View;
 use crate::context::Context;
 use crate::edge::{Principal, Reply};
 use crate::gateway::Gateway;
 use crate::persisted::{Keep, KeptSession, KeptTask, Record, digest};
+use crate::protocol::capabilities::Caps;
 use crate::protocol::json;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::trace::Spans;
 use crate::trace::span::Span;
-use crate::upstream::Caps;
-use crate::upstream::view::View;
 use ggen_wire::Code;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -78,6 +78,65 @@ impl Clients {
             self.sessions.insert(known, session);
         }
     }
+
+    /// Has a session stored as it stands now. `server`: the configured name of a server. `then`: what
+    /// is said when it is stored.
+    pub(crate) fn keep_session(
+        &mut self,
+        cx: &mut Context,
+        spans: &mut Spans,
+        server: impl FnOnce(UpId) -> String,
+        name: &Arc<str>,
+        then: Option<Unsaid>,
+    ) {
+        let record = self
+            .sessions
+            .get(name)
+            .filter(|session| cx.keeps && !session.digest.is_empty())
+            .map(|session| {
+                let view = match session.view {
+                    View::All => String::new(),
+                    View::Core => "core".to_owned(),
+                    View::One(up) => server(up),
+                };
+                let record = Record {
+                    version: session.version,
+                    view,
+                    principal: session.principal.id.to_string(),
+                    labels: session
+                        .principal
+                        .labels
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect(),
+                    params: session.params.to_string(),
+                    level: session.log_level,
+                    socket: session.socket,
+                    uris: session
+                        .subscriptions
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect(),
+                };
+                (session.digest.clone(), record.write())
+            });
+        let Some((digest, Some(record))) = record else {
+            return then.into_iter().for_each(|unsaid| said(cx, spans, unsaid));
+        };
+        self.digests.insert(digest.clone(), name.clone());
+        let ticket = then.map(|unsaid| {
+            self.tickets += 1;
+            let until = cx.now + PATIENCE;
+            self.unsaid.insert(self.tickets, (until, unsaid));
+            cx.wake_at(until);
+            self.tickets
+        });
+        cx.emit(Output::Keep(Keep::Session {
+            digest,
+            record,
+            ticket,
+        }));
+    }
 }
 
 /// Tells a client of its session.
@@ -109,62 +168,6 @@ fn said(
 }
 
 impl Gateway {
-    /// Has a session stored as it stands now. `then`: what is said when it is.
-    pub(crate) fn keep_session(&mut self, name: &Arc<str>, then: Option<Unsaid>) {
-        let record = self
-            .clients
-            .sessions
-            .get(name)
-            .filter(|session| self.cx.keeps && !session.digest.is_empty())
-            .map(|session| {
-                let view = match session.view {
-                    View::All => "",
-                    View::Core => "core",
-                    View::One(up) => &self.up_ref(up).settings.name,
-                };
-                let record = Record {
-                    version: session.version,
-                    view: view.to_owned(),
-                    principal: session.principal.id.to_string(),
-                    labels: session
-                        .principal
-                        .labels
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect(),
-                    params: session.params.to_string(),
-                    level: session.log_level,
-                    socket: session.socket,
-                    uris: session
-                        .subscriptions
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect(),
-                };
-                (session.digest.clone(), record.write())
-            });
-        let Some((digest, Some(record))) = record else {
-            return then
-                .into_iter()
-                .for_each(|unsaid| said(&mut self.cx, &mut self.spans, unsaid));
-        };
-        self.clients.digests.insert(digest.clone(), name.clone());
-        let ticket = then.map(|unsaid| {
-            self.clients.tickets += 1;
-            let until = self.cx.now + PATIENCE;
-            self.clients
-                .unsaid
-                .insert(self.clients.tickets, (until, unsaid));
-            self.cx.wake_at(until);
-            self.clients.tickets
-        });
-        self.cx.emit(Output::Keep(Keep::Session {
-            digest,
-            record,
-            ticket,
-        }));
-    }
-
     /// Whoever stores sessions takes too long: their clients are not kept waiting. In a worker that
     /// is about to stop, a session that nobody has stored goes nowhere: its client is to begin it
     /// with the next one.
@@ -275,14 +278,14 @@ impl Gateway {
             record.uris.iter().map(|uri| uri.as_str().into()).collect();
         let before = std::mem::replace(&mut session.subscriptions, wanted.clone());
         for exposed in wanted.difference(&before) {
-            if let Some((up, original)) = self.subscribed_at(view, exposed)
-                && self.hold(up, &original)
+            if let Some((up, original)) = self.ups.subscribed_at(view, exposed)
+                && self.ups.add_subscriber(up, &original)
             {
                 self.subscribe_upstream(up, &original, true);
             }
         }
         for exposed in before.difference(&wanted) {
-            if let Some((up, original)) = self.subscribed_at(view, exposed) {
+            if let Some((up, original)) = self.ups.subscribed_at(view, exposed) {
                 self.release_and_tell(up, &original);
             }
         }

@@ -3,6 +3,7 @@
 use crate::access::AccessControl;
 use crate::api::{Micros, Output};
 use crate::client::session::Session;
+use crate::client::view::View;
 use crate::client::{Clients, session_store};
 use crate::context::Context;
 use crate::edge::Request;
@@ -10,7 +11,6 @@ use crate::persisted::Keep;
 use crate::protocol::inbound;
 use crate::protocol::method::{Legacy, SUPPORTED};
 use crate::protocol::refusal::{Refusal, rpc};
-use crate::upstream::view::View;
 use ggen_wire::Code;
 use std::sync::Arc;
 

@@ -1,16 +1,15 @@
 //! GET and DELETE of legacy sessions, clients that go away, and calls that are cancelled.
 
 use crate::api::{Observation, Output, StreamKey, UpId};
-use crate::call::record::Purpose;
 use crate::client::exchange::Exchange;
-use crate::client::listen::cancelled;
 use crate::client::request::Flow;
 use crate::client::session;
 use crate::edge::Request;
 use crate::gateway::Gateway;
+use crate::in_flight::record::Purpose;
 use crate::protocol::method::MODERN;
+use crate::protocol::notification;
 use crate::protocol::refusal::{Refusal, rpc};
-use crate::upstream::view::View;
 use bytes::Bytes;
 use ggen_wire::Code;
 use std::sync::Arc;
@@ -171,22 +170,8 @@ impl Gateway {
             self.clients.sweep(reader);
         }
         for exposed in &session.subscriptions {
-            if let Some((up, original)) = self.subscribed_at(session.view, exposed) {
+            if let Some((up, original)) = self.ups.subscribed_at(session.view, exposed) {
                 self.release_and_tell(up, &original);
-            }
-        }
-    }
-
-    /// Whose an exposed URI is that a session is subscribed to, and its original.
-    pub(crate) fn subscribed_at(&self, view: View, exposed: &str) -> Option<(UpId, Arc<str>)> {
-        match view {
-            View::One(up) => Some((up, exposed.into())),
-            _ => {
-                let (key, original) = crate::protocol::name::original_uri(exposed)?;
-                self.ups
-                    .configured()
-                    .find(|up| up.key == key)
-                    .map(|up| (up.id, original.into()))
             }
         }
     }
@@ -254,29 +239,6 @@ impl Gateway {
         }
     }
 
-    /// Cancels a request of a legacy client that waits for a server to become ready.
-    pub(crate) fn cancel_waiting(&mut self, session: &Arc<str>, id: &str) {
-        let is_it = |waiting: &mut crate::client::waiting::Waiting| {
-            let text = std::str::from_utf8(&waiting.request.body).unwrap_or_default();
-            waiting.request.header("mcp-session-id") == Some(session)
-                && matches!(crate::protocol::json::Envelope::parse(text).map(|envelope| envelope.kind), Ok(crate::protocol::json::Kind::Request(own, _)) if own == id)
-        };
-        let cancelled: Vec<_> = self.clients.waiting.extract_if(.., is_it).collect();
-        for waiting in cancelled {
-            self.spans
-                .end(&mut self.cx, waiting.attempt.take_span(), "cancelled", b"");
-            if self.clients.exchanges.contains_key(&waiting.key) {
-                self.clients.drop_answer(&mut self.cx, waiting.key);
-                continue;
-            }
-            let mut exchange = Exchange::new(&waiting.request, None, waiting.attempt.arrived);
-            if exchange.may_stream() {
-                exchange.start(waiting.key, self.cx.outputs());
-            }
-            exchange.close(waiting.key, self.cx.outputs());
-        }
-    }
-
     /// Cancels a client's call: the server is told, the client gets nothing more.
     pub(crate) fn cancel(&mut self, number: u64) {
         let Some(up) = self.calls.get(&number).map(|call| call.up) else {
@@ -330,15 +292,14 @@ impl Gateway {
             if self.up_ref(up).conns[conn].is_leased() {
                 let until = self.cx.now + self.cx.limits.lease_grace;
                 let conn = &mut self.up_mut(up).conns[conn];
-                crate::lease::lifecycle::answer_may_come(conn, number, until);
+                conn.answer_may_come(number, until);
             } else {
-                self.up_mut(up).conns[conn].unsure =
-                    self.cx.now + crate::call::notifications::UNSURE;
+                self.up_mut(up).conns[conn].unsure = self.cx.now + crate::upstream::UNSURE;
             }
-            return self.write_line(up, conn, cancelled(number));
+            return self.write_line(up, conn, notification::cancelled(number));
         }
         if !modern {
-            self.send_untracked(up, conn, cancelled(number), Vec::new());
+            self.send_untracked(up, conn, notification::cancelled(number), Vec::new());
         }
         self.cx.emit(Output::Abort(up, number));
     }

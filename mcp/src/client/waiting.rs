@@ -2,9 +2,11 @@
 
 use crate::api::{Micros, StreamKey};
 use crate::client::Clients;
+use crate::client::exchange::Exchange;
 use crate::context::Context;
 use crate::edge::{Principal, Request};
-use crate::trace::{Span, Tracing};
+use crate::trace::{Span, Spans, Tracing};
+use std::sync::Arc;
 
 /// A request that waits for a server to become ready.
 pub(crate) struct Waiting {
@@ -93,5 +95,33 @@ impl Clients {
             .filter(|listen| listen.principal.id == principal.id)
             .count();
         waiting + listens
+    }
+
+    /// Cancels a request of a legacy client that waits for a server to become ready.
+    pub(crate) fn cancel_waiting(
+        &mut self,
+        cx: &mut Context,
+        spans: &mut Spans,
+        session: &Arc<str>,
+        id: &str,
+    ) {
+        let is_it = |waiting: &mut crate::client::waiting::Waiting| {
+            let text = std::str::from_utf8(&waiting.request.body).unwrap_or_default();
+            waiting.request.header("mcp-session-id") == Some(session)
+                && matches!(crate::protocol::json::Envelope::parse(text).map(|envelope| envelope.kind), Ok(crate::protocol::json::Kind::Request(own, _)) if own == id)
+        };
+        let cancelled: Vec<_> = self.waiting.extract_if(.., is_it).collect();
+        for waiting in cancelled {
+            spans.end(cx, waiting.attempt.take_span(), "cancelled", b"");
+            if self.exchanges.contains_key(&waiting.key) {
+                self.drop_answer(cx, waiting.key);
+                continue;
+            }
+            let mut exchange = Exchange::new(&waiting.request, None, waiting.attempt.arrived);
+            if exchange.may_stream() {
+                exchange.start(waiting.key, cx.outputs());
+            }
+            exchange.close(waiting.key, cx.outputs());
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! What the router does for leased children: it carries out what [`crate::lease`] has decided.
 
 use crate::api::{Lease, Micros, Output, UpId, UpInput};
-use crate::call::record::{ClientCall, Purpose};
 use crate::gateway::Gateway;
+use crate::in_flight::record::{ClientCall, Purpose};
 use crate::lease::allocation::{self, Allocation, Want};
 use crate::lease::lifecycle::{self, Due};
 use crate::protocol::json;

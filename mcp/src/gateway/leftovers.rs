@@ -45,7 +45,7 @@ impl Gateway {
             waiting,
             listens,
             questions,
-            asked: self.interactive.questions.len(),
+            asked: self.questions.open.len(),
             queued: self
                 .ups
                 .ever()
@@ -54,8 +54,8 @@ impl Gateway {
             bytes: self.ups.ever().map(|up| up.bytes).sum(),
             session_calls,
             resumes: self.ups.resumes(),
-            parked: self.interactive.pending.len(),
-            paced: self.interactive.delayed.len(),
+            parked: self.questions.pending.len(),
+            paced: self.questions.delayed.len(),
             watches: self.tasks.watches(),
             places: self.access.places(),
             unsaid,

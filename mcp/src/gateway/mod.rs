@@ -17,14 +17,14 @@ mod tasks;
 
 use crate::access::AccessControl;
 use crate::api::{Input, Micros, Output, Settings, UpId};
-use crate::call::Calls;
 use crate::client::Clients;
 use crate::client::waiting::Attempt;
 use crate::context::Context;
 pub use crate::context::Random;
-use crate::interactive::Interactive;
-use crate::interactive::request_state::Key;
+use crate::in_flight::Calls;
 use crate::lease::Leases;
+use crate::questions::Questions;
+use crate::questions::request_state::Key;
 use crate::tasks::registry::Tasks;
 use crate::trace::Spans;
 use crate::upstream::list::ListKind;
@@ -40,7 +40,7 @@ pub struct Gateway {
     pub(crate) clients: Clients,
     pub(crate) calls: Calls,
     /// What servers ask of clients.
-    pub(crate) interactive: Interactive,
+    pub(crate) questions: Questions,
     /// Tasks of servers that clients made.
     pub(crate) tasks: Tasks,
     /// Children of stdio servers that are leased to calls.
@@ -82,7 +82,7 @@ impl Gateway {
             ups: Upstreams::new(settings.upstreams, crate::client::builtin::items()),
             clients: Clients::new(settings.epoch),
             calls: Calls::default(),
-            interactive: Interactive::new(&key),
+            questions: Questions::new(&key),
             tasks: Tasks::default(),
             leases: Leases::default(),
             started: false,

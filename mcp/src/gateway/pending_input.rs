@@ -1,21 +1,19 @@
 //! What the router does for calls of modern clients that wait for their client's answers: it asks,
-//! answers and cancels as [`crate::interactive::pending_input`] has decided.
+//! answers and cancels as [`crate::questions::pending_input`] has decided.
 
 use crate::api::{Micros, Observation, StreamKey, UpId};
-use crate::call::record::{Call, ClientCall, NOBODY, Purpose};
-use crate::call::translate;
 use crate::gateway::Gateway;
-use crate::interactive::pending_input::{
-    End, Joined, OpenQuestion, Origin, Outcome, PendingInput, Stage, answer_of, input_key,
-};
-use crate::interactive::question;
-use crate::interactive::request_state::{Mode, State};
-use crate::interactive::server_requests::QUESTIONS;
+use crate::in_flight::record::{Call, ClientCall, NOBODY, Purpose};
 use crate::protocol::inbound::key;
 use crate::protocol::json;
 use crate::protocol::method::Method;
 use crate::protocol::refusal::{Refusal, error_message, result_message, rpc};
+use crate::questions::pending_input::{End, Joined, Origin, Outcome, PendingInput, Stage};
+use crate::questions::request_state::{Mode, State};
+use crate::questions::{OpenQuestion, QUESTIONS, answer_of, input_key};
 use crate::trace::TraceId;
+use crate::translation::message;
+use crate::translation::question;
 use crate::upstream::Upstream;
 use bytes::Bytes;
 use ggen_wire::Code;
@@ -54,7 +52,7 @@ impl Gateway {
             return true;
         };
         let gather = self.cx.now + self.cx.limits.gather;
-        let Some(pending) = self.interactive.pending.get_mut(id_of_call) else {
+        let Some(pending) = self.questions.pending.get_mut(id_of_call) else {
             return false;
         };
         if !pending.ask(hint, id, method, request) {
@@ -77,7 +75,7 @@ impl Gateway {
         if asking.park.is_some() {
             return asking.park;
         }
-        let pending = &mut self.interactive.pending;
+        let pending = &mut self.questions.pending;
         if !pending.has_room(&asking.principal, call.up, self.cx.limits.parked) {
             return None;
         }
@@ -122,7 +120,7 @@ impl Gateway {
     pub(crate) fn ask_back(&mut self, id: u128) {
         let (life, expires) = (self.cx.incarnation, self.cx.now + self.cx.limits.park);
         let nonce = self.cx.nonce();
-        let Some(pending) = self.interactive.pending.get_mut(id) else {
+        let Some(pending) = self.questions.pending.get_mut(id) else {
             return;
         };
         let Some(number) = pending.call() else { return };
@@ -136,7 +134,7 @@ impl Gateway {
             expires,
             round: pending.round(),
         };
-        let state = self.interactive.sealer.seal(nonce, method.name(), &state);
+        let state = self.questions.sealer.seal(nonce, method.name(), &state);
         let Some(call) = self.calls.get_mut(&number) else {
             return;
         };
@@ -151,7 +149,7 @@ impl Gateway {
         );
         let (trace, span) = (client.sampled(), client.span.take());
         let body = input_required(self.up_ref(up), &request, &requests, &state);
-        if let Some(pending) = self.interactive.pending.get_mut(id) {
+        if let Some(pending) = self.questions.pending.get_mut(id) {
             pending.set_last(200, body.clone());
         }
         self.observe_answer(method, true, "ok", arrived, trace);
@@ -172,7 +170,7 @@ impl Gateway {
             self.spans.end(&mut self.cx, span, outcome, &body);
             self.detach(key, number);
             self.clients
-                .answer(&mut self.cx, key, status, translate::with_id(&body, &id));
+                .answer(&mut self.cx, key, status, message::with_id(&body, &id));
         }
         self.detach(reader, number);
         self.clients.answer(&mut self.cx, reader, status, body);
@@ -197,7 +195,7 @@ impl Gateway {
     ) {
         let until = self.cx.now + self.cx.limits.repeat;
         let outcome = (status, body, outcome);
-        let end = self.interactive.pending.end(id, &outcome, until);
+        let end = self.questions.pending.end(id, &outcome, until);
         let Some(End::Now(number, joined)) = end else {
             return;
         };
@@ -215,7 +213,7 @@ impl Gateway {
 
     /// Has the questions of a call put to its client then.
     pub(crate) fn gather(&mut self, id: u128, due: Micros) {
-        if self.interactive.pending.gather(id, due) {
+        if self.questions.pending.gather(id, due) {
             self.cx.wake_at(due);
         }
     }
@@ -231,14 +229,14 @@ impl Gateway {
         }
         client
             .park()
-            .is_some_and(|id| self.interactive.pending.keep_message(id, data))
+            .is_some_and(|id| self.questions.pending.keep_message(id, data))
     }
 
     /// The server takes a question back that was put to a modern client.
     pub(crate) fn withdrawn(&mut self, up: UpId, conn: usize, id: &str) {
         let upstream = &self.ups.get(up);
         self.tasks.withdraw(upstream, conn, id, self.cx.now);
-        self.interactive.pending.withdraw(up, conn, id);
+        self.questions.pending.withdraw(up, conn, id);
     }
 
     /// A question that nobody will answer any more is answered all the same, so that its server
@@ -256,7 +254,7 @@ impl Gateway {
     /// Nobody waits for a call any more: the server's questions get an answer, so that it does not
     /// wait for ever.
     pub(crate) fn give_up_pending(&mut self, id: u128) {
-        let Some(pending) = self.interactive.pending.remove(id) else {
+        let Some(pending) = self.questions.pending.remove(id) else {
             return;
         };
         let (up, conn) = (pending.origin().up, pending.origin().conn);
@@ -273,7 +271,7 @@ impl Gateway {
 
     /// Cancels the calls whose clients are away.
     pub(crate) fn cancel_pending(&mut self) {
-        for number in self.interactive.pending.away() {
+        for number in self.questions.pending.away() {
             self.cancel(number);
         }
     }
@@ -282,12 +280,12 @@ impl Gateway {
     /// that nobody will ask for again are forgotten.
     pub(crate) fn pending_due(&mut self) {
         self.cx.forget_past_timers();
-        for id in self.interactive.pending.due(self.cx.now) {
-            let pending = self.interactive.pending.get(id);
+        for id in self.questions.pending.due(self.cx.now) {
+            let pending = self.questions.pending.get(id);
             match pending.map(|pending| (pending.stage(), pending.call())) {
                 Some((Stage::Gathering(_), _)) => self.ask_back(id),
                 Some((Stage::Waiting(_), Some(number))) => self.cancel(number),
-                _ => drop(self.interactive.pending.remove(id)),
+                _ => drop(self.questions.pending.remove(id)),
             }
         }
     }
@@ -367,7 +365,7 @@ impl Gateway {
         };
         let nonce = self.cx.nonce();
         let state = self
-            .interactive
+            .questions
             .sealer
             .seal(nonce, client.method.name(), &state);
         Ok(input_required(

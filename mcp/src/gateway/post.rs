@@ -254,7 +254,7 @@ impl Gateway {
             header::check(ctx.request, ctx.name, ctx.params)?;
         }
         if !ctx.method.exists(ctx.is_modern()) {
-            return Err(self.unknown_method(ctx));
+            return Err(ctx.unknown_method());
         }
         match ctx.method {
             Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::Complete => {
@@ -270,14 +270,5 @@ impl Gateway {
             Method::Other => self.relay_other(ctx),
             _ => self.local(ctx),
         }
-    }
-
-    pub(crate) fn unknown_method(&self, ctx: &RequestContext<'_>) -> Refusal {
-        Refusal::new(
-            if ctx.is_modern() { 404 } else { 200 },
-            rpc::METHOD_NOT_FOUND,
-            Code::MethodUnknown,
-            ctx.name,
-        )
     }
 }

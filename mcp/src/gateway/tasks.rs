@@ -2,9 +2,9 @@
 //! out what follows from its answers.
 
 use crate::api::{Micros, Output};
-use crate::call::record::{Call, ClientCall};
 use crate::client::task_name::TaskName;
 use crate::gateway::Gateway;
+use crate::in_flight::record::{Call, ClientCall};
 use crate::persisted::{Keep, KeptTask};
 use crate::protocol::era::EraPair;
 use crate::protocol::json;

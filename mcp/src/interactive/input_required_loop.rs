@@ -3,17 +3,17 @@
 //! again with the answers.
 
 use crate::api::StreamKey;
-use crate::call::record::{Call, ClientCall, Purpose, Rounds};
-use crate::call::translate;
 use crate::gateway::Gateway;
-use crate::interactive::open_questions::Asker;
-use crate::interactive::question;
-use crate::interactive::question::Question;
-use crate::interactive::server_requests::QUESTIONS;
+use crate::in_flight::record::{Call, ClientCall, Purpose, Rounds};
 use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::method::{Legacy, Method};
 use crate::protocol::refusal::{Refusal, result_message, rpc};
+use crate::questions::QUESTIONS;
+use crate::questions::open::Asker;
+use crate::translation::message;
+use crate::translation::question;
+use crate::translation::question::Question;
 use crate::upstream::{Caps, UpEra};
 use ggen_wire::Code;
 use std::sync::Arc;
@@ -91,7 +91,7 @@ impl Gateway {
         self.calls.insert(number, call);
         if questions.is_empty() {
             let due = self.cx.now + self.cx.limits.pace;
-            self.interactive.delayed.push(due, number);
+            self.questions.delayed.push(due, number);
             self.cx.wake_at(due);
         }
         for (at, question) in questions.into_iter().enumerate() {
@@ -123,7 +123,7 @@ impl Gateway {
                 "neither inputRequests nor requestState, or too many",
             ));
         }
-        if !requests.is_empty() && !self.reaches(key) {
+        if !requests.is_empty() && !self.clients.reaches(key) {
             return Err(Stop::Other(
                 Code::InputUnsupported,
                 "the client takes no event stream",
@@ -213,7 +213,7 @@ impl Gateway {
             .map(|(key, answer)| format!("{key}:{}", answer.as_deref().unwrap_or("{}")))
             .collect();
         let responses = (!inputs.is_empty()).then(|| format!("{{{}}}", responses.join(",")));
-        call.request.body = translate::again(
+        call.request.body = message::again(
             &call.request.body,
             number,
             rounds.state.as_deref(),
@@ -232,7 +232,7 @@ impl Gateway {
         call.conn = self.conn_for(up, client, UpEra::Modern);
         call.began = now;
         let timeout = client.timeout;
-        call.deadline = now + self.time_for(up, call.conn, timeout);
+        call.deadline = now + self.ups.time_for(&self.cx.limits, up, call.conn, timeout);
         self.calls.insert(number, call);
         self.dispatch(number);
     }
@@ -240,7 +240,7 @@ impl Gateway {
     /// Rounds without questions that are to be tried again.
     pub(crate) fn rounds_due(&mut self) {
         let now = self.cx.now;
-        for (_, number) in self.interactive.delayed.take_due(now) {
+        for (_, number) in self.questions.delayed.take_due(now) {
             self.next_round(number);
         }
     }

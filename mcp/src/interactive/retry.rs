@@ -2,19 +2,18 @@
 //! what becomes of the call that waits for it.
 
 use crate::api::UpId;
-use crate::call::record::{ClientCall, Purpose};
-use crate::call::translate;
 use crate::client::exchange::Exchange;
 use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::gateway::Gateway;
-use crate::interactive::pending_input::{Accepted, Joined, Retry};
-use crate::interactive::request_state;
-use crate::interactive::request_state::Mode;
+use crate::in_flight::record::{ClientCall, Purpose};
 use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
-use crate::protocol::method::Method;
 use crate::protocol::refusal::{Refusal, rpc};
+use crate::questions::pending_input::{Accepted, Joined, Retry};
+use crate::questions::request_state;
+use crate::questions::request_state::Mode;
 use crate::trace::span::Span;
+use crate::translation::message;
 use ggen_wire::Code;
 
 /// What a request brings along for the rounds.
@@ -49,14 +48,6 @@ pub(crate) fn brought<'a>(params: Option<&'a str>) -> Result<Brought<'a>, Refusa
     Ok(Brought { state, responses })
 }
 
-/// Whether a method's result may be `input_required`.
-pub(crate) const fn may_ask(method: Method) -> bool {
-    matches!(
-        method,
-        Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead
-    )
-}
-
 fn stale(detail: &str) -> Refusal {
     Refusal::new(200, rpc::INVALID_PARAMS, Code::StateInvalid, detail)
 }
@@ -75,7 +66,7 @@ impl Gateway {
             return Ok(None);
         };
         let state = self
-            .interactive
+            .questions
             .sealer
             .open(ctx.method.name(), text)
             .filter(|state| state.subject == subject)
@@ -87,7 +78,7 @@ impl Gateway {
         if state.mode == Mode::Repeat {
             return Ok(None);
         }
-        let ours = self.interactive.pending.get(state.park).filter(|pending| {
+        let ours = self.questions.pending.get(state.park).filter(|pending| {
             let of = pending.origin();
             of.principal == ctx.request.principal.id
                 && of.subject == subject
@@ -113,11 +104,11 @@ impl Gateway {
     /// from now on.
     fn accept(&mut self, ctx: &RequestContext<'_>, id: u128, retry: Accepted, responses: &str) {
         let until = self.cx.now + self.cx.limits.repeat;
-        let Some(pending) = self.interactive.pending.get_mut(id) else {
+        let Some(pending) = self.questions.pending.get_mut(id) else {
             return;
         };
         if let Some((status, body, outcome)) = pending.accept(retry, until) {
-            let body = translate::with_id(&body, ctx.id);
+            let body = message::with_id(&body, ctx.id);
             pending.set_last(status, body.clone());
             return self.answer_now(ctx, status, None, body, outcome);
         }
@@ -161,11 +152,11 @@ impl Gateway {
 
     /// The same retry once more: it gets the answer of the first.
     fn join(&mut self, ctx: &RequestContext<'_>, id: u128) -> Result<Flow, Refusal> {
-        let Some(pending) = self.interactive.pending.get_mut(id) else {
+        let Some(pending) = self.questions.pending.get_mut(id) else {
             return Err(stale(""));
         };
         if let Some((status, body)) = pending.last() {
-            let (status, body) = (*status, translate::with_id(body, ctx.id));
+            let (status, body) = (*status, message::with_id(body, ctx.id));
             self.answer_now(ctx, status, None, body, "ok");
             return Ok(Flow::Done);
         }
@@ -197,7 +188,7 @@ impl Gateway {
         };
         let pending = client
             .park()
-            .and_then(|id| self.interactive.pending.get_mut(id));
+            .and_then(|id| self.questions.pending.get_mut(id));
         let Some(pending) = pending else {
             return false;
         };

@@ -1,24 +1,22 @@
 //! What servers ask of clients. A legacy client is asked on the stream of the call that the
 //! question belongs to (2025-11-25, Streamable HTTP); a modern one gets the question as the call's
-//! result ([`crate::interactive::pending_input`]).
+//! result ([`crate::questions::pending_input`]).
 
-use crate::api::{Micros, StreamKey, UpId};
-use crate::call::record::{Call, ClientCall, Purpose};
+use crate::api::{Micros, UpId};
 use crate::gateway::Gateway;
-use crate::interactive::open_questions::{Asked, Asker};
+use crate::in_flight::record::{Call, ClientCall, Purpose};
 use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::method::Method;
 use crate::protocol::refusal::{Refusal, error_message, rpc};
 use crate::protocol::splice::Splice;
 use crate::protocol::task;
+use crate::questions::QUESTIONS;
+use crate::questions::open::{Asked, Asker};
 use crate::upstream::Caps;
 use bytes::Bytes;
 use ggen_wire::Code;
 use std::sync::Arc;
-
-/// Questions of one call that may be open at once.
-pub(crate) const QUESTIONS: usize = 32;
 
 impl Gateway {
     /// A request of a server.
@@ -114,7 +112,11 @@ impl Gateway {
         if client.asked >= QUESTIONS {
             return false;
         }
-        let Some(session) = client.session.clone().filter(|_| self.reaches(client.key)) else {
+        let Some(session) = client
+            .session
+            .clone()
+            .filter(|_| self.clients.reaches(client.key))
+        else {
             return false;
         };
         let exposed = client
@@ -158,7 +160,7 @@ impl Gateway {
         };
         client.asked += 1;
         let key = client.key;
-        self.interactive.questions.insert(
+        self.questions.open.insert(
             ours,
             Asked {
                 call: number,
@@ -176,7 +178,7 @@ impl Gateway {
         let (Kind::Result(id, _) | Kind::Error(Some(id), _)) = envelope.kind else {
             return;
         };
-        let Some(asked) = self.interactive.questions.take(id, session) else {
+        let Some(asked) = self.questions.open.take(id, session) else {
             return self.cx.dropped(None, "late_response");
         };
         if let Some(Purpose::Client(client)) = self
@@ -233,7 +235,7 @@ impl Gateway {
         let conn = &self.up_ref(up).conns[at];
         let can = |number: &&u64| match self.calls.get(number).map(|call| &call.purpose) {
             Some(Purpose::Client(client)) => {
-                self.may_concern(client) && (client.modern || self.reaches(client.key))
+                self.may_concern(client) && (client.modern || self.clients.reaches(client.key))
             }
             _ => false,
         };
@@ -268,13 +270,6 @@ impl Gateway {
         self.up_ref(up).is_http() && at > 0 && one && sure
     }
 
-    /// Whether a client can be sent something on an exchange.
-    pub(crate) fn reaches(&self, key: StreamKey) -> bool {
-        self.clients.exchange(key).is_some_and(|exchange| {
-            exchange.may_stream() && exchange.connected || exchange.ring.is_some()
-        })
-    }
-
     /// Gives a call time from now on; on a leased child, all of its calls: which one waits for the
     /// answer is not known.
     fn extend(&mut self, number: u64, time: Micros) {
@@ -301,7 +296,7 @@ impl Gateway {
             Purpose::Client(client) => client.timeout,
             _ => self.up_ref(call.up).settings.timeout,
         };
-        let open = |number: &u64| self.interactive.questions.has(*number);
+        let open = |number: &u64| self.questions.open.has(*number);
         if !conn.is_leased() || !conn.calls.iter().any(open) {
             self.extend(number, timeout);
         }
@@ -316,7 +311,7 @@ impl Gateway {
             .get(call.conn)
             .filter(|conn| conn.is_leased());
         let heir = heir.and_then(|conn| conn.calls.iter().min().copied());
-        let count = self.interactive.questions.inherit(number, heir);
+        let count = self.questions.open.inherit(number, heir);
         let Some(heir) = heir else { return };
         if let Some(Purpose::Client(client)) =
             self.calls.get_mut(&heir).map(|call| &mut call.purpose)
@@ -334,7 +329,7 @@ impl Gateway {
         else {
             return;
         };
-        let Some((ours, number)) = self.interactive.questions.withdraw(up, conn, id) else {
+        let Some((ours, number)) = self.questions.open.withdraw(up, conn, id) else {
             return self.withdrawn(up, conn, id);
         };
         let mut splice = Splice::new(envelope.text);

@@ -5,7 +5,7 @@
 //! connections; messages are the caller's.
 
 use crate::api::{Isolation, Lease, Micros};
-use crate::call::record::ClientCall;
+use crate::in_flight::record::ClientCall;
 use crate::protocol::method::Method;
 use crate::upstream::{Caps, Conn, ConnState, Lent, UpEra, Upstream};
 use std::cmp::Reverse;

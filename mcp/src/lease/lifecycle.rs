@@ -10,8 +10,6 @@ use std::sync::Arc;
 pub(crate) const PENALTY: Micros = 60_000_000;
 /// How long a child may wait for its turn to start, on top of the time for its handshake.
 const TURN: Micros = 30_000_000;
-/// Given-up calls of one child that are remembered.
-const LATE: usize = 64;
 
 /// What time does to a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,14 +28,6 @@ pub(crate) enum Due {
 pub(crate) fn place(upstream: &Upstream, lease: Lease) -> Option<usize> {
     let is_it = |conn: &Conn| conn.is_leased() && conn.lease == lease;
     upstream.conns.iter().position(is_it)
-}
-
-/// A call was given up whose answer may still come: until then, questions and log messages of that
-/// child may be about it.
-pub(crate) fn answer_may_come(conn: &mut Conn, number: u64, until: Micros) {
-    if conn.late.len() < LATE {
-        conn.late.push((number, until));
-    }
 }
 
 /// The answer to a call that was given up has come. True: it was waited for.
@@ -134,13 +124,13 @@ mod tests {
         let mut conn = child(Lent::Once);
         conn.spent = true;
         assert!(is_spent(&conn));
-        answer_may_come(&mut conn, 5, 10);
+        conn.answer_may_come(5, 10);
         assert!(!is_spent(&conn) && !late_answer(&mut conn, 6));
         assert!(late_answer(&mut conn, 5) && is_spent(&conn));
         for number in 0..100 {
-            answer_may_come(&mut conn, number, 10);
+            conn.answer_may_come(number, 10);
         }
-        assert_eq!(conn.late.len(), LATE);
+        assert_eq!(conn.late.len(), 64);
     }
 
     #[test]

@@ -78,6 +78,15 @@ impl Method {
         )
     }
 
+    /// Whether its result may be `input_required` (MCP 2026-07-28, MRTR).
+    #[must_use]
+    pub const fn may_ask(self) -> bool {
+        matches!(
+            self,
+            Self::ToolsCall | Self::PromptsGet | Self::ResourcesRead
+        )
+    }
+
     /// Whether it exists in an era.
     #[must_use]
     pub const fn exists(self, modern: bool) -> bool {

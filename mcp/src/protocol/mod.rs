@@ -1,6 +1,7 @@
 //! The Model Context Protocol as texts: envelopes, methods, headers, names, errors. Stateless; may
 //! use nothing else of the crate.
 
+pub mod capabilities;
 pub(crate) mod era;
 pub mod excerpt;
 pub mod header;
@@ -9,6 +10,7 @@ pub mod json;
 pub mod list_kind;
 pub mod method;
 pub mod name;
+pub(crate) mod notification;
 pub mod refusal;
 pub mod splice;
 pub mod sse;

@@ -4,8 +4,8 @@
 //! A legacy client gets what the task of a modern server comes to ([`crate::tasks::modern_to_legacy`]).
 
 use crate::api::UpId;
-use crate::call::record::{Call, ClientCall, Purpose, Task};
 use crate::gateway::Gateway;
+use crate::in_flight::record::{Call, ClientCall, Purpose, Task};
 use crate::protocol::json;
 use crate::protocol::json::Kind;
 use crate::protocol::method::Method;
@@ -81,7 +81,7 @@ impl Gateway {
                 session.calls.insert(client.id.clone(), next);
             }
             if let Some(id) = client.park() {
-                self.interactive.pending.renumber(id, next);
+                self.questions.pending.renumber(id, next);
             }
         }
         let conn = &mut self.ups.get_mut(call.up).conns[call.conn];

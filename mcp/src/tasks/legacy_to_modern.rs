@@ -6,17 +6,17 @@
 //! it, its questions and its result together. Results are not kept here: the server has them.
 
 use crate::api::UpId;
-use crate::call::record::{Call, ClientCall, Purpose, Task};
 use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::client::task_name::TaskName;
 use crate::gateway::Gateway;
-use crate::interactive::pending_input::OpenQuestion;
+use crate::in_flight::record::{Call, ClientCall, Purpose, Task};
 use crate::protocol::inbound::key;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::method::{Legacy, Method};
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::protocol::task::{RELATED, declares, related, status};
 use crate::protocol::{json, splice};
+use crate::questions::OpenQuestion;
 use crate::tasks::registry::{Owned, Tasks};
 use crate::tasks::watch::Watch;
 use crate::upstream::list::ListKind;

@@ -4,11 +4,11 @@
 use crate::access::policy::Access;
 use crate::api::{Micros, UpId};
 use crate::call::Target;
-use crate::call::record::{Call, ClientCall};
 use crate::client::Clients;
 use crate::client::request::{Flow, RequestContext};
 use crate::client::task_name::TaskName;
 use crate::gateway::Gateway;
+use crate::in_flight::record::{Call, ClientCall};
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::protocol::splice::Splice;
 use crate::protocol::{json, name, splice};
@@ -113,7 +113,7 @@ impl Gateway {
             .of_view(ctx.view, access)
             .any(|up| up.has_in_tasks("list"))
         {
-            return Err(self.unknown_method(ctx));
+            return Err(ctx.unknown_method());
         }
         let bad = || {
             Refusal::new(

@@ -5,14 +5,14 @@
 //! tasks only after it has said that it cannot serve the call without.
 
 use crate::api::{Micros, UpId};
-use crate::call::record::{ClientCall, Driven, Purpose, Task};
-use crate::call::translate;
 use crate::gateway::Gateway;
+use crate::in_flight::record::{ClientCall, Driven, Purpose, Task};
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::protocol::task;
 use crate::protocol::{json, splice};
 use crate::tasks::continuation::code_of;
+use crate::translation::message;
 use ggen_wire::Code;
 
 /// How often a task is asked for whose server does not say how often; and the bounds of what one
@@ -84,7 +84,7 @@ impl Gateway {
             return;
         };
         let next = self.cx.next_id();
-        call.request.body = translate::declaring(&call.request.body, next, task::EXTENSION);
+        call.request.body = message::declaring(&call.request.body, next, task::EXTENSION);
         self.renumber(number, next, call);
         self.send(next);
     }
@@ -106,7 +106,7 @@ impl Gateway {
         if let Some(call) = self.calls.get_mut(&next) {
             call.deadline = call.deadline.max(due + 1_000_000);
         }
-        self.interactive.delayed.push(due, next);
+        self.questions.delayed.push(due, next);
         self.cx.wake_at(due);
     }
 

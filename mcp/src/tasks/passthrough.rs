@@ -189,12 +189,12 @@ impl Gateway {
         let access = ctx.access.as_deref();
         if !known || !self.ups.offers_tasks(ctx.view, access, ctx.is_modern()) {
             if known
-                && self.may_wait(ctx, self.cx.limits.call_wait)
+                && ctx.may_wait(self.cx.now, self.cx.limits.call_wait)
                 && self.ups.is_unsettled(ctx.view)
             {
                 return Ok(Flow::Wait);
             }
-            return Err(self.unknown_method(ctx));
+            return Err(ctx.unknown_method());
         }
         if let ClientEra::Modern(claim) = &ctx.era
             && !claim.capabilities.is_some_and(declares)

@@ -77,7 +77,7 @@ impl Tasks {
             let mut edited = Splice::new(params);
             if let (View::All, Some(raw)) = (view, raw) {
                 edited.replace(raw, json::quote(&exposed));
-                for uri in crate::call::translate::uris(Method::TaskGet, params) {
+                for uri in crate::translation::message::uris(Method::TaskGet, params) {
                     if let Some(text) = json::string(uri) {
                         edited.replace(
                             uri,

@@ -4,13 +4,13 @@
 
 use crate::api::Micros;
 use crate::client::task_name::TaskName;
-use crate::interactive::pending_input::{OpenQuestion, answer_of, input_key};
-use crate::interactive::question;
-use crate::interactive::server_requests::QUESTIONS;
 use crate::protocol::refusal::result_message;
 use crate::protocol::task::RELATED;
 use crate::protocol::{json, splice};
+use crate::questions::QUESTIONS;
+use crate::questions::{OpenQuestion, answer_of, input_key};
 use crate::tasks::registry::Tasks;
+use crate::translation::question;
 use crate::upstream::{Caps, Upstream};
 use bytes::Bytes;
 

@@ -3,8 +3,8 @@
 //! Compatibility").
 
 use crate::api::{Output, UpId};
-use crate::call::record::Purpose;
 use crate::gateway::Gateway;
+use crate::in_flight::record::Purpose;
 use crate::protocol::inbound::key;
 use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};

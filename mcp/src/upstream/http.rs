@@ -1,9 +1,9 @@
 //! HTTP upstreams: what an exchange brings, and what its end means.
 
 use crate::api::{HttpRequest, Micros, Output, UpId};
-use crate::call::record::{ClientCall, Mismatch, Purpose};
 use crate::edge::Verb;
 use crate::gateway::Gateway;
+use crate::in_flight::record::{ClientCall, Mismatch, Purpose};
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::{Conn, ConnState, UpEra};
 use bytes::Bytes;

@@ -85,7 +85,7 @@ impl Gateway {
         // Calls of an earlier life of the gateway worker may still be running in a server that it
         // left behind.
         upstream.conns[0].unsure = if handoff.is_some() {
-            now + crate::call::notifications::UNSURE
+            now + crate::upstream::UNSURE
         } else {
             0
         };

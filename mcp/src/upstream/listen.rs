@@ -2,12 +2,13 @@
 //! to resources at legacy ones.
 
 use crate::api::{Micros, Output, UpId};
-use crate::call::record::Purpose;
-use crate::client::listen::{FLAGS, cancelled};
+use crate::client::listen::FLAGS;
 use crate::gateway::Gateway;
+use crate::in_flight::record::Purpose;
 use crate::protocol::inbound::key;
 use crate::protocol::json;
 use crate::protocol::json::Envelope;
+use crate::protocol::notification;
 use crate::upstream::{ConnState, UpEra};
 use std::collections::BTreeSet;
 
@@ -143,7 +144,7 @@ impl Gateway {
         if self.up_ref(up).is_http() {
             self.cx.emit(Output::Abort(up, number));
         } else {
-            self.write_line(up, 0, cancelled(number));
+            self.write_line(up, 0, notification::cancelled(number));
         }
     }
 

@@ -2,8 +2,8 @@
 //! views that clients see.
 
 use crate::api::UpId;
-use crate::call::record::Purpose;
 use crate::gateway::Gateway;
+use crate::in_flight::record::Purpose;
 use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
 use crate::upstream::list::{ListKind, Loading, MAX_PAGES};

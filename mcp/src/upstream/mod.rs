@@ -1,9 +1,11 @@
 //! The upstream servers: their settings, states, lists and connections, and the views that are made
 //! of their lists.
 
+mod availability;
 pub(crate) mod catalogue;
 mod describe;
 pub(crate) mod handshake;
+mod header_mismatch;
 pub(crate) mod http;
 pub(crate) mod lifecycle;
 pub mod list;
@@ -12,7 +14,9 @@ pub(crate) mod lists;
 pub(crate) mod outbound;
 pub(crate) mod receive;
 pub(crate) mod reconfigure;
+pub(crate) mod send;
 mod server;
+mod subscriptions;
 pub mod view;
 mod views;
 pub(crate) mod visibility;
@@ -20,13 +24,18 @@ pub(crate) mod visibility;
 use crate::access::policy::Access;
 use crate::api::{Micros, Output, UpId, UpstreamSettings};
 use crate::context::Context;
+pub use crate::protocol::capabilities::Caps;
 use crate::upstream::list::{Item, ListKind};
 use crate::upstream::view::{Table, View};
 use ggen_wire::status::UpstreamState;
-pub use server::{Caps, Conn, ConnState, Lent, ServerInfo, UpEra, Upstream};
+pub use server::{Conn, ConnState, Lent, ServerInfo, UpEra, Upstream};
 use std::collections::HashMap;
 use std::sync::Arc;
 pub(crate) use views::Rebuilt;
+
+/// How long a call that was given up may still write log messages to a pipe that it shares with
+/// others.
+pub(crate) const UNSURE: Micros = 30_000_000;
 
 /// All upstream servers.
 pub(crate) struct Upstreams {

@@ -2,9 +2,9 @@
 //! stream and end of a legacy HTTP session.
 
 use crate::api::{HttpRequest, Micros, Output, UpId};
-use crate::call::record::{Call, Mismatch, Purpose, Sent};
 use crate::edge::Verb;
 use crate::gateway::Gateway;
+use crate::in_flight::record::{Call, Mismatch, Purpose, Sent};
 use crate::protocol::method::LogLevel;
 use crate::protocol::task::EXTENSION;
 use crate::protocol::{header, json};
@@ -214,7 +214,7 @@ pub(crate) fn request_text(number: u64, method: &str, members: &str, modern: boo
         let comma = if members.is_empty() { "" } else { "," };
         params.push_str(&format!(
             "{comma}\"_meta\":{{{}}}",
-            crate::call::translate::own_meta(&client_info(), &caps)
+            crate::translation::message::own_meta(&client_info(), &caps)
         ));
         let name = header::name_member(method).map(|member| (member, format!("{{{members}}}")));
         let name = name

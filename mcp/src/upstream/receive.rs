@@ -2,8 +2,8 @@
 //! for.
 
 use crate::api::{Micros, Output, UpId};
-use crate::call::record::{Call, Purpose};
 use crate::gateway::Gateway;
+use crate::in_flight::record::{Call, Purpose};
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::ConnState;

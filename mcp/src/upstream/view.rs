@@ -2,6 +2,7 @@
 //! names, and the table that says whose each name is.
 
 use crate::api::UpId;
+pub use crate::client::view::View;
 use crate::protocol::header::Param;
 use crate::protocol::splice::Splice;
 use crate::protocol::{json, name};
@@ -11,17 +12,6 @@ use bytes::Bytes;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-
-/// Which lists a client sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum View {
-    /// `/mcp`: all servers and the built-in tools.
-    All,
-    /// `/mcp/<server>`: one server, names as it gives them.
-    One(UpId),
-    /// `/mcp/core`: the built-in tools.
-    Core,
-}
 
 /// Whose an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -109,4 +109,9 @@ impl Upstreams {
     pub(crate) fn forget_seen(&mut self) {
         self.seen.clear();
     }
+
+    /// The configured name of an upstream.
+    pub(crate) fn name(&self, up: UpId) -> String {
+        self.get(up).settings.name.clone()
+    }
 }

@@ -1237,7 +1237,7 @@ fn relay(servers: &[Server], incarnation: u64, seed: u64, calm: bool) -> Gateway
             upstreams: upstreams.collect(),
             incarnation,
             limits,
-            key: Some(ggen_mcp::interactive::request_state::Key([7; 32])),
+            key: Some(ggen_mcp::questions::request_state::Key([7; 32])),
             keeps: true,
             epoch: incarnation * 1_000_000,
         },

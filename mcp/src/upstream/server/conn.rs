@@ -76,7 +76,18 @@ pub struct Conn {
     pub used: Micros,
 }
 
+/// Given-up calls of one child that are remembered.
+const LATE: usize = 64;
+
 impl Conn {
+    /// A call was given up whose answer may still come: until then, questions and log messages of
+    /// that child may be about it.
+    pub(crate) fn answer_may_come(&mut self, number: u64, until: Micros) {
+        if self.late.len() < LATE {
+            self.late.push((number, until));
+        }
+    }
+
     /// A connection that is not there yet.
     #[must_use]
     pub fn new(caps: Caps) -> Self {

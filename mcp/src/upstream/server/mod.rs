@@ -1,14 +1,13 @@
 //! One upstream server: its life, what it said of itself, its lists and its connections. Values
 //! only.
 
-mod caps;
 mod conn;
 
 use crate::api::{Lease, Micros, Report, SHARED, Transport, UpId, UpstreamSettings};
+use crate::protocol::capabilities::Caps;
 use crate::protocol::method::Legacy;
 use crate::protocol::{json, name};
 use crate::upstream::list::{List, ListKind};
-pub use caps::Caps;
 pub use conn::{Conn, ConnState, Lent};
 use ggen_wire::{Code, status::UpstreamState};
 use std::collections::BTreeMap;

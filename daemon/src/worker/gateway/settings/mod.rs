@@ -40,7 +40,7 @@ pub(crate) fn settings(start: &Start) -> (Settings, Vec<Reach>) {
     let key = start
         .seal
         .as_ref()
-        .map(|seal| ggen_mcp::interactive::request_state::Key(seal.0));
+        .map(|seal| ggen_mcp::questions::request_state::Key(seal.0));
     // A clock that was set back only has clients miss events that came while they were away.
     let epoch = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)

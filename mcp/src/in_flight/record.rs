@@ -4,13 +4,13 @@ use crate::access::{Held, Trail};
 use crate::api::{Micros, StreamKey, UpId};
 use crate::client::request::RequestContext;
 use crate::client::task_name::TaskName;
+use crate::client::view::View;
 use crate::edge::Request;
+use crate::protocol::capabilities::Caps;
+use crate::protocol::list_kind::ListKind;
 use crate::protocol::method::{LogLevel, Method};
 use crate::trace::span::Span;
 use crate::trace::{Trace, TraceId};
-use crate::upstream::Caps;
-use crate::upstream::list::ListKind;
-use crate::upstream::view::View;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -173,7 +173,7 @@ pub(crate) struct Driven {
 #[derive(Debug)]
 pub(crate) struct Asking {
     pub(crate) principal: Arc<str>,
-    /// See [`crate::interactive::request_state::subject`].
+    /// See [`crate::questions::request_state::subject`].
     pub(crate) subject: [u8; 32],
     /// `inputResponses` that came with the call itself: answers to questions whose keys the client
     /// guessed.

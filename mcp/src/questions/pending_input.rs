@@ -4,10 +4,10 @@
 //! records; the router sends what they lead to.
 
 use crate::api::{Micros, StreamKey, UpId};
-use crate::interactive::server_requests::QUESTIONS;
 use crate::protocol::json;
 use crate::protocol::method::Method;
 use crate::protocol::refusal::result_message;
+use crate::questions::{OpenQuestion, QUESTIONS, answer_of};
 use crate::trace::span::Span;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
@@ -21,26 +21,6 @@ const KEPT: usize = 4096;
 const KEPT_BYTES: usize = 64 << 20;
 /// Repetitions of one retry that wait for its answer, at most.
 const JOINED: usize = 8;
-
-/// A question of the server that has no answer yet.
-pub(crate) struct OpenQuestion {
-    /// What the client knows it as.
-    pub(crate) key: String,
-    /// The server's id, as it stands.
-    pub(crate) id: Box<str>,
-    pub(crate) method: Box<str>,
-    /// The request as an entry of `inputRequests`.
-    pub(crate) request: String,
-    /// The client was told of it.
-    pub(crate) told: bool,
-}
-
-impl OpenQuestion {
-    /// As a member of `inputRequests`.
-    pub(crate) fn entry(&self) -> String {
-        format!("{}:{}", json::quote(&self.key), self.request)
-    }
-}
 
 /// A retry that was accepted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -116,7 +96,7 @@ pub(crate) struct Origin {
     pub(crate) conn: usize,
     pub(crate) method: Method,
     pub(crate) principal: Arc<str>,
-    /// See [`crate::interactive::request_state::subject`].
+    /// See [`crate::questions::request_state::subject`].
     pub(crate) subject: [u8; 32],
 }
 
@@ -464,22 +444,6 @@ impl PendingInputs {
         ids.sort_unstable();
         ids
     }
-}
-
-/// The key that a server suggests for its question: `_meta["<vendor>/inputKey"]`.
-pub(crate) fn input_key(params: &str) -> Option<String> {
-    let meta = json::pick(params, ["_meta"])?[0]?;
-    let hint = json::members(meta)?
-        .into_iter()
-        .find(|(name, _)| name.ends_with("/inputKey"))?;
-    json::string(hint.1)
-        .map(std::borrow::Cow::into_owned)
-        .filter(|hint| (1..=64).contains(&hint.len()))
-}
-
-/// An answer among `inputResponses`; what is no object is none.
-pub(crate) fn answer_of<'a>(responses: &'a str, key: &str) -> Option<&'a str> {
-    json::pick(responses, [key])?[0].filter(|answer| answer.starts_with('{'))
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
 //! The bytes of a message on its way between the eras. What does not have to change is not touched.
 
-use crate::call::older_revisions;
+use crate::protocol::capabilities::Caps;
 use crate::protocol::era::EraPair;
 use crate::protocol::inbound::key;
+use crate::protocol::list_kind::ListKind;
 use crate::protocol::method::{Legacy, LogLevel, Method};
 use crate::protocol::refusal::rpc;
 use crate::protocol::splice::Splice;
 use crate::protocol::task;
 use crate::protocol::{json, name, splice};
-use crate::upstream::Caps;
-use crate::upstream::list::ListKind;
+use crate::translation::older_revisions;
 use bytes::Bytes;
 use std::borrow::Cow;
 

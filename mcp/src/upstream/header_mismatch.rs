@@ -4,8 +4,8 @@
 //! executed.
 
 use crate::api::UpId;
-use crate::call::record::{Mismatch, Purpose};
 use crate::gateway::Gateway;
+use crate::in_flight::record::{Mismatch, Purpose};
 use crate::protocol::method::Method;
 use crate::protocol::refusal::rpc;
 use crate::protocol::{header, json};

@@ -1,10 +1,10 @@
 //! Questions of servers on their way between the eras: what one era writes into a result, the other
 //! sends as a request.
 
+use crate::protocol::capabilities::Caps;
 use crate::protocol::inbound::key;
 use crate::protocol::method::Legacy;
 use crate::protocol::{json, splice};
-use crate::upstream::Caps;
 
 /// A legacy server's request as an entry of `inputRequests`.
 pub(crate) fn question(method: &str, params: Option<&str>, caps: Caps) -> String {

@@ -1,26 +1,12 @@
 //! Writes calls to their upstreams: the connection that takes a call, and what is sent on it.
 
 use crate::api::{HttpRequest, Output, UpId};
-use crate::call::record::{ClientCall, Purpose};
 use crate::edge::Verb;
 use crate::gateway::Gateway;
-use crate::interactive::retry;
-use crate::protocol::json;
-use crate::protocol::refusal::{Refusal, rpc};
-use crate::upstream::{Caps, ConnState, Lent, UpEra};
-use ggen_wire::Code;
-use ggen_wire::status::UpstreamState;
+use crate::in_flight::record::{ClientCall, Purpose};
+use crate::upstream::{Caps, ConnState, UpEra};
 
 impl Gateway {
-    /// How long a call that may take `timeout` may take on a connection, or wait for one.
-    pub(crate) fn time_for(&self, up: UpId, conn: usize, timeout: u64) -> u64 {
-        if self.up_ref(up).conns[conn].lent == Lent::Waiting {
-            self.cx.limits.call_wait
-        } else {
-            timeout
-        }
-    }
-
     /// The connection that takes a call.
     pub(crate) fn conn_for(&mut self, up: UpId, call: &ClientCall, era: UpEra) -> usize {
         match self.up_ref(up).is_http() {
@@ -102,7 +88,7 @@ impl Gateway {
         } else {
             // A line is written once, unless its server may want it again with answers.
             let again = modern_up
-                && matches!(&call.purpose, Purpose::Client(client) if !client.modern && retry::may_ask(client.method));
+                && matches!(&call.purpose, Purpose::Client(client) if !client.modern && client.method.may_ask());
             let body = if again {
                 call.request.body.clone()
             } else {
@@ -110,32 +96,5 @@ impl Gateway {
             };
             self.write_line(up, at, body);
         }
-    }
-
-    /// Whether an upstream takes calls now (connections of its own are made on demand). While a
-    /// remote server's lost session is begun anew, calls queue for it.
-    pub(crate) fn is_reachable(&self, up: UpId) -> bool {
-        let upstream = self.up_ref(up);
-        match upstream.conns[0].phase {
-            ConnState::Ready => true,
-            ConnState::Handshake(_) => upstream.is_http() && upstream.state == UpstreamState::Ready,
-            ConnState::Down => false,
-        }
-    }
-
-    /// The error for an upstream that takes no calls: its own trouble, if it has one.
-    pub(crate) fn unavailable(&self, up: UpId) -> Refusal {
-        let upstream = self.up_ref(up);
-        let name = &upstream.settings.name;
-        let (code, detail) = match (&upstream.trouble, upstream.state) {
-            (_, UpstreamState::Disabled) => (Code::UpstreamDisabled, name.clone()),
-            (Some((code, reason)), _) => (*code, format!("{name}: {reason}")),
-            (None, _) => (Code::UpstreamStarting, name.clone()),
-        };
-        Refusal::new(200, rpc::INTERNAL, code, &detail)
-            .with("server", &json::quote(name))
-            .with("state", &json::quote(upstream.state.as_str()))
-            .with("help", "\"ggen mcp server status\"")
-            .retry(1)
     }
 }
