@@ -6,11 +6,27 @@ use crate::edge::Reply;
 use bytes::Bytes;
 use ggen_wire::{Code, log::Level};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 /// Fills a buffer with random bytes: the operating system's in the gateway worker, a seeded
 /// generator in the simulation.
 pub type Random = Box<dyn FnMut(&mut [u8])>;
+
+/// What has to follow an event in a room above the one that says so. The gateway sees to it, in the
+/// order in which it was said.
+pub(crate) enum FollowUp {
+    /// The requests that wait for a server are tried again: something has changed.
+    TryWaiting,
+    /// The handshake on a connection led to nothing.
+    HandshakeFailed {
+        up: UpId,
+        conn: usize,
+        code: Code,
+        detail: String,
+    },
+    /// Something has changed for the calls that wait for a child of this server.
+    ChildrenChanged(UpId),
+}
 
 /// Passed to a room together with an event.
 pub(crate) struct Context {
@@ -27,6 +43,7 @@ pub(crate) struct Context {
     last_id: u64,
     timers: BinaryHeap<Reverse<Micros>>,
     outputs: Vec<Output>,
+    follow_ups: VecDeque<FollowUp>,
 }
 
 impl Context {
@@ -43,6 +60,7 @@ impl Context {
             last_id: (incarnation & 0xf_ffff) << 32,
             timers: BinaryHeap::new(),
             outputs: Vec::new(),
+            follow_ups: VecDeque::new(),
         }
     }
 
@@ -58,6 +76,16 @@ impl Context {
     /// For what writes several outputs.
     pub(crate) const fn outputs(&mut self) -> &mut Vec<Output> {
         &mut self.outputs
+    }
+
+    /// Says what has to follow the event at hand.
+    pub(crate) fn follow_up(&mut self, follow_up: FollowUp) {
+        self.follow_ups.push_back(follow_up);
+    }
+
+    /// The next thing that has to follow.
+    pub(crate) fn next_follow_up(&mut self) -> Option<FollowUp> {
+        self.follow_ups.pop_front()
     }
 
     /// Writes a log line.

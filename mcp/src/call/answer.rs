@@ -25,7 +25,7 @@ impl Gateway {
         let number =
             id.filter(|number| self.calls.get(number).is_some_and(|call| call.conn == conn));
         if let (Some(number), Kind::Error(_, error)) = (number, &envelope.kind)
-            && self.is_mismatch(up, number, error)
+            && self.connecting().is_mismatch(up, number, error)
         {
             return;
         }
@@ -40,10 +40,10 @@ impl Gateway {
         };
         match call.purpose {
             Purpose::Client(_) => self.client_response(number, call, envelope),
-            Purpose::Discover => self.discovered(up, envelope),
-            Purpose::Initialize => self.initialized(up, call.conn, envelope),
-            Purpose::List(kind) => self.listed(up, kind, envelope),
-            Purpose::Listen => self.listen_ended(up, number),
+            Purpose::Discover => self.connecting().discovered(up, envelope),
+            Purpose::Initialize => self.connecting().initialized(up, call.conn, envelope),
+            Purpose::List(kind) => self.connecting().listed(up, kind, envelope),
+            Purpose::Listen => self.connecting().listen_ended(up, number),
             Purpose::Watch(name) => self.tasks.watch_over(&name),
             Purpose::Told(name, task) => self.bridged_end(&name, &task, envelope),
             Purpose::Stream | Purpose::Untracked => {}
@@ -63,7 +63,7 @@ impl Gateway {
     /// What has to be forgotten with a call.
     pub(crate) fn settle(&mut self, number: u64, call: &Call) {
         let now = self.cx.now;
-        let upstream = self.up_mut(call.up);
+        let upstream = self.ups.get_mut(call.up);
         let Purpose::Client(client) = &call.purpose else {
             return;
         };
@@ -93,7 +93,7 @@ impl Gateway {
         let Purpose::Client(client) = &call.purpose else {
             return;
         };
-        let modern_up = self.up_ref(call.up).era == Some(UpEra::Modern);
+        let modern_up = self.ups.get(call.up).era == Some(UpEra::Modern);
         let eras = EraPair::of(client.modern, modern_up);
         let bridged = if client.modern {
             self.bridge(&call, client, envelope)
@@ -152,7 +152,7 @@ impl Gateway {
         if failed && client.modern && client.lacked.is_some() {
             return self.lacked(call, client);
         }
-        let upstream = self.up_ref(call.up);
+        let upstream = self.ups.get(call.up);
         let body = message::result(
             &Incoming {
                 text,
@@ -249,7 +249,7 @@ impl Gateway {
             .collect();
         let detail = format!(
             "{} asked for {}",
-            self.up_ref(call.up).settings.name,
+            self.ups.get(call.up).settings.name,
             names.join(", ")
         );
         let refusal = Refusal::new(
@@ -356,7 +356,7 @@ impl Gateway {
             let Some((_, mut call)) = self.take_call(up, number) else {
                 continue;
             };
-            if self.up_ref(up).is_http() {
+            if self.ups.get(up).is_http() {
                 self.cx.emit(Output::Abort(up, number));
             }
             if outcome == "lost" && self.retry(number, &mut call) {
@@ -364,8 +364,8 @@ impl Gateway {
             }
             match &call.purpose {
                 Purpose::Client(client) => self.give_up(&call, client, refusal, outcome),
-                Purpose::List(kind) => self.list_failed(up, *kind),
-                Purpose::Stream => self.up_mut(up).conns[call.conn].stream = None,
+                Purpose::List(kind) => self.connecting().list_failed(up, *kind),
+                Purpose::Stream => self.ups.get_mut(up).conns[call.conn].stream = None,
                 Purpose::Watch(name) => self.tasks.watch_over(name),
                 _ => {}
             }

@@ -89,7 +89,7 @@ impl Gateway {
             access::denied(&mut self.cx, "method");
             return Err(ctx.unknown_method());
         }
-        match self.up_ref(up).era {
+        match self.ups.get(up).era {
             Some(era) if (era == UpEra::Modern) == ctx.is_modern() => {}
             None if ctx.may_wait(self.cx.now, self.cx.limits.call_wait)
                 && self.ups.is_unsettled(ctx.view) =>
@@ -106,7 +106,7 @@ impl Gateway {
 
     /// What it takes to ask the client of a request for something.
     fn asking(&mut self, ctx: &RequestContext<'_>, target: &Target<'_>) -> Result<Asks, Refusal> {
-        let legacy = matches!(self.up_ref(target.up).era, Some(UpEra::Legacy(_)));
+        let legacy = matches!(self.ups.get(target.up).era, Some(UpEra::Legacy(_)));
         if !legacy || !ctx.is_modern() || !ctx.method.may_ask() {
             return Ok(Asks::Nothing);
         }
@@ -119,7 +119,7 @@ impl Gateway {
             .and_then(|params| json::pick(params, ["arguments"])?[0]);
         let (principal, server) = (
             ctx.request.principal.id.clone(),
-            self.up_ref(target.up).settings.name.as_str(),
+            self.ups.get(target.up).settings.name.as_str(),
         );
         let subject = request_state::subject(
             &principal,
@@ -162,7 +162,7 @@ impl Gateway {
         let bridges_task =
             ctx.is_modern() && era != UpEra::Modern && ctx.method == Method::ToolsCall;
         let wish = bridges_task
-            .then(|| self.up_ref(up).task_wish(&ctx.era, &target.original))
+            .then(|| self.ups.get(up).task_wish(&ctx.era, &target.original))
             .flatten();
         let (trace, sent) = self.begin_call_span(ctx, &target, era, number);
         let trace_of_body = trace.as_deref();
@@ -207,14 +207,14 @@ impl Gateway {
         let time = if rule.timeout > 0 {
             rule.timeout
         } else {
-            self.up_ref(up).settings.timeout
+            self.ups.get(up).settings.timeout
         };
         time.max(patience)
     }
 
     /// The era of an upstream that takes calls. `None`: the request is to wait for the upstream.
     fn era_for(&self, ctx: &RequestContext<'_>, up: UpId) -> Result<Option<UpEra>, Refusal> {
-        let upstream = self.up_ref(up);
+        let upstream = self.ups.get(up);
         if upstream.held && ctx.may_wait(self.cx.now, self.cx.limits.call_wait) {
             return Ok(None);
         }
@@ -319,7 +319,7 @@ impl Gateway {
         });
         let traced = trace.and_then(|trace| trace.in_params(std::str::from_utf8(&body).ok()?));
         let body = traced.map_or(body, Bytes::from);
-        let headers = if eras.server.is_modern() && self.up_ref(target.up).is_http() {
+        let headers = if eras.server.is_modern() && self.ups.get(target.up).is_http() {
             let arguments = ctx
                 .params
                 .filter(|_| !target.params.is_empty())
@@ -363,7 +363,7 @@ impl Gateway {
     fn start_call(&mut self, up: UpId, conn: usize, number: u64, call: ClientCall, request: Sent) {
         let deadline = self.cx.now + self.ups.time_for(&self.cx.limits, up, conn, call.timeout);
         let (began, bytes) = (self.cx.now, request.body.len());
-        self.up_mut(up).bytes += bytes;
+        self.ups.get_mut(up).bytes += bytes;
         self.calls.insert(
             number,
             Call {
@@ -381,7 +381,7 @@ impl Gateway {
                 mismatch: Mismatch::No,
             },
         );
-        self.dispatch(number);
+        self.connecting().dispatch(number);
     }
 
     /// What is known of the client of a request for an upstream of that era.

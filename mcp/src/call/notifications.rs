@@ -16,8 +16,6 @@ use crate::upstream::{Rebuilt, UpEra, Upstreams};
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Changes of lists are collected for this long before the list is fetched.
-const DEBOUNCE: Micros = 50_000;
 impl Gateway {
     /// A notification of a server. False: nobody has asked for it.
     pub(crate) fn server_notification(
@@ -28,7 +26,7 @@ impl Gateway {
         name: &str,
         envelope: &Envelope<'_>,
     ) -> bool {
-        let shared = || !self.up_ref(up).conns[conn].is_leased();
+        let shared = || !self.ups.get(up).conns[conn].is_leased();
         match name {
             "notifications/tools/list_changed"
             | "notifications/prompts/list_changed"
@@ -40,14 +38,14 @@ impl Gateway {
             }
             "notifications/progress" => self.progress(up, conn, envelope),
             "notifications/message" => self.log_message(up, conn, call, envelope),
-            "notifications/tools/list_changed" => self.announce(up, &[ListKind::Tools]),
-            "notifications/prompts/list_changed" => self.announce(up, &[ListKind::Prompts]),
+            "notifications/tools/list_changed" => self.connecting().announce(up, &[ListKind::Tools]),
+            "notifications/prompts/list_changed" => self.connecting().announce(up, &[ListKind::Prompts]),
             "notifications/resources/list_changed" => {
-                self.announce(up, &[ListKind::Resources, ListKind::Templates])
+                self.connecting().announce(up, &[ListKind::Resources, ListKind::Templates])
             }
-            "notifications/resources/updated" => self.resource_updated(up, envelope),
+            "notifications/resources/updated" => self.connecting().resource_updated(up, envelope),
             "notifications/subscriptions/acknowledged" => {
-                self.listen_acknowledged(up, envelope);
+                self.connecting().listen_acknowledged(up, envelope);
                 true
             }
             "notifications/tasks/status" => {
@@ -98,7 +96,7 @@ impl Gateway {
             .map(|call| &call.purpose)
         {
             Some(Purpose::Client(client)) if client.exposes => {
-                crate::protocol::task::exposed(&self.up_ref(up).key, text)
+                crate::protocol::task::exposed(&self.ups.get(up).key, text)
             }
             _ => None,
         };
@@ -155,14 +153,14 @@ impl Gateway {
         call: Option<u64>,
         envelope: &Envelope<'_>,
     ) -> bool {
-        let member = &self.up_ref(up).conns[conn];
+        let member = &self.ups.get(up).conns[conn];
         let calls = &member.calls;
         // A task of a legacy server that is at work writes log messages too, long after its call
         // was answered.
-        let legacy = matches!(self.up_ref(up).era, Some(UpEra::Legacy(_)));
+        let legacy = matches!(self.ups.get(up).era, Some(UpEra::Legacy(_)));
         let tasks = legacy
             && !member.is_leased()
-            && self.tasks.works_at(self.up_ref(up), conn, self.cx.now);
+            && self.tasks.works_at(self.ups.get(up), conn, self.cx.now);
         let only = || {
             calls.iter().next().copied().filter(|_| {
                 calls.len() == 1 && call.is_none() && self.cx.now >= member.unsure && !tasks
@@ -204,102 +202,6 @@ impl Gateway {
             self.clients.stream_event(&mut self.cx, key, data, true);
         }
         wanted
-    }
-
-    fn announce(&mut self, up: UpId, kinds: &[ListKind]) -> bool {
-        let due = self.cx.now + DEBOUNCE;
-        let upstream = self.up_mut(up);
-        for kind in kinds {
-            if upstream.info.has(kind.capability()) {
-                upstream.lists[*kind as usize].announced = true;
-                upstream.refresh_at[*kind as usize].get_or_insert(due);
-            }
-        }
-        false
-    }
-
-    fn resource_updated(&mut self, up: UpId, envelope: &Envelope<'_>) -> bool {
-        let raw = envelope
-            .params
-            .and_then(|params| json::pick(params, ["uri"]))
-            .and_then(|[uri]| uri);
-        let Some(uri) = raw.and_then(json::string) else {
-            return false;
-        };
-        if !self.up_ref(up).subscriptions.contains_key(&*uri) {
-            return false;
-        }
-        let exposed = name::exposed_uri(&self.up_ref(up).key, &uri);
-        let original = uri.clone();
-        let message = |uri: &str| {
-            Bytes::from(format!(
-                "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{{\"uri\":{}}}}}",
-                json::quote(uri)
-            ))
-        };
-        let mut sessions: Vec<_> = self
-            .clients
-            .sessions()
-            .filter_map(|(id, session)| {
-                let uri = match session.view {
-                    View::All => exposed.as_str(),
-                    View::One(one) if one == up => &uri,
-                    _ => return None,
-                };
-                let may = || {
-                    self.ups.may(
-                        session.access.as_deref(),
-                        ListKind::Resources,
-                        up,
-                        &original,
-                    )
-                };
-                (session.subscriptions.contains(uri) && may()).then(|| (id.clone(), message(uri)))
-            })
-            .collect();
-        sessions.sort_unstable();
-        for (session, data) in sessions {
-            self.clients.session_event(&mut self.cx, &session, data);
-        }
-        self.listens_updated(up, &uri, &exposed);
-        true
-    }
-
-    /// Tells clients that a list changed: those of the server's own view, and those of the view of
-    /// all. Who does not see all of a list hears only of what it sees of it.
-    pub(crate) fn tell_changed(&mut self, up: UpId, rebuilt: &Rebuilt) {
-        let Rebuilt {
-            kind,
-            one,
-            all,
-            before: [old_one, old_all],
-        } = rebuilt;
-        let (kind, one, all) = (*kind, *one, *all);
-        if !one && !all {
-            return;
-        }
-        let concerns = |ups: &Upstreams, view: View, access: Option<&Access>| match view {
-            View::One(of) if one && of == up => {
-                ups.differs(access, view, kind, old_one, ups.table(view, kind))
-            }
-            View::All if all => ups.differs(access, view, kind, old_all, ups.table(view, kind)),
-            _ => false,
-        };
-        let data = notification::list_changed(kind);
-        let concerned =
-            |session: &Session| concerns(&self.ups, session.view, session.access.as_deref());
-        let mut sessions: Vec<_> = self
-            .clients
-            .sessions()
-            .filter(|(_, session)| concerned(session))
-            .map(|(id, _)| id.clone())
-            .collect();
-        sessions.sort_unstable();
-        for session in sessions {
-            self.clients
-                .session_event(&mut self.cx, &session, data.clone());
-        }
-        self.listens_changed(kind, concerns);
     }
 
     /// A notification of a legacy client.

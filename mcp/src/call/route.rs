@@ -111,7 +111,8 @@ impl Gateway {
             View::One(up)
                 if kind == ListKind::Tools
                     && self
-                        .up_ref(up)
+                        .ups
+                        .get(up)
                         .list(kind)
                         .refused
                         .iter()

@@ -46,11 +46,11 @@ impl Gateway {
                 None,
             );
         }
-        match self.up_ref(up).era {
+        match self.ups.get(up).era {
             Some(UpEra::Legacy(_)) if changes => self.relay(ctx, target, None),
             era => {
                 if changes && era == Some(UpEra::Modern) {
-                    self.listen_upstream(up);
+                    self.connecting().listen_upstream(up);
                 }
                 self.result(ctx, "{}");
                 Ok(Flow::Done)

@@ -9,10 +9,6 @@ use crate::upstream::list::ListKind;
 use crate::upstream::{ConnState, UpEra};
 use ggen_wire::Code;
 
-/// The lists of a server that is down are served this long.
-const KEEP_LISTS: Micros = 600_000_000;
-/// A connection that was made for clients of one kind is closed after this time without calls.
-const KEEP_CONN: Micros = 600_000_000;
 /// How often sessions are looked at.
 const SCAN: Micros = 5_000_000;
 impl Gateway {
@@ -23,9 +19,12 @@ impl Gateway {
         self.pending_due();
         self.rounds_due();
         self.say_due();
-        self.resume_due();
+        self.connecting().resume_due();
         for up in self.ups.ids() {
-            self.upstream_due(up);
+            self.connecting().due(up);
+            if !self.ups.get(up).is_http() {
+                self.children_due(up);
+            }
         }
         if self.cx.now >= self.scanned + SCAN || self.cx.now < self.scanned {
             self.scanned = self.cx.now;
@@ -33,7 +32,7 @@ impl Gateway {
             self.tasks_due();
         }
         self.wake_expired();
-        self.refreshed();
+        self.connecting().refreshed();
     }
 
     /// Tries the waiting requests again: something has changed.
@@ -62,7 +61,7 @@ impl Gateway {
     }
 
     fn call_due(&mut self, number: u64, up: UpId) {
-        let name = self.up_ref(up).settings.name.clone();
+        let name = self.ups.get(up).settings.name.clone();
         let limit = self.cx.limits.handshake / 1_000_000;
         if let Some(call) = self.calls.get_mut(&number)
             && matches!(call.purpose, Purpose::Discover)
@@ -72,7 +71,7 @@ impl Gateway {
             // Silence is no answer yet: the server may be slow to start, or know nothing of the
             // probe. Whichever answer comes first counts.
             call.deadline = self.cx.now + self.cx.limits.handshake;
-            return self.initialize_upstream(up, 0);
+            return self.connecting().initialize_upstream(up, 0);
         }
         if self.waits_on(number, up) {
             return;
@@ -80,7 +79,7 @@ impl Gateway {
         let Some((_, call)) = self.take_call(up, number) else {
             return;
         };
-        if self.up_ref(up).is_http() && !matches!(call.purpose, Purpose::Client(_)) {
+        if self.ups.get(up).is_http() && !matches!(call.purpose, Purpose::Client(_)) {
             self.cx.emit(Output::Abort(up, number));
         }
         match &call.purpose {
@@ -99,9 +98,9 @@ impl Gateway {
                         || other.conn != call.conn
                         || !matches!(other.purpose, Purpose::Discover)
                 });
-                self.handshake_failed(up, call.conn, Code::UpstreamSilent, detail);
+                self.connecting().handshake_failed(up, call.conn, Code::UpstreamSilent, detail);
             }
-            Purpose::List(kind) => self.list_failed(up, *kind),
+            Purpose::List(kind) => self.connecting().list_failed(up, *kind),
             Purpose::Watch(name) => self.tasks.watch_over(name),
             Purpose::Listen | Purpose::Stream | Purpose::Told(..) | Purpose::Untracked => {}
         }
@@ -121,62 +120,10 @@ impl Gateway {
         };
         let refusal = refusal.with("server", &crate::protocol::json::quote(name));
         if call.tries > 0 {
-            self.cancel_upstream(call.up, call.conn, number);
+            self.connecting().cancel_upstream(call.up, call.conn, number);
             self.cancel_task(call.up, call.conn, client);
         }
         self.give_up(call, client, &refusal, "timeout");
-    }
-
-    fn upstream_due(&mut self, up: UpId) {
-        let now = self.cx.now;
-        if self.up_ref(up).retry_at.is_some_and(|at| at <= now) {
-            self.begin_handshake(up);
-        }
-        for kind in ListKind::ALL {
-            let due = self.up_ref(up).refresh_at[kind as usize].is_some_and(|at| at <= now);
-            if due && self.up_ref(up).conns[0].phase == ConnState::Ready {
-                self.up_mut(up).refresh_at[kind as usize] = None;
-                self.fetch(up, kind);
-            }
-        }
-        if self.up_ref(up).listen_at.is_some_and(|at| at <= now)
-            && self.up_ref(up).conns[0].phase == ConnState::Ready
-        {
-            self.up_mut(up).listen_at = None;
-            self.listen_upstream(up);
-        }
-        if !self.up_ref(up).is_http() {
-            self.children_due(up);
-        }
-        let legacy =
-            self.up_ref(up).is_http() && matches!(self.up_ref(up).era, Some(UpEra::Legacy(_)));
-        for conn in 0..self.up_ref(up).conns.len() {
-            let member = &self.up_ref(up).conns[conn];
-            if member.phase != ConnState::Ready || !legacy {
-                continue;
-            }
-            if member.awaits_stream.is_some_and(|until| until <= now) {
-                self.send_queued(up, conn);
-            }
-            let member = &self.up_ref(up).conns[conn];
-            if member.stream_at.is_some_and(|at| at <= now) {
-                self.open_stream(up, conn);
-            } else if conn > 0 && member.calls.is_empty() && now >= member.used + KEEP_CONN {
-                self.close_conn(up, conn);
-            }
-        }
-        if self
-            .up_ref(up)
-            .down_since
-            .is_some_and(|since| now >= since + KEEP_LISTS)
-            && self
-                .up_ref(up)
-                .lists
-                .iter()
-                .any(|list| !list.items.is_empty())
-        {
-            self.forget_lists(up);
-        }
     }
 
     fn sessions_due(&mut self) {

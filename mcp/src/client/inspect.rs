@@ -45,14 +45,14 @@ impl Gateway {
                 self.cx.emit(Output::Ask(number, Question::Status));
             }
             "/refresh" if key.edge == 0 => {
-                self.clients.refreshing.push(key);
+                self.clients.refresh(key);
                 for up in self.ups.ids() {
-                    self.fetch(up, ListKind::Tools);
+                    self.connecting().fetch(up, ListKind::Tools);
                 }
-                self.refreshed();
+                self.connecting().refreshed();
             }
             "/catalogue" if key.edge == 0 => {
-                let body = serde_json::to_vec(&self.catalogue()).unwrap_or_default();
+                let body = serde_json::to_vec(&self.connecting().catalogue()).unwrap_or_default();
                 self.cx.full(key, 200, body.into());
             }
             path => {
@@ -82,56 +82,6 @@ impl Gateway {
                 let name = path.trim_start_matches("/tool/");
                 Refusal::new(404, rpc::INVALID_PARAMS, Code::ToolNotFound, name)
             })
-    }
-
-    /// Answers `/refresh` once no server that serves is being asked for its tools any more.
-    pub(crate) fn refreshed(&mut self) {
-        let tools = ListKind::Tools as usize;
-        let busy = |up: &Upstream| {
-            up.conns[0].phase == ConnState::Ready && up.lists[tools].loading.is_some()
-        };
-        if self.clients.refreshing.is_empty() || self.ups.configured().any(busy) {
-            return;
-        }
-        let body = Bytes::from(serde_json::to_vec(&self.catalogue()).unwrap_or_default());
-        for key in std::mem::take(&mut self.clients.refreshing) {
-            self.cx.full(key, 200, body.clone());
-        }
-    }
-
-    /// The tools of the view of all.
-    fn catalogue(&self) -> Vec<status::Tool> {
-        let each = self
-            .ups
-            .table(View::All, ListKind::Tools)
-            .entries
-            .iter()
-            .map(|entry| {
-                let text = String::from_utf8_lossy(&entry.text);
-                let description = json::pick(&text, ["description"])
-                    .and_then(|[raw]| json::string(raw?))
-                    .unwrap_or_default();
-                let (server, status) = match entry.owner {
-                    Owner::Core(_) => ("core".to_owned(), "available".to_owned()),
-                    Owner::Up(up) => {
-                        let up = self.up_ref(up);
-                        let status = if up.state == status::UpstreamState::Ready {
-                            "available"
-                        } else {
-                            up.state.as_str()
-                        };
-                        (up.settings.name.clone(), status.to_owned())
-                    }
-                };
-                status::Tool {
-                    name: entry.exposed.to_string(),
-                    server,
-                    original: entry.original.to_string(),
-                    description: description.lines().next().unwrap_or_default().to_owned(),
-                    status,
-                }
-            });
-        each.collect()
     }
 
     /// `/health`: what a probe and a person want to know, out of the supervisor's status.

@@ -2,6 +2,7 @@
 
 use crate::access::policy::Access;
 use crate::api::{StreamKey, UpId};
+use crate::client::Clients;
 use crate::client::exchange::Exchange;
 use crate::client::request::{Flow, RequestContext};
 use crate::client::task_name::TaskName;
@@ -45,6 +46,29 @@ pub(crate) const FLAGS: [(&str, ListKind); 3] = [
 ];
 /// URIs in one subscription, at most.
 const MAX_URIS: usize = 1000;
+impl Listen {
+    /// Whether its client wants to hear of changes of a list.
+    pub(crate) fn wants(&self, kind: ListKind) -> bool {
+        FLAGS
+            .iter()
+            .zip(self.lists)
+            .any(|((_, of), on)| on && of.capability() == kind.capability())
+    }
+
+    /// Whether its client wants to hear of changes of a resource of that server.
+    pub(crate) fn wants_uri(&self, exposed: &str, up: UpId) -> bool {
+        self.uris
+            .get(exposed)
+            .is_some_and(|(owner, _)| *owner == up)
+    }
+}
+
+impl Clients {
+    pub(crate) fn listen(&self, key: StreamKey) -> Option<&Listen> {
+        self.listens.get(&key)
+    }
+}
+
 impl Gateway {
     pub(crate) fn listen(&mut self, ctx: &RequestContext<'_>) -> Result<Flow, Refusal> {
         let filter = ctx
@@ -135,7 +159,7 @@ impl Gateway {
     ) {
         for (up, uri) in uris.values() {
             if self.ups.add_subscriber(*up, uri) {
-                self.subscribe_upstream(*up, uri, true);
+                self.connecting().subscribe_upstream(*up, uri, true);
             }
         }
         let servers: BTreeSet<_> = tasks.keys().map(|name| name.up).collect();
@@ -153,7 +177,7 @@ impl Gateway {
             },
         );
         for up in servers {
-            self.listen_upstream(up);
+            self.connecting().listen_upstream(up);
         }
     }
 
@@ -164,7 +188,7 @@ impl Gateway {
         };
         self.spans.end(&mut self.cx, listen.span, "ok", b"");
         for (up, uri) in listen.uris.values() {
-            self.release_and_tell(*up, uri);
+            self.connecting().release_and_tell(*up, uri);
         }
         for up in listen
             .tasks
@@ -172,78 +196,7 @@ impl Gateway {
             .map(|name| name.up)
             .collect::<BTreeSet<_>>()
         {
-            self.listen_upstream(up);
-        }
-    }
-
-    /// One subscriber less; the server is told of the last one's end.
-    pub(crate) fn release_and_tell(&mut self, up: UpId, uri: &Arc<str>) {
-        if self.ups.remove_subscriber(up, uri) {
-            self.subscribe_upstream(up, uri, false);
-        }
-    }
-
-    pub(crate) fn listens_changed(
-        &mut self,
-        kind: ListKind,
-        concerns: impl Fn(&Upstreams, View, Option<&Access>) -> bool,
-    ) {
-        let concerned =
-            |listen: &Listen| concerns(&self.ups, listen.view, listen.access.as_deref());
-        let mut keys: Vec<_> = self
-            .clients
-            .listens
-            .iter()
-            .filter(|(_, listen)| concerned(listen))
-            .map(|(key, _)| *key)
-            .collect();
-        keys.sort_unstable();
-        for key in keys {
-            self.listen_changed(key, kind);
-        }
-    }
-
-    /// Tells a modern client that a list changed, if it wants to hear of it.
-    pub(crate) fn listen_changed(&mut self, key: StreamKey, kind: ListKind) {
-        let at = FLAGS
-            .iter()
-            .position(|(_, of)| of.capability() == kind.capability())
-            .unwrap_or(0);
-        if let Some(listen) = self
-            .clients
-            .listens
-            .get(&key)
-            .filter(|listen| listen.lists[at])
-        {
-            let data =
-                notification::tagged(notification::list_changed_method(kind), "", &listen.id);
-            self.clients.stream_event(&mut self.cx, key, data, true);
-        }
-    }
-
-    pub(crate) fn listens_updated(&mut self, up: UpId, uri: &str, exposed: &str) {
-        let mut events = Vec::new();
-        for (key, listen) in &self.clients.listens {
-            let name = if listen.view == View::One(up) {
-                uri
-            } else {
-                exposed
-            };
-            let may = || {
-                self.ups
-                    .may(listen.access.as_deref(), ListKind::Resources, up, uri)
-            };
-            if listen.uris.get(name).is_some_and(|(owner, _)| *owner == up) && may() {
-                let members = format!("\"uri\":{}", json::quote(name));
-                events.push((
-                    *key,
-                    notification::tagged("notifications/resources/updated", &members, &listen.id),
-                ));
-            }
-        }
-        events.sort_unstable();
-        for (key, data) in events {
-            self.clients.stream_event(&mut self.cx, key, data, true);
+            self.connecting().listen_upstream(up);
         }
     }
 

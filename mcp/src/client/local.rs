@@ -300,7 +300,7 @@ impl Gateway {
             .map(|up| up.id)
             .collect::<Vec<_>>()
         {
-            self.fetch(up, kind);
+            self.connecting().fetch(up, kind);
         }
     }
 
@@ -356,7 +356,7 @@ impl Gateway {
     /// of what can be bridged otherwise.
     fn capabilities(&self, view: View, access: Option<&Access>, modern: bool) -> String {
         if let View::One(up) = view {
-            let up = self.up_ref(up);
+            let up = self.ups.get(up);
             if !up.info.capabilities.is_empty()
                 && up.era.is_some_and(|era| (era == UpEra::Modern) == modern)
             {

@@ -42,7 +42,7 @@ impl Gateway {
                 std::mem::replace(&mut listen.access, new.clone()),
             );
             for kind in self.ups.changed(view, old.as_deref(), new.as_deref()) {
-                self.listen_changed(key, kind);
+                self.connecting().listen_changed(key, kind);
             }
         }
     }

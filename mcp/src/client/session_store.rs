@@ -281,12 +281,12 @@ impl Gateway {
             if let Some((up, original)) = self.ups.subscribed_at(view, exposed)
                 && self.ups.add_subscriber(up, &original)
             {
-                self.subscribe_upstream(up, &original, true);
+                self.connecting().subscribe_upstream(up, &original, true);
             }
         }
         for exposed in before.difference(&wanted) {
             if let Some((up, original)) = self.ups.subscribed_at(view, exposed) {
-                self.release_and_tell(up, &original);
+                self.connecting().release_and_tell(up, &original);
             }
         }
     }

@@ -171,7 +171,7 @@ impl Gateway {
         }
         for exposed in &session.subscriptions {
             if let Some((up, original)) = self.ups.subscribed_at(session.view, exposed) {
-                self.release_and_tell(up, &original);
+                self.connecting().release_and_tell(up, &original);
             }
         }
     }
@@ -247,7 +247,7 @@ impl Gateway {
         let queued = self
             .calls
             .get(&number)
-            .is_some_and(|call| self.up_ref(up).conns[call.conn].queue.contains(&number));
+            .is_some_and(|call| self.ups.get(up).conns[call.conn].queue.contains(&number));
         let Some((_, call)) = self.take_call(up, number) else {
             return;
         };
@@ -259,7 +259,7 @@ impl Gateway {
         }
         // What waits for a connection, or for the client, is unknown to the server.
         if !queued && call.tries > 0 {
-            self.cancel_upstream(up, call.conn, number);
+            self.connecting().cancel_upstream(up, call.conn, number);
             self.cancel_task(up, call.conn, client);
         }
         let era = if client.modern { "modern" } else { "legacy" };
@@ -283,24 +283,5 @@ impl Gateway {
         self.spans
             .end(&mut self.cx, client.span.clone(), "cancelled", b"");
         self.clients.drop_answer(&mut self.cx, client.key);
-    }
-
-    /// Tells a server that an answer is not wanted any more.
-    pub(crate) fn cancel_upstream(&mut self, up: UpId, conn: usize, number: u64) {
-        let modern = self.up_ref(up).era == Some(crate::upstream::UpEra::Modern);
-        if !self.up_ref(up).is_http() {
-            if self.up_ref(up).conns[conn].is_leased() {
-                let until = self.cx.now + self.cx.limits.lease_grace;
-                let conn = &mut self.up_mut(up).conns[conn];
-                conn.answer_may_come(number, until);
-            } else {
-                self.up_mut(up).conns[conn].unsure = self.cx.now + crate::upstream::UNSURE;
-            }
-            return self.write_line(up, conn, notification::cancelled(number));
-        }
-        if !modern {
-            self.send_untracked(up, conn, notification::cancelled(number), Vec::new());
-        }
-        self.cx.emit(Output::Abort(up, number));
     }
 }

@@ -124,4 +124,19 @@ impl Clients {
             exchange.close(waiting.key, cx.outputs());
         }
     }
+
+    /// A `/refresh` request waits for the lists.
+    pub(crate) fn refresh(&mut self, key: StreamKey) {
+        self.refreshing.push(key);
+    }
+
+    /// Whether `/refresh` requests wait for the lists.
+    pub(crate) const fn is_refreshing(&self) -> bool {
+        !self.refreshing.is_empty()
+    }
+
+    /// The `/refresh` requests that wait for the lists.
+    pub(crate) fn take_refreshing(&mut self) -> Vec<StreamKey> {
+        std::mem::take(&mut self.refreshing)
+    }
 }

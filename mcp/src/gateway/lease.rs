@@ -1,5 +1,6 @@
 //! What the router does for leased children: it carries out what [`crate::lease`] has decided.
 
+use ggen_wire::status::UpstreamState;
 use crate::api::{Lease, Micros, Output, UpId, UpInput};
 use crate::gateway::Gateway;
 use crate::in_flight::record::{ClientCall, Purpose};
@@ -18,22 +19,25 @@ impl Gateway {
     /// The connection of a call for a stdio server: the shared child, or the place where calls wait
     /// for one of their own.
     pub(crate) fn child_for(&mut self, up: UpId, call: &ClientCall) -> usize {
-        if Want::of(self.up_ref(up), call).is_none() {
+        if Want::of(self.ups.get(up), call).is_none() {
             return 0;
         }
         self.leases.touch(up);
-        allocation::waiting_place(self.up_mut(up))
+        allocation::waiting_place(self.ups.get_mut(up))
     }
 
-    /// Gives children to the calls that wait for one, in the order of their arrival.
-    pub(crate) fn lend_all(&mut self) {
-        while let Some(up) = self.leases.next_changed() {
-            self.end_spent(up);
-            let mut promised = Vec::new();
-            for number in allocation::waiting_calls(self.up_ref(up)).to_vec() {
-                self.allocate(up, number, &mut promised);
-            }
+    /// Gives children to the calls that wait for one at a server where something has changed, in the
+    /// order of their arrival. False: there is no such server.
+    pub(crate) fn lend(&mut self) -> bool {
+        let Some(up) = self.leases.next_changed() else {
+            return false;
+        };
+        self.end_spent(up);
+        let mut promised = Vec::new();
+        for number in allocation::waiting_calls(self.ups.get(up)).to_vec() {
+            self.allocate(up, number, &mut promised);
         }
+        true
     }
 
     /// Gives a waiting call a child that is free, or sees to it that there will be one.
@@ -42,7 +46,7 @@ impl Gateway {
         else {
             return;
         };
-        let upstream = self.up_ref(up);
+        let upstream = self.ups.get(up);
         let want = Want::of(upstream, client);
         let busy = self.tasks.leases_at_work(up, self.cx.now);
         match allocation::allocate(upstream, want.as_ref(), &busy, promised, self.cx.now) {
@@ -54,7 +58,7 @@ impl Gateway {
                     && (allocation::has_room(upstream) || self.make_room(up))
                 {
                     let now = self.cx.now;
-                    let (at, lease) = allocation::start(self.up_mut(up), &want, now);
+                    let (at, lease) = allocation::start(self.ups.get_mut(up), &want, now);
                     self.cx.emit(Output::Lease(up, lease));
                     promised.push(at);
                 }
@@ -67,11 +71,11 @@ impl Gateway {
         let busy = self
             .tasks
             .leases_asked_for(up, self.cx.limits.park, self.cx.now);
-        let Some(at) = allocation::idlest(self.up_ref(up), &busy, self.cx.now) else {
+        let Some(at) = allocation::idlest(self.ups.get(up), &busy, self.cx.now) else {
             return false;
         };
-        let kill = !self.up_ref(up).conns[at].late.is_empty()
-            || self.tasks.works_at(self.up_ref(up), at, self.cx.now);
+        let kill = !self.ups.get(up).conns[at].late.is_empty()
+            || self.tasks.works_at(self.ups.get(up), at, self.cx.now);
         self.end_child(up, at, kill);
         true
     }
@@ -88,13 +92,13 @@ impl Gateway {
         let session = client.session.clone();
         (call.began, call.deadline) = (now, now + client.timeout);
         let from = std::mem::replace(&mut call.conn, at);
-        allocation::assign(self.up_mut(up), number, (from, at), session, now);
-        self.dispatch(number);
+        allocation::assign(self.ups.get_mut(up), number, (from, at), session, now);
+        self.connecting().dispatch(number);
     }
 
     /// No more children can be had, and the call may not share one.
     fn fail_without_child(&mut self, up: UpId, number: u64) {
-        let upstream = self.up_ref(up);
+        let upstream = self.ups.get(up);
         let Some((_, code, why)) = &upstream.no_leases else {
             return;
         };
@@ -144,24 +148,24 @@ impl Gateway {
 
     /// Something about a leased child. What comes late from one that has ended is dropped.
     pub(crate) fn leased(&mut self, up: UpId, lease: Lease, event: UpInput) {
-        let Some(at) = lifecycle::place(self.up_ref(up), lease) else {
+        let Some(at) = lifecycle::place(self.ups.get(up), lease) else {
             return;
         };
         match event {
             UpInput::Connected { .. } => {
-                self.up_mut(up).conns[at].used = self.cx.now;
-                if self.up_ref(up).era == Some(UpEra::Modern) {
-                    self.ready(up, at);
+                self.ups.get_mut(up).conns[at].used = self.cx.now;
+                if self.ups.get(up).era == Some(UpEra::Modern) {
+                    self.connecting().ready(up, at);
                 } else {
-                    self.initialize_upstream(up, at);
+                    self.connecting().initialize_upstream(up, at);
                 }
             }
             UpInput::Line(line) => self.received(up, at, None, line),
             UpInput::Overlong(head) => self.overlong(up, at, &head),
             UpInput::Lost { code, reason, .. }
-                if self.up_ref(up).conns[at].phase == ConnState::Ready =>
+                if self.ups.get(up).conns[at].phase == ConnState::Ready =>
             {
-                let name = &self.up_ref(up).settings.name;
+                let name = &self.ups.get(up).settings.name;
                 let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}"));
                 let refusal = refusal.with("server", &json::quote(name));
                 let text = format!("{name}: the child of some calls is gone: {reason}");
@@ -185,7 +189,7 @@ impl Gateway {
         runs: bool,
     ) {
         let until = self.cx.now + lifecycle::PENALTY;
-        let upstream = self.up_mut(up);
+        let upstream = self.ups.get_mut(up);
         upstream.no_leases = Some((until, code, reason.to_owned()));
         let (name, lease) = (&upstream.settings.name, upstream.conns[at].lease);
         let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}"));
@@ -206,7 +210,7 @@ impl Gateway {
 
     /// Ends a child that is not needed any more.
     pub(crate) fn end_child(&mut self, up: UpId, at: usize, kill: bool) {
-        let upstream = self.up_ref(up);
+        let upstream = self.ups.get(up);
         let (name, lease) = (&upstream.settings.name, upstream.conns[at].lease);
         let refusal = Refusal::new(200, rpc::INTERNAL, Code::UpstreamExited, name);
         self.cx.emit(Output::Unlease { up, lease, kill });
@@ -215,7 +219,7 @@ impl Gateway {
 
     /// The answer to a call of a child that was given up has come.
     pub(crate) fn late_answer(&mut self, up: UpId, at: usize, number: u64) {
-        if lifecycle::late_answer(&mut self.up_mut(up).conns[at], number) {
+        if lifecycle::late_answer(&mut self.ups.get_mut(up).conns[at], number) {
             self.leases.touch(up);
         }
     }
@@ -223,14 +227,14 @@ impl Gateway {
     /// A child is gone: its calls fail, its place is free.
     fn forget_child(&mut self, up: UpId, at: usize, refusal: &Refusal) {
         self.fail_calls(up, Some(at), refusal, "lost");
-        self.up_mut(up).conns[at] = Conn::new(Caps::default());
+        self.ups.get_mut(up).conns[at] = Conn::new(Caps::default());
         self.leases.touch(up);
     }
 
     /// Ends the children that were for one call, and are done with it.
     fn end_spent(&mut self, up: UpId) {
-        for at in 1..self.up_ref(up).conns.len() {
-            if lifecycle::is_spent(&self.up_ref(up).conns[at]) && !self.has_calls(up, at) {
+        for at in 1..self.ups.get(up).conns.len() {
+            if lifecycle::is_spent(&self.ups.get(up).conns[at]) && !self.has_calls(up, at) {
                 self.end_child(up, at, false);
             }
         }
@@ -239,8 +243,8 @@ impl Gateway {
     /// A session is over: what was kept for it is not needed any more.
     pub(crate) fn session_leaves(&mut self, name: &Arc<str>) {
         for up in self.ups.ids() {
-            for at in 1..self.up_ref(up).conns.len() {
-                if lifecycle::session_leaves(&mut self.up_mut(up).conns[at], name) {
+            for at in 1..self.ups.get(up).conns.len() {
+                if lifecycle::session_leaves(&mut self.ups.get_mut(up).conns[at], name) {
                     self.end_child(up, at, false);
                 }
             }
@@ -249,9 +253,9 @@ impl Gateway {
 
     /// What time does to leased children.
     pub(crate) fn children_due(&mut self, up: UpId) {
-        for at in 1..self.up_ref(up).conns.len() {
+        for at in 1..self.ups.get(up).conns.len() {
             let lives = |session: &Arc<str>| self.clients.has_session(session);
-            match lifecycle::due(self.up_ref(up), at, lives, &self.cx.limits, self.cx.now) {
+            match lifecycle::due(self.ups.get(up), at, lives, &self.cx.limits, self.cx.now) {
                 Due::End { kill } if !self.has_calls(up, at) => self.end_child(up, at, kill),
                 Due::Nothing | Due::End { .. } => {}
                 Due::Failed => {
@@ -270,10 +274,55 @@ impl Gateway {
     /// Whether a child is a call's, or a task's: one may be between two rounds, when nothing of it
     /// is in flight.
     fn has_calls(&self, up: UpId, at: usize) -> bool {
-        self.tasks.works_at(self.up_ref(up), at, self.cx.now)
-            || !self.up_ref(up).conns[at].calls.is_empty()
+        self.tasks.works_at(self.ups.get(up), at, self.cx.now)
+            || !self.ups.get(up).conns[at].calls.is_empty()
             || self.calls.values().any(|call| {
                 call.up == up && call.conn == at && matches!(call.purpose, Purpose::Client(_))
             })
+    }
+
+    /// A greeting that led to nothing.
+    pub(crate) fn handshake_over(&mut self, up: UpId, conn: usize, code: Code, detail: String) {
+        if self.ups.get(up).conns[conn].is_leased() {
+            return self.child_failed(up, conn, code, &detail, true);
+        }
+        let name = self.ups.get(up).settings.name.clone();
+        self.cx.note(
+            Level::Warn,
+            "mcp_server",
+            Some(up),
+            Some(code),
+            format!("{name}: {detail}"),
+        );
+        self.ups.get_mut(up).conns[conn].phase = ConnState::Down;
+        let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {detail}"));
+        self.fail_calls(up, Some(conn), &refusal, "lost");
+        if conn > 0 {
+            return;
+        }
+        if self.ups.get(up).is_http() {
+            self.ups.retry_later(&mut self.cx, up);
+        } else {
+            let incarnation = self.ups.get(up).incarnation;
+            self.cx.emit(Output::Recycle {
+                up,
+                incarnation,
+                code,
+                detail: detail.clone(),
+            });
+        }
+        self.connecting().down(up, UpstreamState::Degraded, code, detail, false);
+    }
+
+    /// The connection that takes a call.
+    pub(crate) fn conn_for(&mut self, up: UpId, call: &ClientCall, era: UpEra) -> usize {
+        match self.ups.get(up).is_http() {
+            false => self.child_for(up, call),
+            true if call.caps == Caps::default() || era == UpEra::Modern => 0,
+            true => {
+                let busy = self.tasks.remotes_at_work(up, self.cx.now);
+                self.connecting().session_for(up, call, &busy)
+            }
+        }
     }
 }

@@ -12,9 +12,14 @@ mod lease;
 mod leftovers;
 mod pending_input;
 mod post;
+mod reconfigure;
 mod reply;
 mod tasks;
+mod upstream_events;
+mod upstream_http;
 
+use crate::context::FollowUp;
+use crate::upstream::Connecting;
 use crate::access::AccessControl;
 use crate::api::{Input, Micros, Output, Settings, UpId};
 use crate::client::Clients;
@@ -99,7 +104,7 @@ impl Gateway {
         self.cx.now = now;
         if !self.started {
             self.started = true;
-            self.reach_for_all();
+            self.connecting().reach_for_all();
         }
         match input {
             Input::Open(key, request) => self.open(key, request, Attempt::first(now)),
@@ -131,8 +136,24 @@ impl Gateway {
             }
             Input::Tick => self.tick(),
         }
-        self.lend_all();
+        while self.follow_up() || self.lend() {}
         self.cx.swap_outputs(out);
+    }
+
+    /// Does the next thing that has to follow the event. False: there is nothing.
+    fn follow_up(&mut self) -> bool {
+        match self.cx.next_follow_up() {
+            None => return false,
+            Some(FollowUp::TryWaiting) => self.wake(),
+            Some(FollowUp::HandshakeFailed {
+                up,
+                conn,
+                code,
+                detail,
+            }) => self.handshake_over(up, conn, code, detail),
+            Some(FollowUp::ChildrenChanged(up)) => self.leases.touch(up),
+        }
+        true
     }
 
     /// When [`Input::Tick`] is due, if sooner than the next one after [`crate::api::TICK`].
@@ -168,6 +189,16 @@ impl Gateway {
     #[must_use]
     pub fn in_flight_of(&self, up: UpId) -> usize {
         self.calls.of_clients().filter(|call| call.up == up).count()
+    }
+
+    /// The room of the upstreams, for one event.
+    pub(crate) fn connecting(&mut self) -> Connecting<'_> {
+        Connecting {
+            cx: &mut self.cx,
+            clients: &mut self.clients,
+            ups: &mut self.ups,
+            calls: &mut self.calls,
+        }
     }
 
     pub(crate) fn up_ref(&self, up: UpId) -> &Upstream {

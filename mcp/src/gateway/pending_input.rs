@@ -42,7 +42,7 @@ impl Gateway {
             .and_then(|key| answer_of(asking.answers.as_deref()?, key))
             .map(str::to_owned);
         if let Some(answer) = ready {
-            self.send_untracked(up, conn, result_message(id, &answer), Vec::new());
+            self.connecting().send_untracked(up, conn, result_message(id, &answer), Vec::new());
             return true;
         }
         let request = question::question(method, params, client.caps);
@@ -107,7 +107,7 @@ impl Gateway {
         let Purpose::Client(client) = &call.purpose else {
             return;
         };
-        self.cancel_upstream(call.up, call.conn, number);
+        self.connecting().cancel_upstream(call.up, call.conn, number);
         self.give_up(
             &call,
             client,
@@ -148,7 +148,7 @@ impl Gateway {
             client.arrived,
         );
         let (trace, span) = (client.sampled(), client.span.take());
-        let body = input_required(self.up_ref(up), &request, &requests, &state);
+        let body = input_required(self.ups.get(up), &request, &requests, &state);
         if let Some(pending) = self.questions.pending.get_mut(id) {
             pending.set_last(200, body.clone());
         }
@@ -239,18 +239,6 @@ impl Gateway {
         self.questions.pending.withdraw(up, conn, id);
     }
 
-    /// A question that nobody will answer any more is answered all the same, so that its server
-    /// does not wait for ever.
-    pub(crate) fn take_back(&mut self, up: UpId, conn: usize, question: &OpenQuestion) {
-        let answer = if &*question.method == "elicitation/create" {
-            result_message(&question.id, "{\"action\":\"cancel\"}")
-        } else {
-            let refusal = Refusal::new(200, rpc::INTERNAL, Code::AnswerLate, "");
-            error_message(Some(&question.id), &refusal.error())
-        };
-        self.send_untracked(up, conn, answer, Vec::new());
-    }
-
     /// Nobody waits for a call any more: the server's questions get an answer, so that it does not
     /// wait for ever.
     pub(crate) fn give_up_pending(&mut self, id: u128) {
@@ -264,7 +252,7 @@ impl Gateway {
         }
         if call.is_some() {
             for question in &questions {
-                self.take_back(up, conn, question);
+                self.connecting().take_back(up, conn, question);
             }
         }
     }
@@ -325,7 +313,7 @@ impl Gateway {
             .and_then(|data| json::pick(data, ["elicitations"])?[0])
             .and_then(json::elements)
             .unwrap_or_default();
-        let name = self.up_ref(call.up).settings.name.clone();
+        let name = self.ups.get(call.up).settings.name.clone();
         let unsupported = |rpc, status| {
             Refusal::new(
                 status,
@@ -369,7 +357,7 @@ impl Gateway {
             .sealer
             .seal(nonce, client.method.name(), &state);
         Ok(input_required(
-            self.up_ref(call.up),
+            self.ups.get(call.up),
             &client.id,
             &requests,
             &state,

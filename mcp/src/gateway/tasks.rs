@@ -57,7 +57,7 @@ impl Gateway {
         id: &str,
         task: &str,
     ) {
-        let conn = &self.up_ref(call.up).conns[call.conn];
+        let conn = &self.ups.get(call.up).conns[call.conn];
         let view = if client.exposes {
             View::All
         } else {
@@ -133,13 +133,13 @@ impl Gateway {
         for Forgotten { name, task, watch } in gone {
             let place = Some(&task)
                 .filter(|task| task.left(self.cx.now) > 0)
-                .and_then(|task| task.place(self.up_ref(name.up)));
+                .and_then(|task| task.place(self.ups.get(name.up)));
             if let (Some(watch), Some(conn)) = (watch, place) {
                 self.end_watch(&name, conn, watch);
             }
             self.leases.touch(name.up);
             if self.cx.keeps && !self.cx.draining {
-                let digest = name.stored_as(&self.up_ref(name.up).settings.name);
+                let digest = name.stored_as(&self.ups.get(name.up).settings.name);
                 self.cx.emit(Output::Keep(Keep::Ended(digest)));
             }
         }

@@ -81,7 +81,7 @@ impl Gateway {
         let number = self.cx.next_id();
         (call.tries, call.status, call.last_event) = (0, 0, None);
         call.deadline = self.cx.now + self.cx.limits.think;
-        self.up_mut(call.up).bytes += call.bytes;
+        self.ups.get_mut(call.up).bytes += call.bytes;
         if let Some(session) = self.clients.session_mut(&session) {
             session.calls.insert(id, number);
         }
@@ -234,7 +234,7 @@ impl Gateway {
         let timeout = client.timeout;
         call.deadline = now + self.ups.time_for(&self.cx.limits, up, call.conn, timeout);
         self.calls.insert(number, call);
-        self.dispatch(number);
+        self.connecting().dispatch(number);
     }
 
     /// Rounds without questions that are to be tried again.
@@ -246,7 +246,7 @@ impl Gateway {
     }
 
     fn stop_rounds(&mut self, call: &Call, client: &ClientCall, stop: &Stop) {
-        let name = self.up_ref(call.up).settings.name.clone();
+        let name = self.ups.get(call.up).settings.name.clone();
         let refusal = match stop {
             Stop::Capability(needed) => missing(&name, needed),
             Stop::Other(code, detail) => Refusal::new(
@@ -266,7 +266,7 @@ impl Gateway {
         client: &ClientCall,
         data: Option<&str>,
     ) {
-        let name = self.up_ref(call.up).settings.name.clone();
+        let name = self.ups.get(call.up).settings.name.clone();
         let needed = data
             .and_then(|data| json::pick(data, ["requiredCapabilities"])?[0])
             .unwrap_or("{}");

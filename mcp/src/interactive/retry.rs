@@ -126,7 +126,7 @@ impl Gateway {
             }
         }
         for answer in resumed.answers {
-            self.send_untracked(up, conn, answer, Vec::new());
+            self.connecting().send_untracked(up, conn, answer, Vec::new());
         }
         if resumed.missing {
             self.ask_back(id);

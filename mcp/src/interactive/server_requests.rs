@@ -31,9 +31,9 @@ impl Gateway {
     ) {
         if name == "ping" {
             let answer = crate::protocol::refusal::result_message(id, "{}");
-            return self.send_untracked(up, conn, answer, Vec::new());
+            return self.connecting().send_untracked(up, conn, answer, Vec::new());
         }
-        let allowed = self.up_ref(up).conns[conn]
+        let allowed = self.ups.get(up).conns[conn]
             .caps
             .allow(name, envelope.params);
         if let Some(task) = self.task_that_asks(up, conn, call, envelope.params) {
@@ -72,9 +72,9 @@ impl Gateway {
             name,
             "elicitation/create" | "sampling/createMessage" | "roots/list"
         );
-        let member = &self.up_ref(up).conns[conn];
+        let member = &self.ups.get(up).conns[conn];
         let sure =
-            member.calls.len() == 1 && self.cx.now >= member.unsure && !self.up_ref(up).is_http();
+            member.calls.len() == 1 && self.cx.now >= member.unsure && !self.ups.get(up).is_http();
         let number = call.or_else(|| member.calls.iter().next().copied().filter(|_| sure));
         if let Some(Purpose::Client(client)) = number
             .and_then(|number| self.calls.get_mut(&number))
@@ -89,7 +89,7 @@ impl Gateway {
     /// Tells a server that nobody will answer its question.
     pub(crate) fn refuse_question(&mut self, up: UpId, conn: usize, id: &str, name: &str) {
         let refusal = Refusal::new(200, rpc::METHOD_NOT_FOUND, Code::InputUnsupported, name);
-        self.send_untracked(
+        self.connecting().send_untracked(
             up,
             conn,
             error_message(Some(id), &refusal.error()),
@@ -121,7 +121,7 @@ impl Gateway {
         };
         let exposed = client
             .exposes
-            .then(|| task::exposed_in(&self.up_ref(up).key, envelope.text))
+            .then(|| task::exposed_in(&self.ups.get(up).key, envelope.text))
             .flatten();
         let ours = self.cx.next_id();
         let mut splice = Splice::new(envelope.text);
@@ -204,11 +204,11 @@ impl Gateway {
                         .clients
                         .session(session)
                         .is_some_and(|session| session.view == crate::upstream::view::View::All)
-                    && let Some((task, original)) = task::original_in(&self.up_ref(up).key, result)
+                    && let Some((task, original)) = task::original_in(&self.ups.get(up).key, result)
                 {
                     splice.replace(task, original);
                 }
-                self.send_untracked(up, conn, splice.finish(), Vec::new());
+                self.connecting().send_untracked(up, conn, splice.finish(), Vec::new());
             }
             Asker::Round(at) => self.round_answer(asked.call, at, envelope),
         }
@@ -232,7 +232,7 @@ impl Gateway {
     /// the newest whose client can be asked: a modern one by the result, a legacy one on its
     /// stream.
     fn askable(&self, up: UpId, at: usize) -> Option<u64> {
-        let conn = &self.up_ref(up).conns[at];
+        let conn = &self.ups.get(up).conns[at];
         let can = |number: &&u64| match self.calls.get(number).map(|call| &call.purpose) {
             Some(Purpose::Client(client)) => {
                 self.may_concern(client) && (client.modern || self.clients.reaches(client.key))
@@ -250,7 +250,7 @@ impl Gateway {
     /// Whether whatever comes on an HTTP session can only concern one client: the calls in flight
     /// are its, and so were those that were given up.
     fn is_one_clients(&self, up: UpId, at: usize) -> bool {
-        let conn = &self.up_ref(up).conns[at];
+        let conn = &self.ups.get(up).conns[at];
         let session_of = |number: &u64| match self.calls.get(number).map(|call| &call.purpose) {
             Some(Purpose::Client(client)) => client.session.as_ref(),
             _ => None,
@@ -267,7 +267,7 @@ impl Gateway {
                     .calls
                     .iter()
                     .all(|number| session_of(number) == conn.user.as_ref());
-        self.up_ref(up).is_http() && at > 0 && one && sure
+        self.ups.get(up).is_http() && at > 0 && one && sure
     }
 
     /// Gives a call time from now on; on a leased child, all of its calls: which one waits for the
@@ -291,10 +291,10 @@ impl Gateway {
         let Some(call) = self.calls.get(&number) else {
             return;
         };
-        let conn = &self.up_ref(call.up).conns[call.conn];
+        let conn = &self.ups.get(call.up).conns[call.conn];
         let timeout = match &call.purpose {
             Purpose::Client(client) => client.timeout,
-            _ => self.up_ref(call.up).settings.timeout,
+            _ => self.ups.get(call.up).settings.timeout,
         };
         let open = |number: &u64| self.questions.open.has(*number);
         if !conn.is_leased() || !conn.calls.iter().any(open) {
@@ -306,7 +306,8 @@ impl Gateway {
     /// client, which takes them over.
     pub(crate) fn inherit_questions(&mut self, number: u64, call: &Call) {
         let heir = self
-            .up_ref(call.up)
+            .ups
+            .get(call.up)
             .conns
             .get(call.conn)
             .filter(|conn| conn.is_leased());

@@ -34,7 +34,7 @@ impl Gateway {
         else {
             return false;
         };
-        match next_of(self.up_ref(up), number, client, kind) {
+        match next_of(self.ups.get(up), number, client, kind) {
             None => false,
             Some(Next::Drive) => self.drive(up, number, kind),
             Some(Next::Ask(method, id, task)) => {
@@ -59,10 +59,10 @@ impl Gateway {
             next,
             method,
             members,
-            self.up_ref(call.up).era == Some(UpEra::Modern),
+            self.ups.get(call.up).era == Some(UpEra::Modern),
         );
         self.renumber(number, next, call);
-        self.send(next);
+        self.connecting().send(next);
     }
 
     /// Has a call go on under another number, as if it began now.
@@ -110,7 +110,7 @@ impl Gateway {
             Some(Task::Driven(driven)) => &driven.id,
             _ => return,
         };
-        self.outbound_request(
+        self.connecting().outbound_request(
             up,
             conn,
             Purpose::Untracked,

@@ -76,7 +76,7 @@ impl Gateway {
         ctx: &RequestContext<'_>,
         name: &TaskName,
     ) -> Option<Result<Flow, Refusal>> {
-        let cancels = self.up_ref(name.up).has_in_tasks("cancel");
+        let cancels = self.ups.get(name.up).has_in_tasks("cancel");
         match ctx.method {
             Method::TaskUpdate => {
                 let responses = ctx
@@ -98,7 +98,7 @@ impl Gateway {
             Method::TaskCancel if !cancels => self.tasks.over(&mut self.leases, name),
             _ => return None,
         }
-        let server = self.up_ref(name.up).info.server.as_deref();
+        let server = self.ups.get(name.up).info.server.as_deref();
         let meta = server
             .map(|server| format!(",\"_meta\":{{\"{}\":{server}}}", key::SERVER))
             .unwrap_or_default();
@@ -108,11 +108,11 @@ impl Gateway {
 
     /// Passes a client's answers on to the server; those that nothing asked for are ignored.
     fn answer_task(&mut self, name: &TaskName, responses: &str) {
-        let Some(conn) = self.tasks.place(self.up_ref(name.up), name, self.cx.now) else {
+        let Some(conn) = self.tasks.place(self.ups.get(name.up), name, self.cx.now) else {
             return;
         };
         for answer in self.tasks.answers(name, responses) {
-            self.send_untracked(name.up, conn, answer, Vec::new());
+            self.connecting().send_untracked(name.up, conn, answer, Vec::new());
         }
     }
 
@@ -132,8 +132,8 @@ impl Gateway {
             return Some(name.clone());
         }
         let id = params.and_then(related).and_then(json::string)?;
-        let name = self.tasks.at(self.up_ref(up), conn, &id, self.cx.now)?;
-        Some(name).filter(|name| self.up_ref(name.up).bridges(name))
+        let name = self.tasks.at(self.ups.get(up), conn, &id, self.cx.now)?;
+        Some(name).filter(|name| self.ups.get(name.up).bridges(name))
     }
 
     /// A question of a task is kept for its client. False: it cannot be.
@@ -145,7 +145,7 @@ impl Gateway {
         method: &str,
         params: Option<&str>,
     ) -> bool {
-        let (caps, unused) = (self.up_ref(name.up).conns[conn].caps, self.cx.next_id());
+        let (caps, unused) = (self.ups.get(name.up).conns[conn].caps, self.cx.next_id());
         if !self.tasks.ask(name, (id, method), params, caps, unused) {
             return false;
         }
@@ -164,7 +164,7 @@ impl Gateway {
             return;
         }
         let members = format!("\"taskId\":{}", json::quote(&name.id));
-        let number = self.outbound_request(
+        let number = self.connecting().outbound_request(
             name.up,
             conn,
             Purpose::Watch(name.clone()),
@@ -178,7 +178,7 @@ impl Gateway {
     /// Nobody will ask about a task any more: its server's questions get an answer, its request is
     /// taken back.
     fn unwatch(&mut self, name: &TaskName) {
-        let place = self.tasks.place(self.up_ref(name.up), name, self.cx.now);
+        let place = self.tasks.place(self.ups.get(name.up), name, self.cx.now);
         if let (Some(watch), Some(conn)) = (self.tasks.take_watch(name), place) {
             self.end_watch(name, conn, watch);
         }
@@ -187,12 +187,12 @@ impl Gateway {
     /// The same for a request that is not in the registry any more.
     pub(crate) fn end_watch(&mut self, name: &TaskName, conn: usize, watch: Watch) {
         for pending in &watch.pending {
-            self.take_back(name.up, conn, pending);
+            self.connecting().take_back(name.up, conn, pending);
         }
         if let Some(number) = watch.number
             && self.calls.remove(&number).is_some()
         {
-            self.cancel_upstream(name.up, conn, number);
+            self.connecting().cancel_upstream(name.up, conn, number);
         }
     }
 
@@ -211,7 +211,7 @@ impl Gateway {
         let name = client
             .known
             .as_ref()
-            .filter(|name| self.up_ref(name.up).bridges(name));
+            .filter(|name| self.ups.get(name.up).bridges(name));
         let result = match (&envelope.kind, client.method, &client.task, name) {
             (Kind::Result(_, result), Method::ToolsCall, Some(Task::Offered), _) => {
                 let [task] = json::pick(result, ["task"])?;
@@ -256,7 +256,7 @@ impl Gateway {
         match status(task) {
             Some("\"completed\"" | "\"failed\"") => {
                 let members = format!("\"taskId\":{}", json::quote(&name.id));
-                self.outbound_request(
+                self.connecting().outbound_request(
                     name.up,
                     conn,
                     Purpose::Told(name.clone(), task.into()),

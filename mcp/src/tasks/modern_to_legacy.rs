@@ -86,7 +86,7 @@ impl Gateway {
         let next = self.cx.next_id();
         call.request.body = message::declaring(&call.request.body, next, task::EXTENSION);
         self.renumber(number, next, call);
-        self.send(next);
+        self.connecting().send(next);
     }
 
     /// Asks how the task stands after the time that its server wants.

@@ -220,12 +220,12 @@ impl Gateway {
             return Err(not_found());
         };
         let left = task.left(self.cx.now);
-        let Some(at) = task.place(self.up_ref(name.up)) else {
+        let Some(at) = task.place(self.ups.get(name.up)) else {
             self.forget_task(&name);
             return Err(not_found());
         };
         self.tasks.asked_about(&name, self.cx.now);
-        if self.up_ref(name.up).bridges(&name)
+        if self.ups.get(name.up).bridges(&name)
             && let Some(done) = self.bridged_here(ctx, &name)
         {
             return done;

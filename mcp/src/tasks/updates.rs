@@ -146,10 +146,10 @@ impl Gateway {
         let Some(id) = json::string(raw) else {
             return false;
         };
-        let Some(name) = self.tasks.at(self.up_ref(up), conn, &id, self.cx.now) else {
+        let Some(name) = self.tasks.at(self.ups.get(up), conn, &id, self.cx.now) else {
             return false;
         };
-        if self.up_ref(name.up).bridges(&name) {
+        if self.ups.get(name.up).bridges(&name) {
             return self.bridged_told(&name, conn, params);
         }
         self.tasks.see(&mut self.leases, &name, params, self.cx.now);
@@ -168,7 +168,7 @@ impl Gateway {
         {
             splice.replace(
                 raw,
-                json::quote(&name::exposed_task(&self.up_ref(up).key, &id)),
+                json::quote(&name::exposed_task(&self.ups.get(up).key, &id)),
             );
         }
         self.clients

@@ -2,8 +2,9 @@
 //! then `initialize` on the same connection (MCP 2026-07-28, stdio and Streamable HTTP, "Backward
 //! Compatibility").
 
+use crate::context::FollowUp;
+use crate::upstream::Connecting;
 use crate::api::{Output, UpId};
-use crate::gateway::Gateway;
 use crate::in_flight::record::Purpose;
 use crate::protocol::inbound::key;
 use crate::protocol::json;
@@ -14,21 +15,21 @@ use crate::upstream::{ConnState, ServerInfo, UpEra};
 use bytes::Bytes;
 use ggen_wire::{Code, log::Level, status::UpstreamState};
 
-impl Gateway {
+impl Connecting<'_> {
     /// Sends `server/discover`, or `initialize` where the configuration says legacy.
     pub(crate) fn begin_handshake(&mut self, up: UpId) {
         let now = self.cx.now;
-        self.up_mut(up).retry_at = None;
-        self.up_mut(up).asked_again = false;
-        self.up_mut(up).conns[0].phase = ConnState::Handshake(now);
-        if self.up_ref(up).settings.era == crate::api::EraSetting::Legacy {
+        self.ups.get_mut(up).retry_at = None;
+        self.ups.get_mut(up).asked_again = false;
+        self.ups.get_mut(up).conns[0].phase = ConnState::Handshake(now);
+        if self.ups.get(up).settings.era == crate::api::EraSetting::Legacy {
             return self.initialize_upstream(up, 0);
         }
         self.discover_upstream(up);
     }
 
     fn discover_upstream(&mut self, up: UpId) {
-        let limit = if self.up_ref(up).is_http() {
+        let limit = if self.ups.get(up).is_http() {
             self.cx.limits.handshake
         } else {
             self.cx.limits.probe
@@ -38,7 +39,7 @@ impl Gateway {
 
     pub(crate) fn initialize_upstream(&mut self, up: UpId, conn: usize) {
         let now = self.cx.now;
-        let member = &mut self.up_mut(up).conns[conn];
+        let member = &mut self.ups.get_mut(up).conns[conn];
         member.phase = ConnState::Handshake(now);
         // The new session knows nothing of what was asked of the one before.
         (member.session, member.log_level, member.awaits_stream) = (None, None, None);
@@ -109,7 +110,7 @@ impl Gateway {
                 if code == Some("-32022")
                     && ours
                     && !asked_both
-                    && !std::mem::replace(&mut self.up_mut(up).asked_again, true)
+                    && !std::mem::replace(&mut self.ups.get_mut(up).asked_again, true)
                 {
                     return self.discover_upstream(up);
                 }
@@ -130,7 +131,7 @@ impl Gateway {
 
     /// After a probe without success: `initialize`, unless the configuration says modern.
     pub(crate) fn fall_back(&mut self, up: UpId, why: &str) {
-        if self.up_ref(up).settings.era == crate::api::EraSetting::Modern {
+        if self.ups.get(up).settings.era == crate::api::EraSetting::Modern {
             self.handshake_failed(up, 0, Code::UpstreamRefused, why.to_owned());
         } else {
             self.initialize_upstream(up, 0);
@@ -168,9 +169,9 @@ impl Gateway {
                 let initialized = Bytes::from_static(
                     b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}",
                 );
-                self.up_mut(up).conns[conn].phase = ConnState::Ready;
+                self.ups.get_mut(up).conns[conn].phase = ConnState::Ready;
                 if conn == 0 {
-                    self.up_mut(up).era = Some(UpEra::Legacy(legacy));
+                    self.ups.get_mut(up).era = Some(UpEra::Legacy(legacy));
                 }
                 self.send_untracked(up, conn, initialized, Vec::new());
                 self.greeted(
@@ -214,43 +215,20 @@ impl Gateway {
                 server: own(server),
                 instructions: own(instructions),
             };
-            self.up_mut(up).era = Some(era);
-            self.up_mut(up).info = hello;
+            self.ups.get_mut(up).era = Some(era);
+            self.ups.get_mut(up).info = hello;
         }
         self.ready(up, conn);
     }
 
-    /// A greeting that led to nothing.
+    /// The handshake on a connection led to nothing: its calls fail, and a process is replaced.
     pub(crate) fn handshake_failed(&mut self, up: UpId, conn: usize, code: Code, detail: String) {
-        if self.up_ref(up).conns[conn].is_leased() {
-            return self.child_failed(up, conn, code, &detail, true);
-        }
-        let name = self.up_ref(up).settings.name.clone();
-        self.cx.note(
-            Level::Warn,
-            "mcp_server",
-            Some(up),
-            Some(code),
-            format!("{name}: {detail}"),
-        );
-        self.up_mut(up).conns[conn].phase = ConnState::Down;
-        let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {detail}"));
-        self.fail_calls(up, Some(conn), &refusal, "lost");
-        if conn > 0 {
-            return;
-        }
-        if self.up_ref(up).is_http() {
-            self.ups.retry_later(&mut self.cx, up);
-        } else {
-            let incarnation = self.up_ref(up).incarnation;
-            self.cx.emit(Output::Recycle {
-                up,
-                incarnation,
-                code,
-                detail: detail.clone(),
-            });
-        }
-        self.down(up, UpstreamState::Degraded, code, detail, false);
+        self.cx.follow_up(FollowUp::HandshakeFailed {
+            up,
+            conn,
+            code,
+            detail,
+        });
     }
 }
 

@@ -3,8 +3,8 @@
 //! they declare now (2026-07-28, Streamable HTTP, "Custom Headers"). The refused call was not
 //! executed.
 
+use crate::upstream::Connecting;
 use crate::api::UpId;
-use crate::gateway::Gateway;
 use crate::in_flight::record::{Mismatch, Purpose};
 use crate::protocol::method::Method;
 use crate::protocol::refusal::rpc;
@@ -13,11 +13,11 @@ use crate::upstream::list::ListKind;
 use crate::upstream::{ConnState, UpEra};
 use ggen_wire::log::Level;
 
-impl Gateway {
+impl Connecting<'_> {
     /// Whether an error of a server is about a call's headers, and the call is to be made again. It
     /// stays on the books then.
     pub(crate) fn is_mismatch(&mut self, up: UpId, number: u64, error: &str) -> bool {
-        let upstream = self.up_ref(up);
+        let upstream = self.ups.get(up);
         let modern = upstream.is_http()
             && upstream.era == Some(UpEra::Modern)
             && upstream.conns[0].phase == ConnState::Ready;

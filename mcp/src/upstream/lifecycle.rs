@@ -1,8 +1,9 @@
 //! The life of an upstream: wanted, connected, ready, lost.
 
+use crate::context::FollowUp;
+use crate::upstream::Connecting;
 use crate::api::{Micros, UpId, UpInput};
 use crate::context::Context;
-use crate::gateway::Gateway;
 use crate::protocol::json;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::list::ListKind;
@@ -22,7 +23,7 @@ impl Upstreams {
     }
 }
 
-impl Gateway {
+impl Connecting<'_> {
     /// Asks for every stdio server and is_handshake every remote one.
     pub(crate) fn reach_for_all(&mut self) {
         for up in self.ups.order() {
@@ -30,45 +31,10 @@ impl Gateway {
         }
     }
 
-    pub(crate) fn up(&mut self, up: UpId, event: UpInput) {
-        match event {
-            UpInput::Connected {
-                incarnation,
-                handoff,
-            } => self.connected(up, incarnation, handoff.as_deref()),
-            UpInput::Line(line) => self.received(up, 0, None, line),
-            UpInput::Overlong(head) => self.overlong(up, 0, &head),
-            UpInput::Lost {
-                state,
-                code,
-                reason,
-                next_start,
-            } => self.lost(up, state, code, reason, next_start),
-            UpInput::Head {
-                exchange,
-                status,
-                session,
-                ..
-            } => self.http_head(up, exchange, status, session),
-            UpInput::Message {
-                exchange,
-                event_id,
-                retry_ms,
-                data,
-            } => self.http_message(up, exchange, event_id, retry_ms, data),
-            UpInput::End { exchange, error } => self.http_end(up, exchange, error),
-        }
-    }
-
-    fn connected(&mut self, up: UpId, incarnation: u64, handoff: Option<&str>) {
+    /// A server is there: it is asked what it speaks, unless that is known of an earlier life.
+    pub(crate) fn connected(&mut self, up: UpId, incarnation: u64, handoff: Option<&str>) {
         let now = self.cx.now;
-        self.fail_calls(
-            up,
-            Some(0),
-            &Refusal::new(200, rpc::INTERNAL, Code::UpstreamExited, ""),
-            "lost",
-        );
-        let upstream = self.up_mut(up);
+        let upstream = self.ups.get_mut(up);
         upstream.no_leases = None;
         upstream.incarnation = incarnation;
         upstream.held = false;
@@ -106,7 +72,7 @@ impl Gateway {
         soon: bool,
     ) {
         let now = self.cx.now;
-        let upstream = self.up_mut(up);
+        let upstream = self.ups.get_mut(up);
         upstream.state = state;
         upstream.trouble = Some((code, reason));
         upstream.down_since.get_or_insert(now);
@@ -117,30 +83,12 @@ impl Gateway {
             .iter_mut()
             .for_each(|list| list.loading = None);
         self.ups.report(&mut self.cx, up);
-        self.wake();
-    }
-
-    fn lost(
-        &mut self,
-        up: UpId,
-        state: UpstreamState,
-        code: Code,
-        reason: String,
-        next_start: Option<Micros>,
-    ) {
-        let name = self.up_ref(up).settings.name.clone();
-        self.up_mut(up).conns[0].phase = ConnState::Down;
-        self.up_mut(up).held = false;
-        let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}"))
-            .with("server", &json::quote(&name));
-        self.fail_calls(up, Some(0), &refusal, "lost");
-        let soon = next_start.is_some_and(|wait| wait <= 1_000_000);
-        self.down(up, state, code, reason, soon);
+        self.cx.follow_up(FollowUp::TryWaiting);
     }
 
     /// What waited for a connection goes out.
     pub(crate) fn send_queued(&mut self, up: UpId, conn: usize) {
-        let member = &mut self.up_mut(up).conns[conn];
+        let member = &mut self.ups.get_mut(up).conns[conn];
         member.awaits_stream = None;
         for number in std::mem::take(&mut member.queue) {
             self.dispatch(number);
@@ -150,7 +98,7 @@ impl Gateway {
     /// A connection is ready: what waited for it goes out; the first one brings the lists.
     pub(crate) fn ready(&mut self, up: UpId, conn: usize) {
         let now = self.cx.now;
-        let upstream = self.up_mut(up);
+        let upstream = self.ups.get_mut(up);
         let streams = upstream.is_http() && matches!(upstream.era, Some(UpEra::Legacy(_)));
         upstream.conns[conn].phase = ConnState::Ready;
         if streams && conn > 0 {
@@ -162,13 +110,13 @@ impl Gateway {
             self.open_stream(up, conn);
         }
         if conn > 0 {
-            return self.leases.touch(up);
+            return self.cx.follow_up(FollowUp::ChildrenChanged(up));
         }
-        let upstream = self.up_mut(up);
+        let upstream = self.ups.get_mut(up);
         upstream.trouble = None;
         upstream.failures = 0;
         for kind in ListKind::ALL {
-            let upstream = self.up_mut(up);
+            let upstream = self.ups.get_mut(up);
             if upstream.info.has(kind.capability()) {
                 self.fetch(up, kind);
             } else {
@@ -179,4 +127,6 @@ impl Gateway {
         self.subscribe_again(up);
         self.settle_up(up);
     }
+
+
 }

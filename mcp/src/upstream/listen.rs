@@ -1,9 +1,10 @@
 //! What is heard of upstreams: our own `subscriptions/listen` at each modern one, and subscriptions
 //! to resources at legacy ones.
 
+use crate::upstream::Connecting;
+use std::sync::Arc;
 use crate::api::{Micros, Output, UpId};
 use crate::client::listen::FLAGS;
-use crate::gateway::Gateway;
 use crate::in_flight::record::Purpose;
 use crate::protocol::inbound::key;
 use crate::protocol::json;
@@ -15,13 +16,13 @@ use std::collections::BTreeSet;
 /// How long after the end of our stream at an upstream another one is opened.
 const AGAIN: Micros = 1_000_000;
 
-impl Gateway {
+impl Connecting<'_> {
     /// Tells a server of a first subscriber, or of the last one's end.
     pub(crate) fn subscribe_upstream(&mut self, up: UpId, uri: &str, on: bool) {
-        if self.up_ref(up).conns[0].phase != ConnState::Ready {
+        if self.ups.get(up).conns[0].phase != ConnState::Ready {
             return;
         }
-        match self.up_ref(up).era {
+        match self.ups.get(up).era {
             Some(UpEra::Legacy(_)) => {
                 let method = if on {
                     "resources/subscribe"
@@ -44,11 +45,12 @@ impl Gateway {
 
     /// After a (re)start of a server: everything that clients are subscribed to.
     pub(crate) fn subscribe_again(&mut self, up: UpId) {
-        match self.up_ref(up).era {
+        match self.ups.get(up).era {
             Some(UpEra::Modern) => self.listen_upstream(up),
             _ => {
                 for uri in self
-                    .up_ref(up)
+                    .ups
+                    .get(up)
                     .subscriptions
                     .keys()
                     .cloned()
@@ -63,7 +65,7 @@ impl Gateway {
     /// Opens our stream at a modern upstream, with everything that is wanted of it now. The old one
     /// ends when the new one is acknowledged.
     pub(crate) fn listen_upstream(&mut self, up: UpId) {
-        let upstream = self.up_ref(up);
+        let upstream = self.ups.get(up);
         // What happens at a legacy server, it says by itself.
         if upstream.conns[0].phase != ConnState::Ready || upstream.era != Some(UpEra::Modern) {
             return;
@@ -101,7 +103,7 @@ impl Gateway {
             self.end_listen(up, number);
         }
         if parts.is_empty() {
-            if let Some(number) = self.up_mut(up).listen.0.take() {
+            if let Some(number) = self.ups.get_mut(up).listen.0.take() {
                 self.end_listen(up, number);
             }
             return;
@@ -115,7 +117,7 @@ impl Gateway {
             &members,
             crate::upstream::outbound::NEVER,
         );
-        let upstream = self.up_mut(up);
+        let upstream = self.ups.get_mut(up);
         upstream.listen_at = None;
         upstream.listen.1 = Some(number);
     }
@@ -128,7 +130,7 @@ impl Gateway {
         let number = meta
             .and_then(|meta| json::pick(meta, [key::SUBSCRIPTION]))
             .and_then(|[id]| id?.trim_matches('"').parse::<u64>().ok());
-        let upstream = self.up_mut(up);
+        let upstream = self.ups.get_mut(up);
         if number.is_some() && upstream.listen.1 == number {
             upstream.listen.1 = None;
             if let Some(old) = std::mem::replace(&mut upstream.listen.0, number) {
@@ -141,7 +143,7 @@ impl Gateway {
         if self.calls.remove(&number).is_none() {
             return;
         }
-        if self.up_ref(up).is_http() {
+        if self.ups.get(up).is_http() {
             self.cx.emit(Output::Abort(up, number));
         } else {
             self.write_line(up, 0, notification::cancelled(number));
@@ -151,7 +153,7 @@ impl Gateway {
     /// Our stream at an upstream is over.
     pub(crate) fn listen_ended(&mut self, up: UpId, number: u64) {
         let now = self.cx.now;
-        let upstream = self.up_mut(up);
+        let upstream = self.ups.get_mut(up);
         if upstream.listen.0 == Some(number) {
             upstream.listen.0 = None;
         }
@@ -160,6 +162,13 @@ impl Gateway {
         }
         if upstream.listen == (None, None) && upstream.conns[0].phase == ConnState::Ready {
             upstream.listen_at = Some(now + AGAIN);
+        }
+    }
+
+    /// One subscriber less; the server is told of the last one's end.
+    pub(crate) fn release_and_tell(&mut self, up: UpId, uri: &Arc<str>) {
+        if self.ups.remove_subscriber(up, uri) {
+            self.subscribe_upstream(up, uri, false);
         }
     }
 }

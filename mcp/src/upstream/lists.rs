@@ -1,8 +1,9 @@
 //! The lists of upstreams: fetched page by page, kept while they cannot be had, and made into the
 //! views that clients see.
 
+use crate::context::FollowUp;
+use crate::upstream::Connecting;
 use crate::api::UpId;
-use crate::gateway::Gateway;
 use crate::in_flight::record::Purpose;
 use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
@@ -10,10 +11,10 @@ use crate::upstream::list::{ListKind, Loading, MAX_PAGES};
 use crate::upstream::{ConnState, UpEra, list};
 use ggen_wire::{log::Level, status::UpstreamState};
 
-impl Gateway {
+impl Connecting<'_> {
     /// Once all lists are known, an upstream is ready.
     pub(crate) fn settle_up(&mut self, up: UpId) {
-        let upstream = self.up_mut(up);
+        let upstream = self.ups.get_mut(up);
         if upstream.conns[0].phase != ConnState::Ready
             || upstream
                 .lists
@@ -30,33 +31,33 @@ impl Gateway {
         self.ups.keep_catalogue(&mut self.cx, up);
         self.ups.report(&mut self.cx, up);
         if was != UpstreamState::Ready {
-            self.wake();
+            self.cx.follow_up(FollowUp::TryWaiting);
         }
     }
 
     /// Fetches a list from its first page.
     pub(crate) fn fetch(&mut self, up: UpId, kind: ListKind) {
-        if self.up_ref(up).conns[0].phase != ConnState::Ready {
+        if self.ups.get(up).conns[0].phase != ConnState::Ready {
             return;
         }
-        let list = &mut self.up_mut(up).lists[kind as usize];
+        let list = &mut self.ups.get_mut(up).lists[kind as usize];
         if list.loading.is_some() {
             list.again = true;
             return;
         }
         list.loading = Some(Loading::default());
-        let limit = self.up_ref(up).settings.timeout;
+        let limit = self.ups.get(up).settings.timeout;
         self.outbound_request(up, 0, Purpose::List(kind), kind.method(), "", limit);
     }
 
     /// A page of a list.
     pub(crate) fn listed(&mut self, up: UpId, kind: ListKind, envelope: &Envelope<'_>) {
-        let (now, http) = (self.cx.now, self.up_ref(up).is_http());
+        let (now, http) = (self.cx.now, self.ups.get(up).is_http());
         let page = match envelope.kind {
             Kind::Result(_, result) => list::read(
                 kind,
                 result,
-                http && self.up_ref(up).era == Some(UpEra::Modern),
+                http && self.ups.get(up).era == Some(UpEra::Modern),
             ),
             // A server without the method has an empty list.
             Kind::Error(_, error) if json::pick(error, ["code"]) == Some([Some("-32601")]) => {
@@ -67,13 +68,13 @@ impl Gateway {
         let Some(page) = page else {
             return self.list_failed(up, kind);
         };
-        let known = self.up_ref(up).list(kind).refused.clone();
+        let known = self.ups.get(up).list(kind).refused.clone();
         for (tool, reason) in page
             .refused
             .iter()
             .filter(|(tool, _)| !known.iter().any(|refused| **refused == **tool))
         {
-            let name = self.up_ref(up).settings.name.clone();
+            let name = self.ups.get(up).settings.name.clone();
             self.cx.note(
                 Level::Warn,
                 "tools",
@@ -82,8 +83,8 @@ impl Gateway {
                 format!("{name}: tool {tool} is left out: {reason}"),
             );
         }
-        let limit = self.up_ref(up).settings.timeout;
-        let list = &mut self.up_mut(up).lists[kind as usize];
+        let limit = self.ups.get(up).settings.timeout;
+        let list = &mut self.ups.get_mut(up).lists[kind as usize];
         let Some(loading) = &mut list.loading else {
             return;
         };
@@ -111,17 +112,17 @@ impl Gateway {
 
     /// A list could not be fetched: the last good one stays.
     pub(crate) fn list_failed(&mut self, up: UpId, kind: ListKind) {
-        let list = &mut self.up_mut(up).lists[kind as usize];
+        let list = &mut self.ups.get_mut(up).lists[kind as usize];
         list.loading = None;
         list.known = true;
         self.list_settled(up, kind);
     }
 
     fn list_settled(&mut self, up: UpId, kind: ListKind) {
-        if std::mem::take(&mut self.up_mut(up).lists[kind as usize].again) {
+        if std::mem::take(&mut self.ups.get_mut(up).lists[kind as usize].again) {
             return self.fetch(up, kind);
         }
-        if self.up_ref(up).state == UpstreamState::Ready {
+        if self.ups.get(up).state == UpstreamState::Ready {
             self.refresh(up);
             self.ups.keep_catalogue(&mut self.cx, up);
             self.ups.report(&mut self.cx, up);
@@ -151,7 +152,7 @@ impl Gateway {
 
     /// Drops the lists of an upstream that has been down for long.
     pub(crate) fn forget_lists(&mut self, up: UpId) {
-        self.up_mut(up)
+        self.ups.get_mut(up)
             .lists
             .iter_mut()
             .for_each(|list| list.items.clear());

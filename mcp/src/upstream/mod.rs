@@ -3,7 +3,9 @@
 
 mod availability;
 pub(crate) mod catalogue;
+mod changes;
 mod describe;
+mod due;
 pub(crate) mod handshake;
 mod header_mismatch;
 pub(crate) mod http;
@@ -14,6 +16,7 @@ pub(crate) mod lists;
 pub(crate) mod outbound;
 pub(crate) mod receive;
 pub(crate) mod reconfigure;
+mod refresh;
 pub(crate) mod send;
 mod server;
 mod subscriptions;
@@ -21,6 +24,8 @@ pub mod view;
 mod views;
 pub(crate) mod visibility;
 
+use crate::client::Clients;
+use crate::in_flight::Calls;
 use crate::access::policy::Access;
 use crate::api::{Micros, Output, UpId, UpstreamSettings};
 use crate::context::Context;
@@ -53,6 +58,14 @@ pub(crate) struct Upstreams {
     seen: HashMap<(u64, View, ListKind), Arc<Table>>,
     /// Broken streams of HTTP servers: when to resume, whose, which call.
     resumes: Vec<(Micros, UpId, u64)>,
+}
+
+/// The room at work on one event: its state, and what it may use.
+pub(crate) struct Connecting<'a> {
+    pub(crate) cx: &'a mut Context,
+    pub(crate) clients: &'a mut Clients,
+    pub(crate) ups: &'a mut Upstreams,
+    pub(crate) calls: &'a mut Calls,
 }
 
 impl Upstreams {

@@ -1,9 +1,16 @@
 //! Messages that the relay sends for itself: its own requests, asides, log levels, and the GET
 //! stream and end of a legacy HTTP session.
 
+use crate::protocol::notification;
+use crate::protocol::refusal::Refusal;
+use crate::protocol::refusal::error_message;
+use crate::protocol::refusal::result_message;
+use crate::protocol::refusal::rpc;
+use crate::questions::OpenQuestion;
+use crate::upstream::Connecting;
+use ggen_wire::Code;
 use crate::api::{HttpRequest, Micros, Output, UpId};
 use crate::edge::Verb;
-use crate::gateway::Gateway;
 use crate::in_flight::record::{Call, Mismatch, Purpose, Sent};
 use crate::protocol::method::LogLevel;
 use crate::protocol::task::EXTENSION;
@@ -15,7 +22,7 @@ use bytes::Bytes;
 /// How an own request waits for ever (streams).
 pub(crate) const NEVER: Micros = Micros::MAX;
 
-impl Gateway {
+impl Connecting<'_> {
     /// A request of ours: `members` of its params beside `_meta`, which modern servers get.
     pub(crate) fn outbound_request(
         &mut self,
@@ -28,7 +35,7 @@ impl Gateway {
     ) -> u64 {
         let number = self.cx.next_id();
         let modern = matches!(purpose, Purpose::Discover)
-            || self.up_ref(up).era == Some(UpEra::Modern)
+            || self.ups.get(up).era == Some(UpEra::Modern)
                 && !matches!(purpose, Purpose::Initialize);
         self.register(
             number,
@@ -71,7 +78,7 @@ impl Gateway {
 
     /// Writes a line to the child of a stdio server that a connection stands for.
     pub(crate) fn write_line(&mut self, up: UpId, conn: usize, line: Bytes) {
-        let lease = self.up_ref(up).conns[conn].lease;
+        let lease = self.ups.get(up).conns[conn].lease;
         self.cx.emit(Output::Write(up, lease, line));
     }
 
@@ -84,7 +91,7 @@ impl Gateway {
         body: Bytes,
         headers: Vec<(String, String)>,
     ) {
-        if !self.up_ref(up).is_http() {
+        if !self.ups.get(up).is_http() {
             return self.write_line(up, conn, body);
         }
         let number = self.cx.next_id();
@@ -101,7 +108,7 @@ impl Gateway {
 
     /// Raises the verbosity of a legacy server if a client wants more than it was told so far.
     pub(crate) fn set_level(&mut self, up: UpId, conn: usize, level: LogLevel) {
-        let upstream = self.up_mut(up);
+        let upstream = self.ups.get_mut(up);
         let member = &mut upstream.conns[conn];
         // A child that one client has for itself says what that client wants to hear, and no more.
         let is_news = member
@@ -122,13 +129,13 @@ impl Gateway {
 
     /// The headers of a request to a legacy HTTP server.
     pub(crate) fn legacy_headers(&self, up: UpId, conn: usize) -> Vec<(String, String)> {
-        let member = &self.up_ref(up).conns[conn];
+        let member = &self.ups.get(up).conns[conn];
         let mut headers = vec![(
             "accept".to_owned(),
             "application/json, text/event-stream".to_owned(),
         )];
         if let (Some(UpEra::Legacy(version)), ConnState::Ready) =
-            (self.up_ref(up).era, member.phase)
+            (self.ups.get(up).era, member.phase)
         {
             headers.push((
                 "mcp-protocol-version".to_owned(),
@@ -144,7 +151,7 @@ impl Gateway {
     /// Ends the session of a connection that nobody uses.
     pub(crate) fn close_conn(&mut self, up: UpId, conn: usize) {
         let headers = self.legacy_headers(up, conn);
-        let member = &mut self.up_mut(up).conns[conn];
+        let member = &mut self.ups.get_mut(up).conns[conn];
         member.phase = ConnState::Down;
         let (stream, session) = (member.stream.take(), member.session.take());
         if let Some(number) = stream {
@@ -174,13 +181,13 @@ impl Gateway {
 
     /// Opens the GET stream of a legacy HTTP session.
     pub(crate) fn open_stream(&mut self, up: UpId, conn: usize) {
-        if self.up_ref(up).conns[conn].stream.is_some() {
+        if self.ups.get(up).conns[conn].stream.is_some() {
             return;
         }
         let number = self.cx.next_id();
         let mut headers = self.legacy_headers(up, conn);
         headers[0].1 = "text/event-stream".to_owned();
-        let member = &mut self.up_mut(up).conns[conn];
+        let member = &mut self.ups.get_mut(up).conns[conn];
         member.stream = Some(number);
         member.stream_at = None;
         if let Some(event) = &member.last_event {
@@ -195,6 +202,37 @@ impl Gateway {
             timeout: 30_000_000,
         };
         self.cx.emit(Output::Http(up, request));
+    }
+
+    /// Tells a server that an answer is not wanted any more.
+    pub(crate) fn cancel_upstream(&mut self, up: UpId, conn: usize, number: u64) {
+        let modern = self.ups.get(up).era == Some(crate::upstream::UpEra::Modern);
+        if !self.ups.get(up).is_http() {
+            if self.ups.get(up).conns[conn].is_leased() {
+                let until = self.cx.now + self.cx.limits.lease_grace;
+                let conn = &mut self.ups.get_mut(up).conns[conn];
+                conn.answer_may_come(number, until);
+            } else {
+                self.ups.get_mut(up).conns[conn].unsure = self.cx.now + crate::upstream::UNSURE;
+            }
+            return self.write_line(up, conn, notification::cancelled(number));
+        }
+        if !modern {
+            self.send_untracked(up, conn, notification::cancelled(number), Vec::new());
+        }
+        self.cx.emit(Output::Abort(up, number));
+    }
+
+    /// A question that nobody will answer any more is answered all the same, so that its server
+    /// does not wait for ever.
+    pub(crate) fn take_back(&mut self, up: UpId, conn: usize, question: &OpenQuestion) {
+        let answer = if &*question.method == "elicitation/create" {
+            result_message(&question.id, "{\"action\":\"cancel\"}")
+        } else {
+            let refusal = Refusal::new(200, rpc::INTERNAL, Code::AnswerLate, "");
+            error_message(Some(&question.id), &refusal.error())
+        };
+        self.send_untracked(up, conn, answer, Vec::new());
     }
 }
 

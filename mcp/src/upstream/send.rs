@@ -1,28 +1,19 @@
 //! Writes calls to their upstreams: the connection that takes a call, and what is sent on it.
 
+use crate::upstream::Connecting;
 use crate::api::{HttpRequest, Output, UpId};
 use crate::edge::Verb;
-use crate::gateway::Gateway;
 use crate::in_flight::record::{ClientCall, Purpose};
 use crate::upstream::{Caps, ConnState, UpEra};
 
-impl Gateway {
-    /// The connection that takes a call.
-    pub(crate) fn conn_for(&mut self, up: UpId, call: &ClientCall, era: UpEra) -> usize {
-        match self.up_ref(up).is_http() {
-            false => self.child_for(up, call),
-            true if call.caps == Caps::default() || era == UpEra::Modern => 0,
-            true => self.session_for(up, call),
-        }
-    }
-
+impl Connecting<'_> {
     /// Writes a call, or keeps it until its connection is ready.
     pub(crate) fn dispatch(&mut self, number: u64) {
         let Some(call) = self.calls.get(&number) else {
             return;
         };
         let (up, at) = (call.up, call.conn);
-        let conn = &mut self.up_mut(up).conns[at];
+        let conn = &mut self.ups.get_mut(up).conns[at];
         if conn.phase == ConnState::Ready && conn.awaits_stream.is_none() {
             conn.calls.insert(number);
             self.set_wanted_level(number);
@@ -47,7 +38,7 @@ impl Gateway {
             .log_level
             .or_else(|| session.and_then(|session| session.log_level));
         let (up, conn) = (call.up, call.conn);
-        if let (Some(UpEra::Legacy(_)), Some(level)) = (self.up_ref(up).era, level) {
+        if let (Some(UpEra::Legacy(_)), Some(level)) = (self.ups.get(up).era, level) {
             self.set_level(up, conn, level);
         }
     }

@@ -80,7 +80,7 @@ impl Table {
         table
     }
 
-    fn add(&mut self, owner: Owner, exposed: Arc<str>, item: &Item, text: Bytes) {
+    pub(crate) fn add(&mut self, owner: Owner, exposed: Arc<str>, item: &Item, text: Bytes) {
         if self.index.contains_key(&exposed) {
             return self.collisions.push(exposed);
         }
