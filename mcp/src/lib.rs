@@ -14,6 +14,7 @@ pub(crate) mod lease;
 pub mod persisted;
 pub mod protocol;
 pub mod questions;
+pub(crate) mod task_bridge;
 pub(crate) mod tasks;
 pub mod trace;
 pub(crate) mod translation;

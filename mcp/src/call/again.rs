@@ -2,16 +2,16 @@
 
 use crate::access::rules::ToolRule;
 use crate::api::UpId;
+use crate::call::Calling;
 use crate::client::request::RequestContext;
 use crate::client::waiting::{Attempt, Waiting};
-use crate::gateway::Gateway;
 use crate::in_flight::record::{Again, Call, Purpose};
 use crate::protocol::json;
 use crate::trace::Tracing;
 use crate::upstream::list::ListKind;
 use crate::upstream::view::View;
 
-impl Gateway {
+impl Calling<'_> {
     /// What it takes to send a call once more, if its tool says that this does no harm (tools,
     /// "Tool annotations").
     pub(crate) fn again(

@@ -1,55 +1,18 @@
 //! Upstream → client: the answer to a call, or the reason why there is none.
 
 use crate::api::{Observation, Output, UpId};
-use crate::gateway::Gateway;
+use crate::call::Calling;
 use crate::in_flight::record::{Call, ClientCall, Purpose};
 use crate::protocol::era::EraPair;
-use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::method::Method;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::protocol::{json, refusal};
 use crate::translation::message;
 use crate::translation::message::Incoming;
-use crate::upstream::UpEra;
 use bytes::Bytes;
 use ggen_wire::Code;
 
-impl Gateway {
-    /// A response of an upstream.
-    pub(crate) fn response(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) {
-        let id = match envelope.kind {
-            Kind::Result(id, _) | Kind::Error(Some(id), _) => id.parse::<u64>().ok(),
-            _ => None,
-        };
-        // An answer counts on the connection that the request went out on, and on no other one.
-        let number =
-            id.filter(|number| self.calls.get(number).is_some_and(|call| call.conn == conn));
-        if let (Some(number), Kind::Error(_, error)) = (number, &envelope.kind)
-            && self.connecting().is_mismatch(up, number, error)
-        {
-            return;
-        }
-        if number.is_some_and(|number| self.goes_on(up, number, &envelope.kind)) {
-            return;
-        }
-        let Some((number, call)) = number.and_then(|number| self.take_call(up, number)) else {
-            if let Some(late) = id {
-                self.late_answer(up, conn, late);
-            }
-            return self.cx.dropped(Some(up), "late_response");
-        };
-        match call.purpose {
-            Purpose::Client(_) => self.client_response(number, call, envelope),
-            Purpose::Discover => self.connecting().discovered(up, envelope),
-            Purpose::Initialize => self.connecting().initialized(up, call.conn, envelope),
-            Purpose::List(kind) => self.connecting().listed(up, kind, envelope),
-            Purpose::Listen => self.connecting().listen_ended(up, number),
-            Purpose::Watch(name) => self.tasks.watch_over(&name),
-            Purpose::Told(name, task) => self.bridged_end(&name, &task, envelope),
-            Purpose::Stream | Purpose::Untracked => {}
-        }
-    }
-
+impl Calling<'_> {
     /// Takes a call of this upstream off the books.
     pub(crate) fn take_call(&mut self, up: UpId, number: u64) -> Option<(u64, Call)> {
         if self.calls.get(&number)?.up != up {
@@ -89,56 +52,8 @@ impl Gateway {
         }
     }
 
-    fn client_response(&mut self, own: u64, call: Call, envelope: &Envelope<'_>) {
-        let Purpose::Client(client) = &call.purpose else {
-            return;
-        };
-        let modern_up = self.ups.get(call.up).era == Some(UpEra::Modern);
-        let eras = EraPair::of(client.modern, modern_up);
-        let bridged = if client.modern {
-            self.bridge(&call, client, envelope)
-        } else {
-            crate::tasks::modern_to_legacy::end_of_driven(client, envelope)
-        };
-        let bridged = bridged
-            .as_deref()
-            .and_then(|text| Envelope::parse(text).ok());
-        let envelope = bridged.as_ref().unwrap_or(envelope);
-        match envelope.kind {
-            Kind::Result(number, result) => {
-                if eras == EraPair::LEGACY_TO_MODERN && is_input_required(result) {
-                    return self.round(call, result);
-                }
-                if !self.note_tasks(Some(own), &call, client, result, eras) {
-                    let refusal = Refusal::new(200, rpc::INVALID_PARAMS, Code::TaskNotFound, "");
-                    return self.give_up(&call, client, &refusal, "error");
-                }
-                if client.method == Method::TaskList {
-                    let body = refusal::result_message(
-                        &client.id,
-                        &self.tasks.listed(
-                            (&self.clients, &self.ups),
-                            self.cx.now,
-                            (&call, client),
-                            result,
-                        ),
-                    );
-                    return self.deliver(&call, client, 200, json::one_line(body), "ok");
-                }
-                self.deliver_result(&call, client, envelope.text, (number, result), eras);
-            }
-            Kind::Error(Some(_), _) if client.modern && client.lacked.is_some() => {
-                self.lacked(&call, client)
-            }
-            Kind::Error(Some(number), error) => {
-                self.client_error(&call, client, envelope.text, number, error, eras)
-            }
-            _ => {}
-        }
-    }
-
     /// A result that is complete.
-    fn deliver_result(
+    pub(crate) fn deliver_result(
         &mut self,
         call: &Call,
         client: &ClientCall,
@@ -179,21 +94,25 @@ impl Gateway {
         );
     }
 
-    fn client_error(
-        &mut self,
-        call: &Call,
-        client: &ClientCall,
-        text: &str,
-        number: &str,
-        error: &str,
-        eras: EraPair,
-    ) {
+    /// The server has refused a call: what the call was to begin is not there.
+    pub(crate) fn refused(&mut self, call: &Call, client: &ClientCall) {
         self.unsubscribed(call, client);
         if client.method == Method::TaskResult
             && let Some(name) = &client.known
         {
             self.tasks.over(&mut self.leases, name);
         }
+    }
+
+    /// An error of the server, for the client.
+    pub(crate) fn client_error(
+        &mut self,
+        call: &Call,
+        client: &ClientCall,
+        text: &str,
+        (number, error): (&str, &str),
+        eras: EraPair,
+    ) {
         let [code, message, data] =
             json::pick(error, ["code", "message", "data"]).unwrap_or_default();
         let number_code = code
@@ -202,15 +121,6 @@ impl Gateway {
         let uri = data
             .and_then(|data| json::pick(data, ["uri"]))
             .and_then(|[uri]| uri);
-        if eras == EraPair::MODERN_TO_LEGACY && number_code == rpc::URL_ELICITATION {
-            return match self.addresses(call, client, data) {
-                Ok(body) => self.deliver(call, client, 200, body, "ok"),
-                Err(refusal) => self.give_up(call, client, &refusal, "error"),
-            };
-        }
-        if eras == EraPair::LEGACY_TO_MODERN && number_code == rpc::MISSING_CAPABILITY {
-            return self.lacks_capability(call, client, data);
-        }
         let mapped = message::error_code(client.method, number_code, uri.is_some(), eras);
         let status = if client.modern {
             refusal::modern_status(mapped)
@@ -240,7 +150,7 @@ impl Gateway {
     }
 
     /// A call failed for want of a capability that its modern client did not declare.
-    fn lacked(&mut self, call: &Call, client: &ClientCall) {
+    pub(crate) fn lacked(&mut self, call: &Call, client: &ClientCall) {
         let needed = client.lacked.unwrap_or("{}");
         let names: Vec<_> = json::members(needed)
             .unwrap_or_default()
@@ -343,34 +253,6 @@ impl Gateway {
             .end(&mut self.cx, client.span.clone(), plain(outcome), &body);
         self.clients.answer(&mut self.cx, client.key, status, body);
     }
-
-    /// Ends every call of a connection (or, with `None`, of the upstream) with an error.
-    pub(crate) fn fail_calls(
-        &mut self,
-        up: UpId,
-        conn: Option<usize>,
-        refusal: &Refusal,
-        outcome: &'static str,
-    ) {
-        for number in self.calls.of_conn(up, conn) {
-            let Some((_, mut call)) = self.take_call(up, number) else {
-                continue;
-            };
-            if self.ups.get(up).is_http() {
-                self.cx.emit(Output::Abort(up, number));
-            }
-            if outcome == "lost" && self.retry(number, &mut call) {
-                continue;
-            }
-            match &call.purpose {
-                Purpose::Client(client) => self.give_up(&call, client, refusal, outcome),
-                Purpose::List(kind) => self.connecting().list_failed(up, *kind),
-                Purpose::Stream => self.ups.get_mut(up).conns[call.conn].stream = None,
-                Purpose::Watch(name) => self.tasks.watch_over(name),
-                _ => {}
-            }
-        }
-    }
 }
 
 /// The request metric knows no upstream's outcomes.
@@ -379,10 +261,4 @@ const fn plain(outcome: &'static str) -> &'static str {
         b"timeout" | b"lost" => "error",
         _ => outcome,
     }
-}
-
-fn is_input_required(result: &str) -> bool {
-    result.contains("\"input_required\"")
-        && json::pick(result, ["resultType"])
-            .is_some_and(|[kind]| kind == Some("\"input_required\""))
 }

@@ -1,23 +1,19 @@
 //! Client → upstream: whether there is room for a call, its text, and its record.
 
-use crate::access;
 use crate::access::rules::ToolRule;
 use crate::api::{Micros, Observation, Output, UpId};
-use crate::call::route::{Route, Target};
+use crate::call::Calling;
+use crate::call::route::Target;
 use crate::client::exchange::Exchange;
 use crate::client::request::{ClientEra, Flow, RequestContext};
-use crate::gateway::Gateway;
 use crate::in_flight::record::{Asking, Call, ClientCall, Mismatch, Purpose, Sent};
-use crate::interactive::retry;
 use crate::protocol::era::EraPair;
 use crate::protocol::method::{LogLevel, Method};
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::protocol::{header, json};
-use crate::questions::request_state;
 use crate::trace::{CallFacts, Span, Trace};
 use crate::translation::message;
 use crate::translation::message::Outgoing;
-use crate::upstream::view::View;
 use crate::upstream::{Caps, UpEra};
 use bytes::Bytes;
 use ggen_wire::Code;
@@ -36,113 +32,7 @@ struct ClientFacts<'a> {
     caps: Caps,
 }
 
-/// Whether the modern client of a legacy server can be asked for something in a request.
-enum Asks {
-    /// It cannot be asked.
-    Nothing,
-    /// What it takes to ask it.
-    New(Box<Asking>),
-    /// The request goes on with an earlier call.
-    Resumed,
-}
-
-impl Gateway {
-    /// `tools/call`, `prompts/get`, `resources/read`, `completion/complete`.
-    pub(crate) fn relay_named(&mut self, ctx: &RequestContext<'_>) -> Result<Flow, Refusal> {
-        match self.route(ctx)? {
-            None => Ok(Flow::Wait),
-            Some(Route::Core(tool)) => {
-                let flow = self.call_builtin(ctx, tool)?;
-                ctx.audit(&self.access, &mut self.cx, None);
-                Ok(flow)
-            }
-            Some(Route::Up(target)) => {
-                // Link 0 is the worker's own: the control command has no headers to mirror, and
-                // neither has a socket.
-                if !target.params.is_empty()
-                    && ctx.is_modern()
-                    && ctx.key.edge != 0
-                    && !ctx.request.verb.is_socket()
-                {
-                    let arguments = ctx
-                        .params
-                        .and_then(|params| json::pick(params, ["arguments"]))
-                        .and_then(|[raw]| raw);
-                    header::check_params(ctx.request, &target.params, arguments)?;
-                }
-                match self.asking(ctx, &target)? {
-                    Asks::Nothing => self.relay(ctx, target, None),
-                    Asks::New(asking) => self.relay(ctx, target, Some(asking)),
-                    Asks::Resumed => Ok(Flow::Done),
-                }
-            }
-        }
-    }
-
-    /// What the protocol does not name goes to the server of a view of one, if it speaks the
-    /// client's era.
-    pub(crate) fn relay_other(&mut self, ctx: &RequestContext<'_>) -> Result<Flow, Refusal> {
-        let View::One(up) = ctx.view else {
-            return Err(ctx.unknown_method());
-        };
-        if !self.ups.may_all(ctx.access.as_deref(), up) {
-            access::denied(&mut self.cx, "method");
-            return Err(ctx.unknown_method());
-        }
-        match self.ups.get(up).era {
-            Some(era) if (era == UpEra::Modern) == ctx.is_modern() => {}
-            None if ctx.may_wait(self.cx.now, self.cx.limits.call_wait)
-                && self.ups.is_unsettled(ctx.view) =>
-            {
-                return Ok(Flow::Wait);
-            }
-            _ => return Err(ctx.unknown_method()),
-        }
-        let name = header::name_member(ctx.name)
-            .and_then(|member| json::pick(ctx.params?, [member])?[0])
-            .and_then(json::string);
-        self.relay(ctx, Target::plain(up, name.unwrap_or_default()), None)
-    }
-
-    /// What it takes to ask the client of a request for something.
-    fn asking(&mut self, ctx: &RequestContext<'_>, target: &Target<'_>) -> Result<Asks, Refusal> {
-        let legacy = matches!(self.ups.get(target.up).era, Some(UpEra::Legacy(_)));
-        if !legacy || !ctx.is_modern() || !ctx.method.may_ask() {
-            return Ok(Asks::Nothing);
-        }
-        let brought = retry::brought(ctx.params)?;
-        if ctx.caps() == Caps::default() && brought.state.is_none() {
-            return Ok(Asks::Nothing);
-        }
-        let arguments = ctx
-            .params
-            .and_then(|params| json::pick(params, ["arguments"])?[0]);
-        let (principal, server) = (
-            ctx.request.principal.id.clone(),
-            self.ups.get(target.up).settings.name.as_str(),
-        );
-        let subject = request_state::subject(
-            &principal,
-            server,
-            ctx.method.name(),
-            &target.original,
-            arguments,
-        );
-        if self
-            .resume_pending(ctx, target.up, subject, &brought)?
-            .is_some()
-        {
-            return Ok(Asks::Resumed);
-        }
-        let answers = brought.responses.map(Into::into);
-        Ok(Asks::New(Box::new(Asking {
-            principal,
-            subject,
-            answers,
-            park: None,
-        })))
-    }
-
+impl Calling<'_> {
     /// Sends a request to its upstream, or has it wait for the upstream.
     pub(crate) fn relay(
         &mut self,

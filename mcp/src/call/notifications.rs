@@ -1,83 +1,18 @@
 //! What nobody asked for: notifications of servers to clients, and of clients to servers.
 
-use crate::access::policy::Access;
-use crate::api::{Micros, StreamKey, UpId};
-use crate::client::session::Session;
-use crate::gateway::Gateway;
+use crate::api::{StreamKey, UpId};
+use crate::call::Calling;
 use crate::in_flight::record::{NOBODY, Purpose};
+use crate::protocol::json;
 use crate::protocol::json::Envelope;
 use crate::protocol::method::LogLevel;
-use crate::protocol::notification;
 use crate::protocol::splice::Splice;
-use crate::protocol::{json, name};
-use crate::upstream::list::ListKind;
-use crate::upstream::view::View;
-use crate::upstream::{Rebuilt, UpEra, Upstreams};
+use crate::upstream::UpEra;
 use bytes::Bytes;
-use std::sync::Arc;
 
-impl Gateway {
-    /// A notification of a server. False: nobody has asked for it.
-    pub(crate) fn server_notification(
-        &mut self,
-        up: UpId,
-        conn: usize,
-        call: Option<u64>,
-        name: &str,
-        envelope: &Envelope<'_>,
-    ) -> bool {
-        let shared = || !self.ups.get(up).conns[conn].is_leased();
-        match name {
-            "notifications/tools/list_changed"
-            | "notifications/prompts/list_changed"
-            | "notifications/resources/list_changed"
-            | "notifications/resources/updated"
-                if !shared() =>
-            {
-                false
-            }
-            "notifications/progress" => self.progress(up, conn, envelope),
-            "notifications/message" => self.log_message(up, conn, call, envelope),
-            "notifications/tools/list_changed" => self.connecting().announce(up, &[ListKind::Tools]),
-            "notifications/prompts/list_changed" => self.connecting().announce(up, &[ListKind::Prompts]),
-            "notifications/resources/list_changed" => {
-                self.connecting().announce(up, &[ListKind::Resources, ListKind::Templates])
-            }
-            "notifications/resources/updated" => self.connecting().resource_updated(up, envelope),
-            "notifications/subscriptions/acknowledged" => {
-                self.connecting().listen_acknowledged(up, envelope);
-                true
-            }
-            "notifications/tasks/status" => {
-                self.task_status(up, conn, envelope.params, envelope.text)
-            }
-            "notifications/tasks" => self.tasks.told(
-                &mut self.cx,
-                (&mut self.clients, &self.ups, &mut self.leases),
-                up,
-                envelope,
-            ),
-            "notifications/cancelled" => {
-                self.server_cancels(up, conn, envelope);
-                true
-            }
-            _ => {
-                // Unknown ones belong to the request on whose stream they came.
-                let Some(client) = self.client_of(up, call) else {
-                    return false;
-                };
-                if call.is_some_and(|number| self.keep_message(number, envelope.text)) {
-                    return true;
-                }
-                let data = self.for_client_of(up, call, envelope.text);
-                self.clients.stream_event(&mut self.cx, client, data, true);
-                true
-            }
-        }
-    }
-
+impl Calling<'_> {
     /// The client exchange of a call.
-    fn client_of(&self, up: UpId, call: Option<u64>) -> Option<StreamKey> {
+    pub(crate) fn client_of(&self, up: UpId, call: Option<u64>) -> Option<StreamKey> {
         match self
             .calls
             .get(&call?)
@@ -90,7 +25,7 @@ impl Gateway {
     }
 
     /// A message as the client of a call is to have it.
-    fn for_client_of(&self, up: UpId, call: Option<u64>, text: &str) -> Bytes {
+    pub(crate) fn for_client_of(&self, up: UpId, call: Option<u64>, text: &str) -> Bytes {
         let exposed = match call
             .and_then(|number| self.calls.get(&number))
             .map(|call| &call.purpose)
@@ -103,7 +38,7 @@ impl Gateway {
         exposed.unwrap_or_else(|| Bytes::copy_from_slice(text.as_bytes()))
     }
 
-    fn progress(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) -> bool {
+    pub(crate) fn progress(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) -> bool {
         let token = envelope
             .params
             .and_then(|params| json::pick(params, ["progressToken"]))
@@ -115,7 +50,7 @@ impl Gateway {
             return false;
         };
         if self.client_of(up, Some(number)).is_none() {
-            let rooms = (&mut self.clients, &self.ups);
+            let rooms = (&mut *self.clients, &*self.ups);
             return token.is_some_and(|token| {
                 self.tasks
                     .progress(&mut self.cx, rooms, (up, number), token, envelope.text)
@@ -146,7 +81,7 @@ impl Gateway {
 
     /// A log message goes to the call that it certainly belongs to, if that client wants messages
     /// of its level.
-    fn log_message(
+    pub(crate) fn log_message(
         &mut self,
         up: UpId,
         conn: usize,
@@ -171,7 +106,7 @@ impl Gateway {
             .and_then(|number| self.calls.get(&number))
             .map(|call| &call.purpose)
         {
-            Some(Purpose::Client(client)) if self.may_concern(client) => client,
+            Some(Purpose::Client(client)) if self.tasks.may_concern(client, self.cx.now) => client,
             _ => {
                 self.cx.dropped(Some(up), "unattributed_log");
                 return false;
@@ -204,27 +139,19 @@ impl Gateway {
         wanted
     }
 
-    /// A notification of a legacy client.
-    pub(crate) fn client_notification(
-        &mut self,
-        session: &Arc<str>,
-        name: &str,
-        params: Option<&str>,
-    ) {
-        if name != "notifications/cancelled" {
-            return;
-        }
-        let id = params
-            .and_then(|params| json::pick(params, ["requestId"]))
-            .and_then(|[id]| id);
-        let number = id.and_then(|id| self.clients.session(session)?.calls.get(id).copied());
-        match (number, id) {
-            (Some(number), _) => self.cancel(number),
-            (None, Some(id)) => {
-                self.clients
-                    .cancel_waiting(&mut self.cx, &mut self.spans, session, id)
-            }
-            _ => {}
-        }
+    /// The call that a leased child's words are about: of several, which are one client's then, the
+    /// newest.
+    pub(crate) fn call_of_child(&self, up: UpId, conn: usize) -> Option<u64> {
+        let conn = &self.ups.get(up).conns[conn];
+        let concerned = |number: &&u64| match self.calls.get(number).map(|call| &call.purpose) {
+            Some(Purpose::Client(client)) => self.tasks.may_concern(client, self.cx.now),
+            _ => false,
+        };
+        conn.calls
+            .iter()
+            .filter(|_| conn.is_leased())
+            .filter(concerned)
+            .max()
+            .copied()
     }
 }

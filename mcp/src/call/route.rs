@@ -2,9 +2,9 @@
 
 use crate::access;
 use crate::api::{Micros, UpId};
+use crate::call::Calling;
 use crate::client::request::RequestContext;
 use crate::client::task_name::TaskName;
-use crate::gateway::Gateway;
 use crate::protocol::header::Param;
 use crate::protocol::method::Method;
 use crate::protocol::refusal::{Refusal, rpc};
@@ -58,7 +58,7 @@ pub(crate) enum Route<'a> {
     Up(Target<'a>),
 }
 
-impl Gateway {
+impl Calling<'_> {
     /// Whose the name in the request is. `None`: an upstream that may have it is still starting.
     pub(crate) fn route<'a>(
         &mut self,

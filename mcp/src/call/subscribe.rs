@@ -1,8 +1,8 @@
 //! Subscriptions of legacy clients to resources.
 
+use crate::call::Calling;
 use crate::call::route::Route;
 use crate::client::request::{Flow, RequestContext};
-use crate::gateway::Gateway;
 use crate::protocol::method::Method;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::UpEra;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Subscriptions of one session.
 const SUBSCRIPTIONS: usize = 1000;
 
-impl Gateway {
+impl Calling<'_> {
     /// Subscriptions are kept per session; the upstream hears of the first one and of the end of
     /// the last one.
     pub(crate) fn subscribe(&mut self, ctx: &RequestContext<'_>) -> Result<Flow, Refusal> {
@@ -52,7 +52,8 @@ impl Gateway {
                 if changes && era == Some(UpEra::Modern) {
                     self.connecting().listen_upstream(up);
                 }
-                self.result(ctx, "{}");
+                self.clients
+                    .result(&mut self.cx, &mut self.spans, ctx, "{}");
                 Ok(Flow::Done)
             }
         }

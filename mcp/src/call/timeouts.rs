@@ -1,112 +1,19 @@
 //! What time does: calls that take too long, requests that have waited enough, sessions that are
 //! idle, servers to try again.
 
-use crate::api::{Micros, Output, UpId};
-use crate::gateway::Gateway;
-use crate::in_flight::record::{Call, ClientCall, Purpose};
+use crate::call::Calling;
+use crate::in_flight::record::{Call, ClientCall};
 use crate::protocol::refusal::{Refusal, rpc};
-use crate::upstream::list::ListKind;
-use crate::upstream::{ConnState, UpEra};
 use ggen_wire::Code;
 
-/// How often sessions are looked at.
-const SCAN: Micros = 5_000_000;
-impl Gateway {
-    pub(crate) fn tick(&mut self) {
-        self.calls_due();
-        self.clients
-            .suspend_long_streams(&mut self.cx, self.access.stream_limit());
-        self.pending_due();
-        self.rounds_due();
-        self.say_due();
-        self.connecting().resume_due();
-        for up in self.ups.ids() {
-            self.connecting().due(up);
-            if !self.ups.get(up).is_http() {
-                self.children_due(up);
-            }
-        }
-        if self.cx.now >= self.scanned + SCAN || self.cx.now < self.scanned {
-            self.scanned = self.cx.now;
-            self.sessions_due();
-            self.tasks_due();
-        }
-        self.wake_expired();
-        self.connecting().refreshed();
-    }
-
-    /// Tries the waiting requests again: something has changed.
-    pub(crate) fn wake(&mut self) {
-        for waiting in self.clients.take_waiting() {
-            self.open(waiting.key, waiting.request, waiting.attempt.next());
-        }
-    }
-
-    /// Tries those requests again that have waited long enough.
-    fn wake_expired(&mut self) {
-        for waiting in self.clients.take_expired(&self.cx) {
-            self.open(waiting.key, waiting.request, waiting.attempt.next());
-        }
-    }
-
-    fn calls_due(&mut self) {
-        let now = self.cx.now;
-        let slow = now.saturating_sub(self.cx.limits.stream_after);
-        for key in self.calls.waiting_since(slow) {
-            self.clients.begin_stream(&mut self.cx, key);
-        }
-        for (number, up) in self.calls.overdue(now) {
-            self.call_due(number, up);
-        }
-    }
-
-    fn call_due(&mut self, number: u64, up: UpId) {
-        let name = self.ups.get(up).settings.name.clone();
-        let limit = self.cx.limits.handshake / 1_000_000;
-        if let Some(call) = self.calls.get_mut(&number)
-            && matches!(call.purpose, Purpose::Discover)
-            && self.ups.get(up).settings.transport == crate::api::Transport::Stdio
-            && self.ups.get(up).settings.era != crate::api::EraSetting::Modern
-        {
-            // Silence is no answer yet: the server may be slow to start, or know nothing of the
-            // probe. Whichever answer comes first counts.
-            call.deadline = self.cx.now + self.cx.limits.handshake;
-            return self.connecting().initialize_upstream(up, 0);
-        }
-        if self.waits_on(number, up) {
-            return;
-        }
-        let Some((_, call)) = self.take_call(up, number) else {
-            return;
-        };
-        if self.ups.get(up).is_http() && !matches!(call.purpose, Purpose::Client(_)) {
-            self.cx.emit(Output::Abort(up, number));
-        }
-        match &call.purpose {
-            Purpose::Client(client) => self.client_call_due(number, &call, client, &name),
-            Purpose::Discover | Purpose::Initialize => {
-                let detail = format!(
-                    "no answer to {} within {limit} s",
-                    if matches!(call.purpose, Purpose::Discover) {
-                        "server/discover"
-                    } else {
-                        "initialize"
-                    }
-                );
-                self.calls.retain(|_, other| {
-                    other.up != up
-                        || other.conn != call.conn
-                        || !matches!(other.purpose, Purpose::Discover)
-                });
-                self.connecting().handshake_failed(up, call.conn, Code::UpstreamSilent, detail);
-            }
-            Purpose::List(kind) => self.connecting().list_failed(up, *kind),
-            Purpose::Watch(name) => self.tasks.watch_over(name),
-            Purpose::Listen | Purpose::Stream | Purpose::Told(..) | Purpose::Untracked => {}
-        }
-    }
-
-    fn client_call_due(&mut self, number: u64, call: &Call, client: &ClientCall, name: &str) {
+impl Calling<'_> {
+    pub(crate) fn client_call_due(
+        &mut self,
+        number: u64,
+        call: &Call,
+        client: &ClientCall,
+        name: &str,
+    ) {
         let seconds = client.timeout / 1_000_000;
         let refusal = if client.is_asked() {
             Refusal::new(200, rpc::INTERNAL, Code::AnswerLate, name)
@@ -120,16 +27,10 @@ impl Gateway {
         };
         let refusal = refusal.with("server", &crate::protocol::json::quote(name));
         if call.tries > 0 {
-            self.connecting().cancel_upstream(call.up, call.conn, number);
+            self.connecting()
+                .cancel_upstream(call.up, call.conn, number);
             self.cancel_task(call.up, call.conn, client);
         }
         self.give_up(call, client, &refusal, "timeout");
-    }
-
-    fn sessions_due(&mut self) {
-        for name in self.clients.idle_sessions(&mut self.cx) {
-            self.end_session(&name);
-        }
-        self.clients.forget_done_streams(self.cx.now);
     }
 }

@@ -203,7 +203,8 @@ impl Gateway {
         let server = self.ups.server_info(View::All);
         let structured = structured(&ctx.era);
         let result = tool_result(&body, failed, ctx.is_modern(), structured, &server);
-        self.result(ctx, &result);
+        self.clients
+            .result(&mut self.cx, &mut self.spans, ctx, &result);
     }
 
     /// The supervisor's answer.

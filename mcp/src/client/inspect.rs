@@ -8,11 +8,9 @@ use crate::client::request::Flow;
 use crate::client::waiting::Attempt;
 use crate::edge::Request;
 use crate::gateway::Gateway;
-use crate::protocol::json;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::list::ListKind;
-use crate::upstream::view::{Owner, View};
-use crate::upstream::{ConnState, Upstream};
+use crate::upstream::view::View;
 use bytes::Bytes;
 use ggen_wire::{Code, status};
 

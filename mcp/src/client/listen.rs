@@ -15,7 +15,6 @@ use crate::protocol::list_kind::ListKind;
 use crate::protocol::notification;
 use crate::protocol::refusal::{Refusal, result_message, rpc};
 use crate::trace::span::Span;
-use crate::upstream::Upstreams;
 use bytes::Bytes;
 use ggen_wire::Code;
 use std::collections::{BTreeMap, BTreeSet};
@@ -203,7 +202,7 @@ impl Gateway {
     /// Ends every stream gracefully, and what waits for clients that could only come back to the
     /// next worker: the worker is about to stop.
     pub(crate) fn end_streams(&mut self) {
-        self.cancel_pending();
+        self.questioning().cancel_pending();
         let mut listens: Vec<_> = std::mem::take(&mut self.clients.listens)
             .into_iter()
             .collect();

@@ -213,7 +213,9 @@ impl Gateway {
             (_, Some(kind)) => self.list(ctx, kind)?,
             (Method::Discover, _) => self.discover(ctx),
             (Method::SetLevel, _) => self.client_level(ctx)?,
-            _ => self.result(ctx, "{}"),
+            _ => self
+                .clients
+                .result(&mut self.cx, &mut self.spans, ctx, "{}"),
         }
         Ok(Flow::Done)
     }
@@ -273,7 +275,8 @@ impl Gateway {
         result.extend_from_slice(rest.as_bytes());
         result.push(b'}');
         let result = String::from_utf8(result).unwrap_or_default();
-        self.result(ctx, &result);
+        self.clients
+            .result(&mut self.cx, &mut self.spans, ctx, &result);
         Ok(())
     }
 
@@ -320,7 +323,8 @@ impl Gateway {
             self.capabilities(ctx.view, access, true),
             self.ups.modern_rest(ctx.view, ttl, false)
         );
-        self.result(ctx, &result);
+        self.clients
+            .result(&mut self.cx, &mut self.spans, ctx, &result);
     }
 
     fn client_level(&mut self, ctx: &RequestContext<'_>) -> Result<(), Refusal> {
@@ -348,7 +352,8 @@ impl Gateway {
                 None,
             );
         }
-        self.result(ctx, "{}");
+        self.clients
+            .result(&mut self.cx, &mut self.spans, ctx, "{}");
         Ok(())
     }
 

@@ -7,6 +7,7 @@ pub mod exchange;
 pub(crate) mod inspect;
 pub(crate) mod listen;
 pub(crate) mod local;
+mod reply;
 pub(crate) mod request;
 mod rules;
 pub mod session;

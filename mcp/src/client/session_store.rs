@@ -203,7 +203,7 @@ impl Gateway {
         } in kept
         {
             if let Some(task) = KeptTask::read(&record) {
-                if !self.adopt_task(&task, idle) {
+                if !self.calling().adopt_task(&task, idle) {
                     self.cx.emit(Output::Keep(Keep::Ended(digest)));
                 }
                 continue;

@@ -1,14 +1,12 @@
 //! GET and DELETE of legacy sessions, clients that go away, and calls that are cancelled.
 
-use crate::api::{Observation, Output, StreamKey, UpId};
+use crate::api::StreamKey;
 use crate::client::exchange::Exchange;
 use crate::client::request::Flow;
 use crate::client::session;
 use crate::edge::Request;
 use crate::gateway::Gateway;
-use crate::in_flight::record::Purpose;
 use crate::protocol::method::MODERN;
-use crate::protocol::notification;
 use crate::protocol::refusal::{Refusal, rpc};
 use bytes::Bytes;
 use ggen_wire::Code;
@@ -146,7 +144,7 @@ impl Gateway {
 
     /// Ends a session: its calls are cancelled, its streams closed, its subscriptions given up.
     pub(crate) fn end_session(&mut self, name: &Arc<str>) {
-        self.forget_tasks_of(name);
+        self.calling().forget_tasks_of(name);
         let Some(session) = self.clients.sessions.remove(name) else {
             return;
         };
@@ -154,9 +152,9 @@ impl Gateway {
         let mut calls: Vec<_> = session.calls.into_values().collect();
         calls.sort_unstable();
         for number in calls {
-            self.cancel(number);
+            self.calling().cancel(number);
         }
-        self.session_leaves(name);
+        self.calling().session_leaves(name);
         let streams =
             self.clients.exchanges.iter().filter(|(_, exchange)| {
                 exchange.left == 0 && exchange.session.as_ref() == Some(name)
@@ -213,8 +211,8 @@ impl Gateway {
         exchange.connected = false;
         let Some(name) = exchange.session.clone() else {
             for number in std::mem::take(&mut exchange.calls) {
-                if !self.hand_over(number, key) {
-                    self.cancel(number);
+                if !self.questioning().hand_over(number, key) {
+                    self.calling().cancel(number);
                 }
             }
             self.clients.exchanges.remove(&key);
@@ -237,51 +235,5 @@ impl Gateway {
         if !waits {
             self.clients.exchanges.remove(&key);
         }
-    }
-
-    /// Cancels a client's call: the server is told, the client gets nothing more.
-    pub(crate) fn cancel(&mut self, number: u64) {
-        let Some(up) = self.calls.get(&number).map(|call| call.up) else {
-            return;
-        };
-        let queued = self
-            .calls
-            .get(&number)
-            .is_some_and(|call| self.ups.get(up).conns[call.conn].queue.contains(&number));
-        let Some((_, call)) = self.take_call(up, number) else {
-            return;
-        };
-        let Purpose::Client(client) = &call.purpose else {
-            return;
-        };
-        if let Some(park) = client.park() {
-            self.give_up_pending(park);
-        }
-        // What waits for a connection, or for the client, is unknown to the server.
-        if !queued && call.tries > 0 {
-            self.connecting().cancel_upstream(up, call.conn, number);
-            self.cancel_task(up, call.conn, client);
-        }
-        let era = if client.modern { "modern" } else { "legacy" };
-        let duration = self.cx.now.saturating_sub(client.arrived);
-        self.cx.emit(Output::Observe(Observation::Request {
-            method: client.method.name(),
-            era,
-            outcome: "cancelled",
-            duration,
-            trace: client.sampled(),
-        }));
-        self.cx.emit(Output::Observe(Observation::Call {
-            up,
-            tool: client.tool.clone(),
-            outcome: "cancelled",
-            duration,
-        }));
-        client.audit(&mut self.cx, up, "cancelled", 0);
-        self.spans
-            .end_call(&mut self.cx, client.sent.as_deref(), "cancelled", b"");
-        self.spans
-            .end(&mut self.cx, client.span.clone(), "cancelled", b"");
-        self.clients.drop_answer(&mut self.cx, client.key);
     }
 }

@@ -71,9 +71,12 @@ impl Gateway {
                     );
                 }
                 Kind::Notification(name) => {
-                    self.client_notification(&session, name, envelope.params)
+                    self.calling()
+                        .client_notification(&session, name, envelope.params)
                 }
-                Kind::Result(..) | Kind::Error(..) => self.client_answer(&session, envelope),
+                Kind::Result(..) | Kind::Error(..) => {
+                    self.questioning().client_answer(&session, envelope)
+                }
             }
         }
         if requests == 0 {
@@ -136,11 +139,15 @@ impl Gateway {
         };
         match flow {
             Ok(Flow::Done) => {}
-            Ok(Flow::Wait) => self.refuse(
+            Ok(Flow::Wait) => self.clients.refuse(
+                &mut self.cx,
+                &mut self.spans,
                 &ctx,
                 &Refusal::new(200, rpc::INTERNAL, Code::UpstreamStarting, "").retry(1),
             ),
-            Err(refusal) => self.refuse(&ctx, &refusal),
+            Err(refusal) => self
+                .clients
+                .refuse(&mut self.cx, &mut self.spans, &ctx, &refusal),
         }
         self.spans.end(&mut self.cx, attempt.take_span(), "ok", b"");
     }

@@ -7,19 +7,21 @@
 //! calls need, `tasks` and `owned` about the tasks of servers and whose they are, `task`, `bridged`
 //! and `driven` about tasks between the eras, `spans` about the relay's part in traces.
 
+use crate::call::Calling;
+use crate::context::FollowUp;
+use crate::interactive::Questioning;
+use crate::task_bridge::Bridging;
+use crate::upstream::Connecting;
 mod batch;
-mod lease;
 mod leftovers;
-mod pending_input;
 mod post;
 mod reconfigure;
-mod reply;
-mod tasks;
+mod relay;
+mod responses;
+mod timeouts;
 mod upstream_events;
 mod upstream_http;
 
-use crate::context::FollowUp;
-use crate::upstream::Connecting;
 use crate::access::AccessControl;
 use crate::api::{Input, Micros, Output, Settings, UpId};
 use crate::client::Clients;
@@ -32,9 +34,9 @@ use crate::questions::Questions;
 use crate::questions::request_state::Key;
 use crate::tasks::registry::Tasks;
 use crate::trace::Spans;
+use crate::upstream::Upstreams;
 use crate::upstream::list::ListKind;
 use crate::upstream::view::View;
-use crate::upstream::{Upstream, Upstreams};
 #[doc(hidden)]
 pub use leftovers::Leftovers;
 
@@ -136,7 +138,7 @@ impl Gateway {
             }
             Input::Tick => self.tick(),
         }
-        while self.follow_up() || self.lend() {}
+        while self.follow_up() || self.calling().lend() {}
         self.cx.swap_outputs(out);
     }
 
@@ -150,7 +152,7 @@ impl Gateway {
                 conn,
                 code,
                 detail,
-            }) => self.handshake_over(up, conn, code, detail),
+            }) => self.calling().handshake_over(up, conn, code, detail),
             Some(FollowUp::ChildrenChanged(up)) => self.leases.touch(up),
         }
         true
@@ -201,11 +203,48 @@ impl Gateway {
         }
     }
 
-    pub(crate) fn up_ref(&self, up: UpId) -> &Upstream {
-        self.ups.get(up)
+    /// The room of the calls, for one event.
+    pub(crate) fn calling(&mut self) -> Calling<'_> {
+        Calling {
+            cx: &mut self.cx,
+            access: &mut self.access,
+            spans: &mut self.spans,
+            clients: &mut self.clients,
+            ups: &mut self.ups,
+            calls: &mut self.calls,
+            leases: &mut self.leases,
+            tasks: &mut self.tasks,
+            questions: &mut self.questions,
+        }
     }
 
-    pub(crate) fn up_mut(&mut self, up: UpId) -> &mut Upstream {
-        self.ups.get_mut(up)
+    /// The room of the servers' questions, for one event.
+    pub(crate) fn questioning(&mut self) -> Questioning<'_> {
+        Questioning {
+            cx: &mut self.cx,
+            access: &mut self.access,
+            spans: &mut self.spans,
+            clients: &mut self.clients,
+            ups: &mut self.ups,
+            calls: &mut self.calls,
+            leases: &mut self.leases,
+            tasks: &mut self.tasks,
+            questions: &mut self.questions,
+        }
+    }
+
+    /// The room of tasks between the eras, for one event.
+    pub(crate) fn bridging(&mut self) -> Bridging<'_> {
+        Bridging {
+            cx: &mut self.cx,
+            access: &mut self.access,
+            spans: &mut self.spans,
+            clients: &mut self.clients,
+            ups: &mut self.ups,
+            calls: &mut self.calls,
+            leases: &mut self.leases,
+            tasks: &mut self.tasks,
+            questions: &mut self.questions,
+        }
     }
 }

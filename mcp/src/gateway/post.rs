@@ -1,6 +1,8 @@
 //! The way of a request: what a client sent, whether it may, and which room answers it.
 
 use crate::access::policy::Access;
+use crate::api::Observation;
+use crate::api::Output;
 use crate::api::StreamKey;
 use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::client::waiting::{Attempt, Waiting};
@@ -222,10 +224,11 @@ impl Gateway {
     ) -> Result<Flow, Refusal> {
         match (&envelope.kind, era) {
             (Kind::Notification(name), ClientEra::Legacy(session, _)) => {
-                self.client_notification(session, name, envelope.params);
+                self.calling()
+                    .client_notification(session, name, envelope.params);
             }
             (Kind::Result(..) | Kind::Error(..), ClientEra::Legacy(session, _)) => {
-                self.client_answer(session, envelope);
+                self.questioning().client_answer(session, envelope);
             }
             (Kind::Result(..) | Kind::Error(..), ClientEra::Modern(_)) => {
                 return Err(Refusal::new(
@@ -260,15 +263,32 @@ impl Gateway {
             Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::Complete => {
                 self.relay_named(ctx)
             }
-            Method::Subscribe | Method::Unsubscribe => self.subscribe(ctx),
+            Method::Subscribe | Method::Unsubscribe => self.calling().subscribe(ctx),
             Method::Listen => self.listen(ctx),
             Method::TaskGet
             | Method::TaskUpdate
             | Method::TaskCancel
             | Method::TaskResult
-            | Method::TaskList => self.relay_task(ctx),
+            | Method::TaskList => self.bridging().relay_task(ctx),
             Method::Other => self.relay_other(ctx),
             _ => self.local(ctx),
         }
+    }
+
+    pub(super) fn observe_refusal(&mut self, refusal: &Refusal) {
+        self.cx.emit(Output::Observe(Observation::Request {
+            method: "other",
+            era: "unknown",
+            outcome: "error",
+            duration: 0,
+            trace: None,
+        }));
+        self.cx.note(
+            ggen_wire::log::Level::Debug,
+            "protocol",
+            None,
+            Some(refusal.code),
+            refusal.message.clone(),
+        );
     }
 }

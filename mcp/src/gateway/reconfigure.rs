@@ -4,6 +4,7 @@
 use crate::api::Transport;
 use crate::api::UpId;
 use crate::api::UpstreamSettings;
+use crate::gateway::Gateway;
 use crate::protocol::capabilities::Caps;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::refusal::rpc;
@@ -11,7 +12,6 @@ use crate::upstream::Conn;
 use crate::upstream::view::View;
 use ggen_wire::Code;
 use ggen_wire::status::UpstreamState;
-use crate::gateway::Gateway;
 
 impl Gateway {
     /// Takes a new list over. A name that is known keeps its number; a new one, also one that was
@@ -95,7 +95,7 @@ impl Gateway {
     /// Ends everything that concerns an upstream.
     fn take_down(&mut self, up: UpId) {
         let name = self.ups.get(up).settings.name.clone();
-        self.fail_calls(
+        self.calling().fail_calls(
             up,
             None,
             &Refusal::new(200, rpc::INTERNAL, Code::UpstreamDisabled, &name),
@@ -103,7 +103,7 @@ impl Gateway {
         );
         for at in 1..self.ups.get(up).conns.len() {
             if self.ups.get(up).conns[at].is_leased() {
-                self.end_child(up, at, false);
+                self.calling().end_child(up, at, false);
             }
         }
         let upstream = self.ups.get_mut(up);

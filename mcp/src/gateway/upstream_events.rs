@@ -1,20 +1,25 @@
 //! Events of upstreams: which room each of them concerns.
 
-use bytes::Bytes;
+use crate::api::Lease;
 use crate::api::Micros;
 use crate::api::UpId;
 use crate::api::UpInput;
+use crate::gateway::Gateway;
 use crate::in_flight::record::Call;
 use crate::in_flight::record::Purpose;
+use crate::lease::lifecycle;
 use crate::protocol::json;
 use crate::protocol::json::Envelope;
 use crate::protocol::json::Kind;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::refusal::rpc;
 use crate::upstream::ConnState;
+use crate::upstream::UpEra;
+use crate::upstream::list::ListKind;
+use bytes::Bytes;
 use ggen_wire::Code;
+use ggen_wire::log::Level;
 use ggen_wire::status::UpstreamState;
-use crate::gateway::Gateway;
 
 impl Gateway {
     pub(crate) fn up(&mut self, up: UpId, event: UpInput) {
@@ -24,8 +29,9 @@ impl Gateway {
                 handoff,
             } => {
                 let refusal = Refusal::new(200, rpc::INTERNAL, Code::UpstreamExited, "");
-                self.fail_calls(up, Some(0), &refusal, "lost");
-                self.connecting().connected(up, incarnation, handoff.as_deref());
+                self.calling().fail_calls(up, Some(0), &refusal, "lost");
+                self.connecting()
+                    .connected(up, incarnation, handoff.as_deref());
             }
             UpInput::Line(line) => self.received(up, 0, None, line),
             UpInput::Overlong(head) => self.overlong(up, 0, &head),
@@ -47,8 +53,9 @@ impl Gateway {
                 retry_ms,
                 data,
             } => {
-                if let Some((conn, call, data)) =
-                    self.connecting().http_event(up, exchange, event_id, retry_ms, data)
+                if let Some((conn, call, data)) = self
+                    .connecting()
+                    .http_event(up, exchange, event_id, retry_ms, data)
                 {
                     self.received(up, conn, call, data);
                 }
@@ -70,7 +77,7 @@ impl Gateway {
         self.ups.get_mut(up).held = false;
         let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}"))
             .with("server", &json::quote(&name));
-        self.fail_calls(up, Some(0), &refusal, "lost");
+        self.calling().fail_calls(up, Some(0), &refusal, "lost");
         let soon = next_start.is_some_and(|wait| wait <= 1_000_000);
         self.connecting().down(up, state, code, reason, soon);
     }
@@ -95,7 +102,7 @@ impl Gateway {
             },
             Kind::Request(id, name) => self.server_request(up, conn, call, id, name, &envelope),
             Kind::Notification(name) => {
-                let call = call.or_else(|| self.call_of_child(up, conn));
+                let call = call.or_else(|| self.calling().call_of_child(up, conn));
                 if !self.server_notification(up, conn, call, name, &envelope) {
                     self.connecting().lose_patience(up, conn);
                 }
@@ -126,15 +133,17 @@ impl Gateway {
             };
             self.calls.retain(|_, call| !is_handshake(call));
             let detail = "a line over the limit instead of an answer to the handshake".to_owned();
-            return self.connecting().handshake_failed(up, conn, Code::UpstreamTooLarge, detail);
+            return self
+                .connecting()
+                .handshake_failed(up, conn, Code::UpstreamTooLarge, detail);
         }
         let number =
             number.filter(|number| self.calls.get(number).is_some_and(|call| call.conn == conn));
-        if let Some((_, call)) = number.and_then(|number| self.take_call(up, number)) {
+        if let Some((_, call)) = number.and_then(|number| self.calling().take_call(up, number)) {
             let name = self.ups.get(up).settings.name.clone();
             match &call.purpose {
                 Purpose::Client(client) => {
-                    self.give_up(
+                    self.calling().give_up(
                         &call,
                         client,
                         &Refusal::new(200, rpc::INTERNAL, Code::UpstreamTooLarge, &name),
@@ -147,19 +156,157 @@ impl Gateway {
         }
     }
 
-    /// The call that a leased child's words are about: of several, which are one client's then, the
-    /// newest.
-    fn call_of_child(&self, up: UpId, conn: usize) -> Option<u64> {
-        let conn = &self.ups.get(up).conns[conn];
-        let concerned = |number: &&u64| match self.calls.get(number).map(|call| &call.purpose) {
-            Some(Purpose::Client(client)) => self.may_concern(client),
+    /// Something about a leased child. What comes late from one that has ended is dropped.
+    pub(crate) fn leased(&mut self, up: UpId, lease: Lease, event: UpInput) {
+        let Some(at) = lifecycle::place(self.ups.get(up), lease) else {
+            return;
+        };
+        match event {
+            UpInput::Connected { .. } => {
+                self.ups.get_mut(up).conns[at].used = self.cx.now;
+                if self.ups.get(up).era == Some(UpEra::Modern) {
+                    self.connecting().ready(up, at);
+                } else {
+                    self.connecting().initialize_upstream(up, at);
+                }
+            }
+            UpInput::Line(line) => self.received(up, at, None, line),
+            UpInput::Overlong(head) => self.overlong(up, at, &head),
+            UpInput::Lost { code, reason, .. }
+                if self.ups.get(up).conns[at].phase == ConnState::Ready =>
+            {
+                let name = &self.ups.get(up).settings.name;
+                let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}"));
+                let refusal = refusal.with("server", &json::quote(name));
+                let text = format!("{name}: the child of some calls is gone: {reason}");
+                self.cx
+                    .note(Level::Warn, "tools", Some(up), Some(code), text);
+                self.calling().forget_child(up, at, &refusal);
+            }
+            UpInput::Lost { code, reason, .. } => {
+                self.calling().child_failed(up, at, code, &reason, false)
+            }
+            UpInput::Head { .. } | UpInput::Message { .. } | UpInput::End { .. } => {}
+        }
+    }
+
+    /// A notification of a server. False: nobody has asked for it.
+    pub(crate) fn server_notification(
+        &mut self,
+        up: UpId,
+        conn: usize,
+        call: Option<u64>,
+        name: &str,
+        envelope: &Envelope<'_>,
+    ) -> bool {
+        let shared = || !self.ups.get(up).conns[conn].is_leased();
+        match name {
+            "notifications/tools/list_changed"
+            | "notifications/prompts/list_changed"
+            | "notifications/resources/list_changed"
+            | "notifications/resources/updated"
+                if !shared() =>
+            {
+                false
+            }
+            "notifications/progress" => self.calling().progress(up, conn, envelope),
+            "notifications/message" => self.calling().log_message(up, conn, call, envelope),
+            "notifications/tools/list_changed" => {
+                self.connecting().announce(up, &[ListKind::Tools])
+            }
+            "notifications/prompts/list_changed" => {
+                self.connecting().announce(up, &[ListKind::Prompts])
+            }
+            "notifications/resources/list_changed" => self
+                .connecting()
+                .announce(up, &[ListKind::Resources, ListKind::Templates]),
+            "notifications/resources/updated" => self.connecting().resource_updated(up, envelope),
+            "notifications/subscriptions/acknowledged" => {
+                self.connecting().listen_acknowledged(up, envelope);
+                true
+            }
+            "notifications/tasks/status" => {
+                self.bridging()
+                    .task_status(up, conn, envelope.params, envelope.text)
+            }
+            "notifications/tasks" => self.tasks.told(
+                &mut self.cx,
+                (&mut self.clients, &self.ups, &mut self.leases),
+                up,
+                envelope,
+            ),
+            "notifications/cancelled" => {
+                self.questioning().server_cancels(up, conn, envelope);
+                true
+            }
+            _ => {
+                // Unknown ones belong to the request on whose stream they came.
+                let Some(client) = self.calling().client_of(up, call) else {
+                    return false;
+                };
+                if call.is_some_and(|number| self.calling().keep_message(number, envelope.text)) {
+                    return true;
+                }
+                let data = self.calling().for_client_of(up, call, envelope.text);
+                self.clients.stream_event(&mut self.cx, client, data, true);
+                true
+            }
+        }
+    }
+
+    /// A request of a server.
+    pub(crate) fn server_request(
+        &mut self,
+        up: UpId,
+        conn: usize,
+        call: Option<u64>,
+        id: &str,
+        name: &str,
+        envelope: &Envelope<'_>,
+    ) {
+        if name == "ping" {
+            let answer = crate::protocol::refusal::result_message(id, "{}");
+            return self
+                .connecting()
+                .send_untracked(up, conn, answer, Vec::new());
+        }
+        let allowed = self.ups.get(up).conns[conn]
+            .caps
+            .allow(name, envelope.params);
+        if let Some(task) = self
+            .bridging()
+            .task_that_asks(up, conn, call, envelope.params)
+        {
+            if !allowed
+                || !self
+                    .bridging()
+                    .ask_for_task(&task, conn, id, name, envelope.params)
+            {
+                self.questioning().refuse_question(up, conn, id, name);
+            }
+            return;
+        }
+        let number = call
+            .or_else(|| self.questioning().askable(up, conn))
+            .filter(|_| allowed);
+        let modern = number.and_then(|number| match &self.calls.get(&number)?.purpose {
+            Purpose::Client(client) => Some(client.modern),
+            _ => None,
+        });
+        let taken = match (number, modern) {
+            (Some(number), Some(true)) => {
+                self.questioning()
+                    .ask_modern(number, id, name, envelope.params)
+            }
+            (Some(number), Some(false)) => self
+                .questioning()
+                .ask_legacy(up, conn, number, id, envelope),
             _ => false,
         };
-        conn.calls
-            .iter()
-            .filter(|_| conn.is_leased())
-            .filter(concerned)
-            .max()
-            .copied()
+        if !taken {
+            self.questioning()
+                .remember_lack(up, conn, call, name, envelope.params);
+            self.questioning().refuse_question(up, conn, id, name);
+        }
     }
 }

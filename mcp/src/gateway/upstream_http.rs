@@ -2,22 +2,16 @@
 //! exchange.
 
 use crate::api::UpId;
+use crate::gateway::Gateway;
 use crate::in_flight::record::Mismatch;
 use crate::in_flight::record::Purpose;
-use crate::protocol::refusal::Refusal;
-use crate::protocol::refusal::rpc;
 use crate::upstream::ConnState;
 use ggen_wire::Code;
-use ggen_wire::status::UpstreamState;
-use crate::gateway::Gateway;
 
 /// How often a broken stream is resumed.
 const RESUMES: u8 = 5;
-/// Connection failures in a row after which a server counts as down.
-const FAILURES: u32 = 3;
 
 impl Gateway {
-
     pub(crate) fn http_end(&mut self, up: UpId, exchange: u64, error: Option<(Code, String)>) {
         let Some(call) = self.calls.get(&exchange).filter(|call| call.up == up) else {
             return;
@@ -31,15 +25,11 @@ impl Gateway {
             return;
         };
         match call.purpose {
-            Purpose::Client(_) if is_mismatch => {
-                self.connecting().mismatch_ended(up, exchange)
-            }
+            Purpose::Client(_) if is_mismatch => self.connecting().mismatch_ended(up, exchange),
             Purpose::Client(_) if is_session_lost && tries < 2 => {
                 self.connecting().session_lost(up, conn, exchange)
             }
-            Purpose::Client(_) | Purpose::Watch(_)
-                if can_resume =>
-            {
+            Purpose::Client(_) | Purpose::Watch(_) if can_resume => {
                 self.connecting().resume(up, exchange)
             }
             Purpose::Discover => {
@@ -48,12 +38,15 @@ impl Gateway {
                     Code::UpstreamRefused if !matches!(status, 401 | 403) => {
                         self.connecting().fall_back(up, &failure.1)
                     }
-                    code => self.connecting().handshake_failed(up, conn, code, failure.1),
+                    code => self
+                        .connecting()
+                        .handshake_failed(up, conn, code, failure.1),
                 }
             }
             Purpose::Initialize => {
                 self.calls.remove(&exchange);
-                self.connecting().handshake_failed(up, conn, failure.0, failure.1);
+                self.connecting()
+                    .handshake_failed(up, conn, failure.0, failure.1);
             }
             Purpose::Stream => self.connecting().stream_ended(up, conn, exchange, status),
             Purpose::Listen => {
@@ -79,27 +72,9 @@ impl Gateway {
                 }
             }
             Purpose::Told(..) | Purpose::Untracked => drop(self.calls.remove(&exchange)),
-            Purpose::Client(_) => self.client_end(up, exchange, &failure.0, &failure.1),
-        }
-    }
-
-    fn client_end(&mut self, up: UpId, exchange: u64, code: &Code, reason: &str) {
-        let name = self.ups.get(up).settings.name.clone();
-        let refusal = Refusal::new(200, rpc::INTERNAL, *code, &format!("{name}: {reason}"));
-        if let Some((_, mut call)) = self.take_call(up, exchange)
-            && !(*code == Code::UpstreamUnreachable && self.retry(exchange, &mut call))
-            && let Purpose::Client(client) = &call.purpose
-        {
-            self.give_up(&call, client, &refusal, "error");
-        }
-        if *code == Code::UpstreamUnreachable {
-            let upstream = self.ups.get_mut(up);
-            upstream.failures += 1;
-            if upstream.failures >= FAILURES && upstream.conns[0].phase == ConnState::Ready {
-                upstream.conns[0].phase = ConnState::Down;
-                self.ups.retry_later(&mut self.cx, up);
-                self.connecting().down(up, UpstreamState::Degraded, *code, reason.to_owned(), false);
-            }
+            Purpose::Client(_) => self
+                .calling()
+                .client_end(up, exchange, &failure.0, &failure.1),
         }
     }
 }

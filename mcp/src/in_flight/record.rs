@@ -141,7 +141,7 @@ pub(crate) struct ClientCall {
     pub(crate) sent: Option<Box<Span>>,
 }
 
-/// How far a call is that a task of the other era has to do with ([`crate::tasks::continuation`]).
+/// How far a call is that a task of the other era has to do with ([`crate::task_bridge::continuation`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
     /// A legacy server is to begin one, of which the client does not know.

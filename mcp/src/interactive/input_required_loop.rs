@@ -3,8 +3,8 @@
 //! again with the answers.
 
 use crate::api::StreamKey;
-use crate::gateway::Gateway;
 use crate::in_flight::record::{Call, ClientCall, Purpose, Rounds};
+use crate::interactive::Questioning;
 use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::method::{Legacy, Method};
@@ -26,7 +26,7 @@ enum Stop {
     Other(Code, &'static str),
 }
 
-impl Gateway {
+impl Questioning<'_> {
     /// A result that asks for something. The call goes on under another number once the answers are
     /// there.
     pub(crate) fn round(&mut self, mut call: Call, result: &str) {
@@ -173,7 +173,7 @@ impl Gateway {
                     .unwrap_or_default()
                     .into_owned();
                 let up = call.up;
-                let Some((_, call)) = self.take_call(up, number) else {
+                let Some((_, call)) = self.calling().take_call(up, number) else {
                     return;
                 };
                 let Purpose::Client(client) = &call.purpose else {
@@ -194,7 +194,7 @@ impl Gateway {
 
     /// Calls the server again, with its state as it gave it and the answers of this round only.
     fn next_round(&mut self, number: u64) {
-        if self.poll(number) {
+        if self.calling().poll(number) {
             return;
         }
         let Some(mut call) = self.calls.remove(&number) else {
@@ -229,7 +229,7 @@ impl Gateway {
             call.request.body = body;
         }
         // The child of the round before may be somebody else's now.
-        call.conn = self.conn_for(up, client, UpEra::Modern);
+        call.conn = self.calling().conn_for(up, client, UpEra::Modern);
         call.began = now;
         let timeout = client.timeout;
         call.deadline = now + self.ups.time_for(&self.cx.limits, up, call.conn, timeout);
@@ -260,15 +260,10 @@ impl Gateway {
     }
 
     /// What a modern server wants of a client that cannot give it (-32021).
-    pub(crate) fn lacks_capability(
-        &mut self,
-        call: &Call,
-        client: &ClientCall,
-        data: Option<&str>,
-    ) {
-        let name = self.ups.get(call.up).settings.name.clone();
-        let needed = data
-            .and_then(|data| json::pick(data, ["requiredCapabilities"])?[0])
+    pub(crate) fn lacks_capability(&mut self, call: &Call, client: &ClientCall, error: &str) {
+        let name = self.ups.name(call.up);
+        let needed = json::pick(error, ["data"])
+            .and_then(|[data]| json::pick(data?, ["requiredCapabilities"])?[0])
             .unwrap_or("{}");
         self.fail_round(call, client, &missing(&name, needed));
     }
@@ -276,14 +271,14 @@ impl Gateway {
     /// The end of a call that needed its client. A failing tool says so in its result, as it would
     /// by itself in the legacy era.
     fn fail_round(&mut self, call: &Call, client: &ClientCall, refusal: &Refusal) {
-        self.cancel_task(call.up, call.conn, client);
+        self.calling().cancel_task(call.up, call.conn, client);
         if client.method != Method::ToolsCall {
-            return self.give_up(call, client, refusal, "error");
+            return self.calling().give_up(call, client, refusal, "error");
         }
         let text = json::quote(&format!("{} [{}]", refusal.message, refusal.code));
         let result =
             format!("{{\"content\":[{{\"type\":\"text\",\"text\":{text}}}],\"isError\":true}}");
-        self.deliver(
+        self.calling().deliver(
             call,
             client,
             200,

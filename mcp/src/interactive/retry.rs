@@ -2,19 +2,25 @@
 //! what becomes of the call that waits for it.
 
 use crate::api::UpId;
+use crate::call::Target;
 use crate::client::exchange::Exchange;
-use crate::client::request::{ClientEra, Flow, RequestContext};
-use crate::gateway::Gateway;
+use crate::client::request::{ClientEra, RequestContext};
+use crate::in_flight::record::Asking;
 use crate::in_flight::record::{ClientCall, Purpose};
+use crate::interactive::Questioning;
+use crate::interactive::retry;
+use crate::protocol::capabilities::Caps;
 use crate::protocol::json;
-use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::questions::pending_input::{Accepted, Joined, Retry};
 use crate::questions::request_state;
 use crate::questions::request_state::Mode;
 use crate::trace::span::Span;
 use crate::translation::message;
+use crate::upstream::UpEra;
+use bytes::Bytes;
 use ggen_wire::Code;
+use std::collections::VecDeque;
 
 /// What a request brings along for the rounds.
 pub(crate) struct Brought<'a> {
@@ -52,18 +58,45 @@ fn stale(detail: &str) -> Refusal {
     Refusal::new(200, rpc::INVALID_PARAMS, Code::StateInvalid, detail)
 }
 
-impl Gateway {
-    /// Goes on with the call that a state belongs to. `None`: the request begins a call, because it
-    /// brings no state or one that says so.
-    pub(crate) fn resume_pending(
+/// Whether the modern client of a legacy server can be asked for something in a request.
+pub(crate) enum Asks {
+    /// It cannot be asked.
+    Nothing,
+    /// What it takes to ask it.
+    New(Box<Asking>),
+    /// The request goes on with an earlier call, whose client is to have these messages first.
+    Resumed(Option<KeptMessages>),
+}
+
+/// What a request is to earlier ones.
+enum Resumption {
+    /// It begins a call.
+    Begins,
+    /// It goes on with an earlier call.
+    Goes(Option<KeptMessages>),
+}
+
+/// What a server said while the client of a call was away.
+pub(crate) struct KeptMessages {
+    pub(crate) up: UpId,
+    pub(crate) conn: usize,
+    /// The call.
+    pub(crate) number: u64,
+    pub(crate) messages: VecDeque<Bytes>,
+}
+
+impl Questioning<'_> {
+    /// Goes on with the call that a state belongs to. A request that brings no state, or one
+    /// that says so, begins a call.
+    fn resume_pending(
         &mut self,
         ctx: &RequestContext<'_>,
         up: UpId,
         subject: [u8; 32],
         brought: &Brought<'_>,
-    ) -> Result<Option<Flow>, Refusal> {
+    ) -> Result<Resumption, Refusal> {
         let Some(text) = &brought.state else {
-            return Ok(None);
+            return Ok(Resumption::Begins);
         };
         let state = self
             .questions
@@ -76,7 +109,7 @@ impl Gateway {
             return Err(expired());
         }
         if state.mode == Mode::Repeat {
-            return Ok(None);
+            return Ok(Resumption::Begins);
         }
         let ours = self.questions.pending.get(state.park).filter(|pending| {
             let of = pending.origin();
@@ -93,47 +126,62 @@ impl Gateway {
             at: self.cx.now,
         };
         match pending.judge(retry, self.cx.limits.repeat) {
-            Retry::First => self.accept(ctx, state.park, retry, responses),
-            Retry::Repeated => return self.join(ctx, state.park).map(Some),
-            Retry::Used => return Err(stale("it was used already")),
+            Retry::First => Ok(Resumption::Goes(
+                self.accept(ctx, state.park, retry, responses),
+            )),
+            Retry::Repeated => {
+                self.join(ctx, state.park)?;
+                Ok(Resumption::Goes(None))
+            }
+            Retry::Used => Err(stale("it was used already")),
         }
-        Ok(Some(Flow::Done))
     }
 
     /// The first retry with a state: its answers go to the server, and its exchange is the call's
     /// from now on.
-    fn accept(&mut self, ctx: &RequestContext<'_>, id: u128, retry: Accepted, responses: &str) {
+    fn accept(
+        &mut self,
+        ctx: &RequestContext<'_>,
+        id: u128,
+        retry: Accepted,
+        responses: &str,
+    ) -> Option<KeptMessages> {
         let until = self.cx.now + self.cx.limits.repeat;
-        let Some(pending) = self.questions.pending.get_mut(id) else {
-            return;
-        };
+        let pending = self.questions.pending.get_mut(id)?;
         if let Some((status, body, outcome)) = pending.accept(retry, until) {
             let body = message::with_id(&body, ctx.id);
             pending.set_last(status, body.clone());
-            return self.answer_now(ctx, status, None, body, outcome);
+            self.clients.answer_now(
+                &mut self.cx,
+                &mut self.spans,
+                ctx,
+                status,
+                None,
+                body,
+                outcome,
+            );
+            return None;
         }
-        let Some(resumed) = pending.resume(responses) else {
-            return;
-        };
+        let resumed = pending.resume(responses)?;
         let span = ctx.attempt.take_span();
         self.attach(ctx, resumed.number, span);
         let (up, conn, number) = (resumed.up, resumed.conn, resumed.number);
-        for message in resumed.messages {
-            if let Ok(envelope) = Envelope::parse(&String::from_utf8_lossy(&message))
-                && let Kind::Notification(name) = &envelope.kind
-            {
-                self.server_notification(up, conn, Some(number), name, &envelope);
-            }
-        }
         for answer in resumed.answers {
-            self.connecting().send_untracked(up, conn, answer, Vec::new());
+            self.connecting()
+                .send_untracked(up, conn, answer, Vec::new());
         }
         if resumed.missing {
             self.ask_back(id);
         } else if resumed.more {
             let due = self.cx.now + self.cx.limits.gather;
-            self.gather(id, due);
+            self.calling().gather(id, due);
         }
+        Some(KeptMessages {
+            up,
+            conn,
+            number,
+            messages: resumed.messages,
+        })
     }
 
     /// The exchange of a request is the call's from now on.
@@ -151,14 +199,15 @@ impl Gateway {
     }
 
     /// The same retry once more: it gets the answer of the first.
-    fn join(&mut self, ctx: &RequestContext<'_>, id: u128) -> Result<Flow, Refusal> {
+    fn join(&mut self, ctx: &RequestContext<'_>, id: u128) -> Result<(), Refusal> {
         let Some(pending) = self.questions.pending.get_mut(id) else {
             return Err(stale(""));
         };
         if let Some((status, body)) = pending.last() {
             let (status, body) = (*status, message::with_id(body, ctx.id));
-            self.answer_now(ctx, status, None, body, "ok");
-            return Ok(Flow::Done);
+            self.clients
+                .answer_now(&mut self.cx, &mut self.spans, ctx, status, None, body, "ok");
+            return Ok(());
         }
         let Some(number) = pending.call() else {
             return Err(stale(""));
@@ -175,7 +224,7 @@ impl Gateway {
         let mut exchange = Exchange::new(ctx.request, None, ctx.arrived);
         exchange.calls.push(number);
         self.clients.add_exchange(ctx.key, exchange);
-        Ok(Flow::Done)
+        Ok(())
     }
 
     /// An exchange of a call ends. True: another one waits for the same answer, so that the call
@@ -208,6 +257,46 @@ impl Gateway {
         client.progress = None;
         self.spans.end(&mut self.cx, left, "cancelled", b"");
         true
+    }
+
+    /// What it takes to ask the client of a request for something.
+    pub(crate) fn asking(
+        &mut self,
+        ctx: &RequestContext<'_>,
+        target: &Target<'_>,
+    ) -> Result<Asks, Refusal> {
+        let legacy = matches!(self.ups.get(target.up).era, Some(UpEra::Legacy(_)));
+        if !legacy || !ctx.is_modern() || !ctx.method.may_ask() {
+            return Ok(Asks::Nothing);
+        }
+        let brought = retry::brought(ctx.params)?;
+        if ctx.caps() == Caps::default() && brought.state.is_none() {
+            return Ok(Asks::Nothing);
+        }
+        let arguments = ctx
+            .params
+            .and_then(|params| json::pick(params, ["arguments"])?[0]);
+        let (principal, server) = (
+            ctx.request.principal.id.clone(),
+            self.ups.get(target.up).settings.name.as_str(),
+        );
+        let subject = request_state::subject(
+            &principal,
+            server,
+            ctx.method.name(),
+            &target.original,
+            arguments,
+        );
+        if let Resumption::Goes(kept) = self.resume_pending(ctx, target.up, subject, &brought)? {
+            return Ok(Asks::Resumed(kept));
+        }
+        let answers = brought.responses.map(Into::into);
+        Ok(Asks::New(Box::new(Asking {
+            principal,
+            subject,
+            answers,
+            park: None,
+        })))
     }
 }
 

@@ -3,11 +3,10 @@
 //! result ([`crate::questions::pending_input`]).
 
 use crate::api::{Micros, UpId};
-use crate::gateway::Gateway;
-use crate::in_flight::record::{Call, ClientCall, Purpose};
+use crate::in_flight::record::Purpose;
+use crate::interactive::Questioning;
 use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
-use crate::protocol::method::Method;
 use crate::protocol::refusal::{Refusal, error_message, rpc};
 use crate::protocol::splice::Splice;
 use crate::protocol::task;
@@ -18,49 +17,10 @@ use bytes::Bytes;
 use ggen_wire::Code;
 use std::sync::Arc;
 
-impl Gateway {
-    /// A request of a server.
-    pub(crate) fn server_request(
-        &mut self,
-        up: UpId,
-        conn: usize,
-        call: Option<u64>,
-        id: &str,
-        name: &str,
-        envelope: &Envelope<'_>,
-    ) {
-        if name == "ping" {
-            let answer = crate::protocol::refusal::result_message(id, "{}");
-            return self.connecting().send_untracked(up, conn, answer, Vec::new());
-        }
-        let allowed = self.ups.get(up).conns[conn]
-            .caps
-            .allow(name, envelope.params);
-        if let Some(task) = self.task_that_asks(up, conn, call, envelope.params) {
-            if !allowed || !self.ask_for_task(&task, conn, id, name, envelope.params) {
-                self.refuse_question(up, conn, id, name);
-            }
-            return;
-        }
-        let number = call.or_else(|| self.askable(up, conn)).filter(|_| allowed);
-        let modern = number.and_then(|number| match &self.calls.get(&number)?.purpose {
-            Purpose::Client(client) => Some(client.modern),
-            _ => None,
-        });
-        let taken = match (number, modern) {
-            (Some(number), Some(true)) => self.ask_modern(number, id, name, envelope.params),
-            (Some(number), Some(false)) => self.ask_legacy(up, conn, number, id, envelope),
-            _ => false,
-        };
-        if !taken {
-            self.remember_lack(up, conn, call, name, envelope.params);
-            self.refuse_question(up, conn, id, name);
-        }
-    }
-
+impl Questioning<'_> {
     /// A server asks for what the client of its call did not declare. If the call fails then, a
     /// modern client is told why (2026-07-28: -32021).
-    fn remember_lack(
+    pub(crate) fn remember_lack(
         &mut self,
         up: UpId,
         conn: usize,
@@ -97,7 +57,7 @@ impl Gateway {
         );
     }
 
-    fn ask_legacy(
+    pub(crate) fn ask_legacy(
         &mut self,
         up: UpId,
         conn: usize,
@@ -208,34 +168,22 @@ impl Gateway {
                 {
                     splice.replace(task, original);
                 }
-                self.connecting().send_untracked(up, conn, splice.finish(), Vec::new());
+                self.connecting()
+                    .send_untracked(up, conn, splice.finish(), Vec::new());
             }
             Asker::Round(at) => self.round_answer(asked.call, at, envelope),
-        }
-    }
-
-    /// Whether what a server says by itself may be about a call. Of requests about tasks, only one
-    /// that waits for the result of a task at work is: what is over says nothing, and its child may
-    /// be somebody else's by now.
-    pub(crate) fn may_concern(&self, client: &ClientCall) -> bool {
-        match client.method {
-            Method::TaskResult => client
-                .known
-                .as_ref()
-                .and_then(|name| self.tasks.get(name, self.cx.now))
-                .is_some_and(|task| !task.is_over()),
-            method => !method.is_about_tasks(),
         }
     }
 
     /// Of the calls of a leased child or of an HTTP session, where all of them are one client's,
     /// the newest whose client can be asked: a modern one by the result, a legacy one on its
     /// stream.
-    fn askable(&self, up: UpId, at: usize) -> Option<u64> {
+    pub(crate) fn askable(&self, up: UpId, at: usize) -> Option<u64> {
         let conn = &self.ups.get(up).conns[at];
         let can = |number: &&u64| match self.calls.get(number).map(|call| &call.purpose) {
             Some(Purpose::Client(client)) => {
-                self.may_concern(client) && (client.modern || self.clients.reaches(client.key))
+                self.tasks.may_concern(client, self.cx.now)
+                    && (client.modern || self.clients.reaches(client.key))
             }
             _ => false,
         };
@@ -299,25 +247,6 @@ impl Gateway {
         let open = |number: &u64| self.questions.open.has(*number);
         if !conn.is_leased() || !conn.calls.iter().any(open) {
             self.extend(number, timeout);
-        }
-    }
-
-    /// A call with open questions is over. On a leased child they may be another call's of the same
-    /// client, which takes them over.
-    pub(crate) fn inherit_questions(&mut self, number: u64, call: &Call) {
-        let heir = self
-            .ups
-            .get(call.up)
-            .conns
-            .get(call.conn)
-            .filter(|conn| conn.is_leased());
-        let heir = heir.and_then(|conn| conn.calls.iter().min().copied());
-        let count = self.questions.open.inherit(number, heir);
-        let Some(heir) = heir else { return };
-        if let Some(Purpose::Client(client)) =
-            self.calls.get_mut(&heir).map(|call| &mut call.purpose)
-        {
-            client.asked += count;
         }
     }
 

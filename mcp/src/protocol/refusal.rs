@@ -1,6 +1,7 @@
 //! Errors towards a client: HTTP status, JSON-RPC code and our stable code in one value, and the
 //! JSON-RPC error body made of it.
 
+use crate::protocol::json;
 use crate::protocol::json::{BadJson, quote};
 use bytes::Bytes;
 use ggen_wire::Code;
@@ -142,4 +143,9 @@ pub const fn modern_status(code: i64) -> u16 {
         rpc::HEADER_MISMATCH | rpc::MISSING_CAPABILITY | rpc::UNSUPPORTED_VERSION => 400,
         _ => 200,
     }
+}
+
+/// The code of an error.
+pub(crate) fn code_of(error: &str) -> Option<i64> {
+    json::pick(error, ["code"])?[0]?.parse().ok()
 }

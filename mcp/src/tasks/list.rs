@@ -3,24 +3,19 @@
 
 use crate::access::policy::Access;
 use crate::api::{Micros, UpId};
-use crate::call::Target;
 use crate::client::Clients;
-use crate::client::request::{Flow, RequestContext};
 use crate::client::task_name::TaskName;
-use crate::gateway::Gateway;
 use crate::in_flight::record::{Call, ClientCall};
-use crate::protocol::refusal::{Refusal, rpc};
 use crate::protocol::splice::Splice;
 use crate::protocol::{json, name, splice};
 use crate::tasks::registry::Tasks;
 use crate::upstream::Upstreams;
 use crate::upstream::view::View;
-use ggen_wire::Code;
 use std::collections::BTreeSet;
 
 impl Tasks {
     /// The connections behind which a client has tasks that can be listed, in order.
-    fn places_of(
+    pub(crate) fn places_of(
         &self,
         ups: &Upstreams,
         now: Micros,
@@ -104,77 +99,13 @@ impl Tasks {
     }
 }
 
-impl Gateway {
-    /// `tasks/list` of 2025-11-25: one connection after the other, a page of each at a time.
-    pub(super) fn list_tasks(&mut self, ctx: &RequestContext<'_>) -> Result<Flow, Refusal> {
-        let access = ctx.access.as_deref();
-        if !self
-            .ups
-            .of_view(ctx.view, access)
-            .any(|up| up.has_in_tasks("list"))
-        {
-            return Err(ctx.unknown_method());
-        }
-        let bad = || {
-            Refusal::new(
-                200,
-                rpc::INVALID_PARAMS,
-                Code::CursorInvalid,
-                "begin the list again",
-            )
-        };
-        let cursor = ctx
-            .params
-            .and_then(|params| json::pick(params, ["cursor"]))
-            .and_then(|[raw]| raw)
-            .filter(|raw| *raw != "null");
-        let cursor = cursor
-            .map(|raw| json::string(raw).ok_or_else(bad))
-            .transpose()?;
-        let owner = self
-            .clients
-            .task_owner(ctx.session().as_ref(), &ctx.request.principal.id);
-        let places = self
-            .tasks
-            .places_of(&self.ups, self.cx.now, &owner, ctx.view, access);
-        let (place, theirs) = match &cursor {
-            None => (places.first().copied(), None),
-            Some(text) => {
-                let (place, rest) = read_place(text).ok_or_else(bad)?;
-                (
-                    places.get(&place).copied(),
-                    Some(rest).filter(|rest| !rest.is_empty()),
-                )
-            }
-        };
-        let Some((up, at)) = place else {
-            self.result(ctx, "{\"tasks\":[]}");
-            return Ok(Flow::Done);
-        };
-        let theirs = theirs.map(json::quote);
-        let cursor: &[(&str, &str)] = match &theirs {
-            Some(theirs) => &[("cursor", theirs)],
-            None => &[],
-        };
-        let mut target = Target::plain(up, "".into());
-        target.place = Some(at);
-        target.rename = ctx.params.map(|params| {
-            (
-                params,
-                splice::rebuild(params, |member| member != "cursor", cursor),
-            )
-        });
-        self.relay(ctx, target, None)
-    }
-}
-
 /// A cursor of ours: the connection whose page comes next, and the server's own cursor there, if
 /// any.
-fn write_place((up, at): (UpId, usize), theirs: &str) -> String {
+pub(crate) fn write_place((up, at): (UpId, usize), theirs: &str) -> String {
     format!("{}.{at}~{theirs}", up.0)
 }
 
-fn read_place(cursor: &str) -> Option<((UpId, usize), &str)> {
+pub(crate) fn read_place(cursor: &str) -> Option<((UpId, usize), &str)> {
     let (place, theirs) = cursor.split_once('~')?;
     let (up, at) = place.split_once('.')?;
     Some(((UpId(up.parse().ok()?), at.parse().ok()?), theirs))

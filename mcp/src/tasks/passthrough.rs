@@ -1,15 +1,13 @@
 //! Tasks that clients know of: those of 2025-11-25 between legacy clients and servers, and the
 //! extension of 2026-07-28 (SEP-2663) between modern ones. They pass as they are; in the view of all
 //! servers a task is `<server>~<id>`. Whose a task is stands in [`crate::tasks::registry`]; how the
-//! tasks of legacy servers become those of modern clients, in [`crate::tasks::legacy_to_modern`].
+//! tasks of legacy servers become those of modern clients, in [`crate::task_bridge::legacy_to_modern`].
 
 use crate::access::policy::Access;
 use crate::api::{Micros, UpId};
-use crate::call::Target;
 use crate::client::Clients;
-use crate::client::request::{ClientEra, Flow, RequestContext};
+use crate::client::request::{ClientEra, RequestContext};
 use crate::client::task_name::TaskName;
-use crate::gateway::Gateway;
 use crate::protocol::era::{Era, EraPair};
 use crate::protocol::method::{Legacy, Method};
 use crate::protocol::refusal::{Refusal, rpc};
@@ -62,7 +60,7 @@ pub(crate) fn undeclared() -> Refusal {
     .with("requiredCapabilities", &required)
 }
 
-fn not_found() -> Refusal {
+pub(crate) fn not_found() -> Refusal {
     Refusal::new(200, rpc::INVALID_PARAMS, Code::TaskNotFound, "")
 }
 
@@ -157,7 +155,7 @@ impl Tasks {
 
 /// The client's task of an exposed id, if the id can be one of its view, and its server speaks
 /// the client's era.
-fn task_named(
+pub(crate) fn task_named(
     clients: &Clients,
     ups: &Upstreams,
     ctx: &RequestContext<'_>,
@@ -177,68 +175,4 @@ fn task_named(
         id: id.into(),
         owner,
     })
-}
-
-impl Gateway {
-    /// `tasks/…`
-    pub(crate) fn relay_task(&mut self, ctx: &RequestContext<'_>) -> Result<Flow, Refusal> {
-        let known = match &ctx.era {
-            ClientEra::Modern(_) => true,
-            ClientEra::Legacy(_, version) => *version >= Legacy::L2025_11_25,
-        };
-        let access = ctx.access.as_deref();
-        if !known || !self.ups.offers_tasks(ctx.view, access, ctx.is_modern()) {
-            if known
-                && ctx.may_wait(self.cx.now, self.cx.limits.call_wait)
-                && self.ups.is_unsettled(ctx.view)
-            {
-                return Ok(Flow::Wait);
-            }
-            return Err(ctx.unknown_method());
-        }
-        if let ClientEra::Modern(claim) = &ctx.era
-            && !claim.capabilities.is_some_and(declares)
-        {
-            return Err(undeclared());
-        }
-        if ctx.method == Method::TaskList {
-            return self.list_tasks(ctx);
-        }
-        let invalid = |what| Refusal::new(200, rpc::INVALID_PARAMS, Code::InvalidRequest, what);
-        let raw = ctx
-            .params
-            .and_then(|params| json::pick(params, ["taskId"]))
-            .and_then(|[raw]| raw);
-        let raw = raw.ok_or_else(|| invalid("params.taskId is missing or came twice"))?;
-        let exposed = json::string(raw).ok_or_else(|| invalid("params.taskId is not a string"))?;
-        let name = task_named(&self.clients, &self.ups, ctx, &exposed).ok_or_else(not_found)?;
-        let Some(task) = self
-            .tasks
-            .get(&name, self.cx.now)
-            .filter(|task| self.ups.may_have_task(access, name.up, task.tool()))
-        else {
-            return Err(not_found());
-        };
-        let left = task.left(self.cx.now);
-        let Some(at) = task.place(self.ups.get(name.up)) else {
-            self.forget_task(&name);
-            return Err(not_found());
-        };
-        self.tasks.asked_about(&name, self.cx.now);
-        if self.ups.get(name.up).bridges(&name)
-            && let Some(done) = self.bridged_here(ctx, &name)
-        {
-            return done;
-        }
-        let rename = (*name.id != *exposed).then(|| (raw, json::quote(&name.id)));
-        let mut target = Target::plain(name.up, name.id.to_string().into());
-        // Whoever asks for the result waits for the end of the task.
-        target.patience = if ctx.method == Method::TaskResult {
-            left
-        } else {
-            0
-        };
-        (target.rename, target.place, target.task) = (rename, Some(at), Some(name));
-        self.relay(ctx, target, None)
-    }
 }

@@ -5,7 +5,6 @@ use crate::api::UpId;
 use crate::client::Clients;
 use crate::client::task_name::TaskName;
 use crate::context::Context;
-use crate::gateway::Gateway;
 use crate::lease::Leases;
 use crate::protocol::inbound::key;
 use crate::protocol::json::Envelope;
@@ -124,55 +123,6 @@ impl Tasks {
             splice.replace(raw, exposed);
         }
         clients.session_event(cx, &session, splice.finish());
-        true
-    }
-}
-
-impl Gateway {
-    /// A legacy server tells how a task stands.
-    pub(crate) fn task_status(
-        &mut self,
-        up: UpId,
-        conn: usize,
-        params: Option<&str>,
-        text: &str,
-    ) -> bool {
-        let raw = params
-            .and_then(|params| json::pick(params, ["taskId"]))
-            .and_then(|[raw]| raw);
-        let (Some(params), Some(raw)) = (params, raw) else {
-            return false;
-        };
-        let Some(id) = json::string(raw) else {
-            return false;
-        };
-        let Some(name) = self.tasks.at(self.ups.get(up), conn, &id, self.cx.now) else {
-            return false;
-        };
-        if self.ups.get(name.up).bridges(&name) {
-            return self.bridged_told(&name, conn, params);
-        }
-        self.tasks.see(&mut self.leases, &name, params, self.cx.now);
-        let Some(session) = self
-            .tasks
-            .get(&name, self.cx.now)
-            .and_then(|task| self.clients.session_of_task(&name, task.session()))
-        else {
-            return false;
-        };
-        let mut splice = Splice::new(text);
-        if self
-            .clients
-            .session(&session)
-            .is_some_and(|session| session.view == View::All)
-        {
-            splice.replace(
-                raw,
-                json::quote(&name::exposed_task(&self.ups.get(up).key, &id)),
-            );
-        }
-        self.clients
-            .session_event(&mut self.cx, &session, splice.finish());
         true
     }
 }

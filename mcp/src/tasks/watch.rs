@@ -42,12 +42,12 @@ impl Tasks {
     }
 
     /// The same, for a caller who has to end that request.
-    pub(super) fn take_watch(&mut self, name: &TaskName) -> Option<Watch> {
+    pub(crate) fn take_watch(&mut self, name: &TaskName) -> Option<Watch> {
         self.watches.remove(name)
     }
 
     /// What a task wants to know.
-    pub(super) fn questions(&self, name: &TaskName) -> &[OpenQuestion] {
+    pub(crate) fn questions(&self, name: &TaskName) -> &[OpenQuestion] {
         self.watches
             .get(name)
             .map_or(&[], |watch| watch.pending.as_slice())
@@ -55,7 +55,7 @@ impl Tasks {
 
     /// Adds a question of a task's server. `unused`: a number that no key has had. False: there are
     /// too many.
-    pub(super) fn ask(
+    pub(crate) fn ask(
         &mut self,
         name: &TaskName,
         (id, method): (&str, &str),
@@ -84,7 +84,7 @@ impl Tasks {
 
     /// Takes the questions that the client has answered off the list. Gives the answers as messages
     /// for the server; answers that nothing asked for are ignored.
-    pub(super) fn answers(&mut self, name: &TaskName, responses: &str) -> Vec<Bytes> {
+    pub(crate) fn answers(&mut self, name: &TaskName, responses: &str) -> Vec<Bytes> {
         let Some(watch) = self.watches.get_mut(name) else {
             return Vec::new();
         };

@@ -1,11 +1,9 @@
 //! Changes of lists and resources at upstreams, for the clients that are to hear of them.
 
-use bytes::Bytes;
 use crate::access::policy::Access;
 use crate::api::Micros;
 use crate::api::StreamKey;
 use crate::api::UpId;
-use crate::client::listen::FLAGS;
 use crate::client::listen::Listen;
 use crate::client::session::Session;
 use crate::protocol::json;
@@ -17,7 +15,7 @@ use crate::upstream::Rebuilt;
 use crate::upstream::Upstreams;
 use crate::upstream::list::ListKind;
 use crate::upstream::view::View;
-
+use bytes::Bytes;
 
 /// Changes of lists are collected for this long before the list is fetched.
 const DEBOUNCE: Micros = 50_000;
@@ -126,7 +124,9 @@ impl Connecting<'_> {
     ) {
         let concerned =
             |listen: &Listen| concerns(&self.ups, listen.view, listen.access.as_deref());
-        let mut keys: Vec<_> = self.clients.listens()
+        let mut keys: Vec<_> = self
+            .clients
+            .listens()
             .filter(|(_, listen)| concerned(listen))
             .map(|(key, _)| *key)
             .collect();

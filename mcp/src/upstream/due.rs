@@ -8,7 +8,6 @@ use crate::upstream::Connecting;
 use crate::upstream::UpEra;
 use crate::upstream::list::ListKind;
 
-
 /// The lists of a server that is down are served this long.
 const KEEP_LISTS: Micros = 600_000_000;
 /// A connection that was made for clients of one kind is closed after this time without calls.

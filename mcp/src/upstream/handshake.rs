@@ -2,18 +2,17 @@
 //! then `initialize` on the same connection (MCP 2026-07-28, stdio and Streamable HTTP, "Backward
 //! Compatibility").
 
-use crate::context::FollowUp;
-use crate::upstream::Connecting;
 use crate::api::{Output, UpId};
+use crate::context::FollowUp;
 use crate::in_flight::record::Purpose;
 use crate::protocol::inbound::key;
 use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::method::{Legacy, MODERN};
-use crate::protocol::refusal::{Refusal, rpc};
+use crate::upstream::Connecting;
 use crate::upstream::{ConnState, ServerInfo, UpEra};
 use bytes::Bytes;
-use ggen_wire::{Code, log::Level, status::UpstreamState};
+use ggen_wire::Code;
 
 impl Connecting<'_> {
     /// Sends `server/discover`, or `initialize` where the configuration says legacy.

@@ -3,12 +3,12 @@
 //! they declare now (2026-07-28, Streamable HTTP, "Custom Headers"). The refused call was not
 //! executed.
 
-use crate::upstream::Connecting;
 use crate::api::UpId;
 use crate::in_flight::record::{Mismatch, Purpose};
 use crate::protocol::method::Method;
 use crate::protocol::refusal::rpc;
 use crate::protocol::{header, json};
+use crate::upstream::Connecting;
 use crate::upstream::list::ListKind;
 use crate::upstream::{ConnState, UpEra};
 use ggen_wire::log::Level;

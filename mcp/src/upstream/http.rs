@@ -1,15 +1,13 @@
 //! HTTP upstreams: what an exchange brings, and what its end means.
 
-use crate::protocol::json;
-use crate::upstream::Connecting;
-use std::collections::BTreeSet;
 use crate::api::{HttpRequest, Micros, Output, UpId};
 use crate::edge::Verb;
-use crate::in_flight::record::{ClientCall, Mismatch, Purpose};
-use crate::protocol::refusal::{Refusal, rpc};
+use crate::in_flight::record::{ClientCall, Purpose};
+use crate::protocol::json;
+use crate::upstream::Connecting;
 use crate::upstream::{Conn, ConnState, UpEra};
 use bytes::Bytes;
-use ggen_wire::{Code, status::UpstreamState};
+use std::collections::BTreeSet;
 
 /// How long calls wait for the stream of a new session.
 pub(crate) const STREAM: Micros = 1_000_000;
@@ -238,7 +236,9 @@ impl Connecting<'_> {
         if let Some(event) = &event_id {
             call.last_event = Some(event.clone());
             if matches!(call.purpose, Purpose::Stream) {
-                self.ups.get_mut(up).conns[conn].last_event.clone_from(&event_id);
+                self.ups.get_mut(up).conns[conn]
+                    .last_event
+                    .clone_from(&event_id);
             }
         }
         if let (Some(retry), Some(call)) = (retry_ms, self.calls.get_mut(&exchange)) {

@@ -1,11 +1,9 @@
 //! The life of an upstream: wanted, connected, ready, lost.
 
+use crate::api::UpId;
+use crate::context::Context;
 use crate::context::FollowUp;
 use crate::upstream::Connecting;
-use crate::api::{Micros, UpId, UpInput};
-use crate::context::Context;
-use crate::protocol::json;
-use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::list::ListKind;
 use crate::upstream::{ConnState, UpEra, Upstreams};
 use ggen_wire::{Code, status::UpstreamState};
@@ -127,6 +125,4 @@ impl Connecting<'_> {
         self.subscribe_again(up);
         self.settle_up(up);
     }
-
-
 }

@@ -1,8 +1,6 @@
 //! What is heard of upstreams: our own `subscriptions/listen` at each modern one, and subscriptions
 //! to resources at legacy ones.
 
-use crate::upstream::Connecting;
-use std::sync::Arc;
 use crate::api::{Micros, Output, UpId};
 use crate::client::listen::FLAGS;
 use crate::in_flight::record::Purpose;
@@ -10,8 +8,10 @@ use crate::protocol::inbound::key;
 use crate::protocol::json;
 use crate::protocol::json::Envelope;
 use crate::protocol::notification;
+use crate::upstream::Connecting;
 use crate::upstream::{ConnState, UpEra};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// How long after the end of our stream at an upstream another one is opened.
 const AGAIN: Micros = 1_000_000;

@@ -1,12 +1,12 @@
 //! The lists of upstreams: fetched page by page, kept while they cannot be had, and made into the
 //! views that clients see.
 
-use crate::context::FollowUp;
-use crate::upstream::Connecting;
 use crate::api::UpId;
+use crate::context::FollowUp;
 use crate::in_flight::record::Purpose;
 use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
+use crate::upstream::Connecting;
 use crate::upstream::list::{ListKind, Loading, MAX_PAGES};
 use crate::upstream::{ConnState, UpEra, list};
 use ggen_wire::{log::Level, status::UpstreamState};
@@ -152,7 +152,8 @@ impl Connecting<'_> {
 
     /// Drops the lists of an upstream that has been down for long.
     pub(crate) fn forget_lists(&mut self, up: UpId) {
-        self.ups.get_mut(up)
+        self.ups
+            .get_mut(up)
             .lists
             .iter_mut()
             .for_each(|list| list.items.clear());

@@ -24,11 +24,11 @@ pub mod view;
 mod views;
 pub(crate) mod visibility;
 
-use crate::client::Clients;
-use crate::in_flight::Calls;
 use crate::access::policy::Access;
 use crate::api::{Micros, Output, UpId, UpstreamSettings};
+use crate::client::Clients;
 use crate::context::Context;
+use crate::in_flight::Calls;
 pub use crate::protocol::capabilities::Caps;
 use crate::upstream::list::{Item, ListKind};
 use crate::upstream::view::{Table, View};

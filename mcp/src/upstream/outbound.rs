@@ -1,23 +1,23 @@
 //! Messages that the relay sends for itself: its own requests, asides, log levels, and the GET
 //! stream and end of a legacy HTTP session.
 
+use crate::api::{HttpRequest, Micros, Output, UpId};
+use crate::edge::Verb;
+use crate::in_flight::record::{Call, Mismatch, Purpose, Sent};
+use crate::protocol::method::LogLevel;
 use crate::protocol::notification;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::refusal::error_message;
 use crate::protocol::refusal::result_message;
 use crate::protocol::refusal::rpc;
-use crate::questions::OpenQuestion;
-use crate::upstream::Connecting;
-use ggen_wire::Code;
-use crate::api::{HttpRequest, Micros, Output, UpId};
-use crate::edge::Verb;
-use crate::in_flight::record::{Call, Mismatch, Purpose, Sent};
-use crate::protocol::method::LogLevel;
 use crate::protocol::task::EXTENSION;
 use crate::protocol::{header, json};
+use crate::questions::OpenQuestion;
+use crate::upstream::Connecting;
 use crate::upstream::handshake::client_info;
 use crate::upstream::{Caps, ConnState, UpEra};
 use bytes::Bytes;
+use ggen_wire::Code;
 
 /// How an own request waits for ever (streams).
 pub(crate) const NEVER: Micros = Micros::MAX;

@@ -1,13 +1,8 @@
 //! A message from an upstream: what it is, and whether the upstream sends more than anybody asked
 //! for.
 
-use crate::upstream::Connecting;
 use crate::api::{Micros, Output, UpId};
-use crate::in_flight::record::{Call, Purpose};
-use crate::protocol::json::{Envelope, Kind};
-use crate::protocol::refusal::{Refusal, rpc};
-use crate::upstream::ConnState;
-use bytes::Bytes;
+use crate::upstream::Connecting;
 use ggen_wire::{Code, log::Level};
 
 /// Messages that nobody asked for: so many at once, and so many a second; what sends more is not

@@ -1,12 +1,11 @@
 //! A new list of upstreams while clients are being served: what stays is not touched, what goes
 //! ends with a clear error, what comes is reached for.
 
+use crate::api::{Isolation, Output, UpId, UpstreamSettings};
 use crate::upstream::Connecting;
-use crate::api::{Isolation, Output, Transport, UpId, UpstreamSettings};
-use crate::protocol::refusal::{Refusal, rpc};
-use crate::upstream::view::{Table, View};
-use crate::upstream::{Caps, Conn, ConnState, Upstream, Upstreams};
-use ggen_wire::{Code, log::Level, status::UpstreamState};
+use crate::upstream::view::Table;
+use crate::upstream::{ConnState, Upstream, Upstreams};
+use ggen_wire::{log::Level, status::UpstreamState};
 
 impl Upstreams {
     /// Adds an upstream, which is not in the order yet.

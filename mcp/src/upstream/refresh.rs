@@ -1,15 +1,14 @@
 //! `/refresh` of the control command: answered once no server is being asked for its tools.
 
-use bytes::Bytes;
 use crate::protocol::json;
-use ggen_wire::status;
 use crate::upstream::ConnState;
 use crate::upstream::Connecting;
 use crate::upstream::Upstream;
 use crate::upstream::list::ListKind;
 use crate::upstream::view::Owner;
 use crate::upstream::view::View;
-
+use bytes::Bytes;
+use ggen_wire::status;
 
 impl Connecting<'_> {
     /// Answers `/refresh` once no server that serves is being asked for its tools any more.

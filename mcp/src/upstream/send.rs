@@ -1,10 +1,10 @@
 //! Writes calls to their upstreams: the connection that takes a call, and what is sent on it.
 
-use crate::upstream::Connecting;
-use crate::api::{HttpRequest, Output, UpId};
+use crate::api::{HttpRequest, Output};
 use crate::edge::Verb;
-use crate::in_flight::record::{ClientCall, Purpose};
-use crate::upstream::{Caps, ConnState, UpEra};
+use crate::in_flight::record::Purpose;
+use crate::upstream::Connecting;
+use crate::upstream::{ConnState, UpEra};
 
 impl Connecting<'_> {
     /// Writes a call, or keeps it until its connection is ready.

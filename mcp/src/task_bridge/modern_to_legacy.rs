@@ -5,13 +5,13 @@
 //! tasks only after it has said that it cannot serve the call without.
 
 use crate::api::{Micros, UpId};
-use crate::gateway::Gateway;
 use crate::in_flight::record::{ClientCall, Driven, Purpose, Task};
 use crate::protocol::json::{Envelope, Kind};
+use crate::protocol::refusal::code_of;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::protocol::task;
 use crate::protocol::{json, splice};
-use crate::tasks::continuation::code_of;
+use crate::task_bridge::Bridging;
 use crate::translation::message;
 use ggen_wire::Code;
 
@@ -20,7 +20,7 @@ use ggen_wire::Code;
 const POLL: u64 = 1000;
 const POLLS: (u64, u64) = (50, 10_000);
 
-impl Gateway {
+impl Bridging<'_> {
     /// Goes on with such a call. False: the answer is the client's.
     pub(crate) fn drive(&mut self, up: UpId, number: u64, kind: &Kind<'_>) -> bool {
         let Some(call) = self.calls.get_mut(&number) else {
@@ -64,10 +64,11 @@ impl Gateway {
                             .into_iter()
                             .map(|(key, _)| key.as_ref().into());
                         driven.keys.extend(keys.collect::<Vec<Box<str>>>());
-                        let Some((_, call)) = self.take_call(up, number) else {
+                        let Some((_, call)) = self.calling().take_call(up, number) else {
                             return true;
                         };
-                        self.round(call, &format!("{{\"inputRequests\":{fresh}}}"));
+                        self.questioning()
+                            .round(call, &format!("{{\"inputRequests\":{fresh}}}"));
                     }
                     // At work, or the server has taken answers.
                     _ => self.poll_later(number, result),
@@ -85,7 +86,7 @@ impl Gateway {
         };
         let next = self.cx.next_id();
         call.request.body = message::declaring(&call.request.body, next, task::EXTENSION);
-        self.renumber(number, next, call);
+        self.calling().renumber(number, next, call);
         self.connecting().send(next);
     }
 
@@ -101,46 +102,13 @@ impl Gateway {
             .clamp(POLLS.0, POLLS.1)
             * 1000;
         let next = self.cx.next_id();
-        self.renumber(number, next, call);
+        self.calling().renumber(number, next, call);
         let due = self.cx.now + wait;
         if let Some(call) = self.calls.get_mut(&next) {
             call.deadline = call.deadline.max(due + 1_000_000);
         }
         self.questions.delayed.push(due, next);
         self.cx.wake_at(due);
-    }
-
-    /// The next request about the task of a call: what the client has answered, or how it stands.
-    /// False: the call has no task.
-    pub(crate) fn poll(&mut self, number: u64) -> bool {
-        let Some(Purpose::Client(client)) =
-            self.calls.get_mut(&number).map(|call| &mut call.purpose)
-        else {
-            return false;
-        };
-        let Some(Task::Driven(driven)) = &client.task else {
-            return false;
-        };
-        let id = format!("\"taskId\":{}", driven.id);
-        let inputs = client
-            .rounds
-            .as_mut()
-            .map(|rounds| std::mem::take(&mut rounds.inputs))
-            .unwrap_or_default();
-        if inputs.is_empty() {
-            self.ask_next(number, "tasks/get", &id);
-            return true;
-        }
-        let responses: Vec<_> = inputs
-            .iter()
-            .map(|(key, answer)| format!("{key}:{}", answer.as_deref().unwrap_or("{}")))
-            .collect();
-        self.ask_next(
-            number,
-            "tasks/update",
-            &format!("{id},\"inputResponses\":{{{}}}", responses.join(",")),
-        );
-        true
     }
 }
 

@@ -2,8 +2,8 @@
 //! out what follows from its answers.
 
 use crate::api::{Micros, Output};
+use crate::call::Calling;
 use crate::client::task_name::TaskName;
-use crate::gateway::Gateway;
 use crate::in_flight::record::{Call, ClientCall};
 use crate::persisted::{Keep, KeptTask};
 use crate::protocol::era::EraPair;
@@ -11,11 +11,12 @@ use crate::protocol::json;
 use crate::protocol::method::Method;
 use crate::tasks::passthrough;
 use crate::tasks::registry::{Forgotten, Origin};
+use crate::tasks::watch::Watch;
 use crate::upstream::list::ListKind;
 use crate::upstream::view::View;
 use std::sync::Arc;
 
-impl Gateway {
+impl Calling<'_> {
     /// What an answer says of tasks is noted. False: the task is not this client's any more, so
     /// that the answer is not either.
     pub(crate) fn note_tasks(
@@ -152,5 +153,17 @@ impl Gateway {
         let up = up.map(|up| up.id);
         drop(configured);
         up.is_some_and(|up| self.tasks.adopt(up, kept, idle, self.cx.now))
+    }
+
+    /// The same for a request that is not in the registry any more.
+    pub(crate) fn end_watch(&mut self, name: &TaskName, conn: usize, watch: Watch) {
+        for pending in &watch.pending {
+            self.connecting().take_back(name.up, conn, pending);
+        }
+        if let Some(number) = watch.number
+            && self.calls.remove(&number).is_some()
+        {
+            self.connecting().cancel_upstream(name.up, conn, number);
+        }
     }
 }

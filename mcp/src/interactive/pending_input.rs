@@ -1,24 +1,21 @@
 //! What the router does for calls of modern clients that wait for their client's answers: it asks,
 //! answers and cancels as [`crate::questions::pending_input`] has decided.
 
-use crate::api::{Micros, Observation, StreamKey, UpId};
-use crate::gateway::Gateway;
+use crate::api::{Micros, UpId};
 use crate::in_flight::record::{Call, ClientCall, NOBODY, Purpose};
+use crate::interactive::Questioning;
 use crate::protocol::inbound::key;
 use crate::protocol::json;
-use crate::protocol::method::Method;
-use crate::protocol::refusal::{Refusal, error_message, result_message, rpc};
-use crate::questions::pending_input::{End, Joined, Origin, Outcome, PendingInput, Stage};
+use crate::protocol::refusal::{Refusal, result_message, rpc};
+use crate::questions::pending_input::{Origin, PendingInput, Stage};
 use crate::questions::request_state::{Mode, State};
-use crate::questions::{OpenQuestion, QUESTIONS, answer_of, input_key};
-use crate::trace::TraceId;
-use crate::translation::message;
+use crate::questions::{QUESTIONS, answer_of, input_key};
 use crate::translation::question;
 use crate::upstream::Upstream;
 use bytes::Bytes;
 use ggen_wire::Code;
 
-impl Gateway {
+impl Questioning<'_> {
     /// A question for a modern client. False: it cannot be asked.
     pub(crate) fn ask_modern(
         &mut self,
@@ -42,7 +39,8 @@ impl Gateway {
             .and_then(|key| answer_of(asking.answers.as_deref()?, key))
             .map(str::to_owned);
         if let Some(answer) = ready {
-            self.connecting().send_untracked(up, conn, result_message(id, &answer), Vec::new());
+            self.connecting()
+                .send_untracked(up, conn, result_message(id, &answer), Vec::new());
             return true;
         }
         let request = question::question(method, params, client.caps);
@@ -59,7 +57,7 @@ impl Gateway {
             return false;
         }
         if pending.is_attended() {
-            self.gather(id_of_call, gather);
+            self.calling().gather(id_of_call, gather);
         }
         true
     }
@@ -100,15 +98,16 @@ impl Gateway {
             .calls
             .get(&number)
             .map(|call| call.up)
-            .and_then(|up| self.take_call(up, number))
+            .and_then(|up| self.calling().take_call(up, number))
         else {
             return;
         };
         let Purpose::Client(client) = &call.purpose else {
             return;
         };
-        self.connecting().cancel_upstream(call.up, call.conn, number);
-        self.give_up(
+        self.connecting()
+            .cancel_upstream(call.up, call.conn, number);
+        self.calling().give_up(
             &call,
             client,
             &Refusal::new(503, rpc::INTERNAL, Code::TooManyParked, "").retry(5),
@@ -152,84 +151,11 @@ impl Gateway {
         if let Some(pending) = self.questions.pending.get_mut(id) {
             pending.set_last(200, body.clone());
         }
-        self.observe_answer(method, true, "ok", arrived, trace);
+        self.calling()
+            .observe_answer(method, true, "ok", arrived, trace);
         self.spans.end(&mut self.cx, span, "ok", &body);
-        self.answer_all(number, reader, joined, (200, body, "ok"));
-    }
-
-    /// The same answer for the client's exchange and those that repeat its request. None of them
-    /// waits for the call any more.
-    fn answer_all(
-        &mut self,
-        number: u64,
-        reader: StreamKey,
-        joined: Vec<Joined>,
-        (status, body, outcome): Outcome,
-    ) {
-        for Joined { key, id, span } in joined {
-            self.spans.end(&mut self.cx, span, outcome, &body);
-            self.detach(key, number);
-            self.clients
-                .answer(&mut self.cx, key, status, message::with_id(&body, &id));
-        }
-        self.detach(reader, number);
-        self.clients.answer(&mut self.cx, reader, status, body);
-    }
-
-    /// The end of an exchange does not cancel the call any more.
-    fn detach(&mut self, key: StreamKey, number: u64) {
-        if let Some(exchange) = self.clients.exchange_mut(key) {
-            exchange.calls.retain(|call| *call != number);
-        }
-    }
-
-    /// A call that waited for its client has come to its end: the client gets the answer, now or
-    /// when it comes back.
-    pub(crate) fn pending_over(
-        &mut self,
-        id: u128,
-        client: &ClientCall,
-        status: u16,
-        body: Bytes,
-        outcome: &'static str,
-    ) {
-        let until = self.cx.now + self.cx.limits.repeat;
-        let outcome = (status, body, outcome);
-        let end = self.questions.pending.end(id, &outcome, until);
-        let Some(End::Now(number, joined)) = end else {
-            return;
-        };
-        self.observe_answer(
-            client.method,
-            true,
-            outcome.2,
-            client.arrived,
-            client.sampled(),
-        );
-        self.spans
-            .end(&mut self.cx, client.span.clone(), outcome.2, &outcome.1);
-        self.answer_all(number, client.key, joined, outcome);
-    }
-
-    /// Has the questions of a call put to its client then.
-    pub(crate) fn gather(&mut self, id: u128, due: Micros) {
-        if self.questions.pending.gather(id, due) {
-            self.cx.wake_at(due);
-        }
-    }
-
-    /// Whether a message waits for a client that is away.
-    pub(crate) fn keep_message(&mut self, number: u64, data: &str) -> bool {
-        let Some(Purpose::Client(client)) = self.calls.get(&number).map(|call| &call.purpose)
-        else {
-            return false;
-        };
-        if client.key != NOBODY {
-            return false;
-        }
-        client
-            .park()
-            .is_some_and(|id| self.questions.pending.keep_message(id, data))
+        self.calling()
+            .answer_all(number, reader, joined, (200, body, "ok"));
     }
 
     /// The server takes a question back that was put to a modern client.
@@ -239,28 +165,10 @@ impl Gateway {
         self.questions.pending.withdraw(up, conn, id);
     }
 
-    /// Nobody waits for a call any more: the server's questions get an answer, so that it does not
-    /// wait for ever.
-    pub(crate) fn give_up_pending(&mut self, id: u128) {
-        let Some(pending) = self.questions.pending.remove(id) else {
-            return;
-        };
-        let (up, conn) = (pending.origin().up, pending.origin().conn);
-        let (call, questions, joined) = pending.into_parts();
-        for Joined { span, .. } in joined {
-            self.spans.end(&mut self.cx, span, "cancelled", b"");
-        }
-        if call.is_some() {
-            for question in &questions {
-                self.connecting().take_back(up, conn, question);
-            }
-        }
-    }
-
     /// Cancels the calls whose clients are away.
     pub(crate) fn cancel_pending(&mut self) {
         for number in self.questions.pending.away() {
-            self.cancel(number);
+            self.calling().cancel(number);
         }
     }
 
@@ -272,45 +180,22 @@ impl Gateway {
             let pending = self.questions.pending.get(id);
             match pending.map(|pending| (pending.stage(), pending.call())) {
                 Some((Stage::Gathering(_), _)) => self.ask_back(id),
-                Some((Stage::Waiting(_), Some(number))) => self.cancel(number),
+                Some((Stage::Waiting(_), Some(number))) => self.calling().cancel(number),
                 _ => drop(self.questions.pending.remove(id)),
             }
         }
     }
 
-    /// Counts a request that is answered now.
-    pub(crate) fn observe_answer(
-        &mut self,
-        method: Method,
-        modern: bool,
-        outcome: &'static str,
-        arrived: Micros,
-        trace: Option<TraceId>,
-    ) {
-        let (era, duration) = (
-            if modern { "modern" } else { "legacy" },
-            self.cx.now.saturating_sub(arrived),
-        );
-        self.cx
-            .emit(crate::api::Output::Observe(Observation::Request {
-                method: method.name(),
-                era,
-                outcome,
-                duration,
-                trace,
-            }));
-    }
-
     /// An error that says which addresses the user has to visit first (2025-11-25, -32042): the
     /// client is asked to, and calls again.
-    pub(crate) fn addresses(
+    fn addresses(
         &mut self,
         call: &Call,
         client: &ClientCall,
-        data: Option<&str>,
+        error: &str,
     ) -> Result<Bytes, Refusal> {
-        let list = data
-            .and_then(|data| json::pick(data, ["elicitations"])?[0])
+        let list = json::pick(error, ["data"])
+            .and_then(|[data]| json::pick(data?, ["elicitations"])?[0])
             .and_then(json::elements)
             .unwrap_or_default();
         let name = self.ups.get(call.up).settings.name.clone();
@@ -362,6 +247,14 @@ impl Gateway {
             &requests,
             &state,
         ))
+    }
+
+    /// A call failed because the user has to visit addresses first: its client is asked to.
+    pub(crate) fn ask_addresses(&mut self, call: &Call, client: &ClientCall, error: &str) {
+        match self.addresses(call, client, error) {
+            Ok(body) => self.calling().deliver(call, client, 200, body, "ok"),
+            Err(refusal) => self.calling().give_up(call, client, &refusal, "error"),
+        }
     }
 }
 

@@ -6,70 +6,24 @@
 //! it, its questions and its result together. Results are not kept here: the server has them.
 
 use crate::api::UpId;
-use crate::client::request::{ClientEra, Flow, RequestContext};
+use crate::client::request::{Flow, RequestContext};
 use crate::client::task_name::TaskName;
-use crate::gateway::Gateway;
 use crate::in_flight::record::{Call, ClientCall, Purpose, Task};
 use crate::protocol::inbound::key;
 use crate::protocol::json::{Envelope, Kind};
-use crate::protocol::method::{Legacy, Method};
+use crate::protocol::method::Method;
 use crate::protocol::refusal::{Refusal, rpc};
-use crate::protocol::task::{RELATED, declares, related, status};
+use crate::protocol::task::{RELATED, related, status};
 use crate::protocol::{json, splice};
 use crate::questions::OpenQuestion;
+use crate::task_bridge::Bridging;
 use crate::tasks::registry::{Owned, Tasks};
-use crate::tasks::watch::Watch;
-use crate::upstream::list::ListKind;
-use crate::upstream::{UpEra, Upstream};
 use ggen_wire::Code;
 
 /// How long the result of a task is waited for that its server has called complete.
 const PATIENCE: crate::api::Micros = 30_000_000;
 
-impl Upstream {
-    /// Whether it is a legacy server whose tools may be called as tasks.
-    pub(crate) fn has_call_tasks(&self) -> bool {
-        let step = |at, name: &&str| json::pick(at, [*name]).and_then(|[found]| found);
-        matches!(self.era, Some(UpEra::Legacy(version)) if version >= Legacy::L2025_11_25)
-            && ["tasks", "requests", "tools", "call"]
-                .iter()
-                .try_fold(&*self.info.capabilities, step)
-                .is_some()
-    }
-    /// Whether a task is one of this legacy server that a modern client has.
-    pub(crate) fn bridges(&self, name: &TaskName) -> bool {
-        matches!(self.era, Some(UpEra::Legacy(_))) && name.is_of_principal()
-    }
-
-    /// What a tool of a legacy server says of tasks, if that server has any: its `taskSupport` as
-    /// it stands.
-    fn task_support(&self, tool: &str) -> Option<&str> {
-        let mut items = self.list(ListKind::Tools).items.iter();
-        let item = items.find(|item| *item.key == *tool)?;
-        let text = std::str::from_utf8(&item.text)
-            .ok()
-            .filter(|text| text.contains("\"taskSupport\"") && self.has_call_tasks())?;
-        let [execution] = json::pick(text, ["execution"])?;
-        json::pick(execution?, ["taskSupport"])?[0]
-    }
-
-    /// What a modern client of a tool of a legacy server gets: the tool's support for tasks, and
-    /// whether the client takes them.
-    pub(crate) fn task_wish(&self, era: &ClientEra<'_>, tool: &str) -> Option<Task> {
-        let takes = match era {
-            ClientEra::Modern(claim) => claim.capabilities.is_some_and(declares),
-            ClientEra::Legacy(..) => return None,
-        };
-        match self.task_support(tool)? {
-            "\"required\"" | "\"optional\"" if takes => Some(Task::Offered),
-            // Who takes none gets what the task comes to ([`crate::tasks::continuation`]).
-            "\"required\"" => Some(Task::Asked),
-            _ => None,
-        }
-    }
-}
-
-impl Gateway {
+impl Bridging<'_> {
     /// A request about such a task that its server need not be asked for. `None`: it need.
     pub(crate) fn bridged_here(
         &mut self,
@@ -102,7 +56,12 @@ impl Gateway {
         let meta = server
             .map(|server| format!(",\"_meta\":{{\"{}\":{server}}}", key::SERVER))
             .unwrap_or_default();
-        self.result(ctx, &format!("{{\"resultType\":\"complete\"{meta}}}"));
+        self.clients.result(
+            &mut self.cx,
+            &mut self.spans,
+            ctx,
+            &format!("{{\"resultType\":\"complete\"{meta}}}"),
+        );
         Some(Ok(Flow::Done))
     }
 
@@ -112,7 +71,8 @@ impl Gateway {
             return;
         };
         for answer in self.tasks.answers(name, responses) {
-            self.connecting().send_untracked(name.up, conn, answer, Vec::new());
+            self.connecting()
+                .send_untracked(name.up, conn, answer, Vec::new());
         }
     }
 
@@ -180,19 +140,7 @@ impl Gateway {
     fn unwatch(&mut self, name: &TaskName) {
         let place = self.tasks.place(self.ups.get(name.up), name, self.cx.now);
         if let (Some(watch), Some(conn)) = (self.tasks.take_watch(name), place) {
-            self.end_watch(name, conn, watch);
-        }
-    }
-
-    /// The same for a request that is not in the registry any more.
-    pub(crate) fn end_watch(&mut self, name: &TaskName, conn: usize, watch: Watch) {
-        for pending in &watch.pending {
-            self.connecting().take_back(name.up, conn, pending);
-        }
-        if let Some(number) = watch.number
-            && self.calls.remove(&number).is_some()
-        {
-            self.connecting().cancel_upstream(name.up, conn, number);
+            self.calling().end_watch(name, conn, watch);
         }
     }
 

@@ -1,21 +1,19 @@
 //! What the router does for leased children: it carries out what [`crate::lease`] has decided.
 
-use ggen_wire::status::UpstreamState;
-use crate::api::{Lease, Micros, Output, UpId, UpInput};
-use crate::gateway::Gateway;
+use crate::api::{Micros, Output, UpId};
+use crate::call::Calling;
 use crate::in_flight::record::{ClientCall, Purpose};
 use crate::lease::allocation::{self, Allocation, Want};
 use crate::lease::lifecycle::{self, Due};
-use crate::protocol::json;
 use crate::protocol::refusal::{Refusal, rpc};
-use crate::upstream::{Caps, Conn, ConnState, Lent, UpEra};
+use crate::upstream::{Caps, Conn, Lent, UpEra};
 use ggen_wire::{Code, log::Level};
 use std::sync::Arc;
 
 /// A call whose child is being started is looked at again after this time.
 const AGAIN: Micros = 1_000_000;
 
-impl Gateway {
+impl Calling<'_> {
     /// The connection of a call for a stdio server: the shared child, or the place where calls wait
     /// for one of their own.
     pub(crate) fn child_for(&mut self, up: UpId, call: &ClientCall) -> usize {
@@ -146,38 +144,6 @@ impl Gateway {
         true
     }
 
-    /// Something about a leased child. What comes late from one that has ended is dropped.
-    pub(crate) fn leased(&mut self, up: UpId, lease: Lease, event: UpInput) {
-        let Some(at) = lifecycle::place(self.ups.get(up), lease) else {
-            return;
-        };
-        match event {
-            UpInput::Connected { .. } => {
-                self.ups.get_mut(up).conns[at].used = self.cx.now;
-                if self.ups.get(up).era == Some(UpEra::Modern) {
-                    self.connecting().ready(up, at);
-                } else {
-                    self.connecting().initialize_upstream(up, at);
-                }
-            }
-            UpInput::Line(line) => self.received(up, at, None, line),
-            UpInput::Overlong(head) => self.overlong(up, at, &head),
-            UpInput::Lost { code, reason, .. }
-                if self.ups.get(up).conns[at].phase == ConnState::Ready =>
-            {
-                let name = &self.ups.get(up).settings.name;
-                let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}"));
-                let refusal = refusal.with("server", &json::quote(name));
-                let text = format!("{name}: the child of some calls is gone: {reason}");
-                self.cx
-                    .note(Level::Warn, "tools", Some(up), Some(code), text);
-                self.forget_child(up, at, &refusal);
-            }
-            UpInput::Lost { code, reason, .. } => self.child_failed(up, at, code, &reason, false),
-            UpInput::Head { .. } | UpInput::Message { .. } | UpInput::End { .. } => {}
-        }
-    }
-
     /// A child has not come up: no other one is tried for a while. `runs`: there is a process to
     /// end.
     pub(crate) fn child_failed(
@@ -225,7 +191,7 @@ impl Gateway {
     }
 
     /// A child is gone: its calls fail, its place is free.
-    fn forget_child(&mut self, up: UpId, at: usize, refusal: &Refusal) {
+    pub(crate) fn forget_child(&mut self, up: UpId, at: usize, refusal: &Refusal) {
         self.fail_calls(up, Some(at), refusal, "lost");
         self.ups.get_mut(up).conns[at] = Conn::new(Caps::default());
         self.leases.touch(up);
@@ -279,39 +245,6 @@ impl Gateway {
             || self.calls.values().any(|call| {
                 call.up == up && call.conn == at && matches!(call.purpose, Purpose::Client(_))
             })
-    }
-
-    /// A greeting that led to nothing.
-    pub(crate) fn handshake_over(&mut self, up: UpId, conn: usize, code: Code, detail: String) {
-        if self.ups.get(up).conns[conn].is_leased() {
-            return self.child_failed(up, conn, code, &detail, true);
-        }
-        let name = self.ups.get(up).settings.name.clone();
-        self.cx.note(
-            Level::Warn,
-            "mcp_server",
-            Some(up),
-            Some(code),
-            format!("{name}: {detail}"),
-        );
-        self.ups.get_mut(up).conns[conn].phase = ConnState::Down;
-        let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {detail}"));
-        self.fail_calls(up, Some(conn), &refusal, "lost");
-        if conn > 0 {
-            return;
-        }
-        if self.ups.get(up).is_http() {
-            self.ups.retry_later(&mut self.cx, up);
-        } else {
-            let incarnation = self.ups.get(up).incarnation;
-            self.cx.emit(Output::Recycle {
-                up,
-                incarnation,
-                code,
-                detail: detail.clone(),
-            });
-        }
-        self.connecting().down(up, UpstreamState::Degraded, code, detail, false);
     }
 
     /// The connection that takes a call.
