@@ -6,7 +6,8 @@ use crate::access::rules::{Audited, Rules};
 use crate::edge::{Reply, Request};
 use crate::persisted::{Keep, KeptSession};
 use bytes::Bytes;
-use ggen_wire::{Code, status::UpstreamState};
+use ggen_wire::Code;
+use ggen_wire::status::UpstreamState;
 use std::sync::Arc;
 
 /// Microseconds of a monotonic clock.

@@ -4,7 +4,8 @@
 use crate::api::{Limits, Micros, Note, Observation, Output, StreamKey, UpId};
 use crate::edge::Reply;
 use bytes::Bytes;
-use ggen_wire::{Code, log::Level};
+use ggen_wire::Code;
+use ggen_wire::log::Level;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 

@@ -11,6 +11,7 @@ pub mod gateway;
 pub(crate) mod in_flight;
 pub(crate) mod interactive;
 pub(crate) mod lease;
+pub(crate) mod local;
 pub mod persisted;
 pub mod protocol;
 pub mod questions;

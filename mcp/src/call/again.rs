@@ -72,7 +72,7 @@ impl Calling<'_> {
         exchange.calls.retain(|other| *other != number);
         let Again { request, tries } = *again;
         self.spans
-            .pause_call(&mut self.cx, client.sent.as_deref_mut(), "lost");
+            .pause_call(self.cx, client.sent.as_deref_mut(), "lost");
         let tracing = client
             .span
             .take()

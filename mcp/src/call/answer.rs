@@ -100,7 +100,7 @@ impl Calling<'_> {
         if client.method == Method::TaskResult
             && let Some(name) = &client.known
         {
-            self.tasks.over(&mut self.leases, name);
+            self.tasks.over(self.leases, name);
         }
     }
 
@@ -181,7 +181,7 @@ impl Calling<'_> {
         outcome: &'static str,
     ) {
         self.unsubscribed(call, client);
-        call.note_failure(&mut self.cx, client, refusal);
+        call.note_failure(self.cx, client, refusal);
         let status = if client.modern { refusal.status } else { 200 };
         self.deliver(
             call,
@@ -211,13 +211,8 @@ impl Calling<'_> {
             };
             self.ups
                 .remove_subscriber(call.up, &original.unwrap_or_default().into());
-            self.clients.keep_session(
-                &mut self.cx,
-                &mut self.spans,
-                |up| self.ups.name(up),
-                session,
-                None,
-            );
+            self.clients
+                .keep_session(self.cx, self.spans, |up| self.ups.name(up), session, None);
         }
     }
 
@@ -236,9 +231,9 @@ impl Calling<'_> {
             outcome,
             duration: self.cx.now.saturating_sub(call.began),
         }));
-        client.audit(&mut self.cx, call.up, outcome, body.len());
+        client.audit(self.cx, call.up, outcome, body.len());
         self.spans
-            .end_call(&mut self.cx, client.sent.as_deref(), outcome, &body);
+            .end_call(self.cx, client.sent.as_deref(), outcome, &body);
         if let Some(park) = client.park() {
             return self.pending_over(park, client, status, body, plain(outcome));
         }
@@ -250,8 +245,8 @@ impl Calling<'_> {
             client.sampled(),
         );
         self.spans
-            .end(&mut self.cx, client.span.clone(), plain(outcome), &body);
-        self.clients.answer(&mut self.cx, client.key, status, body);
+            .end(self.cx, client.span.clone(), plain(outcome), &body);
+        self.clients.answer(self.cx, client.key, status, body);
     }
 }
 

@@ -1,7 +1,6 @@
 //! Calls that their clients do not want any more.
 
-use crate::api::Observation;
-use crate::api::Output;
+use crate::api::{Observation, Output};
 use crate::call::Calling;
 use crate::in_flight::record::Purpose;
 use crate::protocol::json;
@@ -46,12 +45,12 @@ impl Calling<'_> {
             outcome: "cancelled",
             duration,
         }));
-        client.audit(&mut self.cx, up, "cancelled", 0);
+        client.audit(self.cx, up, "cancelled", 0);
         self.spans
-            .end_call(&mut self.cx, client.sent.as_deref(), "cancelled", b"");
+            .end_call(self.cx, client.sent.as_deref(), "cancelled", b"");
         self.spans
-            .end(&mut self.cx, client.span.clone(), "cancelled", b"");
-        self.clients.drop_answer(&mut self.cx, client.key);
+            .end(self.cx, client.span.clone(), "cancelled", b"");
+        self.clients.drop_answer(self.cx, client.key);
     }
 
     /// A notification of a legacy client.
@@ -70,10 +69,9 @@ impl Calling<'_> {
         let number = id.and_then(|id| self.clients.session(session)?.calls.get(id).copied());
         match (number, id) {
             (Some(number), _) => self.cancel(number),
-            (None, Some(id)) => {
-                self.clients
-                    .cancel_waiting(&mut self.cx, &mut self.spans, session, id)
-            }
+            (None, Some(id)) => self
+                .clients
+                .cancel_waiting(self.cx, self.spans, session, id),
             _ => {}
         }
     }

@@ -3,11 +3,13 @@
 use crate::api::{Micros, Output, UpId};
 use crate::call::Calling;
 use crate::in_flight::record::{ClientCall, Purpose};
-use crate::lease::allocation::{self, Allocation, Want};
-use crate::lease::lifecycle::{self, Due};
+use crate::lease::allocation::{Allocation, Want};
+use crate::lease::lifecycle::Due;
+use crate::lease::{allocation, lifecycle};
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::{Caps, Conn, Lent, UpEra};
-use ggen_wire::{Code, log::Level};
+use ggen_wire::Code;
+use ggen_wire::log::Level;
 use std::sync::Arc;
 
 /// A call whose child is being started is looked at again after this time.

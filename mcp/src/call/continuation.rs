@@ -2,10 +2,7 @@
 
 use crate::api::UpId;
 use crate::call::Calling;
-use crate::in_flight::record::Call;
-use crate::in_flight::record::ClientCall;
-use crate::in_flight::record::Purpose;
-use crate::in_flight::record::Task;
+use crate::in_flight::record::{Call, ClientCall, Purpose, Task};
 use crate::upstream::UpEra;
 use crate::upstream::outbound::request_text;
 

@@ -1,11 +1,9 @@
 //! Calls that fail because their server, or its connection, is lost.
 
-use crate::api::Output;
-use crate::api::UpId;
+use crate::api::{Output, UpId};
 use crate::call::Calling;
 use crate::in_flight::record::Purpose;
-use crate::protocol::refusal::Refusal;
-use crate::protocol::refusal::rpc;
+use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::ConnState;
 use ggen_wire::Code;
 use ggen_wire::log::Level;
@@ -35,7 +33,7 @@ impl Calling<'_> {
             return;
         }
         if self.ups.get(up).is_http() {
-            self.ups.retry_later(&mut self.cx, up);
+            self.ups.retry_later(self.cx, up);
         } else {
             let incarnation = self.ups.get(up).incarnation;
             self.cx.emit(Output::Recycle {
@@ -91,7 +89,7 @@ impl Calling<'_> {
             upstream.failures += 1;
             if upstream.failures >= FAILURES && upstream.conns[0].phase == ConnState::Ready {
                 upstream.conns[0].phase = ConnState::Down;
-                self.ups.retry_later(&mut self.cx, up);
+                self.ups.retry_later(self.cx, up);
                 self.connecting().down(
                     up,
                     UpstreamState::Degraded,

@@ -145,12 +145,11 @@ impl Calling<'_> {
         }
         let principal = &ctx.request.principal;
         self.access
-            .admit_in_flight(&mut self.cx, ctx.key, principal, || {
+            .admit_in_flight(self.cx, ctx.key, principal, || {
                 self.clients.unanswered_of(principal)
             })?;
         let again = ctx.attempt.tries > 0;
-        self.access
-            .admit_tool(&mut self.cx, target.tool.as_ref(), again)
+        self.access.admit_tool(self.cx, target.tool.as_ref(), again)
     }
 
     /// The span of a call, and the trace as the call's server gets it.
@@ -169,7 +168,7 @@ impl Calling<'_> {
             target: target.listed.then(|| Arc::from(&*target.original)),
         };
         self.spans.begin_call(
-            &mut self.cx,
+            self.cx,
             ctx.attempt.tracing.as_ref(),
             ctx.trace.as_ref(),
             facts,

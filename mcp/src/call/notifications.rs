@@ -53,7 +53,7 @@ impl Calling<'_> {
             let rooms = (&mut *self.clients, &*self.ups);
             return token.is_some_and(|token| {
                 self.tasks
-                    .progress(&mut self.cx, rooms, (up, number), token, envelope.text)
+                    .progress(self.cx, rooms, (up, number), token, envelope.text)
             });
         }
         if self.keep_message(number, envelope.text) {
@@ -75,7 +75,7 @@ impl Calling<'_> {
         }
         let key = client.key;
         self.clients
-            .stream_event(&mut self.cx, key, splice.finish(), true);
+            .stream_event(self.cx, key, splice.finish(), true);
         true
     }
 
@@ -134,7 +134,7 @@ impl Calling<'_> {
         if wanted {
             let key = client.key;
             let data = self.for_client_of(up, number, envelope.text);
-            self.clients.stream_event(&mut self.cx, key, data, true);
+            self.clients.stream_event(self.cx, key, data, true);
         }
         wanted
     }

@@ -1,17 +1,10 @@
 //! Calls whose modern client is away or was asked for something: their messages and their answers.
 
-use crate::api::Micros;
-use crate::api::Observation;
-use crate::api::StreamKey;
+use crate::api::{Micros, Observation, StreamKey};
 use crate::call::Calling;
-use crate::in_flight::record::Call;
-use crate::in_flight::record::ClientCall;
-use crate::in_flight::record::NOBODY;
-use crate::in_flight::record::Purpose;
+use crate::in_flight::record::{Call, ClientCall, NOBODY, Purpose};
 use crate::protocol::method::Method;
-use crate::questions::pending_input::End;
-use crate::questions::pending_input::Joined;
-use crate::questions::pending_input::Outcome;
+use crate::questions::pending_input::{End, Joined, Outcome};
 use crate::trace::TraceId;
 use crate::translation::message;
 use bytes::Bytes;
@@ -55,7 +48,7 @@ impl Calling<'_> {
             client.sampled(),
         );
         self.spans
-            .end(&mut self.cx, client.span.clone(), outcome.2, &outcome.1);
+            .end(self.cx, client.span.clone(), outcome.2, &outcome.1);
         self.answer_all(number, client.key, joined, outcome);
     }
 
@@ -69,13 +62,13 @@ impl Calling<'_> {
         (status, body, outcome): Outcome,
     ) {
         for Joined { key, id, span } in joined {
-            self.spans.end(&mut self.cx, span, outcome, &body);
+            self.spans.end(self.cx, span, outcome, &body);
             self.detach(key, number);
             self.clients
-                .answer(&mut self.cx, key, status, message::with_id(&body, &id));
+                .answer(self.cx, key, status, message::with_id(&body, &id));
         }
         self.detach(reader, number);
-        self.clients.answer(&mut self.cx, reader, status, body);
+        self.clients.answer(self.cx, reader, status, body);
     }
 
     /// The end of an exchange does not cancel the call any more.
@@ -117,7 +110,7 @@ impl Calling<'_> {
         let (up, conn) = (pending.origin().up, pending.origin().conn);
         let (call, questions, joined) = pending.into_parts();
         for Joined { span, .. } in joined {
-            self.spans.end(&mut self.cx, span, "cancelled", b"");
+            self.spans.end(self.cx, span, "cancelled", b"");
         }
         if call.is_some() {
             for question in &questions {

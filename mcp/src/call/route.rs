@@ -97,7 +97,7 @@ impl Calling<'_> {
                 ListKind::Prompts => "prompt",
                 ListKind::Resources | ListKind::Templates => "resource",
             };
-            access::denied(&mut self.cx, what);
+            access::denied(self.cx, what);
         }
         Err(not_found(kind, &named.exposed, ctx.is_modern()))
     }

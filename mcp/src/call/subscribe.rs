@@ -38,13 +38,8 @@ impl Calling<'_> {
             session.subscriptions.remove(&exposed) && self.ups.remove_subscriber(up, &original)
         };
         if let Some(id) = ctx.session() {
-            self.clients.keep_session(
-                &mut self.cx,
-                &mut self.spans,
-                |up| self.ups.name(up),
-                &id,
-                None,
-            );
+            self.clients
+                .keep_session(self.cx, self.spans, |up| self.ups.name(up), &id, None);
         }
         match self.ups.get(up).era {
             Some(UpEra::Legacy(_)) if changes => self.relay(ctx, target, None),
@@ -52,8 +47,7 @@ impl Calling<'_> {
                 if changes && era == Some(UpEra::Modern) {
                     self.connecting().listen_upstream(up);
                 }
-                self.clients
-                    .result(&mut self.cx, &mut self.spans, ctx, "{}");
+                self.clients.result(self.cx, self.spans, ctx, "{}");
                 Ok(Flow::Done)
             }
         }

@@ -33,11 +33,9 @@ impl Calling<'_> {
             }
             match client.method {
                 // Nobody waits for what was cancelled; a modern server does not say how it stands.
-                Method::TaskResult => self.tasks.over(&mut self.leases, name),
-                Method::TaskCancel if eras.server.is_modern() => {
-                    self.tasks.over(&mut self.leases, name)
-                }
-                _ => self.tasks.see(&mut self.leases, name, result, self.cx.now),
+                Method::TaskResult => self.tasks.over(self.leases, name),
+                Method::TaskCancel if eras.server.is_modern() => self.tasks.over(self.leases, name),
+                _ => self.tasks.see(self.leases, name, result, self.cx.now),
             }
             return true;
         }

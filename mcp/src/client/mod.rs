@@ -1,27 +1,23 @@
 //! The side of clients: sessions, exchanges, event streams, subscriptions, and what is answered
 //! without an upstream.
 
-pub(crate) mod builtin;
 mod events;
 pub mod exchange;
-pub(crate) mod inspect;
 pub(crate) mod listen;
-pub(crate) mod local;
+pub(crate) mod pending;
 mod reply;
 pub(crate) mod request;
-mod rules;
 pub mod session;
 pub(crate) mod session_store;
 mod sessions;
-pub(crate) mod streams;
 pub(crate) mod task_name;
 pub mod view;
 pub(crate) mod waiting;
 
 use crate::api::{Micros, StreamKey};
-use crate::client::builtin::Pending;
 use crate::client::exchange::Exchange;
 use crate::client::listen::Listen;
+use crate::client::pending::Pending;
 use crate::client::session::Session;
 use crate::client::session_store::Unsaid;
 use crate::client::waiting::Waiting;
@@ -88,6 +84,10 @@ impl Clients {
         self.exchange(key).is_some_and(|exchange| {
             exchange.may_stream() && exchange.connected || exchange.ring.is_some()
         })
+    }
+
+    pub(crate) fn remove_exchange(&mut self, key: StreamKey) {
+        self.exchanges.remove(&key);
     }
 
     pub(crate) fn listens(&self) -> impl Iterator<Item = (&StreamKey, &Listen)> {

@@ -1,7 +1,6 @@
 //! Answers to requests that are not passed on.
 
-use crate::api::Observation;
-use crate::api::Output;
+use crate::api::{Observation, Output};
 use crate::client::Clients;
 use crate::client::exchange::Exchange;
 use crate::client::request::RequestContext;
@@ -23,8 +22,7 @@ impl Clients {
             cx,
             spans,
             ctx,
-            refusal.status,
-            refusal.retry_after,
+            (refusal.status, refusal.retry_after),
             refusal.body(Some(ctx.id)),
             "error",
         );
@@ -42,8 +40,7 @@ impl Clients {
             cx,
             spans,
             ctx,
-            200,
-            None,
+            (200, None),
             crate::protocol::refusal::result_message(ctx.id, result),
             "ok",
         );
@@ -55,8 +52,7 @@ impl Clients {
         cx: &mut Context,
         spans: &mut Spans,
         ctx: &RequestContext<'_>,
-        status: u16,
-        retry_after: Option<u32>,
+        (status, retry_after): (u16, Option<u32>),
         body: Bytes,
         outcome: &'static str,
     ) {

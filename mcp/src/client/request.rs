@@ -115,3 +115,7 @@ pub(crate) enum Flow {
     /// hoped for.
     Wait,
 }
+
+/// What became of a request that need not be a message. The refusal comes with the request's id, if
+/// that is known.
+pub(crate) type Answer = Result<Flow, (Option<Box<str>>, Refusal)>;

@@ -4,19 +4,13 @@
 
 use crate::api::{Micros, Observation, Output, StreamKey, UpId};
 use crate::client::Clients;
-use crate::client::session::{Ring, Session};
+use crate::client::session::Session;
 use crate::client::view::View;
 use crate::context::Context;
-use crate::edge::{Principal, Reply};
-use crate::gateway::Gateway;
-use crate::persisted::{Keep, KeptSession, KeptTask, Record, digest};
-use crate::protocol::capabilities::Caps;
-use crate::protocol::json;
-use crate::protocol::refusal::{Refusal, rpc};
+use crate::edge::Reply;
+use crate::persisted::{Keep, Record, digest};
 use crate::trace::Spans;
 use crate::trace::span::Span;
-use ggen_wire::Code;
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// The first character of the name of a session whose id is not known. No id of ours begins with
@@ -137,6 +131,30 @@ impl Clients {
             ticket,
         }));
     }
+
+    /// The answers whose sessions should be stored by now.
+    pub(crate) fn unsaid_due(&self, now: Micros) -> Vec<u64> {
+        let due = self.unsaid.iter().filter(|(_, (until, _))| *until <= now);
+        due.map(|(ticket, _)| *ticket).collect()
+    }
+
+    /// The answer that waits for a ticket.
+    pub(crate) fn take_unsaid(&mut self, ticket: u64) -> Option<Unsaid> {
+        self.unsaid.remove(&ticket).map(|(_, unsaid)| unsaid)
+    }
+
+    /// The number of the first event of a restored session: higher than any of an earlier life.
+    pub(crate) const fn first_event(&self) -> u64 {
+        self.epoch.saturating_mul(EVENTS)
+    }
+
+    /// A session of an earlier life goes on under a name that no client can say.
+    pub(crate) fn add_restored(&mut self, digest: &str, session: Session) -> Arc<str> {
+        let name: Arc<str> = format!("{STRANGER}{digest}").into();
+        self.sessions.insert(name.clone(), session);
+        self.digests.insert(digest.into(), name.clone());
+        name
+    }
 }
 
 /// Tells a client of its session.
@@ -165,129 +183,4 @@ fn said(
         trace,
     }));
     spans.end(cx, span, "ok", b"");
-}
-
-impl Gateway {
-    /// Whoever stores sessions takes too long: their clients are not kept waiting. In a worker that
-    /// is about to stop, a session that nobody has stored goes nowhere: its client is to begin it
-    /// with the next one.
-    pub(crate) fn say_due(&mut self) {
-        let due: Vec<_> = self
-            .clients
-            .unsaid
-            .iter()
-            .filter(|(_, (until, _))| *until <= self.cx.now)
-            .map(|(ticket, _)| *ticket)
-            .collect();
-        for ticket in due {
-            if !self.cx.draining {
-                self.clients.say(&mut self.cx, &mut self.spans, ticket);
-            } else if let Some((_, unsaid)) = self.clients.unsaid.remove(&ticket) {
-                self.end_session(&unsaid.session);
-                let refusal = Refusal::new(503, rpc::INTERNAL, Code::GatewayUnavailable, "")
-                    .with("help", "\"send the request again\"")
-                    .retry(1);
-                self.spans.refuse(&mut self.cx, unsaid.span, &refusal);
-                self.clients
-                    .refuse_whole(&mut self.cx, unsaid.key, &refusal, Some(&unsaid.id));
-            }
-        }
-    }
-
-    /// Sessions of an earlier life go on.
-    pub(crate) fn restore(&mut self, kept: Vec<KeptSession>) {
-        for KeptSession {
-            digest,
-            record,
-            idle,
-        } in kept
-        {
-            if let Some(task) = KeptTask::read(&record) {
-                if !self.calling().adopt_task(&task, idle) {
-                    self.cx.emit(Output::Keep(Keep::Ended(digest)));
-                }
-                continue;
-            }
-            let Some(record) = Record::read(&record).filter(|_| idle < self.cx.limits.session_idle)
-            else {
-                self.cx.emit(Output::Keep(Keep::Ended(digest)));
-                continue;
-            };
-            let known = self.clients.digests.get(&digest).cloned();
-            match known.or_else(|| self.adopt(&digest, &record, idle)) {
-                Some(name) => self.take_over(&name, &record),
-                None => self.cx.emit(Output::Keep(Keep::Ended(digest))),
-            }
-        }
-    }
-
-    /// Makes a session of a record. `None`: there is no room for it, or its server is not
-    /// configured any more.
-    fn adopt(&mut self, digest: &str, record: &Record, idle: Micros) -> Option<Arc<str>> {
-        let most = self.access.sessions_in_all(&self.cx.limits);
-        let view = self
-            .ups
-            .view(&record.view)
-            .ok()
-            .filter(|_| self.clients.sessions.len() < most)?;
-        let labels = record
-            .labels
-            .iter()
-            .map(|label| label.as_str().into())
-            .collect();
-        let principal = Principal {
-            id: record.principal.as_str().into(),
-            labels,
-        };
-        let [capabilities, client] =
-            json::pick(&record.params, ["capabilities", "clientInfo"]).unwrap_or_default();
-        let first = self.clients.epoch.saturating_mul(EVENTS);
-        let name: Arc<str> = format!("{STRANGER}{digest}").into();
-        let session = Session {
-            version: record.version,
-            view,
-            access: self.access.of_principal(&principal),
-            principal,
-            caps: capabilities.map(Caps::read).unwrap_or_default(),
-            client: client.unwrap_or(NAMELESS).into(),
-            params: record.params.as_str().into(),
-            digest: digest.into(),
-            socket: record.socket,
-            log_level: None,
-            used: self.cx.now,
-            idle,
-            told: self.cx.now,
-            rings: HashMap::from([(0, Ring::after(first))]),
-            next_ring: first.max(1),
-            calls: HashMap::new(),
-            subscriptions: BTreeSet::new(),
-        };
-        self.clients.sessions.insert(name.clone(), session);
-        self.clients.digests.insert(digest.into(), name.clone());
-        Some(name)
-    }
-
-    /// What a session had told its servers and us.
-    fn take_over(&mut self, name: &Arc<str>, record: &Record) {
-        let Some(session) = self.clients.sessions.get_mut(name) else {
-            return;
-        };
-        session.log_level = record.level;
-        let view = session.view;
-        let wanted: BTreeSet<Box<str>> =
-            record.uris.iter().map(|uri| uri.as_str().into()).collect();
-        let before = std::mem::replace(&mut session.subscriptions, wanted.clone());
-        for exposed in wanted.difference(&before) {
-            if let Some((up, original)) = self.ups.subscribed_at(view, exposed)
-                && self.ups.add_subscriber(up, &original)
-            {
-                self.connecting().subscribe_upstream(up, &original, true);
-            }
-        }
-        for exposed in before.difference(&wanted) {
-            if let Some((up, original)) = self.ups.subscribed_at(view, exposed) {
-                self.connecting().release_and_tell(up, &original);
-            }
-        }
-    }
 }

@@ -136,4 +136,35 @@ impl Clients {
                 .retain(|_, ring| ring.done.is_none_or(|done| now < done + KEEP_STREAM));
         }
     }
+
+    pub(crate) fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub(crate) fn add_session(&mut self, name: Arc<str>, session: Session) {
+        self.sessions.insert(name, session);
+    }
+
+    /// Removes a session; what is stored of it is deleted.
+    pub(crate) fn end_session(&mut self, cx: &mut Context, name: &Arc<str>) -> Option<Session> {
+        let session = self.sessions.remove(name)?;
+        self.forget_session(cx, &session);
+        Some(session)
+    }
+
+    /// Closes the streams on which the client of a session reads notifications.
+    pub(crate) fn close_streams(&mut self, cx: &mut Context, name: &Arc<str>) {
+        let streams = self
+            .exchanges
+            .iter()
+            .filter(|(_, exchange)| exchange.left == 0 && exchange.session.as_ref() == Some(name));
+        let mut streams: Vec<_> = streams.map(|(key, _)| *key).collect();
+        streams.sort_unstable();
+        for reader in streams {
+            if let Some(exchange) = self.exchanges.get_mut(&reader) {
+                exchange.close(reader, cx.outputs());
+            }
+            self.sweep(reader);
+        }
+    }
 }

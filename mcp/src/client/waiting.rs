@@ -1,10 +1,14 @@
 //! Requests of clients that wait for a server, and what is known of each attempt at a request.
 
+use crate::access::AccessControl;
 use crate::api::{Micros, StreamKey};
 use crate::client::Clients;
 use crate::client::exchange::Exchange;
+use crate::client::request::ClientEra;
 use crate::context::Context;
 use crate::edge::{Principal, Request};
+use crate::protocol::method::MODERN;
+use crate::protocol::refusal::Refusal;
 use crate::trace::{Span, Spans, Tracing};
 use std::sync::Arc;
 
@@ -49,6 +53,20 @@ impl Attempt {
     /// The request's span, for whoever answers the request.
     pub(crate) fn take_span(&self) -> Option<Box<Span>> {
         self.tracing.as_ref()?.take_span()
+    }
+
+    /// Admits one more request of a principal; one that has waited was admitted before.
+    pub(crate) fn admit(
+        &self,
+        cx: &mut Context,
+        access: &mut AccessControl,
+        key: StreamKey,
+        request: &Request,
+    ) -> Result<(), Refusal> {
+        if !self.fresh {
+            return Ok(());
+        }
+        access.admit(cx, key, &request.principal)
     }
 }
 
@@ -138,5 +156,52 @@ impl Clients {
     /// The `/refresh` requests that wait for the lists.
     pub(crate) fn take_refreshing(&mut self) -> Vec<StreamKey> {
         std::mem::take(&mut self.refreshing)
+    }
+
+    /// Writes into the span of a request who asks: the revision, and the session.
+    pub(crate) fn name_client(&self, attempt: &mut Attempt, era: &ClientEra<'_>) {
+        let Some(tracing) = &mut attempt.tracing else {
+            return;
+        };
+        match era {
+            ClientEra::Modern(_) => tracing.set_client(MODERN, None),
+            ClientEra::Legacy(session, version) => {
+                let session = self
+                    .session(session)
+                    .filter(|session| !session.digest.is_empty());
+                let digest = session.map(|session| &*session.digest);
+                tracing.set_client(version.as_str(), digest);
+            }
+        }
+    }
+
+    /// The client of an exchange is gone: its requests that wait, here or for the supervisor, are
+    /// forgotten. Gives the number of those that had an exchange already.
+    pub(crate) fn leave(&mut self, cx: &mut Context, spans: &mut Spans, key: StreamKey) -> usize {
+        let waiting = self.waiting.len();
+        let mut left: Vec<_> = self
+            .waiting
+            .extract_if(.., |waiting| waiting.key == key)
+            .filter_map(|waiting| waiting.attempt.take_span())
+            .collect();
+        let waiting = waiting - self.waiting.len();
+        let questions = self.questions.len();
+        left.extend(
+            self.questions
+                .extract_if(|_, pending| pending.key() == key)
+                .filter_map(|(_, pending)| pending.span()),
+        );
+        // A request that waits has an exchange only if it is being sent once more.
+        let questions = questions - self.questions.len() + waiting;
+        self.refreshing.retain(|waiting| *waiting != key);
+        left.extend(
+            self.unsaid
+                .extract_if(.., |_, (_, unsaid)| unsaid.key == key)
+                .filter_map(|(_, (_, unsaid))| unsaid.span),
+        );
+        left.sort_unstable_by_key(|span| span.id.0);
+        left.into_iter()
+            .for_each(|span| spans.end(cx, Some(span), "cancelled", b""));
+        questions
     }
 }

@@ -112,7 +112,7 @@ impl Gateway {
             fresh: batch.fresh,
             tries: batch.tries,
         };
-        self.name_client(&mut attempt, &era);
+        self.clients.name_client(&mut attempt, &era);
         let trace = match &attempt.tracing {
             Some(tracing) => tracing.trace().cloned(),
             None => Trace::read(&[], meta).map(Arc::new),
@@ -132,7 +132,7 @@ impl Gateway {
             era,
             trace,
         };
-        let flow = match self.admit(key, request, &attempt) {
+        let flow = match attempt.admit(&mut self.cx, &mut self.access, key, request) {
             Ok(()) if method == Method::Initialize => Err(refused()),
             Ok(()) => self.request(&ctx),
             Err(refusal) => Err(refusal),

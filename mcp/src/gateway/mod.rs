@@ -7,17 +7,21 @@
 //! calls need, `tasks` and `owned` about the tasks of servers and whose they are, `task`, `bridged`
 //! and `driven` about tasks between the eras, `spans` about the relay's part in traces.
 
+use crate::access::rules::Rules;
 use crate::call::Calling;
 use crate::context::FollowUp;
 use crate::interactive::Questioning;
+use crate::local::Serving;
 use crate::task_bridge::Bridging;
 use crate::upstream::Connecting;
+
 mod batch;
 mod leftovers;
 mod post;
 mod reconfigure;
 mod relay;
 mod responses;
+mod sessions;
 mod timeouts;
 mod upstream_events;
 mod upstream_http;
@@ -86,7 +90,7 @@ impl Gateway {
                 settings.incarnation,
                 random,
             ),
-            ups: Upstreams::new(settings.upstreams, crate::client::builtin::items()),
+            ups: Upstreams::new(settings.upstreams, crate::local::builtin::items()),
             clients: Clients::new(settings.epoch),
             calls: Calls::default(),
             questions: Questions::new(&key),
@@ -122,7 +126,7 @@ impl Gateway {
                 self.leased(up, lease, event)
             }
             Input::Up(..) | Input::Leased(..) => {}
-            Input::Answer(id, answer) => self.answered(id, answer),
+            Input::Answer(id, answer) => self.serving().answered(id, answer),
             Input::Reconfigure(list) => self.reconfigure(list),
             Input::Rules(rules) => self.enforce(*rules),
             Input::Hold(ups) => self.hold_back(&ups),
@@ -134,7 +138,9 @@ impl Gateway {
             Input::Kept(ticket) => self.clients.say(&mut self.cx, &mut self.spans, ticket),
             Input::Drain => {
                 self.cx.draining = true;
-                self.end_streams();
+                // Who could only come back to the next worker need not.
+                self.questioning().cancel_pending();
+                self.clients.end_streams(&mut self.cx, &mut self.spans);
             }
             Input::Tick => self.tick(),
         }
@@ -233,6 +239,19 @@ impl Gateway {
         }
     }
 
+    /// The room of what is answered here, for one event.
+    pub(crate) fn serving(&mut self) -> Serving<'_> {
+        Serving {
+            cx: &mut self.cx,
+            access: &mut self.access,
+            spans: &mut self.spans,
+            clients: &mut self.clients,
+            ups: &mut self.ups,
+            calls: &mut self.calls,
+            tasks: &mut self.tasks,
+        }
+    }
+
     /// The room of tasks between the eras, for one event.
     pub(crate) fn bridging(&mut self) -> Bridging<'_> {
         Bridging {
@@ -245,6 +264,14 @@ impl Gateway {
             leases: &mut self.leases,
             tasks: &mut self.tasks,
             questions: &mut self.questions,
+        }
+    }
+
+    /// Puts other rules in force.
+    pub(crate) fn enforce(&mut self, rules: Rules) {
+        self.spans.set_ratio(rules.spans);
+        if self.access.set_rules(rules) {
+            self.serving().policy_changed();
         }
     }
 }

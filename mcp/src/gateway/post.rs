@@ -1,16 +1,14 @@
 //! The way of a request: what a client sent, whether it may, and which room answers it.
 
 use crate::access::policy::Access;
-use crate::api::Observation;
-use crate::api::Output;
-use crate::api::StreamKey;
+use crate::api::{Observation, Output, StreamKey};
 use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::client::waiting::{Attempt, Waiting};
 use crate::edge::{Request, Verb};
 use crate::gateway::Gateway;
 use crate::protocol::inbound::RequestEra;
 use crate::protocol::json::{BadJson, Envelope, Kind};
-use crate::protocol::method::{MODERN, Method};
+use crate::protocol::method::Method;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::protocol::{header, inbound, json};
 use crate::trace::Trace;
@@ -23,8 +21,10 @@ impl Gateway {
     /// Attempts a request: answers it, passes it on, or has it wait for a server.
     pub(crate) fn open(&mut self, key: StreamKey, request: Request, mut attempt: Attempt) {
         let flow = match request.verb {
-            Verb::Get if request.view.starts_with('/') => self.inspect(key, &request, &attempt),
-            Verb::Get | Verb::Attach => self.get(key, &request),
+            Verb::Get if request.view.starts_with('/') => {
+                self.serving().inspect(key, &request, &attempt)
+            }
+            Verb::Get | Verb::Attach => self.serving().get(key, &request),
             Verb::Delete => self.delete(key, &request),
             Verb::Post | Verb::Message => self.post(key, &request, &mut attempt),
         };
@@ -67,37 +67,6 @@ impl Gateway {
                 self.spans
                     .refuse(&mut self.cx, attempt.take_span(), &refusal);
                 self.clients.refuse_whole(&mut self.cx, key, &refusal, id);
-            }
-        }
-    }
-
-    /// Admits one more request of a principal; one that has waited was admitted before.
-    pub(crate) fn admit(
-        &mut self,
-        key: StreamKey,
-        request: &Request,
-        attempt: &Attempt,
-    ) -> Result<(), Refusal> {
-        if !attempt.fresh {
-            return Ok(());
-        }
-        self.access.admit(&mut self.cx, key, &request.principal)
-    }
-
-    /// Writes into the span of a request who asks: the revision, and the session.
-    pub(crate) fn name_client(&self, attempt: &mut Attempt, era: &ClientEra<'_>) {
-        let Some(tracing) = &mut attempt.tracing else {
-            return;
-        };
-        match era {
-            ClientEra::Modern(_) => tracing.set_client(MODERN, None),
-            ClientEra::Legacy(session, version) => {
-                let session = self
-                    .clients
-                    .session(session)
-                    .filter(|session| !session.digest.is_empty());
-                let digest = session.map(|session| &*session.digest);
-                tracing.set_client(version.as_str(), digest);
             }
         }
     }
@@ -154,7 +123,7 @@ impl Gateway {
                     attempt.arrived,
                 );
             }
-            self.admit(key, request, attempt)?;
+            attempt.admit(&mut self.cx, &mut self.access, key, request)?;
         }
         let era = match inbound::classify_by(request, envelope, meta)? {
             RequestEra::Handshake => {
@@ -169,7 +138,7 @@ impl Gateway {
             RequestEra::Modern(claim) => ClientEra::Modern(claim),
         };
         if let Kind::Request(id, name) = &envelope.kind {
-            self.name_client(attempt, &era);
+            self.clients.name_client(attempt, &era);
             let ctx = RequestContext {
                 key,
                 request,
@@ -212,7 +181,8 @@ impl Gateway {
             ));
         };
         let asked = (id, envelope.params);
-        self.initialize(key, request, view, access, asked, attempt)
+        self.serving()
+            .initialize(key, request, view, access, asked, attempt)
     }
 
     /// A notification or an answer of a client.
@@ -264,14 +234,14 @@ impl Gateway {
                 self.relay_named(ctx)
             }
             Method::Subscribe | Method::Unsubscribe => self.calling().subscribe(ctx),
-            Method::Listen => self.listen(ctx),
+            Method::Listen => self.serving().listen(ctx),
             Method::TaskGet
             | Method::TaskUpdate
             | Method::TaskCancel
             | Method::TaskResult
             | Method::TaskList => self.bridging().relay_task(ctx),
             Method::Other => self.relay_other(ctx),
-            _ => self.local(ctx),
+            _ => self.serving().local(ctx),
         }
     }
 

@@ -1,13 +1,10 @@
 //! A new list of upstreams while clients are being served: what stays is not touched, what goes
 //! ends with a clear error, what comes is reached for.
 
-use crate::api::Transport;
-use crate::api::UpId;
-use crate::api::UpstreamSettings;
+use crate::api::{Transport, UpId, UpstreamSettings};
 use crate::gateway::Gateway;
 use crate::protocol::capabilities::Caps;
-use crate::protocol::refusal::Refusal;
-use crate::protocol::refusal::rpc;
+use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::Conn;
 use crate::upstream::view::View;
 use ggen_wire::Code;

@@ -1,18 +1,13 @@
 //! Requests that are passed on to an upstream.
 
 use crate::access;
-use crate::call::Route;
-use crate::call::Target;
-use crate::client::request::Flow;
-use crate::client::request::RequestContext;
+use crate::call::{Route, Target};
+use crate::client::request::{Flow, RequestContext};
 use crate::gateway::Gateway;
-use crate::interactive::retry::Asks;
-use crate::interactive::retry::KeptMessages;
-use crate::protocol::header;
-use crate::protocol::json;
-use crate::protocol::json::Envelope;
-use crate::protocol::json::Kind;
+use crate::interactive::retry::{Asks, KeptMessages};
+use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::refusal::Refusal;
+use crate::protocol::{header, json};
 use crate::upstream::UpEra;
 use crate::upstream::view::View;
 
@@ -22,7 +17,7 @@ impl Gateway {
         match self.calling().route(ctx)? {
             None => Ok(Flow::Wait),
             Some(Route::Core(tool)) => {
-                let flow = self.call_builtin(ctx, tool)?;
+                let flow = self.serving().call_builtin(ctx, tool)?;
                 ctx.audit(&self.access, &mut self.cx, None);
                 Ok(flow)
             }

@@ -2,16 +2,12 @@
 
 use crate::api::UpId;
 use crate::gateway::Gateway;
-use crate::in_flight::record::Call;
-use crate::in_flight::record::Purpose;
+use crate::in_flight::record::{Call, Purpose};
 use crate::protocol::era::EraPair;
-use crate::protocol::json;
-use crate::protocol::json::Envelope;
-use crate::protocol::json::Kind;
+use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::method::Method;
-use crate::protocol::refusal;
-use crate::protocol::refusal::Refusal;
-use crate::protocol::refusal::rpc;
+use crate::protocol::refusal::{Refusal, rpc};
+use crate::protocol::{json, refusal};
 use crate::upstream::UpEra;
 use ggen_wire::Code;
 

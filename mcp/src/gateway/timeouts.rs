@@ -1,9 +1,7 @@
 //! What time does: calls that take too long, requests that have waited enough, sessions that are
 //! idle, servers to try again.
 
-use crate::api::Micros;
-use crate::api::Output;
-use crate::api::UpId;
+use crate::api::{Micros, Output, UpId};
 use crate::gateway::Gateway;
 use crate::in_flight::record::Purpose;
 use ggen_wire::Code;

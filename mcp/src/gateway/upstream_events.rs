@@ -1,21 +1,14 @@
 //! Events of upstreams: which room each of them concerns.
 
-use crate::api::Lease;
-use crate::api::Micros;
-use crate::api::UpId;
-use crate::api::UpInput;
+use crate::api::{Lease, Micros, UpId, UpInput};
 use crate::gateway::Gateway;
-use crate::in_flight::record::Call;
-use crate::in_flight::record::Purpose;
+use crate::in_flight::record::{Call, Purpose};
 use crate::lease::lifecycle;
 use crate::protocol::json;
-use crate::protocol::json::Envelope;
-use crate::protocol::json::Kind;
-use crate::protocol::refusal::Refusal;
-use crate::protocol::refusal::rpc;
-use crate::upstream::ConnState;
-use crate::upstream::UpEra;
+use crate::protocol::json::{Envelope, Kind};
+use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::list::ListKind;
+use crate::upstream::{ConnState, UpEra};
 use bytes::Bytes;
 use ggen_wire::Code;
 use ggen_wire::log::Level;

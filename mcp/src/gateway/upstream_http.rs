@@ -3,8 +3,7 @@
 
 use crate::api::UpId;
 use crate::gateway::Gateway;
-use crate::in_flight::record::Mismatch;
-use crate::in_flight::record::Purpose;
+use crate::in_flight::record::{Mismatch, Purpose};
 use crate::upstream::ConnState;
 use ggen_wire::Code;
 

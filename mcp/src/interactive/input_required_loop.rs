@@ -11,9 +11,8 @@ use crate::protocol::method::{Legacy, Method};
 use crate::protocol::refusal::{Refusal, result_message, rpc};
 use crate::questions::QUESTIONS;
 use crate::questions::open::Asker;
-use crate::translation::message;
-use crate::translation::question;
 use crate::translation::question::Question;
+use crate::translation::{message, question};
 use crate::upstream::{Caps, UpEra};
 use ggen_wire::Code;
 use std::sync::Arc;
@@ -34,7 +33,7 @@ impl Questioning<'_> {
             return;
         };
         self.spans
-            .pause_call(&mut self.cx, client.sent.as_deref_mut(), "ok");
+            .pause_call(self.cx, client.sent.as_deref_mut(), "ok");
         let count = client.rounds.as_ref().map_or(0, |rounds| rounds.count) + 1;
         let (key, id) = (client.key, client.id.clone());
         let Some((session, version)) = client
@@ -220,7 +219,7 @@ impl Questioning<'_> {
             responses.as_deref(),
         );
         if let Some(body) = self.spans.begin_call_again(
-            &mut self.cx,
+            self.cx,
             client.sent.as_deref_mut(),
             &mut client.trace,
             number,

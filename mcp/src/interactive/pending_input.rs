@@ -153,7 +153,7 @@ impl Questioning<'_> {
         }
         self.calling()
             .observe_answer(method, true, "ok", arrived, trace);
-        self.spans.end(&mut self.cx, span, "ok", &body);
+        self.spans.end(self.cx, span, "ok", &body);
         self.calling()
             .answer_all(number, reader, joined, (200, body, "ok"));
     }

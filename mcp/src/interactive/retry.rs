@@ -5,10 +5,8 @@ use crate::api::UpId;
 use crate::call::Target;
 use crate::client::exchange::Exchange;
 use crate::client::request::{ClientEra, RequestContext};
-use crate::in_flight::record::Asking;
-use crate::in_flight::record::{ClientCall, Purpose};
-use crate::interactive::Questioning;
-use crate::interactive::retry;
+use crate::in_flight::record::{Asking, ClientCall, Purpose};
+use crate::interactive::{Questioning, retry};
 use crate::protocol::capabilities::Caps;
 use crate::protocol::json;
 use crate::protocol::refusal::{Refusal, rpc};
@@ -151,15 +149,8 @@ impl Questioning<'_> {
         if let Some((status, body, outcome)) = pending.accept(retry, until) {
             let body = message::with_id(&body, ctx.id);
             pending.set_last(status, body.clone());
-            self.clients.answer_now(
-                &mut self.cx,
-                &mut self.spans,
-                ctx,
-                status,
-                None,
-                body,
-                outcome,
-            );
+            self.clients
+                .answer_now(self.cx, self.spans, ctx, (status, None), body, outcome);
             return None;
         }
         let resumed = pending.resume(responses)?;
@@ -206,7 +197,7 @@ impl Questioning<'_> {
         if let Some((status, body)) = pending.last() {
             let (status, body) = (*status, message::with_id(body, ctx.id));
             self.clients
-                .answer_now(&mut self.cx, &mut self.spans, ctx, status, None, body, "ok");
+                .answer_now(self.cx, self.spans, ctx, (status, None), body, "ok");
             return Ok(());
         }
         let Some(number) = pending.call() else {
@@ -242,7 +233,7 @@ impl Questioning<'_> {
             return false;
         };
         if let Some(Joined { span, .. }) = pending.leave(key) {
-            self.spans.end(&mut self.cx, span, "cancelled", b"");
+            self.spans.end(self.cx, span, "cancelled", b"");
             return true;
         }
         if client.key != key {
@@ -255,7 +246,7 @@ impl Questioning<'_> {
         (client.key, client.id, client.span) = (next.key, next.id, next.span);
         // What came on the first exchange is not repeated, and its token was that request's.
         client.progress = None;
-        self.spans.end(&mut self.cx, left, "cancelled", b"");
+        self.spans.end(self.cx, left, "cancelled", b"");
         true
     }
 

@@ -5,11 +5,10 @@
 use crate::api::{Micros, UpId};
 use crate::in_flight::record::Purpose;
 use crate::interactive::Questioning;
-use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::refusal::{Refusal, error_message, rpc};
 use crate::protocol::splice::Splice;
-use crate::protocol::task;
+use crate::protocol::{json, task};
 use crate::questions::QUESTIONS;
 use crate::questions::open::{Asked, Asker};
 use crate::upstream::Caps;
@@ -129,8 +128,7 @@ impl Questioning<'_> {
             },
         );
         self.extend(number, self.cx.limits.think);
-        self.clients
-            .stream_event(&mut self.cx, key, question, false);
+        self.clients.stream_event(self.cx, key, question, false);
     }
 
     /// A legacy client's answer to a question.
@@ -273,7 +271,7 @@ impl Questioning<'_> {
             if none_left {
                 self.in_time(number);
             }
-            self.clients.stream_event(&mut self.cx, key, message, false);
+            self.clients.stream_event(self.cx, key, message, false);
         }
     }
 }

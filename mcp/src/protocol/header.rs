@@ -4,7 +4,8 @@
 use crate::edge::Request;
 use crate::protocol::json;
 use crate::protocol::refusal::{Refusal, rpc};
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use ggen_wire::Code;
 use std::borrow::Cow;
 

@@ -49,7 +49,7 @@ impl Bridging<'_> {
                 self.answer_task(name, responses);
             }
             // Cancelling is a wish (SEP-2663, "Task Cancellation"); here nobody would hear it.
-            Method::TaskCancel if !cancels => self.tasks.over(&mut self.leases, name),
+            Method::TaskCancel if !cancels => self.tasks.over(self.leases, name),
             _ => return None,
         }
         let server = self.ups.get(name.up).info.server.as_deref();
@@ -57,8 +57,8 @@ impl Bridging<'_> {
             .map(|server| format!(",\"_meta\":{{\"{}\":{server}}}", key::SERVER))
             .unwrap_or_default();
         self.clients.result(
-            &mut self.cx,
-            &mut self.spans,
+            self.cx,
+            self.spans,
             ctx,
             &format!("{{\"resultType\":\"complete\"{meta}}}"),
         );
@@ -112,7 +112,7 @@ impl Bridging<'_> {
         if let Some(seen) = self.tasks.get(name, self.cx.now).and_then(Owned::seen) {
             let task = self.tasks.with_questions(name, seen);
             self.tasks
-                .tell(&mut self.cx, (&mut self.clients, &self.ups), name, &task);
+                .tell(self.cx, (&mut self.clients, self.ups), name, &task);
         }
         true
     }
@@ -180,7 +180,7 @@ impl Bridging<'_> {
             }
             (Kind::Result(..), Method::TaskCancel, _, Some(name)) => {
                 self.unwatch(name);
-                self.tasks.over(&mut self.leases, name);
+                self.tasks.over(self.leases, name);
                 "{}".to_owned()
             }
             _ => return None,
@@ -219,7 +219,7 @@ impl Bridging<'_> {
             _ => {
                 let task = self.tasks.with_questions(name, task);
                 self.tasks
-                    .tell(&mut self.cx, (&mut self.clients, &self.ups), name, &task);
+                    .tell(self.cx, (&mut self.clients, self.ups), name, &task);
             }
         }
         true
@@ -235,7 +235,7 @@ impl Bridging<'_> {
             _ => return,
         };
         self.tasks
-            .tell(&mut self.cx, (&mut self.clients, &self.ups), name, &task);
+            .tell(self.cx, (&mut self.clients, self.ups), name, &task);
     }
 }
 

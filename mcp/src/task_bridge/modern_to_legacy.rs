@@ -7,10 +7,8 @@
 use crate::api::{Micros, UpId};
 use crate::in_flight::record::{ClientCall, Driven, Purpose, Task};
 use crate::protocol::json::{Envelope, Kind};
-use crate::protocol::refusal::code_of;
-use crate::protocol::refusal::{Refusal, rpc};
-use crate::protocol::task;
-use crate::protocol::{json, splice};
+use crate::protocol::refusal::{Refusal, code_of, rpc};
+use crate::protocol::{json, splice, task};
 use crate::task_bridge::Bridging;
 use crate::translation::message;
 use ggen_wire::Code;

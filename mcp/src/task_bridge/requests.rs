@@ -2,22 +2,15 @@
 
 use crate::api::UpId;
 use crate::call::Target;
-use crate::client::request::ClientEra;
-use crate::client::request::Flow;
-use crate::client::request::RequestContext;
-use crate::protocol::json;
-use crate::protocol::method::Legacy;
-use crate::protocol::method::Method;
-use crate::protocol::name;
-use crate::protocol::refusal::Refusal;
-use crate::protocol::refusal::rpc;
-use crate::protocol::splice;
+use crate::client::request::{ClientEra, Flow, RequestContext};
+use crate::protocol::method::{Legacy, Method};
+use crate::protocol::refusal::{Refusal, rpc};
 use crate::protocol::splice::Splice;
 use crate::protocol::task::declares;
+use crate::protocol::{json, name, splice};
 use crate::task_bridge::Bridging;
 use crate::tasks::list::read_place;
-use crate::tasks::passthrough::undeclared;
-use crate::tasks::passthrough::{not_found, task_named};
+use crate::tasks::passthrough::{not_found, task_named, undeclared};
 use crate::upstream::view::View;
 use ggen_wire::Code;
 
@@ -53,7 +46,7 @@ impl Bridging<'_> {
             .and_then(|[raw]| raw);
         let raw = raw.ok_or_else(|| invalid("params.taskId is missing or came twice"))?;
         let exposed = json::string(raw).ok_or_else(|| invalid("params.taskId is not a string"))?;
-        let name = task_named(&self.clients, &self.ups, ctx, &exposed).ok_or_else(not_found)?;
+        let name = task_named(self.clients, self.ups, ctx, &exposed).ok_or_else(not_found)?;
         let Some(task) = self
             .tasks
             .get(&name, self.cx.now)
@@ -115,7 +108,7 @@ impl Bridging<'_> {
             .task_owner(ctx.session().as_ref(), &ctx.request.principal.id);
         let places = self
             .tasks
-            .places_of(&self.ups, self.cx.now, &owner, ctx.view, access);
+            .places_of(self.ups, self.cx.now, &owner, ctx.view, access);
         let (place, theirs) = match &cursor {
             None => (places.first().copied(), None),
             Some(text) => {
@@ -128,7 +121,7 @@ impl Bridging<'_> {
         };
         let Some((up, at)) = place else {
             self.clients
-                .result(&mut self.cx, &mut self.spans, ctx, "{\"tasks\":[]}");
+                .result(self.cx, self.spans, ctx, "{\"tasks\":[]}");
             return Ok(Flow::Done);
         };
         let theirs = theirs.map(json::quote);
@@ -170,7 +163,7 @@ impl Bridging<'_> {
         if self.ups.get(name.up).bridges(&name) {
             return self.bridged_told(&name, conn, params);
         }
-        self.tasks.see(&mut self.leases, &name, params, self.cx.now);
+        self.tasks.see(self.leases, &name, params, self.cx.now);
         let Some(session) = self
             .tasks
             .get(&name, self.cx.now)
@@ -190,7 +183,7 @@ impl Bridging<'_> {
             );
         }
         self.clients
-            .session_event(&mut self.cx, &session, splice.finish());
+            .session_event(self.cx, &session, splice.finish());
         true
     }
 }

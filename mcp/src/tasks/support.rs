@@ -6,9 +6,8 @@ use crate::in_flight::record::Task;
 use crate::protocol::json;
 use crate::protocol::method::Legacy;
 use crate::protocol::task::declares;
-use crate::upstream::UpEra;
-use crate::upstream::Upstream;
 use crate::upstream::list::ListKind;
+use crate::upstream::{UpEra, Upstream};
 
 impl Upstream {
     /// Whether it is a legacy server whose tools may be called as tasks.

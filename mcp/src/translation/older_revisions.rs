@@ -1,10 +1,10 @@
 //! What a legacy client's revision does not know yet, put so that it does: only where it stands in
 //! an answer; everything else stays as it came.
 
+use crate::protocol::list_kind::ListKind;
 use crate::protocol::method::{Legacy, Method};
 use crate::protocol::splice::Splice;
 use crate::protocol::{json, splice};
-use crate::upstream::list::ListKind;
 use bytes::Bytes;
 
 /// A result for a client of that revision; `None`: it can stay.

@@ -5,9 +5,8 @@ use crate::api::{Output, UpId};
 use crate::context::Context;
 use crate::persisted::{Keep, LONGEST_CATALOGUE};
 use crate::protocol::json;
-use crate::upstream::Upstreams;
-use crate::upstream::list;
 use crate::upstream::list::ListKind;
+use crate::upstream::{Upstreams, list};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 impl Upstreams {

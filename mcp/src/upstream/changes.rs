@@ -1,20 +1,14 @@
 //! Changes of lists and resources at upstreams, for the clients that are to hear of them.
 
 use crate::access::policy::Access;
-use crate::api::Micros;
-use crate::api::StreamKey;
-use crate::api::UpId;
+use crate::api::{Micros, StreamKey, UpId};
 use crate::client::listen::Listen;
 use crate::client::session::Session;
-use crate::protocol::json;
 use crate::protocol::json::Envelope;
-use crate::protocol::name;
-use crate::protocol::notification;
-use crate::upstream::Connecting;
-use crate::upstream::Rebuilt;
-use crate::upstream::Upstreams;
+use crate::protocol::{json, name, notification};
 use crate::upstream::list::ListKind;
 use crate::upstream::view::View;
+use crate::upstream::{Connecting, Rebuilt, Upstreams};
 use bytes::Bytes;
 
 /// Changes of lists are collected for this long before the list is fetched.
@@ -74,7 +68,7 @@ impl Connecting<'_> {
             .collect();
         sessions.sort_unstable();
         for (session, data) in sessions {
-            self.clients.session_event(&mut self.cx, &session, data);
+            self.clients.session_event(self.cx, &session, data);
         }
         self.listens_updated(up, &uri, &exposed);
         true
@@ -102,7 +96,7 @@ impl Connecting<'_> {
         };
         let data = notification::list_changed(kind);
         let concerned =
-            |session: &Session| concerns(&self.ups, session.view, session.access.as_deref());
+            |session: &Session| concerns(self.ups, session.view, session.access.as_deref());
         let mut sessions: Vec<_> = self
             .clients
             .sessions()
@@ -111,8 +105,7 @@ impl Connecting<'_> {
             .collect();
         sessions.sort_unstable();
         for session in sessions {
-            self.clients
-                .session_event(&mut self.cx, &session, data.clone());
+            self.clients.session_event(self.cx, &session, data.clone());
         }
         self.listens_changed(kind, concerns);
     }
@@ -122,8 +115,7 @@ impl Connecting<'_> {
         kind: ListKind,
         concerns: impl Fn(&Upstreams, View, Option<&Access>) -> bool,
     ) {
-        let concerned =
-            |listen: &Listen| concerns(&self.ups, listen.view, listen.access.as_deref());
+        let concerned = |listen: &Listen| concerns(self.ups, listen.view, listen.access.as_deref());
         let mut keys: Vec<_> = self
             .clients
             .listens()
@@ -142,7 +134,7 @@ impl Connecting<'_> {
         if let Some(listen) = listen.filter(|listen| listen.wants(kind)) {
             let method = notification::list_changed_method(kind);
             let data = notification::tagged(method, "", &listen.id);
-            self.clients.stream_event(&mut self.cx, key, data, true);
+            self.clients.stream_event(self.cx, key, data, true);
         }
     }
 
@@ -168,7 +160,7 @@ impl Connecting<'_> {
         }
         events.sort_unstable();
         for (key, data) in events {
-            self.clients.stream_event(&mut self.cx, key, data, true);
+            self.clients.stream_event(self.cx, key, data, true);
         }
     }
 }

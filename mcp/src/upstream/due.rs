@@ -1,12 +1,9 @@
 //! What time does to upstreams: they are tried again, their lists are read again, idle connections
 //! are closed.
 
-use crate::api::Micros;
-use crate::api::UpId;
-use crate::upstream::ConnState;
-use crate::upstream::Connecting;
-use crate::upstream::UpEra;
+use crate::api::{Micros, UpId};
 use crate::upstream::list::ListKind;
+use crate::upstream::{ConnState, Connecting, UpEra};
 
 /// The lists of a server that is down are served this long.
 const KEEP_LISTS: Micros = 600_000_000;

@@ -9,8 +9,7 @@ use crate::protocol::inbound::key;
 use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::method::{Legacy, MODERN};
-use crate::upstream::Connecting;
-use crate::upstream::{ConnState, ServerInfo, UpEra};
+use crate::upstream::{ConnState, Connecting, ServerInfo, UpEra};
 use bytes::Bytes;
 use ggen_wire::Code;
 

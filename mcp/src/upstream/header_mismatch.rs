@@ -8,9 +8,8 @@ use crate::in_flight::record::{Mismatch, Purpose};
 use crate::protocol::method::Method;
 use crate::protocol::refusal::rpc;
 use crate::protocol::{header, json};
-use crate::upstream::Connecting;
 use crate::upstream::list::ListKind;
-use crate::upstream::{ConnState, UpEra};
+use crate::upstream::{ConnState, Connecting, UpEra};
 use ggen_wire::log::Level;
 
 impl Connecting<'_> {

@@ -4,8 +4,7 @@ use crate::api::{HttpRequest, Micros, Output, UpId};
 use crate::edge::Verb;
 use crate::in_flight::record::{ClientCall, Purpose};
 use crate::protocol::json;
-use crate::upstream::Connecting;
-use crate::upstream::{Conn, ConnState, UpEra};
+use crate::upstream::{Conn, ConnState, Connecting, UpEra};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 
@@ -111,7 +110,7 @@ impl Connecting<'_> {
             && !client.modern
         {
             let key = client.key;
-            self.clients.begin_stream(&mut self.cx, key);
+            self.clients.begin_stream(self.cx, key);
         }
     }
 
@@ -188,9 +187,9 @@ impl Connecting<'_> {
             call.retry_ms,
         );
         let due = self.cx.now + wait;
-        self.ups.resume_at(&mut self.cx, due, up, exchange);
+        self.ups.resume_at(self.cx, due, up, exchange);
         if let Some(key) = client {
-            self.clients.suspend_stream(&mut self.cx, key, retry);
+            self.clients.suspend_stream(self.cx, key, retry);
         }
     }
 
@@ -229,9 +228,7 @@ impl Connecting<'_> {
         retry_ms: Option<u32>,
         data: Bytes,
     ) -> Option<(usize, Option<u64>, Bytes)> {
-        let Some(call) = self.calls.get_mut(&exchange).filter(|call| call.up == up) else {
-            return None;
-        };
+        let call = self.calls.get_mut(&exchange).filter(|call| call.up == up)?;
         let conn = call.conn;
         if let Some(event) = &event_id {
             call.last_event = Some(event.clone());

@@ -1,12 +1,11 @@
 //! The life of an upstream: wanted, connected, ready, lost.
 
 use crate::api::UpId;
-use crate::context::Context;
-use crate::context::FollowUp;
-use crate::upstream::Connecting;
+use crate::context::{Context, FollowUp};
 use crate::upstream::list::ListKind;
-use crate::upstream::{ConnState, UpEra, Upstreams};
-use ggen_wire::{Code, status::UpstreamState};
+use crate::upstream::{ConnState, Connecting, UpEra, Upstreams};
+use ggen_wire::Code;
+use ggen_wire::status::UpstreamState;
 
 impl Upstreams {
     /// A remote server is tried again after 1 s, 2 s, … 30 s, a quarter of it at random so that
@@ -80,7 +79,7 @@ impl Connecting<'_> {
             .lists
             .iter_mut()
             .for_each(|list| list.loading = None);
-        self.ups.report(&mut self.cx, up);
+        self.ups.report(self.cx, up);
         self.cx.follow_up(FollowUp::TryWaiting);
     }
 

@@ -5,11 +5,9 @@ use crate::api::{Micros, Output, UpId};
 use crate::client::listen::FLAGS;
 use crate::in_flight::record::Purpose;
 use crate::protocol::inbound::key;
-use crate::protocol::json;
 use crate::protocol::json::Envelope;
-use crate::protocol::notification;
-use crate::upstream::Connecting;
-use crate::upstream::{ConnState, UpEra};
+use crate::protocol::{json, notification};
+use crate::upstream::{ConnState, Connecting, UpEra};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

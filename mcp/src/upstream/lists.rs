@@ -6,10 +6,10 @@ use crate::context::FollowUp;
 use crate::in_flight::record::Purpose;
 use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
-use crate::upstream::Connecting;
 use crate::upstream::list::{ListKind, Loading, MAX_PAGES};
-use crate::upstream::{ConnState, UpEra, list};
-use ggen_wire::{log::Level, status::UpstreamState};
+use crate::upstream::{ConnState, Connecting, UpEra, list};
+use ggen_wire::log::Level;
+use ggen_wire::status::UpstreamState;
 
 impl Connecting<'_> {
     /// Once all lists are known, an upstream is ready.
@@ -28,8 +28,8 @@ impl Connecting<'_> {
         upstream.down_since = None;
         upstream.recalled = false;
         self.refresh(up);
-        self.ups.keep_catalogue(&mut self.cx, up);
-        self.ups.report(&mut self.cx, up);
+        self.ups.keep_catalogue(self.cx, up);
+        self.ups.report(self.cx, up);
         if was != UpstreamState::Ready {
             self.cx.follow_up(FollowUp::TryWaiting);
         }
@@ -124,8 +124,8 @@ impl Connecting<'_> {
         }
         if self.ups.get(up).state == UpstreamState::Ready {
             self.refresh(up);
-            self.ups.keep_catalogue(&mut self.cx, up);
-            self.ups.report(&mut self.cx, up);
+            self.ups.keep_catalogue(self.cx, up);
+            self.ups.report(self.cx, up);
         } else {
             self.settle_up(up);
         }
@@ -157,8 +157,8 @@ impl Connecting<'_> {
             .lists
             .iter_mut()
             .for_each(|list| list.items.clear());
-        self.ups.drop_catalogue(&mut self.cx, up);
+        self.ups.drop_catalogue(self.cx, up);
         self.rebuild(up);
-        self.ups.report(&mut self.cx, up);
+        self.ups.report(self.cx, up);
     }
 }

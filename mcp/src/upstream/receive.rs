@@ -3,7 +3,8 @@
 
 use crate::api::{Micros, Output, UpId};
 use crate::upstream::Connecting;
-use ggen_wire::{Code, log::Level};
+use ggen_wire::Code;
+use ggen_wire::log::Level;
 
 /// Messages that nobody asked for: so many at once, and so many a second; what sends more is not
 /// read for a while.

@@ -2,10 +2,10 @@
 //! ends with a clear error, what comes is reached for.
 
 use crate::api::{Isolation, Output, UpId, UpstreamSettings};
-use crate::upstream::Connecting;
 use crate::upstream::view::Table;
-use crate::upstream::{ConnState, Upstream, Upstreams};
-use ggen_wire::{log::Level, status::UpstreamState};
+use crate::upstream::{ConnState, Connecting, Upstream, Upstreams};
+use ggen_wire::log::Level;
+use ggen_wire::status::UpstreamState;
 
 impl Upstreams {
     /// Adds an upstream, which is not in the order yet.
@@ -35,7 +35,7 @@ impl Connecting<'_> {
         let now = self.cx.now;
         let upstream = self.ups.get_mut(up);
         if !upstream.settings.enabled {
-            return self.ups.report(&mut self.cx, up);
+            return self.ups.report(self.cx, up);
         }
         upstream.state = UpstreamState::Starting;
         upstream.unsettled = Some(now);

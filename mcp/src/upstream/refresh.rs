@@ -1,12 +1,9 @@
 //! `/refresh` of the control command: answered once no server is being asked for its tools.
 
 use crate::protocol::json;
-use crate::upstream::ConnState;
-use crate::upstream::Connecting;
-use crate::upstream::Upstream;
 use crate::upstream::list::ListKind;
-use crate::upstream::view::Owner;
-use crate::upstream::view::View;
+use crate::upstream::view::{Owner, View};
+use crate::upstream::{ConnState, Connecting, Upstream};
 use bytes::Bytes;
 use ggen_wire::status;
 

@@ -3,8 +3,7 @@
 use crate::api::{HttpRequest, Output};
 use crate::edge::Verb;
 use crate::in_flight::record::Purpose;
-use crate::upstream::Connecting;
-use crate::upstream::{ConnState, UpEra};
+use crate::upstream::{ConnState, Connecting, UpEra};
 
 impl Connecting<'_> {
     /// Writes a call, or keeps it until its connection is ready.

@@ -9,7 +9,8 @@ use crate::protocol::method::Legacy;
 use crate::protocol::{json, name};
 use crate::upstream::list::{List, ListKind};
 pub use conn::{Conn, ConnState, Lent};
-use ggen_wire::{Code, status::UpstreamState};
+use ggen_wire::Code;
+use ggen_wire::status::UpstreamState;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -3,18 +3,18 @@
 
 use crate::access::policy::Access;
 use crate::api::{Output, Question, StreamKey};
-use crate::client::builtin::Pending;
+use crate::client::pending::Pending;
 use crate::client::request::Flow;
 use crate::client::waiting::Attempt;
 use crate::edge::Request;
-use crate::gateway::Gateway;
+use crate::local::Serving;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::list::ListKind;
 use crate::upstream::view::View;
 use bytes::Bytes;
 use ggen_wire::{Code, status};
 
-impl Gateway {
+impl Serving<'_> {
     pub(crate) fn inspect(
         &mut self,
         key: StreamKey,
@@ -24,7 +24,8 @@ impl Gateway {
         let access = self.access.of(key, &request.principal);
         match &*request.view {
             "/tools" => {
-                self.admit(key, request, attempt)
+                attempt
+                    .admit(self.cx, self.access, key, request)
                     .map_err(|refusal| (None, refusal))?;
                 let table = self.ups.seen(access.as_deref(), View::All, ListKind::Tools);
                 let items: Vec<_> = table
@@ -38,8 +39,7 @@ impl Gateway {
             "/health" => {
                 let number = self.cx.next_id();
                 self.clients
-                    .questions
-                    .insert(number, Pending::Health(key, access));
+                    .wait_for_supervisor(number, Pending::Health(key, access));
                 self.cx.emit(Output::Ask(number, Question::Status));
             }
             "/refresh" if key.edge == 0 => {

@@ -9,7 +9,7 @@ use crate::client::session::{Ring, Session};
 use crate::client::session_store::{NAMELESS, Unsaid};
 use crate::client::waiting::Attempt;
 use crate::edge::{Reply, Request};
-use crate::gateway::Gateway;
+use crate::local::Serving;
 use crate::persisted;
 use crate::protocol::json;
 use crate::protocol::method::{Legacy, LogLevel, Method, SUPPORTED};
@@ -19,7 +19,8 @@ use crate::upstream::list::ListKind;
 use crate::upstream::view::{Owner, View};
 use crate::upstream::{Caps, UpEra, Upstream};
 use bytes::Bytes;
-use ggen_wire::{Code, status::UpstreamState};
+use ggen_wire::Code;
+use ggen_wire::status::UpstreamState;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -56,7 +57,7 @@ fn replies(request: &Request, session: &Arc<str>, body: Bytes) -> Vec<Reply> {
     ]
 }
 
-impl Gateway {
+impl Serving<'_> {
     /// Whether an answer about a view should wait: briefly for all, longer for a single server that
     /// has not said anything yet.
     fn hold_for(&self, view: View, arrived: u64) -> Result<bool, Refusal> {
@@ -105,9 +106,10 @@ impl Gateway {
         }
         let principal = &request.principal.id;
         self.access
-            .admit_session(&mut self.cx, key, self.clients.sessions.len(), || {
-                let own = |session: &&Session| session.principal.id == *principal;
-                self.clients.sessions.values().filter(own).count()
+            .admit_session(self.cx, key, self.clients.session_count(), || {
+                let sessions = self.clients.sessions();
+                let own = sessions.filter(|(_, session)| session.principal.id == *principal);
+                own.count()
             })?;
         let version = Legacy::parse(&version).unwrap_or(Legacy::LATEST);
         let name: Arc<str> = session::new_id(&mut |bytes| self.cx.random(bytes)).into();
@@ -118,8 +120,9 @@ impl Gateway {
             params,
         };
         let session = self.new_session(request, view, access.clone(), &name, &said);
-        self.clients.sessions.insert(name.clone(), session);
-        self.name_client(attempt, &ClientEra::Legacy(name.clone(), version));
+        self.clients.add_session(name.clone(), session);
+        self.clients
+            .name_client(attempt, &ClientEra::Legacy(name.clone(), version));
         let body = self.welcome(id, view, access.as_deref(), version);
         let unsaid = Unsaid {
             key,
@@ -130,8 +133,8 @@ impl Gateway {
             span: attempt.take_span(),
         };
         self.clients.keep_session(
-            &mut self.cx,
-            &mut self.spans,
+            self.cx,
+            self.spans,
             |up| self.ups.name(up),
             &name,
             Some(unsaid),
@@ -213,9 +216,7 @@ impl Gateway {
             (_, Some(kind)) => self.list(ctx, kind)?,
             (Method::Discover, _) => self.discover(ctx),
             (Method::SetLevel, _) => self.client_level(ctx)?,
-            _ => self
-                .clients
-                .result(&mut self.cx, &mut self.spans, ctx, "{}"),
+            _ => self.clients.result(self.cx, self.spans, ctx, "{}"),
         }
         Ok(Flow::Done)
     }
@@ -275,8 +276,7 @@ impl Gateway {
         result.extend_from_slice(rest.as_bytes());
         result.push(b'}');
         let result = String::from_utf8(result).unwrap_or_default();
-        self.clients
-            .result(&mut self.cx, &mut self.spans, ctx, &result);
+        self.clients.result(self.cx, self.spans, ctx, &result);
         Ok(())
     }
 
@@ -323,8 +323,7 @@ impl Gateway {
             self.capabilities(ctx.view, access, true),
             self.ups.modern_rest(ctx.view, ttl, false)
         );
-        self.clients
-            .result(&mut self.cx, &mut self.spans, ctx, &result);
+        self.clients.result(self.cx, self.spans, ctx, &result);
     }
 
     fn client_level(&mut self, ctx: &RequestContext<'_>) -> Result<(), Refusal> {
@@ -341,19 +340,13 @@ impl Gateway {
             ));
         };
         if let ClientEra::Legacy(id, _) = &ctx.era
-            && let Some(session) = self.clients.sessions.get_mut(id)
+            && let Some(session) = self.clients.session_mut(id)
         {
             session.log_level = Some(level);
-            self.clients.keep_session(
-                &mut self.cx,
-                &mut self.spans,
-                |up| self.ups.name(up),
-                id,
-                None,
-            );
+            self.clients
+                .keep_session(self.cx, self.spans, |up| self.ups.name(up), id, None);
         }
-        self.clients
-            .result(&mut self.cx, &mut self.spans, ctx, "{}");
+        self.clients.result(self.cx, self.spans, ctx, "{}");
         Ok(())
     }
 

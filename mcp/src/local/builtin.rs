@@ -1,53 +1,21 @@
 //! The built-in tools, with which an assistant looks after the gateway itself. Read-only; the facts
 //! come from the supervisor.
 
-use crate::access::policy::Access;
-use crate::api::{Micros, Observation, Output, Question, StreamKey};
+use crate::api::{Observation, Output, Question, StreamKey};
+use crate::client::pending::Pending;
 use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::edge::Reply;
-use crate::gateway::Gateway;
+use crate::local::Serving;
 use crate::protocol::inbound::key;
 use crate::protocol::json;
 use crate::protocol::refusal::{Refusal, result_message, rpc};
-use crate::trace::span::Span;
 use crate::upstream::list::Item;
 use crate::upstream::view::View;
 use bytes::Bytes;
-use ggen_wire::{Code, control::LogQuery, log::Level};
+use ggen_wire::Code;
+use ggen_wire::control::LogQuery;
+use ggen_wire::log::Level;
 use std::sync::Arc;
-
-/// Something that waits for the supervisor's answer.
-pub(crate) enum Pending {
-    /// A call of a built-in tool.
-    Tool {
-        key: StreamKey,
-        id: Box<str>,
-        modern: bool,
-        json: bool,
-        tool: usize,
-        wanted: Option<String>,
-        arrived: Micros,
-        span: Option<Box<Span>>,
-    },
-    /// `GET /health`, and what its client may see.
-    Health(StreamKey, Option<Arc<Access>>),
-}
-
-impl Pending {
-    pub(crate) const fn key(&self) -> StreamKey {
-        match self {
-            Self::Tool { key, .. } | Self::Health(key, _) => *key,
-        }
-    }
-
-    /// Its client is gone.
-    pub(crate) fn span(self) -> Option<Box<Span>> {
-        match self {
-            Self::Tool { span, .. } => span,
-            Self::Health(..) => None,
-        }
-    }
-}
 
 const NOTHING: &str = r#"{"type":"object","properties":{},"additionalProperties":false}"#;
 
@@ -122,7 +90,7 @@ pub(crate) fn items() -> Vec<Item> {
     each.collect()
 }
 
-impl Gateway {
+impl Serving<'_> {
     pub(crate) fn call_builtin(
         &mut self,
         ctx: &RequestContext<'_>,
@@ -180,7 +148,7 @@ impl Gateway {
             arrived: ctx.arrived,
             span: ctx.attempt.take_span(),
         };
-        self.clients.questions.insert(number, pending);
+        self.clients.wait_for_supervisor(number, pending);
         self.cx.emit(Output::Ask(number, question));
         Ok(Flow::Done)
     }
@@ -203,13 +171,12 @@ impl Gateway {
         let server = self.ups.server_info(View::All);
         let structured = structured(&ctx.era);
         let result = tool_result(&body, failed, ctx.is_modern(), structured, &server);
-        self.clients
-            .result(&mut self.cx, &mut self.spans, ctx, &result);
+        self.clients.result(self.cx, self.spans, ctx, &result);
     }
 
     /// The supervisor's answer.
     pub(crate) fn answered(&mut self, number: u64, answer: Result<Bytes, String>) {
-        match self.clients.questions.remove(&number) {
+        match self.clients.take_pending(number) {
             Some(Pending::Health(key, access)) => {
                 self.health_answered(key, access.as_deref(), answer)
             }
@@ -252,7 +219,7 @@ impl Gateway {
                     duration,
                     trace,
                 }));
-                self.spans.end(&mut self.cx, span, outcome, &body);
+                self.spans.end(self.cx, span, outcome, &body);
                 self.tool_answer(key, json, body);
             }
             None => {}
@@ -261,8 +228,8 @@ impl Gateway {
 
     /// Brings the answer of a built-in tool to its client. `json`: the client takes no event stream.
     fn tool_answer(&mut self, key: StreamKey, json: bool, body: Bytes) {
-        if self.clients.exchanges.contains_key(&key) {
-            self.clients.answer(&mut self.cx, key, 200, body);
+        if self.clients.exchange(key).is_some() {
+            self.clients.answer(self.cx, key, 200, body);
         } else if json {
             self.cx.full(key, 200, body);
         } else {

@@ -1,24 +1,15 @@
 //! Takes new rules over, and tells clients whose lists are others now.
 
-use crate::access::rules::Rules;
-use crate::gateway::Gateway;
+use crate::local::Serving;
 use crate::protocol::notification;
 
-impl Gateway {
-    /// Puts other rules in force.
-    pub(crate) fn enforce(&mut self, rules: Rules) {
-        self.spans.set_ratio(rules.spans);
-        if self.access.set_rules(rules) {
-            self.policy_changed();
-        }
-    }
-
+impl Serving<'_> {
     /// Tells every client which of its lists are others now.
-    fn policy_changed(&mut self) {
+    pub(crate) fn policy_changed(&mut self) {
         self.ups.forget_seen();
-        let sessions: Vec<_> = self.clients.sessions.keys().cloned().collect();
+        let sessions: Vec<_> = self.clients.sessions().map(|(id, _)| id.clone()).collect();
         for id in sessions {
-            let Some(session) = self.clients.sessions.get_mut(&id) else {
+            let Some(session) = self.clients.session_mut(&id) else {
                 continue;
             };
             let new = self.access.of_principal(&session.principal);
@@ -28,12 +19,12 @@ impl Gateway {
             );
             for kind in self.ups.changed(view, old.as_deref(), new.as_deref()) {
                 self.clients
-                    .session_event(&mut self.cx, &id, notification::list_changed(kind));
+                    .session_event(self.cx, &id, notification::list_changed(kind));
             }
         }
-        let listens: Vec<_> = self.clients.listens.keys().copied().collect();
+        let listens: Vec<_> = self.clients.listens().map(|(key, _)| *key).collect();
         for key in listens {
-            let Some(listen) = self.clients.listens.get_mut(&key) else {
+            let Some(listen) = self.clients.listen_mut(key) else {
                 continue;
             };
             let new = self.access.of_principal(&listen.principal);
