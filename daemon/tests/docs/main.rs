@@ -7,7 +7,9 @@
 )]
 
 mod architecture;
+mod imports;
 mod links;
+mod mcp_rooms;
 mod pages;
 mod promises;
 mod retired_names;

@@ -1,4 +1,5 @@
-//! What the router does for leased children: it carries out what [`crate::lease`] has decided.
+//! Children of stdio servers that are leased to calls: started, given to calls, and ended, as
+//! [`crate::lease`] decides.
 
 use crate::api::{Micros, Output, UpId};
 use crate::call::Calling;

@@ -4,7 +4,7 @@ use crate::api::UpId;
 use crate::call::Calling;
 use crate::in_flight::record::{Call, ClientCall, Purpose, Task};
 use crate::upstream::UpEra;
-use crate::upstream::outbound::request_text;
+use crate::upstream::connection::outbound::request_text;
 
 impl Calling<'_> {
     /// The next request of a call, at the same connection.

@@ -1,5 +1,5 @@
-//! What the router does for the registry of tasks: it gives it what other rooms know, and carries
-//! out what follows from its answers.
+//! Tasks that calls make or ask about: noted in the registry, stored, and forgotten with all that
+//! belongs to them.
 
 use crate::api::{Micros, Output};
 use crate::call::Calling;

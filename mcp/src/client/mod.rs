@@ -1,5 +1,4 @@
-//! The side of clients: sessions, exchanges, event streams, subscriptions, and what is answered
-//! without an upstream.
+//! The side of clients: sessions, exchanges, event streams, subscriptions, and requests that wait.
 
 mod events;
 pub mod exchange;

@@ -1,25 +1,16 @@
-//! The relay itself: one state machine behind [`Gateway::input`]. The way of a request through the
-//! files: `post` (what is it, may it) → `local` (answered here) or `relay` (written to an upstream)
-//! → `answer` (back to the client); `upstream`, `greet` and `lists` keep the servers' connections
-//! alive and their lists fresh, `notify` carries what nobody asked for, `ask` what servers ask of
-//! clients: `park` and `retry` bring the questions of legacy servers to modern clients, `rounds`
-//! those of modern servers to legacy clients; `lease` and `leased` are about the children that such
-//! calls need, `tasks` and `owned` about the tasks of servers and whose they are, `task`, `bridged`
-//! and `driven` about tasks between the eras, `spans` about the relay's part in traces.
-
-use crate::access::rules::Rules;
-use crate::call::Calling;
-use crate::context::FollowUp;
-use crate::interactive::Questioning;
-use crate::local::Serving;
-use crate::task_bridge::Bridging;
-use crate::upstream::Connecting;
+//! The router of the relay, behind [`Gateway::input`]. It takes events to the rooms that they
+//! concern and answers nothing itself. A client's request: `post` (may it, what is it) → `local`
+//! (answered here), `pass_on` (to an upstream) or `task_bridge`. What comes from an upstream:
+//! `upstream_events` and `upstream_http` → by the purpose of the request, `responses`. Time:
+//! `timeouts`. The end of a session or of a client: `sessions`. Another list of servers:
+//! `reconfigure`. A room that needs one above it says so as a follow-up, which the gateway sees to
+//! after the event.
 
 mod batch;
 mod leftovers;
+mod pass_on;
 mod post;
 mod reconfigure;
-mod relay;
 mod responses;
 mod sessions;
 mod timeouts;
@@ -27,17 +18,24 @@ mod upstream_events;
 mod upstream_http;
 
 use crate::access::AccessControl;
+use crate::access::rules::Rules;
 use crate::api::{Input, Micros, Output, Settings, UpId};
+use crate::call::Calling;
 use crate::client::Clients;
 use crate::client::waiting::Attempt;
 use crate::context::Context;
+use crate::context::FollowUp;
 pub use crate::context::Random;
 use crate::in_flight::Calls;
+use crate::interactive::Questioning;
 use crate::lease::Leases;
+use crate::local::Serving;
 use crate::questions::Questions;
 use crate::questions::request_state::Key;
+use crate::task_bridge::Bridging;
 use crate::tasks::registry::Tasks;
 use crate::trace::Spans;
+use crate::upstream::Connecting;
 use crate::upstream::Upstreams;
 use crate::upstream::list::ListKind;
 use crate::upstream::view::View;

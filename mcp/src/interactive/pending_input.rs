@@ -1,5 +1,5 @@
-//! What the router does for calls of modern clients that wait for their client's answers: it asks,
-//! answers and cancels as [`crate::questions::pending_input`] has decided.
+//! Calls of modern clients that wait for their client's answers: the client is asked, and what comes
+//! too late is cancelled. The records are [`crate::questions::pending_input`].
 
 use crate::api::{Micros, UpId};
 use crate::in_flight::record::{Call, ClientCall, NOBODY, Purpose};

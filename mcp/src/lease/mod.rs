@@ -1,5 +1,5 @@
 //! Children of a stdio server that are leased to calls: which one a call gets, and when one ends.
-//! Knows upstreams and calls; what has to be sent or failed is the router's to do.
+//! Decides; what has to be sent or failed is done by [`crate::call::children`].
 
 pub(crate) mod allocation;
 pub(crate) mod lifecycle;

@@ -1,7 +1,7 @@
 //! Calls of modern clients whose legacy server asks for something. The questions become the call's
 //! result (`input_required`), and the call waits here, its request to the server still open, until
 //! the client comes back with the answers ([`crate::interactive::retry`]). Pure: this file keeps the
-//! records; the router sends what they lead to.
+//! records; [`crate::interactive`] sends what they lead to.
 
 use crate::api::{Micros, StreamKey, UpId};
 use crate::protocol::json;

@@ -130,7 +130,7 @@ impl Bridging<'_> {
             Purpose::Watch(name.clone()),
             "tasks/result",
             &members,
-            crate::upstream::outbound::NEVER,
+            crate::upstream::connection::outbound::NEVER,
         );
         self.tasks.watched_by(name, number);
     }

@@ -5,11 +5,9 @@
 
 use crate::api::{Lease, Micros, SHARED, UpId};
 use crate::client::task_name::TaskName;
-use crate::in_flight::record::ClientCall;
 use crate::lease::Leases;
 use crate::persisted::KeptTask;
 use crate::protocol::json;
-use crate::protocol::method::Method;
 use crate::tasks::watch::Watch;
 use crate::upstream::{Conn, ConnState, Upstream};
 use std::collections::{BTreeMap, BTreeSet};
@@ -324,20 +322,6 @@ impl Tasks {
         let task = Owned::new(origin, now, now + left);
         self.owned.entry(name).or_insert(task);
         true
-    }
-
-    /// Whether what a server says by itself may be about a call. Of requests about tasks, only one
-    /// that waits for the result of a task at work is: what is over says nothing, and its child may
-    /// be somebody else's by now.
-    pub(crate) fn may_concern(&self, client: &ClientCall, now: Micros) -> bool {
-        match client.method {
-            Method::TaskResult => client
-                .known
-                .as_ref()
-                .and_then(|name| self.get(name, now))
-                .is_some_and(|task| !task.is_over()),
-            method => !method.is_about_tasks(),
-        }
     }
 }
 

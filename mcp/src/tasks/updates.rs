@@ -1,10 +1,12 @@
 //! What servers say by themselves of tasks: for the clients that made them, and for those who
 //! listen.
 
+use crate::api::Micros;
 use crate::api::UpId;
 use crate::client::Clients;
 use crate::client::task_name::TaskName;
 use crate::context::Context;
+use crate::in_flight::record::ClientCall;
 use crate::lease::Leases;
 use crate::protocol::inbound::key;
 use crate::protocol::json::Envelope;
@@ -124,5 +126,19 @@ impl Tasks {
         }
         clients.session_event(cx, &session, splice.finish());
         true
+    }
+
+    /// Whether what a server says by itself may be about a call. Of requests about tasks, only one
+    /// that waits for the result of a task at work is: what is over says nothing, and its child may
+    /// be somebody else's by now.
+    pub(crate) fn may_concern(&self, client: &ClientCall, now: Micros) -> bool {
+        match client.method {
+            Method::TaskResult => client
+                .known
+                .as_ref()
+                .and_then(|name| self.get(name, now))
+                .is_some_and(|task| !task.is_over()),
+            method => !method.is_about_tasks(),
+        }
     }
 }

@@ -3,21 +3,10 @@
 
 mod availability;
 pub(crate) mod catalogue;
-mod changes;
+pub(crate) mod connection;
 mod describe;
-mod due;
-pub(crate) mod handshake;
-mod header_mismatch;
-pub(crate) mod http;
-pub(crate) mod lifecycle;
 pub mod list;
-mod listen;
-pub(crate) mod lists;
-pub(crate) mod outbound;
-pub(crate) mod receive;
-pub(crate) mod reconfigure;
-mod refresh;
-pub(crate) mod send;
+mod reconfigure;
 mod server;
 mod subscriptions;
 pub mod view;
@@ -26,21 +15,16 @@ pub(crate) mod visibility;
 
 use crate::access::policy::Access;
 use crate::api::{Micros, Output, UpId, UpstreamSettings};
-use crate::client::Clients;
 use crate::context::Context;
-use crate::in_flight::Calls;
 pub use crate::protocol::capabilities::Caps;
 use crate::upstream::list::{Item, ListKind};
 use crate::upstream::view::{Table, View};
+pub(crate) use connection::Connecting;
 use ggen_wire::status::UpstreamState;
 pub use server::{Conn, ConnState, Lent, ServerInfo, UpEra, Upstream};
 use std::collections::HashMap;
 use std::sync::Arc;
 pub(crate) use views::Rebuilt;
-
-/// How long a call that was given up may still write log messages to a pipe that it shares with
-/// others.
-pub(crate) const UNSURE: Micros = 30_000_000;
 
 /// All upstream servers.
 pub(crate) struct Upstreams {
@@ -58,14 +42,6 @@ pub(crate) struct Upstreams {
     seen: HashMap<(u64, View, ListKind), Arc<Table>>,
     /// Broken streams of HTTP servers: when to resume, whose, which call.
     resumes: Vec<(Micros, UpId, u64)>,
-}
-
-/// The room at work on one event: its state, and what it may use.
-pub(crate) struct Connecting<'a> {
-    pub(crate) cx: &'a mut Context,
-    pub(crate) clients: &'a mut Clients,
-    pub(crate) ups: &'a mut Upstreams,
-    pub(crate) calls: &'a mut Calls,
 }
 
 impl Upstreams {

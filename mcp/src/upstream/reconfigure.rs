@@ -1,11 +1,9 @@
 //! A new list of upstreams while clients are being served: what stays is not touched, what goes
 //! ends with a clear error, what comes is reached for.
 
-use crate::api::{Isolation, Output, UpId, UpstreamSettings};
+use crate::api::{UpId, UpstreamSettings};
 use crate::upstream::view::Table;
-use crate::upstream::{ConnState, Connecting, Upstream, Upstreams};
-use ggen_wire::log::Level;
-use ggen_wire::status::UpstreamState;
+use crate::upstream::{Upstream, Upstreams};
 
 impl Upstreams {
     /// Adds an upstream, which is not in the order yet.
@@ -25,33 +23,6 @@ impl Upstreams {
     pub(crate) fn hold_back(&mut self, held: &[UpId]) {
         for up in &mut self.ups {
             up.held = held.contains(&up.id);
-        }
-    }
-}
-
-impl Connecting<'_> {
-    /// Asks for a stdio server, or is_handshake a remote one.
-    pub(crate) fn reach_for(&mut self, up: UpId) {
-        let now = self.cx.now;
-        let upstream = self.ups.get_mut(up);
-        if !upstream.settings.enabled {
-            return self.ups.report(self.cx, up);
-        }
-        upstream.state = UpstreamState::Starting;
-        upstream.unsettled = Some(now);
-        upstream.conns[0].phase = ConnState::Down;
-        if upstream.settings.isolation == Isolation::PerSession && !upstream.is_http() {
-            let text = format!(
-                "{}: isolation is per-session, but modern clients have no sessions: they share a child",
-                upstream.settings.name
-            );
-            self.cx
-                .note(Level::Warn, "mcp_server", Some(up), None, text);
-        }
-        if self.ups.get(up).is_http() {
-            self.begin_handshake(up);
-        } else {
-            self.cx.emit(Output::Want(up));
         }
     }
 }

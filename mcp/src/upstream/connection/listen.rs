@@ -113,7 +113,7 @@ impl Connecting<'_> {
             Purpose::Listen,
             "subscriptions/listen",
             &members,
-            crate::upstream::outbound::NEVER,
+            crate::upstream::connection::outbound::NEVER,
         );
         let upstream = self.ups.get_mut(up);
         upstream.listen_at = None;

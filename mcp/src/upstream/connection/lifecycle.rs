@@ -1,10 +1,13 @@
 //! The life of an upstream: wanted, connected, ready, lost.
 
+use crate::api::Isolation;
+use crate::api::Output;
 use crate::api::UpId;
 use crate::context::{Context, FollowUp};
 use crate::upstream::list::ListKind;
 use crate::upstream::{ConnState, Connecting, UpEra, Upstreams};
 use ggen_wire::Code;
+use ggen_wire::log::Level;
 use ggen_wire::status::UpstreamState;
 
 impl Upstreams {
@@ -48,7 +51,7 @@ impl Connecting<'_> {
         // Calls of an earlier life of the gateway worker may still be running in a server that it
         // left behind.
         upstream.conns[0].unsure = if handoff.is_some() {
-            now + crate::upstream::UNSURE
+            now + crate::upstream::connection::UNSURE
         } else {
             0
         };
@@ -99,7 +102,8 @@ impl Connecting<'_> {
         let streams = upstream.is_http() && matches!(upstream.era, Some(UpEra::Legacy(_)));
         upstream.conns[conn].phase = ConnState::Ready;
         if streams && conn > 0 {
-            upstream.conns[conn].awaits_stream = Some(now + crate::upstream::http::STREAM);
+            upstream.conns[conn].awaits_stream =
+                Some(now + crate::upstream::connection::http::STREAM);
         } else {
             self.send_queued(up, conn);
         }
@@ -123,5 +127,30 @@ impl Connecting<'_> {
         }
         self.subscribe_again(up);
         self.settle_up(up);
+    }
+
+    /// Asks for a stdio server, or is_handshake a remote one.
+    pub(crate) fn reach_for(&mut self, up: UpId) {
+        let now = self.cx.now;
+        let upstream = self.ups.get_mut(up);
+        if !upstream.settings.enabled {
+            return self.ups.report(self.cx, up);
+        }
+        upstream.state = UpstreamState::Starting;
+        upstream.unsettled = Some(now);
+        upstream.conns[0].phase = ConnState::Down;
+        if upstream.settings.isolation == Isolation::PerSession && !upstream.is_http() {
+            let text = format!(
+                "{}: isolation is per-session, but modern clients have no sessions: they share a child",
+                upstream.settings.name
+            );
+            self.cx
+                .note(Level::Warn, "mcp_server", Some(up), None, text);
+        }
+        if self.ups.get(up).is_http() {
+            self.begin_handshake(up);
+        } else {
+            self.cx.emit(Output::Want(up));
+        }
     }
 }

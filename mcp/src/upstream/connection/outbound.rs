@@ -9,7 +9,7 @@ use crate::protocol::refusal::{Refusal, error_message, result_message, rpc};
 use crate::protocol::task::EXTENSION;
 use crate::protocol::{header, json, notification};
 use crate::questions::OpenQuestion;
-use crate::upstream::handshake::client_info;
+use crate::upstream::connection::handshake::client_info;
 use crate::upstream::{Caps, ConnState, Connecting, UpEra};
 use bytes::Bytes;
 use ggen_wire::Code;
@@ -208,7 +208,8 @@ impl Connecting<'_> {
                 let conn = &mut self.ups.get_mut(up).conns[conn];
                 conn.answer_may_come(number, until);
             } else {
-                self.ups.get_mut(up).conns[conn].unsure = self.cx.now + crate::upstream::UNSURE;
+                self.ups.get_mut(up).conns[conn].unsure =
+                    self.cx.now + crate::upstream::connection::UNSURE;
             }
             return self.write_line(up, conn, notification::cancelled(number));
         }
