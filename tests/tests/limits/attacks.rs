@@ -2,13 +2,14 @@
 //! idle connections, floods of connections and of headers, packed bodies. `cargo test -p
 //! ggend-tests --test limits attacks -- --nocapture` prints what it took.
 
-use ggend_tests::*;
+use ggend_tests::{pki::Pki, tls::trusting, websocket::Socket, *};
 use serde_json::json;
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
+use tungstenite::Message;
 
 /// Idle connections; both ends are in this host's tables, and ours in this process.
 const IDLE: usize = 10_000;
@@ -20,14 +21,18 @@ fn start(http: serde_json::Value) -> Daemon {
     daemon(json!({ "transports": { "http": http } })).start()
 }
 
-/// Resident memory of the largest http worker (`/proc/PID/statm`), in bytes.
 fn memory(daemon: &Daemon) -> u64 {
+    memory_of(daemon, "http")
+}
+
+/// Resident memory of the largest worker of a role (`/proc/PID/statm`), in bytes.
+fn memory_of(daemon: &Daemon, role: &str) -> u64 {
     let of = |pid: u32| -> Option<u64> {
         let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
         Some(text.split(' ').nth(1)?.parse::<u64>().ok()? * 4096)
     };
     daemon
-        .workers("http")
+        .workers(role)
         .into_iter()
         .filter_map(|worker| of(worker.pid?))
         .max()
@@ -184,5 +189,83 @@ fn one_address_may_not_have_all_connections() {
             .ok()
             .filter(|answer| answer.head.status == 200)
     });
+    daemon.stop();
+}
+
+/// How long clients ping without reading, unless they are closed before.
+const PINGING: Duration = Duration::from_secs(10);
+/// What their pongs may cost a worker in all, in bytes.
+const PONGS: u64 = 32 << 20;
+
+/// Sends pings as fast as they are taken and reads nothing, until the connection is closed or the
+/// time is over; whether it was closed.
+fn ping_and_read_nothing(socket: &mut Socket) -> bool {
+    let until = Instant::now() + PINGING;
+    let timeout = Some(Duration::from_millis(100));
+    socket.tcp.set_write_timeout(timeout).unwrap();
+    // A masked ping with 125 bytes, under the mask 0.
+    let mut ping = vec![0x89, 0x80 | 125, 0, 0, 0, 0];
+    ping.extend([b'p'; 125]);
+    let pings = ping.repeat(500);
+    let mut at = 0;
+    while Instant::now() < until {
+        match socket.ws.get_mut().write(&pings[at..]) {
+            Ok(written) => at = (at + written) % ping.len(),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_) => return true,
+        }
+    }
+    false
+}
+
+#[test]
+fn pings_without_reading_cost_nothing_and_close_the_connection() {
+    let nobody = daemon(serde_json::Value::Null).idle();
+    let pki = Pki::new(&nobody.sandbox, "pki");
+    let (cert, key) = pki.make(&nobody.sandbox, "--server", "localhost");
+    let config = json!({
+        "server": { "workers": 1 },
+        "transports": { "http": { "ssl": { "port": 0, "cert": cert, "key": key } } },
+    });
+    let daemon = nobody.begin(&config);
+    let https = daemon.listener("https").expect("HTTPS is served");
+    let tls = trusting(&pki.file("ca.pem"), None);
+    let largest = |role: &str| memory_of(&daemon, role);
+    let before = [largest("websocket"), largest("http")];
+    let mut sockets = [
+        Socket::open(daemon.http, "/ws"),
+        Socket::open_tls(https, "/ws", &tls),
+    ];
+    std::thread::scope(|scope| {
+        let pinging = sockets
+            .each_mut()
+            .map(|socket| scope.spawn(|| ping_and_read_nothing(socket)));
+        let mut most = before;
+        while pinging.iter().any(|thread| !thread.is_finished()) {
+            most = [
+                most[0].max(largest("websocket")),
+                most[1].max(largest("http")),
+            ];
+            // A client that reads has its pings answered meanwhile.
+            let mut good = Socket::open(daemon.http, "/ws");
+            good.ws.send(Message::Ping(vec![1].into())).unwrap();
+            assert_eq!(good.ws.read().unwrap(), Message::Pong(vec![1].into()));
+        }
+        for (role, (before, most)) in ["websocket", "http"]
+            .into_iter()
+            .zip(before.into_iter().zip(most))
+        {
+            let cost = most.saturating_sub(before);
+            println!(
+                "pings without reading: +{:.1} MB in {role}-0",
+                cost as f64 / 1e6
+            );
+            assert!(cost < PONGS, "{role}: {cost} bytes");
+        }
+        for thread in pinging {
+            assert!(thread.join().unwrap(), "the connection is closed");
+        }
+    });
+    drop(sockets);
     daemon.stop();
 }

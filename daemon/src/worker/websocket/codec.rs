@@ -24,6 +24,9 @@ const BATCH: usize = 64 << 10;
 /// The buffer of a connection for reading: most messages are small, and there may be thousands of
 /// connections.
 const READ: usize = 8 << 10;
+/// Answers to pings that may wait for the client to take them. Each has at most 127 bytes, so that a
+/// client which pings and does not read costs 16 KiB.
+const MAX_PONGS: usize = 128;
 /// How long a client may take to answer our close.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// What is read after the close, unread, so that the client's system does not throw the close frame
@@ -108,6 +111,8 @@ pub(crate) struct Codec<S> {
     stream: WebSocketStream<Watched<S>>,
     /// Bytes that were written since the last flush.
     batch: usize,
+    /// Pongs that were queued since the last flush.
+    pongs: usize,
     flushing: bool,
     /// Since when the client takes nothing.
     pub(crate) stalled: Option<Instant>,
@@ -133,6 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Codec<S> {
         Self {
             stream,
             batch: 0,
+            pongs: 0,
             flushing: false,
             stalled: None,
             end: None,
@@ -152,11 +158,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Codec<S> {
                 Some(Ok(_)) if self.end.is_some() => {}
                 Some(Ok(Message::Text(text))) => return Poll::Ready(Frame::Text(text)),
                 Some(Ok(Message::Binary(bytes))) => return Poll::Ready(Frame::Binary(bytes)),
-                Some(Ok(_)) => {
-                    // tungstenite has queued the answer to a ping.
+                Some(Ok(Message::Ping(payload))) => {
+                    // tungstenite has queued the answer.
                     self.flushing = true;
+                    self.batch += payload.len() + 16;
+                    self.pongs += 1;
+                    if self.pongs > MAX_PONGS {
+                        self.close(Close::Slow);
+                    }
                     return Poll::Ready(Frame::Sign);
                 }
+                Some(Ok(_)) => return Poll::Ready(Frame::Sign),
                 Some(Err(error)) => match Close::of(&error) {
                     Some(close) if self.end.is_none() => {
                         self.close(close);
@@ -194,7 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Codec<S> {
                 self.cut();
             }
         }
-        (self.flushing, self.batch, self.stalled) = (false, 0, None);
+        (self.flushing, self.batch, self.pongs, self.stalled) = (false, 0, 0, None);
         Poll::Ready(())
     }
 

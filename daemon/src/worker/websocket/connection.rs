@@ -221,10 +221,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         self.asks.len() >= MAX_ASKS || self.asks.iter().any(initializing)
     }
 
+    /// Whether refusals wait for the client. During a drain each request is refused at once, so
+    /// that nothing else bounds them.
+    fn must_flush(&self) -> bool {
+        self.drain != Drain::No && !self.codec.has_room()
+    }
+
     fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         for at in 0..TURN {
             // What follows `initialize` belongs to the session that its answer names.
-            if self.is_full() && !self.codec.is_closing() {
+            if (self.is_full() || self.must_flush()) && !self.codec.is_closing() {
                 return at > 0;
             }
             let Poll::Ready(frame) = self.codec.poll_read(cx) else {

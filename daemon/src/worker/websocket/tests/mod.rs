@@ -327,3 +327,48 @@ async fn a_drain_finishes_what_is_in_flight() {
         1001
     );
 }
+
+#[tokio::test]
+async fn pings_of_a_client_that_reads_nothing_close_its_connection() {
+    let mut bench = bench(PATIENCE, 4 << 10).await;
+    let ping = Message::Ping(Bytes::from_static(&[7; 125]));
+    let flood = async { while bench.client.feed(ping.clone()).await.is_ok() {} };
+    let (_, served) = timeout(PATIENCE, async { tokio::join!(flood, bench.served) })
+        .await
+        .expect("the connection is closed");
+    assert_eq!(served.unwrap().code(), 1013);
+}
+
+#[tokio::test]
+async fn pings_of_a_client_that_reads_are_all_answered() {
+    let mut bench = bench(PATIENCE, 4 << 10).await;
+    for at in 0..2000_u32 {
+        let payload = Bytes::copy_from_slice(&at.to_be_bytes());
+        bench
+            .client
+            .send(Message::Ping(payload.clone()))
+            .await
+            .unwrap();
+        assert_eq!(heard(&mut bench.client).await, Message::Pong(payload));
+    }
+}
+
+#[tokio::test]
+async fn requests_during_a_drain_are_not_read_while_their_refusals_wait() {
+    let mut bench = bench(PATIENCE, 4 << 10).await;
+    bench.client.send(modern(1)).await.unwrap();
+    bench.gateway.opened().await;
+    bench
+        .server
+        .drain_state
+        .send_replace(super::DrainState::Finishing);
+    let mut taken = 0;
+    while timeout(Duration::from_millis(300), bench.client.send(modern(2)))
+        .await
+        .is_ok_and(|sent| sent.is_ok())
+    {
+        taken += 1;
+        assert!(taken < 5000, "requests are read without an end");
+    }
+    assert!(taken > 0);
+}
