@@ -75,6 +75,10 @@ const SAFE_HEADERS: [&str; 9] = [
     "mcp-protocol-version",
 ];
 
+/// Pieces of JSON that are looked for in one text.
+const MOST_JSON: usize = 16;
+const QUOTES: [char; 3] = ['"', '\'', '`'];
+
 /// Beginnings of well-known tokens.
 const TOKEN_STARTS: [&str; 24] = [
     "sk-",
@@ -275,6 +279,13 @@ pub fn arguments(args: &[String]) -> Vec<String> {
 }
 
 fn argument_after(before: &str, argument: &str) -> String {
+    // `--name=value` is shown as `--name value` would be.
+    if argument.starts_with('-')
+        && let Some((name, value)) = argument.split_once('=')
+        && !value.is_empty()
+    {
+        return format!("{name}={}", argument_after(name, value));
+    }
     let names_secret = before.starts_with('-') && !before.contains('=') && secret_name(before);
     if names_secret && !argument.starts_with("--") {
         return HIDDEN.to_owned();
@@ -301,11 +312,43 @@ fn argument_after(before: &str, argument: &str) -> String {
 /// Free text without the secrets that can be recognised in it.
 #[must_use]
 pub fn text(argument: &str) -> String {
-    if argument.starts_with(['{', '['])
-        && let Ok(value) = serde_json::from_str::<Value>(argument)
-    {
-        return json(&value).to_string();
+    let mut shown = String::new();
+    let mut rest = argument;
+    // JSON anywhere in it; a text with more of it than this is no command line.
+    for _ in 0..MOST_JSON {
+        let Some((at, length, value)) = first_json(rest) else {
+            break;
+        };
+        let before = &rest[..at];
+        shown.push_str(&plain_text(before));
+        if before.rsplit(' ').next().and_then(secret_value).is_some() {
+            // It belongs to a secret, which may end anywhere.
+            if !shown.ends_with(HIDDEN) {
+                shown.push_str(HIDDEN);
+            }
+            return shown;
+        }
+        shown.push_str(&json(&value).to_string());
+        rest = &rest[at + length..];
     }
+    shown.push_str(&plain_text(rest));
+    shown
+}
+
+/// The first JSON object or array in a text that names a member: where it begins, its length, and
+/// what it says.
+fn first_json(text: &str) -> Option<(usize, usize, Value)> {
+    text.match_indices(['{', '['])
+        .take(MOST_JSON)
+        .find_map(|(at, _)| {
+            let mut values = serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>();
+            let value = values.next()?.ok()?;
+            Some((at, values.byte_offset(), value))
+        })
+}
+
+/// Text that holds no JSON.
+fn plain_text(argument: &str) -> String {
     if let Some(end) = argument.find([':', '=']) {
         let (name, rest) = argument.split_at(end);
         let plain = !name.is_empty()
@@ -317,24 +360,44 @@ pub fn text(argument: &str) -> String {
         }
     }
     let mut scheme_before = false;
-    argument
-        .split(' ')
-        .map(|part| {
-            if part.is_empty() {
-                return String::new();
-            }
-            let shown = if scheme_before {
-                HIDDEN.to_owned()
-            } else {
-                word(part)
-            };
-            let bare = part.rsplit([':', '=', '"', '\'']).next().unwrap_or(part);
-            scheme_before =
-                ["bearer", "basic", "token"].contains(&bare.to_ascii_lowercase().as_str());
-            shown
-        })
-        .collect::<Vec<_>>()
-        .join(" ")
+    let mut shown: Vec<String> = Vec::new();
+    for part in argument.split(' ') {
+        if part.is_empty() {
+            shown.push(String::new());
+            continue;
+        }
+        // A value in quotes may go on behind the next space.
+        let quoted = match secret_value(part) {
+            Some(at) => part[at..].starts_with(QUOTES),
+            None => scheme_before && part.starts_with(QUOTES),
+        };
+        shown.push(if scheme_before {
+            HIDDEN.to_owned()
+        } else {
+            word(part)
+        });
+        if quoted {
+            break;
+        }
+        let bare = part.rsplit([':', '=', '"', '\'']).next().unwrap_or(part);
+        scheme_before = ["bearer", "basic", "token"].contains(&bare.to_ascii_lowercase().as_str())
+            || secret_value(part) == Some(part.len());
+    }
+    shown.join(" ")
+}
+
+/// Where the value begins that a secret name stands before: `password=`, `"apiKey":`, in the middle
+/// of a word, too.
+fn secret_value(part: &str) -> Option<usize> {
+    part.match_indices(['=', ':']).find_map(|(at, _)| {
+        let before = part[..at].trim_end_matches(QUOTES);
+        let start = before
+            .rfind(|c: char| !c.is_ascii_alphanumeric() && !"_-.".contains(c))
+            .map_or(0, |other| {
+                other + before[other..].chars().next().map_or(1, char::len_utf8)
+            });
+        secret_name(&before[start..]).then_some(at + 1)
+    })
 }
 
 /// JSON without secrets: values of secret names, tokens anywhere.
@@ -362,15 +425,15 @@ fn json(value: &Value) -> Value {
 }
 
 fn word(part: &str) -> String {
-    if let Some(scheme) = part.find("://") {
+    let scheme = part.find("://");
+    if let Some(at) = secret_value(&part[..scheme.unwrap_or(part.len())])
+        && at < part.len()
+    {
+        return format!("{}{HIDDEN}", &part[..at]);
+    }
+    if let Some(scheme) = scheme {
         let (before, after) = part.split_at(scheme + 3);
         return format!("{before}{}", url_rest(after));
-    }
-    if let Some((name, value)) = part.split_once(['=', ':'])
-        && secret_name(name)
-        && !value.is_empty()
-    {
-        return format!("{}{HIDDEN}", &part[..=name.len()]);
     }
     match part.split_once('=') {
         Some((name, value)) if token_like(value) => format!("{name}={HIDDEN}"),

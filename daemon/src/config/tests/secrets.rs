@@ -15,7 +15,12 @@ fn no_planted_secret_is_shown() {
       "args": ["-y", "pkg@1.2.3", "--token", "PLANT-4", "--api-key=PLANT-5", "-H", "X-Any: PLANT-6", "--header", "Authorization: Bearer PLANT-7",
                "-e", "ANY=PLANT-8", "postgres://me:PLANT-9@db/x", "postgres://me:PLANT/10@db/x", "https://h/p?access_token=PLANT-11&page=2",
                "{\"secret\": \"PLANT-12\"}", "host=db password=PLANT-13", "--url=https://PLANT-14@h/", "Authorization:Bearer PLANT-15",
-               "ghp_PLANT16PLANT16", "--dir", "/srv/data", "PASSWORD=PLANT-17 x", "-u", "me:PLANT-18", "Bearer  PLANT-19"],
+               "ghp_PLANT16PLANT16", "--dir", "/srv/data", "PASSWORD=PLANT-17 x", "-u", "me:PLANT-18", "Bearer  PLANT-19",
+               "--config={\"password\":\"PLANT-30\",\"port\":5432}", "--config", "{\"db\": {\"apiKey\": \"PLANT-31\"}}",
+               "--config={password: \"PLANT-32 PLANT-33\"}", "--set=db.host=h,db.password=PLANT-34", "-Dspring.datasource.password=PLANT-35",
+               "Server=h;Uid=u;Pwd=PLANT-36;", "--env=ANY=PLANT-37", "--header=X-Any: PLANT-38", "--user=me:PLANT-39",
+               "settings: {\"a\": [{\"client_secret\": \"PLANT-40\"}]} and more", "--x=password:PLANT-41,url=http://h/", "{'token':'PLANT-42'}",
+               "x password=PLANT[43]PLANT", "--data=grant_type=x&client_secret=PLANT-44", "[[\"token=PLANT-45\"]]", "-ePASSWORD=PLANT-46"],
       "env": {"GITHUB_TOKEN": "PLANT-20", "ANYTHING": "PLANT-21", "NODE_ENV": "production", "DEBUG": "https://u:PLANT-22@h/"}
     },
     "b": {
@@ -41,6 +46,9 @@ fn no_planted_secret_is_shown() {
         "h.example/mcp",
         "GITHUB_TOKEN",
         "ops",
+        "5432",
+        "db.host=h",
+        "and more",
     ] {
         assert!(shown.contains(kept), "{kept} is not in {shown}");
     }
