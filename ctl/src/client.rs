@@ -343,7 +343,7 @@ fn shown(message: &impl serde::Serialize) -> String {
     let mut value = serde_json::to_value(message).unwrap_or_default();
     ggen_wire::text::mask(&mut value);
     ggen_wire::text::clean(&mut value);
-    value.to_string()
+    ggen_wire::escape::json(&value)
 }
 
 // One line for a daemon of another version.

@@ -2,7 +2,7 @@
 //! json` gets one JSON value.
 
 use crate::failed::{Exit, Failed};
-use ggen_wire::Code;
+use ggen_wire::{Code, escape};
 use serde::Serialize;
 use std::io::{self, BufWriter, IsTerminal, Stderr, Stdout, Write};
 
@@ -105,7 +105,7 @@ impl Out {
 
     /// A JSON value, whatever the form.
     pub(crate) fn raw(&mut self, value: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer_pretty(&mut self.stdout, value)?;
+        escape::write_pretty_json(&mut self.stdout, value)?;
         self.stdout.write_all(b"\n")
     }
 
@@ -116,7 +116,7 @@ impl Out {
 
     /// A JSON value on one line, for streams.
     pub(crate) fn record(&mut self, value: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.stdout, value)?;
+        escape::write_json(&mut self.stdout, value)?;
         self.stdout.write_all(b"\n")
     }
 

@@ -4,6 +4,7 @@
 
 pub mod code;
 pub mod control;
+pub mod escape;
 pub mod log;
 pub mod pages;
 pub mod paths;

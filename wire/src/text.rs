@@ -1,5 +1,6 @@
 //! Durations, sizes, times and foreign texts as `ggen` and the probe print them. Pure.
 
+use crate::escape::acts;
 use std::time::Duration;
 
 /// `2h 34m`, `3d 4h`, `12s`: the two largest units.
@@ -109,7 +110,7 @@ pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Removes control characters and colour codes, so that no log line steers a terminal.
+/// Removes colour codes and all characters that act ([`acts`]), so that no log line steers a terminal.
 #[must_use]
 pub fn plain(line: &str) -> String {
     let mut kept = String::with_capacity(line.len());
@@ -123,14 +124,14 @@ pub fn plain(line: &str) -> String {
                 }
             }
             '\t' => kept.push('\t'),
-            other if other.is_control() => {}
+            other if acts(other) => {}
             other => kept.push(other),
         }
     }
     kept
 }
 
-/// One line without control characters, at most 400 characters long.
+/// One line without characters that act, at most 400 characters long.
 #[must_use]
 pub fn line(text: &str) -> String {
     const MOST: usize = 400;
@@ -147,7 +148,7 @@ pub fn line(text: &str) -> String {
                 continue;
             }
             '\n' | '\t' | '\r' => ' ',
-            other if other.is_control() => continue,
+            other if acts(other) => continue,
             other => other,
         };
         length += 1;
@@ -164,7 +165,7 @@ pub fn line(text: &str) -> String {
 pub fn clean(value: &mut serde_json::Value) {
     use serde_json::Value;
     match value {
-        Value::String(text) if text.contains(|c: char| c.is_control() && c != '\n') => {
+        Value::String(text) if text.contains(|c: char| acts(c) && c != '\n') => {
             *text = text.split('\n').map(plain).collect::<Vec<_>>().join("\n");
         }
         Value::Array(values) => values.iter_mut().for_each(clean),
@@ -281,6 +282,7 @@ mod tests {
             plain("\u{1b}[31mred\u{1b}[0m \u{1b}]0;x\u{7}end\r"),
             "red 0;xend"
         );
+        assert_eq!(plain("a\u{9b}2J\u{202e}b\u{2066}c\u{7f}"), "a2Jbc");
     }
 
     #[test]

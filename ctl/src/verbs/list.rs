@@ -61,7 +61,10 @@ fn print(context: &mut Context, list: &List, tools: &[Tool]) -> io::Result<()> {
             ));
         }
         if out.verbose && !tool.description.is_empty() {
-            line.push_str(&format!(" {}", out.tone(Tone::Faint, &tool.description)));
+            line.push_str(&format!(
+                " {}",
+                out.tone(Tone::Faint, &text::line(&tool.description))
+            ));
         }
         out.line(&line)?;
     }
@@ -123,8 +126,12 @@ fn csv(cell: &str) -> String {
 }
 
 fn markdown(cell: &str) -> String {
+    // Neither a link nor an image, which a viewer would fetch.
     cell.replace('\\', "\\\\")
         .replace('|', "\\|")
+        .replace('[', "\\[")
+        .replace(']', "\\]")
+        .replace('`', "\\`")
         .replace('<', "&lt;")
         .replace('\n', " ")
 }

@@ -43,7 +43,7 @@ pub(crate) fn run(context: &mut Context, server: Option<&str>) -> Result<Exit, F
         ] {
             if let Some(schema) = definition.get(member) {
                 out.line(label)?;
-                out.line(&serde_json::to_string_pretty(schema).unwrap_or_default())?;
+                out.line(&ggen_wire::escape::pretty_json(schema))?;
             }
         }
         out.line("")?;

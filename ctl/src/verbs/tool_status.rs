@@ -60,10 +60,10 @@ pub(crate) fn run(context: &mut Context, name: &str, schema: bool) -> Result<Exi
     if schema {
         let shown = definition.get("inputSchema").unwrap_or(&definition);
         out.line("Schema:")?;
-        out.line(&serde_json::to_string_pretty(shown).unwrap_or_default())?;
+        out.line(&ggen_wire::escape::pretty_json(shown))?;
         if let Some(output) = definition.get("outputSchema") {
             out.line("Output schema:")?;
-            out.line(&serde_json::to_string_pretty(output).unwrap_or_default())?;
+            out.line(&ggen_wire::escape::pretty_json(output))?;
         }
     }
     out.value(&json!({ "tool": tool, "definition": definition }))?;

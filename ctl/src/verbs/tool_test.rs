@@ -86,6 +86,6 @@ fn show(content: &Value) -> String {
                 str::to_owned,
             )
         }
-        _ => content.to_string(),
+        _ => ggen_wire::escape::json(content),
     }
 }

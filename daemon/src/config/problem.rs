@@ -2,7 +2,7 @@
 //! read anything, print anything.
 
 use super::files::position::Position;
-use ggen_wire::Code;
+use ggen_wire::{Code, escape};
 use serde::Serialize;
 use std::fmt;
 
@@ -83,8 +83,8 @@ impl Problem {
             severity,
             code,
             place,
-            path: path.into(),
-            what: what.into(),
+            path: escape::shown(&path.into()).into_owned(),
+            what: escape::shown(&what.into()).into_owned(),
             suggestion: None,
             help: Vec::new(),
             server: None,

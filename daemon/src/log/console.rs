@@ -7,7 +7,10 @@ use super::{
     journal::{self, Journal},
 };
 use crate::config::{LogFormat, Logging};
-use ggen_wire::log::{Level, LogLine};
+use ggen_wire::{
+    escape,
+    log::{Level, LogLine},
+};
 use std::{
     fmt::Write as _,
     io::Write as _,
@@ -184,7 +187,7 @@ impl Out {
 /// One line of text, with its end.
 pub fn render(line: &LogLine, format: LogFormat, out: &mut String) {
     match format {
-        LogFormat::Json => out.push_str(&serde_json::to_string(line).unwrap_or_default()),
+        LogFormat::Json => out.push_str(&escape::json(line)),
         LogFormat::Console | LogFormat::Auto | LogFormat::Journald => {
             let level = match line.level {
                 Level::Error => "ERROR",
@@ -198,12 +201,14 @@ pub fn render(line: &LogLine, format: LogFormat, out: &mut String) {
                 "{} {level} {:<10} {}: {}",
                 timestamp(line.at_us),
                 line.category,
-                line.source,
-                line.message
+                escape::shown(&line.source),
+                escape::shown(&line.message)
             )
             .unwrap_or_default();
             for (name, value) in &line.fields {
-                let quoted = value.is_empty() || value.contains([' ', '"', '=']);
+                let quoted = value.is_empty()
+                    || value.contains([' ', '"', '='])
+                    || value.contains(escape::acts);
                 let written = if quoted {
                     write!(out, " {name}={value:?}")
                 } else {
@@ -269,5 +274,25 @@ mod tests {
             text,
             "1970-01-01T00:00:00.000Z WARN  tools      gateway-0: slow upstream=\"a b\" [GGEN-E2107]\n"
         );
+    }
+
+    #[test]
+    fn no_line_steers_a_terminal() {
+        let acting = "\u{1b}]0;x\u{7}\u{9b}2J\u{202e}\u{2066}\u{7f}\n";
+        let line = LogLine {
+            seq: 1,
+            at_us: 0,
+            level: Level::Info,
+            category: "upstream".to_owned(),
+            source: acting.to_owned(),
+            message: acting.to_owned(),
+            code: None,
+            fields: vec![("tool".to_owned(), acting.to_owned())],
+        };
+        for format in [LogFormat::Console, LogFormat::Json] {
+            let mut text = String::new();
+            render(&line, format, &mut text);
+            assert!(!text.trim_end().contains(escape::acts), "{text:?}");
+        }
     }
 }

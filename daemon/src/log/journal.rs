@@ -4,7 +4,10 @@
 //! servers. Never waits; the caller counts what the journal does not take at once.
 
 use super::events;
-use ggen_wire::log::{Level, LogLine};
+use ggen_wire::{
+    escape,
+    log::{Level, LogLine},
+};
 use std::{
     io,
     os::unix::{fs::MetadataExt, net::UnixDatagram},
@@ -135,6 +138,16 @@ fn encode(line: &LogLine, generation: u32) -> Vec<u8> {
 
 /// `NAME=value`, or with the length before it if the value has line breaks.
 fn put(out: &mut Vec<u8>, name: &str, value: &str) {
+    // Line ends stay: each field may have several lines.
+    let acts = |c: char| escape::acts(c) && c != '\n';
+    let escaped: String;
+    let value = if value.contains(acts) {
+        let lines: Vec<_> = value.split('\n').map(escape::shown).collect();
+        escaped = lines.join("\n");
+        escaped.as_str()
+    } else {
+        value
+    };
     let end = (0..=value.len().min(MAX_VALUE))
         .rev()
         .find(|at| value.is_char_boundary(*at))

@@ -75,7 +75,7 @@ pub(super) fn run(
         }
     }
     if print_json {
-        (format!("{json:#}\n"), exit)
+        (ggen_wire::escape::pretty_json(&json) + "\n", exit)
     } else {
         (human, exit)
     }

@@ -109,7 +109,7 @@ pub fn run(verb: Verb, load: LoadOptions, socket: Option<PathBuf>) -> ExitCode {
             let context = Context::gather(load, socket.as_deref(), None);
             let outcome = connection::walk(&context, &options);
             let text = if as_json {
-                format!("{:#}\n", outcome.json())
+                ggen_wire::escape::pretty_json(&outcome.json()) + "\n"
             } else {
                 outcome.human(&paint)
             };

@@ -13,7 +13,7 @@ mod values;
 use super::{LoadOptions, Problem, json_schema};
 use crate::print_options::{Format, PrintOptions};
 use clap::{Args, Subcommand};
-use ggen_wire::Code;
+use ggen_wire::{Code, escape};
 use serde_json::{Value, json};
 use std::{
     fmt::Write as _,
@@ -233,7 +233,7 @@ pub fn run(options: &Options, load: &LoadOptions, socket: &Path) -> ExitCode {
     // Whoever closes the pipe early has read enough; the exit code still tells.
     match outcome {
         Ok(answer) if json => {
-            let _ = writeln!(stdout.lock(), "{:#}", answer.json);
+            let _ = writeln!(stdout.lock(), "{}", escape::pretty_json(&answer.json));
             ExitCode::from(answer.exit)
         }
         Ok(answer) => {
@@ -243,7 +243,7 @@ pub fn run(options: &Options, load: &LoadOptions, socket: &Path) -> ExitCode {
             ExitCode::from(answer.exit)
         }
         Err(refusal) if json => {
-            let _ = writeln!(stdout.lock(), "{:#}", refusal.json());
+            let _ = writeln!(stdout.lock(), "{}", escape::pretty_json(&refusal.json()));
             ExitCode::from(refusal.exit)
         }
         Err(refusal) => {

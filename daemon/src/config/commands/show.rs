@@ -103,7 +103,7 @@ pub(super) fn show(options: &LoadOptions, effective: bool, human: bool) -> Resul
     let text = if human {
         table(options, &loaded, &shown)
     } else {
-        serde_json::to_string_pretty(&shown).unwrap_or_default() + "\n"
+        ggen_wire::escape::pretty_json(&shown) + "\n"
     };
     Ok(Answer {
         text,

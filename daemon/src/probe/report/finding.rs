@@ -17,6 +17,11 @@ pub enum Severity {
     Error,
 }
 
+/// Names in it may be those of servers and of other people's files.
+fn shown(text: impl Into<String>) -> String {
+    ggen_wire::escape::shown(&text.into()).into_owned()
+}
+
 /// One finding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
@@ -39,7 +44,7 @@ impl Finding {
         Self {
             severity: Severity::Error,
             code: Some(code),
-            what: what.into(),
+            what: shown(what),
             evidence: String::new(),
             help: String::new(),
         }
@@ -60,7 +65,7 @@ impl Finding {
         Self {
             severity: Severity::Note,
             code: None,
-            what: what.into(),
+            what: shown(what),
             evidence: String::new(),
             help: String::new(),
         }
@@ -77,7 +82,7 @@ impl Finding {
     /// The same with the command that fixes it.
     #[must_use]
     pub fn help(mut self, command: impl Into<String>) -> Self {
-        self.help = command.into();
+        self.help = shown(command);
         self
     }
 
