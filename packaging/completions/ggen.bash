@@ -619,12 +619,16 @@ _ggen() {
             return 0
             ;;
         ggen__subcmd__mcp__subcmd__auth__subcmd__revoke__subcmd__token)
-            opts="-q -v -h -V --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
+            opts="-q -v -h -V --jti --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --jti)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --format)
                     COMPREPLY=($(compgen -W "human json csv markdown" -- "${cur}"))
                     return 0

@@ -690,12 +690,16 @@ _ggend() {
             return 0
             ;;
         ggend__subcmd__auth__subcmd__revoke__subcmd__token)
-            opts="-q -h --format --json --quiet --help"
+            opts="-q -h --jti --format --json --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --jti)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --format)
                     COMPREPLY=($(compgen -W "human json" -- "${cur}"))
                     return 0

@@ -167,6 +167,7 @@ json\t'For programs'"
 complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from decode-token" -l json -d 'The same as `--format json`'
 complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from decode-token" -s q -l quiet -d 'Print values and errors only'
 complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from decode-token" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from revoke-token" -l jti -d 'The jti of a token of any issuer, as it is' -r
 complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from revoke-token" -l format -d 'How to print' -r -f -a "human\t'For people'
 json\t'For programs'"
 complete -c ggend -n "__fish_ggend_using_subcommand auth; and __fish_seen_subcommand_from revoke-token" -l json -d 'The same as `--format json`'

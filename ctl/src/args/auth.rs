@@ -66,7 +66,10 @@ pub(crate) enum Auth {
     },
     /// Revoke a token by its jti, in force within a second
     RevokeToken {
-        /// Its jti, or the token itself; `-` or nothing: from standard input
+        /// The token, or the id of one that was made here; `-` or nothing: from standard input
+        token: Option<String>,
+        /// The jti of a token of any issuer, as it is
+        #[arg(long, value_name = "ID", conflicts_with = "token")]
         jti: Option<String>,
     },
     /// Make an authority of your own: ca.pem and ca.key

@@ -88,7 +88,7 @@ fn parts(verb: Auth) -> Parts {
         }
         Auth::VerifyToken { token } => ("verify-token", Vec::new(), token),
         Auth::DecodeToken { token } => ("decode-token", Vec::new(), token),
-        Auth::RevokeToken { jti } => ("revoke-token", Vec::new(), jti),
+        Auth::RevokeToken { token, jti } => ("revoke-token", vec![("jti", jti)], token),
         // Handed over before.
         Auth::GenerateCa(_) | Auth::GenerateCert(_) => ("help", Vec::new(), None),
     }

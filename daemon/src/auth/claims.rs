@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 /// Labels of one principal, at most; the frame counts them in a byte.
 const MAX_LABELS: usize = 200;
-/// Bytes of one label, at most: longer values are left out.
-const MAX_LABEL: usize = 256;
+/// Bytes of one label, at most.
+const MAX_LABEL: usize = 4096;
 /// Claims that are about the token and not about its holder.
 const OF_THE_TOKEN: [&str; 7] = ["exp", "iat", "nbf", "jti", "scope", "scp", "nonce"];
 
@@ -82,8 +82,9 @@ impl Claims {
         self.text("client_id").or_else(|| self.text("azp"))
     }
 
-    /// What rules may name.
-    pub(super) fn labels(&self) -> Vec<Box<str>> {
+    /// What rules may name. `None`: there is more than can be kept. None of it may be left out,
+    /// because a rule could deny by it.
+    pub(super) fn labels(&self) -> Option<Vec<Box<str>>> {
         let mut labels: Vec<Box<str>> = Vec::new();
         labels.extend(
             self.client()
@@ -112,9 +113,9 @@ impl Claims {
                 one => add(one),
             }
         }
-        labels.retain(|label| label.len() <= MAX_LABEL);
-        labels.truncate(MAX_LABELS);
-        labels
+        let fits =
+            labels.len() <= MAX_LABELS && labels.iter().all(|label| label.len() <= MAX_LABEL);
+        fits.then_some(labels)
     }
 }
 
@@ -144,7 +145,7 @@ mod tests {
 
     #[test]
     fn labels_name_scopes_clients_and_claims_and_are_bounded() {
-        let labels = claims(r#"{"sub":"s","exp":1,"azp":"c","scope":"a b","groups":["x","y"],"admin":true,"nested":{"a":1}}"#).labels();
+        let labels = claims(r#"{"sub":"s","exp":1,"azp":"c","scope":"a b","groups":["x","y"],"admin":true,"nested":{"a":1}}"#).labels().expect("few labels");
         let expected = [
             "client:c",
             "scope:a",
@@ -159,9 +160,18 @@ mod tests {
             labels.iter().map(|label| &**label).collect::<Vec<_>>(),
             expected
         );
-        let many: Vec<String> = (0..1000).map(|n| format!("{n}")).collect();
-        let long = serde_json::json!({"sub": "x".repeat(300), "groups": many});
-        assert_eq!(claims(&long.to_string()).labels().len(), 200);
+        let groups = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>();
+        for (claim, fits) in [
+            (serde_json::json!({"groups": groups(200)}), true),
+            (serde_json::json!({"groups": groups(201)}), false),
+            (serde_json::json!({"group": "x".repeat(3000)}), true),
+            (serde_json::json!({"group": "x".repeat(5000)}), false),
+            (serde_json::json!({"scope": groups(201).join(" ")}), false),
+            (serde_json::json!({"client_id": "x".repeat(5000)}), false),
+        ] {
+            let labels = claims(&claim.to_string()).labels();
+            assert_eq!(labels.is_some(), fits, "{claim:.80}");
+        }
     }
 
     #[test]

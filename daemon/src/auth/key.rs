@@ -14,6 +14,8 @@ pub const PREFIX: &str = "ggen_sk_";
 
 /// 62⁴³ > 2²⁵⁶.
 const LENGTH: usize = 43;
+/// Characters of the public name of a key or a token.
+const ID_LENGTH: usize = 16;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const BASE36: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
@@ -35,7 +37,12 @@ pub(super) fn secret() -> Result<Secret, getrandom::Error> {
 
 /// The public name of a key or a token: no secret, never used twice.
 pub(super) fn id() -> Result<String, getrandom::Error> {
-    random(BASE36, 16)
+    random(BASE36, ID_LENGTH)
+}
+
+/// Whether a text has the form of such a name.
+pub(super) fn is_id(text: &str) -> bool {
+    text.len() == ID_LENGTH && text.bytes().all(|byte| BASE36.contains(&byte))
 }
 
 /// Evenly distributed: bytes that would favour some characters are thrown away.

@@ -327,7 +327,7 @@ impl Rulebook {
         Ok(Credential {
             principal: Principal {
                 id: id.into(),
-                labels: claims.labels().into(),
+                labels: claims.labels().ok_or(TokenError::Labels)?.into(),
             },
             key: None,
         })

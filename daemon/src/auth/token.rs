@@ -61,6 +61,9 @@ pub enum TokenError {
     /// Neither `sub` nor `client_id`.
     #[error("Token does not say whose it is: it has no \"sub\"")]
     NoSubject,
+    /// Scopes and claims become labels, which rules may name. None is left out.
+    #[error("Token has more scopes and claims than 200, or one over 4096 bytes")]
+    Labels,
     /// Revoked by its `jti`.
     #[error("Token was revoked")]
     Revoked,

@@ -6,7 +6,7 @@ use crate::auth::{
     store::{KeyRecord, NewKey},
 };
 use clap::Args;
-use ggen_wire::Code;
+use ggen_wire::{Code, escape};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -122,7 +122,7 @@ pub(super) fn list(environment: &Environment<'_>) -> Result<Answer, Refusal> {
                 when(Some(key.created), now, ""),
                 when(key.expires, now, "never"),
                 when(key.last_used, now, "never"),
-                format!("{}{restricted}", key.description),
+                escape::shown(&format!("{}{restricted}", key.description)).into_owned(),
             ]
         })
         .collect();

@@ -19,7 +19,7 @@ use crate::{
     print_options::PrintOptions,
 };
 use clap::{Args, Subcommand};
-use ggen_wire::Code;
+use ggen_wire::{Code, escape};
 use serde_json::{Value, json};
 use std::{
     error::Error,
@@ -81,12 +81,23 @@ enum Verb {
     },
     /// Revoke a token by its jti, in force within a second.
     RevokeToken {
-        /// Its jti, or the token itself; `-` or nothing: from standard input.
+        /// The token, or the id of one that was made here; `-` or nothing: from standard input.
         #[arg(default_value = "-")]
-        jti: String,
+        token: String,
+        /// The jti of a token of any issuer, as it is.
+        #[arg(long, value_name = "ID", conflicts_with = "token")]
+        jti: Option<String>,
     },
     #[command(flatten)]
     Certificates(crate::tls::command::Verb),
+}
+
+impl Options {
+    /// Whether the verb works on the key store; certificates are made elsewhere.
+    #[must_use]
+    pub const fn uses_store(&self) -> bool {
+        !matches!(self.verb, Verb::Certificates(_))
+    }
 }
 
 /// What a verb works with.
@@ -256,7 +267,7 @@ fn play(verb: &Verb, environment: &Environment<'_>) -> Result<Answer, Refusal> {
         Verb::GenerateToken(new) => tokens::generate(environment, new),
         Verb::VerifyToken { token } => tokens::verify(environment, token),
         Verb::DecodeToken { token } => tokens::decode(environment, token),
-        Verb::RevokeToken { jti } => tokens::revoke(environment, jti),
+        Verb::RevokeToken { token, jti } => tokens::revoke(environment, token, jti.as_deref()),
         // Played before: it has its own way of saying what it did.
         Verb::Certificates(_) => Ok(Answer::default()),
     }
@@ -274,7 +285,7 @@ pub fn run(options: &Options, environment: &Environment<'_>) -> ExitCode {
     match play(&options.verb, environment) {
         Ok(answer) => {
             let text = if json {
-                format!("{:#}\n", answer.json)
+                escape::pretty_json(&answer.json) + "\n"
             } else if options.print.quiet {
                 answer.value
             } else {
@@ -284,7 +295,7 @@ pub fn run(options: &Options, environment: &Environment<'_>) -> ExitCode {
             ExitCode::from(answer.exit)
         }
         Err(refusal) if json => {
-            let _ = writeln!(stdout.lock(), "{:#}", refusal.json());
+            let _ = writeln!(stdout.lock(), "{}", escape::pretty_json(&refusal.json()));
             ExitCode::from(refusal.exit)
         }
         Err(refusal) => {

@@ -210,3 +210,76 @@ fn a_token_is_made_judged_shown_and_revoked() {
     }
     assert_eq!(host.run(&["verify-token"], " ").unwrap_err().exit, 2);
 }
+
+#[test]
+fn only_tokens_are_revoked_as_tokens() {
+    const SECRET: &str = "0123456789abcdefghijklmnopqrstuv0123456789abc";
+    let host = Host::new(&format!(
+        r#"{{"auth":{{"api_key":"fixed-api-key-of-the-file","jwt":{{"secret":"{SECRET}"}}}}}}"#
+    ));
+    let made = host.json(&["generate-api-key"]);
+    let (key, id) = (made["key"].as_str().unwrap(), made["id"].as_str().unwrap());
+    let revoked = |host: &Host| {
+        let store = crate::auth::store::Store::open(&host.dir.path().join("state")).unwrap();
+        store.snapshot().unwrap().revoked
+    };
+    for text in [key, id, "ggen_sk_mistyped", "fixed-api-key-of-the-file"] {
+        for line in [
+            &["revoke-token", text][..],
+            &["revoke-token", "--jti", text],
+        ] {
+            let refusal = host.run(line, "").unwrap_err();
+            assert!(
+                refusal.exit == 1 && refusal.help[0].contains("revoke-api-key"),
+                "{text}: {refusal:?}"
+            );
+            assert!(!refusal.message.contains(text));
+        }
+    }
+    assert!(host.run(&["verify-token", key], "").is_ok());
+    let forged = {
+        use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+        let part = |text: &str| BASE64.encode(text);
+        let (head, claims) = (r#"{"alg":"HS256"}"#, r#"{"sub":"a","jti":"j","exp":1}"#);
+        format!("{}.{}.AAAA", part(head), part(claims))
+    };
+    for nonsense in ["nonsense", "eyJ.eyJ.x", &forged] {
+        let refusal = host.run(&["revoke-token", nonsense], "").unwrap_err();
+        assert_eq!(refusal.exit, 1, "{nonsense}: {refusal:?}");
+    }
+    assert!(revoked(&host).is_empty());
+    // A jti of another issuer, as it is.
+    assert!(host.run(&["revoke-token", "--jti", "urn:x"], "").is_ok());
+    assert_eq!(revoked(&host), ["urn:x"]);
+}
+
+#[test]
+fn what_an_unverified_token_says_of_its_end_is_not_believed() {
+    // The keys of this issuer cannot be fetched, so that nothing of the token is verified.
+    let mut host =
+        Host::new(r#"{"auth":{"jwt":{"jwks_url":"https://issuer.example/keys","issuer":"i"}}}"#);
+    let token = {
+        use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+        let claims = r#"{"iss":"i","sub":"a","jti":"j","exp":1}"#;
+        let header = r#"{"alg":"RS256","kid":"k"}"#;
+        format!("{}.{}.AAAA", BASE64.encode(header), BASE64.encode(claims))
+    };
+    let answer = host.run(&["revoke-token"], &token).unwrap();
+    assert!(answer.text.contains("could not be verified"), "{answer:?}");
+    // `exp` is long ago, so that the next command would forget the revocation.
+    host.now += Duration::from_secs(86_400);
+    assert!(host.run(&["revoke-token", "--jti", "other"], "").is_ok());
+    let again = host.run(&["revoke-token"], &token).unwrap();
+    assert!(again.text.contains("before"), "{again:?}");
+    // Of a verified one it is.
+    let mut host = Host::new(r#"{"auth":{"jwt":{"secret":"0123456789abcdefghijklmnopqrstuv"}}}"#);
+    let token = host.json(&["generate-token", "--expires-in", "1h"])["token"].clone();
+    host.now += Duration::from_secs(3 * 3600);
+    let answer = host
+        .run(&["revoke-token"], token.as_str().unwrap())
+        .unwrap();
+    assert!(
+        answer.text.contains("Token expired") && answer.json["revoked"] == false,
+        "{answer:?}"
+    );
+}

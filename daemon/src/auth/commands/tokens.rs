@@ -5,14 +5,14 @@ use super::{Answer, BAD, CONFIG, Environment, Refusal, USAGE, when};
 use crate::{
     auth::{
         duration, key,
-        rulebook::{AuthSecrets, Rejected, Rulebook},
-        store::Revoked,
-        token::{Token, sign},
+        rulebook::{AuthSecrets, Credential, Rejected, Rulebook},
+        store::{Revoked, Snapshot},
+        token::{Token, TokenError, sign},
     },
     config::{self, Jwt, Loaded},
 };
 use clap::Args;
-use ggen_wire::Code;
+use ggen_wire::{Code, escape};
 use serde_json::{Map, Value, json};
 use std::{fmt::Write as _, sync::Arc};
 
@@ -163,24 +163,8 @@ fn given_claims(claims: &[String]) -> Result<Vec<(String, Value)>, Refusal> {
 pub(super) fn verify(environment: &Environment<'_>, given: &str) -> Result<Answer, Refusal> {
     let text = environment.text(given)?;
     let loaded = loaded(environment)?;
-    let snapshot = environment
-        .known_store()?
-        .map(|store| store.snapshot())
-        .transpose()?
-        .unwrap_or_default();
-    let rulebook = Rulebook::new(
-        AuthSecrets::of(&loaded.config, &loaded.auth_files, &snapshot, true),
-        None,
-    );
-    let mut unknown = Vec::new();
-    if Token::is_like(&text) {
-        for source in rulebook.sources() {
-            match (environment.fetch)(source) {
-                Ok(keys) => rulebook.fetched(source, &Arc::new(keys)),
-                Err(why) => unknown.push(why),
-            }
-        }
-    }
+    let snapshot = snapshot(environment)?;
+    let (rulebook, unknown) = rulebook(environment, &loaded, &snapshot, &text);
     let now = environment.seconds();
     let credential = match rulebook.judge(&text, now) {
         Ok(credential) => credential,
@@ -218,6 +202,36 @@ pub(super) fn verify(environment: &Environment<'_>, given: &str) -> Result<Answe
     })
 }
 
+fn snapshot(environment: &Environment<'_>) -> Result<Snapshot, Refusal> {
+    let store = environment.known_store()?;
+    Ok(store
+        .map(|store| store.snapshot())
+        .transpose()?
+        .unwrap_or_default())
+}
+
+/// What a worker judges by, with the keys of the issuers if the text is a token, and why keys could
+/// not be fetched.
+fn rulebook(
+    environment: &Environment<'_>,
+    loaded: &Loaded,
+    snapshot: &Snapshot,
+    text: &str,
+) -> (Rulebook, Vec<String>) {
+    let secrets = AuthSecrets::of(&loaded.config, &loaded.auth_files, snapshot, true);
+    let rulebook = Rulebook::new(secrets, None);
+    let mut unknown = Vec::new();
+    if Token::is_like(text) {
+        for source in rulebook.sources() {
+            match (environment.fetch)(source) {
+                Ok(keys) => rulebook.fetched(source, &Arc::new(keys)),
+                Err(why) => unknown.push(why),
+            }
+        }
+    }
+    (rulebook, unknown)
+}
+
 /// Why a token or key is refused; `unknown`: why keys of issuers could not be fetched.
 fn refusal(rejected: &Rejected, unknown: &[String]) -> Refusal {
     let code = rejected.code();
@@ -248,9 +262,9 @@ pub(super) fn decode(environment: &Environment<'_>, given: &str) -> Result<Answe
     let now = environment.seconds();
     let claims = token.claims().all();
     let mut shown = format!(
-        "Header: {:#}\nClaims: {:#}\n",
-        token.header(),
-        Value::Object(claims.clone())
+        "Header: {}\nClaims: {}\n",
+        escape::pretty_json(token.header()),
+        escape::pretty_json(claims)
     );
     for (name, what) in [("iat", "Issued"), ("nbf", "Valid from"), ("exp", "Expires")] {
         if let Some(time) = claims.get(name).and_then(Value::as_u64) {
@@ -266,40 +280,166 @@ pub(super) fn decode(environment: &Environment<'_>, given: &str) -> Result<Answe
     })
 }
 
-pub(super) fn revoke(environment: &Environment<'_>, given: &str) -> Result<Answer, Refusal> {
-    let text = environment.text(given)?;
-    let (jti, expires) = match Token::parse(&text) {
-        Ok(token) => {
-            let jti = token.claims().text("jti").ok_or_else(|| {
-                Refusal::new(BAD, None, "the token has no jti that it could be revoked by; change auth.jwt.secret instead")
-                    .help("ggen mcp auth generate-jwt-secret")
-            })?;
-            (
-                jti.to_owned(),
-                token.claims().all().get("exp").and_then(Value::as_u64),
-            )
-        }
-        Err(_) => (text, None),
+pub(super) fn revoke(
+    environment: &Environment<'_>,
+    given: &str,
+    jti: Option<&str>,
+) -> Result<Answer, Refusal> {
+    let (text, is_jti) = match jti {
+        Some(jti) => (jti.trim().to_owned(), true),
+        None => (environment.text(given)?, false),
     };
-    if jti.is_empty() || jti.len() > 256 || jti.contains(char::is_control) {
-        return Err(Refusal::new(USAGE, None, "a jti has 1 to 256 bytes"));
+    let snapshot = snapshot(environment)?;
+    // An emergency must not wait for a configuration that is right again.
+    let rules = loaded(environment)
+        .map(|loaded| rulebook(environment, &loaded, &snapshot, &text))
+        .map_err(|refusal| refusal.message);
+    if is_api_key(
+        &text,
+        &snapshot,
+        rules.as_ref().ok().map(|(rulebook, _)| rulebook),
+    ) {
+        return Err(Refusal::new(
+            BAD,
+            None,
+            "this is an API key, or the id of one, and no token",
+        )
+        .help("ggen mcp auth revoke-api-key -"));
     }
     let now = environment.seconds();
-    let store = environment.store()?;
-    store.forget(now)?;
-    let fresh = store.revoke_token(&Revoked {
-        jti: jti.clone(),
-        revoked: now,
-        expires,
-    })?;
-    let text = if fresh {
-        format!("Revoked {jti}. Every worker refuses it within a second.\n")
+    let target = if is_jti {
+        Target::of_jti(text)
+    } else if Token::is_like(&text) {
+        let judged = rules.map(|(rulebook, unknown)| (rulebook.judge(&text, now), unknown));
+        match Target::of_token(&text, judged)? {
+            Ok(target) => target,
+            Err(expired) => return Ok(nothing_to_revoke(&expired)),
+        }
+    } else if key::is_id(&text) {
+        Target::of_jti(text)
     } else {
-        format!("{jti} was revoked before.\n")
+        // What was typed may be a secret: it is not repeated.
+        return Err(Refusal::new(
+            BAD,
+            None,
+            "this is neither a token nor the id of one that was made here",
+        )
+        .help("ggen mcp auth revoke-token --jti ID   (for a jti of another issuer)"));
     };
-    Ok(Answer {
-        text,
-        json: json!({"jti": jti, "revoked": true}),
+    target.revoke(environment, now)
+}
+
+/// Whether a text opens as an API key, could do so, or names one.
+fn is_api_key(text: &str, snapshot: &Snapshot, rulebook: Option<&Rulebook>) -> bool {
+    let digest = key::digest(text);
+    text.starts_with(key::PREFIX)
+        || snapshot
+            .keys
+            .iter()
+            .any(|record| record.id == text || key::same(&record.digest, &digest))
+        || rulebook.is_some_and(|rulebook| !Token::is_like(text) && rulebook.judge(text, 0).is_ok())
+}
+
+fn nothing_to_revoke(expired: &TokenError) -> Answer {
+    Answer {
+        text: format!("Nothing to revoke: {expired}.\n"),
+        json: json!({"revoked": false, "reason": expired.to_string()}),
         ..Answer::default()
-    })
+    }
+}
+
+/// What is revoked.
+struct Target {
+    jti: String,
+    /// When the token ends by itself; only where its signature says so. Without it the revocation
+    /// is kept for good.
+    expires: Option<u64>,
+    /// What a person should know beside it.
+    remark: String,
+}
+
+impl Target {
+    fn of_jti(jti: String) -> Self {
+        Self {
+            jti,
+            expires: None,
+            remark: " Whether there is such a token is not known here.".to_owned(),
+        }
+    }
+
+    /// The inner error: it has expired. Where the configuration or the keys of an issuer cannot be
+    /// had, the token is revoked by its jti, and nothing else that it says is believed.
+    fn of_token(
+        text: &str,
+        judged: Result<(Result<Credential, Rejected>, Vec<String>), String>,
+    ) -> Result<Result<Self, TokenError>, Refusal> {
+        let (verified, why) = match judged {
+            Ok((Err(Rejected::Token(expired @ TokenError::Expired(_))), _)) => {
+                return Ok(Err(expired));
+            }
+            Ok((Ok(_), _)) => (true, String::new()),
+            Ok((Err(rejected), unknown)) => match rejected {
+                Rejected::Token(
+                    TokenError::Revoked
+                    | TokenError::Early(_)
+                    | TokenError::Issuer { .. }
+                    | TokenError::Audience { .. },
+                )
+                | Rejected::Scope(_) => (true, String::new()),
+                Rejected::Token(TokenError::UnknownKey(_)) if !unknown.is_empty() => {
+                    (false, unknown.join(", "))
+                }
+                rejected => return Err(refusal(&rejected, &unknown)),
+            },
+            Err(configuration) => (false, configuration),
+        };
+        let token = Token::parse(text)
+            .map_err(|error| Refusal::new(BAD, Code::AuthenticationFailed, error.to_string()))?;
+        let jti = token.claims().text("jti").ok_or_else(|| {
+            Refusal::new(
+                BAD,
+                None,
+                "the token has no jti that it could be revoked by; change auth.jwt.secret instead",
+            )
+            .help("ggen mcp auth generate-jwt-secret")
+        })?;
+        let expires = token.claims().all().get("exp").and_then(Value::as_u64);
+        Ok(Ok(Self {
+            jti: jti.to_owned(),
+            expires: expires.filter(|_| verified),
+            remark: if verified {
+                String::new()
+            } else {
+                format!(" Its signature could not be verified: {why}.")
+            },
+        }))
+    }
+
+    fn revoke(self, environment: &Environment<'_>, now: u64) -> Result<Answer, Refusal> {
+        let Self {
+            jti,
+            expires,
+            remark,
+        } = self;
+        if jti.is_empty() || jti.len() > 256 || jti.contains(char::is_control) {
+            return Err(Refusal::new(USAGE, None, "a jti has 1 to 256 bytes"));
+        }
+        let store = environment.store()?;
+        store.forget(now)?;
+        let fresh = store.revoke_token(&Revoked {
+            jti: jti.clone(),
+            revoked: now,
+            expires,
+        })?;
+        let text = if fresh {
+            format!("Revoked {jti}. Every worker refuses it within a second.{remark}\n")
+        } else {
+            format!("{jti} was revoked before.\n")
+        };
+        Ok(Answer {
+            text,
+            json: json!({"jti": jti, "revoked": true}),
+            ..Answer::default()
+        })
+    }
 }
