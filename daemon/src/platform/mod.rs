@@ -4,6 +4,7 @@
 mod cgroup;
 mod descriptors;
 mod launchd;
+mod peer;
 mod proc;
 mod process;
 mod sandbox;
@@ -12,6 +13,7 @@ mod udp;
 
 pub use cgroup::*;
 pub use descriptors::*;
+pub use peer::*;
 pub use proc::*;
 pub use process::*;
 pub use sandbox::*;

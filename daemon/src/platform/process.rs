@@ -4,14 +4,13 @@ use nix::{
     errno::Errno,
     sys::{
         signal::{self, Signal},
-        socket::{getsockopt, sockopt},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::Pid,
 };
 use std::{
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
     os::unix::process::CommandExt,
     path::PathBuf,
     process::{Command, Stdio},
@@ -178,37 +177,6 @@ pub fn children() -> Vec<u32> {
     found
 }
 
-/// Who is at the other end of a Unix socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Effective user id when it connected.
-    pub uid: u32,
-    /// Process id when it connected, 0 where the system does not tell.
-    pub pid: u32,
-}
-
-/// Credentials of the peer of a connected Unix socket (`SO_PEERCRED`, `LOCAL_PEERCRED`).
-///
-/// # Errors
-/// As `getsockopt(2)`.
-pub fn peer(socket: &impl AsFd) -> io::Result<Peer> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        let found = getsockopt(socket, sockopt::PeerCredentials)?;
-        Ok(Peer {
-            uid: found.uid(),
-            pid: found.pid().unsigned_abs(),
-        })
-    }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    {
-        Ok(Peer {
-            uid: getsockopt(socket, sockopt::LocalPeerCred)?.uid(),
-            pid: 0,
-        })
-    }
-}
-
 /// Raises this process's soft limit of open files to the hard one (`getrlimit(2)`, RLIMIT_NOFILE).
 ///
 /// # Errors
@@ -221,6 +189,20 @@ pub fn raise_open_files() -> io::Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// Gives this thread, and with the first one the process, a name for lists of processes.
+pub fn name_process(name: &std::ffi::CStr) {
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_name(name).unwrap_or_default();
+    #[cfg(not(target_os = "linux"))]
+    let _ = name;
+}
+
+/// Whether this host knows a user of that name.
+#[must_use]
+pub fn user_exists(name: &str) -> bool {
+    matches!(nix::unistd::User::from_name(name), Ok(Some(_)))
 }
 
 /// Our effective user id.

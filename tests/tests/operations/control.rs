@@ -442,3 +442,19 @@ fn the_control_socket_outlives_whoever_talks_nonsense_to_it() {
     assert_eq!(daemon.ggen(&["mcp", "server", "status"]).code, 0);
     daemon.stop();
 }
+
+#[test]
+fn silent_control_connections_keep_nobody_out() {
+    let daemon = house();
+    let socket = daemon.sandbox.socket();
+    let silent: Vec<_> = (0..200)
+        .filter_map(|_| std::os::unix::net::UnixStream::connect(&socket).ok())
+        .collect();
+    assert!(silent.len() > 64);
+    within(Duration::from_secs(25), || {
+        (daemon.ggen(&["mcp", "server", "status"]).code == 0).then_some(())
+    })
+    .expect("the operator is served although the others say nothing");
+    drop(silent);
+    daemon.stop();
+}

@@ -5,6 +5,7 @@ mod instance;
 mod log_levels;
 mod logging;
 pub(crate) mod permissions;
+mod places;
 pub(crate) mod questions;
 pub(crate) mod socket;
 pub(crate) mod status;

@@ -1,8 +1,8 @@
 //! Who may make which call at the control socket. The group of the socket reads, its owner and root
-//! change things.
+//! change things, except for what the daemon itself has started: servers and all below them.
 
 use crate::{
-    platform::{self, Peer},
+    platform::{self, Descent, Peer},
     supervisor::reply::failure,
 };
 use ggen_wire::{
@@ -18,17 +18,28 @@ pub(crate) fn check(call: &Call, peer: &Peer) -> Result<(), Failure> {
     if !changes_things(call) {
         return Ok(());
     }
-    let allowed = may_operate(peer.uid, platform::own_uid());
+    let may = may_operate(peer.uid, platform::own_uid());
+    let allowed = may && peer.descent == Descent::Elsewhere;
     let outcome = if allowed { "allowed" } else { "refused" };
     let verb = call.name();
     tracing::info!(target: "auth", uid = peer.uid, pid = peer.pid, verb, outcome, "control call");
     if allowed {
         return Ok(());
     }
-    let message = format!(
-        "{verb} needs root or the daemon's own user; user {} may only read",
-        peer.uid
-    );
+    let message = match peer.descent {
+        Descent::Ours if may => format!(
+            "{verb} is not for MCP servers and what they start (pid {})",
+            peer.pid
+        ),
+        Descent::Unknown if may => format!(
+            "{verb} is not for MCP servers and what they start, and whether pid {} is one cannot be seen",
+            peer.pid
+        ),
+        _ => format!(
+            "{verb} needs root or the daemon's own user; user {} may only read",
+            peer.uid
+        ),
+    };
     let help = format!("sudo {}", call.command());
     Err(failure(Code::PermissionDenied, &message, &help))
 }
@@ -94,5 +105,24 @@ mod tests {
             Call::Wait { timeout_ms: 1 },
         ];
         assert!(changing.iter().all(changes_things) && !reading.iter().any(changes_things));
+        // What the daemon has started may read, and no more.
+        let uid = platform::own_uid();
+        for (descent, allowed) in [
+            (Descent::Elsewhere, true),
+            (Descent::Ours, false),
+            (Descent::Unknown, false),
+        ] {
+            let peer = Peer {
+                uid,
+                pid: 7,
+                descent,
+            };
+            assert!(
+                changing
+                    .iter()
+                    .all(|call| check(call, &peer).is_ok() == allowed)
+            );
+            assert!(reading.iter().all(|call| check(call, &peer).is_ok()));
+        }
     }
 }

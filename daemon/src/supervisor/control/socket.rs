@@ -2,6 +2,7 @@
 //! its own. Reads local bytes only, decides nothing but how a call is framed; what is done about it
 //! is the loop's (`calls.rs`).
 
+use super::places::Places;
 use crate::{
     log::{self, now_us},
     platform::{self, Peer},
@@ -26,11 +27,12 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
-    sync::{Semaphore, broadcast::error::RecvError, mpsc},
+    sync::{broadcast::error::RecvError, mpsc},
+    time::Instant,
 };
 
-/// Connections at once; more wait.
-const CONNECTIONS: u32 = 64;
+/// How long a connection may take to its first call, and a call that has begun to its end.
+const CALL: Duration = Duration::from_secs(10);
 /// Replies of one call that may wait for its reader.
 const REPLIES: usize = 64;
 /// Largest call.
@@ -44,7 +46,7 @@ const DESCRIPTION: &str = include_str!("../../../../wire/src/ggend.varlink");
 /// The running server.
 pub(crate) struct Serving {
     task: tokio::task::JoinHandle<()>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
 }
 
 impl Serving {
@@ -58,9 +60,7 @@ impl Serving {
         self.task.abort();
         // Connections that only wait for their next call hold a place as well: then the time-out
         // decides.
-        tokio::time::timeout(most, self.places.acquire_many(CONNECTIONS))
-            .await
-            .ok();
+        tokio::time::timeout(most, self.places.empty()).await.ok();
     }
 }
 
@@ -102,13 +102,10 @@ pub(crate) fn serve(
     hub: Arc<Hub>,
 ) -> io::Result<Serving> {
     let socket = UnixListener::from_std(socket)?;
-    let places = Arc::new(Semaphore::new(usize::try_from(CONNECTIONS).unwrap_or(1)));
+    let places = Arc::new(Places::default());
     let shared = Arc::clone(&places);
     let task = tokio::spawn(async move {
         loop {
-            let Ok(place) = Arc::clone(&shared).acquire_owned().await else {
-                return;
-            };
             let stream = match socket.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -117,11 +114,15 @@ pub(crate) fn serve(
                     continue;
                 }
             };
+            let Ok(peer) = platform::peer(&stream) else {
+                continue;
+            };
+            let Some(place) = shared.take(&peer) else {
+                tracing::warn!(target: "mcp_server", code = %Code::Overloaded, uid = peer.uid, pid = peer.pid, "too many control connections of this user");
+                continue;
+            };
             let (events, hub) = (events.clone(), Arc::downgrade(&hub));
             tokio::spawn(async move {
-                let Ok(peer) = platform::peer(&stream) else {
-                    return;
-                };
                 // The end of a connection, however it comes, is the caller's affair.
                 Connection {
                     stream,
@@ -150,12 +151,22 @@ impl Connection {
     async fn run(mut self) -> io::Result<()> {
         let mut splitter = Splitter::new(MAX_CALL);
         let mut chunk = vec![0; 4096];
+        // When a call has to be there as a whole; `None`: none has begun.
+        let mut until = Some(Instant::now() + CALL);
         loop {
             while let Some(message) = splitter.next().map_err(io::Error::other)? {
                 let request: Request = serde_json::from_slice(&message)?;
                 self.answer(request).await?;
+                until = None;
             }
-            let count = self.stream.read(&mut chunk).await?;
+            let read = self.stream.read(&mut chunk);
+            let count = match until {
+                Some(until) => tokio::time::timeout_at(until, read)
+                    .await
+                    .map_err(|_| io::ErrorKind::TimedOut)??,
+                None => read.await?,
+            };
+            until.get_or_insert_with(|| Instant::now() + CALL);
             if count == 0 {
                 return Ok(());
             }
