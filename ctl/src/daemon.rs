@@ -12,7 +12,7 @@ use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom},
     os::unix::{
-        fs::{DirBuilderExt, OpenOptionsExt},
+        fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
         process::CommandExt,
     },
     path::{Path, PathBuf},
@@ -101,6 +101,16 @@ pub(crate) fn detach(context: &Context, arguments: &[OsString]) -> Result<Detach
         .mode(mode)
         .create(directory)
         .map_err(|error| failed(directory, &error))?;
+    if let Some(why) = somebody_elses(directory) {
+        return Err(Failed::plain(
+            Exit::NoPermission,
+            format!(
+                "{}: {why}, who could lead the log elsewhere",
+                directory.display()
+            ),
+            "sudo systemctl start ggend",
+        ));
+    }
     if std::fs::metadata(&log).is_ok_and(|file| file.len() > LOG_LIMIT) {
         // Without the move the file only grows further.
         let _ = std::fs::rename(&log, log.with_extension("log.1"));
@@ -109,6 +119,7 @@ pub(crate) fn detach(context: &Context, arguments: &[OsString]) -> Result<Detach
         .create(true)
         .append(true)
         .mode(0o600)
+        .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
         .open(&log)
         .map_err(|error| failed(&log, &error))?;
     let from = file
@@ -126,6 +137,17 @@ pub(crate) fn detach(context: &Context, arguments: &[OsString]) -> Result<Detach
         .spawn()
         .map_err(|error| failed(&ggen, &error))?;
     Ok(Detached { child, log, from })
+}
+
+/// Whose a directory is that a log is written to, if it is neither root's nor ours; or that others
+/// may write to it.
+fn somebody_elses(directory: &Path) -> Option<String> {
+    let facts = std::fs::metadata(directory).ok()?;
+    let own = nix::unistd::geteuid().as_raw();
+    if facts.uid() != 0 && facts.uid() != own {
+        return Some(format!("it belongs to user {}", facts.uid()));
+    }
+    (facts.mode() & 0o1002 == 0o002).then(|| "it can be written by everybody".to_owned())
 }
 
 /// What was written to a log from a position on, at most its last 64 KiB, without escape codes.

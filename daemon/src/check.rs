@@ -55,14 +55,14 @@ pub enum Format {
 /// Checks and prints; exits 0 if the configuration is valid (warnings allowed), else 78.
 #[must_use]
 pub fn run(options: &Options, socket: &Path) -> ExitCode {
-    let mut load = LoadOptions::from_process(!options.service);
+    let mut load = LoadOptions::from_process(!options.service).to_run();
     load.config_path.clone_from(&options.file);
     let mut report = Report::of(&load);
     report.ask(socket);
     report.verbose = options.verbose;
     let mut out = std::io::stdout().lock();
     let text = if options.json || options.format == Format::Json {
-        format!("{:#}\n", report.json())
+        ggen_wire::escape::pretty_json(&report.json()) + "\n"
     } else {
         report.human(out.is_terminal() && std::env::var_os("NO_COLOR").is_none())
     };

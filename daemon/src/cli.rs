@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 use ggen_wire::paths::Host;
 use std::{
     ffi::OsString,
+    io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
     time::SystemTime,
@@ -20,6 +21,8 @@ use std::{
 
 /// EX_USAGE of `sysexits.h`.
 const USAGE: u8 = 64;
+/// EX_UNAVAILABLE of `sysexits.h`.
+const UNAVAILABLE: u8 = 69;
 
 /// Serves the MCP servers of a configuration over HTTP.
 #[derive(Debug, Parser)]
@@ -143,7 +146,9 @@ fn act(parsed: Arguments) -> Invocation {
             &client_socket(parsed.socket.as_deref()),
         )),
         Some(Command::Auth(options)) => Invocation::Finished(authenticate(&options, &load)),
-        Some(Command::Probe(verb)) => Invocation::Finished(probe::run(verb, load, parsed.socket)),
+        Some(Command::Probe(verb)) => {
+            Invocation::Finished(probe::run(verb, load.to_run(), parsed.socket))
+        }
         Some(Command::UpgradeCheck) => Invocation::Finished(upgrade_check(&load)),
         Some(Command::Stdio(options)) => {
             Invocation::Finished(stdio_client::main(&options, parsed.socket))
@@ -155,7 +160,7 @@ fn act(parsed: Arguments) -> Invocation {
                 parsed.verbose.then_some(LogLevel::Debug)
             };
             Invocation::Supervisor(Box::new(Options {
-                load,
+                load: load.to_run(),
                 level,
                 socket: parsed.socket,
             }))
@@ -164,9 +169,20 @@ fn act(parsed: Arguments) -> Invocation {
 }
 
 fn authenticate(options: &auth::commands::Options, load: &LoadOptions) -> ExitCode {
+    let state = config::state::directory();
+    if options.uses_store()
+        && let Err(error) = config::state::become_owner(&state)
+    {
+        let text = format!(
+            "error: the owner of {} is not us, and we cannot become that user: {error}\n",
+            state.display()
+        );
+        drop(std::io::stderr().write_all(text.as_bytes()));
+        return ExitCode::from(UNAVAILABLE);
+    }
     let environment = auth::commands::Environment {
         load,
-        state: config::state::directory(),
+        state,
         now: SystemTime::now(),
         fetch: &worker::fetch_keys,
         input: &auth::commands::standard_input,

@@ -38,6 +38,7 @@ codes! {
     ConfigMode = "GGEN-E1009", "Configuration file's mode is unsafe";
     ConfigDrift = "GGEN-E1010", "Configuration in force is not what the file says";
     ConfigOverridden = "GGEN-E1011", "A variable overrides the configuration file";
+    ConfigForeign = "GGEN-E1012", "Configuration may be somebody else's";
     // 11xx: listeners
     PortTaken = "GGEN-E1101", "Port is taken";
     BindFailed = "GGEN-E1102", "Address cannot be bound";

@@ -5,6 +5,7 @@ use super::{
     files::{
         permissions,
         read::{File, Unread},
+        trust,
     },
     layers::{FILE_VARIABLE, Flag, Layer},
     model::Config,
@@ -42,6 +43,9 @@ pub struct LoadOptions {
     /// Run by a person, not as a service: `./.mcp.json` is read, and a file that others may write
     /// is only a warning.
     pub user_mode: bool,
+    /// The user whose rights the programs of the configuration would get: files that were found and
+    /// not named are used only if nobody else can have written them. `None`: nothing of it is run.
+    pub runs_as: Option<u32>,
     /// The state directory; only whether it has a key store is checked.
     pub state: Option<PathBuf>,
     /// A content to judge in the place of a file's own, before it is written. The file need not
@@ -76,9 +80,17 @@ impl LoadOptions {
             home,
             etc,
             user_mode,
+            runs_as: None,
             state: Some(super::state::directory()),
             instead: Vec::new(),
         }
+    }
+
+    /// The same, to run the programs of the configuration.
+    #[must_use]
+    pub fn to_run(mut self) -> Self {
+        self.runs_as = Some(nix::unistd::geteuid().as_raw());
+        self
     }
 
     /// The file that a flag or a variable names, as it was written.
@@ -354,6 +366,15 @@ fn files(options: &LoadOptions, problems: &mut Vec<Problem>) -> Vec<File> {
     let mut found: Vec<File> = Vec::new();
     for (path, origin) in candidates(options) {
         if found.iter().any(|file| same(&file.path, &path)) {
+            continue;
+        }
+        let found_only = matches!(origin, Origin::WorkingDirectory | Origin::Home);
+        if let Some(problem) = options
+            .runs_as
+            .filter(|_| found_only)
+            .and_then(|caller| trust::judge(&path, caller))
+        {
+            problems.push(problem);
             continue;
         }
         let read = match options

@@ -26,6 +26,7 @@ mod tests;
 
 pub use check::check;
 pub use files::position::Position;
+pub(crate) use files::trust::somebody_else;
 pub use layers::{Flag, variable};
 pub use load::{LoadOptions, Loaded, load};
 pub use model::*;

@@ -24,6 +24,24 @@ pub fn directory() -> PathBuf {
     place(&|name| std::env::var_os(name), platform::own_uid() == 0)
 }
 
+/// As root, becomes the user that a state directory belongs to, for good: links in it lead no further
+/// than that user could go, and what is made belongs to that user.
+///
+/// # Errors
+/// Those of becoming another user.
+pub fn become_owner(directory: &Path) -> io::Result<()> {
+    let owner = fs::metadata(directory).map(|facts| platform::Identity {
+        uid: facts.uid(),
+        gid: facts.gid(),
+    });
+    match owner {
+        Ok(owner) if platform::own_uid() == 0 && owner.uid != 0 => {
+            platform::drop_privileges(Some(owner))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes a directory of that kind, 0700, and those above it. What root makes inside a service
 /// user's directory belongs to that user.
 ///

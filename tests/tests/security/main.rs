@@ -10,6 +10,7 @@
 mod auth;
 #[cfg(target_os = "linux")]
 mod cgroups;
+mod found_configuration;
 mod policy;
 mod sandbox;
 mod secrets;

@@ -57,6 +57,15 @@ pages! {
             "Take the variable out of the environment" => "unset <VARIABLE>",
             "Start the daemon without it" => "ggen mcp server stop && ggen mcp server start",
         ];
+    ConfigForeign: "A configuration that was found and not named (.mcp.json in the working directory, or the one in the home directory) belongs to another user, or another user may change it. The programs in it would run with your rights, so it is not used. For root, the folders above count, too.";
+        because [
+            "The working directory belongs to somebody else, or is shared, such as /tmp",
+            "A command was run with sudo in a user's directory",
+        ];
+        help [
+            "See whose it is" => "ls -ld . .mcp.json",
+            "If it is meant, name it" => "ggend --config ./.mcp.json",
+        ];
     PortTaken: "Another process listens on the port already. The message names it where the system tells.";
         because ["Another ggend, of another user or of an earlier start", "Another program with the same default port"];
         help ["See who has it" => "ss -ltnp", "Start on another port" => "ggen mcp server start --port 3001"];

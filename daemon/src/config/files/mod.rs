@@ -5,4 +5,5 @@ pub(super) mod edit;
 pub(super) mod permissions;
 pub(super) mod position;
 pub(super) mod read;
+pub(super) mod trust;
 pub(super) mod write;

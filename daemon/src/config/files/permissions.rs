@@ -13,25 +13,43 @@ use crate::config::{
 };
 use ggen_wire::Code;
 use serde_json::Value;
+use std::{os::unix::fs::MetadataExt, path::Path};
 
-/// Judges a file's mode; a file that everybody may write is an error for a service.
+/// Judges the mode of a file and of its folder; what everybody may write is an error for a service.
 pub(crate) fn check(file: &File, service: bool, problems: &mut Vec<Problem>) {
     let path = file.path.display();
-    if file.mode & 0o002 != 0 {
+    let mut open = |path: &Path, what: &str| {
         let severity = if service {
             Severity::Error
         } else {
             Severity::Warning
         };
-        let what = "every user of this host may write it, and so have the daemon run any program";
+        let what =
+            format!("every user of this host may {what}, and so have the daemon run any program");
         let place = crate::config::problem::Location {
-            source: path.to_string(),
+            source: path.display().to_string(),
             at: None,
         };
         problems.push(
             Problem::new(severity, Code::ConfigMode, place, "", what)
-                .help(format!("chmod o-w {path}")),
+                .help(format!("chmod o-w {}", path.display())),
         );
+    };
+    if file.mode & 0o002 != 0 {
+        open(&file.path, "write it");
+    }
+    // Of the name, and of what a link leads to.
+    let target = file.path.canonicalize().unwrap_or_default();
+    let mut folders: Vec<&Path> = [file.path.parent(), target.parent()]
+        .into_iter()
+        .flatten()
+        .collect();
+    folders.dedup();
+    for folder in folders {
+        // With the sticky bit, others cannot put another file in its place.
+        if std::fs::metadata(folder).is_ok_and(|facts| facts.mode() & 0o1002 == 0o002) {
+            open(folder, "replace the configuration in this folder");
+        }
     }
     if file.mode & 0o004 != 0
         && let Some((key, at)) = schema::SERVERS

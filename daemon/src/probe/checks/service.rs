@@ -4,7 +4,7 @@ use crate::{
     platform,
     probe::{context::Context, report::finding::Finding},
 };
-use ggen_wire::Code;
+use ggen_wire::{Code, text};
 use std::{
     collections::BTreeMap,
     io::Read,
@@ -15,10 +15,25 @@ use std::{
 };
 
 const UNIT: &str = "ggend.service";
+/// The user that the package makes for it.
+const SERVICE_USER: &str = "ggen";
 /// How long systemctl may take.
 const LIMIT: Duration = Duration::from_secs(3);
 const PROPERTIES: &str =
     "LoadState,ActiveState,SubState,Result,NRestarts,UnitFileState,DropInPaths,NeedDaemonReload";
+
+/// Servers run with the rights of the daemon's user. Tried by root they would get more.
+pub(super) fn untried_as_root(servers: usize) -> Finding {
+    let what = "stdio servers were not tried: started by root, they would have all rights";
+    let help = if platform::user_exists(SERVICE_USER) {
+        format!("sudo -u {SERVICE_USER} ggen mcp doctor")
+    } else {
+        "ggen mcp server start && ggen mcp doctor".to_owned()
+    };
+    Finding::warning(Code::CheckUnfinished, what)
+        .seen(text::count(servers, "server"))
+        .help(help)
+}
 
 pub(super) fn unit(context: &Context) -> Vec<Finding> {
     if !Path::new("/run/systemd/system").is_dir() {

@@ -1,6 +1,7 @@
 //! Checks the upstream servers: their state while the daemon runs; by starting them while it does
 //! not; remote ones layer by layer; the names of their tools.
 
+use super::service;
 use crate::{
     config::{self, Location, Upstream, UpstreamTransport},
     platform,
@@ -217,6 +218,8 @@ pub(super) fn launch(context: &Context) -> Vec<Finding> {
             usize::from(loaded.config.server.start_concurrency)
         })
         .min(waiting.len());
+    let untried = (platform::own_uid() == 0 && !waiting.is_empty())
+        .then(|| service::untried_as_root(waiting.len()));
     let (waiting, found) = (Mutex::new(waiting), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..at_once {
@@ -243,7 +246,8 @@ pub(super) fn launch(context: &Context) -> Vec<Finding> {
     if found.is_empty() {
         vec![Finding::note("no stdio servers are configured")]
     } else {
-        found.into_iter().map(|(_, finding)| finding).collect()
+        let found = found.into_iter().map(|(_, finding)| finding);
+        untried.into_iter().chain(found).collect()
     }
 }
 
@@ -255,6 +259,9 @@ fn try_one(context: &Context, name: &str, upstream: &Upstream) -> Finding {
         return Finding::error(problem.code, format!("upstream {name} cannot be started"))
             .seen(&problem.what)
             .help(problem.commands().swap_remove(0));
+    }
+    if platform::own_uid() == 0 {
+        return Finding::note(format!("{name}: not tried as root"));
     }
     let limit = context
         .deadline

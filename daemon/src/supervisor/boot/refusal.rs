@@ -1,7 +1,7 @@
 //! Why the daemon did not start: one clear line, what to try, and an exit code of `sysexits.h`.
 
 use crate::{
-    config::Problem,
+    config::{Problem, Severity},
     supervisor::{control::InstanceError, listeners::ListenError, processes::run_as::CannotRunAs},
     tls::Unusable,
 };
@@ -48,11 +48,15 @@ impl Refusal {
 
     /// The configuration is wrong.
     pub(super) fn of_problems(problems: &[Problem]) -> Self {
+        let lines = problems.iter().map(|problem| format!("ggend: {problem}"));
+        // Of the first error; most often it has the others in its train.
+        let help = problems
+            .iter()
+            .find(|problem| problem.severity == Severity::Error)
+            .and_then(|problem| problem.commands().into_iter().next())
+            .map(|command| format!("       try: {command}"));
         Self {
-            lines: problems
-                .iter()
-                .map(|problem| format!("ggend: {problem}"))
-                .collect(),
+            lines: lines.chain(help).collect(),
             code: CONFIG,
         }
     }

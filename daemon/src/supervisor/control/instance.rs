@@ -1,7 +1,8 @@
 //! One daemon per control socket: connecting first is the lock, a file lock keeps two that start at
 //! once apart, and a stale socket is removed only by who holds that lock and could not connect.
 
-use nix::fcntl::{Flock, FlockArg};
+use crate::{config, platform};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io,
@@ -70,6 +71,10 @@ impl Instance {
                 .mode(mode)
                 .create(directory)
                 .map_err(place)?;
+            // Its owner could lead us elsewhere by links.
+            if let Some(why) = config::somebody_else(directory, platform::own_uid(), true) {
+                return Err(place(io::Error::new(io::ErrorKind::PermissionDenied, why)));
+            }
         }
         let lock_path = path.with_extension("lock");
         let Some(lock) = lock(&lock_path).map_err(place)? else {
@@ -183,6 +188,7 @@ fn lock(path: &Path) -> io::Result<Option<Flock<File>>> {
             .truncate(false)
             .write(true)
             .mode(0o600)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(path)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => match (fs::metadata(path), lock.metadata()) {
@@ -228,5 +234,25 @@ mod tests {
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         assert!(Instance::take(&path, false).is_ok());
+    }
+
+    #[test]
+    fn no_link_is_followed_and_no_directory_used_that_others_may_write() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = directory.path().join("run");
+        let path = run.join("ggend.sock");
+        fs::create_dir(&run).unwrap();
+        let target = directory.path().join("target");
+        std::os::unix::fs::symlink(&target, run.join("ggend.lock")).unwrap();
+        assert!(matches!(
+            Instance::take(&path, false),
+            Err(InstanceError::Place(..))
+        ));
+        assert!(!target.exists());
+        fs::remove_file(run.join("ggend.lock")).unwrap();
+        fs::set_permissions(&run, Permissions::from_mode(0o777)).unwrap();
+        let refused = Instance::take(&path, false).unwrap_err();
+        let why = std::error::Error::source(&refused).unwrap().to_string();
+        assert!(why.contains("others may write"), "{why}");
     }
 }
