@@ -14,10 +14,9 @@ use std::{
     ffi::{CString, OsStr, OsString},
     io,
     os::{
-        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
         unix::ffi::OsStrExt,
     },
-    path::Path,
 };
 
 /// Names the memfd: `PID:NUMBER`.
@@ -25,6 +24,10 @@ const VARIABLE: &str = "GGEND_SUCCESSION";
 /// What says which sockets a service manager gave to the first binary; they are not its successor's
 /// to take by number.
 const ACTIVATION: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+/// Beginnings of the dynamic loader's variables.
+const LOADERS: [&[u8]; 3] = [b"LD_", b"DYLD_", b"GLIBC_TUNABLES"];
+/// Variables that shells and other interpreters run something by.
+const INTERPRETERS: [&[u8]; 3] = [b"BASH_ENV", b"SHELLOPTS", b"BASHOPTS"];
 /// What the supervisor listens to, SIGCHLD included.
 const SIGNALS: [Signal; 5] = [
     Signal::SIGTERM,
@@ -133,12 +136,29 @@ fn own(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Becomes the binary at `path`, which gets the memfd and these descriptors, and nothing else
+/// The environment of this process without what tells loaders and interpreters to run something
+/// else, in the place of a program or beside it.
+pub fn plain_environment() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| {
+        let name = name.as_bytes();
+        !LOADERS.iter().any(|start| name.starts_with(start)) && !INTERPRETERS.contains(&name)
+    })
+}
+
+/// Lets a descriptor outlive the next `execve(2)` of this process.
+///
+/// # Errors
+/// As `fcntl(2)`.
+pub fn leave_open(descriptor: &impl AsFd) -> io::Result<()> {
+    Ok(fcntl(descriptor.as_fd(), FcntlArg::F_SETFD(FdFlag::empty())).map(drop)?)
+}
+
+/// Becomes the open binary, which gets the memfd and these descriptors, and nothing else
 /// beside standard input, output and error. Returns only if that fails; all of them are
 /// close-on-exec again then.
 #[must_use]
 pub fn become_binary(
-    path: &Path,
+    binary: &impl AsFd,
     arguments: &[OsString],
     text: &OwnedFd,
     descriptors: &[RawFd],
@@ -151,7 +171,7 @@ pub fn become_binary(
         let named = OsString::from(format!("{}:{}", std::process::id(), text.as_raw_fd()));
         let passes =
             |name: &OsStr| name != VARIABLE && !ACTIVATION.iter().any(|other| name == *other);
-        let environment = std::env::vars_os()
+        let environment = plain_environment()
             .filter(|(name, _)| passes(name))
             .chain([(VARIABLE.into(), named)]);
         let environment = environment.map(|(name, value)| {
@@ -160,13 +180,9 @@ pub fn become_binary(
             line.push(value);
             CString::new(line.as_bytes())
         });
-        Ok::<_, std::ffi::NulError>((
-            CString::new(path.as_os_str().as_bytes())?,
-            words,
-            environment.collect::<Result<Vec<_>, _>>()?,
-        ))
+        Ok::<_, std::ffi::NulError>((words, environment.collect::<Result<Vec<_>, _>>()?))
     };
-    let (path, words, environment) = match prepare() {
+    let (words, environment) = match prepare() {
         Ok(prepared) => prepared,
         Err(error) => return io::Error::new(io::ErrorKind::InvalidInput, error),
     };
@@ -179,14 +195,26 @@ pub fn become_binary(
     };
     let opened = all().try_for_each(|number| set(number, FdFlag::empty()));
     let error = match opened {
-        Ok(()) => match nix::unistd::execve(&path, &words, &environment) {
-            Ok(never) => match never {},
-            Err(error) => error,
-        },
+        Ok(()) => execute(binary.as_fd(), &words, &environment),
         Err(error) => error,
     };
     all().for_each(|number| set(number, FdFlag::FD_CLOEXEC).unwrap_or_default());
     error.into()
+}
+
+/// Returns only the error.
+#[cfg(target_os = "linux")]
+fn execute(binary: BorrowedFd<'_>, words: &[CString], environment: &[CString]) -> nix::Error {
+    match nix::unistd::fexecve(binary, words, environment) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+/// There is no succession elsewhere.
+#[cfg(not(target_os = "linux"))]
+fn execute(_: BorrowedFd<'_>, _: &[CString], _: &[CString]) -> nix::Error {
+    nix::Error::ENOTSUP
 }
 
 /// Has the signals that the supervisor listens to wait, in this thread and in what this process

@@ -474,3 +474,48 @@ fn signals_in_the_middle_of_an_upgrade_are_no_accident() {
     assert_eq!(value["content"][0]["text"], "x");
     daemon.stop();
 }
+
+#[test]
+fn no_other_program_and_no_place_of_others_comes_into_an_upgrade() {
+    let (daemon, shelf) = (house(), shelf());
+    // A shell takes the word behind it for a script in its working directory. This one would prove
+    // everything.
+    let mark = shelf.path().join("mark");
+    let script = format!(
+        "echo ran > {}; exec {} \"$@\"",
+        mark.display(),
+        daemon::binary("ggend").display()
+    );
+    for name in ["upgrade-check", "--config"] {
+        fs::write(daemon.sandbox.path("work").join(name), &script).unwrap();
+    }
+    let ran = upgrade(&daemon, Path::new("/bin/sh"));
+    assert!(ran.stderr.contains("GGEN-E6013"), "{}", ran.stderr);
+    assert!(!mark.exists(), "a script of the working directory ran");
+    for name in ["upgrade-check", "--config"] {
+        fs::remove_file(daemon.sandbox.path("work").join(name)).unwrap();
+    }
+    // A folder that others may write, above the binary and above a link to it.
+    let open = shelf.path().join("open");
+    fs::create_dir(&open).unwrap();
+    let inside = copy(&open, "ggend");
+    let outside = copy(shelf.path(), "ggend");
+    std::os::unix::fs::symlink(&outside, open.join("link")).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+    for path in [&inside, &open.join("link")] {
+        let ran = upgrade(&daemon, path);
+        assert!(
+            ran.stderr.contains("GGEN-E6013") && ran.stderr.contains("could be replaced by others"),
+            "{}",
+            ran.stderr
+        );
+    }
+    let before = executable(&daemon);
+    assert_eq!(before, daemon::binary("ggend").canonicalize().unwrap());
+    let ran = upgrade(&daemon, &outside);
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    assert_eq!(executable(&daemon), outside.canonicalize().unwrap());
+    let comm = fs::read_to_string(format!("/proc/{}/comm", daemon.pid)).unwrap();
+    assert_eq!(comm.trim(), "ggend");
+    daemon.stop();
+}

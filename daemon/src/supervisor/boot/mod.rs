@@ -82,6 +82,8 @@ async fn serve(options: Options) -> Result<(), Refusal> {
 /// What the process itself is to be like, before anything is started.
 fn harden() -> Result<(), Refusal> {
     platform::become_subreaper().map_err(Refusal::internal)?;
+    // After an upgrade the kernel would show the number of a descriptor.
+    platform::name_process(c"ggend");
     // The daemon of a person is that person's to look into, with `ggen mcp doctor` for example.
     let is_system = std::env::var_os("NOTIFY_SOCKET")
         .is_some_and(|socket| socket.as_encoded_bytes().starts_with(b"/run/systemd/"));

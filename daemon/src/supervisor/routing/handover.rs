@@ -257,7 +257,7 @@ impl Supervisor {
             return io::Error::other("it is not the file any more that was checked");
         }
         let arguments: Vec<_> = std::env::args_os().collect();
-        platform::become_binary(&binary.path, &arguments, &text, &state.descriptors)
+        platform::become_binary(binary, &arguments, &text, &state.descriptors)
     }
 
     /// Goes on as before.

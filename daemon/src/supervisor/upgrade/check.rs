@@ -13,11 +13,15 @@ use crate::{
     },
 };
 use sha2::{Digest, Sha256};
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 /// EX_DATAERR and EX_CONFIG of `sysexits.h`.
 const DATA: u8 = 65;
 const CONFIG: u8 = 78;
+
+/// The working directory of the daemon, for relative paths of its command line. The check runs in
+/// another one.
+pub(super) const WORKING_DIRECTORY: &str = "GGEND_UPGRADE_DIRECTORY";
 
 /// What proves that a state was read: its digest.
 pub(super) fn proof(text: &[u8]) -> String {
@@ -51,8 +55,10 @@ fn prove(options: &LoadOptions) -> Result<String, (u8, String)> {
     let text = platform::standard_input().and_then(|input| platform::unsealed(&input, state::MAX));
     let text = text.map_err(|error| unreadable(error.into()))?;
     let state = State::read(&text).map_err(unreadable)?;
+    let cwd = std::env::var_os(WORKING_DIRECTORY).map(PathBuf::from);
     let options = LoadOptions {
         instead: state.files,
+        cwd: cwd.unwrap_or_else(|| options.cwd.clone()),
         ..options.clone()
     };
     let loaded = config::load(&options)

@@ -71,9 +71,16 @@ impl Words {
 
 fn spawn(binary: &Binary, state: OwnedFd) -> std::io::Result<Child> {
     let arguments = std::env::args_os().skip(1).chain(["upgrade-check".into()]);
-    Command::new(&binary.path)
+    let file = binary.for_child()?;
+    let mut command = Command::new(file.path());
+    // Whatever the binary is, it finds nothing of ours in its working directory.
+    command
         .arg0("ggend")
         .args(arguments)
+        .current_dir("/")
+        .env_clear()
+        .envs(platform::plain_environment())
+        .envs(std::env::current_dir().map(|cwd| (check::WORKING_DIRECTORY, cwd)))
         .stdin(Stdio::from(state))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
