@@ -95,14 +95,16 @@ pub(super) fn apply(
     let identity = become_user(command, launch, sandbox)?;
     let no_network = sandbox.network == ServerNetwork::None;
     let (reach, no_truncate) = reach(launch, sandbox)?;
-    let calls = if no_network || no_truncate {
+    let no_unix = sandbox.confines_unix_sockets();
+    let calls = if no_network || no_truncate || no_unix {
         let layer = Prepared::calls(platform::Calls::Server {
             no_network,
+            no_unix,
             no_truncate,
         })
         .map_err(|error| format!("seccomp: {error}"))?;
         if layer.stands() == Stands::Not {
-            return Err("network or files: this kernel gives no seccomp".to_owned());
+            return Err("network, files or unix_sockets: this kernel gives no seccomp".to_owned());
         }
         Some(layer)
     } else {

@@ -218,3 +218,89 @@ fn what_cannot_be_held_refuses_the_server_and_no_other() {
     }
     daemon.stop();
 }
+
+#[test]
+fn a_confined_server_makes_no_unix_socket_but_connected_pairs() {
+    let sandboxes = [
+        ("files", json!({ "write": [] })),
+        ("network", json!({ "network": "none" })),
+        (
+            "allowed",
+            json!({ "network": "none", "unix_sockets": true }),
+        ),
+        ("limits", json!({ "limits": { "open_files": 100 } })),
+    ];
+    let servers: serde_json::Map<_, _> = sandboxes
+        .into_iter()
+        .map(|(name, sandbox)| (name.to_owned(), walled(sandbox)))
+        .collect();
+    let daemon = daemon(json!({ "mcpServers": servers })).start();
+    let names = ["files", "network", "allowed", "limits"];
+    daemon.until_ready(&names);
+    let socket = daemon.sandbox.socket();
+    let tried = |server: &str, what: &str| {
+        reach(&daemon, server, json!({ "what": what, "target": socket }))
+    };
+    for server in names {
+        // Python and Node make such pairs for their children.
+        assert!(tried(server, "unix-pair").starts_with("done"), "{server}");
+        let free = ["allowed", "limits"].contains(&server);
+        assert_eq!(tried(server, "unix").starts_with("done"), free, "{server}");
+        let datagrams = tried(server, "datagram-pair");
+        let refused = datagrams.starts_with("refused: Permission denied");
+        assert_eq!(refused, !free, "{server}: {datagrams}");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn no_server_operates_the_daemon() {
+    let daemon = daemon(json!({ "mcpServers": {
+        "open": walled(Value::Null),
+        "sockets": walled(json!({ "network": "none", "unix_sockets": true })),
+    } }))
+    .start();
+    daemon.until_ready(&["open", "sockets"]);
+    let ggen = format!(
+        "{} --socket {}",
+        binary("ggen").display(),
+        daemon.sandbox.socket().display()
+    );
+    let said = daemon.sandbox.path("tmp/said");
+    let verbs = [
+        "mcp server stop".to_owned(),
+        "mcp server reload".to_owned(),
+        "mcp server restart --server open".to_owned(),
+        "mcp test explain-code".to_owned(),
+        format!("mcp server upgrade --binary {}", binary("ggend").display()),
+    ];
+    for server in ["open", "sockets"] {
+        for verb in &verbs {
+            let line = format!("{ggen} {verb}");
+            let answer = reach(&daemon, server, json!({ "what": "run", "target": line }));
+            assert!(answer.contains("GGEN-E6002"), "{server} {verb}: {answer}");
+            // Reading is not operating.
+            let line = format!("{ggen} mcp server status --json");
+            let answer = reach(&daemon, server, json!({ "what": "run", "target": line }));
+            assert!(answer.starts_with("done 0 "), "{answer}");
+        }
+    }
+    // Out of its process group and session, and an orphan.
+    let orphan = format!(
+        "(setsid {ggen} mcp server stop > {said} 2>&1 &); sleep 0.1; while ! grep -q GGEN {said}; do sleep 0.1; done; cat {said}",
+        said = said.display()
+    );
+    let answer = reach(&daemon, "open", json!({ "what": "run", "target": orphan }));
+    assert!(answer.contains("GGEN-E6002"), "{answer}");
+    fs::remove_file(&said).unwrap();
+    assert!(
+        daemon
+            .status()
+            .upstreams
+            .iter()
+            .all(|row| row.restarts == 0)
+    );
+    // Whoever is not below the daemon operates it as before, by the same user.
+    assert_eq!(daemon.ggen(&["mcp", "server", "reload"]).code, 0);
+    daemon.stop();
+}

@@ -20,6 +20,9 @@ pub struct ServerSandbox {
     pub write: Option<Vec<PathBuf>>,
     /// Whether it reaches the network.
     pub network: ServerNetwork,
+    /// Whether it may make Unix sockets although files or the network are out of its reach.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unix_sockets: bool,
     /// Its limits.
     pub limits: ServerLimits,
 }
@@ -31,7 +34,7 @@ pub enum ServerNetwork {
     /// As the daemon does.
     #[default]
     Full,
-    /// It makes no socket but Unix ones.
+    /// It makes no socket, but for Unix ones where `unix_sockets` is set.
     None,
 }
 
@@ -87,5 +90,12 @@ impl ServerSandbox {
     #[must_use]
     pub const fn confines_files(&self) -> bool {
         self.read.is_some() || self.write.is_some()
+    }
+
+    /// Whether it makes no Unix socket: through one, other programs would do for it what it may
+    /// not.
+    #[must_use]
+    pub fn confines_unix_sockets(&self) -> bool {
+        !self.unix_sockets && (self.confines_files() || self.network == ServerNetwork::None)
     }
 }

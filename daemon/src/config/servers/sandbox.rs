@@ -2,8 +2,9 @@
 //! server is started.
 
 use super::entry::Fields;
-use crate::config::{files::position::Tree, model::ServerSandbox, problem::Severity, schema};
+use crate::config::{files::position::Tree, model::ServerSandbox, problem::Severity};
 use ggen_wire::Code;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Least memory, in bytes: below that no program starts.
@@ -19,8 +20,14 @@ pub(crate) fn read(
     place: impl Fn(&str) -> PathBuf,
 ) -> Option<ServerSandbox> {
     let member = fields.member("sandbox")?;
-    let none = matches!(&member.node.tree, Tree::Scalar(serde_json::Value::String(none)) if none == "none");
-    if !fields.wanted || none || !schema::asks(&member.node.value()) {
+    // An empty list of paths is a sandbox: nothing may be reached.
+    let none = match &member.node.tree {
+        Tree::Scalar(Value::String(none)) => none == "none",
+        Tree::Scalar(value) => matches!(value, Value::Null | Value::Bool(false)),
+        Tree::Object(members) => members.is_empty(),
+        Tree::Array(_) => false,
+    };
+    if !fields.wanted || none {
         return None;
     }
     let mut wrong = |what: String| {

@@ -50,6 +50,8 @@ pub enum Calls {
     Server {
         /// Sockets of other families than Unix.
         no_network: bool,
+        /// Unix sockets, but for connected pairs.
+        no_unix: bool,
         /// Cutting files short by their name, which the first two versions of Landlock do not see.
         no_truncate: bool,
     },
@@ -102,6 +104,7 @@ pub fn missing_sandbox_layers() -> Vec<&'static str> {
     }
     match Prepared::calls(Calls::Server {
         no_network: true,
+        no_unix: true,
         no_truncate: false,
     })
     .map(|layer| layer.stands())

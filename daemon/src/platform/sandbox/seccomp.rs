@@ -71,8 +71,9 @@ pub(super) fn build(which: Calls) -> io::Result<Vec<BpfProgram>> {
         }
         Calls::Server {
             no_network,
+            no_unix,
             no_truncate,
-        } => Ok(vec![server(no_network, no_truncate)?]),
+        } => Ok(vec![server(no_network, no_unix, no_truncate)?]),
     }
 }
 
@@ -190,8 +191,22 @@ fn own_id() -> u64 {
 
 /// The filter of a server: it refuses what the sandbox of that server takes away, and io_uring, which
 /// makes sockets and opens files without these calls.
-fn server(no_network: bool, no_truncate: bool) -> io::Result<BpfProgram> {
-    let mut rules = Rules::from([(libc::SYS_io_uring_setup, Vec::new())]);
+fn server(no_network: bool, no_unix: bool, no_truncate: bool) -> io::Result<BpfProgram> {
+    let mut rules = Rules::from([
+        (libc::SYS_io_uring_setup, Vec::new()),
+        (libc::SYS_io_uring_enter, Vec::new()),
+        (libc::SYS_io_uring_register, Vec::new()),
+    ]);
+    if no_unix {
+        let unix = (0, Op::Eq, libc::AF_UNIX as u64);
+        put(&mut rules, libc::SYS_socket, vec![vec![unix.clone()]])?;
+        // A datagram socket of a pair could be pointed at somebody else's, and the kernel takes a
+        // raw one for one of datagrams. Streams and sequences of packets are connected for good.
+        let connected = [libc::SOCK_STREAM as u64, libc::SOCK_SEQPACKET as u64];
+        let others = (0..=0xf).filter(|kind| !connected.contains(kind));
+        let pairs = others.map(|kind| vec![unix.clone(), (1, Op::MaskedEq(0xf), kind)]);
+        put(&mut rules, libc::SYS_socketpair, pairs.collect())?;
+    }
     if no_network {
         put(
             &mut rules,

@@ -50,6 +50,7 @@ fn sandbox() -> Value {
                 "read": paths("Files and folders that it may read, beside the system's."),
                 "write": paths("Files and folders that it may read and write."),
                 "network": {"enum": ["full", "none"], "default": "full", "description": "Whether it reaches the network."},
+                "unix_sockets": {"type": "boolean", "default": false, "description": "Whether it may make Unix sockets although read, write or network confine it."},
                 "limits": {
                     "type": "object",
                     "additionalProperties": false,
