@@ -13,6 +13,7 @@ use ggen_wire::{
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::{
+    io::{Read, Write},
     net::{TcpListener, TcpStream},
     os::unix::net::UnixDatagram,
     process::{Command, Stdio},
@@ -474,4 +475,38 @@ fn edge_workers_raise_their_limit_of_open_files_and_nobody_else_does() {
         assert_eq!(limit(worker.pid.unwrap()).0, wanted, "{}", worker.name);
     }
     assert_eq!(limit(status.upstreams[0].pid.unwrap()).0, "300");
+}
+
+#[test]
+fn an_inherited_admin_socket_that_others_can_reach_asks_who_they_are() {
+    let socket = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    // The configuration says loopback; what the service manager gives is another matter.
+    let text = "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=admin";
+    let daemon = Daemon::start_with(&config("", ""), |command| {
+        *command = through_shell(command, text);
+        command.stdin(Stdio::from(std::os::fd::OwnedFd::from(socket)));
+    });
+    let status = daemon.status_when("the admin worker runs", |status| {
+        status
+            .workers
+            .iter()
+            .any(|worker| worker.role == "admin" && worker.phase == Phase::Running)
+    });
+    let admin = status
+        .listeners
+        .iter()
+        .find(|listener| listener.transport == "admin")
+        .unwrap();
+    assert_eq!((admin.port, admin.origin.as_str()), (port, "inherited"));
+    for path in ["/metrics", "/health"] {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401"), "{path}: {answer}");
+    }
 }

@@ -83,8 +83,12 @@ impl<'a> View<'a> {
                 &candidate.loaded,
                 &candidate.tls,
                 candidate.listeners.are_local(),
+                candidate.listeners.address("admin"),
             ),
-            None => self.secrets.message(role, &self.settings.loaded),
+            None => {
+                self.secrets
+                    .message(role, &self.settings.loaded, self.listeners.address("admin"))
+            }
         }
     }
 

@@ -18,6 +18,7 @@ use crate::{
     },
     tls::Unusable,
 };
+use std::net::SocketAddr;
 use tls_files::Watched;
 
 /// The secrets in force.
@@ -45,8 +46,13 @@ impl WorkerSecrets {
     }
 
     /// The message for a worker of the configuration in force; `None`: its role is not to know.
-    pub(crate) fn message(&self, role: Role, loaded: &Loaded) -> Option<ToWorker> {
-        told(role, loaded, || self.secrets.clone())
+    pub(crate) fn message(
+        &self,
+        role: Role,
+        loaded: &Loaded,
+        admin: Option<SocketAddr>,
+    ) -> Option<ToWorker> {
+        told(role, loaded, admin, || self.secrets.clone())
     }
 
     /// The message for a worker of a configuration that is not in force yet.
@@ -56,8 +62,9 @@ impl WorkerSecrets {
         loaded: &Loaded,
         tls: &Tls,
         local: bool,
+        admin: Option<SocketAddr>,
     ) -> Option<ToWorker> {
-        told(role, loaded, || Secrets {
+        told(role, loaded, admin, || Secrets {
             tls: tls.found.secrets.clone(),
             auth: self.auth_of(loaded, local),
         })
@@ -153,16 +160,25 @@ impl WorkerSecrets {
     }
 }
 
-/// What a role is told.
-fn told(role: Role, loaded: &Loaded, secrets: impl FnOnce() -> Secrets) -> Option<ToWorker> {
+/// What a role is told. `admin`: where the admin listener really is.
+fn told(
+    role: Role,
+    loaded: &Loaded,
+    admin: Option<SocketAddr>,
+    secrets: impl FnOnce() -> Secrets,
+) -> Option<ToWorker> {
     if !role.knows_secrets() {
         return None;
     }
     let mut secrets = secrets();
     if role == Role::Admin {
-        // Judged by its own listener, and without TLS.
+        // Judged by its own listener, and without TLS. The socket counts: a service manager may have
+        // given another one than is configured.
         let config = &loaded.config;
-        let open = config.metrics.host.to_canonical().is_loopback();
+        let open = [admin.map(|address| address.ip()), Some(config.metrics.host)]
+            .into_iter()
+            .flatten()
+            .all(|host| host.to_canonical().is_loopback());
         secrets = Secrets {
             auth: AuthSecrets {
                 required: !open && config.auth.is_required(open),
