@@ -113,6 +113,13 @@ pub(crate) fn entries(
     found
 }
 
+/// Whether a server of that name would be taken for the built-in tools: by its name, or by its key in
+/// the names of its tools.
+fn is_reserved(name: &str) -> bool {
+    name.trim_matches(|c: char| !c.is_ascii_alphanumeric())
+        .eq_ignore_ascii_case("core")
+}
+
 fn entry(file: &File, member: &Member, around: &Around<'_>) -> Entry {
     let mut fields = Fields::new(&member.key, file, &member.node, around.env);
     if member.key.is_empty() {
@@ -122,6 +129,15 @@ fn entry(file: &File, member: &Member, around: &Around<'_>) -> Entry {
             "",
             member.at,
             "the name is empty",
+        );
+    }
+    if is_reserved(&member.key) {
+        fields.problem(
+            Severity::Entry,
+            Code::ConfigValue,
+            "",
+            member.at,
+            "this name is that of the built-in tools, in rules, too; choose another one",
         );
     }
     if !matches!(member.node.tree, Tree::Object(_)) {

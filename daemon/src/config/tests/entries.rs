@@ -106,7 +106,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         r#"{"command": "x", "sandbox": {"network": false, "fs": ["/tmp"]}}"#,
-        "Entry 2:24: mcpServers.a.sandbox: unknown field \"fs\", expected one of \"user\", \"read\", \"write\", \"network\", \"limits\" [GGEN-E1004]\n",
+        "Entry 2:24: mcpServers.a.sandbox: unknown field \"fs\", expected one of \"user\", \"read\", \"write\", \"network\", \"unix_sockets\", \"limits\" [GGEN-E1004]\n",
     ),
     (
         r#"{"command": "x", "sandbox": {"limits": {"processes": 5}}}"#,
@@ -159,6 +159,53 @@ fn with_entry(entry: &str) -> Host {
     Host::with(&format!(
         "{{\"mcpServers\": {{\n \"a\": {entry},\n \"good\": {{\"command\": \"true\"}}\n}}}}"
     ))
+}
+
+#[test]
+fn an_empty_list_of_paths_is_a_sandbox() {
+    for (sandbox, confined) in [
+        (r#"{"write": []}"#, true),
+        (r#"{"read": []}"#, true),
+        (r#"{"unix_sockets": true, "read": []}"#, true),
+        ("{}", false),
+        ("null", false),
+        ("false", false),
+        (r#""none""#, false),
+    ] {
+        let loaded = with_entry(&format!(r#"{{"command": "x", "sandbox": {sandbox}}}"#)).loaded();
+        let entry = &loaded.config.mcp_servers["a"];
+        let UpstreamTransport::Stdio { sandbox: found, .. } = &entry.transport else {
+            panic!("{entry:?}");
+        };
+        let found = found.as_ref().is_some_and(|found| found.confines_files());
+        assert_eq!(found, confined, "{sandbox}");
+    }
+}
+
+#[test]
+fn no_server_has_the_name_of_the_built_in_tools() {
+    for (name, reserved) in [
+        ("core", true),
+        ("CORE", true),
+        ("core!", true),
+        ("_core_", true),
+        ("core2", false),
+        ("score", false),
+    ] {
+        let host = Host::with(&format!(
+            r#"{{"mcpServers": {{"{name}": {{"command": "true"}}}}}}"#
+        ));
+        assert_eq!(
+            host.problems().contains("built-in tools"),
+            reserved,
+            "{name}"
+        );
+        assert_eq!(
+            host.loaded().config.mcp_servers[name].enabled,
+            !reserved,
+            "{name}"
+        );
+    }
 }
 
 #[test]

@@ -7,12 +7,14 @@
 //! names it at all, everything.
 
 mod glob;
+mod uri;
 
 use crate::edge::Principal;
-use crate::protocol::list_kind::ListKind;
+use crate::protocol::{list_kind::ListKind, name};
 pub use glob::Glob;
 use std::collections::HashMap;
 use std::sync::Arc;
+use uri::Spellings;
 
 /// A label that restricts its principal to the tools that its rest matches, whatever the rules say;
 /// it may come several times.
@@ -100,9 +102,8 @@ impl Rule {
         }
     }
 
-    /// Whether it says something about an object. A URI that a server may resolve to another place
-    /// (`/../`) is only allowed with everything, and is denied with anything.
-    fn concerns(&self, object: &Object<'_>) -> bool {
+    /// Whether it says something about an object.
+    fn concerns(&self, object: &Object<'_>, spellings: &Spellings) -> bool {
         if !self.is_of(object.server) {
             return false;
         }
@@ -115,15 +116,7 @@ impl Rule {
         let by_original = self.servers.is_some();
         match object.kind {
             ListKind::Resources | ListKind::Templates => {
-                if is_winding(object.original) {
-                    return match self.effect {
-                        Effect::Allow => globs.iter().any(Glob::is_all),
-                        Effect::Deny => !globs.is_empty(),
-                    };
-                }
-                globs.iter().any(|glob| {
-                    glob.matches(object.exposed) || by_original && glob.matches(object.original)
-                })
+                self.concerns_resource(globs, object, spellings)
             }
             ListKind::Tools | ListKind::Prompts => globs.iter().any(|glob| {
                 let sensitive = object.core
@@ -133,6 +126,42 @@ impl Rule {
                 !sensitive
                     && (is_name(glob, object) || by_original && glob.matches(object.original))
             }),
+        }
+    }
+
+    /// A URI that a server may resolve to another place (`/../`) is only allowed with everything, and
+    /// is denied with anything. Of the others, what is denied is so in every spelling; what is
+    /// allowed has to be so as it is written and in its plain spelling.
+    fn concerns_resource(
+        &self,
+        globs: &[Glob],
+        object: &Object<'_>,
+        spellings: &Spellings,
+    ) -> bool {
+        if spellings.winds {
+            return match self.effect {
+                Effect::Allow => globs.iter().any(Glob::is_all),
+                Effect::Deny => !globs.is_empty(),
+            };
+        }
+        let by_original = self.servers.is_some();
+        let as_written = globs.iter().any(|glob| {
+            glob.matches(object.exposed) || by_original && glob.matches(object.original)
+        });
+        let key = object.server.key;
+        let means = |uri: &str| {
+            globs.iter().any(|glob| {
+                plain_glob(glob, key).matches(&name::exposed_uri(key, uri))
+                    || by_original && Glob::new(&uri::plain(glob.as_str())).matches(uri)
+            })
+        };
+        match self.effect {
+            Effect::Allow => as_written && means(&spellings.plain),
+            Effect::Deny => {
+                as_written
+                    || means(&spellings.plain)
+                    || spellings.shorter.iter().any(|uri| means(uri))
+            }
         }
     }
 
@@ -189,18 +218,19 @@ fn is_name(glob: &Glob, object: &Object<'_>) -> bool {
         })
 }
 
-/// Whether a URI has dot segments, plain or with percent signs (RFC 3986 §3.3, §2.1).
-fn is_winding(uri: &str) -> bool {
-    let plain = uri
-        .replace("%2e", ".")
-        .replace("%2E", ".")
-        .replace("%2f", "/")
-        .replace("%2F", "/")
-        .replace("%5c", "/")
-        .replace("%5C", "/");
-    plain
-        .split(['/', '\\', '?', '#'])
-        .any(|part| part == ".." || part == ".")
+/// A glob over exposed URIs in its plain spelling: what stands before the server's own URI is left as
+/// it is.
+fn plain_glob(glob: &Glob, key: &str) -> Glob {
+    let text = glob.as_str();
+    let ui = format!("ui://{key}+");
+    if let Some(rest) = text.strip_prefix(&ui) {
+        let own = uri::plain(&format!("ui://{rest}"));
+        return Glob::new(&name::exposed_uri(key, &own));
+    }
+    match text.split_once('+') {
+        Some((of, own)) => Glob::new(&format!("{of}+{}", uri::plain(own))),
+        None => glob.clone(),
+    }
 }
 
 /// The rules that name a principal, and its own restrictions.
@@ -325,15 +355,19 @@ impl Access {
     /// Whether an object may be seen and used.
     #[must_use]
     pub fn allows(&self, object: &Object<'_>) -> bool {
+        let spellings = match object.kind {
+            ListKind::Resources | ListKind::Templates => Spellings::of(object.original),
+            ListKind::Tools | ListKind::Prompts => Spellings::default(),
+        };
         let only = self.only.is_empty()
             || object.kind == ListKind::Tools && self.only.iter().any(|glob| is_name(glob, object));
         only && !self
             .named_by(Effect::Deny)
-            .any(|rule| rule.concerns(object))
+            .any(|rule| rule.concerns(object, &spellings))
             && (self.named_by.is_empty()
                 || self
                     .named_by(Effect::Allow)
-                    .any(|rule| rule.concerns(object)))
+                    .any(|rule| rule.concerns(object, &spellings)))
     }
 
     /// Whether anything of a server may be seen, so that the server itself may.

@@ -209,6 +209,64 @@ fn built_in_tools_have_to_be_meant() {
 }
 
 #[test]
+fn a_denied_resource_is_denied_in_every_spelling() {
+    let of = |effect, list: &[&str], servers: Option<&[&str]>| Rule {
+        resources: Some(globs(list)),
+        servers: servers.map(globs),
+        ..rule(effect, &["*"])
+    };
+    let a = who("a", &[]);
+    let denied = |uri: &str, rules: &[Rule]| {
+        let mut all = vec![allow(&["*"])];
+        all.extend(rules.iter().cloned());
+        !may(&all, &a, &resource(&format!("s+{uri}"), uri))
+    };
+    let spellings = [
+        "file:///secret",
+        "file:///%73ecret",
+        "file:///%2573ecret",
+        "file:////secret",
+        "file:///%2Fsecret",
+        "FILE:///secret",
+        "file:\\\\\\secret",
+        "file:///secret/",
+        "file:///secret?/x",
+        "file:///secret#/x",
+        "file://localhost/secret",
+        "file:/secret",
+        "file:///sec\nret",
+    ];
+    for rule in [
+        of(Effect::Deny, &["s+file:///secret"], None),
+        of(Effect::Deny, &["file:///secret"], Some(&["s"])),
+        of(Effect::Deny, &["s+FILE:///%73ecret"], None),
+        of(Effect::Deny, &["s+file:///sec*t*"], None),
+    ] {
+        for uri in spellings {
+            assert!(denied(uri, std::slice::from_ref(&rule)), "{rule:?} {uri}");
+        }
+        assert!(!denied("file:///public", std::slice::from_ref(&rule)));
+    }
+    let hosts = [of(Effect::Deny, &["s+http://host/*"], None)];
+    for uri in ["http://host/a", "HTTP://HOST/a", "http://u@host:80/a"] {
+        assert!(denied(uri, &hosts), "{uri}");
+    }
+    // What is allowed is no way to something else.
+    let docs = [of(Effect::Allow, &["s+file:///docs*"], None)];
+    for (uri, allowed) in [
+        ("file:///docs/a%20b?x=1#y", true),
+        ("file:///docs%2F..%2Fsecret", false),
+        ("file:///docs/%252e%252e/secret", false),
+    ] {
+        assert_eq!(
+            may(&docs, &a, &resource(&format!("s+{uri}"), uri)),
+            allowed,
+            "{uri}"
+        );
+    }
+}
+
+#[test]
 fn resources_do_not_wind_out_of_their_glob() {
     let a = who("a", &[]);
     let rules = [Rule {
