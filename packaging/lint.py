@@ -26,7 +26,7 @@ instructions = re.findall(r"^([A-Z]+) ", container.replace("\\\n", " "), re.M)
 known = {"FROM", "WORKDIR", "COPY", "RUN", "USER", "ENV", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "ENTRYPOINT"}
 if set(instructions) - known or instructions[0] != "FROM" or instructions.index("USER") > instructions.index("ENTRYPOINT"):
     problems.append("Containerfile: unknown instruction, or it ends as root")
-for source in re.findall(r"^COPY (?!--from)(\S+) ", container, re.M):
+for source in re.findall(r"^COPY (?!--from)(?:--\S+ )*(\S+) ", container, re.M):
     if not pathlib.Path(source).exists():
         problems.append(f"Containerfile: {source} does not exist")
 

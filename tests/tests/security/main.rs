@@ -11,6 +11,7 @@ mod auth;
 #[cfg(target_os = "linux")]
 mod cgroups;
 mod found_configuration;
+mod packages;
 mod policy;
 mod sandbox;
 mod secrets;
