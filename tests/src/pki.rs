@@ -119,6 +119,12 @@ impl Forge {
     /// A revocation list of these serial numbers, PEM.
     #[must_use]
     pub fn revoke(&self, serials: &[u64]) -> String {
+        self.revoke_until(serials, SystemTime::now() + 30 * DAY)
+    }
+
+    /// A revocation list that is good until then.
+    #[must_use]
+    pub fn revoke_until(&self, serials: &[u64], next_update: SystemTime) -> String {
         let revoked = |serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: (SystemTime::now() - DAY).into(),
@@ -126,8 +132,8 @@ impl Forge {
             invalidity_date: None,
         };
         let list = CertificateRevocationListParams {
-            this_update: (SystemTime::now() - DAY).into(),
-            next_update: (SystemTime::now() + 30 * DAY).into(),
+            this_update: (SystemTime::now() - 5 * DAY).into(),
+            next_update: next_update.into(),
             crl_number: SerialNumber::from(u64::try_from(serials.len()).unwrap()),
             issuing_distribution_point: None,
             revoked_certs: serials.iter().map(revoked).collect(),

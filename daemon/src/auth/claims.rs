@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-/// Labels of one principal, at most; the frame counts them in a byte.
-const MAX_LABELS: usize = 200;
+/// Labels of one token, at most: with those of a certificate they fit into the byte that counts them.
+const MAX_LABELS: usize = 190;
 /// Bytes of one label, at most.
 const MAX_LABEL: usize = 4096;
 /// Claims that are about the token and not about its holder.
@@ -162,11 +162,11 @@ mod tests {
         );
         let groups = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>();
         for (claim, fits) in [
-            (serde_json::json!({"groups": groups(200)}), true),
-            (serde_json::json!({"groups": groups(201)}), false),
+            (serde_json::json!({"groups": groups(190)}), true),
+            (serde_json::json!({"groups": groups(191)}), false),
             (serde_json::json!({"group": "x".repeat(3000)}), true),
             (serde_json::json!({"group": "x".repeat(5000)}), false),
-            (serde_json::json!({"scope": groups(201).join(" ")}), false),
+            (serde_json::json!({"scope": groups(191).join(" ")}), false),
             (serde_json::json!({"client_id": "x".repeat(5000)}), false),
         ] {
             let labels = claims(&claim.to_string()).labels();

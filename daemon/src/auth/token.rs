@@ -62,7 +62,7 @@ pub enum TokenError {
     #[error("Token does not say whose it is: it has no \"sub\"")]
     NoSubject,
     /// Scopes and claims become labels, which rules may name. None is left out.
-    #[error("Token has more scopes and claims than 200, or one over 4096 bytes")]
+    #[error("Token has more scopes and claims than 190, or one over 4096 bytes")]
     Labels,
     /// Revoked by its `jti`.
     #[error("Token was revoked")]

@@ -14,10 +14,11 @@ use x509_parser::{
 /// What a certificate says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
-    /// The first DNS name, URI or e-mail address among its alternative names, else its common name;
-    /// may be empty.
+    /// The first DNS name, URI or e-mail address among its alternative names; its common name, if it
+    /// has no alternative names at all (RFC 6125 §6.4.4); may be empty.
     pub name: String,
-    /// Every alternative name, and the common name, each once.
+    /// Every alternative name, each once, or the common name. None of one kind has the form of
+    /// another, so that rules cannot take one for the other.
     pub names: Vec<String>,
     /// Names of hosts that it may serve: DNS names (perhaps with `*.`) and addresses.
     pub hosts: Vec<String>,
@@ -46,16 +47,15 @@ pub fn facts(der: &[u8]) -> Result<Facts, Unusable> {
         ..Facts::default()
     };
     let alternatives = certificate.subject_alternative_name().ok().flatten();
-    for name in alternatives
-        .iter()
-        .flat_map(|extension| &extension.value.general_names)
-    {
+    let alternatives = alternatives.map_or(&[][..], |extension| &extension.value.general_names);
+    for name in alternatives {
         match name {
-            GeneralName::DNSName(name) => {
+            GeneralName::DNSName(name) if is_host(name) => {
                 facts.named(name, true);
                 facts.hosts.push((*name).to_owned());
             }
-            GeneralName::URI(name) | GeneralName::RFC822Name(name) => facts.named(name, true),
+            GeneralName::URI(name) if is_uri(name) => facts.named(name, true),
+            GeneralName::RFC822Name(name) if is_mail(name) => facts.named(name, true),
             GeneralName::IPAddress(bytes) => {
                 if let Some(address) = address(bytes) {
                     facts.named(&address.to_string(), false);
@@ -65,7 +65,9 @@ pub fn facts(der: &[u8]) -> Result<Facts, Unusable> {
             _ => {}
         }
     }
-    if let Some(common) = common_name(certificate.subject()) {
+    if alternatives.is_empty()
+        && let Some(common) = common_name(certificate.subject())
+    {
         facts.named(common, true);
     }
     Ok(facts)
@@ -93,6 +95,24 @@ impl Facts {
             None => name.eq_ignore_ascii_case(host),
         })
     }
+}
+
+fn is_host(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._*".contains(&byte))
+        && name.parse::<IpAddr>().is_err()
+}
+
+fn is_uri(name: &str) -> bool {
+    let scheme = name.split_once(':').map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| scheme.starts_with(|c: char| c.is_ascii_alphabetic()))
+        && name.parse::<IpAddr>().is_err()
+}
+
+fn is_mail(name: &str) -> bool {
+    name.contains('@') && !name.contains([':', '/'])
 }
 
 fn common_name<'a>(name: &'a X509Name<'_>) -> Option<&'a str> {
@@ -125,5 +145,54 @@ pub fn chain(pem: &str) -> Result<Vec<CertificateDer<'static>>, Unusable> {
         )),
         Ok(chain) => Ok(chain),
         Err(error) => Err(Unusable::new(format!("is not valid PEM: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::facts;
+    use rcgen::{CertificateParams, DnType, KeyPair, SanType};
+
+    fn names(alternatives: Vec<SanType>) -> (String, Vec<String>) {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = alternatives;
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "admin");
+        let key = KeyPair::generate().unwrap();
+        let facts = facts(params.self_signed(&key).unwrap().der()).unwrap();
+        (facts.name, facts.names)
+    }
+
+    #[test]
+    fn the_common_name_counts_only_alone_and_no_kind_of_name_passes_for_another() {
+        let dns = |name: &str| SanType::DnsName(name.try_into().unwrap());
+        let mail = |name: &str| SanType::Rfc822Name(name.try_into().unwrap());
+        let uri = |name: &str| SanType::URI(name.try_into().unwrap());
+        let found = |alternatives| names(alternatives).1;
+        assert_eq!(
+            names(vec![]),
+            ("admin".to_owned(), vec!["admin".to_owned()])
+        );
+        assert_eq!(found(vec![dns("host.example")]), ["host.example"]);
+        assert_eq!(found(vec![mail("a@b.example")]), ["a@b.example"]);
+        assert_eq!(found(vec![uri("spiffe://a/b")]), ["spiffe://a/b"]);
+        assert_eq!(
+            found(vec![SanType::IpAddress([10, 0, 0, 1].into())]),
+            ["10.0.0.1"]
+        );
+        for disguised in [
+            dns("a@b.example"),
+            dns("spiffe://a/b"),
+            dns("10.0.0.1"),
+            mail("host.example"),
+            mail("spiffe://a/b@c"),
+            uri("host.example"),
+            uri("a@b.example"),
+            uri("fe80::1"),
+        ] {
+            assert_eq!(found(vec![disguised.clone()]), [""; 0], "{disguised:?}");
+        }
     }
 }

@@ -25,6 +25,9 @@ use rustls::{
 };
 use std::sync::Arc;
 
+/// Names of a client certificate, at most.
+const MAX_NAMES: usize = 63;
+
 /// What connections are served with.
 #[derive(Clone, Debug)]
 pub struct Serving {
@@ -133,6 +136,10 @@ pub fn reason(error: &Error) -> String {
                 "not yet valid".to_owned()
             }
             CertificateError::Revoked => "revoked".to_owned(),
+            CertificateError::ExpiredRevocationList
+            | CertificateError::ExpiredRevocationListContext { .. } => {
+                "its authority's revocation list (auth.mtls.crl) is out of date".to_owned()
+            }
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
                 "not made for clients".to_owned()
             }
@@ -213,10 +220,12 @@ impl Judge {
                 "holds no PEM revocation list (-----BEGIN X509 CRL-----)",
             ));
         }
-        // An authority without a list of its own has revoked nobody.
+        // An authority without a list of its own has revoked nobody; one whose list is out of date may
+        // have.
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
             .with_crls(lists)
-            .allow_unknown_revocation_status();
+            .allow_unknown_revocation_status()
+            .enforce_revocation_expiration();
         let inner = builder
             .build()
             .map_err(|error| Unusable::new(format!("client authorities: {error}")))?;
@@ -264,6 +273,12 @@ impl Judge {
         let facts = certificate::facts(own).map_err(other)?;
         if facts.name.is_empty() {
             return Err(other(Unusable::new("it names nobody")));
+        }
+        // Each becomes a label, by which a rule could deny; none is left out.
+        if facts.names.len() > MAX_NAMES {
+            return Err(other(Unusable::new(format!(
+                "it has more than {MAX_NAMES} names"
+            ))));
         }
         if !self.names.is_empty() && !facts.names.iter().any(|name| self.names.contains(name)) {
             return Err(other(Unusable::new(format!(

@@ -812,5 +812,19 @@ fn who_is_revoked_is_not_heard_by_a_resumed_session_either() {
             .all(|_| status().is_ok_and(|status| status == 200))
             .then_some(())
     });
+    // Nobody can say who was revoked since a list went out of date.
+    let stale = forge.revoke_until(&[71], SystemTime::now() - DAY);
+    fs::write(pki.file("crl.pem"), stale).unwrap();
+    until("the list that is out of date", || {
+        (0..8)
+            .all(|_| status().is_ok_and(|status| status == 401))
+            .then_some(())
+    });
+    until("it is named", || {
+        daemon
+            .log()
+            .contains("revocation list (auth.mtls.crl) is out of date")
+            .then_some(())
+    });
     daemon.stop();
 }
