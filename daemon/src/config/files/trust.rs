@@ -4,7 +4,7 @@
 
 use crate::config::problem::{Location, Problem, Severity};
 use ggen_wire::Code;
-use nix::unistd::{Uid, User};
+use nix::unistd::{Gid, Group, Uid, User};
 use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -60,11 +60,21 @@ pub(crate) fn somebody_else(place: &Path, caller: u32, above: bool) -> Option<St
     if above && facts.mode() & STICKY != 0 {
         return None;
     }
-    // A group that has its user's number is that user's own.
-    let shared = facts.gid() != caller && facts.gid() != ROOT;
-    let writable =
-        facts.mode() & ALL_MAY_WRITE != 0 || shared && facts.mode() & GROUP_MAY_WRITE != 0;
+    let writable = facts.mode() & ALL_MAY_WRITE != 0
+        || facts.mode() & GROUP_MAY_WRITE != 0 && !is_own_group(facts.gid(), caller);
     writable.then(|| format!("others may write {shown}"))
+}
+
+/// Whether a group is root's, or that of one user alone: it has the user's number or name, as where
+/// every user has a group.
+fn is_own_group(gid: u32, caller: u32) -> bool {
+    let named_alike = || {
+        let user = User::from_uid(Uid::from_raw(caller)).ok().flatten();
+        let group = Group::from_gid(Gid::from_raw(gid)).ok().flatten();
+        user.zip(group)
+            .is_some_and(|(user, group)| user.name == group.name)
+    };
+    gid == ROOT || gid == caller || named_alike()
 }
 
 #[cfg(test)]
