@@ -253,6 +253,39 @@ fn an_upstreams_words_cannot_steer_the_terminal() {
 }
 
 #[test]
+fn no_form_of_output_takes_what_acts() {
+    let acting = r"a\u001b]0;x\u0007\u009b2J\u202eb\u2066\u200f\u2028\u007f\nc";
+    let tools = r#"{"parameters":{"version":"@VERSION@","tools":[{"name":"ACT","server":"ACT","original":"ACT","description":"ACT","status":"ACT"}]}}"#;
+    let lines = r#"{"parameters":{"version":"@VERSION@","lines":[{"seq":1,"at_us":1,"level":"info","category":"upstream","source":"ACT","message":"ACT","fields":[["ACT","ACT"]]}]}}"#;
+    let value = r#"{"parameters":{"version":"@VERSION@","value":{"content":[{"type":"ACT","ACT":"ACT"}]}}}"#;
+    let failed = r#"{"error":"io.ggend.Control.Failed","parameters":{"code":"GGEN-E2102","message":"ACT","help":"ACT"}}"#;
+    for (reply, verbs) in [
+        (
+            tools,
+            &[
+                "mcp list",
+                "mcp list --verbose",
+                "mcp list --format csv",
+                "mcp list --format markdown",
+                "mcp list --json",
+            ][..],
+        ),
+        (lines, &["mcp server logs", "mcp server logs --json"]),
+        (value, &["mcp test x", "mcp test x --json"]),
+        (failed, &["mcp list", "mcp list --json"]),
+    ] {
+        let fake = Fake::always(reply.replace("ACT", acting).leak());
+        for verb in verbs {
+            let ran = fake.ggen(verb);
+            let said = format!("{}{}", ran.stdout, ran.stderr);
+            assert!(said.contains('b'), "{verb}: {said}");
+            let acts = |c: char| ggen_wire::escape::acts(c) && c != '\n';
+            assert!(!said.contains(acts), "{verb}: {said:?}");
+        }
+    }
+}
+
+#[test]
 fn followed_logs_come_until_the_daemon_ends_them() {
     let fake = Fake::recorded("-follow");
     let ran = fake.ggen("mcp server logs --follow");

@@ -458,3 +458,38 @@ fn silent_control_connections_keep_nobody_out() {
     drop(silent);
     daemon.stop();
 }
+
+#[test]
+fn a_servers_words_steer_no_terminal() {
+    // ESC, C1, and a change of direction, on standard error.
+    let script = format!(
+        r"printf '\033]0;x\007\302\2332J\342\200\256 evil\n' >&2; exec {}",
+        daemon::binary("ggend-fixture").display()
+    );
+    let entry = json!({ "command": "sh", "args": ["-c", script] });
+    let mut daemon = daemon(Value::Null).idle();
+    let file = daemon.sandbox.path("output/evil.log");
+    daemon = daemon.begin(&json!({
+        "logging": { "file": { "path": file } },
+        "mcpServers": { "evil": entry },
+    }));
+    daemon.until_ready(&["evil"]);
+    let acts = |c: char| ggen_wire::escape::acts(c) && c != '\n';
+    for line in [
+        &["mcp", "server", "logs"][..],
+        &["mcp", "server", "logs", "--json"],
+    ] {
+        let ran = until("the line", || {
+            let ran = daemon.ggen(line);
+            ran.stdout.contains(" evil").then_some(ran)
+        });
+        assert!(!ran.stdout.contains(acts), "{line:?}: {:?}", ran.stdout);
+    }
+    let written = until("the line in the file", || {
+        let text = std::fs::read_to_string(&file).ok()?;
+        text.contains(r"\u{9b}").then_some(text)
+    });
+    assert!(!written.contains(acts), "{written:?}");
+    let log = daemon.stop();
+    assert!(log.contains(r"\u{202e}") && !log.contains(acts), "{log:?}");
+}
