@@ -145,16 +145,16 @@ pub struct Limits {
     /// client takes one).
     pub stream_after: Micros,
     /// Events kept for resumption, per stream.
-    pub ring: usize,
+    pub buffer: usize,
     /// Nesting of a message.
     pub depth: usize,
     /// Calls of modern clients that wait for an answer to a legacy server's question: of one
     /// principal, at one upstream, in all.
-    pub parked: [usize; 3],
+    pub pending_inputs: [usize; 3],
     /// Silence of a server after a question, before its client is asked what has come together.
     pub gather: Micros,
     /// How long a modern client may take to come back with its answers.
-    pub park: Micros,
+    pub pending_input: Micros,
     /// How long an identical retry gets the same answer.
     pub repeat: Micros,
     /// How long a legacy client may take for an answer.
@@ -180,11 +180,11 @@ impl Default for Limits {
             handshake: 30_000_000,
             probe: 3_000_000,
             stream_after: 2_000_000,
-            ring: 256,
+            buffer: 256,
             depth: 128,
-            parked: [64, 256, 1024],
+            pending_inputs: [64, 256, 1024],
             gather: 10_000,
-            park: 300_000_000,
+            pending_input: 300_000_000,
             repeat: 60_000_000,
             think: 600_000_000,
             rounds: 10,

@@ -20,7 +20,7 @@ impl Calling<'_> {
             return false;
         }
         client
-            .park()
+            .pending_input()
             .is_some_and(|id| self.questions.pending.keep_message(id, data))
     }
 

@@ -70,11 +70,11 @@ impl Questioning<'_> {
             return None;
         };
         let asking = client.asking.as_mut()?;
-        if asking.park.is_some() {
-            return asking.park;
+        if asking.pending_input.is_some() {
+            return asking.pending_input;
         }
         let pending = &mut self.questions.pending;
-        if !pending.has_room(&asking.principal, call.up, self.cx.limits.parked) {
+        if !pending.has_room(&asking.principal, call.up, self.cx.limits.pending_inputs) {
             return None;
         }
         let mut bits = [0; 16];
@@ -88,7 +88,7 @@ impl Questioning<'_> {
             subject: asking.subject,
         };
         pending.insert(id, PendingInput::new(origin, number));
-        asking.park = Some(id);
+        asking.pending_input = Some(id);
         Some(id)
     }
 
@@ -117,7 +117,10 @@ impl Questioning<'_> {
 
     /// Answers the client's exchange with the questions that the server has; the call waits.
     pub(crate) fn ask_back(&mut self, id: u128) {
-        let (life, expires) = (self.cx.incarnation, self.cx.now + self.cx.limits.park);
+        let (life, expires) = (
+            self.cx.incarnation,
+            self.cx.now + self.cx.limits.pending_input,
+        );
         let nonce = self.cx.nonce();
         let Some(pending) = self.questions.pending.get_mut(id) else {
             return;
@@ -127,7 +130,7 @@ impl Questioning<'_> {
         let (up, method) = (pending.origin().up, pending.origin().method);
         let state = State {
             mode: Mode::Resume,
-            park: id,
+            pending_input: id,
             life,
             subject: pending.origin().subject,
             expires,
@@ -227,10 +230,10 @@ impl Questioning<'_> {
             )
         };
         let requests: Vec<_> = list.iter().enumerate().map(question).collect();
-        let expires = self.cx.now + self.cx.limits.park;
+        let expires = self.cx.now + self.cx.limits.pending_input;
         let state = State {
             mode: Mode::Repeat,
-            park: 0,
+            pending_input: 0,
             life: self.cx.incarnation,
             subject: asking.subject,
             expires,
