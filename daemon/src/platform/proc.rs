@@ -5,6 +5,7 @@ use nix::unistd::{SysconfVar, sysconf};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    time::Duration,
 };
 
 /// One process, as `/proc/<pid>/stat` describes it (`proc_pid_stat(5)`).
@@ -96,6 +97,15 @@ pub fn process(pid: u32) -> Option<Process> {
         pid,
         &std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?,
     )
+}
+
+/// How long the first thread of a process has waited for a processor in its life: `run_delay` of
+/// the kernel's schedstat. `None`: there is no such process, or the system does not tell.
+#[must_use]
+pub fn waited_for_processor(pid: u32) -> Option<Duration> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+    let nanoseconds = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some(Duration::from_nanos(nanoseconds))
 }
 
 fn parse(pid: u32, stat: &str) -> Option<Process> {
@@ -336,6 +346,47 @@ mod tests {
                 cpu_ms: 3000
             })
         );
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn who_shares_a_processor_waits_and_who_is_stopped_does_not() {
+        struct Ended(std::process::Child);
+        impl Drop for Ended {
+            fn drop(&mut self) {
+                self.0.kill().unwrap();
+                self.0.wait().unwrap();
+            }
+        }
+        let busy = || {
+            let script = "taskset -cp 0 $$ >/dev/null; while :; do :; done";
+            Ended(
+                std::process::Command::new("sh")
+                    .args(["-c", script])
+                    .spawn()
+                    .unwrap(),
+            )
+        };
+        let (one, _other) = (busy(), busy());
+        let Some(begun) = waited_for_processor(one.0.id()) else {
+            return println!("skipped: this system does not tell how long processes wait");
+        };
+        let limit = std::time::Instant::now() + Duration::from_secs(60);
+        while waited_for_processor(one.0.id()).unwrap() < begun + Duration::from_millis(200) {
+            assert!(std::time::Instant::now() < limit, "it did not wait");
+            std::thread::yield_now();
+        }
+        let pid = nix::unistd::Pid::from_raw(one.0.id().try_into().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+        while is_stopped(one.0.id()) != Some(true) {
+            std::thread::yield_now();
+        }
+        let stopped = waited_for_processor(one.0.id());
+        let until = std::time::Instant::now() + Duration::from_millis(300);
+        while std::time::Instant::now() < until {
+            std::thread::yield_now();
+        }
+        assert_eq!(waited_for_processor(one.0.id()), stopped);
     }
 
     #[test]

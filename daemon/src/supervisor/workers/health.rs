@@ -35,7 +35,8 @@ impl Workers {
             .procs
             .get_mut(&id)
             .filter(|proc| proc.stage == Stage::Starting)?;
-        (proc.stage, proc.beat_at) = (Stage::Ready, now);
+        proc.stage = Stage::Ready;
+        proc.heard(now);
         let mut ready = NowReady {
             name: proc.name.clone(),
             role: proc.role,
@@ -59,7 +60,7 @@ impl Workers {
     pub(crate) fn beat(&mut self, id: ProcId, beat: Beat, now: Duration) {
         if let Some(proc) = self.procs.get_mut(&id) {
             proc.beat = beat;
-            proc.beat_at = now;
+            proc.heard(now);
         }
     }
 
@@ -67,12 +68,12 @@ impl Workers {
     pub(crate) fn excuse(&mut self, late: Duration) {
         self.procs
             .values_mut()
-            .for_each(|proc| proc.beat_at += late);
+            .for_each(|proc| proc.silence.excuse(late));
     }
 
     /// No worker could be heard until now.
     pub(crate) fn begin_listening(&mut self, now: Duration) {
-        self.procs.values_mut().for_each(|proc| proc.beat_at = now);
+        self.procs.values_mut().for_each(|proc| proc.heard(now));
     }
 
     /// Tells a worker to finish what it has within `limit`, and to exit.
@@ -141,6 +142,9 @@ impl Workers {
         let Some(proc) = self.procs.get_mut(&id) else {
             return;
         };
+        if proc.waits_for_processor(now) {
+            return;
+        }
         match proc.stage {
             Stage::Starting | Stage::Ready if proc.stuck => {
                 self.abort(id, "worker does not read its control channel", now);

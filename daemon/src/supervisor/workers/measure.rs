@@ -42,7 +42,7 @@ impl Workers {
             Some(ProcessFacts {
                 id,
                 is_ready: proc.stage == Stage::Ready,
-                beat_age: now.saturating_sub(proc.beat_at),
+                beat_age: now.saturating_sub(proc.silence.since()),
                 lag_us: proc.beat.lag_us,
                 rss_bytes: proc.usage.rss_bytes,
             })

@@ -1,9 +1,10 @@
 //! A worker process and the slot that it runs in. Plain state: what is done with it is in the files
 //! beside this one.
 
+use super::Silence;
 use crate::{
     ipc::messages::{Beat, Role, ToWorker},
-    platform::Usage,
+    platform::{self, Usage},
     supervisor::{
         channels::{SendError, Writer},
         event::ProcId,
@@ -13,11 +14,6 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
-
-/// A worker hangs when no beat comes for so long: three missed beats, and a little for the way.
-const SILENCE: Duration = Duration::from_millis(3250);
-/// Before its first beat, a worker has so long to be loaded on a busy machine.
-const LOADING: Duration = Duration::from_secs(10);
 
 /// How far a worker process has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,8 +46,8 @@ pub(crate) struct Proc {
     pub(crate) sandbox: String,
     /// Its last beat, without the metrics.
     pub(crate) beat: Beat,
-    /// When that came; before the first one, when it was started.
-    pub(crate) beat_at: Duration,
+    /// How long no beat has come.
+    pub(crate) silence: Silence,
     /// Memory and processor time.
     pub(crate) usage: Usage,
     /// A quic worker's port, and its socket slot there.
@@ -73,18 +69,35 @@ impl Proc {
         matches!(self.stage, Stage::Draining(_))
     }
 
-    fn silent_at(&self) -> Duration {
-        let loading = self.stage == Stage::Starting && self.beat.seq == 0;
-        self.beat_at + if loading { LOADING } else { SILENCE }
+    /// It was heard just now.
+    pub(super) fn heard(&mut self, now: Duration) {
+        self.silence = match self.stage {
+            Stage::Starting if self.beat.seq == 0 => Silence::of_new(now),
+            _ => Silence::begin(now, platform::waited_for_processor(self.pid)),
+        };
+    }
+
+    /// Whether it is due for its silence alone, and that does not mean that it hangs: it waited for
+    /// a processor. Its deadline is a later one then.
+    pub(super) fn waits_for_processor(&mut self, now: Duration) -> bool {
+        let silent = match self.stage {
+            Stage::Starting | Stage::Ready => !self.stuck,
+            Stage::Draining(until) => until > now,
+            Stage::Aborted(_) | Stage::Killed => false,
+        };
+        silent
+            && !self
+                .silence
+                .judge(now, platform::waited_for_processor(self.pid))
     }
 
     /// When something has to be done about it if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         match self.stage {
             Stage::Starting | Stage::Ready if self.stuck => Some(Duration::ZERO),
-            Stage::Starting | Stage::Ready => Some(self.silent_at()),
+            Stage::Starting | Stage::Ready => Some(self.silence.ends()),
             // A worker that hangs finishes nothing.
-            Stage::Draining(until) => Some(until.min(self.silent_at())),
+            Stage::Draining(until) => Some(until.min(self.silence.ends())),
             Stage::Aborted(until) => Some(until),
             Stage::Killed => None,
         }

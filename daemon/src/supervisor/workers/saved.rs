@@ -1,6 +1,8 @@
 //! The workers on their way from one binary to the next. Their processes do not notice.
 
-use super::{LinkNumber, Proc, QUEUE, Slot, Stage, Workers, rolling_restart::RollingRestart};
+use super::{
+    LinkNumber, Proc, QUEUE, Silence, Slot, Stage, Workers, rolling_restart::RollingRestart,
+};
 use crate::{
     ipc::{
         channel,
@@ -55,7 +57,7 @@ impl Workers {
             stage: proc.stage,
             sandbox: proc.sandbox.clone(),
             beat: proc.beat.clone(),
-            beat_at: proc.beat_at,
+            beat_at: proc.silence.since(),
             usage: proc.usage,
             socket_slot: socket_slot(proc),
         });
@@ -81,7 +83,7 @@ impl Workers {
                 stage: saved.stage,
                 sandbox: saved.sandbox,
                 beat: saved.beat,
-                beat_at: saved.beat_at,
+                silence: Silence::begin(saved.beat_at, None),
                 usage: saved.usage,
                 socket_slot,
                 writer: Writer::closed(),

@@ -1,6 +1,6 @@
 //! Starting a worker process. What it is told is put together by the caller.
 
-use super::{Proc, Stage, Workers};
+use super::{Proc, Silence, Stage, Workers};
 use crate::{
     ipc::{
         channel,
@@ -104,7 +104,7 @@ impl Workers {
             stage: Stage::Starting,
             sandbox: String::new(),
             beat: Beat::default(),
-            beat_at: now,
+            silence: Silence::of_new(now),
             usage: Usage::default(),
             socket_slot,
             writer,

@@ -118,7 +118,7 @@ impl Workers {
 }
 
 fn row(proc: &Proc, slot: Option<&Slot>, now: Duration) -> Worker {
-    let age = now.saturating_sub(proc.beat_at);
+    let age = now.saturating_sub(proc.silence.since());
     Worker {
         name: proc.name.clone(),
         role: proc.role.as_str().to_owned(),
