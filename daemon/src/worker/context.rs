@@ -18,6 +18,7 @@ use std::{
     io,
     net::TcpListener,
     os::fd::OwnedFd,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -107,7 +108,10 @@ pub struct Context {
 
 /// The tasks around a worker's body; kept by [`super::main`].
 pub(super) struct Frame {
-    tasks: Vec<JoinHandle<()>>,
+    /// Sends beats while it is polled; never returns. Not a task: the event loop polls it before all
+    /// tasks that are ready, however many there are.
+    pub(super) beats: Pin<Box<dyn Future<Output = ()> + Send>>,
+    reader: JoinHandle<()>,
     writer: JoinHandle<()>,
     stop: watch::Sender<bool>,
 }
@@ -117,7 +121,7 @@ impl Frame {
     pub(super) async fn finish(self) {
         self.stop.send_replace(true);
         tokio::time::timeout(FLUSH, self.writer).await.ok();
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.reader.abort();
     }
 }
 
@@ -177,13 +181,7 @@ impl Context {
         let period = Duration::from_millis(start.beat_ms.max(10));
         // Opened now: the sandbox closes the way to this folder, not the folder itself.
         let files = crate::platform::OwnFiles::open();
-        let beating = tokio::spawn(beat::run(
-            period,
-            beats.clone(),
-            outbox.clone(),
-            queue,
-            files,
-        ));
+        let beating = beat::run(period, beats.clone(), outbox.clone(), queue, files);
         let context = Self {
             start,
             listeners,
@@ -196,7 +194,8 @@ impl Context {
         (
             context,
             Frame {
-                tasks: vec![reader, beating],
+                beats: Box::pin(beating),
+                reader,
                 writer,
                 stop,
             },
@@ -214,15 +213,32 @@ impl Context {
         listeners: Vec<TcpListener>,
         socket: OwnedFd,
     ) -> io::Result<Self> {
-        let (sender, receiver) = channel(socket)?;
-        let (context, frame) =
-            Self::assemble(start, listeners, sender, receiver, log::Queue::new(), None);
+        let (context, frame) = Self::with_frame(start, listeners, socket)?;
         tokio::spawn(async move {
-            // Held for as long as the test's event loop runs.
-            std::future::pending::<()>().await;
-            drop(frame);
+            // All of it is held for as long as the test's event loop runs.
+            let mut frame = frame;
+            let all = &mut frame;
+            all.beats.as_mut().await;
         });
         Ok(context)
+    }
+
+    /// The same with what is around it, whose beats have to be polled.
+    #[cfg(test)]
+    pub(super) fn with_frame(
+        start: Start,
+        listeners: Vec<TcpListener>,
+        socket: OwnedFd,
+    ) -> io::Result<(Self, Frame)> {
+        let (sender, receiver) = channel(socket)?;
+        Ok(Self::assemble(
+            start,
+            listeners,
+            sender,
+            receiver,
+            log::Queue::new(),
+            None,
+        ))
     }
 
     /// The next message. `None` only when the supervisor is gone: the drain has begun then, too.

@@ -78,7 +78,7 @@ async fn serve(role: Role) -> ExitCode {
         Ok(socket) => Context::open(socket).await,
         Err(error) => Err(error),
     };
-    let (context, frame) = match opened {
+    let (context, mut frame) = match opened {
         Ok(opened) => opened,
         // The supervisor is gone before it could say anything, or somebody started a worker by
         // hand.
@@ -115,6 +115,8 @@ async fn serve(role: Role) -> ExitCode {
         }
     };
     let code = tokio::select! {
+        biased;
+        () = frame.beats.as_mut() => ExitCode::from(SOFTWARE),
         code = body => code,
         () = drain.expired() => {
             tracing::warn!(target: "mcp_server", "drain deadline passed with work in flight");

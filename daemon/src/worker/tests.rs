@@ -14,7 +14,14 @@ use crate::{
     },
     platform::socket_pair,
 };
-use std::{os::fd::AsFd, time::Duration};
+use std::{
+    os::fd::AsFd,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 fn start() -> Start {
     Start {
@@ -62,6 +69,57 @@ async fn beats_carry_what_the_body_says_and_count_up() {
         }
     }
     assert_eq!(last, 3);
+}
+
+/// A thousand connections whose tasks are all ready at once are no reason to send no beat.
+#[test]
+fn beats_do_not_wait_for_all_tasks_that_are_ready() {
+    const TASKS: usize = 1000;
+    let polls = Arc::new(AtomicUsize::new(0));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let at_beats = runtime.block_on(async {
+        let (_supervisor, worker) = socket_pair().unwrap();
+        let (context, mut frame) = Context::with_frame(start(), Vec::new(), worker).unwrap();
+        let (told, mut beats) = tokio::sync::mpsc::channel(8);
+        let counter = Arc::clone(&polls);
+        context.on_beat(move || {
+            told.try_send(counter.load(Relaxed)).unwrap_or_default();
+            Beat::default()
+        });
+        for _ in 0..TASKS {
+            let polls = Arc::clone(&polls);
+            tokio::spawn(async move {
+                loop {
+                    polls.fetch_add(1, Relaxed);
+                    let end = Instant::now() + Duration::from_millis(1);
+                    while Instant::now() < end {
+                        std::hint::spin_loop();
+                    }
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        let mut at_beats = Vec::new();
+        tokio::select! {
+            biased;
+            () = frame.beats.as_mut() => {}
+            () = async {
+                while at_beats.len() < 5 {
+                    at_beats.extend(beats.recv().await);
+                }
+            } => {}
+        }
+        at_beats
+    });
+    runtime.shutdown_background();
+    let between = at_beats.windows(2).map(|two| two[1] - two[0]).max();
+    assert!(
+        between.is_some_and(|polls| polls < TASKS / 2),
+        "tasks that were polled when each beat was sent: {at_beats:?}"
+    );
 }
 
 #[tokio::test]

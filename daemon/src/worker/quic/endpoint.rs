@@ -11,9 +11,12 @@ use crate::ipc::socket_slot::SocketSlot;
 use s2n_quic::{Server, provider::io::tokio::Builder};
 use std::{error::Error, net::UdpSocket, sync::Arc};
 
-/// Datagrams that wait to be read or written, in bytes; the kernel's own buffers come before and
-/// after.
-const QUEUE: usize = 512 << 10;
+/// Datagrams that wait to be read, in bytes; the kernel's own buffer comes before. The library
+/// handles all of them in one turn of the event loop, so that beats and requests wait for as many
+/// handshakes as there is room for.
+const RECEIVED: usize = 128 << 10;
+/// Datagrams that wait to be written, in bytes; the kernel's own buffer comes after.
+const TO_SEND: usize = 512 << 10;
 
 /// Starts it.
 ///
@@ -29,8 +32,8 @@ pub(super) fn start(
         // What the kernel merges of one client's address may belong to connections of several
         // workers.
         .with_gro_disabled()?
-        .with_internal_recv_buffer_size(QUEUE)?
-        .with_internal_send_buffer_size(QUEUE)?
+        .with_internal_recv_buffer_size(RECEIVED)?
+        .with_internal_send_buffer_size(TO_SEND)?
         .build()?;
     let server = Server::builder()
         .with_io(io)?
