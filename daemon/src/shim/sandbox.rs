@@ -26,9 +26,11 @@ const PROGRAMS: [&str; 10] = [
     "/nix/store",
     "/snap",
 ];
-/// What programs look up: settings, the kernel's tables, devices, the host's name servers.
-const LOOKED_UP: [&str; 7] = [
-    "/etc",
+/// Settings, all but ours: they tell the secrets of other servers.
+const SETTINGS: &str = "/etc";
+const OUR_SETTINGS: &str = "/etc/ggen";
+/// What programs look up: the kernel's tables, devices, the host's name servers.
+const LOOKED_UP: [&str; 6] = [
     "/proc",
     "/sys",
     "/dev",
@@ -185,7 +187,8 @@ fn reach(launch: &Launch, sandbox: &ServerSandbox) -> Result<(Option<Prepared>, 
     let own = read.iter().chain(&write).cloned().chain(program(launch));
     let paths = |all: &[&str]| all.iter().map(PathBuf::from).collect::<Vec<_>>();
     let wanted = Reach {
-        read: paths(&LOOKED_UP),
+        read: paths(&LOOKED_UP).into_iter().chain(settings()).collect(),
+        list: paths(&[SETTINGS]),
         execute: paths(&PROGRAMS).into_iter().chain(own).collect(),
         write: paths(&DEVICES).into_iter().chain(write).collect(),
         files: confined,
@@ -200,6 +203,17 @@ fn reach(launch: &Launch, sandbox: &ServerSandbox) -> Result<(Option<Prepared>, 
         // The first two versions of Landlock do not see truncate(2).
         _ => Ok((Some(layer), confined && platform::landlock_version() < 3)),
     }
+}
+
+/// What lies in `/etc`, one by one, because a rule cannot take away what another one gives. A link
+/// is left out: what it leads to is judged by its own place.
+fn settings() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(SETTINGS).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_symlink()))
+        .map(|entry| entry.path())
+        .filter(|path| path != Path::new(OUR_SETTINGS))
+        .collect()
 }
 
 /// The program itself, wherever it lies.

@@ -304,3 +304,54 @@ fn no_server_operates_the_daemon() {
     assert_eq!(daemon.ggen(&["mcp", "server", "reload"]).code, 0);
     daemon.stop();
 }
+
+/// A file in `/etc/ggen`, until it is dropped.
+struct Planted {
+    file: std::path::PathBuf,
+    made: bool,
+}
+
+impl Planted {
+    fn new() -> Self {
+        let folder = std::path::Path::new("/etc/ggen");
+        let made = !folder.exists();
+        fs::create_dir_all(folder).unwrap();
+        let file = folder.join(format!("ggend-test-{}.secret", std::process::id()));
+        fs::write(&file, "1234567").unwrap();
+        Self { file, made }
+    }
+}
+
+impl Drop for Planted {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.file);
+        if self.made {
+            let _ = fs::remove_dir("/etc/ggen");
+        }
+    }
+}
+
+#[test]
+fn a_confined_server_does_not_read_the_configuration_of_the_others() {
+    if !root_or_skipped("a file in /etc/ggen") {
+        return;
+    }
+    let planted = Planted::new();
+    let servers = json!({
+        "walled": walled(json!({ "read": [] })),
+        "named": walled(json!({ "read": [planted.file] })),
+    });
+    let daemon = daemon(json!({ "mcpServers": servers })).start();
+    daemon.until_ready(&["walled", "named"]);
+    let read = |server: &str, target: &std::path::Path| {
+        reach(&daemon, server, json!({ "what": "read", "target": target }))
+    };
+    assert!(read("walled", &planted.file).starts_with("refused: Permission denied"));
+    assert_eq!(read("named", &planted.file), "done 7");
+    // The rest of /etc as before.
+    for file in ["/etc/passwd", "/etc/nsswitch.conf"] {
+        let answer = read("walled", std::path::Path::new(file));
+        assert!(answer.starts_with("done"), "{file}: {answer}");
+    }
+    daemon.stop();
+}

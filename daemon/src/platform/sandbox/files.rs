@@ -51,6 +51,7 @@ pub(super) fn build(reach: &Reach) -> io::Result<(Option<RulesetCreated>, Stands
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     for (paths, access) in [
         (&reach.read, read),
+        (&reach.list, AccessFs::ReadDir.into()),
         (&reach.execute, read | AccessFs::Execute),
         (
             &reach.write,

@@ -22,6 +22,8 @@ pub struct Reach {
     /// Files and folders that may be read and listed, and whatever lies below. What does not exist
     /// is left out.
     pub read: Vec<PathBuf>,
+    /// Folders whose names may be listed, with all below; no file is read for that.
+    pub list: Vec<PathBuf>,
     /// Those that may be executed, too.
     pub execute: Vec<PathBuf>,
     /// Those that may be read, written, made and removed.
