@@ -152,3 +152,62 @@ fn doctor_as_root_starts_no_server_while_the_daemon_is_down() {
     });
     assert!(ran.is_none(), "the server ran as root");
 }
+
+#[test]
+fn root_is_not_led_elsewhere_by_a_runtime_directory_of_somebody_else() {
+    if !root_or_skipped("directories of two users") {
+        return;
+    }
+    let host = daemon(Value::Null).idle();
+    let (run, target) = (host.sandbox.path("run"), host.sandbox.path("tmp/target"));
+    for name in ["ggend.log", "ggend.lock"] {
+        symlink(&target, run.join(name)).unwrap();
+    }
+    chown(&run, Some(NOBODY), Some(NOBODY)).unwrap();
+    for (program, line, code) in [
+        ("ggend", &[][..], 77),
+        ("ggen", &["mcp", "server", "start"], 4),
+    ] {
+        let mut command = host.sandbox.command(program);
+        let output = command
+            .env("GGEN_DAEMON", binary("ggend"))
+            .args(line)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{program}: {said}");
+        assert!(said.contains("belongs to"), "{program}: {said}");
+        assert!(!target.exists(), "{program} followed a link");
+    }
+}
+
+#[test]
+fn root_works_on_the_key_store_as_its_owner() {
+    if !root_or_skipped("a state directory of another user") {
+        return;
+    }
+    let host = daemon(Value::Null).idle();
+    let (state, target) = (host.sandbox.path("state"), host.sandbox.path("tmp/target"));
+    // Nobody has to reach it.
+    for folder in ["", "state"] {
+        let _ = fs::create_dir(host.sandbox.path(folder));
+        fs::set_permissions(host.sandbox.path(folder), Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::set_permissions(&state, Permissions::from_mode(0o700)).unwrap();
+    chown(&state, Some(NOBODY), Some(NOBODY)).unwrap();
+    // Beside the database SQLite opens files of these names.
+    fs::write(&target, "precious").unwrap();
+    let generate = || {
+        let mut command = host.sandbox.command("ggend");
+        command.args(["auth", "generate-api-key"]).output().unwrap()
+    };
+    let made = generate();
+    assert!(made.status.success(), "{made:?}");
+    let store = state.join("auth.sqlite");
+    let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(&store).unwrap());
+    assert_eq!(owner, NOBODY);
+    fs::remove_file(&store).unwrap();
+    symlink(&target, &store).unwrap();
+    assert!(!generate().status.success());
+    assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
+}

@@ -352,3 +352,36 @@ fn a_readable_file_without_a_sure_secret_is_no_alarm() {
         assert!(host.problems().contains("GGEN-E1009"), "of {secret}");
     }
 }
+
+#[test]
+fn a_folder_that_everybody_may_write_is_a_finding_and_an_error_for_a_service() {
+    use crate::config::Severity;
+    use std::os::unix::fs::PermissionsExt;
+    let mut host = Host::new();
+    let file = host.write("etc/mcp.json", "{}");
+    let folder = file.parent().unwrap().to_path_buf();
+    let chmod = |mode| {
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let found = |host: &Host| {
+        let problems = match host.load() {
+            Ok(loaded) => loaded.warnings,
+            Err(problems) => problems,
+        };
+        problems
+            .into_iter()
+            .find(|problem| problem.what.contains("in this folder"))
+            .map(|problem| (problem.severity, problem.commands()[0].clone()))
+    };
+    let help = format!("chmod o-w {}", folder.display());
+    for (user_mode, severity) in [(true, Severity::Warning), (false, Severity::Error)] {
+        host.options.user_mode = user_mode;
+        chmod(0o777);
+        assert_eq!(found(&host), Some((severity, help.clone())));
+        // In a folder like /tmp nobody replaces what is somebody else's.
+        for mode in [0o1777, 0o755] {
+            chmod(mode);
+            assert_eq!(found(&host), None, "{mode:o}");
+        }
+    }
+}
