@@ -5,6 +5,7 @@ use crate::gateway::Gateway;
 use crate::in_flight::record::{Call, Purpose};
 use crate::lease::lifecycle;
 use crate::protocol::json;
+use crate::protocol::json::server_message::{self, ServerMessage};
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::list::ListKind;
@@ -77,10 +78,16 @@ impl Gateway {
 
     /// A message; `call` is the HTTP exchange that it came on.
     pub(crate) fn received(&mut self, up: UpId, conn: usize, call: Option<u64>, data: Bytes) {
-        let envelope = match std::str::from_utf8(&data).ok().map(Envelope::parse) {
-            Some(Ok(envelope)) => envelope,
-            _ if data.iter().all(u8::is_ascii_whitespace) => return,
-            _ => return self.connecting().garbage(up, conn, &data),
+        let envelope = match server_message::read(&data) {
+            ServerMessage::One(envelope) => envelope,
+            ServerMessage::Rewritten(messages) => {
+                for message in messages {
+                    self.received(up, conn, call, message);
+                }
+                return;
+            }
+            ServerMessage::Nothing => return,
+            ServerMessage::Garbage => return self.connecting().garbage(up, conn, &data),
         };
         match &envelope.kind {
             Kind::Result(..) | Kind::Error(Some(_), _) => self.response(up, conn, &envelope),

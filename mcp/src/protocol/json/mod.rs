@@ -1,6 +1,8 @@
 //! JSON as the relay sees it: the envelope of a message and single members of an object; everything
 //! else stays bytes.
 
+pub mod server_message;
+
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
@@ -72,7 +74,8 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads a message. The whole text is checked for being JSON.
+    /// Reads a message, and tolerates nothing. The whole text is checked for being JSON. What
+    /// configured servers send is read by [`server_message`].
     ///
     /// # Errors
     /// [`BadJson`]; an array is `Shape`.
