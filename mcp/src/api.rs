@@ -66,6 +66,8 @@ pub struct UpstreamSettings {
     pub isolation: Isolation,
     /// Children beside the shared one, at most; stdio only.
     pub pool: usize,
+    /// Time for the handshake, from the moment at which the server can be reached.
+    pub startup: Micros,
     /// Time for one call; progress starts it anew.
     pub timeout: Micros,
     /// False: configured, but not served.
@@ -137,7 +139,8 @@ pub struct Limits {
     pub list_wait: Micros,
     /// How long a call waits for its upstream to become ready.
     pub call_wait: Micros,
-    /// How long an upstream may take for its handshake.
+    /// How long a remote server may take for one message of its handshake. For the others see
+    /// [`UpstreamSettings::startup`].
     pub handshake: Micros,
     /// Silence after `server/discover` before `initialize` is tried on a pipe.
     pub probe: Micros,
@@ -330,6 +333,17 @@ pub enum Output {
         code: Code,
         /// Evidence, one line.
         detail: String,
+    },
+    /// All that this stdio server's shared child has been sent is `server/discover`; to be said
+    /// before that is written. If it ends now, that is no failure: [`UpInput::Lost`] follows, and
+    /// then [`UpInput::Connected`] at once, which is to be answered with `initialize`.
+    Probe {
+        /// The upstream.
+        up: UpId,
+        /// Its life.
+        incarnation: u64,
+        /// False: the probe was answered, or `initialize` is about to be sent.
+        outstanding: bool,
     },
     /// How an upstream stands, whenever that changes.
     Report(UpId, Report),

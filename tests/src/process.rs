@@ -123,7 +123,7 @@ pub fn files_written_outside(pid: u32, allowed: &Path) -> Vec<PathBuf> {
         let is_file = target.is_absolute()
             && !target.starts_with("/dev")
             && !target.starts_with("/proc")
-            && !target.starts_with("/memfd:");
+            && !target.to_string_lossy().starts_with("/memfd:");
         // O_ACCMODE: 0 is read only.
         (is_file && flags & 3 != 0 && !target.starts_with(allowed)).then_some(target)
     });

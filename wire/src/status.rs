@@ -249,6 +249,12 @@ pub struct Upstream {
     pub code: Option<Code>,
     /// Milliseconds until the next start, while it waits for one.
     pub next_start_ms: Option<u64>,
+    /// Milliseconds since its start, while it starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starting_ms: Option<u64>,
+    /// The last line that it wrote on standard error, while it is not ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_line: Option<String>,
     /// Children that run beside the shared one, for calls that may ask their client.
     #[serde(default)]
     pub children: u32,
@@ -260,6 +266,17 @@ pub struct Upstream {
     /// Their memory as their control groups count it, the cache of their files included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+}
+
+impl Upstream {
+    /// Its state for a person: `ready`, `starting 40 s`.
+    #[must_use]
+    pub fn state_text(&self) -> String {
+        match self.starting_ms {
+            Some(ms) => format!("{} {} s", self.state.as_str(), ms / 1000),
+            None => self.state.as_str().to_owned(),
+        }
+    }
 }
 
 /// A call that took long.

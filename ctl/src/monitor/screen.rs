@@ -156,7 +156,7 @@ fn draw_upstreams(frame: &mut Frame<'_>, area: Rect, state: &State) {
     let rows = shown.iter().map(|row| {
         let cells = [
             text::plain(&row.name),
-            row.state.as_str().to_owned(),
+            row.state_text(),
             row.pid
                 .map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
             row.era.clone().unwrap_or_else(|| "-".to_owned()),

@@ -38,7 +38,8 @@ pub enum ToWorker {
         peer: String,
     },
     /// Gateway: a stdio server that it asked for is running. Descriptors: its stdin (to write), its
-    /// stdout (to read).
+    /// stdout (to read); for the shared child, where there are files in memory, one whose first byte
+    /// is 1 while a message has been written to stdin in part.
     Child(Child),
     /// Gateway: that server is gone, or could not be started.
     ChildGone(ChildGone),
@@ -166,6 +167,17 @@ pub enum ToSupervisor {
         code: Code,
         /// Evidence, one line.
         detail: String,
+    },
+    /// Gateway: all that this shared child has been sent is the probe of its era. If it ends now, that
+    /// is no failure: it is started again at once, and has to be greeted with `initialize` then.
+    /// Twice in a row counts as a failure.
+    Probe {
+        /// Name of the upstream.
+        upstream: String,
+        /// Which of its lives is meant; an older one is ignored.
+        incarnation: u64,
+        /// False: the probe was answered, or something else was sent.
+        outstanding: bool,
     },
     /// Gateway: something that its successor has to know.
     Keep(Keep),

@@ -66,6 +66,20 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(pair)
 }
 
+/// A file in memory, close-on-exec, that is empty and vanishes with its last holder.
+///
+/// # Errors
+/// When the process or the system is out of descriptors; `Unsupported` elsewhere than on Linux.
+pub fn memory_file() -> io::Result<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::sys::memfd::{MFdFlags, memfd_create};
+        Ok(memfd_create(c"ggend", MFdFlags::MFD_CLOEXEC)?)
+    }
+    #[cfg(not(target_os = "linux"))]
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Sets or clears O_NONBLOCK, which belongs to the open file and so to every duplicate of it.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use serde::Serialize;
 use std::{
     collections::BTreeSet,
     os::fd::{AsFd, OwnedFd},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -187,15 +187,15 @@ impl Reader {
         });
     }
 
-    /// Reads from a shim. `reading` is the task that reads its server's stderr.
+    /// Reads from a shim. `reading` is the task that reads its server's stderr, `words` gives the
+    /// line of it that says why the server ended.
     pub(crate) fn shim(
         mut self,
         id: ShimId,
         mut receiver: Receiver,
         reading: JoinHandle<Option<PausedStderr>>,
-        last: Arc<Mutex<String>>,
+        words: impl Fn() -> String + Send + 'static,
     ) {
-        let words = move || last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         tokio::spawn(async move {
             loop {
                 let received = tokio::select! {

@@ -111,7 +111,7 @@ pub(crate) struct PausedChannel {
     pub(crate) receiver: Receiver,
     /// A shim's: its server's stderr, if that is still open.
     pub(crate) stderr: Option<PausedStderr>,
-    /// The last line of it.
+    /// The line of it that says most about why the server ended; the last one if none does.
     pub(crate) last_line: String,
 }
 

@@ -234,6 +234,11 @@ impl Supervisor {
             } if is_gateway => self.with_upstreams(|upstreams, context| {
                 upstreams.recycle(&upstream, incarnation, code, detail, context)
             }),
+            ToSupervisor::Probe {
+                upstream,
+                incarnation,
+                outstanding,
+            } if is_gateway => self.upstreams.probe(&upstream, incarnation, outstanding),
             // Also the last words of one that has died.
             ToSupervisor::Keep(keep) if self.sessions.trusts(id) => {
                 let (serving, config) = (self.workers.gateway(), self.settings.config());

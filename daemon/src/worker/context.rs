@@ -62,6 +62,8 @@ pub enum Incoming {
         stdin: OwnedFd,
         /// Read end of its stdout.
         stdout: OwnedFd,
+        /// Says whether a message has been written to it in part.
+        torn: Option<OwnedFd>,
     },
     /// See [`ToWorker::ChildGone`].
     ChildGone(ChildGone),
@@ -388,6 +390,7 @@ fn incoming(message: ToWorker, descriptors: Vec<OwnedFd>) -> Option<Incoming> {
             child,
             stdin: descriptors.next()?,
             stdout: descriptors.next()?,
+            torn: descriptors.next(),
         },
         ToWorker::ChildGone(gone) => Incoming::ChildGone(gone),
         ToWorker::Ask { id, question } => Incoming::Ask { id, question },

@@ -60,7 +60,7 @@ impl Gateway {
 
     fn call_due(&mut self, number: u64, up: UpId) {
         let name = self.ups.get(up).settings.name.clone();
-        let limit = self.cx.limits.handshake / 1_000_000;
+        let limit = self.connecting().handshake_limit(up);
         if let Some(call) = self.calls.get_mut(&number)
             && matches!(call.purpose, Purpose::Discover)
             && self.ups.get(up).settings.transport == crate::api::Transport::Stdio
@@ -68,7 +68,7 @@ impl Gateway {
         {
             // Silence is no answer yet: the server may be slow to start, or know nothing of the
             // probe. Whichever answer comes first counts.
-            call.deadline = self.cx.now + self.cx.limits.handshake;
+            call.deadline = self.cx.now + limit;
             return self.connecting().initialize_upstream(up, 0);
         }
         if self.calling().waits_on(number, up) {
@@ -84,12 +84,13 @@ impl Gateway {
             Purpose::Client(client) => self.calling().client_call_due(number, &call, client, &name),
             Purpose::Discover | Purpose::Initialize => {
                 let detail = format!(
-                    "no answer to {} within {limit} s",
+                    "no answer to {} within {} s",
                     if matches!(call.purpose, Purpose::Discover) {
                         "server/discover"
                     } else {
                         "initialize"
-                    }
+                    },
+                    limit / 1_000_000
                 );
                 self.calls.retain(|_, other| {
                     other.up != up

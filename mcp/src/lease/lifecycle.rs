@@ -63,7 +63,7 @@ pub(crate) fn due(
     if !conn.is_leased() {
         Due::Nothing
     } else if conn.phase != ConnState::Ready {
-        if now >= conn.used + limits.handshake + TURN {
+        if now >= conn.used + upstream.settings.startup + TURN {
             Due::Failed
         } else {
             Due::Nothing

@@ -535,6 +535,7 @@ impl World {
             }
             Output::Reply(key, reply) => self.reply(key, reply),
             Output::Keep(keep) => self.keep(keep),
+            Output::Probe { .. } => {}
             Output::Want(UpId(up)) => {
                 let up = up as usize;
                 let wait = self.rng.below(500_000);
@@ -1213,6 +1214,7 @@ fn relay(servers: &[Server], incarnation: u64, seed: u64, calm: bool) -> Gateway
         era: EraSetting::Auto,
         isolation: server.isolation,
         pool: 4,
+        startup: 30_000_000,
         timeout: 6_000_000,
         enabled: true,
         revision: 0,

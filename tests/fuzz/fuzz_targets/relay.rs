@@ -74,6 +74,7 @@ fuzz_target!(|data: &[u8]| {
         era: EraSetting::Auto,
         isolation: Isolation::Shared,
         pool: 2,
+        startup: 30_000_000,
         timeout: 5_000_000,
         enabled: true,
         revision: 0,

@@ -10,5 +10,6 @@
 mod bad_input;
 mod interactive;
 mod leases;
+mod odd_servers;
 mod tasks;
 mod trace;

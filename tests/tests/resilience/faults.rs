@@ -321,7 +321,9 @@ fn a_server_that_hangs_at_its_start_does_not_hold_up_the_others() {
     let mut servers = json!({});
     for number in 0..6 {
         // Their names come first in the file.
-        servers[format!("a-hang-{number}")] = bad("hang-on-init");
+        let mut hangs = bad("hang-on-init");
+        (hangs["era"], hangs["startup_timeout"]) = (json!("legacy"), json!(1500));
+        servers[format!("a-hang-{number}")] = hangs;
     }
     servers["good"] = fixture(&[]);
     let daemon =

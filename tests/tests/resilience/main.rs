@@ -13,5 +13,6 @@ mod load;
 mod operator_stops;
 mod reload;
 mod settings;
+mod starts;
 mod survive;
 mod upgrade;

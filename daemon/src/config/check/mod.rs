@@ -123,7 +123,7 @@ impl Checker<'_> {
             ),
             (
                 "start_concurrency",
-                server.start_concurrency.into(),
+                server.start_concurrency.map_or(1, u64::from),
                 1,
                 64,
                 "4",

@@ -6,6 +6,7 @@ mod limits;
 mod logging;
 mod quic;
 mod sandbox;
+mod server;
 mod tls;
 mod tracing;
 mod websocket;
@@ -15,6 +16,7 @@ pub use limits::*;
 pub use logging::{LogFile, LogFormat, Rotation};
 pub use quic::Quic;
 pub use sandbox::{FamilyLimits, ServerLimits, ServerNetwork, ServerSandbox};
+pub use server::{SandboxMode, Server};
 pub use tls::{Mtls, Ssl, TlsVersion};
 pub use tracing::{Otlp, Tracing};
 pub use websocket::{QueryToken, Websocket};
@@ -57,42 +59,6 @@ pub struct Config {
     /// file).
     #[serde(rename = "__order", skip_serializing_if = "Vec::is_empty")]
     pub order: Vec<String>,
-}
-
-/// `server`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Server {
-    /// Worker processes per transport, 1 to 64.
-    pub workers: u16,
-    /// Connections kept open to a remote upstream, 1 to 1000.
-    pub connection_pool: u16,
-    /// Size of a read buffer: bytes, or text with KB or MB.
-    pub buffer_size: Size,
-    /// How long a worker may finish what is in flight, in milliseconds.
-    pub drain_timeout_ms: u64,
-    /// How many stdio servers may be in their start-up at once, 1 to 64.
-    pub start_concurrency: u16,
-    /// Whether workers give up what they do not need.
-    pub sandbox: SandboxMode,
-    /// The user that workers become when the daemon is started as root: a name or a number. None:
-    /// `ggen` if there is one, otherwise `nobody`.
-    pub user: Option<String>,
-    /// Their group; none: that user's own.
-    pub group: Option<String>,
-}
-
-/// `server.sandbox`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SandboxMode {
-    /// What the kernel offers.
-    #[default]
-    Auto,
-    /// All of it, or workers do not serve.
-    Required,
-    /// Nothing.
-    Off,
 }
 
 /// `transports`
@@ -207,6 +173,13 @@ pub struct Upstream {
     /// Time for one call, in milliseconds.
     #[serde(default = "Upstream::default_timeout", alias = "timeout_ms")]
     pub timeout: u64,
+    /// Time from its start until it has answered the handshake, in milliseconds. A server that
+    /// downloads or compiles at its first start needs more than a call does.
+    #[serde(
+        default = "Upstream::default_startup_timeout",
+        skip_serializing_if = "Upstream::is_default_startup_timeout"
+    )]
+    pub startup_timeout: u64,
     /// Restarts before it is given up; none: for ever, with backoff.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_restarts: Option<u32>,
@@ -224,6 +197,15 @@ pub struct Upstream {
 impl Upstream {
     pub(crate) const fn default_timeout() -> u64 {
         60_000
+    }
+
+    pub(crate) const fn default_startup_timeout() -> u64 {
+        120_000
+    }
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    const fn is_default_startup_timeout(timeout: &u64) -> bool {
+        *timeout == Self::default_startup_timeout()
     }
 }
 
@@ -341,21 +323,6 @@ impl Default for Config {
             tools: Tools::default(),
             mcp_servers: BTreeMap::new(),
             order: Vec::new(),
-        }
-    }
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            workers: 2,
-            connection_pool: 10,
-            buffer_size: Size(8 << 10),
-            drain_timeout_ms: 30_000,
-            start_concurrency: 4,
-            sandbox: SandboxMode::default(),
-            user: None,
-            group: None,
         }
     }
 }

@@ -217,6 +217,16 @@ fn read(fields: &mut Fields<'_>, node: &Node, file: &File, around: &Around<'_>) 
             format!("is very low: {low} ms (milliseconds, not seconds)"),
         );
     }
+    let startup_timeout = fields.number("startup_timeout", 1, MAX_TIME);
+    if let Some(low) = startup_timeout.filter(|low| *low < super::check::LOW_TIMEOUT) {
+        fields.problem(
+            Severity::Warning,
+            Code::ConfigValue,
+            "startup_timeout",
+            fields.at("startup_timeout"),
+            format!("is very low: {low} ms (milliseconds, not seconds)"),
+        );
+    }
     let max_restarts = fields
         .number("max_restarts", 0, u64::from(u32::MAX))
         .and_then(|number| u32::try_from(number).ok());
@@ -228,6 +238,7 @@ fn read(fields: &mut Fields<'_>, node: &Node, file: &File, around: &Around<'_>) 
         transport,
         enabled,
         timeout: timeout.unwrap_or(Upstream::default_timeout()),
+        startup_timeout: startup_timeout.unwrap_or(Upstream::default_startup_timeout()),
         max_restarts,
         era,
         isolation,

@@ -87,8 +87,12 @@ fn trouble(
                 upstream.tools, upstream.restarts
             )));
         }
-        UpstreamState::Starting if status.uptime_ms < LONG_START => {
-            return Err(Finding::note(format!("{name}: starting")));
+        UpstreamState::Starting
+            if upstream.starting_ms.unwrap_or(status.uptime_ms) < LONG_START =>
+        {
+            let line = upstream.last_line.as_deref().unwrap_or_default();
+            let note = Finding::note(format!("{name}: {}", upstream.state_text()));
+            return Err(note.seen(config::redacted_text(line)));
         }
         UpstreamState::Starting => "does not get through its start",
         UpstreamState::CrashLoop => "is in a crash loop",
@@ -127,7 +131,7 @@ fn unserved(context: &Context, upstream: &status::Upstream, what: &str) -> Findi
     };
     let mut seen = vec![format!(
         "{}, {} restarts",
-        upstream.state.as_str(),
+        upstream.state_text(),
         upstream.restarts
     )];
     seen.extend(upstream.last_exit.clone());
@@ -214,9 +218,7 @@ pub(super) fn launch(context: &Context) -> Vec<Finding> {
     let at_once = context
         .config
         .as_ref()
-        .map_or(1, |loaded| {
-            usize::from(loaded.config.server.start_concurrency)
-        })
+        .map_or(1, |loaded| loaded.config.server.starts_at_once())
         .min(waiting.len());
     let untried = (platform::own_uid() == 0 && !waiting.is_empty())
         .then(|| service::untried_as_root(waiting.len()));

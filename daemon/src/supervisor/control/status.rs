@@ -81,7 +81,7 @@ pub(crate) fn limits(config: &Config) -> Vec<Limit> {
         ),
         (
             "server.start_concurrency",
-            server.start_concurrency.to_string(),
+            server.starts_at_once().to_string(),
         ),
         ("transports.http.timeout_ms", http.timeout_ms.to_string()),
         (

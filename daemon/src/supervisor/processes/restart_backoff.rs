@@ -95,6 +95,11 @@ impl Life {
             .is_some_and(|at| now.saturating_sub(at) >= HEALTHY)
     }
 
+    /// How many lives in a row failed, so that the next start had to wait.
+    pub(crate) const fn failures(&self) -> u32 {
+        self.delayed
+    }
+
     /// Quick deaths in a row.
     pub(crate) const fn quick(&self) -> u32 {
         self.quick

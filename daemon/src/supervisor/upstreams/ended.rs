@@ -27,8 +27,8 @@ struct Why {
 }
 
 impl Upstreams {
-    /// A shim has said its last word, or died without one. `last_line` is the last line of its
-    /// server's stderr.
+    /// A shim has said its last word, or died without one. `last_line` is the line of
+    /// its server's stderr that says why.
     pub(crate) fn shim_closed(
         &mut self,
         id: ShimId,
@@ -109,6 +109,11 @@ impl Upstreams {
         (upstream.report, upstream.handoff) = (None, None);
         upstream.drain_until = None;
         (upstream.code, upstream.last_exit) = (Some(code), Some(reason.clone()));
+        if ended_at_probe(upstream, context) {
+            tracing::info!(target: "tools", upstream = %upstream.name, "upstream has ended at the probe of its era: it is started again, and greeted with initialize");
+            let told = self.tell_gone(at, code, &reason, Some(Duration::ZERO), context);
+            return told.into_iter().collect();
+        }
         let wait = wait(upstream, status, context);
         upstream.phase = wait.map_or(Phase::Stopped, |wait| Phase::Backoff(context.now + wait));
         log_end(upstream, code, &reason, wait, was_asked, context.now);
@@ -117,6 +122,17 @@ impl Upstreams {
         effects.extend(self.tell_gone(at, code, &reason, wait, context));
         effects
     }
+}
+
+/// Whether an upstream has ended because it does not know the probe, which is no failure. It is
+/// started again at once; twice in a row is a failure.
+fn ended_at_probe(upstream: &mut Upstream, context: &Context<'_>) -> bool {
+    let ended = std::mem::take(&mut upstream.probed) && !upstream.spared && !context.stopping;
+    upstream.spared = ended;
+    if ended {
+        (upstream.phase, upstream.at_once) = (Phase::Queued, true);
+    }
+    ended
 }
 
 /// In how long an upstream is started again that has just ended; `None`: not before a reload or a
@@ -162,7 +178,7 @@ fn log_end(
     }
 }
 
-/// Why a server ended, from what its shim said last and the last line of its stderr.
+/// Why a server ended, from what its shim said last and the line of its stderr that says why.
 fn why(ended: Ended, last_line: &str) -> Why {
     let Ended {
         verdict, starved, ..

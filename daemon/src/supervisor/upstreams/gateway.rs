@@ -56,12 +56,10 @@ impl Upstreams {
                 continue;
             };
             upstream.delivered = true;
+            let torn = upstream.shim().and_then(|shim| self.shims.torn(shim));
+            let descriptors = [pipes.stdin, pipes.stdout].into_iter().chain(torn.cloned());
             let child = ToWorker::Child(upstream.child(pid));
-            effects.push(Effect::Tell(
-                gateway,
-                child,
-                vec![pipes.stdin, pipes.stdout],
-            ));
+            effects.push(Effect::Tell(gateway, child, descriptors.collect()));
         }
         effects
     }
@@ -80,6 +78,17 @@ impl Upstreams {
         let gone = upstream.gone(code, reason, wait, context.now);
         let gateway = context.gateway?;
         Some(Effect::Tell(gateway, ToWorker::ChildGone(gone), Vec::new()))
+    }
+
+    /// The gateway worker has sent a server the probe of its era and nothing else, or, with
+    /// `outstanding: false`, something else or got an answer.
+    pub(crate) fn probe(&mut self, name: &str, incarnation: u64, outstanding: bool) {
+        if let Some(upstream) = self.get_mut(name)
+            && upstream.incarnation == incarnation
+            && upstream.live_shim().is_some()
+        {
+            upstream.probed = outstanding;
+        }
     }
 
     /// The gateway worker says how a server is.
@@ -102,6 +111,7 @@ impl Upstreams {
         upstream.code = report.code;
         if report.state == UpstreamState::Ready {
             upstream.life.ready(context.now);
+            (upstream.probed, upstream.spared) = (false, false);
         }
         if let (Phase::Starting(shim, _), UpstreamState::Ready | UpstreamState::Degraded) =
             (upstream.phase, report.state)

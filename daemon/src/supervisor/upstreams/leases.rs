@@ -156,7 +156,7 @@ impl Leases {
             |other: &&Lease| other.upstream == lease.upstream && other.phase != Phase::Waiting;
         let siblings = self.0.iter().filter(is_sibling).count();
         lease.phase == Phase::Waiting
-            && starting < usize::from(server.start_concurrency.max(1))
+            && starting < server.starts_at_once()
             && siblings < usize::from(server.connection_pool)
     }
 

@@ -31,6 +31,9 @@ pub(crate) struct Saved {
     pub(crate) draining: Vec<(Draining, SavedPipes)>,
     #[serde(rename = "leased")]
     pub(crate) leases: Vec<(Lease, SavedPipes)>,
+    /// Places of the files that say whether a message was written in part.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) torn: Vec<(ShimId, usize)>,
 }
 
 impl Upstreams {
@@ -54,6 +57,8 @@ impl Upstreams {
             .iter()
             .map(|it| (it.clone(), pipes(it.pipes.as_ref())))
             .collect();
+        let torn = self.shims.all_torn();
+        let torn = torn.map(|(id, file)| (id, put(file))).collect();
         let (shims, last_shim) = self.shims.saved();
         Saved {
             shims,
@@ -61,6 +66,7 @@ impl Upstreams {
             upstreams,
             draining,
             leases,
+            torn,
         }
     }
 
@@ -74,6 +80,9 @@ impl Upstreams {
             })
         };
         self.shims.restore(saved.shims, saved.last_shim);
+        for (id, place) in saved.torn {
+            self.shims.restore_torn(id, share(place));
+        }
         for (mut upstream, places) in saved.upstreams {
             upstream.pipes = pipes(places);
             self.all.push(upstream);
@@ -100,7 +109,7 @@ impl Upstreams {
     }
 
     /// Reads the channel of a shim again, which had paused.
-    pub(crate) fn unpause(&self, id: ShimId, channel: PausedChannel, reader: Reader) {
+    pub(crate) fn unpause(&mut self, id: ShimId, channel: PausedChannel, reader: Reader) {
         self.shims.unpause(id, channel, reader);
     }
 

@@ -22,13 +22,7 @@ use crate::{
 use ggen_wire::Code;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeMap,
-    io,
-    os::fd::OwnedFd,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 /// Between SIGTERM and SIGKILL.
@@ -42,6 +36,9 @@ const QUEUE: usize = 8;
 struct Shim {
     facts: Facts,
     writer: Writer<ToShim>,
+    words: stderr::Words,
+    /// Where a gateway worker notes that it has written a part of a message to the server.
+    torn: Option<Arc<OwnedFd>>,
 }
 
 /// What is known of a shim. Its form is that of the state that one binary hands to the next.
@@ -186,7 +183,7 @@ impl Shims {
             stderr: Some(stderr),
             last_line: String::new(),
         };
-        self.read(id, name, paused, reader(id));
+        let words = self.read(id, name, paused, reader(id));
         let theirs = [stdin_theirs, stdout_theirs, errors_theirs].map(Arc::new);
         let group = launch.group.clone();
         writer
@@ -203,7 +200,13 @@ impl Shims {
             stop_at: None,
             kill_at: None,
         };
-        self.all.insert(id, Shim { facts, writer });
+        let shim = Shim {
+            facts,
+            writer,
+            words,
+            torn: platform::memory_file().ok().map(Arc::new),
+        };
+        self.all.insert(id, shim);
         Ok(Started {
             shim: id,
             pid,
@@ -215,22 +218,30 @@ impl Shims {
     }
 
     /// Reads a shim's channel and its server's stderr, in tasks of their own.
-    fn read(&self, id: ShimId, name: &str, channel: PausedChannel, reader: Reader) {
+    fn read(
+        &self,
+        id: ShimId,
+        name: &str,
+        channel: PausedChannel,
+        reader: Reader,
+    ) -> stderr::Words {
         let PausedChannel {
             receiver,
             stderr,
             last_line,
         } = channel;
-        let last = Arc::new(Mutex::new(last_line));
-        let (name, log, last_line) = (name.to_owned(), Arc::clone(&self.log), Arc::clone(&last));
+        let words = stderr::Words::of(last_line);
+        let (name, log, said) = (name.to_owned(), Arc::clone(&self.log), words.clone());
         let paused = reader.paused();
         let reading = tokio::spawn(async move {
             match stderr {
-                Some(stderr) => stderr::read(stderr, name, log, last_line, paused).await,
+                Some(stderr) => stderr::read(stderr, name, log, said, paused).await,
                 None => None,
             }
         });
-        reader.shim(id, receiver, reading, last);
+        let said = words.clone();
+        reader.shim(id, receiver, reading, move || said.reason());
+        words
     }
 
     /// Saves them, and the number given last.
@@ -244,8 +255,14 @@ impl Shims {
     pub(super) fn restore(&mut self, shims: Vec<Facts>, last: ShimId) {
         self.last = last;
         let shim = |facts: Facts| {
-            let writer = Writer::closed();
-            (facts.id, Shim { facts, writer })
+            let (writer, words) = (Writer::closed(), stderr::Words::default());
+            let shim = Shim {
+                facts,
+                writer,
+                words,
+                torn: None,
+            };
+            (shim.facts.id, shim)
         };
         self.all = shims.into_iter().map(shim).collect();
     }
@@ -265,10 +282,38 @@ impl Shims {
     }
 
     /// Reads a channel again, which had paused.
-    pub(super) fn unpause(&self, id: ShimId, channel: PausedChannel, reader: Reader) {
+    pub(super) fn unpause(&mut self, id: ShimId, channel: PausedChannel, reader: Reader) {
         let shim = self.all.get(&id);
         let name = shim.map_or("", |shim| shim.facts.name.as_str());
-        self.read(id, name, channel, reader);
+        let words = self.read(id, name, channel, reader);
+        if let Some(shim) = self.all.get_mut(&id) {
+            shim.words = words;
+        }
+    }
+
+    /// Where a gateway worker notes that it has written a part of a message to the server.
+    pub(super) fn torn(&self, id: ShimId) -> Option<&Arc<OwnedFd>> {
+        self.all.get(&id)?.torn.as_ref()
+    }
+
+    /// The same of all that have one.
+    pub(super) fn all_torn(&self) -> impl Iterator<Item = (ShimId, &OwnedFd)> {
+        self.all
+            .iter()
+            .filter_map(|(id, shim)| Some((*id, shim.torn.as_deref()?)))
+    }
+
+    /// Takes over what the previous binary had of that.
+    pub(super) fn restore_torn(&mut self, id: ShimId, file: Option<Arc<OwnedFd>>) {
+        if let Some(shim) = self.all.get_mut(&id) {
+            shim.torn = file;
+        }
+    }
+
+    /// The last line that a shim's server wrote on its standard error.
+    pub(super) fn last_line(&self, id: ShimId) -> Option<String> {
+        let line = self.all.get(&id)?.words.last();
+        (!line.is_empty()).then_some(line)
     }
 
     /// For each shim, what it is called, and what resolves when everything is written that waits

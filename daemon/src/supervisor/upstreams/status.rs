@@ -38,6 +38,10 @@ impl Upstreams {
                 memory_bytes,
                 ..upstream.row(now)
             };
+            if row.state != UpstreamState::Ready {
+                let shim = upstream.shim();
+                row.last_line = shim.and_then(|shim| self.shims.last_line(shim));
+            }
             if is_stopped(name) {
                 (row.state, row.code) = (UpstreamState::Stopped, None);
             }
@@ -107,8 +111,19 @@ impl Upstream {
             last_exit: self.last_exit.clone(),
             code: self.code,
             next_start_ms,
+            starting_ms: self.starting_ms(now),
             ..status::Upstream::default()
         }
+    }
+
+    /// Milliseconds since its start, while it starts.
+    fn starting_ms(&self, now: Duration) -> Option<u64> {
+        if self.state(now) != UpstreamState::Starting {
+            return None;
+        }
+        self.shim()?;
+        let since = now.saturating_sub(self.started_at?);
+        u64::try_from(since.as_millis()).ok()
     }
 
     fn issue(&self, now: Duration) -> Option<Issue> {

@@ -1,6 +1,7 @@
 //! One upstream server: its entry in the configuration, where it stands, and the record of its
 //! lives.
 
+use super::starting::{Standing, Turn};
 use crate::{
     config::{self, UpstreamTransport},
     ipc::messages::{Child, ChildGone, UpstreamReport},
@@ -68,6 +69,21 @@ pub(crate) struct Upstream {
     pub(super) delivered: bool,
     /// Why it is being ended, for the reason of its end.
     pub(super) complaint: Option<(Code, String)>,
+    /// When its present life began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) started_at: Option<Duration>,
+    /// It has been starting for a while.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) slow: bool,
+    /// Only the probe of its era has been sent to it: if it ends now, that is no failure.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) probed: bool,
+    /// Its last life ended at the probe, which was not counted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) spared: bool,
+    /// It ended at the probe, and is to be started again without a delay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) at_once: bool,
     /// Its entry has changed: it restarts when its calls are answered, by that time at the latest.
     #[serde(rename = "leaving_by")]
     pub(super) drain_until: Option<Duration>,
@@ -97,6 +113,11 @@ impl Upstream {
             wanted: false,
             delivered: false,
             complaint: None,
+            started_at: None,
+            slow: false,
+            probed: false,
+            spared: false,
+            at_once: false,
             drain_until: None,
         }
     }
@@ -122,6 +143,24 @@ impl Upstream {
         match self.phase {
             Phase::Starting(shim, _) | Phase::Running(shim) => Some(shim),
             _ => None,
+        }
+    }
+
+    /// What it has to do with the slots of servers that start.
+    pub(super) fn standing(&self) -> Standing {
+        let turn = match self.life.failures() {
+            _ if self.at_once => Turn::AtOnce,
+            0 if self.incarnation == 0 => Turn::First,
+            0 => Turn::Again,
+            failures => Turn::Retry(failures),
+        };
+        match self.phase {
+            Phase::Queued => Standing::Waits(turn),
+            Phase::Starting(..) => Standing::Holds {
+                turn,
+                slow: self.slow,
+            },
+            _ => Standing::Apart,
         }
     }
 

@@ -2,7 +2,7 @@
 //! then `initialize` on the same connection (MCP 2026-07-28, stdio and Streamable HTTP, "Backward
 //! Compatibility").
 
-use crate::api::{Output, UpId};
+use crate::api::{Micros, Output, UpId};
 use crate::context::FollowUp;
 use crate::in_flight::record::Purpose;
 use crate::protocol::inbound::key;
@@ -26,9 +26,21 @@ impl Connecting<'_> {
         self.discover_upstream(up);
     }
 
-    fn discover_upstream(&mut self, up: UpId) {
-        let limit = if self.ups.get(up).is_http() {
+    /// How long a server may take for its handshake.
+    pub(crate) fn handshake_limit(&self, up: UpId) -> Micros {
+        if self.ups.get(up).is_http() {
             self.cx.limits.handshake
+        } else {
+            self.ups.get(up).settings.startup
+        }
+    }
+
+    fn discover_upstream(&mut self, up: UpId) {
+        let upstream = self.ups.get(up);
+        let is_modern = upstream.settings.era == crate::api::EraSetting::Modern;
+        // A server that is modern for certain is not asked anything else: it has all the time.
+        let limit = if upstream.is_http() || is_modern {
+            self.handshake_limit(up)
         } else {
             self.cx.limits.probe
         };
@@ -60,7 +72,7 @@ impl Connecting<'_> {
             Purpose::Initialize,
             "initialize",
             &members,
-            self.cx.limits.handshake,
+            self.handshake_limit(up),
         );
     }
 

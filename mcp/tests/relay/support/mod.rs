@@ -51,6 +51,7 @@ impl Relay {
             era: EraSetting::Auto,
             isolation: Isolation::default(),
             pool: 4,
+            startup: 30_000_000,
             timeout: 5_000_000,
             enabled: true,
             revision: 0,

@@ -63,6 +63,7 @@ impl Remote {
             } else {
                 EraSetting::Legacy
             },
+            startup: 30_000_000,
             timeout: 5_000_000,
             enabled: true,
             revision: 0,

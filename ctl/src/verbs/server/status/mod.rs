@@ -183,10 +183,7 @@ fn upstreams(out: &mut Out, status: &Status) -> io::Result<()> {
     let row = |upstream: &ggen_wire::status::Upstream| {
         vec![
             plain(&upstream.name),
-            (
-                state_tone(upstream.state),
-                upstream.state.as_str().to_owned(),
-            ),
+            (state_tone(upstream.state), upstream.state_text()),
             plain(&match upstream.children {
                 0 => optional(upstream.pid),
                 children => format!("{} +{children}", optional(upstream.pid)),
@@ -195,7 +192,10 @@ fn upstreams(out: &mut Out, status: &Status) -> io::Result<()> {
             plain(&upstream.tools.to_string()),
             plain(&upstream.restarts.to_string()),
             plain(&text::size(upstream.rss_bytes)),
-            (Tone::Faint, upstream.last_exit.clone().unwrap_or_default()),
+            (
+                Tone::Faint,
+                said(upstream).map_or_else(String::new, text::line),
+            ),
         ]
     };
     let rows: Vec<_> = status.upstreams.iter().map(row).collect();
@@ -212,6 +212,14 @@ fn upstreams(out: &mut Out, status: &Status) -> io::Result<()> {
         ],
         &rows,
     )
+}
+
+/// While it starts, what it says of that; otherwise why it ended last.
+fn said(upstream: &ggen_wire::status::Upstream) -> Option<&str> {
+    let line = upstream.last_line.as_ref();
+    line.filter(|_| upstream.starting_ms.is_some())
+        .or(upstream.last_exit.as_ref())
+        .map(String::as_str)
 }
 
 fn issues(out: &mut Out, status: &Status) -> io::Result<()> {

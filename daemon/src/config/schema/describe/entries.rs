@@ -27,6 +27,7 @@ pub(super) fn server() -> Value {
             "disabled": flag("The opposite of enabled."),
             "timeout": time.clone(),
             "timeout_ms": time,
+            "startup_timeout": {"type": ["integer", "null"], "minimum": 1, "maximum": DAY, "default": 120_000, "description": "Time from its start until it has answered the handshake, in milliseconds."},
             "max_restarts": {"type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX, "description": "Restarts before it is given up; none: for ever, with backoff."},
             "era": {"enum": ["auto", "legacy", "modern", null], "default": "auto", "description": "Which protocol era it speaks."},
             "isolation": {"enum": ["shared", "single", "per-session", "per-call", null], "default": "shared", "description": "Which calls may meet in one child of a stdio server."},

@@ -29,7 +29,7 @@ pub(super) const SERVER: &[Leaf] = &[
     (
         "server.start_concurrency",
         Kind::Number(1, 64),
-        "How many stdio servers may be in their start-up at once.",
+        "How many stdio servers may be in their start-up at once; none: as many as there are processors, 2 to 16.",
     ),
     (
         "server.sandbox",

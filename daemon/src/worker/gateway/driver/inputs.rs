@@ -10,7 +10,7 @@ use crate::{
         gateway::{
             io::{buffers::Turn, link::Link},
             supervisor::questions::OWN_EDGE,
-            upstreams::stdio::Child,
+            upstreams::stdio::{Child, Torn},
         },
     },
 };
@@ -146,7 +146,8 @@ impl<C: Core> Driver<C> {
                 child,
                 stdin,
                 stdout,
-            } => self.child_runs(child, stdin, stdout),
+                torn,
+            } => self.child_runs(child, (stdin, stdout), torn),
             Incoming::ChildGone(gone) => self.child_gone(gone),
             Incoming::Ask { id, question } => match self.questions.ask(id, question) {
                 Ok(input) => self.relay.give(input),
@@ -188,7 +189,12 @@ impl<C: Core> Driver<C> {
         }
     }
 
-    fn child_runs(&mut self, child: RunningChild, stdin: OwnedFd, stdout: OwnedFd) {
+    fn child_runs(
+        &mut self,
+        child: RunningChild,
+        (stdin, stdout): (OwnedFd, OwnedFd),
+        torn: Option<OwnedFd>,
+    ) {
         let Some(up) = self.upstream(&child.upstream) else {
             return;
         };
@@ -196,8 +202,16 @@ impl<C: Core> Driver<C> {
             return self.lease_runs(up, child.lease, stdin, stdout);
         }
         let waker = self.ready.waker(Token::Child(up.0, SHARED));
-        let resumed = child.handoff.is_some();
-        match Child::new(child.incarnation, stdin, stdout, resumed, waker, self.chunk) {
+        let torn = torn.map(Torn::new);
+        if torn.as_ref().is_some_and(Torn::is_set) {
+            // The rest of that message died with the worker that wrote its beginning. Whatever is
+            // written now, the server would take for a part of it.
+            let detail = "the gateway worker died in the middle of a message to it".to_owned();
+            tracing::warn!(target: "mcp_server", upstream = child.upstream, "{detail}");
+            let code = ggen_wire::Code::UpstreamExited;
+            return self.recycle(up, child.incarnation, code, detail);
+        }
+        match Child::new(child.incarnation, stdin, stdout, torn, waker, self.chunk) {
             Ok(pipes) => {
                 self.configuration.reached(up);
                 self.upstreams[up.0 as usize] = Connection::Child(Box::new(pipes));

@@ -83,6 +83,19 @@ impl<C: Core> Driver<C> {
                 code,
                 detail,
             } => self.recycle(up, incarnation, code, detail),
+            Output::Probe {
+                up,
+                incarnation,
+                outstanding,
+            } => {
+                if let Some(upstream) = self.name(up) {
+                    self.send(ToSupervisor::Probe {
+                        upstream,
+                        incarnation,
+                        outstanding,
+                    });
+                }
+            }
             Output::Report(up, report) => {
                 if let Some(upstream) = self.name(up) {
                     self.send(ToSupervisor::Upstream(told(upstream, report)));

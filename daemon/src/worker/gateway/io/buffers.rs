@@ -100,12 +100,17 @@ impl Outgoing {
                 count => self.bytes.advance(count),
             }
         }
+        self.written();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Everything is written: memory that a large message took is given back.
+    pub(crate) fn written(&mut self) {
         if self.bytes.capacity() > KEEP {
             self.bytes = BytesMut::new();
         } else {
             self.bytes.clear();
         }
-        Poll::Ready(Ok(()))
     }
 }
 

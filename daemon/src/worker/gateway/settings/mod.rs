@@ -91,6 +91,7 @@ fn upstream_settings(name: &str, upstream: &Upstream, pool: usize) -> (UpstreamS
             IsolationChoice::PerCall => Isolation::PerCall,
         },
         pool,
+        startup: upstream.startup_timeout.saturating_mul(1000),
         timeout: upstream.timeout.saturating_mul(1000),
         enabled: upstream.enabled && !upstream.is_self,
         revision: revision(&upstream.transport),

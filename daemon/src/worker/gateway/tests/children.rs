@@ -1,6 +1,6 @@
 //! Stdio servers, played by the test at the other end of real pipes.
 
-use super::{Seen, beside, stdio, world};
+use super::{Seen, beside, stdio, until, world};
 use crate::ipc::messages::{ChildGone, ToSupervisor, ToWorker};
 use bytes::Bytes;
 use ggen_mcp::api::{Input, Output, UpId, UpInput};
@@ -9,6 +9,7 @@ use std::{
     cell::Cell,
     fs::File,
     io::{BufRead, BufReader, Read, Write},
+    os::{fd::AsFd, unix::fs::FileExt},
     rc::Rc,
 };
 
@@ -52,7 +53,7 @@ fn gone(upstream: &str) -> ToWorker {
 }
 
 #[tokio::test]
-async fn lines_go_both_ways_and_a_successor_ends_the_torn_line_first() {
+async fn lines_go_both_ways_and_a_successor_writes_whole_messages_only() {
     let (driver, mut supervisor, seen) = world(stdio(&["a"]), |input, out| {
         if let Some((up, line)) = line(input) {
             out.push(Output::Write(UpId(up), 0, Bytes::copy_from_slice(line)));
@@ -64,13 +65,68 @@ async fn lines_go_both_ways_and_a_successor_ends_the_torn_line_first() {
         seen.wait(|seen| seen.iter().find_map(|(_, input)| line(input)).map(|_| ())).await;
         stdout.write_all(b":2}\n\xff\n").unwrap();
         seen.wait(|seen| (seen.len() == 4).then_some(())).await;
-        let reader = tokio::task::spawn_blocking(move || BufReader::new(stdin).lines().take(3).map(Result::unwrap).collect::<Vec<_>>());
-        assert_eq!(reader.await.unwrap(), ["", "{\"a\":1}", "{\"b\":2}"]);
+        let reader = tokio::task::spawn_blocking(move || BufReader::new(stdin).lines().take(2).map(Result::unwrap).collect::<Vec<_>>());
+        assert_eq!(reader.await.unwrap(), ["{\"a\":1}", "{\"b\":2}"]);
         let inputs = seen.inputs.borrow();
         assert!(matches!(&inputs[0].1, Input::Up(_, UpInput::Connected { incarnation: 1, handoff: Some(handoff) }) if handoff == "legacy"));
         assert_eq!(line(&inputs[3].1), Some((0, &b"\xff"[..])));
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_server_that_got_a_part_of_a_message_is_replaced_by_the_next_worker() {
+    let long = "x".repeat(1 << 20);
+    let echo = long.clone();
+    let (driver, mut supervisor, _) = world(stdio(&["a"]), move |input, out| {
+        if let Some((up, line)) = line(input) {
+            let text = if line == b"long" {
+                echo.as_bytes()
+            } else {
+                line
+            };
+            out.push(Output::Write(UpId(up), 0, Bytes::copy_from_slice(text)));
+        }
+    });
+    let torn = File::from(crate::platform::memory_file().unwrap());
+    let note = || {
+        let mut note = [0];
+        torn.read_at(&mut note, 0).unwrap();
+        note[0]
+    };
+    let stdin = beside(driver, async {
+        let (stdin, mut stdout) = supervisor.child_with("a", None, torn.as_fd()).await;
+        stdout.write_all(b"short\nlong\n").unwrap();
+        until(|| note() == 1).await;
+        // When the server reads on, the message becomes whole.
+        let reader = tokio::task::spawn_blocking(move || {
+            let mut reader = BufReader::new(stdin);
+            let lines: Vec<_> = (0..2)
+                .map(|_| {
+                    let mut line = String::new();
+                    reader.read_line(&mut line).unwrap();
+                    line
+                })
+                .collect();
+            (reader, lines)
+        });
+        let (reader, lines) = reader.await.unwrap();
+        assert_eq!(lines, ["short\n".to_owned(), format!("{long}\n")]);
+        until(|| note() == 0).await;
+        stdout.write_all(b"long\n").unwrap();
+        until(|| note() == 1).await;
+        reader
+    })
+    .await;
+    let (driver, mut supervisor, seen) = world(stdio(&["a"]), |_, _| {});
+    beside(driver, async {
+        let _pipes = supervisor.child_with("a", Some("legacy"), torn.as_fd()).await;
+        let said = supervisor.next().await;
+        assert!(matches!(&said, ToSupervisor::Recycle { detail, .. } if detail.contains("in the middle of a message")), "{said:?}");
+        assert_eq!(seen.len(), 0);
+    })
+    .await;
+    drop(stdin);
 }
 
 #[tokio::test]

@@ -31,7 +31,10 @@ use std::{
     cell::RefCell,
     fs::File,
     future::Future,
-    os::{fd::AsFd, unix::net::UnixStream},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
     process::ExitCode,
     rc::Rc,
     time::Duration,
@@ -160,6 +163,17 @@ impl Supervisor {
 
     /// Hands a new stdio server over; returns the server's stdin and stdout.
     async fn child(&mut self, upstream: &str, handoff: Option<&str>) -> (File, File) {
+        let torn = crate::platform::memory_file().unwrap();
+        self.child_with(upstream, handoff, torn.as_fd()).await
+    }
+
+    /// The same with a note about torn messages.
+    async fn child_with(
+        &mut self,
+        upstream: &str,
+        handoff: Option<&str>,
+        torn: BorrowedFd<'_>,
+    ) -> (File, File) {
         let (stdin, to_stdin) = pipe().unwrap();
         let (from_stdout, stdout) = pipe().unwrap();
         let child = Child {
@@ -172,7 +186,7 @@ impl Supervisor {
         self.sender
             .send(
                 &ToWorker::Child(child),
-                &[to_stdin.as_fd(), from_stdout.as_fd()],
+                &[to_stdin.as_fd(), from_stdout.as_fd(), torn],
             )
             .await
             .unwrap();
@@ -200,6 +214,13 @@ fn world(
         Supervisor { sender, receiver },
         seen,
     )
+}
+
+/// Waits until something is so that nobody tells.
+async fn until(mut is_so: impl FnMut() -> bool) {
+    while !is_so() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Runs the driver beside the test's own steps; fails if the driver ends first.

@@ -28,7 +28,7 @@ impl<C: Core> Driver<C> {
     /// The pipes of a leased child are there.
     pub(crate) fn lease_runs(&mut self, up: UpId, lease: Lease, stdin: OwnedFd, stdout: OwnedFd) {
         let waker = self.ready.waker(Token::Child(up.0, lease));
-        match stdio::Child::new(1, stdin, stdout, false, waker, self.chunk) {
+        match stdio::Child::new(1, stdin, stdout, None, waker, self.chunk) {
             Ok(pipes) => {
                 self.leases.insert((up.0, lease), Box::new(pipes));
                 self.relay.give(Input::Leased(

@@ -5,14 +5,17 @@ use crate::worker::gateway::io::{
     buffers::{Incoming, Outgoing, TURN, Turn},
     lines::{Line, Lines},
 };
+use bytes::Buf;
 use ggen_mcp::api::{Micros, UpInput};
 use std::{
+    cell::Cell,
     fs::File,
     io::{self, Read},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::FileExt},
+    pin::Pin,
     task::{Context, Poll, Waker},
 };
-use tokio::net::unix::pipe;
+use tokio::{io::AsyncWrite, net::unix::pipe};
 
 /// Longest line, in bytes.
 pub(crate) const LINE: usize = 64 << 20;
@@ -24,6 +27,8 @@ const LINES: usize = 512;
 /// What is read at most once the server is known to be gone: more than a pipe holds.
 const LAST_WORDS: usize = 4 << 20;
 const CHUNK: usize = 64 << 10;
+/// What a pipe takes whole or not at all; `PIPE_BUF` is 4096 on Linux and at least 512 elsewhere.
+const ATOMIC: usize = if cfg!(target_os = "linux") { 4096 } else { 512 };
 /// How long a server may live on with a closed stdin or stdout.
 const CLOSED_GRACE: Micros = 2_000_000;
 
@@ -37,6 +42,11 @@ pub(crate) struct Child {
     input: Incoming,
     lines: Lines,
     pub(crate) output: Outgoing,
+    torn: Option<Torn>,
+    /// Bytes that are being written: of whole lines, or of one that is too long for one write.
+    rest: usize,
+    /// Some of that has been written, and not all.
+    begun: bool,
     paused_until: Option<Micros>,
     closed_at: Option<Micros>,
     given_up: bool,
@@ -54,8 +64,8 @@ pub(crate) enum Accepted {
 }
 
 impl Child {
-    /// Takes over the pipes. With `resumed`, an earlier gateway worker may have died in the middle
-    /// of a line: a line break ends it.
+    /// Takes over the pipes, between two lines. `torn`: where it is noted that a line has been
+    /// written in part.
     ///
     /// # Errors
     /// When a descriptor is not the right end of a pipe, or cannot be registered.
@@ -63,14 +73,10 @@ impl Child {
         incarnation: u64,
         stdin: OwnedFd,
         stdout: OwnedFd,
-        resumed: bool,
+        torn: Option<Torn>,
         waker: Waker,
         chunk: usize,
     ) -> io::Result<Self> {
-        let mut output = Outgoing::default();
-        if resumed {
-            output.bytes.extend_from_slice(b"\n");
-        }
         Ok(Self {
             incarnation,
             stdin: Some(pipe::Sender::from_owned_fd(stdin)?),
@@ -78,7 +84,10 @@ impl Child {
             waker,
             input: Incoming::new(chunk),
             lines: Lines::new(LINE),
-            output,
+            output: Outgoing::default(),
+            torn,
+            rest: 0,
+            begun: false,
             paused_until: None,
             closed_at: None,
             given_up: false,
@@ -173,12 +182,51 @@ impl Child {
     /// Writes what is queued. A server that has closed its stdin gets nothing more; its death is
     /// the supervisor's to report.
     pub(crate) fn flush(&mut self, now: Micros) {
-        let Some(stdin) = &mut self.stdin else { return };
-        let mut cx = Context::from_waker(&self.waker);
-        if let Poll::Ready(Err(_)) = self.output.flush(stdin, &mut cx) {
-            self.stdin = None;
+        let Some(mut stdin) = self.stdin.take() else {
+            return;
+        };
+        if self.write_out(&mut stdin).is_ok() {
+            self.stdin = Some(stdin);
+        } else {
             self.output = Outgoing::default();
             self.closed_at.get_or_insert(now);
+        }
+    }
+
+    fn write_out(&mut self, stdin: &mut pipe::Sender) -> io::Result<()> {
+        let waker = self.waker.clone();
+        let mut cx = Context::from_waker(&waker);
+        while !self.output.bytes.is_empty() {
+            if self.rest == 0 {
+                let (lines, is_whole) = whole_lines(&self.output.bytes);
+                self.rest = lines;
+                self.note(!is_whole);
+            }
+            let bytes = &self.output.bytes[..self.rest];
+            let Poll::Ready(written) = Pin::new(&mut *stdin).poll_write(&mut cx, bytes) else {
+                if !self.begun {
+                    self.rest = 0;
+                    self.note(false);
+                }
+                return Ok(());
+            };
+            let count = written?;
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.output.bytes.advance(count);
+            self.rest -= count;
+            self.begun = self.rest > 0;
+            self.note(self.begun);
+        }
+        self.output.written();
+        Ok(())
+    }
+
+    /// Notes for the next worker whether a line is being written in part.
+    fn note(&self, is_torn: bool) {
+        if let Some(torn) = &self.torn {
+            torn.set(is_torn);
         }
     }
 
@@ -228,6 +276,50 @@ impl Child {
     /// When [`Child::half_closed`] may have something to say.
     pub(crate) fn closing(&self) -> bool {
         self.closed_at.is_some() && !self.given_up
+    }
+}
+
+/// How much of `lines` goes in one write, and whether that is whole lines which the pipe takes
+/// whole or not at all (pipe(7), `PIPE_BUF`). A line that is too long for that goes alone.
+fn whole_lines(lines: &[u8]) -> (usize, bool) {
+    let atomic = &lines[..lines.len().min(ATOMIC)];
+    match atomic.iter().rposition(|byte| *byte == b'\n') {
+        Some(end) => (end + 1, true),
+        None => {
+            let end = lines.iter().position(|byte| *byte == b'\n');
+            (end.map_or(lines.len(), |end| end + 1), false)
+        }
+    }
+}
+
+/// A note for the next gateway worker: a line has been written in part. It is made before the
+/// first byte is written, and outlives this worker.
+pub(crate) struct Torn {
+    file: File,
+    is_set: Cell<bool>,
+}
+
+impl Torn {
+    /// What an earlier worker noted.
+    pub(crate) fn new(file: OwnedFd) -> Self {
+        let (file, mut note) = (File::from(file), [0]);
+        let is_set = file.read_at(&mut note, 0).is_ok() && note == [1];
+        Self {
+            file,
+            is_set: Cell::new(is_set),
+        }
+    }
+
+    /// Whether a line has been written in part.
+    pub(crate) fn is_set(&self) -> bool {
+        self.is_set.get()
+    }
+
+    fn set(&self, on: bool) {
+        if self.is_set.replace(on) != on {
+            // Memory takes a byte.
+            self.file.write_at(&[u8::from(on)], 0).unwrap_or_default();
+        }
     }
 }
 

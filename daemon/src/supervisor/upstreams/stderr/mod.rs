@@ -1,15 +1,43 @@
 //! A server's stderr: bounded lines, at a bounded rate, into the log.
 
+mod last_words;
+
 use crate::{
     log::{Sink, now_us},
     supervisor::{channels::is_paused, event::PausedStderr},
 };
 use ggen_wire::log::{Level, LogLine};
+use last_words::LastWords;
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::{io::AsyncReadExt, net::unix::pipe, sync::watch};
+
+/// What a server said last, shared with the task that reads it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Words(Arc<Mutex<LastWords>>);
+
+impl Words {
+    /// Those of a life of which only one line is known.
+    pub(super) fn of(last: String) -> Self {
+        Self(Arc::new(Mutex::new(LastWords::of(last))))
+    }
+
+    /// The last line.
+    pub(super) fn last(&self) -> String {
+        self.words().last().to_owned()
+    }
+
+    /// The line that says why it ended; the last one if none does.
+    pub(super) fn reason(&self) -> String {
+        self.words().reason().to_owned()
+    }
+
+    fn words(&self) -> MutexGuard<'_, LastWords> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Longest line; what is longer is cut.
 const MAX_LINE: usize = 8 << 10;
@@ -26,7 +54,7 @@ pub(super) async fn read(
     rest: PausedStderr,
     name: String,
     log: Arc<dyn Sink>,
-    last: Arc<Mutex<String>>,
+    last: Words,
     mut paused: watch::Receiver<bool>,
 ) -> Option<PausedStderr> {
     let PausedStderr { pipe, line } = rest;
@@ -65,7 +93,7 @@ pub(super) async fn read(
 struct Lines {
     name: String,
     log: Arc<dyn Sink>,
-    last: Arc<Mutex<String>>,
+    last: Words,
     line: Vec<u8>,
     tokens: u32,
     refilled: Instant,
@@ -96,10 +124,7 @@ impl Lines {
         if text.is_empty() {
             return;
         }
-        self.last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone_from(&text);
+        self.last.words().take(&text);
         let earned = u32::try_from(self.refilled.elapsed().as_millis() / REFILL.as_millis())
             .unwrap_or(u32::MAX);
         if earned > 0 {

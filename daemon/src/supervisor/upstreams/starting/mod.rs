@@ -1,16 +1,19 @@
 //! Starting upstreams: as many at once as the configuration allows, in turn.
 
-use super::{Context, Effect, Upstreams, cgroups::NotStarted, shims::Started, upstream::Phase};
+mod slots;
+
+use super::{
+    Context, Effect, Upstreams,
+    cgroups::NotStarted,
+    shims::Started,
+    upstream::{Phase, Upstream},
+};
 use crate::supervisor::{
     event::ShimId,
     processes::{environment, restart_backoff::Life},
 };
+pub(super) use slots::{Standing, Turn};
 use std::time::Duration;
-
-/// A start-up that takes longer makes room for the next one: long enough that hosts with many
-/// servers do not start them all at once, short enough that servers which hang do not keep the
-/// others out.
-const START_UP: Duration = Duration::from_secs(3);
 
 /// Why a server cannot be restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,22 +58,11 @@ impl Upstreams {
         if context.stopping {
             return effects;
         }
-        let limit = usize::from(context.config().server.start_concurrency.max(1));
-        loop {
-            let starting = self
-                .all
-                .iter()
-                .filter(|upstream| matches!(upstream.phase, Phase::Starting(..)));
-            let busy = starting.count();
-            let next = self
-                .all
-                .iter()
-                .position(|upstream| upstream.phase == Phase::Queued);
-            match next {
-                Some(at) if busy < limit => effects.extend(self.start(at, context)),
-                _ => return effects,
-            }
+        let limit = context.config().server.starts_at_once();
+        while let Some(at) = slots::next(self.all.iter().map(Upstream::standing), limit) {
+            effects.extend(self.start(at, context));
         }
+        effects
     }
 
     fn start(&mut self, at: usize, context: &mut Context<'_>) -> Vec<Effect> {
@@ -80,6 +72,7 @@ impl Upstreams {
         upstream.life.started();
         (upstream.report, upstream.handoff, upstream.complaint) = (None, None, None);
         (upstream.delivered, upstream.pid) = (false, None);
+        (upstream.started_at, upstream.at_once) = (Some(context.now), false);
         let life = upstream.incarnation.to_string();
         let Some(launch) = environment::launch(&upstream.config) else {
             upstream.phase = Phase::Remote;
@@ -100,7 +93,8 @@ impl Upstreams {
         match started {
             Ok(Started { shim, pid, pipes }) => {
                 let upstream = &mut self.all[at];
-                upstream.phase = Phase::Starting(shim, context.now + START_UP);
+                upstream.phase = Phase::Starting(shim, context.now + slots::PROMPT);
+                upstream.slow = false;
                 upstream.pipes = Some(pipes);
                 vec![Effect::Spawned(shim, pid)]
             }
@@ -133,10 +127,15 @@ impl Upstreams {
     pub(super) fn start_on_time(&mut self, context: &mut Context<'_>) -> Vec<Effect> {
         for upstream in &mut self.all {
             match upstream.phase {
-                // A start-up that takes too long only loses its place in the queue; whether the
-                // server is any good is the gateway worker's to say.
-                Phase::Starting(shim, until) if until <= context.now => {
+                // A start-up that takes long only loses its slot; whether the server is any good is
+                // the gateway worker's to say.
+                Phase::Starting(shim, until) if until <= context.now && upstream.slow => {
                     upstream.phase = Phase::Running(shim);
+                }
+                Phase::Starting(shim, until) if until <= context.now => {
+                    upstream.slow = true;
+                    let more = slots::LONGEST - slots::PROMPT;
+                    upstream.phase = Phase::Starting(shim, until + more);
                 }
                 Phase::Backoff(until) if until <= context.now => upstream.phase = Phase::Queued,
                 _ => {}
