@@ -289,6 +289,10 @@ pub(crate) struct List {
     /// Only tools whose name or description contains TEXT, whatever the case
     #[arg(long, value_name = "TEXT")]
     pub(crate) search: Option<String>,
+    /// All tools, however many there are; without it, more than 100 are shown as a number for each
+    /// server
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Let the gateway ask every server for its tools again first
     #[arg(long)]
     pub(crate) refresh: bool,

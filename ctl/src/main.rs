@@ -8,6 +8,7 @@ mod daemon;
 mod failed;
 mod metrics;
 mod monitor;
+mod pager;
 mod render;
 mod verbs;
 

@@ -1,7 +1,7 @@
 //! Every verb against recorded replies: the human and the JSON form, exit codes, what is asked of
 //! the daemon.
 
-use crate::support::{Fake, Play, Ran, Sandbox, message, script};
+use crate::support::{Fake, Play, Ran, Sandbox, message, reply, script};
 
 #[test]
 fn status_says_where_and_how() {
@@ -95,6 +95,73 @@ fn list_counts_and_filters() {
             .stdout
             .contains("  • github__search_issues (github) Finds issues.\n")
     );
+}
+
+/// Answers with so many tools of each of so many servers.
+fn many(servers: usize, each: usize) -> Fake {
+    Fake::new(move |request| {
+        if !request.method.ends_with("ListTools") {
+            return Play::Send(message(&reply(request, "")));
+        }
+        let tools: Vec<_> = (0..servers * each)
+            .map(|number| {
+                let (server, name) = (format!("s{}", number % servers), format!("t{number}"));
+                let status = if number % servers == 1 {
+                    "crash-loop"
+                } else {
+                    "available"
+                };
+                serde_json::json!({
+                    "name": format!("{server}__{name}"), "server": server, "original": name,
+                    "description": "", "status": status,
+                })
+            })
+            .collect();
+        let answer =
+            serde_json::json!({ "parameters": { "version": "@VERSION@", "tools": tools } });
+        Play::Send(message(&answer.to_string()))
+    })
+}
+
+#[test]
+fn a_thousand_tools_are_a_number_for_each_server() {
+    let fake = many(50, 20);
+    let listed = fake.ggen("mcp list").stdout;
+    let lines: Vec<_> = listed.lines().collect();
+    assert_eq!(lines.len(), 53, "{listed}");
+    assert_eq!(
+        lines[..3],
+        [
+            "Listing 1000 MCP tools of 50 servers",
+            "  • s0: 20 tools",
+            "  • s1: 20 tools [crash-loop]"
+        ]
+    );
+    assert_eq!(
+        lines[51..],
+        [
+            "",
+            "Those of one server: ggen mcp list --server NAME; all of them: ggen mcp list --all"
+        ]
+    );
+    let all = fake.ggen("mcp list --all").stdout;
+    assert_eq!(
+        all.lines().filter(|line| line.starts_with("  • s")).count(),
+        1000
+    );
+    assert!(
+        all.contains("\n\ns1: 20 tools\n  • s1__t1 (s1) [crash-loop]\n"),
+        "{all:.400}"
+    );
+    let one = fake.ggen("mcp list --server s2").stdout;
+    assert!(
+        one.starts_with("Listing 20 MCP tools (20 s2)\n  • s2__t2 (s2)\n"),
+        "{one}"
+    );
+    assert_eq!(fake.ggen("mcp list --quiet").stdout.lines().count(), 1000);
+    let json = fake.ggen("mcp list --json").stdout;
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["tools"].as_array().unwrap().len(), 1000);
 }
 
 #[test]
