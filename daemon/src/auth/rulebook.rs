@@ -262,6 +262,15 @@ impl Rulebook {
     /// # Errors
     /// [`Rejected`]
     pub fn judge(&self, text: &str, now: u64) -> Result<Credential, Rejected> {
+        self.judge_at(text, "", now)
+    }
+
+    /// The same at the view of one server, named as in the path. Tokens of the authorization server
+    /// may be for that view alone.
+    ///
+    /// # Errors
+    /// [`Rejected`]
+    pub fn judge_at(&self, text: &str, view: &str, now: u64) -> Result<Credential, Rejected> {
         let digest = digest(text);
         if self.fixed.is_some_and(|fixed| same(&fixed, &digest)) {
             return Ok(Credential {
@@ -288,10 +297,10 @@ impl Rulebook {
         if !Token::is_like(text) {
             return Err(Rejected::Key("no such key"));
         }
-        self.token(text, now)
+        self.token(text, view, now)
     }
 
-    fn token(&self, text: &str, now: u64) -> Result<Credential, Rejected> {
+    fn token(&self, text: &str, view: &str, now: u64) -> Result<Credential, Rejected> {
         let token = Token::parse(text)?;
         let says = token.claims().text("iss");
         // Whose rules apply is the token's to say; whether it is from there, its signature's.
@@ -309,9 +318,12 @@ impl Rulebook {
         if keys.is_empty() {
             return Err(TokenError::UnknownKey("(none is known yet)".to_owned()).into());
         }
-        issuer
-            .trust
-            .judge(&token, &keys, now, |jti| self.revoked.contains(jti))?;
+        let judge =
+            |trust: &Trust| trust.judge(&token, &keys, now, |jti| self.revoked.contains(jti));
+        match (judge(&issuer.trust), issuer.trust_at(view)) {
+            (Err(TokenError::Audience { .. }), Some(trust)) => judge(&trust)?,
+            (judged, _) => judged?,
+        }
         let claims = token.claims();
         let granted = claims.scopes();
         let missing: Vec<String> = issuer
@@ -386,6 +398,17 @@ impl Issuer {
         }
     }
 
+    /// What is trusted at the view of one server, if that is a resource of its own.
+    fn trust_at(&self, view: &str) -> Option<Trust> {
+        let is_oauth2 = matches!(self.source, Some(Source::Issuer(_)));
+        let audience = self.trust.audience.as_deref().filter(|_| is_oauth2);
+        let resource = resource_at(audience?, view)?;
+        Some(Trust {
+            audience: Some(resource),
+            ..self.trust.clone()
+        })
+    }
+
     /// Keeps the keys that were fetched from the same source before.
     fn keep_fetched(&self, before: Option<&Rulebook>) {
         let old = before.and_then(|before| {
@@ -408,6 +431,22 @@ impl Issuer {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
+}
+
+impl OAuthSettings {
+    /// The resource that a view is (RFC 8707): that of all servers is the audience.
+    #[must_use]
+    pub fn resource(&self, view: &str) -> Option<String> {
+        let audience = self.audience.as_deref()?;
+        Some(resource_at(audience, view).unwrap_or_else(|| audience.to_owned()))
+    }
+}
+
+/// The address of a view below that of all servers; `None` if there is none.
+fn resource_at(audience: &str, view: &str) -> Option<String> {
+    let base = audience.trim_end_matches('/');
+    let has_views = base.contains("://") && base.ends_with("/mcp") && !view.is_empty();
+    has_views.then(|| format!("{base}/{view}"))
 }
 
 /// Whether a scope is granted: itself, or all below it by `…:*`.

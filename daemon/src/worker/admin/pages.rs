@@ -6,7 +6,10 @@ use crate::{
     worker::{
         Outbox,
         edge::{
-            auth::{Authenticator, Denied, guard::Guard},
+            auth::{
+                Authenticator, Denied,
+                guard::{self, Guard},
+            },
             listeners::accept::Handler,
             peer::Peer,
         },
@@ -50,13 +53,22 @@ impl Handler for Pages {
 
     async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, _) = request.into_parts();
-        if let Err(denied) = self
+        let path = head.uri.path();
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let admitted = self
             .guard
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .admit(&head)
-        {
-            return page(StatusCode::FORBIDDEN, TEXT, format!("{denied}\n"));
+            .map(|_| ());
+        match admitted {
+            Ok(()) => {}
+            Err(denied) if guard::is_probe(&head, denied) => match path {
+                "/livez" | "/readyz" => {}
+                "/health" => return self.health(true).await,
+                _ => return page(StatusCode::FORBIDDEN, TEXT, format!("{denied}\n")),
+            },
+            Err(denied) => return page(StatusCode::FORBIDDEN, TEXT, format!("{denied}\n")),
         }
         if !matches!(head.method, Method::GET | Method::HEAD) {
             let mut response = page(
@@ -69,8 +81,7 @@ impl Handler for Pages {
                 .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
-        let path = head.uri.path();
-        match path.strip_suffix('/').unwrap_or(path) {
+        match path {
             // That this answers is the point: the supervisor ends and restarts a worker that does
             // not.
             "/livez" => page(StatusCode::OK, TEXT, "ok\n".to_owned()),
@@ -82,7 +93,7 @@ impl Handler for Pages {
                     .insert(header::WWW_AUTHENTICATE, denied.challenge);
                 response
             }
-            "/health" => self.health().await,
+            "/health" => self.health(false).await,
             "/metrics" => self.metrics(&head).await,
             _ => page(
                 StatusCode::NOT_FOUND,
@@ -149,7 +160,8 @@ impl Pages {
         }
     }
 
-    async fn health(&self) -> Response<Full<Bytes>> {
+    /// `brief`: the word alone.
+    async fn health(&self, brief: bool) -> Response<Full<Bytes>> {
         let Some(Known { value: status, at }) = self.ask(Question::Status, &self.status).await
         else {
             return page(
@@ -163,6 +175,9 @@ impl Pages {
             Phase::Degraded => (StatusCode::OK, "degraded"),
             _ => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         };
+        if brief {
+            return page(code, JSON, format!("{{\"status\":\"{word}\"}}"));
+        }
         let body = serde_json::json!({
             "status": word,
             "phase": status.phase,

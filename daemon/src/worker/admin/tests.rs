@@ -187,6 +187,52 @@ async fn pages_show_what_the_supervisor_says_and_what_it_said_last() {
 }
 
 #[tokio::test]
+async fn probes_are_answered_whatever_host_they_name_and_told_a_word() {
+    let (address, mut sender, mut receiver, _task) = worker();
+    let ask = |head: &'static str| async move {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    for head in [
+        "GET /livez HTTP/1.1\r\nHost: 10.1.2.3:9464\r\nConnection: close\r\n\r\n",
+        "GET /livez HTTP/1.0\r\n\r\n",
+    ] {
+        let answer = ask(head).await;
+        assert!(
+            answer.contains(" 200 ") && answer.ends_with("ok\n"),
+            "{answer}"
+        );
+    }
+    for head in [
+        "GET /health HTTP/1.1\r\nHost: 10.1.2.3:9464\r\nConnection: close\r\n\r\n",
+        "GET /health HTTP/1.0\r\n\r\n",
+    ] {
+        let (answer, ()) = tokio::join!(
+            ask(head),
+            supervise(&mut sender, &mut receiver, 1, Phase::Degraded)
+        );
+        assert!(
+            answer.contains(" 200 ") && answer.ends_with("\r\n\r\n{\"status\":\"degraded\"}"),
+            "{answer}"
+        );
+    }
+    for head in [
+        "GET /metrics HTTP/1.1\r\nHost: 10.1.2.3\r\nConnection: close\r\n\r\n",
+        "GET /livez HTTP/1.1\r\nHost: evil.example\r\nOrigin: http://evil.example\r\nConnection: close\r\n\r\n",
+        "GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n",
+    ] {
+        let answer = ask(head).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 403 ") || answer.starts_with("HTTP/1.1 400 "),
+            "{answer}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn strangers_are_asked_who_they_are_before_they_read_figures() {
     let (address, mut sender, mut receiver, _task) = worker();
     let files = crate::config::AuthFiles {

@@ -69,8 +69,8 @@ pub(super) fn admit(
         Route::NoServer => {
             return Err(Refusal::new(StatusCode::NOT_FOUND, Code::ServerUnknown, ""));
         }
-        // Answered before; without an authorization server there is none.
-        Route::Metadata | Route::Unknown => {
+        // The first two are answered before.
+        Route::Metadata(_) | Route::NotOurs | Route::Unknown => {
             return Err(Refusal::new(StatusCode::NOT_FOUND, Code::PathUnknown, ""));
         }
     };

@@ -14,8 +14,11 @@ pub(crate) enum Route<'a> {
     /// `/health`
     Health,
     /// The metadata of this resource for OAuth clients (RFC 9728): at the root, or with the path of
-    /// an endpoint behind it.
-    Metadata,
+    /// an endpoint behind it, which is given here as it came.
+    Metadata(&'a str),
+    /// Where an authorization server would be, or what else clients look for (RFC 8615). Not being
+    /// here is no secret.
+    NotOurs,
     /// `/mcp/…`, but no server can have that name.
     NoServer,
     /// Everything else.
@@ -30,18 +33,17 @@ impl<'a> Route<'a> {
             "/mcp" => Self::Mcp(Cow::Borrowed("")),
             "/tools" => Self::Tools,
             "/health" => Self::Health,
-            METADATA => Self::Metadata,
-            _ if path
+            "/register" | "/authorize" | "/token" => Self::NotOurs,
+            _ if let Some(resource) = path
                 .strip_prefix(METADATA)
-                .is_some_and(|below| below == "/mcp" || below.starts_with("/mcp/")) =>
+                .filter(|resource| resource.is_empty() || resource.starts_with('/')) =>
             {
-                Self::Metadata
+                Self::Metadata(resource)
             }
+            // Some clients put it behind the path of the endpoint.
+            _ if path.contains("/.well-known/") => Self::NotOurs,
             _ => path.strip_prefix("/mcp/").map_or(Self::Unknown, |name| {
-                let name = percent::decode(name);
-                // Names that begin with a slash are views of our own.
-                name.filter(|name| !name.is_empty() && !name.contains('/'))
-                    .map_or(Self::NoServer, Self::Mcp)
+                server(name).map_or(Self::NoServer, Self::Mcp)
             }),
         }
     }
@@ -53,10 +55,17 @@ impl<'a> Route<'a> {
             Self::Mcp(_) | Self::NoServer => 1,
             Self::Tools => 2,
             Self::Health => 3,
-            Self::Metadata => 4,
-            Self::Unknown => 5,
+            Self::Metadata(_) => 4,
+            Self::NotOurs | Self::Unknown => 5,
         }
     }
+}
+
+/// The name of a server, from a path's last segment: a slash in it is percent-encoded. Names that
+/// begin with a slash are views of our own.
+pub(crate) fn server(segment: &str) -> Option<Cow<'_, str>> {
+    percent::decode(segment)
+        .filter(|name| !name.is_empty() && !name.starts_with('/') && !segment.contains('/'))
 }
 
 /// RFC 9728 §3
@@ -151,20 +160,26 @@ mod tests {
             ("/mcp/my%20files", mcp("my files")),
             ("/tools", Route::Tools),
             ("/health/", Route::Health),
-            ("/.well-known/oauth-protected-resource", Route::Metadata),
+            ("/.well-known/oauth-protected-resource", Route::Metadata("")),
             (
                 "/.well-known/oauth-protected-resource/mcp/",
-                Route::Metadata,
+                Route::Metadata("/mcp"),
             ),
             (
-                "/.well-known/oauth-protected-resource/mcp/files",
-                Route::Metadata,
+                "/.well-known/oauth-protected-resource/mcp/a%20b",
+                Route::Metadata("/mcp/a%20b"),
             ),
+            ("/.well-known/oauth-protected-resourceful", Route::NotOurs),
+            ("/.well-known/oauth-authorization-server", Route::NotOurs),
+            ("/.well-known/openid-configuration/mcp", Route::NotOurs),
+            ("/mcp/.well-known/openid-configuration", Route::NotOurs),
+            ("/register", Route::NotOurs),
+            ("/registers", Route::Unknown),
             (
-                "/.well-known/oauth-protected-resource/tools",
-                Route::Unknown,
+                "/mcp/io.github.owner%2Fserver",
+                mcp("io.github.owner/server"),
             ),
-            ("/.well-known/oauth-protected-resourceful", Route::Unknown),
+            ("/mcp/%C3%A9t%C3%A9", mcp("\u{e9}t\u{e9}")),
             ("/mcp/%2Ftools", Route::NoServer),
             ("/mcp/a/b", Route::NoServer),
             ("/mcp/%zz", Route::NoServer),

@@ -15,7 +15,10 @@ use crate::{
     metrics::{Error, Family},
     worker::edge::{
         Exchange, ExchangeOptions, Gateway, Input, Refused,
-        auth::{Authenticator, guard::Guard},
+        auth::{
+            Authenticator,
+            guard::{self, Guard},
+        },
         listeners::accept::Handler,
         peer::Peer,
         websocket::handover::WebsocketWorkers,
@@ -247,6 +250,15 @@ impl Http {
         }
         let origin = match rules.guard.admit(head) {
             Ok(origin) => origin,
+            Err(denied) if *route == Route::Health && guard::is_probe(head, denied) => {
+                return match receive::admit(head, route, 0, rules.max_body) {
+                    Ok(admitted) => {
+                        self.pass_on(admitted, NOBODY.into(), head, incoming, rules)
+                            .await
+                    }
+                    Err(refusal) => refuse(&refusal, head, incoming, rules).await,
+                };
+            }
             Err(denied) => return refuse(&denied.into(), head, incoming, rules).await,
         };
         if let Some(peer) = head.extensions.get::<Peer>()
@@ -302,11 +314,19 @@ impl Http {
         announced: u64,
         rules: &Rules,
     ) -> Result<Entry, Refusal> {
-        if *route == Route::Metadata
-            && matches!(head.method, Method::GET | Method::HEAD)
-            && let Some(text) = self.auth.metadata()
-        {
-            return Ok(Entry::Metadata(text));
+        match route {
+            Route::Metadata(resource)
+                if matches!(head.method, Method::GET | Method::HEAD)
+                    && let Some(text) = self.auth.metadata(resource) =>
+            {
+                return Ok(Entry::Metadata(text));
+            }
+            // A client that gets 401 here takes it for an authorization server and asks for a
+            // login.
+            Route::Metadata(_) | Route::NotOurs => {
+                return Err(Refusal::new(StatusCode::NOT_FOUND, Code::PathUnknown, ""));
+            }
+            _ => {}
         }
         let Some(peer) = head.extensions.get::<Peer>() else {
             return Err(Refusal::new(

@@ -5,6 +5,7 @@
 use super::{
     answer::Refusal,
     body::Body,
+    route::server,
     service::{Http, Rules},
 };
 use crate::{
@@ -39,8 +40,7 @@ pub(crate) fn view<'a>(own: &str, path: &'a str) -> Option<Cow<'a, str>> {
     let rest = path.strip_prefix(own)?;
     match rest.strip_suffix('/').unwrap_or(rest) {
         "" => Some(Cow::Borrowed("")),
-        rest => edge::percent::decode(rest.strip_prefix('/')?)
-            .filter(|name| !name.is_empty() && !name.contains('/')),
+        rest => server(rest.strip_prefix('/')?),
     }
 }
 

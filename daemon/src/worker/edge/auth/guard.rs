@@ -1,7 +1,7 @@
 //! The check of `Host` and `Origin` against DNS rebinding (MCP transports, "Security Warning").
 //! Pure.
 
-use http::{HeaderValue, header, request::Parts};
+use http::{HeaderValue, Method, Version, header, request::Parts};
 
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
@@ -17,6 +17,17 @@ pub(crate) enum Denied {
     /// A page from elsewhere.
     #[error("Origin is not allowed")]
     Origin,
+}
+
+/// Whether a request that is refused for its `Host` may be told in one word how the daemon is. A
+/// prober names a pod's address, or speaks HTTP/1.0 and names nothing. Pages of browsers, against
+/// which `Host` is checked, are told nothing.
+pub(crate) fn is_probe(head: &Parts, denied: Denied) -> bool {
+    let names_nothing =
+        head.version == Version::HTTP_10 && !head.headers.contains_key(header::HOST);
+    matches!(head.method, Method::GET | Method::HEAD)
+        && !head.headers.contains_key(header::ORIGIN)
+        && (denied == Denied::Host || (denied == Denied::NoHost && names_nothing))
 }
 
 /// The allow-lists of a listener.

@@ -113,10 +113,11 @@ impl Authenticator {
         now: SystemTime,
     ) -> Result<Principal, Denied> {
         let rules = self.rules();
-        let found = match credential(&head.headers) {
+        let view = view(head);
+        let found = match credential(&head.headers, rules.required()) {
             _ if peer.refused.is_some() => Err(Rejected::Certificate),
             Ok(Some(text)) => self
-                .known(&rules, text, seconds(now))
+                .known(&rules, text, view, seconds(now))
                 .map(|principal| with_certificate(principal, peer)),
             Ok(None) => match &peer.certificate {
                 Some(certificate) => Ok(of_certificate(certificate)),
@@ -125,7 +126,7 @@ impl Authenticator {
             },
             Err(rejected) => Err(rejected),
         };
-        found.map_err(|rejected| self.deny(&rules, &rejected, peer))
+        found.map_err(|rejected| self.deny(&rules, &rejected, view, peer))
     }
 
     /// Whether somebody who was let in would still be, for connections that outlive their request.
@@ -250,8 +251,14 @@ impl Authenticator {
         may
     }
 
-    fn known(&self, rules: &Rulebook, text: &str, now: u64) -> Result<Principal, Rejected> {
-        let credential = rules.judge(text, now)?;
+    fn known(
+        &self,
+        rules: &Rulebook,
+        text: &str,
+        view: &str,
+        now: u64,
+    ) -> Result<Principal, Rejected> {
+        let credential = rules.judge_at(text, view, now)?;
         if let Some(key) = credential.key {
             self.used
                 .lock()
@@ -261,7 +268,7 @@ impl Authenticator {
         Ok(credential.principal)
     }
 
-    fn deny(&self, rules: &Rulebook, rejected: &Rejected, peer: &Peer) -> Denied {
+    fn deny(&self, rules: &Rulebook, rejected: &Rejected, view: &str, peer: &Peer) -> Denied {
         // What is wrong with a certificate was said when the connection was made.
         if !matches!(rejected, Rejected::Missing | Rejected::Certificate) {
             self.say(rejected, peer);
@@ -274,7 +281,7 @@ impl Authenticator {
         Denied {
             status,
             code: rejected.code(),
-            challenge: challenge(rules, rejected),
+            challenge: challenge(rules, rejected, view),
             nothing_shown: *rejected == Rejected::Missing,
             stale: rejected.is_about_keys(),
         }
@@ -292,14 +299,30 @@ impl Authenticator {
         tracing::warn!(target: "auth", code = %rejected.code(), address = %peer.address, suppressed = more, "refused: {rejected}");
     }
 
-    /// The protected resource's metadata (RFC 9728 §2); `None` where no authorization server is
-    /// configured.
-    pub(crate) fn metadata(&self) -> Option<String> {
+    /// A protected resource's metadata (RFC 9728 §2). `path` is what stands behind the well-known
+    /// part: nothing, or the path of `/mcp` or of a view, as clients have it, that is with a prefix
+    /// which a proxy takes away. `None` where no authorization server is configured, and for other
+    /// paths.
+    pub(crate) fn metadata(&self, path: &str) -> Option<String> {
         let rules = self.rules();
         let oauth2 = rules.oauth2()?;
+        let outside = oauth2.audience.as_deref().and_then(split_address);
+        let outside = outside.map_or("", |(_, path)| path.trim_end_matches('/'));
+        let below = [outside, "/mcp"]
+            .iter()
+            .find_map(|own| path.strip_prefix(own))
+            .filter(|below| below.is_empty() || below.starts_with('/'));
+        let view = match below {
+            Some(below) => below.trim_start_matches('/'),
+            None if path.is_empty() => "",
+            None => return None,
+        };
+        if view.contains('/') {
+            return None;
+        }
         Some(
             serde_json::json!({
-                "resource": oauth2.audience,
+                "resource": oauth2.resource(view),
                 "authorization_servers": [oauth2.issuer],
                 "scopes_supported": oauth2.scopes.iter().filter(|scope| *scope != "offline_access").collect::<Vec<_>>(),
                 "bearer_methods_supported": ["header"],
@@ -320,8 +343,15 @@ impl Fetching {
     }
 }
 
-/// The one credential of a request. Two of them might be meant for two different readers.
-fn credential(headers: &HeaderMap) -> Result<Option<&str>, Rejected> {
+/// The view that a request is for, as it stands in its path; empty: that of all servers.
+fn view(head: &Parts) -> &str {
+    let name = head.uri.path().strip_prefix("/mcp/").unwrap_or_default();
+    name.strip_suffix('/').unwrap_or(name)
+}
+
+/// The one credential of a request. Two of them might be meant for two different readers. Where
+/// none is needed, one that is meant for somebody else (a proxy's Basic) is left alone.
+fn credential(headers: &HeaderMap, required: bool) -> Result<Option<&str>, Rejected> {
     let bearer = |value: &'_ HeaderValue| -> Option<usize> {
         let (scheme, _) = value.to_str().ok()?.split_once(' ')?;
         scheme
@@ -337,7 +367,11 @@ fn credential(headers: &HeaderMap) -> Result<Option<&str>, Rejected> {
             .to_str()
             .map_err(|_| Rejected::Unreadable("a credential that is not ASCII"))?;
         let text = if *name == header::AUTHORIZATION {
-            let scheme = bearer(value).ok_or(Rejected::Unreadable(
+            let scheme = bearer(value);
+            if scheme.is_none() && !required && text.contains(' ') {
+                continue;
+            }
+            let scheme = scheme.ok_or(Rejected::Unreadable(
                 "Authorization has another scheme than Bearer",
             ))?;
             text[scheme..].trim()
@@ -356,7 +390,7 @@ fn credential(headers: &HeaderMap) -> Result<Option<&str>, Rejected> {
 
 /// The credential of a request that was let in.
 pub(crate) fn shown(head: &Parts) -> Option<&str> {
-    credential(&head.headers).ok().flatten()
+    credential(&head.headers, false).ok().flatten()
 }
 
 fn of_certificate(certificate: &PeerCertificate) -> Principal {
@@ -393,7 +427,7 @@ fn with_certificate(principal: Principal, peer: &Peer) -> Principal {
 }
 
 /// `WWW-Authenticate` (RFC 6750 §3, RFC 9728 §5.1).
-fn challenge(rules: &Rulebook, rejected: &Rejected) -> HeaderValue {
+fn challenge(rules: &Rulebook, rejected: &Rejected, view: &str) -> HeaderValue {
     let mut parts = Vec::new();
     match rejected {
         Rejected::Missing | Rejected::Certificate => {}
@@ -409,7 +443,7 @@ fn challenge(rules: &Rulebook, rejected: &Rejected) -> HeaderValue {
         }
         parts.extend(
             oauth2
-                .audience
+                .resource(view)
                 .as_deref()
                 .and_then(metadata_address)
                 .map(|address| format!(r#"resource_metadata="{address}""#)),
@@ -426,16 +460,18 @@ fn challenge(rules: &Rulebook, rejected: &Rejected) -> HeaderValue {
 /// RFC 9728 §3.1: the well-known part goes between host and path. From the configured address,
 /// never from what a client says in `Host`.
 fn metadata_address(resource: &str) -> Option<String> {
-    let after = resource.find("://")? + 3;
-    let (origin, path) = resource.split_at(
-        resource[after..]
-            .find('/')
-            .map_or(resource.len(), |slash| after + slash),
-    );
+    let (origin, path) = split_address(resource)?;
     Some(format!(
         "{origin}/.well-known/oauth-protected-resource{}",
         path.trim_end_matches('/')
     ))
+}
+
+/// Origin and path of an address.
+fn split_address(address: &str) -> Option<(&str, &str)> {
+    let after = address.find("://")? + 3;
+    let slash = address[after..].find('/');
+    Some(address.split_at(slash.map_or(address.len(), |slash| after + slash)))
 }
 
 #[cfg(test)]

@@ -83,6 +83,13 @@ fn one_credential_in_one_of_two_headers() {
         assert_eq!(check(true, good).as_deref(), Ok("fixed-key"), "{good:?}");
     }
     assert_eq!(check(false, &[]).as_deref(), Ok("anonymous"));
+    // What is meant for a proxy does not disturb where nothing is needed, beside a key neither.
+    let basic = ("authorization", "Basic dGhlLWtleQ==");
+    assert_eq!(check(false, &[basic]).as_deref(), Ok("anonymous"));
+    let with_key = [basic, ("x-api-key", "the-key")];
+    assert_eq!(check(false, &with_key).as_deref(), Ok("fixed-key"));
+    let refused = check(true, &[basic]).unwrap_err();
+    assert_eq!(refused.code, Code::AuthenticationFailed);
     let none = check(true, &[]).unwrap_err();
     assert_eq!(
         (none.status, none.code, none.challenge.to_str().unwrap()),
@@ -96,10 +103,6 @@ fn one_credential_in_one_of_two_headers() {
         (
             &[("authorization", "Bearer other")][..],
             Code::InvalidApiKey,
-        ),
-        (
-            &[("authorization", "Basic dGhlLWtleQ==")],
-            Code::AuthenticationFailed,
         ),
         (&[("authorization", "the-key")], Code::AuthenticationFailed),
         (&[("authorization", "Bearer ")], Code::AuthenticationFailed),
@@ -189,11 +192,26 @@ fn oauth_clients_are_told_where_to_go() {
         .unwrap_err();
     let expected = r#"Bearer scope="mcp:use offline_access", resource_metadata="https://mcp.example/.well-known/oauth-protected-resource/mcp""#;
     assert_eq!(denied.challenge, expected);
-    let metadata: serde_json::Value = serde_json::from_str(&gate.metadata().unwrap()).unwrap();
+    let metadata: serde_json::Value = serde_json::from_str(&gate.metadata("").unwrap()).unwrap();
     assert_eq!(metadata["resource"], "https://mcp.example/mcp");
     assert_eq!(metadata["authorization_servers"][0], "https://as.example");
     assert_eq!(metadata["scopes_supported"], serde_json::json!(["mcp:use"]));
-    assert!(Authenticator::new(secrets(true)).metadata().is_none());
+    assert!(Authenticator::new(secrets(true)).metadata("/mcp").is_none());
+    let resource = |path: &str| {
+        let text = gate.metadata(path)?;
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        value["resource"].as_str().map(str::to_owned)
+    };
+    for (path, expected) in [
+        ("", Some("https://mcp.example/mcp")),
+        ("/mcp", Some("https://mcp.example/mcp")),
+        ("/mcp/a%20b", Some("https://mcp.example/mcp/a%20b")),
+        ("/mcpx", None),
+        ("/mcp/a/b", None),
+        ("/tools", None),
+    ] {
+        assert_eq!(resource(path).as_deref(), expected, "{path}");
+    }
     assert_eq!(
         metadata_address("https://a").as_deref(),
         Some("https://a/.well-known/oauth-protected-resource")
