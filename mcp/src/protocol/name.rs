@@ -7,9 +7,49 @@ use sha2::{Digest, Sha256};
 /// Longest exposed name.
 pub const LONGEST: usize = 64;
 
-/// The key of a server in names and URIs: lower case letters, digits and single dashes.
+/// Longest key of a server.
+const LONGEST_KEY: usize = 32;
+
+/// The keys of servers in names and URIs: lower case letters, digits and single dashes, at most 32.
+/// Where that cuts a name, or gives two servers the same key, the key ends in `--` and eight
+/// characters of a digest of the name; only a server that is called exactly like the key has it
+/// plain. So keys depend on the configured names alone, and no two servers share one.
+#[must_use]
+pub fn keys(servers: &[&str]) -> Vec<String> {
+    let plain: Vec<String> = servers.iter().map(|server| plain_key(server)).collect();
+    let is_taken = |key: &String, server: &str| {
+        let others = plain.iter().zip(servers);
+        others
+            .filter(|(other, name)| *other == key && **name != server)
+            .count()
+            > 0
+    };
+    let each = plain.iter().zip(servers).map(|(key, server)| {
+        let is_cut = key.len() > LONGEST_KEY || key.is_empty();
+        if is_cut || key != server && is_taken(key, server) {
+            let room = LONGEST_KEY - 10;
+            let head: String = key.chars().take(room).collect();
+            let head = if head.is_empty() {
+                "server"
+            } else {
+                head.trim_end_matches('-')
+            };
+            format!("{head}--{}", digest(server, "", 8))
+        } else {
+            key.clone()
+        }
+    });
+    each.collect()
+}
+
+/// The key of a server without regard to others.
 #[must_use]
 pub fn key(server: &str) -> String {
+    keys(&[server]).remove(0)
+}
+
+/// A name in lower case letters, digits and single dashes; of any length, perhaps empty.
+fn plain_key(server: &str) -> String {
     let mut key = String::with_capacity(server.len());
     for c in server.chars() {
         match c.to_ascii_lowercase() {
@@ -18,12 +58,8 @@ pub fn key(server: &str) -> String {
             _ => {}
         }
     }
-    let key = key.trim_end_matches('-');
-    if key.is_empty() {
-        format!("server-{}", digest(server, "", 4))
-    } else {
-        key.chars().take(32).collect()
-    }
+    key.truncate(key.trim_end_matches('-').len());
+    key
 }
 
 /// The exposed name of a tool or prompt: `<key>__<name>`. What is too long, or has characters that
@@ -49,9 +85,9 @@ pub fn exposed(key: &str, name: &str) -> String {
     }
 }
 
-/// The exposed name with its digest, for names that are too long or would collide.
+/// The exposed name with its digest, for names that are too long or had to be changed.
 #[must_use]
-pub fn shortened(key: &str, name: &str) -> String {
+fn shortened(key: &str, name: &str) -> String {
     let clean: String = name
         .chars()
         .map(|c| {
@@ -135,7 +171,37 @@ mod tests {
         assert_ne!(exposed("a", "x.y"), exposed("a", "x/y"));
     }
 
+    #[test]
+    fn servers_whose_names_look_alike_have_keys_of_their_own() {
+        let names = ["my.server", "my server", "github", "GitHub", "other"];
+        let own = keys(&names);
+        assert!(own[0].starts_with("my-server--") && own[1].starts_with("my-server--"));
+        assert_ne!(own[0], own[1]);
+        assert_eq!((own[2].as_str(), own[4].as_str()), ("github", "other"));
+        assert!(own[3].starts_with("github--"));
+        let (one, two) = ("x".repeat(32) + "-one", "x".repeat(32) + "-two");
+        assert_ne!(key(&one), key(&two));
+        assert_eq!(key(&one), keys(&[&two, &one])[1]);
+        assert!(key("\u{4e2d}").starts_with("server--"));
+    }
+
     proptest! {
+        #[test]
+        fn no_two_servers_share_a_key(names in proptest::collection::btree_set("[aA.b _-]{0,40}", 1..12)) {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let own = keys(&names);
+            let different: std::collections::BTreeSet<_> = own.iter().collect();
+            prop_assert_eq!(different.len(), names.len());
+            for key in &own {
+                prop_assert!(!key.is_empty() && key.len() <= LONGEST_KEY && !key.contains('_'));
+            }
+            let mut turned = names.clone();
+            turned.reverse();
+            let mut back = keys(&turned);
+            back.reverse();
+            prop_assert_eq!(own, back);
+        }
+
         #[test]
         fn every_name_is_legal(server in "\\PC{0,80}", tool in "\\PC{0,120}") {
             let name = exposed(&key(&server), &tool);

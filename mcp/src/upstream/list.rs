@@ -3,6 +3,7 @@
 use crate::protocol::header::Param;
 pub use crate::protocol::list_kind::ListKind;
 use crate::protocol::{header, json};
+use crate::upstream::repair;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -47,12 +48,20 @@ pub fn read(kind: ListKind, result: &str, http: bool) -> Option<Page> {
         ..Page::default()
     };
     for text in json::elements(items?)? {
-        let Some([Some(key), schema]) = json::pick(text, [kind.key(), "inputSchema"]) else {
+        let key = json::pick(text, [kind.key()]).and_then(|[key]| json::string(key?));
+        let Some(key) = key else {
+            page.refused
+                .push((String::new(), format!("an item without a {}", kind.key())));
             continue;
         };
-        let Some(key) = json::string(key) else {
-            continue;
+        let text = match repair::repair(kind, text) {
+            Ok(text) => text,
+            Err(reason) => {
+                page.refused.push((key.into_owned(), reason));
+                continue;
+            }
         };
+        let schema = json::pick(&text, ["inputSchema"]).and_then(|[schema]| schema);
         let params = match (kind, schema) {
             (ListKind::Tools, Some(schema)) if http => match header::declared(schema) {
                 Ok(params) => params,
@@ -96,6 +105,8 @@ pub struct List {
     pub announced: bool,
     /// It changed while it was being fetched: fetch it again.
     pub again: bool,
+    /// How often in a row it could not be fetched.
+    pub failures: u32,
 }
 
 /// A list that is being fetched.

@@ -7,6 +7,7 @@ pub(crate) mod connection;
 mod describe;
 pub mod list;
 mod reconfigure;
+mod repair;
 mod server;
 mod subscriptions;
 pub mod view;
@@ -64,6 +65,7 @@ impl Upstreams {
             seen: HashMap::new(),
             resumes: Vec::new(),
         };
+        upstreams.assign_keys();
         upstreams.rebuild_all();
         upstreams
     }

@@ -2,6 +2,7 @@
 //! ends with a clear error, what comes is reached for.
 
 use crate::api::{UpId, UpstreamSettings};
+use crate::protocol::name;
 use crate::upstream::view::Table;
 use crate::upstream::{Upstream, Upstreams};
 
@@ -16,7 +17,21 @@ impl Upstreams {
 
     /// Says which upstreams are configured now, and returns which were before.
     pub(crate) fn set_order(&mut self, order: Vec<UpId>) -> Vec<UpId> {
-        std::mem::replace(&mut self.order, order)
+        let before = std::mem::replace(&mut self.order, order);
+        self.assign_keys();
+        before
+    }
+
+    /// Gives every configured upstream its key in exposed names.
+    pub(super) fn assign_keys(&mut self) {
+        let names: Vec<_> = self
+            .configured()
+            .map(|up| up.settings.name.as_str())
+            .collect();
+        let keys = name::keys(&names);
+        for (up, key) in self.order.clone().into_iter().zip(keys) {
+            self.get_mut(up).key = key;
+        }
     }
 
     /// New calls wait for these upstreams, and only for these.

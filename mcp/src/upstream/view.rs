@@ -46,7 +46,7 @@ pub struct Table {
     index: HashMap<Arc<str>, usize>,
     /// Changes exactly when the entries do.
     pub hash: u64,
-    /// Names that two upstreams (or one, twice) gave: the later one was renamed.
+    /// Names that had to be changed or cut, and repeats of a server, which are left out.
     pub collisions: Vec<Arc<str>>,
 }
 
@@ -70,7 +70,7 @@ impl Table {
         for (up, key, items) in upstreams {
             for item in items {
                 let (exposed, text) = if prefixed {
-                    expose(kind, key, item, &table.index)
+                    expose(kind, key, item)
                 } else {
                     (item.key.clone(), item.text.clone())
                 };
@@ -162,21 +162,9 @@ impl Table {
 }
 
 /// The exposed name of an item and its definition with that name in it.
-fn expose(
-    kind: ListKind,
-    key: &str,
-    item: &Item,
-    taken: &HashMap<Arc<str>, usize>,
-) -> (Arc<str>, Bytes) {
+fn expose(kind: ListKind, key: &str, item: &Item) -> (Arc<str>, Bytes) {
     let exposed = match kind {
-        ListKind::Tools | ListKind::Prompts => {
-            let name = name::exposed(key, &item.key);
-            if taken.contains_key(name.as_str()) {
-                name::shortened(key, &item.key)
-            } else {
-                name
-            }
-        }
+        ListKind::Tools | ListKind::Prompts => name::exposed(key, &item.key),
         ListKind::Resources | ListKind::Templates => name::exposed_uri(key, &item.key),
     };
     let Ok(text) = std::str::from_utf8(&item.text) else {
@@ -186,17 +174,34 @@ fn expose(
     if let Some([Some(value)]) = json::pick(text, [kind.key()]) {
         splice.replace(value, json::quote(&exposed));
     }
-    if kind == ListKind::Tools && text.contains("\"resourceUri\"") {
-        let ui = json::pick(text, ["_meta"])
-            .and_then(|[meta]| json::pick(meta?, ["ui"]))
-            .and_then(|[ui]| json::pick(ui?, ["resourceUri"]));
-        if let Some([Some(value)]) = ui
-            && let Some(uri) = json::string(value)
-        {
-            splice.replace(value, json::quote(&name::exposed_uri(key, &uri)));
+    if kind == ListKind::Tools {
+        for value in ui_addresses(text) {
+            if let Some(uri) = json::string(value) {
+                splice.replace(value, json::quote(&name::exposed_uri(key, &uri)));
+            }
         }
     }
     (exposed.into(), splice.finish())
+}
+
+/// The addresses of MCP Apps in a tool, in every spelling in use: `_meta.ui.resourceUri`, and the
+/// flat members `ui/resourceUri` and `openai/outputTemplate` of `_meta`.
+fn ui_addresses(tool: &str) -> Vec<&str> {
+    if !tool.contains("ui://") {
+        return Vec::new();
+    }
+    let Some([Some(meta)]) = json::pick(tool, ["_meta"]) else {
+        return Vec::new();
+    };
+    let [ui, flat, template] =
+        json::pick(meta, ["ui", "ui/resourceUri", "openai/outputTemplate"]).unwrap_or_default();
+    let nested = ui.and_then(|ui| json::pick(ui, ["resourceUri"])?[0]);
+    let is_ui = |value: &&str| value.starts_with("\"ui://");
+    [nested, flat, template]
+        .into_iter()
+        .flatten()
+        .filter(is_ui)
+        .collect()
 }
 
 #[cfg(test)]
@@ -213,12 +218,12 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_routed_by_table() {
+        // A repeat is left out.
         let (one, two) = ([item("a"), item("b__c")], [item("c"), item("c")]);
         let sources = [(UpId(0), "s", &one[..]), (UpId(1), "s-b", &two[..])];
         let table = Table::build(ListKind::Tools, &[item("core")], sources.into_iter(), true);
         let names: Vec<_> = table.entries.iter().map(|entry| &*entry.exposed).collect();
-        assert_eq!(names[..4], ["core", "s__a", "s__b__c", "s-b__c"]);
-        assert!(names[4].starts_with("s-b__c_"), "{names:?}");
+        assert_eq!(names, ["core", "s__a", "s__b__c", "s-b__c"]);
         assert_eq!(
             table
                 .get("s__b__c")

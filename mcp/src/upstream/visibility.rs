@@ -12,7 +12,6 @@ use crate::upstream::list::ListKind;
 use crate::upstream::view::{Entry, Owner, Table, View};
 use crate::upstream::{Upstream, Upstreams};
 use ggen_wire::Code;
-use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -50,18 +49,12 @@ fn server(up: &Upstream) -> Server<'_> {
 
 impl Upstreams {
     /// The name in the view of all, by which rules know an object.
-    fn public<'a>(&self, kind: ListKind, up: UpId, original: &'a str) -> Cow<'a, str> {
+    fn public(&self, kind: ListKind, up: UpId, original: &str) -> String {
         let key = &self.get(up).key;
         if matches!(kind, ListKind::Resources | ListKind::Templates) {
-            return name::exposed_uri(key, original).into();
-        }
-        let (plain, table) = (name::exposed(key, original), &self.all[kind as usize]);
-        match table.get(&plain) {
-            // Another server with the same key, or the same name once more: that one was renamed.
-            Some(entry) if entry.owner != Owner::Up(up) || *entry.original != *original => {
-                name::shortened(key, original).into()
-            }
-            _ => plain.into(),
+            name::exposed_uri(key, original)
+        } else {
+            name::exposed(key, original)
         }
     }
 

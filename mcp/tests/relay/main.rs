@@ -10,6 +10,7 @@
 mod fidelity;
 mod interactive;
 mod keep;
+mod lists;
 mod lost_session;
 mod measure;
 mod policy;

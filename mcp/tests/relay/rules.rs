@@ -474,7 +474,8 @@ fn names_route_by_table() {
         .map(|tool| tool["name"].as_str().unwrap())
         .collect();
     let own: Vec<_> = names.iter().filter(|name| name.starts_with("my")).collect();
-    assert_eq!(own.len(), 12, "{names:?}");
+    // The second of two tools with the same name is left out.
+    assert_eq!(own.len(), 10, "{names:?}");
     let legal = |name: &str| {
         name.len() <= 64
             && name
@@ -495,13 +496,13 @@ fn names_route_by_table() {
         );
         relay.post("", &[("mcp-session-id", &session)], &body);
         let (up, line) = relay.written.last().expect("a line");
-        let original = ["a__b", "a.b", "a/b", &"x".repeat(100), "same", "same"][at % 6].to_owned();
+        let original = ["a__b", "a.b", "a/b", &"x".repeat(100), "same"][at % 5].to_owned();
         assert_eq!(
             (
                 *up as usize,
                 line.contains(&format!("\"name\":\"{original}\""))
             ),
-            (at / 6, true),
+            (at / 5, true),
             "{name}: {line}"
         );
     }

@@ -471,16 +471,20 @@ pub(super) fn names(context: &Context) -> Vec<Finding> {
 
 /// A tool whose name had to be shortened, if it was.
 fn shortened_name(tool: &status::Tool) -> Option<Finding> {
-    let key = name::key(&tool.server);
-    if tool.name != name::shortened(&key, &tool.original) {
+    let (key, own) = (
+        tool.name.split_once("__").map_or("", |(key, _)| key),
+        name::key(&tool.server),
+    );
+    let is_shortened = name::is_shortened(&tool.name, &tool.original);
+    if key == own && !is_shortened {
         return None;
     }
     let seen = format!(
         "{} of {} is served as {}",
         tool.original, tool.server, tool.name
     );
-    let (code, what) = if name::exposed(&key, &tool.original) != tool.name {
-        let what = format!("another tool has the name of {}", tool.original);
+    let (code, what) = if key != own {
+        let what = format!("another server has nearly the name of {}", tool.server);
         (Code::NameCollision, what)
     } else if key.len() > 12 && tool.original.len() + "__".len() + 12 <= name::LONGEST {
         let what = format!(

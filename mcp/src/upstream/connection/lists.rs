@@ -1,7 +1,7 @@
 //! The lists of upstreams: fetched page by page, kept while they cannot be had, and made into the
 //! views that clients see.
 
-use crate::api::UpId;
+use crate::api::{Micros, UpId};
 use crate::context::FollowUp;
 use crate::in_flight::record::Purpose;
 use crate::protocol::json;
@@ -10,6 +10,10 @@ use crate::upstream::list::{ListKind, Loading, MAX_PAGES};
 use crate::upstream::{ConnState, Connecting, UpEra, list};
 use ggen_wire::log::Level;
 use ggen_wire::status::UpstreamState;
+
+/// A list that could not be fetched is asked for again after this time, and after twice as long
+/// each time that it fails again.
+const AGAIN: Micros = 2_000_000;
 
 impl Connecting<'_> {
     /// Once all lists are known, an upstream is ready.
@@ -107,14 +111,30 @@ impl Connecting<'_> {
         (list.items, list.refused) = (loaded.items, loaded.refused);
         list.known = true;
         list.fetched = now;
+        list.failures = 0;
         self.list_settled(up, kind);
     }
 
-    /// A list could not be fetched: the last good one stays.
+    /// A list could not be fetched: the last good one stays, and it is asked for again after 2 s,
+    /// 4 s, … 64 s.
     pub(crate) fn list_failed(&mut self, up: UpId, kind: ListKind) {
-        let list = &mut self.ups.get_mut(up).lists[kind as usize];
+        let now = self.cx.now;
+        let upstream = self.ups.get_mut(up);
+        let list = &mut upstream.lists[kind as usize];
         list.loading = None;
         list.known = true;
+        let wait = AGAIN << list.failures.min(5);
+        list.failures += 1;
+        if upstream.conns[0].phase == ConnState::Ready {
+            upstream.refresh_at[kind as usize].get_or_insert(now + wait);
+            let text = format!(
+                "{}: {} failed or was not answered in time; it is asked for again in {} s",
+                upstream.settings.name,
+                kind.method(),
+                wait / 1_000_000
+            );
+            self.cx.note(Level::Warn, "tools", Some(up), None, text);
+        }
         self.list_settled(up, kind);
     }
 
