@@ -19,6 +19,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
+    sync::Mutex,
 };
 
 /// How long the daemon may take to say where it is.
@@ -31,6 +32,8 @@ pub(super) struct Endpoint {
     socket: PathBuf,
     path: String,
     known: RefCell<Option<Uri>>,
+    /// Held by the one request that asks; the daemon refuses many connections at a time.
+    asking: Mutex<()>,
 }
 
 impl Endpoint {
@@ -41,6 +44,7 @@ impl Endpoint {
             socket,
             path,
             known: RefCell::new(None),
+            asking: Mutex::new(()),
         }
     }
 
@@ -49,15 +53,28 @@ impl Endpoint {
     /// # Errors
     /// That the daemon is not running, or serves no HTTP.
     pub(super) async fn endpoint(&self) -> Result<Uri, Refusal> {
-        let known = self.known.borrow().clone();
-        if let Some(known) = known {
+        if let Some(known) = self.known() {
             return Ok(known);
         }
-        let status = tokio::time::timeout(PATIENCE, status(&self.socket))
+        let asked = tokio::time::timeout(PATIENCE, async {
+            let _one = self.asking.lock().await;
+            match self.known() {
+                Some(known) => Ok(known),
+                None => self.ask().await,
+            }
+        });
+        asked
             .await
-            .map_err(|_| io::ErrorKind::TimedOut.into());
-        let status = status
-            .and_then(|status| status)
+            .unwrap_or_else(|_| Err(self.not_running(&io::ErrorKind::TimedOut.into())))
+    }
+
+    fn known(&self) -> Option<Uri> {
+        self.known.borrow().clone()
+    }
+
+    async fn ask(&self) -> Result<Uri, Refusal> {
+        let status = status(&self.socket)
+            .await
             .map_err(|error| self.not_running(&error))?;
         let listener = status
             .listeners

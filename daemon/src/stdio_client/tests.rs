@@ -8,10 +8,13 @@
 )]
 
 use super::{
+    address::Endpoint,
     lines,
     message::{self, Declared, Line, Message},
 };
 use bytes::Bytes;
+use std::{cell::Cell, rc::Rc, time::Duration};
+use tokio::net::UnixListener;
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"grüße","arguments":{"b":1},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
 
@@ -91,4 +94,45 @@ fn lines_are_bounded_and_empty_ones_left_out() {
             Line::Whole("two".into())
         ]
     );
+}
+
+/// A client that begins with a hundred requests is one connection at the control socket at a time.
+#[tokio::test]
+async fn many_requests_ask_for_the_address_one_after_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("control.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let endpoint = Rc::new(Endpoint::new(socket, None));
+    let most = Cell::new(0);
+    let refuse = async {
+        loop {
+            let mut open = vec![listener.accept().await.unwrap()];
+            // Who has connected as well by now has not waited for the first.
+            let moment = Duration::from_millis(2);
+            while let Ok(Ok(another)) = tokio::time::timeout(moment, listener.accept()).await {
+                open.push(another);
+            }
+            most.set(most.get().max(open.len()));
+        }
+    };
+    let ask_all = async {
+        let asked: Vec<_> = (0..100)
+            .map(|_| {
+                let endpoint = Rc::clone(&endpoint);
+                tokio::task::spawn_local(async move { endpoint.endpoint().await.is_err() })
+            })
+            .collect();
+        for refused in asked {
+            assert!(refused.await.unwrap());
+        }
+    };
+    tokio::task::LocalSet::new()
+        .run_until(async {
+            tokio::select! {
+                () = refuse => {}
+                () = ask_all => {}
+            }
+        })
+        .await;
+    assert_eq!(most.get(), 1, "connections at a time");
 }
