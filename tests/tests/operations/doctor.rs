@@ -156,13 +156,16 @@ fn without_ports(servers: Value) -> Value {
 
 #[track_caller]
 fn assert_healthy(daemon: &Daemon) {
-    let ran = daemon.ggen(&["mcp", "doctor"]);
-    assert!(
-        ran.code == 0 && ran.stdout.ends_with("\nIssues: None found\n"),
-        "{}{}",
-        ran.stdout,
-        ran.stderr
-    );
+    let is_healthy = |ran: &Ran| ran.code == 0 && ran.stdout.ends_with("\nIssues: None found\n");
+    let mut ran = daemon.ggen(&["mcp", "doctor"]);
+    // On a busy machine an answer may come later than doctor waits for it, which it rightly says.
+    for _ in 0..5 {
+        if is_healthy(&ran) || !ran.stdout.contains("GGEN-E6007") {
+            break;
+        }
+        ran = daemon.ggen(&["mcp", "doctor"]);
+    }
+    assert!(is_healthy(&ran), "{}{}", ran.stdout, ran.stderr);
 }
 
 /// Types a printed command into a shell in the daemon's sandbox.
