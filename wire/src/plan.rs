@@ -56,6 +56,28 @@ pub enum Effect {
     Reconnected,
 }
 
+/// The outcome of a reload that is in force, as a line. `not_ready`: upstreams that it concerned
+/// and that do not serve.
+#[must_use]
+pub fn in_force(generation: u32, not_ready: &[String]) -> String {
+    if not_ready.is_empty() {
+        format!("generation {generation} in force")
+    } else {
+        format!(
+            "generation {generation} in force{NOT_READY}{}",
+            not_ready.join(", ")
+        )
+    }
+}
+
+/// The upstreams that such a line names.
+#[must_use]
+pub fn not_ready(outcome: &str) -> Option<&str> {
+    outcome.split_once(NOT_READY).map(|(_, names)| names)
+}
+
+const NOT_READY: &str = "; not ready: ";
+
 impl Change {
     /// One line for people.
     #[must_use]

@@ -416,6 +416,9 @@ fn restart_and_reload_show_progress() {
         fake.requests.lock().unwrap()[0].parameters["plan_only"],
         true
     );
+    Fake::recorded("-degraded")
+        .ggen("mcp server reload")
+        .golden("reload-degraded.txt");
     Fake::recorded("-invalid").ggen("mcp server reload").fails(
         78,
         "error[GGEN-E1001]: /home/me/.mcp.json:4:7: trailing comma; generation 1 stays in force\nhelp: ggen mcp config validate",

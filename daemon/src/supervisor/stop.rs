@@ -3,7 +3,7 @@
 
 use super::{Supervisor, reload::Input, reply::Reply};
 use crate::ipc::messages::Role;
-use ggen_wire::control::Body;
+use ggen_wire::{control::Body, text};
 use std::time::Duration;
 
 /// On top of the drain's time-out, for the servers.
@@ -117,7 +117,9 @@ impl Supervisor {
             if servers == 0 {
                 self.kill_everything();
             } else {
-                self.lifecycle.stop.say(format!("{servers} servers ending"));
+                self.lifecycle
+                    .stop
+                    .say(format!("{} ending", text::count(servers, "server")));
             }
         }
         self.service_manager

@@ -6,7 +6,7 @@ use crate::{
     context::Context,
     failed::{Exit, Failed},
 };
-use ggen_wire::control::Call;
+use ggen_wire::{control::Call, plan::not_ready};
 use serde_json::json;
 
 /// Reloads, or only checks (`validate`), or only shows what would happen (`plan`).
@@ -36,9 +36,18 @@ pub(crate) fn run(context: &mut Context, validate: bool, plan: bool) -> Result<E
         context.out.value(&changes.unwrap_or_default())?;
         return Ok(Exit::Ok);
     }
-    context.out.value(
-        &json!({ "outcome": outcome.unwrap_or_default(), "progress": lines, "plan": changes }),
-    )?;
-    context.out.say(done)?;
+    let outcome = outcome.unwrap_or_default();
+    context
+        .out
+        .value(&json!({ "outcome": outcome, "progress": lines, "plan": changes }))?;
+    match not_ready(&outcome) {
+        Some(names) => {
+            context
+                .out
+                .say(&format!("Reloaded, but not ready: {names}"))?;
+            context.out.say("help: ggen mcp server status --verbose")?;
+        }
+        None => context.out.say(done)?,
+    }
     Ok(Exit::Ok)
 }

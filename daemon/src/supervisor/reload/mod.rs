@@ -22,7 +22,7 @@ use crate::{
 use ggen_wire::{
     Code,
     control::{Body, Failure},
-    plan::Plan,
+    plan::{Plan, in_force},
     status::Tool,
 };
 use operator_stops::Switch;
@@ -95,7 +95,7 @@ pub(crate) enum Input<C> {
     /// A worker has taken the configuration in force over, or is gone.
     Confirmed(ProcId),
     /// Time has passed; what is known now of upstreams that were touched.
-    Outcomes(Vec<(String, String)>),
+    Outcomes(Vec<(String, Outcome)>),
     /// The daemon stops: no reload goes on.
     Stop,
 }
@@ -140,8 +140,28 @@ enum Stage<C> {
     Preparing(Box<C>, BTreeSet<String>),
     /// Workers are told; those that have not confirmed yet, and the upstreams that were touched.
     Switching(BTreeMap<ProcId, bool>, BTreeSet<String>),
-    /// Upstreams that were touched are starting, until that time.
-    Settling(BTreeSet<String>, Duration),
+    /// Upstreams that were touched are starting.
+    Settling(Settling),
+}
+
+/// Upstreams that were touched and are starting.
+#[derive(Debug)]
+struct Settling {
+    /// Those of which it is not known yet.
+    waiting: BTreeSet<String>,
+    /// Those that are not as the configuration wants them.
+    wrong: Vec<String>,
+    /// How long is waited.
+    until: Duration,
+}
+
+/// What became of an upstream that a reload has touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// For a person.
+    pub(crate) text: String,
+    /// It is ready, or gone or disabled as the configuration wants it.
+    pub(crate) is_as_wanted: bool,
 }
 
 /// A reload, and who wants the next one.
@@ -185,7 +205,7 @@ impl<C> Reload<C> {
     /// The upstreams whose outcome is waited for.
     pub(crate) fn touched(&self) -> impl Iterator<Item = &String> {
         let touched = match &self.stage {
-            Stage::Settling(touched, _) => Some(touched),
+            Stage::Settling(settling) => Some(&settling.waiting),
             _ => None,
         };
         touched.into_iter().flatten()
@@ -194,7 +214,7 @@ impl<C> Reload<C> {
     /// When something has to be done if nothing happens.
     pub(crate) const fn deadline(&self) -> Option<Duration> {
         match &self.stage {
-            Stage::Settling(_, until) => Some(*until),
+            Stage::Settling(settling) => Some(settling.until),
             _ => None,
         }
     }
@@ -257,8 +277,8 @@ impl<C> Reload<C> {
                 }
                 effects
             }
-            (Input::Outcomes(known), Stage::Settling(touched, until)) => {
-                self.outcomes(known, touched, until, now)
+            (Input::Outcomes(known), Stage::Settling(settling)) => {
+                self.outcomes(known, settling, now)
             }
             (_, stage) => {
                 self.stage = stage;
@@ -349,38 +369,40 @@ impl<C> Reload<C> {
             return Vec::new();
         }
         let touched = std::mem::take(touched);
-        let in_force = format!("generation {} in force", self.generation);
         if touched.is_empty() {
-            return self.finish(Ok(in_force));
+            return self.finish(Ok(in_force(self.generation, &[])));
         }
-        self.stage = Stage::Settling(touched, now + SETTLING);
-        vec![self.progress(Body::Done(in_force))]
+        let names = touched.iter().cloned().collect::<Vec<_>>().join(", ");
+        self.stage = Stage::Settling(Settling {
+            waiting: touched,
+            wrong: Vec::new(),
+            until: now + SETTLING,
+        });
+        vec![self.progress(Body::Done(format!("waiting for {names}")))]
     }
 
     fn outcomes(
         &mut self,
-        known: Vec<(String, String)>,
-        mut touched: BTreeSet<String>,
-        until: Duration,
+        known: Vec<(String, Outcome)>,
+        mut settling: Settling,
         now: Duration,
     ) -> Vec<Effect<C>> {
         let mut effects = Vec::new();
         for (name, outcome) in known {
-            if touched.remove(&name) {
-                effects.push(self.progress(Body::Done(format!("{name}: {outcome}"))));
+            if settling.waiting.remove(&name) {
+                effects.push(self.progress(Body::Done(format!("{name}: {}", outcome.text))));
+                if !outcome.is_as_wanted {
+                    settling.wrong.push(name);
+                }
             }
         }
-        if !touched.is_empty() && now < until {
-            self.stage = Stage::Settling(touched, until);
+        if !settling.waiting.is_empty() && now < settling.until {
+            self.stage = Stage::Settling(settling);
             return effects;
         }
-        let rest = touched.into_iter().collect::<Vec<_>>().join(", ");
-        let rest = if rest.is_empty() {
-            rest
-        } else {
-            format!("; not ready yet: {rest}")
-        };
-        effects.extend(self.finish(Ok(format!("generation {} in force{rest}", self.generation))));
+        let mut not_ready = settling.wrong;
+        not_ready.extend(settling.waiting);
+        effects.extend(self.finish(Ok(in_force(self.generation, &not_ready))));
         effects
     }
 

@@ -160,18 +160,28 @@ fn touched_upstreams_are_waited_for_up_to_a_limit() {
     give(&mut machine, requested(Some(watcher)));
     give(&mut machine, proposal(&[]));
     give(&mut machine, tools(&[]));
-    let touched = BTreeSet::from(["files".to_owned(), "mail".to_owned()]);
+    let touched = ["files", "mail", "bad"].map(str::to_owned).into();
     let effects = give(&mut machine, Input::Switched(BTreeMap::new(), touched));
     assert_eq!(effects, ["progress 1"]);
-    assert_eq!(machine.touched().count(), 2);
-    let known = vec![("mail".to_owned(), "ready, 3 tools".to_owned())];
-    assert_eq!(give(&mut machine, Input::Outcomes(known)), ["progress 1"]);
+    assert_eq!(machine.touched().count(), 3);
+    let known = |name: &str, is_as_wanted| {
+        let text = "how it stands".to_owned();
+        vec![(name.to_owned(), Outcome { text, is_as_wanted })]
+    };
+    assert_eq!(
+        give(&mut machine, Input::Outcomes(known("mail", true))),
+        ["progress 1"]
+    );
+    assert_eq!(
+        give(&mut machine, Input::Outcomes(known("bad", false))),
+        ["progress 1"]
+    );
     let until = machine.deadline().unwrap();
     assert_eq!(until, NOW + SETTLING);
     let effects = machine.input(Input::Outcomes(Vec::new()), until);
     assert_eq!(
         names(&effects),
-        ["finish 1 generation 2 in force; not ready yet: files"]
+        ["finish 1 generation 2 in force; not ready: bad, files"]
     );
 }
 

@@ -22,6 +22,7 @@ use super::{
     channels::Reader,
     event::{ProcId, ShimId},
     metrics::UpstreamExit,
+    reload::Outcome,
 };
 use crate::{
     config::{Config, Loaded},
@@ -131,10 +132,13 @@ impl Upstreams {
     }
 
     /// What has become of an upstream after a reload, for a person; `None` while that is not known.
-    pub(crate) fn outcome_of(&self, name: &str, now: Duration) -> Option<String> {
+    pub(crate) fn outcome_of(&self, name: &str, now: Duration) -> Option<Outcome> {
         match self.get(name) {
             Some(upstream) => upstream.outcome(now),
-            None => Some("gone".to_owned()),
+            None => Some(Outcome {
+                text: "gone".to_owned(),
+                is_as_wanted: true,
+            }),
         }
     }
 

@@ -6,9 +6,9 @@ use crate::{
     config::{self, UpstreamTransport},
     ipc::messages::{Child, ChildGone, UpstreamReport},
     platform::Usage,
-    supervisor::{event::ShimId, processes::restart_backoff::Life},
+    supervisor::{event::ShimId, processes::restart_backoff::Life, reload::Outcome},
 };
-use ggen_wire::{Code, status::UpstreamState};
+use ggen_wire::{Code, status::UpstreamState, text};
 use serde::{Deserialize, Serialize};
 use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
@@ -203,7 +203,7 @@ impl Upstream {
     }
 
     /// What has become of it after a reload, for a person; `None` while that is not known.
-    pub(super) fn outcome(&self, now: Duration) -> Option<String> {
+    pub(super) fn outcome(&self, now: Duration) -> Option<Outcome> {
         if self.drain_until.is_some() {
             return None;
         }
@@ -225,11 +225,14 @@ impl Upstream {
             return None;
         }
         let tools = reported.map_or(0, |report| report.tools);
-        Some(match (self.state(now), self.last_exit.as_ref()) {
-            (UpstreamState::Ready, _) => format!("ready, {tools} tools"),
+        let state = self.state(now);
+        let text = match (state, self.last_exit.as_ref()) {
+            (UpstreamState::Ready, _) => format!("ready, {}", text::count(tools as usize, "tool")),
             (state, Some(reason)) => format!("{}: {reason}", state.as_str()),
             (state, None) => state.as_str().to_owned(),
-        })
+        };
+        let is_as_wanted = matches!(state, UpstreamState::Ready | UpstreamState::Disabled);
+        Some(Outcome { text, is_as_wanted })
     }
 
     /// What the gateway worker is told with the pipes.
