@@ -215,6 +215,38 @@ fn the_command_that_is_shown_fixes_it() {
 }
 
 #[test]
+fn paths_of_certificates_are_shown_and_secrets_are_not() {
+    let host = Host::with("{}");
+    let answer = set(
+        &host,
+        &[
+            "transports.http.ssl.cert=/etc/ssl/one.pem",
+            "transports.http.ssl.key=/etc/ssl/one.key",
+            "tracing.otlp.headers=Authorization=hidden-in-a-header",
+            "auth.api_key_file=/etc/ggen/key",
+        ],
+    );
+    let text = match answer {
+        Ok(answer) => answer.text,
+        Err(refusal) => panic!("{refusal:?}"),
+    };
+    for shown in [
+        "transports.http.ssl.cert = \"/etc/ssl/one.pem\"",
+        "transports.http.ssl.key = \"/etc/ssl/one.key\"",
+        "auth.api_key_file = \"/etc/ggen/key\"",
+        "tracing.otlp.headers = \"***\"",
+    ] {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
+    let whole = set(
+        &host,
+        &["transports.http.ssl={\"cert\": \"/a\", \"token\": \"planted\"}"],
+    );
+    let said = whole.map_or_else(|refusal| format!("{refusal:?}"), |answer| answer.text);
+    assert!(!said.contains("planted"), "{said}");
+}
+
+#[test]
 fn what_covers_a_value_is_named() {
     let host = Host::with("{}").env(&[("GGEN_MCP_SERVER_WORKERS", "8")]);
     assert!(

@@ -144,8 +144,39 @@ pub(super) fn shown(key: &Key, value: &Value) -> Value {
             }
             pick(whole, &key.0)
         }
-        (parts, _) => pick(redact::value(&below(parts)), parts),
+        _ => shown_at(&key.dotted(), value),
     }
+}
+
+/// A value outside `mcpServers` and the sections with secrets. Keys that the schema knows are no
+/// secrets there, although the names of some (`cert`, `key`: paths) sound like it.
+fn shown_at(path: &str, value: &Value) -> Value {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, inner)| {
+                let path = format!("{path}.{name}");
+                let is_known = inner.is_object() || is_leaf(&path);
+                let shown = if is_known {
+                    shown_at(&path, inner)
+                } else {
+                    let alone = Value::Object(Map::from_iter([(name.clone(), inner.clone())]));
+                    redact::value(&alone)[name].clone()
+                };
+                (name.clone(), shown)
+            })
+            .collect(),
+        _ if is_leaf(path) => redact::value(value),
+        _ => {
+            let last = path.rsplit('.').next().unwrap_or(path);
+            let alone = Value::Object(Map::from_iter([(last.to_owned(), value.clone())]));
+            redact::value(&alone)[last].clone()
+        }
+    }
+}
+
+fn is_leaf(path: &str) -> bool {
+    schema::leaves().iter().any(|leaf| leaf == path)
 }
 
 /// The refusal of a key that nobody knows.
