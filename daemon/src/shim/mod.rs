@@ -22,9 +22,10 @@ use nix::{
 use plan::{Plan, Step};
 use std::{
     collections::BTreeSet,
-    io,
+    fs, io,
     os::fd::{AsFd, OwnedFd},
     os::unix::process::CommandExt,
+    path::PathBuf,
     process::{Command, ExitCode, Stdio},
     time::Instant,
 };
@@ -50,7 +51,7 @@ fn run() -> io::Result<()> {
     platform::hide_memory()?;
     let pid = match spawn(&launch, descriptors) {
         Ok(pid) => pid,
-        Err(failed) => return channel.send(&failed.message(launch.sandbox.is_some()), &[]),
+        Err(failed) => return channel.send(&failed.message(&launch), &[]),
     };
     // The supervisor may be gone already: then the loop below sees the end of the channel and
     // cleans up.
@@ -89,7 +90,7 @@ enum Failed {
 }
 
 impl Failed {
-    fn message(self, sandboxed: bool) -> FromShim {
+    fn message(self, launch: &Launch) -> FromShim {
         match self {
             Self::Sandbox(reason) => FromShim::SpawnFailed {
                 missing: false,
@@ -102,10 +103,46 @@ impl Failed {
                     io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
                 ),
                 code: None,
-                reason: sandbox::describe(&error, sandboxed),
+                reason: describe(&error, launch),
             },
         }
     }
+}
+
+/// What the error of a start was, and which folder of the search path caused it.
+fn describe(error: &io::Error, launch: &Launch) -> String {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return error.to_string();
+    }
+    let hint = if launch.sandbox.is_some() {
+        " (inside its sandbox)"
+    } else {
+        ""
+    };
+    match closed_folder(launch) {
+        Some(folder) => format!(
+            "{} is not found, and {} of its PATH may not be searched: {error}{hint}",
+            launch.command,
+            folder.display()
+        ),
+        None => format!("{}: {error}{hint}", launch.command),
+    }
+}
+
+/// The first folder of the server's PATH that this user may not search. execvp(3) goes on behind
+/// it, and in the end reports its error.
+fn closed_folder(launch: &Launch) -> Option<PathBuf> {
+    let path = launch.env.get("PATH")?;
+    let here = launch.cwd.clone().unwrap_or_default();
+    let folders = path.split(':').map(|folder| here.join(folder));
+    let is_closed = |folder: &PathBuf| {
+        fs::metadata(folder.join(&launch.command))
+            .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    };
+    if launch.command.contains('/') {
+        return None;
+    }
+    folders.into_iter().find(is_closed)
 }
 
 impl From<io::Error> for Failed {

@@ -7,7 +7,6 @@ use crate::{
     platform::{self, Limit, Prepared, Reach, Stands},
 };
 use std::{
-    io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
@@ -237,14 +236,4 @@ fn program(launch: &Launch) -> Option<PathBuf> {
         .split(':')
         .map(|folder| Path::new(folder).join(&launch.command))
         .find(runs)
-}
-
-/// What a spawn's error was.
-pub(super) fn describe(error: &io::Error, sandboxed: bool) -> String {
-    let hint = if sandboxed && error.kind() == io::ErrorKind::PermissionDenied {
-        " (inside its sandbox)"
-    } else {
-        ""
-    };
-    format!("{error}{hint}")
 }

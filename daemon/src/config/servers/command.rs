@@ -57,47 +57,69 @@ pub fn find_command(
         .or_else(|| env.get("PATH"))
         .map_or(DEFAULT_PATH, String::as_str);
     let here = cwd.as_deref().unwrap_or(here);
-    Some(search(command, here, path).map_err(|unusable| {
-        if let Some(file) = unusable {
-            return problem(
-                Code::CommandNotFound,
-                "command",
+    Some(search(command, here, path).map_err(|missing| {
+        let shown = crate::config::secrets::redact::text(command);
+        let (what, help) = match missing {
+            Missing::NotExecutable(file) => (
                 format!("Command is not executable: {}", file.display()),
-            )
-            .help(format!("chmod +x {}", file.display()));
-        }
-        problem(
-            Code::CommandNotFound,
-            "command",
-            format!(
-                "Command not found: {}",
-                crate::config::secrets::redact::text(command)
+                format!("chmod +x {}", file.display()),
             ),
-        )
-        .help(install_help(name, command))
+            Missing::Closed(folder) => (
+                format!(
+                    "Command not found: {shown}; {} may not be searched (Permission denied)",
+                    folder.display()
+                ),
+                install_help(name, command),
+            ),
+            Missing::Nowhere => (
+                format!("Command not found: {shown}"),
+                install_help(name, command),
+            ),
+        };
+        problem(Code::CommandNotFound, "command", what).help(help)
     }))
 }
 
-/// The error is a file that was found and may not be executed.
-fn search(command: &str, here: &Path, path: &str) -> Result<PathBuf, Option<PathBuf>> {
-    let candidates: Vec<PathBuf> = if command.contains('/') {
+/// Why a command is not found.
+enum Missing {
+    /// This file was found, and may not be executed.
+    NotExecutable(PathBuf),
+    /// It is nowhere else, and this folder may not be searched by this user.
+    Closed(PathBuf),
+    /// It is nowhere.
+    Nowhere,
+}
+
+/// The files that a command may be.
+fn candidates(command: &str, here: &Path, path: &str) -> Vec<PathBuf> {
+    if command.contains('/') {
         vec![here.join(command)]
     } else {
         path.split(':')
             .map(|folder| here.join(folder).join(command))
             .collect()
-    };
-    let mut unusable = None;
-    for file in candidates {
+    }
+}
+
+fn search(command: &str, here: &Path, path: &str) -> Result<PathBuf, Missing> {
+    let (mut unusable, mut closed) = (None, None);
+    for file in candidates(command, here, path) {
         match std::fs::metadata(&file) {
             Ok(facts) if facts.is_file() && facts.permissions().mode() & 0o111 != 0 => {
                 return Ok(file);
             }
             Ok(facts) if facts.is_file() => unusable = unusable.or(Some(file)),
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                closed = closed.or_else(|| file.parent().map(Path::to_owned));
+            }
             _ => {}
         }
     }
-    Err(unusable)
+    Err(match (unusable, closed) {
+        (Some(file), _) => Missing::NotExecutable(file),
+        (None, Some(folder)) => Missing::Closed(folder),
+        (None, None) => Missing::Nowhere,
+    })
 }
 
 fn install_help(name: &str, command: &str) -> String {
@@ -114,5 +136,29 @@ fn install_help(name: &str, command: &str) -> String {
             "ggen mcp config set mcpServers.{name}.command=/full/path/to/{}",
             command.rsplit('/').next().unwrap_or(command)
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_may_not_be_searched_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("closed");
+        // A file in the place of a folder gives another error than one that is closed.
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0)).unwrap();
+        let path = format!("/nowhere:{}", folder.display());
+        match search("no-such-program", Path::new("/"), &path) {
+            Err(Missing::Closed(found)) => assert_eq!(found, folder),
+            // Root may search everything.
+            Err(Missing::Nowhere) => {
+                assert!(std::fs::read_dir(&folder).is_ok(), "{}", folder.display());
+            }
+            _ => panic!("it is not there"),
+        }
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).unwrap();
     }
 }
