@@ -334,6 +334,15 @@ pub(crate) struct TestConnection {
     /// A tool that has to be there
     #[arg(long, value_name = "NAME")]
     pub(crate) tool: Option<String>,
+    /// A file with the API key to send; otherwise GGEN_MCP_API_KEY, to this host only
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// The client certificate to show, PEM; it may hold the key, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// The private key of the client certificate, PEM
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    pub(crate) client_key: Option<PathBuf>,
 }
 
 /// Ways to connect.

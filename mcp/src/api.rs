@@ -148,16 +148,16 @@ pub struct Limits {
     /// client takes one).
     pub stream_after: Micros,
     /// Events kept for resumption, per stream.
-    pub buffer: usize,
+    pub ring: usize,
     /// Nesting of a message.
     pub depth: usize,
     /// Calls of modern clients that wait for an answer to a legacy server's question: of one
     /// principal, at one upstream, in all.
-    pub pending_inputs: [usize; 3],
+    pub parked: [usize; 3],
     /// Silence of a server after a question, before its client is asked what has come together.
     pub gather: Micros,
     /// How long a modern client may take to come back with its answers.
-    pub pending_input: Micros,
+    pub park: Micros,
     /// How long an identical retry gets the same answer.
     pub repeat: Micros,
     /// How long a legacy client may take for an answer.
@@ -183,11 +183,11 @@ impl Default for Limits {
             handshake: 30_000_000,
             probe: 3_000_000,
             stream_after: 2_000_000,
-            buffer: 256,
+            ring: 256,
             depth: 128,
-            pending_inputs: [64, 256, 1024],
+            parked: [64, 256, 1024],
             gather: 10_000,
-            pending_input: 300_000_000,
+            park: 300_000_000,
             repeat: 60_000_000,
             think: 600_000_000,
             rounds: 10,

@@ -1593,7 +1593,7 @@ _ggen() {
             return 0
             ;;
         ggen__subcmd__mcp__subcmd__test__subcmd__connection)
-            opts="-q -v -h -V --transport --tool --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
+            opts="-q -v -h -V --transport --tool --api-key-file --client-cert --client-key --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1604,6 +1604,18 @@ _ggen() {
                     return 0
                     ;;
                 --tool)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --api-key-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-cert)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-key)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

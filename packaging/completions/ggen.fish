@@ -183,6 +183,9 @@ websocket\t'WebSocket'
 quic\t'HTTP/3 over QUIC'
 all\t'Every one that is served'"
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from test-connection" -l tool -d 'A tool that has to be there' -r
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from test-connection" -l api-key-file -d 'A file with the API key to send; otherwise GGEN_MCP_API_KEY, to this host only' -r -F
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from test-connection" -l client-cert -d 'The client certificate to show, PEM; it may hold the key, too' -r -F
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from test-connection" -l client-key -d 'The private key of the client certificate, PEM' -r -F
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from test-connection" -l format -d 'How to print' -r -f -a "human\t'For people'
 json\t'For programs; the schema is that of the control interface'
 csv\t'For spreadsheets (RFC 4180); `list` only'

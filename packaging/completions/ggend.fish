@@ -224,6 +224,9 @@ websocket\t'WebSocket'
 quic\t'HTTP/3 over QUIC'
 all\t'Every one that is served'"
 complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from connection" -l tool -d 'A tool that has to be there' -r
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from connection" -l api-key-file -d 'A file with the API key to send' -r -F
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from connection" -l client-cert -d 'The client certificate to show, PEM; it may hold the key, too' -r -F
+complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from connection" -l client-key -d 'The private key of the client certificate, PEM' -r -F
 complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from connection" -l timeout-ms -d 'How long each step may take, in milliseconds' -r
 complete -c ggend -n "__fish_ggend_using_subcommand probe; and __fish_seen_subcommand_from connection" -l format -d 'How to print' -r -f -a "human\t'For people'
 json\t'One JSON object'"

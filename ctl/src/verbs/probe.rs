@@ -36,6 +36,14 @@ pub(crate) fn connection(context: &Context, test: &TestConnection) -> Failed {
             .iter()
             .flat_map(|tool| ["--tool".into(), tool.into()]),
     );
+    let files = [
+        ("--api-key-file", &test.api_key_file),
+        ("--client-cert", &test.client_cert),
+        ("--client-key", &test.client_key),
+    ];
+    for (flag, file) in files {
+        arguments.extend(file.iter().flat_map(|file| [flag.into(), file.into()]));
+    }
     let ms = context
         .global
         .timeout

@@ -49,8 +49,12 @@ impl Client {
             kind: Kind::Untried,
             seen: error.to_string(),
         };
-        let (config, witness) = client::for_http3(&destination.host, &destination.trusted)
-            .map_err(|error| untried(&error))?;
+        let (config, witness) = client::for_http3(
+            &destination.host,
+            &destination.trusted,
+            destination.identity.as_ref(),
+        )
+        .map_err(|error| untried(&error))?;
         let endpoint = endpoint(config, destination, patience).map_err(|error| untried(&*error))?;
         let late = || Failure {
             kind: Kind::Late,

@@ -3,6 +3,7 @@
 
 pub use crate::tls::client::Shown;
 
+use super::secrets::Certificate;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -28,6 +29,9 @@ pub struct Destination {
     pub authority: String,
     /// Certificates (PEM) that are believed.
     pub trusted: Vec<String>,
+    /// The client certificate to show.
+    #[serde(default)]
+    pub identity: Option<Certificate>,
     /// How long the handshake may take, in milliseconds.
     pub patience_ms: u64,
 }

@@ -70,6 +70,15 @@ pub struct Connection {
     /// A tool that has to be there.
     #[arg(long, value_name = "NAME")]
     tool: Option<String>,
+    /// A file with the API key to send.
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+    /// The client certificate to show, PEM; it may hold the key, too.
+    #[arg(long, value_name = "FILE")]
+    client_cert: Option<PathBuf>,
+    /// The private key of the client certificate, PEM.
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    client_key: Option<PathBuf>,
     /// How long each step may take, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     timeout_ms: u64,

@@ -1,7 +1,8 @@
 //! TLS as a client that examines the server rather than trusts it, for the probe. Blocking; the
 //! socket's time-outs bound it.
 
-use super::{Facts, certificate, provider};
+use super::{Facts, certificate, provider, serve::certified};
+use crate::ipc::secrets::Certificate;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct,
     Error, RootCertStore, SignatureScheme, StreamOwned, SupportedProtocolVersion,
@@ -11,6 +12,7 @@ use rustls::{
     },
     crypto::{self, CryptoProvider},
     pki_types::{CertificateDer, ServerName, UnixTime},
+    sign::SingleCertAndKey,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -114,12 +116,18 @@ impl Witness {
     }
 }
 
-/// Shakes hands as a client of `host` that trusts these certificates (PEM).
+/// Makes the handshake as a client of `host` that trusts these certificates (PEM) and shows
+/// `identity` where a certificate is asked for.
 ///
 /// # Errors
 /// No TLS is spoken there, or the server refuses us.
-pub fn connect(mut socket: TcpStream, host: &str, trusted: &[String]) -> io::Result<Secure> {
-    let (config, witness) = looking(trusted, rustls::DEFAULT_VERSIONS)?;
+pub fn connect(
+    mut socket: TcpStream,
+    host: &str,
+    trusted: &[String],
+    identity: Option<&Certificate>,
+) -> io::Result<Secure> {
+    let (config, witness) = looking(trusted, rustls::DEFAULT_VERSIONS, identity)?;
     let mut connection =
         ClientConnection::new(Arc::new(config), name(host)?).map_err(io::Error::other)?;
     while connection.is_handshaking() {
@@ -140,9 +148,13 @@ pub fn connect(mut socket: TcpStream, host: &str, trusted: &[String]) -> io::Res
 ///
 /// # Errors
 /// `host` is neither a name nor an address.
-pub fn for_http3(host: &str, trusted: &[String]) -> io::Result<(ClientConfig, Witness)> {
+pub fn for_http3(
+    host: &str,
+    trusted: &[String],
+    identity: Option<&Certificate>,
+) -> io::Result<(ClientConfig, Witness)> {
     name(host)?;
-    let (mut config, witness) = looking(trusted, &[&rustls::version::TLS13])?;
+    let (mut config, witness) = looking(trusted, &[&rustls::version::TLS13], identity)?;
     config.alpn_protocols = vec![b"h3".to_vec()];
     Ok((config, witness))
 }
@@ -155,6 +167,7 @@ fn name(host: &str) -> io::Result<ServerName<'static>> {
 fn looking(
     trusted: &[String],
     versions: &[&'static SupportedProtocolVersion],
+    identity: Option<&Certificate>,
 ) -> io::Result<(ClientConfig, Witness)> {
     let mut roots = RootCertStore::empty();
     let mut plain = Vec::new();
@@ -178,7 +191,7 @@ fn looking(
                 .map_err(io::Error::other)?,
         )
     };
-    let config = ClientConfig::builder_with_provider(provider())
+    let verified = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
         .map_err(io::Error::other)?
         .dangerous()
@@ -187,8 +200,14 @@ fn looking(
             provider: provider(),
             plain,
             witness: witness.clone(),
-        }))
-        .with_no_client_auth();
+        }));
+    let config = match identity {
+        None => verified.with_no_client_auth(),
+        Some(identity) => {
+            let (_, key) = certified(identity).map_err(io::Error::other)?;
+            verified.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)))
+        }
+    };
     Ok((config, witness))
 }
 

@@ -71,7 +71,7 @@ impl Calling<'_> {
     fn make_room(&mut self, up: UpId) -> bool {
         let busy = self
             .tasks
-            .leases_asked_for(up, self.cx.limits.pending_input, self.cx.now);
+            .leases_asked_for(up, self.cx.limits.park, self.cx.now);
         let Some(at) = allocation::idlest(self.ups.get(up), &busy, self.cx.now) else {
             return false;
         };

@@ -20,7 +20,7 @@ impl Calling<'_> {
             return false;
         }
         client
-            .pending_input()
+            .park()
             .is_some_and(|id| self.questions.pending.keep_message(id, data))
     }
 

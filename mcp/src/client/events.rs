@@ -2,7 +2,7 @@
 
 use crate::api::{Micros, Output, StreamKey};
 use crate::client::exchange::Exchange;
-use crate::client::session::EventBuffer;
+use crate::client::session::Ring;
 use crate::client::{Clients, session};
 use crate::context::Context;
 use crate::edge::Reply;
@@ -21,15 +21,15 @@ impl Clients {
         let Some(exchange) = self.exchanges.get_mut(&key) else {
             return;
         };
-        let Some(buffer) = exchange.buffer else {
+        let Some(ring) = exchange.ring else {
             exchange.answer(key, None, status, None, body, cx.outputs());
             return self.sweep(key);
         };
         exchange.left = exchange.left.saturating_sub(1);
         let (last, session) = (exchange.left == 0, exchange.session.clone());
-        self.buffer_event(cx, session.as_ref(), buffer, body, false);
+        self.ring_event(cx, session.as_ref(), ring, body, false);
         if last {
-            let reader = self.ring_done(cx, session.as_ref(), buffer);
+            let reader = self.ring_done(cx, session.as_ref(), ring);
             // Its own reader may still have to take what is queued.
             if reader != Some(key) {
                 self.exchanges.remove(&key);
@@ -38,21 +38,21 @@ impl Clients {
     }
 
     /// Adds an event to a stream of a session, and sends it to whoever reads the stream now.
-    pub(crate) fn buffer_event(
+    pub(crate) fn ring_event(
         &mut self,
         cx: &mut Context,
         session: Option<&Arc<str>>,
-        buffer: u64,
+        ring: u64,
         data: Bytes,
         droppable: bool,
     ) {
         let Some(stream) = session
             .and_then(|id| self.sessions.get_mut(id))
-            .and_then(|session| session.buffers.get_mut(&buffer))
+            .and_then(|session| session.rings.get_mut(&ring))
         else {
             return;
         };
-        let id = session::event_id(buffer, stream.push(data.clone(), cx.limits.buffer));
+        let id = session::event_id(ring, stream.push(data.clone(), cx.limits.ring));
         if let Some(reader) = stream.attached
             && let Some(exchange) = self.exchanges.get_mut(&reader)
             && !exchange.event(reader, Some(id), None, data, droppable, cx.outputs())
@@ -67,11 +67,11 @@ impl Clients {
         &mut self,
         cx: &mut Context,
         session: Option<&Arc<str>>,
-        buffer: u64,
+        ring: u64,
     ) -> Option<StreamKey> {
         let now = cx.now;
         let session = session.and_then(|id| self.sessions.get_mut(id))?;
-        let stream = session.buffers.get_mut(&buffer)?;
+        let stream = session.rings.get_mut(&ring)?;
         stream.done = Some(now);
         let reader = stream.attached.take();
         session.forget_oldest();
@@ -86,10 +86,10 @@ impl Clients {
         let waiting = self
             .sessions
             .get(session)
-            .and_then(|session| session.buffers.get(&0))
-            .is_some_and(|buffer| buffer.is_waiting(&data));
+            .and_then(|session| session.rings.get(&0))
+            .is_some_and(|ring| ring.is_waiting(&data));
         if !waiting {
-            self.buffer_event(cx, Some(session), 0, data, true);
+            self.ring_event(cx, Some(session), 0, data, true);
         }
     }
 
@@ -109,10 +109,8 @@ impl Clients {
         if !exchange.may_stream() {
             return;
         }
-        match (exchange.buffer, exchange.session.clone()) {
-            (Some(buffer), session) => {
-                self.buffer_event(cx, session.as_ref(), buffer, data, droppable)
-            }
+        match (exchange.ring, exchange.session.clone()) {
+            (Some(ring), session) => self.ring_event(cx, session.as_ref(), ring, data, droppable),
             (None, _) => {
                 if !exchange.event(key, None, None, data, droppable, cx.outputs()) {
                     cx.dropped(None, "slow_client");
@@ -139,14 +137,14 @@ impl Clients {
         let Some(session) = session.and_then(|id| self.sessions.get_mut(&id)) else {
             return;
         };
-        let buffer = session.next_buffer;
-        session.next_buffer += 1;
-        session.buffers.insert(buffer, EventBuffer::read_by(key));
-        exchange.buffer = Some(buffer);
+        let ring = session.next_ring;
+        session.next_ring += 1;
+        session.rings.insert(ring, Ring::read_by(key));
+        exchange.ring = Some(ring);
         if session.version >= Legacy::L2025_11_25 {
             exchange.event(
                 key,
-                Some(session::event_id(buffer, 0)),
+                Some(session::event_id(ring, 0)),
                 None,
                 Bytes::new(),
                 false,
@@ -202,16 +200,13 @@ impl Clients {
         if exchange.may_stream() && !exchange.is_batch() {
             exchange.start(key, cx.outputs());
         }
-        let (buffer, session) = (exchange.buffer, exchange.session.clone());
+        let (ring, session) = (exchange.ring, exchange.session.clone());
         exchange.close(key, cx.outputs());
         self.sweep(key);
-        if let (Some(buffer), Some(session)) =
-            (buffer, session.and_then(|id| self.sessions.get_mut(&id)))
+        if let (Some(ring), Some(session)) =
+            (ring, session.and_then(|id| self.sessions.get_mut(&id)))
         {
-            let reader = session
-                .buffers
-                .remove(&buffer)
-                .and_then(|buffer| buffer.attached);
+            let reader = session.rings.remove(&ring).and_then(|ring| ring.attached);
             if let Some(reader) = reader.filter(|reader| *reader != key)
                 && let Some(exchange) = self.exchanges.get_mut(&reader)
             {
@@ -233,7 +228,7 @@ impl Clients {
             return;
         };
         let (Some(number), Some(session)) = (
-            exchange.buffer,
+            exchange.ring,
             exchange
                 .session
                 .as_ref()
@@ -244,10 +239,10 @@ impl Clients {
         if session.version < Legacy::L2025_11_25 {
             return;
         }
-        let Some(buffer) = session.buffers.get_mut(&number) else {
+        let Some(ring) = session.rings.get_mut(&number) else {
             return;
         };
-        let (last, Some(reader)) = (buffer.last(), buffer.attached.take()) else {
+        let (last, Some(reader)) = (ring.last(), ring.attached.take()) else {
             return;
         };
         let Some(exchange) = self.exchanges.get_mut(&reader) else {
@@ -277,12 +272,12 @@ impl Clients {
             return;
         }
         // Who reads it: the exchange of the call itself, or one that came back for it.
-        let reader = |key: &StreamKey, exchange: &Exchange| match exchange.buffer {
-            Some(buffer) => {
+        let reader = |key: &StreamKey, exchange: &Exchange| match exchange.ring {
+            Some(ring) => {
                 self.sessions
                     .get(exchange.session.as_ref()?)?
-                    .buffers
-                    .get(&buffer)?
+                    .rings
+                    .get(&ring)?
                     .attached
             }
             None => Some(*key).filter(|_| {

@@ -18,11 +18,11 @@ pub struct Leftovers {
     pub bytes: usize,
     pub session_calls: usize,
     pub resumes: usize,
-    pub pending_inputs: usize,
-    pub delayed: usize,
+    pub parked: usize,
+    pub paced: usize,
     pub watches: usize,
     pub places: usize,
-    pub held: usize,
+    pub unsaid: usize,
     pub spans: usize,
 }
 
@@ -31,7 +31,14 @@ impl Gateway {
     #[doc(hidden)]
     #[must_use]
     pub fn leftovers(&self) -> Leftovers {
-        let [exchanges, waiting, listens, questions, held, session_calls] = self.clients.counts();
+        let [
+            exchanges,
+            waiting,
+            listens,
+            questions,
+            unsaid,
+            session_calls,
+        ] = self.clients.counts();
         Leftovers {
             client_calls: self.calls.of_clients().count(),
             exchanges,
@@ -47,11 +54,11 @@ impl Gateway {
             bytes: self.ups.ever().map(|up| up.bytes).sum(),
             session_calls,
             resumes: self.ups.resumes(),
-            pending_inputs: self.questions.pending.len(),
-            delayed: self.questions.delayed.len(),
+            parked: self.questions.pending.len(),
+            paced: self.questions.delayed.len(),
             watches: self.tasks.watches(),
             places: self.access.places(),
-            held,
+            unsaid,
             spans: self.spans.open(),
         }
     }
@@ -69,7 +76,7 @@ impl Gateway {
     pub fn most_streams(&self) -> usize {
         self.clients
             .sessions()
-            .map(|(_, session)| session.buffers.len())
+            .map(|(_, session)| session.rings.len())
             .max()
             .unwrap_or_default()
     }

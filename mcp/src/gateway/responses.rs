@@ -43,7 +43,7 @@ impl Gateway {
             Purpose::List(kind) => self.connecting().listed(up, kind, envelope),
             Purpose::Listen => self.connecting().listen_ended(up, number),
             Purpose::Watch(name) => self.tasks.watch_over(&name),
-            Purpose::TaskResult(name, task) => self.bridging().tell_result(&name, &task, envelope),
+            Purpose::Told(name, task) => self.bridging().bridged_end(&name, &task, envelope),
             Purpose::Stream | Purpose::Untracked => {}
         }
     }
@@ -57,7 +57,7 @@ impl Gateway {
         let bridged = if client.modern {
             self.bridging().bridge(&call, client, envelope)
         } else {
-            crate::task_bridge::modern_to_legacy::end_of_polled_task(client, envelope)
+            crate::task_bridge::modern_to_legacy::end_of_driven(client, envelope)
         };
         let bridged = bridged
             .as_deref()

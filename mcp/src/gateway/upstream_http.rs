@@ -17,7 +17,7 @@ impl Gateway {
         };
         let (conn, status, tries) = (call.conn, call.status, call.tries);
         let failure = error.unwrap_or_else(|| unanswered(status));
-        let is_mismatch = call.mismatch == Mismatch::Reported;
+        let is_mismatch = call.mismatch == Mismatch::Told;
         let can_resume = call.last_event.is_some() && tries <= RESUMES;
         let is_session_lost = self.connecting().is_session_lost(up, exchange);
         let Some(call) = self.calls.get(&exchange) else {
@@ -70,7 +70,7 @@ impl Gateway {
                     self.tasks.watch_over(&name);
                 }
             }
-            Purpose::TaskResult(..) | Purpose::Untracked => drop(self.calls.remove(&exchange)),
+            Purpose::Told(..) | Purpose::Untracked => drop(self.calls.remove(&exchange)),
             Purpose::Client(_) => self
                 .calling()
                 .client_end(up, exchange, &failure.0, &failure.1),

@@ -70,11 +70,11 @@ impl Questioning<'_> {
             return None;
         };
         let asking = client.asking.as_mut()?;
-        if asking.pending_input.is_some() {
-            return asking.pending_input;
+        if asking.park.is_some() {
+            return asking.park;
         }
         let pending = &mut self.questions.pending;
-        if !pending.has_room(&asking.principal, call.up, self.cx.limits.pending_inputs) {
+        if !pending.has_room(&asking.principal, call.up, self.cx.limits.parked) {
             return None;
         }
         let mut bits = [0; 16];
@@ -88,7 +88,7 @@ impl Questioning<'_> {
             subject: asking.subject,
         };
         pending.insert(id, PendingInput::new(origin, number));
-        asking.pending_input = Some(id);
+        asking.park = Some(id);
         Some(id)
     }
 
@@ -117,10 +117,7 @@ impl Questioning<'_> {
 
     /// Answers the client's exchange with the questions that the server has; the call waits.
     pub(crate) fn ask_back(&mut self, id: u128) {
-        let (life, expires) = (
-            self.cx.incarnation,
-            self.cx.now + self.cx.limits.pending_input,
-        );
+        let (life, expires) = (self.cx.incarnation, self.cx.now + self.cx.limits.park);
         let nonce = self.cx.nonce();
         let Some(pending) = self.questions.pending.get_mut(id) else {
             return;
@@ -130,7 +127,7 @@ impl Questioning<'_> {
         let (up, method) = (pending.origin().up, pending.origin().method);
         let state = State {
             mode: Mode::Resume,
-            pending_input: id,
+            park: id,
             life,
             subject: pending.origin().subject,
             expires,
@@ -230,10 +227,10 @@ impl Questioning<'_> {
             )
         };
         let requests: Vec<_> = list.iter().enumerate().map(question).collect();
-        let expires = self.cx.now + self.cx.limits.pending_input;
+        let expires = self.cx.now + self.cx.limits.park;
         let state = State {
             mode: Mode::Repeat,
-            pending_input: 0,
+            park: 0,
             life: self.cx.incarnation,
             subject: asking.subject,
             expires,

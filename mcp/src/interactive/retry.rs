@@ -109,17 +109,13 @@ impl Questioning<'_> {
         if state.mode == Mode::Repeat {
             return Ok(Resumption::Begins);
         }
-        let ours = self
-            .questions
-            .pending
-            .get(state.pending_input)
-            .filter(|pending| {
-                let of = pending.origin();
-                of.principal == ctx.request.principal.id
-                    && of.subject == subject
-                    && of.up == up
-                    && of.method == ctx.method
-            });
+        let ours = self.questions.pending.get(state.park).filter(|pending| {
+            let of = pending.origin();
+            of.principal == ctx.request.principal.id
+                && of.subject == subject
+                && of.up == up
+                && of.method == ctx.method
+        });
         let pending = ours.ok_or_else(expired)?;
         let responses = brought.responses.unwrap_or("{}");
         let retry = Accepted {
@@ -128,14 +124,11 @@ impl Questioning<'_> {
             at: self.cx.now,
         };
         match pending.judge(retry, self.cx.limits.repeat) {
-            Retry::First => Ok(Resumption::Goes(self.accept(
-                ctx,
-                state.pending_input,
-                retry,
-                responses,
-            ))),
+            Retry::First => Ok(Resumption::Goes(
+                self.accept(ctx, state.park, retry, responses),
+            )),
             Retry::Repeated => {
-                self.join(ctx, state.pending_input)?;
+                self.join(ctx, state.park)?;
                 Ok(Resumption::Goes(None))
             }
             Retry::Used => Err(stale("it was used already")),
@@ -234,7 +227,7 @@ impl Questioning<'_> {
             return false;
         };
         let pending = client
-            .pending_input()
+            .park()
             .and_then(|id| self.questions.pending.get_mut(id));
         let Some(pending) = pending else {
             return false;
@@ -293,7 +286,7 @@ impl Questioning<'_> {
             principal,
             subject,
             answers,
-            pending_input: None,
+            park: None,
         })))
     }
 }

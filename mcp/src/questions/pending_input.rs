@@ -189,7 +189,7 @@ impl PendingInput {
             id: id.into(),
             method: method.into(),
             request,
-            delivered: false,
+            told: false,
         });
         true
     }
@@ -205,7 +205,7 @@ impl PendingInput {
         self.round += 1;
         self.stage = Stage::Waiting(until);
         for question in &mut self.questions {
-            question.delivered = true;
+            question.told = true;
         }
         let entries = self.questions.iter().map(OpenQuestion::entry).collect();
         (entries, std::mem::take(&mut self.joined))
@@ -240,7 +240,7 @@ impl PendingInput {
         self.stage = Stage::Running;
         let mut answers = Vec::new();
         self.questions.retain(|question| {
-            let told = answer_of(responses, &question.key).filter(|_| question.delivered);
+            let told = answer_of(responses, &question.key).filter(|_| question.told);
             let Some(answer) = told else {
                 return true;
             };
@@ -253,7 +253,7 @@ impl PendingInput {
             conn: self.origin.conn,
             messages: std::mem::take(&mut self.messages),
             answers,
-            missing: self.questions.iter().any(|question| question.delivered),
+            missing: self.questions.iter().any(|question| question.told),
             more: !self.questions.is_empty(),
         })
     }

@@ -15,3 +15,4 @@ mod guide;
 mod log_level;
 mod otlp;
 mod runbook;
+mod test_connection;

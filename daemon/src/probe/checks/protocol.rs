@@ -127,7 +127,8 @@ pub(super) fn websocket(context: &Context) -> Vec<Finding> {
     let deadline = context.within(LIMIT);
     let outcome = mcp::resolve(&target, LIMIT).and_then(|addresses| {
         let (address, _) = mcp::connect(&target, &addresses, deadline)?;
-        let mut client = websocket::Client::open(&target, address, deadline)?;
+        let mut client =
+            websocket::Client::open(&target, Stream::open(&target, address, deadline)?, deadline)?;
         let version = client.handshake()?;
         let tools = client.tools();
         client.close();

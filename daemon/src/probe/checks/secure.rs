@@ -54,7 +54,7 @@ fn http3(context: &Context, address: SocketAddr) -> Vec<Finding> {
         .set_read_timeout(Some(TIMEOUT))
         .and_then(|()| socket.set_write_timeout(Some(TIMEOUT)))
         .unwrap_or_default();
-    let mut secure = match client::connect(socket, "localhost", &client::system()) {
+    let mut secure = match client::connect(socket, "localhost", &client::system(), None) {
         Ok(secure) => secure,
         Err(error) => {
             return vec![
@@ -159,9 +159,8 @@ pub(super) fn quic(context: &Context) -> Vec<Finding> {
     let name = context.quic_name();
     let target = Target {
         host: name.clone(),
-        port: address.port(),
-        path: "/health".to_owned(),
         tls: true,
+        ..Target::of(address, "/health")
     };
     let (mut http3, shown) = match Http3Client::open(&target, address, until, client::system()) {
         Ok(made) => made,

@@ -1,12 +1,15 @@
 //! A small blocking HTTP/1.1 client that keeps the layers apart: name, connection, exchange. One
 //! connection for each request, everything bounded by a deadline. May not: know MCP.
 
-use super::stream::Stream;
+use super::{
+    credentials::{self, Credentials},
+    stream::Stream,
+};
 use crate::tls::client::wants_certificate;
 use std::{
     io::{self, Read, Write},
     net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs},
-    sync::mpsc,
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
@@ -24,6 +27,8 @@ pub struct Target {
     pub path: String,
     /// `https`.
     pub tls: bool,
+    /// What is shown to it.
+    pub credentials: Arc<Credentials>,
 }
 
 /// The variable with the key for a daemon that wants one.
@@ -85,6 +90,7 @@ impl Target {
             port,
             path,
             tls,
+            credentials: Arc::default(),
         })
     }
 
@@ -97,6 +103,7 @@ impl Target {
             port: address.port(),
             path: path.to_owned(),
             tls: false,
+            credentials: Arc::default(),
         }
     }
 
@@ -130,11 +137,15 @@ impl Target {
     }
 }
 
-/// The key for a daemon that wants one. Never for a host that the variable was not meant for.
-pub(crate) fn api_key(here: bool) -> Option<String> {
-    std::env::var(API_KEY)
-        .ok()
-        .filter(|key| here && !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic()))
+/// The key for a server that wants one: the one that was given for this connection, else that in
+/// the environment. The latter is meant for the daemon of this host and goes nowhere else.
+pub(crate) fn api_key(target: &Target, here: bool) -> Option<String> {
+    let given = target.credentials.api_key.as_ref();
+    given.map(|key| key.reveal().to_owned()).or_else(|| {
+        std::env::var(API_KEY)
+            .ok()
+            .filter(|key| here && credentials::is_key(key))
+    })
 }
 
 /// Where a client of this host finds a listener: one that is bound to every address is tried at
@@ -218,7 +229,7 @@ pub(crate) fn exchange(
     deadline: Instant,
     enough: &dyn Fn(&Answer) -> bool,
 ) -> Result<Answer, Unserved> {
-    let key = api_key(target.is_here());
+    let key = api_key(target, target.is_here());
     let mut headers = headers.to_vec();
     headers.extend(key.iter().map(|key| ("X-API-Key", key.as_str())));
     ask(stream, target, method, &headers, body, deadline, enough)

@@ -67,6 +67,7 @@ impl Http3Client {
             host,
             authority,
             trusted,
+            identity: target.credentials.certificate.clone(),
             patience_ms: left(deadline),
         };
         match http3.ask(&ToHttp3Probe::Connect(destination), deadline) {
@@ -99,7 +100,7 @@ impl Http3Client {
         deadline: Instant,
     ) -> Result<Answer, Unserved> {
         let began = Instant::now();
-        let key = http::api_key(self.here).map(|key| ("x-api-key".to_owned(), key));
+        let key = http::api_key(target, self.here).map(|key| ("x-api-key".to_owned(), key));
         let headers = headers
             .iter()
             .map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned()))

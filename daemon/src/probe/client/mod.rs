@@ -2,6 +2,7 @@
 //! share no code with what serves, because a fault of the server must not hide in its own client.
 
 pub(super) mod control;
+pub(super) mod credentials;
 pub(super) mod http;
 pub(super) mod http3;
 pub(super) mod mcp;

@@ -98,7 +98,10 @@ pub(crate) fn secure(
     let made = socket
         .set_read_timeout(Some(left))
         .and_then(|()| socket.set_write_timeout(Some(left)))
-        .and_then(|()| client::connect(socket, &target.host, trusted));
+        .and_then(|()| {
+            let identity = target.credentials.certificate.as_ref();
+            client::connect(socket, &target.host, trusted, identity)
+        });
     made.map_err(|error| {
         let (code, word) = match error.kind() {
             _ if client::wants_certificate(&error) => {

@@ -2,15 +2,15 @@
 //! a deadline.
 
 use super::{
-    http::Target,
+    http::{Target, api_key},
     mcp::{self, Fault},
+    stream::Stream,
 };
 use ggen_wire::text;
 use ggen_wire::{Code, VERSION};
 use serde_json::{Value, json};
 use std::{
     io,
-    net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 use tokio_tungstenite::tungstenite::{
@@ -26,7 +26,7 @@ const MOST: usize = 1000;
 
 /// A client on one connection.
 pub(crate) struct Client {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Stream>,
     target: Target,
     deadline: Instant,
     /// The first answer: what the server says of itself.
@@ -35,30 +35,29 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects and asks for the subprotocol `mcp`.
-    pub(crate) fn open(
-        target: &Target,
-        address: SocketAddr,
-        deadline: Instant,
-    ) -> Result<Self, Fault> {
+    /// Asks for a WebSocket with the subprotocol `mcp` on a connection.
+    pub(crate) fn open(target: &Target, stream: Stream, deadline: Instant) -> Result<Self, Fault> {
         let left = deadline
             .saturating_duration_since(Instant::now())
             .max(Duration::from_millis(1));
         let broken =
             |seen: String| fault(target, Code::ConnectionRefused, "Connection closed", seen);
-        let stream = TcpStream::connect_timeout(&address, left)
-            .map_err(|error| broken(error.to_string()))?;
         stream
-            .set_read_timeout(Some(left))
-            .and_then(|()| stream.set_write_timeout(Some(left)))
+            .patience(Some(left))
             .map_err(|error| broken(error.to_string()))?;
-        let url = format!("ws://{}{}", target.authority(), target.path);
+        let scheme = if target.tls { "wss" } else { "ws" };
+        let url = format!("{scheme}://{}{}", target.authority(), target.path);
         let mut request = url
             .into_client_request()
             .map_err(|error| fault(target, Code::ConfigValue, "Not a URL", error.to_string()))?;
         request
             .headers_mut()
             .insert("sec-websocket-protocol", HeaderValue::from_static("mcp"));
+        if let Some(Ok(key)) =
+            api_key(target, target.is_here()).map(|key| HeaderValue::try_from(key))
+        {
+            request.headers_mut().insert("x-api-key", key);
+        }
         match tungstenite::client(request, stream) {
             Ok((socket, _)) => Ok(Self {
                 socket,
@@ -187,7 +186,7 @@ impl Client {
         self.say(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }))?;
         for _ in 0..MOST {
             let left = self.deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.socket.get_ref().set_read_timeout(Some(left)).is_err() {
+            if left.is_zero() || self.socket.get_ref().patience(Some(left)).is_err() {
                 break;
             }
             let Some(text) = self.read_text()? else {

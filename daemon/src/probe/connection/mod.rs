@@ -9,6 +9,7 @@ mod websocket_layers;
 use super::{
     Connection, Transport,
     client::{
+        credentials::Credentials,
         http::{self, Target},
         mcp::{self, Fault},
         stream::{self, Stream},
@@ -19,6 +20,7 @@ use crate::{config, tls::client};
 use ggen_wire::Code;
 use std::{
     net::{SocketAddr, TcpStream},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -78,7 +80,7 @@ impl Outcome {
     /// There is nothing to connect to. `given`: there was a URL, and it cannot be read.
     fn no_url(&mut self, given: bool) {
         let seen = if given {
-            "expected http://HOST[:PORT]/PATH or https://…"
+            "expected http://HOST[:PORT]/PATH, https://…, ws://… or wss://…"
         } else {
             "it is not served, or the configuration cannot be read"
         };
@@ -108,7 +110,7 @@ pub(super) fn walk(context: &Context, options: &Connection) -> Outcome {
         || options
             .url
             .as_deref()
-            .is_some_and(|url| url.starts_with("ws:"));
+            .is_some_and(|url| url.starts_with("ws:") || url.starts_with("wss:"));
     let url = options
         .url
         .clone()
@@ -122,11 +124,25 @@ pub(super) fn walk(context: &Context, options: &Connection) -> Outcome {
         own: running && options.url.is_none(),
         steps: Vec::new(),
     };
+    let credentials = match Credentials::read(options) {
+        Ok(credentials) => Arc::new(credentials),
+        Err(fault) => {
+            outcome.run(fault.layer, |(): &()| String::new(), || Err(fault));
+            return outcome;
+        }
+    };
+    let with_credentials = |target: Target| Target {
+        credentials: Arc::clone(&credentials),
+        ..target
+    };
     if options.transport == Transport::Quic {
-        quic_layers::run(&mut outcome, context, options.url.as_deref(), limit);
+        let named = options.url.as_deref().and_then(Target::parse);
+        let named = named.map(with_credentials);
+        quic_layers::run(&mut outcome, context, named, &credentials, limit);
         return outcome;
     }
-    let Some(target) = url.as_deref().and_then(Target::parse) else {
+    let parsed = url.as_deref().and_then(Target::parse);
+    let Some(target) = parsed.map(with_credentials) else {
         outcome.no_url(url.is_some());
         return outcome;
     };
@@ -136,7 +152,8 @@ pub(super) fn walk(context: &Context, options: &Connection) -> Outcome {
     }
     http_layers::run(&mut outcome, &target, limit, options.tool.as_deref());
     if options.transport == Transport::All {
-        other_transports(&mut outcome, context, options.url.is_none(), limit);
+        let own = options.url.is_none();
+        other_transports(&mut outcome, context, own, &credentials, limit);
     }
     outcome
 }
@@ -157,15 +174,25 @@ fn own_url(context: &Context, transport: Transport, websocket: bool) -> Option<S
 }
 
 /// After HTTP, the other transports. `own`: no URL was given, so the daemon's are tried.
-fn other_transports(outcome: &mut Outcome, context: &Context, own: bool, limit: Duration) {
+fn other_transports(
+    outcome: &mut Outcome,
+    context: &Context,
+    own: bool,
+    credentials: &Arc<Credentials>,
+    limit: Duration,
+) {
+    let with_credentials = |target: Target| Target {
+        credentials: Arc::clone(credentials),
+        ..target
+    };
     if own {
-        match context.secure_front() {
+        match context.secure_front().map(with_credentials) {
             Some(target) if outcome.is_good() => https(outcome, &target, limit),
             Some(_) => outcome.skip("HTTPS", "not tried"),
             None => outcome.skip("HTTPS", "not served"),
         }
     }
-    match context.websocket() {
+    match context.websocket().map(with_credentials) {
         Some(target) if own && outcome.is_good() => {
             websocket_layers::above_connection(outcome, &target, limit)
         }
@@ -176,7 +203,7 @@ fn other_transports(outcome: &mut Outcome, context: &Context, own: bool, limit: 
         ),
     }
     match context.quic() {
-        Some(_) if own => quic_layers::run(outcome, context, None, limit),
+        Some(_) if own => quic_layers::run(outcome, context, None, credentials, limit),
         None if own => outcome.skip("QUIC", "not served"),
         _ => outcome.skip(
             "QUIC",

@@ -3,7 +3,7 @@
 
 use super::{Outcome, Step};
 use crate::probe::{
-    client::{http::Target, mcp::Fault},
+    client::{credentials, http::Target, mcp::Fault},
     report::{Paint, finding::Severity},
 };
 use ggen_wire::Code;
@@ -66,6 +66,8 @@ impl Outcome {
         match (fault.layer, fault.code) {
             (_, Code::ToolNotFound) => "ggen mcp list --refresh".to_owned(),
             (_, Code::ConfigUnserved) => "ggen mcp test-connection --transport http".to_owned(),
+            (credentials::API_KEY, _) => "ggen mcp auth generate-api-key".to_owned(),
+            (credentials::CERTIFICATE, _) => "ggen mcp auth generate-cert --client NAME".to_owned(),
             (_, Code::ConfigValue) => {
                 "ggen mcp test-connection http://127.0.0.1:3000/mcp".to_owned()
             }

@@ -4,6 +4,7 @@ use super::Outcome;
 use crate::{
     probe::{
         client::{
+            credentials::Credentials,
             http::{self, Target},
             http3::Http3Client,
             mcp::{self, Client, Era, Fault, Way},
@@ -17,26 +18,33 @@ use ggen_wire::Code;
 use ggen_wire::text;
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 /// HTTP/3 at a URL, or where the daemon serves it.
-pub(super) fn run(outcome: &mut Outcome, context: &Context, url: Option<&str>, limit: Duration) {
-    let named = url.and_then(Target::parse);
+pub(super) fn run(
+    outcome: &mut Outcome,
+    context: &Context,
+    named: Option<Target>,
+    credentials: &Arc<Credentials>,
+    limit: Duration,
+) {
+    let is_named = named.is_some();
     let Some(address) = version(outcome, context, named.as_ref(), limit) else {
         return;
     };
     // The daemon's own listener is asked for by the name of its certificate.
     let target = named.unwrap_or_else(|| Target {
         host: context.quic_name(),
-        port: address.port(),
-        path: "/mcp".to_owned(),
         tls: true,
+        credentials: Arc::clone(credentials),
+        ..Target::of(address, "/mcp")
     });
     let Some(mut http3) = handshake(outcome, &target, address, limit) else {
         return;
     };
-    let asked = if url.is_some() {
+    let asked = if is_named {
         target.clone()
     } else {
         target.at("/health")
