@@ -4,6 +4,7 @@
 
 use crate::access::rules::{Audited, Rules};
 use crate::edge::{Reply, Request};
+pub use crate::observation::{CallOutcome, DropReason, Hidden, Limit};
 use crate::persisted::{Keep, KeptSession};
 use bytes::Bytes;
 use ggen_wire::Code;
@@ -153,11 +154,11 @@ pub struct Limits {
     pub depth: usize,
     /// Calls of modern clients that wait for an answer to a legacy server's question: of one
     /// principal, at one upstream, in all.
-    pub parked: [usize; 3],
+    pub pending_inputs: [usize; 3],
     /// Silence of a server after a question, before its client is asked what has come together.
     pub gather: Micros,
     /// How long a modern client may take to come back with its answers.
-    pub park: Micros,
+    pub pending_input_time: Micros,
     /// How long an identical retry gets the same answer.
     pub repeat: Micros,
     /// How long a legacy client may take for an answer.
@@ -185,9 +186,9 @@ impl Default for Limits {
             stream_after: 2_000_000,
             ring: 256,
             depth: 128,
-            parked: [64, 256, 1024],
+            pending_inputs: [64, 256, 1024],
             gather: 10_000,
-            park: 300_000_000,
+            pending_input_time: 300_000_000,
             repeat: 60_000_000,
             think: 600_000_000,
             rounds: 10,
@@ -422,8 +423,8 @@ pub enum Observation {
         method: &'static str,
         /// `legacy` or `modern`.
         era: &'static str,
-        /// `ok`, `tool_error`, `error`, `cancelled`.
-        outcome: &'static str,
+        /// How it ended; never `Timeout` or `Lost`, which are errors here.
+        outcome: CallOutcome,
         /// From its arrival to its answer.
         duration: Micros,
         /// The trace that it belongs to, if that is recorded.
@@ -435,27 +436,25 @@ pub enum Observation {
         up: UpId,
         /// The tool, if it was a tool call.
         tool: Option<Arc<str>>,
-        /// `ok`, `tool_error`, `error`, `timeout`, `lost`, `cancelled`.
-        outcome: &'static str,
+        /// How it ended.
+        outcome: CallOutcome,
         /// From the write to the answer.
         duration: Micros,
     },
-    /// A request was refused because it was one too many: `principal_rate`, `principal_in_flight`,
-    /// `principal_sessions`, `tool_rate`, `tool_concurrent`, `upstream_in_flight`, `sessions`.
-    Limited(&'static str),
-    /// The policy hides what was asked for: `tool`, `prompt`, `resource`, `server`, `method`.
-    Denied(&'static str),
+    /// A request was refused because it was one too many.
+    Limited(Limit),
+    /// The policy hides what was asked for.
+    Denied(Hidden),
     /// To be written down.
     Audit(Box<Audited>),
     /// A span is over.
     Span(Box<crate::trace::span::Span>),
-    /// Something was dropped: `garbage`, `late_response`, `slow_client`, `unattributed_log`,
-    /// `torn_line`.
+    /// Something was dropped.
     Dropped {
         /// The upstream, if one is to blame.
         up: Option<UpId>,
         /// Why.
-        reason: &'static str,
+        reason: DropReason,
     },
 }
 

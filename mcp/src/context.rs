@@ -3,6 +3,7 @@
 
 use crate::api::{Limits, Micros, Note, Observation, Output, StreamKey, UpId};
 use crate::edge::Reply;
+use crate::observation::DropReason;
 use bytes::Bytes;
 use ggen_wire::Code;
 use ggen_wire::log::Level;
@@ -122,7 +123,7 @@ impl Context {
     }
 
     /// Counts a message that goes nowhere.
-    pub(crate) fn dropped(&mut self, up: Option<UpId>, reason: &'static str) {
+    pub(crate) fn dropped(&mut self, up: Option<UpId>, reason: DropReason) {
         self.emit(Output::Observe(Observation::Dropped { up, reason }));
     }
 

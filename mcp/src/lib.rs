@@ -12,6 +12,7 @@ pub(crate) mod in_flight;
 pub(crate) mod interactive;
 pub(crate) mod lease;
 pub(crate) mod local;
+mod observation;
 pub mod persisted;
 pub mod protocol;
 pub mod questions;

@@ -305,6 +305,33 @@ fn wait_until<T>(mut check: impl FnMut() -> Option<T>) -> Option<T> {
 }
 
 #[test]
+fn every_reason_and_limit_of_the_relay_is_in_the_page_of_metrics() {
+    use ggen_mcp::api::{DropReason, Hidden, Limit};
+    let page = page("metrics.md");
+    let row = |metric: &str| {
+        let start = format!("| `{metric}` |");
+        page.lines()
+            .find(|line| line.starts_with(&start))
+            .unwrap_or_else(|| panic!("{metric} has no row"))
+    };
+    let has = |metric: &str, name: &str| {
+        assert!(
+            row(metric).contains(&format!("`{name}`")),
+            "{metric}: {name} is not explained"
+        );
+    };
+    DropReason::ALL
+        .iter()
+        .for_each(|one| has("ggend_dropped_total", one.as_str()));
+    Limit::ALL
+        .iter()
+        .for_each(|one| has("ggend_rate_limited_total", one.as_str()));
+    Hidden::ALL
+        .iter()
+        .for_each(|one| has("ggend_denied_total", one.as_str()));
+}
+
+#[test]
 fn every_metric_that_a_daemon_shows_is_explained() {
     let place = tempfile::tempdir().unwrap();
     let socket = place.path().join("run/ggend.sock");

@@ -7,6 +7,7 @@ use crate::access::rules::{Rules, ToolRule};
 use crate::api::{Micros, Observation, Output, StreamKey};
 use crate::context::Context;
 use crate::edge::Principal;
+use crate::observation::Limit;
 use crate::protocol::json;
 use crate::protocol::refusal::{Refusal, rpc};
 use ggen_wire::Code;
@@ -49,16 +50,16 @@ fn leave(places: &mut HashMap<Arc<str>, usize>, key: &Arc<str>) {
 }
 
 /// Counts a request that was one too many, and makes its refusal.
-fn limited(cx: &mut Context, limit: &'static str, wait: Micros) -> Refusal {
+fn limited(cx: &mut Context, limit: Limit, wait: Micros) -> Refusal {
     cx.emit(Output::Observe(Observation::Limited(limit)));
     let seconds = u32::try_from(wait.div_ceil(1_000_000))
         .unwrap_or(u32::MAX)
         .max(1);
     let refusal = Refusal::new(429, rpc::INTERNAL, Code::RateLimited, "")
-        .with("limit", &json::quote(limit))
+        .with("limit", &json::quote(limit.as_str()))
         .retry(seconds);
     // The other limits have no one value that would be right.
-    if limit == "principal_rate" {
+    if limit == Limit::PrincipalRate {
         refusal.with("help", &json::quote(RAISE))
     } else {
         refusal
@@ -99,7 +100,7 @@ impl AccessControl {
         self.admission
             .principals
             .check(&principal.id, cx.now)
-            .map_err(|wait| limited(cx, "principal_rate", wait))
+            .map_err(|wait| limited(cx, Limit::PrincipalRate, wait))
     }
 
     /// Whether a principal may have one more request without an answer. `others` counts its
@@ -124,7 +125,7 @@ impl AccessControl {
         if calls + others() < most {
             Ok(())
         } else {
-            Err(limited(cx, "principal_in_flight", 1))
+            Err(limited(cx, Limit::PrincipalInFlight, 1))
         }
     }
 
@@ -137,11 +138,11 @@ impl AccessControl {
         own: impl FnOnce() -> usize,
     ) -> Result<(), Refusal> {
         if in_all >= self.sessions_in_all(&cx.limits) {
-            cx.emit(Output::Observe(Observation::Limited("sessions")));
+            cx.emit(Output::Observe(Observation::Limited(Limit::Sessions)));
             return Err(Refusal::new(503, rpc::INTERNAL, Code::TooManySessions, "").retry(10));
         }
         if self.rules.sessions > 0 && key.edge != 0 && own() >= self.rules.sessions {
-            return Err(limited(cx, "principal_sessions", 10_000_000));
+            return Err(limited(cx, Limit::PrincipalSessions, 10_000_000));
         }
         Ok(())
     }
@@ -165,7 +166,7 @@ impl AccessControl {
                 .get(tool)
                 .is_some_and(|calls| *calls >= rule.concurrent)
         {
-            return Err(limited(cx, "tool_concurrent", 1));
+            return Err(limited(cx, Limit::ToolConcurrent, 1));
         }
         if again {
             return Ok(rule);
@@ -175,7 +176,7 @@ impl AccessControl {
             .get_mut(&**tool)
             .unwrap_or(&mut self.admission.tools)
             .check(tool, cx.now)
-            .map_err(|wait| limited(cx, "tool_rate", wait))?;
+            .map_err(|wait| limited(cx, Limit::ToolRate, wait))?;
         Ok(rule)
     }
 

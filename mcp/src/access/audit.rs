@@ -5,6 +5,7 @@ use crate::access::AccessControl;
 use crate::access::rules::{Audit, Audited};
 use crate::api::{Micros, Observation, Output, UpId};
 use crate::context::Context;
+use crate::observation::CallOutcome;
 use crate::protocol::excerpt::{LONGEST, LONGEST_ARGUMENTS, cut};
 use crate::protocol::json;
 use crate::protocol::method::Method;
@@ -26,7 +27,7 @@ pub(crate) struct Outcome<'a> {
     pub(crate) method: Method,
     pub(crate) up: Option<UpId>,
     /// See [`Audited::outcome`].
-    pub(crate) outcome: &'static str,
+    pub(crate) outcome: CallOutcome,
     pub(crate) code: Option<Code>,
     pub(crate) arrived: Micros,
     pub(crate) bytes_out: usize,

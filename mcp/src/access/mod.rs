@@ -13,6 +13,7 @@ use crate::access::rules::{Rules, ToolRule};
 use crate::api::{Limits, Micros, Observation, Output, StreamKey};
 use crate::context::Context;
 use crate::edge::Principal;
+use crate::observation::Hidden;
 pub(crate) use admission::Held;
 pub(crate) use audit::{Outcome, Trail};
 use std::sync::Arc;
@@ -91,6 +92,6 @@ impl AccessControl {
 }
 
 /// Counts something that the policy hid.
-pub(crate) fn denied(cx: &mut Context, what: &'static str) {
+pub(crate) fn denied(cx: &mut Context, what: Hidden) {
     cx.emit(Output::Observe(Observation::Denied(what)));
 }

@@ -4,6 +4,7 @@
 
 use crate::access::policy;
 use crate::api::{Micros, UpId};
+use crate::observation::CallOutcome;
 use ggen_wire::Code;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -83,9 +84,8 @@ pub struct Audited {
     pub name: Box<str>,
     /// Whose it is, if it got so far.
     pub up: Option<UpId>,
-    /// `ok`, `tool_error`, `error`, `timeout`, `lost`, `cancelled`; `refused` if it was never
-    /// passed on.
-    pub outcome: &'static str,
+    /// How it ended; `Refused` if it was never passed on.
+    pub outcome: CallOutcome,
     /// Why it was refused.
     pub code: Option<Code>,
     /// From its arrival to its answer.

@@ -6,6 +6,7 @@ use crate::call::Calling;
 use crate::client::request::RequestContext;
 use crate::client::waiting::{Attempt, Waiting};
 use crate::in_flight::record::{Again, Call, Purpose};
+use crate::observation::CallOutcome;
 use crate::protocol::json;
 use crate::trace::Tracing;
 use crate::upstream::list::ListKind;
@@ -72,7 +73,7 @@ impl Calling<'_> {
         exchange.calls.retain(|other| *other != number);
         let Again { request, tries } = *again;
         self.spans
-            .pause_call(self.cx, client.sent.as_deref_mut(), "lost");
+            .pause_call(self.cx, client.sent.as_deref_mut(), CallOutcome::Lost);
         let tracing = client
             .span
             .take()

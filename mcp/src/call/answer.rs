@@ -3,6 +3,7 @@
 use crate::api::{Observation, Output, UpId};
 use crate::call::Calling;
 use crate::in_flight::record::{Call, ClientCall, Purpose};
+use crate::observation::CallOutcome;
 use crate::protocol::era::EraPair;
 use crate::protocol::method::Method;
 use crate::protocol::refusal::{Refusal, rpc};
@@ -90,7 +91,11 @@ impl Calling<'_> {
             client,
             200,
             body,
-            if failed { "tool_error" } else { "ok" },
+            if failed {
+                CallOutcome::ToolError
+            } else {
+                CallOutcome::Ok
+            },
         );
     }
 
@@ -146,7 +151,7 @@ impl Calling<'_> {
             error.push('}');
             json::one_line(refusal::error_message(Some(&client.id), &error))
         };
-        self.deliver(call, client, status, body, "error");
+        self.deliver(call, client, status, body, CallOutcome::Error);
     }
 
     /// A call failed for want of a capability that its modern client did not declare.
@@ -169,7 +174,7 @@ impl Calling<'_> {
             &detail,
         )
         .with("requiredCapabilities", needed);
-        self.give_up(call, client, &refusal, "error");
+        self.give_up(call, client, &refusal, CallOutcome::Error);
     }
 
     /// Answers a client's call with an error of ours.
@@ -178,7 +183,7 @@ impl Calling<'_> {
         call: &Call,
         client: &ClientCall,
         refusal: &Refusal,
-        outcome: &'static str,
+        outcome: CallOutcome,
     ) {
         self.unsubscribed(call, client);
         call.note_failure(self.cx, client, refusal);
@@ -223,7 +228,7 @@ impl Calling<'_> {
         client: &ClientCall,
         status: u16,
         body: Bytes,
-        outcome: &'static str,
+        outcome: CallOutcome,
     ) {
         self.cx.emit(Output::Observe(Observation::Call {
             up: call.up,
@@ -235,25 +240,17 @@ impl Calling<'_> {
         self.spans
             .end_call(self.cx, client.sent.as_deref(), outcome, &body);
         if let Some(park) = client.park() {
-            return self.pending_over(park, client, status, body, plain(outcome));
+            return self.pending_over(park, client, status, body, outcome.of_request());
         }
         self.observe_answer(
             client.method,
             client.modern,
-            plain(outcome),
+            outcome.of_request(),
             client.arrived,
             client.sampled(),
         );
         self.spans
-            .end(self.cx, client.span.clone(), plain(outcome), &body);
+            .end(self.cx, client.span.clone(), outcome.of_request(), &body);
         self.clients.answer(self.cx, client.key, status, body);
-    }
-}
-
-/// The request metric knows no upstream's outcomes.
-const fn plain(outcome: &'static str) -> &'static str {
-    match outcome.as_bytes() {
-        b"timeout" | b"lost" => "error",
-        _ => outcome,
     }
 }

@@ -4,19 +4,14 @@ use crate::access::Outcome;
 use crate::api::{About, Note, Output, UpId};
 use crate::context::Context;
 use crate::in_flight::record::{Call, ClientCall};
+use crate::observation::CallOutcome;
 use crate::protocol::excerpt::{LONGEST, cut};
 use crate::protocol::refusal::Refusal;
 use ggen_wire::log::Level;
 
 impl ClientCall {
     /// The call is over: writes its record, if one was begun.
-    pub(crate) fn audit(
-        &self,
-        cx: &mut Context,
-        up: UpId,
-        outcome: &'static str,
-        bytes_out: usize,
-    ) {
+    pub(crate) fn audit(&self, cx: &mut Context, up: UpId, outcome: CallOutcome, bytes_out: usize) {
         if let Some(trail) = &self.trail {
             let outcome = Outcome {
                 method: self.method,

@@ -3,6 +3,7 @@
 use crate::api::{Observation, Output};
 use crate::call::Calling;
 use crate::in_flight::record::Purpose;
+use crate::observation::CallOutcome;
 use crate::protocol::json;
 use std::sync::Arc;
 
@@ -35,21 +36,21 @@ impl Calling<'_> {
         self.cx.emit(Output::Observe(Observation::Request {
             method: client.method.name(),
             era,
-            outcome: "cancelled",
+            outcome: CallOutcome::Cancelled,
             duration,
             trace: client.sampled(),
         }));
         self.cx.emit(Output::Observe(Observation::Call {
             up,
             tool: client.tool.clone(),
-            outcome: "cancelled",
+            outcome: CallOutcome::Cancelled,
             duration,
         }));
-        client.audit(self.cx, up, "cancelled", 0);
+        client.audit(self.cx, up, CallOutcome::Cancelled, 0);
         self.spans
-            .end_call(self.cx, client.sent.as_deref(), "cancelled", b"");
+            .end_call(self.cx, client.sent.as_deref(), CallOutcome::Cancelled, b"");
         self.spans
-            .end(self.cx, client.span.clone(), "cancelled", b"");
+            .end(self.cx, client.span.clone(), CallOutcome::Cancelled, b"");
         self.clients.drop_answer(self.cx, client.key);
     }
 

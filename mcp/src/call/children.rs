@@ -7,6 +7,7 @@ use crate::in_flight::record::{ClientCall, Purpose};
 use crate::lease::allocation::{Allocation, Want};
 use crate::lease::lifecycle::Due;
 use crate::lease::{allocation, lifecycle};
+use crate::observation::CallOutcome;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::{Caps, Conn, Lent, UpEra};
 use ggen_wire::Code;
@@ -71,7 +72,7 @@ impl Calling<'_> {
     fn make_room(&mut self, up: UpId) -> bool {
         let busy = self
             .tasks
-            .leases_asked_for(up, self.cx.limits.park, self.cx.now);
+            .leases_asked_for(up, self.cx.limits.pending_input_time, self.cx.now);
         let Some(at) = allocation::idlest(self.ups.get(up), &busy, self.cx.now) else {
             return false;
         };
@@ -112,7 +113,7 @@ impl Calling<'_> {
         if let Some((_, call)) = self.take_call(up, number)
             && let Purpose::Client(client) = &call.purpose
         {
-            self.give_up(&call, client, refusal, "error");
+            self.give_up(&call, client, refusal, CallOutcome::Error);
         }
     }
 
@@ -195,7 +196,7 @@ impl Calling<'_> {
 
     /// A child is gone: its calls fail, its place is free.
     pub(crate) fn forget_child(&mut self, up: UpId, at: usize, refusal: &Refusal) {
-        self.fail_calls(up, Some(at), refusal, "lost");
+        self.fail_calls(up, Some(at), refusal, CallOutcome::Lost);
         self.ups.get_mut(up).conns[at] = Conn::new(Caps::default());
         self.leases.touch(up);
     }

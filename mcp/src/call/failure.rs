@@ -3,6 +3,7 @@
 use crate::api::{Output, UpId};
 use crate::call::Calling;
 use crate::in_flight::record::Purpose;
+use crate::observation::CallOutcome;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::ConnState;
 use ggen_wire::Code;
@@ -28,7 +29,7 @@ impl Calling<'_> {
         );
         self.ups.get_mut(up).conns[conn].phase = ConnState::Down;
         let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {detail}"));
-        self.fail_calls(up, Some(conn), &refusal, "lost");
+        self.fail_calls(up, Some(conn), &refusal, CallOutcome::Lost);
         if conn > 0 {
             return;
         }
@@ -53,7 +54,7 @@ impl Calling<'_> {
         up: UpId,
         conn: Option<usize>,
         refusal: &Refusal,
-        outcome: &'static str,
+        outcome: CallOutcome,
     ) {
         for number in self.calls.of_conn(up, conn) {
             let Some((_, mut call)) = self.take_call(up, number) else {
@@ -62,7 +63,7 @@ impl Calling<'_> {
             if self.ups.get(up).is_http() {
                 self.cx.emit(Output::Abort(up, number));
             }
-            if outcome == "lost" && self.retry(number, &mut call) {
+            if outcome == CallOutcome::Lost && self.retry(number, &mut call) {
                 continue;
             }
             match &call.purpose {
@@ -82,7 +83,7 @@ impl Calling<'_> {
             && !(*code == Code::UpstreamUnreachable && self.retry(exchange, &mut call))
             && let Purpose::Client(client) = &call.purpose
         {
-            self.give_up(&call, client, &refusal, "error");
+            self.give_up(&call, client, &refusal, CallOutcome::Error);
         }
         if *code == Code::UpstreamUnreachable {
             let upstream = self.ups.get_mut(up);

@@ -7,6 +7,7 @@ use crate::call::route::Target;
 use crate::client::exchange::Exchange;
 use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::in_flight::record::{Asking, Call, ClientCall, Mismatch, Purpose, Sent};
+use crate::observation::Limit;
 use crate::protocol::era::EraPair;
 use crate::protocol::method::{LogLevel, Method};
 use crate::protocol::refusal::{Refusal, rpc};
@@ -139,8 +140,9 @@ impl Calling<'_> {
                 &upstream.settings.name,
             )
             .retry(1);
-            self.cx
-                .emit(Output::Observe(Observation::Limited("upstream_in_flight")));
+            self.cx.emit(Output::Observe(Observation::Limited(
+                Limit::UpstreamInFlight,
+            )));
             return Err(refusal);
         }
         let principal = &ctx.request.principal;

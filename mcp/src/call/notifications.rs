@@ -3,6 +3,7 @@
 use crate::api::{StreamKey, UpId};
 use crate::call::Calling;
 use crate::in_flight::record::{NOBODY, Purpose};
+use crate::observation::DropReason;
 use crate::protocol::json;
 use crate::protocol::json::Envelope;
 use crate::protocol::method::LogLevel;
@@ -108,7 +109,7 @@ impl Calling<'_> {
         {
             Some(Purpose::Client(client)) if self.tasks.may_concern(client, self.cx.now) => client,
             _ => {
-                self.cx.dropped(Some(up), "unattributed_log");
+                self.cx.dropped(Some(up), DropReason::UnattributedLog);
                 return false;
             }
         };

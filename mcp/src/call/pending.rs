@@ -3,6 +3,7 @@
 use crate::api::{Micros, Observation, StreamKey};
 use crate::call::Calling;
 use crate::in_flight::record::{Call, ClientCall, NOBODY, Purpose};
+use crate::observation::CallOutcome;
 use crate::protocol::method::Method;
 use crate::questions::pending_input::{End, Joined, Outcome};
 use crate::trace::TraceId;
@@ -32,7 +33,7 @@ impl Calling<'_> {
         client: &ClientCall,
         status: u16,
         body: Bytes,
-        outcome: &'static str,
+        outcome: CallOutcome,
     ) {
         let until = self.cx.now + self.cx.limits.repeat;
         let outcome = (status, body, outcome);
@@ -83,7 +84,7 @@ impl Calling<'_> {
         &mut self,
         method: Method,
         modern: bool,
-        outcome: &'static str,
+        outcome: CallOutcome,
         arrived: Micros,
         trace: Option<TraceId>,
     ) {
@@ -110,7 +111,7 @@ impl Calling<'_> {
         let (up, conn) = (pending.origin().up, pending.origin().conn);
         let (call, questions, joined) = pending.into_parts();
         for Joined { span, .. } in joined {
-            self.spans.end(self.cx, span, "cancelled", b"");
+            self.spans.end(self.cx, span, CallOutcome::Cancelled, b"");
         }
         if call.is_some() {
             for question in &questions {

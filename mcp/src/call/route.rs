@@ -5,6 +5,7 @@ use crate::api::{Micros, UpId};
 use crate::call::Calling;
 use crate::client::request::RequestContext;
 use crate::client::task_name::TaskName;
+use crate::observation::Hidden;
 use crate::protocol::header::Param;
 use crate::protocol::method::Method;
 use crate::protocol::refusal::{Refusal, rpc};
@@ -93,9 +94,9 @@ impl Calling<'_> {
         }
         if access.is_some() {
             let what = match kind {
-                ListKind::Tools => "tool",
-                ListKind::Prompts => "prompt",
-                ListKind::Resources | ListKind::Templates => "resource",
+                ListKind::Tools => Hidden::Tool,
+                ListKind::Prompts => Hidden::Prompt,
+                ListKind::Resources | ListKind::Templates => Hidden::Resource,
             };
             access::denied(self.cx, what);
         }

@@ -3,6 +3,7 @@
 
 use crate::call::Calling;
 use crate::in_flight::record::{Call, ClientCall};
+use crate::observation::CallOutcome;
 use crate::protocol::refusal::{Refusal, rpc};
 use ggen_wire::Code;
 
@@ -31,6 +32,6 @@ impl Calling<'_> {
                 .cancel_upstream(call.up, call.conn, number);
             self.cancel_task(call.up, call.conn, client);
         }
-        self.give_up(call, client, &refusal, "timeout");
+        self.give_up(call, client, &refusal, CallOutcome::Timeout);
     }
 }

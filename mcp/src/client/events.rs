@@ -6,6 +6,7 @@ use crate::client::session::Ring;
 use crate::client::{Clients, session};
 use crate::context::Context;
 use crate::edge::Reply;
+use crate::observation::DropReason;
 use crate::protocol::method::Legacy;
 use crate::protocol::refusal::Refusal;
 use bytes::Bytes;
@@ -57,7 +58,7 @@ impl Clients {
             && let Some(exchange) = self.exchanges.get_mut(&reader)
             && !exchange.event(reader, Some(id), None, data, droppable, cx.outputs())
         {
-            cx.dropped(None, "slow_client");
+            cx.dropped(None, DropReason::SlowClient);
         }
     }
 
@@ -113,7 +114,7 @@ impl Clients {
             (Some(ring), session) => self.ring_event(cx, session.as_ref(), ring, data, droppable),
             (None, _) => {
                 if !exchange.event(key, None, None, data, droppable, cx.outputs()) {
-                    cx.dropped(None, "slow_client");
+                    cx.dropped(None, DropReason::SlowClient);
                 }
             }
         }

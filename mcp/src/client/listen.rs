@@ -7,6 +7,7 @@ use crate::client::task_name::TaskName;
 use crate::client::view::View;
 use crate::context::Context;
 use crate::edge::Principal;
+use crate::observation::CallOutcome;
 use crate::protocol::inbound::key;
 use crate::protocol::list_kind::ListKind;
 use crate::protocol::refusal::result_message;
@@ -93,7 +94,7 @@ impl Clients {
                 );
             }
             self.sweep(key);
-            spans.end(cx, listen.span, "ok", b"");
+            spans.end(cx, listen.span, CallOutcome::Ok, b"");
         }
         let mut streams: Vec<_> = self
             .exchanges

@@ -5,6 +5,7 @@ use crate::client::Clients;
 use crate::client::exchange::Exchange;
 use crate::client::request::RequestContext;
 use crate::context::Context;
+use crate::observation::CallOutcome;
 use crate::protocol::refusal::Refusal;
 use crate::trace::Spans;
 use bytes::Bytes;
@@ -24,7 +25,7 @@ impl Clients {
             ctx,
             (refusal.status, refusal.retry_after),
             refusal.body(Some(ctx.id)),
-            "error",
+            CallOutcome::Error,
         );
     }
 
@@ -42,7 +43,7 @@ impl Clients {
             ctx,
             (200, None),
             crate::protocol::refusal::result_message(ctx.id, result),
-            "ok",
+            CallOutcome::Ok,
         );
     }
 
@@ -54,7 +55,7 @@ impl Clients {
         ctx: &RequestContext<'_>,
         (status, retry_after): (u16, Option<u32>),
         body: Bytes,
-        outcome: &'static str,
+        outcome: CallOutcome,
     ) {
         let duration = cx.now.saturating_sub(ctx.arrived);
         let trace = ctx.trace.as_ref().and_then(|trace| trace.sampled());

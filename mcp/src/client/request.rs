@@ -7,6 +7,7 @@ use crate::client::view::View;
 use crate::client::waiting::Attempt;
 use crate::context::Context;
 use crate::edge::Request;
+use crate::observation::CallOutcome;
 use crate::protocol::capabilities::Caps;
 use crate::protocol::inbound::Claim;
 use crate::protocol::method::{Legacy, Method};
@@ -72,7 +73,11 @@ impl RequestContext<'_> {
             let outcome = Outcome {
                 method: self.method,
                 up: None,
-                outcome: if refusal.is_some() { "refused" } else { "ok" },
+                outcome: if refusal.is_some() {
+                    CallOutcome::Refused
+                } else {
+                    CallOutcome::Ok
+                },
                 code: refusal.map(|refusal| refusal.code),
                 arrived: self.arrived,
                 bytes_out: 0,

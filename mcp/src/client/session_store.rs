@@ -8,6 +8,7 @@ use crate::client::session::Session;
 use crate::client::view::View;
 use crate::context::Context;
 use crate::edge::Reply;
+use crate::observation::CallOutcome;
 use crate::persisted::{Keep, Record, digest};
 use crate::trace::Spans;
 use crate::trace::span::Span;
@@ -178,9 +179,9 @@ fn said(
     cx.emit(Output::Observe(Observation::Request {
         method: "initialize",
         era: "legacy",
-        outcome: "ok",
+        outcome: CallOutcome::Ok,
         duration,
         trace,
     }));
-    spans.end(cx, span, "ok", b"");
+    spans.end(cx, span, CallOutcome::Ok, b"");
 }

@@ -7,6 +7,7 @@ use crate::client::exchange::Exchange;
 use crate::client::request::ClientEra;
 use crate::context::Context;
 use crate::edge::{Principal, Request};
+use crate::observation::CallOutcome;
 use crate::protocol::method::MODERN;
 use crate::protocol::refusal::Refusal;
 use crate::trace::{Span, Spans, Tracing};
@@ -130,7 +131,7 @@ impl Clients {
         };
         let cancelled: Vec<_> = self.waiting.extract_if(.., is_it).collect();
         for waiting in cancelled {
-            spans.end(cx, waiting.attempt.take_span(), "cancelled", b"");
+            spans.end(cx, waiting.attempt.take_span(), CallOutcome::Cancelled, b"");
             if self.exchanges.contains_key(&waiting.key) {
                 self.drop_answer(cx, waiting.key);
                 continue;
@@ -201,7 +202,7 @@ impl Clients {
         );
         left.sort_unstable_by_key(|span| span.id.0);
         left.into_iter()
-            .for_each(|span| spans.end(cx, Some(span), "cancelled", b""));
+            .for_each(|span| spans.end(cx, Some(span), CallOutcome::Cancelled, b""));
         questions
     }
 }

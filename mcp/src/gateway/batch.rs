@@ -7,6 +7,7 @@ use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::client::waiting::Attempt;
 use crate::edge::Request;
 use crate::gateway::Gateway;
+use crate::observation::CallOutcome;
 use crate::protocol::json::{BadJson, Envelope, Kind};
 use crate::protocol::method::{Legacy, Method};
 use crate::protocol::refusal::{Refusal, rpc};
@@ -149,6 +150,7 @@ impl Gateway {
                 .clients
                 .refuse(&mut self.cx, &mut self.spans, &ctx, &refusal),
         }
-        self.spans.end(&mut self.cx, attempt.take_span(), "ok", b"");
+        self.spans
+            .end(&mut self.cx, attempt.take_span(), CallOutcome::Ok, b"");
     }
 }

@@ -5,6 +5,7 @@ use crate::call::{Route, Target};
 use crate::client::request::{Flow, RequestContext};
 use crate::gateway::Gateway;
 use crate::interactive::retry::{Asks, KeptMessages};
+use crate::observation::Hidden;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::refusal::Refusal;
 use crate::protocol::{header, json};
@@ -56,7 +57,7 @@ impl Gateway {
             return Err(ctx.unknown_method());
         };
         if !self.ups.may_all(ctx.access.as_deref(), up) {
-            access::denied(&mut self.cx, "method");
+            access::denied(&mut self.cx, Hidden::Method);
             return Err(ctx.unknown_method());
         }
         match self.ups.get(up).era {

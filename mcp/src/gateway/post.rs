@@ -6,6 +6,7 @@ use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::client::waiting::{Attempt, Waiting};
 use crate::edge::{Request, Verb};
 use crate::gateway::Gateway;
+use crate::observation::CallOutcome;
 use crate::protocol::inbound::RequestEra;
 use crate::protocol::json::{BadJson, Envelope, Kind};
 use crate::protocol::method::Method;
@@ -40,7 +41,8 @@ impl Gateway {
             }
         }
         // The span that nobody took is over.
-        self.spans.end(&mut self.cx, attempt.take_span(), "ok", b"");
+        self.spans
+            .end(&mut self.cx, attempt.take_span(), CallOutcome::Ok, b"");
     }
 
     /// Has a request wait for a server, if there is room.
@@ -249,7 +251,7 @@ impl Gateway {
         self.cx.emit(Output::Observe(Observation::Request {
             method: "other",
             era: "unknown",
-            outcome: "error",
+            outcome: CallOutcome::Error,
             duration: 0,
             trace: None,
         }));

@@ -3,6 +3,7 @@
 
 use crate::api::{Transport, UpId, UpstreamSettings};
 use crate::gateway::Gateway;
+use crate::observation::CallOutcome;
 use crate::protocol::capabilities::Caps;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::Conn;
@@ -96,7 +97,7 @@ impl Gateway {
             up,
             None,
             &Refusal::new(200, rpc::INTERNAL, Code::UpstreamDisabled, &name),
-            "lost",
+            CallOutcome::Lost,
         );
         for at in 1..self.ups.get(up).conns.len() {
             if self.ups.get(up).conns[at].is_leased() {

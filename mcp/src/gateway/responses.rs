@@ -3,6 +3,7 @@
 use crate::api::UpId;
 use crate::gateway::Gateway;
 use crate::in_flight::record::{Call, Purpose};
+use crate::observation::{CallOutcome, DropReason};
 use crate::protocol::era::EraPair;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::method::Method;
@@ -34,7 +35,7 @@ impl Gateway {
             if let Some(late) = id {
                 self.calling().late_answer(up, conn, late);
             }
-            return self.cx.dropped(Some(up), "late_response");
+            return self.cx.dropped(Some(up), DropReason::LateResponse);
         };
         match call.purpose {
             Purpose::Client(_) => self.client_response(number, call, envelope),
@@ -73,7 +74,9 @@ impl Gateway {
                     .note_tasks(Some(own), &call, client, result, eras)
                 {
                     let refusal = Refusal::new(200, rpc::INVALID_PARAMS, Code::TaskNotFound, "");
-                    return self.calling().give_up(&call, client, &refusal, "error");
+                    return self
+                        .calling()
+                        .give_up(&call, client, &refusal, CallOutcome::Error);
                 }
                 if client.method == Method::TaskList {
                     let body = refusal::result_message(
@@ -85,9 +88,13 @@ impl Gateway {
                             result,
                         ),
                     );
-                    return self
-                        .calling()
-                        .deliver(&call, client, 200, json::one_line(body), "ok");
+                    return self.calling().deliver(
+                        &call,
+                        client,
+                        200,
+                        json::one_line(body),
+                        CallOutcome::Ok,
+                    );
                 }
                 self.calling()
                     .deliver_result(&call, client, envelope.text, (number, result), eras);

@@ -4,6 +4,7 @@ use crate::api::{Lease, Micros, UpId, UpInput};
 use crate::gateway::Gateway;
 use crate::in_flight::record::{Call, Purpose};
 use crate::lease::lifecycle;
+use crate::observation::{CallOutcome, DropReason};
 use crate::protocol::json;
 use crate::protocol::json::server_message::{self, ServerMessage};
 use crate::protocol::json::{Envelope, Kind};
@@ -23,7 +24,8 @@ impl Gateway {
                 handoff,
             } => {
                 let refusal = Refusal::new(200, rpc::INTERNAL, Code::UpstreamExited, "");
-                self.calling().fail_calls(up, Some(0), &refusal, "lost");
+                self.calling()
+                    .fail_calls(up, Some(0), &refusal, CallOutcome::Lost);
                 self.connecting()
                     .connected(up, incarnation, handoff.as_deref());
             }
@@ -71,7 +73,8 @@ impl Gateway {
         self.ups.get_mut(up).held = false;
         let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}"))
             .with("server", &json::quote(&name));
-        self.calling().fail_calls(up, Some(0), &refusal, "lost");
+        self.calling()
+            .fail_calls(up, Some(0), &refusal, CallOutcome::Lost);
         let soon = next_start.is_some_and(|wait| wait <= 1_000_000);
         self.connecting().down(up, state, code, reason, soon);
     }
@@ -113,7 +116,7 @@ impl Gateway {
     /// A line over the limit: the call that it would have answered fails, nothing else. Before the
     /// handshake is through it is no MCP server's line.
     pub(crate) fn overlong(&mut self, up: UpId, conn: usize, head: &[u8]) {
-        self.cx.dropped(Some(up), "too_large");
+        self.cx.dropped(Some(up), DropReason::TooLarge);
         let head = String::from_utf8_lossy(head);
         let number = head
             .split("\"id\":")
@@ -147,7 +150,7 @@ impl Gateway {
                         &call,
                         client,
                         &Refusal::new(200, rpc::INTERNAL, Code::UpstreamTooLarge, &name),
-                        "error",
+                        CallOutcome::Error,
                     );
                 }
                 Purpose::List(kind) => self.connecting().list_failed(up, *kind),

@@ -5,6 +5,7 @@
 use crate::api::StreamKey;
 use crate::in_flight::record::{Call, ClientCall, Purpose, Rounds};
 use crate::interactive::Questioning;
+use crate::observation::CallOutcome;
 use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::method::{Legacy, Method};
@@ -33,7 +34,7 @@ impl Questioning<'_> {
             return;
         };
         self.spans
-            .pause_call(self.cx, client.sent.as_deref_mut(), "ok");
+            .pause_call(self.cx, client.sent.as_deref_mut(), CallOutcome::Ok);
         let count = client.rounds.as_ref().map_or(0, |rounds| rounds.count) + 1;
         let (key, id) = (client.key, client.id.clone());
         let Some((session, version)) = client
@@ -272,7 +273,9 @@ impl Questioning<'_> {
     fn fail_round(&mut self, call: &Call, client: &ClientCall, refusal: &Refusal) {
         self.calling().cancel_task(call.up, call.conn, client);
         if client.method != Method::ToolsCall {
-            return self.calling().give_up(call, client, refusal, "error");
+            return self
+                .calling()
+                .give_up(call, client, refusal, CallOutcome::Error);
         }
         let text = json::quote(&format!("{} [{}]", refusal.message, refusal.code));
         let result =
@@ -282,7 +285,7 @@ impl Questioning<'_> {
             client,
             200,
             result_message(&client.id, &result),
-            "tool_error",
+            CallOutcome::ToolError,
         );
     }
 }

@@ -4,6 +4,7 @@
 use crate::api::{Micros, UpId};
 use crate::in_flight::record::{Call, ClientCall, NOBODY, Purpose};
 use crate::interactive::Questioning;
+use crate::observation::CallOutcome;
 use crate::protocol::inbound::key;
 use crate::protocol::json;
 use crate::protocol::refusal::{Refusal, result_message, rpc};
@@ -74,7 +75,7 @@ impl Questioning<'_> {
             return asking.park;
         }
         let pending = &mut self.questions.pending;
-        if !pending.has_room(&asking.principal, call.up, self.cx.limits.parked) {
+        if !pending.has_room(&asking.principal, call.up, self.cx.limits.pending_inputs) {
             return None;
         }
         let mut bits = [0; 16];
@@ -111,13 +112,16 @@ impl Questioning<'_> {
             &call,
             client,
             &Refusal::new(503, rpc::INTERNAL, Code::TooManyParked, "").retry(5),
-            "error",
+            CallOutcome::Error,
         );
     }
 
     /// Answers the client's exchange with the questions that the server has; the call waits.
     pub(crate) fn ask_back(&mut self, id: u128) {
-        let (life, expires) = (self.cx.incarnation, self.cx.now + self.cx.limits.park);
+        let (life, expires) = (
+            self.cx.incarnation,
+            self.cx.now + self.cx.limits.pending_input_time,
+        );
         let nonce = self.cx.nonce();
         let Some(pending) = self.questions.pending.get_mut(id) else {
             return;
@@ -152,10 +156,10 @@ impl Questioning<'_> {
             pending.set_last(200, body.clone());
         }
         self.calling()
-            .observe_answer(method, true, "ok", arrived, trace);
-        self.spans.end(self.cx, span, "ok", &body);
+            .observe_answer(method, true, CallOutcome::Ok, arrived, trace);
+        self.spans.end(self.cx, span, CallOutcome::Ok, &body);
         self.calling()
-            .answer_all(number, reader, joined, (200, body, "ok"));
+            .answer_all(number, reader, joined, (200, body, CallOutcome::Ok));
     }
 
     /// The server takes a question back that was put to a modern client.
@@ -227,7 +231,7 @@ impl Questioning<'_> {
             )
         };
         let requests: Vec<_> = list.iter().enumerate().map(question).collect();
-        let expires = self.cx.now + self.cx.limits.park;
+        let expires = self.cx.now + self.cx.limits.pending_input_time;
         let state = State {
             mode: Mode::Repeat,
             park: 0,
@@ -252,8 +256,12 @@ impl Questioning<'_> {
     /// A call failed because the user has to visit addresses first: its client is asked to.
     pub(crate) fn ask_addresses(&mut self, call: &Call, client: &ClientCall, error: &str) {
         match self.addresses(call, client, error) {
-            Ok(body) => self.calling().deliver(call, client, 200, body, "ok"),
-            Err(refusal) => self.calling().give_up(call, client, &refusal, "error"),
+            Ok(body) => self
+                .calling()
+                .deliver(call, client, 200, body, CallOutcome::Ok),
+            Err(refusal) => self
+                .calling()
+                .give_up(call, client, &refusal, CallOutcome::Error),
         }
     }
 }

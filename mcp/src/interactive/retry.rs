@@ -7,6 +7,7 @@ use crate::client::exchange::Exchange;
 use crate::client::request::{ClientEra, RequestContext};
 use crate::in_flight::record::{Asking, ClientCall, Purpose};
 use crate::interactive::{Questioning, retry};
+use crate::observation::CallOutcome;
 use crate::protocol::capabilities::Caps;
 use crate::protocol::json;
 use crate::protocol::refusal::{Refusal, rpc};
@@ -196,8 +197,14 @@ impl Questioning<'_> {
         };
         if let Some((status, body)) = pending.last() {
             let (status, body) = (*status, message::with_id(body, ctx.id));
-            self.clients
-                .answer_now(self.cx, self.spans, ctx, (status, None), body, "ok");
+            self.clients.answer_now(
+                self.cx,
+                self.spans,
+                ctx,
+                (status, None),
+                body,
+                CallOutcome::Ok,
+            );
             return Ok(());
         }
         let Some(number) = pending.call() else {
@@ -233,7 +240,7 @@ impl Questioning<'_> {
             return false;
         };
         if let Some(Joined { span, .. }) = pending.leave(key) {
-            self.spans.end(self.cx, span, "cancelled", b"");
+            self.spans.end(self.cx, span, CallOutcome::Cancelled, b"");
             return true;
         }
         if client.key != key {
@@ -246,7 +253,7 @@ impl Questioning<'_> {
         (client.key, client.id, client.span) = (next.key, next.id, next.span);
         // What came on the first exchange is not repeated, and its token was that request's.
         client.progress = None;
-        self.spans.end(self.cx, left, "cancelled", b"");
+        self.spans.end(self.cx, left, CallOutcome::Cancelled, b"");
         true
     }
 

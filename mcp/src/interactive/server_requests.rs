@@ -5,6 +5,7 @@
 use crate::api::{Micros, UpId};
 use crate::in_flight::record::Purpose;
 use crate::interactive::Questioning;
+use crate::observation::DropReason;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::refusal::{Refusal, error_message, rpc};
 use crate::protocol::splice::Splice;
@@ -137,7 +138,7 @@ impl Questioning<'_> {
             return;
         };
         let Some(asked) = self.questions.open.take(id, session) else {
-            return self.cx.dropped(None, "late_response");
+            return self.cx.dropped(None, DropReason::LateResponse);
         };
         if let Some(Purpose::Client(client)) = self
             .calls

@@ -6,6 +6,7 @@ use crate::client::pending::Pending;
 use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::edge::Reply;
 use crate::local::Serving;
+use crate::observation::CallOutcome;
 use crate::protocol::inbound::key;
 use crate::protocol::json;
 use crate::protocol::refusal::{Refusal, result_message, rpc};
@@ -210,7 +211,11 @@ impl Serving<'_> {
                     if modern { "modern" } else { "legacy" },
                     self.cx.now.saturating_sub(arrived),
                 );
-                let outcome = if failed { "tool_error" } else { "ok" };
+                let outcome = if failed {
+                    CallOutcome::ToolError
+                } else {
+                    CallOutcome::Ok
+                };
                 let trace = span.as_ref().map(|span| span.trace);
                 self.cx.emit(Output::Observe(Observation::Request {
                     method: "tools/call",

@@ -6,6 +6,7 @@ use crate::client::listen::{FLAGS, Listen};
 use crate::client::request::{Flow, RequestContext};
 use crate::client::task_name::TaskName;
 use crate::local::Serving;
+use crate::observation::CallOutcome;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::protocol::{json, notification};
 use crate::upstream::list::ListKind;
@@ -134,7 +135,7 @@ impl Serving<'_> {
         let Some(listen) = self.clients.take_listen(key) else {
             return;
         };
-        self.spans.end(self.cx, listen.span, "ok", b"");
+        self.spans.end(self.cx, listen.span, CallOutcome::Ok, b"");
         for (up, uri) in listen.uris.values() {
             self.connecting().release_and_tell(*up, uri);
         }

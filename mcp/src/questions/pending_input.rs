@@ -4,6 +4,7 @@
 //! records; [`crate::interactive`] sends what they lead to.
 
 use crate::api::{Micros, StreamKey, UpId};
+use crate::observation::CallOutcome;
 use crate::protocol::json;
 use crate::protocol::method::Method;
 use crate::protocol::refusal::result_message;
@@ -63,7 +64,7 @@ pub(crate) struct Joined {
 }
 
 /// What a call came to: status, message, and what it counts as.
-pub(crate) type Outcome = (u16, Bytes, &'static str);
+pub(crate) type Outcome = (u16, Bytes, CallOutcome);
 
 /// Who gets the outcome of a call.
 pub(crate) enum End {

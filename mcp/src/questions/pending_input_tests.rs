@@ -1,6 +1,7 @@
 //! Tests of the table of pending input.
 
 use super::*;
+use crate::observation::CallOutcome;
 
 fn one() -> (PendingInputs, Accepted) {
     let origin = Origin {
@@ -49,7 +50,7 @@ fn an_outcome_waits_for_a_client_that_is_away() {
     all.get_mut(7).unwrap().tell(100);
     assert_eq!(all.away(), [5]);
     assert!(all.keep_message(7, "x") && !all.keep_message(8, "x"));
-    let outcome = (200, Bytes::from_static(b"done"), "ok");
+    let outcome = (200, Bytes::from_static(b"done"), CallOutcome::Ok);
     assert!(matches!(all.end(7, &outcome, 90), Some(End::Later)));
     assert!(all.away().is_empty() && all.due(99).is_empty());
     let pending = all.get_mut(7).unwrap();
@@ -67,7 +68,7 @@ fn a_call_without_a_state_is_forgotten_at_its_end() {
     assert!(ask(all.get_mut(7).unwrap(), None, "1") && all.gather(7, 20));
     all.withdraw(UpId(1), 0, "1");
     assert_eq!(all.get(7).unwrap().stage(), Stage::Running);
-    let outcome = (200, Bytes::new(), "ok");
+    let outcome = (200, Bytes::new(), CallOutcome::Ok);
     assert!(matches!(all.end(7, &outcome, 90), Some(End::Now(5, _))));
     assert_eq!(all.len(), 0);
 }

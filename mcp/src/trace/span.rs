@@ -5,6 +5,7 @@
 //! results, URIs or words of a client or server.
 
 use crate::api::{Micros, UpId};
+use crate::observation::CallOutcome;
 use crate::trace::TraceId;
 use ggen_wire::Code;
 use std::fmt;
@@ -95,8 +96,8 @@ pub enum Side {
 /// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// `tool_error`, `error`, `timeout`, `lost`, `cancelled`.
-    pub outcome: &'static str,
+    /// How it ended; never `Ok`.
+    pub outcome: CallOutcome,
     /// The code of the JSON-RPC error that was answered.
     pub rpc: Option<i64>,
     /// Our own code, if the reason is ours.

@@ -5,6 +5,7 @@
 
 use crate::api::{Micros, Observation, Output, UpId};
 use crate::context::Context;
+use crate::observation::CallOutcome;
 use crate::protocol::excerpt::{LONGEST, cut};
 use crate::protocol::json;
 use crate::protocol::method::Method;
@@ -206,7 +207,7 @@ impl Spans {
         &mut self,
         cx: &mut Context,
         span: Option<Box<Span>>,
-        outcome: &'static str,
+        outcome: CallOutcome,
         body: &[u8],
     ) {
         if let Some(span) = span {
@@ -218,7 +219,7 @@ impl Spans {
     pub(crate) fn refuse(&mut self, cx: &mut Context, span: Option<Box<Span>>, refusal: &Refusal) {
         if let Some(span) = span {
             let failure = Failure {
-                outcome: "error",
+                outcome: CallOutcome::Error,
                 rpc: Some(refusal.rpc),
                 code: Some(refusal.code),
             };
@@ -231,7 +232,7 @@ impl Spans {
         &mut self,
         cx: &mut Context,
         sent: Option<&Span>,
-        outcome: &'static str,
+        outcome: CallOutcome,
         body: &[u8],
     ) {
         if let Some(span) = sent.filter(|span| span.ended == 0) {
@@ -250,7 +251,7 @@ impl Spans {
         &mut self,
         cx: &mut Context,
         sent: Option<&mut Span>,
-        outcome: &'static str,
+        outcome: CallOutcome,
     ) {
         self.end_call(cx, sent.as_deref(), outcome, b"");
         if let Some(span) = sent {
@@ -311,8 +312,8 @@ fn trace_id(cx: &mut Context) -> TraceId {
 }
 
 /// Why an answer is a failure.
-fn failure(outcome: &'static str, body: &[u8]) -> Option<Failure> {
-    if outcome == "ok" {
+fn failure(outcome: CallOutcome, body: &[u8]) -> Option<Failure> {
+    if outcome == CallOutcome::Ok {
         return None;
     }
     let text = std::str::from_utf8(body).unwrap_or_default();

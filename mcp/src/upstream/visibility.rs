@@ -6,6 +6,7 @@ use crate::access::policy::{Access, CORE, Object, Server};
 use crate::api::UpId;
 use crate::context::Context;
 use crate::edge::Request;
+use crate::observation::Hidden;
 use crate::protocol::name;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::list::ListKind;
@@ -165,7 +166,7 @@ impl Upstreams {
         if visible {
             return Ok(view);
         }
-        access::denied(cx, "server");
+        access::denied(cx, Hidden::Server);
         Err(Refusal::new(
             404,
             rpc::INVALID_REQUEST,

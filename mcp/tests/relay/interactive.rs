@@ -333,7 +333,7 @@ fn a_call_that_nobody_comes_back_for_is_given_up() {
     relay.pass(10_000);
     let state = state(&relay.answer(key));
     relay.pass(299_000_000);
-    assert_eq!(relay.gateway.leftovers().parked, 1);
+    assert_eq!(relay.gateway.leftovers().pending_inputs, 1);
     relay.pass(1_000_000);
     let told = told(&relay);
     assert_eq!(
@@ -454,7 +454,7 @@ fn calls_with_pending_input_are_bounded() {
     let mut relay = Remote::with(
         false,
         Limits {
-            parked: [2, 3, 4],
+            pending_inputs: [2, 3, 4],
             ..Limits::default()
         },
     );

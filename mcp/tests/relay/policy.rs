@@ -444,7 +444,7 @@ fn places_are_bounded_per_principal_and_tool_and_free_again() {
         .collect();
     let outcomes: Vec<_> = audited
         .iter()
-        .map(|audited| (audited.outcome, &*audited.name))
+        .map(|audited| (audited.outcome.as_str(), &*audited.name))
         .collect();
     assert_eq!(
         outcomes,

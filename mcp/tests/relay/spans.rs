@@ -328,7 +328,7 @@ fn every_answer_ends_a_span_with_its_reason() {
     };
     let of = |span: &Span| {
         span.failure
-            .map(|failure| (failure.outcome, failure.rpc, failure.code))
+            .map(|failure| (failure.outcome.as_str(), failure.rpc, failure.code))
     };
     let found = one(&legacy("tools/call", r#""name":"old__t","arguments":{}"#));
     assert_eq!(
@@ -438,7 +438,7 @@ fn silence_loss_and_a_client_that_leaves_end_both_spans() {
     spans(&mut relay);
     let of = |span: &Span| {
         span.failure
-            .map(|failure| (failure.outcome, failure.rpc, failure.code))
+            .map(|failure| (failure.outcome.as_str(), failure.rpc, failure.code))
     };
     let headers = [("mcp-session-id", session.as_str())];
     relay.send(Verb::Post, "old", &headers, legacy("tools/call", CALL));

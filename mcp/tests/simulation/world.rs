@@ -1228,8 +1228,8 @@ fn relay(servers: &[Server], incarnation: u64, seed: u64, calm: bool) -> Gateway
         stream_after: 1_000_000,
         session_idle: SESSION_IDLE,
         ring: 512,
-        parked: if calm { [1000; 3] } else { [3, 5, 8] },
-        park: 20_000_000,
+        pending_inputs: if calm { [1000; 3] } else { [3, 5, 8] },
+        pending_input_time: 20_000_000,
         repeat: 5_000_000,
         ..Limits::default()
     };

@@ -2,6 +2,7 @@
 //! for.
 
 use crate::api::{Micros, Output, UpId};
+use crate::observation::DropReason;
 use crate::upstream::Connecting;
 use ggen_wire::Code;
 use ggen_wire::log::Level;
@@ -16,7 +17,7 @@ const COMPLAINT: Micros = 10_000_000;
 
 impl Connecting<'_> {
     pub(crate) fn garbage(&mut self, up: UpId, conn: usize, data: &[u8]) {
-        self.cx.dropped(Some(up), "garbage");
+        self.cx.dropped(Some(up), DropReason::Garbage);
         self.lose_patience(up, conn);
         let now = self.cx.now;
         let upstream = self.ups.get_mut(up);
@@ -51,7 +52,7 @@ impl Connecting<'_> {
         upstream.patience = (upstream.patience + elapsed * PATIENCE.1).min(PATIENCE.0) - 1.0;
         upstream.refilled = now;
         if upstream.patience < 0.0 && !upstream.is_http() {
-            self.cx.dropped(Some(up), "flood_pause");
+            self.cx.dropped(Some(up), DropReason::FloodPause);
             let lease = self.ups.get(up).conns[conn].lease;
             self.cx.emit(Output::Pause(up, lease, PAUSE));
         }

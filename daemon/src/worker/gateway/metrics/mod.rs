@@ -10,7 +10,7 @@ pub(super) use shared::Shared;
 
 use crate::log::now_us;
 use ggen_mcp::access::rules::Audited;
-use ggen_mcp::api::{Micros, Observation, UpId};
+use ggen_mcp::api::{CallOutcome, Micros, Observation, UpId};
 use ggen_wire::status::SlowCall;
 use prometheus::{IntCounterVec, Registry};
 use series::{Counted, Declare, Series, counted, seconds};
@@ -129,14 +129,16 @@ impl Observer {
                 outcome,
                 duration,
             } => self.call(up, tool, outcome, duration),
-            Observation::Limited(limit) => self.limited.with_label_values(&[limit]).inc(),
-            Observation::Denied(what) => self.denied.with_label_values(&[what]).inc(),
+            Observation::Limited(limit) => self.limited.with_label_values(&[limit.as_str()]).inc(),
+            Observation::Denied(what) => self.denied.with_label_values(&[what.as_str()]).inc(),
             Observation::Audit(audited) => self.audit(&audited),
             // The driver has it.
             Observation::Span(_) => {}
             Observation::Dropped { up, reason } => {
                 let name = up.and_then(|up| self.name(up)).unwrap_or_default();
-                self.dropped.with_label_values(&[&*name, reason]).inc();
+                self.dropped
+                    .with_label_values(&[&*name, reason.as_str()])
+                    .inc();
             }
         }
     }
@@ -175,7 +177,7 @@ impl Observer {
             name = &*audited.name,
             tool = (audited.method == "tools/call").then_some(&*audited.name),
             upstream = upstream.as_deref(),
-            outcome = audited.outcome,
+            outcome = audited.outcome.as_str(),
             code = audited.code.map(ggen_wire::Code::as_str),
             duration_us = audited.duration,
             bytes_in = audited.bytes_in,
@@ -188,7 +190,7 @@ impl Observer {
         );
     }
 
-    fn call(&mut self, up: UpId, tool: Option<Arc<str>>, outcome: &'static str, duration: Micros) {
+    fn call(&mut self, up: UpId, tool: Option<Arc<str>>, outcome: CallOutcome, duration: Micros) {
         let Some(name) = self.name(up) else { return };
         if let Some(slot) = self.by_upstream.get_mut(up.0 as usize) {
             slot.get_or_insert_with(|| counted(&self.calls, &[&name]))

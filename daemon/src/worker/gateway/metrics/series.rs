@@ -1,6 +1,6 @@
 //! The metrics that are declared, and the handles of their series. Looks at no message.
 
-use ggen_mcp::api::Micros;
+use ggen_mcp::api::{CallOutcome, Micros};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     core::Collector,
@@ -103,7 +103,7 @@ pub(super) struct Series {
 
 /// The counters of one label set.
 pub(super) struct Counted {
-    outcomes: Vec<(&'static str, IntCounter)>,
+    outcomes: Vec<(CallOutcome, IntCounter)>,
     duration: Histogram,
 }
 
@@ -112,13 +112,13 @@ impl Counted {
         &mut self,
         series: &Series,
         labels: &[&str],
-        outcome: &'static str,
+        outcome: CallOutcome,
         duration: Micros,
     ) {
         let counter = match self.outcomes.iter().find(|(known, _)| *known == outcome) {
             Some((_, counter)) => counter,
             None => {
-                let labels: Vec<&str> = labels.iter().copied().chain([outcome]).collect();
+                let labels: Vec<&str> = labels.iter().copied().chain([outcome.as_str()]).collect();
                 self.outcomes
                     .push((outcome, series.total.with_label_values(&labels)));
                 let Some((_, counter)) = self.outcomes.last() else {

@@ -8,13 +8,13 @@
 use super::{shared::SLOW, *};
 use crate::ipc::messages::Beat;
 use crate::metrics::Value;
-use ggen_mcp::gateway::Counts;
+use ggen_mcp::{api::DropReason, gateway::Counts};
 
 fn call(tool: &str, duration: Micros) -> Observation {
     Observation::Call {
         up: UpId(0),
         tool: Some(tool.into()),
-        outcome: "ok",
+        outcome: CallOutcome::Ok,
         duration,
     }
 }
@@ -102,10 +102,10 @@ fn the_slowest_calls_stay_until_the_beat() {
 fn requests_are_counted_by_method_era_and_outcome() {
     let mut observer = Observer::new(Vec::new()).unwrap();
     for (era, outcome) in [
-        ("legacy", "ok"),
-        ("modern", "ok"),
-        ("modern", "error"),
-        ("modern", "ok"),
+        ("legacy", CallOutcome::Ok),
+        ("modern", CallOutcome::Ok),
+        ("modern", CallOutcome::Error),
+        ("modern", CallOutcome::Ok),
     ] {
         observer.observe(Observation::Request {
             method: "tools/list",
@@ -117,7 +117,7 @@ fn requests_are_counted_by_method_era_and_outcome() {
     }
     observer.observe(Observation::Dropped {
         up: None,
-        reason: "late_response",
+        reason: DropReason::LateResponse,
     });
     let beat = observer.shared().beat();
     assert_eq!(samples(&beat, "ggend_requests_total").len(), 3);

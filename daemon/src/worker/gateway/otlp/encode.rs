@@ -8,7 +8,7 @@ use super::messages::{
     AnyValue, ExportTraceServiceRequest, InstrumentationScope, KeyValue, Link, Resource,
     ResourceSpans, ScopeSpans, SpanKind, Status, Value,
 };
-use ggen_mcp::api::Micros;
+use ggen_mcp::api::{CallOutcome, Micros};
 use ggen_mcp::trace::span::{Failure, Side, Span};
 
 /// `Status.StatusCode.STATUS_CODE_ERROR`
@@ -155,8 +155,8 @@ fn network(peer: &SpanPeer<'_>) -> (&'static str, &'static str, &'static str) {
 fn kind(failure: &Failure) -> String {
     match (failure.rpc, failure.outcome, failure.code) {
         (Some(code), ..) => code.to_string(),
-        (None, "error", Some(code)) => code.to_string(),
-        (None, outcome, _) => outcome.to_owned(),
+        (None, CallOutcome::Error, Some(code)) => code.to_string(),
+        (None, outcome, _) => outcome.as_str().to_owned(),
     }
 }
 

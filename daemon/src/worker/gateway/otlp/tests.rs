@@ -170,7 +170,7 @@ fn names_and_attributes_are_those_of_the_conventions() {
          network.protocol.version=3"
     );
     let failure = Some(Failure {
-        outcome: "timeout",
+        outcome: ggen_mcp::api::CallOutcome::Timeout,
         rpc: None,
         code: Some(Code::UpstreamTimeout),
     });
@@ -202,7 +202,7 @@ fn names_and_attributes_are_those_of_the_conventions() {
     );
     let own = Span {
         failure: Some(Failure {
-            outcome: "error",
+            outcome: ggen_mcp::api::CallOutcome::Error,
             rpc: Some(-32601),
             code: None,
         }),
