@@ -1,7 +1,7 @@
 //! A fixture that serves over Streamable HTTP, as somebody else's server would: started by the
 //! test, not by the daemon.
 
-use crate::daemon::binary;
+use crate::sandbox::binary;
 use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader},

@@ -3,7 +3,7 @@
 
 use crate::{
     Daemon, Ran,
-    daemon::{Sandbox, binary},
+    sandbox::{Sandbox, binary},
 };
 use rcgen::{
     CertificateParams, CertificateRevocationListParams, DnType, Issuer, KeyIdMethod, KeyPair,

@@ -464,7 +464,7 @@ fn a_servers_words_steer_no_terminal() {
     // ESC, C1, and a change of direction, on standard error.
     let script = format!(
         r"printf '\033]0;x\007\302\2332J\342\200\256 evil\n' >&2; exec {}",
-        daemon::binary("ggend-fixture").display()
+        sandbox::binary("ggend-fixture").display()
     );
     let entry = json!({ "command": "sh", "args": ["-c", script] });
     let mut daemon = daemon(Value::Null).idle();

@@ -3,7 +3,7 @@
 //! following it must fix it.
 
 use ggen_wire::status::UpstreamState;
-use ggend_tests::{daemon::binary, pki::Pki, *};
+use ggend_tests::{pki::Pki, sandbox::binary, *};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::{

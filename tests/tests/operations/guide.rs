@@ -2,7 +2,7 @@
 //! `docs/guide/troubleshoot-connection.md` is run in order against a real daemon, and what the
 //! guide shows of the output is compared label by label. What is not run is listed with its reason.
 
-use ggend_tests::{daemon::binary, *};
+use ggend_tests::{sandbox::binary, *};
 use serde_json::json;
 use std::{fs, path::Path, process::Command};
 

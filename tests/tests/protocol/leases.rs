@@ -344,7 +344,7 @@ fn a_server_that_runs_once_only_serves_all_with_its_shared_child() {
     let command = format!(
         "mkdir {}/lock && exec {} --era legacy",
         place.path().display(),
-        daemon::binary("ggend-fixture").display()
+        sandbox::binary("ggend-fixture").display()
     );
     let entry = json!({ "command": "/bin/sh", "args": ["-c", command] });
     let daemon = daemon(json!({ "mcpServers": { "a": entry } })).start();

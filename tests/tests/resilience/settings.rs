@@ -60,7 +60,7 @@ fn a_hundred_settings_survive_reloads_and_kills_of_the_daemon() {
         let reader = scope.spawn(|| {
             let mut seen = BTreeSet::new();
             while !done.load(Ordering::SeqCst) {
-                seen.insert(version(&daemon::read(&file).unwrap()));
+                seen.insert(version(&sandbox::read(&file).unwrap()));
             }
             seen
         });
@@ -94,6 +94,6 @@ fn a_hundred_settings_survive_reloads_and_kills_of_the_daemon() {
         "{} versions seen, {reloads:?} reloads",
         seen.len()
     );
-    assert_eq!(version(&daemon::read(&file).unwrap()), 1 + SETS);
+    assert_eq!(version(&sandbox::read(&file).unwrap()), 1 + SETS);
     daemon.stop();
 }

@@ -17,7 +17,7 @@ const KEY: &str = "a-key-of-these-tests-and-of-nothing-else";
 struct Guest {
     name: &'static str,
     client: Client,
-    stream: mcp::Exchange,
+    stream: exchange::Exchange,
     last: Option<String>,
 }
 
@@ -400,7 +400,7 @@ fn what_cannot_be_stored_is_served_and_said() {
 
 /// A fixture that waits before it starts for as long as a file is there.
 fn patient(flag: &std::path::Path, arguments: &[&str]) -> Value {
-    let program = daemon::binary("ggend-fixture");
+    let program = sandbox::binary("ggend-fixture");
     let script = format!(
         "while [ -e '{}' ]; do sleep 0.05; done; exec '{}' \"$@\"",
         flag.display(),

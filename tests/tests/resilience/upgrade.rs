@@ -37,7 +37,7 @@ fn shelf() -> tempfile::TempDir {
 /// The same program at another place.
 fn copy(shelf: &Path, name: &str) -> PathBuf {
     let path = shelf.join(name);
-    fs::copy(daemon::binary("ggend"), &path).unwrap();
+    fs::copy(sandbox::binary("ggend"), &path).unwrap();
     path
 }
 
@@ -45,7 +45,7 @@ fn copy(shelf: &Path, name: &str) -> PathBuf {
 fn version(shelf: &Path, name: &str, version: &str) -> PathBuf {
     let now = ggen_wire::VERSION.as_bytes();
     assert_eq!(now.len(), version.len(), "nothing may move");
-    let mut bytes = fs::read(daemon::binary("ggend")).unwrap();
+    let mut bytes = fs::read(sandbox::binary("ggend")).unwrap();
     let (mut at, first) = (0, now.iter().position(|byte| *byte == b'.').unwrap());
     loop {
         // Searched by the standard library, which is optimized.
@@ -68,7 +68,7 @@ fn write(shelf: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-fn upgrade(daemon: &Daemon, to: &Path) -> daemon::Ran {
+fn upgrade(daemon: &Daemon, to: &Path) -> sandbox::Ran {
     daemon.ggen(&["mcp", "server", "upgrade", "--binary", to.to_str().unwrap()])
 }
 
@@ -341,7 +341,7 @@ fn a_binary_that_cannot_take_over_changes_nothing() {
     fs::set_permissions(&plain, fs::Permissions::from_mode(0o644)).unwrap();
     let open = script("open", "echo 0.1.9");
     fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
-    let proves = format!("'{}' \"$@\" || exit 1", daemon::binary("ggend").display());
+    let proves = format!("'{}' \"$@\" || exit 1", sandbox::binary("ggend").display());
     let cases = [
         (
             script(
@@ -420,7 +420,7 @@ fn a_binary_that_cannot_take_over_changes_nothing() {
     daemon.until_upstream("old", |upstream| upstream.pid.is_some_and(|pid| pid != old));
     daemon.until_ready(&["old"]);
     let mut late = Client::new(daemon.http, "old", Era::Legacy);
-    let ran = upgrade(&daemon, &daemon::binary("ggend"));
+    let ran = upgrade(&daemon, &sandbox::binary("ggend"));
     assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
     late.reconnect();
     assert_eq!(
@@ -484,7 +484,7 @@ fn no_other_program_and_no_place_of_others_comes_into_an_upgrade() {
     let script = format!(
         "echo ran > {}; exec {} \"$@\"",
         mark.display(),
-        daemon::binary("ggend").display()
+        sandbox::binary("ggend").display()
     );
     for name in ["upgrade-check", "--config"] {
         fs::write(daemon.sandbox.path("work").join(name), &script).unwrap();
@@ -511,7 +511,7 @@ fn no_other_program_and_no_place_of_others_comes_into_an_upgrade() {
         );
     }
     let before = executable(&daemon);
-    assert_eq!(before, daemon::binary("ggend").canonicalize().unwrap());
+    assert_eq!(before, sandbox::binary("ggend").canonicalize().unwrap());
     let ran = upgrade(&daemon, &outside);
     assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
     assert_eq!(executable(&daemon), outside.canonicalize().unwrap());

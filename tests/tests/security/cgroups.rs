@@ -8,7 +8,7 @@ use ggen_wire::{
     control::{Body, Call},
     status::UpstreamState,
 };
-use ggend_tests::{daemon::binary, process, *};
+use ggend_tests::{process, sandbox::binary, *};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::{

@@ -2,7 +2,7 @@
 //! another user may have written, given to the daemon, `ggen mcp server start` and doctor. And
 //! doctor as root starts no server at all.
 
-use ggend_tests::{Daemon, daemon, daemon::binary, root_or_skipped};
+use ggend_tests::{Daemon, daemon, root_or_skipped, sandbox::binary};
 use serde_json::{Value, json};
 use std::{
     fs::{self, Permissions},

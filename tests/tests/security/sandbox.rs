@@ -2,7 +2,7 @@
 //! goes on, what happens on kernels that know less, and what it costs.
 
 use ggen_wire::status::UpstreamState;
-use ggend_tests::{daemon::binary, *};
+use ggend_tests::{sandbox::binary, *};
 use nix::{libc, sys::signal::Signal};
 use serde_json::{Value, json};
 use std::{

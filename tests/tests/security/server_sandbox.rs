@@ -3,7 +3,7 @@
 //! forgotten.
 
 use ggen_wire::{Code, status::UpstreamState};
-use ggend_tests::{daemon::binary, *};
+use ggend_tests::{sandbox::binary, *};
 use serde_json::{Value, json};
 use std::{fs, os::unix::fs::PermissionsExt};
 
