@@ -132,7 +132,7 @@ fn a_folder_of_the_path_that_may_not_be_searched_is_named() {
     let nobody = daemon(Value::Null).idle();
     let closed = nobody.sandbox.path("closed");
     fs::create_dir(&closed).unwrap();
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     let server = json!({ "command": "no-such-program", "env": { "PATH": format!("/nowhere:{}", closed.display()) } });
     let daemon = nobody.begin(&json!({ "mcpServers": { "bad": server } }));
     let row = daemon.until_upstream("bad", |bad| bad.last_exit.is_some());

@@ -149,7 +149,7 @@ mod tests {
         let folder = place.path().join("closed");
         // A file in the place of a folder gives another error than one that is closed.
         std::fs::create_dir(&folder).unwrap();
-        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o000)).unwrap();
         let path = format!("/nowhere:{}", folder.display());
         match search("no-such-program", Path::new("/"), &path) {
             Err(Missing::Closed(found)) => assert_eq!(found, folder),

@@ -53,9 +53,7 @@ impl Client {
         request
             .headers_mut()
             .insert("sec-websocket-protocol", HeaderValue::from_static("mcp"));
-        if let Some(Ok(key)) =
-            api_key(target, target.is_here()).map(|key| HeaderValue::try_from(key))
-        {
+        if let Some(Ok(key)) = api_key(target, target.is_here()).map(HeaderValue::try_from) {
             request.headers_mut().insert("x-api-key", key);
         }
         match tungstenite::client(request, stream) {
