@@ -69,6 +69,7 @@ impl Gateway {
         next_start: Option<Micros>,
     ) {
         let name = self.ups.get(up).settings.name.clone();
+        self.connecting().ended(up);
         self.ups.get_mut(up).conns[0].phase = ConnState::Down;
         self.ups.get_mut(up).held = false;
         let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}"))

@@ -153,3 +153,53 @@ fn a_list_that_fails_is_asked_for_again() {
     let told = |output: &&Output| matches!(output, Output::Log(note) if note.text.contains("is asked for again in"));
     assert_eq!(relay.outputs.iter().filter(told).count(), 2);
 }
+
+/// Whether the server was sent that method since the last time.
+fn was_sent(relay: &mut Relay, method: &str) -> bool {
+    let mut lines = relay.written.drain(..).collect::<Vec<_>>().into_iter();
+    lines.any(|(_, line)| line.contains(method))
+}
+
+#[test]
+fn a_server_that_ends_at_the_probe_is_sent_initialize_alone() {
+    // It says nothing to the probe: it ends.
+    let old = |_: &str, message: &Value| (message["method"] == "server/discover").then(String::new);
+    let mut relay = Relay::new(&[("s", false, old)]);
+    let is_probe = |output: &Output, on: bool| matches!(output, Output::Probe { outstanding, .. } if *outstanding == on);
+    assert!(relay.outputs.iter().any(|output| is_probe(output, true)));
+    relay.up(0, lost());
+    relay.written.clear();
+    let connected = || UpInput::Connected {
+        incarnation: 2,
+        handoff: None,
+    };
+    relay.up(0, connected());
+    assert!(!was_sent(&mut relay, "server/discover"));
+    assert_eq!(names(&mut relay, "s"), ["t"]);
+    // It is known to be old when it is started again after it was ready.
+    relay.up(0, lost());
+    relay.written.clear();
+    relay.up(0, connected());
+    assert!(!was_sent(&mut relay, "server/discover"));
+}
+
+#[test]
+fn what_ends_at_initialize_too_is_probed_again() {
+    let silent = |_: &str, message: &Value| {
+        (message["method"] == "server/discover" || message["method"] == "initialize")
+            .then(String::new)
+    };
+    let mut relay = Relay::new(&[("s", false, silent)]);
+    for method in ["initialize", "server/discover", "initialize"] {
+        relay.up(0, lost());
+        relay.written.clear();
+        relay.up(
+            0,
+            UpInput::Connected {
+                incarnation: 2,
+                handoff: None,
+            },
+        );
+        assert!(was_sent(&mut relay, method), "{method}");
+    }
+}

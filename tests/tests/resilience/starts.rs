@@ -110,3 +110,14 @@ fn the_reason_of_a_death_is_its_cause_and_not_the_last_line() {
     }
     daemon.stop();
 }
+
+#[test]
+fn a_server_that_exits_at_the_probe_is_started_again_at_once_with_initialize() {
+    let old = fixture(&["--fault", "exit-on-probe", "--era", "legacy"]);
+    let daemon = daemon(json!({ "mcpServers": { "old": old } })).start();
+    daemon.until_ready(&["old"]);
+    let row = daemon.upstream("old");
+    assert_eq!((row.restarts, row.code), (0, None), "{row:?}");
+    assert_eq!(row.era.as_deref(), Some("legacy"));
+    daemon.stop();
+}

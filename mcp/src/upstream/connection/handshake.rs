@@ -20,7 +20,11 @@ impl Connecting<'_> {
         self.ups.get_mut(up).retry_at = None;
         self.ups.get_mut(up).asked_again = false;
         self.ups.get_mut(up).conns[0].phase = ConnState::Handshake(now);
-        if self.ups.get(up).settings.era == crate::api::EraSetting::Legacy {
+        let upstream = self.ups.get(up);
+        let is_auto = upstream.settings.era == crate::api::EraSetting::Auto;
+        if upstream.settings.era == crate::api::EraSetting::Legacy
+            || is_auto && upstream.ends_at_probe
+        {
             return self.initialize_upstream(up, 0);
         }
         self.discover_upstream(up);
@@ -44,10 +48,46 @@ impl Connecting<'_> {
         } else {
             self.cx.limits.probe
         };
+        if !self.ups.get(up).is_http() && !is_modern {
+            self.set_probing(up, true);
+        }
         self.outbound_request(up, 0, Purpose::Discover, "server/discover", "", limit);
     }
 
+    /// Says whether the probe is all that a stdio server was sent: servers of older SDKs end at it,
+    /// which is no failure.
+    fn set_probing(&mut self, up: UpId, outstanding: bool) {
+        let upstream = self.ups.get_mut(up);
+        if upstream.probing != outstanding {
+            upstream.probing = outstanding;
+            let incarnation = upstream.incarnation;
+            self.cx.emit(Output::Probe {
+                up,
+                incarnation,
+                outstanding,
+            });
+        }
+    }
+
+    /// A stdio server has ended. One that has not answered the probe is not probed again, until it
+    /// ends without an answer to `initialize`, too.
+    pub(crate) fn ended(&mut self, up: UpId) {
+        let unanswered = self.calls.values().any(|call| {
+            call.up == up && call.conn == 0 && matches!(call.purpose, Purpose::Discover)
+        });
+        let upstream = self.ups.get_mut(up);
+        upstream.probing = false;
+        if unanswered {
+            upstream.ends_at_probe = true;
+        } else if upstream.conns[0].phase != ConnState::Ready {
+            upstream.ends_at_probe = false;
+        }
+    }
+
     pub(crate) fn initialize_upstream(&mut self, up: UpId, conn: usize) {
+        if conn == 0 {
+            self.set_probing(up, false);
+        }
         let now = self.cx.now;
         let member = &mut self.ups.get_mut(up).conns[conn];
         member.phase = ConnState::Handshake(now);

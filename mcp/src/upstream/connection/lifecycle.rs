@@ -40,6 +40,7 @@ impl Connecting<'_> {
         upstream.held = false;
         upstream.state = UpstreamState::Starting;
         upstream.unsettled = Some(now);
+        upstream.probing = false;
         upstream.listen = (None, None);
         upstream.patience = 2000.0;
         upstream.refilled = now;

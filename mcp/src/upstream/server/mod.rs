@@ -105,6 +105,11 @@ pub struct Upstream {
     pub held: bool,
     /// `server/discover` was refused with -32022 and is being asked once more.
     pub asked_again: bool,
+    /// `server/discover` is all that this life of a stdio server was sent.
+    pub probing: bool,
+    /// It ended without an answer to `server/discover`: it is sent `initialize` only. Forgotten when
+    /// it ends before that has worked.
+    pub ends_at_probe: bool,
     /// Since when it is expected to become ready; `None` when it has settled (ready, or known not
     /// to be).
     pub unsettled: Option<Micros>,
@@ -161,6 +166,8 @@ impl Upstream {
             bytes: 0,
             held: false,
             asked_again: false,
+            probing: false,
+            ends_at_probe: false,
             retry_at: None,
             failures: 0,
             refresh_at: [None; 4],
