@@ -6,8 +6,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// What a shell exits with when there is no such program.
-const NOT_FOUND: i32 = 127;
+/// What a shell exits with when it cannot execute a program, or finds none (POSIX, "Exit Status for
+/// Commands").
+const NOT_RUN: [Option<i32>; 2] = [Some(126), Some(127)];
 
 /// Shows the text. False: there is no pager, and nothing was shown.
 ///
@@ -43,7 +44,7 @@ fn run(mut command: Command, text: &str) -> io::Result<bool> {
     match written {
         // Somebody who leaves the pager early has seen enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(status.code() != Some(NOT_FOUND)),
+        _ => Ok(!NOT_RUN.contains(&status.code())),
     }
 }
 

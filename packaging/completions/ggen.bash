@@ -1025,7 +1025,7 @@ _ggen() {
             return 0
             ;;
         ggen__subcmd__mcp__subcmd__list)
-            opts="-q -v -h -V --server --type --status --search --refresh --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
+            opts="-q -v -h -V --server --type --status --search --all --refresh --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

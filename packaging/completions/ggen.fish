@@ -99,6 +99,7 @@ markdown\t'A table for documents; `list` only'"
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from list" -l config -d 'The configuration file, for commands that hand one to ggend' -r -F
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from list" -l socket -d 'The daemon\'s control socket' -r -F
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from list" -l timeout -d 'How long to wait for the daemon' -r
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from list" -l all -d 'All tools, however many there are; without it, more than 100 are shown as a number for each server'
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from list" -l refresh -d 'Let the gateway ask every server for its tools again first'
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from list" -l json -d 'The same as --format json'
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Print results and errors only'

@@ -9,6 +9,7 @@ mod listeners;
 mod protocol;
 mod secure;
 mod service;
+mod tool_names;
 mod upstreams;
 mod workers;
 
@@ -127,7 +128,7 @@ pub const ALL: &[Check] = &[
     },
     Check {
         name: "tool-names",
-        run: upstreams::names,
+        run: tool_names::names,
     },
     Check {
         name: "collector",
