@@ -149,7 +149,7 @@ pub struct Limits {
     /// client takes one).
     pub stream_after: Micros,
     /// Events kept for resumption, per stream.
-    pub ring: usize,
+    pub buffer: usize,
     /// Nesting of a message.
     pub depth: usize,
     /// Calls of modern clients that wait for an answer to a legacy server's question: of one
@@ -184,7 +184,7 @@ impl Default for Limits {
             handshake: 30_000_000,
             probe: 3_000_000,
             stream_after: 2_000_000,
-            ring: 256,
+            buffer: 256,
             depth: 128,
             pending_inputs: [64, 256, 1024],
             gather: 10_000,

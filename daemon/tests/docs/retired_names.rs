@@ -8,7 +8,7 @@ use std::{
 };
 
 /// A retired name, and the one that stands for the same thing now.
-const TYPES: [(&str, &str); 16] = [
+const TYPES: [(&str, &str); 18] = [
     ("Door", "QuicPort"),
     ("Doors", "listeners"),
     ("Walled", "Sandboxed"),
@@ -25,6 +25,8 @@ const TYPES: [(&str, &str); 16] = [
     ("Fed", "RelayHandle"),
     ("Lobby", "Waiting"),
     ("Parked", "PendingInput"),
+    ("Driven", "PolledTask"),
+    ("Unsaid", "HeldAnswer"),
 ];
 const MODULES: [(&str, &str); 18] = [
     ("door", "quic_port"),
@@ -46,11 +48,13 @@ const MODULES: [(&str, &str); 18] = [
     ("greet", "handshake"),
     ("mend", "help"),
 ];
-const FUNCTIONS: [(&str, &str); 4] = [
+const FUNCTIONS: [(&str, &str); 6] = [
     ("greet", "begin_handshake"),
     ("greeting_failed", "handshake_failed"),
     ("aside", "send_untracked"),
     ("own_request", "outbound_request"),
+    ("bridged_told", "tell_listeners"),
+    ("end_of_driven", "end_of_polled_task"),
 ];
 
 /// Words that no function is named with, tests included, and what is said now.

@@ -66,7 +66,7 @@ impl Calling<'_> {
         let Some(exchange) = self
             .clients
             .exchange_mut(key)
-            .filter(|exchange| exchange.connected || exchange.ring.is_some())
+            .filter(|exchange| exchange.connected || exchange.buffer.is_some())
         else {
             return false;
         };

@@ -239,8 +239,8 @@ impl Calling<'_> {
         client.audit(self.cx, call.up, outcome, body.len());
         self.spans
             .end_call(self.cx, client.sent.as_deref(), outcome, &body);
-        if let Some(park) = client.park() {
-            return self.pending_over(park, client, status, body, outcome.of_request());
+        if let Some(id) = client.pending_input() {
+            return self.pending_over(id, client, status, body, outcome.of_request());
         }
         self.observe_answer(
             client.method,

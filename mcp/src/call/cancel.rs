@@ -23,8 +23,8 @@ impl Calling<'_> {
         let Purpose::Client(client) = &call.purpose else {
             return;
         };
-        if let Some(park) = client.park() {
-            self.give_up_pending(park);
+        if let Some(id) = client.pending_input() {
+            self.give_up_pending(id);
         }
         // What waits for a connection, or for the client, is unknown to the server.
         if !queued && call.tries > 0 {

@@ -38,7 +38,7 @@ impl Calling<'_> {
             {
                 session.calls.insert(client.id.clone(), next);
             }
-            if let Some(id) = client.park() {
+            if let Some(id) = client.pending_input() {
                 self.questions.pending.renumber(id, next);
             }
         }
@@ -65,7 +65,7 @@ impl Calling<'_> {
     pub(crate) fn cancel_task(&mut self, up: UpId, conn: usize, client: &ClientCall) {
         let id = match &client.task {
             Some(Task::Running { id, .. }) => id,
-            Some(Task::Driven(driven)) => &driven.id,
+            Some(Task::Polled(polled)) => &polled.id,
             _ => return,
         };
         self.connecting().outbound_request(
@@ -86,10 +86,10 @@ impl Calling<'_> {
         else {
             return false;
         };
-        let Some(Task::Driven(driven)) = &client.task else {
+        let Some(Task::Polled(polled)) = &client.task else {
             return false;
         };
-        let id = format!("\"taskId\":{}", driven.id);
+        let id = format!("\"taskId\":{}", polled.id);
         let inputs = client
             .rounds
             .as_mut()

@@ -21,7 +21,7 @@ impl Calling<'_> {
             return false;
         }
         client
-            .park()
+            .pending_input()
             .is_some_and(|id| self.questions.pending.keep_message(id, data))
     }
 

@@ -2,7 +2,7 @@
 
 use crate::api::{Micros, Output, StreamKey};
 use crate::client::exchange::Exchange;
-use crate::client::session::Ring;
+use crate::client::session::EventBuffer;
 use crate::client::{Clients, session};
 use crate::context::Context;
 use crate::edge::Reply;
@@ -22,15 +22,15 @@ impl Clients {
         let Some(exchange) = self.exchanges.get_mut(&key) else {
             return;
         };
-        let Some(ring) = exchange.ring else {
+        let Some(buffer) = exchange.buffer else {
             exchange.answer(key, None, status, None, body, cx.outputs());
             return self.sweep(key);
         };
         exchange.left = exchange.left.saturating_sub(1);
         let (last, session) = (exchange.left == 0, exchange.session.clone());
-        self.ring_event(cx, session.as_ref(), ring, body, false);
+        self.buffer_event(cx, session.as_ref(), buffer, body, false);
         if last {
-            let reader = self.ring_done(cx, session.as_ref(), ring);
+            let reader = self.ring_done(cx, session.as_ref(), buffer);
             // Its own reader may still have to take what is queued.
             if reader != Some(key) {
                 self.exchanges.remove(&key);
@@ -39,21 +39,21 @@ impl Clients {
     }
 
     /// Adds an event to a stream of a session, and sends it to whoever reads the stream now.
-    pub(crate) fn ring_event(
+    pub(crate) fn buffer_event(
         &mut self,
         cx: &mut Context,
         session: Option<&Arc<str>>,
-        ring: u64,
+        buffer: u64,
         data: Bytes,
         droppable: bool,
     ) {
         let Some(stream) = session
             .and_then(|id| self.sessions.get_mut(id))
-            .and_then(|session| session.rings.get_mut(&ring))
+            .and_then(|session| session.buffers.get_mut(&buffer))
         else {
             return;
         };
-        let id = session::event_id(ring, stream.push(data.clone(), cx.limits.ring));
+        let id = session::event_id(buffer, stream.push(data.clone(), cx.limits.buffer));
         if let Some(reader) = stream.attached
             && let Some(exchange) = self.exchanges.get_mut(&reader)
             && !exchange.event(reader, Some(id), None, data, droppable, cx.outputs())
@@ -68,11 +68,11 @@ impl Clients {
         &mut self,
         cx: &mut Context,
         session: Option<&Arc<str>>,
-        ring: u64,
+        buffer: u64,
     ) -> Option<StreamKey> {
         let now = cx.now;
         let session = session.and_then(|id| self.sessions.get_mut(id))?;
-        let stream = session.rings.get_mut(&ring)?;
+        let stream = session.buffers.get_mut(&buffer)?;
         stream.done = Some(now);
         let reader = stream.attached.take();
         session.forget_oldest();
@@ -87,10 +87,10 @@ impl Clients {
         let waiting = self
             .sessions
             .get(session)
-            .and_then(|session| session.rings.get(&0))
-            .is_some_and(|ring| ring.is_waiting(&data));
+            .and_then(|session| session.buffers.get(&0))
+            .is_some_and(|buffer| buffer.is_waiting(&data));
         if !waiting {
-            self.ring_event(cx, Some(session), 0, data, true);
+            self.buffer_event(cx, Some(session), 0, data, true);
         }
     }
 
@@ -110,8 +110,10 @@ impl Clients {
         if !exchange.may_stream() {
             return;
         }
-        match (exchange.ring, exchange.session.clone()) {
-            (Some(ring), session) => self.ring_event(cx, session.as_ref(), ring, data, droppable),
+        match (exchange.buffer, exchange.session.clone()) {
+            (Some(buffer), session) => {
+                self.buffer_event(cx, session.as_ref(), buffer, data, droppable)
+            }
             (None, _) => {
                 if !exchange.event(key, None, None, data, droppable, cx.outputs()) {
                     cx.dropped(None, DropReason::SlowClient);
@@ -138,14 +140,14 @@ impl Clients {
         let Some(session) = session.and_then(|id| self.sessions.get_mut(&id)) else {
             return;
         };
-        let ring = session.next_ring;
-        session.next_ring += 1;
-        session.rings.insert(ring, Ring::read_by(key));
-        exchange.ring = Some(ring);
+        let buffer = session.next_buffer;
+        session.next_buffer += 1;
+        session.buffers.insert(buffer, EventBuffer::read_by(key));
+        exchange.buffer = Some(buffer);
         if session.version >= Legacy::L2025_11_25 {
             exchange.event(
                 key,
-                Some(session::event_id(ring, 0)),
+                Some(session::event_id(buffer, 0)),
                 None,
                 Bytes::new(),
                 false,
@@ -201,13 +203,16 @@ impl Clients {
         if exchange.may_stream() && !exchange.is_batch() {
             exchange.start(key, cx.outputs());
         }
-        let (ring, session) = (exchange.ring, exchange.session.clone());
+        let (buffer, session) = (exchange.buffer, exchange.session.clone());
         exchange.close(key, cx.outputs());
         self.sweep(key);
-        if let (Some(ring), Some(session)) =
-            (ring, session.and_then(|id| self.sessions.get_mut(&id)))
+        if let (Some(buffer), Some(session)) =
+            (buffer, session.and_then(|id| self.sessions.get_mut(&id)))
         {
-            let reader = session.rings.remove(&ring).and_then(|ring| ring.attached);
+            let reader = session
+                .buffers
+                .remove(&buffer)
+                .and_then(|buffer| buffer.attached);
             if let Some(reader) = reader.filter(|reader| *reader != key)
                 && let Some(exchange) = self.exchanges.get_mut(&reader)
             {
@@ -229,7 +234,7 @@ impl Clients {
             return;
         };
         let (Some(number), Some(session)) = (
-            exchange.ring,
+            exchange.buffer,
             exchange
                 .session
                 .as_ref()
@@ -240,10 +245,10 @@ impl Clients {
         if session.version < Legacy::L2025_11_25 {
             return;
         }
-        let Some(ring) = session.rings.get_mut(&number) else {
+        let Some(buffer) = session.buffers.get_mut(&number) else {
             return;
         };
-        let (last, Some(reader)) = (ring.last(), ring.attached.take()) else {
+        let (last, Some(reader)) = (buffer.last(), buffer.attached.take()) else {
             return;
         };
         let Some(exchange) = self.exchanges.get_mut(&reader) else {
@@ -273,12 +278,12 @@ impl Clients {
             return;
         }
         // Who reads it: the exchange of the call itself, or one that came back for it.
-        let reader = |key: &StreamKey, exchange: &Exchange| match exchange.ring {
-            Some(ring) => {
+        let reader = |key: &StreamKey, exchange: &Exchange| match exchange.buffer {
+            Some(buffer) => {
                 self.sessions
                     .get(exchange.session.as_ref()?)?
-                    .rings
-                    .get(&ring)?
+                    .buffers
+                    .get(&buffer)?
                     .attached
             }
             None => Some(*key).filter(|_| {

@@ -14,7 +14,7 @@ pub struct Exchange {
     /// The legacy session it belongs to; modern exchanges have none.
     pub session: Option<Arc<str>>,
     /// The stream of the session that its events are kept in.
-    pub ring: Option<u64>,
+    pub buffer: Option<u64>,
     accepts_json: bool,
     accepts_events: bool,
     /// Requests in it that have no answer yet; a stream without requests stays open.
@@ -46,7 +46,7 @@ impl Exchange {
     pub fn new(request: &crate::edge::Request, session: Option<Arc<str>>, began: Micros) -> Self {
         Self {
             session,
-            ring: None,
+            buffer: None,
             accepts_json: request.accept_json,
             accepts_events: request.accept_sse,
             left: 1,

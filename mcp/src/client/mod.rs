@@ -18,7 +18,7 @@ use crate::client::exchange::Exchange;
 use crate::client::listen::Listen;
 use crate::client::pending::Pending;
 use crate::client::session::Session;
-use crate::client::session_store::Unsaid;
+use crate::client::session_store::HeldAnswer;
 use crate::client::waiting::Waiting;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub(crate) struct Clients {
     /// `/refresh` requests that wait for the lists.
     refreshing: Vec<StreamKey>,
     /// Answers that wait for their session to be stored, by ticket: until when, and what.
-    unsaid: BTreeMap<u64, (Micros, Unsaid)>,
+    held_answers: BTreeMap<u64, (Micros, HeldAnswer)>,
     tickets: u64,
 }
 
@@ -81,7 +81,7 @@ impl Clients {
     /// Whether a client can be sent something on an exchange.
     pub(crate) fn reaches(&self, key: StreamKey) -> bool {
         self.exchange(key).is_some_and(|exchange| {
-            exchange.may_stream() && exchange.connected || exchange.ring.is_some()
+            exchange.may_stream() && exchange.connected || exchange.buffer.is_some()
         })
     }
 
@@ -96,7 +96,7 @@ impl Clients {
     /// Requests without an answer, waiting ones included. Streams that only bring notifications do
     /// not count.
     pub(crate) fn in_flight(&self) -> usize {
-        self.answers_due() + self.waiting.len() + self.questions.len() + self.unsaid.len()
+        self.answers_due() + self.waiting.len() + self.questions.len() + self.held_answers.len()
     }
 
     /// Exchanges that wait for an answer. Streams that only bring what nobody asked for do not
@@ -114,13 +114,17 @@ impl Clients {
         let mut keys: Vec<_> = self.exchanges.keys().copied().collect();
         keys.extend(self.waiting.iter().map(|waiting| waiting.key));
         keys.extend(self.questions.values().map(Pending::key));
-        keys.extend(self.unsaid.values().map(|(_, unsaid)| unsaid.key));
+        keys.extend(
+            self.held_answers
+                .values()
+                .map(|(_, held_answers)| held_answers.key),
+        );
         keys.retain(|key| key.edge == link);
         keys.sort_unstable();
         keys
     }
 
-    /// What is under way: exchanges, waiting requests, listens, questions, unsaid answers, and
+    /// What is under way: exchanges, waiting requests, listens, questions, held_answers answers, and
     /// calls of sessions.
     pub(crate) fn counts(&self) -> [usize; 6] {
         let calls = self.sessions.values().map(|session| session.calls.len());
@@ -129,7 +133,7 @@ impl Clients {
             self.waiting.len(),
             self.listens.len(),
             self.questions.len(),
-            self.unsaid.len(),
+            self.held_answers.len(),
             calls.sum(),
         ]
     }

@@ -40,11 +40,11 @@ pub struct Session {
     /// after it was restored.
     pub idle: Micros,
     /// When it was last said that it is used.
-    pub told: Micros,
+    pub reported: Micros,
     /// Streams by number; 0 is the one of the GET request.
-    pub rings: HashMap<u64, Ring>,
+    pub buffers: HashMap<u64, EventBuffer>,
     /// The number of the next stream.
-    pub next_ring: u64,
+    pub next_buffer: u64,
     /// Calls in flight, by the client's id as it stands.
     pub calls: HashMap<Box<str>, u64>,
     /// Exposed URIs that it is subscribed to.
@@ -53,7 +53,7 @@ pub struct Session {
 
 /// The events of one stream, kept for a client that comes back with `Last-Event-ID`.
 #[derive(Debug, Default)]
-pub struct Ring {
+pub struct EventBuffer {
     events: VecDeque<(u64, Bytes)>,
     next: u64,
     /// Where the stream is being read now.
@@ -82,24 +82,26 @@ impl Session {
     /// Whether somebody reads one of its streams.
     #[must_use]
     pub fn is_read(&self) -> bool {
-        self.rings.values().any(|ring| ring.attached.is_some())
+        self.buffers
+            .values()
+            .any(|buffer| buffer.attached.is_some())
     }
 
     /// Forgets the oldest complete stream if there are too many.
     pub fn forget_oldest(&mut self) {
         let done = self
-            .rings
+            .buffers
             .iter()
-            .filter_map(|(number, ring)| ring.done.map(|at| (at, *number)));
+            .filter_map(|(number, buffer)| buffer.done.map(|at| (at, *number)));
         if done.clone().count() > KEPT
             && let Some((_, oldest)) = done.min()
         {
-            self.rings.remove(&oldest);
+            self.buffers.remove(&oldest);
         }
     }
 }
 
-impl Ring {
+impl EventBuffer {
     /// An empty stream with a reader.
     #[must_use]
     pub fn read_by(reader: StreamKey) -> Self {
@@ -163,15 +165,15 @@ impl Ring {
 
 /// An event id: the stream's number and the event's.
 #[must_use]
-pub fn event_id(ring: u64, event: u64) -> Box<str> {
-    format!("{ring}-{event}").into()
+pub fn event_id(buffer: u64, event: u64) -> Box<str> {
+    format!("{buffer}-{event}").into()
 }
 
 /// Takes an event id apart.
 #[must_use]
 pub fn parse_event_id(text: &str) -> Option<(u64, u64)> {
-    let (ring, event) = text.split_once('-')?;
-    Some((ring.parse().ok()?, event.parse().ok()?))
+    let (buffer, event) = text.split_once('-')?;
+    Some((buffer.parse().ok()?, event.parse().ok()?))
 }
 
 /// A new session id: 128 random bits as text (visible ASCII, as the specification wants it).
@@ -191,20 +193,21 @@ mod tests {
 
     #[test]
     fn a_ring_replays_what_came_after() {
-        let mut ring = Ring::default();
+        let mut buffer = EventBuffer::default();
         for n in 0u8..5 {
-            ring.push(Bytes::copy_from_slice(&[n]), 3);
+            buffer.push(Bytes::copy_from_slice(&[n]), 3);
         }
-        assert!(ring.is_waiting(&[4]));
+        assert!(buffer.is_waiting(&[4]));
         assert_eq!(
-            ring.replay(None)
+            buffer
+                .replay(None)
                 .iter()
                 .map(|(number, _)| *number)
                 .collect::<Vec<_>>(),
             [3, 4, 5]
         );
-        assert!(!ring.is_waiting(&[4]));
-        assert_eq!(ring.replay(Some(4)).len(), 1);
+        assert!(!buffer.is_waiting(&[4]));
+        assert_eq!(buffer.replay(Some(4)).len(), 1);
         assert_eq!(parse_event_id(&event_id(7, 9)), Some((7, 9)));
         assert_eq!(parse_event_id("x"), None);
     }

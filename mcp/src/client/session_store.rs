@@ -28,7 +28,7 @@ const EVENTS: u64 = 1024;
 pub(crate) const NAMELESS: &str = "{\"name\":\"unknown\",\"version\":\"0\"}";
 
 /// The answer to an `initialize`, which waits for its session to be stored.
-pub(crate) struct Unsaid {
+pub(crate) struct HeldAnswer {
     pub(crate) key: StreamKey,
     /// The request's id, as it stands.
     pub(crate) id: Box<str>,
@@ -41,8 +41,8 @@ pub(crate) struct Unsaid {
 impl Clients {
     /// What waited for a ticket is said.
     pub(crate) fn say(&mut self, cx: &mut Context, spans: &mut Spans, ticket: u64) {
-        if let Some((_, unsaid)) = self.unsaid.remove(&ticket) {
-            said(cx, spans, unsaid);
+        if let Some((_, held_answers)) = self.held_answers.remove(&ticket) {
+            said(cx, spans, held_answers);
         }
     }
 
@@ -82,7 +82,7 @@ impl Clients {
         spans: &mut Spans,
         server: impl FnOnce(UpId) -> String,
         name: &Arc<str>,
-        then: Option<Unsaid>,
+        then: Option<HeldAnswer>,
     ) {
         let record = self
             .sessions
@@ -116,13 +116,16 @@ impl Clients {
                 (session.digest.clone(), record.write())
             });
         let Some((digest, Some(record))) = record else {
-            return then.into_iter().for_each(|unsaid| said(cx, spans, unsaid));
+            return then
+                .into_iter()
+                .for_each(|held_answers| said(cx, spans, held_answers));
         };
         self.digests.insert(digest.clone(), name.clone());
-        let ticket = then.map(|unsaid| {
+        let ticket = then.map(|held_answers| {
             self.tickets += 1;
             let until = cx.now + PATIENCE;
-            self.unsaid.insert(self.tickets, (until, unsaid));
+            self.held_answers
+                .insert(self.tickets, (until, held_answers));
             cx.wake_at(until);
             self.tickets
         });
@@ -134,14 +137,19 @@ impl Clients {
     }
 
     /// The answers whose sessions should be stored by now.
-    pub(crate) fn unsaid_due(&self, now: Micros) -> Vec<u64> {
-        let due = self.unsaid.iter().filter(|(_, (until, _))| *until <= now);
+    pub(crate) fn held_answers_due(&self, now: Micros) -> Vec<u64> {
+        let due = self
+            .held_answers
+            .iter()
+            .filter(|(_, (until, _))| *until <= now);
         due.map(|(ticket, _)| *ticket).collect()
     }
 
     /// The answer that waits for a ticket.
-    pub(crate) fn take_unsaid(&mut self, ticket: u64) -> Option<Unsaid> {
-        self.unsaid.remove(&ticket).map(|(_, unsaid)| unsaid)
+    pub(crate) fn take_held_answer(&mut self, ticket: u64) -> Option<HeldAnswer> {
+        self.held_answers
+            .remove(&ticket)
+            .map(|(_, held_answers)| held_answers)
     }
 
     /// The number of the first event of a restored session: higher than any of an earlier life.
@@ -162,13 +170,13 @@ impl Clients {
 fn said(
     cx: &mut Context,
     spans: &mut Spans,
-    Unsaid {
+    HeldAnswer {
         key,
         reply,
         arrived,
         span,
         ..
-    }: Unsaid,
+    }: HeldAnswer,
 ) {
     cx.outputs()
         .extend(reply.into_iter().map(|reply| Output::Reply(key, reply)));

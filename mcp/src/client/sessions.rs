@@ -100,8 +100,8 @@ impl Clients {
             if session.is_read() || !session.calls.is_empty() {
                 session.touch(now);
             }
-            if cx.keeps && session.used >= session.told.saturating_add(limit / TOLD) {
-                session.told = now;
+            if cx.keeps && session.used >= session.reported.saturating_add(limit / TOLD) {
+                session.reported = now;
                 used.push(session.digest.clone());
             }
         }
@@ -132,8 +132,8 @@ impl Clients {
     pub(crate) fn forget_done_streams(&mut self, now: Micros) {
         for session in self.sessions.values_mut() {
             session
-                .rings
-                .retain(|_, ring| ring.done.is_none_or(|done| now < done + KEEP_STREAM));
+                .buffers
+                .retain(|_, buffer| buffer.done.is_none_or(|done| now < done + KEEP_STREAM));
         }
     }
 

@@ -196,9 +196,9 @@ impl Clients {
         let questions = questions - self.questions.len() + waiting;
         self.refreshing.retain(|waiting| *waiting != key);
         left.extend(
-            self.unsaid
-                .extract_if(.., |_, (_, unsaid)| unsaid.key == key)
-                .filter_map(|(_, (_, unsaid))| unsaid.span),
+            self.held_answers
+                .extract_if(.., |_, (_, held)| held.key == key)
+                .filter_map(|(_, (_, held))| held.span),
         );
         left.sort_unstable_by_key(|span| span.id.0);
         left.into_iter()

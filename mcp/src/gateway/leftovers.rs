@@ -19,10 +19,10 @@ pub struct Leftovers {
     pub session_calls: usize,
     pub resumes: usize,
     pub pending_inputs: usize,
-    pub paced: usize,
+    pub delayed: usize,
     pub watches: usize,
     pub places: usize,
-    pub unsaid: usize,
+    pub held: usize,
     pub spans: usize,
 }
 
@@ -31,14 +31,7 @@ impl Gateway {
     #[doc(hidden)]
     #[must_use]
     pub fn leftovers(&self) -> Leftovers {
-        let [
-            exchanges,
-            waiting,
-            listens,
-            questions,
-            unsaid,
-            session_calls,
-        ] = self.clients.counts();
+        let [exchanges, waiting, listens, questions, held, session_calls] = self.clients.counts();
         Leftovers {
             client_calls: self.calls.of_clients().count(),
             exchanges,
@@ -55,10 +48,10 @@ impl Gateway {
             session_calls,
             resumes: self.ups.resumes(),
             pending_inputs: self.questions.pending.len(),
-            paced: self.questions.delayed.len(),
+            delayed: self.questions.delayed.len(),
             watches: self.tasks.watches(),
             places: self.access.places(),
-            unsaid,
+            held,
             spans: self.spans.open(),
         }
     }
@@ -76,7 +69,7 @@ impl Gateway {
     pub fn most_streams(&self) -> usize {
         self.clients
             .sessions()
-            .map(|(_, session)| session.rings.len())
+            .map(|(_, session)| session.buffers.len())
             .max()
             .unwrap_or_default()
     }

@@ -2,7 +2,7 @@
 
 use crate::api::UpId;
 use crate::gateway::Gateway;
-use crate::in_flight::record::{Call, Purpose};
+use crate::in_flight::record::{Call, ClientCall, Purpose};
 use crate::observation::{CallOutcome, DropReason};
 use crate::protocol::era::EraPair;
 use crate::protocol::json::{Envelope, Kind};
@@ -44,7 +44,7 @@ impl Gateway {
             Purpose::List(kind) => self.connecting().listed(up, kind, envelope),
             Purpose::Listen => self.connecting().listen_ended(up, number),
             Purpose::Watch(name) => self.tasks.watch_over(&name),
-            Purpose::Told(name, task) => self.bridging().bridged_end(&name, &task, envelope),
+            Purpose::TaskResult(name, task) => self.bridging().tell_result(&name, &task, envelope),
             Purpose::Stream | Purpose::Untracked => {}
         }
     }
@@ -58,7 +58,7 @@ impl Gateway {
         let bridged = if client.modern {
             self.bridging().bridge(&call, client, envelope)
         } else {
-            crate::task_bridge::modern_to_legacy::end_of_driven(client, envelope)
+            crate::task_bridge::modern_to_legacy::end_of_polled_task(client, envelope)
         };
         let bridged = bridged
             .as_deref()
@@ -69,35 +69,7 @@ impl Gateway {
                 if eras == EraPair::LEGACY_TO_MODERN && is_input_required(result) {
                     return self.questioning().round(call, result);
                 }
-                if !self
-                    .calling()
-                    .note_tasks(Some(own), &call, client, result, eras)
-                {
-                    let refusal = Refusal::new(200, rpc::INVALID_PARAMS, Code::TaskNotFound, "");
-                    return self
-                        .calling()
-                        .give_up(&call, client, &refusal, CallOutcome::Error);
-                }
-                if client.method == Method::TaskList {
-                    let body = refusal::result_message(
-                        &client.id,
-                        &self.tasks.listed(
-                            (&self.clients, &self.ups),
-                            self.cx.now,
-                            (&call, client),
-                            result,
-                        ),
-                    );
-                    return self.calling().deliver(
-                        &call,
-                        client,
-                        200,
-                        json::one_line(body),
-                        CallOutcome::Ok,
-                    );
-                }
-                self.calling()
-                    .deliver_result(&call, client, envelope.text, (number, result), eras);
+                self.client_result(own, &call, client, (number, result), (envelope.text, eras));
             }
             Kind::Error(Some(_), _) if client.modern && client.lacked.is_some() => {
                 self.calling().lacked(&call, client)
@@ -120,6 +92,31 @@ impl Gateway {
             }
             _ => {}
         }
+    }
+
+    /// A result that is its client's.
+    fn client_result(
+        &mut self,
+        own: u64,
+        call: &Call,
+        client: &ClientCall,
+        (number, result): (&str, &str),
+        (text, eras): (&str, EraPair),
+    ) {
+        let mut calling = self.calling();
+        if !calling.note_tasks(Some(own), call, client, result, eras) {
+            let refusal = Refusal::new(200, rpc::INVALID_PARAMS, Code::TaskNotFound, "");
+            return calling.give_up(call, client, &refusal, CallOutcome::Error);
+        }
+        if client.method == Method::TaskList {
+            let rooms = (&*calling.clients, &*calling.ups);
+            let list = calling
+                .tasks
+                .listed(rooms, calling.cx.now, (call, client), result);
+            let body = json::one_line(refusal::result_message(&client.id, &list));
+            return calling.deliver(call, client, 200, body, CallOutcome::Ok);
+        }
+        calling.deliver_result(call, client, text, (number, result), eras);
     }
 }
 

@@ -100,10 +100,10 @@ impl Gateway {
         }
         if let Some(session) = self.clients.session_mut(&name) {
             session
-                .rings
+                .buffers
                 .values_mut()
-                .filter(|ring| ring.attached == Some(key))
-                .for_each(|ring| ring.attached = None);
+                .filter(|buffer| buffer.attached == Some(key))
+                .for_each(|buffer| buffer.attached = None);
         }
         if !waits {
             self.clients.remove_exchange(key);
@@ -113,19 +113,19 @@ impl Gateway {
     /// Whoever stores sessions takes too long: their clients are not kept waiting. In a worker that
     /// is about to stop, a session that nobody has stored goes nowhere: its client is to begin it
     /// with the next one.
-    pub(crate) fn say_due(&mut self) {
-        let due = self.clients.unsaid_due(self.cx.now);
+    pub(crate) fn held_answers_due(&mut self) {
+        let due = self.clients.held_answers_due(self.cx.now);
         for ticket in due {
             if !self.cx.draining {
                 self.clients.say(&mut self.cx, &mut self.spans, ticket);
-            } else if let Some(unsaid) = self.clients.take_unsaid(ticket) {
-                self.end_session(&unsaid.session);
+            } else if let Some(held) = self.clients.take_held_answer(ticket) {
+                self.end_session(&held.session);
                 let refusal = Refusal::new(503, rpc::INTERNAL, Code::GatewayUnavailable, "")
                     .with("help", "\"send the request again\"")
                     .retry(1);
-                self.spans.refuse(&mut self.cx, unsaid.span, &refusal);
+                self.spans.refuse(&mut self.cx, held.span, &refusal);
                 self.clients
-                    .refuse_whole(&mut self.cx, unsaid.key, &refusal, Some(&unsaid.id));
+                    .refuse_whole(&mut self.cx, held.key, &refusal, Some(&held.id));
             }
         }
     }

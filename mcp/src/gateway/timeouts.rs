@@ -16,7 +16,7 @@ impl Gateway {
             .suspend_long_streams(&mut self.cx, self.access.stream_limit());
         self.questioning().pending_due();
         self.questioning().rounds_due();
-        self.say_due();
+        self.held_answers_due();
         self.connecting().resume_due();
         for up in self.ups.ids() {
             self.connecting().due(up);
@@ -102,7 +102,7 @@ impl Gateway {
             }
             Purpose::List(kind) => self.connecting().list_failed(up, *kind),
             Purpose::Watch(name) => self.tasks.watch_over(name),
-            Purpose::Listen | Purpose::Stream | Purpose::Told(..) | Purpose::Untracked => {}
+            Purpose::Listen | Purpose::Stream | Purpose::TaskResult(..) | Purpose::Untracked => {}
         }
     }
 

@@ -5,6 +5,7 @@ use crate::api::UpId;
 use crate::gateway::Gateway;
 use crate::in_flight::record::{Mismatch, Purpose};
 use crate::upstream::ConnState;
+use crate::upstream::list::ListKind;
 use ggen_wire::Code;
 
 /// How often a broken stream is resumed.
@@ -17,7 +18,7 @@ impl Gateway {
         };
         let (conn, status, tries) = (call.conn, call.status, call.tries);
         let failure = error.unwrap_or_else(|| unanswered(status));
-        let is_mismatch = call.mismatch == Mismatch::Told;
+        let is_mismatch = call.mismatch == Mismatch::Reported;
         let can_resume = call.last_event.is_some() && tries <= RESUMES;
         let is_session_lost = self.connecting().is_session_lost(up, exchange);
         let Some(call) = self.calls.get(&exchange) else {
@@ -54,14 +55,7 @@ impl Gateway {
             }
             Purpose::List(kind) => {
                 self.calls.remove(&exchange);
-                if is_session_lost {
-                    self.ups.get_mut(up).lists[kind as usize].loading = None;
-                    if self.ups.get(up).conns[conn].phase == ConnState::Ready {
-                        self.connecting().initialize_upstream(up, conn);
-                    }
-                } else {
-                    self.connecting().list_failed(up, kind);
-                }
+                self.list_end(up, conn, kind, is_session_lost);
             }
             Purpose::Watch(_) => {
                 if let Some(Purpose::Watch(name)) =
@@ -70,10 +64,21 @@ impl Gateway {
                     self.tasks.watch_over(&name);
                 }
             }
-            Purpose::Told(..) | Purpose::Untracked => drop(self.calls.remove(&exchange)),
+            Purpose::TaskResult(..) | Purpose::Untracked => drop(self.calls.remove(&exchange)),
             Purpose::Client(_) => self
                 .calling()
                 .client_end(up, exchange, &failure.0, &failure.1),
+        }
+    }
+
+    /// The request for a list has ended without an answer.
+    fn list_end(&mut self, up: UpId, conn: usize, kind: ListKind, is_session_lost: bool) {
+        if !is_session_lost {
+            return self.connecting().list_failed(up, kind);
+        }
+        self.ups.get_mut(up).lists[kind as usize].loading = None;
+        if self.ups.get(up).conns[conn].phase == ConnState::Ready {
+            self.connecting().initialize_upstream(up, conn);
         }
     }
 }

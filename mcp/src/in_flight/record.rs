@@ -46,7 +46,7 @@ pub(crate) enum Mismatch {
     #[default]
     No,
     /// It has; its answer is not over yet.
-    Told,
+    Reported,
     /// Its tools are being read.
     Reading,
     /// The call was made again: the next answer counts.
@@ -81,7 +81,7 @@ pub(crate) enum Purpose {
     /// questions come.
     Watch(TaskName),
     /// The same for those who listen: the task as its server told of it last.
-    Told(TaskName, Box<str>),
+    TaskResult(TaskName, Box<str>),
     /// Anything whose answer does not matter: notifications, answers to the server's own requests,
     /// subscriptions made again.
     Untracked,
@@ -117,7 +117,7 @@ pub(crate) struct ClientCall {
     /// A modern client of a legacy server: the capability that the server asked for in vain, as an
     /// object.
     pub(crate) lacked: Option<&'static str>,
-    /// A modern client of a legacy server: what it takes to park the call.
+    /// A modern client of a legacy server: what it takes to keep the call while its client is asked.
     pub(crate) asking: Option<Box<Asking>>,
     /// A legacy client of a modern server: the questions of the present round.
     pub(crate) rounds: Option<Box<Rounds>>,
@@ -157,12 +157,12 @@ pub(crate) enum Task {
     /// A modern server may begin one, of which its legacy client does not know.
     Declared,
     /// It has.
-    Driven(Box<Driven>),
+    Polled(Box<PolledTask>),
 }
 
 /// A task of a modern server that the relay asks about for a legacy client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Driven {
+pub(crate) struct PolledTask {
     /// Its id as it stands.
     pub(crate) id: Box<str>,
     /// The keys of questions that the client was asked.
@@ -178,8 +178,8 @@ pub(crate) struct Asking {
     /// `inputResponses` that came with the call itself: answers to questions whose keys the client
     /// guessed.
     pub(crate) answers: Option<Box<str>>,
-    /// Where it is parked.
-    pub(crate) park: Option<u128>,
+    /// The pending input that it waits as.
+    pub(crate) pending_input: Option<u128>,
 }
 
 /// The rounds of a call of a legacy client (MCP 2026-07-28, MRTR), which the relay runs for it.
@@ -237,9 +237,9 @@ impl ClientCall {
         self.trace.as_ref().and_then(|trace| trace.sampled())
     }
 
-    /// Where it is parked.
-    pub(crate) fn park(&self) -> Option<u128> {
-        self.asking.as_ref().and_then(|asking| asking.park)
+    /// The pending input that it waits as.
+    pub(crate) fn pending_input(&self) -> Option<u128> {
+        self.asking.as_ref().and_then(|asking| asking.pending_input)
     }
 
     /// Whether the client has to answer before anything can go on, so that the server's time does

@@ -71,8 +71,8 @@ impl Questioning<'_> {
             return None;
         };
         let asking = client.asking.as_mut()?;
-        if asking.park.is_some() {
-            return asking.park;
+        if asking.pending_input.is_some() {
+            return asking.pending_input;
         }
         let pending = &mut self.questions.pending;
         if !pending.has_room(&asking.principal, call.up, self.cx.limits.pending_inputs) {
@@ -89,7 +89,7 @@ impl Questioning<'_> {
             subject: asking.subject,
         };
         pending.insert(id, PendingInput::new(origin, number));
-        asking.park = Some(id);
+        asking.pending_input = Some(id);
         Some(id)
     }
 
@@ -131,7 +131,7 @@ impl Questioning<'_> {
         let (up, method) = (pending.origin().up, pending.origin().method);
         let state = State {
             mode: Mode::Resume,
-            park: id,
+            pending_input: id,
             life,
             subject: pending.origin().subject,
             expires,
@@ -234,7 +234,7 @@ impl Questioning<'_> {
         let expires = self.cx.now + self.cx.limits.pending_input_time;
         let state = State {
             mode: Mode::Repeat,
-            park: 0,
+            pending_input: 0,
             life: self.cx.incarnation,
             subject: asking.subject,
             expires,

@@ -110,13 +110,17 @@ impl Questioning<'_> {
         if state.mode == Mode::Repeat {
             return Ok(Resumption::Begins);
         }
-        let ours = self.questions.pending.get(state.park).filter(|pending| {
-            let of = pending.origin();
-            of.principal == ctx.request.principal.id
-                && of.subject == subject
-                && of.up == up
-                && of.method == ctx.method
-        });
+        let ours = self
+            .questions
+            .pending
+            .get(state.pending_input)
+            .filter(|pending| {
+                let of = pending.origin();
+                of.principal == ctx.request.principal.id
+                    && of.subject == subject
+                    && of.up == up
+                    && of.method == ctx.method
+            });
         let pending = ours.ok_or_else(expired)?;
         let responses = brought.responses.unwrap_or("{}");
         let retry = Accepted {
@@ -125,11 +129,14 @@ impl Questioning<'_> {
             at: self.cx.now,
         };
         match pending.judge(retry, self.cx.limits.repeat) {
-            Retry::First => Ok(Resumption::Goes(
-                self.accept(ctx, state.park, retry, responses),
-            )),
+            Retry::First => Ok(Resumption::Goes(self.accept(
+                ctx,
+                state.pending_input,
+                retry,
+                responses,
+            ))),
             Retry::Repeated => {
-                self.join(ctx, state.park)?;
+                self.join(ctx, state.pending_input)?;
                 Ok(Resumption::Goes(None))
             }
             Retry::Used => Err(stale("it was used already")),
@@ -234,7 +241,7 @@ impl Questioning<'_> {
             return false;
         };
         let pending = client
-            .park()
+            .pending_input()
             .and_then(|id| self.questions.pending.get_mut(id));
         let Some(pending) = pending else {
             return false;
@@ -293,7 +300,7 @@ impl Questioning<'_> {
             principal,
             subject,
             answers,
-            park: None,
+            pending_input: None,
         })))
     }
 }

@@ -5,8 +5,8 @@ use crate::access::policy::Access;
 use crate::api::{Micros, StreamKey};
 use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::client::session;
-use crate::client::session::{Ring, Session};
-use crate::client::session_store::{NAMELESS, Unsaid};
+use crate::client::session::{EventBuffer, Session};
+use crate::client::session_store::{HeldAnswer, NAMELESS};
 use crate::client::waiting::Attempt;
 use crate::edge::{Reply, Request};
 use crate::local::Serving;
@@ -124,7 +124,7 @@ impl Serving<'_> {
         self.clients
             .name_client(attempt, &ClientEra::Legacy(name.clone(), version));
         let body = self.welcome(id, view, access.as_deref(), version);
-        let unsaid = Unsaid {
+        let held = HeldAnswer {
             key,
             id: id.into(),
             session: name.clone(),
@@ -137,7 +137,7 @@ impl Serving<'_> {
             self.spans,
             |up| self.ups.name(up),
             &name,
-            Some(unsaid),
+            Some(held),
         );
         Ok(Flow::Done)
     }
@@ -172,9 +172,9 @@ impl Serving<'_> {
             log_level: None,
             used: self.cx.now,
             idle: 0,
-            told: self.cx.now,
-            rings: HashMap::from([(0, Ring::default())]),
-            next_ring: 1,
+            reported: self.cx.now,
+            buffers: HashMap::from([(0, EventBuffer::default())]),
+            next_buffer: 1,
             calls: HashMap::new(),
             subscriptions: BTreeSet::new(),
         }

@@ -1,7 +1,7 @@
 //! Sessions of an earlier life go on.
 
 use crate::api::Micros;
-use crate::client::session::{Ring, Session};
+use crate::client::session::{EventBuffer, Session};
 use crate::client::session_store::NAMELESS;
 use crate::edge::Principal;
 use crate::local::Serving;
@@ -51,9 +51,9 @@ impl Serving<'_> {
             log_level: None,
             used: self.cx.now,
             idle,
-            told: self.cx.now,
-            rings: HashMap::from([(0, Ring::after(first))]),
-            next_ring: first.max(1),
+            reported: self.cx.now,
+            buffers: HashMap::from([(0, EventBuffer::after(first))]),
+            next_buffer: first.max(1),
             calls: HashMap::new(),
             subscriptions: BTreeSet::new(),
         };

@@ -64,19 +64,19 @@ impl Serving<'_> {
             return;
         };
         let number = resumed
-            .map(|(ring, _)| ring)
-            .filter(|ring| session.rings.contains_key(ring))
+            .map(|(buffer, _)| buffer)
+            .filter(|buffer| session.buffers.contains_key(buffer))
             .unwrap_or(0);
-        let Some(ring) = session.rings.get_mut(&number) else {
+        let Some(buffer) = session.buffers.get_mut(&number) else {
             return;
         };
-        let events = ring.replay(
+        let events = buffer.replay(
             resumed
                 .filter(|(at, _)| *at == number)
                 .map(|(_, event)| event),
         );
-        let done = ring.done.is_some();
-        let before = std::mem::replace(&mut ring.attached, (!done).then_some(key));
+        let done = buffer.done.is_some();
+        let before = std::mem::replace(&mut buffer.attached, (!done).then_some(key));
         if let Some(reader) = before.filter(|_| number > 0) {
             self.clients.let_go(self.cx, reader);
         }

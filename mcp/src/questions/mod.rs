@@ -68,7 +68,7 @@ pub(crate) struct OpenQuestion {
     /// The request as an entry of `inputRequests`.
     pub(crate) request: String,
     /// The client was told of it.
-    pub(crate) told: bool,
+    pub(crate) delivered: bool,
 }
 
 impl OpenQuestion {

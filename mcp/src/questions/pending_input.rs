@@ -190,7 +190,7 @@ impl PendingInput {
             id: id.into(),
             method: method.into(),
             request,
-            told: false,
+            delivered: false,
         });
         true
     }
@@ -206,7 +206,7 @@ impl PendingInput {
         self.round += 1;
         self.stage = Stage::Waiting(until);
         for question in &mut self.questions {
-            question.told = true;
+            question.delivered = true;
         }
         let entries = self.questions.iter().map(OpenQuestion::entry).collect();
         (entries, std::mem::take(&mut self.joined))
@@ -241,7 +241,7 @@ impl PendingInput {
         self.stage = Stage::Running;
         let mut answers = Vec::new();
         self.questions.retain(|question| {
-            let told = answer_of(responses, &question.key).filter(|_| question.told);
+            let told = answer_of(responses, &question.key).filter(|_| question.delivered);
             let Some(answer) = told else {
                 return true;
             };
@@ -254,7 +254,7 @@ impl PendingInput {
             conn: self.origin.conn,
             messages: std::mem::take(&mut self.messages),
             answers,
-            missing: self.questions.iter().any(|question| question.told),
+            missing: self.questions.iter().any(|question| question.delivered),
             more: !self.questions.is_empty(),
         })
     }

@@ -23,7 +23,7 @@ impl fmt::Debug for Key {
 /// What a retry does with its call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// The call is parked, and goes on.
+    /// The call waits, and goes on.
     Resume,
     /// Nothing is kept: the call is made again.
     Repeat,
@@ -34,8 +34,8 @@ pub enum Mode {
 pub struct State {
     /// What the retry does.
     pub mode: Mode,
-    /// The parked call.
-    pub park: u128,
+    /// The call that waits.
+    pub pending_input: u128,
     /// The life of the gateway worker that keeps it ([`crate::api::Settings::incarnation`]).
     pub life: u64,
     /// Whose call it is and what it asks for: see [`subject`].
@@ -46,7 +46,7 @@ pub struct State {
     pub round: u32,
 }
 
-/// Version, mode, park, life, subject, expiry, round.
+/// Version, mode, pending_input, life, subject, expiry, round.
 const LENGTH: usize = 1 + 1 + 16 + 8 + 32 + 8 + 4;
 const VERSION: u8 = 1;
 const NONCE: usize = 24;
@@ -66,7 +66,7 @@ impl Sealer {
     pub fn seal(&self, nonce: [u8; NONCE], method: &str, state: &State) -> String {
         let mut plain = Vec::with_capacity(LENGTH);
         plain.extend([VERSION, u8::from(state.mode == Mode::Repeat)]);
-        plain.extend(state.park.to_be_bytes());
+        plain.extend(state.pending_input.to_be_bytes());
         plain.extend(state.life.to_be_bytes());
         plain.extend(state.subject);
         plain.extend(state.expires.to_be_bytes());
@@ -109,14 +109,14 @@ impl Sealer {
             [VERSION, 1] => Mode::Repeat,
             _ => return None,
         };
-        let (park, rest) = rest.split_first_chunk::<16>()?;
+        let (id, rest) = rest.split_first_chunk::<16>()?;
         let (life, rest) = rest.split_first_chunk::<8>()?;
         let (subject, rest) = rest.split_first_chunk::<32>()?;
         let (expires, rest) = rest.split_first_chunk::<8>()?;
         let (round, rest) = rest.split_first_chunk::<4>()?;
         rest.is_empty().then_some(State {
             mode,
-            park: u128::from_be_bytes(*park),
+            pending_input: u128::from_be_bytes(*id),
             life: u64::from_be_bytes(*life),
             subject: *subject,
             expires: u64::from_be_bytes(*expires),
@@ -204,7 +204,7 @@ mod tests {
     fn state() -> State {
         State {
             mode: Mode::Resume,
-            park: 7,
+            pending_input: 7,
             life: 3,
             subject: subject("me", "s", "tools/call", "t", None),
             expires: 99,

@@ -11,7 +11,7 @@ use crate::protocol::method::Method;
 use crate::protocol::refusal::{code_of, rpc};
 use crate::protocol::task::status;
 use crate::task_bridge::Bridging;
-use crate::task_bridge::modern_to_legacy::is_driven;
+use crate::task_bridge::modern_to_legacy::concerns_polled_task;
 use crate::upstream::{UpEra, Upstream};
 
 /// How an answer is gone on with.
@@ -19,7 +19,7 @@ enum Next {
     /// By this method, about the task with this id as it stands; what the call is then.
     Ask(&'static str, Box<str>, Task),
     /// In the way of [`crate::task_bridge::modern_to_legacy`].
-    Drive,
+    Poll,
 }
 
 impl Bridging<'_> {
@@ -35,7 +35,7 @@ impl Bridging<'_> {
         };
         match next_of(self.ups.get(up), number, client, kind) {
             None => false,
-            Some(Next::Drive) => self.drive(up, number, kind),
+            Some(Next::Poll) => self.poll_on(up, number, kind),
             Some(Next::Ask(method, id, task)) => {
                 if let Some(Purpose::Client(client)) =
                     self.calls.get_mut(&number).map(|call| &mut call.purpose)
@@ -54,8 +54,10 @@ impl Bridging<'_> {
 fn next_of(up: &Upstream, number: u64, client: &ClientCall, kind: &Kind<'_>) -> Option<Next> {
     let legacy = matches!(up.era, Some(UpEra::Legacy(_)));
     if !client.modern {
-        return (!legacy && client.method == Method::ToolsCall && is_driven(client, kind))
-            .then_some(Next::Drive);
+        return (!legacy
+            && client.method == Method::ToolsCall
+            && concerns_polled_task(client, kind))
+        .then_some(Next::Poll);
     }
     let known = client
         .known

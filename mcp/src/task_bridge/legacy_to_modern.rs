@@ -25,7 +25,7 @@ const PATIENCE: crate::api::Micros = 30_000_000;
 
 impl Bridging<'_> {
     /// A request about such a task that its server need not be asked for. `None`: it need.
-    pub(crate) fn bridged_here(
+    pub(crate) fn answer_here(
         &mut self,
         ctx: &RequestContext<'_>,
         name: &TaskName,
@@ -192,7 +192,7 @@ impl Bridging<'_> {
 
     /// A legacy server tells how the task of a modern client stands: whoever listens gets it with
     /// everything that belongs to it.
-    pub(crate) fn bridged_told(&mut self, name: &TaskName, conn: usize, task: &str) -> bool {
+    pub(crate) fn tell_listeners(&mut self, name: &TaskName, conn: usize, task: &str) -> bool {
         self.tasks.remember(name, task);
         if !self
             .clients
@@ -207,7 +207,7 @@ impl Bridging<'_> {
                 self.connecting().outbound_request(
                     name.up,
                     conn,
-                    Purpose::Told(name.clone(), task.into()),
+                    Purpose::TaskResult(name.clone(), task.into()),
                     "tasks/result",
                     &members,
                     PATIENCE,
@@ -226,7 +226,7 @@ impl Bridging<'_> {
     }
 
     /// The result that a task came to, for those who listen.
-    pub(crate) fn bridged_end(&mut self, name: &TaskName, task: &str, envelope: &Envelope<'_>) {
+    pub(crate) fn tell_result(&mut self, name: &TaskName, task: &str, envelope: &Envelope<'_>) {
         let task = match envelope.kind {
             Kind::Result(_, result) => {
                 detailed(task, "completed", &[("result", &without_related(result))])

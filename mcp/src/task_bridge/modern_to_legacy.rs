@@ -5,7 +5,7 @@
 //! tasks only after it has said that it cannot serve the call without.
 
 use crate::api::{Micros, UpId};
-use crate::in_flight::record::{ClientCall, Driven, Purpose, Task};
+use crate::in_flight::record::{ClientCall, PolledTask, Purpose, Task};
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::refusal::{Refusal, code_of, rpc};
 use crate::protocol::{json, splice, task};
@@ -20,7 +20,7 @@ const POLLS: (u64, u64) = (50, 10_000);
 
 impl Bridging<'_> {
     /// Goes on with such a call. False: the answer is the client's.
-    pub(crate) fn drive(&mut self, up: UpId, number: u64, kind: &Kind<'_>) -> bool {
+    pub(crate) fn poll_on(&mut self, up: UpId, number: u64, kind: &Kind<'_>) -> bool {
         let Some(call) = self.calls.get_mut(&number) else {
             return false;
         };
@@ -37,20 +37,20 @@ impl Bridging<'_> {
                 let Some(id) = id.filter(|id| id.starts_with('"')) else {
                     return false;
                 };
-                *task = Some(Task::Driven(Box::new(Driven {
+                *task = Some(Task::Polled(Box::new(PolledTask {
                     id: id.into(),
                     keys: Vec::new(),
                 })));
                 self.poll_later(number, result);
             }
-            (Kind::Result(_, result), Some(Task::Driven(driven))) => {
+            (Kind::Result(_, result), Some(Task::Polled(polled))) => {
                 match json::pick(result, ["status"]).and_then(|[status]| status) {
                     Some("\"completed\"" | "\"failed\"" | "\"cancelled\"") => return false,
                     Some("\"input_required\"") => {
                         let [requests] = json::pick(result, ["inputRequests"]).unwrap_or_default();
                         let fresh = splice::rebuild(
                             requests.unwrap_or("{}"),
-                            |key| !driven.keys.iter().any(|known| **known == *key),
+                            |key| !polled.keys.iter().any(|known| **known == *key),
                             &[],
                         );
                         if fresh == "{}" {
@@ -61,7 +61,7 @@ impl Bridging<'_> {
                             .unwrap_or_default()
                             .into_iter()
                             .map(|(key, _)| key.as_ref().into());
-                        driven.keys.extend(keys.collect::<Vec<Box<str>>>());
+                        polled.keys.extend(keys.collect::<Vec<Box<str>>>());
                         let Some((_, call)) = self.calling().take_call(up, number) else {
                             return true;
                         };
@@ -111,20 +111,20 @@ impl Bridging<'_> {
 }
 
 /// Whether an answer to a legacy client's call is about a task.
-pub(crate) fn is_driven(client: &ClientCall, kind: &Kind<'_>) -> bool {
+pub(crate) fn concerns_polled_task(client: &ClientCall, kind: &Kind<'_>) -> bool {
     match (&client.task, kind) {
         (None, Kind::Error(_, error)) => {
             code_of(error) == Some(rpc::MISSING_CAPABILITY) && wants_tasks(error)
         }
         (Some(Task::Declared), Kind::Result(_, result)) => kind_of(result) == Some("\"task\""),
-        (Some(Task::Driven(_)), Kind::Result(..)) => true,
+        (Some(Task::Polled(_)), Kind::Result(..)) => true,
         _ => false,
     }
 }
 
 /// What a task came to, as the answer of its call: `None` if this is no task's end.
-pub(crate) fn end_of_driven(client: &ClientCall, envelope: &Envelope<'_>) -> Option<String> {
-    if !matches!(client.task, Some(Task::Driven(_))) {
+pub(crate) fn end_of_polled_task(client: &ClientCall, envelope: &Envelope<'_>) -> Option<String> {
+    if !matches!(client.task, Some(Task::Polled(_))) {
         return None;
     }
     let lost = |why: &str| {

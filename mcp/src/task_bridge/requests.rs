@@ -61,7 +61,7 @@ impl Bridging<'_> {
         };
         self.tasks.asked_about(&name, self.cx.now);
         if self.ups.get(name.up).bridges(&name)
-            && let Some(done) = self.bridged_here(ctx, &name)
+            && let Some(done) = self.answer_here(ctx, &name)
         {
             return done;
         }
@@ -161,7 +161,7 @@ impl Bridging<'_> {
             return false;
         };
         if self.ups.get(name.up).bridges(&name) {
-            return self.bridged_told(&name, conn, params);
+            return self.tell_listeners(&name, conn, params);
         }
         self.tasks.see(self.leases, &name, params, self.cx.now);
         let Some(session) = self

@@ -76,7 +76,7 @@ impl Tasks {
             id: id.into(),
             method: method.into(),
             request: question::question(method, params, caps),
-            told: false,
+            delivered: false,
         });
         true
     }

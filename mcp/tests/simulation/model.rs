@@ -107,16 +107,16 @@ impl World {
                 let slow = self.clients[exchange.client].is_slow();
                 if let Some(id) = &id {
                     let of = |id: &str| {
-                        id.split_once('-').map(|(ring, event)| {
-                            (ring.to_owned(), event.parse::<u64>().expect("a number"))
+                        id.split_once('-').map(|(buffer, event)| {
+                            (buffer.to_owned(), event.parse::<u64>().expect("a number"))
                         })
                     };
-                    let (ring, event) = of(id).expect("an event id");
+                    let (buffer, event) = of(id).expect("an event id");
                     if let Some((last_ring, last)) =
                         exchange.log.last().and_then(|(last, _)| of(last))
                     {
                         assert!(
-                            exchange.kind == Kind::Get || ring == last_ring,
+                            exchange.kind == Kind::Get || buffer == last_ring,
                             "two streams on {key:?}"
                         );
                         assert!(

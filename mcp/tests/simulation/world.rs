@@ -1227,7 +1227,7 @@ fn relay(servers: &[Server], incarnation: u64, seed: u64, calm: bool) -> Gateway
         handshake: 4_000_000,
         stream_after: 1_000_000,
         session_idle: SESSION_IDLE,
-        ring: 512,
+        buffer: 512,
         pending_inputs: if calm { [1000; 3] } else { [3, 5, 8] },
         pending_input_time: 20_000_000,
         repeat: 5_000_000,

@@ -9,6 +9,7 @@ mod cors;
 mod counts;
 mod events;
 mod receive;
+mod refuse;
 mod route;
 mod service;
 pub(crate) mod websocket_handshake;

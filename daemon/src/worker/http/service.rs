@@ -6,6 +6,7 @@ use super::{
     compress, cors,
     counts::Counts,
     receive::{self, Admitted, Upload},
+    refuse::refuse,
     route::{self, Route},
     websocket_handshake,
 };
@@ -27,8 +28,8 @@ use crate::{
 use bytes::Bytes;
 use ggen_mcp::edge::{Principal, Reply, Request, Verb};
 use ggen_wire::Code;
-use http::{HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
-use http_body_util::{BodyExt, Either};
+use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http_body_util::Either;
 use hyper::body::Incoming;
 use std::{
     sync::{Arc, PoisonError, RwLock, atomic::AtomicUsize},
@@ -39,10 +40,6 @@ use tower_http::compression::CompressionBody;
 /// Somebody who showed nothing where something is needed: hears from `/health` whether all is well,
 /// and nothing else.
 const NOBODY: &str = "nobody";
-/// A refused HTTP/2 request may still send so many bytes, within so long, before it is answered.
-const LITTLE: usize = 64 << 10;
-const SOON: Duration = Duration::from_millis(250);
-
 /// What becomes of a request that is heard.
 enum Entry {
     /// It is answered here.
@@ -280,9 +277,22 @@ impl Http {
         {
             return self.upgrade(head, view, rules).await;
         }
-        let mut response = if head.method == Method::OPTIONS
-            && !matches!(route, Route::Unknown | Route::NoServer)
-        {
+        let mut response = self.answer_known(head, route, incoming, rules).await;
+        if let Some(origin) = origin {
+            cors::expose(origin, response.headers_mut());
+        }
+        response
+    }
+
+    /// The answer to a request from where requests may come from.
+    async fn answer_known(
+        &self,
+        head: &Parts,
+        route: &Route<'_>,
+        incoming: impl Upload,
+        rules: &Rules,
+    ) -> Response<Body> {
+        if head.method == Method::OPTIONS && !matches!(route, Route::Unknown | Route::NoServer) {
             let mut response = Response::new(Body::full(Bytes::new()));
             *response.status_mut() = StatusCode::NO_CONTENT;
             cors::preflight(head, response.headers_mut());
@@ -299,11 +309,7 @@ impl Http {
                 }
                 Err(refusal) => refuse(&refusal, head, incoming, rules).await,
             }
-        };
-        if let Some(origin) = origin {
-            cors::expose(origin, response.headers_mut());
         }
-        response
     }
 
     /// Who is asking, and then what for: whoever may not ask learns nothing of what is here.
@@ -452,51 +458,6 @@ async fn begin_answer(
             Err(broken) => refusal(broken).response(&body),
         };
     }
-}
-
-/// Refuses a request whose body may still be on its way.
-async fn refuse(
-    refusal: &Refusal,
-    head: &Parts,
-    mut incoming: impl Upload,
-    rules: &Rules,
-) -> Response<Body> {
-    // A client that waits for "100 Continue" sends nothing when it is refused.
-    if incoming.is_end_stream() || head.headers.contains_key(header::EXPECT) {
-        return refusal.response(b"");
-    }
-    // libcurl gives an HTTP/2 stream up whose answer comes before it has sent everything, and the
-    // answer with it.
-    if head.version > Version::HTTP_11 && ends_soon(&mut incoming).await {
-        return refusal.response(b"");
-    }
-    // In HTTP/2 too: letting go of the rest before the answer is sent would cancel the stream.
-    let mut response = refusal.with(Body::linger(
-        refusal.body(b""),
-        incoming,
-        tokio::time::sleep(rules.patience),
-    ));
-    if head.version <= Version::HTTP_11 {
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
-/// Takes what is left of a body, if it is little and comes at once.
-async fn ends_soon(incoming: &mut impl Upload) -> bool {
-    let rest = async {
-        let mut taken = 0;
-        while let Some(Ok(frame)) = incoming.frame().await {
-            taken += frame.data_ref().map_or(1, Bytes::len);
-            if taken > LITTLE {
-                return false;
-            }
-        }
-        true
-    };
-    tokio::time::timeout(SOON, rest).await.unwrap_or(false)
 }
 
 fn not_passed_on(refused: Refused) -> Refusal {

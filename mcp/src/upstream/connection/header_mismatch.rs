@@ -34,7 +34,7 @@ impl Connecting<'_> {
         if !is_tool || code != Some(rpc::HEADER_MISMATCH) {
             return false;
         }
-        call.mismatch = Mismatch::Told;
+        call.mismatch = Mismatch::Reported;
         let text = format!(
             "{name}: the headers of a call do not match what its tools declare now: they are read again, and the call is made once more"
         );

@@ -4,7 +4,7 @@ use crate::api::{HttpRequest, Micros, Output, UpId};
 use crate::edge::Verb;
 use crate::in_flight::record::{ClientCall, Purpose};
 use crate::protocol::json;
-use crate::upstream::{Conn, ConnState, Connecting, UpEra};
+use crate::upstream::{Conn, ConnState, Connecting, UpEra, Upstream};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 
@@ -45,48 +45,8 @@ impl Connecting<'_> {
         call: &ClientCall,
         busy: &BTreeSet<Option<String>>,
     ) -> usize {
-        let (now, caps, pool) = (self.cx.now, call.caps, self.ups.get(up).settings.pool);
-        let conns = &self.ups.get(up).conns;
-        let fit = || {
-            conns
-                .iter()
-                .enumerate()
-                .skip(1)
-                .filter(|(_, conn)| conn.caps == caps)
-        };
-        let rank = |conn: &Conn| {
-            let own = call.session.is_some() && conn.user == call.session;
-            let free = conn.calls.is_empty()
-                && conn.queue.is_empty()
-                && now >= conn.unsure
-                && !busy.contains(&conn.session);
-            if own {
-                Some(0)
-            } else {
-                free.then_some(if conn.user.is_none() { 1 } else { 2 })
-            }
-        };
-        let ranked =
-            fit().filter_map(|(at, conn)| Some((rank(conn)?, std::cmp::Reverse(conn.used), at)));
-        let own = ranked.min().map(|(.., at)| at);
-        let shared = || {
-            fit()
-                .map(|(at, conn)| (conn.calls.len() + conn.queue.len(), at))
-                .min()
-                .map(|(_, at)| at)
-        };
-        let closed = || {
-            conns
-                .iter()
-                .skip(1)
-                .position(|conn| conn.phase == ConnState::Down && conn.queue.is_empty())
-                .map(|at| at + 1)
-        };
-        let at = match own {
-            Some(at) => at,
-            None if conns.len() > pool && closed().is_none() => shared().unwrap_or(conns.len()),
-            None => closed().unwrap_or(conns.len()),
-        };
+        let (now, caps) = (self.cx.now, call.caps);
+        let at = place_for(self.ups.get(up), call, busy, now);
         let conns = &mut self.ups.get_mut(up).conns;
         if at == conns.len() {
             conns.push(Conn::new(caps));
@@ -261,5 +221,56 @@ impl Connecting<'_> {
             .filter(|call| !matches!(call.purpose, Purpose::Stream))
             .map(|_| exchange);
         Some((conn, call, json::one_line(data)))
+    }
+}
+
+/// Which connection takes a call whose client can be asked: its own session's, a free one, a closed
+/// one, or the one with the fewest calls. A number behind the last one means a new one.
+fn place_for(
+    up: &Upstream,
+    call: &ClientCall,
+    busy: &BTreeSet<Option<String>>,
+    now: Micros,
+) -> usize {
+    let (caps, pool, conns) = (call.caps, up.settings.pool, &up.conns);
+    let fit = || {
+        conns
+            .iter()
+            .enumerate()
+            .skip(1)
+            .filter(|(_, conn)| conn.caps == caps)
+    };
+    let rank = |conn: &Conn| {
+        let own = call.session.is_some() && conn.user == call.session;
+        let free = conn.calls.is_empty()
+            && conn.queue.is_empty()
+            && now >= conn.unsure
+            && !busy.contains(&conn.session);
+        if own {
+            Some(0)
+        } else {
+            free.then_some(if conn.user.is_none() { 1 } else { 2 })
+        }
+    };
+    let ranked =
+        fit().filter_map(|(at, conn)| Some((rank(conn)?, std::cmp::Reverse(conn.used), at)));
+    let own = ranked.min().map(|(.., at)| at);
+    let shared = || {
+        fit()
+            .map(|(at, conn)| (conn.calls.len() + conn.queue.len(), at))
+            .min()
+            .map(|(_, at)| at)
+    };
+    let closed = || {
+        conns
+            .iter()
+            .skip(1)
+            .position(|conn| conn.phase == ConnState::Down && conn.queue.is_empty())
+            .map(|at| at + 1)
+    };
+    match own {
+        Some(at) => at,
+        None if conns.len() > pool && closed().is_none() => shared().unwrap_or(conns.len()),
+        None => closed().unwrap_or(conns.len()),
     }
 }

@@ -87,15 +87,7 @@ impl<C: Core> Driver<C> {
                 up,
                 incarnation,
                 outstanding,
-            } => {
-                if let Some(upstream) = self.name(up) {
-                    self.send(ToSupervisor::Probe {
-                        upstream,
-                        incarnation,
-                        outstanding,
-                    });
-                }
-            }
+            } => self.probe(up, incarnation, outstanding),
             Output::Report(up, report) => {
                 if let Some(upstream) = self.name(up) {
                     self.send(ToSupervisor::Upstream(told(upstream, report)));
@@ -103,6 +95,16 @@ impl<C: Core> Driver<C> {
             }
             Output::Ask(id, question) => self.ask(id, question),
             Output::Keep(keep) => self.keep(keep),
+        }
+    }
+
+    fn probe(&mut self, up: UpId, incarnation: u64, outstanding: bool) {
+        if let Some(upstream) = self.name(up) {
+            self.send(ToSupervisor::Probe {
+                upstream,
+                incarnation,
+                outstanding,
+            });
         }
     }
 
