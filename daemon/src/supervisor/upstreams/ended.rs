@@ -109,7 +109,7 @@ impl Upstreams {
         (upstream.report, upstream.handoff) = (None, None);
         upstream.drain_until = None;
         (upstream.code, upstream.last_exit) = (Some(code), Some(reason.clone()));
-        if ended_at_probe(upstream, context) {
+        if ended_at_probe(upstream, status, context) {
             tracing::info!(target: "tools", upstream = %upstream.name, "upstream has ended at the probe of its era: it is started again, and greeted with initialize");
             let told = self.tell_gone(at, code, &reason, Some(Duration::ZERO), context);
             return told.into_iter().collect();
@@ -125,11 +125,12 @@ impl Upstreams {
 }
 
 /// Whether an upstream has ended because it does not know the probe, which is no failure. It is
-/// started again at once; twice in a row is a failure.
-fn ended_at_probe(upstream: &mut Upstream, context: &Context<'_>) -> bool {
-    let ended = std::mem::take(&mut upstream.probed) && !upstream.spared && !context.stopping;
-    upstream.spared = ended;
+/// started again at once; the next time before it was ready is a failure.
+fn ended_at_probe(upstream: &mut Upstream, status: Option<i32>, context: &Context<'_>) -> bool {
+    let by_itself = status.is_some() && !context.stopping;
+    let ended = std::mem::take(&mut upstream.probed) && !upstream.spared && by_itself;
     if ended {
+        upstream.spared = true;
         (upstream.phase, upstream.at_once) = (Phase::Queued, true);
     }
     ended

@@ -216,8 +216,9 @@ impl Upstream {
         let is_known = match self.phase {
             Phase::Ending(_) => false,
             Phase::Running(_) | Phase::Remote => reported.is_some(),
+            // The first end may have been asked for, by a change of its entry.
             Phase::Idle | Phase::Queued | Phase::Starting(..) | Phase::Backoff(_) => {
-                self.life.quick() > 0
+                self.life.quick() > 1
             }
             Phase::Stopped | Phase::Disabled => true,
         };

@@ -67,7 +67,8 @@ impl Upstreams {
 
     fn start(&mut self, at: usize, context: &mut Context<'_>) -> Vec<Effect> {
         let upstream = &mut self.all[at];
-        upstream.restarts += u64::from(upstream.incarnation > 0);
+        // What ended at the probe of its era has not failed.
+        upstream.restarts += u64::from(upstream.incarnation > 0 && !upstream.at_once);
         upstream.incarnation += 1;
         upstream.life.started();
         (upstream.report, upstream.handoff, upstream.complaint) = (None, None, None);
