@@ -120,9 +120,10 @@ try {
   const metadata = await (await fetch(address)).json()
   check('the metadata is of this resource', metadata.resource === resource, JSON.stringify(metadata))
   check('the metadata names the issuer', metadata.authorization_servers?.[0] === issuer, JSON.stringify(metadata))
-  for (const path of ['', '/mcp/core']) {
+  // RFC 9728: the document of a view names that view.
+  for (const [path, named] of [['', resource], ['/mcp/core', `${resource}/core`]]) {
     const other = await fetch(`http://127.0.0.1:${port}/.well-known/oauth-protected-resource${path}`)
-    check(`the metadata stands at ${path || 'the root'} too`, other.ok && (await other.json()).resource === resource)
+    check(`the metadata stands at ${path || 'the root'} too`, other.ok && (await other.json()).resource === named)
   }
   const found = await (await fetch(`${metadata.authorization_servers[0]}/.well-known/openid-configuration`)).json()
 
