@@ -82,7 +82,7 @@ fuzz_target!(|data: &[u8]| {
     let settings = Settings {
         upstreams: vec![settings("u0", Transport::Stdio), settings("u1", Transport::Http)],
         incarnation: 0,
-        limits: Limits { sessions: 4, ring: 4, ..Limits::default() },
+        limits: Limits { sessions: 4, buffer: 4, ..Limits::default() },
         key: None,
         keeps: true,
         epoch: 1,
