@@ -25,6 +25,7 @@ fuzz_target!(|data: &[u8]| {
         etc: nowhere,
         user_mode: false,
         state: None,
+        runs_as: None,
         instead: vec![(path, file.to_owned())],
     };
     let lines = file.lines().count() + 1;
