@@ -228,7 +228,7 @@ mod tests {
         ),
         (
             "npm",
-            "npm error code E404\nnpm error 404 Not Found - GET https://registry.npmjs.org/no-such - Not found\nnpm error 404\nnpm error 404  'no-such@*' is not in this registry.\nnpm error A complete log of this run can be found in: /root/.npm/_logs/x.log\n",
+            "npm error code E404\nnpm error 404 Not Found - GET https://registry.npmjs.org/no-such - Not found\nnpm error 404\nnpm error 404  'no-such@*' is not in this registry.\nnpm error A complete log of this run can be found in: /home/u/.npm/_logs/x.log\n",
             "npm error 404 Not Found - GET https://registry.npmjs.org/no-such - Not found",
         ),
         (
