@@ -136,7 +136,7 @@ impl Gateway {
             Input::Kept(ticket) => self.clients.say(&mut self.cx, &mut self.spans, ticket),
             Input::Drain => {
                 self.cx.draining = true;
-                // Who could only come back to the next worker need not.
+                // The next worker does not know these calls: their clients could not go on with them.
                 self.questioning().cancel_pending();
                 self.clients.end_streams(&mut self.cx, &mut self.spans);
             }
