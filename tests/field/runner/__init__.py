@@ -1,0 +1,1 @@
+"""Real MCP servers, directly and through ggend. See ../README.md."""
