@@ -27,8 +27,8 @@ struct ClientFacts<'a> {
     progress: Option<&'a str>,
     /// The log level in force for the client.
     log_level: Option<LogLevel>,
-    /// Its `clientInfo`, for a modern upstream.
-    client: Arc<str>,
+    /// The `clientInfo` of its session, for a modern upstream.
+    client: Option<Arc<str>>,
     /// What it can be asked for.
     caps: Caps,
 }
@@ -202,7 +202,7 @@ impl Calling<'_> {
             rename: target.rename.take(),
             progress: facts.progress,
             eras,
-            client: &facts.client,
+            client: facts.client.as_deref().unwrap_or_default(),
             caps: facts.caps,
             log_level: facts
                 .log_level
@@ -278,7 +278,7 @@ impl Calling<'_> {
     /// What is known of the client of a request for an upstream of that era.
     fn client_facts<'a>(&self, ctx: &RequestContext<'a>, era: UpEra) -> ClientFacts<'a> {
         let (progress, log_level, client) = match &ctx.era {
-            ClientEra::Modern(claim) => (claim.progress, claim.log_level, Arc::from("")),
+            ClientEra::Modern(claim) => (claim.progress, claim.log_level, None),
             ClientEra::Legacy(id, _) => {
                 let meta = ctx
                     .params
@@ -288,7 +288,7 @@ impl Calling<'_> {
                 let session = self.clients.session(id);
                 let client = session
                     .filter(|_| era == UpEra::Modern)
-                    .map_or_else(|| Arc::from(""), |session| session.client.clone());
+                    .map(|session| session.client.clone());
                 (
                     progress,
                     session.and_then(|session| session.log_level),

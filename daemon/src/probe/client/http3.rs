@@ -83,6 +83,11 @@ impl Http3Client {
                 Kind::Untried => fault(Code::Internal, "HTTP/3 cannot be tried", seen),
             }),
             Ok(FromHttp3Probe::Answered { .. }) => Err(untried(io::ErrorKind::InvalidData.into())),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(fault(
+                Code::ConnectionTimeout,
+                "Connection timeout",
+                "no answer in time".to_owned(),
+            )),
             Err(error) => Err(untried(error)),
         }
     }
@@ -136,6 +141,9 @@ impl Http3Client {
             Ok(FromHttp3Probe::Connected(_)) => {
                 Err(Unserved::Io(io::ErrorKind::InvalidData.into()))
             }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                Err(Unserved::Timeout(began.elapsed()))
+            }
             Err(error) => Err(Unserved::Io(error)),
         }
     }
@@ -153,6 +161,8 @@ impl Http3Client {
         })
     }
 
+    /// Sends the process a request and waits for its answer. [`io::ErrorKind::TimedOut`]: it gave none
+    /// by the deadline, as on a very busy machine.
     fn ask(&mut self, message: &ToHttp3Probe, deadline: Instant) -> io::Result<FromHttp3Probe> {
         let channel = self.channel.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         let end = deadline + REPORT;
@@ -172,7 +182,10 @@ impl Http3Client {
                 Ok(Some((answer, _))) => return Ok(answer),
                 Ok(None) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < end => {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if Instant::now() >= end {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
                 }
                 Err(error) => return Err(error),
             }

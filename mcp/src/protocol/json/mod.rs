@@ -260,7 +260,7 @@ pub fn deeper_than(text: &[u8], limit: usize) -> bool {
 /// none.
 #[must_use]
 pub fn one_line(text: bytes::Bytes) -> bytes::Bytes {
-    if !text.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+    if memchr::memchr2(b'\n', b'\r', &text).is_none() {
         return text;
     }
     text.iter()
