@@ -93,6 +93,7 @@ fn crates_depend_on_what_their_room_allows() {
             "bytes",
             "chacha20poly1305",
             "governor",
+            "memchr",
             "serde",
             "serde_json",
             "sha2",
