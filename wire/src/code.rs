@@ -64,6 +64,7 @@ codes! {
     ToolNameTooLong = "GGEN-E2113", "Tool name was shortened";
     NameCollision = "GGEN-E2114", "Two upstreams give the same name";
     UpstreamOutOfMemory = "GGEN-E2115", "Upstream ran out of memory";
+    UpstreamListFailed = "GGEN-E2116", "Upstream does not give one of its lists";
     // 30xx: requests
     InvalidJson = "GGEN-E3001", "Invalid request: not JSON";
     InvalidRequest = "GGEN-E3002", "Invalid request";

@@ -68,7 +68,10 @@ impl Calling<'_> {
             }
             match &call.purpose {
                 Purpose::Client(client) => self.give_up(&call, client, refusal, outcome),
-                Purpose::List(kind) => self.connecting().list_failed(up, *kind),
+                Purpose::List(kind) => {
+                    let reason = "the server was lost".to_owned();
+                    self.connecting().list_failed(up, *kind, reason);
+                }
                 Purpose::Stream => self.ups.get_mut(up).conns[call.conn].stream = None,
                 Purpose::Watch(name) => self.tasks.watch_over(name),
                 _ => {}

@@ -116,7 +116,7 @@ impl Gateway {
         upstream.listen_at = None;
         upstream.down_since = None;
         upstream.era = None;
-        upstream.ends_at_probe = false;
+        upstream.skips_probe = false;
         upstream.info = crate::upstream::ServerInfo::default();
         upstream.lists = <[crate::upstream::list::List; 4]>::default();
         self.ups.drop_catalogue(&mut self.cx, up);

@@ -100,7 +100,11 @@ impl Gateway {
                 self.connecting()
                     .handshake_failed(up, call.conn, Code::UpstreamSilent, detail);
             }
-            Purpose::List(kind) => self.connecting().list_failed(up, *kind),
+            Purpose::List(kind) => {
+                let limit = self.ups.get(up).settings.timeout / 1_000_000;
+                let reason = format!("no answer within {limit} s");
+                self.connecting().list_failed(up, *kind, reason);
+            }
             Purpose::Watch(name) => self.tasks.watch_over(name),
             Purpose::Listen | Purpose::Stream | Purpose::TaskResult(..) | Purpose::Untracked => {}
         }

@@ -154,7 +154,10 @@ impl Gateway {
                         CallOutcome::Error,
                     );
                 }
-                Purpose::List(kind) => self.connecting().list_failed(up, *kind),
+                Purpose::List(kind) => {
+                    let reason = "an answer over the limit".to_owned();
+                    self.connecting().list_failed(up, *kind, reason);
+                }
                 _ => {}
             }
         }

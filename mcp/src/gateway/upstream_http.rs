@@ -55,7 +55,7 @@ impl Gateway {
             }
             Purpose::List(kind) => {
                 self.calls.remove(&exchange);
-                self.list_end(up, conn, kind, is_session_lost);
+                self.list_end(up, conn, kind, is_session_lost, failure.1);
             }
             Purpose::Watch(_) => {
                 if let Some(Purpose::Watch(name)) =
@@ -72,9 +72,16 @@ impl Gateway {
     }
 
     /// The request for a list has ended without an answer.
-    fn list_end(&mut self, up: UpId, conn: usize, kind: ListKind, is_session_lost: bool) {
+    fn list_end(
+        &mut self,
+        up: UpId,
+        conn: usize,
+        kind: ListKind,
+        is_session_lost: bool,
+        reason: String,
+    ) {
         if !is_session_lost {
-            return self.connecting().list_failed(up, kind);
+            return self.connecting().list_failed(up, kind, reason);
         }
         self.ups.get_mut(up).lists[kind as usize].loading = None;
         if self.ups.get(up).conns[conn].phase == ConnState::Ready {

@@ -20,7 +20,6 @@ use crate::upstream::view::{Owner, View};
 use crate::upstream::{Caps, UpEra, Upstream};
 use bytes::Bytes;
 use ggen_wire::Code;
-use ggen_wire::status::UpstreamState;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -291,7 +290,7 @@ impl Serving<'_> {
             );
             let ttl = list.ttl_ms.unwrap_or(0).saturating_mul(1000).max(STALE);
             silent
-                && up.state == UpstreamState::Ready
+                && up.serves()
                 && list.loading.is_none()
                 && up.info.has(kind.capability())
                 && now >= list.fetched.saturating_add(ttl)

@@ -14,7 +14,7 @@ impl Upstreams {
         let upstream = self.get(up);
         match upstream.conns[0].phase {
             ConnState::Ready => true,
-            ConnState::Handshake(_) => upstream.is_http() && upstream.state == UpstreamState::Ready,
+            ConnState::Handshake(_) => upstream.is_http() && upstream.serves(),
             ConnState::Down => false,
         }
     }

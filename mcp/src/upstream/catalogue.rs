@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::persisted::{Keep, LONGEST_CATALOGUE};
 use crate::protocol::json;
 use crate::upstream::list::ListKind;
-use crate::upstream::{Upstreams, list};
+use crate::upstream::{UpEra, Upstreams, list};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 impl Upstreams {
@@ -114,6 +114,7 @@ impl Upstreams {
                 }
             }
             upstream.recalled = true;
+            upstream.skips_probe = matches!(upstream.era, Some(UpEra::Legacy(_)));
         }
         self.rebuild_each();
     }

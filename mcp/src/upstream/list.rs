@@ -107,6 +107,8 @@ pub struct List {
     pub again: bool,
     /// How often in a row it could not be fetched.
     pub failures: u32,
+    /// Why it could not be fetched last time.
+    pub failure: Option<String>,
 }
 
 /// A list that is being fetched.

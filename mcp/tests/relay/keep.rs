@@ -526,3 +526,34 @@ fn what_is_stored_and_makes_no_sense_is_passed_over() {
     };
     assert_eq!(session.len(), 32);
 }
+
+#[test]
+fn the_era_of_a_server_is_known_in_the_next_life() {
+    let probed = |life: &mut Life| {
+        life.relay.written.clear();
+        life.relay.up(
+            0,
+            UpInput::Connected {
+                incarnation: 2,
+                handoff: None,
+            },
+        );
+        let (_, first) = life.relay.written.first().expect("a request");
+        first.contains("server/discover")
+    };
+    let mut life = Life::first(OLD).next(2, OLD, 0);
+    life.relay.input(Input::Tick);
+    assert!(!probed(&mut life), "it spoke the old era");
+    // It refuses `initialize` now: what was known is forgotten.
+    let refuses: Server = |_, message| {
+        (message["method"] == "initialize")
+            .then(|| r#""error":{"code":-32602,"message":"no"}"#.to_owned())
+    };
+    let mut life = life.next(3, refuses, 0);
+    life.relay.input(Input::Tick);
+    assert!(!probed(&mut life));
+    assert!(
+        probed(&mut life),
+        "it could not be spoken to in the old era"
+    );
+}

@@ -1,8 +1,8 @@
 //! Lists of servers that nobody here wrote: names that look alike, items that break the schema,
 //! repeats, and lists that fail at first.
 
-use crate::support::Relay;
-use ggen_mcp::api::{Input, Output, TICK, UpInput};
+use crate::support::{Relay, Server};
+use ggen_mcp::api::{EraSetting, Input, Output, Settings, TICK, UpInput, UpstreamSettings};
 use ggen_wire::{Code, status::UpstreamState};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -78,6 +78,7 @@ fn one_malformed_item_spoils_no_list() {
                 {"name": 7, "inputSchema": {"type": "object"}},
                 "no object",
                 {"name": "right", "inputSchema": {"type": "object"}},
+                {"name": "right", "inputSchema": []},
             ]);
             format!(r#""result":{}"#, json!({"tools": tools}))
         })
@@ -98,6 +99,13 @@ fn one_malformed_item_spoils_no_list() {
             );
         }
     }
+    relay.written.clear();
+    let call = json!({"name": "right", "arguments": {}});
+    relay.ask("s", Some("right"), "tools/call", &call, &json!({}));
+    assert!(
+        was_sent(&mut relay, "tools/call"),
+        "a repeat spoils nothing"
+    );
     let left_out = relay
         .outputs
         .iter()
@@ -130,6 +138,17 @@ fn addresses_of_apps_are_exposed_in_every_spelling() {
     assert_eq!(tool["_meta"], expected);
 }
 
+/// What the supervisor was told last of the server.
+fn reported(relay: &Relay) -> (UpstreamState, Option<(Code, String)>) {
+    let last = relay.outputs.iter().rev().find_map(|output| match output {
+        Output::Report(_, report) => Some(report),
+        _ => None,
+    });
+    let report = last.expect("a report");
+    let trouble = report.code.zip(report.detail.clone());
+    (report.state, trouble)
+}
+
 /// How often the list was asked for.
 static ASKED: AtomicU32 = AtomicU32::new(0);
 
@@ -141,6 +160,16 @@ fn a_list_that_fails_is_asked_for_again() {
     };
     let mut relay = Relay::new(&[("s", true, fails_twice)]);
     assert!(names(&mut relay, "s").is_empty());
+    let (state, trouble) = reported(&relay);
+    assert_eq!(state, UpstreamState::Degraded);
+    let (code, reason) = trouble.expect("a reason");
+    assert_eq!(code, Code::UpstreamListFailed);
+    assert_eq!(reason, "tools/list: error -32603: not yet");
+    // It takes calls all the same.
+    relay.written.clear();
+    let prompt = json!({"name": "p"});
+    let (status, body) = relay.ask("s", Some("p"), "prompts/get", &prompt, &json!({}));
+    assert!(status == 200 && body["result"].is_object(), "{body}");
     let began = relay.now;
     while names(&mut relay, "s").is_empty() && relay.now < began + 30_000_000 {
         relay.now += TICK;
@@ -148,6 +177,7 @@ fn a_list_that_fails_is_asked_for_again() {
     }
     assert_eq!(names(&mut relay, "s"), ["t"]);
     assert_eq!(ASKED.load(Ordering::Relaxed), 3);
+    assert_eq!(reported(&relay), (UpstreamState::Ready, None));
     // 2 s, and 4 s more.
     assert!((6_000_000..7_000_000).contains(&(relay.now - began)));
     let told = |output: &&Output| matches!(output, Output::Log(note) if note.text.contains("is asked for again in"));
@@ -201,5 +231,124 @@ fn what_ends_at_initialize_too_is_probed_again() {
             },
         );
         assert!(was_sent(&mut relay, method), "{method}");
+    }
+}
+
+#[test]
+fn a_server_is_ready_once_all_its_lists_are_there() {
+    /// What is wrong with `prompts/list`, and what is said of it.
+    const FAULTS: [(Server, &str); 3] = [
+        (
+            |_, message| (message["method"] == "prompts/list").then(String::new),
+            "prompts/list: no answer within 5 s",
+        ),
+        (
+            |_, message| {
+                (message["method"] == "prompts/list").then(|| r#""result":{"tools":[]}"#.to_owned())
+            },
+            "prompts/list: the result has no list of prompts",
+        ),
+        (
+            |_, message| {
+                (message["method"] == "prompts/list")
+                    .then(|| r#""error":{"code":1,"message":"gone"}"#.to_owned())
+            },
+            "prompts/list: error 1: gone",
+        ),
+    ];
+    for (server, expected) in FAULTS {
+        let mut relay = Relay::new(&[("s", false, server)]);
+        let began = relay.now;
+        while relay.now < began + 6_000_000 {
+            relay.now += TICK;
+            relay.input(Input::Tick);
+        }
+        let (state, trouble) = reported(&relay);
+        assert_eq!(state, UpstreamState::Degraded);
+        assert_eq!(
+            trouble,
+            Some((Code::UpstreamListFailed, expected.to_owned()))
+        );
+        assert_eq!(names(&mut relay, "s"), ["t"], "its other lists are served");
+    }
+    // Without the method there is no list, which is no fault.
+    let mut relay = Relay::new(&[("s", false, |_, message| {
+        (message["method"] == "prompts/list")
+            .then(|| r#""error":{"code":-32601,"message":"no"}"#.to_owned())
+    })]);
+    assert_eq!(reported(&relay), (UpstreamState::Ready, None));
+    assert_eq!(names(&mut relay, "s"), ["t"]);
+}
+
+/// Another version of the server, which knows the modern era beside the old one.
+static UPDATED: AtomicU32 = AtomicU32::new(0);
+
+#[test]
+fn a_legacy_server_is_not_probed_again_until_it_is_another_one() {
+    let server = |_: &str, message: &Value| {
+        let is_new = UPDATED.load(Ordering::Relaxed) > 0;
+        let hello = r#""protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"2"}"#;
+        (message["method"] == "initialize" && is_new).then(|| format!("\"result\":{{{hello}}}"))
+    };
+    let connected = || UpInput::Connected {
+        incarnation: 2,
+        handoff: None,
+    };
+    let mut relay = Relay::new(&[("s", false, server)]);
+    for (is_new, is_probed) in [(0, false), (1, false), (1, true), (1, false)] {
+        UPDATED.store(is_new, Ordering::Relaxed);
+        relay.up(0, lost());
+        relay.written.clear();
+        relay.up(0, connected());
+        assert_eq!(was_sent(&mut relay, "server/discover"), is_probed);
+        assert_eq!(names(&mut relay, "s"), ["t"]);
+    }
+}
+
+/// Whether the slow servers have started.
+static AWAKE: AtomicU32 = AtomicU32::new(0);
+
+#[test]
+fn servers_that_need_long_to_start_are_served() {
+    let slow: Server = |_, _| (AWAKE.load(Ordering::Relaxed) == 0).then(String::new);
+    let entries: [fn(&mut UpstreamSettings); 3] = [
+        |entry| entry.startup = 120_000_000,
+        |entry| (entry.startup, entry.era) = (120_000_000, EraSetting::Modern),
+        |entry| (entry.startup, entry.era) = (120_000_000, EraSetting::Legacy),
+    ];
+    for seconds in [4, 40, 100] {
+        for (at, is_modern) in [(0, true), (0, false), (1, true), (2, false)] {
+            AWAKE.store(0, Ordering::Relaxed);
+            let settings = Settings {
+                incarnation: 1,
+                ..Settings::default()
+            };
+            let mut relay = Relay::with_entries(&[("s", is_modern, slow)], settings, entries[at]);
+            relay.input(Input::Tick);
+            let connected = UpInput::Connected {
+                incarnation: 1,
+                handoff: None,
+            };
+            relay.up(0, connected);
+            let began = relay.now;
+            while relay.now < began + seconds * 1_000_000 {
+                relay.now += TICK;
+                relay.input(Input::Tick);
+            }
+            // It reads what waits in its pipe.
+            AWAKE.store(1, Ordering::Relaxed);
+            let waiting: Vec<String> = relay.written.drain(..).map(|(_, line)| line).collect();
+            for line in waiting {
+                if let Some(answer) = relay.answer(0, &line) {
+                    relay.up(0, UpInput::Line(answer.into()));
+                }
+            }
+            assert_eq!(
+                names(&mut relay, "s"),
+                ["t"],
+                "{seconds} s, entry {at}, modern: {is_modern}"
+            );
+            assert_eq!(reported(&relay), (UpstreamState::Ready, None));
+        }
     }
 }

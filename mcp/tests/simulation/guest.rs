@@ -182,7 +182,8 @@ impl World {
             return;
         }
         for leak in [
-            format!("{hidden}__"),
+            // Another server may call a tool of its own so.
+            format!("\"{hidden}__"),
             format!("{hidden}+"),
             format!("[{hidden}]"),
             format!("test://{hidden}/"),

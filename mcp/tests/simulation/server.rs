@@ -77,6 +77,10 @@ pub struct Server {
     /// The supervisor was asked for it, and the pipes were given to the present relay.
     pub connected: bool,
     pub tools: usize,
+    /// How often it was asked for its tools.
+    lists: u64,
+    /// How many tools the list has that is being given.
+    listed: usize,
     /// Who shares its children.
     pub isolation: Isolation,
     /// HTTP sessions, with whether they may be asked for something.
@@ -121,6 +125,37 @@ pub enum Served {
     Session(String, Vec<Step>),
 }
 
+/// A list as servers give it now and then: in another order, with repeats, with names that look like
+/// those of other servers' tools, with items that are none.
+fn disguised(mut tools: Vec<String>, turn: u64) -> Vec<String> {
+    let named = |name: &&str| format!(r#"{{"name":"{name}","inputSchema":{{"type":"object"}}}}"#);
+    match turn % 5 {
+        1 => tools.reverse(),
+        2 => tools.extend(tools.clone()),
+        3 => {
+            let lies = [
+                "u0__echo",
+                "u1__do.it",
+                "u2__a_b-c",
+                "Echo",
+                "do_it",
+                "echo ",
+            ];
+            tools.splice(0..0, lies.iter().map(named));
+        }
+        4 => tools.extend(
+            [
+                r#"{"name":7}"#,
+                r#"{"name":"echo","inputSchema":[]}"#,
+                "null",
+            ]
+            .map(str::to_owned),
+        ),
+        _ => {}
+    }
+    tools
+}
+
 fn say(after: u64, text: String) -> Step {
     Step {
         after,
@@ -141,6 +176,8 @@ impl Server {
             handoff: None,
             connected: false,
             tools: 3,
+            lists: 0,
+            listed: 3,
             // A session that has no child of its own may have to wait for one without end.
             isolation: match rng.below(10) {
                 0 => Isolation::Single,
@@ -238,7 +275,8 @@ impl Server {
                         support(at)
                     )
                 };
-                ("tools", (0..self.tools).map(tool).collect())
+                let tools = (0..self.listed).map(tool).collect();
+                ("tools", disguised(tools, self.life + self.lists))
             }
             "prompts/list" => (
                 "prompts",
@@ -352,6 +390,10 @@ impl Server {
                 return Served::Session(session, vec![say(soon, answer)]);
             }
             "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => {
+                // All pages are of one list.
+                if method == "tools/list" && params["cursor"].is_null() {
+                    (self.lists, self.listed) = (self.lists + 1, self.tools);
+                }
                 let (member, items) = self.items(&method);
                 let from = params["cursor"]
                     .as_str()

@@ -196,4 +196,10 @@ pages! {
             "See which limit it was" => "ggen mcp server logs --upstream NAME --tail 20",
             "Give it more" => "ggen mcp config get mcpServers.<NAME>.sandbox.limits",
         ];
+    UpstreamListFailed: "The upstream server declares tools, prompts or resources, and answers the request for the list with an error, with something that is no list, or not at all. It takes calls; the last good list is served, and the list is asked for again after 2 s, 4 s, … 64 s.";
+        because ["What the server needs for the list (a database, an account, another service) is not there", "The server is faulty or stuck"];
+        help [
+            "See what it answers" => "ggen mcp server logs --upstream NAME --tail 20",
+            "Start it anew" => "ggen mcp server restart --server NAME",
+        ];
 }

@@ -95,6 +95,9 @@ fn trouble(
         }
         UpstreamState::Starting => "does not get through its start",
         UpstreamState::CrashLoop => "is in a crash loop",
+        UpstreamState::Degraded if upstream.code == Some(Code::UpstreamListFailed) => {
+            "does not give all its lists"
+        }
         UpstreamState::Degraded => "is down",
         UpstreamState::Stopped if upstream.code.is_none() => {
             return Err(Finding::note(format!(

@@ -130,6 +130,9 @@ impl Upstream {
         let down = self.code.unwrap_or(Code::UpstreamExited);
         let (code, what) = match self.state(now) {
             UpstreamState::CrashLoop => (Code::UpstreamCrashLoop, "dies again and again"),
+            UpstreamState::Degraded if down == Code::UpstreamListFailed => {
+                (down, "does not give all its lists")
+            }
             UpstreamState::Degraded => (down, "is down"),
             UpstreamState::Stopped => (down, "is stopped"),
             UpstreamState::Disabled if self.config.enabled || self.code.is_some() => {

@@ -14,7 +14,8 @@ use bytes::Bytes;
 use ggen_wire::Code;
 
 impl Connecting<'_> {
-    /// Sends `server/discover`, or `initialize` where the configuration says legacy.
+    /// Sends `server/discover`, or `initialize` where the configuration says legacy or the server is
+    /// known to be.
     pub(crate) fn begin_handshake(&mut self, up: UpId) {
         let now = self.cx.now;
         self.ups.get_mut(up).retry_at = None;
@@ -23,7 +24,7 @@ impl Connecting<'_> {
         let upstream = self.ups.get(up);
         let is_auto = upstream.settings.era == crate::api::EraSetting::Auto;
         if upstream.settings.era == crate::api::EraSetting::Legacy
-            || is_auto && upstream.ends_at_probe
+            || is_auto && upstream.skips_probe
         {
             return self.initialize_upstream(up, 0);
         }
@@ -78,9 +79,9 @@ impl Connecting<'_> {
         let upstream = self.ups.get_mut(up);
         upstream.probing = false;
         if unanswered {
-            upstream.ends_at_probe = true;
+            upstream.skips_probe = true;
         } else if upstream.conns[0].phase != ConnState::Ready {
-            upstream.ends_at_probe = false;
+            upstream.skips_probe = false;
         }
     }
 
@@ -265,14 +266,21 @@ impl Connecting<'_> {
                 server: own(server),
                 instructions: own(instructions),
             };
-            self.ups.get_mut(up).era = Some(era);
-            self.ups.get_mut(up).info = hello;
+            let upstream = self.ups.get_mut(up);
+            // Another program or version may know the modern era: it is probed at its next start.
+            let is_known = upstream.info.server.is_none() || upstream.info.server == hello.server;
+            upstream.skips_probe = era != UpEra::Modern && (is_known || !upstream.skips_probe);
+            upstream.era = Some(era);
+            upstream.info = hello;
         }
         self.ready(up, conn);
     }
 
     /// The handshake on a connection led to nothing: its calls fail, and a process is replaced.
     pub(crate) fn handshake_failed(&mut self, up: UpId, conn: usize, code: Code, detail: String) {
+        if conn == 0 {
+            self.ups.get_mut(up).skips_probe = false;
+        }
         self.cx.follow_up(FollowUp::HandshakeFailed {
             up,
             conn,

@@ -24,7 +24,7 @@ impl Upstreams {
 }
 
 impl Connecting<'_> {
-    /// Asks for every stdio server and is_handshake every remote one.
+    /// Asks for every stdio server and begins the handshake with every remote one.
     pub(crate) fn reach_for_all(&mut self) {
         for up in self.ups.order() {
             self.reach_for(up);
@@ -119,6 +119,7 @@ impl Connecting<'_> {
         upstream.failures = 0;
         for kind in ListKind::ALL {
             let upstream = self.ups.get_mut(up);
+            upstream.lists[kind as usize].failure = None;
             if upstream.info.has(kind.capability()) {
                 self.fetch(up, kind);
             } else {
@@ -130,7 +131,7 @@ impl Connecting<'_> {
         self.settle_up(up);
     }
 
-    /// Asks for a stdio server, or is_handshake a remote one.
+    /// Asks for a stdio server, or begins the handshake with a remote one.
     pub(crate) fn reach_for(&mut self, up: UpId) {
         let now = self.cx.now;
         let upstream = self.ups.get_mut(up);

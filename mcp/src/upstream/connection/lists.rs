@@ -8,15 +8,18 @@ use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
 use crate::upstream::list::{ListKind, Loading, MAX_PAGES};
 use crate::upstream::{ConnState, Connecting, UpEra, list};
+use ggen_wire::Code;
 use ggen_wire::log::Level;
 use ggen_wire::status::UpstreamState;
 
 /// A list that could not be fetched is asked for again after this time, and after twice as long
 /// each time that it fails again.
 const AGAIN: Micros = 2_000_000;
+/// Characters that are kept of a server's error message.
+const LONGEST_REASON: usize = 300;
 
 impl Connecting<'_> {
-    /// Once all lists are known, an upstream is ready.
+    /// Once each list has come or failed, an upstream is ready or degraded.
     pub(crate) fn settle_up(&mut self, up: UpId) {
         let upstream = self.ups.get_mut(up);
         if upstream.conns[0].phase != ConnState::Ready
@@ -27,14 +30,31 @@ impl Connecting<'_> {
         {
             return;
         }
-        let was = std::mem::replace(&mut upstream.state, UpstreamState::Ready);
         upstream.unsettled = None;
         upstream.down_since = None;
         upstream.recalled = false;
+        self.settled(up);
+    }
+
+    /// An upstream that takes calls is ready if all its lists have come, and degraded while one
+    /// fails: then the last good one is served.
+    fn settled(&mut self, up: UpId) {
+        let upstream = self.ups.get_mut(up);
+        let failure = ListKind::ALL.into_iter().find_map(|kind| {
+            let reason = upstream.list(kind).failure.as_ref()?;
+            Some(format!("{}: {reason}", kind.method()))
+        });
+        let state = if failure.is_some() {
+            UpstreamState::Degraded
+        } else {
+            UpstreamState::Ready
+        };
+        upstream.trouble = failure.map(|reason| (Code::UpstreamListFailed, reason));
+        let was = std::mem::replace(&mut upstream.state, state);
         self.refresh(up);
         self.ups.keep_catalogue(self.cx, up);
         self.ups.report(self.cx, up);
-        if was != UpstreamState::Ready {
+        if was != state {
             self.cx.follow_up(FollowUp::TryWaiting);
         }
     }
@@ -70,7 +90,7 @@ impl Connecting<'_> {
             _ => None,
         };
         let Some(page) = page else {
-            return self.list_failed(up, kind);
+            return self.list_failed(up, kind, unread(envelope, kind));
         };
         let known = self.ups.get(up).list(kind).refused.clone();
         for (tool, reason) in page
@@ -107,17 +127,21 @@ impl Connecting<'_> {
             self.outbound_request(up, 0, Purpose::List(kind), kind.method(), &members, limit);
             return;
         }
-        let loaded = list.loading.take().unwrap_or_default();
+        let mut loaded = list.loading.take().unwrap_or_default();
+        // One that is left out may be the repeat of one that is right.
+        loaded
+            .refused
+            .retain(|name| !loaded.items.iter().any(|item| item.key == *name));
         (list.items, list.refused) = (loaded.items, loaded.refused);
         list.known = true;
         list.fetched = now;
-        list.failures = 0;
+        (list.failures, list.failure) = (0, None);
         self.list_settled(up, kind);
     }
 
     /// A list could not be fetched: the last good one stays, and it is asked for again after 2 s,
-    /// 4 s, … 64 s.
-    pub(crate) fn list_failed(&mut self, up: UpId, kind: ListKind) {
+    /// 4 s, … 64 s. While it fails, its server is degraded.
+    pub(crate) fn list_failed(&mut self, up: UpId, kind: ListKind, reason: String) {
         let now = self.cx.now;
         let upstream = self.ups.get_mut(up);
         let list = &mut upstream.lists[kind as usize];
@@ -128,12 +152,14 @@ impl Connecting<'_> {
         if upstream.conns[0].phase == ConnState::Ready {
             upstream.refresh_at[kind as usize].get_or_insert(now + wait);
             let text = format!(
-                "{}: {} failed or was not answered in time; it is asked for again in {} s",
+                "{}: {} failed: {reason}; it is asked for again in {} s",
                 upstream.settings.name,
                 kind.method(),
                 wait / 1_000_000
             );
-            self.cx.note(Level::Warn, "tools", Some(up), None, text);
+            upstream.lists[kind as usize].failure = Some(reason);
+            let code = Some(Code::UpstreamListFailed);
+            self.cx.note(Level::Warn, "tools", Some(up), code, text);
         }
         self.list_settled(up, kind);
     }
@@ -142,10 +168,9 @@ impl Connecting<'_> {
         if std::mem::take(&mut self.ups.get_mut(up).lists[kind as usize].again) {
             return self.fetch(up, kind);
         }
-        if self.ups.get(up).state == UpstreamState::Ready {
-            self.refresh(up);
-            self.ups.keep_catalogue(self.cx, up);
-            self.ups.report(self.cx, up);
+        let upstream = self.ups.get(up);
+        if upstream.unsettled.is_none() && upstream.conns[0].phase == ConnState::Ready {
+            self.settled(up);
         } else {
             self.settle_up(up);
         }
@@ -181,4 +206,18 @@ impl Connecting<'_> {
         self.rebuild(up);
         self.ups.report(self.cx, up);
     }
+}
+
+/// Why the answer to a request for a list is none: the server's error, or what is wrong with it.
+fn unread(envelope: &Envelope<'_>, kind: ListKind) -> String {
+    let error = match envelope.kind {
+        Kind::Error(_, error) => json::pick(error, ["code", "message"]),
+        _ => None,
+    };
+    let Some([code, message]) = error else {
+        return format!("the result has no list of {}", kind.member());
+    };
+    let message = message.and_then(json::string).unwrap_or_default();
+    let message: String = message.chars().take(LONGEST_REASON).collect();
+    format!("error {}: {message}", code.unwrap_or("without a code"))
 }

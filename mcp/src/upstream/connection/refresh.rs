@@ -39,7 +39,7 @@ impl Connecting<'_> {
                     Owner::Core(_) => ("core".to_owned(), "available".to_owned()),
                     Owner::Up(up) => {
                         let up = self.ups.get(up);
-                        let status = if up.state == status::UpstreamState::Ready {
+                        let status = if up.serves() {
                             "available"
                         } else {
                             up.state.as_str()

@@ -107,9 +107,10 @@ pub struct Upstream {
     pub asked_again: bool,
     /// `server/discover` is all that this life of a stdio server was sent.
     pub probing: bool,
-    /// It ended without an answer to `server/discover`: it is sent `initialize` only. Forgotten when
-    /// it ends before that has worked.
-    pub ends_at_probe: bool,
+    /// It is sent `initialize` without being probed: it has served as a legacy server, in this life
+    /// of the relay or an earlier one, or has ended at the probe. Forgotten when that fails, and when
+    /// the server turns out to be another one.
+    pub skips_probe: bool,
     /// Since when it is expected to become ready; `None` when it has settled (ready, or known not
     /// to be).
     pub unsettled: Option<Micros>,
@@ -167,7 +168,7 @@ impl Upstream {
             held: false,
             asked_again: false,
             probing: false,
-            ends_at_probe: false,
+            skips_probe: false,
             retry_at: None,
             failures: 0,
             refresh_at: [None; 4],
@@ -251,6 +252,13 @@ impl Upstream {
             optional(&self.info.server),
             optional(&self.info.instructions),
         )
+    }
+
+    /// Whether it takes calls: it is ready, or degraded only because one of its lists fails.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        let list_fails = matches!(self.trouble, Some((Code::UpstreamListFailed, _)));
+        self.state == UpstreamState::Ready || list_fails
     }
 
     /// Takes what an earlier life reported. False: it is not usable, a handshake is needed.

@@ -45,16 +45,29 @@ impl Relay {
 
     /// The same, with nothing said to it yet.
     pub(crate) fn idle(servers: &[(&str, bool, Server)], settings: Settings) -> Self {
-        let upstreams = servers.iter().map(|(name, ..)| UpstreamSettings {
-            name: (*name).to_owned(),
-            transport: Transport::Stdio,
-            era: EraSetting::Auto,
-            isolation: Isolation::default(),
-            pool: 4,
-            startup: 30_000_000,
-            timeout: 5_000_000,
-            enabled: true,
-            revision: 0,
+        Self::with_entries(servers, settings, |_| {})
+    }
+
+    /// The same, with entries that are changed first.
+    pub(crate) fn with_entries(
+        servers: &[(&str, bool, Server)],
+        settings: Settings,
+        change: fn(&mut UpstreamSettings),
+    ) -> Self {
+        let upstreams = servers.iter().map(|(name, ..)| {
+            let mut entry = UpstreamSettings {
+                name: (*name).to_owned(),
+                transport: Transport::Stdio,
+                era: EraSetting::Auto,
+                isolation: Isolation::default(),
+                pool: 4,
+                startup: 30_000_000,
+                timeout: 5_000_000,
+                enabled: true,
+                revision: 0,
+            };
+            change(&mut entry);
+            entry
         });
         let mut seed = u8::try_from(settings.incarnation.saturating_sub(1))
             .unwrap_or(0)
@@ -142,7 +155,8 @@ impl Relay {
         }
     }
 
-    fn answer(&self, up: u32, text: &str) -> Option<String> {
+    /// What a server answers to a line; `None`: nothing.
+    pub(crate) fn answer(&self, up: u32, text: &str) -> Option<String> {
         // Numbers that no machine type holds pass the relay, but not `Value`; then the parameters
         // are null.
         let [id, method, params] =
