@@ -82,6 +82,11 @@ impl AccessControl {
         }
     }
 
+    /// Whether there is a rule for this one tool.
+    pub(crate) fn has_tool_rule(&self, tool: &str) -> bool {
+        self.rules.tools.contains_key(tool)
+    }
+
     fn tool_rule(&self, tool: &str) -> ToolRule {
         self.rules
             .tools

@@ -68,10 +68,10 @@ impl Calling<'_> {
         let named = Named::read(ctx)?;
         let (access, kind) = (ctx.access.as_deref(), named.kind);
         if let Some(entry) = self.ups.entry(access, ctx.view, kind, &named.exposed) {
-            let tool = (kind == ListKind::Tools).then(|| entry.exposed.clone());
-            let target = tool
-                .clone()
-                .or_else(|| (ctx.method == Method::PromptsGet).then(|| entry.exposed.clone()));
+            // Limits are about a tool, by whatever view it is called.
+            let tool = (kind == ListKind::Tools).then(|| entry.public.clone());
+            let target =
+                (tool.is_some() || ctx.method == Method::PromptsGet).then(|| entry.exposed.clone());
             if let Some(tracing) = &ctx.attempt.tracing {
                 tracing.set_target(target.as_ref());
             }
@@ -121,9 +121,12 @@ impl Calling<'_> {
             {
                 None
             }
+            // Rules judge the names that a server lists. It may read another spelling as a name that
+            // is denied, so only who may use everything of it reaches what it does not list.
+            View::One(up) if !named.is_uri() && !self.ups.may_all(access, up) => None,
             // The one server decides; it may know names that it does not list.
             View::One(up) if self.ups.may(access, kind, up, &named.exposed) => {
-                let tool = (kind == ListKind::Tools).then(|| Arc::from("unlisted"));
+                let tool = (kind == ListKind::Tools).then(|| self.unlisted_tool(up, named));
                 let original = Cow::Owned(named.exposed.clone().into_owned());
                 Some(named.target(up, original, tool, Arc::new([])))
             }
@@ -135,6 +138,16 @@ impl Calling<'_> {
                     .then(|| named.target(up.id, Cow::Owned(original), None, Arc::new([])))
             }
             _ => None,
+        }
+    }
+
+    /// By which name limits know a tool that its server does not list.
+    fn unlisted_tool(&self, up: UpId, named: &Named<'_>) -> Arc<str> {
+        let public = name::exposed(&self.ups.get(up).key, &named.exposed);
+        if self.access.has_tool_rule(&public) {
+            public.into()
+        } else {
+            Arc::from("unlisted")
         }
     }
 }
@@ -158,13 +171,18 @@ impl<'a> Named<'a> {
             Method::ToolsCall => (ListKind::Tools, member("name")),
             Method::PromptsGet => (ListKind::Prompts, member("name")),
             Method::Complete => {
-                let [name, uri] = member("ref")
-                    .and_then(|raw| json::pick(raw, ["name", "uri"]))
+                let [of, name, uri] = member("ref")
+                    .and_then(|raw| json::pick(raw, ["type", "name", "uri"]))
                     .unwrap_or_default();
-                if name.is_some() {
-                    (ListKind::Prompts, name)
-                } else {
-                    (ListKind::Templates, uri)
+                // What is judged has to be what the server looks at, so there is one name only.
+                match (of.and_then(json::string).as_deref(), name, uri) {
+                    (Some("ref/prompt"), name, None) => (ListKind::Prompts, name),
+                    (Some("ref/resource"), None, uri) => (ListKind::Templates, uri),
+                    _ => {
+                        return Err(invalid(
+                            "params.ref names neither one prompt nor one resource",
+                        ));
+                    }
                 }
             }
             _ => (ListKind::Resources, member("uri")),

@@ -12,8 +12,6 @@ use crate::protocol::method::Method;
 use crate::tasks::passthrough;
 use crate::tasks::registry::{Forgotten, Origin};
 use crate::tasks::watch::Watch;
-use crate::upstream::list::ListKind;
-use crate::upstream::view::View;
 use std::sync::Arc;
 
 impl Calling<'_> {
@@ -57,13 +55,8 @@ impl Calling<'_> {
         task: &str,
     ) {
         let conn = &self.ups.get(call.up).conns[call.conn];
-        let view = if client.exposes {
-            View::All
-        } else {
-            View::One(call.up)
-        };
         let tool = client.tool.as_ref();
-        let entry = tool.and_then(|tool| self.ups.table(view, ListKind::Tools).get(tool));
+        let entry = tool.and_then(|tool| self.ups.tool_of(call.up, tool));
         let progress = client
             .progress
             .as_ref()

@@ -28,6 +28,8 @@ pub enum Owner {
 pub struct Entry {
     /// The name (or URI, or template) that clients use.
     pub exposed: Arc<str>,
+    /// The same in the view of all, by which limits know a tool.
+    pub public: Arc<str>,
     /// Whose it is.
     pub owner: Owner,
     /// The name that its owner uses.
@@ -65,23 +67,32 @@ impl Table {
     ) -> Self {
         let mut table = Self::default();
         for (at, item) in core.iter().enumerate() {
-            table.add(Owner::Core(at), item.key.clone(), item, item.text.clone());
+            let name = item.key.clone();
+            table.add(
+                Owner::Core(at),
+                [name.clone(), name],
+                item,
+                item.text.clone(),
+            );
         }
         for (up, key, items) in upstreams {
             for item in items {
-                let (exposed, text) = if prefixed {
-                    expose(kind, key, item)
+                let (names, text) = if prefixed {
+                    let (exposed, text) = expose(kind, key, item);
+                    ([exposed.clone(), exposed], text)
                 } else {
-                    (item.key.clone(), item.text.clone())
+                    let public = exposed_name(kind, key, item).into();
+                    ([item.key.clone(), public], item.text.clone())
                 };
-                table.add(Owner::Up(up), exposed, item, text);
+                table.add(Owner::Up(up), names, item, text);
             }
         }
         table.hash = table.digest();
         table
     }
 
-    pub(crate) fn add(&mut self, owner: Owner, exposed: Arc<str>, item: &Item, text: Bytes) {
+    fn add(&mut self, owner: Owner, names: [Arc<str>; 2], item: &Item, text: Bytes) {
+        let [exposed, public] = names;
         if self.index.contains_key(&exposed) {
             return self.collisions.push(exposed);
         }
@@ -91,6 +102,7 @@ impl Table {
         self.index.insert(exposed.clone(), self.entries.len());
         self.entries.push(Entry {
             exposed,
+            public,
             owner,
             original: item.key.clone(),
             text,
@@ -161,12 +173,17 @@ impl Table {
     }
 }
 
-/// The exposed name of an item and its definition with that name in it.
-fn expose(kind: ListKind, key: &str, item: &Item) -> (Arc<str>, Bytes) {
-    let exposed = match kind {
+/// The name of an item in the view of all.
+fn exposed_name(kind: ListKind, key: &str, item: &Item) -> String {
+    match kind {
         ListKind::Tools | ListKind::Prompts => name::exposed(key, &item.key),
         ListKind::Resources | ListKind::Templates => name::exposed_uri(key, &item.key),
-    };
+    }
+}
+
+/// The exposed name of an item and its definition with that name in it.
+fn expose(kind: ListKind, key: &str, item: &Item) -> (Arc<str>, Bytes) {
+    let exposed = exposed_name(kind, key, item);
     let Ok(text) = std::str::from_utf8(&item.text) else {
         return (exposed.into(), item.text.clone());
     };

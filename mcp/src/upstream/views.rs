@@ -4,7 +4,7 @@ use crate::api::UpId;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::Upstreams;
 use crate::upstream::list::ListKind;
-use crate::upstream::view::{Table, View};
+use crate::upstream::view::{Entry, Table, View};
 use ggen_wire::Code;
 
 /// A list of an upstream that was made anew.
@@ -41,12 +41,25 @@ impl Upstreams {
         }
     }
 
+    /// The tool of an upstream that has a name in the view of all.
+    pub(crate) fn tool_of(&self, up: UpId, public: &str) -> Option<&Entry> {
+        self.table(View::One(up), ListKind::Tools)
+            .entries
+            .iter()
+            .find(|entry| &*entry.public == public)
+    }
+
     /// A list of an upstream as it gives it now.
     pub(super) fn own_table(&self, up: UpId, kind: ListKind) -> Table {
         Table::build(
             kind,
             &[],
-            [(up, "", self.get(up).list(kind).items.as_slice())].into_iter(),
+            [(
+                up,
+                self.get(up).key.as_str(),
+                self.get(up).list(kind).items.as_slice(),
+            )]
+            .into_iter(),
             false,
         )
     }

@@ -179,6 +179,7 @@ fn what_is_hidden_answers_like_what_does_not_exist() {
     for of in [
         r#"{"type":"ref/prompt","name":"secret__p"}"#,
         r#"{"type":"ref/resource","uri":"a+file:///etc/{x}"}"#,
+        r#"{"type":"ref\u002fresource","uri":"a+file:///etc/{x}"}"#,
     ] {
         let (_, body) = ask(
             &mut relay,
@@ -513,5 +514,119 @@ fn only_what_may_be_repeated_is_sent_again() {
     relay.up(0, lost());
     assert_eq!(relay.of(get).len(), 1, "once only");
     relay.input(Input::EdgeLost(1));
+    assert_eq!(relay.gateway.leftovers(), Default::default());
+}
+
+#[test]
+fn a_completion_is_judged_by_what_the_server_looks_at() {
+    let mut relay = relay();
+    for of in [
+        // A prompt that is allowed is no way to a resource that is not, nor the other way round.
+        r#"{"type":"ref/resource","name":"a__p","uri":"a+file:///etc/{x}"}"#,
+        r#"{"type":"ref/prompt","name":"a__p","uri":"a+file:///docs/a"}"#,
+        r#"{"type":"ref/prompt","uri":"a+file:///docs/a"}"#,
+        r#"{"type":"ref/other","name":"a__p"}"#,
+        r#"{"name":"a__p"}"#,
+    ] {
+        let members = format!(r#""ref":{of},"argument":{{"name":"x","value":""}}"#);
+        let (_, body) = ask(&mut relay, "", "completion/complete", &members);
+        assert_eq!(code(&body), -32602, "{of}: {body}");
+    }
+    assert!(relay.written.is_empty(), "{:?}", relay.written);
+    for of in [
+        r#"{"type":"ref/prompt","name":"a__p"}"#,
+        r#"{"type":"ref/resource","uri":"a+file:///docs/{x}"}"#,
+    ] {
+        let members = format!(r#""ref":{of},"argument":{{"name":"x","value":""}}"#);
+        let (_, body) = ask(&mut relay, "", "completion/complete", &members);
+        assert_eq!(code(&body), 0, "{of}: {body}");
+    }
+}
+
+#[test]
+fn who_is_restricted_reaches_listed_names_only() {
+    let mut relay = Relay::new(&[("a", true, SERVE)]);
+    let deny = |tools: &[&str], prompts: &[&str]| Rule {
+        tools: Some(globs(tools)),
+        prompts: Some(globs(prompts)),
+        ..rule(Effect::Deny, &["*"])
+    };
+    let policy = vec![
+        rule(Effect::Allow, &["*"]),
+        deny(&["a__delete"], &["a__hidden"]),
+    ];
+    relay.input(Input::Rules(Box::new(Rules {
+        policy,
+        ..Rules::default()
+    })));
+    for name in ["delete", "Delete", "delete ", "DELETE", "de\u{200b}lete"] {
+        let (_, body) = relay.ask(
+            "a",
+            None,
+            "tools/list",
+            &serde_json::json!({}),
+            &serde_json::json!({}),
+        );
+        assert!(!body.to_string().contains("delete"));
+        let session = relay.session("a", "2025-11-25");
+        for (method, name) in [("tools/call", name), ("prompts/get", "Hidden")] {
+            let body = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"name": name}});
+            let (_, answer) = relay.post("a", &[("mcp-session-id", &session)], &body.to_string());
+            assert!(answer.contains("not found"), "{name}: {answer}");
+        }
+    }
+    assert!(
+        !relay
+            .written
+            .iter()
+            .any(|(_, text)| text.contains("tools/call") || text.contains("prompts/get")),
+        "{:?}",
+        relay.written
+    );
+}
+
+#[test]
+fn limits_of_a_tool_hold_in_every_view() {
+    let mut relay = Relay::new(&[("a", true, SILENT)]);
+    let tool = |concurrent| ToolRule {
+        concurrent,
+        ..ToolRule::default()
+    };
+    relay.input(Input::Rules(Box::new(Rules {
+        tools: [
+            ("a__get".to_owned(), tool(1)),
+            ("a__dynamic".to_owned(), tool(1)),
+        ]
+        .into(),
+        ..Rules::default()
+    })));
+    for (one, other) in [
+        (("", "a__get"), ("a", "get")),
+        (("a", "dynamic"), ("a", "dynamic")),
+    ] {
+        let call = |relay: &mut Relay, (view, name): (&str, &str)| {
+            let headers = [
+                ("mcp-protocol-version", MODERN),
+                ("mcp-method", "tools/call"),
+                ("mcp-name", name),
+            ];
+            let members = format!(r#""name":"{name}""#);
+            relay.send(
+                Verb::Post,
+                view,
+                &headers,
+                modern("1", "tools/call", &members),
+            )
+        };
+        for (first, second) in [(one, other), (other, one)] {
+            let (open, replies) = call(&mut relay, first);
+            assert!(replies.is_empty(), "{replies:?}");
+            let (_, replies) = call(&mut relay, second);
+            let [Reply::Full { status: 429, .. }] = &replies[..] else {
+                panic!("{second:?}: {replies:?}")
+            };
+            relay.input(Input::Gone(open));
+        }
+    }
     assert_eq!(relay.gateway.leftovers(), Default::default());
 }

@@ -235,6 +235,14 @@ fn a_denied_resource_is_denied_in_every_spelling() {
         "file://localhost/secret",
         "file:/secret",
         "file:///sec\nret",
+        "file:///%25252525252573ecret",
+        "file:///%ff/../secret",
+        "file:///\u{ff53}ecret",
+        "file:///%ef%bd%93ecret",
+        "file:///secret?%ff",
+        "file:///%73ecret?%ff",
+        "file:///%c0%afsecret",
+        "file:///%u0073ecret",
     ];
     for rule in [
         of(Effect::Deny, &["s+file:///secret"], None),
@@ -246,6 +254,14 @@ fn a_denied_resource_is_denied_in_every_spelling() {
             assert!(denied(uri, std::slice::from_ref(&rule)), "{rule:?} {uri}");
         }
         assert!(!denied("file:///public", std::slice::from_ref(&rule)));
+    }
+    let accent = [of(Effect::Deny, &["s+file:///caf\u{e9}"], None)];
+    for uri in [
+        "file:///cafe\u{301}",
+        "file:///caf%C3%A9",
+        "file:///cafe%cc%81",
+    ] {
+        assert!(denied(uri, &accent), "{uri}");
     }
     let hosts = [of(Effect::Deny, &["s+http://host/*"], None)];
     for uri in ["http://host/a", "HTTP://HOST/a", "http://u@host:80/a"] {

@@ -2,8 +2,10 @@
 //! spelling like another: an escaped character like the character, two slashes like one, a host in
 //! capitals like one without. Pure.
 
-/// Times that escapes are taken out: `%2573` is `%73` is `s`.
-const ESCAPES: usize = 4;
+use unicode_normalization::UnicodeNormalization;
+
+/// Times that the form of a text in Unicode is made one.
+const FORMS: usize = 4;
 
 /// What a URI may be read as.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,7 +15,8 @@ pub(super) struct Spellings {
     /// The same without fragment, then without query, and without slashes at its end, where that
     /// makes a difference: a server may not look at them.
     pub(super) shorter: Vec<String>,
-    /// It has dot segments, so that a server may read it as another path.
+    /// It has dot segments or escapes that are no UTF-8 and some take for it, so that a server may
+    /// read it as another path.
     pub(super) winds: bool,
 }
 
@@ -37,7 +40,7 @@ impl Spellings {
             spelling
                 .split(['/', '\\', '?', '#'])
                 .any(|part| part == ".." || part == ".")
-        });
+        }) || is_odd(&plain);
         Self {
             plain,
             shorter,
@@ -54,12 +57,18 @@ pub(super) fn plain(uri: &str) -> String {
         .chars()
         .filter(|c| !matches!(c, '\t' | '\n' | '\r'))
         .collect();
-    for _ in 0..ESCAPES {
-        let unescaped = unescaped(&text);
-        if unescaped == text {
+    text = unescaped(&text);
+    // One character has many forms in Unicode (composed, full width, ligatures), and one of them may
+    // be an escape again.
+    for _ in 0..FORMS {
+        if text.is_ascii() {
             break;
         }
-        text = unescaped;
+        let form = unescaped(&text.nfkc().collect::<String>());
+        if form == text {
+            break;
+        }
+        text = form;
     }
     let text = text.replace('\\', "/");
     let is_scheme = |scheme: &str| {
@@ -83,13 +92,14 @@ pub(super) fn plain(uri: &str) -> String {
     let host = authority
         .rsplit_once('@')
         .map_or(authority, |(_, host)| host)
-        .to_ascii_lowercase();
+        .to_lowercase();
     let port = match scheme.as_str() {
         "http" | "ws" => ":80",
         "https" | "wss" => ":443",
         _ => ":",
     };
     let host = host.strip_suffix(port).unwrap_or(&host);
+    let host = host.strip_suffix('.').unwrap_or(host);
     format!("{scheme}://{host}{}", single_slashes(path))
 }
 
@@ -108,27 +118,44 @@ fn file_path(rest: &str) -> String {
     single_slashes(path.trim_start_matches('/'))
 }
 
-/// The text with its escapes taken out. What would be a wildcard or is no UTF-8 then stays.
+/// The text with its escapes taken out, however often they were escaped. What would be a wildcard or
+/// is no UTF-8 stays.
 fn unescaped(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, more @ ..] = rest {
-        let byte = match (first, more) {
-            (b'%', [high, low, ..]) => digit(*high).zip(digit(*low)),
-            _ => None,
-        };
-        match byte.map(|(high, low)| high << 4 | low) {
-            Some(byte) if !matches!(byte, b'*' | b'?') => {
-                bytes.push(byte);
-                rest = &rest[3..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = more;
+    let mut bytes: Vec<u8> = Vec::with_capacity(text.len());
+    for byte in text.bytes() {
+        bytes.push(byte);
+        // What was made of an escape may be the end of another one.
+        while let [.., b'%', high, low] = bytes[..] {
+            match digit(high)
+                .zip(digit(low))
+                .map(|(high, low)| high << 4 | low)
+            {
+                Some(byte) if !matches!(byte, b'*' | b'?') => {
+                    bytes.truncate(bytes.len() - 3);
+                    bytes.push(byte);
+                }
+                _ => break,
             }
         }
     }
-    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            out.push_str(&format!("%{byte:02x}"));
+        }
+    }
+    out
+}
+
+/// Whether a text has an escape that some decoders take for another character: UTF-8 that is longer
+/// than it may be (`%c0%af` for a slash), or `%u002f`.
+fn is_odd(plain: &str) -> bool {
+    plain.split('%').skip(1).any(|rest| {
+        let rest = rest.to_ascii_lowercase();
+        ["c0", "c1", "u"].iter().any(|odd| rest.starts_with(odd))
+            || (rest.starts_with("e0") || rest.starts_with("f0"))
+    })
 }
 
 fn digit(byte: u8) -> Option<u8> {
@@ -165,6 +192,11 @@ mod tests {
             "file:/secret/a",
             "file://localhost/secret/a",
             " file:///sec\tret/a\n",
+            "file:///%2525252525252573ecret/a",
+            "file:///%25%37%33ecret/a",
+            "file:///\u{ff53}ecret/a",
+            "file:///\u{ff05}73ecret/a",
+            "file:///%ef%bd%93ecret\u{ff0f}a",
         ] {
             assert_eq!(plain(spelling), "file:///secret/a", "{spelling}");
         }
@@ -174,11 +206,15 @@ mod tests {
             "http://u:p@host:80/a",
             "http://host//a",
             "http://host%2Fa",
+            "http://host./a",
+            "http://\u{ff28}OST/a",
         ] {
             assert_eq!(plain(spelling), "http://host/a", "{spelling}");
         }
         assert_ne!(plain("file:///Secret"), plain("file:///secret"));
         assert_eq!(plain("file:///%ff%2a%3f"), "file:///%ff%2a%3f");
+        assert_eq!(plain("file:///%FF%73"), "file:///%ffs");
+        assert_eq!(plain("file:///e\u{301}"), plain("file:///%C3%A9"));
     }
 
     #[test]
@@ -193,6 +229,12 @@ mod tests {
             "x:/a/%252e%252E/b",
             "x:/a\\..\\b",
             "x:/./b",
+            "x:/\u{ff0e}\u{ff0e}/b",
+            "x:/\u{2025}/b",
+            "x:/a%c0%afb",
+            "x:/a%25c0%25afb",
+            "x:/a%u002fb",
+            "x:/a%e0%80%afb",
         ] {
             assert!(Spellings::of(uri).winds, "{uri}");
         }
