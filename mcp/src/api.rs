@@ -150,6 +150,12 @@ pub struct Limits {
     pub stream_after: Micros,
     /// Events kept for resumption, per stream.
     pub buffer: usize,
+    /// Bytes of all such events.
+    pub ring_bytes: usize,
+    /// Bytes of requests that wait for servers.
+    pub waiting_bytes: usize,
+    /// Calls of one legacy session in flight. Its client may be gone: then they go on.
+    pub calls_per_session: usize,
     /// Nesting of a message.
     pub depth: usize,
     /// Calls of modern clients that wait for an answer to a legacy server's question: of one
@@ -185,6 +191,9 @@ impl Default for Limits {
             probe: 3_000_000,
             stream_after: 2_000_000,
             buffer: 256,
+            ring_bytes: 64 << 20,
+            waiting_bytes: 32 << 20,
+            calls_per_session: 256,
             depth: 128,
             pending_inputs: [64, 256, 1024],
             gather: 10_000,

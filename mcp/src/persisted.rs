@@ -4,9 +4,11 @@
 
 use crate::api::{Micros, UpId};
 use crate::protocol::capabilities::Caps;
+use crate::protocol::excerpt::{self, cut};
 use crate::protocol::json;
 use crate::protocol::method::{Legacy, LogLevel};
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
 
 /// Something to be stored, or not to be stored any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub const LONGEST: usize = 64 << 10;
 /// Longest parameters of `initialize` that are kept as they stand. Of longer ones, only what the
 /// client can be asked for is.
 pub const LONGEST_PARAMS: usize = 16 << 10;
+/// Longest `clientInfo` that is kept as it stands, in bytes.
+const LONGEST_CLIENT: usize = 4 << 10;
 /// Longest catalogue of an upstream that is kept, in bytes.
 pub const LONGEST_CATALOGUE: usize = 4 << 20;
 
@@ -192,6 +196,21 @@ impl KeptTask {
             left: left?.parse().ok()?,
         })
     }
+}
+
+/// `clientInfo` as it is kept for a session: as it stands unless it is too long, else with the
+/// beginning of its name and version.
+pub(crate) fn client_info(raw: &str) -> Arc<str> {
+    if raw.len() <= LONGEST_CLIENT {
+        return raw.into();
+    }
+    let text = |member: Option<&str>, or: &str| {
+        let text = member.and_then(json::string);
+        json::quote(&cut(text.as_deref().unwrap_or(or), excerpt::LONGEST))
+    };
+    let [name, version] = json::pick(raw, ["name", "version"]).unwrap_or_default();
+    let (name, version) = (text(name, "unknown"), text(version, "0"));
+    format!("{{\"name\":{name},\"version\":{version}}}").into()
 }
 
 /// The parameters of `initialize` as they are kept: as they stand unless they are too long, else

@@ -49,6 +49,11 @@ fn leave(places: &mut HashMap<Arc<str>, usize>, key: &Arc<str>) {
     }
 }
 
+/// Counts a request that was one too many, and makes its refusal: there may be room in a second.
+pub(crate) fn one_too_many(cx: &mut Context, limit: Limit) -> Refusal {
+    limited(cx, limit, 1)
+}
+
 /// Counts a request that was one too many, and makes its refusal.
 fn limited(cx: &mut Context, limit: Limit, wait: Micros) -> Refusal {
     cx.emit(Output::Observe(Observation::Limited(limit)));
@@ -141,7 +146,12 @@ impl AccessControl {
             cx.emit(Output::Observe(Observation::Limited(Limit::Sessions)));
             return Err(Refusal::new(503, rpc::INTERNAL, Code::TooManySessions, "").retry(10));
         }
-        if self.rules.sessions > 0 && key.edge != 0 && own() >= self.rules.sessions {
+        let most = match self.rules.sessions {
+            // Nobody has more than half of them.
+            0 => self.sessions_in_all(&cx.limits).div_ceil(2),
+            most => most,
+        };
+        if in_all >= most && key.edge != 0 && own() >= most {
             return Err(limited(cx, Limit::PrincipalSessions, 10_000_000));
         }
         Ok(())

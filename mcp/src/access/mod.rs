@@ -14,7 +14,7 @@ use crate::api::{Limits, Micros, Observation, Output, StreamKey};
 use crate::context::Context;
 use crate::edge::Principal;
 use crate::observation::Hidden;
-pub(crate) use admission::Held;
+pub(crate) use admission::{Held, one_too_many};
 pub(crate) use audit::{Outcome, Trail};
 use std::sync::Arc;
 

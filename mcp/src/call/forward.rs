@@ -1,5 +1,6 @@
 //! Client → upstream: whether there is room for a call, its text, and its record.
 
+use crate::access;
 use crate::access::rules::ToolRule;
 use crate::api::{Micros, Observation, Output, UpId};
 use crate::call::Calling;
@@ -146,12 +147,34 @@ impl Calling<'_> {
             return Err(refusal);
         }
         let principal = &ctx.request.principal;
+        self.admit_share(ctx, target.up)?;
         self.access
             .admit_in_flight(self.cx, ctx.key, principal, || {
                 self.clients.unanswered_of(principal)
             })?;
         let again = ctx.attempt.tries > 0;
         self.access.admit_tool(self.cx, target.tool.as_ref(), again)
+    }
+
+    /// Whether a legacy session and a principal may have one more call in flight. Only when a server
+    /// has half of its places taken are they counted: then each principal that has some may have as
+    /// many as the others, and one alone half of them.
+    fn admit_share(&mut self, ctx: &RequestContext<'_>, up: UpId) -> Result<(), Refusal> {
+        let session = ctx.session().and_then(|id| self.clients.session(&id));
+        let in_session = session.map_or(0, |session| session.calls.len());
+        if in_session >= self.cx.limits.calls_per_session {
+            return Err(access::one_too_many(self.cx, Limit::PrincipalInFlight));
+        }
+        let places = self.access.calls_per_upstream(&self.cx.limits);
+        if ctx.key.edge == 0 || self.ups.get(up).in_flight() < places.div_ceil(2) {
+            return Ok(());
+        }
+        let principal = &ctx.request.principal.id;
+        let (own, others) = self.calls.shares(up, principal);
+        if own >= places / (others + 1).max(2) {
+            return Err(access::one_too_many(self.cx, Limit::PrincipalInFlight));
+        }
+        Ok(())
     }
 
     /// The span of a call, and the trace as the call's server gets it.

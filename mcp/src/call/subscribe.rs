@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 /// Subscriptions of one session.
 const SUBSCRIPTIONS: usize = 1000;
+/// Bytes of the URIs in them.
+const SUBSCRIBED: usize = 64 << 10;
 
 impl Calling<'_> {
     /// Subscriptions are kept per session; the upstream hears of the first one and of the end of
@@ -24,7 +26,10 @@ impl Calling<'_> {
             return Ok(Flow::Done);
         };
         let original: Arc<str> = (*target.original).into();
-        if ctx.method == Method::Subscribe && session.subscriptions.len() >= SUBSCRIPTIONS {
+        let length = session.subscriptions.iter().map(|uri| uri.len());
+        let full = session.subscriptions.len() >= SUBSCRIPTIONS
+            || length.sum::<usize>() + exposed.len() > SUBSCRIBED;
+        if ctx.method == Method::Subscribe && full {
             return Err(Refusal::new(
                 200,
                 rpc::INTERNAL,

@@ -2,7 +2,7 @@
 
 use crate::api::{Micros, Output, StreamKey};
 use crate::client::exchange::Exchange;
-use crate::client::session::EventBuffer;
+use crate::client::session::{EventBuffer, Session};
 use crate::client::{Clients, session};
 use crate::context::Context;
 use crate::edge::Reply;
@@ -10,6 +10,8 @@ use crate::observation::DropReason;
 use crate::protocol::method::Legacy;
 use crate::protocol::refusal::Refusal;
 use bytes::Bytes;
+use ggen_wire::Code;
+use ggen_wire::log::Level;
 use std::sync::Arc;
 
 /// After this time a client comes back for the rest of a stream that has lasted long enough, in
@@ -53,13 +55,62 @@ impl Clients {
         else {
             return;
         };
-        let id = session::event_id(buffer, stream.push(data.clone(), cx.limits.buffer));
+        let (before, id) = (
+            stream.bytes(),
+            session::event_id(buffer, stream.push(data.clone(), cx.limits.buffer)),
+        );
+        self.ring_bytes += stream.bytes().saturating_sub(before);
         if let Some(reader) = stream.attached
             && let Some(exchange) = self.exchanges.get_mut(&reader)
             && !exchange.event(reader, Some(id), None, data, droppable, cx.outputs())
         {
             cx.dropped(None, DropReason::SlowClient);
         }
+        if self.ring_bytes > cx.limits.ring_bytes {
+            self.shed_rings(cx);
+        }
+    }
+
+    /// All streams together keep too much for clients that come back: those that are complete for
+    /// the longest time are forgotten first, then those of which everything was sent.
+    fn shed_rings(&mut self, cx: &mut Context) {
+        let bytes =
+            |session: &Session| -> usize { session.buffers.values().map(EventBuffer::bytes).sum() };
+        // It was only added up; what sessions took with them when they ended is not in it any more.
+        self.ring_bytes = self.sessions.values().map(bytes).sum();
+        let most = cx.limits.ring_bytes;
+        if self.ring_bytes <= most {
+            return;
+        }
+        let mut rings: Vec<_> = self
+            .sessions
+            .iter()
+            .flat_map(|(id, session)| {
+                session.buffers.iter().map(|(number, buffer)| {
+                    let last = (buffer.done.is_none(), buffer.attached.is_none());
+                    (last, buffer.done, session.used, id.clone(), *number)
+                })
+            })
+            .collect();
+        rings.sort_unstable();
+        let mut forgotten = 0_usize;
+        for (.., id, number) in rings {
+            if self.ring_bytes <= most / 4 * 3 {
+                break;
+            }
+            let ring = self
+                .sessions
+                .get_mut(&id)
+                .and_then(|session| session.buffers.get_mut(&number));
+            let freed = ring.map_or(0, EventBuffer::forget);
+            self.ring_bytes -= freed;
+            forgotten += usize::from(freed > 0);
+        }
+        let text = format!(
+            "streams keep more than {} MiB for clients that come back: {forgotten} of them are forgotten",
+            most >> 20
+        );
+        cx.note(Level::Warn, "protocol", None, Some(Code::Overloaded), text);
     }
 
     /// Ends a stream of a session: its reader, who is returned, is told; its events are kept for a

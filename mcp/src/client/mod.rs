@@ -47,6 +47,8 @@ pub(crate) struct Clients {
     /// Answers that wait for their session to be stored, by ticket: until when, and what.
     held_answers: BTreeMap<u64, (Micros, HeldAnswer)>,
     tickets: u64,
+    /// Bytes of the events that streams keep, at least.
+    ring_bytes: usize,
 }
 
 impl Clients {

@@ -62,7 +62,12 @@ pub struct EventBuffer {
     sent: u64,
     /// The stream is complete since then.
     pub done: Option<Micros>,
+    /// Bytes of the events.
+    bytes: usize,
 }
+
+/// Bytes of the events that one stream keeps, unless the newest alone has more.
+const RING: usize = 1 << 20;
 
 /// Complete streams that a session keeps for a client that comes back.
 const KEPT: usize = 32;
@@ -124,14 +129,33 @@ impl EventBuffer {
     /// Adds an event and gives its number. Over `limit` events, the oldest are forgotten.
     pub fn push(&mut self, data: Bytes, limit: usize) -> u64 {
         self.next += 1;
+        self.bytes += data.len();
         self.events.push_back((self.next, data));
-        if self.events.len() > limit {
-            self.events.pop_front();
+        while self.events.len() > limit || self.bytes > RING && self.events.len() > 1 {
+            self.drop_oldest();
         }
         if self.attached.is_some() {
             self.sent = self.next;
         }
         self.next
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((_, data)) = self.events.pop_front() {
+            self.bytes -= data.len();
+        }
+    }
+
+    /// Bytes of its events.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Forgets its events; gives their bytes. Who comes back goes on with the next one.
+    pub fn forget(&mut self) -> usize {
+        self.events.clear();
+        std::mem::take(&mut self.bytes)
     }
 
     /// The number of the newest event; 0 before the first.

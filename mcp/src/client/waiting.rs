@@ -101,6 +101,14 @@ impl Clients {
         self.waiting.len()
     }
 
+    /// Bytes of the requests that wait.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting
+            .iter()
+            .map(|waiting| waiting.request.body.len())
+            .sum()
+    }
+
     /// The requests of a principal that wait, and those that listen.
     pub(crate) fn unanswered_of(&self, principal: &Principal) -> usize {
         let waiting = self

@@ -47,7 +47,10 @@ impl Gateway {
 
     /// Has a request wait for a server, if there is room.
     fn wait(&mut self, key: StreamKey, request: Request, attempt: Attempt) {
-        let room = if self.clients.waiting() >= self.cx.limits.calls {
+        let bytes = self.clients.waiting_bytes() + request.body.len();
+        let full =
+            self.clients.waiting() >= self.cx.limits.calls || bytes > self.cx.limits.waiting_bytes;
+        let room = if full {
             Err(Refusal::new(503, rpc::INTERNAL, Code::Overloaded, "").retry(1))
         } else {
             let principal = &request.principal;

@@ -5,7 +5,7 @@ pub(crate) mod record;
 
 use crate::api::{Micros, StreamKey, UpId};
 use crate::in_flight::record::{Call, Purpose};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Requests to upstreams that have no answer yet, by the id that they were sent with.
 #[derive(Default)]
@@ -54,6 +54,21 @@ impl Calls {
     pub(crate) fn of_clients(&self) -> impl Iterator<Item = &Call> {
         self.values()
             .filter(|call| matches!(call.purpose, Purpose::Client(_)))
+    }
+
+    /// Calls of a principal at an upstream, and how many other principals have some there.
+    pub(crate) fn shares(&self, up: UpId, principal: &str) -> (usize, usize) {
+        let (mut own, mut others) = (0, HashSet::new());
+        for call in self.values().filter(|call| call.up == up) {
+            if let Purpose::Client(client) = &call.purpose {
+                if *client.principal == *principal {
+                    own += 1;
+                } else {
+                    others.insert(&client.principal);
+                }
+            }
+        }
+        (own, others.len())
     }
 
     /// The calls of a connection (or, with `None`, of the upstream), in order.

@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 /// URIs in one subscription, at most.
 const MAX_URIS: usize = 1000;
+/// Bytes of all of them; those beyond are not accepted.
+const MAX_URI_BYTES: usize = 64 << 10;
 
 impl Serving<'_> {
     pub(crate) fn listen(&mut self, ctx: &RequestContext<'_>) -> Result<Flow, Refusal> {
@@ -91,6 +93,10 @@ impl Serving<'_> {
             .into_iter()
             .take(MAX_URIS)
             .filter_map(json::string)
+            .scan(MAX_URI_BYTES, |left, uri| {
+                *left = left.checked_sub(uri.len())?;
+                Some(uri)
+            })
             .filter_map(|uri| {
                 let owner = self.ups.subscribable(ctx.view, &uri).filter(may)?;
                 Some((uri.into_owned(), owner))

@@ -156,7 +156,7 @@ impl Serving<'_> {
             principal: request.principal.clone(),
             access,
             caps,
-            client: said.client.unwrap_or(NAMELESS).into(),
+            client: persisted::client_info(said.client.unwrap_or(NAMELESS)),
             params: if self.cx.keeps {
                 persisted::params(said.params, caps)
             } else {

@@ -44,7 +44,7 @@ impl Serving<'_> {
             access: self.access.of_principal(&principal),
             principal,
             caps: capabilities.map(Caps::read).unwrap_or_default(),
-            client: client.unwrap_or(NAMELESS).into(),
+            client: crate::persisted::client_info(client.unwrap_or(NAMELESS)),
             params: record.params.as_str().into(),
             digest: digest.into(),
             socket: record.socket,

@@ -120,7 +120,49 @@ pub struct Loading {
     pub refused: Vec<Arc<str>>,
     /// Cursors seen, to stop at a circle.
     pub cursors: Vec<String>,
+    /// Bytes of all that.
+    pub bytes: usize,
 }
 
 /// Pages fetched of one list, at most.
 pub const MAX_PAGES: usize = 1000;
+/// Items of one list.
+pub const MAX_ITEMS: usize = 20_000;
+/// Bytes of one list: of its items, and of the cursors that lead to them.
+pub const MAX_BYTES: usize = 8 << 20;
+
+impl Loading {
+    /// Takes a page, as much of it as there is room for. False: there is no room for more.
+    pub(crate) fn take(&mut self, items: Vec<Item>, refused: Vec<(String, String)>) -> bool {
+        for (tool, _) in refused {
+            self.bytes += tool.len();
+            if self.is_full() {
+                return false;
+            }
+            self.refused.push(tool.into());
+        }
+        for item in items {
+            // Its name is kept once more in each view.
+            self.bytes += item.text.len() + item.key.len();
+            if self.is_full() {
+                return false;
+            }
+            self.items.push(item);
+        }
+        true
+    }
+
+    /// Takes the cursor of the next page. False: that page is not to be asked for.
+    pub(crate) fn follow(&mut self, cursor: &str) -> bool {
+        self.bytes += cursor.len();
+        let more = !self.is_full() && self.cursors.len() < MAX_PAGES;
+        if more {
+            self.cursors.push(cursor.to_owned());
+        }
+        more
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes > MAX_BYTES || self.items.len() >= MAX_ITEMS || self.refused.len() >= MAX_ITEMS
+    }
+}

@@ -54,6 +54,8 @@ pub struct Table {
 
 /// Entries in one page of a list.
 pub const PAGE: usize = 1000;
+/// Bytes in one page of a list, unless a single entry has more.
+pub const PAGE_BYTES: usize = 2 << 20;
 
 impl Table {
     /// The built-in tools followed by what the upstreams give. `prefixed`: names become
@@ -154,7 +156,13 @@ impl Table {
                     .filter(|from| hash == self.hash.to_string() && *from < self.entries.len())?
             }
         };
-        let to = (from + PAGE).min(self.entries.len());
+        let mut room = PAGE_BYTES;
+        let fits = self.entries[from..].iter().take(PAGE).take_while(|entry| {
+            let fits = room > 0;
+            room = room.saturating_sub(entry.text.len());
+            fits
+        });
+        let to = from + fits.count();
         let mut out = Vec::with_capacity(
             self.entries[from..to]
                 .iter()

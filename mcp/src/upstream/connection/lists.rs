@@ -6,11 +6,12 @@ use crate::context::FollowUp;
 use crate::in_flight::record::Purpose;
 use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
-use crate::upstream::list::{ListKind, Loading, MAX_PAGES};
+use crate::upstream::list::{ListKind, Loading, MAX_BYTES, MAX_ITEMS, MAX_PAGES};
 use crate::upstream::{ConnState, Connecting, UpEra, list};
 use ggen_wire::Code;
 use ggen_wire::log::Level;
 use ggen_wire::status::UpstreamState;
+use std::collections::HashSet;
 
 /// A list that could not be fetched is asked for again after this time, and after twice as long
 /// each time that it fails again.
@@ -112,31 +113,42 @@ impl Connecting<'_> {
         let Some(loading) = &mut list.loading else {
             return;
         };
-        loading.items.extend(page.items);
-        loading
-            .refused
-            .extend(page.refused.into_iter().map(|(tool, _)| tool.into()));
         list.ttl_ms = page.ttl_ms;
         list.public = page.public;
-        if let Some(cursor) = page
-            .next
-            .filter(|cursor| !loading.cursors.contains(cursor) && loading.cursors.len() < MAX_PAGES)
-        {
-            let members = format!("\"cursor\":{}", json::quote(&cursor));
-            loading.cursors.push(cursor);
-            self.outbound_request(up, 0, Purpose::List(kind), kind.method(), &members, limit);
-            return;
+        let whole = loading.take(page.items, page.refused);
+        // A cursor that comes again would lead in a circle.
+        let next = page.next.filter(|cursor| !loading.cursors.contains(cursor));
+        match next {
+            Some(cursor) if whole && loading.follow(&cursor) => {
+                let members = format!("\"cursor\":{}", json::quote(&cursor));
+                self.outbound_request(up, 0, Purpose::List(kind), kind.method(), &members, limit);
+                return;
+            }
+            None if whole => {}
+            _ => self.cut_list(up, kind),
         }
+        let list = &mut self.ups.get_mut(up).lists[kind as usize];
         let mut loaded = list.loading.take().unwrap_or_default();
         // One that is left out may be the repeat of one that is right.
-        loaded
-            .refused
-            .retain(|name| !loaded.items.iter().any(|item| item.key == *name));
+        let taken: HashSet<_> = loaded.items.iter().map(|item| item.key.clone()).collect();
+        loaded.refused.retain(|name| !taken.contains(name));
         (list.items, list.refused) = (loaded.items, loaded.refused);
         list.known = true;
         list.fetched = now;
         (list.failures, list.failure) = (0, None);
         self.list_settled(up, kind);
+    }
+
+    /// A list is longer than it may be: what is beyond is left out.
+    fn cut_list(&mut self, up: UpId, kind: ListKind) {
+        let text = format!(
+            "{}: {} goes on after {MAX_ITEMS} items, {MAX_PAGES} pages or {} MiB: the rest is left out",
+            self.ups.get(up).settings.name,
+            kind.method(),
+            MAX_BYTES >> 20
+        );
+        let code = Some(Code::UpstreamTooLarge);
+        self.cx.note(Level::Warn, "tools", Some(up), code, text);
     }
 
     /// A list could not be fetched: the last good one stays, and it is asked for again after 2 s,
