@@ -243,7 +243,7 @@ pub struct Upstream {
     pub in_flight: u32,
     /// Starts after the first one.
     pub restarts: u64,
-    /// Why it last ended or could not be reached.
+    /// Why it last ended or could not be reached, or why it is degraded although it runs.
     pub last_exit: Option<String>,
     /// The code of what is wrong with it, if anything is.
     pub code: Option<Code>,

@@ -108,12 +108,20 @@ impl Upstream {
             prompts: report.map_or(0, |report| report.prompts),
             resources: report.map_or(0, |report| report.resources),
             restarts: self.restarts,
-            last_exit: self.last_exit.clone(),
+            last_exit: self.failing_list().or_else(|| self.last_exit.clone()),
             code: self.code,
             next_start_ms,
             starting_ms: self.starting_ms(now),
             ..status::Upstream::default()
         }
+    }
+
+    /// What the gateway worker says of a list that it does not get, while the server runs.
+    fn failing_list(&self) -> Option<String> {
+        let report = self.report.as_ref()?;
+        let is_running = matches!(self.phase, Phase::Running(_));
+        let fails = is_running && report.code == Some(Code::UpstreamListFailed);
+        report.detail.clone().filter(|_| fails)
     }
 
     /// Milliseconds since its start, while it starts.
@@ -147,8 +155,8 @@ impl Upstream {
             _ => format!("ggen mcp server logs --upstream {name}"),
         };
         let reason = self
-            .last_exit
-            .clone()
+            .failing_list()
+            .or_else(|| self.last_exit.clone())
             .or_else(|| self.report.as_ref()?.detail.clone())
             .unwrap_or_default();
         let message = if reason.is_empty() {
