@@ -1,6 +1,7 @@
 """The servers of servers.toml."""
 
 import os
+import sys
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +57,24 @@ class Server:
         path = f"{self.programs}:{NODE}:/usr/local/bin:/usr/bin:/bin"
         env = {"PATH": path, "HOME": str(self.folder), **{key: self.fill(value) for key, value in self.env.items()}}
         return {"command": str(self.programs / program), "args": args, "env": env, "cwd": str(self.folder)}
+
+    def launched(self, cache: Path) -> dict:
+        """An entry as people write it: `npx` or `uvx` fetches the package at the first start, into this cache."""
+        entry = self.entry()
+        program, *args = (self.fill(part) for part in self.run)
+        package, more = f"{self.package}@{self.version}", []
+        if self.registry == "npm":
+            for extra in self.extra:
+                more += ["-p", extra]
+            entry["args"] = ["-y", "-p", package, *more, program, *args]
+            entry["env"] |= {"npm_config_cache": str(cache / "npm"), "npm_config_ignore_scripts": "true"}
+            return entry | {"command": "npx"}
+        for extra in self.extra:
+            more += ["--with", extra]
+        package = f"{self.package}=={self.version}"
+        entry["args"] = ["--python", sys.executable, "--exclude-newer", self.as_of, "--from", package, *more, program, *args]
+        entry["env"]["UV_CACHE_DIR"] = str(cache / "uv")
+        return entry | {"command": str(Path(sys.executable).parent / "uvx")}
 
     def fill(self, value):
         """Puts the working directory in place of `{dir}`, wherever it stands."""

@@ -93,17 +93,29 @@ def of_lists(kind: str, mine: list[dict], theirs: list[dict]) -> list[str]:
     return found
 
 
-def of_calls(mine: object, theirs: object, server: str = "") -> list[str]:
-    """How the answers to a call differ; links to resources have the names of the merged view there."""
-    if server and isinstance(mine, dict):
-        mine = copy.deepcopy(mine)
-        for block in mine.get("content", []):
-            holder = block.get("resource", block) if block.get("type") in ("resource", "resource_link") else {}
-            if "uri" in holder:
-                holder["uri"] = exposed(server, "resources", holder["uri"])
-    if isinstance(theirs, dict) and "error" in theirs and mine != theirs:
-        return [f"call: {theirs['error']}"]
-    return [] if mine == theirs else [f"call: differs at {where(mine, theirs)}"]
+def of_answers(direct: Seen, through: Seen, server: str = "") -> list[str]:
+    """How answers differ; addresses in them are those of the merged view there."""
+    found = []
+    for name, mine in direct.answers.items():
+        theirs = through.answers.get(name, {"error": "not tried"})
+        if server:
+            mine = with_exposed_addresses(server, mine)
+        if mine == theirs:
+            continue
+        error = theirs.get("error")
+        found.append(f"{name}: {error}" if error else f"{name}: differs at {where(mine, theirs)}")
+    return found
+
+
+def with_exposed_addresses(server: str, answer: dict) -> dict:
+    """An answer as it comes in the merged view."""
+    answer = copy.deepcopy(answer)
+    blocks = [*answer.get("content", []), *(message.get("content", {}) for message in answer.get("messages", []))]
+    linked = [block.get("resource", block) for block in blocks if block.get("type") in ("resource", "resource_link")]
+    for holder in [*answer.get("contents", []), *linked]:
+        if "uri" in holder:
+            holder["uri"] = exposed(server, "resources", holder["uri"])
+    return answer
 
 
 def where(one: object, two: object, path: str = "") -> str:

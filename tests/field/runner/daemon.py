@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,10 +29,8 @@ class Daemon:
     def __init__(self, servers: list[Server], entries: dict[str, dict] | None = None):
         self.names = [server.name for server in servers]
         self.home = CACHE / "daemon"
-        self.home.mkdir(parents=True, exist_ok=True)
-        for old in self.home.rglob("*"):
-            if old.is_file() or old.is_socket():
-                old.unlink()
+        shutil.rmtree(self.home, ignore_errors=True)
+        self.home.mkdir(parents=True)
         entries = entries or {server.name: server.entry() for server in servers}
         self.file = self.home / ".mcp.json"
         self.file.write_text(json.dumps({"mcpServers": entries}, indent=2))
@@ -46,6 +45,8 @@ class Daemon:
         env = {
             "HOME": str(self.home),
             "PATH": os.environ["PATH"],
+            "GGEN_RUNTIME_DIR": str(self.home / "run"),
+            "GGEN_STATE_DIR": str(self.home / "state"),
             "GGEN_MCP_TRANSPORTS_HTTP_PORT": str(self.port),
             "GGEN_MCP_METRICS_PORT": str(self.metrics),
             "GGEN_MCP_TRANSPORTS_HTTP_SSL_PORT": "0",

@@ -14,7 +14,6 @@ from .catalogue import CACHE, NODE, ROOT, Server
 
 # Seconds for one install. A crate is compiled.
 LIMIT = {"npm": 300, "pypi": 300, "crates": 1500}
-NODE_PIN = ROOT / "tests/interop/packages/node22"
 
 
 def environment() -> dict[str, str]:
@@ -72,25 +71,26 @@ def install(server: Server) -> str | None:
     return None
 
 
-def install_node() -> None:
-    """The Node that runs the servers, as the interoperability tests pin it."""
-    home, lock = CACHE / "node", (NODE_PIN / "package-lock.json").read_text()
-    if (home / ".pin").exists() and (home / ".pin").read_text() == lock:
-        return
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(NODE_PIN / name, home)
-    npm = ["npm", "ci", "--omit-lockfile-registry-resolved", "--no-audit", "--no-fund", "--loglevel=error"]
-    subprocess.run(npm, cwd=home, env=environment(), check=True, timeout=LIMIT["npm"], stdout=sys.stderr)
-    (home / ".pin").write_text(lock)
+def install_pinned(name: str, pinned: str) -> Path:
+    """A folder of npm packages, as the interoperability tests pin them."""
+    home, lock = CACHE / name, (ROOT / "tests/interop/packages" / pinned / "package-lock.json").read_text()
+    if not (home / ".pin").exists() or (home / ".pin").read_text() != lock:
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True)
+        for file in ("package.json", "package-lock.json"):
+            shutil.copy(ROOT / "tests/interop/packages" / pinned / file, home)
+        npm = ["npm", "ci", "--omit-lockfile-registry-resolved", "--no-audit", "--no-fund", "--loglevel=error"]
+        subprocess.run(npm, cwd=home, env=environment(), check=True, timeout=LIMIT["npm"], stdout=sys.stderr)
+        (home / ".pin").write_text(lock)
+    return home
 
 
 def install_all(servers: list[Server], jobs: int) -> dict[str, str]:
     """Installs all, some at a time: {name: why it failed}."""
     (CACHE / "servers").mkdir(parents=True, exist_ok=True)
-    if any(server.registry == "npm" for server in servers):
-        install_node()
+    # The Node that runs servers, and the TypeScript client.
+    install_pinned("node", "node22")
+    install_pinned("typescript", "clients")
     with ThreadPoolExecutor(jobs) as pool:
         results = pool.map(install, servers)
         return {server.name: why for server, why in zip(servers, results) if why is not None}

@@ -2,16 +2,18 @@
 took them, and the answer to a call."""
 
 import copy
+import json
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import anyio
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from .catalogue import CACHE, Call, Server
+from .catalogue import CACHE, NODE, Server
 
 KINDS = ("tools", "prompts", "resources", "templates")
 MEMBER = {"templates": "resourceTemplates"}
@@ -30,7 +32,8 @@ class Seen:
     lists: dict[str, list[dict]] = field(default_factory=dict)
     # Lists that the client did not take, or that the server refused, with the reason.
     refused: dict[str, str] = field(default_factory=dict)
-    call: object = None
+    # Answers: of the `call`, of reading the first resource (`read`), of the first `prompt` that needs no argument.
+    answers: dict[str, object] = field(default_factory=dict)
 
 
 class Connection:
@@ -82,16 +85,35 @@ class Connection:
                 break
         return items
 
-    async def call(self, call: Call, prefix: str = "") -> object:
-        """The result of a call, without what belongs to the connection; or the error."""
-        try:
-            with anyio.fail_after(CALL_LIMIT):
-                await self.client.call_tool(prefix + call.tool, call.args)
-        except Exception as error:  # noqa: BLE001
-            if "tools/call" not in self.results:
-                return {"error": reason(error)}
-        result = self.results["tools/call"]
-        return {key: value for key, value in result.items() if key not in ("resultType", "_meta")}
+    async def answers(self, seen: Seen, wanted: dict[str, tuple]) -> None:
+        """Tries what `wanted` names: the name of an answer, the verb, its arguments."""
+        verbs = {"call": self.client.call_tool, "read": self.client.read_resource, "prompt": self.client.get_prompt}
+        for name, arguments in wanted.items():
+            method = {"call": "tools/call", "read": "resources/read", "prompt": "prompts/get"}[name]
+            try:
+                with anyio.fail_after(CALL_LIMIT):
+                    await verbs[name](*arguments)
+            except Exception as error:  # noqa: BLE001
+                if method not in self.results:
+                    seen.answers[name] = {"error": reason(error)}
+                    continue
+            # Without what belongs to the connection.
+            result = self.results[method]
+            apart = ("resultType", "_meta", "ttlMs", "cacheScope")
+            seen.answers[name] = {key: value for key, value in result.items() if key not in apart}
+
+
+def wanted(server: Server, lists: dict[str, list[dict]], exposed=lambda _kind, name: name) -> dict[str, tuple]:
+    """What to try at a server, by its own lists; `exposed` gives the names of another view."""
+    found = {}
+    if server.call:
+        found["call"] = (exposed("tools", server.call.tool), server.fill(server.call.args))
+    if lists["resources"]:
+        found["read"] = (exposed("resources", lists["resources"][0]["uri"]),)
+    for prompt in lists["prompts"]:
+        if not any(argument.get("required") for argument in prompt.get("arguments") or []):
+            return found | {"prompt": (exposed("prompts", prompt["name"]),)}
+    return found
 
 
 def reason(error: BaseException) -> str:
@@ -128,20 +150,20 @@ async def direct_in(server: Server, mode: str) -> Seen:
         transport = stdio_client(StdioServerParameters(**server.entry()), errlog=stderr)
         async with connected(transport, mode) as connection:
             await connection.lists(seen)
-            if server.call:
-                seen.call = await connection.call(filled(server))
+            await connection.answers(seen, wanted(server, seen.lists))
     return seen
 
 
-async def through(url: str, mode: str, server: Server, prefix: str = "") -> Seen:
-    """A server through ggend, in its own view; or (with a prefix) only its call in the merged view."""
+async def through(url: str, mode: str, server: Server, direct: Seen, exposed=None) -> Seen:
+    """A server through ggend, in its own view; or (with `exposed`) only its answers in the merged view."""
     seen = Seen()
     with anyio.fail_after(CONNECT_LIMIT * 2):
         async with connected(url, mode) as connection:
-            if not prefix:
+            if exposed:
+                await connection.answers(seen, wanted(server, direct.lists, exposed))
+            else:
                 await connection.lists(seen)
-            if server.call:
-                seen.call = await connection.call(filled(server), prefix)
+                await connection.answers(seen, wanted(server, direct.lists))
     return seen
 
 
@@ -153,6 +175,16 @@ async def merged(url: str, mode: str) -> Seen:
     return seen
 
 
-def filled(server: Server) -> Call:
-    """The call with the server's working directory in it."""
-    return Call(server.call.tool, server.fill(server.call.args))
+async def taken_by_typescript(url: str, mode: str, era: str, python: Seen) -> list[str]:
+    """Whether the official TypeScript client takes the merged lists, and as many of them: what is wrong."""
+    home = CACHE / "typescript"
+    program = home / "merged.mjs"
+    program.write_bytes(Path(__file__).with_name("merged.mjs").read_bytes())
+    done = await anyio.run_process([str(NODE / "node"), str(program), url, mode], cwd=home, check=False)
+    if done.returncode != 0:
+        return [f"merged, {era} TypeScript client: " + " ".join(done.stderr.decode().split())[:400]]
+    # The client itself writes remarks there, too.
+    seen = json.loads(done.stdout.decode().splitlines()[-1])
+    mine = {"era": era, "lengths": {kind: len(items) for kind, items in python.lists.items()}}
+    return [] if seen == mine else [f"merged, {era} TypeScript client: {seen}, Python's: {mine}"]
+

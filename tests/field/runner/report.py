@@ -21,11 +21,12 @@ def figures(daemon, servers: int, waiting: int) -> dict:
     return {"line": line, "servers": servers, "seconds": round(daemon.took), "load": round(daemon.peak_load), "own": own, "every": every}
 
 
-def add_restarts(figures: dict, daemon) -> None:
-    """Which servers ended, and which of them ggend ended."""
-    exits = {labels: count for labels, count in daemon.counters("ggend_upstream_exits_total").items() if count}
-    figures["exits"] = exits
-    figures["restarts"] = sum(daemon.counters("ggend_upstream_restarts_total").values())
+def add_ends(figures: dict, daemon, results: list) -> None:
+    """Which servers ended. Those that end at the probe do so once; everything else is wrong."""
+    exits = {label: int(count) for label, count in daemon.counters("ggend_upstream_exits_total").items() if count}
+    allowed = [f'{{reason="exit",upstream="{result.server.name}"}}' for result in results if result.ends_at_probe]
+    figures["wrong_ends"] = [f"{label} {count}" for label, count in exits.items() if count > 1 or label not in allowed]
+    figures["line"] += f"; {sum(exits.values())} ended at the probe, {len(figures['wrong_ends'])} otherwise"
 
 
 def row(result, sdk: str) -> dict:
@@ -35,16 +36,17 @@ def row(result, sdk: str) -> dict:
         "name": server.package, "entry": server.name, "version": server.version, "language": LANGUAGE[server.registry],
         "sdk": sdk, "failed": result.failed, "varies": result.varies, "notes": result.notes,
         "differences": {way: found for way, found in result.ways.items() if found},
-        "call": server.call.tool if server.call else "",
-        "call_differences": {way: found for way, found in result.calls.items() if found},
+        "answer_differences": {way: found for way, found in result.answers.items() if found},
     }  # fmt: skip
     if seen:
         entry |= {"era": seen.era, "revision": seen.version, "counts": {kind: len(items) for kind, items in seen.lists.items()}}
+        names = {"call": server.call.tool if server.call else "", "read": "a resource", "prompt": "a prompt"}
+        entry["answers"] = {name: names[name] for name in seen.answers}
     return entry
 
 
 def is_equal(row: dict) -> bool:
-    return not (row["failed"] or row["differences"] or row["call_differences"])
+    return not (row["failed"] or row["differences"] or row["answer_differences"])
 
 
 def write_page(rows: list[dict], figures: dict) -> None:
@@ -56,17 +58,16 @@ def write_page(rows: list[dict], figures: dict) -> None:
         "Written by `tests/field/run`, never by hand: it installs these servers by name and version, talks to each with the",
         "official Python client directly, and through one ggend that has all of them and otherwise the defaults: in the view",
         "of the server (`/mcp/<server>`) and in that of all servers (`/mcp`), as a legacy and as a modern client. Compared are",
-        "all tools, prompts, resources and templates with their whole definitions, and one call where a server has one that",
-        "needs no account and no network. What ggend changes on purpose is undone first: names in the merged view, schemas",
-        "without a type, members that are null, repeated items.",
+        "all tools, prompts, resources and templates with their whole definitions, the first resource and a prompt, and a call",
+        "where a server has one that needs no account and no network. What ggend changes on purpose is undone first: names in",
+        "the merged view, schemas without a type, members that are null, repeated items.",
         "",
-        f"**{equal} of {len(rows)} are the same in every way.** All in one daemon: {figures['line']}; "
-        f"restarts: {figures['restarts']:.0f}.",
+        f"**{equal} of {len(rows)} are the same in every way.** All in one daemon, on two cores: {figures['line']}.",
         "",
         "Era: what the server speaks when it is asked directly. *legacy (ends)*: it ends when it is asked for the modern era",
         "first, and is started again. T, P, R: tools, prompts, resources with templates.",
         "",
-        "| server | version | language | SDK | era | T / P / R | own: legacy, modern | merged: legacy, modern | call |",
+        "| server | version | language | SDK | era | T / P / R | own: legacy, modern | merged: legacy, modern | the same answers |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [page_row(row) for row in rows]
@@ -80,16 +81,18 @@ def page_row(row: dict) -> str:
     counts = row.get("counts", {})
     sizes = f"{counts.get('tools', '–')} / {counts.get('prompts', '–')} / {counts.get('resources', 0) + counts.get('templates', 0)}"
     era = re.sub(r", ends.*", " (ends)", row.get("era", "–"))
-    call = "–"
-    if row["call"]:
-        call = f"`{row['call']}` " + ("no" if row["call_differences"] else "yes")
+    wrong = [line for found in row["answer_differences"].values() for line in found]
+    answers = ", ".join(
+        (f"`{what}`" if name == "call" else what) + (" no" if any(line.startswith(f"{name}:") for line in wrong) else "")
+        for name, what in row.get("answers", {}).items()
+    )
 
     def ways(view: str) -> str:
         if row["failed"]:
             return "no"
         return ", ".join("no" if f"{view} {client}" in row["differences"] else "yes" for client in ("legacy", "modern"))
 
-    cells = [f"`{row['name']}`", row["version"], row["language"], row["sdk"] or "–", era, sizes, ways("own"), ways("merged"), call]
+    cells = [f"`{row['name']}`", row["version"], row["language"], row["sdk"] or "–", era, sizes, ways("own"), ways("merged"), answers or "–"]
     return "| " + " | ".join(cells) + " |"
 
 
@@ -97,7 +100,7 @@ def notes_of(row: dict) -> list[str]:
     notes = [f"* `{row['entry']}`: the Python client {note}." for note in row["notes"]]
     if row["failed"]:
         notes.append(f"* `{row['entry']}`: {row['failed']}")
-    for way, found in [*row["differences"].items(), *row["call_differences"].items()]:
+    for way, found in [*row["differences"].items(), *row["answer_differences"].items()]:
         again = " It differs between two direct runs, too." if row["varies"] else ""
         notes.append(f"* `{row['entry']}`, {way}: {found[0]}.{again}")
     return notes
@@ -106,18 +109,22 @@ def notes_of(row: dict) -> list[str]:
 def summary(results: list, broken: dict, figures: dict, seconds: float) -> int:
     """Prints what was not equal, and the sum as CI reads it; the exit status."""
     for result in results:
-        for way, found in [*result.ways.items(), *result.calls.items()]:
+        for way, found in [*result.ways.items(), *result.answers.items()]:
             for line in found[:5]:
                 print(f"UNEQUAL {result.server.name}, {way}: {line}" + (" (varies directly, too)" if result.varies else ""))
         if result.failed:
             print(f"FAILED {result.server.name}: {result.failed}")
-    for labels, count in figures["exits"].items():
-        print(f"ended: {labels} {count:.0f}")
+    for refusal in figures["refusals"]:
+        print(f"REFUSED {refusal}")
+    for end in figures["wrong_ends"]:
+        print(f"ENDED {end}")
     exceptions = [result for result in results if not result.equal and result.varies and not result.failed]
     failed = [result for result in results if not result.equal and result not in exceptions]
     passed = sum(result.equal for result in results)
     if len(exceptions) > MOST_EXCEPTIONS:
         failed += exceptions
-    print(f"{figures['line']}; {figures['restarts']:.0f} restarts; {seconds:.0f} s in all")
-    print(f"{passed + len(exceptions) - sum(one in failed for one in exceptions)} passed, {len(failed) + len(broken)} failed")
-    return 1 if failed or broken else 0
+    print(f"{figures['line']}; {seconds:.0f} s in all")
+    passed += sum(one not in failed for one in exceptions)
+    wrong = len(failed) + len(broken) + len(figures["refusals"]) + len(figures["wrong_ends"])
+    print(f"{passed} passed, {wrong} failed")
+    return 1 if wrong else 0
