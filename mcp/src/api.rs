@@ -4,8 +4,9 @@
 
 use crate::access::rules::{Audited, Rules};
 use crate::edge::{Reply, Request};
-pub use crate::observation::{CallOutcome, DropReason, Hidden, Limit};
+pub use crate::observation::{About, CallOutcome, DropReason, Hidden, Limit, Note};
 use crate::persisted::{Keep, KeptSession};
+use crate::protocol::method::Legacy;
 use bytes::Bytes;
 use ggen_wire::Code;
 use ggen_wire::status::UpstreamState;
@@ -63,6 +64,8 @@ pub struct UpstreamSettings {
     pub transport: Transport,
     /// Which era it speaks.
     pub era: EraSetting,
+    /// The legacy revision that it is offered, and no other one.
+    pub pinned: Option<Legacy>,
     /// Who shares its children; stdio only.
     pub isolation: Isolation,
     /// Children beside the shared one, at most; stdio only.
@@ -145,6 +148,8 @@ pub struct Limits {
     pub handshake: Micros,
     /// Silence after `server/discover` before `initialize` is tried on a pipe.
     pub probe: Micros,
+    /// The same for remote servers, some of which are started by the first request.
+    pub remote_probe: Micros,
     /// A call that has no answer after this time turns its exchange into an event stream (if the
     /// client takes one).
     pub stream_after: Micros,
@@ -189,6 +194,7 @@ impl Default for Limits {
             call_wait: 10_000_000,
             handshake: 30_000_000,
             probe: 3_000_000,
+            remote_probe: 5_000_000,
             stream_after: 2_000_000,
             buffer: 256,
             ring_bytes: 64 << 20,
@@ -283,6 +289,8 @@ pub enum UpInput {
         status: u16,
         /// `Mcp-Session-Id` of the response.
         session: Option<String>,
+        /// `Retry-After` of the response.
+        retry_after: Option<Micros>,
         /// Whether an event stream follows.
         sse: bool,
     },
@@ -369,7 +377,7 @@ pub enum Output {
 
 /// An HTTP exchange with an upstream. The caller adds `Host`, the configured headers and
 /// `Content-Type: application/json` where there is a body.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HttpRequest {
     /// Its number; unique over the relay's life.
     pub exchange: u64,
@@ -381,6 +389,9 @@ pub struct HttpRequest {
     pub body: Bytes,
     /// Time until the response's head must be there.
     pub timeout: Micros,
+    /// It does no harm to send it twice: if its connection ends before anything was answered, it is
+    /// sent once more.
+    pub repeatable: bool,
 }
 
 /// How an upstream stands.
@@ -465,36 +476,4 @@ pub enum Observation {
         /// Why.
         reason: DropReason,
     },
-}
-
-/// Something to log.
-#[derive(Clone, Debug)]
-pub struct Note {
-    /// Severity.
-    pub level: ggen_wire::log::Level,
-    /// `mcp_server`, `tools`, `protocol`.
-    pub category: &'static str,
-    /// The upstream it concerns.
-    pub up: Option<UpId>,
-    /// The code, if it reports an error of the table.
-    pub code: Option<Code>,
-    /// The request that it is about.
-    pub about: Option<Box<About>>,
-    /// One line.
-    pub text: String,
-}
-
-/// The request of a client that a note is about.
-#[derive(Clone, Debug)]
-pub struct About {
-    /// Who asked.
-    pub principal: std::sync::Arc<str>,
-    /// The client's own id, as it stands; cut at [`crate::protocol::excerpt::LONGEST`].
-    pub request: Box<str>,
-    /// The method.
-    pub method: &'static str,
-    /// The exposed name of a tool.
-    pub tool: Option<std::sync::Arc<str>>,
-    /// The trace that it belongs to.
-    pub trace: Option<crate::trace::TraceId>,
 }

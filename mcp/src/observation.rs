@@ -1,5 +1,9 @@
-//! What is counted, by kind. Each kind has a stable name, which is the value of a label of a metric
-//! or a field of the log. Data only.
+//! What is counted, by kind, and what is logged. Each kind has a stable name, which is the value of a
+//! label of a metric or a field of the log. Data only.
+
+use crate::api::UpId;
+use ggen_wire::Code;
+use std::sync::Arc;
 
 /// Defines an enum whose values have stable names.
 macro_rules! named {
@@ -107,4 +111,36 @@ named! {
         /// Not dropped: the server sends too much, and is not read for a moment.
         FloodPause = "flood_pause",
     }
+}
+
+/// Something to log.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// Severity.
+    pub level: ggen_wire::log::Level,
+    /// `mcp_server`, `tools`, `protocol`.
+    pub category: &'static str,
+    /// The upstream it concerns.
+    pub up: Option<UpId>,
+    /// The code, if it reports an error of the table.
+    pub code: Option<Code>,
+    /// The request that it is about.
+    pub about: Option<Box<About>>,
+    /// One line.
+    pub text: String,
+}
+
+/// The request of a client that a note is about.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Who asked.
+    pub principal: Arc<str>,
+    /// The client's own id, as it stands; cut at [`crate::protocol::excerpt::LONGEST`].
+    pub request: Box<str>,
+    /// The method.
+    pub method: &'static str,
+    /// The exposed name of a tool.
+    pub tool: Option<Arc<str>>,
+    /// The trace that it belongs to.
+    pub trace: Option<crate::trace::TraceId>,
 }

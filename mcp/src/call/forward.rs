@@ -289,6 +289,8 @@ impl Calling<'_> {
                 bytes,
                 request,
                 status: 0,
+                session: None,
+                retry_after: None,
                 last_event: None,
                 retry_ms: None,
                 tries: 0,

@@ -60,7 +60,7 @@ impl Gateway {
         let new = &self.ups.get(up).settings;
         let (enabled, other_server) = (
             new.enabled,
-            old.revision != new.revision || old.era != new.era,
+            old.revision != new.revision || old.era != new.era || old.pinned != new.pinned,
         );
         match (old.enabled, enabled) {
             (true, false) => self.take_down(up),
@@ -117,6 +117,8 @@ impl Gateway {
         upstream.down_since = None;
         upstream.era = None;
         upstream.skips_probe = false;
+        upstream.offer = None;
+        upstream.busy_until = None;
         upstream.info = crate::upstream::ServerInfo::default();
         upstream.lists = <[crate::upstream::list::List; 4]>::default();
         self.ups.drop_catalogue(&mut self.cx, up);

@@ -40,7 +40,10 @@ impl Gateway {
         match call.purpose {
             Purpose::Client(_) => self.client_response(number, call, envelope),
             Purpose::Discover => self.connecting().discovered(up, envelope),
-            Purpose::Initialize => self.connecting().initialized(up, call.conn, envelope),
+            Purpose::Initialize => {
+                self.connecting()
+                    .initialized(up, call.conn, call.session, envelope)
+            }
             Purpose::List(kind) => self.connecting().listed(up, kind, envelope),
             Purpose::Listen => self.connecting().listen_ended(up, number),
             Purpose::Watch(name) => self.tasks.watch_over(&name),

@@ -61,15 +61,10 @@ impl Gateway {
     fn call_due(&mut self, number: u64, up: UpId) {
         let name = self.ups.get(up).settings.name.clone();
         let limit = self.connecting().handshake_limit(up);
-        if let Some(call) = self.calls.get_mut(&number)
-            && matches!(call.purpose, Purpose::Discover)
-            && self.ups.get(up).settings.transport == crate::api::Transport::Stdio
-            && self.ups.get(up).settings.era != crate::api::EraSetting::Modern
-        {
-            // Silence is no answer yet: the server may be slow to start, or know nothing of the
-            // probe. Whichever answer comes first counts.
-            call.deadline = self.cx.now + limit;
-            return self.connecting().initialize_upstream(up, 0);
+        // Silence is no answer yet: the server may be slow to start, or know nothing of what it was
+        // asked.
+        if self.connecting().handshake_silent(up, number) {
+            return;
         }
         if self.calling().waits_on(number, up) {
             return;
@@ -92,13 +87,11 @@ impl Gateway {
                     },
                     limit / 1_000_000
                 );
-                self.calls.retain(|_, other| {
-                    other.up != up
-                        || other.conn != call.conn
-                        || !matches!(other.purpose, Purpose::Discover)
-                });
+                let refused = self.ups.get_mut(up).initialize_refused.take();
+                let (code, detail) = refused.unwrap_or((Code::UpstreamSilent, detail));
+                self.connecting().forget_handshake(up, call.conn);
                 self.connecting()
-                    .handshake_failed(up, call.conn, Code::UpstreamSilent, detail);
+                    .handshake_failed(up, call.conn, code, detail);
             }
             Purpose::List(kind) => {
                 let limit = self.ups.get(up).settings.timeout / 1_000_000;

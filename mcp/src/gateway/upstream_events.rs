@@ -9,6 +9,7 @@ use crate::protocol::json;
 use crate::protocol::json::server_message::{self, ServerMessage};
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::refusal::{Refusal, rpc};
+use crate::upstream::connection::http::Head;
 use crate::upstream::list::ListKind;
 use crate::upstream::{ConnState, UpEra};
 use bytes::Bytes;
@@ -41,8 +42,18 @@ impl Gateway {
                 exchange,
                 status,
                 session,
-                ..
-            } => self.connecting().http_head(up, exchange, status, session),
+                retry_after,
+                sse,
+            } => self.connecting().http_head(
+                up,
+                exchange,
+                Head {
+                    status,
+                    session,
+                    retry_after,
+                    sse,
+                },
+            ),
             UpInput::Message {
                 exchange,
                 event_id,
@@ -91,19 +102,22 @@ impl Gateway {
                 return;
             }
             ServerMessage::Nothing => return,
-            ServerMessage::Garbage => return self.connecting().garbage(up, conn, &data),
+            ServerMessage::Garbage => {
+                return self.connecting().garbage(up, conn, call, &data);
+            }
         };
         match &envelope.kind {
+            // An error with another id, or without one, answers the exchange that it came on if its
+            // status says that the request failed.
+            Kind::Error(id, error)
+                if call.is_some_and(|number| self.connecting().is_failure_of(number, *id)) =>
+            {
+                let number = call.map(|number| number.to_string());
+                let text = crate::protocol::refusal::error_message(number.as_deref(), error);
+                self.received(up, conn, None, text);
+            }
             Kind::Result(..) | Kind::Error(Some(_), _) => self.response(up, conn, &envelope),
-            // An error without an id answers the exchange that it came on.
-            Kind::Error(None, error) => match call {
-                Some(number) => {
-                    let text =
-                        crate::protocol::refusal::error_message(Some(&number.to_string()), error);
-                    self.received(up, conn, None, text);
-                }
-                None => self.connecting().garbage(up, conn, &data),
-            },
+            Kind::Error(None, _) => self.connecting().garbage(up, conn, call, &data),
             Kind::Request(id, name) => self.server_request(up, conn, call, id, name, &envelope),
             Kind::Notification(name) => {
                 let call = call.or_else(|| self.calling().call_of_child(up, conn));

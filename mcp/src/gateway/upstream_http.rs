@@ -5,6 +5,7 @@ use crate::api::UpId;
 use crate::gateway::Gateway;
 use crate::in_flight::record::{Mismatch, Purpose};
 use crate::upstream::ConnState;
+use crate::upstream::connection::offers::Ended;
 use crate::upstream::list::ListKind;
 use ggen_wire::Code;
 
@@ -17,13 +18,23 @@ impl Gateway {
             return;
         };
         let (conn, status, tries) = (call.conn, call.status, call.tries);
+        let retry_after = call.retry_after;
         let failure = error.unwrap_or_else(|| unanswered(status));
         let is_mismatch = call.mismatch == Mismatch::Reported;
         let can_resume = call.last_event.is_some() && tries <= RESUMES;
         let is_session_lost = self.connecting().is_session_lost(up, exchange);
+        let wait = self.connecting().call_again_after(exchange);
         let Some(call) = self.calls.get(&exchange) else {
             return;
         };
+        let ended = |why| Ended {
+            status,
+            retry_after,
+            why,
+        };
+        if let (Purpose::Client(_), Some(wait)) = (&call.purpose, wait) {
+            return self.connecting().call_again(up, exchange, wait);
+        }
         match call.purpose {
             Purpose::Client(_) if is_mismatch => self.connecting().mismatch_ended(up, exchange),
             Purpose::Client(_) if is_session_lost && tries < 2 => {
@@ -34,19 +45,11 @@ impl Gateway {
             }
             Purpose::Discover => {
                 self.calls.remove(&exchange);
-                match failure.0 {
-                    Code::UpstreamRefused if !matches!(status, 401 | 403) => {
-                        self.connecting().fall_back(up, &failure.1)
-                    }
-                    code => self
-                        .connecting()
-                        .handshake_failed(up, conn, code, failure.1),
-                }
+                self.connecting().probe_ended(up, ended(failure));
             }
             Purpose::Initialize => {
                 self.calls.remove(&exchange);
-                self.connecting()
-                    .handshake_failed(up, conn, failure.0, failure.1);
+                self.connecting().initialize_ended(up, conn, ended(failure));
             }
             Purpose::Stream => self.connecting().stream_ended(up, conn, exchange, status),
             Purpose::Listen => {
@@ -85,7 +88,7 @@ impl Gateway {
         }
         self.ups.get_mut(up).lists[kind as usize].loading = None;
         if self.ups.get(up).conns[conn].phase == ConnState::Ready {
-            self.connecting().initialize_upstream(up, conn);
+            self.connecting().begin_again(up, conn);
         }
     }
 }

@@ -29,6 +29,10 @@ pub(crate) struct Call {
     pub(crate) request: Sent,
     /// HTTP: the status of the answer.
     pub(crate) status: u16,
+    /// HTTP: `Mcp-Session-Id` of the answer.
+    pub(crate) session: Option<String>,
+    /// HTTP: how long the server wants to be left alone.
+    pub(crate) retry_after: Option<Micros>,
     /// HTTP: the last event id seen, to resume a stream that broke off.
     pub(crate) last_event: Option<String>,
     /// HTTP: how long to wait before resuming, in milliseconds.

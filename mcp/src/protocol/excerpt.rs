@@ -10,3 +10,10 @@ pub const LONGEST_ARGUMENTS: usize = 4096;
 pub fn cut(text: &str, longest: usize) -> Box<str> {
     text[..text.floor_char_boundary(longest)].into()
 }
+
+/// A text of a server on one line: control characters and such that change the direction of text
+/// are escaped.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    ggen_wire::escape::shown(cut(text, LONGEST).trim()).into_owned()
+}

@@ -87,6 +87,23 @@ impl Method {
         )
     }
 
+    /// Whether it changes nothing at a server, so that it may be sent twice.
+    #[must_use]
+    pub const fn is_safe(self) -> bool {
+        matches!(
+            self,
+            Self::ToolsList
+                | Self::PromptsList
+                | Self::PromptsGet
+                | Self::ResourcesList
+                | Self::TemplatesList
+                | Self::ResourcesRead
+                | Self::Complete
+                | Self::TaskGet
+                | Self::TaskList
+        )
+    }
+
     /// Whether it exists in an era.
     #[must_use]
     pub const fn exists(self, modern: bool) -> bool {
@@ -128,18 +145,20 @@ pub const SUPPORTED: [&str; 5] = [
 impl Legacy {
     /// The newest one.
     pub const LATEST: Self = Self::L2025_11_25;
+    /// All of them, newest first.
+    pub const ALL: [Self; 4] = [
+        Self::L2025_11_25,
+        Self::L2025_06_18,
+        Self::L2025_03_26,
+        Self::L2024_11_05,
+    ];
 
     /// The revision of that date.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [
-            Self::L2025_11_25,
-            Self::L2025_06_18,
-            Self::L2025_03_26,
-            Self::L2024_11_05,
-        ]
-        .into_iter()
-        .find(|version| version.as_str() == text)
+        Self::ALL
+            .into_iter()
+            .find(|version| version.as_str() == text)
     }
 
     /// Its date.

@@ -14,6 +14,7 @@ mod keep;
 mod lists;
 mod lost_session;
 mod measure;
+mod offers;
 mod policy;
 mod rules;
 mod servers;

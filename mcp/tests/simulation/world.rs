@@ -308,6 +308,7 @@ impl World {
                             exchange,
                             status,
                             session,
+                            retry_after: None,
                             sse,
                         },
                     );
@@ -793,6 +794,7 @@ impl World {
             headers,
             body,
             timeout,
+            ..
         } = request;
         assert!(
             !self.http.contains_key(&exchange),
@@ -1214,6 +1216,7 @@ fn relay(servers: &[Server], incarnation: u64, seed: u64, calm: bool) -> Gateway
         era: EraSetting::Auto,
         isolation: server.isolation,
         pool: 4,
+        pinned: None,
         startup: 30_000_000,
         timeout: 6_000_000,
         enabled: true,

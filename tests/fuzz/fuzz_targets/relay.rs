@@ -74,6 +74,7 @@ fuzz_target!(|data: &[u8]| {
         era: EraSetting::Auto,
         isolation: Isolation::Shared,
         pool: 2,
+        pinned: None,
         startup: 30_000_000,
         timeout: 5_000_000,
         enabled: true,
@@ -164,8 +165,8 @@ fuzz_target!(|data: &[u8]| {
                 },
             ),
             10 => {
-                let (exchange, status) = (recent, [200, 202, 404, 500][usize::from(which & 3)]);
-                let head = UpInput::Head { exchange, status, session: (which & 4 != 0).then(|| "s".to_owned()), sse: which & 8 != 0 };
+                let (exchange, status) = (recent, [200, 202, 404, 429][usize::from(which & 3)]);
+                let head = UpInput::Head { exchange, status, session: (which & 4 != 0).then(|| "s".to_owned()), retry_after: (which & 16 != 0).then_some(1_000_000), sse: which & 8 != 0 };
                 Input::Up(UpId(1), head)
             }
             11 => {

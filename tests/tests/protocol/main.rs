@@ -10,6 +10,7 @@
 mod bad_input;
 mod interactive;
 mod leases;
+mod odd_remotes;
 mod odd_servers;
 mod tasks;
 mod trace;

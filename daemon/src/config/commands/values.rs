@@ -65,7 +65,8 @@ fn value(key: &Key, typed: &str) -> Result<Value, Refusal> {
         && section == schema::SERVERS[0]
     {
         let kind = match (field, parts.len()) {
-            ("command" | "url" | "cwd" | "type" | "era", 3) | ("env" | "headers", 4) => Kind::Text,
+            ("command" | "url" | "cwd" | "type" | "era" | "protocol_version", 3)
+            | ("env" | "headers", 4) => Kind::Text,
             _ => Kind::Json,
         };
         return Ok(match (kind, json()) {

@@ -186,6 +186,9 @@ pub struct Upstream {
     /// Which protocol era it speaks.
     #[serde(default)]
     pub era: EraChoice,
+    /// The revision that it is offered, and no other one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol_version: Option<String>,
     /// Which calls may meet in one child; stdio only.
     #[serde(default)]
     pub isolation: IsolationChoice,

@@ -3,6 +3,7 @@
 
 pub(super) mod command;
 mod entry;
+mod revision;
 mod sandbox;
 pub(super) mod selfref;
 
@@ -11,7 +12,7 @@ use super::{
         position::{Member, Node, Position, Tree},
         read::File,
     },
-    model::{EraChoice, IsolationChoice, RemoteKind, Upstream, UpstreamTransport},
+    model::{IsolationChoice, RemoteKind, Upstream, UpstreamTransport},
     problem::{Problem, Severity},
     schema,
 };
@@ -230,7 +231,8 @@ fn read(fields: &mut Fields<'_>, node: &Node, file: &File, around: &Around<'_>) 
     let max_restarts = fields
         .number("max_restarts", 0, u64::from(u32::MAX))
         .and_then(|number| u32::try_from(number).ok());
-    let era = era(fields);
+    let era = revision::era(fields);
+    let protocol_version = revision::protocol_version(fields, era);
     let isolation = isolation(fields);
     protections(fields);
     let transport = transport(fields, node, file, around);
@@ -241,6 +243,7 @@ fn read(fields: &mut Fields<'_>, node: &Node, file: &File, around: &Around<'_>) 
         startup_timeout: startup_timeout.unwrap_or(Upstream::default_startup_timeout()),
         max_restarts,
         era,
+        protocol_version,
         isolation,
         is_self: false,
     }
@@ -261,22 +264,6 @@ fn switched_on(fields: &mut Fields<'_>) -> bool {
         (enabled, disabled) => enabled
             .or(disabled.map(|disabled| !disabled))
             .unwrap_or(true),
-    }
-}
-
-fn era(fields: &mut Fields<'_>) -> EraChoice {
-    match fields.plain("era") {
-        None | Some(("auto", _)) => EraChoice::Auto,
-        Some(("legacy", _)) => EraChoice::Legacy,
-        Some(("modern", _)) => EraChoice::Modern,
-        Some((other, at)) => {
-            let meant = schema::did_you_mean(other, ["auto", "legacy", "modern"]);
-            let what = format!("expected \"auto\", \"legacy\" or \"modern\", found {other:?}");
-            fields
-                .problem(Severity::Entry, Code::ConfigValue, "era", at, what)
-                .suggestion = meant;
-            EraChoice::Auto
-        }
     }
 }
 

@@ -93,6 +93,14 @@ const TABLE: &[(&str, &str)] = &[
         "Entry 2:53: mcpServers.a.disabled contradicts `enabled` [GGEN-E1004]\n",
     ),
     (
+        r#"{"url": "http://h/", "protocol_version": "2025-06-81"}"#,
+        "Entry 2:48: mcpServers.a.protocol_version: expected one of \"2026-07-28\", \"2025-11-25\", \"2025-06-18\", \"2025-03-26\", \"2024-11-05\", found \"2025-06-81\"; did you mean `2025-06-18`? [GGEN-E1004]\n",
+    ),
+    (
+        r#"{"url": "http://h/", "era": "modern", "protocol_version": "2025-06-18"}"#,
+        "Entry 2:65: mcpServers.a.protocol_version contradicts `era` [GGEN-E1004]\n",
+    ),
+    (
         r#"{"command": "x", "era": "modren"}"#,
         "Entry 2:31: mcpServers.a.era: expected \"auto\", \"legacy\" or \"modern\", found \"modren\"; did you mean `modern`? [GGEN-E1004]\n",
     ),

@@ -128,7 +128,13 @@ pub(crate) fn step(old: Option<&Upstream>, new: Option<&Upstream>) -> Option<Ste
                 | (UpstreamTransport::Http { .. }, UpstreamTransport::Stdio { .. }) => {
                     Step::Replaced
                 }
-                (one, other) if one == other && old.era == new.era => Step::InPlace,
+                (one, other)
+                    if one == other
+                        && old.era == new.era
+                        && old.protocol_version == new.protocol_version =>
+                {
+                    Step::InPlace
+                }
                 (UpstreamTransport::Stdio { .. }, _) => Step::Restarts,
                 (UpstreamTransport::Http { .. }, _) => Step::Reconnects,
             },

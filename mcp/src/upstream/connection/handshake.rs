@@ -6,9 +6,10 @@ use crate::api::{Micros, Output, UpId};
 use crate::context::FollowUp;
 use crate::in_flight::record::Purpose;
 use crate::protocol::inbound::key;
-use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::method::{Legacy, MODERN};
+use crate::protocol::{excerpt, json};
+use crate::upstream::connection::offers::{OFFERS, named_revisions};
 use crate::upstream::{ConnState, Connecting, ServerInfo, UpEra};
 use bytes::Bytes;
 use ggen_wire::Code;
@@ -18,9 +19,11 @@ impl Connecting<'_> {
     /// known to be.
     pub(crate) fn begin_handshake(&mut self, up: UpId) {
         let now = self.cx.now;
-        self.ups.get_mut(up).retry_at = None;
-        self.ups.get_mut(up).asked_again = false;
-        self.ups.get_mut(up).conns[0].phase = ConnState::Handshake(now);
+        let upstream = self.ups.get_mut(up);
+        upstream.retry_at = None;
+        upstream.asked_again = false;
+        upstream.initialize_refused = None;
+        upstream.conns[0].phase = ConnState::Handshake(now);
         let upstream = self.ups.get(up);
         let is_auto = upstream.settings.era == crate::api::EraSetting::Auto;
         if upstream.settings.era == crate::api::EraSetting::Legacy
@@ -42,17 +45,24 @@ impl Connecting<'_> {
 
     fn discover_upstream(&mut self, up: UpId) {
         let upstream = self.ups.get(up);
-        let is_modern = upstream.settings.era == crate::api::EraSetting::Modern;
-        // A server that is modern for certain is not asked anything else: it has all the time.
-        let limit = if upstream.is_http() || is_modern {
-            self.handshake_limit(up)
-        } else {
-            self.cx.limits.probe
-        };
-        if !self.ups.get(up).is_http() && !is_modern {
+        let (is_modern, is_http) = (
+            upstream.settings.era == crate::api::EraSetting::Modern,
+            upstream.is_http(),
+        );
+        if !is_http && !is_modern {
             self.set_probing(up, true);
         }
-        self.outbound_request(up, 0, Purpose::Discover, "server/discover", "", limit);
+        let limit = self.handshake_limit(up);
+        let number = self.outbound_request(up, 0, Purpose::Discover, "server/discover", "", limit);
+        // A server that is modern for certain is not asked anything else: it has all the time.
+        if !is_modern {
+            let silence = if is_http {
+                self.cx.limits.remote_probe
+            } else {
+                self.cx.limits.probe
+            };
+            self.due_sooner(number, silence);
+        }
     }
 
     /// Says whether the probe is all that a stdio server was sent: servers of older SDKs end at it,
@@ -96,6 +106,7 @@ impl Connecting<'_> {
         (member.session, member.log_level, member.awaits_stream) = (None, None, None);
         // A stream of the session before tells nothing any more.
         let stream = member.stream.take();
+        (member.has_streamed, member.stream_failures) = (false, 0);
         let caps = member.caps.write();
         if let Some(number) = stream {
             self.calls.remove(&number);
@@ -103,26 +114,22 @@ impl Connecting<'_> {
         }
         let members = format!(
             "\"protocolVersion\":\"{}\",\"capabilities\":{},\"clientInfo\":{}",
-            Legacy::LATEST.as_str(),
+            self.offered(up).as_str(),
             caps,
             client_info()
         );
-        self.outbound_request(
-            up,
-            conn,
-            Purpose::Initialize,
-            "initialize",
-            &members,
-            self.handshake_limit(up),
-        );
+        let limit = self.handshake_limit(up);
+        let number =
+            self.outbound_request(up, conn, Purpose::Initialize, "initialize", &members, limit);
+        if conn == 0 && self.ups.get(up).is_http() && self.older_offer(up, None).is_some() {
+            self.due_sooner(number, limit / OFFERS);
+        }
     }
 
     /// The answer to `server/discover`. Whatever is no word of a modern server means: try
     /// `initialize`.
     pub(crate) fn discovered(&mut self, up: UpId, envelope: &Envelope<'_>) {
-        let asked_both = self.calls.values().any(|call| {
-            call.up == up && call.conn == 0 && matches!(call.purpose, Purpose::Initialize)
-        });
+        let asked_both = self.is_initializing(up, 0);
         match envelope.kind {
             Kind::Result(_, result) => {
                 let [versions, capabilities, instructions, meta] = json::pick(
@@ -138,59 +145,65 @@ impl Connecting<'_> {
                     let server = meta
                         .and_then(|meta| json::pick(meta, [key::SERVER]))
                         .and_then(|[server]| server);
-                    self.calls.retain(|_, call| {
-                        call.up != up
-                            || call.conn != 0
-                            || !matches!(call.purpose, Purpose::Initialize)
-                    });
+                    self.forget_handshake(up, 0);
                     return self.greeted(up, 0, UpEra::Modern, capabilities, server, instructions);
                 }
             }
-            Kind::Error(_, error) => {
-                let [code, message, data] =
-                    json::pick(error, ["code", "message", "data"]).unwrap_or_default();
-                let supported = data
-                    .and_then(|data| json::pick(data, ["supported"]))
-                    .and_then(|[list]| json::elements(list?));
-                let ours = supported.is_some_and(|list| {
-                    list.iter()
-                        .any(|version| json::string(version).as_deref() == Some(MODERN))
-                });
-                // It refuses our revision and says that it has it: perhaps it was not ready to be
-                // asked (versioning, "Version Negotiation").
-                if code == Some("-32022")
-                    && ours
-                    && !asked_both
-                    && !std::mem::replace(&mut self.ups.get_mut(up).asked_again, true)
-                {
-                    return self.discover_upstream(up);
-                }
-                if matches!(code, Some("-32020" | "-32021")) && !asked_both {
-                    let message = message
-                        .and_then(json::string)
-                        .unwrap_or_default()
-                        .into_owned();
-                    return self.handshake_failed(up, 0, Code::UpstreamRefused, message);
-                }
-            }
+            Kind::Error(_, error) if !asked_both && self.is_word_of_modern(up, error) => return,
             _ => {}
         }
-        if !asked_both {
-            self.fall_back(up, "the server does not speak 2026-07-28");
-        }
+        self.fall_back(
+            up,
+            Code::UpstreamRefused,
+            "the server does not speak 2026-07-28".to_owned(),
+        );
     }
 
-    /// After a probe without success: `initialize`, unless the configuration says modern.
-    pub(crate) fn fall_back(&mut self, up: UpId, why: &str) {
-        if self.ups.get(up).settings.era == crate::api::EraSetting::Modern {
-            self.handshake_failed(up, 0, Code::UpstreamRefused, why.to_owned());
-        } else {
-            self.initialize_upstream(up, 0);
+    /// What an error in answer to `server/discover` says that only a modern server does. True: the
+    /// handshake goes on, or is over.
+    fn is_word_of_modern(&mut self, up: UpId, error: &str) -> bool {
+        let [code, message, data] =
+            json::pick(error, ["code", "message", "data"]).unwrap_or_default();
+        let supported = data
+            .and_then(|data| json::pick(data, ["supported"]))
+            .and_then(|[list]| json::elements(list?));
+        let supported: Vec<_> = supported
+            .into_iter()
+            .flatten()
+            .filter_map(json::string)
+            .collect();
+        // It refuses our revision and says that it has it: perhaps it was not ready to be asked
+        // (versioning, "Version Negotiation").
+        if code == Some("-32022")
+            && supported.iter().any(|version| version == MODERN)
+            && !std::mem::replace(&mut self.ups.get_mut(up).asked_again, true)
+        {
+            self.discover_upstream(up);
+            return true;
         }
+        // One that names legacy revisions speaks them, too.
+        let legacy = supported.iter().any(|one| Legacy::parse(one).is_some());
+        let is_modern =
+            matches!(code, Some("-32020" | "-32021")) || code == Some("-32022") && !legacy;
+        if is_modern {
+            let message = message.and_then(json::string).unwrap_or_default();
+            let mut why = format!("server/discover was refused: {message}");
+            if !supported.is_empty() {
+                why.push_str(&format!(" (it speaks {})", supported.join(", ")));
+            }
+            self.handshake_failed(up, 0, Code::UpstreamRefused, excerpt::one_line(&why));
+        }
+        is_modern
     }
 
     /// The answer to `initialize`.
-    pub(crate) fn initialized(&mut self, up: UpId, conn: usize, envelope: &Envelope<'_>) {
+    pub(crate) fn initialized(
+        &mut self,
+        up: UpId,
+        conn: usize,
+        session: Option<String>,
+        envelope: &Envelope<'_>,
+    ) {
         match envelope.kind {
             Kind::Result(_, result) => {
                 let [version, capabilities, server, instructions] = json::pick(
@@ -205,18 +218,14 @@ impl Connecting<'_> {
                 .unwrap_or_default();
                 let version = version.and_then(json::string).unwrap_or_default();
                 let Some(legacy) = Legacy::parse(&version) else {
-                    return self.handshake_failed(
-                        up,
-                        conn,
-                        Code::UpstreamRefused,
-                        format!("it answers initialize with revision '{version}'"),
-                    );
+                    let why = format!("it answers initialize with revision '{version}'");
+                    let why = (Code::UpstreamRefused, excerpt::one_line(&why));
+                    return self.initialize_refused(up, conn, why, None);
                 };
                 // What is silent at the probe may still answer it later; that answer belongs to
                 // nobody then.
-                self.calls.retain(|_, call| {
-                    call.up != up || call.conn != conn || !matches!(call.purpose, Purpose::Discover)
-                });
+                self.forget_handshake(up, conn);
+                self.ups.get_mut(up).conns[conn].session = session;
                 let initialized = Bytes::from_static(
                     b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}",
                 );
@@ -235,13 +244,13 @@ impl Connecting<'_> {
                 );
             }
             Kind::Error(_, error) => {
-                let message =
-                    json::pick(error, ["message"]).and_then(|[message]| json::string(message?));
+                let [message, data] = json::pick(error, ["message", "data"]).unwrap_or_default();
                 let message = format!(
                     "initialize was answered with an error: {}",
-                    message.unwrap_or_default()
+                    message.and_then(json::string).unwrap_or_default()
                 );
-                self.handshake_failed(up, conn, Code::UpstreamRefused, message);
+                let why = (Code::UpstreamRefused, excerpt::one_line(&message));
+                self.initialize_refused(up, conn, why, named_revisions(data));
             }
             _ => {}
         }
@@ -280,6 +289,7 @@ impl Connecting<'_> {
     pub(crate) fn handshake_failed(&mut self, up: UpId, conn: usize, code: Code, detail: String) {
         if conn == 0 {
             self.ups.get_mut(up).skips_probe = false;
+            self.ups.get_mut(up).offer = None;
         }
         self.cx.follow_up(FollowUp::HandshakeFailed {
             up,

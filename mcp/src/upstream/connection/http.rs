@@ -10,29 +10,77 @@ use std::collections::BTreeSet;
 
 /// How long calls wait for the stream of a new session.
 pub(crate) const STREAM: Micros = 1_000_000;
+/// After so many sessions in which nothing was answered, no new one is begun.
+const LOST: u32 = 3;
+/// How often a call is sent whose server has too much to do.
+const CALLS: u8 = 4;
+/// How long such a call waits, at least and at most.
+const NO_HURRY: Micros = 1_000_000;
+const PATIENCE: Micros = 60_000_000;
+
+/// The head of a response.
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    pub(crate) session: Option<String>,
+    pub(crate) retry_after: Option<Micros>,
+    pub(crate) sse: bool,
+}
 
 impl Connecting<'_> {
-    pub(crate) fn http_head(
-        &mut self,
-        up: UpId,
-        exchange: u64,
-        status: u16,
-        session: Option<String>,
-    ) {
+    pub(crate) fn http_head(&mut self, up: UpId, exchange: u64, head: Head) {
         let Some(call) = self.calls.get_mut(&exchange).filter(|call| call.up == up) else {
             return;
         };
-        call.status = status;
+        let is_success = (200..300).contains(&head.status);
+        call.status = head.status;
+        call.retry_after = head.retry_after;
         let conn = call.conn;
-        let (is_handshake, streams) = (
-            matches!(call.purpose, Purpose::Initialize),
-            matches!(call.purpose, Purpose::Stream),
-        );
-        if is_handshake && (200..300).contains(&status) {
-            self.ups.get_mut(up).conns[conn].session = session;
-        } else if streams && self.ups.get(up).conns[conn].awaits_stream.is_some() {
-            self.send_queued(up, conn);
+        match call.purpose {
+            Purpose::Initialize if is_success => call.session = head.session,
+            Purpose::Client(_) | Purpose::List(_) if is_success => {
+                self.ups.get_mut(up).conns[conn].lost_sessions = 0;
+            }
+            Purpose::Stream => {
+                // A page or a piece of JSON instead of a stream: there is none.
+                if is_success && !head.sse {
+                    call.status = 405;
+                }
+                let member = &mut self.ups.get_mut(up).conns[conn];
+                if is_success && head.sse {
+                    (member.has_streamed, member.stream_failures) = (true, 0);
+                }
+                if member.awaits_stream.is_some() {
+                    self.send_queued(up, conn);
+                }
+            }
+            _ => {}
         }
+    }
+
+    /// Whether an error of that id means that the request of an exchange has failed.
+    pub(crate) fn is_failure_of(&self, number: u64, id: Option<&str>) -> bool {
+        let own = || id.is_some_and(|id| id.parse() == Ok(number));
+        self.calls
+            .get(&number)
+            .is_some_and(|call| id.is_none() || call.status >= 400 && !own())
+    }
+
+    /// How long a call waits that was refused with 429: its server did nothing, and takes it later.
+    /// `None`: the refusal is the answer.
+    pub(crate) fn call_again_after(&self, exchange: u64) -> Option<Micros> {
+        let call = self
+            .calls
+            .get(&exchange)
+            .filter(|call| call.status == 429 && call.tries < CALLS)?;
+        let wait = call.retry_after.unwrap_or(NO_HURRY).max(NO_HURRY);
+        let is_in_time = self.cx.now.saturating_add(wait) < call.deadline;
+        (wait <= PATIENCE && is_in_time).then_some(wait)
+    }
+
+    /// Has a call sent again after that time.
+    pub(crate) fn call_again(&mut self, up: UpId, exchange: u64, wait: Micros) {
+        let due = self.cx.now + wait;
+        self.ups.resume_at(self.cx, due, up, exchange);
     }
 
     /// The session of a legacy server that takes a call whose client can be asked for something:
@@ -95,6 +143,10 @@ impl Connecting<'_> {
         };
         let upstream = self.ups.get(up);
         let conn = &upstream.conns[call.conn];
+        // Where every new session is lost, something else is not found.
+        if conn.lost_sessions >= LOST {
+            return false;
+        }
         // Several calls may learn of it; only the first one finds the old session still on the
         // books.
         let had_session = conn.session.is_some() || matches!(conn.phase, ConnState::Handshake(_));
@@ -104,15 +156,24 @@ impl Connecting<'_> {
     /// The GET stream of a legacy server ended.
     pub(crate) fn stream_ended(&mut self, up: UpId, conn: usize, exchange: u64, status: u16) {
         self.calls.remove(&exchange);
-        let again = self.cx.now + 1_000_000;
+        let now = self.cx.now;
         let member = &mut self.ups.get_mut(up).conns[conn];
         member.stream = None;
         let waited = member.awaits_stream.is_some();
-        // A server without such a stream says 405; one that was cut off is asked again.
-        member.stream_at =
-            ((200..300).contains(&status) || status >= 500 || status == 0).then_some(again);
-        if status == 404 && member.session.is_some() && member.phase == ConnState::Ready {
-            self.initialize_upstream(up, conn);
+        // A server without such a stream says 405, or something like it; one that was cut off is
+        // asked again, one that fails less and less often.
+        member.stream_at = ((200..300).contains(&status) || status >= 500 || status == 0)
+            .then(|| now + (STREAM << member.stream_failures.min(6)));
+        if !(200..300).contains(&status) {
+            member.stream_failures += 1;
+        }
+        // A session that has had a stream is not known any more; without one, there are none here.
+        if status == 404
+            && member.has_streamed
+            && member.session.is_some()
+            && member.phase == ConnState::Ready
+        {
+            self.begin_again(up, conn);
         } else if waited {
             self.send_queued(up, conn);
         }
@@ -128,8 +189,14 @@ impl Connecting<'_> {
         member.calls.remove(&exchange);
         member.queue.push(exchange);
         if member.phase == ConnState::Ready {
-            self.initialize_upstream(up, conn);
+            self.begin_again(up, conn);
         }
+    }
+
+    /// Begins a new session in the place of one that was lost.
+    pub(crate) fn begin_again(&mut self, up: UpId, conn: usize) {
+        self.ups.get_mut(up).conns[conn].lost_sessions += 1;
+        self.initialize_upstream(up, conn);
     }
 
     /// Asks for the rest of a stream that ended before its answer (2025-11-25, Resumability).
@@ -159,8 +226,11 @@ impl Connecting<'_> {
             let Some(call) = self.calls.get_mut(&exchange) else {
                 continue;
             };
+            if std::mem::take(&mut call.status) == 429 {
+                self.send(exchange);
+                continue;
+            }
             call.tries += 1;
-            call.status = 0;
             let (conn, event) = (call.conn, call.last_event.clone().unwrap_or_default());
             let mut headers = self.legacy_headers(up, conn);
             headers[0].1 = "text/event-stream".to_owned();
@@ -173,6 +243,7 @@ impl Connecting<'_> {
                     headers,
                     body: Bytes::new(),
                     timeout: 30_000_000,
+                    repeatable: true,
                 },
             ));
         }

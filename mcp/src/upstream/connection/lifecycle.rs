@@ -19,7 +19,9 @@ impl Upstreams {
         let (now, upstream) = (cx.now, self.get_mut(up));
         let base = (1_000_000u64 << upstream.failures.min(5)).min(30_000_000);
         upstream.failures += 1;
-        upstream.retry_at = Some(now + base - base / 4 + base / 4 * u64::from(byte[0]) / 255);
+        let backoff = now + base - base / 4 + base / 4 * u64::from(byte[0]) / 255;
+        let busy = upstream.busy_until.take().unwrap_or_default();
+        upstream.retry_at = Some(backoff.max(busy));
     }
 }
 
@@ -41,6 +43,7 @@ impl Connecting<'_> {
         upstream.state = UpstreamState::Starting;
         upstream.unsettled = Some(now);
         upstream.probing = false;
+        upstream.offer = None;
         upstream.listen = (None, None);
         upstream.patience = 2000.0;
         upstream.refilled = now;

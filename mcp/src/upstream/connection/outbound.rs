@@ -63,6 +63,8 @@ impl Connecting<'_> {
             bytes: 0,
             request,
             status: 0,
+            session: None,
+            retry_after: None,
             last_event: None,
             retry_ms: None,
             tries: 0,
@@ -169,6 +171,7 @@ impl Connecting<'_> {
                 headers,
                 body: Bytes::new(),
                 timeout: 30_000_000,
+                repeatable: true,
             };
             self.cx.emit(Output::Http(up, request));
         }
@@ -195,6 +198,7 @@ impl Connecting<'_> {
             headers,
             body: Bytes::new(),
             timeout: 30_000_000,
+            repeatable: true,
         };
         self.cx.emit(Output::Http(up, request));
     }

@@ -2,6 +2,7 @@
 //! for.
 
 use crate::api::{Micros, Output, UpId};
+use crate::in_flight::record::Purpose;
 use crate::observation::DropReason;
 use crate::upstream::Connecting;
 use ggen_wire::Code;
@@ -16,7 +17,16 @@ const PAUSE: Micros = 100_000;
 const COMPLAINT: Micros = 10_000_000;
 
 impl Connecting<'_> {
-    pub(crate) fn garbage(&mut self, up: UpId, conn: usize, data: &[u8]) {
+    /// Something that is no message; `call`: the HTTP exchange that it came on.
+    pub(crate) fn garbage(&mut self, up: UpId, conn: usize, call: Option<u64>, data: &[u8]) {
+        // What stands in the answer to a notification is of no interest.
+        let is_receipt = |number| {
+            let call = self.calls.get(&number);
+            call.is_some_and(|call| matches!(call.purpose, Purpose::Untracked))
+        };
+        if call.is_some_and(is_receipt) {
+            return;
+        }
         self.cx.dropped(Some(up), DropReason::Garbage);
         self.lose_patience(up, conn);
         let now = self.cx.now;
@@ -30,10 +40,13 @@ impl Connecting<'_> {
                 .chars()
                 .filter(|c| !c.is_control())
                 .collect();
-            let text = format!(
-                "{} printed something that is not MCP on stdout: {head}",
-                self.ups.get(up).settings.name
-            );
+            let upstream = self.ups.get(up);
+            let what = if upstream.is_http() {
+                "sent something that is not MCP"
+            } else {
+                "printed something that is not MCP on stdout"
+            };
+            let text = format!("{} {what}: {head}", upstream.settings.name);
             self.cx.note(
                 Level::Warn,
                 "protocol",

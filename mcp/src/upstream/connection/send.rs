@@ -56,6 +56,11 @@ impl Connecting<'_> {
         );
         if self.ups.get(up).is_http() {
             let (mut headers, body) = (call.request.headers.clone(), call.request.body.clone());
+            let repeatable = match &call.purpose {
+                Purpose::Client(client) => client.method.is_safe(),
+                Purpose::Untracked | Purpose::TaskResult(..) => false,
+                _ => true,
+            };
             let trace = if let Purpose::Client(client) = &call.purpose {
                 client.trace.clone()
             } else {
@@ -73,6 +78,7 @@ impl Connecting<'_> {
                     headers,
                     body,
                     timeout,
+                    repeatable,
                 },
             ));
         } else {

@@ -70,6 +70,12 @@ pub struct Conn {
     pub awaits_stream: Option<Micros>,
     /// When to open the GET stream again.
     pub stream_at: Option<Micros>,
+    /// Its session has had a GET stream.
+    pub has_streamed: bool,
+    /// GET streams in a row that could not be opened.
+    pub stream_failures: u32,
+    /// Sessions in a row that were lost before anything was answered in them.
+    pub lost_sessions: u32,
     /// The last event id seen on the GET stream.
     pub last_event: Option<String>,
     /// When it was last used.
@@ -107,6 +113,9 @@ impl Conn {
             stream: None,
             awaits_stream: None,
             stream_at: None,
+            has_streamed: false,
+            stream_failures: 0,
+            lost_sessions: 0,
             last_event: None,
             used: 0,
         }

@@ -105,6 +105,12 @@ pub struct Upstream {
     pub held: bool,
     /// `server/discover` was refused with -32022 and is being asked once more.
     pub asked_again: bool,
+    /// The revision that `initialize` names next; `None`: the newest one. What has worked stays.
+    pub offer: Option<Legacy>,
+    /// Why `initialize` was refused while the probe had no answer yet.
+    pub initialize_refused: Option<(Code, String)>,
+    /// A remote server has asked not to be disturbed until then.
+    pub busy_until: Option<Micros>,
     /// `server/discover` is all that this life of a stdio server was sent.
     pub probing: bool,
     /// It is sent `initialize` without being probed: it has served as a legacy server, in this life
@@ -167,6 +173,9 @@ impl Upstream {
             bytes: 0,
             held: false,
             asked_again: false,
+            offer: None,
+            initialize_refused: None,
+            busy_until: None,
             probing: false,
             skips_probe: false,
             retry_at: None,

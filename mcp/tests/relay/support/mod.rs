@@ -61,6 +61,7 @@ impl Relay {
                 era: EraSetting::Auto,
                 isolation: Isolation::default(),
                 pool: 4,
+                pinned: None,
                 startup: 30_000_000,
                 timeout: 5_000_000,
                 enabled: true,

@@ -63,6 +63,7 @@ impl Remote {
             } else {
                 EraSetting::Legacy
             },
+            pinned: None,
             startup: 30_000_000,
             timeout: 5_000_000,
             enabled: true,
@@ -145,6 +146,7 @@ impl Remote {
                 exchange,
                 status: 405,
                 session: None,
+                retry_after: None,
                 sse: false,
             });
             return self.up(UpInput::End {
@@ -168,6 +170,7 @@ impl Remote {
                 exchange,
                 status: 400,
                 session: None,
+                retry_after: None,
                 sse: false,
             });
             let data = json!({"jsonrpc": "2.0", "id": exchange, "error": error}).to_string();
@@ -215,6 +218,7 @@ impl Remote {
                 exchange,
                 status: 202,
                 session: None,
+                retry_after: None,
                 sse: false,
             });
         } else {
@@ -226,6 +230,7 @@ impl Remote {
                 exchange,
                 status: 200,
                 session,
+                retry_after: None,
                 sse: false,
             });
             // The relay's own requests are numbered.
@@ -258,6 +263,7 @@ impl Remote {
             exchange,
             status: 200,
             session: None,
+            retry_after: None,
             sse: true,
         });
         self.up(UpInput::Message {
@@ -305,6 +311,7 @@ impl Remote {
             exchange,
             status,
             session: None,
+            retry_after: None,
             sse: false,
         });
         self.up(UpInput::Message {
@@ -325,6 +332,7 @@ impl Remote {
             exchange,
             status: 200,
             session: None,
+            retry_after: None,
             sse: true,
         });
     }

@@ -30,6 +30,7 @@ pub(super) fn server() -> Value {
             "startup_timeout": {"type": ["integer", "null"], "minimum": 1, "maximum": DAY, "default": 120_000, "description": "Time from its start until it has answered the handshake, in milliseconds."},
             "max_restarts": {"type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX, "description": "Restarts before it is given up; none: for ever, with backoff."},
             "era": {"enum": ["auto", "legacy", "modern", null], "default": "auto", "description": "Which protocol era it speaks."},
+            "protocol_version": {"enum": ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05", null], "description": "The revision that it is offered; none: the newest one that it takes."},
             "isolation": {"enum": ["shared", "single", "per-session", "per-call", null], "default": "shared", "description": "Which calls may meet in one child of a stdio server."},
             "sandbox": sandbox()
         },

@@ -9,6 +9,7 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ggen_mcp::api::{EraSetting, Isolation, Limits, Settings, Transport, UpstreamSettings};
+use ggen_mcp::protocol::method::{Legacy, MODERN};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
 use std::{
     collections::BTreeSet,
@@ -74,12 +75,16 @@ fn upstream_settings(name: &str, upstream: &Upstream, pool: usize) -> (UpstreamS
             (transport, Some(target(url, headers).map(Arc::new)))
         }
     };
+    let revision = upstream.protocol_version.as_deref();
+    let pinned = revision.and_then(Legacy::parse);
     let settings = UpstreamSettings {
         name: name.to_owned(),
         transport,
+        pinned,
         era: match upstream.era {
             // Its revision has no other one.
-            _ if transport == Transport::Events => EraSetting::Legacy,
+            _ if transport == Transport::Events || pinned.is_some() => EraSetting::Legacy,
+            _ if revision == Some(MODERN) => EraSetting::Modern,
             EraChoice::Auto => EraSetting::Auto,
             EraChoice::Legacy => EraSetting::Legacy,
             EraChoice::Modern => EraSetting::Modern,
@@ -94,14 +99,14 @@ fn upstream_settings(name: &str, upstream: &Upstream, pool: usize) -> (UpstreamS
         startup: upstream.startup_timeout.saturating_mul(1000),
         timeout: upstream.timeout.saturating_mul(1000),
         enabled: upstream.enabled && !upstream.is_self,
-        revision: revision(&upstream.transport),
+        revision: fingerprint(&upstream.transport),
     };
     (settings, target)
 }
 
 /// Differs when an address or its headers differ. Never leaves the process, so that it says nothing
 /// of the secrets in it.
-fn revision(transport: &UpstreamTransport) -> u64 {
+fn fingerprint(transport: &UpstreamTransport) -> u64 {
     let mut hasher = DefaultHasher::new();
     if let UpstreamTransport::Http { url, kind, headers } = transport {
         (url, kind, headers).hash(&mut hasher);

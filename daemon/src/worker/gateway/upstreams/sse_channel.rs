@@ -181,6 +181,7 @@ impl SseChannel {
             headers,
             body: Bytes::new(),
             timeout: 0,
+            repeatable: false,
         };
         let request = streamable_http::build(&self.target, request)?;
         let response = self
@@ -253,6 +254,7 @@ async fn post(endpoint: Arc<Target>, clients: Arc<Clients>, message: Bytes) -> P
         headers: Vec::new(),
         body: message.clone(),
         timeout: 0,
+        repeatable: false,
     };
     let head = async {
         let request = streamable_http::build(&endpoint, request)?;

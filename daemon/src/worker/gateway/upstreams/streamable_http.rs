@@ -1,19 +1,18 @@
 //! Upstreams over Streamable HTTP: each exchange of the relay is a task with a request on the
-//! shared connection pool. No redirect is followed. May not: know MCP beyond bodies and event
-//! streams, log a header or a path.
+//! shared connection pool; [`super::response`] reads what comes back. No redirect is followed. May
+//! not: know MCP, log a header or a path.
 
 use crate::worker::gateway::{driver::events::Sink, settings::Target};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use ggen_mcp::api::{HttpRequest, UpId, UpInput};
 use ggen_mcp::edge::Verb;
-use ggen_mcp::protocol::sse;
 use ggen_wire::Code;
 use http::{
-    HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    HeaderName, HeaderValue, Method, Request, Response,
     header::{CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT},
 };
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, ResponseFuture, connect::HttpConnector},
@@ -22,6 +21,7 @@ use hyper_util::{
 use std::{
     collections::HashMap,
     error::Error,
+    io,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -216,13 +216,13 @@ impl Drop for Remote {
 }
 
 /// Bytes that are being collected, counted against the upstream's bound.
-struct Held {
+pub(super) struct Held {
     total: Arc<AtomicUsize>,
     own: usize,
 }
 
 impl Held {
-    fn set(&mut self, count: usize) -> Result<(), Failed> {
+    pub(super) fn set(&mut self, count: usize) -> Result<(), Failed> {
         self.clear();
         self.own = count;
         let total = self.total.fetch_add(count, Ordering::Relaxed) + count;
@@ -249,11 +249,11 @@ impl Drop for Held {
 }
 
 /// One exchange.
-struct Exchange {
+pub(super) struct Exchange {
     up: UpId,
-    number: u64,
+    pub(super) number: u64,
     sink: Sink,
-    held: Held,
+    pub(super) held: Held,
 }
 
 impl Exchange {
@@ -279,12 +279,17 @@ impl Exchange {
     ) -> Result<(), Failed> {
         let timeout = Duration::from_micros(request.timeout);
         let head = async {
-            let request = build(target, request)?;
-            clients
-                .request(target, request)
-                .await?
-                .await
-                .map_err(|error| broken(target, &error))
+            let again = request.repeatable.then(|| request.clone());
+            let sent = clients.request(target, build(target, request)?).await?;
+            match (sent.await, again) {
+                // The server has closed a connection that was kept open, or is being replaced.
+                (Err(error), Some(again)) if is_closed(&error) => {
+                    let sent = clients.request(target, build(target, again)?).await?;
+                    sent.await
+                }
+                (answer, _) => answer,
+            }
+            .map_err(|error| broken(target, &error))
         };
         let response = tokio::time::timeout(timeout, head).await.map_err(|_| {
             (
@@ -296,87 +301,10 @@ impl Exchange {
                 ),
             )
         })??;
-        let sse = response.status() == StatusCode::OK && is_event_stream(&response);
-        let session = response
-            .headers()
-            .get("mcp-session-id")
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned);
-        self.tell(UpInput::Head {
-            exchange: self.number,
-            status: response.status().as_u16(),
-            session,
-            sse,
-        })
-        .await;
-        if sse {
-            self.events(target, response.into_body()).await
-        } else {
-            self.body(target, response).await
-        }
+        self.read(target, response).await
     }
 
-    async fn body(&mut self, target: &Target, response: Response<Incoming>) -> Result<(), Failed> {
-        let mut body = response.into_body();
-        if body.size_hint().lower() > LIMIT as u64 {
-            return Err((
-                Code::UpstreamTooLarge,
-                Code::UpstreamTooLarge.title().to_owned(),
-            ));
-        }
-        let mut data = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            if let Ok(piece) = frame.map_err(|error| broken(target, &error))?.into_data() {
-                self.held.set(data.len() + piece.len())?;
-                data.extend_from_slice(&piece);
-            }
-        }
-        if !data.is_empty() {
-            self.tell(UpInput::Message {
-                exchange: self.number,
-                event_id: None,
-                retry_ms: None,
-                data: data.freeze(),
-            })
-            .await;
-        }
-        Ok(())
-    }
-
-    async fn events(&mut self, target: &Target, mut body: Incoming) -> Result<(), Failed> {
-        let (mut parser, mut events) = (sse::Parser::new(LIMIT), Vec::new());
-        while let Some(frame) = body.frame().await {
-            let Ok(piece) = frame.map_err(|error| broken(target, &error))?.into_data() else {
-                continue;
-            };
-            parser
-                .push(&piece, &mut events)
-                .map_err(|error| (Code::UpstreamTooLarge, error.to_string()))?;
-            self.held.set(parser.held())?;
-            for event in events.drain(..) {
-                let sse::Event {
-                    id: event_id,
-                    retry_ms,
-                    data,
-                    ..
-                } = event;
-                self.sink
-                    .up(
-                        self.up,
-                        UpInput::Message {
-                            exchange: self.number,
-                            event_id,
-                            retry_ms,
-                            data,
-                        },
-                    )
-                    .await;
-            }
-        }
-        Ok(())
-    }
-
-    async fn tell(&self, input: UpInput) {
+    pub(super) async fn tell(&self, input: UpInput) {
         self.sink.up(self.up, input).await;
     }
 }
@@ -422,6 +350,30 @@ pub(crate) fn build(target: &Target, request: HttpRequest) -> Result<Request<Ful
         headers.insert(name, HeaderValue::try_from(value).map_err(|_| internal())?);
     }
     Ok(built)
+}
+
+/// Whether a connection has ended before anything was answered on it.
+fn is_closed(error: &hyper_util::client::legacy::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let is_end = |error: &hyper::Error| {
+            error.is_incomplete_message() || error.is_closed() || error.is_canceled()
+        };
+        let is_reset = |error: &io::Error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::UnexpectedEof
+            )
+        };
+        if inner.downcast_ref().is_some_and(is_end) || inner.downcast_ref().is_some_and(is_reset) {
+            return !error.is_connect();
+        }
+        cause = inner.source();
+    }
+    false
 }
 
 fn internal() -> Failed {
