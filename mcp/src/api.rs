@@ -129,6 +129,9 @@ pub struct Limits {
     pub sessions: usize,
     /// A session without any exchange for this long ends.
     pub session_idle: Micros,
+    /// The same for one in which nothing was asked since `initialize`: some hosts begin one before
+    /// each call and never end it.
+    pub session_unused: Micros,
     /// A leased child without a call for this long is ended.
     pub lease_idle: Micros,
     /// How long a child whose call was given up may take for the answer, before it is ended.
@@ -185,6 +188,7 @@ impl Default for Limits {
         Self {
             sessions: 10_000,
             session_idle: 3_600_000_000,
+            session_unused: 120_000_000,
             lease_idle: 60_000_000,
             lease_grace: 5_000_000,
             calls_per_upstream: 1024,

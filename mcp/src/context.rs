@@ -9,6 +9,7 @@ use ggen_wire::Code;
 use ggen_wire::log::Level;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
 
 /// Fills a buffer with random bytes: the operating system's in the gateway worker, a seeded
 /// generator in the simulation.
@@ -28,6 +29,8 @@ pub(crate) enum FollowUp {
     },
     /// Something has changed for the calls that wait for a child of this server.
     ChildrenChanged(UpId),
+    /// A session ends, to make room for another.
+    EndSession(Arc<str>),
 }
 
 /// Passed to a room together with an event.

@@ -134,27 +134,35 @@ impl AccessControl {
         }
     }
 
-    /// Whether there may be one more session beside `in_all`. `own` counts those of the principal.
-    pub(crate) fn admit_session(
+    /// The limit that one more session beside `in_all` would be over. `own` counts those of the
+    /// principal.
+    pub(crate) fn over_sessions(
         &self,
-        cx: &mut Context,
+        cx: &Context,
         key: StreamKey,
         in_all: usize,
         own: impl FnOnce() -> usize,
-    ) -> Result<(), Refusal> {
-        if in_all >= self.sessions_in_all(&cx.limits) {
-            cx.emit(Output::Observe(Observation::Limited(Limit::Sessions)));
-            return Err(Refusal::new(503, rpc::INTERNAL, Code::TooManySessions, "").retry(10));
+    ) -> Option<Limit> {
+        let whole = self.sessions_in_all(&cx.limits);
+        if in_all >= whole {
+            return Some(Limit::Sessions);
         }
         let most = match self.rules.sessions {
             // Nobody has more than half of them.
-            0 => self.sessions_in_all(&cx.limits).div_ceil(2),
+            0 => whole.div_ceil(2),
             most => most,
         };
-        if in_all >= most && key.edge != 0 && own() >= most {
-            return Err(limited(cx, Limit::PrincipalSessions, 10_000_000));
+        let is_over = in_all >= most && key.edge != 0 && own() >= most;
+        is_over.then_some(Limit::PrincipalSessions)
+    }
+
+    /// The refusal of a session that would be over a limit.
+    pub(crate) fn refuse_session(&self, cx: &mut Context, limit: Limit) -> Refusal {
+        if limit == Limit::PrincipalSessions {
+            return limited(cx, limit, 10_000_000);
         }
-        Ok(())
+        cx.emit(Output::Observe(Observation::Limited(limit)));
+        Refusal::new(503, rpc::INTERNAL, Code::TooManySessions, "").retry(10)
     }
 
     /// Whether there is room for a call of a tool, and the tool's rule. `again`: the call was sent

@@ -78,11 +78,7 @@ impl Calling<'_> {
                 method: client.method,
                 server: upstream.info.server.as_deref(),
                 exposes: client.exposes.then_some(upstream.key.as_str()),
-                version: client
-                    .session
-                    .as_ref()
-                    .and_then(|id| self.clients.session(id))
-                    .map(|session| session.version),
+                version: client.revision,
             },
             result,
         );

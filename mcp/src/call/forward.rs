@@ -7,6 +7,7 @@ use crate::call::Calling;
 use crate::call::route::Target;
 use crate::client::exchange::Exchange;
 use crate::client::request::{ClientEra, Flow, RequestContext};
+use crate::client::session_store::NAMELESS;
 use crate::in_flight::record::{Asking, Call, ClientCall, Mismatch, Purpose, Sent};
 use crate::observation::Limit;
 use crate::protocol::era::EraPair;
@@ -304,16 +305,16 @@ impl Calling<'_> {
     fn client_facts<'a>(&self, ctx: &RequestContext<'a>, era: UpEra) -> ClientFacts<'a> {
         let (progress, log_level, client) = match &ctx.era {
             ClientEra::Modern(claim) => (claim.progress, claim.log_level, None),
-            ClientEra::Legacy(id, _) => {
+            ClientEra::Legacy(..) | ClientEra::Sessionless(_) => {
                 let meta = ctx
                     .params
                     .filter(|params| params.contains("\"progressToken\""))
                     .and_then(|params| json::pick(params, ["_meta"])?[0]);
                 let progress = meta.and_then(|meta| json::pick(meta, ["progressToken"])?[0]);
-                let session = self.clients.session(id);
-                let client = session
-                    .filter(|_| era == UpEra::Modern)
-                    .map(|session| session.client.clone());
+                let session = ctx.session().and_then(|id| self.clients.session(&id));
+                let client = (era == UpEra::Modern).then(|| {
+                    session.map_or_else(|| Arc::from(NAMELESS), |session| session.client.clone())
+                });
                 (
                     progress,
                     session.and_then(|session| session.log_level),
@@ -340,7 +341,7 @@ impl Calling<'_> {
                 .session(id)
                 .map(|session| session.caps.of_revision(*version))
                 .unwrap_or_default(),
-            ClientEra::Legacy(..) => Caps::default(),
+            ClientEra::Legacy(..) | ClientEra::Sessionless(_) => Caps::default(),
         }
     }
 }

@@ -41,6 +41,19 @@ pub(crate) enum ClientEra<'a> {
     Modern(Claim<'a>),
     /// The session, and its revision.
     Legacy(Arc<str>, Legacy),
+    /// A legacy client that names no session. It can be asked for nothing, and does not come back
+    /// for an answer.
+    Sessionless(Legacy),
+}
+
+impl ClientEra<'_> {
+    /// The revision of a legacy client.
+    pub(crate) const fn revision(&self) -> Option<Legacy> {
+        match self {
+            Self::Modern(_) => None,
+            Self::Legacy(_, version) | Self::Sessionless(version) => Some(*version),
+        }
+    }
 }
 
 impl RequestContext<'_> {
@@ -56,7 +69,7 @@ impl RequestContext<'_> {
     pub(crate) fn caps(&self) -> Caps {
         match &self.era {
             ClientEra::Modern(claim) => claim.capabilities.map(Caps::read).unwrap_or_default(),
-            ClientEra::Legacy(..) => Caps::default(),
+            ClientEra::Legacy(..) | ClientEra::Sessionless(_) => Caps::default(),
         }
     }
 
@@ -92,7 +105,7 @@ impl RequestContext<'_> {
     pub(crate) fn session(&self) -> Option<Arc<str>> {
         match &self.era {
             ClientEra::Legacy(session, _) => Some(session.clone()),
-            ClientEra::Modern(_) => None,
+            ClientEra::Modern(_) | ClientEra::Sessionless(_) => None,
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Session {
     /// For how long nobody had used it when it was last used in this life: more than nothing only
     /// after it was restored.
     pub idle: Micros,
+    /// Nothing has been asked in it since its `initialize`.
+    pub is_unused: bool,
     /// When it was last said that it is used.
     pub reported: Micros,
     /// Streams by number; 0 is the one of the GET request.
@@ -90,6 +92,12 @@ impl Session {
         self.buffers
             .values()
             .any(|buffer| buffer.attached.is_some())
+    }
+
+    /// Whether somebody reads one of its streams, or a call of it is in flight.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.is_read() || !self.calls.is_empty()
     }
 
     /// Forgets the oldest complete stream if there are too many.

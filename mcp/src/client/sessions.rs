@@ -9,9 +9,11 @@ use crate::context::Context;
 use crate::edge::Request;
 use crate::persisted::Keep;
 use crate::protocol::inbound;
+use crate::protocol::json::Kind;
 use crate::protocol::method::{Legacy, SUPPORTED};
 use crate::protocol::refusal::{Refusal, rpc};
 use ggen_wire::Code;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Complete streams are kept this long for a client that comes back.
@@ -87,6 +89,15 @@ impl Clients {
         Ok((key, session))
     }
 
+    /// A message of a session has come. What ends its handshake is no use of it.
+    pub(crate) fn use_session(&mut self, id: &str, message: &Kind<'_>) {
+        let ends_handshake =
+            matches!(message, Kind::Notification(name) if name == "notifications/initialized");
+        if !ends_handshake && let Some(session) = self.sessions.get_mut(id) {
+            session.is_unused = false;
+        }
+    }
+
     /// The session that is stored under a digest.
     pub(crate) fn session_of_digest(&self, digest: &str) -> Option<Arc<str>> {
         self.digests.get(digest).cloned()
@@ -97,8 +108,9 @@ impl Clients {
         let (now, limit) = (cx.now, cx.limits.session_idle);
         let mut used = Vec::new();
         for session in self.sessions.values_mut() {
-            if session.is_read() || !session.calls.is_empty() {
+            if session.is_busy() {
                 session.touch(now);
+                session.is_unused = false;
             }
             if cx.keeps && session.used >= session.reported.saturating_add(limit / TOLD) {
                 session.reported = now;
@@ -109,14 +121,15 @@ impl Clients {
             used.sort_unstable();
             cx.emit(Output::Keep(Keep::Used(used)));
         }
-        // Nobody else can come back for what belongs to a socket.
+        let unused = cx.limits.session_unused;
         let over = |session: &Session| {
-            session.idle_for(now)
-                >= if session.socket {
-                    limit.min(UNREAD)
-                } else {
-                    limit
-                }
+            let most = match (session.socket, session.is_unused) {
+                // Nobody else can come back for what belongs to a socket.
+                (true, _) => limit.min(UNREAD),
+                (false, true) => limit.min(unused),
+                (false, false) => limit,
+            };
+            session.idle_for(now) >= most
         };
         let mut idle: Vec<_> = self
             .sessions
@@ -135,6 +148,43 @@ impl Clients {
                 .buffers
                 .retain(|_, buffer| buffer.done.is_none_or(|done| now < done + KEEP_STREAM));
         }
+    }
+
+    /// How many sessions a principal has.
+    pub(crate) fn sessions_of(&self, principal: &str) -> usize {
+        let sessions = self.sessions.values();
+        sessions
+            .filter(|session| *session.principal.id == *principal)
+            .count()
+    }
+
+    /// The session that ends for a new one of this principal: its own that nobody has used for the
+    /// longest time, those first that were never used. `whole`: there is no room for anybody; then,
+    /// if it has no idle one, one of the principal that has the most.
+    pub(crate) fn session_to_end(
+        &self,
+        now: Micros,
+        principal: &str,
+        whole: bool,
+    ) -> Option<Arc<str>> {
+        let oldest = |of: &str| {
+            let idle = self.sessions.iter().filter(|(_, session)| {
+                *session.principal.id == *of && !session.socket && !session.is_busy()
+            });
+            idle.max_by_key(|(name, session)| (session.is_unused, session.idle_for(now), *name))
+                .map(|(name, _)| name.clone())
+        };
+        let own = oldest(principal);
+        if own.is_some() || !whole {
+            return own;
+        }
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for session in self.sessions.values() {
+            *counts.entry(&session.principal.id).or_default() += 1;
+        }
+        let (most, count) = counts.iter().max_by_key(|(_, count)| **count)?;
+        let is_fair = *count > counts.get(principal).copied().unwrap_or(0) + 1;
+        oldest(most).filter(|_| is_fair)
     }
 
     pub(crate) fn session_count(&self) -> usize {

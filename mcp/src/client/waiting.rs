@@ -174,6 +174,7 @@ impl Clients {
         };
         match era {
             ClientEra::Modern(_) => tracing.set_client(MODERN, None),
+            ClientEra::Sessionless(version) => tracing.set_client(version.as_str(), None),
             ClientEra::Legacy(session, version) => {
                 let session = self
                     .session(session)

@@ -158,6 +158,7 @@ impl Gateway {
                 detail,
             }) => self.calling().handshake_over(up, conn, code, detail),
             Some(FollowUp::ChildrenChanged(up)) => self.leases.touch(up),
+            Some(FollowUp::EndSession(name)) => self.end_session(&name),
         }
         true
     }

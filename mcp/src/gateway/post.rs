@@ -138,8 +138,10 @@ impl Gateway {
                 let (session, version) =
                     self.clients
                         .session_of(&self.cx, &mut self.access, request, view, id)?;
+                self.clients.use_session(&session, &envelope.kind);
                 ClientEra::Legacy(session, version)
             }
+            RequestEra::Sessionless(version) => ClientEra::Sessionless(version),
             RequestEra::Modern(claim) => ClientEra::Modern(claim),
         };
         if let Kind::Request(id, name) = &envelope.kind {
@@ -213,7 +215,8 @@ impl Gateway {
                     "a modern client sends no responses",
                 ));
             }
-            (Kind::Notification(_) | Kind::Request(..), _) => {}
+            // Whoever names no session is heard, and nothing is done.
+            (_, ClientEra::Sessionless(_)) | (Kind::Notification(_) | Kind::Request(..), _) => {}
         }
         self.cx.full(key, 202, Bytes::new());
         Ok(Flow::Done)

@@ -8,7 +8,7 @@ use crate::client::view::View;
 use crate::edge::Request;
 use crate::protocol::capabilities::Caps;
 use crate::protocol::list_kind::ListKind;
-use crate::protocol::method::{LogLevel, Method};
+use crate::protocol::method::{Legacy, LogLevel, Method};
 use crate::trace::span::Span;
 use crate::trace::{Trace, TraceId};
 use bytes::Bytes;
@@ -101,6 +101,8 @@ pub(crate) struct ClientCall {
     pub(crate) id: Box<str>,
     pub(crate) modern: bool,
     pub(crate) session: Option<Arc<str>>,
+    /// The revision of a legacy client.
+    pub(crate) revision: Option<Legacy>,
     pub(crate) method: Method,
     /// The exposed name of a tool.
     pub(crate) tool: Option<Arc<str>>,
@@ -212,6 +214,7 @@ impl ClientCall {
             id: ctx.id.into(),
             modern: ctx.is_modern(),
             session: ctx.session(),
+            revision: ctx.era.revision(),
             method: ctx.method,
             tool: None,
             progress: None,

@@ -42,7 +42,12 @@ impl Questioning<'_> {
             .clone()
             .and_then(|id| Some((id.clone(), self.clients.session(&id)?.version)))
         else {
-            return;
+            // There is no session in which it could be asked.
+            let stop = Stop::Other(Code::InputUnsupported, "the client names no session");
+            let Purpose::Client(client) = &call.purpose else {
+                return;
+            };
+            return self.stop_rounds(&call, client, &stop);
         };
         let prepared = if count > self.cx.limits.rounds {
             Err(Stop::Other(Code::TooManyRounds, ""))

@@ -256,10 +256,8 @@ impl Serving<'_> {
 
 /// `structuredContent` exists since 2025-06-18.
 fn structured(era: &ClientEra<'_>) -> bool {
-    match era {
-        ClientEra::Modern(_) => true,
-        ClientEra::Legacy(_, version) => *version >= crate::protocol::method::Legacy::L2025_06_18,
-    }
+    era.revision()
+        .is_none_or(|version| version >= crate::protocol::method::Legacy::L2025_06_18)
 }
 
 /// The part of the supervisor's answer that a tool is about.

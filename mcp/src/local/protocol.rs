@@ -8,8 +8,10 @@ use crate::client::session;
 use crate::client::session::{EventBuffer, Session};
 use crate::client::session_store::{HeldAnswer, NAMELESS};
 use crate::client::waiting::Attempt;
+use crate::context::FollowUp;
 use crate::edge::{Reply, Request};
 use crate::local::Serving;
+use crate::observation::Limit;
 use crate::persisted;
 use crate::protocol::json;
 use crate::protocol::method::{Legacy, LogLevel, Method, SUPPORTED};
@@ -20,6 +22,7 @@ use crate::upstream::view::{Owner, View};
 use crate::upstream::{Caps, UpEra, Upstream};
 use bytes::Bytes;
 use ggen_wire::Code;
+use ggen_wire::log::Level;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -103,13 +106,7 @@ impl Serving<'_> {
         if self.hold_for(view, attempt.arrived)? {
             return Ok(Flow::Wait);
         }
-        let principal = &request.principal.id;
-        self.access
-            .admit_session(self.cx, key, self.clients.session_count(), || {
-                let sessions = self.clients.sessions();
-                let own = sessions.filter(|(_, session)| session.principal.id == *principal);
-                own.count()
-            })?;
+        self.make_room(key, &request.principal.id)?;
         let version = Legacy::parse(&version).unwrap_or(Legacy::LATEST);
         let name: Arc<str> = session::new_id(&mut |bytes| self.cx.random(bytes)).into();
         let said = Said {
@@ -139,6 +136,33 @@ impl Serving<'_> {
             Some(held),
         );
         Ok(Flow::Done)
+    }
+
+    /// Sees to it that there may be one more session of a principal: over a limit, an idle one ends.
+    fn make_room(&mut self, key: StreamKey, principal: &str) -> Result<(), Refusal> {
+        let over = self
+            .access
+            .over_sessions(self.cx, key, self.clients.session_count(), || {
+                self.clients.sessions_of(principal)
+            });
+        if let Some(limit) = over {
+            let whole = limit == Limit::Sessions;
+            let Some(name) = self.clients.session_to_end(self.cx.now, principal, whole) else {
+                return Err(self.access.refuse_session(self.cx, limit));
+            };
+            self.cx.note(
+                Level::Info,
+                "protocol",
+                None,
+                None,
+                format!(
+                    "an idle session is ended for a new one ({}): its client begins anew",
+                    limit.as_str()
+                ),
+            );
+            self.cx.follow_up(FollowUp::EndSession(name));
+        }
+        Ok(())
     }
 
     fn new_session(
@@ -171,6 +195,7 @@ impl Serving<'_> {
             log_level: None,
             used: self.cx.now,
             idle: 0,
+            is_unused: true,
             reported: self.cx.now,
             buffers: HashMap::from([(0, EventBuffer::default())]),
             next_buffer: 1,

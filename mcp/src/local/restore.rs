@@ -51,6 +51,7 @@ impl Serving<'_> {
             log_level: None,
             used: self.cx.now,
             idle,
+            is_unused: false,
             reported: self.cx.now,
             buffers: HashMap::from([(0, EventBuffer::after(first))]),
             next_buffer: first.max(1),

@@ -4,7 +4,7 @@
 use crate::edge::Request;
 use crate::protocol::json;
 use crate::protocol::json::{Envelope, Kind};
-use crate::protocol::method::{LogLevel, MODERN, SUPPORTED};
+use crate::protocol::method::{Legacy, LogLevel, MODERN, Method, SUPPORTED};
 use crate::protocol::refusal::{Refusal, rpc};
 use ggen_wire::Code;
 
@@ -35,6 +35,8 @@ pub enum RequestEra<'a> {
     Handshake,
     /// A message of the session of that id.
     Session(&'a str),
+    /// A legacy message that names no session, and that needs none.
+    Sessionless(Legacy),
 }
 
 /// What a modern request says of itself.
@@ -177,6 +179,9 @@ pub fn classify_by<'a>(
         None if header.is_some_and(|version| !SUPPORTED.contains(&version)) => {
             Err(unsupported(header.unwrap_or_default()))
         }
+        None if needs_no_session(request, envelope) => {
+            Ok(RequestEra::Sessionless(revision_of(header)))
+        }
         None => Err(Refusal::new(
             400,
             rpc::INVALID_REQUEST,
@@ -184,6 +189,25 @@ pub fn classify_by<'a>(
             &format!("send initialize first, or use revision {MODERN} with its _meta"),
         )),
     }
+}
+
+/// The revision of a legacy message that names no session: without the header 2025-03-26
+/// (2025-06-18, transports, "Protocol Version Header").
+fn revision_of(header: Option<&str>) -> Legacy {
+    header
+        .and_then(Legacy::parse)
+        .unwrap_or(Legacy::L2025_03_26)
+}
+
+/// Whether a legacy message makes sense without its session: some hosts never name it. On a socket,
+/// the session is the socket's.
+fn needs_no_session(request: &Request, envelope: &Envelope<'_>) -> bool {
+    let makes_sense = match &envelope.kind {
+        Kind::Request(_, name) => Method::parse(name).needs_no_session(),
+        Kind::Notification(_) => true,
+        Kind::Result(..) | Kind::Error(..) => false,
+    };
+    makes_sense && !request.verb.is_socket()
 }
 
 /// Whether a message says of itself that it is modern, as each one must on a channel without

@@ -87,6 +87,24 @@ impl Method {
         )
     }
 
+    /// Whether it leaves nothing behind in a session, and takes nothing from it but what the client
+    /// can be asked for.
+    #[must_use]
+    pub const fn needs_no_session(self) -> bool {
+        matches!(
+            self,
+            Self::Ping
+                | Self::ToolsList
+                | Self::ToolsCall
+                | Self::PromptsList
+                | Self::PromptsGet
+                | Self::ResourcesList
+                | Self::TemplatesList
+                | Self::ResourcesRead
+                | Self::Complete
+        )
+    }
+
     /// Whether it changes nothing at a server, so that it may be sent twice.
     #[must_use]
     pub const fn is_safe(self) -> bool {

@@ -20,6 +20,7 @@ impl Bridging<'_> {
         let known = match &ctx.era {
             ClientEra::Modern(_) => true,
             ClientEra::Legacy(_, version) => *version >= Legacy::L2025_11_25,
+            ClientEra::Sessionless(_) => false,
         };
         let access = ctx.access.as_deref();
         if !known || !self.ups.offers_tasks(ctx.view, access, ctx.is_modern()) {

@@ -41,7 +41,7 @@ impl Upstream {
     pub(crate) fn task_wish(&self, era: &ClientEra<'_>, tool: &str) -> Option<Task> {
         let takes = match era {
             ClientEra::Modern(claim) => claim.capabilities.is_some_and(declares),
-            ClientEra::Legacy(..) => return None,
+            ClientEra::Legacy(..) | ClientEra::Sessionless(_) => return None,
         };
         match self.task_support(tool)? {
             "\"required\"" | "\"optional\"" if takes => Some(Task::Offered),

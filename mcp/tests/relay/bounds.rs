@@ -227,7 +227,18 @@ fn nobody_alone_has_all_sessions() {
     })));
     let begin = |relay: &mut Relay| {
         let body = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{}}}"#;
-        status(&relay.send(Verb::Post, "", &[], body).1)
+        let replies = relay.send(Verb::Post, "", &[], body).1;
+        // One that is read is not ended for another.
+        if let [
+            Reply::Full {
+                session: Some(session),
+                ..
+            },
+        ] = &replies[..]
+        {
+            relay.send(Verb::Get, "", &[("mcp-session-id", session)], "");
+        }
+        status(&replies)
     };
     for who in ["key:1", "key:2"] {
         relay.principal = who.into();

@@ -9,6 +9,7 @@
 
 mod bounds;
 mod fidelity;
+mod hosts;
 mod interactive;
 mod keep;
 mod lists;

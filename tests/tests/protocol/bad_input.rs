@@ -406,7 +406,11 @@ fn rows(session: &str, address: &str) -> Vec<Row> {
         // refuse, in its own words.
         Row(
             "no session",
-            post("/mcp/fix", plain(), request("tools/list", json!({}))),
+            post(
+                "/mcp/fix",
+                plain(),
+                request("resources/subscribe", json!({ "uri": "x" })),
+            ),
             400,
             -32600,
             "GGEN-E3023",

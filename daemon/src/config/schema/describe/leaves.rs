@@ -174,12 +174,12 @@ pub(super) const LIMITS: &[Leaf] = &[
     (
         "rate_limit.max_sessions",
         Kind::Number(1, 1_000_000),
-        "Legacy sessions in all.",
+        "Legacy sessions in all; for one more, the principal's session ends that is idle for the longest time.",
     ),
     (
         "rate_limit.max_sessions_per_principal",
         Kind::Number(0, 1_000_000),
-        "Legacy sessions of one principal; 0: no bound.",
+        "Legacy sessions of one principal; 0: no bound. For one more, the oldest idle one ends.",
     ),
     (
         "tools.defaults.timeout_ms",
