@@ -33,6 +33,8 @@ struct ClientFacts<'a> {
     client: Option<Arc<str>>,
     /// What it can be asked for.
     caps: Caps,
+    /// The extensions that it declares, for a modern upstream.
+    extensions: Box<str>,
 }
 
 impl Calling<'_> {
@@ -228,6 +230,7 @@ impl Calling<'_> {
             eras,
             client: facts.client.as_deref().unwrap_or_default(),
             caps: facts.caps,
+            extensions: &facts.extensions,
             log_level: facts
                 .log_level
                 .filter(|_| eras == EraPair::LEGACY_TO_MODERN),
@@ -303,6 +306,7 @@ impl Calling<'_> {
 
     /// What is known of the client of a request for an upstream of that era.
     fn client_facts<'a>(&self, ctx: &RequestContext<'a>, era: UpEra) -> ClientFacts<'a> {
+        let session = ctx.session().and_then(|id| self.clients.session(&id));
         let (progress, log_level, client) = match &ctx.era {
             ClientEra::Modern(claim) => (claim.progress, claim.log_level, None),
             ClientEra::Legacy(..) | ClientEra::Sessionless(_) => {
@@ -311,7 +315,6 @@ impl Calling<'_> {
                     .filter(|params| params.contains("\"progressToken\""))
                     .and_then(|params| json::pick(params, ["_meta"])?[0]);
                 let progress = meta.and_then(|meta| json::pick(meta, ["progressToken"])?[0]);
-                let session = ctx.session().and_then(|id| self.clients.session(&id));
                 let client = (era == UpEra::Modern).then(|| {
                     session.map_or_else(|| Arc::from(NAMELESS), |session| session.client.clone())
                 });
@@ -328,6 +331,10 @@ impl Calling<'_> {
             log_level,
             client,
             caps: self.caps_of(ctx),
+            extensions: session
+                .filter(|_| era == UpEra::Modern)
+                .map(|session| session.extensions.clone())
+                .unwrap_or_default(),
         }
     }
 

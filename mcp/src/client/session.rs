@@ -24,6 +24,8 @@ pub struct Session {
     pub access: Option<Arc<Access>>,
     /// What the client can be asked for.
     pub caps: Caps,
+    /// The extensions that the client declares, as members of `extensions`.
+    pub extensions: Box<str>,
     /// The client's `clientInfo` as it stands.
     pub client: Arc<str>,
     /// The parameters of its `initialize`, as far as they are kept.

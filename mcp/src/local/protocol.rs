@@ -13,9 +13,9 @@ use crate::edge::{Reply, Request};
 use crate::local::Serving;
 use crate::observation::Limit;
 use crate::persisted;
-use crate::protocol::json;
 use crate::protocol::method::{Legacy, LogLevel, Method, SUPPORTED};
 use crate::protocol::refusal::{Refusal, result_message, rpc};
+use crate::protocol::{extensions, json};
 use crate::translation::{message, older_revisions};
 use crate::upstream::list::ListKind;
 use crate::upstream::view::{Owner, View};
@@ -180,6 +180,7 @@ impl Serving<'_> {
             principal: request.principal.clone(),
             access,
             caps,
+            extensions: extensions::of_client(said.capabilities),
             client: persisted::client_info(said.client.unwrap_or(NAMELESS)),
             params: if self.cx.keeps {
                 persisted::params(said.params, caps)
@@ -403,7 +404,15 @@ impl Serving<'_> {
             .into_iter()
             .filter(|name| self.ups.offers(view, access, name));
         parts.extend(more.map(|name| format!("\"{name}\":{{}}")));
-        parts.extend(self.ups.task_capability(view, access, modern));
-        format!("{{{}}}", parts.join(","))
+        let tasks = self.ups.task_capability(view, access, modern);
+        let mut extensions = self.ups.extensions(view, access);
+        match tasks {
+            Some(own) if modern => {
+                let comma = if extensions.is_empty() { "" } else { "," };
+                extensions = format!("{own}{comma}{extensions}");
+            }
+            tasks => parts.extend(tasks),
+        }
+        extensions::with(&format!("{{{}}}", parts.join(",")), &extensions)
     }
 }

@@ -7,7 +7,7 @@ use crate::edge::Principal;
 use crate::local::Serving;
 use crate::persisted::Record;
 use crate::protocol::capabilities::Caps;
-use crate::protocol::json;
+use crate::protocol::{extensions, json};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -44,6 +44,7 @@ impl Serving<'_> {
             access: self.access.of_principal(&principal),
             principal,
             caps: capabilities.map(Caps::read).unwrap_or_default(),
+            extensions: extensions::of_client(capabilities),
             client: crate::persisted::client_info(client.unwrap_or(NAMELESS)),
             params: record.params.as_str().into(),
             digest: digest.into(),

@@ -4,6 +4,7 @@
 pub mod capabilities;
 pub(crate) mod era;
 pub mod excerpt;
+pub(crate) mod extensions;
 pub mod header;
 pub mod inbound;
 pub mod json;

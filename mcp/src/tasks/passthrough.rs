@@ -86,7 +86,8 @@ impl Upstreams {
         self.of_view(view, access).any(|up| up.gives_tasks(modern))
     }
 
-    /// What the view of all servers, or of one of the other era, says of tasks, as a capability.
+    /// What the view of all servers, or of one of the other era, says of tasks: a capability, for
+    /// modern clients a member of `extensions`.
     pub(crate) fn task_capability(
         &self,
         view: View,
@@ -97,7 +98,7 @@ impl Upstreams {
             return None;
         }
         if modern {
-            return Some(format!("\"extensions\":{{\"{EXTENSION}\":{{}}}}"));
+            return Some(format!("\"{EXTENSION}\":{{}}"));
         }
         let any = |member| self.of_view(view, access).any(|up| up.has_in_tasks(member));
         let parts = ["list", "cancel"]

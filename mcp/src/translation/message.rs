@@ -7,7 +7,7 @@ use crate::protocol::list_kind::ListKind;
 use crate::protocol::method::{Legacy, LogLevel, Method};
 use crate::protocol::refusal::rpc;
 use crate::protocol::splice::Splice;
-use crate::protocol::{json, name, splice, task};
+use crate::protocol::{extensions, json, name, splice, task};
 use crate::translation::older_revisions;
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -30,6 +30,8 @@ pub(crate) struct Outgoing<'a> {
     /// For a legacy client of a modern upstream: who it is, and what it can be asked for.
     pub(crate) client: &'a str,
     pub(crate) caps: Caps,
+    /// The extensions that it declares, as members of `extensions`.
+    pub(crate) extensions: &'a str,
     pub(crate) log_level: Option<LogLevel>,
 }
 
@@ -121,7 +123,8 @@ fn legacy_params(from: &Outgoing<'_>, params: &str) -> String {
 /// The members of `_meta` that a modern upstream needs. Nothing is declared that a legacy client
 /// could not be asked for through us.
 fn modern_meta(from: &Outgoing<'_>) -> String {
-    let mut meta = own_meta(from.client, &from.caps.write());
+    let caps = extensions::with(&from.caps.write(), from.extensions);
+    let mut meta = own_meta(from.client, &caps);
     if let Some(level) = from.log_level {
         meta.push_str(&format!(",\"{}\":\"{}\"", key::LOG_LEVEL, level.as_str()));
     }
@@ -190,7 +193,11 @@ pub(crate) fn declaring(body: &Bytes, number: u64, extension: &str) -> Bytes {
     };
     let mut splice = Splice::new(&text);
     splice.replace(id, number.to_string());
-    splice.insert(caps, &format!("\"extensions\":{{\"{extension}\":{{}}}}"));
+    let [others] = json::pick(caps, ["extensions"]).unwrap_or_default();
+    match others.filter(|others| others.starts_with('{')) {
+        Some(others) => splice.insert(others, &format!("\"{extension}\":{{}}")),
+        None => splice.insert(caps, &format!("\"extensions\":{{\"{extension}\":{{}}}}")),
+    }
     if let Some(token) = token {
         splice.replace(token, number.to_string());
     }

@@ -2,6 +2,7 @@
 //! how long its lists stay fresh.
 
 use crate::access::policy::Access;
+use crate::protocol::extensions::Extensions;
 use crate::protocol::inbound::key;
 use crate::protocol::json;
 use crate::upstream::list::ListKind;
@@ -53,6 +54,15 @@ impl Upstreams {
     pub(crate) fn offers(&self, view: View, access: Option<&Access>, capability: &str) -> bool {
         (capability == "tools" && !matches!(view, View::One(_)))
             || self.of_view(view, access).any(|up| up.info.has(capability))
+    }
+
+    /// The extensions of a view, as members of `extensions`: those of all its servers.
+    pub(crate) fn extensions(&self, view: View, access: Option<&Access>) -> String {
+        let mut all = Extensions::default();
+        for up in self.of_view(view, access) {
+            all.add(&up.info.capabilities);
+        }
+        all.write()
     }
 
     /// Who answers: the one server of a view itself, the gateway for several.

@@ -72,8 +72,9 @@ fn a_session_in_which_nothing_is_asked_lives_shortly() {
 
 #[test]
 fn over_the_limit_the_oldest_idle_session_ends() {
+    // One principal has half of them at most.
     let mut relay = relay(Limits {
-        sessions: 3,
+        sessions: 6,
         ..Limits::default()
     });
     let mut sessions = Vec::new();
@@ -103,7 +104,7 @@ fn over_the_limit_the_oldest_idle_session_ends() {
 #[test]
 fn sessions_that_are_in_use_end_for_nobody() {
     let mut relay = relay(Limits {
-        sessions: 2,
+        sessions: 4,
         ..Limits::default()
     });
     for _ in 0..2 {
@@ -115,12 +116,16 @@ fn sessions_that_are_in_use_end_for_nobody() {
         "initialize",
         &json!({"protocolVersion": "2025-11-25", "capabilities": {}}),
     );
-    assert_eq!(relay.post("", &[], &body).0, 503);
+    assert_eq!(relay.post("", &[], &body).0, 429);
     // Who has none takes the place of who has most of them.
     let mut relay = self::relay(Limits {
         sessions: 3,
         ..Limits::default()
     });
+    relay.input(Input::Rules(Box::new(Rules {
+        sessions: 3,
+        ..Rules::default()
+    })));
     relay.principal = who("hoards");
     let hoarded: Vec<_> = (0..3).map(|_| relay.session("", "2025-11-25")).collect();
     relay.principal = who("other");

@@ -8,6 +8,7 @@
 )]
 
 mod bounds;
+mod extensions;
 mod fidelity;
 mod hosts;
 mod interactive;
