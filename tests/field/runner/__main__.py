@@ -78,7 +78,8 @@ async def look_through(daemon: Daemon, results: list[Result]) -> list[str]:
             raise SystemExit(f"the {client} client came to {whole.version}")
         counts = " ".join(f"{len(whole.lists[kind])} {kind}" for kind in observe.KINDS)
         say(f"merged, {client} client: {counts}")
-        refusals += [f"merged, {client} Python client: {kind}: {why}" for kind, why in whole.refused.items()]
+        refused = {kind: why for kind, why in whole.refused.items() if not compare.is_absent(kind, whole)}
+        refusals += [f"merged, {client} Python client: {kind}: {why}" for kind, why in refused.items()]
         refusals += await observe.taken_by_typescript(f"{daemon.base}/mcp", mode, client, whole)
 
         async def look(result: Result, mode=mode, client=client, whole=whole) -> None:
@@ -162,8 +163,8 @@ def main(words: list[str]) -> int:
     # So that the daemon is ended with us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     warnings.simplefilter("ignore", MCPDeprecationWarning)
-    # Servers that write other text to standard output are no news.
-    logging.getLogger("mcp").setLevel(logging.CRITICAL)
+    # What the SDK logs (other text on standard output, tools beyond the first page) is no news.
+    logging.disable()
     verb = words[0] if words[:1] in (["install"], ["cold"]) else ""
     servers = selected(load(), words[1:] if verb else words)
     started = time.monotonic()
@@ -181,8 +182,8 @@ def main(words: list[str]) -> int:
         return start_cold(servers)
     results, figures = anyio.run(compare_all, [server for server in servers if server.name not in broken])
     rows = [report.row(result, sdk_of(result.server)) for result in results]
-    (CACHE / "results.json").write_text(json.dumps({"rows": rows, "figures": figures}, indent=2))
     if not words:
+        (CACHE / "results.json").write_text(json.dumps({"rows": rows, "figures": figures}, indent=2))
         report.write_page(rows, figures)
     return report.summary(results, broken, figures, time.monotonic() - started)
 

@@ -75,10 +75,14 @@ def differences(direct: Seen, through: Seen, server: str = "") -> list[str]:
         if server:
             mine, theirs = renamed(server, kind, mine), owned(server, kind, theirs)
         found += of_lists(kind, mine, theirs)
-        # What a client takes directly it has to take through ggend. "Method not found" is an empty list.
-        if kind in through.refused and not (kind in direct.refused and not theirs):
+        if not is_absent(kind, through) and kind in through.refused and not (kind in direct.refused and not theirs):
             found.append(f"{kind}: the client refuses the list: {through.refused[kind]}")
     return found
+
+
+def is_absent(kind: str, seen: Seen) -> bool:
+    """Whether there is no such list, which is the same as an empty one."""
+    return seen.refused.get(kind, "").startswith("[-32601]") and not seen.lists[kind]
 
 
 def of_lists(kind: str, mine: list[dict], theirs: list[dict]) -> list[str]:

@@ -62,7 +62,7 @@ def write_page(rows: list[dict], figures: dict) -> None:
         "where a server has one that needs no account and no network. What ggend changes on purpose is undone first: names in",
         "the merged view, schemas without a type, members that are null, repeated items.",
         "",
-        f"**{equal} of {len(rows)} are the same in every way.** All in one daemon, on two cores: {figures['line']}.",
+        f"**{equal} of {len(rows)} are the same in every way.** All in one daemon, on two cores that had other work as well: {figures['line']}.",
         "",
         "Era: what the server speaks when it is asked directly. *legacy (ends)*: it ends when it is asked for the modern era",
         "first, and is started again. T, P, R: tools, prompts, resources with templates.",
@@ -97,12 +97,13 @@ def page_row(row: dict) -> str:
 
 
 def notes_of(row: dict) -> list[str]:
-    notes = [f"* `{row['entry']}`: the Python client {note}." for note in row["notes"]]
+    notes = [f"* `{row['entry']}`: the Python client {note}, and takes them through ggend." for note in row["notes"]]
     if row["failed"]:
         notes.append(f"* `{row['entry']}`: {row['failed']}")
-    for way, found in [*row["differences"].items(), *row["answer_differences"].items()]:
+    wrong = row["differences"] | row["answer_differences"]
+    if wrong:
         again = " It differs between two direct runs, too." if row["varies"] else ""
-        notes.append(f"* `{row['entry']}`, {way}: {found[0]}.{again}")
+        notes.append(f"* `{row['entry']}`, {', '.join(wrong)}: {next(iter(wrong.values()))[0]}.{again}")
     return notes
 
 
