@@ -98,6 +98,7 @@ fn crates_depend_on_what_their_room_allows() {
             "serde_json",
             "sha2",
             "thiserror",
+            "unicode-normalization",
         ],
     );
     allowed(
