@@ -13,6 +13,7 @@ pub mod control;
 pub mod daemon;
 pub mod exchange;
 pub mod fixture;
+pub mod http2;
 pub mod http3;
 pub mod mcp;
 pub mod metrics;

@@ -120,6 +120,18 @@ impl Serving {
             _ => Ok(None),
         }
     }
+
+    /// Whether a client that was let in by these certificates would still be.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn still(&self, shown: &[Vec<u8>]) -> Result<(), String> {
+        match &self.judge {
+            _ if shown.is_empty() => Ok(()),
+            Some(judge) => judge.still(shown),
+            None => Err("client certificates are not asked for any more".to_owned()),
+        }
+    }
 }
 
 /// What is wrong with a client's certificate, in few words; empty for errors about something else.

@@ -9,3 +9,4 @@
 
 mod attacks;
 mod sizes;
+mod unread;

@@ -900,6 +900,95 @@ fn an_open_websocket_ends_with_the_key_that_opened_it() {
 }
 
 #[test]
+fn open_event_streams_end_with_the_credential_that_opened_them() {
+    let house = House::new(true);
+    let (key, id) = house.key(&[]);
+    house.until_all(&key, OK);
+    let made = house.auth(&["generate-token"]);
+    let (token, jti) = (
+        made["token"].as_str().unwrap(),
+        made["jti"].as_str().unwrap(),
+    );
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let params = json!({ "notifications": { "toolsListChanged": true }, "_meta": meta });
+    let body =
+        json!({ "jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": params })
+            .to_string();
+    fn headers(credential: &str) -> Vec<(&str, &str)> {
+        let own = [
+            ("MCP-Protocol-Version", "2026-07-28"),
+            ("Mcp-Method", "subscriptions/listen"),
+            ("X-API-Key", credential),
+        ];
+        [&TYPES[..], &own].concat()
+    }
+    let over_http1 = |credential: &str| {
+        let mut connection = Connection::open(house.daemon.http).unwrap();
+        connection
+            .request("POST", "/mcp", &headers(credential), body.as_bytes())
+            .unwrap();
+        assert_eq!(connection.head().unwrap().status, 200);
+        assert!(connection.piece().unwrap().is_some());
+        connection
+    };
+    let over_http2 = |credential: &str| {
+        let mut frames = http2::Frames::open(house.daemon.http, 1 << 20).unwrap();
+        frames
+            .request(1, "POST", "/mcp", &headers(credential), body.as_bytes())
+            .unwrap();
+        // The acknowledgement of the subscription.
+        while frames.read().unwrap().kind != 0 {}
+        frames
+    };
+    let quic = house.daemon.listener("quic").unwrap();
+    let over_http3 = async |credential: &str| {
+        let mut client = http3::Client::connect(quic).await.unwrap();
+        let asked = client
+            .ask("POST", "/mcp", &headers(credential), &body)
+            .await;
+        let (head, mut stream) = asked.unwrap();
+        assert_eq!(head.status, 200);
+        stream.recv_data().await.unwrap().expect("an event");
+        (client, stream)
+    };
+    // A fixed key's stream stays all the while.
+    let mut other = over_http1("a-fixed-key-for-the-tests");
+    for (credential, revoked) in [
+        (key.as_str(), ["revoke-api-key", &id]),
+        (token, ["revoke-token", jti]),
+    ] {
+        let (mut one, mut two) = (over_http1(credential), over_http2(credential));
+        let (_client, mut three) = house.runtime.block_on(over_http3(credential));
+        house.auth(&revoked);
+        let began = Instant::now();
+        one.patience(Duration::from_secs(10)).unwrap();
+        while one.piece().unwrap().is_some() {}
+        assert!(two.rest(1).is_some());
+        house.runtime.block_on(async {
+            let ended = async { while let Ok(Some(_)) = three.recv_data().await {} };
+            let time = Duration::from_secs(10);
+            tokio::time::timeout(time, ended).await.expect("it ends");
+        });
+        println!("{} ended after {:?}", revoked[0], began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+    other.patience(Duration::from_millis(10)).unwrap();
+    assert!(
+        other.piece().is_err_and(|error| matches!(
+            error.kind(),
+            ErrorKind::WouldBlock | ErrorKind::TimedOut
+        ))
+    );
+}
+
+#[test]
 fn a_session_belongs_to_who_began_it() {
     let house = House::new(false);
     let (one, other) = (

@@ -13,9 +13,10 @@ use rustls::ClientConfig;
 use serde_json::{Value, json};
 use std::{
     fs,
+    io::ErrorKind,
     net::SocketAddr,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use tungstenite::Error;
 
@@ -286,4 +287,58 @@ fn what_outlasts_the_relay_is_closed_with_its_reason_before_the_deadline() {
     drop(socket);
     let log = daemon.stop();
     assert!(!log.contains("drain deadline passed"), "{log}");
+}
+
+#[test]
+fn revoked_certificates_end_open_connections_of_https_and_http3() {
+    let (daemon, pki) = house(2);
+    let (good, other) = (of(&pki, "good"), of(&pki, "other"));
+    let asked = |connection: &mut Connection| {
+        connection.request("GET", "/tools", &[], b"").unwrap();
+        connection.answer().unwrap().head.status
+    };
+    let open = |tls| Connection::secure(https_address(&daemon), tls).unwrap();
+    let mut mine: Vec<Connection> = (0..4).map(|_| open(&good)).collect();
+    let mut theirs = open(&other);
+    assert!(mine.iter_mut().all(|connection| asked(connection) == 200));
+    assert_eq!(asked(&mut theirs), 200);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let identity = |name: &str| {
+        let file = |kind: &str| pki.file(&format!("{name}.{kind}"));
+        Identity::load(&file("pem"), &file("key"))
+    };
+    let quic = daemon.listener("quic").expect("QUIC is served");
+    let over_quic = async |name: &str| {
+        let own = identity(name);
+        let connecting = http3::Client::connect_as(quic, "localhost", Some(&own));
+        connecting.await.unwrap()
+    };
+    let (mut one, mut two) =
+        runtime.block_on(async { (over_quic("good").await, over_quic("other").await) });
+    let status = |client: &mut http3::Client| {
+        runtime.block_on(async {
+            let answer = client.answer("GET", "/tools", &[], "").await;
+            answer.map(|answer| answer.status.as_u16()).ok()
+        })
+    };
+    assert_eq!((status(&mut one), status(&mut two)), (Some(200), Some(200)));
+    fs::write(pki.file("crl.pem"), Forge::new(&pki).revoke(&[71, 72])).unwrap();
+    let began = Instant::now();
+    for connection in &mut mine {
+        connection.patience(Duration::from_secs(5)).unwrap();
+        assert!(
+            connection
+                .head()
+                .is_err_and(|error| error.kind() == ErrorKind::UnexpectedEof)
+        );
+    }
+    let took = began.elapsed();
+    println!("HTTPS connections closed after {took:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    until("the HTTP/3 connection is closed", || {
+        status(&mut one).is_none().then_some(())
+    });
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!((asked(&mut theirs), status(&mut two)), (200, Some(200)));
 }

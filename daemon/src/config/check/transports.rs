@@ -52,6 +52,11 @@ impl Checker<'_> {
             http.idle_timeout_ms,
             "300000",
         );
+        self.time(
+            "transports.http.send_timeout_ms",
+            http.send_timeout_ms,
+            "30000",
+        );
     }
 
     /// Origins and names of hosts that are allowed.

@@ -113,6 +113,9 @@ pub struct Http {
     pub max_uri: Size,
     /// A connection without a request for so long is closed, in milliseconds.
     pub idle_timeout_ms: u64,
+    /// A connection whose client takes nothing of what waits for it for so long is closed, in
+    /// milliseconds.
+    pub send_timeout_ms: u64,
     /// HTTPS.
     pub ssl: Ssl,
 }
@@ -349,6 +352,7 @@ impl Default for Http {
             max_header_size: Size(64 << 10),
             max_uri: Size(8 << 10),
             idle_timeout_ms: 300_000,
+            send_timeout_ms: 30_000,
             ssl: Ssl::default(),
         }
     }

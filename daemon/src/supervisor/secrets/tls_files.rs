@@ -15,7 +15,7 @@ use std::{
 };
 
 /// How often files are looked at.
-const CHECK_EVERY: Duration = Duration::from_secs(2);
+const CHECK_EVERY: Duration = Duration::from_millis(500);
 
 /// Which files, and the state that they were in.
 type Seen = (files::Wanted, files::Stamps);

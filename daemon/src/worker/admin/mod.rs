@@ -31,6 +31,7 @@ const LIMITS: Limits = Limits {
     head: 64 << 10,
     header: Duration::from_secs(10),
     idle: Duration::from_secs(300),
+    send: Duration::from_secs(30),
 };
 
 /// Serves until drained.

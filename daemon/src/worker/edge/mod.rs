@@ -2,6 +2,7 @@
 //! and who may ask. Knows no MCP; never opens a file, never spawns a process.
 
 pub(crate) mod auth;
+pub(crate) mod budget;
 mod gateway;
 pub(crate) mod listeners;
 pub(crate) mod peer;
@@ -12,4 +13,4 @@ pub(crate) mod websocket;
 
 #[cfg(test)]
 pub(crate) use gateway::MAX_WAITING;
-pub(crate) use gateway::{Broken, Exchange, ExchangeOptions, Gateway, Input, Refused};
+pub(crate) use gateway::{Broken, Exchange, ExchangeOptions, Gateway, Guest, Input, Refused};

@@ -6,7 +6,7 @@ use super::{
     events,
     receive::Upload,
 };
-use crate::worker::edge::{Broken, Exchange, Input};
+use crate::worker::edge::{Broken, Exchange, Input, budget::Held};
 use bytes::{Bytes, BytesMut};
 use ggen_mcp::edge::Reply;
 use ggen_wire::Code;
@@ -23,6 +23,8 @@ use tokio::time::Sleep;
 
 /// Bytes of an oversize body that are read and dropped so that its client can read why.
 const LINGER: usize = 64 << 20;
+/// Bytes that hyper is given at once.
+const PIECE: usize = 64 << 10;
 /// A request's body up to this size is kept while its event stream lasts.
 const SMALL: usize = 4 << 10;
 
@@ -32,7 +34,7 @@ pub(crate) struct Body(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Full(Bytes),
+    Full(Bytes, Option<Held>),
     Events(Box<Events>),
     Linger(Box<Linger>),
 }
@@ -40,7 +42,23 @@ enum Kind {
 impl Body {
     /// A whole message; may be empty.
     pub(super) const fn full(bytes: Bytes) -> Self {
-        Self(Kind::Full(bytes))
+        Self(Kind::Full(bytes, None))
+    }
+
+    /// The same, counted until it is taken.
+    pub(super) fn held(self, held: Held) -> Self {
+        match self.0 {
+            Kind::Full(bytes, _) => Self(Kind::Full(bytes, Some(held))),
+            other => Self(other),
+        }
+    }
+
+    /// The size of a whole message.
+    pub(super) const fn size(&self) -> usize {
+        match &self.0 {
+            Kind::Full(bytes, _) => bytes.len(),
+            Kind::Events(_) | Kind::Linger(_) => 0,
+        }
     }
 
     /// The rest of an exchange after its `Start`. `origin` is the request's body, to name its id if
@@ -77,7 +95,14 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let data = match &mut self.0 {
-            Kind::Full(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
+            // A large one goes piece by piece: what hyper has is out of our hands.
+            Kind::Full(bytes, held) => {
+                let piece = bytes.split_to(bytes.len().min(PIECE));
+                if let Some(held) = held {
+                    held.taken(piece.len());
+                }
+                Some(piece).filter(|piece| !piece.is_empty())
+            }
             Kind::Events(events) => ready!(events.poll(cx)),
             Kind::Linger(linger) => ready!(linger.poll(cx)),
         };
@@ -85,12 +110,12 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.0, Kind::Full(bytes) if bytes.is_empty())
+        matches!(&self.0, Kind::Full(bytes, _) if bytes.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Full(bytes) => {
+            Kind::Full(bytes, _) => {
                 SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
             }
             Kind::Events(_) | Kind::Linger(_) => SizeHint::default(),
@@ -114,7 +139,10 @@ impl Events {
     /// The next bytes: as many events as are there, up to about [`events::BATCH`] bytes.
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
         if let Some(data) = self.large.take() {
-            return Poll::Ready(Some(data));
+            let mut data = data;
+            let piece = data.split_to(data.len().min(PIECE));
+            self.large = Some(data).filter(|data| !data.is_empty());
+            return Poll::Ready(Some(piece));
         }
         let mut out = BytesMut::new();
         if std::mem::take(&mut self.open) {
@@ -154,7 +182,7 @@ impl Events {
 
 /// What is kept of a request for the life of its stream: itself if it is small, else what a refusal
 /// reads from it.
-fn envelope(origin: Bytes) -> Bytes {
+pub(super) fn envelope(origin: Bytes) -> Bytes {
     if origin.len() <= SMALL {
         origin
     } else {
@@ -166,6 +194,11 @@ fn envelope(origin: Bytes) -> Bytes {
 pub(super) const fn refusal(broken: Broken) -> Refusal {
     match broken {
         Broken::Lost => Refusal::new(StatusCode::BAD_GATEWAY, Code::GatewayLost, ""),
+        Broken::Slow => Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Code::Overloaded,
+            "the answer was not taken, and others need the room",
+        ),
         Broken::TimedOut => Refusal::new(StatusCode::GATEWAY_TIMEOUT, Code::RequestTimeout, ""),
     }
 }

@@ -3,6 +3,7 @@
 //! listening socket.
 
 pub(crate) mod answer;
+mod begin;
 pub(crate) mod body;
 mod compress;
 mod cors;
@@ -45,6 +46,9 @@ use tokio::net::UnixStream;
 
 /// EX_SOFTWARE of `sysexits.h`.
 const SOFTWARE: u8 = 70;
+/// How often whoever has an event stream is judged again, beside every change of credentials: keys
+/// and tokens expire.
+const JUDGED_AGAIN: Duration = Duration::from_millis(500);
 
 /// Serves until drained.
 pub(crate) async fn run(mut context: Context) -> ExitCode {
@@ -143,6 +147,7 @@ impl Worker {
                 }
                 Incoming::Secrets(secrets) => {
                     handler.auth.set(secrets.auth);
+                    handler.end_revoked();
                     self.tls.secrets = secrets.tls;
                     self.tls.put(&self.server);
                 }
@@ -185,7 +190,10 @@ impl Tls {
             &self.config.auth.mtls,
             &self.secrets,
         ) {
-            Ok(serving) => server.set_tls(serving),
+            Ok(serving) => {
+                server.set_tls(serving);
+                server.judge_again();
+            }
             // The supervisor has judged them before; what served goes on serving.
             Err(error) => {
                 tracing::error!(target: "transport", code = %error.code, "TLS: {}", error.what)
@@ -214,6 +222,7 @@ pub(crate) fn limits(config: &config::Http) -> Limits {
         head: usize::try_from(config.max_header_size.0).unwrap_or(usize::MAX),
         header: Duration::from_millis(config.timeout_ms),
         idle: Duration::from_millis(config.idle_timeout_ms),
+        send: Duration::from_millis(config.send_timeout_ms),
     }
 }
 
@@ -232,6 +241,7 @@ pub(crate) fn attach(gateway: &Gateway, socket: std::os::unix::net::UnixStream) 
 /// Applies the time-outs of requests, and has connections judged as often. One timer for the
 /// worker, as precise as the shortest of them needs.
 pub(super) async fn sweep(http: &Http, mut connections: impl FnMut() -> bool) {
+    let mut judged = Instant::now();
     loop {
         let rules = http.rules();
         tokio::time::sleep(
@@ -241,6 +251,10 @@ pub(super) async fn sweep(http: &Http, mut connections: impl FnMut() -> bool) {
         .await;
         let draining = connections();
         http.gateway.sweep(Instant::now());
+        if judged.elapsed() >= JUDGED_AGAIN {
+            judged = Instant::now();
+            http.end_revoked();
+        }
         if draining {
             // Those that began on connections which were accepted just before the drain.
             http.gateway.end_endless();

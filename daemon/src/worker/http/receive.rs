@@ -4,6 +4,7 @@ use super::{
     answer::Refusal,
     route::{Accept, Route, is_json},
 };
+use crate::worker::edge::budget::{NoRoom, Share};
 use bytes::{Bytes, BytesMut};
 use ggen_mcp::edge::{Verb, is_relayed};
 use ggen_wire::Code;
@@ -178,8 +179,8 @@ impl<B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static> Upload for B {
 /// Reads a whole body. One that came with its head (nearly all do) is neither copied nor timed.
 pub(super) async fn body(
     incoming: &mut impl Upload,
-    max_body: u64,
-    within: Duration,
+    (max_body, within): (u64, Duration),
+    share: &mut Share,
 ) -> Result<Bytes, Refusal> {
     let mut first = Bytes::new();
     if !incoming.is_end_stream()
@@ -197,6 +198,7 @@ pub(super) async fn body(
     }
     let rest = async {
         let announced = usize::try_from(incoming.size_hint().lower()).unwrap_or(FIRST);
+        share.grow(first.len(), limit).map_err(no_room)?;
         let mut whole = BytesMut::with_capacity(first.len() + announced.min(FIRST));
         whole.extend_from_slice(&first);
         while let Some(frame) = incoming.frame().await {
@@ -204,6 +206,7 @@ pub(super) async fn body(
             if whole.len() + data.len() > limit {
                 return Err(too_large(max_body));
             }
+            share.grow(data.len(), limit).map_err(no_room)?;
             whole.extend_from_slice(&data);
         }
         Ok(whole.freeze())
@@ -218,6 +221,14 @@ pub(super) async fn body(
     tokio::time::timeout(within, rest)
         .await
         .unwrap_or_else(|_| Err(slow()))
+}
+
+fn no_room(_: NoRoom) -> Refusal {
+    Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Code::Overloaded,
+        "the bodies of other requests take all the room",
+    )
 }
 
 /// Nobody reads this: the client is gone, or its framing is broken.

@@ -2,7 +2,7 @@
 
 use super::{
     answer::{self, Refusal},
-    body::{Body, refusal},
+    body::{self, Body},
     compress, cors,
     counts::Counts,
     receive::{self, Admitted, Upload},
@@ -15,18 +15,19 @@ use crate::{
     ipc::secrets::AuthSecrets,
     metrics::{Error, Family},
     worker::edge::{
-        Exchange, ExchangeOptions, Gateway, Input, Refused,
+        ExchangeOptions, Gateway, Guest, Refused,
         auth::{
-            Authenticator,
+            self, Authenticator,
             guard::{self, Guard},
         },
+        budget::{Unsent, Uploads},
         listeners::accept::Handler,
         peer::Peer,
         websocket::handover::WebsocketWorkers,
     },
 };
 use bytes::Bytes;
-use ggen_mcp::edge::{Principal, Reply, Request, Verb};
+use ggen_mcp::edge::{Principal, Request, Verb};
 use ggen_wire::Code;
 use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use http_body_util::Either;
@@ -62,6 +63,8 @@ pub(crate) struct Rules {
     pub(super) max_headers: usize,
     /// Until the answer begins.
     pub(super) answer_within: Duration,
+    /// How long a client may take nothing of its answer.
+    pub(crate) send_within: Duration,
     /// How long a refused client may go on sending.
     pub(super) patience: Duration,
     /// Where QUIC is served, for clients that came over TLS.
@@ -85,6 +88,7 @@ impl Rules {
             max_uri: usize::try_from(config.max_uri.0).unwrap_or(usize::MAX),
             max_headers: usize::try_from(config.max_headers).unwrap_or(usize::MAX),
             answer_within: Duration::from_millis(config.request_timeout_ms),
+            send_within: Duration::from_millis(config.send_timeout_ms),
             patience: Duration::from_millis(config.timeout_ms),
             quic: None,
         }
@@ -116,6 +120,10 @@ pub(crate) struct Http {
     pub(super) counts: Counts,
     pub(super) rules: RwLock<Arc<Rules>>,
     pub(super) auth: Authenticator,
+    /// Bodies of requests that are not complete.
+    pub(super) uploads: Arc<Uploads>,
+    /// Answers that nobody has taken yet.
+    pub(super) unsent: Arc<Unsent>,
 }
 
 /// The body of an answer, compressed or not.
@@ -140,6 +148,10 @@ impl Handler for Http {
             .inc();
     }
 
+    fn is_overfull(&self) -> bool {
+        self.unsent.is_full()
+    }
+
     fn overloaded(&self) -> Bytes {
         answer::too_many_connections()
     }
@@ -158,6 +170,8 @@ impl Http {
             counts: Counts::new()?,
             rules: RwLock::new(Arc::new(rules)),
             auth: Authenticator::new(auth),
+            uploads: Arc::default(),
+            unsent: Arc::default(),
         })
     }
 
@@ -198,7 +212,7 @@ impl Http {
     }
 
     /// What is in force now.
-    pub(super) fn rules(&self) -> Arc<Rules> {
+    pub(crate) fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -366,8 +380,10 @@ impl Http {
             view,
             headers,
         } = admitted;
+        let mut share = self.uploads.share(&principal.id);
         let body = if verb == Verb::Post {
-            match receive::body(&mut incoming, rules.max_body, rules.answer_within).await {
+            let limits = (rules.max_body, rules.answer_within);
+            match receive::body(&mut incoming, limits, &mut share).await {
                 Ok(body) => body,
                 Err(refusal) => return refuse(&refusal, head, incoming, rules).await,
             }
@@ -376,6 +392,9 @@ impl Http {
         };
         let health = Health::asked(&view, &principal);
         let options = exchange_options(verb, &view, health, rules);
+        let who = principal.clone();
+        // What is needed of a large body until its answer has begun.
+        let origin = body::envelope(body.clone());
         let request = Request {
             verb,
             accept_json: accept.json,
@@ -383,19 +402,27 @@ impl Http {
             view,
             principal,
             headers,
-            body: body.clone(),
+            body,
         };
-        match self.gateway.open(request, options).await {
-            Ok(exchange) => begin_answer(exchange, body, health).await,
+        let opened = self.gateway.open(request, options).await;
+        drop(share);
+        match opened {
+            Ok(exchange) => {
+                let guest = || Guest {
+                    principal: who,
+                    shown: auth::shown(head).map(|text| text.to_owned().into()),
+                };
+                self.begin_answer(exchange, origin, health, guest).await
+            }
             Err(_) if health.is_some() => answer::unhealthy(),
-            Err(refused) => not_passed_on(refused).response(&body),
+            Err(refused) => not_passed_on(refused).response(&origin),
         }
     }
 }
 
 /// How much of `/health` is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Health {
+pub(super) enum Health {
     /// Whether all is well, for somebody who showed nothing.
     Brief,
     Whole,
@@ -426,37 +453,6 @@ fn exchange_options(
         answer_within: (!endless).then_some(rules.answer_within),
         endless,
         patient: health.is_none(),
-    }
-}
-
-/// Waits for the first reply of the gateway worker: it is the whole answer, or begins a stream.
-async fn begin_answer(
-    mut exchange: Exchange,
-    body: Bytes,
-    health: Option<Health>,
-) -> Response<Body> {
-    loop {
-        return match exchange.next().await {
-            Ok(Input::Reply(Reply::Full {
-                status,
-                session,
-                retry_after,
-                body,
-            })) => {
-                if health == Some(Health::Brief) {
-                    answer::full(status, None, retry_after, answer::brief(&body))
-                } else {
-                    answer::full(status, session.as_deref(), retry_after, body)
-                }
-            }
-            Ok(Input::Reply(Reply::Start { session })) => {
-                answer::event_stream(Body::events(exchange, body), session.as_deref())
-            }
-            // The table lets nothing else be first.
-            Ok(_) => continue,
-            Err(_) if health.is_some() => answer::unhealthy(),
-            Err(broken) => refusal(broken).response(&body),
-        };
     }
 }
 

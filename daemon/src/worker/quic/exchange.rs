@@ -19,7 +19,7 @@ use http::{
 };
 use http_body::Body;
 use http_body_util::BodyExt;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 /// How long the head of a request may take once its stream is open.
 const HEAD: Duration = Duration::from_secs(10);
@@ -29,6 +29,10 @@ const MAX_FIELD_SECTION: usize = 64 << 10;
 /// A message of an answer is handed to the transport in pieces of at most so many bytes: what one
 /// stream buffers is its send buffer and one piece.
 const PIECE: usize = 64 << 10;
+/// What the transport buffers of one stream, at most.
+pub(super) const SEND_BUFFER: u32 = 512 << 10;
+/// A line that is slower than so many bytes a second is too slow for the end of an answer.
+const PACE: u32 = 8 << 10;
 
 type Both = <Connection as quic::OpenStreams<Bytes>>::BidiStream;
 type Half = <Both as quic::BidiStream<Bytes>>::SendStream;
@@ -50,6 +54,30 @@ pub(super) enum Ended {
     Served,
     /// Its head never came, or made no sense.
     Headless,
+    /// Given up by its client.
+    GivenUp,
+    /// Its client took nothing of the answer for too long.
+    Stalled,
+}
+
+/// Why an answer is not delivered.
+#[derive(Debug, thiserror::Error)]
+enum Undelivered {
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    #[error("the client takes nothing")]
+    Stalled,
+}
+
+/// Waits until the transport has room, for as long as the client may take nothing.
+async fn in_time<T>(
+    limit: Duration,
+    sending: impl Future<Output = Result<T, StreamError>>,
+) -> Result<T, Undelivered> {
+    match tokio::time::timeout(limit, sending).await {
+        Ok(sent) => Ok(sent?),
+        Err(_) => Err(Undelivered::Stalled),
+    }
 }
 
 /// Serves one request.
@@ -65,13 +93,17 @@ pub(super) async fn serve(
     let watching = caller.stops.watch(stream.id().into_inner());
     let outcome = tokio::select! {
         biased;
-        () = watching.stopped() => Ok(()),
+        () = watching.stopped() => return Ended::GivenUp,
         outcome = answer(request, stream, &shared, &caller) => outcome,
     };
-    if let Err(error) = outcome {
-        tracing::debug!(target: "transport", %error, "answer not delivered");
+    match outcome {
+        Ok(()) => Ended::Served,
+        Err(Undelivered::Stalled) => Ended::Stalled,
+        Err(error) => {
+            tracing::debug!(target: "transport", %error, "answer not delivered");
+            Ended::Served
+        }
     }
-    Ended::Served
 }
 
 async fn answer(
@@ -79,7 +111,7 @@ async fn answer(
     stream: RequestStream<Both, Bytes>,
     shared: &Shared,
     caller: &Caller,
-) -> Result<(), StreamError> {
+) -> Result<(), Undelivered> {
     let (mut head, ()) = request.into_parts();
     let is_head = head.method == Method::HEAD;
     let announced = Announced::of(&head.headers);
@@ -99,17 +131,23 @@ async fn answer(
         let mut response = Response::new(());
         *response.status_mut() = status;
         send.send_response(response).await?;
-        return send.finish().await;
+        return Ok(send.finish().await?);
     }
+    let within = shared.http.rules().send_within;
     head.extensions.insert(caller.peer.clone());
     let request = Request::from_parts(head, Upload::new(receive, announced));
     let (mut head, body) = shared.http.serve(request).await.into_parts();
     complete(&mut head.headers, head.status, body.size_hint().exact());
-    send.send_response(Response::from_parts(head, ())).await?;
-    if !is_head {
-        pour(body, &mut send).await?;
-    }
-    send.finish().await
+    let response = Response::from_parts(head, ());
+    in_time(within, send.send_response(response)).await?;
+    let poured = if is_head {
+        0
+    } else {
+        pour(body, &mut send, within).await?
+    };
+    // What the transport has of it, at the pace of a slow line.
+    let left = Duration::from_secs((poured.min(SEND_BUFFER) / PACE).into());
+    in_time(within + left, send.finish()).await
 }
 
 /// The size of a head (RFC 9114 §4.2.2): names and values, and 32 for each field.
@@ -127,27 +165,33 @@ fn section(head: &Parts) -> usize {
 }
 
 /// Sends a body.
-async fn pour<B>(mut body: B, send: &mut RequestStream<Half, Bytes>) -> Result<(), StreamError>
+async fn pour<B>(
+    mut body: B,
+    send: &mut RequestStream<Half, Bytes>,
+    within: Duration,
+) -> Result<u32, Undelivered>
 where
     B: Body<Data = Bytes, Error: fmt::Display> + Unpin,
 {
+    let mut poured = 0_u32;
     while let Some(frame) = body.frame().await {
         let frame = match frame {
             Ok(frame) => frame,
             Err(error) => {
                 tracing::warn!(target: "transport", %error, "an answer broke off");
                 send.stop_stream(Code::H3_INTERNAL_ERROR);
-                return Ok(());
+                return Ok(poured);
             }
         };
         if let Ok(mut bytes) = frame.into_data() {
             while !bytes.is_empty() {
                 let piece = bytes.split_to(bytes.len().min(PIECE));
-                send.send_data(piece).await?;
+                poured = poured.saturating_add(u32::try_from(piece.len()).unwrap_or(u32::MAX));
+                in_time(within, send.send_data(piece)).await?;
             }
         }
     }
-    Ok(())
+    Ok(poured)
 }
 
 /// What HTTP/1.1 and HTTP/2 get from their server library: no headers that belong to a single hop

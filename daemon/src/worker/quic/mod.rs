@@ -104,6 +104,7 @@ async fn messages(
                 secrets = newer.tls;
                 shared.keys.set(&config, &secrets);
                 shared.http.auth().set(newer.auth);
+                shared.http.end_revoked();
             }
             _ => {}
         }

@@ -35,6 +35,9 @@ const STEP: Duration = Duration::from_millis(20);
 /// Streams without a request on one connection; h3 remembers each of them.
 const MAX_HEADLESS: u32 = 1000;
 
+/// Requests that a client may give up within a second: more are made to be reset.
+const MAX_GIVEN_UP: u32 = 100;
+
 /// Counts a connection while it is open.
 struct Open<'a>(&'a Shared);
 
@@ -117,6 +120,7 @@ pub(super) async fn serve(connection: s2n_quic::Connection, shared: Arc<Shared>,
     // Ends with this function, and what is still running in it with the connection.
     let mut requests: JoinSet<Ended> = JoinSet::new();
     let (mut draining, mut headless) = (false, 0);
+    let (mut second, mut given_up) = (Instant::now(), 0);
     // Whose handshake ended in the drain has not asked yet: a moment for the first request.
     let late = drain.is_begun();
     let shut = async {
@@ -126,6 +130,8 @@ pub(super) async fn serve(connection: s2n_quic::Connection, shared: Arc<Shared>,
         }
     };
     tokio::pin!(shut);
+    let denied = shared.keys.denied(&caller.peer);
+    tokio::pin!(denied);
     loop {
         tokio::select! {
             accepted = h3.accept() => match accepted {
@@ -140,6 +146,19 @@ pub(super) async fn serve(connection: s2n_quic::Connection, shared: Arc<Shared>,
                 Err(error) => return tracing::debug!(target: "transport", %error, "QUIC connection closed"),
             },
             Some(ended) = requests.join_next() => {
+                if matches!(ended, Ok(Ended::Stalled)) {
+                    tracing::debug!(target: "transport", address = %caller.peer.address, "QUIC connection closed: its client takes nothing");
+                    return close(&handle, code::EXCESSIVE_LOAD);
+                }
+                if matches!(ended, Ok(Ended::GivenUp)) {
+                    if second.elapsed() >= Duration::from_secs(1) {
+                        (second, given_up) = (Instant::now(), 0);
+                    }
+                    given_up += 1;
+                    if given_up > MAX_GIVEN_UP {
+                        return close(&handle, code::EXCESSIVE_LOAD);
+                    }
+                }
                 headless += u32::from(matches!(ended, Ok(Ended::Headless)));
                 if headless >= MAX_HEADLESS {
                     return close(&handle, code::EXCESSIVE_LOAD);
@@ -148,6 +167,7 @@ pub(super) async fn serve(connection: s2n_quic::Connection, shared: Arc<Shared>,
                     keep_alive(&handle, false);
                 }
             }
+            () = &mut denied => return close(&handle, code::NO_ERROR),
             () = &mut shut, if !draining => {
                 draining = true;
                 gate.close();

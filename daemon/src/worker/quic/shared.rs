@@ -1,6 +1,6 @@
 //! What the parts of a quic worker share, and what a new configuration replaces.
 
-use super::{admission::Bounds, counts::Counts, tls::Keys};
+use super::{admission::Bounds, counts::Counts, exchange::SEND_BUFFER, tls::Keys};
 use crate::{
     config::{self, Config},
     worker::http::{Http, Rules},
@@ -133,7 +133,7 @@ impl limits::Limiter for Limits {
             .and_then(|limits| limits.with_max_open_local_bidirectional_streams(0))
             .and_then(|limits| limits.with_max_open_remote_unidirectional_streams(OTHER_STREAMS))
             .and_then(|limits| limits.with_bidirectional_remote_data_window(1 << 20))
-            .and_then(|limits| limits.with_max_send_buffer_size(512 << 10));
+            .and_then(|limits| limits.with_max_send_buffer_size(SEND_BUFFER));
         limits.unwrap_or_default()
     }
 }

@@ -9,22 +9,20 @@ use crate::{
     tls::{Unusable, serve::Serving},
     worker::edge::{listeners::tls, peer::Peer},
 };
+use ggen_wire::Code;
 use rustls::{ServerConfig, pki_types::CertificateDer};
 use s2n_quic::provider::tls::{Provider, rustls as transport};
 use s2n_quic_core::havoc::EncoderValue;
 use s2n_quic_core::{application::ServerName, crypto::tls as core};
-use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use tokio::sync::watch;
 
 /// The protocol that is spoken here (RFC 9114 §3.1).
 const ALPN: &[u8] = b"h3";
 
 /// What is in force.
 #[derive(Clone, Debug)]
-pub(super) struct Keys(Arc<RwLock<Arc<InForce>>>);
+pub(super) struct Keys(Arc<watch::Sender<Arc<InForce>>>);
 
 #[derive(Debug)]
 struct InForce {
@@ -39,14 +37,16 @@ impl Keys {
     /// # Errors
     /// There is no certificate, or it cannot be used; it has been checked before.
     pub(super) fn new(config: &Config, secrets: &TlsSecrets) -> Result<Self, Unusable> {
-        Ok(Self(Arc::new(RwLock::new(in_force(config, secrets)?))))
+        Ok(Self(Arc::new(watch::Sender::new(in_force(
+            config, secrets,
+        )?))))
     }
 
     /// Puts another one in force, from the next handshake on. What serves goes on serving if that
     /// cannot be used.
     pub(super) fn set(&self, config: &Config, secrets: &TlsSecrets) {
         match in_force(config, secrets) {
-            Ok(next) => *self.0.write().unwrap_or_else(PoisonError::into_inner) = next,
+            Ok(next) => drop(self.0.send_replace(next)),
             Err(error) => {
                 tracing::warn!(target: "transport", code = %error.code, "QUIC keeps the certificates that it has: {}", error.what)
             }
@@ -69,13 +69,32 @@ impl Keys {
         (!now.serving.is_required() || peer.certificate.is_some()).then_some(peer)
     }
 
+    /// Returns when a client that was let in would not be any more.
+    pub(super) async fn denied(&self, peer: &Peer) {
+        let Some(certificate) = &peer.certificate else {
+            return std::future::pending().await;
+        };
+        // The sender is part of what `self` is.
+        let mut changes = self.0.subscribe();
+        loop {
+            if let Err(reason) = self.now().serving.still(&certificate.chain) {
+                let (code, address) = (Code::CertificateVerifyFailed, peer.address);
+                tracing::warn!(target: "auth", %code, %address, name = certificate.name, "QUIC connection closed: {}: {reason}", code.title());
+                return;
+            }
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
     /// Whether a certificate in force is made for that host.
     pub(super) fn serves(&self, host: &str) -> bool {
         self.now().serving.serves(host)
     }
 
     fn now(&self) -> Arc<InForce> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.borrow())
     }
 }
 

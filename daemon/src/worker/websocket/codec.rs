@@ -2,6 +2,7 @@
 //! know MCP.
 
 use super::close::Close;
+use crate::worker::edge::budget::Share;
 use futures_util::{Sink, Stream};
 use std::{
     io,
@@ -24,6 +25,8 @@ const BATCH: usize = 64 << 10;
 /// The buffer of a connection for reading: most messages are small, and there may be thousands of
 /// connections.
 const READ: usize = 8 << 10;
+/// A message from this size on counts among those that are not whole.
+const COUNTED: usize = 64 << 10;
 /// Answers to pings that may wait for the client to take them. Each has at most 127 bytes, so that a
 /// client which pings and does not read costs 16 KiB.
 const MAX_PONGS: usize = 128;
@@ -71,6 +74,39 @@ impl End {
 struct Watched<S> {
     socket: S,
     read_at: Instant,
+    /// Bytes that were read since the last whole message.
+    unfinished: usize,
+    /// Where those of a large message are counted.
+    share: Option<Share>,
+    max_message: usize,
+    /// There was no room for more of them.
+    full: bool,
+}
+
+impl<S> Watched<S> {
+    /// So many bytes more of a message that is not whole.
+    fn note_read(&mut self, bytes: usize) -> io::Result<()> {
+        self.read_at = Instant::now();
+        self.unfinished += bytes;
+        if self.unfinished > COUNTED
+            && let Some(share) = &mut self.share
+            && share.grow(bytes, self.max_message).is_err()
+        {
+            self.full = true;
+            return Err(io::Error::other("messages of others take all the room"));
+        }
+        Ok(())
+    }
+
+    /// The message is whole.
+    fn finished(&mut self) {
+        if self.unfinished > COUNTED
+            && let Some(share) = &mut self.share
+        {
+            share.clear();
+        }
+        self.unfinished = 0;
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
@@ -81,10 +117,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
-        if buffer.filled().len() > before {
-            self.read_at = Instant::now();
-        }
-        Poll::Ready(Ok(()))
+        let read = buffer.filled().len() - before;
+        Poll::Ready(if read > 0 {
+            self.note_read(read)
+        } else {
+            Ok(())
+        })
     }
 }
 
@@ -131,6 +169,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Codec<S> {
         let socket = Watched {
             socket,
             read_at: Instant::now(),
+            unfinished: buffered.len(),
+            share: None,
+            max_message,
+            full: false,
         };
         let stream =
             WebSocketStream::from_partially_read(socket, buffered, Role::Server, Some(config))
@@ -145,10 +187,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Codec<S> {
         }
     }
 
+    /// Counts messages that are not whole.
+    pub(crate) fn count(&mut self, share: Share) {
+        self.stream.get_mut().share = Some(share);
+    }
+
     /// The next thing from the client. Not to be polled after [`Self::poll_end`] is ready.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Frame> {
         loop {
-            match ready!(Pin::new(&mut self.stream).poll_next(cx)) {
+            let next = ready!(Pin::new(&mut self.stream).poll_next(cx));
+            if matches!(next, Some(Ok(Message::Text(_) | Message::Binary(_)))) {
+                self.stream.get_mut().finished();
+            }
+            match next {
                 // After our close, only its answer is of interest.
                 Some(Ok(Message::Close(frame))) => {
                     let code = frame.map_or(1005, |frame| frame.code.into());
@@ -169,6 +220,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Codec<S> {
                     return Poll::Ready(Frame::Sign);
                 }
                 Some(Ok(_)) => return Poll::Ready(Frame::Sign),
+                Some(Err(_)) if self.stream.get_ref().full && self.end.is_none() => {
+                    self.close(Close::Full);
+                    self.cut();
+                    return Poll::Pending;
+                }
                 Some(Err(error)) => match Close::of(&error) {
                     Some(close) if self.end.is_none() => {
                         self.close(close);

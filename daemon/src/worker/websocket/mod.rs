@@ -21,6 +21,7 @@ use super::{
     edge::{
         Gateway,
         auth::Authenticator,
+        budget::Uploads,
         listeners::accept::Server as Listening,
         websocket::handover::{Handover, RelayGuard},
     },
@@ -114,6 +115,8 @@ struct Server {
     certificates: certificates::Certificates,
     /// Tells that [`Self::auth`] or [`Self::certificates`] judge by other secrets.
     judged: watch::Sender<()>,
+    /// Messages of clients that are not whole.
+    uploads: Arc<Uploads>,
     open: AtomicUsize,
     /// Wakes the drain.
     closed: watch::Sender<()>,
@@ -136,6 +139,7 @@ impl Server {
             auth: Authenticator::new(secrets),
             certificates: certificates::Certificates::default(),
             judged: watch::Sender::new(()),
+            uploads: Arc::default(),
             open: AtomicUsize::new(0),
             closed: watch::Sender::new(()),
             drain_state: watch::Sender::new(DrainState::Serving),
@@ -256,6 +260,7 @@ impl Server {
             let principal = handover.principal();
             tracing::debug!(target: "transport", %peer, view = handover.view, principal = &*principal.id, "WebSocket opened");
             let mut codec = Codec::new(socket, handover.buffered, rules.max_message).await;
+            codec.count(server.uploads.share(&principal.id));
             if place.number > rules.max_connections {
                 codec.close(Close::Full);
             }

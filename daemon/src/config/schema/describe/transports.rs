@@ -184,4 +184,9 @@ pub(super) const TRANSPORTS: &[Leaf] = &[
         Kind::Number(1, DAY),
         "A connection without a request for so long is closed, in milliseconds.",
     ),
+    (
+        "transports.http.send_timeout_ms",
+        Kind::Number(1, DAY),
+        "A connection whose client takes nothing of what waits for it for so long is closed, over HTTP/1.1, HTTP/2 and HTTP/3, in milliseconds.",
+    ),
 ];

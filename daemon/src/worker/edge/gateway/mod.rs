@@ -7,7 +7,7 @@
 mod link;
 mod table;
 
-pub(crate) use table::{Broken, Input};
+pub(crate) use table::{Broken, Guest, Input};
 
 use bytes::BytesMut;
 use ggen_mcp::edge::frame::Frame;
@@ -30,6 +30,8 @@ use tokio::{net::UnixStream, sync::Notify};
 pub(crate) const MAX_EXCHANGES: usize = 16_384;
 /// Requests that may wait for a link, or for room on it.
 pub(crate) const MAX_WAITING: usize = 1_024;
+/// Bytes of replies that wait for clients who take nothing.
+const QUEUED: usize = 24 << 20;
 /// How long each of them waits.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(5);
 
@@ -169,6 +171,13 @@ impl Gateway {
         state.gone(&ended);
     }
 
+    /// Ends the streams whose clients would not be let in any more.
+    pub(crate) fn end_denied(&self, still: impl Fn(&Guest) -> bool) {
+        let mut state = self.0.lock();
+        let ended = state.table.end_denied(still);
+        state.gone(&ended);
+    }
+
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         self.0.waiting.load(Ordering::Relaxed)
@@ -212,7 +221,10 @@ impl Shared {
         let mut state = self.lock();
         replies
             .drain(..)
-            .try_for_each(|(stream, reply)| state.table.deliver(link, StreamId(stream), reply))
+            .try_for_each(|(stream, reply)| state.table.deliver(link, StreamId(stream), reply))?;
+        let ended = state.table.shed(QUEUED);
+        state.gone(&ended);
+        Ok(())
     }
 
     /// Exchanges the link's queue for an empty buffer.
@@ -299,6 +311,11 @@ impl Exchange {
             self.over = true;
         }
         polled
+    }
+
+    /// It is a stream now, which ends when its client would not be let in any more.
+    pub(crate) fn watch(&self, guest: Guest) {
+        self.shared.lock().table.watch(self.stream, guest);
     }
 
     /// The next input.

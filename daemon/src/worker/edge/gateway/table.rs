@@ -3,8 +3,9 @@
 //! each; a gateway worker that sends more than it was granted breaks the rules of the link. May not:
 //! touch a socket, read a clock.
 
-use ggen_mcp::edge::Reply;
+use crate::ipc::secrets::Sensitive;
 use ggen_mcp::edge::frame::WINDOW;
+use ggen_mcp::edge::{Principal, Reply};
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
@@ -42,9 +43,20 @@ pub(crate) enum Broken {
     /// The gateway worker was replaced while the exchange was in flight.
     #[error("the gateway worker was restarted while the call was in flight")]
     Lost,
+    /// Its client took nothing while others needed the room.
+    #[error("the client took nothing while others needed the room")]
+    Slow,
     /// The answer had not begun at its deadline.
     #[error("the answer did not begin in time")]
     TimedOut,
+}
+
+/// Who has a stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Guest {
+    pub(crate) principal: Principal,
+    /// The credential that was shown, if any.
+    pub(crate) shown: Option<Sensitive>,
 }
 
 /// What comes out of an exchange.
@@ -95,6 +107,10 @@ struct Slot {
     endless: bool,
     deadline: Option<Instant>,
     waker: Option<Waker>,
+    /// Bytes in `queue`.
+    bytes: usize,
+    /// Who is judged again while it is a stream.
+    guest: Option<Box<Guest>>,
 }
 
 /// What the link has to be told after something was taken or given up.
@@ -113,6 +129,8 @@ pub(crate) enum Tell {
 pub(crate) struct Table {
     slots: HashMap<StreamId, Slot, BuildHasherDefault<StreamHasher>>,
     last: StreamId,
+    /// Bytes in all queues.
+    queued: usize,
 }
 
 impl Table {
@@ -147,6 +165,8 @@ impl Table {
             endless,
             deadline,
             waker: None,
+            bytes: 0,
+            guest: None,
         };
         self.slots.insert(self.last, slot);
         self.last
@@ -182,9 +202,61 @@ impl Table {
             (ExchangeState::Broken(_), _) => return Ok(()),
             _ => return Err(Violation::Order(stream)),
         };
+        let size = size(&reply);
+        slot.bytes += size;
+        self.queued += size;
         slot.queue.push_back(reply);
         slot.wake();
         Ok(())
+    }
+
+    /// An exchange has become a stream of somebody's.
+    pub(crate) fn watch(&mut self, stream: StreamId, guest: Guest) {
+        if let Some(slot) = self.slots.get_mut(&stream) {
+            slot.guest = Some(Box::new(guest));
+        }
+    }
+
+    /// Ends the streams whose clients would not be let in any more; gives (link, stream) of each,
+    /// to be told `Gone`.
+    pub(crate) fn end_denied(&mut self, still: impl Fn(&Guest) -> bool) -> Vec<(LinkId, StreamId)> {
+        let mut ended = Vec::new();
+        for (stream, slot) in &mut self.slots {
+            if slot.state != ExchangeState::Streaming || slot.guest.as_deref().is_none_or(&still) {
+                continue;
+            }
+            self.queued -= slot.forget();
+            slot.state = ExchangeState::Done;
+            slot.queue.push_back(Reply::End);
+            slot.wake();
+            ended.push((slot.link, *stream));
+        }
+        ended
+    }
+
+    /// While more than `most` bytes wait, those of the clients with the most are given up; gives
+    /// (link, stream) of each, to be told `Gone`.
+    pub(crate) fn shed(&mut self, most: usize) -> Vec<(LinkId, StreamId)> {
+        let mut ended = Vec::new();
+        while self.queued > most {
+            // One that is alone has to be taken somehow: a single reply may be as large as that.
+            let largest = self
+                .slots
+                .iter_mut()
+                .filter(|(_, slot)| slot.queue.len() > 1 || slot.bytes < self.queued)
+                .max_by_key(|(_, slot)| slot.bytes);
+            let Some((stream, slot)) = largest.filter(|(_, slot)| slot.bytes > 0) else {
+                break;
+            };
+            let was_open = slot.state == ExchangeState::Streaming;
+            self.queued -= slot.forget();
+            slot.state = ExchangeState::Broken(Broken::Slow);
+            slot.wake();
+            if was_open {
+                ended.push((slot.link, *stream));
+            }
+        }
+        ended
     }
 
     /// The next input of an exchange; the exchange is forgotten once its end or its failure was
@@ -201,6 +273,9 @@ impl Table {
         if let Some(reply) = slot.queue.pop_front() {
             slot.touched = now;
             slot.quiet = false;
+            let size = size(&reply);
+            slot.bytes -= size;
+            self.queued -= size;
             let mut tell = Tell::Nothing;
             match reply {
                 Reply::Full { .. } | Reply::End => {
@@ -229,6 +304,7 @@ impl Table {
     /// The edge has no more use for an exchange. Gives its link and what that has to be told.
     pub(crate) fn give_up(&mut self, stream: StreamId) -> Option<(LinkId, Tell)> {
         let slot = self.slots.remove(&stream)?;
+        self.queued -= slot.bytes;
         Some((
             slot.link,
             if matches!(
@@ -300,7 +376,22 @@ impl Table {
     }
 }
 
+/// The bytes of a reply that count.
+fn size(reply: &Reply) -> usize {
+    match reply {
+        Reply::Full { body, .. } => body.len(),
+        Reply::Event { data, .. } => data.len(),
+        Reply::Start { .. } | Reply::End => 0,
+    }
+}
+
 impl Slot {
+    /// Throws away what waits; gives its size.
+    fn forget(&mut self) -> usize {
+        self.queue.clear();
+        std::mem::take(&mut self.bytes)
+    }
+
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();

@@ -7,7 +7,8 @@
 //! waits in its queue for the successor.
 
 use super::{
-    connection::{self, Activity, Connection},
+    connection,
+    state::{Activity, Connection},
     tls,
 };
 use crate::{tls::serve::Serving, worker::edge::peer::Peer};
@@ -20,9 +21,10 @@ use std::{
     future::Future,
     io,
     net::{IpAddr, SocketAddr},
+    os::fd::AsFd,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -44,8 +46,8 @@ const DRAIN_SILENCE: Duration = Duration::from_secs(2);
 const DRAIN_IDLE: u64 = 300;
 /// How often a drain closes connections that have become idle.
 const DRAIN_CHECK: Duration = Duration::from_millis(50);
-/// A connection whose client takes nothing of what we write for so long is closed.
-const STALLED: Duration = Duration::from_secs(60);
+/// Whoever takes nothing for less than this is not slow, in milliseconds.
+const SLOW: u64 = 1_000;
 
 /// Bounds of a listener.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +62,8 @@ pub(crate) struct Limits {
     pub(crate) head: usize,
     /// A connection without a request for so long is closed.
     pub(crate) idle: Duration,
+    /// A connection whose client takes nothing of what waits for it for so long is closed.
+    pub(crate) send: Duration,
     /// Time for a connection to become a request: from its first byte, or from the accept for the
     /// first one.
     pub(crate) header: Duration,
@@ -85,6 +89,11 @@ pub(crate) trait Handler: Send + Sync + 'static {
     /// A TLS handshake failed; the reason is one of few.
     fn handshake_failed(&self, _reason: &'static str) {}
 
+    /// Whether so much waits for clients that those who do not take it lose it.
+    fn is_overfull(&self) -> bool {
+        false
+    }
+
     /// The body of the 503 that a connection over the limit gets, `application/json`.
     fn overloaded(&self) -> Bytes;
 }
@@ -100,6 +109,8 @@ pub(crate) struct Server<H> {
     /// Open connections by address.
     addresses: Mutex<HashMap<IpAddr, usize>>,
     refusing: AtomicUsize,
+    /// When a shortage was last logged, in milliseconds.
+    pub(super) said: AtomicU64,
     /// Wakes the accept loop at its limit, and the drain.
     closed: Notify,
     draining: watch::Sender<bool>,
@@ -117,6 +128,7 @@ impl<H: Handler> Server<H> {
             open: AtomicUsize::new(0),
             addresses: Mutex::default(),
             refusing: AtomicUsize::new(0),
+            said: AtomicU64::new(0),
             closed: Notify::new(),
             draining: watch::Sender::new(false),
         })
@@ -143,7 +155,7 @@ impl<H: Handler> Server<H> {
         *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = tls.map(Arc::new);
     }
 
-    fn tls(&self) -> Option<Arc<Serving>> {
+    pub(super) fn tls(&self) -> Option<Arc<Serving>> {
         self.tls
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -165,6 +177,8 @@ impl<H: Handler> Server<H> {
     ) {
         let mut draining = self.draining.subscribe();
         let mut pause = Duration::ZERO;
+        // Given up when there are no descriptors left, so that newcomers can be told.
+        let mut spare = listener.as_fd().try_clone_to_owned().ok();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -181,6 +195,13 @@ impl<H: Handler> Server<H> {
                     self.take(socket, address, secure);
                 }
                 Err(error) if is_of_one_connection(&error) => {}
+                Err(error) if is_descriptors(&error) && spare.take().is_some() => {
+                    self.say("no descriptors left: new connections are refused; raise the limit of open files (LimitNOFILE=)");
+                    if let Ok((socket, _)) = listener.accept().await {
+                        self.turn_away(&socket);
+                    }
+                    spare = listener.as_fd().try_clone_to_owned().ok();
+                }
                 Err(error) => {
                     // No descriptors or no memory: the connection stays in the queue and the socket
                     // readable, so wait instead of spinning.
@@ -217,6 +238,7 @@ impl<H: Handler> Server<H> {
             if self.connections() < self.limits().connections {
                 return;
             }
+            self.give_way();
             if self.refusing.load(Ordering::Relaxed) >= MAX_REFUSALS {
                 closed.await;
             } else if tokio::time::timeout_at(patience, closed).await.is_err() {
@@ -306,6 +328,7 @@ impl<H: Handler> Server<H> {
         let Limits {
             header: limit,
             idle,
+            send,
             ..
         } = self.limits();
         let header = if self.is_draining() {
@@ -315,13 +338,26 @@ impl<H: Handler> Server<H> {
         };
         let late =
             |since: u64, limit: Duration| Duration::from_millis(now.saturating_sub(since)) >= limit;
+        let mut slow = Vec::new();
         for (connection, task) in &*self.lock() {
+            if connection.is_abused() || connection.is_overdue(now) {
+                task.abort();
+            }
             match connection.activity() {
                 Activity::Head(since) if late(since, header) => task.abort(),
-                Activity::Stalled(since) if late(since, STALLED) => task.abort(),
+                Activity::Stalled(since) if late(since, send) => task.abort(),
+                Activity::Stalled(since) if now.saturating_sub(since) >= SLOW => {
+                    slow.push((since, task.clone()));
+                }
                 Activity::Idle(since) if late(since, idle) => connection.finish(),
                 _ => {}
             }
+        }
+        if self.handler.is_overfull() && !slow.is_empty() {
+            slow.sort_by_key(|(since, _)| *since);
+            let some = slow.len().div_ceil(4);
+            slow.iter().take(some).for_each(|(_, task)| task.abort());
+            self.say("too many answers wait for slow clients: the slowest are disconnected");
         }
     }
 
@@ -373,7 +409,7 @@ impl<H: Handler> Server<H> {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Arc<Connection>, AbortHandle)>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Vec<(Arc<Connection>, AbortHandle)>> {
         self.connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -419,6 +455,14 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
+/// accept(2): there is no descriptor left.
+fn is_descriptors(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(nix::libc::EMFILE | nix::libc::ENFILE)
+    )
+}
+
 fn tune(socket: &TcpStream) -> io::Result<()> {
     socket.set_nodelay(true)?;
     // A peer that vanished without a word is noticed once something was written to it (tcp(7)).
@@ -430,14 +474,18 @@ fn tune(socket: &TcpStream) -> io::Result<()> {
 /// Says that there are too many connections, and waits for the client to read it: closing with
 /// unread input would reset the connection.
 async fn refuse(mut socket: TcpStream, body: Bytes) -> io::Result<()> {
-    let head = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\nretry-after: 1\r\nconnection: close\r\n\r\n",
-        body.len()
-    );
-    socket.write_all(head.as_bytes()).await?;
+    socket
+        .write_all(refusal_head(body.len()).as_bytes())
+        .await?;
     socket.write_all(&body).await?;
     socket.shutdown().await?;
     let mut scrap = [0; 4096];
     while socket.read(&mut scrap).await? > 0 {}
     Ok(())
+}
+
+pub(super) fn refusal_head(length: usize) -> String {
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
+    )
 }

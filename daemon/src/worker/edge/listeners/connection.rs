@@ -1,11 +1,14 @@
 //! One client connection. Its first bytes tell HTTP/2 from HTTP/1.1; hyper serves it. It records
 //! what it is doing, so that one sweep over all connections replaces a timer for each request.
 
-use super::accept::{Handler, Limits, Server};
+use super::{
+    accept::{Handler, Limits, Server},
+    state::{Activity, Connection},
+    tracked::{Active, Tracked, Unanswered},
+};
 use crate::worker::edge::peer::Peer;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header};
-use http_body::{Body, Frame, SizeHint};
 use hyper::{
     body::Incoming,
     rt::{Read, ReadBuf, ReadBufCursor, Write},
@@ -19,11 +22,8 @@ use std::{
     future::{Future, poll_fn},
     io::{self, IoSlice},
     pin::{Pin, pin},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
-    },
-    task::{Context, Poll, Waker, ready},
+    sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::{
@@ -45,78 +45,6 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 
-/// What a connection is doing, as the sweep sees it; times are milliseconds since the server began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Activity {
-    /// A head is on its way since then.
-    Head(u64),
-    /// Requests are being answered.
-    Busy,
-    /// The client has taken nothing since then.
-    Stalled(u64),
-    /// Nothing is going on since then.
-    Idle(u64),
-}
-
-/// Notes on a connection. Its own task writes, the sweep reads; both on one thread, the atomics
-/// only satisfy the compiler.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    /// When the head that is not complete yet began; 0: none.
-    head: AtomicU64,
-    /// Since when the client takes nothing; 0: it does.
-    stalled: AtomicU64,
-    idle: AtomicU64,
-    active: AtomicU32,
-    http2: AtomicBool,
-    finish: AtomicBool,
-    task: Mutex<Option<Waker>>,
-}
-
-impl Connection {
-    /// A connection that has just been accepted: its first head is awaited.
-    pub(crate) fn new(now: u64) -> Self {
-        Self {
-            head: AtomicU64::new(now),
-            stalled: AtomicU64::new(0),
-            idle: AtomicU64::new(now),
-            active: AtomicU32::new(0),
-            http2: AtomicBool::new(false),
-            finish: AtomicBool::new(false),
-            task: Mutex::new(None),
-        }
-    }
-
-    pub(crate) fn activity(&self) -> Activity {
-        match (
-            self.head.load(Relaxed),
-            self.stalled.load(Relaxed),
-            self.active.load(Relaxed),
-        ) {
-            (0, 0, 0) => Activity::Idle(self.idle.load(Relaxed)),
-            (0, 0, _) => Activity::Busy,
-            (0, since, _) => Activity::Stalled(since),
-            (since, _, _) => Activity::Head(since),
-        }
-    }
-
-    /// Whether its client may be sending the next request at this moment, unable to know that it
-    /// would be the first one too many: HTTP/1.1 has no GOAWAY. `recently` and `now` are
-    /// milliseconds.
-    pub(crate) fn may_be_asked(&self, now: u64, recently: u64) -> bool {
-        !self.http2.load(Relaxed)
-            && matches!(self.activity(), Activity::Idle(since) if now.saturating_sub(since) < recently)
-    }
-
-    /// No further requests on this connection: it closes when those that have begun are answered.
-    pub(crate) fn finish(&self) {
-        self.finish.store(true, Relaxed);
-        if let Some(task) = &*self.task.lock().unwrap_or_else(PoisonError::into_inner) {
-            task.wake_by_ref();
-        }
-    }
-}
-
 /// Serves a connection until it closes.
 pub(crate) async fn serve<H: Handler, S: Stream>(
     socket: S,
@@ -124,6 +52,9 @@ pub(crate) async fn serve<H: Handler, S: Stream>(
     server: &Arc<Server<H>>,
     state: &Arc<Connection>,
 ) {
+    if let Some(certificate) = &peer.certificate {
+        state.certificate.get_or_init(|| Arc::clone(certificate));
+    }
     *state.task.lock().unwrap_or_else(PoisonError::into_inner) =
         Some(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await);
     let mut io = Io {
@@ -227,68 +158,24 @@ async fn answer<H: Handler>(
 ) -> Result<Response<Tracked<H::Body, H>>, Infallible> {
     let active = Active::new(server, state);
     let old = request.version() <= Version::HTTP_11;
+    if !old && state.is_abused() {
+        // The sweep cuts the connection; until then nothing more is passed on.
+        std::future::pending::<()>().await;
+    }
+    let mut unanswered = Unanswered {
+        active: &active,
+        answered: old,
+    };
     request.extensions_mut().insert(peer);
     let mut response = server.handler.handle(request).await;
+    unanswered.answered = true;
     if old && server.is_draining() {
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response.map(|body| Tracked {
-        body,
-        _active: active,
-    }))
-}
-
-/// A request between its head and the end of its answer.
-struct Active<H: Handler> {
-    server: Arc<Server<H>>,
-    state: Arc<Connection>,
-}
-
-impl<H: Handler> Active<H> {
-    fn new(server: &Arc<Server<H>>, state: &Arc<Connection>) -> Self {
-        state.head.store(0, Relaxed);
-        state.active.fetch_add(1, Relaxed);
-        Self {
-            server: Arc::clone(server),
-            state: Arc::clone(state),
-        }
-    }
-}
-
-impl<H: Handler> Drop for Active<H> {
-    fn drop(&mut self) {
-        if self.state.active.fetch_sub(1, Relaxed) == 1 {
-            self.state.idle.store(self.server.now_ms(), Relaxed);
-        }
-    }
-}
-
-/// A body that keeps its request active until it is dropped.
-pub(crate) struct Tracked<B, H: Handler> {
-    body: B,
-    _active: Active<H>,
-}
-
-impl<B: Body<Data = Bytes> + Unpin, H: Handler> Body for Tracked<B, H> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+    drop(unanswered);
+    Ok(response.map(|body| Tracked::new(body, active, !old)))
 }
 
 /// The client's own connection under one that was upgraded, with the bytes that were read behind

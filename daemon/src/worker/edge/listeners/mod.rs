@@ -3,7 +3,10 @@
 
 pub(crate) mod accept;
 pub(crate) mod connection;
+mod shortage;
+mod state;
 pub(crate) mod tls;
+mod tracked;
 
 use crate::ipc::messages::Bound;
 use accept::{Handler, Server};

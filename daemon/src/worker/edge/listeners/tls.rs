@@ -1,6 +1,7 @@
 //! The TLS handshake as a server, and what it tells about the client. May not: open a file; keys
 //! come from the supervisor.
 
+use super::accept::{Handler, Server};
 use crate::{
     tls::serve::{self, Serving},
     worker::edge::peer::{Peer, PeerCertificate},
@@ -10,6 +11,26 @@ use rustls::pki_types::CertificateDer;
 use std::{io, net::SocketAddr, sync::Arc};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, rustls, server::TlsStream};
+
+impl<H: Handler> Server<H> {
+    /// Closes connections of clients whose certificate is not accepted any more.
+    pub(crate) fn judge_again(&self) {
+        let tls = self.tls();
+        for (connection, task) in &*self.lock() {
+            let Some(certificate) = connection.certificate.get() else {
+                continue;
+            };
+            let still = tls
+                .as_ref()
+                .map_or_else(|| Ok(()), |tls| tls.still(&certificate.chain));
+            if let Err(reason) = still {
+                let code = Code::CertificateVerifyFailed;
+                tracing::warn!(target: "auth", %code, name = certificate.name, "connection closed: {}: {reason}", code.title());
+                task.abort();
+            }
+        }
+    }
+}
 
 /// Shakes hands. What goes wrong has been logged; it is told as a word for the metric.
 pub(crate) async fn accept(

@@ -1,6 +1,7 @@
 //! Clients that ask for too much.
 
 use super::{Rig, client, full, soon};
+use client::Client;
 use ggen_mcp::edge::frame::Frame;
 use h3_quinn::quinn;
 
@@ -136,4 +137,25 @@ async fn streams_without_a_request_end_the_connection_at_some_point() {
         matches!(&reason, Some(quinn::ConnectionError::ApplicationClosed(close)) if close.error_code.into_inner() == 0x107),
         "{reason:?}"
     );
+}
+
+#[tokio::test]
+async fn who_opens_no_window_loses_the_connection() {
+    let mut rig = Rig::new(|transports| transports.http.send_timeout_ms = 500);
+    rig.echo().await;
+    let mut narrow = quinn::TransportConfig::default();
+    narrow.stream_receive_window(2_000_u32.into());
+    let address = (rig.address, &rig.authority);
+    let over = client::quic_with(address.0, address.1, "localhost", narrow).await;
+    let mut silent = Client::over(over).await;
+    let body = vec![b' '; 20_000];
+    let _unread = soon(silent.ask(client::post(), body)).await.unwrap();
+    let why = soon(silent.quic.closed()).await;
+    assert!(
+        matches!(&why, quinn::ConnectionError::ApplicationClosed(close) if close.error_code.into_inner() == 0x107),
+        "{why:?}"
+    );
+    // Somebody who reads is served meanwhile.
+    let mut good = rig.client().await;
+    assert_eq!(good.post("x").await.status, 200);
 }

@@ -43,6 +43,16 @@ pub(super) async fn quic(
     authority: &CertificateDer<'static>,
     name: &str,
 ) -> (quinn::Endpoint, quinn::Connection) {
+    quic_with(address, authority, name, quinn::TransportConfig::default()).await
+}
+
+/// The same, with settings of its own.
+pub(super) async fn quic_with(
+    address: SocketAddr,
+    authority: &CertificateDer<'static>,
+    name: &str,
+    transport: quinn::TransportConfig,
+) -> (quinn::Endpoint, quinn::Connection) {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(authority.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -52,9 +62,10 @@ pub(super) async fn quic(
     let mut tls = builder.with_root_certificates(roots).with_no_client_auth();
     tls.alpn_protocols = vec![b"h3".to_vec()];
     let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-    endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(
-        QuicClientConfig::try_from(tls).unwrap(),
-    )));
+    let tls = QuicClientConfig::try_from(tls).unwrap();
+    let mut config = quinn::ClientConfig::new(Arc::new(tls));
+    config.transport_config(Arc::new(transport));
+    endpoint.set_default_client_config(config);
     let connection = soon(endpoint.connect(address, name).unwrap())
         .await
         .expect("a handshake");
@@ -67,7 +78,10 @@ impl Client {
         authority: &CertificateDer<'static>,
         name: &str,
     ) -> Self {
-        let (endpoint, quic) = quic(address, authority, name).await;
+        Self::over(quic(address, authority, name).await).await
+    }
+
+    pub(super) async fn over((endpoint, quic): (quinn::Endpoint, quinn::Connection)) -> Self {
         let (mut driver, send) = soon(h3::client::new(h3_quinn::Connection::new(quic.clone())))
             .await
             .unwrap();
