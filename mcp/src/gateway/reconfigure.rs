@@ -117,6 +117,7 @@ impl Gateway {
         upstream.down_since = None;
         upstream.era = None;
         upstream.skips_probe = false;
+        upstream.ends_at_question = false;
         upstream.offer = None;
         upstream.busy_until = None;
         upstream.info = crate::upstream::ServerInfo::default();

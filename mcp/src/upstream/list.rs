@@ -107,6 +107,8 @@ pub struct List {
     pub again: bool,
     /// How often in a row it could not be fetched.
     pub failures: u32,
+    /// The upstream does not declare it, and is being asked all the same.
+    pub is_undeclared: bool,
     /// Why it could not be fetched last time.
     pub failure: Option<String>,
 }

@@ -352,3 +352,65 @@ fn servers_that_need_long_to_start_are_served() {
         }
     }
 }
+
+/// It declares nothing, and has tools and resources all the same.
+const MODEST: Server = |_, message| {
+    match message["method"].as_str()? {
+    "initialize" => Some(
+        r#""result":{"protocolVersion":"2025-11-25","capabilities":{ },"serverInfo":{"name":"s","version":"1"}}"#.to_owned(),
+    ),
+    "prompts/list" => Some(r#""error":{"code":-32601,"message":"no"}"#.to_owned()),
+    _ => None,
+}
+};
+/// It declares tools and is silent about the rest.
+const TERSE: Server = |_, message| {
+    match message["method"].as_str()? {
+    "initialize" => Some(
+        r#""result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"}}"#.to_owned(),
+    ),
+    "prompts/list" | "resources/list" => Some(String::new()),
+    _ => None,
+}
+};
+
+#[test]
+fn what_is_not_declared_is_asked_for_once() {
+    let mut relay = Relay::idle(
+        &[("modest", false, MODEST), ("terse", false, TERSE)],
+        Settings {
+            incarnation: 1,
+            ..Settings::default()
+        },
+    );
+    relay.begin();
+    relay.now += 4_000_000;
+    relay.input(Input::Tick);
+    let asked = |relay: &Relay, up: u32, method: &str| {
+        let of = |(at, line): &&(u32, String)| *at == up && line.contains(&format!("\"{method}\""));
+        relay.written.iter().filter(of).count()
+    };
+    assert_eq!(asked(&relay, 0, "prompts/list"), 0, "cleared by begin");
+    let session = relay.session("modest", "2025-11-25");
+    let list = |relay: &mut Relay, view: &str, session: &str, method: &str| {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method}).to_string();
+        let (_, body) = relay.post(view, &[("mcp-session-id", session)], &body);
+        serde_json::from_str::<Value>(&body).unwrap()
+    };
+    let tools = list(&mut relay, "modest", &session, "tools/list");
+    assert_eq!(tools["result"]["tools"][0]["name"], "t");
+    let resources = list(&mut relay, "modest", &session, "resources/list");
+    assert_eq!(resources["result"]["resources"][0]["name"], "r");
+    let none = list(&mut relay, "modest", &session, "prompts/list");
+    assert_eq!(none["error"]["code"], -32601);
+    let session = relay.session("terse", "2025-11-25");
+    let tools = list(&mut relay, "terse", &session, "tools/list");
+    assert_eq!(tools["result"]["tools"][0]["name"], "t");
+    for _ in 0..200 {
+        relay.now += 1_000_000;
+        relay.input(Input::Tick);
+    }
+    for method in ["prompts/list", "resources/list"] {
+        assert_eq!(asked(&relay, 1, method), 0, "{method} again");
+    }
+}

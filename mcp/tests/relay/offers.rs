@@ -158,7 +158,12 @@ impl World {
         self.reports.last().unwrap()
     }
 
-    fn assert_era(&self, era: &str, protocol: &str) {
+    fn assert_era(&mut self, era: &str, protocol: &str) {
+        // It declares no lists, and has none.
+        for list in ["tools/list", "prompts/list", "resources/list"] {
+            let error = json!({"code": -32601, "message": "no such method"});
+            self.says(list, 200, "error", &error);
+        }
         let report = self.last_report();
         assert_eq!(
             (report.era.as_deref(), report.protocol.as_deref()),

@@ -88,6 +88,9 @@ impl Connecting<'_> {
         });
         let upstream = self.ups.get_mut(up);
         upstream.probing = false;
+        if upstream.lists.iter().any(|list| list.is_undeclared) {
+            upstream.ends_at_question = true;
+        }
         if unanswered {
             upstream.skips_probe = true;
         } else if upstream.conns[0].phase != ConnState::Ready {

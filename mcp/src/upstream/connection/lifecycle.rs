@@ -128,6 +128,7 @@ impl Connecting<'_> {
             } else {
                 upstream.lists[kind as usize].known = true;
                 upstream.lists[kind as usize].items.clear();
+                self.ask_undeclared(up, kind);
             }
         }
         self.subscribe_again(up);

@@ -13,6 +13,8 @@ use ggen_wire::log::Level;
 use ggen_wire::status::UpstreamState;
 use std::collections::HashSet;
 
+/// An answer to a question about what is not declared is waited for so long.
+const UNDECLARED: Micros = 3_000_000;
 /// A list that could not be fetched is asked for again after this time, and after twice as long
 /// each time that it fails again.
 const AGAIN: Micros = 2_000_000;
@@ -73,6 +75,28 @@ impl Connecting<'_> {
         list.loading = Some(Loading::default());
         let limit = self.ups.get(up).settings.timeout;
         self.outbound_request(up, 0, Purpose::List(kind), kind.method(), "", limit);
+    }
+
+    /// Asks once for a list that a server does not declare: some have it all the same. An error, or
+    /// silence, means that they have none.
+    pub(crate) fn ask_undeclared(&mut self, up: UpId, kind: ListKind) {
+        let upstream = self.ups.get_mut(up);
+        // Templates come with resources.
+        if kind == ListKind::Templates || upstream.ends_at_question {
+            return;
+        }
+        let list = &mut upstream.lists[kind as usize];
+        list.loading = Some(Loading::default());
+        list.is_undeclared = true;
+        self.outbound_request(up, 0, Purpose::List(kind), kind.method(), "", UNDECLARED);
+    }
+
+    /// A server has a list that it did not declare.
+    fn found_undeclared(&mut self, up: UpId, kind: ListKind) {
+        self.ups.get_mut(up).info.add(kind.capability());
+        if kind == ListKind::Resources {
+            self.fetch(up, ListKind::Templates);
+        }
     }
 
     /// A page of a list.
@@ -136,6 +160,10 @@ impl Connecting<'_> {
         list.known = true;
         list.fetched = now;
         (list.failures, list.failure) = (0, None);
+        let is_found = std::mem::take(&mut list.is_undeclared) && !list.items.is_empty();
+        if is_found {
+            self.found_undeclared(up, kind);
+        }
         self.list_settled(up, kind);
     }
 
@@ -159,6 +187,9 @@ impl Connecting<'_> {
         let list = &mut upstream.lists[kind as usize];
         list.loading = None;
         list.known = true;
+        if std::mem::take(&mut list.is_undeclared) {
+            return self.list_settled(up, kind);
+        }
         let wait = AGAIN << list.failures.min(5);
         list.failures += 1;
         if upstream.conns[0].phase == ConnState::Ready {

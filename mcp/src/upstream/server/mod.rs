@@ -62,6 +62,17 @@ impl ServerInfo {
             .is_some_and(|[found]| found.is_some_and(|raw| raw != "null"))
     }
 
+    /// Adds a capability that it did not declare.
+    pub(crate) fn add(&mut self, capability: &str) {
+        let rest = self.capabilities.trim_start().trim_start_matches('{');
+        let comma = if rest.trim_start().starts_with('}') {
+            ""
+        } else {
+            ","
+        };
+        self.capabilities = format!("{{\"{capability}\":{{}}{comma}{rest}");
+    }
+
     /// Whether a member of a capability is true.
     #[must_use]
     pub fn flag(&self, capability: &str, member: &str) -> bool {
@@ -117,6 +128,8 @@ pub struct Upstream {
     /// of the relay or an earlier one, or has ended at the probe. Forgotten when that fails, and when
     /// the server turns out to be another one.
     pub skips_probe: bool,
+    /// It ended at a question for a list that it does not declare: it is not asked again.
+    pub ends_at_question: bool,
     /// Since when it is expected to become ready; `None` when it has settled (ready, or known not
     /// to be).
     pub unsettled: Option<Micros>,
@@ -178,6 +191,7 @@ impl Upstream {
             busy_until: None,
             probing: false,
             skips_probe: false,
+            ends_at_question: false,
             retry_at: None,
             failures: 0,
             refresh_at: [None; 4],
