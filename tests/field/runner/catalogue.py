@@ -10,6 +10,8 @@ HERE = Path(__file__).resolve().parent.parent
 ROOT = HERE.parent.parent
 CACHE = Path(os.environ["GGEND_FIELD_DIR"])
 NODE = CACHE / "node/node_modules/node/bin"
+# What a machine may need to reach its registries.
+NETWORK = ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Server:
     def launched(self, cache: Path) -> dict:
         """An entry as people write it: `npx` or `uvx` fetches the package at the first start, into this cache."""
         entry = self.entry()
+        entry["env"] |= {name: os.environ[name] for name in NETWORK if name in os.environ}
         program, *args = (self.fill(part) for part in self.run)
         package, more = f"{self.package}@{self.version}", []
         if self.registry == "npm":
