@@ -23,7 +23,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// How long one check of HTTPS or HTTP/3 may take.
+/// How long one step of a check of HTTPS or HTTP/3 may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// Fewer days than that are an error rather than a warning.
 const VERY_SOON: i64 = 7;
@@ -146,9 +146,10 @@ pub(super) fn quic(context: &Context) -> Vec<Finding> {
             "not tried: no daemon answers, or it serves no HTTP/3",
         )];
     };
-    let until = context.within(TIMEOUT);
+    // Each step has its own time: what a slow step before it took says nothing about it.
+    let until = || context.within(TIMEOUT);
     // The check of listeners says so already.
-    if quic::supported_versions(address, until).is_err() {
+    if quic::supported_versions(address, until()).is_err() {
         return vec![Finding::note("not tried: QUIC is not answered")];
     }
     let wrong = |fault: Fault| {
@@ -162,13 +163,13 @@ pub(super) fn quic(context: &Context) -> Vec<Finding> {
         tls: true,
         ..Target::of(address, "/health")
     };
-    let (mut http3, shown) = match Http3Client::open(&target, address, until, client::system()) {
+    let (mut http3, shown) = match Http3Client::open(&target, address, until(), client::system()) {
         Ok(made) => made,
         Err(fault) => return vec![wrong(fault)],
     };
     let (mut found, days) = judge(&shown, &name, address);
     found.push(
-        match http3.exchange(&target, "GET", &[("Accept", "*/*")], "", until) {
+        match http3.exchange(&target, "GET", &[("Accept", "*/*")], "", until()) {
             Ok(answer) if answer.status < 500 && answer.status != 421 => Finding::note(format!(
                 "{address}: h3, {}, {days} days left, /health answers {}",
                 shown.version, answer.status
