@@ -140,6 +140,7 @@ impl AccessControl {
         &self,
         cx: &Context,
         key: StreamKey,
+        principal: &Principal,
         in_all: usize,
         own: impl FnOnce() -> usize,
     ) -> Option<Limit> {
@@ -148,6 +149,7 @@ impl AccessControl {
             return Some(Limit::Sessions);
         }
         let most = match self.rules.sessions {
+            0 if principal.is_anonymous() => whole,
             // Nobody has more than half of them.
             0 => whole.div_ceil(2),
             most => most,

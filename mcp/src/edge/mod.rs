@@ -54,6 +54,12 @@ impl Principal {
             labels: Arc::default(),
         }
     }
+
+    /// Whether these are all who show no credential: not one client, but perhaps every one.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        &*self.id == "anonymous"
+    }
 }
 
 impl From<&str> for Principal {

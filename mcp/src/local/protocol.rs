@@ -9,7 +9,7 @@ use crate::client::session::{EventBuffer, Session};
 use crate::client::session_store::{HeldAnswer, NAMELESS};
 use crate::client::waiting::Attempt;
 use crate::context::FollowUp;
-use crate::edge::{Reply, Request};
+use crate::edge::{Principal, Reply, Request};
 use crate::local::Serving;
 use crate::observation::Limit;
 use crate::persisted;
@@ -106,7 +106,7 @@ impl Serving<'_> {
         if self.hold_for(view, attempt.arrived)? {
             return Ok(Flow::Wait);
         }
-        self.make_room(key, &request.principal.id)?;
+        self.make_room(key, &request.principal)?;
         let version = Legacy::parse(&version).unwrap_or(Legacy::LATEST);
         let name: Arc<str> = session::new_id(&mut |bytes| self.cx.random(bytes)).into();
         let said = Said {
@@ -139,15 +139,20 @@ impl Serving<'_> {
     }
 
     /// Sees to it that there may be one more session of a principal: over a limit, an idle one ends.
-    fn make_room(&mut self, key: StreamKey, principal: &str) -> Result<(), Refusal> {
-        let over = self
-            .access
-            .over_sessions(self.cx, key, self.clients.session_count(), || {
-                self.clients.sessions_of(principal)
-            });
+    fn make_room(&mut self, key: StreamKey, principal: &Principal) -> Result<(), Refusal> {
+        let over = self.access.over_sessions(
+            self.cx,
+            key,
+            principal,
+            self.clients.session_count(),
+            || self.clients.sessions_of(&principal.id),
+        );
         if let Some(limit) = over {
             let whole = limit == Limit::Sessions;
-            let Some(name) = self.clients.session_to_end(self.cx.now, principal, whole) else {
+            let Some(name) = self
+                .clients
+                .session_to_end(self.cx.now, &principal.id, whole)
+            else {
                 return Err(self.access.refuse_session(self.cx, limit));
             };
             self.cx.note(

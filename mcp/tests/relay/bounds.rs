@@ -203,6 +203,11 @@ fn nobody_alone_has_all_places_of_a_server() {
     }
     assert_eq!(status(&call(&mut relay)), Some(503));
     relay.input(Input::EdgeLost(1));
+    // Without credentials, all clients are one principal.
+    relay.principal = "anonymous".into();
+    let taken = (0..9).take_while(|_| call(&mut relay).is_empty()).count();
+    assert_eq!(taken, 8);
+    relay.input(Input::EdgeLost(1));
     // Three have a third each as soon as the server is half full.
     for (who, places) in [("key:1", 4), ("key:2", 4)] {
         relay.principal = who.into();
@@ -264,6 +269,8 @@ fn nobody_alone_has_all_sessions() {
     relay.principal = "key:1".into();
     let begun: Vec<_> = (0..3).map(|_| begin(&mut relay)).collect();
     assert_eq!(begun, [Some(200), Some(200), Some(429)]);
+    relay.principal = "anonymous".into();
+    assert_eq!([begin(&mut relay), begin(&mut relay)], [Some(200); 2]);
 }
 
 #[test]

@@ -77,6 +77,7 @@ fn over_the_limit_the_oldest_idle_session_ends() {
         sessions: 6,
         ..Limits::default()
     });
+    relay.principal = who("one");
     let mut sessions = Vec::new();
     for _ in 0..3 {
         let session = relay.session("", "2025-11-25");
@@ -107,6 +108,7 @@ fn sessions_that_are_in_use_end_for_nobody() {
         sessions: 4,
         ..Limits::default()
     });
+    relay.principal = who("one");
     for _ in 0..2 {
         let session = relay.session("", "2025-11-25");
         relay.send(Verb::Get, "", &[("mcp-session-id", &session)], "");
