@@ -123,33 +123,7 @@ fn is_reserved(name: &str) -> bool {
 
 fn entry(file: &File, member: &Member, around: &Around<'_>) -> Entry {
     let mut fields = Fields::new(&member.key, file, &member.node, around.env);
-    if member.key.is_empty() {
-        fields.problem(
-            Severity::Entry,
-            Code::ConfigValue,
-            "",
-            member.at,
-            "the name is empty",
-        );
-    }
-    if is_reserved(&member.key) {
-        fields.problem(
-            Severity::Entry,
-            Code::ConfigValue,
-            "",
-            member.at,
-            "this name is that of the built-in tools, in rules, too; choose another one",
-        );
-    }
-    if !matches!(member.node.tree, Tree::Object(_)) {
-        fields.problem(
-            Severity::Entry,
-            Code::ConfigType,
-            "",
-            member.node.at,
-            "expected an object with `command` or `url`",
-        );
-    }
+    judge_name_and_shape(&mut fields, member);
     let mut upstream = read(&mut fields, &member.node, file, around);
     if upstream.enabled && around.own.is_called_by(&upstream.transport) {
         upstream.is_self = true;
@@ -185,49 +159,43 @@ fn entry(file: &File, member: &Member, around: &Around<'_>) -> Entry {
     }
 }
 
+/// Whether the entry has a name that it may have, and is an object.
+fn judge_name_and_shape(fields: &mut Fields<'_>, member: &Member) {
+    if member.key.is_empty() {
+        fields.problem(
+            Severity::Entry,
+            Code::ConfigValue,
+            "",
+            member.at,
+            "the name is empty",
+        );
+    }
+    if is_reserved(&member.key) {
+        fields.problem(
+            Severity::Entry,
+            Code::ConfigValue,
+            "",
+            member.at,
+            "this name is that of the built-in tools, in rules, too; choose another one",
+        );
+    }
+    if !matches!(member.node.tree, Tree::Object(_)) {
+        fields.problem(
+            Severity::Entry,
+            Code::ConfigType,
+            "",
+            member.node.at,
+            "expected an object with `command` or `url`",
+        );
+    }
+}
+
 fn read(fields: &mut Fields<'_>, node: &Node, file: &File, around: &Around<'_>) -> Upstream {
     let enabled = switched_on(fields);
     fields.wanted = enabled;
-    let timeout = match (
-        fields.number("timeout", 1, MAX_TIME),
-        fields.number("timeout_ms", 1, MAX_TIME),
-    ) {
-        (Some(_), Some(_)) => {
-            fields.problem(
-                Severity::Entry,
-                Code::ConfigUnknownKey,
-                "timeout_ms",
-                fields.at("timeout_ms"),
-                "stands beside `timeout`, which means the same",
-            );
-            None
-        }
-        (one, other) => one.or(other),
-    };
-    if let Some(low) = timeout.filter(|low| *low < super::check::LOW_TIMEOUT) {
-        let key = if fields.has("timeout") {
-            "timeout"
-        } else {
-            "timeout_ms"
-        };
-        fields.problem(
-            Severity::Warning,
-            Code::ConfigValue,
-            key,
-            fields.at(key),
-            format!("is very low: {low} ms (milliseconds, not seconds)"),
-        );
-    }
+    let timeout = timeout(fields);
     let startup_timeout = fields.number("startup_timeout", 1, MAX_TIME);
-    if let Some(low) = startup_timeout.filter(|low| *low < super::check::LOW_TIMEOUT) {
-        fields.problem(
-            Severity::Warning,
-            Code::ConfigValue,
-            "startup_timeout",
-            fields.at("startup_timeout"),
-            format!("is very low: {low} ms (milliseconds, not seconds)"),
-        );
-    }
+    warn_of_low(fields, "startup_timeout", startup_timeout);
     let max_restarts = fields
         .number("max_restarts", 0, u64::from(u32::MAX))
         .and_then(|number| u32::try_from(number).ok());
@@ -246,6 +214,46 @@ fn read(fields: &mut Fields<'_>, node: &Node, file: &File, around: &Around<'_>) 
         protocol_version,
         isolation,
         is_self: false,
+    }
+}
+
+/// `timeout`, which may be called `timeout_ms`.
+fn timeout(fields: &mut Fields<'_>) -> Option<u64> {
+    let timeout = match (
+        fields.number("timeout", 1, MAX_TIME),
+        fields.number("timeout_ms", 1, MAX_TIME),
+    ) {
+        (Some(_), Some(_)) => {
+            fields.problem(
+                Severity::Entry,
+                Code::ConfigUnknownKey,
+                "timeout_ms",
+                fields.at("timeout_ms"),
+                "stands beside `timeout`, which means the same",
+            );
+            None
+        }
+        (one, other) => one.or(other),
+    };
+    let key = if fields.has("timeout") {
+        "timeout"
+    } else {
+        "timeout_ms"
+    };
+    warn_of_low(fields, key, timeout);
+    timeout
+}
+
+/// A time that somebody meant in seconds.
+fn warn_of_low(fields: &mut Fields<'_>, key: &str, time: Option<u64>) {
+    if let Some(low) = time.filter(|low| *low < super::check::LOW_TIMEOUT) {
+        fields.problem(
+            Severity::Warning,
+            Code::ConfigValue,
+            key,
+            fields.at(key),
+            format!("is very low: {low} ms (milliseconds, not seconds)"),
+        );
     }
 }
 

@@ -119,8 +119,8 @@ pub(super) async fn serve(connection: s2n_quic::Connection, shared: Arc<Shared>,
     };
     // Ends with this function, and what is still running in it with the connection.
     let mut requests: JoinSet<Ended> = JoinSet::new();
-    let (mut draining, mut headless) = (false, 0);
-    let (mut second, mut given_up) = (Instant::now(), 0);
+    let mut draining = false;
+    let mut faults = Faults::new(Instant::now());
     // Whose handshake ended in the drain has not asked yet: a moment for the first request.
     let late = drain.is_begun();
     let shut = async {
@@ -150,17 +150,7 @@ pub(super) async fn serve(connection: s2n_quic::Connection, shared: Arc<Shared>,
                     tracing::debug!(target: "transport", address = %caller.peer.address, "QUIC connection closed: its client takes nothing");
                     return close(&handle, code::EXCESSIVE_LOAD);
                 }
-                if matches!(ended, Ok(Ended::GivenUp)) {
-                    if second.elapsed() >= Duration::from_secs(1) {
-                        (second, given_up) = (Instant::now(), 0);
-                    }
-                    given_up += 1;
-                    if given_up > MAX_GIVEN_UP {
-                        return close(&handle, code::EXCESSIVE_LOAD);
-                    }
-                }
-                headless += u32::from(matches!(ended, Ok(Ended::Headless)));
-                if headless >= MAX_HEADLESS {
+                if ended.is_ok_and(|ended| faults.are_too_many(&ended, Instant::now())) {
                     return close(&handle, code::EXCESSIVE_LOAD);
                 }
                 if requests.is_empty() {
@@ -178,6 +168,40 @@ pub(super) async fn serve(connection: s2n_quic::Connection, shared: Arc<Shared>,
             }
             () = tokio::time::sleep(CLOSING), if draining && requests.is_empty() => return,
         }
+    }
+}
+
+/// How a connection's requests ended that a good client seldom ends so.
+struct Faults {
+    /// Requests without headers.
+    headless: u32,
+    /// Requests that were given up, in the second that began then.
+    given_up: u32,
+    second: Instant,
+}
+
+impl Faults {
+    const fn new(now: Instant) -> Self {
+        Self {
+            headless: 0,
+            given_up: 0,
+            second: now,
+        }
+    }
+
+    /// Counts the end of a request. True: the connection is to be closed for it.
+    fn are_too_many(&mut self, ended: &Ended, now: Instant) -> bool {
+        match ended {
+            Ended::GivenUp => {
+                if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
+                    (self.second, self.given_up) = (now, 0);
+                }
+                self.given_up += 1;
+            }
+            Ended::Headless => self.headless += 1,
+            _ => {}
+        }
+        self.given_up > MAX_GIVEN_UP || self.headless >= MAX_HEADLESS
     }
 }
 

@@ -117,21 +117,7 @@ impl Connecting<'_> {
         let Some(page) = page else {
             return self.list_failed(up, kind, unread(envelope, kind));
         };
-        let known = self.ups.get(up).list(kind).refused.clone();
-        for (tool, reason) in page
-            .refused
-            .iter()
-            .filter(|(tool, _)| !known.iter().any(|refused| **refused == **tool))
-        {
-            let name = self.ups.get(up).settings.name.clone();
-            self.cx.note(
-                Level::Warn,
-                "tools",
-                Some(up),
-                None,
-                format!("{name}: tool {tool} is left out: {reason}"),
-            );
-        }
+        self.tell_left_out(up, kind, &page);
         let limit = self.ups.get(up).settings.timeout;
         let list = &mut self.ups.get_mut(up).lists[kind as usize];
         let Some(loading) = &mut list.loading else {
@@ -165,6 +151,18 @@ impl Connecting<'_> {
             self.found_undeclared(up, kind);
         }
         self.list_settled(up, kind);
+    }
+
+    /// Says in the log which tools are left out, unless it was said of the list before.
+    fn tell_left_out(&mut self, up: UpId, kind: ListKind, page: &list::Page) {
+        let upstream = self.ups.get(up);
+        let known = &upstream.list(kind).refused;
+        let is_new = |tool: &str| !known.iter().any(|refused| **refused == *tool);
+        for (tool, reason) in page.refused.iter().filter(|(tool, _)| is_new(tool)) {
+            let name = &upstream.settings.name;
+            let text = format!("{name}: tool {tool} is left out: {reason}");
+            self.cx.note(Level::Warn, "tools", Some(up), None, text);
+        }
     }
 
     /// A list is longer than it may be: what is beyond is left out.
