@@ -49,6 +49,9 @@ pub struct Status {
     pub cgroups: Option<Cgroups>,
     /// What is wrong now; empty on a healthy daemon.
     pub issues: Vec<Issue>,
+    /// What the configuration says that is not used, or surely a mistake, at most thirty-two; the
+    /// daemon serves all the same. An older daemon does not tell.
+    pub warnings: Vec<Issue>,
 }
 
 /// The control groups of stdio servers.

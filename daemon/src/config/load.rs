@@ -25,6 +25,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Where a person's credentials are, below the home directory.
+pub(super) const CREDENTIALS: &str = ".ggen/credentials";
+
 /// Everything that loading depends on; nothing is taken from the process itself.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
@@ -66,11 +69,20 @@ impl LoadOptions {
             .filter(|home| home.starts_with('/'))
             .map(PathBuf::from);
         let etc = PathBuf::from("/etc/ggen");
-        // Who checks a configuration as root sees what systemd will hand over.
-        let folder = env
-            .get("CREDENTIALS_DIRECTORY")
-            .map_or_else(|| etc.join("credentials"), PathBuf::from);
-        env.extend(super::secrets::credentials::read(&folder));
+        // Who checks a configuration as root sees what systemd will hand over; a person has a folder
+        // of their own beside it.
+        let own = home
+            .as_ref()
+            .filter(|_| user_mode)
+            .map(|home| home.join(CREDENTIALS));
+        let handed = env.get("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        for folder in [Some(handed.unwrap_or_else(|| etc.join("credentials"))), own] {
+            env.extend(
+                folder
+                    .iter()
+                    .flat_map(|folder| super::secrets::credentials::read(folder)),
+            );
+        }
         let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         Self {
             flags: Vec::new(),

@@ -319,6 +319,7 @@ impl Supervisor {
             cgroups: Some(self.upstreams.cgroups_status()),
             log_levels: self.control.logging.status(now),
             issues,
+            warnings: self.settings.warnings(),
         }
     }
 

@@ -2,10 +2,14 @@
 
 use super::reload::operator_stops::Switch;
 use crate::{
-    config::{Config, LoadOptions, Loaded, LogLevel, TRANSPORTS},
+    config::{Config, LoadOptions, Loaded, LogLevel, Problem, Severity, TRANSPORTS},
     ipc::messages::RunAs,
 };
+use ggen_wire::status::Issue;
 use std::{collections::BTreeSet, time::Duration};
+
+/// Warnings that the status tells.
+const MOST_WARNINGS: usize = 32;
 
 /// The configuration.
 pub(super) struct Settings {
@@ -46,6 +50,18 @@ impl Settings {
         for problem in &self.loaded.warnings {
             tracing::warn!(target: "mcp_server", code = %problem.code, "{problem}");
         }
+    }
+
+    /// The same for the status. What an entry is not served for is an issue of its server.
+    pub(super) fn warnings(&self) -> Vec<Issue> {
+        let warns = |problem: &&Problem| problem.severity == Severity::Warning;
+        let issue = |problem: &Problem| Issue {
+            code: problem.code,
+            message: format!("{}: {}", problem.place, problem.text()),
+            help: problem.commands().swap_remove(0),
+        };
+        let all = self.loaded.warnings.iter().filter(warns);
+        all.map(issue).take(MOST_WARNINGS).collect()
     }
 
     /// Whether an upstream is down because an operator has stopped it.

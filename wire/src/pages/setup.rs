@@ -43,7 +43,7 @@ pages! {
         ];
         help ["See which entry it is" => "ggen mcp config validate", "Remove it, then take the file over" => "ggen mcp server reload"];
     ConfigUnserved: "The configuration asks for something that this version does not do. Where people would rely on it (such as a sandbox), that is an error: ggend never pretends to enforce what it does not.";
-        because ["A configuration written for a newer version", "A section copied from the documentation of another gateway"];
+        because ["A configuration written for a newer version", "A section copied from the documentation of another gateway", "A key of another MCP client that restricts a server or logs in to it: without it, the server would do more than it is meant to"];
         help ["See which setting, and where" => "ggen mcp config validate", "See which version runs" => "ggend --version"];
     ConfigMode: "The configuration file can be read or written by more people than is safe: whoever writes it decides which commands run.";
         because ["The file was made with a loose umask", "It lies in a shared folder"];

@@ -6,6 +6,7 @@ use crate::config::{
     LoadOptions, Problem,
     files::{
         edit::{self, EditError},
+        jsonc,
         read::MAX_FILE,
         write::Turn,
     },
@@ -51,26 +52,34 @@ impl Open {
         Ok(Self { path, turn, text })
     }
 
-    /// The key as this file spells it: `mcp_servers` if it has that.
+    /// The key as this file spells it: below `servers` or `mcp_servers` if it has that and no
+    /// `mcpServers`, or if the entry stands there.
     fn spelt(&self, key: &Key) -> Vec<String> {
         let mut parts = key.0.clone();
-        let old = [schema::SERVERS[1].to_owned()];
-        if parts[0] == schema::SERVERS[0]
-            && self
-                .text
+        let has = |path: &[String]| {
+            self.text
                 .as_ref()
-                .is_some_and(|text| edit::raw(text, &old).is_some())
+                .is_some_and(|text| edit::raw(text, path).is_some())
+        };
+        if parts[0] != schema::SERVERS[0] {
+            return parts;
+        }
+        let sections = || schema::SERVERS.map(str::to_owned).into_iter();
+        let entry = parts.get(1).cloned();
+        let of_entry = entry
+            .and_then(|entry| sections().find(|section| has(&[section.clone(), entry.clone()])));
+        if let Some(section) =
+            of_entry.or_else(|| sections().find(|section| has(std::slice::from_ref(section))))
         {
-            old[0].clone_into(&mut parts[0]);
+            parts[0] = section;
         }
         parts
     }
 
     fn names(&self) -> Vec<String> {
-        let value: Option<Value> = self
-            .text
-            .as_ref()
-            .and_then(|text| serde_json::from_str(text.trim_start_matches('\u{feff}')).ok());
+        let value: Option<Value> = self.text.as_ref().and_then(|text| {
+            serde_json::from_str(&jsonc::plain(text.trim_start_matches('\u{feff}'))).ok()
+        });
         let sections = schema::SERVERS
             .iter()
             .filter_map(|key| value.as_ref()?.get(key)?.as_object());
@@ -109,7 +118,8 @@ pub(super) fn set(
             )));
         }
         let path = open.spelt(&key);
-        let before = edit::raw(&text, &path).and_then(|raw| serde_json::from_str(raw).ok());
+        let before =
+            edit::raw(&text, &path).and_then(|raw| serde_json::from_str(&jsonc::plain(raw)).ok());
         if before.as_ref() != Some(&value) {
             text = edit::set(&text, &path, &json)
                 .map_err(|error| uneditable(options, &open, &key, &error))?;
@@ -161,7 +171,8 @@ pub(super) fn unset(
     for key in parsed {
         let key = values::of_entries(key, &names);
         let path = open.spelt(&key);
-        let before = edit::raw(&text, &path).and_then(|raw| serde_json::from_str(raw).ok());
+        let before =
+            edit::raw(&text, &path).and_then(|raw| serde_json::from_str(&jsonc::plain(raw)).ok());
         text = match edit::unset(&text, &path)
             .map_err(|error| uneditable(options, &open, &key, &error))?
         {

@@ -1,6 +1,8 @@
-//! Changes one value in the text of a JSON file; order, spaces and line ends of the rest stay as
-//! they are. Works only on text that `serde_json` has accepted, which bounds the depth. May not:
-//! open files, check values.
+//! Changes one value in the text of a JSON or JSONC file; order, comments, spaces and line ends of
+//! the rest stay as they are. Works only on text that `serde_json` has accepted, comments aside,
+//! which bounds the depth. May not: open files, check values.
+
+use super::jsonc;
 
 /// Why a change is impossible.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,12 +70,64 @@ pub(crate) fn unset(text: &str, path: &[String]) -> Result<Option<String>, EditE
     let Some(index) = members.iter().rposition(|member| member.key == *last) else {
         return Ok(None);
     };
-    let (from, to) = match (index.checked_sub(1), members.get(index + 1)) {
-        (Some(before), _) => (members[before].value.end, members[index].value.end),
-        (None, Some(next)) => (members[index].start, next.start),
-        (None, None) => (item.start + 1, item.end - 1),
-    };
-    Ok(Some(format!("{}{}", &text[..from], &text[to..])))
+    Ok(Some(without(text, item, members, index)))
+}
+
+/// The text without a member and one comma; with its line, if nothing else stands there.
+fn without(text: &str, object: &Item, members: &[Member], index: usize) -> String {
+    let member = &members[index];
+    let (open, close) = (object.start + 1, object.end - 1);
+    let is_blank = |text: &str| text.trim().is_empty();
+    if members.len() == 1
+        && is_blank(&text[open..member.start])
+        && is_blank(
+            text[member.value.end..close]
+                .trim_start()
+                .trim_start_matches(','),
+        )
+    {
+        return format!("{}{}", &text[..open], &text[close..]);
+    }
+    let next = members.get(index + 1).map(|next| next.start);
+    let mut start = member.start;
+    let mut end = member.value.end;
+    let mut before = text[..start].to_owned();
+    match jsonc::comma(text, end, next.unwrap_or(close)) {
+        Some(comma) if text[end..comma].trim().is_empty() => end = comma + 1,
+        // A comment stands before the comma, and stays.
+        Some(comma) => {
+            let kept = &text[end..comma];
+            return format!(
+                "{}{}{}",
+                &text[..start],
+                kept.trim_start(),
+                &text[comma + 1..]
+            );
+        }
+        None => {
+            let earlier = index.checked_sub(1).map(|before| &members[before]);
+            if let Some(comma) =
+                earlier.and_then(|earlier| jsonc::comma(text, earlier.value.end, start))
+            {
+                before.remove(comma);
+                start -= 1;
+            }
+        }
+    }
+    let after = &text[end..];
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    let is_alone = before[line_start..].trim().is_empty() && line_start > 0;
+    let rest_of_line = after.find('\n').map_or(after, |at| &after[..=at]);
+    if is_alone && rest_of_line.trim().is_empty() && rest_of_line.ends_with('\n') {
+        return format!("{}{}", &before[..line_start], &after[rest_of_line.len()..]);
+    }
+    if next.is_some() && !is_alone {
+        return format!("{before}{}", after.trim_start_matches([' ', '\t']));
+    }
+    if !is_alone && start != member.start {
+        return format!("{}{after}", before.trim_end_matches([' ', '\t']));
+    }
+    format!("{before}{after}")
 }
 
 /// The JSON of a value at a path as it stands in the text.
@@ -96,7 +150,10 @@ fn insert(text: &str, object: &Item, members: &[Member], path: &[String], value:
     let unit = unit(text);
     let own_line = |at: usize| {
         let line = text[..at].rsplit('\n').next().unwrap_or_default();
-        (text[..at].contains('\n') && line.trim().is_empty()).then(|| line.to_owned())
+        let before = line.trim();
+        let is_note = before.starts_with("/*") && before.ends_with("*/");
+        let margin = || line[..line.len() - line.trim_start().len()].to_owned();
+        (text[..at].contains('\n') && (before.is_empty() || is_note)).then(margin)
     };
     // Objects that stand in one line stay in it; an empty one is opened if the file uses lines at
     // all.
@@ -119,26 +176,57 @@ fn insert(text: &str, object: &Item, members: &[Member], path: &[String], value:
             .as_deref()
             .map(|indent| (indent, unit.as_str(), line_end)),
     );
+    let comma = members
+        .last()
+        .and_then(|last| jsonc::comma(text, last.value.end, object.end - 1));
     let (before, after) = match (members.last(), &indent) {
-        (Some(last), Some(indent)) => (
-            format!("{},{line_end}{indent}", &text[..last.value.end]),
-            text[last.value.end..].to_owned(),
-        ),
-        (Some(last), None) => (
-            format!("{}, ", &text[..last.value.end]),
-            text[last.value.end..].to_owned(),
-        ),
-        (None, Some(indent)) => {
-            let margin = indent.strip_suffix(&unit).unwrap_or_default();
+        // Behind the last member, its comma and a comment at its line's end. A trailing comma is
+        // the file's style.
+        (Some(last), Some(indent)) => {
+            let (head, tail) = text.split_at(comma.map_or(last.value.end, |comma| comma + 1));
+            let rest = tail.split(['\r', '\n']).next().unwrap_or_default();
+            let is_comment = ["//", "#"]
+                .iter()
+                .any(|start| rest.trim_start().starts_with(start));
+            let (note, tail) = tail.split_at(if is_comment { rest.len() } else { 0 });
+            let (own, trailing) = if comma.is_some() {
+                ("", ",")
+            } else {
+                (",", "")
+            };
             (
-                format!("{}{line_end}{indent}", &text[..=object.start]),
-                format!("{line_end}{margin}{}", &text[object.end - 1..]),
+                format!("{head}{own}{note}{line_end}{indent}"),
+                format!("{trailing}{tail}"),
             )
         }
-        (None, None) => (
-            text[..=object.start].to_owned(),
-            text[object.end - 1..].to_owned(),
-        ),
+        (Some(last), None) => match comma {
+            Some(comma) => (
+                format!("{} ", &text[..=comma]),
+                format!(",{}", &text[comma + 1..]),
+            ),
+            None => (
+                format!("{}, ", &text[..last.value.end]),
+                text[last.value.end..].to_owned(),
+            ),
+        },
+        // What an empty object holds is a comment, and stays.
+        (None, indent) => {
+            let (open, close) = (object.start + 1, object.end - 1);
+            let head = match text[open..close].trim() {
+                "" => &text[..open],
+                _ => text[..close].trim_end(),
+            };
+            match indent {
+                Some(indent) => {
+                    let margin = indent.strip_suffix(&unit).unwrap_or_default();
+                    (
+                        format!("{head}{line_end}{indent}"),
+                        format!("{line_end}{margin}{}", &text[close..]),
+                    )
+                }
+                None => (head.to_owned(), text[close..].to_owned()),
+            }
+        }
     };
     format!("{before}{member}{after}")
 }
@@ -185,8 +273,14 @@ fn scan(text: &str) -> Result<Item, EditError> {
     } else {
         0
     };
-    let valid = serde_json::from_str::<serde::de::IgnoredAny>(&text[bom..]).is_ok();
-    let root = Scanner { text, at: bom }.value().filter(|_| valid);
+    let plain = jsonc::plain(text);
+    let valid = serde_json::from_str::<serde::de::IgnoredAny>(&plain[bom..]).is_ok();
+    let root = Scanner {
+        text: &plain,
+        at: bom,
+    }
+    .value()
+    .filter(|_| valid);
     root.filter(|root| root.members.is_some())
         .ok_or(EditError::NotJson)
 }

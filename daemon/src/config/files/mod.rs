@@ -2,6 +2,8 @@
 //! what the keys mean.
 
 pub(super) mod edit;
+pub(super) mod env_file;
+pub(super) mod jsonc;
 pub(super) mod permissions;
 pub(super) mod position;
 pub(super) mod read;

@@ -77,7 +77,7 @@ pub(crate) fn check(file: &File, service: bool, problems: &mut Vec<Problem>) {
 fn literal_secret(entries: &Node) -> Option<(String, Position)> {
     entries.members().iter().find_map(|entry| {
         let path = |key: &str| format!("{}.{}.{key}", schema::SERVERS[0], entry.key);
-        let named = ["env", "headers"]
+        let named = ["env", "environment", "headers", "http_headers"]
             .iter()
             .filter_map(|key| entry.node.member(key))
             .flat_map(|map| {
@@ -90,28 +90,35 @@ fn literal_secret(entries: &Node) -> Option<(String, Position)> {
                     )
                 })
             });
-        let url = entry
-            .node
-            .member("url")
-            .map(|url| (path("url"), url.node.at, None, text(&url.node)));
-        let args: &[Node] = match entry.node.member("args").map(|args| &args.node.tree) {
-            Some(Tree::Array(items)) => items,
-            _ => &[],
-        };
-        let args_of = args.iter().enumerate().map(|(index, argument)| {
-            let option = index
-                .checked_sub(1)
-                .map(|before| text(&args[before]))
-                .filter(|before| before.starts_with("--"));
-            (
-                path(&format!("args[{index}]")),
-                argument.at,
-                option,
-                text(argument),
-            )
+        let urls = ["url", "serverUrl", "httpUrl", "uri"]
+            .iter()
+            .filter_map(|key| {
+                let url = entry.node.member(key)?;
+                Some((path(key), url.node.at, None, text(&url.node)))
+            });
+        let lists =
+            ["args", "command"]
+                .iter()
+                .filter_map(|key| match &entry.node.member(key)?.node.tree {
+                    Tree::Array(items) => Some((key, items)),
+                    _ => None,
+                });
+        let args_of = lists.flat_map(|(key, args)| {
+            args.iter().enumerate().map(move |(index, argument)| {
+                let option = index
+                    .checked_sub(1)
+                    .map(|before| text(&args[before]))
+                    .filter(|before| before.starts_with("--"));
+                (
+                    path(&format!("{key}[{index}]")),
+                    argument.at,
+                    option,
+                    text(argument),
+                )
+            })
         });
         named
-            .chain(url)
+            .chain(urls)
             .chain(args_of)
             .find(|(_, _, name, value)| is_secret(*name, value))
             .map(|(path, at, ..)| (path, at))

@@ -1,5 +1,6 @@
 //! JSON with positions: line and column of each key and value. Reads only text that `serde_json`
-//! has accepted, so it reports no syntax errors; on anything unexpected it returns `None`. May not:
+//! has accepted, comments aside, so it reports no syntax errors; on anything unexpected it returns
+//! `None`. May not:
 //! open files, check values.
 
 use serde_json::Value;
@@ -77,11 +78,13 @@ impl Node {
 }
 
 /// The positions of a text that is known to be JSON (`serde_json` bounds its depth at 128, which
-/// bounds the recursion here).
+/// bounds the recursion here). `written` is the same with its comments, in which columns are
+/// counted.
 #[must_use]
-pub(crate) fn locate(text: &str) -> Option<Node> {
+pub(crate) fn locate(text: &str, written: &str) -> Option<Node> {
     Walker {
         rest: text,
+        written,
         at: Position { line: 1, column: 1 },
     }
     .value(0)
@@ -92,6 +95,7 @@ const MAX_DEPTH: usize = 160;
 
 struct Walker<'a> {
     rest: &'a str,
+    written: &'a str,
     at: Position,
 }
 
@@ -184,7 +188,8 @@ impl<'a> Walker<'a> {
 
     fn take(&mut self, bytes: usize) -> Option<&'a str> {
         let (taken, rest) = self.rest.split_at_checked(bytes)?;
-        for c in taken.chars() {
+        let (passed, written) = self.written.split_at_checked(bytes)?;
+        for c in passed.chars() {
             if c == '\n' {
                 self.at = Position {
                     line: self.at.line + 1,
@@ -194,7 +199,7 @@ impl<'a> Walker<'a> {
                 self.at.column += 1;
             }
         }
-        self.rest = rest;
+        (self.rest, self.written) = (rest, written);
         Some(taken)
     }
 }

@@ -1,7 +1,10 @@
-//! Reads one configuration file: its text, its positions, its mode, its syntax errors. May not:
+//! Reads one configuration file, JSON or JSONC: its text, its positions, its mode, its syntax errors. May not:
 //! know what the keys mean.
 
-use super::position::{Node, Position, Tree, locate};
+use super::{
+    jsonc,
+    position::{Node, Position, Tree, locate},
+};
 use crate::config::problem::{Location, Problem, Severity};
 use ggen_wire::Code;
 use std::{
@@ -144,10 +147,11 @@ fn parse(bytes: &[u8]) -> Result<Node, (Position, String)> {
     if text.trim().is_empty() {
         return Err((start, "the file is empty".to_owned()));
     }
-    if let Err(error) = serde_json::from_str::<serde_json::Value>(text) {
+    let plain = jsonc::plain(text);
+    if let Err(error) = serde_json::from_str::<serde_json::Value>(&plain) {
         return Err(syntax(text, &error));
     }
-    locate(text).ok_or_else(|| (start, "the file cannot be read".to_owned()))
+    locate(&plain, text).ok_or_else(|| (start, "the file cannot be read".to_owned()))
 }
 
 /// `serde_json` counts columns in bytes, and says `at line 1 column 2` in the text; both are put
@@ -174,9 +178,7 @@ fn syntax(text: &str, error: &serde_json::Error) -> (Position, String) {
         column: before.chars().count() + 1,
     };
     let rest: String = line.chars().skip(at.column - 1).take(2).collect();
-    let hint = if rest.starts_with("//") || rest.starts_with("/*") || rest.starts_with('#') {
-        "; JSON has no comments"
-    } else if rest.starts_with('\'') {
+    let hint = if rest.starts_with('\'') {
         "; JSON texts stand in double quotes"
     } else {
         ""

@@ -88,7 +88,8 @@ impl Layer {
         layer
     }
 
-    /// The `GGEN_MCP_*` variables; an empty one counts as not set.
+    /// The `GGEN_MCP_*` variables; an empty one counts as not set, and a full name goes before a
+    /// short one. Others that look like ours are named.
     pub(crate) fn environment(env: &BTreeMap<String, String>, problems: &mut Vec<Problem>) -> Self {
         let mut layer = Self {
             name: "environment".to_owned(),
@@ -99,18 +100,25 @@ impl Layer {
             .map(|leaf| (variable(leaf), leaf))
             .collect();
         let ours = env
-            .range(PREFIX.to_owned()..)
-            .take_while(|(name, _)| name.starts_with(PREFIX));
-        for (name, text) in ours.filter(|(name, text)| *name != FILE_VARIABLE && !text.is_empty()) {
+            .range(FAMILY.to_owned()..)
+            .take_while(|(name, _)| name.starts_with(FAMILY))
+            .filter(|(name, text)| !OTHERS.contains(&name.as_str()) && !text.is_empty());
+        let (short, full): (Vec<_>, Vec<_>) =
+            ours.partition(|(name, _)| !names.contains_key(*name));
+        for (name, text) in short.into_iter().chain(full) {
             let place = Location {
                 source: name.clone(),
                 at: None,
             };
-            let Some(path) = names.get(if name == KEY_VARIABLE {
-                "GGEN_MCP_AUTH_API_KEY"
-            } else {
-                name.as_str()
-            }) else {
+            if name == TRANSPORT_VARIABLE {
+                layer.transports(text, &place, problems);
+                continue;
+            }
+            let long = SHORT
+                .iter()
+                .find(|(short, _)| short == name)
+                .map_or(name.as_str(), |(_, long)| long);
+            let Some(path) = names.get(long) else {
                 problems.push(unknown_variable(name, place, &names));
                 continue;
             };
@@ -124,6 +132,43 @@ impl Layer {
             }
         }
         layer
+    }
+
+    /// `GGEN_MCP_TRANSPORT`: transports to serve beside HTTP, by commas.
+    fn transports(&mut self, text: &str, place: &Location, problems: &mut Vec<Problem>) {
+        for word in text.split(',').map(|word| word.trim().to_ascii_lowercase()) {
+            let path = match word.as_str() {
+                "http" | "https" | "streamable-http" => continue,
+                "websocket" | "ws" => "transports.websocket.enabled",
+                "quic" | "http3" => "transports.quic.enabled",
+                "stdio" => {
+                    let what = "the daemon serves over the network; standard input and output are relayed to it by a command of their own";
+                    problems.push(
+                        Problem::new(
+                            Severity::Warning,
+                            Code::ConfigValue,
+                            place.clone(),
+                            "",
+                            what,
+                        )
+                        .help("ggen mcp server stdio"),
+                    );
+                    continue;
+                }
+                _ => {
+                    let known = ["http", "websocket", "quic"];
+                    let what =
+                        format!("expected \"http\", \"websocket\" or \"quic\", found {word:?}");
+                    problems.push(
+                        Problem::new(Severity::Error, Code::ConfigValue, place.clone(), "", what)
+                            .suggest(schema::did_you_mean(&word, known))
+                            .help(format!("unset {TRANSPORT_VARIABLE}")),
+                    );
+                    continue;
+                }
+            };
+            self.set(path, Value::Bool(true), place.clone());
+        }
     }
 
     /// The known keys of a file, without `mcpServers`.
@@ -145,8 +190,28 @@ pub(crate) const PREFIX: &str = "GGEN_MCP_";
 /// The variable that names the file.
 pub(crate) const FILE_VARIABLE: &str = "GGEN_MCP_CONFIG";
 
-/// The short name of the variable of `auth.api_key`.
-pub(crate) const KEY_VARIABLE: &str = "GGEN_MCP_API_KEY";
+/// What all variables of this family of programs begin with.
+const FAMILY: &str = "GGEN_";
+
+/// Variables of ours that set no value of the configuration.
+const OTHERS: [&str; 5] = [
+    FILE_VARIABLE,
+    "GGEN_STATE_DIR",
+    "GGEN_RUNTIME_DIR",
+    "GGEN_DAEMON",
+    "GGEN_SOCKET",
+];
+
+/// Which transports are served.
+const TRANSPORT_VARIABLE: &str = "GGEN_MCP_TRANSPORT";
+
+/// Short names of variables, and the full ones.
+const SHORT: [(&str, &str); 4] = [
+    ("GGEN_MCP_API_KEY", "GGEN_MCP_AUTH_API_KEY"),
+    ("GGEN_MCP_HOST", "GGEN_MCP_TRANSPORTS_HTTP_HOST"),
+    ("GGEN_MCP_JWT_SECRET", "GGEN_MCP_AUTH_JWT_SECRET"),
+    ("GGEN_MCP_PORT", "GGEN_MCP_TRANSPORTS_HTTP_PORT"),
+];
 
 /// The variable of a leaf.
 pub fn variable(path: &str) -> String {
@@ -154,6 +219,20 @@ pub fn variable(path: &str) -> String {
 }
 
 fn unknown_variable(name: &str, place: Location, names: &BTreeMap<String, &String>) -> Problem {
+    // What all have in common makes nothing alike.
+    let bare = |name: &str| {
+        name.trim_start_matches(FAMILY)
+            .trim_start_matches("MCP_")
+            .to_owned()
+    };
+    let known: Vec<String> = names
+        .keys()
+        .map(String::as_str)
+        .chain([FILE_VARIABLE, TRANSPORT_VARIABLE])
+        .chain(SHORT.map(|(short, _)| short))
+        .map(bare)
+        .collect();
+    let meant = schema::did_you_mean(&bare(name), known.iter().map(String::as_str));
     Problem::new(
         Severity::Warning,
         Code::ConfigUnknownKey,
@@ -161,10 +240,7 @@ fn unknown_variable(name: &str, place: Location, names: &BTreeMap<String, &Strin
         "",
         "unknown variable",
     )
-    .suggest(schema::did_you_mean(
-        name,
-        names.keys().map(String::as_str).chain([FILE_VARIABLE]),
-    ))
+    .suggest(meant.map(|meant| format!("{PREFIX}{meant}")))
 }
 
 fn section(
@@ -179,7 +255,7 @@ fn section(
         let key = member.key.as_str();
         let here = schema::join(path, key);
         let top = path.is_empty();
-        if top && (schema::SERVERS.contains(&key) || key == "$schema") {
+        if top && (schema::SERVERS.contains(&key) || [schema::INPUTS, "$schema"].contains(&key)) {
             continue;
         }
         match known.get(key) {
@@ -205,17 +281,13 @@ fn section(
             }
             None if top && schema::foreign(key) => {
                 let what = "belongs to another MCP client; not used";
-                let meant = (key == "servers").then(|| "mcpServers".to_owned());
-                problems.push(
-                    Problem::new(
-                        Severity::Warning,
-                        Code::ConfigUnknownKey,
-                        file.place(member.at),
-                        here,
-                        what,
-                    )
-                    .suggest(meant),
-                );
+                problems.push(Problem::new(
+                    Severity::Warning,
+                    Code::ConfigUnknownKey,
+                    file.place(member.at),
+                    here,
+                    what,
+                ));
             }
             None => problems.push(unknown_key(
                 file,

@@ -13,13 +13,16 @@ use std::sync::OnceLock;
 pub const CATEGORIES: [&str; 5] = ["mcp_server", "transport", "auth", "tools", "protocol"];
 
 /// Keys under which the upstream servers stand.
-pub(crate) const SERVERS: [&str; 2] = ["mcpServers", "mcp_servers"];
+pub(crate) const SERVERS: [&str; 3] = ["mcpServers", "mcp_servers", "servers"];
 
 /// A map whose keys are the categories.
 pub(crate) const MODULES: &str = "logging.modules";
 
 /// A map whose keys are exposed names of tools, beside `defaults`.
 pub(crate) const TOOLS: &str = "tools";
+
+/// What VS Code asks its user for; the variables of entries name it.
+pub(crate) const INPUTS: &str = "inputs";
 
 /// Any JSON, never looked into.
 pub(crate) const METADATA: &str = "metadata";
@@ -29,9 +32,7 @@ pub(crate) const SECRETS: [&str; 3] = ["auth.api_key", "auth.jwt.secret", "traci
 
 /// Top-level keys that other MCP clients keep in the same file: VS Code, Claude Desktop and Code,
 /// Cursor, Zed.
-pub(crate) const FOREIGN: [&str; 9] = [
-    "inputs",
-    "servers",
+pub(crate) const FOREIGN: [&str; 7] = [
     "projects",
     "globalShortcut",
     "preferences",

@@ -149,17 +149,17 @@ pub(crate) fn entry(written: &Value) -> Value {
     };
     let shown = members.iter().map(|(key, value)| {
         let shown = match (key.as_str(), value) {
-            ("env", Value::Object(map)) => Value::Object(
+            ("env" | "environment", Value::Object(map)) => Value::Object(
                 map.iter()
                     .map(|(name, value)| (name.clone(), named(name, value, env_is_safe)))
                     .collect(),
             ),
-            ("headers", Value::Object(map)) => Value::Object(
+            ("headers" | "http_headers", Value::Object(map)) => Value::Object(
                 map.iter()
                     .map(|(name, value)| (name.clone(), named(name, value, header_is_safe)))
                     .collect(),
             ),
-            ("args", Value::Array(items)) => {
+            ("args" | "command" | "cmd", Value::Array(items)) => {
                 // A number may be the value of the option before it.
                 let texts: Vec<String> = items
                     .iter()
@@ -170,7 +170,9 @@ pub(crate) fn entry(written: &Value) -> Value {
                     .collect();
                 arguments(&texts).into()
             }
-            ("url", Value::String(address)) => word(address).into(),
+            ("url" | "serverUrl" | "httpUrl" | "uri", Value::String(address)) => {
+                word(address).into()
+            }
             _ => json(&Value::Object(serde_json::Map::from_iter([(
                 key.clone(),
                 value.clone(),

@@ -6,7 +6,7 @@ use crate::config::{
         position::{Member, Node, Position, Tree},
         read::File,
     },
-    layers::variables,
+    layers::variables::{self, Scope},
     problem::{Problem, Severity},
     schema,
 };
@@ -20,7 +20,7 @@ pub(crate) struct Fields<'a> {
     pub name: &'a str,
     file: &'a File,
     node: &'a Node,
-    env: &'a BTreeMap<String, String>,
+    scope: &'a Scope<'a>,
     /// Whether the entry is to run: variables of others are not looked for.
     pub wanted: bool,
     used: Vec<&'static str>,
@@ -29,18 +29,13 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Of the entry at `node`, with the environment for its variables.
-    pub(crate) fn new(
-        name: &'a str,
-        file: &'a File,
-        node: &'a Node,
-        env: &'a BTreeMap<String, String>,
-    ) -> Self {
+    /// Of the entry at `node`, with what its variables stand for.
+    pub(crate) fn new(name: &'a str, file: &'a File, node: &'a Node, scope: &'a Scope<'a>) -> Self {
         Self {
             name,
             file,
             node,
-            env,
+            scope,
             wanted: true,
             used: Vec::new(),
             problems: Vec::new(),
@@ -101,6 +96,23 @@ impl<'a> Fields<'a> {
     pub(crate) fn member(&mut self, key: &'static str) -> Option<&'a Member> {
         self.used.push(key);
         self.node.member(key).filter(|_| self.has(key))
+    }
+
+    /// Which of several keys that mean the same the entry has; the first if it has none. A second
+    /// one is a problem.
+    pub(crate) fn spelt(&mut self, keys: &[&'static str]) -> &'static str {
+        self.used.extend(keys);
+        let present: Vec<&'static str> = keys.iter().copied().filter(|key| self.has(key)).collect();
+        if let [first, second, ..] = present[..] {
+            let what = format!("stands beside `{first}`, which means the same");
+            let at = self.at(second);
+            self.problem(Severity::Entry, Code::ConfigUnknownKey, second, at, what);
+        }
+        present
+            .first()
+            .or(keys.first())
+            .copied()
+            .unwrap_or_default()
     }
 
     fn wrong_type(&mut self, key: &str, at: Position, expected: &str) {
@@ -215,7 +227,8 @@ impl<'a> Fields<'a> {
         map
     }
 
-    fn scalar(&mut self, path: &str, node: &Node) -> Option<String> {
+    /// A text, a number or a boolean, expanded.
+    pub(crate) fn scalar(&mut self, path: &str, node: &Node) -> Option<String> {
         match &node.tree {
             Tree::Scalar(Value::String(text)) => Some(self.expanded(path, text, node.at)),
             Tree::Scalar(value @ (Value::Number(_) | Value::Bool(_))) => Some(value.to_string()),
@@ -231,7 +244,7 @@ impl<'a> Fields<'a> {
         if !self.wanted {
             return text.to_owned();
         }
-        match variables::expand(text, self.env) {
+        match variables::expand_in(text, self.scope) {
             Ok(expanded) if expanded.contains('\0') => {
                 self.problem(
                     Severity::Entry,
@@ -243,36 +256,25 @@ impl<'a> Fields<'a> {
                 String::new()
             }
             Ok(expanded) => expanded,
-            Err(variables::Unexpanded { what, missing }) => {
+            Err(variables::Unexpanded { what, help }) => {
                 let problem = self.problem(Severity::Entry, Code::ConfigVariable, path, at, what);
-                problem.help.extend(missing.map(|name| {
-                    format!(
-                        "export {name}=…   (where the daemon starts; or write ${{{name}:-default}})"
-                    )
-                }));
+                problem.help.extend(help);
                 text.to_owned()
             }
         }
     }
 
-    /// Warns of every key that nobody has asked for.
-    pub(crate) fn unused(&mut self) {
+    /// The keys that nobody has asked for, each with one that was probably meant.
+    pub(crate) fn unused(&mut self) -> Vec<(&'a Member, Option<String>)> {
         let known = std::mem::take(&mut self.used);
-        for member in self
-            .node
+        self.node
             .members()
             .iter()
             .filter(|member| !known.contains(&member.key.as_str()))
-        {
-            let meant = schema::did_you_mean(&member.key, known.iter().copied());
-            self.problem(
-                Severity::Warning,
-                Code::ConfigUnknownKey,
-                &member.key,
-                member.at,
-                "unknown key; not used",
-            )
-            .suggestion = meant;
-        }
+            .map(|member| {
+                let meant = schema::did_you_mean(&member.key, known.iter().copied());
+                (member, meant)
+            })
+            .collect()
     }
 }

@@ -83,12 +83,112 @@ fn what_cannot_be_changed_is_said() {
         edit::set("{\"a\": 1}", &path("a.b.c"), "1"),
         Err(EditError::NotAnObject(1))
     );
-    for text in ["", "[]", "{\"a\": 1,}", "{", "1"] {
+    for text in ["", "[]", "{\"a\": 1,,}", "{", "1", "{/}"] {
         assert_eq!(
             edit::set(text, &path("a"), "1"),
             Err(EditError::NotJson),
             "{text}"
         );
+    }
+}
+
+#[test]
+fn comments_and_trailing_commas_stay() {
+    let text = "{\n  // first\n  \"a\": 1, // one, \"x\"\n  /* two */ \"b\": { \"c\": [1, ], }, // end\n}\n";
+    set(text, "a", "2", &text.replace("\"a\": 1", "\"a\": 2"));
+    set(text, "b.c", "3", &text.replace("[1, ]", "3"));
+    set(
+        text,
+        "d.e",
+        "4",
+        &text.replace("// end\n", "// end\n  \"d\": {\n    \"e\": 4\n  },\n"),
+    );
+    set(
+        text,
+        "b.d",
+        "5",
+        &text.replace("[1, ], }", "[1, ], \"d\": 5, }"),
+    );
+    unset(text, "a", &text.replace("  \"a\": 1, // one", "   // one"));
+    let plain = "{\n  \"a\": 1 // one, too\n}\n";
+    let two = "{\n  \"a\": 1, // one, too\n  \"b\": 2\n}\n";
+    set(plain, "b", "2", two);
+    unset(two, "b", plain);
+    unset(
+        "{ \"a\": 1 /* , */, \"b\": 2 }",
+        "a",
+        "{ /* , */ \"b\": 2 }",
+    );
+}
+
+/// A layout that people write: comments and spaces at any place, perhaps a trailing comma.
+fn layout() -> impl Strategy<Value = String> {
+    let note = || {
+        prop::sample::select(vec![
+            "",
+            " ",
+            "\n",
+            "\n  ",
+            " // ü, }\n",
+            " /* \"a\": 1, */ ",
+            "\r\n\t",
+        ])
+    };
+    // A comment between a key and its value would go with them.
+    let between = prop::sample::select(vec!["", " ", "\n\t"]);
+    let member = (
+        note(),
+        between,
+        note(),
+        prop::sample::select(vec!["1", "[1, 2]", "{\"x\": 1}", "\"//\""]),
+    );
+    (
+        prop::collection::vec(member, 0..5),
+        any::<bool>(),
+        note(),
+        note(),
+    )
+        .prop_map(|(members, trailing, end, after)| {
+            let count = members.len();
+            let parts: Vec<String> = members
+                .into_iter()
+                .enumerate()
+                .map(|(index, (before, between, behind, value))| {
+                    let comma = if index + 1 < count || trailing {
+                        ","
+                    } else {
+                        ""
+                    };
+                    format!("{before}\"k{index}\":{between}{value}{behind}{comma}")
+                })
+                .collect();
+            format!("{{{}{end}}}{after}", parts.concat())
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What is set and taken out again changes nothing else: every comment stays, and so does every
+    /// other value.
+    #[test]
+    fn any_layout_keeps_what_was_not_asked_for(text in layout(), index in 0..6_usize, new: bool) {
+        let meaning = |text: &str| -> Value {
+            serde_json::from_str(&crate::config::files::jsonc::plain(text)).unwrap()
+        };
+        let notes = |text: &str| text.matches("// ü, }").count() + text.matches("/* \"a\": 1, */").count();
+        let path = [if new { "new".to_owned() } else { format!("k{index}") }];
+        let before = meaning(&text);
+        let set = edit::set(&text, &path, "{\"v\": 7}").unwrap();
+        let mut expected = before.clone();
+        expected[&path[0]] = json!({"v": 7});
+        prop_assert_eq!(meaning(&set), expected, "{}", set);
+        prop_assert_eq!(notes(&set), notes(&text), "{}", set);
+        let gone = edit::unset(&set, &path).unwrap().unwrap();
+        let mut expected = before;
+        expected.as_object_mut().unwrap().remove(&path[0]);
+        prop_assert_eq!(meaning(&gone), expected, "{}", gone);
+        prop_assert_eq!(notes(&gone), notes(&text), "{}", gone);
     }
 }
 

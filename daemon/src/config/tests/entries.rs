@@ -105,8 +105,61 @@ const TABLE: &[(&str, &str)] = &[
         "Entry 2:31: mcpServers.a.era: expected \"auto\", \"legacy\" or \"modern\", found \"modren\"; did you mean `modern`? [GGEN-E1004]\n",
     ),
     (
-        r#"{"command": "x", "alwaysAllow": []}"#,
-        "Warning 2:24: mcpServers.a.alwaysAllow: unknown key; not used [GGEN-E1002]\n",
+        r#"{"command": "x", "alwaysAllow": ["y"], "description": "z", "trust": true, "_note": 1}"#,
+        "",
+    ),
+    (
+        r#"{"command": "x", "colour": "red"}"#,
+        "Warning 2:24: mcpServers.a.colour: unknown key; not used [GGEN-E1002]\n",
+    ),
+    (
+        r#"{"url": "http://h/", "headersHelper": "/opt/token"}"#,
+        "Entry 2:28: mcpServers.a.headersHelper: restricts or authenticates, and this version does not support it; the entry is not served without it [GGEN-E1008]\n",
+    ),
+    (
+        r#"{"url": "http://h/", "oauth": {"clientId": "x"}, "authProviderType": ""}"#,
+        "Entry 2:28: mcpServers.a.oauth: restricts or authenticates, and this version does not support it; the entry is not served without it [GGEN-E1008]\n\
+         Entry 2:56: mcpServers.a.authProviderType: restricts or authenticates, and this version does not support it; the entry is not served without it [GGEN-E1008]\n",
+    ),
+    (
+        r#"{"url": "http://h/", "oauth": false, "sandboxEnabled": false}"#,
+        "",
+    ),
+    (
+        r#"{"command": "x", "tools": ["*"], "excludeTools": []}"#,
+        "",
+    ),
+    (
+        r#"{"command": "x", "tools": []}"#,
+        "Entry 2:24: mcpServers.a.tools: this version does not restrict tools here; the entry is not served without it. Rules can say the same: policy.rules [GGEN-E1008]\n",
+    ),
+    (
+        r#"{"type": "local", "command": ["x", "--flag", "${A:-b}"], "environment": {"N": "1"}}"#,
+        "",
+    ),
+    (
+        r#"{"command": "x 'a b", "args": ["c"]}"#,
+        "Entry 2:19: mcpServers.a.command: has a quote that is not closed [GGEN-E1004]\n",
+    ),
+    (
+        r#"{"type": "http", "transport": "stdio", "url": "http://h/"}"#,
+        "Entry 2:37: mcpServers.a.transport contradicts `type` [GGEN-E1004]\n",
+    ),
+    (
+        r#"{"url": "http://h/", "httpUrl": "http://h/"}"#,
+        "Entry 2:39: mcpServers.a.httpUrl stands beside `url`, which means the same [GGEN-E1002]\n",
+    ),
+    (
+        r#"{"command": "x", "tool_timeout_sec": 60000, "startup_timeout_sec": 2.5}"#,
+        "Warning 2:44: mcpServers.a.tool_timeout_sec is very high: 60000 s (seconds, not milliseconds) [GGEN-E1004]\n",
+    ),
+    (
+        r#"{"command": "x", "envFile": "none.env"}"#,
+        "Entry 2:35: mcpServers.a.envFile: /cwd/none.env: No such file or directory (os error 2) [GGEN-E1005]\n",
+    ),
+    (
+        r#"{"command": "x", "args": ["${command:pick}"]}"#,
+        "Entry 2:33: mcpServers.a.args[0]: ${command:pick} is known to an editor alone; write the value, or an environment variable [GGEN-E1006]\n",
     ),
     (
         r#"{"command": "x", "max_restart": 1}"#,
@@ -147,7 +200,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         r#"{"command": "x", "excludeTools": ["rm"]}"#,
-        "Warning 2:24: mcpServers.a.excludeTools: restricts nothing in this version: every tool of the server is served [GGEN-E1008]\n",
+        "Entry 2:24: mcpServers.a.excludeTools: this version does not restrict tools here; the entry is not served without it. Rules can say the same: policy.rules [GGEN-E1008]\n",
     ),
     (
         r#"{"command": "x", "env": {"T": "${NOT_SET}"}}"#,
@@ -159,7 +212,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         r#"{"command": "x", "args": ["${input:key}"]}"#,
-        "Entry 2:33: mcpServers.a.args[0]: ${input:key} asks a person, which a daemon cannot do; use an environment variable [GGEN-E1006]\n",
+        "Entry 2:33: mcpServers.a.args[0]: ${input:key} asks a person, which a daemon cannot do; the credential key and the variable KEY are not there [GGEN-E1006]\n",
     ),
 ];
 
@@ -281,6 +334,143 @@ fn variables_and_homes_are_expanded() {
         Some(host.dir.path().join("cwd/below")),
         "from the folder of the file"
     );
+}
+
+#[test]
+fn all_spellings_of_a_transport_mean_the_same() {
+    use crate::config::RemoteKind::{Http, Sse};
+    for (text, expected) in [
+        (r#"{"type": "http", "url": "http://h/"}"#, Http),
+        (r#"{"type": "streamable-http", "url": "http://h/"}"#, Http),
+        (r#"{"type": "streamableHttp", "url": "http://h/"}"#, Http),
+        (r#"{"type": "remote", "url": "http://h/"}"#, Http),
+        (
+            r#"{"transport": "streamable_http", "url": "http://h/"}"#,
+            Http,
+        ),
+        (r#"{"httpUrl": "http://h/"}"#, Http),
+        (r#"{"serverUrl": "http://h/"}"#, Http),
+        (r#"{"transport": "sse", "url": "http://h/"}"#, Sse),
+        (r#"{"transportType": "sse", "serverUrl": "http://h/"}"#, Sse),
+        (
+            r#"{"type": "SSE", "transport": "sse", "url": "http://h/"}"#,
+            Sse,
+        ),
+    ] {
+        let host = with_entry(text);
+        assert_eq!(host.problems(), "", "of {text}");
+        let UpstreamTransport::Http { url, kind, .. } = entry(&host).transport else {
+            panic!("{text}")
+        };
+        assert_eq!((url.as_str(), kind), ("http://h/", expected), "of {text}");
+    }
+}
+
+#[test]
+fn a_command_is_split_as_a_shell_would_and_never_run_by_one() {
+    for (text, expected) in [
+        (
+            r#"{"command": "npx -y 'a b' \"c d\" e\\ f"}"#,
+            &["npx", "-y", "a b", "c d", "e f"][..],
+        ),
+        (
+            r#"{"command": "npx -y x", "args": ["z"]}"#,
+            &["npx", "-y", "x", "z"],
+        ),
+        (
+            r#"{"command": ["npx", "-y", "a b"], "args": ["z"]}"#,
+            &["npx", "-y", "a b", "z"],
+        ),
+        (
+            r#"{"command": "x $(reboot) `y` ; z && ${A}"}"#,
+            &["x", "$(reboot)", "`y`", ";", "z", "&&", "1 2"],
+        ),
+        (
+            r#"{"command": {"path": "x", "args": ["y"], "env": null}}"#,
+            &["x", "y"],
+        ),
+        (r#"{"cmd": "x", "type": "stdio"}"#, &["x"]),
+    ] {
+        let host = with_entry(text).env(&[("A", "1 2")]);
+        assert_eq!(host.problems(), "", "of {text}");
+        let UpstreamTransport::Stdio { command, args, .. } = entry(&host).transport else {
+            panic!("{text}")
+        };
+        let words: Vec<&str> = std::iter::once(&command)
+            .chain(&args)
+            .map(String::as_str)
+            .collect();
+        assert_eq!(words, expected, "of {text}");
+    }
+    // A program whose path has a space is one word.
+    let host = with_entry(r#"{"command": "./my server"}"#);
+    host.write("cwd/my server", "");
+    let UpstreamTransport::Stdio { command, args, .. } = entry(&host).transport else {
+        panic!("stdio")
+    };
+    assert_eq!((command.as_str(), args.len()), ("./my server", 0));
+}
+
+#[test]
+fn files_of_editors_are_served() {
+    let host = Host::new();
+    std::fs::create_dir_all(host.dir.path().join("cwd/.vscode")).unwrap();
+    let file = host.write(
+        "cwd/.vscode/mcp.json",
+        r#"{
+  // asked once
+  "inputs": [
+    { "id": "key", "type": "promptString", "password": true },
+    { "id": "level", "type": "pickString", "default": "info" },
+  ],
+  "servers": {
+    "a": {
+      "type": "stdio", "command": "${workspaceFolder}/run", "args": ["${input:key}", "${input:level}", "${userHome}"],
+      "envFile": "${workspaceFolder}/.env", "env": { "B": "entry" },
+    },
+  },
+}"#,
+    );
+    let env_file = host.write("cwd/.env", "A='from file'\nB=file\n");
+    let mut host = host.env(&[("KEY", "k3y")]);
+    host.options.config_path = Some(file);
+    assert_eq!(host.problems(), "");
+    let UpstreamTransport::Stdio {
+        command, args, env, ..
+    } = entry(&host).transport
+    else {
+        panic!("stdio")
+    };
+    let path = |below: &str| host.dir.path().join(below).display().to_string();
+    assert_eq!(command, path("cwd/run"));
+    assert_eq!(args, ["k3y", "info", &path("home")]);
+    assert_eq!(
+        (env["A"].as_str(), env["B"].as_str()),
+        ("from file", "entry")
+    );
+    // Its mode counts as that of the configuration does.
+    host.mode(&env_file, 0o644);
+    assert!(
+        host.problems().contains("may be read by every user"),
+        "{}",
+        host.problems()
+    );
+    assert!(entry(&host).enabled);
+    host.mode(&env_file, 0o602);
+    assert!(
+        host.problems()
+            .contains("every user of this host may write it [GGEN-E1009]")
+    );
+    assert!(!entry(&host).enabled);
+    // A credential goes before a variable.
+    host.mode(&env_file, 0o600);
+    host.options
+        .env
+        .insert("credential:key".to_owned(), "cr3d".to_owned());
+    let UpstreamTransport::Stdio { args, .. } = entry(&host).transport else {
+        panic!("stdio")
+    };
+    assert_eq!(args[0], "cr3d");
 }
 
 #[test]

@@ -160,7 +160,7 @@ fn wrong_variables_are_named() {
         host.problems(),
         "Error GGEN_MCP_SERVER_WORKERS: server.workers: expected a whole number from 0 to 65535, found the text \"many\" [GGEN-E1003]\n\
          Warning GGEN_MCP_TRANSPORTS_HTTP_PROT: unknown variable; did you mean `GGEN_MCP_TRANSPORTS_HTTP_PORT`? [GGEN-E1002]\n\
-         Warning GGEN_MCP_ZZZ: unknown variable [GGEN-E1002]\n"
+         Warning GGEN_MCP_ZZZ: unknown variable [GGEN-E1002]\nWarning GGEN_OTHER: unknown variable [GGEN-E1002]\n"
     );
     let host = Host::new().env(&[("GGEN_MCP_POLICY_ALLOW", "x")]);
     assert_eq!(
@@ -203,5 +203,57 @@ fn a_loaded_configuration_survives_the_way_to_a_worker() {
     assert_eq!(
         serde_json::from_str::<crate::config::Config>(&text).unwrap(),
         config
+    );
+}
+
+#[test]
+fn the_obvious_variables_are_taken_and_others_are_named() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let host = Host::new().env(&[
+        ("GGEN_MCP_PORT", "3100"),
+        ("GGEN_MCP_HOST", "::1"),
+        ("GGEN_MCP_TRANSPORT", "http,websocket"),
+        ("GGEN_MCP_JWT_SECRET", secret),
+        ("GGEN_MCP_PROT", "1"),
+        ("GGEN_PORT", "1"),
+        ("GGEN_STATE_DIR", "/x"),
+    ]);
+    let loaded = host.loaded();
+    let transports = &loaded.config.transports;
+    assert_eq!(
+        (transports.http.port, transports.http.host.to_string()),
+        (3100, "::1".to_owned())
+    );
+    assert!(transports.websocket.enabled);
+    assert_eq!(
+        loaded
+            .config
+            .auth
+            .jwt
+            .secret
+            .as_ref()
+            .map(|secret| secret.expose()),
+        Some(secret)
+    );
+    assert_eq!(loaded.provenance["transports.http.port"], "GGEN_MCP_PORT");
+    assert_eq!(
+        host.problems(),
+        "Warning GGEN_MCP_PROT: unknown variable; did you mean `GGEN_MCP_PORT`? [GGEN-E1002]\n\
+         Warning GGEN_PORT: unknown variable; did you mean `GGEN_MCP_PORT`? [GGEN-E1002]\n"
+    );
+    // The full name says more.
+    let host = Host::new().env(&[
+        ("GGEN_MCP_PORT", "1"),
+        ("GGEN_MCP_TRANSPORTS_HTTP_PORT", "2"),
+    ]);
+    assert_eq!(host.loaded().config.transports.http.port, 2);
+    let host = Host::new().env(&[("GGEN_MCP_TRANSPORT", "stdio")]);
+    assert_eq!(host.loaded().warnings[0].help, ["ggen mcp server stdio"]);
+    let host = Host::new().env(&[("GGEN_MCP_TRANSPORT", "sse")]);
+    assert!(
+        host.problems()
+            .starts_with("Error GGEN_MCP_TRANSPORT: expected"),
+        "{}",
+        host.problems()
     );
 }

@@ -88,7 +88,7 @@ impl Host {
             .iter()
             .map(|problem| format!("{:?} {problem}\n", problem.severity))
             .collect::<String>();
-        text.replace(&format!("{}/", self.dir.path().display()), "")
-            .replace("cwd/.mcp.json:", "")
+        text.replace(&format!("{}/", self.dir.path().display()), "/")
+            .replace("/cwd/.mcp.json:", "")
     }
 }

@@ -7,16 +7,28 @@ const TABLE: &[(&str, &str)] = &[
     // syntax
     ("", "Error 1:1: the file is empty [GGEN-E1001]\n"),
     (
-        "{\n  \"server\": {\n    \"workers\": 2,\n  }\n}",
-        "Error 4:3: trailing comma [GGEN-E1001]\n",
+        "{\n  \"server\": {\n    \"workers\": 2, // ü\n  },\n  /* \n */ \"x\": 1\n}",
+        "Error 6:5: x: unknown key [GGEN-E1002]\n",
     ),
     (
         "{\n  \"version\": \"1.0\"\n  \"server\": {}\n}",
         "Error 3:3: expected `,` or `}` [GGEN-E1001]\n",
     ),
     (
-        "{\n  // mine\n}",
-        "Error 2:3: key must be a string; JSON has no comments [GGEN-E1001]\n",
+        "{\n  /* mine */ 5\n}",
+        "Error 2:14: key must be a string [GGEN-E1001]\n",
+    ),
+    (
+        "{\n  /* ü */ \"servr\": 1 }",
+        "Error 2:11: servr: unknown key; did you mean `server`? [GGEN-E1002]\n",
+    ),
+    (
+        "{\n  / mine\n}",
+        "Error 2:3: key must be a string [GGEN-E1001]\n",
+    ),
+    (
+        "{\"server\": {\"workers\": 2,,}}",
+        "Error 1:26: key must be a string [GGEN-E1001]\n",
     ),
     (
         "{\"description\": \"äöü\", 'x': 1}",
@@ -63,13 +75,14 @@ const TABLE: &[(&str, &str)] = &[
         "{\"logging\": {\"modules\": {\"tool\": \"debug\"}}}",
         "Error 1:26: logging.modules.tool: unknown key; did you mean `tools`? [GGEN-E1002]\n",
     ),
+    ("{\"servers\": {}, \"$schema\": \"x\", \"inputs\": []}", ""),
     (
-        "{\"servers\": {}}",
-        "Warning 1:2: servers belongs to another MCP client; not used; did you mean `mcpServers`? [GGEN-E1002]\n",
+        "{\"mcpServers\": {\"a\": {\"command\": \"x\"}},\n \"servers\": {\"a\": {\"command\": \"y\"}}}",
+        "Warning 2:14: servers.a: not used: a server of that name stands already at 1:17 [GGEN-E1002]\n",
     ),
     (
-        "{\"$schema\": \"x\", \"inputs\": []}",
-        "Warning 1:18: inputs belongs to another MCP client; not used [GGEN-E1002]\n",
+        "{\"projects\": {}}",
+        "Warning 1:2: projects belongs to another MCP client; not used [GGEN-E1002]\n",
     ),
     (
         "{\"mcpServers\": {}, \"mcp_servers\": {}}",
@@ -275,12 +288,12 @@ fn files_that_cannot_be_read_are_errors_only_where_they_matter() {
     host.options.config_path = Some("absent.json".into());
     assert_eq!(
         host.problems(),
-        "Error cwd/absent.json: no such file [GGEN-E1005]\n"
+        "Error /cwd/absent.json: no such file [GGEN-E1005]\n"
     );
     host.options.config_path = Some(".".into());
     assert_eq!(
         host.problems(),
-        "Error cwd/.: not a regular file [GGEN-E1005]\n"
+        "Error /cwd/.: not a regular file [GGEN-E1005]\n"
     );
     host.options.config_path = None;
     assert_eq!(host.problems(), "");

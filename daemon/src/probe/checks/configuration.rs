@@ -51,8 +51,9 @@ pub(super) fn valid(context: &Context) -> Vec<Finding> {
         )];
     }
     let counts = |problem: &&Problem| {
-        // Keys of other MCP clients are no fault of this host.
+        // Sections of other MCP clients are no fault of this host.
         let harmless = problem.severity == Severity::Warning
+            && problem.server.is_none()
             && matches!(problem.code, Code::ConfigUnknownKey | Code::ConfigUnserved);
         problem.code != Code::ConfigMode && !of_variable(problem) && !harmless
     };

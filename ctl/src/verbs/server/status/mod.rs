@@ -12,7 +12,7 @@ use crate::{
 use ggen_wire::text;
 use ggen_wire::{
     control::{Body, Call},
-    status::{Phase, Status, UpstreamState},
+    status::{Issue, Phase, Status, UpstreamState},
 };
 use serde_json::json;
 use std::io;
@@ -223,14 +223,19 @@ fn said(upstream: &ggen_wire::status::Upstream) -> Option<&str> {
 }
 
 fn issues(out: &mut Out, status: &Status) -> io::Result<()> {
-    if status.issues.is_empty() {
+    findings(out, "Issues", Tone::Bad, &status.issues)?;
+    findings(out, "Warnings", Tone::Warn, &status.warnings)
+}
+
+fn findings(out: &mut Out, title: &str, tone: Tone, found: &[Issue]) -> io::Result<()> {
+    if found.is_empty() {
         return Ok(());
     }
-    out.line("\nIssues:")?;
-    for issue in &status.issues {
+    out.line(&format!("\n{title}:"))?;
+    for issue in found {
         out.line(&format!(
             "  {} {}: {}",
-            out.tone(Tone::Bad, Tone::Bad.mark()),
+            out.tone(tone, tone.mark()),
             issue.code,
             issue.message
         ))?;

@@ -16,12 +16,15 @@ pub(super) fn server() -> Value {
     json!({
         "type": "object",
         "properties": {
-            "command": text("The program of a stdio server, looked up in PATH."),
+            "command": {"type": ["string", "array", "object", "null"], "description": "The program of a stdio server, looked up in PATH; also with its arguments, as a list or as one text."},
             "args": {"type": ["array", "null"], "items": {"type": ["string", "number", "boolean"]}, "description": "Its arguments."},
             "env": texts("Its environment, on top of a small clean one."),
+            "envFile": text("A file of NAME=value lines; env goes before it."),
             "cwd": text("Its working directory; a relative one is meant from the folder of the file."),
-            "type": {"enum": ["stdio", "http", "streamable-http", "streamableHttp", "streamable_http", "sse", null], "description": "How it is reached; sse is the deprecated HTTP+SSE of 2024-11-05."},
+            "type": {"type": ["string", "null"], "examples": ["stdio", "http", "sse"], "description": "How it is reached: stdio (local), http (streamable-http, remote) or sse, the deprecated HTTP+SSE of 2024-11-05. Also called transport or transportType."},
             "url": text("The MCP endpoint of a remote server over Streamable HTTP."),
+            "serverUrl": text("The same as url, as Windsurf writes it."),
+            "httpUrl": text("The same as url, as Gemini CLI writes it."),
             "headers": texts("Headers sent to it with every request."),
             "enabled": flag("Whether it is served."),
             "disabled": flag("The opposite of enabled."),
@@ -34,7 +37,7 @@ pub(super) fn server() -> Value {
             "isolation": {"enum": ["shared", "single", "per-session", "per-call", null], "default": "shared", "description": "Which calls may meet in one child of a stdio server."},
             "sandbox": sandbox()
         },
-        "anyOf": [{"required": ["command"]}, {"required": ["url"]}]
+        "anyOf": [{"required": ["command"]}, {"required": ["url"]}, {"required": ["serverUrl"]}, {"required": ["httpUrl"]}]
     })
 }
 

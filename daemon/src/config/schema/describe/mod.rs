@@ -74,6 +74,7 @@ pub fn json_schema() -> Value {
     schema::SERVERS
         .iter()
         .for_each(|key| properties[*key] = servers.clone());
+    properties[schema::INPUTS] = json!({"description": "What ${input:id} in entries stands for, as VS Code writes it: the credential id, else the variable ID, else the default.", "type": "array"});
     for key in schema::FOREIGN {
         properties[key] = json!({"description": "Belongs to another MCP client; not used."});
     }
