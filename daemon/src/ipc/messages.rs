@@ -371,8 +371,17 @@ pub struct Beat {
     /// API keys that were used since the last beat, and when, in seconds since 1970 (edge workers).
     #[serde(default)]
     pub used: Vec<(String, u64)>,
+    /// What was refused, and who was disconnected, because too much was held for clients; since the
+    /// worker's start (edge workers).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shed: u64,
     /// Slow calls since the last beat (gateway).
     pub slow: Vec<ggen_wire::status::SlowCall>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Questions between processes; each is answered by JSON.

@@ -210,3 +210,20 @@ pub fn user_exists(name: &str) -> bool {
 pub fn own_uid() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
+
+/// Has the allocator give large pieces of memory back to the system when they are freed, whatever
+/// was freed before: by itself it raises the size from which it does, up to 32 MiB, and large
+/// messages then stay in the heap between small ones (`mallopt(3)`).
+#[allow(unsafe_code, reason = "the library has no safe form of it")]
+pub fn return_large_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        /// Larger than most messages, and than the buffers that are used again and again.
+        const LARGE: std::ffi::c_int = 256 << 10;
+        // SAFETY: numbers only, before any other thread exists (mallopt(3)).
+        unsafe {
+            nix::libc::mallopt(nix::libc::M_MMAP_THRESHOLD, LARGE);
+            nix::libc::mallopt(nix::libc::M_TRIM_THRESHOLD, 4 * LARGE);
+        }
+    }
+}

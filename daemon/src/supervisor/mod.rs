@@ -327,6 +327,7 @@ impl Supervisor {
     fn issues(&self, now: Duration) -> Vec<Issue> {
         let mut issues: Vec<Issue> = self.sessions.issue().into_iter().collect();
         issues.extend(self.workers.issues(now));
+        issues.extend(self.workers.shortages(self.settings.config(), now));
         issues.extend(self.listeners.quic_issue());
         if self.listeners.quic_port().is_some() && !self.secrets.tls().is_any() {
             issues.push(status::no_certificate());

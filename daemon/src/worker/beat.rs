@@ -1,7 +1,7 @@
 //! The beat: once a second, liveness, health and metrics in one message; and the measurement of
 //! delays of the event loop.
 
-use super::{context::Source, outbox::Outbox};
+use super::{context::Source, edge::budget, outbox::Outbox};
 use crate::{
     ipc::messages::{Beat, ToSupervisor},
     log,
@@ -44,6 +44,7 @@ pub(super) async fn run(
                 .map_or_else(Beat::default, |fill| fill());
             beat.seq = seq;
             beat.files = files.as_mut().and_then(OwnFiles::count);
+            beat.shed = budget::shed_so_far();
             beat.lag_us = u64::try_from(std::mem::take(&mut lag).as_micros()).unwrap_or(u64::MAX);
             beat.metrics.push(dropped(queue.dropped()));
             outbox.offer(ToSupervisor::Beat(beat));

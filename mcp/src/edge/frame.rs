@@ -104,8 +104,16 @@ pub fn decode(input: &mut BytesMut) -> Result<Option<(u32, Frame)>, FrameError> 
         return Err(FrameError::Length(whole));
     }
     if input.len() < whole {
-        // What the peer claims is not believed before it comes.
-        input.reserve((whole - input.len()).min(input.len().max(AHEAD)));
+        if input.capacity() < whole && input.len() >= AHEAD {
+            // A large frame gets memory of its own and of its size, so that nobody who keeps its
+            // body keeps more than that. Pages that nothing is written to cost nothing.
+            let mut own = BytesMut::with_capacity(whole);
+            own.extend_from_slice(input);
+            *input = own;
+        } else {
+            // What the peer claims is not believed before some of it comes.
+            input.reserve((whole - input.len()).min(AHEAD));
+        }
         return Ok(None);
     }
     let mut frame = input.split_to(whole).freeze();

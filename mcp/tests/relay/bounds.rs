@@ -5,7 +5,7 @@ use crate::support::{MODERN, Relay, Server, code, modern};
 use ggen_mcp::access::rules::Rules;
 use ggen_mcp::api::{Input, Limits, Output, Settings, UpInput};
 use ggen_mcp::edge::{Reply, Verb};
-use ggen_wire::Code;
+use ggen_wire::{Code, status::UpstreamState};
 use serde_json::{Value, json};
 
 /// Answers no calls.
@@ -111,6 +111,11 @@ fn a_list_without_end_is_cut_and_said() {
         |output| matches!(output, Output::Log(note) if note.code == Some(Code::UpstreamTooLarge)),
     );
     assert!(said, "{:?}", relay.outputs);
+    let degraded = relay.outputs.iter().any(|output| {
+        matches!(output, Output::Report(_, report) if report.state == UpstreamState::Degraded
+            && report.detail.as_deref().is_some_and(|why| why.contains("the rest is left out")))
+    });
+    assert!(degraded, "{:?}", relay.outputs);
     let (mut cursor, mut tools, mut bytes) = (Value::Null, 0, 0);
     loop {
         let members = if cursor.is_null() {

@@ -1,6 +1,7 @@
 //! Clients that do not take their answers, send bodies without end, or give up what they have
 //! begun: they lose their connections or are refused, memory is bounded, and others are served.
 
+use ggen_wire::Code;
 use ggend_tests::{http2::Frames, websocket::Socket, *};
 use serde_json::{Value, json};
 use std::{
@@ -396,9 +397,8 @@ fn unfinished(address: SocketAddr) -> (Vec<TcpStream>, Vec<Socket>) {
     (bodies, halves.collect())
 }
 
-/// Run by hand: `cargo test --workspace --test limits at_once -- --ignored --nocapture`.
+/// With the figures: `cargo test --workspace --test limits at_once -- --nocapture`.
 #[test]
-#[ignore = "a measurement: all attacks on memory at once, with the peak of each worker"]
 fn attacks_on_memory_at_once_and_the_peak_of_each_worker() {
     let daemon = house(json!({}));
     let address = daemon.http;
@@ -464,11 +464,64 @@ fn attacks_on_memory_at_once_and_the_peak_of_each_worker() {
         ("websocket-0", edge),
         ("gateway-0", gateway),
     ] {
+        let most = peak(&daemon, worker);
         println!(
-            "{worker:<12} peak {:6.1} MiB, meant to stay within {:6.1} MiB",
-            peak(&daemon, worker) as f64 / f64::from(1 << 20),
-            bound as f64 / f64::from(1 << 20)
+            "{worker:<12} peak {} MiB, bound {} MiB",
+            most >> 20,
+            bound >> 20
         );
+        assert!(most <= bound, "{worker}");
     }
+    let shortage = daemon.status().issues.into_iter().find(|issue| {
+        issue.code == Code::Overloaded && issue.message.starts_with("http-0 holds as much")
+    });
+    assert!(shortage.is_some(), "{:?}", daemon.status().issues);
     drop(kept);
+}
+
+#[test]
+fn large_lists_cost_no_beat() {
+    let daemon = daemon(json!({
+        "server": { "workers": 1 },
+        "mcpServers": { "fixture": fixture(&["--tools", "15000"]) },
+    }))
+    .start();
+    daemon.until_ready(&["fixture"]);
+    let pid = daemon.worker_pid("gateway-0");
+    let address = daemon.http;
+    let listing: Vec<_> = (0..40)
+        .map(|_| {
+            std::thread::spawn(move || {
+                let mut client = Client::new(address, "fixture", Era::Modern);
+                let (mut cursor, mut tools) = (Value::Null, 0);
+                loop {
+                    let params = if cursor.is_null() {
+                        json!({})
+                    } else {
+                        json!({ "cursor": cursor })
+                    };
+                    let reply = client.request("tools/list", params);
+                    let result = reply.response().value["result"].clone();
+                    tools += result["tools"].as_array().map_or(0, Vec::len);
+                    cursor = result["nextCursor"].clone();
+                    if cursor.is_null() {
+                        return tools;
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut longest = 0;
+    while listing.iter().any(|thread| !thread.is_finished()) {
+        let status = daemon.status();
+        let gateway = status.workers.iter().find(|row| row.name == "gateway-0");
+        longest = longest.max(gateway.unwrap().beat_age_ms);
+    }
+    println!("longest time without a beat: {longest} ms");
+    for thread in listing {
+        assert!(thread.join().unwrap() > 15_000);
+    }
+    assert_eq!(daemon.worker_pid("gateway-0"), pid);
+    assert!(!daemon.log().contains("sends no beats"));
+    daemon.stop();
 }

@@ -54,7 +54,7 @@ pages! {
         because ["A browser opened the MCP endpoint", "A GET where the protocol version knows POST only"];
         help ["Look at the gateway with a path made for GET" => "curl http://127.0.0.1:3000/health"];
     Overloaded: "As many requests are in flight as the gateway takes at once. New ones are refused until some are done.";
-        because ["A client in a loop", "An upstream server has become slow, and calls pile up"];
+        because ["A client in a loop", "An upstream server has become slow, and calls pile up", "Clients do not take their answers or do not finish what they send, and a worker holds as much for them as server.memory allows"];
         help ["See what is slow" => "ggen mcp server status --verbose", "Try again a little later" => ""];
     PromptNotFound: "No prompt of this name is served.";
         because ["A misspelt name, or one without its server in front (server__prompt)", "Its upstream server has not been ready once"];

@@ -135,6 +135,7 @@ impl Checker<'_> {
                 16 << 20,
                 "8KB",
             ),
+            ("memory", server.memory.0, 16 << 20, 64 << 30, "64MB"),
         ];
         self.ranges("server", &ranges);
         self.time("server.drain_timeout_ms", server.drain_timeout_ms, "30000");

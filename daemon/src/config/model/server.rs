@@ -18,6 +18,9 @@ pub struct Server {
     /// How many stdio servers may be in their start-up at once, 1 to 64. None: as many as there are
     /// processors, 2 to 16.
     pub start_concurrency: Option<u16>,
+    /// What an edge worker may hold for its clients, beside 32 kB for each connection; the gateway
+    /// worker may hold four times as much, and 64 MB for each stdio server.
+    pub memory: Size,
     /// Whether workers give up what they do not need.
     pub sandbox: SandboxMode,
     /// The user that workers become when the daemon is started as root: a name or a number. None:
@@ -58,6 +61,7 @@ impl Default for Server {
             buffer_size: Size(8 << 10),
             drain_timeout_ms: 30_000,
             start_concurrency: None,
+            memory: Size(64 << 20),
             sandbox: SandboxMode::default(),
             user: None,
             group: None,

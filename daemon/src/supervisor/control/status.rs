@@ -83,6 +83,7 @@ pub(crate) fn limits(config: &Config) -> Vec<Limit> {
             "server.start_concurrency",
             server.starts_at_once().to_string(),
         ),
+        ("server.memory", bytes(server.memory)),
         ("transports.http.timeout_ms", http.timeout_ms.to_string()),
         (
             "transports.http.request_timeout_ms",

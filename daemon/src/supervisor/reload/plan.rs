@@ -294,6 +294,7 @@ fn effect(path: &str) -> (Effect, &'static str) {
         "server.drain_timeout_ms" | "server.start_concurrency" => {
             (Effect::InPlace, "counts from the next drain or start on")
         }
+        "server.memory" => (Effect::InPlace, "counts for what is held from now on"),
         "server.sandbox" | "server.user" | "server.group" => (
             Effect::InPlace,
             "counts for workers that start from now on: ggen mcp server restart",

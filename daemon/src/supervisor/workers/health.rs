@@ -59,6 +59,9 @@ impl Workers {
     /// A beat. Its metrics have been taken out.
     pub(crate) fn beat(&mut self, id: ProcId, beat: Beat, now: Duration) {
         if let Some(proc) = self.procs.get_mut(&id) {
+            if beat.shed > proc.beat.shed {
+                proc.shed_at = Some(now);
+            }
             proc.beat = beat;
             proc.heard(now);
         }

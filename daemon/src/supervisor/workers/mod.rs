@@ -5,6 +5,7 @@ mod exit;
 mod health;
 mod links;
 mod measure;
+mod memory;
 mod process;
 mod quic;
 pub(crate) mod rolling_restart;

@@ -46,6 +46,8 @@ pub(crate) struct Proc {
     pub(crate) sandbox: String,
     /// Its last beat, without the metrics.
     pub(crate) beat: Beat,
+    /// When it last had to refuse for want of memory.
+    pub(crate) shed_at: Option<Duration>,
     /// How long no beat has come.
     pub(crate) silence: Silence,
     /// Memory and processor time.

@@ -83,6 +83,7 @@ impl Workers {
                 stage: saved.stage,
                 sandbox: saved.sandbox,
                 beat: saved.beat,
+                shed_at: None,
                 silence: Silence::begin(saved.beat_at, None),
                 usage: saved.usage,
                 socket_slot,

@@ -104,6 +104,7 @@ impl Workers {
             stage: Stage::Starting,
             sandbox: String::new(),
             beat: Beat::default(),
+            shed_at: None,
             silence: Silence::of_new(now),
             usage: Usage::default(),
             socket_slot,

@@ -1,65 +1,116 @@
 //! Bytes that an edge worker holds for its clients, counted and bounded: bodies of requests that
 //! are on their way to us, and answers that wait for their clients. May not: know what they say.
 
+use bytes::Bytes;
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
-/// Answers up to this size are not counted: a hundred of them on one connection take no room.
-pub(crate) const SMALL: usize = 2 << 10;
-/// Answers that wait for their clients, in bytes: from here on further large ones are refused, and
-/// the clients that are the slowest lose theirs.
-pub(crate) const UNSENT: usize = 24 << 20;
-/// Bodies of requests on their way to us, in bytes. At least twice the largest body, so that one
-/// client alone can always send it.
-const UPLOADS: usize = 24 << 20;
+/// What an answer costs beside its bytes.
+const OVERHEAD: usize = 1 << 10;
+/// An answer from this size on has its memory for itself; a smaller one is copied out of the link's
+/// read buffer, of which it would keep all.
+const ALONE: usize = 64 << 10;
+/// Answers up to this size have a quarter more room than others.
+const SMALL: usize = 16 << 10;
+
+/// How many bytes an edge worker may hold for its clients: a part of `server.memory` for each way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room(usize);
+
+impl Room {
+    /// Of `server.memory`.
+    pub(crate) const fn of(memory: usize) -> Self {
+        Self(memory)
+    }
+
+    /// Answers that wait for their clients: from here on further ones are refused, and the clients
+    /// that are the slowest lose theirs.
+    const fn unsent(self) -> usize {
+        self.0 / 4
+    }
+
+    /// Bodies of requests on their way to us.
+    const fn uploads(self) -> usize {
+        self.0 / 8 * 3
+    }
+
+    /// Events of streams that wait for clients who take nothing.
+    pub(crate) const fn queued(self) -> usize {
+        self.0 / 16 * 3
+    }
+}
+
+/// What this worker has refused, and whom it has disconnected, for want of room.
+static SHED: AtomicU64 = AtomicU64::new(0);
+
+/// So much more was refused.
+pub(crate) fn shed(count: usize) {
+    SHED.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Relaxed);
+}
+
+/// All that was refused since the worker's start.
+pub(crate) fn shed_so_far() -> u64 {
+    SHED.load(Relaxed)
+}
 
 /// Bytes of answers that nobody has taken yet.
 #[derive(Debug, Default)]
 pub(crate) struct Unsent(AtomicUsize);
 
-/// Counted until it is dropped.
+/// Bytes that are counted as long as anybody has a part of them.
 #[derive(Debug)]
-pub(crate) struct Held {
+struct Held {
     of: Arc<Unsent>,
-    bytes: usize,
+    bytes: Bytes,
 }
 
 impl Unsent {
-    /// Counts an answer. `None`: there are too many already.
-    pub(crate) fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
-        if self.is_full() {
+    /// Counts an answer until the last part of it is dropped, whoever has it: hyper keeps what it
+    /// was given until the client takes it. `None`: there are too many already.
+    pub(crate) fn hold(self: &Arc<Self>, bytes: Bytes, room: Room) -> Option<Bytes> {
+        let spare = if bytes.len() <= SMALL {
+            room.unsent() / 4
+        } else {
+            0
+        };
+        if self.0.load(Relaxed) >= room.unsent() + spare {
+            shed(1);
             return None;
         }
-        self.0.fetch_add(bytes, Relaxed);
-        Some(Held {
-            of: Arc::clone(self),
-            bytes,
-        })
+        Some(self.count(bytes))
+    }
+
+    /// The same without asking.
+    pub(crate) fn count(self: &Arc<Self>, mut bytes: Bytes) -> Bytes {
+        if bytes.len() < ALONE {
+            bytes = Bytes::copy_from_slice(&bytes);
+        }
+        self.0.fetch_add(bytes.len() + OVERHEAD, Relaxed);
+        let of = Arc::clone(self);
+        Bytes::from_owner(Held { of, bytes })
     }
 
     /// Whether slow clients are to lose their answers.
-    pub(crate) fn is_full(&self) -> bool {
-        self.0.load(Relaxed) >= UNSENT
+    pub(crate) fn is_full(&self, room: Room) -> bool {
+        self.0.load(Relaxed) >= room.unsent()
     }
 }
 
-impl Held {
-    /// So many of its bytes were taken.
-    pub(crate) fn taken(&mut self, bytes: usize) {
-        let bytes = bytes.min(self.bytes);
-        self.bytes -= bytes;
-        self.of.0.fetch_sub(bytes, Relaxed);
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.taken(self.bytes);
+        let size = self.bytes.len() + OVERHEAD;
+        self.of.0.fetch_sub(size, Relaxed);
     }
 }
 
@@ -79,6 +130,7 @@ struct Counted {
 pub(crate) struct Share {
     of: Arc<Uploads>,
     principal: Arc<str>,
+    room: Room,
     bytes: usize,
 }
 
@@ -88,10 +140,11 @@ pub(crate) struct NoRoom;
 
 impl Uploads {
     /// Nothing yet, of a principal's.
-    pub(crate) fn share(self: &Arc<Self>, principal: &Arc<str>) -> Share {
+    pub(crate) fn share(self: &Arc<Self>, principal: &Arc<str>, room: Room) -> Share {
         Share {
             of: Arc::clone(self),
             principal: Arc::clone(principal),
+            room,
             bytes: 0,
         }
     }
@@ -102,16 +155,17 @@ impl Uploads {
 }
 
 impl Share {
-    /// So many bytes more. All together have room for two of the `largest`, and at least for
-    /// [`UPLOADS`]; one principal has half of it.
+    /// So many bytes more. All together have their part of the room, and at least two of the
+    /// `largest`; one principal has half of it.
     ///
     /// # Errors
     /// [`NoRoom`]
     pub(crate) fn grow(&mut self, bytes: usize, largest: usize) -> Result<(), NoRoom> {
-        let most = UPLOADS.max(largest.saturating_mul(2));
+        let most = self.room.uploads().max(largest.saturating_mul(2));
         let mut counted = self.of.lock();
         let own = counted.each.get(&self.principal).copied().unwrap_or(0);
         if counted.all + bytes > most || own + bytes > most / 2 {
+            shed(1);
             return Err(NoRoom);
         }
         counted.all += bytes;
@@ -150,36 +204,55 @@ impl Drop for Share {
 
 #[cfg(test)]
 mod tests {
-    use super::{Arc, NoRoom, UNSENT, UPLOADS, Unsent, Uploads};
+    use super::{Arc, Bytes, NoRoom, Room, Unsent, Uploads};
+
+    const ROOM: Room = Room::of(64 << 20);
+    const UPLOADS: usize = ROOM.uploads();
+    const UNSENT: usize = ROOM.unsent();
 
     #[test]
     fn one_principal_has_half_of_the_uploads_and_gives_it_back() {
         let uploads = Arc::new(Uploads::default());
         let (one, two) = (Arc::from("one"), Arc::from("two"));
-        let mut first = uploads.share(&one);
+        let mut first = uploads.share(&one, ROOM);
         assert_eq!(first.grow(UPLOADS / 2, 0), Ok(()));
         assert_eq!(first.grow(1, 0), Err(NoRoom));
-        assert_eq!(uploads.share(&one).grow(1, 0), Err(NoRoom));
-        let mut other = uploads.share(&two);
+        assert_eq!(uploads.share(&one, ROOM).grow(1, 0), Err(NoRoom));
+        let mut other = uploads.share(&two, ROOM);
         assert_eq!(other.grow(UPLOADS / 2, 0), Ok(()));
-        assert_eq!(uploads.share(&Arc::from("three")).grow(1, 0), Err(NoRoom));
+        let mut third = uploads.share(&Arc::from("three"), ROOM);
+        assert_eq!(third.grow(1, 0), Err(NoRoom));
         drop(first);
-        assert_eq!(uploads.share(&one).grow(UPLOADS / 2, 0), Ok(()));
+        assert_eq!(uploads.share(&one, ROOM).grow(UPLOADS / 2, 0), Ok(()));
         other.clear();
         // The largest body of all has room, however large that is.
-        assert_eq!(uploads.share(&one).grow(2 * UPLOADS, 2 * UPLOADS), Ok(()));
+        let mut large = uploads.share(&one, ROOM);
+        assert_eq!(large.grow(2 * UPLOADS, 2 * UPLOADS), Ok(()));
+        drop(large);
         assert!(uploads.lock().each.is_empty() && uploads.lock().all == 0);
     }
 
     #[test]
-    fn answers_are_counted_until_they_are_taken_or_given_up() {
+    fn answers_are_counted_until_the_last_part_of_them_is_gone() {
         let unsent = Arc::new(Unsent::default());
-        let mut first = unsent.hold(UNSENT + 1).expect("the first one has room");
-        assert!(unsent.hold(1).is_none() && unsent.is_full());
-        first.taken(UNSENT);
-        assert!(unsent.hold(1).is_some());
-        first.taken(usize::MAX);
-        drop(first);
+        let hold = |bytes| unsent.hold(Bytes::from(vec![0; bytes]), ROOM);
+        let mut first = hold(UNSENT).expect("the first one has room");
+        // A small one has room a little longer.
+        let small = hold(10).expect("a small one has room");
+        assert!(hold(100 << 10).is_none() && unsent.is_full(ROOM));
+        // What hyper has of it keeps all of it.
+        let piece = first.split_to(10);
+        drop((first, small));
+        assert!(unsent.is_full(ROOM));
+        drop(piece);
         assert_eq!(unsent.0.load(super::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_small_answer_does_not_keep_the_buffer_that_it_came_in() {
+        let unsent = Arc::new(Unsent::default());
+        let buffer = Bytes::from(vec![0; 64 << 10]);
+        let held = unsent.hold(buffer.slice(..100), ROOM).expect("room");
+        assert!(buffer.is_unique() && held.len() == 100);
     }
 }

@@ -8,13 +8,13 @@ use super::{
 };
 use crate::{
     ipc::secrets::Sensitive,
-    worker::edge::{Exchange, Guest, Input, budget::SMALL},
+    worker::edge::{Exchange, Guest, Input},
 };
 use bytes::Bytes;
 use ggen_mcp::edge::Reply;
 use ggen_wire::Code;
 use http::{Response, StatusCode};
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 impl Http {
     /// Ends the event streams of those who would not be let in any more.
@@ -48,39 +48,27 @@ impl Http {
                 })) => {
                     if health == Some(Health::Brief) {
                         answer::full(status, None, retry_after, answer::brief(&body))
+                    } else if let Some(body) = self.unsent.hold(body, self.rules().room) {
+                        answer::full(status, session.as_deref(), retry_after, body)
                     } else {
-                        self.whole(
-                            answer::full(status, session.as_deref(), retry_after, body),
-                            &origin,
-                        )
+                        let why = "too many answers wait for clients that do not take them";
+                        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, Code::Overloaded, why)
+                            .response(&origin)
                     }
                 }
                 Ok(Input::Reply(Reply::Start { session })) => {
                     exchange.watch(guest());
-                    answer::event_stream(Body::events(exchange, origin), session.as_deref())
+                    let counted = (Arc::clone(&self.unsent), self.rules().room);
+                    answer::event_stream(
+                        Body::events(exchange, origin, counted),
+                        session.as_deref(),
+                    )
                 }
                 // The table lets nothing else be first.
                 Ok(_) => continue,
                 Err(_) if health.is_some() => answer::unhealthy(),
                 Err(broken) => refusal(broken).response(&origin),
             };
-        }
-    }
-
-    /// A whole answer; a large one is counted until its client has taken it.
-    fn whole(&self, response: Response<Body>, origin: &[u8]) -> Response<Body> {
-        let size = response.body().size();
-        if size <= SMALL {
-            return response;
-        }
-        match self.unsent.hold(size) {
-            Some(held) => response.map(|body| body.held(held)),
-            None => Refusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                Code::Overloaded,
-                "too many answers wait for clients that do not take them",
-            )
-            .response(origin),
         }
     }
 }

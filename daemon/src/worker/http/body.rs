@@ -6,7 +6,10 @@ use super::{
     events,
     receive::Upload,
 };
-use crate::worker::edge::{Broken, Exchange, Input, budget::Held};
+use crate::worker::edge::{
+    Broken, Exchange, Input,
+    budget::{Room, Unsent},
+};
 use bytes::{Bytes, BytesMut};
 use ggen_mcp::edge::Reply;
 use ggen_wire::Code;
@@ -17,6 +20,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 use tokio::time::Sleep;
@@ -34,7 +38,7 @@ pub(crate) struct Body(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Full(Bytes, Option<Held>),
+    Full(Bytes),
     Events(Box<Events>),
     Linger(Box<Linger>),
 }
@@ -42,33 +46,23 @@ enum Kind {
 impl Body {
     /// A whole message; may be empty.
     pub(super) const fn full(bytes: Bytes) -> Self {
-        Self(Kind::Full(bytes, None))
-    }
-
-    /// The same, counted until it is taken.
-    pub(super) fn held(self, held: Held) -> Self {
-        match self.0 {
-            Kind::Full(bytes, _) => Self(Kind::Full(bytes, Some(held))),
-            other => Self(other),
-        }
-    }
-
-    /// The size of a whole message.
-    pub(super) const fn size(&self) -> usize {
-        match &self.0 {
-            Kind::Full(bytes, _) => bytes.len(),
-            Kind::Events(_) | Kind::Linger(_) => 0,
-        }
+        Self(Kind::Full(bytes))
     }
 
     /// The rest of an exchange after its `Start`. `origin` is the request's body, to name its id if
-    /// the stream breaks.
-    pub(super) fn events(exchange: Exchange, origin: Bytes) -> Self {
+    /// the stream breaks. What waits of it is counted.
+    pub(super) fn events(
+        exchange: Exchange,
+        origin: Bytes,
+        (unsent, room): (Arc<Unsent>, Room),
+    ) -> Self {
         Self(Kind::Events(Box::new(Events {
             exchange: Some(exchange),
             origin: envelope(origin),
             large: None,
             open: false,
+            unsent,
+            room,
         })))
     }
 
@@ -96,11 +90,8 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let data = match &mut self.0 {
             // A large one goes piece by piece: what hyper has is out of our hands.
-            Kind::Full(bytes, held) => {
+            Kind::Full(bytes) => {
                 let piece = bytes.split_to(bytes.len().min(PIECE));
-                if let Some(held) = held {
-                    held.taken(piece.len());
-                }
                 Some(piece).filter(|piece| !piece.is_empty())
             }
             Kind::Events(events) => ready!(events.poll(cx)),
@@ -110,12 +101,12 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.0, Kind::Full(bytes, _) if bytes.is_empty())
+        matches!(&self.0, Kind::Full(bytes) if bytes.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Full(bytes, _) => {
+            Kind::Full(bytes) => {
                 SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
             }
             Kind::Events(_) | Kind::Linger(_) => SizeHint::default(),
@@ -133,6 +124,9 @@ struct Events {
     large: Option<Bytes>,
     /// Its event has not been ended.
     open: bool,
+    /// Where its bytes are counted.
+    unsent: Arc<Unsent>,
+    room: Room,
 }
 
 impl Events {
@@ -153,6 +147,11 @@ impl Events {
                 Poll::Pending if out.is_empty() => return Poll::Pending,
                 Poll::Pending => break,
                 Poll::Ready(Ok(Input::Reply(Reply::Event { id, retry_ms, data }))) => {
+                    let Some(data) = self.room_for(data) else {
+                        self.exchange = None;
+                        self.broken(Broken::Slow, &mut out);
+                        break;
+                    };
                     self.large = events::encode(id.as_deref(), retry_ms, data, &mut out);
                     self.open = self.large.is_some();
                     if self.open || out.len() >= events::BATCH {
@@ -167,7 +166,17 @@ impl Events {
                 }
             }
         }
-        Poll::Ready(Some(out.freeze()).filter(|bytes| !bytes.is_empty()))
+        let bytes = Some(out.freeze()).filter(|bytes| !bytes.is_empty());
+        Poll::Ready(bytes.map(|bytes| self.unsent.count(bytes)))
+    }
+
+    /// The same message, counted if it is large. `None`: others wait for their clients, and this one
+    /// has no room beside them.
+    fn room_for(&self, data: Bytes) -> Option<Bytes> {
+        if data.len() < events::LARGE {
+            return Some(data);
+        }
+        self.unsent.hold(data, self.room)
     }
 
     /// The last event of a stream that the gateway worker did not live to finish; on a stream

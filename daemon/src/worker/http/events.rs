@@ -5,7 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 /// Events are gathered into one write up to about so many bytes.
 pub(super) const BATCH: usize = 16 << 10;
 /// A message from this size on is not copied.
-const LARGE: usize = 32 << 10;
+pub(super) const LARGE: usize = 32 << 10;
 /// A line that clients skip and proxies see.
 pub(super) const COMMENT: &[u8] = b":\n\n";
 

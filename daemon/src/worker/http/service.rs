@@ -20,7 +20,7 @@ use crate::{
             self, Authenticator,
             guard::{self, Guard},
         },
-        budget::{Unsent, Uploads},
+        budget::{Room, Unsent, Uploads},
         listeners::accept::Handler,
         peer::Peer,
         websocket::handover::WebsocketWorkers,
@@ -67,6 +67,8 @@ pub(crate) struct Rules {
     pub(crate) send_within: Duration,
     /// How long a refused client may go on sending.
     pub(super) patience: Duration,
+    /// What may be held for clients.
+    pub(super) room: Room,
     /// Where QUIC is served, for clients that came over TLS.
     pub(super) quic: Option<HeaderValue>,
 }
@@ -74,6 +76,7 @@ pub(crate) struct Rules {
 impl Rules {
     /// Those of a configuration, for listeners that are all bound to loopback or not.
     pub(crate) fn new(config: &Config, loopback: bool) -> Self {
+        let memory = usize::try_from(config.server.memory.0).unwrap_or(usize::MAX);
         let Transports {
             http: config,
             websocket,
@@ -90,6 +93,7 @@ impl Rules {
             answer_within: Duration::from_millis(config.request_timeout_ms),
             send_within: Duration::from_millis(config.send_timeout_ms),
             patience: Duration::from_millis(config.timeout_ms),
+            room: Room::of(memory),
             quic: None,
         }
     }
@@ -149,7 +153,7 @@ impl Handler for Http {
     }
 
     fn is_overfull(&self) -> bool {
-        self.unsent.is_full()
+        self.unsent.is_full(self.rules().room)
     }
 
     fn overloaded(&self) -> Bytes {
@@ -163,6 +167,7 @@ impl Http {
     /// # Errors
     /// When the metrics cannot be declared.
     pub(crate) fn new(gateway: Gateway, rules: Rules, auth: AuthSecrets) -> Result<Self, Error> {
+        gateway.set_room(rules.room.queued());
         Ok(Self {
             gateway,
             websocket_workers: WebsocketWorkers::default(),
@@ -218,6 +223,7 @@ impl Http {
 
     /// Puts other rules in force.
     pub(crate) fn set_rules(&self, rules: Rules) {
+        self.gateway.set_room(rules.room.queued());
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 
@@ -380,7 +386,7 @@ impl Http {
             view,
             headers,
         } = admitted;
-        let mut share = self.uploads.share(&principal.id);
+        let mut share = self.uploads.share(&principal.id, rules.room);
         let body = if verb == Verb::Post {
             let limits = (rules.max_body, rules.answer_within);
             match receive::body(&mut incoming, limits, &mut share).await {

@@ -33,7 +33,7 @@ impl Worker {
         let failed = |error: &dyn std::fmt::Display| tracing::error!(target: "transport", %error, "cannot serve");
         let config = context.start.config.clone();
         let secrets = std::mem::take(&mut context.secrets);
-        let rules = Rules::new(&config.transports.websocket);
+        let rules = Rules::new(&config);
         let server = Server::new(rules, secrets.auth.clone())
             .map_err(|error| failed(&error))
             .ok()?;
@@ -73,7 +73,7 @@ impl Worker {
                 }
                 Incoming::Reconfigure(start, sockets) => {
                     let config = &start.config;
-                    self.server.set_rules(&config.transports.websocket);
+                    self.server.set_rules(config);
                     self.server.set_mtls(&config.auth.mtls);
                     self.listening.handler().set_rules(config, &start.listeners);
                     self.listening.set_limits(limits(config));

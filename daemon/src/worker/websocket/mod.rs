@@ -21,7 +21,7 @@ use super::{
     edge::{
         Gateway,
         auth::Authenticator,
-        budget::Uploads,
+        budget::{Room, Uploads},
         listeners::accept::Server as Listening,
         websocket::handover::{Handover, RelayGuard},
     },
@@ -77,15 +77,20 @@ struct Rules {
     patience: Duration,
     max_message: usize,
     max_connections: usize,
+    /// What may be held for clients.
+    room: Room,
 }
 
 impl Rules {
-    fn new(config: &config::Websocket) -> Self {
+    fn new(config: &config::Config) -> Self {
         let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let room = Room::of(number(config.server.memory.0));
+        let config = &config.transports.websocket;
         Self {
             patience: Duration::from_millis(config.message_timeout_ms),
             max_message: number(config.max_message.0),
             max_connections: number(config.max_connections.into()),
+            room,
         }
     }
 }
@@ -128,8 +133,10 @@ impl Server {
         let metrics = Metrics::new()?;
         let direction = |name: &str| metrics.websocket_messages_total.with_label_values(&[name]);
         let (received, sent) = (direction("in"), direction("out"));
+        let gateway = Gateway::default();
+        gateway.set_room(rules.room.queued());
         Ok(Arc::new(Self {
-            gateway: Gateway::default(),
+            gateway,
             counts: Counts {
                 metrics,
                 received,
@@ -158,8 +165,10 @@ impl Server {
     }
 
     /// Other limits for connections, those that are open included.
-    fn set_rules(&self, config: &config::Websocket) {
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Rules::new(config);
+    fn set_rules(&self, config: &config::Config) {
+        let rules = Rules::new(config);
+        self.gateway.set_room(rules.room.queued());
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
     }
 
     /// The same for what the configuration says of certificates.
@@ -260,7 +269,7 @@ impl Server {
             let principal = handover.principal();
             tracing::debug!(target: "transport", %peer, view = handover.view, principal = &*principal.id, "WebSocket opened");
             let mut codec = Codec::new(socket, handover.buffered, rules.max_message).await;
-            codec.count(server.uploads.share(&principal.id));
+            codec.count(server.uploads.share(&principal.id, rules.room));
             if place.number > rules.max_connections {
                 codec.close(Close::Full);
             }

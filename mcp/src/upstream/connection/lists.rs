@@ -128,6 +128,7 @@ impl Connecting<'_> {
         let whole = loading.take(page.items, page.refused);
         // A cursor that comes again would lead in a circle.
         let next = page.next.filter(|cursor| !loading.cursors.contains(cursor));
+        let mut cut = None;
         match next {
             Some(cursor) if whole && loading.follow(&cursor) => {
                 let members = format!("\"cursor\":{}", json::quote(&cursor));
@@ -135,7 +136,7 @@ impl Connecting<'_> {
                 return;
             }
             None if whole => {}
-            _ => self.cut_list(up, kind),
+            _ => cut = Some(self.cut_list(up, kind)),
         }
         let list = &mut self.ups.get_mut(up).lists[kind as usize];
         let mut loaded = list.loading.take().unwrap_or_default();
@@ -145,7 +146,7 @@ impl Connecting<'_> {
         (list.items, list.refused) = (loaded.items, loaded.refused);
         list.known = true;
         list.fetched = now;
-        (list.failures, list.failure) = (0, None);
+        (list.failures, list.failure) = (0, cut);
         let is_found = std::mem::take(&mut list.is_undeclared) && !list.items.is_empty();
         if is_found {
             self.found_undeclared(up, kind);
@@ -165,16 +166,18 @@ impl Connecting<'_> {
         }
     }
 
-    /// A list is longer than it may be: what is beyond is left out.
-    fn cut_list(&mut self, up: UpId, kind: ListKind) {
-        let text = format!(
-            "{}: {} goes on after {MAX_ITEMS} items, {MAX_PAGES} pages or {} MiB: the rest is left out",
-            self.ups.get(up).settings.name,
-            kind.method(),
+    /// A list is longer than it may be: what is beyond is left out, and its server is degraded. Gives
+    /// the reason.
+    fn cut_list(&mut self, up: UpId, kind: ListKind) -> String {
+        let reason = format!(
+            "it goes on after {MAX_ITEMS} items, {MAX_PAGES} pages or {} MiB: the rest is left out",
             MAX_BYTES >> 20
         );
+        let name = &self.ups.get(up).settings.name;
+        let text = format!("{name}: {}: {reason}", kind.method());
         let code = Some(Code::UpstreamTooLarge);
         self.cx.note(Level::Warn, "tools", Some(up), code, text);
+        reason
     }
 
     /// A list could not be fetched: the last good one stays, and it is asked for again after 2 s,

@@ -32,6 +32,11 @@ pub(super) const SERVER: &[Leaf] = &[
         "How many stdio servers may be in their start-up at once; none: as many as there are processors, 2 to 16.",
     ),
     (
+        "server.memory",
+        Kind::Size(16 << 20, 64 << 30),
+        "What an edge worker may hold for its clients, beside 32 kB for each connection; the gateway worker may hold four times as much, and 64 MB for each stdio server.",
+    ),
+    (
         "server.sandbox",
         Kind::Choice(&["auto", "required", "off"]),
         "Whether workers give up what they do not need.",

@@ -9,6 +9,7 @@ mod table;
 
 pub(crate) use table::{Broken, Guest, Input};
 
+use super::budget;
 use bytes::BytesMut;
 use ggen_mcp::edge::frame::Frame;
 use ggen_mcp::edge::{Reply, Request};
@@ -30,8 +31,6 @@ use tokio::{net::UnixStream, sync::Notify};
 pub(crate) const MAX_EXCHANGES: usize = 16_384;
 /// Requests that may wait for a link, or for room on it.
 pub(crate) const MAX_WAITING: usize = 1_024;
-/// Bytes of replies that wait for clients who take nothing.
-const QUEUED: usize = 24 << 20;
 /// How long each of them waits.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(5);
 
@@ -67,6 +66,8 @@ struct Shared {
     /// There is a new link, or room on the present one.
     room: Notify,
     waiting: AtomicUsize,
+    /// Bytes of replies that may wait for clients who take nothing; 0: any number.
+    room_for_replies: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -151,6 +152,11 @@ impl Gateway {
         }
     }
 
+    /// So many bytes of replies may wait for clients who take nothing.
+    pub(crate) fn set_room(&self, bytes: usize) {
+        self.0.room_for_replies.store(bytes, Ordering::Relaxed);
+    }
+
     /// Exchanges in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.0.lock().table.len()
@@ -222,8 +228,12 @@ impl Shared {
         replies
             .drain(..)
             .try_for_each(|(stream, reply)| state.table.deliver(link, StreamId(stream), reply))?;
-        let ended = state.table.shed(QUEUED);
-        state.gone(&ended);
+        let most = self.room_for_replies.load(Ordering::Relaxed);
+        if most > 0 {
+            let ended = state.table.shed(most);
+            budget::shed(ended.len());
+            state.gone(&ended);
+        }
         Ok(())
     }
 

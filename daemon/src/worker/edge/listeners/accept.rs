@@ -11,7 +11,10 @@ use super::{
     state::{Activity, Connection},
     tls,
 };
-use crate::{tls::serve::Serving, worker::edge::peer::Peer};
+use crate::{
+    tls::serve::Serving,
+    worker::edge::{budget, peer::Peer},
+};
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -356,6 +359,7 @@ impl<H: Handler> Server<H> {
         if self.handler.is_overfull() && !slow.is_empty() {
             slow.sort_by_key(|(since, _)| *since);
             let some = slow.len().div_ceil(4);
+            budget::shed(some);
             slow.iter().take(some).for_each(|(_, task)| task.abort());
             self.say("too many answers wait for slow clients: the slowest are disconnected");
         }

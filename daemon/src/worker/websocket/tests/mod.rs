@@ -9,7 +9,7 @@
 
 mod echo;
 
-use super::{Guest, Rules, Server, codec::Codec, connection};
+use super::{Guest, Room, Rules, Server, codec::Codec, connection};
 use crate::{
     auth::AuthSecrets,
     worker::websocket::{ask::Caller, codec::End},
@@ -114,6 +114,7 @@ async fn bench(patience: Duration, buffer: usize) -> Bench {
             patience,
             max_message: 1 << 20,
             max_connections: 10,
+            room: Room::of(64 << 20),
         },
         AuthSecrets::default(),
     )
