@@ -8,7 +8,7 @@ use super::{
         trust,
     },
     layers::{FILE_VARIABLE, Flag, Layer},
-    model::Config,
+    model::{Config, UpstreamTransport},
     problem::{Location, Problem, Severity},
     schema,
     secrets::{
@@ -315,7 +315,21 @@ fn take_entries(
         config.order.push(entry.name.clone());
         config.mcp_servers.insert(entry.name, entry.upstream);
     }
+    give_users(config);
     found
+}
+
+/// Servers without a user of their own get the one of all.
+fn give_users(config: &mut Config) {
+    let Some(user) = &config.server.upstream_user else {
+        return;
+    };
+    for upstream in config.mcp_servers.values_mut() {
+        if let UpstreamTransport::Stdio { sandbox, .. } = &mut upstream.transport {
+            let sandbox = sandbox.get_or_insert_default();
+            sandbox.user.get_or_insert_with(|| user.clone());
+        }
+    }
 }
 
 /// Single categories show only where they are set.

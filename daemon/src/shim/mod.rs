@@ -182,6 +182,7 @@ fn spawn(launch: &Launch, descriptors: Vec<OwnedFd>) -> Result<u32, Failed> {
     if let Some(sandbox) = &launch.sandbox {
         sandbox::apply(&mut command, launch, sandbox).map_err(Failed::Sandbox)?;
     }
+    sandbox::without_capabilities(&mut command);
     Ok(command.spawn()?.id())
 }
 

@@ -84,6 +84,14 @@ pub(super) fn enter(command: &mut Command, launch: &Launch) -> Result<(), String
     Ok(())
 }
 
+/// A daemon that is not root may have capabilities for starting servers as another user; no server
+/// gets them.
+pub(super) fn without_capabilities(command: &mut Command) {
+    if platform::own_uid() != 0 {
+        platform::before_exec(command, || platform::drop_privileges(None));
+    }
+}
+
 /// Applies the sandbox to the command.
 ///
 /// # Errors
@@ -149,10 +157,10 @@ fn become_user(
     };
     let found = platform::account(name).map_err(|error| format!("user {name:?}: {error}"))?;
     let found = found.ok_or_else(|| format!("user: there is no user {name:?}"))?;
-    let own = platform::own_uid();
-    if own != 0 && own != found.identity.uid {
+    let moves = platform::may_become_others();
+    if !moves && platform::own_uid() != found.identity.uid {
         return Err(format!(
-            "user {name:?}: only a daemon that is started as root can become somebody else"
+            "user {name:?}: only a daemon that is root or has CAP_SETUID, CAP_SETGID and CAP_KILL can become somebody else"
         ));
     }
     let home = found.home.to_string_lossy().into_owned();
@@ -165,7 +173,7 @@ fn become_user(
             command.env(key, value);
         }
     }
-    Ok((own == 0).then_some(found.identity))
+    Ok(moves.then_some(found.identity))
 }
 
 /// The layer around files and, where the kernel knows ports, a second one around the network; and

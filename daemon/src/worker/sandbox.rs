@@ -73,7 +73,8 @@ pub(crate) fn apply(start: &Start, secrets: &Secrets) -> Result<Enforced, Incomp
     let mut missing = Vec::new();
     let identity = start.run_as.map(RunAs::identity);
     if mode == SandboxMode::Off {
-        if identity.is_some() {
+        // The service manager may have given us some for the servers' user.
+        if identity.is_some() || platform::own_uid() != 0 {
             platform::drop_privileges(identity)
                 .map_err(|error| Incomplete(format!("the user cannot be changed: {error}")))?;
         }

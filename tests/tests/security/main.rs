@@ -17,3 +17,5 @@ mod sandbox;
 mod secrets;
 mod server_sandbox;
 mod tls;
+#[cfg(target_os = "linux")]
+mod upstream_user;

@@ -28,6 +28,9 @@ pub struct Server {
     pub user: Option<String>,
     /// Their group; none: that user's own.
     pub group: Option<String>,
+    /// The user that stdio servers run as, where `sandbox.user` says nothing else: a name or a
+    /// number. None: the daemon's own.
+    pub upstream_user: Option<String>,
 }
 
 impl Server {
@@ -65,6 +68,7 @@ impl Default for Server {
             sandbox: SandboxMode::default(),
             user: None,
             group: None,
+            upstream_user: None,
         }
     }
 }

@@ -83,7 +83,7 @@ pub fn drop_privileges(identity: Option<Identity>) -> io::Result<()> {
 
 fn become_user(identity: Identity) -> io::Result<()> {
     use nix::unistd::{Gid, Uid, geteuid, setgid, setuid};
-    if geteuid().is_root() {
+    if may_become_others() {
         #[cfg(target_os = "linux")]
         nix::unistd::setgroups(&[])?;
         // The library has it for Linux only.
@@ -101,6 +101,17 @@ fn become_user(identity: Identity) -> io::Result<()> {
     } else {
         Err(io::ErrorKind::PermissionDenied.into())
     }
+}
+
+/// Whether this process may start others as another user, and end them: it is root, or has the
+/// capabilities `CAP_SETUID`, `CAP_SETGID` and `CAP_KILL`.
+#[must_use]
+pub fn may_become_others() -> bool {
+    #[cfg(target_os = "linux")]
+    let given = linux::has_capabilities(&[linux::KILL, linux::SETGID, linux::SETUID]);
+    #[cfg(not(target_os = "linux"))]
+    let given = false;
+    nix::unistd::geteuid().is_root() || given
 }
 
 /// Keeps other processes of our user from reading our memory and environment, and the system from
@@ -180,6 +191,39 @@ mod linux {
     use nix::libc;
     use std::io;
 
+    /// `capabilities(7)`
+    pub(super) const KILL: u32 = 5;
+    pub(super) const SETGID: u32 = 6;
+    pub(super) const SETUID: u32 = 7;
+    /// `_LINUX_CAPABILITY_VERSION_3`: two structures for 64 capabilities.
+    const VERSION: u32 = 0x2008_0522;
+    const HEADER: Header = Header {
+        version: VERSION,
+        pid: 0,
+    };
+    const NONE: [Sets; 2] = [Sets {
+        effective: 0,
+        permitted: 0,
+        inheritable: 0,
+    }; 2];
+
+    /// The capabilities of this process; `None`: the kernel does not tell.
+    fn capabilities() -> Option<[Sets; 2]> {
+        let (header, mut now) = (HEADER, NONE);
+        // SAFETY: header and sets are laid out as capget(2) wants them for this version, and live
+        // until it returns.
+        let done = unsafe { libc::syscall(libc::SYS_capget, &raw const header, now.as_mut_ptr()) };
+        (done == 0).then_some(now)
+    }
+
+    /// Whether all of these, each below 32, are effective.
+    pub(super) fn has_capabilities(wanted: &[u32]) -> bool {
+        capabilities().is_some_and(|sets| {
+            let has = |bit: &u32| sets[0].effective & (1 << bit) != 0;
+            wanted.iter().all(has)
+        })
+    }
+
     /// Takes every capability out of what exec may give. Who has no right to do so has none to
     /// lose: no_new_privs holds for exec in any case.
     pub(super) fn drop_bounding_set() {
@@ -209,24 +253,9 @@ mod linux {
 
     /// Empties the effective, permitted, inheritable and ambient sets.
     pub(super) fn drop_capabilities() -> io::Result<()> {
-        /// `_LINUX_CAPABILITY_VERSION_3`: two structures for 64 capabilities.
-        const VERSION: u32 = 0x2008_0522;
-        let header = Header {
-            version: VERSION,
-            pid: 0,
-        };
-        let none = [Sets {
-            effective: 0,
-            permitted: 0,
-            inheritable: 0,
-        }; 2];
-        let mut now = none;
-        // SAFETY: header and sets are laid out as capget(2) wants them for this version, and live
-        // until it returns.
-        let known =
-            unsafe { libc::syscall(libc::SYS_capget, &raw const header, now.as_mut_ptr()) } == 0;
+        let (header, none) = (HEADER, NONE);
         // A service manager that has taken all of them may refuse the call that takes them, too.
-        if known && now == none {
+        if capabilities() == Some(none) {
             return Ok(());
         }
         // SAFETY: numbers only (PR_CAP_AMBIENT, prctl(2)). Kernels before 4.3 have no such set and

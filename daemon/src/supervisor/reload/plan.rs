@@ -295,6 +295,10 @@ fn effect(path: &str) -> (Effect, &'static str) {
             (Effect::InPlace, "counts from the next drain or start on")
         }
         "server.memory" => (Effect::InPlace, "counts for what is held from now on"),
+        "server.upstream_user" => (
+            Effect::InPlace,
+            "stdio servers without a user of their own are started again",
+        ),
         "server.sandbox" | "server.user" | "server.group" => (
             Effect::InPlace,
             "counts for workers that start from now on: ggen mcp server restart",

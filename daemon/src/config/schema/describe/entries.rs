@@ -51,7 +51,7 @@ fn sandbox() -> Value {
             "type": "object",
             "additionalProperties": false,
             "properties": {
-                "user": {"type": "string", "description": "The user that it runs as; for daemons that are started as root."},
+                "user": {"type": "string", "description": "The user that it runs as; for daemons that are root or have CAP_SETUID, CAP_SETGID and CAP_KILL."},
                 "read": paths("Files and folders that it may read, beside the system's."),
                 "write": paths("Files and folders that it may read and write."),
                 "network": {"enum": ["full", "none"], "default": "full", "description": "Whether it reaches the network."},

@@ -51,6 +51,11 @@ pub(super) const SERVER: &[Leaf] = &[
         Kind::Text,
         "Their group; none: that user's own.",
     ),
+    (
+        "server.upstream_user",
+        Kind::Text,
+        "The user that stdio servers run as, where sandbox.user says nothing else; none: the daemon's own.",
+    ),
 ];
 
 /// `auth`.
