@@ -66,9 +66,11 @@ pub struct UpstreamSettings {
     pub era: EraSetting,
     /// The legacy revision that it is offered, and no other one.
     pub pinned: Option<Legacy>,
-    /// Who shares its children; stdio only.
+    /// Who shares its children, or its sessions.
     pub isolation: Isolation,
-    /// Children beside the shared one, at most; stdio only.
+    /// It remembers something from call to call.
+    pub stateful: bool,
+    /// Children or sessions beside the shared one, at most.
     pub pool: usize,
     /// Time for the handshake, from the moment at which the server can be reached.
     pub startup: Micros,
@@ -105,18 +107,24 @@ pub enum EraSetting {
     Modern,
 }
 
-/// `isolation` of the configuration: which calls may meet in one child of a stdio upstream.
+/// `isolation` of the configuration: which calls may meet in one child of a stdio upstream, or in one
+/// session of a legacy HTTP upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Isolation {
-    /// All calls that cannot ask their client for anything; each of the others has a child for
-    /// itself while it lasts.
+    /// As with [`Isolation::Shared`], or, if the server has state, as with
+    /// [`Isolation::PerSession`].
     #[default]
+    Auto,
+    /// All of those who declare nothing that they can be asked for, and no extension. The others:
+    /// as with [`Isolation::PerSession`].
     Shared,
     /// All: there is one child, and no client is asked for anything.
     Single,
-    /// Those of one legacy session. Modern clients have no sessions: theirs are treated as with
-    /// [`Isolation::Shared`].
+    /// Those of one legacy session. Requests without a session: those of one principal that declare
+    /// the same.
     PerSession,
+    /// Those of one principal that declare the same.
+    PerPrincipal,
     /// None.
     PerCall,
 }
@@ -132,8 +140,10 @@ pub struct Limits {
     /// The same for one in which nothing was asked since `initialize`: some hosts begin one before
     /// each call and never end it.
     pub session_unused: Micros,
-    /// A leased child without a call for this long is ended.
+    /// A leased child without a user, and without a call for this long, is ended.
     pub lease_idle: Micros,
+    /// The same for one that the requests of a principal without a session have.
+    pub principal_idle: Micros,
     /// How long a child whose call was given up may take for the answer, before it is ended.
     pub lease_grace: Micros,
     /// Calls in flight to one upstream.
@@ -190,6 +200,7 @@ impl Default for Limits {
             session_idle: 3_600_000_000,
             session_unused: 120_000_000,
             lease_idle: 60_000_000,
+            principal_idle: 600_000_000,
             lease_grace: 5_000_000,
             calls_per_upstream: 1024,
             bytes_per_upstream: 64 << 20,

@@ -1,15 +1,16 @@
 //! Children of stdio servers that are leased to calls: started, given to calls, and ended, as
 //! [`crate::lease`] decides.
 
-use crate::api::{Micros, Output, UpId};
+use crate::api::{Isolation, Micros, Output, UpId};
 use crate::call::Calling;
 use crate::in_flight::record::{ClientCall, Purpose};
-use crate::lease::allocation::{Allocation, Want};
+use crate::lease::allocation::{Allocation, Caller, Want};
 use crate::lease::lifecycle::Due;
-use crate::lease::{allocation, lifecycle};
+use crate::lease::remote::Place;
+use crate::lease::{allocation, lifecycle, remote};
 use crate::observation::CallOutcome;
 use crate::protocol::refusal::{Refusal, rpc};
-use crate::upstream::{Caps, Conn, Lent, UpEra};
+use crate::upstream::{Conn, ConnState, Lent, UpEra};
 use ggen_wire::Code;
 use ggen_wire::log::Level;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ impl Calling<'_> {
     /// The connection of a call for a stdio server: the shared child, or the place where calls wait
     /// for one of their own.
     pub(crate) fn child_for(&mut self, up: UpId, call: &ClientCall) -> usize {
-        if Want::of(self.ups.get(up), call).is_none() {
+        if Want::of(self.ups.get(up), &Caller::of(call)).is_none() {
             return 0;
         }
         self.leases.touch(up);
@@ -49,7 +50,7 @@ impl Calling<'_> {
             return;
         };
         let upstream = self.ups.get(up);
-        let want = Want::of(upstream, client);
+        let want = Want::of(upstream, &Caller::of(client));
         let busy = self.tasks.leases_at_work(up, self.cx.now);
         match allocation::allocate(upstream, want.as_ref(), &busy, promised, self.cx.now) {
             Allocation::Assign(at) => self.assign(up, number, at),
@@ -76,8 +77,14 @@ impl Calling<'_> {
         let Some(at) = allocation::idlest(self.ups.get(up), &busy, self.cx.now) else {
             return false;
         };
-        let kill = !self.ups.get(up).conns[at].late.is_empty()
-            || self.tasks.works_at(self.ups.get(up), at, self.cx.now);
+        let conn = &self.ups.get(up).conns[at];
+        let (kill, has_user) = (
+            !conn.late.is_empty() || self.tasks.works_at(self.ups.get(up), at, self.cx.now),
+            conn.user.is_some(),
+        );
+        if has_user {
+            self.connecting().tell_no_room(up);
+        }
         self.end_child(up, at, kill);
         true
     }
@@ -91,10 +98,14 @@ impl Calling<'_> {
         let Purpose::Client(client) = &call.purpose else {
             return;
         };
-        let session = client.session.clone();
+        let want = Want::of(self.ups.get(up), &Caller::of(client));
         (call.began, call.deadline) = (now, now + client.timeout);
         let from = std::mem::replace(&mut call.conn, at);
-        allocation::assign(self.ups.get_mut(up), number, (from, at), session, now);
+        let was = self.ups.get(up).conns[at].user.clone();
+        allocation::assign(self.ups.get_mut(up), number, (from, at), want.as_ref(), now);
+        if at > 0 && self.ups.get(up).conns[at].user != was {
+            self.connecting().child_passes_on((up, at));
+        }
         self.connecting().dispatch(number);
     }
 
@@ -131,14 +142,14 @@ impl Calling<'_> {
         let Purpose::Client(client) = &call.purpose else {
             return false;
         };
-        let want = Want::of(upstream, client);
+        let want = Want::of(upstream, &Caller::of(client));
         if want.is_some_and(|want| allocation::is_coming(upstream, &want)) {
             call.deadline = self.cx.now + AGAIN;
             return true;
         }
         let (name, pool) = (&upstream.settings.name, upstream.settings.pool);
         let detail = format!(
-            "{name}: all of its {pool} children for calls that may ask their client are in use (server.connection_pool)"
+            "{name}: all of its {pool} children for clients that do not share one are in use (server.connection_pool)"
         );
         let code = Code::UpstreamBusy;
         let refusal = Refusal::new(503, rpc::INTERNAL, code, &detail).retry(1);
@@ -164,7 +175,7 @@ impl Calling<'_> {
         let (name, lease) = (&upstream.settings.name, upstream.conns[at].lease);
         let refusal = Refusal::new(200, rpc::INTERNAL, code, &format!("{name}: {reason}"));
         let text = format!(
-            "{name}: one more child cannot be had ({reason}); for a while its calls cannot ask their clients for anything"
+            "{name}: one more child cannot be had ({reason}); for a while its clients share one, and cannot be asked for anything"
         );
         self.cx
             .note(Level::Warn, "mcp_server", Some(up), Some(code), text);
@@ -197,7 +208,7 @@ impl Calling<'_> {
     /// A child is gone: its calls fail, its place is free.
     pub(crate) fn forget_child(&mut self, up: UpId, at: usize, refusal: &Refusal) {
         self.fail_calls(up, Some(at), refusal, CallOutcome::Lost);
-        self.ups.get_mut(up).conns[at] = Conn::new(Caps::default());
+        self.ups.get_mut(up).conns[at] = Conn::empty();
         self.leases.touch(up);
     }
 
@@ -214,8 +225,13 @@ impl Calling<'_> {
     pub(crate) fn session_leaves(&mut self, name: &Arc<str>) {
         for up in self.ups.ids() {
             for at in 1..self.ups.get(up).conns.len() {
-                if lifecycle::session_leaves(&mut self.ups.get_mut(up).conns[at], name) {
-                    self.end_child(up, at, false);
+                let upstream = self.ups.get_mut(up);
+                let may_inherit = upstream.settings.isolation != Isolation::PerSession;
+                let is_over = lifecycle::session_leaves(&mut upstream.conns[at], name, may_inherit);
+                match is_over {
+                    true if self.ups.get(up).is_http() => self.connecting().close_conn(up, at),
+                    true => self.end_child(up, at, false),
+                    false => {}
                 }
             }
         }
@@ -252,14 +268,47 @@ impl Calling<'_> {
     }
 
     /// The connection that takes a call.
-    pub(crate) fn conn_for(&mut self, up: UpId, call: &ClientCall, era: UpEra) -> usize {
-        match self.ups.get(up).is_http() {
-            false => self.child_for(up, call),
-            true if call.caps == Caps::default() || era == UpEra::Modern => 0,
-            true => {
-                let busy = self.tasks.remotes_at_work(up, self.cx.now);
-                self.connecting().session_for(up, call, &busy)
-            }
+    pub(crate) fn conn_for(&mut self, up: UpId, call: &ClientCall) -> usize {
+        if !self.ups.get(up).is_http() {
+            return self.child_for(up, call);
         }
+        match Want::of(self.ups.get(up), &Caller::of(call)) {
+            Some(want) if self.ups.get(up).has_sessions(want.era()) => self.session_for(up, &want),
+            _ => 0,
+        }
+    }
+
+    /// The session of a legacy HTTP server that takes such a call: what the server asks or says
+    /// outside of a call's stream is then one user's.
+    fn session_for(&mut self, up: UpId, want: &Want) -> usize {
+        let now = self.cx.now;
+        let busy = self.tasks.remotes_at_work(up, now);
+        let at = match remote::place(self.ups.get(up), want, &busy, now) {
+            Place::Session(at) | Place::New(at) => at,
+            Place::InsteadOf(at) => {
+                self.connecting().tell_no_room(up);
+                self.connecting().close_conn(up, at);
+                at
+            }
+        };
+        let conns = &mut self.ups.get_mut(up).conns;
+        if at == conns.len() {
+            conns.push(want.conn(now));
+        }
+        let passes_on = conns[at].user.is_none();
+        want.take_over(&mut conns[at], now);
+        conns[at].used = now;
+        if conns[at].phase == ConnState::Down {
+            self.connecting().initialize_upstream(up, at);
+        } else if passes_on {
+            self.connecting().child_passes_on((up, at));
+        }
+        at
+    }
+
+    /// The era in which a request is sent to an upstream of that era.
+    pub(crate) fn era_of(&self, up: UpId, era: UpEra, caller: &Caller<'_>) -> UpEra {
+        let want = Want::of(self.ups.get(up), caller);
+        want.and_then(|want| want.era()).unwrap_or(era)
     }
 }

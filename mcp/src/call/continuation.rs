@@ -3,7 +3,6 @@
 use crate::api::UpId;
 use crate::call::Calling;
 use crate::in_flight::record::{Call, ClientCall, Purpose, Task};
-use crate::upstream::UpEra;
 use crate::upstream::connection::outbound::request_text;
 
 impl Calling<'_> {
@@ -17,7 +16,7 @@ impl Calling<'_> {
             next,
             method,
             members,
-            self.ups.get(call.up).era == Some(UpEra::Modern),
+            self.ups.get(call.up).is_modern_at(call.conn),
         );
         self.renumber(number, next, call);
         self.connecting().send(next);
@@ -42,6 +41,7 @@ impl Calling<'_> {
                 self.questions.pending.renumber(id, next);
             }
         }
+        self.questions.open.renumber(number, next);
         let conn = &mut self.ups.get_mut(call.up).conns[call.conn];
         conn.calls.remove(&number);
         conn.calls.insert(next);

@@ -70,7 +70,7 @@ impl Calling<'_> {
                 Purpose::Client(client) => self.give_up(&call, client, refusal, outcome),
                 Purpose::List(kind) => {
                     let reason = "the server was lost".to_owned();
-                    self.connecting().list_failed(up, *kind, reason);
+                    self.connecting().list_lost((up, call.conn), *kind, reason);
                 }
                 Purpose::Stream => self.ups.get_mut(up).conns[call.conn].stream = None,
                 Purpose::Watch(name) => self.tasks.watch_over(name),

@@ -9,7 +9,9 @@ use crate::client::exchange::Exchange;
 use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::client::session_store::NAMELESS;
 use crate::in_flight::record::{Asking, Call, ClientCall, Mismatch, Purpose, Sent};
+use crate::lease::allocation::{Caller, Want};
 use crate::observation::Limit;
+use crate::protocol::capabilities::Declared;
 use crate::protocol::era::EraPair;
 use crate::protocol::method::{LogLevel, Method};
 use crate::protocol::refusal::{Refusal, rpc};
@@ -52,6 +54,11 @@ impl Calling<'_> {
         let rule = self.admit_call(ctx, &target)?;
         let again = self.again(ctx, up, &target.original, rule);
         let timeout = self.time_of(up, rule, target.patience);
+        let declared = self.declared_of(ctx);
+        let era = match target.place {
+            Some(place) => self.ups.get(up).era_at(place).unwrap_or(era),
+            None => self.era_of(up, era, &caller(ctx, declared.as_ref())),
+        };
         let facts = self.client_facts(ctx, era);
         let number = self.cx.next_id();
         let bridges_task =
@@ -80,6 +87,7 @@ impl Calling<'_> {
             log_level: facts.log_level.filter(|_| ctx.is_modern()),
             uri: target.uri,
             caps: facts.caps,
+            declared,
             asking,
             task: wish,
             known: target.task,
@@ -92,7 +100,7 @@ impl Calling<'_> {
             sent,
             ..ClientCall::of(ctx)
         };
-        let conn = self.attach_call(ctx, up, era, number, &call, target.place);
+        let conn = self.attach_call(ctx, up, number, &call, target.place);
         self.start_call(up, conn, number, call, request);
         Ok(Flow::Done)
     }
@@ -259,7 +267,6 @@ impl Calling<'_> {
         &mut self,
         ctx: &RequestContext<'_>,
         up: UpId,
-        era: UpEra,
         number: u64,
         call: &ClientCall,
         place: Option<usize>,
@@ -275,7 +282,7 @@ impl Calling<'_> {
         {
             session.calls.insert(ctx.id.into(), number);
         }
-        place.unwrap_or_else(|| self.conn_for(up, call, era))
+        place.unwrap_or_else(|| self.conn_for(up, call))
     }
 
     /// Records a call and writes it, or keeps it until its connection is ready.
@@ -334,9 +341,35 @@ impl Calling<'_> {
             caps: self.caps_of(ctx),
             extensions: session
                 .filter(|_| era == UpEra::Modern)
-                .map(|session| session.extensions.clone())
+                .map(|session| session.declared.extensions.clone())
                 .unwrap_or_default(),
         }
+    }
+
+    /// What the client of a request declares; `None`: nothing.
+    fn declared_of(&self, ctx: &RequestContext<'_>) -> Option<Arc<Declared>> {
+        match &ctx.era {
+            ClientEra::Modern(claim) => {
+                let capabilities = claim.capabilities.filter(|raw| raw.len() > "{}".len());
+                let declared = Declared::read(Some(capabilities?));
+                (!declared.is_empty()).then(|| Arc::new(declared))
+            }
+            ClientEra::Legacy(id, _) => {
+                let session = self.clients.session(id)?;
+                (!session.declared.is_empty()).then(|| session.declared.clone())
+            }
+            ClientEra::Sessionless(_) => None,
+        }
+    }
+
+    /// Whether what a request asks of an upstream goes to a legacy child, or session, of its own.
+    pub(crate) fn has_own_child(&self, ctx: &RequestContext<'_>, up: UpId) -> bool {
+        let declared = self.declared_of(ctx);
+        let upstream = self.ups.get(up);
+        Want::of(upstream, &caller(ctx, declared.as_ref())).is_some_and(|want| {
+            let era = want.era().or(upstream.era);
+            matches!(era, Some(UpEra::Legacy(_)))
+        })
     }
 
     /// What the client of a request can be asked for while the request is under way. One that takes
@@ -344,12 +377,23 @@ impl Calling<'_> {
     fn caps_of(&self, ctx: &RequestContext<'_>) -> Caps {
         match &ctx.era {
             ClientEra::Modern(_) => ctx.caps(),
-            ClientEra::Legacy(id, version) if ctx.request.accept_sse => self
+            ClientEra::Legacy(id, _) if ctx.request.accept_sse => self
                 .clients
                 .session(id)
-                .map(|session| session.caps.of_revision(*version))
+                .map(|session| session.declared.caps)
                 .unwrap_or_default(),
             ClientEra::Legacy(..) | ClientEra::Sessionless(_) => Caps::default(),
         }
+    }
+}
+
+/// Who makes a request.
+fn caller<'a>(ctx: &'a RequestContext<'_>, declared: Option<&'a Arc<Declared>>) -> Caller<'a> {
+    Caller {
+        session: ctx.session_name(),
+        principal: &ctx.request.principal.id,
+        declared,
+        is_modern: ctx.is_modern(),
+        method: ctx.method,
     }
 }

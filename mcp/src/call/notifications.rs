@@ -1,15 +1,21 @@
 //! What nobody asked for: notifications of servers to clients, and of clients to servers.
 
-use crate::api::{StreamKey, UpId};
+use crate::api::{Isolation, StreamKey, UpId};
 use crate::call::Calling;
+use crate::client::session::Session;
+use crate::client::view::View;
 use crate::in_flight::record::{NOBODY, Purpose};
 use crate::observation::DropReason;
 use crate::protocol::json;
 use crate::protocol::json::Envelope;
 use crate::protocol::method::LogLevel;
 use crate::protocol::splice::Splice;
-use crate::upstream::UpEra;
+use crate::upstream::User;
 use bytes::Bytes;
+use std::sync::Arc;
+
+/// Of so many sessions it is looked up which ones a child serves.
+const HEARERS: usize = 256;
 
 impl Calling<'_> {
     /// The client exchange of a call.
@@ -93,43 +99,41 @@ impl Calling<'_> {
         let calls = &member.calls;
         // A task of a legacy server that is at work writes log messages too, long after its call
         // was answered.
-        let legacy = matches!(self.ups.get(up).era, Some(UpEra::Legacy(_)));
+        let legacy = !self.ups.get(up).is_modern_at(conn);
         let tasks = legacy
             && !member.is_leased()
             && self.tasks.works_at(self.ups.get(up), conn, self.cx.now);
+        let is_over = self.cx.now >= member.unsure && member.late.is_empty();
         let only = || {
-            calls.iter().next().copied().filter(|_| {
-                calls.len() == 1 && call.is_none() && self.cx.now >= member.unsure && !tasks
-            })
+            calls
+                .iter()
+                .next()
+                .copied()
+                .filter(|_| calls.len() == 1 && call.is_none() && is_over && !tasks)
         };
         let number = call.filter(|call| calls.contains(call)).or_else(only);
+        let level = envelope
+            .params
+            .and_then(|params| json::pick(params, ["level"]))
+            .and_then(|[level]| LogLevel::parse(&json::string(level?)?))
+            .unwrap_or(LogLevel::Info);
         let client = match number
             .and_then(|number| self.calls.get(&number))
             .map(|call| &call.purpose)
         {
             Some(Purpose::Client(client)) if self.tasks.may_concern(client, self.cx.now) => client,
-            _ => {
-                self.cx.dropped(Some(up), DropReason::UnattributedLog);
-                return false;
-            }
+            _ => return self.log_outside_of_calls(up, conn, level, envelope),
         };
         if let Some(number) = number
             && client.key == NOBODY
         {
             return self.keep_message(number, envelope.text);
         }
-        let level = envelope
-            .params
-            .and_then(|params| json::pick(params, ["level"]))
-            .and_then(|[level]| json::string(level?));
-        let level = level
-            .and_then(|level| LogLevel::parse(&level))
-            .unwrap_or(LogLevel::Info);
         let wanted = match &client.session {
             Some(session) => self
                 .clients
                 .session(session)
-                .is_some_and(|session| session.log_level.is_none_or(|wanted| level >= wanted)),
+                .is_some_and(|session| session.wants(level)),
             None => client.log_level.is_some_and(|wanted| level >= wanted),
         };
         if wanted {
@@ -140,17 +144,92 @@ impl Calling<'_> {
         wanted
     }
 
-    /// The call that a leased child's words are about: of several, which are one client's then, the
-    /// newest.
+    /// A log message that belongs to no call for certain is for the legacy sessions that the child
+    /// serves, if all of them, and all calls there, are of one principal.
+    fn log_outside_of_calls(
+        &mut self,
+        up: UpId,
+        conn: usize,
+        level: LogLevel,
+        envelope: &Envelope<'_>,
+    ) -> bool {
+        let sessions = self.sessions_at(up, conn);
+        let mut wanted = false;
+        for name in &sessions {
+            let session = self.clients.session(name);
+            if session.is_some_and(|session| session.wants(level)) {
+                let data = Bytes::copy_from_slice(envelope.text.as_bytes());
+                self.clients.session_event(self.cx, name, data);
+                wanted = true;
+            }
+        }
+        if sessions.is_empty() {
+            self.cx.dropped(Some(up), DropReason::UnattributedLog);
+        }
+        wanted
+    }
+
+    /// The legacy sessions that a child serves; none if it serves more than one principal.
+    fn sessions_at(&self, up: UpId, conn: usize) -> Vec<Arc<str>> {
+        let upstream = self.ups.get(up);
+        let member = &upstream.conns[conn];
+        if conn > 0 {
+            let own = member.user.as_ref().and_then(User::session);
+            return own.into_iter().cloned().collect();
+        }
+        if upstream.is_modern_at(conn) || self.clients.session_count() > HEARERS {
+            return Vec::new();
+        }
+        let serves = |session: &Session| match session.view {
+            View::All => self.ups.may_all(session.access.as_deref(), up),
+            View::One(one) => one == up,
+            View::Core => false,
+        };
+        let shares = |session: &Session| {
+            session.declared.is_empty() || upstream.settings.isolation == Isolation::Single
+        };
+        let mut sessions: Vec<_> = self
+            .clients
+            .sessions()
+            .filter(|(_, session)| serves(session) && shares(session))
+            .collect();
+        sessions.sort_unstable_by_key(|(name, _)| *name);
+        let principal = sessions
+            .first()
+            .map(|(_, session)| session.principal.id.clone());
+        let is_its = |number: &u64| match self.calls.get(number).map(|call| &call.purpose) {
+            Some(Purpose::Client(client)) => Some(&client.principal) == principal.as_ref(),
+            _ => true,
+        };
+        let is_one = sessions
+            .iter()
+            .all(|(_, session)| Some(&session.principal.id) == principal.as_ref())
+            && self.cx.now >= member.unsure.max(member.mixed)
+            && member
+                .principal
+                .as_ref()
+                .is_none_or(|last| Some(last) == principal.as_ref())
+            && member.calls.iter().all(is_its);
+        let names = sessions.into_iter().map(|(name, _)| name.clone());
+        names.filter(|_| is_one).collect()
+    }
+
+    /// The call that a leased child's words are about: of one session's calls the newest, of others
+    /// the only one.
     pub(crate) fn call_of_child(&self, up: UpId, conn: usize) -> Option<u64> {
         let conn = &self.ups.get(up).conns[conn];
+        let is_sessions = conn
+            .user
+            .as_ref()
+            .is_some_and(|user| user.session().is_some());
+        let is_certain = is_sessions || conn.calls.len() == 1 && conn.late.is_empty();
         let concerned = |number: &&u64| match self.calls.get(number).map(|call| &call.purpose) {
             Some(Purpose::Client(client)) => self.tasks.may_concern(client, self.cx.now),
             _ => false,
         };
         conn.calls
             .iter()
-            .filter(|_| conn.is_leased())
+            .filter(|_| conn.is_leased() && is_certain)
             .filter(concerned)
             .max()
             .copied()

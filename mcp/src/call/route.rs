@@ -67,7 +67,11 @@ impl Calling<'_> {
     ) -> Result<Option<Route<'a>>, Refusal> {
         let named = Named::read(ctx)?;
         let (access, kind) = (ctx.access.as_deref(), named.kind);
-        if let Some(entry) = self.ups.entry(access, ctx.view, kind, &named.exposed) {
+        let session = ctx.session_name();
+        if let Some(entry) = self
+            .ups
+            .entry(access, session, ctx.view, kind, &named.exposed)
+        {
             // Limits are about a tool, by whatever view it is called.
             let tool = (kind == ListKind::Tools).then(|| entry.public.clone());
             let target =

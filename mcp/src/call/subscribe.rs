@@ -15,8 +15,8 @@ const SUBSCRIPTIONS: usize = 1000;
 const SUBSCRIBED: usize = 64 << 10;
 
 impl Calling<'_> {
-    /// Subscriptions are kept per session; the upstream hears of the first one and of the end of
-    /// the last one.
+    /// Subscriptions are kept per session. A child that the session has for itself hears of each, the
+    /// shared one of the first one of all sessions, and of the end of the last one.
     pub(crate) fn subscribe(&mut self, ctx: &RequestContext<'_>) -> Result<Flow, Refusal> {
         let Some(Route::Up(target)) = self.route(ctx)? else {
             return Ok(Flow::Wait);
@@ -46,15 +46,19 @@ impl Calling<'_> {
             self.clients
                 .keep_session(self.cx, self.spans, |up| self.ups.name(up), &id, None);
         }
-        match self.ups.get(up).era {
-            Some(UpEra::Legacy(_)) if changes => self.relay(ctx, target, None),
-            era => {
-                if changes && era == Some(UpEra::Modern) {
-                    self.connecting().listen_upstream(up);
-                }
-                self.clients.result(self.cx, self.spans, ctx, "{}");
-                Ok(Flow::Done)
-            }
+        let era = self.ups.get(up).era;
+        let own = self.has_own_child(ctx, up);
+        if changes && era == Some(UpEra::Modern) {
+            self.connecting().listen_upstream(up);
+        } else if changes && own {
+            let subscribes = ctx.method == Method::Subscribe;
+            self.connecting()
+                .subscribe_upstream(up, &original, subscribes);
         }
+        if own || changes && matches!(era, Some(UpEra::Legacy(_))) {
+            return self.relay(ctx, target, None);
+        }
+        self.clients.result(self.cx, self.spans, ctx, "{}");
+        Ok(Flow::Done)
     }
 }

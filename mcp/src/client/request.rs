@@ -103,8 +103,12 @@ impl RequestContext<'_> {
     }
 
     pub(crate) fn session(&self) -> Option<Arc<str>> {
+        self.session_name().cloned()
+    }
+
+    pub(crate) const fn session_name(&self) -> Option<&Arc<str>> {
         match &self.era {
-            ClientEra::Legacy(session, _) => Some(session.clone()),
+            ClientEra::Legacy(session, _) => Some(session),
             ClientEra::Modern(_) | ClientEra::Sessionless(_) => None,
         }
     }

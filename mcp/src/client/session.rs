@@ -5,7 +5,7 @@ use crate::access::policy::Access;
 use crate::api::{Micros, StreamKey};
 use crate::client::view::View;
 use crate::edge::Principal;
-use crate::protocol::capabilities::Caps;
+use crate::protocol::capabilities::Declared;
 use crate::protocol::method::{Legacy, LogLevel};
 use bytes::Bytes;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -22,10 +22,8 @@ pub struct Session {
     pub principal: Principal,
     /// What that principal may do; `None`: everything.
     pub access: Option<Arc<Access>>,
-    /// What the client can be asked for.
-    pub caps: Caps,
-    /// The extensions that the client declares, as members of `extensions`.
-    pub extensions: Box<str>,
+    /// What the client declares of itself.
+    pub declared: Arc<Declared>,
     /// The client's `clientInfo` as it stands.
     pub client: Arc<str>,
     /// The parameters of its `initialize`, as far as they are kept.
@@ -88,6 +86,12 @@ impl Session {
         now.saturating_sub(self.used).saturating_add(self.idle)
     }
 
+    /// Whether its client wants to hear log messages of that level.
+    #[must_use]
+    pub fn wants(&self, level: LogLevel) -> bool {
+        self.log_level.is_none_or(|wanted| level >= wanted)
+    }
+
     /// Whether somebody reads one of its streams.
     #[must_use]
     pub fn is_read(&self) -> bool {
@@ -102,14 +106,15 @@ impl Session {
         self.is_read() || !self.calls.is_empty()
     }
 
-    /// Forgets the oldest complete stream if there are too many.
+    /// Forgets a complete stream if there are too many: the oldest of those that were read to their
+    /// end, or else of those whose client may still come back for the rest.
     pub fn forget_oldest(&mut self) {
-        let done = self
-            .buffers
-            .iter()
-            .filter_map(|(number, buffer)| buffer.done.map(|at| (at, *number)));
+        let done = self.buffers.iter().filter_map(|(number, buffer)| {
+            let is_unread = buffer.sent < buffer.next;
+            buffer.done.map(|at| (is_unread, at, *number))
+        });
         if done.clone().count() > KEPT
-            && let Some((_, oldest)) = done.min()
+            && let Some((_, _, oldest)) = done.min()
         {
             self.buffers.remove(&oldest);
         }
@@ -224,6 +229,53 @@ pub fn new_id(random: &mut dyn FnMut(&mut [u8])) -> Box<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn streams_that_nobody_read_to_the_end_are_kept_longest() {
+        let mut buffers: HashMap<_, _> = (1..=40)
+            .map(|number| {
+                (
+                    number,
+                    EventBuffer::read_by(StreamKey { edge: 1, stream: 1 }),
+                )
+            })
+            .collect();
+        for (number, buffer) in &mut buffers {
+            buffer.done = Some(*number);
+            if *number == 1 {
+                buffer.attached = None;
+            }
+            buffer.push(Bytes::from_static(b"{}"), 8);
+        }
+        let mut session = Session {
+            version: Legacy::LATEST,
+            view: View::All,
+            principal: Principal {
+                id: "p".into(),
+                labels: Arc::new([]),
+            },
+            access: None,
+            declared: Arc::default(),
+            client: "{}".into(),
+            params: Box::default(),
+            digest: Box::default(),
+            socket: false,
+            log_level: None,
+            used: 0,
+            idle: 0,
+            is_unused: false,
+            reported: 0,
+            buffers,
+            next_buffer: 41,
+            calls: HashMap::new(),
+            subscriptions: BTreeSet::new(),
+        };
+        for _ in 0..40 {
+            session.forget_oldest();
+        }
+        assert_eq!(session.buffers.len(), KEPT);
+        assert!(session.buffers.contains_key(&1) && !session.buffers.contains_key(&2));
+    }
 
     #[test]
     fn a_ring_replays_what_came_after() {

@@ -4,7 +4,6 @@
 use crate::api::{Transport, UpId, UpstreamSettings};
 use crate::gateway::Gateway;
 use crate::observation::CallOutcome;
-use crate::protocol::capabilities::Caps;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::Conn;
 use crate::upstream::view::View;
@@ -105,7 +104,7 @@ impl Gateway {
             }
         }
         let upstream = self.ups.get_mut(up);
-        upstream.conns = vec![Conn::new(Caps::default())];
+        upstream.conns = vec![Conn::empty()];
         upstream.state = UpstreamState::Disabled;
         upstream.held = false;
         upstream.trouble = None;
@@ -116,12 +115,14 @@ impl Gateway {
         upstream.listen_at = None;
         upstream.down_since = None;
         upstream.era = None;
+        upstream.speaks_legacy = None;
         upstream.skips_probe = false;
         upstream.ends_at_question = false;
         upstream.offer = None;
         upstream.busy_until = None;
         upstream.info = crate::upstream::ServerInfo::default();
         upstream.lists = <[crate::upstream::list::List; 4]>::default();
+        self.ups.forget_own_lists_of(up);
         self.ups.drop_catalogue(&mut self.cx, up);
         self.connecting().rebuild(up);
         self.ups.report(&mut self.cx, up);

@@ -9,7 +9,6 @@ use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::method::Method;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::protocol::{json, refusal};
-use crate::upstream::UpEra;
 use ggen_wire::Code;
 
 impl Gateway {
@@ -44,6 +43,9 @@ impl Gateway {
                 self.connecting()
                     .initialized(up, call.conn, call.session, envelope)
             }
+            Purpose::List(kind) if call.conn > 0 => {
+                self.connecting().child_listed((up, conn), kind, envelope)
+            }
             Purpose::List(kind) => self.connecting().listed(up, kind, envelope),
             Purpose::Listen => self.connecting().listen_ended(up, number),
             Purpose::Watch(name) => self.tasks.watch_over(&name),
@@ -56,7 +58,7 @@ impl Gateway {
         let Purpose::Client(client) = &call.purpose else {
             return;
         };
-        let modern_up = self.ups.get(call.up).era == Some(UpEra::Modern);
+        let modern_up = self.ups.get(call.up).is_modern_at(call.conn);
         let eras = EraPair::of(client.modern, modern_up);
         let bridged = if client.modern {
             self.bridging().bridge(&call, client, envelope)

@@ -65,6 +65,7 @@ impl Gateway {
             self.calling().cancel(number);
         }
         self.calling().session_leaves(name);
+        self.ups.forget_own_lists(name);
         self.clients.close_streams(&mut self.cx, name);
         for exposed in &session.subscriptions {
             if let Some((up, original)) = self.ups.subscribed_at(session.view, exposed) {

@@ -96,7 +96,7 @@ impl Gateway {
             Purpose::List(kind) => {
                 let limit = self.ups.get(up).settings.timeout / 1_000_000;
                 let reason = format!("no answer within {limit} s");
-                self.connecting().list_failed(up, *kind, reason);
+                self.connecting().list_lost((up, call.conn), *kind, reason);
             }
             Purpose::Watch(name) => self.tasks.watch_over(name),
             Purpose::Listen | Purpose::Stream | Purpose::TaskResult(..) | Purpose::Untracked => {}

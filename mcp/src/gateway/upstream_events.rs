@@ -9,9 +9,9 @@ use crate::protocol::json;
 use crate::protocol::json::server_message::{self, ServerMessage};
 use crate::protocol::json::{Envelope, Kind};
 use crate::protocol::refusal::{Refusal, rpc};
+use crate::upstream::ConnState;
 use crate::upstream::connection::http::Head;
 use crate::upstream::list::ListKind;
-use crate::upstream::{ConnState, UpEra};
 use bytes::Bytes;
 use ggen_wire::Code;
 use ggen_wire::log::Level;
@@ -170,7 +170,7 @@ impl Gateway {
                 }
                 Purpose::List(kind) => {
                     let reason = "an answer over the limit".to_owned();
-                    self.connecting().list_failed(up, *kind, reason);
+                    self.connecting().list_lost((up, conn), *kind, reason);
                 }
                 _ => {}
             }
@@ -185,7 +185,7 @@ impl Gateway {
         match event {
             UpInput::Connected { .. } => {
                 self.ups.get_mut(up).conns[at].used = self.cx.now;
-                if self.ups.get(up).era == Some(UpEra::Modern) {
+                if self.ups.get(up).is_modern_at(at) {
                     self.connecting().ready(up, at);
                 } else {
                     self.connecting().initialize_upstream(up, at);
@@ -220,15 +220,19 @@ impl Gateway {
         name: &str,
         envelope: &Envelope<'_>,
     ) -> bool {
-        let shared = || !self.ups.get(up).conns[conn].is_leased();
         match name {
-            "notifications/tools/list_changed"
-            | "notifications/prompts/list_changed"
-            | "notifications/resources/list_changed"
-            | "notifications/resources/updated"
-                if !shared() =>
-            {
-                false
+            "notifications/tools/list_changed" if conn > 0 => self
+                .connecting()
+                .child_announces((up, conn), &[ListKind::Tools]),
+            "notifications/prompts/list_changed" if conn > 0 => self
+                .connecting()
+                .child_announces((up, conn), &[ListKind::Prompts]),
+            "notifications/resources/list_changed" if conn > 0 => {
+                let kinds = [ListKind::Resources, ListKind::Templates];
+                self.connecting().child_announces((up, conn), &kinds)
+            }
+            "notifications/resources/updated" if conn > 0 => {
+                self.connecting().child_updated((up, conn), envelope)
             }
             "notifications/progress" => self.calling().progress(up, conn, envelope),
             "notifications/message" => self.calling().log_message(up, conn, call, envelope),
@@ -292,7 +296,7 @@ impl Gateway {
                 .send_untracked(up, conn, answer, Vec::new());
         }
         let allowed = self.ups.get(up).conns[conn]
-            .caps
+            .caps()
             .allow(name, envelope.params);
         if let Some(task) = self
             .bridging()

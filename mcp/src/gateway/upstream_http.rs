@@ -84,9 +84,13 @@ impl Gateway {
         reason: String,
     ) {
         if !is_session_lost {
-            return self.connecting().list_failed(up, kind, reason);
+            return self.connecting().list_lost((up, conn), kind, reason);
         }
-        self.ups.get_mut(up).lists[kind as usize].loading = None;
+        let upstream = self.ups.get_mut(up);
+        match conn {
+            0 => upstream.lists[kind as usize].loading = None,
+            _ => upstream.conns[conn].reading[kind as usize].loading = None,
+        }
         if self.ups.get(up).conns[conn].phase == ConnState::Ready {
             self.connecting().begin_again(up, conn);
         }

@@ -6,7 +6,7 @@ use crate::client::request::RequestContext;
 use crate::client::task_name::TaskName;
 use crate::client::view::View;
 use crate::edge::Request;
-use crate::protocol::capabilities::Caps;
+use crate::protocol::capabilities::{Caps, Declared};
 use crate::protocol::list_kind::ListKind;
 use crate::protocol::method::{Legacy, LogLevel, Method};
 use crate::trace::span::Span;
@@ -110,8 +110,10 @@ pub(crate) struct ClientCall {
     pub(crate) progress: Option<Box<str>>,
     /// The level that a modern client asked for.
     pub(crate) log_level: Option<LogLevel>,
-    /// What the client can be asked for.
+    /// What the client can be asked for while the call is under way.
     pub(crate) caps: Caps,
+    /// What the client declares; `None`: nothing.
+    pub(crate) declared: Option<Arc<Declared>>,
     /// Whether URIs in the result are to be given exposed names.
     pub(crate) exposes: bool,
     /// The exposed URI that was asked for.
@@ -220,6 +222,7 @@ impl ClientCall {
             progress: None,
             log_level: None,
             caps: Caps::default(),
+            declared: None,
             exposes: ctx.view == View::All,
             uri: None,
             arrived: ctx.arrived,

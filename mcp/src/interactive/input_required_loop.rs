@@ -14,7 +14,7 @@ use crate::questions::QUESTIONS;
 use crate::questions::open::Asker;
 use crate::translation::question::Question;
 use crate::translation::{message, question};
-use crate::upstream::{Caps, UpEra};
+use crate::upstream::Caps;
 use ggen_wire::Code;
 use std::sync::Arc;
 
@@ -234,7 +234,7 @@ impl Questioning<'_> {
             call.request.body = body;
         }
         // The child of the round before may be somebody else's now.
-        call.conn = self.calling().conn_for(up, client, UpEra::Modern);
+        call.conn = self.calling().conn_for(up, client);
         call.began = now;
         let timeout = client.timeout;
         call.deadline = now + self.ups.time_for(&self.cx.limits, up, call.conn, timeout);

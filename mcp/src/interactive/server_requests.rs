@@ -174,8 +174,7 @@ impl Questioning<'_> {
         }
     }
 
-    /// Of the calls of a leased child or of an HTTP session, where all of them are one client's,
-    /// the newest whose client can be asked: a modern one by the result, a legacy one on its
+    /// Of the calls of a child or an HTTP session that has one user, the newest whose client can be asked: a modern one by the result, a legacy one on its
     /// stream.
     pub(crate) fn askable(&self, up: UpId, at: usize) -> Option<u64> {
         let conn = &self.ups.get(up).conns[at];
@@ -188,33 +187,10 @@ impl Questioning<'_> {
         };
         conn.calls
             .iter()
-            .filter(|_| conn.is_leased() || self.is_one_clients(up, at))
+            .filter(|_| conn.user.is_some() || conn.is_leased())
             .filter(can)
             .max()
             .copied()
-    }
-
-    /// Whether whatever comes on an HTTP session can only concern one client: the calls in flight
-    /// are its, and so were those that were given up.
-    fn is_one_clients(&self, up: UpId, at: usize) -> bool {
-        let conn = &self.ups.get(up).conns[at];
-        let session_of = |number: &u64| match self.calls.get(number).map(|call| &call.purpose) {
-            Some(Purpose::Client(client)) => client.session.as_ref(),
-            _ => None,
-        };
-        let one = conn.calls.len() == 1
-            || conn.user.is_some()
-                && conn
-                    .calls
-                    .iter()
-                    .all(|number| session_of(number) == conn.user.as_ref());
-        let sure = self.cx.now >= conn.unsure
-            || conn.user.is_some()
-                && conn
-                    .calls
-                    .iter()
-                    .all(|number| session_of(number) == conn.user.as_ref());
-        self.ups.get(up).is_http() && at > 0 && one && sure
     }
 
     /// Gives a call time from now on; on a leased child, all of its calls: which one waits for the

@@ -1,23 +1,46 @@
-//! Which child of a stdio server a call gets. Nothing on a pipe says which call a question of the
-//! server belongs to, and a legacy server is told once, in its handshake, what its client can be
-//! asked. So a call whose client can be asked for something gets a child whose handshake said
-//! exactly that, and that no other client uses meanwhile. Pure: decides and changes the upstream's
-//! connections; messages are the caller's.
+//! Which child of a stdio server a call gets, and which session of a legacy HTTP server. The rule of
+//! affinity: **what declares nothing shares one child with everybody; all else that a legacy session
+//! asks of a server before 2026-07-28 goes to one child for as long as the session lives, and so does
+//! all that requests without a session ask that have the same principal and declare the same.** A
+//! server that is configured to have state is shared by nobody, and `isolation` may say otherwise. A
+//! server of 2026-07-28 is told with each request what its client declares, and keeps nothing of a
+//! connection, so that everybody shares its child. Load decides nothing, with one exception: a legacy
+//! server does not say on a pipe which call a question belongs to, so that calls without a session
+//! that it may ask something have its child one at a time, and another one while it is taken. Pure:
+//! decides and changes the upstream's connections; messages are the caller's.
 
 use crate::api::{Isolation, Lease, Micros};
 use crate::in_flight::record::ClientCall;
+use crate::protocol::capabilities::{Caps, Declared};
 use crate::protocol::method::Method;
-use crate::upstream::{Caps, Conn, ConnState, Lent, UpEra, Upstream};
+use crate::upstream::{Conn, ConnState, Lent, UpEra, Upstream, User};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// Who asks for something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller<'a> {
+    /// Its legacy session.
+    pub(crate) session: Option<&'a Arc<str>>,
+    pub(crate) principal: &'a Arc<str>,
+    /// What it declares; `None`: nothing.
+    pub(crate) declared: Option<&'a Arc<Declared>>,
+    pub(crate) is_modern: bool,
+    pub(crate) method: Method,
+}
+
 /// What kind of child a call needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Want {
-    caps: Caps,
+    declared: Arc<Declared>,
     lent: Lent,
-    session: Option<Arc<str>>,
+    user: Option<User>,
+    principal: Arc<str>,
+    /// The era that is spoken with it, if it is not the server's.
+    era: Option<UpEra>,
+    /// Its user's calls may meet in it.
+    shares: bool,
 }
 
 /// What to do with a call that waits for a child.
@@ -33,51 +56,130 @@ pub(crate) enum Allocation {
     Start,
 }
 
+impl<'a> Caller<'a> {
+    pub(crate) fn of(call: &'a ClientCall) -> Self {
+        Self {
+            session: call.session.as_ref(),
+            principal: &call.principal,
+            declared: call.declared.as_ref(),
+            is_modern: call.modern,
+            method: call.method,
+        }
+    }
+
+    /// Whose child it has for itself. A principal is one user only where it may be.
+    fn user(&self, isolation: Isolation) -> User {
+        match self.session {
+            Some(session) if isolation != Isolation::PerPrincipal => User::Session(session.clone()),
+            _ => User::Principal(self.principal.clone()),
+        }
+    }
+
+    /// Whether it has a child for itself.
+    fn is_apart(&self, upstream: &Upstream) -> bool {
+        match upstream.settings.isolation {
+            Isolation::Auto => self.declared.is_some() || upstream.has_state(),
+            Isolation::Shared => self.declared.is_some(),
+            Isolation::PerSession | Isolation::PerPrincipal => true,
+            Isolation::Single | Isolation::PerCall => false,
+        }
+    }
+}
+
 impl Want {
-    /// What kind of child a call needs; `None`: the shared one.
-    pub(crate) fn of(upstream: &Upstream, call: &ClientCall) -> Option<Self> {
-        // What the protocol does not name goes to the child that the session has had, which may
-        // know of it.
-        let had =
-            |conn: &Conn| conn.is_leased() && conn.user.is_some() && conn.user == call.session;
+    /// What kind of child a caller needs; `None`: the shared one.
+    pub(crate) fn of(upstream: &Upstream, caller: &Caller<'_>) -> Option<Self> {
+        let isolation = upstream.settings.isolation;
         let asks = matches!(
-            call.method,
+            caller.method,
             Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead
-        ) || call.method == Method::Other && upstream.conns.iter().any(had);
-        // A modern server is told with each request what its client can be asked.
-        let caps = if matches!(upstream.era, Some(UpEra::Legacy(_))) {
-            call.caps
-        } else {
-            Caps::default()
-        };
-        let (lent, session) = match upstream.settings.isolation {
+        );
+        let (lent, user) = match isolation {
             Isolation::PerCall if asks => (Lent::Once, None),
-            Isolation::PerSession if call.session.is_some() => {
-                if matches!(call.method, Method::Subscribe | Method::Unsubscribe) {
-                    return None;
-                }
-                (Lent::Session, call.session.clone())
-            }
-            Isolation::Shared | Isolation::PerSession if asks && caps != Caps::default() => {
-                (Lent::Pooled, call.session.clone())
-            }
+            _ if caller.is_apart(upstream) => (Lent::Kept, Some(caller.user(isolation))),
             _ => return None,
         };
+        // A server that speaks both eras is spoken to in the client's own.
+        let legacy = upstream.speaks_legacy.filter(|_| !caller.is_modern);
+        let era = legacy.filter(|_| lent == Lent::Kept).map(UpEra::Legacy);
+        let is_told = era.is_some() || matches!(upstream.era, Some(UpEra::Legacy(_)));
+        let is_chosen = matches!(isolation, Isolation::Auto | Isolation::Shared);
+        if !is_told && lent == Lent::Kept && is_chosen && !upstream.has_state() {
+            return None;
+        }
+        let declared = caller.declared.filter(|_| is_told || lent == Lent::Kept);
+        let declared = declared.cloned().unwrap_or_default();
+        let is_sessions = user.as_ref().is_some_and(|user| user.session().is_some());
+        let is_asked = is_told && !is_sessions && declared.caps != Caps::default();
         Some(Self {
-            caps,
+            shares: lent == Lent::Kept && !is_asked,
+            declared,
             lent,
-            session,
+            user,
+            principal: caller.principal.clone(),
+            era,
         })
+    }
+
+    /// The era that is spoken with it, if it is not the server's.
+    pub(crate) const fn era(&self) -> Option<UpEra> {
+        self.era
     }
 
     /// Whether the calls that need such a child share it. Others need one each.
     pub(crate) const fn is_shared(&self) -> bool {
-        self.session.is_some()
+        self.shares
     }
 
     fn fits(&self, conn: &Conn) -> bool {
-        conn.is_leased() && conn.lent == self.lent && conn.caps == self.caps
+        conn.lent == self.lent
+            && conn.declared == self.declared
+            && conn.era.is_some() == self.era.is_some()
     }
+
+    /// Whether a connection is this user's own, and takes the call now. `busy`: the children that
+    /// work on tasks.
+    pub(crate) fn owns(&self, conn: &Conn, busy: &BTreeSet<Lease>) -> bool {
+        let is_own = self.user.is_some() && conn.user == self.user && self.fits(conn);
+        is_own && (self.shares || is_free(conn, busy))
+    }
+
+    /// Whether a connection was another user's of the same principal, and is nobody's now.
+    pub(crate) fn inherits(&self, conn: &Conn, busy: &BTreeSet<Lease>) -> bool {
+        let is_nobodys = self.user.is_some() && conn.user.is_none();
+        is_nobodys
+            && conn.principal.as_ref() == Some(&self.principal)
+            && is_free(conn, busy)
+            && self.fits(conn)
+    }
+
+    /// Gives a connection to the user: one that was nobody's as it stands, a closed one anew.
+    pub(crate) fn take_over(&self, conn: &mut Conn, now: Micros) {
+        if conn.phase == ConnState::Down {
+            *conn = self.conn(now);
+        }
+        (conn.user, conn.principal) = (self.user.clone(), Some(self.principal.clone()));
+    }
+
+    /// A connection for such calls that is not there yet.
+    pub(crate) fn conn(&self, now: Micros) -> Conn {
+        Conn {
+            lent: self.lent,
+            era: self.era,
+            user: self.user.clone(),
+            principal: Some(self.principal.clone()),
+            used: now,
+            ..Conn::new(self.declared.clone())
+        }
+    }
+}
+
+/// Whether nothing of anybody is at work on a connection. `busy`: the children that work on tasks.
+fn is_free(conn: &Conn, busy: &BTreeSet<Lease>) -> bool {
+    conn.calls.is_empty()
+        && conn.queue.is_empty()
+        && conn.late.is_empty()
+        && !(conn.is_leased() && busy.contains(&conn.lease))
 }
 
 /// Where calls wait for a child of their own.
@@ -87,7 +189,7 @@ pub(crate) fn waiting_place(upstream: &mut Upstream) -> usize {
     found.unwrap_or_else(|| {
         conns.push(Conn {
             lent: Lent::Waiting,
-            ..Conn::new(Caps::default())
+            ..Conn::empty()
         });
         conns.len() - 1
     })
@@ -135,23 +237,18 @@ pub(crate) fn has_room(upstream: &Upstream) -> bool {
     leased.count() < upstream.settings.pool
 }
 
-/// A child that can take the call now. The session's own one comes first: what a server keeps in
-/// its memory stays with who caused it.
+/// A child that can take the call now: its user's own one, or one that is nobody's any more.
 fn find(upstream: &Upstream, want: &Want, busy: &BTreeSet<Lease>) -> Option<usize> {
-    let rank = |conn: &Conn| {
-        let own = want.session.is_some() && conn.user == want.session;
-        // What a task that is at work asks or logs is its client's.
-        let free = conn.calls.is_empty() && conn.late.is_empty() && !busy.contains(&conn.lease);
-        match want.lent {
-            Lent::Session => own.then_some(0),
-            Lent::Once => (free && !conn.spent).then_some(0),
-            _ if own => Some(0),
-            _ if free => Some(if conn.user.is_none() { 1 } else { 2 }),
-            _ => None,
+    let rank = |conn: &Conn| match want.lent {
+        Lent::Once => {
+            let is_fresh = conn.calls.is_empty() && !conn.spent && want.fits(conn);
+            is_fresh.then_some(0)
         }
+        _ if want.owns(conn, busy) => Some(0),
+        _ => want.inherits(conn, busy).then_some(1),
     };
     let conns = upstream.conns.iter().enumerate();
-    let ready = conns.filter(|(_, conn)| want.fits(conn) && conn.phase == ConnState::Ready);
+    let ready = conns.filter(|(_, conn)| conn.is_leased() && conn.phase == ConnState::Ready);
     let ranked = ready.filter_map(|(at, conn)| Some((rank(conn)?, Reverse(conn.used), at)));
     ranked.min().map(|(.., at)| at)
 }
@@ -160,9 +257,10 @@ fn find(upstream: &Upstream, want: &Want, busy: &BTreeSet<Lease>) -> Option<usiz
 fn coming(upstream: &Upstream, want: &Want, promised: &[usize]) -> Option<usize> {
     let mut conns = upstream.conns.iter().enumerate();
     let found = conns.find(|(at, conn)| {
-        want.fits(conn)
+        conn.is_leased()
+            && want.fits(conn)
             && conn.phase != ConnState::Ready
-            && conn.user == want.session
+            && conn.user == want.user
             && (want.is_shared() || !promised.contains(at))
     });
     found.map(|(at, _)| at)
@@ -173,26 +271,28 @@ pub(crate) fn is_coming(upstream: &Upstream, want: &Want) -> bool {
     coming(upstream, want, &[]).is_some()
 }
 
-/// No more children can be had. Where calls only share children for want of a reason not to, the
-/// shared one takes the call: its handshake said that nobody can be asked, so that the server does
-/// not ask. What is configured to be kept apart fails instead.
+/// No more children can be had. Where calls are kept apart only because of what their client
+/// declares, the shared child takes them: its handshake said that nobody can be asked, so that the
+/// server does not ask. What is configured to be kept apart fails instead.
 fn without_more(upstream: &Upstream, want: &Want) -> Allocation {
-    if want.lent != Lent::Pooled {
-        return Allocation::Fail;
-    }
-    // Those that run are waited for.
-    if upstream.conns.iter().any(|conn| want.fits(conn)) {
-        Allocation::Wait
-    } else {
+    let isolation = upstream.settings.isolation;
+    let may_share = matches!(isolation, Isolation::Auto | Isolation::Shared)
+        && !upstream.has_state()
+        && want.era.is_none();
+    if may_share {
         Allocation::Assign(0)
+    } else {
+        Allocation::Fail
     }
 }
 
-/// The child that has been idle for longest, to end it. `busy`: the children whose tasks somebody
-/// has asked about lately.
+/// The child to end where there is no room for another: of those that are idle, one that is nobody's,
+/// and of these the one that has been idle for longest. `busy`: the children whose tasks somebody has
+/// asked about lately.
 pub(crate) fn idlest(upstream: &Upstream, busy: &BTreeSet<Lease>, now: Micros) -> Option<usize> {
     let idle = |conn: &Conn| {
-        conn.lent == Lent::Pooled
+        conn.lent == Lent::Kept
+            && conn.is_leased()
             && conn.phase == ConnState::Ready
             && conn.calls.is_empty()
             && conn.late.iter().all(|(_, until)| *until <= now)
@@ -200,7 +300,7 @@ pub(crate) fn idlest(upstream: &Upstream, busy: &BTreeSet<Lease>, now: Micros) -
     };
     let conns = upstream.conns.iter().enumerate();
     let idle = conns.filter(|(_, conn)| idle(conn));
-    idle.min_by_key(|(at, conn)| (conn.used, *at))
+    idle.min_by_key(|(at, conn)| (conn.user.is_some(), conn.used, *at))
         .map(|(at, _)| at)
 }
 
@@ -210,10 +310,7 @@ pub(crate) fn start(upstream: &mut Upstream, want: &Want, now: Micros) -> (usize
     let lease = upstream.next_lease;
     let conn = Conn {
         lease,
-        lent: want.lent,
-        user: want.session.clone(),
-        used: now,
-        ..Conn::new(want.caps)
+        ..want.conn(now)
     };
     // The first place is the shared child's; a place that became free is used again.
     let mut others = upstream.conns.iter().skip(1);
@@ -227,19 +324,20 @@ pub(crate) fn start(upstream: &mut Upstream, want: &Want, now: Micros) -> (usize
     (at, lease)
 }
 
-/// A call of that session leaves the place where it waited, and is written to this child.
+/// A call leaves the place where it waited, and is written to this child.
 pub(crate) fn assign(
     upstream: &mut Upstream,
     number: u64,
     (from, to): (usize, usize),
-    session: Option<Arc<str>>,
+    want: Option<&Want>,
     now: Micros,
 ) {
     upstream.conns[from]
         .queue
         .retain(|queued| *queued != number);
     let conn = &mut upstream.conns[to];
-    if conn.is_leased() {
-        (conn.used, conn.user, conn.spent) = (now, session, true);
+    if let Some(want) = want.filter(|_| conn.is_leased()) {
+        (conn.used, conn.spent) = (now, true);
+        want.take_over(conn, now);
     }
 }

@@ -1,9 +1,9 @@
 //! The life of a leased child: started, ready, in use, idle, ended. Which call it serves is decided
-//! in [`crate::lease::allocation`]. Its lists, changes and subscriptions count for nothing: those
-//! are the shared child's. Pure: what ends is named here and ended by the caller.
+//! in [`crate::lease::allocation`]. Pure: what ends is named here and ended by the caller.
 
 use crate::api::{Lease, Limits, Micros};
-use crate::upstream::{Conn, ConnState, Lent, Upstream};
+use crate::protocol::capabilities::Caps;
+use crate::upstream::{Conn, ConnState, Lent, Upstream, User};
 use std::sync::Arc;
 
 /// After a child that did not come up, no other one is started for so long.
@@ -42,13 +42,15 @@ pub(crate) fn is_spent(conn: &Conn) -> bool {
     conn.is_leased() && conn.lent == Lent::Once && conn.spent && conn.late.is_empty()
 }
 
-/// A session is over: its child is nobody's. True: the child is not needed any more.
-pub(crate) fn session_leaves(conn: &mut Conn, session: &Arc<str>) -> bool {
-    if !conn.is_leased() || conn.user.as_ref() != Some(session) {
+/// A session is over: its child is nobody's. True: the child is not needed any more, because the
+/// next session may not have it, or should not hear of what this one subscribed to.
+pub(crate) fn session_leaves(conn: &mut Conn, session: &Arc<str>, may_inherit: bool) -> bool {
+    let is_its = conn.user.as_ref().and_then(User::session) == Some(session);
+    if !is_its {
         return false;
     }
     conn.user = None;
-    conn.lent == Lent::Session
+    !may_inherit || std::mem::take(&mut conn.has_subscribed)
 }
 
 /// What time does to a child. `lives`: whether the session that used it last is still there.
@@ -68,7 +70,7 @@ pub(crate) fn due(
         } else {
             Due::Nothing
         }
-    } else if is_over(&upstream.conns, conn, lives, limits.lease_idle, now) {
+    } else if is_over(conn, upstream.is_modern_at(at), lives, limits, now) {
         Due::End {
             kill: !conn.late.is_empty(),
         }
@@ -77,45 +79,40 @@ pub(crate) fn due(
     }
 }
 
-/// Whether an idle child has served its time.
+/// Whether an idle child has served its time. A session's own child stays while the session lives:
+/// a server may remember something for it.
 fn is_over(
-    conns: &[Conn],
     conn: &Conn,
+    is_modern: bool,
     lives: impl FnOnce(&Arc<str>) -> bool,
-    lease_idle: Micros,
+    limits: &Limits,
     now: Micros,
 ) -> bool {
-    let idle = now >= conn.used + lease_idle;
-    let lives = conn.user.as_ref().is_some_and(lives);
-    match conn.lent {
-        // A server need not answer what was cancelled, so that it has to be asked: nobody else gets
-        // a child that may still be at it.
-        _ if !lives && conn.late.iter().any(|(_, until)| *until <= now) => true,
-        Lent::Session => !lives,
-        Lent::Pooled if idle && lives => {
-            // The one that was used last is kept while its session lives: a server may remember
-            // something for it.
-            let later = |other: &Conn| {
-                other.is_leased() && other.caps == conn.caps && other.used > conn.used
-            };
-            !conn.late.is_empty() || conns.iter().any(later)
+    let idle = now.saturating_sub(conn.used);
+    // A server need not answer what was cancelled: no other call that may be asked something gets a
+    // child that may still be at it.
+    let is_at_work = conn.late.iter().any(|(_, until)| *until <= now);
+    match &conn.user {
+        Some(User::Session(session)) if lives(session) => false,
+        Some(User::Principal(_)) => {
+            idle >= limits.principal_idle
+                || is_at_work && !is_modern && conn.caps() != Caps::default()
         }
-        _ => idle,
+        _ => is_at_work || idle >= limits.lease_idle,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::Caps;
 
     fn child(lent: Lent) -> Conn {
         Conn {
             lease: 1,
             lent,
             phase: ConnState::Ready,
-            user: Some("s".into()),
-            ..Conn::new(Caps::default())
+            user: Some(User::Session("s".into())),
+            ..Conn::empty()
         }
     }
 
@@ -134,22 +131,32 @@ mod tests {
     }
 
     #[test]
-    fn a_sessions_child_ends_with_it() {
-        let mut conn = child(Lent::Session);
-        assert!(!session_leaves(&mut conn, &"other".into()));
-        assert!(session_leaves(&mut conn, &"s".into()) && conn.user.is_none());
-        assert!(!session_leaves(&mut child(Lent::Pooled), &"s".into()));
+    fn a_sessions_child_is_nobodys_after_it() {
+        let mut conn = child(Lent::Kept);
+        assert!(!session_leaves(&mut conn, &"other".into(), false));
+        assert!(!session_leaves(&mut conn, &"s".into(), true) && conn.user.is_none());
+        assert!(session_leaves(&mut child(Lent::Kept), &"s".into(), false));
+        conn = child(Lent::Kept);
+        conn.has_subscribed = true;
+        assert!(session_leaves(&mut conn, &"s".into(), true));
     }
 
     #[test]
-    fn the_child_that_was_used_last_stays_for_its_session() {
-        let (mut older, newer) = (child(Lent::Pooled), child(Lent::Pooled));
-        older.used = 5;
-        let newer = Conn { used: 6, ..newer };
-        let both = [older, newer];
-        assert!(is_over(&both, &both[0], |_| true, 10, 20));
-        assert!(!is_over(&both, &both[1], |_| true, 10, 20));
-        assert!(is_over(&both, &both[1], |_| false, 10, 20));
-        assert!(!is_over(&both, &both[0], |_| true, 10, 14));
+    fn a_child_stays_for_its_user() {
+        let limits = Limits {
+            lease_idle: 10,
+            principal_idle: 100,
+            ..Limits::default()
+        };
+        let mut conn = child(Lent::Kept);
+        conn.used = 5;
+        let over = |conn: &Conn, lives: bool, now| is_over(conn, false, |_| lives, &limits, now);
+        assert!(!over(&conn, true, 1000));
+        assert!(over(&conn, false, 15) && !over(&conn, false, 14));
+        conn.user = Some(User::Principal("p".into()));
+        assert!(!over(&conn, false, 104) && over(&conn, true, 105));
+        conn.user = None;
+        conn.answer_may_come(1, 7);
+        assert!(over(&conn, true, 7) && !over(&conn, true, 6));
     }
 }

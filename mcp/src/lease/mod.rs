@@ -3,6 +3,7 @@
 
 pub(crate) mod allocation;
 pub(crate) mod lifecycle;
+pub(crate) mod remote;
 
 use crate::api::UpId;
 

@@ -27,7 +27,9 @@ impl Serving<'_> {
                 attempt
                     .admit(self.cx, self.access, key, request)
                     .map_err(|refusal| (None, refusal))?;
-                let table = self.ups.seen(access.as_deref(), View::All, ListKind::Tools);
+                let table = self
+                    .ups
+                    .seen(access.as_deref(), None, View::All, ListKind::Tools);
                 let items: Vec<_> = table
                     .entries
                     .iter()
@@ -74,7 +76,7 @@ impl Serving<'_> {
             ));
         };
         self.ups
-            .entry(access, View::All, ListKind::Tools, name)
+            .entry(access, None, View::All, ListKind::Tools, name)
             .map(|entry| entry.text.clone())
             .ok_or_else(|| {
                 let name = path.trim_start_matches("/tool/");
@@ -91,7 +93,7 @@ impl Serving<'_> {
     ) {
         let tools = self
             .ups
-            .seen(access, View::All, ListKind::Tools)
+            .seen(access, None, View::All, ListKind::Tools)
             .entries
             .len();
         let visible = |name: &str| {

@@ -13,13 +13,14 @@ use crate::edge::{Principal, Reply, Request};
 use crate::local::Serving;
 use crate::observation::Limit;
 use crate::persisted;
+use crate::protocol::capabilities::Declared;
 use crate::protocol::method::{Legacy, LogLevel, Method, SUPPORTED};
 use crate::protocol::refusal::{Refusal, result_message, rpc};
 use crate::protocol::{extensions, json};
 use crate::translation::{message, older_revisions};
 use crate::upstream::list::ListKind;
 use crate::upstream::view::{Owner, View};
-use crate::upstream::{Caps, UpEra, Upstream};
+use crate::upstream::{UpEra, Upstream};
 use bytes::Bytes;
 use ggen_wire::Code;
 use ggen_wire::log::Level;
@@ -178,14 +179,14 @@ impl Serving<'_> {
         name: &str,
         said: &Said<'_>,
     ) -> Session {
-        let caps = said.capabilities.map(Caps::read).unwrap_or_default();
+        let declared = Declared::read(said.capabilities);
+        let caps = declared.caps;
         Session {
             version: said.version,
             view,
             principal: request.principal.clone(),
             access,
-            caps,
-            extensions: extensions::of_client(said.capabilities),
+            declared: Arc::new(declared.of_revision(said.version)),
             client: persisted::client_info(said.client.unwrap_or(NAMELESS)),
             params: if self.cx.keeps {
                 persisted::params(said.params, caps)
@@ -288,7 +289,7 @@ impl Serving<'_> {
         };
         let (items, next) = self
             .ups
-            .seen(access, ctx.view, kind)
+            .seen(access, ctx.session_name(), ctx.view, kind)
             .page(cursor.as_deref(), edit)
             .ok_or_else(bad)?;
         let mut result = format!("{{\"{}\":[", kind.member()).into_bytes();

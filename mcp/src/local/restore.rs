@@ -6,8 +6,8 @@ use crate::client::session_store::NAMELESS;
 use crate::edge::Principal;
 use crate::local::Serving;
 use crate::persisted::Record;
-use crate::protocol::capabilities::Caps;
-use crate::protocol::{extensions, json};
+use crate::protocol::capabilities::Declared;
+use crate::protocol::json;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -43,8 +43,7 @@ impl Serving<'_> {
             view,
             access: self.access.of_principal(&principal),
             principal,
-            caps: capabilities.map(Caps::read).unwrap_or_default(),
-            extensions: extensions::of_client(capabilities),
+            declared: Arc::new(Declared::read(capabilities).of_revision(record.version)),
             client: crate::persisted::client_info(client.unwrap_or(NAMELESS)),
             params: record.params.as_str().into(),
             digest: digest.into(),

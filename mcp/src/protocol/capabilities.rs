@@ -1,7 +1,46 @@
 //! What a client can be asked for, as capabilities of the client. Values only.
 
-use crate::protocol::json;
 use crate::protocol::method::Legacy;
+use crate::protocol::{extensions, json};
+
+/// What a client declares of itself. Servers may behave otherwise for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Declared {
+    /// What it can be asked for.
+    pub caps: Caps,
+    /// Its extensions, as members of `extensions`.
+    pub extensions: Box<str>,
+}
+
+impl Declared {
+    /// Reads a `capabilities` object.
+    #[must_use]
+    pub fn read(capabilities: Option<&str>) -> Self {
+        Self {
+            caps: capabilities.map(Caps::read).unwrap_or_default(),
+            extensions: extensions::of_client(capabilities),
+        }
+    }
+
+    /// The same for a client of a legacy revision: without what that revision does not know.
+    #[must_use]
+    pub fn of_revision(mut self, version: Legacy) -> Self {
+        self.caps = self.caps.of_revision(version);
+        self
+    }
+
+    /// Whether it says nothing of itself.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.caps == Caps::default() && self.extensions.is_empty()
+    }
+
+    /// As the `capabilities` of a legacy `initialize`.
+    #[must_use]
+    pub fn write(&self) -> String {
+        extensions::with(&self.caps.write(), &self.extensions)
+    }
+}
 
 /// What a client can be asked for; legacy servers are told once, at `initialize`, so that
 /// connections are kept apart by it.

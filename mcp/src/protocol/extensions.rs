@@ -46,7 +46,8 @@ pub(crate) fn of_client(capabilities: Option<&str>) -> Box<str> {
     if members.len() > LONGEST {
         return Box::default();
     }
-    members.into()
+    // A line break between values would end the line of a pipe.
+    members.replace(['\n', '\r'], " ").into()
 }
 
 /// Capabilities with these members in their `extensions`.

@@ -1,6 +1,7 @@
 //! Notifications that the relay writes itself.
 
 use crate::protocol::inbound::key;
+use crate::protocol::json;
 use crate::protocol::list_kind::ListKind;
 use bytes::Bytes;
 
@@ -9,6 +10,15 @@ pub(crate) fn list_changed(kind: ListKind) -> Bytes {
     format!(
         "{{\"jsonrpc\":\"2.0\",\"method\":\"{}\"}}",
         list_changed_method(kind)
+    )
+    .into()
+}
+
+/// That a resource is another one now.
+pub(crate) fn updated(uri: &str) -> Bytes {
+    format!(
+        "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{{\"uri\":{}}}}}",
+        json::quote(uri)
     )
     .into()
 }

@@ -50,6 +50,12 @@ impl OpenQuestions {
         self.asked.values().any(|asked| asked.call == call)
     }
 
+    /// A call goes on under another number.
+    pub(crate) fn renumber(&mut self, call: u64, next: u64) {
+        let its = self.asked.values_mut().filter(|asked| asked.call == call);
+        its.for_each(|asked| asked.call = next);
+    }
+
     /// A call is over. The questions of its server are the heir's from now on, if there is one;
     /// gives their number. All others are forgotten.
     pub(crate) fn inherit(&mut self, call: u64, heir: Option<u64>) -> usize {

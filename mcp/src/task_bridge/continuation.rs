@@ -12,7 +12,7 @@ use crate::protocol::refusal::{code_of, rpc};
 use crate::protocol::task::status;
 use crate::task_bridge::Bridging;
 use crate::task_bridge::modern_to_legacy::concerns_polled_task;
-use crate::upstream::{UpEra, Upstream};
+use crate::upstream::Upstream;
 
 /// How an answer is gone on with.
 enum Next {
@@ -25,15 +25,14 @@ enum Next {
 impl Bridging<'_> {
     /// An answer that is not yet the client's. True: the call goes on.
     pub(crate) fn goes_on(&mut self, up: UpId, number: u64, kind: &Kind<'_>) -> bool {
-        let Some(Purpose::Client(client)) = self
-            .calls
-            .get(&number)
-            .filter(|call| call.up == up)
-            .map(|call| &call.purpose)
-        else {
+        let Some(call) = self.calls.get(&number).filter(|call| call.up == up) else {
             return false;
         };
-        match next_of(self.ups.get(up), number, client, kind) {
+        let Purpose::Client(client) = &call.purpose else {
+            return false;
+        };
+        let legacy = !self.ups.get(up).is_modern_at(call.conn);
+        match next_of((self.ups.get(up), legacy), number, client, kind) {
             None => false,
             Some(Next::Poll) => self.poll_on(up, number, kind),
             Some(Next::Ask(method, id, task)) => {
@@ -51,8 +50,12 @@ impl Bridging<'_> {
 }
 
 /// How a call goes on with such an answer; `None`: it does not, the answer is the client's.
-fn next_of(up: &Upstream, number: u64, client: &ClientCall, kind: &Kind<'_>) -> Option<Next> {
-    let legacy = matches!(up.era, Some(UpEra::Legacy(_)));
+fn next_of(
+    (up, legacy): (&Upstream, bool),
+    number: u64,
+    client: &ClientCall,
+    kind: &Kind<'_>,
+) -> Option<Next> {
     if !client.modern {
         return (!legacy
             && client.method == Method::ToolsCall

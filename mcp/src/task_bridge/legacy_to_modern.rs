@@ -105,7 +105,7 @@ impl Bridging<'_> {
         method: &str,
         params: Option<&str>,
     ) -> bool {
-        let (caps, unused) = (self.ups.get(name.up).conns[conn].caps, self.cx.next_id());
+        let (caps, unused) = (self.ups.get(name.up).conns[conn].caps(), self.cx.next_id());
         if !self.tasks.ask(name, (id, method), params, caps, unused) {
             return false;
         }

@@ -6,6 +6,7 @@ pub(crate) mod catalogue;
 pub(crate) mod connection;
 mod describe;
 pub mod list;
+mod own;
 mod reconfigure;
 mod repair;
 mod server;
@@ -22,7 +23,8 @@ use crate::upstream::list::{Item, ListKind};
 use crate::upstream::view::{Table, View};
 pub(crate) use connection::Connecting;
 use ggen_wire::status::UpstreamState;
-pub use server::{Conn, ConnState, Lent, ServerInfo, UpEra, Upstream};
+use own::OwnLists;
+pub use server::{Conn, ConnState, Lent, ServerInfo, UpEra, Upstream, User};
 use std::collections::HashMap;
 use std::sync::Arc;
 pub(crate) use views::Rebuilt;
@@ -39,8 +41,10 @@ pub(crate) struct Upstreams {
     all: [Table; 4],
     ones: Vec<[Table; 4]>,
     core: [Table; 4],
-    /// Lists as restricted principals see them, by what they may do.
-    seen: HashMap<(u64, View, ListKind), Arc<Table>>,
+    /// What sessions see that have a child for themselves.
+    own: OwnLists,
+    /// Lists as restricted principals see them, by what they may do and what there is.
+    seen: HashMap<(u64, View, ListKind, u64), Arc<Table>>,
     /// Broken streams of HTTP servers: when to resume, whose, which call.
     resumes: Vec<(Micros, UpId, u64)>,
 }
@@ -62,6 +66,7 @@ impl Upstreams {
             ups,
             built_in,
             core,
+            own: OwnLists::default(),
             seen: HashMap::new(),
             resumes: Vec::new(),
         };

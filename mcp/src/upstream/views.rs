@@ -3,7 +3,7 @@
 use crate::api::UpId;
 use crate::protocol::refusal::{Refusal, rpc};
 use crate::upstream::Upstreams;
-use crate::upstream::list::ListKind;
+use crate::upstream::list::{Item, ListKind};
 use crate::upstream::view::{Entry, Table, View};
 use ggen_wire::Code;
 
@@ -51,32 +51,34 @@ impl Upstreams {
 
     /// A list of an upstream as it gives it now.
     pub(super) fn own_table(&self, up: UpId, kind: ListKind) -> Table {
-        Table::build(
-            kind,
-            &[],
-            [(
-                up,
-                self.get(up).key.as_str(),
-                self.get(up).list(kind).items.as_slice(),
-            )]
-            .into_iter(),
-            false,
-        )
+        let items = self.get(up).list(kind).items.as_slice();
+        self.build(kind, false, [(up, items)].into_iter())
+    }
+
+    /// A list of a view of these servers. `all`: it is the view of all, which has the built-in tools,
+    /// and names that say whose they are.
+    pub(super) fn build<'a>(
+        &'a self,
+        kind: ListKind,
+        all: bool,
+        sources: impl Iterator<Item = (UpId, &'a [Item])>,
+    ) -> Table {
+        let built_in = if kind == ListKind::Tools && all {
+            self.built_in.as_slice()
+        } else {
+            &[]
+        };
+        let sources = sources.map(|(up, items)| (up, self.get(up).key.as_str(), items));
+        Table::build(kind, built_in, sources, all)
     }
 
     /// Makes the views of all anew.
     pub(super) fn rebuild_all(&mut self) {
         for kind in ListKind::ALL {
-            let built_in = if kind == ListKind::Tools {
-                self.built_in.as_slice()
-            } else {
-                &[]
-            };
             let sources = self
                 .configured()
-                .map(|up| (up.id, up.key.as_str(), up.list(kind).items.as_slice()));
-            let table = Table::build(kind, built_in, sources, true);
-            self.all[kind as usize] = table;
+                .map(|up| (up.id, up.list(kind).items.as_slice()));
+            self.all[kind as usize] = self.build(kind, true, sources);
         }
     }
 

@@ -104,27 +104,35 @@ impl Upstreams {
     pub(crate) fn entry(
         &self,
         access: Option<&Access>,
+        session: Option<&Arc<str>>,
         view: View,
         kind: ListKind,
         exposed: &str,
     ) -> Option<&Entry> {
-        let entry = self.table(view, kind).get(exposed)?;
+        let entry = self.table_of(session, view, kind).get(exposed)?;
         access
             .is_none_or(|access| self.may_entry(access, view, kind, entry))
             .then_some(entry)
     }
 
     /// A list of a view as somebody sees it.
-    pub(crate) fn seen(&mut self, access: Option<&Access>, view: View, kind: ListKind) -> Seen<'_> {
+    pub(crate) fn seen(
+        &mut self,
+        access: Option<&Access>,
+        session: Option<&Arc<str>>,
+        view: View,
+        kind: ListKind,
+    ) -> Seen<'_> {
         let Some(access) = access else {
-            return Seen::Whole(self.table(view, kind));
+            return Seen::Whole(self.table_of(session, view, kind));
         };
-        let key = (access.id, view, kind);
+        let hash = self.table_of(session, view, kind).hash;
+        let key = (access.id, view, kind, hash);
         if let Some(table) = self.seen.get(&key) {
             return Seen::Part(Arc::clone(table));
         }
         let table = Arc::new(
-            self.table(view, kind)
+            self.table_of(session, view, kind)
                 .part(|entry| self.may_entry(access, view, kind, entry)),
         );
         if self.seen.len() >= KEPT {
@@ -158,7 +166,7 @@ impl Upstreams {
             View::Core => {
                 access.is_none()
                     || !self
-                        .seen(access, View::Core, ListKind::Tools)
+                        .seen(access, None, View::Core, ListKind::Tools)
                         .entries
                         .is_empty()
             }

@@ -1,6 +1,7 @@
 //! Extensions: what servers and clients know beyond the protocol, through views and eras.
 
 use crate::support::{MODERN, Relay, Server};
+use ggen_mcp::edge::Verb;
 use serde_json::{Value, json};
 
 fn message(id: u32, method: &str, params: &Value) -> String {
@@ -69,15 +70,25 @@ fn what_a_client_knows_is_told_to_modern_servers() {
     };
     let session = relay.session_with("new", "2025-11-25", &capabilities);
     let call = message(1, "tools/call", &json!({"name": "t"}));
-    relay.post("new", &[("mcp-session-id", &session)], &call);
+    relay.send(
+        Verb::Post,
+        "new",
+        &[("mcp-session-id", &session)],
+        call.clone(),
+    );
     // Tasks are bridged, and declared where they are.
     assert_eq!(told(&relay), json!({"io.modelcontextprotocol/ui": ui}));
-    relay.ask(
+    let params = json!({"name": "t", "_meta": {"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": capabilities}});
+    let headers = [
+        ("mcp-protocol-version", MODERN),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "t"),
+    ];
+    relay.send(
+        Verb::Post,
         "new",
-        Some("t"),
-        "tools/call",
-        &json!({"name": "t"}),
-        &capabilities,
+        &headers,
+        message(2, "tools/call", &params),
     );
     assert_eq!(told(&relay), capabilities["extensions"]);
     // One that declares none declares none.

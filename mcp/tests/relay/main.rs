@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+mod affinity;
 mod bounds;
 mod extensions;
 mod fidelity;

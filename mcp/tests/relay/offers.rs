@@ -31,6 +31,7 @@ impl World {
             era,
             pinned,
             isolation: Isolation::Shared,
+            stateful: false,
             pool: 4,
             startup: 120 * SECOND,
             timeout: 5 * SECOND,

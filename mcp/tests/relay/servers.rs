@@ -230,7 +230,7 @@ fn a_question_on_the_stream_of_a_session_is_one_clients() {
 }
 
 #[test]
-fn without_room_for_more_sessions_nobody_is_asked_outside_of_a_call() {
+fn a_session_that_is_idle_gives_way_where_there_is_no_room_and_one_with_calls_does_not() {
     let mut remote = Remote::prepared(false, Limits::default(), |remote| remote.has_streams = true);
     let caps = json!({"elicitation": {}});
     for id in 0..6 {
@@ -238,22 +238,27 @@ fn without_room_for_more_sessions_nobody_is_asked_outside_of_a_call() {
         remote.legacy(&session, &call(id, "t", &json!({})));
     }
     remote.pass(1_000_000);
-    // Four of its own, as the settings say; two share.
-    let greeted = remote
-        .greeted
+    let greeted = |remote: &Remote| {
+        let asks = remote.greeted.iter();
+        asks.filter(|caps| caps.get("elicitation").is_some())
+            .count()
+    };
+    // The settings say four; calls keep theirs.
+    assert_eq!((greeted(&remote), remote.got.len()), (6, 6));
+    let sessions: std::collections::BTreeSet<_> = remote
+        .got
         .iter()
-        .filter(|caps| caps.get("elicitation").is_some())
-        .count();
-    assert_eq!((greeted, remote.got.len()), (4, 6));
-    let shared = header(&remote.got[0], "mcp-session-id").unwrap().to_owned();
-    let stream = remote
-        .streams
-        .iter()
-        .find(|(_, session)| *session == shared)
-        .unwrap()
-        .0;
-    remote.says(stream, &json!({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": {"message": "m"}}));
-    assert_eq!(remote.last().body["error"]["code"], -32601);
+        .map(|request| header(request, "mcp-session-id").unwrap().to_owned())
+        .collect();
+    assert_eq!(sessions.len(), 6, "each call in its own session");
+    assert!(remote.ended.is_empty());
+    let first = header(&remote.got[0], "mcp-session-id").unwrap().to_owned();
+    remote.answers(remote.got[0].exchange, &json!({"content": []}));
+    let session = remote.session("2025-11-25", &caps);
+    remote.legacy(&session, &call(7, "t", &json!({})));
+    remote.pass(1_000_000);
+    assert_eq!(remote.ended, [first], "the idle one");
+    assert_eq!(greeted(&remote), 7);
 }
 
 #[test]

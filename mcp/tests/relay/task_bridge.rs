@@ -336,7 +336,7 @@ fn what_a_task_wants_to_know_is_asked_by_its_status_and_answered_by_an_update() 
             && said.contains("notifications/cancelled"),
         "{said}"
     );
-    relay.now += 61_000_000;
+    relay.now += 601_000_000;
     relay.input(Input::Tick);
     assert!(
         format!("{:?}", relay.outputs).contains("Unlease"),
@@ -382,7 +382,7 @@ fn answer(relay: &mut Relay, lease: u32, method: &str, result: &str) {
 }
 
 #[test]
-fn who_looks_at_a_finished_task_hears_nothing_of_who_has_its_child_now() {
+fn who_looks_at_a_finished_task_hears_nothing_of_who_has_a_child_now() {
     let mut relay = Relay::new(&[("s", false, legacy)]);
     let mut capabilities = declared();
     capabilities["elicitation"] = json!({});
@@ -417,6 +417,7 @@ fn who_looks_at_a_finished_task_hears_nothing_of_who_has_its_child_now() {
         &json!({"name": "plain", "arguments": {"id": "test"}}),
         &capabilities,
     );
+    relay.lend(0, 2);
     relay.principal = "alice".into();
     let looks = begin(
         &mut relay,
@@ -426,7 +427,7 @@ fn who_looks_at_a_finished_task_hears_nothing_of_who_has_its_child_now() {
         &capabilities,
     );
     let said = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"error","data":"of bob"}}"#;
-    relay.lent(0, 1, UpInput::Line(said.into()));
+    relay.lent(0, 2, UpInput::Line(said.into()));
     assert!(
         format!("{:?}", relay.of(bobs)).contains("of bob"),
         "{:?}",
@@ -600,10 +601,10 @@ fn modern(_: &str, message: &Value) -> Option<String> {
 /// The server's answer to the last question about a task.
 fn status(relay: &mut Relay, members: &str) {
     let id = told(relay, "tasks/get")["id"].clone();
-    relay.up(
-        0,
-        UpInput::Line(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete","taskId":"t",{members}}}}}"#).into()),
+    let line = format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resultType":"complete","taskId":"t",{members}}}}}"#
     );
+    relay.up(0, UpInput::Line(line.into()));
 }
 
 /// A call of a legacy client, and the time till the next look at its task.

@@ -79,10 +79,14 @@ pub struct Server {
     pub tools: usize,
     /// How often it was asked for its tools.
     lists: u64,
+    /// The newest of them.
+    newest: u64,
     /// How many tools the list has that is being given.
     listed: usize,
     /// Who shares its children.
     pub isolation: Isolation,
+    /// It is configured as one that has state.
+    pub stateful: bool,
     /// HTTP sessions, with whether they may be asked for something.
     pub sessions: HashMap<String, bool>,
     pub minted: u64,
@@ -177,14 +181,18 @@ impl Server {
             connected: false,
             tools: 3,
             lists: 0,
+            newest: 0,
             listed: 3,
             // A session that has no child of its own may have to wait for one without end.
             isolation: match rng.below(10) {
                 0 => Isolation::Single,
                 1 | 2 => Isolation::PerCall,
                 3 | 4 if manners.die > 0 => Isolation::PerSession,
-                _ => Isolation::Shared,
+                5 => Isolation::PerPrincipal,
+                6 => Isolation::Shared,
+                _ => Isolation::Auto,
             },
+            stateful: rng.chance(25),
             sessions: HashMap::new(),
             minted: 0,
             rest: HashMap::new(),
@@ -390,18 +398,27 @@ impl Server {
                 return Served::Session(session, vec![say(soon, answer)]);
             }
             "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" => {
-                // All pages are of one list.
-                if method == "tools/list" && params["cursor"].is_null() {
-                    (self.lists, self.listed) = (self.lists + 1, self.tools);
-                }
+                // All pages that somebody reads are of one list, whatever others read meanwhile.
+                let cursor = params["cursor"].as_str().unwrap_or_default();
+                let parts: Vec<u64> = cursor.split('.').flat_map(str::parse).collect();
+                let from = match parts[..] {
+                    [list, listed, from] => {
+                        (self.lists, self.listed) = (list, listed as usize);
+                        from as usize
+                    }
+                    _ => {
+                        if method == "tools/list" {
+                            self.newest += 1;
+                            (self.lists, self.listed) = (self.newest, self.tools);
+                        }
+                        0
+                    }
+                };
                 let (member, items) = self.items(&method);
-                let from = params["cursor"]
-                    .as_str()
-                    .and_then(|cursor| cursor.parse::<usize>().ok())
-                    .unwrap_or(0);
                 let to = (from + 2).min(items.len());
                 let next = if to < items.len() {
-                    format!(r#","nextCursor":"{to}""#)
+                    let (list, listed) = (self.lists, self.listed);
+                    format!(r#","nextCursor":"{list}.{listed}.{to}""#)
                 } else {
                     String::new()
                 };

@@ -1215,6 +1215,7 @@ fn relay(servers: &[Server], incarnation: u64, seed: u64, calm: bool) -> Gateway
         },
         era: EraSetting::Auto,
         isolation: server.isolation,
+        stateful: server.stateful,
         pool: 4,
         pinned: None,
         startup: 30_000_000,

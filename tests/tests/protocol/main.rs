@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails where it stands; figures are printed"
 )]
 
+mod affinity;
 mod bad_input;
 mod interactive;
 mod leases;

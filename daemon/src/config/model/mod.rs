@@ -192,9 +192,12 @@ pub struct Upstream {
     /// The revision that it is offered, and no other one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol_version: Option<String>,
-    /// Which calls may meet in one child; stdio only.
+    /// Which calls may meet in one child, or in one session.
     #[serde(default)]
     pub isolation: IsolationChoice,
+    /// It remembers something from call to call.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stateful: bool,
     /// Set by the loader when the entry would call the gateway itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_self: bool,
@@ -297,13 +300,17 @@ pub enum EraChoice {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IsolationChoice {
-    /// All calls whose client cannot be asked for anything; the others in a child of their own.
+    /// `shared`, or for a server that has state `per-session`.
     #[default]
+    Auto,
+    /// Those of all who declare nothing; the others as with `per-session`.
     Shared,
     /// All, always; no client is asked for anything.
     Single,
-    /// Those of one session.
+    /// Those of one session, or without a session those of one principal that declare the same.
     PerSession,
+    /// Those of one principal that declare the same.
+    PerPrincipal,
     /// None.
     PerCall,
 }

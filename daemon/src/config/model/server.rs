@@ -60,7 +60,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             workers: 2,
-            connection_pool: 10,
+            connection_pool: 32,
             buffer_size: Size(8 << 10),
             drain_timeout_ms: 30_000,
             start_concurrency: None,

@@ -192,6 +192,7 @@ fn read(fields: &mut Fields<'_>, node: &Node, file: &File, scope: &Scope<'_>) ->
     let era = revision::era(fields);
     let protocol_version = revision::protocol_version(fields, era);
     let isolation = isolation(fields);
+    let stateful = fields.boolean("stateful").unwrap_or_default();
     protections::judge(fields);
     let transport = transport::read(fields, node, file, scope);
     Upstream {
@@ -203,6 +204,7 @@ fn read(fields: &mut Fields<'_>, node: &Node, file: &File, scope: &Scope<'_>) ->
         era,
         protocol_version,
         isolation,
+        stateful,
         is_self: false,
     }
 }
@@ -226,24 +228,29 @@ fn switched_on(fields: &mut Fields<'_>) -> bool {
     }
 }
 
+/// `isolation`: its words, in the order of the documentation.
+const ISOLATIONS: [(&str, IsolationChoice); 6] = [
+    ("auto", IsolationChoice::Auto),
+    ("shared", IsolationChoice::Shared),
+    ("single", IsolationChoice::Single),
+    ("per-session", IsolationChoice::PerSession),
+    ("per-principal", IsolationChoice::PerPrincipal),
+    ("per-call", IsolationChoice::PerCall),
+];
+
 fn isolation(fields: &mut Fields<'_>) -> IsolationChoice {
-    match fields.plain("isolation") {
-        None | Some(("shared", _)) => IsolationChoice::Shared,
-        Some(("single", _)) => IsolationChoice::Single,
-        Some(("per-session", _)) => IsolationChoice::PerSession,
-        Some(("per-call", _)) => IsolationChoice::PerCall,
-        Some((other, at)) => {
-            let meant =
-                schema::did_you_mean(other, ["shared", "single", "per-session", "per-call"]);
-            let what = format!(
-                "expected \"shared\", \"single\", \"per-session\" or \"per-call\", found {other:?}"
-            );
-            fields
-                .problem(Severity::Entry, Code::ConfigValue, "isolation", at, what)
-                .suggestion = meant;
-            IsolationChoice::Shared
-        }
+    let Some((word, at)) = fields.plain("isolation") else {
+        return IsolationChoice::Auto;
+    };
+    if let Some((_, choice)) = ISOLATIONS.iter().find(|(known, _)| *known == word) {
+        return *choice;
     }
+    let known = ISOLATIONS.map(|(known, _)| known);
+    let what = format!("expected \"{}\", found {word:?}", known.join("\", \""));
+    fields
+        .problem(Severity::Entry, Code::ConfigValue, "isolation", at, what)
+        .suggestion = schema::did_you_mean(word, known);
+    IsolationChoice::Auto
 }
 
 /// A value that disables the entry.

@@ -8,8 +8,7 @@ use crate::protocol::json::Envelope;
 use crate::protocol::{json, name, notification};
 use crate::upstream::list::ListKind;
 use crate::upstream::view::View;
-use crate::upstream::{Connecting, Rebuilt, Upstreams};
-use bytes::Bytes;
+use crate::upstream::{Conn, Connecting, Rebuilt, Upstreams, User};
 
 /// Changes of lists are collected for this long before the list is fetched.
 const DEBOUNCE: Micros = 50_000;
@@ -40,11 +39,15 @@ impl Connecting<'_> {
         }
         let exposed = name::exposed_uri(&self.ups.get(up).key, &uri);
         let original = uri.clone();
-        let message = |uri: &str| {
-            Bytes::from(format!(
-                "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{{\"uri\":{}}}}}",
-                json::quote(uri)
-            ))
+        // A session with a child of its own hears of that child's resources.
+        let is_apart = |id: &str| {
+            let own = |conn: &Conn| {
+                conn.user
+                    .as_ref()
+                    .and_then(User::session)
+                    .is_some_and(|of| **of == *id)
+            };
+            self.ups.get(up).conns.iter().any(own)
         };
         let mut sessions: Vec<_> = self
             .clients
@@ -63,7 +66,8 @@ impl Connecting<'_> {
                         &original,
                     )
                 };
-                (session.subscriptions.contains(uri) && may()).then(|| (id.clone(), message(uri)))
+                (session.subscriptions.contains(uri) && may() && !is_apart(id))
+                    .then(|| (id.clone(), notification::updated(uri)))
             })
             .collect();
         sessions.sort_unstable();
@@ -100,7 +104,8 @@ impl Connecting<'_> {
         let mut sessions: Vec<_> = self
             .clients
             .sessions()
-            .filter(|(_, session)| concerned(session))
+            // A session with a child of its own hears of that child's lists.
+            .filter(|(id, session)| !self.ups.has_own_list(id, up, kind) && concerned(session))
             .map(|(id, _)| id.clone())
             .collect();
         sessions.sort_unstable();

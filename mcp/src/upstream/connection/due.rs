@@ -3,7 +3,7 @@
 
 use crate::api::{Micros, UpId};
 use crate::upstream::list::ListKind;
-use crate::upstream::{ConnState, Connecting, UpEra};
+use crate::upstream::{ConnState, Connecting};
 
 /// The lists of a server that is down are served this long.
 const KEEP_LISTS: Micros = 600_000_000;
@@ -30,11 +30,11 @@ impl Connecting<'_> {
             self.ups.get_mut(up).listen_at = None;
             self.listen_upstream(up);
         }
-        let legacy =
-            self.ups.get(up).is_http() && matches!(self.ups.get(up).era, Some(UpEra::Legacy(_)));
+        self.child_lists_due(up);
         for conn in 0..self.ups.get(up).conns.len() {
             let member = &self.ups.get(up).conns[conn];
-            if member.phase != ConnState::Ready || !legacy {
+            let has_session = self.ups.get(up).is_http() && !self.ups.get(up).is_modern_at(conn);
+            if member.phase != ConnState::Ready || !has_session {
                 continue;
             }
             if member.awaits_stream.is_some_and(|until| until <= now) {

@@ -110,14 +110,19 @@ impl Connecting<'_> {
         // A stream of the session before tells nothing any more.
         let stream = member.stream.take();
         (member.has_streamed, member.stream_failures) = (false, 0);
-        let caps = member.caps.write();
+        let caps = member.declared.write();
+        let own = member.era;
         if let Some(number) = stream {
             self.calls.remove(&number);
             self.cx.emit(Output::Abort(up, number));
         }
         let members = format!(
             "\"protocolVersion\":\"{}\",\"capabilities\":{},\"clientInfo\":{}",
-            self.offered(up).as_str(),
+            match own {
+                Some(UpEra::Legacy(revision)) => revision,
+                _ => self.offered(up),
+            }
+            .as_str(),
             caps,
             client_info()
         );
@@ -149,6 +154,9 @@ impl Connecting<'_> {
                         .and_then(|meta| json::pick(meta, [key::SERVER]))
                         .and_then(|[server]| server);
                     self.forget_handshake(up, 0);
+                    let legacy = versions.iter().filter_map(|one| json::string(one));
+                    let legacy = legacy.filter_map(|one| Legacy::parse(&one)).max();
+                    self.ups.get_mut(up).speaks_legacy = legacy;
                     return self.greeted(up, 0, UpEra::Modern, capabilities, server, instructions);
                 }
             }
@@ -233,8 +241,11 @@ impl Connecting<'_> {
                     b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}",
                 );
                 self.ups.get_mut(up).conns[conn].phase = ConnState::Ready;
+                let upstream = self.ups.get_mut(up);
                 if conn == 0 {
-                    self.ups.get_mut(up).era = Some(UpEra::Legacy(legacy));
+                    upstream.era = Some(UpEra::Legacy(legacy));
+                } else if upstream.conns[conn].era.is_some() {
+                    upstream.conns[conn].era = Some(UpEra::Legacy(legacy));
                 }
                 self.send_untracked(up, conn, initialized, Vec::new());
                 self.greeted(
@@ -290,9 +301,13 @@ impl Connecting<'_> {
 
     /// The handshake on a connection led to nothing: its calls fail, and a process is replaced.
     pub(crate) fn handshake_failed(&mut self, up: UpId, conn: usize, code: Code, detail: String) {
+        let upstream = self.ups.get_mut(up);
         if conn == 0 {
-            self.ups.get_mut(up).skips_probe = false;
-            self.ups.get_mut(up).offer = None;
+            upstream.skips_probe = false;
+            upstream.offer = None;
+        } else if upstream.conns[conn].era.is_some() {
+            // It says that it speaks the legacy era, and does not: its clients are bridged.
+            upstream.speaks_legacy = None;
         }
         self.cx.follow_up(FollowUp::HandshakeFailed {
             up,

@@ -2,11 +2,10 @@
 
 use crate::api::{HttpRequest, Micros, Output, UpId};
 use crate::edge::Verb;
-use crate::in_flight::record::{ClientCall, Purpose};
+use crate::in_flight::record::Purpose;
 use crate::protocol::json;
-use crate::upstream::{Conn, ConnState, Connecting, UpEra, Upstream};
+use crate::upstream::{ConnState, Connecting};
 use bytes::Bytes;
-use std::collections::BTreeSet;
 
 /// How long calls wait for the stream of a new session.
 pub(crate) const STREAM: Micros = 1_000_000;
@@ -83,35 +82,6 @@ impl Connecting<'_> {
         self.ups.resume_at(self.cx, due, up, exchange);
     }
 
-    /// The session of a legacy server that takes a call whose client can be asked for something:
-    /// one whose handshake says so, and that no other client uses meanwhile, as long as
-    /// `server.connection_pool` has room. What the server asks outside of a call's stream is then
-    /// one client's. `busy`: the sessions of tasks that are at work.
-    pub(crate) fn session_for(
-        &mut self,
-        up: UpId,
-        call: &ClientCall,
-        busy: &BTreeSet<Option<String>>,
-    ) -> usize {
-        let (now, caps) = (self.cx.now, call.caps);
-        let at = place_for(self.ups.get(up), call, busy, now);
-        let conns = &mut self.ups.get_mut(up).conns;
-        if at == conns.len() {
-            conns.push(Conn::new(caps));
-        } else if conns[at].phase == ConnState::Down {
-            conns[at] = Conn::new(caps);
-        }
-        let conn = &mut conns[at];
-        if conn.calls.is_empty() && conn.queue.is_empty() {
-            conn.user.clone_from(&call.session);
-        }
-        conn.used = now;
-        if conn.phase == ConnState::Down {
-            self.initialize_upstream(up, at);
-        }
-        at
-    }
-
     /// The server lets its client resume the call: so do we, if the client's era knows of that.
     fn primed(&mut self, exchange: u64) {
         if let Some(Purpose::Client(client)) = self.calls.get(&exchange).map(|call| &call.purpose)
@@ -150,7 +120,7 @@ impl Connecting<'_> {
         // Several calls may learn of it; only the first one finds the old session still on the
         // books.
         let had_session = conn.session.is_some() || matches!(conn.phase, ConnState::Handshake(_));
-        call.status == 404 && matches!(upstream.era, Some(UpEra::Legacy(_))) && had_session
+        call.status == 404 && !upstream.is_modern_at(call.conn) && had_session
     }
 
     /// The GET stream of a legacy server ended.
@@ -292,56 +262,5 @@ impl Connecting<'_> {
             .filter(|call| !matches!(call.purpose, Purpose::Stream))
             .map(|_| exchange);
         Some((conn, call, json::one_line(data)))
-    }
-}
-
-/// Which connection takes a call whose client can be asked: its own session's, a free one, a closed
-/// one, or the one with the fewest calls. A number behind the last one means a new one.
-fn place_for(
-    up: &Upstream,
-    call: &ClientCall,
-    busy: &BTreeSet<Option<String>>,
-    now: Micros,
-) -> usize {
-    let (caps, pool, conns) = (call.caps, up.settings.pool, &up.conns);
-    let fit = || {
-        conns
-            .iter()
-            .enumerate()
-            .skip(1)
-            .filter(|(_, conn)| conn.caps == caps)
-    };
-    let rank = |conn: &Conn| {
-        let own = call.session.is_some() && conn.user == call.session;
-        let free = conn.calls.is_empty()
-            && conn.queue.is_empty()
-            && now >= conn.unsure
-            && !busy.contains(&conn.session);
-        if own {
-            Some(0)
-        } else {
-            free.then_some(if conn.user.is_none() { 1 } else { 2 })
-        }
-    };
-    let ranked =
-        fit().filter_map(|(at, conn)| Some((rank(conn)?, std::cmp::Reverse(conn.used), at)));
-    let own = ranked.min().map(|(.., at)| at);
-    let shared = || {
-        fit()
-            .map(|(at, conn)| (conn.calls.len() + conn.queue.len(), at))
-            .min()
-            .map(|(_, at)| at)
-    };
-    let closed = || {
-        conns
-            .iter()
-            .skip(1)
-            .position(|conn| conn.phase == ConnState::Down && conn.queue.is_empty())
-            .map(|at| at + 1)
-    };
-    match own {
-        Some(at) => at,
-        None if conns.len() > pool && closed().is_none() => shared().unwrap_or(conns.len()),
-        None => closed().unwrap_or(conns.len()),
     }
 }

@@ -1,11 +1,10 @@
 //! The life of an upstream: wanted, connected, ready, lost.
 
-use crate::api::Isolation;
 use crate::api::Output;
 use crate::api::UpId;
 use crate::context::{Context, FollowUp};
 use crate::upstream::list::ListKind;
-use crate::upstream::{ConnState, Connecting, UpEra, Upstreams};
+use crate::upstream::{ConnState, Connecting, Upstreams};
 use ggen_wire::Code;
 use ggen_wire::log::Level;
 use ggen_wire::status::UpstreamState;
@@ -31,6 +30,19 @@ impl Connecting<'_> {
         for up in self.ups.order() {
             self.reach_for(up);
         }
+    }
+
+    /// A child, or a session, of one client was ended for want of room, and with it what the server
+    /// remembered of its user.
+    pub(crate) fn tell_no_room(&mut self, up: UpId) {
+        let upstream = self.ups.get(up);
+        let text = format!(
+            "{}: the process or session of one client was ended to make room for another's: more than {} clients that do not share one use it at once (server.connection_pool)",
+            upstream.settings.name, upstream.settings.pool
+        );
+        let code = Some(Code::UpstreamBusy);
+        self.cx
+            .note(Level::Warn, "mcp_server", Some(up), code, text);
     }
 
     /// A server is there: it is asked what it speaks, unless that is known of an earlier life.
@@ -103,7 +115,7 @@ impl Connecting<'_> {
     pub(crate) fn ready(&mut self, up: UpId, conn: usize) {
         let now = self.cx.now;
         let upstream = self.ups.get_mut(up);
-        let streams = upstream.is_http() && matches!(upstream.era, Some(UpEra::Legacy(_)));
+        let streams = upstream.is_http() && !upstream.is_modern_at(conn);
         upstream.conns[conn].phase = ConnState::Ready;
         if streams && conn > 0 {
             upstream.conns[conn].awaits_stream =
@@ -115,6 +127,7 @@ impl Connecting<'_> {
             self.open_stream(up, conn);
         }
         if conn > 0 {
+            self.child_begins((up, conn));
             return self.cx.follow_up(FollowUp::ChildrenChanged(up));
         }
         let upstream = self.ups.get_mut(up);
@@ -145,14 +158,6 @@ impl Connecting<'_> {
         upstream.state = UpstreamState::Starting;
         upstream.unsettled = Some(now);
         upstream.conns[0].phase = ConnState::Down;
-        if upstream.settings.isolation == Isolation::PerSession && !upstream.is_http() {
-            let text = format!(
-                "{}: isolation is per-session, but modern clients have no sessions: they share a child",
-                upstream.settings.name
-            );
-            self.cx
-                .note(Level::Warn, "mcp_server", Some(up), None, text);
-        }
         if self.ups.get(up).is_http() {
             self.begin_handshake(up);
         } else {

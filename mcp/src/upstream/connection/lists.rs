@@ -237,6 +237,7 @@ impl Connecting<'_> {
         for change in self.ups.rebuild(up) {
             self.tell_changed(up, &change);
         }
+        self.ups.own_views_again();
     }
 
     /// Drops the lists of an upstream that has been down for long.

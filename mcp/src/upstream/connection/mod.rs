@@ -2,6 +2,7 @@
 //! heard of changes. The room at work; its state is [`Upstreams`].
 
 mod changes;
+mod child;
 mod due;
 pub(crate) mod handshake;
 mod header_mismatch;

@@ -30,8 +30,7 @@ impl Connecting<'_> {
     ) -> u64 {
         let number = self.cx.next_id();
         let modern = matches!(purpose, Purpose::Discover)
-            || self.ups.get(up).era == Some(UpEra::Modern)
-                && !matches!(purpose, Purpose::Initialize);
+            || self.ups.get(up).is_modern_at(conn) && !matches!(purpose, Purpose::Initialize);
         self.register(
             number,
             up,
@@ -132,7 +131,7 @@ impl Connecting<'_> {
             "application/json, text/event-stream".to_owned(),
         )];
         if let (Some(UpEra::Legacy(version)), ConnState::Ready) =
-            (self.ups.get(up).era, member.phase)
+            (self.ups.get(up).era_at(conn), member.phase)
         {
             headers.push((
                 "mcp-protocol-version".to_owned(),
@@ -205,7 +204,7 @@ impl Connecting<'_> {
 
     /// Tells a server that an answer is not wanted any more.
     pub(crate) fn cancel_upstream(&mut self, up: UpId, conn: usize, number: u64) {
-        let modern = self.ups.get(up).era == Some(crate::upstream::UpEra::Modern);
+        let modern = self.ups.get(up).is_modern_at(conn);
         if !self.ups.get(up).is_http() {
             if self.ups.get(up).conns[conn].is_leased() {
                 let until = self.cx.now + self.cx.limits.lease_grace;

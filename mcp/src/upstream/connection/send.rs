@@ -3,6 +3,7 @@
 use crate::api::{HttpRequest, Output};
 use crate::edge::Verb;
 use crate::in_flight::record::Purpose;
+use crate::protocol::method::Method;
 use crate::upstream::{ConnState, Connecting, UpEra};
 
 impl Connecting<'_> {
@@ -12,7 +13,12 @@ impl Connecting<'_> {
             return;
         };
         let (up, at) = (call.up, call.conn);
+        let now = self.cx.now;
         let conn = &mut self.ups.get_mut(up).conns[at];
+        if let Purpose::Client(client) = &call.purpose {
+            conn.has_subscribed |= client.method == Method::Subscribe;
+            conn.is_used_by(&client.principal, now);
+        }
         if conn.phase == ConnState::Ready && conn.awaits_stream.is_none() {
             conn.calls.insert(number);
             self.set_wanted_level(number);
@@ -37,7 +43,7 @@ impl Connecting<'_> {
             .log_level
             .or_else(|| session.and_then(|session| session.log_level));
         let (up, conn) = (call.up, call.conn);
-        if let (Some(UpEra::Legacy(_)), Some(level)) = (self.ups.get(up).era, level) {
+        if let (Some(UpEra::Legacy(_)), Some(level)) = (self.ups.get(up).era_at(conn), level) {
             self.set_level(up, conn, level);
         }
     }
@@ -48,7 +54,7 @@ impl Connecting<'_> {
             return;
         };
         call.tries += 1;
-        let modern_up = self.ups.get(call.up).era == Some(UpEra::Modern);
+        let modern_up = self.ups.get(call.up).is_modern_at(call.conn);
         let (up, at, timeout) = (
             call.up,
             call.conn,

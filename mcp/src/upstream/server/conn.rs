@@ -1,8 +1,11 @@
 //! One connection to an upstream. Values only.
 
 use crate::api::{Lease, Micros, SHARED};
+use crate::protocol::capabilities::{Caps, Declared};
 use crate::protocol::method::LogLevel;
-use crate::upstream::Caps;
+use crate::upstream::UpEra;
+use crate::upstream::connection::UNSURE;
+use crate::upstream::list::Loading;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -25,31 +28,71 @@ pub enum Lent {
     No,
     /// No child at all: the calls that wait for one stand in its queue.
     Waiting,
-    /// One client's at a time.
-    Pooled,
-    /// One session's.
-    Session,
+    /// Its user's, for as long as that is there.
+    Kept,
     /// One call's.
     Once,
+}
+
+/// Who has a child for itself: all its requests go there, and whatever the child says of itself is
+/// this user's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum User {
+    /// A legacy session.
+    Session(Arc<str>),
+    /// The requests of a principal that belong to no session and declare the same.
+    Principal(Arc<str>),
+}
+
+impl User {
+    /// The session, if it is one.
+    #[must_use]
+    pub const fn session(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Session(session) => Some(session),
+            Self::Principal(_) => None,
+        }
+    }
+}
+
+/// How far a list of a session's own child is read.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// What has come of it, while it is being read.
+    pub loading: Option<Loading>,
+    /// It changed while it was being read.
+    pub again: bool,
+    /// When it is to be read, after a change was announced.
+    pub due: Option<Micros>,
 }
 
 /// One connection: a pair of pipes, or an HTTP session (or, with a modern HTTP server, just its
 /// URL).
 #[derive(Debug)]
 pub struct Conn {
-    /// What its clients can be asked for; part of its handshake with a legacy server.
-    pub caps: Caps,
+    /// What its clients declare; part of its handshake with a legacy server.
+    pub declared: Arc<Declared>,
+    /// The era that is spoken on it, if it is not the server's.
+    pub era: Option<UpEra>,
     /// Which child of a stdio server it is; [`SHARED`] as well for an HTTP session, and for a place
     /// where none is.
     pub lease: Lease,
     /// Whose it is, if it is leased.
     pub lent: Lent,
-    /// The legacy session that used it last.
-    pub user: Option<Arc<str>>,
+    /// Who has it for itself.
+    pub user: Option<User>,
+    /// The principal who has used it last. If it was a user's own, nobody else gets it.
+    pub principal: Option<Arc<str>>,
+    /// Until when what another principal has called there may still be heard of.
+    pub mixed: Micros,
     /// It has had a call.
     pub spent: bool,
+    /// Its user is subscribed to resources there.
+    pub has_subscribed: bool,
     /// Calls that were given up and may still be answered, until when at most.
     pub late: Vec<(u64, Micros)>,
+    /// What is being read of its own lists, by [`ListKind`].
+    pub reading: [Reading; 4],
     /// How far it is.
     pub phase: ConnState,
     /// `Mcp-Session-Id` of a legacy HTTP server.
@@ -96,14 +139,19 @@ impl Conn {
 
     /// A connection that is not there yet.
     #[must_use]
-    pub fn new(caps: Caps) -> Self {
+    pub fn new(declared: Arc<Declared>) -> Self {
         Self {
-            caps,
+            declared,
+            era: None,
             lease: SHARED,
             lent: Lent::No,
             user: None,
+            principal: None,
+            mixed: 0,
             spent: false,
+            has_subscribed: false,
             late: Vec::new(),
+            reading: <[Reading; 4]>::default(),
             phase: ConnState::Down,
             session: None,
             queue: Vec::new(),
@@ -119,6 +167,29 @@ impl Conn {
             last_event: None,
             used: 0,
         }
+    }
+
+    /// One that nobody uses, and that was told of no client.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::new(Arc::default())
+    }
+
+    /// A principal makes a call there.
+    pub fn is_used_by(&mut self, principal: &Arc<str>, now: Micros) {
+        if self.principal.as_ref() == Some(principal) {
+            return;
+        }
+        if self.principal.is_some() {
+            self.mixed = now + UNSURE;
+        }
+        self.principal = Some(principal.clone());
+    }
+
+    /// What its clients can be asked for.
+    #[must_use]
+    pub fn caps(&self) -> Caps {
+        self.declared.caps
     }
 
     /// Whether it is a leased child.

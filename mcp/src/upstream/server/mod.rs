@@ -4,11 +4,10 @@
 mod conn;
 
 use crate::api::{Lease, Micros, Report, SHARED, Transport, UpId, UpstreamSettings};
-use crate::protocol::capabilities::Caps;
 use crate::protocol::method::Legacy;
 use crate::protocol::{json, name};
 use crate::upstream::list::{List, ListKind};
-pub use conn::{Conn, ConnState, Lent};
+pub use conn::{Conn, ConnState, Lent, User};
 use ggen_wire::Code;
 use ggen_wire::status::UpstreamState;
 use std::collections::BTreeMap;
@@ -99,6 +98,8 @@ pub struct Upstream {
     pub incarnation: u64,
     /// Its era, once known.
     pub era: Option<UpEra>,
+    /// The newest legacy revision that a modern server speaks, too.
+    pub speaks_legacy: Option<Legacy>,
     /// What it said of itself, kept while it is down.
     pub info: ServerInfo,
     /// Its lists, by [`ListKind`].
@@ -178,9 +179,10 @@ impl Upstream {
             trouble: None,
             incarnation: 0,
             era: None,
+            speaks_legacy: None,
             info: ServerInfo::default(),
             lists: <[List; 4]>::default(),
-            conns: vec![Conn::new(Caps::default())],
+            conns: vec![Conn::empty()],
             next_lease: SHARED,
             no_leases: None,
             bytes: 0,
@@ -206,6 +208,31 @@ impl Upstream {
             recalled: false,
             stored: 0,
         }
+    }
+
+    /// The era that is spoken on one of its connections.
+    #[must_use]
+    pub fn era_at(&self, conn: usize) -> Option<UpEra> {
+        let own = self.conns.get(conn).and_then(|conn| conn.era);
+        own.or(self.era)
+    }
+
+    /// Whether it is an HTTP server that has sessions, in that era if it is not its own.
+    #[must_use]
+    pub fn has_sessions(&self, era: Option<UpEra>) -> bool {
+        self.is_http() && matches!(era.or(self.era), Some(UpEra::Legacy(_)))
+    }
+
+    /// Whether that is the modern one.
+    #[must_use]
+    pub fn is_modern_at(&self, conn: usize) -> bool {
+        self.era_at(conn) == Some(UpEra::Modern)
+    }
+
+    /// Whether it remembers something from call to call, so that clients do not share it.
+    #[must_use]
+    pub const fn has_state(&self) -> bool {
+        self.settings.stateful
     }
 
     /// Whether it is an HTTP server.
@@ -265,8 +292,9 @@ impl Upstream {
     pub(crate) fn handoff(&self) -> String {
         let optional = |value: &Option<String>| value.clone().unwrap_or_else(|| "null".to_owned());
         format!(
-            "{{\"protocol\":\"{}\",\"capabilities\":{},\"server\":{},\"instructions\":{}}}",
+            "{{\"protocol\":\"{}\",\"legacy\":\"{}\",\"capabilities\":{},\"server\":{},\"instructions\":{}}}",
             self.era.map_or("", UpEra::version),
+            self.speaks_legacy.map_or("", Legacy::as_str),
             if self.info.capabilities.is_empty() {
                 "{}"
             } else {
@@ -286,10 +314,25 @@ impl Upstream {
 
     /// Takes what an earlier life reported. False: it is not usable, a handshake is needed.
     pub fn adopt(&mut self, handoff: &str) -> bool {
-        let Some([Some(protocol), Some(capabilities), server, instructions]) = json::pick(
+        let Some(
+            [
+                Some(protocol),
+                legacy,
+                Some(capabilities),
+                server,
+                instructions,
+            ],
+        ) = json::pick(
             handoff,
-            ["protocol", "capabilities", "server", "instructions"],
-        ) else {
+            [
+                "protocol",
+                "legacy",
+                "capabilities",
+                "server",
+                "instructions",
+            ],
+        )
+        else {
             return false;
         };
         self.era = match json::string(protocol).as_deref() {
@@ -297,6 +340,9 @@ impl Upstream {
             Some(version) => Legacy::parse(version).map(UpEra::Legacy),
             None => None,
         };
+        self.speaks_legacy = legacy
+            .and_then(json::string)
+            .and_then(|legacy| Legacy::parse(&legacy));
         let text = |raw: Option<&str>| raw.filter(|raw| *raw != "null").map(str::to_owned);
         self.info = ServerInfo {
             capabilities: capabilities.to_owned(),

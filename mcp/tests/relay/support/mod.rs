@@ -23,6 +23,8 @@ pub(crate) struct Relay {
     next: u32,
     /// What was written to servers, in order.
     pub(crate) written: Vec<(u32, String)>,
+    /// The same, with the child that it was written to.
+    pub(crate) written_to: Vec<(u32, Lease, String)>,
     pub(crate) replies: Vec<(StreamKey, Reply)>,
     pub(crate) outputs: Vec<Output>,
     /// Who sends from now on.
@@ -60,6 +62,7 @@ impl Relay {
                 transport: Transport::Stdio,
                 era: EraSetting::Auto,
                 isolation: Isolation::default(),
+                stateful: false,
                 pool: 4,
                 pinned: None,
                 startup: 30_000_000,
@@ -90,6 +93,7 @@ impl Relay {
                 .collect(),
             next: 0,
             written: Vec::new(),
+            written_to: Vec::new(),
             replies: Vec::new(),
             outputs: Vec::new(),
             principal: "anonymous".into(),
@@ -140,7 +144,8 @@ impl Relay {
                 Output::Write(UpId(up), lease, line) => {
                     let text = String::from_utf8(line.to_vec()).expect("UTF-8");
                     let answer = self.answer(up, &text);
-                    self.written.push((up, text));
+                    self.written.push((up, text.clone()));
+                    self.written_to.push((up, lease, text));
                     if let Some(answer) = answer {
                         let line = UpInput::Line(answer.into());
                         if lease == SHARED {

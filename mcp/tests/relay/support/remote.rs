@@ -40,6 +40,8 @@ pub(crate) struct Remote {
     pub(crate) has_streams: bool,
     /// The GET streams that were opened, with their session; a test that sets this answers them.
     pub(crate) streams: Vec<(u64, String)>,
+    /// The sessions that were ended.
+    pub(crate) ended: Vec<String>,
     /// `server/discover` is answered by this error, so many times.
     pub(crate) refuses: (u32, Value),
 }
@@ -69,6 +71,7 @@ impl Remote {
             enabled: true,
             revision: 0,
             isolation: ggen_mcp::api::Isolation::Shared,
+            stateful: false,
             pool: 4,
         };
         let settings = Settings {
@@ -102,6 +105,7 @@ impl Remote {
             ]),
             has_streams: false,
             streams: Vec::new(),
+            ended: Vec::new(),
             refuses: (0, Value::Null),
         };
         before(&mut remote);
@@ -134,11 +138,14 @@ impl Remote {
             body,
             ..
         } = request;
+        let session = headers
+            .iter()
+            .find(|(name, _)| name == "mcp-session-id")
+            .map(|(_, value)| value.clone());
+        if verb == Verb::Delete {
+            self.ended.extend(session.clone());
+        }
         if verb == Verb::Get && self.has_streams {
-            let session = headers
-                .iter()
-                .find(|(name, _)| name == "mcp-session-id")
-                .map(|(_, value)| value.clone());
             return self.streams.push((exchange, session.unwrap_or_default()));
         }
         if verb != Verb::Post {

@@ -34,7 +34,8 @@ pub(super) fn server() -> Value {
             "max_restarts": {"type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX, "description": "Restarts before it is given up; none: for ever, with backoff."},
             "era": {"enum": ["auto", "legacy", "modern", null], "default": "auto", "description": "Which protocol era it speaks."},
             "protocol_version": {"enum": ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05", null], "description": "The revision that it is offered; none: the newest one that it takes."},
-            "isolation": {"enum": ["shared", "single", "per-session", "per-call", null], "default": "shared", "description": "Which calls may meet in one child of a stdio server."},
+            "isolation": {"enum": ["auto", "shared", "single", "per-session", "per-principal", "per-call", null], "default": "auto", "description": "Which calls may meet in one process of a stdio server, or in one session of a remote one."},
+            "stateful": flag("It remembers something from call to call, so that clients do not share it with isolation auto."),
             "sandbox": sandbox()
         },
         "anyOf": [{"required": ["command"]}, {"required": ["url"]}, {"required": ["serverUrl"]}, {"required": ["httpUrl"]}]

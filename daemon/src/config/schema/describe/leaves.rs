@@ -14,7 +14,7 @@ pub(super) const SERVER: &[Leaf] = &[
     (
         "server.connection_pool",
         Kind::Number(1, 1000),
-        "Connections kept open to a remote server; children of a stdio server beside the shared one, at most.",
+        "Connections kept open to a remote server; processes of a stdio server, or sessions of a remote one, beside the shared one, at most.",
     ),
     (
         "server.buffer_size",

@@ -1,0 +1,143 @@
+//! What a legacy session's own child lists. A server may list something else for what a client
+//! declares, and its lists may change with what the session does, so that such a session sees the
+//! lists of its child as soon as there are some, and those of the shared child of every other server.
+//! Equal lists and views are kept once. Values only.
+
+use crate::api::UpId;
+use crate::client::view::View;
+use crate::upstream::Upstreams;
+use crate::upstream::list::{Item, ListKind};
+use crate::upstream::view::Table;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Sessions with lists of their own.
+#[derive(Default)]
+pub(crate) struct OwnLists(HashMap<Arc<str>, Own>);
+
+/// What one session sees.
+struct Own {
+    view: View,
+    lists: BTreeMap<(UpId, ListKind), Arc<[Item]>>,
+    /// Its view, by [`ListKind`], where that differs from everybody's.
+    tables: [Option<Arc<Table>>; 4],
+}
+
+impl OwnLists {
+    fn table(&self, session: Option<&Arc<str>>, kind: ListKind) -> Option<&Table> {
+        // Almost no request has to look.
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.get(session?)?.tables[kind as usize].as_deref()
+    }
+
+    /// The same list of another session, so that it is kept once.
+    fn equal_list(&self, up: UpId, kind: ListKind, items: &[Item]) -> Option<Arc<[Item]>> {
+        let mut lists = self.0.values().filter_map(|own| own.lists.get(&(up, kind)));
+        lists.find(|list| ***list == *items).cloned()
+    }
+}
+
+impl Upstreams {
+    /// Whether a session has its own list of a server.
+    pub(crate) fn has_own_list(&self, session: &str, up: UpId, kind: ListKind) -> bool {
+        let own = self.own.0.get(session);
+        own.is_some_and(|own| own.lists.contains_key(&(up, kind)))
+    }
+
+    /// A session is over.
+    pub(crate) fn forget_own_lists(&mut self, session: &str) {
+        self.own.0.remove(session);
+    }
+
+    /// A server is another one now, or is not served any more.
+    pub(crate) fn forget_own_lists_of(&mut self, up: UpId) {
+        self.own.0.retain(|_, own| {
+            own.lists.retain(|(of, _), _| *of != up);
+            !own.lists.is_empty()
+        });
+    }
+
+    /// A list of a view as a session sees it.
+    pub(crate) fn table_of(
+        &self,
+        session: Option<&Arc<str>>,
+        view: View,
+        kind: ListKind,
+    ) -> &Table {
+        let own = self.own.table(session, kind);
+        own.unwrap_or_else(|| self.table(view, kind))
+    }
+
+    /// A session's own child of a server has this list. True: the session sees another view now.
+    pub(crate) fn set_own_list(
+        &mut self,
+        session: &Arc<str>,
+        view: View,
+        (up, kind): (UpId, ListKind),
+        items: Vec<Item>,
+    ) -> bool {
+        let items = self.own.equal_list(up, kind, &items).unwrap_or_else(|| {
+            // The text of equal items is kept once.
+            let shared = &self.get(up).list(kind).items;
+            if *shared == items {
+                shared.clone().into()
+            } else {
+                items.into()
+            }
+        });
+        let before = self.table_of(Some(session), view, kind).hash;
+        let own = self.own.0.entry(session.clone()).or_insert_with(|| Own {
+            view,
+            lists: BTreeMap::new(),
+            tables: [const { None }; 4],
+        });
+        own.lists.insert((up, kind), items);
+        self.view_again(session, kind);
+        self.table_of(Some(session), view, kind).hash != before
+    }
+
+    /// Makes the views of all sessions with lists of their own anew: the lists of other servers are
+    /// others.
+    pub(crate) fn own_views_again(&mut self) {
+        for session in self.own.0.keys().cloned().collect::<Vec<_>>() {
+            for kind in ListKind::ALL {
+                self.view_again(&session, kind);
+            }
+        }
+    }
+
+    fn view_again(&mut self, session: &Arc<str>, kind: ListKind) {
+        let Some(own) = self.own.0.get(session) else {
+            return;
+        };
+        let is_usual = own
+            .lists
+            .iter()
+            .filter(|((_, of), _)| *of == kind)
+            .all(|((up, _), items)| *self.get(*up).list(kind).items == **items);
+        let table = (!is_usual).then(|| {
+            let table = self.own_view(own, kind);
+            let others = self.own.0.values().filter(|other| other.view == own.view);
+            let mut tables = others.filter_map(|other| other.tables[kind as usize].as_ref());
+            let equal = tables.find(|other| other.hash == table.hash).cloned();
+            equal.unwrap_or_else(|| Arc::new(table))
+        });
+        if let Some(own) = self.own.0.get_mut(session) {
+            own.tables[kind as usize] = table;
+        }
+    }
+
+    fn own_view(&self, own: &Own, kind: ListKind) -> Table {
+        let items = |up: UpId| match own.lists.get(&(up, kind)) {
+            Some(items) => &**items,
+            None => self.get(up).list(kind).items.as_slice(),
+        };
+        let source = |up: &crate::upstream::Upstream| (up.id, items(up.id));
+        match own.view {
+            View::One(up) => self.build(kind, false, [source(self.get(up))].into_iter()),
+            _ => self.build(kind, true, self.configured().map(source)),
+        }
+    }
+}
