@@ -42,13 +42,16 @@ impl Frame {
     }
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+/// The bytes of a frame.
+#[must_use]
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// A header without indexing and without Huffman coding (RFC 7541 §6.2.2).
-fn field(name: &str, value: &str) -> Vec<u8> {
+#[must_use]
+pub fn field(name: &str, value: &str) -> Vec<u8> {
     let text = |text: &str| {
         let length = text.len();
         if length < 127 {

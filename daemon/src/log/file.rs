@@ -93,16 +93,30 @@ impl LogWriter {
 }
 
 fn open(path: &Path) -> io::Result<(File, u64, u64)> {
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o640)
-        .open(path)?;
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(0o640);
+    if crate::platform::own_uid() == 0 && !is_roots_alone(path) {
+        // Whoever the folder belongs to could lead root anywhere.
+        options.custom_flags(nix::libc::O_NOFOLLOW);
+    }
+    let file = options.open(path).map_err(|error| {
+        if error.raw_os_error() == Some(nix::libc::ELOOP) {
+            let what = "it is a symbolic link, in a folder that others than root may write";
+            return io::Error::other(format!("{}: {what}", path.display()));
+        }
+        error
+    })?;
     let about = file.metadata()?;
     let changed = u64::try_from(about.mtime())
         .unwrap_or(0)
         .saturating_mul(SECOND);
     Ok((file, about.len(), changed))
+}
+
+/// Whether nobody but root can make names in the folder of a file.
+fn is_roots_alone(path: &Path) -> bool {
+    let folder = path.parent().and_then(|folder| folder.metadata().ok());
+    folder.is_some_and(|found| found.uid() == 0 && found.mode() & 0o022 == 0)
 }
 
 fn move_if_there(from: &Path, to: &Path) -> io::Result<()> {

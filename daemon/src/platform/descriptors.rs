@@ -22,6 +22,16 @@ use std::{
 /// Descriptors that one `sendmsg` may carry (the kernel's own limit is 253).
 pub const MAX_DESCRIPTORS: usize = 32;
 
+/// Closes all but standard input, output and error (`close_range(2)`, Linux 5.9): what whoever
+/// started the daemon left open is not for its children. To be used before anything is opened.
+pub fn close_inherited() {
+    // SAFETY: nothing owns a descriptor of these numbers yet (see above); numbers only.
+    #[cfg(target_os = "linux")]
+    unsafe {
+        nix::libc::syscall(nix::libc::SYS_close_range, 3, u32::MAX, 0);
+    }
+}
+
 /// A connected pair of Unix stream sockets, close-on-exec, blocking.
 ///
 /// # Errors

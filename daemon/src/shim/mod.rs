@@ -14,7 +14,7 @@ use crate::{
     },
     platform::{self, Ended},
 };
-use ggen_wire::Code;
+use ggen_wire::{Code, text};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::Signal,
@@ -35,6 +35,7 @@ const SOFTWARE: u8 = 70;
 
 /// Runs this process as a shim, with its channel on standard input.
 pub fn main() -> ExitCode {
+    platform::close_inherited();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(SOFTWARE),
@@ -95,7 +96,7 @@ impl Failed {
             Self::Sandbox(reason) => FromShim::SpawnFailed {
                 missing: false,
                 code: Some(Code::SandboxUnavailable),
-                reason: format!("its sandbox cannot be had: {reason}"),
+                reason: text::line(&format!("its sandbox cannot be had: {reason}")),
             },
             Self::Start(error) => FromShim::SpawnFailed {
                 missing: matches!(
@@ -103,7 +104,7 @@ impl Failed {
                     io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
                 ),
                 code: None,
-                reason: describe(&error, launch),
+                reason: text::line(&describe(&error, launch)),
             },
         }
     }

@@ -42,6 +42,7 @@ const CONFIG: u8 = 78;
 /// Runs this process as a worker, with the control channel on its standard input, until it is
 /// drained.
 pub fn main(role: Role) -> ExitCode {
+    platform::close_inherited();
     platform::return_large_memory();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -11,6 +11,8 @@ mod auth;
 #[cfg(target_os = "linux")]
 mod cgroups;
 mod found_configuration;
+mod known_network;
+mod known_others;
 mod packages;
 mod policy;
 mod sandbox;
