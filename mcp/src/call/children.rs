@@ -71,9 +71,14 @@ impl Calling<'_> {
 
     /// Ends the child that has been idle for longest, if there is one.
     fn make_room(&mut self, up: UpId) -> bool {
-        let busy = self
-            .tasks
-            .leases_asked_for(up, self.cx.limits.pending_input_time, self.cx.now);
+        let mut busy =
+            self.tasks
+                .leases_asked_for(up, self.cx.limits.pending_input_time, self.cx.now);
+        // A call may be between two rounds, when nothing of it is in flight.
+        let conns = &self.ups.get(up).conns;
+        let calls = self.calls.values().filter(|call| call.up == up);
+        let clients = calls.filter(|call| matches!(call.purpose, Purpose::Client(_)));
+        busy.extend(clients.filter_map(|call| conns.get(call.conn).map(|conn| conn.lease)));
         let Some(at) = allocation::idlest(self.ups.get(up), &busy, self.cx.now) else {
             return false;
         };
