@@ -128,7 +128,12 @@ impl Calling<'_> {
         } else {
             200
         };
-        let body = if mapped == number_code {
+        // A modern client is told which resource there is not (2026-07-28, Resources, "Errors").
+        let lacks_uri = eras == EraPair::MODERN_TO_LEGACY
+            && client.method == Method::ResourcesRead
+            && mapped == rpc::INVALID_PARAMS
+            && uri.is_none();
+        let body = if mapped == number_code && !lacks_uri {
             let mut splice = crate::protocol::splice::Splice::new(text);
             splice.replace(number, client.id.to_string());
             splice.finish()

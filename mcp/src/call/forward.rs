@@ -15,7 +15,7 @@ use crate::protocol::capabilities::Declared;
 use crate::protocol::era::EraPair;
 use crate::protocol::method::{LogLevel, Method};
 use crate::protocol::refusal::{Refusal, rpc};
-use crate::protocol::{header, json};
+use crate::protocol::{header, inbound, json};
 use crate::trace::{CallFacts, Span, Trace};
 use crate::translation::message;
 use crate::translation::message::Outgoing;
@@ -60,6 +60,7 @@ impl Calling<'_> {
             None => self.era_of(up, era, &caller(ctx, declared.as_ref())),
         };
         let facts = self.client_facts(ctx, era);
+        inbound::check_progress_token(facts.progress)?;
         let number = self.cx.next_id();
         let bridges_task =
             ctx.is_modern() && era != UpEra::Modern && ctx.method == Method::ToolsCall;

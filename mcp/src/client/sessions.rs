@@ -54,7 +54,7 @@ impl Clients {
             .header("mcp-protocol-version")
             .is_some_and(|version| !SUPPORTED.contains(&version))
         {
-            return Err(inbound::unsupported(
+            return Err(inbound::unsupported_header(
                 request.header("mcp-protocol-version").unwrap_or_default(),
             ));
         }

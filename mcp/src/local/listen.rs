@@ -59,6 +59,7 @@ impl Serving<'_> {
             ],
         )
         .unwrap_or_default();
+        check_types([tools, prompts, resources], [uris, task_ids])?;
         let tasks = self
             .tasks
             .listened((self.clients, self.ups), self.cx.now, ctx, task_ids)?;
@@ -154,6 +155,23 @@ impl Serving<'_> {
             self.connecting().listen_upstream(up);
         }
     }
+}
+
+/// Checks the types of the members of a filter (schema, "SubscriptionsListenRequestParams").
+fn check_types(flags: [Option<&str>; 3], lists: [Option<&str>; 2]) -> Result<(), Refusal> {
+    let is_flag = |raw: &str| matches!(raw, "true" | "false");
+    let is_text = |raw: &&str| raw.starts_with('"');
+    let is_list = |raw: &str| json::elements(raw).is_some_and(|parts| parts.iter().all(is_text));
+    let is_right =
+        flags.into_iter().flatten().all(is_flag) && lists.into_iter().flatten().all(is_list);
+    is_right.then_some(()).ok_or_else(|| {
+        Refusal::new(
+            200,
+            rpc::INVALID_PARAMS,
+            Code::InvalidRequest,
+            "notifications has a member of another type: flags are booleans, lists are texts",
+        )
+    })
 }
 
 /// What is sent first on a stream: the part of the filter that is in force. `uris` and `tasks`: the

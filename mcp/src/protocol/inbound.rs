@@ -120,6 +120,7 @@ fn claim<'a>(
             "unknown log level",
         ));
     }
+    check_progress_token(progress)?;
     Ok(Claim {
         capabilities,
         log_level: level.flatten(),
@@ -177,7 +178,7 @@ pub fn classify_by<'a>(
     match request.header("mcp-session-id") {
         Some(session) => Ok(RequestEra::Session(session)),
         None if header.is_some_and(|version| !SUPPORTED.contains(&version)) => {
-            Err(unsupported(header.unwrap_or_default()))
+            Err(unsupported_header(header.unwrap_or_default()))
         }
         None if needs_no_session(request, envelope) => {
             Ok(RequestEra::Sessionless(revision_of(header)))
@@ -223,14 +224,45 @@ pub fn is_claimed(envelope: &Envelope<'_>) -> bool {
 /// handshake, not another claim.
 #[must_use]
 pub fn unsupported(requested: &str) -> Refusal {
+    unsupported_of(requested, &json::quote(MODERN))
+}
+
+fn unsupported_of(requested: &str, supported: &str) -> Refusal {
     Refusal::new(
         400,
         rpc::UNSUPPORTED_VERSION,
         Code::VersionUnsupported,
         requested,
     )
-    .with("supported", &format!("[\"{MODERN}\"]"))
+    .with("supported", &format!("[{supported}]"))
     .with("requested", &json::quote(requested))
+}
+
+/// The refusal of a revision that a header names without a claim in the body: it may mean any.
+#[must_use]
+pub fn unsupported_header(requested: &str) -> Refusal {
+    unsupported_of(requested, &SUPPORTED.map(json::quote).join(","))
+}
+
+/// Checks the type of a progress token as it stands: a string or an integer (schema,
+/// "ProgressToken").
+///
+/// # Errors
+/// -32602 for anything else.
+pub fn check_progress_token(token: Option<&str>) -> Result<(), Refusal> {
+    let is_right = |raw: &str| {
+        let digits = raw.strip_prefix('-').unwrap_or(raw);
+        raw.starts_with('"') || digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    if token.is_none_or(is_right) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        200,
+        rpc::INVALID_PARAMS,
+        Code::InvalidRequest,
+        "_meta.progressToken is neither a string nor an integer",
+    ))
 }
 
 fn missing_meta(key: &str) -> Refusal {

@@ -260,7 +260,12 @@ pub(crate) fn result(from: &Incoming<'_>, result: &str) -> Bytes {
     } else {
         expose(from, result, &mut splice);
         match from.eras {
-            EraPair::MODERN_TO_LEGACY => splice.insert(result, &modern_members(from, result)),
+            EraPair::MODERN_TO_LEGACY => {
+                splice.insert(result, &modern_members(from, result));
+                if let Some((meta, server)) = unnamed(from, result) {
+                    splice.insert(meta, &format!("\"{}\":{server}", key::SERVER));
+                }
+            }
             // Every result says what it is (2026-07-28, basic, "Results"); one that does not is
             // complete.
             EraPair::MODERN if json::pick(result, ["resultType"]) == Some([None]) => {
@@ -315,6 +320,14 @@ fn modern_members(from: &Incoming<'_>, result: &str) -> String {
     members.trim_start_matches(',').to_owned()
 }
 
+/// The `_meta` of a legacy result that does not say whose it is, and whose it is.
+fn unnamed<'a>(from: &Incoming<'a>, result: &'a str) -> Option<(&'a str, &'a str)> {
+    let [meta] = json::pick(result, ["_meta"])?;
+    let meta = meta.filter(|meta| meta.starts_with('{'))?;
+    let [named] = json::pick(meta, [key::SERVER])?;
+    Some((meta, from.server.filter(|_| named.is_none())?))
+}
+
 /// The URIs in a result that name resources of the upstream.
 pub(crate) fn uris(method: Method, result: &str) -> Vec<&str> {
     let list = |text, member| {
@@ -357,6 +370,8 @@ pub(crate) fn uris(method: Method, result: &str) -> Vec<&str> {
 pub(crate) fn error_code(method: Method, code: i64, has_uri: bool, eras: EraPair) -> i64 {
     match (eras, method, code) {
         (EraPair::MODERN_TO_LEGACY, _, rpc::RESOURCE_NOT_FOUND) => rpc::INVALID_PARAMS,
+        // Some SDKs say 0 where they know no code.
+        (EraPair::MODERN_TO_LEGACY, _, 0) => rpc::INTERNAL,
         (EraPair::LEGACY_TO_MODERN, Method::ResourcesRead, rpc::INVALID_PARAMS) if has_uri => {
             rpc::RESOURCE_NOT_FOUND
         }

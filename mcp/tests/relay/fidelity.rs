@@ -2,9 +2,10 @@
 //! byte but the id, the progress token and (in the view of all) the name is as it came, in both
 //! directions.
 
-use crate::support::{MODERN, Relay, Server, modern};
+use crate::support::{MODERN, Relay, Server, code, modern};
 use ggen_mcp::api::UpInput;
 use ggen_mcp::edge::{Reply, Verb};
+use serde_json::{Value, json};
 
 /// Parameters and results with all that a typed model would lose.
 const ODD: [&str; 8] = [
@@ -192,4 +193,103 @@ fn errors_and_progress_are_not_retyped() {
         panic!("{replies:?}")
     };
     assert_eq!(data, &renumbered(&error, &ours, "\"a\""));
+}
+
+#[test]
+fn members_of_another_type_are_refused() {
+    let mut relay = Relay::new(&[("s", false, |_, _| None)]);
+    let session = relay.session("s", "2025-11-25");
+    for (token, is_right) in [
+        ("1", true),
+        ("\"a\"", true),
+        ("-3", true),
+        ("null", false),
+        ("1.5", false),
+        ("{}", false),
+        ("[1]", false),
+        ("true", false),
+    ] {
+        let call = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"t","_meta":{{"progressToken":{token}}}}}}}"#
+        );
+        let (_, body) = relay.post("s", &[("mcp-session-id", &session)], &call);
+        assert_eq!(code(&body) == 0, is_right, "{token}: {body}");
+        let meta = format!(
+            r#""_meta":{{"progressToken":{token},"io.modelcontextprotocol/protocolVersion":"{MODERN}","io.modelcontextprotocol/clientCapabilities":{{}}}}"#
+        );
+        let call = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"t",{meta}}}}}"#
+        );
+        let headers = [
+            ("mcp-protocol-version", MODERN),
+            ("mcp-method", "tools/call"),
+            ("mcp-name", "t"),
+        ];
+        let (_, body) = relay.post("s", &headers, &call);
+        assert_eq!(
+            code(&body),
+            if is_right { 0 } else { -32602 },
+            "{token}: {body}"
+        );
+    }
+    for filter in [
+        json!({"toolsListChanged": "yes"}),
+        json!({"resourceSubscriptions": "test://r"}),
+        json!({"resourceSubscriptions": [7]}),
+        json!({"taskIds": {}}),
+    ] {
+        let params = json!({ "notifications": filter });
+        let (_, body) = relay.ask("s", None, "subscriptions/listen", &params, &json!({}));
+        assert_eq!(body["error"]["code"], -32602, "{filter}: {body}");
+    }
+}
+
+#[test]
+fn a_revision_that_only_a_header_names_is_refused_with_all_that_there_are() {
+    let mut relay = Relay::new(&[("s", false, |_, _| None)]);
+    let list = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+    let (status, body) = relay.post("s", &[("mcp-protocol-version", "1999-01-01")], list);
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let supported = body["error"]["data"]["supported"].as_array().unwrap().len();
+    assert_eq!((status, supported), (400, 5), "{body}");
+}
+
+#[test]
+fn what_a_legacy_server_leaves_out_is_added_for_modern_clients() {
+    let mut relay = Relay::new(&[("s", false, |_, message| {
+        let member = match (
+            message["method"].as_str()?,
+            message["params"]["name"].as_str(),
+        ) {
+            ("tools/call", Some("zero")) => r#""error":{"code":0,"message":"broke"}"#,
+            ("tools/call", _) => r#""result":{"content":[],"_meta":{"own":1}}"#,
+            ("resources/read", _) => r#""error":{"code":-32602,"message":"no such"}"#,
+            _ => return None,
+        };
+        Some(member.to_owned())
+    })]);
+    let call = |relay: &mut Relay, name: &str| {
+        relay
+            .ask(
+                "s",
+                Some(name),
+                "tools/call",
+                &json!({ "name": name }),
+                &json!({}),
+            )
+            .1
+    };
+    let named = &call(&mut relay, "t")["result"]["_meta"];
+    assert_eq!(named["own"], 1);
+    assert_eq!(named["io.modelcontextprotocol/serverInfo"]["name"], "s");
+    assert_eq!(call(&mut relay, "zero")["error"]["code"], -32603);
+    let read = json!({ "uri": "test://none" });
+    let (_, body) = relay.ask(
+        "s",
+        Some("test://none"),
+        "resources/read",
+        &read,
+        &json!({}),
+    );
+    assert_eq!(body["error"]["data"]["uri"], "test://none", "{body}");
 }

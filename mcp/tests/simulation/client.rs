@@ -291,7 +291,8 @@ impl World {
         let who = &self.clients[client];
         let (modern, session) = (who.version.is_none(), who.session.clone());
         let mut meta = Vec::new();
-        let token = marker.is_some() && self.rng.chance(40);
+        // A token is a string or an integer.
+        let token = marker.is_some() && self.rng.chance(40) && !id.contains('.');
         if token {
             meta.push(format!("\"progressToken\":{id}"));
         }
