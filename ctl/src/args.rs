@@ -1,8 +1,10 @@
 //! The command line of `ggen`. Definitions only. May not: read the environment, do anything.
 
 mod auth;
+mod clients;
 
 pub(crate) use auth::{Auth, GenerateCa, GenerateCert, Made};
+pub(crate) use clients::{Import, Install};
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use ggen_wire::log::Level;
@@ -145,6 +147,23 @@ pub(crate) enum Mcp {
     /// Show and change the configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(Config),
+    /// Take over the servers of other MCP clients; without --yes, show what would happen
+    Import(Import),
+    /// Put ggend's entry into the file of an MCP client
+    Install(Install),
+    /// The same as `mcp server start`
+    #[command(name = "start", hide = true)]
+    Begin(Start),
+    /// As other tools of this family have it: `mcp server start`, or `mcp server stdio`
+    #[command(hide = true)]
+    StartServer {
+        /// http, websocket, quic or stdio
+        #[arg(long, value_name = "TRANSPORT", default_value = "http")]
+        transport: String,
+        /// The HTTP port, instead of the configured one
+        #[arg(long, value_name = "N")]
+        port: Option<u16>,
+    },
 }
 
 /// `ggen mcp server …`

@@ -37,6 +37,12 @@ _ggen() {
             ggen__subcmd__mcp,explain)
                 cmd="ggen__subcmd__mcp__subcmd__explain"
                 ;;
+            ggen__subcmd__mcp,import)
+                cmd="ggen__subcmd__mcp__subcmd__import"
+                ;;
+            ggen__subcmd__mcp,install)
+                cmd="ggen__subcmd__mcp__subcmd__install"
+                ;;
             ggen__subcmd__mcp,list)
                 cmd="ggen__subcmd__mcp__subcmd__list"
                 ;;
@@ -45,6 +51,12 @@ _ggen() {
                 ;;
             ggen__subcmd__mcp,server)
                 cmd="ggen__subcmd__mcp__subcmd__server"
+                ;;
+            ggen__subcmd__mcp,start)
+                cmd="ggen__subcmd__mcp__subcmd__start"
+                ;;
+            ggen__subcmd__mcp,start-server)
+                cmd="ggen__subcmd__mcp__subcmd__start__subcmd__server"
                 ;;
             ggen__subcmd__mcp,status)
                 cmd="ggen__subcmd__mcp__subcmd__status"
@@ -239,7 +251,7 @@ _ggen() {
             return 0
             ;;
         ggen__subcmd__mcp)
-            opts="-q -v -h -V --format --json --quiet --verbose --debug --config --socket --timeout --help --version server list status test schemas explain doctor test-connection auth config"
+            opts="-q -v -h -V --format --json --quiet --verbose --debug --config --socket --timeout --help --version server list status test schemas explain doctor test-connection auth config import install start start-server"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1024,6 +1036,74 @@ _ggen() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        ggen__subcmd__mcp__subcmd__import)
+            opts="-q -v -h -V --yes --dry-run --replace --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "human json csv markdown" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggen__subcmd__mcp__subcmd__install)
+            opts="-q -v -h -V --print --remove --stdio --url --file --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "human json csv markdown" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         ggen__subcmd__mcp__subcmd__list)
             opts="-q -v -h -V --server --type --status --search --all --refresh --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1505,6 +1585,82 @@ _ggen() {
                 return 0
             fi
             case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "human json csv markdown" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggen__subcmd__mcp__subcmd__start)
+            opts="-q -v -h -V --foreground --port --server --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --server)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "human json csv markdown" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggen__subcmd__mcp__subcmd__start__subcmd__server)
+            opts="-q -v -h -V --transport --port --format --json --quiet --verbose --debug --config --socket --timeout --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --transport)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --format)
                     COMPREPLY=($(compgen -W "human json csv markdown" -- "${cur}"))
                     return 0

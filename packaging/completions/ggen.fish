@@ -40,29 +40,33 @@ complete -c ggen -n "__fish_ggen_needs_command" -s V -l version -d 'Print versio
 complete -c ggen -n "__fish_ggen_needs_command" -f -a "mcp" -d 'The gateway, its tools and its upstream servers'
 complete -c ggen -n "__fish_ggen_needs_command" -f -a "completion" -d 'Print the completion script of a shell'
 complete -c ggen -n "__fish_ggen_needs_command" -f -a "__detach" -d 'Takes a session of its own and becomes the given program'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config" -l format -d 'How to print' -r -f -a "human\t'For people'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -l format -d 'How to print' -r -f -a "human\t'For people'
 json\t'For programs; the schema is that of the control interface'
 csv\t'For spreadsheets (RFC 4180); `list` only'
 markdown\t'A table for documents; `list` only'"
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config" -l config -d 'The configuration file, for commands that hand one to ggend' -r -F
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config" -l socket -d 'The daemon\'s control socket' -r -F
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config" -l timeout -d 'How long to wait for the daemon' -r
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config" -l json -d 'The same as --format json'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config" -s q -l quiet -d 'Print results and errors only'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config" -s v -l verbose -d 'Print more'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config" -l debug -d 'Print what passes between ggen and the daemon; with `server start`, let the daemon log everything'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config" -s V -l version -d 'Print version'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config" -f -a "server" -d 'Start, stop and inspect the daemon'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config" -f -a "list" -d 'List the tools that clients see'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config" -f -a "status" -d 'Show one tool'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config" -f -a "test" -d 'Call one tool for real'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config" -f -a "schemas" -d 'Print the definitions of all tools'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config" -f -a "explain" -d 'Explain an error code: meaning, causes, fixes'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config" -f -a "doctor" -d 'Find what is wrong: the daemon, its configuration, its connections, its servers, this host'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config" -f -a "test-connection" -d 'Connect as a client does, and name the layer that fails'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config" -f -a "auth" -d 'API keys and tokens: who may ask'
-complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config" -f -a "config" -d 'Show and change the configuration'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -l config -d 'The configuration file, for commands that hand one to ggend' -r -F
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -l socket -d 'The daemon\'s control socket' -r -F
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -l timeout -d 'How long to wait for the daemon' -r
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -l json -d 'The same as --format json'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -s q -l quiet -d 'Print results and errors only'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -s v -l verbose -d 'Print more'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -l debug -d 'Print what passes between ggen and the daemon; with `server start`, let the daemon log everything'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -s V -l version -d 'Print version'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -f -a "server" -d 'Start, stop and inspect the daemon'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -f -a "list" -d 'List the tools that clients see'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -f -a "status" -d 'Show one tool'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -f -a "test" -d 'Call one tool for real'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -f -a "schemas" -d 'Print the definitions of all tools'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -f -a "explain" -d 'Explain an error code: meaning, causes, fixes'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -f -a "doctor" -d 'Find what is wrong: the daemon, its configuration, its connections, its servers, this host'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -f -a "test-connection" -d 'Connect as a client does, and name the layer that fails'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -f -a "auth" -d 'API keys and tokens: who may ask'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -f -a "config" -d 'Show and change the configuration'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -f -a "import" -d 'Take over the servers of other MCP clients; without --yes, show what would happen'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -f -a "install" -d 'Put ggend\'s entry into the file of an MCP client'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -f -a "start" -d 'The same as `mcp server start`'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and not __fish_seen_subcommand_from server list status test schemas explain doctor test-connection auth config import install start start-server" -f -a "start-server" -d 'As other tools of this family have it: `mcp server start`, or `mcp server stdio`'
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from server" -l format -d 'How to print' -r -f -a "human\t'For people'
 json\t'For programs; the schema is that of the control interface'
 csv\t'For spreadsheets (RFC 4180); `list` only'
@@ -244,6 +248,71 @@ complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcomman
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from config" -f -a "validate" -d 'Check the configuration; commands, folders and ports are tried'
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from config" -f -a "path" -d 'Print where configuration files are looked for, and which are there'
 complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from config" -f -a "schema" -d 'Print the JSON Schema of the file, for editors'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from import" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs; the schema is that of the control interface'
+csv\t'For spreadsheets (RFC 4180); `list` only'
+markdown\t'A table for documents; `list` only'"
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from import" -l config -d 'The configuration file, for commands that hand one to ggend' -r -F
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from import" -l socket -d 'The daemon\'s control socket' -r -F
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from import" -l timeout -d 'How long to wait for the daemon' -r
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from import" -l yes -d 'Write it'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from import" -l dry-run -d 'Only show what would happen'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from import" -l replace -d 'Also replace servers of the same name'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from import" -l json -d 'The same as --format json'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from import" -s q -l quiet -d 'Print results and errors only'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from import" -s v -l verbose -d 'Print more'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from import" -l debug -d 'Print what passes between ggen and the daemon; with `server start`, let the daemon log everything'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from import" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from import" -s V -l version -d 'Print version'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from install" -l url -d 'Another address than that of the configuration' -r
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from install" -l file -d 'Another file than the client\'s usual one' -r -F
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from install" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs; the schema is that of the control interface'
+csv\t'For spreadsheets (RFC 4180); `list` only'
+markdown\t'A table for documents; `list` only'"
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from install" -l config -d 'The configuration file, for commands that hand one to ggend' -r -F
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from install" -l socket -d 'The daemon\'s control socket' -r -F
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from install" -l timeout -d 'How long to wait for the daemon' -r
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from install" -l print -d 'Only print the entry'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from install" -l remove -d 'Take the entry out again'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from install" -l stdio -d 'By the command `ggen mcp server stdio`, not by address'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from install" -l json -d 'The same as --format json'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from install" -s q -l quiet -d 'Print results and errors only'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from install" -s v -l verbose -d 'Print more'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from install" -l debug -d 'Print what passes between ggen and the daemon; with `server start`, let the daemon log everything'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from install" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from install" -s V -l version -d 'Print version'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start" -l port -d 'The HTTP port, instead of the configured one' -r
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start" -l server -d 'One transport (http, https, websocket, quic, admin) or upstream of a running daemon' -r
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs; the schema is that of the control interface'
+csv\t'For spreadsheets (RFC 4180); `list` only'
+markdown\t'A table for documents; `list` only'"
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start" -l config -d 'The configuration file, for commands that hand one to ggend' -r -F
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start" -l socket -d 'The daemon\'s control socket' -r -F
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start" -l timeout -d 'How long to wait for the daemon' -r
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start" -l foreground -d 'Stay in the foreground: ggen becomes ggend'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start" -l json -d 'The same as --format json'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start" -s q -l quiet -d 'Print results and errors only'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start" -s v -l verbose -d 'Print more'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start" -l debug -d 'Print what passes between ggen and the daemon; with `server start`, let the daemon log everything'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start" -s V -l version -d 'Print version'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start-server" -l transport -d 'http, websocket, quic or stdio' -r
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start-server" -l port -d 'The HTTP port, instead of the configured one' -r
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start-server" -l format -d 'How to print' -r -f -a "human\t'For people'
+json\t'For programs; the schema is that of the control interface'
+csv\t'For spreadsheets (RFC 4180); `list` only'
+markdown\t'A table for documents; `list` only'"
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start-server" -l config -d 'The configuration file, for commands that hand one to ggend' -r -F
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start-server" -l socket -d 'The daemon\'s control socket' -r -F
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start-server" -l timeout -d 'How long to wait for the daemon' -r
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start-server" -l json -d 'The same as --format json'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start-server" -s q -l quiet -d 'Print results and errors only'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start-server" -s v -l verbose -d 'Print more'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start-server" -l debug -d 'Print what passes between ggen and the daemon; with `server start`, let the daemon log everything'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start-server" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ggen -n "__fish_ggen_using_subcommand mcp; and __fish_seen_subcommand_from start-server" -s V -l version -d 'Print version'
 complete -c ggen -n "__fish_ggen_using_subcommand completion" -l format -d 'How to print' -r -f -a "human\t'For people'
 json\t'For programs; the schema is that of the control interface'
 csv\t'For spreadsheets (RFC 4180); `list` only'

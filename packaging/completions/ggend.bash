@@ -109,8 +109,14 @@ _ggend() {
             ggend__subcmd__config,help)
                 cmd="ggend__subcmd__config__subcmd__help"
                 ;;
+            ggend__subcmd__config,import)
+                cmd="ggend__subcmd__config__subcmd__import"
+                ;;
             ggend__subcmd__config,init)
                 cmd="ggend__subcmd__config__subcmd__init"
+                ;;
+            ggend__subcmd__config,install)
+                cmd="ggend__subcmd__config__subcmd__install"
                 ;;
             ggend__subcmd__config,path)
                 cmd="ggend__subcmd__config__subcmd__path"
@@ -133,8 +139,14 @@ _ggend() {
             ggend__subcmd__config__subcmd__help,help)
                 cmd="ggend__subcmd__config__subcmd__help__subcmd__help"
                 ;;
+            ggend__subcmd__config__subcmd__help,import)
+                cmd="ggend__subcmd__config__subcmd__help__subcmd__import"
+                ;;
             ggend__subcmd__config__subcmd__help,init)
                 cmd="ggend__subcmd__config__subcmd__help__subcmd__init"
+                ;;
+            ggend__subcmd__config__subcmd__help,install)
+                cmd="ggend__subcmd__config__subcmd__help__subcmd__install"
                 ;;
             ggend__subcmd__config__subcmd__help,path)
                 cmd="ggend__subcmd__config__subcmd__help__subcmd__path"
@@ -205,8 +217,14 @@ _ggend() {
             ggend__subcmd__help__subcmd__config,get)
                 cmd="ggend__subcmd__help__subcmd__config__subcmd__get"
                 ;;
+            ggend__subcmd__help__subcmd__config,import)
+                cmd="ggend__subcmd__help__subcmd__config__subcmd__import"
+                ;;
             ggend__subcmd__help__subcmd__config,init)
                 cmd="ggend__subcmd__help__subcmd__config__subcmd__init"
+                ;;
+            ggend__subcmd__help__subcmd__config,install)
+                cmd="ggend__subcmd__help__subcmd__config__subcmd__install"
                 ;;
             ggend__subcmd__help__subcmd__config,path)
                 cmd="ggend__subcmd__help__subcmd__config__subcmd__path"
@@ -748,7 +766,7 @@ _ggend() {
             return 0
             ;;
         ggend__subcmd__config)
-            opts="-q -h --format --json --quiet --help init show get set unset path schema help"
+            opts="-q -h --format --json --quiet --help init show get set unset import install path schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -784,7 +802,7 @@ _ggend() {
             return 0
             ;;
         ggend__subcmd__config__subcmd__help)
-            opts="init show get set unset path schema help"
+            opts="init show get set unset import install path schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -825,7 +843,35 @@ _ggend() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        ggend__subcmd__config__subcmd__help__subcmd__import)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         ggend__subcmd__config__subcmd__help__subcmd__init)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__config__subcmd__help__subcmd__install)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -909,6 +955,24 @@ _ggend() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        ggend__subcmd__config__subcmd__import)
+            opts="-q -h --yes --dry-run --replace --format --json --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         ggend__subcmd__config__subcmd__init)
             opts="-q -h --examples --file --force --format --json --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -916,6 +980,32 @@ _ggend() {
                 return 0
             fi
             case "${prev}" in
+                --file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "human json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__config__subcmd__install)
+            opts="-q -h --print --remove --stdio --url --file --format --json --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --url)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1204,7 +1294,7 @@ _ggend() {
             return 0
             ;;
         ggend__subcmd__help__subcmd__config)
-            opts="init show get set unset path schema"
+            opts="init show get set unset import install path schema"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1231,7 +1321,35 @@ _ggend() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        ggend__subcmd__help__subcmd__config__subcmd__import)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         ggend__subcmd__help__subcmd__config__subcmd__init)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ggend__subcmd__help__subcmd__config__subcmd__install)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -12,9 +12,9 @@ use std::{ffi::OsString, path::PathBuf};
 /// Becomes `ggend`; returns only when that fails.
 pub(crate) fn run(context: &Context, verb: Config) -> Failed {
     let global = &context.global;
-    let mut line = Line::default();
-    line.option("--socket", global.socket.clone());
     if let Config::Validate { file } = verb {
+        let mut line = Line::default();
+        line.option("--socket", global.socket.clone());
         line.word("check");
         line.0
             .extend(file.or_else(|| global.config.clone()).map(Into::into));
@@ -23,15 +23,7 @@ pub(crate) fn run(context: &Context, verb: Config) -> Failed {
         context.say_program(&line.0);
         return daemon::become_daemon(&line.0);
     }
-    line.option("--config", global.config.clone());
-    line.word("config");
-    line.flag("--json", context.out.json);
-    // Without a format, `show` writes JSON to a file or pipe.
-    line.flag(
-        "--format=human",
-        !context.out.json && global.format == Some(Format::Human),
-    );
-    line.flag("--quiet", context.out.quiet);
+    let mut line = Line::of_config(context);
     match verb {
         Config::Init {
             examples,
@@ -59,18 +51,41 @@ pub(crate) fn run(context: &Context, verb: Config) -> Failed {
 
 /// The arguments of `ggend`.
 #[derive(Default)]
-struct Line(Vec<OsString>);
+pub(super) struct Line(pub(super) Vec<OsString>);
 
 impl Line {
-    fn word(&mut self, word: &str) {
+    /// `ggend config`, with the flags of every command.
+    pub(super) fn of_config(context: &Context) -> Self {
+        let global = &context.global;
+        let mut line = Self::default();
+        line.option("--socket", global.socket.clone());
+        line.option("--config", global.config.clone());
+        line.word("config");
+        line.flag("--json", context.out.json);
+        // Without a format, `show` writes JSON to a file or pipe.
+        line.flag(
+            "--format=human",
+            !context.out.json && global.format == Some(Format::Human),
+        );
+        line.flag("--quiet", context.out.quiet);
+        line
+    }
+
+    /// What was typed last, of which nothing may be taken for a flag.
+    pub(super) fn rest(&mut self, operands: impl IntoIterator<Item = String>) {
+        self.0.push("--".into());
+        self.0.extend(operands.into_iter().map(Into::into));
+    }
+
+    pub(super) fn word(&mut self, word: &str) {
         self.0.push(word.into());
     }
 
-    fn flag(&mut self, name: &str, given: bool) {
+    pub(super) fn flag(&mut self, name: &str, given: bool) {
         self.0.extend(given.then(|| name.into()));
     }
 
-    fn option(&mut self, name: &str, value: Option<PathBuf>) {
+    pub(super) fn option(&mut self, name: &str, value: Option<PathBuf>) {
         if let Some(value) = value {
             self.0.extend([name.into(), value.into()]);
         }

@@ -3,6 +3,7 @@
 
 mod auth;
 mod certificates;
+mod clients;
 mod completion;
 mod config;
 mod explain;
@@ -14,7 +15,7 @@ mod tool_status;
 mod tool_test;
 
 use crate::{
-    args::{Format, Mcp, Noun},
+    args::{Format, Mcp, Noun, Server},
     context::Context,
     failed::{Exit, Failed},
 };
@@ -45,6 +46,12 @@ pub(crate) fn run(context: &mut Context, noun: Noun) -> Result<Exit, Failed> {
         Noun::Mcp(Mcp::TestConnection(test)) => Err(probe::connection(context, &test)),
         Noun::Mcp(Mcp::Auth(verb)) => Err(auth::run(context, verb)),
         Noun::Mcp(Mcp::Config(verb)) => Err(config::run(context, verb)),
+        Noun::Mcp(Mcp::Import(import)) => Err(clients::import(context, import)),
+        Noun::Mcp(Mcp::Install(install)) => Err(clients::install(context, install)),
+        Noun::Mcp(Mcp::Begin(start)) => server::run(context, Server::Start(start)),
+        Noun::Mcp(Mcp::StartServer { transport, port }) => {
+            clients::start_server(context, &transport, port)
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 //! from the folder of its file.
 
 mod check;
+mod clients;
 pub mod commands;
 mod files;
 mod layers;

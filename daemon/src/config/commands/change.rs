@@ -26,7 +26,7 @@ use std::{
 pub(super) const EMPTY: &str = "{\n  \"version\": \"1.0\"\n}\n";
 
 /// A file whose turn it is to be changed.
-struct Open {
+pub(super) struct Open {
     /// As the loader knows it.
     path: PathBuf,
     turn: Turn,
@@ -35,7 +35,7 @@ struct Open {
 }
 
 impl Open {
-    fn new(path: PathBuf) -> Result<Self, Refusal> {
+    pub(super) fn new(path: PathBuf) -> Result<Self, Refusal> {
         let failed = |error| Refusal::io(&path, &error);
         let turn = Turn::take(&path).map_err(failed)?;
         let text = match std::fs::File::open(turn.file()) {
@@ -76,6 +76,41 @@ impl Open {
         parts
     }
 
+    /// The file's path.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is in it.
+    pub(super) fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
+    /// The value at a key.
+    pub(super) fn value(&self, key: &Key) -> Option<Value> {
+        let raw = edit::raw(self.text.as_ref()?, &self.spelt(key))?;
+        serde_json::from_str(&jsonc::plain(raw)).ok()
+    }
+
+    /// Puts a value into a text of this file.
+    pub(super) fn set(
+        &self,
+        text: &mut String,
+        key: Key,
+        value: Value,
+        json: &str,
+        options: &LoadOptions,
+    ) -> Result<Change, Refusal> {
+        let before = self.value(&key);
+        *text = edit::set(text, &self.spelt(&key), json)
+            .map_err(|error| uneditable(options, self, &key, &error))?;
+        Ok(Change {
+            key,
+            before,
+            after: Some(value),
+        })
+    }
+
     fn names(&self) -> Vec<String> {
         let value: Option<Value> = self.text.as_ref().and_then(|text| {
             serde_json::from_str(&jsonc::plain(text.trim_start_matches('\u{feff}'))).ok()
@@ -89,7 +124,7 @@ impl Open {
     }
 }
 
-struct Change {
+pub(super) struct Change {
     key: Key,
     before: Option<Value>,
     after: Option<Value>,
@@ -231,7 +266,8 @@ fn problems(options: &LoadOptions) -> Vec<Problem> {
     load(options).map_or_else(|problems| problems, |loaded| loaded.warnings)
 }
 
-fn finish(
+/// Judges the text, writes it, and says what has changed.
+pub(super) fn finish(
     options: &LoadOptions,
     open: &Open,
     text: &str,

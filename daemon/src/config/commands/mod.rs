@@ -3,8 +3,11 @@
 //! daemon; it only checks whether one listens.
 
 mod change;
+mod import;
 mod init;
+mod install;
 mod places;
+mod secrets_of;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -77,6 +80,42 @@ enum Verb {
         /// Such as transports.http.port, or mcpServers.github.
         #[arg(required = true, value_name = "KEY")]
         keys: Vec<String>,
+    },
+    /// Take over the servers of other MCP clients.
+    Import {
+        /// A file, or a client: claude-desktop, claude-code, vscode, cursor, windsurf, zed, gemini,
+        /// codex, goose, opencode, copilot, cline, lmstudio, jetbrains. Without it, all of them.
+        #[arg(value_name = "FILE|CLIENT")]
+        what: Option<String>,
+        /// Write it; without this, only show what would happen.
+        #[arg(long)]
+        yes: bool,
+        /// Only show what would happen.
+        #[arg(long, conflicts_with = "yes")]
+        dry_run: bool,
+        /// Also replace servers of the same name.
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Put ggend's entry into the file of an MCP client.
+    Install {
+        /// The client, as for import.
+        client: String,
+        /// Only print the entry.
+        #[arg(long, conflicts_with = "remove")]
+        print: bool,
+        /// Take the entry out again.
+        #[arg(long)]
+        remove: bool,
+        /// By the command `ggen mcp server stdio`, not by address.
+        #[arg(long)]
+        stdio: bool,
+        /// Another address than that of the configuration.
+        #[arg(long, value_name = "URL", conflicts_with = "stdio")]
+        url: Option<String>,
+        /// Another file than the client's usual one.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
     },
     /// Print where files are looked for, highest first, and which are there.
     Path,
@@ -201,35 +240,7 @@ pub fn run(options: &Options, load: &LoadOptions, socket: &Path) -> ExitCode {
     let terminal = stdout.is_terminal();
     let json = options.print.is_json();
     let running = || UnixStream::connect(socket).is_ok();
-    let outcome = match &options.verb {
-        Verb::Init {
-            examples,
-            file,
-            force,
-        } => init::init(load, file.as_deref(), *examples, *force),
-        // Saved to a file it has to be JSON, and lines of JSON are found by grep as well.
-        Verb::Show { effective } => show::show(
-            load,
-            *effective,
-            options
-                .print
-                .format()
-                .map_or(terminal, |format| format == Format::Human),
-        ),
-        Verb::Get { key } => show::get(load, key),
-        Verb::Set { assignments } => change::set(load, assignments, &running),
-        Verb::Unset { keys } => change::unset(load, keys, &running),
-        Verb::Path => places::path(load),
-        Verb::Schema => {
-            let schema = json_schema();
-            Ok(Answer {
-                text: format!("{schema:#}\n"),
-                json: schema,
-                bare: true,
-                ..Answer::default()
-            })
-        }
-    };
+    let outcome = play(options, load, terminal, &running);
     // Whoever closes the pipe early has read enough; the exit code still tells.
     match outcome {
         Ok(answer) if json => {
@@ -251,6 +262,87 @@ pub fn run(options: &Options, load: &LoadOptions, socket: &Path) -> ExitCode {
             let _ = stderr.lock().write_all(refusal.human(colour).as_bytes());
             ExitCode::from(refusal.exit)
         }
+    }
+}
+
+fn play(
+    options: &Options,
+    load: &LoadOptions,
+    terminal: bool,
+    running: &dyn Fn() -> bool,
+) -> Result<Answer, Refusal> {
+    match &options.verb {
+        Verb::Init {
+            examples,
+            file,
+            force,
+        } => init::init(load, file.as_deref(), *examples, *force),
+        // Saved to a file it has to be JSON, and lines of JSON are found by grep as well.
+        Verb::Show { effective } => show::show(
+            load,
+            *effective,
+            options
+                .print
+                .format()
+                .map_or(terminal, |format| format == Format::Human),
+        ),
+        Verb::Get { key } => show::get(load, key),
+        Verb::Set { assignments } => change::set(load, assignments, running),
+        Verb::Unset { keys } => change::unset(load, keys, running),
+        Verb::Import { .. } | Verb::Install { .. } => of_clients(&options.verb, load, running),
+        Verb::Path => places::path(load),
+        Verb::Schema => {
+            let schema = json_schema();
+            Ok(Answer {
+                text: format!("{schema:#}\n"),
+                json: schema,
+                bare: true,
+                ..Answer::default()
+            })
+        }
+    }
+}
+
+/// The verbs about other client programs.
+fn of_clients(
+    verb: &Verb,
+    load: &LoadOptions,
+    running: &dyn Fn() -> bool,
+) -> Result<Answer, Refusal> {
+    match verb {
+        Verb::Import {
+            what,
+            yes,
+            dry_run: _,
+            replace,
+        } => import::import(
+            load,
+            &import::Import {
+                what: what.as_deref(),
+                yes: *yes,
+                replace: *replace,
+            },
+            running,
+        ),
+        Verb::Install {
+            client,
+            print,
+            remove,
+            stdio,
+            url,
+            file,
+        } => install::install(
+            load,
+            &install::Install {
+                client,
+                file: file.as_deref(),
+                print: *print,
+                remove: *remove,
+                stdio: *stdio,
+                url: url.as_deref(),
+            },
+        ),
+        _ => Ok(Answer::default()),
     }
 }
 
@@ -278,4 +370,41 @@ fn plain(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// The commands as other tests need them.
+#[cfg(test)]
+pub(super) mod testing {
+    use super::{import, install};
+    use crate::config::LoadOptions;
+
+    /// `config import`: what it says, done or refused.
+    pub(in crate::config) fn import(options: &LoadOptions, what: &str, yes: bool) -> String {
+        let import = import::Import {
+            what: Some(what),
+            yes,
+            replace: false,
+        };
+        import::import(options, &import, &|| false)
+            .map_or_else(|refusal| refusal.human(false), |answer| answer.text)
+    }
+
+    /// `config install`: what it says.
+    pub(in crate::config) fn install(
+        options: &LoadOptions,
+        client: &str,
+        remove: bool,
+    ) -> Result<String, String> {
+        let install = install::Install {
+            client,
+            file: None,
+            print: false,
+            remove,
+            stdio: false,
+            url: None,
+        };
+        install::install(options, &install)
+            .map(|answer| answer.text)
+            .map_err(|refusal| refusal.human(false))
+    }
 }

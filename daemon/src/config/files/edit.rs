@@ -252,7 +252,7 @@ fn member(path: &[String], value: &str, lines: Option<(&str, &str, &str)>) -> St
 }
 
 /// What the file indents by: the margin of its first indented line.
-fn unit(text: &str) -> String {
+pub(crate) fn unit(text: &str) -> String {
     let margin = |line: &str| -> String {
         line.chars()
             .take_while(|c| [' ', '\t'].contains(c))

@@ -143,7 +143,8 @@ const SURE: [&str; 7] = [
     "AUTHORIZATION",
 ];
 
-fn is_secret(name: Option<&str>, value: &str) -> bool {
+/// Whether a value is a secret beyond doubt, by its name or by itself.
+pub(crate) fn is_secret(name: Option<&str>, value: &str) -> bool {
     if value.is_empty() || variables::has_variable(value) {
         return false;
     }

@@ -115,6 +115,19 @@ impl Turn {
         self.held.sync_all()
     }
 
+    /// Writes a copy of the content beside the file, with its mode and owner.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub(crate) fn write_beside(&self, path: &Path, content: &str) -> io::Result<()> {
+        let before = std::fs::metadata(&self.file)?;
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.write_fresh(path, content, Some(&before))
+    }
+
     fn write_fresh(
         &self,
         fresh: &Path,

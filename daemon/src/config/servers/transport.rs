@@ -75,7 +75,7 @@ pub(super) fn read(
         },
         headers: fields.map(headers, bad_header),
     };
-    if !remote && is_empty && is_text(node, commands) {
+    if !remote && is_empty && (is_text(node, commands) || is_list(node, commands)) {
         let at = fields.at(commands);
         value_problem(fields, commands, at, "is empty");
     }
@@ -238,6 +238,11 @@ fn of_object(fields: &mut Fields<'_>, key: &str, node: &Node, scope: &Scope<'_>)
         }
     }
     words
+}
+
+fn is_list(node: &Node, key: &str) -> bool {
+    node.member(key)
+        .is_some_and(|member| matches!(&member.node.tree, Tree::Array(_)))
 }
 
 fn is_text(node: &Node, key: &str) -> bool {

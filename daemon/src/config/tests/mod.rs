@@ -6,6 +6,7 @@
 )]
 
 mod anything;
+mod corpus;
 mod described;
 mod edits;
 mod entries;
