@@ -218,18 +218,13 @@ impl Calling<'_> {
     /// the only one.
     pub(crate) fn call_of_child(&self, up: UpId, conn: usize) -> Option<u64> {
         let conn = &self.ups.get(up).conns[conn];
-        let is_sessions = conn
-            .user
-            .as_ref()
-            .is_some_and(|user| user.session().is_some());
-        let is_certain = is_sessions || conn.calls.len() == 1 && conn.late.is_empty();
         let concerned = |number: &&u64| match self.calls.get(number).map(|call| &call.purpose) {
             Some(Purpose::Client(client)) => self.tasks.may_concern(client, self.cx.now),
             _ => false,
         };
         conn.calls
             .iter()
-            .filter(|_| conn.is_leased() && is_certain)
+            .filter(|_| conn.is_leased() && conn.is_one_clients())
             .filter(concerned)
             .max()
             .copied()

@@ -187,7 +187,7 @@ impl Questioning<'_> {
         };
         conn.calls
             .iter()
-            .filter(|_| conn.user.is_some() || conn.is_leased())
+            .filter(|_| (conn.user.is_some() || conn.is_leased()) && conn.is_one_clients())
             .filter(can)
             .max()
             .copied()

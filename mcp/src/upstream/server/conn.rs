@@ -192,6 +192,17 @@ impl Conn {
         self.declared.caps
     }
 
+    /// Whether what is said on it, and names no call, is one client's for certain: it is a session's
+    /// own, or nothing but one call is at work there.
+    #[must_use]
+    pub fn is_one_clients(&self) -> bool {
+        let is_sessions = self
+            .user
+            .as_ref()
+            .is_some_and(|user| user.session().is_some());
+        is_sessions || self.calls.len() == 1 && self.late.is_empty()
+    }
+
     /// Whether it is a leased child.
     #[must_use]
     pub const fn is_leased(&self) -> bool {
