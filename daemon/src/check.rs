@@ -2,12 +2,14 @@
 //! ports, prints the result. May not: start anything, write anything, ask a running daemon anything
 //! but which ports are its own.
 
+mod addresses;
 mod running;
 
 use crate::config::{
     self, Config, LoadOptions, Loaded, Location, Problem, Severity, Upstream, UpstreamTransport,
     find_command,
 };
+use addresses::{Listener, PortState};
 use ggen_wire::Code;
 use running::Running;
 use serde_json::{Value, json};
@@ -15,7 +17,6 @@ use std::{
     collections::HashMap,
     fmt::Write as _,
     io::{IsTerminal, Write as _},
-    net::{IpAddr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -85,23 +86,6 @@ pub struct Report {
     verbose: bool,
 }
 
-struct Listener {
-    name: &'static str,
-    address: SocketAddr,
-    state: PortState,
-}
-
-enum PortState {
-    Free,
-    /// By the running daemon of this process id.
-    Ours(u32),
-    /// By a program that is not the daemon that was asked, if one was.
-    InUse {
-        asked: bool,
-    },
-    Unusable(String),
-}
-
 impl Report {
     /// Loads, then tries ports and commands.
     #[must_use]
@@ -113,17 +97,7 @@ impl Report {
         let Some(loaded) = &report.loaded else {
             return report;
         };
-        let http = &loaded.config.transports.http;
-        let metrics = &loaded.config.metrics;
-        let wanted = [
-            ("HTTP", http.enabled, http.host, http.port),
-            ("Metrics", metrics.enabled, metrics.host, metrics.port),
-        ];
-        report.listeners = wanted
-            .into_iter()
-            .filter(|(_, enabled, ..)| *enabled)
-            .map(|(name, _, host, port)| try_port(name, host, port))
-            .collect();
+        report.listeners = addresses::try_all(&loaded.config);
         for (name, upstream) in in_order(&loaded.config).filter(|(_, upstream)| upstream.enabled) {
             let source = loaded
                 .provenance
@@ -261,35 +235,7 @@ impl Report {
                     .map_or("", String::as_str);
                 let _ = writeln!(out, "    - {path} from {source}");
             }
-            let _ = match &listener.state {
-                PortState::Free if listener.address.port() == 0 => {
-                    writeln!(out, "    {} Port chosen by the system", paint.good())
-                }
-                PortState::Free => writeln!(out, "    {} Port free", paint.good()),
-                PortState::Ours(pid) => writeln!(
-                    out,
-                    "    {} Port in use by the running ggend (pid {pid})",
-                    paint.good()
-                ),
-                PortState::InUse { asked: false } => {
-                    writeln!(
-                        out,
-                        "    {} Port in use now (by a running ggend, or by another program)",
-                        paint.note()
-                    )
-                }
-                PortState::InUse { asked: true } => {
-                    writeln!(
-                        out,
-                        "    {} Port in use by another program  [{}]",
-                        paint.note(),
-                        Code::PortTaken
-                    )
-                }
-                PortState::Unusable(why) => {
-                    writeln!(out, "    {} Cannot be bound now: {why}", paint.note())
-                }
-            };
+            out.push_str(&listener.state.line(listener.address, paint));
         }
     }
 
@@ -381,12 +327,7 @@ impl Report {
             .listeners
             .iter()
             .map(|listener| {
-                let state = match &listener.state {
-                    PortState::Free => "free",
-                    PortState::Ours(_) => "ours",
-                    PortState::InUse { .. } => "in_use",
-                    PortState::Unusable(_) => "unusable",
-                };
+                let state = listener.state.as_str();
                 json!({"name": listener.name.to_lowercase(), "address": listener.address.to_string(), "state": state})
             })
             .collect();
@@ -409,22 +350,6 @@ fn in_order(config: &Config) -> impl Iterator<Item = (&str, &Upstream)> {
         .order
         .iter()
         .filter_map(|name| Some((name.as_str(), config.mcp_servers.get(name)?)))
-}
-
-fn try_port(name: &'static str, host: IpAddr, port: u16) -> Listener {
-    let address = SocketAddr::new(host, port);
-    let state = match TcpListener::bind(address) {
-        Ok(_) => PortState::Free,
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            PortState::InUse { asked: false }
-        }
-        Err(error) => PortState::Unusable(error.to_string()),
-    };
-    Listener {
-        name,
-        address,
-        state,
-    }
 }
 
 /// Under a server's heading the place comes last and only for what stands in the file.

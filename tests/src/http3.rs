@@ -7,7 +7,12 @@ use h3_quinn::quinn::{self, crypto::rustls::QuicClientConfig};
 use http::{HeaderMap, Request, StatusCode};
 use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
-use std::{future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    net::{Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 const HANDSHAKE: Duration = Duration::from_secs(15);
 
@@ -69,7 +74,12 @@ impl Client {
     ) -> Result<Self, Fault> {
         let mut tls = believing(own)?;
         tls.alpn_protocols = vec![b"h3".to_vec()];
-        let mut endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let own = if address.is_ipv4() {
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        } else {
+            SocketAddr::from((Ipv6Addr::LOCALHOST, 0))
+        };
+        let mut endpoint = quinn::Endpoint::client(own)?;
         let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
         // Who waits for an answer sends nothing, and hears of a server that died at the idle
         // time-out, or by the stateless reset (RFC 9000 §10.3) that its next packet gets.

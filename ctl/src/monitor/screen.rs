@@ -54,8 +54,7 @@ fn heading(state: &State) -> Line<'static> {
         return Line::from("Waiting for the daemon…");
     };
     let status = &sample.status;
-    let address =
-        crate::verbs::front(status).map_or("no address", |listener| listener.address.as_str());
+    let address = crate::verbs::front_addresses(status).unwrap_or_else(|| "no address".to_owned());
     let paused = if state.paused { "  PAUSED" } else { "" };
     Line::from(vec![
         Span::styled(format!("ggend {} ", status.version), Modifier::BOLD),

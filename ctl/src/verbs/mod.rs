@@ -68,6 +68,17 @@ pub(crate) fn front(status: &Status) -> Option<&Listener> {
         })
 }
 
+/// The addresses of that listener: `localhost` has two.
+pub(crate) fn front_addresses(status: &Status) -> Option<String> {
+    let front = front(status)?;
+    let of_front = status
+        .listeners
+        .iter()
+        .filter(|listener| listener.transport == front.transport);
+    let addresses: Vec<&str> = of_front.map(|listener| listener.address.as_str()).collect();
+    Some(addresses.join(", "))
+}
+
 /// Waits before something is polled again.
 #[allow(
     clippy::disallowed_methods,

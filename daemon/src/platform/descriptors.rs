@@ -9,13 +9,12 @@ use nix::{
     errno::Errno,
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
     sys::socket::{
-        AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
-        UnixAddr, listen, recvmsg, sendmsg, socketpair,
+        AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+        recvmsg, sendmsg, socketpair,
     },
 };
 use std::{
     io::{self, IoSlice, IoSliceMut},
-    net::TcpListener,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
@@ -198,19 +197,6 @@ pub fn receive_with_descriptors(
 /// When the process is out of descriptors.
 pub fn standard_input() -> io::Result<OwnedFd> {
     io::stdin().as_fd().try_clone_to_owned()
-}
-
-/// Raises a listening socket's backlog to the system's maximum (std uses 128): the accept queue is
-/// what carries clients over a worker's death.
-///
-/// # Errors
-/// As `listen(2)`.
-pub fn deepen_backlog(socket: &TcpListener) -> io::Result<()> {
-    #[cfg(target_os = "linux")]
-    let most = Backlog::MAXALLOWABLE;
-    #[cfg(not(target_os = "linux"))]
-    let most = Backlog::MAXCONN;
-    Ok(listen(socket, most)?)
 }
 
 /// The sockets that systemd's socket activation (`sd_listen_fds(3)`) or launchd gave us, with their

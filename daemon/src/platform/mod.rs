@@ -8,8 +8,8 @@ mod peer;
 mod proc;
 mod process;
 mod sandbox;
+mod sockets;
 mod succession;
-mod udp;
 
 pub use cgroup::*;
 pub use descriptors::*;
@@ -17,5 +17,5 @@ pub use peer::*;
 pub use proc::*;
 pub use process::*;
 pub use sandbox::*;
+pub use sockets::*;
 pub use succession::*;
-pub use udp::*;

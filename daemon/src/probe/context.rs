@@ -6,7 +6,7 @@ use super::client::{
     http::Target,
 };
 use crate::{
-    config::{self, LoadOptions, Loaded, Problem},
+    config::{self, Host as Listens, LoadOptions, Loaded, Problem},
     platform,
 };
 use ggen_wire::{Code, paths::Host, status::Status};
@@ -137,24 +137,50 @@ impl Context {
         ];
         all.into_iter()
             .filter(|(_, enabled, ..)| *enabled)
-            .map(|(name, _, host, port)| (name, SocketAddr::new(host, port)))
+            .flat_map(|(name, _, host, port)| {
+                let addresses = host.at(port).into_iter();
+                addresses.map(move |address| (name, address))
+            })
             .collect()
+    }
+
+    /// Whether the daemon would do without an address that this host does not have.
+    #[must_use]
+    pub fn may_lack(&self, address: SocketAddr) -> bool {
+        let hosts = self.config.as_ref().ok().map(|loaded| {
+            let (transports, metrics) = (&loaded.config.transports, &loaded.config.metrics);
+            [transports.http.host, transports.quic.host, metrics.host]
+        });
+        let of = |host: &Listens| {
+            *host == Listens::Localhost && host.at(address.port()).contains(&address)
+        };
+        hosts.is_some_and(|hosts| hosts.iter().any(of))
+    }
+
+    /// The first address where QUIC is served, or would be.
+    #[must_use]
+    pub fn quic(&self) -> Option<SocketAddr> {
+        self.quic_addresses().first().copied()
     }
 
     /// Where QUIC is served, or would be.
     #[must_use]
-    pub fn quic(&self) -> Option<SocketAddr> {
+    pub fn quic_addresses(&self) -> Vec<SocketAddr> {
         if let Some(status) = self.status() {
             return status
                 .listeners
                 .iter()
-                .find(|one| one.transport == "quic")?
-                .address
-                .parse()
-                .ok();
+                .filter(|one| one.transport == "quic")
+                .filter_map(|one| one.address.parse().ok())
+                .collect();
         }
-        let quic = &self.config.as_ref().ok()?.config.transports.quic;
-        quic.enabled.then(|| SocketAddr::new(quic.host, quic.port))
+        match &self.config {
+            Ok(loaded) if loaded.config.transports.quic.enabled => {
+                let quic = &loaded.config.transports.quic;
+                quic.host.at(quic.port)
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// The name that its clients ask for.

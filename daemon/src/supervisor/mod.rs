@@ -46,7 +46,7 @@ use reload::{Input, Reload, Scope, candidate::Candidate};
 use secrets::WorkerSecrets;
 use service_manager::{
     ServiceManager,
-    status_line::{self, status_line},
+    status_line::{self, status_line, urls},
 };
 use sessions::SessionStore;
 use settings::Settings;
@@ -350,7 +350,7 @@ impl Supervisor {
         let now = self.now();
         let (ready, servers) = self.upstreams.ready_and_served(now);
         status_line(&status_line::Facts {
-            address: self.listeners.address("http"),
+            addresses: self.listeners.addresses("http"),
             servers,
             ready,
             generation: self.settings.generation,
@@ -441,14 +441,13 @@ impl Supervisor {
         self.lifecycle.announced = true;
         let control = self.control.instance.path().display();
         let (version, pid) = (ggen_wire::VERSION, std::process::id());
-        let line = match self.listeners.address("http") {
-            Some(address) => format!(
-                "ggend {version} serving MCP on http://{address}/mcp (pid {pid}, control {control})\n"
-            ),
-            None => format!(
-                "ggend {version} running without an HTTP listener (pid {pid}, control {control})\n"
-            ),
+        let addresses = self.listeners.addresses("http");
+        let what = if addresses.is_empty() {
+            "running without an HTTP listener".to_owned()
+        } else {
+            format!("serving MCP on {}", urls(&addresses))
         };
+        let line = format!("ggend {version} {what} (pid {pid}, control {control})\n");
         // A closed stdout is no reason to fail.
         std::io::stdout()
             .write_all(line.as_bytes())

@@ -20,3 +20,12 @@ pub(crate) fn loaded(text: &str) -> Loaded {
         files: Vec::new(),
     }
 }
+
+/// Whether this host has `::1`; if not, says that a test is skipped.
+pub(crate) fn has_ipv6() -> bool {
+    let found = std::net::TcpListener::bind("[::1]:0").is_ok();
+    if !found {
+        eprintln!("skipped: this host has no ::1");
+    }
+    found
+}

@@ -280,18 +280,20 @@ impl Context {
             .ok();
     }
 
-    /// The listener of a transport, taken out of the context.
-    pub fn take_listener(&mut self, transport: &str) -> Option<TcpListener> {
-        let at = self
-            .start
-            .listeners
-            .iter()
-            .position(|bound| bound.transport == transport)?;
-        if at >= self.listeners.len() {
-            return None;
+    /// The sockets of a transport, taken out of the context.
+    pub fn take_listeners(&mut self, transport: &str) -> Vec<TcpListener> {
+        let sockets = std::mem::take(&mut self.listeners);
+        let bounds = std::mem::take(&mut self.start.listeners);
+        let mut taken = Vec::new();
+        for (bound, socket) in bounds.into_iter().zip(sockets) {
+            if bound.transport == transport {
+                taken.push(socket);
+            } else {
+                self.start.listeners.push(bound);
+                self.listeners.push(socket);
+            }
         }
-        self.start.listeners.remove(at);
-        Some(self.listeners.remove(at))
+        taken
     }
 }
 

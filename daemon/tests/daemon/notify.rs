@@ -319,6 +319,94 @@ fn every_listener_is_kept_and_quic_with_all_its_socket_slots() {
     drop(daemon);
 }
 
+/// Both loopback addresses with a port that is free at both. `None`: this host has no `::1`.
+fn free_at_localhost() -> Option<[SocketAddr; 2]> {
+    let found = (0..100).find_map(|_| {
+        let v4 = free_address();
+        let v6 = SocketAddr::new("::1".parse().unwrap(), v4.port());
+        TcpListener::bind(v6).is_ok().then_some([v4, v6])
+    });
+    if found.is_none() {
+        eprintln!("skipped: this host has no ::1");
+    }
+    found
+}
+
+fn with_host(host: &str, address: SocketAddr) -> String {
+    at(address, "", "").replace(r#""http":{"#, &format!(r#""http":{{"host":"{host}","#))
+}
+
+#[test]
+fn both_sockets_of_localhost_are_kept_and_served_again() {
+    let Some(addresses) = free_at_localhost() else {
+        return;
+    };
+    let config = with_host("localhost", addresses[0]);
+    let manager = Manager::new();
+    let mut first = manager.start(&config, None, None);
+    let kept = ["kept-http", "kept-http-1"].map(|name| {
+        let kept = manager.expect(&["FDSTORE=1", &format!("FDNAME={name}"), "FDPOLL=0"]);
+        kept.into_iter().next().unwrap()
+    });
+    manager.expect(&["READY=1", "STATUS=…"]);
+    first.note_processes();
+    first.child.kill().unwrap();
+    first.child.wait().unwrap();
+    first.assert_nothing_is_left();
+    let second = two_sockets(&manager, &config, "kept-http-1:kept-http", kept);
+    let rows = second.status().listeners;
+    for (row, address) in rows.iter().zip(addresses) {
+        assert_eq!(
+            (row.address.clone(), row.origin.as_str()),
+            (address.to_string(), "kept")
+        );
+        assert!(health(address).contains("\"status\":\"ok\""));
+    }
+    assert_eq!(rows.len(), 2);
+    // The manager has both still.
+    manager.expect(&["READY=1", "STATUS=…"]);
+}
+
+/// A daemon with two sockets, the second of which has the first of the names.
+fn two_sockets(manager: &Manager, config: &str, names: &str, sockets: [OwnedFd; 2]) -> Daemon {
+    let [first, second] = sockets;
+    Daemon::start_with(config, |command| {
+        let text = format!(
+            "exec 4<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES={names}; "
+        );
+        *command = through_shell(command, &format!("exec 3<&2 2>>\"$GGEN_LOG\"; {text}"));
+        let log = command.get_current_dir().unwrap().join("log");
+        command
+            .env("GGEN_LOG", log)
+            .env("NOTIFY_SOCKET", manager.directory.path().join("notify"))
+            .stdin(Stdio::from(first))
+            .stderr(Stdio::from(second));
+    })
+}
+
+#[test]
+fn a_unit_with_two_addresses_is_served_at_both() {
+    let Some(addresses) = free_at_localhost() else {
+        return;
+    };
+    let manager = Manager::new();
+    let sockets = addresses.map(|address| OwnedFd::from(TcpListener::bind(address).unwrap()));
+    let config = at(free_address(), "", "");
+    let daemon = two_sockets(&manager, &config, "http:http", sockets);
+    let rows = daemon.status().listeners;
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    for address in addresses {
+        assert!(rows.iter().any(|row| row.address == address.to_string()));
+        assert!(rows.iter().all(|row| row.origin == "inherited"));
+        assert!(health(address).contains("\"status\":\"ok\""));
+    }
+    let line = format!(
+        "http://{}/mcp and http://{}/mcp",
+        addresses[1], addresses[0]
+    );
+    assert!(daemon.line.contains(&line), "{}", daemon.line);
+}
+
 #[test]
 fn a_control_socket_that_was_handed_over_is_served_and_left_where_it_is() {
     let manager = Manager::new();

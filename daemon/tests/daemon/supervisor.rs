@@ -510,3 +510,35 @@ fn an_inherited_admin_socket_that_others_can_reach_asks_who_they_are() {
         assert!(answer.starts_with("HTTP/1.1 401"), "{path}: {answer}");
     }
 }
+
+#[test]
+fn localhost_without_ipv6_is_served_at_127_0_0_1_alone_and_the_log_says_so() {
+    let rooms = "ip link set lo up && echo 1 > /proc/sys/net/ipv6/conf/lo/disable_ipv6";
+    let try_out = format!("unshare -n sh -c '{rooms}'");
+    let can = std::process::Command::new("sh")
+        .args(["-c", &try_out])
+        .output();
+    if !can.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: needs root and ip(8) for a network without IPv6");
+        return;
+    }
+    let at = r#""host":"localhost","port":0"#;
+    let config = format!(
+        r#"{{"transports":{{"http":{{{at},"ssl":{{"port":0}}}},"quic":{{{at}}}}},"metrics":{{{at}}},"mcpServers":{{}}}}"#
+    );
+    let text = format!("exec unshare -n sh -c '{rooms}; exec \"$0\" \"$@\"' \"$0\" \"$@\"");
+    let mut daemon =
+        Daemon::start_with(&config, |command| *command = through_shell(command, &text));
+    let rows = daemon.status().listeners;
+    let names: Vec<_> = rows.iter().map(|row| row.transport.as_str()).collect();
+    assert_eq!(names, ["http", "https", "admin", "quic"], "{rows:?}");
+    assert!(rows.iter().all(|row| row.address.starts_with("127.0.0.1:")));
+    for name in names {
+        let line = format!("{name} does not listen at ::1, which this host does not have");
+        eventually(&line, || daemon.log().contains(&line).then_some(()));
+    }
+    // A reload finds what there is.
+    assert!(daemon.call(&Call::RELOAD).is_ok());
+    assert_eq!(daemon.status().listeners, rows);
+    assert!(daemon.terminate().success());
+}

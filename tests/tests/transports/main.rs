@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails where it stands; figures are printed"
 )]
 
+mod addresses;
 mod http2;
 mod quic;
 mod rmcp;

@@ -2,7 +2,7 @@
 
 use super::{Checker, is_loopback};
 use crate::config::{
-    model::{Auth, Config, Required, Transports},
+    model::{Auth, Config, Host, Required, Transports},
     problem::Severity,
     secrets::secret::Secret,
 };
@@ -151,13 +151,13 @@ impl Checker<'_> {
             ("transports.http.host", tcp, http.host),
             ("transports.quic.host", quic.enabled, quic.host),
         ] {
-            if enabled && !is_loopback(host) {
+            if enabled && !host.is_loopback() {
                 self.open_address(config, keys_made, path, host);
             }
         }
     }
 
-    fn open_address(&mut self, config: &Config, keys_made: bool, path: &str, host: IpAddr) {
+    fn open_address(&mut self, config: &Config, keys_made: bool, path: &str, host: Host) {
         let what = match config.auth.required {
             Required::No => {
                 format!("{host} is reachable from other hosts, and auth.required is false")

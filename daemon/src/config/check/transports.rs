@@ -1,6 +1,6 @@
 //! The check of `transports` and `metrics`: limits, names, ports that collide, certificates.
 
-use super::{Checker, is_loopback};
+use super::Checker;
 use crate::config::{
     model::{Config, Http, Quic, Required},
     problem::Severity,
@@ -201,12 +201,10 @@ impl Checker<'_> {
 
     pub(super) fn listeners(&mut self, config: &Config, keys_made: bool) {
         let (http, metrics) = (&config.transports.http, &config.metrics);
-        if metrics.enabled && !is_loopback(metrics.host) {
+        if metrics.enabled && !metrics.host.is_loopback() {
             self.open_metrics(config, keys_made);
         }
-        let overlap = http.host == metrics.host
-            || http.host.is_unspecified()
-            || metrics.host.is_unspecified();
+        let overlap = http.host.overlaps(metrics.host);
         if http.enabled && metrics.enabled && http.port != 0 && http.port == metrics.port && overlap
         {
             self.value(

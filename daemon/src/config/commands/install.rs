@@ -4,7 +4,7 @@
 
 use super::{Answer, CONFIG, Refusal, import, secrets_of::in_lines, short};
 use crate::config::{
-    LoadOptions,
+    Host, LoadOptions,
     clients::{self, Client, Reach, formats::Format},
     files::{edit, jsonc, write::Turn},
     load::load,
@@ -173,10 +173,9 @@ fn address(options: &LoadOptions) -> String {
     let http = load(options)
         .map(|loaded| loaded.config.transports.http)
         .unwrap_or_default();
-    let host = if http.host.is_unspecified() {
-        "127.0.0.1".to_owned()
-    } else {
-        http.host.to_string()
+    let host = match http.host {
+        Host::Address(address) if address.is_unspecified() => "127.0.0.1".to_owned(),
+        host => host.to_string(),
     };
     let host = if host.contains(':') {
         format!("[{host}]")

@@ -2,6 +2,7 @@
 //! are bytes unless a unit is written (`"4MB"`).
 
 mod auth;
+mod host;
 mod limits;
 mod logging;
 mod quic;
@@ -12,6 +13,7 @@ mod tracing;
 mod websocket;
 
 pub use auth::{Auth, Jwt, OAuth2, Required};
+pub use host::Host;
 pub use limits::*;
 pub use logging::{LogFile, LogFormat, Rotation};
 pub use quic::Quic;
@@ -22,7 +24,7 @@ pub use tracing::{Otlp, Tracing};
 pub use websocket::{QueryToken, Websocket};
 
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
 /// `.mcp.json`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,8 +82,7 @@ pub struct Http {
     /// Whether it is served.
     pub enabled: bool,
     /// Address to bind.
-    #[serde(deserialize_with = "host")]
-    pub host: IpAddr,
+    pub host: Host,
     /// Port to bind; 0 lets the system choose.
     pub port: u16,
     /// Time for a connection to send its request header, in milliseconds.
@@ -158,8 +159,7 @@ pub struct Metrics {
     /// Whether the admin listener is served.
     pub enabled: bool,
     /// Address to bind.
-    #[serde(deserialize_with = "host")]
-    pub host: IpAddr,
+    pub host: Host,
     /// Port to bind; 0 lets the system choose.
     pub port: u16,
 }
@@ -344,7 +344,7 @@ impl Default for Http {
     fn default() -> Self {
         Self {
             enabled: true,
-            host: IpAddr::from([127, 0, 0, 1]),
+            host: Host::loopback(),
             port: 3000,
             timeout_ms: 10_000,
             request_timeout_ms: 60_000,
@@ -382,7 +382,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             enabled: true,
-            host: IpAddr::from([127, 0, 0, 1]),
+            host: Host::loopback(),
             port: 9464,
         }
     }
@@ -421,29 +421,6 @@ impl<'de> Deserialize<'de> for Size {
         }
         deserializer.deserialize_any(Form)
     }
-}
-
-/// An address to bind: an IP address, or `localhost` for 127.0.0.1. Other names are refused: what
-/// they mean may change under the daemon.
-fn host<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::Error> {
-    struct Form;
-    impl serde::de::Visitor<'_> for Form {
-        type Value = IpAddr;
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("an IP address such as \"127.0.0.1\" or \"::1\", or \"localhost\"")
-        }
-
-        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<IpAddr, E> {
-            let bare = text.trim().trim_start_matches('[').trim_end_matches(']');
-            if bare.eq_ignore_ascii_case("localhost") {
-                return Ok(IpAddr::from([127, 0, 0, 1]));
-            }
-            bare.parse()
-                .map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
-        }
-    }
-    deserializer.deserialize_str(Form)
 }
 
 impl std::str::FromStr for Size {

@@ -1,7 +1,7 @@
 //! `transports.quic`. Definitions only.
 
+use super::Host;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
 
 /// `transports.quic`: HTTP/3. What holds for requests (sizes, time-outs, hosts, origins) is
 /// `transports.http`'s.
@@ -11,8 +11,7 @@ pub struct Quic {
     /// Whether it is served.
     pub enabled: bool,
     /// Address to bind.
-    #[serde(deserialize_with = "super::host")]
-    pub host: IpAddr,
+    pub host: Host,
     /// UDP port to bind; 0 lets the system choose.
     pub port: u16,
     /// The name that clients ask for in their handshake; who asks for another one is answered 421.
@@ -30,7 +29,7 @@ impl Default for Quic {
     fn default() -> Self {
         Self {
             enabled: true,
-            host: IpAddr::from([127, 0, 0, 1]),
+            host: Host::loopback(),
             port: Self::PORT,
             server_name: "localhost".to_owned(),
             idle_timeout_ms: 30_000,

@@ -1,12 +1,12 @@
 //! Detects an upstream entry that would call the gateway itself: an endless loop, and common,
 //! because people add `ggen` to the same file that their client reads.
 
-use crate::config::model::{Config, UpstreamTransport};
+use crate::config::model::{Config, Host, UpstreamTransport};
 use std::net::IpAddr;
 
 /// The gateway's own address.
 pub(crate) struct Own<'a> {
-    host: IpAddr,
+    host: Host,
     port: u16,
     names: &'a [String],
 }
@@ -67,7 +67,9 @@ impl<'a> Own<'a> {
             .to_ascii_lowercase();
         let ours = match host.parse::<IpAddr>() {
             Ok(address) => {
-                address.is_loopback() || address.is_unspecified() || address == self.host
+                address.is_loopback()
+                    || address.is_unspecified()
+                    || Host::Address(address) == self.host
             }
             Err(_) => {
                 host == "localhost"

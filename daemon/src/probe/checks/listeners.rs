@@ -35,7 +35,7 @@ pub(super) fn reachable(context: &Context) -> Vec<Finding> {
                 .help("ggen mcp server restart"),
         }
     });
-    let quic = context.quic().map(|address| {
+    let quic = context.quic_addresses().into_iter().map(|address| {
         match quic::supported_versions(address, context.within(CONNECT)) {
             Ok(_) => Finding::note(format!("quic: {address} answers (UDP)")),
             Err(fault) => Finding::error(fault.code, fault.what)
@@ -65,15 +65,16 @@ pub(super) fn free(context: &Context) -> Vec<Finding> {
         .listeners()
         .into_iter()
         .filter(|(_, address)| address.port() != 0)
-        .map(|(name, address)| free_tcp(name, address));
+        .map(|(name, address)| free_tcp(context, name, address));
     let udp = context
-        .quic()
+        .quic_addresses()
+        .into_iter()
         .filter(|address| address.port() != 0)
-        .map(free_udp);
+        .map(|address| free_udp(context, address));
     tcp.chain(udp).collect()
 }
 
-fn free_tcp(name: &str, address: SocketAddr) -> Finding {
+fn free_tcp(context: &Context, name: &str, address: SocketAddr) -> Finding {
     let key = match name {
         "http" => "transports.http",
         "https" => "transports.http.ssl",
@@ -83,6 +84,9 @@ fn free_tcp(name: &str, address: SocketAddr) -> Finding {
         Ok(_) => return Finding::note(format!("{name}: {address} is free")),
         Err(error) => error,
     };
+    if platform::is_absent(&error) && context.may_lack(address) {
+        return left_out(name, address);
+    }
     if error.kind() == io::ErrorKind::AddrInUse {
         let who = platform::who_listens(address).unwrap_or_else(unseen);
         let other = address.port().checked_add(1).unwrap_or(3001);
@@ -105,7 +109,7 @@ fn free_tcp(name: &str, address: SocketAddr) -> Finding {
     .help(help)
 }
 
-fn free_udp(address: SocketAddr) -> Finding {
+fn free_udp(context: &Context, address: SocketAddr) -> Finding {
     match UdpSocket::bind(address) {
         Ok(_) => Finding::note(format!("quic: {address} is free (UDP)")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -116,6 +120,9 @@ fn free_udp(address: SocketAddr) -> Finding {
                 .seen(format!("{address} cannot be bound: {error}"))
                 .help(format!("ggen mcp config set transports.quic.port={other}"))
         }
+        Err(error) if platform::is_absent(&error) && context.may_lack(address) => {
+            left_out("quic", address)
+        }
         Err(error) => Finding::error(
             Code::BindFailed,
             format!("{address} (quic, UDP) cannot be bound"),
@@ -123,6 +130,13 @@ fn free_udp(address: SocketAddr) -> Finding {
         .seen(error.to_string())
         .help("ggen mcp config set transports.quic.host=127.0.0.1"),
     }
+}
+
+fn left_out(name: &str, address: SocketAddr) -> Finding {
+    Finding::note(format!(
+        "{name}: {} is left out, this host does not have it",
+        address.ip()
+    ))
 }
 
 fn unseen() -> String {

@@ -97,13 +97,15 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// Where MCP is served over HTTP.
+    fn addresses(&self) -> Vec<String> {
+        let listeners = self.context.listeners().into_iter();
+        let http = listeners.filter(|(name, _)| *name == "http");
+        http.map(|(_, address)| address.to_string()).collect()
+    }
+
     fn address(&self) -> Option<String> {
-        let front = self
-            .context
-            .listeners()
-            .into_iter()
-            .find(|(name, _)| *name == "http");
-        front.map(|(_, address)| address.to_string())
+        self.addresses().into_iter().next()
     }
 
     fn configuration(&self) -> (&'static str, String, String) {
@@ -261,11 +263,11 @@ impl<'a> Report<'a> {
             Some(status) => {
                 let _ = writeln!(out, "  PID: {}", status.pid);
                 let _ = writeln!(out, "  Uptime: {}", text::uptime(status.uptime_ms));
-                let _ = writeln!(
-                    out,
-                    "  Address: {}",
-                    self.address().unwrap_or_else(|| "none".to_owned())
-                );
+                let addresses = match self.addresses() {
+                    none if none.is_empty() => "none".to_owned(),
+                    some => some.join(", "),
+                };
+                let _ = writeln!(out, "  Address: {addresses}");
             }
             None => {
                 let _ = writeln!(out, "  Socket: {}", self.context.socket.display());

@@ -1,5 +1,6 @@
 //! Why an address cannot be listened at.
 
+use crate::platform;
 use ggen_wire::Code;
 use std::io;
 
@@ -27,6 +28,11 @@ impl ListenError {
     pub(super) fn open_to_strangers(message: String) -> Self {
         let source = io::ErrorKind::PermissionDenied.into();
         Self::new(Code::OpenWithoutAuth, message, source)
+    }
+
+    /// Whether this host does not have the address, or nothing of its family.
+    pub(super) fn is_absent(&self) -> bool {
+        platform::is_absent(&self.source)
     }
 
     /// Which address, and why, without the code.

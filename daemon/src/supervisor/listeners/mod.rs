@@ -1,12 +1,15 @@
-//! The listening sockets: bound here or given by the service manager, one for each transport,
-//! shared by its workers, and open for as long as they are configured. The QUIC port belongs to
+//! The listeners: one for each transport, with a socket at each address of its host, bound here or
+//! given by the service manager, shared by the workers, and open for as long as they are configured. The QUIC port belongs to
 //! them, and the key of its stateless resets. Nothing is ever accepted here.
 
+mod each_address;
 mod listen_error;
+mod listener;
 mod origin;
 mod quic;
 mod quic_port;
 mod saved;
+mod slots;
 pub(crate) mod stateless_reset;
 mod steering;
 mod tcp;
@@ -19,6 +22,7 @@ use crate::{
 };
 use ggen_wire::{Code, status};
 pub(crate) use listen_error::ListenError;
+use listener::Listener;
 use origin::{KEPT, Origin};
 pub(crate) use quic::worker_count as quic_worker_count;
 use quic::{GivenSockets, Quic};
@@ -27,7 +31,7 @@ pub(crate) use saved::Saved;
 use stateless_reset::ResetKey;
 use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 pub(crate) use steering::Share;
-use tcp::Listener;
+use tcp::Socket;
 use wanted::{HTTPS, LeftOut};
 
 /// All of them: those in force, or those of a configuration that is not in force yet.
@@ -56,11 +60,13 @@ impl Listeners {
     ) -> Result<Self, ListenError> {
         // First, because their order counts.
         let given = GivenSockets::take(&mut inherited, loaded.asks_strangers);
-        let opened = wanted::open(loaded, &old.tcp, inherited)?;
+        let mut opened = wanted::open(loaded, &old.tcp, inherited)?;
+        let (quic, absent) = Quic::open(&loaded.config, &old.quic, given);
+        opened.left_out.extend(absent.map(|what| (None, what)));
         Ok(Self {
             tcp: opened.listeners,
             left_out: opened.left_out,
-            quic: Quic::open(&loaded.config, &old.quic, given),
+            quic,
             quic_retry_at: old.quic_retry_at,
             reset_key: old.reset_key,
         })
@@ -121,7 +127,7 @@ impl Listeners {
 
     /// Tries a QUIC port again that was taken. True: it is free now.
     pub(crate) fn retry_quic(&mut self, config: &Config, now: Duration) -> bool {
-        self.quic = Quic::open(config, &self.quic, GivenSockets::default());
+        (self.quic, _) = Quic::open(config, &self.quic, GivenSockets::default());
         self.quic_retry_at = self.quic.retry_at(now);
         let is_open = self.quic.port().is_some();
         if is_open {
@@ -143,64 +149,76 @@ impl Listeners {
     /// The sockets that a role is given.
     pub(crate) fn sockets_for(&self, role: Role) -> Vec<Arc<OwnedFd>> {
         self.of(role)
-            .map(|listener| Arc::clone(&listener.socket))
+            .map(|(_, socket)| Arc::clone(&socket.socket))
             .collect()
     }
 
     /// Their description, in the same order.
     pub(crate) fn bound_for(&self, role: Role) -> Vec<Bound> {
         self.of(role)
-            .map(|listener| Bound {
-                transport: listener.transport.to_owned(),
-                address: listener.address,
+            .map(|(transport, socket)| Bound {
+                transport: transport.to_owned(),
+                address: socket.address,
             })
             .collect()
     }
 
-    fn of(&self, role: Role) -> impl Iterator<Item = &Listener> {
-        self.tcp
-            .iter()
-            .filter(move |listener| role.transports().contains(&listener.transport))
+    fn of(&self, role: Role) -> impl Iterator<Item = (&'static str, &Socket)> {
+        self.sockets()
+            .filter(move |(transport, _)| role.transports().contains(transport))
+    }
+
+    fn sockets(&self) -> impl Iterator<Item = (&'static str, &Socket)> {
+        self.tcp.iter().flat_map(|listener| {
+            let sockets = listener.sockets.iter();
+            sockets.map(|socket| (listener.transport, socket))
+        })
     }
 
     /// Whether nobody but this host can reach what serves MCP.
     pub(crate) fn are_local(&self) -> bool {
         let front = self
-            .tcp
-            .iter()
-            .filter(|listener| listener.transport != "admin")
-            .map(|listener| listener.address);
+            .sockets()
+            .filter(|(transport, _)| *transport != "admin")
+            .map(|(_, socket)| socket.address);
+        let quic = self.quic.port().into_iter();
         front
-            .chain(self.quic.port().map(|port| port.address()))
+            .chain(quic.flat_map(|port| port.addresses()))
             .all(|address| address.ip().to_canonical().is_loopback())
     }
 
     /// Those that no socket unit holds, for the service manager to keep.
     pub(crate) fn own(&self) -> Vec<OwnSocket> {
-        let ours = self
-            .tcp
-            .iter()
-            .filter(|listener| listener.origin != Origin::Inherited);
-        let ours = ours.map(|listener| OwnSocket {
-            name: format!("{KEPT}{}", listener.transport),
-            socket: Arc::clone(&listener.socket),
-            is_kept: listener.origin == Origin::Kept,
+        let ours = self.tcp.iter().filter(|listener| !listener.is_of_unit());
+        let ours = ours.flat_map(|listener| {
+            let sockets = listener.sockets.iter().enumerate();
+            sockets.map(|(at, socket)| OwnSocket {
+                name: match at {
+                    0 => format!("{KEPT}{}", listener.transport),
+                    _ => format!("{KEPT}{}-{at}", listener.transport),
+                },
+                socket: Arc::clone(&socket.socket),
+                is_kept: socket.origin == Origin::Kept,
+            })
         });
         ours.chain(self.quic.own()).collect()
     }
 
     /// Where a transport is reached.
-    pub(crate) fn address(&self, transport: &str) -> Option<SocketAddr> {
-        self.tcp
-            .iter()
-            .find(|listener| listener.transport == transport)
-            .map(|listener| listener.address)
+    pub(crate) fn addresses(&self, transport: &str) -> Vec<SocketAddr> {
+        self.sockets()
+            .filter(|(known, _)| *known == transport)
+            .map(|(_, socket)| socket.address)
+            .collect()
     }
 
     /// For the status.
     pub(crate) fn status(&self) -> Vec<status::Listener> {
-        let quic = self.quic.port().map(|port| port.row());
-        self.tcp.iter().map(Listener::row).chain(quic).collect()
+        let tcp = self
+            .sockets()
+            .map(|(transport, socket)| socket.row(transport));
+        let quic = self.quic.port().into_iter();
+        tcp.chain(quic.flat_map(|port| port.rows())).collect()
     }
 }
 

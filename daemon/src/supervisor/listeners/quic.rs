@@ -2,9 +2,11 @@
 //! had. The other transports serve without it.
 
 use super::{
+    each_address,
     listen_error::ListenError,
     origin::{KEPT, Origin},
     quic_port::QuicPort,
+    slots::{self, Slots},
 };
 use crate::{config::Config, platform, supervisor::service_manager::OwnSocket};
 use ggen_wire::{Code, status::Issue};
@@ -22,8 +24,8 @@ const RETRY: Duration = Duration::from_secs(5);
 pub(super) struct GivenSockets {
     /// Of a socket unit, in its order.
     unit: Vec<OwnedFd>,
-    /// From our last life, by socket slot.
-    kept: BTreeMap<usize, OwnedFd>,
+    /// From our last life, by place among the addresses and by socket slot.
+    kept: BTreeMap<usize, BTreeMap<usize, Arc<OwnedFd>>>,
     /// Strangers are asked who they are.
     asks_strangers: bool,
 }
@@ -36,61 +38,81 @@ impl GivenSockets {
             ..Self::default()
         };
         for (name, socket) in std::mem::take(inherited) {
-            let slot = name
-                .strip_prefix(KEPT)
-                .and_then(|name| name.strip_prefix(SLOT_NAME))
-                .and_then(|index| index.parse().ok());
-            match slot {
-                Some(slot) => drop(given.kept.insert(slot, socket)),
-                None if name == QUIC => given.unit.push(socket),
-                None => inherited.push((name, socket)),
+            match (place(&name), name == QUIC) {
+                (Some((at, slot)), _) => {
+                    let slots = given.kept.entry(at).or_default();
+                    slots.insert(slot, Arc::new(socket));
+                }
+                (None, true) => given.unit.push(socket),
+                (None, false) => inherited.push((name, socket)),
             }
         }
         given
     }
 
-    /// The QUIC port that they make. `None`: there are none, or they are not what is wanted.
-    ///
-    /// # Errors
-    /// When a socket unit's cannot be used.
-    fn port(
-        self,
-        wanted: SocketAddr,
-        workers: usize,
-    ) -> Result<Option<Arc<QuicPort>>, ListenError> {
-        if !self.unit.is_empty() {
-            return self.port_of_unit(wanted, workers).map(Some);
-        }
-        // With one missing the kernel would count otherwise than we do.
-        let is_whole = self.kept.keys().copied().eq(0..self.kept.len());
-        let sockets = self.kept.into_values().collect();
-        let port = QuicPort::adopt(wanted, workers, Origin::Kept, sockets)
-            .ok()
-            .filter(|_| is_whole);
-        Ok(port.filter(|port| {
-            let address = port.address();
-            address == wanted || (wanted.port() == 0 && address.ip() == wanted.ip())
-        }))
+    /// Those from our last life that are where a port is wanted.
+    fn kept(self, wanted: &[SocketAddr]) -> Vec<Arc<Slots>> {
+        let slots = |slots: BTreeMap<usize, Arc<OwnedFd>>| {
+            // With one missing the kernel would count otherwise than we do.
+            let is_whole = slots.keys().copied().eq(0..slots.len());
+            let sockets: Vec<_> = slots.into_values().collect();
+            let address = slots::address_of(sockets.first().filter(|_| is_whole)?).ok()?;
+            let is_there = |wanted: &&SocketAddr| {
+                **wanted == address || (wanted.port() == 0 && wanted.ip() == address.ip())
+            };
+            let wanted = wanted.iter().find(is_there).copied();
+            let slots = Slots::adopt(Some(wanted?), Origin::Kept, sockets);
+            slots.ok().map(Arc::new)
+        };
+        self.kept.into_values().filter_map(slots).collect()
     }
 
-    fn port_of_unit(
-        self,
-        wanted: SocketAddr,
-        workers: usize,
-    ) -> Result<Arc<QuicPort>, ListenError> {
-        let port = QuicPort::adopt(wanted, workers, Origin::Inherited, self.unit);
-        let port = port.map_err(|source| {
-            let message = "the sockets inherited for quic are not those of one UDP port";
+    /// The port that a socket unit's sockets are: those at each address in their order.
+    ///
+    /// # Errors
+    /// When they cannot be used.
+    fn port_of_unit(self, workers: usize) -> Result<Arc<QuicPort>, ListenError> {
+        let cannot = |source| {
+            let message = "a socket inherited for quic is no UDP socket";
             ListenError::new(Code::BindFailed, message.to_owned(), source)
-        })?;
-        let address = port.address();
-        if !self.asks_strangers && !address.ip().is_loopback() {
-            return Err(ListenError::open_to_strangers(format!(
-                "the socket inherited for quic is at {address}, which others can reach, and nobody is asked who they are"
-            )));
+        };
+        let mut by_address: Vec<(SocketAddr, Vec<Arc<OwnedFd>>)> = Vec::new();
+        for socket in self.unit {
+            let address = slots::address_of(&socket).map_err(cannot)?;
+            if !self.asks_strangers && !address.ip().to_canonical().is_loopback() {
+                return Err(ListenError::open_to_strangers(format!(
+                    "the socket inherited for quic is at {address}, which others can reach, and nobody is asked who they are"
+                )));
+            }
+            let socket = Arc::new(socket);
+            match by_address.iter_mut().find(|(known, _)| *known == address) {
+                Some((_, sockets)) => sockets.push(socket),
+                None => by_address.push((address, vec![socket])),
+            }
         }
-        Ok(port)
+        let slots = by_address.into_iter().map(|(_, sockets)| {
+            let slots = Slots::adopt(None, Origin::Inherited, sockets);
+            slots.map(Arc::new).map_err(cannot)
+        });
+        Ok(QuicPort::of(slots.collect::<Result<_, _>>()?, workers))
     }
+}
+
+/// The name of a socket that the service manager keeps for us: its place among the addresses, and
+/// its slot. Zeros before that, so that names are in the order of slots, should the manager not
+/// take them all.
+fn kept_name(at: usize, slot: usize) -> String {
+    match at {
+        0 => format!("{KEPT}{SLOT_NAME}{slot:03}"),
+        _ => format!("{KEPT}{SLOT_NAME}{at}-{slot:03}"),
+    }
+}
+
+/// What a name made by [`kept_name`] says.
+fn place(name: &str) -> Option<(usize, usize)> {
+    let name = name.strip_prefix(KEPT)?.strip_prefix(SLOT_NAME)?;
+    let (at, slot) = name.split_once('-').unwrap_or(("0", name));
+    Some((at.parse().ok()?, slot.parse().ok()?))
 }
 
 /// How QUIC stands.
@@ -112,33 +134,41 @@ pub(crate) enum Quic {
 
 impl Quic {
     /// What a configuration asks for: the port that is open already if it fits, a new one
-    /// otherwise. Never fails: QUIC can be done without.
-    pub(super) fn open(config: &Config, old: &Self, given: GivenSockets) -> Self {
+    /// otherwise. Never fails: QUIC can be done without. With it comes
+    /// what is left out.
+    pub(super) fn open(config: &Config, old: &Self, given: GivenSockets) -> (Self, Option<String>) {
         let quic = &config.transports.quic;
         if !quic.enabled {
-            return Self::Off;
+            return (Self::Off, None);
         }
-        let (wanted, workers) = (SocketAddr::new(quic.host, quic.port), worker_count(config));
-        if let Self::Open(port) = old
-            && port.fits(wanted)
-        {
+        let (wanted, workers) = (quic.host.at(quic.port), worker_count(config));
+        let known = old.port();
+        if let Some(port) = known.filter(|port| port.is_of_unit()) {
             port.reach_for(workers);
-            return old.clone();
+            return (old.clone(), None);
         }
-        let port = given
-            .port(wanted, workers)
-            .and_then(|port| port.map_or_else(|| QuicPort::open(wanted, workers), Ok));
-        let error = match port {
-            Ok(port) => return Self::Open(port),
+        let slots = known.map_or(&[][..], |port| port.slots());
+        let fits = |wanted: &SocketAddr| slots.iter().any(|slots| slots.fit(*wanted));
+        let opened = if given.unit.is_empty() || wanted.iter().any(fits) {
+            let known = [slots, &given.kept(&wanted)].concat();
+            QuicPort::open(&wanted, workers, &known)
+        } else {
+            given.port_of_unit(workers).map(|port| (port, Vec::new()))
+        };
+        let error = match opened {
+            Ok((port, absent)) => {
+                let same = known.filter(|known| known.is(&port)).map(Arc::clone);
+                let absent = each_address::say(QUIC, &absent);
+                return (Self::Open(same.unwrap_or(port)), absent);
+            }
             Err(error) => error,
         };
         if !matches!(old, Self::Degraded { message, .. } if *message == error.message()) {
             tracing::error!(target: "transport", code = %error.code, "QUIC is not served: {}", error.message());
         }
-        Self::Degraded {
-            code: error.code,
-            message: error.message().to_owned(),
-        }
+        let message = error.message().to_owned();
+        let code = error.code;
+        (Self::Degraded { code, message }, None)
     }
 
     /// The port, if it is there.
@@ -152,18 +182,20 @@ impl Quic {
 
     /// The sockets that no socket unit holds.
     pub(super) fn own(&self) -> Vec<OwnSocket> {
-        let Some(port) = self.port().filter(|port| port.is_own()) else {
+        let Some(port) = self.port().filter(|port| !port.is_of_unit()) else {
             return Vec::new();
         };
-        // Zeros before the number, so that names are in the order of socket slots, should the
-        // manager not take them all.
-        let named = |(index, (socket, is_kept))| OwnSocket {
-            name: format!("{KEPT}{SLOT_NAME}{index:03}"),
-            socket,
-            is_kept,
-        };
-        let sockets = port.kept_sockets().into_iter().enumerate();
-        sockets.map(named).collect()
+        let mut own = Vec::new();
+        for (at, slots) in port.slots().iter().enumerate() {
+            for (slot, (socket, is_kept)) in slots.kept().into_iter().enumerate() {
+                own.push(OwnSocket {
+                    name: kept_name(at, slot),
+                    socket,
+                    is_kept,
+                });
+            }
+        }
+        own
     }
 
     /// What is wrong, if anything.
@@ -196,54 +228,76 @@ pub(crate) fn worker_count(config: &Config) -> usize {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "a test fails by panicking"
+    )]
 
     use super::*;
     use std::net::UdpSocket;
 
     #[test]
     fn sockets_that_were_kept_have_the_slots_that_they_had() {
-        let wanted = "127.0.0.1:0".parse().unwrap();
-        let old = QuicPort::open(wanted, 2).unwrap();
+        let wanted: Vec<SocketAddr> = ["127.0.0.1:0", "[::1]:0"]
+            .map(|one| one.parse().unwrap())
+            .to_vec();
+        let (old, _) = QuicPort::open(&wanted, 2, &[]).unwrap();
+        let named = Quic::Open(Arc::clone(&old)).own();
         // In whatever order the manager hands them over.
-        let give = |slots: &[u8]| {
-            let give = |slot: &u8| {
-                let socket = old.socket(*slot).unwrap().try_clone().unwrap();
-                (format!("{KEPT}{SLOT_NAME}{slot:03}"), socket)
-            };
-            let mut inherited: Vec<_> = slots.iter().map(give).collect();
+        let give = |wanted: &[SocketAddr], missing: &str| {
+            let others = named.iter().rev().filter(|own| own.name != missing);
+            let mut inherited: Vec<_> = others
+                .map(|own| (own.name.clone(), own.socket.try_clone().unwrap()))
+                .collect();
             let given = GivenSockets::take(&mut inherited, false);
             assert!(inherited.is_empty());
-            given.port(old.address(), 2).unwrap()
+            given.kept(wanted)
         };
-        let (all, missing) = (give(&[2, 0, 3, 1]), give(&[0, 1, 3]));
-        assert!(missing.is_none());
-        let port = all.unwrap();
-        assert_eq!(
-            (port.row().origin.as_str(), port.kept_sockets().len()),
-            ("kept", 4)
+        assert!(
+            give(&wanted, "kept-quic-002")
+                .iter()
+                .all(|slots| slots.address().is_ipv6())
         );
-        drop(old);
-        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-        for slot in 0..4_u8 {
-            let socket = UdpSocket::from(port.socket(slot).unwrap().try_clone().unwrap());
-            socket.set_nonblocking(false).unwrap();
-            socket
-                .set_read_timeout(Some(Duration::from_secs(10)))
-                .unwrap();
-            port.steer(&[super::super::steering::Share {
-                socket_slot: Some(slot),
-                serves: true,
-            }]);
-            let mut datagram = [0; 25];
-            datagram[..10].copy_from_slice(&[0xc3, 0, 0, 0, 1, 8, 7, 7, 7, 7]);
-            client.send_to(&datagram, port.address()).unwrap();
-            assert_eq!(socket.recv(&mut [0; 64]).unwrap(), 25);
+        assert!(give(&["127.0.0.1:1".parse().unwrap()], "").is_empty());
+        let kept = give(&wanted, "");
+        let (port, _) = QuicPort::open(&wanted, 2, &kept).unwrap();
+        assert!(port.addresses().eq(old.addresses()));
+        for (at, address) in port.addresses().enumerate() {
+            assert_eq!(port.slots()[at].row().origin, "kept");
+            let client = UdpSocket::bind(SocketAddr::new(address.ip(), 0)).unwrap();
+            for slot in 0..4_u8 {
+                let socket = &port.sockets(slot)[at].1;
+                let socket = UdpSocket::from(socket.try_clone().unwrap());
+                socket.set_nonblocking(false).unwrap();
+                socket
+                    .set_read_timeout(Some(Duration::from_secs(10)))
+                    .unwrap();
+                port.steer(&[super::super::steering::Share {
+                    socket_slot: Some(slot),
+                    serves: true,
+                }]);
+                let mut datagram = [0; 25];
+                datagram[..10].copy_from_slice(&[0xc3, 0, 0, 0, 1, 8, 7, 7, 7, 7]);
+                client.send_to(&datagram, address).unwrap();
+                assert_eq!(socket.recv(&mut [0; 64]).unwrap(), 25);
+            }
         }
-        let elsewhere = "127.0.0.1:1".parse().unwrap();
-        let socket = port.socket(0).unwrap().try_clone().unwrap();
-        let mut inherited = vec![(format!("{KEPT}{SLOT_NAME}000"), socket)];
+    }
+
+    #[test]
+    fn sockets_of_a_unit_are_served_at_each_of_their_addresses() {
+        let bound = |address: &str| OwnedFd::from(UdpSocket::bind(address).unwrap());
+        let mut inherited: Vec<_> = ["127.0.0.1:0", "127.0.0.1:0"]
+            .map(|address| (QUIC.to_owned(), bound(address)))
+            .into();
         let given = GivenSockets::take(&mut inherited, false);
-        assert!(given.port(elsewhere, 2).unwrap().is_none());
+        let port = given.port_of_unit(1).unwrap();
+        assert_eq!(port.addresses().count(), 2);
+        assert!(port.is_of_unit() && Quic::Open(port).own().is_empty());
+        let mut inherited = vec![(QUIC.to_owned(), bound("0.0.0.0:0"))];
+        let given = GivenSockets::take(&mut inherited, false);
+        let error = given.port_of_unit(1).unwrap_err();
+        assert_eq!(error.code, Code::OpenWithoutAuth);
     }
 }

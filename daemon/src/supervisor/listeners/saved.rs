@@ -2,10 +2,11 @@
 
 use super::{
     Listeners,
+    listener::Listener,
     origin::Origin,
     quic::Quic,
     quic_port::{QuicPort, SavedPort},
-    tcp::Listener,
+    tcp::Socket,
     wanted::LeftOut,
 };
 use ggen_wire::Code;
@@ -25,7 +26,7 @@ pub(crate) struct Saved {
     pub(crate) quic_retry_at: Option<Duration>,
 }
 
-/// A listening TCP socket.
+/// A listening TCP socket. Those of one transport are its listener's, in their order.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SavedListener {
     transport: String,
@@ -69,17 +70,20 @@ impl Listeners {
         ports: &[Arc<QuicPort>],
         put: &mut dyn FnMut(&OwnedFd) -> usize,
     ) -> Saved {
-        let listener = |listener: &Listener| SavedListener {
-            transport: listener.transport.to_owned(),
-            wanted: listener.wanted,
-            address: listener.address,
-            origin: listener.origin,
-            socket: put(&listener.socket),
-        };
+        let mut listeners = Vec::new();
+        for (transport, socket) in self.sockets() {
+            listeners.push(SavedListener {
+                transport: transport.to_owned(),
+                wanted: socket.wanted,
+                address: socket.address,
+                origin: socket.origin,
+                socket: put(&socket.socket),
+            });
+        }
         Saved {
-            listeners: self.tcp.iter().map(listener).collect(),
+            listeners,
             left_out: self.left_out.clone(),
-            ports: ports.iter().map(|port| port.saved(put)).collect(),
+            ports: ports.iter().filter_map(|port| port.saved(put)).collect(),
             quic: match &self.quic {
                 Quic::Off => SavedQuic::Off,
                 Quic::Open(_) => SavedQuic::Open(0),
@@ -96,7 +100,11 @@ impl Saved {
         &self,
         share: &dyn Fn(usize) -> Option<Arc<OwnedFd>>,
     ) -> Option<Vec<Arc<QuicPort>>> {
-        self.ports.iter().map(|port| port.restored(share)).collect()
+        let mut known = Vec::new();
+        self.ports
+            .iter()
+            .map(|port| port.restored(share, &mut known))
+            .collect()
     }
 
     /// The listeners as they were. `None`: the state is not consistent.
@@ -113,20 +121,26 @@ impl Saved {
                 message: message.clone(),
             },
         };
-        let listener = |saved: &SavedListener| {
-            Some(Listener {
-                // Nobody serves one that this version does not know.
-                transport: crate::config::TRANSPORTS
-                    .into_iter()
-                    .find(|known| *known == saved.transport)?,
+        let socket = |saved: &SavedListener| {
+            Some(Socket {
                 wanted: saved.wanted,
                 address: saved.address,
                 origin: saved.origin,
                 socket: share(saved.socket)?,
             })
         };
+        // Nobody serves a transport that this version does not know.
+        let listener = |transport| {
+            let saved = self.listeners.iter();
+            let saved = saved.filter(|saved| saved.transport == transport);
+            let sockets: Vec<Socket> = saved.filter_map(socket).collect();
+            (!sockets.is_empty()).then_some(Listener { transport, sockets })
+        };
         Some(Listeners {
-            tcp: self.listeners.iter().filter_map(listener).collect(),
+            tcp: crate::config::TRANSPORTS
+                .into_iter()
+                .filter_map(listener)
+                .collect(),
             left_out: self.left_out.clone(),
             quic,
             quic_retry_at: self.quic_retry_at,
@@ -143,10 +157,18 @@ mod tests {
 
     #[test]
     fn they_are_read_as_they_were_written_and_an_unknown_transport_is_left_out() {
-        let bind =
-            |transport| Listener::bind(transport, SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let bind = |transport, addresses: &[&str]| {
+            let wanted: Vec<_> = addresses.iter().map(|one| one.parse().unwrap()).collect();
+            let given = Default::default();
+            Listener::open(transport, &wanted, None, given, false)
+                .unwrap()
+                .0
+        };
         let listeners = Listeners {
-            tcp: vec![bind("http"), bind("carrier-pigeon")],
+            tcp: vec![
+                bind("http", &["127.0.0.1:0", "[::1]:0"]),
+                bind("carrier-pigeon", &["127.0.0.1:0"]),
+            ],
             left_out: vec![(Some(Code::PortTaken), "HTTPS".to_owned())],
             quic: Quic::Degraded {
                 code: Code::PortTaken,
@@ -165,7 +187,7 @@ mod tests {
         let share = |place: usize| fds.get(place).cloned();
         let ports = saved.quic_ports(&share).unwrap();
         let next = saved.restored(&ports, &share).unwrap();
-        assert_eq!(next.address("http"), listeners.address("http"));
+        assert_eq!(next.addresses("http"), listeners.addresses("http"));
         assert_eq!(next.tcp.len(), 1);
         assert_eq!(next.deadline(), Some(Duration::from_secs(5)));
         assert_eq!(next.why_not("quic"), listeners.why_not("quic"));

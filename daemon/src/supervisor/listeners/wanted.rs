@@ -1,14 +1,15 @@
-//! The listening sockets that a configuration asks for, and which socket serves each of them. What
-//! is there already is used: one that is open, a socket unit's, one that the service manager kept.
+//! The listeners that a configuration asks for, and which sockets serve each of them. What is there
+//! already is used: those that are open, a socket unit's, those that the service manager kept.
 
 use super::{
+    each_address,
     listen_error::ListenError,
-    origin::{KEPT, Origin},
-    tcp::{Listener, is_at},
+    listener::{Given, Listener},
+    origin::KEPT,
 };
 use crate::config::Loaded;
 use ggen_wire::Code;
-use std::{net::SocketAddr, os::fd::OwnedFd};
+use std::{net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
 /// HTTP over TLS.
 pub(super) const HTTPS: &str = "https";
@@ -26,8 +27,7 @@ pub(super) struct Opened {
 }
 
 /// Opens what the configuration asks for: sockets of `old` and `inherited` that fit, new ones
-/// otherwise. A socket unit's counts whatever its address; one that the service manager kept from
-/// our last life only if it is where it is wanted.
+/// otherwise.
 ///
 /// # Errors
 /// The first address that cannot be had.
@@ -37,9 +37,15 @@ pub(super) fn open(
     mut inherited: Vec<(String, OwnedFd)>,
 ) -> Result<Opened, ListenError> {
     let mut opened = Opened::default();
-    for (transport, address) in wanted(loaded, old, &inherited) {
-        match choose(loaded, transport, address, old, &mut inherited) {
-            Ok(listener) => opened.listeners.push(listener),
+    for (transport, addresses) in wanted(loaded, old, &inherited) {
+        let known = old.iter().find(|known| known.transport == transport);
+        let given = take(transport, &mut inherited);
+        match Listener::open(transport, &addresses, known, given, loaded.asks_strangers) {
+            Ok((listener, absent)) => {
+                let absent = each_address::say(transport, &absent);
+                opened.left_out.extend(absent.map(|what| (None, what)));
+                opened.listeners.push(listener);
+            }
             // Nobody asked for it by name: the rest is served all the same.
             Err(error) if transport == HTTPS && !loaded.is_set("transports.http.ssl") => {
                 let message = error.message();
@@ -63,72 +69,51 @@ fn wanted(
     loaded: &Loaded,
     old: &[Listener],
     inherited: &[(String, OwnedFd)],
-) -> Vec<(&'static str, SocketAddr)> {
+) -> Vec<(&'static str, Vec<SocketAddr>)> {
     let config = &loaded.config;
     let mut wanted = Vec::new();
     let http = &config.transports.http;
     if http.enabled && !loaded.stopped.contains("http") {
-        wanted.push(("http", SocketAddr::new(http.host, http.port)));
+        wanted.push(("http", http.host.at(http.port)));
     }
     if http.enabled && http.ssl.enabled {
-        wanted.push((HTTPS, SocketAddr::new(http.host, http.ssl.port)));
+        wanted.push((HTTPS, http.host.at(http.ssl.port)));
     }
     let websocket = &config.transports.websocket;
     // A socket unit asks for it as well as a port does.
     let has_unit = inherited.iter().any(|(name, _)| name == WEBSOCKET)
         || old
             .iter()
-            .any(|known| known.transport == WEBSOCKET && known.origin == Origin::Inherited);
+            .any(|known| known.transport == WEBSOCKET && known.is_of_unit());
     if websocket.enabled && (websocket.port.is_some() || has_unit) {
         let port = websocket.port.unwrap_or(0);
-        wanted.push((WEBSOCKET, SocketAddr::new(http.host, port)));
+        wanted.push((WEBSOCKET, http.host.at(port)));
     }
     let metrics = &config.metrics;
     if metrics.enabled {
-        wanted.push(("admin", SocketAddr::new(metrics.host, metrics.port)));
+        wanted.push(("admin", metrics.host.at(metrics.port)));
     }
     wanted
 }
 
-/// The socket for a transport.
-fn choose(
-    loaded: &Loaded,
-    transport: &'static str,
-    address: SocketAddr,
-    old: &[Listener],
-    inherited: &mut Vec<(String, OwnedFd)>,
-) -> Result<Listener, ListenError> {
-    let unit = inherited.iter().position(|(name, _)| name == transport);
-    let unit = unit.map(|at| inherited.swap_remove(at).1);
-    let kept = inherited.iter().position(|(name, socket)| {
-        name.strip_prefix(KEPT) == Some(transport) && is_at(socket, address)
-    });
-    let kept = kept.map(|at| inherited.swap_remove(at).1);
-    if let Some(open) = fitting(transport, address, old) {
-        return Ok(Listener {
-            transport,
-            wanted: address,
-            ..open.clone()
-        });
+/// Takes the sockets for a transport out of all that was inherited.
+fn take(transport: &str, inherited: &mut Vec<(String, OwnedFd)>) -> Given {
+    let is_kept = |name: &str| {
+        let name = name.strip_prefix(KEPT);
+        let rest = name.and_then(|name| name.strip_prefix(transport));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    let mut given = Given::default();
+    for (name, socket) in std::mem::take(inherited) {
+        if name == transport {
+            given.unit.push(socket);
+        } else if is_kept(&name) {
+            given.kept.push(Arc::new(socket));
+        } else {
+            inherited.push((name, socket));
+        }
     }
-    let (socket, origin) = match (unit, kept) {
-        (Some(socket), _) => (socket, Origin::Inherited),
-        (None, Some(socket)) => (socket, Origin::Kept),
-        (None, None) => return Listener::bind(transport, address),
-    };
-    Listener::adopt(transport, address, socket, origin, loaded.asks_strangers)
-}
-
-/// An open socket that fits. It stays when its address does, also when that was the system's choice
-/// before.
-fn fitting<'a>(transport: &str, address: SocketAddr, old: &'a [Listener]) -> Option<&'a Listener> {
-    let fits = |known: &&Listener| {
-        known.transport == transport
-            && (known.origin == Origin::Inherited || known.wanted == address)
-    };
-    let is_there =
-        |known: &&Listener| known.origin != Origin::Inherited && known.address == address;
-    old.iter().find(fits).or_else(|| old.iter().find(is_there))
+    given
 }
 
 #[cfg(test)]
@@ -141,7 +126,10 @@ mod tests {
         opened
             .listeners
             .iter()
-            .map(|listener| (listener.transport, listener.origin.as_str()))
+            .flat_map(|listener| {
+                let origins = listener.sockets.iter().map(|socket| socket.origin.as_str());
+                origins.map(|origin| (listener.transport, origin))
+            })
             .collect()
     }
 
@@ -151,7 +139,8 @@ mod tests {
         let first = open(&loaded(http), &[], Vec::new()).unwrap();
         assert_eq!(transports(&first), [("http", "bound")]);
         let again = open(&loaded(http), &first.listeners, Vec::new()).unwrap();
-        assert_eq!(again.listeners[0].address, first.listeners[0].address);
+        let address = |opened: &Opened| opened.listeners[0].sockets[0].address;
+        assert_eq!(address(&again), address(&first));
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let inherited = vec![
             ("kept-http".to_owned(), OwnedFd::from(socket)),

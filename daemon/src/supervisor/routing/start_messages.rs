@@ -62,7 +62,7 @@ impl<'a> View<'a> {
             ),
             listeners: listeners.bound_for(role),
             socket_slot: None,
-            quic_port: quic_port.map(|port| port.address().port()),
+            quic_port: quic_port.map(|port| port.number()),
             seal: is_gateway.then(|| self.secrets.seal().clone()),
             collector_headers: headers.filter(|_| is_gateway && config.tracing.otlp.enabled),
             run_as: candidate.map_or(settings.run_as, |candidate| candidate.run_as),
@@ -83,11 +83,11 @@ impl<'a> View<'a> {
                 &candidate.loaded,
                 &candidate.tls,
                 candidate.listeners.are_local(),
-                candidate.listeners.address("admin"),
+                &candidate.listeners.addresses("admin"),
             ),
             None => {
-                self.secrets
-                    .message(role, &self.settings.loaded, self.listeners.address("admin"))
+                let admin = self.listeners.addresses("admin");
+                self.secrets.message(role, &self.settings.loaded, &admin)
             }
         }
     }

@@ -50,7 +50,7 @@ impl WorkerSecrets {
         &self,
         role: Role,
         loaded: &Loaded,
-        admin: Option<SocketAddr>,
+        admin: &[SocketAddr],
     ) -> Option<ToWorker> {
         told(role, loaded, admin, || self.secrets.clone())
     }
@@ -62,7 +62,7 @@ impl WorkerSecrets {
         loaded: &Loaded,
         tls: &Tls,
         local: bool,
-        admin: Option<SocketAddr>,
+        admin: &[SocketAddr],
     ) -> Option<ToWorker> {
         told(role, loaded, admin, || Secrets {
             tls: tls.found.secrets.clone(),
@@ -160,11 +160,11 @@ impl WorkerSecrets {
     }
 }
 
-/// What a role is told. `admin`: where the admin listener really is.
+/// What a role is told. `admin`: where the admin listener really is; empty: it is not open.
 fn told(
     role: Role,
     loaded: &Loaded,
-    admin: Option<SocketAddr>,
+    admin: &[SocketAddr],
     secrets: impl FnOnce() -> Secrets,
 ) -> Option<ToWorker> {
     if !role.knows_secrets() {
@@ -175,10 +175,8 @@ fn told(
         // Judged by its own listener, and without TLS. The socket counts: a service manager may have
         // given another one than is configured.
         let config = &loaded.config;
-        let open = [admin.map(|address| address.ip()), Some(config.metrics.host)]
-            .into_iter()
-            .flatten()
-            .all(|host| host.to_canonical().is_loopback());
+        let is_local = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
+        let open = config.metrics.host.is_loopback() && admin.iter().all(is_local);
         secrets = Secrets {
             auth: AuthSecrets {
                 required: !open && config.auth.is_required(open),

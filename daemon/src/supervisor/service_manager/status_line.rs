@@ -11,7 +11,7 @@ const PROBLEMS: usize = 2;
 #[derive(Debug, Default)]
 pub(crate) struct Facts<'a> {
     /// Where MCP is served over HTTP.
-    pub(crate) address: Option<SocketAddr>,
+    pub(crate) addresses: Vec<SocketAddr>,
     /// Servers that are to be served.
     pub(crate) servers: usize,
     /// Those of them that are ready.
@@ -26,9 +26,10 @@ pub(crate) struct Facts<'a> {
 
 /// The line.
 pub(crate) fn status_line(facts: &Facts<'_>) -> String {
-    let mut parts = vec![match facts.address {
-        Some(address) => format!("serving MCP on http://{address}/mcp"),
-        None => "running without an HTTP listener".to_owned(),
+    let mut parts = vec![if facts.addresses.is_empty() {
+        "running without an HTTP listener".to_owned()
+    } else {
+        format!("serving MCP on {}", urls(&facts.addresses))
     }];
     if facts.servers > 0 {
         parts.push(format!(
@@ -45,6 +46,15 @@ pub(crate) fn status_line(facts: &Facts<'_>) -> String {
         parts.push(format!("{} more problems", facts.issues.len() - PROBLEMS));
     }
     parts.join("; ")
+}
+
+/// The URLs of the merged view at these addresses.
+pub(crate) fn urls(addresses: &[SocketAddr]) -> String {
+    let urls: Vec<String> = addresses
+        .iter()
+        .map(|address| format!("http://{address}/mcp"))
+        .collect();
+    urls.join(" and ")
 }
 
 fn problem(issue: &Issue) -> String {
@@ -69,7 +79,7 @@ mod tests {
             help: String::new(),
         };
         let facts = Facts {
-            address: Some(SocketAddr::from(([127, 0, 0, 1], 3000))),
+            addresses: vec![SocketAddr::from(([127, 0, 0, 1], 3000))],
             servers: 3,
             ready: 2,
             generation: 4,

@@ -16,7 +16,7 @@ impl Workers {
                 .procs
                 .values()
                 .filter_map(|proc| proc.socket_slot.as_ref());
-            read.any(|(own, slot)| Arc::ptr_eq(own, port) && *slot == index)
+            read.any(|(own, slot)| own.shares_with(port) && *slot == index)
         };
         let is_kept = |index: u8| {
             self.slots
@@ -54,7 +54,7 @@ impl Workers {
         let own = proc
             .socket_slot
             .as_ref()
-            .filter(|(own, _)| Arc::ptr_eq(own, port))
+            .filter(|(own, _)| own.shares_with(port))
             .map(|(_, index)| *index);
         (own, proc.stage == Stage::Ready)
     }

@@ -128,12 +128,14 @@ impl Workers {
         });
         let (port, reset_key, index) =
             found.ok_or_else(|| io::Error::other("there is no free socket at the QUIC port"))?;
-        start.listeners.push(Bound {
-            transport: "quic".to_owned(),
-            address: port.address(),
-        });
+        for (address, socket) in port.sockets(index) {
+            start.listeners.push(Bound {
+                transport: "quic".to_owned(),
+                address,
+            });
+            sockets.push(socket);
+        }
         start.socket_slot = Some(SocketSlot { index, reset_key });
-        sockets.extend(port.socket(index));
         Ok((port, index))
     }
 }

@@ -37,16 +37,19 @@ const LIMITS: Limits = Limits {
 /// Serves until drained.
 pub(crate) async fn run(mut context: Context) -> ExitCode {
     let guard = Guard::new(&[], &[], is_loopback(&context.start));
-    let Some(listener) = context.take_listener("admin") else {
+    let listeners = context.take_listeners("admin");
+    if listeners.is_empty() {
         tracing::error!(target: "transport", "cannot serve: no listener");
         return ExitCode::from(SOFTWARE);
-    };
+    }
     let auth = Authenticator::new(context.secrets.auth.clone());
     let server = Server::new(Pages::new(context.outbox(), guard, auth), LIMITS);
     let mut accepting = Listeners::new(Arc::clone(&server));
-    if let Err(error) = accepting.open(listener, false) {
-        tracing::error!(target: "transport", %error, "cannot serve");
-        return ExitCode::from(SOFTWARE);
+    for listener in listeners {
+        if let Err(error) = accepting.open(listener, false) {
+            tracing::error!(target: "transport", %error, "cannot serve");
+            return ExitCode::from(SOFTWARE);
+        }
     }
     let beat = Arc::clone(&server);
     context.on_beat(move || Beat {

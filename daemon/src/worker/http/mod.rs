@@ -93,10 +93,10 @@ impl Worker {
         let rules = Rules::new(&config, is_loopback(&context.start.listeners))
             .advertising(context.start.quic_port);
         // Each of them may have been stopped alone.
-        let listeners =
-            [("http", false), (SECURE, true)].map(|(name, tls)| (context.take_listener(name), tls));
+        let listeners = [("http", false), (SECURE, true)]
+            .map(|(name, secure)| (context.take_listeners(name), secure));
         let handler = match Http::new(Gateway::default(), rules, context.secrets.auth.clone()) {
-            Ok(handler) if listeners.iter().any(|(listener, _)| listener.is_some()) => handler,
+            Ok(handler) if listeners.iter().any(|(sockets, _)| !sockets.is_empty()) => handler,
             handler => {
                 tracing::error!(target: "transport", handler = ?handler.err(), "cannot serve, or there is nothing to listen at");
                 return None;
@@ -109,10 +109,12 @@ impl Worker {
             secrets: std::mem::take(&mut context.secrets).tls,
         };
         tls.put(&server);
-        for (listener, secure) in listeners {
-            if let Some(Err(error)) = listener.map(|listener| accepting.open(listener, secure)) {
-                tracing::error!(target: "transport", %error, "cannot serve");
-                return None;
+        for (sockets, secure) in listeners {
+            for socket in sockets {
+                if let Err(error) = accepting.open(socket, secure) {
+                    tracing::error!(target: "transport", %error, "cannot serve");
+                    return None;
+                }
             }
         }
         Some(Self {

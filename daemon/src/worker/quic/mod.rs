@@ -1,4 +1,5 @@
-//! The quic worker: HTTP/3 on one UDP socket of the port that it shares with other workers. The
+//! The quic worker: HTTP/3 on one UDP socket at each address of the port that it shares with other
+//! workers. The
 //! supervisor steers each connection's datagrams to the worker whose socket slot its id names.
 //! Answers are made by the http worker's code. May not: open a file, spawn a process.
 
@@ -45,9 +46,9 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         }
     };
     let Running {
-        server,
+        servers,
         shared,
-        address,
+        addresses,
     } = running;
     let config = context.start.config.clone();
     let secrets = std::mem::take(&mut context.secrets).tls;
@@ -65,7 +66,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         }
     });
     context.ready().await;
-    tracing::info!(target: "transport", %address, "QUIC worker serves HTTP/3");
+    tracing::info!(target: "transport", ?addresses, "QUIC worker serves HTTP/3");
 
     let drain = context.drain();
     let endless = async {
@@ -74,8 +75,8 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        () = serve::accept(server, Arc::clone(&shared), drain.clone()) => {}
-        () = messages(&shared, address, config, secrets, context) => {}
+        () = serve::accept(servers, Arc::clone(&shared), drain.clone()) => {}
+        () = messages(&shared, &addresses, config, secrets, context) => {}
         () = endless => {}
         () = shared.http.auth().keep_fresh() => {}
         () = http::sweep(&shared.http, || drain.is_begun()) => {}
@@ -86,7 +87,7 @@ pub(crate) async fn run(mut context: Context) -> ExitCode {
 /// Does what the supervisor says; never returns.
 async fn messages(
     shared: &Shared,
-    address: SocketAddr,
+    addresses: &[SocketAddr],
     mut config: Config,
     mut secrets: TlsSecrets,
     mut context: Context,
@@ -95,7 +96,7 @@ async fn messages(
         match message {
             Incoming::Link { socket, .. } => http::attach(shared.http.gateway(), socket.into()),
             Incoming::Reconfigure(start, _) => {
-                shared.reconfigure(&start.config, address);
+                shared.reconfigure(&start.config, addresses);
                 config = start.config.clone();
                 shared.keys.set(&config, &secrets);
                 context.reconfigured(start.generation).await;
@@ -113,32 +114,44 @@ async fn messages(
 }
 
 struct Running {
-    server: s2n_quic::Server,
+    /// One for each socket.
+    servers: Vec<s2n_quic::Server>,
     shared: Arc<Shared>,
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
 }
 
 fn begin(context: &mut Context) -> Result<Running, Box<dyn std::error::Error + Send + Sync>> {
-    let socket = context.take_listener("quic").ok_or("there is no socket")?;
+    let sockets = context.take_listeners("quic").into_iter();
+    let sockets: Vec<_> = sockets
+        .map(|socket| UdpSocket::from(OwnedFd::from(socket)))
+        .collect();
+    if sockets.is_empty() {
+        return Err("there is no socket".into());
+    }
     let socket_slot = context
         .start
         .socket_slot
         .clone()
         .ok_or("there is no socket slot")?;
-    let socket = UdpSocket::from(OwnedFd::from(socket));
-    let address = socket.local_addr()?;
+    let addresses: Vec<_> = sockets
+        .iter()
+        .map(UdpSocket::local_addr)
+        .collect::<Result<_, _>>()?;
     let config = &context.start.config;
     let keys = tls::Keys::new(config, &context.secrets.tls)?;
     let http = http::Http::new(
         edge::Gateway::default(),
-        shared::rules(config, address),
+        shared::rules(config, &addresses),
         context.secrets.auth.clone(),
     )?;
     let shared = Arc::new(Shared::new(http, Counts::new()?, keys, config));
-    let server = endpoint::start(socket, socket_slot, &shared)?;
+    let mut servers = Vec::new();
+    for socket in sockets {
+        servers.push(endpoint::start(socket, socket_slot.clone(), &shared)?);
+    }
     Ok(Running {
-        server,
+        servers,
         shared,
-        address,
+        addresses,
     })
 }

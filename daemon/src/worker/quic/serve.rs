@@ -13,6 +13,7 @@ use bytes::Bytes;
 use s2n_quic::connection::Handle;
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
+    task::Poll,
     time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
@@ -215,8 +216,17 @@ fn close(handle: &Handle, code: u64) {
     handle.close(http3::application(code));
 }
 
+/// The next connection at any of the endpoints. `None`: one has ended. Cancel-safe.
+async fn next(servers: &mut [s2n_quic::Server]) -> Option<s2n_quic::Connection> {
+    std::future::poll_fn(|context| {
+        let mut accepted = servers.iter_mut().map(|server| server.poll_accept(context));
+        accepted.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    })
+    .await
+}
+
 /// Accepts connections until a drain has ended the last one.
-pub(super) async fn accept(mut server: s2n_quic::Server, shared: Arc<Shared>, drain: Drain) {
+pub(super) async fn accept(mut servers: Vec<s2n_quic::Server>, shared: Arc<Shared>, drain: Drain) {
     let mut connections = JoinSet::new();
     let closing = async {
         drain.begun().await;
@@ -227,7 +237,7 @@ pub(super) async fn accept(mut server: s2n_quic::Server, shared: Arc<Shared>, dr
     let (mut closed, mut empty) = (false, None);
     loop {
         tokio::select! {
-            accepted = server.accept() => match accepted {
+            accepted = next(&mut servers) => match accepted {
                 Some(connection) => drop(connections.spawn(serve(connection, Arc::clone(&shared), drain.clone()))),
                 None => return tracing::error!(target: "transport", "the QUIC endpoint has ended"),
             },

@@ -53,8 +53,8 @@ impl Shared {
 
     /// Puts another configuration in force: for requests at once, for connections from the next one
     /// on.
-    pub(super) fn reconfigure(&self, config: &Config, address: SocketAddr) {
-        self.http.set_rules(rules(config, address));
+    pub(super) fn reconfigure(&self, config: &Config, addresses: &[SocketAddr]) {
+        self.http.set_rules(rules(config, addresses));
         let config = &config.transports;
         self.bounds.connections.store(limit(config), Relaxed);
         *self
@@ -80,8 +80,9 @@ impl Shared {
 }
 
 /// The rules of requests: those of `transports.http`, and the server's own name is one of ours.
-pub(super) fn rules(config: &Config, address: SocketAddr) -> Rules {
-    let loopback = address.ip().to_canonical().is_loopback();
+pub(super) fn rules(config: &Config, addresses: &[SocketAddr]) -> Rules {
+    let is_local = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
+    let loopback = addresses.iter().all(is_local);
     let mut config = config.clone();
     let (hosts, name) = (
         &mut config.transports.http.allowed_hosts,

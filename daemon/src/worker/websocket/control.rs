@@ -44,7 +44,7 @@ impl Worker {
             limits(&config),
         );
         let mut accepting = Listeners::new(Arc::clone(&listening));
-        if let Some(listener) = context.take_listener("websocket") {
+        for listener in context.take_listeners("websocket") {
             open(&mut accepting, listener)
                 .map_err(|error| failed(&error))
                 .ok()?;

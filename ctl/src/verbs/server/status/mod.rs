@@ -98,7 +98,7 @@ fn head(out: &mut Out, status: &Status) -> io::Result<()> {
     out.line(&format!("  Uptime: {}", text::uptime(status.uptime_ms)))?;
     out.line(&format!(
         "  Address: {}",
-        listener.map_or("none", |listener| &listener.address)
+        crate::verbs::front_addresses(status).unwrap_or_else(|| "none".to_owned())
     ))?;
     out.line(&format!(
         "  Port: {}",

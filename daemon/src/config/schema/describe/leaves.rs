@@ -189,7 +189,7 @@ pub(super) const LIMITS: &[Leaf] = &[
     (
         "rate_limit.max_sessions_per_principal",
         Kind::Number(0, 1_000_000),
-        "Legacy sessions of one principal; 0: no bound. For one more, the oldest idle one ends.",
+        "Legacy sessions of one principal; for one more, the oldest idle one ends. 0: half of max_sessions for a principal with credentials.",
     ),
     (
         "tools.defaults.timeout_ms",

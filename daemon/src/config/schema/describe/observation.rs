@@ -70,7 +70,11 @@ pub(super) const OBSERVATION: &[Leaf] = &[
         Kind::Flag,
         "Whether the admin listener (/livez, /readyz, /health, /metrics) is served.",
     ),
-    ("metrics.host", Kind::Host, "Address to bind."),
+    (
+        "metrics.host",
+        Kind::Host,
+        "Address to bind; localhost is both loopback addresses.",
+    ),
     (
         "metrics.port",
         Kind::Number(0, 65535),

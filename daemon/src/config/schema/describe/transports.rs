@@ -12,7 +12,7 @@ pub(super) const TRANSPORTS: &[Leaf] = &[
     (
         "transports.http.host",
         Kind::Host,
-        "Address to bind. Other than loopback needs authentication.",
+        "Address to bind; localhost is both loopback addresses. Other than loopback needs authentication.",
     ),
     (
         "transports.http.port",
@@ -132,7 +132,7 @@ pub(super) const TRANSPORTS: &[Leaf] = &[
     (
         "transports.quic.host",
         Kind::Host,
-        "Address to bind. Other than loopback needs authentication.",
+        "Address to bind; localhost is both loopback addresses. Other than loopback needs authentication.",
     ),
     (
         "transports.quic.port",

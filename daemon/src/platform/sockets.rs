@@ -1,12 +1,14 @@
-//! UDP sockets that share a port, and the filter by which the kernel chooses among them.
+//! Sockets of the network: listening ones of TCP; UDP sockets that share a port, and the filter by
+//! which the kernel chooses among them.
 
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
+    sockopt,
 };
 use std::{
     io,
-    net::{SocketAddr, UdpSocket},
-    os::fd::AsRawFd,
+    net::{SocketAddr, TcpListener, UdpSocket},
+    os::fd::{AsRawFd, OwnedFd},
 };
 
 /// Whether datagrams can be steered to one socket among several of a port: SO_ATTACH_REUSEPORT_CBPF
@@ -30,13 +32,41 @@ pub struct Instruction {
     pub operand: u32,
 }
 
+/// Listens at an address. `::` is every address of both families, whatever the system's default.
+/// The backlog is the system's maximum: the accept queue is what carries clients over a worker's
+/// death. Non-blocking, close-on-exec.
+///
+/// # Errors
+/// As `bind(2)`.
+pub fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    #[cfg(target_os = "linux")]
+    const MOST: Backlog = Backlog::MAXALLOWABLE;
+    #[cfg(not(target_os = "linux"))]
+    const MOST: Backlog = Backlog::MAXCONN;
+    let socket = open(address, SockType::Stream)?;
+    // Connections of an earlier life that still close do not hold the port.
+    setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    listen(&socket, MOST)?;
+    let socket = TcpListener::from(socket);
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Whether an address cannot be bound because this host does not have it, or nothing of its family.
+#[must_use]
+pub fn is_absent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT)
+}
+
 /// Binds an address that nobody else has, not even another program of this user that shares its
 /// port; others may be added with [`bind_another`]. Non-blocking, close-on-exec.
 ///
 /// # Errors
 /// As `bind(2)`.
 pub fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = open(address)?;
+    let socket = open_udp(address)?;
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     // Only now: a socket that shares from the start is let in beside others that do.
     setsockopt(&socket, sockopt::ReusePort, &true)?;
@@ -48,33 +78,37 @@ pub fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
 /// # Errors
 /// As `bind(2)`.
 pub fn bind_another(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = open(address)?;
+    let socket = open_udp(address)?;
     setsockopt(&socket, sockopt::ReusePort, &true)?;
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(socket)
 }
 
-fn open(address: SocketAddr) -> io::Result<UdpSocket> {
+fn open_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::from(open(address, SockType::Datagram)?);
+    socket.set_nonblocking(true)?;
+    setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER).unwrap_or_default();
+    Ok(socket)
+}
+
+/// A socket for the family of an address, close-on-exec.
+fn open(address: SocketAddr, kind: SockType) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() {
         AddressFamily::Inet
     } else {
         AddressFamily::Inet6
     };
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-    let socket = UdpSocket::from(socket(
-        family,
-        SockType::Datagram,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )?);
+    let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
     let socket = {
-        let socket = UdpSocket::from(socket(family, SockType::Datagram, SockFlag::empty(), None)?);
+        let socket = socket(family, kind, SockFlag::empty(), None)?;
         super::close_on_exec(&socket)?;
         socket
     };
-    socket.set_nonblocking(true)?;
-    setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER).unwrap_or_default();
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        setsockopt(&socket, sockopt::Ipv6V6Only, &false)?;
+    }
     Ok(socket)
 }
 
