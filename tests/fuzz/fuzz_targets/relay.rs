@@ -73,6 +73,7 @@ fuzz_target!(|data: &[u8]| {
         transport,
         era: EraSetting::Auto,
         isolation: Isolation::Shared,
+        stateful: false,
         pool: 2,
         pinned: None,
         startup: 30_000_000,
