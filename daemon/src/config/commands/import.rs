@@ -343,7 +343,7 @@ fn shown(
             let last = answer
                 .text
                 .lines()
-                .filter(|line| line.contains("ggen mcp server"));
+                .filter(|line| line.contains("mcp server"));
             let _ = writeln!(text, "Updated {file}");
             last.for_each(|line| {
                 let _ = writeln!(text, "{line}");
