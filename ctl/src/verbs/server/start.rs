@@ -143,7 +143,7 @@ fn report(
     out.say(&format!("  PID: {}", status.pid))?;
     if let Some(listener) = listener {
         if !started {
-            let addresses = crate::verbs::front_addresses(&status).unwrap_or_default();
+            let addresses = crate::verbs::front_addresses(status).unwrap_or_default();
             out.say(&format!("  Address: {addresses}"))?;
         }
         out.say(&format!("  Port: {}", listener.port))?;
