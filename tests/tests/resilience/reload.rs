@@ -391,7 +391,7 @@ fn what_cannot_be_put_in_force_changes_nothing_and_says_why() {
 
     std::fs::write(
         daemon.sandbox.config(),
-        "{\n  \"server\": { \"workers\": 3, }\n}",
+        "{\n  \"server\": { \"workers\": }\n}",
     )
     .unwrap();
     let Some(Err(failure)) = control::ask(&daemon.sandbox.socket(), &Call::RELOAD) else {

@@ -350,10 +350,11 @@ fn shown(
             });
         }
         None if writes => {
-            let what = import
-                .what
-                .map_or_else(String::new, |what| format!(" {what}"));
-            let _ = writeln!(text, "Nothing is written yet: ggen mcp import{what} --yes");
+            let command = match import.what {
+                Some(what) => format!("ggen mcp import {what} --yes"),
+                None => "ggen mcp import --yes".to_owned(),
+            };
+            let _ = writeln!(text, "Nothing is written yet: {command}");
         }
         None => text.push_str("Nothing to do\n"),
     }
