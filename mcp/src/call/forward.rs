@@ -8,7 +8,7 @@ use crate::call::route::Target;
 use crate::client::exchange::Exchange;
 use crate::client::request::{ClientEra, Flow, RequestContext};
 use crate::client::session_store::NAMELESS;
-use crate::in_flight::record::{Asking, Call, ClientCall, Mismatch, Purpose, Sent};
+use crate::in_flight::record::{Asking, Call, ClientCall, Mismatch, Purpose, Sent, Task};
 use crate::lease::allocation::{Caller, Want};
 use crate::observation::Limit;
 use crate::protocol::capabilities::Declared;
@@ -55,18 +55,11 @@ impl Calling<'_> {
         let again = self.again(ctx, up, &target.original, rule);
         let timeout = self.time_of(up, rule, target.patience);
         let declared = self.declared_of(ctx);
-        let era = match target.place {
-            Some(place) => self.ups.get(up).era_at(place).unwrap_or(era),
-            None => self.era_of(up, era, &caller(ctx, declared.as_ref())),
-        };
+        let era = self.era_there(ctx, &target, declared.as_ref(), era);
         let facts = self.client_facts(ctx, era);
         inbound::check_progress_token(facts.progress)?;
         let number = self.cx.next_id();
-        let bridges_task =
-            ctx.is_modern() && era != UpEra::Modern && ctx.method == Method::ToolsCall;
-        let wish = bridges_task
-            .then(|| self.ups.get(up).task_wish(&ctx.era, &target.original))
-            .flatten();
+        let wish = self.wish_of(ctx, &target, era);
         let (trace, sent) = self.begin_call_span(ctx, &target, era, number);
         let trace_of_body = trace.as_deref();
         let request = self.write_request(
@@ -104,6 +97,33 @@ impl Calling<'_> {
         let conn = self.attach_call(ctx, up, number, &call, target.place);
         self.start_call(up, conn, number, call, request);
         Ok(Flow::Done)
+    }
+
+    /// The era that is spoken where a request goes.
+    fn era_there(
+        &self,
+        ctx: &RequestContext<'_>,
+        target: &Target<'_>,
+        declared: Option<&Arc<Declared>>,
+        era: UpEra,
+    ) -> UpEra {
+        match target.place {
+            Some(place) => self.ups.get(target.up).era_at(place).unwrap_or(era),
+            None => self.era_of(target.up, era, &caller(ctx, declared)),
+        }
+    }
+
+    /// How a call of a tool of a legacy server is to become a task for its modern client.
+    fn wish_of(&self, ctx: &RequestContext<'_>, target: &Target<'_>, era: UpEra) -> Option<Task> {
+        let bridges_task =
+            ctx.is_modern() && era != UpEra::Modern && ctx.method == Method::ToolsCall;
+        bridges_task
+            .then(|| {
+                self.ups
+                    .get(target.up)
+                    .task_wish(&ctx.era, &target.original)
+            })
+            .flatten()
     }
 
     /// The time for a call: the tool's rule goes before the server's setting.

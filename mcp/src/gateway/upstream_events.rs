@@ -220,31 +220,18 @@ impl Gateway {
         name: &str,
         envelope: &Envelope<'_>,
     ) -> bool {
+        if let Some(kinds) = changed_lists(name) {
+            return match conn {
+                0 => self.connecting().announce(up, kinds),
+                _ => self.connecting().child_announces((up, conn), kinds),
+            };
+        }
         match name {
-            "notifications/tools/list_changed" if conn > 0 => self
-                .connecting()
-                .child_announces((up, conn), &[ListKind::Tools]),
-            "notifications/prompts/list_changed" if conn > 0 => self
-                .connecting()
-                .child_announces((up, conn), &[ListKind::Prompts]),
-            "notifications/resources/list_changed" if conn > 0 => {
-                let kinds = [ListKind::Resources, ListKind::Templates];
-                self.connecting().child_announces((up, conn), &kinds)
-            }
             "notifications/resources/updated" if conn > 0 => {
                 self.connecting().child_updated((up, conn), envelope)
             }
             "notifications/progress" => self.calling().progress(up, conn, envelope),
             "notifications/message" => self.calling().log_message(up, conn, call, envelope),
-            "notifications/tools/list_changed" => {
-                self.connecting().announce(up, &[ListKind::Tools])
-            }
-            "notifications/prompts/list_changed" => {
-                self.connecting().announce(up, &[ListKind::Prompts])
-            }
-            "notifications/resources/list_changed" => self
-                .connecting()
-                .announce(up, &[ListKind::Resources, ListKind::Templates]),
             "notifications/resources/updated" => self.connecting().resource_updated(up, envelope),
             "notifications/subscriptions/acknowledged" => {
                 self.connecting().listen_acknowledged(up, envelope);
@@ -333,5 +320,15 @@ impl Gateway {
                 .remember_lack(up, conn, call, name, envelope.params);
             self.questioning().refuse_question(up, conn, id, name);
         }
+    }
+}
+
+/// The lists that a notification says are others now.
+fn changed_lists(name: &str) -> Option<&'static [ListKind]> {
+    match name {
+        "notifications/tools/list_changed" => Some(&[ListKind::Tools]),
+        "notifications/prompts/list_changed" => Some(&[ListKind::Prompts]),
+        "notifications/resources/list_changed" => Some(&[ListKind::Resources, ListKind::Templates]),
+        _ => None,
     }
 }

@@ -51,76 +51,88 @@ pub(super) fn take(
         Some(home) if !target.starts_with(&options.etc) => home.join(CREDENTIALS),
         _ => options.etc.join("credentials"),
     };
-    let mut moved: Vec<Moved> = Vec::new();
-    let mut put = |key: String, name: &str, value: &str| {
-        let name: String = format!("{server}-{name}")
+    let mut taking = Taking {
+        folder,
+        server,
+        moved: Vec::new(),
+    };
+    for map in ["env", "headers"] {
+        taking.named(map, entry);
+    }
+    taking.arguments(entry);
+    if let Some(url) = entry.get("url").and_then(Value::as_str)
+        && redact::text(url) != url
+    {
+        notes.push("the address may hold a secret, which stays in the file".to_owned());
+    }
+    taking.moved
+}
+
+/// The secrets of one entry on their way out.
+struct Taking<'a> {
+    /// Where they go.
+    folder: PathBuf,
+    server: &'a str,
+    moved: Vec<Moved>,
+}
+
+impl Taking<'_> {
+    /// Takes one, and gives the variable that stands for it.
+    fn put(&mut self, key: String, name: &str, value: &str) -> String {
+        let known = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let name: String = format!("{}-{name}", self.server)
             .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || "._-".contains(c) {
-                    c
-                } else {
-                    '_'
-                }
-            })
+            .map(|c| if known(c) { c } else { '_' })
             .collect();
-        let path = free(&folder, &name, value);
+        let path = free(&self.folder, &name, value);
         let found = Moved {
             key,
             path,
             value: value.to_owned(),
         };
         let variable = format!("${{{}}}", found.variable());
-        moved.push(found);
+        self.moved.push(found);
         variable
-    };
-    for map in ["env", "headers"] {
-        for (name, value) in entry
-            .get_mut(map)
-            .and_then(Value::as_object_mut)
-            .into_iter()
-            .flatten()
-        {
+    }
+
+    /// Those among the values of `env` or `headers`.
+    fn named(&mut self, map: &str, entry: &mut Map<String, Value>) {
+        let values = entry.get_mut(map).and_then(Value::as_object_mut);
+        for (name, value) in values.into_iter().flatten() {
             let Value::String(text) = value else { continue };
             let (before, secret) = split(text);
             if is_secret(name, secret) {
-                *text = format!("{before}{}", put(format!("{map}.{name}"), name, secret));
+                let variable = self.put(format!("{map}.{name}"), name, secret);
+                *text = format!("{before}{variable}");
             }
         }
     }
-    let mut option = String::new();
-    for (index, value) in entry
-        .get_mut("args")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
-        let Value::String(text) = value else { continue };
-        let (name, secret) = match text.split_once('=') {
-            Some((name, secret)) if name.starts_with('-') => (name.to_owned(), secret.to_owned()),
-            _ => (option.clone(), text.clone()),
-        };
-        if is_secret(&name, &secret) {
-            let before = text.len() - secret.len();
-            let variable = put(
-                format!("args[{index}]"),
-                name.trim_start_matches('-'),
-                &secret,
-            );
-            *text = format!("{}{variable}", &text[..before]);
+
+    /// Those among the arguments: `--name=secret`, or `--name` and then the secret.
+    fn arguments(&mut self, entry: &mut Map<String, Value>) {
+        let mut option = String::new();
+        let values = entry.get_mut("args").and_then(Value::as_array_mut);
+        for (index, value) in values.into_iter().flatten().enumerate() {
+            let Value::String(text) = value else { continue };
+            let (name, secret) = match text.split_once('=') {
+                Some((name, secret)) if name.starts_with('-') => {
+                    (name.to_owned(), secret.to_owned())
+                }
+                _ => (option.clone(), text.clone()),
+            };
+            if is_secret(&name, &secret) {
+                let before = text.len() - secret.len();
+                let name = name.trim_start_matches('-');
+                let variable = self.put(format!("args[{index}]"), name, &secret);
+                *text = format!("{}{variable}", &text[..before]);
+            }
+            option = if text.starts_with("--") {
+                text.clone()
+            } else {
+                String::new()
+            };
         }
-        option = if text.starts_with("--") {
-            text.clone()
-        } else {
-            String::new()
-        };
     }
-    if let Some(url) = entry.get("url").and_then(Value::as_str)
-        && redact::text(url) != url
-    {
-        notes.push("the address may hold a secret, which stays in the file".to_owned());
-    }
-    moved
 }
 
 fn is_secret(name: &str, value: &str) -> bool {

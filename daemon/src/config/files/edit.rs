@@ -148,58 +148,53 @@ pub(crate) fn raw<'a>(text: &'a str, path: &[String]) -> Option<&'a str> {
 fn insert(text: &str, object: &Item, members: &[Member], path: &[String], value: &str) -> String {
     let line_end = if text.contains("\r\n") { "\r\n" } else { "\n" };
     let unit = unit(text);
-    let own_line = |at: usize| {
-        let line = text[..at].rsplit('\n').next().unwrap_or_default();
-        let before = line.trim();
-        let is_note = before.starts_with("/*") && before.ends_with("*/");
-        let margin = || line[..line.len() - line.trim_start().len()].to_owned();
-        (text[..at].contains('\n') && (before.is_empty() || is_note)).then(margin)
-    };
-    // Objects that stand in one line stay in it; an empty one is opened if the file uses lines at
-    // all.
     let indent = match members.last() {
-        Some(last) => own_line(last.start),
-        None if text.contains('\n') => {
-            let line = text[..object.start].rsplit('\n').next().unwrap_or_default();
-            let margin: String = line
-                .chars()
-                .take_while(|c| [' ', '\t'].contains(c))
-                .collect();
-            Some(format!("{margin}{unit}"))
-        }
-        None => None,
+        Some(last) => own_line(text, last.start),
+        None => indent_in(text, object, &unit),
     };
-    let member = member(
-        path,
-        value,
-        indent
-            .as_deref()
-            .map(|indent| (indent, unit.as_str(), line_end)),
-    );
-    let comma = members
-        .last()
-        .and_then(|last| jsonc::comma(text, last.value.end, object.end - 1));
-    let (before, after) = match (members.last(), &indent) {
-        // Behind the last member, its comma and a comment at its line's end. A trailing comma is
-        // the file's style.
-        (Some(last), Some(indent)) => {
-            let (head, tail) = text.split_at(comma.map_or(last.value.end, |comma| comma + 1));
-            let rest = tail.split(['\r', '\n']).next().unwrap_or_default();
-            let is_comment = ["//", "#"]
-                .iter()
-                .any(|start| rest.trim_start().starts_with(start));
-            let (note, tail) = tail.split_at(if is_comment { rest.len() } else { 0 });
-            let (own, trailing) = if comma.is_some() {
-                ("", ",")
-            } else {
-                (",", "")
-            };
-            (
-                format!("{head}{own}{note}{line_end}{indent}"),
-                format!("{trailing}{tail}"),
-            )
-        }
-        (Some(last), None) => match comma {
+    let lines = indent
+        .as_deref()
+        .map(|indent| (indent, unit.as_str(), line_end));
+    let member = member(path, value, lines);
+    let (before, after) = match members.last() {
+        Some(last) => behind(text, object, last, indent.as_deref(), line_end),
+        None => within(text, object, indent.as_deref(), &unit, line_end),
+    };
+    format!("{before}{member}{after}")
+}
+
+/// The margin of what begins there, if it begins its line.
+fn own_line(text: &str, at: usize) -> Option<String> {
+    let line = text[..at].rsplit('\n').next().unwrap_or_default();
+    let before = line.trim();
+    let is_note = before.starts_with("/*") && before.ends_with("*/");
+    let margin = || line[..line.len() - line.trim_start().len()].to_owned();
+    (text[..at].contains('\n') && (before.is_empty() || is_note)).then(margin)
+}
+
+/// The margin of a member of an empty object. Objects that stand in one line stay in it; an empty one
+/// is opened if the file uses lines at all.
+fn indent_in(text: &str, object: &Item, unit: &str) -> Option<String> {
+    let line = text[..object.start].rsplit('\n').next().unwrap_or_default();
+    let margin: String = line
+        .chars()
+        .take_while(|c| [' ', '\t'].contains(c))
+        .collect();
+    text.contains('\n').then(|| format!("{margin}{unit}"))
+}
+
+/// What stands before and after a new member behind the last one: behind that, its comma and a comment
+/// at its line's end. A trailing comma is the file's style.
+fn behind(
+    text: &str,
+    object: &Item,
+    last: &Member,
+    indent: Option<&str>,
+    line_end: &str,
+) -> (String, String) {
+    let comma = jsonc::comma(text, last.value.end, object.end - 1);
+    let Some(indent) = indent else {
+        return match comma {
             Some(comma) => (
                 format!("{} ", &text[..=comma]),
                 format!(",{}", &text[comma + 1..]),
@@ -208,27 +203,47 @@ fn insert(text: &str, object: &Item, members: &[Member], path: &[String], value:
                 format!("{}, ", &text[..last.value.end]),
                 text[last.value.end..].to_owned(),
             ),
-        },
-        // What an empty object holds is a comment, and stays.
-        (None, indent) => {
-            let (open, close) = (object.start + 1, object.end - 1);
-            let head = match text[open..close].trim() {
-                "" => &text[..open],
-                _ => text[..close].trim_end(),
-            };
-            match indent {
-                Some(indent) => {
-                    let margin = indent.strip_suffix(&unit).unwrap_or_default();
-                    (
-                        format!("{head}{line_end}{indent}"),
-                        format!("{line_end}{margin}{}", &text[close..]),
-                    )
-                }
-                None => (head.to_owned(), text[close..].to_owned()),
-            }
-        }
+        };
     };
-    format!("{before}{member}{after}")
+    let (head, tail) = text.split_at(comma.map_or(last.value.end, |comma| comma + 1));
+    let rest = tail.split(['\r', '\n']).next().unwrap_or_default();
+    let is_comment = ["//", "#"]
+        .iter()
+        .any(|start| rest.trim_start().starts_with(start));
+    let (note, tail) = tail.split_at(if is_comment { rest.len() } else { 0 });
+    let (own, trailing) = if comma.is_some() {
+        ("", ",")
+    } else {
+        (",", "")
+    };
+    (
+        format!("{head}{own}{note}{line_end}{indent}"),
+        format!("{trailing}{tail}"),
+    )
+}
+
+/// What stands before and after the first member of an object. What that holds is a comment, and
+/// stays.
+fn within(
+    text: &str,
+    object: &Item,
+    indent: Option<&str>,
+    unit: &str,
+    line_end: &str,
+) -> (String, String) {
+    let (open, close) = (object.start + 1, object.end - 1);
+    let head = match text[open..close].trim() {
+        "" => &text[..open],
+        _ => text[..close].trim_end(),
+    };
+    let Some(indent) = indent else {
+        return (head.to_owned(), text[close..].to_owned());
+    };
+    let margin = indent.strip_suffix(unit).unwrap_or_default();
+    (
+        format!("{head}{line_end}{indent}"),
+        format!("{line_end}{margin}{}", &text[close..]),
+    )
 }
 
 /// `"a": { "b": value }`, in lines if there is an indent (of this member, the unit, the line's

@@ -122,14 +122,7 @@ pub(super) async fn serve(connection: s2n_quic::Connection, shared: Arc<Shared>,
     let mut requests: JoinSet<Ended> = JoinSet::new();
     let mut draining = false;
     let mut faults = Faults::new(Instant::now());
-    // Whose handshake ended in the drain has not asked yet: a moment for the first request.
-    let late = drain.is_begun();
-    let shut = async {
-        drain.begun().await;
-        if late {
-            tokio::time::sleep(CLOSING).await;
-        }
-    };
+    let shut = begun(&drain);
     tokio::pin!(shut);
     let denied = shared.keys.denied(&caller.peer);
     tokio::pin!(denied);
@@ -147,11 +140,7 @@ pub(super) async fn serve(connection: s2n_quic::Connection, shared: Arc<Shared>,
                 Err(error) => return tracing::debug!(target: "transport", %error, "QUIC connection closed"),
             },
             Some(ended) = requests.join_next() => {
-                if matches!(ended, Ok(Ended::Stalled)) {
-                    tracing::debug!(target: "transport", address = %caller.peer.address, "QUIC connection closed: its client takes nothing");
-                    return close(&handle, code::EXCESSIVE_LOAD);
-                }
-                if ended.is_ok_and(|ended| faults.are_too_many(&ended, Instant::now())) {
+                if is_stalled(&ended, &caller) || ended.is_ok_and(|ended| faults.are_too_many(&ended, Instant::now())) {
                     return close(&handle, code::EXCESSIVE_LOAD);
                 }
                 if requests.is_empty() {
@@ -170,6 +159,24 @@ pub(super) async fn serve(connection: s2n_quic::Connection, shared: Arc<Shared>,
             () = tokio::time::sleep(CLOSING), if draining && requests.is_empty() => return,
         }
     }
+}
+
+/// Waits for a drain. Whose handshake ended in it has not asked yet: a moment for the first request.
+async fn begun(drain: &Drain) {
+    let late = drain.is_begun();
+    drain.begun().await;
+    if late {
+        tokio::time::sleep(CLOSING).await;
+    }
+}
+
+/// Whether a request ended because its client takes nothing of the answer.
+fn is_stalled(ended: &Result<Ended, tokio::task::JoinError>, caller: &Caller) -> bool {
+    let is_stalled = matches!(ended, Ok(Ended::Stalled));
+    if is_stalled {
+        tracing::debug!(target: "transport", address = %caller.peer.address, "QUIC connection closed: its client takes nothing");
+    }
+    is_stalled
 }
 
 /// How a connection's requests ended that a good client seldom ends so.
