@@ -35,7 +35,7 @@ pub(crate) fn install(context: &Context, install: Install) -> Failed {
     daemon::become_daemon(&line.0)
 }
 
-/// `ggen mcp start-server --transport …`
+/// `ggen mcp start-server`: the transport decides what runs.
 pub(crate) fn start_server(
     context: &mut Context,
     transport: &str,
