@@ -172,6 +172,8 @@ pub struct Limits {
     pub ring_bytes: usize,
     /// Bytes of requests that wait for servers.
     pub waiting_bytes: usize,
+    /// Bytes of the lists that sessions have for themselves; equal ones count once.
+    pub own_lists: usize,
     /// Calls of one legacy session in flight. Its client may be gone: then they go on.
     pub calls_per_session: usize,
     /// Nesting of a message.
@@ -214,6 +216,7 @@ impl Default for Limits {
             buffer: 256,
             ring_bytes: 64 << 20,
             waiting_bytes: 32 << 20,
+            own_lists: 64 << 20,
             calls_per_session: 256,
             depth: 128,
             pending_inputs: [64, 256, 1024],

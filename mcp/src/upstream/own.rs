@@ -11,6 +11,11 @@ use crate::upstream::view::Table;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+fn bytes_of(items: &[Item]) -> usize {
+    let sizes = items.iter();
+    sizes.map(|item| item.text.len() + item.key.len()).sum()
+}
+
 /// Sessions with lists of their own.
 #[derive(Default)]
 pub(crate) struct OwnLists(HashMap<Arc<str>, Own>);
@@ -30,6 +35,13 @@ impl OwnLists {
             return None;
         }
         self.0.get(session?)?.tables[kind as usize].as_deref()
+    }
+
+    /// Bytes of all of them.
+    fn bytes(&self) -> usize {
+        let lists = self.0.values().flat_map(|own| own.lists.values());
+        let distinct: BTreeMap<_, _> = lists.map(|list| (Arc::as_ptr(list), list)).collect();
+        distinct.values().map(|list| bytes_of(list)).sum()
     }
 
     /// The same list of another session, so that it is kept once.
@@ -71,22 +83,23 @@ impl Upstreams {
     }
 
     /// A session's own child of a server has this list. True: the session sees another view now.
+    /// `None`: there is no room for it within `limit` bytes, and the session sees what it saw before.
     pub(crate) fn set_own_list(
         &mut self,
         session: &Arc<str>,
         view: View,
         (up, kind): (UpId, ListKind),
         items: Vec<Item>,
-    ) -> bool {
-        let items = self.own.equal_list(up, kind, &items).unwrap_or_else(|| {
+        limit: usize,
+    ) -> Option<bool> {
+        let shared = &self.get(up).list(kind).items;
+        let items: Arc<[Item]> = match self.own.equal_list(up, kind, &items) {
+            Some(equal) => equal,
             // The text of equal items is kept once.
-            let shared = &self.get(up).list(kind).items;
-            if *shared == items {
-                shared.clone().into()
-            } else {
-                items.into()
-            }
-        });
+            None if *shared == items => shared.clone().into(),
+            None if self.own.bytes() + bytes_of(&items) > limit => return None,
+            None => items.into(),
+        };
         let before = self.table_of(Some(session), view, kind).hash;
         let own = self.own.0.entry(session.clone()).or_insert_with(|| Own {
             view,
@@ -95,7 +108,7 @@ impl Upstreams {
         });
         own.lists.insert((up, kind), items);
         self.view_again(session, kind);
-        self.table_of(Some(session), view, kind).hash != before
+        Some(self.table_of(Some(session), view, kind).hash != before)
     }
 
     /// Makes the views of all sessions with lists of their own anew: the lists of other servers are

@@ -437,3 +437,43 @@ fn one_principals_sessions_share_a_child_where_that_is_configured() {
     relay.lend(0, 2);
     assert_eq!(called(&mut relay), [2]);
 }
+
+#[test]
+fn lists_that_sessions_have_for_themselves_are_bounded_in_bytes() {
+    let settings = Settings {
+        incarnation: 1,
+        limits: ggen_mcp::api::Limits {
+            own_lists: 10_000,
+            ..ggen_mcp::api::Limits::default()
+        },
+        ..Settings::default()
+    };
+    static LISTS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let mut relay = Relay::with_entries(
+        &[("s", false, |_, message| {
+            (message["method"] == "tools/list").then(|| {
+                let number = LISTS.fetch_add(1, Ordering::Relaxed);
+                let tool = json!({"name": format!("t{number}"), "description": "x".repeat(4000), "inputSchema": {"type": "object"}});
+                format!(r#""result":{}"#, json!({"tools": [tool]}))
+            })
+        })],
+        settings,
+        |_| {},
+    );
+    relay.begin();
+    let list = r#"{"jsonrpc":"2.0","id":9,"method":"tools/list"}"#;
+    let seen: Vec<String> = (1..=4)
+        .map(|lease| {
+            let session = relay.session_with("s", "2025-11-25", &json!({"roots": {}}));
+            call(&mut relay, &session, "t");
+            relay.lend(0, lease);
+            relay.post("s", &[("mcp-session-id", &session)], list).1
+        })
+        .collect();
+    // There is room for two; the others see what everybody sees.
+    for (text, own) in seen.iter().zip(["t1", "t2", "t0", "t0"]) {
+        assert!(text.contains(&format!("\"{own}\"")), "{own}: {:.200}", text);
+    }
+    let said = format!("{:?}", relay.outputs);
+    assert!(said.contains("take 0 MiB already"), "it is not said");
+}

@@ -10,6 +10,8 @@ use crate::upstream::list::{ListKind, Loading};
 use crate::upstream::view::View;
 use crate::upstream::{ConnState, Connecting, User, list};
 use bytes::Bytes;
+use ggen_wire::Code;
+use ggen_wire::log::Level;
 use std::sync::Arc;
 
 /// Changes of lists are collected for this long before the list is read.
@@ -149,14 +151,33 @@ impl Connecting<'_> {
         if std::mem::take(&mut reading.again) {
             return self.read_list(at, kind);
         }
-        if let Some((session, view)) = self.session_at(at)
-            && self
-                .ups
-                .set_own_list(&session, view, (up, kind), loading.items)
+        let Some((session, view)) = self.session_at(at) else {
+            return;
+        };
+        let (limit, items) = (self.cx.limits.own_lists, loading.items);
+        match self
+            .ups
+            .set_own_list(&session, view, (up, kind), items, limit)
         {
-            let data = notification::list_changed(kind);
-            self.clients.session_event(self.cx, &session, data);
+            Some(true) => {
+                let data = notification::list_changed(kind);
+                self.clients.session_event(self.cx, &session, data);
+            }
+            Some(false) => {}
+            None => self.tell_no_memory(up, kind),
         }
+    }
+
+    /// A session goes on with the list that it saw before.
+    fn tell_no_memory(&mut self, up: UpId, kind: ListKind) {
+        let text = format!(
+            "{}: the {} of one client's process are not shown to it: the lists that clients have for themselves take {} MiB already",
+            self.ups.get(up).settings.name,
+            kind.member(),
+            self.cx.limits.own_lists >> 20
+        );
+        let code = Some(Code::UpstreamTooLarge);
+        self.cx.note(Level::Warn, "tools", Some(up), code, text);
     }
 
     /// A list could not be read.
