@@ -5,9 +5,9 @@
 
 use crate::api::UpId;
 use crate::client::view::View;
-use crate::upstream::Upstreams;
 use crate::upstream::list::{Item, ListKind};
 use crate::upstream::view::Table;
+use crate::upstream::{Upstream, Upstreams};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -112,26 +112,30 @@ impl Upstreams {
     }
 
     /// Makes the views of all sessions with lists of their own anew: the lists of other servers are
-    /// others.
+    /// others. Each is made once for all who see the same.
     pub(crate) fn own_views_again(&mut self) {
-        for session in self.own.0.keys().cloned().collect::<Vec<_>>() {
+        let mut sessions = std::mem::take(&mut self.own.0);
+        let mut made = HashMap::new();
+        for own in sessions.values_mut() {
             for kind in ListKind::ALL {
-                self.view_again(&session, kind);
+                let lists = own.lists.iter().filter(|((_, of), _)| *of == kind);
+                let seen: Vec<_> = lists
+                    .map(|((up, _), items)| (*up, Arc::as_ptr(items)))
+                    .collect();
+                let view = made
+                    .entry((own.view, kind, seen))
+                    .or_insert_with(|| self.own_view(own, kind).map(Arc::new));
+                own.tables[kind as usize] = view.clone();
             }
         }
+        self.own.0 = sessions;
     }
 
     fn view_again(&mut self, session: &Arc<str>, kind: ListKind) {
         let Some(own) = self.own.0.get(session) else {
             return;
         };
-        let is_usual = own
-            .lists
-            .iter()
-            .filter(|((_, of), _)| *of == kind)
-            .all(|((up, _), items)| *self.get(*up).list(kind).items == **items);
-        let table = (!is_usual).then(|| {
-            let table = self.own_view(own, kind);
+        let table = self.own_view(own, kind).map(|table| {
             let others = self.own.0.values().filter(|other| other.view == own.view);
             let mut tables = others.filter_map(|other| other.tables[kind as usize].as_ref());
             let equal = tables.find(|other| other.hash == table.hash).cloned();
@@ -142,15 +146,31 @@ impl Upstreams {
         }
     }
 
-    fn own_view(&self, own: &Own, kind: ListKind) -> Table {
-        let items = |up: UpId| match own.lists.get(&(up, kind)) {
-            Some(items) => &**items,
-            None => self.get(up).list(kind).items.as_slice(),
-        };
-        let source = |up: &crate::upstream::Upstream| (up.id, items(up.id));
-        match own.view {
-            View::One(up) => self.build(kind, false, [source(self.get(up))].into_iter()),
-            _ => self.build(kind, true, self.configured().map(source)),
+    /// A session's view; `None`: it is everybody's.
+    fn own_view(&self, own: &Own, kind: ListKind) -> Option<Table> {
+        let is_usual = own
+            .lists
+            .iter()
+            .filter(|((_, of), _)| *of == kind)
+            .all(|((up, _), items)| *self.get(*up).list(kind).items == **items);
+        if is_usual {
+            return None;
         }
+        let source = |up: &Upstream| {
+            let items = own.lists.get(&(up.id, kind));
+            (up.id, items.map(|items| &**items))
+        };
+        let usual = self.table(own.view, kind);
+        let key = |up: UpId| self.get(up).key.as_str();
+        Some(match own.view {
+            View::One(up) => {
+                let (up, items) = source(self.get(up));
+                usual.replaced(kind, [(up, key(up), items)].into_iter(), false)
+            }
+            _ => {
+                let sources = self.configured().map(source);
+                usual.replaced(kind, sources.map(|(up, items)| (up, key(up), items)), true)
+            }
+        })
     }
 }

@@ -78,19 +78,59 @@ impl Table {
             );
         }
         for (up, key, items) in upstreams {
-            for item in items {
-                let (names, text) = if prefixed {
-                    let (exposed, text) = expose(kind, key, item);
-                    ([exposed.clone(), exposed], text)
-                } else {
-                    let public = exposed_name(kind, key, item).into();
-                    ([item.key.clone(), public], item.text.clone())
-                };
-                table.add(Owner::Up(up), names, item, text);
+            table.add_all(kind, (up, key), items, prefixed);
+        }
+        table.hash = table.digest();
+        table
+    }
+
+    /// The same list, in which these upstreams give something else. What the others give is not made
+    /// anew: its text is kept once.
+    #[must_use]
+    pub(crate) fn replaced<'a>(
+        &self,
+        kind: ListKind,
+        upstreams: impl Iterator<Item = (UpId, &'a str, Option<&'a [Item]>)>,
+        prefixed: bool,
+    ) -> Self {
+        let mut given: HashMap<_, Vec<&Entry>> = HashMap::new();
+        let mut table = Self::default();
+        for entry in &self.entries {
+            match entry.owner {
+                Owner::Core(_) => table.keep(entry),
+                Owner::Up(up) => given.entry(up).or_default().push(entry),
+            }
+        }
+        for (up, key, own) in upstreams {
+            match own {
+                Some(items) => table.add_all(kind, (up, key), items, prefixed),
+                None => given
+                    .remove(&up)
+                    .into_iter()
+                    .flatten()
+                    .for_each(|entry| table.keep(entry)),
             }
         }
         table.hash = table.digest();
         table
+    }
+
+    fn add_all(&mut self, kind: ListKind, (up, key): (UpId, &str), items: &[Item], prefixed: bool) {
+        for item in items {
+            let (names, text) = if prefixed {
+                let (exposed, text) = expose(kind, key, item);
+                ([exposed.clone(), exposed], text)
+            } else {
+                let public = exposed_name(kind, key, item).into();
+                ([item.key.clone(), public], item.text.clone())
+            };
+            self.add(Owner::Up(up), names, item, text);
+        }
+    }
+
+    fn keep(&mut self, entry: &Entry) {
+        self.index.insert(entry.exposed.clone(), self.entries.len());
+        self.entries.push(entry.clone());
     }
 
     fn add(&mut self, owner: Owner, names: [Arc<str>; 2], item: &Item, text: Bytes) {
@@ -117,8 +157,7 @@ impl Table {
     pub fn part(&self, keep: impl Fn(&Entry) -> bool) -> Self {
         let mut part = Self::default();
         for entry in self.entries.iter().filter(|entry| keep(entry)) {
-            part.index.insert(entry.exposed.clone(), part.entries.len());
-            part.entries.push(entry.clone());
+            part.keep(entry);
         }
         part.hash = part.digest();
         part
@@ -260,6 +299,23 @@ mod tests {
             Some(Bytes::from_static(b"{\"x\":1.0,\"name\":\"s__a\"}"))
         );
         assert!(table.get("a").is_none());
+    }
+
+    #[test]
+    fn what_one_server_gives_is_replaced_and_the_rest_is_kept() {
+        let (core, kind) = ([item("core")], ListKind::Tools);
+        let (one, two, other) = ([item("a")], [item("b")], [item("c"), item("d")]);
+        let build = |second| {
+            let sources = [(UpId(0), "s", &one[..]), (UpId(1), "t", second)];
+            Table::build(kind, &core, sources.into_iter(), true)
+        };
+        let usual = build(&two[..]);
+        let sources = [(UpId(0), "s", None), (UpId(1), "t", Some(&other[..]))];
+        let replaced = usual.replaced(kind, sources.into_iter(), true);
+        assert_eq!(replaced.hash, build(&other[..]).hash);
+        assert!(replaced.get("t__d").is_some() && replaced.get("t__b").is_none());
+        let text = |table: &Table| table.get("s__a").map(|entry| entry.text.as_ptr());
+        assert_eq!(text(&replaced), text(&usual), "its text is kept once");
     }
 
     #[test]
